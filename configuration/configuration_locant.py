@@ -1,0 +1,198 @@
+# Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
+"""`LocantConfig`: every choice about a model, its default, its check."""
+
+from dataclasses import field
+from typing import Any, Literal
+
+from huggingface_hub.dataclasses import as_validated_field, strict
+from transformers.activations import ACT2CLS
+from transformers.configuration_utils import PretrainedConfig
+from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
+
+from .position_encodings import POSITION_ENCODINGS, check_position_encoding, check_position_parameters
+from .presets import preset
+
+
+@as_validated_field
+def _positive(value: int | None) -> None:
+    if value is not None and value < 1:
+        raise ValueError(f"must be at least 1, got {value}.")
+
+
+@as_validated_field
+def _probability(value: float) -> None:
+    if not 0.0 <= value < 1.0:
+        raise ValueError(f"must be at least 0 and below 1, got {value}.")
+
+
+@as_validated_field
+def _positive_real(value: float) -> None:
+    if not value > 0.0:
+        raise ValueError(f"must be above 0, got {value}.")
+
+
+@as_validated_field
+def _activation(value: str) -> None:
+    if value not in ACT2CLS:
+        raise ValueError(f"{value!r} is not an activation; known are {', '.join(sorted(ACT2CLS))}.")
+
+
+@strict
+class LocantConfig(PretrainedConfig):
+    """Everything that a Locant model is built from. The defaults are the base model of Vaswani et al. 2017.
+
+    Args:
+        vocab_size: number of tokens, one vocabulary for source and target.
+        d_model: width of the hidden states; any width is legal.
+        encoder_layers, decoder_layers: number of layers of each stack.
+        encoder_attention_heads, decoder_attention_heads: query heads of each stack. They must divide `d_model`
+            unless `head_dim` is given.
+        encoder_key_value_heads, decoder_key_value_heads: key–value heads (Ainslie et al. 2023); a divisor of the
+            query heads, by default as many.
+        head_dim: size of one head, by default `d_model / heads`.
+        encoder_ffn_dim, decoder_ffn_dim: inner width of the feed-forward layers; may be below `d_model`.
+        activation_function: any activation of transformers.
+        gated_ffn: multiply the activation by a second projection (Shazeer 2020) instead of the plain layer.
+        norm_type: `layernorm` (Ba et al. 2016) or `rmsnorm` (Zhang & Sennrich 2019).
+        norm_position: `post`, after the residual sum (the paper's), or `pre`, before each sublayer, with one
+            more norm at the end of each stack (Xiong et al. 2020).
+        norm_eps: added to the variance in every norm.
+        attention_bias, ffn_bias: whether the projections of attention and feed-forward have biases.
+        dropout: on embeddings and on each sublayer's output.
+        attention_dropout: on the attention weights.
+        activation_dropout: inside the feed-forward.
+        scale_embedding: multiply token embeddings by sqrt(d_model) (Vaswani et al. 2017, section 3.4).
+        share_encoder_decoder_embeddings: one embedding table for both stacks.
+        tie_word_embeddings: the output layer uses the decoder's embedding table (Press & Wolf 2017).
+        position_encoding: how position enters self-attention of both stacks: one of `none`, `sinusoidal`,
+            `learned`, `rotary`, or a name registered from outside.
+        decoder_position_encoding: the decoder's, by default the same.
+        cross_position_encoding: the cross-attention's.
+        position_parameters: options of the encodings, `{encoding: {option: value}}`, such as
+            `{"sinusoidal": {"layout": "concatenated"}}`.
+        rope_parameters: for `rotary`, as in transformers: `rope_theta`, `rope_type`, `partial_rotary_factor`, …
+        max_position_embeddings: length of the `learned` table; original length for the rope types that scale.
+        initializer: `xavier` (uniform; embeddings normal with d_model^-0.5) or `normal` (BERT's, with
+            `initializer_range` as standard deviation).
+        label_smoothing: share of probability spread over the vocabulary in the training loss
+            (Szegedy et al. 2016); in evaluation mode the loss is plain.
+
+    Raises:
+        StrictDataclassError: a value is of the wrong type or out of range; the message names the field.
+    """
+
+    model_type = "locant"
+    keys_to_ignore_at_inference = ["past_key_values"]  # noqa: RUF012 (the base class's own declaration)
+    attribute_map = {  # noqa: RUF012
+        "hidden_size": "d_model",
+        "num_attention_heads": "encoder_attention_heads",
+        "num_hidden_layers": "encoder_layers",
+    }
+
+    vocab_size: int = _positive(default=32000)
+    d_model: int = _positive(default=512)
+    encoder_layers: int = _positive(default=6)
+    decoder_layers: int = _positive(default=6)
+    encoder_attention_heads: int = _positive(default=8)
+    decoder_attention_heads: int = _positive(default=8)
+    encoder_key_value_heads: int | None = _positive(default=None)
+    decoder_key_value_heads: int | None = _positive(default=None)
+    head_dim: int | None = _positive(default=None)
+    encoder_ffn_dim: int = _positive(default=2048)
+    decoder_ffn_dim: int = _positive(default=2048)
+    activation_function: str = _activation(default="relu")
+    gated_ffn: bool = False
+    norm_type: Literal["layernorm", "rmsnorm"] = "layernorm"
+    norm_position: Literal["post", "pre"] = "post"
+    norm_eps: float = _positive_real(default=1e-5)
+    attention_bias: bool = True
+    ffn_bias: bool = True
+    dropout: float | int = _probability(default=0.1)
+    attention_dropout: float | int = _probability(default=0.0)
+    activation_dropout: float | int = _probability(default=0.0)
+    scale_embedding: bool = True
+    share_encoder_decoder_embeddings: bool = True
+    tie_word_embeddings: bool = True
+    position_encoding: str = "sinusoidal"
+    decoder_position_encoding: str | None = None
+    cross_position_encoding: str = "none"
+    position_parameters: dict[str, Any] | None = field(default=None)
+    rope_parameters: dict[str, Any] | None = field(default=None)
+    max_position_embeddings: int = _positive(default=1024)
+    initializer: Literal["xavier", "normal"] = "xavier"
+    initializer_range: float = _positive_real(default=0.02)
+    label_smoothing: float | int = _probability(default=0.0)
+    use_cache: bool = True
+    is_encoder_decoder: bool = True
+    pad_token_id: int | None = 0
+    bos_token_id: int | None = 1
+    eos_token_id: int | list[int] | None = 2
+    decoder_start_token_id: int | None = 1
+
+    def __post_init__(self, **kwargs: Any) -> None:
+        if self.decoder_position_encoding is None:
+            self.decoder_position_encoding = self.position_encoding
+        super().__post_init__(**kwargs)
+
+    @classmethod
+    def from_preset(cls, name: str, **overrides: Any) -> "LocantConfig":
+        """A config of the preset `name` (`tiny`, `iwslt`, `base`, `big`) with `overrides` on top."""
+        return cls(**{**preset(name), **overrides})
+
+    def position_encoding_of(self, stack: Literal["encoder", "decoder"]) -> str:
+        """The name of the encoding in the self-attention of `stack`."""
+        return self.position_encoding if stack == "encoder" else self.decoder_position_encoding
+
+    def position_options(self, name: str) -> dict[str, Any]:
+        """The options of the encoding `name`: its defaults, with `position_parameters` on top."""
+        return {**POSITION_ENCODINGS[name], **(self.position_parameters or {}).get(name, {})}
+
+    def head_dim_of(self, stack: Literal["encoder", "decoder"]) -> int:
+        """The size of one attention head in `stack`."""
+        return self.head_dim or self.d_model // getattr(self, f"{stack}_attention_heads")
+
+    def validate_attention_heads(self) -> None:
+        """Heads divide the width (unless `head_dim` is given), key–value heads divide the heads."""
+        for stack in ("encoder", "decoder"):
+            heads = getattr(self, f"{stack}_attention_heads")
+            if self.head_dim is None and self.d_model % heads:
+                raise ValueError(
+                    f"{stack}_attention_heads={heads} does not divide d_model={self.d_model}: "
+                    f"choose a divisor, or give head_dim."
+                )
+            shared = getattr(self, f"{stack}_key_value_heads")
+            if shared is not None and heads % shared:
+                raise ValueError(
+                    f"{stack}_key_value_heads={shared} does not divide {stack}_attention_heads={heads}: "
+                    f"choose a divisor."
+                )
+
+    def validate_position_encodings(self) -> None:
+        """Encodings and their options exist, and a rotary head has an even size."""
+        for option in ("position_encoding", "decoder_position_encoding", "cross_position_encoding"):
+            check_position_encoding(option, getattr(self, option))
+        if self.cross_position_encoding != "none":
+            raise ValueError(
+                f"cross_position_encoding={self.cross_position_encoding!r} is not supported: use 'none'."
+            )
+        check_position_parameters(self.position_parameters or {})
+        for stack in ("encoder", "decoder"):
+            if self.position_encoding_of(stack) == "rotary":
+                self._check_rotary(stack)
+
+    def _check_rotary(self, stack: Literal["encoder", "decoder"]) -> None:
+        parameters = self.rope_parameters or {}
+        known = ["default", *ROPE_INIT_FUNCTIONS]
+        if parameters.get("rope_type", "default") not in known:
+            raise ValueError(
+                f"rope_type={parameters['rope_type']!r} is not a rope type; known are {', '.join(known)}."
+            )
+        rotated = int(self.head_dim_of(stack) * parameters.get("partial_rotary_factor", 1.0))
+        if rotated < 2 or rotated % 2:
+            raise ValueError(
+                f"Rotary encoding turns pairs, so the rotated part of a head must have an even size, but the "
+                f"{stack}'s has {rotated}: change d_model, {stack}_attention_heads or head_dim."
+            )
+
+
+__all__ = ["LocantConfig"]

@@ -1,0 +1,1 @@
+"""Sharing: what leaves home and what comes in."""

@@ -1,0 +1,77 @@
+# Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
+"""The Transformer layer, one class for encoder and decoder."""
+
+from typing import Any
+
+import torch
+from transformers.cache_utils import Cache
+from transformers.modeling_layers import GradientCheckpointingLayer
+
+from locant.configuration.configuration_locant import LocantConfig
+
+from .attention import Attention
+from .feed_forward import build_feed_forward
+from .norms import build_residual
+from .positions.base import PositionLayer, Positions, Stack
+
+
+class TransformerLayer(GradientCheckpointingLayer):
+    """Self-attention, cross-attention in a decoder that has an encoder, feed-forward.
+
+    Args:
+        config: the model's configuration.
+        stack: which stack the layer belongs to, for the numbers that differ between them.
+        layer_idx: its place in the stack, and in the cache.
+        position: how position enters its self-attention.
+    """
+
+    def __init__(self, config: LocantConfig, stack: Stack, layer_idx: int, position: PositionLayer):
+        super().__init__()
+        heads = {
+            "num_heads": getattr(config, f"{stack}_attention_heads"),
+            "num_key_value_heads": getattr(config, f"{stack}_key_value_heads"),
+            "head_dim": config.head_dim,
+            "layer_idx": layer_idx,
+        }
+        is_decoder = stack == "decoder"
+        self.self_attn = Attention(config, is_causal=is_decoder, position=position, **heads)
+        self.self_attn_residual = build_residual(config)
+        if is_decoder and config.is_encoder_decoder:
+            self.cross_attn = Attention(config, **heads)
+            self.cross_attn_residual = build_residual(config)
+        else:
+            self.cross_attn = None
+        self.ffn = build_feed_forward(config, getattr(config, f"{stack}_ffn_dim"))
+        self.ffn_residual = build_residual(config)
+
+    def forward(
+        self,
+        hidden_states: torch.Tensor,
+        encoder_hidden_states: torch.Tensor | None = None,
+        attention_mask: torch.Tensor | None = None,
+        encoder_attention_mask: torch.Tensor | None = None,
+        positions: Positions | None = None,
+        past_key_values: Cache | None = None,
+        **kwargs: Any,
+    ) -> torch.Tensor:
+        """`(batch, length, d_model)` to the same shape.
+
+        The two hidden states come first, as gradient checkpointing takes only positional tensors.
+        """
+
+        def attend(states: torch.Tensor) -> torch.Tensor:
+            return self.self_attn(states, attention_mask, positions, past_key_values=past_key_values, **kwargs)[0]
+
+        def attend_across(states: torch.Tensor) -> torch.Tensor:
+            return self.cross_attn(
+                states,
+                encoder_attention_mask,
+                encoder_hidden_states=encoder_hidden_states,
+                past_key_values=past_key_values,
+                **kwargs,
+            )[0]
+
+        hidden_states = self.self_attn_residual(hidden_states, attend)
+        if self.cross_attn is not None and encoder_hidden_states is not None:
+            hidden_states = self.cross_attn_residual(hidden_states, attend_across)
+        return self.ffn_residual(hidden_states, self.ffn)

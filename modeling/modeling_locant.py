@@ -1,0 +1,224 @@
+# Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
+"""The public models."""
+
+from typing import Any
+
+import torch
+from torch import nn
+from transformers.cache_utils import Cache
+from transformers.modeling_outputs import BaseModelOutput, Seq2SeqLMOutput, Seq2SeqModelOutput
+from transformers.processing_utils import Unpack
+from transformers.utils import TransformersKwargs
+from transformers.utils.generic import can_return_tuple
+
+from locant.configuration.configuration_locant import LocantConfig
+
+from .generation import LocantGenerationMixin
+from .loss import token_loss
+from .pretrained import LocantPreTrainedModel
+from .stacks import LocantDecoder, LocantEncoder
+
+
+def shift_right(labels: torch.Tensor, start_token_id: int, pad_token_id: int) -> torch.Tensor:
+    """Labels `(batch, length)` to the decoder inputs that predict them; -100 becomes padding."""
+    shifted = torch.cat([torch.full_like(labels[:, :1], start_token_id), labels[:, :-1]], dim=1)
+    return shifted.masked_fill(shifted == -100, pad_token_id)
+
+
+class LocantModel(LocantPreTrainedModel):
+    """Encoder and decoder without a head.
+
+    Args:
+        config: the model's configuration.
+    """
+
+    def __init__(self, config: LocantConfig):
+        super().__init__(config)
+        if config.share_encoder_decoder_embeddings:
+            self.shared = nn.Embedding(config.vocab_size, config.d_model)
+            self._tied_weights_keys = {
+                "encoder.embed_tokens.weight": "shared.weight",
+                "decoder.embed_tokens.weight": "shared.weight",
+            }
+        self.encoder = LocantEncoder(config)
+        self.decoder = LocantDecoder(config)
+        self.post_init()
+
+    def get_expanded_tied_weights_keys(self, all_submodels: bool = False) -> dict[str, str]:
+        """Sharing between the stacks does not depend on `tie_word_embeddings`, which is about the output."""
+        if all_submodels:
+            return super().get_expanded_tied_weights_keys(all_submodels=True)
+        return dict(self._tied_weights_keys or {})
+
+    def get_input_embeddings(self) -> nn.Module:
+        """The encoder's token embeddings, which are the decoder's too where they share."""
+        return self.encoder.embed_tokens
+
+    def set_input_embeddings(self, value: nn.Module) -> None:
+        """Replace the token embeddings, of both stacks where they share."""
+        self.encoder.embed_tokens = value
+        if self.config.share_encoder_decoder_embeddings:
+            self.shared = self.decoder.embed_tokens = value
+
+    @can_return_tuple
+    def forward(
+        self,
+        input_ids: torch.LongTensor | None = None,
+        attention_mask: torch.Tensor | None = None,
+        decoder_input_ids: torch.LongTensor | None = None,
+        decoder_attention_mask: torch.Tensor | None = None,
+        position_ids: torch.LongTensor | None = None,
+        decoder_position_ids: torch.LongTensor | None = None,
+        encoder_outputs: BaseModelOutput | tuple[torch.Tensor, ...] | None = None,
+        past_key_values: Cache | None = None,
+        inputs_embeds: torch.FloatTensor | None = None,
+        decoder_inputs_embeds: torch.FloatTensor | None = None,
+        use_cache: bool | None = None,
+        **kwargs: Unpack[TransformersKwargs],
+    ) -> Seq2SeqModelOutput:
+        """Encode the source and decode the target.
+
+        Args:
+            input_ids: source tokens `(batch, source_length)`.
+            attention_mask: `(batch, source_length)`, 0 at padding; it also masks the cross-attention.
+            decoder_input_ids: target tokens `(batch, target_length)`, those that the cache does not hold yet.
+            decoder_attention_mask: `(batch, past + target_length)`, 0 at padding.
+            position_ids, decoder_position_ids: by default the real tokens are counted from 0.
+            encoder_outputs: what the encoder returned, instead of a source.
+            past_key_values: keys and values of earlier target tokens.
+            inputs_embeds, decoder_inputs_embeds: embeddings instead of ids, before scaling.
+            use_cache: return a cache.
+
+        Raises:
+            ValueError: ids and embeddings are both given or both missing; a position beyond a learned table.
+        """
+        if encoder_outputs is None:
+            encoder_outputs = self.encoder(
+                input_ids=input_ids,
+                attention_mask=attention_mask,
+                position_ids=position_ids,
+                inputs_embeds=inputs_embeds,
+                **kwargs,
+            )
+        elif not isinstance(encoder_outputs, BaseModelOutput):
+            encoder_outputs = BaseModelOutput(*encoder_outputs)
+        decoder_outputs = self.decoder(
+            input_ids=decoder_input_ids,
+            attention_mask=decoder_attention_mask,
+            position_ids=decoder_position_ids,
+            encoder_hidden_states=encoder_outputs[0],
+            encoder_attention_mask=attention_mask,
+            past_key_values=past_key_values,
+            inputs_embeds=decoder_inputs_embeds,
+            use_cache=use_cache,
+            **kwargs,
+        )
+        return Seq2SeqModelOutput(
+            last_hidden_state=decoder_outputs.last_hidden_state,
+            past_key_values=decoder_outputs.past_key_values,
+            decoder_hidden_states=decoder_outputs.hidden_states,
+            decoder_attentions=decoder_outputs.attentions,
+            cross_attentions=decoder_outputs.cross_attentions,
+            encoder_last_hidden_state=encoder_outputs.last_hidden_state,
+            encoder_hidden_states=encoder_outputs.hidden_states,
+            encoder_attentions=encoder_outputs.attentions,
+        )
+
+
+class LocantForConditionalGeneration(LocantPreTrainedModel, LocantGenerationMixin):
+    """Encoder and decoder with a language modelling head: translation, summarisation, …
+
+    Args:
+        config: the model's configuration.
+    """
+
+    _tied_weights_keys = {"lm_head.weight": "model.decoder.embed_tokens.weight"}  # noqa: RUF012
+
+    def __init__(self, config: LocantConfig):
+        super().__init__(config)
+        self.model = LocantModel(config)
+        self.lm_head = nn.Linear(config.d_model, config.vocab_size, bias=False)
+        if config.share_encoder_decoder_embeddings:
+            self._tied_weights_keys = {
+                "lm_head.weight": "model.shared.weight",
+                "model.encoder.embed_tokens.weight": "model.shared.weight",
+                "model.decoder.embed_tokens.weight": "model.shared.weight",
+            }
+        self.post_init()
+
+    def get_output_embeddings(self) -> nn.Module:
+        """The output layer."""
+        return self.lm_head
+
+    def set_output_embeddings(self, new_embeddings: nn.Module) -> None:
+        """Replace the output layer."""
+        self.lm_head = new_embeddings
+
+    def prepare_decoder_input_ids_from_labels(self, labels: torch.Tensor) -> torch.Tensor:
+        """Labels `(batch, length)` to decoder inputs of the same shape."""
+        return shift_right(labels, self.config.decoder_start_token_id, self.config.pad_token_id)
+
+    @can_return_tuple
+    def forward(
+        self,
+        input_ids: torch.LongTensor | None = None,
+        attention_mask: torch.Tensor | None = None,
+        decoder_input_ids: torch.LongTensor | None = None,
+        decoder_attention_mask: torch.Tensor | None = None,
+        position_ids: torch.LongTensor | None = None,
+        decoder_position_ids: torch.LongTensor | None = None,
+        encoder_outputs: BaseModelOutput | tuple[torch.Tensor, ...] | None = None,
+        past_key_values: Cache | None = None,
+        inputs_embeds: torch.FloatTensor | None = None,
+        decoder_inputs_embeds: torch.FloatTensor | None = None,
+        labels: torch.LongTensor | None = None,
+        use_cache: bool | None = None,
+        num_items_in_batch: int | torch.Tensor | None = None,
+        **kwargs: Unpack[TransformersKwargs],
+    ) -> Seq2SeqLMOutput:
+        """As `LocantModel`, and:
+
+        Args:
+            input_ids, attention_mask, decoder_input_ids, decoder_attention_mask, position_ids,
+                decoder_position_ids, encoder_outputs, past_key_values, inputs_embeds, decoder_inputs_embeds,
+                use_cache: as in `LocantModel`.
+            labels: target tokens `(batch, target_length)`, -100 where no loss is wanted; the decoder's inputs
+                are made from them unless given.
+            num_items_in_batch: number of target tokens in the whole optimiser step, which the loss is divided
+                by; by default those of this batch. The Trainer gives it.
+
+        Returns:
+            `loss`, per token and smoothed by `config.label_smoothing` in training mode only, and `logits`
+            `(batch, target_length, vocab_size)`.
+        """  # noqa: D400
+        if labels is not None:
+            use_cache = False if use_cache is None else use_cache
+            if decoder_input_ids is None and decoder_inputs_embeds is None:
+                decoder_input_ids = self.prepare_decoder_input_ids_from_labels(labels)
+        outputs = self.model(
+            input_ids=input_ids,
+            attention_mask=attention_mask,
+            decoder_input_ids=decoder_input_ids,
+            decoder_attention_mask=decoder_attention_mask,
+            position_ids=position_ids,
+            decoder_position_ids=decoder_position_ids,
+            encoder_outputs=encoder_outputs,
+            past_key_values=past_key_values,
+            inputs_embeds=inputs_embeds,
+            decoder_inputs_embeds=decoder_inputs_embeds,
+            use_cache=use_cache,
+            **kwargs,
+        )
+        logits = self.lm_head(outputs.last_hidden_state)
+        loss = None
+        if labels is not None:
+            smoothing = self.config.label_smoothing if self.training else 0.0
+            loss = token_loss(logits, labels, smoothing, num_items_in_batch)
+        return Seq2SeqLMOutput(loss=loss, logits=logits, **_without_last_hidden_state(outputs))
+
+
+def _without_last_hidden_state(outputs: Seq2SeqModelOutput) -> dict[str, Any]:
+    return {name: value for name, value in outputs.items() if name != "last_hidden_state"}
+
+
+__all__ = ["LocantForConditionalGeneration", "LocantModel", "LocantPreTrainedModel"]

@@ -1,0 +1,59 @@
+# Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
+"""Fixed sines and cosines added to the embeddings (Vaswani et al. 2017, section 3.5)."""
+
+import torch
+from transformers import initialization as init
+
+from locant.configuration.configuration_locant import LocantConfig
+
+from .base import PositionEncoding, Stack
+
+
+def sinusoidal_table(length: int, width: int, layout: str = "interleaved") -> torch.Tensor:
+    """PE(pos, 2i) = sin(pos / 10000^(2i/width)), PE(pos, 2i+1) = cos of the same angle.
+
+    Args:
+        length: number of positions.
+        width: number of columns; may be odd.
+        layout: `interleaved`, the paper's: sin, cos, sin, cos, …; `concatenated`: all sines, then all cosines
+            (tensor2tensor, Marian).
+
+    Returns:
+        `(length, width)` in float32, from angles in float64: far positions stay exact.
+    """
+    exponents = torch.arange(0, width, 2, dtype=torch.float64, device="cpu") / width
+    positions = torch.arange(length, dtype=torch.float64, device="cpu")
+    angles = torch.outer(positions, 10000.0**-exponents)
+    if layout == "concatenated":
+        table = torch.cat([angles.sin(), angles.cos()], dim=-1)
+    else:
+        table = torch.stack([angles.sin(), angles.cos()], dim=-1).flatten(1)
+    return table[:, :width].float()
+
+
+class SinusoidalEncoding(PositionEncoding):
+    """The table is computed once, reused, and grown when a longer sequence comes: there is no last position.
+
+    Args:
+        config: uses `d_model`, `max_position_embeddings` (rows to begin with) and the option `layout`.
+        stack: encoder or decoder.
+    """
+
+    def __init__(self, config: LocantConfig, stack: Stack = "encoder"):
+        super().__init__(config, stack)
+        self.layout = config.position_options("sinusoidal")["layout"]
+        self.register_buffer("table", self._rows(config.max_position_embeddings, config.d_model), persistent=False)
+
+    def _rows(self, length: int, width: int) -> torch.Tensor:
+        return sinusoidal_table(length, width, self.layout)
+
+    def embed(self, hidden_states: torch.Tensor, position_ids: torch.Tensor, length: int) -> torch.Tensor:
+        """Embeddings plus the rows of their positions."""
+        if length > self.table.shape[0]:
+            table = self._rows(max(length, 2 * self.table.shape[0]), self.table.shape[1])
+            self.table = table.to(self.table)
+        return hidden_states + self.table[position_ids].to(hidden_states)
+
+    def init_weights(self) -> None:
+        """Fill the table, which is not saved."""
+        init.copy_(self.table, self._rows(*self.table.shape))

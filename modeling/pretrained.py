@@ -1,0 +1,47 @@
+# Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
+"""What all Locant models have in common: configuration, initialisation, what they support."""
+
+import torch
+from torch import nn
+from transformers import initialization as init
+from transformers.modeling_utils import PreTrainedModel
+
+from locant.configuration.configuration_locant import LocantConfig
+
+from .layers import TransformerLayer
+from .positions.base import PositionEncoding, PositionLayer
+
+
+class LocantPreTrainedModel(PreTrainedModel):
+    """Base class of all Locant models."""
+
+    config_class = LocantConfig
+    config: LocantConfig
+    base_model_prefix = "model"
+    supports_gradient_checkpointing = True
+    _no_split_modules = [TransformerLayer.__name__]  # noqa: RUF012 (the base class's own declaration)
+    _supports_sdpa = True
+    _supports_flash_attn = True
+    _supports_flex_attn = True
+    _can_compile_fullgraph = True
+
+    @torch.no_grad()
+    def _init_weights(self, module: nn.Module) -> None:
+        if isinstance(module, (PositionEncoding, PositionLayer)):
+            module.init_weights()
+        elif self.config.initializer == "normal":
+            super()._init_weights(module)
+        elif isinstance(module, nn.Linear):
+            init.xavier_uniform_(module.weight)
+            if module.bias is not None:
+                init.zeros_(module.bias)
+        elif isinstance(module, nn.Embedding):
+            init.normal_(module.weight, std=module.embedding_dim**-0.5)
+        else:
+            super()._init_weights(module)
+
+    @property
+    def dummy_inputs(self) -> dict[str, torch.Tensor]:
+        """A smallest batch, for tools that trace the model."""
+        ids = torch.tensor([[5, 6, 7, 2], [5, 6, 2, 0]], device=self.device) % self.config.vocab_size
+        return {"input_ids": ids, "attention_mask": ids.ne(0).long(), "decoder_input_ids": ids}

@@ -1,0 +1,1 @@
+"""Data, metrics and recipes over the Hugging Face Trainer."""
