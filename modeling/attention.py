@@ -4,11 +4,10 @@
 from typing import Any
 
 import torch
+from locant.configuration.configuration_locant import LocantConfig
 from torch import nn
 from transformers.cache_utils import Cache, EncoderDecoderCache
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
-
-from locant.configuration.configuration_locant import LocantConfig
 
 from .positions.base import PositionLayer, Positions, Span
 
@@ -151,7 +150,9 @@ class Attention(nn.Module):
         is_cross = encoder_hidden_states is not None
         cache = past_key_values
         if isinstance(past_key_values, EncoderDecoderCache):
-            cache = past_key_values.cross_attention_cache if is_cross else past_key_values.self_attention_cache
+            cache = (
+                past_key_values.cross_attention_cache if is_cross else past_key_values.self_attention_cache
+            )
             if is_cross and past_key_values.is_updated.get(self.layer_idx):
                 return cache.layers[self.layer_idx].keys, cache.layers[self.layer_idx].values
         source = encoder_hidden_states if is_cross else hidden_states

@@ -4,10 +4,9 @@
 from typing import Any
 
 import torch
+from locant.configuration.configuration_locant import LocantConfig
 from transformers.cache_utils import Cache
 from transformers.modeling_layers import GradientCheckpointingLayer
-
-from locant.configuration.configuration_locant import LocantConfig
 
 from .attention import Attention
 from .feed_forward import build_feed_forward
@@ -60,7 +59,9 @@ class TransformerLayer(GradientCheckpointingLayer):
         """
 
         def attend(states: torch.Tensor) -> torch.Tensor:
-            return self.self_attn(states, attention_mask, positions, past_key_values=past_key_values, **kwargs)[0]
+            return self.self_attn(
+                states, attention_mask, positions, past_key_values=past_key_values, **kwargs
+            )[0]
 
         def attend_across(states: torch.Tensor) -> torch.Tensor:
             return self.cross_attn(

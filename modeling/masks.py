@@ -2,10 +2,9 @@
 """Who may see whom, and which position each token has."""
 
 import torch
+from locant.configuration.configuration_locant import LocantConfig
 from transformers.cache_utils import Cache
 from transformers.masking_utils import create_bidirectional_mask, create_causal_mask
-
-from locant.configuration.configuration_locant import LocantConfig
 
 
 def build_mask(

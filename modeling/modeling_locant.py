@@ -4,14 +4,13 @@
 from typing import Any
 
 import torch
+from locant.configuration.configuration_locant import LocantConfig
 from torch import nn
 from transformers.cache_utils import Cache
 from transformers.modeling_outputs import BaseModelOutput, Seq2SeqLMOutput, Seq2SeqModelOutput
 from transformers.processing_utils import Unpack
 from transformers.utils import TransformersKwargs
 from transformers.utils.generic import can_return_tuple
-
-from locant.configuration.configuration_locant import LocantConfig
 
 from .generation import LocantGenerationMixin
 from .loss import token_loss
@@ -190,7 +189,7 @@ class LocantForConditionalGeneration(LocantPreTrainedModel, LocantGenerationMixi
         Returns:
             `loss`, per token and smoothed by `config.label_smoothing` in training mode only, and `logits`
             `(batch, target_length, vocab_size)`.
-        """  # noqa: D400
+        """
         if labels is not None:
             use_cache = False if use_cache is None else use_cache
             if decoder_input_ids is None and decoder_inputs_embeds is None:

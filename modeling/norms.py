@@ -4,9 +4,8 @@
 from collections.abc import Callable
 
 import torch
-from torch import nn
-
 from locant.configuration.configuration_locant import LocantConfig
+from torch import nn
 
 _NORMS = {"layernorm": nn.LayerNorm, "rmsnorm": nn.RMSNorm}
 

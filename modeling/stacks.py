@@ -4,6 +4,7 @@
 import math
 
 import torch
+from locant.configuration.configuration_locant import LocantConfig
 from torch import nn
 from torch.compiler import is_compiling
 from transformers.cache_utils import Cache, DynamicCache, EncoderDecoderCache
@@ -12,8 +13,6 @@ from transformers.processing_utils import Unpack
 from transformers.utils import TransformersKwargs
 from transformers.utils.generic import merge_with_config_defaults
 from transformers.utils.output_capturing import OutputRecorder, capture_outputs
-
-from locant.configuration.configuration_locant import LocantConfig
 
 from .attention import Attention
 from .layers import TransformerLayer

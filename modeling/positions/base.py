@@ -16,9 +16,8 @@ from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
 import torch
-from torch import nn
-
 from locant.configuration.configuration_locant import LocantConfig
+from torch import nn
 
 Stack = Literal["encoder", "decoder"]
 

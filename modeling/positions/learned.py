@@ -2,10 +2,9 @@
 """A trained vector for each position, added to the embeddings (Gehring et al. 2017)."""
 
 import torch
+from locant.configuration.configuration_locant import LocantConfig
 from torch import nn
 from torch.compiler import is_compiling
-
-from locant.configuration.configuration_locant import LocantConfig
 
 from .base import PositionEncoding, Stack
 

@@ -4,10 +4,9 @@
 import copy
 
 import torch
+from locant.configuration.configuration_locant import LocantConfig
 from transformers import initialization as init
 from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS, dynamic_rope_update
-
-from locant.configuration.configuration_locant import LocantConfig
 
 from .base import PositionEncoding, PositionLayer, Stack
 

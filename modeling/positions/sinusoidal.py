@@ -2,9 +2,8 @@
 """Fixed sines and cosines added to the embeddings (Vaswani et al. 2017, section 3.5)."""
 
 import torch
-from transformers import initialization as init
-
 from locant.configuration.configuration_locant import LocantConfig
+from transformers import initialization as init
 
 from .base import PositionEncoding, Stack
 
@@ -42,7 +41,9 @@ class SinusoidalEncoding(PositionEncoding):
     def __init__(self, config: LocantConfig, stack: Stack = "encoder"):
         super().__init__(config, stack)
         self.layout = config.position_options("sinusoidal")["layout"]
-        self.register_buffer("table", self._rows(config.max_position_embeddings, config.d_model), persistent=False)
+        self.register_buffer(
+            "table", self._rows(config.max_position_embeddings, config.d_model), persistent=False
+        )
 
     def _rows(self, length: int, width: int) -> torch.Tensor:
         return sinusoidal_table(length, width, self.layout)

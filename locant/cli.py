@@ -1,0 +1,76 @@
+# Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
+"""The command `locant`: it finds the subcommand, and turns what a user can mend into one sentence."""
+
+import difflib
+import importlib
+import os
+import sys
+
+from locant.training.errors import InputError
+
+# Subcommand -> the module whose `run` takes its arguments, and what it does.
+COMMANDS = {
+    "train": ("locant.commands.train", "train a translator, or fine-tune one"),
+    "evaluate": ("locant.commands.evaluate", "measure a model's translations of a test set"),
+    "translate": ("locant.commands.translate", "translate text, a sentence a line"),
+    "score": ("locant.commands.score", "say how probable a model finds given translations"),
+}
+
+_USAGE = "\n".join(
+    [
+        "usage: locant COMMAND ...",
+        "",
+        "commands:",
+        *(f"  {name:<10} {summary}" for name, (_, summary) in COMMANDS.items()),
+        "",
+        "locant COMMAND --help says more; locant --version says which version this is.",
+    ]
+)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command line `arguments` (by default the program's) and return the exit status.
+
+    0 for success, 2 for input that cannot be used, 130 for an interrupt, 141 where the reader of the output went
+    away. Other exceptions are not caught.
+    """
+    arguments = sys.argv[1:] if arguments is None else arguments
+    name, rest = (arguments[0], arguments[1:]) if arguments else ("", [])
+    if name in ("-h", "--help"):
+        print(_USAGE)
+        return 0
+    if name == "--version":
+        from locant import __version__
+
+        print(f"locant {__version__}")
+        return 0
+    if name not in COMMANDS:
+        print(_unknown_command(name), file=sys.stderr)
+        return 2
+    return _run(name, rest)
+
+
+def _run(name: str, arguments: list[str]) -> int:
+    try:
+        # imported only now: a command must not wait for what only another one needs
+        importlib.import_module(COMMANDS[name][0]).run(arguments)
+        sys.stdout.flush()
+    except InputError as error:
+        print(f"locant {name}: error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print(f"locant {name}: interrupted", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        # what is still buffered must not raise again when Python closes the output
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+    return 0
+
+
+def _unknown_command(name: str) -> str:
+    if not name:
+        return _USAGE
+    nearest = difflib.get_close_matches(name, COMMANDS, n=1)
+    hint = f"did you mean {nearest[0]}?" if nearest else f"the commands are {', '.join(COMMANDS)}."
+    return f"locant: error: {name} is not a command: {hint}"

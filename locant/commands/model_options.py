@@ -1,0 +1,74 @@
+# Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
+"""The options that the commands which use a model share."""
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any
+
+from locant.training.config_parser import RUN_CONFIG_FILE, read_run_data
+from locant.training.inference import load
+
+
+def add_model_options(parser: argparse.ArgumentParser) -> None:
+    """Which model, where, and how much at a time."""
+    parser.add_argument("model", metavar="MODEL", help="folder or Hub name of the model")
+    parser.add_argument(
+        "--device", help="such as cpu, cuda or cuda:1 (default: the accelerator, if there is one)"
+    )
+    parser.add_argument(
+        "--batch_size", type=positive, default=32, metavar="N", help="sentences at a time (32)"
+    )
+    parser.add_argument(
+        "--source_prefix", metavar="TEXT", help="put before every source (default: the run's own)"
+    )
+    parser.add_argument("--no_progress", action="store_true", help="no progress bar")
+
+
+def add_search_options(parser: argparse.ArgumentParser) -> None:
+    """How a translation is searched for."""
+    group = parser.add_argument_group("search", "by default what is saved with the model")
+    group.add_argument("--num_beams", type=positive, metavar="N", help="beams; 1 is greedy search")
+    group.add_argument("--max_new_tokens", type=positive, metavar="N", help="longest translation, in tokens")
+    group.add_argument(
+        "--length_penalty", type=float, metavar="X", help="exponent of the length in beam search"
+    )
+
+
+def search_options(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Those of `add_search_options` that were given, for `generate`."""
+    given = {name: getattr(arguments, name) for name in ("num_beams", "max_new_tokens", "length_penalty")}
+    return {name: value for name, value in given.items() if value is not None}
+
+
+def load_model(arguments: argparse.Namespace) -> tuple[Any, Any, dict[str, Any]]:
+    """The model, its tokenizer, and the options that every function of `locant.training.inference` takes.
+
+    Raises:
+        InputError: there is no such model or device.
+    """
+    model, tokenizer = load(arguments.model, arguments.device)
+    printed = getattr(arguments, "output", None) is None and sys.stdout.isatty()
+    prefix = arguments.source_prefix
+    if prefix is None and (config_file := run_config_file(arguments.model)):
+        prefix = read_run_data(config_file)[0].source_prefix
+    options = {
+        "batch_size": arguments.batch_size,
+        "source_prefix": prefix or "",
+        "show_progress": not (arguments.no_progress or printed),  # no bar between the lines on a screen
+    }
+    return model, tokenizer, options
+
+
+def run_config_file(model: str) -> Path | None:
+    """What the run that made `model`, a folder or a checkpoint in one, was asked for; None for other models."""
+    candidates = (Path(model) / RUN_CONFIG_FILE, Path(model).parent / RUN_CONFIG_FILE)
+    return next((path for path in candidates if Path(model).is_dir() and path.is_file()), None)
+
+
+def positive(text: str) -> int:
+    """`text` as a whole number above 0."""
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not above 0")
+    return number

@@ -1,0 +1,57 @@
+# Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
+"""`locant translate`."""
+
+import argparse
+import sys
+from collections.abc import Iterable
+
+from locant.training.inference import one_line, translate_stream
+from locant.training.text_data import read_lines
+
+from .model_options import add_model_options, add_search_options, load_model, positive, search_options
+from .text_files import output, standard_input
+
+
+def run(arguments: list[str]) -> None:
+    """Translate files or standard input, line by line and in order."""
+    parsed = _parser().parse_args(arguments)
+    lines: Iterable[str] = [line for file in parsed.files for line in read_lines(file)]
+    if not parsed.files:
+        lines = standard_input()
+    model, tokenizer, options = load_model(parsed)
+    translations = translate_stream(
+        model,
+        tokenizer,
+        lines,
+        num_return_sequences=parsed.num_return_sequences,
+        with_scores=parsed.scores,
+        chunk_size=1 if not parsed.files and sys.stdin.isatty() else None,  # at a terminal answer each line
+        **options,
+        **search_options(parsed),
+    )
+    with output(parsed.output) as file:
+        for alternatives in translations:
+            for translation in alternatives:
+                score = f"{translation.score:.4f}\t" if parsed.scores else ""
+                print(score + one_line(translation.text), file=file)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser("locant translate", description="Translate text, a sentence a line.")
+    add_model_options(parser)
+    parser.add_argument(
+        "files", nargs="*", metavar="FILE", help="text to translate (default: standard input)"
+    )
+    parser.add_argument("--output", metavar="FILE", help="where translations go (default: standard output)")
+    parser.add_argument(
+        "--num_return_sequences",
+        type=positive,
+        default=1,
+        metavar="N",
+        help="lines for each sentence, best first (1)",
+    )
+    parser.add_argument(
+        "--scores", action="store_true", help="put the score and a tab before each translation"
+    )
+    add_search_options(parser)
+    return parser

@@ -1,0 +1,225 @@
+# Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
+"""The command line of `locant train`: defaults, then a YAML file, then options, each over the one before."""
+
+import argparse
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, NoReturn
+
+import yaml
+
+from .arguments import DataArguments, ModelArguments, TrainingArguments
+from .errors import InputError
+from .options import DECIDED_ELSEWHERE, SECTIONS, Option, known_options, nearest_option
+from .yaml_file import read_sections
+
+RUN_CONFIG_FILE = "run_config.yaml"
+"""Where a run's folder keeps `RunConfig.to_yaml`."""
+
+_DESCRIPTION = (
+    "Train a translator. CONFIG.yaml has the sections model:, data: and training:, with the options below "
+    "under them; the command line goes before the file, and the file before the defaults, which stand in "
+    "brackets; null takes an option back. What is true or false is switched with --option and --no_option."
+)
+_METAVARS = {dict: "JSON", bool: "BOOL", int: "N", float: "X", str: "TEXT", list: "TEXT"}
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """One training run as it was asked for.
+
+    `given` holds the values that the file or the command line gave, by option: all others are defaults.
+    """
+
+    model: ModelArguments
+    data: DataArguments
+    training: TrainingArguments
+    given: dict[str, Any]
+
+    def to_yaml(self) -> str:
+        """The file with which `locant train` does this run again; access tokens are left out."""
+        options = known_options()
+        sections: dict[str, dict[str, Any]] = {section: {} for section in SECTIONS}
+        for name, value in self.given.items():
+            if not name.endswith("_token"):
+                sections[options[name].section][name] = value
+        return yaml.safe_dump(sections, sort_keys=False, allow_unicode=True)
+
+
+def parse_run_config(arguments: list[str]) -> RunConfig:
+    """The run that the command line `arguments` of `locant train` ask for, with every value checked.
+
+    Raises:
+        InputError: an option does not exist, or a value is of the wrong type, out of range, or does not go
+            with another.
+        SystemExit: help was asked for, and printed.
+    """
+    options = known_options()
+    config_file, texts = _read_command_line(arguments, options)
+    given = _read_yaml(config_file, options) if config_file else {}
+    given |= {name: options[name].convert(text, "command line") for name, text in texts.items()}
+    given = _without_nulls(given, options)
+    model = _model_arguments(_section("model", given, options))
+    data = DataArguments(**_section("data", given, options))
+    _check_tokenizer(model, data, given)
+    if model.model_name_or_path is None:
+        model.make_config()
+    return RunConfig(model, data, _training_arguments(_section("training", given, options)), given)
+
+
+def read_run_data(config_file: str | Path) -> tuple[DataArguments, int]:
+    """The data section of a YAML file, such as the one that a run keeps, and the seed that cuts its splits.
+
+    Raises:
+        InputError: as `parse_run_config`.
+    """
+    options = known_options()
+    given = _without_nulls(_read_yaml(config_file, options), options)
+    return DataArguments(**_section("data", given, options)), given.get("seed", options["seed"].default)
+
+
+def _without_nulls(given: dict[str, Any], options: dict[str, Option]) -> dict[str, Any]:
+    """`given` without what null took back: options for which None is no value."""
+    return {name: value for name, value in given.items() if value is not None or options[name].optional}
+
+
+def _section(section: str, given: dict[str, Any], options: dict[str, Option]) -> dict[str, Any]:
+    return {name: value for name, value in given.items() if options[name].section == section}
+
+
+def _model_arguments(given: dict[str, Any]) -> ModelArguments:
+    own = {field.name for field in fields(ModelArguments)}
+    overrides = {name: value for name, value in given.items() if name not in own}
+    return ModelArguments(**{name: given[name] for name in own & given.keys()}, overrides=overrides)
+
+
+def _training_arguments(given: dict[str, Any]) -> TrainingArguments:
+    try:
+        return TrainingArguments(**given)
+    except InputError:
+        raise
+    except ValueError as error:  # the Trainer's own checks, whose messages run over several lines
+        raise InputError(" ".join(str(error).split())) from error
+
+
+def _check_tokenizer(model: ModelArguments, data: DataArguments, given: dict[str, Any]) -> None:
+    """Options that choose a tokenizer are not given where another choice leaves them without effect."""
+    chosen = "model_name_or_path" if model.model_name_or_path is not None else "tokenizer_name"
+    if model.model_name_or_path is None and data.tokenizer_name is None:
+        return
+    unused = {"tokenizer_name", "tokenizer_kind", "tokenizer_vocab_size"} - {chosen}
+    for name in sorted(unused):
+        if given.get(name) is not None:
+            raise InputError(f"{name} is given, but {chosen} already brings its tokenizer: leave {name} out.")
+
+
+class _Parser(argparse.ArgumentParser):
+    """An argument parser whose errors are one sentence, without the usage of some 150 options."""
+
+    def error(self, message: str) -> NoReturn:
+        raise InputError(f"{message}.")
+
+
+def _read_command_line(arguments: list[str], options: dict[str, Option]) -> tuple[str | None, dict[str, Any]]:
+    """The path of the YAML file, if any, and the texts given on the command line by option."""
+    parser = _Parser(
+        prog="locant train",
+        usage="locant train [CONFIG.yaml] [--option value ...]",
+        description=_DESCRIPTION,
+        argument_default=argparse.SUPPRESS,
+        allow_abbrev=False,
+    )
+    parser.add_argument("config_file", nargs="?", metavar="CONFIG.yaml", help="options by section")
+    groups = {
+        "model": parser.add_argument_group("model"),
+        "data": parser.add_argument_group("data"),
+        "training": parser.add_argument_group("training"),
+        "tail": parser.add_argument_group("training, other options of the Hugging Face Trainer"),
+    }
+    for option in options.values():
+        _add_option(groups[option.section if option.often_used else "tail"], option)
+    parsed, unknown = parser.parse_known_args(arguments)
+    for argument in unknown:
+        if argument.startswith("-"):
+            raise InputError(_unknown_option(argument.partition("=")[0], options, dashes="--"))
+    if unknown:
+        raise InputError(
+            f"{unknown[0]!r} is left over: give one CONFIG.yaml, and before each value its --option."
+        )
+    texts = vars(parsed)
+    return texts.pop("config_file", None), texts
+
+
+def _add_option(group: argparse._ArgumentGroup, option: Option) -> None:
+    metavar = "PATH" if option.name.endswith("_file") else _METAVARS[option.kinds[-1]]
+    flag = f"--{option.name}"
+    settings: dict[str, Any] = {"metavar": metavar, "help": _help(option)}
+    if bool in option.kinds:
+        group.add_argument(flag, nargs="?", const="true", **settings)
+        group.add_argument(
+            f"--no_{option.name}",
+            dest=option.name,
+            action="store_const",
+            const="false",
+            help=argparse.SUPPRESS,
+        )
+    elif list in option.kinds:
+        group.add_argument(flag, nargs="+", action=_StoreOneOrMany, **settings)
+    else:
+        group.add_argument(flag, **settings)
+
+
+class _StoreOneOrMany(argparse.Action):
+    """Store the list of texts, or the text where there is one: some options take either."""
+
+    def __call__(self, parser: Any, namespace: Any, values: Any, option_string: str | None = None) -> None:
+        setattr(namespace, self.dest, values[0] if len(values) == 1 else values)
+
+
+def _help(option: Option) -> str:
+    text = option.help
+    if len(option.choices) <= 12 and any(choice not in text for choice in option.choices):
+        text += f" One of {', '.join(option.choices)}."
+    if option.default not in (None, ""):
+        default = str(option.default).lower() if isinstance(option.default, bool) else option.default
+        text += f" [{default}]"
+    return text.replace("%", "%%")
+
+
+def _unknown_option(written: str, options: dict[str, Option], dashes: str = "", where: str = "") -> str:
+    name = written.lstrip("-")
+    if name in DECIDED_ELSEWHERE:
+        return f"{written} is not an option{where}: {DECIDED_ELSEWHERE[name]}."
+    nearest = nearest_option(name, options)
+    hint = f"did you mean {dashes}{nearest}?" if nearest else "see locant train --help."
+    return f"{written} is not an option{where}: {hint}"
+
+
+def _read_yaml(path: str | Path, options: dict[str, Option]) -> dict[str, Any]:
+    """The typed values of the YAML file at `path`, by option."""
+    given: dict[str, Any] = {}
+    for entry in read_sections(path):
+        where = f"{path}, line {entry.line}"
+        if entry.section not in SECTIONS:
+            raise InputError(_unknown_section(entry.section, where, options))
+        if entry.key is None and entry.value is None:
+            continue
+        if entry.key is None:
+            raise InputError(
+                f"{entry.section} is a section ({where}), so put 'option: value' lines under it."
+            )
+        option = options.get(entry.key)
+        if option is None:
+            raise InputError(_unknown_option(entry.key, options, where=f" ({where})"))
+        if option.section != entry.section:
+            raise InputError(
+                f"{option.name} stands under {entry.section}: ({where}), but belongs under {option.section}:."
+            )
+        given[option.name] = option.convert(entry.value, where)
+    return given
+
+
+def _unknown_section(name: str, where: str, options: dict[str, Option]) -> str:
+    if name in options:
+        return f"{name} stands under no section ({where}), but belongs under {options[name].section}:."
+    return f"{name} is not a section ({where}): the sections are {', '.join(SECTIONS)}."

@@ -1,0 +1,381 @@
+# Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
+"""Translating and scoring text with any sequence-to-sequence model of transformers.
+
+Sentences are batched by length, longest first: if memory is too small the first batch says so, and the time
+left on the progress bar (on standard error) is not too low. Results come in the order of the input, and
+padding has no part in them. Scores are natural logarithms of probabilities.
+"""
+
+import math
+import os
+from collections.abc import Iterable, Iterator, Sequence, Sized
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch.nn.functional import cross_entropy
+from torch.nn.utils.rnn import pad_sequence
+from tqdm.auto import tqdm
+from transformers import AutoModelForSeq2SeqLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+
+from .errors import InputError
+from .metrics import SentenceBLEU, translation_metrics
+
+IGNORED = -100
+
+
+@dataclass(frozen=True)
+class Translation:
+    """A translation, and its score (`None` where scores were not asked for), see `translate_stream`."""
+
+    text: str
+    score: float | None
+
+
+@dataclass(frozen=True)
+class SentenceScore:
+    """The natural logarithm of the probability that a model gives a target, and each token's part of it.
+
+    `tokens` are the tokenizer's own spellings and end with the end-of-sentence token.
+    """
+
+    log_probability: float
+    tokens: list[str]
+    token_log_probabilities: list[float]
+
+
+class EvaluationRow(NamedTuple):
+    """One sentence of an evaluated split; `sentence_bleu` is on the 0-100 scale."""
+
+    source: str
+    reference: str
+    translation: str
+    sentence_bleu: float
+
+
+def load(
+    model_path: str | os.PathLike[str], device: str | torch.device | None = None
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """The model, in evaluation mode, and the tokenizer of a folder or of a repository on the Hub.
+
+    `device` is the accelerator (cuda, mps, …) if there is one, else the CPU, unless given. Raises
+    `InputError` where there is no such folder (a name that reads as a path is never looked for on the Hub),
+    no such device, or nothing in it that loads as a sequence-to-sequence model.
+    """
+    if _reads_as_path(model_path) and not os.path.isdir(model_path):
+        raise InputError(f"There is no folder {model_path}: give the folder that a model was saved to.")
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(model_path)
+        model = AutoModelForSeq2SeqLM.from_pretrained(model_path)
+    except (OSError, ValueError, KeyError) as error:
+        reason = str(error).strip().partition("\n")[0]
+        raise InputError(
+            f"{model_path} does not load as a sequence-to-sequence model with its tokenizer ({reason}): "
+            "give a folder that both were saved to, or the name of such a repository on the Hugging Face Hub."
+        ) from error
+    if device is None:
+        device = torch.accelerator.current_accelerator(check_available=True) or "cpu"
+    try:
+        return model.to(device).eval(), tokenizer
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).strip().partition("\n")[0]
+        raise InputError(
+            f"Device {device} cannot be used here ({reason}): give another one, such as cpu."
+        ) from error
+
+
+def translate(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, sentences: Iterable[str], **options: Any
+) -> list[list[Translation]]:
+    """Translate all `sentences`, as `translate_stream` does and with its `options`, in one chunk."""
+    sentences = list(sentences)
+    return list(translate_stream(model, tokenizer, sentences, chunk_size=max(1, len(sentences)), **options))
+
+
+def translate_stream(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    lines: Iterable[str],
+    *,
+    batch_size: int = 32,
+    chunk_size: int | None = None,
+    source_prefix: str = "",
+    num_return_sequences: int = 1,
+    with_scores: bool = True,
+    show_progress: bool = True,
+    **generate_kwargs: Any,
+) -> Iterator[list[Translation]]:
+    """Yield the `num_return_sequences` translations of each line, best first, while `lines` is being read.
+
+    `chunk_size` lines (64 batches, unless given) are read, sorted by length and translated at a time. Ends of
+    line are not part of a sentence. An empty line is not shown to the model: its translations are empty, with
+    score 0.
+
+    Search follows the generation config saved with the model where `generate_kwargs` don't say otherwise.
+    Where neither limits the length, a translation has at most 2 n + 10 tokens, n being the tokens of the
+    longest source in the batch; and no limit on new tokens goes beyond the end of a decoder's learned
+    position table.
+
+    Scores of a beam search are its own: the log-probability of the tokens, the end of the sentence included,
+    divided by (their number) ** length_penalty. Those of greedy search and sampling are the model's
+    log-probability of the tokens, undivided, and before temperature, top-k and the like. For its scores
+    `generate` keeps every step's vocabulary of numbers, which can be gigabytes: `with_scores=False` saves
+    them.
+
+    Raises `InputError` where a source is longer than a learned position table, or where more translations are
+    asked for than search can return.
+    """
+    _check_num_return_sequences(model, num_return_sequences, generate_kwargs)
+    model.eval()
+    generate_kwargs |= {"num_return_sequences": num_return_sequences, "return_dict_in_generate": True}
+    if with_scores:
+        beam = (_setting(model, generate_kwargs, "num_beams") or 1) > 1
+        generate_kwargs["output_scores" if beam else "output_logits"] = True
+
+    total = len(lines) if isinstance(lines, Sized) else None
+    lines, done = (line.rstrip("\r\n") for line in lines), 0
+    with tqdm(total=total, desc="translating", unit=" sentences", disable=not show_progress) as progress:
+        while chunk := list(islice(lines, chunk_size or 64 * batch_size)):
+            nothing = [Translation("", 0.0 if with_scores else None)] * num_return_sequences
+            translations = [nothing] * len(chunk)
+            filled = [i for i, line in enumerate(chunk) if line.strip()]
+            progress.update(len(chunk) - len(filled))
+            sources = _encode(tokenizer, [source_prefix + chunk[i] for i in filled])
+            _check_positions(model, "source", sources, [done + i + 1 for i in filled])
+            for batch in _batches([len(source) for source in sources], batch_size):
+                found = _generate(model, tokenizer, [sources[j] for j in batch], generate_kwargs)
+                for j, alternatives in zip(batch, found, strict=True):
+                    translations[filled[j]] = alternatives
+                progress.update(len(batch))
+            yield from translations
+            done += len(chunk)
+
+
+def score(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    sources: Sequence[str],
+    targets: Sequence[str],
+    *,
+    batch_size: int = 32,
+    source_prefix: str = "",
+    show_progress: bool = True,
+) -> list[SentenceScore]:
+    """The log-probability of each target as the translation of its source, by teacher forcing.
+
+    Raises `InputError` where there are not as many targets as sources, or where one of them is longer than a
+    learned position table.
+    """
+    if len(sources) != len(targets):
+        raise InputError(
+            f"There are {len(sources)} sources and {len(targets)} targets: give one target for each source."
+        )
+    model.eval()
+    source_ids = _encode(tokenizer, [source_prefix + source for source in sources])
+    target_ids = _encode(tokenizer, targets, target=True)
+    numbers = range(1, len(sources) + 1)
+    _check_positions(model, "source", source_ids, numbers)
+    _check_positions(model, "target", target_ids, numbers)
+
+    scores: dict[int, SentenceScore] = {}
+    lengths = [max(len(source), len(target)) for source, target in zip(source_ids, target_ids, strict=True)]
+    with tqdm(total=len(sources), desc="scoring", unit=" sentences", disable=not show_progress) as progress:
+        for batch in _batches(lengths, batch_size):
+            found = _log_probabilities(model, [source_ids[i] for i in batch], [target_ids[i] for i in batch])
+            for i, values in zip(batch, found, strict=True):
+                tokens = list(tokenizer.convert_ids_to_tokens(target_ids[i]))
+                scores[i] = SentenceScore(math.fsum(values), tokens, values)
+            progress.update(len(batch))
+    return [scores[i] for i in range(len(sources))]
+
+
+def evaluate_split(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    sources: Sequence[str],
+    references: Sequence[str],
+    *,
+    batch_size: int = 32,
+    source_prefix: str = "",
+    show_progress: bool = True,
+    **generate_kwargs: Any,
+) -> tuple[dict[str, Any], list[EvaluationRow]]:
+    """Translate `sources`, compare with `references`: a dictionary of metrics, and a row for each sentence.
+
+    The metrics are those of `translation_metrics`, `loss` (mean negative log-probability of a reference's
+    token, in nats, without label smoothing), `perplexity` (its exponential), and `sentences`, how many there
+    were. No sentence is left out. Raises `InputError` as `score` and `translation_metrics` do.
+    """
+    options: dict[str, Any] = {
+        "batch_size": batch_size,
+        "source_prefix": source_prefix,
+        "show_progress": show_progress,
+    }
+    scores = score(model, tokenizer, sources, references, **options)
+    found = translate(model, tokenizer, sources, with_scores=False, **options, **generate_kwargs)
+    translations = [one_line(best.text) for best, *_ in found]
+    metrics = translation_metrics(translations, references)
+    loss = -math.fsum(s.log_probability for s in scores) / sum(len(s.tokens) for s in scores)
+    bleus = SentenceBLEU().compute(predictions=translations, references=references)["scores"]
+    rows = [EvaluationRow(*row) for row in zip(sources, references, translations, bleus, strict=True)]
+    return {**metrics, "loss": loss, "perplexity": math.exp(loss), "sentences": len(rows)}, rows
+
+
+def one_line(text: str) -> str:
+    """`text` with a space for each line break of any kind, for output of one sentence a line."""
+    return " ".join(text.splitlines())
+
+
+def write_tsv(path: str | os.PathLike[str], rows: Iterable[EvaluationRow]) -> None:
+    """Write the rows under a line of column names, a tab between fields and no quoting, as UTF-8.
+
+    Tabs and line breaks inside a text become spaces. The file appears, or replaces the one that was there,
+    only when it is complete.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with open(unfinished, "w", encoding="utf-8", newline="\n") as file:
+            print(*EvaluationRow._fields, sep="\t", file=file)
+            for *texts, bleu in rows:
+                print(
+                    *(one_line(text).replace("\t", " ") for text in texts), f"{bleu:.2f}", sep="\t", file=file
+                )
+        os.replace(unfinished, path)
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+def _reads_as_path(name: str | os.PathLike[str]) -> bool:
+    """Whether `name` is meant as a path and not as a repository (`model`, `owner/model`) on the Hub."""
+    if isinstance(name, os.PathLike) or os.path.exists(name):
+        return True
+    first, *rest = name.split("/")
+    return (
+        name.startswith((".", "~", "/", "\\")) or len(rest) > 1 or (len(rest) == 1 and os.path.isdir(first))
+    )
+
+
+def _setting(model: PreTrainedModel, generate_kwargs: dict[str, Any], name: str) -> Any:
+    """What `generate` will take `name` to be: its argument, else the generation config's."""
+    config = generate_kwargs.get("generation_config") or model.generation_config
+    return generate_kwargs.get(name, getattr(config, name))
+
+
+def _check_num_return_sequences(model: PreTrainedModel, number: int, generate_kwargs: dict[str, Any]) -> None:
+    beams = _setting(model, generate_kwargs, "num_beams") or 1
+    if number > beams and (beams > 1 or not _setting(model, generate_kwargs, "do_sample")):
+        raise InputError(
+            f"{number} translations of a sentence cannot come from a search with num_beams {beams}: "
+            f"ask for at most {beams}, or give num_beams {number} or more."
+        )
+
+
+def _position_limit(model: PreTrainedModel, side: str) -> int | None:
+    """Where the learned position table on the source or target side ends, if there is one."""
+    config = model.config
+    encoding = getattr(config, "position_encoding", None)
+    if side == "target":
+        encoding = getattr(config, "decoder_position_encoding", None) or encoding
+    return config.max_position_embeddings if encoding == "learned" else None
+
+
+def _check_positions(
+    model: PreTrainedModel, side: str, sequences: Sequence[Sequence[int]], line_numbers: Iterable[int]
+) -> None:
+    limit = _position_limit(model, side)
+    for number, sequence in zip(line_numbers, sequences, strict=True):
+        if limit is not None and len(sequence) > limit:
+            raise InputError(
+                f"Line {number} of the {side} has {len(sequence)} tokens, but the model's learned position "
+                f"table ends at {limit}: split the line, or use a model whose position encoding has no table."
+            )
+
+
+def _encode(
+    tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], target: bool = False
+) -> list[list[int]]:
+    if not texts:
+        return []
+    return tokenizer(**{"text_target" if target else "text": list(texts)})["input_ids"]
+
+
+def _batches(lengths: Sequence[int], batch_size: int) -> Iterator[list[int]]:
+    """The indices of `lengths`, longest first, `batch_size` at a time."""
+    order = sorted(range(len(lengths)), key=lambda i: -lengths[i])
+    for start in range(0, len(order), batch_size):
+        yield order[start : start + batch_size]
+
+
+def _pad(sequences: Sequence[Sequence[int]], value: int) -> torch.Tensor:
+    """Sequences of ids, padded on the right with `value`: (batch, longest)."""
+    return pad_sequence([torch.tensor(ids) for ids in sequences], batch_first=True, padding_value=value)
+
+
+def _source_inputs(model: PreTrainedModel, sources: Sequence[Sequence[int]]) -> dict[str, torch.Tensor]:
+    """`input_ids` and `attention_mask`, both (batch, longest source), on the model's device."""
+    mask = _pad([[1] * len(source) for source in sources], 0)
+    return {
+        "input_ids": _pad(sources, model.config.pad_token_id).to(model.device),
+        "attention_mask": mask.to(model.device),
+    }
+
+
+# no_grad and not inference_mode: tables that a model grows and keeps in here must stay usable in training.
+@torch.no_grad()
+def _generate(
+    model: Any,
+    tokenizer: PreTrainedTokenizerBase,
+    sources: Sequence[Sequence[int]],
+    generate_kwargs: dict[str, Any],
+) -> list[list[Translation]]:
+    """One batch: for each source its translations."""
+    limit = _new_tokens_limit(model, len(max(sources, key=len)), generate_kwargs)
+    outputs = model.generate(**_source_inputs(model, sources), **{**generate_kwargs, **limit})
+    texts = tokenizer.batch_decode(outputs.sequences, skip_special_tokens=True)
+    found = [Translation(*pair) for pair in zip(texts, _scores(model, outputs, generate_kwargs), strict=True)]
+    size = len(found) // len(sources)
+    return [found[start : start + size] for start in range(0, len(found), size)]
+
+
+def _new_tokens_limit(
+    model: PreTrainedModel, source_length: int, generate_kwargs: dict[str, Any]
+) -> dict[str, int]:
+    limit = _setting(model, generate_kwargs, "max_new_tokens")
+    if limit is None and _setting(model, generate_kwargs, "max_length") is None:
+        limit = 2 * source_length + 10
+    table = _position_limit(model, "target")
+    if limit is not None and table is not None:
+        limit = min(limit, table)
+    return {} if limit is None else {"max_new_tokens": limit}
+
+
+def _scores(model: Any, outputs: Any, generate_kwargs: dict[str, Any]) -> list[float | None]:
+    """The score of each sequence, as `translate_stream` defines it, or `None` where none were asked for."""
+    if outputs.get("sequences_scores") is not None:
+        return outputs.sequences_scores.tolist()
+    if outputs.logits is None:
+        return [None] * len(outputs.sequences)
+    steps = model.compute_transition_scores(outputs.sequences, outputs.logits, normalize_logits=True)
+    ends = torch.tensor(_setting(model, generate_kwargs, "eos_token_id"), device=steps.device)
+    is_end = torch.isin(outputs.sequences[:, -steps.shape[1] :], ends).long()
+    return (
+        steps.masked_fill(is_end.cumsum(dim=1) > is_end, 0.0).sum(dim=1).tolist()
+    )  # nothing after the first end
+
+
+@torch.no_grad()
+def _log_probabilities(
+    model: Any, sources: Sequence[Sequence[int]], targets: Sequence[Sequence[int]]
+) -> list[list[float]]:
+    """One batch: for each target the log-probabilities of its tokens."""
+    labels = _pad(targets, IGNORED).to(model.device)
+    decoder_input_ids = model.prepare_decoder_input_ids_from_labels(labels=labels)
+    logits = model(
+        **_source_inputs(model, sources), decoder_input_ids=decoder_input_ids, use_cache=False
+    ).logits
+    losses = cross_entropy(logits.float().transpose(1, 2), labels, ignore_index=IGNORED, reduction="none")
+    return [(-row[: len(target)]).tolist() for row, target in zip(losses, targets, strict=True)]

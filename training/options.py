@@ -1,0 +1,240 @@
+# Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
+"""The options of `locant train`: one table made from the dataclasses, and how a given value gets its type."""
+
+import dataclasses
+import difflib
+import enum
+import inspect
+import json
+import math
+import re
+import types
+import typing
+from collections.abc import Callable
+from typing import Any, Literal
+
+from locant.configuration import LocantConfig
+
+from .arguments import DataArguments, ModelArguments, TrainingArguments
+from .errors import InputError
+
+SECTIONS = ("model", "data", "training")
+
+# Fields of LocantConfig that are no options, and what decides them.
+DECIDED_ELSEWHERE = {
+    "vocab_size": "the tokenizer decides it, so set tokenizer_vocab_size",
+    "pad_token_id": "the tokenizer decides it",
+    "bos_token_id": "the tokenizer decides it",
+    "eos_token_id": "the tokenizer decides it",
+    "decoder_start_token_id": "the tokenizer decides it",
+    "is_encoder_decoder": "a translator always is one",
+}
+# Fields that LocantConfig and the Trainer's arguments share: the option is the Trainer's, which sets both.
+SHARED_WITH_TRAINER = ("use_cache",)
+
+# The Trainer's options that stand in `--help` beside our own, before its long tail.
+_OFTEN_USED = (
+    *(
+        "max_steps",
+        "weight_decay",
+        "max_grad_norm",
+        "gradient_accumulation_steps",
+        "bf16",
+        "fp16",
+        "torch_compile",
+    ),
+    *("activation_checkpointing", "use_cpu", "dataloader_num_workers", "report_to", "run_name"),
+)
+
+_MOST_CHOICES = 12  # so many are listed
+
+
+@dataclasses.dataclass(frozen=True)
+class Option:
+    """One field that can be given in the YAML file or on the command line.
+
+    `kinds` are the types that a value may have, from the most to the least particular; `choices` the only
+    texts allowed, where there are such; `optional` says whether None is a value; `often_used` is False for
+    the long tail of the Trainer's options.
+    """
+
+    name: str
+    section: str
+    kinds: tuple[type, ...]
+    choices: tuple[str, ...]
+    optional: bool
+    default: Any
+    help: str
+    often_used: bool
+
+    @property
+    def expected(self) -> str:
+        """What a value must be, in words."""
+        if not self.choices:
+            return " or ".join(_CONVERSIONS[kind][0] for kind in self.kinds)
+        more = ", …" if len(self.choices) > _MOST_CHOICES else ""
+        return f"one of {', '.join(self.choices[:_MOST_CHOICES])}{more}"
+
+    def convert(self, value: Any, origin: str) -> Any:
+        """`value`, as YAML or the command line gave it, in the type of the field; None where it is null.
+
+        Raises:
+            InputError: it cannot be read as any of `kinds`; `origin` says where it was given.
+        """
+        if value is None or value == "null":
+            return None
+        for kind in self.kinds:
+            try:
+                converted = _CONVERSIONS[kind][1](value)
+            except (LookupError, TypeError, ValueError):
+                continue
+            if not self.choices or converted in self.choices:
+                return converted
+        nearest = _nearest(value, self.choices) if isinstance(value, str) else None
+        raise InputError(
+            f"{self.name} is {value!r} ({origin}), but must be {self.expected}"
+            + (f": did you mean {nearest}?" if nearest else ".")
+        )
+
+
+def known_options() -> dict[str, Option]:
+    """Every option by its name, model first, then data, then training."""
+    config_hints = inspect.get_annotations(LocantConfig)
+    config_help = _described(LocantConfig)
+    excluded = {"overrides", *DECIDED_ELSEWHERE, *SHARED_WITH_TRAINER}
+    options = [
+        *_options("model", ModelArguments),
+        *(
+            _option("model", entry, config_hints[entry.name], config_help.get(entry.name, ""))
+            for entry in dataclasses.fields(typing.cast(Any, LocantConfig))
+            if entry.name in config_hints
+        ),
+    ]
+    options = [option for option in options if option.name not in excluded]
+    options += _options("data", DataArguments) + _training_options()
+    return {option.name: option for option in options if option.kinds}
+
+
+def nearest_option(name: str, options: dict[str, Option]) -> str | None:
+    """The option that somebody who wrote `name` may have meant."""
+    name = name.replace("-", "_")
+    translated = LocantConfig.attribute_map.get(name)
+    containing = next((known for known in options if len(name) > 2 and name in known), None)
+    return translated or _nearest(name, options) or containing
+
+
+def _nearest(name: str, known: typing.Iterable[str]) -> str | None:
+    return next(iter(difflib.get_close_matches(name, list(known), n=1)), None)
+
+
+def _options(section: str, arguments: Any) -> list[Option]:
+    hints = typing.get_type_hints(arguments)
+    return [
+        _option(section, entry, hints[entry.name], entry.metadata.get("help", ""))
+        for entry in dataclasses.fields(arguments)
+        if entry.init
+    ]
+
+
+def _training_options() -> list[Option]:
+    """Locant's own options in the order of their class, then the Trainer's: often used ones first."""
+    own = tuple(TrainingArguments.__annotations__)
+    by_name = {option.name: option for option in _options("training", TrainingArguments)}
+    for name in by_name.keys() - own:
+        often_used, summary = name in _OFTEN_USED, _first_sentence(by_name[name].help)
+        by_name[name] = dataclasses.replace(by_name[name], often_used=often_used, help=summary)
+    first = (*own, *_OFTEN_USED)
+    return [by_name[name] for name in first] + [by_name[name] for name in by_name if name not in first]
+
+
+def _first_sentence(text: str) -> str:
+    """The first sentence of the Trainer's help, which is written for argparse (`%%` stands for `%`)."""
+    text = " ".join(text.replace("%%", "%").split())
+    return re.split(r"(?<=\.)(?<!e\.g\.)(?<!i\.e\.) ", text)[0]
+
+
+def _option(section: str, entry: dataclasses.Field, hint: Any, help: str) -> Option:
+    kinds, choices, optional = _read_hint(hint)
+    choices = entry.metadata.get("choices") or choices
+    default = entry.default if entry.default is not dataclasses.MISSING else None
+    return Option(entry.name, section, kinds, choices, optional, default, help, often_used=True)
+
+
+def _read_hint(hint: Any) -> tuple[tuple[type, ...], tuple[str, ...], bool]:
+    """The kinds and choices of a type hint such as `SchedulerType | str | None`, and whether it allows None.
+
+    Types that have no text form, such as `GenerationConfig`, count for nothing.
+    """
+    members = typing.get_args(hint) if typing.get_origin(hint) in (typing.Union, types.UnionType) else (hint,)
+    kinds: set[type] = set()
+    choices: tuple[str, ...] = ()
+    for member in members:
+        if typing.get_origin(member) is Literal:
+            values = typing.get_args(member)
+            kinds |= {type(value) for value in values}
+            choices += tuple(value for value in values if isinstance(value, str))
+        elif isinstance(member, type) and issubclass(member, enum.Enum):
+            kinds.add(str)
+            choices += tuple(choice.value for choice in member)
+        else:
+            kinds.add(typing.get_origin(member) or member)
+    ordered = tuple(kind for kind in _CONVERSIONS if kind in kinds)
+    return ordered, choices, type(None) in kinds
+
+
+def _described(documented: type) -> dict[str, str]:
+    """The entries of the section `Args:` in a docstring, by the names before the colon."""
+    section = (inspect.getdoc(documented) or "").partition("Args:\n")[2].partition("\n\n")[0]
+    described = {}
+    for entry in re.split(r"\n    (?=\w)", "\n" + section)[1:]:
+        names, _, text = " ".join(entry.split()).partition(": ")
+        described.update(dict.fromkeys(names.split(", "), text[:1].upper() + text[1:]))
+    return described
+
+
+def _to_dict(value: Any) -> dict:
+    if isinstance(value, str):
+        value = json.loads(value)
+    if not isinstance(value, dict):
+        raise TypeError
+    return value
+
+
+def _to_list(value: Any) -> list[str]:
+    values = value if isinstance(value, list) else [value]
+    return [_to_str(item) for item in values]
+
+
+def _to_bool(value: Any) -> bool:
+    if isinstance(value, bool):
+        return value
+    return {"true": True, "yes": True, "false": False, "no": False}[_to_str(value).lower()]
+
+
+def _to_int(value: Any) -> int:
+    if isinstance(value, bool | float):
+        raise TypeError
+    return int(value)
+
+
+def _to_float(value: Any) -> float:
+    if isinstance(value, bool) or not math.isfinite(float(value)):
+        raise ValueError
+    return float(value)
+
+
+def _to_str(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError
+    return value
+
+
+# In the order in which they are tried: the most particular type first.
+_CONVERSIONS: dict[type, tuple[str, Callable[[Any], Any]]] = {
+    dict: ("a mapping (JSON on the command line)", _to_dict),
+    bool: ("true or false", _to_bool),
+    int: ("a whole number", _to_int),
+    float: ("a number", _to_float),
+    str: ("text", _to_str),
+    list: ("a list of texts", _to_list),
+}

@@ -1,0 +1,116 @@
+# Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
+"""The folder of a run: whose it is, how far it got, whether it is finished."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import yaml
+from transformers.trainer_callback import TrainerState
+from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
+
+from .config_parser import RUN_CONFIG_FILE, RunConfig
+from .errors import InputError
+from .files import written_whole
+
+METRICS_FILE = "metrics.json"
+
+MAY_CHANGE = {
+    # how long
+    *("num_train_epochs", "max_steps", "early_stopping_patience"),
+    # how the end is made of what was trained
+    *("average_checkpoints", "num_beams", "length_penalty", "max_new_tokens", "test_file"),
+    # what is shown and kept
+    *("logging_steps", "logging_first_step", "disable_tqdm", "log_level", "report_to", "run_name"),
+    *("save_total_limit", "output_dir", "resume_from_checkpoint", "dry_run"),
+    *("push_to_hub", "hub_model_id", "hub_strategy", "hub_private_repo", "hub_token", "hub_revision"),
+    # how the work is done
+    *("per_device_eval_batch_size", "preprocessing_num_workers", "dataloader_num_workers", "use_cpu"),
+}
+"""Options that may differ when a run is taken up again; any other difference makes it another run."""
+
+
+class RunFolder:
+    """The folder `run.training.output_dir`.
+
+    Args:
+        run: what was asked for.
+
+    Raises:
+        InputError: the folder holds another run, or something that is no run; nothing in it was touched.
+    """
+
+    def __init__(self, run: RunConfig):
+        self.path = Path(run.training.output_dir)
+        self._yaml = run.to_yaml()
+        self._kept = self.path / RUN_CONFIG_FILE
+        self._check(run)
+
+    def _check(self, run: RunConfig) -> None:
+        if self.path.exists() and not self.path.is_dir():
+            raise InputError(f"output_dir {self.path} is a file: give another output_dir.")
+        if not self._kept.exists():
+            if self.path.exists() and any(self.path.iterdir()):
+                raise InputError(
+                    f"output_dir {self.path} is not empty, and has no {RUN_CONFIG_FILE} that says it is a run: "
+                    f"give another output_dir."
+                )
+            return
+        asked, kept = _flat(self._yaml), _flat(self._kept.read_text(encoding="utf-8"))
+        for name in sorted((asked.keys() | kept.keys()) - MAY_CHANGE):
+            if asked.get(name) != kept.get(name):
+                raise InputError(
+                    f"output_dir {self.path} holds a different run, with {name} {_shown(kept, name)} and not "
+                    f"{_shown(asked, name)}: give another output_dir, or the same {name}."
+                )
+
+    def claim(self) -> None:
+        """Write down what was asked for: from now on the folder is this run's."""
+        with written_whole(self._kept) as path:
+            path.write_text(self._yaml, encoding="utf-8")
+
+    def is_finished(self) -> bool:
+        """Whether exactly this run came to its end."""
+        same = self._kept.exists() and self._kept.read_text(encoding="utf-8") == self._yaml
+        return same and bool(self.metrics().get("finished"))
+
+    def metrics(self) -> dict[str, Any]:
+        """What `metrics.json` holds, empty if there is none yet."""
+        file = self.path / METRICS_FILE
+        return json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+
+    def write_metrics(self, metrics: dict[str, Any]) -> None:
+        """Replace `metrics.json`."""
+        with written_whole(self.path / METRICS_FILE) as path:
+            path.write_text(json.dumps(metrics, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+    def checkpoints(self) -> list[Path]:
+        """The complete checkpoints, oldest first.
+
+        The Trainer writes its state last, so where that reads the rest is there; what a kill left half
+        written is passed over, and overwritten when training comes there again.
+        """
+        found = [path for path in self.path.glob(f"{PREFIX_CHECKPOINT_DIR}-*") if _is_complete(path)]
+        return sorted(found, key=lambda path: int(path.name.rpartition("-")[2]))
+
+    def last_checkpoint(self) -> Path | None:
+        """Where training goes on, if it ever got so far."""
+        return (self.checkpoints() or [None])[-1]
+
+
+def _flat(text: str) -> dict[str, Any]:
+    """All options of a run's YAML, without the sections."""
+    sections = yaml.safe_load(text) or {}
+    return {name: value for section in sections.values() for name, value in (section or {}).items()}
+
+
+def _shown(options: dict[str, Any], name: str) -> str:
+    return repr(options[name]) if name in options else "left at its default"
+
+
+def _is_complete(checkpoint: Path) -> bool:
+    try:
+        TrainerState.load_from_json(str(checkpoint / "trainer_state.json"))
+    except (OSError, ValueError, TypeError):
+        return False
+    return True

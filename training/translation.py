@@ -1,0 +1,294 @@
+# Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
+"""The recipe of `locant train`: from parallel text to a translator that is measured and saved."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from datasets import Dataset, DatasetDict
+from locant.configuration import LocantConfig
+from locant.modeling import LocantForConditionalGeneration
+from locant.tokenization import BPEDropout, train_tokenizer
+from transformers import (
+    AutoModelForSeq2SeqLM,
+    AutoTokenizer,
+    DataCollatorForSeq2Seq,
+    EarlyStoppingCallback,
+    GenerationConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+    set_seed,
+)
+
+from .averaging import load_mean_weights
+from .batching import TrainingPairs
+from .config_parser import RunConfig
+from .dry_run import print_dry_run
+from .errors import InputError
+from .history import HistoryWriter
+from .inference import evaluate_split
+from .preprocessing import Dropped, check_lengths, drop_unusable_pairs, pair_lengths, tokenize_pairs
+from .run_folder import RunFolder
+from .text_data import count_overlap, load_parallel_data
+from .trainer import TranslationMetrics, TranslationTrainer, by_length
+
+# Fields of a trained model's config that fine-tuning may change: those that leave its weights as they are
+FREE_IN_FINE_TUNING = ("dropout", "attention_dropout", "activation_dropout", "label_smoothing")
+
+
+@dataclass
+class Prepared:
+    """What training works on: text and tokens of the splits, and what was counted on the way."""
+
+    text: DatasetDict
+    tokens: DatasetDict
+    tokenizer: PreTrainedTokenizerBase
+    summary: dict[str, Any]
+
+
+def train(run: RunConfig) -> dict[str, Any]:
+    """Train as `run` says, or go on where it stopped, and return what `metrics.json` then holds.
+
+    The output folder gets the model, its tokenizer and generation config, `metrics.json`, the loss curve, and
+    `run_config.yaml`.
+
+    Raises:
+        InputError: something that was given cannot be used; nothing was written then.
+    """
+    folder = RunFolder(run)
+    if folder.is_finished() and not run.training.dry_run:
+        _say(run, f"{folder.path} is finished already: a larger num_train_epochs goes on with it.")
+        _report(run, folder.metrics())
+        return folder.metrics()
+    set_seed(run.training.seed)
+    with run.training.main_process_first(desc="preparing the data"):
+        prepared = prepare(run, folder)
+    model = build_model(run, prepared.tokenizer)
+    _check_positions(model.config, prepared.tokens)
+    if run.training.dry_run:
+        print_dry_run(run.training, model, prepared.tokens, prepared.summary)
+        return prepared.summary
+    trainer = build_trainer(run, prepared, model, folder)
+    last_checkpoint = folder.last_checkpoint()
+    if trainer.is_world_process_zero():
+        folder.claim()
+    trainer.train(resume_from_checkpoint=run.training.resume_from_checkpoint or _path(last_checkpoint))
+    if run.training.average_checkpoints:
+        load_mean_weights(trainer.model, folder.checkpoints()[-run.training.average_checkpoints :])
+    trainer.save_model()
+    if not trainer.is_world_process_zero():
+        return {}
+    metrics = measure(run, prepared, trainer, folder)
+    _report(run, metrics)
+    return metrics
+
+
+def prepare(run: RunConfig, folder: RunFolder) -> Prepared:
+    """Load the text, train or load the tokenizer, tokenise, drop what training cannot use, and count."""
+    text = load_parallel_data(**run.data.sources, seed=run.training.seed)
+    tokenizer = build_tokenizer(run, text["train"], folder)
+    tokens = DatasetDict(
+        {
+            split: tokenize_pairs(
+                pairs,
+                tokenizer,
+                source_prefix=run.data.source_prefix or "",
+                num_proc=run.data.preprocessing_num_workers,
+                keep_text=True,
+                desc=f"Tokenising {split}",
+            )
+            for split, pairs in text.items()
+        }
+    )
+    tokens["train"], dropped = drop_unusable_pairs(
+        tokens["train"], run.data.max_source_length, run.data.max_target_length
+    )
+    summary = _summary(text, tokens, dropped, tokenizer)
+    _say(run, _in_words(summary))
+    return Prepared(text, tokens, tokenizer, summary)
+
+
+def build_tokenizer(run: RunConfig, train_text: Dataset, folder: RunFolder) -> PreTrainedTokenizerBase:
+    """The tokenizer of the model to fine-tune, or the named one, or one trained on the training pairs."""
+    name = run.model.model_name_or_path or run.data.tokenizer_name
+    if name is None:
+        # a run that is taken up again must not depend on its tokenizer being trained alike
+        name = _path(folder.last_checkpoint())
+    if name is not None:
+        try:
+            return AutoTokenizer.from_pretrained(name)
+        except (OSError, ValueError) as error:
+            raise InputError(
+                f"No tokenizer loads from {name}: give the folder or Hub name of one."
+            ) from error
+    try:
+        return train_tokenizer(
+            (text for row in train_text for text in (row["source"], row["target"])),
+            kind=run.data.tokenizer_kind,
+            vocab_size=run.data.tokenizer_vocab_size,
+            show_progress=run.training.process_index == 0 and not run.training.disable_tqdm,
+        )
+    except ValueError as error:
+        raise InputError(str(error)) from error
+
+
+def build_model(run: RunConfig, tokenizer: PreTrainedTokenizerBase) -> PreTrainedModel:
+    """The trained model to go on with, or a new one, with the generation config that will be saved."""
+    if run.model.model_name_or_path is not None:
+        model = _trained_model(run)
+    else:
+        config = run.model.make_config(
+            vocab_size=len(tokenizer),
+            pad_token_id=tokenizer.pad_token_id,
+            bos_token_id=tokenizer.bos_token_id,
+            eos_token_id=tokenizer.eos_token_id,
+            decoder_start_token_id=tokenizer.bos_token_id,
+        )
+        model = LocantForConditionalGeneration(config)
+    model.generation_config = GenerationConfig(
+        num_beams=run.training.num_beams,
+        length_penalty=run.training.length_penalty,
+        max_new_tokens=run.training.max_new_tokens,
+        pad_token_id=model.config.pad_token_id,
+        bos_token_id=model.config.bos_token_id,
+        eos_token_id=model.config.eos_token_id,
+        decoder_start_token_id=model.config.decoder_start_token_id,
+    )
+    return model
+
+
+def _trained_model(run: RunConfig) -> PreTrainedModel:
+    for name in run.model.overrides:
+        if name not in FREE_IN_FINE_TUNING:
+            raise InputError(
+                f"{name} cannot be given with model_name_or_path, whose weights were made for another value: "
+                f"only {', '.join(FREE_IN_FINE_TUNING)} can."
+            )
+    try:
+        return AutoModelForSeq2SeqLM.from_pretrained(run.model.model_name_or_path, **run.model.overrides)
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"No model loads from {run.model.model_name_or_path}: {str(error).partition(chr(10))[0]}"
+        ) from error
+
+
+def build_trainer(
+    run: RunConfig, prepared: Prepared, model: PreTrainedModel, folder: RunFolder
+) -> TranslationTrainer:
+    """The Trainer over the prepared pairs."""
+    data, args = run.data, run.training
+    pairs = TrainingPairs(
+        prepared.tokens["train"],
+        BPEDropout(prepared.tokenizer, data.bpe_dropout) if data.bpe_dropout else None,
+        source_prefix=data.source_prefix or "",
+        max_source_length=data.max_source_length,
+        max_target_length=data.max_target_length,
+        seed=args.seed,
+    )
+    callbacks: list[Any] = [HistoryWriter(folder)]
+    if args.early_stopping_patience is not None:
+        callbacks.append(EarlyStoppingCallback(args.early_stopping_patience))
+    return TranslationTrainer(
+        args=args,
+        model=model,
+        processing_class=prepared.tokenizer,
+        data_collator=DataCollatorForSeq2Seq(prepared.tokenizer, label_pad_token_id=-100),
+        train_dataset=pairs,
+        train_lengths=pair_lengths(prepared.tokens["train"]),
+        eval_dataset=by_length(prepared.tokens["validation"]),
+        compute_metrics=TranslationMetrics(prepared.tokenizer, prepared.text["validation"]["target"][:]),
+        callbacks=callbacks,
+    )
+
+
+def measure(
+    run: RunConfig, prepared: Prepared, trainer: TranslationTrainer, folder: RunFolder
+) -> dict[str, Any]:
+    """Evaluate the finished model as `locant evaluate` does, and complete `metrics.json`."""
+    metrics = folder.metrics()
+    model = trainer.model.float().eval()
+    for split in ("validation", "test"):
+        if split in prepared.text:
+            pairs = prepared.text[split]
+            metrics[split], _ = evaluate_split(
+                model,
+                prepared.tokenizer,
+                pairs["source"][:],
+                pairs["target"][:],
+                batch_size=run.training.per_device_eval_batch_size,
+                source_prefix=run.data.source_prefix or "",
+                show_progress=not run.training.disable_tqdm,
+            )
+    metrics |= {
+        "finished": True,
+        "steps": trainer.state.global_step,
+        "best_step": trainer.state.best_global_step,
+        "parameters": model.num_parameters(),
+        "data": prepared.summary,
+    }
+    folder.write_metrics(metrics)
+    return metrics
+
+
+def _summary(
+    text: DatasetDict, tokens: DatasetDict, dropped: Dropped, tokenizer: PreTrainedTokenizerBase
+) -> dict[str, Any]:
+    summary: dict[str, Any] = {"vocabulary": len(tokenizer), "dropped": dropped._asdict()}
+    for split, pairs in tokens.items():
+        source, target = pair_lengths(pairs).sum(axis=0).tolist()
+        summary[split] = {"pairs": len(pairs), "source_tokens": source, "target_tokens": target}
+    if "test" in text:
+        summary["test_in_train"] = count_overlap(text["train"], text["test"])._asdict()
+    return summary
+
+
+def _in_words(summary: dict[str, Any]) -> str:
+    lines = [
+        f"{split}: {numbers['pairs']:,} pairs, {numbers['source_tokens']:,} source and "
+        f"{numbers['target_tokens']:,} target tokens"
+        for split, numbers in summary.items()
+        if split in ("train", "validation", "test")
+    ]
+    lines.append(f"vocabulary: {summary['vocabulary']:,} tokens")
+    dropped = summary["dropped"]
+    if any(dropped.values()):
+        lines.append(f"dropped from train: {dropped['empty']:,} empty and {dropped['long']:,} long pairs")
+    overlap = summary.get("test_in_train")
+    if overlap and overlap["sources"]:
+        lines.append(
+            f"of the test pairs, {overlap['sources']:,} have a source that stands in train, and "
+            f"{overlap['pairs']:,} stand there as a whole"
+        )
+    return "\n".join(lines)
+
+
+def _check_positions(config: LocantConfig, tokens: DatasetDict) -> None:
+    """No sentence goes beyond a learned table, on either side."""
+    for side, option in (("source", "position_encoding"), ("target", "decoder_position_encoding")):
+        if getattr(config, option, None) == "learned":
+            for split, pairs in tokens.items():
+                check_lengths(pairs, config.max_position_embeddings, split, side)
+
+
+def _report(run: RunConfig, metrics: dict[str, Any]) -> None:
+    for split in ("validation", "test"):
+        if split in metrics:
+            m = metrics[split]
+            _say(
+                run,
+                f"{split}: BLEU {m['bleu']:.2f} ({m['bleu_signature']}), chrF {m['chrf']:.2f}, mean sentence "
+                f"BLEU {m['sentence_bleu']:.2f}, loss {m['loss']:.4f}, perplexity {m['perplexity']:.2f}",
+            )
+    _say(run, f"The model is in {run.training.output_dir}")
+
+
+def _say(run: RunConfig, text: str) -> None:
+    if run.training.process_index == 0:
+        print(text, flush=True)
+
+
+def _path(path: Path | None) -> str | None:
+    return None if path is None else str(path)
+
+
+__all__ = ["Prepared", "build_model", "build_tokenizer", "build_trainer", "measure", "prepare", "train"]
