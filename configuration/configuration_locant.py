@@ -172,9 +172,7 @@ class LocantConfig(PretrainedConfig):
         for option in ("position_encoding", "decoder_position_encoding", "cross_position_encoding"):
             check_position_encoding(option, getattr(self, option))
         if self.cross_position_encoding != "none":
-            raise ValueError(
-                f"cross_position_encoding={self.cross_position_encoding!r} is not supported: use 'none'."
-            )
+            raise ValueError(f"cross_position_encoding={self.cross_position_encoding!r} is not supported: use 'none'.")
         check_position_parameters(self.position_parameters or {})
         for stack in ("encoder", "decoder"):
             if self.position_encoding_of(stack) == "rotary":
@@ -184,9 +182,7 @@ class LocantConfig(PretrainedConfig):
         parameters = self.rope_parameters or {}
         known = ["default", *ROPE_INIT_FUNCTIONS]
         if parameters.get("rope_type", "default") not in known:
-            raise ValueError(
-                f"rope_type={parameters['rope_type']!r} is not a rope type; known are {', '.join(known)}."
-            )
+            raise ValueError(f"rope_type={parameters['rope_type']!r} is not a rope type; known are {', '.join(known)}.")
         rotated = int(self.head_dim_of(stack) * parameters.get("partial_rotary_factor", 1.0))
         if rotated < 2 or rotated % 2:
             raise ValueError(

@@ -64,6 +64,4 @@ def check_position_parameters(parameters: dict[str, dict[str, Any]]) -> None:
                 )
     layout = parameters.get("sinusoidal", {}).get("layout", "interleaved")
     if layout not in SINUSOIDAL_LAYOUTS:
-        raise ValueError(
-            f"The sinusoidal layout must be one of {', '.join(SINUSOIDAL_LAYOUTS)}, got {layout!r}."
-        )
+        raise ValueError(f"The sinusoidal layout must be one of {', '.join(SINUSOIDAL_LAYOUTS)}, got {layout!r}.")

@@ -280,14 +280,14 @@ NOUNS = [
     for cells in rows("""
     boy         | garçon        | m | person
     girl        | fille         | f | person
-    man men     | homme         | m | person
-    woman women | femme         | f | person
-    king        | roi           | m | person
-    queen       | reine         | f | person
-    prince      | prince        | m | person
-    princess    | princesse     | f | person
-    actor       | acteur        | m | person
-    actress     | actrice       | f | person
+    man men     | homme         | m | person grown
+    woman women | femme         | f | person grown
+    king        | roi           | m | person grown
+    queen       | reine         | f | person grown
+    prince      | prince        | m | person grown
+    princess    | princesse     | f | person grown
+    actor       | acteur        | m | person grown
+    actress     | actrice       | f | person grown
     brother     | frère         | m | kin
     sister      | sœur          | f | kin
     uncle       | oncle         | m | kin
@@ -327,17 +327,17 @@ NOUNS = [
     soup        | soupe         | f | mass edible owned
     milk        | lait          | m | mass drinkable owned
     water       | eau           | f | mass drinkable owned
-    house       | maison        | f | place owned
-    garden      | jardin        | m | place owned
-    castle      | château       | m | place owned
-    school      | école         | f | place
-    church      | église        | f | place
-    hotel       | hôtel         | m | place
-    hospital    | hôpital       | m | place
-    market      | marché        | m | place
-    museum      | musée         | m | place
-    station     | gare          | f | place
-    village     | village       | m | place
+    house       | maison        | f | place home owned
+    garden      | jardin        | m | place goal owned
+    castle      | château       | m | place home goal owned
+    school      | école         | f | place goal
+    church      | église        | f | place goal
+    hotel       | hôtel         | m | place home goal
+    hospital    | hôpital       | m | place goal
+    market      | marché        | m | place goal
+    museum      | musée         | m | place goal
+    station     | gare          | f | place goal
+    village     | village       | m | place home goal
     """)
 ]
 
@@ -345,7 +345,7 @@ ADJECTIVES = [
     adjective(*cells)
     for cells in rows("""
     beautiful | beau belle bel          | anyone thing fixture place | more beautiful | before
-    old       | vieux vieille vieil     | anyone thing fixture place | older          | before
+    old       | vieux vieille vieil     | grown kin animal thing fixture place | older | before
     new       | nouveau nouvelle nouvel | thing fixture place        |                | before attributive
     other     | autre                   | anyone thing fixture place |                | before attributive
     young     | jeune                   | anyone                     | younger        | before
@@ -400,8 +400,8 @@ IRREGULAR = {  # infinitive → present in each of `PERSONS`, past participle
 }
 WITH_ETRE = {"aller", "venir", "entrer", "tomber", "arriver", "partir"}  # the auxiliary of the passé composé
 
-# Tenses are named where not all four go. Verbs of state have no past, which would be an imparfait; nor has "read",
-# which in "I read" could not be told from the present.
+# Tenses are named where not all four go. Verbs of state have no past, which would be an imparfait; nor has
+# "read", which in "I read" could not be told from the present.
 VERBS = [
     verb(*cells)
     for cells in rows("""
@@ -428,10 +428,10 @@ VERBS = [
     take took      | prendre      | people | thing food                 | present past future
     have           | avoir        | people | animal thing fixture food  | present future
     want           | vouloir      | people | thing food mass            | present
-    go+to went     | aller+à      | people | place                      | present past future
-    come+from came | venir+de     | people | place                      | present past
+    go+to went     | aller+à      | people | goal                       | present past future
+    come+from came | venir+de     | people | goal                       | present past
     enter          | entrer+dans  | anyone | place                      |
-    live+in        | habiter+dans | people | place                      | present imperfect future
+    live+in        | habiter+dans | people | home                       | present imperfect future
     sleep slept    | dormir       | anyone |                            |
     work           | travailler   | people |                            |
     sing sang      | chanter      | people |                            |
@@ -447,6 +447,7 @@ TRANSITIVE = [entry for entry in VERBS if entry.objects]
 DIRECT = [entry for entry in TRANSITIVE if not entry.link]
 INTRANSITIVE = [entry for entry in VERBS if not entry.objects]
 IN_A_PLACE = [VERB[word] for word in ("sleep", "work", "sing", "dance", "fall")]
+IN_COMPANY = [VERB[word] for word in ("work", "sing", "dance", "arrive", "leave")]
 
 THE = Determiner("the", "the", Forms("le", "la", "les", "les"))
 THIS = Determiner("this", "these", Forms("ce", "cette", "ces", "ces"), prevocalic="cet cette")
@@ -767,6 +768,11 @@ def nouns(*kinds: frozenset[str]) -> list[Noun]:
     return [entry for entry in NOUNS if all(entry.tags & kind for kind in kinds)]
 
 
+def beside(adverb: Adverb | None) -> Sequence[Determiner]:
+    """The determiners that a subject may have: no quantities under negation, whose scope they blur."""
+    return DEFINITE if adverb and adverb.negative else SUBJECT
+
+
 ANYONE = tags("anyone")
 INANIMATE = tags("thing food mass fixture place")
 
@@ -846,16 +852,17 @@ class Sampler:
             return [first, self.rng.choice(last)]
         return [first]
 
-    def subject(self, kinds: frozenset[str], adverb: Adverb | None = None, plain: bool = False) -> Phrase:
-        """A pronoun, a noun phrase or two; without quantities under negation, whose scope they blur."""
+    def subject(
+        self, kinds: frozenset[str], determiners: Sequence[Determiner] = SUBJECT, plain: bool = False
+    ) -> Phrase:
+        """A pronoun, a noun phrase or two."""
         if "person" in kinds and self.chance(0.25):
             return self.rng.choice((I, WE, YOU, HE, SHE))
         if self.chance(0.07):
             first, second = (self.phrase(nouns(kinds), DEFINITE, plain=True) for _ in range(2))
             if first.english != second.english:
                 return coordinate(first, second)
-        negative = adverb is not None and adverb.negative
-        return self.phrase(nouns(kinds), DEFINITE if negative else SUBJECT, plain)
+        return self.phrase(nouns(kinds), determiners, plain)
 
     def object(self, verb: Verb, kinds: frozenset[str], adverb: Adverb | None = None) -> Phrase:
         """A phrase that the verb takes as its object, of these kinds."""
@@ -876,7 +883,8 @@ class Sampler:
 
     def timed(self, clause: Clause) -> Clause:
         """The clause, sometimes with a time in front or at the end."""
-        if clause.adverb not in (None, NOT) or PAST not in clause.verb.tenses or not self.chance(0.2):
+        fitting = clause.adverb is None or (clause.adverb is NOT and clause.tense != PRESENT)
+        if not fitting or PAST not in clause.verb.tenses or not self.chance(0.2):
             return clause
         time = self.rng.choice(TIMES[clause.tense])
         if self.chance(0.5):
@@ -897,9 +905,9 @@ class Sampler:
         verb = self.rng.choice([entry for entry in TRANSITIVE if nouns(entry.subjects, entry.objects)])
         tense = self.rng.choice(verb.tenses)
         adverb = self.adverb(verb, tense)
-        definite = verb is VERB["love"] or (adverb is not None and adverb.negative)
+        determiners = DEFINITE if verb is VERB["love"] else beside(adverb)
         heads = self.rng.sample(nouns(verb.subjects, verb.objects), 2)
-        subject, other = (self.phrase([head], DEFINITE if definite else SUBJECT) for head in heads)
+        subject, other = (self.phrase([head], determiners) for head in heads)
         clause = self.timed(Clause(subject, verb, other, tense, adverb))
         return Draw(statement(clause), statement(replace(clause, subject=other, object=subject)))
 
@@ -909,7 +917,7 @@ class Sampler:
         tense = self.rng.choice(verb.tenses)
         adverb = self.adverb(verb, tense)
         thing = self.object(verb, INANIMATE, adverb)
-        clause = Clause(self.subject(verb.subjects, adverb), verb, thing, tense, adverb)
+        clause = Clause(self.subject(verb.subjects, beside(adverb)), verb, thing, tense, adverb)
         return Draw(statement(self.timed(clause)))
 
     def with_clitic(self) -> Draw:
@@ -917,7 +925,10 @@ class Sampler:
         verb = self.rng.choice([entry for entry in TRANSITIVE if "person" in entry.objects])
         tense = self.rng.choice(verb.tenses)
         adverb = self.adverb(verb, tense)
-        subject, other = self.subject(verb.subjects, adverb), self.rng.choice((I, WE, YOU, HE, SHE, THEM))
+        subject, other = (
+            self.subject(verb.subjects, beside(adverb)),
+            self.rng.choice((I, WE, YOU, HE, SHE, THEM)),
+        )
         if subject.person[0] == other.person[0] in "12":
             other = THEM  # "I see me" would be reflexive
         return Draw(statement(self.timed(Clause(subject, verb, other, tense, adverb))))
@@ -930,36 +941,32 @@ class Sampler:
         tail = NOTHING
         if verb in IN_A_PLACE and self.chance(0.6):
             tail = self.place()
-        elif self.chance(0.5):
+        elif verb in IN_COMPANY and self.chance(0.7):
             companion = self.phrase(nouns(verb.subjects), DEFINITE)
             tail = Pair(f"with {companion.english}", f"avec {companion.french}")
-        clause = Clause(self.subject(verb.subjects, adverb), verb, None, tense, adverb, tail=tail)
+        clause = Clause(self.subject(verb.subjects, beside(adverb)), verb, None, tense, adverb, tail=tail)
         return Draw(statement(self.timed(clause)))
 
     def quality(self) -> Draw:
         """The old church was beautiful."""
-        quality = self.rng.choice(
-            [entry for entry in ADJECTIVES if entry.predicative and entry.tags - {"mass"}]
-        )
+        quality = self.rng.choice([entry for entry in ADJECTIVES if entry.predicative and entry.tags - {"mass"}])
         tense = self.rng.choice(BE.tenses)
         adverb = self.adverb(BE, tense)
-        subject = self.subject(quality.tags, adverb, plain=True)
+        subject = self.subject(quality.tags, beside(adverb), plain=True)
         return Draw(statement(Clause(subject, BE, None, tense, adverb, tail=predicate(subject, quality))))
 
     def location(self) -> Draw:
         """The key is under the table."""
         tense = self.rng.choice((PRESENT, IMPERFECT))
         adverb = self.adverb(BE, tense)
-        subject = self.subject(tags("anyone thing food"), adverb)
+        subject = self.subject(tags("anyone thing food"), beside(adverb))
         return Draw(statement(Clause(subject, BE, None, tense, adverb, tail=self.place())))
 
     def compared(self) -> Draw:
         """The dog is bigger than the cat. Its twin: The cat is bigger than the dog."""
         quality = self.rng.choice([entry for entry in ADJECTIVES if entry.comparative])
         first = self.rng.choice(nouns(quality.tags))
-        second = self.rng.choice(
-            [entry for entry in nouns(quality.tags, first.tags - {"owned"}) if entry != first]
-        )
+        second = self.rng.choice([entry for entry in nouns(quality.tags, first.tags - {"owned"}) if entry != first])
         subject, other = (self.phrase([head], SINGLED_OUT, plain=True) for head in (first, second))
         clause = Clause(subject, BE, tense=self.rng.choice((PRESENT, IMPERFECT)))
         return Draw(
@@ -973,10 +980,10 @@ class Sampler:
         tense = self.rng.choice(verb.tenses)
         if verb is BE:
             quality = self.rng.choice(REASONS)
-            subject = self.subject(quality.tags, NOT, plain=True)
+            subject = self.subject(quality.tags, DEFINITE, plain=True)
             return Draw(question(Clause(subject, BE, tense=tense, tail=predicate(subject, quality))))
         thing = self.phrase(nouns(verb.objects), SINGLED_OUT) if verb.objects else None
-        return Draw(question(Clause(self.subject(verb.subjects, NOT), verb, thing, tense)))
+        return Draw(question(Clause(self.subject(verb.subjects, DEFINITE), verb, thing, tense)))
 
     def wh_question(self) -> Draw:
         """Who sees the bear? Who does the bear see? What did she buy? Where, when and why?"""
@@ -994,11 +1001,11 @@ class Sampler:
                 clause = Clause(WHO, verb, self.phrase(nouns(verb.objects), SINGLED_OUT), tense)
                 return Draw(sentence(english_clause(clause), french_clause(clause), "?"))
             word = Pair("what", "que") if form == "what" else Pair("who", "qui")
-            return Draw(question(Clause(self.subject(verb.subjects, NOT), verb, tense=tense), word))
+            return Draw(question(Clause(self.subject(verb.subjects, DEFINITE), verb, tense=tense), word))
         word = Pair(form, {"where": "où", "why": "pourquoi", "when": "quand"}[form])
         verb = self.rng.choice(IN_A_PLACE if form == "where" else INTRANSITIVE)
         tense = self.rng.choice((PAST, FUTURE) if form == "when" else verb.tenses)
-        return Draw(question(Clause(self.subject(verb.subjects, NOT), verb, tense=tense), word))
+        return Draw(question(Clause(self.subject(verb.subjects, DEFINITE), verb, tense=tense), word))
 
     def clause_about(self, head: Phrase, as_object: bool, verb: Verb, other: Phrase, tense: str) -> Phrase:
         """The head with a relative clause, in which it is the object or the subject."""
@@ -1029,9 +1036,9 @@ class Sampler:
         head = self.phrase(nouns(tags("person animal thing fixture food")), (THE,), plain=True)
         outer, inner = self.rng.sample([entry for entry in DIRECT if entry.objects & head.tags], 2)
         tense = self.rng.choice([entry for entry in inner.tenses if entry != FUTURE])
-        known = self.clause_about(head, True, inner, self.subject(inner.subjects, NOT, plain=True), tense)
+        known = self.clause_about(head, True, inner, self.subject(inner.subjects, DEFINITE, plain=True), tense)
         tense = self.rng.choice(outer.tenses)
-        return Draw(statement(Clause(self.subject(outer.subjects, NOT), outer, known, tense)))
+        return Draw(statement(Clause(self.subject(outer.subjects, DEFINITE), outer, known, tense)))
 
     def reason(self) -> Draw:
         """The cow sleeps because it is tired."""
@@ -1039,7 +1046,7 @@ class Sampler:
         verb = self.rng.choice(INTRANSITIVE)
         tense = self.rng.choice(verb.tenses)
         adverb = self.adverb(verb, tense)
-        subject = self.subject(verb.subjects, adverb, plain=True)
+        subject = self.subject(verb.subjects, beside(adverb), plain=True)
         main = Clause(subject, verb, None, tense, adverb)
         again = anaphor(subject)
         state = Clause(again, BE, tense=PRESENT if tense in (PRESENT, FUTURE) else IMPERFECT)
@@ -1055,9 +1062,7 @@ class Sampler:
         subjects = [self.phrase([head], DEFINITE, plain=True) for head in heads]
 
         def written(*subjects: Phrase) -> Pair:
-            first, second = (
-                Clause(subject, verb, tense=tense) for subject, verb in zip(subjects, verbs, strict=True)
-            )
+            first, second = (Clause(subject, verb, tense=tense) for subject, verb in zip(subjects, verbs, strict=True))
             english = f"{english_clause(first)} but {english_clause(second)}"
             return sentence(english, f"{french_clause(first)} mais {french_clause(second)}")
 
@@ -1113,9 +1118,7 @@ class Collector:
                 misses += 1
             if misses == PATIENCE:
                 where = "" if forms is None else " in the words of the training sentences"
-                raise ValueError(
-                    f"The grammar made {len(pairs)} of {count} sentence pairs{where}; ask for fewer."
-                )
+                raise ValueError(f"The grammar made {len(pairs)} of {count} sentence pairs{where}; ask for fewer.")
         return pairs
 
 
@@ -1161,9 +1164,7 @@ def write_corpus(corpus: dict[str, list[Pair]], folder: Path, overwrite: bool = 
     stale = {path: text for path, text in texts.items() if not path.exists() or path.read_bytes() != text}
     taken = next((path for path in stale if path.exists()), None)
     if taken and not overwrite:
-        raise ValueError(
-            f"{taken} holds another text; give another --output_dir, or --overwrite to replace it."
-        )
+        raise ValueError(f"{taken} holds another text; give another --output_dir, or --overwrite to replace it.")
     folder.mkdir(parents=True, exist_ok=True)
     for path, text in stale.items():  # under another name first: what stands under its own is whole
         part = path.with_name(path.name + ".part")
@@ -1190,16 +1191,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     sizes = {"train": options.train, "dev": options.dev, "test": options.test}
     try:
         if min(sizes.values()) < 1:
-            raise ValueError(
-                "Each split needs at least one pair; give --train, --dev and --test counts from 1."
-            )
+            raise ValueError("Each split needs at least one pair; give --train, --dev and --test counts from 1.")
         write_corpus(make_corpus(**sizes, seed=options.seed), options.output_dir, options.overwrite)
     except (ValueError, OSError) as error:
         print(f"phrasebook: {error}", file=sys.stderr)
         return 2
-    print(
-        f"{options.output_dir}: " + ", ".join(f"{count} {split}" for split, count in sizes.items()) + " pairs"
-    )
+    print(f"{options.output_dir}: " + ", ".join(f"{count} {split}" for split, count in sizes.items()) + " pairs")
     return 0
 
 

@@ -150,9 +150,7 @@ class Attention(nn.Module):
         is_cross = encoder_hidden_states is not None
         cache = past_key_values
         if isinstance(past_key_values, EncoderDecoderCache):
-            cache = (
-                past_key_values.cross_attention_cache if is_cross else past_key_values.self_attention_cache
-            )
+            cache = past_key_values.cross_attention_cache if is_cross else past_key_values.self_attention_cache
             if is_cross and past_key_values.is_updated.get(self.layer_idx):
                 return cache.layers[self.layer_idx].keys, cache.layers[self.layer_idx].values
         source = encoder_hidden_states if is_cross else hidden_states
@@ -164,9 +162,7 @@ class Attention(nn.Module):
                 past_key_values.is_updated[self.layer_idx] = True
         return key, value
 
-    def _score_term(
-        self, query: torch.Tensor, key: torch.Tensor, positions: Positions, backend: str
-    ) -> torch.Tensor:
+    def _score_term(self, query: torch.Tensor, key: torch.Tensor, positions: Positions, backend: str) -> torch.Tensor:
         """The encoding's term for all pairs, broadcastable to `(batch, heads, queries, keys)`."""
         if backend not in _BACKENDS_WITH_SCORE_TERM:
             raise ValueError(
@@ -179,6 +175,6 @@ class Attention(nn.Module):
             for place, size in enumerate(sizes)
         )
         rows = self.position.rows(query, positions.query)
-        return self.position.score(
-            rows, batch, head, query_index, key_index, positions.span, positions.query
-        ).to(query.dtype)
+        return self.position.score(rows, batch, head, query_index, key_index, positions.span, positions.query).to(
+            query.dtype
+        )

@@ -59,9 +59,7 @@ class TransformerLayer(GradientCheckpointingLayer):
         """
 
         def attend(states: torch.Tensor) -> torch.Tensor:
-            return self.self_attn(
-                states, attention_mask, positions, past_key_values=past_key_values, **kwargs
-            )[0]
+            return self.self_attn(states, attention_mask, positions, past_key_values=past_key_values, **kwargs)[0]
 
         def attend_across(states: torch.Tensor) -> torch.Tensor:
             return self.cross_attn(

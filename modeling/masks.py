@@ -28,9 +28,7 @@ def build_mask(
     """
     if is_causal:
         return create_causal_mask(config, hidden_states, attention_mask, past_key_values=cache)
-    return create_bidirectional_mask(
-        config, hidden_states, attention_mask, encoder_hidden_states=encoder_hidden_states
-    )
+    return create_bidirectional_mask(config, hidden_states, attention_mask, encoder_hidden_states=encoder_hidden_states)
 
 
 def build_position_ids(

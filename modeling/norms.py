@@ -23,9 +23,7 @@ class PostNorm(nn.Module):
         self.norm = build_norm(config)
         self.dropout = nn.Dropout(config.dropout)
 
-    def forward(
-        self, hidden_states: torch.Tensor, sublayer: Callable[[torch.Tensor], torch.Tensor]
-    ) -> torch.Tensor:
+    def forward(self, hidden_states: torch.Tensor, sublayer: Callable[[torch.Tensor], torch.Tensor]) -> torch.Tensor:
         """`(…, d_model)` to the same shape."""
         return self.norm(hidden_states + self.dropout(sublayer(hidden_states)))
 
@@ -33,9 +31,7 @@ class PostNorm(nn.Module):
 class PreNorm(PostNorm):
     """x + dropout(f(norm(x))) (Xiong et al. 2020, table 1)."""
 
-    def forward(
-        self, hidden_states: torch.Tensor, sublayer: Callable[[torch.Tensor], torch.Tensor]
-    ) -> torch.Tensor:
+    def forward(self, hidden_states: torch.Tensor, sublayer: Callable[[torch.Tensor], torch.Tensor]) -> torch.Tensor:
         """`(…, d_model)` to the same shape."""
         return hidden_states + self.dropout(sublayer(self.norm(hidden_states)))
 

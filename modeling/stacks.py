@@ -74,9 +74,7 @@ class LocantStack(LocantPreTrainedModel):
         else:
             slots = past_length + hidden_states.shape[1]
         if position_ids is None:
-            position_ids = build_position_ids(
-                attention_mask, past_length, hidden_states.shape[1], hidden_states.device
-            )
+            position_ids = build_position_ids(attention_mask, past_length, hidden_states.shape[1], hidden_states.device)
         elif not is_compiling():
             slots = int(position_ids.max()) + 1
         hidden_states = self.embed_dropout(self.position.embed(hidden_states, position_ids, slots))

@@ -104,9 +104,7 @@ class BPEDropout:
         following = list(range(1, end + 1))
         preceding = list(range(-1, end - 1))
         queue = [
-            (*merge, left)
-            for left, pair in enumerate(pairwise(symbols))
-            if (merge := merges.get(pair)) is not None
+            (*merge, left) for left, pair in enumerate(pairwise(symbols)) if (merge := merges.get(pair)) is not None
         ]
         heapify(queue)
         dropped = []

@@ -4,7 +4,7 @@
 Every kind shares one reversible pipeline, and differs only in the model that cuts a word into pieces:
 
 1. one space is put before the text, so that a word has the same pieces at the start of a text as inside it;
-2. the text is split into words, each with the space before it, by the pattern `WORD`;
+2. the text is split into words, each with the space before it, by the pattern `WORD` (or `CHUNK`);
 3. each word is written as its UTF-8 bytes, so 256 symbols spell any text;
 4. the decoder joins the bytes and takes the one space off again.
 
@@ -52,6 +52,13 @@ Letters and brackets are never in one word, so no piece can be `</s>`: a special
 a text is encoded as the ordinary signs and letters that it is made of.
 """
 
+CHUNK = r" ?\S+|\s+(?!\S)|\s+"
+"""What `unigram` takes for a word: all that stands between spaces.
+
+Its trainer starts from the strings that occur in several different words. Cut off from its punctuation, a word
+like `because` stands alone and could not become a piece, however frequent it is.
+"""
+
 
 def train_tokenizer(
     texts: "str | PathLike[str] | Iterable[str | PathLike[str]] | Dataset",
@@ -91,14 +98,14 @@ def train_tokenizer(
     backend.normalizer = normalizers.Prepend(" ")
     backend.pre_tokenizer = pre_tokenizers.Sequence(
         [
-            pre_tokenizers.Split(Regex(WORD), behavior="isolated"),
+            pre_tokenizers.Split(Regex(CHUNK if kind == "unigram" else WORD), behavior="isolated"),
             pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
         ]
     )
     backend.decoder = decoders.Sequence([decoders.ByteLevel(), decoders.Strip(" ", left=1, right=0)])
     backend.train_from_iterator(_checked(_read(texts, text_columns)), trainer)
     if kind == "unigram":
-        _canonicalize(backend)
+        _settle_scores(backend)
 
     eos = SPECIAL_TOKENS["eos_token"]
     backend.post_processor = processors.TemplateProcessing(
@@ -141,9 +148,7 @@ def _model_and_trainer(
         "show_progress": show_progress,
     }
     if kind == "bpe":
-        return models.BPE(), trainers.BpeTrainer(
-            min_frequency=min_frequency, initial_alphabet=alphabet, **common
-        )
+        return models.BPE(), trainers.BpeTrainer(min_frequency=min_frequency, initial_alphabet=alphabet, **common)
     if kind == "unigram":
         # The trainer counts bytes: 48 are 16 characters of a script that takes three for each.
         return models.Unigram(), trainers.UnigramTrainer(
@@ -159,9 +164,7 @@ def _model_and_trainer(
             continuing_subword_prefix="",
             **common,
         )
-    return models.WordLevel(unk_token=unk_token), trainers.WordLevelTrainer(
-        min_frequency=min_frequency, **common
-    )
+    return models.WordLevel(unk_token=unk_token), trainers.WordLevelTrainer(min_frequency=min_frequency, **common)
 
 
 def _read(
@@ -173,8 +176,7 @@ def _read(
         return _read_columns(texts, columns)
     if columns is not None:
         raise ValueError(
-            f"text_columns names columns of a datasets.Dataset, and texts is a {type(texts).__name__}: "
-            "leave it out."
+            f"text_columns names columns of a datasets.Dataset, and texts is a {type(texts).__name__}: leave it out."
         )
     if isinstance(texts, str | PathLike):
         return _read_lines([texts])
@@ -210,8 +212,7 @@ def _read_columns(dataset: "Dataset", columns: list[str] | None) -> Iterator[str
     columns = strings if columns is None else columns
     if not columns or not set(columns) <= set(strings):
         raise ValueError(
-            f"text_columns is {columns}, but the string columns of the dataset are {strings}: "
-            "name some of them."
+            f"text_columns is {columns}, but the string columns of the dataset are {strings}: name some of them."
         )
     for batch in dataset.select_columns(columns).with_format(None).iter(batch_size=1000):
         yield from (text for column in columns for text in batch[column] if text is not None)
@@ -232,25 +233,24 @@ def _checked(texts: Iterable[object]) -> Iterator[str]:
     remaining = strings()
     first = next((text for text in remaining if text.strip()), None)
     if first is None:
-        raise ValueError(
-            "There is no text to train a tokenizer on: texts is empty or holds only blank strings."
-        )
+        raise ValueError("There is no text to train a tokenizer on: texts is empty or holds only blank strings.")
     return chain([first], remaining)
 
 
-def _canonicalize(backend: Tokenizer) -> None:
-    """Make two trainings of a unigram model equal.
+def _settle_scores(backend: Tokenizer) -> None:
+    """Make two trainings of a unigram model equal, and its special tokens unlikelier than their spellings.
 
-    Its trainer sums in hash order, so scores differ in their last digits: they are rounded. And to the bytes
-    that it keeps only to spell unseen text it gives scores that rise from the lowest by steps of 0.0001, in
-    hash order too: they get the lowest.
+    The trainer sums in hash order, so scores differ in their last digits: they are rounded. To the bytes that it
+    keeps only to spell unseen text it gives scores that rise from the lowest by steps of 0.0001, in hash order
+    too: they get the lowest. And it takes a special token for certain wherever a text spells one out.
     """
     model = json.loads(backend.to_str())["model"]
     special, pieces = model["vocab"][: len(SPECIAL_TOKENS)], model["vocab"][len(SPECIAL_TOKENS) :]
     lowest = min(score for _, score in pieces)
+    special = [(token, round(lowest * (len(token) + 1), 6)) for token, _ in special]
     pieces = [
         (piece, round(lowest if len(piece) == 1 and score < lowest + 256 * 0.0001 else score, 6))
         for piece, score in pieces
     ]
     pieces.sort(key=lambda entry: (-entry[1], entry[0]))
-    backend.model = models.Unigram([*map(tuple, special), *pieces], model["unk_id"])
+    backend.model = models.Unigram(special + pieces, model["unk_id"])

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+import torch
 from huggingface_hub.errors import StrictDataclassError
 from locant.configuration import PRESETS, LocantConfig
 from transformers import Seq2SeqTrainingArguments
@@ -78,15 +79,11 @@ class DataArguments:
     )
     validation_file: str | list[str] | None = _option(None, "Validation pairs, in the same forms.")
     test_file: str | list[str] | None = _option(None, "Test pairs, in the same forms.")
-    source_column: str | None = _option(
-        None, "Column of the source text, in files and datasets that have columns."
-    )
+    source_column: str | None = _option(None, "Column of the source text, in files and datasets that have columns.")
     target_column: str | None = _option(None, "Column of the target text.")
     source_lang: str | None = _option(None, "Code of the source language, such as en; kept with the model.")
     target_lang: str | None = _option(None, "Code of the target language, such as fr; kept with the model.")
-    source_prefix: str | None = _option(
-        None, "Text put before every source, such as 'translate English to French: '."
-    )
+    source_prefix: str | None = _option(None, "Text put before every source, such as 'translate English to French: '.")
     license: str | None = _option(None, "Licence of the data, such as cc-by-4.0; kept with the model.")
     validation_split: float = _option(
         0.05,
@@ -99,9 +96,7 @@ class DataArguments:
         256, "Training pairs whose target has more tokens are dropped, and counted."
     )
     preprocessing_num_workers: int | None = _option(None, "Processes that tokenise.")
-    tokenizer_name: str | None = _option(
-        None, "Folder or Hub name of a tokenizer to use instead of training one."
-    )
+    tokenizer_name: str | None = _option(None, "Folder or Hub name of a tokenizer to use instead of training one.")
     tokenizer_kind: Literal["bpe", "unigram", "wordpiece", "word"] = _option(
         "bpe", "Kind of tokenizer to train on the training pairs, one for both languages."
     )
@@ -139,15 +134,11 @@ class DataArguments:
 
     def _check_sources(self) -> None:
         if self.dataset_name is not None and self.train_file is not None:
-            raise InputError(
-                "dataset_name and train_file are both given: training pairs come from one of them."
-            )
+            raise InputError("dataset_name and train_file are both given: training pairs come from one of them.")
         if self.dataset_name is None and self.train_file is None:
             raise InputError("No training data are given: set train_file (one or two paths) or dataset_name.")
         if self.dataset_config_name is not None and self.dataset_name is None:
-            raise InputError(
-                "dataset_config_name is given without dataset_name, whose configuration it would be."
-            )
+            raise InputError("dataset_config_name is given without dataset_name, whose configuration it would be.")
 
 
 _SOURCES = (
@@ -165,21 +156,15 @@ class TrainingArguments(Seq2SeqTrainingArguments):
         ValueError: from the Trainer's own checks.
     """
 
-    output_dir: str | None = _option(
-        "runs/translator", "Folder of the run; the same command goes on where it stopped."
-    )
-    seed: int = _option(
-        42, "Seed of everything random; the same seed and command give the same weights on CPU."
-    )
+    output_dir: str | None = _option("runs/translator", "Folder of the run; the same command goes on where it stopped.")
+    seed: int = _option(42, "Seed of everything random; the same seed and command give the same weights on CPU.")
     num_train_epochs: float = _option(10.0, "Passes over the training pairs.")
     max_tokens_per_batch: int | None = _option(
         None,
         "Tokens of source and target in a batch, padding included, on each device and step; by default a "
         "batch is per_device_train_batch_size sentences.",
     )
-    per_device_train_batch_size: int = _option(
-        32, "Sentences in a batch on each device, without max_tokens_per_batch."
-    )
+    per_device_train_batch_size: int = _option(32, "Sentences in a batch on each device, without max_tokens_per_batch.")
     per_device_eval_batch_size: int = _option(64, "Sentences in a batch on each device in evaluation.")
     learning_rate: float = _option(5e-4, "Highest learning rate, reached at the end of the warm-up.")
     lr_scheduler_type: SchedulerType | str = _option(
@@ -194,37 +179,21 @@ class TrainingArguments(Seq2SeqTrainingArguments):
     adam_beta2: float = _option(0.98, "Decay rate of Adam's second moment (Vaswani et al. 2017: 0.98).")
 
     eval_strategy: IntervalStrategy | str = _option("epoch", "When the validation set is evaluated.")
-    save_strategy: SaveStrategy | str = _option(
-        "epoch", "When a checkpoint is saved; the same as eval_strategy."
-    )
+    save_strategy: SaveStrategy | str = _option("epoch", "When a checkpoint is saved; the same as eval_strategy.")
     save_total_limit: int | None = _option(
         3, "Checkpoints that are kept, the best among them; as many more as average_checkpoints needs."
     )
-    logging_steps: float = _option(
-        50, "Steps between two reports of the loss, or (below 1) a share of all steps."
-    )
-    load_best_model_at_end: bool = _option(
-        True, "End with the checkpoint that is best by metric_for_best_model."
-    )
-    metric_for_best_model: str | None = _option(
-        "bleu", "Measure on the validation set that says which is best."
-    )
+    logging_steps: float = _option(50, "Steps between two reports of the loss, or (below 1) a share of all steps.")
+    load_best_model_at_end: bool = _option(True, "End with the checkpoint that is best by metric_for_best_model.")
+    metric_for_best_model: str | None = _option("bleu", "Measure on the validation set that says which is best.")
     greater_is_better: bool | None = _option(True, "Whether more of metric_for_best_model is better.")
     early_stopping_patience: int | None = _option(None, "Stop after so many evaluations that were no better.")
-    average_checkpoints: int = _option(
-        0, "End with the mean of the weights of the last N checkpoints; 0 for none."
-    )
+    average_checkpoints: int = _option(0, "End with the mean of the weights of the last N checkpoints; 0 for none.")
 
-    predict_with_generate: bool = _option(
-        True, "Translate the validation set in evaluation, to measure BLEU."
-    )
-    generation_num_beams: int | None = _option(
-        1, "Beams in evaluation during training; 1 is greedy, and quick."
-    )
+    predict_with_generate: bool = _option(True, "Translate the validation set in evaluation, to measure BLEU.")
+    generation_num_beams: int | None = _option(1, "Beams in evaluation during training; 1 is greedy, and quick.")
     num_beams: int = _option(4, "Beams of the finished model, saved with it.")
-    length_penalty: float = _option(
-        1.0, "Exponent of the length in beam search of the finished model, saved with it."
-    )
+    length_penalty: float = _option(1.0, "Exponent of the length in beam search of the finished model, saved with it.")
     max_new_tokens: int = _option(256, "Longest translation in tokens, saved with the model.")
 
     remove_unused_columns: bool = _option(False, "Drop the columns that the model's forward does not take.")
@@ -236,18 +205,16 @@ class TrainingArguments(Seq2SeqTrainingArguments):
                 "label_smoothing_factor is the Trainer's, which smooths the evaluation loss too: "
                 "use the model's label_smoothing, which smooths in training only."
             )
-        _check_positive(
-            self, "per_device_train_batch_size", "per_device_eval_batch_size", "max_tokens_per_batch"
-        )
+        _check_positive(self, "per_device_train_batch_size", "per_device_eval_batch_size", "max_tokens_per_batch")
         _check_positive(self, "learning_rate", "num_train_epochs", "gradient_accumulation_steps")
-        _check_positive(
-            self, "num_beams", "generation_num_beams", "max_new_tokens", "early_stopping_patience"
-        )
+        _check_positive(self, "num_beams", "generation_num_beams", "max_new_tokens", "early_stopping_patience")
         if self.average_checkpoints < 0:
             raise InputError(f"average_checkpoints is {self.average_checkpoints}, but must be 0 or more.")
         if self.average_checkpoints and self.save_total_limit is not None:
             # the best checkpoint is kept too, and may be older than the last ones
             self.save_total_limit = max(self.save_total_limit, self.average_checkpoints + 1)
+        # without an accelerator the Trainer would refuse bf16, which CPUs can do
+        self.use_cpu = self.use_cpu or not torch.accelerator.is_available()
         super().__post_init__()
 
 

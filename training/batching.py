@@ -184,9 +184,7 @@ class TrainingPairs(TorchDataset[dict[str, list[int]]]):
         max_target_length: int | None = None,
         seed: int = 0,
     ):
-        columns = (
-            ["input_ids", "labels"] if bpe_dropout is None else ["input_ids", "labels", "source", "target"]
-        )
+        columns = ["input_ids", "labels"] if bpe_dropout is None else ["input_ids", "labels", "source", "target"]
         self.dataset = dataset.select_columns(columns)
         self.bpe_dropout = bpe_dropout
         self.source_prefix = source_prefix
@@ -251,9 +249,7 @@ def build_training_dataloader(
             so on.
     """
     generator = torch.Generator()  # or starting workers would draw on the one that dropout uses
-    loader = DataLoader(
-        dataset, batch_sampler=sampler, collate_fn=collator, generator=generator, **dataloader_kwargs
-    )
+    loader = DataLoader(dataset, batch_sampler=sampler, collate_fn=collator, generator=generator, **dataloader_kwargs)
     return prepare_data_loader(
         loader,
         accelerator.device,

@@ -143,9 +143,7 @@ def _read_command_line(arguments: list[str], options: dict[str, Option]) -> tupl
         if argument.startswith("-"):
             raise InputError(_unknown_option(argument.partition("=")[0], options, dashes="--"))
     if unknown:
-        raise InputError(
-            f"{unknown[0]!r} is left over: give one CONFIG.yaml, and before each value its --option."
-        )
+        raise InputError(f"{unknown[0]!r} is left over: give one CONFIG.yaml, and before each value its --option.")
     texts = vars(parsed)
     return texts.pop("config_file", None), texts
 
@@ -205,9 +203,7 @@ def _read_yaml(path: str | Path, options: dict[str, Option]) -> dict[str, Any]:
         if entry.key is None and entry.value is None:
             continue
         if entry.key is None:
-            raise InputError(
-                f"{entry.section} is a section ({where}), so put 'option: value' lines under it."
-            )
+            raise InputError(f"{entry.section} is a section ({where}), so put 'option: value' lines under it.")
         option = options.get(entry.key)
         if option is None:
             raise InputError(_unknown_option(entry.key, options, where=f" ({where})"))

@@ -81,9 +81,7 @@ def load(
         return model.to(device).eval(), tokenizer
     except (RuntimeError, AssertionError) as error:
         reason = str(error).strip().partition("\n")[0]
-        raise InputError(
-            f"Device {device} cannot be used here ({reason}): give another one, such as cpu."
-        ) from error
+        raise InputError(f"Device {device} cannot be used here ({reason}): give another one, such as cpu.") from error
 
 
 def translate(
@@ -241,9 +239,7 @@ def write_tsv(path: str | os.PathLike[str], rows: Iterable[EvaluationRow]) -> No
         with open(unfinished, "w", encoding="utf-8", newline="\n") as file:
             print(*EvaluationRow._fields, sep="\t", file=file)
             for *texts, bleu in rows:
-                print(
-                    *(one_line(text).replace("\t", " ") for text in texts), f"{bleu:.2f}", sep="\t", file=file
-                )
+                print(*(one_line(text).replace("\t", " ") for text in texts), f"{bleu:.2f}", sep="\t", file=file)
         os.replace(unfinished, path)
     finally:
         unfinished.unlink(missing_ok=True)
@@ -254,9 +250,7 @@ def _reads_as_path(name: str | os.PathLike[str]) -> bool:
     if isinstance(name, os.PathLike) or os.path.exists(name):
         return True
     first, *rest = name.split("/")
-    return (
-        name.startswith((".", "~", "/", "\\")) or len(rest) > 1 or (len(rest) == 1 and os.path.isdir(first))
-    )
+    return name.startswith((".", "~", "/", "\\")) or len(rest) > 1 or (len(rest) == 1 and os.path.isdir(first))
 
 
 def _setting(model: PreTrainedModel, generate_kwargs: dict[str, Any], name: str) -> Any:
@@ -295,9 +289,7 @@ def _check_positions(
             )
 
 
-def _encode(
-    tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], target: bool = False
-) -> list[list[int]]:
+def _encode(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], target: bool = False) -> list[list[int]]:
     if not texts:
         return []
     return tokenizer(**{"text_target" if target else "text": list(texts)})["input_ids"]
@@ -341,9 +333,7 @@ def _generate(
     return [found[start : start + size] for start in range(0, len(found), size)]
 
 
-def _new_tokens_limit(
-    model: PreTrainedModel, source_length: int, generate_kwargs: dict[str, Any]
-) -> dict[str, int]:
+def _new_tokens_limit(model: PreTrainedModel, source_length: int, generate_kwargs: dict[str, Any]) -> dict[str, int]:
     limit = _setting(model, generate_kwargs, "max_new_tokens")
     if limit is None and _setting(model, generate_kwargs, "max_length") is None:
         limit = 2 * source_length + 10
@@ -362,9 +352,7 @@ def _scores(model: Any, outputs: Any, generate_kwargs: dict[str, Any]) -> list[f
     steps = model.compute_transition_scores(outputs.sequences, outputs.logits, normalize_logits=True)
     ends = torch.tensor(_setting(model, generate_kwargs, "eos_token_id"), device=steps.device)
     is_end = torch.isin(outputs.sequences[:, -steps.shape[1] :], ends).long()
-    return (
-        steps.masked_fill(is_end.cumsum(dim=1) > is_end, 0.0).sum(dim=1).tolist()
-    )  # nothing after the first end
+    return steps.masked_fill(is_end.cumsum(dim=1) > is_end, 0.0).sum(dim=1).tolist()  # nothing after the first end
 
 
 @torch.no_grad()
@@ -374,8 +362,6 @@ def _log_probabilities(
     """One batch: for each target the log-probabilities of its tokens."""
     labels = _pad(targets, IGNORED).to(model.device)
     decoder_input_ids = model.prepare_decoder_input_ids_from_labels(labels=labels)
-    logits = model(
-        **_source_inputs(model, sources), decoder_input_ids=decoder_input_ids, use_cache=False
-    ).logits
+    logits = model(**_source_inputs(model, sources), decoder_input_ids=decoder_input_ids, use_cache=False).logits
     losses = cross_entropy(logits.float().transpose(1, 2), labels, ignore_index=IGNORED, reduction="none")
     return [(-row[: len(target)]).tolist() for row, target in zip(losses, targets, strict=True)]

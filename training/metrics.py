@@ -64,9 +64,7 @@ class _TranslationMetric(evaluate.Metric):
 
     def _finalize(self) -> None:
         if self.keep_in_memory and len(self) == 0:
-            raise InputError(
-                f"No predictions were given to {self.name}: give at least one, with its reference."
-            )
+            raise InputError(f"No predictions were given to {self.name}: give at least one, with its reference.")
         super()._finalize()
 
 
@@ -118,9 +116,7 @@ class SentenceBLEU(_TranslationMetric):
         metric, choices = BLEU(**{"effective_order": True, **options}), _as_lists(references)
         scores = [metric.sentence_score(*pair).score for pair in zip(predictions, choices, strict=True)]
         counts = {len(choice) for choice in choices}
-        metric.num_refs = (
-            counts.pop() if len(counts) == 1 else -1
-        )  # else the signature tells of the last one alone
+        metric.num_refs = counts.pop() if len(counts) == 1 else -1  # else the signature tells of the last one alone
         return {
             "sentence_bleu": sum(scores) / len(scores),
             "scores": scores,
@@ -146,9 +142,7 @@ def translation_metrics(
 def _as_lists(references: Sequence[str] | Sequence[Sequence[str]]) -> list[list[str]]:
     lists = [[choices] if isinstance(choices, str) else list(choices) for choices in references]
     if [] in lists:
-        raise InputError(
-            f"Prediction {lists.index([]) + 1} has an empty list of references: give at least one."
-        )
+        raise InputError(f"Prediction {lists.index([]) + 1} has an empty list of references: give at least one.")
     return lists
 
 

@@ -50,9 +50,7 @@ def tokenize_pairs(
 def pair_lengths(dataset: Dataset) -> np.ndarray:
     """Count the tokens of each pair: integers of shape (pairs, 2), source and target, end tokens included."""
     table = dataset.select_columns(["input_ids", "labels"]).with_format("arrow")[:]
-    return np.stack(
-        [pc.list_value_length(table[name]).to_numpy() for name in ("input_ids", "labels")], axis=1
-    )
+    return np.stack([pc.list_value_length(table[name]).to_numpy() for name in ("input_ids", "labels")], axis=1)
 
 
 class Dropped(NamedTuple):
@@ -85,15 +83,13 @@ def drop_unusable_pairs(
     dropped = Dropped(empty=int(empty.sum()), long=int(long.sum()))
     if sum(dropped) == len(dataset):
         raise InputError(
-            f"No training pair is left: {dropped.empty:,} have an empty side, and {dropped.long:,} are "
-            f"longer than max_source_length ({max_source_length}) or max_target_length ({max_target_length}) allows."
+            f"No training pair is left: {dropped.empty:,} have an empty side, and {dropped.long:,} are longer "
+            f"than max_source_length {max_source_length} or max_target_length {max_target_length}."
         )
     return dataset.select(np.flatnonzero(~(empty | long))), dropped
 
 
-def check_lengths(
-    dataset: Dataset, limit: int, which: str, side: Literal["source", "target"] = "source"
-) -> None:
+def check_lengths(dataset: Dataset, limit: int, which: str, side: Literal["source", "target"] = "source") -> None:
     """Check that no sentence is longer than a table of learned positions allows.
 
     Args:

@@ -113,9 +113,7 @@ def read_lines(path: str | Path) -> list[str]:
 
 
 def _iterate_lines(path: Path) -> Iterator[str]:
-    with path.open(
-        "rb"
-    ) as file:  # binary files split at line feeds only; str.splitlines at ten other characters too
+    with path.open("rb") as file:  # binary files split at line feeds only; str.splitlines at ten other characters too
         for number, line in enumerate(file, start=1):
             if number == 1:
                 line = line.removeprefix(codecs.BOM_UTF8)
@@ -125,8 +123,8 @@ def _iterate_lines(path: Path) -> Iterator[str]:
                 yield line.decode("utf-8")
             except UnicodeDecodeError as error:
                 raise InputError(
-                    f"{path}, line {number}: byte {error.start + 1} (0x{line[error.start]:02x}) is not UTF-8: "
-                    "convert the file to UTF-8."
+                    f"{path}, line {number}: byte {error.start + 1} (0x{line[error.start]:02x}) is not "
+                    "UTF-8; convert the file."
                 ) from None
 
 
@@ -140,9 +138,7 @@ def _existing_file(path: str | Path) -> Path:
         raise InputError(f"{path} is a folder, where a file is expected.")
     if not path.parent.is_dir():
         raise InputError(f"{path} does not exist, nor does the folder {path.parent}.")
-    near = difflib.get_close_matches(
-        path.name, [entry.name for entry in path.parent.iterdir()], n=1, cutoff=0
-    )
+    near = difflib.get_close_matches(path.name, [entry.name for entry in path.parent.iterdir()], n=1, cutoff=0)
     hint = f"; the nearest name in that folder is {near[0]}" if near else "; that folder is empty"
     raise InputError(f"{path} does not exist{hint}.")
 
@@ -163,9 +159,7 @@ class _Columns:
         )
 
     @staticmethod
-    def _find_side(
-        side: str, column: str | None, lang: str | None, names: Sequence[str], where: str | Path
-    ) -> str:
+    def _find_side(side: str, column: str | None, lang: str | None, names: Sequence[str], where: str | Path) -> str:
         if column is not None:
             wanted = [column]
         else:
@@ -213,9 +207,7 @@ def _cached(
         if row is None:
             raise InputError(f"{paths[0]} holds no pair.")
 
-    content = hashlib.sha256(
-        repr((_READER_VERSION, split, columns, [path.suffix for path in paths])).encode()
-    )
+    content = hashlib.sha256(repr((_READER_VERSION, split, columns, [path.suffix for path in paths])).encode())
     for path in paths:
         with path.open("rb") as file:
             content.update(hashlib.file_digest(file, "sha256").digest())
@@ -273,9 +265,7 @@ def _headed_records(path: Path, rows: Iterator[tuple[int, list[str]]]) -> Record
         where = f"{path}, line {number}"
         if len(row) != len(header):
             names = ", ".join(map(repr, header))
-            raise InputError(
-                f"{where}: {len(row)} columns, where the first line names {len(header)} ({names})."
-            )
+            raise InputError(f"{where}: {len(row)} columns, where the first line names {len(header)} ({names}).")
         yield where, dict(zip(header, row, strict=True))
 
 
@@ -300,11 +290,9 @@ def _parse_json(text: str, where: str) -> Any:
 
 
 def _flat_record(record: Any, where: str) -> Record:
-    """The record with ``{"translation": {"en": …}}`` as ``{"translation.en": …}``, as `datasets` flattens it."""
+    """The record with ``{"translation": {"en": …}}`` as ``{"translation.en": …}``."""
     if not isinstance(record, dict):
-        raise InputError(
-            f"{where}: {type(record).__name__} found, where an object with the two texts is expected."
-        )
+        raise InputError(f"{where}: {type(record).__name__} found, where an object with the two texts is expected.")
     translation = record.get("translation")
     if isinstance(translation, dict):
         record = {**record, **{f"translation.{lang}": text for lang, text in translation.items()}}
@@ -379,8 +367,8 @@ def _cut_validation(train: Dataset, size: float, seed: int) -> tuple[Dataset, Da
             cut += group
     if not 0 < len(cut) < len(train):
         raise InputError(
-            f"validation_split {size:g} cuts {len(cut):,} of {len(train):,} training pairs, and both parts need "
-            "at least one: change it, or give a validation_file."
+            f"validation_split {size:g} cuts {len(cut):,} of {len(train):,} training pairs, and both "
+            "parts need at least one: change it, or give a validation_file."
         )
     kept = sorted(set(range(len(train))).difference(cut))
     return train.select(kept), train.select(sorted(cut))

@@ -118,9 +118,7 @@ def build_tokenizer(run: RunConfig, train_text: Dataset, folder: RunFolder) -> P
         try:
             return AutoTokenizer.from_pretrained(name)
         except (OSError, ValueError) as error:
-            raise InputError(
-                f"No tokenizer loads from {name}: give the folder or Hub name of one."
-            ) from error
+            raise InputError(f"No tokenizer loads from {name}: give the folder or Hub name of one.") from error
     try:
         return train_tokenizer(
             (text for row in train_text for text in (row["source"], row["target"])),
@@ -172,9 +170,7 @@ def _trained_model(run: RunConfig) -> PreTrainedModel:
         ) from error
 
 
-def build_trainer(
-    run: RunConfig, prepared: Prepared, model: PreTrainedModel, folder: RunFolder
-) -> TranslationTrainer:
+def build_trainer(run: RunConfig, prepared: Prepared, model: PreTrainedModel, folder: RunFolder) -> TranslationTrainer:
     """The Trainer over the prepared pairs."""
     data, args = run.data, run.training
     pairs = TrainingPairs(
@@ -201,9 +197,7 @@ def build_trainer(
     )
 
 
-def measure(
-    run: RunConfig, prepared: Prepared, trainer: TranslationTrainer, folder: RunFolder
-) -> dict[str, Any]:
+def measure(run: RunConfig, prepared: Prepared, trainer: TranslationTrainer, folder: RunFolder) -> dict[str, Any]:
     """Evaluate the finished model as `locant evaluate` does, and complete `metrics.json`."""
     metrics = folder.metrics()
     model = trainer.model.float().eval()

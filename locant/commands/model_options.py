@@ -13,15 +13,9 @@ from locant.training.inference import load
 def add_model_options(parser: argparse.ArgumentParser) -> None:
     """Which model, where, and how much at a time."""
     parser.add_argument("model", metavar="MODEL", help="folder or Hub name of the model")
-    parser.add_argument(
-        "--device", help="such as cpu, cuda or cuda:1 (default: the accelerator, if there is one)"
-    )
-    parser.add_argument(
-        "--batch_size", type=positive, default=32, metavar="N", help="sentences at a time (32)"
-    )
-    parser.add_argument(
-        "--source_prefix", metavar="TEXT", help="put before every source (default: the run's own)"
-    )
+    parser.add_argument("--device", help="such as cpu, cuda or cuda:1 (default: the accelerator, if there is one)")
+    parser.add_argument("--batch_size", type=positive, default=32, metavar="N", help="sentences at a time (32)")
+    parser.add_argument("--source_prefix", metavar="TEXT", help="put before every source (default: the run's own)")
     parser.add_argument("--no_progress", action="store_true", help="no progress bar")
 
 
@@ -30,9 +24,7 @@ def add_search_options(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("search", "by default what is saved with the model")
     group.add_argument("--num_beams", type=positive, metavar="N", help="beams; 1 is greedy search")
     group.add_argument("--max_new_tokens", type=positive, metavar="N", help="longest translation, in tokens")
-    group.add_argument(
-        "--length_penalty", type=float, metavar="X", help="exponent of the length in beam search"
-    )
+    group.add_argument("--length_penalty", type=float, metavar="X", help="exponent of the length in beam search")
 
 
 def search_options(arguments: argparse.Namespace) -> dict[str, Any]:

@@ -39,9 +39,7 @@ def run(arguments: list[str]) -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser("locant translate", description="Translate text, a sentence a line.")
     add_model_options(parser)
-    parser.add_argument(
-        "files", nargs="*", metavar="FILE", help="text to translate (default: standard input)"
-    )
+    parser.add_argument("files", nargs="*", metavar="FILE", help="text to translate (default: standard input)")
     parser.add_argument("--output", metavar="FILE", help="where translations go (default: standard output)")
     parser.add_argument(
         "--num_return_sequences",
@@ -50,8 +48,6 @@ def _parser() -> argparse.ArgumentParser:
         metavar="N",
         help="lines for each sentence, best first (1)",
     )
-    parser.add_argument(
-        "--scores", action="store_true", help="put the score and a tab before each translation"
-    )
+    parser.add_argument("--scores", action="store_true", help="put the score and a tab before each translation")
     add_search_options(parser)
     return parser

@@ -41,9 +41,7 @@ class SinusoidalEncoding(PositionEncoding):
     def __init__(self, config: LocantConfig, stack: Stack = "encoder"):
         super().__init__(config, stack)
         self.layout = config.position_options("sinusoidal")["layout"]
-        self.register_buffer(
-            "table", self._rows(config.max_position_embeddings, config.d_model), persistent=False
-        )
+        self.register_buffer("table", self._rows(config.max_position_embeddings, config.d_model), persistent=False)
 
     def _rows(self, length: int, width: int) -> torch.Tensor:
         return sinusoidal_table(length, width, self.layout)

@@ -117,10 +117,7 @@ def print_skips_beyond(classes: Outcomes, others: Outcomes, reasons: dict[str, s
 def with_outcome(classes: Outcomes, outcome: str) -> list[str]:
     """`class.test` of the tests with this outcome, in order."""
     return sorted(
-        f"{test_class}.{test}"
-        for test_class, tests in classes.items()
-        for test in tests
-        if tests[test] == outcome
+        f"{test_class}.{test}" for test_class, tests in classes.items() for test in tests if tests[test] == outcome
     )
 
 

@@ -93,14 +93,10 @@ def test_segmentations_have_the_frequencies_of_the_papers_algorithm(tokenizer, w
     expected = distribution(tokenizer, "Ġ" + word, dropout)
     assert sum(expected.values()) == pytest.approx(1)
     encoder, rng, draws = BPEDropout(tokenizer, dropout), random.Random(0), 20_000
-    counts = Counter(
-        tuple(tokenizer.convert_ids_to_tokens(encoder.encode(word, rng)[:-1])) for _ in range(draws)
-    )
+    counts = Counter(tuple(tokenizer.convert_ids_to_tokens(encoder.encode(word, rng)[:-1])) for _ in range(draws))
     assert set(counts) <= set(expected)
     for pieces, p in expected.items():
-        assert counts[pieces] / draws == pytest.approx(p, abs=4.5 * (p * (1 - p) / draws) ** 0.5 + 1e-4), (
-            pieces
-        )
+        assert counts[pieces] / draws == pytest.approx(p, abs=4.5 * (p * (1 - p) / draws) ** 0.5 + 1e-4), pieces
 
 
 def test_words_of_one_text_are_dropped_independently(tokenizer):
@@ -143,9 +139,7 @@ def test_a_dropout_that_is_no_probability_is_refused(tokenizer, dropout):
         BPEDropout(tokenizer, dropout)
 
 
-@pytest.mark.parametrize(
-    ("kind", "name"), [("unigram", "Unigram"), ("wordpiece", "WordPiece"), ("word", "WordLevel")]
-)
+@pytest.mark.parametrize(("kind", "name"), [("unigram", "Unigram"), ("wordpiece", "WordPiece"), ("word", "WordLevel")])
 def test_other_kinds_are_refused(kind, name):
     with pytest.raises(ValueError, match=f"needs a byte-level BPE tokenizer, and this one is {name}"):
         BPEDropout(trained(kind), 0.1)

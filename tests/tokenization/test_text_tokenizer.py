@@ -69,9 +69,7 @@ def random_strings(count: int, seed: int) -> list[str]:
 
 @pytest.fixture(scope="module")
 def tokenizers():
-    return {
-        kind: train_tokenizer(iter(TEXTS), kind=kind, vocab_size=320, show_progress=False) for kind in KINDS
-    }
+    return {kind: train_tokenizer(iter(TEXTS), kind=kind, vocab_size=320, show_progress=False) for kind in KINDS}
 
 
 @pytest.mark.parametrize("kind", LOSSLESS)
@@ -133,9 +131,7 @@ def test_a_long_text_is_not_truncated(tokenizers):
 def test_a_word_has_the_same_pieces_at_the_start_of_a_text_as_inside(tokenizers):
     for kind in KINDS:
         tokenizer = tokenizers[kind]
-        assert tokenizer.tokenize("cat the cat")[: len(tokenizer.tokenize("cat"))] == tokenizer.tokenize(
-            "cat"
-        )
+        assert tokenizer.tokenize("cat the cat")[: len(tokenizer.tokenize("cat"))] == tokenizer.tokenize("cat")
         assert tokenizer.tokenize("cat") == tokenizer.tokenize("the cat")[len(tokenizer.tokenize("the")) :]
 
 
@@ -246,6 +242,12 @@ def test_frequent_words_become_one_piece_and_rare_ones_do_not():
     assert tokenizer.tokenize("horizontal") == ["Ġhorizontal"]
     words = train_tokenizer(iter(texts), kind="word", min_frequency=2, show_progress=False)
     assert words("perpendicular horizontal").input_ids == [4, 3, 2]
+
+
+def test_unigram_takes_a_frequent_word_for_one_piece_though_punctuation_follows_it():
+    texts = [f"{word}{end}" for word in ("because", "l'homme", "don't") for end in (",", ".", "") for _ in range(9)]
+    tokenizer = train_tokenizer(iter(texts), kind="unigram", vocab_size=270, show_progress=False)
+    assert tokenizer.tokenize("don't, because.") == ["Ġdon't", ",", "Ġbecause", "."]
 
 
 def test_files_a_dataset_and_an_iterator_give_the_same_tokenizer(tmp_path):

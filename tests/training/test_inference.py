@@ -144,9 +144,7 @@ def test_scores_can_be_left_out(model, tokenizer, search):
 
 def test_empty_lines_are_not_shown_to_the_model(model, tokenizer, monkeypatch):
     monkeypatch.setattr(model, "generate", None)
-    found = translate(
-        model, tokenizer, ["", " ", "\n"], source_prefix="w1 ", num_beams=2, num_return_sequences=2
-    )
+    found = translate(model, tokenizer, ["", " ", "\n"], source_prefix="w1 ", num_beams=2, num_return_sequences=2)
     assert found == [[Translation("", 0.0)] * 2] * 3
     assert translate(model, tokenizer, []) == []
 
@@ -210,9 +208,7 @@ def test_learned_positions_end_the_translation_and_refuse_longer_sources(model, 
 
 @pytest.mark.parametrize("search", [{"num_beams": 1}, {"num_beams": 2}, {"num_beams": 2, "do_sample": True}])
 def test_more_translations_than_beams_are_refused(model, tokenizer, search):
-    with pytest.raises(
-        InputError, match="3 translations of a sentence cannot come from a search with num_beams"
-    ):
+    with pytest.raises(InputError, match="3 translations of a sentence cannot come from a search with num_beams"):
         translate(model, tokenizer, ["w1"], num_return_sequences=3, **search)
 
 

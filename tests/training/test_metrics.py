@@ -20,9 +20,7 @@ def test_corpus_bleu_is_sacrebleus():
     assert result["bleu"] == expected.score
     assert result["precisions"] == expected.precisions
     assert (result["bp"], result["sys_len"], result["ref_len"]) == (expected.bp, 14, 17)
-    assert (
-        result["signature"] == f"nrefs:1|case:mixed|eff:no|tok:13a|smooth:exp|version:{sacrebleu.__version__}"
-    )
+    assert result["signature"] == f"nrefs:1|case:mixed|eff:no|tok:13a|smooth:exp|version:{sacrebleu.__version__}"
 
 
 def test_chrf_is_sacrebleus():

@@ -1,0 +1,311 @@
+# Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
+"""Reading parallel text: what comes out of each format, and what each kind of broken input is answered with."""
+
+import json
+import subprocess
+import sys
+
+import datasets
+import pytest
+from locant.training.errors import InputError
+from locant.training.text_data import count_overlap, load_parallel_data, read_lines
+
+ENGLISH = ["The cat sleeps.", "I see her.", "", 'A "quoted" word, and more']
+FRENCH = ["Le chat dort.", "Je la vois\u00a0!", "", "Un mot «\u00a0cité\u00a0», et plus"]
+PAIRS = list(zip(ENGLISH, FRENCH, strict=True))
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path_factory, monkeypatch):
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", str(tmp_path_factory.mktemp("cache")))
+
+
+def write(path, text):
+    path.write_bytes(text if isinstance(text, bytes) else text.encode("utf-8"))
+    return str(path)
+
+
+def parallel(folder, name, pairs):
+    return [
+        write(folder / f"{name}.en", "\n".join(source for source, _ in pairs) + "\n"),
+        write(folder / f"{name}.fr", "\n".join(target for _, target in pairs) + "\n"),
+    ]
+
+
+def numbered(count, name="pair"):
+    return [(f"{name} {i}", f"paire {i}") for i in range(count)]
+
+
+def pairs_of(dataset):
+    return [(row["source"], row["target"]) for row in dataset]
+
+
+def json_lines(records):
+    return "\n".join(json.dumps(record) for record in records)
+
+
+class TestLines:
+    def test_only_line_feeds_end_a_line(self, tmp_path):
+        lines = ["a\u2028b", "c\u0085d\x0ce", "f\u00a0g\x1ch\vi", "no\rend", ""]
+        path = write(tmp_path / "text", "\n".join(lines) + "\n")
+        assert read_lines(path) == lines
+
+    @pytest.mark.parametrize("text", ["a\nb", "a\nb\n", "a\r\nb\r\n", "\ufeffa\nb\n"])
+    def test_final_line_feed_carriage_returns_and_byte_order_mark_do_not_matter(self, tmp_path, text):
+        assert read_lines(write(tmp_path / "text", text)) == ["a", "b"]
+
+    def test_invalid_utf8_is_named_by_line(self, tmp_path):
+        path = write(tmp_path / "latin1.fr", b"un\ndeux\nt\xe9l\xe9\n")
+        with pytest.raises(InputError) as error:
+            read_lines(path)
+        assert str(error.value) == f"{path}, line 3: byte 2 (0xe9) is not UTF-8; convert the file."
+
+
+class TestFormats:
+    def test_parallel_files(self, tmp_path):
+        data = load_parallel_data(
+            train_file=parallel(tmp_path, "train", PAIRS),
+            validation_file=parallel(tmp_path, "dev", PAIRS[:2]),
+            test_file=parallel(tmp_path, "test", PAIRS[1:2]),
+        )
+        assert {split: pairs_of(data[split]) for split in data} == {
+            "train": PAIRS,
+            "validation": PAIRS[:2],
+            "test": PAIRS[1:2],
+        }
+        assert data["train"].column_names == ["source", "target"]
+
+    def table(self, tmp_path, name, text, **columns):
+        path = write(tmp_path / name, text)
+        dev = parallel(tmp_path, "dev", PAIRS)
+        return pairs_of(load_parallel_data(train_file=path, validation_file=dev, **columns)["train"])
+
+    def test_tsv_has_no_quoting(self, tmp_path):
+        text = "id\ten\tfr\n" + "\n".join(f"{i}\t{en}\t{fr}" for i, (en, fr) in enumerate(PAIRS))
+        assert self.table(tmp_path, "t.tsv", text, source_lang="en", target_lang="fr") == PAIRS
+
+    def test_csv_has_quoting_and_lines_within(self, tmp_path):
+        text = 'source,target\r\n"one, two","un\u2028\r\ndeux"\r\n"say ""hi""",dire\r\n\r\n'
+        assert self.table(tmp_path, "t.csv", text) == [("one, two", "un\u2028\ndeux"), ('say "hi"', "dire")]
+
+    @pytest.mark.parametrize("suffix", ["json", "jsonl"])
+    def test_json_lines(self, tmp_path, suffix):
+        text = json_lines({"fr": fr, "en": en} for en, fr in PAIRS).replace("\n", "\n\n")
+        assert self.table(tmp_path, f"t.{suffix}", text, source_column="en", target_column="fr") == PAIRS
+
+    @pytest.mark.parametrize("indent", [None, 2])
+    def test_json_list_of_translations(self, tmp_path, indent):
+        text = json.dumps([{"translation": {"en": en, "fr": fr}} for en, fr in PAIRS], indent=indent)
+        assert self.table(tmp_path, "t.json", text, source_lang="en", target_lang="fr") == PAIRS
+
+    @pytest.mark.parametrize("nested", [False, True])
+    def test_parquet(self, tmp_path, nested):
+        rows = [{"en": en, "fr": fr} for en, fr in PAIRS]
+        dataset = datasets.Dataset.from_list([{"translation": row} for row in rows] if nested else rows)
+        dataset.to_parquet(tmp_path / "t.parquet")
+        data = load_parallel_data(
+            train_file=tmp_path / "t.parquet", validation_split=1, source_lang="en", target_lang="fr"
+        )
+        assert sorted(pairs_of(data["train"]) + pairs_of(data["validation"])) == sorted(PAIRS)
+
+    def test_dataset_by_name_with_its_splits(self, tmp_path):
+        features = datasets.Features({"translation": datasets.Translation(languages=("en", "fr"))})
+        for split, pairs in (("train", numbered(5)), ("validation", numbered(2)), ("test", numbered(3))):
+            rows = [{"translation": {"en": en, "fr": fr}} for en, fr in pairs]
+            folder = tmp_path / "corpus"
+            folder.mkdir(exist_ok=True)
+            datasets.Dataset.from_list(rows, features=features).to_parquet(folder / f"{split}.parquet")
+        data = load_parallel_data(
+            dataset_name=str(tmp_path / "corpus"),
+            source_lang="fr",
+            target_lang="en",
+            test_file=parallel(tmp_path, "own", numbered(1, "own")),
+        )
+        assert pairs_of(data["train"]) == [(fr, en) for en, fr in numbered(5)]
+        assert pairs_of(data["validation"]) == [(fr, en) for en, fr in numbered(2)]
+        assert pairs_of(data["test"]) == numbered(1, "own")
+
+
+class TestValidationCut:
+    @pytest.mark.parametrize(("size", "cut"), [(0.05, 10), (7, 7), (0.001, 1)])
+    def test_cut_is_seeded_printed_and_keeps_the_order(self, tmp_path, capsys, size, cut):
+        files = parallel(tmp_path, "train", numbered(200))
+
+        def split(seed):
+            data = load_parallel_data(train_file=files, validation_split=size, seed=seed)
+            return pairs_of(data["train"]), pairs_of(data["validation"])
+
+        train, validation = split(3)
+        assert capsys.readouterr().out == f"Cut {cut} of 200 pairs from train for validation (seed 3).\n"
+        assert len(validation) == cut
+        assert [pair for pair in numbered(200) if pair in set(validation)] == validation
+        assert [pair for pair in numbered(200) if pair not in set(validation)] == train
+        assert split(3) == (train, validation)
+        assert split(4) != (train, validation)
+
+    def test_copies_of_a_pair_stay_together(self, tmp_path):
+        pairs = numbered(20) * 3 + numbered(20, "other")
+        data = load_parallel_data(train_file=parallel(tmp_path, "train", pairs), validation_split=0.5)
+        train, validation = pairs_of(data["train"]), pairs_of(data["validation"])
+        assert len(validation) == 40
+        assert not set(train) & set(validation)
+        assert sorted(train + validation) == sorted(pairs)
+
+    @pytest.mark.parametrize(("size", "cut"), [(0, "0"), (4, "4")])
+    def test_nothing_left_on_one_side(self, tmp_path, size, cut):
+        with pytest.raises(InputError, match=rf"validation_split {size} cuts {cut} of 4 training pairs"):
+            load_parallel_data(train_file=parallel(tmp_path, "train", numbered(4)), validation_split=size)
+
+    def test_only_the_first_process_prints(self, tmp_path, capsys, monkeypatch):
+        monkeypatch.setenv("RANK", "1")
+        load_parallel_data(train_file=parallel(tmp_path, "train", numbered(4)), validation_split=1)
+        assert capsys.readouterr().out == ""
+
+
+def test_overlap_counts_sources_and_whole_pairs():
+    train = datasets.Dataset.from_dict({"source": ["a", "b", "c"], "target": ["A", "B", "C"]})
+    test = datasets.Dataset.from_dict({"source": ["a", "a", "b", "d"], "target": ["A", "other", "B", "D"]})
+    assert count_overlap(train, test) == (3, 2)
+    assert count_overlap(test, train)._asdict() == {"sources": 2, "pairs": 2}
+
+
+class TestCache:
+    script = """
+import sys, datasets
+from locant.training.text_data import load_parallel_data
+train = load_parallel_data(train_file=sys.argv[1:3], validation_file=sys.argv[1:3])["train"]
+upper = train.map(lambda row: {"source": row["source"].upper()})
+print(train._fingerprint, upper.cache_files, upper["source"][0])
+"""
+
+    def run(self, files, cache):
+        command = [sys.executable, "-c", self.script, *files]
+        environment = {"PATH": "/usr/bin:/bin", "HF_HOME": str(cache), "OMP_NUM_THREADS": "1"}
+        return subprocess.run(command, env=environment, check=True, capture_output=True, text=True).stdout
+
+    def test_another_process_finds_what_was_read_and_mapped(self, tmp_path):
+        files = parallel(tmp_path, "train", numbered(3))
+        first = self.run(files, tmp_path / "cache")
+        arrow = {path: path.stat().st_mtime_ns for path in (tmp_path / "cache").rglob("*.arrow")}
+        assert self.run(files, tmp_path / "cache") == first
+        assert {path: path.stat().st_mtime_ns for path in (tmp_path / "cache").rglob("*.arrow")} == arrow
+
+    def test_changed_content_is_read_anew(self, tmp_path):
+        files = parallel(tmp_path, "train", numbered(3))
+        before = load_parallel_data(train_file=files, validation_split=1)["train"]
+        parallel(tmp_path, "train", numbered(3, "other"))
+        after = load_parallel_data(train_file=files, validation_split=1)["train"]
+        assert {source.split()[0] for source in before["source"]} == {"pair"}
+        assert {source.split()[0] for source in after["source"]} == {"other"}
+
+
+class TestErrors:
+    def message(self, **arguments):
+        with pytest.raises(InputError) as error:
+            load_parallel_data(**arguments)
+        message = str(error.value)
+        assert "\n" not in message
+        return message
+
+    def test_files_of_different_length(self, tmp_path):
+        source = write(tmp_path / "a.en", "1\n2\n3\n")
+        target = write(tmp_path / "a.fr", "1\n2\n3\n4\n5")
+        expected = f"Parallel files need as many lines each: {source} has 3, {target} has 5."
+        assert self.message(train_file=[source, target]) == expected
+
+    def test_missing_file_names_the_nearest(self, tmp_path):
+        parallel(tmp_path, "train", PAIRS)
+        missing = tmp_path / "trian.en"
+        expected = f"{missing} does not exist; the nearest name in that folder is train.en."
+        assert self.message(train_file=[missing, tmp_path / "train.fr"]) == expected
+
+    def test_missing_folder(self, tmp_path):
+        missing = tmp_path / "nowhere" / "train.tsv"
+        assert self.message(train_file=missing) == f"{missing} does not exist, nor does the folder {missing.parent}."
+
+    def test_folder_in_place_of_a_file(self, tmp_path):
+        assert self.message(train_file=tmp_path) == f"{tmp_path} is a folder, where a file is expected."
+
+    @pytest.mark.parametrize("side", [0, 1])
+    def test_empty_file(self, tmp_path, side):
+        files = parallel(tmp_path, "train", PAIRS)
+        write(tmp_path / f"train.{('en', 'fr')[side]}", "")
+        assert self.message(train_file=files) == f"{files[side]} is empty."
+
+    @pytest.mark.parametrize(("name", "text"), [("t.tsv", "source\ttarget\n"), ("t.jsonl", "\n"), ("t.csv", "\ufeff")])
+    def test_table_without_pairs(self, tmp_path, name, text):
+        path = write(tmp_path / name, text)
+        assert self.message(train_file=path) == f"{path} holds no pair."
+
+    def test_invalid_utf8_in_a_split(self, tmp_path):
+        source, target = parallel(tmp_path, "train", numbered(3))
+        write(tmp_path / "train.fr", b"1\n\xff\n3\n")
+        assert self.message(train_file=[source, target]).startswith(f"{target}, line 2: byte 1 (0xff) is not UTF-8")
+
+    def test_missing_column_lists_those_there_are(self, tmp_path):
+        path = write(tmp_path / "t.tsv", "english\tfr\na\tb\n")
+        expected = (
+            f"{path} has no column 'translation.en' or 'en' or 'source'; it has 'english', 'fr': "
+            "give the one that holds the source as source_column."
+        )
+        assert self.message(train_file=path, source_lang="en", target_lang="fr") == expected
+
+    def test_missing_column_in_parquet(self, tmp_path):
+        path = tmp_path / "t.parquet"
+        datasets.Dataset.from_dict({"source": ["a"], "fr": ["b"]}).to_parquet(path)
+        assert self.message(train_file=path).startswith(f"{path} has no column 'target'; it has 'source', 'fr': ")
+
+    def test_unknown_extension(self, tmp_path):
+        path = write(tmp_path / "train.txt", "a\n")
+        expected = (
+            f"{path}: one file that holds both sides is one of .tsv, .csv, .json, .jsonl, .parquet; "
+            "give parallel text as two files, [source, target]."
+        )
+        assert self.message(train_file=path) == expected
+
+    def test_three_files(self, tmp_path):
+        files = [*parallel(tmp_path, "train", PAIRS), "more"]
+        expected = "train_file holds 3 paths, where one table or two parallel text files are expected."
+        assert self.message(train_file=files) == expected
+
+    @pytest.mark.parametrize(
+        ("name", "text", "expected"),
+        [
+            ("t.tsv", "source\ttarget\na\tb\na\tb\tc\n", "line 3: 3 columns, where the first line names 2 "),
+            ("t.csv", 'source,target\na,b\n"a"x,b\n', "line 3: not CSV ("),
+            ("t.csv", 'source,target\na,"b\n', "line 2: not CSV ("),
+            ("t.jsonl", '{"source": "a", "target": "b"}\n{"source": \n', "line 2: not JSON ("),
+            ("t.jsonl", '{"source": "a", "target": "b"}\n"a"\n', "line 2: str found, where an object "),
+            ("t.jsonl", '{"source": "a", "target": "b"}\n{"source": "a"}\n', "line 2: 'target' is None, where text"),
+            ("t.json", '[{"source": "a", "target": "b"},\n{"source": 7, "target": "b"}]', "item 2: 'source' is 7, "),
+        ],
+    )
+    def test_malformed_row_is_named(self, tmp_path, name, text, expected):
+        path = write(tmp_path / name, text)
+        assert self.message(train_file=path).startswith(f"{path}, {expected}")
+
+    def test_null_and_number_in_parquet(self, tmp_path):
+        path = tmp_path / "t.parquet"
+        datasets.Dataset.from_dict({"source": ["a", "b"], "target": ["A", None]}).to_parquet(path)
+        assert self.message(train_file=path) == f"{path}, row 2: 'target' is null, where text is expected."
+        datasets.Dataset.from_dict({"source": ["a", "b"], "target": [1, 2]}).to_parquet(path)
+        assert self.message(train_file=path).startswith(f"{path}: column 'target' holds Value('int64')")
+
+    def test_broken_parquet(self, tmp_path):
+        path = write(tmp_path / "t.parquet", "not parquet at all")
+        assert self.message(train_file=path).startswith(f"{path} cannot be read as Parquet: ")
+
+    def test_training_data_from_nowhere_or_from_two_places(self):
+        assert self.message() == "Training pairs come from either dataset_name or train_file, and neither was given."
+        assert self.message(dataset_name="a", train_file="b").endswith("and both were given.")
+
+    def test_dataset_that_is_not_there(self, tmp_path, monkeypatch):
+        monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", True)
+        message = self.message(dataset_name=str(tmp_path / "corpus"))
+        assert message.startswith(f"The dataset '{tmp_path / 'corpus'}' cannot be loaded: ")
+
+    def test_dataset_without_training_split(self, tmp_path):
+        (tmp_path / "corpus").mkdir()
+        datasets.Dataset.from_dict({"source": ["a"]}).to_parquet(tmp_path / "corpus" / "test.parquet")
+        name = str(tmp_path / "corpus")
+        assert self.message(dataset_name=name) == f"The dataset {name!r} has no split 'train'; it has 'test'."
