@@ -1,6 +1,7 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
 """`LocantConfig`: every choice about a model, its default, its check."""
 
+import copy
 from dataclasses import field
 from typing import Any, Literal
 
@@ -166,6 +167,14 @@ class LocantConfig(PretrainedConfig):
                     f"{stack}_key_value_heads={shared} does not divide {stack}_attention_heads={heads}: "
                     f"choose a divisor."
                 )
+
+    def validate_rope(self) -> None:
+        """The checks of transformers' rope types, for the head size of each stack that turns."""
+        for stack in ("encoder", "decoder"):
+            if self.position_encoding_of(stack) == "rotary":
+                resolved = copy.copy(self)
+                resolved.head_dim = self.head_dim_of(stack)
+                super(LocantConfig, resolved).validate_rope()
 
     def validate_position_encodings(self) -> None:
         """Encodings and their options exist, and a rotary head has an even size."""

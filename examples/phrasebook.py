@@ -18,6 +18,7 @@ import sys
 import unicodedata
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -171,7 +172,10 @@ class Noun:
 
 @dataclass(frozen=True)
 class Adjective:
-    """An adjective; `prevocalic` is its masculine before a vowel (bel, nouvel, vieil)."""
+    """An adjective; `prevocalic` is its masculine before a vowel (bel, nouvel, vieil).
+
+    In French it stands before or after the noun; in English colours and origins come last of several.
+    """
 
     english: str
     forms: Forms
@@ -180,6 +184,7 @@ class Adjective:
     comparative: str
     before_noun: bool
     predicative: bool
+    last: bool
 
 
 @dataclass(frozen=True)
@@ -245,8 +250,16 @@ def adjective(english: str, french: str, kinds: str, comparative: str, notes: st
     feminine = irregular[0] if irregular else french_feminine(masculine)
     prevocalic = irregular[1] if irregular[1:] else masculine
     forms = Forms(*[masculine] * 4) if "invariable" in notes else agreeing(masculine, feminine)
-    before_noun, predicative = "before" in notes, "attributive" not in notes
-    return Adjective(english, forms, prevocalic, tags(kinds), comparative, before_noun, predicative)
+    return Adjective(
+        english=english,
+        forms=forms,
+        prevocalic=prevocalic,
+        tags=tags(kinds),
+        comparative=comparative,
+        before_noun="before" in notes,
+        predicative="attributive" not in notes,
+        last="last" in notes,
+    )
 
 
 def verb(english: str, french: str, subjects: str, objects: str, tenses: str) -> Verb:
@@ -278,124 +291,123 @@ def verb(english: str, french: str, subjects: str, objects: str, tenses: str) ->
 NOUNS = [
     noun(*cells)
     for cells in rows("""
-    boy         | garçon        | m | person
-    girl        | fille         | f | person
-    man men     | homme         | m | person grown
-    woman women | femme         | f | person grown
-    king        | roi           | m | person grown
-    queen       | reine         | f | person grown
-    prince      | prince        | m | person grown
-    princess    | princesse     | f | person grown
-    actor       | acteur        | m | person grown
-    actress     | actrice       | f | person grown
-    brother     | frère         | m | kin
-    sister      | sœur          | f | kin
-    uncle       | oncle         | m | kin
-    aunt        | tante         | f | kin
-    dog         | chien         | m | animal biter owned
-    cat         | chat          | m | animal biter owned
-    horse       | cheval        | m | animal biter owned
-    mouse mice  | souris        | f | animal biter owned
-    goat        | chèvre        | f | animal biter owned
-    cow         | vache         | f | animal owned
-    bird        | oiseau        | m | animal owned
-    owl         | hibou hiboux  | m | animal owned
-    bear        | ours          | m | animal biter
-    fox         | renard        | m | animal biter
-    elephant    | éléphant      | m | animal
-    book        | livre         | m | thing text openable owned
-    letter      | lettre        | f | thing text openable owned
-    newspaper   | journal       | m | thing printed owned
-    key         | clé           | f | thing owned
-    hat         | chapeau       | m | thing owned
+    boy          | garçon       | m | person
+    girl         | fille        | f | person
+    man men      | homme        | m | person grown
+    woman women  | femme        | f | person grown
+    king         | roi          | m | person grown
+    queen        | reine        | f | person grown
+    prince       | prince       | m | person grown
+    princess     | princesse    | f | person grown
+    actor        | acteur       | m | person grown
+    actress      | actrice      | f | person grown
+    brother      | frère        | m | kin
+    sister       | sœur         | f | kin
+    uncle        | oncle        | m | kin
+    aunt         | tante        | f | kin
+    dog          | chien        | m | animal biter owned
+    cat          | chat         | m | animal biter owned
+    horse        | cheval       | m | animal biter owned
+    mouse mice   | souris       | f | animal biter owned
+    goat         | chèvre       | f | animal biter owned
+    cow          | vache        | f | animal owned
+    bird         | oiseau       | m | animal owned
+    owl          | hibou hiboux | m | animal owned
+    bear         | ours         | m | animal biter
+    fox          | renard       | m | animal biter
+    elephant     | éléphant     | m | animal
+    book         | livre        | m | thing text openable owned
+    letter       | lettre       | f | thing text openable owned
+    newspaper    | journal      | m | thing printed owned
+    key          | clé          | f | thing owned
+    hat          | chapeau      | m | thing owned
     knife knives | couteau      | m | thing owned
-    box         | boîte         | f | thing openable owned
-    clock       | horloge       | f | thing owned
-    flower      | fleur         | f | thing owned
-    car         | voiture       | f | fixture owned
-    boat        | bateau        | m | fixture owned
-    tree        | arbre         | m | fixture shelter
-    table       | table         | f | fixture shelter surface owned
-    chair       | chaise        | f | fixture shelter surface owned
-    door        | porte         | f | fixture openable
-    window      | fenêtre       | f | fixture openable
-    apple       | pomme         | f | food owned
-    orange      | orange        | f | food owned
-    egg         | œuf           | m | food owned
-    cake        | gâteau        | m | food owned
-    bread       | pain          | m | mass edible owned
-    soup        | soupe         | f | mass edible owned
-    milk        | lait          | m | mass drinkable owned
-    water       | eau           | f | mass drinkable owned
-    house       | maison        | f | place home owned
-    garden      | jardin        | m | place goal owned
-    castle      | château       | m | place home goal owned
-    school      | école         | f | place goal
-    church      | église        | f | place goal
-    hotel       | hôtel         | m | place home goal
-    hospital    | hôpital       | m | place goal
-    market      | marché        | m | place goal
-    museum      | musée         | m | place goal
-    station     | gare          | f | place goal
-    village     | village       | m | place home goal
+    box          | boîte        | f | thing openable owned
+    clock        | horloge      | f | thing owned
+    tool         | outil        | m | thing owned
+    flower       | fleur        | f | thing owned
+    car          | voiture      | f | fixture owned
+    boat         | bateau       | m | fixture owned
+    tree         | arbre        | m | fixture shelter
+    table        | table        | f | fixture shelter surface owned
+    chair        | chaise       | f | fixture shelter surface owned
+    door         | porte        | f | fixture openable
+    window       | fenêtre      | f | fixture openable
+    apple        | pomme        | f | food owned
+    orange       | orange       | f | food owned
+    egg          | œuf          | m | food owned
+    cake         | gâteau       | m | food owned
+    bread        | pain         | m | mass edible owned
+    soup         | soupe        | f | mass edible owned
+    milk         | lait         | m | mass drinkable owned
+    water        | eau          | f | mass drinkable owned
+    house        | maison       | f | place home owned
+    garden       | jardin       | m | place goal owned
+    castle       | château      | m | place home goal owned
+    school       | école        | f | place goal
+    hotel        | hôtel        | m | place home goal
+    hospital     | hôpital      | m | place goal
+    market       | marché       | m | place goal
+    museum       | musée        | m | place goal
+    station      | gare         | f | place goal
+    village      | village      | m | place home goal
     """)
 ]
 
 ADJECTIVES = [
     adjective(*cells)
     for cells in rows("""
-    beautiful | beau belle bel          | anyone thing fixture place | more beautiful | before
-    old       | vieux vieille vieil     | grown kin animal thing fixture place | older | before
-    new       | nouveau nouvelle nouvel | thing fixture place        |                | before attributive
-    other     | autre                   | anyone thing fixture place |                | before attributive
-    young     | jeune                   | anyone                     | younger        | before
-    small     | petit                   | animal thing fixture place food | smaller   | before
-    big       | grand                   | animal fixture place       | bigger         | before
-    pretty    | joli                    | thing place                |                | before
-    good      | bon bonne               | food mass                  |                | before
-    red       | rouge                   | thing fixture              |                | colour
-    blue      | bleu                    | thing fixture              |                | colour
-    green     | vert                    | thing fixture              |                | colour
-    white     | blanc blanche           | animal thing fixture       |                | colour
-    black     | noir                    | animal thing fixture       |                | colour
-    brown     | marron                  | animal thing fixture       |                | colour invariable
-    Italian   | italien                 | person food fixture        |                | origin
-    expensive | cher                    | thing fixture              | more expensive |
-    heavy     | lourd                   | thing                      | heavier        |
-    dangerous | dangereux               | animal                     | more dangerous |
-    famous    | célèbre                 | person place               | more famous    |
-    loyal     | loyal                   | people                     |                |
-    proud     | fier                    | people                     |                |
-    clever    | intelligent             | anyone                     | cleverer       |
-    strong    | fort                    | person animal              | stronger       |
-    lazy      | paresseux               | anyone                     | lazier         |
-    happy     | heureux                 | anyone                     | happier        |
-    sad       | triste                  | anyone                     |                |
-    tired     | fatigué                 | anyone                     |                |
+    beautiful | beau belle bel          | person animal thing fixture place    | more beautiful | before
+    old       | vieux vieille vieil     | grown kin animal thing fixture place | older          | before
+    new       | nouveau nouvelle nouvel | thing fixture place                  |                | before attributive
+    other     | autre                   | anyone thing fixture place           |                | before attributive
+    young     | jeune                   | anyone                               | younger        | before
+    small     | petit                   | animal thing fixture place food      | smaller        | before
+    big       | grand                   | animal fixture place                 | bigger         | before
+    pretty    | joli                    | thing place                          |                | before
+    good      | bon bonne               | food mass                            |                | before
+    red       | rouge                   | thing fixture                        |                | last
+    blue      | bleu                    | thing fixture                        |                | last
+    green     | vert                    | thing fixture                        |                | last
+    white     | blanc blanche           | animal thing fixture                 |                | last
+    black     | noir                    | animal thing fixture                 |                | last
+    brown     | marron                  | animal thing fixture                 |                | last invariable
+    Italian   | italien                 | person food fixture                  |                | last
+    expensive | cher                    | thing fixture                        | more expensive |
+    heavy     | lourd                   | thing                                | heavier        |
+    dangerous | dangereux               | animal                               | more dangerous |
+    famous    | célèbre                 | person place                         | more famous    |
+    loyal     | loyal                   | people                               |                |
+    proud     | fier                    | people                               |                |
+    clever    | intelligent             | anyone                               | cleverer       |
+    strong    | fort                    | person animal                        | stronger       |
+    lazy      | paresseux               | anyone                               | lazier         |
+    happy     | heureux                 | anyone                               | happier        |
+    sad       | triste                  | anyone                               |                |
+    tired     | fatigué                 | anyone                               |                |
     """)
 ]
 ADJECTIVE = {entry.english: entry for entry in ADJECTIVES}
-LAST_ADJECTIVES = [ADJECTIVE[word] for word in ("red", "blue", "green", "white", "black", "brown", "Italian")]
 REASONS = [ADJECTIVE[word] for word in ("happy", "sad", "tired", "lazy", "old")]
 
 IRREGULAR = {  # infinitive → present in each of `PERSONS`, past participle
     infinitive: (present.split(), participle)
     for infinitive, present, participle in rows("""
-    être     | suis est sommes êtes sont                | été
-    avoir    | ai a avons avez ont                      | eu
-    aller    | vais va allons allez vont                | allé
-    acheter  | achète achète achetons achetez achètent  | acheté
-    boire    | bois boit buvons buvez boivent           | bu
-    dormir   | dors dort dormons dormez dorment         | dormi
-    écrire   | écris écrit écrivons écrivez écrivent    | écrit
-    lire     | lis lit lisons lisez lisent              | lu
-    ouvrir   | ouvre ouvre ouvrons ouvrez ouvrent       | ouvert
-    partir   | pars part partons partez partent         | parti
-    prendre  | prends prend prenons prenez prennent     | pris
-    suivre   | suis suit suivons suivez suivent         | suivi
-    venir    | viens vient venons venez viennent        | venu
-    voir     | vois voit voyons voyez voient            | vu
-    vouloir  | veux veut voulons voulez veulent         | voulu
+    être    | suis est sommes êtes sont               | été
+    avoir   | ai a avons avez ont                     | eu
+    aller   | vais va allons allez vont               | allé
+    acheter | achète achète achetons achetez achètent | acheté
+    boire   | bois boit buvons buvez boivent          | bu
+    dormir  | dors dort dormons dormez dorment        | dormi
+    écrire  | écris écrit écrivons écrivez écrivent   | écrit
+    lire    | lis lit lisons lisez lisent             | lu
+    ouvrir  | ouvre ouvre ouvrons ouvrez ouvrent      | ouvert
+    partir  | pars part partons partez partent        | parti
+    prendre | prends prend prenons prenez prennent    | pris
+    suivre  | suis suit suivons suivez suivent        | suivi
+    venir   | viens vient venons venez viennent       | venu
+    voir    | vois voit voyons voyez voient           | vu
+    vouloir | veux veut voulons voulez veulent        | voulu
     """)
 }
 WITH_ETRE = {"aller", "venir", "entrer", "tomber", "arriver", "partir"}  # the auxiliary of the passé composé
@@ -465,15 +477,15 @@ ALL = Determiner("", "all the", Forms("", "", "tous les", "toutes les"))
 NUMERALS = [
     Determiner("", english, Forms("", "", french, french))
     for english, french in rows("""
-    two | deux
+    two   | deux
     three | trois
-    four | quatre
-    five | cinq
-    six | six
+    four  | quatre
+    five  | cinq
+    six   | six
     seven | sept
     eight | huit
-    nine | neuf
-    ten | dix
+    nine  | neuf
+    ten   | dix
     """)
 ]
 POSSESSIVES = (MY, YOUR, HIS, HER, OUR, THEIR)
@@ -763,18 +775,19 @@ class Draw(NamedTuple):
     twin: Pair | None = None
 
 
-def nouns(*kinds: frozenset[str]) -> list[Noun]:
+@cache
+def nouns(*kinds: frozenset[str]) -> tuple[Noun, ...]:
     """The nouns that have a tag in common with each of the sets."""
-    return [entry for entry in NOUNS if all(entry.tags & kind for kind in kinds)]
+    return tuple(entry for entry in NOUNS if all(entry.tags & kind for kind in kinds))
 
 
-def beside(adverb: Adverb | None) -> Sequence[Determiner]:
+def subject_determiners(adverb: Adverb | None) -> Sequence[Determiner]:
     """The determiners that a subject may have: no quantities under negation, whose scope they blur."""
     return DEFINITE if adverb and adverb.negative else SUBJECT
 
 
-ANYONE = tags("anyone")
 INANIMATE = tags("thing food mass fixture place")
+ANYTHING = INANIMATE | tags("anyone")
 
 
 class Sampler:
@@ -814,7 +827,7 @@ class Sampler:
         return self.rng.random() < probability
 
     def phrase(
-        self, heads: list[Noun], determiners: Sequence[Determiner], plain: bool = False, negated: bool = False
+        self, heads: Sequence[Noun], determiners: Sequence[Determiner], plain: bool = False, negated: bool = False
     ) -> Phrase:
         """A phrase headed by one of the nouns; a plain one has no adjective and, except kin, no possessor."""
         head = self.rng.choice(heads)
@@ -823,7 +836,7 @@ class Sampler:
         kin = "kin" in head.tags
         possessor = None
         if determiner is THE and (kin or ("owned" in head.tags and not plain and self.chance(0.2))):
-            possessor = self.phrase(nouns(PERSON), (THE, THE, THIS), plain=plain or self.chance(0.8))
+            possessor = self.phrase(nouns(PERSON), (THE, THE, THIS), plain=True)
         numeral = None
         if plural and determiner in (THE, THIS, *POSSESSIVES) and not possessor and self.chance(0.1):
             numeral = self.rng.choice(NUMERALS)
@@ -847,7 +860,7 @@ class Sampler:
         if not fitting:
             return []
         first = self.rng.choice(fitting)
-        last = [entry for entry in LAST_ADJECTIVES if entry.tags & head.tags]
+        last = [entry for entry in fitting if entry.last]
         if first.before_noun and last and self.chance(0.25):
             return [first, self.rng.choice(last)]
         return [first]
@@ -856,7 +869,7 @@ class Sampler:
         self, kinds: frozenset[str], determiners: Sequence[Determiner] = SUBJECT, plain: bool = False
     ) -> Phrase:
         """A pronoun, a noun phrase or two."""
-        if "person" in kinds and self.chance(0.25):
+        if "person" in kinds and self.chance(0.4):
             return self.rng.choice((I, WE, YOU, HE, SHE))
         if self.chance(0.07):
             first, second = (self.phrase(nouns(kinds), DEFINITE, plain=True) for _ in range(2))
@@ -893,7 +906,7 @@ class Sampler:
         return replace(clause, tail=tail)
 
     def place(self) -> Pair:
-        """Where something is or happens: "near the church"."""
+        """Where something is or happens: "near the school"."""
         preposition, kinds = self.rng.choice(list(PLACES.items()))
         phrase = self.phrase(nouns(kinds), SINGLED_OUT)
         return Pair(f"{preposition.english} {phrase.english}", f"{preposition.french} {phrase.french}")
@@ -905,7 +918,7 @@ class Sampler:
         verb = self.rng.choice([entry for entry in TRANSITIVE if nouns(entry.subjects, entry.objects)])
         tense = self.rng.choice(verb.tenses)
         adverb = self.adverb(verb, tense)
-        determiners = DEFINITE if verb is VERB["love"] else beside(adverb)
+        determiners = DEFINITE if verb is VERB["love"] else subject_determiners(adverb)
         heads = self.rng.sample(nouns(verb.subjects, verb.objects), 2)
         subject, other = (self.phrase([head], determiners) for head in heads)
         clause = self.timed(Clause(subject, verb, other, tense, adverb))
@@ -913,11 +926,11 @@ class Sampler:
 
     def transitive(self) -> Draw:
         """The girl does not buy any bread."""
-        verb = self.rng.choice([entry for entry in TRANSITIVE if entry.objects & INANIMATE])
+        verb = self.rng.choice([entry for entry in TRANSITIVE if nouns(entry.objects, INANIMATE)])
         tense = self.rng.choice(verb.tenses)
         adverb = self.adverb(verb, tense)
         thing = self.object(verb, INANIMATE, adverb)
-        clause = Clause(self.subject(verb.subjects, beside(adverb)), verb, thing, tense, adverb)
+        clause = Clause(self.subject(verb.subjects, subject_determiners(adverb)), verb, thing, tense, adverb)
         return Draw(statement(self.timed(clause)))
 
     def with_clitic(self) -> Draw:
@@ -926,7 +939,7 @@ class Sampler:
         tense = self.rng.choice(verb.tenses)
         adverb = self.adverb(verb, tense)
         subject, other = (
-            self.subject(verb.subjects, beside(adverb)),
+            self.subject(verb.subjects, subject_determiners(adverb)),
             self.rng.choice((I, WE, YOU, HE, SHE, THEM)),
         )
         if subject.person[0] == other.person[0] in "12":
@@ -944,22 +957,22 @@ class Sampler:
         elif verb in IN_COMPANY and self.chance(0.7):
             companion = self.phrase(nouns(verb.subjects), DEFINITE)
             tail = Pair(f"with {companion.english}", f"avec {companion.french}")
-        clause = Clause(self.subject(verb.subjects, beside(adverb)), verb, None, tense, adverb, tail=tail)
+        clause = Clause(self.subject(verb.subjects, subject_determiners(adverb)), verb, None, tense, adverb, tail=tail)
         return Draw(statement(self.timed(clause)))
 
     def quality(self) -> Draw:
-        """The old church was beautiful."""
+        """The window was blue."""
         quality = self.rng.choice([entry for entry in ADJECTIVES if entry.predicative and entry.tags - {"mass"}])
         tense = self.rng.choice(BE.tenses)
         adverb = self.adverb(BE, tense)
-        subject = self.subject(quality.tags, beside(adverb), plain=True)
+        subject = self.subject(quality.tags, subject_determiners(adverb), plain=True)
         return Draw(statement(Clause(subject, BE, None, tense, adverb, tail=predicate(subject, quality))))
 
     def location(self) -> Draw:
         """The key is under the table."""
         tense = self.rng.choice((PRESENT, IMPERFECT))
         adverb = self.adverb(BE, tense)
-        subject = self.subject(tags("anyone thing food"), beside(adverb))
+        subject = self.subject(tags("anyone thing food"), subject_determiners(adverb))
         return Draw(statement(Clause(subject, BE, None, tense, adverb, tail=self.place())))
 
     def compared(self) -> Draw:
@@ -994,8 +1007,8 @@ class Sampler:
             english = f"where {english_be(subject.person, past)} {subject.english}"
             return Draw(sentence(english, f"où {finite} {subject.french}", "?"))
         if form in ("who sees", "who seen", "what"):
-            objects = INANIMATE if form == "what" else ANYONE
-            verb = self.rng.choice([entry for entry in DIRECT if entry.objects & objects])
+            objects = {"who sees": ANYTHING, "who seen": PERSON, "what": INANIMATE}[form]
+            verb = self.rng.choice([entry for entry in DIRECT if nouns(entry.objects, objects)])
             tense = self.rng.choice(verb.tenses)
             if form == "who sees":
                 clause = Clause(WHO, verb, self.phrase(nouns(verb.objects), SINGLED_OUT), tense)
@@ -1046,7 +1059,7 @@ class Sampler:
         verb = self.rng.choice(INTRANSITIVE)
         tense = self.rng.choice(verb.tenses)
         adverb = self.adverb(verb, tense)
-        subject = self.subject(verb.subjects, beside(adverb), plain=True)
+        subject = self.subject(verb.subjects, subject_determiners(adverb), plain=True)
         main = Clause(subject, verb, None, tense, adverb)
         again = anaphor(subject)
         state = Clause(again, BE, tense=PRESENT if tense in (PRESENT, FUTURE) else IMPERFECT)
@@ -1071,8 +1084,8 @@ class Sampler:
 
 # The corpus.
 
-MOST_PAIRS = 500_000
-TWIN_SHARE = 0.15  # of the sentences drawn, how many are twins of training sentences
+MOST_PAIRS = 200_000
+TRAIN_TWINS, HELD_OUT_TWINS = 0.1, 0.35  # how many sentences are drawn as the twin of a training sentence
 PATIENCE = 5_000  # draws in a row without a usable sentence
 
 
@@ -1098,11 +1111,12 @@ class Collector:
         Raises:
             ValueError: if the grammar makes no more of them.
         """
+        twin_share = TRAIN_TWINS if forms is None else HELD_OUT_TWINS
         pairs: list[Pair] = []
         misses = 0
         while len(pairs) < count:
-            if self.twins and self.rng.random() < TWIN_SHARE:
-                drawn = Draw(self.rng.choice(self.twins))
+            if self.twins and self.rng.random() < twin_share:
+                drawn = Draw(self.twins.pop(self.rng.randrange(len(self.twins))))
             else:
                 drawn = self.sampler.draw()
             pair = drawn.pair
@@ -1117,8 +1131,10 @@ class Collector:
             else:
                 misses += 1
             if misses == PATIENCE:
-                where = "" if forms is None else " in the words of the training sentences"
-                raise ValueError(f"The grammar made {len(pairs)} of {count} sentence pairs{where}; ask for fewer.")
+                limit = "more" if forms is None else "more in the words of the training sentences"
+                raise ValueError(
+                    f"{len(pairs)} of {count} pairs were made, and the grammar finds no {limit}; ask for fewer."
+                )
         return pairs
 
 

@@ -31,8 +31,8 @@ _USAGE = "\n".join(
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line `arguments` (by default the program's) and return the exit status.
 
-    0 for success, 2 for input that cannot be used, 130 for an interrupt, 141 where the reader of the output went
-    away. Other exceptions are not caught.
+    0 for success, 2 for input that cannot be used, 130 for an interrupt, 141 where the reader of the output
+    went away. Other exceptions are not caught.
     """
     arguments = sys.argv[1:] if arguments is None else arguments
     name, rest = (arguments[0], arguments[1:]) if arguments else ("", [])

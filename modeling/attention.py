@@ -11,8 +11,9 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from .positions.base import PositionLayer, Positions, Span
 
-# The backends that add a term to the scores
+# The backends that add a term to the scores, and those that return the weights which a term of the output needs
 _BACKENDS_WITH_SCORE_TERM = ("eager", "sdpa")
+_BACKENDS_WITH_VALUE_TERM = ("eager",)
 
 
 def eager_attention(
@@ -114,15 +115,16 @@ class Attention(nn.Module):
             Output `(batch, queries, d_model)`, and the weights `(batch, heads, queries, keys)` with `eager`.
 
         Raises:
-            ValueError: the backend cannot add the encoding's term to the scores.
+            ValueError: the backend cannot add the encoding's term to the scores or to the output.
         """
         positions = positions or Positions(Span())
         query = self._split(self.q_proj(hidden_states))
         query = self.position.rotate(query, positions.query)
         key, value = self._keys_and_values(hidden_states, positions, encoder_hidden_states, past_key_values)
         backend = self.config._attn_implementation or "eager"
+        self._check_backend(backend)
         if self.position.has_score:
-            kwargs["position_bias"] = self._score_term(query, key, positions, backend)
+            kwargs["position_bias"] = self._score_term(query, key, positions)
         output, weights = ALL_ATTENTION_FUNCTIONS.get_interface(backend, eager_attention)(
             self,
             query,
@@ -133,6 +135,10 @@ class Attention(nn.Module):
             scaling=self.scaling,
             **kwargs,
         )
+        if self.position.has_values:
+            *_, query_index, key_index = _indices(query, key)
+            term = self.position.values(weights, query_index, key_index, positions.span)
+            output = output + term.transpose(1, 2)
         return self.o_proj(output.flatten(2)), weights
 
     def _split(self, states: torch.Tensor) -> torch.Tensor:
@@ -162,19 +168,28 @@ class Attention(nn.Module):
                 past_key_values.is_updated[self.layer_idx] = True
         return key, value
 
-    def _score_term(self, query: torch.Tensor, key: torch.Tensor, positions: Positions, backend: str) -> torch.Tensor:
+    def _check_backend(self, backend: str) -> None:
+        for needed, able, place in (
+            (self.position.has_score, _BACKENDS_WITH_SCORE_TERM, "scores"),
+            (self.position.has_values, _BACKENDS_WITH_VALUE_TERM, "output"),
+        ):
+            if needed and backend not in able:
+                raise ValueError(
+                    f"{backend} cannot add this position encoding's term to the {place} of attention: "
+                    f"set_attn_implementation to {' or '.join(able)}."
+                )
+
+    def _score_term(self, query: torch.Tensor, key: torch.Tensor, positions: Positions) -> torch.Tensor:
         """The encoding's term for all pairs, broadcastable to `(batch, heads, queries, keys)`."""
-        if backend not in _BACKENDS_WITH_SCORE_TERM:
-            raise ValueError(
-                f"{backend} cannot add this position encoding's term to the scores: "
-                f"set_attn_implementation to one of {', '.join(_BACKENDS_WITH_SCORE_TERM)}."
-            )
-        sizes = (query.shape[0], query.shape[1], query.shape[2], key.shape[2])
-        batch, head, query_index, key_index = (
-            torch.arange(size, device=query.device).view([-1 if axis == place else 1 for axis in range(4)])
-            for place, size in enumerate(sizes)
-        )
         rows = self.position.rows(query, positions.query)
-        return self.position.score(rows, batch, head, query_index, key_index, positions.span, positions.query).to(
-            query.dtype
-        )
+        term = self.position.score(rows, *_indices(query, key), positions.span, positions.query)
+        return term.to(query.dtype)
+
+
+def _indices(query: torch.Tensor, key: torch.Tensor) -> list[torch.Tensor]:
+    """Numbers of batch, head, query and key, each along its own one of four dimensions."""
+    sizes = (query.shape[0], query.shape[1], query.shape[2], key.shape[2])
+    return [
+        torch.arange(size, device=query.device).view([-1 if axis == place else 1 for axis in range(4)])
+        for place, size in enumerate(sizes)
+    ]

@@ -1,8 +1,60 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
 """The loss over tokens."""
 
+from typing import Any
+
 import torch
-from torch.nn.functional import cross_entropy
+
+# Logits that are turned to float32 at a time: on a CPU few enough to stay in its cache, elsewhere enough work
+_CHUNK = {"cpu": 2**18}
+_LARGE_CHUNK = 2**26
+
+
+class _SummedCrossEntropy(torch.autograd.Function):
+    """Sum over rows of cross-entropy with smoothed targets, a chunk of rows at a time.
+
+    Neither pass keeps anything of the size of the logits but the logits themselves and their gradient; what
+    autograd would make of `cross_entropy` reads and writes that size several times over, in float32.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, logits: torch.Tensor, labels: torch.Tensor, smoothing: float) -> torch.Tensor:
+        """Logits `(rows, vocabulary)` and labels `(rows, 1)`, -100 left out, to a scalar in float32."""
+        counted, targets = labels != -100, labels.clamp(min=0)
+        rows = _rows_at_a_time(logits)
+        total = logits.new_zeros((), dtype=torch.float32)
+        normalisers = []
+        for part, target, weight in zip(logits.split(rows), targets.split(rows), counted.split(rows), strict=True):
+            part = part.float()
+            normaliser = part.logsumexp(dim=-1, keepdim=True)
+            loss = normaliser - (1 - smoothing) * part.gather(1, target)
+            if smoothing:
+                loss -= smoothing * part.mean(dim=-1, keepdim=True)
+            total += (loss * weight).sum()
+            normalisers.append(normaliser)
+        ctx.save_for_backward(logits, targets, counted, torch.cat(normalisers))
+        ctx.smoothing = smoothing
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, grad_output: torch.Tensor) -> tuple[torch.Tensor, None, None]:
+        """softmax minus the smoothed target, for the rows that count."""
+        logits, targets, counted, normalisers = ctx.saved_tensors
+        rows = _rows_at_a_time(logits)
+        grads = []
+        for part, target, weight, normaliser in zip(
+            *(tensor.split(rows) for tensor in (logits, targets, counted, normalisers)), strict=True
+        ):
+            grad = (part.float() - normaliser).exp_()
+            if ctx.smoothing:
+                grad -= ctx.smoothing / logits.shape[1]
+            grad.scatter_add_(1, target, torch.full_like(normaliser, ctx.smoothing - 1))
+            grads.append(grad.mul_(weight * grad_output).to(logits.dtype))
+        return torch.cat(grads), None, None
+
+
+def _rows_at_a_time(logits: torch.Tensor) -> int:
+    return max(1, _CHUNK.get(logits.device.type, _LARGE_CHUNK) // logits.shape[1])
 
 
 def token_loss(
@@ -21,18 +73,12 @@ def token_loss(
             by default the tokens of this batch.
 
     Returns:
-        A scalar.
+        A scalar; nan where there is no token to take the mean over.
     """
-    reduction = "mean" if num_items_in_batch is None else "sum"
-    loss = cross_entropy(
-        logits.flatten(0, -2).float(),
-        labels.to(logits.device).flatten(),
-        ignore_index=-100,
-        label_smoothing=label_smoothing,
-        reduction=reduction,
-    )
+    labels = labels.to(logits.device).reshape(-1, 1)
+    total = _SummedCrossEntropy.apply(logits.flatten(0, -2), labels, float(label_smoothing))
     if num_items_in_batch is None:
-        return loss
-    if isinstance(num_items_in_batch, torch.Tensor):
-        num_items_in_batch = num_items_in_batch.to(loss.device)
-    return loss / num_items_in_batch
+        num_items_in_batch = (labels != -100).sum()
+    elif isinstance(num_items_in_batch, torch.Tensor):
+        num_items_in_batch = num_items_in_batch.to(total.device)
+    return total / num_items_in_batch

@@ -39,6 +39,17 @@ class LocantPreTrainedModel(PreTrainedModel):
         else:
             super()._init_weights(module)
 
+    def _resize_token_embeddings(
+        self, new_num_tokens: int, pad_to_multiple_of: int | None = None, mean_resizing: bool = True
+    ) -> nn.Embedding:
+        # transformers resizes one table; a decoder that has its own must follow
+        decoder = getattr(self.base_model, "decoder", None)
+        if decoder is not None and not self.config.share_encoder_decoder_embeddings:
+            decoder.embed_tokens = self._get_resized_embeddings(
+                decoder.embed_tokens, new_num_tokens, pad_to_multiple_of, mean_resizing
+            )
+        return super()._resize_token_embeddings(new_num_tokens, pad_to_multiple_of, mean_resizing)
+
     @property
     def dummy_inputs(self) -> dict[str, torch.Tensor]:
         """A smallest batch, for tools that trace the model."""

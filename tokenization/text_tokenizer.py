@@ -55,8 +55,8 @@ a text is encoded as the ordinary signs and letters that it is made of.
 CHUNK = r" ?\S+|\s+(?!\S)|\s+"
 """What `unigram` takes for a word: all that stands between spaces.
 
-Its trainer starts from the strings that occur in several different words. Cut off from its punctuation, a word
-like `because` stands alone and could not become a piece, however frequent it is.
+Its trainer starts from the strings that occur in several different words. Cut off from its punctuation, a
+word like `because` is in no other, and could not become a piece however frequent it is.
 """
 
 
@@ -240,9 +240,9 @@ def _checked(texts: Iterable[object]) -> Iterator[str]:
 def _settle_scores(backend: Tokenizer) -> None:
     """Make two trainings of a unigram model equal, and its special tokens unlikelier than their spellings.
 
-    The trainer sums in hash order, so scores differ in their last digits: they are rounded. To the bytes that it
-    keeps only to spell unseen text it gives scores that rise from the lowest by steps of 0.0001, in hash order
-    too: they get the lowest. And it takes a special token for certain wherever a text spells one out.
+    The trainer sums in hash order, so scores differ in their last digits: they are rounded. To the bytes that
+    it keeps only to spell unseen text it gives scores that rise from the lowest by steps of 0.0001, in hash
+    order too: they get the lowest. And it gives special tokens the probability 1, wherever one is spelled out.
     """
     model = json.loads(backend.to_str())["model"]
     special, pieces = model["vocab"][: len(SPECIAL_TOKENS)], model["vocab"][len(SPECIAL_TOKENS) :]

@@ -35,6 +35,9 @@ class ModelArguments:
     model_name_or_path: str | None = _option(
         None, "Folder or Hub name of a trained model to fine-tune: its weights and tokenizer are kept."
     )
+    attn_implementation: str | None = _option(
+        None, "Attention backend in training: sdpa by default; eager is quicker with bf16 on a CPU."
+    )
     # The fields of LocantConfig that were given, and no others: each is an option under its own name.
     overrides: dict[str, Any] = field(default_factory=dict)
 
@@ -196,6 +199,7 @@ class TrainingArguments(Seq2SeqTrainingArguments):
     length_penalty: float = _option(1.0, "Exponent of the length in beam search of the finished model, saved with it.")
     max_new_tokens: int = _option(256, "Longest translation in tokens, saved with the model.")
 
+    use_cache: bool = _option(True, "Whether the saved model decodes with a cache; training itself needs none.")
     remove_unused_columns: bool = _option(False, "Drop the columns that the model's forward does not take.")
     dry_run: bool = _option(False, "Report parameters, tokens, padding and memory, and train nothing.")
 

@@ -6,12 +6,10 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, NoReturn
 
-import yaml
-
 from .arguments import DataArguments, ModelArguments, TrainingArguments
 from .errors import InputError
 from .options import DECIDED_ELSEWHERE, SECTIONS, Option, known_options, nearest_option
-from .yaml_file import read_sections
+from .yaml_file import read_sections, write_sections
 
 RUN_CONFIG_FILE = "run_config.yaml"
 """Where a run's folder keeps `RunConfig.to_yaml`."""
@@ -43,7 +41,7 @@ class RunConfig:
         for name, value in self.given.items():
             if not name.endswith("_token"):
                 sections[options[name].section][name] = value
-        return yaml.safe_dump(sections, sort_keys=False, allow_unicode=True)
+        return write_sections(sections)
 
 
 def parse_run_config(arguments: list[str]) -> RunConfig:

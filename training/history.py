@@ -51,6 +51,12 @@ class HistoryWriter(TrainerCallback):
         self.folder = folder
         self._since = time.monotonic()
 
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Have the training loss up to an evaluation logged before it, whatever `logging_steps` is."""
+        control.should_log = control.should_log or control.should_evaluate
+
+    on_epoch_end = on_step_end
+
     def on_evaluate(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Write the files, in one process only."""
         if not state.is_world_process_zero:

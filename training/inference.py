@@ -11,7 +11,6 @@ import os
 from collections.abc import Iterable, Iterator, Sequence, Sized
 from dataclasses import dataclass
 from itertools import islice
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
@@ -21,6 +20,7 @@ from tqdm.auto import tqdm
 from transformers import AutoModelForSeq2SeqLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from .errors import InputError
+from .files import written_whole
 from .metrics import SentenceBLEU, translation_metrics
 
 IGNORED = -100
@@ -232,17 +232,10 @@ def write_tsv(path: str | os.PathLike[str], rows: Iterable[EvaluationRow]) -> No
     Tabs and line breaks inside a text become spaces. The file appears, or replaces the one that was there,
     only when it is complete.
     """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with open(unfinished, "w", encoding="utf-8", newline="\n") as file:
-            print(*EvaluationRow._fields, sep="\t", file=file)
-            for *texts, bleu in rows:
-                print(*(one_line(text).replace("\t", " ") for text in texts), f"{bleu:.2f}", sep="\t", file=file)
-        os.replace(unfinished, path)
-    finally:
-        unfinished.unlink(missing_ok=True)
+    with written_whole(path) as unfinished, open(unfinished, "w", encoding="utf-8", newline="\n") as file:
+        print(*EvaluationRow._fields, sep="\t", file=file)
+        for *texts, bleu in rows:
+            print(*(one_line(text).replace("\t", " ") for text in texts), f"{bleu:.2f}", sep="\t", file=file)
 
 
 def _reads_as_path(name: str | os.PathLike[str]) -> bool:

@@ -34,16 +34,8 @@ SHARED_WITH_TRAINER = ("use_cache",)
 
 # The Trainer's options that stand in `--help` beside our own, before its long tail.
 _OFTEN_USED = (
-    *(
-        "max_steps",
-        "weight_decay",
-        "max_grad_norm",
-        "gradient_accumulation_steps",
-        "bf16",
-        "fp16",
-        "torch_compile",
-    ),
-    *("activation_checkpointing", "use_cpu", "dataloader_num_workers", "report_to", "run_name"),
+    *("max_steps", "weight_decay", "max_grad_norm", "gradient_accumulation_steps", "activation_checkpointing"),
+    *("bf16", "fp16", "torch_compile", "use_cpu", "dataloader_num_workers", "report_to", "run_name"),
 )
 
 _MOST_CHOICES = 12  # so many are listed

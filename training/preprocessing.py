@@ -83,8 +83,8 @@ def drop_unusable_pairs(
     dropped = Dropped(empty=int(empty.sum()), long=int(long.sum()))
     if sum(dropped) == len(dataset):
         raise InputError(
-            f"No training pair is left: {dropped.empty:,} have an empty side, and {dropped.long:,} are longer "
-            f"than max_source_length {max_source_length} or max_target_length {max_target_length}."
+            f"No training pair is left: {dropped.empty:,} have an empty side, and {dropped.long:,} are "
+            f"longer than max_source_length {max_source_length} or max_target_length {max_target_length}."
         )
     return dataset.select(np.flatnonzero(~(empty | long))), dropped
 

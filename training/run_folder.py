@@ -12,6 +12,7 @@ from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 from .config_parser import RUN_CONFIG_FILE, RunConfig
 from .errors import InputError
 from .files import written_whole
+from .options import known_options
 
 METRICS_FILE = "metrics.json"
 
@@ -50,22 +51,28 @@ class RunFolder:
         if self.path.exists() and not self.path.is_dir():
             raise InputError(f"output_dir {self.path} is a file: give another output_dir.")
         if not self._kept.exists():
-            if self.path.exists() and any(self.path.iterdir()):
+            # a kill in `claim` leaves the unfinished file behind
+            if self.path.exists() and not all(p.name.endswith(f".{RUN_CONFIG_FILE}") for p in self.path.iterdir()):
                 raise InputError(
                     f"output_dir {self.path} is not empty, and has no {RUN_CONFIG_FILE} that says it is a run: "
                     f"give another output_dir."
                 )
             return
         asked, kept = _flat(self._yaml), _flat(self._kept.read_text(encoding="utf-8"))
+        options = known_options()
         for name in sorted((asked.keys() | kept.keys()) - MAY_CHANGE):
-            if asked.get(name) != kept.get(name):
+            default = options[name].default if name in options else None
+            now, then = asked.get(name, default), kept.get(name, default)
+            if now != then:
                 raise InputError(
-                    f"output_dir {self.path} holds a different run, with {name} {_shown(kept, name)} and not "
-                    f"{_shown(asked, name)}: give another output_dir, or the same {name}."
+                    f"output_dir {self.path} holds a different run, with {name} {then!r} and not {now!r}: "
+                    f"give another output_dir, or the same {name}."
                 )
 
     def claim(self) -> None:
-        """Write down what was asked for: from now on the folder is this run's."""
+        """Write down what was asked for: from now on the folder is this run's, and not finished."""
+        if (metrics := self.metrics()).get("finished"):
+            self.write_metrics(metrics | {"finished": False})
         with written_whole(self._kept) as path:
             path.write_text(self._yaml, encoding="utf-8")
 
@@ -102,10 +109,6 @@ def _flat(text: str) -> dict[str, Any]:
     """All options of a run's YAML, without the sections."""
     sections = yaml.safe_load(text) or {}
     return {name: value for section in sections.values() for name, value in (section or {}).items()}
-
-
-def _shown(options: dict[str, Any], name: str) -> str:
-    return repr(options[name]) if name in options else "left at its default"
 
 
 def _is_complete(checkpoint: Path) -> bool:

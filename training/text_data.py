@@ -33,6 +33,7 @@ from typing import Any, NamedTuple
 import pyarrow.compute as pc
 from datasets import Dataset, DatasetDict, Features, NamedSplit, Value, load_dataset
 from datasets.exceptions import DatasetGenerationError
+from pyarrow import ArrowInvalid
 
 from .errors import InputError
 
@@ -160,10 +161,8 @@ class _Columns:
 
     @staticmethod
     def _find_side(side: str, column: str | None, lang: str | None, names: Sequence[str], where: str | Path) -> str:
-        if column is not None:
-            wanted = [column]
-        else:
-            wanted = [f"translation.{lang}", lang, side] if lang is not None else [side]
+        of_lang = [f"translation.{lang}", lang] if lang is not None else []
+        wanted = [column] if column is not None else [*of_lang, side]
         for name in wanted:
             if name in names:
                 return name
@@ -311,8 +310,8 @@ _RECORD_READERS: dict[str, Callable[[Path], Records]] = {
 def _load_parquet(path: Path, columns: _Columns) -> Dataset:
     try:
         dataset = Dataset.from_parquet(str(path))
-    except DatasetGenerationError as error:
-        raise InputError(f"{path} cannot be read as Parquet: {error.__cause__}.") from error
+    except (ArrowInvalid, DatasetGenerationError) as error:
+        raise InputError(f"{path} cannot be read as Parquet: {error.__cause__ or error}") from error
     return _select_pairs(dataset, columns, str(path))
 
 

@@ -97,6 +97,8 @@ class TranslationTrainer(Seq2SeqTrainer):
             self.data_collator,
             self.accelerator,
             num_workers=self.args.dataloader_num_workers,
+            persistent_workers=self.args.dataloader_persistent_workers,
+            prefetch_factor=self.args.dataloader_prefetch_factor,
             pin_memory=self.args.dataloader_pin_memory and self.accelerator.device.type == "cuda",
         )
 
@@ -122,6 +124,14 @@ class TranslationTrainer(Seq2SeqTrainer):
         if self.args.predict_with_generate and not prediction_loss_only:
             predictions += (self._translate(inputs),)
         return None, predictions, rows
+
+    def _issue_warnings_after_load(self, load_result: Any) -> None:
+        # tied weights are saved once, and are not missing
+        tied = set(self.model.all_tied_weights_keys)
+        missing = [name for name in load_result.missing_keys if name not in tied]
+        if len(missing) < len(load_result.missing_keys):
+            self.model.tie_weights()
+        super()._issue_warnings_after_load(load_result._replace(missing_keys=missing))
 
     def _translate(self, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
         """Generated tokens `(batch, longest)`; an untrained model, which does not end, is cut at 2 n + 10."""

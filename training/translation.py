@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from accelerate.utils import broadcast_object_list
 from datasets import Dataset, DatasetDict
 from locant.configuration import LocantConfig
 from locant.modeling import LocantForConditionalGeneration
@@ -61,8 +62,7 @@ def train(run: RunConfig) -> dict[str, Any]:
         _report(run, folder.metrics())
         return folder.metrics()
     set_seed(run.training.seed)
-    with run.training.main_process_first(desc="preparing the data"):
-        prepared = prepare(run, folder)
+    prepared = prepare(run, folder)
     model = build_model(run, prepared.tokenizer)
     _check_positions(model.config, prepared.tokens)
     if run.training.dry_run:
@@ -85,27 +85,34 @@ def train(run: RunConfig) -> dict[str, Any]:
 
 def prepare(run: RunConfig, folder: RunFolder) -> Prepared:
     """Load the text, train or load the tokenizer, tokenise, drop what training cannot use, and count."""
-    text = load_parallel_data(**run.data.sources, seed=run.training.seed)
-    tokenizer = build_tokenizer(run, text["train"], folder)
-    tokens = DatasetDict(
-        {
-            split: tokenize_pairs(
-                pairs,
-                tokenizer,
-                source_prefix=run.data.source_prefix or "",
-                num_proc=run.data.preprocessing_num_workers,
-                keep_text=True,
-                desc=f"Tokenising {split}",
-            )
-            for split, pairs in text.items()
-        }
-    )
+    with run.training.main_process_first(desc="loading the data"):
+        text = load_parallel_data(**run.data.sources, seed=run.training.seed)
+    tokenizer = build_tokenizer(run, text["train"], folder) if run.training.process_index == 0 else None
+    tokenizer = broadcast_object_list([tokenizer])[0]
+    with run.training.main_process_first(desc="tokenising"):
+        tokens = tokenize_splits(run, text, tokenizer)
     tokens["train"], dropped = drop_unusable_pairs(
         tokens["train"], run.data.max_source_length, run.data.max_target_length
     )
     summary = _summary(text, tokens, dropped, tokenizer)
     _say(run, _in_words(summary))
     return Prepared(text, tokens, tokenizer, summary)
+
+
+def tokenize_splits(run: RunConfig, text: DatasetDict, tokenizer: PreTrainedTokenizerBase) -> DatasetDict:
+    """Text and tokens of every split."""
+    tokens = {
+        split: tokenize_pairs(
+            pairs,
+            tokenizer,
+            source_prefix=run.data.source_prefix or "",
+            num_proc=run.data.preprocessing_num_workers,
+            keep_text=True,
+            desc=f"Tokenising {split}",
+        )
+        for split, pairs in text.items()
+    }
+    return DatasetDict(tokens)
 
 
 def build_tokenizer(run: RunConfig, train_text: Dataset, folder: RunFolder) -> PreTrainedTokenizerBase:
@@ -124,7 +131,7 @@ def build_tokenizer(run: RunConfig, train_text: Dataset, folder: RunFolder) -> P
             (text for row in train_text for text in (row["source"], row["target"])),
             kind=run.data.tokenizer_kind,
             vocab_size=run.data.tokenizer_vocab_size,
-            show_progress=run.training.process_index == 0 and not run.training.disable_tqdm,
+            show_progress=not run.training.disable_tqdm,
         )
     except ValueError as error:
         raise InputError(str(error)) from error
@@ -142,7 +149,7 @@ def build_model(run: RunConfig, tokenizer: PreTrainedTokenizerBase) -> PreTraine
             eos_token_id=tokenizer.eos_token_id,
             decoder_start_token_id=tokenizer.bos_token_id,
         )
-        model = LocantForConditionalGeneration(config)
+        model = LocantForConditionalGeneration._from_config(config, attn_implementation=run.model.attn_implementation)
     model.generation_config = GenerationConfig(
         num_beams=run.training.num_beams,
         length_penalty=run.training.length_penalty,
@@ -163,7 +170,11 @@ def _trained_model(run: RunConfig) -> PreTrainedModel:
                 f"only {', '.join(FREE_IN_FINE_TUNING)} can."
             )
     try:
-        return AutoModelForSeq2SeqLM.from_pretrained(run.model.model_name_or_path, **run.model.overrides)
+        return AutoModelForSeq2SeqLM.from_pretrained(
+            run.model.model_name_or_path,
+            attn_implementation=run.model.attn_implementation,
+            **run.model.overrides,
+        )
     except (OSError, ValueError) as error:
         raise InputError(
             f"No model loads from {run.model.model_name_or_path}: {str(error).partition(chr(10))[0]}"

@@ -1,5 +1,5 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""Reading a YAML file of sections: every key once, and its line known."""
+"""YAML files of sections: every key once, and its line known."""
 
 import re
 from collections.abc import Iterator
@@ -28,6 +28,10 @@ class _Loader(yaml.SafeLoader):
     yaml_implicit_resolvers: dict = {}  # noqa: RUF012 (the base class's own declaration)
 
 
+class _Dumper(yaml.SafeDumper):
+    """Quotes a text that YAML 1.1 or the core schema would read as something else."""
+
+
 for _tag, _pattern, _first in (
     ("null", r"~|null|", ["~", "n", ""]),
     ("bool", r"true|false", ["t", "f"]),
@@ -38,7 +42,8 @@ for _tag, _pattern, _first in (
         list("-+.0123456789"),
     ),
 ):
-    _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(f"({_pattern})$"), _first)
+    for _class in (_Loader, _Dumper):
+        _class.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(f"({_pattern})$"), _first)
 
 
 def read_sections(path: str | Path) -> list[Entry]:
@@ -59,6 +64,11 @@ def read_sections(path: str | Path) -> list[Entry]:
         raise InputError(f"{path}, line {line}, is not YAML: {error.problem}.") from error
     except yaml.YAMLError as error:
         raise InputError(f"{path} is not YAML: {' '.join(str(error).split())}.") from error
+
+
+def write_sections(sections: dict[str, dict[str, Any]]) -> str:
+    """The text of a file that `read_sections` reads as `sections`, and other YAML readers too."""
+    return yaml.dump(sections, Dumper=_Dumper, sort_keys=False, allow_unicode=True)
 
 
 def _entries(loader: _Loader, path: str | Path) -> Iterator[Entry]:

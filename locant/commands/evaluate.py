@@ -26,9 +26,9 @@ def run(arguments: list[str]) -> None:
         sources, references = _split(parsed.model, parsed.split or "test")
     model, tokenizer, options = load_model(parsed)
     metrics, rows = evaluate_split(model, tokenizer, sources, references, **options, **search_options(parsed))
+    print(format_metrics(metrics))
     if parsed.output is not None:
         write_tsv(parsed.output, rows)
-    print(format_metrics(metrics))
 
 
 def format_metrics(metrics: dict) -> str:
@@ -61,7 +61,7 @@ def _split(model: str, split: str) -> tuple[list[str], list[str]]:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         "locant evaluate",
-        description="Translate a test set and print corpus BLEU and chrF, mean sentence BLEU, loss and perplexity.",
+        description="Translate a test set, and print corpus BLEU, chrF, mean sentence BLEU, loss and perplexity.",
     )
     add_model_options(parser)
     parser.add_argument("--source", metavar="FILE", help="sources, a sentence a line")
@@ -74,7 +74,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--output",
         metavar="TSV",
-        help="write source, reference, translation and sentence BLEU, a sentence a line",
+        help="write source, reference, translation, sentence BLEU; a sentence a line",
     )
     add_search_options(parser)
     return parser

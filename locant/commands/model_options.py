@@ -6,6 +6,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from transformers.utils.logging import disable_progress_bar
+
 from locant.training.config_parser import RUN_CONFIG_FILE, read_run_data
 from locant.training.inference import load
 
@@ -39,21 +41,24 @@ def load_model(arguments: argparse.Namespace) -> tuple[Any, Any, dict[str, Any]]
     Raises:
         InputError: there is no such model or device.
     """
-    model, tokenizer = load(arguments.model, arguments.device)
     printed = getattr(arguments, "output", None) is None and sys.stdout.isatty()
+    show_progress = not (arguments.no_progress or printed)  # no bar between the lines on a screen
+    if not show_progress:
+        disable_progress_bar()
+    model, tokenizer = load(arguments.model, arguments.device)
     prefix = arguments.source_prefix
     if prefix is None and (config_file := run_config_file(arguments.model)):
         prefix = read_run_data(config_file)[0].source_prefix
     options = {
         "batch_size": arguments.batch_size,
         "source_prefix": prefix or "",
-        "show_progress": not (arguments.no_progress or printed),  # no bar between the lines on a screen
+        "show_progress": show_progress,
     }
     return model, tokenizer, options
 
 
 def run_config_file(model: str) -> Path | None:
-    """What the run that made `model`, a folder or a checkpoint in one, was asked for; None for other models."""
+    """The configuration kept by the run whose folder, or checkpoint, `model` is; None for other models."""
     candidates = (Path(model) / RUN_CONFIG_FILE, Path(model).parent / RUN_CONFIG_FILE)
     return next((path for path in candidates if Path(model).is_dir() and path.is_file()), None)
 

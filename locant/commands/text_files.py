@@ -2,13 +2,12 @@
 """Text in and out of the commands: UTF-8, a sentence a line."""
 
 import contextlib
-import os
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 from typing import TextIO
 
 from locant.training.errors import InputError
+from locant.training.files import written_whole
 from locant.training.text_data import read_lines
 
 
@@ -41,18 +40,20 @@ def standard_input() -> Iterator[str]:
 
 @contextlib.contextmanager
 def output(path: str | None) -> Iterator[TextIO]:
-    """Standard output, or the file at `path`, which appears, or is replaced, only when it is complete."""
+    """Standard output, or the file at `path`, which appears, or is replaced, only when it is complete.
+
+    Raises:
+        InputError: there can be no file at `path`.
+    """
     if path is None:
         if hasattr(sys.stdout, "reconfigure"):
             sys.stdout.reconfigure(encoding="utf-8")
         yield sys.stdout
         return
-    complete = Path(path)
-    complete.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = complete.with_name(f".{complete.name}.{os.getpid()}")
-    try:
-        with open(unfinished, "w", encoding="utf-8", newline="\n") as file:
-            yield file
-        os.replace(unfinished, complete)
-    finally:
-        unfinished.unlink(missing_ok=True)
+    with contextlib.ExitStack() as stack:
+        try:
+            unfinished = stack.enter_context(written_whole(path))
+            file = stack.enter_context(open(unfinished, "w", encoding="utf-8", newline="\n"))
+        except OSError as error:
+            raise InputError(f"{path} cannot be written: {error.strerror}.") from error
+        yield file

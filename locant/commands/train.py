@@ -1,11 +1,13 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
 """`locant train`."""
 
+from locant.cpu_processes import start_missing_processes
 from locant.training.config_parser import parse_run_config
 
 
 def run(arguments: list[str]) -> None:
     """Train as the configuration file and the options say."""
+    start_missing_processes(arguments)
     run_config = parse_run_config(arguments)
 
     from locant.training.translation import train  # only now: --help and errors need not wait for it

@@ -2,6 +2,7 @@
 """Queries and keys turned by an angle that grows with position (Su et al. 2021, RoFormer, equation 34)."""
 
 import copy
+from collections.abc import Callable
 
 import torch
 from locant.configuration.configuration_locant import LocantConfig
@@ -62,6 +63,14 @@ class RotaryEncoding(PositionEncoding):
         exponents = torch.arange(0, rotated, 2, dtype=torch.float32, device="cpu") / rotated
         return 1.0 / parameters["rope_theta"] ** exponents, 1.0
 
+    def _apply(self, fn: Callable[[torch.Tensor], torch.Tensor], recurse: bool = True) -> "RotaryEncoding":
+        """Move to a device, but keep float32: rounded frequencies would turn far positions by another angle."""
+        super()._apply(fn, recurse)
+        if self.inv_freq.dtype != torch.float32 and not self.inv_freq.is_meta:
+            frequencies = self._frequencies()[0].to(self.inv_freq.device)
+            self.inv_freq, self.original_inv_freq = frequencies, frequencies.clone()
+        return self
+
     def prepare(self, hidden_states: torch.Tensor, position_ids: torch.Tensor) -> CosSin:
         """Cosines and sines of all positions, each `(batch or 1, 1, length, R)`."""
         return self._cos_sin(hidden_states, position_ids)
@@ -69,7 +78,7 @@ class RotaryEncoding(PositionEncoding):
     @torch.no_grad()
     @dynamic_rope_update
     def _cos_sin(self, x: torch.Tensor, position_ids: torch.Tensor) -> CosSin:
-        angles = position_ids[:, None, :, None].float() * self.inv_freq.float()
+        angles = position_ids[:, None, :, None].float() * self.inv_freq
         angles = torch.cat((angles, angles), dim=-1)
         cos, sin = angles.cos() * self.attention_scaling, angles.sin() * self.attention_scaling
         return cos.to(x.dtype), sin.to(x.dtype)

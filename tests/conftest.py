@@ -1,0 +1,116 @@
+# Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
+"""A language small enough to train a translator on in seconds, and a run that was trained on it once a session."""
+
+import os
+import random
+import sys
+from pathlib import Path
+from typing import Any
+
+import datasets
+import pytest
+import torch
+import yaml
+
+SUBJECTS = {"cat": "chat", "dog": "chien", "king": "roi", "boy": "gars", "fox": "renard", "bear": "ours"}
+VERBS = {"sees": "voit", "follows": "suit", "hears": "entend", "likes": "aime", "looks at": "regarde"}
+ADJECTIVES = {"red": "rouge", "sad": "triste", "young": "jeune", "loyal": "fidèle", "wise": "sage"}
+
+
+class Toy:
+    """The files of the toy language, the options of a run on them, and ways to run the command line.
+
+    Sentences are "the red cat sees the dog" and "le chat rouge voit le chien": words and their order change.
+    """
+
+    splits = (("train", 320), ("validation", 40), ("test", 40))
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        self.pairs: dict[str, list[tuple[str, str]]] = {}
+        self.files: dict[str, list[str]] = {}
+        rng = random.Random(7)
+        sentences = sorted({self._pair(rng) for _ in range(2000)})
+        rng.shuffle(sentences)
+        for split, size in self.splits:
+            self.pairs[split], sentences = sentences[:size], sentences[size:]
+            self.files[split] = self.write(split, self.pairs[split])
+        self.config = folder / "toy.yaml"
+        self.config.write_text(yaml.safe_dump(self.sections()), encoding="utf-8")
+
+    @staticmethod
+    def _pair(rng: random.Random) -> tuple[str, str]:
+        def phrase() -> tuple[str, str]:
+            noun = rng.choice(list(SUBJECTS))
+            if rng.random() < 0.5:
+                return f"the {noun}", f"le {SUBJECTS[noun]}"
+            adjective = rng.choice(list(ADJECTIVES))
+            return f"the {adjective} {noun}", f"le {SUBJECTS[noun]} {ADJECTIVES[adjective]}"
+
+        (subject, sujet), (thing, objet), verb = phrase(), phrase(), rng.choice(list(VERBS))
+        return f"{subject} {verb} {thing}", f"{sujet} {VERBS[verb]} {objet}"
+
+    def write(self, name: str, pairs: list[tuple[str, str]]) -> list[str]:
+        """Write two parallel text files, and return their paths."""
+        paths = [self.folder / f"{name}.en", self.folder / f"{name}.fr"]
+        for path, lines in zip(paths, zip(*pairs, strict=True), strict=True):
+            path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+        return [str(path) for path in paths]
+
+    def sections(self) -> dict[str, dict[str, Any]]:
+        """What stands in the YAML file of a run."""
+        model = {"d_model": 32, "norm_position": "pre", "dropout": 0.1, "label_smoothing": 0.1}
+        for stack in ("encoder", "decoder"):
+            model |= {f"{stack}_layers": 1, f"{stack}_attention_heads": 2, f"{stack}_ffn_dim": 64}
+        data = {f"{split}_file": files for split, files in self.files.items()}
+        training = {
+            "num_train_epochs": 3,
+            "per_device_train_batch_size": 8,
+            "learning_rate": 0.01,
+            "warmup_steps": 10,
+            "num_beams": 2,
+            "max_new_tokens": 24,
+            "disable_tqdm": True,
+        }
+        return {"model": model, "data": {**data, "tokenizer_vocab_size": 400}, "training": training}
+
+    def arguments(self, output_dir: Path, **options: Any) -> list[str]:
+        """What stands behind `locant` in the command that trains into `output_dir`."""
+        arguments = ["train", str(self.config), "--output_dir", str(output_dir)]
+        for name, value in options.items():
+            arguments += [f"--{name}", *(map(str, value) if isinstance(value, list) else [str(value)])]
+        return arguments
+
+    def train(self, output_dir: Path, **options: Any) -> int:
+        """`locant train` in this process: its exit status."""
+        from locant.cli import main
+
+        return main(self.arguments(output_dir, **options))
+
+    def command(self, output_dir: Path, **options: Any) -> list[str]:
+        """`locant train` as the command line of a process of its own."""
+        return [sys.executable, "-m", "locant", *self.arguments(output_dir, **options)]
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """For processes that shall compute what this one does."""
+        return {
+            **os.environ,
+            "HF_DATASETS_CACHE": str(datasets.config.HF_DATASETS_CACHE),
+            "OMP_NUM_THREADS": str(torch.get_num_threads()),
+        }
+
+
+@pytest.fixture(scope="session")
+def toy(tmp_path_factory):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(datasets.config, "HF_DATASETS_CACHE", str(tmp_path_factory.mktemp("datasets_cache")))
+        yield Toy(tmp_path_factory.mktemp("toy"))
+
+
+@pytest.fixture(scope="session")
+def trained_run(toy, tmp_path_factory):
+    """The folder of a finished run of `toy.config`: for reading only."""
+    folder = tmp_path_factory.mktemp("runs") / "toy"
+    assert toy.train(folder) == 0
+    return folder

@@ -1,0 +1,228 @@
+# Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
+"""The command line: which command runs, how it ends, and what it writes."""
+
+import io
+import json
+import subprocess
+import sys
+import types
+
+import pytest
+from locant.training import inference
+from locant.training.errors import InputError
+
+import locant
+from locant import cli
+
+SOURCES = ["the cat sees the dog", "", "the dog sees the cat"]
+TARGETS = ["le chat voit le chien", "", "le chien voit le chat"]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A folder with a small untrained model under `model` and two parallel files."""
+    folder = tmp_path_factory.mktemp("cli")
+    tokenizer = locant.train_tokenizer(iter(SOURCES + TARGETS), vocab_size=280)
+    config = locant.LocantConfig.from_preset("tiny", vocab_size=len(tokenizer), d_model=16, encoder_ffn_dim=16)
+    model = locant.LocantForConditionalGeneration(config)
+    model.generation_config.update(num_beams=2, max_new_tokens=6)
+    model.save_pretrained(folder / "model")
+    tokenizer.save_pretrained(folder / "model")
+    (folder / "a.en").write_text("\n".join(SOURCES) + "\n")
+    (folder / "a.fr").write_text("\n".join(TARGETS) + "\n")
+    return folder
+
+
+@pytest.fixture
+def run(folder, monkeypatch, capfd):
+    """Run a command line in the folder, with the given standard input: (exit status, output, errors)."""
+    monkeypatch.chdir(folder)
+
+    def run(*arguments: str, stdin: bytes = b""):
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin)))
+        status = cli.main(list(arguments))
+        return status, *capfd.readouterr()
+
+    return run
+
+
+@pytest.fixture
+def command(monkeypatch):
+    """Put a command named `broken` in the table that does what it is given."""
+
+    def command(run):
+        monkeypatch.setitem(sys.modules, "broken_command", types.SimpleNamespace(run=run))
+        monkeypatch.setitem(cli.COMMANDS, "broken", ("broken_command", ""))
+
+    return command
+
+
+def translations_of(folder, **options):
+    model, tokenizer = inference.load(folder / "model", "cpu")
+    return inference.translate(model, tokenizer, SOURCES, show_progress=False, **options)
+
+
+@pytest.mark.parametrize("option", ["-h", "--help"])
+def test_help_lists_the_commands(run, option):
+    status, output, _ = run(option)
+    assert status == 0
+    assert all(f"\n  {name} " in output for name in cli.COMMANDS)
+
+
+def test_version(run):
+    assert run("--version") == (0, f"locant {locant.__version__}\n", "")
+
+
+@pytest.mark.parametrize(("arguments", "message"), [([], "usage: locant"), (["trian"], "did you mean train?")])
+def test_a_command_that_does_not_exist_is_an_error(run, arguments, message):
+    status, output, errors = run(*arguments)
+    assert (status, output) == (2, "")
+    assert message in errors
+
+
+def test_input_errors_are_one_sentence_and_status_2(run, command):
+    def broken(arguments):
+        raise InputError(f"{arguments[0]} is wrong.")
+
+    command(broken)
+    assert run("broken", "x") == (2, "", "locant broken: error: x is wrong.\n")
+
+
+def test_an_interrupt_is_status_130(run, command):
+    def interrupted(arguments):
+        raise KeyboardInterrupt
+
+    command(interrupted)
+    assert run("broken")[0] == 130
+
+
+def test_a_fault_of_ours_keeps_its_traceback(run, command):
+    command(lambda arguments: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        run("broken")
+
+
+def test_train_hands_the_parsed_run_to_the_recipe(run, monkeypatch):
+    runs = []
+    monkeypatch.setitem(sys.modules, "locant.training.translation", types.SimpleNamespace(train=runs.append))
+    assert run("train", "--train_file", "a.en", "a.fr", "--seed", "3")[0] == 0
+    assert (runs[0].data.train_file, runs[0].training.seed) == (["a.en", "a.fr"], 3)
+
+
+def test_train_refuses_bad_options_before_anything_is_written(folder):
+    process = subprocess.run(
+        [sys.executable, "-m", "locant", "train", "--train_file", "a.en", "a.fr", "--learning_rat", "1"],
+        **{"cwd": folder, "capture_output": True, "text": True, "check": False},
+    )
+    assert process.returncode == 2
+    assert process.stderr.endswith(
+        "locant train: error: --learning_rat is not an option: did you mean --learning_rate?\n"
+    )
+    assert "Traceback" not in process.stderr
+    assert not (folder / "runs").exists()
+
+
+def test_a_reader_that_goes_away_is_no_traceback(folder):
+    process = subprocess.Popen(
+        [sys.executable, "-m", "locant", "translate", "model", "a.en", "--no_progress", "--device", "cpu"],
+        **{"cwd": folder, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE},
+    )
+    process.stdout.close()
+    errors = process.stderr.read()
+    assert (process.wait(), b"Traceback" in errors) == (141, False)
+
+
+def test_translate_reads_standard_input_and_writes_standard_output(run, folder):
+    status, output, _ = run("translate", "model", "--device", "cpu", stdin="\n".join(SOURCES).encode())
+    assert status == 0
+    assert output.split("\n") == [*(best.text for (best,) in translations_of(folder)), ""]
+
+
+def test_translate_writes_scores_of_several_translations_to_a_file(run, folder):
+    options = ("--num_beams", "3", "--num_return_sequences", "2", "--scores", "--output", "out/b.txt")
+    status, output, _ = run("translate", "model", "a.en", "--device", "cpu", *options)
+    assert (status, output) == (0, "")
+    expected = translations_of(folder, num_beams=3, num_return_sequences=2)
+    lines = [f"{found.score:.4f}\t{found.text}\n" for alternatives in expected for found in alternatives]
+    assert (folder / "out" / "b.txt").read_text() == "".join(lines)
+
+
+def test_an_output_file_is_replaced_only_when_complete(run, folder):
+    kept = folder / "kept.txt"
+    kept.write_text("kept")
+    status, _, errors = run("translate", "model", "--device", "cpu", "--output", "kept.txt", stdin=b"the cat\n\xff\n")
+    assert status == 2
+    assert "Line 2 of the input is not UTF-8" in errors
+    assert kept.read_text() == "kept"
+    assert list(folder.glob(".kept*")) == []
+
+
+def test_translate_puts_the_prefix_of_the_run_before_each_source(run, folder):
+    prefixed = run("translate", "model", "a.en", "--device", "cpu", "--scores", "--source_prefix", "sees ")[1]
+    plain = run("translate", "model", "a.en", "--device", "cpu", "--scores")[1]
+    (folder / "model" / "run_config.yaml").write_text("data: {train_file: a.tsv, source_prefix: 'sees '}")
+    try:
+        assert run("translate", "model", "a.en", "--device", "cpu", "--scores")[1] == prefixed != plain
+    finally:
+        (folder / "model" / "run_config.yaml").unlink()
+
+
+def test_score_by_sentence_and_by_token(run, folder):
+    arguments = ("score", "model", "--source", "a.en", "--target", "a.fr", "--device", "cpu")
+    sentences = [float(line) for line in run(*arguments)[1].splitlines()]
+    tokens = [json.loads(line) for line in run(*arguments, "--tokens")[1].splitlines()]
+    assert len(sentences) == len(tokens) == 3
+    for score, by_token in zip(sentences, tokens, strict=True):
+        assert score == pytest.approx(sum(by_token["token_log_probabilities"]), abs=1e-4)
+        assert by_token["tokens"][-1] == "</s>"
+
+
+def test_evaluate_prints_the_metrics_and_writes_the_translations(run, folder):
+    arguments = ("--source", "a.fr", "--reference", "a.fr", "--output", "out.tsv", "--num_beams", "1")
+    status, output, _ = run("evaluate", "model", *arguments, "--device", "cpu")
+    assert status == 0
+    names = [line[:18].rstrip() for line in output.splitlines()]
+    assert names == ["BLEU", "chrF", "mean sentence BLEU", "loss", "perplexity", "sentences"]
+    assert "nrefs:1|case:mixed" in output
+    rows = (folder / "out.tsv").read_text().split("\n")
+    assert rows[0] == "source\treference\ttranslation\tsentence_bleu"
+    assert rows[1].startswith(f"{TARGETS[0]}\t{TARGETS[0]}\t")
+
+
+def test_evaluate_finds_the_splits_of_the_run(run, folder):
+    kept = folder / "model" / "run_config.yaml"
+    kept.write_text("data: {train_file: [a.en, a.fr], validation_file: [a.en, a.fr], test_file: [a.en, a.fr]}")
+    try:
+        by_split = run("evaluate", "model", "--device", "cpu")[1]
+        by_file = run("evaluate", "model", "--source", "a.en", "--reference", "a.fr", "--device", "cpu")[1]
+        assert by_split == by_file
+    finally:
+        kept.unlink()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("evaluate model", "model has no run_config.yaml"),
+        ("evaluate model --source a.en --reference short.fr", "a.en has 3, short.fr has 1"),
+        ("score model --source a.en --target nowhere.fr", "nowhere.fr does not exist"),
+        ("translate ./nowhere a.en", "There is no folder ./nowhere"),
+        ("translate model nowhere.en", "nowhere.en does not exist"),
+        ("translate model a.en --device cpu --num_return_sequences 9", "9 translations"),
+        ("translate model a.en --device cpu --output a.en/b", "a.en/b cannot be written"),
+    ],
+)
+def test_commands_refuse_what_they_cannot_use(run, folder, arguments, message):
+    (folder / "short.fr").write_text("un\n")
+    status, output, errors = run(*arguments.split())
+    assert (status, output) == (2, "")
+    assert message in errors
+
+
+@pytest.mark.parametrize(
+    "arguments", ["evaluate model --source a.en", "translate model --num_beams 0", "score model", "translate"]
+)
+def test_wrong_options_are_status_2(run, arguments):
+    with pytest.raises(SystemExit) as exit:
+        run(*arguments.split())
+    assert exit.value.code == 2

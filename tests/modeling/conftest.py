@@ -1,0 +1,125 @@
+# Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
+"""Small models with telling weights, and the axes that the tests are parametrised over."""
+
+import pytest
+import torch
+from locant.configuration.configuration_locant import LocantConfig
+from locant.configuration.position_encodings import POSITION_ENCODINGS
+from locant.modeling.modeling_locant import LocantForConditionalGeneration
+from locant.modeling.positions import _CLASSES, register_position_encoding
+from torch import nn
+from torch.nn.attention.flex_attention import flex_attention
+
+SHAPE = {
+    "vocab_size": 24,
+    "d_model": 32,
+    "encoder_layers": 2,
+    "decoder_layers": 2,
+    "encoder_attention_heads": 4,
+    "decoder_attention_heads": 4,
+    "encoder_ffn_dim": 40,
+    "decoder_ffn_dim": 48,
+    "dropout": 0.0,
+    "max_position_embeddings": 32,
+}
+
+
+@torch.no_grad()
+def _spread(module: nn.Module, seed: int) -> None:
+    """Random numbers in every parameter, biases and norms included, so that none can be forgotten unnoticed."""
+    generator = torch.Generator().manual_seed(seed)
+    for name, parameter in module.named_parameters():
+        noise = torch.randn(parameter.shape, generator=generator)
+        if "norm" in name and name.endswith("weight"):
+            parameter.copy_(1 + 0.2 * noise)
+        elif parameter.ndim == 1:
+            parameter.copy_(0.2 * noise)
+        else:
+            gain = 1.0 if "embed" in name or "shared" in name else 1.5
+            parameter.copy_(noise * gain * parameter.shape[-1] ** -0.5)
+
+
+@pytest.fixture(autouse=True)
+def seed():
+    torch.manual_seed(0)
+
+
+@pytest.fixture
+def make_config():
+    """A small configuration, with fields on top."""
+    return lambda **fields: LocantConfig(**{**SHAPE, **fields})
+
+
+@pytest.fixture
+def spread():
+    return _spread
+
+
+@pytest.fixture
+def make_model(make_config):
+    """A small model in evaluation mode."""
+
+    def make(cls=LocantForConditionalGeneration, seed=0, **fields):
+        model = cls(make_config(**fields)).eval()
+        _spread(model, seed)
+        return model
+
+    return make
+
+
+@pytest.fixture
+def make_batch():
+    """Sequences of ids to a padded batch and its mask."""
+
+    def make(sequences, side="right"):
+        longest = max(map(len, sequences))
+        ids, mask = torch.zeros(len(sequences), longest, dtype=torch.long), torch.zeros(len(sequences), longest).long()
+        for row, sequence in enumerate(sequences):
+            place = slice(longest - len(sequence), longest) if side == "left" else slice(len(sequence))
+            ids[row, place] = torch.tensor(sequence)
+            mask[row, place] = 1
+        return ids, mask
+
+    return make
+
+
+@pytest.fixture(params=["none", "sinusoidal", "learned", "rotary"])
+def encoding(request):
+    return request.param
+
+
+@pytest.fixture(params=["left", "right"])
+def side(request):
+    return request.param
+
+
+@pytest.fixture(params=["post", "pre"])
+def norm_position(request):
+    return request.param
+
+
+@pytest.fixture
+def uncompiled_flex(monkeypatch):
+    """flex_attention as torch defines it, without the seconds that compiling takes."""
+    path = "transformers.integrations.flex_attention.compile_friendly_flex_attention"
+    monkeypatch.setattr(path, lambda *args, training=False, **kwargs: flex_attention(*args, **kwargs))
+
+
+@pytest.fixture(params=["eager", "sdpa", "flex_attention"])
+def backend(request):
+    request.getfixturevalue("uncompiled_flex")
+    return request.param
+
+
+@pytest.fixture
+def register():
+    """Encodings that exist during one test."""
+    names = []
+
+    def register(name, cls, **options):
+        register_position_encoding(name, cls, **options)
+        names.append(name)
+
+    yield register
+    for name in names:
+        del POSITION_ENCODINGS[name], _CLASSES[name]

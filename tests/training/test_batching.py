@@ -1,0 +1,226 @@
+# Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
+"""Length batches: what they hold, how epochs and processes differ, and what the training loader gives."""
+
+import random
+
+import datasets
+import numpy as np
+import pytest
+import torch
+from accelerate import Accelerator, skip_first_batches
+from locant.training.batching import (
+    LengthBatchSampler,
+    TrainingPairs,
+    build_training_dataloader,
+    padding_share,
+)
+from locant.training.errors import InputError
+from tokenizers import Tokenizer, models
+from transformers import DataCollatorForSeq2Seq, PreTrainedTokenizerFast
+
+
+def corpus_lengths(pairs, seed=0):
+    """Lengths as in a corpus: skewed, and much alike on both sides."""
+    rng = np.random.default_rng(seed)
+    source = np.exp(rng.normal(3, 0.7, pairs))
+    target = source * np.exp(rng.normal(0.1, 0.2, pairs))
+    return np.stack([source, target], axis=1).astype(int) + 2
+
+
+LENGTHS = corpus_lengths(3000)
+SIZES = [{"batch_size": 16}, {"max_tokens": 1024}, {"max_tokens": 60}, {"batch_size": 4000}, {"batch_size": 1}]
+
+
+def rows_of(sampler, epoch=0):
+    sampler.set_epoch(epoch)
+    batches = list(sampler)
+    assert {key_epoch for batch in batches for key_epoch, _ in batch} == {epoch}
+    return [[row for _, row in batch] for batch in batches]
+
+
+def slots(batch):
+    return len(batch) * LENGTHS[batch].max(axis=0).sum()
+
+
+class TestBatches:
+    @pytest.mark.parametrize("size", SIZES)
+    @pytest.mark.parametrize("replicas", [1, 3])
+    def test_each_pair_comes_once_an_epoch_in_equally_many_batches(self, size, replicas):
+        samplers = [
+            LengthBatchSampler(LENGTHS, **size, seed=5, num_replicas=replicas, rank=rank) for rank in range(replicas)
+        ]
+        for epoch in range(3):
+            shares = [rows_of(sampler, epoch) for sampler in samplers]
+            assert [len(share) for share in shares] == [len(sampler) for sampler in samplers]
+            assert len({len(share) for share in shares}) == 1
+            assert sorted(row for share in shares for batch in share for row in batch) == list(range(3000))
+
+    @pytest.mark.parametrize("budget", [60, 1024, 5000])
+    def test_budget_holds_padding_included(self, budget):
+        for batch in rows_of(LengthBatchSampler(LENGTHS, max_tokens=budget)):
+            assert slots(batch) <= budget or len(batch) == 1
+
+    def test_budget_is_used(self):
+        batches = rows_of(LengthBatchSampler(LENGTHS, max_tokens=1024))
+        assert np.mean([slots(batch) for batch in batches]) > 0.8 * 1024
+
+    def test_batches_of_sentences_are_full(self):
+        sizes = [len(batch) for batch in rows_of(LengthBatchSampler(LENGTHS[:2990], batch_size=16))]
+        assert len(sizes) == 187  # as few as can be
+        assert set(sizes) == {16, 15}
+        assert sizes.count(15) == 2
+
+    @pytest.mark.parametrize("size", [{"batch_size": 16}, {"max_tokens": 1024}])
+    def test_little_is_padding(self, size):
+        lengths = corpus_lengths(12_000)
+        share = padding_share(lengths, rows_of(LengthBatchSampler(lengths, **size)))
+        unsorted = padding_share(lengths, np.arange(12_000).reshape(-1, 16).tolist())
+        assert share < 0.08 < 0.5 < unsorted
+
+    def test_epochs_pair_up_other_sentences(self):
+        sampler = LengthBatchSampler(LENGTHS, batch_size=16)
+        first, second = rows_of(sampler, 0), rows_of(sampler, 1)
+        together = {frozenset((a, b)) for batch in first for a in batch for b in batch if a != b}
+        again = [frozenset((a, b)) in together for batch in second for a in batch for b in batch if a != b]
+        assert np.mean(again) < 0.4
+
+    def test_batches_come_in_no_order_of_length(self):
+        longest = [LENGTHS[batch].max() for batch in rows_of(LengthBatchSampler(LENGTHS, batch_size=16))]
+        assert abs(np.corrcoef(longest, np.arange(len(longest)))[0, 1]) < 0.25
+
+    def test_order_depends_on_seed_and_epoch_alone(self):
+        def rows(seed, epoch, before=()):
+            sampler = LengthBatchSampler(LENGTHS, batch_size=16, seed=seed)
+            for other in before:
+                rows_of(sampler, other)
+            return rows_of(sampler, epoch)
+
+        assert rows(1, 2) == rows(1, 2, before=(0, 1, 2))
+        assert rows(1, 2) != rows(1, 1)
+        assert rows(1, 2) != rows(2, 2)
+
+    def test_processes_work_on_like_sizes_at_the_same_time(self):
+        shares = [rows_of(LengthBatchSampler(LENGTHS, batch_size=16, num_replicas=2, rank=rank)) for rank in (0, 1)]
+        sizes = np.array([[slots(batch) for batch in share] for share in shares])
+        waiting = 1 - sizes.mean() / sizes.max(axis=0).mean()
+        assert waiting < 0.05
+
+    def test_known_padding(self):
+        assert padding_share([(1, 2), (3, 2), (4, 4)], [[0, 1], [2]]) == pytest.approx(1 - 16 / 18)
+
+
+class TestArguments:
+    @pytest.mark.parametrize("size", [{}, {"batch_size": 4, "max_tokens": 100}])
+    def test_exactly_one_size(self, size):
+        with pytest.raises(ValueError, match="Give either max_tokens or batch_size"):
+            LengthBatchSampler(LENGTHS, **size)
+
+    @pytest.mark.parametrize(("pairs", "batch_size"), [(3, 1), (1, 8)])
+    def test_too_few_pairs_for_the_processes(self, pairs, batch_size):
+        with pytest.raises(InputError) as error:
+            LengthBatchSampler(LENGTHS[:pairs], batch_size=batch_size, num_replicas=2)
+        assert str(error.value) == (
+            f"{pairs} training pairs in batches of one cannot be shared out evenly among 2 processes: "
+            "allow more pairs in a batch, or use fewer processes."
+        )
+
+
+class Letters:
+    """Stands for BPE dropout: a letter a token, with a few random ones first."""
+
+    def encode(self, text, rng):
+        return [rng.randrange(1000, 2000) for _ in range(rng.randrange(1, 4))] + [ord(letter) for letter in text] + [2]
+
+
+@pytest.fixture
+def pairs():
+    rows = [
+        {"input_ids": [i] * (i + 1), "labels": [100 + i, 2], "source": f"s{i}", "target": f"t{i}"} for i in range(9)
+    ]
+    return datasets.Dataset.from_list(rows)
+
+
+class TestTrainingPairs:
+    def test_rows_are_read_by_key(self, pairs):
+        data = TrainingPairs(pairs.select([5, 3, 4]))
+        assert len(data) == 3
+        assert data[7, 1] == {"input_ids": [3, 3, 3, 3], "labels": [103, 2]}
+        assert data.__getitems__([(0, 2), (0, 1)]) == [data[0, 2], data[0, 1]]
+
+    def test_dropout_segments_the_text_with_its_prefix(self, pairs):
+        read = TrainingPairs(pairs, Letters(), source_prefix="p ")[0, 4]
+        assert read["input_ids"][-5:] == [ord("p"), ord(" "), ord("s"), ord("4"), 2]
+        assert read["labels"][-3:] == [ord("t"), ord("4"), 2]
+
+    def test_dropout_is_drawn_by_seed_epoch_and_row_in_every_process(self, pairs):
+        keys = [(0, 1), (1, 1), (1, 0), (11, 0), (1, 8)]
+        drawn = [TrainingPairs(pairs, Letters(), seed=seed)[key] for seed in (1, 2) for key in keys]
+        assert len({str(pair) for pair in drawn}) == len(drawn)
+        assert drawn[4] == TrainingPairs(pairs, Letters(), seed=1)[1, 8]
+        assert drawn[4]["input_ids"] == [1596, 1965, 115, 56, 2]
+
+    def test_segmentation_past_its_limit_gives_way(self, pairs):
+        free = TrainingPairs(pairs, Letters())
+        capped = TrainingPairs(pairs, Letters(), max_source_length=5, max_target_length=4)
+        gave_way = 0
+        for key in [(epoch, row) for epoch in range(4) for row in range(9)]:
+            for name, limit in (("input_ids", 5), ("labels", 4)):
+                fits = len(free[key][name]) <= limit
+                gave_way += not fits
+                assert capped[key][name] == (free[key][name] if fits else pairs[key[1]][name])
+        assert 0 < gave_way < 72
+
+
+class TestLoader:
+    @pytest.fixture
+    def collator(self):
+        backend = Tokenizer(models.WordLevel({"<pad>": 0}, unk_token="<pad>"))
+        return DataCollatorForSeq2Seq(PreTrainedTokenizerFast(tokenizer_object=backend, pad_token="<pad>"))
+
+    @pytest.fixture
+    def loader(self, pairs, collator, request):
+        sampler = LengthBatchSampler([(i + 1, 2) for i in range(9)], batch_size=2, seed=3)
+        return build_training_dataloader(
+            TrainingPairs(pairs, Letters()), sampler, collator, Accelerator(cpu=True), **getattr(request, "param", {})
+        )
+
+    def rows(self, batches):
+        return [batch["labels"].tolist() for batch in batches]
+
+    def test_batches_are_padded_on_the_right(self, pairs, collator):
+        sampler = LengthBatchSampler([(i + 1, 2) for i in range(2)], batch_size=2)
+        (batch,) = build_training_dataloader(
+            TrainingPairs(pairs.select([0, 1])), sampler, collator, Accelerator(cpu=True)
+        )
+        rows = [row for _, row in next(iter(sampler))]
+        expected = {
+            "input_ids": [[[0, 0], [1, 1]][row] for row in rows],
+            "attention_mask": [[[1, 0], [1, 1]][row] for row in rows],
+            "labels": [[100 + row, 2] for row in rows],
+        }
+        assert {name: value.tolist() for name, value in batch.items()} == expected
+        assert {value.dtype for value in batch.values()} == {torch.int64}
+
+    @pytest.mark.parametrize("loader", [{}, {"num_workers": 1, "persistent_workers": True}], indirect=True)
+    def test_epoch_is_set_through_the_loader_and_a_resumed_epoch_is_its_rest(self, loader):
+        epochs = []
+        for epoch in (0, 1):
+            loader.set_epoch(epoch)
+            epochs.append(self.rows(loader))
+        assert len(loader) == len(epochs[0]) == 5
+        assert epochs[0] != epochs[1]
+
+        resumed = skip_first_batches(loader, 2)
+        resumed.batch_sampler.batch_sampler.set_epoch(1)  # what the Trainer does
+        assert self.rows(resumed) == epochs[1][2:]
+        loader.set_epoch(0)
+        assert self.rows(loader) == epochs[0]
+
+    @pytest.mark.parametrize("loader", [{}, {"num_workers": 1}], indirect=True)
+    def test_loading_draws_on_no_global_random_state(self, loader):
+        torch.manual_seed(0)
+        random.seed(0)
+        before = torch.get_rng_state(), random.getstate()
+        list(loader)
+        assert torch.equal(torch.get_rng_state(), before[0])
+        assert random.getstate() == before[1]

@@ -1,0 +1,249 @@
+# Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
+"""The configuration of a run, from YAML and command line."""
+
+import dataclasses
+import inspect
+import re
+
+import pytest
+import yaml
+from locant.configuration import LocantConfig
+from locant.training.arguments import DataArguments, ModelArguments, TrainingArguments
+from locant.training.config_parser import parse_run_config, read_run_data
+from locant.training.errors import InputError
+from locant.training.options import DECIDED_ELSEWHERE, SHARED_WITH_TRAINER, known_options
+from transformers import Seq2SeqTrainingArguments
+
+DATA = "data:\n  train_file: [a.en, a.fr]\n"
+
+
+@pytest.fixture
+def parse(tmp_path, monkeypatch):
+    """Parse a file of the given text, written where the message can name it, and a command line."""
+    monkeypatch.chdir(tmp_path)
+
+    def parse(text: str, *arguments: str):
+        (tmp_path / "run.yaml").write_text(text, encoding="utf-8")
+        return parse_run_config(["run.yaml", *arguments])
+
+    return parse
+
+
+def test_defaults_then_file_then_command_line(parse):
+    config = parse(DATA + "training: {learning_rate: 0.01, seed: 1}", "--seed", "2")
+    assert (config.training.learning_rate, config.training.seed) == (0.01, 2)
+    assert config.training.metric_for_best_model == "bleu"
+    assert config.given == {"train_file": ["a.en", "a.fr"], "learning_rate": 0.01, "seed": 2}
+
+
+def test_the_file_is_optional():
+    config = parse_run_config(["--train_file", "a.en", "a.fr", "--d_model=64", "--encoder_attention_heads", "4"])
+    assert config.data.train_file == ["a.en", "a.fr"]
+    assert config.model.overrides == {"d_model": 64, "encoder_attention_heads": 4}
+
+
+def test_only_given_model_fields_are_handed_on_so_that_the_preset_stands(parse):
+    model = parse(DATA + "model: {preset: iwslt, dropout: 0.2}").model
+    assert (model.preset, model.overrides) == ("iwslt", {"dropout": 0.2})
+    config = model.make_config(vocab_size=100)
+    assert (config.dropout, config.encoder_ffn_dim, config.vocab_size) == (0.2, 1024, 100)
+
+
+def test_null_takes_back_what_the_file_gave(parse):
+    text = DATA + "model: {preset: tiny}\ntraining: {max_steps: 5, max_tokens_per_batch: 100}"
+    config = parse(text, "--max_steps", "null", "--max_tokens_per_batch", "null", "--preset", "null")
+    assert config.training.max_steps == -1
+    assert config.training.max_tokens_per_batch is None
+    assert config.model.preset is None
+
+
+@pytest.mark.parametrize(
+    ("name", "written", "value"),
+    [
+        ("learning_rate", "1e-3", 0.001),
+        ("learning_rate", "1", 1.0),
+        ("max_steps", "-1", -1),
+        ("num_beams", "8", 8),
+        ("predict_with_generate", "false", False),
+        ("eval_strategy", "no", "no"),
+        ("output_dir", "007", "007"),
+        ("lr_scheduler_type", "cosine", "cosine"),
+        ("lr_scheduler_kwargs", '{"timescale": 1e4}', {"timescale": 1e4}),
+        ("report_to", "none", "none"),
+    ],
+)
+def test_a_value_is_the_same_in_the_file_and_on_the_command_line(parse, name, written, value):
+    extra = ["--no_load_best_model_at_end"]
+    for config in (parse(DATA + f"training:\n  {name}: {written}", *extra), parse(DATA, f"--{name}={written}", *extra)):
+        assert config.given[name] == value
+        assert type(config.given[name]) is type(value)
+
+
+@pytest.mark.parametrize("code", ["no", "on", "yes", "fr"])
+def test_a_language_is_text_though_other_yaml_readers_take_norwegian_for_false(parse, code):
+    assert parse(f"data:\n  train_file: [a, b]\n  source_lang: {code}\n").data.source_lang == code
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [(["--bf16_full_eval"], True), (["--bf16_full_eval", "false"], False), (["--no_bf16_full_eval"], False)],
+)
+def test_switches(parse, arguments, expected):
+    config = parse(DATA + "training: {bf16_full_eval: true}", *arguments)
+    assert config.training.bf16_full_eval is expected
+
+
+@pytest.mark.parametrize(
+    ("written", "files"), [("a.tsv", "a.tsv"), ("[a.tsv]", "a.tsv"), ("[a.en, a.fr]", ["a.en", "a.fr"])]
+)
+def test_a_split_is_one_file_or_two(parse, written, files):
+    assert parse(f"data: {{train_file: {written}}}").data.train_file == files
+
+
+def test_mappings_are_given_as_json_and_stay_as_given(parse):
+    config = parse(DATA, "--position_encoding", "rotary", "--rope_parameters", '{"rope_theta": 500.0}')
+    assert config.model.overrides["rope_parameters"] == {"rope_theta": 500.0}
+
+
+def test_names_are_unique_across_sections():
+    fields = [
+        field.name for cls in (ModelArguments, DataArguments, TrainingArguments) for field in dataclasses.fields(cls)
+    ]
+    own = set(inspect.get_annotations(LocantConfig))
+    assert len(fields) == len(set(fields))
+    assert own & set(fields) == set(SHARED_WITH_TRAINER)
+    assert set(DECIDED_ELSEWHERE) <= own
+
+
+def test_every_field_of_the_trainer_and_of_the_config_is_an_option():
+    options = known_options()
+    trainer = {field.name for field in dataclasses.fields(Seq2SeqTrainingArguments) if field.init}
+    assert trainer - options.keys() == {"parallelism_config"}  # an object, with no text form
+    assert set(inspect.get_annotations(LocantConfig)) - options.keys() == set(DECIDED_ELSEWHERE)
+
+
+def test_every_data_source_is_an_argument_of_the_loader():
+    from locant.training.text_data import load_parallel_data
+
+    assert {*DataArguments(train_file="a.tsv").sources, "seed"} == set(inspect.signature(load_parallel_data).parameters)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("training:\n  learning_rat: 1", r"^learning_rat is not an option \(run.yaml, line 2\): .*learning_rate"),
+        ("model:\n  hidden_size: 1", "hidden_size is not an option .*did you mean d_model"),
+        ("model:\n  vocab_size: 1", "vocab_size is not an option .*set tokenizer_vocab_size"),
+        ("training:\n  epochs: 1", "did you mean num_train_epochs"),
+        ("model:\n\n  seed: 1", r"seed stands under model: \(run.yaml, line 3\), but belongs under training:"),
+        ("seed: 1", "seed stands under no section .*belongs under training:"),
+        ("modle: {}", "modle is not a section .*: the sections are model, data, training"),
+        ("training: 3", "training is a section .*line 1"),
+        ("- a", "run.yaml must have sections"),
+        ("data:\n  license: a\n  license: b", r"license is given twice \(run.yaml, lines 2 and 3\)"),
+        ("model: {rope_parameters: {\n a: 1,\n a: 2}}", "a is given twice .*lines 2 and 3"),
+        ("data: [1, 2", "run.yaml, line 1, is not YAML"),
+        ("data:\n\t- x", "run.yaml, line 2, is not YAML"),
+        ("training:\n  learning_rate: fast", r"learning_rate is 'fast' \(run.yaml, line 2\), but must be a number"),
+        ("training: {learning_rate: .nan}", "must be a number"),
+        ("training: {max_steps: 1.5}", "max_steps is 1.5 .*must be a whole number"),
+        ("training: {bf16: 1}", "must be true or false"),
+        ("training: {run_name: 7}", "must be text"),
+        ("training: {lr_scheduler_type: inverse}", "must be one of .*did you mean inverse_sqrt"),
+        ("model: {rope_parameters: 3}", "must be a mapping"),
+        ("model: {preset: tinny}", "must be one of tiny, iwslt, base, big: did you mean tiny"),
+    ],
+)  # fmt: skip
+def test_the_file_is_checked(parse, text, message):
+    with pytest.raises(InputError, match=message) as error:
+        parse(text)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("--learning_rat 1", "^--learning_rat is not an option: did you mean --learning_rate"),
+        ("--learning-rate=1", "^--learning-rate is not an option: did you mean --learning_rate"),
+        ("--lr 1", "--lr is not an option: see locant train --help"),
+        ("other.yaml", "'other.yaml' is left over"),
+        ("--d_model", "--d_model: expected one argument"),
+        ("--d_model wide", r"d_model is 'wide' \(command line\), but must be a whole number"),
+        ("--rope_parameters {x", "must be a mapping"),
+        ("--d_model 100 --encoder_attention_heads 7", "encoder_attention_heads=7 does not divide d_model=100"),
+        ("--dropout 2", "dropout: must be at least 0 and below 1, got 2"),
+        ("--position_encoding rope", 'what you call .rope. is "rotary"'),
+        ("--learning_rate -1", "learning_rate is -1.0, but must be above 0"),
+        ("--average_checkpoints -1", "average_checkpoints is -1"),
+        ("--bpe_dropout 1", "bpe_dropout is 1.0"),
+        ("--label_smoothing_factor 0.1", "use the model's label_smoothing"),
+        ("--save_strategy steps", "load_best_model_at_end requires"),
+        ("--dataset_name x", "dataset_name and train_file are both given"),
+        ("--dataset_config_name x", "without dataset_name"),
+        ("--train_file null", "No training data are given"),
+        ("--train_file a b c", "train_file has 3 paths"),
+        ("--preset tiny --model_name_or_path x", "preset and model_name_or_path are both given"),
+        ("--tokenizer_name x --tokenizer_kind word", "tokenizer_kind is given, but tokenizer_name"),
+        ("--model_name_or_path x --tokenizer_name y", "tokenizer_name is given, but model_name_or_path"),
+    ],
+)  # fmt: skip
+def test_the_command_line_is_checked(parse, arguments, message):
+    with pytest.raises(InputError, match=message) as error:
+        parse(DATA, *arguments.split())
+    assert "\n" not in str(error.value)
+
+
+def test_an_unreadable_file_is_named(tmp_path):
+    with pytest.raises(InputError, match=r"nowhere.yaml cannot be read: No such file"):
+        parse_run_config(["nowhere.yaml"])
+    latin = tmp_path / "latin.yaml"
+    latin.write_bytes("data: {license: é}".encode("latin-1"))
+    with pytest.raises(InputError, match="not UTF-8"):
+        parse_run_config([str(latin)])
+
+
+def test_the_kept_file_asks_for_the_same_run(parse):
+    config = parse(
+        "model: {preset: tiny, rope_parameters: {rope_theta: 5e3}}\ndata: {train_file: [é.en, é.no], source_lang: no}",
+        *("--eval_strategy", "no", "--no_load_best_model_at_end", "--max_source_length", "null"),
+        *("--run_name", "1e5"),
+    )
+    again = parse(config.to_yaml())
+    assert again.given == config.given
+    assert (again.model, again.data) == (config.model, config.data)
+
+
+def test_access_tokens_are_not_kept(parse):
+    kept = parse(DATA, "--hub_token", "hf_secret", "--hub_model_id", "me/x").to_yaml()
+    assert "hf_secret" not in kept
+    assert yaml.safe_load(kept)["training"] == {"hub_model_id": "me/x"}
+
+
+def test_the_data_of_a_kept_run_are_read_without_setting_up_training(tmp_path):
+    kept = tmp_path / "run_config.yaml"
+    kept.write_text("data: {train_file: a.tsv, source_prefix: '>> '}\ntraining: {seed: 7, tf32: true}")
+    data, seed = read_run_data(kept)
+    assert (data.train_file, data.source_prefix, seed) == ("a.tsv", ">> ", 7)
+
+
+@pytest.mark.parametrize(("average", "limit", "kept"), [(0, 3, 3), (5, 3, 6), (2, 8, 8), (5, None, None)])
+def test_as_many_checkpoints_are_kept_as_are_averaged(tmp_path, average, limit, kept):
+    arguments = TrainingArguments(str(tmp_path), average_checkpoints=average, save_total_limit=limit)
+    assert arguments.save_total_limit == kept
+
+
+def test_help_is_grouped_by_section_with_each_option_once(capsys):
+    with pytest.raises(SystemExit) as exit:
+        parse_run_config(["--help"])
+    assert exit.value.code == 0
+    text = capsys.readouterr().out
+    headings = re.findall(r"^(\w.*):$", text, re.MULTILINE)[-4:]
+    assert headings == ["model", "data", "training", "training, other options of the Hugging Face Trainer"]
+    assert re.findall(r"^  --(\w+)", text, re.MULTILINE) == list(known_options())
+    assert re.search(r"--learning_rate X\s.*\[0.0005\]", text, re.DOTALL)
+    assert "--no_" not in re.sub(r"--no_option", "", text)
+
+
+def test_every_option_of_our_own_is_explained():
+    unexplained = [option.name for option in known_options().values() if option.often_used and not option.help]
+    assert unexplained in ([], ["initializer_range"])

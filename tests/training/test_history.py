@@ -1,0 +1,128 @@
+# Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
+import csv
+import json
+import sys
+from types import SimpleNamespace
+
+import pytest
+from locant.training.history import HistoryWriter, epoch_records, write_curve
+
+LOG = [
+    {"step": 3, "epoch": 0.3, "loss": 5.0, "learning_rate": 0.1},
+    {"step": 10, "epoch": 1.0, "loss": 4.0, "learning_rate": 0.1},
+    {"step": 10, "epoch": 1.0, "eval_loss": 3.5, "eval_perplexity": 33.1, "eval_bleu": 1.5, "eval_runtime": 9.0},
+    {"step": 20, "epoch": 2.0, "loss": 3.0},
+    {"step": 20, "epoch": 2.0, "eval_loss": 2.5, "eval_perplexity": 12.2, "eval_bleu": 7.0},
+]
+RECORDS = [
+    {
+        "epoch": 1.0,
+        "step": 10,
+        "train_loss": pytest.approx((3 * 5.0 + 7 * 4.0) / 10),
+        "validation_loss": 3.5,
+        "validation_perplexity": 33.1,
+        "validation_bleu": 1.5,
+    },
+    {
+        "epoch": 2.0,
+        "step": 20,
+        "train_loss": 3.0,
+        "validation_loss": 2.5,
+        "validation_perplexity": 12.2,
+        "validation_bleu": 7.0,
+    },
+]
+
+
+class Folder:
+    """A run's folder, as far as the history needs one."""
+
+    def __init__(self, path):
+        self.path = path
+        self.kept = {}
+
+    def metrics(self):
+        return dict(self.kept)
+
+    def write_metrics(self, metrics):
+        self.kept = json.loads(json.dumps(metrics))
+
+
+def test_training_loss_is_the_mean_over_the_steps_of_the_epoch():
+    assert epoch_records(LOG) == RECORDS
+
+
+def test_an_evaluation_without_a_logged_step_before_it_has_no_training_loss():
+    assert epoch_records([LOG[2]])[0]["train_loss"] is None
+
+
+def test_without_translations_there_is_no_bleu():
+    record = epoch_records([{"step": 1, "epoch": 1.0, "eval_loss": 2.0, "eval_perplexity": 7.4}])[0]
+    assert record == {
+        "epoch": 1.0,
+        "step": 1,
+        "train_loss": None,
+        "validation_loss": 2.0,
+        "validation_perplexity": 7.4,
+    }
+
+
+def test_table_and_picture_show_the_records(tmp_path):
+    pytest.importorskip("matplotlib")
+    write_curve(tmp_path, epoch_records(LOG))
+    with open(tmp_path / "loss_curve.csv", newline="", encoding="utf-8") as file:
+        rows = [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
+    assert rows == RECORDS
+    assert (tmp_path / "loss_curve.png").read_bytes().startswith(b"\x89PNG\r\n")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["loss_curve.csv", "loss_curve.png"]
+
+
+def test_picture_draws_losses_as_lines_and_bleu_on_its_own_axis(tmp_path):
+    figure = pytest.importorskip("matplotlib.figure").Figure()
+    from locant.training.history import _draw
+
+    losses, bleu = _draw(figure, epoch_records(LOG)).axes
+    assert [list(line.get_ydata()) for line in losses.lines] == [[pytest.approx(4.3), 3.0], [3.5, 2.5]]
+    assert [list(line.get_xdata()) for line in losses.lines] == [[1.0, 2.0], [1.0, 2.0]]
+    assert [text.get_text() for text in losses.get_legend().get_texts()] == ["training", "validation"]
+    assert list(bleu.lines[0].get_ydata()) == [1.5, 7.0]
+
+
+@pytest.mark.parametrize("missing", ["train_loss", "validation_bleu"])
+def test_records_that_lack_a_value_are_still_written(tmp_path, missing):
+    records = [{**record} for record in epoch_records(LOG)]
+    for record in records:
+        record["train_loss"] = None
+        if missing == "validation_bleu":
+            del record["validation_bleu"]
+    write_curve(tmp_path, records)
+    with open(tmp_path / "loss_curve.csv", newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["train_loss"] for row in rows] == ["", ""]
+    assert [row["validation_bleu"] for row in rows] == (["1.5", "7.0"] if missing == "train_loss" else ["", ""])
+
+
+def test_without_matplotlib_the_table_is_written_all_the_same(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    write_curve(tmp_path, epoch_records(LOG))
+    assert [path.name for path in tmp_path.iterdir()] == ["loss_curve.csv"]
+
+
+def test_each_evaluation_brings_the_metrics_up_to_date(tmp_path):
+    folder = Folder(tmp_path)
+    folder.kept = {"finished": True, "training_seconds": 100.0, "test": {"bleu": 1.0}}
+    writer = HistoryWriter(folder)
+    for end in (3, 5):
+        state = SimpleNamespace(is_world_process_zero=True, log_history=LOG[:end])
+        writer.on_evaluate(None, state, None)
+        assert folder.kept["epochs"] == RECORDS[: end // 2]
+    assert folder.kept["finished"] is False
+    assert 100.0 <= folder.kept["training_seconds"] < 160.0
+
+
+def test_other_processes_write_nothing(tmp_path):
+    folder = Folder(tmp_path)
+    state = SimpleNamespace(is_world_process_zero=False, log_history=LOG)
+    HistoryWriter(folder).on_evaluate(None, state, None)
+    assert folder.kept == {}
+    assert list(tmp_path.iterdir()) == []

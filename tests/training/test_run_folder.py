@@ -1,0 +1,193 @@
+# Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
+"""Whose an output folder is, how far its run got, and that finding out leaves it as it was."""
+
+import json
+import shutil
+
+import pytest
+from locant.training.config_parser import RUN_CONFIG_FILE, parse_run_config
+from locant.training.errors import InputError
+from locant.training.files import written_whole
+from locant.training.run_folder import METRICS_FILE, RunFolder
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return tmp_path / "run"
+
+
+def run_config(folder, *options):
+    return parse_run_config(["--output_dir", str(folder), "--train_file", "a.en", "a.fr", *options])
+
+
+def claimed(folder, *options):
+    run_folder = RunFolder(run_config(folder, *options))
+    folder.mkdir(exist_ok=True)
+    run_folder.claim()
+    return run_folder
+
+
+def contents(folder):
+    return {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in folder.rglob("*") if path.is_file()}
+
+
+def make_checkpoint(folder, step, state="{}"):
+    path = folder / f"checkpoint-{step}"
+    path.mkdir(parents=True)
+    (path / "model.safetensors").write_bytes(b"")
+    if state is not None:
+        (path / "trainer_state.json").write_text(state)
+    return path
+
+
+class TestWhoseItIs:
+    def test_a_new_or_empty_folder_is_anyones(self, folder):
+        RunFolder(run_config(folder))
+        assert not folder.exists()
+        folder.mkdir()
+        assert not RunFolder(run_config(folder)).is_finished()
+        assert list(folder.iterdir()) == []
+
+    def test_a_folder_with_other_things_is_refused(self, folder):
+        folder.mkdir()
+        (folder / "thesis.txt").write_text("years of work")
+        before = contents(folder)
+        with pytest.raises(
+            InputError, match=r"is not empty, and has no run_config\.yaml .*: give another output_dir\.$"
+        ):
+            RunFolder(run_config(folder))
+        assert contents(folder) == before
+
+    def test_a_file_is_refused(self, folder):
+        folder.write_text("text")
+        with pytest.raises(InputError, match="is a file: give another output_dir"):
+            RunFolder(run_config(folder))
+        assert folder.read_text() == "text"
+
+    @pytest.mark.parametrize(
+        ("options", "message"),
+        [
+            (["--learning_rate", "0.1"], "learning_rate left at its default and not 0.1"),
+            (["--seed", "1"], "seed left at its default and not 1"),
+            (["--d_model", "64"], "d_model left at its default and not 64"),
+            (["--train_file", "b.en", "b.fr"], r"train_file \['a.en', 'a.fr'\] and not \['b.en', 'b.fr'\]"),
+            (["--validation_split", "0.1"], "validation_split left at its default and not 0.1"),
+            (["--bpe_dropout", "0.1"], "bpe_dropout left at its default and not 0.1"),
+            (["--per_device_train_batch_size", "4"], "per_device_train_batch_size left at its default and not 4"),
+        ],
+    )
+    def test_a_different_run_is_refused(self, folder, options, message):
+        claimed(folder)
+        before = contents(folder)
+        with pytest.raises(InputError, match=f"holds a different run, with {message}: give another output_dir"):
+            RunFolder(run_config(folder, *options))
+        assert contents(folder) == before
+
+    def test_an_option_that_is_left_out_now_is_a_difference_too(self, folder):
+        claimed(folder, "--weight_decay", "0.01")
+        with pytest.raises(InputError, match=r"with weight_decay 0\.01 and not left at its default: give"):
+            RunFolder(run_config(folder))
+
+    @pytest.mark.parametrize(
+        "options",
+        [
+            ["--num_train_epochs", "20"],
+            ["--max_steps", "20"],
+            ["--early_stopping_patience", "3"],
+            ["--average_checkpoints", "4"],
+            ["--num_beams", "2"],
+            ["--test_file", "t.en", "t.fr"],
+            ["--logging_steps", "7"],
+            ["--save_total_limit", "9"],
+            ["--per_device_eval_batch_size", "1"],
+            ["--dry_run"],
+        ],
+        ids=lambda options: options[0].lstrip("-"),
+    )
+    def test_what_makes_no_other_weights_may_change(self, folder, options):
+        claimed(folder)
+        before = contents(folder)
+        RunFolder(run_config(folder, *options))
+        assert contents(folder) == before
+
+    def test_a_folder_that_was_moved_is_still_the_runs(self, folder, tmp_path):
+        claimed(folder)
+        folder.rename(tmp_path / "moved")
+        RunFolder(run_config(tmp_path / "moved"))
+
+    def test_a_kill_while_it_was_claimed_leaves_it_free(self, folder):
+        folder.mkdir()
+        (folder / f".123.{RUN_CONFIG_FILE}").write_text("model")
+        RunFolder(run_config(folder))
+
+    def test_no_access_token_is_kept(self, folder):
+        claimed(folder, "--hub_token", "hf_secret")
+        assert "hf_secret" not in (folder / RUN_CONFIG_FILE).read_text()
+        RunFolder(run_config(folder, "--hub_token", "hf_other"))
+
+
+class TestFinished:
+    def test_only_when_the_metrics_say_so(self, folder):
+        run_folder = claimed(folder)
+        assert not run_folder.is_finished()
+        run_folder.write_metrics({"finished": False})
+        assert not run_folder.is_finished()
+        run_folder.write_metrics({"finished": True, "epochs": [1.5]})
+        assert run_folder.is_finished()
+        assert RunFolder(run_config(folder)).is_finished()
+        assert run_folder.metrics() == {"finished": True, "epochs": [1.5]}
+
+    def test_a_longer_run_is_not(self, folder):
+        claimed(folder).write_metrics({"finished": True})
+        assert not RunFolder(run_config(folder, "--num_train_epochs", "20")).is_finished()
+
+    def test_a_longer_run_that_was_claimed_is_not_until_it_says_so(self, folder):
+        claimed(folder).write_metrics({"finished": True, "epochs": [1.5]})
+        longer = claimed(folder, "--num_train_epochs", "20")
+        assert not longer.is_finished()
+        assert longer.metrics()["epochs"] == [1.5]
+
+
+class TestCheckpoints:
+    def test_complete_ones_in_the_order_of_their_steps(self, folder):
+        run_folder = RunFolder(run_config(folder))
+        assert run_folder.checkpoints() == []
+        assert run_folder.last_checkpoint() is None
+        paths = {step: make_checkpoint(folder, step) for step in (100, 20, 3)}
+        assert run_folder.checkpoints() == [paths[3], paths[20], paths[100]]
+        assert run_folder.last_checkpoint() == paths[100]
+
+    @pytest.mark.parametrize("state", [None, "", '{"global_step": 12, "log_hi', "\x00\x00\x00", "[1, 2]", '{"x": 1}'])
+    def test_half_written_ones_are_passed_over(self, folder, state):
+        run_folder = RunFolder(run_config(folder))
+        complete = make_checkpoint(folder, 10)
+        make_checkpoint(folder, 20, state)
+        assert run_folder.last_checkpoint() == complete
+        shutil.rmtree(complete)
+        assert run_folder.last_checkpoint() is None
+
+
+class TestWrittenWhole:
+    def test_replaces_the_file_only_at_the_end(self, tmp_path):
+        file = tmp_path / METRICS_FILE
+        file.write_text("old")
+        with written_whole(file) as path:
+            path.write_text("new")
+            assert file.read_text() == "old"
+            assert path.suffix == ".json"
+        assert file.read_text() == "new"
+        assert list(tmp_path.iterdir()) == [file]
+
+    def test_an_error_leaves_the_old_file_and_nothing_else(self, tmp_path):
+        file = tmp_path / METRICS_FILE
+        file.write_text("old")
+
+        def fail():
+            with written_whole(file) as path:
+                path.write_text("half")
+                json.loads("{")
+
+        with pytest.raises(ValueError, match="Expecting property name"):
+            fail()
+        assert file.read_text() == "old"
+        assert list(tmp_path.iterdir()) == [file]
