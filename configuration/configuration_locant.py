@@ -142,7 +142,10 @@ class LocantConfig(PretrainedConfig):
 
     def position_encoding_of(self, stack: Literal["encoder", "decoder"]) -> str:
         """The name of the encoding in the self-attention of `stack`."""
-        return self.position_encoding if stack == "encoder" else self.decoder_position_encoding
+        if stack == "encoder":
+            return self.position_encoding
+        assert self.decoder_position_encoding is not None  # __post_init__ has set it
+        return self.decoder_position_encoding
 
     def position_options(self, name: str) -> dict[str, Any]:
         """The options of the encoding `name`: its defaults, with `position_parameters` on top."""

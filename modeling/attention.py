@@ -9,6 +9,7 @@ from torch import nn
 from transformers.cache_utils import Cache, EncoderDecoderCache
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
+from .masks import Mask
 from .positions.base import PositionLayer, Positions, Span
 
 # The backends that add a term to the scores, and those that return the weights which a term of the output needs
@@ -96,7 +97,7 @@ class Attention(nn.Module):
     def forward(
         self,
         hidden_states: torch.Tensor,
-        attention_mask: torch.Tensor | None = None,
+        attention_mask: Mask | None = None,
         positions: Positions | None = None,
         encoder_hidden_states: torch.Tensor | None = None,
         past_key_values: Cache | None = None,
@@ -136,7 +137,7 @@ class Attention(nn.Module):
             **kwargs,
         )
         if self.position.has_values:
-            *_, query_index, key_index = _indices(query, key)
+            _, _, query_index, key_index = _indices(query, key)
             term = self.position.values(weights, query_index, key_index, positions.span)
             output = output + term.transpose(1, 2)
         return self.o_proj(output.flatten(2)), weights
@@ -158,7 +159,8 @@ class Attention(nn.Module):
         if isinstance(past_key_values, EncoderDecoderCache):
             cache = past_key_values.cross_attention_cache if is_cross else past_key_values.self_attention_cache
             if is_cross and past_key_values.is_updated.get(self.layer_idx):
-                return cache.layers[self.layer_idx].keys, cache.layers[self.layer_idx].values
+                layer: Any = cache.layers[self.layer_idx]  # one of attention, and filled, so it has both
+                return layer.keys, layer.values
         source = encoder_hidden_states if is_cross else hidden_states
         key = self.position.rotate(self._split(self.k_proj(source)), positions.key)
         value = self._split(self.v_proj(source))
@@ -186,10 +188,11 @@ class Attention(nn.Module):
         return term.to(query.dtype)
 
 
-def _indices(query: torch.Tensor, key: torch.Tensor) -> list[torch.Tensor]:
+def _indices(query: torch.Tensor, key: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
     """Numbers of batch, head, query and key, each along its own one of four dimensions."""
     sizes = (query.shape[0], query.shape[1], query.shape[2], key.shape[2])
-    return [
+    batch, head, query_index, key_index = (
         torch.arange(size, device=query.device).view([-1 if axis == place else 1 for axis in range(4)])
         for place, size in enumerate(sizes)
-    ]
+    )
+    return batch, head, query_index, key_index

@@ -16,9 +16,10 @@ class LocantGenerationMixin(GenerationMixin):
     which tokens are padding can no longer be told from it; so the positions are counted here.
     """
 
-    def prepare_inputs_for_generation(self, input_ids: torch.LongTensor, **kwargs: Any) -> dict[str, Any]:
+    def prepare_inputs_for_generation(self, input_ids: torch.LongTensor, *args: Any, **kwargs: Any) -> dict[str, Any]:
         """The inputs of one step."""
         mask = kwargs.get("decoder_attention_mask")
         if mask is not None and mask.ndim == 2 and kwargs.get("decoder_position_ids") is None:
             kwargs["decoder_position_ids"] = build_position_ids(mask, 0, mask.shape[1], mask.device)
-        return super().prepare_inputs_for_generation(input_ids, **kwargs)
+        # typed for the whole model that this is mixed into
+        return super().prepare_inputs_for_generation(input_ids, *args, **kwargs)  # type: ignore[misc]

@@ -10,6 +10,7 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 
 from .attention import Attention
 from .feed_forward import build_feed_forward
+from .masks import Mask
 from .norms import build_residual
 from .positions.base import PositionLayer, Positions, Stack
 
@@ -35,11 +36,10 @@ class TransformerLayer(GradientCheckpointingLayer):
         is_decoder = stack == "decoder"
         self.self_attn = Attention(config, is_causal=is_decoder, position=position, **heads)
         self.self_attn_residual = build_residual(config)
+        self.cross_attn: Attention | None = None
         if is_decoder and config.is_encoder_decoder:
             self.cross_attn = Attention(config, **heads)
             self.cross_attn_residual = build_residual(config)
-        else:
-            self.cross_attn = None
         self.ffn = build_feed_forward(config, getattr(config, f"{stack}_ffn_dim"))
         self.ffn_residual = build_residual(config)
 
@@ -47,8 +47,8 @@ class TransformerLayer(GradientCheckpointingLayer):
         self,
         hidden_states: torch.Tensor,
         encoder_hidden_states: torch.Tensor | None = None,
-        attention_mask: torch.Tensor | None = None,
-        encoder_attention_mask: torch.Tensor | None = None,
+        attention_mask: Mask | None = None,
+        encoder_attention_mask: Mask | None = None,
         positions: Positions | None = None,
         past_key_values: Cache | None = None,
         **kwargs: Any,
@@ -62,6 +62,7 @@ class TransformerLayer(GradientCheckpointingLayer):
             return self.self_attn(states, attention_mask, positions, past_key_values=past_key_values, **kwargs)[0]
 
         def attend_across(states: torch.Tensor) -> torch.Tensor:
+            assert self.cross_attn is not None
             return self.cross_attn(
                 states,
                 encoder_attention_mask,

@@ -3,8 +3,11 @@
 
 import torch
 from locant.configuration.configuration_locant import LocantConfig
+from torch.nn.attention.flex_attention import BlockMask
 from transformers.cache_utils import Cache
 from transformers.masking_utils import create_bidirectional_mask, create_causal_mask
+
+Mask = torch.Tensor | BlockMask
 
 
 def build_mask(
@@ -15,7 +18,7 @@ def build_mask(
     is_causal: bool = False,
     cache: Cache | None = None,
     encoder_hidden_states: torch.Tensor | None = None,
-) -> torch.Tensor | None:
+) -> Mask | None:
     """The mask of one attention, in the form that the configured backend takes; None where all see all.
 
     Args:

@@ -33,7 +33,7 @@ class LocantStack(LocantPreTrainedModel):
 
     def __init__(self, config: LocantConfig, stack: Stack):
         super().__init__(config)
-        self.embed_tokens = nn.Embedding(config.vocab_size, config.d_model)
+        self.embed_tokens: nn.Module = nn.Embedding(config.vocab_size, config.d_model)
         self.embed_scale = math.sqrt(config.d_model) if config.scale_embedding else 1.0
         self.embed_dropout = nn.Dropout(config.dropout)
         self.position = build_position_encoding(config, stack)
@@ -93,12 +93,12 @@ class LocantEncoder(LocantStack):
 
     @merge_with_config_defaults
     @capture_outputs
-    def forward(
+    def forward(  # type: ignore[misc]  # TransformersKwargs repeats names of ours
         self,
-        input_ids: torch.LongTensor | None = None,
+        input_ids: torch.Tensor | None = None,
         attention_mask: torch.Tensor | None = None,
-        position_ids: torch.LongTensor | None = None,
-        inputs_embeds: torch.FloatTensor | None = None,
+        position_ids: torch.Tensor | None = None,
+        inputs_embeds: torch.Tensor | None = None,
         **kwargs: Unpack[TransformersKwargs],
     ) -> BaseModelOutput:
         """Encode.
@@ -134,15 +134,15 @@ class LocantDecoder(LocantStack):
 
     @merge_with_config_defaults
     @capture_outputs
-    def forward(
+    def forward(  # type: ignore[misc]  # TransformersKwargs repeats names of ours
         self,
-        input_ids: torch.LongTensor | None = None,
+        input_ids: torch.Tensor | None = None,
         attention_mask: torch.Tensor | None = None,
-        position_ids: torch.LongTensor | None = None,
-        encoder_hidden_states: torch.FloatTensor | None = None,
+        position_ids: torch.Tensor | None = None,
+        encoder_hidden_states: torch.Tensor | None = None,
         encoder_attention_mask: torch.Tensor | None = None,
         past_key_values: Cache | None = None,
-        inputs_embeds: torch.FloatTensor | None = None,
+        inputs_embeds: torch.Tensor | None = None,
         use_cache: bool | None = None,
         **kwargs: Unpack[TransformersKwargs],
     ) -> BaseModelOutputWithPastAndCrossAttentions:
@@ -168,8 +168,9 @@ class LocantDecoder(LocantStack):
         cache = getattr(past_key_values, "self_attention_cache", past_key_values)
         hidden_states, positions = self.embed(input_ids, inputs_embeds, attention_mask, position_ids, cache)
         mask = build_mask(self.config, hidden_states, attention_mask, is_causal=True, cache=cache)
+        cross_mask = None
         if encoder_hidden_states is not None:
-            encoder_attention_mask = build_mask(
+            cross_mask = build_mask(
                 self.config,
                 hidden_states,
                 encoder_attention_mask,
@@ -180,7 +181,7 @@ class LocantDecoder(LocantStack):
                 hidden_states,
                 encoder_hidden_states,
                 attention_mask=mask,
-                encoder_attention_mask=encoder_attention_mask,
+                encoder_attention_mask=cross_mask,
                 positions=positions,
                 past_key_values=past_key_values,
                 **kwargs,

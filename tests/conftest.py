@@ -3,7 +3,6 @@
 
 import os
 import random
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ import datasets
 import pytest
 import torch
 import yaml
+from locant.cli import main
 
 SUBJECTS = {"cat": "chat", "dog": "chien", "king": "roi", "boy": "gars", "fox": "renard", "bear": "ours"}
 VERBS = {"sees": "voit", "follows": "suit", "hears": "entend", "likes": "aime", "looks at": "regarde"}
@@ -35,8 +35,7 @@ class Toy:
         for split, size in self.splits:
             self.pairs[split], sentences = sentences[:size], sentences[size:]
             self.files[split] = self.write(split, self.pairs[split])
-        self.config = folder / "toy.yaml"
-        self.config.write_text(yaml.safe_dump(self.sections()), encoding="utf-8")
+        self.config = self.write_config("toy", self.sections())
 
     @staticmethod
     def _pair(rng: random.Random) -> tuple[str, str]:
@@ -57,6 +56,12 @@ class Toy:
             path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
         return [str(path) for path in paths]
 
+    def write_config(self, name: str, sections: dict[str, dict[str, Any]]) -> Path:
+        """Write the YAML file of a run, and return its path."""
+        path = self.folder / f"{name}.yaml"
+        path.write_text(yaml.safe_dump(sections), encoding="utf-8")
+        return path
+
     def sections(self) -> dict[str, dict[str, Any]]:
         """What stands in the YAML file of a run."""
         model = {"d_model": 32, "norm_position": "pre", "dropout": 0.1, "label_smoothing": 0.1}
@@ -74,22 +79,16 @@ class Toy:
         }
         return {"model": model, "data": {**data, "tokenizer_vocab_size": 400}, "training": training}
 
-    def arguments(self, output_dir: Path, **options: Any) -> list[str]:
+    def arguments(self, output_dir: Path, config: Path | None = None, **options: Any) -> list[str]:
         """What stands behind `locant` in the command that trains into `output_dir`."""
-        arguments = ["train", str(self.config), "--output_dir", str(output_dir)]
+        arguments = ["train", str(config or self.config), "--output_dir", str(output_dir)]
         for name, value in options.items():
             arguments += [f"--{name}", *(map(str, value) if isinstance(value, list) else [str(value)])]
         return arguments
 
-    def train(self, output_dir: Path, **options: Any) -> int:
+    def train(self, output_dir: Path, config: Path | None = None, **options: Any) -> int:
         """`locant train` in this process: its exit status."""
-        from locant.cli import main
-
-        return main(self.arguments(output_dir, **options))
-
-    def command(self, output_dir: Path, **options: Any) -> list[str]:
-        """`locant train` as the command line of a process of its own."""
-        return [sys.executable, "-m", "locant", *self.arguments(output_dir, **options)]
+        return main(self.arguments(output_dir, config, **options))
 
     @property
     def environment(self) -> dict[str, str]:

@@ -12,7 +12,7 @@ from itertools import pairwise
 from random import Random
 
 from tokenizers import pre_tokenizers
-from transformers import PreTrainedTokenizerFast
+from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 _CACHED_WORDS = 2**16
 _GONE = -1  # stands where a piece was that is now part of the one before it
@@ -32,9 +32,14 @@ class BPEDropout:
         ValueError: for a dropout outside [0, 1], or a tokenizer beyond byte-level BPE and `</s>`.
     """
 
-    def __init__(self, tokenizer: PreTrainedTokenizerFast, dropout: float):
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, dropout: float):
         if not 0 <= dropout <= 1:
             raise ValueError(f"BPE dropout is {dropout}, but a probability lies between 0 and 1.")
+        if not isinstance(tokenizer, PreTrainedTokenizerFast):
+            raise ValueError(
+                f"BPE dropout needs a byte-level BPE tokenizer, and this one is {type(tokenizer).__name__}: "
+                "train one of kind 'bpe', or set the dropout to 0."
+            )
         backend = tokenizer.backend_tokenizer
         model = json.loads(backend.to_str())["model"]
         vocab = model["vocab"]

@@ -42,6 +42,7 @@ class RunFolder:
     """
 
     def __init__(self, run: RunConfig):
+        assert run.training.output_dir is not None  # transformers has set it
         self.path = Path(run.training.output_dir)
         self._yaml = run.to_yaml()
         self._kept = self.path / RUN_CONFIG_FILE
@@ -102,7 +103,8 @@ class RunFolder:
 
     def last_checkpoint(self) -> Path | None:
         """Where training goes on, if it ever got so far."""
-        return (self.checkpoints() or [None])[-1]
+        checkpoints = self.checkpoints()
+        return checkpoints[-1] if checkpoints else None
 
 
 def _flat(text: str) -> dict[str, Any]:

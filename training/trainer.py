@@ -8,7 +8,7 @@ import torch
 from datasets import Dataset
 from torch.nn.functional import cross_entropy
 from torch.utils.data import DataLoader
-from transformers import EvalPrediction, PreTrainedTokenizerBase, Seq2SeqTrainer
+from transformers import EvalPrediction, PreTrainedModel, PreTrainedTokenizerBase, Seq2SeqTrainer
 
 from .arguments import TrainingArguments
 from .batching import LengthBatchSampler, TrainingPairs, build_training_dataloader
@@ -38,7 +38,7 @@ class TranslationMetrics:
 
     def __call__(self, prediction: EvalPrediction) -> dict[str, float]:
         """Metrics of what `TranslationTrainer.prediction_step` returned for all sentences."""
-        losses, counts, *tokens = prediction.predictions
+        losses, counts, *tokens = tuple(prediction.predictions)
         loss = float(losses.astype(np.float64).sum() / counts.sum())
         metrics = {"loss": loss, "perplexity": float(np.exp(loss))}
         if tokens:
@@ -60,6 +60,8 @@ class TranslationTrainer(Seq2SeqTrainer):
     """
 
     args: TrainingArguments
+    model: PreTrainedModel
+    train_dataset: TrainingPairs
 
     def __init__(
         self,
@@ -105,11 +107,11 @@ class TranslationTrainer(Seq2SeqTrainer):
     def prediction_step(
         self,
         model: torch.nn.Module,
-        inputs: dict[str, torch.Tensor],
+        inputs: dict[str, Any],
         prediction_loss_only: bool,
         ignore_keys: list[str] | None = None,
         **gen_kwargs: Any,
-    ) -> tuple[None, tuple[torch.Tensor, ...], torch.Tensor]:
+    ) -> tuple[None, Any, torch.Tensor]:
         """One batch: (summed loss, number of tokens, generated tokens) a sentence, and the sentences' rows.
 
         The Trainer's own loss is the mean over batches of unequal size, whose exponential is no perplexity;
@@ -120,7 +122,7 @@ class TranslationTrainer(Seq2SeqTrainer):
         with torch.no_grad(), self.compute_loss_context_manager():
             logits = model(**inputs).logits
         losses = cross_entropy(logits.transpose(1, 2).float(), labels, ignore_index=-100, reduction="none")
-        predictions = (losses.sum(dim=1), (labels != -100).sum(dim=1))
+        predictions: tuple[torch.Tensor, ...] = (losses.sum(dim=1), (labels != -100).sum(dim=1))
         if self.args.predict_with_generate and not prediction_loss_only:
             predictions += (self._translate(inputs),)
         return None, predictions, rows
@@ -136,7 +138,8 @@ class TranslationTrainer(Seq2SeqTrainer):
     def _translate(self, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
         """Generated tokens `(batch, longest)`; an untrained model, which does not end, is cut at 2 n + 10."""
         longest = 2 * inputs["input_ids"].shape[1] + 10
-        return self.model.generate(
+        model: Any = self.model  # PreTrainedModel alone does not promise `generate`
+        return model.generate(
             input_ids=inputs["input_ids"],
             attention_mask=inputs["attention_mask"],
             num_beams=self.args.generation_num_beams or 1,

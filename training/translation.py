@@ -3,7 +3,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from accelerate.utils import broadcast_object_list
 from datasets import Dataset, DatasetDict
@@ -16,6 +16,7 @@ from transformers import (
     DataCollatorForSeq2Seq,
     EarlyStoppingCallback,
     GenerationConfig,
+    PreTrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
     set_seed,
@@ -140,7 +141,7 @@ def build_tokenizer(run: RunConfig, train_text: Dataset, folder: RunFolder) -> P
 def build_model(run: RunConfig, tokenizer: PreTrainedTokenizerBase) -> PreTrainedModel:
     """The trained model to go on with, or a new one, with the generation config that will be saved."""
     if run.model.model_name_or_path is not None:
-        model = _trained_model(run)
+        model = _trained_model(run.model.model_name_or_path, run)
     else:
         config = run.model.make_config(
             vocab_size=len(tokenizer),
@@ -162,23 +163,21 @@ def build_model(run: RunConfig, tokenizer: PreTrainedTokenizerBase) -> PreTraine
     return model
 
 
-def _trained_model(run: RunConfig) -> PreTrainedModel:
-    for name in run.model.overrides:
-        if name not in FREE_IN_FINE_TUNING:
+def _trained_model(name: str, run: RunConfig) -> PreTrainedModel:
+    for option in run.model.overrides:
+        if option not in FREE_IN_FINE_TUNING:
             raise InputError(
-                f"{name} cannot be given with model_name_or_path, whose weights were made for another value: "
+                f"{option} cannot be given with model_name_or_path, whose weights were made for another value: "
                 f"only {', '.join(FREE_IN_FINE_TUNING)} can."
             )
     try:
         return AutoModelForSeq2SeqLM.from_pretrained(
-            run.model.model_name_or_path,
+            name,
             attn_implementation=run.model.attn_implementation,
             **run.model.overrides,
         )
     except (OSError, ValueError) as error:
-        raise InputError(
-            f"No model loads from {run.model.model_name_or_path}: {str(error).partition(chr(10))[0]}"
-        ) from error
+        raise InputError(f"No model loads from {name}: {str(error).partition(chr(10))[0]}") from error
 
 
 def build_trainer(run: RunConfig, prepared: Prepared, model: PreTrainedModel, folder: RunFolder) -> TranslationTrainer:
@@ -267,10 +266,16 @@ def _in_words(summary: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _check_positions(config: LocantConfig, tokens: DatasetDict) -> None:
+def _check_positions(config: PreTrainedConfig, tokens: DatasetDict) -> None:
     """No sentence goes beyond a learned table, on either side."""
-    for side, option in (("source", "position_encoding"), ("target", "decoder_position_encoding")):
-        if getattr(config, option, None) == "learned":
+    if not isinstance(config, LocantConfig):
+        return
+    sides: dict[Literal["source", "target"], str] = {
+        "source": config.position_encoding_of("encoder"),
+        "target": config.position_encoding_of("decoder"),
+    }
+    for side, encoding in sides.items():
+        if encoding == "learned":
             for split, pairs in tokens.items():
                 check_lengths(pairs, config.max_position_embeddings, split, side)
 

@@ -43,12 +43,17 @@ class RotaryEncoding(PositionEncoding):
         stack: encoder or decoder.
     """
 
+    inv_freq: torch.Tensor
+    original_inv_freq: torch.Tensor
+
     def __init__(self, config: LocantConfig, stack: Stack = "encoder"):
         super().__init__(config, stack)
         # the names from here on are those that `dynamic_rope_update` expects
         self.config = copy.copy(config)
         self.config.head_dim = config.head_dim_of(stack)
-        self.rope_type = self.config.rope_parameters["rope_type"]
+        assert self.config.rope_parameters is not None  # LocantConfig has completed them
+        self.rope_parameters = self.config.rope_parameters
+        self.rope_type = self.rope_parameters["rope_type"]
         self.max_seq_len_cached = self.original_max_seq_len = config.max_position_embeddings
         frequencies, self.attention_scaling = self._frequencies()
         self.register_buffer("inv_freq", frequencies, persistent=False)
@@ -58,10 +63,9 @@ class RotaryEncoding(PositionEncoding):
         """Inverse frequencies `(R / 2,)`, and the factor on cosine and sine."""
         if self.rope_type != "default":
             return ROPE_INIT_FUNCTIONS[self.rope_type](self.config, torch.device("cpu"))
-        parameters = self.config.rope_parameters
-        rotated = int(self.config.head_dim * parameters.get("partial_rotary_factor", 1.0))
+        rotated = int(self.config.head_dim * self.rope_parameters.get("partial_rotary_factor", 1.0))
         exponents = torch.arange(0, rotated, 2, dtype=torch.float32, device="cpu") / rotated
-        return 1.0 / parameters["rope_theta"] ** exponents, 1.0
+        return 1.0 / self.rope_parameters["rope_theta"] ** exponents, 1.0
 
     def _apply(self, fn: Callable[[torch.Tensor], torch.Tensor], recurse: bool = True) -> "RotaryEncoding":
         """Move to a device, but keep float32: rounded frequencies would turn far positions by another angle."""

@@ -38,6 +38,8 @@ class SinusoidalEncoding(PositionEncoding):
         stack: encoder or decoder.
     """
 
+    table: torch.Tensor
+
     def __init__(self, config: LocantConfig, stack: Stack = "encoder"):
         super().__init__(config, stack)
         self.layout = config.position_options("sinusoidal")["layout"]

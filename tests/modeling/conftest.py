@@ -8,7 +8,7 @@ from locant.configuration.position_encodings import POSITION_ENCODINGS
 from locant.modeling.modeling_locant import LocantForConditionalGeneration
 from locant.modeling.positions import _CLASSES, register_position_encoding
 from torch import nn
-from torch.nn.attention.flex_attention import flex_attention
+from torch.nn.attention.flex_attention import create_block_mask, flex_attention
 
 SHAPE = {
     "vocab_size": 24,
@@ -42,6 +42,12 @@ def _spread(module: nn.Module, seed: int) -> None:
 @pytest.fixture(autouse=True)
 def seed():
     torch.manual_seed(0)
+
+
+@pytest.fixture
+def no_grad():
+    with torch.no_grad():
+        yield
 
 
 @pytest.fixture
@@ -100,9 +106,12 @@ def norm_position(request):
 
 @pytest.fixture
 def uncompiled_flex(monkeypatch):
-    """flex_attention as torch defines it, without the seconds that compiling takes."""
+    """flex_attention as torch defines it, without the seconds that compiling takes, and its warning about that."""
+    monkeypatch.setattr(torch.nn.attention.flex_attention, "_FLEX_ATTENTION_DISABLE_COMPILE_DEBUG", True)
     path = "transformers.integrations.flex_attention.compile_friendly_flex_attention"
     monkeypatch.setattr(path, lambda *args, training=False, **kwargs: flex_attention(*args, **kwargs))
+    path = "transformers.masking_utils.create_block_mask"
+    monkeypatch.setattr(path, lambda *args, _compile=False, **kwargs: create_block_mask(*args, **kwargs))
 
 
 @pytest.fixture(params=["eager", "sdpa", "flex_attention"])

@@ -6,6 +6,7 @@ import math
 import pytest
 import torch
 from locant.modeling.attention import Attention
+from locant.modeling.modeling_locant import LocantForConditionalGeneration
 from locant.modeling.positions import PositionEncoding, PositionLayer, Positions, Span
 from torch import nn
 from transformers import DynamicCache, EncoderDecoderCache, StaticCache, T5Config
@@ -230,8 +231,6 @@ class TestInAModel:
         assert with_cache.tolist() == without.tolist()
 
     def test_its_parameters_are_initialised_trained_and_saved(self, outside, make_config, tmp_path):
-        from locant.modeling.modeling_locant import LocantForConditionalGeneration
-
         config = make_config(position_encoding=outside, attn_implementation="eager")
         model = LocantForConditionalGeneration(config)
         own = {name: p for name, p in model.named_parameters() if ".position." in name}
@@ -300,26 +299,24 @@ class TestOnPlainTensors:
     def test_shaw_is_equations_3_and_4(self, make_config, spread):
         attention = Attention(make_config(attn_implementation="eager"), num_heads=4, position=ShawLayer(8)).eval()
         spread(attention, 6)
-        states, past = torch.randn(2, 5, 32), 2
+        states = torch.randn(2, 5, 32)
         with torch.no_grad():
-            output, weights = attention(states, positions=Positions(Span(past, past)))
+            output, weights = attention(states, positions=Positions(Span(2, 2)))
             query, key, value = (
                 projection(states).view(2, 5, 4, 8).transpose(1, 2)
                 for projection in (attention.q_proj, attention.k_proj, attention.v_proj)
             )
             expected_output, expected_weights = torch.zeros(2, 4, 5, 8), torch.zeros(2, 4, 5, 5)
-            distances = [[max(-3, min(3, j - i)) + 3 for j in range(5)] for i in range(5)]
             for i in range(5):
-                relative_keys = attention.position.keys[distances[i]]
-                relative_values = attention.position.vectors[distances[i]]
-                scores = (key + relative_keys) @ query[:, :, i, :, None]
-                expected_weights[:, :, i] = (scores.squeeze(-1) / math.sqrt(8)).softmax(-1)
-                expected_output[:, :, i] = (expected_weights[:, :, i, :, None] * (value + relative_values)).sum(2)
+                places = [max(-3, min(3, j - i)) + 3 for j in range(5)]
+                # the term comes after the scaling, so these vectors are as if divided by sqrt(head_dim) already
+                keys = key / math.sqrt(8) + attention.position.keys[places]
+                weights_of_i = (keys @ query[:, :, i, :, None]).squeeze(-1).softmax(-1)
+                expected_weights[:, :, i] = weights_of_i
+                expected_output[:, :, i] = (
+                    weights_of_i[..., None] * (value + attention.position.vectors[places])
+                ).sum(2)
             expected_output = attention.o_proj(expected_output.transpose(1, 2).flatten(2))
-        # the score term comes after the scaling, so the vectors take it on themselves
-        attention.position.keys.data /= math.sqrt(8)
-        with torch.no_grad():
-            output, weights = attention(states, positions=Positions(Span(past, past)))
         torch.testing.assert_close(weights, expected_weights, atol=1e-6, rtol=1e-5)
         torch.testing.assert_close(output, expected_output, atol=1e-5, rtol=1e-5)
 

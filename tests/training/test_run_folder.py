@@ -67,13 +67,13 @@ class TestWhoseItIs:
     @pytest.mark.parametrize(
         ("options", "message"),
         [
-            (["--learning_rate", "0.1"], "learning_rate left at its default and not 0.1"),
-            (["--seed", "1"], "seed left at its default and not 1"),
-            (["--d_model", "64"], "d_model left at its default and not 64"),
+            (["--learning_rate", "0.1"], r"learning_rate 0\.0005 and not 0\.1"),
+            (["--seed", "1"], "seed 42 and not 1"),
+            (["--d_model", "64"], "d_model .* and not 64"),
             (["--train_file", "b.en", "b.fr"], r"train_file \['a.en', 'a.fr'\] and not \['b.en', 'b.fr'\]"),
-            (["--validation_split", "0.1"], "validation_split left at its default and not 0.1"),
-            (["--bpe_dropout", "0.1"], "bpe_dropout left at its default and not 0.1"),
-            (["--per_device_train_batch_size", "4"], "per_device_train_batch_size left at its default and not 4"),
+            (["--validation_split", "0.1"], r"validation_split 0\.05 and not 0\.1"),
+            (["--bpe_dropout", "0.1"], r"bpe_dropout 0\.0 and not 0\.1"),
+            (["--per_device_train_batch_size", "4"], "per_device_train_batch_size 32 and not 4"),
         ],
     )
     def test_a_different_run_is_refused(self, folder, options, message):
@@ -85,8 +85,17 @@ class TestWhoseItIs:
 
     def test_an_option_that_is_left_out_now_is_a_difference_too(self, folder):
         claimed(folder, "--weight_decay", "0.01")
-        with pytest.raises(InputError, match=r"with weight_decay 0\.01 and not left at its default: give"):
+        with pytest.raises(InputError, match=r"with weight_decay 0\.01 and not 0\.0: give"):
             RunFolder(run_config(folder))
+
+    def test_an_option_that_is_given_now_as_its_default_is_none(self, folder):
+        claimed(folder)
+        RunFolder(run_config(folder, "--learning_rate", "5e-4", "--bpe_dropout", "0", "--seed", "42"))
+
+    def test_the_default_of_a_field_is_a_difference_where_a_preset_sets_it(self, folder):
+        claimed(folder, "--preset", "tiny")
+        with pytest.raises(InputError, match="holds a different run, with d_model .* and not 512"):
+            RunFolder(run_config(folder, "--preset", "tiny", "--d_model", "512"))
 
     @pytest.mark.parametrize(
         "options",

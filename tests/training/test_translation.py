@@ -1,21 +1,31 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
 """`locant train` from its command line to the folder that it leaves, on the toy language of `tests/conftest.py`."""
 
+import csv
 import json
+import math
+import os
+import random
+import re
+import signal
+import subprocess
+import sys
+import time
 
 import pytest
 import torch
+import yaml
+from locant.training import trainer as trainer_module
 from locant.training import translation
+from locant.training.batching import LengthBatchSampler
 from locant.training.run_folder import RunFolder
 from locant.training.trainer import TranslationTrainer
 from safetensors.torch import load_file
+from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
 
-SHORT = {"num_train_epochs": 1, "predict_with_generate": "false", "metric_for_best_model": "loss"}
-SHORT["greater_is_better"] = "false"  # one epoch without generation, for what a full run would show no better
-
-
-class Stopped(BaseException):
-    """Stands for a kill: nothing catches it."""
+STEPS = 40  # in an epoch of the toy run
+WITHOUT_BLEU = {"predict_with_generate": "false", "metric_for_best_model": "loss", "greater_is_better": "false"}
+SHORT = {"num_train_epochs": 1, **WITHOUT_BLEU}
 
 
 def weights(folder):
@@ -35,70 +45,21 @@ def contents(folder):
     return {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in folder.rglob("*") if path.is_file()}
 
 
-def trained_steps(monkeypatch):
-    """A list that gets the global step of each training step from now on."""
-    steps, original = [], TranslationTrainer.training_step
-
-    def training_step(self, *args, **kwargs):
-        steps.append(self.state.global_step)
-        return original(self, *args, **kwargs)
-
-    monkeypatch.setattr(TranslationTrainer, "training_step", training_step)
-    return steps
+def last_saved_step(folder):
+    states = folder.glob("checkpoint-*/trainer_state.json")
+    return max((json.loads(path.read_text())["global_step"] for path in states), default=0)
 
 
-class TestSameCommand:
-    def test_and_seed_give_the_same_bits_and_numbers(self, toy, trained_run, tmp_path):
-        assert toy.train(tmp_path / "again") == 0
-        assert same_bits(tmp_path / "again", trained_run)
-        first, again = metrics(trained_run), metrics(tmp_path / "again")
-        del first["training_seconds"], again["training_seconds"]
-        assert first == again
-
-    def test_and_another_seed_give_others(self, toy, trained_run, tmp_path):
-        assert toy.train(tmp_path / "other", seed=7) == 0
-        one, other = weights(trained_run), weights(tmp_path / "other")
-        assert one.keys() == other.keys()
-        assert not torch.equal(one["model.shared.weight"], other["model.shared.weight"])
-
-    def test_on_a_finished_run_trains_nothing_and_changes_nothing(self, toy, trained_run, monkeypatch, capsys):
-        steps, before = trained_steps(monkeypatch), contents(trained_run)
-        assert toy.train(trained_run) == 0
-        assert steps == []
-        assert contents(trained_run) == before
-        out = capsys.readouterr().out
-        assert f"{trained_run} is finished already: a larger num_train_epochs goes on with it." in out
-        assert f"test: BLEU {metrics(trained_run)['test']['bleu']:.2f}" in out
-
-    def test_with_bpe_dropout_too(self, toy, tmp_path):
-        options = {**SHORT, "bpe_dropout": 0.3}
-        for name, seed in (("one", 1), ("same", 1), ("other", 2)):
-            assert toy.train(tmp_path / name, **options, seed=seed) == 0
-        assert toy.train(tmp_path / "none", **SHORT, seed=1) == 0
-        assert same_bits(tmp_path / "one", tmp_path / "same")
-        assert not same_bits(tmp_path / "one", tmp_path / "other")
-        assert not same_bits(tmp_path / "one", tmp_path / "none")
+class Stopped(BaseException):
+    """Stands for a kill, where a process of its own would take too long: nothing in Locant catches it."""
 
 
-class TestKilled:
-    """Started again with the same command, a run ends as if nothing had happened to it."""
+@pytest.fixture
+def stop_at(monkeypatch):
+    """Run something that is stopped where it calls `owner.name` for the `call`th time."""
 
-    # Where the run is stopped: owner and name of a function, and at which of its calls. An epoch has 40 steps.
-    moments = {
-        "while the folder is claimed": (RunFolder, "claim", 1),
-        "in the first epoch": (TranslationTrainer, "training_step", 11),
-        "in the second epoch": (TranslationTrainer, "training_step", 60),
-        "in an evaluation": (TranslationTrainer, "prediction_step", 2),
-        "before the optimiser is in the second checkpoint": (TranslationTrainer, "_save_optimizer_and_scheduler", 2),
-        "before the state is in the last checkpoint": (TranslationTrainer, "_save_rng_state", 3),
-        "when the best weights are loaded": (TranslationTrainer, "_load_best_model", 1),
-        "when the model is measured": (translation, "evaluate_split", 2),
-        "before it is finished": (RunFolder, "write_metrics", 4),
-    }
-
-    @pytest.mark.parametrize(("owner", "name", "call"), moments.values(), ids=moments)
-    def test_at(self, toy, trained_run, tmp_path, monkeypatch, owner, name, call):
-        folder, calls, original = tmp_path / "run", [], getattr(owner, name)
+    def run(action, owner, name, call):
+        calls, original = [], getattr(owner, name)
 
         def stop(*args, **kwargs):
             calls.append(name)
@@ -109,12 +70,586 @@ class TestKilled:
         with monkeypatch.context() as patch:
             patch.setattr(owner, name, stop)
             with pytest.raises(Stopped):
-                toy.train(folder)
-        kept = RunFolder.checkpoints(RunFolder.__new__(RunFolder)) if False else checkpoints_of(folder)
-        assert not RunFolderOf(folder).metrics().get("finished")
-        steps = trained_steps(monkeypatch)
+                action()
+
+    return run
+
+
+@pytest.fixture
+def training_steps(monkeypatch):
+    """(global step, batch, loss) of every training step, as they come."""
+    steps, original = [], TranslationTrainer.training_step
+
+    def training_step(self, model, inputs, *args, **kwargs):
+        step = self.state.global_step
+        loss = original(self, model, inputs, *args, **kwargs)
+        steps.append((step, inputs, loss.item()))
+        return loss
+
+    monkeypatch.setattr(TranslationTrainer, "training_step", training_step)
+    return steps
+
+
+class TestSameCommand:
+    def test_gives_the_same_bits_and_numbers(self, toy, trained_run, tmp_path):
+        assert toy.train(tmp_path / "again") == 0
+        assert same_bits(tmp_path / "again", trained_run)
+        first, again = metrics(trained_run), metrics(tmp_path / "again")
+        del first["training_seconds"], again["training_seconds"]
+        assert first == again
+
+    def test_with_another_seed_gives_others(self, toy, tmp_path):
+        for seed in (1, 2):
+            assert toy.train(tmp_path / str(seed), **SHORT, seed=seed) == 0
+        one, other = weights(tmp_path / "1"), weights(tmp_path / "2")
+        assert one.keys() == other.keys()
+        assert not torch.allclose(one["model.shared.weight"], other["model.shared.weight"], atol=0.01)
+
+    def test_with_bpe_dropout_gives_the_same_bits_and_others_than_without(self, toy, tmp_path):
+        for name, share in (("one", 0.3), ("same", 0.3), ("without", 0)):
+            assert toy.train(tmp_path / name, **SHORT, bpe_dropout=share) == 0
+        assert same_bits(tmp_path / "one", tmp_path / "same")
+        assert not same_bits(tmp_path / "one", tmp_path / "without")
+
+    def test_on_a_finished_run_trains_nothing_and_changes_nothing(self, toy, trained_run, training_steps, capsys):
+        before = contents(trained_run)
+        assert toy.train(trained_run) == 0
+        assert training_steps == []
+        assert contents(trained_run) == before
+        out = capsys.readouterr().out
+        assert f"{trained_run} is finished already: a larger num_train_epochs goes on with it." in out
+        assert f"test: BLEU {metrics(trained_run)['test']['bleu']:.2f}" in out
+
+
+class TestKilled:
+    """Started again with the same command, a run ends as if nothing had happened to it."""
+
+    moments = {  # where the run is stopped: in which function, at which of its calls
+        "before the folder is claimed": (RunFolder, "claim", 1),
+        "in the first epoch": (TranslationTrainer, "training_step", 11),
+        "in the second epoch": (TranslationTrainer, "training_step", STEPS + 20),
+        "in an evaluation": (TranslationTrainer, "prediction_step", 2),
+        "before the weights are in the second checkpoint": (TranslationTrainer, "_save", 2),
+        "before the optimiser is in the second checkpoint": (TranslationTrainer, "_save_optimizer_and_scheduler", 2),
+        "before the state is in the last checkpoint": (TranslationTrainer, "_save_rng_state", 3),
+        "when the best weights are loaded": (TranslationTrainer, "_load_best_model", 1),
+        "when the model is saved": (TranslationTrainer, "_save", 4),
+        "when the model is measured": (translation, "evaluate_split", 2),
+        "before it is finished": (RunFolder, "write_metrics", 4),
+    }
+
+    @pytest.mark.parametrize(("owner", "name", "call"), moments.values(), ids=moments)
+    def test_at_any_moment(self, toy, trained_run, tmp_path, stop_at, training_steps, owner, name, call):
+        folder = tmp_path / "run"
+        stop_at(lambda: toy.train(folder), owner, name, call)
+        saved = last_saved_step(folder)
+        training_steps.clear()
         assert toy.train(folder) == 0
-        assert steps == list(range(max(kept, default=0), 120))
-        assert same_bits(folder, trained_run)
-        assert metrics(folder)["epochs"] == metrics(trained_run)["epochs"]
-        assert metrics(folder)["test"] == metrics(trained_run)["test"]
+        assert [step for step, *_ in training_steps] == list(range(saved, 3 * STEPS))
+        self.check_ends_like(folder, trained_run)
+
+    def test_within_an_epoch_between_two_checkpoints(self, toy, tmp_path, stop_at, training_steps):
+        options = {**SHORT, "bpe_dropout": 0.1, "gradient_accumulation_steps": 2}
+        options |= {f"{kind}_{what}": value for kind in ("save", "eval") for what, value in self.every_six.items()}
+        assert toy.train(tmp_path / "whole", **options) == 0
+        stop_at(lambda: toy.train(tmp_path / "run", **options), TranslationTrainer, "training_step", 30)
+        training_steps.clear()
+        assert toy.train(tmp_path / "run", **options) == 0
+        assert training_steps[0][0] == 12
+        self.check_ends_like(tmp_path / "run", tmp_path / "whole")
+
+    every_six = {"strategy": "steps", "steps": 6}
+
+    def test_by_the_system(self, toy, trained_run, tmp_path):
+        folder, delay = tmp_path / "run", random.uniform(0, 0.3)
+        command = [sys.executable, "-m", "locant", *toy.arguments(folder)]
+        with open(tmp_path / "log", "w") as log:
+            process = subprocess.Popen(command, env=toy.environment, stdout=log, stderr=log, cwd=tmp_path)
+            while not last_saved_step(folder) and process.poll() is None:
+                time.sleep(0.01)
+            time.sleep(delay)
+            process.send_signal(signal.SIGKILL)
+        log = (tmp_path / "log").read_text()
+        assert process.wait() == -signal.SIGKILL, f"after {delay} s: {log}"
+        assert not metrics(folder)["finished"]
+        assert toy.train(folder) == 0
+        self.check_ends_like(folder, trained_run)
+
+    @pytest.mark.slow
+    def test_by_the_system_again_and_again(self, toy, trained_run, tmp_path):
+        folder, rng, kills = tmp_path / "run", random.Random(3), 0
+        command = [sys.executable, "-m", "locant", *toy.arguments(folder)]
+        for _ in range(12):
+            process = subprocess.Popen(command, env=toy.environment, stderr=subprocess.DEVNULL, cwd=tmp_path)
+            while not folder.exists() and process.poll() is None:
+                time.sleep(0.01)
+            time.sleep(rng.uniform(0, 3))
+            process.kill()
+            kills += process.wait() == -signal.SIGKILL
+        assert kills
+        assert toy.train(folder) == 0
+        self.check_ends_like(folder, trained_run)
+
+    @staticmethod
+    def check_ends_like(folder, uninterrupted):
+        assert same_bits(folder, uninterrupted)
+        here, there = metrics(folder), metrics(uninterrupted)
+        del here["training_seconds"], there["training_seconds"]
+        assert here == there
+
+
+class TestLongerRun:
+    def test_goes_on_and_keeps_the_history(self, toy, trained_run, tmp_path, training_steps):
+        folder = tmp_path / "run"
+        assert toy.train(folder, num_train_epochs=2) == 0
+        shorter = metrics(folder)
+        training_steps.clear()
+        assert toy.train(folder) == 0
+        assert [step for step, *_ in training_steps] == list(range(2 * STEPS, 3 * STEPS))
+        assert metrics(folder)["epochs"][:2] == shorter["epochs"]
+        TestKilled.check_ends_like(folder, trained_run)
+
+    def test_killed_before_its_first_evaluation_goes_on_too(self, toy, trained_run, tmp_path, stop_at):
+        folder = tmp_path / "run"
+        assert toy.train(folder, num_train_epochs=2) == 0
+        stop_at(lambda: toy.train(folder), TranslationTrainer, "training_step", 3)
+        assert toy.train(folder) == 0
+        TestKilled.check_ends_like(folder, trained_run)
+
+
+class TestBadInput:
+    """One sentence and status 2, before anything was written."""
+
+    @staticmethod
+    def sentence(toy, capsys, output_dir, config=None, **options):
+        before = contents(output_dir)
+        existed = output_dir.exists()
+        assert toy.train(output_dir, config, **options) == 2
+        assert contents(output_dir) == before
+        assert output_dir.exists() == existed
+        errors = capsys.readouterr().err
+        assert "Traceback" not in errors
+        *bars, error = [line for line in re.split(r"[\r\n]+", errors) if line]
+        assert not [line for line in bars if "error" in line]
+        return error.removeprefix("locant train: error: ")
+
+    def test_parallel_files_of_different_length(self, toy, tmp_path, capsys):
+        english, french = toy.files["train"]
+        shorter = tmp_path / "shorter.fr"
+        shorter.write_text("".join(open(french).readlines()[:-1]))
+        assert self.sentence(toy, capsys, tmp_path / "run", train_file=[english, shorter]) == (
+            f"Parallel files need as many lines each: {english} has 320, {shorter} has 319."
+        )
+
+    @pytest.mark.parametrize("split", ["train", "validation", "test"])
+    def test_a_missing_file(self, toy, tmp_path, capsys, split):
+        english, french = toy.files[split]
+        error = self.sentence(toy, capsys, tmp_path / "run", **{f"{split}_file": [english, f"{french}x"]})
+        assert error == f"{french}x does not exist; the nearest name in that folder is {split}.fr."
+
+    @pytest.mark.parametrize("split", ["train", "validation", "test"])
+    def test_an_empty_file(self, toy, tmp_path, capsys, split):
+        (tmp_path / "empty").touch()
+        files = [toy.files[split][0], tmp_path / "empty"]
+        assert self.sentence(toy, capsys, tmp_path / "run", **{f"{split}_file": files}) == f"{tmp_path}/empty is empty."
+
+    def test_text_that_is_not_utf8(self, toy, tmp_path, capsys):
+        (tmp_path / "latin1.fr").write_bytes("un\ndeux\nl'été\n".encode("latin-1"))
+        error = self.sentence(toy, capsys, tmp_path / "run", test_file=[toy.files["test"][0], tmp_path / "latin1.fr"])
+        assert error == f"{tmp_path}/latin1.fr, line 3: byte 3 (0xe9) is not UTF-8; convert the file."
+
+    def test_an_option_that_does_not_exist(self, toy, tmp_path, capsys):
+        error = self.sentence(toy, capsys, tmp_path / "run", learning_rat=0.1)
+        assert error == "--learning_rat is not an option: did you mean --learning_rate?"
+        sections = toy.sections()
+        sections["model"]["encoder_layer"] = 3
+        config = toy.write_config("misspelt", sections)
+        error = self.sentence(toy, capsys, tmp_path / "run", config)
+        assert re.fullmatch(rf"encoder_layer is not an option \({config}, line \d+\): did you mean encoder_layers\?", error)
+
+    @pytest.mark.parametrize(
+        "options",
+        [
+            {"position_encoding": "rope"},
+            {"d_model": 33},
+            {"dropout": -0.1},
+            {"num_train_epochs": 0},
+            {"learning_rate": "fast"},
+            {"tokenizer_vocab_size": 3},
+            {"tokenizer_kind": "words"},
+            {"bpe_dropout": 0.1, "tokenizer_kind": "unigram"},
+            {"model_name_or_path": "./nowhere", "tokenizer_vocab_size": "null"},
+            {"tokenizer_name": "./nowhere", "tokenizer_vocab_size": "null"},
+            {"metric_for_best_model": "blue"},
+            {"predict_with_generate": "false"},
+            {"early_stopping_patience": 2, "eval_strategy": "no", "load_best_model_at_end": "false"},
+            {"average_checkpoints": 2, "save_strategy": "no", "load_best_model_at_end": "false"},
+            {"lr_scheduler_type": "cosin"},
+            {"optim": "adm"},
+            {"max_source_length": 1},
+        ],
+        ids=lambda options: " ".join(map(str, next(iter(options.items())))),
+    )
+    def test_values_that_cannot_be_used(self, toy, tmp_path, capsys, options):
+        error = self.sentence(toy, capsys, tmp_path / "run", **options)
+        assert any(part in error for part in (*options, *map(str, options.values())))
+
+    def test_the_folder_of_a_different_run(self, toy, trained_run, capsys):
+        error = self.sentence(toy, capsys, trained_run, learning_rate=0.5)
+        assert error == (
+            f"output_dir {trained_run} holds a different run, with learning_rate 0.01 and not 0.5: give another "
+            "output_dir, or the same learning_rate."
+        )
+
+    def test_a_folder_with_other_things(self, toy, tmp_path, capsys):
+        (tmp_path / "notes.txt").write_text("mine")
+        error = self.sentence(toy, capsys, tmp_path)
+        assert error.startswith(f"output_dir {tmp_path} is not empty, and has no run_config.yaml")
+
+    @pytest.mark.parametrize(("side", "option"), [(0, "position_encoding"), (1, "decoder_position_encoding")])
+    def test_a_sentence_beyond_the_learned_table(self, toy, tmp_path, capsys, side, option):
+        pairs = [("", "rien"), *toy.pairs["train"]]
+        pairs[7] = tuple(" ".join([text] * (5 if i == side else 1)) for i, text in enumerate(pairs[7]))
+        files = toy.write("long", pairs)
+        error = self.sentence(
+            toy, capsys, tmp_path / "run", train_file=files, max_position_embeddings=16, **{option: "learned"}
+        )
+        assert re.match(
+            rf"train {('source', 'target')[side]}, line 8: \d\d tokens, where the learned positions end at 16;", error
+        )
+
+    def test_seen_from_outside(self, toy, tmp_path):
+        command = [sys.executable, "-m", "locant", *toy.arguments(tmp_path / "run", learning_rat=1)]
+        process = subprocess.run(command, env=toy.environment, capture_output=True, text=True, cwd=tmp_path)
+        assert process.returncode == 2
+        assert process.stdout == ""
+        assert process.stderr == "locant train: error: --learning_rat is not an option: did you mean --learning_rate?\n"
+        assert not (tmp_path / "run").exists()
+
+
+class TestFineTuning:
+    @pytest.fixture
+    def config(self, toy, trained_run):
+        sections = toy.sections()
+        sections["model"] = {"model_name_or_path": str(trained_run)}
+        del sections["data"]["tokenizer_vocab_size"]
+        return toy.write_config("fine_tune", sections)
+
+    def test_starts_from_the_weights_and_keeps_the_tokenizer(self, toy, trained_run, tmp_path, config, training_steps):
+        assert toy.train(tmp_path / "run", config, **SHORT, learning_rate=1e-9) == 0
+        assert [step for step, *_ in training_steps] == list(range(STEPS))
+        before, after = weights(trained_run), weights(tmp_path / "run")
+        assert before.keys() == after.keys()
+        for name, weight in before.items():
+            torch.testing.assert_close(after[name], weight, rtol=0, atol=1e-6, msg=name)
+        assert (tmp_path / "run" / "tokenizer.json").read_bytes() == (trained_run / "tokenizer.json").read_bytes()
+        assert metrics(tmp_path / "run")["test"]["bleu"] == metrics(trained_run)["test"]["bleu"]
+
+    def test_learns_on(self, toy, trained_run, tmp_path, config):
+        assert toy.train(tmp_path / "run", config, **SHORT) == 0
+        assert metrics(tmp_path / "run")["test"]["loss"] < metrics(trained_run)["test"]["loss"]
+
+    def test_may_change_what_leaves_the_weights_as_they_are(self, toy, tmp_path, config):
+        options = {"dropout": 0.3, "label_smoothing": 0.2}
+        assert toy.train(tmp_path / "run", config, **SHORT, **options) == 0
+        model = AutoModelForSeq2SeqLM.from_pretrained(tmp_path / "run")
+        assert {name: getattr(model.config, name) for name in options} == options
+
+    def test_may_not_change_the_shape(self, toy, tmp_path, config, capsys):
+        error = TestBadInput.sentence(toy, capsys, tmp_path / "run", config, d_model=64)
+        assert error.startswith("d_model cannot be given with model_name_or_path, whose weights were made for another")
+
+    def test_refuses_a_value_out_of_range(self, toy, tmp_path, config, capsys):
+        error = TestBadInput.sentence(toy, capsys, tmp_path / "run", config, dropout=2)
+        assert error.startswith("dropout")
+
+
+class TestMetrics:
+    def test_tell_of_every_epoch(self, trained_run):
+        epochs = metrics(trained_run)["epochs"]
+        assert [(record["epoch"], record["step"]) for record in epochs] == [(1, 40), (2, 80), (3, 120)]
+        losses = [record["validation_loss"] for record in epochs]
+        assert losses == sorted(losses, reverse=True)
+        for record in epochs:
+            assert record["validation_perplexity"] == pytest.approx(math.exp(record["validation_loss"]))
+        assert [record["validation_bleu"] for record in epochs][-1] > 10
+
+    def test_have_the_mean_of_the_training_losses(self, toy, tmp_path, training_steps):
+        assert toy.train(tmp_path / "run", **{**SHORT, "num_train_epochs": 2}, logging_steps=30) == 0
+        losses = [loss for *_, loss in training_steps]
+        for record, of_epoch in zip(
+            metrics(tmp_path / "run")["epochs"], (losses[:STEPS], losses[STEPS:]), strict=True
+        ):
+            assert record["train_loss"] == pytest.approx(sum(of_epoch) / STEPS, rel=1e-4)
+
+    def test_of_the_finished_model_are_those_of_the_best_epoch(self, trained_run):
+        found = metrics(trained_run)
+        best = max(found["epochs"], key=lambda record: record["validation_bleu"])
+        assert found["best_step"] == best["step"]
+        assert found["validation"]["loss"] == pytest.approx(best["validation_loss"], rel=1e-5)
+        assert found["validation"]["perplexity"] == pytest.approx(math.exp(found["validation"]["loss"]))
+        assert found["test"]["sentences"] == 40
+        assert found["test"]["bleu_signature"].startswith("nrefs:1|case:mixed|eff:no|tok:13a|smooth:exp|version:")
+
+    def test_say_how_large_everything_is(self, toy, trained_run):
+        found = metrics(trained_run)
+        tokenizer = AutoTokenizer.from_pretrained(trained_run)
+        assert found["data"]["vocabulary"] == len(tokenizer)
+        assert found["parameters"] == sum(weight.numel() for weight in weights(trained_run).values())
+        for split, pairs in toy.pairs.items():
+            sources, targets = zip(*pairs, strict=True)
+            assert found["data"][split] == {
+                "pairs": len(pairs),
+                "source_tokens": sum(map(len, tokenizer(list(sources)).input_ids)),
+                "target_tokens": sum(map(len, tokenizer(text_target=list(targets)).input_ids)),
+            }
+
+    def test_agree_with_the_loss_curve(self, trained_run):
+        with open(trained_run / "loss_curve.csv", newline="", encoding="utf-8") as file:
+            rows = list(csv.DictReader(file))
+        shown = [{name: str(value) for name, value in record.items()} for record in metrics(trained_run)["epochs"]]
+        assert rows == shown
+        pytest.importorskip("matplotlib")
+        assert (trained_run / "loss_curve.png").read_bytes().startswith(b"\x89PNG")
+
+    def test_count_what_was_dropped_and_what_stands_in_train_and_test(self, toy, tmp_path, capsys):
+        train, test = toy.pairs["train"], toy.pairs["test"]
+        pairs = [*train, ("", "rien"), *test[:2], (" ".join([test[0][0]] * 9), "trop long"), (test[3][0], "autre")]
+        options = {**SHORT, "max_steps": 1, "max_source_length": 20}
+        assert toy.train(tmp_path / "run", **options, train_file=toy.write("mixed", pairs)) == 0
+        found = metrics(tmp_path / "run")["data"]
+        assert found["dropped"] == {"empty": 1, "long": 1}
+        assert found["train"]["pairs"] == 323
+        assert found["test_in_train"] == {"sources": 3, "pairs": 2}
+        out = capsys.readouterr().out
+        assert "dropped from train: 1 empty and 1 long pairs" in out
+        assert "of the test pairs, 3 have a source that stands in train, and 2 stand there as a whole" in out
+
+
+class TestSavedModel:
+    script = """
+import hashlib, sys, locant
+from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
+
+model = AutoModelForSeq2SeqLM.from_pretrained(sys.argv[1]).eval()
+tokenizer = AutoTokenizer.from_pretrained(sys.argv[1])
+weights = b"".join(weight.numpy().tobytes() for _, weight in sorted(model.state_dict().items()))
+print(hashlib.sha256(weights).hexdigest())
+generated = model.generate(**tokenizer(sys.argv[2:], padding=True, return_tensors="pt"))
+print(*tokenizer.batch_decode(generated, skip_special_tokens=True), sep="\\n")
+"""
+
+    def test_gives_the_same_bits_and_translations_in_another_process(
+        self, toy, trained_run, tmp_path, monkeypatch, capsys
+    ):
+        arguments = [str(trained_run), *(source for source, _ in toy.pairs["test"][:8])]
+        monkeypatch.setattr(sys, "argv", ["-c", *arguments])
+        exec(self.script, {})
+        here = capsys.readouterr().out
+        command = [sys.executable, "-c", self.script, *arguments]
+        process = subprocess.run(command, env=toy.environment, capture_output=True, text=True, cwd=tmp_path)
+        assert process.stdout == here
+        assert len({*here.splitlines()}) > 5
+
+    def test_carries_its_search(self, trained_run):
+        saved = json.loads((trained_run / "generation_config.json").read_text())
+        assert {name: saved[name] for name in ("num_beams", "length_penalty", "max_new_tokens")} == {
+            "num_beams": 2,
+            "length_penalty": 1.0,
+            "max_new_tokens": 24,
+        }
+        assert {name: saved[f"{name}_token_id"] for name in ("pad", "decoder_start", "eos")} == {
+            "pad": 0,
+            "decoder_start": 1,
+            "eos": 2,
+        }
+
+    def test_stands_with_the_configuration_that_trains_it_again(self, toy, trained_run):
+        kept = yaml.safe_load((trained_run / "run_config.yaml").read_text("utf-8"))
+        expected = toy.sections()
+        expected["training"]["output_dir"] = str(trained_run)
+        assert kept == expected
+
+    def test_can_be_the_mean_of_the_last_checkpoints(self, toy, tmp_path):
+        folder = tmp_path / "run"
+        assert toy.train(folder, average_checkpoints=2) == 0
+        second, last = weights(folder / "checkpoint-80"), weights(folder / "checkpoint-120")
+        for name, weight in weights(folder).items():
+            torch.testing.assert_close(weight, (second[name] + last[name]) / 2, rtol=1e-6, atol=1e-7, msg=name)
+        losses = [record["validation_loss"] for record in metrics(folder)["epochs"]]
+        assert metrics(folder)["validation"]["loss"] not in losses
+
+    def test_is_the_best_checkpoint(self, toy, tmp_path):
+        assert toy.train(tmp_path / "run", **WITHOUT_BLEU, warmup_steps=1, learning_rate=0.3) == 0
+        found = metrics(tmp_path / "run")
+        best = min(found["epochs"], key=lambda record: record["validation_loss"])
+        assert found["best_step"] == best["step"]
+        assert same_bits(tmp_path / "run", tmp_path / "run" / f"checkpoint-{best['step']}")
+
+
+class TestOptions:
+    def test_early_stopping_stops(self, toy, tmp_path, training_steps):
+        options = {"learning_rate": 1e-9, "early_stopping_patience": 2, "num_train_epochs": 9}
+        assert toy.train(tmp_path / "run", **options) == 0
+        assert len(metrics(tmp_path / "run")["epochs"]) == 3
+        assert len(training_steps) == 3 * STEPS
+
+    def test_early_stopping_keeps_its_patience_through_a_kill(self, toy, tmp_path, stop_at):
+        options = {"learning_rate": 1e-9, "early_stopping_patience": 2, "num_train_epochs": 9}
+        stop_at(lambda: toy.train(tmp_path / "run", **options), TranslationTrainer, "training_step", 2 * STEPS + 5)
+        assert toy.train(tmp_path / "run", **options) == 0
+        assert len(metrics(tmp_path / "run")["epochs"]) == 3
+
+    def test_without_translations_there_are_losses_alone_and_bleu_at_the_end(self, toy, tmp_path):
+        assert toy.train(tmp_path / "run", **SHORT) == 0
+        found = metrics(tmp_path / "run")
+        assert "validation_bleu" not in found["epochs"][0]
+        assert found["test"]["bleu"] >= 0
+
+    def test_token_budget_fills_batches_by_their_tokens(self, toy, tmp_path, training_steps):
+        assert toy.train(tmp_path / "run", **SHORT, max_tokens_per_batch=150) == 0
+        batches = [batch for _, batch, _ in training_steps]
+        slots = [batch["input_ids"].numel() + batch["labels"].numel() for batch in batches]
+        assert max(slots) <= 150
+        assert sum(slots) / len(slots) > 100
+        assert sum(len(batch["labels"]) for batch in batches) == 320
+
+    def test_bf16_trains_and_saves_float32(self, toy, trained_run, tmp_path):
+        assert toy.train(tmp_path / "run", **WITHOUT_BLEU, bf16="true") == 0
+        assert {weight.dtype for weight in weights(tmp_path / "run").values()} == {torch.float32}
+        assert not same_bits(tmp_path / "run", trained_run)
+        assert metrics(tmp_path / "run")["test"]["loss"] == pytest.approx(metrics(trained_run)["test"]["loss"], rel=0.3)
+
+    def test_validation_pairs_can_be_cut_from_train(self, toy, tmp_path, capsys):
+        options = {**SHORT, "max_steps": 1, "validation_file": "null", "validation_split": 30}
+        assert toy.train(tmp_path / "run", **options) == 0
+        found = metrics(tmp_path / "run")["data"]
+        assert (found["train"]["pairs"], found["validation"]["pairs"]) == (290, 30)
+        assert "Cut 30 of 320 pairs from train for validation (seed 42)." in capsys.readouterr().out
+
+    def test_a_named_tokenizer_is_used_as_it_is(self, toy, trained_run, tmp_path):
+        options = {**SHORT, "max_steps": 1, "tokenizer_vocab_size": "null", "tokenizer_name": trained_run}
+        pairs = [("wholly other words", "de tout autres mots")] * 40
+        assert toy.train(tmp_path / "run", **options, train_file=toy.write("other", pairs)) == 0
+        assert (tmp_path / "run" / "tokenizer.json").read_bytes() == (trained_run / "tokenizer.json").read_bytes()
+
+    def test_languages_and_licence_are_kept_with_the_run(self, toy, tmp_path):
+        declared = {"source_lang": "en", "target_lang": "fr", "license": "cc0-1.0", "source_prefix": "fr: "}
+        assert toy.train(tmp_path / "run", **SHORT, max_steps=1, **declared) == 0
+        kept = yaml.safe_load((tmp_path / "run" / "run_config.yaml").read_text())["data"]
+        assert {name: kept[name] for name in declared} == declared
+
+    def test_source_prefix_stands_before_every_source(self, toy, tmp_path, training_steps):
+        assert toy.train(tmp_path / "run", **SHORT, max_steps=2, source_prefix="loyal ") == 0
+        tokenizer = AutoTokenizer.from_pretrained(tmp_path / "run")
+        for _, batch, _ in training_steps:
+            for text in tokenizer.batch_decode(batch["input_ids"], skip_special_tokens=True):
+                assert text.startswith("loyal the ")
+
+    @pytest.mark.parametrize("bpe_dropout", [0, 0.5])
+    def test_a_learned_table_that_just_holds_the_text_is_never_left(self, toy, tmp_path, bpe_dropout):
+        options = {"position_encoding": "learned", "max_position_embeddings": 12, "learning_rate": 1e-9}
+        assert toy.train(tmp_path / "run", **options, num_train_epochs=1, bpe_dropout=bpe_dropout) == 0
+
+
+class TestDryRun:
+    @staticmethod
+    def rows(text):
+        rows = dict(re.split(r"  +", line, maxsplit=1) for line in text.splitlines() if re.search(r"\w  +", line))
+        return {name.strip(): value for name, value in rows.items()}
+
+    def test_reports_and_writes_nothing(self, toy, trained_run, tmp_path, training_steps, capsys):
+        assert toy.train(tmp_path / "run", dry_run="true") == 0
+        assert not (tmp_path / "run").exists()
+        assert training_steps == []
+        out = capsys.readouterr().out
+        found, rows = metrics(trained_run), self.rows(out)
+        assert rows["parameters"] == f"{found['parameters']:,}"
+        assert rows["batches an epoch"].startswith("40 ")
+        assert rows["steps"] == "120"
+        assert 0 < float(re.match(r"([\d.]+)% ", rows["padding"])[1]) < 20
+        assert re.match(r"\d+ MiB with gradients", rows["memory of weights"])
+        assert re.match(r"[1-9]\d* MiB kept", rows["memory of activations"])
+        train = found["data"]["train"]
+        assert f"train: 320 pairs, {train['source_tokens']:,} source and {train['target_tokens']:,} target tokens" in out
+        assert "Dry run: nothing was trained or written." in out
+
+    def test_leaves_a_run_as_it_is(self, toy, trained_run, capsys):
+        before = contents(trained_run)
+        assert toy.train(trained_run, dry_run="true") == 0
+        assert contents(trained_run) == before
+        assert "parameters" in self.rows(capsys.readouterr().out)
+
+    @pytest.mark.parametrize(
+        "options",
+        [{"gradient_accumulation_steps": 3}, {"num_train_epochs": 0.3}, {"max_tokens_per_batch": 150}],
+        ids=str,
+    )
+    def test_tells_the_steps_that_training_takes(self, toy, tmp_path, capsys, options):
+        options = {**SHORT, **options}
+        assert toy.train(tmp_path / "run", **options, dry_run="true") == 0
+        told = self.rows(capsys.readouterr().out)["steps"]
+        assert toy.train(tmp_path / "run", **options) == 0
+        assert told == str(metrics(tmp_path / "run")["steps"])
+
+
+class BatchesOfTwoProcesses:
+    """For one process that accumulates two batches a step: those that two processes take in that step."""
+
+    def __init__(self, lengths, *, num_replicas, rank, **options):
+        self.samplers = [LengthBatchSampler(lengths, num_replicas=2, rank=rank, **options) for rank in (0, 1)]
+
+    def set_epoch(self, epoch):
+        for sampler in self.samplers:
+            sampler.set_epoch(epoch)
+
+    def __len__(self):
+        return sum(map(len, self.samplers))
+
+    def __iter__(self):
+        for batches in zip(*self.samplers, strict=True):
+            yield from batches
+
+
+NOTES = """
+import os, sys
+
+def note(event, arguments):
+    if event == "open" and isinstance(arguments[0], str) and os.environ["RUN"] in arguments[0]:
+        if arguments[2] & (os.O_WRONLY | os.O_RDWR):
+            with open(os.environ["NOTES"] + os.environ["RANK"], "a") as notes:
+                print(arguments[0], file=notes)
+
+if "RANK" in os.environ:
+    sys.addaudithook(note)
+"""
+
+
+def test_two_processes_do_what_one_does_with_their_batches(toy, tmp_path, monkeypatch):
+    options = {"dropout": 0, "num_train_epochs": 2}
+    (tmp_path / "sitecustomize.py").write_text(NOTES)
+    environment = {
+        **toy.environment,
+        "PYTHONPATH": str(tmp_path),
+        "RUN": str(tmp_path / "two"),
+        "NOTES": str(tmp_path / "notes-"),
+    }
+    command = [sys.executable, "-m", "accelerate.commands.accelerate_cli", "launch"]
+    command += ["--cpu", "--num_processes", "2", "-m", "locant", *toy.arguments(tmp_path / "two", **options)]
+    process = subprocess.run(command, env=environment, capture_output=True, text=True, cwd=tmp_path)
+    assert process.returncode == 0, process.stderr
+
+    with monkeypatch.context() as patch:
+        patch.setattr(trainer_module, "LengthBatchSampler", BatchesOfTwoProcesses)
+        assert toy.train(tmp_path / "one", **options, gradient_accumulation_steps=2) == 0
+    one, two = weights(tmp_path / "one"), weights(tmp_path / "two")
+    assert one.keys() == two.keys()
+    for name, weight in one.items():
+        torch.testing.assert_close(two[name], weight, rtol=1e-3, atol=1e-4, msg=name)
+    assert metrics(tmp_path / "two")["steps"] == STEPS
+    for part in ("validation", "test"):
+        assert metrics(tmp_path / "two")[part]["bleu"] == pytest.approx(metrics(tmp_path / "one")[part]["bleu"])
+    assert process.stdout.count("test: BLEU") == process.stdout.count("vocabulary:") == 1
+    assert "metrics.json" in (tmp_path / "notes-0").read_text()
+    others = (tmp_path / "notes-1").read_text().splitlines() if (tmp_path / "notes-1").exists() else []
+    assert [path for path in others if not path.endswith("rng_state_1.pth")] == []

@@ -1,0 +1,206 @@
+# Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
+"""`locant evaluate`, `translate` and `score` on a trained run."""
+
+import io
+import json
+import sys
+
+import pytest
+import sacrebleu
+from locant.cli import main
+from locant.training.inference import load, score, translate
+
+
+@pytest.fixture(scope="module")
+def model_and_tokenizer(trained_run):
+    return load(trained_run, device="cpu")
+
+
+@pytest.fixture
+def run(capsys):
+    """Run `locant` with arguments, and return the lines of its output."""
+
+    def run_command(*arguments, status=0):
+        capsys.readouterr()
+        assert main([*map(str, arguments)]) == status
+        printed = capsys.readouterr()
+        return (printed.out if status == 0 else printed.err).splitlines()
+
+    return run_command
+
+
+@pytest.fixture
+def feed(monkeypatch):
+    """Put bytes on standard input."""
+    return lambda content: monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(content)))
+
+
+def table(lines):
+    """The name, number and note of each line that `locant evaluate` printed."""
+    return {line[:18].strip(): line[18:].split(maxsplit=1) for line in lines}
+
+
+def metrics(folder):
+    return json.loads((folder / "metrics.json").read_text("utf-8"))
+
+
+class TestEvaluate:
+    @pytest.mark.parametrize("split", ["validation", "test"])
+    def test_prints_what_the_run_wrote_down(self, run, trained_run, split):
+        found, expected = table(run("evaluate", trained_run, "--split", split)), metrics(trained_run)[split]
+        for name, key, digits in (
+            ("BLEU", "bleu", 2),
+            ("chrF", "chrf", 2),
+            ("mean sentence BLEU", "sentence_bleu", 2),
+            ("loss", "loss", 4),
+            ("perplexity", "perplexity", 2),
+        ):
+            assert found[name][0] == f"{expected[key]:.{digits}f}"
+        assert found["BLEU"][1] == expected["bleu_signature"]
+        assert found["mean sentence BLEU"][1] == expected["sentence_bleu_signature"]
+        assert found["sentences"] == ["40"]
+
+    def test_takes_the_test_split_unless_told_otherwise(self, run, toy, trained_run):
+        expected = run("evaluate", trained_run, "--split", "test")
+        assert run("evaluate", trained_run) == expected
+        source, reference = toy.files["test"]
+        assert run("evaluate", trained_run, "--source", source, "--reference", reference) == expected
+
+    def test_takes_checkpoints_too(self, run, trained_run):
+        best = max(metrics(trained_run)["epochs"], key=lambda record: record["validation_bleu"])["step"]
+        checkpoint = trained_run / f"checkpoint-{best}"
+        assert run("evaluate", checkpoint) == run("evaluate", trained_run)
+
+    def test_writes_a_row_a_sentence(self, run, toy, trained_run, tmp_path):
+        printed = table(run("evaluate", trained_run, "--output", tmp_path / "rows.tsv"))
+        header, *rows = (tmp_path / "rows.tsv").read_text("utf-8").splitlines()
+        assert header == "source\treference\ttranslation\tsentence_bleu"
+        rows = [row.split("\t") for row in rows]
+        assert [tuple(row[:2]) for row in rows] == toy.pairs["test"]
+        translations, references = [row[2] for row in rows], [row[1] for row in rows]
+        assert printed["BLEU"][0] == f"{sacrebleu.corpus_bleu(translations, [references]).score:.2f}"
+        for _, reference, translation, bleu in rows:
+            assert bleu == f"{sacrebleu.sentence_bleu(translation, [reference]).score:.2f}"
+        assert translations == run("translate", trained_run, toy.files["test"][0])
+
+    def test_searches_as_told(self, run, trained_run):
+        assert run("evaluate", trained_run, "--max_new_tokens", "1") != run("evaluate", trained_run)
+
+    def test_needs_both_sides_of_the_same_length(self, run, toy, trained_run, tmp_path):
+        source, reference = toy.files["test"][0], toy.files["train"][1]
+        (error,) = run("evaluate", trained_run, "--source", source, "--reference", reference, status=2)
+        assert error == (
+            f"locant evaluate: error: Parallel files need as many lines each: {source} has 40, {reference} has 320."
+        )
+
+    def test_needs_files_where_the_model_is_of_no_run(self, run, model_and_tokenizer, tmp_path):
+        for part in model_and_tokenizer:
+            part.save_pretrained(tmp_path)
+        (error,) = run("evaluate", tmp_path, status=2)
+        assert error.endswith("that says where its test data are: give --source and --reference.")
+
+
+class TestTranslate:
+    def test_keeps_order_and_empty_lines(self, run, toy, trained_run, tmp_path):
+        sources = [source for source, _ in toy.pairs["test"]]
+        expected = run("translate", trained_run, toy.files["test"][0])
+        assert len(set(expected)) > 20
+        order = [7, 3, None, 12, 3, None, None, 0]
+        lines = ["" if i is None else sources[i] for i in order]
+        (tmp_path / "text").write_text("\n".join(lines) + "\n")
+        found = run("translate", trained_run, tmp_path / "text", "--batch_size", 2)
+        assert found == ["" if i is None else expected[i] for i in order]
+
+    def test_reads_standard_input_or_files_and_writes_to_a_file(self, run, toy, trained_run, tmp_path, feed):
+        files = [toy.files["validation"][0], toy.files["test"][0]]
+        expected = run("translate", trained_run, *files)
+        assert len(expected) == 80
+        feed(b"".join(open(file, "rb").read() for file in files))
+        assert run("translate", trained_run) == expected
+        assert run("translate", trained_run, *files, "--output", tmp_path / "out" / "translations") == []
+        assert (tmp_path / "out" / "translations").read_text("utf-8").splitlines() == expected
+
+    def test_gives_alternatives_best_first_with_scores(self, run, toy, trained_run, tmp_path, model_and_tokenizer):
+        (tmp_path / "text").write_text(f"{toy.pairs['test'][0][0]}\n\n{toy.pairs['test'][1][0]}\n")
+        options = ("--num_return_sequences", 3, "--num_beams", 4, "--scores")
+        found = [line.split("\t") for line in run("translate", trained_run, tmp_path / "text", *options)]
+        assert [len(line) for line in found] == [2] * 9
+        assert found[3:6] == [["0.0000", ""]] * 3
+        expected = translate(
+            *model_and_tokenizer, [toy.pairs["test"][i][0] for i in (0, 1)], num_return_sequences=3, num_beams=4
+        )
+        assert [text for _, text in found[:3] + found[6:]] == [t.text for alternatives in expected for t in alternatives]
+        for lines in (found[:3], found[6:]):
+            assert len({text for _, text in lines}) == 3
+            assert [float(number) for number, _ in lines] == sorted((float(n) for n, _ in lines), reverse=True)
+
+    def test_scores_of_greedy_search_are_log_probabilities(self, run, toy, trained_run, model_and_tokenizer):
+        sources = [source for source, _ in toy.pairs["test"]]
+        lines = run("translate", trained_run, toy.files["test"][0], "--num_beams", 1, "--scores")
+        found = [line.split("\t") for line in lines]
+        expected = score(*model_and_tokenizer, sources, [text for _, text in found])
+        close = [abs(float(n) - s.log_probability) < 1e-3 for (n, _), s in zip(found, expected, strict=True)]
+        assert sum(close) >= 35  # a text can be segmented otherwise than it was generated, or be cut at the end
+
+    def test_reads_crlf_and_ends_without_a_line_end(self, run, toy, trained_run, feed):
+        first, second = (toy.pairs["test"][i][0] for i in (0, 1))
+        feed(f"{first}\r\n{second}".encode())
+        assert run("translate", trained_run) == run("translate", trained_run, toy.files["test"][0])[:2]
+
+    def test_names_the_line_of_the_input_that_is_not_utf8(self, run, trained_run, feed):
+        feed(b"the cat sees the dog\nl'\xe9t\xe9\n")
+        errors = run("translate", trained_run, "--no_progress", status=2)
+        assert errors == ["locant translate: error: Line 2 of the input is not UTF-8: convert it to UTF-8."]
+
+    def test_refuses_what_is_not_there(self, run, toy, trained_run, tmp_path):
+        (error,) = run("translate", tmp_path / "no", toy.files["test"][0], status=2)
+        assert error.startswith(f"locant translate: error: There is no folder {tmp_path / 'no'}: give")
+        (error,) = run("translate", trained_run, tmp_path / "no.en", status=2)
+        assert error.startswith(f"locant translate: error: {tmp_path / 'no.en'} does not exist")
+        (error,) = run("translate", trained_run, toy.files["test"][0], "--device", "abacus", status=2)
+        assert error.startswith("locant translate: error: Device abacus cannot be used here")
+
+
+class TestScore:
+    def test_gives_the_log_probability_of_each_sentence(self, run, toy, trained_run, model_and_tokenizer):
+        sources, targets = zip(*toy.pairs["test"], strict=True)
+        expected = score(*model_and_tokenizer, sources, targets)
+        source, target = toy.files["test"]
+        found = run("score", trained_run, "--source", source, "--target", target, "--batch_size", 7)
+        assert [float(line) for line in found] == pytest.approx([s.log_probability for s in expected], abs=1e-3)
+        tokens = sum(len(s.tokens) for s in expected)
+        assert -sum(map(float, found)) / tokens == pytest.approx(metrics(trained_run)["test"]["loss"], rel=1e-4)
+
+    def test_gives_the_part_of_each_token(self, run, toy, trained_run, model_and_tokenizer, tmp_path):
+        source, target = toy.files["test"]
+        arguments = ("--source", source, "--target", target, "--tokens", "--output", tmp_path / "scores")
+        assert run("score", trained_run, *arguments) == []
+        records = [json.loads(line) for line in (tmp_path / "scores").read_text("utf-8").splitlines()]
+        _, tokenizer = model_and_tokenizer
+        assert len(records) == 40
+        for record, (_, text) in zip(records, toy.pairs["test"], strict=True):
+            assert tokenizer.convert_tokens_to_string(record["tokens"][:-1]) == text
+            assert record["tokens"][-1] == "</s>"
+            assert sum(record["token_log_probabilities"]) == pytest.approx(record["log_probability"])
+
+    def test_a_right_translation_is_more_probable_than_a_wrong_one(self, run, toy, trained_run, tmp_path):
+        source, target = toy.files["test"]
+        (tmp_path / "wrong").write_text("".join(reversed(open(target).readlines())))
+        right = run("score", trained_run, "--source", source, "--target", target)
+        wrong = run("score", trained_run, "--source", source, "--target", tmp_path / "wrong")
+        assert sum(float(r) > float(w) for r, w in zip(right, wrong, strict=True)) >= 35
+
+
+def test_source_prefix_of_the_run_stands_before_every_source(run, toy, trained_run, tmp_path):
+    """As if the prefix stood in the files; another one, or none, can be given."""
+    folder = tmp_path / "run"
+    options = {"num_train_epochs": 1, "source_prefix": "loyal "}
+    assert toy.train(folder, **options) == 0
+    prefixed = tmp_path / "prefixed.en"
+    prefixed.write_text("".join(f"loyal {source}\n" for source, _ in toy.pairs["test"]))
+    source, target = toy.files["test"]
+    scores = run("score", folder, "--source", source, "--target", target)
+    assert scores == run("score", folder, "--source", prefixed, "--target", target, "--source_prefix", "")
+    assert scores != run("score", folder, "--source", source, "--target", target, "--source_prefix", "")
+    assert table(run("evaluate", folder))["BLEU"][0] == f"{metrics(folder)['test']['bleu']:.2f}"
+    assert run("translate", folder, source) == run("translate", folder, prefixed, "--source_prefix", "")

@@ -1,0 +1,275 @@
+# Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
+"""Attention, feed-forward and norms on plain tensors, and the weights that a model gives on request."""
+
+import math
+
+import pytest
+import torch
+from locant.modeling.attention import Attention, eager_attention
+from locant.modeling.feed_forward import FeedForward, GatedFeedForward, build_feed_forward
+from locant.modeling.layers import TransformerLayer
+from locant.modeling.norms import build_final_norm, build_norm, build_residual
+from locant.modeling.positions import PositionLayer
+from torch import nn
+from torch.nn.functional import scaled_dot_product_attention
+from transformers import DynamicCache, EncoderDecoderCache
+
+
+@pytest.fixture
+def make_attention(make_config, spread):
+    def make(backend="eager", **arguments):
+        fields = arguments.pop("fields", {})
+        attention = Attention(make_config(attn_implementation=backend, **fields), **arguments).eval()
+        spread(attention, 0)
+        return attention
+
+    return make
+
+
+def heads(projection, states, head_dim):
+    return projection(states).unflatten(-1, (-1, head_dim)).transpose(1, 2)
+
+
+@pytest.mark.usefixtures("no_grad")
+class TestAttention:
+    def test_is_torchs_multi_head_attention(self, make_attention, backend):
+        ours, theirs = make_attention(backend, num_heads=4), nn.MultiheadAttention(32, 4, batch_first=True).eval()
+        theirs.in_proj_weight.copy_(torch.cat([p.weight for p in (ours.q_proj, ours.k_proj, ours.v_proj)]))
+        theirs.in_proj_bias.copy_(torch.cat([p.bias for p in (ours.q_proj, ours.k_proj, ours.v_proj)]))
+        theirs.out_proj.load_state_dict(ours.o_proj.state_dict())
+        queries, keys = torch.randn(2, 5, 32), torch.randn(2, 7, 32)
+        for other in (queries, keys):
+            expected, weights = theirs(queries, other, other, average_attn_weights=False)
+            output, own_weights = ours(queries, encoder_hidden_states=None if other is queries else other)
+            torch.testing.assert_close(output, expected, atol=1e-5, rtol=1e-5)
+            if backend == "eager":
+                torch.testing.assert_close(own_weights, weights, atol=1e-6, rtol=1e-5)
+
+    def test_a_mask_is_added_to_the_scores(self, make_attention):
+        attention, states = make_attention(num_heads=4), torch.randn(1, 5, 32)
+        mask = torch.full((5, 5), -math.inf).triu(1).view(1, 1, 5, 5)
+        expected = attention.o_proj(
+            scaled_dot_product_attention(
+                *(heads(p, states, 8) for p in (attention.q_proj, attention.k_proj, attention.v_proj)), is_causal=True
+            )
+            .transpose(1, 2)
+            .flatten(2)
+        )
+        torch.testing.assert_close(attention(states, mask)[0], expected, atol=1e-5, rtol=1e-5)
+
+    @pytest.mark.parametrize(("query_heads", "groups"), [(4, 1), (4, 2), (6, 3)])
+    def test_key_value_heads_are_shared_by_neighbours(self, make_attention, query_heads, groups, backend):
+        # 6 heads of 8: the heads need not fill the width
+        attention = make_attention(backend, num_heads=query_heads, num_key_value_heads=groups, head_dim=8)
+        assert attention.k_proj.out_features == groups * 8
+        states = torch.randn(2, 5, 32)
+        query, key, value = (heads(p, states, 8) for p in (attention.q_proj, attention.k_proj, attention.v_proj))
+        per_head = [
+            scaled_dot_product_attention(
+                query[:, h], key[:, h * groups // query_heads], value[:, h * groups // query_heads]
+            )
+            for h in range(query_heads)
+        ]
+        expected = attention.o_proj(torch.cat(per_head, dim=-1))
+        torch.testing.assert_close(attention(states)[0], expected, atol=1e-5, rtol=1e-5)
+
+    def test_weights_are_dropped_in_training_alone(self, make_attention):
+        attention, states = make_attention(num_heads=4, fields={"attention_dropout": 0.5}), torch.randn(1, 20, 32)
+        assert torch.equal(attention(states)[0], attention(states)[0])
+        attention.train()
+        weights = attention(states)[1]
+        assert 0.4 < (weights == 0).float().mean() < 0.6
+
+    def test_biases_are_an_option(self, make_attention):
+        attention = make_attention(num_heads=4, fields={"attention_bias": False})
+        assert {name for name, _ in attention.named_parameters()} == {
+            f"{name}_proj.weight" for name in ("q", "k", "v", "o")
+        }
+
+    @pytest.mark.parametrize("kind", ["self", "cross"])
+    def test_a_cache_holds_the_keys_and_values(self, make_attention, kind):
+        attention, states = make_attention(num_heads=4, layer_idx=1), torch.randn(2, 4, 32)
+        source = {"encoder_hidden_states": torch.randn(2, 6, 32)} if kind == "cross" else {}
+        cache = EncoderDecoderCache(DynamicCache(), DynamicCache())
+        cache.self_attention_cache.update(torch.zeros(2, 4, 0, 8), torch.zeros(2, 4, 0, 8), 0)
+        cache.cross_attention_cache.update(torch.zeros(2, 4, 0, 8), torch.zeros(2, 4, 0, 8), 0)
+        step = [attention(part, past_key_values=cache, **source)[0] for part in states.split([3, 1], 1)]
+        if kind == "cross":
+            assert cache.is_updated[1]
+            assert cache.cross_attention_cache.get_seq_length(1) == 6
+            torch.testing.assert_close(torch.cat(step, 1), attention(states, **source)[0], atol=1e-6, rtol=1e-5)
+        else:
+            assert cache.self_attention_cache.get_seq_length(1) == 4
+            torch.testing.assert_close(step[1], attention(states)[0][:, 3:], atol=1e-6, rtol=1e-5)
+
+    def test_eager_attention_takes_a_term_for_the_scores(self):
+        query, key, value = torch.randn(3, 2, 4, 5, 8)
+        term, mask = torch.randn(1, 4, 5, 5), torch.full((5, 5), -math.inf).triu(1)
+        output, weights = eager_attention(
+            nn.Module(), query, key, value, mask.view(1, 1, 5, 5), scaling=0.3, position_bias=term
+        )
+        expected = scaled_dot_product_attention(query, key, value, attn_mask=term + mask, scale=0.3)
+        torch.testing.assert_close(output.transpose(1, 2), expected, atol=1e-6, rtol=1e-5)
+        torch.testing.assert_close((weights @ value), expected, atol=1e-6, rtol=1e-5)
+
+
+class TestFeedForward:
+    def test_is_equation_2(self, make_config):
+        layer = FeedForward(make_config(activation_function="relu"), 5)
+        states = torch.randn(2, 3, 32)
+        inner = (states @ layer.up_proj.weight.T + layer.up_proj.bias).clamp(min=0)
+        torch.testing.assert_close(layer(states), inner @ layer.down_proj.weight.T + layer.down_proj.bias)
+
+    def test_gate_multiplies(self, make_config):
+        layer = GatedFeedForward(make_config(activation_function="silu", ffn_bias=False), 5)
+        states = torch.randn(2, 3, 32)
+        gate = states @ layer.gate_proj.weight.T
+        inner = gate * gate.sigmoid() * (states @ layer.up_proj.weight.T)
+        torch.testing.assert_close(layer(states), inner @ layer.down_proj.weight.T)
+        assert all(name.endswith("weight") for name, _ in layer.named_parameters())
+
+    @pytest.mark.parametrize("gated", [False, True])
+    def test_is_chosen_by_the_configuration(self, make_config, gated):
+        expected = GatedFeedForward if gated else FeedForward
+        assert type(build_feed_forward(make_config(gated_ffn=gated), 5)) is expected
+
+    @pytest.mark.parametrize("gated", [False, True])
+    def test_inner_values_are_dropped_in_training_alone(self, make_config, gated):
+        layer = build_feed_forward(make_config(gated_ffn=gated, activation_dropout=0.5), 400).eval()
+        dropped = []
+        layer.down_proj.register_forward_pre_hook(lambda _, inputs: dropped.append((inputs[0] == 0).float().mean()))
+        layer.activation = nn.Identity()
+        states = torch.randn(2, 3, 32)
+        layer(states)
+        layer.train()(states)
+        assert dropped[0] == 0
+        assert 0.4 < dropped[1] < 0.6
+
+
+class TestNorms:
+    def test_layernorm(self, make_config):
+        norm, states = build_norm(make_config(norm_eps=0.1)), torch.randn(3, 32)
+        expected = (states - states.mean(-1, keepdim=True)) / (states.var(-1, keepdim=True, correction=0) + 0.1).sqrt()
+        torch.testing.assert_close(norm(states), expected)
+
+    def test_rmsnorm(self, make_config):
+        norm, states = build_norm(make_config(norm_type="rmsnorm", norm_eps=0.1)), torch.randn(3, 32)
+        torch.testing.assert_close(norm(states), states / (states.square().mean(-1, keepdim=True) + 0.1).sqrt())
+
+    def test_post_norm_normalises_the_sum(self, make_config):
+        residual, states = build_residual(make_config(norm_position="post")), torch.randn(3, 32)
+        torch.testing.assert_close(residual(states, torch.sin), residual.norm(states + states.sin()))
+
+    def test_pre_norm_leaves_the_sum_alone(self, make_config):
+        residual, states = build_residual(make_config(norm_position="pre")), torch.randn(3, 32)
+        torch.testing.assert_close(residual(states, torch.sin), states + residual.norm(states).sin())
+
+    def test_a_stack_ends_in_a_norm_with_pre_norm_alone(self, make_config):
+        assert isinstance(build_final_norm(make_config(norm_position="pre")), nn.LayerNorm)
+        assert isinstance(build_final_norm(make_config(norm_position="post")), nn.Identity)
+
+    def test_what_a_sublayer_adds_is_dropped_in_training_alone(self, make_config):
+        residual = build_residual(make_config(norm_position="pre", dropout=0.5)).eval()
+        states = torch.ones(100, 32)
+        assert torch.equal(residual(states, torch.ones_like), states + 1)
+        assert set(residual.train()(states, torch.ones_like).flatten().tolist()) == {1.0, 3.0}
+
+
+class TestLayer:
+    def test_works_alone(self, make_config):
+        layer = TransformerLayer(make_config(attn_implementation="eager"), "encoder", 0, PositionLayer())
+        states = torch.randn(2, 3, 32)
+        attended = layer.self_attn_residual.norm(states + layer.self_attn(states)[0])
+        torch.testing.assert_close(layer(states), layer.ffn_residual.norm(attended + layer.ffn(attended)))
+
+    def test_a_decoder_layer_looks_at_the_source_between(self, make_config):
+        layer = TransformerLayer(make_config(attn_implementation="eager"), "decoder", 0, PositionLayer())
+        states, source = torch.randn(2, 3, 32), torch.randn(2, 4, 32)
+        attended = layer.self_attn_residual.norm(states + layer.self_attn(states)[0])
+        attended = layer.cross_attn_residual.norm(
+            attended + layer.cross_attn(attended, encoder_hidden_states=source)[0]
+        )
+        expected = layer.ffn_residual.norm(attended + layer.ffn(attended))
+        torch.testing.assert_close(layer(states, source), expected)
+
+
+class TestWeightsOfAModel:
+    SOURCES: tuple = ([5, 6, 7, 8, 2], [9, 10, 2])
+    TARGETS: tuple = ([1, 11, 12, 13], [1, 14, 15, 16])
+
+    @pytest.fixture
+    def inputs(self, make_batch):
+        ids, mask = make_batch(self.SOURCES)
+        return {"input_ids": ids, "attention_mask": mask, "decoder_input_ids": make_batch(self.TARGETS)[0]}
+
+    @torch.no_grad()
+    def outputs(self, model, inputs, backend="eager"):
+        model.set_attn_implementation(backend)
+        return model(**inputs, output_attentions=True, output_hidden_states=True)
+
+    def test_one_tensor_a_layer_whose_rows_sum_to_1(self, make_model, encoding, norm_position, inputs):
+        model = make_model(position_encoding=encoding, norm_position=norm_position, decoder_layers=3)
+        outputs = self.outputs(model, inputs)
+        for weights, layers, queries, keys in (
+            (outputs.encoder_attentions, 2, 5, 5),
+            (outputs.decoder_attentions, 3, 4, 4),
+            (outputs.cross_attentions, 3, 4, 5),
+        ):
+            assert [tuple(layer.shape) for layer in weights] == [(2, 4, queries, keys)] * layers
+            for layer in weights:
+                torch.testing.assert_close(layer.sum(-1), torch.ones(2, 4, queries), atol=1e-5, rtol=0)
+
+    def test_nothing_falls_on_padding_or_on_later_tokens(self, make_model, inputs):
+        outputs = self.outputs(make_model(), inputs)
+        for layer in (*outputs.encoder_attentions, *outputs.cross_attentions):
+            assert layer[1, :, :, 3:].abs().max() == 0
+            assert layer[0].min() > 0
+        for layer in outputs.decoder_attentions:
+            assert layer.triu(1).abs().max() == 0
+            assert layer.tril().count_nonzero() == 2 * 4 * 10
+
+    def test_cross_attention_is_softmax_of_query_and_source(self, make_model, inputs):
+        model = make_model(norm_position="post", decoder_layers=1)
+        outputs = self.outputs(model, inputs)
+        layer = model.model.decoder.layers[0]
+        states = outputs.decoder_hidden_states[0]
+        causal = torch.full((4, 4), -math.inf).triu(1)
+        with torch.no_grad():
+            attended = layer.self_attn_residual(states, lambda x: layer.self_attn(x, causal)[0])
+            query = heads(layer.cross_attn.q_proj, attended, 8)
+            key = heads(layer.cross_attn.k_proj, outputs.encoder_last_hidden_state, 8)
+            scores = query @ key.transpose(2, 3) / math.sqrt(8)
+            expected = scores.masked_fill(inputs["attention_mask"][:, None, None] == 0, -math.inf).softmax(-1)
+        torch.testing.assert_close(outputs.cross_attentions[0], expected, atol=1e-6, rtol=1e-5)
+
+    def test_hidden_states_are_the_embeddings_and_each_layers(self, make_model, norm_position, inputs):
+        model = make_model(norm_position=norm_position, position_encoding="none")
+        outputs = self.outputs(model, inputs)
+        embedded = model.get_input_embeddings()(inputs["input_ids"]) * math.sqrt(32)
+        assert len(outputs.encoder_hidden_states) == len(outputs.decoder_hidden_states) == 3
+        torch.testing.assert_close(outputs.encoder_hidden_states[0], embedded)
+        assert torch.equal(outputs.encoder_hidden_states[-1], outputs.encoder_last_hidden_state)
+
+    def test_asking_changes_nothing(self, make_model, inputs):
+        model = make_model()
+        expected = self.outputs(model, inputs).logits
+        with torch.no_grad():
+            assert torch.equal(model(**inputs).logits, expected)
+
+    def test_sdpa_gives_none(self, make_model, inputs):
+        outputs = self.outputs(make_model(), inputs, "sdpa")
+        assert outputs.encoder_attentions == outputs.decoder_attentions == outputs.cross_attentions == ()
+
+    def test_come_with_generate(self, make_model, inputs):
+        model = make_model()
+        model.set_attn_implementation("eager")
+        outputs = model.generate(
+            inputs["input_ids"],
+            attention_mask=inputs["attention_mask"],
+            min_new_tokens=3,
+            max_new_tokens=3,
+            output_attentions=True,
+            return_dict_in_generate=True,
+        )
+        assert [step[1].shape for step in outputs.cross_attentions] == [(2, 4, 1, 5)] * 3
+        assert [step[0].shape[-1] for step in outputs.decoder_attentions] == [1, 2, 3]

@@ -1,0 +1,176 @@
+# Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
+"""`generate()` in all its modes: with a cache what it gives without, in a batch what each sentence gets alone."""
+
+import pytest
+import torch
+from transformers import set_seed
+
+SOURCES = [[5, 6, 7, 8, 9, 10, 2], [11, 12, 13, 2], [14, 2]]
+PROMPTS = [[1, 21, 20, 19], [1, 17], [1, 15, 14]]
+
+GREEDY = {}
+BEAM = {"num_beams": 4, "num_return_sequences": 2}
+SAMPLING = {"do_sample": True, "top_k": 8}
+BEAM_SAMPLING = {"do_sample": True, "num_beams": 3}
+MODES = pytest.mark.parametrize(
+    "mode", [GREEDY, BEAM, SAMPLING, BEAM_SAMPLING], ids=["greedy", "beam", "sampling", "beam sampling"]
+)
+
+
+def generate(model, ids, mask, **options):
+    set_seed(3)
+    return model.generate(
+        input_ids=ids,
+        attention_mask=mask,
+        return_dict_in_generate=True,
+        output_scores=True,
+        **{"max_new_tokens": 10, "no_repeat_ngram_size": 2, **options},  # random models are fond of one token
+    )
+
+
+def assert_same(one, other):
+    assert one.sequences.tolist() == other.sequences.tolist()
+    assert len(one.scores) == len(other.scores)
+    for step, (scores, expected) in enumerate(zip(one.scores, other.scores, strict=True)):
+        torch.testing.assert_close(scores, expected, atol=1e-4, rtol=1e-4, msg=lambda m, s=step: f"step {s}: {m}")
+    if "sequences_scores" in other:
+        torch.testing.assert_close(one.sequences_scores, other.sequences_scores, atol=1e-5, rtol=1e-5)
+
+
+@pytest.fixture(params=["nothing", "prompts"])
+def prompts(request, make_batch):
+    """Where decoding begins: at the start token, or after prompts of different lengths."""
+    if request.param == "nothing":
+        return {}
+    return dict(zip(("decoder_input_ids", "decoder_attention_mask"), make_batch(PROMPTS, "left"), strict=True))
+
+
+class TestCache:
+    @MODES
+    @pytest.mark.parametrize("kind", ["dynamic", "static"])
+    def test_gives_what_decoding_without_one_gives(self, make_model, make_batch, encoding, mode, kind, prompts):
+        model = make_model(position_encoding=encoding, decoder_key_value_heads=2)
+        ids, mask = make_batch(SOURCES, "left")
+        expected = generate(model, ids, mask, use_cache=False, **prompts, **mode)
+        assert_same(generate(model, ids, mask, cache_implementation=kind, **prompts, **mode), expected)
+
+    @pytest.mark.parametrize("mode", [GREEDY, BEAM], ids=["greedy", "beam"])
+    def test_with_flex_attention(self, make_model, make_batch, uncompiled_flex, no_grad, encoding, mode, prompts):
+        model = make_model(position_encoding=encoding)
+        ids, mask = make_batch(SOURCES, "left")
+        options = {"max_new_tokens": 4, **prompts, **mode}
+        expected = generate(model, ids, mask, use_cache=False, **options)
+        model.set_attn_implementation("flex_attention")
+        assert_same(generate(model, ids, mask, **options), expected)
+
+    @pytest.mark.parametrize("mode", [GREEDY, BEAM], ids=["greedy", "beam"])
+    def test_with_pre_norm(self, make_model, make_batch, mode, encoding):
+        model = make_model(position_encoding=encoding, norm_position="pre")
+        ids, mask = make_batch(SOURCES)
+        assert_same(generate(model, ids, mask, **mode), generate(model, ids, mask, use_cache=False, **mode))
+
+
+class TestBatch:
+    @pytest.mark.parametrize("mode", [GREEDY, BEAM], ids=["greedy", "beam"])
+    @pytest.mark.parametrize("kind", ["dynamic", "static"])
+    def test_gives_what_each_sentence_gets_alone(self, make_model, make_batch, encoding, mode, kind, side, prompts):
+        model = make_model(position_encoding=encoding)
+        options = {"cache_implementation": kind, **mode}
+        batch = generate(model, *make_batch(SOURCES, side), **prompts, **options)
+        rows = batch.sequences.view(len(SOURCES), -1, batch.sequences.shape[1])
+        for row, source in enumerate(SOURCES):
+            prompt = {"decoder_input_ids": torch.tensor([PROMPTS[row]])} if prompts else {}
+            alone = generate(model, *make_batch([source]), **prompt, **options)
+            assert self.new_tokens(rows[row], prompts) == self.new_tokens(alone.sequences, prompt)
+            if "sequences_scores" in batch:
+                scores = batch.sequences_scores.view(len(SOURCES), -1)[row]
+                torch.testing.assert_close(scores, alone.sequences_scores, atol=1e-5, rtol=1e-5)
+
+    def new_tokens(self, sequences, prompt):
+        """Up to the end of each sentence."""
+        start = prompt["decoder_input_ids"].shape[1] if prompt else 1
+        return [[*row[start:].tolist(), 2][: [*row[start:].tolist(), 2].index(2)] for row in sequences]
+
+
+class TestAssisted:
+    @pytest.mark.parametrize("mode", [GREEDY, {"decoder_input_ids": torch.tensor([PROMPTS[0]])}], ids=["", "prompt"])
+    def test_a_smaller_model_changes_nothing(self, make_model, make_batch, encoding, mode):
+        model = make_model(position_encoding=encoding)
+        assistant = make_model(position_encoding=encoding, decoder_layers=1, d_model=16, seed=8)
+        ids, mask = make_batch(SOURCES[:1])
+        expected = generate(model, ids, mask, **mode)
+        assert_same(generate(model, ids, mask, assistant_model=assistant, **mode), expected)
+
+    def test_a_perfect_assistant_changes_nothing(self, make_model, make_batch, encoding):
+        model = make_model(position_encoding=encoding)
+        ids, mask = make_batch(SOURCES[:1])
+        assert_same(generate(model, ids, mask, assistant_model=model), generate(model, ids, mask))
+
+
+class TestScores:
+    @pytest.mark.parametrize("length_penalty", [0.0, 0.6, 1.0, 2.0])
+    def test_of_a_sequence_are_its_log_probability_over_its_length(self, make_model, make_batch, length_penalty):
+        model = make_model(vocab_size=6, seed=3)  # few words, so that some sequences end early
+        sources = [[3, 4, 5, 4, 2], [5, 3, 2], [4, 2]]
+        options = {"num_beams": 4, "num_return_sequences": 4, "length_penalty": length_penalty}
+        outputs = generate(model, *make_batch(sources), no_repeat_ngram_size=None, **options)
+        lengths = set()
+        for row, (sequence, score) in enumerate(zip(outputs.sequences, outputs.sequences_scores, strict=True)):
+            tokens = sequence[1:].tolist()
+            tokens = tokens[: tokens.index(2) + 1] if 2 in tokens else tokens
+            source, target = torch.tensor([sources[row // 4]]), torch.tensor([[1, *tokens]])
+            with torch.no_grad():
+                logits = model(input_ids=source, decoder_input_ids=target[:, :-1]).logits[0]
+            total = logits.log_softmax(-1)[range(len(tokens)), tokens].sum()
+            torch.testing.assert_close(score, total / len(tokens) ** length_penalty, atol=1e-4, rtol=1e-4)
+            lengths.add(len(tokens))
+        assert len(lengths) > 2
+
+    def test_of_tokens_are_log_probabilities(self, make_model, make_batch):
+        model = make_model()
+        ids, mask = make_batch(SOURCES[:1])
+        outputs = generate(model, ids, mask, no_repeat_ngram_size=None)
+        scores = model.compute_transition_scores(outputs.sequences, outputs.scores, normalize_logits=True)[0]
+        with torch.no_grad():
+            logits = model(input_ids=ids, decoder_input_ids=outputs.sequences[:, :-1]).logits[0]
+        expected = logits.log_softmax(-1).gather(1, outputs.sequences[0, 1:, None])[:, 0]
+        torch.testing.assert_close(scores, expected, atol=1e-4, rtol=1e-4)
+
+    def test_a_wide_beam_finds_the_best_sequence(self, make_model):
+        """All 8 + 64 + 512 sequences of up to three tokens, scored by hand."""
+        model = make_model(vocab_size=8)
+        source = torch.tensor([[5, 6, 7, 2]])
+        best, best_score = None, -float("inf")
+        sequences = torch.cartesian_prod(*[torch.arange(8)] * 3)
+        with torch.no_grad():
+            targets = torch.cat([torch.ones(512, 1, dtype=torch.long), sequences], 1)
+            logits = model(input_ids=source.expand(512, 4), decoder_input_ids=targets[:, :-1]).logits
+        steps = logits.log_softmax(-1).gather(2, sequences[..., None])[..., 0]
+        for tokens, scores in zip(sequences.tolist(), steps, strict=True):
+            length = tokens.index(2) + 1 if 2 in tokens else 3
+            score = scores[:length].sum() / length
+            if score > best_score:
+                best, best_score = tokens[:length], score
+        outputs = generate(
+            model, source, torch.ones_like(source), num_beams=64, max_new_tokens=3, no_repeat_ngram_size=None
+        )
+        assert outputs.sequences[0, 1:].tolist()[: len(best)] == best
+        torch.testing.assert_close(outputs.sequences_scores[0], best_score, atol=1e-5, rtol=1e-5)
+
+
+class TestModel:
+    def test_start_and_end_tokens_are_the_configurations(self, make_model, make_batch):
+        outputs = generate(make_model(vocab_size=6), *make_batch([[3, 4, 5, 2], [5, 3, 2]]), do_sample=True)
+        for start, *tokens in outputs.sequences.tolist():
+            assert start == 1
+            assert set(tokens[tokens.index(2) + 1 :]) <= {0}
+
+    def test_generation_beyond_the_sinusoidal_table(self, make_model, make_batch):
+        small, large = (
+            make_model(position_encoding="sinusoidal", max_position_embeddings=size) for size in (4, 64)
+        )
+        options = {"min_new_tokens": 20, "max_new_tokens": 20}
+        expected = generate(large, *make_batch(SOURCES), **options)
+        for kind in ("dynamic", "static"):
+            assert_same(generate(small, *make_batch(SOURCES), cache_implementation=kind, **options), expected)
+            small = make_model(position_encoding="sinusoidal", max_position_embeddings=4)
