@@ -10,6 +10,7 @@ import datasets
 import pytest
 import torch
 import yaml
+
 from locant.cli import main
 
 SUBJECTS = {"cat": "chat", "dog": "chien", "king": "roi", "boy": "gars", "fox": "renard", "bear": "ours"}

@@ -57,12 +57,17 @@ class ModelArguments:
         fields = copy.deepcopy({**self.overrides, **decided})  # the config completes rope_parameters in place
         try:
             return LocantConfig.from_preset(self.preset, **fields) if self.preset else LocantConfig(**fields)
-        except StrictDataclassError as error:
-            where = str(error).partition("'")[2].partition("'")[0]
-            named = f"{where}: " if where in fields else ""
-            raise InputError(f"{named}{error.__cause__ or error}") from error
-        except ValueError as error:
-            raise InputError(str(error)) from error
+        except (StrictDataclassError, ValueError) as error:
+            raise config_error(error, fields) from error
+
+
+def config_error(error: Exception, fields: Iterable[str]) -> InputError:
+    """What a config says about one of the given `fields`, in one sentence."""
+    if not isinstance(error, StrictDataclassError):
+        return InputError(str(error).partition("\n")[0])
+    where = str(error).partition("'")[2].partition("'")[0]
+    named = f"{where}: " if where in fields else ""
+    return InputError(f"{named}{error.__cause__ or error}")
 
 
 @dataclass
@@ -188,8 +193,10 @@ class TrainingArguments(Seq2SeqTrainingArguments):
     )
     logging_steps: float = _option(50, "Steps between two reports of the loss, or (below 1) a share of all steps.")
     load_best_model_at_end: bool = _option(True, "End with the checkpoint that is best by metric_for_best_model.")
-    metric_for_best_model: str | None = _option("bleu", "Measure on the validation set that says which is best.")
-    greater_is_better: bool | None = _option(True, "Whether more of metric_for_best_model is better.")
+    metric_for_best_model: str | None = _option(
+        None, "Measure on the validation set that says which is best: bleu, loss or perplexity; by default bleu."
+    )
+    greater_is_better: bool | None = _option(None, "Whether more of metric_for_best_model is better.")
     early_stopping_patience: int | None = _option(None, "Stop after so many evaluations that were no better.")
     average_checkpoints: int = _option(0, "End with the mean of the weights of the last N checkpoints; 0 for none.")
 
@@ -212,6 +219,11 @@ class TrainingArguments(Seq2SeqTrainingArguments):
         _check_positive(self, "per_device_train_batch_size", "per_device_eval_batch_size", "max_tokens_per_batch")
         _check_positive(self, "learning_rate", "num_train_epochs", "gradient_accumulation_steps")
         _check_positive(self, "num_beams", "generation_num_beams", "max_new_tokens", "early_stopping_patience")
+        self._check_best_model()
+        if self.early_stopping_patience is not None and self.eval_strategy == "no":
+            raise InputError("early_stopping_patience needs evaluations: set eval_strategy to epoch or steps.")
+        if self.average_checkpoints and self.save_strategy == "no":
+            raise InputError("average_checkpoints needs checkpoints: set save_strategy to epoch or steps.")
         if self.average_checkpoints < 0:
             raise InputError(f"average_checkpoints is {self.average_checkpoints}, but must be 0 or more.")
         if self.average_checkpoints and self.save_total_limit is not None:
@@ -220,6 +232,19 @@ class TrainingArguments(Seq2SeqTrainingArguments):
         # without an accelerator the Trainer would refuse bf16, which CPUs can do
         self.use_cpu = self.use_cpu or not torch.accelerator.is_available()
         super().__post_init__()
+
+    def _check_best_model(self) -> None:
+        """The measure for the best model is one that is taken, and its direction is known."""
+        measured = ("bleu", "loss", "perplexity") if self.predict_with_generate else ("loss", "perplexity")
+        metric = (self.metric_for_best_model or measured[0]).removeprefix("eval_")
+        if metric not in measured:
+            mend = "set predict_with_generate, or choose one of them" if metric == "bleu" else "choose one of them"
+            raise InputError(
+                f"metric_for_best_model is {metric}, but what is measured is {', '.join(measured)}: {mend}."
+            )
+        self.metric_for_best_model = metric
+        if self.greater_is_better is None:
+            self.greater_is_better = metric == "bleu"
 
 
 def _check_positive(arguments: Any, *names: str) -> None:

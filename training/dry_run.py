@@ -1,7 +1,7 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
 """What a run would take, without training."""
 
-from typing import Any
+import math
 
 import numpy as np
 import torch
@@ -17,10 +17,8 @@ MIB = 2**20
 BYTES_PER_PARAMETER = 16
 
 
-def print_dry_run(
-    args: TrainingArguments, model: PreTrainedModel, tokens: DatasetDict, summary: dict[str, Any]
-) -> None:
-    """Print parameters, batches, padding and memory; `summary` says the rest of the data."""
+def print_dry_run(args: TrainingArguments, model: PreTrainedModel, tokens: DatasetDict) -> None:
+    """Print parameters, batches, padding and memory."""
     lengths = pair_lengths(tokens["train"])
     sampler = LengthBatchSampler(
         lengths,
@@ -30,13 +28,13 @@ def print_dry_run(
         num_replicas=args.world_size,
     )
     batches = [[row for _, row in batch] for batch in sampler]
-    steps = len(batches) // args.gradient_accumulation_steps
+    steps = math.ceil(math.ceil(len(batches) / args.gradient_accumulation_steps) * args.num_train_epochs)
     parameters = model.num_parameters()
     activations = largest_batch_bytes(model, lengths, batches)
     rows = [
         ("parameters", f"{parameters:,}"),
         ("batches an epoch", f"{len(batches):,} on each of {args.world_size} devices"),
-        ("steps", f"{args.max_steps if args.max_steps > 0 else int(steps * args.num_train_epochs):,}"),
+        ("steps", f"{args.max_steps if args.max_steps > 0 else steps:,}"),
         ("padding", f"{padding_share(lengths, batches):.1%} of the tokens in training batches"),
         (
             "memory of weights",

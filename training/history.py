@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from transformers import TrainerCallback
+from transformers import EarlyStoppingCallback, TrainerCallback
 from transformers.utils import logging
 
 from .files import written_whole
@@ -69,6 +69,18 @@ class HistoryWriter(TrainerCallback):
         self._since = now
         self.folder.write_metrics(metrics)
         write_curve(self.folder.path, metrics["epochs"])
+
+
+class EarlyStopping(EarlyStoppingCallback):
+    """Early stopping that goes on counting where a run was stopped."""
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Count the evaluations since the best one."""
+        super().on_train_begin(args, state, control, **kwargs)
+        best = state.best_global_step or 0
+        self.early_stopping_patience_counter = sum(
+            entry["step"] > best for entry in state.log_history if "eval_loss" in entry
+        )
 
 
 def write_curve(folder: Path, records: list[dict[str, Any]]) -> None:

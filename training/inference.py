@@ -261,7 +261,7 @@ def _check_num_return_sequences(model: PreTrainedModel, number: int, generate_kw
         )
 
 
-def _position_limit(model: PreTrainedModel, side: str) -> int | None:
+def position_limit(model: PreTrainedModel, side: str) -> int | None:
     """Where the learned position table on the source or target side ends, if there is one."""
     config = model.config
     encoding = getattr(config, "position_encoding", None)
@@ -273,7 +273,7 @@ def _position_limit(model: PreTrainedModel, side: str) -> int | None:
 def _check_positions(
     model: PreTrainedModel, side: str, sequences: Sequence[Sequence[int]], line_numbers: Iterable[int]
 ) -> None:
-    limit = _position_limit(model, side)
+    limit = position_limit(model, side)
     for number, sequence in zip(line_numbers, sequences, strict=True):
         if limit is not None and len(sequence) > limit:
             raise InputError(
@@ -330,7 +330,7 @@ def _new_tokens_limit(model: PreTrainedModel, source_length: int, generate_kwarg
     limit = _setting(model, generate_kwargs, "max_new_tokens")
     if limit is None and _setting(model, generate_kwargs, "max_length") is None:
         limit = 2 * source_length + 10
-    table = _position_limit(model, "target")
+    table = position_limit(model, "target")
     if limit is not None and table is not None:
         limit = min(limit, table)
     return {} if limit is None else {"max_new_tokens": limit}

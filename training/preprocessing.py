@@ -9,6 +9,7 @@ from datasets import Dataset
 from transformers import PreTrainedTokenizerBase
 
 from .errors import InputError
+from .text_data import LINE
 
 
 def tokenize_pairs(
@@ -93,7 +94,7 @@ def check_lengths(dataset: Dataset, limit: int, which: str, side: Literal["sourc
     """Check that no sentence is longer than a table of learned positions allows.
 
     Args:
-        dataset: of :func:`tokenize_pairs`.
+        dataset: of :func:`tokenize_pairs`; the numbers of its lines are in the column ``line``, if it has one.
         limit: tokens that the table has positions for.
         which: the split's name, for the message.
         side: which of the two sentences.
@@ -104,10 +105,11 @@ def check_lengths(dataset: Dataset, limit: int, which: str, side: Literal["sourc
     lengths = pair_lengths(dataset)[:, 0 if side == "source" else 1]
     too_long = np.flatnonzero(lengths > limit)
     if too_long.size:
-        line = too_long[0]
+        row = int(too_long[0])
+        line = dataset[row][LINE] if LINE in dataset.column_names else row + 1
         others = f" ({too_long.size:,} lines are too long)" if too_long.size > 1 else ""
         raise InputError(
-            f"{which} {side}, line {line + 1}: {lengths[line]} tokens, where the learned positions end at "
+            f"{which} {side}, line {line}: {lengths[row]} tokens, where the learned positions end at "
             f"{limit}{others}; raise max_position_embeddings, choose a position encoding without a table "
             "(sinusoidal, rotary), or shorten the line."
         )

@@ -62,7 +62,9 @@ class RunFolder:
         asked, kept = _flat(self._yaml), _flat(self._kept.read_text(encoding="utf-8"))
         options = known_options()
         for name in sorted((asked.keys() | kept.keys()) - MAY_CHANGE):
-            default = options[name].default if name in options else None
+            # what a field of the model is by default, a preset may say
+            known = name in options and options[name].section != "model"
+            default = options[name].default if known else None
             now, then = asked.get(name, default), kept.get(name, default)
             if now != then:
                 raise InputError(

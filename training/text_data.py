@@ -30,6 +30,7 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import pyarrow.compute as pc
 from datasets import Dataset, DatasetDict, Features, NamedSplit, Value, load_dataset
 from datasets.exceptions import DatasetGenerationError
@@ -41,6 +42,10 @@ SplitFiles = str | Path | Sequence[str | Path]
 """One table, or two parallel text files."""
 
 _READER_VERSION = "1"  # part of the cache's key: raise it when the same files shall give other pairs
+
+
+LINE = "line"
+"""Column with the number of a pair in its file."""
 
 
 def load_parallel_data(
@@ -79,7 +84,8 @@ def load_parallel_data(
             splits[split] = _load_files(files, split, columns)
 
     if "validation" not in splits:
-        splits["train"], splits["validation"] = _cut_validation(splits["train"], validation_split, seed)
+        train = numbered(splits["train"])
+        splits["train"], splits["validation"] = _cut_validation(train, validation_split, seed)
         if os.environ.get("RANK", "0") == "0":  # once, where several processes train
             cut, kept = len(splits["validation"]), len(splits["train"])
             print(f"Cut {cut:,} of {cut + kept:,} pairs from train for validation (seed {seed}).")
@@ -349,6 +355,11 @@ def _select_pairs(dataset: Dataset, columns: _Columns, where: str) -> Dataset:
             raise InputError(f"{where}, row {row}: {name!r} is null, where text is expected.")
     dataset = dataset.select_columns(list(names))
     return dataset.rename_columns(dict(zip(names, ("source", "target"), strict=True)))
+
+
+def numbered(dataset: Dataset) -> Dataset:
+    """`dataset` with the number of each pair in its file, from 1 on, as the column ``line``."""
+    return dataset if LINE in dataset.column_names else dataset.add_column(LINE, np.arange(1, len(dataset) + 1))
 
 
 def _cut_validation(train: Dataset, size: float, seed: int) -> tuple[Dataset, Dataset]:

@@ -12,6 +12,7 @@ from transformers import EvalPrediction, PreTrainedModel, PreTrainedTokenizerBas
 
 from .arguments import TrainingArguments
 from .batching import LengthBatchSampler, TrainingPairs, build_training_dataloader
+from .inference import position_limit
 from .metrics import CorpusBLEU
 from .preprocessing import pair_lengths
 
@@ -71,16 +72,11 @@ class TranslationTrainer(Seq2SeqTrainer):
         train_lengths: np.ndarray,
         **kwargs: Any,
     ):
-        if args.coupled_weight_decay:
-            kwargs["optimizer_cls_and_kwargs"] = (
-                torch.optim.Adam,
-                {
-                    "lr": args.learning_rate,
-                    "betas": (args.adam_beta1, args.adam_beta2),
-                    "eps": args.adam_epsilon,
-                },
-            )
         super().__init__(args=args, train_dataset=train_dataset, **kwargs)
+        if args.coupled_weight_decay:  # which Trainer's own __init__ takes, and Seq2SeqTrainer's does not
+            betas = (args.adam_beta1, args.adam_beta2)
+            options = {"lr": args.learning_rate, "betas": betas, "eps": args.adam_epsilon}
+            self.optimizer_cls_and_kwargs = (torch.optim.Adam, options)
         self.train_lengths = train_lengths
 
     def get_train_dataloader(self) -> DataLoader:
@@ -138,6 +134,7 @@ class TranslationTrainer(Seq2SeqTrainer):
     def _translate(self, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
         """Generated tokens `(batch, longest)`; an untrained model, which does not end, is cut at 2 n + 10."""
         longest = 2 * inputs["input_ids"].shape[1] + 10
+        longest = min(longest, position_limit(self.model, "target") or longest)
         model: Any = self.model  # PreTrainedModel alone does not promise `generate`
         return model.generate(
             input_ids=inputs["input_ids"],

@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from accelerate.utils import broadcast_object_list
 from datasets import Dataset, DatasetDict
+from huggingface_hub.errors import StrictDataclassError
 from locant.configuration import LocantConfig
 from locant.modeling import LocantForConditionalGeneration
 from locant.tokenization import BPEDropout, train_tokenizer
@@ -14,7 +15,6 @@ from transformers import (
     AutoModelForSeq2SeqLM,
     AutoTokenizer,
     DataCollatorForSeq2Seq,
-    EarlyStoppingCallback,
     GenerationConfig,
     PreTrainedConfig,
     PreTrainedModel,
@@ -22,16 +22,17 @@ from transformers import (
     set_seed,
 )
 
+from .arguments import config_error
 from .averaging import load_mean_weights
 from .batching import TrainingPairs
 from .config_parser import RunConfig
 from .dry_run import print_dry_run
 from .errors import InputError
-from .history import HistoryWriter
-from .inference import evaluate_split
+from .history import EarlyStopping, HistoryWriter
+from .inference import evaluate_split, position_limit
 from .preprocessing import Dropped, check_lengths, drop_unusable_pairs, pair_lengths, tokenize_pairs
 from .run_folder import RunFolder
-from .text_data import count_overlap, load_parallel_data
+from .text_data import count_overlap, load_parallel_data, numbered
 from .trainer import TranslationMetrics, TranslationTrainer, by_length
 
 # Fields of a trained model's config that fine-tuning may change: those that leave its weights as they are
@@ -67,13 +68,15 @@ def train(run: RunConfig) -> dict[str, Any]:
     model = build_model(run, prepared.tokenizer)
     _check_positions(model.config, prepared.tokens)
     if run.training.dry_run:
-        print_dry_run(run.training, model, prepared.tokens, prepared.summary)
+        if run.training.process_index == 0:
+            print_dry_run(run.training, model, prepared.tokens)
         return prepared.summary
     trainer = build_trainer(run, prepared, model, folder)
     last_checkpoint = folder.last_checkpoint()
     if trainer.is_world_process_zero():
         folder.claim()
     trainer.train(resume_from_checkpoint=run.training.resume_from_checkpoint or _path(last_checkpoint))
+    trainer.accelerator.wait_for_everyone()  # the main process may still be saving
     if run.training.average_checkpoints:
         load_mean_weights(trainer.model, folder.checkpoints()[-run.training.average_checkpoints :])
     trainer.save_model()
@@ -92,6 +95,7 @@ def prepare(run: RunConfig, folder: RunFolder) -> Prepared:
     tokenizer = broadcast_object_list([tokenizer])[0]
     with run.training.main_process_first(desc="tokenising"):
         tokens = tokenize_splits(run, text, tokenizer)
+    tokens = DatasetDict({split: numbered(pairs) for split, pairs in tokens.items()})
     tokens["train"], dropped = drop_unusable_pairs(
         tokens["train"], run.data.max_source_length, run.data.max_target_length
     )
@@ -176,6 +180,8 @@ def _trained_model(name: str, run: RunConfig) -> PreTrainedModel:
             attn_implementation=run.model.attn_implementation,
             **run.model.overrides,
         )
+    except StrictDataclassError as error:
+        raise config_error(error, run.model.overrides) from error
     except (OSError, ValueError) as error:
         raise InputError(f"No model loads from {name}: {str(error).partition(chr(10))[0]}") from error
 
@@ -185,15 +191,15 @@ def build_trainer(run: RunConfig, prepared: Prepared, model: PreTrainedModel, fo
     data, args = run.data, run.training
     pairs = TrainingPairs(
         prepared.tokens["train"],
-        BPEDropout(prepared.tokenizer, data.bpe_dropout) if data.bpe_dropout else None,
+        _bpe_dropout(run, prepared.tokenizer),
         source_prefix=data.source_prefix or "",
-        max_source_length=data.max_source_length,
-        max_target_length=data.max_target_length,
+        max_source_length=_smaller(data.max_source_length, position_limit(model, "source")),
+        max_target_length=_smaller(data.max_target_length, position_limit(model, "target")),
         seed=args.seed,
     )
     callbacks: list[Any] = [HistoryWriter(folder)]
     if args.early_stopping_patience is not None:
-        callbacks.append(EarlyStoppingCallback(args.early_stopping_patience))
+        callbacks.append(EarlyStopping(args.early_stopping_patience))
     return TranslationTrainer(
         args=args,
         model=model,
@@ -205,6 +211,19 @@ def build_trainer(run: RunConfig, prepared: Prepared, model: PreTrainedModel, fo
         compute_metrics=TranslationMetrics(prepared.tokenizer, prepared.text["validation"]["target"][:]),
         callbacks=callbacks,
     )
+
+
+def _bpe_dropout(run: RunConfig, tokenizer: PreTrainedTokenizerBase) -> BPEDropout | None:
+    if not run.data.bpe_dropout:
+        return None
+    try:
+        return BPEDropout(tokenizer, run.data.bpe_dropout)
+    except ValueError as error:
+        raise InputError(str(error)) from error
+
+
+def _smaller(*limits: int | None) -> int | None:
+    return min((limit for limit in limits if limit is not None), default=None)
 
 
 def measure(run: RunConfig, prepared: Prepared, trainer: TranslationTrainer, folder: RunFolder) -> dict[str, Any]:

@@ -4,11 +4,13 @@
 import io
 import json
 import sys
+from pathlib import Path
 
 import pytest
 import sacrebleu
-from locant.cli import main
 from locant.training.inference import load, score, translate
+
+from locant.cli import main
 
 
 @pytest.fixture(scope="module")
@@ -115,7 +117,7 @@ class TestTranslate:
         files = [toy.files["validation"][0], toy.files["test"][0]]
         expected = run("translate", trained_run, *files)
         assert len(expected) == 80
-        feed(b"".join(open(file, "rb").read() for file in files))
+        feed(b"".join(Path(file).read_bytes() for file in files))
         assert run("translate", trained_run) == expected
         assert run("translate", trained_run, *files, "--output", tmp_path / "out" / "translations") == []
         assert (tmp_path / "out" / "translations").read_text("utf-8").splitlines() == expected
@@ -129,7 +131,9 @@ class TestTranslate:
         expected = translate(
             *model_and_tokenizer, [toy.pairs["test"][i][0] for i in (0, 1)], num_return_sequences=3, num_beams=4
         )
-        assert [text for _, text in found[:3] + found[6:]] == [t.text for alternatives in expected for t in alternatives]
+        assert [text for _, text in found[:3] + found[6:]] == [
+            t.text for alternatives in expected for t in alternatives
+        ]
         for lines in (found[:3], found[6:]):
             assert len({text for _, text in lines}) == 3
             assert [float(number) for number, _ in lines] == sorted((float(n) for n, _ in lines), reverse=True)
@@ -185,7 +189,7 @@ class TestScore:
 
     def test_a_right_translation_is_more_probable_than_a_wrong_one(self, run, toy, trained_run, tmp_path):
         source, target = toy.files["test"]
-        (tmp_path / "wrong").write_text("".join(reversed(open(target).readlines())))
+        (tmp_path / "wrong").write_text("".join(reversed(Path(target).read_text().splitlines(keepends=True))))
         right = run("score", trained_run, "--source", source, "--target", target)
         wrong = run("score", trained_run, "--source", source, "--target", tmp_path / "wrong")
         assert sum(float(r) > float(w) for r, w in zip(right, wrong, strict=True)) >= 35

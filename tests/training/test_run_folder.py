@@ -94,7 +94,7 @@ class TestWhoseItIs:
 
     def test_the_default_of_a_field_is_a_difference_where_a_preset_sets_it(self, folder):
         claimed(folder, "--preset", "tiny")
-        with pytest.raises(InputError, match="holds a different run, with d_model .* and not 512"):
+        with pytest.raises(InputError, match=r"holds a different run, with d_model .* and not 512"):
             RunFolder(run_config(folder, "--preset", "tiny", "--d_model", "512"))
 
     @pytest.mark.parametrize(

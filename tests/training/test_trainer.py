@@ -6,12 +6,13 @@ import pytest
 import sacrebleu
 import torch
 from datasets import Dataset
-from locant import LocantForConditionalGeneration
 from locant.training.arguments import TrainingArguments
 from locant.training.batching import TrainingPairs
 from locant.training.preprocessing import pair_lengths, tokenize_pairs
 from locant.training.trainer import TranslationMetrics, TranslationTrainer, by_length
 from transformers import AutoTokenizer, DataCollatorForSeq2Seq, EvalPrediction
+
+from locant import LocantForConditionalGeneration
 
 LEARNING_RATE = 0.01
 DECAY = 0.1
@@ -55,7 +56,9 @@ def log_probabilities(model, row):
     """Of all the vocabulary at each label of one pair, `(labels, vocabulary)`, without any padding."""
     labels = torch.tensor([row["labels"]])
     decoder_input_ids = torch.cat([torch.tensor([[1]]), labels[:, :-1]], dim=1)
-    return model(input_ids=torch.tensor([row["input_ids"]]), decoder_input_ids=decoder_input_ids).logits[0].log_softmax(1)
+    return (
+        model(input_ids=torch.tensor([row["input_ids"]]), decoder_input_ids=decoder_input_ids).logits[0].log_softmax(1)
+    )
 
 
 def summed_loss(model, row, smoothing=0.0):
@@ -142,7 +145,11 @@ class TestTraining:
         )
         model = LocantForConditionalGeneration(trainer.model.config)
         model.load_state_dict(trainer.model.state_dict())
-        rows = [row for batch, _ in zip(trainer.get_train_dataloader().batch_sampler, range(2), strict=False) for row in batch]
+        rows = [
+            row
+            for batch, _ in zip(trainer.get_train_dataloader().batch_sampler, range(2), strict=False)
+            for row in batch
+        ]
         rows = [tokens["train"][row] for _, row in rows]
         assert len(rows) == 10
         count = sum(len(row["labels"]) for row in rows)
@@ -182,7 +189,10 @@ class TestTraining:
         weights = {}
         for coupled in (True, False):
             trainer = make_trainer(coupled_weight_decay=coupled, weight_decay=DECAY, adam_beta1=0.8, adam_beta2=0.9)
-            optimizer, weight = trainer.create_optimizer(), trainer.model.model.encoder.layers[0].self_attn.q_proj.weight
+            optimizer, weight = (
+                trainer.create_optimizer(),
+                trainer.model.model.encoder.layers[0].self_attn.q_proj.weight,
+            )
             reference = torch.nn.Parameter(weight.detach().clone())
             options = {"lr": LEARNING_RATE, "betas": (0.8, 0.9), "weight_decay": DECAY}
             by_hand = (torch.optim.Adam if coupled else torch.optim.AdamW)([reference], **options)

@@ -4,7 +4,6 @@
 import csv
 import json
 import math
-import os
 import random
 import re
 import signal
@@ -12,12 +11,14 @@ import subprocess
 import sys
 import time
 
+import numpy as np
 import pytest
 import torch
 import yaml
 from locant.training import trainer as trainer_module
 from locant.training import translation
 from locant.training.batching import LengthBatchSampler
+from locant.training.dry_run import largest_batch_bytes
 from locant.training.run_folder import RunFolder
 from locant.training.trainer import TranslationTrainer
 from safetensors.torch import load_file
@@ -26,6 +27,7 @@ from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
 STEPS = 40  # in an epoch of the toy run
 WITHOUT_BLEU = {"predict_with_generate": "false", "metric_for_best_model": "loss", "greater_is_better": "false"}
 SHORT = {"num_train_epochs": 1, **WITHOUT_BLEU}
+WITHOUT_EVALUATION = {"eval_strategy": "no", "save_strategy": "no", "load_best_model_at_end": "false"}
 
 
 def weights(folder):
@@ -121,24 +123,25 @@ class TestSameCommand:
         assert f"test: BLEU {metrics(trained_run)['test']['bleu']:.2f}" in out
 
 
+MOMENTS = {  # where a run is stopped: in which function, at which of its calls
+    "before the folder is claimed": (RunFolder, "claim", 1),
+    "in the first epoch": (TranslationTrainer, "training_step", 11),
+    "in the second epoch": (TranslationTrainer, "training_step", STEPS + 20),
+    "in an evaluation": (TranslationTrainer, "prediction_step", 2),
+    "before the weights are in the second checkpoint": (TranslationTrainer, "_save", 2),
+    "before the optimiser is in the second checkpoint": (TranslationTrainer, "_save_optimizer_and_scheduler", 2),
+    "before the state is in the last checkpoint": (TranslationTrainer, "_save_rng_state", 3),
+    "when the best weights are loaded": (TranslationTrainer, "_load_best_model", 1),
+    "when the model is saved": (TranslationTrainer, "_save", 4),
+    "when the model is measured": (translation, "evaluate_split", 2),
+    "before it is finished": (RunFolder, "write_metrics", 4),
+}
+
+
 class TestKilled:
     """Started again with the same command, a run ends as if nothing had happened to it."""
 
-    moments = {  # where the run is stopped: in which function, at which of its calls
-        "before the folder is claimed": (RunFolder, "claim", 1),
-        "in the first epoch": (TranslationTrainer, "training_step", 11),
-        "in the second epoch": (TranslationTrainer, "training_step", STEPS + 20),
-        "in an evaluation": (TranslationTrainer, "prediction_step", 2),
-        "before the weights are in the second checkpoint": (TranslationTrainer, "_save", 2),
-        "before the optimiser is in the second checkpoint": (TranslationTrainer, "_save_optimizer_and_scheduler", 2),
-        "before the state is in the last checkpoint": (TranslationTrainer, "_save_rng_state", 3),
-        "when the best weights are loaded": (TranslationTrainer, "_load_best_model", 1),
-        "when the model is saved": (TranslationTrainer, "_save", 4),
-        "when the model is measured": (translation, "evaluate_split", 2),
-        "before it is finished": (RunFolder, "write_metrics", 4),
-    }
-
-    @pytest.mark.parametrize(("owner", "name", "call"), moments.values(), ids=moments)
+    @pytest.mark.parametrize(("owner", "name", "call"), MOMENTS.values(), ids=MOMENTS)
     def test_at_any_moment(self, toy, trained_run, tmp_path, stop_at, training_steps, owner, name, call):
         folder = tmp_path / "run"
         stop_at(lambda: toy.train(folder), owner, name, call)
@@ -150,15 +153,14 @@ class TestKilled:
 
     def test_within_an_epoch_between_two_checkpoints(self, toy, tmp_path, stop_at, training_steps):
         options = {**SHORT, "bpe_dropout": 0.1, "gradient_accumulation_steps": 2}
-        options |= {f"{kind}_{what}": value for kind in ("save", "eval") for what, value in self.every_six.items()}
+        options |= {f"{kind}_strategy": "steps" for kind in ("save", "eval")}
+        options |= {f"{kind}_steps": 6 for kind in ("save", "eval")}
         assert toy.train(tmp_path / "whole", **options) == 0
         stop_at(lambda: toy.train(tmp_path / "run", **options), TranslationTrainer, "training_step", 30)
         training_steps.clear()
         assert toy.train(tmp_path / "run", **options) == 0
         assert training_steps[0][0] == 12
         self.check_ends_like(tmp_path / "run", tmp_path / "whole")
-
-    every_six = {"strategy": "steps", "steps": 6}
 
     def test_by_the_system(self, toy, trained_run, tmp_path):
         folder, delay = tmp_path / "run", random.uniform(0, 0.3)
@@ -234,9 +236,9 @@ class TestBadInput:
         return error.removeprefix("locant train: error: ")
 
     def test_parallel_files_of_different_length(self, toy, tmp_path, capsys):
-        english, french = toy.files["train"]
+        english = toy.files["train"][0]
         shorter = tmp_path / "shorter.fr"
-        shorter.write_text("".join(open(french).readlines()[:-1]))
+        shorter.write_text("".join(f"{target}\n" for _, target in toy.pairs["train"][:-1]))
         assert self.sentence(toy, capsys, tmp_path / "run", train_file=[english, shorter]) == (
             f"Parallel files need as many lines each: {english} has 320, {shorter} has 319."
         )
@@ -265,34 +267,35 @@ class TestBadInput:
         sections["model"]["encoder_layer"] = 3
         config = toy.write_config("misspelt", sections)
         error = self.sentence(toy, capsys, tmp_path / "run", config)
-        assert re.fullmatch(rf"encoder_layer is not an option \({config}, line \d+\): did you mean encoder_layers\?", error)
+        assert re.fullmatch(
+            rf"encoder_layer is not an option \({config}, line \d+\): did you mean encoder_layers\?", error
+        )
 
     @pytest.mark.parametrize(
-        "options",
+        ("options", "part"),
         [
-            {"position_encoding": "rope"},
-            {"d_model": 33},
-            {"dropout": -0.1},
-            {"num_train_epochs": 0},
-            {"learning_rate": "fast"},
-            {"tokenizer_vocab_size": 3},
-            {"tokenizer_kind": "words"},
-            {"bpe_dropout": 0.1, "tokenizer_kind": "unigram"},
-            {"model_name_or_path": "./nowhere", "tokenizer_vocab_size": "null"},
-            {"tokenizer_name": "./nowhere", "tokenizer_vocab_size": "null"},
-            {"metric_for_best_model": "blue"},
-            {"predict_with_generate": "false"},
-            {"early_stopping_patience": 2, "eval_strategy": "no", "load_best_model_at_end": "false"},
-            {"average_checkpoints": 2, "save_strategy": "no", "load_best_model_at_end": "false"},
-            {"lr_scheduler_type": "cosin"},
-            {"optim": "adm"},
-            {"max_source_length": 1},
+            ({"position_encoding": "rope"}, "did you mean rotary?"),
+            ({"d_model": 33}, "33"),
+            ({"dropout": -0.1}, "dropout: must be at least 0 and below 1, got -0.1."),
+            ({"num_train_epochs": 0}, "num_train_epochs is 0.0, but must be above 0."),
+            ({"learning_rate": "fast"}, "learning_rate is 'fast' (command line), but must be a number."),
+            ({"tokenizer_vocab_size": 3}, "vocab_size is 3, but a tokenizer of kind 'bpe' needs at least 260"),
+            ({"tokenizer_kind": "words"}, "did you mean word?"),
+            ({"bpe_dropout": 0.1, "tokenizer_kind": "unigram"}, "BPE dropout needs a byte-level BPE tokenizer"),
+            ({"model_name_or_path": "./nowhere", "tokenizer_vocab_size": "null"}, "./nowhere"),
+            ({"tokenizer_name": "./nowhere", "tokenizer_vocab_size": "null"}, "./nowhere"),
+            ({"metric_for_best_model": "blue"}, "metric_for_best_model is blue, but"),
+            ({"metric_for_best_model": "bleu", "predict_with_generate": "false"}, "predict_with_generate"),
+            (WITHOUT_EVALUATION | {"early_stopping_patience": 2}, "early_stopping_patience needs evaluations"),
+            (WITHOUT_EVALUATION | {"average_checkpoints": 2}, "average_checkpoints needs checkpoints"),
+            ({"lr_scheduler_type": "cosin"}, "did you mean cosine?"),
+            ({"optim": "adm"}, "optim"),
+            ({"max_source_length": 1}, "No training pair is left"),
         ],
-        ids=lambda options: " ".join(map(str, next(iter(options.items())))),
+        ids=lambda value: " ".join(value) if isinstance(value, dict) else "",
     )
-    def test_values_that_cannot_be_used(self, toy, tmp_path, capsys, options):
-        error = self.sentence(toy, capsys, tmp_path / "run", **options)
-        assert any(part in error for part in (*options, *map(str, options.values())))
+    def test_values_that_cannot_be_used(self, toy, tmp_path, capsys, options, part):
+        assert part in self.sentence(toy, capsys, tmp_path / "run", **options)
 
     def test_the_folder_of_a_different_run(self, toy, trained_run, capsys):
         error = self.sentence(toy, capsys, trained_run, learning_rate=0.5)
@@ -377,9 +380,7 @@ class TestMetrics:
     def test_have_the_mean_of_the_training_losses(self, toy, tmp_path, training_steps):
         assert toy.train(tmp_path / "run", **{**SHORT, "num_train_epochs": 2}, logging_steps=30) == 0
         losses = [loss for *_, loss in training_steps]
-        for record, of_epoch in zip(
-            metrics(tmp_path / "run")["epochs"], (losses[:STEPS], losses[STEPS:]), strict=True
-        ):
+        for record, of_epoch in zip(metrics(tmp_path / "run")["epochs"], (losses[:STEPS], losses[STEPS:]), strict=True):
             assert record["train_loss"] == pytest.approx(sum(of_epoch) / STEPS, rel=1e-4)
 
     def test_of_the_finished_model_are_those_of_the_best_epoch(self, trained_run):
@@ -479,12 +480,15 @@ print(*tokenizer.batch_decode(generated, skip_special_tokens=True), sep="\\n")
         losses = [record["validation_loss"] for record in metrics(folder)["epochs"]]
         assert metrics(folder)["validation"]["loss"] not in losses
 
-    def test_is_the_best_checkpoint(self, toy, tmp_path):
-        assert toy.train(tmp_path / "run", **WITHOUT_BLEU, warmup_steps=1, learning_rate=0.3) == 0
+    def test_is_the_best_checkpoint_by_loss_where_nothing_is_translated(self, toy, tmp_path):
+        options = {"predict_with_generate": "false", "warmup_steps": STEPS * 2, "learning_rate": 0.5}
+        assert toy.train(tmp_path / "run", **options) == 0
         found = metrics(tmp_path / "run")
-        best = min(found["epochs"], key=lambda record: record["validation_loss"])
-        assert found["best_step"] == best["step"]
-        assert same_bits(tmp_path / "run", tmp_path / "run" / f"checkpoint-{best['step']}")
+        losses = {record["validation_loss"]: record["step"] for record in found["epochs"]}
+        best = min(losses)
+        assert losses[best] != 3 * STEPS
+        assert found["best_step"] == losses[best]
+        assert same_bits(tmp_path / "run", tmp_path / "run" / f"checkpoint-{losses[best]}")
 
 
 class TestOptions:
@@ -569,9 +573,11 @@ class TestDryRun:
         assert rows["steps"] == "120"
         assert 0 < float(re.match(r"([\d.]+)% ", rows["padding"])[1]) < 20
         assert re.match(r"\d+ MiB with gradients", rows["memory of weights"])
-        assert re.match(r"[1-9]\d* MiB kept", rows["memory of activations"])
+        assert re.match(r"\d+ MiB kept", rows["memory of activations"])
         train = found["data"]["train"]
-        assert f"train: 320 pairs, {train['source_tokens']:,} source and {train['target_tokens']:,} target tokens" in out
+        assert (
+            f"train: 320 pairs, {train['source_tokens']:,} source and {train['target_tokens']:,} target tokens" in out
+        )
         assert "Dry run: nothing was trained or written." in out
 
     def test_leaves_a_run_as_it_is(self, toy, trained_run, capsys):
@@ -580,9 +586,17 @@ class TestDryRun:
         assert contents(trained_run) == before
         assert "parameters" in self.rows(capsys.readouterr().out)
 
+    def test_measures_the_largest_batch(self, trained_run):
+        """Twice the pairs keep twice the memory, and what is kept is no less than the logits in float32."""
+        model = AutoModelForSeq2SeqLM.from_pretrained(trained_run)
+        lengths = np.array([(5, 7)] * 60)
+        small, large = (largest_batch_bytes(model, lengths, [[*range(n)], [0]]) for n in (20, 40))
+        assert large == pytest.approx(2 * small, rel=0.05)
+        assert small > 4 * 20 * 7 * model.config.vocab_size
+
     @pytest.mark.parametrize(
         "options",
-        [{"gradient_accumulation_steps": 3}, {"num_train_epochs": 0.3}, {"max_tokens_per_batch": 150}],
+        [{"gradient_accumulation_steps": 3}, {"num_train_epochs": 0.33}, {"max_tokens_per_batch": 150}],
         ids=str,
     )
     def test_tells_the_steps_that_training_takes(self, toy, tmp_path, capsys, options):
@@ -625,18 +639,23 @@ if "RANK" in os.environ:
 """
 
 
-def test_two_processes_do_what_one_does_with_their_batches(toy, tmp_path, monkeypatch):
-    options = {"dropout": 0, "num_train_epochs": 2}
-    (tmp_path / "sitecustomize.py").write_text(NOTES)
+def launch(toy, folder, output_dir, **options):
+    """`accelerate launch` of two processes, after its end; the notes of rank N are in `folder / "notes-N"`."""
+    (folder / "sitecustomize.py").write_text(NOTES)
     environment = {
         **toy.environment,
-        "PYTHONPATH": str(tmp_path),
-        "RUN": str(tmp_path / "two"),
-        "NOTES": str(tmp_path / "notes-"),
+        "PYTHONPATH": str(folder),
+        "RUN": str(output_dir),
+        "NOTES": str(folder / "notes-"),
     }
     command = [sys.executable, "-m", "accelerate.commands.accelerate_cli", "launch"]
-    command += ["--cpu", "--num_processes", "2", "-m", "locant", *toy.arguments(tmp_path / "two", **options)]
-    process = subprocess.run(command, env=environment, capture_output=True, text=True, cwd=tmp_path)
+    command += ["--cpu", "--num_processes", "2", "-m", "locant", *toy.arguments(output_dir, **options)]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, cwd=folder, timeout=300)
+
+
+def test_two_processes_do_what_one_does_with_their_batches(toy, tmp_path, monkeypatch):
+    options = {"dropout": 0, "num_train_epochs": 2}
+    process = launch(toy, tmp_path, tmp_path / "two", **options)
     assert process.returncode == 0, process.stderr
 
     with monkeypatch.context() as patch:
@@ -653,3 +672,21 @@ def test_two_processes_do_what_one_does_with_their_batches(toy, tmp_path, monkey
     assert "metrics.json" in (tmp_path / "notes-0").read_text()
     others = (tmp_path / "notes-1").read_text().splitlines() if (tmp_path / "notes-1").exists() else []
     assert [path for path in others if not path.endswith("rng_state_1.pth")] == []
+
+
+@pytest.mark.slow
+def test_two_processes_end_where_one_has_bad_input(toy, tmp_path):
+    process = launch(toy, tmp_path, tmp_path / "run", tokenizer_name="./nowhere", tokenizer_vocab_size="null")
+    assert process.returncode != 0
+    assert "locant train: error: No tokenizer loads from ./nowhere" in process.stderr
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.slow
+def test_two_processes_go_on_where_they_stopped(toy, tmp_path):
+    """Bit for bit, dropout included."""
+    assert launch(toy, tmp_path, tmp_path / "whole").returncode == 0
+    assert launch(toy, tmp_path, tmp_path / "run", num_train_epochs=1).returncode == 0
+    assert launch(toy, tmp_path, tmp_path / "run").returncode == 0
+    assert same_bits(tmp_path / "run", tmp_path / "whole")
+    assert metrics(tmp_path / "run")["epochs"] == metrics(tmp_path / "whole")["epochs"]
