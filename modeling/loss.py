@@ -4,6 +4,7 @@
 from typing import Any
 
 import torch
+from torch.autograd.function import once_differentiable
 
 # Logits that are turned to float32 at a time: on a CPU few enough to stay in its cache, elsewhere enough work
 _CHUNK = {"cpu": 2**18}
@@ -20,7 +21,7 @@ class _SummedCrossEntropy(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, logits: torch.Tensor, labels: torch.Tensor, smoothing: float) -> torch.Tensor:
         """Logits `(rows, vocabulary)` and labels `(rows, 1)`, -100 left out, to a scalar in float32."""
-        counted, targets = labels != -100, labels.clamp(min=0)
+        counted, targets = labels != -100, labels.masked_fill(labels == -100, 0)
         rows = _rows_at_a_time(logits)
         total = logits.new_zeros((), dtype=torch.float32)
         normalisers = []
@@ -37,6 +38,7 @@ class _SummedCrossEntropy(torch.autograd.Function):
         return total
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, grad_output: torch.Tensor) -> tuple[torch.Tensor, None, None]:
         """softmax minus the smoothed target, for the rows that count."""
         logits, targets, counted, normalisers = ctx.saved_tensors

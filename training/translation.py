@@ -139,7 +139,9 @@ def build_tokenizer(run: RunConfig, train_text: Dataset, folder: RunFolder) -> P
             show_progress=not run.training.disable_tqdm,
         )
     except ValueError as error:
-        raise InputError(str(error)) from error
+        raise InputError(
+            f"No tokenizer can be trained with tokenizer_kind and tokenizer_vocab_size: {error}"
+        ) from error
 
 
 def build_model(run: RunConfig, tokenizer: PreTrainedTokenizerBase) -> PreTrainedModel:

@@ -62,7 +62,8 @@ class RotaryEncoding(PositionEncoding):
     def _frequencies(self) -> tuple[torch.Tensor, float]:
         """Inverse frequencies `(R / 2,)`, and the factor on cosine and sine."""
         if self.rope_type != "default":
-            return ROPE_INIT_FUNCTIONS[self.rope_type](self.config, torch.device("cpu"))
+            with torch.device("cpu"):  # they make tensors before they look at the device that they are given
+                return ROPE_INIT_FUNCTIONS[self.rope_type](self.config, torch.device("cpu"))
         rotated = int(self.config.head_dim * self.rope_parameters.get("partial_rotary_factor", 1.0))
         exponents = torch.arange(0, rotated, 2, dtype=torch.float32, device="cpu") / rotated
         return 1.0 / self.rope_parameters["rope_theta"] ** exponents, 1.0
