@@ -4,7 +4,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 DATA   := examples/data/phrasebook
 
-.PHONY: train test test-all conformance lint wheel-types clean
+.PHONY: train test test-all conformance lint clean
 
 train: $(VENV)/installed  ## train a translator on the phrasebook, measure it, show ten translations
 	$(BIN)/python examples/phrasebook.py --output_dir $(DATA)

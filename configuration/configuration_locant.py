@@ -177,7 +177,10 @@ class LocantConfig(PretrainedConfig):
             if self.position_encoding_of(stack) == "rotary":
                 resolved = copy.copy(self)
                 resolved.head_dim = self.head_dim_of(stack)
-                super(LocantConfig, resolved).validate_rope()
+                try:
+                    super(LocantConfig, resolved).validate_rope()
+                except KeyError as error:
+                    raise ValueError(f"rope_parameters: {error.args[0]}.") from error
 
     def validate_position_encodings(self) -> None:
         """Encodings and their options exist, and a rotary head has an even size."""
@@ -196,6 +199,11 @@ class LocantConfig(PretrainedConfig):
         if parameters.get("rope_type", "default") not in known:
             raise ValueError(f"rope_type={parameters['rope_type']!r} is not a rope type; known are {', '.join(known)}.")
         rotated = int(self.head_dim_of(stack) * parameters.get("partial_rotary_factor", 1.0))
+        theta = parameters.get("rope_theta", 1.0)
+        if not isinstance(theta, int | float) or theta <= 0:
+            raise ValueError(f"rope_theta must be a number above 0, got {theta!r}.")
+        if rotated > self.head_dim_of(stack):
+            raise ValueError(f"partial_rotary_factor must be at most 1, got {parameters['partial_rotary_factor']}.")
         if rotated < 2 or rotated % 2:
             raise ValueError(
                 f"Rotary encoding turns pairs, so the rotated part of a head must have an even size, but the "

@@ -27,7 +27,8 @@ def start_missing_processes(arguments: list[str], environment: Mapping[str, str]
     is_one_of_several = any(name in environment for name in _RANKS)
     if not on_cpu or is_one_of_several or "MASTER_ADDR" not in environment:
         return
-    number = asked_for(psutil.Process().parent().cmdline())
+    parent = psutil.Process().parent()
+    number = asked_for(parent.cmdline()) if parent else 1
     if number > 1:
         launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={number}"]
         os.execv(sys.executable, [*launcher, "-m", "locant", "train", *arguments])
@@ -35,9 +36,8 @@ def start_missing_processes(arguments: list[str], environment: Mapping[str, str]
 
 def asked_for(command_line: list[str]) -> int:
     """How many processes an `accelerate launch` asks for, its configuration file included; 1 for other commands."""
-    if "launch" not in command_line:
-        return 1
-    parsed, *_ = _validate_launch_command(
-        launch_command_parser().parse_args(command_line[command_line.index("launch") + 1 :])
-    )
-    return parsed.num_processes or 1
+    for place, word in enumerate(command_line):
+        if word == "launch" or word.endswith(("accelerate-launch", "accelerate.commands.launch", "commands/launch.py")):
+            parsed, *_ = _validate_launch_command(launch_command_parser().parse_args(command_line[place + 1 :]))
+            return parsed.num_processes or 1
+    return 1

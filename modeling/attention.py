@@ -4,10 +4,11 @@
 from typing import Any
 
 import torch
-from locant.configuration.configuration_locant import LocantConfig
 from torch import nn
 from transformers.cache_utils import Cache, EncoderDecoderCache
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+
+from locant.configuration.configuration_locant import LocantConfig
 
 from .masks import Mask
 from .positions.base import PositionLayer, Positions, Span
@@ -67,6 +68,9 @@ class Attention(nn.Module):
         is_causal: a query sees no later key (where no mask says otherwise).
         position: how position enters; by default not at all.
         layer_idx: place of this layer in the cache.
+
+    Raises:
+        ValueError: heads that do not divide.
     """
 
     def __init__(
@@ -83,6 +87,12 @@ class Attention(nn.Module):
         self.config = config
         self.head_dim = head_dim or config.d_model // num_heads
         self.num_key_value_heads = num_key_value_heads or num_heads
+        if head_dim is None and config.d_model % num_heads:
+            raise ValueError(
+                f"num_heads={num_heads} does not divide d_model={config.d_model}: give head_dim, or a divisor."
+            )
+        if num_heads % self.num_key_value_heads:
+            raise ValueError(f"num_key_value_heads={num_key_value_heads} does not divide num_heads={num_heads}.")
         self.num_key_value_groups = num_heads // self.num_key_value_heads
         self.scaling = self.head_dim**-0.5
         self.is_causal = is_causal
@@ -118,14 +128,17 @@ class Attention(nn.Module):
         Raises:
             ValueError: the backend cannot add the encoding's term to the scores or to the output.
         """
-        positions = positions or Positions(Span())
-        query = self._split(self.q_proj(hidden_states))
-        query = self.position.rotate(query, positions.query)
-        key, value = self._keys_and_values(hidden_states, positions, encoder_hidden_states, past_key_values)
+        positions = positions or Positions()
         backend = self.config._attn_implementation or "eager"
         self._check_backend(backend)
+        query = self._split(self.q_proj(hidden_states))
+        rows = self.position.rows(query, positions.query)
+        query = self.position.query(query, positions.query)
+        span = self._span(positions, query, encoder_hidden_states, past_key_values)
+        key, value = self._keys_and_values(hidden_states, positions, encoder_hidden_states, past_key_values)
         if self.position.has_score:
-            kwargs["position_bias"] = self._score_term(query, key, positions)
+            indices = _indices(query, key)
+            kwargs["position_bias"] = self.position.score(rows, *indices, span, positions.query).to(query.dtype)
         output, weights = ALL_ATTENTION_FUNCTIONS.get_interface(backend, eager_attention)(
             self,
             query,
@@ -138,13 +151,26 @@ class Attention(nn.Module):
         )
         if self.position.has_values:
             _, _, query_index, key_index = _indices(query, key)
-            term = self.position.values(weights, query_index, key_index, positions.span)
+            term = self.position.values(weights, query_index, key_index, span)
             output = output + term.transpose(1, 2)
         return self.o_proj(output.flatten(2)), weights
 
     def _split(self, states: torch.Tensor) -> torch.Tensor:
         """`(batch, length, heads · head_dim)` to `(batch, heads, length, head_dim)`."""
         return states.unflatten(-1, (-1, self.head_dim)).transpose(1, 2)
+
+    def _span(
+        self,
+        positions: Positions,
+        query: torch.Tensor,
+        encoder_hidden_states: torch.Tensor | None,
+        past_key_values: Cache | None,
+    ) -> Span:
+        """Where this call's queries and keys sit, asked before the cache takes the new keys."""
+        if encoder_hidden_states is not None or past_key_values is None:
+            return Span(positions.query_offset)
+        cache = getattr(past_key_values, "self_attention_cache", past_key_values)
+        return Span(positions.query_offset, cache.get_mask_sizes(query.shape[2], self.layer_idx)[1])
 
     def _keys_and_values(
         self,
@@ -162,7 +188,7 @@ class Attention(nn.Module):
                 layer: Any = cache.layers[self.layer_idx]  # one of attention, and filled, so it has both
                 return layer.keys, layer.values
         source = encoder_hidden_states if is_cross else hidden_states
-        key = self.position.rotate(self._split(self.k_proj(source)), positions.key)
+        key = self.position.key(self._split(self.k_proj(source)), positions.key)
         value = self._split(self.v_proj(source))
         if cache is not None:
             key, value = cache.update(key, value, self.layer_idx)
@@ -180,12 +206,6 @@ class Attention(nn.Module):
                     f"{backend} cannot add this position encoding's term to the {place} of attention: "
                     f"set_attn_implementation to {' or '.join(able)}."
                 )
-
-    def _score_term(self, query: torch.Tensor, key: torch.Tensor, positions: Positions) -> torch.Tensor:
-        """The encoding's term for all pairs, broadcastable to `(batch, heads, queries, keys)`."""
-        rows = self.position.rows(query, positions.query)
-        term = self.position.score(rows, *_indices(query, key), positions.span, positions.query)
-        return term.to(query.dtype)
 
 
 def _indices(query: torch.Tensor, key: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:

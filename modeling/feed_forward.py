@@ -2,9 +2,10 @@
 """Position-wise feed-forward layers."""
 
 import torch
-from locant.configuration.configuration_locant import LocantConfig
 from torch import nn
 from transformers.activations import ACT2FN
+
+from locant.configuration.configuration_locant import LocantConfig
 
 
 class FeedForward(nn.Module):

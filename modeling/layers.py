@@ -4,9 +4,10 @@
 from typing import Any
 
 import torch
-from locant.configuration.configuration_locant import LocantConfig
 from transformers.cache_utils import Cache
 from transformers.modeling_layers import GradientCheckpointingLayer
+
+from locant.configuration.configuration_locant import LocantConfig
 
 from .attention import Attention
 from .feed_forward import build_feed_forward

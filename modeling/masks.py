@@ -2,10 +2,11 @@
 """Who may see whom, and which position each token has."""
 
 import torch
-from locant.configuration.configuration_locant import LocantConfig
 from torch.nn.attention.flex_attention import BlockMask
 from transformers.cache_utils import Cache
 from transformers.masking_utils import create_bidirectional_mask, create_causal_mask
+
+from locant.configuration.configuration_locant import LocantConfig
 
 Mask = torch.Tensor | BlockMask
 
@@ -24,14 +25,24 @@ def build_mask(
     Args:
         config: names the backend.
         hidden_states: the queries' `(batch, queries, d_model)`.
-        attention_mask: `(batch, keys)` with 0 at padding; or four dimensions, then used as it is; or None.
+        attention_mask: `(batch, keys)` with 0 at padding; or `(batch, 1 or heads, queries, keys)`, boolean or whole
+            numbers with 0 where a key is not seen, or floating and then added to the scores; or None.
         is_causal: no query sees a later key.
         cache: holds the earlier keys.
         encoder_hidden_states: the other sequence, in cross-attention.
     """
+    if attention_mask is not None and attention_mask.ndim == 4 and not attention_mask.is_floating_point():
+        return _for_backend(config, attention_mask.bool(), hidden_states.dtype)
     if is_causal:
         return create_causal_mask(config, hidden_states, attention_mask, past_key_values=cache)
     return create_bidirectional_mask(config, hidden_states, attention_mask, encoder_hidden_states=encoder_hidden_states)
+
+
+def _for_backend(config: LocantConfig, visible: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+    """A caller's own mask, True where a key is seen: eager adds its mask to the scores."""
+    if config._attn_implementation != "eager":
+        return visible
+    return torch.zeros_like(visible, dtype=dtype).masked_fill(~visible, torch.finfo(dtype).min)
 
 
 def build_position_ids(

@@ -4,13 +4,14 @@
 from typing import Any
 
 import torch
-from locant.configuration.configuration_locant import LocantConfig
 from torch import nn
 from transformers.cache_utils import Cache
 from transformers.modeling_outputs import BaseModelOutput, Seq2SeqLMOutput, Seq2SeqModelOutput
 from transformers.processing_utils import Unpack
 from transformers.utils import TransformersKwargs
 from transformers.utils.generic import can_return_tuple
+
+from locant.configuration.configuration_locant import LocantConfig
 
 from .generation import LocantGenerationMixin
 from .loss import token_loss

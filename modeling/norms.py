@@ -4,8 +4,9 @@
 from collections.abc import Callable
 
 import torch
-from locant.configuration.configuration_locant import LocantConfig
 from torch import nn
+
+from locant.configuration.configuration_locant import LocantConfig
 
 _NORMS = {"layernorm": nn.LayerNorm, "rmsnorm": nn.RMSNorm}
 

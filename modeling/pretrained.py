@@ -2,10 +2,11 @@
 """What all Locant models have in common: configuration, initialisation, what they support."""
 
 import torch
-from locant.configuration.configuration_locant import LocantConfig
 from torch import nn
 from transformers import initialization as init
 from transformers.modeling_utils import PreTrainedModel
+
+from locant.configuration.configuration_locant import LocantConfig
 
 from .layers import TransformerLayer
 from .positions.base import PositionEncoding, PositionLayer

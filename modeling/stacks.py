@@ -4,7 +4,6 @@
 import math
 
 import torch
-from locant.configuration.configuration_locant import LocantConfig
 from torch import nn
 from torch.compiler import is_compiling
 from transformers.cache_utils import Cache, DynamicCache, EncoderDecoderCache
@@ -14,12 +13,14 @@ from transformers.utils import TransformersKwargs
 from transformers.utils.generic import merge_with_config_defaults
 from transformers.utils.output_capturing import OutputRecorder, capture_outputs
 
+from locant.configuration.configuration_locant import LocantConfig
+
 from .attention import Attention
 from .layers import TransformerLayer
 from .masks import build_mask, build_position_ids
 from .norms import build_final_norm
-from .positions import Positions, Span, build_position_encoding
-from .positions.base import Stack
+from .positions.base import Positions, Stack
+from .positions.registry import build_position_encoding
 from .pretrained import LocantPreTrainedModel
 
 
@@ -33,6 +34,7 @@ class LocantStack(LocantPreTrainedModel):
 
     def __init__(self, config: LocantConfig, stack: Stack):
         super().__init__(config)
+        config.validate()  # fields may have been set since it was made
         self.embed_tokens: nn.Module = nn.Embedding(config.vocab_size, config.d_model)
         self.embed_scale = math.sqrt(config.d_model) if config.scale_embedding else 1.0
         self.embed_dropout = nn.Dropout(config.dropout)
@@ -79,8 +81,7 @@ class LocantStack(LocantPreTrainedModel):
             slots = int(position_ids.max()) + 1
         hidden_states = self.embed_dropout(self.position.embed(hidden_states, position_ids, slots))
         prepared = self.position.prepare(hidden_states, position_ids)
-        key_offset = cache.get_mask_sizes(hidden_states.shape[1], 0)[1] if cache is not None else 0
-        return hidden_states, Positions(Span(past_length, key_offset), prepared, prepared)
+        return hidden_states, Positions(past_length, prepared, prepared)
 
 
 class LocantEncoder(LocantStack):

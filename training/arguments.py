@@ -12,9 +12,10 @@ from typing import Any, Literal
 
 import torch
 from huggingface_hub.errors import StrictDataclassError
-from locant.configuration import PRESETS, LocantConfig
 from transformers import Seq2SeqTrainingArguments
 from transformers.trainer_utils import IntervalStrategy, SaveStrategy, SchedulerType
+
+from locant.configuration import PRESETS, LocantConfig
 
 from .errors import InputError
 
@@ -222,13 +223,13 @@ class TrainingArguments(Seq2SeqTrainingArguments):
         self._check_best_model()
         if self.early_stopping_patience is not None and self.eval_strategy == "no":
             raise InputError("early_stopping_patience needs evaluations: set eval_strategy to epoch or steps.")
-        if self.average_checkpoints and self.save_strategy == "no":
+        if self.average_checkpoints and self.save_strategy in ("no", "best"):
             raise InputError("average_checkpoints needs checkpoints: set save_strategy to epoch or steps.")
         if self.average_checkpoints < 0:
             raise InputError(f"average_checkpoints is {self.average_checkpoints}, but must be 0 or more.")
-        if self.average_checkpoints and self.save_total_limit is not None:
+        if self.save_total_limit is not None:
             # the best checkpoint is kept too, and may be older than the last ones
-            self.save_total_limit = max(self.save_total_limit, self.average_checkpoints + 1)
+            self.save_total_limit = max(self.save_total_limit, self.average_checkpoints + 1, 2)
         # without an accelerator the Trainer would refuse bf16, which CPUs can do
         self.use_cpu = self.use_cpu or not torch.accelerator.is_available()
         super().__post_init__()

@@ -96,7 +96,13 @@ def _training_arguments(given: dict[str, Any]) -> TrainingArguments:
         return TrainingArguments(**given)
     except InputError:
         raise
-    except ValueError as error:  # the Trainer's own checks, whose messages run over several lines
+    except (
+        ImportError,
+        KeyError,
+        OSError,
+        TypeError,
+        ValueError,
+    ) as error:  # the Trainer's own checks, whose messages run over several lines
         raise InputError(" ".join(str(error).split())) from error
 
 

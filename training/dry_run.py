@@ -9,8 +9,9 @@ from datasets import DatasetDict
 from transformers import PreTrainedModel
 
 from .arguments import TrainingArguments
-from .batching import LengthBatchSampler, padding_share
+from .batching import padding_share
 from .preprocessing import pair_lengths
+from .trainer import training_sampler
 
 MIB = 2**20
 # weight, gradient, and the two moments of Adam, all in float32
@@ -20,14 +21,7 @@ BYTES_PER_PARAMETER = 16
 def print_dry_run(args: TrainingArguments, model: PreTrainedModel, tokens: DatasetDict) -> None:
     """Print parameters, batches, padding and memory."""
     lengths = pair_lengths(tokens["train"])
-    sampler = LengthBatchSampler(
-        lengths,
-        max_tokens=args.max_tokens_per_batch,
-        batch_size=None if args.max_tokens_per_batch else args.per_device_train_batch_size,
-        seed=args.seed,
-        num_replicas=args.world_size,
-    )
-    batches = [[row for _, row in batch] for batch in sampler]
+    batches = [[row for _, row in batch] for batch in training_sampler(args, lengths)]
     steps = math.ceil(math.ceil(len(batches) / args.gradient_accumulation_steps) * args.num_train_epochs)
     parameters = model.num_parameters()
     activations = largest_batch_bytes(model, lengths, batches)

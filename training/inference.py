@@ -262,12 +262,9 @@ def _check_num_return_sequences(model: PreTrainedModel, number: int, generate_kw
 
 
 def position_limit(model: PreTrainedModel, side: str) -> int | None:
-    """Where the learned position table on the source or target side ends, if there is one."""
-    config = model.config
-    encoding = getattr(config, "position_encoding", None)
-    if side == "target":
-        encoding = getattr(config, "decoder_position_encoding", None) or encoding
-    return config.max_position_embeddings if encoding == "learned" else None
+    """Where the positions on the source or target side end, if the encoding there says that they do."""
+    stack = model.get_encoder() if side == "source" else model.get_decoder()
+    return getattr(getattr(stack, "position", None), "limit", None)
 
 
 def _check_positions(

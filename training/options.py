@@ -20,7 +20,7 @@ from .errors import InputError
 
 SECTIONS = ("model", "data", "training")
 
-# Fields of LocantConfig that are no options, and what decides them.
+# Fields that are no options, and what decides them.
 DECIDED_ELSEWHERE = {
     "vocab_size": "the tokenizer decides it, so set tokenizer_vocab_size",
     "pad_token_id": "the tokenizer decides it",
@@ -28,6 +28,12 @@ DECIDED_ELSEWHERE = {
     "eos_token_id": "the tokenizer decides it",
     "decoder_start_token_id": "the tokenizer decides it",
     "is_encoder_decoder": "a translator always is one",
+    "remove_unused_columns": "the columns are those that training uses",
+    "train_sampling_strategy": "batches are always of like length",
+    "dataloader_drop_last": "each pair is seen once an epoch",
+    "do_train": "locant train trains",
+    "do_eval": "eval_strategy says when",
+    "do_predict": "test_file is always measured",
 }
 # Fields that LocantConfig and the Trainer's arguments share: the option is the Trainer's, which sets both.
 SHARED_WITH_TRAINER = ("use_cache",)
@@ -93,7 +99,7 @@ def known_options() -> dict[str, Option]:
     """Every option by its name, model first, then data, then training."""
     config_hints = inspect.get_annotations(LocantConfig)
     config_help = _described(LocantConfig)
-    excluded = {"overrides", *DECIDED_ELSEWHERE, *SHARED_WITH_TRAINER}
+    not_of_the_model = {"overrides", *SHARED_WITH_TRAINER}
     options = [
         *_options("model", ModelArguments),
         *(
@@ -102,9 +108,9 @@ def known_options() -> dict[str, Option]:
             if entry.name in config_hints
         ),
     ]
-    options = [option for option in options if option.name not in excluded]
+    options = [option for option in options if option.name not in not_of_the_model]
     options += _options("data", DataArguments) + _training_options()
-    return {option.name: option for option in options if option.kinds}
+    return {option.name: option for option in options if option.kinds and option.name not in DECIDED_ELSEWHERE}
 
 
 def nearest_option(name: str, options: dict[str, Option]) -> str | None:

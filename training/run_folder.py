@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_callback import TrainerState
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
@@ -52,8 +53,9 @@ class RunFolder:
         if self.path.exists() and not self.path.is_dir():
             raise InputError(f"output_dir {self.path} is a file: give another output_dir.")
         if not self._kept.exists():
-            # a kill in `claim` leaves the unfinished file behind
-            if self.path.exists() and not all(p.name.endswith(f".{RUN_CONFIG_FILE}") for p in self.path.iterdir()):
+            names = [path.name for path in self.path.iterdir()] if self.path.exists() else []
+            # `claim` may have been killed before it was through
+            if not all(name.endswith((RUN_CONFIG_FILE, METRICS_FILE)) for name in names):
                 raise InputError(
                     f"output_dir {self.path} is not empty, and has no {RUN_CONFIG_FILE} that says it is a run: "
                     f"give another output_dir."
@@ -72,12 +74,32 @@ class RunFolder:
                     f"give another output_dir, or the same {name}."
                 )
 
-    def claim(self) -> None:
+    def check_data(self, identity: dict[str, str]) -> None:
+        """Raise `InputError` when the run in the folder trained on other data under the same names."""
+        kept = self.metrics().get("data_identity", identity)
+        for split in identity:
+            if kept.get(split) != identity[split]:
+                raise InputError(
+                    f"output_dir {self.path} holds a run on other {split} data, which have changed since: "
+                    f"give another output_dir, or the data that it began with."
+                )
+
+    def claim(self, data_identity: dict[str, str]) -> None:
         """Write down what was asked for: from now on the folder is this run's, and not finished."""
-        if (metrics := self.metrics()).get("finished"):
-            self.write_metrics(metrics | {"finished": False})
+        self.write_metrics(self.metrics() | {"finished": False, "data_identity": data_identity})
         with written_whole(self._kept) as path:
             path.write_text(self._yaml, encoding="utf-8")
+        if (checkpoint := self.last_checkpoint()) is not None:
+            self._point_to_best(checkpoint / TRAINER_STATE_NAME)
+
+    def _point_to_best(self, state_file: Path) -> None:
+        """Have the Trainer find its best checkpoint where it is now, if the folder was moved."""
+        state = TrainerState.load_from_json(str(state_file))
+        best = self.path / f"{PREFIX_CHECKPOINT_DIR}-{state.best_global_step}"
+        if best.is_dir() and state.best_model_checkpoint != str(best):
+            state.best_model_checkpoint = str(best)
+            with written_whole(state_file) as path:
+                state.save_to_json(str(path))
 
     def is_finished(self) -> bool:
         """Whether exactly this run came to its end."""
@@ -117,7 +139,7 @@ def _flat(text: str) -> dict[str, Any]:
 
 def _is_complete(checkpoint: Path) -> bool:
     try:
-        TrainerState.load_from_json(str(checkpoint / "trainer_state.json"))
+        TrainerState.load_from_json(str(checkpoint / TRAINER_STATE_NAME))
     except (OSError, ValueError, TypeError):
         return False
     return True

@@ -25,6 +25,20 @@ def by_length(dataset: Dataset) -> Dataset:
     return dataset.select_columns(["input_ids", "labels"]).select(order).add_column(ROW, order)
 
 
+def training_sampler(args: TrainingArguments, lengths: np.ndarray) -> LengthBatchSampler:
+    """The batches that `args` ask for, this process's share of them."""
+    devices = max(1, args.n_gpu)  # one process feeds them all where there is no launcher
+    tokens = args.max_tokens_per_batch
+    return LengthBatchSampler(
+        lengths,
+        max_tokens=None if tokens is None else tokens * devices,
+        batch_size=args.per_device_train_batch_size * devices if tokens is None else None,
+        seed=args.seed if args.data_seed is None else args.data_seed,
+        num_replicas=args.world_size,
+        rank=args.process_index,
+    )
+
+
 class TranslationMetrics:
     """The Trainer's `compute_metrics`: loss and perplexity per token, and BLEU of what was generated.
 
@@ -81,14 +95,7 @@ class TranslationTrainer(Seq2SeqTrainer):
 
     def get_train_dataloader(self) -> DataLoader:
         """Batches of like length, this process's share of them."""
-        sampler = LengthBatchSampler(
-            self.train_lengths,
-            max_tokens=self.args.max_tokens_per_batch,
-            batch_size=None if self.args.max_tokens_per_batch else self.args.per_device_train_batch_size,
-            seed=self.args.data_seed if self.args.data_seed is not None else self.args.seed,
-            num_replicas=self.accelerator.num_processes,
-            rank=self.accelerator.process_index,
-        )
+        sampler = training_sampler(self.args, self.train_lengths)
         return build_training_dataloader(
             self.train_dataset,
             sampler,

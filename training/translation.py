@@ -8,19 +8,18 @@ from typing import Any, Literal
 from accelerate.utils import broadcast_object_list
 from datasets import Dataset, DatasetDict
 from huggingface_hub.errors import StrictDataclassError
-from locant.configuration import LocantConfig
-from locant.modeling import LocantForConditionalGeneration
-from locant.tokenization import BPEDropout, train_tokenizer
 from transformers import (
+    AutoConfig,
     AutoModelForSeq2SeqLM,
     AutoTokenizer,
     DataCollatorForSeq2Seq,
-    GenerationConfig,
-    PreTrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
     set_seed,
 )
+
+from locant.modeling import LocantForConditionalGeneration
+from locant.tokenization import BPEDropout, train_tokenizer
 
 from .arguments import config_error
 from .averaging import load_mean_weights
@@ -59,14 +58,16 @@ def train(run: RunConfig) -> dict[str, Any]:
         InputError: something that was given cannot be used; nothing was written then.
     """
     folder = RunFolder(run)
+    text = load_text(run)
+    folder.check_data(data_identity(text))
     if folder.is_finished() and not run.training.dry_run:
         _say(run, f"{folder.path} is finished already: a larger num_train_epochs goes on with it.")
         _report(run, folder.metrics())
         return folder.metrics()
     set_seed(run.training.seed)
-    prepared = prepare(run, folder)
+    prepared = prepare(run, text, folder)
     model = build_model(run, prepared.tokenizer)
-    _check_positions(model.config, prepared.tokens)
+    _check_positions(model, prepared.tokens)
     if run.training.dry_run:
         if run.training.process_index == 0:
             print_dry_run(run.training, model, prepared.tokens)
@@ -74,7 +75,7 @@ def train(run: RunConfig) -> dict[str, Any]:
     trainer = build_trainer(run, prepared, model, folder)
     last_checkpoint = folder.last_checkpoint()
     if trainer.is_world_process_zero():
-        folder.claim()
+        folder.claim(data_identity(text))
     trainer.train(resume_from_checkpoint=run.training.resume_from_checkpoint or _path(last_checkpoint))
     trainer.accelerator.wait_for_everyone()  # the main process may still be saving
     if run.training.average_checkpoints:
@@ -87,10 +88,19 @@ def train(run: RunConfig) -> dict[str, Any]:
     return metrics
 
 
-def prepare(run: RunConfig, folder: RunFolder) -> Prepared:
-    """Load the text, train or load the tokenizer, tokenise, drop what training cannot use, and count."""
+def load_text(run: RunConfig) -> DatasetDict:
+    """The pairs of each split."""
     with run.training.main_process_first(desc="loading the data"):
-        text = load_parallel_data(**run.data.sources, seed=run.training.seed)
+        return load_parallel_data(**run.data.sources, seed=run.training.seed)
+
+
+def data_identity(text: DatasetDict) -> dict[str, str]:
+    """What tells other training and validation pairs from these: fingerprints of what they contain."""
+    return {split: text[split]._fingerprint for split in ("train", "validation")}
+
+
+def prepare(run: RunConfig, text: DatasetDict, folder: RunFolder) -> Prepared:
+    """Train or load the tokenizer, tokenise, drop what training cannot use, and count."""
     tokenizer = build_tokenizer(run, text["train"], folder) if run.training.process_index == 0 else None
     tokenizer = broadcast_object_list([tokenizer])[0]
     with run.training.main_process_first(desc="tokenising"):
@@ -156,17 +166,22 @@ def build_model(run: RunConfig, tokenizer: PreTrainedTokenizerBase) -> PreTraine
             eos_token_id=tokenizer.eos_token_id,
             decoder_start_token_id=tokenizer.bos_token_id,
         )
-        model = LocantForConditionalGeneration._from_config(config, attn_implementation=run.model.attn_implementation)
-    model.generation_config = GenerationConfig(
-        num_beams=run.training.num_beams,
-        length_penalty=run.training.length_penalty,
-        max_new_tokens=run.training.max_new_tokens,
-        pad_token_id=model.config.pad_token_id,
-        bos_token_id=model.config.bos_token_id,
-        eos_token_id=model.config.eos_token_id,
-        decoder_start_token_id=model.config.decoder_start_token_id,
-    )
+        try:
+            model = LocantForConditionalGeneration._from_config(
+                config, attn_implementation=run.model.attn_implementation
+            )
+        except (ImportError, KeyError, ValueError) as error:
+            raise InputError(_first_line(error)) from error
+    model.generation_config.update(**_search(run))
     return model
+
+
+def _search(run: RunConfig) -> dict[str, Any]:
+    """How the saved model searches: a trained one as it did, but for what was given."""
+    search = {name: getattr(run.training, name) for name in ("num_beams", "length_penalty", "max_new_tokens")}
+    if run.model.model_name_or_path is None:
+        return search
+    return {name: value for name, value in search.items() if name in run.given}
 
 
 def _trained_model(name: str, run: RunConfig) -> PreTrainedModel:
@@ -177,15 +192,23 @@ def _trained_model(name: str, run: RunConfig) -> PreTrainedModel:
                 f"only {', '.join(FREE_IN_FINE_TUNING)} can."
             )
     try:
+        config = AutoConfig.from_pretrained(name)
+        for option in run.model.overrides:
+            if not hasattr(config, option):
+                raise InputError(
+                    f"{option} is no option of a {config.model_type} model, which {name} is: leave it out."
+                )
         return AutoModelForSeq2SeqLM.from_pretrained(
             name,
             attn_implementation=run.model.attn_implementation,
             **run.model.overrides,
         )
+    except InputError:
+        raise
     except StrictDataclassError as error:
         raise config_error(error, run.model.overrides) from error
-    except (OSError, ValueError) as error:
-        raise InputError(f"No model loads from {name}: {str(error).partition(chr(10))[0]}") from error
+    except (ImportError, KeyError, OSError, ValueError) as error:
+        raise InputError(f"No model loads from {name}: {_first_line(error)}") from error
 
 
 def build_trainer(run: RunConfig, prepared: Prepared, model: PreTrainedModel, folder: RunFolder) -> TranslationTrainer:
@@ -287,18 +310,14 @@ def _in_words(summary: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _check_positions(config: PreTrainedConfig, tokens: DatasetDict) -> None:
-    """No sentence goes beyond a learned table, on either side."""
-    if not isinstance(config, LocantConfig):
-        return
-    sides: dict[Literal["source", "target"], str] = {
-        "source": config.position_encoding_of("encoder"),
-        "target": config.position_encoding_of("decoder"),
-    }
-    for side, encoding in sides.items():
-        if encoding == "learned":
+def _check_positions(model: PreTrainedModel, tokens: DatasetDict) -> None:
+    """No sentence goes beyond the positions that there are, on either side."""
+    sides: tuple[Literal["source", "target"], ...] = ("source", "target")
+    for side in sides:
+        limit = position_limit(model, side)
+        if limit is not None:
             for split, pairs in tokens.items():
-                check_lengths(pairs, config.max_position_embeddings, split, side)
+                check_lengths(pairs, limit, split, side)
 
 
 def _report(run: RunConfig, metrics: dict[str, Any]) -> None:
@@ -316,6 +335,10 @@ def _report(run: RunConfig, metrics: dict[str, Any]) -> None:
 def _say(run: RunConfig, text: str) -> None:
     if run.training.process_index == 0:
         print(text, flush=True)
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().partition("\n")[0]
 
 
 def _path(path: Path | None) -> str | None:

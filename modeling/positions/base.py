@@ -4,7 +4,7 @@
 An encoding can enter at four places, and overrides only the methods of the places that it uses:
 
 1. `PositionEncoding.embed`: added to the embeddings (sinusoidal, learned);
-2. `PositionLayer.rotate`: turns queries and keys before they meet (rotary);
+2. `PositionLayer.query` and `key`: change queries and keys before they meet (rotary turns both);
 3. `PositionLayer.score`: a term added to each attention score (T5, ALiBi, Shaw, Transformer-XL);
 4. `PositionLayer.values`: a term added to each output of attention (Shaw).
 
@@ -16,8 +16,9 @@ from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
 import torch
-from locant.configuration.configuration_locant import LocantConfig
 from torch import nn
+
+from locant.configuration.configuration_locant import LocantConfig
 
 Stack = Literal["encoder", "decoder"]
 
@@ -42,10 +43,13 @@ class Span:
 class Positions(NamedTuple):
     """What one forward pass knows about position, the same for all layers of a stack.
 
-    `query` and `key` are what the encoding's `prepare` made of the queries' and of the new keys' position ids.
+    Args:
+        query_offset: slot of the first query; where the keys begin each layer's cache knows.
+        query: what the encoding's `prepare` made of the queries' position ids.
+        key: and of the new keys'.
     """
 
-    span: Span
+    query_offset: int | torch.Tensor = 0
     query: Any = None
     key: Any = None
 
@@ -56,12 +60,16 @@ class PositionLayer(nn.Module):
     has_score = False
     has_values = False
 
-    def rotate(self, states: torch.Tensor, prepared: Any) -> torch.Tensor:
-        """Queries, or new keys on their way into the cache: `(batch, heads, length, head_dim)`, same out."""
-        return states
+    def query(self, query: torch.Tensor, prepared: Any) -> torch.Tensor:
+        """Queries before they meet the keys: `(batch, heads, queries, head_dim)` to the same shape."""
+        return query
+
+    def key(self, key: torch.Tensor, prepared: Any) -> torch.Tensor:
+        """New keys on their way into the cache: `(batch, key_value_heads, keys, head_dim)` to the same shape."""
+        return key
 
     def rows(self, query: torch.Tensor, prepared: Any) -> Any:
-        """What `score` and `values` need for each query, computed once a call from the queries."""
+        """What `score` needs for each query, computed once a call from the queries as they are before `query`."""
         return None
 
     def score(
@@ -111,6 +119,11 @@ class PositionEncoding(nn.Module):
     def layer(self, layer_idx: int) -> PositionLayer:
         """The part that layer number `layer_idx` owns."""
         return PositionLayer()
+
+    @property
+    def limit(self) -> int | None:
+        """How many positions there are, where they end."""
+        return None
 
     def init_weights(self) -> None:
         """Set own parameters, and buffers that are not saved, with `transformers.initialization`."""

@@ -2,9 +2,10 @@
 """A trained vector for each position, added to the embeddings (Gehring et al. 2017)."""
 
 import torch
-from locant.configuration.configuration_locant import LocantConfig
 from torch import nn
 from torch.compiler import is_compiling
+
+from locant.configuration.configuration_locant import LocantConfig
 
 from .base import PositionEncoding, Stack
 
@@ -21,13 +22,18 @@ class LearnedEncoding(PositionEncoding):
         super().__init__(config, stack)
         self.embeddings = nn.Embedding(config.max_position_embeddings, config.d_model)
 
+    @property
+    def limit(self) -> int:
+        """The rows of the table."""
+        return self.embeddings.num_embeddings
+
     def embed(self, hidden_states: torch.Tensor, position_ids: torch.Tensor, length: int) -> torch.Tensor:
         """Embeddings plus the rows of their positions.
 
         Raises:
             ValueError: a position lies beyond the table.
         """
-        limit = self.embeddings.num_embeddings
+        limit = self.limit
         # `length` counts padding too: only where it is too large are the positions themselves looked at
         if length > limit and not is_compiling() and int(position_ids.max()) >= limit:
             raise ValueError(

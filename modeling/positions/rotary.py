@@ -5,9 +5,10 @@ import copy
 from collections.abc import Callable
 
 import torch
-from locant.configuration.configuration_locant import LocantConfig
 from transformers import initialization as init
 from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS, dynamic_rope_update
+
+from locant.configuration.configuration_locant import LocantConfig
 
 from .base import PositionEncoding, PositionLayer, Stack
 
@@ -30,9 +31,13 @@ def rotate(states: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.
 class RotaryLayer(PositionLayer):
     """Has no parameters: every layer turns by the same angles."""
 
-    def rotate(self, states: torch.Tensor, prepared: CosSin) -> torch.Tensor:
-        """Turn `(batch, heads, length, head_dim)` by the prepared angles."""
-        return rotate(states, *prepared)
+    def query(self, query: torch.Tensor, prepared: CosSin) -> torch.Tensor:
+        """Turn the queries by the prepared angles."""
+        return rotate(query, *prepared)
+
+    def key(self, key: torch.Tensor, prepared: CosSin) -> torch.Tensor:
+        """Turn the keys by the prepared angles."""
+        return rotate(key, *prepared)
 
 
 class RotaryEncoding(PositionEncoding):

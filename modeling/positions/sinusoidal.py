@@ -2,8 +2,9 @@
 """Fixed sines and cosines added to the embeddings (Vaswani et al. 2017, section 3.5)."""
 
 import torch
-from locant.configuration.configuration_locant import LocantConfig
 from transformers import initialization as init
+
+from locant.configuration.configuration_locant import LocantConfig
 
 from .base import PositionEncoding, Stack
 

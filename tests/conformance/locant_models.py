@@ -14,10 +14,11 @@ from unittest import mock
 from hf_suite.generation.test_utils import GenerationTesterMixin
 from hf_suite.test_configuration_common import ConfigTester
 from hf_suite.test_modeling_common import ModelTesterMixin
-from locant.configuration.configuration_locant import LocantConfig
-from locant.modeling.modeling_locant import LocantForConditionalGeneration, LocantModel
 from testers import Seq2SeqTester, enter_name, leave_out
 from transformers import set_seed
+
+from locant.configuration.configuration_locant import LocantConfig
+from locant.modeling.modeling_locant import LocantForConditionalGeneration, LocantModel
 
 enter_name("MODEL_MAPPING_NAMES", "locant", "LocantModel")
 enter_name("MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES", "locant", "LocantForConditionalGeneration")

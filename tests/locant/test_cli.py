@@ -8,11 +8,11 @@ import sys
 import types
 
 import pytest
-from locant.training import inference
-from locant.training.errors import InputError
 
 import locant
 from locant import cli
+from locant.training import inference
+from locant.training.errors import InputError
 
 SOURCES = ["the cat sees the dog", "", "the dog sees the cat"]
 TARGETS = ["le chat voit le chien", "", "le chien voit le chat"]

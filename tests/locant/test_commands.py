@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 import sacrebleu
-from locant.training.inference import load, score, translate
 
 from locant.cli import main
+from locant.training.inference import load, score, translate
 
 
 @pytest.fixture(scope="module")

@@ -3,12 +3,13 @@
 
 import pytest
 import torch
+from torch import nn
+from torch.nn.attention.flex_attention import create_block_mask, flex_attention
+
 from locant.configuration.configuration_locant import LocantConfig
 from locant.configuration.position_encodings import POSITION_ENCODINGS
 from locant.modeling.modeling_locant import LocantForConditionalGeneration
-from locant.modeling.positions import _CLASSES, register_position_encoding
-from torch import nn
-from torch.nn.attention.flex_attention import create_block_mask, flex_attention
+from locant.modeling.positions.registry import _CLASSES, register_position_encoding
 
 SHAPE = {
     "vocab_size": 24,

@@ -5,14 +5,15 @@ import math
 
 import pytest
 import torch
+from torch import nn
+from torch.nn.functional import scaled_dot_product_attention
+from transformers import DynamicCache, EncoderDecoderCache
+
 from locant.modeling.attention import Attention, eager_attention
 from locant.modeling.feed_forward import FeedForward, GatedFeedForward, build_feed_forward
 from locant.modeling.layers import TransformerLayer
 from locant.modeling.norms import build_final_norm, build_norm, build_residual
 from locant.modeling.positions import PositionLayer
-from torch import nn
-from torch.nn.functional import scaled_dot_product_attention
-from transformers import DynamicCache, EncoderDecoderCache
 
 
 @pytest.fixture

@@ -166,9 +166,7 @@ class TestModel:
             assert set(tokens[tokens.index(2) + 1 :]) <= {0}
 
     def test_generation_beyond_the_sinusoidal_table(self, make_model, make_batch):
-        small, large = (
-            make_model(position_encoding="sinusoidal", max_position_embeddings=size) for size in (4, 64)
-        )
+        small, large = (make_model(position_encoding="sinusoidal", max_position_embeddings=size) for size in (4, 64))
         options = {"min_new_tokens": 20, "max_new_tokens": 20}
         expected = generate(large, *make_batch(SOURCES), **options)
         for kind in ("dynamic", "static"):

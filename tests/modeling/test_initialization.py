@@ -7,10 +7,11 @@ import sys
 
 import pytest
 import torch
-from locant.configuration.configuration_locant import LocantConfig
-from locant.modeling.modeling_locant import LocantForConditionalGeneration, LocantModel
 from safetensors.torch import load_file, save_file
 from torch import nn
+
+from locant.configuration.configuration_locant import LocantConfig
+from locant.modeling.modeling_locant import LocantForConditionalGeneration, LocantModel
 
 TYING = [
     {"share_encoder_decoder_embeddings": share, "tie_word_embeddings": tie}

@@ -5,10 +5,11 @@ import math
 
 import pytest
 import torch
+from torch.nn.functional import cross_entropy
+
 from locant.modeling import loss as loss_module
 from locant.modeling.loss import token_loss
 from locant.modeling.modeling_locant import shift_right
-from torch.nn.functional import cross_entropy
 
 VOCABULARY = 24
 
@@ -28,7 +29,11 @@ def labels():
 
 def reference(logits, labels, smoothing, reduction="mean"):
     return cross_entropy(
-        logits.flatten(0, 1).float(), labels.flatten(), label_smoothing=smoothing, reduction=reduction, ignore_index=-100
+        logits.flatten(0, 1).float(),
+        labels.flatten(),
+        label_smoothing=smoothing,
+        reduction=reduction,
+        ignore_index=-100,
     )
 
 

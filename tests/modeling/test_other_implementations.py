@@ -5,9 +5,6 @@ import re
 
 import pytest
 import torch
-from locant.configuration.configuration_locant import LocantConfig
-from locant.modeling.modeling_locant import LocantForConditionalGeneration
-from locant.modeling.stacks import LocantDecoder
 from transformers import (
     BartConfig,
     BartForConditionalGeneration,
@@ -21,6 +18,10 @@ from transformers import (
     StableLmConfig,
     StableLmModel,
 )
+
+from locant.configuration.configuration_locant import LocantConfig
+from locant.modeling.modeling_locant import LocantForConditionalGeneration
+from locant.modeling.stacks import LocantDecoder
 
 SEQ2SEQ = {
     "vocab_size": 24,

@@ -65,16 +65,36 @@ class TestBackends:
         for name, gradient in expected.items():
             torch.testing.assert_close(others[name], gradient, atol=1e-5, rtol=1e-4, msg=lambda m, n=name: f"{n}: {m}")
 
-    def test_masks_of_four_dimensions_are_used_as_they_are(self, make_model, encoding):
-        model = make_model(position_encoding=encoding)
-        ids, target = torch.tensor([[5, 6, 7, 8]]), torch.tensor([[1, 9]])
-        seen = torch.tensor([[1, 1, 1, 0]])
-        with torch.no_grad():
-            expected = model.get_encoder()(ids, attention_mask=seen).last_hidden_state[:, :3]
-            mask = seen.bool()[:, None, None, :].expand(1, 1, 4, 4)
-            states = model.get_encoder()(ids, attention_mask=mask).last_hidden_state[:, :3]
-            assert model.get_decoder()(target).last_hidden_state.shape == (1, 2, 32)  # a decoder alone has no source
-        torch.testing.assert_close(states, expected, atol=1e-6, rtol=1e-5)
+    @pytest.mark.parametrize("dtype", [torch.bool, torch.long, torch.float32])
+    def test_masks_of_four_dimensions_are_used_as_they_are(self, make_model, backend, dtype, no_grad):
+        model = make_model(position_encoding="rotary")
+        model.set_attn_implementation(backend)
+        ids, target = torch.tensor([[5, 6, 7, 8]]), torch.tensor([[1, 9, 10]])
+        sees = torch.tensor([[1, 1, 1, 0], [1, 1, 0, 0], [1, 0, 1, 1]]).bool()  # whom in the source each target sees
+
+        def own(mask):
+            additive = torch.zeros(mask.shape).masked_fill(~mask, torch.finfo(torch.float32).min)
+            return (additive if dtype.is_floating_point else mask.to(dtype))[None, None]
+
+        encoded = model.get_encoder()(ids, attention_mask=own(sees[0].expand(4, 4))).last_hidden_state
+        expected = model.get_encoder()(ids, attention_mask=sees[0][None].long()).last_hidden_state
+        torch.testing.assert_close(encoded[:, :3], expected[:, :3], atol=1e-5, rtol=1e-5)
+
+        inputs = {"decoder_input_ids": target, "encoder_outputs": (encoded,)}
+        causal = own(torch.ones(3, 3).tril().bool())
+        logits = logits_of(model, attention_mask=own(sees), decoder_attention_mask=causal, **inputs)
+        for place, row in enumerate(sees.long()):
+            expected = logits_of(model, attention_mask=row[None], **inputs)[0, place]
+            if place == 0:  # later places have looked at earlier ones, which saw something else
+                torch.testing.assert_close(logits[0, place], expected, atol=1e-5, rtol=1e-5)
+            else:
+                assert (logits[0, place] - expected).abs().max() > 1e-3
+
+    def test_a_decoder_works_without_a_source(self, make_model, encoding, no_grad):
+        decoder = make_model(position_encoding=encoding).get_decoder()
+        ids = torch.tensor([[1, 9, 10]])
+        whole, start = decoder(ids).last_hidden_state, decoder(ids[:, :2]).last_hidden_state
+        torch.testing.assert_close(whole[:, :2], start, atol=1e-5, rtol=1e-5)
 
 
 class TestSteps:

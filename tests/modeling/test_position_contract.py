@@ -5,13 +5,15 @@ import math
 
 import pytest
 import torch
-from locant.modeling.attention import Attention
-from locant.modeling.modeling_locant import LocantForConditionalGeneration
-from locant.modeling.positions import PositionEncoding, PositionLayer, Positions, Span
 from torch import nn
 from transformers import DynamicCache, EncoderDecoderCache, StaticCache, T5Config
 from transformers import initialization as init
+from transformers.cache_utils import Cache, DynamicSlidingWindowLayer
 from transformers.models.t5.modeling_t5 import T5Attention
+
+from locant.modeling.attention import Attention
+from locant.modeling.modeling_locant import LocantForConditionalGeneration
+from locant.modeling.positions import PositionEncoding, PositionLayer, Positions, Span
 
 
 class AlibiLayer(PositionLayer):
@@ -119,7 +121,36 @@ class Shaw(ShawKeys):
     layer_class = ShawLayer
 
 
-ENCODINGS = {"alibi-like": Alibi, "t5-like": Buckets, "shaw-like keys": ShawKeys, "shaw-like": Shaw}
+class XlLayer(ShawKeysLayer):
+    """Dai et al. 2019, section 3.3: one bias on the query that meets the key, another on that which meets distance."""
+
+    def __init__(self, head_dim, heads):
+        super().__init__(head_dim)
+        self.content_bias = nn.Parameter(torch.zeros(heads, 1, head_dim))
+        self.distance_bias = nn.Parameter(torch.zeros(heads, 1, head_dim))
+
+    def init_weights(self):
+        super().init_weights()
+        init.normal_(self.content_bias, std=1.0)
+        init.normal_(self.distance_bias, std=1.0)
+
+    def query(self, query, prepared):
+        return query + self.content_bias
+
+    def rows(self, query, prepared):
+        return (query + self.distance_bias) @ self.keys.T
+
+
+class Xl(PositionEncoding):
+    def __init__(self, config, stack="encoder"):
+        super().__init__(config, stack)
+        self.shape = config.head_dim_of(stack), getattr(config, f"{stack}_attention_heads")
+
+    def layer(self, layer_idx):
+        return XlLayer(*self.shape)
+
+
+ENCODINGS = {"alibi-like": Alibi, "t5-like": Buckets, "shaw-like keys": ShawKeys, "shaw-like": Shaw, "xl-like": Xl}
 
 
 @pytest.fixture(params=ENCODINGS)
@@ -174,9 +205,7 @@ class TestInAModel:
             decoder_attention_mask=decoder_mask,
         )
         for row, (source, target) in enumerate(zip(SOURCES, TARGETS, strict=True)):
-            alone = logits(
-                from_outside, input_ids=torch.tensor([source]), decoder_input_ids=torch.tensor([target])
-            )[0]
+            alone = logits(from_outside, input_ids=torch.tensor([source]), decoder_input_ids=torch.tensor([target]))[0]
             torch.testing.assert_close(batch[row][decoder_mask[row].bool()], alone, atol=1e-5, rtol=1e-5)
 
     @pytest.mark.parametrize("cache", ["dynamic", "static"])
@@ -234,11 +263,12 @@ class TestInAModel:
         config = make_config(position_encoding=outside, attn_implementation="eager")
         model = LocantForConditionalGeneration(config)
         own = {name: p for name, p in model.named_parameters() if ".position." in name}
-        assert len(own) == {"alibi-like": 0, "t5-like": 4, "shaw-like keys": 4, "shaw-like": 8}[outside]
+        expected = {"alibi-like": 0, "t5-like": 4, "shaw-like keys": 4, "shaw-like": 8, "xl-like": 12}
+        assert len(own) == expected[outside]
         model(input_ids=torch.tensor([[5, 6, 7]]), labels=torch.tensor([[8, 9, 2]])).loss.backward()
         for parameter in own.values():
             assert 0.5 < parameter.std() < 1.5
-            assert parameter.grad.abs().max() > 0
+            assert parameter.grad.abs().max() > 1e-6
         model.save_pretrained(tmp_path)
         loaded = dict(LocantForConditionalGeneration.from_pretrained(tmp_path).named_parameters())
         assert all(torch.equal(loaded[name], parameter) for name, parameter in own.items())
@@ -301,7 +331,7 @@ class TestOnPlainTensors:
         spread(attention, 6)
         states = torch.randn(2, 5, 32)
         with torch.no_grad():
-            output, weights = attention(states, positions=Positions(Span(2, 2)))
+            output, weights = attention(states, positions=Positions(query_offset=0))
             query, key, value = (
                 projection(states).view(2, 5, 4, 8).transpose(1, 2)
                 for projection in (attention.q_proj, attention.k_proj, attention.v_proj)
@@ -313,12 +343,40 @@ class TestOnPlainTensors:
                 keys = key / math.sqrt(8) + attention.position.keys[places]
                 weights_of_i = (keys @ query[:, :, i, :, None]).squeeze(-1).softmax(-1)
                 expected_weights[:, :, i] = weights_of_i
-                expected_output[:, :, i] = (
-                    weights_of_i[..., None] * (value + attention.position.vectors[places])
-                ).sum(2)
+                expected_output[:, :, i] = (weights_of_i[..., None] * (value + attention.position.vectors[places])).sum(
+                    2
+                )
             expected_output = attention.o_proj(expected_output.transpose(1, 2).flatten(2))
         torch.testing.assert_close(weights, expected_weights, atol=1e-6, rtol=1e-5)
         torch.testing.assert_close(output, expected_output, atol=1e-5, rtol=1e-5)
+
+    def test_xl_is_its_equation(self, make_config, spread):
+        attention = Attention(make_config(attn_implementation="eager"), num_heads=4, position=XlLayer(8, 4)).eval()
+        spread(attention, 7)
+        states, layer = torch.randn(2, 5, 32), attention.position
+        with torch.no_grad():
+            weights = attention(states)[1]
+            query, key = (p(states).view(2, 5, 4, 8).transpose(1, 2) for p in (attention.q_proj, attention.k_proj))
+            scores = (query + layer.content_bias) @ key.transpose(2, 3) / math.sqrt(8)
+            for i in range(5):
+                distances = layer.keys[[max(-3, min(3, j - i)) + 3 for j in range(5)]]
+                scores[:, :, i] += (query + layer.distance_bias)[:, :, i] @ distances.T
+        torch.testing.assert_close(weights, scores.softmax(-1), atol=1e-6, rtol=1e-5)
+
+    @pytest.mark.parametrize("layer", [AlibiLayer(), ShawLayer(8)], ids=["alibi", "shaw"])
+    def test_slots_of_a_cache_that_drops_the_oldest(self, make_config, spread, layer):
+        attention = Attention(make_config(attn_implementation="eager"), num_heads=4, is_causal=True, position=layer)
+        spread(attention.eval(), 8)
+        states, window = torch.randn(1, 9, 32), 4
+        seen = torch.ones(9, 9).tril().triu(1 - window).bool()
+        cache = Cache(layers=[DynamicSlidingWindowLayer(sliding_window=window)])
+        with torch.no_grad():
+            expected = attention(states, torch.zeros(9, 9).masked_fill(~seen, -math.inf)[None, None])[0]
+            steps = [
+                attention(states[:, i : i + 1], positions=Positions(query_offset=i), past_key_values=cache)[0]
+                for i in range(9)
+            ]
+        torch.testing.assert_close(torch.cat(steps, 1), expected, atol=1e-5, rtol=1e-5)
 
 
 class TestSpan:
@@ -337,5 +395,6 @@ class TestSpan:
         assert encoding.embed(states, torch.zeros(1, 2), 2) is states
         assert encoding.prepare(states, torch.zeros(1, 2)) is None
         layer = encoding.layer(0)
-        assert layer.rotate(states, None) is states
+        assert layer.query(states, None) is states
+        assert layer.key(states, None) is states
         assert (layer.has_score, layer.has_values) == (False, False)

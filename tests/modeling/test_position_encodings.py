@@ -4,6 +4,9 @@
 import numpy as np
 import pytest
 import torch
+from transformers.models.llama.modeling_llama import apply_rotary_pos_emb
+from transformers.models.marian.modeling_marian import MarianSinusoidalPositionalEmbedding
+
 from locant.modeling.masks import build_position_ids
 from locant.modeling.modeling_locant import LocantModel
 from locant.modeling.positions import (
@@ -16,8 +19,6 @@ from locant.modeling.positions import (
 )
 from locant.modeling.positions.rotary import rotate
 from locant.modeling.positions.sinusoidal import sinusoidal_table
-from transformers.models.llama.modeling_llama import apply_rotary_pos_emb
-from transformers.models.marian.modeling_marian import MarianSinusoidalPositionalEmbedding
 
 
 class TestSinusoidalTable:
@@ -190,12 +191,10 @@ class TestRotate:
         query, key = torch.randn(2, 1, 1, 1, 8)
 
         def score(query_position, key_position):
-            positions = torch.tensor([[query_position]]), torch.tensor([[key_position]])
-            turned = [
-                encoding.layer(0).rotate(states, encoding.prepare(states, ids))
-                for states, ids in zip((query, key), positions, strict=True)
-            ]
-            return (turned[0] * turned[1]).sum()
+            layer = encoding.layer(0)
+            turned_query = layer.query(query, encoding.prepare(query, torch.tensor([[query_position]])))
+            turned_key = layer.key(key, encoding.prepare(key, torch.tensor([[key_position]])))
+            return (turned_query * turned_key).sum()
 
         torch.testing.assert_close(score(3, 1), score(25, 23), atol=1e-5, rtol=1e-5)
         assert abs(score(3, 1) - score(3, 2)) > 1e-3

@@ -8,9 +8,10 @@ from collections import Counter
 from itertools import combinations
 
 import pytest
-from locant.tokenization import BPEDropout, train_tokenizer
 from tokenizers import AddedToken
 from transformers import PreTrainedTokenizerFast
+
+from locant.tokenization import BPEDropout, train_tokenizer
 
 TEXTS = [
     f"{a} {b} {c}."

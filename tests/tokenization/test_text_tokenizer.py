@@ -8,8 +8,9 @@ import sys
 
 import pytest
 from datasets import Dataset
-from locant.tokenization import train_tokenizer
 from transformers import AutoTokenizer
+
+from locant.tokenization import train_tokenizer
 
 LOSSLESS = ("bpe", "unigram", "wordpiece")
 KINDS = (*LOSSLESS, "word")

@@ -1,9 +1,9 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
 import pytest
 import torch
-from locant.training.averaging import load_mean_weights
 
 from locant import LocantConfig, LocantForConditionalGeneration
+from locant.training.averaging import load_mean_weights
 
 SHAPE = {
     "vocab_size": 11,

@@ -8,6 +8,9 @@ import numpy as np
 import pytest
 import torch
 from accelerate import Accelerator, skip_first_batches
+from tokenizers import Tokenizer, models
+from transformers import DataCollatorForSeq2Seq, PreTrainedTokenizerFast
+
 from locant.training.batching import (
     LengthBatchSampler,
     TrainingPairs,
@@ -15,8 +18,6 @@ from locant.training.batching import (
     padding_share,
 )
 from locant.training.errors import InputError
-from tokenizers import Tokenizer, models
-from transformers import DataCollatorForSeq2Seq, PreTrainedTokenizerFast
 
 
 def corpus_lengths(pairs, seed=0):

@@ -7,12 +7,13 @@ import re
 
 import pytest
 import yaml
+from transformers import Seq2SeqTrainingArguments
+
 from locant.configuration import LocantConfig
 from locant.training.arguments import DataArguments, ModelArguments, TrainingArguments
 from locant.training.config_parser import parse_run_config, read_run_data
 from locant.training.errors import InputError
 from locant.training.options import DECIDED_ELSEWHERE, SHARED_WITH_TRAINER, known_options
-from transformers import Seq2SeqTrainingArguments
 
 DATA = "data:\n  train_file: [a.en, a.fr]\n"
 
@@ -112,14 +113,14 @@ def test_names_are_unique_across_sections():
     own = set(inspect.get_annotations(LocantConfig))
     assert len(fields) == len(set(fields))
     assert own & set(fields) == set(SHARED_WITH_TRAINER)
-    assert set(DECIDED_ELSEWHERE) <= own
+    assert set(DECIDED_ELSEWHERE) <= own | set(fields)
 
 
 def test_every_field_of_the_trainer_and_of_the_config_is_an_option():
     options = known_options()
     trainer = {field.name for field in dataclasses.fields(Seq2SeqTrainingArguments) if field.init}
     assert trainer - options.keys() == {"parallelism_config"}  # an object, with no text form
-    assert set(inspect.get_annotations(LocantConfig)) - options.keys() == set(DECIDED_ELSEWHERE)
+    assert set(inspect.get_annotations(LocantConfig)) - options.keys() <= set(DECIDED_ELSEWHERE)
 
 
 def test_every_data_source_is_an_argument_of_the_loader():

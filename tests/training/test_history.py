@@ -5,6 +5,7 @@ import sys
 from types import SimpleNamespace
 
 import pytest
+
 from locant.training.history import HistoryWriter, epoch_records, write_curve
 
 LOG = [

@@ -4,6 +4,15 @@ import math
 import pytest
 import sacrebleu
 import torch
+from tokenizers import Tokenizer, models, pre_tokenizers, processors
+from transformers import (
+    BartConfig,
+    BartForConditionalGeneration,
+    MarianConfig,
+    MarianMTModel,
+    PreTrainedTokenizerFast,
+)
+
 from locant.training.errors import InputError
 from locant.training.inference import (
     EvaluationRow,
@@ -15,14 +24,6 @@ from locant.training.inference import (
     translate,
     translate_stream,
     write_tsv,
-)
-from tokenizers import Tokenizer, models, pre_tokenizers, processors
-from transformers import (
-    BartConfig,
-    BartForConditionalGeneration,
-    MarianConfig,
-    MarianMTModel,
-    PreTrainedTokenizerFast,
 )
 
 SENTENCES = ["w1 w2 w3", "", "w4 w5 w6 w7 w8 w9 w10 w11", "w12", "w13 w14 w15 w16 w17", "  ", "w18 w19"]

@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 import evaluate
 import pytest
 import sacrebleu
+
 from locant.training.errors import InputError
 from locant.training.metrics import ChrF, CorpusBLEU, SentenceBLEU, translation_metrics
 

@@ -8,10 +8,11 @@ import sys
 import datasets
 import numpy as np
 import pytest
-from locant.training.errors import InputError
-from locant.training.preprocessing import check_lengths, drop_unusable_pairs, pair_lengths, tokenize_pairs
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerFast
+
+from locant.training.errors import InputError
+from locant.training.preprocessing import check_lengths, drop_unusable_pairs, pair_lengths, tokenize_pairs
 
 SPECIAL = ["<pad>", "<s>", "</s>", "<unk>"]
 WORDS = ["a", "b", "c", "A", "B", "C", ">>fr<<"]

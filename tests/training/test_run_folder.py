@@ -5,6 +5,7 @@ import json
 import shutil
 
 import pytest
+
 from locant.training.config_parser import RUN_CONFIG_FILE, parse_run_config
 from locant.training.errors import InputError
 from locant.training.files import written_whole
@@ -23,7 +24,7 @@ def run_config(folder, *options):
 def claimed(folder, *options):
     run_folder = RunFolder(run_config(folder, *options))
     folder.mkdir(exist_ok=True)
-    run_folder.claim()
+    run_folder.claim({"train": "a", "validation": "b"})
     return run_folder
 
 

@@ -5,6 +5,7 @@ import json
 
 import datasets
 import pytest
+
 from locant.training.errors import InputError
 from locant.training.text_data import count_overlap, load_parallel_data, read_lines
 

@@ -6,13 +6,13 @@ import pytest
 import sacrebleu
 import torch
 from datasets import Dataset
+from transformers import AutoTokenizer, DataCollatorForSeq2Seq, EvalPrediction
+
+from locant import LocantForConditionalGeneration
 from locant.training.arguments import TrainingArguments
 from locant.training.batching import TrainingPairs
 from locant.training.preprocessing import pair_lengths, tokenize_pairs
 from locant.training.trainer import TranslationMetrics, TranslationTrainer, by_length
-from transformers import AutoTokenizer, DataCollatorForSeq2Seq, EvalPrediction
-
-from locant import LocantForConditionalGeneration
 
 LEARNING_RATE = 0.01
 DECAY = 0.1

@@ -1,0 +1,295 @@
+# Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
+"""Every choice is checked where it is given, and survives being saved."""
+
+import json
+import logging
+
+import pytest
+import torch
+from huggingface_hub.errors import StrictDataclassError
+from transformers import AutoConfig
+
+from locant.configuration import LocantConfig
+from locant.configuration.position_encodings import POSITION_ENCODINGS
+from locant.modeling.modeling_locant import LocantForConditionalGeneration
+
+UNUSUAL = {
+    "width 100": {"d_model": 100, "encoder_attention_heads": 4, "decoder_attention_heads": 5},
+    "a feed-forward narrower than the model": {"encoder_ffn_dim": 7, "decoder_ffn_dim": 1},
+    "an odd width": {"d_model": 33, "encoder_attention_heads": 3, "decoder_attention_heads": 1},
+    "heads that do not fill the width": {"head_dim": 6, "encoder_attention_heads": 3, "decoder_attention_heads": 7},
+    "odd heads without rotary": {"d_model": 20, "position_encoding": "learned"},
+    "one layer and two": {"encoder_layers": 1, "decoder_layers": 2},
+    "one key-value head": {"encoder_key_value_heads": 1, "decoder_key_value_heads": 2},
+    "rotary in one stack": {"decoder_position_encoding": "rotary", "encoder_attention_heads": 32},
+    "rotary on a part": {
+        "position_encoding": "rotary",
+        "rope_parameters": {"rope_type": "default", "rope_theta": 10000.0, "partial_rotary_factor": 0.5},
+    },
+}
+
+
+def small(**fields):
+    shape = {"vocab_size": 20, "d_model": 32, "encoder_layers": 1, "decoder_layers": 1, "dropout": 0}
+    heads = {"encoder_attention_heads": 4, "decoder_attention_heads": 4}
+    return LocantConfig(**{**shape, **heads, "encoder_ffn_dim": 16, "decoder_ffn_dim": 16, **fields})
+
+
+def message_of(**fields):
+    with pytest.raises(StrictDataclassError) as error:
+        small(**fields)
+    return str(error.value)
+
+
+class TestDefaults:
+    def test_are_the_base_model_of_the_paper(self):
+        config = LocantConfig()
+        assert (config.d_model, config.encoder_layers, config.decoder_layers) == (512, 6, 6)
+        assert (config.encoder_attention_heads, config.decoder_attention_heads) == (8, 8)
+        assert (config.encoder_ffn_dim, config.decoder_ffn_dim, config.dropout) == (2048, 2048, 0.1)
+        assert (config.position_encoding, config.norm_position, config.activation_function) == (
+            "sinusoidal",
+            "post",
+            "relu",
+        )
+        assert config.scale_embedding
+        assert config.tie_word_embeddings
+        assert config.share_encoder_decoder_embeddings
+        assert config.label_smoothing == 0
+
+    def test_are_silent(self, caplog):
+        with caplog.at_level(logging.WARNING):
+            LocantConfig()
+        assert not caplog.records
+
+    def test_decoder_encoding_is_the_encoders(self):
+        assert small(position_encoding="rotary").decoder_position_encoding == "rotary"
+        assert small(position_encoding="rotary", decoder_position_encoding="none").decoder_position_encoding == "none"
+        assert small().cross_position_encoding == "none"
+
+    def test_names_of_other_models_work(self):
+        config = small(hidden_size=64, num_attention_heads=2, num_hidden_layers=3)
+        assert (config.d_model, config.encoder_attention_heads, config.encoder_layers) == (64, 2, 3)
+        assert (config.hidden_size, config.num_attention_heads, config.num_hidden_layers) == (64, 2, 3)
+
+
+class TestShapes:
+    @pytest.mark.parametrize("fields", UNUSUAL.values(), ids=UNUSUAL)
+    def test_unusual_ones_are_legal_and_run(self, fields):
+        model = LocantForConditionalGeneration(small(**fields)).eval()
+        ids = torch.tensor([[5, 6, 7], [8, 9, 2]])
+        loss = model(input_ids=ids, labels=ids).loss
+        loss.backward()
+        assert loss.isfinite()
+        assert model.generate(ids, max_new_tokens=3, num_beams=2).shape[0] == 2
+
+    def test_head_sizes(self):
+        config = small(decoder_attention_heads=2)
+        assert (config.head_dim_of("encoder"), config.head_dim_of("decoder")) == (8, 16)
+        assert small(head_dim=5).head_dim_of("encoder") == 5
+
+
+class TestChecks:
+    @pytest.mark.parametrize("stack", ["encoder", "decoder"])
+    def test_heads_divide_the_width(self, stack):
+        assert (
+            f"{stack}_attention_heads=5 does not divide d_model=32: choose a divisor, or give head_dim."
+            in message_of(**{f"{stack}_attention_heads": 5})
+        )
+
+    @pytest.mark.parametrize("stack", ["encoder", "decoder"])
+    def test_key_value_heads_divide_the_heads(self, stack):
+        message = message_of(**{f"{stack}_key_value_heads": 3})
+        assert f"{stack}_key_value_heads=3 does not divide {stack}_attention_heads=4: choose a divisor." in message
+
+    @pytest.mark.parametrize(
+        ("fields", "stack", "size"),
+        [
+            ({"position_encoding": "rotary", "head_dim": 5}, "encoder", 5),
+            ({"position_encoding": "rotary", "d_model": 20, "decoder_attention_heads": 2}, "encoder", 5),
+            ({"position_encoding": "rotary", "d_model": 20, "encoder_attention_heads": 2}, "decoder", 5),
+            ({"decoder_position_encoding": "rotary", "d_model": 28}, "decoder", 7),
+        ],
+    )
+    def test_rotary_heads_are_even(self, fields, stack, size):
+        message = message_of(**fields)
+        assert (
+            f"must have an even size, but the {stack}'s has {size}: change d_model, {stack}_attention_heads" in message
+        )
+
+    @pytest.mark.parametrize("share", [0.375, 0.1])
+    def test_the_turned_part_of_a_head_is_even(self, share):
+        parameters = {"rope_type": "default", "rope_theta": 1e4, "partial_rotary_factor": share}
+        message = message_of(position_encoding="rotary", rope_parameters=parameters)
+        assert f"the encoder's has {int(8 * share)}" in message
+
+    def test_rope_type_exists(self):
+        message = message_of(position_encoding="rotary", rope_parameters={"rope_type": "yearn", "rope_theta": 1e4})
+        assert "rope_type='yearn' is not a rope type; known are default, linear, dynamic, yarn" in message
+
+    @pytest.mark.parametrize("field", ["dropout", "attention_dropout", "activation_dropout", "label_smoothing"])
+    @pytest.mark.parametrize("value", [-0.1, 1.0, 1, 7])
+    def test_probabilities(self, field, value):
+        message = message_of(**{field: value})
+        assert field in message
+        assert f"must be at least 0 and below 1, got {value}." in message
+
+    @pytest.mark.parametrize(
+        "field",
+        [
+            "vocab_size",
+            "d_model",
+            "encoder_layers",
+            "decoder_layers",
+            "encoder_attention_heads",
+            "decoder_attention_heads",
+            "encoder_key_value_heads",
+            "decoder_key_value_heads",
+            "head_dim",
+            "encoder_ffn_dim",
+            "decoder_ffn_dim",
+            "max_position_embeddings",
+        ],
+    )
+    @pytest.mark.parametrize("value", [0, -3])
+    def test_sizes(self, field, value):
+        message = message_of(**{field: value})
+        assert field in message
+        assert f"must be at least 1, got {value}." in message
+
+    @pytest.mark.parametrize("field", ["norm_eps", "initializer_range"])
+    def test_positive_numbers(self, field):
+        message = message_of(**{field: 0.0})
+        assert field in message
+        assert "must be above 0, got 0.0." in message
+
+    @pytest.mark.parametrize(
+        ("field", "value"),
+        [
+            ("norm_type", "batchnorm"),
+            ("norm_position", "middle"),
+            ("initializer", "ones"),
+            ("d_model", 32.5),
+            ("d_model", "32"),
+            ("dropout", "0.1"),
+            ("gated_ffn", "yes"),
+            ("rope_parameters", "yarn"),
+            ("position_encoding", 3),
+        ],
+    )
+    def test_kinds(self, field, value):
+        message = message_of(**{field: value})
+        assert field in message
+        assert repr(value) in message or str(value) in message
+
+    def test_activation_exists(self):
+        message = message_of(activation_function="reluu")
+        assert "activation_function" in message
+        assert "'reluu' is not an activation; known are " in message
+        assert "relu," in message
+
+    @pytest.mark.parametrize("field", ["dropout", "d_model"])
+    def test_holds_for_later_assignments_too(self, field):
+        config = small()
+        with pytest.raises(StrictDataclassError, match=field):
+            setattr(config, field, -1)
+
+
+class TestPositionEncodings:
+    FIELDS = pytest.mark.parametrize(
+        "field", ["position_encoding", "decoder_position_encoding", "cross_position_encoding"]
+    )
+
+    @FIELDS
+    def test_unknown_one_lists_the_known(self, field):
+        message = message_of(**{field: "quaternion"})
+        assert f"{field}='quaternion' is not a position encoding; known are {', '.join(POSITION_ENCODINGS)}." in message
+
+    @pytest.mark.parametrize(
+        ("theirs", "ours"),
+        [
+            ("rope", "rotary"),
+            ("RoPE", "rotary"),
+            ("absolute", "learned"),
+            ("learnable", "learned"),
+            ("sine", "sinusoidal"),
+            ("fixed", "sinusoidal"),
+            ("nope", "none"),
+        ],
+    )
+    def test_names_from_elsewhere_are_translated(self, theirs, ours):
+        assert f'what you call {theirs!r} is "{ours}" here' in message_of(position_encoding=theirs)
+
+    @pytest.mark.parametrize(
+        ("theirs", "ours"), [("relative_key", "shaw"), ("relative-key-query", "shaw"), ("xl", "transformer_xl")]
+    )
+    def test_names_from_elsewhere_lead_to_the_right_one(self, theirs, ours):
+        message = message_of(position_encoding=theirs)
+        assert f'what you call {theirs!r} would be "{ours}"' in message or f'is "{ours}" here' in message
+
+    @pytest.mark.parametrize(
+        ("typed", "meant"), [("rotery", "rotary"), ("sinusodial", "sinusoidal"), ("Learned", "learned")]
+    )
+    def test_typing_errors_get_the_nearest(self, typed, meant):
+        assert f'did you mean "{meant}"' in message_of(position_encoding=typed)
+
+    @pytest.mark.parametrize("name", ["sinusoidal", "rotary"])
+    def test_cross_attention_has_none(self, name):
+        message = message_of(cross_position_encoding=name)
+        assert f"cross_position_encoding={name!r} is not supported: use 'none'." in message
+
+    def test_options_have_defaults(self):
+        assert small().position_options("sinusoidal") == {"layout": "interleaved"}
+        config = small(position_parameters={"sinusoidal": {"layout": "concatenated"}})
+        assert config.position_options("sinusoidal") == {"layout": "concatenated"}
+        assert config.position_options("rotary") == {}
+
+    @pytest.mark.parametrize(
+        ("parameters", "message"),
+        [
+            ({"sinusoid": {}}, "position_parameters='sinusoid' is not a position encoding"),
+            ({"sinusoidal": {"base": 3}}, "has no option 'base'; the options of sinusoidal are: layout."),
+            ({"rotary": {"theta": 3}}, "has no option 'theta'; the options of rotary are: none."),
+            ({"sinusoidal": {"layout": "mixed"}}, "must be one of interleaved, concatenated, got 'mixed'."),
+            ({"sinusoidal": "concatenated"}, "must be a dictionary of that encoding's options, got 'concatenated'."),
+        ],
+    )
+    def test_options_are_checked(self, parameters, message):
+        assert message in message_of(position_parameters=parameters)
+
+
+class TestSaving:
+    FIELDS = (
+        {},
+        {"position_parameters": {"sinusoidal": {"layout": "concatenated"}}, "label_smoothing": 0.1},
+        {
+            "position_encoding": "rotary",
+            "decoder_position_encoding": "none",
+            "rope_parameters": {"rope_type": "yarn", "rope_theta": 500.0, "factor": 2.0},
+        },
+        {"head_dim": 6, "norm_type": "rmsnorm", "norm_position": "pre", "gated_ffn": True, "dropout": 0},
+        {"encoder_key_value_heads": 2, "tie_word_embeddings": False, "eos_token_id": [2, 3]},
+    )
+
+    @pytest.mark.parametrize("fields", FIELDS)
+    def test_round_trip(self, fields, tmp_path):
+        config = small(**fields)
+        config.save_pretrained(tmp_path)
+        for loaded in (LocantConfig.from_pretrained(tmp_path), AutoConfig.from_pretrained(tmp_path)):
+            assert type(loaded) is LocantConfig
+            assert {**loaded.to_dict(), "_name_or_path": ""} == config.to_dict()
+        again = LocantConfig.from_dict(json.loads(config.to_json_string(use_diff=False)))
+        assert again.to_dict() == config.to_dict()
+
+    def test_file_names_the_type(self, tmp_path):
+        small().save_pretrained(tmp_path)
+        saved = json.loads((tmp_path / "config.json").read_text())
+        assert saved["model_type"] == "locant"
+        assert saved["d_model"] == 32
+
+    def test_a_broken_file_is_refused(self, tmp_path):
+        small().save_pretrained(tmp_path)
+        path = tmp_path / "config.json"
+        path.write_text(path.read_text().replace('"dropout": 0', '"dropout": -1'))
+        with pytest.raises(StrictDataclassError, match="dropout"):
+            LocantConfig.from_pretrained(tmp_path)

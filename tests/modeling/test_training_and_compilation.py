@@ -1,0 +1,167 @@
+# Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
+"""Gradient checkpointing, compilation, export and half precision change no number, or next to none."""
+
+import pytest
+import torch
+from transformers import DynamicCache, EncoderDecoderCache
+
+
+@pytest.fixture
+def batch(make_batch):
+    ids, mask = make_batch([[5, 6, 7, 8, 2], [9, 10, 2]])
+    labels = make_batch([[11, 12, 2], [13, 14, 15, 2]])[0]
+    return {"input_ids": ids, "attention_mask": mask, "labels": labels.masked_fill(labels == 0, -100)}
+
+
+def loss_and_gradients(model, batch, forward=None):
+    torch.manual_seed(1)
+    model.zero_grad()
+    loss = (model if forward is None else forward)(**batch).loss
+    loss.backward()
+    return loss.detach(), {name: p.grad.clone() for name, p in model.named_parameters()}
+
+
+class TestGradientCheckpointing:
+    @pytest.mark.filterwarnings("ignore:`gradient_checkpointing_enable` is deprecated:FutureWarning")
+    @pytest.mark.parametrize("reentrant", [True, False])
+    @pytest.mark.parametrize("backend", ["eager", "sdpa"])
+    def test_changes_no_number(self, make_model, batch, encoding, reentrant, backend):
+        model = make_model(position_encoding=encoding, dropout=0.2, attention_dropout=0.1, activation_dropout=0.1)
+        model.set_attn_implementation(backend)
+        model.train()
+        expected, gradients = loss_and_gradients(model, batch)
+        model.gradient_checkpointing_enable({"use_reentrant": reentrant})
+        assert all(layer.gradient_checkpointing for layer in model.model.decoder.layers)
+        calls = []
+        model.model.decoder.layers[0].ffn.register_forward_hook(lambda *_: calls.append(1))
+        loss, others = loss_and_gradients(model, batch)
+        assert len(calls) == 2  # once forward, once more on the way back
+        assert torch.equal(loss, expected)
+        for name, gradient in gradients.items():  # shared weights may get their parts in another order
+            torch.testing.assert_close(others[name], gradient, atol=1e-6, rtol=1e-6, msg=lambda m, n=name: f"{n}: {m}")
+
+    def test_every_parameter_gets_a_gradient(self, make_model, batch, encoding, norm_position):
+        fields = {"gated_ffn": True, "share_encoder_decoder_embeddings": False, "tie_word_embeddings": False}
+        model = make_model(position_encoding=encoding, norm_position=norm_position, **fields)
+        _, gradients = loss_and_gradients(model, batch)
+        # adding the same to all scores changes no softmax, so the keys' biases have none
+        zero = {name for name, gradient in gradients.items() if gradient.abs().max() < 1e-6}
+        biases = {name for name in gradients if name.endswith("k_proj.bias")}
+        assert zero == (biases if encoding != "rotary" else {name for name in biases if "cross" in name})
+
+
+class TestDropout:
+    def test_of_embeddings_and_sublayers_in_training_alone(self, make_model, batch):
+        model = make_model(dropout=0.5)
+        losses = {model(**batch).loss.item() for _ in range(3)}
+        assert len(losses) == 1
+        model.train()
+        assert len({model(**batch).loss.item() for _ in range(3)}) == 3
+
+    def test_of_embeddings_comes_after_position(self, make_model):
+        model = make_model(dropout=0.5, position_encoding="sinusoidal").train()
+        states = []
+        model.model.encoder.layers[0].register_forward_pre_hook(lambda _, inputs: states.append(inputs[0]))
+        model.get_encoder()(torch.randint(24, (4, 20)))
+        assert 0.4 < (states[0] == 0).float().mean() < 0.6
+
+
+COMPILED = pytest.mark.parametrize(
+    ("encoding", "attention"),
+    [("none", "sdpa"), ("sinusoidal", "sdpa"), ("learned", "sdpa"), ("rotary", "sdpa"), ("rotary", "eager")],
+)
+
+
+class TestCompilation:
+    """`backend="eager"` traces as any other backend does, and then runs without generating code."""
+
+    @pytest.fixture
+    def model(self, make_model, encoding, attention):
+        model = make_model(position_encoding=encoding, encoder_layers=1, decoder_layers=1)
+        model.set_attn_implementation(attention)
+        yield model
+        torch._dynamo.reset()
+
+    @COMPILED
+    def test_the_model_is_taken_whole(self, model, batch):
+        expected, gradients = loss_and_gradients(model, batch)
+        compiled = torch.compile(model, fullgraph=True, backend="eager")
+        loss, others = loss_and_gradients(model, batch, compiled)
+        torch.testing.assert_close(loss, expected)
+        for name, gradient in gradients.items():
+            torch.testing.assert_close(others[name], gradient, atol=1e-6, rtol=1e-4)
+
+    @pytest.mark.slow
+    @pytest.mark.parametrize(("encoding", "attention"), [("sinusoidal", "sdpa"), ("rotary", "eager")])
+    def test_generated_code(self, model, batch):
+        expected, gradients = loss_and_gradients(model, batch)
+        loss, others = loss_and_gradients(model, batch, torch.compile(model, fullgraph=True))
+        torch.testing.assert_close(loss, expected)
+        for name, gradient in gradients.items():
+            torch.testing.assert_close(others[name], gradient, atol=1e-5, rtol=1e-3)
+
+    @pytest.mark.slow
+    @COMPILED
+    def test_decoding_in_steps(self, model, batch):
+        compiled = torch.compile(model, fullgraph=True, backend="eager")
+        target = model.prepare_decoder_input_ids_from_labels(batch.pop("labels"))
+        with torch.no_grad():
+            expected = model(**batch, decoder_input_ids=target).logits
+            past, steps = EncoderDecoderCache(DynamicCache(), DynamicCache()), []
+            for part in target.split([2, 1, 1], dim=1):
+                steps.append(compiled(**batch, decoder_input_ids=part, past_key_values=past).logits)
+        torch.testing.assert_close(torch.cat(steps, 1), expected, atol=1e-5, rtol=1e-5)
+
+    @pytest.mark.slow
+    @COMPILED
+    def test_lengths_may_change(self, model):
+        compiled = torch.compile(model, fullgraph=True, backend="eager", dynamic=True)
+        for length in (5, 9, 30):
+            ids = torch.arange(2 * length).view(2, length) % 24
+            with torch.no_grad():
+                expected = model(input_ids=ids, decoder_input_ids=ids).logits
+                logits = compiled(input_ids=ids, decoder_input_ids=ids).logits
+            torch.testing.assert_close(logits, expected, atol=1e-5, rtol=1e-5)
+
+    @pytest.mark.slow
+    @COMPILED
+    def test_export(self, model, batch):
+        batch["decoder_input_ids"] = model.prepare_decoder_input_ids_from_labels(batch.pop("labels"))
+        exported = torch.export.export(model, (), {**batch, "use_cache": False}).module()
+        with torch.no_grad():
+            expected = model(**batch).logits
+            torch.testing.assert_close(exported(**batch, use_cache=False).logits, expected)
+
+
+class TestHalfPrecision:
+    @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+    @pytest.mark.parametrize("attention", ["eager", "sdpa"])
+    def test_logits_and_gradients_are_close(self, make_model, batch, encoding, norm_position, dtype, attention):
+        model = make_model(position_encoding=encoding, norm_position=norm_position)
+        model.set_attn_implementation(attention)
+        expected = model(**batch)
+        model.to(dtype)
+        outputs = model(**batch)
+        assert outputs.logits.dtype == dtype
+        tolerance = 0.15 if dtype == torch.bfloat16 else 0.02
+        difference = (outputs.logits.float() - expected.logits).abs().mean() / expected.logits.std()
+        assert difference < tolerance
+        assert abs(outputs.loss - expected.loss) < tolerance
+        outputs.loss.backward()
+        assert all(p.grad.isfinite().all() for p in model.parameters())
+
+    @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+    def test_autocast(self, make_model, batch, encoding, dtype):
+        model = make_model(position_encoding=encoding)
+        expected = model(**batch).loss
+        with torch.autocast("cpu", dtype):
+            loss = model(**batch).loss
+        assert loss.dtype == torch.float32
+        assert 0 < abs(loss - expected) < 0.1
+
+    @pytest.mark.parametrize("kind", ["dynamic", "static"])
+    def test_generates(self, make_model, batch, encoding, kind):
+        model = make_model(position_encoding=encoding).to(torch.bfloat16)
+        batch.pop("labels")
+        tokens = model.generate(**batch, num_beams=2, max_new_tokens=5, cache_implementation=kind)
+        assert tokens.shape[0] == 2

@@ -1,0 +1,116 @@
+# Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
+"""The rooms of the package: who may import whom, and that nothing is importable as a bare `modeling`."""
+
+import ast
+import subprocess
+import sys
+import tomllib
+from collections import defaultdict
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+MAY_IMPORT = {
+    "configuration": set(),
+    "modeling": {"configuration"},
+    "tokenization": {"configuration"},
+    "training": {"configuration", "modeling", "tokenization"},
+    "hub": {"configuration", "modeling", "tokenization"},
+    "locant": {"configuration", "modeling", "tokenization", "training", "hub"},
+}
+
+
+def files_of(room):
+    return sorted((ROOT / room).rglob("*.py"))
+
+
+def imported_rooms(path, room):
+    """The rooms that a file imports from, by absolute name or by climbing out of its own."""
+    depth = len(path.relative_to(ROOT / room).parts)
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.level == 0:
+            # `from locant import modeling` names the room behind the import
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level <= depth, f"{path}:{node.lineno} climbs out of its room: import it as locant.<room>"
+            continue
+        else:
+            continue
+        for name in names:
+            package, _, rest = name.partition(".")
+            assert package not in MAY_IMPORT or package == "locant", f"{path}:{node.lineno} imports a bare {package}"
+            if package == "locant":
+                inner = rest.split(".")[0]
+                yield (inner if inner in MAY_IMPORT else "locant"), node.lineno
+
+
+@pytest.mark.parametrize("room", MAY_IMPORT)
+def test_imports_run_downwards(room):
+    assert files_of(room)
+    for path in files_of(room):
+        for other, line in imported_rooms(path, room):
+            assert other == room or other in MAY_IMPORT[room], f"{path}:{line} imports {other} from {room}"
+
+
+def test_the_check_sees_imports_of_every_form(tmp_path, monkeypatch):
+    monkeypatch.setitem(globals(), "ROOT", tmp_path)
+    path = tmp_path / "modeling" / "positions" / "base.py"
+    path.parent.mkdir(parents=True)
+
+    def rooms(source):
+        path.write_text(source)
+        return {room for room, _ in imported_rooms(path, "modeling")}
+
+    assert rooms("import locant.training.trainer") == {"training"}
+    assert rooms("from locant.hub.push import push") == {"hub"}
+    assert rooms("from locant import hub") == {"hub"}
+    assert rooms("from locant import LocantConfig") == {"locant"}
+    assert rooms("def f():\n    import locant") == {"locant"}
+    assert rooms("from ..attention import Attention\nfrom .base import Span\nimport torch") == set()
+    for source in ("from ...training import trainer", "import modeling.attention", "from hub import push"):
+        with pytest.raises(AssertionError, match=r"climbs out|bare"):
+            rooms(source)
+
+
+def test_a_bundle_is_flat_so_no_two_files_share_a_name():
+    folders = defaultdict(list)
+    for room in ("configuration", "modeling", "tokenization", "hub"):
+        for path in files_of(room):
+            folders[path.name].append(str(path.parent.relative_to(ROOT)))
+    folders.pop("__init__.py")
+    assert {name: places for name, places in folders.items() if len(places) > 1} == {}
+
+
+def test_every_folder_with_code_is_packaged():
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
+    folders = {path.parent for room in MAY_IMPORT for path in files_of(room)}
+    mapped = {ROOT / settings["package-dir"].get(name, name.replace(".", "/")) for name in settings["packages"]}
+    assert mapped == folders
+
+
+def test_an_installed_package_has_its_rooms_inside_and_registers_its_classes(tmp_path):
+    script = """
+import importlib.util
+import sys
+
+for room in ("configuration", "modeling", "tokenization", "training", "hub"):
+    assert importlib.util.find_spec(room) is None, room
+
+import locant
+from transformers import AutoConfig, AutoModel, AutoModelForSeq2SeqLM
+
+assert all(hasattr(locant, name) for name in locant.__all__)
+unasked = {"datasets", "evaluate", "sacrebleu", "matplotlib", "locant.training"} & set(sys.modules)
+assert not unasked, unasked
+config = AutoConfig.for_model("locant", vocab_size=9, d_model=8, encoder_layers=1, decoder_layers=1)
+assert type(config) is locant.LocantConfig
+assert type(AutoModel.from_config(config)) is locant.LocantModel
+assert type(AutoModelForSeq2SeqLM.from_config(config)) is locant.LocantForConditionalGeneration
+
+for room in ("configuration", "modeling", "tokenization", "training", "hub"):
+    assert importlib.util.find_spec(f"locant.{room}") is not None, room
+"""
+    subprocess.run([sys.executable, "-P", "-c", script], check=True, cwd=tmp_path)
