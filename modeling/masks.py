@@ -39,8 +39,8 @@ def build_mask(
 
 
 def _for_backend(config: LocantConfig, visible: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
-    """A caller's own mask, True where a key is seen: eager adds its mask to the scores."""
-    if config._attn_implementation != "eager":
+    """A caller's own mask, True where a key is seen: all backends but sdpa add a mask to the scores."""
+    if config._attn_implementation == "sdpa":
         return visible
     return torch.zeros_like(visible, dtype=dtype).masked_fill(~visible, torch.finfo(dtype).min)
 

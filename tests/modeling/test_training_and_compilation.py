@@ -51,10 +51,12 @@ class TestGradientCheckpointing:
 
 
 class TestDropout:
-    def test_of_embeddings_and_sublayers_in_training_alone(self, make_model, batch):
-        model = make_model(dropout=0.5)
-        losses = {model(**batch).loss.item() for _ in range(3)}
-        assert len(losses) == 1
+    @pytest.mark.parametrize("kind", ["dropout", "attention_dropout", "activation_dropout"])
+    @pytest.mark.parametrize("backend", ["eager", "sdpa"])
+    def test_in_training_alone(self, make_model, batch, backend, kind):
+        model = make_model(**{kind: 0.5})
+        model.set_attn_implementation(backend)
+        assert len({model(**batch).loss.item() for _ in range(3)}) == 1
         model.train()
         assert len({model(**batch).loss.item() for _ in range(3)}) == 3
 
