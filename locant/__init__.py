@@ -4,13 +4,15 @@
 Importing `locant` registers its configuration and models with transformers' Auto classes.
 """
 
+from importlib.metadata import version
+
 from transformers import AutoConfig, AutoModel, AutoModelForSeq2SeqLM
 
 from locant.configuration import LocantConfig
 from locant.modeling import LocantForConditionalGeneration, LocantModel, LocantPreTrainedModel
 from locant.tokenization import train_tokenizer
 
-__version__ = "0.1.0"
+__version__ = version("locant")
 
 AutoConfig.register("locant", LocantConfig, exist_ok=True)
 AutoModel.register(LocantConfig, LocantModel, exist_ok=True)

@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 from torch.autograd.function import once_differentiable
+from torch.nn.functional import cross_entropy
 
 # Logits that are turned to float32 at a time: on a CPU few enough to stay in its cache, elsewhere enough work
 _CHUNK = {"cpu": 2**18}
@@ -57,6 +58,23 @@ class _SummedCrossEntropy(torch.autograd.Function):
 
 def _rows_at_a_time(logits: torch.Tensor) -> int:
     return max(1, _CHUNK.get(logits.device.type, _LARGE_CHUNK) // logits.shape[1])
+
+
+@torch.no_grad()
+def token_losses(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """The loss of each token, for measuring: plain, in float32, and 0 where the label is -100.
+
+    Args:
+        logits: `(batch, length, vocab_size)`, turned to float32 a chunk at a time.
+        labels: `(batch, length)`.
+
+    Returns:
+        `(batch, length)`, in nats.
+    """
+    rows = logits.flatten(0, -2)
+    parts = zip(*(tensor.split(_rows_at_a_time(rows)) for tensor in (rows, labels.flatten())), strict=True)
+    losses = [cross_entropy(part.float(), label, ignore_index=-100, reduction="none") for part, label in parts]
+    return torch.cat(losses).view_as(labels)
 
 
 def token_loss(

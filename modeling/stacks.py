@@ -160,12 +160,18 @@ class LocantDecoder(LocantStack):
             use_cache: return a cache, a new one if none is given.
 
         Raises:
-            ValueError: both or neither of ids and embeddings; a position beyond a learned table.
+            ValueError: both or neither of ids and embeddings; a position beyond a learned table; a cache that has
+                no place for the encoder's keys.
         """
         if use_cache and past_key_values is None:
             past_key_values = DynamicCache(config=self.config)
             if self.config.is_encoder_decoder:
                 past_key_values = EncoderDecoderCache(past_key_values, DynamicCache(config=self.config))
+        if encoder_hidden_states is not None and not isinstance(past_key_values, EncoderDecoderCache | None):
+            raise ValueError(
+                f"A decoder that attends to an encoder needs an EncoderDecoderCache, with a cache for each of its two "
+                f"attentions, but past_key_values is a {type(past_key_values).__name__}."
+            )
         cache = getattr(past_key_values, "self_attention_cache", past_key_values)
         hidden_states, positions = self.embed(input_ids, inputs_embeds, attention_mask, position_ids, cache)
         mask = build_mask(self.config, hidden_states, attention_mask, is_causal=True, cache=cache)

@@ -14,10 +14,11 @@ from itertools import islice
 from typing import Any, NamedTuple
 
 import torch
-from torch.nn.functional import cross_entropy
 from torch.nn.utils.rnn import pad_sequence
 from tqdm.auto import tqdm
 from transformers import AutoModelForSeq2SeqLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+
+from locant.modeling.loss import token_losses
 
 from .errors import InputError
 from .files import written_whole
@@ -353,5 +354,5 @@ def _log_probabilities(
     labels = _pad(targets, IGNORED).to(model.device)
     decoder_input_ids = model.prepare_decoder_input_ids_from_labels(labels=labels)
     logits = model(**_source_inputs(model, sources), decoder_input_ids=decoder_input_ids, use_cache=False).logits
-    losses = cross_entropy(logits.float().transpose(1, 2), labels, ignore_index=IGNORED, reduction="none")
+    losses = token_losses(logits, labels)
     return [(-row[: len(target)]).tolist() for row, target in zip(losses, targets, strict=True)]

@@ -86,6 +86,8 @@ class RunFolder:
 
     def claim(self, data_identity: dict[str, str]) -> None:
         """Write down what was asked for: from now on the folder is this run's, and not finished."""
+        for leftover in self.path.glob(".[0-9]*.*"):  # of a process that was killed while it wrote
+            leftover.unlink()
         self.write_metrics(self.metrics() | {"finished": False, "data_identity": data_identity})
         with written_whole(self._kept) as path:
             path.write_text(self._yaml, encoding="utf-8")

@@ -6,9 +6,10 @@ from typing import Any
 import numpy as np
 import torch
 from datasets import Dataset
-from torch.nn.functional import cross_entropy
 from torch.utils.data import DataLoader
 from transformers import EvalPrediction, PreTrainedModel, PreTrainedTokenizerBase, Seq2SeqTrainer
+
+from locant.modeling.loss import token_losses
 
 from .arguments import TrainingArguments
 from .batching import LengthBatchSampler, TrainingPairs, build_training_dataloader
@@ -121,10 +122,11 @@ class TranslationTrainer(Seq2SeqTrainer):
         sums over sentences add up, in several processes too.
         """
         inputs = self._prepare_inputs(inputs)
-        rows, labels = inputs.pop(ROW), inputs["labels"]
+        rows, labels = inputs.pop(ROW), inputs.pop("labels")
+        decoder_input_ids = self.model.prepare_decoder_input_ids_from_labels(labels=labels)
         with torch.no_grad(), self.compute_loss_context_manager():
-            logits = model(**inputs).logits
-        losses = cross_entropy(logits.transpose(1, 2).float(), labels, ignore_index=-100, reduction="none")
+            logits = model(**inputs, decoder_input_ids=decoder_input_ids, use_cache=False).logits
+        losses = token_losses(logits, labels)
         predictions: tuple[torch.Tensor, ...] = (losses.sum(dim=1), (labels != -100).sum(dim=1))
         if self.args.predict_with_generate and not prediction_loss_only:
             predictions += (self._translate(inputs),)

@@ -1,5 +1,6 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
 import math
+from types import SimpleNamespace
 
 import pytest
 import sacrebleu
@@ -194,8 +195,8 @@ def test_length_is_limited_by_the_source_where_nothing_else_limits_it(model, tok
 
 def test_learned_positions_end_the_translation_and_refuse_longer_sources(model, tokenizer):
     never_ending(model)
-    model.config.position_encoding = "learned"
-    model.config.max_position_embeddings = 6
+    for stack in (model.get_encoder(), model.get_decoder()):
+        stack.position = SimpleNamespace(limit=6)  # as of Locant's stacks
     assert len(translate(model, tokenizer, ["w1 w2 w3 w4 w5"])[0][0].text.split()) == 6
     with pytest.raises(InputError, match=r"Line 3 of the source has 7 tokens.* ends at 6: split"):
         translate(model, tokenizer, ["w1", "", "w1 w2 w3 w4 w5 w6"])
@@ -203,7 +204,7 @@ def test_learned_positions_end_the_translation_and_refuse_longer_sources(model, 
         list(translate_stream(model, tokenizer, ["w1", "w2", "w1 w2 w3 w4 w5 w6"], chunk_size=2))
     with pytest.raises(InputError, match="Line 2 of the target has 7 tokens"):
         score(model, tokenizer, ["w1", "w1"], ["w1", "w1 w2 w3 w4 w5 w6"])
-    model.config.decoder_position_encoding = "sinusoidal"
+    model.get_decoder().position = SimpleNamespace(limit=None)
     assert len(score(model, tokenizer, ["w1"], ["w1 w2 w3 w4 w5 w6"])[0].tokens) == 7
 
 
