@@ -32,6 +32,7 @@ lint: $(VENV)/installed  ## style, format, types of the installed package
 	$(BIN)/python tests/check_types.py
 
 $(VENV)/installed: pyproject.toml constraints.txt
+	@echo "Installing into $(VENV): torch, transformers and the test tools, some 2 GB, a few minutes"
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --upgrade pip
 	$(BIN)/pip install --quiet -c constraints.txt torch

@@ -5,6 +5,7 @@ Without an MPI host file, Accelerate starts one process for it and does not say 
 which it sets only where several were asked for; how many is read off its command line, with its own parser.
 """
 
+import logging
 import os
 import sys
 from collections.abc import Mapping
@@ -38,6 +39,8 @@ def asked_for(command_line: list[str]) -> int:
     """How many processes an `accelerate launch` asks for, its configuration file included; 1 for other commands."""
     for place, word in enumerate(command_line):
         if word == "launch" or word.endswith(("accelerate-launch", "accelerate.commands.launch", "commands/launch.py")):
+            # Accelerate has said already what it was not told
+            logging.getLogger("accelerate.commands.launch").setLevel(logging.ERROR)
             parsed, *_ = _validate_launch_command(launch_command_parser().parse_args(command_line[place + 1 :]))
             return parsed.num_processes or 1
     return 1

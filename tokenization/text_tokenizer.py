@@ -112,9 +112,7 @@ def train_tokenizer(
         single=f"$A {eos}", pair=f"$A {eos} $B {eos}", special_tokens=[(eos, backend.token_to_id(eos))]
     )
     if backend.get_vocab_size() < vocab_size:
-        logger.warning(
-            f"The texts gave a vocabulary of {backend.get_vocab_size()} tokens; {vocab_size} were asked for."
-        )
+        logger.warning(f"The texts gave a vocabulary of {backend.get_vocab_size()} tokens; the limit was {vocab_size}.")
     return PreTrainedTokenizerFast(
         tokenizer_object=backend,
         split_special_tokens=True,

@@ -179,7 +179,7 @@ class TrainingArguments(Seq2SeqTrainingArguments):
     lr_scheduler_type: SchedulerType | str = _option(
         "inverse_sqrt", "How the learning rate goes on after the warm-up (inverse_sqrt: Vaswani et al. 2017)."
     )
-    warmup_steps: float = _option(1000, "Steps of linear warm-up, or (below 1) their share of all steps.")
+    warmup_steps: float = _option(0.1, "Steps of linear warm-up, or (below 1) their share of all steps.")
     coupled_weight_decay: bool = _option(
         False,
         "Adam with weight_decay added to the gradient (L2; Kingma & Ba 2015) instead of AdamW's decoupled "
@@ -208,6 +208,9 @@ class TrainingArguments(Seq2SeqTrainingArguments):
     max_new_tokens: int = _option(256, "Longest translation in tokens, saved with the model.")
 
     use_cache: bool = _option(True, "Whether the saved model decodes with a cache; training itself needs none.")
+    ddp_find_unused_parameters: bool | None = _option(
+        False, "Whether processes look for parameters without a gradient; a translator has none."
+    )
     remove_unused_columns: bool = _option(False, "Drop the columns that the model's forward does not take.")
     dry_run: bool = _option(False, "Report parameters, tokens, padding and memory, and train nothing.")
 

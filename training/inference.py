@@ -14,6 +14,7 @@ from itertools import islice
 from typing import Any, NamedTuple
 
 import torch
+from huggingface_hub.errors import StrictDataclassError
 from torch.nn.utils.rnn import pad_sequence
 from tqdm.auto import tqdm
 from transformers import AutoModelForSeq2SeqLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
@@ -70,8 +71,8 @@ def load(
     try:
         tokenizer = AutoTokenizer.from_pretrained(model_path)
         model = AutoModelForSeq2SeqLM.from_pretrained(model_path)
-    except (OSError, ValueError, KeyError) as error:
-        reason = str(error).strip().partition("\n")[0]
+    except (OSError, ValueError, KeyError, StrictDataclassError) as error:
+        reason = str(error.__cause__ or error).strip().partition("\n")[0]
         raise InputError(
             f"{model_path} does not load as a sequence-to-sequence model with its tokenizer ({reason}): "
             "give a folder that both were saved to, or the name of such a repository on the Hugging Face Hub."

@@ -2,10 +2,13 @@
 """The folder of a run: whose it is, how far it got, whether it is finished."""
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import yaml
+from filelock import FileLock, Timeout
 from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_callback import TrainerState
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
@@ -16,6 +19,7 @@ from .files import written_whole
 from .options import known_options
 
 METRICS_FILE = "metrics.json"
+LOCK_FILE = ".lock"
 
 MAY_CHANGE = {
     # how long
@@ -55,7 +59,7 @@ class RunFolder:
         if not self._kept.exists():
             names = [path.name for path in self.path.iterdir()] if self.path.exists() else []
             # `claim` may have been killed before it was through
-            if not all(name.endswith((RUN_CONFIG_FILE, METRICS_FILE)) for name in names):
+            if not all(name.endswith((RUN_CONFIG_FILE, METRICS_FILE, LOCK_FILE)) for name in names):
                 raise InputError(
                     f"output_dir {self.path} is not empty, and has no {RUN_CONFIG_FILE} that says it is a run: "
                     f"give another output_dir."
@@ -102,6 +106,27 @@ class RunFolder:
             state.best_model_checkpoint = str(best)
             with written_whole(state_file) as path:
                 state.save_to_json(str(path))
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keep other processes out of the folder.
+
+        Raises:
+            InputError: another process is training in it.
+        """
+        self.path.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(self.path / LOCK_FILE)
+        try:
+            lock.acquire(blocking=False)
+        except Timeout:
+            raise InputError(
+                f"output_dir {self.path} is in use by another process: wait for it, or give another output_dir."
+            ) from None
+        try:
+            yield
+        finally:
+            (self.path / LOCK_FILE).unlink(missing_ok=True)
+            lock.release()
 
     def is_finished(self) -> bool:
         """Whether exactly this run came to its end."""

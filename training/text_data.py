@@ -174,7 +174,7 @@ class _Columns:
                 return name
         raise InputError(
             f"{where} has no column {' or '.join(map(repr, wanted))}; it has {', '.join(map(repr, names))}: "
-            f"give the one that holds the {side} as {side}_column."
+            f"say with {side}_column which one holds the {side} (TSV and CSV files name them in the first line)."
         )
 
 

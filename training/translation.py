@@ -1,6 +1,7 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
 """The recipe of `locant train`: from parallel text to a translator that is measured and saved."""
 
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -73,9 +74,17 @@ def train(run: RunConfig) -> dict[str, Any]:
             print_dry_run(run.training, model, prepared.tokens)
         return prepared.summary
     trainer = build_trainer(run, prepared, model, folder)
+    with folder.locked() if trainer.is_world_process_zero() else nullcontext():
+        return fit(run, prepared, trainer, folder)
+
+
+def fit(run: RunConfig, prepared: Prepared, trainer: TranslationTrainer, folder: RunFolder) -> dict[str, Any]:
+    """Train to the end, then average, save and measure; the metrics in the main process, nothing in others."""
     last_checkpoint = folder.last_checkpoint()
     if trainer.is_world_process_zero():
-        folder.claim(data_identity(text))
+        folder.claim(data_identity(prepared.text))
+    if last_checkpoint is not None:
+        _say(run, f"Going on from {last_checkpoint}")
     trainer.train(resume_from_checkpoint=run.training.resume_from_checkpoint or _path(last_checkpoint))
     trainer.accelerator.wait_for_everyone()  # the main process may still be saving
     if run.training.average_checkpoints:
@@ -258,6 +267,7 @@ def measure(run: RunConfig, prepared: Prepared, trainer: TranslationTrainer, fol
     for split in ("validation", "test"):
         if split in prepared.text:
             pairs = prepared.text[split]
+            _say(run, f"Measuring on {split}, with {model.generation_config.num_beams} beams")
             metrics[split], _ = evaluate_split(
                 model,
                 prepared.tokenizer,

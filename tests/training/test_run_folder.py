@@ -201,3 +201,20 @@ class TestWrittenWhole:
             fail()
         assert file.read_text() == "old"
         assert list(tmp_path.iterdir()) == [file]
+
+
+class TestLock:
+    def test_a_second_process_is_refused_while_the_first_trains(self, folder):
+        with (
+            RunFolder(run_config(folder)).locked(),
+            pytest.raises(InputError, match="is in use by another process: wait for it"),
+            RunFolder(run_config(folder)).locked(),
+        ):
+            pass
+
+    def test_the_lock_goes_with_its_holder(self, folder):
+        with RunFolder(run_config(folder)).locked():
+            pass
+        assert contents(folder) == {}
+        with RunFolder(run_config(folder)).locked():
+            pass

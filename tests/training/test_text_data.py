@@ -226,7 +226,7 @@ class TestErrors:
         path = write(tmp_path / "t.tsv", "english\tfr\na\tb\n")
         expected = (
             f"{path} has no column 'translation.en' or 'en' or 'source'; it has 'english', 'fr': "
-            "give the one that holds the source as source_column."
+            "say with source_column which one holds the source (TSV and CSV files name them in the first line)."
         )
         assert self.message(train_file=path, source_lang="en", target_lang="fr") == expected
 
