@@ -123,7 +123,8 @@ class TranslationTrainer(Seq2SeqTrainer):
         """
         inputs = self._prepare_inputs(inputs)
         rows, labels = inputs.pop(ROW), inputs.pop("labels")
-        decoder_input_ids = self.model.prepare_decoder_input_ids_from_labels(labels=labels)
+        own: Any = self.model  # PreTrainedModel alone promises neither this method nor `generate`
+        decoder_input_ids = own.prepare_decoder_input_ids_from_labels(labels=labels)
         with torch.no_grad(), self.compute_loss_context_manager():
             logits = model(**inputs, decoder_input_ids=decoder_input_ids, use_cache=False).logits
         losses = token_losses(logits, labels)
@@ -144,8 +145,8 @@ class TranslationTrainer(Seq2SeqTrainer):
         """Generated tokens `(batch, longest)`; an untrained model, which does not end, is cut at 2 n + 10."""
         longest = 2 * inputs["input_ids"].shape[1] + 10
         longest = min(longest, position_limit(self.model, "target") or longest)
-        model: Any = self.model  # PreTrainedModel alone does not promise `generate`
-        return model.generate(
+        own: Any = self.model
+        return own.generate(
             input_ids=inputs["input_ids"],
             attention_mask=inputs["attention_mask"],
             num_beams=self.args.generation_num_beams or 1,
