@@ -4,6 +4,9 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 DATA   := examples/data/phrasebook
 
+# two test processes share two cores
+test test-all: export OMP_NUM_THREADS := 1
+
 .PHONY: train test test-all conformance lint clean
 
 train: $(VENV)/installed  ## train a translator on the phrasebook, measure it, show ten translations
