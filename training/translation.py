@@ -263,7 +263,8 @@ def _smaller(*limits: int | None) -> int | None:
 def measure(run: RunConfig, prepared: Prepared, trainer: TranslationTrainer, folder: RunFolder) -> dict[str, Any]:
     """Evaluate the finished model as `locant evaluate` does, and complete `metrics.json`."""
     metrics = folder.metrics()
-    model = trainer.model.float().eval()
+    # without the mixed precision that training put around its forward pass
+    model = trainer.accelerator.unwrap_model(trainer.model, keep_fp32_wrapper=False).float().eval()
     for split in ("validation", "test"):
         if split in prepared.text:
             pairs = prepared.text[split]
