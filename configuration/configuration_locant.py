@@ -3,14 +3,20 @@
 
 import copy
 from dataclasses import field
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from huggingface_hub.dataclasses import as_validated_field, strict
 from transformers.activations import ACT2CLS
 from transformers.configuration_utils import PretrainedConfig
-from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
 
-from .position_encodings import POSITION_ENCODINGS, check_position_encoding, check_position_parameters
+from .position_encodings import (
+    POSITION_ENCODINGS,
+    Place,
+    check_option_names,
+    check_place,
+    check_position_encoding,
+    check_rope_parameters,
+)
 from .presets import preset
 
 
@@ -66,13 +72,17 @@ class LocantConfig(PretrainedConfig):
         share_encoder_decoder_embeddings: one embedding table for both stacks.
         tie_word_embeddings: the output layer uses the decoder's embedding table (Press & Wolf 2017).
         position_encoding: how position enters self-attention of both stacks: one of `none`, `sinusoidal`,
-            `learned`, `rotary`, or a name registered from outside.
+            `learned`, `shaw`, `transformer_xl`, `t5`, `alibi`, `rotary`, or a name registered from outside.
         decoder_position_encoding: the decoder's, by default the same.
-        cross_position_encoding: the cross-attention's.
+        cross_position_encoding: the cross-attention's: any of them that is not added to the embeddings.
         position_parameters: options of the encodings, `{encoding: {option: value}}`, such as
             `{"sinusoidal": {"layout": "concatenated"}}`.
         rope_parameters: for `rotary`, as in transformers: `rope_theta`, `rope_type`, `partial_rotary_factor`, …
         max_position_embeddings: length of the `learned` table; original length for the rope types that scale.
+        sliding_window: in sliding layers, how many tokens a decoder's token sees, itself and those before it; an
+            encoder's token sees this many on either side.
+        encoder_layer_types, decoder_layer_types: `full_attention` or `sliding_attention` for each layer; by default
+            all slide where there is a window.
         initializer: `xavier` (uniform; embeddings normal with d_model^-0.5) or `normal` (BERT's, with
             `initializer_range` as standard deviation).
         label_smoothing: share of probability spread over the vocabulary in the training loss
@@ -120,6 +130,9 @@ class LocantConfig(PretrainedConfig):
     position_parameters: dict[str, Any] | None = field(default=None)
     rope_parameters: dict[str, Any] | None = field(default=None)
     max_position_embeddings: int = _positive(default=1024)
+    sliding_window: int | None = _positive(default=None)
+    encoder_layer_types: list[str] | None = field(default=None)
+    decoder_layer_types: list[str] | None = field(default=None)
     initializer: Literal["xavier", "normal"] = "xavier"
     initializer_range: float = _positive_real(default=0.02)
     label_smoothing: float | int = _probability(default=0.0)
@@ -140,20 +153,39 @@ class LocantConfig(PretrainedConfig):
         """A config of the preset `name` (`tiny`, `iwslt`, `base`, `big`) with `overrides` on top."""
         return cls(**{**preset(name), **overrides})
 
-    def position_encoding_of(self, stack: Literal["encoder", "decoder"]) -> str:
-        """The name of the encoding in the self-attention of `stack`."""
-        if stack == "encoder":
+    @classmethod
+    def from_dict(cls, config_dict: dict[str, Any], **kwargs: Any) -> Any:
+        """A config from its dictionary; a `position_encoding` among the keywords is for both stacks."""
+        saved = config_dict.get("position_encoding"), config_dict.get("decoder_position_encoding")
+        if "position_encoding" in kwargs and saved[0] == saved[1]:
+            kwargs.setdefault("decoder_position_encoding", kwargs["position_encoding"])
+        return super().from_dict(config_dict, **kwargs)
+
+    def position_encoding_at(self, place: Place) -> str:
+        """The name of the encoding in the self-attention of a stack, or in cross-attention."""
+        if place == "cross":
+            return self.cross_position_encoding
+        if place == "encoder":
             return self.position_encoding
         assert self.decoder_position_encoding is not None  # __post_init__ has set it
         return self.decoder_position_encoding
 
     def position_options(self, name: str) -> dict[str, Any]:
         """The options of the encoding `name`: its defaults, with `position_parameters` on top."""
-        return {**POSITION_ENCODINGS[name], **(self.position_parameters or {}).get(name, {})}
+        return {**POSITION_ENCODINGS[name].defaults, **(self.position_parameters or {}).get(name, {})}
 
-    def head_dim_of(self, stack: Literal["encoder", "decoder"]) -> int:
-        """The size of one attention head in `stack`."""
-        return self.head_dim or self.d_model // getattr(self, f"{stack}_attention_heads")
+    def heads_at(self, place: Place) -> int:
+        """The number of query heads; those of cross-attention are the decoder's."""
+        return self.encoder_attention_heads if place == "encoder" else self.decoder_attention_heads
+
+    def head_dim_at(self, place: Place) -> int:
+        """The size of one attention head."""
+        return self.head_dim or self.d_model // self.heads_at(place)
+
+    def layer_types_of(self, stack: Literal["encoder", "decoder"]) -> list[str]:
+        """`full_attention` or `sliding_attention`, for each layer of `stack`."""
+        default = "full_attention" if self.sliding_window is None else "sliding_attention"
+        return getattr(self, f"{stack}_layer_types") or [default] * getattr(self, f"{stack}_layers")
 
     def validate_attention_heads(self) -> None:
         """Heads divide the width (unless `head_dim` is given), key–value heads divide the heads."""
@@ -171,44 +203,43 @@ class LocantConfig(PretrainedConfig):
                     f"choose a divisor."
                 )
 
-    def validate_rope(self) -> None:
-        """The checks of transformers' rope types, for the head size of each stack that turns."""
+    def validate_layer_types(self) -> None:
+        """One known type for each layer, and a window for those that slide."""
         for stack in ("encoder", "decoder"):
-            if self.position_encoding_of(stack) == "rotary":
+            types, layers = getattr(self, f"{stack}_layer_types"), getattr(self, f"{stack}_layers")
+            if types is None:
+                continue
+            if len(types) != layers:
+                raise ValueError(f"{stack}_layer_types names {len(types)} layers, but {stack}_layers={layers}.")
+            unknown = set(types) - {"full_attention", "sliding_attention"}
+            if unknown:
+                raise ValueError(
+                    f"{stack}_layer_types has {sorted(unknown)[0]!r}: a layer is full_attention or sliding_attention."
+                )
+            if "sliding_attention" in types and self.sliding_window is None:
+                raise ValueError(f"{stack}_layer_types has sliding layers: set sliding_window to the tokens they see.")
+
+    def validate_rope(self) -> None:
+        """The checks of transformers' rope types, for the head size of each place that turns."""
+        for place in cast(tuple[Place, ...], ("encoder", "decoder", "cross")):
+            if self.position_encoding_at(place) == "rotary":
                 resolved = copy.copy(self)
-                resolved.head_dim = self.head_dim_of(stack)
+                resolved.head_dim = self.head_dim_at(place)
                 try:
                     super(LocantConfig, resolved).validate_rope()
                 except KeyError as error:
                     raise ValueError(f"rope_parameters: {error.args[0]}.") from error
 
     def validate_position_encodings(self) -> None:
-        """Encodings and their options exist, and a rotary head has an even size."""
+        """Encodings and their options exist and fit where they stand."""
         for option in ("position_encoding", "decoder_position_encoding", "cross_position_encoding"):
             check_position_encoding(option, getattr(self, option))
-        if self.cross_position_encoding != "none":
-            raise ValueError(f"cross_position_encoding={self.cross_position_encoding!r} is not supported: use 'none'.")
-        check_position_parameters(self.position_parameters or {})
-        for stack in ("encoder", "decoder"):
-            if self.position_encoding_of(stack) == "rotary":
-                self._check_rotary(stack)
-
-    def _check_rotary(self, stack: Literal["encoder", "decoder"]) -> None:
-        parameters = self.rope_parameters or {}
-        known = ["default", *ROPE_INIT_FUNCTIONS]
-        if parameters.get("rope_type", "default") not in known:
-            raise ValueError(f"rope_type={parameters['rope_type']!r} is not a rope type; known are {', '.join(known)}.")
-        rotated = int(self.head_dim_of(stack) * parameters.get("partial_rotary_factor", 1.0))
-        theta = parameters.get("rope_theta", 1.0)
-        if not isinstance(theta, int | float) or theta <= 0:
-            raise ValueError(f"rope_theta must be a number above 0, got {theta!r}.")
-        if rotated > self.head_dim_of(stack):
-            raise ValueError(f"partial_rotary_factor must be at most 1, got {parameters['partial_rotary_factor']}.")
-        if rotated < 2 or rotated % 2:
-            raise ValueError(
-                f"Rotary encoding turns pairs, so the rotated part of a head must have an even size, but the "
-                f"{stack}'s has {rotated}: change d_model, {stack}_attention_heads or head_dim."
-            )
+        check_option_names(self.position_parameters or {})
+        for place in cast(tuple[Place, ...], ("encoder", "decoder", "cross")):
+            name, head_dim = self.position_encoding_at(place), self.head_dim_at(place)
+            check_place(name, place, self.position_options(name), head_dim)
+            if name == "rotary":
+                check_rope_parameters(self.rope_parameters or {}, head_dim, place)
 
 
 __all__ = ["LocantConfig"]

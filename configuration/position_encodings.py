@@ -1,19 +1,87 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""The names of the position encodings, their options, and what other libraries call them."""
+"""The names of the position encodings, their options, their checks, and what other libraries call them."""
 
 import difflib
-from typing import Any
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
-# Name -> its options with their defaults. A class that implements an encoding registers itself under the
-# same name in `locant.modeling.positions`.
-POSITION_ENCODINGS: dict[str, dict[str, Any]] = {
-    "none": {},
-    "sinusoidal": {"layout": "interleaved"},
-    "learned": {},
-    "rotary": {},
+from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
+
+# Where an encoding can stand: the self-attention of a stack, or the decoder's attention to the encoder
+Place = Literal["encoder", "decoder", "cross"]
+
+
+@dataclass(frozen=True)
+class EncodingOptions:
+    """What a config may say about one encoding.
+
+    Args:
+        defaults: its options, with their defaults.
+        check: called with the options and the size of a head; raises `ValueError` when they do not fit.
+        in_cross_attention: whether it can stand in cross-attention, which has no embeddings of its own to add to.
+    """
+
+    defaults: dict[str, Any] = field(default_factory=dict)
+    check: Callable[[dict[str, Any], int], None] | None = None
+    in_cross_attention: bool = True
+
+
+def _one_of(option: str, *known: str) -> Callable[[dict[str, Any], int], None]:
+    def check(options: dict[str, Any], head_dim: int) -> None:
+        if options[option] not in known:
+            raise ValueError(f"{option} must be one of {', '.join(known)}, got {options[option]!r}.")
+
+    return check
+
+
+def _check_learned(options: dict[str, Any], head_dim: int) -> None:
+    _whole(options, "offset", at_least=0)
+
+
+def _check_shaw(options: dict[str, Any], head_dim: int) -> None:
+    _whole(options, "max_distance", at_least=1)
+    if not isinstance(options["values"], bool):
+        raise ValueError(f"values must be true or false, got {options['values']!r}.")
+
+
+def _check_t5(options: dict[str, Any], head_dim: int) -> None:
+    _whole(options, "num_buckets", at_least=4)
+    _whole(options, "max_distance", at_least=2)
+    if options["num_buckets"] % 4:
+        raise ValueError(f"num_buckets must be a multiple of 4, got {options['num_buckets']}.")
+    if options["max_distance"] <= options["num_buckets"] // 2:
+        raise ValueError(
+            f"max_distance must be above half of num_buckets={options['num_buckets']}, as each near distance has a "
+            f"bucket of its own, got {options['max_distance']}."
+        )
+
+
+def _check_alibi(options: dict[str, Any], head_dim: int) -> None:
+    value = options["max_bias"]
+    if isinstance(value, bool) or not isinstance(value, int | float) or value <= 0:
+        raise ValueError(f"max_bias must be a number above 0, got {value!r}.")
+
+
+def _whole(options: dict[str, Any], name: str, at_least: int) -> None:
+    value = options[name]
+    if isinstance(value, bool) or not isinstance(value, int) or value < at_least:
+        raise ValueError(f"{name} must be a whole number of at least {at_least}, got {value!r}.")
+
+
+# Name -> what its class in `locant.modeling.positions` can be told. Encodings from outside are added on registration.
+POSITION_ENCODINGS: dict[str, EncodingOptions] = {
+    "none": EncodingOptions(),
+    "sinusoidal": EncodingOptions(
+        {"layout": "interleaved"}, _one_of("layout", "interleaved", "concatenated"), in_cross_attention=False
+    ),
+    "learned": EncodingOptions({"offset": 0}, _check_learned, in_cross_attention=False),
+    "shaw": EncodingOptions({"max_distance": 16, "values": True}, _check_shaw),
+    "transformer_xl": EncodingOptions(),
+    "t5": EncodingOptions({"num_buckets": 32, "max_distance": 128}, _check_t5),
+    "alibi": EncodingOptions({"max_bias": 8.0}, _check_alibi),
+    "rotary": EncodingOptions({"pairing": "halves"}, _one_of("pairing", "halves", "interleaved")),
 }
-
-SINUSOIDAL_LAYOUTS = ("interleaved", "concatenated")
 
 _NAMES_ELSEWHERE = {
     "rope": "rotary",
@@ -29,6 +97,9 @@ _NAMES_ELSEWHERE = {
     "relative_key_query": "shaw",
     "relative": "t5",
     "xl": "transformer_xl",
+    "xlnet": "transformer_xl",
+    "bloom": "alibi",
+    "mpt": "alibi",
 }
 
 
@@ -36,19 +107,32 @@ def check_position_encoding(option: str, name: str) -> None:
     """Raise `ValueError` when `name`, given for the config's `option`, is no known position encoding."""
     if name in POSITION_ENCODINGS:
         return
-    known = ", ".join(POSITION_ENCODINGS)
     ours = _NAMES_ELSEWHERE.get(name.lower().replace("-", "_"))
     nearest = difflib.get_close_matches(name.lower(), POSITION_ENCODINGS, n=1)
-    if ours in POSITION_ENCODINGS:
+    if ours is not None:
         hint = f': what you call {name!r} is "{ours}" here'
-    elif ours is not None:
-        hint = f': what you call {name!r} would be "{ours}", which this version does not have'
     else:
         hint = f': did you mean "{nearest[0]}"' if nearest else ""
-    raise ValueError(f"{option}={name!r} is not a position encoding; known are {known}{hint}.")
+    raise ValueError(f"{option}={name!r} is not a position encoding; known are {', '.join(POSITION_ENCODINGS)}{hint}.")
 
 
-def check_position_parameters(parameters: dict[str, dict[str, Any]]) -> None:
+def check_place(name: str, place: Place, options: dict[str, Any], head_dim: int) -> None:
+    """Raise `ValueError` when the encoding `name` cannot stand at `place`, or its options do not fit."""
+    entry = POSITION_ENCODINGS[name]
+    if place == "cross" and not entry.in_cross_attention:
+        able = [other for other, options in POSITION_ENCODINGS.items() if options.in_cross_attention]
+        raise ValueError(
+            f"cross_position_encoding={name!r} is added to the embeddings, which cross-attention has none of: "
+            f"choose one of {', '.join(able)}."
+        )
+    if entry.check is not None:
+        try:
+            entry.check(options, head_dim)
+        except ValueError as error:
+            raise ValueError(f"position_parameters[{name!r}]: {error}") from error
+
+
+def check_option_names(parameters: dict[str, dict[str, Any]]) -> None:
     """Raise `ValueError` when `parameters` (`{encoding: {option: value}}`) names what does not exist."""
     for name, options in parameters.items():
         check_position_encoding("position_parameters", name)
@@ -57,11 +141,27 @@ def check_position_parameters(parameters: dict[str, dict[str, Any]]) -> None:
                 f"position_parameters[{name!r}] must be a dictionary of that encoding's options, got {options!r}."
             )
         for option in options:
-            if option not in POSITION_ENCODINGS[name]:
-                known = ", ".join(POSITION_ENCODINGS[name]) or "none"
+            if option not in POSITION_ENCODINGS[name].defaults:
+                known = ", ".join(POSITION_ENCODINGS[name].defaults) or "none"
                 raise ValueError(
                     f"position_parameters[{name!r}] has no option {option!r}; the options of {name} are: {known}."
                 )
-    layout = parameters.get("sinusoidal", {}).get("layout", "interleaved")
-    if layout not in SINUSOIDAL_LAYOUTS:
-        raise ValueError(f"The sinusoidal layout must be one of {', '.join(SINUSOIDAL_LAYOUTS)}, got {layout!r}.")
+
+
+def check_rope_parameters(parameters: dict[str, Any], head_dim: int, place: Place) -> None:
+    """Raise `ValueError` when `rope_parameters` have no such type, or turn no whole pairs of a head."""
+    known = ["default", *ROPE_INIT_FUNCTIONS]
+    if parameters.get("rope_type", "default") not in known:
+        raise ValueError(f"rope_type={parameters['rope_type']!r} is not a rope type; known are {', '.join(known)}.")
+    theta = parameters.get("rope_theta", 1.0)
+    if not isinstance(theta, int | float) or theta <= 0:
+        raise ValueError(f"rope_theta must be a number above 0, got {theta!r}.")
+    rotated = int(head_dim * parameters.get("partial_rotary_factor", 1.0))
+    if rotated > head_dim:
+        raise ValueError(f"partial_rotary_factor must be at most 1, got {parameters['partial_rotary_factor']}.")
+    if rotated < 2 or rotated % 2:
+        stack = "encoder" if place == "encoder" else "decoder"
+        raise ValueError(
+            f"Rotary encoding turns pairs, so the rotated part of a head must have an even size, but the "
+            f"{stack}'s has {rotated}: change d_model, {stack}_attention_heads or head_dim."
+        )

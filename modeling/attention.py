@@ -6,54 +6,12 @@ from typing import Any
 import torch
 from torch import nn
 from transformers.cache_utils import Cache, EncoderDecoderCache
-from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from locant.configuration.configuration_locant import LocantConfig
 
+from .attention_backends import Term, backend_function, check_backend
 from .masks import Mask
-from .positions.base import PositionLayer, Positions, Span
-
-# The backends that add a term to the scores, and those that return the weights which a term of the output needs
-_BACKENDS_WITH_SCORE_TERM = ("eager", "sdpa")
-_BACKENDS_WITH_VALUE_TERM = ("eager",)
-
-
-def eager_attention(
-    module: nn.Module,
-    query: torch.Tensor,
-    key: torch.Tensor,
-    value: torch.Tensor,
-    attention_mask: torch.Tensor | None,
-    scaling: float,
-    dropout: float = 0.0,
-    position_bias: torch.Tensor | None = None,
-    **kwargs: Any,
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """softmax(Q K^T · scaling + bias + mask) V (Vaswani et al. 2017, equation 1), returning the weights too.
-
-    Args:
-        module: the attention layer; its `training` decides on dropout.
-        query: `(batch, heads, queries, head_dim)`.
-        key, value: `(batch, key_value_heads, keys, head_dim)`.
-        attention_mask: added to the scores, broadcastable to `(batch, heads, queries, keys)`, or None.
-        scaling: factor on the scores.
-        dropout: on the weights, in training.
-        position_bias: added to the scores, like the mask.
-
-    Returns:
-        Output `(batch, queries, heads, head_dim)` and weights `(batch, heads, queries, keys)`.
-    """
-    groups = query.shape[1] // key.shape[1]
-    if groups > 1:
-        key, value = key.repeat_interleave(groups, dim=1), value.repeat_interleave(groups, dim=1)
-    scores = torch.matmul(query, key.transpose(2, 3)) * scaling
-    if position_bias is not None:
-        scores = scores + position_bias
-    if attention_mask is not None:
-        scores = scores + attention_mask
-    weights = scores.softmax(dim=-1, dtype=torch.float32).to(query.dtype)
-    weights = nn.functional.dropout(weights, p=dropout, training=module.training)
-    return torch.matmul(weights, value).transpose(1, 2).contiguous(), weights
+from .positions.base import AnySpan, PositionLayer, Positions, Span
 
 
 class Attention(nn.Module):
@@ -68,9 +26,10 @@ class Attention(nn.Module):
         is_causal: a query sees no later key (where no mask says otherwise).
         position: how position enters; by default not at all.
         layer_idx: place of this layer in the cache.
+        sliding_window: as in the config; the mask says it to all backends but flash attention, which is told.
 
     Raises:
-        ValueError: heads that do not divide.
+        ValueError: heads that do not divide; a backend that cannot serve the encoding.
     """
 
     def __init__(
@@ -82,6 +41,7 @@ class Attention(nn.Module):
         is_causal: bool = False,
         position: PositionLayer | None = None,
         layer_idx: int = 0,
+        sliding_window: int | None = None,
     ):
         super().__init__()
         self.config = config
@@ -97,12 +57,14 @@ class Attention(nn.Module):
         self.scaling = self.head_dim**-0.5
         self.is_causal = is_causal
         self.layer_idx = layer_idx
+        self.sliding_window = sliding_window
         width, bias = config.d_model, config.attention_bias
         self.q_proj = nn.Linear(width, num_heads * self.head_dim, bias=bias)
         self.k_proj = nn.Linear(width, self.num_key_value_heads * self.head_dim, bias=bias)
         self.v_proj = nn.Linear(width, self.num_key_value_heads * self.head_dim, bias=bias)
         self.o_proj = nn.Linear(num_heads * self.head_dim, width, bias=bias)
         self.position = PositionLayer() if position is None else position
+        check_backend(config._attn_implementation or "eager", self.position)
 
     def forward(
         self,
@@ -124,22 +86,17 @@ class Attention(nn.Module):
 
         Returns:
             Output `(batch, queries, d_model)`, and the weights `(batch, heads, queries, keys)` with `eager`.
-
-        Raises:
-            ValueError: the backend cannot add the encoding's term to the scores or to the output.
         """
         positions = positions or Positions()
-        backend = self.config._attn_implementation or "eager"
-        self._check_backend(backend)
-        query = self._split(self.q_proj(hidden_states))
-        rows = self.position.rows(query, positions.query)
-        query = self.position.query(query, positions.query)
-        span = self._span(positions, query, encoder_hidden_states, past_key_values)
+        plain_query = self._split(self.q_proj(hidden_states))
+        query = self.position.query(plain_query, positions.query)
+        span = positions.span or self._span(query, encoder_hidden_states, past_key_values)
         key, value = self._keys_and_values(hidden_states, positions, encoder_hidden_states, past_key_values)
-        if self.position.has_score:
-            indices = _indices(query, key)
-            kwargs["position_bias"] = self.position.score(rows, *indices, span, positions.query).to(query.dtype)
-        output, weights = ALL_ATTENTION_FUNCTIONS.get_interface(backend, eager_attention)(
+        term = None
+        if self.position.has_score or self.position.has_values:
+            prepared = self.position.project(span, positions.query)
+            term = Term(self.position, plain_query, span, prepared, positions.in_mask)
+        output, weights = backend_function(self.config._attn_implementation)(
             self,
             query,
             key,
@@ -147,12 +104,10 @@ class Attention(nn.Module):
             attention_mask,
             dropout=self.config.attention_dropout if self.training else 0.0,
             scaling=self.scaling,
+            term=term,
+            is_cross=encoder_hidden_states is not None,
             **kwargs,
         )
-        if self.position.has_values:
-            _, _, query_index, key_index = _indices(query, key)
-            term = self.position.values(weights, query_index, key_index, span)
-            output = output + term.transpose(1, 2)
         return self.o_proj(output.flatten(2)), weights
 
     def _split(self, states: torch.Tensor) -> torch.Tensor:
@@ -160,17 +115,16 @@ class Attention(nn.Module):
         return states.unflatten(-1, (-1, self.head_dim)).transpose(1, 2)
 
     def _span(
-        self,
-        positions: Positions,
-        query: torch.Tensor,
-        encoder_hidden_states: torch.Tensor | None,
-        past_key_values: Cache | None,
-    ) -> Span:
-        """Where this call's queries and keys sit, asked before the cache takes the new keys."""
-        if encoder_hidden_states is not None or past_key_values is None:
-            return Span(positions.query_offset)
+        self, query: torch.Tensor, encoder_hidden_states: torch.Tensor | None, past_key_values: Cache | None
+    ) -> AnySpan:
+        """The slots of queries and keys, asked before the cache takes the new keys."""
+        length = query.shape[2]
+        if encoder_hidden_states is not None:
+            return Span(length, encoder_hidden_states.shape[1])
+        if past_key_values is None:
+            return Span(length, length)
         cache = getattr(past_key_values, "self_attention_cache", past_key_values)
-        return Span(positions.query_offset, cache.get_mask_sizes(query.shape[2], self.layer_idx)[1])
+        return span_of_cache(cache, length, self.layer_idx)
 
     def _keys_and_values(
         self,
@@ -196,23 +150,12 @@ class Attention(nn.Module):
                 past_key_values.is_updated[self.layer_idx] = True
         return key, value
 
-    def _check_backend(self, backend: str) -> None:
-        for needed, able, place in (
-            (self.position.has_score, _BACKENDS_WITH_SCORE_TERM, "scores"),
-            (self.position.has_values, _BACKENDS_WITH_VALUE_TERM, "output"),
-        ):
-            if needed and backend not in able:
-                raise ValueError(
-                    f"{backend} cannot add this position encoding's term to the {place} of attention: "
-                    f"set_attn_implementation to {' or '.join(able)}."
-                )
 
-
-def _indices(query: torch.Tensor, key: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Numbers of batch, head, query and key, each along its own one of four dimensions."""
-    sizes = (query.shape[0], query.shape[1], query.shape[2], key.shape[2])
-    batch, head, query_index, key_index = (
-        torch.arange(size, device=query.device).view([-1 if axis == place else 1 for axis in range(4)])
-        for place, size in enumerate(sizes)
-    )
-    return batch, head, query_index, key_index
+def span_of_cache(cache: Cache | None, length: int, layer_idx: int) -> Span:
+    """Where `length` new queries sit, and the keys that layer `layer_idx` will have with them."""
+    if cache is None:
+        return Span(length, length)
+    keys, key_offset = cache.get_mask_sizes(length, layer_idx)
+    past = cache.get_query_offset(layer_idx)
+    # a static cache goes on counting in the same tensor
+    return Span(length, keys, past.clone() if isinstance(past, torch.Tensor) else past, key_offset)

@@ -4,22 +4,17 @@
 from typing import Any
 
 import torch
+from transformers.cache_utils import Cache
 from transformers.generation import GenerationMixin
-
-from .masks import build_position_ids
 
 
 class LocantGenerationMixin(GenerationMixin):
-    """Keeps the positions of decoder prompts that are padded on the left.
+    """Leaves masks to the model, which makes them for every kind of layer and counts positions by them."""
 
-    With a static cache, `generate()` turns the decoder's mask into four dimensions before the model sees it, and
-    which tokens are padding can no longer be told from it; so the positions are counted here.
-    """
-
-    def prepare_inputs_for_generation(self, input_ids: torch.LongTensor, *args: Any, **kwargs: Any) -> dict[str, Any]:
-        """The inputs of one step."""
-        mask = kwargs.get("decoder_attention_mask")
-        if mask is not None and mask.ndim == 2 and kwargs.get("decoder_position_ids") is None:
-            kwargs["decoder_position_ids"] = build_position_ids(mask, 0, mask.shape[1], mask.device)
-        # typed for the whole model that this is mixed into
-        return super().prepare_inputs_for_generation(input_ids, *args, **kwargs)  # type: ignore[misc]
+    def create_masks_for_generate(
+        self, attention_mask: torch.Tensor | None, past_key_values: Cache, **kwargs: Any
+    ) -> torch.Tensor | None:
+        """The decoder's mask for a static cache: as long as the cache, so that a compiled step sees one shape."""
+        if attention_mask is None:
+            return None
+        return torch.nn.functional.pad(attention_mask, (0, past_key_values.get_max_length() - attention_mask.shape[1]))

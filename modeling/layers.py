@@ -1,19 +1,32 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
 """The Transformer layer, one class for encoder and decoder."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from transformers.cache_utils import Cache
 from transformers.modeling_layers import GradientCheckpointingLayer
 
 from locant.configuration.configuration_locant import LocantConfig
+from locant.configuration.position_encodings import Place
 
 from .attention import Attention
 from .feed_forward import build_feed_forward
 from .masks import Mask
 from .norms import build_residual
-from .positions.base import PositionLayer, Positions, Stack
+from .positions.base import PositionLayer, Positions
+
+
+class View(NamedTuple):
+    """What the queries of one attention see, the same for all layers of a kind.
+
+    Args:
+        mask: as the backend takes it; None where all see all.
+        positions: where queries and keys sit, and what the encoding prepared.
+    """
+
+    mask: Mask | None = None
+    positions: Positions | None = None
 
 
 class TransformerLayer(GradientCheckpointingLayer):
@@ -21,12 +34,20 @@ class TransformerLayer(GradientCheckpointingLayer):
 
     Args:
         config: the model's configuration.
-        stack: which stack the layer belongs to, for the numbers that differ between them.
+        stack: `encoder` or `decoder`, for the numbers that differ between them.
         layer_idx: its place in the stack, and in the cache.
         position: how position enters its self-attention.
+        cross_position: and its cross-attention; None for a layer without.
     """
 
-    def __init__(self, config: LocantConfig, stack: Stack, layer_idx: int, position: PositionLayer):
+    def __init__(
+        self,
+        config: LocantConfig,
+        stack: Place,
+        layer_idx: int,
+        position: PositionLayer,
+        cross_position: PositionLayer | None = None,
+    ):
         super().__init__()
         heads = {
             "num_heads": getattr(config, f"{stack}_attention_heads"),
@@ -34,12 +55,14 @@ class TransformerLayer(GradientCheckpointingLayer):
             "head_dim": config.head_dim,
             "layer_idx": layer_idx,
         }
-        is_decoder = stack == "decoder"
-        self.self_attn = Attention(config, is_causal=is_decoder, position=position, **heads)
+        self.attention_type = config.layer_types_of(stack)[layer_idx]
+        window = config.sliding_window if self.attention_type == "sliding_attention" else None
+        is_causal = stack == "decoder"
+        self.self_attn = Attention(config, is_causal=is_causal, position=position, sliding_window=window, **heads)
         self.self_attn_residual = build_residual(config)
         self.cross_attn: Attention | None = None
-        if is_decoder and config.is_encoder_decoder:
-            self.cross_attn = Attention(config, **heads)
+        if cross_position is not None:
+            self.cross_attn = Attention(config, position=cross_position, **heads)
             self.cross_attn_residual = build_residual(config)
         self.ffn = build_feed_forward(config, getattr(config, f"{stack}_ffn_dim"))
         self.ffn_residual = build_residual(config)
@@ -48,9 +71,8 @@ class TransformerLayer(GradientCheckpointingLayer):
         self,
         hidden_states: torch.Tensor,
         encoder_hidden_states: torch.Tensor | None = None,
-        attention_mask: Mask | None = None,
-        encoder_attention_mask: Mask | None = None,
-        positions: Positions | None = None,
+        view: View = View(),  # noqa: B008 (a tuple)
+        cross_view: View = View(),  # noqa: B008
         past_key_values: Cache | None = None,
         **kwargs: Any,
     ) -> torch.Tensor:
@@ -60,13 +82,13 @@ class TransformerLayer(GradientCheckpointingLayer):
         """
 
         def attend(states: torch.Tensor) -> torch.Tensor:
-            return self.self_attn(states, attention_mask, positions, past_key_values=past_key_values, **kwargs)[0]
+            return self.self_attn(states, *view, past_key_values=past_key_values, **kwargs)[0]
 
         def attend_across(states: torch.Tensor) -> torch.Tensor:
             assert self.cross_attn is not None
             return self.cross_attn(
                 states,
-                encoder_attention_mask,
+                *cross_view,
                 encoder_hidden_states=encoder_hidden_states,
                 past_key_values=past_key_values,
                 **kwargs,

@@ -15,6 +15,7 @@ from locant.configuration.configuration_locant import LocantConfig
 
 from .generation import LocantGenerationMixin
 from .loss import token_loss
+from .masks import visible_keys
 from .pretrained import LocantPreTrainedModel
 from .stacks import LocantDecoder, LocantEncoder
 
@@ -74,23 +75,35 @@ class LocantModel(LocantPreTrainedModel):
         inputs_embeds: torch.Tensor | None = None,
         decoder_inputs_embeds: torch.Tensor | None = None,
         use_cache: bool | None = None,
+        cross_attention_mask: torch.Tensor | None = None,
+        document_ids: torch.Tensor | None = None,
+        decoder_document_ids: torch.Tensor | None = None,
         **kwargs: Unpack[TransformersKwargs],
     ) -> Seq2SeqModelOutput:
         """Encode the source and decode the target.
 
         Args:
             input_ids: source tokens `(batch, source_length)`.
-            attention_mask: `(batch, source_length)`, 0 at padding; it also masks the cross-attention.
+            attention_mask: `(batch, source_length)`, 0 at padding; or `(batch or 1, 1 or heads, source_length,
+                source_length)`, boolean or whole numbers with 0 where a token is not seen, or floating and then added
+                to the scores. In cross-attention, tokens that no source token sees are not seen either.
             decoder_input_ids: target tokens `(batch, target_length)`, those that the cache does not hold yet.
-            decoder_attention_mask: `(batch, past + target_length)`, 0 at padding.
+            decoder_attention_mask: `(batch, past + target_length)`, 0 at padding; or of four dimensions likewise.
+                Causality holds on top of it.
             position_ids, decoder_position_ids: by default the real tokens are counted from 0.
             encoder_outputs: what the encoder returned, instead of a source.
             past_key_values: keys and values of earlier target tokens.
             inputs_embeds, decoder_inputs_embeds: embeddings instead of ids, before scaling.
             use_cache: return a cache.
+            cross_attention_mask: for cross-attention, `(batch, source_length)` or of four dimensions; by default
+                from `attention_mask`.
+            document_ids, decoder_document_ids: `(batch, source_length)` and `(batch, past + target_length)`: which
+                document of a packed sequence each token is of. No token sees another document's, and positions are
+                counted in each.
 
         Raises:
-            ValueError: ids and embeddings are both given or both missing; a position beyond a learned table.
+            ValueError: ids and embeddings are both given or both missing; a position beyond a learned table; documents
+                of one side only; a mask that the backend cannot do with.
         """
         if encoder_outputs is None:
             encoder_outputs = self.encoder(
@@ -98,6 +111,7 @@ class LocantModel(LocantPreTrainedModel):
                 attention_mask=attention_mask,
                 position_ids=position_ids,
                 inputs_embeds=inputs_embeds,
+                document_ids=document_ids,
                 **kwargs,
             )
         if not isinstance(encoder_outputs, BaseModelOutput):
@@ -107,10 +121,15 @@ class LocantModel(LocantPreTrainedModel):
             attention_mask=decoder_attention_mask,
             position_ids=decoder_position_ids,
             encoder_hidden_states=encoder_outputs[0],
-            encoder_attention_mask=attention_mask,
+            encoder_attention_mask=visible_keys(attention_mask)
+            if cross_attention_mask is None
+            else cross_attention_mask,
             past_key_values=past_key_values,
             inputs_embeds=decoder_inputs_embeds,
             use_cache=use_cache,
+            document_ids=decoder_document_ids,
+            encoder_document_ids=document_ids,
+            encoder_position_ids=position_ids,
             **kwargs,
         )
         return Seq2SeqModelOutput(
@@ -176,6 +195,9 @@ class LocantForConditionalGeneration(LocantPreTrainedModel, LocantGenerationMixi
         decoder_inputs_embeds: torch.Tensor | None = None,
         labels: torch.Tensor | None = None,
         use_cache: bool | None = None,
+        cross_attention_mask: torch.Tensor | None = None,
+        document_ids: torch.Tensor | None = None,
+        decoder_document_ids: torch.Tensor | None = None,
         num_items_in_batch: int | torch.Tensor | None = None,
         **kwargs: Unpack[TransformersKwargs],
     ) -> Seq2SeqLMOutput:
@@ -184,7 +206,7 @@ class LocantForConditionalGeneration(LocantPreTrainedModel, LocantGenerationMixi
         Args:
             input_ids, attention_mask, decoder_input_ids, decoder_attention_mask, position_ids,
                 decoder_position_ids, encoder_outputs, past_key_values, inputs_embeds, decoder_inputs_embeds,
-                use_cache: as in `LocantModel`.
+                use_cache, cross_attention_mask, document_ids, decoder_document_ids: as in `LocantModel`.
             labels: target tokens `(batch, target_length)`, -100 where no loss is wanted; the decoder's inputs
                 are made from them unless given.
             num_items_in_batch: number of target tokens in the whole optimiser step, which the loss is divided
@@ -210,6 +232,9 @@ class LocantForConditionalGeneration(LocantPreTrainedModel, LocantGenerationMixi
             inputs_embeds=inputs_embeds,
             decoder_inputs_embeds=decoder_inputs_embeds,
             use_cache=use_cache,
+            cross_attention_mask=cross_attention_mask,
+            document_ids=document_ids,
+            decoder_document_ids=decoder_document_ids,
             **kwargs,
         )
         logits = self.lm_head(outputs.last_hidden_state)

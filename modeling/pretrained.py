@@ -1,15 +1,20 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
 """What all Locant models have in common: configuration, initialisation, what they support."""
 
+from typing import Any, get_args
+
 import torch
 from torch import nn
 from transformers import initialization as init
 from transformers.modeling_utils import PreTrainedModel
 
 from locant.configuration.configuration_locant import LocantConfig
+from locant.configuration.position_encodings import Place
 
+from .attention_backends import can_serve, check_backend
 from .layers import TransformerLayer
 from .positions.base import PositionEncoding, PositionLayer
+from .positions.registry import position_encoding_class
 
 
 class LocantPreTrainedModel(PreTrainedModel):
@@ -39,6 +44,21 @@ class LocantPreTrainedModel(PreTrainedModel):
             init.normal_(module.weight, std=module.embedding_dim**-0.5)
         else:
             super()._init_weights(module)
+
+    def _check_and_adjust_attn_implementation(self, attn_implementation: str | None, *args: Any, **kwargs: Any) -> str:
+        """The backend to use: refused where it cannot serve an encoding, and one that can where none is asked for."""
+        layers = {
+            self.config.position_encoding_at(place): position_encoding_class(self.config, place).layer_class(
+                self.config
+            )
+            for place in get_args(Place)
+        }
+        backend = super()._check_and_adjust_attn_implementation(attn_implementation, *args, **kwargs)
+        if attn_implementation is None and not all(can_serve(backend, layer) for layer in layers.values()):
+            return "blockwise"
+        for name, layer in layers.items():
+            check_backend(backend, layer, f"the position encoding {name!r}")
+        return backend
 
     def _resize_token_embeddings(
         self, new_num_tokens: int, pad_to_multiple_of: int | None = None, mean_resizing: bool = True

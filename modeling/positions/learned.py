@@ -6,26 +6,29 @@ from torch import nn
 from torch.compiler import is_compiling
 
 from locant.configuration.configuration_locant import LocantConfig
+from locant.configuration.position_encodings import Place
 
-from .base import PositionEncoding, Stack
+from .base import PositionEncoding
 
 
 class LearnedEncoding(PositionEncoding):
     """A table of `max_position_embeddings` rows, which is where it ends.
 
     Args:
-        config: uses `d_model` and `max_position_embeddings`.
-        stack: encoder or decoder.
+        config: uses `d_model`, `max_position_embeddings` and the option `offset`: how many rows stand before that of
+            position 0 (BART has 2, whose first stood for padding once).
+        place: encoder or decoder.
     """
 
-    def __init__(self, config: LocantConfig, stack: Stack = "encoder"):
-        super().__init__(config, stack)
-        self.embeddings = nn.Embedding(config.max_position_embeddings, config.d_model)
+    def __init__(self, config: LocantConfig, place: Place = "encoder"):
+        super().__init__(config, place)
+        self.offset = config.position_options("learned")["offset"]
+        self.embeddings = nn.Embedding(config.max_position_embeddings + self.offset, config.d_model)
 
     @property
     def limit(self) -> int:
-        """The rows of the table."""
-        return self.embeddings.num_embeddings
+        """The positions of the table."""
+        return self.embeddings.num_embeddings - self.offset
 
     def embed(self, hidden_states: torch.Tensor, position_ids: torch.Tensor, length: int) -> torch.Tensor:
         """Embeddings plus the rows of their positions.
@@ -40,4 +43,4 @@ class LearnedEncoding(PositionEncoding):
                 f"A sequence of {int(position_ids.max()) + 1} tokens is longer than the learned table of "
                 f"{limit} positions: shorten it, or choose a larger max_position_embeddings before training."
             )
-        return hidden_states + self.embeddings(position_ids)
+        return hidden_states + self.embeddings(position_ids + self.offset)

@@ -1,37 +1,64 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
 """Position encodings by name."""
 
+from collections.abc import Callable
 from typing import Any
 
 from locant.configuration.configuration_locant import LocantConfig
-from locant.configuration.position_encodings import POSITION_ENCODINGS
+from locant.configuration.position_encodings import POSITION_ENCODINGS, EncodingOptions, Place
 
-from .base import PositionEncoding, Stack
+from .alibi import AlibiEncoding
+from .base import PositionEncoding
 from .learned import LearnedEncoding
 from .none import NoPosition
 from .rotary import RotaryEncoding
+from .shaw import ShawEncoding
 from .sinusoidal import SinusoidalEncoding
+from .t5 import T5Encoding
+from .transformer_xl import TransformerXLEncoding
 
 _CLASSES: dict[str, type[PositionEncoding]] = {
     "none": NoPosition,
     "sinusoidal": SinusoidalEncoding,
     "learned": LearnedEncoding,
+    "shaw": ShawEncoding,
+    "transformer_xl": TransformerXLEncoding,
+    "t5": T5Encoding,
+    "alibi": AlibiEncoding,
     "rotary": RotaryEncoding,
 }
 
 
-def register_position_encoding(name: str, cls: type[PositionEncoding], **options: Any) -> None:
-    """Make `cls` available as `position_encoding=name`, with the defaults of its `options`.
+def register_position_encoding(
+    name: str,
+    cls: type[PositionEncoding],
+    options: dict[str, Any] | None = None,
+    check: Callable[[dict[str, Any], int], None] | None = None,
+    in_cross_attention: bool = True,
+) -> None:
+    """Make `cls` available as `position_encoding=name`.
+
+    Args:
+        name: the word of the config.
+        cls: the encoding.
+        options: its options with their defaults; `config.position_options(name)` reads them.
+        check: called with the options and the size of a head; raises `ValueError` when they do not fit.
+        in_cross_attention: whether it makes sense there; one that is added to the embeddings does not.
 
     Raises:
         ValueError: the name is taken.
     """
     if name in _CLASSES and _CLASSES[name] is not cls:
         raise ValueError(f"The position encoding {name!r} exists already: choose another name.")
-    POSITION_ENCODINGS[name] = options
+    POSITION_ENCODINGS[name] = EncodingOptions(options or {}, check, in_cross_attention)
     _CLASSES[name] = cls
 
 
-def build_position_encoding(config: LocantConfig, stack: Stack) -> PositionEncoding:
-    """The encoding that `config` names for the self-attention of `stack`."""
-    return _CLASSES[config.position_encoding_of(stack)](config, stack)
+def position_encoding_class(config: LocantConfig, place: Place) -> type[PositionEncoding]:
+    """The class of the encoding that `config` names for `place`."""
+    return _CLASSES[config.position_encoding_at(place)]
+
+
+def build_position_encoding(config: LocantConfig, place: Place) -> PositionEncoding:
+    """The encoding that `config` names for `place`."""
+    return position_encoding_class(config, place)(config, place)

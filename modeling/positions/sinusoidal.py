@@ -5,8 +5,9 @@ import torch
 from transformers import initialization as init
 
 from locant.configuration.configuration_locant import LocantConfig
+from locant.configuration.position_encodings import Place
 
-from .base import PositionEncoding, Stack
+from .base import PositionEncoding
 
 
 def sinusoidal_table(length: int, width: int, layout: str = "interleaved") -> torch.Tensor:
@@ -36,13 +37,13 @@ class SinusoidalEncoding(PositionEncoding):
 
     Args:
         config: uses `d_model`, `max_position_embeddings` (rows to begin with) and the option `layout`.
-        stack: encoder or decoder.
+        place: encoder or decoder.
     """
 
     table: torch.Tensor
 
-    def __init__(self, config: LocantConfig, stack: Stack = "encoder"):
-        super().__init__(config, stack)
+    def __init__(self, config: LocantConfig, place: Place = "encoder"):
+        super().__init__(config, place)
         self.layout = config.position_options("sinusoidal")["layout"]
         self.register_buffer("table", self._rows(config.max_position_embeddings, config.d_model), persistent=False)
 

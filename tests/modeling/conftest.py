@@ -90,7 +90,7 @@ def make_batch():
     return make
 
 
-@pytest.fixture(params=["none", "sinusoidal", "learned", "rotary"])
+@pytest.fixture(params=["none", "sinusoidal", "learned", "shaw", "transformer_xl", "t5", "alibi", "rotary"])
 def encoding(request):
     return request.param
 
@@ -109,7 +109,7 @@ def norm_position(request):
 def uncompiled_flex(monkeypatch):
     """flex_attention as torch defines it, without the seconds that compiling takes, and its warning about that."""
     monkeypatch.setattr(torch.nn.attention.flex_attention, "_FLEX_ATTENTION_DISABLE_COMPILE_DEBUG", True)
-    path = "transformers.integrations.flex_attention.compile_friendly_flex_attention"
+    path = "locant.modeling.attention_backends.compile_friendly_flex_attention"
     monkeypatch.setattr(path, lambda *args, training=False, **kwargs: flex_attention(*args, **kwargs))
     path = "transformers.masking_utils.create_block_mask"
     monkeypatch.setattr(path, lambda *args, _compile=False, **kwargs: create_block_mask(*args, **kwargs))

@@ -1,0 +1,453 @@
+# Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
+"""The ways to compute attention, each with the term that position adds to scores and output.
+
+| backend | term of the scores | term of the output | where |
+| --- | --- | --- | --- |
+| `eager` | as a matrix | yes | anywhere; returns the weights |
+| `sdpa` | as a matrix | – | anywhere |
+| `blockwise` | as a matrix of one block of queries at a time, made again in the backward pass | yes | anywhere |
+| `flex_attention` | inside the kernel, but not one per pair | – | training on GPUs only, without dropout |
+| `flash_attention_2` | slopes times distance (ALiBi) | – | GPUs |
+
+Other backends of transformers, and those that others registered there, serve encodings without such terms.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
+
+import torch
+from torch import nn
+from torch.nn.attention.flex_attention import BlockMask
+from torch.utils.checkpoint import checkpoint
+from transformers.integrations.flash_attention import flash_attention_forward
+from transformers.integrations.flex_attention import compile_friendly_flex_attention
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS, and_masks, padding_mask_function
+from transformers.modeling_flash_attention_utils import lazy_import_flash_attention
+from transformers.modeling_utils import AttentionInterface
+
+from .masks import FlexMask, additive
+from .positions.base import AnySpan, PositionLayer
+
+# Scores, their gradient and what the softmax needs of one block of queries: some hundred MB at most
+_BLOCK_ELEMENTS = 2**22
+
+_ABLE = {
+    "eager": {"score", "pairs", "values"},
+    "blockwise": {"score", "pairs", "values"},
+    "sdpa": {"score", "pairs"},
+    "flex_attention": {"score"},
+}
+
+
+def needs_of(layer: type[PositionLayer] | PositionLayer) -> set[str]:
+    """What an encoding's layer asks of a backend: `score`, `pairs`, `values`."""
+    flags = {"score": layer.has_score, "pairs": layer.is_per_pair, "values": layer.has_values}
+    return {need for need, asked in flags.items() if asked}
+
+
+def can_serve(backend: str, layer: type[PositionLayer] | PositionLayer) -> bool:
+    """Whether `backend` can add the terms of `layer`."""
+    if "flash" in backend and layer.in_slopes:
+        return backend == "flash_attention_2" or "flash-attn2" in backend
+    return needs_of(layer) <= _ABLE.get(backend, set())
+
+
+def check_backend(backend: str, layer: type[PositionLayer] | PositionLayer, encoding: str = "this encoding") -> None:
+    """Raise `ValueError` when `backend` cannot serve `encoding`, whose layers are `layer`."""
+    if backend not in ALL_MASK_ATTENTION_FUNCTIONS:
+        raise ValueError(
+            f"{backend} has no mask function, without which padding would be seen: register one with "
+            f"transformers.AttentionMaskInterface, or set attn_implementation to one of {', '.join(_ABLE)}."
+        )
+    if not can_serve(backend, layer):
+        able = [other for other in _ABLE if can_serve(other, layer)]
+        place = "output" if layer.has_values and "score" in _ABLE.get(backend, ()) else "scores"
+        raise ValueError(
+            f"{backend} cannot add what {encoding} adds to the {place} of attention: set attn_implementation to "
+            f"{', '.join(able[:-1])} or {able[-1]}."
+        )
+
+
+class Term(NamedTuple):
+    """What position adds to the scores and to the output in one call of attention.
+
+    Args:
+        layer: how.
+        query: `(batch, heads, queries, head_dim)`, as they were before `layer.query`.
+        span: where queries and keys sit.
+        prepared: what the encoding prepared, as `layer.project` made it.
+        in_mask: the mask has the term of the scores already.
+    """
+
+    layer: PositionLayer
+    query: torch.Tensor
+    span: AnySpan
+    prepared: Any
+    in_mask: bool = False
+
+    @property
+    def has_score(self) -> bool:
+        """Whether there is something to add to the scores."""
+        return self.layer.has_score and not self.in_mask
+
+    def dense(self) -> torch.Tensor | None:
+        """What is added to the scores, broadcastable to `(batch, heads, queries, keys)`."""
+        if not self.has_score:
+            return None
+        rows = self.layer.rows(self.query, self.span, self.prepared)
+        batch, heads = self.query.shape[:2]
+        term = self.layer.dense(rows, batch, heads, self.span, self.prepared, self.query.device)
+        return term.to(self.query.dtype)
+
+    def values(self, weights: torch.Tensor) -> torch.Tensor | None:
+        """What is added to the output, `(batch, queries, heads, head_dim)`."""
+        return self.layer.values(weights, self.span).transpose(1, 2) if self.layer.has_values else None
+
+    def block(self, queries: slice, keys: slice) -> "Term":
+        """The term of some of the queries and keys."""
+        return self._replace(query=self.query[:, :, queries], span=self.span.block(queries, keys))
+
+
+def eager_attention(
+    module: nn.Module,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    attention_mask: torch.Tensor | None,
+    scaling: float,
+    dropout: float = 0.0,
+    term: Term | None = None,
+    **kwargs: Any,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """softmax(Q K^T · scaling + term + mask) V (Vaswani et al. 2017, equation 1), returning the weights too.
+
+    Args:
+        module: the attention layer; its `training` decides on dropout.
+        query: `(batch, heads, queries, head_dim)`.
+        key, value: `(batch, key_value_heads, keys, head_dim)`.
+        attention_mask: added to the scores, broadcastable to `(batch, heads, queries, keys)`, or None.
+        scaling: factor on the scores.
+        dropout: on the weights, in training.
+        term: what position adds.
+
+    Returns:
+        Output `(batch, queries, heads, head_dim)` and weights `(batch, heads, queries, keys)`.
+    """
+    groups = query.shape[1] // key.shape[1]
+    if groups > 1:
+        key, value = key.repeat_interleave(groups, dim=1), value.repeat_interleave(groups, dim=1)
+    scores = torch.matmul(query, key.transpose(2, 3)) * scaling
+    if term is not None and term.has_score:
+        scores = scores + term.dense()
+    if attention_mask is not None:
+        scores = scores + attention_mask
+    weights = scores.softmax(dim=-1, dtype=torch.float32).to(query.dtype)
+    weights = nn.functional.dropout(weights, p=dropout, training=module.training)
+    output = torch.matmul(weights, value).transpose(1, 2).contiguous()
+    if term is not None and term.layer.has_values:
+        output = output + term.values(weights)
+    return output, weights
+
+
+def sdpa_attention(
+    module: nn.Module,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    attention_mask: torch.Tensor | None,
+    term: Term | None = None,
+    **kwargs: Any,
+) -> tuple[torch.Tensor, None]:
+    """torch's scaled_dot_product_attention, with the term as a matrix; as `eager_attention`, without weights."""
+    bias = None if term is None else term.dense()
+    return sdpa_attention_forward(module, query, key, value, attention_mask, position_bias=bias, **kwargs)
+
+
+def flex_attention(
+    module: nn.Module,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    attention_mask: BlockMask | FlexMask | torch.Tensor | None,
+    scaling: float,
+    dropout: float = 0.0,
+    term: Term | None = None,
+    **kwargs: Any,
+) -> tuple[torch.Tensor, None]:
+    """torch's flex_attention, which calls the term's `score` for each pair inside its kernel.
+
+    Raises:
+        ValueError: there is dropout, or gradients are asked for on CPU, where the kernel has no backward pass.
+    """
+    if dropout > 0:
+        raise ValueError(
+            f"flex_attention has no dropout, but attention_dropout={dropout}: set it to 0, or attn_implementation to "
+            f"blockwise."
+        )
+    if query.device.type == "cpu" and torch.is_grad_enabled() and query.requires_grad:
+        raise ValueError("flex_attention has no backward pass on CPU: set attn_implementation to blockwise to train.")
+    block_mask, added = attention_mask, None
+    if isinstance(attention_mask, FlexMask):
+        block_mask, added = attention_mask
+    elif isinstance(attention_mask, torch.Tensor):
+        block_mask, added = None, attention_mask
+    groups = query.shape[1] // key.shape[1]
+    if groups & (groups - 1):  # the kernel shares a key among powers of two only
+        key, value = key.repeat_interleave(groups, dim=1), value.repeat_interleave(groups, dim=1)
+    output = compile_friendly_flex_attention(
+        query,
+        key,
+        value,
+        score_mod=_score_mod(term, added),
+        block_mask=block_mask,
+        enable_gqa=key.shape[1] != query.shape[1],
+        scale=scaling,
+        training=module.training,
+    )
+    return output.transpose(1, 2).contiguous(), None
+
+
+def _score_mod(term: Term | None, added: torch.Tensor | None) -> Callable[..., torch.Tensor] | None:
+    """The pointwise function that flex_attention adds to its scores with."""
+    has_score = term is not None and term.has_score
+    if not has_score and added is None:
+        return None
+    if term is not None and has_score:
+        layer, span, prepared = term.layer, term.span, term.prepared
+        rows = layer.rows(term.query, span, prepared)
+
+    def score_mod(score: Any, batch: Any, head: Any, query_index: Any, key_index: Any) -> torch.Tensor:
+        if has_score:
+            score = score + layer.score(rows, batch, head, query_index, key_index, span, prepared)
+        if added is not None:
+            own_batch = batch if added.shape[0] > 1 else 0
+            own_head = head if added.shape[1] > 1 else 0
+            own_query = query_index if added.shape[2] > 1 else 0
+            score = score + added[own_batch, own_head, own_query, key_index]
+        return score
+
+    return score_mod
+
+
+def flash_attention(
+    module: nn.Module,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    attention_mask: torch.Tensor | None,
+    scaling: float,
+    dropout: float = 0.0,
+    term: Term | None = None,
+    is_cross: bool = False,
+    **kwargs: Any,
+) -> tuple[torch.Tensor, None]:
+    """Flash attention by transformers, and by ourselves where it would leave something out.
+
+    That is the slopes of ALiBi, and a padded source in cross-attention, whose mask it would take for the queries' too.
+    """
+    window = None if is_cross else getattr(module, "sliding_window", None)
+    if window is not None and not module.is_causal:
+        window += 1  # they count the token itself, an encoder's window does not
+    slopes = term.prepared if term is not None and term.has_score else None
+    if slopes is None and not (is_cross and attention_mask is not None):
+        options = {"scaling": scaling, "dropout": dropout, "sliding_window": window, **kwargs}
+        return flash_attention_forward(module, query, key, value, attention_mask, **options)
+    options = {"dropout_p": dropout, "softmax_scale": scaling, "causal": module.is_causal, "alibi_slopes": slopes}
+    if window is not None:
+        options["window_size"] = (window - 1, 0 if module.is_causal else window - 1)
+    functions = lazy_import_flash_attention(module.config._attn_implementation)[0]
+    states = tuple(states.transpose(1, 2) for states in (query, key, value))
+    if attention_mask is None:
+        output = functions[0](*states, **options)
+    else:
+        output = _flash_without_padding(functions[1], *states, attention_mask, is_cross, options)
+    return output[0] if isinstance(output, tuple) else output, None
+
+
+def _flash_without_padding(
+    varlen: Callable[..., torch.Tensor],
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    attention_mask: torch.Tensor,
+    is_cross: bool,
+    options: dict[str, Any],
+) -> torch.Tensor:
+    """All real tokens of the batch in one row, `(tokens, heads, head_dim)`, and the output back in its places."""
+    seen = attention_mask.bool()
+    key, value = key[:, : seen.shape[1]][seen], value[:, : seen.shape[1]][seen]
+    real = torch.ones_like(query[..., 0, 0], dtype=torch.bool) if is_cross else seen[:, -query.shape[1] :]
+    lengths = [mask.sum(1, dtype=torch.int32) for mask in (real, seen)]
+    starts = [nn.functional.pad(length.cumsum(0, dtype=torch.int32), (1, 0)) for length in lengths]
+    output = varlen(
+        query[real],
+        key,
+        value,
+        cu_seqlens_q=starts[0],
+        cu_seqlens_k=starts[1],
+        max_seqlen_q=int(lengths[0].max()),
+        max_seqlen_k=int(lengths[1].max()),
+        **options,
+    )
+    output = output[0] if isinstance(output, tuple) else output
+    return query.new_zeros(query.shape, dtype=output.dtype).masked_scatter(real[..., None, None], output)
+
+
+@dataclass(frozen=True)
+class BlockwiseMask:
+    """A mask that is made for one block of queries at a time.
+
+    Args:
+        pattern: whether a query's slot sees a key's, for indices that broadcast.
+        batch_size: rows of the batch.
+        query_offset, key_offset: slots of the first query and key.
+        device: where.
+        is_causal, window: what is known of the pattern, to leave keys out that no query of a block sees.
+        own: a caller's own mask, boolean or additive, `(batch or 1, heads or 1, queries or 1, keys)`.
+    """
+
+    pattern: Callable[..., torch.Tensor]
+    batch_size: int
+    query_offset: int | torch.Tensor
+    key_offset: int | torch.Tensor
+    device: torch.device
+    is_causal: bool
+    window: int | None
+    own: torch.Tensor | None = None
+
+    def with_own(self, own: torch.Tensor) -> "BlockwiseMask":
+        """With a caller's mask on top."""
+        return replace(self, own=own)
+
+    def keys(self, queries: slice, keys: int) -> slice:
+        """The keys, of `keys`, that these queries may see."""
+        if isinstance(self.query_offset, torch.Tensor) or isinstance(self.key_offset, torch.Tensor):
+            return slice(0, keys)
+        shift = self.query_offset - self.key_offset
+        first, last = 0, keys
+        if self.is_causal:
+            last = min(keys, queries.stop + shift)
+        elif self.window is not None:
+            last = min(keys, queries.stop + shift + self.window)
+        if self.window is not None:
+            first = max(0, queries.start + shift - self.window)
+        return slice(min(first, max(last - 1, 0)), max(last, 1))
+
+    def block(self, queries: slice, keys: slice, dtype: torch.dtype) -> torch.Tensor:
+        """The mask of these queries and keys: boolean, or additive where the caller's own is."""
+        batch = torch.arange(self.batch_size, device=self.device)[:, None, None, None]
+        query_slot = torch.arange(queries.start, queries.stop, device=self.device)[:, None] + self.query_offset
+        key_slot = torch.arange(keys.start, keys.stop, device=self.device) + self.key_offset
+        visible = self.pattern(batch, torch.zeros_like(batch), query_slot[None, None], key_slot[None, None, None])
+        visible = visible.expand(-1, -1, query_slot.shape[0], key_slot.shape[0])
+        if self.own is None:
+            return visible
+        own = self.own[:, :, queries if self.own.shape[2] > 1 else slice(None), keys]
+        return torch.where(visible, own.to(dtype), torch.finfo(dtype).min) if own.is_floating_point() else visible & own
+
+
+def blockwise_mask(
+    batch_size: int,
+    q_length: int,
+    kv_length: int,
+    q_offset: int | torch.Tensor = 0,
+    kv_offset: int | torch.Tensor = 0,
+    mask_function: Callable[..., torch.Tensor] | None = None,
+    attention_mask: torch.Tensor | None = None,
+    allow_is_bidirectional_skip: bool = False,
+    device: torch.device | str = "cpu",
+    is_causal: bool = False,
+    window: int | None = None,
+    **kwargs: Any,
+) -> BlockwiseMask | None:
+    """What `masking_utils` has one function a backend for; arguments are those of `sdpa_mask`."""
+    assert mask_function is not None
+    padded = attention_mask is not None and (torch.compiler.is_compiling() or not bool(attention_mask.all()))
+    if allow_is_bidirectional_skip and not padded and window is None:
+        return None
+    if attention_mask is not None and padded:
+        missing = kv_length - attention_mask.shape[-1]
+        if isinstance(kv_offset, int):
+            missing += kv_offset
+        padding = torch.nn.functional.pad(attention_mask, (0, max(missing, 0)))
+        mask_function = and_masks(mask_function, padding_mask_function(padding))
+    return BlockwiseMask(mask_function, batch_size, q_offset, kv_offset, torch.device(device), is_causal, window)
+
+
+def blockwise_attention(
+    module: nn.Module,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    attention_mask: BlockwiseMask | torch.Tensor | None,
+    dropout: float = 0.0,
+    term: Term | None = None,
+    **kwargs: Any,
+) -> tuple[torch.Tensor, None]:
+    """Attention of one block of queries at a time, in memory that grows with the length and not with its square.
+
+    A block's mask, term and weights live while it is computed, and are computed again in the backward pass (as
+    Rabe & Staats 2021, section 3, with blocks of queries only). Blocks leave out keys that causality or a window hides
+    from all of their queries. Arguments as in `eager_attention`; no weights are returned.
+    """
+    length, size = query.shape[2], _block_size(query, key)
+    recompute = torch.is_grad_enabled() and length > size
+    outputs = []
+    for start in range(0, length, size):
+        queries = slice(start, min(start + size, length))
+        block = (module, query, key, value, attention_mask, dropout, term, queries, kwargs)
+        outputs.append(checkpoint(_attend_block, *block, use_reentrant=False) if recompute else _attend_block(*block))
+    return torch.cat(outputs, dim=1) if len(outputs) > 1 else outputs[0], None
+
+
+def _block_size(query: torch.Tensor, key: torch.Tensor) -> int:
+    """Queries in a block: a multiple of 16, so that the scores of a block have the intended size."""
+    a_query = query.shape[0] * query.shape[1] * key.shape[2]
+    return max(16, _BLOCK_ELEMENTS // a_query // 16 * 16)
+
+
+def _attend_block(
+    module: nn.Module,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    attention_mask: BlockwiseMask | torch.Tensor | None,
+    dropout: float,
+    term: Term | None,
+    queries: slice,
+    kwargs: dict[str, Any],
+) -> torch.Tensor:
+    """The output of some queries, `(batch, queries, heads, head_dim)`."""
+    keys = slice(0, key.shape[2])
+    mask: torch.Tensor | None = None
+    if isinstance(attention_mask, BlockwiseMask):
+        keys = attention_mask.keys(queries, key.shape[2])
+        mask = attention_mask.block(queries, keys, query.dtype)
+    elif attention_mask is not None:
+        mask = attention_mask[:, :, queries if attention_mask.shape[2] > 1 else slice(None)]
+    query, key, value = query[:, :, queries], key[:, :, keys], value[:, :, keys]
+    block = term.block(queries, keys) if term is not None else None
+    if block is None or not block.layer.has_values:
+        arguments = {**kwargs, "is_causal": False, "dropout": dropout}
+        return sdpa_attention(module, query, key, value, mask, term=block, **arguments)[0]
+    if mask is not None and mask.dtype == torch.bool:
+        mask = additive(mask, query.dtype)
+    return eager_attention(module, query, key, value, mask, dropout=dropout, term=block, **kwargs)[0]
+
+
+AttentionInterface.register("blockwise", blockwise_attention)
+ALL_MASK_ATTENTION_FUNCTIONS.register("blockwise", blockwise_mask)
+
+# Those of transformers, but for the ones that take the term
+ATTENTION = AttentionInterface()
+ATTENTION["sdpa"] = sdpa_attention
+ATTENTION["flex_attention"] = flex_attention
+
+
+def backend_function(backend: str | None) -> Callable[..., tuple[torch.Tensor, torch.Tensor | None]]:
+    """The function of a backend, by default `eager_attention`; kernels that stand for flash attention are one."""
+    if backend is None:
+        return eager_attention
+    return flash_attention if "flash" in backend else ATTENTION.get_interface(backend, eager_attention)
