@@ -2,7 +2,7 @@
 """`LocantConfig`: every choice about a model, its default, its check."""
 
 import copy
-from dataclasses import field
+from dataclasses import field, fields
 from typing import Any, Literal, cast
 
 from huggingface_hub.dataclasses import as_validated_field, strict
@@ -155,11 +155,16 @@ class LocantConfig(PretrainedConfig):
 
     @classmethod
     def from_dict(cls, config_dict: dict[str, Any], **kwargs: Any) -> Any:
-        """A config from its dictionary; a `position_encoding` among the keywords is for both stacks."""
+        """A config from its dictionary, with fields among the keywords on top, checked and completed together.
+
+        A `position_encoding` among the keywords is for both stacks, where both had the same.
+        """
         saved = config_dict.get("position_encoding"), config_dict.get("decoder_position_encoding")
         if "position_encoding" in kwargs and saved[0] == saved[1]:
             kwargs.setdefault("decoder_position_encoding", kwargs["position_encoding"])
-        return super().from_dict(config_dict, **kwargs)
+        own = {name.name for name in fields(cls)}
+        given = {name: kwargs.pop(name) for name in list(kwargs) if name in own}
+        return super().from_dict({**config_dict, **given}, **kwargs)
 
     def position_encoding_at(self, place: Place) -> str:
         """The name of the encoding in the self-attention of a stack, or in cross-attention."""

@@ -27,6 +27,8 @@ from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS, and_masks, 
 from transformers.modeling_flash_attention_utils import lazy_import_flash_attention
 from transformers.modeling_utils import AttentionInterface
 
+from locant.configuration.position_encodings import Place
+
 from .masks import FlexMask, additive
 from .positions.base import AnySpan, PositionLayer
 
@@ -47,25 +49,30 @@ def needs_of(layer: type[PositionLayer] | PositionLayer) -> set[str]:
     return {need for need, asked in flags.items() if asked}
 
 
-def can_serve(backend: str, layer: type[PositionLayer] | PositionLayer) -> bool:
-    """Whether `backend` can add the terms of `layer`."""
-    if "flash" in backend and layer.in_slopes:
+def can_serve(backend: str, layer: type[PositionLayer] | PositionLayer, place: Place = "encoder") -> bool:
+    """Whether `backend` can add the terms of `layer`, at its place in the model."""
+    if "flash" in backend and layer.in_slopes and place != "cross":  # its distances are those of slots
         return backend == "flash_attention_2" or "flash-attn2" in backend
     return needs_of(layer) <= _ABLE.get(backend, set())
 
 
-def check_backend(backend: str, layer: type[PositionLayer] | PositionLayer, encoding: str = "this encoding") -> None:
-    """Raise `ValueError` when `backend` cannot serve `encoding`, whose layers are `layer`."""
+def check_backend(
+    backend: str,
+    layer: type[PositionLayer] | PositionLayer,
+    place: Place = "encoder",
+    encoding: str = "this position encoding",
+) -> None:
+    """Raise `ValueError` when `backend` cannot serve `encoding`, whose layers are `layer`, at `place`."""
     if backend not in ALL_MASK_ATTENTION_FUNCTIONS:
         raise ValueError(
             f"{backend} has no mask function, without which padding would be seen: register one with "
             f"transformers.AttentionMaskInterface, or set attn_implementation to one of {', '.join(_ABLE)}."
         )
-    if not can_serve(backend, layer):
-        able = [other for other in _ABLE if can_serve(other, layer)]
-        place = "output" if layer.has_values and "score" in _ABLE.get(backend, ()) else "scores"
+    if not can_serve(backend, layer, place):
+        able = [other for other in _ABLE if can_serve(other, layer, place)]
+        term = "output" if layer.has_values and "score" in _ABLE.get(backend, ()) else "scores"
         raise ValueError(
-            f"{backend} cannot add what {encoding} adds to the {place} of attention: set attn_implementation to "
+            f"{backend} cannot add what {encoding} adds to the {term} of attention: set attn_implementation to "
             f"{', '.join(able[:-1])} or {able[-1]}."
         )
 

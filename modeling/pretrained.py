@@ -1,20 +1,26 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
 """What all Locant models have in common: configuration, initialisation, what they support."""
 
-from typing import Any, get_args
+import copy
+from dataclasses import asdict, replace
+from typing import Any, Self, get_args
 
 import torch
 from torch import nn
 from transformers import initialization as init
 from transformers.modeling_utils import PreTrainedModel
+from transformers.utils import logging
 
 from locant.configuration.configuration_locant import LocantConfig
 from locant.configuration.position_encodings import Place
 
-from .attention_backends import can_serve, check_backend
+from .attention_backends import check_backend
 from .layers import TransformerLayer
 from .positions.base import PositionEncoding, PositionLayer
-from .positions.registry import position_encoding_class
+from .positions.registry import position_layer_class
+from .swapping import copy_weights, serves_encodings, swapped_config
+
+logger = logging.get_logger(__name__)
 
 
 class LocantPreTrainedModel(PreTrainedModel):
@@ -47,18 +53,55 @@ class LocantPreTrainedModel(PreTrainedModel):
 
     def _check_and_adjust_attn_implementation(self, attn_implementation: str | None, *args: Any, **kwargs: Any) -> str:
         """The backend to use: refused where it cannot serve an encoding, and one that can where none is asked for."""
-        layers = {
-            self.config.position_encoding_at(place): position_encoding_class(self.config, place).layer_class(
-                self.config
-            )
-            for place in get_args(Place)
-        }
         backend = super()._check_and_adjust_attn_implementation(attn_implementation, *args, **kwargs)
-        if attn_implementation is None and not all(can_serve(backend, layer) for layer in layers.values()):
+        if attn_implementation is None and not serves_encodings(backend, self.config):
             return "blockwise"
-        for name, layer in layers.items():
-            check_backend(backend, layer, f"the position encoding {name!r}")
+        for place in get_args(Place):
+            name = f"the position encoding {self.config.position_encoding_at(place)!r}"
+            check_backend(backend, position_layer_class(self.config, place), place, name)
         return backend
+
+    def with_position_encoding(
+        self,
+        position_encoding: str,
+        *,
+        decoder_position_encoding: str | None = None,
+        cross_position_encoding: str | None = None,
+        output_loading_info: bool = False,
+        **fields: Any,
+    ) -> Self | tuple[Self, dict[str, Any]]:
+        """This model with another position encoding: fresh weights for that, copies of all others.
+
+        What was dropped and what is new is logged as a warning. A model on disk can be loaded so too:
+        `from_pretrained(path, position_encoding="rotary")`.
+
+        Args:
+            position_encoding: the new one, of both stacks.
+            decoder_position_encoding: the decoder's, where it differs.
+            cross_position_encoding: the cross-attention's; by default it stays.
+            output_loading_info: also return which keys are missing (new) and which unexpected (dropped).
+            fields: other config fields that belong to it, such as `rope_parameters` or `position_parameters`.
+
+        Returns:
+            A new model, on the same device, of the same dtype and in the same mode.
+
+        Raises:
+            StrictDataclassError: no such encoding, or one that does not fit; the message names the field.
+        """
+        fields |= {
+            "position_encoding": position_encoding,
+            "decoder_position_encoding": decoder_position_encoding or position_encoding,
+            "cross_position_encoding": cross_position_encoding or self.config.cross_position_encoding,
+        }
+        config = swapped_config(self.config, **fields)
+        model = type(self)(config).to(device=self.device, dtype=self.dtype).train(self.training)
+        report = copy_weights(self, model)
+        backends = self.config._attn_implementation, config._attn_implementation
+        report = replace(report, attn_implementation=backends if backends[0] != backends[1] else None)
+        if self.can_generate():
+            model.generation_config = copy.deepcopy(self.generation_config)
+        logger.warning(str(report))
+        return (model, asdict(report)) if output_loading_info else model
 
     def _resize_token_embeddings(
         self, new_num_tokens: int, pad_to_multiple_of: int | None = None, mean_resizing: bool = True

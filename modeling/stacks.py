@@ -129,7 +129,9 @@ class LocantStack(LocantPreTrainedModel):
         return views
 
     def _shares_matrix(self, encoding: PositionEncoding) -> bool:
-        return encoding.shares_score and self.config._attn_implementation in _DENSE
+        """Whether all layers take the term of the scores as one matrix; not where each is to be computed again."""
+        is_checkpointed = self.gradient_checkpointing and self.training
+        return encoding.shares_score and self.config._attn_implementation in _DENSE and not is_checkpointed
 
     def _view(
         self, encoding: PositionEncoding, attention: str, mask: Mask | None, positions: Positions, batch: int

@@ -8,7 +8,7 @@ from locant.configuration.configuration_locant import LocantConfig
 from locant.configuration.position_encodings import POSITION_ENCODINGS, EncodingOptions, Place
 
 from .alibi import AlibiEncoding
-from .base import PositionEncoding
+from .base import PositionEncoding, PositionLayer
 from .learned import LearnedEncoding
 from .none import NoPosition
 from .rotary import RotaryEncoding
@@ -54,11 +54,11 @@ def register_position_encoding(
     _CLASSES[name] = cls
 
 
-def position_encoding_class(config: LocantConfig, place: Place) -> type[PositionEncoding]:
-    """The class of the encoding that `config` names for `place`."""
-    return _CLASSES[config.position_encoding_at(place)]
+def position_layer_class(config: LocantConfig, place: Place) -> type[PositionLayer]:
+    """The class of an encoding's layers, whose flags tell which backends can serve it."""
+    return _CLASSES[config.position_encoding_at(place)].layer_class(config)
 
 
 def build_position_encoding(config: LocantConfig, place: Place) -> PositionEncoding:
     """The encoding that `config` names for `place`."""
-    return position_encoding_class(config, place)(config, place)
+    return _CLASSES[config.position_encoding_at(place)](config, place)
