@@ -7,7 +7,7 @@ DATA   := examples/data/phrasebook
 # two test processes share two cores
 test test-all: export OMP_NUM_THREADS := 1
 
-.PHONY: train test test-all conformance lint clean
+.PHONY: train test test-all conformance benchmarks lint clean
 
 train: $(VENV)/installed  ## train a translator on the phrasebook, measure it, show ten translations
 	$(BIN)/python examples/phrasebook.py --output_dir $(DATA)
@@ -28,6 +28,9 @@ test-all: $(VENV)/installed  ## all tests
 
 conformance: $(VENV)/installed  ## Hugging Face's own model tests
 	$(BIN)/python tests/conformance/run.py
+
+benchmarks: $(VENV)/installed  ## memory and speed of attention, into docs/benchmarks.md: some 20 minutes alone on 2 cores
+	$(BIN)/python benchmarks/run.py
 
 lint: $(VENV)/installed  ## style, format, types of the installed package
 	$(BIN)/ruff check .

@@ -14,6 +14,7 @@ COMMANDS = {
     "evaluate": ("locant.commands.evaluate", "measure a model's translations of a test set"),
     "translate": ("locant.commands.translate", "translate text, a sentence a line"),
     "score": ("locant.commands.score", "say how probable a model finds given translations"),
+    "study": ("locant.commands.study", "compare position encodings"),
 }
 
 _USAGE = "\n".join(

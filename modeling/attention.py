@@ -9,6 +9,7 @@ from transformers.cache_utils import Cache, EncoderDecoderCache
 
 from locant.configuration.configuration_locant import LocantConfig
 
+from . import blockwise  # noqa: F401 (registers the backend)
 from .attention_backends import Term, backend_function, check_backend
 from .masks import Mask
 from .positions.base import AnySpan, PositionLayer, Positions, Span

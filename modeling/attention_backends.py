@@ -13,27 +13,22 @@ Other backends of transformers, and those that others registered there, serve en
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import torch
 from torch import nn
 from torch.nn.attention.flex_attention import BlockMask
-from torch.utils.checkpoint import checkpoint
 from transformers.integrations.flash_attention import flash_attention_forward
 from transformers.integrations.flex_attention import compile_friendly_flex_attention
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
-from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS, and_masks, padding_mask_function
+from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
 from transformers.modeling_flash_attention_utils import lazy_import_flash_attention
 from transformers.modeling_utils import AttentionInterface
 
 from locant.configuration.position_encodings import Place
 
-from .masks import FlexMask, additive
+from .masks import FlexMask
 from .positions.base import AnySpan, PositionLayer
-
-# Scores, their gradient and what the softmax needs of one block of queries: some hundred MB at most
-_BLOCK_ELEMENTS = 2**22
 
 _ABLE = {
     "eager": {"score", "pairs", "values"},
@@ -43,13 +38,13 @@ _ABLE = {
 }
 
 
-def needs_of(layer: type[PositionLayer] | PositionLayer) -> set[str]:
+def needs_of(layer: PositionLayer) -> set[str]:
     """What an encoding's layer asks of a backend: `score`, `pairs`, `values`."""
     flags = {"score": layer.has_score, "pairs": layer.is_per_pair, "values": layer.has_values}
     return {need for need, asked in flags.items() if asked}
 
 
-def can_serve(backend: str, layer: type[PositionLayer] | PositionLayer, place: Place = "encoder") -> bool:
+def can_serve(backend: str, layer: PositionLayer, place: Place = "encoder") -> bool:
     """Whether `backend` can add the terms of `layer`, at its place in the model."""
     if "flash" in backend and layer.in_slopes and place != "cross":  # its distances are those of slots
         return backend == "flash_attention_2" or "flash-attn2" in backend
@@ -58,7 +53,7 @@ def can_serve(backend: str, layer: type[PositionLayer] | PositionLayer, place: P
 
 def check_backend(
     backend: str,
-    layer: type[PositionLayer] | PositionLayer,
+    layer: PositionLayer,
     place: Place = "encoder",
     encoding: str = "this position encoding",
 ) -> None:
@@ -301,151 +296,6 @@ def _flash_without_padding(
     output = output[0] if isinstance(output, tuple) else output
     return query.new_zeros(query.shape, dtype=output.dtype).masked_scatter(real[..., None, None], output)
 
-
-@dataclass(frozen=True)
-class BlockwiseMask:
-    """A mask that is made for one block of queries at a time.
-
-    Args:
-        pattern: whether a query's slot sees a key's, for indices that broadcast.
-        batch_size: rows of the batch.
-        query_offset, key_offset: slots of the first query and key.
-        device: where.
-        is_causal, window: what is known of the pattern, to leave keys out that no query of a block sees.
-        own: a caller's own mask, boolean or additive, `(batch or 1, heads or 1, queries or 1, keys)`.
-    """
-
-    pattern: Callable[..., torch.Tensor]
-    batch_size: int
-    query_offset: int | torch.Tensor
-    key_offset: int | torch.Tensor
-    device: torch.device
-    is_causal: bool
-    window: int | None
-    own: torch.Tensor | None = None
-
-    def with_own(self, own: torch.Tensor) -> "BlockwiseMask":
-        """With a caller's mask on top."""
-        return replace(self, own=own)
-
-    def keys(self, queries: slice, keys: int) -> slice:
-        """The keys, of `keys`, that these queries may see."""
-        if isinstance(self.query_offset, torch.Tensor) or isinstance(self.key_offset, torch.Tensor):
-            return slice(0, keys)
-        shift = self.query_offset - self.key_offset
-        first, last = 0, keys
-        if self.is_causal:
-            last = min(keys, queries.stop + shift)
-        elif self.window is not None:
-            last = min(keys, queries.stop + shift + self.window)
-        if self.window is not None:
-            first = max(0, queries.start + shift - self.window)
-        return slice(min(first, max(last - 1, 0)), max(last, 1))
-
-    def block(self, queries: slice, keys: slice, dtype: torch.dtype) -> torch.Tensor:
-        """The mask of these queries and keys: boolean, or additive where the caller's own is."""
-        batch = torch.arange(self.batch_size, device=self.device)[:, None, None, None]
-        query_slot = torch.arange(queries.start, queries.stop, device=self.device)[:, None] + self.query_offset
-        key_slot = torch.arange(keys.start, keys.stop, device=self.device) + self.key_offset
-        visible = self.pattern(batch, torch.zeros_like(batch), query_slot[None, None], key_slot[None, None, None])
-        visible = visible.expand(-1, -1, query_slot.shape[0], key_slot.shape[0])
-        if self.own is None:
-            return visible
-        own = self.own[:, :, queries if self.own.shape[2] > 1 else slice(None), keys]
-        return torch.where(visible, own.to(dtype), torch.finfo(dtype).min) if own.is_floating_point() else visible & own
-
-
-def blockwise_mask(
-    batch_size: int,
-    q_length: int,
-    kv_length: int,
-    q_offset: int | torch.Tensor = 0,
-    kv_offset: int | torch.Tensor = 0,
-    mask_function: Callable[..., torch.Tensor] | None = None,
-    attention_mask: torch.Tensor | None = None,
-    allow_is_bidirectional_skip: bool = False,
-    device: torch.device | str = "cpu",
-    is_causal: bool = False,
-    window: int | None = None,
-    **kwargs: Any,
-) -> BlockwiseMask | None:
-    """What `masking_utils` has one function a backend for; arguments are those of `sdpa_mask`."""
-    assert mask_function is not None
-    padded = attention_mask is not None and (torch.compiler.is_compiling() or not bool(attention_mask.all()))
-    if allow_is_bidirectional_skip and not padded and window is None:
-        return None
-    if attention_mask is not None and padded:
-        missing = kv_length - attention_mask.shape[-1]
-        if isinstance(kv_offset, int):
-            missing += kv_offset
-        padding = torch.nn.functional.pad(attention_mask, (0, max(missing, 0)))
-        mask_function = and_masks(mask_function, padding_mask_function(padding))
-    return BlockwiseMask(mask_function, batch_size, q_offset, kv_offset, torch.device(device), is_causal, window)
-
-
-def blockwise_attention(
-    module: nn.Module,
-    query: torch.Tensor,
-    key: torch.Tensor,
-    value: torch.Tensor,
-    attention_mask: BlockwiseMask | torch.Tensor | None,
-    dropout: float = 0.0,
-    term: Term | None = None,
-    **kwargs: Any,
-) -> tuple[torch.Tensor, None]:
-    """Attention of one block of queries at a time, in memory that grows with the length and not with its square.
-
-    A block's mask, term and weights live while it is computed, and are computed again in the backward pass (as
-    Rabe & Staats 2021, section 3, with blocks of queries only). Blocks leave out keys that causality or a window hides
-    from all of their queries. Arguments as in `eager_attention`; no weights are returned.
-    """
-    length, size = query.shape[2], _block_size(query, key)
-    recompute = torch.is_grad_enabled() and length > size
-    outputs = []
-    for start in range(0, length, size):
-        queries = slice(start, min(start + size, length))
-        block = (module, query, key, value, attention_mask, dropout, term, queries, kwargs)
-        outputs.append(checkpoint(_attend_block, *block, use_reentrant=False) if recompute else _attend_block(*block))
-    return torch.cat(outputs, dim=1) if len(outputs) > 1 else outputs[0], None
-
-
-def _block_size(query: torch.Tensor, key: torch.Tensor) -> int:
-    """Queries in a block: a multiple of 16, so that the scores of a block have the intended size."""
-    a_query = query.shape[0] * query.shape[1] * key.shape[2]
-    return max(16, _BLOCK_ELEMENTS // a_query // 16 * 16)
-
-
-def _attend_block(
-    module: nn.Module,
-    query: torch.Tensor,
-    key: torch.Tensor,
-    value: torch.Tensor,
-    attention_mask: BlockwiseMask | torch.Tensor | None,
-    dropout: float,
-    term: Term | None,
-    queries: slice,
-    kwargs: dict[str, Any],
-) -> torch.Tensor:
-    """The output of some queries, `(batch, queries, heads, head_dim)`."""
-    keys = slice(0, key.shape[2])
-    mask: torch.Tensor | None = None
-    if isinstance(attention_mask, BlockwiseMask):
-        keys = attention_mask.keys(queries, key.shape[2])
-        mask = attention_mask.block(queries, keys, query.dtype)
-    elif attention_mask is not None:
-        mask = attention_mask[:, :, queries if attention_mask.shape[2] > 1 else slice(None)]
-    query, key, value = query[:, :, queries], key[:, :, keys], value[:, :, keys]
-    block = term.block(queries, keys) if term is not None else None
-    if block is None or not block.layer.has_values:
-        arguments = {**kwargs, "is_causal": False, "dropout": dropout}
-        return sdpa_attention(module, query, key, value, mask, term=block, **arguments)[0]
-    if mask is not None and mask.dtype == torch.bool:
-        mask = additive(mask, query.dtype)
-    return eager_attention(module, query, key, value, mask, dropout=dropout, term=block, **kwargs)[0]
-
-
-AttentionInterface.register("blockwise", blockwise_attention)
-ALL_MASK_ATTENTION_FUNCTIONS.register("blockwise", blockwise_mask)
 
 # Those of transformers, but for the ones that take the term
 ATTENTION = AttentionInterface()

@@ -94,6 +94,8 @@ def build_mask(
     )
     backend = config._attn_implementation or "eager"
     _check_flash(backend, own, documents)
+    if "flash" in backend and cache is not None:
+        padding = _without_empty_slots(padding, span, hidden_states)
     compiled_step = getattr(cache, "is_compileable", False) and span.queries == 1
     structure = ALL_MASK_ATTENTION_FUNCTIONS[backend](
         batch_size=hidden_states.shape[0],
@@ -133,6 +135,16 @@ def _check_flash(backend: str, own: torch.Tensor | None, documents: Documents | 
         f"{backend} takes padding and causality only, but got {given}: set_attn_implementation to sdpa, blockwise or "
         f"flex_attention."
     )
+
+
+def _without_empty_slots(padding: torch.Tensor | None, span: Span, hidden_states: torch.Tensor) -> torch.Tensor | None:
+    """Flash attention's mask for a cache that is not full: it ends with the last query."""
+    filled = int(span.query_offset) + span.queries - int(span.key_offset)
+    if span.keys <= filled:
+        return padding
+    if padding is None:
+        return torch.ones(hidden_states.shape[0], filled, dtype=torch.bool, device=hidden_states.device)
+    return padding[:, :filled]
 
 
 def _keys_of(own: torch.Tensor, span: Span) -> torch.Tensor:

@@ -17,7 +17,7 @@ from locant.configuration.position_encodings import Place
 from .attention_backends import check_backend
 from .layers import TransformerLayer
 from .positions.base import PositionEncoding, PositionLayer
-from .positions.registry import position_layer_class
+from .positions.registry import position_layer
 from .swapping import copy_weights, serves_encodings, swapped_config
 
 logger = logging.get_logger(__name__)
@@ -58,7 +58,7 @@ class LocantPreTrainedModel(PreTrainedModel):
             return "blockwise"
         for place in get_args(Place):
             name = f"the position encoding {self.config.position_encoding_at(place)!r}"
-            check_backend(backend, position_layer_class(self.config, place), place, name)
+            check_backend(backend, position_layer(self.config, place), place, name)
         return backend
 
     def with_position_encoding(

@@ -124,7 +124,7 @@ class LocantStack(LocantPreTrainedModel):
                 always=self._shares_matrix(self.position),
             )
             views[layer_type] = self._view(
-                self.position, "self_attn", mask, Positions(span, prepared, prepared), hidden_states.shape[0]
+                self.position, "self_attn", mask, Positions(span, prepared, prepared), hidden_states
             )
         return views
 
@@ -134,15 +134,21 @@ class LocantStack(LocantPreTrainedModel):
         return encoding.shares_score and self.config._attn_implementation in _DENSE and not is_checkpointed
 
     def _view(
-        self, encoding: PositionEncoding, attention: str, mask: Mask | None, positions: Positions, batch: int
+        self,
+        encoding: PositionEncoding,
+        attention: str,
+        mask: Mask | None,
+        positions: Positions,
+        hidden_states: torch.Tensor,
     ) -> View:
         """Mask and positions, with the term of the scores in the mask where all layers share its matrix."""
         if not self._shares_matrix(encoding):
             return View(mask, positions)
         layer = getattr(self.layers[0], attention).position
         span, prepared = positions.span, layer.project(positions.span, positions.query)
-        term = layer.dense(None, batch, self.config.heads_at(encoding.place), span, prepared, prepared.device)
-        return View(add_to_mask(mask, term.to(self.dtype)), positions._replace(in_mask=True))
+        shape = hidden_states.shape[0], self.config.heads_at(encoding.place)
+        term = layer.dense(None, *shape, span, prepared, hidden_states.device)
+        return View(add_to_mask(mask, term.to(hidden_states.dtype)), positions._replace(in_mask=True))
 
 
 class LocantEncoder(LocantStack):
@@ -307,7 +313,7 @@ class LocantDecoder(LocantStack):
             for states, ids in ((hidden_states, own), (encoder_hidden_states, others))
         ]
         span = PositionSpan(own.expand(batch, -1), others.expand(batch, -1), slots, source_length)
-        return self._view(self.cross_position, "cross_attn", mask, Positions(span, *prepared), batch)
+        return self._view(self.cross_position, "cross_attn", mask, Positions(span, *prepared), hidden_states)
 
 
 def _of_slots(document_ids: torch.Tensor, slots: int | torch.Tensor) -> torch.Tensor:

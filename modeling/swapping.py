@@ -12,7 +12,7 @@ from locant.configuration.position_encodings import Place
 
 from .attention_backends import can_serve
 from .positions.base import PositionEncoding, PositionLayer
-from .positions.registry import position_layer_class
+from .positions.registry import position_layer
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ def swapped_config(config: LocantConfig, **fields: Any) -> LocantConfig:
 
 def serves_encodings(backend: str, config: LocantConfig) -> bool:
     """Whether `backend` can add the terms of all encodings of `config`."""
-    return all(can_serve(backend, position_layer_class(config, place), place) for place in get_args(Place))
+    return all(can_serve(backend, position_layer(config, place), place) for place in get_args(Place))
 
 
 @torch.no_grad()

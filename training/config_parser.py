@@ -52,10 +52,32 @@ def parse_run_config(arguments: list[str]) -> RunConfig:
             with another.
         SystemExit: help was asked for, and printed.
     """
+    return make_run_config(read_given(arguments)[1])
+
+
+def read_given(arguments: list[str], beside: str | None = None) -> tuple[str | None, dict[str, Any]]:
+    """The path of the YAML file, if any, and the typed values that file and command line give, by option.
+
+    Args:
+        arguments: of the command line.
+        beside: a further section that the file may have, which is left to the caller.
+
+    Raises:
+        InputError, SystemExit: as `parse_run_config`.
+    """
     options = known_options()
     config_file, texts = _read_command_line(arguments, options)
-    given = _read_yaml(config_file, options) if config_file else {}
-    given |= {name: options[name].convert(text, "command line") for name, text in texts.items()}
+    given = _read_yaml(config_file, options, beside) if config_file else {}
+    return config_file, given | {name: options[name].convert(text, "command line") for name, text in texts.items()}
+
+
+def make_run_config(given: dict[str, Any]) -> RunConfig:
+    """The run with the `given` values of options, checked.
+
+    Raises:
+        InputError: a value is out of range, or does not go with another.
+    """
+    options = known_options()
     given = _without_nulls(given, options)
     model = _model_arguments(_section("model", given, options))
     data = DataArguments(**_section("data", given, options))
@@ -197,11 +219,13 @@ def _unknown_option(written: str, options: dict[str, Option], dashes: str = "", 
     return f"{written} is not an option{where}: {hint}"
 
 
-def _read_yaml(path: str | Path, options: dict[str, Option]) -> dict[str, Any]:
-    """The typed values of the YAML file at `path`, by option."""
+def _read_yaml(path: str | Path, options: dict[str, Option], beside: str | None = None) -> dict[str, Any]:
+    """The typed values of the YAML file at `path`, by option; the section `beside` the known ones is passed over."""
     given: dict[str, Any] = {}
     for entry in read_sections(path):
         where = f"{path}, line {entry.line}"
+        if entry.section == beside:
+            continue
         if entry.section not in SECTIONS:
             raise InputError(_unknown_section(entry.section, where, options))
         if entry.key is None and entry.value is None:
@@ -222,4 +246,6 @@ def _read_yaml(path: str | Path, options: dict[str, Option]) -> dict[str, Any]:
 def _unknown_section(name: str, where: str, options: dict[str, Option]) -> str:
     if name in options:
         return f"{name} stands under no section ({where}), but belongs under {options[name].section}:."
+    if name == "study":
+        return f"study: ({where}) is a section for locant study translation: run that, or leave the section out."
     return f"{name} is not a section ({where}): the sections are {', '.join(SECTIONS)}."

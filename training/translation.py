@@ -29,7 +29,7 @@ from .config_parser import RunConfig
 from .dry_run import print_dry_run
 from .errors import InputError
 from .history import EarlyStopping, HistoryWriter
-from .inference import evaluate_split, position_limit
+from .inference import evaluate_split, position_limit, write_tsv
 from .preprocessing import Dropped, check_lengths, drop_unusable_pairs, pair_lengths, tokenize_pairs
 from .run_folder import RunFolder
 from .text_data import count_overlap, load_parallel_data, numbered
@@ -52,8 +52,8 @@ class Prepared:
 def train(run: RunConfig) -> dict[str, Any]:
     """Train as `run` says, or go on where it stopped, and return what `metrics.json` then holds.
 
-    The output folder gets the model, its tokenizer and generation config, `metrics.json`, the loss curve, and
-    `run_config.yaml`.
+    The output folder gets the model, its tokenizer and generation config, `metrics.json`, the loss curve, the
+    translations that were measured, and `run_config.yaml`.
 
     Raises:
         InputError: something that was given cannot be used; nothing was written then.
@@ -269,7 +269,7 @@ def measure(run: RunConfig, prepared: Prepared, trainer: TranslationTrainer, fol
         if split in prepared.text:
             pairs = prepared.text[split]
             _say(run, f"Measuring on {split}, with {model.generation_config.num_beams} beams")
-            metrics[split], _ = evaluate_split(
+            metrics[split], rows = evaluate_split(
                 model,
                 prepared.tokenizer,
                 pairs["source"][:],
@@ -278,6 +278,7 @@ def measure(run: RunConfig, prepared: Prepared, trainer: TranslationTrainer, fol
                 source_prefix=run.data.source_prefix or "",
                 show_progress=not run.training.disable_tqdm,
             )
+            write_tsv(folder.path / f"{split}_translations.tsv", rows)
     metrics |= {
         "finished": True,
         "steps": trainer.state.global_step,

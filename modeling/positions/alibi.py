@@ -61,6 +61,6 @@ class AlibiEncoding(PositionEncoding):
         return self.slopes
 
     @classmethod
-    def layer_class(cls, config: LocantConfig) -> type[PositionLayer]:
+    def build_layer(cls, config: LocantConfig, place: Place, layer_idx: int) -> PositionLayer:
         """The same slopes in every layer."""
-        return AlibiLayer
+        return AlibiLayer()

@@ -213,7 +213,8 @@ class DistanceLayer(PositionLayer):
             return super().dense(rows, batch, heads, span, prepared, device)
         line = self.term(head[:, None], span.distances(device)[None], prepared)
         # a query's row is a window of the line, one place further to the left than that of the query before it
-        return line.unfold(-1, span.keys, 1).flip(-2).unsqueeze(0)
+        places = torch.arange(span.queries - 1, -1, -1, device=device)
+        return line.unfold(-1, span.keys, 1).index_select(-2, places).unsqueeze(0)
 
 
 class PositionEncoding(nn.Module):
@@ -225,7 +226,8 @@ class PositionEncoding(nn.Module):
             in encoding.
     """
 
-    shares_score = False  # the term of the scores is the same in all layers, so that it may be made once
+    # The term of the scores is the same in all layers, needing neither their parameters nor `rows`: it may be made once
+    shares_score = False
 
     def __init__(self, config: LocantConfig, place: Place = "encoder"):
         super().__init__()
@@ -247,13 +249,13 @@ class PositionEncoding(nn.Module):
         return None
 
     @classmethod
-    def layer_class(cls, config: LocantConfig) -> type[PositionLayer]:
-        """What `layer` makes; its flags tell which backends can serve it before a model is built."""
-        return PositionLayer
+    def build_layer(cls, config: LocantConfig, place: Place, layer_idx: int) -> PositionLayer:
+        """The part that layer number `layer_idx` owns; its flags also tell which backends can serve the encoding."""
+        return PositionLayer()
 
     def layer(self, layer_idx: int) -> PositionLayer:
-        """The part that layer number `layer_idx` owns."""
-        return self.layer_class(self.config)()
+        """`build_layer` for this config and place."""
+        return self.build_layer(self.config, self.place, layer_idx)
 
     @property
     def limit(self) -> int | None:

@@ -4,6 +4,8 @@
 from collections.abc import Callable
 from typing import Any
 
+import torch
+
 from locant.configuration.configuration_locant import LocantConfig
 from locant.configuration.position_encodings import POSITION_ENCODINGS, EncodingOptions, Place
 
@@ -54,9 +56,10 @@ def register_position_encoding(
     _CLASSES[name] = cls
 
 
-def position_layer_class(config: LocantConfig, place: Place) -> type[PositionLayer]:
-    """The class of an encoding's layers, whose flags tell which backends can serve it."""
-    return _CLASSES[config.position_encoding_at(place)].layer_class(config)
+def position_layer(config: LocantConfig, place: Place) -> PositionLayer:
+    """A layer of the encoding that `config` names for `place`, without weights: its flags tell what can serve it."""
+    with torch.device("meta"):
+        return _CLASSES[config.position_encoding_at(place)].build_layer(config, place, 0)
 
 
 def build_position_encoding(config: LocantConfig, place: Place) -> PositionEncoding:

@@ -100,6 +100,7 @@ class RotaryEncoding(PositionEncoding):
         cos, sin = angles.cos() * self.attention_scaling, angles.sin() * self.attention_scaling
         return cos.to(x.dtype), sin.to(x.dtype)
 
-    def layer(self, layer_idx: int) -> PositionLayer:
+    @classmethod
+    def build_layer(cls, config: LocantConfig, place: Place, layer_idx: int) -> PositionLayer:
         """The same turn in every layer."""
-        return RotaryLayer(self.config.position_options("rotary")["pairing"])
+        return RotaryLayer(config.position_options("rotary")["pairing"])

@@ -8,6 +8,7 @@ from torch import nn
 from transformers import initialization as init
 
 from locant.configuration.configuration_locant import LocantConfig
+from locant.configuration.position_encodings import Place
 
 from .base import AnySpan, PositionEncoding, PositionLayer, indices
 
@@ -89,11 +90,8 @@ class ShawEncoding(PositionEncoding):
     """
 
     @classmethod
-    def layer_class(cls, config: LocantConfig) -> type[ShawKeysLayer]:
-        """With values or without."""
-        return ShawLayer if config.position_options("shaw")["values"] else ShawKeysLayer
-
-    def layer(self, layer_idx: int) -> PositionLayer:
-        """The vectors of one layer."""
-        max_distance = self.config.position_options("shaw")["max_distance"]
-        return self.layer_class(self.config)(self.config.head_dim_at(self.place), max_distance)
+    def build_layer(cls, config: LocantConfig, place: Place, layer_idx: int) -> PositionLayer:
+        """The vectors of one layer, with those of values or without."""
+        options = config.position_options("shaw")
+        layer = ShawLayer if options["values"] else ShawKeysLayer
+        return layer(config.head_dim_at(place), options["max_distance"])

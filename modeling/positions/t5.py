@@ -59,18 +59,13 @@ class T5Encoding(PositionEncoding):
 
     def __init__(self, config: LocantConfig, place: Place = "encoder"):
         super().__init__(config, place)
-        self.options = config.position_options("t5")
-        self.table = nn.Embedding(self.options["num_buckets"], config.heads_at(place))
+        self.table = nn.Embedding(config.position_options("t5")["num_buckets"], config.heads_at(place))
 
     def prepare(self, hidden_states: torch.Tensor, position_ids: torch.Tensor) -> torch.Tensor:
         """The table `(num_buckets, heads)`."""
         return self.table.weight
 
     @classmethod
-    def layer_class(cls, config: LocantConfig) -> type[PositionLayer]:
-        """A look into the table."""
-        return T5Layer
-
-    def layer(self, layer_idx: int) -> PositionLayer:
-        """The same for every layer."""
-        return T5Layer(self.place == "decoder", **self.options)
+    def build_layer(cls, config: LocantConfig, place: Place, layer_idx: int) -> PositionLayer:
+        """The same look into the table for every layer."""
+        return T5Layer(place == "decoder", **config.position_options("t5"))

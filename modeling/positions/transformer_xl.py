@@ -8,6 +8,7 @@ from torch import nn
 from transformers import initialization as init
 
 from locant.configuration.configuration_locant import LocantConfig
+from locant.configuration.position_encodings import Place
 
 from .base import AnySpan, PositionEncoding, PositionLayer, PositionSpan
 
@@ -87,11 +88,6 @@ class TransformerXLEncoding(PositionEncoding):
     """
 
     @classmethod
-    def layer_class(cls, config: LocantConfig) -> type[PositionLayer]:
-        """With u, v and W."""
-        return TransformerXLLayer
-
-    def layer(self, layer_idx: int) -> PositionLayer:
+    def build_layer(cls, config: LocantConfig, place: Place, layer_idx: int) -> PositionLayer:
         """The u, v and W of one layer."""
-        config, place = self.config, self.place
         return TransformerXLLayer(config.d_model, config.heads_at(place), config.head_dim_at(place))

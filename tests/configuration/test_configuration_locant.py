@@ -22,6 +22,24 @@ UNUSUAL = {
     "one layer and two": {"encoder_layers": 1, "decoder_layers": 2},
     "one key-value head": {"encoder_key_value_heads": 1, "decoder_key_value_heads": 2},
     "rotary in one stack": {"decoder_position_encoding": "rotary", "encoder_attention_heads": 32},
+    "another encoding everywhere": {
+        "position_encoding": "t5",
+        "decoder_position_encoding": "alibi",
+        "cross_position_encoding": "shaw",
+        "decoder_attention_heads": 1,
+    },
+    "heads that are no power of two": {"d_model": 36, "encoder_attention_heads": 3, "position_encoding": "alibi"},
+    "an odd width with sinusoids of distances": {
+        "d_model": 33,
+        "encoder_attention_heads": 3,
+        "decoder_attention_heads": 1,
+        "position_encoding": "transformer_xl",
+    },
+    "layers that slide and layers that do not": {
+        "sliding_window": 1,
+        "decoder_layers": 2,
+        "decoder_layer_types": ["full_attention", "sliding_attention"],
+    },
     "rotary on a part": {
         "position_encoding": "rotary",
         "rope_parameters": {"rope_type": "default", "rope_theta": 10000.0, "partial_rotary_factor": 0.5},
@@ -85,8 +103,12 @@ class TestShapes:
 
     def test_head_sizes(self):
         config = small(decoder_attention_heads=2)
-        assert (config.head_dim_of("encoder"), config.head_dim_of("decoder")) == (8, 16)
-        assert small(head_dim=5).head_dim_of("encoder") == 5
+        assert [config.head_dim_at(place) for place in ("encoder", "decoder", "cross")] == [8, 16, 16]
+        assert small(head_dim=5).head_dim_at("encoder") == 5
+
+    def test_heads_of_cross_attention_are_the_decoders(self):
+        config = small(decoder_attention_heads=2)
+        assert [config.heads_at(place) for place in ("encoder", "decoder", "cross")] == [4, 2, 2]
 
 
 class TestChecks:
@@ -149,6 +171,7 @@ class TestChecks:
             "encoder_ffn_dim",
             "decoder_ffn_dim",
             "max_position_embeddings",
+            "sliding_window",
         ],
     )
     @pytest.mark.parametrize("value", [0, -3])
@@ -215,17 +238,17 @@ class TestPositionEncodings:
             ("sine", "sinusoidal"),
             ("fixed", "sinusoidal"),
             ("nope", "none"),
+            ("relative_key", "shaw"),
+            ("relative-key-query", "shaw"),
+            ("xl", "transformer_xl"),
+            ("xlnet", "transformer_xl"),
+            ("relative", "t5"),
+            ("bloom", "alibi"),
+            ("mpt", "alibi"),
         ],
     )
     def test_names_from_elsewhere_are_translated(self, theirs, ours):
         assert f'what you call {theirs!r} is "{ours}" here' in message_of(position_encoding=theirs)
-
-    @pytest.mark.parametrize(
-        ("theirs", "ours"), [("relative_key", "shaw"), ("relative-key-query", "shaw"), ("xl", "transformer_xl")]
-    )
-    def test_names_from_elsewhere_lead_to_the_right_one(self, theirs, ours):
-        message = message_of(position_encoding=theirs)
-        assert f'what you call {theirs!r} would be "{ours}"' in message or f'is "{ours}" here' in message
 
     @pytest.mark.parametrize(
         ("typed", "meant"), [("rotery", "rotary"), ("sinusodial", "sinusoidal"), ("Learned", "learned")]
@@ -233,29 +256,115 @@ class TestPositionEncodings:
     def test_typing_errors_get_the_nearest(self, typed, meant):
         assert f'did you mean "{meant}"' in message_of(position_encoding=typed)
 
-    @pytest.mark.parametrize("name", ["sinusoidal", "rotary"])
-    def test_cross_attention_has_none(self, name):
+    @pytest.mark.parametrize("name", ["sinusoidal", "learned"])
+    def test_cross_attention_has_no_embeddings_to_add_to(self, name):
         message = message_of(cross_position_encoding=name)
-        assert f"cross_position_encoding={name!r} is not supported: use 'none'." in message
+        assert (
+            f"cross_position_encoding={name!r} is added to the embeddings, which cross-attention has none of: "
+            f"choose one of none, shaw, transformer_xl, t5, alibi, rotary." in message
+        )
 
-    def test_options_have_defaults(self):
-        assert small().position_options("sinusoidal") == {"layout": "interleaved"}
-        config = small(position_parameters={"sinusoidal": {"layout": "concatenated"}})
-        assert config.position_options("sinusoidal") == {"layout": "concatenated"}
-        assert config.position_options("rotary") == {}
+    def test_each_attention_has_its_own(self):
+        config = small(
+            position_encoding="alibi", decoder_position_encoding="rotary", cross_position_encoding="transformer_xl"
+        )
+        names = [config.position_encoding_at(place) for place in ("encoder", "decoder", "cross")]
+        assert names == ["alibi", "rotary", "transformer_xl"]
+
+    def test_rotary_in_cross_attention_needs_even_heads_too(self):
+        message = message_of(cross_position_encoding="rotary", d_model=28)
+        assert "the decoder's has 7: change d_model, decoder_attention_heads or head_dim" in message
+
+    @pytest.mark.parametrize(
+        ("name", "defaults", "chosen"),
+        [
+            ("none", {}, {}),
+            ("sinusoidal", {"layout": "interleaved"}, {"layout": "concatenated"}),
+            ("learned", {"offset": 0}, {"offset": 2}),
+            ("shaw", {"max_distance": 16, "values": True}, {"values": False}),
+            ("transformer_xl", {}, {}),
+            ("t5", {"num_buckets": 32, "max_distance": 128}, {"num_buckets": 64}),
+            ("alibi", {"max_bias": 8.0}, {"max_bias": 4}),
+            ("rotary", {"pairing": "halves"}, {"pairing": "interleaved"}),
+        ],
+    )
+    def test_options_have_defaults(self, name, defaults, chosen):
+        assert small().position_options(name) == defaults
+        assert small(position_parameters={name: chosen}).position_options(name) == {**defaults, **chosen}
 
     @pytest.mark.parametrize(
         ("parameters", "message"),
         [
             ({"sinusoid": {}}, "position_parameters='sinusoid' is not a position encoding"),
             ({"sinusoidal": {"base": 3}}, "has no option 'base'; the options of sinusoidal are: layout."),
-            ({"rotary": {"theta": 3}}, "has no option 'theta'; the options of rotary are: none."),
-            ({"sinusoidal": {"layout": "mixed"}}, "must be one of interleaved, concatenated, got 'mixed'."),
+            ({"transformer_xl": {"u": 3}}, "has no option 'u'; the options of transformer_xl are: none."),
             ({"sinusoidal": "concatenated"}, "must be a dictionary of that encoding's options, got 'concatenated'."),
         ],
     )
-    def test_options_are_checked(self, parameters, message):
+    def test_names_of_options_are_checked(self, parameters, message):
         assert message in message_of(position_parameters=parameters)
+
+    @pytest.mark.parametrize(
+        ("name", "options", "message"),
+        [
+            ("sinusoidal", {"layout": "mixed"}, "layout must be one of interleaved, concatenated, got 'mixed'."),
+            ("learned", {"offset": -1}, "offset must be a whole number of at least 0, got -1."),
+            ("learned", {"offset": 1.5}, "offset must be a whole number of at least 0, got 1.5."),
+            ("shaw", {"max_distance": 0}, "max_distance must be a whole number of at least 1, got 0."),
+            ("shaw", {"max_distance": True}, "max_distance must be a whole number of at least 1, got True."),
+            ("shaw", {"values": 1}, "values must be true or false, got 1."),
+            ("t5", {"num_buckets": 2}, "num_buckets must be a whole number of at least 4, got 2."),
+            ("t5", {"num_buckets": 30}, "num_buckets must be a multiple of 4, got 30."),
+            ("t5", {"max_distance": 16}, "max_distance must be above half of num_buckets=32, as each near distance"),
+            ("alibi", {"max_bias": 0}, "max_bias must be a number above 0, got 0."),
+            ("alibi", {"max_bias": "8"}, "max_bias must be a number above 0, got '8'."),
+            ("rotary", {"pairing": "thirds"}, "pairing must be one of halves, interleaved, got 'thirds'."),
+        ],
+    )
+    def test_values_of_options_are_checked(self, name, options, message):
+        fields = {"position_encoding": name, "position_parameters": {name: options}}
+        assert f"position_parameters[{name!r}]: {message}" in message_of(**fields)
+
+    def test_theta_is_checked(self):
+        message = message_of(position_encoding="rotary", rope_parameters={"rope_type": "default", "rope_theta": 0})
+        assert "rope_theta must be a number above 0, got 0." in message
+
+    def test_no_more_than_a_head_can_turn(self):
+        parameters = {"rope_type": "default", "rope_theta": 1e4, "partial_rotary_factor": 1.5}
+        message = message_of(position_encoding="rotary", rope_parameters=parameters)
+        assert "partial_rotary_factor must be at most 1, got 1.5." in message
+
+
+class TestWindows:
+    def test_all_layers_slide_where_there_is_a_window(self):
+        shape = {"encoder_layers": 2, "decoder_layers": 3}
+        assert small(**shape).layer_types_of("encoder") == ["full_attention"] * 2
+        config = small(sliding_window=4, **shape)
+        assert config.layer_types_of("encoder") == ["sliding_attention"] * 2
+        assert config.layer_types_of("decoder") == ["sliding_attention"] * 3
+
+    def test_layers_can_be_named_one_by_one(self):
+        types = ["full_attention", "sliding_attention"]
+        config = small(sliding_window=4, decoder_layers=2, decoder_layer_types=types)
+        assert config.layer_types_of("decoder") == types
+        assert config.layer_types_of("encoder") == ["sliding_attention"]
+
+    @pytest.mark.parametrize("stack", ["encoder", "decoder"])
+    @pytest.mark.parametrize(
+        ("types", "window", "message"),
+        [
+            (["full_attention"] * 2, 4, "_layer_types names 2 layers, but {stack}_layers=1."),
+            (["global"], 4, "_layer_types has 'global': a layer is full_attention or sliding_attention."),
+            (
+                ["sliding_attention"],
+                None,
+                "_layer_types has sliding layers: set sliding_window to the tokens they see.",
+            ),
+        ],
+    )
+    def test_layer_types_are_checked(self, stack, types, window, message):
+        fields = {f"{stack}_layer_types": types, "sliding_window": window}
+        assert stack + message.format(stack=stack) in message_of(**fields)
 
 
 class TestSaving:
@@ -269,6 +378,16 @@ class TestSaving:
         },
         {"head_dim": 6, "norm_type": "rmsnorm", "norm_position": "pre", "gated_ffn": True, "dropout": 0},
         {"encoder_key_value_heads": 2, "tie_word_embeddings": False, "eos_token_id": [2, 3]},
+        {
+            "position_encoding": "t5",
+            "cross_position_encoding": "alibi",
+            "position_parameters": {"t5": {"num_buckets": 8, "max_distance": 20}, "alibi": {"max_bias": 4.0}},
+        },
+        {
+            "sliding_window": 3,
+            "decoder_layers": 2,
+            "decoder_layer_types": ["sliding_attention", "full_attention"],
+        },
     )
 
     @pytest.mark.parametrize("fields", FIELDS)
@@ -280,6 +399,15 @@ class TestSaving:
             assert {**loaded.to_dict(), "_name_or_path": ""} == config.to_dict()
         again = LocantConfig.from_dict(json.loads(config.to_json_string(use_diff=False)))
         assert again.to_dict() == config.to_dict()
+
+    def test_another_encoding_on_loading_is_for_both_stacks_where_they_had_the_same(self, tmp_path):
+        small().save_pretrained(tmp_path)
+        loaded = LocantConfig.from_pretrained(tmp_path, position_encoding="rotary")
+        assert (loaded.position_encoding, loaded.decoder_position_encoding) == ("rotary", "rotary")
+        assert loaded.rope_parameters is not None
+        small(decoder_position_encoding="none").save_pretrained(tmp_path)
+        loaded = LocantConfig.from_pretrained(tmp_path, position_encoding="rotary")
+        assert (loaded.position_encoding, loaded.decoder_position_encoding) == ("rotary", "none")
 
     def test_file_names_the_type(self, tmp_path):
         small().save_pretrained(tmp_path)

@@ -41,12 +41,50 @@ class Seq2SeqTests(ModelTesterMixin, GenerationTesterMixin):
         self.config_tester.run_common_tests()
 
 
-@leave_out(
+_ROPE_ON_ALL = (
     "expects `rope_parameters` to change the output; every LocantConfig has them, but only rotary uses them",
     "test_model_rope_scaling_from_config",
 )
+
+
+@leave_out(*_ROPE_ON_ALL)
+class Seq2SeqNone(Seq2SeqTests, unittest.TestCase):
+    config_fields: ClassVar = {"position_encoding": "none"}
+
+
+@leave_out(*_ROPE_ON_ALL)
 class Seq2SeqSinusoidal(Seq2SeqTests, unittest.TestCase):
     config_fields: ClassVar = {"position_encoding": "sinusoidal"}
+
+
+@leave_out(*_ROPE_ON_ALL)
+class Seq2SeqLearned(Seq2SeqTests, unittest.TestCase):
+    config_fields: ClassVar = {"position_encoding": "learned"}
+
+
+@leave_out(*_ROPE_ON_ALL)
+@leave_out(
+    "sets sdpa, which returns no weights for Shaw's values to meet: such a model refuses it and takes blockwise",
+    "test_can_set_attention_dynamically",
+    "test_sdpa_can_dispatch_non_composite_models",
+)
+class Seq2SeqShaw(Seq2SeqTests, unittest.TestCase):
+    config_fields: ClassVar = {"position_encoding": "shaw", "cross_position_encoding": "shaw"}
+
+
+@leave_out(*_ROPE_ON_ALL)
+class Seq2SeqTransformerXL(Seq2SeqTests, unittest.TestCase):
+    config_fields: ClassVar = {"position_encoding": "transformer_xl"}
+
+
+@leave_out(*_ROPE_ON_ALL)
+class Seq2SeqT5(Seq2SeqTests, unittest.TestCase):
+    config_fields: ClassVar = {"position_encoding": "t5"}
+
+
+@leave_out(*_ROPE_ON_ALL)
+class Seq2SeqAlibi(Seq2SeqTests, unittest.TestCase):
+    config_fields: ClassVar = {"position_encoding": "alibi"}
 
 
 class Seq2SeqRotary(Seq2SeqTests, unittest.TestCase):

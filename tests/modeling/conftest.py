@@ -4,7 +4,7 @@
 import pytest
 import torch
 from torch import nn
-from torch.nn.attention.flex_attention import create_block_mask, flex_attention
+from torch.nn.attention.flex_attention import BlockMask, flex_attention
 
 from locant.configuration.configuration_locant import LocantConfig
 from locant.configuration.position_encodings import POSITION_ENCODINGS
@@ -23,6 +23,17 @@ SHAPE = {
     "dropout": 0.0,
     "max_position_embeddings": 32,
 }
+
+
+ENCODINGS = ["none", "sinusoidal", "learned", "shaw", "transformer_xl", "t5", "alibi", "rotary"]
+BACKENDS = ["eager", "sdpa", "blockwise", "flex_attention"]
+# Shaw's encoding adds to the output of attention, Transformer-XL's has a number for each pair of tokens
+REFUSED = [("shaw", "sdpa"), ("shaw", "flex_attention"), ("transformer_xl", "flex_attention")]
+SERVED = [(encoding, backend) for encoding in ENCODINGS for backend in BACKENDS if (encoding, backend) not in REFUSED]
+
+
+def _names(pair):
+    return "-".join(pair)
 
 
 @torch.no_grad()
@@ -74,6 +85,23 @@ def make_model(make_config):
     return make
 
 
+@pytest.fixture(scope="session")
+def shared_model():
+    """A small model that is built once a session: for reading only, and on one backend at a time."""
+    models = {}
+
+    def get(backend="eager", dtype=torch.float32, **fields):
+        key = (dtype, repr(sorted(fields.items())))
+        if key not in models:
+            models[key] = LocantForConditionalGeneration(LocantConfig(**{**SHAPE, **fields})).eval()
+            _spread(models[key], 0)
+            models[key].to(dtype)
+        models[key].set_attn_implementation(backend)
+        return models[key]
+
+    return get
+
+
 @pytest.fixture
 def make_batch():
     """Sequences of ids to a padded batch and its mask."""
@@ -90,7 +118,7 @@ def make_batch():
     return make
 
 
-@pytest.fixture(params=["none", "sinusoidal", "learned", "shaw", "transformer_xl", "t5", "alibi", "rotary"])
+@pytest.fixture(params=ENCODINGS)
 def encoding(request):
     return request.param
 
@@ -105,19 +133,48 @@ def norm_position(request):
     return request.param
 
 
+def _one_block(mask_mod, B, H, Q_LEN, KV_LEN, device, _compile=False):
+    """A flex_attention mask without the search for empty blocks, which only compiled code would use."""
+    counts = torch.ones(B, 1, 1, dtype=torch.int32, device=device)
+    indices = torch.zeros(B, 1, 1, 1, dtype=torch.int32, device=device)
+    return BlockMask.from_kv_blocks(counts, indices, mask_mod=mask_mod, seq_lengths=(Q_LEN, KV_LEN))
+
+
 @pytest.fixture
 def uncompiled_flex(monkeypatch):
     """flex_attention as torch defines it, without the seconds that compiling takes, and its warning about that."""
     monkeypatch.setattr(torch.nn.attention.flex_attention, "_FLEX_ATTENTION_DISABLE_COMPILE_DEBUG", True)
     path = "locant.modeling.attention_backends.compile_friendly_flex_attention"
     monkeypatch.setattr(path, lambda *args, training=False, **kwargs: flex_attention(*args, **kwargs))
-    path = "transformers.masking_utils.create_block_mask"
-    monkeypatch.setattr(path, lambda *args, _compile=False, **kwargs: create_block_mask(*args, **kwargs))
+    monkeypatch.setattr("transformers.masking_utils.create_block_mask", _one_block)
 
 
-@pytest.fixture(params=["eager", "sdpa", "flex_attention"])
-def backend(request):
-    request.getfixturevalue("uncompiled_flex")
+@pytest.fixture
+def small_blocks(monkeypatch):
+    """Blocks of 16 queries, the fewest, so that short sequences have several."""
+    monkeypatch.setattr("locant.modeling.blockwise._BLOCK_ELEMENTS", 1)
+
+
+@pytest.fixture(params=BACKENDS)
+def backend(request, uncompiled_flex, small_blocks):
+    return request.param
+
+
+@pytest.fixture(params=SERVED, ids=_names)
+def served(request, uncompiled_flex, small_blocks):
+    """An encoding, and a backend that serves it."""
+    return request.param
+
+
+@pytest.fixture(params=[pair for pair in SERVED if pair[1] != "flex_attention"], ids=_names)
+def trained(request, small_blocks):
+    """An encoding, and a backend that has its gradients on every device."""
+    return request.param
+
+
+@pytest.fixture(params=REFUSED, ids=_names)
+def refused(request):
+    """An encoding, and a backend that cannot serve it."""
     return request.param
 
 

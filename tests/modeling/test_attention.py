@@ -8,12 +8,14 @@ import torch
 from torch import nn
 from torch.nn.functional import scaled_dot_product_attention
 from transformers import DynamicCache, EncoderDecoderCache
+from transformers.cache_utils import Cache, DynamicSlidingWindowLayer, StaticLayer
 
-from locant.modeling.attention import Attention, eager_attention
+from locant.modeling.attention import Attention, span_of_cache
+from locant.modeling.attention_backends import Term, eager_attention
 from locant.modeling.feed_forward import FeedForward, GatedFeedForward, build_feed_forward
 from locant.modeling.layers import TransformerLayer
 from locant.modeling.norms import build_final_norm, build_norm, build_residual
-from locant.modeling.positions import PositionLayer
+from locant.modeling.positions import DistanceLayer, PositionLayer, Span
 
 
 @pytest.fixture
@@ -105,13 +107,53 @@ class TestAttention:
 
     def test_eager_attention_takes_a_term_for_the_scores(self):
         query, key, value = torch.randn(3, 2, 4, 5, 8)
-        term, mask = torch.randn(1, 4, 5, 5), torch.full((5, 5), -math.inf).triu(1)
-        output, weights = eager_attention(
-            nn.Module(), query, key, value, mask.view(1, 1, 5, 5), scaling=0.3, position_bias=term
-        )
-        expected = scaled_dot_product_attention(query, key, value, attn_mask=term + mask, scale=0.3)
-        torch.testing.assert_close(output.transpose(1, 2), expected, atol=1e-6, rtol=1e-5)
-        torch.testing.assert_close((weights @ value), expected, atol=1e-6, rtol=1e-5)
+        mask = torch.full((5, 5), -math.inf).triu(1).view(1, 1, 5, 5)
+        distance = torch.arange(5) - torch.arange(5)[:, None]
+        term = torch.arange(1, 5).view(4, 1, 1) * distance
+        for in_mask in (False, True):
+            output, weights = eager_attention(
+                nn.Module(), query, key, value, mask, 0.3, term=Term(Ramp(), query, Span(5, 5), None, in_mask)
+            )
+            added = mask if in_mask else mask + term
+            expected = scaled_dot_product_attention(query, key, value, attn_mask=added, scale=0.3)
+            torch.testing.assert_close(output.transpose(1, 2), expected, atol=1e-6, rtol=1e-5)
+            torch.testing.assert_close(weights @ value, expected, atol=1e-6, rtol=1e-5)
+
+    @pytest.mark.parametrize(("heads", "groups", "named"), [(5, 5, "num_heads=5"), (4, 3, "num_key_value_heads=3")])
+    def test_heads_that_do_not_divide_are_refused(self, make_attention, heads, groups, named):
+        with pytest.raises(ValueError, match=named):
+            make_attention(num_heads=heads, num_key_value_heads=groups)
+
+
+class Ramp(DistanceLayer):
+    def term(self, head, distance, prepared):
+        return (head + 1) * distance
+
+
+class TestSpanOfCache:
+    """Where new queries and the keys that they will find sit."""
+
+    def filled(self, cache, length):
+        cache.update(torch.zeros(1, 2, length, 4), torch.zeros(1, 2, length, 4), 0)
+        return cache
+
+    def test_without_one(self):
+        assert span_of_cache(None, 3, 0) == Span(3, 3)
+
+    def test_that_grows(self):
+        assert span_of_cache(DynamicCache(), 3, 0) == Span(3, 3, 0, 0)
+        assert span_of_cache(self.filled(DynamicCache(), 5), 2, 0) == Span(2, 7, 5, 0)
+
+    def test_that_drops_the_oldest(self):
+        cache = self.filled(Cache(layers=[DynamicSlidingWindowLayer(sliding_window=4)]), 9)
+        # the window of the first new query reaches back to slot 6
+        assert span_of_cache(cache, 2, 0) == Span(2, 5, 9, 6)
+
+    def test_of_a_fixed_size_keeps_the_number_that_it_had(self):
+        cache = self.filled(Cache(layers=[StaticLayer(max_cache_len=8)]), 3)
+        span = span_of_cache(cache, 2, 0)
+        self.filled(cache, 2)
+        assert (span.queries, span.keys, int(span.query_offset), span.key_offset) == (2, 8, 3, 0)
 
 
 class TestFeedForward:
@@ -184,7 +226,8 @@ class TestLayer:
         torch.testing.assert_close(layer(states), layer.ffn_residual.norm(attended + layer.ffn(attended)))
 
     def test_a_decoder_layer_looks_at_the_source_between(self, make_config):
-        layer = TransformerLayer(make_config(attn_implementation="eager"), "decoder", 0, PositionLayer())
+        config = make_config(attn_implementation="eager")
+        layer = TransformerLayer(config, "decoder", 0, PositionLayer(), cross_position=PositionLayer())
         states, source = torch.randn(2, 3, 32), torch.randn(2, 4, 32)
         attended = layer.self_attn_residual.norm(states + layer.self_attn(states)[0])
         attended = layer.cross_attn_residual.norm(
@@ -192,6 +235,12 @@ class TestLayer:
         )
         expected = layer.ffn_residual.norm(attended + layer.ffn(attended))
         torch.testing.assert_close(layer(states, source), expected)
+
+    def test_looks_at_no_source_where_it_has_no_attention_for_it(self, make_config):
+        layer = TransformerLayer(make_config(attn_implementation="eager"), "decoder", 0, PositionLayer())
+        states = torch.randn(2, 3, 32)
+        assert layer.cross_attn is None
+        assert torch.equal(layer(states, torch.randn(2, 4, 32)), layer(states))
 
 
 class TestWeightsOfAModel:

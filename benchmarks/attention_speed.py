@@ -1,0 +1,169 @@
+# Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
+"""How long a token takes, for each position encoding on each backend, beside the built-in models that have it."""
+
+import statistics
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+import torch
+from measuring import in_fresh_process, interleaved_times
+from models import COMPARISONS, Comparison, Shape, build_locant
+from tqdm.auto import tqdm
+from transformers import PreTrainedModel
+
+LENGTHS = (512, 4096)
+ROUNDS = 3  # at least
+BUDGET = 8.0  # seconds, within which a row has more rounds
+BATCH_TOKENS = 2048  # short inputs come in batches of so many tokens
+BACKENDS = ("eager", "sdpa", "blockwise", "flex_attention")
+BUILT_IN_BACKENDS = ("eager", "sdpa")
+
+
+def _forward(model: PreTrainedModel, ids: torch.Tensor) -> None:
+    with torch.no_grad():
+        model(input_ids=ids)
+
+
+def _training(model: PreTrainedModel, ids: torch.Tensor) -> None:
+    model.zero_grad()
+    model(input_ids=ids).last_hidden_state.mean().backward()
+
+
+DIRECTIONS: dict[str, Callable[[PreTrainedModel, torch.Tensor], None]] = {"forward": _forward, "training": _training}
+
+
+def compare(
+    comparison: Comparison,
+    shape: Shape,
+    length: int,
+    direction: str,
+    backends: Sequence[str],
+    device: str,
+    threads: int,
+    rounds: int,
+) -> dict[str, Any]:
+    """One row: microseconds per token in each round, and why some of Locant's backends are missing."""
+    torch.set_num_threads(threads)
+    torch.manual_seed(0)
+    ids = torch.randint(4, shape.vocabulary, (max(1, BATCH_TOKENS // length), length), device=device)
+    runs: dict[tuple[str, str], Callable[[], None]] = {}
+    refusals: dict[str, str] = {}
+
+    def enter(name: str, backend: str, build: Callable[[], PreTrainedModel]) -> None:
+        run = partial(DIRECTIONS[direction], build().to(device).train(direction == "training"))
+        # what compiles does so for a shape; for the others a few tokens start threads and allocate gradients
+        run(ids if device == "cuda" or backend == "flex_attention" else ids[:1, :16])
+        runs[name, backend] = partial(run, ids)
+
+    for backend in backends:
+        build = partial(build_locant, shape, length, backend, comparison.encoding, comparison.stack)
+        try:
+            enter("Locant", backend, partial(build, **comparison.fields))
+        except ValueError as error:
+            refusals[backend] = str(error)
+    for name, built_in in comparison.built_ins.items():
+        for backend in BUILT_IN_BACKENDS:
+            try:
+                enter(name, backend, partial(built_in.build, shape, length, backend))
+            except ValueError:
+                continue  # it has no such backend
+    times = _times(runs, rounds, device)
+    microseconds = {key: [round(1e6 * time / ids.numel(), 2) for time in own] for key, own in times.items()}
+    return {
+        "encoding": comparison.encoding,
+        "stack": comparison.stack,
+        "length": length,
+        "direction": direction,
+        "device": device,
+        "locant": {backend: own for (name, backend), own in microseconds.items() if name == "Locant"},
+        "built_in": {f"{name}, {backend}": own for (name, backend), own in microseconds.items() if name != "Locant"},
+        "refusals": refusals,
+    }
+
+
+def _times(runs: dict[tuple[str, str], Callable[[], None]], rounds: int, device: str) -> dict[Any, list[float]]:
+    """Seconds of all runs by name and backend, without built-in models that have no chance to be the fastest."""
+    first = interleaved_times(list(runs.values()), 1, device=device)
+    times = dict(zip(runs, first, strict=True))
+    fastest = min((own[0] for (name, _), own in times.items() if name != "Locant"), default=0.0)
+    times = {key: own for key, own in times.items() if key[0] == "Locant" or own[0] < 2 * fastest}
+    if rounds > 1:
+        more = interleaved_times([runs[key] for key in times], rounds - 1, BUDGET, device)
+        times = {key: own + later for (key, own), later in zip(times.items(), more, strict=True)}
+    return times
+
+
+def measure(
+    shape: Shape,
+    lengths: Sequence[int] = LENGTHS,
+    encodings: Sequence[str] | None = None,
+    backends: Sequence[str] = BACKENDS,
+    device: str = "cpu",
+    threads: int = 2,
+    rounds: int = ROUNDS,
+) -> list[dict[str, Any]]:
+    """One row for each comparison, length and direction, as `compare` makes it.
+
+    Args:
+        shape: of all stacks.
+        lengths: in tokens.
+        encodings: only these.
+        backends: of Locant, only these.
+        device: `cpu` or `cuda`.
+        threads: of torch.
+        rounds: of measurements, at least.
+    """
+    cases = [
+        (comparison, length, direction)
+        for comparison in COMPARISONS
+        if encodings is None or comparison.encoding in encodings
+        for length in lengths
+        for direction in DIRECTIONS
+    ]
+    rows = []
+    for comparison, length, direction in (bar := tqdm(cases, desc="speed", dynamic_ncols=True)):
+        bar.set_postfix_str(f"{comparison.encoding} {comparison.stack}, {length:,} tokens, {direction}")
+        rows.append(in_fresh_process(compare, comparison, shape, length, direction, backends, device, threads, rounds))
+    return rows
+
+
+def table(rows: Sequence[dict[str, Any]], direction: str, notes: list[str]) -> str:
+    """The rows of a direction in Markdown: medians over the rounds; what refused gets a footnote in `notes`."""
+    head = ["encoding", "stack", "tokens", *BACKENDS, "built-in", "Locant / built-in"]
+    lines = [head, ["---"] * 2 + ["---:"] * (1 + len(BACKENDS)) + ["---", "---:"]]
+    lines += [_line(row, notes) for row in rows if row["direction"] == direction]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _line(row: dict[str, Any], notes: list[str]) -> list[str]:
+    ours = {backend: statistics.median(times) for backend, times in row["locant"].items()}
+    best = min(ours.values())
+    cells = [f"`{row['encoding']}`", row["stack"], f"{row['length']:,}"]
+    for backend in BACKENDS:
+        if backend in ours:
+            cells.append(f"**{ours[backend]:.1f}**" if ours[backend] == best else f"{ours[backend]:.1f}")
+        else:
+            cells.append(_refusal(row, backend, notes))
+    if not row["built_in"]:
+        return [*cells, "–", "–"]
+    theirs, name = min((statistics.median(times), name) for name, times in row["built_in"].items())
+    return [*cells, f"{theirs:.1f} ({name})", f"{best / theirs:.2f}"]
+
+
+def _refusal(row: dict[str, Any], backend: str, notes: list[str]) -> str:
+    """A dash, with the footnote that says why, where it was tried."""
+    if backend not in row["refusals"]:
+        return "–"
+    reasons = [note.partition(": ")[2] for note in notes]
+    if row["refusals"][backend] not in reasons:
+        reasons.append(row["refusals"][backend])
+        notes.append(f"[^{row['device']}{len(reasons)}]: {reasons[-1]}")
+    return f"–[^{row['device']}{reasons.index(row['refusals'][backend]) + 1}]"
+
+
+def spread(rows: Sequence[dict[str, Any]]) -> str:
+    """How far the rounds of one figure lie apart, slowest over fastest: the median of all figures, and the worst."""
+    figures = [times for row in rows for times in (*row["locant"].values(), *row["built_in"].values())]
+    ratios = [max(times) / min(times) - 1 for times in figures]
+    return f"{statistics.median(ratios):.0%} (median of all figures; at worst {max(ratios):.0%})"

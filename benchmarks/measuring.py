@@ -1,0 +1,117 @@
+# Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
+"""Peak memory, time, and what machine they were measured on."""
+
+import datetime
+import gc
+import multiprocessing
+import os
+import platform
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+
+
+def in_fresh_process(function: Callable[..., Any], *args: Any) -> Any:
+    """`function(*args)`, computed in a process that has done nothing else.
+
+    The process is forked from a server that has imported the libraries and computed nothing, which spares the
+    seconds of the imports.
+    """
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["torch", "transformers", "locant.modeling.stacks"])
+    with ProcessPoolExecutor(1, mp_context=context) as pool:
+        return pool.submit(function, *args).result()
+
+
+def peak_memory(function: Callable[[], Any], device: str = "cpu") -> int:
+    """Bytes by which memory rises at most while `function` runs.
+
+    On CPU it is the kernel's own high-water mark of resident memory, reset just before, so that no peak falls
+    between two samples; on CUDA the allocator's.
+
+    Raises:
+        OSError: on CPU, where there is no Linux.
+    """
+    gc.collect()
+    if device == "cuda":
+        torch.cuda.synchronize()
+        torch.cuda.reset_peak_memory_stats()
+        before = torch.cuda.memory_allocated()
+        function()
+        torch.cuda.synchronize()
+        return torch.cuda.max_memory_allocated() - before
+    Path("/proc/self/clear_refs").write_text("5")  # sets VmHWM to VmRSS
+    before = _own_status("VmRSS")
+    function()
+    return _own_status("VmHWM") - before
+
+
+def _own_status(field: str) -> int:
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith(f"{field}:"):
+            return int(line.split()[1]) * 1024
+    raise OSError(f"/proc/self/status has no {field}.")
+
+
+def seconds(function: Callable[[], Any], device: str = "cpu") -> float:
+    """How long one call takes, its kernels included."""
+    if device == "cuda":
+        torch.cuda.synchronize()
+    start = time.perf_counter()
+    function()
+    if device == "cuda":
+        torch.cuda.synchronize()
+    return time.perf_counter() - start
+
+
+def interleaved_times(
+    functions: Sequence[Callable[[], Any]], rounds: int, budget: float = 0.0, device: str = "cpu"
+) -> list[list[float]]:
+    """Seconds of each function in each of several rounds, in which every function runs once.
+
+    What slows the machine for a while then slows all alike; every round begins with another function, as the first
+    finds other memory than the rest.
+
+    Args:
+        functions: run once before, so that they are warm.
+        rounds: at least so many, and up to three times as many while they stay within the budget.
+        budget: seconds.
+        device: `cpu` or `cuda`.
+    """
+    times: list[list[float]] = [[] for _ in functions]
+    start = time.perf_counter()
+    for first in range(3 * rounds):
+        if first >= rounds and time.perf_counter() - start > budget:
+            break
+        gc.collect()
+        for step in range(len(functions)):
+            place = (first + step) % len(functions)
+            times[place].append(seconds(functions[place], device))
+    return times
+
+
+def machine(threads: int) -> dict[str, str]:
+    """What the figures depend on, in words."""
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9
+    description = {
+        "date": datetime.date.today().isoformat(),
+        "CPU": f"{_cpu_model()}, {len(os.sched_getaffinity(0))} cores, {memory:.0f} GB of memory",
+        "threads": str(threads),
+        "torch": torch.__version__,
+        "transformers": transformers.__version__,
+    }
+    if torch.cuda.is_available():
+        description["GPU"] = torch.cuda.get_device_name()
+    return description
+
+
+def _cpu_model() -> str:
+    for line in Path("/proc/cpuinfo").read_text().splitlines():
+        if line.startswith("model name"):
+            return line.partition(":")[2].strip()
+    return platform.machine()

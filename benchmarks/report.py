@@ -1,0 +1,119 @@
+# Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
+"""The page of benchmarks, written from the stored results."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import attention_memory
+import attention_speed
+
+_HEAD = """# Benchmarks
+
+Memory and time of attention with each position encoding on each backend, beside models of transformers. This page is
+written by `make benchmarks`, from the figures in `benchmarks/results/`.
+"""
+
+_MEMORY = """
+## Memory, {device}
+
+What one forward and backward pass of one sequence needs at most, in GB (10⁹ bytes), beyond the weights and their
+gradients. The encoders have {shape}; all are pre-norm with RMSNorm and without biases, as T5 is.
+
+{table}
+
+The last column says what the last doubling of the length multiplied the peak by: 2 is linear growth, 4 quadratic. What
+grows quadratically was not measured beyond {limit:,} tokens.
+
+Each figure comes from a process of its own. {method}
+"""
+
+_DEVICES = {"cpu": "CPU", "cuda": "GPU"}
+
+_METHODS = {
+    "cpu": """It is the high-water mark of resident memory that the kernel keeps (`VmHWM`, reset just
+before the pass), less what was resident before. A pass of 16 tokens had started threads and allocated gradients. The
+mark counts what the C library keeps for later use too, as that is what a machine must have.""",
+    "cuda": """It is `torch.cuda.max_memory_allocated` less what was allocated before. A first pass of
+the same length had compiled kernels and allocated gradients.""",
+}
+
+_SPEED = """
+## Speed, {device}
+
+Microseconds per token; the fastest backend of Locant is bold. All stacks have {shape}, no dropout and no padding in
+their input. Short inputs come in batches of {batch_tokens:,} tokens. `forward` is without gradients, `training` forward
+and backward. The last column is the time of our fastest backend over that of the built-in model: below 1, Locant is
+faster. A decoder stands by itself and is causal, as the model beside it.
+
+Locant's layers have the norms, activation and biases of that model, and those of Vaswani et al. 2017 where there is
+none, so rows of different encodings do not compare. Built-in models run with eager and sdpa, where they have both; the
+fastest is shown. SmolLM3 has its rotary encoding switched off in all layers.
+
+### Forward
+
+{forward}
+
+### Training
+
+{training}
+
+{notes}
+
+transformers has no encoder without position, and none with ALiBi. Shaw's keys live on there in speech models alone
+(Wav2Vec2-BERT and its kin), whose layers have convolutions and a second feed-forward: nothing compares.
+
+Each row is measured in a process of its own. When all competitors are warm, each runs once a round, in turns, in at
+least {rounds} rounds; the figure is the median over the rounds. Built-in models that took twice as long as the fastest
+of them in the first round ran no more. The slowest round takes longer than the fastest by {spread}.
+"""
+
+
+def store(results: dict[str, Any], folder: Path, part: str) -> None:
+    """Write the results of a part (`memory`, `speed`) on one device into `folder`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    text = json.dumps(results, indent=1, ensure_ascii=False)
+    _file(folder, part, results["device"]).write_text(f"{text}\n", encoding="utf-8")
+
+
+def write_page(page: Path, folder: Path) -> None:
+    """Write `page` from all results in `folder`."""
+    files = [(part, _file(folder, part, device)) for part in ("memory", "speed") for device in ("cpu", "cuda")]
+    sections = [section(part, json.loads(file.read_text(encoding="utf-8"))) for part, file in files if file.exists()]
+    page.write_text(_HEAD + "".join(sections), encoding="utf-8")
+
+
+def section(part: str, results: dict[str, Any]) -> str:
+    """The section on a part, in Markdown."""
+    text = _memory(results) if part == "memory" else _speed(results)
+    machine = "; ".join(f"{name}: {value}" for name, value in results["machine"].items())
+    return f"{text}\nMade by `{results['command']}`. {machine}.\n"
+
+
+def _file(folder: Path, part: str, device: str) -> Path:
+    return folder / f"attention_{part}_{device}.json"
+
+
+def _memory(results: dict[str, Any]) -> str:
+    return _MEMORY.format(
+        device=_DEVICES[results["device"]],
+        shape=results["shape"],
+        table=attention_memory.table(results["rows"]),
+        limit=attention_memory.QUADRATIC_LIMIT,
+        method=_METHODS[results["device"]],
+    )
+
+
+def _speed(results: dict[str, Any]) -> str:
+    rows: list[dict[str, Any]] = results["rows"]
+    notes: list[str] = []
+    tables = {direction: attention_speed.table(rows, direction, notes) for direction in attention_speed.DIRECTIONS}
+    return _SPEED.format(
+        device=_DEVICES[results["device"]],
+        shape=results["shape"],
+        batch_tokens=attention_speed.BATCH_TOKENS,
+        rounds=results["rounds"],
+        spread=attention_speed.spread(rows),
+        notes="\n".join(notes),
+        **tables,
+    )

@@ -1,0 +1,57 @@
+# Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
+"""`locant study positions`."""
+
+import argparse
+import os
+import time
+
+from locant.configuration.position_encodings import POSITION_ENCODINGS
+
+from .model_options import positive
+
+
+def run(arguments: list[str]) -> None:
+    """Train the study's models, as far as the folder does not hold them, and write the report."""
+    parsed = _parser().parse_args(arguments)
+
+    from locant.training.position_study import StudySize, run_study  # only now: --help need not wait for torch
+
+    start = time.monotonic()
+    report = run_study(
+        parsed.output_dir,
+        parsed.encodings,
+        parsed.seeds,
+        StudySize(parsed.order_steps, parsed.length_steps, parsed.train_length),
+        workers=parsed.workers,
+        show_progress=not parsed.no_progress,
+    )
+    print(f"The report is {report} ({(time.monotonic() - start) / 60:.1f} minutes).")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        "locant study positions",
+        description="Train the same small model with each position encoding on generated data, and report: does it "
+        "tell sentences apart that differ in word order alone; what is left at 2, 4 and 8 times the trained length; "
+        "and which places attend to which. Runs on the CPU. The same command goes on where a run was stopped; "
+        "further encodings and seeds may be added to a folder.",
+    )
+    parser.add_argument(
+        "--output_dir", default="runs/study-positions", metavar="DIR", help="the report's (runs/study-positions)"
+    )
+    parser.add_argument("--encodings", nargs="+", metavar="NAME", help=f"some of {', '.join(POSITION_ENCODINGS)} (all)")
+    parser.add_argument(
+        "--seeds", nargs="+", type=int, default=[0, 1, 2], metavar="N", help="train each model once with each (0 1 2)"
+    )
+    parser.add_argument("--order_steps", type=positive, default=300, metavar="N", help="steps on word order (300)")
+    parser.add_argument("--length_steps", type=positive, default=1200, metavar="N", help="steps on length (1200)")
+    parser.add_argument("--train_length", type=positive, default=32, metavar="N", help="longest to train on (32)")
+    parser.add_argument(
+        "--workers",
+        type=positive,
+        default=min(os.cpu_count() or 1, 8),
+        metavar="N",
+        help="processes, of one thread each (as many as cores, at most 8); the results do not depend on it",
+    )
+    parser.add_argument("--no_progress", action="store_true", help="no progress bar")
+    return parser

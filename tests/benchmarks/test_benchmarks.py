@@ -1,0 +1,138 @@
+# Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
+"""The measurements see what is known beforehand, and the command writes its tables."""
+
+import importlib
+import json
+import os
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+FOLDER = Path(__file__).resolve().parents[2] / "benchmarks"
+
+
+@pytest.fixture(autouse=True)
+def scripts_are_importable(monkeypatch):
+    monkeypatch.syspath_prepend(str(FOLDER))
+    yield
+    for path in FOLDER.glob("*.py"):
+        sys.modules.pop(path.stem, None)
+
+
+@pytest.fixture
+def measuring():
+    return importlib.import_module("measuring")
+
+
+@pytest.mark.skipif(not os.access("/proc/self/clear_refs", os.W_OK), reason="the kernel's mark is Linux's")
+class TestPeakMemory:
+    @pytest.mark.parametrize("megabytes", [64, 256])
+    def test_is_the_size_of_what_lives_at_once(self, measuring, megabytes):
+        def allocate():
+            for _ in range(3):  # one after the other: only one lives at a time
+                torch.ones(megabytes * 250_000)
+
+        assert measuring.peak_memory(allocate) == pytest.approx(megabytes * 1e6, rel=0.05)
+
+    def test_is_not_that_of_an_earlier_function(self, measuring):
+        measuring.peak_memory(lambda: torch.ones(64_000_000))
+        assert measuring.peak_memory(lambda: torch.ones(16_000_000)) == pytest.approx(64e6, rel=0.05)
+
+
+class TestInterleavedTimes:
+    def test_everyone_runs_once_a_round_and_begins_in_turn(self, measuring):
+        order = []
+        measuring.interleaved_times([lambda name=name: order.append(name) for name in "abc"], rounds=3)
+        assert "".join(order) == "abcbcacab"
+
+    def test_a_budget_buys_more_rounds_up_to_three_times_as_many(self, measuring):
+        assert [len(times) for times in measuring.interleaved_times([int], rounds=2, budget=60)] == [6]
+        assert [len(times) for times in measuring.interleaved_times([int], rounds=2)] == [2]
+
+    def test_times_are_those_of_each_function(self, measuring):
+        slow, fast = measuring.interleaved_times([lambda: time.sleep(0.02), lambda: time.sleep(0.002)], rounds=2)
+        assert min(slow) >= 0.02 > max(fast)
+
+
+def test_a_fresh_process_has_nothing_of_this_one(measuring):
+    assert measuring.in_fresh_process(divmod, 7, 2) == (3, 1)
+    assert measuring.in_fresh_process(eval, "__import__('os').getpid()") != os.getpid()
+    assert measuring.in_fresh_process(eval, "'pytest' in __import__('sys').modules") is False
+
+
+@pytest.fixture
+def run(monkeypatch):
+    """The command in this process, which spares its imports."""
+    for name in ("attention_memory", "attention_speed"):
+        monkeypatch.setattr(importlib.import_module(name), "in_fresh_process", lambda function, *args: function(*args))
+    monkeypatch.setattr(torch, "set_num_threads", lambda threads: None)
+    return importlib.import_module("run").main
+
+
+QUICK = ["--quick", "--device", "cpu", "--rounds", "1"]
+
+
+def test_the_command_writes_results_and_page(run, tmp_path, capsys):
+    backends = ["--backends", "eager", "blockwise", "flex_attention"]
+    limits = ["--encodings", "transformer_xl", "--lengths", "16", "32"]
+    run([*QUICK, *limits, *backends, "--output_dir", str(tmp_path)])
+    page = (tmp_path / "benchmarks.md").read_text()
+    memory = json.loads((tmp_path / "attention_memory_cpu.json").read_text())
+    speed = json.loads((tmp_path / "attention_speed_cpu.json").read_text())
+    assert [(row["backend"], list(row["peaks"])) for row in memory["rows"]] == [
+        ("blockwise", ["16", "32"]),
+        ("sdpa", ["16", "32"]),
+    ]
+    assert [(row["length"], row["direction"]) for row in speed["rows"]] == [
+        (16, "forward"),
+        (16, "training"),
+        (32, "forward"),
+        (32, "training"),
+    ]
+    for row in speed["rows"]:
+        assert set(row["locant"]) == {"eager", "blockwise"}
+        assert all(0 < time < 1e6 for times in (*row["locant"].values(), *row["built_in"].values()) for time in times)
+        assert set(row["built_in"]) == {"XLNet, eager"}
+    assert page.count("| Locant | `transformer_xl` |") == 2
+    assert page.count("| `transformer_xl` | encoder |") == 4
+    assert page.count("(XLNet, eager) |") == 4
+    assert page.count("–[^cpu1]") == 4  # flex_attention refuses it
+    assert "[^cpu1]: flex_attention cannot" in page
+    assert page.splitlines()[0] == "# Benchmarks"
+    assert all(section in page for section in capsys.readouterr().out.split("\n\n") if section.startswith("|"))
+
+
+def test_a_part_by_itself_is_printed_only(run, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(importlib.import_module("run"), "ROOT", tmp_path)
+    run([*QUICK, "--only", "memory", "--encodings", "t5", "--lengths", "16"])
+    assert "| transformers | `t5` | `eager` |" in capsys.readouterr().out
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_growth_is_that_of_the_last_doubling():
+    table = importlib.import_module("attention_memory").table
+    row = {"model": "Locant", "encoding": "t5", "backend": "eager"}
+    rows = [{**row, "peaks": {"10": 1e9, "20": 3e9, "40": 9e9}}, {**row, "peaks": {"10": 1e9, "20": 2e9}}]
+    lines = table(rows).splitlines()
+    assert lines[2] == "| Locant | `t5` | `eager` | 1.000 | 3.000 | 9.000 | × 3.0 |"
+    assert lines[3] == "| Locant | `t5` | `eager` | 1.000 | 2.000 | – | × 2.0 |"
+
+
+def test_the_best_of_each_side_is_compared_by_medians():
+    table = importlib.import_module("attention_speed").table
+    row = {
+        "encoding": "rotary",
+        "stack": "decoder",
+        "length": 512,
+        "direction": "forward",
+        "device": "cpu",
+        "locant": {"eager": [8.0, 9.0, 70.0], "sdpa": [4.0, 5.0, 50.0]},
+        "built_in": {"Llama, eager": [20.0, 20.0, 1.0], "Llama, sdpa": [10.0, 10.0, 11.0]},
+        "refusals": {},
+    }
+    line = "| `rotary` | decoder | 512 | 9.0 | **5.0** | – | – | 10.0 (Llama, sdpa) | 0.50 |"
+    assert table([row], "forward", []).splitlines()[2:] == [line]
+    assert table([row], "training", []).splitlines()[2:] == []

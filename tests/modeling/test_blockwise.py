@@ -1,0 +1,206 @@
+# Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
+"""Blockwise attention is eager attention, one block of queries at a time, and never has all pairs in memory."""
+
+from types import SimpleNamespace
+
+import pytest
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from transformers import DynamicCache, EncoderDecoderCache, StaticCache
+
+from locant.modeling.attention_backends import Term
+from locant.modeling.blockwise import blockwise_attention
+from locant.modeling.positions import PositionLayer, ShawEncoding, Span
+
+pytestmark = pytest.mark.usefixtures("small_blocks")
+
+FIELDS = {"encoder_layers": 1, "decoder_layers": 1, "decoder_key_value_heads": 2, "max_position_embeddings": 300}
+SOURCE_LENGTH, TARGET_LENGTH = 41, 49  # three blocks of 16 and a part; three and a single query
+
+
+def ids(length, rows=2):
+    return torch.randint(3, 24, (rows, length), generator=torch.Generator().manual_seed(length))
+
+
+def padding(length, side):
+    mask = torch.ones(2, length, dtype=torch.long)
+    mask[1, -length // 2 :] = 0
+    return mask.flip(1) if side == "left" else mask
+
+
+def own(rows, queries, keys, heads=1):
+    generator = torch.Generator().manual_seed(queries)
+    return (torch.rand(rows, heads, queries, keys, generator=generator) < 0.5) | (torch.arange(keys) == 0)
+
+
+def documents(length):
+    return (torch.arange(length) * 3 // length).repeat(2, 1)
+
+
+def inputs(kind):
+    """What a case is about, beside the ids."""
+    source, target = SOURCE_LENGTH, TARGET_LENGTH
+    if kind in ("left", "right"):
+        return {"attention_mask": padding(source, kind), "decoder_attention_mask": padding(target, kind)}
+    if kind == "documents":
+        return {"document_ids": documents(source), "decoder_document_ids": documents(target)}
+    if kind == "own":
+        masks = {"attention_mask": own(1, source, source), "decoder_attention_mask": own(2, target, target)}
+        return {**masks, "cross_attention_mask": own(2, target, source)}
+    if kind == "by head":
+        masks = {"attention_mask": own(2, source, source, 4), "decoder_attention_mask": own(1, target, target, 4)}
+        masks |= {"cross_attention_mask": own(1, target, source, 4)}
+        return {name: torch.where(mask, torch.tensor(0.5), -torch.inf) for name, mask in masks.items()}
+    if kind == "everything":
+        return {**inputs("documents"), **inputs("left")}
+    return {}
+
+
+KINDS = ["plain", "left", "right", "window", "documents", "own", "by head", "everything"]
+
+
+def forward_and_backward(model, **batch):
+    model.zero_grad()
+    outputs = model(input_ids=ids(SOURCE_LENGTH), decoder_input_ids=ids(TARGET_LENGTH), use_cache=False, **batch)
+    real = batch.get("decoder_attention_mask")
+    logits = outputs.logits if real is None or real.ndim > 2 else outputs.logits[real.bool()]
+    logits.square().mean().backward()
+    return logits.detach(), {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_outputs_and_gradients(shared_model, encoding, kind):
+    window = 20 if kind in ("window", "everything") else None
+    cross = encoding if encoding not in ("sinusoidal", "learned") else "none"
+    fields = {**FIELDS, "position_encoding": encoding, "cross_position_encoding": cross, "sliding_window": window}
+    expected, gradients = forward_and_backward(shared_model("eager", **fields), **inputs(kind))
+    logits, others = forward_and_backward(shared_model("blockwise", **fields), **inputs(kind))
+    torch.testing.assert_close(logits, expected, atol=5e-5, rtol=1e-5)
+    assert gradients.keys() == others.keys()
+    for name, gradient in gradients.items():
+        torch.testing.assert_close(others[name], gradient, atol=2e-5, rtol=1e-4, msg=lambda m, n=name: f"{n}: {m}")
+
+
+@pytest.mark.parametrize("kind", ["dynamic", "static", "sliding", "static sliding"])
+def test_caches(shared_model, no_grad, encoding, kind, side):
+    """With steps longer than a block, of one token, and longer than the window."""
+    fields = {**FIELDS, "position_encoding": encoding, "sliding_window": 10 if "sliding" in kind else None}
+    mask, target = padding(TARGET_LENGTH, side), ids(TARGET_LENGTH)
+    source = {"input_ids": ids(SOURCE_LENGTH), "attention_mask": padding(SOURCE_LENGTH, side)}
+    expected = shared_model("eager", **fields)(**source, decoder_input_ids=target, decoder_attention_mask=mask).logits
+    model = shared_model("blockwise", **fields)
+    if "static" in kind:
+        past = StaticCache(model.config, max_cache_len=64), StaticCache(model.config, max_cache_len=SOURCE_LENGTH)
+    else:
+        past = DynamicCache(config=model.config), DynamicCache()
+    past, steps = EncoderDecoderCache(*past), []
+    for start, end in ((0, 20), (20, 21), (21, 22), (22, TARGET_LENGTH)):
+        step = {"decoder_input_ids": target[:, start:end], "decoder_attention_mask": mask[:, :end]}
+        steps.append(model(**source, **step, past_key_values=past).logits)
+    torch.testing.assert_close(torch.cat(steps, 1)[mask.bool()], expected[mask.bool()], atol=5e-5, rtol=1e-5)
+
+
+class Largest(TorchDispatchMode):
+    """The most numbers in any tensor that is computed."""
+
+    numbers = 0
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        result = function(*args, **(kwargs or {}))
+        for tensor in result if isinstance(result, tuple | list) else [result]:
+            if isinstance(tensor, torch.Tensor):
+                self.numbers = max(self.numbers, tensor.untyped_storage().nbytes() // tensor.element_size())
+        return result
+
+
+@pytest.mark.parametrize("kind", ["plain", "padding", "window", "documents"])
+def test_no_tensor_has_all_pairs(shared_model, encoding, kind):
+    """Forward and backward, with masks, in both stacks and between them."""
+    length, fields = 256, {**FIELDS, "position_encoding": encoding}
+    fields |= {"sliding_window": 60 if kind == "window" else None}
+    fields |= {"cross_position_encoding": encoding if encoding not in ("sinusoidal", "learned") else "none"}
+    batch = {"input_ids": ids(length, 1), "decoder_input_ids": ids(length, 1), "use_cache": False}
+    if kind == "padding":
+        batch |= {"attention_mask": padding(length, "left")[1:], "decoder_attention_mask": padding(length, "right")[1:]}
+    if kind == "documents":
+        batch |= {"document_ids": documents(length)[:1], "decoder_document_ids": documents(length)[:1]}
+    found = {}
+    for backend in ("blockwise", "eager"):
+        model = shared_model(backend, **fields)
+        with Largest() as found[backend]:
+            model(**batch).logits.square().mean().backward()
+    assert found["eager"].numbers >= length**2
+    assert found["blockwise"].numbers < length**2
+
+
+class TestDropout:
+    LENGTH = 40
+
+    @pytest.fixture(params=["none", "shaw"])
+    def layer(self, request, make_config):
+        """A layer without a term, and one with a term of the output, which takes another way."""
+        if request.param == "none":
+            return PositionLayer()
+        layer = ShawEncoding(make_config()).layer(0)
+        torch.nn.init.normal_(layer.keys)
+        return layer
+
+    def attend(self, layer, query, key, value, dropout=0.3, seed=0):
+        torch.manual_seed(seed)
+        term = Term(layer, query, Span(self.LENGTH, self.LENGTH), None)
+        module = SimpleNamespace(training=True, num_key_value_groups=1, is_causal=False)
+        return blockwise_attention(module, query, key, value, None, dropout=dropout, term=term, scaling=0.5)[0]
+
+    def states(self, rows=1, head_dim=8):
+        return torch.randn(3, rows, 4, self.LENGTH, head_dim).unbind()
+
+    def test_the_way_back_drops_what_the_way_there_dropped(self, layer):
+        query, key, value = (states.requires_grad_() for states in self.states())
+        output = self.attend(layer, query, key, value)
+        direction = torch.randn_like(output)
+        (output * direction).sum().backward()
+        # the output is linear in the values, so its gradient tells the output
+        torch.testing.assert_close((value.grad * value).sum(), (output * direction).sum(), atol=1e-4, rtol=1e-4)
+        with torch.no_grad():
+            step = 1e-2 * torch.randn_like(query)
+            ends = [self.attend(layer, query + sign * step, key, value) for sign in (1, -1)]
+        change = ((ends[0] - ends[1]) * direction).sum() / 2
+        torch.testing.assert_close(change, (query.grad * step).sum(), atol=1e-3, rtol=1e-2)
+
+    def test_drops_weights_of_each_block_by_themselves(self, layer):
+        query, key, _ = self.states(head_dim=self.LENGTH)
+        value = torch.eye(self.LENGTH).expand_as(query)  # so that the output is the weights
+        query, key = query / 8, key / 8
+        if layer.has_values:
+            layer.keys, layer.vectors = (torch.nn.Parameter(torch.zeros(33, self.LENGTH)) for _ in range(2))
+        whole = self.attend(layer, query, key, value, dropout=0.0)
+        weights = self.attend(layer, query, key, value)
+        torch.testing.assert_close(whole.sum(-1), torch.ones(1, self.LENGTH, 4))
+        dropped = weights == 0
+        assert 0.27 < dropped.float().mean() < 0.33
+        torch.testing.assert_close(weights, whole.masked_fill(dropped, 0) / 0.7)
+        first, second = dropped[:, :16], dropped[:, 16:32]
+        assert 0.5 < (first == second).float().mean() < 0.66  # 0.7² + 0.3² by chance
+        assert not torch.equal(self.attend(layer, query, key, value, seed=1) == 0, dropped)
+
+    def test_leaves_the_mean(self, layer):
+        query, key, value = (states[:1].expand(500, -1, -1, -1) for states in self.states())
+        whole = self.attend(layer, query, key, value, dropout=0.0)[0]
+        outputs = self.attend(layer, query, key, value)
+        error = outputs.std(0) / 500**0.5
+        assert ((outputs.mean(0) - whole).abs() < 6 * error + 1e-6).all()
+
+
+@pytest.mark.parametrize("reentrant", [True, False])
+@pytest.mark.filterwarnings("ignore:`gradient_checkpointing_enable` is deprecated:FutureWarning")
+def test_gradient_checkpointing_on_top(make_model, encoding, reentrant):
+    model = make_model(**FIELDS, position_encoding=encoding, dropout=0.1, attention_dropout=0.3).train()
+    model.set_attn_implementation("blockwise")
+    torch.manual_seed(1)
+    expected, gradients = forward_and_backward(model, **inputs("left"))
+    model.gradient_checkpointing_enable({"use_reentrant": reentrant})
+    torch.manual_seed(1)
+    logits, others = forward_and_backward(model, **inputs("left"))
+    torch.testing.assert_close(logits, expected, atol=2e-5, rtol=1e-5)  # blocks may be computed in other ways then
+    for name, gradient in gradients.items():
+        torch.testing.assert_close(others[name], gradient, atol=2e-5, rtol=1e-4, msg=lambda m, n=name: f"{n}: {m}")

@@ -1,0 +1,351 @@
+# Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
+"""The study of position encodings: small models that differ in nothing else, trained and measured."""
+
+import csv
+import dataclasses
+import itertools
+import json
+import multiprocessing
+import os
+import signal
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn.functional import cross_entropy
+from tqdm.auto import tqdm
+from transformers import get_linear_schedule_with_warmup
+
+from locant.configuration.configuration_locant import LocantConfig
+from locant.configuration.position_encodings import POSITION_ENCODINGS, check_position_encoding
+from locant.modeling.modeling_locant import LocantForConditionalGeneration
+from locant.modeling.stacks import LocantEncoder
+
+from .errors import InputError
+from .files import written_whole
+from .position_report import write_report
+from .position_tasks import BEGIN, END, IGNORE, ORDER_VOCABULARY_SIZE, PAD, LetterTask, encode, sentence_pairs
+
+OPTIONS_FILE, RESULTS_FILE = "study.json", "results.csv"
+PARTS = ("word_order", "length")
+FACTORS = (1, 2, 4, 8)  # of the trained length, at which the models of `length` are tested
+
+_COLUMNS = ("part", "encoding", "seed", "length", "measure", "accuracy", "seconds")
+_MODEL: dict[str, Any] = {
+    **{"d_model": 64, "encoder_layers": 2, "encoder_attention_heads": 4, "encoder_ffn_dim": 128},
+    **{"decoder_layers": 2, "decoder_attention_heads": 4, "decoder_ffn_dim": 128},
+    **{"norm_position": "pre", "dropout": 0.0, "attn_implementation": "eager"},  # the one that returns weights
+}
+_LEARNING_RATE = 4e-3
+_TASK = LetterTask()
+_TEST_LETTERS = 16384  # at each length
+
+
+@dataclasses.dataclass(frozen=True)
+class StudySize:
+    """How much is trained.
+
+    Args:
+        order_steps: optimiser steps of 64 sentences for word order.
+        length_steps: and of 32 sequences for length.
+        train_length: the longest sequences in training; the shortest are half as long.
+    """
+
+    order_steps: int = 300
+    length_steps: int = 1200
+    train_length: int = 32
+
+    def __post_init__(self) -> None:
+        if self.train_length < 4 * _TASK.offset:
+            raise InputError(
+                f"train_length is {self.train_length}, but letters answer for the one {_TASK.offset} places before: "
+                f"give at least {4 * _TASK.offset}."
+            )
+
+
+class Training(NamedTuple):
+    """One model to train: `part` of the study, encoding and seed say which."""
+
+    part: str
+    encoding: str
+    seed: int
+
+
+class Outcome(NamedTuple):
+    """What a training gave: rows of the CSV, and for `length` the attention `(heads, length, length)`."""
+
+    rows: list[dict[str, Any]]
+    attention: np.ndarray | None = None
+
+
+def run_study(
+    folder: str | os.PathLike[str],
+    encodings: Iterable[str] | None = None,
+    seeds: Iterable[int] = (0, 1, 2),
+    size: StudySize | None = None,
+    workers: int = 1,
+    show_progress: bool = True,
+) -> Path:
+    """Train what the folder does not hold yet, and write the report on all that it then holds.
+
+    Args:
+        folder: for the results; it may hold a study of the same size.
+        encodings: by default every one that is registered.
+        seeds: each encoding is trained once with each.
+        size: how much is trained.
+        workers: processes of one thread each; 1 means this one. Results do not depend on it. Encodings that are
+            registered from outside must be so at import in each of them, or `workers` be 1.
+        show_progress: draw a bar.
+
+    Returns:
+        The report's path.
+
+    Raises:
+        InputError: an encoding is not known; the folder holds something else.
+    """
+    encodings = list(dict.fromkeys(POSITION_ENCODINGS if encodings is None else encodings))
+    for name in encodings:
+        try:
+            check_position_encoding("encodings", name)
+        except ValueError as error:
+            raise InputError(str(error)) from None
+    size = size or StudySize()
+    results = Results(Path(folder), size)
+    asked = [Training(part, name, seed) for seed, name, part in itertools.product(sorted(set(seeds)), encodings, PARTS)]
+    todo = [training for training in asked if training not in results.trainings]
+    with (
+        tqdm(
+            desc="trainings",
+            total=len(asked),
+            initial=len(asked) - len(todo),
+            smoothing=0,  # the mean over all, as the two parts take turns and differ in length
+            disable=not show_progress,
+        ) as bar,
+        _mapped(todo, size, workers) as outcomes,
+    ):
+        for training, outcome in zip(todo, outcomes, strict=True):
+            results.add(training, outcome)
+            bar.set_postfix_str(f"{training.encoding}, seed {training.seed}, {training.part}")
+            bar.update()
+    return write_report(results.folder, dataclasses.asdict(size), results.rows, _TASK)
+
+
+class Results:
+    """The trainings in a folder, each either complete or not there.
+
+    Args:
+        folder: made if it does not exist.
+        size: of the study.
+
+    Raises:
+        InputError: the folder holds a study of another size, or something that is none.
+    """
+
+    def __init__(self, folder: Path, size: StudySize):
+        self.folder = folder
+        self._claim(dataclasses.asdict(size))
+        self.rows: list[dict[str, Any]] = []
+        if (folder / RESULTS_FILE).exists():
+            with open(folder / RESULTS_FILE, newline="", encoding="utf-8") as file:
+                self.rows = [_typed(row) for row in csv.DictReader(file)]
+
+    def _claim(self, size: dict[str, int]) -> None:
+        options = self.folder / OPTIONS_FILE
+        if self.folder.exists() and not self.folder.is_dir():
+            raise InputError(f"output_dir {self.folder} is a file: give another output_dir.")
+        if options.exists():
+            kept = json.loads(options.read_text(encoding="utf-8"))
+            for name, value in size.items():
+                if kept.get(name) != value:
+                    raise InputError(
+                        f"output_dir {self.folder} holds a study with {name} {kept.get(name)} and not {value}: "
+                        f"give another output_dir, or the same {name}."
+                    )
+        elif any(not path.name.startswith(".") for path in self.folder.glob("*")):
+            raise InputError(
+                f"output_dir {self.folder} is not empty, and has no {OPTIONS_FILE} that says it is a study: "
+                f"give another output_dir."
+            )
+        else:
+            with written_whole(options) as path:
+                path.write_text(json.dumps(size, indent=2) + "\n", encoding="utf-8")
+
+    @property
+    def trainings(self) -> set[Training]:
+        """Those that the folder holds."""
+        return {Training(row["part"], row["encoding"], row["seed"]) for row in self.rows}
+
+    def add(self, training: Training, outcome: Outcome) -> None:
+        """Write down what a training gave; the rows come last, so that they stand for all of it."""
+        if outcome.attention is not None:
+            with written_whole(self.folder / "attention" / f"{training.encoding}-{training.seed}.npy") as path:
+                np.save(path, outcome.attention)
+        self.rows += outcome.rows
+        with (
+            written_whole(self.folder / RESULTS_FILE) as path,
+            open(path, "w", newline="", encoding="utf-8") as file,
+        ):
+            writer = csv.DictWriter(file, _COLUMNS)
+            writer.writeheader()
+            writer.writerows(self.rows)
+
+
+def _typed(row: dict[str, str]) -> dict[str, Any]:
+    whole, real = ("seed", "length"), ("accuracy", "seconds")
+    return {**row, **{name: int(row[name]) for name in whole}, **{name: float(row[name]) for name in real}}
+
+
+@contextmanager
+def _mapped(trainings: list[Training], size: StudySize, workers: int) -> Iterator[Iterable[Outcome]]:
+    """The outcomes of `trainings`, in their order; other processes end with the block."""
+    workers = min(workers, len(trainings))
+    if workers <= 1:
+        yield (train(training, size) for training in trainings)
+        return
+    # started afresh, as a process cannot safely be forked once torch has threads
+    with multiprocessing.get_context("spawn").Pool(workers, _ignore_interrupts) as pool:
+        yield pool.imap(_Job(size), trainings)
+
+
+def _ignore_interrupts() -> None:
+    """An interrupt from the keyboard reaches every process; the first one ends the others."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+class _Job:
+    """`train` with a size, which other processes can be sent."""
+
+    def __init__(self, size: StudySize):
+        self.size = size
+
+    def __call__(self, training: Training) -> Outcome:
+        if training.encoding not in POSITION_ENCODINGS:
+            raise InputError(
+                f"{training.encoding} is not registered in the worker processes: register it in a module that the "
+                f"main program imports, or use 1 worker."
+            )
+        return train(training, self.size)
+
+
+def train(training: Training, size: StudySize) -> Outcome:
+    """Train one model and measure it; the same on every call, as it uses one thread and generators of its own."""
+    threads, start = torch.get_num_threads(), time.process_time()
+    torch.set_num_threads(1)
+    try:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(training.seed)
+            measured, attention = {"word_order": _word_order, "length": _length}[training.part](training, size)
+    finally:
+        torch.set_num_threads(threads)
+    known = {**training._asdict(), "seconds": round(time.process_time() - start, 1)}
+    return Outcome([{**known, **row, "accuracy": round(row["accuracy"], 6)} for row in measured], attention)
+
+
+def _word_order(training: Training, size: StudySize) -> tuple[list[dict[str, Any]], None]:
+    """An encoder–decoder whose decoder has no encoding, so that the order of the source comes from the encoder's."""
+    config = LocantConfig(
+        **_MODEL,
+        vocab_size=ORDER_VOCABULARY_SIZE,
+        position_encoding=training.encoding,
+        decoder_position_encoding="none",
+        pad_token_id=PAD,
+        bos_token_id=BEGIN,
+        eos_token_id=END,
+        decoder_start_token_id=BEGIN,
+    )
+    model = LocantForConditionalGeneration(config)
+    (sources, targets), (test_sources, test_targets) = (
+        (encode([text for pair in pairs for text in pair.sources]), encode([t for pair in pairs for t in pair.targets]))
+        for pairs in sentence_pairs()
+    )
+    generator = torch.Generator().manual_seed(training.seed)
+
+    def loss() -> torch.Tensor:
+        rows = torch.randint(len(sources), (64,), generator=generator)
+        return model(input_ids=sources[rows], labels=targets[rows]).loss
+
+    _optimise(model, loss, size.order_steps)
+    with torch.no_grad():
+        # right at each place given the right words before it: greedy search finds the same sentence
+        best = model(input_ids=test_sources, labels=test_targets).logits.argmax(-1)
+    is_right = (best == test_targets).all(-1).view(-1, 2)
+    length = sources.shape[1]
+    return [
+        {"length": length, "measure": "sentence", "accuracy": is_right.float().mean().item()},
+        {"length": length, "measure": "pair", "accuracy": is_right.all(-1).float().mean().item()},
+    ], None
+
+
+def _length(training: Training, size: StudySize) -> tuple[list[dict[str, Any]], np.ndarray]:
+    """An encoder with a linear layer for each question, tested at lengths that it was not trained for."""
+    longest = max(FACTORS) * size.train_length
+    config = LocantConfig(
+        **_MODEL,
+        vocab_size=_TASK.letters,
+        position_encoding=training.encoding,
+        max_position_embeddings=longest,
+        pad_token_id=None,  # every id is a letter
+        bos_token_id=None,
+        eos_token_id=None,
+        decoder_start_token_id=None,
+    )
+    encoder = LocantEncoder(config)
+    heads = nn.Linear(config.d_model, len(_TASK.questions) * _TASK.letters)
+    generator = torch.Generator().manual_seed(training.seed)
+
+    def scores(ids: torch.Tensor) -> torch.Tensor:
+        """Ids `(batch, length)` to `(questions, batch, length, letters)`."""
+        answers = heads(encoder(input_ids=ids).last_hidden_state)
+        return answers.unflatten(-1, (len(_TASK.questions), -1)).permute(2, 0, 1, 3)
+
+    def loss() -> torch.Tensor:
+        length = int(torch.randint(size.train_length // 2, size.train_length + 1, (), generator=generator))
+        ids, answers = _TASK.draw(generator, 32, length)
+        losses = [
+            cross_entropy(given.flatten(0, 1), expected.flatten(), ignore_index=IGNORE)
+            for given, expected in zip(scores(ids), answers, strict=True)
+        ]
+        return torch.stack(losses).sum()
+
+    model = nn.ModuleList([encoder, heads])
+    _optimise(model, loss, size.length_steps)
+    rows = []
+    for factor in FACTORS:
+        length = factor * size.train_length
+        # the same sequences for every encoding and seed, none of them seen in training
+        ids, answers = _TASK.draw(torch.Generator().manual_seed(10**6 + length), _TEST_LETTERS // length, length)
+        with torch.no_grad():
+            is_right = scores(ids).argmax(-1) == answers
+        for question, right, expected in zip(_TASK.questions, is_right, answers, strict=True):
+            accuracy = right[expected != IGNORE].float().mean().item()
+            rows.append({"length": length, "measure": question, "accuracy": accuracy})
+    return rows, _attention(encoder, size.train_length)
+
+
+@torch.no_grad()
+def _attention(encoder: LocantEncoder, length: int) -> np.ndarray:
+    """First-layer attention `(heads, length, length)` on one letter repeated, averaged over the letters.
+
+    All tokens are the same, so whatever differs between two places comes from position.
+    """
+    ids = torch.arange(_TASK.letters)[:, None].expand(-1, length)
+    return encoder(input_ids=ids, output_attentions=True).attentions[0].mean(0).numpy()
+
+
+def _optimise(model: nn.Module, loss: Callable[[], torch.Tensor], steps: int) -> None:
+    """Adam, the rate going up over a tenth of the steps and down to 0 over the others; then evaluation mode."""
+    optimizer = torch.optim.Adam(model.parameters(), lr=_LEARNING_RATE, fused=True)
+    schedule = get_linear_schedule_with_warmup(optimizer, steps // 10, steps)
+    model.train()
+    for _ in range(steps):
+        optimizer.zero_grad()
+        loss().backward()
+        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        schedule.step()
+    model.eval()

@@ -1,0 +1,116 @@
+# Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
+"""Generated data that cannot be learned without position: pairs of sentences, and sequences of letters."""
+
+import itertools
+import random
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+
+PAD, BEGIN, END = 0, 1, 2
+IGNORE = -100
+
+_NOUNS = {
+    **{"cat": "chat", "dog": "chien", "king": "roi", "boy": "gars", "fox": "renard", "bear": "ours", "wolf": "loup"},
+    **{"rabbit": "lapin", "sheep": "mouton", "bird": "oiseau", "fish": "poisson", "father": "père", "uncle": "oncle"},
+    **{"baker": "boulanger", "monk": "moine", "thief": "voleur"},
+}
+_VERBS = {
+    **{"sees": "voit", "follows": "suit", "hears": "entend", "likes": "aime", "helps": "aide", "finds": "trouve"},
+    **{"calls": "appelle", "fears": "craint"},
+}
+
+_VOCABULARY = [*_NOUNS, *_VERBS, *_NOUNS.values(), *_VERBS.values()]
+ORDER_VOCABULARY_SIZE = END + 1 + len(_VOCABULARY)
+_IDS = {word: number for number, word in enumerate(_VOCABULARY, start=END + 1)}
+
+
+class Pair(NamedTuple):
+    """Two sentences of the same words, such as "cat sees dog" and "dog sees cat", each with its translation."""
+
+    sources: tuple[str, str]
+    targets: tuple[str, str]
+
+
+def sentence_pairs(held_out: float = 0.2) -> tuple[list[Pair], list[Pair]]:
+    """Every pair of the language, in training and test pairs: no three words of a test pair train together.
+
+    Args:
+        held_out: share of the test pairs.
+    """
+    triples = list(itertools.product(itertools.combinations(_NOUNS, 2), _VERBS))
+    random.Random(0).shuffle(triples)
+    pairs = [_pair(*nouns, verb) for nouns, verb in triples]
+    number = round(held_out * len(pairs))
+    return pairs[number:], pairs[:number]
+
+
+def _pair(one: str, other: str, verb: str) -> Pair:
+    source, target = f"{{}} {verb} {{}}", f"{{}} {_VERBS[verb]} {{}}"
+    translated = _NOUNS[one], _NOUNS[other]
+    return Pair(
+        sources=(source.format(one, other), source.format(other, one)),
+        targets=(target.format(*translated), target.format(*reversed(translated))),
+    )
+
+
+def encode(sentences: list[str]) -> torch.Tensor:
+    """Ids `(sentences, words + 1)` of sentences of equally many words, each with an end.
+
+    The end matters: without it a sentence backwards is a reflection, which no symmetric encoding tells apart.
+    """
+    return torch.tensor([[*(_IDS[word] for word in sentence.split()), END] for sentence in sentences])
+
+
+@dataclass(frozen=True)
+class LetterTask:
+    """What each letter of a sequence has to say of those around it.
+
+    Letters are drawn at random; some are marked, which is to say of a kind of their own. The questions, whose answers
+    are letters:
+
+    - `before`: which letter stands `offset` places before? It needs an exact distance, and its direction.
+    - `nearest`: which marked letter is the nearest, on either side? It needs no more than to know near from far.
+
+    Args:
+        letters: how many there are, marked ones included.
+        marked: how many of them are of the marked kind.
+        marked_share: how often one of these is drawn.
+        offset: of the question `before`.
+    """
+
+    letters: int = 16
+    marked: int = 8
+    marked_share: float = 0.125
+    offset: int = 4
+
+    questions = ("before", "nearest")
+
+    def draw(self, generator: torch.Generator, number: int, length: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Sequences `(number, length)` of two or more letters, and their answers `(questions, number, length)`.
+
+        A letter that has no answer, or none that is certain, is asked `IGNORE`: the first `offset` letters, marked
+        letters, and those between two nearest that differ.
+        """
+        shape = (number, length)
+        is_marked = torch.rand(shape, generator=generator) < self.marked_share
+        plain = torch.randint(self.marked, self.letters, shape, generator=generator)
+        ids = torch.where(is_marked, torch.randint(self.marked, shape, generator=generator), plain)
+        return ids, torch.stack([self._before(ids), self._nearest(ids)])
+
+    def _before(self, ids: torch.Tensor) -> torch.Tensor:
+        answers = torch.full_like(ids, IGNORE)
+        answers[:, self.offset :] = ids[:, : -self.offset]
+        return answers
+
+    def _nearest(self, ids: torch.Tensor) -> torch.Tensor:
+        places = torch.arange(ids.shape[1])
+        is_marked = ids < self.marked
+        distance = (places[:, None] - places).abs().where(is_marked[:, None], ids.shape[1])
+        (first, second), (nearest, other) = (
+            found.unbind(-1) for found in distance.topk(2, dim=-1, largest=False, sorted=True)
+        )
+        nearest, other = ids.gather(1, nearest), ids.gather(1, other)
+        is_uncertain = (first == second) & (nearest != other) | (first == ids.shape[1]) | is_marked
+        return nearest.masked_fill(is_uncertain, IGNORE)

@@ -1,0 +1,181 @@
+# Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
+"""The report of a translation study: measures of each position encoding over the seeds, and BLEU by source length.
+
+Means are over the runs of an encoding, and come with the sample standard deviation (n − 1).
+"""
+
+import csv
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from statistics import mean, stdev
+from typing import Any
+
+from transformers.utils import logging
+
+from .files import written_whole
+from .inference import EvaluationRow
+from .metrics import CorpusBLEU
+
+logger = logging.get_logger(__name__)
+
+LENGTHS = (10, 20, 30, 40)
+"""The longest sources, in words between white space, of all buckets but the last, which has no end."""
+
+BUCKETS = (*(f"{low + 1}–{high}" for low, high in pairwise((0, *LENGTHS))), f"over {LENGTHS[-1]}")
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """One finished run: what its `metrics.json` holds, and `bleu_by_length` of its test translations."""
+
+    position_encoding: str
+    seed: int
+    metrics: dict[str, Any]
+    by_length: dict[str, tuple[int, float]]
+
+
+def bleu_by_length(rows: Iterable[EvaluationRow]) -> dict[str, tuple[int, float]]:
+    """The sentences and their corpus BLEU (0-100) in each of `BUCKETS` that has any."""
+    by_bucket: dict[str, list[EvaluationRow]] = {bucket: [] for bucket in BUCKETS}
+    for row in rows:
+        words = len(row.source.split())
+        by_bucket[BUCKETS[sum(words > longest for longest in LENGTHS)]].append(row)
+    found = {}
+    for bucket, inside in by_bucket.items():
+        if inside:
+            translations, references = [row.translation for row in inside], [row.reference for row in inside]
+            bleu = CorpusBLEU().compute(predictions=translations, references=references)["bleu"]
+            found[bucket] = (len(inside), bleu)
+    return found
+
+
+def write_report(folder: Path, results: Sequence[RunResult], planned: int) -> Path:
+    """Write `report.md`, and what it is made of: `runs.csv`, `bleu_by_length.csv`, and a plot of the latter.
+
+    Args:
+        folder: of the study.
+        results: of the runs that are finished, of one or more.
+        planned: how many runs there will be.
+
+    Returns:
+        The path of `report.md`.
+    """
+    sentences = {bucket: number for bucket, (number, _) in results[0].by_length.items()}
+    curves: dict[str, dict[str, list[float]]] = {}
+    for result in results:
+        curve = curves.setdefault(result.position_encoding, {bucket: [] for bucket in sentences})
+        for bucket, (_, bleu) in result.by_length.items():
+            curve[bucket].append(bleu)
+    _write_csv(folder / "runs.csv", _RUN_COLUMNS, map(_run_record, results))
+    _write_csv(folder / "bleu_by_length.csv", _LENGTH_COLUMNS, _length_records(results))
+    plotted = _write_plot(folder / "bleu_by_length.png", curves)
+    with written_whole(folder / "report.md") as path:
+        path.write_text(_markdown(results, planned, sentences, curves, plotted), encoding="utf-8")
+    return folder / "report.md"
+
+
+_RUN_COLUMNS = ("position_encoding", "seed", "bleu", "chrf", "perplexity", "steps", "parameters", "training_seconds")
+_LENGTH_COLUMNS = ("position_encoding", "seed", "source_words", "sentences", "bleu")
+
+
+def _run_record(result: RunResult) -> tuple[Any, ...]:
+    metrics = result.metrics
+    measures = [f"{metrics['test'][name]:.4f}" for name in ("bleu", "chrf", "perplexity")]
+    own = [metrics.get(name) for name in ("steps", "parameters", "training_seconds")]
+    return result.position_encoding, result.seed, *measures, *own
+
+
+def _length_records(results: Iterable[RunResult]) -> Iterator[tuple[Any, ...]]:
+    for result in results:
+        for bucket, (number, bleu) in result.by_length.items():
+            yield result.position_encoding, result.seed, bucket, number, f"{bleu:.4f}"
+
+
+def _write_csv(path: Path, columns: Sequence[str], records: Iterable[Sequence[Any]]) -> None:
+    with written_whole(path) as unfinished, open(unfinished, "w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(columns)
+        writer.writerows(records)
+
+
+def _markdown(
+    results: Sequence[RunResult],
+    planned: int,
+    sentences: dict[str, int],
+    curves: dict[str, dict[str, list[float]]],
+    plotted: bool,
+) -> str:
+    test, data = results[0].metrics["test"], results[0].metrics["data"]
+    seeds = sorted({result.seed for result in results})
+    lengths = [
+        ["sentences", *(f"{number:,}" for number in sentences.values())],
+        *([encoding, *map(_mean_and_deviation, curve.values())] for encoding, curve in curves.items()),
+    ]
+    parts = [
+        "# Position encodings, compared by translation",
+        f"{len(results)} of {planned} runs are in this report, with the seeds {', '.join(map(str, seeds))}. They "
+        f"differ in position encoding and seed alone: each trained for {_span(r.metrics['steps'] for r in results)} "
+        f"steps on {data['train']['pairs']:,} pairs. Each figure is the mean ± the sample standard deviation over "
+        "an encoding's runs, or of its one run.",
+        f"## {test['sentences']:,} test sentences",
+        _table(("position encoding", "runs", "BLEU", "chrF", "perplexity", "parameters", "training"), _rows(results)),
+        f"BLEU is `{test['bleu_signature']}`, chrF `{test['chrf_signature']}`; perplexity is that of the "
+        f"references' tokens, from a vocabulary of {data['vocabulary']:,}. The time of training includes the "
+        "evaluations in between, and not the last ones.",
+        "## BLEU by source length",
+        "Corpus BLEU of the test sentences whose source has so many words (between white space).",
+        _table(("words", *sentences), lengths),
+        "![BLEU by source length](bleu_by_length.png)" if plotted else "",
+    ]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _rows(results: Sequence[RunResult]) -> list[list[str]]:
+    """The main table's cells, a row an encoding."""
+    rows = []
+    for encoding in dict.fromkeys(result.position_encoding for result in results):
+        found = [result.metrics for result in results if result.position_encoding == encoding]
+        measures = [[metrics["test"][name] for metrics in found] for name in ("bleu", "chrf", "perplexity")]
+        minutes = mean(metrics.get("training_seconds", 0.0) for metrics in found) / 60
+        size = _span(metrics["parameters"] for metrics in found)
+        rows.append([encoding, str(len(found)), *map(_mean_and_deviation, measures), size, f"{minutes:.1f} min"])
+    return rows
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    rule = ["---"] + ["---:"] * (len(head) - 1)
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in (head, rule, *rows))
+
+
+def _mean_and_deviation(values: Sequence[float]) -> str:
+    return f"{mean(values):.2f}" + (f" ± {stdev(values):.2f}" if len(values) > 1 else "")
+
+
+def _span(numbers: Iterable[int]) -> str:
+    found = sorted(set(numbers))
+    return f"{found[0]:,}" if len(found) == 1 else f"{found[0]:,}–{found[-1]:,}"
+
+
+def _write_plot(path: Path, curves: dict[str, dict[str, list[float]]]) -> bool:
+    """Draw a curve for each encoding, with bars of one standard deviation; False where matplotlib is missing."""
+    try:
+        from matplotlib.figure import Figure
+    except ImportError:
+        logger.warning_once("BLEU by length is not drawn: pip install 'locant[plots]' to see it.")
+        return False
+    figure = Figure(figsize=(8, 4.5), layout="constrained")
+    axes = figure.add_subplot(xlabel="words of the source", ylabel="BLEU (bars: one standard deviation)")
+    for number, (encoding, curve) in enumerate(curves.items()):
+        shift = 0.03 * (number - (len(curves) - 1) / 2)  # so that no bar hides another
+        means = [mean(values) for values in curve.values()]
+        deviations = [stdev(values) if len(values) > 1 else 0.0 for values in curve.values()]
+        places = [place + shift for place in range(len(curve))]
+        axes.errorbar(places, means, deviations, label=encoding, marker="o", markersize=4, elinewidth=1)
+    axes.set_xticks(range(len(next(iter(curves.values())))), list(next(iter(curves.values()))))
+    axes.grid(axis="y", alpha=0.3)
+    figure.legend(loc="outside right upper", frameon=False)
+    with written_whole(path) as unfinished:
+        figure.savefig(unfinished, dpi=150)
+    return True

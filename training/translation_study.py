@@ -1,0 +1,191 @@
+# Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
+"""`locant study translation`: one recipe, trained with each position encoding and each seed at equal budget.
+
+The YAML file is one of `locant train` with a section `study:` that lists both. Each run is an ordinary run of
+`locant train` in a folder of its own, so a study that was stopped goes on where it was.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+from .config_parser import RunConfig, make_run_config, read_given
+from .errors import InputError
+from .inference import EvaluationRow, evaluate_split, load, write_tsv
+from .options import known_options
+from .run_folder import RunFolder
+from .text_data import load_parallel_data
+from .translation import train
+from .translation_report import RunResult, bleu_by_length, write_report
+from .yaml_file import Entry, read_sections
+
+SECTION = "study"
+STUDIED = ("position_encoding", "seed")
+"""The options that the section lists values of, and all that the runs of a study differ in."""
+
+TRANSLATIONS_FILE = "test_translations.tsv"
+
+
+@dataclass(frozen=True)
+class StudyRun:
+    """One run of a study."""
+
+    position_encoding: str
+    seed: int
+    config: RunConfig
+
+    @property
+    def name(self) -> str:
+        """The name of the run's folder."""
+        return _name(self.position_encoding, self.seed)
+
+    @property
+    def folder(self) -> RunFolder:
+        """The run's folder; `InputError` if something else is in it."""
+        return RunFolder(self.config)
+
+    @property
+    def translations(self) -> Path:
+        """Where the test sentences are kept as the finished model translates them."""
+        return self.folder.path / TRANSLATIONS_FILE
+
+
+@dataclass(frozen=True)
+class TranslationStudy:
+    """The folder of a study and its runs, all encodings with the first seed before any with the second."""
+
+    folder: Path
+    runs: list[StudyRun]
+
+
+def parse_study(arguments: list[str]) -> TranslationStudy:
+    """The study that the command line `arguments` of `locant study translation` ask for, with every value checked.
+
+    Raises:
+        InputError: there is no file or no list, or an option of one of the runs cannot be used.
+    """
+    path, given = read_given(arguments, beside=SECTION)
+    if path is None:
+        raise InputError(
+            f"No FILE.yaml is given: give one of locant train with a section {SECTION}: that lists "
+            f"{' and '.join(STUDIED)}."
+        )
+    lists = _read_lists(path, [entry for entry in read_sections(path) if entry.section == SECTION])
+    for option in STUDIED:
+        if given.get(option) is not None:
+            raise InputError(
+                f"{option} is given as {given[option]!r}, but the study has a list of them ({path}): leave one out."
+            )
+    folder = Path(given.get("output_dir") or known_options()["output_dir"].default)
+    runs = []
+    for seed, encoding in product(lists["seed"], lists["position_encoding"]):
+        own = {"position_encoding": encoding, "seed": seed, "output_dir": str(folder / _name(encoding, seed))}
+        runs.append(StudyRun(encoding, seed, make_run_config(given | own)))
+    return TranslationStudy(folder, runs)
+
+
+def run_study(study: TranslationStudy) -> None:
+    """Train what is not finished yet, and rewrite the report after each run.
+
+    Raises:
+        InputError: something that was given cannot be used; nothing was trained then.
+    """
+    left = [run for run in study.runs if not run.folder.is_finished()]
+    _try_out(left)
+    if study.runs[0].config.training.dry_run:
+        return
+    results: dict[str, RunResult] = {}
+    _report(study, [run for run in study.runs if run not in left], results)
+    for number, run in enumerate(left, start=len(study.runs) - len(left) + 1):
+        _say(run, f"Run {number} of {len(study.runs)}: {run.name}")
+        run.translations.unlink(missing_ok=True)  # of this run when it was shorter
+        train(run.config)
+        _report(study, [run], results)
+
+
+def read_tsv(path: Path) -> list[EvaluationRow]:
+    """The rows that `write_tsv` wrote."""
+    _, *lines = path.read_text(encoding="utf-8").split("\n")[:-1]
+    rows = (line.split("\t") for line in lines)
+    return [EvaluationRow(source, reference, found, float(bleu)) for source, reference, found, bleu in rows]
+
+
+def _name(position_encoding: str, seed: int) -> str:
+    return f"{position_encoding}-seed{seed}"
+
+
+def _read_lists(path: str, entries: Iterable[Entry]) -> dict[str, list[Any]]:
+    """The checked values of the section, by option."""
+    options, lists = known_options(), {}
+    for entry in entries:
+        where = f"{path}, line {entry.line}"
+        if entry.key is None:
+            continue
+        if entry.key not in STUDIED:
+            raise InputError(
+                f"{entry.key} is not what a study varies ({where}): {SECTION}: lists {' and '.join(STUDIED)}."
+            )
+        if not isinstance(entry.value, list) or not entry.value:
+            raise InputError(
+                f"{entry.key} is {entry.value!r} ({where}), but must be a list of one or more, such as [a, b]."
+            )
+        values = [options[entry.key].convert(value, where) for value in entry.value]
+        if None in values:
+            raise InputError(f"{entry.key} has null in its list ({where}), which is no value of it: leave it out.")
+        if len(set(values)) < len(values):
+            raise InputError(f"{entry.key} has a value twice in its list ({where}): leave one out.")
+        lists[entry.key] = values
+    for option in STUDIED:
+        if option not in lists:
+            raise InputError(f"{path} has no list of {option} under {SECTION}:, so give one, such as {option}: [a, b].")
+    return lists
+
+
+def _try_out(runs: Iterable[StudyRun]) -> None:
+    """Find what would stop a run before the first one trains: a dry run of each encoding."""
+    first: dict[str, StudyRun] = {}
+    for run in runs:
+        first.setdefault(run.position_encoding, run)
+    for run in first.values():
+        _say(run, f"Trying out {run.position_encoding}")
+        summary = train(make_run_config(run.config.given | {"dry_run": True}))
+        if "test" not in summary:
+            raise InputError("There are no test data, which the study compares translations of: give test_file.")
+
+
+def _report(study: TranslationStudy, finished: list[StudyRun], results: dict[str, RunResult]) -> None:
+    """Add the `finished` runs to the `results`, by name, and write the report of them all."""
+    if not finished or finished[0].config.training.process_index != 0:
+        return
+    for run in finished:
+        if not run.translations.exists():
+            write_tsv(run.translations, _translate_test(run.config))
+        by_length = bleu_by_length(read_tsv(run.translations))
+        results[run.name] = RunResult(run.position_encoding, run.seed, run.folder.metrics(), by_length)
+    in_order = [results[run.name] for run in study.runs if run.name in results]
+    report = write_report(study.folder, in_order, planned=len(study.runs))
+    _say(finished[0], f"{len(results)} of {len(study.runs)} runs are in {report}")
+
+
+def _translate_test(config: RunConfig) -> list[EvaluationRow]:
+    """The test sentences as the finished run's model translates them."""
+    assert config.training.output_dir is not None
+    model, tokenizer = load(Path(config.training.output_dir), config.training.device)
+    pairs = load_parallel_data(**config.data.sources, seed=config.training.seed)["test"]
+    _, rows = evaluate_split(
+        model,
+        tokenizer,
+        pairs["source"][:],
+        pairs["target"][:],
+        batch_size=config.training.per_device_eval_batch_size,
+        source_prefix=config.data.source_prefix or "",
+        show_progress=not config.training.disable_tqdm,
+    )
+    return rows
+
+
+def _say(run: StudyRun, text: str) -> None:
+    if run.config.training.process_index == 0:
+        print(text, flush=True)
