@@ -94,22 +94,16 @@ class Term(NamedTuple):
         """Whether there is something to add to the scores."""
         return self.layer.has_score and not self.in_mask
 
-    def dense(self) -> torch.Tensor | None:
+    def dense(self) -> torch.Tensor:
         """What is added to the scores, broadcastable to `(batch, heads, queries, keys)`."""
-        if not self.has_score:
-            return None
         rows = self.layer.rows(self.query, self.span, self.prepared)
         batch, heads = self.query.shape[:2]
         term = self.layer.dense(rows, batch, heads, self.span, self.prepared, self.query.device)
         return term.to(self.query.dtype)
 
-    def values(self, weights: torch.Tensor) -> torch.Tensor | None:
+    def values(self, weights: torch.Tensor) -> torch.Tensor:
         """What is added to the output, `(batch, queries, heads, head_dim)`."""
-        return self.layer.values(weights, self.span).transpose(1, 2) if self.layer.has_values else None
-
-    def block(self, queries: slice, keys: slice) -> "Term":
-        """The term of some of the queries and keys."""
-        return self._replace(query=self.query[:, :, queries], span=self.span.block(queries, keys))
+        return self.layer.values(weights, self.span).transpose(1, 2)
 
 
 def eager_attention(
@@ -163,7 +157,7 @@ def sdpa_attention(
     **kwargs: Any,
 ) -> tuple[torch.Tensor, None]:
     """torch's scaled_dot_product_attention, with the term as a matrix; as `eager_attention`, without weights."""
-    bias = None if term is None else term.dense()
+    bias = term.dense() if term is not None and term.has_score else None
     return sdpa_attention_forward(module, query, key, value, attention_mask, position_bias=bias, **kwargs)
 
 
@@ -198,7 +192,7 @@ def flex_attention(
     groups = query.shape[1] // key.shape[1]
     if groups & (groups - 1):  # the kernel shares a key among powers of two only
         key, value = key.repeat_interleave(groups, dim=1), value.repeat_interleave(groups, dim=1)
-    output = compile_friendly_flex_attention(
+    output: Any = compile_friendly_flex_attention(
         query,
         key,
         value,
@@ -259,12 +253,13 @@ def flash_attention(
     options = {"dropout_p": dropout, "softmax_scale": scaling, "causal": module.is_causal, "alibi_slopes": slopes}
     if window is not None:
         options["window_size"] = (window - 1, 0 if module.is_causal else window - 1)
-    functions = lazy_import_flash_attention(module.config._attn_implementation)[0]
-    states = tuple(states.transpose(1, 2) for states in (query, key, value))
+    config: Any = module.config
+    dense, varlen = lazy_import_flash_attention(config._attn_implementation)[0][:2]
+    query, key, value = query.transpose(1, 2), key.transpose(1, 2), value.transpose(1, 2)
     if attention_mask is None:
-        output = functions[0](*states, **options)
+        output = dense(query, key, value, **options)
     else:
-        output = _flash_without_padding(functions[1], *states, attention_mask, is_cross, options)
+        output = _flash_without_padding(varlen, query, key, value, attention_mask, is_cross, options)
     return output[0] if isinstance(output, tuple) else output, None
 
 

@@ -120,7 +120,7 @@ class _Call:
     Args:
         module, dropout, options: as `eager_attention` takes them.
         mask: of the whole call.
-        term: likewise, of which the queries and what was prepared are given with each block.
+        term: likewise; its queries and what was prepared are given with each block.
     """
 
     def __init__(
@@ -132,7 +132,9 @@ class _Call:
         options: dict[str, Any],
     ):
         self.module, self.mask, self.dropout, self.options = module, mask, dropout, options
-        self.term = None if term is None else term._replace(query=None, prepared=None)
+        self.layer = None if term is None else term.layer
+        self.span = None if term is None else term.span
+        self.is_trained = term is not None and any(weight.requires_grad for weight in _weights_of(term))
 
     def blocks(self, query: torch.Tensor, key: torch.Tensor) -> list[tuple[slice, slice]]:
         """Queries, a multiple of 16 at a time, and the keys that they may see."""
@@ -155,9 +157,8 @@ class _Call:
     ) -> torch.Tensor:
         """The output `(batch, queries, heads, head_dim)` of a block, whose tensors these are."""
         term = None
-        if self.term is not None:
-            span = self.term.span.block(queries, keys)
-            term = self.term._replace(query=plain_query, span=span, prepared=prepared)
+        if self.layer is not None and self.span is not None and plain_query is not None:
+            term = Term(self.layer, plain_query, self.span.block(queries, keys), prepared)
         mask: torch.Tensor | None = None
         if isinstance(self.mask, BlockwiseMask):
             mask = self.mask.block(queries, keys, query.dtype)
@@ -172,10 +173,9 @@ class _Call:
 
     def _is_explicit(self, query: torch.Tensor) -> bool:
         """Whether weights are made: where the output needs them, or sdpa on CPU would make them on its slowest way."""
-        if self.term is None:
-            return False
-        is_slow = query.device.type == "cpu" and (torch.is_grad_enabled() or self.dropout > 0)
-        return self.term.layer.has_values or (self.term.has_score and is_slow)
+        has_values = self.layer is not None and self.layer.has_values
+        is_slow = self.is_trained and query.device.type == "cpu"
+        return has_values or (is_slow and (torch.is_grad_enabled() or self.dropout > 0))
 
 
 def blockwise_attention(
@@ -199,8 +199,12 @@ def blockwise_attention(
     if term is None:
         return _Blockwise.apply(call, lambda tensors: None, 0, query, key, value, None), None
     prepared, rebuild = _tensors_of(term.prepared)
-    weights = (*prepared, *term.layer.parameters())
-    return _Blockwise.apply(call, rebuild, len(prepared), query, key, value, term.query, *weights), None
+    return _Blockwise.apply(call, rebuild, len(prepared), query, key, value, term.query, *_weights_of(term)), None
+
+
+def _weights_of(term: Term) -> list[torch.Tensor]:
+    """What was prepared, and the parameters of the layer."""
+    return [*_tensors_of(term.prepared)[0], *term.layer.parameters()]
 
 
 def _tensors_of(prepared: Any) -> tuple[list[torch.Tensor], Callable[[Sequence[torch.Tensor]], Any]]:

@@ -1,32 +1,19 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
 """The Transformer layer, one class for encoder and decoder."""
 
-from typing import Any, NamedTuple
+from typing import Any, Literal
 
 import torch
 from transformers.cache_utils import Cache
 from transformers.modeling_layers import GradientCheckpointingLayer
 
 from locant.configuration.configuration_locant import LocantConfig
-from locant.configuration.position_encodings import Place
 
 from .attention import Attention
 from .feed_forward import build_feed_forward
-from .masks import Mask
 from .norms import build_residual
-from .positions.base import PositionLayer, Positions
-
-
-class View(NamedTuple):
-    """What the queries of one attention see, the same for all layers of a kind.
-
-    Args:
-        mask: as the backend takes it; None where all see all.
-        positions: where queries and keys sit, and what the encoding prepared.
-    """
-
-    mask: Mask | None = None
-    positions: Positions | None = None
+from .positions.base import PositionLayer
+from .views import View
 
 
 class TransformerLayer(GradientCheckpointingLayer):
@@ -43,7 +30,7 @@ class TransformerLayer(GradientCheckpointingLayer):
     def __init__(
         self,
         config: LocantConfig,
-        stack: Place,
+        stack: Literal["encoder", "decoder"],
         layer_idx: int,
         position: PositionLayer,
         cross_position: PositionLayer | None = None,
@@ -55,8 +42,8 @@ class TransformerLayer(GradientCheckpointingLayer):
             "head_dim": config.head_dim,
             "layer_idx": layer_idx,
         }
-        self.attention_type = config.layer_types_of(stack)[layer_idx]
-        window = config.sliding_window if self.attention_type == "sliding_attention" else None
+        slides = config.layer_types_of(stack)[layer_idx] == "sliding_attention"
+        window = config.sliding_window if slides else None
         is_causal = stack == "decoder"
         self.self_attn = Attention(config, is_causal=is_causal, position=position, sliding_window=window, **heads)
         self.self_attn_residual = build_residual(config)

@@ -219,7 +219,9 @@ def build_position_ids(
     real = attention_mask if attention_mask is not None and attention_mask.ndim == 2 else None
     if real is None and document_ids is None:
         return slots.unsqueeze(0)
-    count = (torch.ones_like(document_ids) if real is None else real.to(device).long()).cumsum(-1)
+    tokens = torch.ones_like(document_ids) if real is None and document_ids is not None else real
+    assert tokens is not None
+    count = tokens.to(device).long().cumsum(-1)
     if document_ids is not None:
         starts = torch.nn.functional.pad(document_ids[:, 1:] != document_ids[:, :-1], (1, 0), value=True)
         before = torch.nn.functional.pad(count[:, :-1], (1, 0))  # tokens before each slot

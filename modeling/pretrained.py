@@ -94,7 +94,8 @@ class LocantPreTrainedModel(PreTrainedModel):
             "cross_position_encoding": cross_position_encoding or self.config.cross_position_encoding,
         }
         config = swapped_config(self.config, **fields)
-        model = type(self)(config).to(device=self.device, dtype=self.dtype).train(self.training)
+        model: Self = type(self)(config).train(self.training)
+        model.to(device=self.device, dtype=self.dtype)  # type: ignore[call-arg]  # transformers wraps it untyped
         report = copy_weights(self, model)
         backends = self.config._attn_implementation, config._attn_implementation
         report = replace(report, attn_implementation=backends if backends[0] != backends[1] else None)

@@ -2,11 +2,10 @@
 """The encoder and the decoder: embeddings, position, layers, final norm."""
 
 import math
-from typing import Literal
+from typing import Literal, cast
 
 import torch
 from torch import nn
-from torch.compiler import is_compiling
 from transformers.cache_utils import Cache, DynamicCache, DynamicLayer, EncoderDecoderCache, StaticLayer
 from transformers.modeling_outputs import BaseModelOutput, BaseModelOutputWithPastAndCrossAttentions
 from transformers.processing_utils import Unpack
@@ -17,15 +16,11 @@ from transformers.utils.output_capturing import OutputRecorder, capture_outputs
 from locant.configuration.configuration_locant import LocantConfig
 
 from .attention import Attention, span_of_cache
-from .layers import TransformerLayer, View
-from .masks import Documents, Mask, add_to_mask, build_mask, build_position_ids
+from .layers import TransformerLayer
 from .norms import build_final_norm
-from .positions.base import PositionEncoding, Positions, PositionSpan, Span
 from .positions.registry import build_position_encoding
 from .pretrained import LocantPreTrainedModel
-
-# Backends that take the term of the scores as a matrix, which is made once where all layers share it
-_DENSE = ("eager", "sdpa")
+from .views import Tokens, View, number_tokens, view_across, view_of_self
 
 
 class LocantStack(LocantPreTrainedModel):
@@ -35,8 +30,6 @@ class LocantStack(LocantPreTrainedModel):
         config: the model's configuration.
         stack: which of the two this is.
     """
-
-    is_causal = False
 
     def __init__(self, config: LocantConfig, stack: Literal["encoder", "decoder"]):
         super().__init__(config)
@@ -78,77 +71,30 @@ class LocantStack(LocantPreTrainedModel):
         position_ids: torch.Tensor | None,
         document_ids: torch.Tensor | None,
         cache: Cache | None = None,
-    ) -> tuple[torch.Tensor, torch.Tensor, int]:
-        """The first hidden states `(batch, length, d_model)`, their position ids, and a bound above all of these."""
+    ) -> Tokens:
+        """The tokens with their first hidden states."""
         if (input_ids is None) == (inputs_embeds is None):
             raise ValueError("Give either token ids or embeddings, and not both.")
         if inputs_embeds is None:
             inputs_embeds = self.embed_tokens(input_ids)
-        hidden_states = inputs_embeds * self.embed_scale
-        length, past_length = hidden_states.shape[1], cache.get_seq_length() if cache is not None else 0
-        slots = cache.get_max_length() if isinstance(past_length, torch.Tensor) else past_length + length
-        if document_ids is not None and isinstance(past_length, int) and document_ids.shape[1] < slots:
-            raise ValueError(
-                f"document_ids are {document_ids.shape[1]} numbers a sequence, but with those in the cache there are "
-                f"{slots} tokens: give the documents of all of them."
-            )
-        if position_ids is None:
-            device = hidden_states.device
-            position_ids = build_position_ids(attention_mask, past_length, length, device, document_ids)
-        elif not is_compiling():
-            slots = int(position_ids.max()) + 1
-        return self.embed_dropout(self.position.embed(hidden_states, position_ids, slots)), position_ids, slots
+        tokens = number_tokens(inputs_embeds * self.embed_scale, attention_mask, position_ids, document_ids, cache)
+        hidden_states = self.position.embed(tokens.hidden_states, tokens.position_ids, tokens.limit)
+        return tokens._replace(hidden_states=self.embed_dropout(hidden_states))
 
-    def views(
-        self,
-        hidden_states: torch.Tensor,
-        attention_mask: torch.Tensor | None,
-        position_ids: torch.Tensor,
-        document_ids: torch.Tensor | None,
-        cache: Cache | None = None,
-    ) -> dict[str, View]:
+    def views(self, tokens: Tokens, cache: Cache | None = None) -> dict[str, View]:
         """What the layers of each type see of their own sequence."""
-        prepared = self.position.prepare(hidden_states, position_ids)
         views = {}
         for layer_type in set(self.layer_types):
-            span = span_of_cache(cache, hidden_states.shape[1], self.layer_types.index(layer_type))
-            mask = build_mask(
-                self.config,
-                hidden_states,
-                span,
-                attention_mask,
-                is_causal=self.is_causal,
-                window=self.config.sliding_window if layer_type == "sliding_attention" else None,
-                documents=None if document_ids is None else Documents(document_ids, _of_slots(document_ids, span.keys)),
-                cache=cache,
-                always=self._shares_matrix(self.position),
-            )
-            views[layer_type] = self._view(
-                self.position, "self_attn", mask, Positions(span, prepared, prepared), hidden_states
-            )
+            idx = self.layer_types.index(layer_type)
+            span = span_of_cache(cache, tokens.hidden_states.shape[1], idx)
+            attention = cast(TransformerLayer, self.layers[idx]).self_attn
+            views[layer_type] = view_of_self(attention, self.position, tokens, span, cache, self.shares_terms)
         return views
 
-    def _shares_matrix(self, encoding: PositionEncoding) -> bool:
-        """Whether all layers take the term of the scores as one matrix; not where each is to be computed again."""
-        is_checkpointed = self.gradient_checkpointing and self.training
-        return encoding.shares_score and self.config._attn_implementation in _DENSE and not is_checkpointed
-
-    def _view(
-        self,
-        encoding: PositionEncoding,
-        attention: str,
-        mask: Mask | None,
-        positions: Positions,
-        hidden_states: torch.Tensor,
-    ) -> View:
-        """Mask and positions, with the term of the scores in the mask where all layers share its matrix."""
-        if not self._shares_matrix(encoding):
-            return View(mask, positions)
-        layer = getattr(self.layers[0], attention).position
-        span, prepared = positions.span, layer.project(positions.span, positions.query)
-        shape = hidden_states.shape[0], self.config.heads_at(encoding.place)
-        term = layer.dense(None, *shape, span, prepared, hidden_states.device)
-        return View(add_to_mask(mask, term.to(hidden_states.dtype)), positions._replace(in_mask=True))
+    @property
+    def shares_terms(self) -> bool:
+        """Whether layers may share what is made before them: not those that are computed again in the backward pass."""
+        return not (self.gradient_checkpointing and self.training)
 
 
 class LocantEncoder(LocantStack):
@@ -185,13 +131,11 @@ class LocantEncoder(LocantStack):
             ValueError: both or neither of ids and embeddings; a position beyond a learned table; a mask that the
                 backend cannot do with.
         """
-        hidden_states, position_ids, _ = self.embed(
-            input_ids, inputs_embeds, attention_mask, position_ids, document_ids
-        )
-        views = self.views(hidden_states, attention_mask, position_ids, document_ids)
+        tokens = self.embed(input_ids, inputs_embeds, attention_mask, position_ids, document_ids)
+        views, hidden_states = self.views(tokens), tokens.hidden_states
         kwargs.pop("use_cache", None)
-        for layer in self.layers:
-            hidden_states = layer(hidden_states, view=views[layer.attention_type], **kwargs)
+        for layer, layer_type in zip(self.layers, self.layer_types, strict=True):
+            hidden_states = layer(hidden_states, view=views[layer_type], **kwargs)
         return BaseModelOutput(last_hidden_state=self.final_norm(hidden_states))
 
 
@@ -203,7 +147,6 @@ class LocantDecoder(LocantStack):
         "attentions": OutputRecorder(Attention, index=1, layer_name="self_attn"),
         "cross_attentions": OutputRecorder(Attention, index=1, layer_name="cross_attn"),
     }
-    is_causal = True
 
     def __init__(self, config: LocantConfig):
         super().__init__(config, "decoder")
@@ -251,29 +194,24 @@ class LocantDecoder(LocantStack):
             past_key_values = DynamicCache(config=self.config)
             if self.config.is_encoder_decoder:
                 past_key_values = EncoderDecoderCache(past_key_values, DynamicCache())
-        if encoder_hidden_states is not None:
-            _check_cache(past_key_values)
-            _keep_whole_source(past_key_values, encoder_hidden_states.shape[1])
+        if encoder_hidden_states is not None and past_key_values is not None:
+            _prepare_cross_cache(past_key_values, encoder_hidden_states.shape[1])
         cache = getattr(past_key_values, "self_attention_cache", past_key_values)
-        hidden_states, position_ids, slots = self.embed(
-            input_ids, inputs_embeds, attention_mask, position_ids, document_ids, cache
-        )
-        views, cross_view = self.views(hidden_states, attention_mask, position_ids, document_ids, cache), View()
+        tokens = self.embed(input_ids, inputs_embeds, attention_mask, position_ids, document_ids, cache)
+        views, cross_view, hidden_states = self.views(tokens, cache), View(), tokens.hidden_states
         if encoder_hidden_states is not None:
-            cross_view = self.cross_view(
-                hidden_states,
-                encoder_hidden_states,
-                encoder_attention_mask,
-                (position_ids, encoder_position_ids),
-                (document_ids, encoder_document_ids),
-                views[self.layer_types[0]].positions.span.query_offset,
-                slots,
+            source = number_tokens(
+                encoder_hidden_states, encoder_attention_mask, encoder_position_ids, encoder_document_ids
             )
-        for layer in self.layers:
+            past_length = span_of_cache(cache, hidden_states.shape[1], 0).query_offset
+            attention = cast(TransformerLayer, self.layers[0]).cross_attn
+            assert attention is not None and self.cross_position is not None
+            cross_view = view_across(attention, self.cross_position, tokens, source, past_length, self.shares_terms)
+        for layer, layer_type in zip(self.layers, self.layer_types, strict=True):
             hidden_states = layer(
                 hidden_states,
                 encoder_hidden_states,
-                view=views[layer.attention_type],
+                view=views[layer_type],
                 cross_view=cross_view,
                 past_key_values=past_key_values,
                 **kwargs,
@@ -282,68 +220,21 @@ class LocantDecoder(LocantStack):
             last_hidden_state=self.final_norm(hidden_states), past_key_values=past_key_values
         )
 
-    def cross_view(
-        self,
-        hidden_states: torch.Tensor,
-        encoder_hidden_states: torch.Tensor,
-        encoder_attention_mask: torch.Tensor | None,
-        position_ids: tuple[torch.Tensor, torch.Tensor | None],
-        document_ids: tuple[torch.Tensor | None, torch.Tensor | None],
-        past_length: int | torch.Tensor,
-        slots: int,
-    ) -> View:
-        """What all layers see of the encoder; pairs are the decoder's and the encoder's, `slots` bounds positions."""
-        batch, length, source_length = hidden_states.shape[0], hidden_states.shape[1], encoder_hidden_states.shape[1]
-        mask = build_mask(
-            self.config,
-            hidden_states,
-            Span(length, source_length, past_length),
-            encoder_attention_mask,
-            documents=_both(document_ids),
-            always=self._shares_matrix(self.cross_position),
-        )
-        own, others = position_ids
-        if others is None:
-            device = hidden_states.device
-            others = build_position_ids(encoder_attention_mask, 0, source_length, device, document_ids[1])
-        elif not is_compiling():
-            source_length = int(others.max()) + 1
-        prepared = [
-            self.cross_position.prepare(states, ids)
-            for states, ids in ((hidden_states, own), (encoder_hidden_states, others))
-        ]
-        span = PositionSpan(own.expand(batch, -1), others.expand(batch, -1), slots, source_length)
-        return self._view(self.cross_position, "cross_attn", mask, Positions(span, *prepared), hidden_states)
 
+def _prepare_cross_cache(past_key_values: Cache, source_length: int) -> None:
+    """Let no layer slide before the source comes in, as transformers makes them for a decoder whose own do.
 
-def _of_slots(document_ids: torch.Tensor, slots: int | torch.Tensor) -> torch.Tensor:
-    """Documents by the slot of a key; the empty slots of a static cache are of none."""
-    return nn.functional.pad(document_ids, (0, max(0, slots - document_ids.shape[1])), value=-1)
-
-
-def _both(document_ids: tuple[torch.Tensor | None, torch.Tensor | None]) -> Documents | None:
-    own, others = document_ids
-    if own is None and others is None:
-        return None
-    if own is None or others is None:
-        given, missing = ("the encoder's", "the decoder's") if own is None else ("the decoder's", "the encoder's")
-        raise ValueError(f"document_ids are given for {given} tokens only: give {missing} too.")
-    return Documents(own, others)
-
-
-def _check_cache(past_key_values: Cache | None) -> None:
-    if not isinstance(past_key_values, EncoderDecoderCache | None):
+    Raises:
+        ValueError: there is no cache for cross-attention.
+    """
+    if not isinstance(past_key_values, EncoderDecoderCache):
         raise ValueError(
             f"A decoder that attends to an encoder needs an EncoderDecoderCache, with a cache for each of its two "
             f"attentions, but past_key_values is a {type(past_key_values).__name__}."
         )
-
-
-def _keep_whole_source(past_key_values: EncoderDecoderCache | None, source_length: int) -> None:
-    """Let no layer of a cross-attention cache slide, as transformers makes them for a decoder whose own do."""
-    if past_key_values is None or any(past_key_values.is_updated.values()):
+    if any(past_key_values.is_updated.values()):
         return
     layers = past_key_values.cross_attention_cache.layers
     for idx, layer in enumerate(layers):
-        if layer.is_sliding:
+        if getattr(layer, "is_sliding", False):
             layers[idx] = StaticLayer(source_length) if isinstance(layer, StaticLayer) else DynamicLayer()

@@ -3,6 +3,7 @@
 
 import csv
 import dataclasses
+import functools
 import itertools
 import json
 import multiprocessing
@@ -209,7 +210,7 @@ def _mapped(trainings: list[Training], size: StudySize, workers: int) -> Iterato
         return
     # started afresh, as a process cannot safely be forked once torch has threads
     with multiprocessing.get_context("spawn").Pool(workers, _ignore_interrupts) as pool:
-        yield pool.imap(_Job(size), trainings)
+        yield pool.imap(functools.partial(_train_in_worker, size=size), trainings)
 
 
 def _ignore_interrupts() -> None:
@@ -217,19 +218,13 @@ def _ignore_interrupts() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
-class _Job:
-    """`train` with a size, which other processes can be sent."""
-
-    def __init__(self, size: StudySize):
-        self.size = size
-
-    def __call__(self, training: Training) -> Outcome:
-        if training.encoding not in POSITION_ENCODINGS:
-            raise InputError(
-                f"{training.encoding} is not registered in the worker processes: register it in a module that the "
-                f"main program imports, or use 1 worker."
-            )
-        return train(training, self.size)
+def _train_in_worker(training: Training, size: StudySize) -> Outcome:
+    if training.encoding not in POSITION_ENCODINGS:
+        raise InputError(
+            f"{training.encoding} is not registered in the worker processes: register it in a module that the main "
+            f"program imports, or use 1 worker."
+        )
+    return train(training, size)
 
 
 def train(training: Training, size: StudySize) -> Outcome:

@@ -178,7 +178,8 @@ class PositionLayer(nn.Module):
         self, rows: Any, batch: int, heads: int, span: AnySpan, prepared: Any, device: torch.device
     ) -> torch.Tensor:
         """`score` of all pairs, `(batch or 1, heads or 1, queries, keys)`; override it where there is a quicker way."""
-        return self.score(rows, *indices(batch, heads, span, device), span, prepared)
+        of_batch, of_head, of_query, of_key = indices(batch, heads, span, device)
+        return self.score(rows, of_batch, of_head, of_query, of_key, span, prepared)
 
     def values(self, weights: torch.Tensor, span: AnySpan) -> torch.Tensor:
         """The term added to the output: weights `(batch, heads, queries, keys)` to

@@ -13,7 +13,7 @@ from locant.modeling.positions import DistanceLayer, PositionEncoding, register_
 from locant.modeling.positions.registry import _CLASSES
 from locant.training import position_report, position_study
 from locant.training.errors import InputError
-from locant.training.position_study import Outcome, StudySize, Training, _Job, run_study, train
+from locant.training.position_study import Outcome, StudySize, Training, _train_in_worker, run_study, train
 
 SMALL = StudySize(order_steps=60, length_steps=60, train_length=16)
 TINY = StudySize(order_steps=2, length_steps=2, train_length=16)
@@ -201,7 +201,7 @@ def test_an_encoding_from_outside_takes_part(backwards, tmp_path):
 
 def test_an_encoding_that_a_worker_does_not_know_is_an_error():
     with pytest.raises(InputError, match="backwards is not registered in the worker processes"):
-        _Job(TINY)(Training("length", "backwards", 0))
+        _train_in_worker(Training("length", "backwards", 0), TINY)
 
 
 @pytest.mark.slow
