@@ -113,16 +113,16 @@ class Largest(TorchDispatchMode):
         return result
 
 
-@pytest.mark.parametrize("kind", ["plain", "padding", "window", "documents"])
+@pytest.mark.parametrize("kind", ["plain", "padding", "window and documents"])
 def test_no_tensor_has_all_pairs(shared_model, encoding, kind):
     """Forward and backward, with masks, in both stacks and between them."""
-    length, fields = 256, {**FIELDS, "position_encoding": encoding}
-    fields |= {"sliding_window": 60 if kind == "window" else None}
+    length, fields = 128, {**FIELDS, "position_encoding": encoding}
+    fields |= {"sliding_window": 60 if "window" in kind else None}
     fields |= {"cross_position_encoding": encoding if encoding not in ("sinusoidal", "learned") else "none"}
     batch = {"input_ids": ids(length, 1), "decoder_input_ids": ids(length, 1), "use_cache": False}
     if kind == "padding":
         batch |= {"attention_mask": padding(length, "left")[1:], "decoder_attention_mask": padding(length, "right")[1:]}
-    if kind == "documents":
+    if "documents" in kind:
         batch |= {"document_ids": documents(length)[:1], "decoder_document_ids": documents(length)[:1]}
     found = {}
     for backend in ("blockwise", "eager"):

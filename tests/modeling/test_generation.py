@@ -48,24 +48,41 @@ def prompts(request, make_batch):
 class TestCache:
     @MODES
     @pytest.mark.parametrize("kind", ["dynamic", "static"])
-    def test_gives_what_decoding_without_one_gives(self, make_model, make_batch, encoding, mode, kind, prompts):
-        model = make_model(position_encoding=encoding, decoder_key_value_heads=2)
+    @pytest.mark.parametrize("window", [None, 3], ids=["all", "window"])
+    def test_gives_what_decoding_without_one_gives(self, shared_model, make_batch, encoding, mode, kind, window, prompts):
+        backend = "blockwise" if encoding == "shaw" else "sdpa"
+        fields = {"position_encoding": encoding, "decoder_key_value_heads": 2, "sliding_window": window}
+        model = shared_model(backend, **fields)
         ids, mask = make_batch(SOURCES, "left")
         expected = generate(model, ids, mask, use_cache=False, **prompts, **mode)
         assert_same(generate(model, ids, mask, cache_implementation=kind, **prompts, **mode), expected)
 
     @pytest.mark.parametrize("mode", [GREEDY, BEAM], ids=["greedy", "beam"])
-    def test_with_flex_attention(self, make_model, make_batch, uncompiled_flex, no_grad, encoding, mode, prompts):
-        model = make_model(position_encoding=encoding)
+    @pytest.mark.parametrize("window", [None, 3], ids=["all", "window"])
+    def test_with_every_backend(self, shared_model, make_batch, no_grad, served, mode, window):
+        """After prompts, with a dynamic cache and with a static one."""
+        encoding, backend = served
+        fields = {"position_encoding": encoding, "sliding_window": window, "encoder_layers": 1, "decoder_layers": 1}
         ids, mask = make_batch(SOURCES, "left")
-        options = {"max_new_tokens": 4, **prompts, **mode}
-        expected = generate(model, ids, mask, use_cache=False, **options)
-        model.set_attn_implementation("flex_attention")
-        assert_same(generate(model, ids, mask, **options), expected)
+        names = ("decoder_input_ids", "decoder_attention_mask")
+        options = {"max_new_tokens": 4, **dict(zip(names, make_batch(PROMPTS, "left"), strict=True)), **mode}
+        expected = generate(shared_model("eager", **fields), ids, mask, use_cache=False, **options)
+        model = shared_model(backend, **fields)
+        for kind in ("dynamic", "static"):
+            assert_same(generate(model, ids, mask, cache_implementation=kind, **options), expected)
 
     @pytest.mark.parametrize("mode", [GREEDY, BEAM], ids=["greedy", "beam"])
-    def test_with_pre_norm(self, make_model, make_batch, mode, encoding):
-        model = make_model(position_encoding=encoding, norm_position="pre")
+    @pytest.mark.parametrize("kind", ["dynamic", "static"])
+    def test_with_layers_that_slide_and_layers_that_do_not(self, shared_model, make_batch, mode, kind, side):
+        for types in (["sliding_attention", "full_attention"], ["full_attention", "sliding_attention"]):
+            fields = {"position_encoding": "alibi", "sliding_window": 3, "decoder_layer_types": types}
+            model, batch = shared_model("sdpa", **fields), make_batch(SOURCES, side)
+            expected = generate(model, *batch, use_cache=False, **mode)
+            assert_same(generate(model, *batch, cache_implementation=kind, **mode), expected)
+
+    @pytest.mark.parametrize("mode", [GREEDY, BEAM], ids=["greedy", "beam"])
+    def test_with_pre_norm(self, shared_model, make_batch, mode, encoding):
+        model = shared_model("eager", position_encoding=encoding, norm_position="pre")
         ids, mask = make_batch(SOURCES)
         assert_same(generate(model, ids, mask, **mode), generate(model, ids, mask, use_cache=False, **mode))
 
@@ -73,8 +90,8 @@ class TestCache:
 class TestBatch:
     @pytest.mark.parametrize("mode", [GREEDY, BEAM], ids=["greedy", "beam"])
     @pytest.mark.parametrize("kind", ["dynamic", "static"])
-    def test_gives_what_each_sentence_gets_alone(self, make_model, make_batch, encoding, mode, kind, side, prompts):
-        model = make_model(position_encoding=encoding)
+    def test_gives_what_each_sentence_gets_alone(self, shared_model, make_batch, encoding, mode, kind, side, prompts):
+        model = shared_model("eager", position_encoding=encoding)
         options = {"cache_implementation": kind, **mode}
         batch = generate(model, *make_batch(SOURCES, side), **prompts, **options)
         rows = batch.sequences.view(len(SOURCES), -1, batch.sequences.shape[1])

@@ -200,6 +200,10 @@ SAVED = {
         "rope_parameters": {"rope_type": "yarn", "rope_theta": 10000.0, "factor": 4.0},
     },
     "learned": {"position_encoding": "learned", "norm_type": "rmsnorm", "norm_position": "pre", "gated_ffn": True},
+    "shaw": {"position_encoding": "shaw"},
+    "transformer_xl": {"position_encoding": "transformer_xl", "cross_position_encoding": "t5"},
+    "t5": {"position_encoding": "t5", "sliding_window": 4},
+    "alibi": {"position_encoding": "alibi", "cross_position_encoding": "shaw"},
     "none": {"position_encoding": "none", "decoder_position_encoding": "rotary", "decoder_key_value_heads": 2},
     **{f"tying {number}": tying for number, tying in enumerate(TYING)},
 }

@@ -107,14 +107,14 @@ class TestAgainstOthers:
         theirs, ours = pair
         ids = torch.randint(3, 24, (2, length))
         with torch.no_grad():
-            states, _, _ = ours.embed(ids, None, None, None, None)
+            states = ours.embed(ids, None, None, None, None).hidden_states
             torch.testing.assert_close(states, theirs(ids).last_hidden_state, atol=1e-5, rtol=0)
 
     def test_gradients(self, pair):
         theirs, ours = pair
         ids, weight = torch.randint(3, 24, (2, LENGTH)), torch.randn(2, LENGTH, WIDTH)
         (theirs(ids).last_hidden_state * weight).sum().backward()
-        (ours.embed(ids, None, None, None, None)[0] * weight).sum().backward()
+        (ours.embed(ids, None, None, None, None).hidden_states * weight).sum().backward()
         expected = [p.grad for p in theirs.parameters() if p.grad is not None and p.shape == table_of(ours).shape]
         assert len(expected) == 1
         torch.testing.assert_close(table_of(ours).grad, expected[0], atol=1e-5, rtol=0)

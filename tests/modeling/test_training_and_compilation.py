@@ -24,8 +24,8 @@ def loss_and_gradients(model, batch, forward=None):
 class TestGradientCheckpointing:
     @pytest.mark.filterwarnings("ignore:`gradient_checkpointing_enable` is deprecated:FutureWarning")
     @pytest.mark.parametrize("reentrant", [True, False])
-    @pytest.mark.parametrize("backend", ["eager", "sdpa"])
-    def test_changes_no_number(self, make_model, batch, encoding, reentrant, backend):
+    def test_changes_no_number(self, make_model, batch, trained, reentrant):
+        encoding, backend = trained
         model = make_model(position_encoding=encoding, dropout=0.2, attention_dropout=0.1, activation_dropout=0.1)
         model.set_attn_implementation(backend)
         model.train()
@@ -52,7 +52,7 @@ class TestGradientCheckpointing:
 
 class TestDropout:
     @pytest.mark.parametrize("kind", ["dropout", "attention_dropout", "activation_dropout"])
-    @pytest.mark.parametrize("backend", ["eager", "sdpa"])
+    @pytest.mark.parametrize("backend", ["eager", "sdpa", "blockwise"])
     def test_in_training_alone(self, make_model, batch, backend, kind):
         model = make_model(**{kind: 0.5})
         model.set_attn_implementation(backend)
@@ -68,23 +68,31 @@ class TestDropout:
         assert 0.4 < (states[0] == 0).float().mean() < 0.6
 
 
-COMPILED = pytest.mark.parametrize(
-    ("encoding", "attention"),
-    [("none", "sdpa"), ("sinusoidal", "sdpa"), ("learned", "sdpa"), ("rotary", "sdpa"), ("rotary", "eager")],
-)
+# one case for each kind of term and each way to compute it; the others have time in the slow tests
+FAST = [("rotary", "sdpa"), ("t5", "blockwise"), ("transformer_xl", "eager")]
+ENCODINGS = ["none", "sinusoidal", "learned", "shaw", "transformer_xl", "t5", "alibi", "rotary"]
+
+
+def compiled(*backends):
+    pairs = [(encoding, backend) for encoding in ENCODINGS for backend in backends]
+    pairs.remove(("shaw", "sdpa"))  # refused
+    marks = [() if pair in FAST else pytest.mark.slow for pair in pairs]
+    cases = [pytest.param(pair, marks=mark) for pair, mark in zip(pairs, marks, strict=True)]
+    return pytest.mark.parametrize("trained", cases, ids="-".join)
 
 
 class TestCompilation:
     """`backend="eager"` traces as any other backend does, and then runs without generating code."""
 
     @pytest.fixture
-    def model(self, make_model, encoding, attention):
+    def model(self, make_model, trained, small_blocks):
+        encoding, backend = trained
         model = make_model(position_encoding=encoding, encoder_layers=1, decoder_layers=1)
-        model.set_attn_implementation(attention)
+        model.set_attn_implementation(backend)
         yield model
         torch._dynamo.reset()
 
-    @COMPILED
+    @compiled("eager", "sdpa", "blockwise")
     def test_the_model_is_taken_whole(self, model, batch):
         expected, gradients = loss_and_gradients(model, batch)
         compiled = torch.compile(model, fullgraph=True, backend="eager")
@@ -94,7 +102,7 @@ class TestCompilation:
             torch.testing.assert_close(others[name], gradient, atol=1e-6, rtol=1e-4)
 
     @pytest.mark.slow
-    @pytest.mark.parametrize(("encoding", "attention"), [("sinusoidal", "sdpa"), ("rotary", "eager")])
+    @pytest.mark.parametrize("trained", [("sinusoidal", "sdpa"), ("rotary", "eager"), ("t5", "blockwise")], ids="-".join)
     def test_generated_code(self, model, batch):
         expected, gradients = loss_and_gradients(model, batch)
         loss, others = loss_and_gradients(model, batch, torch.compile(model, fullgraph=True))
@@ -103,7 +111,7 @@ class TestCompilation:
             torch.testing.assert_close(others[name], gradient, atol=1e-5, rtol=1e-3)
 
     @pytest.mark.slow
-    @COMPILED
+    @compiled("eager", "sdpa", "blockwise")
     def test_decoding_in_steps(self, model, batch):
         compiled = torch.compile(model, fullgraph=True, backend="eager")
         target = model.prepare_decoder_input_ids_from_labels(batch.pop("labels"))
@@ -115,7 +123,7 @@ class TestCompilation:
         torch.testing.assert_close(torch.cat(steps, 1), expected, atol=1e-5, rtol=1e-5)
 
     @pytest.mark.slow
-    @COMPILED
+    @compiled("eager", "sdpa", "blockwise")
     def test_lengths_may_change(self, model):
         compiled = torch.compile(model, fullgraph=True, backend="eager", dynamic=True)
         for length in (5, 9, 30):
@@ -126,7 +134,7 @@ class TestCompilation:
             torch.testing.assert_close(logits, expected, atol=1e-5, rtol=1e-5)
 
     @pytest.mark.slow
-    @COMPILED
+    @compiled("eager", "sdpa")
     def test_export(self, model, batch):
         batch["decoder_input_ids"] = model.prepare_decoder_input_ids_from_labels(batch.pop("labels"))
         exported = torch.export.export(model, (), {**batch, "use_cache": False}).module()
@@ -137,10 +145,10 @@ class TestCompilation:
 
 class TestHalfPrecision:
     @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-    @pytest.mark.parametrize("attention", ["eager", "sdpa"])
-    def test_logits_and_gradients_are_close(self, make_model, batch, encoding, norm_position, dtype, attention):
+    def test_logits_and_gradients_are_close(self, make_model, batch, trained, norm_position, dtype):
+        encoding, backend = trained
         model = make_model(position_encoding=encoding, norm_position=norm_position)
-        model.set_attn_implementation(attention)
+        model.set_attn_implementation(backend)
         expected = model(**batch)
         model.to(dtype)
         outputs = model(**batch)
