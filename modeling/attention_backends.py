@@ -28,7 +28,7 @@ from transformers.modeling_utils import AttentionInterface
 from locant.configuration.position_encodings import Place
 
 from .masks import FlexMask
-from .positions.base import AnySpan, PositionLayer
+from .positions.base import AnySpan, PositionLayer, Span
 
 _ABLE = {
     "eager": {"score", "pairs", "values"},
@@ -213,6 +213,9 @@ def _score_mod(term: Term | None, added: torch.Tensor | None) -> Callable[..., t
     if term is not None and has_score:
         layer, span, prepared = term.layer, term.span, term.prepared
         rows = layer.rows(term.query, span, prepared)
+        if isinstance(span, Span):  # as numbers, the offsets of every step would be compiled anew
+            offsets = (torch.as_tensor(o, device=term.query.device) for o in (span.query_offset, span.key_offset))
+            span = Span(span.queries, span.keys, *offsets)
 
     def score_mod(score: Any, batch: Any, head: Any, query_index: Any, key_index: Any) -> torch.Tensor:
         if has_score:

@@ -17,4 +17,6 @@ class LocantGenerationMixin(GenerationMixin):
         """The decoder's mask for a static cache: as long as the cache, so that a compiled step sees one shape."""
         if attention_mask is None:
             return None
-        return torch.nn.functional.pad(attention_mask, (0, past_key_values.get_max_length() - attention_mask.shape[1]))
+        # where all layers slide, the cache is as long as a window, and shorter than the mask at last
+        missing = max(0, past_key_values.get_max_length() - attention_mask.shape[1])
+        return torch.nn.functional.pad(attention_mask, (0, missing))

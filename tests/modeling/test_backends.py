@@ -1,5 +1,5 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""Which backend serves which encoding: what is refused, when, and in which words; what is taken where nothing is asked."""
+"""Which backend serves which encoding: what is refused, when, and in which words; what is taken by default."""
 
 import pytest
 import torch
@@ -67,7 +67,9 @@ class TestRefused:
 
         AttentionInterface.register("without masks", attention)
         try:
-            with pytest.raises(ValueError, match="^without masks has no mask function, .*: register one with .* eager, "):
+            with pytest.raises(
+                ValueError, match=r"^without masks has no mask function, .*: register one with .* eager"
+            ):
                 make_model().set_attn_implementation("without masks")
         finally:
             del AttentionInterface._global_mapping["without masks"]
@@ -124,7 +126,9 @@ class TestWeights:
     def test_eager_returns_them(self, shared_model, encoding, make_batch, no_grad):
         ids, mask = make_batch([[5, 6, 7, 8], [9, 10]], "left")
         model = shared_model("eager", position_encoding=encoding)
-        outputs = model(ids, attention_mask=mask, decoder_input_ids=ids, decoder_attention_mask=mask, output_attentions=True)
+        outputs = model(
+            ids, attention_mask=mask, decoder_input_ids=ids, decoder_attention_mask=mask, output_attentions=True
+        )
         kinds = outputs.encoder_attentions, outputs.decoder_attentions, outputs.cross_attentions
         assert [len(weights) for weights in kinds] == [2, 2, 2]
         for weights in sum(kinds, ()):
@@ -142,13 +146,15 @@ class TestFlexCannotTrain:
 
     def test_on_cpu(self, make_model, batch):
         model = make_model(attn_implementation="flex_attention").train()
-        with pytest.raises(ValueError, match="^flex_attention has no backward pass on CPU: .* blockwise to train.$"):
+        with pytest.raises(ValueError, match=r"^flex_attention has no backward pass on CPU: .* blockwise to train\.$"):
             model(**batch)
 
     def test_with_dropout(self, make_model, uncompiled_flex, no_grad, batch):
         model = make_model(attn_implementation="flex_attention", attention_dropout=0.1)
         expected = model(**batch).loss
-        with pytest.raises(ValueError, match="^flex_attention has no dropout, but attention_dropout=0.1: .* blockwise.$"):
+        with pytest.raises(
+            ValueError, match=r"^flex_attention has no dropout, .* attention_dropout=0\.1: .* blockwise\.$"
+        ):
             model.train()(**batch)
         model.set_attn_implementation("blockwise")
         torch.testing.assert_close(model.eval()(**batch).loss, expected)

@@ -1,8 +1,8 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
 """Flash attention, with plain functions in the place of its kernels, which need a GPU.
 
-The functions do what flash-attn 2 documents: causality, windows and slopes are aligned to the bottom right, that is to the
-last query and the last key.
+The functions do what flash-attn 2 documents: causality, windows and slopes are aligned to the bottom right, that is to
+the last query and the last key.
 """
 
 import pytest
@@ -17,7 +17,15 @@ WINDOW = 3
 
 
 def flash_attn_func(
-    q, k, v, dropout_p=0.0, softmax_scale=None, causal=False, window_size=(-1, -1), alibi_slopes=None, deterministic=False
+    q,
+    k,
+    v,
+    dropout_p=0.0,
+    softmax_scale=None,
+    causal=False,
+    window_size=(-1, -1),
+    alibi_slopes=None,
+    deterministic=False,
 ):
     """`(batch, length, heads, head_dim)`, queries and keys of two lengths."""
     assert dropout_p == 0
@@ -118,9 +126,8 @@ class TestForward:
     @pytest.mark.parametrize("kind", ["dynamic", "sliding", "static"])
     def test_in_steps(self, shared_model, flash_model, batch, fields, kind, masked):
         decoder_ids, decoder_mask = batch.pop("decoder_input_ids"), batch.pop("decoder_attention_mask")
-        if not masked:
-            decoder_mask = None
-        target = {"decoder_input_ids": decoder_ids, "decoder_attention_mask": decoder_mask}
+        real = decoder_mask if masked else torch.ones_like(decoder_mask)
+        target = {"decoder_input_ids": decoder_ids, "decoder_attention_mask": decoder_mask if masked else None}
         expected = shared_model("eager", **fields)(**batch, **target).logits
         model, logits = flash_model(**fields), []
         past = {
@@ -134,7 +141,9 @@ class TestForward:
             if masked:
                 step["decoder_attention_mask"] = decoder_mask[:, :end]
             logits.append(model(**batch, **step, past_key_values=past).logits)
-        assert_same(torch.cat(logits, 1), expected, torch.ones_like(decoder_ids) if decoder_mask is None else decoder_mask)
+        assert_same(
+            torch.cat(logits, 1), expected, torch.ones_like(decoder_ids) if decoder_mask is None else decoder_mask
+        )
 
     @pytest.mark.parametrize("options", [{}, {"num_beams": 3}, {"cache_implementation": "static"}], ids=str)
     def test_generation(self, shared_model, flash_model, batch, fields, options):
@@ -155,7 +164,9 @@ class TestRefused:
     def test_documents(self, flash_model):
         ids = torch.tensor([TARGETS[0]])
         documents = {"document_ids": torch.zeros_like(ids), "decoder_document_ids": torch.zeros_like(ids)}
-        with pytest.raises(ValueError, match="flash_attention_2 takes .* got document ids: set_attn_implementation to"):
+        with pytest.raises(
+            ValueError, match=r"flash_attention_2 takes .* got document ids: set_attn_implementation to"
+        ):
             flash_model(**ONE_LAYER)(ids, decoder_input_ids=ids, **documents)
 
     @pytest.mark.parametrize(

@@ -48,17 +48,14 @@ def prompts(request, make_batch):
 class TestCache:
     @MODES
     @pytest.mark.parametrize("kind", ["dynamic", "static"])
-    @pytest.mark.parametrize("window", [None, 3], ids=["all", "window"])
-    def test_gives_what_decoding_without_one_gives(self, shared_model, make_batch, encoding, mode, kind, window, prompts):
+    def test_gives_what_decoding_without_one_gives(self, shared_model, make_batch, encoding, mode, kind, prompts):
         backend = "blockwise" if encoding == "shaw" else "sdpa"
-        fields = {"position_encoding": encoding, "decoder_key_value_heads": 2, "sliding_window": window}
-        model = shared_model(backend, **fields)
+        model = shared_model(backend, position_encoding=encoding, decoder_key_value_heads=2)
         ids, mask = make_batch(SOURCES, "left")
         expected = generate(model, ids, mask, use_cache=False, **prompts, **mode)
         assert_same(generate(model, ids, mask, cache_implementation=kind, **prompts, **mode), expected)
 
-    @pytest.mark.parametrize("mode", [GREEDY, BEAM], ids=["greedy", "beam"])
-    @pytest.mark.parametrize("window", [None, 3], ids=["all", "window"])
+    @pytest.mark.parametrize(("mode", "window"), [(GREEDY, 3), (BEAM, None)], ids=["greedy, window", "beam"])
     def test_with_every_backend(self, shared_model, make_batch, no_grad, served, mode, window):
         """After prompts, with a dynamic cache and with a static one."""
         encoding, backend = served
@@ -73,8 +70,8 @@ class TestCache:
 
     @pytest.mark.parametrize("mode", [GREEDY, BEAM], ids=["greedy", "beam"])
     @pytest.mark.parametrize("kind", ["dynamic", "static"])
-    def test_with_layers_that_slide_and_layers_that_do_not(self, shared_model, make_batch, mode, kind, side):
-        for types in (["sliding_attention", "full_attention"], ["full_attention", "sliding_attention"]):
+    def test_with_windows(self, shared_model, make_batch, mode, kind, side):
+        for types in (None, ["sliding_attention", "full_attention"], ["full_attention", "sliding_attention"]):
             fields = {"position_encoding": "alibi", "sliding_window": 3, "decoder_layer_types": types}
             model, batch = shared_model("sdpa", **fields), make_batch(SOURCES, side)
             expected = generate(model, *batch, use_cache=False, **mode)

@@ -4,6 +4,8 @@
 Whom a token sees is found by asking: in one layer, a token's output changes exactly with what it sees, and itself.
 """
 
+from itertools import chain
+
 import pytest
 import torch
 from transformers import DynamicCache, EncoderDecoderCache, StaticCache
@@ -224,7 +226,7 @@ def packed(make_batch):
     """Sentences, one after the other in each row, with the number of each token's."""
 
     def pack(sentences, side):
-        ids, mask = make_batch([sum(row, []) for row in sentences], side)
+        ids, mask = make_batch([list(chain(*row)) for row in sentences], side)
         numbers = [[n for n, sentence in enumerate(row) for _ in sentence] for row in sentences]
         documents, _ = make_batch(numbers, side)
         return ids, mask, documents
@@ -242,7 +244,7 @@ def alone(shared_model):
         key = repr(sorted(fields.items()))
         if key not in known:
             model = shared_model(**fields)
-            pairs = zip(sum(SENTENCES, []), sum(TRANSLATIONS, []), strict=True)
+            pairs = zip(chain(*SENTENCES), chain(*TRANSLATIONS), strict=True)
             ids = [(torch.tensor([source]), torch.tensor([target])) for source, target in pairs]
             logits = [model(source, decoder_input_ids=target).logits[0] for source, target in ids]
             known[key] = torch.cat(logits)
@@ -323,5 +325,5 @@ class TestDocuments:
     def test_too_short_are_refused(self, shared_model, given):
         documents = {"document_ids": torch.zeros_like(IDS), "decoder_document_ids": torch.zeros_like(IDS)}
         documents[given] = documents[given][:, 1:]
-        with pytest.raises(ValueError, match="document_ids are 19 numbers a sequence, .* 20 tokens: give"):
+        with pytest.raises(ValueError, match=r"document_ids are 19 numbers a sequence, .* 20 tokens: give"):
             shared_model(**ONE_LAYER)(IDS, decoder_input_ids=IDS, **documents)

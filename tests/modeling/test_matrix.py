@@ -1,8 +1,8 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
 """Every encoding × where × backend × norm × padding side × cache × type gives what each sentence alone gives in eager.
 
-What is expected comes from one plain way to compute: eager attention, one sentence, no padding, no cache, and windows as
-masks written out. Pairs of encoding and backend that are missing here are refused in `test_backends.py`.
+What is expected comes from one plain way to compute: eager attention, one sentence, no padding, no cache, and windows
+as masks written out. Pairs of encoding and backend that are missing here are refused, see `test_backends.py`.
 """
 
 import pytest
@@ -112,8 +112,10 @@ def test_float32_is_exact(compare, where):
     compare(where, torch.float32, lambda one, other: torch.testing.assert_close(one, other, atol=5e-5, rtol=1e-5))
 
 
-@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.bfloat16, 0.2), (torch.float16, 0.03)], ids=["bf16", "fp16"])
-def test_half_precision_is_close(compare, dtype, tolerance):
+def test_half_precision_is_close(compare, norm_position):
+    """Each type with one of the norms; `test_training_and_compilation.py` has all four pairs."""
+    dtype, tolerance = (torch.bfloat16, 0.2) if norm_position == "pre" else (torch.float16, 0.03)
+
     def check(logits, alone):
         assert (logits.float() - alone).abs().mean() < tolerance * alone.std()
 

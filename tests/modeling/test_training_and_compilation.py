@@ -102,7 +102,9 @@ class TestCompilation:
             torch.testing.assert_close(others[name], gradient, atol=1e-6, rtol=1e-4)
 
     @pytest.mark.slow
-    @pytest.mark.parametrize("trained", [("sinusoidal", "sdpa"), ("rotary", "eager"), ("t5", "blockwise")], ids="-".join)
+    @pytest.mark.parametrize(
+        "trained", [("sinusoidal", "sdpa"), ("rotary", "eager"), ("t5", "blockwise")], ids="-".join
+    )
     def test_generated_code(self, model, batch):
         expected, gradients = loss_and_gradients(model, batch)
         loss, others = loss_and_gradients(model, batch, torch.compile(model, fullgraph=True))
