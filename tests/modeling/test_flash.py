@@ -141,13 +141,11 @@ class TestForward:
             if masked:
                 step["decoder_attention_mask"] = decoder_mask[:, :end]
             logits.append(model(**batch, **step, past_key_values=past).logits)
-        assert_same(
-            torch.cat(logits, 1), expected, torch.ones_like(decoder_ids) if decoder_mask is None else decoder_mask
-        )
+        assert_same(torch.cat(logits, 1), expected, real)
 
     @pytest.mark.parametrize("options", [{}, {"num_beams": 3}, {"cache_implementation": "static"}], ids=str)
     def test_generation(self, shared_model, flash_model, batch, fields, options):
-        options = {"max_new_tokens": 8, "no_repeat_ngram_size": 2, "input_ids": batch["input_ids"], **options}
+        options = {"max_new_tokens": 5, "no_repeat_ngram_size": 2, "input_ids": batch["input_ids"], **options}
         options["attention_mask"] = batch["attention_mask"]
         expected = shared_model("eager", **fields).generate(**options)
         assert flash_model(**fields).generate(**options).tolist() == expected.tolist()

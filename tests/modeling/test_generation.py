@@ -8,10 +8,11 @@ from transformers import set_seed
 SOURCES = [[5, 6, 7, 8, 9, 10, 2], [11, 12, 13, 2], [14, 2]]
 PROMPTS = [[1, 21, 20, 19], [1, 17], [1, 15, 14]]
 
-GREEDY = {}
-BEAM = {"num_beams": 4, "num_return_sequences": 2}
-SAMPLING = {"do_sample": True, "top_k": 8}
-BEAM_SAMPLING = {"do_sample": True, "num_beams": 3}
+GREEDY = {"max_new_tokens": 6}
+BEAM = {"max_new_tokens": 6, "num_beams": 4, "num_return_sequences": 2}
+SAMPLING = {"max_new_tokens": 6, "do_sample": True, "top_k": 8}
+BEAM_SAMPLING = {"max_new_tokens": 6, "do_sample": True, "num_beams": 3}
+ONE_LAYER = {"encoder_layers": 1, "decoder_layers": 1, "decoder_key_value_heads": 2}
 MODES = pytest.mark.parametrize(
     "mode", [GREEDY, BEAM, SAMPLING, BEAM_SAMPLING], ids=["greedy", "beam", "sampling", "beam sampling"]
 )
@@ -50,7 +51,7 @@ class TestCache:
     @pytest.mark.parametrize("kind", ["dynamic", "static"])
     def test_gives_what_decoding_without_one_gives(self, shared_model, make_batch, encoding, mode, kind, prompts):
         backend = "blockwise" if encoding == "shaw" else "sdpa"
-        model = shared_model(backend, position_encoding=encoding, decoder_key_value_heads=2)
+        model = shared_model(backend, position_encoding=encoding, **ONE_LAYER)
         ids, mask = make_batch(SOURCES, "left")
         expected = generate(model, ids, mask, use_cache=False, **prompts, **mode)
         assert_same(generate(model, ids, mask, cache_implementation=kind, **prompts, **mode), expected)
@@ -59,10 +60,11 @@ class TestCache:
     def test_with_every_backend(self, shared_model, make_batch, no_grad, served, mode, window):
         """After prompts, with a dynamic cache and with a static one."""
         encoding, backend = served
-        fields = {"position_encoding": encoding, "sliding_window": window, "encoder_layers": 1, "decoder_layers": 1}
+        fields = {"position_encoding": encoding, "sliding_window": window, **ONE_LAYER}
         ids, mask = make_batch(SOURCES, "left")
         names = ("decoder_input_ids", "decoder_attention_mask")
-        options = {"max_new_tokens": 4, **dict(zip(names, make_batch(PROMPTS, "left"), strict=True)), **mode}
+        prompts = dict(zip(names, make_batch(PROMPTS, "left"), strict=True))
+        options = {**prompts, **mode, "max_new_tokens": 4}
         expected = generate(shared_model("eager", **fields), ids, mask, use_cache=False, **options)
         model = shared_model(backend, **fields)
         for kind in ("dynamic", "static"):
@@ -79,7 +81,7 @@ class TestCache:
 
     @pytest.mark.parametrize("mode", [GREEDY, BEAM], ids=["greedy", "beam"])
     def test_with_pre_norm(self, shared_model, make_batch, mode, encoding):
-        model = shared_model("eager", position_encoding=encoding, norm_position="pre")
+        model = shared_model("eager", position_encoding=encoding, norm_position="pre", **ONE_LAYER)
         ids, mask = make_batch(SOURCES)
         assert_same(generate(model, ids, mask, **mode), generate(model, ids, mask, use_cache=False, **mode))
 
@@ -88,7 +90,7 @@ class TestBatch:
     @pytest.mark.parametrize("mode", [GREEDY, BEAM], ids=["greedy", "beam"])
     @pytest.mark.parametrize("kind", ["dynamic", "static"])
     def test_gives_what_each_sentence_gets_alone(self, shared_model, make_batch, encoding, mode, kind, side, prompts):
-        model = shared_model("eager", position_encoding=encoding)
+        model = shared_model("eager", position_encoding=encoding, **ONE_LAYER)
         options = {"cache_implementation": kind, **mode}
         batch = generate(model, *make_batch(SOURCES, side), **prompts, **options)
         rows = batch.sequences.view(len(SOURCES), -1, batch.sequences.shape[1])
@@ -109,14 +111,14 @@ class TestBatch:
 class TestAssisted:
     @pytest.mark.parametrize("mode", [GREEDY, {"decoder_input_ids": torch.tensor([PROMPTS[0]])}], ids=["", "prompt"])
     def test_a_smaller_model_changes_nothing(self, make_model, make_batch, encoding, mode):
-        model = make_model(position_encoding=encoding)
+        model = make_model(position_encoding=encoding, **ONE_LAYER)
         assistant = make_model(position_encoding=encoding, decoder_layers=1, d_model=16, seed=8)
         ids, mask = make_batch(SOURCES[:1])
         expected = generate(model, ids, mask, **mode)
         assert_same(generate(model, ids, mask, assistant_model=assistant, **mode), expected)
 
     def test_a_perfect_assistant_changes_nothing(self, make_model, make_batch, encoding):
-        model = make_model(position_encoding=encoding)
+        model = make_model(position_encoding=encoding, **ONE_LAYER)
         ids, mask = make_batch(SOURCES[:1])
         assert_same(generate(model, ids, mask, assistant_model=model), generate(model, ids, mask))
 

@@ -112,10 +112,8 @@ def test_float32_is_exact(compare, where):
     compare(where, torch.float32, lambda one, other: torch.testing.assert_close(one, other, atol=5e-5, rtol=1e-5))
 
 
-def test_half_precision_is_close(compare, norm_position):
-    """Each type with one of the norms; `test_training_and_compilation.py` has all four pairs."""
-    dtype, tolerance = (torch.bfloat16, 0.2) if norm_position == "pre" else (torch.float16, 0.03)
-
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.bfloat16, 0.2), (torch.float16, 0.03)], ids=["bf16", "fp16"])
+def test_half_precision_is_close(compare, dtype, tolerance):
     def check(logits, alone):
         assert (logits.float() - alone).abs().mean() < tolerance * alone.std()
 
