@@ -10,6 +10,7 @@ from transformers.activations import ACT2CLS
 from transformers.configuration_utils import PretrainedConfig
 
 from .position_encodings import (
+    PLACES,
     POSITION_ENCODINGS,
     Place,
     check_option_names,
@@ -143,11 +144,6 @@ class LocantConfig(PretrainedConfig):
     eos_token_id: int | list[int] | None = 2
     decoder_start_token_id: int | None = 1
 
-    def __post_init__(self, **kwargs: Any) -> None:
-        if self.decoder_position_encoding is None:
-            self.decoder_position_encoding = self.position_encoding
-        super().__post_init__(**kwargs)
-
     @classmethod
     def from_preset(cls, name: str, **overrides: Any) -> "LocantConfig":
         """A config of the preset `name` (`tiny`, `iwslt`, `base`, `big`) with `overrides` on top."""
@@ -157,23 +153,34 @@ class LocantConfig(PretrainedConfig):
     def from_dict(cls, config_dict: dict[str, Any], **kwargs: Any) -> Any:
         """A config from its dictionary, with fields among the keywords on top, checked and completed together.
 
-        A `position_encoding` among the keywords is for both stacks, where both had the same.
+        A `position_encoding` among the keywords is for both stacks, unless there is a `decoder_position_encoding` too.
         """
-        saved = config_dict.get("position_encoding"), config_dict.get("decoder_position_encoding")
-        if "position_encoding" in kwargs and saved[0] == saved[1]:
-            kwargs.setdefault("decoder_position_encoding", kwargs["position_encoding"])
+        if "position_encoding" in kwargs:
+            kwargs.setdefault("decoder_position_encoding", None)
         own = {name.name for name in fields(cls)}
         given = {name: kwargs.pop(name) for name in list(kwargs) if name in own}
         return super().from_dict({**config_dict, **given}, **kwargs)
+
+    def get_text_config(self, decoder: bool | None = None, encoder: bool | None = None) -> "LocantConfig":
+        """This config; or, for one stack, a copy whose `num_hidden_layers`, `layer_types` and so on are that stack's.
+
+        Caches are made by the decoder's.
+        """
+        if decoder == encoder:
+            return self
+        stacks = copy.copy(self)
+        stacks.decoder_position_encoding = self.position_encoding_at("decoder")
+        stacks.is_encoder_decoder = True  # a decoder alone has fields of its own too
+        config = cast(LocantConfig, super(LocantConfig, stacks).get_text_config(decoder, encoder))
+        config.is_encoder_decoder = self.is_encoder_decoder
+        return config
 
     def position_encoding_at(self, place: Place) -> str:
         """The name of the encoding in the self-attention of a stack, or in cross-attention."""
         if place == "cross":
             return self.cross_position_encoding
-        if place == "encoder":
-            return self.position_encoding
-        assert self.decoder_position_encoding is not None  # __post_init__ has set it
-        return self.decoder_position_encoding
+        own = self.decoder_position_encoding if place == "decoder" else None
+        return own or self.position_encoding
 
     def position_options(self, name: str) -> dict[str, Any]:
         """The options of the encoding `name`: its defaults, with `position_parameters` on top."""
@@ -226,7 +233,7 @@ class LocantConfig(PretrainedConfig):
 
     def validate_rope(self) -> None:
         """The checks of transformers' rope types, for the head size of each place that turns."""
-        for place in cast(tuple[Place, ...], ("encoder", "decoder", "cross")):
+        for place in PLACES:
             if self.position_encoding_at(place) == "rotary":
                 resolved = copy.copy(self)
                 resolved.head_dim = self.head_dim_at(place)
@@ -238,9 +245,10 @@ class LocantConfig(PretrainedConfig):
     def validate_position_encodings(self) -> None:
         """Encodings and their options exist and fit where they stand."""
         for option in ("position_encoding", "decoder_position_encoding", "cross_position_encoding"):
-            check_position_encoding(option, getattr(self, option))
+            if getattr(self, option) is not None:
+                check_position_encoding(option, getattr(self, option))
         check_option_names(self.position_parameters or {})
-        for place in cast(tuple[Place, ...], ("encoder", "decoder", "cross")):
+        for place in PLACES:
             name, head_dim = self.position_encoding_at(place), self.head_dim_at(place)
             check_place(name, place, self.position_options(name), head_dim)
             if name == "rotary":

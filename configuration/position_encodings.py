@@ -2,14 +2,19 @@
 """The names of the position encodings, their options, their checks, and what other libraries call them."""
 
 import difflib
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
 
 # Where an encoding can stand: the self-attention of a stack, or the decoder's attention to the encoder
 Place = Literal["encoder", "decoder", "cross"]
+PLACES: tuple[Place, ...] = get_args(Place)
+
+# Their frequencies follow the longest position seen, which the two sides of cross-attention do not share
+_ROPE_TYPES_BY_LENGTH = ("dynamic", "longrope")
 
 
 @dataclass(frozen=True)
@@ -59,7 +64,7 @@ def _check_t5(options: dict[str, Any], head_dim: int) -> None:
 
 def _check_alibi(options: dict[str, Any], head_dim: int) -> None:
     value = options["max_bias"]
-    if isinstance(value, bool) or not isinstance(value, int | float) or value <= 0:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:
         raise ValueError(f"max_bias must be a number above 0, got {value!r}.")
 
 
@@ -112,7 +117,7 @@ def check_position_encoding(option: str, name: str) -> None:
     if ours is not None:
         hint = f': what you call {name!r} is "{ours}" here'
     else:
-        hint = f': did you mean "{nearest[0]}"' if nearest else ""
+        hint = f': did you mean "{nearest[0]}"' if nearest else ": one of your own has to be registered first"
     raise ValueError(f"{option}={name!r} is not a position encoding; known are {', '.join(POSITION_ENCODINGS)}{hint}.")
 
 
@@ -148,14 +153,24 @@ def check_option_names(parameters: dict[str, dict[str, Any]]) -> None:
                 )
 
 
+_ROPE_NUMBERS = {"rope_theta", "partial_rotary_factor", "factor", "beta_fast", "beta_slow"}
+_ROPE_NUMBERS |= {"low_freq_factor", "high_freq_factor", "original_max_position_embeddings"}
+
+
 def check_rope_parameters(parameters: dict[str, Any], head_dim: int, place: Place) -> None:
     """Raise `ValueError` when `rope_parameters` have no such type, or turn no whole pairs of a head."""
     known = ["default", *ROPE_INIT_FUNCTIONS]
     if parameters.get("rope_type", "default") not in known:
         raise ValueError(f"rope_type={parameters['rope_type']!r} is not a rope type; known are {', '.join(known)}.")
-    theta = parameters.get("rope_theta", 1.0)
-    if not isinstance(theta, int | float) or theta <= 0:
-        raise ValueError(f"rope_theta must be a number above 0, got {theta!r}.")
+    if place == "cross" and parameters.get("rope_type") in _ROPE_TYPES_BY_LENGTH:
+        raise ValueError(
+            f"rope_type={parameters['rope_type']!r} turns by the longest position seen, which queries and keys of "
+            f"cross-attention do not share: choose another rope_type, or another cross_position_encoding."
+        )
+    for name in _ROPE_NUMBERS & parameters.keys():
+        value = parameters[name]
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:
+            raise ValueError(f"{name} must be a number above 0, got {value!r}.")
     rotated = int(head_dim * parameters.get("partial_rotary_factor", 1.0))
     if rotated > head_dim:
         raise ValueError(f"partial_rotary_factor must be at most 1, got {parameters['partial_rotary_factor']}.")

@@ -11,8 +11,8 @@ from locant.configuration.configuration_locant import LocantConfig
 
 from . import blockwise  # noqa: F401 (registers the backend)
 from .attention_backends import Term, backend_function, check_backend
-from .masks import Mask
-from .positions.base import AnySpan, PositionLayer, Positions, Span
+from .masks import Mask, build_mask
+from .positions.base import PositionLayer, Positions, Span
 
 
 class Attention(nn.Module):
@@ -80,8 +80,9 @@ class Attention(nn.Module):
 
         Args:
             hidden_states: `(batch, queries, d_model)`.
-            attention_mask: as `masking_utils` makes it for the backend, or None.
-            positions: what the stack prepared; None means slots from 0 on and nothing prepared.
+            attention_mask: as `build_mask` makes it for the backend. By default a stack's layers see all, and an
+                attention alone what causality and its window allow.
+            positions: what the stack prepared; by default slots as the cache counts them, and nothing prepared.
             encoder_hidden_states: `(batch, keys, d_model)` to attend to another sequence.
             past_key_values: new keys and values are added to it, those of another sequence once.
 
@@ -91,7 +92,11 @@ class Attention(nn.Module):
         positions = positions or Positions()
         plain_query = self._split(self.q_proj(hidden_states))
         query = self.position.query(plain_query, positions.query)
-        span = positions.span or self._span(query, encoder_hidden_states, past_key_values)
+        span = positions.span
+        if span is None:  # alone, outside of a stack
+            span = self._span(query, encoder_hidden_states, past_key_values)
+            if attention_mask is None and encoder_hidden_states is None:
+                attention_mask = self._mask(hidden_states, span, past_key_values)
         key, value = self._keys_and_values(hidden_states, positions, encoder_hidden_states, past_key_values)
         term = None
         if self.position.has_score or self.position.has_values:
@@ -117,7 +122,7 @@ class Attention(nn.Module):
 
     def _span(
         self, query: torch.Tensor, encoder_hidden_states: torch.Tensor | None, past_key_values: Cache | None
-    ) -> AnySpan:
+    ) -> Span:
         """The slots of queries and keys, asked before the cache takes the new keys."""
         length = query.shape[2]
         if encoder_hidden_states is not None:
@@ -126,6 +131,12 @@ class Attention(nn.Module):
             return Span(length, length)
         cache = getattr(past_key_values, "self_attention_cache", past_key_values)
         return span_of_cache(cache, length, self.layer_idx)
+
+    def _mask(self, hidden_states: torch.Tensor, span: Span, past_key_values: Cache | None) -> Mask | None:
+        """Causality and the window."""
+        cache = getattr(past_key_values, "self_attention_cache", past_key_values)
+        is_causal, window = self.is_causal, self.sliding_window
+        return build_mask(self.config, hidden_states, span, is_causal=is_causal, window=window, cache=cache)
 
     def _keys_and_values(
         self,

@@ -27,7 +27,7 @@ from transformers.modeling_utils import AttentionInterface
 
 from locant.configuration.position_encodings import Place
 
-from .masks import FlexMask
+from .masks import FlexMask, is_flash
 from .positions.base import AnySpan, PositionLayer, Span
 
 _ABLE = {
@@ -46,7 +46,7 @@ def needs_of(layer: PositionLayer) -> set[str]:
 
 def can_serve(backend: str, layer: PositionLayer, place: Place = "encoder") -> bool:
     """Whether `backend` can add the terms of `layer`, at its place in the model."""
-    if "flash" in backend and layer.in_slopes and place != "cross":  # its distances are those of slots
+    if is_flash(backend) and layer.in_slopes and place != "cross":  # its distances are those of slots
         return backend == "flash_attention_2" or "flash-attn2" in backend
     return needs_of(layer) <= _ABLE.get(backend, set())
 
@@ -214,8 +214,10 @@ def _score_mod(term: Term | None, added: torch.Tensor | None) -> Callable[..., t
         layer, span, prepared = term.layer, term.span, term.prepared
         rows = layer.rows(term.query, span, prepared)
         if isinstance(span, Span):  # as numbers, the offsets of every step would be compiled anew
-            offsets = (torch.as_tensor(o, device=term.query.device) for o in (span.query_offset, span.key_offset))
-            span = Span(span.queries, span.keys, *offsets)
+            query_offset, key_offset = (
+                torch.as_tensor(offset, device=term.query.device) for offset in (span.query_offset, span.key_offset)
+            )
+            span = Span(span.queries, span.keys, query_offset, key_offset)
 
     def score_mod(score: Any, batch: Any, head: Any, query_index: Any, key_index: Any) -> torch.Tensor:
         if has_score:
@@ -305,4 +307,4 @@ def backend_function(backend: str | None) -> Callable[..., tuple[torch.Tensor, t
     """The function of a backend, by default `eager_attention`; kernels that stand for flash attention are one."""
     if backend is None:
         return eager_attention
-    return flash_attention if "flash" in backend else ATTENTION.get_interface(backend, eager_attention)
+    return flash_attention if is_flash(backend) else ATTENTION.get_interface(backend, eager_attention)

@@ -261,7 +261,7 @@ class _Blockwise(torch.autograd.Function):
         device = query.device.type
         ctx.call, ctx.rebuild, ctx.count = call, rebuild, count
         ctx.autocast = device, torch.get_autocast_dtype(device), torch.is_autocast_enabled(device)
-        ctx.rng_state = _generator(query.device).get_state() if call.dropout > 0 else None
+        ctx.rng_state = _random(query.device).get_rng_state() if call.dropout > 0 else None
         ctx.save_for_backward(query, key, value, plain_query, *weights)
         prepared = rebuild(weights[:count])
         output = torch.empty_like(query.transpose(1, 2))
@@ -277,7 +277,11 @@ class _Blockwise(torch.autograd.Function):
         call, count, needs = ctx.call, ctx.count, ctx.needs_input_grad[3:]
         query, key, value, plain_query, *weights = ctx.saved_tensors
         inputs = (query, key, value, plain_query, *weights)
-        gradients = [torch.zeros_like(i) if need else None for i, need in zip(inputs, needs, strict=True)]
+        # blocks add up in float32, as hundreds of sums would wear bfloat16 away
+        gradients = [
+            torch.zeros_like(whole, dtype=torch.promote_types(whole.dtype, torch.float32)) if need else None
+            for whole, need in zip(inputs, needs, strict=True)
+        ]
         with ExitStack() as stack:
             _repeat_forward(ctx, query.device, stack)
             leaves = [w.detach().requires_grad_(need) for w, need in zip(weights, needs[4:], strict=True)]
@@ -296,7 +300,15 @@ class _Blockwise(torch.autograd.Function):
                 for target, gradient in zip(targets, found, strict=True):
                     if gradient is not None:
                         target += gradient
-        return None, None, None, *gradients
+        return (
+            None,
+            None,
+            None,
+            *(
+                gradient if gradient is None else gradient.to(whole.dtype)
+                for gradient, whole in zip(gradients, inputs, strict=True)
+            ),
+        )
 
 
 def _parts(gradients: list[torch.Tensor | None], places: tuple[slice, ...]) -> list[torch.Tensor | None]:
@@ -311,16 +323,14 @@ def _repeat_forward(ctx: Any, device: torch.device, stack: ExitStack) -> None:
     stack.enter_context(torch.enable_grad())
     stack.enter_context(torch.autocast(device_type, dtype=dtype, enabled=is_enabled, cache_enabled=False))
     if ctx.rng_state is not None:
-        devices = [] if device_type == "cpu" else [device]
-        stack.enter_context(torch.random.fork_rng(devices, device_type=device_type if devices else "cuda"))
-        _generator(device).set_state(ctx.rng_state)
+        random = _random(device)
+        stack.callback(random.set_rng_state, random.get_rng_state())
+        random.set_rng_state(ctx.rng_state)
 
 
-def _generator(device: torch.device) -> torch.Generator:
-    """The generator that dropout on this device draws from."""
-    if device.type == "cpu":
-        return torch.default_generator
-    return getattr(torch, device.type).default_generators[device.index or 0]
+def _random(device: torch.device) -> Any:
+    """Where the state of the numbers that dropout on the current device draws is asked for, and set."""
+    return torch if device.type == "cpu" else torch.get_device_module(device)
 
 
 AttentionInterface.register("blockwise", blockwise_attention)

@@ -88,13 +88,10 @@ def build_mask(
     """
     if isinstance(attention_mask, BlockMask):
         return attention_mask
-    own = attention_mask if attention_mask is not None and attention_mask.ndim == 4 else None
-    padding = (
-        attention_mask.to(hidden_states.device, torch.bool) if own is None and attention_mask is not None else None
-    )
+    own, padding = _own_or_padding(attention_mask, hidden_states)
     backend = config._attn_implementation or "eager"
     _check_flash(backend, own, documents)
-    if "flash" in backend and cache is not None:
+    if is_flash(backend) and cache is not None:
         padding = _without_empty_slots(padding, span, hidden_states)
     compiled_step = getattr(cache, "is_compileable", False) and span.queries == 1
     structure = ALL_MASK_ATTENTION_FUNCTIONS[backend](
@@ -114,7 +111,27 @@ def build_mask(
         is_causal=is_causal,
         window=window,
     )
-    return structure if own is None else _with_own(structure, _keys_of(own, span), hidden_states.dtype)
+    return structure if own is None else _with_own(structure, _keys_of(own, span, cache), hidden_states.dtype)
+
+
+def _own_or_padding(
+    attention_mask: torch.Tensor | None, hidden_states: torch.Tensor
+) -> tuple[torch.Tensor | None, torch.Tensor | None]:
+    """A caller's mask of four dimensions, boolean or to be added to scores of this type; or where padding is not."""
+    if attention_mask is None:
+        return None, None
+    if attention_mask.ndim == 2:
+        return None, attention_mask.to(hidden_states.device, torch.bool)
+    if attention_mask.ndim != 4:
+        raise ValueError(
+            f"attention_mask has the shape {tuple(attention_mask.shape)}: give (batch, tokens), or (batch, heads or 1, "
+            f"queries, keys)."
+        )
+    own = attention_mask.to(hidden_states.device)
+    if not own.is_floating_point():
+        return own.bool(), None
+    dtype = hidden_states.dtype
+    return own.to(dtype).clamp(min=torch.finfo(dtype).min), None  # minus infinity in a whole row would be no number
 
 
 def _pattern(is_causal: bool, window: int | None, documents: Documents | None) -> Callable[..., torch.Tensor]:
@@ -127,8 +144,13 @@ def _pattern(is_causal: bool, window: int | None, documents: Documents | None) -
     return and_masks(*patterns) if len(patterns) > 1 else patterns[0]
 
 
+def is_flash(backend: str) -> bool:
+    """Whether a backend is flash attention, or a kernel from the Hub that stands for it."""
+    return "flash" in backend
+
+
 def _check_flash(backend: str, own: torch.Tensor | None, documents: Documents | None) -> None:
-    if "flash" not in backend or (own is None and documents is None):
+    if not is_flash(backend) or (own is None and documents is None):
         return
     given = "a mask of four dimensions" if own is not None else "document ids"
     raise ValueError(
@@ -147,8 +169,14 @@ def _without_empty_slots(padding: torch.Tensor | None, span: Span, hidden_states
     return padding[:, :filled]
 
 
-def _keys_of(own: torch.Tensor, span: Span) -> torch.Tensor:
+def _keys_of(own: torch.Tensor, span: Span, cache: Cache | None) -> torch.Tensor:
     """A caller's mask for the keys that the cache holds: without those it dropped, and with its empty slots unseen."""
+    seen = span.keys if cache is None else span.query_offset + span.queries
+    if own.shape[2] not in (1, span.queries) or (isinstance(seen, int) and own.shape[3] < seen):
+        raise ValueError(
+            f"The attention mask of four dimensions is for {own.shape[2]} queries and {own.shape[3]} keys, but there "
+            f"are {span.queries} and, with those in the cache, {seen}: give one for all of them."
+        )
     if isinstance(span.key_offset, int) and span.key_offset:
         own = own[..., span.key_offset :]
     if own.shape[-1] < span.keys:
@@ -160,15 +188,15 @@ def _keys_of(own: torch.Tensor, span: Span) -> torch.Tensor:
 def _with_own(structure: Mask | None, own: torch.Tensor, dtype: torch.dtype) -> Mask:
     """Both masks in one, in the form of `structure`."""
     if structure is None or isinstance(structure, BlockMask):
-        added = own if own.is_floating_point() else additive(own.bool(), dtype)
+        added = own if own.is_floating_point() else additive(own, dtype)
         return added if structure is None else FlexMask(structure, added)
     if not isinstance(structure, torch.Tensor):
-        return structure.with_own(own if own.is_floating_point() else own.bool())
+        return structure.with_own(own)
     unseen = torch.finfo(dtype).min
     if own.is_floating_point():
         seen = structure if structure.dtype == torch.bool else structure == 0
-        return torch.where(seen, own.to(dtype), unseen)
-    return structure & own.bool() if structure.dtype == torch.bool else structure.masked_fill(~own.bool(), unseen)
+        return torch.where(seen, own, unseen)
+    return structure & own if structure.dtype == torch.bool else structure.masked_fill(~own, unseen)
 
 
 def additive(visible: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
@@ -210,7 +238,7 @@ def build_position_ids(
         attention_mask: `(batch, slots)` with 0 at padding on either side; anything else is ignored.
         past_length: number of slots before the first token.
         length: number of tokens to number.
-        document_ids: `(batch, slots)`, the documents one after the other.
+        document_ids: `(batch, slots)`, one document after the other: positions begin anew where the number changes.
 
     Returns:
         `(batch, length)` where a mask or documents tell, else `(1, length)`. Padding gets the number of its neighbour.

@@ -15,7 +15,7 @@ from locant.configuration.configuration_locant import LocantConfig
 
 from .generation import LocantGenerationMixin
 from .loss import token_loss
-from .masks import visible_keys
+from .masks import build_position_ids, visible_keys
 from .pretrained import LocantPreTrainedModel
 from .stacks import LocantDecoder, LocantEncoder
 
@@ -116,14 +116,19 @@ class LocantModel(LocantPreTrainedModel):
             )
         if not isinstance(encoder_outputs, BaseModelOutput):
             encoder_outputs = BaseModelOutput(*encoder_outputs)
+        has_own_mask = cross_attention_mask is not None or (attention_mask is not None and attention_mask.ndim == 4)
+        if has_own_mask and position_ids is None:
+            # as the encoder counted them, whatever cross-attention sees
+            length, device = encoder_outputs[0].shape[1], encoder_outputs[0].device
+            position_ids = build_position_ids(attention_mask, 0, length, device, document_ids)
+        if cross_attention_mask is None:
+            cross_attention_mask = visible_keys(attention_mask)
         decoder_outputs = self.decoder(
             input_ids=decoder_input_ids,
             attention_mask=decoder_attention_mask,
             position_ids=decoder_position_ids,
             encoder_hidden_states=encoder_outputs[0],
-            encoder_attention_mask=visible_keys(attention_mask)
-            if cross_attention_mask is None
-            else cross_attention_mask,
+            encoder_attention_mask=cross_attention_mask,
             past_key_values=past_key_values,
             inputs_embeds=decoder_inputs_embeds,
             use_cache=use_cache,

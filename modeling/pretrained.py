@@ -3,7 +3,7 @@
 
 import copy
 from dataclasses import asdict, replace
-from typing import Any, Self, get_args
+from typing import Any, Self
 
 import torch
 from torch import nn
@@ -12,7 +12,7 @@ from transformers.modeling_utils import PreTrainedModel
 from transformers.utils import logging
 
 from locant.configuration.configuration_locant import LocantConfig
-from locant.configuration.position_encodings import Place
+from locant.configuration.position_encodings import PLACES, Place
 
 from .attention_backends import check_backend
 from .layers import TransformerLayer
@@ -51,12 +51,17 @@ class LocantPreTrainedModel(PreTrainedModel):
         else:
             super()._init_weights(module)
 
+    @property
+    def places(self) -> tuple[Place, ...]:
+        """Where position enters attention in this model."""
+        return PLACES if self.config.is_encoder_decoder else ("encoder", "decoder")
+
     def _check_and_adjust_attn_implementation(self, attn_implementation: str | None, *args: Any, **kwargs: Any) -> str:
         """The backend to use: refused where it cannot serve an encoding, and one that can where none is asked for."""
         backend = super()._check_and_adjust_attn_implementation(attn_implementation, *args, **kwargs)
-        if attn_implementation is None and not serves_encodings(backend, self.config):
+        if attn_implementation is None and not serves_encodings(backend, self.config, self.places):
             return "blockwise"
-        for place in get_args(Place):
+        for place in self.places:
             name = f"the position encoding {self.config.position_encoding_at(place)!r}"
             check_backend(backend, position_layer(self.config, place), place, name)
         return backend
@@ -67,8 +72,10 @@ class LocantPreTrainedModel(PreTrainedModel):
         *,
         decoder_position_encoding: str | None = None,
         cross_position_encoding: str | None = None,
+        position_parameters: dict[str, Any] | None = None,
+        rope_parameters: dict[str, Any] | None = None,
+        max_position_embeddings: int | None = None,
         output_loading_info: bool = False,
-        **fields: Any,
     ) -> Self | tuple[Self, dict[str, Any]]:
         """This model with another position encoding: fresh weights for that, copies of all others.
 
@@ -79,21 +86,28 @@ class LocantPreTrainedModel(PreTrainedModel):
             position_encoding: the new one, of both stacks.
             decoder_position_encoding: the decoder's, where it differs.
             cross_position_encoding: the cross-attention's; by default it stays.
+            position_parameters, rope_parameters, max_position_embeddings: as in the config; by default they stay.
             output_loading_info: also return which keys are missing (new) and which unexpected (dropped).
-            fields: other config fields that belong to it, such as `rope_parameters` or `position_parameters`.
 
         Returns:
-            A new model, on the same device, of the same dtype and in the same mode.
+            A new model, on the same device and in the same mode, with weights of the same types, frozen or not.
 
         Raises:
             StrictDataclassError: no such encoding, or one that does not fit; the message names the field.
         """
-        fields |= {
-            "position_encoding": position_encoding,
-            "decoder_position_encoding": decoder_position_encoding or position_encoding,
-            "cross_position_encoding": cross_position_encoding or self.config.cross_position_encoding,
+        others = {
+            "cross_position_encoding": cross_position_encoding,
+            "position_parameters": position_parameters,
+            "rope_parameters": rope_parameters,
+            "max_position_embeddings": max_position_embeddings,
         }
-        config = swapped_config(self.config, **fields)
+        config = swapped_config(
+            self.config,
+            self.places,
+            position_encoding=position_encoding,
+            decoder_position_encoding=decoder_position_encoding,
+            **{name: value for name, value in others.items() if value is not None},
+        )
         model: Self = type(self)(config).train(self.training)
         model.to(device=self.device, dtype=self.dtype)  # type: ignore[call-arg]  # transformers wraps it untyped
         report = copy_weights(self, model)
@@ -101,6 +115,8 @@ class LocantPreTrainedModel(PreTrainedModel):
         report = replace(report, attn_implementation=backends if backends[0] != backends[1] else None)
         if self.can_generate():
             model.generation_config = copy.deepcopy(self.generation_config)
+        if self.is_activation_checkpointing:
+            model.gradient_checkpointing_enable()
         logger.warning(str(report))
         return (model, asdict(report)) if output_loading_info else model
 

@@ -14,6 +14,7 @@ from transformers.utils.generic import merge_with_config_defaults
 from transformers.utils.output_capturing import OutputRecorder, capture_outputs
 
 from locant.configuration.configuration_locant import LocantConfig
+from locant.configuration.position_encodings import Place
 
 from .attention import Attention, span_of_cache
 from .layers import TransformerLayer
@@ -77,14 +78,15 @@ class LocantStack(LocantPreTrainedModel):
             raise ValueError("Give either token ids or embeddings, and not both.")
         if inputs_embeds is None:
             inputs_embeds = self.embed_tokens(input_ids)
-        tokens = number_tokens(inputs_embeds * self.embed_scale, attention_mask, position_ids, document_ids, cache)
+        hidden_states, longest = inputs_embeds * self.embed_scale, self.config.max_position_embeddings
+        tokens = number_tokens(hidden_states, attention_mask, position_ids, document_ids, cache, longest)
         hidden_states = self.position.embed(tokens.hidden_states, tokens.position_ids, tokens.limit)
         return tokens._replace(hidden_states=self.embed_dropout(hidden_states))
 
     def views(self, tokens: Tokens, cache: Cache | None = None) -> dict[str, View]:
         """What the layers of each type see of their own sequence."""
         views = {}
-        for layer_type in set(self.layer_types):
+        for layer_type in dict.fromkeys(self.layer_types):
             idx = self.layer_types.index(layer_type)
             span = span_of_cache(cache, tokens.hidden_states.shape[1], idx)
             attention = cast(TransformerLayer, self.layers[idx]).self_attn
@@ -101,6 +103,7 @@ class LocantEncoder(LocantStack):
     """The encoder: every token sees every other, or those in its window."""
 
     _can_record_outputs = {"hidden_states": TransformerLayer, "attentions": Attention}  # noqa: RUF012
+    places = ("encoder",)
 
     def __init__(self, config: LocantConfig):
         super().__init__(config, "encoder")
@@ -151,6 +154,11 @@ class LocantDecoder(LocantStack):
     def __init__(self, config: LocantConfig):
         super().__init__(config, "decoder")
 
+    @property
+    def places(self) -> tuple[Place, ...]:
+        """Its own attention, and that to an encoder where there is one."""
+        return ("decoder", "cross") if self.config.is_encoder_decoder else ("decoder",)
+
     @merge_with_config_defaults
     @capture_outputs
     def forward(  # type: ignore[misc]  # TransformersKwargs repeats names of ours
@@ -194,6 +202,8 @@ class LocantDecoder(LocantStack):
             past_key_values = DynamicCache(config=self.config)
             if self.config.is_encoder_decoder:
                 past_key_values = EncoderDecoderCache(past_key_values, DynamicCache())
+        if encoder_hidden_states is not None and self.cross_position is None:
+            raise ValueError("This decoder has no cross-attention for encoder_hidden_states: set is_encoder_decoder.")
         if encoder_hidden_states is not None and past_key_values is not None:
             _prepare_cross_cache(past_key_values, encoder_hidden_states.shape[1])
         cache = getattr(past_key_values, "self_attention_cache", past_key_values)
@@ -201,7 +211,11 @@ class LocantDecoder(LocantStack):
         views, cross_view, hidden_states = self.views(tokens, cache), View(), tokens.hidden_states
         if encoder_hidden_states is not None:
             source = number_tokens(
-                encoder_hidden_states, encoder_attention_mask, encoder_position_ids, encoder_document_ids
+                encoder_hidden_states,
+                encoder_attention_mask,
+                encoder_position_ids,
+                encoder_document_ids,
+                longest=self.config.max_position_embeddings,
             )
             past_length = span_of_cache(cache, hidden_states.shape[1], 0).query_offset
             attention = cast(TransformerLayer, self.layers[0]).cross_attn

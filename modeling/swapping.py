@@ -2,7 +2,7 @@
 """Another position encoding for a trained model, and a report of what that changed."""
 
 from dataclasses import dataclass
-from typing import Any, get_args
+from typing import Any
 
 import torch
 from torch import nn
@@ -39,37 +39,42 @@ class SwapReport:
         return "Weights changed with the position encoding\n  " + "\n  ".join(lines)
 
 
-def swapped_config(config: LocantConfig, **fields: Any) -> LocantConfig:
-    """`config` with other `fields`, and its backend where that can serve them."""
-    new = type(config).from_dict({**config.to_dict(), **fields})
-    if config._attn_implementation is not None and serves_encodings(config._attn_implementation, new):
+def swapped_config(config: LocantConfig, places: tuple[Place, ...], **fields: Any) -> LocantConfig:
+    """`config` with other `fields`, and its backend where that can serve them at `places`."""
+    new = type(config).from_dict(config.to_dict(), **fields)
+    if config._attn_implementation is not None and serves_encodings(config._attn_implementation, new, places):
         new._attn_implementation = config._attn_implementation
     return new
 
 
-def serves_encodings(backend: str, config: LocantConfig) -> bool:
-    """Whether `backend` can add the terms of all encodings of `config`."""
-    return all(can_serve(backend, position_layer(config, place), place) for place in get_args(Place))
+def serves_encodings(backend: str, config: LocantConfig, places: tuple[Place, ...]) -> bool:
+    """Whether `backend` can add the terms of the encodings of `config` at `places`."""
+    return all(can_serve(backend, position_layer(config, place), place) for place in places)
 
 
 @torch.no_grad()
 def copy_weights(source: nn.Module, target: nn.Module) -> SwapReport:
     """Copy the weights that both models have, those of an encoding only into one of the same class and shape."""
-    old, new = source.state_dict(), target.state_dict()
-    foreign = {
-        name
+    old, new = source.state_dict(keep_vars=True), target.state_dict(keep_vars=True)
+    foreign = [
+        f"{name}."
         for name, module in target.named_modules()
         if isinstance(module, PositionEncoding | PositionLayer) and _differs(source, name, module)
+    ]
+    common = {
+        name
+        for name in old.keys() & new.keys()
+        if old[name].shape == new[name].shape and not name.startswith(tuple(foreign))
     }
-
-    def is_common(name: str) -> bool:
-        of_foreign = any(name.startswith(f"{module}.") for module in foreign)
-        return not of_foreign and name in old and name in new and old[name].shape == new[name].shape
-
-    target.load_state_dict({name: weight for name, weight in old.items() if is_common(name)}, strict=False)
+    for name in common:
+        new[name].data = old[name].detach().clone()
+        new[name].requires_grad_(old[name].requires_grad)
+    tie = getattr(target, "tie_weights", None)
+    if tie is not None:
+        tie()
     return SwapReport(
-        {name: tuple(weight.shape) for name, weight in old.items() if not is_common(name)},
-        {name: tuple(weight.shape) for name, weight in new.items() if not is_common(name)},
+        {name: tuple(weight.shape) for name, weight in old.items() if name not in common},
+        {name: tuple(weight.shape) for name, weight in new.items() if name not in common},
     )
 
 

@@ -115,12 +115,17 @@ def number_tokens(
     position_ids: torch.Tensor | None,
     document_ids: torch.Tensor | None,
     cache: Cache | None = None,
+    longest: int = 0,
 ) -> Tokens:
     """Tokens with their positions: those given, or else counted from 0 in each sentence and document.
+
+    Compiled code cannot look at positions that are given: it takes them to be below `longest`.
 
     Raises:
         ValueError: fewer document ids than tokens.
     """
+    if document_ids is not None:
+        document_ids = document_ids.expand(hidden_states.shape[0], -1)
     length, past_length = hidden_states.shape[1], cache.get_seq_length() if cache is not None else 0
     if isinstance(past_length, torch.Tensor):
         assert cache is not None
@@ -134,8 +139,8 @@ def number_tokens(
             )
     if position_ids is None:
         position_ids = build_position_ids(attention_mask, past_length, length, hidden_states.device, document_ids)
-    elif not is_compiling():
-        limit = int(position_ids.max()) + 1
+    else:
+        limit = max(limit, longest) if is_compiling() else int(position_ids.max()) + 1
     return Tokens(hidden_states, attention_mask, document_ids, position_ids, limit)
 
 

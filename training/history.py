@@ -3,16 +3,15 @@
 
 import csv
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from transformers import EarlyStoppingCallback, TrainerCallback
-from transformers.utils import logging
 
 from .files import written_whole
+from .report_parts import write_pictures
 from .run_folder import RunFolder
-
-logger = logging.get_logger(__name__)
 
 _COLUMNS = ("epoch", "step", "train_loss", "validation_loss", "validation_perplexity", "validation_bleu")
 
@@ -92,16 +91,11 @@ def write_curve(folder: Path, records: list[dict[str, Any]]) -> None:
         writer = csv.DictWriter(file, _COLUMNS, extrasaction="ignore")
         writer.writeheader()
         writer.writerows(records)
-    try:
-        from matplotlib.figure import Figure
-    except ImportError:
-        logger.warning_once("The loss curve is not drawn: pip install 'locant[plots]' to see it.")
-        return
-    with written_whole(folder / "loss_curve.png") as path:
-        _draw(Figure(figsize=(7, 4), layout="constrained"), records).savefig(path, dpi=150)
+    write_pictures(folder, {"loss_curve": partial(_draw, records=records)}, "The loss curve is not drawn")
 
 
 def _draw(figure: Any, records: list[dict[str, Any]]) -> Any:
+    figure.set_size_inches(7, 4)
     epochs = [record["epoch"] for record in records]
     axes = figure.add_subplot(xlabel="epoch", ylabel="loss (nats a token)")
     for name, label in (("train_loss", "training"), ("validation_loss", "validation")):

@@ -2,21 +2,19 @@
 """What the study of position encodings found: tables in Markdown, and pictures."""
 
 import math
-import statistics
 from collections import defaultdict
 from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from transformers.utils import logging
 
 from locant.configuration.position_encodings import POSITION_ENCODINGS
 
 from .files import written_whole
 from .position_tasks import LetterTask, sentence_pairs
-
-logger = logging.get_logger(__name__)
+from .report_parts import markdown_table, mean_and_deviation, with_deviation, write_pictures
 
 REPORT_FILE = "report.md"
 
@@ -28,6 +26,8 @@ _STYLES = {
     "nearest": ("#D55E00", "s--", "nearest: the nearest marked letter, on either side"),
 }
 _COLUMNS = 4  # panels side by side
+
+_cell = partial(with_deviation, digits=1)
 
 
 def write_report(folder: Path, size: dict[str, int], rows: list[dict[str, Any]], task: LetterTask) -> Path:
@@ -42,13 +42,20 @@ def write_report(folder: Path, size: dict[str, int], rows: list[dict[str, Any]],
     Returns:
         The report's path.
     """
-    scores = collect(rows)
-    has_pictures = _draw_all(folder, scores, _attention(folder, rows))
+    scores, seeds = collect(rows), first_seeds(rows)
+    attention = load_attention(folder, seeds)
+    drawings = {
+        "length": partial(draw_length, scores=scores),
+        "attention": partial(draw_attention, attention=attention),
+        "attention_heads": partial(draw_heads, attention=attention),
+    }
+    remedy = "and run the same command to get them"
+    has_pictures = write_pictures(folder, drawings, "The report has no pictures", remedy)
     sections = [
         _introduction(rows, size),
         _word_order(scores),
         _length(scores, size, task, has_pictures),
-        _pictures(size, rows) if has_pictures else "",
+        _pictures(size, seeds) if has_pictures else "",
     ]
     with written_whole(folder / REPORT_FILE) as path:
         path.write_text("\n\n".join(filter(None, sections)) + "\n", encoding="utf-8")
@@ -64,9 +71,18 @@ def collect(rows: list[dict[str, Any]]) -> Scores:
     return scores
 
 
-def mean_and_deviation(values: list[float]) -> tuple[float, float]:
-    """The mean, and the standard deviation of the sample, which is NaN for one value."""
-    return statistics.mean(values), statistics.stdev(values) if len(values) > 1 else math.nan
+def first_seeds(rows: list[dict[str, Any]]) -> dict[str, int]:
+    """The smallest seed of each encoding's trainings on length, in the order of the package."""
+    seeds: dict[str, int] = {}
+    for row in rows:
+        if row["part"] == "length":
+            seeds[row["encoding"]] = min(row["seed"], seeds.get(row["encoding"], row["seed"]))
+    return {name: seeds[name] for name in _ordered(seeds)}
+
+
+def load_attention(folder: Path, seeds: dict[str, int]) -> dict[str, np.ndarray]:
+    """Encoding -> attention `(heads, length, length)` of its training with the seed given."""
+    return {name: np.load(folder / "attention" / f"{name}-{seed}.npy") for name, seed in seeds.items()}
 
 
 def _introduction(rows: list[dict[str, Any]], size: dict[str, int]) -> str:
@@ -95,7 +111,7 @@ def _word_order(scores: Scores) -> str:
         "The model is an encoder–decoder whose decoder and cross-attention have no position encoding, so only the "
         "encoder's can tell the order of the source. Without one, both sentences of a pair look the same to the "
         "decoder, so that at most one of them comes out right: 50 %.\n\n"
-        + _table(["encoding", "sentences right", "both of a pair right"], cells)
+        + markdown_table(["encoding", "sentences right", "both of a pair right"], cells)
     )
 
 
@@ -118,57 +134,29 @@ def _length(scores: Scores, size: dict[str, int], task: LetterTask, has_pictures
         lengths = sorted({length for by_length in by_encoding.values() for length in by_length})
         header = [f"*{question}*", *(f"{length} (trained)" if length == trained else str(length) for length in lengths)]
         cells = [[name, *(_cell(by_length[length]) for length in lengths)] for name, by_length in by_encoding.items()]
-        parts.append(_table(header, cells))
+        parts.append(markdown_table(header, cells))
     if has_pictures:
         parts.append("![accuracy at 1, 2, 4 and 8 times the trained length](length.png)")
     return "\n\n".join(parts)
 
 
-def _pictures(size: dict[str, int], rows: list[dict[str, Any]]) -> str:
+def _pictures(size: dict[str, int], seeds: dict[str, int]) -> str:
+    by_seed: dict[int, list[str]] = defaultdict(list)
+    for name, seed in seeds.items():
+        by_seed[seed].append(name)
+    said = "; ".join(
+        f"seed {seed}" + (f" of {', '.join(names)}" if len(by_seed) > 1 else "")
+        for seed, names in sorted(by_seed.items())
+    )
     return (
         "## Position against position\n\n"
-        f"Attention in the first layer of the models of *Length* (seed {min(row['seed'] for row in rows)}) on "
+        f"Attention in the first layer of the models of *Length* ({said}) on "
         f"{size['train_length']} times the same letter, mean over the letters: all that differs between two places "
         "comes from position. A row is where attention comes from, a column where it goes. First the mean of the "
         "heads, then each head.\n\n"
         "![mean attention of each encoding](attention.png)\n\n"
         "![attention of each head](attention_heads.png)"
     )
-
-
-def _cell(values: list[float]) -> str:
-    mean, deviation = mean_and_deviation(values)
-    return f"{mean:.1f}" + ("" if math.isnan(deviation) else f" ± {deviation:.1f}")
-
-
-def _table(header: list[str], rows: list[list[str]]) -> str:
-    lines = [header, ["---", *["--:"] * (len(header) - 1)], *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
-
-
-def _attention(folder: Path, rows: list[dict[str, Any]]) -> dict[str, np.ndarray]:
-    """Encoding -> attention `(heads, length, length)` of its first seed."""
-    seeds: dict[str, int] = {}
-    for row in rows:
-        if row["part"] == "length":
-            seeds[row["encoding"]] = min(row["seed"], seeds.get(row["encoding"], row["seed"]))
-    return {name: np.load(folder / "attention" / f"{name}-{seeds[name]}.npy") for name in _ordered(seeds)}
-
-
-def _draw_all(folder: Path, scores: Scores, attention: dict[str, np.ndarray]) -> bool:
-    try:
-        from matplotlib.figure import Figure
-    except ImportError:
-        logger.warning("The report has no pictures: pip install 'locant[plots]' and run the same command to get them.")
-        return False
-    figures = {name: Figure(layout="constrained") for name in ("length", "attention", "attention_heads")}
-    draw_length(figures["length"], scores)
-    draw_attention(figures["attention"], attention)
-    draw_heads(figures["attention_heads"], attention)
-    for name, figure in figures.items():
-        with written_whole(folder / f"{name}.png") as path:
-            figure.savefig(path, dpi=150)
-    return True
 
 
 def draw_length(figure: Any, scores: Scores) -> Any:

@@ -160,7 +160,7 @@ class Results:
         if self.folder.exists() and not self.folder.is_dir():
             raise InputError(f"output_dir {self.folder} is a file: give another output_dir.")
         if options.exists():
-            kept = json.loads(options.read_text(encoding="utf-8"))
+            kept = _read_size(options)
             for name, value in size.items():
                 if kept.get(name) != value:
                     raise InputError(
@@ -194,6 +194,20 @@ class Results:
             writer = csv.DictWriter(file, _COLUMNS)
             writer.writeheader()
             writer.writerows(self.rows)
+
+
+def _read_size(options: Path) -> dict[str, Any]:
+    try:
+        kept = json.loads(options.read_text(encoding="utf-8"))
+    except ValueError:  # neither JSON nor perhaps text
+        kept = None
+    if not isinstance(kept, dict):
+        names = [field.name for field in dataclasses.fields(StudySize)]
+        raise InputError(
+            f"{options} is not a JSON object with the {', '.join(names)} of a study: give another output_dir, or "
+            f"write them into it again."
+        )
+    return kept
 
 
 def _typed(row: dict[str, str]) -> dict[str, Any]:

@@ -7,18 +7,16 @@ Means are over the runs of an encoding, and come with the sample standard deviat
 import csv
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
-from statistics import mean, stdev
+from statistics import mean
 from typing import Any
-
-from transformers.utils import logging
 
 from .files import written_whole
 from .inference import EvaluationRow
 from .metrics import CorpusBLEU
-
-logger = logging.get_logger(__name__)
+from .report_parts import markdown_table, mean_and_deviation, with_deviation, write_pictures
 
 LENGTHS = (10, 20, 30, 40)
 """The longest sources, in words between white space, of all buckets but the last, which has no end."""
@@ -70,7 +68,7 @@ def write_report(folder: Path, results: Sequence[RunResult], planned: int) -> Pa
             curve[bucket].append(bleu)
     _write_csv(folder / "runs.csv", _RUN_COLUMNS, map(_run_record, results))
     _write_csv(folder / "bleu_by_length.csv", _LENGTH_COLUMNS, _length_records(results))
-    plotted = _write_plot(folder / "bleu_by_length.png", curves)
+    plotted = write_pictures(folder, {"bleu_by_length": partial(_draw, curves=curves)}, "BLEU by length is not drawn")
     with written_whole(folder / "report.md") as path:
         path.write_text(_markdown(results, planned, sentences, curves, plotted), encoding="utf-8")
     return folder / "report.md"
@@ -111,7 +109,7 @@ def _markdown(
     seeds = sorted({result.seed for result in results})
     lengths = [
         ["sentences", *(f"{number:,}" for number in sentences.values())],
-        *([encoding, *map(_mean_and_deviation, curve.values())] for encoding, curve in curves.items()),
+        *([encoding, *map(_cell, curve.values())] for encoding, curve in curves.items()),
     ]
     parts = [
         "# Position encodings, compared by translation",
@@ -140,17 +138,12 @@ def _rows(results: Sequence[RunResult]) -> list[list[str]]:
         measures = [[metrics["test"][name] for metrics in found] for name in ("bleu", "chrf", "perplexity")]
         minutes = mean(metrics.get("training_seconds", 0.0) for metrics in found) / 60
         size = _span(metrics["parameters"] for metrics in found)
-        rows.append([encoding, str(len(found)), *map(_mean_and_deviation, measures), size, f"{minutes:.1f} min"])
+        rows.append([encoding, str(len(found)), *map(_cell, measures), size, f"{minutes:.1f} min"])
     return rows
 
 
-def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    rule = ["---"] + ["---:"] * (len(head) - 1)
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in (head, rule, *rows))
-
-
-def _mean_and_deviation(values: Sequence[float]) -> str:
-    return f"{mean(values):.2f}" + (f" ± {stdev(values):.2f}" if len(values) > 1 else "")
+_table = partial(markdown_table, figures="---:")
+_cell = partial(with_deviation, digits=2)
 
 
 def _span(numbers: Iterable[int]) -> str:
@@ -158,24 +151,15 @@ def _span(numbers: Iterable[int]) -> str:
     return f"{found[0]:,}" if len(found) == 1 else f"{found[0]:,}–{found[-1]:,}"
 
 
-def _write_plot(path: Path, curves: dict[str, dict[str, list[float]]]) -> bool:
-    """Draw a curve for each encoding, with bars of one standard deviation; False where matplotlib is missing."""
-    try:
-        from matplotlib.figure import Figure
-    except ImportError:
-        logger.warning_once("BLEU by length is not drawn: pip install 'locant[plots]' to see it.")
-        return False
-    figure = Figure(figsize=(8, 4.5), layout="constrained")
+def _draw(figure: Any, curves: dict[str, dict[str, list[float]]]) -> None:
+    """A curve for each encoding, with bars of one standard deviation."""
+    figure.set_size_inches(8, 4.5)
     axes = figure.add_subplot(xlabel="words of the source", ylabel="BLEU (bars: one standard deviation)")
     for number, (encoding, curve) in enumerate(curves.items()):
         shift = 0.03 * (number - (len(curves) - 1) / 2)  # so that no bar hides another
-        means = [mean(values) for values in curve.values()]
-        deviations = [stdev(values) if len(values) > 1 else 0.0 for values in curve.values()]
+        means, deviations = zip(*map(mean_and_deviation, curve.values()), strict=True)
         places = [place + shift for place in range(len(curve))]
         axes.errorbar(places, means, deviations, label=encoding, marker="o", markersize=4, elinewidth=1)
     axes.set_xticks(range(len(next(iter(curves.values())))), list(next(iter(curves.values()))))
     axes.grid(axis="y", alpha=0.3)
     figure.legend(loc="outside right upper", frameon=False)
-    with written_whole(path) as unfinished:
-        figure.savefig(unfinished, dpi=150)
-    return True

@@ -45,6 +45,8 @@ class RotaryLayer(PositionLayer):
 
     def query(self, query: torch.Tensor, prepared: CosSin) -> torch.Tensor:
         """Turn the queries by the prepared angles."""
+        if prepared is None:
+            raise ValueError("Rotary attention needs Positions, with what RotaryEncoding.prepare returns.")
         return rotate(query, *prepared, self.pairing)
 
     def key(self, key: torch.Tensor, prepared: CosSin) -> torch.Tensor:

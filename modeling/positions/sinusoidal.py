@@ -2,7 +2,6 @@
 """Fixed sines and cosines added to the embeddings (Vaswani et al. 2017, section 3.5)."""
 
 import torch
-from transformers import initialization as init
 
 from locant.configuration.configuration_locant import LocantConfig
 from locant.configuration.position_encodings import Place
@@ -45,18 +44,16 @@ class SinusoidalEncoding(PositionEncoding):
     def __init__(self, config: LocantConfig, place: Place = "encoder"):
         super().__init__(config, place)
         self.layout = config.position_options("sinusoidal")["layout"]
-        self.register_buffer("table", self._rows(config.max_position_embeddings, config.d_model), persistent=False)
+        self.rows = config.max_position_embeddings
+        self.register_fixed()
 
-    def _rows(self, length: int, width: int) -> torch.Tensor:
-        return sinusoidal_table(length, width, self.layout)
+    def fixed(self) -> dict[str, torch.Tensor]:
+        """The table, `(rows, d_model)`."""
+        return {"table": sinusoidal_table(self.rows, self.config.d_model, self.layout)}
 
     def embed(self, hidden_states: torch.Tensor, position_ids: torch.Tensor, length: int) -> torch.Tensor:
         """Embeddings plus the rows of their positions."""
-        if length > self.table.shape[0]:
-            table = self._rows(max(length, 2 * self.table.shape[0]), self.table.shape[1])
-            self.table = table.to(self.table)
+        if length > self.rows:
+            self.rows = max(length, 2 * self.rows)
+            self.table = self.fixed()["table"].to(self.table.device)
         return hidden_states + self.table[position_ids].to(hidden_states)
-
-    def init_weights(self) -> None:
-        """Fill the table, which is not saved."""
-        init.copy_(self.table, self._rows(*self.table.shape))

@@ -81,8 +81,12 @@ class TestDefaults:
         assert not caplog.records
 
     def test_decoder_encoding_is_the_encoders(self):
-        assert small(position_encoding="rotary").decoder_position_encoding == "rotary"
-        assert small(position_encoding="rotary", decoder_position_encoding="none").decoder_position_encoding == "none"
+        assert small(position_encoding="rotary").position_encoding_at("decoder") == "rotary"
+        config = small(position_encoding="rotary", decoder_position_encoding="none")
+        assert [config.position_encoding_at(place) for place in ("encoder", "decoder")] == ["rotary", "none"]
+        config = small()
+        config.position_encoding = "t5"
+        assert config.position_encoding_at("decoder") == "t5"
         assert small().cross_position_encoding == "none"
 
     def test_names_of_other_models_work(self):
@@ -226,7 +230,10 @@ class TestPositionEncodings:
     @FIELDS
     def test_unknown_one_lists_the_known(self, field):
         message = message_of(**{field: "quaternion"})
-        assert f"{field}='quaternion' is not a position encoding; known are {', '.join(POSITION_ENCODINGS)}." in message
+        known = ", ".join(POSITION_ENCODINGS)
+        assert (
+            f"{field}='quaternion' is not a position encoding; known are {known}: one of your own has" in message
+        )
 
     @pytest.mark.parametrize(
         ("theirs", "ours"),
@@ -400,14 +407,51 @@ class TestSaving:
         again = LocantConfig.from_dict(json.loads(config.to_json_string(use_diff=False)))
         assert again.to_dict() == config.to_dict()
 
-    def test_another_encoding_on_loading_is_for_both_stacks_where_they_had_the_same(self, tmp_path):
-        small().save_pretrained(tmp_path)
-        loaded = LocantConfig.from_pretrained(tmp_path, position_encoding="rotary")
-        assert (loaded.position_encoding, loaded.decoder_position_encoding) == ("rotary", "rotary")
+    @pytest.mark.parametrize("saved", [{}, {"decoder_position_encoding": "none"}])
+    @pytest.mark.parametrize("given", [{}, {"decoder_position_encoding": "alibi"}])
+    def test_another_encoding_on_loading_is_for_both_stacks(self, tmp_path, saved, given):
+        small(**saved).save_pretrained(tmp_path)
+        loaded = LocantConfig.from_pretrained(tmp_path, position_encoding="rotary", **given)
+        names = [loaded.position_encoding_at(place) for place in ("encoder", "decoder")]
+        assert names == ["rotary", given.get("decoder_position_encoding", "rotary")]
         assert loaded.rope_parameters is not None
-        small(decoder_position_encoding="none").save_pretrained(tmp_path)
-        loaded = LocantConfig.from_pretrained(tmp_path, position_encoding="rotary")
-        assert (loaded.position_encoding, loaded.decoder_position_encoding) == ("rotary", "none")
+
+    @pytest.mark.parametrize("is_encoder_decoder", [True, False])
+    def test_caches_are_made_by_the_decoders_layers(self, is_encoder_decoder):
+        types = ["full_attention", "sliding_attention", "full_attention"]
+        config = small(
+            encoder_layers=1,
+            decoder_layers=3,
+            decoder_attention_heads=2,
+            sliding_window=4,
+            decoder_layer_types=types,
+            is_encoder_decoder=is_encoder_decoder,
+        )
+        text = config.get_text_config(decoder=True)
+        assert (text.num_hidden_layers, text.num_attention_heads, text.layer_types) == (3, 2, types)
+        assert text.is_encoder_decoder is is_encoder_decoder
+        assert (config.encoder_layers, config.decoder_layer_types) == (1, types)
+        assert config.get_text_config() is config
+
+    @pytest.mark.parametrize("rope_type", ["dynamic", "longrope"])
+    def test_rope_types_by_length_are_refused_across(self, rope_type):
+        parameters = {"rope_type": rope_type, "rope_theta": 1e4, "factor": 2.0}
+        parameters |= {"short_factor": [1.0] * 4, "long_factor": [2.0] * 4} if rope_type == "longrope" else {}
+        small(position_encoding="rotary", rope_parameters=parameters)
+        with pytest.raises(StrictDataclassError, match=f"{rope_type}.* turns by the longest position seen"):
+            small(cross_position_encoding="rotary", rope_parameters=parameters)
+
+    @pytest.mark.parametrize("value", ["2", True, 0, float("nan")])
+    @pytest.mark.parametrize("name", ["factor", "rope_theta", "partial_rotary_factor"])
+    def test_rope_numbers_are_numbers(self, name, value):
+        parameters = {"rope_type": "linear", "rope_theta": 1e4, "factor": 2.0, name: value}
+        with pytest.raises(StrictDataclassError, match=f"{name} must be a number above 0, got {value!r}"):
+            small(position_encoding="rotary", rope_parameters=parameters)
+
+    @pytest.mark.parametrize("value", [float("nan"), float("inf"), 0, "8"])
+    def test_alibis_bias_is_a_number(self, value):
+        with pytest.raises(StrictDataclassError, match="max_bias must be a number above 0"):
+            small(position_encoding="alibi", position_parameters={"alibi": {"max_bias": value}})
 
     def test_file_names_the_type(self, tmp_path):
         small().save_pretrained(tmp_path)

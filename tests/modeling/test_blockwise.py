@@ -8,9 +8,11 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from transformers import DynamicCache, EncoderDecoderCache, StaticCache
 
+from locant.modeling.attention import Attention
 from locant.modeling.attention_backends import Term
 from locant.modeling.blockwise import blockwise_attention
-from locant.modeling.positions import PositionLayer, ShawEncoding, Span
+from locant.modeling.positions import PositionLayer, Positions, ShawEncoding, Span
+from locant.modeling.positions.t5 import T5Layer
 
 pytestmark = pytest.mark.usefixtures("small_blocks")
 
@@ -204,3 +206,23 @@ def test_gradient_checkpointing_on_top(make_model, encoding, reentrant):
     torch.testing.assert_close(logits, expected, atol=2e-5, rtol=1e-5)  # blocks may be computed in other ways then
     for name, gradient in gradients.items():
         torch.testing.assert_close(others[name], gradient, atol=2e-5, rtol=1e-4, msg=lambda m, n=name: f"{n}: {m}")
+
+
+def test_many_blocks_do_not_wear_half_precision_away(make_config, small_blocks):
+    attention = Attention(make_config(position_encoding="t5"), num_heads=4, position=T5Layer(False))
+    table = torch.randn(32, 4).bfloat16()
+    states = torch.randn(1, 1024, 32).bfloat16()
+    weight = torch.randn(1, 1024, 32).bfloat16()
+
+    def gradients(backend, dtype):
+        attention.to(dtype).config._attn_implementation_internal = backend
+        given = table.to(dtype).requires_grad_()
+        inputs = states.to(dtype).requires_grad_()
+        output = attention(inputs, positions=Positions(query=given))[0]
+        found = torch.autograd.grad((output * weight).sum(), [given, attention.v_proj.weight, attention.k_proj.weight])
+        return [gradient.float() for gradient in found]
+
+    attention.to(torch.bfloat16)  # the same rounded weights on all sides
+    ways = gradients("eager", torch.float32), gradients("eager", torch.bfloat16), gradients("blockwise", torch.bfloat16)
+    for exact, rounded, by_blocks in zip(*ways, strict=True):
+        assert (by_blocks - exact).norm() < 1.5 * (rounded - exact).norm()

@@ -327,3 +327,56 @@ class TestDocuments:
         documents[given] = documents[given][:, 1:]
         with pytest.raises(ValueError, match=r"document_ids are 19 numbers a sequence, .* 20 tokens: give"):
             shared_model(**ONE_LAYER)(IDS, decoder_input_ids=IDS, **documents)
+
+
+class TestOwnMasksAtTheirLimits:
+    @pytest.mark.parametrize("lowest", [torch.finfo(torch.float32).min, float("-inf")])
+    @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+    @pytest.mark.parametrize("backend", ["eager", "sdpa", "blockwise"])
+    def test_a_row_that_sees_nothing_spoils_no_other(self, make_model, backend, dtype, lowest, no_grad):
+        model = make_model(position_encoding="rotary").to(dtype)
+        model.set_attn_implementation(backend)
+        ids = torch.tensor([[5, 6, 7, 8]])
+        own = torch.zeros(1, 1, 4, 4)
+        own[..., 3], own[:, :, 3] = lowest, lowest  # the last token is padding
+        states = model.get_encoder()(ids, attention_mask=own).last_hidden_state[:, :3]
+        alone = model.get_encoder()(ids[:, :3]).last_hidden_state
+        tolerance = 1e-5 if dtype == torch.float32 else 0.05
+        torch.testing.assert_close(states, alone, atol=tolerance, rtol=tolerance)
+
+    @pytest.mark.parametrize("shape", [(1, 1, 3, 3), (1, 1, 2, 5)])
+    def test_one_that_is_not_for_these_queries_and_keys_is_refused(self, make_model, shape, no_grad):
+        model = make_model()
+        inputs = {"input_ids": torch.tensor([[5, 6]]), "decoder_input_ids": torch.tensor([[1, 9]])}
+        past = model(**inputs, use_cache=True).past_key_values
+        inputs["decoder_input_ids"] = torch.tensor([[7, 8, 9]])
+        with pytest.raises(ValueError, match=r"is for \d queries and \d keys, but there are 3 and, with those in the"):
+            model(**inputs, past_key_values=past, decoder_attention_mask=torch.ones(shape).bool())
+
+    def test_three_dimensions_are_refused(self, make_model):
+        with pytest.raises(ValueError, match=r"attention_mask has the shape \(1, 2, 2\)"):
+            make_model().get_encoder()(torch.tensor([[5, 6]]), attention_mask=torch.ones(1, 2, 2))
+
+    @pytest.mark.parametrize("encoding", ["t5", "rotary", "alibi", "shaw", "transformer_xl"])
+    def test_what_cross_attention_sees_does_not_move_the_source(self, make_model, encoding, no_grad):
+        model = make_model(position_encoding="none", cross_position_encoding=encoding)
+        ids, mask = torch.tensor([[0, 0, 5, 6, 7]]), torch.tensor([[0, 0, 1, 1, 1]])
+        inputs = {"input_ids": ids, "decoder_input_ids": torch.tensor([[1, 9, 10]])}
+        expected = model(**inputs, attention_mask=mask).logits
+        as_four = mask.bool()[:, None, None].expand(1, 1, 3, 5)
+        logits = model(**inputs, attention_mask=mask, cross_attention_mask=as_four).logits
+        torch.testing.assert_close(logits, expected, atol=1e-5, rtol=1e-5)
+        # hiding a token in the middle hides it, and the others stay where they are
+        hidden = torch.tensor([[0, 0, 1, 0, 1]])
+        states = model.get_encoder()(ids, attention_mask=mask)
+        logits = model(**inputs, encoder_outputs=states, attention_mask=mask, cross_attention_mask=hidden).logits
+        positions = torch.tensor([[0, 0, 0, 1, 2]])
+        inputs["decoder_position_ids"] = torch.arange(3)[None]
+        given = model(**inputs, encoder_outputs=states, attention_mask=hidden, position_ids=positions).logits
+        torch.testing.assert_close(logits, given, atol=1e-5, rtol=1e-5)
+
+    def test_one_row_of_documents_serves_a_batch(self, make_model, no_grad):
+        encoder, ids = make_model().get_encoder(), torch.tensor([[5, 6, 7], [8, 9, 10]])
+        documents = torch.tensor([[0, 0, 1]])
+        states = [encoder(ids, document_ids=d).last_hidden_state for d in (documents, documents.expand(2, -1))]
+        assert torch.equal(*states)

@@ -66,7 +66,7 @@ class TestSwap:
         loaded, info = LocantForConditionalGeneration.from_pretrained(
             tmp_path, position_encoding=after, output_loading_info=True
         )
-        assert loaded.config.position_encoding == loaded.config.decoder_position_encoding == after
+        assert [loaded.config.position_encoding_at(place) for place in ("encoder", "decoder")] == [after, after]
         if before != after:
             assert set(info["missing_keys"]) == of_positions(loaded)
             assert set(info["unexpected_keys"]) == of_positions(model)
@@ -136,7 +136,32 @@ class TestDetails:
         with pytest.raises(StrictDataclassError, match="'quaternion' is not a position encoding"):
             make_model().with_position_encoding("quaternion")
 
-    def test_stacks_that_differed_stay_so_on_loading(self, make_model, tmp_path):
-        make_model(position_encoding="none", decoder_position_encoding="t5").save_pretrained(tmp_path)
+    def test_it_is_for_both_stacks_where_they_differed_on_loading_too(self, make_model, tmp_path):
+        model = make_model(position_encoding="none", decoder_position_encoding="t5")
+        model.save_pretrained(tmp_path)
         loaded = AutoModelForSeq2SeqLM.from_pretrained(tmp_path, position_encoding="rotary")
-        assert loaded.config.decoder_position_encoding == "t5"
+        for other in (loaded, model.with_position_encoding("rotary")):
+            assert [other.config.position_encoding_at(place) for place in ("encoder", "decoder")] == [
+                "rotary",
+                "rotary",
+            ]
+
+    def test_what_is_frozen_stays_frozen_and_weights_keep_their_types(self, make_model):
+        model = make_model(position_encoding="none", tie_word_embeddings=False).to(torch.bfloat16)
+        model.lm_head.float()
+        model.model.encoder.requires_grad_(False)
+        swapped = model.with_position_encoding("t5")
+        assert swapped.lm_head.weight.dtype == torch.float32
+        assert torch.equal(swapped.lm_head.weight, model.lm_head.weight)
+        trainable = {name for name, parameter in swapped.named_parameters() if parameter.requires_grad}
+        assert "model.encoder.position.table.weight" in trainable
+        assert not any(name.startswith("model.encoder.layers") for name in trainable)
+
+    def test_gradient_checkpointing_stays_on(self, make_model):
+        model = make_model(position_encoding="none")
+        model.gradient_checkpointing_enable()
+        assert model.with_position_encoding("rotary").is_activation_checkpointing
+
+    def test_only_fields_about_position_can_come_with_it(self, make_model):
+        with pytest.raises(TypeError, match="d_model"):
+            make_model().with_position_encoding("rotary", d_model=64)

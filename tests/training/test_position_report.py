@@ -1,15 +1,13 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
 """The study's report: its tables hold the figures of the CSV, and its pictures show them."""
 
-import math
-import statistics
 import sys
 
 import numpy as np
 import pytest
 
-from locant.training import position_report
-from locant.training.position_report import collect, mean_and_deviation, write_report
+from locant.training import position_report, report_parts
+from locant.training.position_report import collect, first_seeds, load_attention, write_report
 from locant.training.position_tasks import LetterTask
 
 SIZE = {"order_steps": 300, "length_steps": 1200, "train_length": 16}
@@ -44,19 +42,6 @@ def folder(tmp_path):
 def figure():
     """An empty figure to draw on."""
     return pytest.importorskip("matplotlib.figure").Figure(layout="constrained")
-
-
-@pytest.mark.parametrize("values", [[1.0, 2.0, 6.0], [50.0, 50.0]])
-def test_the_deviation_is_that_of_a_sample(values):
-    mean, deviation = mean_and_deviation(values)
-    assert mean == pytest.approx(statistics.mean(values))
-    assert deviation == pytest.approx(np.std(values, ddof=1))
-
-
-def test_one_value_has_no_deviation():
-    mean, deviation = mean_and_deviation([3.0])
-    assert mean == 3.0
-    assert math.isnan(deviation)
 
 
 def test_figures_are_collected_in_percent_and_in_the_package_s_order():
@@ -95,10 +80,32 @@ def test_pictures_are_written_and_shown_in_the_report(folder):
         assert (folder / name).read_bytes().startswith(b"\x89PNG\r\n")
 
 
+@pytest.mark.parametrize(
+    ("seeds", "expected"),
+    [
+        ({"rotary": {0, 1}, "none": {0}, "fancy": {0}}, "(seed 0)"),
+        ({"rotary": {0, 1}, "none": {0, 1}, "fancy": {1}}, "(seed 0 of none, rotary; seed 1 of fancy)"),
+        ({"rotary": {1}, "none": {1}}, "(seed 1)"),
+    ],
+)
+def test_the_caption_names_the_seeds_whose_attention_is_drawn(folder, monkeypatch, seeds, expected):
+    drawn = {}
+    monkeypatch.setattr(position_report, "draw_attention", lambda figure, attention: drawn.update(attention))
+    pytest.importorskip("matplotlib")
+    rows = [row for row in ROWS if row["seed"] in seeds.get(row["encoding"], ())]
+    # word order alone draws no attention, so that its seeds do not count
+    rows += [{**row, "seed": -1} for row in ROWS if row["part"] == "word_order" and row["encoding"] in seeds]
+    text = write_report(folder, SIZE, rows, LetterTask()).read_text(encoding="utf-8")
+    assert f"the models of *Length* {expected} on 16 times" in text
+    for name, weights in drawn.items():
+        np.testing.assert_array_equal(weights, np.load(folder / "attention" / f"{name}-{min(seeds[name])}.npy"))
+    assert drawn.keys() == seeds.keys()
+
+
 def test_without_matplotlib_the_tables_are_written_and_a_sentence_says_what_is_missing(folder, monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     said = []
-    monkeypatch.setattr(position_report.logger, "warning", said.append)
+    monkeypatch.setattr(report_parts.logger, "warning_once", said.append)
     text = write_report(folder, SIZE, ROWS, LetterTask()).read_text(encoding="utf-8")
     assert "| rotary | 95.0 ± 7.1 | 47.5 ± 3.5 |" in text
     assert ".png" not in text
@@ -122,7 +129,7 @@ def test_curves_of_one_seed_are_drawn_without_a_band(figure):
 
 
 def test_attention_is_the_mean_of_the_heads_of_the_first_seed(figure, folder):
-    *panels, bar = position_report.draw_attention(figure, position_report._attention(folder, ROWS)).axes
+    *panels, bar = position_report.draw_attention(figure, load_attention(folder, first_seeds(ROWS))).axes
     assert [panel.get_title() for panel in panels] == ["none", "rotary", "fancy"]
     (image,) = panels[1].images
     expected = sum(np.roll(np.eye(16), head, axis=1) for head in range(4)) / 4
@@ -132,7 +139,7 @@ def test_attention_is_the_mean_of_the_heads_of_the_first_seed(figure, folder):
 
 
 def test_each_head_has_a_panel(figure, folder):
-    *panels, _ = position_report.draw_heads(figure, position_report._attention(folder, ROWS)).axes
+    *panels, _ = position_report.draw_heads(figure, load_attention(folder, first_seeds(ROWS))).axes
     assert len(panels) == 3 * 4
     assert [panel.get_ylabel() for panel in panels[::4]] == ["none", "rotary", "fancy"]
     np.testing.assert_allclose(panels[4 + 3].images[0].get_array(), np.roll(np.eye(16), 3, axis=1))

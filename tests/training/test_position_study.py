@@ -59,7 +59,7 @@ def trained(monkeypatch):
 
     trained = Trained()
     monkeypatch.setattr(position_study, "train", trained)
-    monkeypatch.setattr(position_report, "_draw_all", lambda *arguments: False)
+    monkeypatch.setattr(position_report, "write_pictures", lambda *arguments: False)
     return trained
 
 
@@ -152,6 +152,19 @@ class TestRun:
         assert (tmp_path / "results.csv").read_bytes() == before
         kept = json.loads((tmp_path / "study.json").read_text())
         assert kept == {"order_steps": 2, "length_steps": 2, "train_length": 16}
+
+    @pytest.mark.parametrize("content", [b"", b'{"order_steps": 2, "len', b"\xff\xfe", b"[2, 2, 16]", b"null"])
+    def test_a_study_whose_size_cannot_be_read_is_left_alone(self, trained, tmp_path, content):
+        run_study(tmp_path, ["none"], [0], TINY, show_progress=False)
+        (tmp_path / "study.json").write_bytes(content)
+        before = {path: path.read_bytes() for path in tmp_path.iterdir() if path.is_file()}
+        message = (
+            r"study\.json is not a JSON object with the order_steps, length_steps, train_length of a study: "
+            r"give another output_dir, or write them into it again\.$"
+        )
+        with pytest.raises(InputError, match=message):
+            run_study(tmp_path, ["t5"], [0], TINY, show_progress=False)
+        assert {path: path.read_bytes() for path in tmp_path.iterdir() if path.is_file()} == before
 
     def test_a_folder_of_something_else_is_left_alone(self, trained, tmp_path):
         (tmp_path / "thesis.tex").write_text("x")
