@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from transformers import initialization as init
 
 from locant.configuration.configuration_locant import LocantConfig
 from locant.configuration.position_encodings import Place
@@ -59,11 +60,15 @@ class T5Encoding(PositionEncoding):
 
     def __init__(self, config: LocantConfig, place: Place = "encoder"):
         super().__init__(config, place)
-        self.table = nn.Embedding(config.position_options("t5")["num_buckets"], config.heads_at(place))
+        self.table = nn.Parameter(torch.zeros(config.position_options("t5")["num_buckets"], config.heads_at(place)))
+
+    def init_weights(self) -> None:
+        """Standard deviation 1 / √d_model, as in T5: buckets that training never meets then say next to nothing."""
+        init.normal_(self.table, std=self.config.d_model**-0.5)
 
     def prepare(self, hidden_states: torch.Tensor, position_ids: torch.Tensor) -> torch.Tensor:
         """The table `(num_buckets, heads)`."""
-        return self.table.weight
+        return self.table
 
     @classmethod
     def build_layer(cls, config: LocantConfig, place: Place, layer_idx: int) -> PositionLayer:

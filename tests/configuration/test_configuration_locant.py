@@ -231,9 +231,7 @@ class TestPositionEncodings:
     def test_unknown_one_lists_the_known(self, field):
         message = message_of(**{field: "quaternion"})
         known = ", ".join(POSITION_ENCODINGS)
-        assert (
-            f"{field}='quaternion' is not a position encoding; known are {known}: one of your own has" in message
-        )
+        assert f"{field}='quaternion' is not a position encoding; known are {known}: one of your own has" in message
 
     @pytest.mark.parametrize(
         ("theirs", "ours"),

@@ -68,7 +68,7 @@ class T5(Equation):
 
     def score(self, query, key, head, i, j):
         bucket = T5Attention._relative_position_bucket(torch.tensor(j - i), not self.is_causal, 8, 5)
-        return super().score(query, key, head, i, j) + self.encoding.table.weight[bucket, head]
+        return super().score(query, key, head, i, j) + self.encoding.table[bucket, head]
 
 
 class Alibi(Equation):

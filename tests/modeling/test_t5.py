@@ -11,6 +11,7 @@ from transformers.models.t5.modeling_t5 import T5Attention
 from locant.modeling.attention import Attention
 from locant.modeling.positions import Positions, Span, T5Encoding
 from locant.modeling.positions.t5 import t5_bucket
+from locant.modeling.stacks import LocantEncoder
 
 SIZES = [(32, 128), (32, 20), (64, 1000), (8, 5), (4, 3), (12, 100)]
 
@@ -53,7 +54,7 @@ def theirs_and_ours(make_config, place, num_buckets, max_distance):
     fields = {"position_encoding": "t5", "position_parameters": {"t5": options}}
     encoding = T5Encoding(make_config(attention_bias=False, attn_implementation="eager", **fields), place)
     torch.nn.init.normal_(theirs.relative_attention_bias.weight)
-    encoding.table.load_state_dict(theirs.relative_attention_bias.state_dict())
+    encoding.table.data.copy_(theirs.relative_attention_bias.weight)
     return theirs, encoding
 
 
@@ -92,7 +93,13 @@ class TestModel:
         model = make_model(position_encoding="t5", cross_position_encoding="t5", decoder_attention_heads=2).model
         tables = {name: tuple(p.shape) for name, p in model.named_parameters() if "position" in name}
         assert tables == {
-            "encoder.position.table.weight": (32, 4),
-            "decoder.position.table.weight": (32, 2),
-            "decoder.cross_position.table.weight": (32, 2),
+            "encoder.position.table": (32, 4),
+            "decoder.position.table": (32, 2),
+            "decoder.cross_position.table": (32, 2),
         }
+
+
+def test_the_table_starts_small(make_config):
+    """As T5's: buckets of distances that training never meets must not weigh in with noise."""
+    encoding = LocantEncoder(make_config(position_encoding="t5", d_model=256)).position
+    assert abs(encoding.table.std() / 256**-0.5 - 1) < 0.25
