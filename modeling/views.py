@@ -122,7 +122,7 @@ def number_tokens(
     Compiled code cannot look at positions that are given: it takes them to be below `longest`.
 
     Raises:
-        ValueError: fewer document ids than tokens.
+        ValueError: fewer document ids than tokens, or a mask of another size.
     """
     if document_ids is not None:
         document_ids = document_ids.expand(hidden_states.shape[0], -1)
@@ -137,11 +137,21 @@ def number_tokens(
                 f"document_ids are {document_ids.shape[1]} numbers a sequence, but with those in the cache there are "
                 f"{limit} tokens: give the documents of all of them."
             )
+    if attention_mask is not None and attention_mask.ndim == 2 and not isinstance(past_length, torch.Tensor):
+        _check_size(attention_mask, hidden_states.shape[0], limit)
     if position_ids is None:
         position_ids = build_position_ids(attention_mask, past_length, length, hidden_states.device, document_ids)
     else:
         limit = max(limit, longest) if is_compiling() else int(position_ids.max()) + 1
     return Tokens(hidden_states, attention_mask, document_ids, position_ids, limit)
+
+
+def _check_size(attention_mask: torch.Tensor, batch: int, slots: int) -> None:
+    if attention_mask.shape[0] != batch or attention_mask.shape[1] < slots:
+        raise ValueError(
+            f"attention_mask has the shape {tuple(attention_mask.shape)}, but there are {batch} sequences of {slots} "
+            f"tokens, with those in the cache: give a number for each of them."
+        )
 
 
 def _shares_matrix(config: LocantConfig, encoding: PositionEncoding) -> bool:

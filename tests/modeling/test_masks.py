@@ -380,3 +380,8 @@ class TestOwnMasksAtTheirLimits:
         documents = torch.tensor([[0, 0, 1]])
         states = [encoder(ids, document_ids=d).last_hidden_state for d in (documents, documents.expand(2, -1))]
         assert torch.equal(*states)
+
+    @pytest.mark.parametrize("shape", [(2, 3), (1, 2)])
+    def test_a_padding_mask_of_another_size_is_refused(self, make_model, shape):
+        with pytest.raises(ValueError, match=r"attention_mask has the shape .*, but there are 1 sequences of 3 tokens"):
+            make_model().get_encoder()(torch.tensor([[5, 6, 7]]), attention_mask=torch.ones(shape))
