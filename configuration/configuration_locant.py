@@ -3,7 +3,7 @@
 
 import copy
 from dataclasses import field, fields
-from typing import Any, Literal, cast
+from typing import Any, ClassVar, Literal, Self, cast
 
 from huggingface_hub.dataclasses import as_validated_field, strict
 from transformers.activations import ACT2CLS
@@ -28,8 +28,14 @@ def _positive(value: int | None) -> None:
 
 
 @as_validated_field
-def _probability(value: float) -> None:
-    if not 0.0 <= value < 1.0:
+def _not_negative(value: int) -> None:
+    if value < 0:
+        raise ValueError(f"must be at least 0, got {value}.")
+
+
+@as_validated_field
+def _probability(value: float | None) -> None:
+    if value is not None and not 0.0 <= value < 1.0:
         raise ValueError(f"must be at least 0 and below 1, got {value}.")
 
 
@@ -45,9 +51,40 @@ def _activation(value: str) -> None:
         raise ValueError(f"{value!r} is not an activation; known are {', '.join(sorted(ACT2CLS))}.")
 
 
+@as_validated_field
+def _height_and_width(value: int | list[int] | tuple[int, ...]) -> None:
+    sides = (value,) * 2 if isinstance(value, int) else value
+    if len(sides) != 2 or any(side < 1 for side in sides):
+        raise ValueError(f"must be a whole number above 0, or two (height, width), got {value}.")
+
+
+class _AttributeMap:
+    """The ecosystem's names for the fields of the stack that a model is known by: where it is the only one, its own."""
+
+    _NAMES: ClassVar = {
+        stack: {
+            "hidden_size": "d_model",
+            "num_attention_heads": f"{stack}_attention_heads",
+            "num_hidden_layers": f"{stack}_layers",
+            "num_key_value_heads": f"{stack}_key_value_heads",
+            "intermediate_size": f"{stack}_ffn_dim",
+        }
+        for stack in ("encoder", "decoder")
+    }
+
+    def __get__(self, config: "LocantConfig | None", owner: type) -> dict[str, str]:
+        # not by the config's own attribute access, which asks for this map
+        fields = {} if config is None else object.__getattribute__(config, "__dict__")
+        return self._NAMES["decoder" if fields.get("is_decoder") else "encoder"]
+
+
 @strict
 class LocantConfig(PretrainedConfig):
     """Everything that a Locant model is built from. The defaults are the base model of Vaswani et al. 2017.
+
+    A model has an encoder and a decoder (`is_encoder_decoder`), a decoder alone (`is_decoder`), or an encoder alone
+    (neither). Each model class sees to this on its own copy. `hidden_size`, `num_hidden_layers` and such are the
+    decoder's in a decoder alone, and else the encoder's.
 
     Args:
         vocab_size: number of tokens, one vocabulary for source and target.
@@ -70,6 +107,18 @@ class LocantConfig(PretrainedConfig):
         attention_dropout: on the attention weights.
         activation_dropout: inside the feed-forward.
         scale_embedding: multiply token embeddings by sqrt(d_model) (Vaswani et al. 2017, section 3.4).
+        embedding_norm: a norm over the embeddings with their positions (Devlin et al. 2019, BERT).
+        type_vocab_size: number of token types that the encoder has embeddings for (BERT's segments); 0 for none.
+        encoder_input: what the encoder reads, `tokens` or the `patches` of an image (Dosovitskiy et al. 2021, ViT).
+        image_size: height and width, or one number for both, of the images trained on, in pixels. Others are read too:
+            a patch's position is its place in a grid of this size.
+        patch_size: height and width of a patch, or one number for both.
+        num_channels: of an image.
+        pooling: how one vector is made of an encoder's: `mean` over the tokens, or the `first`, which for images is a
+            class token in front of the patches.
+        pooler_projection: tanh of a linear layer over that vector (BERT).
+        classifier_dropout: on what classification heads read; by default `dropout`.
+        lm_head_bias: whether the output layer over the vocabulary has a bias.
         share_encoder_decoder_embeddings: one embedding table for both stacks.
         tie_word_embeddings: the output layer uses the decoder's embedding table (Press & Wolf 2017).
         position_encoding: how position enters self-attention of both stacks: one of `none`, `sinusoidal`,
@@ -88,6 +137,9 @@ class LocantConfig(PretrainedConfig):
             `initializer_range` as standard deviation).
         label_smoothing: share of probability spread over the vocabulary in the training loss
             (Szegedy et al. 2016); in evaluation mode the loss is plain.
+        source_lang, target_lang: languages of a translator, such as `en` and `fr`; its pipeline is then also called
+            `translation_en_to_fr`.
+        is_encoder_decoder, is_decoder: which stacks there are, as above.
 
     Raises:
         StrictDataclassError: a value is of the wrong type or out of range; the message names the field.
@@ -95,11 +147,7 @@ class LocantConfig(PretrainedConfig):
 
     model_type = "locant"
     keys_to_ignore_at_inference = ["past_key_values"]  # noqa: RUF012 (the base class's own declaration)
-    attribute_map = {  # noqa: RUF012
-        "hidden_size": "d_model",
-        "num_attention_heads": "encoder_attention_heads",
-        "num_hidden_layers": "encoder_layers",
-    }
+    attribute_map = _AttributeMap()
 
     vocab_size: int = _positive(default=32000)
     d_model: int = _positive(default=512)
@@ -123,6 +171,16 @@ class LocantConfig(PretrainedConfig):
     attention_dropout: float | int = _probability(default=0.0)
     activation_dropout: float | int = _probability(default=0.0)
     scale_embedding: bool = True
+    embedding_norm: bool = False
+    type_vocab_size: int = _not_negative(default=0)
+    encoder_input: Literal["tokens", "patches"] = "tokens"
+    image_size: int | list[int] | tuple[int, int] = _height_and_width(default=224)
+    patch_size: int | list[int] | tuple[int, int] = _height_and_width(default=16)
+    num_channels: int = _positive(default=3)
+    pooling: Literal["mean", "first"] = "mean"
+    pooler_projection: bool = False
+    classifier_dropout: float | int | None = _probability(default=None)
+    lm_head_bias: bool = False
     share_encoder_decoder_embeddings: bool = True
     tie_word_embeddings: bool = True
     position_encoding: str = "sinusoidal"
@@ -137,12 +195,20 @@ class LocantConfig(PretrainedConfig):
     initializer: Literal["xavier", "normal"] = "xavier"
     initializer_range: float = _positive_real(default=0.02)
     label_smoothing: float | int = _probability(default=0.0)
+    source_lang: str | None = None
+    target_lang: str | None = None
     use_cache: bool = True
     is_encoder_decoder: bool = True
+    is_decoder: bool = False
     pad_token_id: int | None = 0
     bos_token_id: int | None = 1
     eos_token_id: int | list[int] | None = 2
     decoder_start_token_id: int | None = 1
+
+    def __post_init__(self, **kwargs: Any) -> None:
+        if self.is_decoder:
+            self.is_encoder_decoder = False
+        super().__post_init__(**kwargs)
 
     @classmethod
     def from_preset(cls, name: str, **overrides: Any) -> "LocantConfig":
@@ -157,7 +223,7 @@ class LocantConfig(PretrainedConfig):
         """
         if "position_encoding" in kwargs:
             kwargs.setdefault("decoder_position_encoding", None)
-        own = {name.name for name in fields(cls)}
+        own = {entry.name for entry in fields(cls)} - {"dtype"}  # that may be "auto", which the base class knows
         given = {name: kwargs.pop(name) for name in list(kwargs) if name in own}
         return super().from_dict({**config_dict, **given}, **kwargs)
 
@@ -174,6 +240,43 @@ class LocantConfig(PretrainedConfig):
         config = cast(LocantConfig, super(LocantConfig, stacks).get_text_config(decoder, encoder))
         config.is_encoder_decoder = self.is_encoder_decoder
         return config
+
+    def with_stacks(self, *, encoder: bool = True, decoder: bool = True, **fields: Any) -> Self:
+        """This config where it has these stacks and `fields`; else a copy that does."""
+        fields |= {"is_encoder_decoder": encoder and decoder, "is_decoder": not encoder}
+        if all(getattr(self, name) == value for name, value in fields.items()):
+            return self
+        config = copy.copy(self)
+        for name, value in fields.items():
+            setattr(config, name, value)
+        return config
+
+    @property
+    def places(self) -> tuple[Place, ...]:
+        """Where position enters attention."""
+        if self.is_encoder_decoder:
+            return PLACES
+        return ("decoder",) if self.is_decoder else ("encoder",)
+
+    @property
+    def has_class_token(self) -> bool:
+        """Whether a class token stands before the patches."""
+        return self.encoder_input == "patches" and self.pooling == "first"
+
+    @property
+    def patch_shape(self) -> tuple[int, int]:
+        """Height and width of a patch, in pixels."""
+        return _pair(self.patch_size)
+
+    @property
+    def patch_grid(self) -> tuple[int, int]:
+        """Rows and columns of patches in an image of `image_size`."""
+        (height, width), (patch_height, patch_width) = _pair(self.image_size), self.patch_shape
+        return height // patch_height, width // patch_width
+
+    def axes_at(self, place: Place) -> int:
+        """How many numbers say where a token is: a patch has a row and a column."""
+        return 2 if place == "encoder" and self.encoder_input == "patches" else 1
 
     def position_encoding_at(self, place: Place) -> str:
         """The name of the encoding in the self-attention of a stack, or in cross-attention."""
@@ -199,9 +302,22 @@ class LocantConfig(PretrainedConfig):
         default = "full_attention" if self.sliding_window is None else "sliding_attention"
         return getattr(self, f"{stack}_layer_types") or [default] * getattr(self, f"{stack}_layers")
 
+    @property
+    def _stacks(self) -> list[str]:
+        return [place for place in self.places if place != "cross"]
+
+    def validate_patches(self) -> None:
+        """An image is cut into whole patches."""
+        if self.encoder_input == "patches" and not self.is_decoder:
+            for side, length, patch in zip(("height", "width"), _pair(self.image_size), self.patch_shape, strict=True):
+                if length % patch:
+                    raise ValueError(
+                        f"patch_size {patch} does not divide the {side} {length} of image_size: choose a divisor."
+                    )
+
     def validate_attention_heads(self) -> None:
         """Heads divide the width (unless `head_dim` is given), key–value heads divide the heads."""
-        for stack in ("encoder", "decoder"):
+        for stack in self._stacks:
             heads = getattr(self, f"{stack}_attention_heads")
             if self.head_dim is None and self.d_model % heads:
                 raise ValueError(
@@ -217,7 +333,7 @@ class LocantConfig(PretrainedConfig):
 
     def validate_layer_types(self) -> None:
         """One known type for each layer, and a window for those that slide."""
-        for stack in ("encoder", "decoder"):
+        for stack in self._stacks:
             types, layers = getattr(self, f"{stack}_layer_types"), getattr(self, f"{stack}_layers")
             if types is None:
                 continue
@@ -233,10 +349,10 @@ class LocantConfig(PretrainedConfig):
 
     def validate_rope(self) -> None:
         """The checks of transformers' rope types, for the head size of each place that turns."""
-        for place in PLACES:
+        for place in self.places:
             if self.position_encoding_at(place) == "rotary":
                 resolved = copy.copy(self)
-                resolved.head_dim = self.head_dim_at(place)
+                resolved.head_dim = self.head_dim_at(place) // self.axes_at(place)
                 try:
                     super(LocantConfig, resolved).validate_rope()
                 except KeyError as error:
@@ -248,11 +364,20 @@ class LocantConfig(PretrainedConfig):
             if getattr(self, option) is not None:
                 check_position_encoding(option, getattr(self, option))
         check_option_names(self.position_parameters or {})
-        for place in PLACES:
+        for place in self.places:
             name, head_dim = self.position_encoding_at(place), self.head_dim_at(place)
             check_place(name, place, self.position_options(name), head_dim)
             if name == "rotary":
-                check_rope_parameters(self.rope_parameters or {}, head_dim, place)
+                check_rope_parameters(self.rope_parameters or {}, head_dim, place, self.axes_at(place))
+            if name == "sinusoidal" and self.d_model % self.axes_at(place):
+                raise ValueError(
+                    f"Half of d_model={self.d_model} is for the row of a patch and half for its column in sinusoidal "
+                    f"positions: choose an even one."
+                )
+
+
+def _pair(value: int | list[int] | tuple[int, int]) -> tuple[int, int]:
+    return (value, value) if isinstance(value, int) else (value[0], value[1])
 
 
 __all__ = ["LocantConfig"]

@@ -157,8 +157,8 @@ _ROPE_NUMBERS = {"rope_theta", "partial_rotary_factor", "factor", "beta_fast", "
 _ROPE_NUMBERS |= {"low_freq_factor", "high_freq_factor", "original_max_position_embeddings"}
 
 
-def check_rope_parameters(parameters: dict[str, Any], head_dim: int, place: Place) -> None:
-    """Raise `ValueError` when `rope_parameters` have no such type, or turn no whole pairs of a head."""
+def check_rope_parameters(parameters: dict[str, Any], head_dim: int, place: Place, axes: int = 1) -> None:
+    """Raise `ValueError` when `rope_parameters` have no such type, or turn no whole pairs of a head for each axis."""
     known = ["default", *ROPE_INIT_FUNCTIONS]
     if parameters.get("rope_type", "default") not in known:
         raise ValueError(f"rope_type={parameters['rope_type']!r} is not a rope type; known are {', '.join(known)}.")
@@ -171,12 +171,13 @@ def check_rope_parameters(parameters: dict[str, Any], head_dim: int, place: Plac
         value = parameters[name]
         if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:
             raise ValueError(f"{name} must be a number above 0, got {value!r}.")
-    rotated = int(head_dim * parameters.get("partial_rotary_factor", 1.0))
-    if rotated > head_dim:
+    if parameters.get("partial_rotary_factor", 1.0) > 1:
         raise ValueError(f"partial_rotary_factor must be at most 1, got {parameters['partial_rotary_factor']}.")
-    if rotated < 2 or rotated % 2:
+    rotated = int(head_dim / axes * parameters.get("partial_rotary_factor", 1.0)) * axes
+    if rotated < 2 * axes or rotated % (2 * axes) or head_dim % axes:
         stack = "encoder" if place == "encoder" else "decoder"
+        size = "an even size" if axes == 1 else f"a size that {2 * axes} divides, for the row and column of a patch"
         raise ValueError(
-            f"Rotary encoding turns pairs, so the rotated part of a head must have an even size, but the "
+            f"Rotary encoding turns pairs, so the rotated part of a head must have {size}, but the "
             f"{stack}'s has {rotated}: change d_model, {stack}_attention_heads or head_dim."
         )

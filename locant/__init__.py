@@ -6,22 +6,43 @@ Importing `locant` registers its configuration and models with transformers' Aut
 
 from importlib.metadata import version
 
-from transformers import AutoConfig, AutoModel, AutoModelForSeq2SeqLM
-
+from locant.auto_classes import register
 from locant.configuration import LocantConfig
-from locant.modeling import LocantForConditionalGeneration, LocantModel, LocantPreTrainedModel
+from locant.hub.pipeline_entries import write_pipelines
+from locant.hub.pipelines import pipeline
+from locant.modeling import (
+    LocantDecoderModel,
+    LocantEncoderModel,
+    LocantForCausalLM,
+    LocantForConditionalGeneration,
+    LocantForImageClassification,
+    LocantForMaskedLM,
+    LocantForQuestionAnswering,
+    LocantForSequenceClassification,
+    LocantForTokenClassification,
+    LocantModel,
+    LocantPreTrainedModel,
+)
 from locant.tokenization import train_tokenizer
 
 __version__ = version("locant")
 
-AutoConfig.register("locant", LocantConfig, exist_ok=True)
-AutoModel.register(LocantConfig, LocantModel, exist_ok=True)
-AutoModelForSeq2SeqLM.register(LocantConfig, LocantForConditionalGeneration, exist_ok=True)
+register()
+LocantPreTrainedModel.save_hooks.append(write_pipelines)
 
 __all__ = [
     "LocantConfig",
+    "LocantDecoderModel",
+    "LocantEncoderModel",
+    "LocantForCausalLM",
     "LocantForConditionalGeneration",
+    "LocantForImageClassification",
+    "LocantForMaskedLM",
+    "LocantForQuestionAnswering",
+    "LocantForSequenceClassification",
+    "LocantForTokenClassification",
     "LocantModel",
     "LocantPreTrainedModel",
+    "pipeline",
     "train_tokenizer",
 ]

@@ -1,5 +1,5 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""The public models."""
+"""Encoder and decoder: the model without a head, and the one that generates text from text or from images."""
 
 from typing import Any
 
@@ -17,7 +17,7 @@ from .generation import LocantGenerationMixin
 from .loss import token_loss
 from .masks import build_position_ids, visible_keys
 from .pretrained import LocantPreTrainedModel
-from .stacks import LocantDecoder, LocantEncoder
+from .stacks import LocantDecoder, LocantEncoder, build_encoder
 
 
 def shift_right(labels: torch.Tensor, start_token_id: int, pad_token_id: int) -> torch.Tensor:
@@ -34,15 +34,11 @@ class LocantModel(LocantPreTrainedModel):
     """
 
     def __init__(self, config: LocantConfig):
-        super().__init__(config)
-        if config.share_encoder_decoder_embeddings:
-            self.shared: nn.Module = nn.Embedding(config.vocab_size, config.d_model)
-            self._tied_weights_keys = {
-                "encoder.embed_tokens.weight": "shared.weight",
-                "decoder.embed_tokens.weight": "shared.weight",
-            }
-        self.encoder = LocantEncoder(config)
-        self.decoder = LocantDecoder(config)
+        super().__init__(config.with_stacks())
+        if self.shares_embeddings:
+            self._tied_weights_keys = {"decoder.embed_tokens.weight": "encoder.embed_tokens.weight"}
+        self.encoder = build_encoder(self.config)
+        self.decoder = LocantDecoder(self.config)
         self.post_init()
 
     def get_expanded_tied_weights_keys(self, all_submodels: bool = False) -> dict[str, str]:
@@ -52,14 +48,15 @@ class LocantModel(LocantPreTrainedModel):
         return dict(self._tied_weights_keys or {})
 
     def get_input_embeddings(self) -> nn.Module:
-        """The encoder's token embeddings, which are the decoder's too where they share."""
-        return self.encoder.embed_tokens
+        """The token embeddings: the encoder's if it reads tokens, which are the decoder's too where they share."""
+        return (self.encoder if isinstance(self.encoder, LocantEncoder) else self.decoder).get_input_embeddings()
 
     def set_input_embeddings(self, value: nn.Module) -> None:
         """Replace the token embeddings, of both stacks where they share."""
-        self.encoder.embed_tokens = value
-        if self.config.share_encoder_decoder_embeddings:
-            self.shared = self.decoder.embed_tokens = value
+        if isinstance(self.encoder, LocantEncoder):
+            self.encoder.embed_tokens = value
+        if self.shares_embeddings or not isinstance(self.encoder, LocantEncoder):
+            self.decoder.embed_tokens = value
 
     @can_return_tuple
     def forward(  # type: ignore[misc]  # TransformersKwargs repeats names of ours
@@ -78,6 +75,8 @@ class LocantModel(LocantPreTrainedModel):
         cross_attention_mask: torch.Tensor | None = None,
         document_ids: torch.Tensor | None = None,
         decoder_document_ids: torch.Tensor | None = None,
+        token_type_ids: torch.Tensor | None = None,
+        pixel_values: torch.Tensor | None = None,
         **kwargs: Unpack[TransformersKwargs],
     ) -> Seq2SeqModelOutput:
         """Encode the source and decode the target.
@@ -100,20 +99,26 @@ class LocantModel(LocantPreTrainedModel):
             document_ids, decoder_document_ids: `(batch, source_length)` and `(batch, past + target_length)`: which
                 document of a packed sequence each token is of. No token sees another document's, and positions are
                 counted in each.
+            token_type_ids: `(batch, source_length)`, below `type_vocab_size`.
+            pixel_values: `(batch, channels, height, width)`, the source where the encoder reads images, and then the
+                only input of it.
 
         Raises:
             ValueError: ids and embeddings are both given or both missing; a position beyond a learned table; documents
                 of one side only; a mask that the backend cannot do with.
         """
         if encoder_outputs is None:
-            encoder_outputs = self.encoder(
-                input_ids=input_ids,
-                attention_mask=attention_mask,
-                position_ids=position_ids,
-                inputs_embeds=inputs_embeds,
-                document_ids=document_ids,
-                **kwargs,
-            )
+            source = {
+                "input_ids": input_ids,
+                "attention_mask": attention_mask,
+                "position_ids": position_ids,
+                "token_type_ids": token_type_ids,
+                "inputs_embeds": inputs_embeds,
+                "document_ids": document_ids,
+                "pixel_values": pixel_values,
+            }
+            given = {name: value for name, value in source.items() if value is not None}
+            encoder_outputs = self.encoder(**given, **kwargs)
         if not isinstance(encoder_outputs, BaseModelOutput):
             encoder_outputs = BaseModelOutput(*encoder_outputs)
         has_own_mask = cross_attention_mask is not None or (attention_mask is not None and attention_mask.ndim == 4)
@@ -150,7 +155,8 @@ class LocantModel(LocantPreTrainedModel):
 
 
 class LocantForConditionalGeneration(LocantPreTrainedModel, LocantGenerationMixin):
-    """Encoder and decoder with a language modelling head: translation, summarisation, …
+    """Encoder and decoder with a language modelling head: translation, summarisation; with `encoder_input="patches"`
+    captions of images.
 
     Args:
         config: the model's configuration.
@@ -159,14 +165,13 @@ class LocantForConditionalGeneration(LocantPreTrainedModel, LocantGenerationMixi
     _tied_weights_keys = {"lm_head.weight": "model.decoder.embed_tokens.weight"}  # noqa: RUF012
 
     def __init__(self, config: LocantConfig):
-        super().__init__(config)
-        self.model = LocantModel(config)
-        self.lm_head = nn.Linear(config.d_model, config.vocab_size, bias=False)
-        if config.share_encoder_decoder_embeddings:
+        super().__init__(config.with_stacks())
+        self.model = LocantModel(self.config)
+        self.lm_head = nn.Linear(config.d_model, config.vocab_size, bias=config.lm_head_bias)
+        if self.shares_embeddings:
             self._tied_weights_keys = {
-                "lm_head.weight": "model.shared.weight",
-                "model.encoder.embed_tokens.weight": "model.shared.weight",
-                "model.decoder.embed_tokens.weight": "model.shared.weight",
+                "lm_head.weight": "model.encoder.embed_tokens.weight",
+                "model.decoder.embed_tokens.weight": "model.encoder.embed_tokens.weight",
             }
         self.post_init()
 
@@ -203,6 +208,8 @@ class LocantForConditionalGeneration(LocantPreTrainedModel, LocantGenerationMixi
         cross_attention_mask: torch.Tensor | None = None,
         document_ids: torch.Tensor | None = None,
         decoder_document_ids: torch.Tensor | None = None,
+        token_type_ids: torch.Tensor | None = None,
+        pixel_values: torch.Tensor | None = None,
         num_items_in_batch: int | torch.Tensor | None = None,
         **kwargs: Unpack[TransformersKwargs],
     ) -> Seq2SeqLMOutput:
@@ -211,7 +218,8 @@ class LocantForConditionalGeneration(LocantPreTrainedModel, LocantGenerationMixi
         Args:
             input_ids, attention_mask, decoder_input_ids, decoder_attention_mask, position_ids,
                 decoder_position_ids, encoder_outputs, past_key_values, inputs_embeds, decoder_inputs_embeds,
-                use_cache, cross_attention_mask, document_ids, decoder_document_ids: as in `LocantModel`.
+                use_cache, cross_attention_mask, document_ids, decoder_document_ids, token_type_ids, pixel_values: as
+                in `LocantModel`.
             labels: target tokens `(batch, target_length)`, -100 where no loss is wanted; the decoder's inputs
                 are made from them unless given.
             num_items_in_batch: number of target tokens in the whole optimiser step, which the loss is divided
@@ -240,6 +248,8 @@ class LocantForConditionalGeneration(LocantPreTrainedModel, LocantGenerationMixi
             cross_attention_mask=cross_attention_mask,
             document_ids=document_ids,
             decoder_document_ids=decoder_document_ids,
+            token_type_ids=token_type_ids,
+            pixel_values=pixel_values,
             **kwargs,
         )
         logits = self.lm_head(outputs.last_hidden_state)

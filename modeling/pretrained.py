@@ -2,8 +2,11 @@
 """What all Locant models have in common: configuration, initialisation, what they support."""
 
 import copy
+import os
+from collections.abc import Callable
 from dataclasses import asdict, replace
-from typing import Any, Self
+from pathlib import Path
+from typing import Any, ClassVar, Self
 
 import torch
 from torch import nn
@@ -12,10 +15,11 @@ from transformers.modeling_utils import PreTrainedModel
 from transformers.utils import logging
 
 from locant.configuration.configuration_locant import LocantConfig
-from locant.configuration.position_encodings import PLACES, Place
+from locant.configuration.position_encodings import Place
 
 from .attention_backends import check_backend
 from .layers import TransformerLayer
+from .patches import PatchEmbedding
 from .positions.base import PositionEncoding, PositionLayer
 from .positions.registry import position_layer
 from .swapping import copy_weights, serves_encodings, swapped_config
@@ -35,10 +39,17 @@ class LocantPreTrainedModel(PreTrainedModel):
     _supports_flash_attn = True
     _supports_flex_attn = True
     _can_compile_fullgraph = True
+    save_hooks: ClassVar[list[Callable[[PreTrainedModel, Path], None]]] = []
+    """Called with a model and its folder whenever it is saved, before config.json is written."""
+
+    def __init__(self, config: LocantConfig):
+        super().__init__(config)
+        if "encoder" in self.places and config.encoder_input == "patches":
+            self.main_input_name = "pixel_values"
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
-        if isinstance(module, (PositionEncoding, PositionLayer)):
+        if isinstance(module, (PositionEncoding, PositionLayer, PatchEmbedding)):
             module.init_weights()
         elif self.config.initializer == "normal":
             super()._init_weights(module)
@@ -54,7 +65,15 @@ class LocantPreTrainedModel(PreTrainedModel):
     @property
     def places(self) -> tuple[Place, ...]:
         """Where position enters attention in this model."""
-        return PLACES if self.config.is_encoder_decoder else ("encoder", "decoder")
+        return self.config.places
+
+    @property
+    def shares_embeddings(self) -> bool:
+        """Whether encoder and decoder read tokens of one embedding table."""
+        config = self.config
+        return (
+            config.is_encoder_decoder and config.share_encoder_decoder_embeddings and config.encoder_input == "tokens"
+        )
 
     def _check_and_adjust_attn_implementation(self, attn_implementation: str | None, *args: Any, **kwargs: Any) -> str:
         """The backend to use: refused where it cannot serve an encoding, and one that can where none is asked for."""
@@ -125,14 +144,50 @@ class LocantPreTrainedModel(PreTrainedModel):
     ) -> nn.Embedding:
         # transformers resizes one table; a decoder that has its own must follow
         decoder = getattr(self.base_model, "decoder", None)
-        if decoder is not None and not self.config.share_encoder_decoder_embeddings:
+        if (
+            decoder is not None
+            and not self.shares_embeddings
+            and decoder.embed_tokens is not self.get_input_embeddings()
+        ):
             decoder.embed_tokens = self._get_resized_embeddings(
                 decoder.embed_tokens, new_num_tokens, pad_to_multiple_of, mean_resizing
             )
         return super()._resize_token_embeddings(new_num_tokens, pad_to_multiple_of, mean_resizing)
 
+    def save_pretrained(
+        self,
+        save_directory: str | os.PathLike[str],
+        is_main_process: bool = True,
+        state_dict: dict[str, torch.Tensor] | None = None,
+        push_to_hub: bool = False,
+        **kwargs: Any,
+    ) -> None:
+        """As in transformers, with what `save_hooks` add to the folder and to the config."""
+        if not push_to_hub and self.should_save_on_this_rank(is_main_process):
+            self._run_save_hooks(save_directory)
+        super().save_pretrained(save_directory, is_main_process, state_dict, push_to_hub, **kwargs)
+
+    def _get_files_timestamps(self, working_dir: str | os.PathLike[str]) -> dict[str, float]:
+        # with push_to_hub, what is newer than these is uploaded: the hooks' files have to be
+        timestamps = super()._get_files_timestamps(working_dir)
+        self._run_save_hooks(working_dir)
+        return timestamps
+
+    def _run_save_hooks(self, save_directory: str | os.PathLike[str]) -> None:
+        folder = Path(save_directory)
+        if not folder.is_file():  # which transformers refuses
+            folder.mkdir(parents=True, exist_ok=True)
+            for hook in self.save_hooks:
+                hook(self, folder)
+
     @property
     def dummy_inputs(self) -> dict[str, torch.Tensor]:
         """A smallest batch, for tools that trace the model."""
         ids = torch.tensor([[5, 6, 7, 2], [5, 6, 2, 0]], device=self.device) % self.config.vocab_size
-        return {"input_ids": ids, "attention_mask": ids.ne(0).long(), "decoder_input_ids": ids}
+        inputs = {"input_ids": ids, "attention_mask": ids.ne(0).long()}
+        if self.main_input_name == "pixel_values":
+            sides = [
+                patches * side for patches, side in zip(self.config.patch_grid, self.config.patch_shape, strict=True)
+            ]
+            inputs = {"pixel_values": torch.zeros(2, self.config.num_channels, *sides, device=self.device)}
+        return {**inputs, "decoder_input_ids": ids} if self.config.is_encoder_decoder else inputs

@@ -1,11 +1,12 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""The encoder and the decoder: embeddings, position, layers, final norm."""
+"""The encoders and the decoder: embeddings, position, layers, final norm."""
 
 import math
-from typing import Literal, cast
+from typing import Any, Literal, cast
 
 import torch
 from torch import nn
+from torch.compiler import is_compiling
 from transformers.cache_utils import Cache, DynamicCache, DynamicLayer, EncoderDecoderCache, StaticLayer
 from transformers.modeling_outputs import BaseModelOutput, BaseModelOutputWithPastAndCrossAttentions
 from transformers.processing_utils import Unpack
@@ -18,14 +19,15 @@ from locant.configuration.position_encodings import Place
 
 from .attention import Attention, span_of_cache
 from .layers import TransformerLayer
-from .norms import build_final_norm
+from .norms import build_final_norm, build_norm
+from .patches import PatchEmbedding
 from .positions.registry import build_position_encoding
 from .pretrained import LocantPreTrainedModel
 from .views import Tokens, View, number_tokens, view_across, view_of_self
 
 
 class LocantStack(LocantPreTrainedModel):
-    """What both stacks are made of.
+    """What all stacks are made of, once there are vectors.
 
     Args:
         config: the model's configuration.
@@ -35,10 +37,9 @@ class LocantStack(LocantPreTrainedModel):
     def __init__(self, config: LocantConfig, stack: Literal["encoder", "decoder"]):
         super().__init__(config)
         config.validate()  # fields may have been set since it was made
-        self.embed_tokens: nn.Module = nn.Embedding(config.vocab_size, config.d_model)
-        self.embed_scale = math.sqrt(config.d_model) if config.scale_embedding else 1.0
-        self.embed_dropout = nn.Dropout(config.dropout)
         self.position = build_position_encoding(config, stack)
+        self.embed_norm = build_norm(config) if config.embedding_norm else nn.Identity()
+        self.embed_dropout = nn.Dropout(config.dropout)
         is_crossed = stack == "decoder" and config.is_encoder_decoder
         self.cross_position = build_position_encoding(config, "cross") if is_crossed else None
         self.layer_types = config.layer_types_of(stack)
@@ -54,34 +55,33 @@ class LocantStack(LocantPreTrainedModel):
         )
         self.final_norm = build_final_norm(config)
         self.gradient_checkpointing = False
-        self.post_init()
 
-    def get_input_embeddings(self) -> nn.Module:
-        """The token embeddings."""
-        return self.embed_tokens
-
-    def set_input_embeddings(self, value: nn.Module) -> None:
-        """Replace the token embeddings."""
-        self.embed_tokens = value
-
-    def embed(
-        self,
-        input_ids: torch.Tensor | None,
-        inputs_embeds: torch.Tensor | None,
-        attention_mask: torch.Tensor | None,
-        position_ids: torch.Tensor | None,
-        document_ids: torch.Tensor | None,
-        cache: Cache | None = None,
-    ) -> Tokens:
-        """The tokens with their first hidden states."""
-        if (input_ids is None) == (inputs_embeds is None):
-            raise ValueError("Give either token ids or embeddings, and not both.")
-        if inputs_embeds is None:
-            inputs_embeds = self.embed_tokens(input_ids)
-        hidden_states, longest = inputs_embeds * self.embed_scale, self.config.max_position_embeddings
-        tokens = number_tokens(hidden_states, attention_mask, position_ids, document_ids, cache, longest)
+    def with_positions(self, tokens: Tokens) -> Tokens:
+        """Tokens whose vectors know their position, where the encoding says it there, and are ready for the layers."""
         hidden_states = self.position.embed(tokens.hidden_states, tokens.position_ids, tokens.limit)
-        return tokens._replace(hidden_states=self.embed_dropout(hidden_states))
+        return tokens._replace(hidden_states=self.embed_dropout(self.embed_norm(hidden_states)))
+
+    def run_layers(
+        self,
+        tokens: Tokens,
+        encoder_hidden_states: torch.Tensor | None = None,
+        cross_view: View = View(),  # noqa: B008 (a tuple)
+        past_key_values: Cache | None = None,
+        **kwargs: Any,
+    ) -> torch.Tensor:
+        """All layers over tokens with positions: `(batch, length, d_model)`."""
+        cache = getattr(past_key_values, "self_attention_cache", past_key_values)
+        views, hidden_states = self.views(tokens, cache), tokens.hidden_states
+        for layer, layer_type in zip(self.layers, self.layer_types, strict=True):
+            hidden_states = layer(
+                hidden_states,
+                encoder_hidden_states,
+                view=views[layer_type],
+                cross_view=cross_view,
+                past_key_values=past_key_values,
+                **kwargs,
+            )
+        return self.final_norm(hidden_states)
 
     def views(self, tokens: Tokens, cache: Cache | None = None) -> dict[str, View]:
         """What the layers of each type see of their own sequence."""
@@ -99,7 +99,41 @@ class LocantStack(LocantPreTrainedModel):
         return not (self.gradient_checkpointing and self.training)
 
 
-class LocantEncoder(LocantStack):
+class LocantTokenStack(LocantStack):
+    """A stack that reads tokens.
+
+    Args:
+        config: the model's configuration.
+        stack: which of the two this is.
+    """
+
+    def __init__(self, config: LocantConfig, stack: Literal["encoder", "decoder"]):
+        super().__init__(config, stack)
+        self.embed_tokens: nn.Module = nn.Embedding(config.vocab_size, config.d_model)
+        self.embed_scale = math.sqrt(config.d_model) if config.scale_embedding else 1.0
+
+    def get_input_embeddings(self) -> nn.Module:
+        """The token embeddings."""
+        return self.embed_tokens
+
+    def set_input_embeddings(self, value: nn.Module) -> None:
+        """Replace the token embeddings."""
+        self.embed_tokens = value
+
+    def embed(self, input_ids: torch.Tensor | None, inputs_embeds: torch.Tensor | None) -> torch.Tensor:
+        """Token embeddings, scaled.
+
+        Raises:
+            ValueError: both or neither are given.
+        """
+        if (input_ids is None) == (inputs_embeds is None):
+            raise ValueError("Give either token ids or embeddings, and not both.")
+        if inputs_embeds is None:
+            inputs_embeds = self.embed_tokens(input_ids)
+        return inputs_embeds * self.embed_scale
+
+
+class LocantEncoder(LocantTokenStack):
     """The encoder: every token sees every other, or those in its window."""
 
     _can_record_outputs = {"hidden_states": TransformerLayer, "attentions": Attention}  # noqa: RUF012
@@ -107,6 +141,9 @@ class LocantEncoder(LocantStack):
 
     def __init__(self, config: LocantConfig):
         super().__init__(config, "encoder")
+        types = config.type_vocab_size
+        self.embed_token_types = nn.Embedding(types, config.d_model) if types else None
+        self.post_init()
 
     @merge_with_config_defaults
     @capture_outputs
@@ -115,6 +152,7 @@ class LocantEncoder(LocantStack):
         input_ids: torch.Tensor | None = None,
         attention_mask: torch.Tensor | None = None,
         position_ids: torch.Tensor | None = None,
+        token_type_ids: torch.Tensor | None = None,
         inputs_embeds: torch.Tensor | None = None,
         document_ids: torch.Tensor | None = None,
         **kwargs: Unpack[TransformersKwargs],
@@ -126,23 +164,86 @@ class LocantEncoder(LocantStack):
             attention_mask: `(batch, length)`, 0 at padding; or `(batch or 1, 1 or heads, length, length)`, boolean or
                 whole numbers with 0 where a token is not seen, or floating and then added to the scores.
             position_ids: `(batch or 1, length)`; by default the real tokens are counted from 0.
+            token_type_ids: `(batch, length)`, below `type_vocab_size`; by default 0.
             inputs_embeds: `(batch, length, d_model)` instead of ids, before scaling.
             document_ids: `(batch, length)`, which document of a packed sequence each token is of: no token sees
                 another document's, and positions are counted in each.
 
         Raises:
             ValueError: both or neither of ids and embeddings; a position beyond a learned table; a mask that the
-                backend cannot do with.
+                backend cannot do with; token types where there are none.
         """
-        tokens = self.embed(input_ids, inputs_embeds, attention_mask, position_ids, document_ids)
-        views, hidden_states = self.views(tokens), tokens.hidden_states
         kwargs.pop("use_cache", None)
-        for layer, layer_type in zip(self.layers, self.layer_types, strict=True):
-            hidden_states = layer(hidden_states, view=views[layer_type], **kwargs)
-        return BaseModelOutput(last_hidden_state=self.final_norm(hidden_states))
+        _refuse("pixel_values", kwargs, 'an encoder of tokens: encoder_input="patches" makes one of images')
+        hidden_states = self._add_token_types(self.embed(input_ids, inputs_embeds), token_type_ids)
+        longest = self.config.max_position_embeddings
+        tokens = number_tokens(hidden_states, attention_mask, position_ids, document_ids, longest=longest)
+        return BaseModelOutput(last_hidden_state=self.run_layers(self.with_positions(tokens), **kwargs))
+
+    def _add_token_types(self, hidden_states: torch.Tensor, token_type_ids: torch.Tensor | None) -> torch.Tensor:
+        if self.embed_token_types is None:
+            if token_type_ids is not None and not is_compiling() and token_type_ids.any():
+                raise ValueError("token_type_ids are given, but type_vocab_size is 0: set it to their number.")
+            return hidden_states
+        if token_type_ids is None:
+            return hidden_states + self.embed_token_types.weight[0]
+        return hidden_states + self.embed_token_types(token_type_ids)
 
 
-class LocantDecoder(LocantStack):
+class LocantImageEncoder(LocantStack):
+    """The encoder of images: every patch sees every other."""
+
+    _can_record_outputs = {"hidden_states": TransformerLayer, "attentions": Attention}  # noqa: RUF012
+    places = ("encoder",)
+
+    def __init__(self, config: LocantConfig):
+        super().__init__(config, "encoder")
+        self.embed_patches = PatchEmbedding(config)
+        self.post_init()
+
+    def get_input_embeddings(self) -> nn.Module:
+        """The embedding of patches."""
+        return self.embed_patches
+
+    @merge_with_config_defaults
+    @capture_outputs
+    def forward(
+        self, pixel_values: torch.Tensor | None = None, **kwargs: Unpack[TransformersKwargs]
+    ) -> BaseModelOutput:
+        """Encode.
+
+        Args:
+            pixel_values: `(batch, channels, height, width)`, of any size that is a whole number of patches.
+
+        Returns:
+            `last_hidden_state`, `(batch, tokens, d_model)`: the class token if there is one, then the patches row by
+            row.
+
+        Raises:
+            ValueError: no images, or of another shape; inputs that are made for tokens.
+        """
+        kwargs.pop("use_cache", None)
+        for name in ("input_ids", "inputs_embeds", "attention_mask", "position_ids", "token_type_ids", "document_ids"):
+            _refuse(name, kwargs, "an encoder of images, which takes pixel_values only")
+        if pixel_values is None:
+            raise ValueError("An encoder of images needs pixel_values (batch, channels, height, width).")
+        grid = self.embed_patches.grid(pixel_values)
+        hidden_states = self.embed_patches(pixel_values)
+        tokens = Tokens(hidden_states, None, None, self.embed_patches.positions(grid, hidden_states.device), grid)
+        return BaseModelOutput(last_hidden_state=self.run_layers(self.with_positions(tokens), **kwargs))
+
+
+def build_encoder(config: LocantConfig) -> LocantEncoder | LocantImageEncoder:
+    """The encoder of what `config.encoder_input` names."""
+    return (LocantImageEncoder if config.encoder_input == "patches" else LocantEncoder)(config)
+
+
+def _refuse(name: str, given: Any, where: str) -> None:
+    if given.pop(name, None) is not None:
+        raise ValueError(f"{name} is given to {where}.")
+
+
+class LocantDecoder(LocantTokenStack):
     """The decoder: every token sees those before it, and all of the encoder's."""
 
     _can_record_outputs = {  # noqa: RUF012
@@ -153,6 +254,7 @@ class LocantDecoder(LocantStack):
 
     def __init__(self, config: LocantConfig):
         super().__init__(config, "decoder")
+        self.post_init()
 
     @property
     def places(self) -> tuple[Place, ...]:
@@ -207,31 +309,24 @@ class LocantDecoder(LocantStack):
         if encoder_hidden_states is not None and past_key_values is not None:
             _prepare_cross_cache(past_key_values, encoder_hidden_states.shape[1])
         cache = getattr(past_key_values, "self_attention_cache", past_key_values)
-        tokens = self.embed(input_ids, inputs_embeds, attention_mask, position_ids, document_ids, cache)
-        views, cross_view, hidden_states = self.views(tokens, cache), View(), tokens.hidden_states
+        hidden_states, longest = self.embed(input_ids, inputs_embeds), self.config.max_position_embeddings
+        tokens = number_tokens(hidden_states, attention_mask, position_ids, document_ids, cache, longest)
+        tokens, cross_view = self.with_positions(tokens), View()
         if encoder_hidden_states is not None:
             source = number_tokens(
                 encoder_hidden_states,
                 encoder_attention_mask,
                 encoder_position_ids,
                 encoder_document_ids,
-                longest=self.config.max_position_embeddings,
+                longest=longest,
             )
             past_length = span_of_cache(cache, hidden_states.shape[1], 0).query_offset
             attention = cast(TransformerLayer, self.layers[0]).cross_attn
             assert attention is not None and self.cross_position is not None
             cross_view = view_across(attention, self.cross_position, tokens, source, past_length, self.shares_terms)
-        for layer, layer_type in zip(self.layers, self.layer_types, strict=True):
-            hidden_states = layer(
-                hidden_states,
-                encoder_hidden_states,
-                view=views[layer_type],
-                cross_view=cross_view,
-                past_key_values=past_key_values,
-                **kwargs,
-            )
+        hidden_states = self.run_layers(tokens, encoder_hidden_states, cross_view, past_key_values, **kwargs)
         return BaseModelOutputWithPastAndCrossAttentions(
-            last_hidden_state=self.final_norm(hidden_states), past_key_values=past_key_values
+            last_hidden_state=hidden_states, past_key_values=past_key_values
         )
 
 

@@ -1,7 +1,7 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
 """What the queries of an attention see: the mask and the positions, made once for all layers of a kind."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
@@ -37,15 +37,15 @@ class Tokens(NamedTuple):
         hidden_states: `(batch, length, d_model)`.
         attention_mask: `(batch, past + length)` with 0 at padding, or of four dimensions, as `build_mask` takes it.
         document_ids: `(batch, past + length)`, or None for one document.
-        position_ids: `(batch or 1, length)`.
-        limit: no position id is as large.
+        position_ids: `(batch or 1, length)`; of patches `(1, length, 2)`, row and column.
+        limit: no position id is as large; of patches the rows and columns that there are.
     """
 
     hidden_states: torch.Tensor
     attention_mask: torch.Tensor | None
     document_ids: torch.Tensor | None
     position_ids: torch.Tensor
-    limit: int
+    limit: Any
 
 
 def view_of_self(

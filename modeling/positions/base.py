@@ -240,8 +240,9 @@ class PositionEncoding(nn.Module):
 
         Args:
             hidden_states: embeddings `(batch, tokens, d_model)`.
-            position_ids: `(batch or 1, tokens)`.
-            length: no position id is as large as this; a Python number, so that no device has to be asked.
+            position_ids: `(batch or 1, tokens)`; of patches `(1, tokens, 2)`, row and column, not always whole.
+            length: no position id is as large as this; a Python number, so that no device has to be asked. Of patches
+                it is the rows and columns that there are.
         """
         return hidden_states
 

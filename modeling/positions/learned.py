@@ -1,6 +1,8 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
 """A trained vector for each position, added to the embeddings (Gehring et al. 2017)."""
 
+from typing import Any
+
 import torch
 from torch import nn
 from torch.compiler import is_compiling
@@ -44,3 +46,28 @@ class LearnedEncoding(PositionEncoding):
                 f"{limit} positions: shorten it, or choose a larger max_position_embeddings before training."
             )
         return hidden_states + self.embeddings(position_ids + self.offset)
+
+
+class LearnedGridEncoding(PositionEncoding):
+    """For patches: a vector for each place of the grid trained on, and one for the class token if there is one.
+
+    For images of another size the grid is stretched, bicubically (Dosovitskiy et al. 2021, ViT, section 3.2).
+
+    Args:
+        config: uses `d_model`, the grid of patches, and whether there is a class token.
+        place: the encoder.
+    """
+
+    def __init__(self, config: LocantConfig, place: Place = "encoder"):
+        super().__init__(config, place)
+        self.grid, self.before = config.patch_grid, int(config.has_class_token)
+        self.embeddings = nn.Embedding(self.before + self.grid[0] * self.grid[1], config.d_model)
+
+    def embed(self, hidden_states: torch.Tensor, position_ids: torch.Tensor, length: Any) -> torch.Tensor:
+        """Embeddings plus their places; `length` is the image's own rows and columns of patches."""
+        table = self.embeddings.weight
+        if length != self.grid:
+            grid = table[self.before :].view(1, *self.grid, -1).permute(0, 3, 1, 2)
+            stretched = nn.functional.interpolate(grid, size=length, mode="bicubic", align_corners=False)
+            table = torch.cat([table[: self.before], stretched.flatten(2).transpose(1, 2)[0]])
+        return hidden_states + table

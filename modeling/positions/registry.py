@@ -11,11 +11,11 @@ from locant.configuration.position_encodings import POSITION_ENCODINGS, Encoding
 
 from .alibi import AlibiEncoding
 from .base import PositionEncoding, PositionLayer
-from .learned import LearnedEncoding
+from .learned import LearnedEncoding, LearnedGridEncoding
 from .none import NoPosition
 from .rotary import RotaryEncoding
 from .shaw import ShawEncoding
-from .sinusoidal import SinusoidalEncoding
+from .sinusoidal import SinusoidalEncoding, SinusoidalGridEncoding
 from .t5 import T5Encoding
 from .transformer_xl import TransformerXLEncoding
 
@@ -28,6 +28,12 @@ _CLASSES: dict[str, type[PositionEncoding]] = {
     "t5": T5Encoding,
     "alibi": AlibiEncoding,
     "rotary": RotaryEncoding,
+}
+
+# Those whose form for the rows and columns of patches is a class of its own
+_CLASSES_ON_GRIDS: dict[str, type[PositionEncoding]] = {
+    "sinusoidal": SinusoidalGridEncoding,
+    "learned": LearnedGridEncoding,
 }
 
 
@@ -59,9 +65,15 @@ def register_position_encoding(
 def position_layer(config: LocantConfig, place: Place) -> PositionLayer:
     """A layer of the encoding that `config` names for `place`, without weights: its flags tell what can serve it."""
     with torch.device("meta"):
-        return _CLASSES[config.position_encoding_at(place)].build_layer(config, place, 0)
+        return _class_at(config, place).build_layer(config, place, 0)
 
 
 def build_position_encoding(config: LocantConfig, place: Place) -> PositionEncoding:
     """The encoding that `config` names for `place`."""
-    return _CLASSES[config.position_encoding_at(place)](config, place)
+    return _class_at(config, place)(config, place)
+
+
+def _class_at(config: LocantConfig, place: Place) -> type[PositionEncoding]:
+    name = config.position_encoding_at(place)
+    on_grid = _CLASSES_ON_GRIDS.get(name) if config.axes_at(place) == 2 else None
+    return on_grid or _CLASSES[name]

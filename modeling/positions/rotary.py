@@ -1,5 +1,9 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""Queries and keys turned by an angle that grows with position (Su et al. 2021, RoFormer, equation 34)."""
+"""Queries and keys turned by an angle that grows with position (Su et al. 2021, RoFormer, equation 34).
+
+Patches have two positions, row and column: half of the turned pairs follow the one, half the other, each with the
+frequencies of a head of half the size (Heo et al. 2024, RoPE-ViT, section 3.2, axial).
+"""
 
 import copy
 
@@ -69,7 +73,7 @@ class RotaryEncoding(PositionEncoding):
         super().__init__(config, place)
         # the names from here on are those that `dynamic_rope_update` expects
         self.config = copy.copy(config)
-        self.config.head_dim = config.head_dim_at(place)
+        self.config.head_dim = config.head_dim_at(place) // config.axes_at(place)
         assert self.config.rope_parameters is not None  # LocantConfig has completed them
         self.rope_parameters = self.config.rope_parameters
         self.rope_type = self.rope_parameters["rope_type"]
@@ -78,7 +82,7 @@ class RotaryEncoding(PositionEncoding):
         self.register_fixed()
 
     def _frequencies(self) -> tuple[torch.Tensor, float]:
-        """Inverse frequencies `(R / 2,)`, and the factor on cosine and sine."""
+        """Inverse frequencies of one axis, `(R / 2,)` or `(R / 4,)` of two, and the factor on cosine and sine."""
         if self.rope_type != "default":
             with torch.device("cpu"):  # they make tensors before they look at the device that they are given
                 return ROPE_INIT_FUNCTIONS[self.rope_type](self.config, torch.device("cpu"))
@@ -98,7 +102,8 @@ class RotaryEncoding(PositionEncoding):
     @torch.no_grad()
     @dynamic_rope_update
     def _cos_sin(self, x: torch.Tensor, position_ids: torch.Tensor) -> CosSin:
-        angles = position_ids[:, None, :, None].float() * self.inv_freq
+        axes = position_ids if position_ids.ndim == 3 else position_ids.unsqueeze(-1)
+        angles = (axes[:, None, :, :, None].float() * self.inv_freq).flatten(-2)
         cos, sin = angles.cos() * self.attention_scaling, angles.sin() * self.attention_scaling
         return cos.to(x.dtype), sin.to(x.dtype)
 

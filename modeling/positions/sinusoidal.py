@@ -9,26 +9,30 @@ from locant.configuration.position_encodings import Place
 from .base import PositionEncoding
 
 
-def sinusoidal_table(length: int, width: int, layout: str = "interleaved") -> torch.Tensor:
+def sinusoids(positions: torch.Tensor, width: int, layout: str = "interleaved") -> torch.Tensor:
     """PE(pos, 2i) = sin(pos / 10000^(2i/width)), PE(pos, 2i+1) = cos of the same angle.
 
     Args:
-        length: number of positions.
+        positions: `(length,)`, whole or not, of the type to compute in.
         width: number of columns; may be odd.
         layout: `interleaved`, the paper's: sin, cos, sin, cos, …; `concatenated`: all sines, then all cosines
             (tensor2tensor, Marian).
 
     Returns:
-        `(length, width)` in float32, from angles in float64: far positions stay exact.
+        `(length, width)` in float32; from positions in float64, far ones stay exact.
     """
-    exponents = torch.arange(0, width, 2, dtype=torch.float64, device="cpu") / width
-    positions = torch.arange(length, dtype=torch.float64, device="cpu")
+    exponents = torch.arange(0, width, 2, dtype=positions.dtype, device=positions.device) / width
     angles = torch.outer(positions, 10000.0**-exponents)
     if layout == "concatenated":
         table = torch.cat([angles.sin(), angles.cos()], dim=-1)
     else:
         table = torch.stack([angles.sin(), angles.cos()], dim=-1).flatten(1)
     return table[:, :width].float()
+
+
+def sinusoidal_table(length: int, width: int, layout: str = "interleaved") -> torch.Tensor:
+    """`sinusoids` of the positions 0 to `length` - 1."""
+    return sinusoids(torch.arange(length, dtype=torch.float64, device="cpu"), width, layout)
 
 
 class SinusoidalEncoding(PositionEncoding):
@@ -57,3 +61,23 @@ class SinusoidalEncoding(PositionEncoding):
             self.rows = max(length, 2 * self.rows)
             self.table = self.fixed()["table"].to(self.table.device)
         return hidden_states + self.table[position_ids].to(hidden_states)
+
+
+class SinusoidalGridEncoding(PositionEncoding):
+    """For patches: half of the width for the row, half for the column (He et al. 2022, MAE).
+
+    Args:
+        config: uses `d_model`, the grid of patches and the option `layout`.
+        place: the encoder.
+    """
+
+    def __init__(self, config: LocantConfig, place: Place = "encoder"):
+        super().__init__(config, place)
+        self.layout = config.position_options("sinusoidal")["layout"]
+
+    def embed(self, hidden_states: torch.Tensor, position_ids: torch.Tensor, length: int) -> torch.Tensor:
+        """Embeddings plus the sinusoids of their rows and columns; `position_ids` is `(1, length, 2)`."""
+        width = hidden_states.shape[-1] // 2
+        axes = position_ids[0].unbind(-1)
+        table = torch.cat([sinusoids(positions, width, self.layout) for positions in axes], dim=-1)
+        return hidden_states + table.to(hidden_states)

@@ -47,7 +47,7 @@ def _spread(module: nn.Module, seed: int) -> None:
         elif parameter.ndim == 1:
             parameter.copy_(0.2 * noise)
         else:
-            gain = 1.0 if "embed" in name or "shared" in name else 1.5
+            gain = 1.0 if "embed" in name else 1.5
             parameter.copy_(noise * gain * parameter.shape[-1] ** -0.5)
 
 

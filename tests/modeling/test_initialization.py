@@ -76,7 +76,7 @@ class TestInitialization:
 
         one, same, other = weights(1), weights(1), weights(2)
         assert all(torch.equal(one[name], same[name]) for name in one)
-        assert not torch.equal(one["model.shared.weight"], other["model.shared.weight"])
+        assert not torch.equal(one["model.encoder.embed_tokens.weight"], other["model.encoder.embed_tokens.weight"])
 
     def test_dummy_inputs_run(self, make_model):
         model = make_model()

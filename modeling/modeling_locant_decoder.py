@@ -1,0 +1,159 @@
+# Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
+"""The decoder alone: the model without a head, and the language model."""
+
+import torch
+from torch import nn
+from transformers.cache_utils import Cache
+from transformers.modeling_outputs import BaseModelOutputWithPast, CausalLMOutputWithPast
+from transformers.processing_utils import Unpack
+from transformers.utils import TransformersKwargs
+from transformers.utils.generic import can_return_tuple
+
+from locant.configuration.configuration_locant import LocantConfig
+
+from .generation import LocantGenerationMixin
+from .loss import token_loss
+from .pretrained import LocantPreTrainedModel
+from .stacks import LocantDecoder
+
+
+class LocantDecoderModel(LocantPreTrainedModel):
+    """The decoder without an encoder and without a head.
+
+    Args:
+        config: the model's configuration; only its decoder counts.
+    """
+
+    def __init__(self, config: LocantConfig):
+        super().__init__(config.with_stacks(encoder=False))
+        self.decoder = LocantDecoder(self.config)
+        self.post_init()
+
+    def get_input_embeddings(self) -> nn.Module:
+        """The token embeddings."""
+        return self.decoder.embed_tokens
+
+    def set_input_embeddings(self, value: nn.Module) -> None:
+        """Replace the token embeddings."""
+        self.decoder.embed_tokens = value
+
+    @can_return_tuple
+    def forward(  # type: ignore[misc]  # TransformersKwargs repeats names of ours
+        self,
+        input_ids: torch.Tensor | None = None,
+        attention_mask: torch.Tensor | None = None,
+        position_ids: torch.Tensor | None = None,
+        past_key_values: Cache | None = None,
+        inputs_embeds: torch.Tensor | None = None,
+        use_cache: bool | None = None,
+        document_ids: torch.Tensor | None = None,
+        **kwargs: Unpack[TransformersKwargs],
+    ) -> BaseModelOutputWithPast:
+        """Decode.
+
+        Args:
+            input_ids, attention_mask, position_ids, past_key_values, inputs_embeds, use_cache, document_ids: as in
+                `LocantDecoder`.
+
+        Returns:
+            `last_hidden_state` `(batch, length, d_model)` and the cache.
+
+        Raises:
+            ValueError: as `LocantDecoder`.
+        """
+        outputs = self.decoder(
+            input_ids=input_ids,
+            attention_mask=attention_mask,
+            position_ids=position_ids,
+            past_key_values=past_key_values,
+            inputs_embeds=inputs_embeds,
+            use_cache=use_cache,
+            document_ids=document_ids,
+            **kwargs,
+        )
+        return BaseModelOutputWithPast(**outputs)
+
+
+class LocantForCausalLM(LocantPreTrainedModel, LocantGenerationMixin):
+    """The language model: each token from those before it (Radford et al. 2018).
+
+    Args:
+        config: the model's configuration; only its decoder counts.
+    """
+
+    _tied_weights_keys = {"lm_head.weight": "model.decoder.embed_tokens.weight"}  # noqa: RUF012
+
+    def __init__(self, config: LocantConfig):
+        super().__init__(config.with_stacks(encoder=False))
+        self.model = LocantDecoderModel(self.config)
+        self.lm_head = nn.Linear(config.d_model, config.vocab_size, bias=config.lm_head_bias)
+        self.post_init()
+
+    def get_output_embeddings(self) -> nn.Module:
+        """The output layer."""
+        return self.lm_head
+
+    def set_output_embeddings(self, new_embeddings: nn.Module) -> None:
+        """Replace the output layer."""
+        self.lm_head = new_embeddings
+
+    @can_return_tuple
+    def forward(  # type: ignore[misc]  # TransformersKwargs repeats names of ours
+        self,
+        input_ids: torch.Tensor | None = None,
+        attention_mask: torch.Tensor | None = None,
+        position_ids: torch.Tensor | None = None,
+        past_key_values: Cache | None = None,
+        inputs_embeds: torch.Tensor | None = None,
+        labels: torch.Tensor | None = None,
+        use_cache: bool | None = None,
+        logits_to_keep: int | torch.Tensor = 0,
+        document_ids: torch.Tensor | None = None,
+        num_items_in_batch: int | torch.Tensor | None = None,
+        **kwargs: Unpack[TransformersKwargs],
+    ) -> CausalLMOutputWithPast:
+        """As `LocantDecoderModel`, and:
+
+        Args:
+            input_ids, attention_mask, position_ids, past_key_values, inputs_embeds, use_cache, document_ids: as
+                there.
+            labels: `(batch, length)`, the input ids themselves, each predicted from those before it, and -100 where
+                no loss is wanted. The first token of a packed document is predicted from nothing, and has none.
+            logits_to_keep: how many of the last places get logits, or a tensor of the places that do; 0 for all.
+                With labels, all must.
+            num_items_in_batch: number of labels in the whole optimiser step, which the loss is divided by.
+
+        Returns:
+            `loss`, per token and smoothed by `config.label_smoothing` in training mode only, `logits`
+            `(batch, length, vocab_size)`, and the cache.
+        """
+        if labels is not None:
+            use_cache = False if use_cache is None else use_cache
+        outputs = self.model(
+            input_ids, attention_mask, position_ids, past_key_values, inputs_embeds, use_cache, document_ids, **kwargs
+        )
+        kept = slice(-logits_to_keep, None) if isinstance(logits_to_keep, int) else logits_to_keep
+        logits = self.lm_head(outputs.last_hidden_state[:, kept])
+        loss = None
+        if labels is not None:
+            smoothing = self.config.label_smoothing if self.training else 0.0
+            loss = token_loss(logits, next_tokens(labels, document_ids), smoothing, num_items_in_batch)
+        return CausalLMOutputWithPast(
+            loss=loss,
+            logits=logits,
+            past_key_values=outputs.past_key_values,
+            hidden_states=outputs.hidden_states,
+            attentions=outputs.attentions,
+        )
+
+
+def next_tokens(labels: torch.Tensor, document_ids: torch.Tensor | None = None) -> torch.Tensor:
+    """What each place has to predict, `(batch, length)`: its successor, or -100 where that is of another document."""
+    following = nn.functional.pad(labels[:, 1:], (0, 1), value=-100)
+    if document_ids is None:
+        return following
+    last = nn.functional.pad(document_ids[:, 1:] != document_ids[:, :-1], (0, 1), value=True)
+    return following.masked_fill(last.to(following.device), -100)
+
+
+__all__ = ["LocantDecoderModel", "LocantForCausalLM"]

@@ -1,0 +1,299 @@
+# Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
+"""The encoder alone, over tokens or images, and its heads for text."""
+
+import torch
+from torch import nn
+from transformers.activations import ACT2FN
+from transformers.modeling_outputs import (
+    BaseModelOutputWithPooling,
+    MaskedLMOutput,
+    QuestionAnsweringModelOutput,
+    SequenceClassifierOutput,
+    TokenClassifierOutput,
+)
+from transformers.processing_utils import Unpack
+from transformers.utils import TransformersKwargs
+from transformers.utils.generic import can_return_tuple
+
+from locant.configuration.configuration_locant import LocantConfig
+
+from .loss import token_loss
+from .norms import build_norm
+from .pooling import Pooler, build_classifier_dropout
+from .pretrained import LocantPreTrainedModel
+from .stacks import build_encoder
+
+
+class LocantEncoderModel(LocantPreTrainedModel):
+    """The encoder with one vector for the whole input: a sentence embedding, or an image's.
+
+    Args:
+        config: the model's configuration; only its encoder counts.
+        add_pooling_layer: whether there is that vector.
+    """
+
+    def __init__(self, config: LocantConfig, add_pooling_layer: bool = True):
+        super().__init__(config.with_stacks(decoder=False))
+        self.encoder = build_encoder(self.config)
+        self.pooler = Pooler(self.config) if add_pooling_layer else None
+        self.post_init()
+
+    def get_input_embeddings(self) -> nn.Module:
+        """The token embeddings, or the embedding of patches."""
+        return self.encoder.get_input_embeddings()
+
+    def set_input_embeddings(self, value: nn.Module) -> None:
+        """Replace the token embeddings."""
+        self.encoder.set_input_embeddings(value)
+
+    @can_return_tuple
+    def forward(  # type: ignore[misc]  # TransformersKwargs repeats names of ours
+        self,
+        input_ids: torch.Tensor | None = None,
+        attention_mask: torch.Tensor | None = None,
+        position_ids: torch.Tensor | None = None,
+        token_type_ids: torch.Tensor | None = None,
+        inputs_embeds: torch.Tensor | None = None,
+        document_ids: torch.Tensor | None = None,
+        pixel_values: torch.Tensor | None = None,
+        **kwargs: Unpack[TransformersKwargs],
+    ) -> BaseModelOutputWithPooling:
+        """Encode.
+
+        Args:
+            input_ids, position_ids, token_type_ids, inputs_embeds, document_ids: as in `LocantEncoder`.
+            attention_mask: likewise; the tokens that it hides, or that no token sees, are left out of the mean.
+            pixel_values: `(batch, channels, height, width)`, the only input where the encoder reads images.
+
+        Returns:
+            `last_hidden_state` `(batch, length, d_model)` and `pooler_output` `(batch, d_model)`.
+
+        Raises:
+            ValueError: inputs that are not the encoder's; see `LocantEncoder` and `LocantImageEncoder`.
+        """
+        inputs = {
+            "input_ids": input_ids,
+            "attention_mask": attention_mask,
+            "position_ids": position_ids,
+            "token_type_ids": token_type_ids,
+            "inputs_embeds": inputs_embeds,
+            "document_ids": document_ids,
+            "pixel_values": pixel_values,
+        }
+        given = {name: value for name, value in inputs.items() if value is not None}
+        outputs = self.encoder(**given, **kwargs)
+        pooled = self.pooler(outputs.last_hidden_state, attention_mask) if self.pooler is not None else None
+        return BaseModelOutputWithPooling(pooler_output=pooled, **outputs)
+
+
+class LocantForMaskedLM(LocantPreTrainedModel):
+    """The encoder guessing masked tokens (Devlin et al. 2019, section 3.1).
+
+    Args:
+        config: the model's configuration; only its encoder counts.
+    """
+
+    _tied_weights_keys = {"lm_head.weight": "model.encoder.embed_tokens.weight"}  # noqa: RUF012
+
+    def __init__(self, config: LocantConfig):
+        super().__init__(config.with_stacks(decoder=False, encoder_input="tokens"))
+        self.model = LocantEncoderModel(self.config, add_pooling_layer=False)
+        self.transform = nn.Sequential(
+            nn.Linear(config.d_model, config.d_model), ACT2FN[config.activation_function], build_norm(config)
+        )
+        self.lm_head = nn.Linear(config.d_model, config.vocab_size, bias=config.lm_head_bias)
+        self.post_init()
+
+    def get_output_embeddings(self) -> nn.Module:
+        """The output layer."""
+        return self.lm_head
+
+    def set_output_embeddings(self, new_embeddings: nn.Module) -> None:
+        """Replace the output layer."""
+        self.lm_head = new_embeddings
+
+    @can_return_tuple
+    def forward(  # type: ignore[misc]  # TransformersKwargs repeats names of ours
+        self,
+        input_ids: torch.Tensor | None = None,
+        attention_mask: torch.Tensor | None = None,
+        position_ids: torch.Tensor | None = None,
+        token_type_ids: torch.Tensor | None = None,
+        inputs_embeds: torch.Tensor | None = None,
+        document_ids: torch.Tensor | None = None,
+        labels: torch.Tensor | None = None,
+        num_items_in_batch: int | torch.Tensor | None = None,
+        **kwargs: Unpack[TransformersKwargs],
+    ) -> MaskedLMOutput:
+        """As `LocantEncoderModel`, and:
+
+        Args:
+            input_ids, attention_mask, position_ids, token_type_ids, inputs_embeds, document_ids: as there.
+            labels: `(batch, length)`, the tokens to be guessed, and -100 at all others.
+            num_items_in_batch: number of labels in the whole optimiser step, which the loss is divided by.
+
+        Returns:
+            `loss`, per label and smoothed by `config.label_smoothing` in training mode only, and `logits`
+            `(batch, length, vocab_size)`.
+        """
+        outputs = self.model(
+            input_ids, attention_mask, position_ids, token_type_ids, inputs_embeds, document_ids, **kwargs
+        )
+        logits = self.lm_head(self.transform(outputs.last_hidden_state))
+        loss = None
+        if labels is not None:
+            smoothing = self.config.label_smoothing if self.training else 0.0
+            loss = token_loss(logits, labels, smoothing, num_items_in_batch)
+        return MaskedLMOutput(
+            loss=loss, logits=logits, hidden_states=outputs.hidden_states, attentions=outputs.attentions
+        )
+
+
+class LocantForSequenceClassification(LocantPreTrainedModel):
+    """The encoder with a linear layer over its pooled vector: one label, several, or a number.
+
+    Args:
+        config: the model's configuration, with `num_labels` and, if it is not to follow from the labels,
+            `problem_type`; only its encoder counts.
+    """
+
+    def __init__(self, config: LocantConfig):
+        super().__init__(config.with_stacks(decoder=False, encoder_input="tokens"))
+        self.model = LocantEncoderModel(self.config)
+        self.dropout = build_classifier_dropout(config)
+        self.classifier = nn.Linear(config.d_model, config.num_labels)
+        self.post_init()
+
+    @can_return_tuple
+    def forward(  # type: ignore[misc]  # TransformersKwargs repeats names of ours
+        self,
+        input_ids: torch.Tensor | None = None,
+        attention_mask: torch.Tensor | None = None,
+        position_ids: torch.Tensor | None = None,
+        token_type_ids: torch.Tensor | None = None,
+        inputs_embeds: torch.Tensor | None = None,
+        labels: torch.Tensor | None = None,
+        **kwargs: Unpack[TransformersKwargs],
+    ) -> SequenceClassifierOutput:
+        """As `LocantEncoderModel`, and:
+
+        Args:
+            input_ids, attention_mask, position_ids, token_type_ids, inputs_embeds: as there.
+            labels: `(batch,)`, class numbers, or numbers to be predicted where `num_labels` is 1; `(batch,
+                num_labels)` in floating point where several may hold. `config.problem_type` says which, or else their
+                type and shape.
+
+        Returns:
+            `loss` (cross-entropy, binary cross-entropy or squared error) and `logits` `(batch, num_labels)`.
+        """
+        outputs = self.model(input_ids, attention_mask, position_ids, token_type_ids, inputs_embeds, **kwargs)
+        logits = self.classifier(self.dropout(outputs.pooler_output))
+        loss = None
+        if labels is not None:
+            loss = self.loss_function(labels=labels, pooled_logits=logits, config=self.config, **kwargs)
+        return SequenceClassifierOutput(
+            loss=loss, logits=logits, hidden_states=outputs.hidden_states, attentions=outputs.attentions
+        )
+
+
+class LocantForTokenClassification(LocantPreTrainedModel):
+    """The encoder with a linear layer over each token's vector.
+
+    Args:
+        config: the model's configuration, with `num_labels`; only its encoder counts.
+    """
+
+    def __init__(self, config: LocantConfig):
+        super().__init__(config.with_stacks(decoder=False, encoder_input="tokens"))
+        self.model = LocantEncoderModel(self.config, add_pooling_layer=False)
+        self.dropout = build_classifier_dropout(config)
+        self.classifier = nn.Linear(config.d_model, config.num_labels)
+        self.post_init()
+
+    @can_return_tuple
+    def forward(  # type: ignore[misc]  # TransformersKwargs repeats names of ours
+        self,
+        input_ids: torch.Tensor | None = None,
+        attention_mask: torch.Tensor | None = None,
+        position_ids: torch.Tensor | None = None,
+        token_type_ids: torch.Tensor | None = None,
+        inputs_embeds: torch.Tensor | None = None,
+        document_ids: torch.Tensor | None = None,
+        labels: torch.Tensor | None = None,
+        **kwargs: Unpack[TransformersKwargs],
+    ) -> TokenClassifierOutput:
+        """As `LocantEncoderModel`, and:
+
+        Args:
+            input_ids, attention_mask, position_ids, token_type_ids, inputs_embeds, document_ids: as there.
+            labels: `(batch, length)`, class numbers, -100 where no loss is wanted.
+
+        Returns:
+            `loss` and `logits` `(batch, length, num_labels)`.
+        """
+        outputs = self.model(
+            input_ids, attention_mask, position_ids, token_type_ids, inputs_embeds, document_ids, **kwargs
+        )
+        logits = self.classifier(self.dropout(outputs.last_hidden_state))
+        loss = None if labels is None else self.loss_function(logits, labels, self.config, **kwargs)
+        return TokenClassifierOutput(
+            loss=loss, logits=logits, hidden_states=outputs.hidden_states, attentions=outputs.attentions
+        )
+
+
+class LocantForQuestionAnswering(LocantPreTrainedModel):
+    """The encoder saying where an answer starts and ends (Devlin et al. 2019, section 4.2).
+
+    Args:
+        config: the model's configuration; only its encoder counts.
+    """
+
+    def __init__(self, config: LocantConfig):
+        super().__init__(config.with_stacks(decoder=False, encoder_input="tokens"))
+        self.model = LocantEncoderModel(self.config, add_pooling_layer=False)
+        self.qa_outputs = nn.Linear(config.d_model, 2)
+        self.post_init()
+
+    @can_return_tuple
+    def forward(  # type: ignore[misc]  # TransformersKwargs repeats names of ours
+        self,
+        input_ids: torch.Tensor | None = None,
+        attention_mask: torch.Tensor | None = None,
+        position_ids: torch.Tensor | None = None,
+        token_type_ids: torch.Tensor | None = None,
+        inputs_embeds: torch.Tensor | None = None,
+        start_positions: torch.Tensor | None = None,
+        end_positions: torch.Tensor | None = None,
+        **kwargs: Unpack[TransformersKwargs],
+    ) -> QuestionAnsweringModelOutput:
+        """As `LocantEncoderModel`, and:
+
+        Args:
+            input_ids, attention_mask, position_ids, token_type_ids, inputs_embeds: as there.
+            start_positions, end_positions: `(batch,)`, first and last token of the answer; one beyond the sequence
+                does not count.
+
+        Returns:
+            `loss`, the mean of both, and `start_logits` and `end_logits` `(batch, length)`.
+        """
+        outputs = self.model(input_ids, attention_mask, position_ids, token_type_ids, inputs_embeds, **kwargs)
+        start_logits, end_logits = self.qa_outputs(outputs.last_hidden_state).unbind(dim=-1)
+        loss = None
+        if start_positions is not None and end_positions is not None:
+            loss = self.loss_function(start_logits, end_logits, start_positions, end_positions, **kwargs)
+        return QuestionAnsweringModelOutput(
+            loss=loss,
+            start_logits=start_logits,
+            end_logits=end_logits,
+            hidden_states=outputs.hidden_states,
+            attentions=outputs.attentions,
+        )
+
+
+__all__ = [
+    "LocantEncoderModel",
+    "LocantForMaskedLM",
+    "LocantForQuestionAnswering",
+    "LocantForSequenceClassification",
+    "LocantForTokenClassification",
+]

@@ -1,0 +1,63 @@
+# Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
+"""The heads of the image encoder."""
+
+import torch
+from torch import nn
+from transformers.modeling_outputs import ImageClassifierOutput
+from transformers.processing_utils import Unpack
+from transformers.utils import TransformersKwargs
+from transformers.utils.generic import can_return_tuple
+
+from locant.configuration.configuration_locant import LocantConfig
+
+from .modeling_locant_encoder import LocantEncoderModel
+from .pooling import build_classifier_dropout
+from .pretrained import LocantPreTrainedModel
+
+
+class LocantForImageClassification(LocantPreTrainedModel):
+    """The image encoder with a linear layer over its pooled vector (Dosovitskiy et al. 2021).
+
+    Args:
+        config: the model's configuration, with `num_labels`; only its encoder counts, and it reads patches.
+    """
+
+    main_input_name = "pixel_values"
+
+    def __init__(self, config: LocantConfig):
+        super().__init__(config.with_stacks(decoder=False, encoder_input="patches"))
+        self.model = LocantEncoderModel(self.config)
+        self.dropout = build_classifier_dropout(config)
+        self.classifier = nn.Linear(config.d_model, config.num_labels)
+        self.post_init()
+
+    @can_return_tuple
+    def forward(  # type: ignore[misc]  # TransformersKwargs repeats names of ours
+        self,
+        pixel_values: torch.Tensor | None = None,
+        labels: torch.Tensor | None = None,
+        **kwargs: Unpack[TransformersKwargs],
+    ) -> ImageClassifierOutput:
+        """Classify.
+
+        Args:
+            pixel_values: `(batch, channels, height, width)`, of any size that is a whole number of patches.
+            labels: as in `LocantForSequenceClassification`.
+
+        Returns:
+            `loss` and `logits` `(batch, num_labels)`.
+
+        Raises:
+            ValueError: no images, or of another shape.
+        """
+        outputs = self.model(pixel_values=pixel_values, **kwargs)
+        logits = self.classifier(self.dropout(outputs.pooler_output))
+        loss = None
+        if labels is not None:
+            loss = self.loss_function(labels=labels, pooled_logits=logits, config=self.config, **kwargs)
+        return ImageClassifierOutput(
+            loss=loss, logits=logits, hidden_states=outputs.hidden_states, attentions=outputs.attentions
+        )
+
+
+__all__ = ["LocantForImageClassification"]

@@ -1,0 +1,80 @@
+# Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
+"""Images made a sequence of vectors."""
+
+import math
+
+import torch
+from torch import nn
+from transformers import initialization as init
+
+from locant.configuration.configuration_locant import LocantConfig
+
+
+class PatchEmbedding(nn.Module):
+    """A linear projection of flattened patches, behind a class token if there is one (Dosovitskiy et al. 2021, eq. 1).
+
+    Args:
+        config: uses `d_model`, `num_channels`, `patch_size`, `image_size`, `pooling`.
+    """
+
+    def __init__(self, config: LocantConfig):
+        super().__init__()
+        self.patch_shape, self.num_channels = config.patch_shape, config.num_channels
+        self.trained_grid = config.patch_grid
+        self.projection = nn.Linear(config.num_channels * math.prod(self.patch_shape), config.d_model)
+        self.class_token = nn.Parameter(torch.zeros(config.d_model)) if config.has_class_token else None
+        self.class_token_std = config.initializer_range
+
+    def init_weights(self) -> None:
+        """Set the class token; the projection is a linear layer like others."""
+        if self.class_token is not None:
+            init.normal_(self.class_token, std=self.class_token_std)
+
+    def forward(self, pixel_values: torch.Tensor) -> torch.Tensor:
+        """`(batch, channels, height, width)` to `(batch, tokens, d_model)`, the patches row by row.
+
+        Raises:
+            ValueError: other channels than the config's, or sides that are no whole number of patches.
+        """
+        rows, columns = self.grid(pixel_values)
+        height, width = self.patch_shape
+        patches = pixel_values.unflatten(2, (rows, height)).unflatten(4, (columns, width))  # b c rows h columns w
+        patches = patches.permute(0, 2, 4, 1, 3, 5).flatten(3).flatten(1, 2)
+        hidden_states = self.projection(patches.to(self.projection.weight.dtype))
+        if self.class_token is None:
+            return hidden_states
+        return torch.cat([self.class_token.expand(len(hidden_states), 1, -1), hidden_states], dim=1)
+
+    def grid(self, pixel_values: torch.Tensor) -> tuple[int, int]:
+        """Rows and columns of patches in `(batch, channels, height, width)`.
+
+        Raises:
+            ValueError: as `forward`.
+        """
+        if pixel_values.ndim != 4 or pixel_values.shape[1] != self.num_channels:
+            raise ValueError(
+                f"pixel_values have the shape {tuple(pixel_values.shape)}, but must be (batch, {self.num_channels}, "
+                f"height, width): prepare images with the model's image processor."
+            )
+        sides, patch = pixel_values.shape[2:], self.patch_shape
+        if sides[0] % patch[0] or sides[1] % patch[1]:
+            raise ValueError(
+                f"An image of {sides[0]} × {sides[1]} pixels has no whole number of {patch[0]} × {patch[1]} patches: "
+                f"resize it."
+            )
+        return sides[0] // patch[0], sides[1] // patch[1]
+
+    def positions(self, grid: tuple[int, int], device: torch.device) -> torch.Tensor:
+        """Row and column of each token, `(1, tokens, 2)`: where its centre is in the grid trained on, counted from 0.
+
+        In an image of that size they are whole numbers. The class token has those of the first patch.
+        """
+        dtype = torch.float32 if device.type == "mps" else torch.float64
+        axes = [
+            (torch.arange(own, dtype=dtype, device=device) + 0.5) * (trained / own) - 0.5
+            for own, trained in zip(grid, self.trained_grid, strict=True)
+        ]
+        positions = torch.cartesian_prod(*axes)
+        if self.class_token is not None:
+            positions = torch.cat([torch.zeros_like(positions[:1]), positions])
+        return positions.unsqueeze(0)

@@ -1,0 +1,54 @@
+# Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
+"""One vector of many: sentence and image embeddings, and what stands before a classifier."""
+
+import torch
+from torch import nn
+
+from locant.configuration.configuration_locant import LocantConfig
+
+from .masks import visible_keys
+
+
+class Pooler(nn.Module):
+    """The mean over the tokens (Reimers & Gurevych 2019, section 3) or the first of them (Devlin et al. 2019).
+
+    Args:
+        config: uses `pooling` and `pooler_projection`.
+    """
+
+    def __init__(self, config: LocantConfig):
+        super().__init__()
+        self.pool = {"mean": mean_token, "first": first_token}[config.pooling]
+        self.projection = nn.Identity()
+        if config.pooler_projection:
+            self.projection = nn.Sequential(nn.Linear(config.d_model, config.d_model), nn.Tanh())
+
+    def forward(self, hidden_states: torch.Tensor, attention_mask: torch.Tensor | None = None) -> torch.Tensor:
+        """`(batch, length, d_model)` to `(batch, d_model)`.
+
+        Args:
+            hidden_states: of the last layer.
+            attention_mask: as the encoder takes it; what no token sees does not count.
+        """
+        return self.projection(self.pool(hidden_states, visible_keys(attention_mask)))
+
+
+def mean_token(hidden_states: torch.Tensor, seen: torch.Tensor | None) -> torch.Tensor:
+    """The mean over the tokens where `seen` `(batch or 1, length)` is not 0."""
+    if seen is None:
+        return hidden_states.mean(dim=1)
+    weights = seen.bool().unsqueeze(-1).to(hidden_states)
+    return (hidden_states * weights).sum(dim=1) / weights.sum(dim=1).clamp(min=1)
+
+
+def first_token(hidden_states: torch.Tensor, seen: torch.Tensor | None) -> torch.Tensor:
+    """The first token where `seen` is not 0: padding may stand on the left."""
+    if seen is None:
+        return hidden_states[:, 0]
+    first = seen.int().argmax(dim=1).expand(len(hidden_states))
+    return hidden_states[torch.arange(len(hidden_states), device=hidden_states.device), first]
+
+
+def build_classifier_dropout(config: LocantConfig) -> nn.Dropout:
+    """What stands before a classifier."""
+    return nn.Dropout(config.dropout if config.classifier_dropout is None else config.classifier_dropout)
