@@ -71,7 +71,12 @@ class LocantDecoderModel(LocantPreTrainedModel):
             document_ids=document_ids,
             **kwargs,
         )
-        return BaseModelOutputWithPast(**outputs)
+        return BaseModelOutputWithPast(
+            last_hidden_state=outputs.last_hidden_state,
+            past_key_values=outputs.past_key_values,
+            hidden_states=outputs.hidden_states,
+            attentions=outputs.attentions,
+        )
 
 
 class LocantForCausalLM(LocantPreTrainedModel, LocantGenerationMixin):
@@ -106,6 +111,7 @@ class LocantForCausalLM(LocantPreTrainedModel, LocantGenerationMixin):
         past_key_values: Cache | None = None,
         inputs_embeds: torch.Tensor | None = None,
         labels: torch.Tensor | None = None,
+        shift_labels: torch.Tensor | None = None,
         use_cache: bool | None = None,
         logits_to_keep: int | torch.Tensor = 0,
         document_ids: torch.Tensor | None = None,
@@ -119,6 +125,8 @@ class LocantForCausalLM(LocantPreTrainedModel, LocantGenerationMixin):
                 there.
             labels: `(batch, length)`, the input ids themselves, each predicted from those before it, and -100 where
                 no loss is wanted. The first token of a packed document is predicted from nothing, and has none.
+            shift_labels: `(batch, length)`, instead of labels: what each place has to predict. Trainers that split
+                sequences give it.
             logits_to_keep: how many of the last places get logits, or a tensor of the places that do; 0 for all.
                 With labels, all must.
             num_items_in_batch: number of labels in the whole optimiser step, which the loss is divided by.
@@ -127,7 +135,9 @@ class LocantForCausalLM(LocantPreTrainedModel, LocantGenerationMixin):
             `loss`, per token and smoothed by `config.label_smoothing` in training mode only, `logits`
             `(batch, length, vocab_size)`, and the cache.
         """
-        if labels is not None:
+        if shift_labels is None and labels is not None:
+            shift_labels = next_tokens(labels, document_ids)
+        if shift_labels is not None:
             use_cache = False if use_cache is None else use_cache
         outputs = self.model(
             input_ids, attention_mask, position_ids, past_key_values, inputs_embeds, use_cache, document_ids, **kwargs
@@ -135,9 +145,9 @@ class LocantForCausalLM(LocantPreTrainedModel, LocantGenerationMixin):
         kept = slice(-logits_to_keep, None) if isinstance(logits_to_keep, int) else logits_to_keep
         logits = self.lm_head(outputs.last_hidden_state[:, kept])
         loss = None
-        if labels is not None:
+        if shift_labels is not None:
             smoothing = self.config.label_smoothing if self.training else 0.0
-            loss = token_loss(logits, next_tokens(labels, document_ids), smoothing, num_items_in_batch)
+            loss = token_loss(logits, shift_labels, smoothing, num_items_in_batch)
         return CausalLMOutputWithPast(
             loss=loss,
             logits=logits,

@@ -202,8 +202,8 @@ class LocantImageEncoder(LocantStack):
         self.post_init()
 
     def get_input_embeddings(self) -> nn.Module:
-        """The embedding of patches."""
-        return self.embed_patches
+        """The projection of patches."""
+        return self.embed_patches.projection
 
     @merge_with_config_defaults
     @capture_outputs

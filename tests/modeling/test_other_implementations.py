@@ -81,14 +81,16 @@ SEQ2SEQ_NAMES = {
     r"fc1": "ffn.up_proj",
     r"fc2": "ffn.down_proj",
     r"embed_positions": "position.embeddings",
+    r"layernorm_embedding": "embed_norm",
 }
 
 
 def with_weights_of(theirs, **fields):
     """Our model with the weights of `theirs`."""
-    ours = LocantForConditionalGeneration(LocantConfig(**{**SEQ2SEQ, **fields})).eval()
+    ours = LocantForConditionalGeneration(LocantConfig(**{**SEQ2SEQ, **fields}, lm_head_bias=True)).eval()
     weights = renamed(theirs.state_dict(), SEQ2SEQ_NAMES)
-    del weights["final_logits_bias"]
+    weights["lm_head.bias"] = weights.pop("final_logits_bias")[0]
+    del weights["model.shared.weight"]  # the stacks' own
     if fields["position_encoding"] == "sinusoidal":  # not saved, as it follows from the config
         for stack in ("encoder", "decoder"):
             del weights[f"model.{stack}.position.embeddings.weight"]
@@ -112,9 +114,8 @@ def pegasus():
 
 def bart():
     theirs = BartForConditionalGeneration(BartConfig(**SEQ2SEQ, forced_eos_token_id=None)).eval()
-    # BART alone normalises its embeddings
-    theirs.model.encoder.layernorm_embedding = theirs.model.decoder.layernorm_embedding = nn.Identity()
-    return theirs, {"position_encoding": "learned", "position_parameters": {"learned": {"offset": 2}}}
+    fields = {"position_encoding": "learned", "position_parameters": {"learned": {"offset": 2}}}
+    return theirs, {**fields, "embedding_norm": True}
 
 
 @pytest.fixture(params=[marian, pegasus, bart], ids=lambda family: family.__name__)
@@ -124,6 +125,7 @@ def pair(request, spread):
     tables = [stack.embed_positions.weight for stack in (theirs.model.encoder, theirs.model.decoder)]
     fixed = [table.clone() for table in tables if not table.requires_grad]
     spread(theirs, 1)
+    theirs.final_logits_bias.normal_()
     for table, values in zip(tables, fixed, strict=False):
         table.data.copy_(values)
     return theirs, with_weights_of(theirs, **fields)
@@ -204,11 +206,12 @@ STACK = {
 
 
 def bert_weights(theirs):
-    """Of BERT or RoFormer, without the embeddings' norm; the sentence's type is added to each word."""
-    theirs.embeddings.LayerNorm = nn.Identity()
+    """Of BERT or RoFormer."""
     names = {
         r"^embeddings.position_embeddings": "position.embeddings",
         r"^embeddings.word_embeddings": "embed_tokens",
+        r"^embeddings.token_type_embeddings": "embed_token_types",
+        r"^embeddings.LayerNorm": "embed_norm",
         r"^encoder.layer": "layers",
         r"attention.self.(query|key|value)": lambda match: f"self_attn.{match[1][0]}_proj",
         r"attention.output.dense": "self_attn.o_proj",
@@ -218,9 +221,6 @@ def bert_weights(theirs):
         r"output.LayerNorm": "ffn_residual.norm",
     }
     weights = renamed(theirs.state_dict(), names)
-    weights["embed_tokens.weight"] = (
-        weights["embed_tokens.weight"] + weights.pop("embeddings.token_type_embeddings.weight")[0]
-    )
     weights.pop("encoder.embed_positions.weight", None)  # RoFormer's sines and cosines
     return weights
 
@@ -238,18 +238,28 @@ BERT = {
 
 def bert():
     fields = {"activation_function": "gelu", "norm_eps": 1e-12, "position_encoding": "learned"}
+    fields |= {"embedding_norm": True, "type_vocab_size": 2}
     return BertModel(BertConfig(**BERT), add_pooling_layer=False), LocantEncoder, fields, bert_weights
 
 
 def roformer():
     fields = {"activation_function": "gelu", "norm_eps": 1e-12, "position_encoding": "rotary"}
+    fields |= {"embedding_norm": True, "type_vocab_size": 2}
     fields["position_parameters"] = {"rotary": {"pairing": "interleaved"}}
     return RoFormerModel(RoFormerConfig(**BERT, embedding_size=48)), LocantEncoder, fields, bert_weights
 
 
 def roformer_decoder():
-    _, _, fields, weights = roformer()
-    return RoFormerModel(RoFormerConfig(**BERT, embedding_size=48, is_decoder=True)), LocantDecoder, fields, weights
+    _, _, fields, _ = roformer()
+    theirs = RoFormerModel(RoFormerConfig(**BERT, embedding_size=48, is_decoder=True))
+    return theirs, LocantDecoder, fields, roformer_decoder_weights
+
+
+def roformer_decoder_weights(theirs):
+    """A decoder has no token types: that of the only sentence is added to each word."""
+    weights = bert_weights(theirs)
+    weights["embed_tokens.weight"] = weights["embed_tokens.weight"] + weights.pop("embed_token_types.weight")[0]
+    return weights
 
 
 def xlnet_weights(theirs):
@@ -327,12 +337,12 @@ def gpt2_weights(theirs):
 def bloom():
     theirs = BloomModel(BloomConfig(vocab_size=24, hidden_size=48, n_layer=2, n_head=6))
     fields = {"activation_function": "gelu_pytorch_tanh", "norm_position": "pre", "position_encoding": "alibi"}
+    fields["embedding_norm"] = True
     return theirs, LocantDecoder, fields, bloom_weights
 
 
 def bloom_weights(theirs):
-    """The three projections stand head by head; the embeddings' norm is left out."""
-    theirs.word_embeddings_layernorm = nn.Identity()
+    """The three projections stand head by head."""
     weights = {}
     for name, weight in theirs.state_dict().items():
         if "query_key_value" in name:
@@ -343,6 +353,7 @@ def bloom_weights(theirs):
     return renamed(
         weights,
         {
+            r"^word_embeddings_layernorm": "embed_norm",
             r"^word_embeddings": "embed_tokens",
             r"^h\.": "layers.",
             r"self_attention.dense": "self_attn.o_proj",
@@ -583,6 +594,7 @@ class TestT5:
         ours = LocantModel(config).eval()
         weights = renamed(theirs.state_dict(), T5_NAMES)
         weights = {name: weight * 6**0.5 if "q_proj" in name else weight for name, weight in weights.items()}
+        del weights["shared.weight"]  # the stacks' own
         ours.load_state_dict(weights, strict=True)
         return theirs, ours
 
@@ -618,7 +630,9 @@ class TestT5:
             expected = theirs.get_submodule(stack).block[0].layer[0].SelfAttention.relative_attention_bias.weight.grad
             torch.testing.assert_close(ours.get_submodule(stack).position.table.grad, expected, atol=1e-5, rtol=1e-4)
             assert expected.abs().max() > 1e-3
-        torch.testing.assert_close(ours.encoder.embed_tokens.weight.grad, theirs.shared.weight.grad, atol=1e-5, rtol=1e-4)
+        torch.testing.assert_close(
+            ours.encoder.embed_tokens.weight.grad, theirs.shared.weight.grad, atol=1e-5, rtol=1e-4
+        )
 
     @torch.no_grad()
     def test_steps_with_a_cache(self, pair, make_batch):
