@@ -1,6 +1,12 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""Locant in transformers' Auto classes, and in PEFT's table of what LoRA adapts by default."""
+"""Locant in transformers' Auto classes, and in PEFT's tables of what an adapter adapts by default."""
 
+import importlib.util
+import sys
+from collections.abc import Sequence
+from importlib.abc import MetaPathFinder
+from importlib.machinery import ModuleSpec
+from types import ModuleType
 from typing import Any
 
 from transformers import (
@@ -61,6 +67,12 @@ class ModelWithoutHead:
 
 
 def register() -> None:
+    """Make the Auto classes know Locant, and PEFT."""
+    register_models()
+    register_adapter_targets()
+
+
+def register_models() -> None:
     """Make the Auto classes know Locant."""
     AutoConfig.register(LocantConfig.model_type, LocantConfig, exist_ok=True)
     AutoModel.register(LocantConfig, ModelWithoutHead, exist_ok=True)
@@ -70,3 +82,46 @@ def register() -> None:
         AutoImageProcessor.register(LocantConfig, image_processor_classes={"pil": LocantImageProcessor}, exist_ok=True)
     # not for LocantConfig: AutoProcessor would then ask every text model for an image processor; a folder names it
     AutoProcessor.register(LocantProcessor, LocantProcessor, exist_ok=True)
+
+
+_PEFT_TABLES = "peft.utils.constants"
+
+
+def register_adapter_targets() -> None:
+    """Give PEFT's methods their default targets in Locant's models, now or as soon as PEFT is imported.
+
+    Importing it here would take time from everyone who has it and does not use it: 0.2 s by itself, more with the
+    optional libraries that it looks for, each of which can also fail.
+    """
+    if _PEFT_TABLES in sys.modules:
+        _enter_targets(sys.modules[_PEFT_TABLES])
+    elif not any(isinstance(finder, _PeftWatcher) for finder in sys.meta_path):
+        sys.meta_path.insert(0, _PeftWatcher())
+
+
+def _enter_targets(constants: ModuleType) -> None:
+    # the linear layers are named as Llama's, so each method adapts what it does there: LoRA q_proj and v_proj
+    for name, table in vars(constants).items():
+        if name.startswith("TRANSFORMERS_MODELS_TO_") and name.endswith("_MODULES_MAPPING") and "llama" in table:
+            table.setdefault(LocantConfig.model_type, table["llama"])
+
+
+class _PeftWatcher(MetaPathFinder):
+    """Finds no module itself: when PEFT's tables are looked for, it sees to it that they are filled once loaded."""
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        if fullname != _PEFT_TABLES:
+            return None
+        sys.meta_path.remove(self)
+        spec = importlib.util.find_spec(fullname)
+        if spec is not None and spec.loader is not None:
+            load = spec.loader.exec_module
+
+            def load_and_enter(module: ModuleType) -> None:
+                load(module)
+                _enter_targets(module)
+
+            spec.loader.exec_module = load_and_enter  # type: ignore[method-assign]
+        return spec

@@ -1,7 +1,9 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""Training tokenizers from text, and BPE dropout."""
+"""Training tokenizers from text, and BPE dropout; images to tensors, alone and beside text."""
 
 from .bpe_dropout import BPEDropout
+from .image_processing_locant import LocantImageProcessor
+from .processing_locant import LocantProcessor
 from .text_tokenizer import train_tokenizer
 
-__all__ = ["BPEDropout", "train_tokenizer"]
+__all__ = ["BPEDropout", "LocantImageProcessor", "LocantProcessor", "train_tokenizer"]

@@ -3,24 +3,28 @@
 
 Every kind shares one reversible pipeline, and differs only in the model that cuts a word into pieces:
 
-1. one space is put before the text, so that a word has the same pieces at the start of a text as inside it;
-2. the text is split into words, each with the space before it, by the pattern `WORD` (or `CHUNK`);
-3. each word is written as its UTF-8 bytes, so 256 symbols spell any text;
-4. the decoder joins the bytes and takes the one space off again.
+1. the text is split into words, each with the space before it, by the pattern `WORD` (or `CHUNK`);
+2. each word is written as its UTF-8 bytes, so 256 symbols spell any text;
+3. the decoder joins the bytes.
 
 Nothing is normalised and nothing is dropped, so decoding gives back the very text that was encoded, unless
 the model has no pieces for a word and writes `<unk>`, as a vocabulary of whole words must.
+
+What a text is for decides what stands around it, see `PURPOSES`. Where only whole texts are encoded, one space is put
+before each and taken off again in decoding, so that a word has the same pieces at the start of a text as inside it.
+Where a text goes on after the model's tokens, or begins with a mask, that would be a space too many.
 """
 
 import difflib
 import json
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from itertools import chain
 from os import PathLike
 from os.path import isfile
 from typing import TYPE_CHECKING, Any
 
-from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
+from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from transformers import PreTrainedTokenizerFast
 from transformers.utils import logging
 
@@ -33,6 +37,38 @@ SPECIAL_TOKENS = {"pad_token": "<pad>", "bos_token": "<s>", "eos_token": "</s>",
 """The special tokens; their order gives their ids, 0 to 3."""
 
 KINDS = ("bpe", "unigram", "wordpiece", "word")
+
+
+@dataclass(frozen=True)
+class Purpose:
+    """What the tokenizers of one kind of model have in common.
+
+    Args:
+        single: what an encoded text is, as `TemplateProcessing` takes it.
+        pair: what two texts encoded together are.
+        whole_texts: whether a space is put before a text, and taken off the decoded one.
+        has_mask: whether there is a `<mask>`, which is read where a text spells it; all else is ordinary text.
+        padding_side: where shorter texts of a batch are filled up.
+    """
+
+    single: str
+    pair: str
+    whole_texts: bool = False
+    has_mask: bool = False
+    padding_side: str = "right"
+
+    @property
+    def special_tokens(self) -> dict[str, str | AddedToken]:
+        """The special tokens by their role, in the order of their ids; `<mask>` takes the place of a space too."""
+        mask = {"mask_token": AddedToken("<mask>", lstrip=True, special=True)} if self.has_mask else {}
+        return {**SPECIAL_TOKENS, **mask}
+
+
+PURPOSES = {
+    "seq2seq": Purpose("$A </s>", "$A </s> $B </s>", whole_texts=True),
+    "causal_lm": Purpose("<s> $A", "<s> $A $B", padding_side="left"),
+    "masked_lm": Purpose("<s> $A </s>", "<s> $A </s> $B </s>", has_mask=True),
+}
 
 _ENGLISH_ENDING = r"['’](?i:s|t|re|ve|m|ll|d)(?![\p{L}\p{M}])"
 WORD = "|".join(
@@ -66,15 +102,17 @@ def train_tokenizer(
     kind: str = "bpe",
     vocab_size: int = 8000,
     min_frequency: int = 2,
+    purpose: str = "seq2seq",
     text_columns: list[str] | None = None,
     show_progress: bool = True,
 ) -> PreTrainedTokenizerFast:
     """Train a tokenizer; what it saves loads with `AutoTokenizer` where Locant is not installed.
 
     Source and target share the vocabulary: give the texts of both languages. `<pad>`, `<s>`, `</s>` and
-    `<unk>` have the ids 0 to 3, `</s>` ends every encoded text, and these spellings are ordinary text where a
-    text holds them. The same texts in the same order give the same tokenizer; for `unigram`, whose trainer
-    adds up probabilities in no fixed order, as long as no choice hangs on their last digits.
+    `<unk>` have the ids 0 to 3, and these spellings are ordinary text where a text holds them (but for `masked_lm`,
+    unless `split_special_tokens=True` is given in the call). The same texts in the same order give the same
+    tokenizer; for `unigram`, whose trainer adds up probabilities in no fixed order, as long as no choice hangs on
+    their last digits.
 
     Args:
         texts: a path or a list of paths of UTF-8 text files, one text a line; or a `datasets.Dataset`; or any
@@ -86,53 +124,68 @@ def train_tokenizer(
             three are lossless. `word`: not at all, and a word outside the vocabulary becomes `<unk>`.
         vocab_size: the number of tokens, special ones included; fewer if the texts don't hold so many.
         min_frequency: how often a pair or a word must occur to be taken; `unigram` has no such bound.
+        purpose: which models it is for, as their pipelines need it. `seq2seq`: whole texts, ended by `</s>`, for
+            translators and classifiers. `causal_lm`: a text begins with `<s>` and has no end, so that it can be
+            continued, and batches are padded on the left. `masked_lm`: a text stands between `<s>` and `</s>`, and
+            `<mask>` in it, with the id 4, is a word to be guessed.
         text_columns: the columns of the dataset that hold text; all its string columns if None.
         show_progress: whether to draw progress bars on standard error.
 
     Raises:
-        ValueError: for an unknown kind, a vocabulary too small for the bytes and special tokens, a path that
+        ValueError: for an unknown kind or purpose, a vocabulary too small for the bytes and special tokens, a path that
             is no file, a file that is not UTF-8, columns that the dataset lacks, and texts without any text.
     """
-    model, trainer = _model_and_trainer(kind, vocab_size, min_frequency, show_progress)
+    _check_choice("Tokenizer kind", kind, KINDS)
+    _check_choice("Purpose", purpose, PURPOSES)
+    shape = PURPOSES[purpose]
+    special_tokens = shape.special_tokens
+    model, trainer = _model_and_trainer(kind, vocab_size, min_frequency, list(special_tokens.values()), show_progress)
     backend = Tokenizer(model)
-    backend.normalizer = normalizers.Prepend(" ")
     backend.pre_tokenizer = pre_tokenizers.Sequence(
         [
             pre_tokenizers.Split(Regex(CHUNK if kind == "unigram" else WORD), behavior="isolated"),
             pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
         ]
     )
-    backend.decoder = decoders.Sequence([decoders.ByteLevel(), decoders.Strip(" ", left=1, right=0)])
+    backend.decoder = decoders.ByteLevel()
+    if shape.whole_texts:
+        backend.normalizer = normalizers.Prepend(" ")
+        backend.decoder = decoders.Sequence([decoders.ByteLevel(), decoders.Strip(" ", left=1, right=0)])
     backend.train_from_iterator(_checked(_read(texts, text_columns)), trainer)
     if kind == "unigram":
-        _settle_scores(backend)
+        _settle_scores(backend, len(special_tokens))
 
-    eos = SPECIAL_TOKENS["eos_token"]
     backend.post_processor = processors.TemplateProcessing(
-        single=f"$A {eos}", pair=f"$A {eos} $B {eos}", special_tokens=[(eos, backend.token_to_id(eos))]
+        single=shape.single,
+        pair=shape.pair,
+        special_tokens=[(token, backend.token_to_id(token)) for token in SPECIAL_TOKENS.values()],
     )
     if backend.get_vocab_size() < vocab_size:
         logger.warning(f"The texts gave a vocabulary of {backend.get_vocab_size()} tokens; the limit was {vocab_size}.")
     return PreTrainedTokenizerFast(
         tokenizer_object=backend,
-        split_special_tokens=True,
+        split_special_tokens=not shape.has_mask,
         clean_up_tokenization_spaces=False,
-        padding_side="right",
+        padding_side=shape.padding_side,
         model_input_names=["input_ids", "attention_mask"],
-        **SPECIAL_TOKENS,
+        **special_tokens,
     )
 
 
-def _model_and_trainer(
-    kind: str, vocab_size: int, min_frequency: int, show_progress: bool
-) -> tuple[models.Model, trainers.Trainer]:
-    if kind not in KINDS:
-        nearest = difflib.get_close_matches(kind.lower(), KINDS, n=1)
+def _check_choice(what: str, value: str, choices: Iterable[str]) -> None:
+    choices = list(choices)
+    if value not in choices:
+        nearest = difflib.get_close_matches(value.lower(), choices, n=1)
         hint = f" (did you mean {nearest[0]!r}?)" if nearest else ""
-        raise ValueError(f"Tokenizer kind {kind!r} is unknown{hint}: choose one of {', '.join(KINDS)}.")
+        raise ValueError(f"{what} {value!r} is unknown{hint}: choose one of {', '.join(choices)}.")
+
+
+def _model_and_trainer(
+    kind: str, vocab_size: int, min_frequency: int, special_tokens: list[str | AddedToken], show_progress: bool
+) -> tuple[models.Model, trainers.Trainer]:
     alphabet = [] if kind == "word" else sorted(pre_tokenizers.ByteLevel.alphabet())
     # The trainers of these two cannot leave out a piece of their own.
-    smallest = len(SPECIAL_TOKENS) + len(alphabet) + (kind in ("unigram", "word"))
+    smallest = len(special_tokens) + len(alphabet) + (kind in ("unigram", "word"))
     if vocab_size < smallest:
         raise ValueError(
             f"vocab_size is {vocab_size}, but a tokenizer of kind {kind!r} needs at least {smallest}: "
@@ -142,7 +195,7 @@ def _model_and_trainer(
     unk_token = SPECIAL_TOKENS["unk_token"]
     common: dict[str, Any] = {
         "vocab_size": vocab_size,
-        "special_tokens": list(SPECIAL_TOKENS.values()),
+        "special_tokens": special_tokens,
         "show_progress": show_progress,
     }
     if kind == "bpe":
@@ -235,7 +288,7 @@ def _checked(texts: Iterable[object]) -> Iterator[str]:
     return chain([first], remaining)
 
 
-def _settle_scores(backend: Tokenizer) -> None:
+def _settle_scores(backend: Tokenizer, special_tokens: int) -> None:
     """Make two trainings of a unigram model equal, and its special tokens unlikelier than their spellings.
 
     The trainer sums in hash order, so scores differ in their last digits: they are rounded. To the bytes that
@@ -243,7 +296,7 @@ def _settle_scores(backend: Tokenizer) -> None:
     order too: they get the lowest. And it gives special tokens the probability 1, wherever one is spelled out.
     """
     model = json.loads(backend.to_str())["model"]
-    special, pieces = model["vocab"][: len(SPECIAL_TOKENS)], model["vocab"][len(SPECIAL_TOKENS) :]
+    special, pieces = model["vocab"][:special_tokens], model["vocab"][special_tokens:]
     lowest = min(score for _, score in pieces)
     special = [(token, round(lowest * (len(token) + 1), 6)) for token, _ in special]
     pieces = [

@@ -1,0 +1,88 @@
+# Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
+"""`locant.pipeline`: transformers' own, and the text-to-text tasks that transformers no longer has."""
+
+import json
+import os
+from copy import copy
+from pathlib import Path
+from typing import Any
+
+import transformers
+from transformers import AutoConfig, Pipeline, PretrainedConfig, PreTrainedModel
+from transformers.utils import find_adapter_config_file
+
+from locant.configuration.configuration_locant import LocantConfig
+
+from .text_to_text_pipelines import (
+    LANGUAGES,
+    SummarizationPipeline,
+    Text2TextGenerationPipeline,
+    TextToTextPipeline,
+    TranslationPipeline,
+    check_task,
+)
+
+PIPELINES: dict[str, type[TextToTextPipeline]] = {
+    "translation": TranslationPipeline,
+    "summarization": SummarizationPipeline,
+    "text2text-generation": Text2TextGenerationPipeline,
+}
+HUB_OPTIONS = ("revision", "token", "trust_remote_code", "local_files_only", "code_revision")
+
+
+def pipeline(
+    task: str | None = None, model: str | os.PathLike[str] | PreTrainedModel | None = None, **kwargs: Any
+) -> Pipeline:
+    """`transformers.pipeline`, which also knows `translation`, `summarization` and `text2text-generation`.
+
+    These three, and `translation_xx_to_yy`, work for every encoder–decoder of transformers; see `TextToTextPipeline`.
+    All other tasks go to `transformers.pipeline` as they are.
+
+    Args:
+        task: what to do.
+        model: a folder, the name of a repository on the Hub, or a model, which then needs a `tokenizer`.
+        **kwargs: as in `transformers.pipeline`: `tokenizer`, `device`, `device_map`, `dtype`, `batch_size`, … A Locant
+            model never runs code of its repository, whatever `trust_remote_code` says.
+
+    Raises:
+        ValueError: the model is no encoder–decoder that reads text, or for other languages than `translation_xx_to_yy`
+            names, or missing.
+    """
+    pipeline_class = PIPELINES.get("translation" if LANGUAGES.fullmatch(task or "") else task or "")
+    if task is None or pipeline_class is None:
+        return transformers.pipeline(task, model=model, **kwargs)  # type: ignore[arg-type]  # one overload a task
+    if model is None:
+        raise ValueError(f"The pipeline {task!r} has no default model: give model=, a folder or a name on the Hub.")
+    if isinstance(model, os.PathLike):
+        model = os.fspath(model)
+    if isinstance(model, str):
+        base = _base_model(model, kwargs)
+        config = _load_config(base, kwargs)
+        if base != model:
+            kwargs.setdefault("tokenizer", base)
+    else:
+        config = copy(model.config)
+    check_task(task, config)
+    if isinstance(config, LocantConfig):
+        kwargs["trust_remote_code"] = False
+    # transformers refuses the names of these tasks unless the config says that the model brings its own pipeline
+    config.custom_pipelines = {task: {"impl": pipeline_class.__name__, "pt": "AutoModelForSeq2SeqLM"}}
+    options: Any = {"pipeline_class": pipeline_class, **kwargs, "config": config}
+    return transformers.pipeline(task, model=model, **options)  # type: ignore[call-overload]
+
+
+def _base_model(model: str, kwargs: dict[str, Any]) -> str:
+    """The model that an adapter was trained on, or the model itself."""
+    options = {name: kwargs[name] for name in ("revision", "token") if name in kwargs}
+    adapter = find_adapter_config_file(model, **options)
+    if adapter is None or Path(model, "config.json").is_file():
+        return model
+    return json.loads(Path(adapter).read_text(encoding="utf-8"))["base_model_name_or_path"]
+
+
+def _load_config(model: str, kwargs: dict[str, Any]) -> PretrainedConfig:
+    config = kwargs.get("config") or model
+    if isinstance(config, PretrainedConfig):
+        return copy(config)
+    options = {name: kwargs[name] for name in HUB_OPTIONS if name in kwargs}
+    return AutoConfig.from_pretrained(config, **options, **(kwargs.get("model_kwargs") or {}))
