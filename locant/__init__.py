@@ -23,7 +23,7 @@ from locant.modeling import (
     LocantModel,
     LocantPreTrainedModel,
 )
-from locant.tokenization import train_tokenizer
+from locant.tokenization import LocantImageProcessor, LocantProcessor, train_tokenizer
 
 __version__ = version("locant")
 
@@ -41,8 +41,10 @@ __all__ = [
     "LocantForQuestionAnswering",
     "LocantForSequenceClassification",
     "LocantForTokenClassification",
+    "LocantImageProcessor",
     "LocantModel",
     "LocantPreTrainedModel",
+    "LocantProcessor",
     "pipeline",
     "train_tokenizer",
 ]

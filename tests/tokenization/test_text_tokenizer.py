@@ -5,11 +5,17 @@ import json
 import random
 import subprocess
 import sys
+from functools import cache
+from tempfile import TemporaryDirectory
 
 import pytest
+import torch
 from datasets import Dataset
-from transformers import AutoTokenizer
+from transformers import AutoTokenizer, pipeline
 
+from locant.configuration import LocantConfig
+from locant.modeling.modeling_locant_decoder import LocantForCausalLM
+from locant.modeling.modeling_locant_encoder import LocantForMaskedLM
 from locant.tokenization import train_tokenizer
 
 LOSSLESS = ("bpe", "unigram", "wordpiece")
@@ -68,6 +74,23 @@ def random_strings(count: int, seed: int) -> list[str]:
     return ["".join(fragment() for _ in range(rng.randrange(1, 30))) for _ in range(count)]
 
 
+PURPOSES = ("causal_lm", "masked_lm")
+
+
+@pytest.fixture(scope="module")
+def for_purpose():
+    """Tokenizers by (purpose, kind), as they load from where they were saved."""
+
+    @cache
+    def load(purpose, kind="bpe"):
+        tokenizer = train_tokenizer(iter(TEXTS), kind=kind, vocab_size=330, purpose=purpose, show_progress=False)
+        with TemporaryDirectory() as folder:
+            tokenizer.save_pretrained(folder)
+            return AutoTokenizer.from_pretrained(folder)
+
+    return load
+
+
 @pytest.fixture(scope="module")
 def tokenizers():
     return {kind: train_tokenizer(iter(TEXTS), kind=kind, vocab_size=320, show_progress=False) for kind in KINDS}
@@ -89,6 +112,91 @@ def test_words_survive_encoding_and_decoding_if_they_are_known(tokenizers):
         assert tokenizer.decode(tokenizer(text).input_ids, skip_special_tokens=True) == text
     assert tokenizer.tokenize("The cat follows the unicorn.")[-2:] == ["<unk>", "."]
     assert tokenizer("</s>").input_ids == [3, 3, 3, 2]  # "</", "s" and ">" are unknown words, not the token
+
+
+@pytest.mark.parametrize("kind", LOSSLESS)
+@pytest.mark.parametrize("purpose", PURPOSES)
+def test_any_text_survives_whatever_it_is_for(for_purpose, purpose, kind):
+    tokenizer = for_purpose(purpose, kind)
+    special = 5 if purpose == "masked_lm" else 4
+    for text in AWKWARD + random_strings(300, seed=3):
+        start, *ids = tokenizer(text, split_special_tokens=True).input_ids
+        assert start == 1
+        assert purpose == "causal_lm" or ids.pop() == 2
+        assert min(ids, default=special) >= special
+        assert tokenizer.decode(ids) == text
+
+
+def test_two_texts_stand_together_as_their_purpose_wants(for_purpose):
+    for purpose, separator in (("causal_lm", []), ("masked_lm", [2])):
+        tokenizer = for_purpose(purpose)
+        one, two = (tokenizer(text, add_special_tokens=False).input_ids for text in ("a cat", "the dog"))
+        assert tokenizer("a cat", "the dog").input_ids == [1, *one, *separator, *two, *separator]
+
+
+@pytest.mark.parametrize("kind", LOSSLESS)
+def test_a_text_goes_on_as_its_tokens_say(for_purpose, kind):
+    tokenizer = for_purpose("causal_lm", kind)
+    whole, start = tokenizer("The cat follows the bird.").input_ids, tokenizer("The cat").input_ids
+    assert whole[: len(start)] == start
+    assert tokenizer.decode(whole[len(start) :]) == " follows the bird."
+    padding = len(whole) - len(start)
+    batch = tokenizer(["The cat", "The cat follows the bird."], padding=True)
+    assert batch["input_ids"] == [[0] * padding + start, whole]
+    assert batch["attention_mask"][0] == [0] * padding + [1] * len(start)
+    assert tokenizer("</s>").input_ids[1:] != [2]
+
+
+@pytest.mark.parametrize("kind", LOSSLESS)
+def test_a_mask_in_a_text_stands_for_a_word_with_its_space(for_purpose, kind):
+    tokenizer = for_purpose("masked_lm", kind)
+    assert (tokenizer.mask_token, tokenizer.mask_token_id) == ("<mask>", 4)
+
+    def ids(text):
+        return tokenizer(text, add_special_tokens=False).input_ids
+
+    assert ids("The <mask> follows the <mask>.") == [*ids("The"), 4, *ids(" follows the"), 4, *ids(".")]
+    assert ids("<mask> cat") == [4, *ids(" cat")]
+    assert ids(" follows the") == ids("The dog follows the")[len(ids("The dog")) :]
+    assert 4 not in tokenizer("The <mask> follows", split_special_tokens=True).input_ids
+
+
+def tiny(model_class, tokenizer):
+    torch.manual_seed(0)
+    shape = {f"{stack}_{name}": 1 for stack in ("encoder", "decoder") for name in ("layers", "attention_heads")}
+    return model_class(LocantConfig(vocab_size=len(tokenizer), d_model=16, **shape)).eval()
+
+
+def test_the_text_generation_pipeline_goes_on_with_the_very_prompt(for_purpose):
+    tokenizer = for_purpose("causal_lm")
+    model = tiny(LocantForCausalLM, tokenizer)
+    generate = pipeline("text-generation", model=model, tokenizer=tokenizer)
+    prompts = ["The cat", " sees  a\n", "</s> dog", "L'homme\u00a0!"]
+    options = {"max_new_tokens": 7, "do_sample": False}
+    for prompt, alone, [batched] in zip(
+        prompts,
+        [generate(prompt, **options) for prompt in prompts],
+        generate(prompts, batch_size=4, **options),
+        strict=True,
+    ):
+        ids = model.generate(**tokenizer(prompt, return_tensors="pt"), **options)[0, 1:]
+        assert alone == [{"generated_text": tokenizer.decode(ids, skip_special_tokens=True)}] == [batched]
+        assert alone[0]["generated_text"].startswith(prompt)
+
+
+@torch.no_grad()
+def test_the_fill_mask_pipeline_puts_words_where_masks_are(for_purpose):
+    tokenizer = for_purpose("masked_lm")
+    model = tiny(LocantForMaskedLM, tokenizer)
+    cat = tokenizer(" cat", add_special_tokens=False).input_ids[-1]
+    answers = pipeline("fill-mask", model=model, tokenizer=tokenizer, top_k=len(tokenizer))("The <mask> sees.")
+    inputs = tokenizer("The <mask> sees.", return_tensors="pt")
+    place = inputs["input_ids"][0].tolist().index(4)
+    probabilities = model(**inputs).logits[0, place].softmax(-1)
+    [answer] = [answer for answer in answers if answer["token"] == cat]
+    assert answer["score"] == pytest.approx(float(probabilities[cat]))
+    assert answer["token_str"] == tokenizer.decode([cat])
+    assert answer["sequence"] == f"The{tokenizer.decode([cat])} sees."
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -279,6 +387,8 @@ def test_files_a_dataset_and_an_iterator_give_the_same_tokenizer(tmp_path):
             r"'BPEE' is unknown \(did you mean 'bpe'\?\): .* bpe, unigram, wordpiece, word\.$",
         ),
         ({"kind": "sentence-pieces"}, r"unknown.*choose one of"),
+        ({"purpose": "causal"}, r"Purpose 'causal' is unknown \(did you mean 'causal_lm'\?\).* seq2seq, causal_lm"),
+        ({"purpose": "masked_lm", "vocab_size": 260}, r"at least 261"),
         ({"vocab_size": 259}, r"vocab_size is 259.*at least 260: the special tokens and every byte"),
         ({"kind": "unigram", "vocab_size": 260}, r"at least 261"),
         ({"kind": "wordpiece", "vocab_size": 100}, r"at least 260"),

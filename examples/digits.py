@@ -1,0 +1,180 @@
+# Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
+"""Write two sets of pictures made of scikit-learn's handwritten digits: one with labels, one with captions.
+
+    python examples/digits.py --output_dir examples/data
+
+`digits/` holds the 1,797 digits of the UCI repository (Alpaydin & Kaynak 1998) that come with scikit-learn, in grey,
+8×8 points: PNG files, and for each split a CSV table with the columns `image`, a path seen from the table, and
+`label`, a word. Who wrote a digit is not known, so a hand may be in several splits; a digit is not.
+
+`captions/` holds pictures of 28×28 points with two or three digits, and what a reader would say of them: "a seven
+above a three", "an eight left of a one and a nine". Each split is one Parquet file with the pictures inside. A caption
+has to be composed, since two things are kept from training: the digits (a test picture is made of test digits) and the
+caption (of all 6,200 that there are, one in ten is only for test, and one in twenty only for validation).
+
+The same numbers and seed give the same pictures and captions.
+"""
+
+import argparse
+import csv
+import random
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from datasets import Dataset, Features, Image, Value
+from PIL import Image as Pillow
+from sklearn.datasets import load_digits
+from tqdm.auto import tqdm
+
+WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
+DIGIT, CANVAS = 8, 28  # points on a side
+SHARES = {"train": 0.7, "validation": 0.1, "test": 0.2}
+
+
+class Digit(NamedTuple):
+    """A picture (8, 8) from 0 to 255, the digit that it shows, and its number in scikit-learn's set."""
+
+    image: np.ndarray
+    value: int
+    number: int
+
+
+def split_digits(seed: int) -> dict[str, list[Digit]]:
+    """All digits in splits of the sizes `SHARES`, each with its share of every value."""
+    bunch = load_digits()
+    images = np.round(bunch.images * (255 / 16)).astype(np.uint8)
+    digits = [Digit(image, int(value), i) for i, (image, value) in enumerate(zip(images, bunch.target, strict=True))]
+    rng = random.Random(seed)
+    splits: dict[str, list[Digit]] = {name: [] for name in SHARES}
+    for value in range(10):
+        same = [digit for digit in digits if digit.value == value]
+        rng.shuffle(same)
+        first, second = round(SHARES["train"] * len(same)), round((1 - SHARES["test"]) * len(same))
+        for split, part in zip(splits.values(), (same[:first], same[first:second], same[second:]), strict=True):
+            split += part
+    return {name: sorted(split, key=lambda digit: digit.number) for name, split in splits.items()}
+
+
+def write_digits(splits: dict[str, list[Digit]], folder: Path) -> None:
+    """PNG files in `images/`, and a CSV table for each split."""
+    (folder / "images").mkdir(parents=True, exist_ok=True)
+    for name, digits in splits.items():
+        with open(folder / f"{name}.csv", "w", encoding="utf-8", newline="") as file:
+            table = csv.writer(file, lineterminator="\n")
+            table.writerow(("image", "label"))
+            for digit in tqdm(digits, f"digits, {name}"):
+                path = f"images/{digit.number:04}.png"
+                Pillow.fromarray(digit.image).save(folder / path)
+                table.writerow((path, WORDS[digit.value]))
+
+
+# Captions: an arrangement of slots, and a digit somewhere in each.
+
+
+class Slot(NamedTuple):
+    """A rectangle of the canvas, in which one digit has room to move."""
+
+    top: int
+    left: int
+    height: int
+    width: int
+
+
+class Arrangement(NamedTuple):
+    """What is said of the digits, in the order of the slots that they stand in."""
+
+    caption: str
+    slots: tuple[Slot, ...]
+
+
+def _turned(arrangement: Arrangement) -> Arrangement:
+    """The same mirrored at the diagonal, so that what was above is on the left."""
+    slots = tuple(Slot(left, top, width, height) for top, left, height, width in arrangement.slots)
+    return Arrangement(arrangement.caption.replace("above", "left of"), slots)
+
+
+_UPPER, _LOWER = Slot(0, 8, 14, 12), Slot(14, 8, 14, 12)
+_THIRDS = (Slot(0, 8, 9, 12), Slot(9, 8, 9, 12), Slot(18, 8, 10, 12))
+_QUARTERS = (Slot(0, 0, 14, 14), Slot(0, 14, 14, 14), Slot(14, 0, 14, 14), Slot(14, 14, 14, 14))
+_VERTICAL = (
+    Arrangement("{} above {}", (_UPPER, _LOWER)),
+    Arrangement("{} above {} above {}", _THIRDS),
+    Arrangement("{} above {} and {}", (_UPPER, *_QUARTERS[2:])),
+    Arrangement("{} and {} above {}", (*_QUARTERS[:2], _LOWER)),
+)
+ARRANGEMENTS = (*_VERTICAL, *map(_turned, _VERTICAL))
+
+
+def split_of(caption: str) -> str:
+    """The only split in which this caption may stand; it depends on nothing but the caption."""
+    draw = random.Random(caption).random()
+    return "test" if draw < 0.1 else "validation" if draw < 0.15 else "train"
+
+
+def describe(values: Sequence[int], arrangement: Arrangement) -> str:
+    """The caption of these digits in this arrangement."""
+    return arrangement.caption.format(*(f"{'an' if value == 8 else 'a'} {WORDS[value]}" for value in values))
+
+
+def compose(split: str, digits: Sequence[Digit], rng: random.Random) -> tuple[np.ndarray, str]:
+    """A picture (28, 28) of two or three digits, as many of either, and its caption, one of the split's."""
+    while True:
+        count = rng.choice((2, 3))
+        arrangement = rng.choice([one for one in ARRANGEMENTS if len(one.slots) == count])
+        chosen = [rng.choice(digits) for _ in range(count)]
+        caption = describe([digit.value for digit in chosen], arrangement)
+        if split_of(caption) == split:
+            break
+    canvas = np.zeros((CANVAS, CANVAS), np.uint8)
+    for digit, slot in zip(chosen, arrangement.slots, strict=True):
+        # on even points: a patch of 4×4 then sees a digit cut in four ways, not in sixteen
+        top, left = (2 * rng.randint(-(-low // 2), (low + size - DIGIT) // 2) for low, size in (slot[::2], slot[1::2]))
+        canvas[top : top + DIGIT, left : left + DIGIT] = digit.image
+    return canvas, caption
+
+
+def write_captions(splits: dict[str, list[Digit]], counts: dict[str, int], folder: Path, seed: int) -> None:
+    """A Parquet file for each split, with the columns `image` (PNG) and `caption`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    features = Features({"image": Image(), "caption": Value("string")})
+    for name, count in counts.items():
+        rng = random.Random(f"{seed} {name}")
+        made = [compose(name, splits[name], rng) for _ in tqdm(range(count), f"captions, {name}")]
+        columns = {"image": [Pillow.fromarray(image) for image, _ in made], "caption": [caption for _, caption in made]}
+        Dataset.from_dict(columns, features=features).to_parquet(folder / f"{name}.parquet")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command line; returns the exit status."""
+    parser = argparse.ArgumentParser(
+        description="Write handwritten digits with labels (digits/{train,validation,test}.csv and images/), and "
+        "pictures of two or three of them with captions (captions/{train,validation,test}.parquet). No digit and no "
+        "caption stands in two splits, and the same numbers and seed give the same pictures.",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    parser.add_argument("--output_dir", type=Path, default=Path("examples/data"), help="folder for digits/, captions/")
+    parser.add_argument("--train", type=int, default=10_000, help="captioned pictures to train on")
+    parser.add_argument("--validation", type=int, default=500, help="captioned pictures to choose a checkpoint by")
+    parser.add_argument("--test", type=int, default=1_000, help="captioned pictures to measure the captioner on")
+    parser.add_argument("--seed", type=int, default=1, help="seed of the random draws")
+    options = parser.parse_args(arguments)
+    counts = {name: getattr(options, name) for name in SHARES}
+    try:
+        if min(counts.values()) < 1:
+            raise ValueError("Each split needs a picture: give --train, --validation and --test numbers from 1.")
+        splits = split_digits(options.seed)
+        write_digits(splits, options.output_dir / "digits")
+        write_captions(splits, counts, options.output_dir / "captions", options.seed)
+    except (ValueError, OSError) as error:
+        print(f"digits: {error}", file=sys.stderr)
+        return 2
+    for folder, sizes in (("digits", {name: len(digits) for name, digits in splits.items()}), ("captions", counts)):
+        print(f"{options.output_dir / folder}: " + ", ".join(f"{size} {name}" for name, size in sizes.items()))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
