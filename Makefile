@@ -26,7 +26,7 @@ test: $(VENV)/installed  ## the fast tests
 test-all: $(VENV)/installed  ## all tests
 	$(BIN)/python -m pytest -n 2
 
-conformance: $(VENV)/installed  ## Hugging Face's own model tests
+conformance: $(VENV)/installed  ## Hugging Face's own model tests, on Locant and on a built-in model of each kind
 	$(BIN)/python tests/conformance/run.py
 
 benchmarks: $(VENV)/installed  ## memory and speed of attention, into docs/benchmarks.md: some 20 minutes alone on 2 cores
@@ -42,7 +42,7 @@ $(VENV)/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --upgrade pip
 	$(BIN)/pip install --quiet -c constraints.txt torch
-	$(BIN)/pip install --quiet -c constraints.txt -e ".[plots,test,dev]"
+	$(BIN)/pip install --quiet -c constraints.txt -e ".[plots,vision,test,dev]"
 	touch $@
 
 clean:

@@ -73,9 +73,10 @@ class _AttributeMap:
     }
 
     def __get__(self, config: "LocantConfig | None", owner: type) -> dict[str, str]:
-        # not by the config's own attribute access, which asks for this map
-        fields = {} if config is None else object.__getattribute__(config, "__dict__")
-        return self._NAMES["decoder" if fields.get("is_decoder") else "encoder"]
+        # as object does it: the config's own access asks for this map; by super, which torch.compile can trace
+        last: Any = PretrainedConfig.__mro__[-2]
+        is_decoder = config is not None and super(last, config).__getattribute__("is_decoder")  # type: ignore[misc]
+        return self._NAMES["decoder" if is_decoder else "encoder"]
 
 
 @strict
@@ -239,6 +240,8 @@ class LocantConfig(PretrainedConfig):
         stacks.is_encoder_decoder = True  # a decoder alone has fields of its own too
         config = cast(LocantConfig, super(LocantConfig, stacks).get_text_config(decoder, encoder))
         config.is_encoder_decoder = self.is_encoder_decoder
+        # the one name that transformers does not carry over
+        config.num_key_value_heads = getattr(self, f"{'decoder' if decoder else 'encoder'}_key_value_heads")
         return config
 
     def with_stacks(self, *, encoder: bool = True, decoder: bool = True, **fields: Any) -> Self:

@@ -81,7 +81,10 @@ class TransformerLayer(GradientCheckpointingLayer):
                 **kwargs,
             )[0]
 
+        def feed(states: torch.Tensor) -> torch.Tensor:  # no module: accelerate moves those among the arguments
+            return self.ffn(states)
+
         hidden_states = self.self_attn_residual(hidden_states, attend)
         if self.cross_attn is not None and encoder_hidden_states is not None:
             hidden_states = self.cross_attn_residual(hidden_states, attend_across)
-        return self.ffn_residual(hidden_states, self.ffn)
+        return self.ffn_residual(hidden_states, feed)

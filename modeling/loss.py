@@ -94,7 +94,15 @@ def token_loss(
 
     Returns:
         A scalar; nan where there is no token to take the mean over.
+
+    Raises:
+        ValueError: labels of another shape than the logits' places.
     """
+    if labels.shape != logits.shape[:-1]:
+        raise ValueError(
+            f"labels have the shape {tuple(labels.shape)}, but logits {tuple(logits.shape)}: give a label for each "
+            f"place, and keep the logits of all."
+        )
     labels = labels.to(logits.device).reshape(-1, 1)
     total = _SummedCrossEntropy.apply(logits.flatten(0, -2), labels, float(label_smoothing))
     if num_items_in_batch is None:

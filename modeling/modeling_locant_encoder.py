@@ -157,6 +157,8 @@ class LocantForSequenceClassification(LocantPreTrainedModel):
             `problem_type`; only its encoder counts.
     """
 
+    accepts_loss_kwargs = False  # a mean of each batch: the Trainer is not to leave the division to num_items_in_batch
+
     def __init__(self, config: LocantConfig):
         super().__init__(config.with_stacks(decoder=False, encoder_input="tokens"))
         self.model = LocantEncoderModel(self.config)

@@ -23,6 +23,7 @@ class LocantForImageClassification(LocantPreTrainedModel):
     """
 
     main_input_name = "pixel_values"
+    accepts_loss_kwargs = False  # as in LocantForSequenceClassification
 
     def __init__(self, config: LocantConfig):
         super().__init__(config.with_stacks(decoder=False, encoder_input="patches"))

@@ -43,7 +43,7 @@ class PatchEmbedding(nn.Module):
         hidden_states = self.projection(patches.to(self.projection.weight.dtype))
         if self.class_token is None:
             return hidden_states
-        return torch.cat([self.class_token.expand(len(hidden_states), 1, -1), hidden_states], dim=1)
+        return torch.cat([self.class_token.expand(hidden_states.shape[0], 1, -1), hidden_states], dim=1)
 
     def grid(self, pixel_values: torch.Tensor) -> tuple[int, int]:
         """Rows and columns of patches in `(batch, channels, height, width)`.

@@ -45,8 +45,8 @@ def first_token(hidden_states: torch.Tensor, seen: torch.Tensor | None) -> torch
     """The first token where `seen` is not 0: padding may stand on the left."""
     if seen is None:
         return hidden_states[:, 0]
-    first = seen.int().argmax(dim=1).expand(len(hidden_states))
-    return hidden_states[torch.arange(len(hidden_states), device=hidden_states.device), first]
+    first = seen.bool().int().argmax(dim=1).expand(hidden_states.shape[0])
+    return hidden_states[torch.arange(hidden_states.shape[0], device=hidden_states.device), first]
 
 
 def build_classifier_dropout(config: LocantConfig) -> nn.Dropout:

@@ -34,7 +34,7 @@ class LocantPreTrainedModel(PreTrainedModel):
     config: LocantConfig
     base_model_prefix = "model"
     supports_gradient_checkpointing = True
-    _no_split_modules = [TransformerLayer.__name__]  # noqa: RUF012 (the base class's own declaration)
+    _no_split_modules = [TransformerLayer.__name__, PatchEmbedding.__name__]  # noqa: RUF012 (the base class's own)
     _supports_sdpa = True
     _supports_flash_attn = True
     _supports_flex_attn = True
@@ -160,12 +160,13 @@ class LocantPreTrainedModel(PreTrainedModel):
         is_main_process: bool = True,
         state_dict: dict[str, torch.Tensor] | None = None,
         push_to_hub: bool = False,
+        *args: Any,
         **kwargs: Any,
     ) -> None:
         """As in transformers, with what `save_hooks` add to the folder and to the config."""
         if not push_to_hub and self.should_save_on_this_rank(is_main_process):
             self._run_save_hooks(save_directory)
-        super().save_pretrained(save_directory, is_main_process, state_dict, push_to_hub, **kwargs)
+        super().save_pretrained(save_directory, is_main_process, state_dict, push_to_hub, *args, **kwargs)
 
     def _get_files_timestamps(self, working_dir: str | os.PathLike[str]) -> dict[str, float]:
         # with push_to_hub, what is newer than these is uploaded: the hooks' files have to be

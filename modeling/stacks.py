@@ -37,6 +37,8 @@ class LocantStack(LocantPreTrainedModel):
     def __init__(self, config: LocantConfig, stack: Literal["encoder", "decoder"]):
         super().__init__(config)
         config.validate()  # fields may have been set since it was made
+        self.stack = stack
+        self.add_embeddings(config)
         self.position = build_position_encoding(config, stack)
         self.embed_norm = build_norm(config) if config.embedding_norm else nn.Identity()
         self.embed_dropout = nn.Dropout(config.dropout)
@@ -56,6 +58,10 @@ class LocantStack(LocantPreTrainedModel):
         self.final_norm = build_final_norm(config)
         self.gradient_checkpointing = False
 
+    def add_embeddings(self, config: LocantConfig) -> None:
+        """Make the modules of what the stack reads: before the layers, as devices are filled in this order."""
+        raise NotImplementedError
+
     def with_positions(self, tokens: Tokens) -> Tokens:
         """Tokens whose vectors know their position, where the encoding says it there, and are ready for the layers."""
         hidden_states = self.position.embed(tokens.hidden_states, tokens.position_ids, tokens.limit)
@@ -72,7 +78,8 @@ class LocantStack(LocantPreTrainedModel):
         """All layers over tokens with positions: `(batch, length, d_model)`."""
         cache = getattr(past_key_values, "self_attention_cache", past_key_values)
         views, hidden_states = self.views(tokens, cache), tokens.hidden_states
-        for layer, layer_type in zip(self.layers, self.layer_types, strict=True):
+        depth = getattr(self.config, f"{self.stack}_layers")  # which assisted decoding by early exit lowers
+        for layer, layer_type in zip(self.layers, self.layer_types[:depth], strict=False):
             hidden_states = layer(
                 hidden_states,
                 encoder_hidden_states,
@@ -100,15 +107,10 @@ class LocantStack(LocantPreTrainedModel):
 
 
 class LocantTokenStack(LocantStack):
-    """A stack that reads tokens.
+    """A stack that reads tokens."""
 
-    Args:
-        config: the model's configuration.
-        stack: which of the two this is.
-    """
-
-    def __init__(self, config: LocantConfig, stack: Literal["encoder", "decoder"]):
-        super().__init__(config, stack)
+    def add_embeddings(self, config: LocantConfig) -> None:
+        """The token embeddings, and their scale."""
         self.embed_tokens: nn.Module = nn.Embedding(config.vocab_size, config.d_model)
         self.embed_scale = math.sqrt(config.d_model) if config.scale_embedding else 1.0
 
@@ -141,9 +143,13 @@ class LocantEncoder(LocantTokenStack):
 
     def __init__(self, config: LocantConfig):
         super().__init__(config, "encoder")
+        self.post_init()
+
+    def add_embeddings(self, config: LocantConfig) -> None:
+        """The token embeddings, and those of their types."""
+        super().add_embeddings(config)
         types = config.type_vocab_size
         self.embed_token_types = nn.Embedding(types, config.d_model) if types else None
-        self.post_init()
 
     @merge_with_config_defaults
     @capture_outputs
@@ -186,7 +192,7 @@ class LocantEncoder(LocantTokenStack):
                 raise ValueError("token_type_ids are given, but type_vocab_size is 0: set it to their number.")
             return hidden_states
         if token_type_ids is None:
-            return hidden_states + self.embed_token_types.weight[0]
+            token_type_ids = hidden_states.new_zeros(1, 1, dtype=torch.long)
         return hidden_states + self.embed_token_types(token_type_ids)
 
 
@@ -198,8 +204,11 @@ class LocantImageEncoder(LocantStack):
 
     def __init__(self, config: LocantConfig):
         super().__init__(config, "encoder")
-        self.embed_patches = PatchEmbedding(config)
         self.post_init()
+
+    def add_embeddings(self, config: LocantConfig) -> None:
+        """The embedding of patches."""
+        self.embed_patches = PatchEmbedding(config)
 
     def get_input_embeddings(self) -> nn.Module:
         """The projection of patches."""
@@ -300,6 +309,7 @@ class LocantDecoder(LocantTokenStack):
             ValueError: both or neither of ids and embeddings; a position beyond a learned table; a cache that has
                 no place for the encoder's keys; documents of one side only; a mask that the backend cannot do with.
         """
+        _refuse("pixel_values", kwargs, "a decoder, which reads tokens only")
         if use_cache and past_key_values is None:
             past_key_values = DynamicCache(config=self.config)
             if self.config.is_encoder_decoder:

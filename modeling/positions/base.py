@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import nn
+from torch.compiler import is_compiling
 from transformers import initialization as init
 
 from locant.configuration.configuration_locant import LocantConfig
@@ -213,6 +214,9 @@ class DistanceLayer(PositionLayer):
         if isinstance(span, PositionSpan):
             return super().dense(rows, batch, heads, span, prepared, device)
         line = self.term(head[:, None], span.distances(device)[None], prepared)
+        if is_compiling():  # unfold takes the length for a constant
+            _, _, query_index, key_index = indices(1, 1, span, device)
+            return line[:, span.place(None, query_index[0, 0], key_index[0, 0])].unsqueeze(0)
         # a query's row is a window of the line, one place further to the left than that of the query before it
         places = torch.arange(span.queries - 1, -1, -1, device=device)
         return line.unfold(-1, span.keys, 1).index_select(-2, places).unsqueeze(0)

@@ -65,7 +65,8 @@ class LearnedGridEncoding(PositionEncoding):
 
     def embed(self, hidden_states: torch.Tensor, position_ids: torch.Tensor, length: Any) -> torch.Tensor:
         """Embeddings plus their places; `length` is the image's own rows and columns of patches."""
-        table = self.embeddings.weight
+        # by a call, which loads a table that is offloaded
+        table = self.embeddings(torch.arange(self.embeddings.num_embeddings, device=hidden_states.device))
         if length != self.grid:
             grid = table[self.before :].view(1, *self.grid, -1).permute(0, 3, 1, 2)
             stretched = nn.functional.interpolate(grid, size=length, mode="bicubic", align_corners=False)

@@ -15,7 +15,7 @@ from locant.training import position_report, position_study
 from locant.training.errors import InputError
 from locant.training.position_study import Outcome, StudySize, Training, _train_in_worker, run_study, train
 
-SMALL = StudySize(order_steps=60, length_steps=60, train_length=16)
+SMALL = StudySize(order_steps=90, length_steps=60, train_length=16)
 TINY = StudySize(order_steps=2, length_steps=2, train_length=16)
 
 
