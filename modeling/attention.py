@@ -12,6 +12,7 @@ from locant.configuration.configuration_locant import LocantConfig
 from . import blockwise  # noqa: F401 (registers the backend)
 from .attention_backends import Term, backend_function, check_backend
 from .masks import Mask, build_mask
+from .offloading import at_hand
 from .positions.base import PositionLayer, Positions, Span
 
 
@@ -90,30 +91,31 @@ class Attention(nn.Module):
             Output `(batch, queries, d_model)`, and the weights `(batch, heads, queries, keys)` with `eager`.
         """
         positions = positions or Positions()
-        plain_query = self._split(self.q_proj(hidden_states))
-        query = self.position.query(plain_query, positions.query)
-        span = positions.span
-        if span is None:  # alone, outside of a stack
-            span = self._span(query, encoder_hidden_states, past_key_values)
-            if attention_mask is None and encoder_hidden_states is None:
-                attention_mask = self._mask(hidden_states, span, past_key_values)
-        key, value = self._keys_and_values(hidden_states, positions, encoder_hidden_states, past_key_values)
-        term = None
-        if self.position.has_score or self.position.has_values:
-            prepared = self.position.project(span, positions.query)
-            term = Term(self.position, plain_query, span, prepared, positions.in_mask)
-        output, weights = backend_function(self.config._attn_implementation)(
-            self,
-            query,
-            key,
-            value,
-            attention_mask,
-            dropout=self.config.attention_dropout if self.training else 0.0,
-            scaling=self.scaling,
-            term=term,
-            is_cross=encoder_hidden_states is not None,
-            **kwargs,
-        )
+        with at_hand(self.position):
+            plain_query = self._split(self.q_proj(hidden_states))
+            query = self.position.query(plain_query, positions.query)
+            span = positions.span
+            if span is None:  # alone, outside of a stack
+                span = self._span(query, encoder_hidden_states, past_key_values)
+                if attention_mask is None and encoder_hidden_states is None:
+                    attention_mask = self._mask(hidden_states, span, past_key_values)
+            key, value = self._keys_and_values(hidden_states, positions, encoder_hidden_states, past_key_values)
+            term = None
+            if self.position.has_score or self.position.has_values:
+                prepared = self.position.project(span, positions.query)
+                term = Term(self.position, plain_query, span, prepared, positions.in_mask)
+            output, weights = backend_function(self.config._attn_implementation)(
+                self,
+                query,
+                key,
+                value,
+                attention_mask,
+                dropout=self.config.attention_dropout if self.training else 0.0,
+                scaling=self.scaling,
+                term=term,
+                is_cross=encoder_hidden_states is not None,
+                **kwargs,
+            )
         return self.o_proj(output.flatten(2)), weights
 
     def _split(self, states: torch.Tensor) -> torch.Tensor:

@@ -12,6 +12,7 @@ from locant.configuration.configuration_locant import LocantConfig
 
 from .attention import Attention
 from .masks import Documents, Mask, add_to_mask, build_mask, build_position_ids
+from .offloading import at_hand
 from .positions.base import PositionEncoding, Positions, PositionSpan, Span
 
 # Backends that take the term of the scores as a matrix
@@ -72,7 +73,8 @@ def view_of_self(
         cache=cache,
         always=share,
     )
-    prepared = encoding.prepare(tokens.hidden_states, tokens.position_ids)
+    with at_hand(encoding):
+        prepared = encoding.prepare(tokens.hidden_states, tokens.position_ids)
     view = View(mask, Positions(span, prepared, prepared))
     return _with_term(view, attention, tokens.hidden_states) if share else view
 
@@ -98,13 +100,14 @@ def view_across(
         source.attention_mask,
         documents=_both(tokens.document_ids, source.document_ids),
     )
-    positions = Positions(
-        PositionSpan(
-            tokens.position_ids.expand(batch, -1), source.position_ids.expand(batch, -1), tokens.limit, source.limit
-        ),
-        encoding.prepare(tokens.hidden_states, tokens.position_ids),
-        encoding.prepare(source.hidden_states, source.position_ids),
-    )
+    with at_hand(encoding):
+        positions = Positions(
+            PositionSpan(
+                tokens.position_ids.expand(batch, -1), source.position_ids.expand(batch, -1), tokens.limit, source.limit
+            ),
+            encoding.prepare(tokens.hidden_states, tokens.position_ids),
+            encoding.prepare(source.hidden_states, source.position_ids),
+        )
     view = View(mask, positions)
     return _with_term(view, attention, tokens.hidden_states) if share and _shares_matrix(config, encoding) else view
 

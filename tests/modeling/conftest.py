@@ -1,10 +1,15 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
 """Small models with telling weights, and the axes that the tests are parametrised over."""
 
+import importlib.util
+import re
+from pathlib import Path
+
 import pytest
 import torch
 from torch import nn
 from torch.nn.attention.flex_attention import BlockMask, flex_attention
+from transformers import ViTConfig, ViTModel
 
 from locant.configuration.configuration_locant import LocantConfig
 from locant.configuration.position_encodings import POSITION_ENCODINGS
@@ -190,3 +195,63 @@ def register():
     yield register
     for name in names:
         del POSITION_ENCODINGS[name], _CLASSES[name]
+
+
+@pytest.fixture(scope="session")
+def other_implementations():
+    """`test_other_implementations.py`, for its maps from transformers' names to ours."""
+    path = Path(__file__).with_name("test_other_implementations.py")
+    spec = importlib.util.spec_from_file_location("other_implementations", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+_VIT_NAMES = {
+    r"^embeddings.cls_token": "encoder.embed_patches.class_token",
+    r"^embeddings.position_embeddings": "encoder.position.embeddings.weight",
+    r"^embeddings.patch_embeddings": "encoder.embed_patches",
+    r"^layers": "encoder.layers",
+    r"\.attention\.": ".self_attn.",
+    r"layernorm_before": "self_attn_residual.norm",
+    r"layernorm_after": "ffn_residual.norm",
+    r"mlp.fc1": "ffn.up_proj",
+    r"mlp.fc2": "ffn.down_proj",
+    r"^layernorm": "encoder.final_norm",
+    r"^pooler.dense": "pooler.projection.0",
+}
+
+
+def _of_vit(tensors):
+    renamed = {}
+    for name, tensor in tensors.items():
+        for theirs, ours in _VIT_NAMES.items():
+            name = re.sub(theirs, ours, name)
+        if tensor.ndim > 2:  # a convolution is a linear layer over each patch; the others have dimensions of size 1
+            tensor = tensor.flatten(1) if tensor.ndim == 4 else tensor.flatten(0, -2)
+        renamed[name] = tensor.squeeze(0) if name.endswith("class_token") else tensor
+    return renamed
+
+
+@pytest.fixture
+def of_vit():
+    """The tensors (weights, gradients) of a ViTModel, by the names and in the shapes of LocantEncoderModel."""
+    return _of_vit
+
+
+@pytest.fixture
+def make_vit():
+    """A small ViT with telling weights."""
+
+    def make(cls=ViTModel, **fields):
+        sizes = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 40}
+        vit = cls(ViTConfig(**{**sizes, "layer_norm_eps": 1e-5, **fields})).eval()
+        _spread(vit, 7)
+        for name, parameter in vit.named_parameters():
+            if "patch_embeddings.projection.weight" in name:
+                nn.init.normal_(parameter, std=parameter[0].numel() ** -0.5)
+            elif "cls_token" in name or "position_embeddings" in name:
+                nn.init.normal_(parameter)
+        return vit
+
+    return make
