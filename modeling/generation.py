@@ -20,9 +20,3 @@ class LocantGenerationMixin(GenerationMixin):
         # where all layers slide, the cache is as long as a window, and shorter than the mask at last
         missing = max(0, past_key_values.get_max_length() - attention_mask.shape[1])
         return torch.nn.functional.pad(attention_mask, (0, missing))
-
-    def _prepare_attention_mask_for_generation(self, inputs_tensor: torch.Tensor, *args: Any) -> torch.Tensor | None:
-        """No mask for images: no patch is padding."""
-        if inputs_tensor.ndim == 4:
-            return None
-        return super()._prepare_attention_mask_for_generation(inputs_tensor, *args)

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
+from torch.compiler import is_compiling
 from torch.nn.attention.flex_attention import BlockMask
 from transformers.cache_utils import Cache
 from transformers.masking_utils import (
@@ -16,6 +17,7 @@ from transformers.masking_utils import (
     and_masks,
     bidirectional_mask_function,
     causal_mask_function,
+    find_packed_sequence_indices,
     sliding_window_bidirectional_overlay,
     sliding_window_overlay,
 )
@@ -255,3 +257,13 @@ def build_position_ids(
         before = torch.nn.functional.pad(count[:, :-1], (1, 0))  # tokens before each slot
         count = count - torch.where(starts, before, 0).cummax(-1).values
     return (count - 1).clamp(min=0)[:, slots]
+
+
+def documents_of_positions(position_ids: torch.Tensor | None) -> torch.Tensor | None:
+    """The documents of a packed sequence whose positions begin anew in each, as collators without padding give them.
+
+    `(batch or 1, length)` to the same shape; None where nothing begins anew, or in compiled code, which cannot look.
+    """
+    if position_ids is None or is_compiling():
+        return None
+    return find_packed_sequence_indices(position_ids)

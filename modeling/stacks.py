@@ -19,6 +19,7 @@ from locant.configuration.position_encodings import Place
 
 from .attention import Attention, span_of_cache
 from .layers import TransformerLayer
+from .masks import documents_of_positions
 from .norms import build_final_norm, build_norm
 from .patches import PatchEmbedding
 from .positions.registry import build_position_encoding
@@ -300,7 +301,8 @@ class LocantDecoder(LocantTokenStack):
             past_key_values: keys and values of earlier tokens.
             inputs_embeds: `(batch, length, d_model)` instead of ids, before scaling.
             use_cache: return a cache, a new one if none is given.
-            document_ids: `(batch, past + length)`, which document of a packed sequence each token is of.
+            document_ids: `(batch, past + length)`, which document of a packed sequence each token is of; in a decoder
+                alone without mask and cache, positions that begin anew say so too.
             encoder_document_ids: `(batch, source_length)`: a token sees what the encoder has of its own document.
             encoder_position_ids: `(batch or 1, source_length)`, where position enters cross-attention; by default
                 counted like the decoder's.
@@ -310,6 +312,9 @@ class LocantDecoder(LocantTokenStack):
                 no place for the encoder's keys; documents of one side only; a mask that the backend cannot do with.
         """
         _refuse("pixel_values", kwargs, "a decoder, which reads tokens only")
+        is_whole = attention_mask is None and past_key_values is None and self.cross_position is None
+        if document_ids is None and is_whole:
+            document_ids = documents_of_positions(position_ids)
         if use_cache and past_key_values is None:
             past_key_values = DynamicCache(config=self.config)
             if self.config.is_encoder_decoder:

@@ -503,3 +503,16 @@ class TestSaving:
         assert config.to_dict() == before
         assert model.config.num_hidden_layers == config.decoder_layers
         assert isinstance(model.config, LocantConfig)
+
+
+class TestPositionsThatBeginAnew:
+    """As collators without padding pack texts: no mask, and positions from 0 in each."""
+
+    @pytest.mark.parametrize("use_cache", [False, True])
+    def test_part_the_texts_of_a_row(self, make_model, no_grad, encoding, use_cache):
+        model = make_model(LocantForCausalLM, position_encoding=encoding)
+        texts = [torch.arange(3, 8)[None], torch.arange(9, 16)[None]]
+        positions = torch.cat([torch.arange(text.shape[1]) for text in texts])[None]
+        packed = model(torch.cat(texts, dim=1), position_ids=positions, use_cache=use_cache).logits
+        alone = torch.cat([model(text).logits for text in texts], dim=1)
+        torch.testing.assert_close(packed, alone, atol=1e-5, rtol=1e-5)
