@@ -7,7 +7,7 @@ DATA   := examples/data/phrasebook
 # two test processes share two cores
 test test-all: export OMP_NUM_THREADS := 1
 
-.PHONY: train test test-all conformance benchmarks lint clean
+.PHONY: train test test-all conformance ecosystem benchmarks lint clean
 
 train: $(VENV)/installed  ## train a translator on the phrasebook, measure it, show ten translations
 	$(BIN)/python examples/phrasebook.py --output_dir $(DATA)
@@ -29,6 +29,9 @@ test-all: $(VENV)/installed  ## all tests
 conformance: $(VENV)/installed  ## Hugging Face's own model tests, on Locant and on a built-in model of each kind
 	$(BIN)/python tests/conformance/run.py
 
+ecosystem: $(VENV)/ecosystem  ## PEFT, TRL, quantisation and others on our models, into docs/ecosystem.md: some 5 minutes
+	$(BIN)/python tests/ecosystem/run.py
+
 benchmarks: $(VENV)/installed  ## memory and speed of attention, into docs/benchmarks.md: some 20 minutes alone on 2 cores
 	$(BIN)/python benchmarks/run.py
 
@@ -43,6 +46,10 @@ $(VENV)/installed: pyproject.toml constraints.txt
 	$(BIN)/pip install --quiet --upgrade pip
 	$(BIN)/pip install --quiet -c constraints.txt torch
 	$(BIN)/pip install --quiet -c constraints.txt -e ".[plots,vision,test,dev]"
+	touch $@
+
+$(VENV)/ecosystem: $(VENV)/installed
+	$(BIN)/pip install --quiet -c constraints.txt -e ".[ecosystem]"
 	touch $@
 
 clean:

@@ -97,7 +97,7 @@ def _turned(arrangement: Arrangement) -> Arrangement:
 
 
 _UPPER, _LOWER = Slot(0, 8, 14, 12), Slot(14, 8, 14, 12)
-_THIRDS = (Slot(0, 8, 9, 12), Slot(9, 8, 9, 12), Slot(18, 8, 10, 12))
+_THIRDS = (Slot(0, 8, 8, 12), Slot(8, 8, 12, 12), Slot(20, 8, 8, 12))
 _QUARTERS = (Slot(0, 0, 14, 14), Slot(0, 14, 14, 14), Slot(14, 0, 14, 14), Slot(14, 14, 14, 14))
 _VERTICAL = (
     Arrangement("{} above {}", (_UPPER, _LOWER)),
@@ -130,8 +130,8 @@ def compose(split: str, digits: Sequence[Digit], rng: random.Random) -> tuple[np
             break
     canvas = np.zeros((CANVAS, CANVAS), np.uint8)
     for digit, slot in zip(chosen, arrangement.slots, strict=True):
-        # on even points: a patch of 4×4 then sees a digit cut in four ways, not in sixteen
-        top, left = (2 * rng.randint(-(-low // 2), (low + size - DIGIT) // 2) for low, size in (slot[::2], slot[1::2]))
+        # on every fourth point, so that patches of 4×4 cut a digit in one way, and few pictures are enough
+        top, left = (4 * rng.randint(-(-low // 4), (low + size - DIGIT) // 4) for low, size in (slot[::2], slot[1::2]))
         canvas[top : top + DIGIT, left : left + DIGIT] = digit.image
     return canvas, caption
 

@@ -10,8 +10,8 @@ from locant.training.errors import InputError
 
 # Subcommand -> the module whose `run` takes its arguments, and what it does.
 COMMANDS = {
-    "train": ("locant.commands.train", "train a translator, or fine-tune one"),
-    "evaluate": ("locant.commands.evaluate", "measure a model's translations of a test set"),
+    "train": ("locant.commands.train", "train a translator or a model for another task, or fine-tune one"),
+    "evaluate": ("locant.commands.evaluate", "measure a model on a test set"),
     "translate": ("locant.commands.translate", "translate text, a sentence a line"),
     "score": ("locant.commands.score", "say how probable a model finds given translations"),
     "study": ("locant.commands.study", "compare position encodings"),

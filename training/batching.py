@@ -1,9 +1,9 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""Training batches of pairs of like length, so that little of them is padding."""
+"""Training batches of rows of like length, so that little of them is padding."""
 
 import random
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,20 +15,18 @@ from torch.utils.data import Dataset as TorchDataset
 
 from .errors import InputError
 
-if TYPE_CHECKING:
-    from locant.tokenization import BPEDropout
-
 Key = tuple[int, int]
 """(epoch, row): what the sampler asks the training data for."""
 
 
 class LengthBatchSampler(Sampler[list[Key]]):
-    """Batches of pairs of like length, new ones in every epoch, shared out among processes.
+    """Batches of rows of like length, new ones in every epoch, shared out among processes.
 
-    The pairs are first parted into cells by their two lengths, cut after cut where it saves most padding, as
-    long as a cell still fills several batches (a 200th of all, and three at the least). An epoch shuffles
-    each cell, deals it into batches, and shuffles these. As the cells stay, every epoch has the same number
-    of batches, and every pair once. All depends on (`seed`, epoch) alone.
+    A row has one length or several, such as those of source and target. The rows are first parted into cells by
+    their lengths, cut after cut where it saves most padding, as long as a cell still fills several batches (a
+    200th of all, and three at the least). An epoch shuffles each cell, deals it into batches, and shuffles these.
+    As the cells stay, every epoch has the same number of batches, and every row once. All depends on (`seed`,
+    epoch) alone. Rows of one length only, such as images, are one cell: plain batches.
 
     With several processes, some cells are dealt into more batches until each process gets as many, and what
     the processes work on at the same time are batches of like size.
@@ -36,10 +34,10 @@ class LengthBatchSampler(Sampler[list[Key]]):
     Yields lists of keys (epoch, row), so that the data can vary with the epoch without shared state.
 
     Args:
-        lengths: (source, target) tokens of every pair; integers of shape (pairs, 2).
-        max_tokens: budget of a batch on one device, padding included: pairs × (longest source + longest
-            target) stays within it. A pair that is longer on its own is a batch by itself.
-        batch_size: pairs in a batch; give either this or `max_tokens`.
+        lengths: tokens of every row; integers of shape (rows, lengths of a row), such as (pairs, 2).
+        max_tokens: budget of a batch on one device, padding included: rows × (longest of the first lengths + of the
+            second + …) stays within it. A row that is longer on its own is a batch by itself.
+        batch_size: rows in a batch; give either this or `max_tokens`.
         seed: of the shuffling.
         num_replicas: processes that train together.
         rank: which of them this sampler is for.
@@ -51,7 +49,7 @@ class LengthBatchSampler(Sampler[list[Key]]):
 
     def __init__(
         self,
-        lengths: Sequence[tuple[int, int]] | np.ndarray,
+        lengths: Sequence[Sequence[int]] | np.ndarray,
         *,
         max_tokens: int | None = None,
         batch_size: int | None = None,
@@ -61,13 +59,13 @@ class LengthBatchSampler(Sampler[list[Key]]):
     ):
         if (max_tokens is None) == (batch_size is None):
             raise ValueError(f"Give either max_tokens or batch_size, got {max_tokens} and {batch_size}.")
-        self.lengths = np.asarray(lengths, dtype=np.int64).reshape(-1, 2)
+        self.lengths = np.asarray(lengths, dtype=np.int64)
         self.seed = seed
         self.num_replicas = num_replicas
         self.rank = rank
         self.epoch = 0
         self._max_tokens = max_tokens
-        self._pairs_per_batch = batch_size
+        self._rows_per_batch = batch_size
         self._cells = self._part_into_cells()
         self._batches_per_cell = self._count_batches()
 
@@ -92,14 +90,14 @@ class LengthBatchSampler(Sampler[list[Key]]):
             yield [(epoch, row) for row in batches[step * self.num_replicas + self.rank].tolist()]
 
     def _capacity(self, longest: np.ndarray) -> np.ndarray:
-        """Pairs in a batch, where the longest source and target have `longest` tokens together."""
-        if self._pairs_per_batch is not None:
-            return np.full_like(longest, self._pairs_per_batch)
+        """Rows in a batch, where the longest of each length have `longest` tokens together."""
+        if self._rows_per_batch is not None:
+            return np.full_like(longest, self._rows_per_batch)
         return np.maximum(1, self._max_tokens // longest)
 
     def _part_into_cells(self) -> list[np.ndarray]:
-        if self._pairs_per_batch is not None:
-            batches = len(self.lengths) / self._pairs_per_batch
+        if self._rows_per_batch is not None:
+            batches = len(self.lengths) / self._rows_per_batch
         else:
             batches = self.lengths.sum() / self._max_tokens
         least = max(3, int(batches / 200))
@@ -117,8 +115,11 @@ class LengthBatchSampler(Sampler[list[Key]]):
     def _cut(self, rows: np.ndarray, least: int) -> tuple[np.ndarray, np.ndarray] | None:
         """Cut `rows` by one length where it saves most padding, with `least` batches on both sides."""
         best_cost, best_parts = np.inf, None
-        for side in (0, 1):
-            ordered = rows[np.lexsort((self.lengths[rows, 1 - side], self.lengths[rows, side]))]
+        sides = range(self.lengths.shape[1])
+        for side in sides:
+            # the last key sorts first, and the others where that one is equal
+            keys = [self.lengths[rows, other] for other in sides if other != side] + [self.lengths[rows, side]]
+            ordered = rows[np.lexsort(keys)]
             lengths = self.lengths[ordered]
             below = np.arange(1, len(rows))
             above = len(rows) - below
@@ -126,8 +127,8 @@ class LengthBatchSampler(Sampler[list[Key]]):
             longest_above = np.maximum.accumulate(lengths[::-1])[::-1][1:].sum(axis=1)
             allowed = below >= least * self._capacity(longest_below)
             allowed &= above >= least * self._capacity(longest_above)
-            if self._pairs_per_batch is not None:  # all batches but one cell's stay full
-                allowed &= below % self._pairs_per_batch == 0
+            if self._rows_per_batch is not None:  # all batches but one cell's stay full
+                allowed &= below % self._rows_per_batch == 0
             cost = np.where(allowed, below * longest_below + above * longest_above, np.inf)
             if allowed.any() and cost.min() < best_cost:
                 best_cost = cost.min()
@@ -142,15 +143,15 @@ class LengthBatchSampler(Sampler[list[Key]]):
         while counts.sum() % self.num_replicas:
             if (counts == sizes).all():
                 raise InputError(
-                    f"{sizes.sum():,} training pairs in batches of one cannot be shared out evenly among "
-                    f"{self.num_replicas} processes: allow more pairs in a batch, or use fewer processes."
+                    f"{sizes.sum():,} training rows in batches of one cannot be shared out evenly among "
+                    f"{self.num_replicas} processes: allow more rows in a batch, or use fewer processes."
                 )
             tokens = np.where(counts < sizes, -(-sizes // counts) * longest, 0)
             counts[tokens.argmax()] += 1
         return counts
 
 
-def padding_share(lengths: Sequence[tuple[int, int]] | np.ndarray, batches: Sequence[list[int]]) -> float:
+def padding_share(lengths: Sequence[Sequence[int]] | np.ndarray, batches: Sequence[list[int]]) -> float:
     """Return the share of the token slots in `batches` (lists of rows of `lengths`) that hold padding."""
     lengths = np.asarray(lengths)
     slots = sum(len(batch) * int(lengths[batch].max(axis=0).sum()) for batch in batches)
@@ -158,77 +159,47 @@ def padding_share(lengths: Sequence[tuple[int, int]] | np.ndarray, batches: Sequ
     return 1 - tokens / slots
 
 
-class TrainingPairs(TorchDataset[dict[str, list[int]]]):
-    """Training pairs by key (epoch, row), as ``input_ids`` and ``labels``.
+Row = dict[str, Any]
 
-    With `bpe_dropout`, the text is segmented anew in each epoch, with a generator seeded by (`seed`, epoch,
-    row), so it makes no difference which process or worker reads a pair, or whether the run was resumed. A
-    segmentation longer than its limit gives way to the deterministic one.
+
+class TrainingRows(TorchDataset[Row]):
+    """Training data by key (epoch, row).
+
+    With `vary`, a row is made anew in each epoch, with a generator seeded by (`seed`, epoch, row), so it makes no
+    difference which process or worker reads it, or whether the run was resumed.
 
     Args:
-        dataset: with ``input_ids`` and ``labels``; for `bpe_dropout` also with ``source`` and ``target``.
-        bpe_dropout: segments a text at random, end token included.
-        source_prefix: stands before each source that is segmented anew.
-        max_source_length: tokens that a new segmentation of the source may have; None for no limit.
-        max_target_length: likewise for the target.
-        seed: of the segmentations.
+        dataset: what the model takes, and whatever `vary` needs.
+        vary: what a row becomes in an epoch, given the row and a generator; it goes to worker processes.
+        seed: of the variations.
     """
 
-    def __init__(
-        self,
-        dataset: Dataset,
-        bpe_dropout: "BPEDropout | None" = None,
-        *,
-        source_prefix: str = "",
-        max_source_length: int | None = None,
-        max_target_length: int | None = None,
-        seed: int = 0,
-    ):
-        columns = ["input_ids", "labels"] if bpe_dropout is None else ["input_ids", "labels", "source", "target"]
-        self.dataset = dataset.select_columns(columns)
-        self.bpe_dropout = bpe_dropout
-        self.source_prefix = source_prefix
-        self.max_source_length = max_source_length
-        self.max_target_length = max_target_length
+    def __init__(self, dataset: Dataset, vary: Callable[[Row, random.Random], Row] | None = None, *, seed: int = 0):
+        self.dataset = dataset
+        self.vary = vary
         self.seed = seed
 
     def __len__(self) -> int:
         return len(self.dataset)
 
-    def __getitem__(self, key: Key) -> dict[str, list[int]]:
+    def __getitem__(self, key: Key) -> Row:
         return self.__getitems__([key])[0]
 
-    def __getitems__(self, keys: list[Key]) -> list[dict[str, list[int]]]:
+    def __getitems__(self, keys: list[Key]) -> list[Row]:
         """Read a batch at once, which a DataLoader prefers and Arrow is several times faster at."""
-        rows = self.dataset[[row for _, row in keys]]
-        if self.bpe_dropout is None:
-            pairs = zip(rows["input_ids"], rows["labels"], strict=True)
-            return [{"input_ids": input_ids, "labels": labels} for input_ids, labels in pairs]
-        fields = zip(keys, rows["source"], rows["target"], rows["input_ids"], rows["labels"], strict=True)
-        return [self._segment(*field) for field in fields]
-
-    def _segment(
-        self, key: Key, source: str, target: str, input_ids: list[int], labels: list[int]
-    ) -> dict[str, list[int]]:
-        assert self.bpe_dropout is not None
-        epoch, row = key
-        rng = random.Random(f"{self.seed} {epoch} {row}")  # a string is hashed the same way in every process
-        new_input_ids = self.bpe_dropout.encode(self.source_prefix + source, rng)
-        new_labels = self.bpe_dropout.encode(target, rng)
-        return {
-            "input_ids": new_input_ids if _fits(new_input_ids, self.max_source_length) else input_ids,
-            "labels": new_labels if _fits(new_labels, self.max_target_length) else labels,
-        }
-
-
-def _fits(ids: list[int], limit: int | None) -> bool:
-    return limit is None or len(ids) <= limit
+        columns = self.dataset[[row for _, row in keys]]
+        rows = [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
+        if self.vary is None:
+            return rows
+        # a string is hashed the same way in every process
+        generators = (random.Random(f"{self.seed} {epoch} {row}") for epoch, row in keys)
+        return [self.vary(row, generator) for row, generator in zip(rows, generators, strict=True)]
 
 
 def build_training_dataloader(
-    dataset: TrainingPairs,
+    dataset: TrainingRows,
     sampler: LengthBatchSampler,
-    collator: Callable[[list[dict[str, list[int]]]], Any],
+    collator: Callable[[list[Row]], Any],
     accelerator: Accelerator,
     **dataloader_kwargs: Any,
 ) -> DataLoader:
@@ -241,8 +212,8 @@ def build_training_dataloader(
     synchronised: the order of the data draws on none.
 
     Args:
-        dataset: the training pairs.
-        sampler: with the lengths of these pairs.
+        dataset: the training data.
+        sampler: with the lengths of their rows.
         collator: makes a batch of tensors, as :class:`transformers.DataCollatorForSeq2Seq` does.
         accelerator: the Trainer's.
         dataloader_kwargs: for the :class:`torch.utils.data.DataLoader`: ``num_workers``, ``pin_memory`` and

@@ -2,24 +2,35 @@
 """The command line of `locant train`: defaults, then a YAML file, then options, each over the one before."""
 
 import argparse
+import textwrap
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, NoReturn
 
 from .arguments import DataArguments, ModelArguments, TrainingArguments
 from .errors import InputError
-from .options import DECIDED_ELSEWHERE, SECTIONS, Option, known_options, nearest_option
+from .options import (
+    SECTIONS,
+    TASK_OPTION,
+    Option,
+    all_options,
+    decided_elsewhere,
+    find_task,
+    known_options,
+    nearest_option,
+)
+from .tasks import DEFAULT_TASK, TASKS, Task
 from .yaml_file import read_sections, write_sections
 
 RUN_CONFIG_FILE = "run_config.yaml"
 """Where a run's folder keeps `RunConfig.to_yaml`."""
 
 _DESCRIPTION = (
-    "Train a translator. CONFIG.yaml has the sections model:, data: and training:, with the options below "
+    "Train a model for a task. CONFIG.yaml has the sections model:, data: and training:, with the options below "
     "under them; the command line goes before the file, and the file before the defaults, which stand in "
     "brackets; null takes an option back. What is true or false is switched with --option and --no_option."
 )
-_METAVARS = {dict: "JSON", bool: "BOOL", int: "N", float: "X", str: "TEXT", list: "TEXT"}
+_METAVARS = {dict: "JSON", bool: "BOOL", int: "N", float: "X", list[int]: "N", str: "TEXT", list: "TEXT"}
 
 
 @dataclass(frozen=True)
@@ -34,14 +45,19 @@ class RunConfig:
     training: TrainingArguments
     given: dict[str, Any]
 
+    @property
+    def task(self) -> str:
+        """The name of the task."""
+        return self.given.get("task") or DEFAULT_TASK
+
     def to_yaml(self) -> str:
         """The file with which `locant train` does this run again; access tokens are left out."""
-        options = known_options()
+        options = known_options(TASKS[self.task])
         sections: dict[str, dict[str, Any]] = {section: {} for section in SECTIONS}
         for name, value in self.given.items():
-            if not name.endswith("_token"):
+            if name != TASK_OPTION.name and not name.endswith("_token"):
                 sections[options[name].section][name] = value
-        return write_sections(sections)
+        return write_sections({TASK_OPTION.name: self.task, **sections})
 
 
 def parse_run_config(arguments: list[str]) -> RunConfig:
@@ -65,9 +81,13 @@ def read_given(arguments: list[str], beside: str | None = None) -> tuple[str | N
     Raises:
         InputError, SystemExit: as `parse_run_config`.
     """
-    options = known_options()
-    config_file, texts = _read_command_line(arguments, options)
-    given = _read_yaml(config_file, options, beside) if config_file else {}
+    config_file, texts = _read_command_line(arguments)
+    task = _task_of(config_file, texts)
+    options = known_options(task)
+    for name in texts:
+        if name not in options:
+            raise InputError(_unknown_option(f"--{name}", task, options))
+    given = _read_yaml(config_file, task, beside) if config_file else {}
     return config_file, given | {name: options[name].convert(text, "command line") for name, text in texts.items()}
 
 
@@ -77,25 +97,37 @@ def make_run_config(given: dict[str, Any]) -> RunConfig:
     Raises:
         InputError: a value is out of range, or does not go with another.
     """
-    options = known_options()
+    task = find_task(given)
+    options = known_options(task)
     given = _without_nulls(given, options)
     model = _model_arguments(_section("model", given, options))
-    data = DataArguments(**_section("data", given, options))
+    data = task.data(**_section("data", given, options))
     _check_tokenizer(model, data, given)
     if model.model_name_or_path is None:
-        model.make_config()
-    return RunConfig(model, data, _training_arguments(_section("training", given, options)), given)
+        model.make_config(**task.config_fields)
+    return RunConfig(model, data, _training_arguments(task, data, _section("training", given, options)), given)
 
 
-def read_run_data(config_file: str | Path) -> tuple[DataArguments, int]:
-    """The data section of a YAML file, such as the one that a run keeps, and the seed that cuts its splits.
+def read_run_data(config_file: str | Path) -> tuple[Task, DataArguments, int]:
+    """The task and the data section of a YAML file, such as the one that a run keeps, and the seed of its splits.
 
     Raises:
         InputError: as `parse_run_config`.
     """
-    options = known_options()
-    given = _without_nulls(_read_yaml(config_file, options), options)
-    return DataArguments(**_section("data", given, options)), given.get("seed", options["seed"].default)
+    task = _task_of(config_file, {})
+    options = known_options(task)
+    given = _without_nulls(_read_yaml(config_file, task), options)
+    return task, task.data(**_section("data", given, options)), given.get("seed", options["seed"].default)
+
+
+def _task_of(config_file: str | Path | None, texts: dict[str, Any]) -> Task:
+    """The task that the command line names, else the file, else the default."""
+    name = TASK_OPTION.convert(texts.get(TASK_OPTION.name), "command line")
+    if name is None and config_file is not None:
+        for entry in read_sections(config_file):
+            if entry.section == TASK_OPTION.name:
+                name = TASK_OPTION.convert(entry.value, f"{config_file}, line {entry.line}")
+    return find_task({TASK_OPTION.name: name})
 
 
 def _without_nulls(given: dict[str, Any], options: dict[str, Option]) -> dict[str, Any]:
@@ -113,9 +145,9 @@ def _model_arguments(given: dict[str, Any]) -> ModelArguments:
     return ModelArguments(**{name: given[name] for name in own & given.keys()}, overrides=overrides)
 
 
-def _training_arguments(given: dict[str, Any]) -> TrainingArguments:
+def _training_arguments(task: Task, data: DataArguments, given: dict[str, Any]) -> TrainingArguments:
     try:
-        return TrainingArguments(**given)
+        return task.training(**given, data=data)
     except InputError:
         raise
     except (
@@ -131,7 +163,7 @@ def _training_arguments(given: dict[str, Any]) -> TrainingArguments:
 def _check_tokenizer(model: ModelArguments, data: DataArguments, given: dict[str, Any]) -> None:
     """Options that choose a tokenizer are not given where another choice leaves them without effect."""
     chosen = "model_name_or_path" if model.model_name_or_path is not None else "tokenizer_name"
-    if model.model_name_or_path is None and data.tokenizer_name is None:
+    if model.model_name_or_path is None and getattr(data, "tokenizer_name", None) is None:
         return
     unused = {"tokenizer_name", "tokenizer_kind", "tokenizer_vocab_size"} - {chosen}
     for name in sorted(unused):
@@ -146,17 +178,42 @@ class _Parser(argparse.ArgumentParser):
         raise InputError(f"{message}.")
 
 
-def _read_command_line(arguments: list[str], options: dict[str, Option]) -> tuple[str | None, dict[str, Any]]:
-    """The path of the YAML file, if any, and the texts given on the command line by option."""
+def _read_command_line(arguments: list[str]) -> tuple[str | None, dict[str, Any]]:
+    """The path of the YAML file, if any, and the texts given on the command line by option, of whichever task."""
+    parsed, unknown = _parser(all_options()).parse_known_args(arguments)
+    texts = vars(parsed)
+    config_file, wants_help = texts.pop("config_file", None), texts.pop("help", False)
+    if wants_help or unknown:
+        # the value of an unknown option may have been taken for the file
+        is_file = config_file is not None and Path(config_file).is_file()
+        task = _task_of(config_file if is_file else None, texts)
+        if wants_help:
+            _parser(known_options(task)).print_help()
+            raise SystemExit(0)
+        for argument in unknown:
+            if argument.startswith("-"):
+                raise InputError(_unknown_option(argument.partition("=")[0], task, known_options(task)))
+    if unknown:
+        raise InputError(f"{unknown[0]!r} is left over: give one CONFIG.yaml, and before each value its --option.")
+    return config_file, texts
+
+
+def _parser(options: dict[str, Option]) -> argparse.ArgumentParser:
+    tasks = "\n".join(f"  {name:<24} {task.summary}" for name, task in TASKS.items())
     parser = _Parser(
         prog="locant train",
-        usage="locant train [CONFIG.yaml] [--option value ...]",
-        description=_DESCRIPTION,
+        usage="locant train [CONFIG.yaml] [--task TASK] [--option value ...]",
+        description=f"{textwrap.fill(_DESCRIPTION, 100)}\n\nTasks, each with options of its own (--task TASK --help):"
+        f"\n{tasks}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
         argument_default=argparse.SUPPRESS,
         allow_abbrev=False,
+        add_help=False,
     )
     parser.add_argument("config_file", nargs="?", metavar="CONFIG.yaml", help="options by section")
+    parser.add_argument("-h", "--help", action="store_true", help="show this message and exit")
     groups = {
+        "": parser.add_argument_group("task"),
         "model": parser.add_argument_group("model"),
         "data": parser.add_argument_group("data"),
         "training": parser.add_argument_group("training"),
@@ -164,14 +221,7 @@ def _read_command_line(arguments: list[str], options: dict[str, Option]) -> tupl
     }
     for option in options.values():
         _add_option(groups[option.section if option.often_used else "tail"], option)
-    parsed, unknown = parser.parse_known_args(arguments)
-    for argument in unknown:
-        if argument.startswith("-"):
-            raise InputError(_unknown_option(argument.partition("=")[0], options, dashes="--"))
-    if unknown:
-        raise InputError(f"{unknown[0]!r} is left over: give one CONFIG.yaml, and before each value its --option.")
-    texts = vars(parsed)
-    return texts.pop("config_file", None), texts
+    return parser
 
 
 def _add_option(group: argparse._ArgumentGroup, option: Option) -> None:
@@ -187,7 +237,7 @@ def _add_option(group: argparse._ArgumentGroup, option: Option) -> None:
             const="false",
             help=argparse.SUPPRESS,
         )
-    elif list in option.kinds:
+    elif option.takes_list:
         group.add_argument(flag, nargs="+", action=_StoreOneOrMany, **settings)
     else:
         group.add_argument(flag, **settings)
@@ -210,21 +260,28 @@ def _help(option: Option) -> str:
     return text.replace("%", "%%")
 
 
-def _unknown_option(written: str, options: dict[str, Option], dashes: str = "", where: str = "") -> str:
-    name = written.lstrip("-")
-    if name in DECIDED_ELSEWHERE:
-        return f"{written} is not an option{where}: {DECIDED_ELSEWHERE[name]}."
+def _unknown_option(written: str, task: Task, options: dict[str, Option], where: str = "") -> str:
+    name, dashes = written.lstrip("-"), "--" if written.startswith("-") else ""
+    decided = decided_elsewhere(task)
+    if name in decided:
+        return f"{written} is not an option{where}: {decided[name]}."
+    if owners := [other for other, known in TASKS.items() if name in known_options(known)]:
+        return f"{written} is not an option of {task.name}{where}, but of {', '.join(owners)}: leave it out."
     nearest = nearest_option(name, options)
     hint = f"did you mean {dashes}{nearest}?" if nearest else "see locant train --help."
     return f"{written} is not an option{where}: {hint}"
 
 
-def _read_yaml(path: str | Path, options: dict[str, Option], beside: str | None = None) -> dict[str, Any]:
+def _read_yaml(path: str | Path, task: Task, beside: str | None = None) -> dict[str, Any]:
     """The typed values of the YAML file at `path`, by option; the section `beside` the known ones is passed over."""
+    options = known_options(task)
     given: dict[str, Any] = {}
     for entry in read_sections(path):
         where = f"{path}, line {entry.line}"
         if entry.section == beside:
+            continue
+        if entry.section == TASK_OPTION.name:
+            given[entry.section] = TASK_OPTION.convert(entry.value, where)
             continue
         if entry.section not in SECTIONS:
             raise InputError(_unknown_section(entry.section, where, options))
@@ -234,7 +291,7 @@ def _read_yaml(path: str | Path, options: dict[str, Option], beside: str | None 
             raise InputError(f"{entry.section} is a section ({where}), so put 'option: value' lines under it.")
         option = options.get(entry.key)
         if option is None:
-            raise InputError(_unknown_option(entry.key, options, where=f" ({where})"))
+            raise InputError(_unknown_option(entry.key, task, options, f" ({where})"))
         if option.section != entry.section:
             raise InputError(
                 f"{option.name} stands under {entry.section}: ({where}), but belongs under {option.section}:."

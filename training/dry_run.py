@@ -2,15 +2,15 @@
 """What a run would take, without training."""
 
 import math
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 import torch
-from datasets import DatasetDict
 from transformers import PreTrainedModel
 
 from .arguments import TrainingArguments
-from .batching import padding_share
-from .preprocessing import pair_lengths
+from .batching import TrainingRows, padding_share
 from .trainer import training_sampler
 
 MIB = 2**20
@@ -18,18 +18,25 @@ MIB = 2**20
 BYTES_PER_PARAMETER = 16
 
 
-def print_dry_run(args: TrainingArguments, model: PreTrainedModel, tokens: DatasetDict) -> None:
+def print_dry_run(
+    args: TrainingArguments,
+    model: PreTrainedModel,
+    dataset: TrainingRows,
+    lengths: np.ndarray,
+    collator: Callable[[list[Any]], Mapping[str, torch.Tensor]],
+) -> None:
     """Print parameters, batches, padding and memory."""
-    lengths = pair_lengths(tokens["train"])
-    batches = [[row for _, row in batch] for batch in training_sampler(args, lengths)]
+    batches = list(training_sampler(args, lengths))
+    rows_of_batches = [[row for _, row in batch] for batch in batches]
     steps = math.ceil(math.ceil(len(batches) / args.gradient_accumulation_steps) * args.num_train_epochs)
     parameters = model.num_parameters()
-    activations = largest_batch_bytes(model, lengths, batches)
-    rows = [
+    slots = [len(rows) * int(lengths[rows].max(axis=0).sum()) for rows in rows_of_batches]
+    activations = activation_bytes(model, collator(dataset.__getitems__(batches[int(np.argmax(slots))])))
+    report = [
         ("parameters", f"{parameters:,}"),
         ("batches an epoch", f"{len(batches):,} on each of {args.world_size} devices"),
         ("steps", f"{args.max_steps if args.max_steps > 0 else steps:,}"),
-        ("padding", f"{padding_share(lengths, batches):.1%} of the tokens in training batches"),
+        ("padding", f"{padding_share(lengths, rows_of_batches):.1%} of what is in training batches"),
         (
             "memory of weights",
             f"{parameters * BYTES_PER_PARAMETER / MIB:,.0f} MiB with gradients and optimiser",
@@ -39,14 +46,12 @@ def print_dry_run(args: TrainingArguments, model: PreTrainedModel, tokens: Datas
             f"{activations / MIB:,.0f} MiB kept for the backward pass of the largest batch",
         ),
     ]
-    print("\n".join(f"{name:<22} {value}" for name, value in rows))
+    print("\n".join(f"{name:<22} {value}" for name, value in report))
     print("Dry run: nothing was trained or written.")
 
 
-def largest_batch_bytes(model: PreTrainedModel, lengths: np.ndarray, batches: list[list[int]]) -> int:
-    """Bytes that autograd keeps for the batch with the most token slots, by running its forward pass."""
-    sizes = [(len(batch), *lengths[batch].max(axis=0).tolist()) for batch in batches]
-    pairs, source, target = max(sizes, key=lambda size: size[0] * (size[1] + size[2]))
+def activation_bytes(model: PreTrainedModel, batch: Mapping[str, torch.Tensor]) -> int:
+    """Bytes that autograd keeps for `batch`, by running its forward pass."""
     own = {parameter.untyped_storage().data_ptr() for parameter in model.parameters()}
     kept: dict[int, int] = {}
 
@@ -58,10 +63,6 @@ def largest_batch_bytes(model: PreTrainedModel, lengths: np.ndarray, batches: li
 
     model.train()
     with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
-        loss = model(
-            input_ids=torch.ones(pairs, source, dtype=torch.long),
-            attention_mask=torch.ones(pairs, source, dtype=torch.long),
-            labels=torch.ones(pairs, target, dtype=torch.long),
-        ).loss
+        loss = model(**batch).loss
     del loss
     return sum(kept.values())

@@ -3,6 +3,7 @@
 
 import csv
 import time
+from collections.abc import Iterable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,14 +14,14 @@ from .files import written_whole
 from .report_parts import write_pictures
 from .run_folder import RunFolder
 
-_COLUMNS = ("epoch", "step", "train_loss", "validation_loss", "validation_perplexity", "validation_bleu")
+_OF_TIME = ("runtime", "per_second", "preparation_time")  # ends of what the Trainer adds to an evaluation
 
 
 def epoch_records(log_history: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """One record an evaluation, from the Trainer's log.
 
     `train_loss` is the mean over the steps since the evaluation before, label smoothing included;
-    `validation_loss` is the plain loss per token, whose exponential is the perplexity.
+    `validation_loss` is the plain loss; what else was measured stands beside it.
     """
     records, since, last_step = [], [], 0
     for entry in log_history:
@@ -30,13 +31,14 @@ def epoch_records(log_history: list[dict[str, Any]]) -> list[dict[str, Any]]:
         elif "eval_loss" in entry:
             steps = sum(count for _, count in since)
             mean = sum(loss * count for loss, count in since) / steps if steps else None
-            scores = {f"validation_{k[5:]}": v for k, v in entry.items() if k in _KEPT}
+            scores = {
+                f"validation_{name.removeprefix('eval_')}": value
+                for name, value in entry.items()
+                if name.startswith("eval_") and not name.endswith(_OF_TIME)
+            }
             records.append({"epoch": entry["epoch"], "step": entry["step"], "train_loss": mean, **scores})
             since = []
     return records
-
-
-_KEPT = ("eval_loss", "eval_perplexity", "eval_bleu")
 
 
 class HistoryWriter(TrainerCallback):
@@ -44,10 +46,12 @@ class HistoryWriter(TrainerCallback):
 
     Args:
         folder: the run's.
+        measures: what evaluation measures, by name.
     """
 
-    def __init__(self, folder: RunFolder):
+    def __init__(self, folder: RunFolder, measures: Iterable[str]):
         self.folder = folder
+        self.measures = tuple(measures)
         self._since = time.monotonic()
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
@@ -67,7 +71,7 @@ class HistoryWriter(TrainerCallback):
         metrics["epochs"] = epoch_records(state.log_history)
         self._since = now
         self.folder.write_metrics(metrics)
-        write_curve(self.folder.path, metrics["epochs"])
+        write_curve(self.folder.path, metrics["epochs"], self.measures)
 
 
 class EarlyStopping(EarlyStoppingCallback):
@@ -82,27 +86,41 @@ class EarlyStopping(EarlyStoppingCallback):
         )
 
 
-def write_curve(folder: Path, records: list[dict[str, Any]]) -> None:
+def write_curve(folder: Path, records: list[dict[str, Any]], measures: Sequence[str]) -> None:
     """Write the records as `loss_curve.csv`, and as `loss_curve.png` where matplotlib is installed."""
+    columns = ["epoch", "step", "train_loss", *(f"validation_{name}" for name in _in_order(measures))]
     with (
         written_whole(folder / "loss_curve.csv") as path,
         open(path, "w", newline="", encoding="utf-8") as file,
     ):
-        writer = csv.DictWriter(file, _COLUMNS, extrasaction="ignore")
+        writer = csv.DictWriter(file, columns, extrasaction="ignore")
         writer.writeheader()
         writer.writerows(records)
-    write_pictures(folder, {"loss_curve": partial(_draw, records=records)}, "The loss curve is not drawn")
+    draw = partial(_draw, records=records, measures=measures)
+    write_pictures(folder, {"loss_curve": draw}, "The loss curve is not drawn")
 
 
-def _draw(figure: Any, records: list[dict[str, Any]]) -> Any:
+def _in_order(measures: Sequence[str]) -> list[str]:
+    """The losses before the scores."""
+    losses = [name for name in _LOSSES if name in measures]
+    return losses + [name for name in measures if name not in losses]
+
+
+_LOSSES = ("loss", "perplexity")
+
+
+def _draw(figure: Any, records: list[dict[str, Any]], measures: Sequence[str]) -> Any:
+    """Both losses, and the first score on an axis of its own."""
     figure.set_size_inches(7, 4)
     epochs = [record["epoch"] for record in records]
-    axes = figure.add_subplot(xlabel="epoch", ylabel="loss (nats a token)")
+    unit = " (nats a token)" if "perplexity" in measures else ""
+    axes = figure.add_subplot(xlabel="epoch", ylabel=f"loss{unit}")
     for name, label in (("train_loss", "training"), ("validation_loss", "validation")):
         axes.plot(epochs, [record[name] for record in records], marker=".", label=label)
     axes.legend(loc="upper left", bbox_to_anchor=(0, -0.15), ncols=2, frameon=False)
-    if "validation_bleu" in records[-1]:
-        bleu = axes.twinx()
-        bleu.plot(epochs, [record["validation_bleu"] for record in records], "k:", marker=".")
-        bleu.set_ylabel("validation BLEU (dotted)")
+    score = next((name for name in measures if name not in _LOSSES), None)
+    if score is not None and f"validation_{score}" in records[-1]:
+        scores = axes.twinx()
+        scores.plot(epochs, [record[f"validation_{score}"] for record in records], "k:", marker=".")
+        scores.set_ylabel(f"validation {score.upper() if score == 'bleu' else score} (dotted)")
     return figure

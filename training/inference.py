@@ -58,29 +58,34 @@ class EvaluationRow(NamedTuple):
 
 
 def load(
-    model_path: str | os.PathLike[str], device: str | torch.device | None = None
-) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    model_path: str | os.PathLike[str],
+    device: str | torch.device | None = None,
+    auto_class: Any = AutoModelForSeq2SeqLM,
+    processor_class: Any = AutoTokenizer,
+) -> tuple[PreTrainedModel, Any]:
     """The model, in evaluation mode, and the tokenizer of a folder or of a repository on the Hub.
 
-    `device` is the accelerator (cuda, mps, …) if there is one, else the CPU, unless given. Raises
-    `InputError` where there is no such folder (a name that reads as a path is never looked for on the Hub),
-    no such device, or nothing in it that loads as a sequence-to-sequence model.
+    `device` is the accelerator (cuda, mps, …) if there is one, else the CPU, unless given. Models of other tasks
+    load by their own Auto classes. Raises `InputError` where there is no such folder (a name that reads as a path
+    is never looked for on the Hub), no such device, or nothing in it that loads as such a model.
     """
     if _reads_as_path(model_path) and not os.path.isdir(model_path):
         raise InputError(f"There is no folder {model_path}: give the folder that a model was saved to.")
     try:
-        tokenizer = AutoTokenizer.from_pretrained(model_path)
-        model = AutoModelForSeq2SeqLM.from_pretrained(model_path)
+        processor = processor_class.from_pretrained(model_path)
+        model = auto_class.from_pretrained(model_path)
     except (OSError, ValueError, KeyError, StrictDataclassError) as error:
         reason = str(error.__cause__ or error).strip().partition("\n")[0]
+        kind = "a sequence-to-sequence model" if auto_class is AutoModelForSeq2SeqLM else auto_class.__name__
+        what = "tokenizer" if processor_class is AutoTokenizer else "processor"
         raise InputError(
-            f"{model_path} does not load as a sequence-to-sequence model with its tokenizer ({reason}): "
+            f"{model_path} does not load as {kind} with its {what} ({reason}): "
             "give a folder that both were saved to, or the name of such a repository on the Hugging Face Hub."
         ) from error
     if device is None:
         device = torch.accelerator.current_accelerator(check_available=True) or "cpu"
     try:
-        return model.to(device).eval(), tokenizer
+        return model.to(device).eval(), processor
     except (RuntimeError, AssertionError) as error:
         reason = str(error).strip().partition("\n")[0]
         raise InputError(f"Device {device} cannot be used here ({reason}): give another one, such as cpu.") from error
@@ -228,16 +233,21 @@ def one_line(text: str) -> str:
     return " ".join(text.splitlines())
 
 
-def write_tsv(path: str | os.PathLike[str], rows: Iterable[EvaluationRow]) -> None:
-    """Write the rows under a line of column names, a tab between fields and no quoting, as UTF-8.
+def write_tsv(path: str | os.PathLike[str], rows: Iterable[Any]) -> None:
+    """Write named tuples under a line of their fields, a tab between fields and no quoting, as UTF-8.
 
-    Tabs and line breaks inside a text become spaces. The file appears, or replaces the one that was there,
-    only when it is complete.
+    Tabs and line breaks inside a text become spaces, and numbers that are no whole ones get two decimals. The file
+    appears, or replaces the one that was there, only when it is complete.
     """
     with written_whole(path) as unfinished, open(unfinished, "w", encoding="utf-8", newline="\n") as file:
-        print(*EvaluationRow._fields, sep="\t", file=file)
-        for *texts, bleu in rows:
-            print(*(one_line(text).replace("\t", " ") for text in texts), f"{bleu:.2f}", sep="\t", file=file)
+        for number, row in enumerate(rows):
+            if number == 0:
+                print(*row._fields, sep="\t", file=file)
+            print(*map(_field, row), sep="\t", file=file)
+
+
+def _field(value: Any) -> str:
+    return f"{value:.2f}" if isinstance(value, float) else one_line(str(value)).replace("\t", " ")
 
 
 def _reads_as_path(name: str | os.PathLike[str]) -> bool:

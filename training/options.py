@@ -15,28 +15,30 @@ from typing import Any, Literal
 
 from locant.configuration import LocantConfig
 
-from .arguments import DataArguments, ModelArguments, TrainingArguments
+from .arguments import ModelArguments, TrainingArguments
 from .errors import InputError
+from .tasks import DEFAULT_TASK, TASKS, Task
 
 SECTIONS = ("model", "data", "training")
 
-# Fields that are no options, and what decides them.
-DECIDED_ELSEWHERE = {
+# Fields that are no options for any task, and what decides them.
+_DECIDED_ELSEWHERE = {
     "vocab_size": "the tokenizer decides it, so set tokenizer_vocab_size",
     "pad_token_id": "the tokenizer decides it",
     "bos_token_id": "the tokenizer decides it",
     "eos_token_id": "the tokenizer decides it",
     "decoder_start_token_id": "the tokenizer decides it",
-    "is_encoder_decoder": "a translator always is one",
+    "is_encoder_decoder": "the task decides it",
+    "is_decoder": "the task decides it",
+    "encoder_input": "the task decides it",
     "remove_unused_columns": "the columns are those that training uses",
     "train_sampling_strategy": "batches are always of like length",
-    "dataloader_drop_last": "each pair is seen once an epoch",
+    "dataloader_drop_last": "all data are seen once an epoch",
     "do_train": "locant train trains",
     "do_eval": "eval_strategy says when",
     "do_predict": "test_file is always measured",
 }
-# Fields that LocantConfig and the Trainer's arguments share: the option is the Trainer's, which sets both.
-SHARED_WITH_TRAINER = ("use_cache",)
+_OF_IMAGES = ("image_size", "patch_size", "num_channels")
 
 # The Trainer's options that stand in `--help` beside our own, before its long tail.
 _OFTEN_USED = (
@@ -58,12 +60,17 @@ class Option:
 
     name: str
     section: str
-    kinds: tuple[type, ...]
+    kinds: tuple[Any, ...]
     choices: tuple[str, ...]
     optional: bool
     default: Any
     help: str
     often_used: bool
+
+    @property
+    def takes_list(self) -> bool:
+        """Whether a value may be a list."""
+        return any((typing.get_origin(kind) or kind) is list for kind in self.kinds)
 
     @property
     def expected(self) -> str:
@@ -95,22 +102,43 @@ class Option:
         )
 
 
-def known_options() -> dict[str, Option]:
-    """Every option by its name, model first, then data, then training."""
-    config_hints = inspect.get_annotations(LocantConfig)
-    config_help = _described(LocantConfig)
-    not_of_the_model = {"overrides", *SHARED_WITH_TRAINER}
-    options = [
-        *_options("model", ModelArguments),
-        *(
-            _option("model", entry, config_hints[entry.name], config_help.get(entry.name, ""))
-            for entry in dataclasses.fields(typing.cast(Any, LocantConfig))
-            if entry.name in config_hints
-        ),
-    ]
-    options = [option for option in options if option.name not in not_of_the_model]
-    options += _options("data", DataArguments) + _training_options()
-    return {option.name: option for option in options if option.kinds and option.name not in DECIDED_ELSEWHERE}
+def find_task(given: dict[str, Any]) -> Task:
+    """The task that the given options are for."""
+    return TASKS[given.get("task") or DEFAULT_TASK]
+
+
+def known_options(task: Task) -> dict[str, Option]:
+    """Every option of `task` by its name: the task itself, then model, then data, then training."""
+    data, training = _options("data", task.data), _training_options(task.training)
+    theirs = {"overrides", *(option.name for option in (*data, *training))}
+    options = [*_options("model", ModelArguments), *_config_options()]
+    options = [TASK_OPTION, *(option for option in options if option.name not in theirs), *data, *training]
+    decided = decided_elsewhere(task)
+    return {option.name: option for option in options if option.kinds and option.name not in decided}
+
+
+def all_options() -> dict[str, Option]:
+    """Every option of any task by its name; of those that several tasks have, one that takes a list if there is one."""
+    options: dict[str, Option] = {}
+    for task in TASKS.values():
+        for name, option in known_options(task).items():
+            if name not in options or (option.takes_list and not options[name].takes_list):
+                options[name] = option
+    return options
+
+
+def decided_elsewhere(task: Task) -> dict[str, str]:
+    """The fields that are no options of `task`, and what decides them."""
+    decided = {**_DECIDED_ELSEWHERE, **dict.fromkeys(task.config_fields, "the task decides it")}
+    is_encoder_decoder = task.config_fields.get("is_encoder_decoder", True)
+    missing = "encoder" if task.config_fields.get("is_decoder") else "decoder"
+    takes_images = task.config_fields.get("encoder_input") == "patches"
+    for name in inspect.get_annotations(LocantConfig):
+        if not is_encoder_decoder and name.startswith((f"{missing}_", "cross_", "share_encoder_decoder_")):
+            decided.setdefault(name, f"the model of this task has no {missing}")
+        if not takes_images and name in _OF_IMAGES:
+            decided[name] = "the model of this task takes no images"
+    return {**decided, **task.decided_elsewhere}
 
 
 def nearest_option(name: str, options: dict[str, Option]) -> str | None:
@@ -134,11 +162,22 @@ def _options(section: str, arguments: Any) -> list[Option]:
     ]
 
 
-def _training_options() -> list[Option]:
-    """Locant's own options in the order of their class, then the Trainer's: often used ones first."""
-    own = tuple(TrainingArguments.__annotations__)
-    by_name = {option.name: option for option in _options("training", TrainingArguments)}
-    for name in by_name.keys() - own:
+def _config_options() -> list[Option]:
+    hints, described = inspect.get_annotations(LocantConfig), _described(LocantConfig)
+    entries = dataclasses.fields(typing.cast(Any, LocantConfig))
+    return [
+        _option("model", entry, hints[entry.name], described.get(entry.name, ""))
+        for entry in entries
+        if entry.name in hints
+    ]
+
+
+def _training_options(arguments: type[TrainingArguments]) -> list[Option]:
+    """Locant's own options in the order of their classes, then the Trainer's: often used ones first."""
+    by_name = {option.name: option for option in _options("training", arguments)}
+    ours = [base for base in reversed(arguments.__mro__) if issubclass(base, TrainingArguments)]
+    own = dict.fromkeys(name for base in ours for name in inspect.get_annotations(base) if name in by_name)
+    for name in by_name.keys() - own.keys():
         often_used, summary = name in _OFTEN_USED, _first_sentence(by_name[name].help)
         by_name[name] = dataclasses.replace(by_name[name], often_used=often_used, help=summary)
     first = (*own, *_OFTEN_USED)
@@ -158,13 +197,13 @@ def _option(section: str, entry: dataclasses.Field, hint: Any, help: str) -> Opt
     return Option(entry.name, section, kinds, choices, optional, default, help, often_used=True)
 
 
-def _read_hint(hint: Any) -> tuple[tuple[type, ...], tuple[str, ...], bool]:
+def _read_hint(hint: Any) -> tuple[tuple[Any, ...], tuple[str, ...], bool]:
     """The kinds and choices of a type hint such as `SchedulerType | str | None`, and whether it allows None.
 
     Types that have no text form, such as `GenerationConfig`, count for nothing.
     """
     members = typing.get_args(hint) if typing.get_origin(hint) in (typing.Union, types.UnionType) else (hint,)
-    kinds: set[type] = set()
+    kinds: set[Any] = set()
     choices: tuple[str, ...] = ()
     for member in members:
         if typing.get_origin(member) is Literal:
@@ -175,7 +214,7 @@ def _read_hint(hint: Any) -> tuple[tuple[type, ...], tuple[str, ...], bool]:
             kinds.add(str)
             choices += tuple(choice.value for choice in member)
         else:
-            kinds.add(typing.get_origin(member) or member)
+            kinds.add(member if member == list[int] else typing.get_origin(member) or member)
     ordered = tuple(kind for kind in _CONVERSIONS if kind in kinds)
     return ordered, choices, type(None) in kinds
 
@@ -203,6 +242,12 @@ def _to_list(value: Any) -> list[str]:
     return [_to_str(item) for item in values]
 
 
+def _to_whole_numbers(value: Any) -> list[int]:
+    if not isinstance(value, list):
+        raise TypeError
+    return [_to_int(item) for item in value]
+
+
 def _to_bool(value: Any) -> bool:
     if isinstance(value, bool):
         return value
@@ -228,11 +273,23 @@ def _to_str(value: Any) -> str:
 
 
 # In the order in which they are tried: the most particular type first.
-_CONVERSIONS: dict[type, tuple[str, Callable[[Any], Any]]] = {
+_CONVERSIONS: dict[Any, tuple[str, Callable[[Any], Any]]] = {
     dict: ("a mapping (JSON on the command line)", _to_dict),
     bool: ("true or false", _to_bool),
     int: ("a whole number", _to_int),
     float: ("a number", _to_float),
+    list[int]: ("a list of whole numbers", _to_whole_numbers),
     str: ("text", _to_str),
     list: ("a list of texts", _to_list),
 }
+
+TASK_OPTION = Option(
+    "task",
+    section="",
+    kinds=(str,),
+    choices=tuple(TASKS),
+    optional=False,
+    default=DEFAULT_TASK,
+    help="What the model is trained for; it stands above the sections in the file.",
+    often_used=True,
+)

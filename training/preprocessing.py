@@ -1,46 +1,91 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""From pairs of sentences to pairs of token ids, and the checks that need their lengths."""
+"""From texts to token ids, and the checks that need their lengths."""
 
-from typing import Any, Literal, NamedTuple
+import random
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow.compute as pc
 from datasets import Dataset
-from transformers import PreTrainedTokenizerBase
+from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
+from locant.tokenization import BPEDropout, train_tokenizer
+
+from .arguments import TokenizerArguments
 from .errors import InputError
-from .text_data import LINE
+from .tables import LINE
 
 
-def tokenize_pairs(
+@dataclass(frozen=True)
+class Side:
+    """A column of text and the column of token ids that is made of it.
+
+    Args:
+        text: the column of text, by which messages call it.
+        ids: the column of its ids.
+        limit: the option that says from how many tokens on a row is left out of training.
+    """
+
+    text: str
+    ids: str
+    limit: str
+
+
+SOURCE = Side("source", "input_ids", "max_source_length")
+TARGET = Side("target", "labels", "max_target_length")
+
+
+def build_tokenizer(
+    data: TokenizerArguments, texts: Iterable[str], name: str | None, show_progress: bool, purpose: str = "seq2seq"
+) -> PreTrainedTokenizerBase:
+    """The tokenizer that is called `name`, or else a new one, trained on `texts` as `data` say.
+
+    `purpose` is that of `train_tokenizer`.
+
+    Raises:
+        InputError: there is none of that name, or none can be trained so.
+    """
+    if name is not None:
+        try:
+            return AutoTokenizer.from_pretrained(name)
+        except (OSError, ValueError) as error:
+            raise InputError(f"No tokenizer loads from {name}: give the folder or Hub name of one.") from error
+    try:
+        return train_tokenizer(
+            iter(texts),
+            kind=data.tokenizer_kind,
+            vocab_size=data.tokenizer_vocab_size,
+            purpose=purpose,
+            show_progress=show_progress,
+        )
+    except ValueError as error:
+        raise InputError(
+            f"No tokenizer can be trained with tokenizer_kind and tokenizer_vocab_size: {error}"
+        ) from error
+
+
+def tokenize(
     dataset: Dataset,
-    tokenizer: PreTrainedTokenizerBase,
+    encode: Callable[[dict[str, list[Any]]], dict[str, Any]],
     *,
-    source_prefix: str = "",
     num_proc: int | None = None,
     keep_text: bool = False,
     desc: str | None = "Tokenising",
 ) -> Dataset:
-    """Turn ``source`` (with `source_prefix` before it) into ``input_ids``, and ``target`` into ``labels``.
+    """`dataset` with the columns of ids that `encode` makes of a batch of rows.
 
-    Both end with the tokenizer's end token, and nothing is truncated. The result is cached, under the hash of
-    the pairs and the tokenizer.
+    The result is cached, under the hash of the rows and of `encode` with all that it holds.
 
     Args:
-        dataset: with the string columns ``source`` and ``target``.
         num_proc: processes to work in. None is one: the tokenizer uses all cores by itself, and processes
-            take seconds to start, so that they pay from some million pairs on.
-        keep_text: whether to keep ``source`` and ``target`` beside ``input_ids`` and ``labels``.
+            take seconds to start, so that they pay from some million rows on.
+        keep_text: whether to keep the columns that there were.
         desc: what stands before the progress bar.
     """
-
-    def tokenize(batch: dict[str, list[str]]) -> dict[str, Any]:
-        sources = tokenizer([source_prefix + source for source in batch["source"]], verbose=False)
-        targets = tokenizer(text_target=batch["target"], verbose=False)
-        return {"input_ids": sources["input_ids"], "labels": targets["input_ids"]}
-
     return dataset.map(
-        tokenize,
+        encode,
         batched=True,
         num_proc=num_proc,
         remove_columns=None if keep_text else dataset.column_names,
@@ -48,68 +93,116 @@ def tokenize_pairs(
     )
 
 
+def tokenize_pairs(
+    dataset: Dataset, tokenizer: PreTrainedTokenizerBase, *, source_prefix: str = "", **options: Any
+) -> Dataset:
+    """Turn ``source`` (with `source_prefix` before it) into ``input_ids``, and ``target`` into ``labels``.
+
+    Both end with the tokenizer's end token, and nothing is truncated. `options` are those of `tokenize`.
+    """
+
+    def encode(batch: dict[str, list[str]]) -> dict[str, Any]:
+        sources = tokenizer([source_prefix + source for source in batch["source"]], verbose=False)
+        targets = tokenizer(text_target=batch["target"], verbose=False)
+        return {"input_ids": sources["input_ids"], "labels": targets["input_ids"]}
+
+    return tokenize(dataset, encode, **options)
+
+
+def token_lengths(dataset: Dataset, columns: Sequence[str]) -> np.ndarray:
+    """Count the tokens of each row: integers of shape (rows, columns), special tokens included."""
+    table = dataset.select_columns(list(columns)).with_format("arrow")[:]
+    return np.stack([pc.list_value_length(table[name]).to_numpy() for name in columns], axis=1)
+
+
 def pair_lengths(dataset: Dataset) -> np.ndarray:
     """Count the tokens of each pair: integers of shape (pairs, 2), source and target, end tokens included."""
-    table = dataset.select_columns(["input_ids", "labels"]).with_format("arrow")[:]
-    return np.stack([pc.list_value_length(table[name]).to_numpy() for name in ("input_ids", "labels")], axis=1)
+    return token_lengths(dataset, [SOURCE.ids, TARGET.ids])
 
 
 class Dropped(NamedTuple):
-    """How many training pairs were left out: those with an `empty` side, and the others with a `long` one."""
+    """How many training rows were left out: those with an `empty` side, and the others with a `long` one."""
 
     empty: int
     long: int
 
 
-def drop_unusable_pairs(
-    dataset: Dataset, max_source_length: int | None, max_target_length: int | None
-) -> tuple[Dataset, Dropped]:
-    """Drop the pairs with a side of white space only, or of more tokens than its limit.
+def drop_unusable(dataset: Dataset, limits: dict[Side, int | None], row: str = "row") -> tuple[Dataset, Dropped]:
+    """Drop the rows with a side of white space only, or of more tokens than its limit.
 
-    For training only: what is measured on validation and test pairs must not depend on the limits.
+    For training only: what is measured on validation and test rows must not depend on the limits.
 
     Args:
-        dataset: of :func:`tokenize_pairs`, with the text kept.
-        max_source_length: in tokens, end token and source prefix included; None for no limit.
-        max_target_length: likewise.
+        dataset: of :func:`tokenize`, with the text kept.
+        limits: for each side its limit in tokens, special ones and a prefix included; None for no limit.
+        row: what a row is called.
 
     Raises:
-        InputError: if no pair is left.
+        InputError: if no row is left.
     """
-    text = dataset.select_columns(["source", "target"]).with_format("arrow")[:]
-    blank = [pc.equal(pc.utf8_trim_whitespace(text[side]), "").to_numpy() for side in ("source", "target")]
-    empty = blank[0] | blank[1]
-    limits = [np.inf if limit is None else limit for limit in (max_source_length, max_target_length)]
-    long = (pair_lengths(dataset) > limits).any(axis=1) & ~empty
+    text = dataset.select_columns([side.text for side in limits]).with_format("arrow")[:]
+    blank = [pc.equal(pc.utf8_trim_whitespace(text[side.text]), "").to_numpy() for side in limits]
+    empty = np.any(blank, axis=0)
+    bounds = [np.inf if limit is None else limit for limit in limits.values()]
+    long = (token_lengths(dataset, [side.ids for side in limits]) > bounds).any(axis=1) & ~empty
     dropped = Dropped(empty=int(empty.sum()), long=int(long.sum()))
     if sum(dropped) == len(dataset):
+        named = " or ".join(f"{side.limit} {limit}" for side, limit in limits.items())
         raise InputError(
-            f"No training pair is left: {dropped.empty:,} have an empty side, and {dropped.long:,} are "
-            f"longer than max_source_length {max_source_length} or max_target_length {max_target_length}."
+            f"No training {row} is left: {dropped.empty:,} have an empty side, and {dropped.long:,} are "
+            f"longer than {named}."
         )
     return dataset.select(np.flatnonzero(~(empty | long))), dropped
 
 
-def check_lengths(dataset: Dataset, limit: int, which: str, side: Literal["source", "target"] = "source") -> None:
-    """Check that no sentence is longer than a table of learned positions allows.
+def check_lengths(dataset: Dataset, limit: int | None, which: str, side: Side = SOURCE) -> None:
+    """Check that no text is longer than a table of learned positions allows.
 
     Args:
-        dataset: of :func:`tokenize_pairs`; the numbers of its lines are in the column ``line``, if it has one.
-        limit: tokens that the table has positions for.
+        dataset: of :func:`tokenize`; the numbers of its lines are in the column ``line``, if it has one.
+        limit: tokens that the table has positions for; None where there is no table.
         which: the split's name, for the message.
-        side: which of the two sentences.
+        side: which of a row's texts.
 
     Raises:
-        InputError: naming the first sentence that is too long.
+        InputError: naming the first text that is too long.
     """
-    lengths = pair_lengths(dataset)[:, 0 if side == "source" else 1]
+    if limit is None:
+        return
+    lengths = token_lengths(dataset, [side.ids])[:, 0]
     too_long = np.flatnonzero(lengths > limit)
     if too_long.size:
         row = int(too_long[0])
         line = dataset[row][LINE] if LINE in dataset.column_names else row + 1
         others = f" ({too_long.size:,} lines are too long)" if too_long.size > 1 else ""
         raise InputError(
-            f"{which} {side}, line {line}: {lengths[row]} tokens, where the learned positions end at "
+            f"{which} {side.text}, line {line}: {lengths[row]} tokens, where the learned positions end at "
             f"{limit}{others}; raise max_position_embeddings, choose a position encoding without a table "
             "(sinusoidal, rotary), or shorten the line."
         )
+
+
+@dataclass
+class Resegmentation:
+    """Segments the texts of a row at random, for `TrainingRows`: only the ids are left of the row.
+
+    A segmentation longer than its limit gives way to the deterministic one.
+
+    Args:
+        bpe_dropout: segments a text at random, end token included.
+        limits: for each side how many tokens a new segmentation may have; None for no limit.
+        source_prefix: stands before each source.
+    """
+
+    bpe_dropout: BPEDropout
+    limits: dict[Side, int | None]
+    source_prefix: str = ""
+
+    def __call__(self, row: dict[str, Any], rng: random.Random) -> dict[str, Any]:
+        """The ids of each side, with `rng` as the only source of chance."""
+        found = {}
+        for side, limit in self.limits.items():
+            prefix = self.source_prefix if side == SOURCE else ""
+            ids = self.bpe_dropout.encode(prefix + row[side.text], rng)
+            found[side.ids] = ids if limit is None or len(ids) <= limit else row[side.ids]
+        return found

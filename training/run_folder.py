@@ -16,7 +16,7 @@ from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 from .config_parser import RUN_CONFIG_FILE, RunConfig
 from .errors import InputError
 from .files import written_whole
-from .options import known_options
+from .options import TASK_OPTION, find_task, known_options
 
 METRICS_FILE = "metrics.json"
 LOCK_FILE = ".lock"
@@ -66,8 +66,9 @@ class RunFolder:
                 )
             return
         asked, kept = _flat(self._yaml), _flat(self._kept.read_text(encoding="utf-8"))
-        options = known_options()
-        for name in sorted((asked.keys() | kept.keys()) - MAY_CHANGE):
+        options = known_options(find_task(run.given))
+        names = sorted((asked.keys() | kept.keys()) - MAY_CHANGE, key=lambda name: (name != TASK_OPTION.name, name))
+        for name in names:
             # what a field of the model is by default, a preset may say
             known = name in options and options[name].section != "model"
             default = options[name].default if known else None
@@ -130,7 +131,7 @@ class RunFolder:
 
     def is_finished(self) -> bool:
         """Whether exactly this run came to its end."""
-        same = self._kept.exists() and self._kept.read_text(encoding="utf-8") == self._yaml
+        same = self._kept.exists() and _flat(self._kept.read_text(encoding="utf-8")) == _flat(self._yaml)
         return same and bool(self.metrics().get("finished"))
 
     def metrics(self) -> dict[str, Any]:
@@ -161,7 +162,9 @@ class RunFolder:
 def _flat(text: str) -> dict[str, Any]:
     """All options of a run's YAML, without the sections."""
     sections = yaml.safe_load(text) or {}
-    return {name: value for section in sections.values() for name, value in (section or {}).items()}
+    task = sections.pop(TASK_OPTION.name, TASK_OPTION.default)
+    options = {name: value for section in sections.values() for name, value in (section or {}).items()}
+    return {TASK_OPTION.name: task, **options}
 
 
 def _is_complete(checkpoint: Path) -> bool:

@@ -1,16 +1,17 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""Parallel text from files or from the Hub, as splits with the string columns ``source`` and ``target``.
+"""The rows of a task's splits, from files or from the Hub, in columns that the task names.
 
 A split is given as one of
 
-- two parallel text files ``[source, target]``: line N of the one is translated by line N of the other;
 - one ``.tsv`` (tabs separate, quotes are ordinary characters) or ``.csv`` file, headed by the columns' names;
 - one ``.jsonl`` file with an object a line, or a ``.json`` file with such lines or with one list of objects;
-- one ``.parquet`` file.
+- one ``.parquet`` file;
+- as many parallel text files as a row has columns: line N of each belongs to row N.
 
-Objects and Parquet rows hold the texts in columns of their own or as ``{"translation": {"en": …, "fr": …}}``.
-Text is UTF-8, a leading byte order mark is dropped, and a line ends at a line feed (or a carriage return and
-a line feed) and nowhere else: no-break spaces, U+2028, U+0085 and form feeds belong to the sentence.
+Objects and Parquet rows hold the values in columns of their own, or nested: the column ``translation.en`` is the
+``en`` of ``{"translation": {"en": …, "fr": …}}``. Text is UTF-8, a leading byte order mark is dropped, and a line ends
+at a line feed (or a carriage return and a line feed) and nowhere else: no-break spaces, U+2028, U+0085 and form feeds
+belong to the text.
 
 What is read lies in the cache of `datasets` under the hash of its content, so that later runs find it, and
 what ``map`` made of it.
@@ -28,86 +29,175 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pyarrow.compute as pc
-from datasets import Dataset, DatasetDict, Features, NamedSplit, Value, load_dataset
+from datasets import ClassLabel, Dataset, DatasetDict, Features, Image, List, NamedSplit, Value, load_dataset
 from datasets.exceptions import DatasetGenerationError
 from pyarrow import ArrowInvalid
 
 from .errors import InputError
 
 SplitFiles = str | Path | Sequence[str | Path]
-"""One table, or two parallel text files."""
+"""One table, or parallel text files."""
 
-_READER_VERSION = "1"  # part of the cache's key: raise it when the same files shall give other pairs
-
+_READER_VERSION = "2"  # part of the cache's key: raise it when the same files shall give other rows
 
 LINE = "line"
-"""Column with the number of a pair in its file."""
+"""Column with the number of a row in its file."""
 
 
-def load_parallel_data(
+@dataclass(frozen=True)
+class Kind:
+    """What a column holds.
+
+    Args:
+        expected: it in words, for messages.
+        feature: its type in the dataset.
+        read: a value from what stands in the table, whose folder is the second argument; `ValueError` if it
+            cannot be read.
+    """
+
+    expected: str
+    feature: Any
+    read: Callable[[Any, Path], Any]
+
+
+def _read_text(value: Any, folder: Path) -> str:
+    if not isinstance(value, str):
+        raise ValueError
+    return value
+
+
+def _read_label(value: Any, folder: Path) -> str:
+    if not isinstance(value, str | int) or not str(value).strip():
+        raise ValueError
+    return str(value).strip()
+
+
+def _read_number(value: Any, folder: Path) -> float:
+    if isinstance(value, bool) or not np.isfinite(number := float(value)):
+        raise ValueError
+    return number
+
+
+def _read_image(value: Any, folder: Path) -> Any:
+    if not isinstance(value, str):
+        return value  # an image that a dataset brings
+    path = folder / value
+    if not path.is_file():
+        raise ValueError
+    return str(path)
+
+
+TEXT = Kind("text", Value("string"), _read_text)
+LABEL = Kind("the name of a class", Value("string"), _read_label)
+NUMBER = Kind("a number", Value("float64"), _read_number)
+IMAGE = Kind("the path of an image, seen from the table", Image(), _read_image)
+
+
+def labels(separator: str) -> Kind:
+    """Any number of classes: a list, or a text in which `separator` stands between them."""
+
+    def read(value: Any, folder: Path) -> list[str]:
+        parts = value.split(separator) if isinstance(value, str) else value
+        if not isinstance(parts, list):
+            raise ValueError
+        if isinstance(value, str):
+            parts = [part for part in parts if part.strip()]
+        return [_read_label(part, folder) for part in parts]
+
+    return Kind(f"names of classes, as a list or with {separator!r} between them", List(Value("string")), read)
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column of a row.
+
+    Args:
+        name: its name in the rows.
+        kind: what it holds.
+        chosen: the column of the table that was asked for, by the option ``<name>_column``.
+        usual: where none was, the first of these that the table has is taken.
+    """
+
+    name: str
+    kind: Kind = TEXT
+    chosen: str | None = None
+    usual: tuple[str, ...] = ()
+
+    def find(self, names: Sequence[str], where: str | Path) -> str:
+        """Which of the `names` of a table's columns it is; `InputError` if none."""
+        wanted = [self.chosen] if self.chosen is not None else [*self.usual, self.name]
+        for name in wanted:
+            if name in names:
+                return name
+        raise InputError(
+            f"{where} has no column {' or '.join(map(repr, wanted))}; it has {', '.join(map(repr, names))}: "
+            f"say with {self.name}_column which one holds the {self.name} (TSV and CSV files name them in the first "
+            "line)."
+        )
+
+    def read(self, value: Any, folder: Path, where: str, name: str | None = None) -> Any:
+        """The value of a cell; `InputError` if it is of another kind."""
+        try:
+            return self.kind.read(value, folder)
+        except (TypeError, ValueError):
+            raise InputError(
+                f"{where}: {name or self.name!r} is {value!r}, where {self.kind.expected} is expected."
+            ) from None
+
+
+@dataclass(frozen=True)
+class Layout:
+    """What the rows of a task are: their columns, and what one is called, such as `pair`."""
+
+    columns: tuple[Column, ...]
+    row: str = "row"
+
+    @property
+    def features(self) -> Features:
+        """The types of the columns, by name."""
+        return Features({column.name: column.kind.feature for column in self.columns})
+
+
+def load_splits(
+    layout: Layout,
     *,
     dataset_name: str | None = None,
     dataset_config_name: str | None = None,
     train_file: SplitFiles | None = None,
     validation_file: SplitFiles | None = None,
     test_file: SplitFiles | None = None,
-    source_lang: str | None = None,
-    target_lang: str | None = None,
-    source_column: str | None = None,
-    target_column: str | None = None,
     validation_split: float = 0.05,
     seed: int = 0,
 ) -> DatasetDict:
-    """Load the splits ``train``, ``validation`` and, where there is one, ``test``.
+    """Load the splits ``train``, ``validation`` and, where there is one, ``test``, with the columns of `layout`.
 
-    The training pairs come from `dataset_name` (a dataset on the Hub, or a local folder of one) or
-    `train_file`; `validation_file` and `test_file` take the place of the dataset's own splits. In tables, the
-    column of a side is `source_column` if given, else the first there is of ``translation.<source_lang>``,
-    ``<source_lang>`` and ``source``; the target's likewise. Without validation pairs, `validation_split` (a
-    fraction below 1, or a number of pairs) is cut from train, the same pairs for the same `seed`.
+    The training rows come from `dataset_name` (a dataset on the Hub, or a local folder of one) or `train_file`;
+    `validation_file` and `test_file` take the place of the dataset's own splits. Without validation rows,
+    `validation_split` (a fraction below 1, or a number of rows) is cut from train, the same rows for the same `seed`.
 
     Raises:
         InputError: if something is missing, empty, malformed, or of unequal length.
     """
     if (dataset_name is None) == (train_file is None):
         given = "neither was given" if dataset_name is None else "both were given"
-        raise InputError(f"Training pairs come from either dataset_name or train_file, and {given}.")
-    columns = _Columns(source_column, target_column, source_lang, target_lang)
+        raise InputError(f"Training data come from either dataset_name or train_file, and {given}.")
 
-    splits = _load_hub_splits(dataset_name, dataset_config_name, columns) if dataset_name else {}
+    splits = _load_hub_splits(dataset_name, dataset_config_name, layout) if dataset_name else {}
     for split, files in (("train", train_file), ("validation", validation_file), ("test", test_file)):
         if files is not None:
-            splits[split] = _load_files(files, split, columns)
+            splits[split] = _load_files(files, split, layout)
 
     if "validation" not in splits:
         train = numbered(splits["train"])
-        splits["train"], splits["validation"] = _cut_validation(train, validation_split, seed)
+        splits["train"], splits["validation"] = _cut_validation(train, layout, validation_split, seed)
         if os.environ.get("RANK", "0") == "0":  # once, where several processes train
             cut, kept = len(splits["validation"]), len(splits["train"])
-            print(f"Cut {cut:,} of {cut + kept:,} pairs from train for validation (seed {seed}).")
+            print(f"Cut {cut:,} of {cut + kept:,} {layout.row}s from train for validation (seed {seed}).")
     return DatasetDict(splits)
-
-
-class Overlap(NamedTuple):
-    """How many of the test pairs stand in the training data: their `sources`, and the `pairs` as a whole."""
-
-    sources: int
-    pairs: int
-
-
-def count_overlap(train: Dataset, test: Dataset) -> Overlap:
-    """Count the test pairs whose source stands in `train`, and those that stand there as a whole."""
-    train_pairs = set(_pairs(train))
-    train_sources = {source for source, _ in train_pairs}
-    test_pairs = _pairs(test)
-    return Overlap(
-        sources=sum(source in train_sources for source, _ in test_pairs),
-        pairs=sum(pair in train_pairs for pair in test_pairs),
-    )
 
 
 def read_lines(path: str | Path) -> list[str]:
@@ -150,76 +240,50 @@ def _existing_file(path: str | Path) -> Path:
     raise InputError(f"{path} does not exist{hint}.")
 
 
-@dataclass(frozen=True)
-class _Columns:
-    """Which columns of a table the two sides are in."""
-
-    source_column: str | None
-    target_column: str | None
-    source_lang: str | None
-    target_lang: str | None
-
-    def find(self, names: Sequence[str], where: str | Path) -> tuple[str, str]:
-        return (
-            self._find_side("source", self.source_column, self.source_lang, names, where),
-            self._find_side("target", self.target_column, self.target_lang, names, where),
-        )
-
-    @staticmethod
-    def _find_side(side: str, column: str | None, lang: str | None, names: Sequence[str], where: str | Path) -> str:
-        of_lang = [f"translation.{lang}", lang] if lang is not None else []
-        wanted = [column] if column is not None else [*of_lang, side]
-        for name in wanted:
-            if name in names:
-                return name
-        raise InputError(
-            f"{where} has no column {' or '.join(map(repr, wanted))}; it has {', '.join(map(repr, names))}: "
-            f"say with {side}_column which one holds the {side} (TSV and CSV files name them in the first line)."
-        )
-
-
-def _load_files(files: SplitFiles, split: str, columns: _Columns) -> Dataset:
+def _load_files(files: SplitFiles, split: str, layout: Layout) -> Dataset:
     """One split from its files."""
-    if isinstance(files, str | Path):
+    names = [column.name for column in layout.columns]
+    if isinstance(files, str | Path) and (len(names) > 1 or Path(files).suffix.lower() in TABLES):
         path = _existing_file(files)
         if path.suffix.lower() == ".parquet":
-            return _load_parquet(path, columns)
+            return _load_parquet(path, layout)
         if path.suffix.lower() not in _RECORD_READERS:
-            known = ", ".join([*_RECORD_READERS, ".parquet"])
             raise InputError(
-                f"{path}: one file that holds both sides is one of {known}; give parallel text as two files, "
-                "[source, target]."
+                f"{path}: one file that holds {' and '.join(names)} is one of {', '.join(TABLES)}; give parallel text "
+                f"as {len(names)} files, [{', '.join(names)}]."
             )
-        return _cached((path,), split, columns, lambda: _table_pairs(path, columns))
+        return _cached((path,), split, layout, lambda: _table_rows(path, layout))
 
-    if len(files) != 2:
+    files = [files] if isinstance(files, str | Path) else files
+    if len(files) != len(names):
         raise InputError(
-            f"{split}_file holds {len(files)} paths, where one table or two parallel text files are expected."
+            f"{split}_file holds {len(files)} paths, where one table or {len(names)} parallel text files are expected."
         )
-    source, target = (_existing_file(file) for file in files)
-    return _cached((source, target), split, columns, lambda: _parallel_pairs(source, target))
+    paths = [_existing_file(file) for file in files]
+    return _cached(paths, split, layout, lambda: _parallel_rows(paths, layout))
 
 
-def _cached(
-    paths: Sequence[Path], split: str, columns: _Columns, pairs: Callable[[], Iterator[tuple[str, str]]]
-) -> Dataset:
-    """The pairs as a memory-mapped dataset, cached under the hash of the content."""
+def _cached(paths: Sequence[Path], split: str, layout: Layout, read: Callable[[], Iterator[tuple]]) -> Dataset:
+    """The rows as a memory-mapped dataset, cached under the hash of the content."""
+    names = [column.name for column in layout.columns]
 
-    def rows() -> Iterator[dict[str, str]]:
+    def rows() -> Iterator[dict[str, Any]]:
         row = None
-        for source, target in pairs():
-            yield (row := {"source": source, "target": target})
+        for values in read():
+            yield (row := dict(zip(names, values, strict=True)))
         if row is None:
-            raise InputError(f"{paths[0]} holds no pair.")
+            raise InputError(f"{paths[0]} holds no {layout.row}.")
 
-    content = hashlib.sha256(repr((_READER_VERSION, split, columns, [path.suffix for path in paths])).encode())
+    described = [(column.name, column.kind.expected, column.chosen, column.usual) for column in layout.columns]
+    content = hashlib.sha256(repr((_READER_VERSION, split, described, [path.suffix for path in paths])).encode())
     for path in paths:
         with path.open("rb") as file:
             content.update(hashlib.file_digest(file, "sha256").digest())
-    features = Features({"source": Value("string"), "target": Value("string")})
+    if any(column.kind is IMAGE for column in layout.columns):
+        content.update(str(paths[0].parent.resolve()).encode())
     try:
         return Dataset.from_generator(
-            rows, features=features, split=NamedSplit(split), fingerprint=content.hexdigest()[:32]
+            rows, features=layout.features, split=NamedSplit(split), fingerprint=content.hexdigest()[:32]
         )
     except DatasetGenerationError as error:
         if isinstance(error.__cause__, InputError):
@@ -227,29 +291,29 @@ def _cached(
         raise
 
 
-def _parallel_pairs(source_path: Path, target_path: Path) -> Iterator[tuple[str, str]]:
-    for source, target in zip_longest(_iterate_lines(source_path), _iterate_lines(target_path)):
-        if source is None or target is None:
-            counts = [sum(1 for _ in _iterate_lines(path)) for path in (source_path, target_path)]
-            raise InputError(
-                f"Parallel files need as many lines each: {source_path} has {counts[0]:,}, "
-                f"{target_path} has {counts[1]:,}."
-            )
-        yield source, target
+def _parallel_rows(paths: Sequence[Path], layout: Layout) -> Iterator[tuple]:
+    for number, lines in enumerate(zip_longest(*map(_iterate_lines, paths)), start=1):
+        if None in lines:
+            counts = ", ".join(f"{path} has {sum(1 for _ in _iterate_lines(path)):,}" for path in paths)
+            raise InputError(f"Parallel files need as many lines each: {counts}.")
+        yield tuple(
+            column.read(line, path.parent, f"{path}, line {number}")
+            for column, line, path in zip(layout.columns, lines, paths, strict=True)
+        )
 
 
 Record = dict[str, Any]
 Records = Iterator[tuple[str, Record]]  # each with where it stands, for messages
 
 
-def _table_pairs(path: Path, columns: _Columns) -> Iterator[tuple[str, str]]:
-    names: tuple[str, str] | None = None
+def _table_rows(path: Path, layout: Layout) -> Iterator[tuple]:
+    names: list[str] | None = None
     for where, record in _RECORD_READERS[path.suffix.lower()](path):
-        names = names or columns.find(list(record), path)
-        for name in names:
-            if not isinstance(record.get(name), str):
-                raise InputError(f"{where}: {name!r} is {record.get(name)!r}, where text is expected.")
-        yield record[names[0]], record[names[1]]
+        names = names or [column.find(list(record), path) for column in layout.columns]
+        yield tuple(
+            column.read(record.get(name), path.parent, where, name)
+            for column, name in zip(layout.columns, names, strict=True)
+        )
 
 
 def _tsv_records(path: Path) -> Records:
@@ -295,14 +359,13 @@ def _parse_json(text: str, where: str) -> Any:
 
 
 def _flat_record(record: Any, where: str) -> Record:
-    """The record with ``{"translation": {"en": …}}`` as ``{"translation.en": …}``."""
+    """The record with ``{"translation": {"en": …}}`` as ``{"translation.en": …}``, as `Dataset.flatten` names it."""
     if not isinstance(record, dict):
-        raise InputError(f"{where}: {type(record).__name__} found, where an object with the two texts is expected.")
-    translation = record.get("translation")
-    if isinstance(translation, dict):
-        record = {**record, **{f"translation.{lang}": text for lang, text in translation.items()}}
-        del record["translation"]
-    return record
+        raise InputError(f"{where}: {type(record).__name__} found, where an object with the columns is expected.")
+    flat: Record = {}
+    for name, value in record.items():
+        flat |= {f"{name}.{key}": item for key, item in value.items()} if isinstance(value, dict) else {name: value}
+    return flat
 
 
 _RECORD_READERS: dict[str, Callable[[Path], Records]] = {
@@ -311,17 +374,19 @@ _RECORD_READERS: dict[str, Callable[[Path], Records]] = {
     ".json": _json_records,
     ".jsonl": _json_records,
 }
+TABLES = (*_RECORD_READERS, ".parquet")
+"""How the name of a file with columns ends."""
 
 
-def _load_parquet(path: Path, columns: _Columns) -> Dataset:
+def _load_parquet(path: Path, layout: Layout) -> Dataset:
     try:
         dataset = Dataset.from_parquet(str(path))
     except (ArrowInvalid, DatasetGenerationError) as error:
         raise InputError(f"{path} cannot be read as Parquet: {error.__cause__ or error}") from error
-    return _select_pairs(dataset, columns, str(path))
+    return _select_columns(dataset, layout, str(path), path.parent)
 
 
-def _load_hub_splits(name: str, config_name: str | None, columns: _Columns) -> dict[str, Dataset]:
+def _load_hub_splits(name: str, config_name: str | None, layout: Layout) -> dict[str, Dataset]:
     try:
         loaded = load_dataset(name, config_name)
     except (
@@ -334,41 +399,59 @@ def _load_hub_splits(name: str, config_name: str | None, columns: _Columns) -> d
     if "train" not in loaded:
         raise InputError(f"The dataset {name!r} has no split 'train'; it has {', '.join(map(repr, loaded))}.")
     return {
-        split: _select_pairs(loaded[split], columns, f"{name} ({split})")
+        split: _select_columns(loaded[split], layout, f"{name} ({split})", Path())
         for split in ("train", "validation", "test")
         if split in loaded
     }
 
 
-def _select_pairs(dataset: Dataset, columns: _Columns, where: str) -> Dataset:
-    """The two columns of a table that `datasets` loaded, named ``source`` and ``target``."""
-    dataset = dataset.flatten()
+def _select_columns(dataset: Dataset, layout: Layout, where: str, folder: Path) -> Dataset:
+    """The columns of `layout` in a table that `datasets` loaded, under their own names."""
     if len(dataset) == 0:
-        raise InputError(f"{where} holds no pair.")
-    names = columns.find(dataset.column_names, where)
-    for name in names:
-        feature = dataset.features[name]
-        if getattr(feature, "dtype", None) not in ("string", "large_string"):
-            raise InputError(f"{where}: column {name!r} holds {feature}, where text is expected.")
-        if dataset.data.column(name).null_count:
-            row = pc.index(pc.is_null(dataset.data.column(name)), True).as_py() + 1
-            raise InputError(f"{where}, row {row}: {name!r} is null, where text is expected.")
-    dataset = dataset.select_columns(list(names))
-    return dataset.rename_columns(dict(zip(names, ("source", "target"), strict=True)))
+        raise InputError(f"{where} holds no {layout.row}.")
+    images = [name for name, feature in dataset.features.items() if isinstance(feature, Image)]
+    if not images:  # which would become bytes and paths
+        dataset = dataset.flatten()
+    names = [column.find(dataset.column_names, where) for column in layout.columns]
+    dataset = dataset.select_columns(names)
+    for column, name in zip(layout.columns, names, strict=True):
+        dataset = _typed(dataset, column, name, where, folder)
+    return dataset.rename_columns(dict(zip(names, (column.name for column in layout.columns), strict=True)))
+
+
+def _typed(dataset: Dataset, column: Column, name: str, where: str, folder: Path) -> Dataset:
+    """`dataset` with one column read as the kind it is to be; text and images are taken as they are."""
+    feature = dataset.features[name]
+    is_text = getattr(feature, "dtype", None) in ("string", "large_string")
+    if column.kind is TEXT and not is_text:
+        raise InputError(f"{where}: column {name!r} holds {feature}, where text is expected.")
+    if dataset.data.column(name).null_count:
+        row = pc.index(pc.is_null(dataset.data.column(name)), True).as_py() + 1
+        raise InputError(f"{where}, row {row}: {name!r} is null, where {column.kind.expected} is expected.")
+    if column.kind is TEXT or isinstance(feature, Image):
+        return dataset
+    names_of_classes = feature.names if isinstance(feature, ClassLabel) else None
+
+    def read(value: Any, row: int) -> dict[str, Any]:
+        value = value if names_of_classes is None else names_of_classes[value]
+        return {name: column.read(value, folder, f"{where}, row {row + 1}", name)}
+
+    features = Features({**dataset.features, name: column.kind.feature})
+    return dataset.map(read, input_columns=name, with_indices=True, features=features, desc=f"Reading {name}")
 
 
 def numbered(dataset: Dataset) -> Dataset:
-    """`dataset` with the number of each pair in its file, from 1 on, as the column ``line``."""
+    """`dataset` with the number of each row in its file, from 1 on, as the column ``line``."""
     return dataset if LINE in dataset.column_names else dataset.add_column(LINE, np.arange(1, len(dataset) + 1))
 
 
-def _cut_validation(train: Dataset, size: float, seed: int) -> tuple[Dataset, Dataset]:
-    """Split off `size` of the pairs. Copies of a pair stay together, so that none stands on both sides."""
+def _cut_validation(train: Dataset, layout: Layout, size: float, seed: int) -> tuple[Dataset, Dataset]:
+    """Split off `size` of the rows. Copies of a row stay together, so that none stands on both sides."""
     wanted = max(1, round(size * len(train))) if 0 < size < 1 else int(size)
-    rows_of_pair = defaultdict(list)
-    for row, pair in enumerate(_pairs(train)):
-        rows_of_pair[pair].append(row)
-    groups = list(rows_of_pair.values())
+    copies = defaultdict(list)
+    for row, values in enumerate(row_values(train, [column.name for column in layout.columns])):
+        copies[values].append(row)
+    groups = list(copies.values())
     random.Random(seed).shuffle(groups)
 
     cut: list[int] = []
@@ -377,12 +460,22 @@ def _cut_validation(train: Dataset, size: float, seed: int) -> tuple[Dataset, Da
             cut += group
     if not 0 < len(cut) < len(train):
         raise InputError(
-            f"validation_split {size:g} cuts {len(cut):,} of {len(train):,} training pairs, and both "
+            f"validation_split {size:g} cuts {len(cut):,} of {len(train):,} training {layout.row}s, and both "
             "parts need at least one: change it, or give a validation_file."
         )
     kept = sorted(set(range(len(train))).difference(cut))
     return train.select(kept), train.select(sorted(cut))
 
 
-def _pairs(dataset: Dataset) -> list[tuple[str, str]]:
-    return list(zip(dataset["source"][:], dataset["target"][:], strict=True))
+def row_values(dataset: Dataset, columns: Sequence[str]) -> list[tuple]:
+    """The values of the columns, row by row, to be compared: lists as tuples, images as their path or content."""
+    for name in columns:
+        if isinstance(dataset.features[name], Image):
+            dataset = dataset.cast_column(name, Image(decode=False))
+    return list(zip(*(map(_comparable, dataset[name][:]) for name in columns), strict=True))
+
+
+def _comparable(value: Any) -> Any:
+    if isinstance(value, dict):
+        return tuple(value.values())
+    return tuple(value) if isinstance(value, list) else value

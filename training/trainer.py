@@ -1,5 +1,5 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""The Hugging Face Trainer with batches by length, a per-token evaluation loss, and Adam's coupled decay."""
+"""The Hugging Face Trainer with batches by length, evaluation by exact sums, and Adam's coupled decay."""
 
 from typing import Any
 
@@ -7,23 +7,27 @@ import numpy as np
 import torch
 from datasets import Dataset
 from torch.utils.data import DataLoader
-from transformers import EvalPrediction, PreTrainedModel, PreTrainedTokenizerBase, Seq2SeqTrainer
+from transformers import PreTrainedModel, Seq2SeqTrainer, Trainer
 
 from locant.modeling.loss import token_losses
 
-from .arguments import TrainingArguments
-from .batching import LengthBatchSampler, TrainingPairs, build_training_dataloader
+from .arguments import GenerationTrainingArguments, TrainingArguments
+from .batching import LengthBatchSampler, TrainingRows, build_training_dataloader
 from .inference import position_limit
-from .metrics import CorpusBLEU
-from .preprocessing import pair_lengths
 
 ROW = "row"
+Tensors = tuple[torch.Tensor, ...]
 
 
-def by_length(dataset: Dataset) -> Dataset:
-    """Tokenised pairs, longest first, with their number in `dataset` as `row`: for evaluation in plain batches."""
-    order = np.argsort(-pair_lengths(dataset).sum(axis=1), kind="stable")
-    return dataset.select_columns(["input_ids", "labels"]).select(order).add_column(ROW, order)
+def by_length(dataset: Dataset, lengths: np.ndarray) -> Dataset:
+    """The rows, longest first, with their number in `dataset` as `row`: for evaluation in plain batches.
+
+    Args:
+        dataset: with what the model takes and nothing else.
+        lengths: of its rows, `(rows, lengths of a row)`.
+    """
+    order = np.argsort(-lengths.sum(axis=1), kind="stable")
+    return dataset.select(order).add_column(ROW, order)
 
 
 def training_sampler(args: TrainingArguments, lengths: np.ndarray) -> LengthBatchSampler:
@@ -40,50 +44,34 @@ def training_sampler(args: TrainingArguments, lengths: np.ndarray) -> LengthBatc
     )
 
 
-class TranslationMetrics:
-    """The Trainer's `compute_metrics`: loss and perplexity per token, and BLEU of what was generated.
-
-    Args:
-        tokenizer: decodes the translations.
-        references: the targets as text, by row.
-    """
-
-    def __init__(self, tokenizer: PreTrainedTokenizerBase, references: list[str]):
-        self.tokenizer = tokenizer
-        self.references = references
-
-    def __call__(self, prediction: EvalPrediction) -> dict[str, float]:
-        """Metrics of what `TranslationTrainer.prediction_step` returned for all sentences."""
-        losses, counts, *tokens = tuple(prediction.predictions)
-        loss = float(losses.astype(np.float64).sum() / counts.sum())
-        metrics = {"loss": loss, "perplexity": float(np.exp(loss))}
-        if tokens:
-            ids = np.where(tokens[0] < 0, self.tokenizer.pad_token_id, tokens[0])
-            translations = self.tokenizer.batch_decode(ids, skip_special_tokens=True)
-            references = [self.references[row] for row in prediction.label_ids]
-            metrics["bleu"] = CorpusBLEU().compute(predictions=translations, references=references)["bleu"]
-        return metrics
+def mean_loss(losses: np.ndarray, counts: np.ndarray) -> float:
+    """The mean over all that was counted, from sums and numbers by row."""
+    return float(losses.astype(np.float64).sum() / counts.sum())
 
 
-class TranslationTrainer(Seq2SeqTrainer):
-    """A `Seq2SeqTrainer` over `TrainingPairs`, and over `by_length` pairs in evaluation.
+class RecipeTrainer(Trainer):
+    """A `Trainer` over `TrainingRows`, and in evaluation over rows that carry their number as `row`.
+
+    The Trainer's own evaluation loss is a mean over batches of unequal size; what `predict_batch` returns is by row,
+    so that sums add up, in several processes too. `compute_metrics` gets it for all rows as `predictions`, and the
+    rows' numbers as `label_ids`.
 
     Args:
         args: our `TrainingArguments`.
-        train_dataset: the pairs, by key (epoch, row).
-        train_lengths: their lengths in tokens, `(pairs, 2)`.
-        kwargs: as for `Seq2SeqTrainer`.
+        train_dataset: the training data, by key (epoch, row).
+        train_lengths: lengths of their rows, `(rows, lengths of a row)`.
+        kwargs: as for `Trainer`.
     """
 
     args: TrainingArguments
     model: PreTrainedModel
-    train_dataset: TrainingPairs
+    train_dataset: TrainingRows
 
     def __init__(
         self,
         *,
         args: TrainingArguments,
-        train_dataset: TrainingPairs,
+        train_dataset: TrainingRows,
         train_lengths: np.ndarray,
         **kwargs: Any,
     ):
@@ -93,6 +81,16 @@ class TranslationTrainer(Seq2SeqTrainer):
             options = {"lr": args.learning_rate, "betas": betas, "eps": args.adam_epsilon}
             self.optimizer_cls_and_kwargs = (torch.optim.Adam, options)
         self.train_lengths = train_lengths
+
+    def predict_batch(self, model: torch.nn.Module, inputs: dict[str, Any], with_predictions: bool) -> Tensors:
+        """What evaluation measures of a batch: tensors with a row for each of its rows, such as sums of losses.
+
+        Args:
+            model: as the Trainer wraps it.
+            inputs: a collated batch without the rows' numbers.
+            with_predictions: False where losses are enough.
+        """
+        raise NotImplementedError
 
     def get_train_dataloader(self) -> DataLoader:
         """Batches of like length, this process's share of them."""
@@ -116,22 +114,11 @@ class TranslationTrainer(Seq2SeqTrainer):
         ignore_keys: list[str] | None = None,
         **gen_kwargs: Any,
     ) -> tuple[None, Any, torch.Tensor]:
-        """One batch: (summed loss, number of tokens, generated tokens) a sentence, and the sentences' rows.
-
-        The Trainer's own loss is the mean over batches of unequal size, whose exponential is no perplexity;
-        sums over sentences add up, in several processes too.
-        """
+        """One batch: what `predict_batch` returns, and the rows' numbers."""
         inputs = self._prepare_inputs(inputs)
-        rows, labels = inputs.pop(ROW), inputs.pop("labels")
-        own: Any = self.model  # PreTrainedModel alone promises neither this method nor `generate`
-        decoder_input_ids = own.prepare_decoder_input_ids_from_labels(labels=labels)
-        with torch.no_grad(), self.compute_loss_context_manager():
-            logits = model(**inputs, decoder_input_ids=decoder_input_ids, use_cache=False).logits
-        losses = token_losses(logits, labels)
-        predictions: tuple[torch.Tensor, ...] = (losses.sum(dim=1), (labels != -100).sum(dim=1))
-        if self.args.predict_with_generate and not prediction_loss_only:
-            predictions += (self._translate(inputs),)
-        return None, predictions, rows
+        rows = inputs.pop(ROW)
+        with torch.no_grad():
+            return None, self.predict_batch(model, inputs, not prediction_loss_only), rows
 
     def _issue_warnings_after_load(self, load_result: Any) -> None:
         # tied weights are saved once, and are not missing
@@ -141,14 +128,35 @@ class TranslationTrainer(Seq2SeqTrainer):
             self.model.tie_weights()
         super()._issue_warnings_after_load(load_result._replace(missing_keys=missing))
 
-    def _translate(self, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
-        """Generated tokens `(batch, longest)`; an untrained model, which does not end, is cut at 2 n + 10."""
-        longest = 2 * inputs["input_ids"].shape[1] + 10
-        longest = min(longest, position_limit(self.model, "target") or longest)
+
+class GenerationTrainer(RecipeTrainer, Seq2SeqTrainer):
+    """A trainer of encoder–decoders, from text or from images: loss per token, and what they generate."""
+
+    args: GenerationTrainingArguments
+
+    def predict_batch(self, model: torch.nn.Module, inputs: dict[str, Any], with_predictions: bool) -> Tensors:
+        """Summed loss and number of tokens of each row, and the generated tokens `(batch, longest)` if asked for."""
+        labels = inputs.pop("labels")
+        own: Any = self.model  # PreTrainedModel alone promises neither this method nor `generate`
+        decoder_input_ids = own.prepare_decoder_input_ids_from_labels(labels=labels)
+        with self.compute_loss_context_manager():
+            logits = model(**inputs, decoder_input_ids=decoder_input_ids, use_cache=False).logits
+        losses = token_losses(logits, labels)
+        measured: Tensors = (losses.sum(dim=1), (labels != -100).sum(dim=1))
+        if self.args.predict_with_generate and with_predictions:
+            measured += (self._generate(inputs),)
+        return measured
+
+    def _generate(self, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
+        """Generated tokens; an untrained model of texts, which does not end, is cut at 2 n + 10."""
         own: Any = self.model
+        limits = [
+            self.args.generation_max_length or self.args.max_new_tokens,
+            position_limit(self.model, "target"),
+            2 * inputs["input_ids"].shape[1] + 10 if "input_ids" in inputs else None,
+        ]
         return own.generate(
-            input_ids=inputs["input_ids"],
-            attention_mask=inputs["attention_mask"],
+            **inputs,
             num_beams=self.args.generation_num_beams or 1,
-            max_new_tokens=min(self.args.generation_max_length or self.args.max_new_tokens, longest),
+            max_new_tokens=min(limit for limit in limits if limit is not None),
         )

@@ -13,11 +13,11 @@ from typing import Any
 
 from .config_parser import RunConfig, make_run_config, read_given
 from .errors import InputError
-from .inference import EvaluationRow, evaluate_split, load, write_tsv
-from .options import known_options
+from .inference import EvaluationRow, load, write_tsv
+from .options import find_task, known_options
 from .run_folder import RunFolder
-from .text_data import load_parallel_data
-from .translation import train
+from .tasks import TASKS
+from .training_run import train
 from .translation_report import RunResult, bleu_by_length, write_report
 from .yaml_file import Entry, read_sections
 
@@ -72,13 +72,15 @@ def parse_study(arguments: list[str]) -> TranslationStudy:
             f"No FILE.yaml is given: give one of locant train with a section {SECTION}: that lists "
             f"{' and '.join(STUDIED)}."
         )
+    if find_task(given) is not TASKS["translation"]:
+        raise InputError(f"task is {given['task']!r}, but the study compares translators: leave task out.")
     lists = _read_lists(path, [entry for entry in read_sections(path) if entry.section == SECTION])
     for option in STUDIED:
         if given.get(option) is not None:
             raise InputError(
                 f"{option} is given as {given[option]!r}, but the study has a list of them ({path}): leave one out."
             )
-    folder = Path(given.get("output_dir") or known_options()["output_dir"].default)
+    folder = Path(given.get("output_dir") or known_options(TASKS["translation"])["output_dir"].default)
     runs = []
     for seed, encoding in product(lists["seed"], lists["position_encoding"]):
         own = {"position_encoding": encoding, "seed": seed, "output_dir": str(folder / _name(encoding, seed))}
@@ -118,7 +120,7 @@ def _name(position_encoding: str, seed: int) -> str:
 
 def _read_lists(path: str, entries: Iterable[Entry]) -> dict[str, list[Any]]:
     """The checked values of the section, by option."""
-    options, lists = known_options(), {}
+    options, lists = known_options(TASKS["translation"]), {}
     for entry in entries:
         where = f"{path}, line {entry.line}"
         if entry.key is None:
@@ -173,17 +175,15 @@ def _translate_test(config: RunConfig) -> list[EvaluationRow]:
     """The test sentences as the finished run's model translates them."""
     assert config.training.output_dir is not None
     model, tokenizer = load(Path(config.training.output_dir), config.training.device)
-    pairs = load_parallel_data(**config.data.sources, seed=config.training.seed)["test"]
-    _, rows = evaluate_split(
+    recipe = TASKS["translation"].recipe()(config.data, config.training.seed)
+    measured = recipe.measure(
         model,
         tokenizer,
-        pairs["source"][:],
-        pairs["target"][:],
+        recipe.load()["test"],
         batch_size=config.training.per_device_eval_batch_size,
-        source_prefix=config.data.source_prefix or "",
         show_progress=not config.training.disable_tqdm,
     )
-    return rows
+    return measured.predictions
 
 
 def _say(run: StudyRun, text: str) -> None:

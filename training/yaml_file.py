@@ -66,7 +66,7 @@ def read_sections(path: str | Path) -> list[Entry]:
         raise InputError(f"{path} is not YAML: {' '.join(str(error).split())}.") from error
 
 
-def write_sections(sections: dict[str, dict[str, Any]]) -> str:
+def write_sections(sections: dict[str, Any]) -> str:
     """The text of a file that `read_sections` reads as `sections`, and other YAML readers too."""
     return yaml.dump(sections, Dumper=_Dumper, sort_keys=False, allow_unicode=True)
 

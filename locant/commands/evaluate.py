@@ -2,79 +2,99 @@
 """`locant evaluate`."""
 
 import argparse
+import dataclasses
 
+from locant.training.arguments import GenerationTrainingArguments
 from locant.training.config_parser import RUN_CONFIG_FILE, read_run_data
 from locant.training.errors import InputError
-from locant.training.inference import evaluate_split, write_tsv
-from locant.training.text_data import load_parallel_data
+from locant.training.inference import evaluate_split, load, write_tsv
+from locant.training.recipe import Line, Measured
+from locant.training.tasks import TASKS
+from locant.training.translation import translation_lines
+from locant.training.translation_arguments import TranslationData
 
-from .model_options import add_model_options, add_search_options, load_model, run_config_file, search_options
+from .model_options import (
+    add_model_options,
+    add_search_options,
+    load_model,
+    run_config_file,
+    search_options,
+    shows_progress,
+)
 from .text_files import read_parallel
 
 
 def run(arguments: list[str]) -> None:
-    """Translate a test set, print the metrics, and write the translations where `--output` says."""
+    """Measure a model, print the metrics, and write the predictions where `--output` says."""
     parser = _parser()
     parsed = parser.parse_args(arguments)
     if (parsed.source is None) != (parsed.reference is None):
         parser.error("--source and --reference belong together")
     if parsed.source is not None and parsed.split is not None:
         parser.error("give either --source and --reference, or --split")
-    if parsed.source is not None:
-        sources, references = read_parallel(parsed.source, parsed.reference)
-    else:
-        sources, references = _split(parsed.model, parsed.split or "test")
+    measured, lines = _measure_split(parsed) if parsed.source is None else _measure_files(parsed)
+    print("\n".join(f"{name:<18} {value:>9}  {note}".rstrip() for name, value, note in lines))
+    if parsed.output is not None:
+        write_tsv(parsed.output, measured.predictions)
+
+
+def _measure_files(parsed: argparse.Namespace) -> tuple[Measured, list[Line]]:
+    """A translator on two parallel files."""
+    config_file = run_config_file(parsed.model)
+    if config_file is not None and (task := read_run_data(config_file)[0]) is not TASKS["translation"]:
+        raise InputError(f"--source and --reference are for translators, but {parsed.model} is one for {task.name}.")
+    sources, references = read_parallel(parsed.source, parsed.reference)
     model, tokenizer, options = load_model(parsed)
     metrics, rows = evaluate_split(model, tokenizer, sources, references, **options, **search_options(parsed))
-    print(format_metrics(metrics))
-    if parsed.output is not None:
-        write_tsv(parsed.output, rows)
+    return Measured(metrics, rows), translation_lines(metrics)
 
 
-def format_metrics(metrics: dict) -> str:
-    """The metrics of `evaluate_split` as a table."""
-    lines = [
-        ("BLEU", f"{metrics['bleu']:.2f}", metrics["bleu_signature"]),
-        ("chrF", f"{metrics['chrf']:.2f}", metrics["chrf_signature"]),
-        ("mean sentence BLEU", f"{metrics['sentence_bleu']:.2f}", metrics["sentence_bleu_signature"]),
-        ("loss", f"{metrics['loss']:.4f}", "nats a token"),
-        ("perplexity", f"{metrics['perplexity']:.2f}", ""),
-        ("sentences", f"{metrics['sentences']:,}", ""),
-    ]
-    return "\n".join(f"{name:<18} {value:>9}  {note}".rstrip() for name, value, note in lines)
-
-
-def _split(model: str, split: str) -> tuple[list[str], list[str]]:
-    """The pairs of a split of the data that the model's run was trained on."""
-    config_file = run_config_file(model)
+def _measure_split(parsed: argparse.Namespace) -> tuple[Measured, list[Line]]:
+    """A model, of whichever task, on a split of the data that its run was trained on."""
+    config_file, split = run_config_file(parsed.model), parsed.split or "test"
     if config_file is None:
         raise InputError(
-            f"{model} has no {RUN_CONFIG_FILE} that says where its {split} data are: give --source and --reference."
+            f"{parsed.model} has no {RUN_CONFIG_FILE} that says where its {split} data are: give --source and "
+            "--reference, if it is a translator."
         )
-    data, seed = read_run_data(config_file)
-    splits = load_parallel_data(**data.sources, seed=seed)
+    task, data, seed = read_run_data(config_file)
+    search = search_options(parsed)
+    if search and not issubclass(task.training, GenerationTrainingArguments):
+        raise InputError(f"--{next(iter(search))} is for models that generate text, not for {task.name}: leave it out.")
+    if parsed.source_prefix is not None:
+        if not isinstance(data, TranslationData):
+            raise InputError(f"--source_prefix is for translators, not for {task.name}: leave it out.")
+        data = dataclasses.replace(data, source_prefix=parsed.source_prefix)
+    show_progress = shows_progress(parsed)
+    recipe = task.recipe()(data, seed)
+    splits = recipe.load()
     if split not in splits:
-        raise InputError(f"The run has no {split} data ({config_file}): give --source and --reference.")
-    return splits[split]["source"][:], splits[split]["target"][:]
+        raise InputError(f"The run has no {split} data ({config_file}): give another --split.")
+    model, processor = load(parsed.model, parsed.device, recipe.auto_class, recipe.processor_class)
+    measured = recipe.measure(
+        model,
+        processor,
+        splits[split],
+        batch_size=parsed.batch_size,
+        show_progress=show_progress,
+        **search,
+    )
+    return measured, recipe.lines(measured.metrics)
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         "locant evaluate",
-        description="Translate a test set, and print corpus BLEU, chrF, mean sentence BLEU, loss and perplexity.",
+        description="Measure a model on data of its own run, by the metrics of its task; or a translator on two files.",
     )
     add_model_options(parser)
-    parser.add_argument("--source", metavar="FILE", help="sources, a sentence a line")
+    parser.add_argument("--source", metavar="FILE", help="for translators: sources, a sentence a line")
     parser.add_argument("--reference", metavar="FILE", help="their translations")
     parser.add_argument(
         "--split",
         choices=("train", "validation", "test"),
         help="part of the data of the model's own run, instead of --source and --reference (default: test)",
     )
-    parser.add_argument(
-        "--output",
-        metavar="TSV",
-        help="write source, reference, translation, sentence BLEU; a sentence a line",
-    )
+    parser.add_argument("--output", metavar="TSV", help="write what the model made of each row, a row a line")
     add_search_options(parser)
     return parser

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from datasets import disable_progress_bars
 from transformers.utils.logging import disable_progress_bar
 
 from locant.training.config_parser import RUN_CONFIG_FILE, read_run_data
@@ -16,7 +17,7 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
     """Which model, where, and how much at a time."""
     parser.add_argument("model", metavar="MODEL", help="folder or Hub name of the model")
     parser.add_argument("--device", help="such as cpu, cuda or cuda:1 (default: the accelerator, if there is one)")
-    parser.add_argument("--batch_size", type=positive, default=32, metavar="N", help="sentences at a time (32)")
+    parser.add_argument("--batch_size", type=positive, default=32, metavar="N", help="rows at a time (32)")
     parser.add_argument("--source_prefix", metavar="TEXT", help="put before every source (default: the run's own)")
     parser.add_argument("--no_progress", action="store_true", help="no progress bar")
 
@@ -41,20 +42,27 @@ def load_model(arguments: argparse.Namespace) -> tuple[Any, Any, dict[str, Any]]
     Raises:
         InputError: there is no such model or device.
     """
-    printed = getattr(arguments, "output", None) is None and sys.stdout.isatty()
-    show_progress = not (arguments.no_progress or printed)  # no bar between the lines on a screen
-    if not show_progress:
-        disable_progress_bar()
+    show_progress = shows_progress(arguments)
     model, tokenizer = load(arguments.model, arguments.device)
     prefix = arguments.source_prefix
     if prefix is None and (config_file := run_config_file(arguments.model)):
-        prefix = read_run_data(config_file)[0].source_prefix
+        prefix = getattr(read_run_data(config_file)[1], "source_prefix", None)
     options = {
         "batch_size": arguments.batch_size,
         "source_prefix": prefix or "",
         "show_progress": show_progress,
     }
     return model, tokenizer, options
+
+
+def shows_progress(arguments: argparse.Namespace) -> bool:
+    """Whether bars are drawn: not where they are unwanted, nor between the lines on a screen."""
+    printed = getattr(arguments, "output", None) is None and sys.stdout.isatty()
+    if arguments.no_progress or printed:
+        disable_progress_bar()
+        disable_progress_bars()
+        return False
+    return True
 
 
 def run_config_file(model: str) -> Path | None:

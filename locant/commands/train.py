@@ -10,6 +10,6 @@ def run(arguments: list[str]) -> None:
     start_missing_processes(arguments)
     run_config = parse_run_config(arguments)
 
-    from locant.training.translation import train  # only now: --help and errors need not wait for it
+    from locant.training.training_run import train  # only now: --help and errors need not wait for it
 
     train(run_config)

@@ -99,7 +99,7 @@ class TestEvaluate:
         for part in model_and_tokenizer:
             part.save_pretrained(tmp_path)
         (error,) = run("evaluate", tmp_path, status=2)
-        assert error.endswith("that says where its test data are: give --source and --reference.")
+        assert error.endswith("where its test data are: give --source and --reference, if it is a translator.")
 
 
 class TestTranslate:

@@ -13,11 +13,12 @@ from transformers import DataCollatorForSeq2Seq, PreTrainedTokenizerFast
 
 from locant.training.batching import (
     LengthBatchSampler,
-    TrainingPairs,
+    TrainingRows,
     build_training_dataloader,
     padding_share,
 )
 from locant.training.errors import InputError
+from locant.training.preprocessing import SOURCE, TARGET, Resegmentation
 
 
 def corpus_lengths(pairs, seed=0):
@@ -110,6 +111,28 @@ class TestBatches:
         assert padding_share([(1, 2), (3, 2), (4, 4)], [[0, 1], [2]]) == pytest.approx(1 - 16 / 18)
 
 
+class TestOtherLengths:
+    @pytest.mark.parametrize("size", SIZES[:3])
+    def test_rows_of_one_length_are_sorted_by_it(self, size):
+        lengths = LENGTHS[:, :1]
+        batches = rows_of(LengthBatchSampler(lengths, **size))
+        assert sorted(row for batch in batches for row in batch) == list(range(3000))
+        assert padding_share(lengths, batches) < 0.08
+        for batch in batches:
+            assert "batch_size" in size or len(batch) * lengths[batch].max() <= size["max_tokens"] or len(batch) == 1
+
+    def test_rows_of_equal_length_are_plain_batches_of_any_of_them(self):
+        sampler = LengthBatchSampler(np.ones((100, 1), dtype=int), batch_size=8, seed=1)
+        first, second = rows_of(sampler, 0), rows_of(sampler, 1)
+        assert sorted(len(batch) for batch in first) == [7] * 4 + [8] * 9
+        assert sorted(row for batch in first for row in batch) == list(range(100)) != [r for b in first for r in b]
+        assert first != second
+
+    def test_a_pair_beside_a_constant_is_batched_as_by_its_own_length(self):
+        one, two = LENGTHS[:, :1], np.stack([LENGTHS[:, 0], np.zeros(3000, dtype=int)], axis=1)
+        assert rows_of(LengthBatchSampler(one, batch_size=16)) == rows_of(LengthBatchSampler(two, batch_size=16))
+
+
 class TestArguments:
     @pytest.mark.parametrize("size", [{}, {"batch_size": 4, "max_tokens": 100}])
     def test_exactly_one_size(self, size):
@@ -121,8 +144,8 @@ class TestArguments:
         with pytest.raises(InputError) as error:
             LengthBatchSampler(LENGTHS[:pairs], batch_size=batch_size, num_replicas=2)
         assert str(error.value) == (
-            f"{pairs} training pairs in batches of one cannot be shared out evenly among 2 processes: "
-            "allow more pairs in a batch, or use fewer processes."
+            f"{pairs} training rows in batches of one cannot be shared out evenly among 2 processes: "
+            "allow more rows in a batch, or use fewer processes."
         )
 
 
@@ -141,28 +164,33 @@ def pairs():
     return datasets.Dataset.from_list(rows)
 
 
-class TestTrainingPairs:
+def resegmented(pairs, limits=(None, None), seed=0, prefix=""):
+    vary = Resegmentation(Letters(), dict(zip((SOURCE, TARGET), limits, strict=True)), prefix)
+    return TrainingRows(pairs, vary, seed=seed)
+
+
+class TestTrainingRows:
     def test_rows_are_read_by_key(self, pairs):
-        data = TrainingPairs(pairs.select([5, 3, 4]))
+        data = TrainingRows(pairs.select([5, 3, 4]).select_columns(["input_ids", "labels"]))
         assert len(data) == 3
         assert data[7, 1] == {"input_ids": [3, 3, 3, 3], "labels": [103, 2]}
         assert data.__getitems__([(0, 2), (0, 1)]) == [data[0, 2], data[0, 1]]
 
     def test_dropout_segments_the_text_with_its_prefix(self, pairs):
-        read = TrainingPairs(pairs, Letters(), source_prefix="p ")[0, 4]
+        read = resegmented(pairs, prefix="p ")[0, 4]
         assert read["input_ids"][-5:] == [ord("p"), ord(" "), ord("s"), ord("4"), 2]
         assert read["labels"][-3:] == [ord("t"), ord("4"), 2]
 
     def test_dropout_is_drawn_by_seed_epoch_and_row_in_every_process(self, pairs):
         keys = [(0, 1), (1, 1), (1, 0), (11, 0), (1, 8)]
-        drawn = [TrainingPairs(pairs, Letters(), seed=seed)[key] for seed in (1, 2) for key in keys]
+        drawn = [resegmented(pairs, seed=seed)[key] for seed in (1, 2) for key in keys]
         assert len({str(pair) for pair in drawn}) == len(drawn)
-        assert drawn[4] == TrainingPairs(pairs, Letters(), seed=1)[1, 8]
+        assert drawn[4] == resegmented(pairs, seed=1)[1, 8]
         assert drawn[4]["input_ids"] == [1596, 1965, 115, 56, 2]
 
     def test_segmentation_past_its_limit_gives_way(self, pairs):
-        free = TrainingPairs(pairs, Letters())
-        capped = TrainingPairs(pairs, Letters(), max_source_length=5, max_target_length=4)
+        free = resegmented(pairs)
+        capped = resegmented(pairs, limits=(5, 4))
         gave_way = 0
         for key in [(epoch, row) for epoch in range(4) for row in range(9)]:
             for name, limit in (("input_ids", 5), ("labels", 4)):
@@ -182,7 +210,7 @@ class TestLoader:
     def loader(self, pairs, collator, request):
         sampler = LengthBatchSampler([(i + 1, 2) for i in range(9)], batch_size=2, seed=3)
         return build_training_dataloader(
-            TrainingPairs(pairs, Letters()), sampler, collator, Accelerator(cpu=True), **getattr(request, "param", {})
+            resegmented(pairs), sampler, collator, Accelerator(cpu=True), **getattr(request, "param", {})
         )
 
     def rows(self, batches):
@@ -191,7 +219,10 @@ class TestLoader:
     def test_batches_are_padded_on_the_right(self, pairs, collator):
         sampler = LengthBatchSampler([(i + 1, 2) for i in range(2)], batch_size=2)
         (batch,) = build_training_dataloader(
-            TrainingPairs(pairs.select([0, 1])), sampler, collator, Accelerator(cpu=True)
+            TrainingRows(pairs.select([0, 1]).select_columns(["input_ids", "labels"])),
+            sampler,
+            collator,
+            Accelerator(cpu=True),
         )
         rows = [row for _, row in next(iter(sampler))]
         expected = {

@@ -6,14 +6,17 @@ import inspect
 import re
 
 import pytest
+import transformers
 import yaml
-from transformers import Seq2SeqTrainingArguments
 
 from locant.configuration import LocantConfig
-from locant.training.arguments import DataArguments, ModelArguments, TrainingArguments
+from locant.training import config_parser, options
+from locant.training.arguments import DataArguments, ModelArguments, TrainingArguments, option
 from locant.training.config_parser import parse_run_config, read_run_data
 from locant.training.errors import InputError
-from locant.training.options import DECIDED_ELSEWHERE, SHARED_WITH_TRAINER, known_options
+from locant.training.options import decided_elsewhere, known_options
+from locant.training.tasks import TASKS, Task
+from locant.training.translation_arguments import TranslationData, TranslationTraining
 
 DATA = "data:\n  train_file: [a.en, a.fr]\n"
 
@@ -106,28 +109,36 @@ def test_mappings_are_given_as_json_and_stay_as_given(parse):
     assert config.model.overrides["rope_parameters"] == {"rope_theta": 500.0}
 
 
-def test_names_are_unique_across_sections():
-    fields = [
-        field.name for cls in (ModelArguments, DataArguments, TrainingArguments) for field in dataclasses.fields(cls)
-    ]
+@pytest.mark.parametrize("task", TASKS.values(), ids=list(TASKS))
+def test_names_are_unique_across_sections(task):
+    fields = [field.name for cls in (ModelArguments, task.data, task.training) for field in dataclasses.fields(cls)]
     own = set(inspect.get_annotations(LocantConfig))
     assert len(fields) == len(set(fields))
-    assert own & set(fields) == set(SHARED_WITH_TRAINER)
-    assert set(DECIDED_ELSEWHERE) <= own | set(fields)
+    assert own & set(fields) <= {"use_cache", "source_lang", "target_lang"}
+    assert set(decided_elsewhere(task)) <= own | set(fields)
+    assert "task" not in own | set(fields)
 
 
-def test_every_field_of_the_trainer_and_of_the_config_is_an_option():
-    options = known_options()
-    trainer = {field.name for field in dataclasses.fields(Seq2SeqTrainingArguments) if field.init}
+@pytest.mark.parametrize("task", TASKS.values(), ids=list(TASKS))
+def test_every_field_of_the_trainer_and_of_the_config_is_an_option_or_decided(task):
+    known, decided = known_options(task), set(decided_elsewhere(task))
+    trainer = {field.name for field in dataclasses.fields(transformers.TrainingArguments) if field.init}
     # an object has no text form
-    assert trainer - options.keys() - set(DECIDED_ELSEWHERE) == {"parallelism_config"}
-    assert set(inspect.get_annotations(LocantConfig)) - options.keys() <= set(DECIDED_ELSEWHERE)
+    assert trainer - known.keys() - decided == {"parallelism_config"}
+    assert set(inspect.get_annotations(LocantConfig)) - known.keys() <= decided
+
+
+def test_a_translator_has_both_stacks_and_generates():
+    known = known_options(TASKS["translation"])
+    assert {"encoder_layers", "decoder_layers", "cross_position_encoding", "generation_max_length"} <= known.keys()
 
 
 def test_every_data_source_is_an_argument_of_the_loader():
-    from locant.training.text_data import load_parallel_data
+    from locant.training.tables import load_splits
 
-    assert {*DataArguments(train_file="a.tsv").sources, "seed"} == set(inspect.signature(load_parallel_data).parameters)
+    assert {"layout", *TranslationData(train_file="a.tsv").sources, "seed"} == set(
+        inspect.signature(load_splits).parameters
+    )
 
 
 @pytest.mark.parametrize(
@@ -211,7 +222,7 @@ def test_the_kept_file_asks_for_the_same_run(parse):
         *("--run_name", "1e5"),
     )
     again = parse(config.to_yaml())
-    assert again.given == config.given
+    assert again.given == {"task": "translation", **config.given}
     assert (again.model, again.data) == (config.model, config.data)
 
 
@@ -224,28 +235,115 @@ def test_access_tokens_are_not_kept(parse):
 def test_the_data_of_a_kept_run_are_read_without_setting_up_training(tmp_path):
     kept = tmp_path / "run_config.yaml"
     kept.write_text("data: {train_file: a.tsv, source_prefix: '>> '}\ntraining: {seed: 7, tf32: true}")
-    data, seed = read_run_data(kept)
-    assert (data.train_file, data.source_prefix, seed) == ("a.tsv", ">> ", 7)
+    task, data, seed = read_run_data(kept)
+    assert (task.name, data.train_file, data.source_prefix, seed) == ("translation", "a.tsv", ">> ", 7)
 
 
 @pytest.mark.parametrize(("average", "limit", "kept"), [(0, 3, 3), (5, 3, 6), (2, 8, 8), (5, None, None)])
 def test_as_many_checkpoints_are_kept_as_are_averaged(tmp_path, average, limit, kept):
-    arguments = TrainingArguments(str(tmp_path), average_checkpoints=average, save_total_limit=limit)
+    arguments = TranslationTraining(str(tmp_path), average_checkpoints=average, save_total_limit=limit)
     assert arguments.save_total_limit == kept
 
 
-def test_help_is_grouped_by_section_with_each_option_once(capsys):
+@pytest.mark.parametrize("task", TASKS.values(), ids=list(TASKS))
+def test_help_is_grouped_by_section_with_each_option_once(capsys, task):
     with pytest.raises(SystemExit) as exit:
-        parse_run_config(["--help"])
+        parse_run_config(["--task", task.name, "--help"])
     assert exit.value.code == 0
     text = capsys.readouterr().out
-    headings = re.findall(r"^(\w.*):$", text, re.MULTILINE)[-4:]
-    assert headings == ["model", "data", "training", "training, other options of the Hugging Face Trainer"]
-    assert re.findall(r"^  --(\w+)", text, re.MULTILINE) == list(known_options())
+    headings = re.findall(r"^(\w.*):$", text, re.MULTILINE)[-5:]
+    assert headings == ["task", "model", "data", "training", "training, other options of the Hugging Face Trainer"]
+    assert re.findall(r"^  --(\w+)", text, re.MULTILINE) == list(known_options(task))
     assert re.search(r"--learning_rate X\s.*\[0.0005\]", text, re.DOTALL)
     assert "--no_" not in re.sub(r"--no_option", "", text)
 
 
-def test_every_option_of_our_own_is_explained():
-    unexplained = [option.name for option in known_options().values() if option.often_used and not option.help]
+@pytest.mark.parametrize("task", TASKS.values(), ids=list(TASKS))
+def test_every_option_of_our_own_is_explained(task):
+    unexplained = [entry.name for entry in known_options(task).values() if entry.often_used and not entry.help]
     assert unexplained in ([], ["initializer_range"])
+
+
+class TestTask:
+    """A stand-in for a second task, so that what is said here depends on no recipe."""
+
+    @pytest.fixture(autouse=True)
+    def labelling(self, monkeypatch):
+        @dataclasses.dataclass
+        class Data(DataArguments):
+            text_column: str | None = option(None, "Column of the text.")
+            columns = ("text", "label")
+
+        @dataclasses.dataclass
+        class Training(TrainingArguments):
+            num_train_epochs: float = option(3.0, "Passes.")
+
+            def find_measures(self, data):
+                return {"accuracy" if data.text_column is None else "f1": True, "loss": False}
+
+        task = Task("labelling", "a text's label", Data, Training, "none:None", {"is_encoder_decoder": False})
+        monkeypatch.setitem(TASKS, "labelling", task)
+        choices = dataclasses.replace(options.TASK_OPTION, choices=(*TASKS,))
+        monkeypatch.setattr(options, "TASK_OPTION", choices)
+        monkeypatch.setattr(config_parser, "TASK_OPTION", choices)
+
+    table = "data: {train_file: a.tsv}\n"
+
+    def test_stands_in_the_file_or_on_the_command_line_which_wins(self, parse):
+        assert parse(DATA).task == "translation"
+        assert parse("task: labelling\n" + self.table).task == "labelling"
+        assert parse(self.table, "--task", "labelling", "--text_column", "x").data.text_column == "x"
+        assert parse("task: labelling\n" + self.table, "--task", "translation").task == "translation"
+
+    def test_stands_anywhere_among_the_options(self, tmp_path):
+        file = tmp_path / "a.yaml"
+        file.write_text("task: labelling\n" + self.table)
+        for arguments in (["--text_column", "x", "{}"], ["{}", "--text_column", "x"]):
+            config = parse_run_config([argument.format(file) for argument in arguments])
+            assert (config.task, config.data.text_column, config.training.num_train_epochs) == ("labelling", "x", 3.0)
+
+    def test_chooses_defaults_and_what_is_measured(self, parse):
+        config = parse("task: labelling\n" + self.table)
+        assert (config.training.num_train_epochs, config.training.metric_for_best_model) == (3.0, "accuracy")
+        assert parse("task: labelling\n" + self.table, "--text_column", "x").training.metric_for_best_model == "f1"
+        assert config.training.greater_is_better is True
+
+    def test_is_kept(self, parse):
+        config = parse("task: labelling\n" + self.table)
+        assert yaml.safe_load(config.to_yaml())["task"] == "labelling"
+        assert parse(config.to_yaml()).task == "labelling"
+
+    def test_help_is_of_the_task_that_the_file_names(self, parse, capsys):
+        with pytest.raises(SystemExit):
+            parse("task: labelling\n" + self.table, "--help")
+        text = capsys.readouterr().out
+        assert "--text_column" in text
+        assert "--source_column" not in text
+        assert all(f"\n  {name} " in text for name in TASKS)
+
+    @pytest.mark.parametrize(
+        ("arguments", "message"),
+        [
+            ("--task labeling", r"task is 'labeling' \(command line\), but must be one of .*did you mean labelling"),
+            ("--num_beams 4", "^--num_beams is not an option of labelling, but of translation"),
+            ("--decoder_layers 4", "^--decoder_layers is not an option: the model of this task has no decoder"),
+            ("--cross_position_encoding none", "has no decoder"),
+            ("--is_encoder_decoder false", "the task decides it"),
+            ("--train_file a b c", r"takes one file with columns, or parallel text files \(text, label\)"),
+            ("--metric_for_best_model bleu", "bleu, but what is measured is accuracy, loss: choose one"),
+        ],
+    )
+    def test_mistakes_are_one_sentence(self, parse, arguments, message):
+        with pytest.raises(InputError, match=message):
+            parse("task: labelling\n" + self.table, *arguments.split())
+
+    def test_mistakes_in_the_file_are_one_sentence(self, parse):
+        for text, message in (
+            ("task: labeling", r"task is 'labeling' \(run.yaml, line 1\), .*did you mean labelling"),
+            (
+                "task: labelling\ntraining: {num_beams: 4}",
+                r"num_beams is not an option of labelling \(run.yaml, line 2\)",
+            ),
+        ):
+            with pytest.raises(InputError, match=message):
+                parse(text)

@@ -8,6 +8,7 @@ import pytest
 
 from locant.training.history import HistoryWriter, epoch_records, write_curve
 
+MEASURES = ("bleu", "loss", "perplexity")
 LOG = [
     {"step": 3, "epoch": 0.3, "loss": 5.0, "learning_rate": 0.1},
     {"step": 10, "epoch": 1.0, "loss": 4.0, "learning_rate": 0.1},
@@ -70,7 +71,7 @@ def test_without_translations_there_is_no_bleu():
 
 def test_table_and_picture_show_the_records(tmp_path):
     pytest.importorskip("matplotlib")
-    write_curve(tmp_path, epoch_records(LOG))
+    write_curve(tmp_path, epoch_records(LOG), MEASURES)
     with open(tmp_path / "loss_curve.csv", newline="", encoding="utf-8") as file:
         rows = [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
     assert rows == RECORDS
@@ -82,7 +83,7 @@ def test_picture_draws_losses_as_lines_and_bleu_on_its_own_axis(tmp_path):
     figure = pytest.importorskip("matplotlib.figure").Figure()
     from locant.training.history import _draw
 
-    losses, bleu = _draw(figure, epoch_records(LOG)).axes
+    losses, bleu = _draw(figure, epoch_records(LOG), MEASURES).axes
     assert [list(line.get_ydata()) for line in losses.lines] == [[pytest.approx(4.3), 3.0], [3.5, 2.5]]
     assert [list(line.get_xdata()) for line in losses.lines] == [[1.0, 2.0], [1.0, 2.0]]
     assert [text.get_text() for text in losses.get_legend().get_texts()] == ["training", "validation"]
@@ -96,7 +97,7 @@ def test_records_that_lack_a_value_are_still_written(tmp_path, missing):
         record["train_loss"] = None
         if missing == "validation_bleu":
             del record["validation_bleu"]
-    write_curve(tmp_path, records)
+    write_curve(tmp_path, records, MEASURES)
     with open(tmp_path / "loss_curve.csv", newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     assert [row["train_loss"] for row in rows] == ["", ""]
@@ -105,14 +106,14 @@ def test_records_that_lack_a_value_are_still_written(tmp_path, missing):
 
 def test_without_matplotlib_the_table_is_written_all_the_same(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
-    write_curve(tmp_path, epoch_records(LOG))
+    write_curve(tmp_path, epoch_records(LOG), MEASURES)
     assert [path.name for path in tmp_path.iterdir()] == ["loss_curve.csv"]
 
 
 def test_each_evaluation_brings_the_metrics_up_to_date(tmp_path):
     folder = Folder(tmp_path)
     folder.kept = {"finished": True, "training_seconds": 100.0, "test": {"bleu": 1.0}}
-    writer = HistoryWriter(folder)
+    writer = HistoryWriter(folder, MEASURES)
     for end in (3, 5):
         state = SimpleNamespace(is_world_process_zero=True, log_history=LOG[:end])
         writer.on_evaluate(None, state, None)
@@ -124,6 +125,6 @@ def test_each_evaluation_brings_the_metrics_up_to_date(tmp_path):
 def test_other_processes_write_nothing(tmp_path):
     folder = Folder(tmp_path)
     state = SimpleNamespace(is_world_process_zero=False, log_history=LOG)
-    HistoryWriter(folder).on_evaluate(None, state, None)
+    HistoryWriter(folder, MEASURES).on_evaluate(None, state, None)
     assert folder.kept == {}
     assert list(tmp_path.iterdir()) == []

@@ -12,7 +12,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerFast
 
 from locant.training.errors import InputError
-from locant.training.preprocessing import check_lengths, drop_unusable_pairs, pair_lengths, tokenize_pairs
+from locant.training.preprocessing import SOURCE, TARGET, check_lengths, drop_unusable, pair_lengths, tokenize_pairs
 
 SPECIAL = ["<pad>", "<s>", "</s>", "<unk>"]
 WORDS = ["a", "b", "c", "A", "B", "C", ">>fr<<"]
@@ -107,6 +107,10 @@ cache_file = tokenize_pairs(train, tokenizer, source_prefix=prefix).cache_files[
         assert {path: path.stat().st_mtime_ns for path in (tmp_path / "cache").rglob("*.arrow")} == files
 
 
+def drop_unusable_pairs(tokenized, source, target):
+    return drop_unusable(tokenized, {SOURCE: source, TARGET: target}, row="pair")
+
+
 class TestDropping:
     pairs = (("a", "A"), ("a b c", "A"), ("", "A"), ("a", " \u00a0\t"), ("a b", "A B"), (" ", "A B C"))
 
@@ -140,6 +144,9 @@ class TestDropping:
         )
 
 
+SIDES = {"source": SOURCE, "target": TARGET}
+
+
 class TestLengthCheck:
     @pytest.fixture
     def tokenized(self, tokenizer):
@@ -147,7 +154,7 @@ class TestLengthCheck:
 
     @pytest.mark.parametrize(("limit", "side"), [(5, "source"), (4, "target")])
     def test_lengths_up_to_the_limit_pass(self, tokenized, limit, side):
-        check_lengths(tokenized, limit, "test", side)
+        check_lengths(tokenized, limit, "test", SIDES[side])
 
     @pytest.mark.parametrize(
         ("limit", "side", "where"),
@@ -163,7 +170,7 @@ class TestLengthCheck:
     )
     def test_first_line_that_is_too_long_is_named(self, tokenized, limit, side, where):
         with pytest.raises(InputError) as error:
-            check_lengths(tokenized, limit, "test", side)
+            check_lengths(tokenized, limit, "test", SIDES[side])
         assert str(error.value) == (
             f"{where}raise max_position_embeddings, choose a position encoding without a table "
             "(sinusoidal, rotary), or shorten the line."

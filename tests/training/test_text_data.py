@@ -164,8 +164,8 @@ class TestValidationCut:
 def test_overlap_counts_sources_and_whole_pairs():
     train = datasets.Dataset.from_dict({"source": ["a", "b", "c"], "target": ["A", "B", "C"]})
     test = datasets.Dataset.from_dict({"source": ["a", "a", "b", "d"], "target": ["A", "other", "B", "D"]})
-    assert count_overlap(train, test) == (3, 2)
-    assert count_overlap(test, train)._asdict() == {"sources": 2, "pairs": 2}
+    assert count_overlap(train, test, ["source", "target"]) == (3, 2)
+    assert count_overlap(test, train, ["source", "target"])._asdict() == {"inputs": 2, "rows": 2}
 
 
 def test_changed_content_is_read_anew_and_the_same_is_not(tmp_path):
@@ -238,14 +238,14 @@ class TestErrors:
     def test_unknown_extension(self, tmp_path):
         path = write(tmp_path / "train.txt", "a\n")
         expected = (
-            f"{path}: one file that holds both sides is one of .tsv, .csv, .json, .jsonl, .parquet; "
-            "give parallel text as two files, [source, target]."
+            f"{path}: one file that holds source and target is one of .tsv, .csv, .json, .jsonl, .parquet; "
+            "give parallel text as 2 files, [source, target]."
         )
         assert self.message(train_file=path) == expected
 
     def test_three_files(self, tmp_path):
         files = [*parallel(tmp_path, "train", PAIRS), "more"]
-        expected = "train_file holds 3 paths, where one table or two parallel text files are expected."
+        expected = "train_file holds 3 paths, where one table or 2 parallel text files are expected."
         assert self.message(train_file=files) == expected
 
     @pytest.mark.parametrize(
@@ -276,7 +276,7 @@ class TestErrors:
         assert self.message(train_file=path).startswith(f"{path} cannot be read as Parquet: ")
 
     def test_training_data_from_nowhere_or_from_two_places(self):
-        assert self.message() == "Training pairs come from either dataset_name or train_file, and neither was given."
+        assert self.message() == "Training data come from either dataset_name or train_file, and neither was given."
         assert self.message(dataset_name="a", train_file="b").endswith("and both were given.")
 
     def test_dataset_that_is_not_there(self, tmp_path, monkeypatch):

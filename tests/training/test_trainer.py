@@ -9,13 +9,19 @@ from datasets import Dataset
 from transformers import AutoTokenizer, DataCollatorForSeq2Seq, EvalPrediction
 
 from locant import LocantForConditionalGeneration
-from locant.training.arguments import TrainingArguments
-from locant.training.batching import TrainingPairs
+from locant.training.batching import TrainingRows
 from locant.training.preprocessing import pair_lengths, tokenize_pairs
-from locant.training.trainer import TranslationMetrics, TranslationTrainer, by_length
+from locant.training.trainer import GenerationTrainer, by_length
+from locant.training.translation import TranslationMetrics
+from locant.training.translation_arguments import TranslationTraining
 
+IDS = ["input_ids", "labels"]
 LEARNING_RATE = 0.01
 DECAY = 0.1
+
+
+def longest_first(pairs):
+    return by_length(pairs.select_columns(IDS), pair_lengths(pairs))
 
 
 @pytest.fixture(scope="module")
@@ -38,14 +44,14 @@ def make_trainer(toy, trained_run, tokenizer, tokens, tmp_path):
         config = {key: arguments.pop(key) for key in ("dropout", "label_smoothing") if key in arguments}
         defaults = {"disable_tqdm": True, "learning_rate": LEARNING_RATE, "warmup_steps": 0, "save_strategy": "no"}
         defaults |= {"load_best_model_at_end": False, "output_dir": str(tmp_path)}
-        return TranslationTrainer(
-            args=TrainingArguments(**{**defaults, **arguments}),
+        return GenerationTrainer(
+            args=TranslationTraining(**{**defaults, **arguments}),
             model=LocantForConditionalGeneration.from_pretrained(trained_run, **config),
             processing_class=tokenizer,
             data_collator=DataCollatorForSeq2Seq(tokenizer, label_pad_token_id=-100),
-            train_dataset=TrainingPairs(tokens["train"]),
+            train_dataset=TrainingRows(tokens["train"].select_columns(IDS)),
             train_lengths=pair_lengths(tokens["train"]),
-            eval_dataset=by_length(tokens["validation"]),
+            eval_dataset=longest_first(tokens["validation"]),
             compute_metrics=TranslationMetrics(tokenizer, [target for _, target in toy.pairs["validation"]]),
         )
 
@@ -70,7 +76,7 @@ def summed_loss(model, row, smoothing=0.0):
 
 class TestEvaluation:
     def test_by_length_has_every_pair_once_longest_first(self, tokens):
-        ordered = by_length(tokens["validation"])
+        ordered = longest_first(tokens["validation"])
         lengths = pair_lengths(ordered).sum(axis=1)
         assert (np.diff(lengths) <= 0).all()
         assert sorted(ordered["row"]) == list(range(40))
@@ -78,18 +84,18 @@ class TestEvaluation:
             assert tokens["validation"][row["row"]]["labels"] == row["labels"]
 
     def test_loss_is_the_mean_over_all_tokens_without_smoothing(self, make_trainer, tokens):
-        trainer = make_trainer(per_device_eval_batch_size=7, predict_with_generate=False)
+        trainer = make_trainer(per_device_eval_batch_size=13, predict_with_generate=False)  # and one alone
         metrics = trainer.evaluate()
         model = trainer.model.eval()
         assert model.config.label_smoothing == 0.1
-        rows = list(by_length(tokens["validation"]))
+        rows = list(longest_first(tokens["validation"]))
         with torch.no_grad():
             losses = [summed_loss(model, row).item() for row in rows]
         counts = [len(row["labels"]) for row in rows]
         assert metrics["eval_loss"] == pytest.approx(sum(losses) / sum(counts), rel=1e-5)
         assert metrics["eval_perplexity"] == pytest.approx(np.exp(sum(losses) / sum(counts)), rel=1e-5)
         assert "eval_bleu" not in metrics
-        batches = [slice(start, start + 7) for start in range(0, 40, 7)]
+        batches = [slice(start, start + 13) for start in range(0, 40, 13)]
         mean_of_means = np.mean([sum(losses[batch]) / sum(counts[batch]) for batch in batches])
         assert metrics["eval_loss"] != pytest.approx(mean_of_means, rel=1e-3)
 

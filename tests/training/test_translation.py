@@ -11,7 +11,6 @@ import subprocess
 import sys
 import time
 
-import numpy as np
 import pytest
 import torch
 import yaml
@@ -21,9 +20,9 @@ from transformers import AutoModelForSeq2SeqLM, AutoTokenizer, MarianConfig, Mar
 from locant.training import trainer as trainer_module
 from locant.training import translation
 from locant.training.batching import LengthBatchSampler
-from locant.training.dry_run import largest_batch_bytes
+from locant.training.dry_run import activation_bytes
 from locant.training.run_folder import RunFolder
-from locant.training.trainer import TranslationTrainer
+from locant.training.trainer import GenerationTrainer
 
 STEPS = 40  # in an epoch of the toy run
 WITHOUT_BLEU = {"predict_with_generate": "false"}
@@ -81,7 +80,7 @@ def stop_at(monkeypatch):
 @pytest.fixture
 def training_steps(monkeypatch):
     """(global step, batch, loss) of every training step, as they come."""
-    steps, original = [], TranslationTrainer.training_step
+    steps, original = [], GenerationTrainer.training_step
 
     def training_step(self, model, inputs, *args, **kwargs):
         step = self.state.global_step
@@ -89,7 +88,7 @@ def training_steps(monkeypatch):
         steps.append((step, inputs, loss.item()))
         return loss
 
-    monkeypatch.setattr(TranslationTrainer, "training_step", training_step)
+    monkeypatch.setattr(GenerationTrainer, "training_step", training_step)
     return steps
 
 
@@ -106,7 +105,9 @@ class TestSameCommand:
             assert toy.train(tmp_path / str(seed), **SHORT, seed=seed) == 0
         one, other = weights(tmp_path / "1"), weights(tmp_path / "2")
         assert one.keys() == other.keys()
-        assert not torch.allclose(one["model.shared.weight"], other["model.shared.weight"], atol=0.01)
+        assert not torch.allclose(
+            one["model.encoder.embed_tokens.weight"], other["model.encoder.embed_tokens.weight"], atol=0.01
+        )
 
     def test_with_bpe_dropout_gives_the_same_bits_and_others_than_without(self, toy, tmp_path):
         for name, share in (("one", 0.3), ("same", 0.3), ("without", 0)):
@@ -126,14 +127,14 @@ class TestSameCommand:
 
 MOMENTS = {  # where a run is stopped: in which function, at which of its calls
     "before the folder is claimed": (RunFolder, "claim", 1),
-    "in the first epoch": (TranslationTrainer, "training_step", 11),
-    "in the second epoch": (TranslationTrainer, "training_step", STEPS + 20),
-    "in an evaluation": (TranslationTrainer, "prediction_step", 2),
-    "before the weights are in the second checkpoint": (TranslationTrainer, "_save", 2),
-    "before the optimiser is in the second checkpoint": (TranslationTrainer, "_save_optimizer_and_scheduler", 2),
-    "before the state is in the last checkpoint": (TranslationTrainer, "_save_rng_state", 3),
-    "when the best weights are loaded": (TranslationTrainer, "_load_best_model", 1),
-    "when the model is saved": (TranslationTrainer, "_save", 4),
+    "in the first epoch": (GenerationTrainer, "training_step", 11),
+    "in the second epoch": (GenerationTrainer, "training_step", STEPS + 20),
+    "in an evaluation": (GenerationTrainer, "prediction_step", 2),
+    "before the weights are in the second checkpoint": (GenerationTrainer, "_save", 2),
+    "before the optimiser is in the second checkpoint": (GenerationTrainer, "_save_optimizer_and_scheduler", 2),
+    "before the state is in the last checkpoint": (GenerationTrainer, "_save_rng_state", 3),
+    "when the best weights are loaded": (GenerationTrainer, "_load_best_model", 1),
+    "when the model is saved": (GenerationTrainer, "_save", 4),
     "when the model is measured": (translation, "evaluate_split", 2),
     "before it is finished": (RunFolder, "write_metrics", 4),
 }
@@ -157,7 +158,7 @@ class TestKilled:
         options |= {f"{kind}_strategy": "steps" for kind in ("save", "eval")}
         options |= {f"{kind}_steps": 6 for kind in ("save", "eval")}
         assert toy.train(tmp_path / "whole", **options) == 0
-        stop_at(lambda: toy.train(tmp_path / "run", **options), TranslationTrainer, "training_step", 30)
+        stop_at(lambda: toy.train(tmp_path / "run", **options), GenerationTrainer, "training_step", 30)
         training_steps.clear()
         assert toy.train(tmp_path / "run", **options) == 0
         assert training_steps[0][0] == 12
@@ -217,7 +218,7 @@ class TestLongerRun:
     def test_killed_before_its_first_evaluation_goes_on_too(self, toy, trained_run, tmp_path, stop_at):
         folder = tmp_path / "run"
         assert toy.train(folder, num_train_epochs=2) == 0
-        stop_at(lambda: toy.train(folder), TranslationTrainer, "training_step", 3)
+        stop_at(lambda: toy.train(folder), GenerationTrainer, "training_step", 3)
         assert toy.train(folder) == 0
         TestKilled.check_ends_like(folder, trained_run)
 
@@ -499,7 +500,7 @@ print(*tokenizer.batch_decode(generated, skip_special_tokens=True), sep="\\n")
         kept = yaml.safe_load((trained_run / "run_config.yaml").read_text("utf-8"))
         expected = toy.sections()
         expected["training"]["output_dir"] = str(trained_run)
-        assert kept == expected
+        assert kept == {"task": "translation", **expected}
 
     def test_can_be_the_mean_of_the_last_checkpoints(self, toy, tmp_path):
         folder = tmp_path / "run"
@@ -530,7 +531,7 @@ class TestOptions:
 
     def test_early_stopping_keeps_its_patience_through_a_kill(self, toy, tmp_path, stop_at):
         options = {"learning_rate": 1e-9, "early_stopping_patience": 2, "num_train_epochs": 9}
-        stop_at(lambda: toy.train(tmp_path / "run", **options), TranslationTrainer, "training_step", 2 * STEPS + 5)
+        stop_at(lambda: toy.train(tmp_path / "run", **options), GenerationTrainer, "training_step", 2 * STEPS + 5)
         assert toy.train(tmp_path / "run", **options) == 0
         assert len(metrics(tmp_path / "run")["epochs"]) == 3
 
@@ -616,11 +617,15 @@ class TestDryRun:
         assert contents(trained_run) == before
         assert "parameters" in self.rows(capsys.readouterr().out)
 
-    def test_measures_the_largest_batch(self, trained_run):
+    def test_measures_a_batch(self, trained_run):
         """Twice the pairs keep twice the memory, and what is kept is no less than the logits in float32."""
         model = AutoModelForSeq2SeqLM.from_pretrained(trained_run)
-        lengths = np.array([(5, 7)] * 60)
-        small, large = (largest_batch_bytes(model, lengths, [[*range(n)], [0]]) for n in (20, 40))
+
+        def batch(pairs):
+            sides = {"input_ids": 5, "attention_mask": 5, "labels": 7}
+            return {name: torch.ones(pairs, length, dtype=torch.long) for name, length in sides.items()}
+
+        small, large = (activation_bytes(model, batch(pairs)) for pairs in (20, 40))
         assert large == pytest.approx(2 * small, rel=0.05)
         assert small > 4 * 20 * 7 * model.config.vocab_size
 

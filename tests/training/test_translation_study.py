@@ -56,6 +56,7 @@ def study(write_config, tmp_path_factory):
 
 def run_config(folder):
     sections = yaml.safe_load((folder / "run_config.yaml").read_text("utf-8"))
+    assert sections.pop("task") == "translation"
     return {name: value for section in sections.values() for name, value in section.items()}
 
 

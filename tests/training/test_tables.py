@@ -1,0 +1,180 @@
+# Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
+"""Rows of other shapes than pairs of texts: what each kind of column is read as, and how a bad cell is named.
+
+What all tables share is tested on pairs, in test_text_data.py.
+"""
+
+import json
+from pathlib import Path
+
+import datasets
+import numpy as np
+import pytest
+from PIL import Image
+
+from locant.training.errors import InputError
+from locant.training.tables import IMAGE, LABEL, NUMBER, TEXT, Column, Layout, labels, load_splits
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path_factory, monkeypatch):
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", str(tmp_path_factory.mktemp("cache")))
+
+
+def layout(kind, **label):
+    return Layout((Column("text"), Column("label", kind, **label)))
+
+
+def load(tmp_path, name, content, kind, **label):
+    """The rows of a table with the columns text and label."""
+    path = tmp_path / name
+    if name.endswith(".parquet"):
+        content.to_parquet(path)
+    else:
+        path.write_text(content, encoding="utf-8")
+    return load_splits(layout(kind, **label), train_file=path, validation_file=path)["train"]
+
+
+TABLES = {
+    "t.tsv": "text\tlabel\na\tx\nb\t 3\nc\tx",
+    "t.csv": 'label,text\nx,a\n"3",b\nx,c\n',
+    "t.jsonl": '{"text": "a", "label": "x"}\n{"label": 3, "text": "b"}\n{"text": "c", "label": "x"}',
+}
+
+
+class TestKinds:
+    @pytest.mark.parametrize("name", TABLES)
+    def test_labels_are_texts_or_whole_numbers_without_space_around(self, tmp_path, name):
+        rows = load(tmp_path, name, TABLES[name], LABEL)
+        assert rows["label"][:] == ["x", "3", "x"]
+        assert rows["text"][:] == ["a", "b", "c"]
+
+    def test_labels_of_a_dataset_with_named_classes_are_the_names(self, tmp_path):
+        features = datasets.Features(
+            {"text": datasets.Value("string"), "label": datasets.ClassLabel(names=["no", "yes"])}
+        )
+        data = datasets.Dataset.from_dict({"text": ["a", "b", "c"], "label": [1, 0, 1]}, features=features)
+        assert load(tmp_path, "t.parquet", data, LABEL)["label"][:] == ["yes", "no", "yes"]
+
+    @pytest.mark.parametrize("written", ["t.tsv", "t.jsonl", "t.parquet"])
+    def test_numbers(self, tmp_path, written):
+        values = [1.5, -100.0, 2.0]
+        content = {
+            "t.tsv": "text\tlabel\n" + "".join(f"a\t{value}\n" for value in values),
+            "t.jsonl": "".join(json.dumps({"text": "a", "label": value}) + "\n" for value in values),
+            "t.parquet": datasets.Dataset.from_dict({"text": ["a"] * 3, "label": np.array(values, np.float32)}),
+        }[written]
+        rows = load(tmp_path, written, content, NUMBER)
+        assert rows["label"][:] == values
+        assert rows.features["label"] == datasets.Value("float64")
+
+    def test_several_labels_stand_in_a_text_or_a_list(self, tmp_path):
+        expected = [["x", "y z"], [], ["x"]]
+        assert load(tmp_path, "t.tsv", "text\tlabel\na\tx; y z\nb\t\nc\tx;", labels(";"))["label"][:] == expected
+        content = "".join(json.dumps({"text": "a", "label": label}) + "\n" for label in expected)
+        assert load(tmp_path, "t.jsonl", content, labels(";"))["label"][:] == expected
+        data = datasets.Dataset.from_dict({"text": ["a"] * 3, "label": expected})
+        assert load(tmp_path, "t.parquet", data, labels(";"))["label"][:] == expected
+
+    def test_images_are_found_beside_the_table(self, tmp_path):
+        (tmp_path / "images").mkdir()
+        for name, grey in (("a", 10), ("b", 200)):
+            Image.new("L", (2, 3), grey).save(tmp_path / "images" / f"{name}.png")
+        path = tmp_path / "t.csv"
+        path.write_text("image,label\nimages/a.png,x\nimages/b.png,y\n")
+        columns = Layout((Column("image", IMAGE), Column("label", LABEL)), row="image")
+        rows = load_splits(columns, train_file=path, validation_split=1)
+        found = {row["label"]: row["image"] for split in rows.values() for row in split}
+        assert {label: (image.size, image.getpixel((0, 0))) for label, image in found.items()} == {
+            "x": ((2, 3), 10),
+            "y": ((2, 3), 200),
+        }
+        images = datasets.Dataset.from_dict({"image": [str(tmp_path / "images" / "a.png")] * 2, "label": ["x", "y"]})
+        images.cast_column("image", datasets.Image()).to_parquet(tmp_path / "t.parquet")
+        rows = load_splits(columns, train_file=tmp_path / "t.parquet", validation_split=1)["train"]
+        assert rows[0]["image"].getpixel((0, 0)) == 10
+
+
+class TestColumns:
+    def test_a_chosen_column_goes_before_the_usual_ones(self, tmp_path):
+        text = "text\tlabel\tkind\tclass\na\tx\ty\tz"
+        for chosen, usual, expected in ((None, (), "x"), (None, ("kind",), "y"), ("class", ("kind",), "z")):
+            rows = load(tmp_path, "t.tsv", text, LABEL, chosen=chosen, usual=usual)
+            assert rows["label"][:] == [expected]
+
+    def test_as_many_parallel_files_as_columns_stand_for_a_table(self, tmp_path):
+        (tmp_path / "texts").write_text("a\nb\n")
+        (tmp_path / "labels").write_text("1\n2.5\n")
+        files = [tmp_path / "texts", tmp_path / "labels"]
+        rows = load_splits(layout(NUMBER), train_file=files, validation_file=files)["train"]
+        assert rows[:] == {"text": ["a", "b"], "label": [1.0, 2.5]}
+
+    def test_one_column_is_one_text_file_or_a_table(self, tmp_path):
+        one = Layout((Column("text", TEXT),))
+        (tmp_path / "a.txt").write_text("a\n\nb\tc\n")
+        (tmp_path / "a.tsv").write_text("id\ttext\n1\ta\n")
+        rows = load_splits(one, train_file=tmp_path / "a.txt", validation_file=tmp_path / "a.tsv")
+        assert rows["train"]["text"][:] == ["a", "", "b\tc"]
+        assert rows["validation"]["text"][:] == ["a"]
+
+    def test_the_kind_of_a_column_is_part_of_what_is_cached(self, tmp_path):
+        assert load(tmp_path, "t.tsv", "text\tlabel\na\t1", LABEL)["label"][:] == ["1"]
+        assert load(tmp_path, "t.tsv", "text\tlabel\na\t1", NUMBER)["label"][:] == [1.0]
+
+    def test_copies_with_several_labels_stay_together(self, tmp_path):
+        lines = "".join(f"t{i % 10}\tx,y{i % 10}\n" for i in range(30))
+        (tmp_path / "t.tsv").write_text("text\tlabel\n" + lines)
+        rows = load_splits(layout(labels(",")), train_file=tmp_path / "t.tsv", validation_split=0.5)
+        assert len(rows["validation"]) == 15
+        assert not {*rows["train"]["text"]} & {*rows["validation"]["text"]}
+
+
+class TestErrors:
+    @pytest.mark.parametrize(
+        ("name", "text", "kind", "message"),
+        [
+            (
+                "t.tsv",
+                "text\tlabel\na\tx\nb\t \n",
+                LABEL,
+                "t.tsv, line 3: 'label' is ' ', where the name of a class is",
+            ),
+            ("t.jsonl", '{"text": "a", "label": 1.5}', LABEL, "line 1: 'label' is 1.5, where the name of a class"),
+            ("t.tsv", "text\tlabel\na\t1\nb\tx\n", NUMBER, "line 3: 'label' is 'x', where a number is expected."),
+            ("t.tsv", "text\tlabel\na\tnan\n", NUMBER, "line 2: 'label' is 'nan', where a number"),
+            ("t.jsonl", '{"text": "a", "label": true}', NUMBER, "line 1: 'label' is True, where a number"),
+            ("t.jsonl", '{"text": "a", "label": 4}', labels("|"), "as a list or with '|' between them is expected."),
+            (
+                "t.tsv",
+                "text\tkind\na\tx\n",
+                LABEL,
+                "has no column 'label'; it has 'text', 'kind': say with label_column",
+            ),
+            ("t.tsv", "text\tlabel\n", LABEL, "t.tsv holds no row."),
+            (
+                "t.tsv",
+                "text\tlabel\na\tno.png",
+                IMAGE,
+                "'label' is 'no.png', where the path of an image, seen from the",
+            ),
+        ],
+    )
+    def test_a_bad_cell_is_named(self, tmp_path, name, text, kind, message):
+        with pytest.raises(InputError) as error:
+            load(tmp_path, name, text, kind)
+        assert message in str(error.value)
+        assert "\n" not in str(error.value)
+
+    @pytest.mark.parametrize(
+        ("values", "kind", "message"),
+        [
+            (["1", "x"], NUMBER, "row 2: 'label' is 'x', where a number is expected."),
+            (["x", None], LABEL, "row 2: 'label' is null, where the name of a class is expected."),
+            ([["x"], [None]], labels(","), "row 2: 'label' is [None], where names of classes"),
+        ],
+    )
+    def test_a_bad_cell_of_a_parquet_file_is_named_by_its_row(self, tmp_path, values, kind, message):
+        data = datasets.Dataset.from_dict({"text": ["a"] * len(values), "label": values})
+        with pytest.raises(InputError) as error:
+            load(tmp_path, "t.parquet", data, kind)
+        assert str(error.value).startswith(f"{Path(tmp_path) / 't.parquet'}, {message}")

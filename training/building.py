@@ -1,0 +1,89 @@
+# Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
+"""The model that a run begins with: a new one, or a trained one to fine-tune."""
+
+from typing import Any
+
+from huggingface_hub.errors import StrictDataclassError
+from transformers import AutoConfig, PreTrainedModel
+
+from .arguments import config_error
+from .config_parser import RunConfig
+from .errors import InputError
+from .recipe import Prepared, Recipe, say
+from .tasks import TASKS
+
+# Fields of a trained model's config that fine-tuning may change: those that leave its weights as they are
+FREE_IN_FINE_TUNING = ("dropout", "attention_dropout", "activation_dropout", "classifier_dropout", "label_smoothing")
+
+
+def build_model(run: RunConfig, recipe: Recipe, prepared: Prepared) -> PreTrainedModel:
+    """The model that `run` asks for, of the kind that `recipe` trains.
+
+    Raises:
+        InputError: there is no such model, or it cannot be as asked for.
+    """
+    if run.model.model_name_or_path is not None:
+        model = _trained_model(run.model.model_name_or_path, run, recipe, prepared)
+    else:
+        model = _new_model(run, recipe, prepared)
+    recipe.adapt(model, run)
+    return model
+
+
+def _new_model(run: RunConfig, recipe: Recipe, prepared: Prepared) -> PreTrainedModel:
+    config = run.model.make_config(
+        **TASKS[run.task].config_fields, **recipe.config_fields(prepared), **recipe.head_fields(prepared)
+    )
+    try:
+        return recipe.auto_class.from_config(config, attn_implementation=run.model.attn_implementation)
+    except (ImportError, KeyError, ValueError) as error:
+        raise InputError(_first_line(error)) from error
+
+
+def _trained_model(name: str, run: RunConfig, recipe: Recipe, prepared: Prepared) -> PreTrainedModel:
+    for option in run.model.overrides:
+        if option not in FREE_IN_FINE_TUNING:
+            raise InputError(
+                f"{option} cannot be given with model_name_or_path, whose weights were made for another value: "
+                f"only {', '.join(FREE_IN_FINE_TUNING)} can."
+            )
+    try:
+        config = AutoConfig.from_pretrained(name)
+        for option in run.model.overrides:
+            if not hasattr(config, option):
+                raise InputError(
+                    f"{option} is no option of a {config.model_type} model, which {name} is: leave it out."
+                )
+        model, loaded = recipe.auto_class.from_pretrained(
+            name,
+            attn_implementation=run.model.attn_implementation,
+            ignore_mismatched_sizes=True,  # a head for other labels
+            output_loading_info=True,
+            **run.model.overrides,
+            **recipe.head_fields(prepared),
+        )
+    except InputError:
+        raise
+    except StrictDataclassError as error:
+        raise config_error(error, run.model.overrides) from error
+    except (ImportError, KeyError, OSError, ValueError) as error:
+        raise InputError(f"No model loads from {name}: {_first_line(error)}") from error
+    _tell_of_new_weights(run, name, model, loaded)
+    return model
+
+
+def _tell_of_new_weights(run: RunConfig, name: str, model: PreTrainedModel, loaded: dict[str, Any]) -> None:
+    """Name them; `InputError` where they are most of the model, as with a decoder's weights for an encoder."""
+    new = sorted({*loaded["missing_keys"], *(key for key, *_ in loaded["mismatched_keys"])})
+    sizes = {key: weight.numel() for key, weight in model.named_parameters()}
+    if sum(sizes.get(key, 0) for key in new) > sum(sizes.values()) / 2:
+        raise InputError(
+            f"{name} does not bring most weights of a model for {run.task}: it is of another kind, so give one "
+            "with the same stacks."
+        )
+    if new:
+        say(run, f"New weights, which {name} does not bring: {', '.join(new)}")
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().partition("\n")[0]

@@ -1,0 +1,112 @@
+# Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
+"""Loss and scores of classifiers, whatever they classify: one label, several, or a number."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from sklearn.metrics import accuracy_score, f1_score, mean_squared_error
+from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy, mse_loss
+from transformers import EvalPrediction, PreTrainedModel
+
+from .recipe import Line
+from .trainer import RecipeTrainer, Tensors, mean_loss
+
+
+def label_losses(logits: torch.Tensor, labels: torch.Tensor, problem_type: str | None) -> torch.Tensor:
+    """The loss of each label, in float32.
+
+    Args:
+        logits: `(batch, num_labels)`.
+        labels: `(batch,)`, class numbers or, for `regression`, numbers; `(batch, num_labels)`, 0 or 1, where several
+            may hold.
+        problem_type: the config's; None is `single_label_classification`.
+
+    Returns:
+        In the shape of the labels: cross-entropy, squared error, or binary cross-entropy.
+    """
+    logits = logits.float()
+    if problem_type == "regression":
+        return mse_loss(logits.squeeze(-1), labels.float(), reduction="none")
+    if problem_type == "multi_label_classification":
+        return binary_cross_entropy_with_logits(logits, labels.float(), reduction="none")
+    return cross_entropy(logits, labels, reduction="none")
+
+
+def classification_scores(logits: np.ndarray, labels: np.ndarray, problem_type: str | None) -> dict[str, float]:
+    """Scores of all rows together, from 0 to 1 but for the error of numbers.
+
+    `accuracy` is the share of rows with every label right, and `macro_f1` the mean over classes of F1. For
+    `regression`, `mse` is the mean squared error, and `pearson` the correlation, 0 where all predictions are equal.
+    """
+    if problem_type == "regression":
+        values = logits.squeeze(-1).astype(np.float64)
+        varies = values.std() > 0 and labels.std() > 0
+        correlation = float(np.corrcoef(values, labels)[0, 1]) if varies else 0.0
+        return {"mse": float(mean_squared_error(labels, values)), "pearson": correlation}
+    found = predicted_labels(logits, problem_type)
+    macro_f1 = f1_score(labels, found, average="macro", zero_division=0)
+    return {"accuracy": float(accuracy_score(labels, found)), "macro_f1": float(macro_f1)}
+
+
+def predicted_labels(logits: np.ndarray, problem_type: str | None) -> np.ndarray:
+    """Class numbers `(rows,)`; or 0 and 1 `(rows, num_labels)` where several labels may hold, 1 from p = 0.5 on."""
+    return (logits >= 0).astype(int) if problem_type == "multi_label_classification" else logits.argmax(axis=-1)
+
+
+class ClassificationTrainer(RecipeTrainer):
+    """A trainer of classifiers, whose loss is the mean over all labels of the optimiser step.
+
+    (That of transformers is so for one label a row only: else accumulated batches and processes would be added up.)
+    """
+
+    def __init__(self, **kwargs: Any):
+        super().__init__(compute_loss_func=self._step_loss, **kwargs)
+
+    def _step_loss(self, outputs: Any, labels: torch.Tensor, num_items_in_batch: Any = None) -> torch.Tensor:
+        losses = label_losses(outputs["logits"], labels, self.model.config.problem_type)
+        return losses.mean() if num_items_in_batch is None else losses.sum() / num_items_in_batch
+
+    def predict_batch(self, model: torch.nn.Module, inputs: dict[str, Any], with_predictions: bool) -> Tensors:
+        """Summed loss and number of labels of each row, its logits and its labels."""
+        labels = inputs.pop("labels")
+        with self.compute_loss_context_manager():
+            logits = model(**inputs).logits.float()
+        losses = label_losses(logits, labels, self.model.config.problem_type).reshape(len(labels), -1)
+        return losses.sum(dim=1), torch.full_like(losses[:, 0], losses.shape[1]), logits, labels
+
+
+class ClassificationMetrics:
+    """The Trainer's `compute_metrics` for `ClassificationTrainer`: the loss, and `classification_scores`."""
+
+    def __init__(self, problem_type: str | None):
+        self.problem_type = problem_type
+
+    def __call__(self, prediction: EvalPrediction) -> dict[str, float]:
+        """Metrics of what `predict_batch` returned for all rows."""
+        losses, counts, logits, labels = tuple(prediction.predictions)
+        return {"loss": mean_loss(losses, counts), **classification_scores(logits, labels, self.problem_type)}
+
+
+@torch.no_grad()
+def predict_logits(model: PreTrainedModel, batches: Iterable[Mapping[str, torch.Tensor]]) -> torch.Tensor:
+    """The logits `(rows, num_labels)` of all batches, in float32 on the CPU."""
+    found = [
+        model(**{name: tensor.to(model.device) for name, tensor in batch.items()}).logits.float().cpu()
+        for batch in batches
+    ]
+    return torch.cat(found)
+
+
+def classification_metrics(logits: torch.Tensor, labels: torch.Tensor, problem_type: str | None) -> dict[str, float]:
+    """Loss and scores of a finished model, the rows in any order."""
+    loss = label_losses(logits, labels, problem_type).double().mean().item()
+    return {"loss": loss, **classification_scores(logits.numpy(), labels.numpy(), problem_type)}
+
+
+def classification_lines(metrics: Mapping[str, Any]) -> list[Line]:
+    """What was measured, to be read."""
+    names = {"accuracy": "accuracy", "macro_f1": "macro F1", "mse": "mean squared error", "pearson": "correlation"}
+    lines = [Line(name, f"{metrics[key]:.4f}") for key, name in names.items() if key in metrics]
+    return [*lines, Line("loss", f"{metrics['loss']:.4f}")]

@@ -1,0 +1,251 @@
+# Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
+"""Recipes that learn from plain text: documents, cut into pieces that a model reads at once."""
+
+from abc import abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+import pyarrow as pa
+import torch
+from datasets import Dataset, DatasetDict, Features, List, Value
+from tqdm.auto import tqdm
+from transformers import PreTrainedTokenizerBase
+
+from .config_parser import RunConfig
+from .errors import InputError
+from .preprocessing import build_tokenizer, token_lengths
+from .recipe import Prepared, Recipe
+from .tables import Column, Layout
+from .trainer import Tensors
+
+IDS = "input_ids"
+DOCUMENT = "document"
+
+Cutter = Callable[[list[str]], list[list[list[int]]]]
+"""From texts to the pieces of each, as token ids."""
+
+
+class DocumentRecipe(Recipe):
+    """A recipe whose rows are documents: lines of a text file, or whole texts, line ends included, in a table.
+
+    A document of white space only holds nothing to learn and has no pieces; of all others, no token is left out.
+    """
+
+    purpose: ClassVar[str]
+    """What the tokenizer is for, see `train_tokenizer`."""
+
+    def __init__(self, data: Any, seed: int):
+        super().__init__(data, seed)
+        self._rows: DatasetDict | None = None
+        self._unigram_losses: np.ndarray | None = None
+
+    @property
+    def layout(self) -> Layout:
+        """A text."""
+        return Layout((Column("text", chosen=self.data.text_column),), row="document")
+
+    def load(self) -> DatasetDict:
+        """The documents of each split; `InputError` where none of them holds any text."""
+        if self._rows is None:
+            self._rows = super().load()
+            for split, rows in self._rows.items():
+                if not any(text.strip() for text in rows["text"]):
+                    raise InputError(f"{split} has {len(rows):,} documents, and none of them holds any text.")
+        return self._rows
+
+    def build_processor(self, run: RunConfig, train: Dataset, name: str | None) -> PreTrainedTokenizerBase:
+        """A tokenizer for the models of this task."""
+        texts = (row["text"] for row in train)
+        return build_tokenizer(self.data, texts, name, not run.training.disable_tqdm, self.purpose)
+
+    @abstractmethod
+    def cutter(self, tokenizer: PreTrainedTokenizerBase) -> Cutter:
+        """How documents are cut; `InputError` where the tokenizer lacks what the task needs."""
+
+    @abstractmethod
+    def learned(self, ids: np.ndarray, first: np.ndarray, tokenizer: PreTrainedTokenizerBase) -> np.ndarray:
+        """Which tokens can be predicted, as booleans.
+
+        Args:
+            ids: the tokens of all pieces, one after the other.
+            first: whether one is the first of its piece.
+            tokenizer: knows the special ones.
+        """
+
+    def cut(self, rows: Dataset, tokenizer: PreTrainedTokenizerBase, desc: str = "Tokenising") -> Dataset:
+        """The pieces of the documents, in their order: ``input_ids``, and ``document``, the number of the row."""
+        cut = self.cutter(tokenizer)
+
+        def cut_batch(texts: list[str], numbers: list[int]) -> dict[str, list[Any]]:
+            filled = [(text, number) for text, number in zip(texts, numbers, strict=True) if text.strip()]
+            documents = zip(filled, cut([text for text, _ in filled]) if filled else [], strict=True)
+            pieces = [(piece, number) for (_, number), cut_text in documents for piece in cut_text]
+            return {IDS: [ids for ids, _ in pieces], DOCUMENT: [number for _, number in pieces]}
+
+        return rows.map(
+            cut_batch,
+            batched=True,
+            with_indices=True,
+            input_columns="text",
+            remove_columns=rows.column_names,
+            features=Features({IDS: List(Value("int32")), DOCUMENT: Value("int32")}),
+            num_proc=self.data.preprocessing_num_workers,
+            desc=desc,
+        )
+
+    def encode(self, rows: DatasetDict, processor: PreTrainedTokenizerBase) -> Prepared:
+        """The pieces of every split."""
+        encoded = DatasetDict()
+        summary: dict[str, Any] = {"vocabulary": len(processor)}
+        for split, documents in rows.items():
+            encoded[split] = self.cut(documents, processor, f"Tokenising {split}")
+            texts = documents["text"][:]
+            summary[split] = {
+                "documents": len(np.unique(encoded[split][DOCUMENT][:])),
+                "empty": sum(not text.strip() for text in texts),
+                "pieces": len(encoded[split]),
+                "tokens": len(self.learned_tokens(encoded[split], processor)),
+                "bytes": sum(len(text.encode()) for text in texts if text.strip()),
+            }
+        if "test" in rows:
+            known = set(rows["train"]["text"])
+            found = sum(text in known for text in rows["test"]["text"] if text.strip())
+            summary["test_in_train"] = {"documents": found}
+        self._unigram_losses = self._count(encoded["train"], processor)
+        return Prepared(rows, encoded, processor, summary)
+
+    def describe(self, summary: Mapping[str, Any]) -> list[str]:
+        """Documents and tokens of each split, and what of test stands in train."""
+        lines = [
+            f"{split}: {numbers['documents']:,} documents of {numbers['tokens']:,} tokens, in {numbers['pieces']:,} "
+            f"pieces" + (f"; {numbers['empty']:,} without text left out" if numbers["empty"] else "")
+            for split, numbers in summary.items()
+            if split in ("train", "validation", "test")
+        ]
+        lines.append(f"vocabulary: {summary['vocabulary']:,} tokens")
+        overlap = summary.get("test_in_train", {}).get("documents")
+        if overlap:
+            lines.append(f"of the test documents, {overlap:,} stand in train")
+        return lines
+
+    def config_fields(self, prepared: Prepared) -> dict[str, Any]:
+        """The vocabulary."""
+        tokenizer = prepared.processor
+        names = ("pad_token_id", "bos_token_id", "eos_token_id")
+        return {"vocab_size": len(tokenizer), **{name: getattr(tokenizer, name) for name in names}}
+
+    def learned_tokens(self, pieces: Dataset, tokenizer: PreTrainedTokenizerBase) -> np.ndarray:
+        """The ids of all tokens of `pieces` that can be predicted."""
+        ids, first = flatten(pieces)
+        return ids[self.learned(ids, first, tokenizer)]
+
+    def unigram_losses(self, tokenizer: PreTrainedTokenizerBase) -> np.ndarray:
+        """What each token of the vocabulary costs, in nats, where only its frequency in the training data is known.
+
+        The baseline of these tasks: counts plus one, so that no token is impossible.
+        """
+        if self._unigram_losses is None:
+            self._unigram_losses = self._count(self.cut(self.load()["train"], tokenizer), tokenizer)
+        return self._unigram_losses
+
+    def _count(self, pieces: Dataset, tokenizer: PreTrainedTokenizerBase) -> np.ndarray:
+        counts = np.bincount(self.learned_tokens(pieces, tokenizer), minlength=len(tokenizer)) + 1
+        return np.log(counts.sum()) - np.log(counts)
+
+
+def flatten(pieces: Dataset) -> tuple[np.ndarray, np.ndarray]:
+    """The tokens of all pieces, one after the other, and whether each is the first of its piece."""
+    lengths = token_lengths(pieces, [IDS])[:, 0]
+    ids = pieces.with_format("arrow")[:][IDS].combine_chunks().flatten().to_numpy()
+    first = np.zeros(len(ids), dtype=bool)
+    first[np.cumsum(lengths) - lengths] = True
+    return ids, first
+
+
+def by_document(values: np.ndarray, pieces: Dataset, documents: int) -> np.ndarray:
+    """Sums over the pieces of each document, in float64."""
+    return np.bincount(np.asarray(pieces[DOCUMENT][:]), weights=values, minlength=documents)
+
+
+@torch.no_grad()
+def measure_rows(
+    rows: Dataset,
+    lengths: np.ndarray,
+    measure: Callable[[list[dict[str, Any]]], Tensors],
+    *,
+    batch_size: int,
+    show_progress: bool,
+) -> list[np.ndarray]:
+    """What `measure` finds of each row, from batches of them, the longest first.
+
+    Args:
+        rows: in the order in which the numbers are wanted.
+        lengths: of the rows, `(rows, 1)`.
+        measure: from some rows to tensors with a number for each.
+        batch_size: how many rows at a time.
+        show_progress: whether to draw a progress bar on standard error.
+    """
+    order = np.argsort(-lengths[:, 0], kind="stable")
+    starts = range(0, len(rows), batch_size)
+    batches = (rows.select(order[start : start + batch_size]).to_list() for start in starts)
+    progress = tqdm(batches, "measuring", len(starts), unit=" batches", disable=not show_progress)
+    found = [[values.cpu().numpy() for values in measure(batch)] for batch in progress]
+    return [np.concatenate(values)[np.argsort(order)] for values in zip(*found, strict=True)]
+
+
+def best_fit(lengths: Sequence[int] | np.ndarray, size: int) -> list[list[int]]:
+    """Deal pieces out into blocks of at most `size` tokens, none of them cut: best fit, the longest first.
+
+    Each goes into the fullest block that still has room for it (Ding et al. 2024, arXiv:2404.10830), so that a block
+    is nearly always full as long as there are short pieces to fill it up with.
+
+    Args:
+        lengths: tokens of each piece, none above `size`.
+        size: of a block.
+
+    Returns:
+        The numbers of the pieces in each block.
+    """
+    blocks: list[list[int]] = []
+    with_room: list[list[int]] = [[] for _ in range(size + 1)]  # blocks by how many tokens still go in
+    roomy = np.zeros(size + 1, dtype=bool)  # whether there are such
+    for piece in np.argsort(-np.asarray(lengths), kind="stable").tolist():
+        length = int(lengths[piece])
+        room = length + int(roomy[length:].argmax())
+        if roomy[room]:
+            block = with_room[room].pop()
+            roomy[room] = bool(with_room[room])
+        else:
+            block, room = len(blocks), size
+            blocks.append([])
+        blocks[block].append(piece)
+        with_room[room - length].append(block)
+        roomy[room - length] = True
+    return blocks
+
+
+def pack(pieces: Dataset, size: int) -> Dataset:
+    """Blocks of `best_fit`: rows of one column ``pieces``, the lists of token ids in a block."""
+    return _in_blocks(pieces, best_fit(token_lengths(pieces, [IDS])[:, 0], size))
+
+
+def alone(pieces: Dataset) -> Dataset:
+    """A block for each piece, as `pack` makes them."""
+    return _in_blocks(pieces, np.arange(len(pieces))[:, None])
+
+
+def _in_blocks(pieces: Dataset, blocks: Sequence[Sequence[int]] | np.ndarray) -> Dataset:
+    ids = pieces.select(np.concatenate(blocks)).with_format("arrow")[:][IDS].combine_chunks()
+    ends = np.cumsum([0, *map(len, blocks)]).astype(np.int32)
+    return Dataset(pa.table({"pieces": pa.ListArray.from_arrays(ends, ids)}))
+
+
+def block_lengths(blocks: Dataset) -> np.ndarray:
+    """The tokens of each block, `(blocks, 1)`."""
+    table = blocks.with_format("arrow")[:]["pieces"].combine_chunks()
+    ends = table.values.offsets.to_numpy()[table.offsets.to_numpy()]
+    return np.diff(ends)[:, None]
+
+
+__all__ = ["DocumentRecipe", "alone", "best_fit", "block_lengths", "by_document", "flatten", "measure_rows", "pack"]

@@ -1,0 +1,43 @@
+# Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
+"""What can be said about the images that a model is trained on."""
+
+from dataclasses import dataclass
+
+from .arguments import DataArguments, check_positive, option
+from .errors import InputError
+
+IMAGES_ARE_OF_ONE_SIZE = {
+    "max_tokens_per_batch": "images are all of one size, so set per_device_train_batch_size",
+    "type_vocab_size": "patches of an image have no token types",
+}
+"""Options that tasks with images have not, and why."""
+
+
+@dataclass
+class ImageArguments(DataArguments):
+    """Where the images come from, how their values are scaled, and how they are varied in training.
+
+    Raises:
+        InputError: no data or two sources of data are given, or a value is out of range.
+    """
+
+    image_column: str | None = option(
+        None, "Column of the image: a path seen from the table, or the image itself; by default image."
+    )
+    image_mean: float = option(0.5, "Subtracted from the values of all channels, which go from 0 to 1.")
+    image_std: float = option(0.5, "What they are then divided by.")
+    random_shift: int = option(0, "In training, move an image by up to so many pixels along each side, onto black.")
+    random_crop: float = option(
+        1.0, "In training, cut out a part at random and enlarge it; its sides are at least this share of the image's."
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_positive(self, "image_std")
+        if self.random_shift < 0:
+            raise InputError(f"random_shift is {self.random_shift}, but must be 0 or more pixels.")
+        if not 0.0 < self.random_crop <= 1.0:
+            raise InputError(f"random_crop is {self.random_crop}, but must be above 0 and at most 1.")
+
+
+__all__ = ["IMAGES_ARE_OF_ONE_SIZE", "ImageArguments"]

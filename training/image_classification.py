@@ -1,0 +1,161 @@
+# Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
+"""The recipe of image classification: from images with labels to a measured classifier."""
+
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from datasets import Dataset, DatasetDict
+from tqdm.auto import tqdm
+from transformers import AutoImageProcessor, AutoModelForImageClassification, BaseImageProcessor, PreTrainedModel
+
+from .batching import TrainingRows
+from .classification import (
+    ClassificationMetrics,
+    ClassificationTrainer,
+    classification_lines,
+    classification_metrics,
+    predict_logits,
+)
+from .config_parser import RunConfig
+from .errors import InputError
+from .image_classification_arguments import ImageClassificationData
+from .images import DIGEST, PIXEL_COLUMNS, ImageCollator, build_image_processor, read_images, table_of, variation
+from .recipe import Line, Measured, Prepared, Recipe, TrainerInputs
+from .sequence_classification import PreparedClasses
+from .tables import IMAGE, LABEL, LINE, Column, Layout, numbered
+from .text_data import count_overlap
+from .trainer import by_length
+
+PROBLEM = "single_label_classification"
+
+
+class Prediction(NamedTuple):
+    """An image by its number in the split, its label, the model's, and the probability that the model gives that."""
+
+    row: int
+    label: str
+    prediction: str
+    probability: str
+
+
+class ImageClassification(Recipe):
+    """Encoders that give an image one label."""
+
+    auto_class = AutoModelForImageClassification
+    processor_class = AutoImageProcessor
+    trainer_class = ClassificationTrainer
+
+    data: ImageClassificationData
+
+    @property
+    def layout(self) -> Layout:
+        """An image and its label."""
+        image = Column("image", IMAGE, chosen=self.data.image_column)
+        return Layout((image, Column("label", LABEL, chosen=self.data.label_column)), row="image")
+
+    def build_processor(self, run: RunConfig, train: Dataset, name: str | None) -> BaseImageProcessor:
+        """An image processor of the model's size and channels."""
+        return build_image_processor(self.data, run, name)
+
+    def encode(self, rows: DatasetDict, processor: BaseImageProcessor) -> PreparedClasses:
+        """Pixels and class numbers of every split."""
+        counts = Counter(rows["train"]["label"][:])
+        if len(counts) < 2:
+            raise InputError(
+                f"The training images have {len(counts)} different labels ({', '.join(counts)}): a classifier needs "
+                "two or more."
+            )
+        classes = sorted(counts)
+        encoded = DatasetDict(
+            {
+                split: self._encode_split(images, processor, classes, table_of(self.data, split))
+                for split, images in rows.items()
+            }
+        )
+        summary: dict[str, Any] = {"labels": dict(counts.most_common())}
+        summary |= {split: {"images": len(images)} for split, images in encoded.items()}
+        if "test" in rows:
+            overlap = count_overlap(encoded["train"], encoded["test"], [DIGEST, "labels"])
+            summary["test_in_train"] = {"images": overlap.inputs, "with_label": overlap.rows}
+        return PreparedClasses(rows, encoded, processor, summary, classes)
+
+    def _encode_split(self, rows: Dataset, processor: BaseImageProcessor, classes: list[str], table: str) -> Dataset:
+        """Pixels with their class number as `labels`."""
+        numbers = {name: number for number, name in enumerate(classes)}
+        for line, label in zip(rows[LINE], rows["label"], strict=True):
+            if label not in numbers:
+                raise InputError(
+                    f"{table}, row {line}: the label {label!r} is none of the {len(classes)} that the training data "
+                    f"have ({', '.join(classes[:10])}{', …' if len(classes) > 10 else ''})."
+                )
+        images = read_images(rows, processor, table, self.data.preprocessing_num_workers)
+        labels = [numbers[label] for label in images["label"]]
+        return images.add_column("labels", np.array(labels, dtype=np.int64))
+
+    def describe(self, summary: Mapping[str, Any]) -> list[str]:
+        """Images of each split, and the labels."""
+        splits = ("train", "validation", "test")
+        lines = [f"{split}: {summary[split]['images']:,} images" for split in splits if split in summary]
+        counts = [f"{name} {count:,}" for name, count in summary["labels"].items()]
+        lines.append(f"labels in train: {', '.join(counts[:20])}" + (", …" if len(counts) > 20 else ""))
+        overlap = summary.get("test_in_train")
+        if overlap and overlap["images"]:
+            lines.append(
+                f"of the test images, {overlap['images']:,} stand in train, {overlap['with_label']:,} of them with the "
+                "same label"
+            )
+        return lines
+
+    def head_fields(self, prepared: PreparedClasses) -> dict[str, Any]:  # type: ignore[override]
+        """The labels."""
+        return {
+            "problem_type": PROBLEM,
+            "id2label": dict(enumerate(prepared.classes)),
+            "label2id": {name: number for number, name in enumerate(prepared.classes)},
+        }
+
+    def trainer_inputs(self, run: RunConfig, prepared: Prepared, model: PreTrainedModel) -> TrainerInputs:
+        """Images in plain batches, varied anew in each epoch where that is asked for."""
+        columns = [*PIXEL_COLUMNS, "labels"]
+        train, validation = (prepared.encoded[split].select_columns(columns) for split in ("train", "validation"))
+        return TrainerInputs(
+            train_dataset=TrainingRows(train, variation(self.data, self.data.random_flip), seed=run.training.seed),
+            train_lengths=np.ones((len(train), 1), dtype=int),
+            eval_dataset=by_length(validation, np.ones((len(validation), 1), dtype=int)),
+            data_collator=ImageCollator(prepared.processor),
+            compute_metrics=ClassificationMetrics(PROBLEM),
+        )
+
+    def measure(
+        self,
+        model: PreTrainedModel,
+        processor: BaseImageProcessor,
+        rows: Dataset,
+        *,
+        batch_size: int,
+        show_progress: bool,
+        **search: Any,
+    ) -> Measured:
+        """Accuracy, macro F1 and loss; and the label that each image got, with its probability."""
+        classes = [str(name) for _, name in sorted((model.config.id2label or {}).items())]
+        encoded = self._encode_split(numbered(rows), processor, classes, "data")
+        images, collate = encoded.select_columns(PIXEL_COLUMNS), ImageCollator(processor)
+        starts = tqdm(range(0, len(rows), batch_size), desc="classifying", unit=" batches", disable=not show_progress)
+        batches = (collate(images.select(range(i, min(i + batch_size, len(rows)))).to_list()) for i in starts)
+        logits = predict_logits(model, batches)
+        metrics = classification_metrics(logits, torch.tensor(encoded["labels"][:]), PROBLEM)
+        best = logits.softmax(dim=-1).max(dim=-1)
+        predictions = [
+            Prediction(line, label, classes[number], f"{probability:.4f}")
+            for line, label, number, probability in zip(
+                encoded[LINE], encoded["label"], best.indices.tolist(), best.values.tolist(), strict=True
+            )
+        ]
+        return Measured({**metrics, "images": len(rows)}, predictions)
+
+    def lines(self, metrics: Mapping[str, Any]) -> list[Line]:
+        """The scores, and how many images there were."""
+        return [*classification_lines(metrics), Line("images", f"{metrics['images']:,}")]

@@ -1,0 +1,41 @@
+# Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
+"""What can be said about training a classifier of images."""
+# ruff: noqa: RUF009 (`option` returns a field of its own at each call)
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from .arguments import TrainingArguments, option
+from .image_arguments import ImageArguments
+
+
+@dataclass
+class ImageClassificationData(ImageArguments):
+    """Images with their labels.
+
+    Raises:
+        InputError: no data or two sources of data are given, or a value is out of range.
+    """
+
+    train_file: str | list[str] | None = option(
+        None,
+        "Training images with their labels: a TSV, CSV, JSON lines or Parquet file. Paths are relative to the current "
+        "directory, those in a table to its folder.",
+    )
+    label_column: str | None = option(None, "Column of the label; by default label.")
+    random_flip: bool = option(False, "In training, mirror every other image, left and right.")
+
+    columns: ClassVar[tuple[str, ...]] = ("image", "label")
+
+
+@dataclass
+class ImageClassificationTraining(TrainingArguments):
+    """Training a classifier of images, which accuracy chooses."""
+
+    output_dir: str | None = option(
+        "runs/image-classifier", "Folder of the run; the same command goes on where it stopped."
+    )
+
+    def find_measures(self, data: Any) -> dict[str, bool]:
+        """Those of one label for each image."""
+        return {"accuracy": True, "macro_f1": True, "loss": False}

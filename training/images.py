@@ -1,0 +1,240 @@
+# Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
+"""Images as rows of pixels: read and resized once, varied in each epoch, scaled by the processor as they are batched.
+
+Reading is by far the slowest of these, so its result is kept in the cache of `datasets`: bytes, as they were resized.
+"""
+
+import hashlib
+import os
+import random
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow.compute as pc
+import torch
+from datasets import Dataset, Features, Image, List, Value
+from PIL import Image as Pillow
+from transformers import AutoImageProcessor, BaseImageProcessor
+from transformers.image_utils import ChannelDimension
+
+from locant.tokenization import LocantImageProcessor
+
+from .arguments import DataArguments
+from .config_parser import RunConfig
+from .errors import InputError
+from .image_arguments import ImageArguments
+from .tables import LINE
+from .tasks import TASKS
+
+IMAGE_COLUMN = "image"
+PIXEL_COLUMNS = ["pixels", "shape"]
+"""What a row of `read_images` holds of an image: its bytes, and its `(channels, height, width)`."""
+DIGEST = "digest"
+"""What tells images apart: a hash of both."""
+
+_UNREADABLE = (OSError, SyntaxError, ValueError, Pillow.DecompressionBombError)
+
+
+def build_image_processor(data: ImageArguments, run: RunConfig, name: str | None) -> BaseImageProcessor:
+    """The image processor that is called `name`, or else one that makes what the run's new model reads.
+
+    Raises:
+        InputError: there is none of that name, or it leaves options without effect.
+    """
+    if name is None:
+        config = run.model.make_config(**TASKS[run.task].config_fields)
+        rows, columns = config.patch_grid
+        options: dict[str, Any] = {
+            "num_channels": config.num_channels,
+            "size": {"height": rows * config.patch_shape[0], "width": columns * config.patch_shape[1]},
+            "image_mean": data.image_mean,
+            "image_std": data.image_std,
+        }
+        return LocantImageProcessor(**options)
+    for option in ("image_mean", "image_std"):
+        if run.model.model_name_or_path is not None and option in run.given:
+            raise InputError(
+                f"{option} is given, but model_name_or_path already brings its image processor: leave {option} out."
+            )
+    try:
+        return AutoImageProcessor.from_pretrained(name)
+    except (OSError, ValueError) as error:
+        raise InputError(f"No image processor loads from {name}: give the folder or Hub name of one.") from error
+
+
+def table_of(data: DataArguments, split: str) -> str:
+    """Where the rows of a split were read, for messages."""
+    file = getattr(data, f"{split}_file")
+    if file is None and data.dataset_name is not None:
+        return f"{data.dataset_name} ({split})"
+    return str(data.train_file if file is None else file)
+
+
+def read_images(rows: Dataset, processor: BaseImageProcessor, table: str, num_proc: int | None = None) -> Dataset:
+    """`rows` with `PIXEL_COLUMNS` and `DIGEST` in place of the image; all are read, and none is kept in memory.
+
+    Args:
+        rows: with the columns `image` and `line`.
+        processor: brings each image to its channels and size; the values stay as they are, from 0 to 255.
+        table: where the rows come from, for messages.
+        num_proc: processes to work in.
+
+    Raises:
+        InputError: naming the first image that is missing or broken, or that the processor cannot take.
+    """
+    stored = rows.cast_column(IMAGE_COLUMN, Image(decode=False))
+    others = {name: feature for name, feature in stored.features.items() if name != IMAGE_COLUMN}
+    made = {"pixels": Value("binary"), "shape": List(Value("int32")), DIGEST: Value("binary"), "fault": Value("string")}
+    read = stored.map(
+        _Reading(processor, _versions(stored)),
+        batched=True,
+        batch_size=100,
+        num_proc=num_proc,
+        remove_columns=[IMAGE_COLUMN],
+        features=Features({**others, **made}),
+        desc="Reading images",
+    )
+    _check_faults(read["fault"][:], rows, table)
+    return read.remove_columns("fault")
+
+
+@dataclass(frozen=True)
+class _Reading:
+    """What `map` does, hashed with all it holds: `versions` are those of the files."""
+
+    processor: BaseImageProcessor
+    versions: str
+
+    def __call__(self, batch: dict[str, list[Any]]) -> dict[str, list[Any]]:
+        found = [self._read(stored) for stored in batch[IMAGE_COLUMN]]
+        return dict(zip((*PIXEL_COLUMNS, DIGEST, "fault"), map(list, zip(*found, strict=True)), strict=True))
+
+    def _read(self, stored: dict[str, Any]) -> tuple[bytes, list[int], bytes, str]:
+        try:
+            image = Image().decode_example(stored)
+            made = self.processor(image, do_rescale=False, do_normalize=False)["pixel_values"][0]
+        except _UNREADABLE as error:
+            return b"", [], b"", str(error).partition("\n")[0] or type(error).__name__
+        pixels = np.asarray(made, dtype=np.uint8)
+        shape, content = list(pixels.shape), pixels.tobytes()
+        return content, shape, hashlib.sha256(repr(shape).encode() + content).digest()[:16], ""
+
+
+def _versions(stored: Dataset) -> str:
+    """A hash that changes when one of the images' files does."""
+    versions = hashlib.sha256()
+    for path in pc.struct_field(stored.data.column(IMAGE_COLUMN), "path").to_pylist():
+        try:
+            status = os.stat(path or "")
+            versions.update(f"{status.st_size} {status.st_mtime_ns} ".encode())
+        except OSError:  # its bytes are in the table, or it is missing
+            versions.update(b"- ")
+    return versions.hexdigest()
+
+
+def _check_faults(faults: list[str], rows: Dataset, table: str) -> None:
+    wrong = [row for row, fault in enumerate(faults) if fault]
+    if wrong:
+        stored = rows.cast_column(IMAGE_COLUMN, Image(decode=False))[wrong[0]]
+        named = f" {stored[IMAGE_COLUMN]['path']}" if stored[IMAGE_COLUMN]["path"] else ""
+        others = f" ({len(wrong):,} images cannot)" if len(wrong) > 1 else ""
+        raise InputError(
+            f"{table}, row {stored[LINE]}: the image{named} cannot be read{others}: "
+            f"{faults[wrong[0]].rstrip('.')}; replace it, or take the row out."
+        )
+
+
+def pixels_of(row: dict[str, Any]) -> np.ndarray:
+    """The image of a row of `read_images`, `(channels, height, width)` from 0 to 255; not to be written to."""
+    return np.frombuffer(row["pixels"], dtype=np.uint8).reshape(row["shape"])
+
+
+@dataclass(frozen=True)
+class Variation:
+    """Varies the image of a row at random, for `TrainingRows`: part of it, a bit aside, perhaps mirrored.
+
+    Args:
+        shift: pixels by which it is moved at most, down or up and to either side; what comes in is black.
+        crop: share of each side that a cut leaves at least, before it is enlarged to the whole again.
+        flip: whether every other image is mirrored, left and right.
+    """
+
+    shift: int = 0
+    crop: float = 1.0
+    flip: bool = False
+
+    def __call__(self, row: dict[str, Any], rng: random.Random) -> dict[str, Any]:
+        """The row with another image, `rng` being the only source of chance."""
+        pixels = pixels_of(row)
+        if self.crop < 1.0:
+            pixels = _cut(pixels, rng.uniform(self.crop, 1.0), rng.random(), rng.random())
+        if self.shift:
+            pixels = _moved(pixels, *(rng.randint(-self.shift, self.shift) for _ in range(2)))
+        if self.flip and rng.random() < 0.5:
+            pixels = pixels[:, :, ::-1]
+        return {**row, "pixels": pixels.tobytes()}
+
+
+def _cut(pixels: np.ndarray, share: float, down: float, right: float) -> np.ndarray:
+    """The part whose sides are `share` of the whole, enlarged; `down` and `right` (0 to 1) say where it lies."""
+    height, width = pixels.shape[1:]
+    top, left = down * (1 - share) * height, right * (1 - share) * width
+    box = (left, top, left + share * width, top + share * height)
+    enlarged = [
+        Pillow.fromarray(channel).resize((width, height), Pillow.Resampling.BILINEAR, box=box) for channel in pixels
+    ]
+    return np.stack([np.asarray(channel) for channel in enlarged])
+
+
+def _moved(pixels: np.ndarray, down: int, right: int) -> np.ndarray:
+    height, width = pixels.shape[1:]
+    moved = np.zeros_like(pixels)
+    rows, columns = (slice(max(0, by), max(0, size + by)) for by, size in ((down, height), (right, width)))
+    from_rows, from_columns = (slice(max(0, -by), max(0, size - by)) for by, size in ((down, height), (right, width)))
+    moved[:, rows, columns] = pixels[:, from_rows, from_columns]
+    return moved
+
+
+def variation(data: ImageArguments, flip: bool = False) -> Variation | None:
+    """What `data` ask for; None where images stay as they are."""
+    wanted = Variation(data.random_shift, data.random_crop, flip)
+    return None if wanted == Variation() else wanted
+
+
+@dataclass
+class ImageCollator:
+    """Makes a batch of rows of `read_images`: `pixel_values`, and each other column as a tensor.
+
+    Args:
+        processor: scales the values.
+    """
+
+    processor: BaseImageProcessor
+
+    def __call__(self, rows: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
+        """The batch."""
+        images = self.processor(
+            np.stack([pixels_of(row) for row in rows]),
+            do_resize=False,
+            input_data_format=ChannelDimension.FIRST,
+            return_tensors="pt",
+        )
+        others = [name for name in rows[0] if name not in PIXEL_COLUMNS]
+        return {
+            "pixel_values": images["pixel_values"],
+            **{name: torch.tensor([row[name] for row in rows]) for name in others},
+        }
+
+
+__all__ = [
+    "DIGEST",
+    "PIXEL_COLUMNS",
+    "ImageCollator",
+    "Variation",
+    "build_image_processor",
+    "pixels_of",
+    "read_images",
+    "table_of",
+    "variation",
+]

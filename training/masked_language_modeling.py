@@ -1,0 +1,237 @@
+# Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
+"""The recipe of masked language modelling: some tokens of a text are hidden, and guessed from all the others."""
+
+import copy
+import math
+import random
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from datasets import Dataset, Features, List, Value
+from transformers import (
+    AutoModelForMaskedLM,
+    DataCollatorForTokenClassification,
+    EvalPrediction,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+
+from locant.modeling.loss import token_losses
+
+from .batching import TrainingRows
+from .config_parser import RunConfig
+from .documents import IDS, Cutter, DocumentRecipe, by_document, measure_rows
+from .errors import InputError
+from .inference import position_limit
+from .masked_language_modeling_arguments import MaskedLanguageModelingData
+from .preprocessing import token_lengths
+from .recipe import Line, Measured, Prepared, TrainerInputs
+from .trainer import RecipeTrainer, Tensors, by_length, mean_loss
+
+LABELS = "labels"
+IGNORED = -100
+
+
+class GuessedDocument(NamedTuple):
+    """How many tokens of a document were to be guessed, how many were, and the mean loss of them in nats."""
+
+    text: str
+    masked: int
+    right: int
+    loss: float
+
+
+@dataclass(frozen=True)
+class SeparatePieces:
+    """Cuts documents into pieces of at most `size` tokens, each with the special tokens that the tokenizer adds."""
+
+    tokenizer: PreTrainedTokenizerBase
+    size: int
+
+    def __call__(self, texts: list[str]) -> list[list[list[int]]]:
+        """The pieces of each text."""
+        tokenizer = copy.deepcopy(self.tokenizer)  # it keeps the length, and would be saved with it
+        encoded = tokenizer(
+            texts,
+            truncation=True,
+            max_length=self.size,
+            return_overflowing_tokens=True,
+            split_special_tokens=True,
+            verbose=False,
+        )
+        pieces: list[list[list[int]]] = [[] for _ in texts]
+        for text, ids in zip(encoded["overflow_to_sample_mapping"], encoded[IDS], strict=True):
+            pieces[text].append(ids)
+        return pieces
+
+
+class Masking:
+    """Hides tokens of a row (Devlin et al. 2019, section 3.1), anew in each epoch (Liu et al. 2019, section 4.1).
+
+    Of the tokens that are not special ones a share is to be guessed, and at least one: 80 % of these become the mask,
+    10 % a random token, and 10 % stay as they are.
+
+    Args:
+        tokenizer: knows the special tokens; raises `InputError` if there is no mask among them.
+        probability: the share.
+    """
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, probability: float):
+        if tokenizer.mask_token_id is None:
+            raise InputError(f"The tokenizer {tokenizer.name_or_path} has no mask_token: choose one of a masked model.")
+        self.mask = tokenizer.mask_token_id
+        self.probability = probability
+        self.special = frozenset(tokenizer.all_special_ids)
+        self.ordinary = [token for token in range(len(tokenizer)) if token not in self.special]
+
+    def __call__(self, row: dict[str, Any], rng: random.Random) -> dict[str, Any]:
+        """``input_ids`` with hidden tokens, and as ``labels`` what they were, with -100 elsewhere."""
+        ids = list(row[IDS])
+        labels = [IGNORED] * len(ids)
+        places = [place for place, token in enumerate(ids) if token not in self.special]
+        wanted = int(self.probability * len(places) + rng.random())  # its mean is the share, exactly
+        for place in rng.sample(places, min(max(1, wanted), len(places))):
+            labels[place] = ids[place]
+            chance = rng.random()
+            if chance < 0.8:
+                ids[place] = self.mask
+            elif chance < 0.9:
+                ids[place] = rng.choice(self.ordinary)
+        return {IDS: ids, LABELS: labels}
+
+
+class MaskedTrainer(RecipeTrainer):
+    """A trainer of encoders: loss and accuracy over the masked tokens."""
+
+    def predict_batch(self, model: torch.nn.Module, inputs: dict[str, Any], with_predictions: bool) -> Tensors:
+        """Summed loss, number of masked tokens, and how many were guessed, of each row."""
+        with self.compute_loss_context_manager():
+            return guesses(model, inputs)
+
+
+def guesses(model: torch.nn.Module, batch: dict[str, torch.Tensor]) -> Tensors:
+    """Summed loss, number of masked tokens, and how many of them were guessed, of each row."""
+    inputs = {name: values for name, values in batch.items() if name != LABELS}
+    labels = batch[LABELS]
+    logits = model(**inputs).logits
+    right = (logits.argmax(dim=-1) == labels).sum(dim=1)
+    return token_losses(logits, labels).sum(dim=1), (labels != IGNORED).sum(dim=1), right
+
+
+def guess_metrics(prediction: EvalPrediction) -> dict[str, float]:
+    """The Trainer's `compute_metrics`: loss and accuracy over the masked tokens."""
+    losses, counts, right = tuple(prediction.predictions)
+    return {"loss": mean_loss(losses, counts), "accuracy": float(right.sum() / counts.sum())}
+
+
+class MaskedLanguageModeling(DocumentRecipe):
+    """Encoders: the hidden tokens of a text from all the others."""
+
+    auto_class = AutoModelForMaskedLM
+    trainer_class = MaskedTrainer
+    purpose = "masked_lm"
+
+    data: MaskedLanguageModelingData
+
+    def cutter(self, tokenizer: PreTrainedTokenizerBase) -> Cutter:
+        """Pieces of at most `max_length` tokens."""
+        return SeparatePieces(tokenizer, self.data.max_length)
+
+    def learned(self, ids: np.ndarray, first: np.ndarray, tokenizer: PreTrainedTokenizerBase) -> np.ndarray:
+        """All but the special tokens."""
+        return ~np.isin(ids, tokenizer.all_special_ids)
+
+    def check(self, model: PreTrainedModel, prepared: Prepared) -> None:
+        """A piece goes not beyond the positions that there are."""
+        limit = position_limit(model, "source")
+        if limit is not None and self.data.max_length > limit:
+            raise InputError(
+                f"max_length is {self.data.max_length}, but the learned positions end at {limit}: lower it, raise "
+                "max_position_embeddings, or choose a position encoding without a table (sinusoidal, rotary)."
+            )
+
+    def hide(self, pieces: Dataset, tokenizer: PreTrainedTokenizerBase) -> Dataset:
+        """The pieces of a split that is measured, always with the same tokens hidden."""
+        masking, seed = Masking(tokenizer, self.data.mlm_probability), self.seed
+
+        def hide(row: dict[str, Any], number: int) -> dict[str, Any]:
+            return masking(row, random.Random(f"{seed} {number}"))
+
+        features = Features({**pieces.features, LABELS: List(Value("int32"))})
+        return pieces.map(hide, with_indices=True, features=features, desc="Masking")
+
+    def trainer_inputs(self, run: RunConfig, prepared: Prepared, model: PreTrainedModel) -> TrainerInputs:
+        """Pieces, with other tokens hidden in each epoch."""
+        tokenizer, train = prepared.processor, prepared.encoded["train"]
+        validation = self.hide(prepared.encoded["validation"], tokenizer)
+        masking = Masking(tokenizer, self.data.mlm_probability)
+        return TrainerInputs(
+            train_dataset=TrainingRows(train.select_columns([IDS]), masking, seed=run.training.seed),
+            train_lengths=token_lengths(train, [IDS]),
+            eval_dataset=by_length(validation.select_columns([IDS, LABELS]), token_lengths(validation, [IDS])),
+            data_collator=DataCollatorForTokenClassification(tokenizer),
+            compute_metrics=guess_metrics,
+        )
+
+    def measure(
+        self,
+        model: PreTrainedModel,
+        processor: PreTrainedTokenizerBase,
+        rows: Dataset,
+        *,
+        batch_size: int,
+        show_progress: bool,
+        **search: Any,
+    ) -> Measured:
+        """Loss in nats and accuracy over masked tokens, and those of a unigram model; each document's guesses.
+
+        The masks follow from the seed and a piece's number, so a split always has the same. The unigram model gives
+        each token its frequency in the training data, and always guesses the most frequent one.
+        """
+        pieces = self.hide(self.cut(rows, processor), processor)
+        collate = DataCollatorForTokenClassification(processor)
+
+        def measure(batch: list[dict[str, Any]]) -> Tensors:
+            return guesses(model, collate(batch).to(model.device))
+
+        found = measure_rows(
+            pieces.select_columns([IDS, LABELS]),
+            token_lengths(pieces, [IDS]),
+            measure,
+            batch_size=batch_size,
+            show_progress=show_progress,
+        )
+        losses, counts, right = (by_document(values, pieces, len(rows)) for values in found)
+        labels = np.concatenate(pieces[LABELS][:])
+        labels = labels[labels != IGNORED]
+        unigram_losses = self.unigram_losses(processor)
+        loss = float(losses.sum() / counts.sum())
+        metrics = {
+            "loss": loss,
+            "perplexity": math.exp(loss),
+            "accuracy": float(right.sum() / counts.sum()),
+            "unigram_loss": float(unigram_losses[labels].mean()),
+            "unigram_accuracy": float((labels == unigram_losses.argmin()).mean()),
+            "documents": int((counts > 0).sum()),
+            "masked_tokens": int(counts.sum()),
+        }
+        means = losses / np.maximum(counts, 1)
+        columns = (rows["text"][:], counts.astype(int).tolist(), right.astype(int).tolist(), means.tolist())
+        return Measured(metrics, [GuessedDocument(*row) for row in zip(*columns, strict=True)])
+
+    def lines(self, metrics: Mapping[str, Any]) -> list[Line]:
+        """Loss and accuracy, beside those of a unigram model."""
+        return [
+            Line("loss", f"{metrics['loss']:.4f}", "nats a masked token"),
+            Line("unigram loss", f"{metrics['unigram_loss']:.4f}", "of the frequencies of the training tokens"),
+            Line("accuracy", f"{metrics['accuracy']:.2%}"),
+            Line("unigram accuracy", f"{metrics['unigram_accuracy']:.2%}", "always the most frequent token"),
+            Line("perplexity", f"{metrics['perplexity']:.2f}"),
+            Line("masked tokens", f"{metrics['masked_tokens']:,}", f"in {metrics['documents']:,} documents"),
+        ]
+
+
+__all__ = ["GuessedDocument", "MaskedLanguageModeling", "MaskedTrainer", "Masking", "SeparatePieces"]

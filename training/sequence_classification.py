@@ -1,0 +1,259 @@
+# Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
+"""The recipe of sequence classification: from texts with labels to a measured classifier."""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from datasets import Dataset, DatasetDict
+from tqdm.auto import tqdm
+from transformers import (
+    AutoModelForSequenceClassification,
+    DataCollatorWithPadding,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+
+from .batching import TrainingRows
+from .classification import (
+    ClassificationMetrics,
+    ClassificationTrainer,
+    classification_lines,
+    classification_metrics,
+    predict_logits,
+    predicted_labels,
+)
+from .config_parser import RunConfig
+from .errors import InputError
+from .inference import position_limit
+from .preprocessing import Side, build_tokenizer, check_lengths, token_lengths, tokenize
+from .recipe import Line, Measured, Prepared, Recipe, TrainerInputs
+from .sequence_classification_arguments import SequenceClassificationData
+from .tables import LABEL, LINE, NUMBER, Column, Layout, labels, numbered
+from .text_data import count_overlap
+from .trainer import by_length
+
+TEXT_SIDE = Side("text", "input_ids", "max_length")
+
+
+class Prediction(NamedTuple):
+    """A text, its label, and the model's: names with the separator between them where there are several."""
+
+    text: str
+    label: str
+    prediction: str
+
+
+@dataclass
+class PreparedClasses(Prepared):
+    """With the names of the classes, in the order of their numbers; none for regression."""
+
+    classes: list[str] = field(default_factory=list)
+
+
+class SequenceClassification(Recipe):
+    """Encoders that give a text one label, several, or a number."""
+
+    auto_class = AutoModelForSequenceClassification
+    trainer_class = ClassificationTrainer
+
+    data: SequenceClassificationData
+
+    @property
+    def layout(self) -> Layout:
+        """A text and its label."""
+        kinds = {
+            "single_label_classification": LABEL,
+            "multi_label_classification": labels(self.data.label_separator),
+            "regression": NUMBER,
+        }
+        text = Column("text", chosen=self.data.text_column)
+        label = Column("label", kinds[self.data.problem_type], chosen=self.data.label_column)
+        return Layout((text, label), row="text")
+
+    def build_processor(self, run: RunConfig, train: Dataset, name: str | None) -> PreTrainedTokenizerBase:
+        """A tokenizer for the texts."""
+        texts = (row["text"] for row in train.select_columns(["text"]))
+        return build_tokenizer(self.data, texts, name, show_progress=not run.training.disable_tqdm)
+
+    def encode(self, rows: DatasetDict, processor: PreTrainedTokenizerBase) -> PreparedClasses:
+        """Tokens and class numbers of every split."""
+        classes = self._find_classes(rows["train"])
+        numbers = {name: number for number, name in enumerate(classes)}
+        encoded = DatasetDict(
+            {split: self._encode_split(texts, processor, numbers, split) for split, texts in rows.items()}
+        )
+        summary: dict[str, Any] = {"vocabulary": len(processor)}
+        if classes:
+            summary["labels"] = {name: count for name, count in Counter(_names(rows["train"])).most_common()}
+        for split, texts in encoded.items():
+            lengths = np.array(texts["tokens"])
+            cut = 0 if self.data.max_length is None else int((lengths > self.data.max_length).sum())
+            summary[split] = {"texts": len(texts), "tokens": int(lengths.sum()), "cut": cut}
+        if "test" in rows:
+            overlap = count_overlap(rows["train"], rows["test"], ["text", "label"])
+            summary["test_in_train"] = {"texts": overlap.inputs, "with_label": overlap.rows}
+        return PreparedClasses(rows, encoded, processor, summary, classes)
+
+    def _find_classes(self, train: Dataset) -> list[str]:
+        if self.data.problem_type == "regression":
+            return []
+        classes = sorted(set(_names(train)))
+        if len(classes) < 2:
+            raise InputError(
+                f"The training texts have {len(classes)} different labels ({', '.join(classes) or 'none'}): "
+                "a classifier needs two or more."
+            )
+        return classes
+
+    def _encode_split(
+        self, rows: Dataset, tokenizer: PreTrainedTokenizerBase, numbers: dict[str, int], split: str
+    ) -> Dataset:
+        """`input_ids`, `labels`, the number of `tokens` before a cut, and the texts' lines."""
+        max_length, problem_type = self.data.max_length, self.data.problem_type
+
+        def encode(batch: dict[str, list[Any]]) -> dict[str, Any]:
+            found = tokenizer(batch["text"], verbose=False)["input_ids"]
+            tokens = [len(ids) for ids in found]
+            if max_length is not None and max(tokens) > max_length:
+                found = tokenizer(batch["text"], truncation=True, max_length=max_length)["input_ids"]
+            lines = zip(batch["label"], batch[LINE], strict=True)
+            targets = [_target(label, numbers, problem_type, f"{split}, line {line}") for label, line in lines]
+            return {"input_ids": found, "labels": targets, "tokens": tokens, LINE: batch[LINE]}
+
+        return tokenize(rows, encode, num_proc=self.data.preprocessing_num_workers, desc=f"Tokenising {split}")
+
+    def describe(self, summary: Mapping[str, Any]) -> list[str]:
+        """Texts and tokens of each split, and the labels."""
+        lines = []
+        for split in ("train", "validation", "test"):
+            if split in summary:
+                numbers = summary[split]
+                cut = f", {numbers['cut']:,} of them cut" if numbers["cut"] else ""
+                lines.append(f"{split}: {numbers['texts']:,} texts{cut}, {numbers['tokens']:,} tokens")
+        lines.append(f"vocabulary: {summary['vocabulary']:,} tokens")
+        if "labels" in summary:
+            counts = [f"{name} {count:,}" for name, count in summary["labels"].items()]
+            lines.append(f"labels in train: {', '.join(counts[:20])}" + (", …" if len(counts) > 20 else ""))
+        overlap = summary.get("test_in_train")
+        if overlap and overlap["texts"]:
+            lines.append(
+                f"of the test texts, {overlap['texts']:,} stand in train, {overlap['with_label']:,} of them with the "
+                "same label"
+            )
+        return lines
+
+    def config_fields(self, prepared: Prepared) -> dict[str, Any]:
+        """The vocabulary."""
+        tokenizer = prepared.processor
+        return {
+            "vocab_size": len(tokenizer),
+            "pad_token_id": tokenizer.pad_token_id,
+            "bos_token_id": tokenizer.bos_token_id,
+            "eos_token_id": tokenizer.eos_token_id,
+        }
+
+    def head_fields(self, prepared: PreparedClasses) -> dict[str, Any]:  # type: ignore[override]
+        """The labels."""
+        if not prepared.classes:
+            return {"problem_type": self.data.problem_type, "num_labels": 1}
+        return {
+            "problem_type": self.data.problem_type,
+            "id2label": dict(enumerate(prepared.classes)),
+            "label2id": {name: number for number, name in enumerate(prepared.classes)},
+        }
+
+    def check(self, model: PreTrainedModel, prepared: Prepared) -> None:
+        """No text goes beyond the positions that there are."""
+        for split, texts in prepared.encoded.items():
+            check_lengths(texts, position_limit(model, "source"), split, TEXT_SIDE)
+
+    def trainer_inputs(self, run: RunConfig, prepared: Prepared, model: PreTrainedModel) -> TrainerInputs:
+        """Texts of like length."""
+        columns = ["input_ids", "labels"]
+        train, validation = (prepared.encoded[split].select_columns(columns) for split in ("train", "validation"))
+        return TrainerInputs(
+            train_dataset=TrainingRows(train, seed=run.training.seed),
+            train_lengths=token_lengths(train, ["input_ids"]),
+            eval_dataset=by_length(validation, token_lengths(validation, ["input_ids"])),
+            data_collator=DataCollatorWithPadding(prepared.processor),
+            compute_metrics=ClassificationMetrics(self.data.problem_type),
+        )
+
+    def measure(
+        self,
+        model: PreTrainedModel,
+        processor: PreTrainedTokenizerBase,
+        rows: Dataset,
+        *,
+        batch_size: int,
+        show_progress: bool,
+        **search: Any,
+    ) -> Measured:
+        """Accuracy and macro F1, or the error of numbers; and the label that each text got."""
+        config: Any = model.config
+        numbers = {name: int(number) for name, number in config.label2id.items()}
+        encoded = self._encode_split(numbered(rows), processor, numbers, "data")
+        problem_type = self.data.problem_type
+        order = np.argsort(-token_lengths(encoded, ["input_ids"])[:, 0], kind="stable")
+        batches = self._batches(encoded.select_columns(["input_ids"]), processor, order, batch_size)
+        with tqdm(total=len(rows), desc="classifying", unit=" texts", disable=not show_progress) as progress:
+            logits = predict_logits(model, _counted(batches, progress))[torch.from_numpy(np.argsort(order))]
+        targets = torch.tensor(encoded["labels"][:])
+        metrics = {**classification_metrics(logits, targets, problem_type), "texts": len(rows)}
+        return Measured(metrics, self._predictions(rows, logits.numpy(), config.id2label))
+
+    @staticmethod
+    def _batches(
+        encoded: Dataset, tokenizer: PreTrainedTokenizerBase, order: np.ndarray, batch_size: int
+    ) -> Iterator[Mapping[str, torch.Tensor]]:
+        collate = DataCollatorWithPadding(tokenizer)
+        for start in range(0, len(order), batch_size):
+            rows = encoded[order[start : start + batch_size]]
+            yield collate([{"input_ids": ids} for ids in rows["input_ids"]])
+
+    def _predictions(self, rows: Dataset, logits: np.ndarray, names: Mapping[int, str]) -> list[Prediction]:
+        texts, given = rows["text"][:], rows["label"][:]
+        if self.data.problem_type == "regression":
+            found = [f"{value:.4f}" for value in logits[:, 0]]
+            return [Prediction(*row) for row in zip(texts, map(str, given), found, strict=True)]
+        numbers = predicted_labels(logits, self.data.problem_type)
+        if self.data.problem_type == "single_label_classification":
+            return [Prediction(*row) for row in zip(texts, given, (names[int(n)] for n in numbers), strict=True)]
+        join = self.data.label_separator.join
+        found = [join(names[int(number)] for number in np.flatnonzero(row)) for row in numbers]
+        return [Prediction(*row) for row in zip(texts, map(join, given), found, strict=True)]
+
+    def lines(self, metrics: Mapping[str, Any]) -> list[Line]:
+        """The scores, and how many texts there were."""
+        return [*classification_lines(metrics), Line("texts", f"{metrics['texts']:,}")]
+
+
+def _names(rows: Dataset) -> list[str]:
+    """Every label of every row."""
+    return [name for label in rows["label"][:] for name in ([label] if isinstance(label, str) else label)]
+
+
+def _target(label: Any, numbers: dict[str, int], problem_type: str, where: str) -> Any:
+    """What the model is to say: a class number, 0 and 1 for each class, or the number itself."""
+    if problem_type == "regression":
+        # the Trainer takes -100 for a place without a label
+        return float(np.nextafter(np.float32(label), np.float32(0))) if label == -100 else label
+    for name in [label] if isinstance(label, str) else label:
+        if name not in numbers:
+            raise InputError(
+                f"{where}: the label {name!r} is none of the {len(numbers)} that the training data have "
+                f"({', '.join([*numbers][:10])}{', …' if len(numbers) > 10 else ''})."
+            )
+    if isinstance(label, str):
+        return numbers[label]
+    return [float(name in label) for name in numbers]
+
+
+def _counted(batches: Iterator[Mapping[str, torch.Tensor]], progress: tqdm) -> Iterator[Mapping[str, torch.Tensor]]:
+    for batch in batches:
+        yield batch
+        progress.update(len(batch["input_ids"]))

@@ -1,0 +1,57 @@
+# Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
+"""What can be said about training a classifier of texts."""
+# ruff: noqa: RUF009 (`option` returns a field of its own at each call)
+
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+from .arguments import DataArguments, TokenizerArguments, TrainingArguments, check_positive, option
+from .errors import InputError
+
+
+@dataclass
+class SequenceClassificationData(TokenizerArguments, DataArguments):
+    """Texts with their labels, and how they become tokens.
+
+    Raises:
+        InputError: no data or two sources of data are given, or a value is out of range.
+    """
+
+    train_file: str | list[str] | None = option(
+        None,
+        "Training texts with their labels: one TSV, CSV, JSON lines or Parquet file, or two parallel text files "
+        "(text, label). Paths are relative to the current directory.",
+    )
+    text_column: str | None = option(None, "Column of the text; by default text.")
+    label_column: str | None = option(None, "Column of the label; by default label.")
+    problem_type: Literal["single_label_classification", "multi_label_classification", "regression"] = option(
+        "single_label_classification", "What a label is: the name of one class, names of any number, or a number."
+    )
+    label_separator: str = option(",", "Stands between the labels of one text, where they are not a list.")
+    max_length: int | None = option(256, "Texts are cut after so many tokens, and counted.")
+
+    columns: ClassVar[tuple[str, ...]] = ("text", "label")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_positive(self, "max_length", "tokenizer_vocab_size")
+        if not self.label_separator:
+            raise InputError("label_separator is empty, but must be what stands between two labels.")
+
+
+MEASURES = {
+    "single_label_classification": {"accuracy": True, "macro_f1": True, "loss": False},
+    "multi_label_classification": {"macro_f1": True, "accuracy": True, "loss": False},
+    "regression": {"mse": False, "pearson": True, "loss": False},
+}
+
+
+@dataclass
+class SequenceClassificationTraining(TrainingArguments):
+    """Training a classifier of texts, which accuracy chooses; for several labels macro F1, for numbers their error."""
+
+    output_dir: str | None = option("runs/classifier", "Folder of the run; the same command goes on where it stopped.")
+
+    def find_measures(self, data: Any) -> dict[str, bool]:
+        """By the kind of label."""
+        return MEASURES[data.problem_type if data else "single_label_classification"]

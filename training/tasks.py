@@ -1,0 +1,119 @@
+# Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
+"""The tasks that `locant train` knows: one table, from which options, help and recipes follow."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from .arguments import DataArguments, TrainingArguments
+from .captioning_arguments import CaptioningData, CaptioningTraining
+from .image_arguments import IMAGES_ARE_OF_ONE_SIZE
+from .image_classification_arguments import ImageClassificationData, ImageClassificationTraining
+from .language_modeling_arguments import LanguageModelingData, LanguageModelingTraining
+from .masked_language_modeling_arguments import MaskedLanguageModelingData, MaskedLanguageModelingTraining
+from .sequence_classification_arguments import SequenceClassificationData, SequenceClassificationTraining
+from .translation_arguments import TranslationData, TranslationTraining
+
+if TYPE_CHECKING:
+    from .recipe import Recipe
+
+
+@dataclass(frozen=True, eq=False)
+class Task:
+    """One task, as far as it is known before anything is trained.
+
+    Args:
+        name: as `--task` takes it.
+        summary: what is trained, in a few words, for `--help`.
+        data: the options of the section `data:`.
+        training: the options of the section `training:`.
+        recipe_name: `module:Class` in this room, imported only where a run begins.
+        config_fields: fields of `LocantConfig` that follow from the task, its topology above all. They are no
+            options, and neither are the fields of a stack that the model has not.
+        decided_elsewhere: other fields that are no options, with what decides them.
+    """
+
+    name: str
+    summary: str
+    data: type[DataArguments]
+    training: type[TrainingArguments]
+    recipe_name: str
+    config_fields: Mapping[str, Any] = field(default_factory=dict)
+    decided_elsewhere: Mapping[str, str] = field(default_factory=dict)
+
+    def recipe(self) -> "type[Recipe]":
+        """The class that does it."""
+        module, _, name = self.recipe_name.partition(":")
+        return getattr(import_module(f".{module}", __package__), name)
+
+
+_ALL = (
+    Task(
+        "translation",
+        "one text into another, such as its translation",
+        TranslationData,
+        TranslationTraining,
+        "translation:Translation",
+    ),
+    Task(
+        "language_modeling",
+        "each token of a text from those before it",
+        LanguageModelingData,
+        LanguageModelingTraining,
+        "language_modeling:LanguageModeling",
+        config_fields={"is_encoder_decoder": False, "is_decoder": True},
+    ),
+    Task(
+        "masked_language_modeling",
+        "the hidden tokens of a text from all others",
+        MaskedLanguageModelingData,
+        MaskedLanguageModelingTraining,
+        "masked_language_modeling:MaskedLanguageModeling",
+        config_fields={"is_encoder_decoder": False},
+    ),
+    Task(
+        "sequence_classification",
+        "a text's label, labels, or number",
+        SequenceClassificationData,
+        SequenceClassificationTraining,
+        "sequence_classification:SequenceClassification",
+        config_fields={"is_encoder_decoder": False},
+        decided_elsewhere={
+            "decoder_start_token_id": "a classifier has no decoder",
+            "label_smoothing": "the loss of a classifier is not smoothed",
+            "lm_head_bias": "a classifier has no output layer over the vocabulary",
+            "tie_word_embeddings": "a classifier has no output layer over the vocabulary",
+        },
+    ),
+    Task(
+        "image_classification",
+        "an image's label",
+        ImageClassificationData,
+        ImageClassificationTraining,
+        "image_classification:ImageClassification",
+        config_fields={"is_encoder_decoder": False, "encoder_input": "patches"},
+        decided_elsewhere={
+            **IMAGES_ARE_OF_ONE_SIZE,
+            "label_smoothing": "the loss of a classifier is not smoothed",
+            "lm_head_bias": "a classifier has no output layer over the vocabulary",
+            "tie_word_embeddings": "a classifier has no output layer over the vocabulary",
+        },
+    ),
+    Task(
+        "captioning",
+        "an image's caption",
+        CaptioningData,
+        CaptioningTraining,
+        "captioning:Captioning",
+        config_fields={"encoder_input": "patches"},
+        decided_elsewhere={
+            **IMAGES_ARE_OF_ONE_SIZE,
+            "source_lang": "a captioner does not translate",
+            "target_lang": "a captioner does not translate",
+        },
+    ),
+)
+
+TASKS: dict[str, Task] = {task.name: task for task in _ALL}
+DEFAULT_TASK = "translation"

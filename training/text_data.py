@@ -1,0 +1,60 @@
+# Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
+"""Pairs of texts as splits with the string columns ``source`` and ``target``."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from datasets import Dataset, DatasetDict
+
+from .tables import LINE, Column, Layout, load_splits, numbered, read_lines, row_values
+
+
+def parallel_layout(
+    source_column: str | None = None,
+    target_column: str | None = None,
+    source_lang: str | None = None,
+    target_lang: str | None = None,
+) -> Layout:
+    """Rows of a source and a target.
+
+    In tables, the column of a side is `source_column` if given, else the first there is of
+    ``translation.<source_lang>``, ``<source_lang>`` and ``source``; the target's likewise.
+    """
+
+    def side(name: str, column: str | None, lang: str | None) -> Column:
+        return Column(name, chosen=column, usual=(f"translation.{lang}", lang) if lang is not None else ())
+
+    return Layout((side("source", source_column, source_lang), side("target", target_column, target_lang)), row="pair")
+
+
+def load_parallel_data(
+    *,
+    source_lang: str | None = None,
+    target_lang: str | None = None,
+    source_column: str | None = None,
+    target_column: str | None = None,
+    **sources: Any,
+) -> DatasetDict:
+    """`load_splits` of pairs: its keyword arguments, and those of `parallel_layout`."""
+    return load_splits(parallel_layout(source_column, target_column, source_lang, target_lang), **sources)
+
+
+class Overlap(NamedTuple):
+    """How many rows of a test set stand in the training data: by their first column, and as a whole."""
+
+    inputs: int
+    rows: int
+
+
+def count_overlap(train: Dataset, test: Dataset, columns: Sequence[str]) -> Overlap:
+    """Count the rows of `test` whose first of `columns` stands in `train`, and those that stand there as a whole."""
+    train_rows = set(row_values(train, columns))
+    train_inputs = {values[0] for values in train_rows}
+    test_rows = row_values(test, columns)
+    return Overlap(
+        inputs=sum(values[0] in train_inputs for values in test_rows),
+        rows=sum(values in train_rows for values in test_rows),
+    )
+
+
+__all__ = ["LINE", "Overlap", "count_overlap", "load_parallel_data", "numbered", "parallel_layout", "read_lines"]

@@ -1,0 +1,158 @@
+# Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
+"""A run of `locant train`, whatever its task: from the data to a model that is trained, measured and saved."""
+
+from contextlib import nullcontext
+from typing import Any
+
+from accelerate.utils import broadcast_object_list
+from datasets import DatasetDict
+from transformers import PreTrainedModel, set_seed
+
+from .averaging import load_mean_weights
+from .building import build_model
+from .config_parser import RunConfig
+from .dry_run import print_dry_run
+from .history import EarlyStopping, HistoryWriter
+from .inference import write_tsv
+from .recipe import Prepared, Recipe, TrainerInputs, as_text, say
+from .run_folder import RunFolder
+from .tables import numbered
+from .tasks import TASKS
+from .trainer import RecipeTrainer
+
+
+def train(run: RunConfig) -> dict[str, Any]:
+    """Train as `run` says, or go on where it stopped, and return what `metrics.json` then holds.
+
+    The output folder gets the model, its processor and generation config, `metrics.json`, the loss curve, the
+    predictions that were measured, and `run_config.yaml`.
+
+    Raises:
+        InputError: something that was given cannot be used; nothing was written then.
+    """
+    recipe = TASKS[run.task].recipe()(run.data, run.training.seed)
+    folder = RunFolder(run)
+    rows = load_rows(run, recipe)
+    folder.check_data(data_identity(rows))
+    if folder.is_finished() and not run.training.dry_run:
+        say(run, f"{folder.path} is finished already: a larger num_train_epochs goes on with it.")
+        report(run, recipe, folder.metrics())
+        return folder.metrics()
+    set_seed(run.training.seed)
+    prepared = prepare(run, recipe, rows, folder)
+    model = build_model(run, recipe, prepared)
+    recipe.check(model, prepared)
+    inputs = recipe.trainer_inputs(run, prepared, model)
+    if run.training.dry_run:
+        if run.training.process_index == 0:
+            print_dry_run(run.training, model, inputs.train_dataset, inputs.train_lengths, inputs.data_collator)
+        return prepared.summary
+    trainer = build_trainer(run, recipe, prepared, model, inputs, folder)
+    with folder.locked() if trainer.is_world_process_zero() else nullcontext():
+        return fit(run, recipe, prepared, trainer, folder)
+
+
+def load_rows(run: RunConfig, recipe: Recipe) -> DatasetDict:
+    """The rows of each split, numbered for messages."""
+    with run.training.main_process_first(desc="loading the data"):
+        return DatasetDict({split: numbered(dataset) for split, dataset in recipe.load().items()})
+
+
+def data_identity(rows: DatasetDict) -> dict[str, str]:
+    """What tells other training and validation rows from these: fingerprints of what they contain."""
+    return {split: rows[split]._fingerprint for split in ("train", "validation")}
+
+
+def prepare(run: RunConfig, recipe: Recipe, rows: DatasetDict, folder: RunFolder) -> Prepared:
+    """Make or load the processor in one process, and encode the rows in each."""
+    # a run that is taken up again must not depend on its tokenizer being trained alike
+    name = run.model.model_name_or_path or getattr(run.data, "tokenizer_name", None) or folder.last_checkpoint()
+    processor = None
+    if run.training.process_index == 0:
+        processor = recipe.build_processor(run, rows["train"], None if name is None else str(name))
+    processor = broadcast_object_list([processor])[0]
+    with run.training.main_process_first(desc="encoding"):
+        prepared = recipe.encode(rows, processor)
+    say(run, "\n".join(recipe.describe(prepared.summary)))
+    return prepared
+
+
+def build_trainer(
+    run: RunConfig,
+    recipe: Recipe,
+    prepared: Prepared,
+    model: PreTrainedModel,
+    inputs: TrainerInputs,
+    folder: RunFolder,
+) -> RecipeTrainer:
+    """The recipe's Trainer, with a history and early stopping."""
+    callbacks: list[Any] = [HistoryWriter(folder, run.training.measures)]
+    if run.training.early_stopping_patience is not None:
+        callbacks.append(EarlyStopping(run.training.early_stopping_patience))
+    return recipe.trainer_class(
+        args=run.training, model=model, processing_class=prepared.processor, callbacks=callbacks, **vars(inputs)
+    )
+
+
+def fit(
+    run: RunConfig, recipe: Recipe, prepared: Prepared, trainer: RecipeTrainer, folder: RunFolder
+) -> dict[str, Any]:
+    """Train to the end, then average, save and measure; the metrics in the main process, nothing in others."""
+    last_checkpoint = folder.last_checkpoint()
+    if trainer.is_world_process_zero():
+        folder.claim(data_identity(prepared.rows))
+    if last_checkpoint is not None:
+        say(run, f"Going on from {last_checkpoint}")
+    trainer.train(resume_from_checkpoint=run.training.resume_from_checkpoint or as_text(last_checkpoint))
+    trainer.accelerator.wait_for_everyone()  # the main process may still be saving
+    if run.training.average_checkpoints:
+        load_mean_weights(trainer.model, folder.checkpoints()[-run.training.average_checkpoints :])
+    trainer.save_model()
+    if not trainer.is_world_process_zero():
+        return {}
+    metrics = measure(run, recipe, prepared, trainer, folder)
+    report(run, recipe, metrics)
+    return metrics
+
+
+def measure(
+    run: RunConfig, recipe: Recipe, prepared: Prepared, trainer: RecipeTrainer, folder: RunFolder
+) -> dict[str, Any]:
+    """Evaluate the finished model as `locant evaluate` does, and complete `metrics.json`."""
+    metrics = folder.metrics()
+    # without the mixed precision that training put around its forward pass
+    model = trainer.accelerator.unwrap_model(trainer.model, keep_fp32_wrapper=False).float().eval()
+    for split in ("validation", "test"):
+        if split in prepared.rows:
+            say(run, f"Measuring on {split}")
+            metrics[split], predictions = recipe.measure(
+                model,
+                prepared.processor,
+                prepared.rows[split],
+                batch_size=run.training.per_device_eval_batch_size,
+                show_progress=not run.training.disable_tqdm,
+            )
+            write_tsv(folder.path / f"{split}_{recipe.predictions_name}.tsv", predictions)
+    metrics |= {
+        "finished": True,
+        "steps": trainer.state.global_step,
+        "best_step": trainer.state.best_global_step,
+        "parameters": model.num_parameters(),
+        "data": prepared.summary,
+    }
+    folder.write_metrics(metrics)
+    return metrics
+
+
+def report(run: RunConfig, recipe: Recipe, metrics: dict[str, Any]) -> None:
+    """Print what was measured, a line a split, and where the model is."""
+    for split in ("validation", "test"):
+        if split in metrics:
+            first, *others = recipe.lines(metrics[split])
+            signature = f" ({first.note})" if first.note else ""
+            parts = [f"{first.name} {first.value}{signature}", *(f"{line.name} {line.value}" for line in others)]
+            say(run, f"{split}: {', '.join(parts)}")
+    say(run, f"The model is in {run.training.output_dir}")
+
+
+__all__ = ["build_trainer", "fit", "load_rows", "measure", "prepare", "train"]
