@@ -19,7 +19,7 @@ from locant.configuration.configuration_locant import LocantConfig
 
 from .loss import token_loss
 from .norms import build_norm
-from .pooling import Pooler, build_classifier_dropout
+from .pooling import Pooler, build_classifier, build_classifier_dropout
 from .pretrained import LocantPreTrainedModel
 from .stacks import build_encoder
 
@@ -163,7 +163,7 @@ class LocantForSequenceClassification(LocantPreTrainedModel):
         super().__init__(config.with_stacks(decoder=False, encoder_input="tokens"))
         self.model = LocantEncoderModel(self.config)
         self.dropout = build_classifier_dropout(config)
-        self.classifier = nn.Linear(config.d_model, config.num_labels)
+        self.classifier = build_classifier(config)
         self.post_init()
 
     @can_return_tuple
@@ -209,7 +209,7 @@ class LocantForTokenClassification(LocantPreTrainedModel):
         super().__init__(config.with_stacks(decoder=False, encoder_input="tokens"))
         self.model = LocantEncoderModel(self.config, add_pooling_layer=False)
         self.dropout = build_classifier_dropout(config)
-        self.classifier = nn.Linear(config.d_model, config.num_labels)
+        self.classifier = build_classifier(config)
         self.post_init()
 
     @can_return_tuple

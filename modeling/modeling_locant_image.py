@@ -2,7 +2,6 @@
 """The heads of the image encoder."""
 
 import torch
-from torch import nn
 from transformers.modeling_outputs import ImageClassifierOutput
 from transformers.processing_utils import Unpack
 from transformers.utils import TransformersKwargs
@@ -11,7 +10,7 @@ from transformers.utils.generic import can_return_tuple
 from locant.configuration.configuration_locant import LocantConfig
 
 from .modeling_locant_encoder import LocantEncoderModel
-from .pooling import build_classifier_dropout
+from .pooling import build_classifier, build_classifier_dropout
 from .pretrained import LocantPreTrainedModel
 
 
@@ -29,11 +28,11 @@ class LocantForImageClassification(LocantPreTrainedModel):
         super().__init__(config.with_stacks(decoder=False, encoder_input="patches"))
         self.model = LocantEncoderModel(self.config)
         self.dropout = build_classifier_dropout(config)
-        self.classifier = nn.Linear(config.d_model, config.num_labels)
+        self.classifier = build_classifier(config)
         self.post_init()
 
     @can_return_tuple
-    def forward(  # type: ignore[misc]  # TransformersKwargs repeats names of ours
+    def forward(
         self,
         pixel_values: torch.Tensor | None = None,
         labels: torch.Tensor | None = None,

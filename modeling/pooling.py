@@ -1,6 +1,8 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
 """One vector of many: sentence and image embeddings, and what stands before a classifier."""
 
+from typing import cast
+
 import torch
 from torch import nn
 
@@ -19,7 +21,7 @@ class Pooler(nn.Module):
     def __init__(self, config: LocantConfig):
         super().__init__()
         self.pool = {"mean": mean_token, "first": first_token}[config.pooling]
-        self.projection = nn.Identity()
+        self.projection: nn.Module = nn.Identity()
         if config.pooler_projection:
             self.projection = nn.Sequential(nn.Linear(config.d_model, config.d_model), nn.Tanh())
 
@@ -52,3 +54,8 @@ def first_token(hidden_states: torch.Tensor, seen: torch.Tensor | None) -> torch
 def build_classifier_dropout(config: LocantConfig) -> nn.Dropout:
     """What stands before a classifier."""
     return nn.Dropout(config.dropout if config.classifier_dropout is None else config.classifier_dropout)
+
+
+def build_classifier(config: LocantConfig) -> nn.Linear:
+    """The linear layer from a vector to `config.num_labels` numbers."""
+    return nn.Linear(config.d_model, cast(int, config.num_labels))

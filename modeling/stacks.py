@@ -232,7 +232,7 @@ class LocantImageEncoder(LocantStack):
         Raises:
             ValueError: no images, or of another shape; inputs that are made for tokens.
         """
-        kwargs.pop("use_cache", None)
+        cast(Any, kwargs).pop("use_cache", None)
         for name in ("input_ids", "inputs_embeds", "attention_mask", "position_ids", "token_type_ids", "document_ids"):
             _refuse(name, kwargs, "an encoder of images, which takes pixel_values only")
         if pixel_values is None:
