@@ -1,7 +1,8 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
 """Loss and scores of classifiers, whatever they classify: one label, several, or a number."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -10,8 +11,51 @@ from sklearn.metrics import accuracy_score, f1_score, mean_squared_error
 from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy, mse_loss
 from transformers import EvalPrediction, PreTrainedModel
 
-from .recipe import Line
+from .errors import InputError
+from .recipe import Line, Prepared
 from .trainer import RecipeTrainer, Tensors, mean_loss
+
+
+@dataclass
+class PreparedClasses(Prepared):
+    """With the names of the classes, in the order of their numbers; none for regression."""
+
+    classes: list[str] = field(default_factory=list)
+
+
+def find_classes(names: Iterable[str], row: str) -> list[str]:
+    """The classes in the order of their numbers: the different `names` of training rows, sorted.
+
+    Raises:
+        InputError: there are fewer than two; `row` is what the message calls one.
+    """
+    classes = sorted(set(names))
+    if len(classes) < 2:
+        raise InputError(
+            f"The training {row}s have {len(classes)} different labels ({', '.join(classes) or 'none'}): "
+            "a classifier needs two or more."
+        )
+    return classes
+
+
+def check_class(name: str, classes: Sequence[str] | Mapping[str, int], where: str) -> None:
+    """Raise `InputError` if `name`, which stands at `where`, is none of the training data's classes."""
+    if name not in classes:
+        raise InputError(
+            f"{where}: the label {name!r} is none of the {len(classes)} that the training data have "
+            f"({', '.join([*classes][:10])}{', …' if len(classes) > 10 else ''})."
+        )
+
+
+def class_fields(classes: Sequence[str]) -> dict[str, Any]:
+    """The fields of a config that name the classes."""
+    return {"id2label": dict(enumerate(classes)), "label2id": {name: number for number, name in enumerate(classes)}}
+
+
+def describe_labels(counts: Mapping[str, int]) -> str:
+    """How often each label stands in the training data, as a line."""
+    told = [f"{name} {count:,}" for name, count in counts.items()]
+    return f"labels in train: {', '.join(told[:20])}" + (", …" if len(told) > 20 else "")
 
 
 def label_losses(logits: torch.Tensor, labels: torch.Tensor, problem_type: str | None) -> torch.Tensor:

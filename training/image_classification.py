@@ -15,16 +15,19 @@ from .batching import TrainingRows
 from .classification import (
     ClassificationMetrics,
     ClassificationTrainer,
+    PreparedClasses,
+    check_class,
+    class_fields,
     classification_lines,
     classification_metrics,
+    describe_labels,
+    find_classes,
     predict_logits,
 )
 from .config_parser import RunConfig
-from .errors import InputError
 from .image_classification_arguments import ImageClassificationData
 from .images import DIGEST, PIXEL_COLUMNS, ImageCollator, build_image_processor, read_images, table_of, variation
 from .recipe import Line, Measured, Prepared, Recipe, TrainerInputs
-from .sequence_classification import PreparedClasses
 from .tables import IMAGE, LABEL, LINE, Column, Layout, numbered
 from .text_data import count_overlap
 from .trainer import by_length
@@ -62,20 +65,14 @@ class ImageClassification(Recipe):
 
     def encode(self, rows: DatasetDict, processor: BaseImageProcessor) -> PreparedClasses:
         """Pixels and class numbers of every split."""
-        counts = Counter(rows["train"]["label"][:])
-        if len(counts) < 2:
-            raise InputError(
-                f"The training images have {len(counts)} different labels ({', '.join(counts)}): a classifier needs "
-                "two or more."
-            )
-        classes = sorted(counts)
+        classes = find_classes(rows["train"]["label"], "image")
         encoded = DatasetDict(
             {
                 split: self._encode_split(images, processor, classes, table_of(self.data, split))
                 for split, images in rows.items()
             }
         )
-        summary: dict[str, Any] = {"labels": dict(counts.most_common())}
+        summary: dict[str, Any] = {"labels": dict(Counter(rows["train"]["label"]).most_common())}
         summary |= {split: {"images": len(images)} for split, images in encoded.items()}
         if "test" in rows:
             overlap = count_overlap(encoded["train"], encoded["test"], [DIGEST, "labels"])
@@ -86,11 +83,7 @@ class ImageClassification(Recipe):
         """Pixels with their class number as `labels`."""
         numbers = {name: number for number, name in enumerate(classes)}
         for line, label in zip(rows[LINE], rows["label"], strict=True):
-            if label not in numbers:
-                raise InputError(
-                    f"{table}, row {line}: the label {label!r} is none of the {len(classes)} that the training data "
-                    f"have ({', '.join(classes[:10])}{', …' if len(classes) > 10 else ''})."
-                )
+            check_class(label, numbers, f"{table}, row {line}")
         images = read_images(rows, processor, table, self.data.preprocessing_num_workers)
         labels = [numbers[label] for label in images["label"]]
         return images.add_column("labels", np.array(labels, dtype=np.int64))
@@ -99,8 +92,7 @@ class ImageClassification(Recipe):
         """Images of each split, and the labels."""
         splits = ("train", "validation", "test")
         lines = [f"{split}: {summary[split]['images']:,} images" for split in splits if split in summary]
-        counts = [f"{name} {count:,}" for name, count in summary["labels"].items()]
-        lines.append(f"labels in train: {', '.join(counts[:20])}" + (", …" if len(counts) > 20 else ""))
+        lines.append(describe_labels(summary["labels"]))
         overlap = summary.get("test_in_train")
         if overlap and overlap["images"]:
             lines.append(
@@ -111,11 +103,7 @@ class ImageClassification(Recipe):
 
     def head_fields(self, prepared: PreparedClasses) -> dict[str, Any]:  # type: ignore[override]
         """The labels."""
-        return {
-            "problem_type": PROBLEM,
-            "id2label": dict(enumerate(prepared.classes)),
-            "label2id": {name: number for number, name in enumerate(prepared.classes)},
-        }
+        return {"problem_type": PROBLEM, **class_fields(prepared.classes)}
 
     def trainer_inputs(self, run: RunConfig, prepared: Prepared, model: PreTrainedModel) -> TrainerInputs:
         """Images in plain batches, varied anew in each epoch where that is asked for."""

@@ -3,7 +3,6 @@
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -21,13 +20,17 @@ from .batching import TrainingRows
 from .classification import (
     ClassificationMetrics,
     ClassificationTrainer,
+    PreparedClasses,
+    check_class,
+    class_fields,
     classification_lines,
     classification_metrics,
+    describe_labels,
+    find_classes,
     predict_logits,
     predicted_labels,
 )
 from .config_parser import RunConfig
-from .errors import InputError
 from .inference import position_limit
 from .preprocessing import Side, build_tokenizer, check_lengths, token_lengths, tokenize
 from .recipe import Line, Measured, Prepared, Recipe, TrainerInputs
@@ -45,13 +48,6 @@ class Prediction(NamedTuple):
     text: str
     label: str
     prediction: str
-
-
-@dataclass
-class PreparedClasses(Prepared):
-    """With the names of the classes, in the order of their numbers; none for regression."""
-
-    classes: list[str] = field(default_factory=list)
 
 
 class SequenceClassification(Recipe):
@@ -81,7 +77,8 @@ class SequenceClassification(Recipe):
 
     def encode(self, rows: DatasetDict, processor: PreTrainedTokenizerBase) -> PreparedClasses:
         """Tokens and class numbers of every split."""
-        classes = self._find_classes(rows["train"])
+        is_regression = self.data.problem_type == "regression"
+        classes = [] if is_regression else find_classes(_names(rows["train"]), "text")
         numbers = {name: number for number, name in enumerate(classes)}
         encoded = DatasetDict(
             {split: self._encode_split(texts, processor, numbers, split) for split, texts in rows.items()}
@@ -97,17 +94,6 @@ class SequenceClassification(Recipe):
             overlap = count_overlap(rows["train"], rows["test"], ["text", "label"])
             summary["test_in_train"] = {"texts": overlap.inputs, "with_label": overlap.rows}
         return PreparedClasses(rows, encoded, processor, summary, classes)
-
-    def _find_classes(self, train: Dataset) -> list[str]:
-        if self.data.problem_type == "regression":
-            return []
-        classes = sorted(set(_names(train)))
-        if len(classes) < 2:
-            raise InputError(
-                f"The training texts have {len(classes)} different labels ({', '.join(classes) or 'none'}): "
-                "a classifier needs two or more."
-            )
-        return classes
 
     def _encode_split(
         self, rows: Dataset, tokenizer: PreTrainedTokenizerBase, numbers: dict[str, int], split: str
@@ -136,8 +122,7 @@ class SequenceClassification(Recipe):
                 lines.append(f"{split}: {numbers['texts']:,} texts{cut}, {numbers['tokens']:,} tokens")
         lines.append(f"vocabulary: {summary['vocabulary']:,} tokens")
         if "labels" in summary:
-            counts = [f"{name} {count:,}" for name, count in summary["labels"].items()]
-            lines.append(f"labels in train: {', '.join(counts[:20])}" + (", …" if len(counts) > 20 else ""))
+            lines.append(describe_labels(summary["labels"]))
         overlap = summary.get("test_in_train")
         if overlap and overlap["texts"]:
             lines.append(
@@ -160,11 +145,7 @@ class SequenceClassification(Recipe):
         """The labels."""
         if not prepared.classes:
             return {"problem_type": self.data.problem_type, "num_labels": 1}
-        return {
-            "problem_type": self.data.problem_type,
-            "id2label": dict(enumerate(prepared.classes)),
-            "label2id": {name: number for number, name in enumerate(prepared.classes)},
-        }
+        return {"problem_type": self.data.problem_type, **class_fields(prepared.classes)}
 
     def check(self, model: PreTrainedModel, prepared: Prepared) -> None:
         """No text goes beyond the positions that there are."""
@@ -243,11 +224,7 @@ def _target(label: Any, numbers: dict[str, int], problem_type: str, where: str) 
         # the Trainer takes -100 for a place without a label
         return float(np.nextafter(np.float32(label), np.float32(0))) if label == -100 else label
     for name in [label] if isinstance(label, str) else label:
-        if name not in numbers:
-            raise InputError(
-                f"{where}: the label {name!r} is none of the {len(numbers)} that the training data have "
-                f"({', '.join([*numbers][:10])}{', …' if len(numbers) > 10 else ''})."
-            )
+        check_class(name, numbers, where)
     if isinstance(label, str):
         return numbers[label]
     return [float(name in label) for name in numbers]
