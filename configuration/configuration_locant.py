@@ -211,6 +211,13 @@ class LocantConfig(PretrainedConfig):
             self.is_encoder_decoder = False
         super().__post_init__(**kwargs)
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        ours = self.attribute_map.get(name, name)
+        if ours != name:
+            setattr(self, ours, value)  # once more from the start, where the field of that name is checked
+        else:
+            super().__setattr__(name, value)
+
     @classmethod
     def from_preset(cls, name: str, **overrides: Any) -> "LocantConfig":
         """A config of the preset `name` (`tiny`, `iwslt`, `base`, `big`) with `overrides` on top."""

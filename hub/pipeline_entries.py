@@ -31,7 +31,7 @@ def write_pipelines(model: PreTrainedModel, folder: Path) -> None:
     """
     config: Any = model.config
     before = getattr(config, "custom_pipelines", None) or {}
-    others = {task: entry for task, entry in before.items() if not entry["impl"].startswith(f"{SOURCE.stem}.")}
+    others = {task: entry for task, entry in before.items() if not entry.get("impl", "").startswith(f"{SOURCE.stem}.")}
     ours = {}
     if isinstance(model, LocantForConditionalGeneration) and config.encoder_input == "tokens":
         try:

@@ -17,7 +17,6 @@ from transformers.masking_utils import (
     and_masks,
     bidirectional_mask_function,
     causal_mask_function,
-    find_packed_sequence_indices,
     sliding_window_bidirectional_overlay,
     sliding_window_overlay,
 )
@@ -263,7 +262,9 @@ def documents_of_positions(position_ids: torch.Tensor | None) -> torch.Tensor | 
     """The documents of a packed sequence whose positions begin anew in each, as collators without padding give them.
 
     `(batch or 1, length)` to the same shape; None where nothing begins anew, or in compiled code, which cannot look.
+    Positions that leave some out begin nothing.
     """
     if position_ids is None or is_compiling():
         return None
-    return find_packed_sequence_indices(position_ids)
+    begins = position_ids[:, 1:] <= position_ids[:, :-1]
+    return torch.nn.functional.pad(begins, (1, 0)).cumsum(-1) if begins.any() else None

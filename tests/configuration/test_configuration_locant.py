@@ -94,6 +94,13 @@ class TestDefaults:
         assert (config.d_model, config.encoder_attention_heads, config.encoder_layers) == (64, 2, 3)
         assert (config.hidden_size, config.num_attention_heads, config.num_hidden_layers) == (64, 2, 3)
 
+    @pytest.mark.parametrize(("stack", "fields"), [("encoder", {}), ("decoder", {"is_decoder": True})])
+    def test_names_of_other_models_are_checked_as_ours(self, stack, fields):
+        with pytest.raises(StrictDataclassError, match=f"{stack}_layers"):
+            small(num_hidden_layers=-1, **fields)
+        with pytest.raises(StrictDataclassError, match="d_model"):
+            small(**fields).hidden_size = "64"
+
 
 class TestShapes:
     @pytest.mark.parametrize("fields", UNUSUAL.values(), ids=UNUSUAL)

@@ -90,10 +90,11 @@ def test_a_loaded_model_is_saved_with_them_again(saved, tmp_path):
 def test_what_others_entered_stays_and_other_languages_replace_the_languages(saved, tmp_path):
     model = AutoModelForSeq2SeqLM.from_pretrained(saved, target_lang="de")
     own = {"impl": "mine.Pipeline", "pt": ["AutoModelForSeq2SeqLM"]}
-    model.config.custom_pipelines = {**model.config.custom_pipelines, "summarization": own, "poetry": own}
+    others = {"summarization": own, "poetry": own, "prose": {"type": "text"}}
+    model.config.custom_pipelines = {**model.config.custom_pipelines, **others}
     model.save_pretrained(tmp_path / "again")
     after = entries(tmp_path / "again")
-    assert after.keys() == TASKS | {"translation_en_to_de", "poetry"}
+    assert after.keys() == TASKS | {"translation_en_to_de", "poetry", "prose"}
     assert {task for task, entry in after.items() if entry == own} == {"summarization", "poetry"}
 
 

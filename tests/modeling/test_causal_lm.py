@@ -516,3 +516,10 @@ class TestPositionsThatBeginAnew:
         packed = model(torch.cat(texts, dim=1), position_ids=positions, use_cache=use_cache).logits
         alone = torch.cat([model(text).logits for text in texts], dim=1)
         torch.testing.assert_close(packed, alone, atol=1e-5, rtol=1e-5)
+
+    @pytest.mark.parametrize("positions", [[0, 1, 2, 5, 6], [0, 2, 4, 6, 8]])
+    def test_that_leave_some_out_part_nothing(self, make_model, no_grad, positions):
+        model = make_model(LocantForCausalLM, position_encoding="rotary")
+        inputs = {"input_ids": torch.arange(3, 8)[None], "position_ids": torch.tensor([positions])}
+        seen = model(**inputs, attention_mask=torch.ones(1, 5)).logits
+        torch.testing.assert_close(model(**inputs).logits, seen, atol=1e-5, rtol=1e-5)
