@@ -209,6 +209,7 @@ class LocantConfig(PretrainedConfig):
     def __post_init__(self, **kwargs: Any) -> None:
         if self.is_decoder:
             self.is_encoder_decoder = False
+        self.image_size, self.patch_size = _as_json(self.image_size), _as_json(self.patch_size)
         super().__post_init__(**kwargs)
 
     def __setattr__(self, name: str, value: Any) -> None:
@@ -251,13 +252,13 @@ class LocantConfig(PretrainedConfig):
         config.num_key_value_heads = getattr(self, f"{'decoder' if decoder else 'encoder'}_key_value_heads")
         return config
 
-    def with_stacks(self, *, encoder: bool = True, decoder: bool = True, **fields: Any) -> Self:
-        """This config where it has these stacks and `fields`; else a copy that does."""
-        fields |= {"is_encoder_decoder": encoder and decoder, "is_decoder": not encoder}
-        if all(getattr(self, name) == value for name, value in fields.items()):
+    def with_stacks(self, *, encoder: bool = True, decoder: bool = True, **others: Any) -> Self:
+        """This config where it has these stacks and `others`; else a copy that does."""
+        others |= {"is_encoder_decoder": encoder and decoder, "is_decoder": not encoder}
+        if all(getattr(self, name) == value for name, value in others.items()):
             return self
         config = copy.copy(self)
-        for name, value in fields.items():
+        for name, value in others.items():
             setattr(config, name, value)
         return config
 
@@ -384,6 +385,11 @@ class LocantConfig(PretrainedConfig):
                     f"Half of d_model={self.d_model} is for the row of a patch and half for its column in sinusoidal "
                     f"positions: choose an even one."
                 )
+
+
+def _as_json(value: int | list[int] | tuple[int, ...]) -> int | list[int]:
+    """A tuple as a list, which is what it is after saving."""
+    return value if isinstance(value, int) else list(value)
 
 
 def _pair(value: int | list[int] | tuple[int, int]) -> tuple[int, int]:

@@ -14,7 +14,6 @@ from transformers.utils.generic import can_return_tuple
 from locant.configuration.configuration_locant import LocantConfig
 
 from .generation import LocantGenerationMixin
-from .loss import token_loss
 from .masks import build_position_ids, visible_keys
 from .pretrained import LocantPreTrainedModel
 from .stacks import LocantDecoder, LocantEncoder, build_encoder
@@ -175,14 +174,6 @@ class LocantForConditionalGeneration(LocantPreTrainedModel, LocantGenerationMixi
             }
         self.post_init()
 
-    def get_output_embeddings(self) -> nn.Module:
-        """The output layer."""
-        return self.lm_head
-
-    def set_output_embeddings(self, new_embeddings: nn.Module) -> None:
-        """Replace the output layer."""
-        self.lm_head = new_embeddings
-
     def prepare_decoder_input_ids_from_labels(self, labels: torch.Tensor) -> torch.Tensor:
         """Labels `(batch, length)` to decoder inputs of the same shape."""
         start, pad = self.config.decoder_start_token_id, self.config.pad_token_id
@@ -253,10 +244,7 @@ class LocantForConditionalGeneration(LocantPreTrainedModel, LocantGenerationMixi
             **kwargs,
         )
         logits = self.lm_head(outputs.last_hidden_state)
-        loss = None
-        if labels is not None:
-            smoothing = self.config.label_smoothing if self.training else 0.0
-            loss = token_loss(logits, labels, smoothing, num_items_in_batch)
+        loss = None if labels is None else self.token_loss(logits, labels, num_items_in_batch)
         return Seq2SeqLMOutput(loss=loss, logits=logits, **_without_last_hidden_state(outputs))
 
 

@@ -12,7 +12,6 @@ from transformers.utils.generic import can_return_tuple
 from locant.configuration.configuration_locant import LocantConfig
 
 from .generation import LocantGenerationMixin
-from .loss import token_loss
 from .pretrained import LocantPreTrainedModel
 from .stacks import LocantDecoder
 
@@ -94,14 +93,6 @@ class LocantForCausalLM(LocantPreTrainedModel, LocantGenerationMixin):
         self.lm_head = nn.Linear(config.d_model, config.vocab_size, bias=config.lm_head_bias)
         self.post_init()
 
-    def get_output_embeddings(self) -> nn.Module:
-        """The output layer."""
-        return self.lm_head
-
-    def set_output_embeddings(self, new_embeddings: nn.Module) -> None:
-        """Replace the output layer."""
-        self.lm_head = new_embeddings
-
     @can_return_tuple
     def forward(  # type: ignore[misc]  # TransformersKwargs repeats names of ours
         self,
@@ -124,7 +115,8 @@ class LocantForCausalLM(LocantPreTrainedModel, LocantGenerationMixin):
             input_ids, attention_mask, position_ids, past_key_values, inputs_embeds, use_cache, document_ids: as
                 there.
             labels: `(batch, length)`, the input ids themselves, each predicted from those before it, and -100 where
-                no loss is wanted. The first token of a packed document is predicted from nothing, and has none.
+                no loss is wanted. The first token of each document of `document_ids` is predicted from nothing, and has
+                none.
             shift_labels: `(batch, length)`, instead of labels: what each place has to predict. Trainers that split
                 sequences give it.
             logits_to_keep: how many of the last places get logits, or a tensor of the places that do; 0 for all.
@@ -144,10 +136,7 @@ class LocantForCausalLM(LocantPreTrainedModel, LocantGenerationMixin):
         )
         kept = slice(-logits_to_keep, None) if isinstance(logits_to_keep, int) else logits_to_keep
         logits = self.lm_head(outputs.last_hidden_state[:, kept])
-        loss = None
-        if shift_labels is not None:
-            smoothing = self.config.label_smoothing if self.training else 0.0
-            loss = token_loss(logits, shift_labels, smoothing, num_items_in_batch)
+        loss = None if shift_labels is None else self.token_loss(logits, shift_labels, num_items_in_batch)
         return CausalLMOutputWithPast(
             loss=loss,
             logits=logits,

@@ -17,11 +17,10 @@ from transformers.utils.generic import can_return_tuple
 
 from locant.configuration.configuration_locant import LocantConfig
 
-from .loss import token_loss
 from .norms import build_norm
 from .pooling import Pooler, build_classifier, build_classifier_dropout
 from .pretrained import LocantPreTrainedModel
-from .stacks import build_encoder
+from .stacks import build_encoder, refuse_input
 
 
 class LocantEncoderModel(LocantPreTrainedModel):
@@ -38,6 +37,10 @@ class LocantEncoderModel(LocantPreTrainedModel):
         self.pooler = Pooler(self.config) if add_pooling_layer else None
         self.post_init()
 
+    def new_like(self, config: LocantConfig) -> "LocantEncoderModel":
+        """An untrained one of another config."""
+        return type(self)(config, add_pooling_layer=self.pooler is not None)
+
     def get_input_embeddings(self) -> nn.Module:
         """The token embeddings, or the embedding of patches."""
         return self.encoder.get_input_embeddings()
@@ -51,8 +54,8 @@ class LocantEncoderModel(LocantPreTrainedModel):
         self,
         input_ids: torch.Tensor | None = None,
         attention_mask: torch.Tensor | None = None,
-        position_ids: torch.Tensor | None = None,
         token_type_ids: torch.Tensor | None = None,
+        position_ids: torch.Tensor | None = None,
         inputs_embeds: torch.Tensor | None = None,
         document_ids: torch.Tensor | None = None,
         pixel_values: torch.Tensor | None = None,
@@ -61,7 +64,7 @@ class LocantEncoderModel(LocantPreTrainedModel):
         """Encode.
 
         Args:
-            input_ids, position_ids, token_type_ids, inputs_embeds, document_ids: as in `LocantEncoder`.
+            input_ids, token_type_ids, position_ids, inputs_embeds, document_ids: as in `LocantEncoder`.
             attention_mask: likewise; the tokens that it hides, or that no token sees, are left out of the mean.
             pixel_values: `(batch, channels, height, width)`, the only input where the encoder reads images.
 
@@ -104,21 +107,13 @@ class LocantForMaskedLM(LocantPreTrainedModel):
         self.lm_head = nn.Linear(config.d_model, config.vocab_size, bias=config.lm_head_bias)
         self.post_init()
 
-    def get_output_embeddings(self) -> nn.Module:
-        """The output layer."""
-        return self.lm_head
-
-    def set_output_embeddings(self, new_embeddings: nn.Module) -> None:
-        """Replace the output layer."""
-        self.lm_head = new_embeddings
-
     @can_return_tuple
     def forward(  # type: ignore[misc]  # TransformersKwargs repeats names of ours
         self,
         input_ids: torch.Tensor | None = None,
         attention_mask: torch.Tensor | None = None,
-        position_ids: torch.Tensor | None = None,
         token_type_ids: torch.Tensor | None = None,
+        position_ids: torch.Tensor | None = None,
         inputs_embeds: torch.Tensor | None = None,
         document_ids: torch.Tensor | None = None,
         labels: torch.Tensor | None = None,
@@ -128,7 +123,7 @@ class LocantForMaskedLM(LocantPreTrainedModel):
         """As `LocantEncoderModel`, and:
 
         Args:
-            input_ids, attention_mask, position_ids, token_type_ids, inputs_embeds, document_ids: as there.
+            input_ids, attention_mask, token_type_ids, position_ids, inputs_embeds, document_ids: as there.
             labels: `(batch, length)`, the tokens to be guessed, and -100 at all others.
             num_items_in_batch: number of labels in the whole optimiser step, which the loss is divided by.
 
@@ -137,13 +132,10 @@ class LocantForMaskedLM(LocantPreTrainedModel):
             `(batch, length, vocab_size)`.
         """
         outputs = self.model(
-            input_ids, attention_mask, position_ids, token_type_ids, inputs_embeds, document_ids, **kwargs
+            input_ids, attention_mask, token_type_ids, position_ids, inputs_embeds, document_ids, **kwargs
         )
         logits = self.lm_head(self.transform(outputs.last_hidden_state))
-        loss = None
-        if labels is not None:
-            smoothing = self.config.label_smoothing if self.training else 0.0
-            loss = token_loss(logits, labels, smoothing, num_items_in_batch)
+        loss = None if labels is None else self.token_loss(logits, labels, num_items_in_batch)
         return MaskedLMOutput(
             loss=loss, logits=logits, hidden_states=outputs.hidden_states, attentions=outputs.attentions
         )
@@ -171,8 +163,8 @@ class LocantForSequenceClassification(LocantPreTrainedModel):
         self,
         input_ids: torch.Tensor | None = None,
         attention_mask: torch.Tensor | None = None,
-        position_ids: torch.Tensor | None = None,
         token_type_ids: torch.Tensor | None = None,
+        position_ids: torch.Tensor | None = None,
         inputs_embeds: torch.Tensor | None = None,
         labels: torch.Tensor | None = None,
         **kwargs: Unpack[TransformersKwargs],
@@ -180,7 +172,7 @@ class LocantForSequenceClassification(LocantPreTrainedModel):
         """As `LocantEncoderModel`, and:
 
         Args:
-            input_ids, attention_mask, position_ids, token_type_ids, inputs_embeds: as there.
+            input_ids, attention_mask, token_type_ids, position_ids, inputs_embeds: as there.
             labels: `(batch,)`, class numbers, or numbers to be predicted where `num_labels` is 1; `(batch,
                 num_labels)` in floating point where several may hold. `config.problem_type` says which, or else their
                 type and shape.
@@ -188,7 +180,8 @@ class LocantForSequenceClassification(LocantPreTrainedModel):
         Returns:
             `loss` (cross-entropy, binary cross-entropy or squared error) and `logits` `(batch, num_labels)`.
         """
-        outputs = self.model(input_ids, attention_mask, position_ids, token_type_ids, inputs_embeds, **kwargs)
+        refuse_input("document_ids", kwargs, "a classifier, which makes one vector of all its tokens")
+        outputs = self.model(input_ids, attention_mask, token_type_ids, position_ids, inputs_embeds, **kwargs)
         logits = self.classifier(self.dropout(outputs.pooler_output))
         loss = None
         if labels is not None:
@@ -217,8 +210,8 @@ class LocantForTokenClassification(LocantPreTrainedModel):
         self,
         input_ids: torch.Tensor | None = None,
         attention_mask: torch.Tensor | None = None,
-        position_ids: torch.Tensor | None = None,
         token_type_ids: torch.Tensor | None = None,
+        position_ids: torch.Tensor | None = None,
         inputs_embeds: torch.Tensor | None = None,
         document_ids: torch.Tensor | None = None,
         labels: torch.Tensor | None = None,
@@ -227,14 +220,14 @@ class LocantForTokenClassification(LocantPreTrainedModel):
         """As `LocantEncoderModel`, and:
 
         Args:
-            input_ids, attention_mask, position_ids, token_type_ids, inputs_embeds, document_ids: as there.
+            input_ids, attention_mask, token_type_ids, position_ids, inputs_embeds, document_ids: as there.
             labels: `(batch, length)`, class numbers, -100 where no loss is wanted.
 
         Returns:
             `loss` and `logits` `(batch, length, num_labels)`.
         """
         outputs = self.model(
-            input_ids, attention_mask, position_ids, token_type_ids, inputs_embeds, document_ids, **kwargs
+            input_ids, attention_mask, token_type_ids, position_ids, inputs_embeds, document_ids, **kwargs
         )
         logits = self.classifier(self.dropout(outputs.last_hidden_state))
         loss = None if labels is None else self.loss_function(logits, labels, self.config, **kwargs)
@@ -261,8 +254,8 @@ class LocantForQuestionAnswering(LocantPreTrainedModel):
         self,
         input_ids: torch.Tensor | None = None,
         attention_mask: torch.Tensor | None = None,
-        position_ids: torch.Tensor | None = None,
         token_type_ids: torch.Tensor | None = None,
+        position_ids: torch.Tensor | None = None,
         inputs_embeds: torch.Tensor | None = None,
         start_positions: torch.Tensor | None = None,
         end_positions: torch.Tensor | None = None,
@@ -271,14 +264,14 @@ class LocantForQuestionAnswering(LocantPreTrainedModel):
         """As `LocantEncoderModel`, and:
 
         Args:
-            input_ids, attention_mask, position_ids, token_type_ids, inputs_embeds: as there.
+            input_ids, attention_mask, token_type_ids, position_ids, inputs_embeds: as there.
             start_positions, end_positions: `(batch,)`, first and last token of the answer; one beyond the sequence
                 does not count.
 
         Returns:
             `loss`, the mean of both, and `start_logits` and `end_logits` `(batch, length)`.
         """
-        outputs = self.model(input_ids, attention_mask, position_ids, token_type_ids, inputs_embeds, **kwargs)
+        outputs = self.model(input_ids, attention_mask, token_type_ids, position_ids, inputs_embeds, **kwargs)
         start_logits, end_logits = self.qa_outputs(outputs.last_hidden_state).unbind(dim=-1)
         loss = None
         if start_positions is not None and end_positions is not None:

@@ -19,6 +19,7 @@ from locant.configuration.position_encodings import Place
 
 from .attention_backends import check_backend
 from .layers import TransformerLayer
+from .loss import token_loss
 from .patches import PatchEmbedding
 from .positions.base import PositionEncoding, PositionLayer
 from .positions.registry import position_layer
@@ -127,7 +128,7 @@ class LocantPreTrainedModel(PreTrainedModel):
             decoder_position_encoding=decoder_position_encoding,
             **{name: value for name, value in others.items() if value is not None},
         )
-        model: Self = type(self)(config).train(self.training)
+        model: Self = self.new_like(config).train(self.training)
         model.to(device=self.device, dtype=self.dtype)  # type: ignore[call-arg]  # transformers wraps it untyped
         report = copy_weights(self, model)
         backends = self.config._attn_implementation, config._attn_implementation
@@ -138,6 +139,17 @@ class LocantPreTrainedModel(PreTrainedModel):
             model.gradient_checkpointing_enable()
         logger.warning(str(report))
         return (model, asdict(report)) if output_loading_info else model
+
+    def new_like(self, config: LocantConfig) -> Self:
+        """An untrained model of this class, of another config."""
+        return type(self)(config)
+
+    def token_loss(
+        self, logits: torch.Tensor, labels: torch.Tensor, num_items_in_batch: int | torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """The loss per token, smoothed by `config.label_smoothing` in training mode only; see `loss.token_loss`."""
+        smoothing = self.config.label_smoothing if self.training else 0.0
+        return token_loss(logits, labels, smoothing, num_items_in_batch)
 
     def _resize_token_embeddings(
         self, new_num_tokens: int, pad_to_multiple_of: int | None = None, mean_resizing: bool = True

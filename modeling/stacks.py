@@ -158,8 +158,8 @@ class LocantEncoder(LocantTokenStack):
         self,
         input_ids: torch.Tensor | None = None,
         attention_mask: torch.Tensor | None = None,
-        position_ids: torch.Tensor | None = None,
         token_type_ids: torch.Tensor | None = None,
+        position_ids: torch.Tensor | None = None,
         inputs_embeds: torch.Tensor | None = None,
         document_ids: torch.Tensor | None = None,
         **kwargs: Unpack[TransformersKwargs],
@@ -181,7 +181,7 @@ class LocantEncoder(LocantTokenStack):
                 backend cannot do with; token types where there are none.
         """
         kwargs.pop("use_cache", None)
-        _refuse("pixel_values", kwargs, 'an encoder of tokens: encoder_input="patches" makes one of images')
+        refuse_input("pixel_values", kwargs, 'an encoder of tokens: encoder_input="patches" makes one of images')
         hidden_states = self._add_token_types(self.embed(input_ids, inputs_embeds), token_type_ids)
         longest = self.config.max_position_embeddings
         tokens = number_tokens(hidden_states, attention_mask, position_ids, document_ids, longest=longest)
@@ -234,7 +234,7 @@ class LocantImageEncoder(LocantStack):
         """
         cast(Any, kwargs).pop("use_cache", None)
         for name in ("input_ids", "inputs_embeds", "attention_mask", "position_ids", "token_type_ids", "document_ids"):
-            _refuse(name, kwargs, "an encoder of images, which takes pixel_values only")
+            refuse_input(name, kwargs, "an encoder of images, which takes pixel_values only")
         if pixel_values is None:
             raise ValueError("An encoder of images needs pixel_values (batch, channels, height, width).")
         grid = self.embed_patches.grid(pixel_values)
@@ -248,7 +248,8 @@ def build_encoder(config: LocantConfig) -> LocantEncoder | LocantImageEncoder:
     return (LocantImageEncoder if config.encoder_input == "patches" else LocantEncoder)(config)
 
 
-def _refuse(name: str, given: Any, where: str) -> None:
+def refuse_input(name: str, given: Any, where: str) -> None:
+    """Take an input out of those `given`, and raise `ValueError` where it is not None."""
     if given.pop(name, None) is not None:
         raise ValueError(f"{name} is given to {where}.")
 
@@ -311,7 +312,7 @@ class LocantDecoder(LocantTokenStack):
             ValueError: both or neither of ids and embeddings; a position beyond a learned table; a cache that has
                 no place for the encoder's keys; documents of one side only; a mask that the backend cannot do with.
         """
-        _refuse("pixel_values", kwargs, "a decoder, which reads tokens only")
+        refuse_input("pixel_values", kwargs, "a decoder, which reads tokens only")
         is_whole = attention_mask is None and past_key_values is None and self.cross_position is None
         if document_ids is None and is_whole:
             document_ids = documents_of_positions(position_ids)

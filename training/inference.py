@@ -17,8 +17,15 @@ import torch
 from huggingface_hub.errors import StrictDataclassError
 from torch.nn.utils.rnn import pad_sequence
 from tqdm.auto import tqdm
-from transformers import AutoModelForSeq2SeqLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import (
+    AutoModelForSeq2SeqLM,
+    AutoTokenizer,
+    PreTrainedConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
 
+from locant.configuration import LocantConfig
 from locant.modeling.loss import token_losses
 
 from .errors import InputError
@@ -73,6 +80,8 @@ def load(
         raise InputError(f"There is no folder {model_path}: give the folder that a model was saved to.")
     try:
         processor = processor_class.from_pretrained(model_path)
+        if auto_class is AutoModelForSeq2SeqLM:
+            _check_reads_and_writes_text(model_path)
         model = auto_class.from_pretrained(model_path)
     except (OSError, ValueError, KeyError, StrictDataclassError) as error:
         reason = str(error.__cause__ or error).strip().partition("\n")[0]
@@ -89,6 +98,20 @@ def load(
     except (RuntimeError, AssertionError) as error:
         reason = str(error).strip().partition("\n")[0]
         raise InputError(f"Device {device} cannot be used here ({reason}): give another one, such as cpu.") from error
+
+
+def _check_reads_and_writes_text(model_path: str | os.PathLike[str]) -> None:
+    """Raise `ValueError` for a Locant model of another topology, whose weights would be loaded in part."""
+    try:
+        saved, _ = PreTrainedConfig.get_config_dict(model_path)
+    except OSError:  # an adapter's folder has none of its own
+        return
+    if saved.get("model_type") == LocantConfig.model_type:
+        config = LocantConfig.from_dict(saved)
+        if not config.is_encoder_decoder:
+            raise ValueError("it is no encoder–decoder")
+        if config.encoder_input != "tokens":
+            raise ValueError("it reads images")
 
 
 def translate(

@@ -256,7 +256,7 @@ class TestPooling:
             "floating": torch.where(own, 0.0, -torch.inf),
         }[kind]
         positions = (mask.cumsum(1) - 1).clamp(min=0)
-        outputs = model(ids, own, positions)
+        outputs = model(ids, own, position_ids=positions)
         if heads == 1:
             torch.testing.assert_close(outputs.pooler_output, model(ids, mask).pooler_output)
         states = outputs.last_hidden_state

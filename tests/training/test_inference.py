@@ -14,6 +14,7 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
+from locant.configuration import LocantConfig
 from locant.training.errors import InputError
 from locant.training.inference import (
     EvaluationRow,
@@ -337,6 +338,21 @@ def test_a_folder_without_a_model_is_one_sentence(tmp_path):
     with pytest.raises(InputError, match="does not load as a sequence-to-sequence model") as caught:
         load(tmp_path)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("fields", "reason"),
+    [
+        ({"is_decoder": True}, "it is no encoder–decoder"),
+        ({"is_encoder_decoder": False}, "it is no encoder–decoder"),
+        ({"encoder_input": "patches"}, "it reads images"),
+    ],
+)
+def test_a_model_of_another_topology_is_one_sentence(tokenizer, tmp_path, fields, reason):
+    LocantConfig(vocab_size=24, d_model=16, **fields).save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    with pytest.raises(InputError, match=rf"does not load as a sequence-to-sequence model .*\({reason}\): give"):
+        load(tmp_path)
 
 
 def never_ending(model):
