@@ -10,7 +10,8 @@
 `captions/` holds pictures of 28×28 points with two or three digits, and what a reader would say of them: "a seven
 above a three", "an eight left of a one and a nine". Each split is one Parquet file with the pictures inside. A caption
 has to be composed, since two things are kept from training: the digits (a test picture is made of test digits) and the
-caption (of all 6,200 that there are, one in ten is only for test, and one in twenty only for validation).
+caption (of all 6,200 that there are, one in ten is only for test, and one in twenty only for validation). In training
+pictures each digit is turned, slanted, resized and moved a little, at random, so that they are not known by heart.
 
 The same numbers and seed give the same pictures and captions.
 """
@@ -119,8 +120,26 @@ def describe(values: Sequence[int], arrangement: Arrangement) -> str:
     return arrangement.caption.format(*(f"{'an' if value == 8 else 'a'} {WORDS[value]}" for value in values))
 
 
+def written_anew(image: np.ndarray, rng: random.Random) -> np.ndarray:
+    """The digit (8, 8) turned, slanted, resized and moved a little, as another hand might have written it."""
+    angle, slant = np.deg2rad(rng.uniform(-12, 12)), rng.uniform(-0.15, 0.15)
+    scale = 1 / rng.uniform(0.9, 1.1)
+    # from the points of the result to those of the original, about the middle of the picture
+    turn = scale * np.array([[np.cos(angle), slant - np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    middle = np.full(2, DIGIT / 2)
+    shift = middle - turn @ middle + [rng.uniform(-0.4, 0.4), rng.uniform(-0.4, 0.4)]
+    matrix = (*turn[0], shift[0], *turn[1], shift[1])
+    picture = Pillow.fromarray(image).transform(
+        image.shape, Pillow.Transform.AFFINE, matrix, Pillow.Resampling.BILINEAR
+    )
+    return np.asarray(picture)
+
+
 def compose(split: str, digits: Sequence[Digit], rng: random.Random) -> tuple[np.ndarray, str]:
-    """A picture (28, 28) of two or three digits, as many of either, and its caption, one of the split's."""
+    """A picture (28, 28) of two or three digits, as many of either, and its caption, one of the split's.
+
+    In training each digit is written anew, or the few that there are would be known by heart.
+    """
     while True:
         count = rng.choice((2, 3))
         arrangement = rng.choice([one for one in ARRANGEMENTS if len(one.slots) == count])
@@ -132,7 +151,8 @@ def compose(split: str, digits: Sequence[Digit], rng: random.Random) -> tuple[np
     for digit, slot in zip(chosen, arrangement.slots, strict=True):
         # on every fourth point, so that patches of 4×4 cut a digit in one way, and few pictures are enough
         top, left = (4 * rng.randint(-(-low // 4), (low + size - DIGIT) // 4) for low, size in (slot[::2], slot[1::2]))
-        canvas[top : top + DIGIT, left : left + DIGIT] = digit.image
+        image = written_anew(digit.image, rng) if split == "train" else digit.image
+        canvas[top : top + DIGIT, left : left + DIGIT] = image
     return canvas, caption
 
 
@@ -156,7 +176,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     parser.add_argument("--output_dir", type=Path, default=Path("examples/data"), help="folder for digits/, captions/")
-    parser.add_argument("--train", type=int, default=10_000, help="captioned pictures to train on")
+    parser.add_argument("--train", type=int, default=20_000, help="captioned pictures to train on")
     parser.add_argument("--validation", type=int, default=500, help="captioned pictures to choose a checkpoint by")
     parser.add_argument("--test", type=int, default=1_000, help="captioned pictures to measure the captioner on")
     parser.add_argument("--seed", type=int, default=1, help="seed of the random draws")

@@ -219,11 +219,6 @@ class TestGeneration:
         encoder_outputs = model.get_encoder()(images())
         assert torch.equal(model.generate(encoder_outputs=encoder_outputs, **self.OPTIONS), by_name)
 
-    def test_no_mask_is_made_of_images(self, make_captioner):
-        """Versions of transformers that make one for each source take it for channels."""
-        model = make_captioner()
-        assert model._prepare_attention_mask_for_generation(images(), model.generation_config, {}) is None
-
     def test_a_prompt_is_continued(self, make_captioner):
         model = make_captioner(position_encoding="rotary")
         whole = model.generate(images(), max_new_tokens=8, min_new_tokens=8)
