@@ -214,6 +214,7 @@ class TrainingArguments(transformers.TrainingArguments):
         check_positive(self, "early_stopping_patience")
         self.measures = self.find_measures(data)
         self._check_best_model()
+        self._check_strategies()
         if self.early_stopping_patience is not None and self.eval_strategy == "no":
             raise InputError("early_stopping_patience needs evaluations: set eval_strategy to epoch or steps.")
         if self.average_checkpoints and self.save_strategy in ("no", "best"):
@@ -226,6 +227,15 @@ class TrainingArguments(transformers.TrainingArguments):
         # without an accelerator the Trainer would refuse bf16, which CPUs can do
         self.use_cpu = self.use_cpu or not torch.accelerator.is_available()
         super().__post_init__()
+
+    def _check_strategies(self) -> None:
+        """Each checkpoint that may turn out to be the best is evaluated."""
+        evaluated, saved = IntervalStrategy(self.eval_strategy).value, SaveStrategy(self.save_strategy).value
+        if self.load_best_model_at_end and saved not in (evaluated, "best"):
+            raise InputError(
+                f"eval_strategy is {evaluated} and save_strategy {saved}, but each checkpoint must be evaluated for "
+                "the best to be known: give both the same value, or set load_best_model_at_end to false."
+            )
 
     def find_measures(self, data: Any) -> dict[str, bool]:
         """What evaluation during training measures, by name: whether more is better. The first chooses the best."""

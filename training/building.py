@@ -9,6 +9,7 @@ from transformers import AutoConfig, PreTrainedModel
 from .arguments import config_error
 from .config_parser import RunConfig
 from .errors import InputError
+from .inference import check_folder
 from .recipe import Prepared, Recipe, say
 from .tasks import TASKS
 
@@ -30,6 +31,35 @@ def build_model(run: RunConfig, recipe: Recipe, prepared: Prepared) -> PreTraine
     return model
 
 
+def check_fine_tuning(run: RunConfig) -> None:
+    """Compare what was given beside `model_name_or_path` with the trained model's config, if there is one.
+
+    Raises:
+        InputError: no model is there, or options, all of them named, cannot be as asked for.
+    """
+    name = run.model.model_name_or_path
+    if name is None:
+        return
+    check_folder(name)
+    try:
+        config = AutoConfig.from_pretrained(name)
+    except (ImportError, KeyError, OSError, StrictDataclassError, ValueError) as error:
+        raise InputError(f"No model loads from {name}: {_first_line(error)}") from error
+    if unknown := [option for option in run.model.overrides if not hasattr(config, option)]:
+        raise InputError(
+            f"{', '.join(unknown)} cannot be given for a {config.model_type} model, which {name} is: leave out what it "
+            "has not."
+        )
+    others = {option: getattr(config, option) for option in run.model.overrides if option not in FREE_IN_FINE_TUNING}
+    others = {option: value for option, value in others.items() if value != run.model.overrides[option]}
+    if others:
+        raise InputError(
+            f"{', '.join(others)} cannot be given with model_name_or_path, whose weights were made for "
+            f"{', '.join(f'{option} {value!r}' for option, value in others.items())}: leave out what differs, or add "
+            f"{' '.join(f'--{option} null' for option in others)}; only {', '.join(FREE_IN_FINE_TUNING)} may differ."
+        )
+
+
 def _new_model(run: RunConfig, recipe: Recipe, prepared: Prepared) -> PreTrainedModel:
     config = run.model.make_config(
         **TASKS[run.task].config_fields, **recipe.config_fields(prepared), **recipe.head_fields(prepared)
@@ -41,31 +71,18 @@ def _new_model(run: RunConfig, recipe: Recipe, prepared: Prepared) -> PreTrained
 
 
 def _trained_model(name: str, run: RunConfig, recipe: Recipe, prepared: Prepared) -> PreTrainedModel:
-    for option in run.model.overrides:
-        if option not in FREE_IN_FINE_TUNING:
-            raise InputError(
-                f"{option} cannot be given with model_name_or_path, whose weights were made for another value: "
-                f"only {', '.join(FREE_IN_FINE_TUNING)} can."
-            )
+    changes = {option: value for option, value in run.model.overrides.items() if option in FREE_IN_FINE_TUNING}
     try:
-        config = AutoConfig.from_pretrained(name)
-        for option in run.model.overrides:
-            if not hasattr(config, option):
-                raise InputError(
-                    f"{option} is no option of a {config.model_type} model, which {name} is: leave it out."
-                )
         model, loaded = recipe.auto_class.from_pretrained(
             name,
             attn_implementation=run.model.attn_implementation,
             ignore_mismatched_sizes=True,  # a head for other labels
             output_loading_info=True,
-            **run.model.overrides,
+            **changes,
             **recipe.head_fields(prepared),
         )
-    except InputError:
-        raise
     except StrictDataclassError as error:
-        raise config_error(error, run.model.overrides) from error
+        raise config_error(error, changes) from error
     except (ImportError, KeyError, OSError, ValueError) as error:
         raise InputError(f"No model loads from {name}: {_first_line(error)}") from error
     _tell_of_new_weights(run, name, model, loaded)

@@ -19,12 +19,12 @@ from .batching import TrainingRows
 from .captioning_arguments import CaptioningData
 from .config_parser import RunConfig
 from .errors import InputError
-from .images import DIGEST, PIXEL_COLUMNS, ImageCollator, build_image_processor, read_images, table_of, variation
+from .images import DIGEST, PIXEL_COLUMNS, ImageCollator, build_image_processor, read_images, variation
 from .inference import one_line, position_limit
 from .metrics import CorpusBLEU, translation_metrics
 from .preprocessing import Side, build_tokenizer, check_lengths, drop_unusable, token_lengths, tokenize
 from .recipe import Line, Measured, Prepared, Recipe, TrainerInputs
-from .tables import IMAGE, LINE, TEXT, Column, Layout, numbered
+from .tables import IMAGE, LINE, TEXT, Column, Layout, numbered, table_of
 from .text_data import count_overlap
 from .trainer import GenerationTrainer, by_length, mean_loss
 

@@ -13,6 +13,7 @@ from transformers import EvalPrediction, PreTrainedModel
 
 from .errors import InputError
 from .recipe import Line, Prepared
+from .tables import place_of
 from .trainer import RecipeTrainer, Tensors, mean_loss
 
 
@@ -38,11 +39,11 @@ def find_classes(names: Iterable[str], row: str) -> list[str]:
     return classes
 
 
-def check_class(name: str, classes: Sequence[str] | Mapping[str, int], where: str) -> None:
-    """Raise `InputError` if `name`, which stands at `where`, is none of the training data's classes."""
+def check_class(name: str, classes: Sequence[str] | Mapping[str, int], table: str, row: int) -> None:
+    """Raise `InputError` if `name`, in this row of `table`, is none of the training data's classes."""
     if name not in classes:
         raise InputError(
-            f"{where}: the label {name!r} is none of the {len(classes)} that the training data have "
+            f"{place_of(table, row)}: the label {name!r} is none of the {len(classes)} that the training data have "
             f"({', '.join([*classes][:10])}{', …' if len(classes) > 10 else ''})."
         )
 

@@ -166,9 +166,11 @@ def _check_tokenizer(model: ModelArguments, data: DataArguments, given: dict[str
     if model.model_name_or_path is None and getattr(data, "tokenizer_name", None) is None:
         return
     unused = {"tokenizer_name", "tokenizer_kind", "tokenizer_vocab_size"} - {chosen}
-    for name in sorted(unused):
-        if given.get(name) is not None:
-            raise InputError(f"{name} is given, but {chosen} already brings its tokenizer: leave {name} out.")
+    if names := [name for name in sorted(unused) if given.get(name) is not None]:
+        raise InputError(
+            f"{' and '.join(names)} {'is' if len(names) == 1 else 'are'} given, but {chosen} already brings its "
+            f"tokenizer: leave {' and '.join(names)} out (or null)."
+        )
 
 
 class _Parser(argparse.ArgumentParser):

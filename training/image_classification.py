@@ -26,9 +26,9 @@ from .classification import (
 )
 from .config_parser import RunConfig
 from .image_classification_arguments import ImageClassificationData
-from .images import DIGEST, PIXEL_COLUMNS, ImageCollator, build_image_processor, read_images, table_of, variation
+from .images import DIGEST, PIXEL_COLUMNS, ImageCollator, build_image_processor, read_images, variation
 from .recipe import Line, Measured, Prepared, Recipe, TrainerInputs
-from .tables import IMAGE, LABEL, LINE, Column, Layout, numbered
+from .tables import IMAGE, LABEL, LINE, Column, Layout, numbered, table_of
 from .text_data import count_overlap
 from .trainer import by_length
 
@@ -83,7 +83,7 @@ class ImageClassification(Recipe):
         """Pixels with their class number as `labels`."""
         numbers = {name: number for number, name in enumerate(classes)}
         for line, label in zip(rows[LINE], rows["label"], strict=True):
-            check_class(label, numbers, f"{table}, row {line}")
+            check_class(label, numbers, table, line)
         images = read_images(rows, processor, table, self.data.preprocessing_num_workers)
         labels = [numbers[label] for label in images["label"]]
         return images.add_column("labels", np.array(labels, dtype=np.int64))

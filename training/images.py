@@ -20,11 +20,10 @@ from transformers.image_utils import ChannelDimension
 
 from locant.tokenization import LocantImageProcessor
 
-from .arguments import DataArguments
 from .config_parser import RunConfig
 from .errors import InputError
 from .image_arguments import ImageArguments
-from .tables import LINE
+from .tables import LINE, place_of
 from .tasks import TASKS
 
 IMAGE_COLUMN = "image"
@@ -61,14 +60,6 @@ def build_image_processor(data: ImageArguments, run: RunConfig, name: str | None
         return AutoImageProcessor.from_pretrained(name)
     except (OSError, ValueError) as error:
         raise InputError(f"No image processor loads from {name}: give the folder or Hub name of one.") from error
-
-
-def table_of(data: DataArguments, split: str) -> str:
-    """Where the rows of a split were read, for messages."""
-    file = getattr(data, f"{split}_file")
-    if file is None and data.dataset_name is not None:
-        return f"{data.dataset_name} ({split})"
-    return str(data.train_file if file is None else file)
 
 
 def read_images(rows: Dataset, processor: BaseImageProcessor, table: str, num_proc: int | None = None) -> Dataset:
@@ -140,7 +131,7 @@ def _check_faults(faults: list[str], rows: Dataset, table: str) -> None:
         named = f" {stored[IMAGE_COLUMN]['path']}" if stored[IMAGE_COLUMN]["path"] else ""
         others = f" ({len(wrong):,} images cannot)" if len(wrong) > 1 else ""
         raise InputError(
-            f"{table}, row {stored[LINE]}: the image{named} cannot be read{others}: "
+            f"{place_of(table, stored[LINE])}: the image{named} cannot be read{others}: "
             f"{faults[wrong[0]].rstrip('.')}; replace it, or take the row out."
         )
 
@@ -235,6 +226,5 @@ __all__ = [
     "build_image_processor",
     "pixels_of",
     "read_images",
-    "table_of",
     "variation",
 ]

@@ -76,8 +76,7 @@ def load(
     load by their own Auto classes. Raises `InputError` where there is no such folder (a name that reads as a path
     is never looked for on the Hub), no such device, or nothing in it that loads as such a model.
     """
-    if _reads_as_path(model_path) and not os.path.isdir(model_path):
-        raise InputError(f"There is no folder {model_path}: give the folder that a model was saved to.")
+    check_folder(model_path)
     try:
         processor = processor_class.from_pretrained(model_path)
         if auto_class is AutoModelForSeq2SeqLM:
@@ -271,6 +270,12 @@ def write_tsv(path: str | os.PathLike[str], rows: Iterable[Any]) -> None:
 
 def _field(value: Any) -> str:
     return f"{value:.2f}" if isinstance(value, float) else one_line(str(value)).replace("\t", " ")
+
+
+def check_folder(name: str | os.PathLike[str]) -> None:
+    """Raise `InputError` if `name` is meant as a folder that a model was saved to, and there is none."""
+    if _reads_as_path(name) and not os.path.isdir(name):
+        raise InputError(f"There is no folder {name}: give the folder that a model was saved to.")
 
 
 def _reads_as_path(name: str | os.PathLike[str]) -> bool:

@@ -35,7 +35,7 @@ from .inference import position_limit
 from .preprocessing import Side, build_tokenizer, check_lengths, token_lengths, tokenize
 from .recipe import Line, Measured, Prepared, Recipe, TrainerInputs
 from .sequence_classification_arguments import SequenceClassificationData
-from .tables import LABEL, LINE, NUMBER, Column, Layout, labels, numbered
+from .tables import LABEL, LINE, NUMBER, Column, Layout, labels, numbered, table_of
 from .text_data import count_overlap
 from .trainer import by_length
 
@@ -81,7 +81,10 @@ class SequenceClassification(Recipe):
         classes = [] if is_regression else find_classes(_names(rows["train"]), "text")
         numbers = {name: number for number, name in enumerate(classes)}
         encoded = DatasetDict(
-            {split: self._encode_split(texts, processor, numbers, split) for split, texts in rows.items()}
+            {
+                split: self._encode_split(texts, processor, numbers, table_of(self.data, split))
+                for split, texts in rows.items()
+            }
         )
         summary: dict[str, Any] = {"vocabulary": len(processor)}
         if classes:
@@ -96,7 +99,7 @@ class SequenceClassification(Recipe):
         return PreparedClasses(rows, encoded, processor, summary, classes)
 
     def _encode_split(
-        self, rows: Dataset, tokenizer: PreTrainedTokenizerBase, numbers: dict[str, int], split: str
+        self, rows: Dataset, tokenizer: PreTrainedTokenizerBase, numbers: dict[str, int], table: str
     ) -> Dataset:
         """`input_ids`, `labels`, the number of `tokens` before a cut, and the texts' lines."""
         max_length, problem_type = self.data.max_length, self.data.problem_type
@@ -107,10 +110,10 @@ class SequenceClassification(Recipe):
             if max_length is not None and max(tokens) > max_length:
                 found = tokenizer(batch["text"], truncation=True, max_length=max_length)["input_ids"]
             lines = zip(batch["label"], batch[LINE], strict=True)
-            targets = [_target(label, numbers, problem_type, f"{split}, line {line}") for label, line in lines]
+            targets = [_target(label, numbers, problem_type, table, line) for label, line in lines]
             return {"input_ids": found, "labels": targets, "tokens": tokens, LINE: batch[LINE]}
 
-        return tokenize(rows, encode, num_proc=self.data.preprocessing_num_workers, desc=f"Tokenising {split}")
+        return tokenize(rows, encode, num_proc=self.data.preprocessing_num_workers, desc="Tokenising texts")
 
     def describe(self, summary: Mapping[str, Any]) -> list[str]:
         """Texts and tokens of each split, and the labels."""
@@ -218,13 +221,13 @@ def _names(rows: Dataset) -> list[str]:
     return [name for label in rows["label"][:] for name in ([label] if isinstance(label, str) else label)]
 
 
-def _target(label: Any, numbers: dict[str, int], problem_type: str, where: str) -> Any:
+def _target(label: Any, numbers: dict[str, int], problem_type: str, table: str, row: int) -> Any:
     """What the model is to say: a class number, 0 and 1 for each class, or the number itself."""
     if problem_type == "regression":
         # the Trainer takes -100 for a place without a label
         return float(np.nextafter(np.float32(label), np.float32(0))) if label == -100 else label
     for name in [label] if isinstance(label, str) else label:
-        check_class(name, numbers, where)
+        check_class(name, numbers, table, row)
     if isinstance(label, str):
         return numbers[label]
     return [float(name in label) for name in numbers]

@@ -27,7 +27,7 @@ import random
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import zip_longest
+from itertools import islice, zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -56,7 +56,7 @@ class Kind:
         expected: it in words, for messages.
         feature: its type in the dataset.
         read: a value from what stands in the table, whose folder is the second argument; `ValueError` if it
-            cannot be read.
+            cannot be read, `FileNotFoundError` with the path of a file that is not there.
     """
 
     expected: str
@@ -87,14 +87,14 @@ def _read_image(value: Any, folder: Path) -> Any:
         return value  # an image that a dataset brings
     path = folder / value
     if not path.is_file():
-        raise ValueError
+        raise FileNotFoundError(path)
     return str(path)
 
 
 TEXT = Kind("text", Value("string"), _read_text)
 LABEL = Kind("the name of a class", Value("string"), _read_label)
 NUMBER = Kind("a number", Value("float64"), _read_number)
-IMAGE = Kind("the path of an image, seen from the table", Image(), _read_image)
+IMAGE = Kind("the path of an image (seen from the table)", Image(), _read_image)
 
 
 def labels(separator: str) -> Kind:
@@ -143,6 +143,8 @@ class Column:
         """The value of a cell; `InputError` if it is of another kind."""
         try:
             return self.kind.read(value, folder)
+        except FileNotFoundError as missing:
+            raise InputError(f"{where}: there is no file {missing}, which {name or self.name!r} names.") from None
         except (TypeError, ValueError):
             raise InputError(
                 f"{where}: {name or self.name!r} is {value!r}, where {self.kind.expected} is expected."
@@ -438,6 +440,22 @@ def _typed(dataset: Dataset, column: Column, name: str, where: str, folder: Path
 
     features = Features({**dataset.features, name: column.kind.feature})
     return dataset.map(read, input_columns=name, with_indices=True, features=features, desc=f"Reading {name}")
+
+
+def place_of(table: str, row: int) -> str:
+    """Where a row of `table` stands, for messages: in a file of lines by its line, else by its number, from 1 on."""
+    path = Path(table).expanduser()
+    reader = _RECORD_READERS.get(path.suffix.lower()) if path.is_file() else None
+    places = (where for where, _ in islice(reader(path), row - 1, row)) if reader else iter(())
+    return next(places, f"{table}, row {row}")
+
+
+def table_of(data: Any, split: str) -> str:
+    """Where the rows of a split were read, as the arguments `data` say, for messages."""
+    file = getattr(data, f"{split}_file")
+    if file is None and data.dataset_name is not None:
+        return f"{data.dataset_name} ({split})"
+    return str(data.train_file if file is None else file)
 
 
 def numbered(dataset: Dataset) -> Dataset:

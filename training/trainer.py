@@ -82,6 +82,12 @@ class RecipeTrainer(Trainer):
             self.optimizer_cls_and_kwargs = (torch.optim.Adam, options)
         self.train_lengths = train_lengths
 
+    def _run_epoch(self, *args: Any, **kwargs: Any) -> None:
+        if self.state.global_step >= self.state.max_steps:  # taken up at its end: the Trainer looks after a step only
+            self.control.should_training_stop = True
+            return
+        super()._run_epoch(*args, **kwargs)
+
     def predict_batch(self, model: torch.nn.Module, inputs: dict[str, Any], with_predictions: bool) -> Tensors:
         """What evaluation measures of a batch: tensors with a row for each of its rows, such as sums of losses.
 

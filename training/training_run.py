@@ -9,7 +9,7 @@ from datasets import DatasetDict
 from transformers import PreTrainedModel, set_seed
 
 from .averaging import load_mean_weights
-from .building import build_model
+from .building import build_model, check_fine_tuning
 from .config_parser import RunConfig
 from .dry_run import print_dry_run
 from .history import EarlyStopping, HistoryWriter
@@ -32,10 +32,12 @@ def train(run: RunConfig) -> dict[str, Any]:
     """
     recipe = TASKS[run.task].recipe()(run.data, run.training.seed)
     folder = RunFolder(run)
+    check_fine_tuning(run)
     rows = load_rows(run, recipe)
     folder.check_data(data_identity(rows))
     if folder.is_finished() and not run.training.dry_run:
-        say(run, f"{folder.path} is finished already: a larger num_train_epochs goes on with it.")
+        limit = "max_steps" if run.training.max_steps > 0 else "num_train_epochs"
+        say(run, f"{folder.path} is finished already: a larger {limit} goes on with it.")
         report(run, recipe, folder.metrics())
         return folder.metrics()
     set_seed(run.training.seed)

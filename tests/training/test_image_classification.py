@@ -228,7 +228,7 @@ class TestBadInput:
     @pytest.mark.parametrize(
         ("rows", "options", "message"),
         [
-            ([("images/train-0.png", "x"), ("bad.png", "dark")], {}, "bad.csv, row 2: the image "),
+            ([("images/train-0.png", "x"), ("bad.png", "dark")], {}, "bad.csv, line 3: the image "),
             (
                 [("images/train-0.png", "x"), ("bad.png", "dark")],
                 {},
@@ -237,7 +237,7 @@ class TestBadInput:
             (
                 [("images/train-0.png", "x"), ("no.png", "dark")],
                 {},
-                "bad.csv, line 3: 'image' is 'no.png', where the path",
+                "no.png, which 'image' names.",
             ),
             (
                 [("images/train-0.png", "x"), ("images/train-1.png", "")],
@@ -252,7 +252,7 @@ class TestBadInput:
             (
                 [("images/train-0.png", "x"), ("images/train-1.png", "y")],
                 {},
-                "validation.csv, row 1: the label 'light' is none of the 2 that the training data have (x, y).",
+                "validation.csv, line 2: the label 'light' is none of the 2 that the training data have (x, y).",
             ),
             (None, {"image_column": "photo"}, "has no column 'photo'; it has 'image', 'label', 'caption'"),
             (None, {"patch_size": 3}, "patch_size 3 does not divide the height 8 of image_size"),

@@ -16,7 +16,7 @@ from PIL import Image
 from locant.tokenization import LocantImageProcessor
 from locant.training.batching import TrainingRows
 from locant.training.errors import InputError
-from locant.training.images import ImageCollator, Variation, pixels_of, read_images, table_of, variation
+from locant.training.images import ImageCollator, Variation, pixels_of, read_images, variation
 from locant.training.tables import IMAGE, Column, Layout, load_splits, numbered
 
 GREY = LocantImageProcessor(num_channels=1, size={"height": 4, "width": 6})
@@ -113,13 +113,6 @@ class TestReading:
         (tmp_path / "2.png").write_bytes(content)
         with pytest.raises(InputError, match=r"row 1: .*An image has 3 channels, but num_channels is 4"):
             read_images(rows, LocantImageProcessor(num_channels=4, size=4), "t.csv")
-
-    def test_a_table_is_named_by_its_file_or_data_set(self):
-        files = {"train_file": "a.csv", "validation_file": None, "test_file": "b.csv", "dataset_name": None}
-        data = SimpleNamespace(**files)
-        assert [table_of(data, split) for split in ("train", "validation", "test")] == ["a.csv", "a.csv", "b.csv"]
-        data = SimpleNamespace(**files | {"train_file": None, "dataset_name": "org/set"})
-        assert [table_of(data, split) for split in ("train", "test")] == ["org/set (train)", "b.csv"]
 
 
 class TestVariation:

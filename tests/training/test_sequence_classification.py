@@ -344,7 +344,7 @@ class TestBadInput:
             (
                 [("a", "x"), ("b", "cat")],
                 {},
-                "validation, line 1: the label 'cow' is none of the 2 that the training data",
+                "validation.jsonl, line 1: the label 'cow' is none of the 2 that the training data",
             ),
             ([("a", "x"), ("b", "x")], {}, "have 1 different labels (x): a classifier needs two or more."),
             ([("a", "x"), ("b", "")], {}, "line 2: 'label' is '', where the name of a class is expected."),

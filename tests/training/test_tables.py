@@ -6,6 +6,7 @@ What all tables share is tested on pairs, in test_text_data.py.
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import datasets
 import numpy as np
@@ -13,7 +14,7 @@ import pytest
 from PIL import Image
 
 from locant.training.errors import InputError
-from locant.training.tables import IMAGE, LABEL, NUMBER, TEXT, Column, Layout, labels, load_splits
+from locant.training.tables import IMAGE, LABEL, NUMBER, TEXT, Column, Layout, labels, load_splits, place_of, table_of
 
 
 @pytest.fixture(autouse=True)
@@ -155,7 +156,7 @@ class TestErrors:
                 "t.tsv",
                 "text\tlabel\na\tno.png",
                 IMAGE,
-                "'label' is 'no.png', where the path of an image, seen from the",
+                "no.png, which 'label' names.",
             ),
         ],
     )
@@ -178,3 +179,31 @@ class TestErrors:
         with pytest.raises(InputError) as error:
             load(tmp_path, "t.parquet", data, kind)
         assert str(error.value).startswith(f"{Path(tmp_path) / 't.parquet'}, {message}")
+
+
+class TestPlaces:
+    def test_a_table_is_named_by_its_file_or_data_set(self):
+        files = {"train_file": "a.csv", "validation_file": None, "test_file": "b.csv", "dataset_name": None}
+        data = SimpleNamespace(**files)
+        assert [table_of(data, split) for split in ("train", "validation", "test")] == ["a.csv", "a.csv", "b.csv"]
+        data = SimpleNamespace(**files | {"train_file": None, "dataset_name": "org/set"})
+        assert [table_of(data, split) for split in ("train", "test")] == ["org/set (train)", "b.csv"]
+
+    @pytest.mark.parametrize(
+        ("name", "text", "places"),
+        [
+            ("t.tsv", "text\nx\ny\n", ["line 2", "line 3"]),
+            ("t.csv", 'text\n"x\n…"\n\ny\n', ["line 3", "line 5"]),  # where the record ends, as the reader says it
+            ("t.jsonl", '\n{"text": "x"}\n{"text": "y"}\n', ["line 2", "line 3"]),
+            ("t.json", '[{"text": "x"}, {"text": "y"}]', ["item 1", "item 2"]),
+            ("t.txt", "x\ny\n", None),
+        ],
+    )
+    def test_a_row_is_found_again_in_its_file(self, tmp_path, name, text, places):
+        path = tmp_path / name
+        path.write_text(text, "utf-8")
+        expected = [f"{path}, {place}" for place in places or ["row 1", "row 2"]]
+        assert [place_of(str(path), row) for row in (1, 2)] == expected
+
+    def test_a_row_of_a_data_set_has_its_number(self):
+        assert place_of("org/set (train)", 3) == "org/set (train), row 3"

@@ -124,6 +124,15 @@ class TestSameCommand:
         assert f"{trained_run} is finished already: a larger num_train_epochs goes on with it." in out
         assert f"test: BLEU {metrics(trained_run)['test']['bleu']:.2f}" in out
 
+    def test_never_trains_beyond_max_steps(self, toy, tmp_path, training_steps, capsys):
+        limits = {**SHORT, "max_steps": 3}
+        for epochs in (1, 1, 50):
+            assert toy.train(tmp_path / "run", **{**limits, "num_train_epochs": epochs}) == 0
+            assert [step for step, *_ in training_steps] == [0, 1, 2]
+            assert metrics(tmp_path / "run")["finished"]
+            assert metrics(tmp_path / "run")["steps"] == 3
+        assert "is finished already: a larger max_steps goes on with it." in capsys.readouterr().out
+
 
 MOMENTS = {  # where a run is stopped: in which function, at which of its calls
     "before the folder is claimed": (RunFolder, "claim", 1),
@@ -362,9 +371,19 @@ class TestFineTuning:
         model = AutoModelForSeq2SeqLM.from_pretrained(tmp_path / "run")
         assert {name: getattr(model.config, name) for name in options} == options
 
-    def test_may_not_change_the_shape(self, toy, tmp_path, config, capsys):
-        error = TestBadInput.sentence(toy, capsys, tmp_path / "run", config, d_model=64)
-        assert error.startswith("d_model cannot be given with model_name_or_path, whose weights were made for another")
+    def test_may_not_change_the_shape(self, toy, trained_run, tmp_path, config, capsys):
+        trained = AutoModelForSeq2SeqLM.from_pretrained(trained_run).config
+        options = {"d_model": 2 * trained.d_model, "encoder_layers": trained.encoder_layers, "ffn_bias": False}
+        error = TestBadInput.sentence(toy, capsys, tmp_path / "run", config, **options)
+        assert error.startswith(
+            "d_model, ffn_bias cannot be given with model_name_or_path, whose weights were made for"
+        )
+        assert "--d_model null --ffn_bias null" in error
+
+    def test_may_repeat_the_shape(self, toy, trained_run, tmp_path, config):
+        trained = AutoModelForSeq2SeqLM.from_pretrained(trained_run).config
+        shape = {name: getattr(trained, name) for name in ("d_model", "encoder_layers", "position_encoding")}
+        assert toy.train(tmp_path / "run", config, **SHORT, **shape, max_steps=1) == 0
 
     def test_refuses_a_value_out_of_range(self, toy, tmp_path, config, capsys):
         error = TestBadInput.sentence(toy, capsys, tmp_path / "run", config, dropout=2)
