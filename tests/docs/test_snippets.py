@@ -6,7 +6,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from PIL import Image
+from transformers import AutoTokenizer
 
+from locant import LocantConfig, LocantForConditionalGeneration, LocantImageProcessor, LocantProcessor
 from locant.configuration.position_encodings import POSITION_ENCODINGS
 from locant.modeling.positions.registry import _CLASSES
 
@@ -32,11 +35,25 @@ def checkout(trained_run, tmp_path, monkeypatch):
     (tmp_path / "runs").mkdir()
     (tmp_path / "runs" / "phrasebook").symlink_to(trained_run)
     (tmp_path / "examples").symlink_to(ROOT / "examples")
+    save_captioner(tmp_path / "runs" / "captions", AutoTokenizer.from_pretrained(trained_run))
+    for name in ("1.png", "2.png"):
+        Image.new("L", (8, 8)).save(tmp_path / name)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", list(sys.path))
     yield
     for registry in (POSITION_ENCODINGS, _CLASSES, sys.modules):
         registry.pop("kerple", None)
+
+
+def save_captioner(folder, tokenizer):
+    """An untrained one."""
+    config = LocantConfig.from_preset(
+        "tiny", vocab_size=len(tokenizer), encoder_input="patches", image_size=8, patch_size=4, num_channels=1
+    )
+    model = LocantForConditionalGeneration(config)
+    model.generation_config.max_new_tokens = 4
+    model.save_pretrained(folder)
+    LocantProcessor(LocantImageProcessor(size=8, num_channels=1), tokenizer).save_pretrained(folder)
 
 
 @pytest.mark.parametrize("name", DOCUMENTS)

@@ -23,7 +23,7 @@ def processor():
 
 @pytest.fixture(scope="module")
 def model(processor):
-    torch.manual_seed(0)
+    torch.manual_seed(2)
     config = locant.LocantConfig(
         vocab_size=len(processor.tokenizer),
         d_model=16,
