@@ -137,14 +137,20 @@ class TestVariation:
             assert varied.shape == GRADIENT.shape
             assert np.isin(varied, [0, *(GRADIENT + 5).flat]).all()
 
-    def test_a_crop_is_a_part_that_is_enlarged(self):
-        ramp = np.tile(np.linspace(0, 200, 21).astype(np.uint8), (3, 21, 1))
+    @pytest.mark.parametrize("axes", [(0, 1, 2), (0, 2, 1)], ids=["along", "down"])
+    def test_a_crop_is_a_part_that_is_enlarged(self, axes):
+        ramp = np.tile(np.linspace(0, 200, 21).astype(np.uint8), (3, 21, 1)).transpose(axes)
+        widths, starts = [], []
         for seed in range(50):
-            varied = pixels_of(Variation(crop=0.5)(row(ramp), random.Random(seed))).astype(int)
-            assert varied.shape == ramp.shape
-            assert 90 <= varied[0, 0, -1] - varied[0, 0, 0] <= 200
+            varied = pixels_of(Variation(crop=0.5)(row(ramp), random.Random(seed))).astype(int).transpose(axes)
             assert (varied == varied[0, 0]).all()
             assert (np.diff(varied[0, 0]) >= 0).all()
+            widths.append(varied[0, 0, -1] - varied[0, 0, 0])
+            starts.append(varied[0, 0, 0])
+        assert 90 <= min(widths) < 130
+        assert 170 < max(widths) <= 200
+        assert min(starts) < 10
+        assert max(starts) > 50
 
     def test_every_other_image_is_mirrored(self):
         varied = [pixels_of(Variation(flip=True)(row(GRADIENT), random.Random(seed))) for seed in range(200)]
