@@ -8,6 +8,7 @@ import torch
 from datasets import Dataset
 from torch.utils.data import DataLoader
 from transformers import PreTrainedModel, Seq2SeqTrainer, Trainer
+from transformers.trainer_utils import EvalLoopOutput
 
 from locant.modeling.loss import token_losses
 
@@ -139,6 +140,11 @@ class GenerationTrainer(RecipeTrainer, Seq2SeqTrainer):
     """A trainer of encoder–decoders, from text or from images: loss per token, and what they generate."""
 
     args: GenerationTrainingArguments
+
+    def evaluation_loop(self, *args: Any, **kwargs: Any) -> EvalLoopOutput:
+        """As the Trainer's, each row counted once: the seq2seq one also gathers those that fill up the last batch."""
+        self.gather_function = self.accelerator.gather_for_metrics
+        return super().evaluation_loop(*args, **kwargs)
 
     def predict_batch(self, model: torch.nn.Module, inputs: dict[str, Any], with_predictions: bool) -> Tensors:
         """Summed loss and number of tokens of each row, and the generated tokens `(batch, longest)` if asked for."""
