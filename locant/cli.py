@@ -6,6 +6,8 @@ import importlib
 import os
 import sys
 
+from locant.hub.errors import SharingError
+from locant.modeling.checkpoint import CheckpointError
 from locant.training.errors import InputError
 
 # Subcommand -> the module whose `run` takes its arguments, and what it does.
@@ -14,6 +16,9 @@ COMMANDS = {
     "evaluate": ("locant.commands.evaluate", "measure a model on a test set"),
     "translate": ("locant.commands.translate", "translate text, a sentence a line"),
     "score": ("locant.commands.score", "say how probable a model finds given translations"),
+    "push": ("locant.commands.push", "put a model with its card and its code on the Hub"),
+    "convert": ("locant.commands.convert", "make a Locant model of another family's, and back"),
+    "export": ("locant.commands.export", "write a model for another engine: CTranslate2 or ONNX"),
     "study": ("locant.commands.study", "compare position encodings"),
 }
 
@@ -56,7 +61,7 @@ def _run(name: str, arguments: list[str]) -> int:
         # imported only now: a command must not wait for what only another one needs
         importlib.import_module(COMMANDS[name][0]).run(arguments)
         sys.stdout.flush()
-    except InputError as error:
+    except (InputError, SharingError, CheckpointError) as error:
         print(f"locant {name}: error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
