@@ -4,11 +4,12 @@
 Importing `locant` registers its configuration and models with transformers' Auto classes.
 """
 
+import os
 from importlib.metadata import version
 
 from locant.auto_classes import register
 from locant.configuration import LocantConfig
-from locant.hub.pipeline_entries import write_pipelines
+from locant.hub.bundle import disable_bundling, enable_bundling, write_bundle
 from locant.hub.pipelines import pipeline
 from locant.modeling import (
     LocantDecoderModel,
@@ -24,11 +25,17 @@ from locant.modeling import (
     LocantPreTrainedModel,
 )
 from locant.tokenization import LocantImageProcessor, LocantProcessor, train_tokenizer
+from locant.trainer_pushes import register_callback
 
 __version__ = version("locant")
 
 register()
-LocantPreTrainedModel.save_hooks.append(write_pipelines)
+LocantPreTrainedModel.save_hooks.append(write_bundle)
+register_callback()
+if os.environ.get("LOCANT_BUNDLE") == "0":
+    disable_bundling()
+else:
+    enable_bundling()
 
 __all__ = [
     "LocantConfig",
@@ -45,6 +52,8 @@ __all__ = [
     "LocantModel",
     "LocantPreTrainedModel",
     "LocantProcessor",
+    "disable_bundling",
+    "enable_bundling",
     "pipeline",
     "train_tokenizer",
 ]

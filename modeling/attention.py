@@ -9,8 +9,8 @@ from transformers.cache_utils import Cache, EncoderDecoderCache
 
 from locant.configuration.configuration_locant import LocantConfig
 
-from . import blockwise  # noqa: F401 (registers the backend)
 from .attention_backends import Term, backend_function, check_backend
+from .blockwise import blockwise_attention  # noqa: F401 (registers the backend)
 from .masks import Mask, build_mask
 from .offloading import at_hand
 from .positions.base import PositionLayer, Positions, Span

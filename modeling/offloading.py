@@ -5,6 +5,7 @@ from contextlib import AbstractContextManager, ExitStack, nullcontext
 
 from torch import nn
 from torch.compiler import is_compiling
+from transformers.utils import is_accelerate_available
 
 
 def at_hand(module: nn.Module) -> AbstractContextManager[object]:
@@ -14,9 +15,10 @@ def at_hand(module: nn.Module) -> AbstractContextManager[object]:
     """
     if is_compiling() or not any(hasattr(part, "_hf_hook") for part in module.modules()):
         return nullcontext()
-    from accelerate.utils import align_module_device  # whoever set the hook has imported it
-
     stack = ExitStack()
-    for part in module.modules():
-        stack.enter_context(align_module_device(part))
+    if is_accelerate_available():  # as it is where there are hooks; transformers asks for what is imported outside
+        from accelerate.utils import align_module_device
+
+        for part in module.modules():
+            stack.enter_context(align_module_device(part))
     return stack

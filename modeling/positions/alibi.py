@@ -10,6 +10,7 @@ from locant.configuration.configuration_locant import LocantConfig
 from locant.configuration.position_encodings import Place
 
 from .base import DistanceLayer, PositionEncoding, PositionLayer
+from .registry import built_in
 
 
 def alibi_slopes(heads: int, max_bias: float = 8.0) -> torch.Tensor:
@@ -34,6 +35,7 @@ class AlibiLayer(DistanceLayer):
         return -prepared[head] * distance.abs()
 
 
+@built_in("alibi")
 class AlibiEncoding(PositionEncoding):
     """Has no parameters.
 

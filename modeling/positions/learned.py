@@ -11,8 +11,10 @@ from locant.configuration.configuration_locant import LocantConfig
 from locant.configuration.position_encodings import Place
 
 from .base import PositionEncoding
+from .registry import built_in
 
 
+@built_in("learned")
 class LearnedEncoding(PositionEncoding):
     """A table of `max_position_embeddings` rows, which is where it ends.
 
@@ -48,6 +50,7 @@ class LearnedEncoding(PositionEncoding):
         return hidden_states + self.embeddings(position_ids + self.offset)
 
 
+@built_in("learned", on_grid=True)
 class LearnedGridEncoding(PositionEncoding):
     """For patches: a vector for each place of the grid trained on, and one for the class token if there is one.
 

@@ -2,39 +2,30 @@
 """Position encodings by name."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
 from locant.configuration.configuration_locant import LocantConfig
 from locant.configuration.position_encodings import POSITION_ENCODINGS, EncodingOptions, Place
 
-from .alibi import AlibiEncoding
 from .base import PositionEncoding, PositionLayer
-from .learned import LearnedEncoding, LearnedGridEncoding
-from .none import NoPosition
-from .rotary import RotaryEncoding
-from .shaw import ShawEncoding
-from .sinusoidal import SinusoidalEncoding, SinusoidalGridEncoding
-from .t5 import T5Encoding
-from .transformer_xl import TransformerXLEncoding
 
-_CLASSES: dict[str, type[PositionEncoding]] = {
-    "none": NoPosition,
-    "sinusoidal": SinusoidalEncoding,
-    "learned": LearnedEncoding,
-    "shaw": ShawEncoding,
-    "transformer_xl": TransformerXLEncoding,
-    "t5": T5Encoding,
-    "alibi": AlibiEncoding,
-    "rotary": RotaryEncoding,
-}
-
+_CLASSES: dict[str, type[PositionEncoding]] = {}
 # Those whose form for the rows and columns of patches is a class of its own
-_CLASSES_ON_GRIDS: dict[str, type[PositionEncoding]] = {
-    "sinusoidal": SinusoidalGridEncoding,
-    "learned": LearnedGridEncoding,
-}
+_CLASSES_ON_GRIDS: dict[str, type[PositionEncoding]] = {}
+
+_Encoding = TypeVar("_Encoding", bound=type[PositionEncoding])
+
+
+def built_in(name: str, on_grid: bool = False) -> Callable[[_Encoding], _Encoding]:
+    """Enter a class as the encoding `name`, whose options the configuration knows, or as its form on a grid."""
+
+    def enter(cls: _Encoding) -> _Encoding:
+        (_CLASSES_ON_GRIDS if on_grid else _CLASSES)[name] = cls
+        return cls
+
+    return enter
 
 
 def register_position_encoding(
@@ -73,7 +64,19 @@ def build_position_encoding(config: LocantConfig, place: Place) -> PositionEncod
     return _class_at(config, place)(config, place)
 
 
+def class_of_encoding(name: str, on_grid: bool = False) -> type[PositionEncoding]:
+    """The class of the encoding `name`, or of its form for patches.
+
+    Raises:
+        ValueError: it is not here: a saved model brings the code of its own encodings only.
+    """
+    if name not in _CLASSES:
+        raise ValueError(
+            f"The position encoding {name!r} is not in this copy of the code, which has {', '.join(sorted(_CLASSES))}: "
+            "install locant, and import it and the encoding's own file if it has one."
+        )
+    return _CLASSES_ON_GRIDS.get(name, _CLASSES[name]) if on_grid else _CLASSES[name]
+
+
 def _class_at(config: LocantConfig, place: Place) -> type[PositionEncoding]:
-    name = config.position_encoding_at(place)
-    on_grid = _CLASSES_ON_GRIDS.get(name) if config.axes_at(place) == 2 else None
-    return on_grid or _CLASSES[name]
+    return class_of_encoding(config.position_encoding_at(place), on_grid=config.axes_at(place) == 2)

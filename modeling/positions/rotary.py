@@ -14,6 +14,7 @@ from locant.configuration.configuration_locant import LocantConfig
 from locant.configuration.position_encodings import Place
 
 from .base import PositionEncoding, PositionLayer
+from .registry import built_in
 
 CosSin = tuple[torch.Tensor, torch.Tensor]
 
@@ -58,6 +59,7 @@ class RotaryLayer(PositionLayer):
         return rotate(key, *prepared, self.pairing)
 
 
+@built_in("rotary")
 class RotaryEncoding(PositionEncoding):
     """Angles from transformers' rope types, by `config.rope_parameters`.
 

@@ -11,6 +11,7 @@ from locant.configuration.configuration_locant import LocantConfig
 from locant.configuration.position_encodings import Place
 
 from .base import AnySpan, PositionEncoding, PositionLayer, indices
+from .registry import built_in
 
 
 class ShawKeysLayer(PositionLayer):
@@ -80,6 +81,7 @@ class ShawLayer(ShawKeysLayer):
         return by_distance @ self.vectors.to(weights.dtype)
 
 
+@built_in("shaw")
 class ShawEncoding(PositionEncoding):
     """Each layer has vectors of its own.
 

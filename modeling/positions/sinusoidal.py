@@ -7,6 +7,7 @@ from locant.configuration.configuration_locant import LocantConfig
 from locant.configuration.position_encodings import Place
 
 from .base import PositionEncoding
+from .registry import built_in
 
 
 def sinusoids(positions: torch.Tensor, width: int, layout: str = "interleaved") -> torch.Tensor:
@@ -35,6 +36,7 @@ def sinusoidal_table(length: int, width: int, layout: str = "interleaved") -> to
     return sinusoids(torch.arange(length, dtype=torch.float64, device="cpu"), width, layout)
 
 
+@built_in("sinusoidal")
 class SinusoidalEncoding(PositionEncoding):
     """The table is computed once, reused, and grown when a longer sequence comes: there is no last position.
 
@@ -63,6 +65,7 @@ class SinusoidalEncoding(PositionEncoding):
         return hidden_states + self.table[position_ids].to(hidden_states)
 
 
+@built_in("sinusoidal", on_grid=True)
 class SinusoidalGridEncoding(PositionEncoding):
     """For patches: half of the width for the row, half for the column (He et al. 2022, MAE).
 

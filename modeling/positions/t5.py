@@ -12,6 +12,7 @@ from locant.configuration.configuration_locant import LocantConfig
 from locant.configuration.position_encodings import Place
 
 from .base import DistanceLayer, PositionEncoding, PositionLayer
+from .registry import built_in
 
 
 def t5_bucket(distance: torch.Tensor, is_causal: bool, num_buckets: int, max_distance: int) -> torch.Tensor:
@@ -48,6 +49,7 @@ class T5Layer(DistanceLayer):
         return prepared[t5_bucket(distance, self.is_causal, self.num_buckets, self.max_distance), head]
 
 
+@built_in("t5")
 class T5Encoding(PositionEncoding):
     """One table for all layers of the stack.
 

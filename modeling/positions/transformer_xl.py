@@ -11,6 +11,7 @@ from locant.configuration.configuration_locant import LocantConfig
 from locant.configuration.position_encodings import Place
 
 from .base import AnySpan, PositionEncoding, PositionLayer, PositionSpan
+from .registry import built_in
 
 
 def distance_sinusoids(distances: torch.Tensor, width: int) -> torch.Tensor:
@@ -80,6 +81,7 @@ class TransformerXLLayer(PositionLayer):
         return skewed[..., : span.keys]
 
 
+@built_in("transformer_xl")
 class TransformerXLEncoding(PositionEncoding):
     """In an encoder, distances have both signs.
 

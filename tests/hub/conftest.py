@@ -37,6 +37,12 @@ def tokenizer(trained_tokenizer):
 
 
 @pytest.fixture(scope="session")
+def processor(trained_tokenizer):
+    size = {"height": 8, "width": 8}
+    return locant.LocantProcessor(locant.LocantImageProcessor(size=size), copy.deepcopy(trained_tokenizer))
+
+
+@pytest.fixture(scope="session")
 def random_model():
     """A function that makes a model of a class, with the given fields of the config."""
 

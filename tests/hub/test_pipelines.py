@@ -1,7 +1,6 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
 """Every pipeline on a saved model, from here and from a fresh process, beside the model called by hand."""
 
-import copy
 import json
 import shutil
 import subprocess
@@ -15,16 +14,8 @@ from PIL import Image
 from transformers import AutoModelForSeq2SeqLM, T5Config, T5ForConditionalGeneration
 
 import locant
-from locant.tokenization.image_processing_locant import LocantImageProcessor
-from locant.tokenization.processing_locant import LocantProcessor
 
 TEXT_TO_TEXT = ("translation", "translation_en_to_fr", "summarization", "text2text-generation")
-
-
-@pytest.fixture(scope="session")
-def processor(trained_tokenizer):
-    size = {"height": 8, "width": 8}
-    return LocantProcessor(LocantImageProcessor(size=size), copy.deepcopy(trained_tokenizer))
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,257 @@
+# Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
+"""A saved model carries its own code, so that it loads where Locant is not installed.
+
+`import locant` has `write_bundle` called whenever a model is saved. The folder then holds the modules that this model
+needs, flat, and its config says which class each of transformers' Auto classes finds in them (`auto_map`), which
+pipelines there are (`custom_pipelines`), and what code it is (`locant_code`). Elsewhere, transformers loads them with
+`trust_remote_code=True`; what it saves again still carries them, as it copies the files that a model's file imports.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cache
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from transformers import AutoConfig, PreTrainedModel
+from transformers.utils import CONFIG_NAME, logging
+
+from locant.configuration.configuration_locant import LocantConfig
+from locant.modeling.modeling_locant import LocantForConditionalGeneration
+from locant.modeling.positions.registry import class_of_encoding
+from locant.tokenization.image_processing_locant import LocantImageProcessor
+from locant.tokenization.processing_locant import LocantProcessor
+
+from . import supported_transformers, text_to_text_pipelines
+from .auto_map import auto_models
+from .errors import SharingError
+from .flat_code import PACKAGE, file_of, flatten, imported_with, with_first
+from .pipelines import PIPELINES
+
+logger = logging.get_logger(__name__)
+
+LICENCE = "# Copyright 2026 The Locant Authors."
+_PIPELINES = Path(text_to_text_pipelines.__file__).stem
+
+_is_enabled = False  # until locant is imported
+
+
+def enable_bundling() -> None:
+    """Let what is saved from now on carry its code, as it does unless the environment has `LOCANT_BUNDLE=0`."""
+    _enable(True)
+
+
+def disable_bundling() -> None:
+    """Let what is saved from now on be without code: it loads only where Locant is installed."""
+    _enable(False)
+
+
+def _enable(enabled: bool) -> None:
+    global _is_enabled
+    _is_enabled = enabled
+    # these are one file each, which transformers copies by itself
+    LocantImageProcessor._auto_class = "AutoImageProcessor" if enabled else None
+    LocantProcessor._auto_class = "AutoProcessor" if enabled else None
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """The code of one model.
+
+    Args:
+        files: the source of each file, by its name.
+        config_fields: what the config says of them.
+    """
+
+    files: dict[str, str]
+    config_fields: dict[str, Any]
+
+    @classmethod
+    def of(cls, model_class: type, config: LocantConfig) -> "Bundle":
+        """What a model of this class and config needs.
+
+        Raises:
+            SharingError: there is code without a file, or with imports that a flat folder cannot have.
+        """
+        models = {auto.__name__: model for auto, model in auto_models(config).items()}
+        models = {auto: model_class if issubclass(model_class, model) else model for auto, model in models.items()}
+        classes = {"AutoConfig": LocantConfig, **models}
+        pipelines = pipeline_entries(model_class, config)
+        encodings = {class_of_encoding(config.position_encoding_at(place)) for place in config.places}
+        files = _files(
+            _sorted({*classes.values()}),
+            _sorted(encodings),
+            _sorted(PIPELINES.values() if pipelines else ()),
+        )
+        fields: dict[str, Any] = {
+            "auto_map": {
+                auto: f"{file_of(item.__module__).removesuffix('.py')}.{item.__name__}"
+                for auto, item in classes.items()
+            },
+            "locant_code": {
+                "version": version(PACKAGE),
+                "sha256": _hash(files),
+                "transformers": supported_transformers.SUPPORTED,
+            },
+        }
+        return cls(files, {**fields, "custom_pipelines": pipelines} if pipelines else fields)
+
+    def write(self, folder: Path) -> None:
+        """Put the files into `folder`, each whole or not at all.
+
+        Raises:
+            SharingError: a file of the same name is there that is not Locant's; nothing was written.
+        """
+        for name in self.files if not _carries_code(folder) else ():
+            path = folder / name
+            if path.exists() and not path.read_text(encoding="utf-8", errors="replace").startswith(LICENCE):
+                raise SharingError(f"{path} is not Locant's, so a model with its code cannot be saved there.")
+        for name, source in self.files.items():
+            path = folder / name
+            if not path.exists() or path.read_text(encoding="utf-8") != source:
+                _write_whole(path, source)
+
+
+def _carries_code(folder: Path) -> bool:
+    path = folder / CONFIG_NAME
+    return path.is_file() and '"locant_code"' in path.read_text(encoding="utf-8", errors="replace")
+
+
+def pipeline_entries(model_class: type, config: LocantConfig) -> dict[str, dict[str, Any]]:
+    """The `custom_pipelines` of a model that turns text into text; others need none."""
+    if not issubclass(model_class, LocantForConditionalGeneration) or config.encoder_input != "tokens":
+        return {}
+    classes = dict(PIPELINES)
+    if config.source_lang and config.target_lang:
+        classes[f"translation_{config.source_lang}_to_{config.target_lang}"] = PIPELINES["translation"]
+    return {
+        task: {"impl": f"{_PIPELINES}.{pipeline.__name__}", "pt": ["AutoModelForSeq2SeqLM"]}
+        for task, pipeline in classes.items()
+    }
+
+
+def write_bundle(model: PreTrainedModel, folder: Path) -> None:
+    """Put the code of `model` into `folder`, and what there is to say of it into its config.
+
+    Where that cannot be, or is switched off, the model is saved without: a warning gives the reason, and what the
+    config says of Locant's code is taken out. Pipelines and Auto classes that others entered stay.
+    """
+    config: Any = model.config
+    fields: dict[str, Any] = {}
+    if _is_enabled:
+        try:
+            bundle = Bundle.of(type(model), config)
+            bundle.write(folder)
+            fields = bundle.config_fields
+        except (OSError, SharingError) as error:
+            logger.warning(f"The model is saved without its code, and loads only where Locant is installed: {error}")
+    _say(config, fields)
+
+
+def write_code(folder: str | os.PathLike[str]) -> None:
+    """Put its code into the folder that a model was saved to without.
+
+    Raises:
+        SharingError: the folder is no Locant model's, or its code cannot go along.
+    """
+    path = Path(folder) / CONFIG_NAME
+    if not path.is_file():
+        raise SharingError(f"{folder} has no {CONFIG_NAME}: give the folder of a saved model.")
+    config: Any = AutoConfig.from_pretrained(folder)
+    names = config.architectures or []
+    known = (
+        {model.__name__: model for model in auto_models(config).values()} if isinstance(config, LocantConfig) else {}
+    )
+    if not names or names[0] not in known:
+        raise SharingError(f"{folder} holds no model of Locant's (architectures: {names}), so it has no code to add.")
+    bundle = Bundle.of(known[names[0]], config)
+    bundle.write(Path(folder))
+    saved = json.loads(path.read_text(encoding="utf-8"))
+    _write_whole(path, json.dumps({**saved, **bundle.config_fields}, indent=2, sort_keys=True) + "\n")
+
+
+def _say(config: Any, ours: dict[str, Any]) -> None:
+    """Set the fields of a config that are about code, and keep what others entered there."""
+    maps = getattr(config, "auto_map", None) or {}
+    pipelines = getattr(config, "custom_pipelines", None) or {}
+    kept_maps = {auto: place for auto, place in maps.items() if "--" in str(place)}  # in another repository
+    kept_pipelines = {
+        task: entry for task, entry in pipelines.items() if not entry.get("impl", "").startswith(f"{_PIPELINES}.")
+    }
+    fields = {
+        "auto_map": {**kept_maps, **ours.get("auto_map", {})},
+        "custom_pipelines": {**ours.get("custom_pipelines", {}), **kept_pipelines},
+        "locant_code": ours.get("locant_code"),
+    }
+    for name, value in fields.items():
+        if value:
+            setattr(config, name, value)
+        elif hasattr(config, name):
+            delattr(config, name)
+
+
+@cache
+def _files(entries: tuple[type, ...], encodings: tuple[type, ...], pipelines: tuple[type, ...]) -> dict[str, str]:
+    """The files of the classes `entries`, which transformers loads by name, and of what they need besides.
+
+    Encodings enter themselves where they are looked up once their files are imported, so an entry imports those of its
+    model. One from outside of Locant has to be known to the configuration already.
+    """
+    ours = {cls for cls in encodings if cls.__module__.startswith(f"{PACKAGE}.")}
+    models = {entry.__module__ for entry in entries} - {LocantConfig.__module__}
+    for cls in {*encodings} - ours:
+        if reached := imported_with(cls.__module__) & models:
+            raise SharingError(
+                f"{file_of(cls.__module__)} imports {file_of(reached.pop())}, which needs the encoding to be there "
+                "before: import it inside the functions that use it."
+            )
+    named = {*entries, *pipelines}
+    files = flatten({cls.__module__ for cls in named | {*encodings}} | {supported_transformers.__name__})
+    for module in {entry.__module__ for entry in entries}:
+        name = file_of(module)
+        files[name] = with_first(files[name], _import(supported_transformers.__name__, "SUPPORTED"))
+        if module == LocantConfig.__module__:
+            files[name] += _imports("They enter themselves among the position encodings", {*encodings} - ours)
+        else:
+            files[name] += _imports("They enter themselves among the position encodings", ours)
+            besides = {cls for cls in named if cls.__module__ not in (module, LocantConfig.__module__)}
+            files[name] += _names("transformers copies the files that this one names", besides)
+    return files
+
+
+def _imports(why: str, classes: Iterable[type], indent: str = "") -> str:
+    lines = sorted(_import(cls.__module__, cls.__name__) for cls in classes)
+    return "".join(f"\n{indent}{line}" for line in [f"# {why}", *lines, ""]) if lines else ""
+
+
+def _names(why: str, classes: Iterable[type]) -> str:
+    """Imports that are written, but not run."""
+    lines = _imports(why, classes, indent="    ")
+    return f"\nfrom typing import TYPE_CHECKING  # noqa: E402\n\nif TYPE_CHECKING:{lines.rstrip(' ')}" if lines else ""
+
+
+def _import(module: str, name: str) -> str:
+    return f"from .{file_of(module).removesuffix('.py')} import {name}  # noqa: E402, F401"
+
+
+def _sorted(classes: Iterable[type]) -> tuple[type, ...]:
+    return tuple(sorted(classes, key=lambda cls: (cls.__module__, cls.__qualname__)))
+
+
+def _hash(files: dict[str, str]) -> str:
+    content = json.dumps(files, sort_keys=True)
+    return hashlib.sha256(content.encode()).hexdigest()
+
+
+def _write_whole(path: Path, text: str) -> None:
+    """Others may be reading the folder."""
+    beside = path.with_name(f".{path.name}.part")
+    try:
+        beside.write_text(text, encoding="utf-8")
+        beside.replace(path)
+    finally:
+        beside.unlink(missing_ok=True)

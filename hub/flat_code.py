@@ -1,0 +1,170 @@
+# Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
+"""Modules of a package as files of one folder: what they import of it goes along, and is imported from beside them.
+
+transformers loads code from a model's folder as such files. An import counts as inner where it is relative, or from
+the package `locant`; it is rewritten to the module that defines the name, all else stays as it is written.
+"""
+
+import ast
+import functools
+import importlib.util
+import sys
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from .errors import SharingError
+
+PACKAGE = "locant"
+
+
+@dataclass(frozen=True)
+class _Module:
+    name: str
+    path: Path
+    source: str
+    tree: ast.Module
+    is_package: bool
+
+    @property
+    def flat_name(self) -> str:
+        return self.path.stem
+
+
+@dataclass(frozen=True)
+class _InnerImport:
+    """A statement `from … import …` (or a part of it), and the module that defines what it imports."""
+
+    node: ast.ImportFrom
+    module: str
+    aliases: list[ast.alias]
+
+
+def flatten(roots: Iterable[str]) -> dict[str, str]:
+    """The modules `roots` and all that they import of Locant.
+
+    Args:
+        roots: full names of modules.
+
+    Returns:
+        The source of each, by its file's name.
+
+    Raises:
+        SharingError: a module has no source file, two files have the same name, or an import has a form that cannot
+            be rewritten.
+    """
+    modules: dict[str, _Module] = {}
+    found = list(roots)
+    while found:
+        name = found.pop()
+        if name not in modules:
+            modules[name] = _read(name)
+            found += [inner.module for inner in _inner_imports(modules[name])]
+    files: dict[str, str] = {}
+    for _, module in sorted(modules.items()):
+        if module.path.name in files:
+            raise SharingError(f"Two files that a model needs are called {module.path.name}: rename one.")
+        files[module.path.name] = _rewritten(module)
+    return files
+
+
+def imported_with(root: str) -> set[str]:
+    """The inner modules that are run when the module `root` is imported: not what only its functions import."""
+    found: set[str] = set()
+    todo = [root]
+    while todo:
+        name = todo.pop()
+        if name not in found:
+            found.add(name)
+            module = _read(name)
+            inside = {
+                node
+                for outer in ast.walk(module.tree)
+                if isinstance(outer, (ast.FunctionDef, ast.AsyncFunctionDef))
+                for node in ast.walk(outer)
+            }
+            todo += [inner.module for inner in _inner_imports(module) if inner.node not in inside]
+    return found
+
+
+def file_of(module: str) -> str:
+    """The name of a module's file."""
+    return _read(module).path.name
+
+
+def with_first(source: str, line: str) -> str:
+    """`source` with `line` before its first statement, after the docstring."""
+    statements = ast.parse(source).body
+    has_docstring = ast.get_docstring(ast.parse(source)) is not None
+    first = statements[1 if has_docstring else 0]
+    lines = source.splitlines(keepends=True)
+    return "".join([*lines[: first.lineno - 1], f"{line}\n", *lines[first.lineno - 1 :]])
+
+
+@functools.cache
+def _read(name: str) -> _Module:
+    try:
+        spec = importlib.util.find_spec(name)
+    except (ValueError, ModuleNotFoundError):  # of a program that runs as __main__, or made up
+        spec = None
+    file = spec.origin if spec else getattr(sys.modules.get(name), "__file__", None)
+    if file is None or not file.endswith(".py"):
+        raise SharingError(f"The module {name} has no source file that could go with the model: put it into one.")
+    source = Path(file).read_text(encoding="utf-8")
+    is_package = bool(spec and spec.submodule_search_locations)
+    return _Module(name, Path(file), source, ast.parse(source), is_package)
+
+
+def _inner_imports(module: _Module) -> Iterator[_InnerImport]:
+    for node in ast.walk(module.tree):
+        if isinstance(node, ast.Import) and any(alias.name.split(".")[0] == PACKAGE for alias in node.names):
+            raise SharingError(
+                f"{module.path.name}:{node.lineno} imports a module of {PACKAGE} as a whole, which a flat folder does "
+                "not have: write from … import …."
+            )
+        if isinstance(node, ast.ImportFrom) and (node.level or (node.module or "").split(".")[0] == PACKAGE):
+            aliases: dict[str, list[ast.alias]] = {}
+            for alias in node.names:
+                aliases.setdefault(_defining_module(_source_of(node, module), alias.name), []).append(alias)
+            for name, group in aliases.items():
+                yield _InnerImport(node, name, group)
+
+
+def _source_of(node: ast.ImportFrom, module: _Module) -> str:
+    """The full name of the module that a statement imports from."""
+    if not node.level:
+        return node.module or ""
+    package = module.name if module.is_package else module.name.rpartition(".")[0]
+    return importlib.util.resolve_name("." * node.level + (node.module or ""), package or "__main__")
+
+
+def _defining_module(module_name: str, name: str) -> str:
+    """Where a name comes from that a package hands on."""
+    module = _read(module_name)
+    if not module.is_package:
+        return module_name
+    for node in ast.walk(module.tree):
+        if isinstance(node, ast.ImportFrom) and name in {alias.asname or alias.name for alias in node.names}:
+            source = _source_of(node, module)
+            if source.split(".")[0] == PACKAGE:
+                return _defining_module(source, name)
+    raise SharingError(
+        f"{name}, imported from {module_name}, is no class, function or value of one of its files: import it from the "
+        "file that defines it."
+    )
+
+
+def _rewritten(module: _Module) -> str:
+    lines = module.source.splitlines(keepends=True)
+    statements: dict[ast.ImportFrom, list[str]] = {}
+    for inner in _inner_imports(module):
+        names = ", ".join(ast.unparse(alias) for alias in inner.aliases)
+        statements.setdefault(inner.node, []).append(f"from .{_read(inner.module).flat_name} import {names}")
+    for node, imports in sorted(statements.items(), key=lambda item: -item[0].lineno):
+        indent = " " * node.col_offset
+        first, last = node.lineno - 1, (node.end_lineno or node.lineno) - 1
+        # columns of a syntax tree count bytes
+        before = lines[first].encode()[: node.col_offset].decode()
+        after = lines[last].encode()[node.end_col_offset :].decode()
+        lines[first : last + 1] = [before + f"\n{indent}".join(imports) + after]
+    return "".join(lines)

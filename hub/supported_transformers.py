@@ -1,0 +1,17 @@
+# Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
+"""The versions of transformers that Locant's code works with; importing this file checks the one installed.
+
+It travels with a model, whose other files import it first: where nothing was installed by Locant's requirements, an
+unfit version is told in one sentence.
+"""
+
+import transformers
+from packaging.specifiers import SpecifierSet
+
+SUPPORTED = ">=5.20,<6"
+
+if not SpecifierSet(SUPPORTED).contains(transformers.__version__, prereleases=True):
+    raise ImportError(
+        f"The code of this model works with transformers {SUPPORTED}, but {transformers.__version__} is installed: "
+        f"pip install 'transformers{SUPPORTED}'."
+    )

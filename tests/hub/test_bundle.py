@@ -1,0 +1,358 @@
+# Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
+"""What is in the folder of a saved model, seen from where Locant is installed."""
+
+import ast
+import json
+import os
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+import transformers
+from transformers import (
+    AutoConfig,
+    AutoImageProcessor,
+    AutoModelForSeq2SeqLM,
+    AutoProcessor,
+    Seq2SeqTrainer,
+    Seq2SeqTrainingArguments,
+    TrainerCallback,
+)
+from transformers.dynamic_module_utils import get_imports, get_relative_imports
+
+import locant
+from locant.hub import text_to_text_pipelines
+from locant.hub.auto_map import CAPTIONER, DECODER, IMAGE_ENCODER, TEXT_ENCODER, TRANSLATOR
+from locant.hub.bundle import write_code
+from locant.hub.errors import SharingError
+from locant.hub.supported_transformers import SUPPORTED
+from locant.modeling.positions.registry import _CLASSES
+from locant.modeling.pretrained import LocantPreTrainedModel
+
+PIPELINES = "text_to_text_pipelines.py"
+TASKS = {"translation", "summarization", "text2text-generation"}
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def config_of(folder):
+    return json.loads((Path(folder) / "config.json").read_text())
+
+
+def code_in(folder):
+    return {name for name in os.listdir(folder) if name.endswith(".py")}
+
+
+def pipelines_of(folder):
+    return config_of(folder).get("custom_pipelines")
+
+
+@pytest.fixture
+def model(random_model):
+    return random_model(locant.LocantForConditionalGeneration, source_lang="en", target_lang="fr")
+
+
+@pytest.fixture
+def saved(model, tokenizer, tmp_path):
+    model.save_pretrained(tmp_path / "saved")
+    tokenizer.save_pretrained(tmp_path / "saved")
+    return str(tmp_path / "saved")
+
+
+@pytest.fixture
+def without_code():
+    locant.disable_bundling()
+    yield
+    locant.enable_bundling()
+
+
+MODELS = {
+    "translator": (locant.LocantForConditionalGeneration, {}, TRANSLATOR, {"modeling_locant"}),
+    "captioner": (locant.LocantForConditionalGeneration, {"encoder_input": "patches"}, CAPTIONER, {"modeling_locant"}),
+    "language model": (locant.LocantForCausalLM, {}, DECODER, {"modeling_locant_decoder"}),
+    "text encoder": (locant.LocantForMaskedLM, {}, TEXT_ENCODER, {"modeling_locant_encoder"}),
+    "image encoder": (
+        locant.LocantForImageClassification,
+        {},
+        IMAGE_ENCODER,
+        {"modeling_locant_encoder", "modeling_locant_image"},
+    ),
+}
+
+
+class TestCode:
+    @pytest.mark.parametrize("name", MODELS)
+    def test_is_that_of_the_model_and_of_no_other(self, name, random_model, tmp_path):
+        model_class, fields, autos, modules = MODELS[name]
+        random_model(model_class, **fields, position_encoding="rotary").save_pretrained(tmp_path)
+        assert {file.removesuffix(".py") for file in code_in(tmp_path) if file.startswith("modeling_")} == modules
+        encodings = {file.removesuffix(".py") for file in code_in(tmp_path)} & _CLASSES.keys()
+        assert encodings == ({"rotary", "none"} if name in ("translator", "captioner") else {"rotary"})
+        expected = {"AutoConfig": "configuration_locant.LocantConfig"}
+        for auto, cls in autos.items():
+            expected[auto.__name__] = f"{cls.__module__.split('.')[-1]}.{cls.__name__}"
+        assert config_of(tmp_path)["auto_map"] == expected
+
+    @pytest.mark.parametrize("name", MODELS)
+    def test_is_flat_and_needs_torch_and_transformers_only(self, name, random_model, tmp_path):
+        model_class, fields, _, _ = MODELS[name]
+        random_model(model_class, **fields).save_pretrained(tmp_path)
+        available = {"torch", "transformers", "huggingface_hub", "packaging", "safetensors", "numpy"}
+        for file in code_in(tmp_path):
+            text = (tmp_path / file).read_text()
+            assert text.startswith("# Copyright 2026 The Locant Authors. Licensed under the Apache License")
+            assert set(get_imports(tmp_path / file)) - sys.stdlib_module_names <= available
+            for node in ast.walk(ast.parse(text)):
+                if isinstance(node, ast.ImportFrom):
+                    assert node.level <= 1 and (node.module or "").split(".")[0] != "locant"
+                    assert not node.level or f"{node.module}.py" in code_in(tmp_path)
+            assert {f"{module}.py" for module in get_relative_imports(tmp_path / file)} <= code_in(tmp_path)
+
+    def test_says_which_it_is(self, saved):
+        code = config_of(saved)["locant_code"]
+        assert code["version"] == locant.__version__
+        assert code["transformers"] == SUPPORTED
+        assert len(code["sha256"]) == 64
+
+    def test_has_another_hash_where_it_is_other_code(self, random_model, tmp_path):
+        hashes = set()
+        for encoding in ("rotary", "t5", "rotary"):
+            random_model(locant.LocantForCausalLM, position_encoding=encoding).save_pretrained(tmp_path / encoding)
+            hashes.add(config_of(tmp_path / encoding)["locant_code"]["sha256"])
+        assert len(hashes) == 2
+
+    def test_supports_the_versions_that_the_package_asks_for(self):
+        asked = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
+        assert f"transformers{SUPPORTED}" in asked
+
+    def test_can_be_added_to_a_folder_that_was_saved_without(self, model, without_code, tmp_path):
+        model.save_pretrained(tmp_path / "plain")
+        locant.enable_bundling()
+        model.save_pretrained(tmp_path / "saved")
+        write_code(tmp_path / "plain")
+        assert config_of(tmp_path / "plain") == config_of(tmp_path / "saved")
+        assert code_in(tmp_path / "plain") == code_in(tmp_path / "saved")
+
+    def test_is_not_added_to_what_is_no_model(self, tmp_path):
+        with pytest.raises(SharingError, match=r"has no config\.json"):
+            write_code(tmp_path)
+        transformers.LlamaConfig(architectures=["LlamaForCausalLM"]).save_pretrained(tmp_path)
+        with pytest.raises(SharingError, match="holds no model of Locant's"):
+            write_code(tmp_path)
+        assert not code_in(tmp_path)
+
+    def test_never_replaces_files_that_are_not_ours(self, model, tmp_path, caplog):
+        (tmp_path / "attention.py").write_text("mine = True\n")
+        model.save_pretrained(tmp_path)
+        assert (tmp_path / "attention.py").read_text() == "mine = True\n"
+        assert code_in(tmp_path) == {"attention.py"}
+        assert "attention.py is not Locant's" in caplog.text
+        assert "auto_map" not in config_of(tmp_path)
+        assert AutoModelForSeq2SeqLM.from_pretrained(tmp_path)
+
+    def test_replaces_its_own(self, saved):
+        (Path(saved) / "attention.py").write_text("broken = True\n")
+        AutoModelForSeq2SeqLM.from_pretrained(saved).save_pretrained(saved)
+        assert "class Attention" in (Path(saved) / "attention.py").read_text()
+
+
+class TestSwitchedOff:
+    def test_by_a_call(self, model, random_model, processor, without_code, tmp_path):
+        model.save_pretrained(tmp_path)
+        processor.save_pretrained(tmp_path)
+        assert not code_in(tmp_path)
+        assert not {"auto_map", "locant_code", "custom_pipelines"} & config_of(tmp_path).keys()
+
+    def test_a_model_that_had_code_says_so_no_more(self, saved, without_code, tmp_path):
+        AutoModelForSeq2SeqLM.from_pretrained(saved).save_pretrained(tmp_path / "again")
+        assert not {"auto_map", "locant_code", "custom_pipelines"} & config_of(tmp_path / "again").keys()
+
+
+class TestLoadingAtHome:
+    """The folder's code is broken: where Locant is imported, nothing of it may run."""
+
+    @pytest.fixture
+    def broken(self, random_model, processor, tmp_path, monkeypatch):
+        for name, (model_class, fields, _, _) in MODELS.items():
+            random_model(model_class, **fields).save_pretrained(tmp_path / name)
+            processor.save_pretrained(tmp_path / name)
+            processor.image_processor.save_pretrained(tmp_path / name)
+            for file in code_in(tmp_path / name):
+                (tmp_path / name / file).write_text(f"raise SystemExit('{file} was run')\n")
+        return tmp_path
+
+    @pytest.mark.parametrize("trust", [None, False, True])
+    @pytest.mark.parametrize("name", MODELS)
+    def test_runs_no_code_of_the_folder(self, name, trust, broken):
+        for auto_class, model_class in MODELS[name][2].items():
+            assert type(auto_class.from_pretrained(broken / name, trust_remote_code=trust)) is model_class
+        assert type(AutoConfig.from_pretrained(broken / name, trust_remote_code=trust)) is locant.LocantConfig
+        loaded = AutoProcessor.from_pretrained(broken / name, trust_remote_code=trust)
+        assert type(loaded) is locant.LocantProcessor
+        loaded = AutoImageProcessor.from_pretrained(broken / name, trust_remote_code=trust)
+        assert type(loaded) is locant.LocantImageProcessor
+
+    def test_nor_do_our_pipelines(self, broken):
+        translate = locant.pipeline("translation", model=str(broken / "translator"), trust_remote_code=True)
+        assert type(translate).__module__ == text_to_text_pipelines.__name__
+
+
+class TestEncodingsFromOutside:
+    @pytest.fixture
+    def kerple(self, monkeypatch):
+        sys.path.insert(0, str(ROOT / "examples"))
+        import kerple
+
+        yield kerple
+        sys.path.remove(str(ROOT / "examples"))
+        del sys.modules["kerple"], _CLASSES["kerple"]
+        del locant.configuration.position_encodings.POSITION_ENCODINGS["kerple"]
+
+    def test_go_along(self, kerple, random_model, tmp_path):
+        random_model(locant.LocantForCausalLM, position_encoding="kerple").save_pretrained(tmp_path)
+        assert "kerple.py" in code_in(tmp_path)
+        assert "from .kerple import KerpleEncoding" in (tmp_path / "configuration_locant.py").read_text()
+
+    def test_that_import_a_model_first_are_told_how_not_to(self, kerple, random_model, tmp_path, caplog, monkeypatch):
+        early = tmp_path / "early.py"
+        source = Path(kerple.__file__).read_text().replace('"kerple"', '"early"')
+        early.write_text(source.replace("import torch\n", "import torch\nfrom locant import LocantForCausalLM\n", 1))
+        monkeypatch.syspath_prepend(tmp_path)
+        import early
+
+        random_model(locant.LocantForCausalLM, position_encoding="early").save_pretrained(tmp_path / "saved")
+        assert "early.py imports modeling_locant_decoder.py" in caplog.text
+        assert not code_in(tmp_path / "saved")
+        del sys.modules[early.__name__], _CLASSES["early"]
+        del locant.configuration.position_encodings.POSITION_ENCODINGS["early"]
+
+    def test_without_a_file_leave_the_model_without_code(self, random_model, tmp_path, caplog, monkeypatch):
+        encoding = type("Silent", (_CLASSES["none"],), {"__module__": "typed.at.a.prompt"})
+        monkeypatch.setitem(_CLASSES, "silent", encoding)
+        monkeypatch.setitem(
+            locant.configuration.position_encodings.POSITION_ENCODINGS,
+            "silent",
+            locant.configuration.position_encodings.EncodingOptions(),
+        )
+        random_model(locant.LocantForCausalLM, position_encoding="silent").save_pretrained(tmp_path)
+        assert "typed.at.a.prompt has no source file" in caplog.text
+        assert not code_in(tmp_path)
+
+
+class TestPipelines:
+    @pytest.mark.parametrize("task", sorted(TASKS | {"translation_en_to_fr"}))
+    def test_are_found_by_transformers(self, task, saved, model, tokenizer, texts):
+        ours = locant.pipeline(task, model=model, tokenizer=tokenizer, max_new_tokens=8)
+        theirs = transformers.pipeline(task, model=saved, trust_remote_code=True, max_new_tokens=8)
+        assert type(theirs).__name__ == type(ours).__name__
+        assert type(theirs) is not type(ours)  # it came from the folder
+        assert theirs(texts, batch_size=2) == ours(texts)
+        with pytest.raises(ValueError, match="trust_remote_code=True"):
+            transformers.pipeline(task, model=saved)
+
+    def test_of_a_pair_of_languages_where_both_are_known(self, random_model, tmp_path):
+        random_model(locant.LocantForConditionalGeneration, source_lang="en").save_pretrained(tmp_path)
+        assert pipelines_of(tmp_path).keys() == TASKS
+
+    @pytest.mark.parametrize(
+        "model_class, fields",
+        [
+            (locant.LocantModel, {}),
+            (locant.LocantForConditionalGeneration, {"encoder_input": "patches"}),
+            (locant.LocantForCausalLM, {}),
+            (locant.LocantForMaskedLM, {}),
+        ],
+    )
+    def test_are_not_for_other_models(self, model_class, fields, random_model, tmp_path):
+        random_model(model_class, **fields).save_pretrained(tmp_path)
+        assert pipelines_of(tmp_path) is None
+        assert PIPELINES not in code_in(tmp_path)
+
+    def test_are_lost_without_the_head(self, saved, tmp_path):
+        locant.LocantModel.from_pretrained(saved).save_pretrained(tmp_path / "again")
+        assert not pipelines_of(tmp_path / "again")
+
+    def test_are_saved_again(self, saved, tmp_path):
+        before = pipelines_of(saved)
+        AutoModelForSeq2SeqLM.from_pretrained(saved).save_pretrained(tmp_path / "again")
+        assert pipelines_of(tmp_path / "again") == before
+        assert PIPELINES in code_in(tmp_path / "again")
+        AutoModelForSeq2SeqLM.from_pretrained(tmp_path / "again").save_pretrained(tmp_path / "again")  # in place
+        assert pipelines_of(tmp_path / "again") == before
+
+    def test_of_others_stay_and_other_languages_replace_the_languages(self, saved, tmp_path):
+        model = AutoModelForSeq2SeqLM.from_pretrained(saved, target_lang="de")
+        own = {"impl": "mine.Pipeline", "pt": ["AutoModelForSeq2SeqLM"]}
+        others = {"summarization": own, "poetry": own, "prose": {"type": "text"}}
+        model.config.custom_pipelines = {**model.config.custom_pipelines, **others}
+        model.save_pretrained(tmp_path / "again")
+        after = pipelines_of(tmp_path / "again")
+        assert after.keys() == TASKS | {"translation_en_to_de", "poetry", "prose"}
+        assert {task for task, entry in after.items() if entry == own} == {"summarization", "poetry"}
+
+
+class TestTrainer:
+    @pytest.fixture
+    def trainer(self, model, tokenizer, texts, tmp_path):
+        rows = [{**tokenizer(text), "labels": tokenizer(text)["input_ids"]} for text in texts]
+        arguments = Seq2SeqTrainingArguments(
+            tmp_path,
+            max_steps=2,
+            save_steps=1,
+            per_device_train_batch_size=1,
+            report_to=[],
+            disable_tqdm=True,
+            use_cpu=True,
+        )
+        return Seq2SeqTrainer(model, arguments, train_dataset=rows, processing_class=tokenizer)
+
+    def test_checkpoints_carry_code(self, trainer, saved, tmp_path):
+        trainer.train()
+        for step in (1, 2):
+            assert code_in(tmp_path / f"checkpoint-{step}") == code_in(saved)
+            translate = transformers.pipeline(
+                "translation", model=str(tmp_path / f"checkpoint-{step}"), trust_remote_code=True, max_new_tokens=8
+            )
+            assert translate("the fox")[0].keys() == {"translation_text"}
+
+    def test_the_output_folder_has_the_code_before_it_is_pushed(self, trainer, saved, tmp_path):
+        seen = []
+
+        class Push(TrainerCallback):
+            def on_push_begin(self, args, *rest, **kwargs):
+                seen.append(code_in(args.output_dir))
+
+        trainer.add_callback(Push())
+        trainer.callback_handler.on_push_begin(trainer.args, trainer.state, trainer.control)
+        assert seen == [code_in(saved)]
+
+
+class TestSaving:
+    def test_is_for_the_main_process(self, model, tmp_path):
+        model.save_pretrained(tmp_path, is_main_process=False)
+        assert os.listdir(tmp_path) == []
+
+    def test_loses_nothing_where_code_cannot_be_written(self, model, tmp_path, monkeypatch, caplog):
+        def write_text(path, *args, **kwargs):
+            with path.open("w") as file:
+                file.write("half")
+            raise PermissionError(13, "Permission denied")
+
+        monkeypatch.setattr(Path, "write_text", write_text)
+        model.save_pretrained(tmp_path)
+        assert "saved without its code" in caplog.text
+        assert pipelines_of(tmp_path) is None
+        assert sorted(os.listdir(tmp_path)) == ["config.json", "generation_config.json", "model.safetensors"]
+        assert AutoModelForSeq2SeqLM.from_pretrained(tmp_path)
+
+    def test_to_a_file_is_refused_as_by_transformers(self, model, tmp_path):
+        (tmp_path / "file").write_text("mine")
+        model.save_pretrained(tmp_path / "file")
+        assert (tmp_path / "file").read_text() == "mine"
+
+    def test_calls_the_hooks_with_the_model_and_the_folder(self, random_model, tmp_path, monkeypatch):
+        calls = []
+        monkeypatch.setattr(LocantPreTrainedModel, "save_hooks", [lambda *arguments: calls.append(arguments)])
+        model = random_model(locant.LocantEncoderModel)
+        model.save_pretrained(str(tmp_path / "new" / "folder"))
+        assert calls == [(model, tmp_path / "new" / "folder")]
