@@ -37,15 +37,15 @@ class Environment:
         for entry in {top for found in self.distributions.values() for top in top_entries(found)}:
             (self._packages / entry.name).symlink_to(entry)
 
-    def install(self, *requirements: str) -> None:
-        """Take these from the package index instead, with what of theirs is not there."""
-        for requirement in requirements:
-            name = canonicalize_name(Requirement(requirement).name)
-            for entry in top_entries(self.distributions[name]) if name in self.distributions else ():
-                (self._packages / entry.name).unlink(missing_ok=True)
-        subprocess.run([self.python, "-m", "ensurepip"], check=True, capture_output=True)
-        pip = [self.python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-        subprocess.run([*pip, *requirements], check=True)
+    def install(self, requirement: str) -> None:
+        """Take this from the package index, with all that it needs, for what is not linked.
+
+        It goes to a folder of its own: pip would remove linked files where they come from.
+        """
+        folder = self.home.parent / "installed"
+        pip = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+        subprocess.run([*pip, "--target", folder, requirement], check=True)
+        (self._packages / "installed.pth").write_text(f"{folder}\n")
 
     def run(self, script: str, *arguments: object, **variables: str) -> str:
         """Run a program in it, and return what it prints; a failure of it is an `AssertionError` with its words.
