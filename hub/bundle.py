@@ -77,9 +77,9 @@ class Bundle:
         Raises:
             SharingError: there is code without a file, or with imports that a flat folder cannot have.
         """
-        models = {auto.__name__: model for auto, model in auto_models(config).items()}
-        models = {auto: model_class if issubclass(model_class, model) else model for auto, model in models.items()}
-        classes = {"AutoConfig": LocantConfig, **models}
+        classes: dict[str, type] = {"AutoConfig": LocantConfig}
+        for auto, known in auto_models(config).items():  # of a class that somebody derived, that one
+            classes[auto.__name__] = model_class if issubclass(model_class, known) else known
         pipelines = pipeline_entries(model_class, config)
         encodings = {class_of_encoding(config.position_encoding_at(place)) for place in config.places}
         files = _files(
