@@ -10,6 +10,7 @@ from importlib.metadata import version
 from locant.auto_classes import register
 from locant.configuration import LocantConfig
 from locant.hub.bundle import disable_bundling, enable_bundling, write_bundle
+from locant.hub.model_card import write_card_of_push, write_model_card
 from locant.hub.pipelines import pipeline
 from locant.modeling import (
     LocantDecoderModel,
@@ -31,6 +32,7 @@ __version__ = version("locant")
 
 register()
 LocantPreTrainedModel.save_hooks.append(write_bundle)
+LocantPreTrainedModel.push_hooks.append(write_card_of_push)
 register_callback()
 if os.environ.get("LOCANT_BUNDLE") == "0":
     disable_bundling()
@@ -56,4 +58,5 @@ __all__ = [
     "enable_bundling",
     "pipeline",
     "train_tokenizer",
+    "write_model_card",
 ]

@@ -21,6 +21,16 @@ from .options import TASK_OPTION, find_task, known_options
 METRICS_FILE = "metrics.json"
 LOCK_FILE = ".lock"
 
+TRAINING_STATE = ("optimizer*", "scheduler.pt", "scaler.pt", "rng_state*.pth", TRAINER_STATE_NAME)
+"""Files of a checkpoint that are not of the model, but of the training that may go on from there."""
+
+NOT_SHARED = (
+    *("_*", ".*", f"{PREFIX_CHECKPOINT_DIR}-*"),
+    *("training_args.bin", RUN_CONFIG_FILE),  # access tokens, paths
+    "*.tsv",  # texts of the data, under their own licence
+)
+"""Patterns of what stays at home when a run is pushed, or has no place on the Hub."""
+
 MAY_CHANGE = {
     # how long
     *("num_train_epochs", "max_steps", "early_stopping_patience"),
@@ -30,6 +40,7 @@ MAY_CHANGE = {
     *("logging_steps", "logging_first_step", "disable_tqdm", "log_level", "report_to", "run_name"),
     *("save_total_limit", "output_dir", "resume_from_checkpoint", "dry_run"),
     *("push_to_hub", "hub_model_id", "hub_strategy", "hub_private_repo", "hub_token", "hub_revision"),
+    *("hub_license", "hub_always_push"),
     # how the work is done
     *("per_device_eval_batch_size", "preprocessing_num_workers", "dataloader_num_workers", "use_cpu"),
 }

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from datasets import Dataset
 from torch.utils.data import DataLoader
-from transformers import PreTrainedModel, Seq2SeqTrainer, Trainer
+from transformers import PreTrainedModel, Seq2SeqTrainer
 from transformers.trainer_utils import EvalLoopOutput
 
 from locant.modeling.loss import token_losses
@@ -15,6 +15,7 @@ from locant.modeling.loss import token_losses
 from .arguments import GenerationTrainingArguments, TrainingArguments
 from .batching import LengthBatchSampler, TrainingRows, build_training_dataloader
 from .inference import position_limit
+from .pushing import PushingTrainer
 
 ROW = "row"
 Tensors = tuple[torch.Tensor, ...]
@@ -50,7 +51,7 @@ def mean_loss(losses: np.ndarray, counts: np.ndarray) -> float:
     return float(losses.astype(np.float64).sum() / counts.sum())
 
 
-class RecipeTrainer(Trainer):
+class RecipeTrainer(PushingTrainer):
     """A `Trainer` over `TrainingRows`, and in evaluation over rows that carry their number as `row`.
 
     The Trainer's own evaluation loss is a mean over batches of unequal size; what `predict_batch` returns is by row,
@@ -61,7 +62,7 @@ class RecipeTrainer(Trainer):
         args: our `TrainingArguments`.
         train_dataset: the training data, by key (epoch, row).
         train_lengths: lengths of their rows, `(rows, lengths of a row)`.
-        kwargs: as for `Trainer`.
+        kwargs: as for `PushingTrainer`.
     """
 
     args: TrainingArguments

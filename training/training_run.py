@@ -2,6 +2,8 @@
 """A run of `locant train`, whatever its task: from the data to a model that is trained, measured and saved."""
 
 from contextlib import nullcontext
+from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 from accelerate.utils import broadcast_object_list
@@ -14,18 +16,27 @@ from .config_parser import RunConfig
 from .dry_run import print_dry_run
 from .history import EarlyStopping, HistoryWriter
 from .inference import write_tsv
+from .pushing import WriteCard
 from .recipe import Prepared, Recipe, TrainerInputs, as_text, say
 from .run_folder import RunFolder
 from .tables import numbered
 from .tasks import TASKS
 from .trainer import RecipeTrainer
 
+HYPERPARAMETERS = (
+    *("num_train_epochs", "max_steps", "per_device_train_batch_size", "max_tokens_per_batch"),
+    *("gradient_accumulation_steps", "learning_rate", "lr_scheduler_type", "warmup_steps"),
+    *("optim", "coupled_weight_decay", "weight_decay", "adam_beta1", "adam_beta2", "adam_epsilon", "max_grad_norm"),
+    *("average_checkpoints", "early_stopping_patience", "bf16", "fp16", "seed"),
+)
+"""The options of training by which weights come about, whether they were given or not."""
 
-def train(run: RunConfig) -> dict[str, Any]:
+
+def train(run: RunConfig, write_card: WriteCard | None = None) -> dict[str, Any]:
     """Train as `run` says, or go on where it stopped, and return what `metrics.json` then holds.
 
     The output folder gets the model, its processor and generation config, `metrics.json`, the loss curve, the
-    predictions that were measured, and `run_config.yaml`.
+    predictions that were measured, `run_config.yaml`, and the card that `write_card` writes.
 
     Raises:
         InputError: something that was given cannot be used; nothing was written then.
@@ -49,7 +60,7 @@ def train(run: RunConfig) -> dict[str, Any]:
         if run.training.process_index == 0:
             print_dry_run(run.training, model, inputs.train_dataset, inputs.train_lengths, inputs.data_collator)
         return prepared.summary
-    trainer = build_trainer(run, recipe, prepared, model, inputs, folder)
+    trainer = build_trainer(run, recipe, prepared, model, inputs, folder, write_card)
     with folder.locked() if trainer.is_world_process_zero() else nullcontext():
         return fit(run, recipe, prepared, trainer, folder)
 
@@ -86,35 +97,62 @@ def build_trainer(
     model: PreTrainedModel,
     inputs: TrainerInputs,
     folder: RunFolder,
+    write_card: WriteCard | None = None,
 ) -> RecipeTrainer:
     """The recipe's Trainer, with a history and early stopping."""
     callbacks: list[Any] = [HistoryWriter(folder, run.training.measures)]
     if run.training.early_stopping_patience is not None:
         callbacks.append(EarlyStopping(run.training.early_stopping_patience))
     return recipe.trainer_class(
-        args=run.training, model=model, processing_class=prepared.processor, callbacks=callbacks, **vars(inputs)
+        args=run.training,
+        model=model,
+        processing_class=prepared.processor,
+        callbacks=callbacks,
+        write_card=write_card,
+        **vars(inputs),
     )
 
 
 def fit(
     run: RunConfig, recipe: Recipe, prepared: Prepared, trainer: RecipeTrainer, folder: RunFolder
 ) -> dict[str, Any]:
-    """Train to the end, then average, save and measure; the metrics in the main process, nothing in others."""
+    """Train to the end, then average, save, measure and push; the metrics in the main process, nothing in others."""
     last_checkpoint = folder.last_checkpoint()
     if trainer.is_world_process_zero():
         folder.claim(data_identity(prepared.rows))
+        folder.write_metrics(folder.metrics() | {"data": prepared.summary, **circumstances(run)})
     if last_checkpoint is not None:
         say(run, f"Going on from {last_checkpoint}")
     trainer.train(resume_from_checkpoint=run.training.resume_from_checkpoint or as_text(last_checkpoint))
     trainer.accelerator.wait_for_everyone()  # the main process may still be saving
     if run.training.average_checkpoints:
         load_mean_weights(trainer.model, folder.checkpoints()[-run.training.average_checkpoints :])
-    trainer.save_model()
+    trainer.save_model(_internal_call=True)  # which leaves pushing to `push_folder`, when all is measured
     if not trainer.is_world_process_zero():
         return {}
     metrics = measure(run, recipe, prepared, trainer, folder)
     report(run, recipe, metrics)
+    if run.training.push_to_hub:
+        trainer.push_folder()
+    elif trainer.write_card is not None:
+        trainer.create_model_card()
     return metrics
+
+
+def circumstances(run: RunConfig) -> dict[str, Any]:
+    """What `run_config.yaml` leaves unsaid of a run, for its `metrics.json`.
+
+    `hyperparameters` are the effective ones, defaults too; `from_hub` the options whose value is no folder here, but a
+    name on the Hub.
+    """
+    training, options = run.training, {**vars(run.model), **vars(run.data)}
+    names = [name for name in ("model_name_or_path", "dataset_name") if options[name] is not None]
+    return {
+        "hyperparameters": {name: getattr(training, name) for name in HYPERPARAMETERS},
+        "processes": training.world_size,
+        "from_hub": [name for name in names if not Path(options[name]).exists()],
+        "versions": {name: version(name) for name in ("locant", "transformers", "torch", "datasets", "tokenizers")},
+    }
 
 
 def measure(
@@ -140,7 +178,6 @@ def measure(
         "steps": trainer.state.global_step,
         "best_step": trainer.state.best_global_step,
         "parameters": model.num_parameters(),
-        "data": prepared.summary,
     }
     folder.write_metrics(metrics)
     return metrics

@@ -10,6 +10,8 @@ def run(arguments: list[str]) -> None:
     start_missing_processes(arguments)
     run_config = parse_run_config(arguments)
 
-    from locant.training.training_run import train  # only now: --help and errors need not wait for it
+    # only now: --help and errors need not wait for them
+    from locant.hub.model_card import write_model_card
+    from locant.training.training_run import train
 
-    train(run_config)
+    train(run_config, write_card=write_model_card)

@@ -1,0 +1,346 @@
+# Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
+"""The text of a model card, a function a section. Each gives nothing where the folder says nothing of its subject."""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from .card_facts import CURVE_FILE, METRICS, SPLITS, Facts
+
+_MOST_ROWS = 20
+_MOST_LABELS = 20
+
+_PROCESSORS = ("tokenizer_config.json", "processor_config.json", "preprocessor_config.json")
+_CALLS = {
+    "translation": '"{prefix}A sentence."',
+    "text2text-generation": '"{prefix}A text."',
+    "text-generation": '"A text begins", max_new_tokens=20',
+    "fill-mask": 'f"A {{pipe.tokenizer.mask_token}} text."',
+    "text-classification": '"A text."',
+    "token-classification": '"A text."',
+    "feature-extraction": '"A text."',
+    "image-classification": '"image.png"',
+    "image-feature-extraction": '"image.png"',
+    "image-text-to-text": 'images="image.png", text=""',
+}
+_TEXT_TO_TEXT = ("translation", "text2text-generation")
+_ANSWER = """from transformers import AutoModelForQuestionAnswering, AutoTokenizer
+
+tokenizer = AutoTokenizer.from_pretrained("{where}"{trust})
+model = AutoModelForQuestionAnswering.from_pretrained("{where}"{trust})
+inputs = tokenizer("A question?", "A text with its answer.", return_tensors="pt")
+start, end = (logits.argmax() for logits in model(**inputs).to_tuple()[:2])
+print(tokenizer.decode(inputs["input_ids"][0, start : end + 1]))"""
+
+# Options of the sections `data` and `model` that change what the weights become
+_OF_DATA = (
+    *("bpe_dropout", "max_source_length", "max_target_length", "max_length", "block_size", "mlm_probability"),
+    *("random_shift", "random_crop", "random_flip", "source_prefix", "tokenizer_kind", "tokenizer_vocab_size"),
+)
+_OF_CONFIG = ("dropout", "attention_dropout", "activation_dropout", "classifier_dropout", "label_smoothing")
+
+
+def sections(facts: Facts) -> list[str]:
+    """Those that there is something to say in."""
+    made = [summary(facts)]
+    for title, section in _SECTIONS.items():
+        if text := section(facts):
+            made.append(f"## {title}\n\n{text}")
+    return [section for section in made if section]
+
+
+def summary(facts: Facts) -> str:
+    """What the model is, in a sentence or two."""
+    parts = []
+    if facts.model_class is not None:
+        purpose = f" for {facts.pipeline_tag.replace('-', ' ')}" if facts.pipeline_tag else ""
+        parts.append(f"`{facts.model_class}`{purpose}{_between(facts.languages)}.")
+    if (base := facts.option("model", "model_name_or_path")) is not None:
+        hub_name = facts.from_hub("model", "model_name_or_path")
+        told = (
+            f"[{hub_name}](https://huggingface.co/{hub_name})" if hub_name else f"a model in a folder ({_last(base)})"
+        )
+        parts.append(f"Fine-tuned from {told}.")
+    if facts.metrics and not facts.metrics.get("finished"):
+        parts.append("Training is not finished.")
+    return " ".join(parts)
+
+
+def usage(facts: Facts) -> str:
+    """Five lines of Python that use it, with the code in the folder where there is some."""
+    code = _ANSWER.format(where=_quoted(facts.where), trust=_trust(facts)) if _answers(facts) else _pipeline(facts)
+    needs = facts.config.get("locant_code", {}).get("transformers")
+    if "trust_remote_code" in code:
+        told = f"The folder carries the model's code, for transformers {needs}.\n\n" if needs else ""
+    else:
+        told = "This needs Locant to be installed.\n\n" if "locant" in code.partition("\n")[0] else ""
+    return f"{told}```python\n{code}\n```" if code else ""
+
+
+def _answers(facts: Facts) -> bool:
+    return facts.pipeline_tag == "question-answering" and facts.has(*_PROCESSORS) and bool(_trust(facts))
+
+
+def _pipeline(facts: Facts) -> str:
+    is_text_to_text = facts.pipeline_tag is None and facts.model_class == "LocantForConditionalGeneration"
+    task = "text2text-generation" if is_text_to_text else facts.pipeline_tag
+    if task not in _CALLS or not facts.has(*_PROCESSORS):
+        return _loading(facts)
+    call = _CALLS[task].format(prefix=_quoted(facts.option("data", "source_prefix") or ""))
+    where, trust = _quoted(facts.where), _trust(facts)
+    # transformers itself has no pipeline from text to text
+    if trust or not (facts.is_locant or task in _TEXT_TO_TEXT):
+        made = f'from transformers import pipeline\n\npipe = pipeline("{task}", model="{where}"{trust})'
+    else:
+        made = f'import locant\n\npipe = locant.pipeline("{task}", model="{where}")'
+    return f"{made}\nprint(pipe({call}))"
+
+
+def _loading(facts: Facts) -> str:
+    """Where there is no pipeline for it, or nothing in the folder that makes numbers of what goes in."""
+    if facts.model_class is None:
+        return ""
+    classes = {place.rpartition(".")[2]: auto for auto, place in (facts.config.get("auto_map") or {}).items()}
+    home = "locant" if facts.is_locant and not classes else "transformers"
+    name = classes.get(facts.model_class, facts.model_class)
+    return f'from {home} import {name}\n\nmodel = {name}.from_pretrained("{_quoted(facts.where)}"{_trust(facts)})'
+
+
+def _quoted(text: str) -> str:
+    """As it stands between quotes in Python."""
+    return json.dumps(text, ensure_ascii=False)[1:-1]
+
+
+def _trust(facts: Facts) -> str:
+    return ", trust_remote_code=True" if facts.config.get("auto_map") else ""
+
+
+def results(facts: Facts) -> str:
+    """What was measured at the end, the scores with their signatures."""
+    if not facts.results:
+        return ""
+    keys = dict.fromkeys(key for measured in facts.results.values() for key in measured)
+    rows = []
+    for key in keys:
+        values = [measured.get(key) for measured in facts.results.values()]
+        if all(isinstance(value, int | float) or value is None for value in values):
+            signatures = {str(measured.get(f"{key}_signature", "")) for measured in facts.results.values()} - {""}
+            told = [_score(key, value) for value in values]
+            rows.append(
+                [
+                    METRICS[key][1] if key in METRICS else key.replace("_", " "),
+                    *told,
+                    ", ".join(f"`{one}`" for one in sorted(signatures)),
+                ]
+            )
+    table = _table(["", *facts.results, "signature"], rows)
+    search = [f"`{name}` {facts.generation[name]}" for name in _OF_SEARCH if name in facts.generation]
+    return table + (f"\n\nGenerated with {', '.join(search)}." if search and "bleu" in keys else "")
+
+
+_OF_SEARCH = ("num_beams", "length_penalty", "max_new_tokens")
+
+
+def data(facts: Facts) -> str:
+    """What it was trained and measured on."""
+    counted = facts.metrics.get("data", {})
+    columns = list(dict.fromkeys(key for split in SPLITS for key in counted.get(split, ())))
+    rows = []
+    for split in SPLITS:
+        source = facts.source_of(split)
+        if split in counted or (source and split != "validation"):
+            numbers = [_number(counted.get(split, {}).get(column)) for column in columns]
+            cut_off = split == "validation" and facts.option("data", "validation_file") is None
+            told = f"{source} (cut off)" if source and cut_off and not facts.option("data", "dataset_name") else source
+            rows.append([split, told or "", *numbers])
+    parts = [_table(["", "from", *(column.replace("_", " ") for column in columns)], rows)]
+    if (name := facts.from_hub("data", "dataset_name")) is not None:
+        parts.append(f"Dataset: [{name}](https://huggingface.co/datasets/{name})")
+        if (configuration := facts.option("data", "dataset_config_name")) is not None:
+            parts[-1] += f", {configuration}"
+    if (licence := facts.option("data", "license")) is not None:
+        parts.append(f"Licence of the data: {licence}")
+    if labels := counted.get("labels"):
+        most = [f"{name} {count:,}" for name, count in [*labels.items()][:_MOST_LABELS]]
+        parts.append(f"Labels in train: {', '.join(most)}{', …' if len(labels) > _MOST_LABELS else ''}")
+    if any(counted.get("dropped", {}).values()):
+        parts.append(f"Dropped from train: {_counts(counted['dropped'])}")
+    if any(counted.get("test_in_train", {}).values()):
+        parts.append(f"Of test, these stand in train too: {_counts(counted['test_in_train'])}")
+    return "\n\n".join(part for part in parts if part)
+
+
+def model(facts: Facts) -> str:
+    """How it is built, and how large it is."""
+    config, saved = facts.config, facts.checkpoint
+    rows: list[list[str]] = []
+    if saved is not None and facts.parameters is not None:
+        types = sorted({str(saved.dtype(name)).removeprefix("torch.") for name in saved.names})
+        rows.append(["parameters", f"{facts.parameters:,} ({', '.join(types)})"])
+    rows += [["position encoding", text] for text in [_positions(facts)] if text]
+    for stack in facts.stacks:
+        told = [f"{name} {config[f'{stack}_{key}']}" for key, name in _SIZES.items() if config.get(f"{stack}_{key}")]
+        rows.append([stack, ", ".join(told)])
+    if facts.stacks:
+        rows.append(["width", str(config.get("d_model", ""))])
+        norm = [config[name] for name in ("norm_position", "norm_type") if config.get(name)]
+        rows.append(["norm", ", ".join(norm)])
+        gated = ["gated"] if config.get("gated_ffn") else []
+        rows.append(["activation", ", ".join([config.get("activation_function") or "", *gated]).strip(", ")])
+    if facts.reads_images:
+        rows += [[key.replace("_", " "), str(config.get(key, ""))] for key in _OF_IMAGES]
+    if "decoder" in facts.stacks or not facts.reads_images:
+        rows.append(["vocabulary", _number(config.get("vocab_size"))])
+    return _table(["", ""], [row for row in rows if row[1]])
+
+
+_SIZES = {
+    "layers": "layers",
+    "attention_heads": "heads",
+    "key_value_heads": "key–value heads",
+    "ffn_dim": "feed-forward",
+}
+_OF_IMAGES = ("image_size", "patch_size", "num_channels")
+
+
+def _positions(facts: Facts) -> str:
+    """The encoding of each place where it differs, with its options."""
+    config = facts.config
+    first = config.get("position_encoding")
+    if first is None:
+        return ""
+    if facts.stacks == ("decoder",):
+        first = config.get("decoder_position_encoding") or first
+    told = [_encoding(config, first)]
+    if facts.stacks == ("encoder", "decoder"):
+        decoder, cross = config.get("decoder_position_encoding") or first, config.get("cross_position_encoding")
+        told += [f"decoder: {_encoding(config, decoder)}"] if decoder != first else []
+        told += [f"cross-attention: {_encoding(config, cross)}"] if cross not in (None, "none") else []
+    return "; ".join(told)
+
+
+def _encoding(config: Mapping[str, Any], name: str) -> str:
+    options = dict((config.get("position_parameters") or {}).get(name) or {})
+    if name == "rotary":
+        options |= config.get("rope_parameters") or {}
+    if name == "learned":
+        options |= {key: config[key] for key in ["max_position_embeddings"] if key in config}
+    told = ", ".join(f"{key} {value}" for key, value in options.items())
+    return f"{name} ({told})" if told else name
+
+
+def training(facts: Facts) -> str:
+    """The hyperparameters, and how long it took."""
+    effective, given = facts.metrics.get("hyperparameters", {}), facts.run.get("training") or {}
+    numbers = {
+        name: value
+        for name, value in given.items()
+        if not isinstance(value, str | list | dict) and not name.startswith(_NO_HYPERPARAMETERS)
+    }
+    told = {**effective, **numbers} if facts.run or effective else {}
+    rows = [
+        [f"`{name}`", f"{_value(value)}{'' if name in given else ' (default)'}"]
+        for name, value in told.items()
+        if value is not None and not (name == "max_steps" and value < 0)
+    ]
+    of_data = {name: facts.option("data", name) for name in _OF_DATA}
+    of_config = {name: facts.config.get(name) for name in _OF_CONFIG} if facts.run else {}
+    rows += [[f"`{name}`", _value(value)] for name, value in {**of_data, **of_config}.items() if value is not None]
+    return "\n\n".join(part for part in (_duration(facts), _table(["", ""], rows)) if part)
+
+
+_NO_HYPERPARAMETERS = ("hub_", "push_", "logging_", "log_", "save_", "disable_", "dataloader_", "use_cpu", "dry_run")
+
+
+def _duration(facts: Facts) -> str:
+    found = facts.metrics
+    told = [f"{found['steps']:,} steps"] if found.get("steps") else []
+    told += [f"{found['training_seconds']:,.0f} seconds"] if found.get("training_seconds") else []
+    told += [f"{found['processes']} processes"] if found.get("processes", 1) > 1 else []
+    told += [f"best checkpoint at step {found['best_step']:,}"] if found.get("best_step") else []
+    return f"{', '.join(told)}." if told else ""
+
+
+def curve(facts: Facts) -> str:
+    """Losses and scores over the epochs: the picture that the run drew, or else a table."""
+    records = facts.metrics.get("epochs") or []
+    if not records:
+        return ""
+    if facts.has(CURVE_FILE):
+        return f"![Losses and scores of training]({CURVE_FILE})"
+    columns = list(dict.fromkeys(key for record in records for key in record))
+    step = -(-len(records) // _MOST_ROWS)
+    shown = records[::-1][::step][::-1]  # the last is among them
+    return _table(
+        [column.replace("_", " ") for column in columns],
+        [[_score(column.removeprefix("validation_"), record.get(column)) for column in columns] for record in shown],
+    )
+
+
+def versions(facts: Facts) -> str:
+    """What trained and saved it, and whose code it carries."""
+    lines = []
+    if found := facts.metrics.get("versions"):
+        lines.append(f"Trained with {', '.join(f'{name} {number}' for name, number in found.items())}.")
+    if number := facts.config.get("transformers_version"):
+        lines.append(f"Saved with transformers {number}.")
+    if code := facts.config.get("locant_code"):
+        lines.append(f"Its code: {', '.join(f'{name} {value}' for name, value in code.items())}.")
+    return "\n".join(f"- {line}" for line in lines)
+
+
+_SECTIONS = {
+    "How to use it": usage,
+    "Results": results,
+    "Data": data,
+    "Model": model,
+    "Training": training,
+    "Loss curve": curve,
+    "Versions": versions,
+}
+
+
+def _between(languages: Sequence[str]) -> str:
+    return f", from {languages[0]} to {languages[1]}" if len(languages) == 2 else ""
+
+
+def _last(path: str) -> str:
+    return path.replace("\\", "/").rstrip("/").rpartition("/")[2]
+
+
+def _counts(numbers: Mapping[str, int]) -> str:
+    return ", ".join(f"{count:,} {name.replace('_', ' ')}" for name, count in numbers.items())
+
+
+def _number(value: Any) -> str:
+    return f"{value:,}" if isinstance(value, int) else ""
+
+
+def _score(key: str, value: Any) -> str:
+    """A whole number as it is; others with two decimals where they go to 100 or beyond, else with four."""
+    if isinstance(value, int):
+        return f"{value:,}"
+    if value is None:
+        return ""
+    return f"{value:.2f}" if key in ("bleu", "chrf", "sentence_bleu", "perplexity", "epoch") else f"{value:.4f}"
+
+
+def _value(value: Any) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _cell(text: str) -> str:
+    """On one line, with what would end a cell escaped, which Markdown wants inside code too."""
+    return " ".join(text.split()).replace("|", "\\|")
+
+
+def _table(head: Iterable[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table in Markdown without columns that are empty in all rows; nothing where there is no row."""
+    names = list(head)
+    kept = [place for place in range(len(names)) if place == 0 or any(row[place] for row in rows)]
+    lines = [
+        [names[place] for place in kept],
+        ["---"] * len(kept),
+        *([_cell(row[place]) for place in kept] for row in rows),
+    ]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines) if rows else ""

@@ -1,0 +1,155 @@
+# Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
+"""The model card: README.md, written from what a model's folder holds. What the folder does not say is not there.
+
+The folder is that of a run of `locant train`, or any other that a model was saved to. Its text is made in
+card_sections.py, from the same facts as the metadata here, which follow the Hub's specification of model cards.
+"""
+
+import hashlib
+import math
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub import EvalResult, ModelCard, ModelCardData
+from transformers import PreTrainedModel
+from transformers.utils import logging
+
+from .card_facts import METRICS, Facts
+from .card_sections import sections
+
+logger = logging.get_logger(__name__)
+
+CARD_FILE = "README.md"
+
+_MARK = "<!-- Locant wrote what stands above ({hash}), and writes it anew while nobody changes it. Below is yours. -->"
+_MARKED = re.compile(re.escape(_MARK).replace(r"\{hash\}", "([0-9a-f]{64})"))
+
+
+def write_model_card(folder: str | os.PathLike[str], repo_id: str | None = None) -> Path:
+    """Write the card of the model in `folder`, and return its path.
+
+    A card that Locant wrote is written anew, and so is a draft of transformers. What a person put below Locant's mark
+    is kept. A card that somebody changed above it, or wrote, is left as it is, and a warning says so.
+
+    Args:
+        folder: of a run, or of a saved model.
+        repo_id: the model's repository on the Hub, where it has one; else the card calls it by its folder's name.
+
+    Raises:
+        SharingError: there is no model in the folder.
+    """
+    folder = Path(folder)
+    facts = Facts.read(folder, repo_id)
+    path = folder / CARD_FILE
+    below = _below_the_mark(path)
+    if below is None:
+        logger.warning(f"{path} is not as Locant wrote it, so it stays: delete it, and Locant will write another.")
+        return path
+    beside = folder / f".{CARD_FILE}.part"
+    try:
+        beside.write_text(_marked(str(make_card(facts))) + below, encoding="utf-8")
+        beside.replace(path)
+    finally:
+        beside.unlink(missing_ok=True)
+    return path
+
+
+def write_card_of_push(model: PreTrainedModel, folder: Path, repo_id: str) -> None:
+    """For `model.push_to_hub`: a card in place of transformers' empty form, for a repository that had none."""
+    if is_draft(folder / CARD_FILE):
+        write_model_card(folder, repo_id)
+
+
+def is_draft(path: Path) -> bool:
+    """Whether the card is what transformers makes where there is none: its Trainer's draft, or an empty form."""
+    if not path.is_file():
+        return False
+    text = _read(path)
+    return _TRAINER_DRAFT in text or (_FORM in text and text.count(_BLANK) >= _BLANKS)
+
+
+_TRAINER_DRAFT = "generated automatically according to the information the Trainer had access to"
+_FORM = "model card of a 🤗 transformers model that has been pushed on the Hub. This model card has been automatically"
+_BLANK, _BLANKS = "[More Information Needed]", 30  # it has some forty
+
+
+def make_card(facts: Facts) -> ModelCard:
+    """The card, metadata and text, without Locant's mark."""
+    return ModelCard(
+        f"---\n{metadata(facts).to_yaml()}\n---\n\n# {facts.name}\n\n" + "\n\n".join(sections(facts)) + "\n"
+    )
+
+
+def metadata(facts: Facts) -> ModelCardData:
+    """The part that the Hub reads."""
+    results = evaluation_results(facts)
+    dataset, base_model = (facts.from_hub(section, name) for section, name in _FROM_HUB)
+    encoding = facts.config.get("position_encoding")
+    return ModelCardData(
+        library_name="transformers",
+        pipeline_tag=facts.pipeline_tag,
+        tags=["locant", *([encoding] if encoding else [])],
+        language=[language for language in facts.languages if re.fullmatch("[a-z]{2,3}", language)] or None,
+        license=facts.option("training", "hub_license"),
+        datasets=[dataset] if dataset else None,
+        base_model=base_model,
+        metrics=list(dict.fromkeys(result.metric_type for result in results if result.metric_type != "loss")) or None,
+        model_name=facts.name if results else None,
+        eval_results=results or None,
+    )
+
+
+_FROM_HUB = (("data", "dataset_name"), ("model", "model_name_or_path"))
+
+
+def evaluation_results(facts: Facts) -> list[EvalResult]:
+    """The `model-index`: what a finished run measured, with the signature among a metric's arguments."""
+    return [
+        EvalResult(
+            task_type=facts.pipeline_tag,
+            dataset_type=facts.from_hub("data", "dataset_name") or "custom",
+            dataset_name=source,
+            dataset_config=facts.option("data", "dataset_config_name"),
+            dataset_split=split,
+            metric_type=metric,
+            metric_name=name,
+            metric_value=measured[key],
+            metric_args=_arguments(arguments, measured.get(f"{key}_signature")),
+        )
+        for split, measured in facts.results.items()
+        if facts.pipeline_tag is not None and (source := facts.source_of(split)) is not None
+        for key, (metric, name, arguments) in METRICS.items()
+        if key in measured and math.isfinite(measured[key])
+    ]
+
+
+def _arguments(arguments: dict[str, Any], signature: str | None) -> dict[str, Any] | None:
+    return {**arguments, **({"signature": signature} if signature else {})} or None
+
+
+def _read(path: Path) -> str:
+    """A card of any system: its line ends are one, and bytes that are no UTF-8 are not Locant's."""
+    return path.read_text(encoding="utf-8-sig", errors="replace")
+
+
+def _marked(text: str) -> str:
+    return text + "\n" + _MARK.format(hash=_hash(text)) + "\n"
+
+
+def _hash(text: str) -> str:
+    return hashlib.sha256(text.strip().encode()).hexdigest()
+
+
+def _below_the_mark(path: Path) -> str | None:
+    """What a person added to a card that may be written anew; None where it may not."""
+    if not path.exists():
+        return ""
+    if is_draft(path):
+        return ""
+    text = _read(path)
+    mark = _MARKED.search(text)
+    if mark is not None and mark[1] == _hash(text[: mark.start()]):
+        return text[mark.end() :].removeprefix("\n")
+    return None

@@ -1,0 +1,141 @@
+# Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
+"""How a Trainer brings its run to the Hub: with the card that it was given, and without what is nobody else's."""
+
+import shutil
+from collections.abc import Callable
+from concurrent.futures import Future
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub import CommitInfo
+from transformers import Trainer
+from transformers.trainer import TRAINING_ARGS_NAME
+from transformers.trainer_utils import HubStrategy, SaveStrategy
+from transformers.utils.hub import PushInProgress, hf_api
+
+from .files import written_whole
+from .run_folder import NOT_SHARED, TRAINING_STATE
+
+WriteCard = Callable[[Path, str | None], object]
+"""Writes the model card of a run's folder, for the repository of that name where there is one."""
+
+
+class PushingTrainer(Trainer):
+    """A `Trainer` whose pushes have `write_card`'s model card, and leave out `run_folder.NOT_SHARED`.
+
+    It writes no `training_args.bin`: that is a pickle, of the access token too, and the run keeps what it was asked for
+    as YAML.
+
+    Args:
+        write_card: without it, the card is the Trainer's own draft.
+        kwargs: as for `Trainer`.
+    """
+
+    push_in_progress: Any  # which transformers leaves untyped
+    hub_model_id: Any
+
+    def __init__(self, *, write_card: WriteCard | None = None, **kwargs: Any):
+        super().__init__(**kwargs)
+        self.write_card = write_card
+
+    def _save(self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None) -> None:
+        super()._save(output_dir, state_dict)
+        if self.args.should_save:
+            (Path(output_dir or self._folder) / TRAINING_ARGS_NAME).unlink(missing_ok=True)
+
+    def create_model_card(self, *args: Any, **kwargs: Any) -> None:
+        """Write the card into the run's folder; what describes it for the Trainer's draft is for that alone."""
+        if self.write_card is None:
+            super().create_model_card(*args, **kwargs)
+        elif self.is_world_process_zero():
+            self.write_card(self._folder, self.hub_model_id)
+
+    def push_to_hub(  # type: ignore[override]  # which says that other processes get a commit too
+        self,
+        commit_message: str | None = "End of training",
+        blocking: bool = True,
+        token: str | None = None,
+        revision: str | None = None,
+        private: bool | None = None,
+        **kwargs: Any,
+    ) -> CommitInfo | Future[CommitInfo] | None:
+        """As in transformers: save the model, write the card, upload the run's folder; nothing in other processes."""
+        token = self.args.hub_token if token is None else token
+        if self.hub_model_id is None:
+            self.init_hf_repo(token=token, private=private)
+        self.save_model(_internal_call=True)
+        return self.push_folder(commit_message, blocking, token, revision, **kwargs)
+
+    def push_folder(
+        self,
+        commit_message: str | None = "End of training",
+        blocking: bool = True,
+        token: str | None = None,
+        revision: str | None = None,
+        **kwargs: Any,
+    ) -> CommitInfo | Future[CommitInfo] | None:
+        """`push_to_hub` of what was saved before, as it is."""
+        if not self.is_world_process_zero():
+            return None
+        self.callback_handler.on_push_begin(self.args, self.state, self.control)
+        self.create_model_card(**kwargs)
+        self._finish_current_push()
+        return self._upload(self._folder, commit_message, token, revision, run_as_future=not blocking)
+
+    def _push_from_checkpoint(self, checkpoint_folder: str) -> None:
+        """Bring the run's folder up to the checkpoint, and upload it while training goes on."""
+        if not self.is_world_process_zero() or self.args.hub_strategy == HubStrategy.END:
+            return
+        busy = self.push_in_progress is not None and not self.push_in_progress.is_done()
+        if busy and not self.args.hub_always_push:
+            return
+        checkpoint = Path(checkpoint_folder)
+        _copy_model(checkpoint, self._folder)
+        self.callback_handler.on_push_begin(self.args, self.state, self.control)
+        self.create_model_card()
+        in_steps = self.args.save_strategy == SaveStrategy.STEPS
+        moment = f"step {self.state.global_step}" if in_steps else f"epoch {int(self.state.epoch or 0)}"
+        message = f"Training in progress, {moment}"
+        jobs: list[Any] = [self._upload(self._folder, message, run_as_future=True)]
+        if self.args.hub_strategy in (HubStrategy.CHECKPOINT, HubStrategy.ALL_CHECKPOINTS):
+            is_last = self.args.hub_strategy == HubStrategy.CHECKPOINT
+            name = "last-checkpoint" if is_last else checkpoint.name
+            jobs.append(self._upload(checkpoint, f"{message}, checkpoint", path_in_repo=name, run_as_future=True))
+        if busy:
+            jobs += self.push_in_progress.jobs
+        self.push_in_progress = PushInProgress(jobs)  # type: ignore[arg-type]  # a list, as its docstring says
+
+    @property
+    def _folder(self) -> Path:
+        assert self.args.output_dir is not None  # transformers has set it
+        return Path(self.args.output_dir)
+
+    def _upload(
+        self,
+        folder: Path,
+        commit_message: str | None,
+        token: str | None = None,
+        revision: str | None = None,
+        **options: Any,
+    ) -> Any:
+        hub: Any = hf_api()
+        return hub.upload_folder(
+            repo_id=self.hub_model_id,
+            folder_path=folder,
+            commit_message=commit_message,
+            token=token or self.args.hub_token,
+            revision=revision or self.args.hub_revision,
+            ignore_patterns=list(NOT_SHARED),
+            **options,
+        )
+
+
+def _copy_model(checkpoint: Path, folder: Path) -> None:
+    """Copy all files of a checkpoint but those with which training would go on."""
+    for file in checkpoint.iterdir():
+        if file.is_file() and not any(file.match(pattern) for pattern in TRAINING_STATE):
+            with written_whole(folder / file.name) as path:
+                shutil.copyfile(file, path)
+
+
+__all__ = ["PushingTrainer", "WriteCard"]
