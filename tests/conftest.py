@@ -1,6 +1,8 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
 """A language small enough to train a translator on in seconds, and a run that was trained on it once a session."""
 
+from .hub_server import loopback  # isort: skip  # noqa: F401  (before anything of Hugging Face's is imported)
+
 import os
 import random
 from pathlib import Path

@@ -2,11 +2,18 @@
 """A small trained tokenizer, and models with random weights that are large enough for results to differ by input."""
 
 import copy
+import shutil
+import sys
+from pathlib import Path
 
 import pytest
 import torch
+from huggingface_hub import constants
 
 import locant
+
+from ..hub_server.hub import Hub, User
+from ..hub_server.loopback import SERVER
 
 SHAPE = {
     "d_model": 16,
@@ -56,3 +63,30 @@ def random_model():
         return model.eval()
 
     return make
+
+
+@pytest.fixture
+def hub(monkeypatch):
+    """An empty Hub, where `me` is logged in and `somebody` has a token too; the client has nothing in its cache."""
+    assert SERVER.url == constants.ENDPOINT
+    for folder in Path(constants.HF_HOME).iterdir():
+        shutil.rmtree(folder)
+    SERVER.hub = Hub(
+        users={"hf_me": User("me", ("lab",)), "hf_somebody": User("somebody"), "hf_reader": User("me", may_write=False)}
+    )
+    monkeypatch.setenv("HF_TOKEN", "hf_me")
+    _connections.clear()
+    yield SERVER.hub
+    assert {address for address in _connections if address not in ("127.0.0.1", "::1", "localhost")} == set()
+
+
+_connections: set[str] = set()
+
+
+def _note_connections(event, arguments):
+    if event in ("socket.connect", "socket.getaddrinfo"):
+        host = arguments[1][0] if event == "socket.connect" else arguments[0]
+        _connections.add(host if isinstance(host, str) else str(host))
+
+
+sys.addaudithook(_note_connections)

@@ -1,7 +1,6 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
 """In a virtual environment without Locant, saved models give the bits that they give at home, and are saved again."""
 
-import importlib.util
 import json
 import os
 import shutil
@@ -16,26 +15,22 @@ from locant.configuration.position_encodings import POSITION_ENCODINGS
 from locant.hub.supported_transformers import SUPPORTED
 from locant.modeling.positions.registry import _CLASSES
 
-ROOT = Path(__file__).resolve().parents[2]
+from .. import environments
+from ..hub_server.loopback import SERVER
+from . import elsewhere
 
-
-def module_at(name, path):
-    spec = importlib.util.spec_from_file_location(name, path)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-ELSEWHERE = Path(__file__).with_name("elsewhere.py")
-elsewhere = module_at("elsewhere", ELSEWHERE)
-environments = module_at("environments", ROOT / "tests" / "environments.py")
+ELSEWHERE = Path(elsewhere.__file__)
+EXAMPLES = ELSEWHERE.parents[2] / "examples"
 TRANSFORMERS = ("transformers[torch]", "torch")
 
 
 @pytest.fixture(scope="module")
 def kerple():
-    yield module_at("kerple", ROOT / "examples" / "kerple.py")
+    sys.path.insert(0, str(EXAMPLES))
+    import kerple
+
+    yield kerple
+    sys.path.remove(str(EXAMPLES))
     del sys.modules["kerple"], _CLASSES["kerple"], POSITION_ENCODINGS["kerple"]
 
 
@@ -153,6 +148,27 @@ def test_what_is_saved_there_is_loaded_there_and_at_home(home, abroad, results):
             assert_same_bits(expected, result)
 
 
+PUSH = """
+import sys
+from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
+AutoModelForSeq2SeqLM.from_pretrained(sys.argv[1], trust_remote_code=True).push_to_hub("me/abroad")
+AutoTokenizer.from_pretrained(sys.argv[1], trust_remote_code=True).push_to_hub("me/abroad")
+"""
+PULL = """
+from transformers import pipeline
+translate = pipeline("translation_en_to_fr", model="me/abroad", device="cpu", trust_remote_code=True)
+print(repr(translate("the fox sees the king", max_new_tokens=8)))
+"""
+
+
+def test_what_is_pushed_from_there_is_loaded_by_its_name(hub, home, abroad):
+    online = {"HF_ENDPOINT": SERVER.url, "HF_TOKEN": "hf_me", "HF_HUB_OFFLINE": "0", "HF_HUB_DISABLE_XET": "1"}
+    abroad.run(PUSH, home / "translator", **online)
+    pushed = hub.repositories["me/abroad"].resolve("main").files.keys()
+    assert {path.name for path in (home / "translator").glob("*.py")} <= pushed
+    assert abroad.run(PULL, **online).splitlines()[-1] == load(home / "results.pt")["translator"]["pipeline"]
+
+
 PROCESSORS = """
 import sys
 import numpy as np
@@ -216,7 +232,9 @@ except ValueError as error:
 @pytest.mark.parametrize("version", ["5.20.0", "4.57.6"])
 def test_other_versions_of_transformers(version, home, tmp_path):
     """The oldest supported gives the same; an older one says what it needs. They are taken from the package index."""
-    environment = environments.Environment(tmp_path, ["torch", "accelerate"], without=["huggingface-hub", "safetensors"])
+    environment = environments.Environment(
+        tmp_path, ["torch", "accelerate"], without=["huggingface-hub", "safetensors"]
+    )
     environment.install(f"transformers=={version}")
     assert environment.run("import transformers; print(transformers.__version__)").strip() == version
     if version.startswith("4."):

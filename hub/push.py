@@ -1,0 +1,200 @@
+# Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
+"""From a run's folder to the Hub: one commit of what belongs to the model, with its code and its card.
+
+What is uploaded is named here and nothing else is, so that texts of the data, paths, access tokens and the state of
+training stay at home. The folder itself is left as it is.
+"""
+
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.metadata import version
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, ModelCard
+from huggingface_hub.errors import (
+    HfHubHTTPError,
+    HFValidationError,
+    HTTPError,
+    LocalTokenNotFoundError,
+    RepositoryNotFoundError,
+)
+from huggingface_hub.utils import validate_repo_id
+from transformers.utils import CONFIG_NAME, SAFE_WEIGHTS_INDEX_NAME, SAFE_WEIGHTS_NAME
+from yaml import YAMLError
+
+from locant.modeling.checkpoint import WEIGHT_FILES, Checkpoint
+
+from .bundle import write_code
+from .card_facts import METRICS_FILE, RUN_CONFIG_FILE
+from .errors import SharingError
+from .model_card import CARD_FILE, write_model_card
+
+WEIGHTS = (SAFE_WEIGHTS_NAME, "model-*.safetensors", SAFE_WEIGHTS_INDEX_NAME)
+
+SHARED = (
+    *WEIGHTS,
+    *(CONFIG_NAME, "generation_config.json", "*.py"),
+    # tokenizers and processors, those of other families too
+    *("tokenizer*.json", "special_tokens_map.json", "added_tokens.json", "vocab.*", "merges.txt", "*.model", "*.spm"),
+    *("processor_config.json", "preprocessor_config.json", "chat_template.jinja"),
+    *(CARD_FILE, "LICENSE*", METRICS_FILE, "loss_curve.csv", "loss_curve.png"),
+)
+"""What is uploaded of a folder; files only, none of its folders."""
+
+_OTHER_WEIGHTS = ("pytorch_model.bin", "pytorch_model-*.bin", "pytorch_model.bin.index.json")
+
+
+def push(
+    run: str | os.PathLike[str],
+    repo_id: str,
+    *,
+    private: bool = False,
+    revision: str | None = None,
+    token: str | None = None,
+    create_pr: bool = False,
+    commit_message: str | None = None,
+) -> str:
+    """Put the model in the folder `run` on the Hub, and return the address of the commit, or of the pull request.
+
+    The repository is made if it is not there, and so is the branch. Its weights under other names are deleted by the
+    same commit: with shards beside a single file it would be unclear which of them are the model.
+
+    Args:
+        run: the folder of a finished run, of one of its checkpoints, or any that a Locant model was saved to.
+        repo_id: `name` or `user/name`.
+        private: make the repository so that only its owner sees it.
+        revision: the branch, instead of main.
+        token: to be used instead of the one that `hf auth login` or `HF_TOKEN` gives.
+        create_pr: leave the branch as it is and open a pull request.
+        commit_message: what the commit is called.
+
+    Raises:
+        SharingError: the folder holds no model that can be pushed, or the Hub does not take it.
+        CheckpointError: the weights are damaged.
+    """
+    folder = Path(run)
+    _check_names(folder, repo_id)
+    _check_model(folder)
+    if create_pr and revision not in (None, "main"):
+        raise SharingError(f"create_pr opens a pull request to main: leave out revision {revision}, or create_pr.")
+    hub = HfApi(token=token, library_name="locant", library_version=version("locant"))
+    with _in_one_sentence(hub, repo_id), TemporaryDirectory() as staging:
+        repo_id = _full_name(hub, repo_id)
+        _check_privacy(hub, repo_id, private)
+        files = _stage(folder, Path(staging), repo_id)
+        hub.create_repo(repo_id, private=private or None, exist_ok=True)
+        if revision is not None and not revision.startswith("refs/"):
+            hub.create_branch(repo_id, branch=revision, exist_ok=True)
+        commit = hub.create_commit(
+            repo_id,
+            [*_deletions(hub, repo_id, revision, files), *_additions(files)],
+            commit_message=commit_message or f"{folder.resolve().name}, by Locant {version('locant')}",
+            revision=revision,
+            create_pr=create_pr,
+        )
+    return commit.pr_url or commit.commit_url
+
+
+def _check_names(folder: Path, repo_id: str) -> None:
+    if not folder.is_dir():
+        if Path(repo_id).is_dir():
+            raise SharingError(
+                f"{folder} is no folder, but {repo_id} is: are they swapped? "
+                f"The run comes first: locant push {repo_id} {folder}"
+            )
+        raise SharingError(f"{folder} is no folder: give that of a run, or another that a model was saved to.")
+    try:
+        validate_repo_id(repo_id)
+    except HFValidationError:
+        raise SharingError(
+            f"{repo_id!r} cannot be the name of a repository: give USER/NAME, of letters, digits, '-', '_' and '.'."
+        ) from None
+
+
+def _check_model(folder: Path) -> None:
+    """The folder has weights in safetensors, whole, and a config."""
+    if not any((folder / name).exists() for name in WEIGHT_FILES):
+        newest = max(
+            folder.glob("checkpoint-*/model*.safetensors"), key=lambda path: path.stat().st_mtime, default=None
+        )
+        if newest is None:
+            raise SharingError(f"{folder} holds no weights: give the folder of a finished run.")
+        raise SharingError(
+            f"{folder} is not finished and holds no weights: let locant train go on with it, or push its newest "
+            f"checkpoint, {newest.parent}."
+        )
+    if not any((folder / name).exists() for name in (SAFE_WEIGHTS_NAME, SAFE_WEIGHTS_INDEX_NAME)):
+        raise SharingError(
+            f"{folder} has its weights as a pickle (.bin), which whoever loads it must trust: load the model, and save "
+            f"it by save_pretrained, which writes safetensors."
+        )
+    if not (folder / CONFIG_NAME).is_file():
+        raise SharingError(f"{folder} has weights but no {CONFIG_NAME}: give a folder that a model was saved to.")
+    Checkpoint.open(folder)
+
+
+def _full_name(hub: HfApi, repo_id: str) -> str:
+    """`repo_id` with the user that the token is of; without a token, or with a wrong one, nothing goes on."""
+    user = hub.whoami()["name"]
+    return repo_id if "/" in repo_id else f"{user}/{repo_id}"
+
+
+def _check_privacy(hub: HfApi, repo_id: str, private: bool) -> None:
+    try:
+        is_public = not hub.model_info(repo_id).private
+    except RepositoryNotFoundError:
+        return
+    if private and is_public:
+        raise SharingError(
+            f"{repo_id} is there already, and public: make it private on the Hub first, give another name, or leave "
+            f"private out."
+        )
+
+
+def _stage(folder: Path, staging: Path, repo_id: str) -> dict[str, Path]:
+    """What is uploaded, by name: links to the folder's files, and the card and the code where they are new."""
+    for pattern in (*SHARED, RUN_CONFIG_FILE):  # of which the card says what is public
+        for path in folder.glob(pattern):
+            if path.is_file() and not path.name.startswith((".", "_")):
+                (staging / path.name).symlink_to(path.resolve())
+    if "auto_map" not in json.loads((staging / CONFIG_NAME).read_text(encoding="utf-8")):
+        write_code(staging)
+    card = write_model_card(staging, repo_id)
+    try:
+        ModelCard.load(card)
+    except (ValueError, YAMLError) as error:
+        reason = " ".join(str(error).split())
+        raise SharingError(f"The metadata at the top of {folder / CARD_FILE} cannot be read: {reason}") from error
+    return {path.name: path for path in sorted(staging.iterdir()) if path.name != RUN_CONFIG_FILE}
+
+
+def _additions(files: dict[str, Path]) -> list[CommitOperationAdd]:
+    return [CommitOperationAdd(name, path) for name, path in files.items()]
+
+
+def _deletions(hub: HfApi, repo_id: str, revision: str | None, files: dict[str, Path]) -> list[CommitOperationDelete]:
+    there = (Path(name) for name in hub.list_repo_files(repo_id, revision=revision) if "/" not in name)
+    weights = [path.name for path in there if any(path.match(pattern) for pattern in (*WEIGHTS, *_OTHER_WEIGHTS))]
+    return [CommitOperationDelete(name) for name in weights if name not in files]
+
+
+@contextmanager
+def _in_one_sentence(hub: HfApi, repo_id: str) -> Iterator[None]:
+    """What the Hub's client raises, as a `SharingError`."""
+    try:
+        yield
+    except LocalTokenNotFoundError as error:
+        raise SharingError("You are not logged in to the Hub: run `hf auth login`, or give --token.") from error
+    except HfHubHTTPError as error:
+        if error.response.status_code == 401:
+            raise SharingError(
+                f"The Hub does not accept your token: get one that may write at {hub.endpoint}/settings/tokens, and "
+                f"run `hf auth login`, or give --token."
+            ) from error
+        reason = " ".join((error.server_message or str(error)).split()).rstrip(".")
+        raise SharingError(f"The Hub does not take {repo_id}: {reason}.") from error
+    except (HTTPError, ConnectionError) as error:
+        raise SharingError(f"The Hub at {hub.endpoint} cannot be reached: {error or type(error).__name__}.") from error

@@ -1,0 +1,31 @@
+# Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
+"""`locant push`."""
+
+import argparse
+
+_DESCRIPTION = (
+    "Put the model in a folder on the Hub: its weights, config, tokenizer and code, the model card, the metrics and "
+    "the loss curve, in one commit. Checkpoints, the state of training, the run's configuration, and files with texts "
+    "of the data are not uploaded. The folder stays as it is. Log in once with `hf auth login`."
+)
+
+
+def run(arguments: list[str]) -> None:
+    """Push a run, and print where it is."""
+    parsed = vars(_parser().parse_args(arguments))
+
+    from locant.hub.push import push  # only now: --help need not wait for it
+
+    print(push(parsed.pop("run"), parsed.pop("repo"), **parsed))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser("locant push", description=_DESCRIPTION)
+    parser.add_argument("run", metavar="RUN", help="folder of the run, or of one of its checkpoints")
+    parser.add_argument("repo", metavar="REPO", help="USER/NAME of the repository, which is made if it is not there")
+    parser.add_argument("--private", action="store_true", help="make the repository private")
+    parser.add_argument("--revision", metavar="BRANCH", help="branch, made if it is not there (main)")
+    parser.add_argument("--token", help="access token (default: that of `hf auth login`, or HF_TOKEN)")
+    parser.add_argument("--create_pr", action="store_true", help="open a pull request instead of committing to main")
+    parser.add_argument("--commit_message", metavar="TEXT", help="what the commit is called")
+    return parser
