@@ -137,7 +137,7 @@ def part_of(data: bytes, call: Call, headers: dict[str, str]) -> Answer:
     found = re.fullmatch(r"bytes=(\d+)-(\d*)", call.headers.get("Range") or "")
     if call.method == "HEAD":  # its length is that of the whole
         return Answer(b"", 200, headers | {"Content-Length": str(len(data))})
-    if True:
+    if not found:
         return Answer(data, 200, headers)
     start, stop = int(found[1]), int(found[2] or len(data) - 1) + 1
     if start >= len(data):
