@@ -26,14 +26,12 @@ from locant.modeling import (
     LocantPreTrainedModel,
 )
 from locant.tokenization import LocantImageProcessor, LocantProcessor, train_tokenizer
-from locant.trainer_pushes import register_callback
 
 __version__ = version("locant")
 
 register()
 LocantPreTrainedModel.save_hooks.append(write_bundle)
 LocantPreTrainedModel.push_hooks.append(write_card_of_push)
-register_callback()
 if os.environ.get("LOCANT_BUNDLE") == "0":
     disable_bundling()
 else:

@@ -1,5 +1,5 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""Locant in transformers' Auto classes, and in PEFT's tables of what an adapter adapts by default."""
+"""Locant in transformers' Auto classes and Trainer, and in PEFT's tables of what an adapter adapts by default."""
 
 from types import ModuleType
 from typing import Any
@@ -41,9 +41,10 @@ class ModelWithoutHead:
 
 
 def register() -> None:
-    """Make the Auto classes know Locant, and PEFT."""
+    """Make the Auto classes know Locant, and PEFT, and the Trainer."""
     register_models()
     register_adapter_targets()
+    register_callback()
 
 
 def register_models() -> None:
@@ -61,6 +62,18 @@ def register_models() -> None:
 def register_adapter_targets() -> None:
     """Give PEFT's methods their default targets in Locant's models, now or as soon as PEFT is imported."""
     when_imported("peft.utils.constants", _enter_targets)
+
+
+def register_callback() -> None:
+    """Have every Trainer's pushes carry a Locant model's code, now or as soon as the Trainer is imported."""
+    when_imported("transformers.trainer", _enter_callback)
+
+
+def _enter_callback(trainer: ModuleType) -> None:
+    from .code_on_push import CodeOnPush  # which takes the time that the Trainer takes
+
+    if CodeOnPush not in trainer.DEFAULT_CALLBACKS:
+        trainer.DEFAULT_CALLBACKS.append(CodeOnPush)
 
 
 def _enter_targets(constants: ModuleType) -> None:

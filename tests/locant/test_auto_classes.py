@@ -120,6 +120,7 @@ from peft.utils import constants
 assert constants.TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING == {"llama": ["q"], "locant": ["q"]}
 assert constants.TRANSFORMERS_MODELS_TO_OLD_TARGET_MODULES_MAPPING == {"t5": ["q"]}
 assert len(sys.meta_path) == len(finders) - 1
+assert "transformers.trainer" not in sys.modules  # it is watched for too
 """
 
 

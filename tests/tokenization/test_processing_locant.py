@@ -105,10 +105,11 @@ def test_wrong_use_is_one_sentence(processor):
 
 
 def test_auto_classes_load_it_and_its_halves(processor, tmp_path):
+    before = processor.to_dict()  # transformers enters the code's place on saving
     processor.save_pretrained(tmp_path)
     loaded = AutoProcessor.from_pretrained(tmp_path)
     assert type(loaded) is LocantProcessor
-    assert loaded.to_dict() == processor.to_dict()
+    assert loaded.to_dict() == before
     options = {
         "images": IMAGES,
         "text": ["a", "a two"],

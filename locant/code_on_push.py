@@ -6,15 +6,12 @@ folder, and pushes that: the code has to be there too.
 """
 
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from locant.hub.bundle import write_bundle
 from locant.modeling.pretrained import LocantPreTrainedModel
-
-from .imports import when_imported
 
 
 class CodeOnPush(TrainerCallback):
@@ -28,13 +25,3 @@ class CodeOnPush(TrainerCallback):
         if isinstance(model, LocantPreTrainedModel) and args.output_dir is not None and args.should_save:
             Path(args.output_dir).mkdir(parents=True, exist_ok=True)
             write_bundle(model, Path(args.output_dir))
-
-
-def register_callback() -> None:
-    """Give every Trainer made from now on the callback; transformers' Trainer itself is imported by who needs it."""
-    when_imported("transformers.trainer", _enter)
-
-
-def _enter(trainer: ModuleType) -> None:
-    if CodeOnPush not in trainer.DEFAULT_CALLBACKS:
-        trainer.DEFAULT_CALLBACKS.append(CodeOnPush)
