@@ -104,12 +104,20 @@ def test_wrong_use_is_one_sentence(processor):
         LocantProcessor(processor.image_processor, tokenizer)(text="a")
 
 
+def without_code(settings):
+    """Saving enters where the code is."""
+    return {
+        name: without_code(value) if isinstance(value, dict) else value
+        for name, value in settings.items()
+        if name != "auto_map"
+    }
+
+
 def test_auto_classes_load_it_and_its_halves(processor, tmp_path):
-    before = processor.to_dict()  # transformers enters the code's place on saving
     processor.save_pretrained(tmp_path)
     loaded = AutoProcessor.from_pretrained(tmp_path)
     assert type(loaded) is LocantProcessor
-    assert loaded.to_dict() == before
+    assert without_code(loaded.to_dict()) == without_code(processor.to_dict())
     options = {
         "images": IMAGES,
         "text": ["a", "a two"],
