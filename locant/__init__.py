@@ -12,6 +12,7 @@ from locant.configuration import LocantConfig
 from locant.hub.bundle import disable_bundling, enable_bundling, write_bundle
 from locant.hub.model_card import write_card_of_push, write_model_card
 from locant.hub.pipelines import pipeline
+from locant.hub.push import push
 from locant.modeling import (
     LocantDecoderModel,
     LocantEncoderModel,
@@ -55,6 +56,7 @@ __all__ = [
     "disable_bundling",
     "enable_bundling",
     "pipeline",
+    "push",
     "train_tokenizer",
     "write_model_card",
 ]

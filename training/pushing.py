@@ -2,17 +2,20 @@
 """How a Trainer brings its run to the Hub: with the card that it was given, and without what is nobody else's."""
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from huggingface_hub import CommitInfo
+from huggingface_hub.errors import HfHubHTTPError, HFValidationError, HTTPError
 from transformers import Trainer
 from transformers.trainer import TRAINING_ARGS_NAME
 from transformers.trainer_utils import HubStrategy, SaveStrategy
 from transformers.utils.hub import PushInProgress, hf_api
 
+from .errors import InputError
 from .files import written_whole
 from .run_folder import NOT_SHARED, TRAINING_STATE
 
@@ -37,6 +40,24 @@ class PushingTrainer(Trainer):
     def __init__(self, *, write_card: WriteCard | None = None, **kwargs: Any):
         super().__init__(**kwargs)
         self.write_card = write_card
+
+    def init_hf_repo(self, token: str | None = None, private: bool | None = None) -> None:
+        """As in transformers: make the repository, before anything is trained.
+
+        Raises:
+            InputError: the Hub does not take the run, or has it as a public repository where a private one is wanted.
+        """
+        private = self.args.hub_private_repo if private is None else private
+        mend = "Log in by `hf auth login`, set hub_model_id to USER/NAME, or leave push_to_hub out."
+        with _in_one_sentence(f"The run cannot be pushed to {self.args.hub_model_id or self._folder.name}", mend):
+            super().init_hf_repo(token, private)
+            if private and self.hub_model_id is not None:
+                hub: Any = hf_api()
+                if not hub.model_info(self.hub_model_id, token=token or self.args.hub_token).private:
+                    raise InputError(
+                        f"hub_private_repo is set, but {self.hub_model_id} is there already, and public: make it "
+                        f"private on the Hub first, or give another hub_model_id."
+                    )
 
     def _save(self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None) -> None:
         super()._save(output_dir, state_dict)
@@ -80,7 +101,9 @@ class PushingTrainer(Trainer):
         self.callback_handler.on_push_begin(self.args, self.state, self.control)
         self.create_model_card(**kwargs)
         self._finish_current_push()
-        return self._upload(self._folder, commit_message, token, revision, run_as_future=not blocking)
+        mend = f"The model is in {self._folder}: `locant push {self._folder} {self.hub_model_id}` tries again."
+        with _in_one_sentence(f"The run was not pushed to {self.hub_model_id}", mend):
+            return self._upload(self._folder, commit_message, token, revision, run_as_future=not blocking)
 
     def _push_from_checkpoint(self, checkpoint_folder: str) -> None:
         """Bring the run's folder up to the checkpoint, and upload it while training goes on."""
@@ -128,6 +151,17 @@ class PushingTrainer(Trainer):
             ignore_patterns=list(NOT_SHARED),
             **options,
         )
+
+
+@contextmanager
+def _in_one_sentence(what: str, mend: str) -> Iterator[None]:
+    """What the Hub's client raises, as an `InputError`."""
+    try:
+        yield
+    except (HTTPError, HFValidationError, ConnectionError) as error:
+        said = error.server_message if isinstance(error, HfHubHTTPError) else None
+        reason = " ".join((said or str(error)).split()).rstrip(".")
+        raise InputError(f"{what}: {reason}. {mend}") from error
 
 
 def _copy_model(checkpoint: Path, folder: Path) -> None:

@@ -19,7 +19,7 @@ QUOTE = re.compile(r"^<!-- quoted from (\S+) -->\n```python\n(.*?)^```$", re.MUL
 # Those whose Python takes seconds
 DOCUMENTS = {
     name: (ROOT / name).read_text(encoding="utf-8")
-    for name in ("README.md", "docs/parts.md", "docs/pipelines.md", "docs/position_encodings.md")
+    for name in ("README.md", "docs/parts.md", "docs/pipelines.md", "docs/position_encodings.md", "docs/sharing.md")
 }
 
 

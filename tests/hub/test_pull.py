@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 import torch
 import transformers
+import yaml
 from huggingface_hub import HfApi, HfFileSystem, constants, snapshot_download
+from safetensors.torch import load_file
 from transformers import AutoConfig, AutoModelForSeq2SeqLM, AutoTokenizer
 
 import locant
@@ -232,3 +234,17 @@ def test_where_locant_is_not_installed(hub, folder, translator, tmp_path):
         hub.repositories[name].resolve(at).files for name, at in (("me/en-fr", "next"), ("me/again", "main"))
     )
     assert {name for name in pushed if name.endswith(".py")} == {name for name in there if name.endswith(".py")}
+
+
+def test_training_goes_on_from_the_name(hub, toy, trained_run, tmp_path):
+    push(trained_run, "me/toy")
+    config = toy.write_config("finer", {**toy.sections(), "model": {"model_name_or_path": "me/toy"}})
+    sections = yaml.safe_load(config.read_text())
+    del sections["data"]["tokenizer_vocab_size"]
+    config.write_text(yaml.safe_dump(sections))
+    still = {"learning_rate": 1e-12, "max_steps": 1, "predict_with_generate": "false"}
+    assert toy.train(tmp_path / "finer", config, **still) == 0
+    before, after = (load_file(folder / "model.safetensors") for folder in (trained_run, tmp_path / "finer"))
+    assert before.keys() == after.keys()
+    for name, tensor in before.items():
+        torch.testing.assert_close(after[name], tensor, rtol=0, atol=1e-9)

@@ -18,6 +18,8 @@ from locant.cli import main
 from locant.hub.errors import SharingError
 from locant.hub.push import push
 
+from ..hub_server.repository import HubError, Repository
+
 SENTENCE = "the secret text of somebody"
 MODEL = {"config.json", "generation_config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"}
 OF_RUN = {"metrics.json", "loss_curve.csv", "loss_curve.png"}
@@ -428,6 +430,45 @@ def test_training_pushes_the_model_and_its_card_and_nothing_private(hub, toy, tm
             if not name.startswith(("last-checkpoint/", "checkpoint-")):
                 assert str(tmp_path).encode() not in blob.data, name
     assert not [path for path in folder.rglob("*") if path.is_file() and b"hf_me" in path.read_bytes()]
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"hub_model_id": "me/toy"}, "The run cannot be pushed to me/toy: Invalid username or password"),
+        ({"hub_model_id": "me/toy", "hub_token": "hf_wrong"}, "Invalid credentials in Authorization header"),
+        ({"hub_model_id": "me/toy", "hub_token": "hf_somebody"}, "You don't have the rights"),
+        ({"hub_model_id": "a/b/c", "hub_token": "hf_me"}, "Repo id must be in the form"),
+        (
+            {"hub_model_id": "me/open", "hub_token": "hf_me", "hub_private_repo": "true"},
+            "is there already, and public",
+        ),
+    ],
+)
+def test_training_does_not_begin_what_cannot_be_pushed(hub, toy, tmp_path, monkeypatch, capsys, options, sentence):
+    HfApi().create_repo("me/open")
+    monkeypatch.delenv("HF_TOKEN")
+    assert toy.train(tmp_path / "run", push_to_hub="true", **options) == 2
+    assert sentence in capsys.readouterr().err.splitlines()[-1]
+    assert not (tmp_path / "run").exists()
+    assert hub.repositories.keys() == {"me/open"}
+
+
+def test_a_last_push_that_fails_says_where_the_model_is(hub, toy, tmp_path, monkeypatch, capsys):
+    folder = tmp_path / "run"
+    options = {"max_steps": 2, "hub_model_id": "me/toy", "predict_with_generate": "false"}
+    monkeypatch.setattr(Repository, "is_large", refuse)
+    assert toy.train(folder, push_to_hub="true", **options) == 2
+    assert f"`locant push {folder} me/toy` tries again" in capsys.readouterr().err.splitlines()[-1]
+    assert json.loads((folder / "metrics.json").read_text())["finished"]
+    monkeypatch.undo()
+    monkeypatch.setenv("HF_TOKEN", "hf_me")
+    push(folder, "me/toy")
+    assert pushed(hub, "me/toy")["model.safetensors"].data == (folder / "model.safetensors").read_bytes()
+
+
+def refuse(*arguments):
+    raise HubError(403, "The storage of the account is full")
 
 
 def test_the_server_refuses_what_the_hub_refuses(hub, run):
