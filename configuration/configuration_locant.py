@@ -2,13 +2,17 @@
 """`LocantConfig`: every choice about a model, its default, its check."""
 
 import copy
+import inspect
+import math
 from dataclasses import field, fields
 from typing import Any, ClassVar, Literal, Self, cast
 
+import torch
 from huggingface_hub.dataclasses import as_validated_field, strict
 from transformers.activations import ACT2CLS
 from transformers.configuration_utils import PretrainedConfig
 
+from .parameter_count import largest_parameter_count
 from .position_encodings import (
     PLACES,
     POSITION_ENCODINGS,
@@ -20,17 +24,29 @@ from .position_encodings import (
 )
 from .presets import preset
 
+# No model has more; what a config claims beyond these is refused before anything is made of it
+_MOST_PARAMETERS = 10**13
+_MOST_LABELS = 2**20
+_LONGEST_SIDE = 2**20
 
-@as_validated_field
-def _positive(value: int | None) -> None:
-    if value is not None and value < 1:
-        raise ValueError(f"must be at least 1, got {value}.")
+
+def _whole(least: int, most: int) -> Any:
+    """A field for whole numbers, both ends included."""
+
+    @as_validated_field
+    def check(value: int | None) -> None:
+        if value is not None and value < least:
+            raise ValueError(f"must be at least {least}, got {_shown(value)}.")
+        if value is not None and value > most:
+            raise ValueError(f"must be at most {most}, got {_shown(value)}.")
+
+    return check
 
 
-@as_validated_field
-def _not_negative(value: int) -> None:
-    if value < 0:
-        raise ValueError(f"must be at least 0, got {value}.")
+_layers = _whole(1, 2048)
+_heads = _whole(1, 2**14)
+_width = _whole(1, 2**22)
+_number = _whole(1, 2**32)
 
 
 @as_validated_field
@@ -43,6 +59,8 @@ def _probability(value: float | None) -> None:
 def _positive_real(value: float) -> None:
     if not value > 0.0:
         raise ValueError(f"must be above 0, got {value}.")
+    if value == math.inf:
+        raise ValueError("must be finite.")
 
 
 @as_validated_field
@@ -54,8 +72,10 @@ def _activation(value: str) -> None:
 @as_validated_field
 def _height_and_width(value: int | list[int] | tuple[int, ...]) -> None:
     sides = (value,) * 2 if isinstance(value, int) else value
-    if len(sides) != 2 or any(side < 1 for side in sides):
-        raise ValueError(f"must be a whole number above 0, or two (height, width), got {value}.")
+    if len(sides) != 2 or any(not 1 <= side <= _LONGEST_SIDE for side in sides):
+        raise ValueError(
+            f"must be a whole number from 1 to {_LONGEST_SIDE}, or two (height, width), got {_shown(value)}."
+        )
 
 
 class _AttributeMap:
@@ -150,17 +170,17 @@ class LocantConfig(PretrainedConfig):
     keys_to_ignore_at_inference = ["past_key_values"]  # noqa: RUF012 (the base class's own declaration)
     attribute_map = _AttributeMap()
 
-    vocab_size: int = _positive(default=32000)
-    d_model: int = _positive(default=512)
-    encoder_layers: int = _positive(default=6)
-    decoder_layers: int = _positive(default=6)
-    encoder_attention_heads: int = _positive(default=8)
-    decoder_attention_heads: int = _positive(default=8)
-    encoder_key_value_heads: int | None = _positive(default=None)
-    decoder_key_value_heads: int | None = _positive(default=None)
-    head_dim: int | None = _positive(default=None)
-    encoder_ffn_dim: int = _positive(default=2048)
-    decoder_ffn_dim: int = _positive(default=2048)
+    vocab_size: int = _number(default=32000)
+    d_model: int = _width(default=512)
+    encoder_layers: int = _layers(default=6)
+    decoder_layers: int = _layers(default=6)
+    encoder_attention_heads: int = _heads(default=8)
+    decoder_attention_heads: int = _heads(default=8)
+    encoder_key_value_heads: int | None = _heads(default=None)
+    decoder_key_value_heads: int | None = _heads(default=None)
+    head_dim: int | None = _width(default=None)
+    encoder_ffn_dim: int = _width(default=2048)
+    decoder_ffn_dim: int = _width(default=2048)
     activation_function: str = _activation(default="relu")
     gated_ffn: bool = False
     norm_type: Literal["layernorm", "rmsnorm"] = "layernorm"
@@ -173,11 +193,11 @@ class LocantConfig(PretrainedConfig):
     activation_dropout: float | int = _probability(default=0.0)
     scale_embedding: bool = True
     embedding_norm: bool = False
-    type_vocab_size: int = _not_negative(default=0)
+    type_vocab_size: int = _whole(0, 2**32)(default=0)
     encoder_input: Literal["tokens", "patches"] = "tokens"
     image_size: int | list[int] | tuple[int, int] = _height_and_width(default=224)
     patch_size: int | list[int] | tuple[int, int] = _height_and_width(default=16)
-    num_channels: int = _positive(default=3)
+    num_channels: int = _width(default=3)
     pooling: Literal["mean", "first"] = "mean"
     pooler_projection: bool = False
     classifier_dropout: float | int | None = _probability(default=None)
@@ -189,8 +209,8 @@ class LocantConfig(PretrainedConfig):
     cross_position_encoding: str = "none"
     position_parameters: dict[str, Any] | None = field(default=None)
     rope_parameters: dict[str, Any] | None = field(default=None)
-    max_position_embeddings: int = _positive(default=1024)
-    sliding_window: int | None = _positive(default=None)
+    max_position_embeddings: int = _number(default=1024)
+    sliding_window: int | None = _number(default=None)
     encoder_layer_types: list[str] | None = field(default=None)
     decoder_layer_types: list[str] | None = field(default=None)
     initializer: Literal["xavier", "normal"] = "xavier"
@@ -210,9 +230,15 @@ class LocantConfig(PretrainedConfig):
         if self.is_decoder:
             self.is_encoder_decoder = False
         self.image_size, self.patch_size = _as_json(self.image_size), _as_json(self.patch_size)
+        _check_labels(self.id2label)
+        _check_dtype(self.dtype)
+        for name in kwargs:
+            _check_extra_name(type(self), name)
         super().__post_init__(**kwargs)
 
     def __setattr__(self, name: str, value: Any) -> None:
+        if name == "num_labels":  # transformers makes two dictionaries of that size
+            _check_number_of_labels(value)
         ours = self.attribute_map.get(name, name)
         if ours != name:
             setattr(self, ours, value)  # once more from the start, where the field of that name is checked
@@ -223,6 +249,18 @@ class LocantConfig(PretrainedConfig):
     def from_preset(cls, name: str, **overrides: Any) -> "LocantConfig":
         """A config of the preset `name` (`tiny`, `iwslt`, `base`, `big`) with `overrides` on top."""
         return cls(**{**preset(name), **overrides})
+
+    @classmethod
+    def get_config_dict(cls, *args: Any, **kwargs: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+        """As in transformers; JSON that is no dictionary, or nested too deep, is refused in one sentence."""
+        cause: Exception | None = None
+        try:
+            values, others = super().get_config_dict(*args, **kwargs)
+        except (TypeError, RecursionError) as error:
+            values, cause = None, error
+        if not isinstance(values, dict):
+            raise ValueError(f"The config of {_shown(args[0])} is no dictionary of fields in JSON.") from cause
+        return values, others
 
     @classmethod
     def from_dict(cls, config_dict: dict[str, Any], **kwargs: Any) -> Any:
@@ -317,6 +355,31 @@ class LocantConfig(PretrainedConfig):
     def _stacks(self) -> list[str]:
         return [place for place in self.places if place != "cross"]
 
+    def validate_size(self) -> None:
+        """No machine holds the weights of a model beyond this, so that the config is in error."""
+        count = largest_parameter_count(self)
+        if count > _MOST_PARAMETERS:
+            raise ValueError(
+                f"A model of these sizes has {count:.1e} parameters, and more than {_MOST_PARAMETERS:.0e} are refused: "
+                f"the largest of the sizes is {_largest_size(self)}."
+            )
+
+    def validate_token_ids(self) -> None:
+        """Special tokens are no negative numbers, and those that a decoder is fed are in the vocabulary.
+
+        Of others beyond it transformers warns: they never come.
+        """
+        fed = ("pad_token_id", "decoder_start_token_id") if self.is_encoder_decoder else ()
+        for name in ("pad_token_id", "bos_token_id", "eos_token_id", "decoder_start_token_id"):
+            ids = getattr(self, name)
+            for value in ids if isinstance(ids, list) else [ids]:
+                if value is not None and (value < 0 or (name in fed and value >= self.vocab_size)):
+                    raise ValueError(
+                        f"{name}={_shown(value)} is not in the vocabulary, whose last token is {self.vocab_size - 1}: "
+                        f"give the id of a token, or null for none."
+                    )
+        super().validate_token_ids()
+
     def validate_patches(self) -> None:
         """An image is cut into whole patches."""
         if self.encoder_input == "patches" and not self.is_decoder:
@@ -390,6 +453,54 @@ class LocantConfig(PretrainedConfig):
 def _as_json(value: int | list[int] | tuple[int, ...]) -> int | list[int]:
     """A tuple as a list, which is what it is after saving."""
     return value if isinstance(value, int) else list(value)
+
+
+def _shown(value: Any) -> str:
+    """A value of a length that can be read; a number of thousands of digits has no text at all."""
+    if isinstance(value, int) and abs(value) >= 10**24:
+        return f"a number of {int(value.bit_length() * math.log10(2)) + 1} digits"
+    return repr(value) if len(repr(value)) <= 80 else f"{repr(value)[:77]}…"
+
+
+def _check_number_of_labels(value: Any) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= _MOST_LABELS:
+        raise ValueError(f"num_labels must be a whole number from 0 to {_MOST_LABELS}, got {_shown(value)}.")
+
+
+def _check_labels(id2label: Any) -> None:
+    """Class numbers, as text in JSON, and their names."""
+    if id2label is None:
+        return
+    pairs = id2label.items() if isinstance(id2label, dict) else [(id2label, None)]
+    for number, name in pairs:
+        if not str(number).isdecimal() or not isinstance(name, str | int):
+            raise ValueError(f"id2label must give each class number a name, got {_shown(number)}: {_shown(name)}.")
+    _check_number_of_labels(len(id2label))
+
+
+def _check_dtype(dtype: Any) -> None:
+    found = getattr(torch, dtype, None) if isinstance(dtype, str) else dtype
+    if dtype is not None and not isinstance(found, torch.dtype):
+        raise ValueError(f"dtype must be a type of torch, such as float32 or bfloat16, got {_shown(dtype)}.")
+
+
+def _check_extra_name(config: type, name: str) -> None:
+    """What is not a field is kept, as in transformers, but takes no method's place."""
+    own = inspect.getattr_static(config, name, None)
+    is_read_only = isinstance(own, property) and own.fset is None
+    if name.startswith("__") or name == "per_layer_config" or callable(own) or is_read_only:
+        raise ValueError(f"{name[:80]!r} is not a field of a Locant config: leave it out.")
+
+
+def _largest_size(config: LocantConfig) -> str:
+    """The field, or option of an encoding in use, that is largest."""
+    sizes = {entry.name: getattr(config, entry.name) for entry in fields(config)}
+    for place in config.places:
+        name = config.position_encoding_at(place)
+        sizes |= {f"position_parameters[{name!r}][{key!r}]": n for key, n in config.position_options(name).items()}
+    numbers = {name: value for name, value in sizes.items() if isinstance(value, int)}
+    largest = max(numbers, key=lambda name: numbers[name])
+    return f"{largest}={_shown(numbers[largest])}"
 
 
 def _pair(value: int | list[int] | tuple[int, int]) -> tuple[int, int]:

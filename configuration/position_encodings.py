@@ -2,7 +2,6 @@
 """The names of the position encodings, their options, their checks, and what other libraries call them."""
 
 import difflib
-import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
@@ -15,6 +14,9 @@ PLACES: tuple[Place, ...] = get_args(Place)
 
 # Their frequencies follow the longest position seen, which the two sides of cross-attention do not share
 _ROPE_TYPES_BY_LENGTH = ("dynamic", "longrope")
+
+
+_MOST = 2**32  # of any whole number among the options
 
 
 @dataclass(frozen=True)
@@ -63,15 +65,21 @@ def _check_t5(options: dict[str, Any], head_dim: int) -> None:
 
 
 def _check_alibi(options: dict[str, Any], head_dim: int) -> None:
-    value = options["max_bias"]
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:
-        raise ValueError(f"max_bias must be a number above 0, got {value!r}.")
+    if not _is_positive(options["max_bias"]):
+        raise ValueError(f"max_bias must be a number above 0, got {repr(options['max_bias'])[:80]}.")
+
+
+def _is_positive(value: Any) -> bool:
+    """Whether it is a number above 0 that float32 holds."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < 2.0**127
 
 
 def _whole(options: dict[str, Any], name: str, at_least: int) -> None:
     value = options[name]
     if isinstance(value, bool) or not isinstance(value, int) or value < at_least:
-        raise ValueError(f"{name} must be a whole number of at least {at_least}, got {value!r}.")
+        raise ValueError(f"{name} must be a whole number of at least {at_least}, got {repr(value)[:80]}.")
+    if value > _MOST:
+        raise ValueError(f"{name} must be at most {_MOST}.")
 
 
 # Name -> what its class in `locant.modeling.positions` can be told. Encodings from outside are added on registration.
@@ -154,6 +162,7 @@ def check_option_names(parameters: dict[str, dict[str, Any]]) -> None:
 
 
 _ROPE_NUMBERS = {"rope_theta", "partial_rotary_factor", "factor", "beta_fast", "beta_slow"}
+_ROPE_LISTS = {"short_factor", "long_factor"}
 _ROPE_NUMBERS |= {"low_freq_factor", "high_freq_factor", "original_max_position_embeddings"}
 
 
@@ -168,9 +177,12 @@ def check_rope_parameters(parameters: dict[str, Any], head_dim: int, place: Plac
             f"cross-attention do not share: choose another rope_type, or another cross_position_encoding."
         )
     for name in _ROPE_NUMBERS & parameters.keys():
-        value = parameters[name]
-        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:
-            raise ValueError(f"{name} must be a number above 0, got {value!r}.")
+        if not _is_positive(parameters[name]):
+            raise ValueError(f"{name} must be a number above 0, got {repr(parameters[name])[:80]}.")
+    for name in _ROPE_LISTS & parameters.keys():
+        factors = parameters[name]
+        if not isinstance(factors, list | tuple) or not all(map(_is_positive, factors)):
+            raise ValueError(f"{name} must be a list of numbers above 0, got {repr(factors)[:80]}.")
     if parameters.get("partial_rotary_factor", 1.0) > 1:
         raise ValueError(f"partial_rotary_factor must be at most 1, got {parameters['partial_rotary_factor']}.")
     rotated = int(head_dim / axes * parameters.get("partial_rotary_factor", 1.0)) * axes

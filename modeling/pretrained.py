@@ -11,15 +11,20 @@ from typing import Any, ClassVar, Self
 import torch
 from torch import nn
 from transformers import initialization as init
+from transformers.integrations import is_deepspeed_zero3_enabled
 from transformers.modeling_utils import PreTrainedModel
 from transformers.utils import logging
 
 from locant.configuration.configuration_locant import LocantConfig
+from locant.configuration.parameter_count import parameter_count
 from locant.configuration.position_encodings import Place
 
 from .attention_backends import check_backend
+from .checkpoint import CheckpointError
 from .layers import TransformerLayer
+from .loading import check_fit, check_numbers, fault_of_files
 from .loss import token_loss
+from .memory import check_memory
 from .patches import PatchEmbedding
 from .positions.base import PositionEncoding, PositionLayer
 from .positions.registry import position_layer
@@ -42,11 +47,54 @@ class LocantPreTrainedModel(PreTrainedModel):
     _can_compile_fullgraph = True
     save_hooks: ClassVar[list[Callable[[PreTrainedModel, Path], None]]] = []
     """Called with a model and its folder whenever it is saved, before config.json is written."""
+    push_hooks: ClassVar[list[Callable[[PreTrainedModel, Path, str], object]]] = []
+    """Called with a model, a folder and its repository before what is new in the folder is pushed there."""
 
     def __init__(self, config: LocantConfig):
         super().__init__(config)
+        self.model_tags = ["locant"]  # of the card of what is pushed to the Hub
+        if self.places == config.places and not is_deepspeed_zero3_enabled():  # which shares weights out
+            check_memory(parameter_count(config))
         if "encoder" in self.places and config.encoder_input == "patches":
             self.main_input_name = "pixel_values"
+
+    @classmethod
+    def from_pretrained(
+        cls, pretrained_model_name_or_path: str | os.PathLike[str] | None, *model_args: Any, **kwargs: Any
+    ) -> Any:
+        """As in transformers, and the checkpoint is checked.
+
+        Raises:
+            CheckpointError: files that are damaged, truncated or mislabelled; a weight that is missing, of another
+                shape, not of floating point, or that holds NaN or infinity; the message names it.
+        """
+        try:
+            return super().from_pretrained(pretrained_model_name_or_path, *model_args, **kwargs)
+        except CheckpointError:
+            raise
+        except Exception as error:
+            fault = fault_of_files(pretrained_model_name_or_path, error, kwargs)
+            if fault is not None:
+                raise fault from error
+            raise
+
+    @staticmethod
+    def _load_pretrained_model(
+        model: PreTrainedModel,
+        state_dict: dict[str, Any] | None,
+        checkpoint_files: list[str] | None,
+        load_config: Any,
+        expected_keys: list[str] | None = None,
+    ) -> tuple[Any, Any]:
+        # here the model has no memory yet, and its files are known; an adapter is loaded so too, with its own keys
+        files = checkpoint_files if state_dict is None and expected_keys is None else None
+        if files:
+            check_numbers(model, files, load_config)
+        load = PreTrainedModel._load_pretrained_model
+        info, offloaded = load(model, state_dict, checkpoint_files, load_config, expected_keys)
+        if files and not load_config.is_quantized:
+            check_fit(model, info, load_config)
+        return info, offloaded
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
@@ -185,6 +233,13 @@ class LocantPreTrainedModel(PreTrainedModel):
         timestamps = super()._get_files_timestamps(working_dir)
         self._run_save_hooks(working_dir)
         return timestamps
+
+    def _upload_modified_files(
+        self, working_dir: str | os.PathLike[str], repo_id: str, *args: Any, **kwargs: Any
+    ) -> Any:
+        for hook in self.push_hooks:
+            hook(self, Path(working_dir), repo_id)
+        return super()._upload_modified_files(working_dir, repo_id, *args, **kwargs)
 
     def _run_save_hooks(self, save_directory: str | os.PathLike[str]) -> None:
         folder = Path(save_directory)

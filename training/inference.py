@@ -11,6 +11,7 @@ import os
 from collections.abc import Iterable, Iterator, Sequence, Sized
 from dataclasses import dataclass
 from itertools import islice
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
@@ -26,6 +27,8 @@ from transformers import (
 )
 
 from locant.configuration import LocantConfig
+from locant.modeling.checkpoint import CheckpointError
+from locant.modeling.loading import check_settings
 from locant.modeling.loss import token_losses
 
 from .errors import InputError
@@ -82,8 +85,8 @@ def load(
         if auto_class is AutoModelForSeq2SeqLM:
             _check_reads_and_writes_text(model_path)
         model = auto_class.from_pretrained(model_path)
-    except (OSError, ValueError, KeyError, StrictDataclassError) as error:
-        reason = str(error.__cause__ or error).strip().partition("\n")[0]
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError, StrictDataclassError) as error:
+        reason = _reason(error, model_path)
         kind = "a sequence-to-sequence model" if auto_class is AutoModelForSeq2SeqLM else auto_class.__name__
         what = "tokenizer" if processor_class is AutoTokenizer else "processor"
         raise InputError(
@@ -97,6 +100,16 @@ def load(
     except (RuntimeError, AssertionError) as error:
         reason = str(error).strip().partition("\n")[0]
         raise InputError(f"Device {device} cannot be used here ({reason}): give another one, such as cpu.") from error
+
+
+def _reason(error: Exception, model_path: str | os.PathLike[str]) -> str:
+    """Why a folder does not load, in a line: the file at fault, where it is that."""
+    try:
+        check_settings(Path(model_path))
+    except CheckpointError as fault:
+        return str(fault).rstrip(".")
+    cause = error.__cause__ if isinstance(error, StrictDataclassError) else None
+    return str(cause or error).strip().partition("\n")[0].rstrip(".")
 
 
 def _check_reads_and_writes_text(model_path: str | os.PathLike[str]) -> None:

@@ -87,7 +87,10 @@ class RotaryEncoding(PositionEncoding):
         """Inverse frequencies of one axis, `(R / 2,)` or `(R / 4,)` of two, and the factor on cosine and sine."""
         if self.rope_type != "default":
             with torch.device("cpu"):  # they make tensors before they look at the device that they are given
-                return ROPE_INIT_FUNCTIONS[self.rope_type](self.config, torch.device("cpu"))
+                try:
+                    return ROPE_INIT_FUNCTIONS[self.rope_type](self.config, torch.device("cpu"))
+                except RuntimeError as error:  # a list of factors that is too long or too short
+                    raise ValueError(f"rope_parameters do not fit heads of {self.config.head_dim}: {error}.") from error
         rotated = int(self.config.head_dim * self.rope_parameters.get("partial_rotary_factor", 1.0))
         exponents = torch.arange(0, rotated, 2, dtype=torch.float32, device="cpu") / rotated
         return 1.0 / self.rope_parameters["rope_theta"] ** exponents, 1.0

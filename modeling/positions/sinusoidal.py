@@ -36,12 +36,16 @@ def sinusoidal_table(length: int, width: int, layout: str = "interleaved") -> to
     return sinusoids(torch.arange(length, dtype=torch.float64, device="cpu"), width, layout)
 
 
+_FIRST_NUMBERS = 2**22  # of a table to begin with, whatever the config says
+
+
 @built_in("sinusoidal")
 class SinusoidalEncoding(PositionEncoding):
     """The table is computed once, reused, and grown when a longer sequence comes: there is no last position.
 
     Args:
-        config: uses `d_model`, `max_position_embeddings` (rows to begin with) and the option `layout`.
+        config: uses `d_model`, `max_position_embeddings` (rows to begin with, up to some megabytes of them) and the
+            option `layout`.
         place: encoder or decoder.
     """
 
@@ -50,7 +54,7 @@ class SinusoidalEncoding(PositionEncoding):
     def __init__(self, config: LocantConfig, place: Place = "encoder"):
         super().__init__(config, place)
         self.layout = config.position_options("sinusoidal")["layout"]
-        self.rows = config.max_position_embeddings
+        self.rows = min(config.max_position_embeddings, max(_FIRST_NUMBERS // config.d_model, 1))
         self.register_fixed()
 
     def fixed(self) -> dict[str, torch.Tensor]:
