@@ -10,6 +10,7 @@ from importlib.metadata import version
 from locant.auto_classes import register
 from locant.configuration import LocantConfig
 from locant.hub.bundle import disable_bundling, enable_bundling, write_bundle
+from locant.hub.conversion import convert
 from locant.hub.model_card import write_card_of_push, write_model_card
 from locant.hub.pipelines import pipeline
 from locant.hub.push import push
@@ -53,6 +54,7 @@ __all__ = [
     "LocantModel",
     "LocantPreTrainedModel",
     "LocantProcessor",
+    "convert",
     "disable_bundling",
     "enable_bundling",
     "pipeline",

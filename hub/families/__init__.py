@@ -1,2 +1,27 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
 """The model families that Locant converts from and to, a file each."""
+
+import importlib
+
+from .family import Family
+
+# model_type -> the file and the class that describe it; loaded when asked for
+_FAMILIES = {
+    "bart": "Bart",
+    "bert": "Bert",
+    "gpt2": "GPT2",
+    "llama": "Llama",
+    "marian": "Marian",
+    "t5": "T5",
+    "vit": "ViT",
+}
+MODEL_TYPES = tuple(_FAMILIES)
+"""What `--to` takes."""
+
+
+def find_family(model_type: str) -> Family:
+    """The family of transformers' `model_type`, one of `MODEL_TYPES`."""
+    return getattr(importlib.import_module(f".{model_type}", __name__), _FAMILIES[model_type])()
+
+
+__all__ = ["MODEL_TYPES", "Family", "find_family"]

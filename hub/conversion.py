@@ -1,0 +1,281 @@
+# Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
+"""Models of other families made Locant's, and back."""
+
+import copy
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+from huggingface_hub.errors import StrictDataclassError
+from transformers import AutoImageProcessor, AutoProcessor, AutoTokenizer, GenerationConfig, PreTrainedModel
+from transformers.configuration_utils import PretrainedConfig
+from transformers.utils import CONFIG_NAME, GENERATION_CONFIG_NAME, IMAGE_PROCESSOR_NAME, PROCESSOR_NAME
+
+from locant import modeling
+from locant.configuration.configuration_locant import LocantConfig
+from locant.modeling.checkpoint import Checkpoint
+from locant.modeling.loading import check_settings
+
+from .config_matching import (
+    check_ours,
+    check_theirs,
+    config_class,
+    locant_config,
+    reason_of,
+    their_config,
+    warn_of_training,
+)
+from .errors import SharingError
+from .families import MODEL_TYPES, Family, find_family
+from .source_folder import SourceFolder
+from .weight_transfer import SourceWeights, moves_of, transfer
+from .whole_folder import whole_folder
+
+_MOST_LABELS = 2**20
+DTYPES = ("float32", "bfloat16", "float16")
+_TOKENIZER_FILES = (
+    *("tokenizer.json", "tokenizer_config.json", "vocab.json", "vocab.txt"),
+    *("spiece.model", "source.spm", "tokenizer.model", "sentencepiece.bpe.model"),
+)
+
+
+def convert(
+    source: str | os.PathLike[str],
+    target: str | os.PathLike[str],
+    to: str | None = None,
+    *,
+    drop: str | Sequence[str] = (),
+    dtype: str | torch.dtype | None = None,
+    max_shard_size: str | int = "5GB",
+    revision: str | None = None,
+    token: str | bool | None = None,
+) -> Path:
+    """Write to `target` the Locant model that computes what `source` does; or, with `to`, a model of another family
+    that computes what a Locant model does.
+
+    Configuration, weights, generation config, tokenizer and image processor are converted. What cannot be expressed is
+    refused before weights are read, and no folder is left behind on any error.
+
+    Args:
+        source: a folder, or a repository on the Hub, with a model of Marian, BART, T5, BERT, GPT-2, Llama, ViT or
+            Locant. Which is read from its config.
+        target: a folder that is not there yet, or is empty.
+        to: of a Locant model, the family that it shall be of: `bart`, `bert`, `gpt2`, `llama`, `marian`, `t5`, `vit`.
+        drop: weights to leave behind, by name, with `*` for anything (`cls.seq_relationship.*`): those that the target
+            has no place for are an error otherwise.
+        dtype: of the target's weights, such as `bfloat16`; by default as they are.
+        max_shard_size: of a file of weights.
+        revision: of the repository.
+        token: for a private repository.
+
+    Returns:
+        `target`.
+
+    Raises:
+        SharingError: no such family; a config that the other side cannot express, with all fields named; weights that
+            are missing, left over or of another shape, named; a target that is not empty.
+        CheckpointError: the files of the weights are damaged.
+    """
+    numbers = _dtype(dtype)
+    patterns = (drop,) if isinstance(drop, str) else tuple(drop)
+    with whole_folder(target) as folder:
+        files = SourceFolder(source, revision, token)
+        config = _read_config(files)
+        family = _family(files, config, to)
+        conversion = _Conversion(files, config, family, to_locant=to is None)
+        processors = conversion.convert_processors()
+        model = conversion.convert_weights(patterns, numbers)
+        model.save_pretrained(folder, max_shard_size=max_shard_size)
+        for processor in processors:
+            processor.save_pretrained(folder)
+    return Path(target)
+
+
+class _Conversion:
+    """The models on both sides, empty; the first checks are made as it is.
+
+    Args:
+        files: the source.
+        config: its config, ours or theirs.
+        family: theirs.
+        to_locant: the direction.
+    """
+
+    def __init__(self, files: SourceFolder, config: Any, family: Family, to_locant: bool):
+        self.files, self.config, self.family, self.to_locant = files, config, family, to_locant
+        architecture = self._source_architecture()
+        pairs = family.architectures
+        if to_locant:
+            self.theirs, self.ours = architecture, pairs[architecture]
+        else:
+            self.ours, self.theirs = architecture, next(name for name, ours in pairs.items() if ours == architecture)
+        if to_locant:  # what cannot be is said before weights are looked for
+            check_theirs(family, config, self._locant_config(()))
+        else:
+            self._checked_theirs(config)
+        self.source = self._empty(architecture, config)
+
+    def convert_processors(self) -> list[Any]:
+        """Tokenizer and image processor, where there are any."""
+        loaders = [
+            ("tokenizer", AutoTokenizer, _TOKENIZER_FILES),
+            ("image processor", AutoImageProcessor, (IMAGE_PROCESSOR_NAME,)),
+            ("processor", AutoProcessor, (PROCESSOR_NAME,)),
+        ]
+        folder = self.files.with_processors()
+        check_settings(folder)
+        found = [
+            _load(what, loader, folder)
+            for what, loader, names in loaders
+            if any((folder / name).exists() for name in names)
+        ]
+        return [self.family.convert_processor(processor, self.to_locant) for processor in found]
+
+    def convert_weights(self, drop: Iterable[str], dtype: torch.dtype | None) -> PreTrainedModel:
+        """The target, filled."""
+        generation_config = self._generation_config() if self.source.can_generate() else None
+        checkpoint = Checkpoint.open(self.files.with_weights())
+        weights = SourceWeights(checkpoint, self.source, self.family if self.to_locant else None)
+        is_tied = weights.untie_output()
+        if self.to_locant:
+            theirs, ours = self.config, self._locant_config(weights.files)
+            if is_tied is not None:
+                ours.tie_word_embeddings = is_tied
+            target = self._empty(self.ours, ours)
+        else:
+            ours = copy.deepcopy(self.config)
+            if is_tied is not None:
+                ours.tie_word_embeddings = is_tied
+            theirs, target, again = self._checked_theirs(ours)
+            warn_of_training(self.family, ours, again)
+        moves = moves_of(self.family.table(ours, theirs, self.theirs), self.to_locant)
+        moves = weights.check(moves, drop)
+        transfer(weights, moves, target, dtype)
+        if generation_config is not None:
+            target.generation_config = generation_config
+        return target
+
+    def _source_architecture(self) -> str:
+        names = getattr(self.config, "architectures", None) or []
+        known = list(self.family.architectures) if self.to_locant else list(self.family.architectures.values())
+        if len(names) == 1 and names[0] in known:
+            return names[0]
+        what = f"{self.family.name} models" if self.to_locant else f"Locant models to {self.family.name}"
+        raise SharingError(
+            f"{self.files} holds {names[0] if names else 'a model whose config names no class'}, but {what} are "
+            f'converted from {", ".join(dict.fromkeys(known))}: the config says it in "architectures".'
+        )
+
+    def _locant_config(self, names: Iterable[str]) -> LocantConfig:
+        return locant_config(self.family, self.config, set(names), self.ours)
+
+    def _checked_theirs(self, ours: LocantConfig) -> tuple[Any, PreTrainedModel, LocantConfig]:
+        """Their config, an empty model of it, and our config made of theirs again."""
+        theirs = their_config(self.family, ours)
+        target = self._empty(self.theirs, theirs, ours)
+        return theirs, target, check_ours(self.family, ours, theirs, set(target.state_dict()), self.ours)
+
+    def _empty(self, architecture: str, config: Any, ours: LocantConfig | None = None) -> PreTrainedModel:
+        config = copy.deepcopy(config)  # some models change theirs
+        try:
+            with torch.device("meta"):
+                if isinstance(config, LocantConfig):
+                    return getattr(modeling, architecture)(config)
+                return self.family.build(getattr(transformers, architecture), config, ours)
+        except Exception as error:  # their classes check little, so it is of many kinds
+            reason = reason_of(error)
+            raise SharingError(f"The config of {self.files} makes no {architecture}: {reason}") from error
+
+    def _generation_config(self) -> GenerationConfig:
+        file = GENERATION_CONFIG_NAME
+        legacy: dict[str, Any] = {}
+        if not (self.files.folder / file).exists():  # of old, the model's config said it
+            file, legacy = CONFIG_NAME, {"_from_model_config": True}
+        try:
+            config = GenerationConfig.from_pretrained(self.files.folder, file, **legacy)
+            config._from_model_config = False  # the target's config does not say it
+            config.validate(strict=True)  # as it is on saving
+        except (ValueError, TypeError) as error:
+            raise SharingError(
+                f"The {GENERATION_CONFIG_NAME} of {self.files} is refused: {reason_of(error)}"
+            ) from error
+        return config
+
+
+def _read_config(files: SourceFolder) -> Any:
+    """The source's config, of its own class.
+
+    Raises:
+        SharingError: there is none, or none that is converted.
+        CheckpointError: a file that is not JSON.
+    """
+    if not (files.folder / CONFIG_NAME).is_file():
+        raise SharingError(f"{files} holds no {CONFIG_NAME}: give a folder or repository with a model in it.")
+    check_settings(files.folder)
+    try:
+        saved, _ = PretrainedConfig.get_config_dict(files.folder)
+        model_type = saved.get("model_type") or _type_by_class(saved.get("architectures") or [])
+        if model_type not in (*MODEL_TYPES, LocantConfig.model_type):
+            raise SharingError(
+                f"{files} holds a model of the type {model_type!r}; converted are {', '.join(MODEL_TYPES)} to Locant, "
+                f"and Locant's to these."
+            )
+        if isinstance(saved.get("num_labels"), int) and saved["num_labels"] > _MOST_LABELS:
+            raise SharingError(f"num_labels={saved['num_labels']} in {files} is no number of labels.")  # all get names
+        if model_type == LocantConfig.model_type:
+            return LocantConfig.from_pretrained(files.folder)
+        return config_class(find_family(model_type)).from_pretrained(files.folder)
+    except SharingError:
+        raise
+    except (OSError, ValueError, TypeError, AttributeError, StrictDataclassError) as error:
+        raise SharingError(f"The {CONFIG_NAME} of {files} cannot be used: {reason_of(error)}") from error
+
+
+def _type_by_class(names: list[str]) -> str | None:
+    if any(name.startswith("Locant") for name in names):
+        return LocantConfig.model_type
+    return next((key for key in MODEL_TYPES if set(names) & set(find_family(key).architectures)), None)
+
+
+def _family(files: SourceFolder, config: Any, to: str | None) -> Family:
+    if to is not None and to not in MODEL_TYPES:
+        raise SharingError(f"{to!r} is no family that a Locant model is converted to: choose {', '.join(MODEL_TYPES)}.")
+    if isinstance(config, LocantConfig):
+        if to is None:
+            raise SharingError(
+                f"{files} is a Locant model: say what it shall become, with --to {'|'.join(MODEL_TYPES)}."
+            )
+        return find_family(to)
+    if to is not None:
+        raise SharingError(
+            f"{files} is a {config.model_type} model, which becomes a Locant model first: leave out --to."
+        )
+    return find_family(config.model_type)
+
+
+def _load(what: str, loader: Any, folder: Path) -> Any:
+    try:
+        return loader.from_pretrained(folder)
+    except (ImportError, OSError, ValueError, KeyError, AttributeError, TypeError) as error:
+        reason = reason_of(error)
+        if any(folder.glob("*.spm")) or any(folder.glob("*.model")):
+            try:
+                import sentencepiece  # noqa: F401
+            except ImportError:
+                reason = "it needs sentencepiece, which is not installed: pip install 'locant[convert]'"
+        raise SharingError(f"The {what} in {folder} does not load: {reason}") from error
+
+
+def _dtype(dtype: str | torch.dtype | None) -> torch.dtype | None:
+    if dtype is None or dtype == "auto":
+        return None
+    name = str(dtype).removeprefix("torch.")
+    if name not in DTYPES:
+        raise SharingError(f"dtype {name!r} is not one of {', '.join(DTYPES)}.")
+    return getattr(torch, name)
+
+
+__all__ = ["convert"]

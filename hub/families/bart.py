@@ -1,0 +1,64 @@
+# Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
+"""BART (Lewis et al. 2020): Marian's layers with learned positions and a norm over the embeddings."""
+
+from collections.abc import Collection
+from typing import Any, ClassVar
+
+from transformers import PreTrainedConfig
+
+from locant.configuration.configuration_locant import LocantConfig
+
+from .family import Entry, Family, Unused, linear, under
+from .marian import SAME, head, stacks
+
+_OFFSET = 2  # rows of the position table before that of position 0
+
+
+class Bart(Family):
+    """`BartModel` and `BartForConditionalGeneration`."""
+
+    name = "BART"
+    model_type = "bart"
+    architectures: ClassVar = {
+        "BartForConditionalGeneration": "LocantForConditionalGeneration",
+        "BartModel": "LocantModel",
+    }
+    free = frozenset({"encoder_layerdrop", "decoder_layerdrop", "init_std", "classifier_dropout"}) | {
+        "forced_eos_token_id"
+    }
+    bridged: ClassVar = {"lm_head_bias": (False, True), "share_encoder_decoder_embeddings": (True, False)}
+    ignored = (r"^(model\.)?(encoder|decoder)\.version$",)
+
+    def to_locant(self, theirs: PreTrainedConfig, names: Collection[str]) -> dict[str, Any]:
+        """See `Family`."""
+        return {
+            **{field: getattr(theirs, field) for field in SAME},
+            "position_encoding": "learned",
+            "position_parameters": {"learned": {"offset": _OFFSET}},
+            "embedding_norm": True,
+            "lm_head_bias": True,
+            "share_encoder_decoder_embeddings": theirs.tie_word_embeddings,  # it is all tables or none
+            "tie_word_embeddings": theirs.tie_word_embeddings,
+        }
+
+    def from_locant(self, ours: LocantConfig) -> dict[str, Any]:
+        """See `Family`."""
+        return {
+            **{field: getattr(ours, field) for field in SAME},
+            "tie_word_embeddings": ours.tie_word_embeddings,
+            "forced_eos_token_id": None,  # the generation config says it
+        }
+
+    def table(self, ours: LocantConfig, theirs: PreTrainedConfig, architecture: str) -> list[Entry]:
+        """See `Family`."""
+        body = stacks(ours)
+        for stack in ("encoder", "decoder"):
+            body.append(Entry(f"{stack}.embed_positions.weight", f"{stack}.position.embeddings.weight"))
+            body += linear(f"{stack}.layernorm_embedding", f"{stack}.embed_norm")
+        if not theirs.tie_word_embeddings:
+            embeddings = "encoder.embed_tokens.weight"
+            body = [entry for entry in body if entry.theirs != (embeddings,)]
+            body.append(Entry(("shared.weight", embeddings), embeddings, Unused()))
+        if architecture == "BartModel":
+            return body
+        return [*under("model.", "model.", body), *head(ours)]

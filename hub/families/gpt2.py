@@ -1,0 +1,89 @@
+# Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
+"""GPT-2 (Radford et al. 2019): pre-norm language models with learned positions."""
+
+from collections.abc import Collection
+from typing import Any, ClassVar
+
+from transformers import PreTrainedConfig
+
+from locant.configuration.configuration_locant import LocantConfig
+
+from .family import Entry, Family, Split, Transpose, linear, under
+
+_FIELDS = {
+    "vocab_size": "vocab_size",
+    "n_positions": "max_position_embeddings",
+    "n_embd": "d_model",
+    "n_layer": "decoder_layers",
+    "n_head": "decoder_attention_heads",
+    "activation_function": "activation_function",
+    "resid_pdrop": "dropout",
+    "attn_pdrop": "attention_dropout",
+    "layer_norm_epsilon": "norm_eps",
+    "initializer_range": "initializer_range",
+    "use_cache": "use_cache",
+    "tie_word_embeddings": "tie_word_embeddings",
+}
+
+# their linear layers hold the transposed matrix, and one of them query, key and value
+_LAYER = [
+    *linear("ln_1", "self_attn_residual.norm"),
+    *(
+        Entry(f"attn.c_attn.{kind}", [f"self_attn.{letter}_proj.{kind}" for letter in "qkv"], Transpose(), Split(3))
+        for kind in ("weight", "bias")
+    ),
+    *linear("attn.c_proj", "self_attn.o_proj", Transpose()),
+    *linear("ln_2", "ffn_residual.norm"),
+    *linear("mlp.c_fc", "ffn.up_proj", Transpose()),
+    *linear("mlp.c_proj", "ffn.down_proj", Transpose()),
+]
+
+
+class GPT2(Family):
+    """GPT-2, with its language modelling head or without."""
+
+    name = "GPT-2"
+    model_type = "gpt2"
+    architectures: ClassVar = {"GPT2LMHeadModel": "LocantForCausalLM", "GPT2Model": "LocantDecoderModel"}
+    free = frozenset(
+        {
+            "n_inner",  # None stands for 4 * n_embd
+            "embd_pdrop",
+            "summary_type",
+            "summary_use_proj",
+            "summary_activation",
+            "summary_proj_to_labels",
+            "summary_first_dropout",
+        }
+    )
+    ignored = (r"\.attn\.(bias|masked_bias)$",)  # older versions saved their causal mask
+
+    def to_locant(self, theirs: Any, names: Collection[str]) -> dict[str, Any]:
+        """See `Family`; of its dropouts, that of the residuals is also the embeddings' here."""
+        return {
+            **{ours: getattr(theirs, field) for field, ours in _FIELDS.items()},
+            "decoder_ffn_dim": 4 * theirs.n_embd if theirs.n_inner is None else theirs.n_inner,
+            "norm_type": "layernorm",
+            "norm_position": "pre",
+            "scale_embedding": False,
+            "position_encoding": "learned",
+            "initializer": "normal",
+        }
+
+    def from_locant(self, ours: LocantConfig) -> dict[str, Any]:
+        """See `Family`."""
+        fields = {field: getattr(ours, name) for field, name in _FIELDS.items()}
+        return {**fields, "n_inner": ours.decoder_ffn_dim, "embd_pdrop": ours.dropout}
+
+    def table(self, ours: LocantConfig, theirs: PreTrainedConfig, architecture: str) -> list[Entry]:
+        """See `Family`."""
+        body = [
+            Entry("wte.weight", "decoder.embed_tokens.weight"),
+            Entry("wpe.weight", "decoder.position.embeddings.weight"),
+            *linear("ln_f", "decoder.final_norm"),
+        ]
+        for idx in range(ours.decoder_layers):
+            body += under(f"h.{idx}.", f"decoder.layers.{idx}.", _LAYER)
+        if architecture == "GPT2Model":
+            return body
+        return [*under("transformer.", "model.", body), Entry("lm_head.weight", "lm_head.weight")]

@@ -1,0 +1,96 @@
+# Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
+"""Marian (Junczys-Dowmunt et al. 2018): Vaswani's Transformer, post-norm, with a bias over the vocabulary."""
+
+from collections.abc import Collection
+from typing import Any, ClassVar
+
+import torch
+from transformers import PreTrainedConfig
+
+from locant.configuration.configuration_locant import LocantConfig
+from locant.modeling.positions.sinusoidal import sinusoidal_table
+
+from .family import Constant, Entry, Family, Reshape, linear, under
+
+SAME = (
+    *("vocab_size", "d_model", "activation_function", "scale_embedding", "max_position_embeddings"),
+    *("encoder_layers", "encoder_attention_heads", "encoder_ffn_dim"),
+    *("decoder_layers", "decoder_attention_heads", "decoder_ffn_dim"),
+    *("dropout", "attention_dropout", "activation_dropout"),
+)
+"""Fields that Marian, BART and Locant call the same."""
+
+
+class Marian(Family):
+    """`MarianModel` and `MarianMTModel`."""
+
+    name = "Marian"
+    model_type = "marian"
+    architectures: ClassVar = {"MarianMTModel": "LocantForConditionalGeneration", "MarianModel": "LocantModel"}
+    free = frozenset({"encoder_layerdrop", "decoder_layerdrop", "init_std", "forced_eos_token_id"})
+    bridged: ClassVar = {"lm_head_bias": (False, True), "share_encoder_decoder_embeddings": (True, False)}
+
+    def to_locant(self, theirs: PreTrainedConfig, names: Collection[str]) -> dict[str, Any]:
+        """See `Family`."""
+        return {
+            **{field: getattr(theirs, field) for field in SAME},
+            "position_encoding": "sinusoidal",
+            "position_parameters": {"sinusoidal": {"layout": "concatenated"}},
+            "lm_head_bias": True,
+            # without the one, transformers does not do the other
+            "share_encoder_decoder_embeddings": theirs.share_encoder_decoder_embeddings and theirs.tie_word_embeddings,
+            "tie_word_embeddings": theirs.tie_word_embeddings,
+        }
+
+    def from_locant(self, ours: LocantConfig) -> dict[str, Any]:
+        """See `Family`."""
+        return {
+            **{field: getattr(ours, field) for field in SAME},
+            "share_encoder_decoder_embeddings": ours.share_encoder_decoder_embeddings and ours.tie_word_embeddings,
+            "tie_word_embeddings": ours.tie_word_embeddings,
+            "forced_eos_token_id": None,  # the generation config says it
+        }
+
+    def table(self, ours: LocantConfig, theirs: PreTrainedConfig, architecture: str) -> list[Entry]:
+        """See `Family`."""
+        body = [*stacks(ours), *self._positions(theirs)]
+        if architecture == "MarianModel":
+            return body
+        return [*under("model.", "model.", body), *head(ours)]
+
+    def _positions(self, theirs: PreTrainedConfig) -> list[Entry]:
+        def table() -> torch.Tensor:
+            return sinusoidal_table(theirs.max_position_embeddings, theirs.d_model, "concatenated")
+
+        return [Entry(f"{stack}.embed_positions.weight", (), Constant(table)) for stack in ("encoder", "decoder")]
+
+
+def stacks(ours: LocantConfig) -> list[Entry]:
+    """The embeddings and layers of Marian and BART, without positions."""
+    entries = []
+    for stack in ("encoder", "decoder"):
+        layer = [*_attention("self_attn", "self_attn"), *linear("fc1", "ffn.up_proj"), *linear("fc2", "ffn.down_proj")]
+        layer += linear("final_layer_norm", "ffn_residual.norm")
+        if stack == "decoder":
+            layer += _attention("encoder_attn", "cross_attn")
+        entries.append(Entry(f"{stack}.embed_tokens.weight", f"{stack}.embed_tokens.weight"))
+        for index in range(getattr(ours, f"{stack}_layers")):
+            entries += under(f"{stack}.layers.{index}.", f"{stack}.layers.{index}.", layer)
+    return entries
+
+
+def head(ours: LocantConfig) -> list[Entry]:
+    """The output layer of Marian and BART, whose bias is none of a linear layer's."""
+    size = ours.vocab_size
+    if ours.lm_head_bias:
+        bias = Entry("final_logits_bias", "lm_head.bias", Reshape((1, size), (size,)), default=0.0)
+    else:
+        bias = Entry("final_logits_bias", (), Constant(lambda: torch.zeros(1, size)))
+    return [Entry("lm_head.weight", "lm_head.weight"), bias]
+
+
+def _attention(theirs: str, ours: str) -> list[Entry]:
+    entries = linear(f"{theirs}_layer_norm", f"{ours}_residual.norm") + linear(f"{theirs}.out_proj", f"{ours}.o_proj")
+    for letter in "qkv":
+        entries += linear(f"{theirs}.{letter}_proj", f"{ours}.{letter}_proj")
+    return entries

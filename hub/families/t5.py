@@ -1,0 +1,126 @@
+# Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
+"""T5 (Raffel et al. 2020), version 1.0 with a tied and scaled output, and 1.1 (Flan-T5) with one of its own.
+
+T5 does not divide scores by the root of a head's size: our queries are larger by that. Version 1.0 divides what the
+output layer reads by √d_model: our last norm does that.
+"""
+
+from collections.abc import Collection
+from typing import Any, ClassVar
+
+from transformers import PreTrainedConfig
+
+from locant.configuration.configuration_locant import LocantConfig
+
+from .family import Entry, Family, Scale, linear, under
+
+
+class T5(Family):
+    """`T5Model`, `T5ForConditionalGeneration` and `T5EncoderModel`."""
+
+    name = "T5"
+    model_type = "t5"
+    architectures: ClassVar = {
+        "T5ForConditionalGeneration": "LocantForConditionalGeneration",
+        "T5Model": "LocantModel",
+        "T5EncoderModel": "LocantEncoderModel",
+    }
+    free = frozenset({"initializer_factor", "feed_forward_proj", "classifier_dropout", "is_decoder"})
+    ignored = (r"^decoder\.block\.0\.layer\.1\.EncDecAttention\.relative_attention_bias\.weight$",)
+
+    def to_locant(self, theirs: PreTrainedConfig, names: Collection[str]) -> dict[str, Any]:
+        """See `Family`."""
+        return {
+            "vocab_size": theirs.vocab_size,
+            "d_model": theirs.d_model,
+            "head_dim": theirs.d_kv,
+            "encoder_layers": theirs.num_layers,
+            "decoder_layers": theirs.num_decoder_layers,
+            **dict.fromkeys(("encoder_attention_heads", "decoder_attention_heads"), theirs.num_heads),
+            **dict.fromkeys(("encoder_ffn_dim", "decoder_ffn_dim"), theirs.d_ff),
+            **dict.fromkeys(("dropout", "attention_dropout", "activation_dropout"), theirs.dropout_rate),
+            "activation_function": theirs.dense_act_fn,
+            "gated_ffn": theirs.is_gated_act,
+            "norm_type": "rmsnorm",
+            "norm_position": "pre",
+            "norm_eps": theirs.layer_norm_epsilon,
+            "attention_bias": False,
+            "ffn_bias": False,
+            "scale_embedding": False,
+            "position_encoding": "t5",
+            "position_parameters": {
+                "t5": {
+                    "num_buckets": theirs.relative_attention_num_buckets,
+                    "max_distance": theirs.relative_attention_max_distance,
+                }
+            },
+            "tie_word_embeddings": theirs.scale_decoder_outputs,  # its own field of that name is always true
+            "decoder_start_token_id": getattr(theirs, "decoder_start_token_id", theirs.pad_token_id),
+        }
+
+    def from_locant(self, ours: LocantConfig) -> dict[str, Any]:
+        """See `Family`."""
+        activation = {"gelu_new": "gelu"}.get(ours.activation_function, ours.activation_function)
+        options = ours.position_options("t5")
+        return {
+            "vocab_size": ours.vocab_size,
+            "d_model": ours.d_model,
+            "d_kv": ours.head_dim_at("encoder"),
+            "num_layers": ours.encoder_layers,
+            "num_decoder_layers": ours.decoder_layers,
+            "num_heads": ours.encoder_attention_heads,
+            "d_ff": ours.encoder_ffn_dim,
+            "dropout_rate": ours.dropout,
+            "feed_forward_proj": f"gated-{activation}" if ours.gated_ffn else ours.activation_function,
+            "layer_norm_epsilon": ours.norm_eps,
+            "relative_attention_num_buckets": options["num_buckets"],
+            "relative_attention_max_distance": options["max_distance"],
+            "tie_word_embeddings": ours.tie_word_embeddings,
+        }
+
+    def table(self, ours: LocantConfig, theirs: PreTrainedConfig, architecture: str) -> list[Entry]:
+        """See `Family`."""
+        if architecture == "T5EncoderModel":
+            return [
+                Entry("shared.weight", "encoder.embed_tokens.weight"),
+                *_stack("encoder", theirs.num_layers, theirs),
+            ]
+        body = [Entry("shared.weight", f"{stack}.embed_tokens.weight") for stack in ("encoder", "decoder")]
+        body += _stack("encoder", theirs.num_layers, theirs)
+        if architecture == "T5Model":
+            return [*body, *_stack("decoder", theirs.num_decoder_layers, theirs)]
+        scale = [Scale(theirs.d_model**-0.5)] if theirs.scale_decoder_outputs else []
+        body += _stack("decoder", theirs.num_decoder_layers, theirs, *scale)
+        return [*under("", "model.", body), Entry("lm_head.weight", "lm_head.weight")]
+
+
+def _stack(stack: str, layers: int, theirs: PreTrainedConfig, *last: Scale) -> list[Entry]:
+    """The layers of a stack, its table of positions, and its last norm with the transforms `last`."""
+    first = f"{stack}.block.0.layer.0.SelfAttention.relative_attention_bias.weight"
+    entries = [Entry(first, f"{stack}.position.table")]
+    layer = _attention("layer.0", "SelfAttention", "self_attn", theirs)
+    if stack == "decoder":
+        layer += _attention("layer.1", "EncDecAttention", "cross_attn", theirs)
+    layer += _feed_forward("layer.2" if stack == "decoder" else "layer.1", theirs)
+    for index in range(layers):
+        entries += under(f"{stack}.block.{index}.", f"{stack}.layers.{index}.", layer)
+    return [*entries, *linear(f"{stack}.final_layer_norm", f"{stack}.final_norm", *last, bias=False)]
+
+
+def _attention(place: str, theirs: str, ours: str, config: PreTrainedConfig) -> list[Entry]:
+    entries = linear(f"{place}.layer_norm", f"{ours}_residual.norm", bias=False)
+    entries += linear(f"{place}.{theirs}.q", f"{ours}.q_proj", Scale(config.d_kv**0.5), bias=False)
+    for letter in "kvo":
+        entries += linear(f"{place}.{theirs}.{letter}", f"{ours}.{letter}_proj", bias=False)
+    return entries
+
+
+def _feed_forward(place: str, config: PreTrainedConfig) -> list[Entry]:
+    parts = {
+        "wo": "down_proj",
+        **({"wi_0": "gate_proj", "wi_1": "up_proj"} if config.is_gated_act else {"wi": "up_proj"}),
+    }
+    entries = linear(f"{place}.layer_norm", "ffn_residual.norm", bias=False)
+    for theirs, ours in parts.items():
+        entries += linear(f"{place}.DenseReluDense.{theirs}", f"ffn.{ours}", bias=False)
+    return entries

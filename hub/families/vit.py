@@ -1,0 +1,119 @@
+# Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
+"""ViT (Dosovitskiy et al. 2021): pre-norm image encoders with a class token and learned positions."""
+
+import math
+from collections.abc import Collection
+from typing import Any, ClassVar
+
+from transformers import PreTrainedConfig, PreTrainedModel
+from transformers.models.vit.image_processing_pil_vit import ViTImageProcessorPil
+
+from locant.configuration.configuration_locant import LocantConfig
+from locant.tokenization.image_processing_locant import LocantImageProcessor
+
+from .family import Entry, Family, Reshape, linear, under
+
+_FIELDS = {
+    "hidden_size": "d_model",
+    "num_hidden_layers": "encoder_layers",
+    "num_attention_heads": "encoder_attention_heads",
+    "intermediate_size": "encoder_ffn_dim",
+    "hidden_act": "activation_function",
+    "hidden_dropout_prob": "dropout",
+    "attention_probs_dropout_prob": "attention_dropout",
+    "initializer_range": "initializer_range",
+    "layer_norm_eps": "norm_eps",
+    "image_size": "image_size",
+    "patch_size": "patch_size",
+    "num_channels": "num_channels",
+}
+
+_LAYER = [
+    *linear("layernorm_before", "self_attn_residual.norm"),
+    *linear("attention.q_proj", "self_attn.q_proj"),
+    *linear("attention.k_proj", "self_attn.k_proj"),
+    *linear("attention.v_proj", "self_attn.v_proj"),
+    *linear("attention.o_proj", "self_attn.o_proj"),
+    *linear("layernorm_after", "ffn_residual.norm"),
+    *linear("mlp.fc1", "ffn.up_proj"),
+    *linear("mlp.fc2", "ffn.down_proj"),
+]
+
+
+class ViT(Family):
+    """ViT's encoder, alone, with its pooler, or under a classifier."""
+
+    name = "ViT"
+    model_type = "vit"
+    architectures: ClassVar = {
+        "ViTModel": "LocantEncoderModel",
+        "ViTForImageClassification": "LocantForImageClassification",
+    }
+    free = frozenset({"encoder_stride"})
+    aliases: ClassVar = {  # in files, weights have the names of the classes of old
+        r"encoder\.layer\.": "layers.",
+        r"attention\.attention\.query": "attention.q_proj",
+        r"attention\.attention\.key": "attention.k_proj",
+        r"attention\.attention\.value": "attention.v_proj",
+        r"attention\.output\.dense": "attention.o_proj",
+        r"intermediate\.dense": "mlp.fc1",
+        r"output\.dense": "mlp.fc2",
+    }
+
+    def to_locant(self, theirs: Any, names: Collection[str]) -> dict[str, Any]:
+        """See `Family`; a classifier has no dropout of its own."""
+        return {
+            **{ours: getattr(theirs, field) for field, ours in _FIELDS.items()},
+            "encoder_input": "patches",
+            "attention_bias": True,
+            "norm_type": "layernorm",
+            "norm_position": "pre",
+            "classifier_dropout": 0.0,
+            "pooling": "first",
+            "pooler_projection": any(name.endswith("pooler.dense.weight") for name in names),
+            "position_encoding": "learned",
+            "initializer": "normal",
+        }
+
+    def from_locant(self, ours: LocantConfig) -> dict[str, Any]:
+        """See `Family`."""
+        return {field: getattr(ours, name) for field, name in _FIELDS.items()}
+
+    def table(self, ours: LocantConfig, theirs: PreTrainedConfig, architecture: str) -> list[Entry]:
+        """See `Family`."""
+        channels, width, patch, places = ours.num_channels, ours.d_model, ours.patch_shape, math.prod(ours.patch_grid)
+        convolution = Reshape((width, channels, *patch), (width, channels * math.prod(patch)))
+        body = [
+            Entry("embeddings.cls_token", "encoder.embed_patches.class_token", Reshape((1, 1, width), (width,))),
+            Entry(
+                "embeddings.patch_embeddings.projection.weight", "encoder.embed_patches.projection.weight", convolution
+            ),
+            Entry("embeddings.patch_embeddings.projection.bias", "encoder.embed_patches.projection.bias"),
+            Entry(
+                "embeddings.position_embeddings",
+                "encoder.position.embeddings.weight",
+                Reshape((1, 1 + places, width), (1 + places, width)),
+            ),
+            *linear("layernorm", "encoder.final_norm"),
+        ]
+        for idx in range(ours.encoder_layers):
+            body += under(f"layers.{idx}.", f"encoder.layers.{idx}.", _LAYER)
+        if architecture == "ViTModel":
+            return body + (linear("pooler.dense", "pooler.projection.0") if ours.pooler_projection else [])
+        return [*under("vit.", "model.", body), *linear("classifier", "classifier")]
+
+    def build(self, model_class: type[PreTrainedModel], theirs: PreTrainedConfig, ours: LocantConfig | None) -> Any:
+        """A bare encoder has the pooler that ours has."""
+        if model_class.__name__ == "ViTModel" and ours is not None:
+            return model_class(theirs, add_pooling_layer=ours.pooler_projection)
+        return model_class(theirs)
+
+    def convert_processor(self, processor: Any, to_locant: bool) -> Any:
+        """Ours becomes ViT's, which does the same, but for making grey images of colourful ones."""
+        if to_locant or not isinstance(processor, LocantImageProcessor):
+            return processor
+        options = processor.to_dict()
+        is_coloured = options.pop("num_channels") == 3
+        for name in ("image_processor_type", "auto_map"):
+            options.pop(name, None)
+        return ViTImageProcessorPil(**{**options, "do_convert_rgb": is_coloured and processor.do_convert_rgb})

@@ -1,0 +1,77 @@
+# Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
+"""A model to read, in a folder or in a repository on the Hub, of which only what is needed is downloaded."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub import HfApi, snapshot_download
+from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+from locant.modeling.checkpoint import WEIGHT_FILES
+
+from .errors import SharingError
+
+_CONFIGS = ["config.json", "generation_config.json"]
+_PROCESSORS = ["*.json", "*.txt", "*.model", "*.spm", "*.jinja"]
+_FOREIGN = ["*/*", "*.index.json", "*.msgpack", "*.h5"]
+
+
+class SourceFolder:
+    """Where a model is read from.
+
+    Args:
+        source: a folder, or the name of a repository.
+        revision, token: of the repository.
+
+    Raises:
+        SharingError: there is neither.
+    """
+
+    def __init__(self, source: str | os.PathLike[str], revision: str | None = None, token: str | bool | None = None):
+        self.source = os.fspath(source)
+        self.is_local = Path(self.source).is_dir()
+        self._hub: dict[str, Any] = {"revision": revision, "token": token}
+        if not self.is_local and (Path(self.source).exists() or _reads_as_path(self.source)):
+            raise SharingError(f"{self.source} is not a folder: give one that holds a model, or a name on the Hub.")
+        self.folder = self._get(_CONFIGS)
+
+    def __str__(self) -> str:
+        return self.source
+
+    def with_weights(self) -> Path:
+        """The folder, once the weights are there: safetensors rather than `.bin`."""
+        if not self.is_local:
+            names = self._ask(lambda: HfApi().list_repo_files(self.source, **self._hub))
+            file = next((name for name in WEIGHT_FILES if name in names), WEIGHT_FILES[0])
+            kind = file.removesuffix(".index.json").rpartition(".")[2]
+            self._get([file, *(["*-of-*." + kind] if file.endswith(".index.json") else [])])
+        return self.folder
+
+    def with_processors(self) -> Path:
+        """The folder, once what tokenizers and image processors are made of is there."""
+        return self._get(_PROCESSORS, _FOREIGN)
+
+    def _get(self, patterns: list[str], ignore: list[str] | None = None) -> Path:
+        if self.is_local:
+            return Path(self.source)
+        return Path(
+            self._ask(
+                lambda: snapshot_download(
+                    self.source, allow_patterns=patterns, ignore_patterns=ignore or ["*/*"], **self._hub
+                )
+            )
+        )
+
+    def _ask(self, question: Any) -> Any:
+        try:
+            return question()
+        except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
+            reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+            raise SharingError(
+                f"{self.source} is neither a folder here nor a repository that the Hub gives out: {reason}"
+            ) from error
+
+
+def _reads_as_path(name: str) -> bool:
+    return name.startswith((".", "/", "~")) or name.count("/") > 1 or (os.sep != "/" and os.sep in name)

@@ -1,0 +1,249 @@
+# Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
+"""Weights from a checkpoint into a model of another family, tensor by tensor, and none unaccounted for."""
+
+import re
+from collections.abc import Callable, Iterable
+from fnmatch import fnmatchcase
+from typing import Any, NamedTuple
+
+import torch
+from torch import nn
+from tqdm.auto import tqdm
+from transformers import PreTrainedModel
+
+from locant.modeling.checkpoint import Checkpoint
+
+from .errors import SharingError
+from .families import Family
+from .families.family import Constant, Entry, Tensors
+
+
+class Move(NamedTuple):
+    """An `Entry` in one direction: these weights become those."""
+
+    sources: tuple[str, ...]
+    targets: tuple[str, ...]
+    apply: Callable[[Tensors], Tensors]
+    default: float | None
+    is_constant: bool
+
+
+def moves_of(table: Iterable[Entry], to_locant: bool) -> list[Move]:
+    """The table, read in one direction."""
+    moves = []
+    for entry in table:
+        is_constant = any(isinstance(transform, Constant) for transform in entry.transforms)
+        if to_locant:
+            moves.append(Move(entry.theirs, entry.ours, entry.to_ours, entry.default, is_constant))
+        else:
+            moves.append(Move(entry.ours, entry.theirs, entry.to_theirs, None, is_constant))
+    return moves
+
+
+class SourceWeights:
+    """The weights of a checkpoint, under the names that its model has for them.
+
+    Args:
+        checkpoint: the files.
+        model: an empty model of the source's class and config.
+        family: whose aliases the files may use; None for Locant's own.
+
+    Raises:
+        SharingError: two tensors are the same weight.
+    """
+
+    def __init__(self, checkpoint: Checkpoint, model: PreTrainedModel, family: Family | None):
+        self.checkpoint, self.model = checkpoint, model
+        self.shapes = {name: tensor.shape for name, tensor in model.state_dict().items()}
+        self.tied = TiedNames(model)
+        self.files: dict[str, str] = {}
+        for stored in checkpoint.names:
+            name = self._name_of(stored, family)
+            if name in self.files:
+                raise SharingError(f"The checkpoint holds {name} twice, as {self.files[name]} and {stored}.")
+            if name is not None:
+                self.files[name] = stored
+
+    def _name_of(self, stored: str, family: Family | None) -> str | None:
+        name = stored if family is None else family.canonical(stored)
+        prefix = f"{self.model.base_model_prefix}."
+        if name is None or name in self.shapes:
+            return name
+        # a model without its head, or the weights of one
+        others = (prefix + name, name.removeprefix(prefix))
+        return next((other for other in others if other in self.shapes), name)
+
+    def find(self, name: str) -> str | None:
+        """The name in the files of a weight, or of one that it is tied to; None if there is none."""
+        return next((self.files[other] for other in (name, *self.tied.with_(name)) if other in self.files), None)
+
+    def untie_output(self) -> bool | None:
+        """Whether the output layer is the embeddings; None where the model does not tie it anyway.
+
+        Where the files have both, and they differ, they are two, whatever the config says: so transformers loads them.
+        """
+        output = self.model.get_output_embeddings()
+        name = next((f"{name}.weight" for name, module in self.model.named_modules() if module is output), "")
+        partners = [other for other in self.tied.with_(name) if other in self.files]
+        if not self.tied.with_(name):
+            return None
+        if name not in self.files or not partners:
+            return True
+        if torch.equal(*(self.checkpoint.read(self.files[other]) for other in (name, partners[0]))):
+            return True
+        self.tied.untie(name)
+        return False
+
+    def check(self, moves: list[Move], drop: Iterable[str]) -> list[Move]:
+        """The moves to make: all, less those of constants that no file has.
+
+        Nothing but headers is read.
+
+        Args:
+            moves: the whole table.
+            drop: patterns of names, as in files, to leave behind.
+
+        Raises:
+            SharingError: weights are missing, left over, or of another shape than the config says, all named.
+        """
+        used = {name for move in moves for name in move.sources}
+        used |= {other for name in used for other in self.tied.with_(name)}
+        left_over = [stored for name, stored in self.files.items() if name not in used]
+        unmatched = [pattern for pattern in drop if not any(fnmatchcase(name, pattern) for name in left_over)]
+        if unmatched:
+            raise SharingError(f"Nothing that is left over is called {_listed(unmatched)}: drop less.")
+        left_over = [name for name in left_over if not any(fnmatchcase(name, pattern) for pattern in drop)]
+        needed = [name for move in moves if move.default is None and not move.is_constant for name in move.sources]
+        missing = [name for name in dict.fromkeys(needed) if self.find(name) is None]
+        class_name = type(self.model).__name__
+        if missing:
+            raise SharingError(f"The checkpoint lacks {_listed(missing)}, which a {class_name} of this config has.")
+        if left_over:
+            patterns = list(dict.fromkeys(re.sub(r"\.\d+\..*|\.[^.]*$", ".*", name) for name in left_over))
+            raise SharingError(
+                f"The checkpoint holds {_listed(left_over)}, for which there is no place in what a {class_name} "
+                f"becomes: leave behind what is not needed, with --drop {_listed(patterns, between=' ')}"
+            )
+        reshaped = [
+            f"{self.files[name]} has the shape {tuple(self.checkpoint.shape(self.files[name]))} and not "
+            f"{tuple(self.shapes[name])}"
+            for name in self.files
+            if name in used and name in self.shapes and self.checkpoint.shape(self.files[name]) != self.shapes[name]
+        ]
+        if reshaped:
+            raise SharingError(f"Weights do not fit the config: {_listed(reshaped)}.")
+        return [
+            move for move in moves if not (move.is_constant and move.sources and self.find(move.sources[0]) is None)
+        ]
+
+    def read(self, move: Move) -> Tensors:
+        """The weights that a move begins with.
+
+        Raises:
+            CheckpointError: one holds what no weight is.
+            SharingError: one is in the files under two names that differ.
+        """
+        return [self._read(name, move.default) for name in move.sources]
+
+    def _read(self, name: str, default: float | None) -> torch.Tensor:
+        stored = self.find(name)
+        if stored is None:
+            assert default is not None  # `check` has been through
+            return torch.full(self.shapes[name], default, dtype=self.dtype)
+        tensor = self.checkpoint.read(stored)
+        for other in self.tied.with_(name):
+            twin = self.files.get(other)
+            if twin not in (None, stored) and not torch.equal(tensor, self.checkpoint.read(twin)):
+                raise SharingError(f"{stored} and {twin} differ, but the config ties them: one of them has to go.")
+        return tensor
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the first of the weights."""
+        return next(self.checkpoint.dtype(stored) for name, stored in self.files.items() if name in self.shapes)
+
+    def place(self, move: Move) -> int:
+        """Where in the files a move begins, so that each shard is opened once."""
+        order = {name: index for index, name in enumerate(self.checkpoint.names)}
+        stored = [self.find(name) for name in move.sources]
+        return min((order[name] for name in stored if name is not None), default=-1)
+
+
+class TiedNames:
+    """Which weights of a model are one."""
+
+    def __init__(self, model: PreTrainedModel):
+        self._groups: dict[str, list[str]] = {}
+        for name, other in model.all_tied_weights_keys.items():
+            group = self._groups.setdefault(other, [other])
+            group.append(name)
+            self._groups[name] = group
+
+    def with_(self, name: str) -> list[str]:
+        """The others that a weight is tied to."""
+        return [other for other in self._groups.get(name, ()) if other != name]
+
+    def untie(self, name: str) -> None:
+        """Let a weight be one of its own."""
+        self._groups.pop(name).remove(name)
+
+
+def transfer(source: SourceWeights, moves: list[Move], target: PreTrainedModel, dtype: torch.dtype | None) -> None:
+    """Fill `target`, which is on the meta device, in the order of the files.
+
+    Memory is that of the target, of one shard, and of the weights of one entry.
+
+    Args:
+        source: where from.
+        moves: what `SourceWeights.check` returned.
+        target: an empty model.
+        dtype: of the target's weights; None for that of each in the files.
+
+    Raises:
+        CheckpointError, SharingError: as `SourceWeights.read`; a constant is another.
+    """
+    shapes = {name: tensor.shape for name, tensor in target.state_dict().items()}
+    tied, filled = TiedNames(target), set()
+    places = {move: source.place(move) for move in moves}
+    for move in tqdm(sorted(moves, key=places.__getitem__), desc="converting", unit="weights"):
+        try:
+            results = move.apply(source.read(move))
+        except ValueError as error:
+            if isinstance(error, SharingError) or not move.is_constant:
+                raise
+            raise SharingError(f"{source.find(move.sources[0])} {error}.") from error
+        for name, tensor in zip(move.targets, results, strict=True):
+            assert name in shapes and tensor.shape == shapes[name], f"{name}: {tensor.shape}"  # the table is at fault
+            twin = next((other for other in tied.with_(name) if other in filled), None)
+            own = _owned(tensor, dtype or (source.dtype if move.is_constant else tensor.dtype))
+            if twin is not None and torch.equal(_weight(target, twin), own):
+                own = _weight(target, twin)
+            _set_weight(target, name, own)
+            filled.add(name)
+    for name in shapes.keys() - filled:
+        twin = next((other for other in tied.with_(name) if other in filled), None)
+        assert twin is not None, f"{name} is in no line of the table"
+        _set_weight(target, name, _weight(target, twin))
+
+
+def _owned(tensor: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+    """A copy in memory of its own: files are mapped, and several weights may have been one."""
+    return tensor.to(dtype, copy=True).contiguous()
+
+
+def _weight(model: nn.Module, name: str) -> torch.Tensor:
+    module, _, leaf = name.rpartition(".")
+    return getattr(model.get_submodule(module), leaf)
+
+
+def _set_weight(model: nn.Module, name: str, tensor: torch.Tensor) -> None:
+    path, _, leaf = name.rpartition(".")
+    module: Any = model.get_submodule(path)
+    if leaf in module._parameters and not isinstance(tensor, nn.Parameter):
+        tensor = nn.Parameter(tensor, requires_grad=module._parameters[leaf].requires_grad)
+    setattr(module, leaf, tensor)
+
+
+def _listed(names: list[str], most: int = 6, between: str = ", ") -> str:
+    rest = f" and {len(names) - most} more" if len(names) > most else ""
+    return between.join(names[:most]) + rest

@@ -1,0 +1,43 @@
+# Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
+"""`locant convert`."""
+
+import argparse
+
+from locant.hub.families import MODEL_TYPES
+
+
+def run(arguments: list[str]) -> None:
+    """Make a Locant model of another family's, or the other way about, and say where it is."""
+    parsed = vars(_parser().parse_args(arguments))
+
+    from locant.hub.conversion import convert  # only now: --help need not wait for it
+
+    print(convert(parsed.pop("source"), parsed.pop("target"), **parsed))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        "locant convert",
+        description=f"Make a Locant model of one of {', '.join(MODEL_TYPES)}, or, with --to, one of these of a Locant "
+        "model. Config, weights, tokenizer, image processor and generation config are converted.",
+    )
+    parser.add_argument("source", metavar="SOURCE", help="a folder, or a repository on the Hub")
+    parser.add_argument("target", metavar="TARGET", help="a folder that is not there yet")
+    parser.add_argument("--to", choices=MODEL_TYPES, help="what a Locant model shall become")
+    parser.add_argument(
+        "--drop",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="NAME",
+        help="weights to leave behind, by name or pattern, such as 'cls.seq_relationship.*'",
+    )
+    parser.add_argument(
+        "--dtype", metavar="DTYPE", help="of the weights written: float32, bfloat16, float16 (as they are)"
+    )
+    parser.add_argument(
+        "--max_shard_size", default="5GB", metavar="SIZE", help="the most that a file of weights holds (5GB)"
+    )
+    parser.add_argument("--revision", help="of a repository: a branch, tag or commit")
+    parser.add_argument("--token", help="of the Hub, for a private repository (default: that of `hf auth login`)")
+    return parser
