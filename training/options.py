@@ -180,8 +180,8 @@ def _training_options(arguments: type[TrainingArguments]) -> list[Option]:
     for name in by_name.keys() - own.keys():
         often_used, summary = name in _OFTEN_USED, _first_sentence(by_name[name].help)
         by_name[name] = dataclasses.replace(by_name[name], often_used=often_used, help=summary)
-    first = (*own, *_OFTEN_USED)
-    return [by_name[name] for name in first if name in by_name] + [by_name[name] for name in by_name if name not in first]
+    first = [name for name in (*own, *_OFTEN_USED) if name in by_name]  # older Trainers lack some
+    return [by_name[name] for name in first] + [by_name[name] for name in by_name if name not in first]
 
 
 def _first_sentence(text: str) -> str:
