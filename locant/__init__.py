@@ -11,6 +11,7 @@ from locant.auto_classes import register
 from locant.configuration import LocantConfig
 from locant.hub.bundle import disable_bundling, enable_bundling, write_bundle
 from locant.hub.conversion import convert
+from locant.hub.engines.exporting import export
 from locant.hub.model_card import write_card_of_push, write_model_card
 from locant.hub.pipelines import pipeline
 from locant.hub.push import push
@@ -57,6 +58,7 @@ __all__ = [
     "convert",
     "disable_bundling",
     "enable_bundling",
+    "export",
     "pipeline",
     "push",
     "train_tokenizer",

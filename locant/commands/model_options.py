@@ -47,12 +47,16 @@ def load_model(arguments: argparse.Namespace) -> tuple[Any, Any, dict[str, Any]]
     prefix = arguments.source_prefix
     if prefix is None and (config_file := run_config_file(arguments.model)):
         prefix = getattr(read_run_data(config_file)[1], "source_prefix", None)
-    options = {
+    return model, tokenizer, text_options(arguments, prefix, show_progress)
+
+
+def text_options(arguments: argparse.Namespace, source_prefix: str | None, show_progress: bool) -> dict[str, Any]:
+    """The options that every function of `locant.training.inference` takes."""
+    return {
         "batch_size": arguments.batch_size,
-        "source_prefix": prefix or "",
+        "source_prefix": source_prefix or "",
         "show_progress": show_progress,
     }
-    return model, tokenizer, options
 
 
 def shows_progress(arguments: argparse.Namespace) -> bool:

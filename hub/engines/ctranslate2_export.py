@@ -1,0 +1,90 @@
+# Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
+"""The folder of a translator for CTranslate2: what CTranslate2 reads, and what its tokens and its search need.
+
+`config.json` is that of both: CTranslate2 and transformers each read the names that they know.
+"""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from transformers import AutoTokenizer, GenerationConfig
+from transformers.utils import CONFIG_NAME
+
+from locant.configuration import LocantConfig
+from locant.hub.card_facts import RUN_CONFIG_FILE
+from locant.hub.errors import SharingError
+from locant.modeling import LocantForConditionalGeneration
+
+from .ctranslate2_model import SECTION
+from .ctranslate2_spec import QUANTIZATIONS, build_spec, check_config
+from .exporting import load_weights, write_config
+from .requirements import needs
+
+
+def export_ctranslate2(
+    model_path: str | os.PathLike[str], config: LocantConfig, folder: Path, quantization: str
+) -> None:
+    """Write the translator in `model_path` to the empty `folder`.
+
+    Raises:
+        SharingError: CTranslate2 has not what `config` asks for, or no such `quantization`; there is no tokenizer, or
+            one that is not this model's.
+    """
+    needs("ctranslate2")
+    if quantization not in QUANTIZATIONS:
+        raise SharingError(f"quantization={quantization!r} is none of CTranslate2's: {', '.join(QUANTIZATIONS)}.")
+    positions = check_config(config)
+    tokenizer = _load_tokenizer(model_path)
+    tokens = vocabulary(tokenizer, config.vocab_size)
+    model = load_weights(LocantForConditionalGeneration, model_path, dtype=torch.float32)
+    generation_config: GenerationConfig = model.generation_config
+
+    spec = build_spec(model, tokens, tokenizer.unk_token or tokenizer.pad_token or tokens[0], quantization)
+    tokenizer.save_pretrained(folder)
+    generation_config.save_pretrained(folder)
+    spec.save(str(folder))
+    settings = {
+        "quantization": quantization,
+        "source_prefix": _source_prefix(model_path),
+        "positions": positions,
+    }
+    named = json.loads((folder / CONFIG_NAME).read_text(encoding="utf-8"))
+    write_config(config, folder, {**named, SECTION: settings})
+
+
+def vocabulary(tokenizer: Any, size: int) -> list[str]:
+    """The tokens in the order of their ids, `size` of them: rows of the embeddings without a token get a name.
+
+    Raises:
+        SharingError: the tokenizer has more tokens than that.
+    """
+    ids = tokenizer.get_vocab()
+    if max(ids.values()) >= size:
+        raise SharingError(
+            f"The tokenizer has {max(ids.values()) + 1:,} tokens, but vocab_size is {size:,}: save the tokenizer that "
+            "the model was trained with."
+        )
+    by_id = {number: token for token, number in ids.items()}
+    names = (name for number in range(2 * size) if (name := f"<unused_{number}>") not in ids)
+    return [by_id[number] if number in by_id else next(names) for number in range(size)]
+
+
+def _load_tokenizer(model_path: str | os.PathLike[str]) -> Any:
+    try:
+        return AutoTokenizer.from_pretrained(model_path)
+    except (OSError, ValueError, KeyError) as error:
+        raise SharingError(f"{model_path} has no tokenizer, which CTranslate2 takes its vocabulary from.") from error
+
+
+def _source_prefix(model_path: str | os.PathLike[str]) -> str:
+    """What the run put before every source."""
+    for folder in (Path(model_path), Path(model_path).parent):
+        file = folder / RUN_CONFIG_FILE
+        if file.is_file():
+            data = (yaml.safe_load(file.read_text(encoding="utf-8")) or {}).get("data") or {}
+            return data.get("source_prefix") or ""
+    return ""

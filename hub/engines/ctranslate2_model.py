@@ -1,0 +1,168 @@
+# Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
+"""A translator that runs in CTranslate2, behind transformers' `generate`."""
+
+import json
+import os
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import torch
+from torch.nn.utils.rnn import pad_sequence
+from transformers import GenerationConfig
+from transformers.generation import GenerateBeamEncoderDecoderOutput
+from transformers.utils import CONFIG_NAME
+
+from locant.configuration import LocantConfig
+from locant.hub.errors import SharingError
+
+from .requirements import needs
+
+WEIGHTS_FILE = "model.bin"
+VOCABULARY_FILE = "shared_vocabulary.json"
+SECTION = "ctranslate2"
+"""What `config.json` says of the export, beside what Locant and CTranslate2 say there."""
+
+# Settings of a search, what CTranslate2 calls them, and what leaves them out
+_SETTINGS = {
+    "num_beams": ("beam_size", 1),
+    "num_return_sequences": ("num_hypotheses", 1),
+    "length_penalty": ("length_penalty", 1.0),
+    "no_repeat_ngram_size": ("no_repeat_ngram_size", 0),
+    "min_new_tokens": ("min_decoding_length", 0),
+}
+# Those that are read by themselves, or that say nothing about which translation is found
+_OTHERS = {
+    *("max_new_tokens", "max_length", "early_stopping", "bad_words_ids"),
+    *("pad_token_id", "bos_token_id", "eos_token_id", "decoder_start_token_id", "forced_eos_token_id"),
+    *("transformers_version", "use_cache", "cache_implementation", "renormalize_logits", "_from_model_config"),
+    *("return_dict_in_generate", "output_scores", "output_logits"),
+}
+
+
+def is_exported(folder: str | os.PathLike[str]) -> bool:
+    """Whether `folder` holds a model for CTranslate2."""
+    return (Path(folder) / WEIGHTS_FILE).is_file()
+
+
+class CTranslate2Model:
+    """A folder that `export` wrote for CTranslate2; whatever calls `generate` of a translator can call this one's.
+
+    Args:
+        folder: of the export.
+        device: `cpu`, `cuda` or `cuda:1`; by default a GPU if there is one.
+        compute_type: the type of numbers to compute in, as CTranslate2 names them; by default as stored, where the
+            device can.
+
+    Raises:
+        SharingError: there is no such export, device or type.
+    """
+
+    def __init__(self, folder: str | os.PathLike[str], device: str | None = None, compute_type: str | None = None):
+        ctranslate2 = needs("ctranslate2")
+        if not is_exported(folder):
+            raise SharingError(f"{folder} holds no {WEIGHTS_FILE}: give the folder that locant export wrote.")
+        if device is None:
+            device = "cuda" if ctranslate2.get_cuda_device_count() else "cpu"
+        kind, _, index = device.partition(":")
+        try:
+            self.translator = ctranslate2.Translator(
+                str(folder),
+                device=kind,
+                device_index=int(index or 0),
+                compute_type=compute_type or "default",
+                intra_threads=torch.get_num_threads(),
+            )
+        except (RuntimeError, ValueError) as error:
+            raise SharingError(f"CTranslate2 does not load {folder} ({str(error).strip()}).") from error
+        settings = json.loads((Path(folder) / CONFIG_NAME).read_text(encoding="utf-8"))[SECTION]
+        self.source_prefix: str = settings["source_prefix"]
+        self._limits: dict[str, int | None] = settings["positions"]
+        self._tokens: list[str] = json.loads((Path(folder) / VOCABULARY_FILE).read_text(encoding="utf-8"))
+        self._ids = {token: number for number, token in enumerate(self._tokens)}
+        self.config = LocantConfig.from_pretrained(folder)
+        self.generation_config = GenerationConfig.from_pretrained(folder)
+        self.device = torch.device("cpu")  # where ids are handed over
+
+    def eval(self) -> "CTranslate2Model":
+        """Nothing: it cannot be trained."""
+        return self
+
+    def get_encoder(self) -> Any:
+        """What says how many positions a source can have: its `position.limit`."""
+        return SimpleNamespace(position=SimpleNamespace(limit=self._limits["encoder"]))
+
+    def get_decoder(self) -> Any:
+        """And a target."""
+        return SimpleNamespace(position=SimpleNamespace(limit=self._limits["decoder"]))
+
+    def generate(
+        self, input_ids: torch.Tensor, attention_mask: torch.Tensor, **options: Any
+    ) -> GenerateBeamEncoderDecoderOutput:
+        """Translate a batch, greedily or by beam search.
+
+        Args:
+            input_ids, attention_mask: `(batch, length)`, padded on the right.
+            options: on top of `generation_config`: `num_beams`, `num_return_sequences`, `length_penalty`,
+                `max_new_tokens`, `max_length`, `min_new_tokens`, `no_repeat_ngram_size`, `bad_words_ids`,
+                `early_stopping`, and `forced_eos_token_id`, which is put in after the search. A search ends with as
+                many finished translations as beams, as with `early_stopping=True`; what may not be said has no part
+                in the probabilities, as with `renormalize_logits=True`.
+
+        Returns:
+            `sequences` `(batch · num_return_sequences, length)`, from the start token on, and `sequences_scores`: in
+            beam search the log-probability divided by (number of tokens) ** length_penalty, in greedy search
+            undivided, None if no scores are asked for.
+
+        Raises:
+            SharingError: an option that CTranslate2 has not.
+        """
+        settings = {**self.generation_config.to_diff_dict(), **options}
+        search = self._search(settings)
+        sources = [
+            [self._tokens[number] for number in row[seen.bool()].tolist()]
+            for row, seen in zip(input_ids, attention_mask, strict=True)
+        ]
+        results = self.translator.translate_batch(sources, max_input_length=0, return_end_token=True, **search)
+        hypotheses = [
+            [self._ids[token] for token in hypothesis] for result in results for hypothesis in result.hypotheses
+        ]
+        forced = settings.get("forced_eos_token_id")
+        if forced is not None:
+            limit, end = search["max_decoding_length"], forced[0] if isinstance(forced, list) else forced
+            hypotheses = [[*found[: limit - 1], end] if len(found) == limit else found for found in hypotheses]
+        sequences = [torch.tensor([self.config.decoder_start_token_id, *hypothesis]) for hypothesis in hypotheses]
+        scores = [score for result in results for score in result.scores]
+        padded: Any = pad_sequence(sequences, batch_first=True, padding_value=self.config.pad_token_id or 0)
+        return GenerateBeamEncoderDecoderOutput(
+            sequences=padded,
+            sequences_scores=torch.tensor(scores) if scores else None,
+        )
+
+    def _search(self, settings: dict[str, Any]) -> dict[str, Any]:
+        """The arguments of `translate_batch`."""
+        for name, value in settings.items():
+            if name not in _SETTINGS and name not in _OTHERS and value not in (None, False):
+                raise SharingError(
+                    f"The search option {name} has no counterpart in CTranslate2: leave it out, or translate with "
+                    "the model itself."
+                )
+        search = {ours: settings.get(name) or default for name, (ours, default) in _SETTINGS.items()}
+        if settings.get("length_penalty") is not None:
+            search["length_penalty"] = settings["length_penalty"]  # which may be 0
+        if search["beam_size"] == 1:
+            search["length_penalty"] = 0.0
+        limit = settings.get("max_new_tokens")
+        if limit is None:
+            limit = (settings.get("max_length") or 257) - 1  # which counts the start token
+        words = settings.get("bad_words_ids") or []
+        return search | {
+            "max_decoding_length": limit,
+            "suppress_sequences": [[self._tokens[number] for number in word] for word in words],
+            "end_token": self._end_tokens(settings),
+            "return_scores": bool(settings.get("output_scores") or settings.get("output_logits")),
+        }
+
+    def _end_tokens(self, settings: dict[str, Any]) -> list[str]:
+        ends: Any = settings.get("eos_token_id", self.config.eos_token_id)
+        return [self._tokens[number] for number in (ends if isinstance(ends, list) else [ends])]

@@ -1,0 +1,188 @@
+# Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
+"""What each position encoding is to CTranslate2.
+
+Its encoder–decoders know a table added to the embeddings, T5's biases by distance, the vectors of Shaw et al. 2018, and
+rotary angles. Two of them say more than they were made for:
+
+- Biases have a bucket for each of `REACH` distances to either side, not only for T5's, so that whatever depends on head
+  and distance alone fits in (t5, alibi, encodings from outside); for `none` they are zeros, as CTranslate2 takes
+  sinusoids where it finds nothing.
+- The factors of a rope type are those of its frequencies to the plain ones, so that every type fits in whose
+  frequencies are fixed.
+"""
+
+from functools import singledispatch
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+
+from locant.hub.errors import SharingError
+from locant.modeling.positions.base import DistanceLayer, PositionEncoding, Span
+from locant.modeling.positions.learned import LearnedEncoding
+from locant.modeling.positions.none import NoPosition
+from locant.modeling.positions.rotary import RotaryEncoding
+from locant.modeling.positions.shaw import ShawEncoding
+from locant.modeling.positions.sinusoidal import SinusoidalEncoding, sinusoidal_table
+
+from .requirements import needs
+
+# How many positions a table of sinusoids has, and how many distances to a side have a bias of their own, at least.
+REACH = 2048
+
+_ABLE = "none, sinusoidal, learned, shaw, t5, alibi or rotary"
+
+
+class Expression(NamedTuple):
+    """How CTranslate2 says an encoding.
+
+    Args:
+        options: arguments of `TransformerEncoderSpec` and `TransformerDecoderSpec`.
+        limit: how many positions there are, where they end.
+    """
+
+    options: dict[str, Any]
+    limit: int | None = None
+
+
+@singledispatch
+def express(encoding: PositionEncoding) -> Expression:
+    """The options that `encoding` needs; weights are not looked at.
+
+    Raises:
+        SharingError: CTranslate2 has no word for it.
+    """
+    layer = encoding.layer(0)
+    if encoding.shares_score and isinstance(layer, DistanceLayer) and not layer.has_values:
+        return Expression({"relative_attention_bias": True})
+    name = encoding.config.position_encoding_at(encoding.place)
+    field = "decoder_position_encoding" if encoding.place == "decoder" else "position_encoding"
+    raise SharingError(
+        f"{field}={name!r} is not among what CTranslate2 has: train a model with {_ABLE}, or translate with this one "
+        "as it is."
+    )
+
+
+@express.register
+def _(encoding: NoPosition) -> Expression:
+    return Expression({"relative_attention_bias": True})
+
+
+@express.register
+def _(encoding: SinusoidalEncoding) -> Expression:
+    return Expression({}, limit=max(REACH, encoding.rows))
+
+
+@express.register
+def _(encoding: LearnedEncoding) -> Expression:
+    return Expression({}, limit=encoding.limit)
+
+
+@express.register
+def _(encoding: ShawEncoding) -> Expression:
+    return Expression({"relative_position": True})
+
+
+@express.register
+def _(encoding: RotaryEncoding) -> Expression:
+    if encoding.rope_type in ("dynamic", "longrope"):
+        raise SharingError(
+            f"rope_parameters: CTranslate2 cannot follow rope_type={encoding.rope_type!r}, whose angles change with "
+            "the length: use a fixed one, such as default, linear, llama3 or yarn."
+        )
+    options: dict[str, Any] = {
+        "rotary_dim": 2 * len(encoding.inv_freq),
+        "rotary_base": encoding.rope_parameters["rope_theta"],
+        "rotary_interleave": encoding.config.position_options("rotary")["pairing"] == "interleaved",
+    }
+    if encoding.rope_type != "default":
+        options["rotary_scaling_type"] = needs("ctranslate2.specs.attention_spec").RotaryScalingType.Su
+    return Expression(options)
+
+
+@singledispatch
+def write(encoding: PositionEncoding, spec: Any, stack: Any) -> None:
+    """Write what `encoding` has learned or computed into `spec`, that of its `stack`, once attention is written."""
+    biases = _biases(encoding, stack.layers[0].self_attn.position)
+    buckets_to_a_side = len(biases) // (1 if encoding.place == "decoder" else 2)
+    for layer in spec.layer:
+        layer.self_attention.relative_attention_bias = biases
+        # a quarter as many buckets again as distances lie between these and four times as far
+        layer.self_attention.relative_attention_max_distance = np.int32(2 * buckets_to_a_side)
+
+
+@write.register
+def _(encoding: NoPosition, spec: Any, stack: Any) -> None:
+    heads = encoding.config.heads_at(encoding.place)
+    for layer in spec.layer:
+        layer.self_attention.relative_attention_bias = torch.zeros(4, heads)
+        layer.self_attention.relative_attention_max_distance = np.int32(4)
+
+
+@write.register
+def _(encoding: SinusoidalEncoding, spec: Any, stack: Any) -> None:
+    width = encoding.config.d_model
+    spec.position_encodings.encodings = sinusoidal_table(max(REACH, encoding.rows), width, encoding.layout)
+
+
+@write.register
+def _(encoding: LearnedEncoding, spec: Any, stack: Any) -> None:
+    spec.position_encodings.encodings = encoding.embeddings.weight[encoding.offset :]
+
+
+@write.register
+def _(encoding: ShawEncoding, spec: Any, stack: Any) -> None:
+    absent = needs("ctranslate2.specs.model_spec").OPTIONAL
+    for layer_spec, layer in zip(spec.layer, stack.layers, strict=True):
+        position = layer.self_attn.position
+        layer_spec.self_attention.relative_position_keys = position.keys
+        layer_spec.self_attention.relative_position_values = position.vectors if position.has_values else absent
+
+
+@write.register
+def _(encoding: RotaryEncoding, spec: Any, stack: Any) -> None:
+    if encoding.rope_type == "default":
+        return
+    turned = 2 * len(encoding.inv_freq)
+    for layer_spec, layer in zip(spec.layer, stack.layers, strict=True):
+        attention = layer_spec.self_attention
+        attention.rotary_scaling_long_factor = attention.rotary_scaling_short_factor = _factors(encoding)
+        if encoding.attention_scaling != 1.0:  # queries and keys are both longer by it, where they are turned
+            _scale_queries(attention.linear[0], layer.self_attn, turned, encoding.attention_scaling**2)
+
+
+def keep_exact(encoding: PositionEncoding, spec: Any) -> None:
+    """Write the factors of frequencies once more, where quantisation has rounded them with the weights."""
+    if isinstance(encoding, RotaryEncoding) and encoding.rope_type != "default":
+        factors = needs("ctranslate2.specs.model_spec").PyTorchVariable(_factors(encoding))
+        for layer in spec.layer:
+            layer.self_attention.rotary_scaling_long_factor = factors
+            layer.self_attention.rotary_scaling_short_factor = factors
+
+
+def _factors(encoding: RotaryEncoding) -> torch.Tensor:
+    """How many times slower than plain each pair turns."""
+    turned = 2 * len(encoding.inv_freq)
+    plain = encoding.rope_parameters["rope_theta"] ** (-torch.arange(0, turned, 2, dtype=torch.float64) / turned)
+    return (plain / encoding.inv_freq.double()).float()
+
+
+def _scale_queries(fused: Any, attention: Any, turned: int, factor: float) -> None:
+    """Multiply the part of each head's queries that is turned, in the fused weights, which are no one else's."""
+    rows = attention.q_proj.out_features
+    for values in (fused.weight, fused.bias) if fused.has_bias() else (fused.weight,):
+        values[:rows].unflatten(0, (-1, attention.head_dim))[:, :turned] *= factor
+
+
+def _biases(encoding: PositionEncoding, layer: DistanceLayer) -> torch.Tensor:
+    """What the encoding adds to the scores, `(buckets, heads)`, in the order of T5's buckets.
+
+    The first half of a side's buckets has a distance each, the other half lies between these and four times as far.
+    """
+    near = max(REACH, encoding.config.max_position_embeddings)
+    far = near * 4.0 ** ((torch.arange(near) + 0.5) / near)
+    steps = torch.cat([torch.arange(near), far.round().long()])
+    distances = -steps if encoding.place == "decoder" else torch.cat([-steps, steps])
+    nowhere = torch.zeros(1, 1, encoding.config.d_model), torch.zeros(1, 1, dtype=torch.long)
+    heads = torch.arange(encoding.config.heads_at(encoding.place))
+    return layer.term(heads[None], distances[:, None], layer.project(Span(1, 1), encoding.prepare(*nowhere))).float()

@@ -1,0 +1,176 @@
+# Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
+"""A translator as CTranslate2 describes one: what can be described, and the weights in its order and names."""
+
+from typing import Any, Literal
+
+import torch
+from torch import nn
+
+from locant.configuration import LocantConfig
+from locant.configuration.position_encodings import Place
+from locant.hub.errors import SharingError
+from locant.modeling import LocantForConditionalGeneration
+from locant.modeling.positions.registry import build_position_encoding
+
+from .ctranslate2_positions import express, keep_exact, write
+from .requirements import needs
+
+_ACTIVATIONS = {
+    "relu": "RELU",
+    "gelu": "GELU",
+    "gelu_python": "GELU",
+    "gelu_new": "GELUTanh",
+    "gelu_fast": "GELUTanh",
+    "gelu_pytorch_tanh": "GELUTanh",
+    "quick_gelu": "GELUSigmoid",
+    "silu": "SWISH",
+    "swish": "SWISH",
+    "tanh": "Tanh",
+    "sigmoid": "Sigmoid",
+}
+
+QUANTIZATIONS = ("float32", "int8", "int8_float32", "int8_float16", "int8_bfloat16", "int16", "float16", "bfloat16")
+"""The types of weights that CTranslate2 stores."""
+
+
+def check_config(config: LocantConfig) -> dict[Place, int | None]:
+    """How many positions the source and the target can have, `None` for any number.
+
+    Raises:
+        SharingError: something in `config` that CTranslate2 has not.
+    """
+    if not config.is_encoder_decoder:
+        raise SharingError(
+            "is_encoder_decoder is false: Locant exports encoder–decoders to CTranslate2, and encoders to ONNX."
+        )
+    if config.encoder_input != "tokens":
+        raise SharingError(
+            f"encoder_input={config.encoder_input!r}: CTranslate2 reads text, so its source must be tokens."
+        )
+    if config.cross_position_encoding != "none":
+        raise SharingError(
+            f"cross_position_encoding={config.cross_position_encoding!r}: CTranslate2 has no positions in "
+            "cross-attention, so it must be none."
+        )
+    if config.activation_function not in _ACTIVATIONS:
+        raise SharingError(
+            f"activation_function={config.activation_function!r} is not among what CTranslate2 has: "
+            f"{', '.join(_ACTIVATIONS)}."
+        )
+    for field in ("decoder_start_token_id", "eos_token_id"):
+        if getattr(config, field) is None:
+            raise SharingError(f"{field} is not set, but CTranslate2 must know where a translation begins and ends.")
+    limits: dict[Place, int | None] = {}
+    stacks: tuple[Literal["encoder"], Literal["decoder"]] = ("encoder", "decoder")
+    for place in stacks:
+        if "sliding_attention" in config.layer_types_of(place):
+            raise SharingError(
+                f"{place}_layer_types has sliding layers, whose window CTranslate2's encoder–decoders do not have: "
+                "all must be full_attention."
+            )
+        with torch.device("meta"):
+            limits[place] = express(build_position_encoding(config, place)).limit
+    return limits
+
+
+@torch.no_grad()
+def build_spec(model: LocantForConditionalGeneration, tokens: list[str], unk_token: str, quantization: str) -> Any:
+    """The `TransformerSpec` of `model`, ready to be saved; the model's weights must not be used any more.
+
+    Args:
+        model: in float32, with a config that `check_config` lets pass.
+        tokens: the vocabulary, one string for each row of the embeddings.
+        unk_token: one of them, for tokens that are none of them.
+        quantization: one of `QUANTIZATIONS`.
+    """
+    specs = needs("ctranslate2.specs.transformer_spec")
+    config, encoder, decoder = model.config, model.model.encoder, model.model.decoder
+    spec = specs.TransformerSpec(
+        specs.TransformerEncoderSpec(config.encoder_layers, config.encoder_attention_heads, **_options(encoder)),
+        specs.TransformerDecoderSpec(config.decoder_layers, config.decoder_attention_heads, **_options(decoder)),
+    )
+    _write_stack(spec.encoder, encoder, spec.encoder.embeddings[0])
+    _write_stack(spec.decoder, decoder, spec.decoder.embeddings)
+    if encoder.embed_token_types is not None:  # all are of type 0, which is added after the embeddings are scaled
+        embeddings = spec.encoder.embeddings[0]
+        embeddings.weight = embeddings.weight + encoder.embed_token_types.weight[0] / encoder.embed_scale
+    _write_linear(spec.decoder.projection, model.lm_head)
+
+    spec.config.layer_norm_epsilon = config.norm_eps
+    spec.config.unk_token = unk_token
+    start, ends = config.decoder_start_token_id, config.eos_token_id
+    assert start is not None and ends is not None  # which check_config has seen to
+    spec.config.eos_token = tokens[ends[0] if isinstance(ends, list) else ends]
+    spec.config.decoder_start_token = spec.config.bos_token = tokens[start]
+    spec.register_source_vocabulary(tokens)
+    spec.register_target_vocabulary(tokens)
+
+    spec.validate()
+    spec.optimize(quantization=quantization)
+    keep_exact(encoder.position, spec.encoder)
+    keep_exact(decoder.position, spec.decoder)
+    return spec
+
+
+def _options(stack: Any) -> dict[str, Any]:
+    config, activations = stack.config, needs("ctranslate2.specs.common_spec").Activation
+    return {
+        "pre_norm": config.norm_position == "pre",
+        "activation": activations[_ACTIVATIONS[config.activation_function]],
+        "layernorm_embedding": config.embedding_norm,
+        "ffn_glu": config.gated_ffn,
+        "rms_norm": config.norm_type == "rmsnorm",
+        "num_heads_kv": getattr(config, f"{stack.stack}_key_value_heads"),
+        "head_dim": config.head_dim,
+        **express(stack.position).options,
+    }
+
+
+def _write_stack(spec: Any, stack: Any, embeddings: Any) -> None:
+    embeddings.weight = stack.embed_tokens.weight
+    spec.scale_embeddings = stack.config.scale_embedding
+    if stack.config.embedding_norm:
+        _write_norm(spec.layernorm_embedding, stack.embed_norm)
+    if stack.config.norm_position == "pre":
+        _write_norm(spec.layer_norm, stack.final_norm)
+    for layer_spec, layer in zip(spec.layer, stack.layers, strict=True):
+        _write_layer(layer_spec, layer)
+    write(stack.position, spec, stack)
+
+
+def _write_layer(spec: Any, layer: Any) -> None:
+    attention = layer.self_attn
+    _write_fused(spec.self_attention.linear[0], attention.q_proj, attention.k_proj, attention.v_proj)
+    _write_linear(spec.self_attention.linear[1], attention.o_proj)
+    _write_norm(spec.self_attention.layer_norm, layer.self_attn_residual.norm)
+    if layer.cross_attn is not None:
+        attention = layer.cross_attn
+        _write_linear(spec.attention.linear[0], attention.q_proj)
+        _write_fused(spec.attention.linear[1], attention.k_proj, attention.v_proj)
+        _write_linear(spec.attention.linear[2], attention.o_proj)
+        _write_norm(spec.attention.layer_norm, layer.cross_attn_residual.norm)
+    if hasattr(spec.ffn, "linear_0_noact"):
+        _write_linear(spec.ffn.linear_0, layer.ffn.gate_proj)
+        _write_linear(spec.ffn.linear_0_noact, layer.ffn.up_proj)
+    else:
+        _write_linear(spec.ffn.linear_0, layer.ffn.up_proj)
+    _write_linear(spec.ffn.linear_1, layer.ffn.down_proj)
+    _write_norm(spec.ffn.layer_norm, layer.ffn_residual.norm)
+
+
+def _write_linear(spec: Any, layer: nn.Linear) -> None:
+    spec.weight = layer.weight
+    if layer.bias is not None:
+        spec.bias = layer.bias
+
+
+def _write_fused(spec: Any, *layers: nn.Linear) -> None:
+    spec.weight = torch.cat([layer.weight for layer in layers])
+    if layers[0].bias is not None:
+        spec.bias = torch.cat([layer.bias for layer in layers])
+
+
+def _write_norm(spec: Any, norm: Any) -> None:
+    spec.gamma = norm.weight
+    if hasattr(spec, "beta"):
+        spec.beta = norm.bias

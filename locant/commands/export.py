@@ -1,0 +1,40 @@
+# Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
+"""`locant export`."""
+
+import argparse
+
+from transformers import AutoConfig
+
+from locant.hub.engines.exporting import FORMATS, export
+from locant.training.inference import check_folder
+
+
+def run(arguments: list[str]) -> None:
+    """Write a model for another engine."""
+    parsed = _parser().parse_args(arguments)
+    check_folder(parsed.model)
+    folder = export(parsed.model, parsed.target, parsed.format, quantization=parsed.quantization)
+    size = sum(path.stat().st_size for path in folder.iterdir()) / 1e6
+    print(f"{folder} holds the model for {parsed.format}, {size:.1f} MB.")
+    if parsed.format == "onnx":
+        difference = AutoConfig.from_pretrained(folder).onnx["largest_difference"]
+        print(f"onnxruntime's numbers differ from the model's by at most {difference:.1e}.")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser("locant export", description="Write a model for another engine.")
+    parser.add_argument("model", metavar="MODEL", help="folder or Hub name of the model")
+    parser.add_argument("target", metavar="TARGET", help="folder to write: a new one, or an empty one")
+    parser.add_argument(
+        "--format",
+        choices=FORMATS,
+        default="ctranslate2",
+        help="ctranslate2 for translators (default), onnx for encoders of text and images and their heads",
+    )
+    parser.add_argument(
+        "--quantization",
+        metavar="TYPE",
+        help="of CTranslate2: float32 (default), int8, int8_float32, int8_float16, int8_bfloat16, int16, float16, "
+        "bfloat16",
+    )
+    return parser
