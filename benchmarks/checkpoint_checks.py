@@ -1,7 +1,7 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
 """What checking a checkpoint costs beside loading it: prints the table of docs/safety.md.
 
-    python benchmarks/checkpoint_checks.py
+python benchmarks/checkpoint_checks.py
 """
 
 import statistics
