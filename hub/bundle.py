@@ -31,6 +31,7 @@ from .auto_map import auto_models
 from .errors import SharingError
 from .flat_code import PACKAGE, file_of, flatten, imported_with, with_first
 from .pipelines import PIPELINES
+from .written_whole import write_text
 
 logger = logging.get_logger(__name__)
 
@@ -82,16 +83,17 @@ class Bundle:
             classes[auto.__name__] = model_class if issubclass(model_class, known) else known
         pipelines = pipeline_entries(model_class, config)
         encodings = {class_of_encoding(config.position_encoding_at(place)) for place in config.places}
+        auto_map = {
+            auto: f"{file_of(item.__module__).removesuffix('.py')}.{item.__name__}" for auto, item in classes.items()
+        }
         files = _files(
             _sorted({*classes.values()}),
             _sorted(encodings),
             _sorted(PIPELINES.values() if pipelines else ()),
         )
+        files = _told_apart(files, auto_map)
         fields: dict[str, Any] = {
-            "auto_map": {
-                auto: f"{file_of(item.__module__).removesuffix('.py')}.{item.__name__}"
-                for auto, item in classes.items()
-            },
+            "auto_map": auto_map,
             "locant_code": {
                 "version": version(PACKAGE),
                 "sha256": _hash(files),
@@ -113,7 +115,7 @@ class Bundle:
         for name, source in self.files.items():
             path = folder / name
             if not path.exists() or path.read_text(encoding="utf-8") != source:
-                _write_whole(path, source)
+                write_text(path, source)
 
 
 def _carries_code(folder: Path) -> bool:
@@ -171,7 +173,7 @@ def write_code(folder: str | os.PathLike[str]) -> None:
     bundle = Bundle.of(known[names[0]], config)
     bundle.write(Path(folder))
     saved = json.loads(path.read_text(encoding="utf-8"))
-    _write_whole(path, json.dumps({**saved, **bundle.config_fields}, indent=2, sort_keys=True) + "\n")
+    write_text(path, json.dumps({**saved, **bundle.config_fields}, indent=2, sort_keys=True) + "\n")
 
 
 def _say(config: Any, ours: dict[str, Any]) -> None:
@@ -223,6 +225,16 @@ def _files(entries: tuple[type, ...], encodings: tuple[type, ...], pipelines: tu
     return files
 
 
+def _told_apart(files: dict[str, str], auto_map: dict[str, str]) -> dict[str, str]:
+    """`files` with a config's file that is this code's alone.
+
+    transformers knows the config's class by the folder's name and that file, and a model's class by the config's: of
+    two folders `checkpoint-500` whose configs have the same file, the second would get the first one's model.
+    """
+    name, code = file_of(LocantConfig.__module__), _hash({**files, **auto_map})
+    return {**files, name: f"{files[name]}\n# The code that this config goes with: {code}\n"}
+
+
 def _imports(why: str, classes: Iterable[type], indent: str = "") -> str:
     lines = sorted(_import(cls.__module__, cls.__name__) for cls in classes)
     return "".join(f"\n{indent}{line}" for line in [f"# {why}", *lines, ""]) if lines else ""
@@ -245,13 +257,3 @@ def _sorted(classes: Iterable[type]) -> tuple[type, ...]:
 def _hash(files: dict[str, str]) -> str:
     content = json.dumps(files, sort_keys=True)
     return hashlib.sha256(content.encode()).hexdigest()
-
-
-def _write_whole(path: Path, text: str) -> None:
-    """Others may be reading the folder."""
-    beside = path.with_name(f".{path.name}.part")
-    try:
-        beside.write_text(text, encoding="utf-8")
-        beside.replace(path)
-    finally:
-        beside.unlink(missing_ok=True)

@@ -87,7 +87,8 @@ class Facts:
         """
         if not (folder / CONFIG_NAME).is_file():
             raise SharingError(f"{folder} has no {CONFIG_NAME}: give the folder that a model was saved to.")
-        files = [_read(folder / name) for name in (CONFIG_NAME, GENERATION_CONFIG_NAME, RUN_CONFIG_FILE, METRICS_FILE)]
+        names = (CONFIG_NAME, GENERATION_CONFIG_NAME, RUN_CONFIG_FILE, METRICS_FILE)
+        files = [read_settings(folder / name) for name in names]
         return cls(folder, repo_id or folder.resolve().name, *files)
 
     @property
@@ -187,7 +188,7 @@ def _base_name(path: str) -> str:
     return PureWindowsPath(path).name  # which takes both kinds of slashes
 
 
-def _read(path: Path) -> dict[str, Any]:
+def read_settings(path: Path) -> dict[str, Any]:
     """A JSON or YAML file, empty where there is none."""
     if not path.is_file():
         return {}

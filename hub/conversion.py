@@ -32,7 +32,7 @@ from .errors import SharingError
 from .families import MODEL_TYPES, Family, find_family
 from .source_folder import SourceFolder
 from .weight_transfer import SourceWeights, moves_of, transfer
-from .whole_folder import whole_folder
+from .written_whole import whole_folder
 
 _MOST_LABELS = 2**20
 DTYPES = ("float32", "bfloat16", "float16")

@@ -18,6 +18,7 @@ from transformers.utils import logging
 
 from .card_facts import METRICS, Facts
 from .card_sections import sections
+from .written_whole import write_text
 
 logger = logging.get_logger(__name__)
 
@@ -47,12 +48,7 @@ def write_model_card(folder: str | os.PathLike[str], repo_id: str | None = None)
     if below is None:
         logger.warning(f"{path} is not as Locant wrote it, so it stays: delete it, and Locant will write another.")
         return path
-    beside = folder / f".{CARD_FILE}.part"
-    try:
-        beside.write_text(_marked(str(make_card(facts))) + below, encoding="utf-8")
-        beside.replace(path)
-    finally:
-        beside.unlink(missing_ok=True)
+    write_text(path, _marked(str(make_card(facts))) + below)
     return path
 
 

@@ -22,13 +22,14 @@ from huggingface_hub.errors import (
     RepositoryNotFoundError,
 )
 from huggingface_hub.utils import validate_repo_id
+from transformers.dynamic_module_utils import get_relative_import_files
 from transformers.utils import CONFIG_NAME, SAFE_WEIGHTS_INDEX_NAME, SAFE_WEIGHTS_NAME
 from yaml import YAMLError
 
 from locant.modeling.checkpoint import WEIGHT_FILES, Checkpoint
 
 from .bundle import write_code
-from .card_facts import METRICS_FILE, RUN_CONFIG_FILE
+from .card_facts import METRICS_FILE, RUN_CONFIG_FILE, read_settings
 from .errors import SharingError
 from .model_card import CARD_FILE, write_model_card
 
@@ -36,13 +37,15 @@ WEIGHTS = (SAFE_WEIGHTS_NAME, "model-*.safetensors", SAFE_WEIGHTS_INDEX_NAME)
 
 SHARED = (
     *WEIGHTS,
-    *(CONFIG_NAME, "generation_config.json", "*.py"),
+    *(CONFIG_NAME, "generation_config.json"),
     # tokenizers and processors, those of other families too
     *("tokenizer*.json", "special_tokens_map.json", "added_tokens.json", "vocab.*", "merges.txt", "*.model", "*.spm"),
     *("processor_config.json", "preprocessor_config.json", "chat_template.jinja"),
     *(CARD_FILE, "LICENSE*", METRICS_FILE, "loss_curve.csv", "loss_curve.png"),
 )
-"""What is uploaded of a folder; files only, none of its folders."""
+"""What is uploaded of a folder, besides its code; files only, none of its folders."""
+
+_NAME_CODE = (CONFIG_NAME, "tokenizer_config.json", "processor_config.json", "preprocessor_config.json")
 
 _OTHER_WEIGHTS = ("pytorch_model.bin", "pytorch_model-*.bin", "pytorch_model.bin.index.json")
 
@@ -156,7 +159,8 @@ def _check_privacy(hub: HfApi, repo_id: str, private: bool) -> None:
 
 def _stage(folder: Path, staging: Path, repo_id: str) -> dict[str, Path]:
     """What is uploaded, by name: links to the folder's files, and the card and the code where they are new."""
-    for pattern in (*SHARED, RUN_CONFIG_FILE):  # of which the card says what is public
+    # of the last, the card says what is public
+    for pattern in (*SHARED, *_code_of(folder), RUN_CONFIG_FILE):
         for path in folder.glob(pattern):
             if path.is_file() and not path.name.startswith((".", "_")):
                 (staging / path.name).symlink_to(path.resolve())
@@ -169,6 +173,22 @@ def _stage(folder: Path, staging: Path, repo_id: str) -> dict[str, Path]:
         reason = " ".join(str(error).split())
         raise SharingError(f"The metadata at the top of {folder / CARD_FILE} cannot be read: {reason}") from error
     return {path.name: path for path in sorted(staging.iterdir()) if path.name != RUN_CONFIG_FILE}
+
+
+def _code_of(folder: Path) -> set[str]:
+    """The files of Python that the folder's settings name, and what they import: other scripts are nobody else's."""
+    found: set[Path] = set()
+    for settings in (read_settings(folder / name) for name in _NAME_CODE):
+        places = [entry.get("impl", "") for entry in settings.get("custom_pipelines", {}).values()]
+        for named in settings.get("auto_map", {}).values():  # a tokenizer's are two, of which one may be None
+            places += named if isinstance(named, list) else [named]
+        roots = {folder / f"{place.rpartition('.')[0]}.py" for place in places if place and "--" not in place}
+        for root in roots:
+            try:
+                found |= {root, *map(Path, get_relative_import_files(root))}
+            except FileNotFoundError as error:
+                raise SharingError(f"The code of {folder} lacks {error.filename}: save the model again.") from error
+    return {path.name for path in found}
 
 
 def _additions(files: dict[str, Path]) -> list[CommitOperationAdd]:

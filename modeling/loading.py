@@ -147,13 +147,16 @@ def _promised(model: PreTrainedModel, load_config: Any) -> set[str]:
     saved = _saved_config(model, load_config) or cast(LocantConfig, model.config)
     with torch.device("meta"):
         whole: nn.Module = type(model)(saved)
-    names = set(whole.state_dict())
+    names = set(whole.state_dict()) - getattr(whole, "all_tied_weights_keys", {}).keys()  # which are stored once
     if type(model).__name__ in (saved.architectures or []):
         return names
     stacks = tuple(f"{place}." for place in saved.places if place != "cross")
     if saved.encoder_input != model.config.encoder_input:  # which may have been made a text encoder, or back
         stacks = tuple(stack for stack in stacks if stack != "encoder.")
     body = {name for name in names if _without_prefix(model, name).startswith(stacks)}
+    reads_tokens = saved.is_encoder_decoder and saved.encoder_input == "tokens"
+    if reads_tokens and saved.share_encoder_decoder_embeddings:  # one table, stored as the encoder's
+        body = {name for name in body if not name.endswith("decoder.embed_tokens.weight")}
     return body if saved.is_encoder_decoder else {name for name in body if ".cross_" not in name}
 
 

@@ -13,6 +13,7 @@ from collections.abc import Iterable
 from importlib.metadata import Distribution, PackageNotFoundError, distribution
 from pathlib import Path
 
+import torch
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
@@ -55,10 +56,11 @@ class Environment:
             *arguments: its `sys.argv[1:]`.
             **variables: added to its environment, which has nothing of Python's or Hugging Face's from here.
         """
+        threads = str(torch.get_num_threads())  # as many as here, for sums in the same order
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "HF_", "LOCANT"))}
         done = subprocess.run(
             [self.python, "-I", "-c", script, *map(str, arguments)],
-            env={**kept, "HF_HOME": str(self.home), "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", **variables},
+            env={**kept, "HF_HOME": str(self.home), "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": threads, **variables},
             cwd=self.home,
             capture_output=True,
             text=True,

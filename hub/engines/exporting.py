@@ -12,7 +12,7 @@ from transformers.utils import CONFIG_NAME
 
 from locant.configuration import LocantConfig
 from locant.hub.errors import SharingError
-from locant.hub.whole_folder import whole_folder
+from locant.hub.written_whole import whole_folder
 
 FORMATS = ("ctranslate2", "onnx")
 

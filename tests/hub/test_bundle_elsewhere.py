@@ -148,6 +148,21 @@ def test_what_is_saved_there_is_loaded_there_and_at_home(home, abroad, results):
             assert_same_bits(expected, result)
 
 
+def test_folders_of_one_name_have_each_its_own_code(abroad, random_model, tmp_path):
+    for encoding in ("rotary", "t5"):
+        model = random_model(locant.LocantForCausalLM, position_encoding=encoding)
+        model.save_pretrained(tmp_path / encoding / "checkpoint-5")
+    script = """
+import sys
+import transformers
+for encoding in ("rotary", "t5", "rotary"):
+    folder = f"{sys.argv[1]}/{encoding}/checkpoint-5"
+    model = transformers.AutoModelForCausalLM.from_pretrained(folder, trust_remote_code=True)
+    print(type(model.base_model.decoder.layers[0].self_attn.position).__module__.split(".")[-1])
+"""
+    assert abroad.run(script, tmp_path).split() == ["rotary", "t5", "rotary"]
+
+
 PUSH = """
 import sys
 from transformers import AutoModelForSeq2SeqLM, AutoTokenizer

@@ -166,7 +166,7 @@ class TestTasks:
         facts = Facts.read(folder, None)
         known = numbers_in([facts.config, facts.generation, facts.run, facts.metrics, facts.parameters])
         text = re.sub(r"(?<=\d),(?=\d{3})", "", body(folder))
-        found = re.findall(r"(?<![\w.])\d+(?:\.\d+)?(?:e-?\d+)?", text.replace(facts.name, ""))
+        found = re.findall(r"(?<![\w.])\d+(?:\.\d+)?(?:e-?\d+)?(?!\w)", text.replace(facts.name, ""))
         assert len(found) > 40
         for number in found:
             decimals = len(number.partition(".")[2])

@@ -59,6 +59,7 @@ def run(tmp_path, translator, tokenizer):
         ".lock": SENTENCE,
         ".123.model.safetensors": SENTENCE,
         "_private.py": SENTENCE,
+        "prepare_data.py": SENTENCE,
         "checkpoint-10/model.safetensors": SENTENCE,
         "checkpoint-10/config.json": SENTENCE,
     }
@@ -110,13 +111,22 @@ def test_what_belongs_to_the_model_arrives_and_nothing_else(hub, run, tmp_path, 
     assert not repository.private
     files = pushed(hub)
     assert {name for name in files if not name.endswith(".py")} == MODEL | OF_RUN | {"README.md"}
-    assert code_of(files) <= {name for name in files if name.endswith(".py")}
+    code = {name for name in files if name.endswith(".py")}
+    assert code == {path.name for path in run.glob("*.py")} - {"_private.py", "prepare_data.py"} >= code_of(files)
     for name in files.keys() - {"README.md"}:
         assert files[name].data == (run / name).read_bytes(), name
     for name, blob in files.items():
         for private in (SENTENCE, str(tmp_path), "hf_me"):
             assert private.encode() not in blob.data, (name, private)
     assert contents(run) == before
+
+
+def test_a_folder_that_lost_some_of_its_code_is_refused(hub, run, locant_push):
+    (run / "attention.py").unlink()
+    status, _, said = locant_push(run, "me/en-fr")
+    assert status == 2
+    assert "lacks" in said and "attention.py" in said
+    assert not hub.repositories
 
 
 def test_a_run_as_training_leaves_it(hub, trained_run, locant_push):

@@ -327,7 +327,7 @@ BROKEN = {
     "a missing weight": (change(**{WEIGHT: None}), f"'{WEIGHT}' is missing in .*: the checkpoint is truncated"),
     "a missing layer": (without("decoder.layers.1."), "'model.decoder.layers.1.cross_attn.k_proj.bias' is missing"),
     "a missing stack of a translator": (without("decoder"), "'model.decoder.layers.0.* is missing"),
-    "missing embeddings": (without("embed_tokens"), "'model.decoder.embed_tokens.weight' is missing"),
+    "missing embeddings": (without("embed_tokens"), "'model.encoder.embed_tokens.weight' is missing"),
     "half a head": (change(**{"lm_head.bias": None}), "'lm_head.bias' is missing"),
     # the config of another model
     "fewer layers than the config says": (of_config(encoder_layers=300), r"'model.encoder.layers.10.* is missing"),
@@ -400,6 +400,18 @@ class TestLegitimate:
         save_file({"something": torch.ones(2)}, folder / SAFE)
         model, info = LocantForConditionalGeneration.from_pretrained(folder, output_loading_info=True)
         assert set(info["missing_keys"]) >= {name for name, _ in model.named_parameters()}
+
+    def test_a_table_that_the_stacks_shared_is_stored_as_the_encoders(self, saved):
+        _, info = LocantForCausalLM.from_pretrained(saved, output_loading_info=True)
+        assert info["missing_keys"] == {"model.decoder.embed_tokens.weight"}
+
+    @pytest.mark.parametrize("option", ["tie_word_embeddings", "share_encoder_decoder_embeddings"])
+    def test_tables_that_were_tied_and_no_longer_are_start_fresh(self, tmp_path, option):
+        model = LocantForConditionalGeneration
+        model(LocantConfig(**{**FIELDS, "tie_word_embeddings": True})).save_pretrained(tmp_path)
+        _, info = model.from_pretrained(tmp_path, output_loading_info=True, **{option: False})
+        assert "lm_head.weight" in info["missing_keys"]
+        assert "model.encoder.embed_tokens.weight" not in info["missing_keys"]
 
     @pytest.mark.parametrize("options", [{"position_encoding": "shaw"}, {"type_vocab_size": 2}, {"encoder_layers": 3}])
     def test_what_the_caller_adds_starts_fresh(self, saved, options):

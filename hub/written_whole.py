@@ -1,5 +1,5 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""A folder that is written whole or not at all."""
+"""Files and folders that are written whole or not at all: others may be reading what is there."""
 
 import os
 import shutil
@@ -35,3 +35,13 @@ def whole_folder(target: str | os.PathLike[str]) -> Iterator[Path]:
         beside.rename(resolved)
     finally:
         shutil.rmtree(beside, ignore_errors=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Put `text` into the file `path`; what was there stays if that fails."""
+    beside = path.with_name(f".{path.name}.part")
+    try:
+        beside.write_text(text, encoding="utf-8")
+        beside.replace(path)
+    finally:
+        beside.unlink(missing_ok=True)
