@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from transformers import AutoConfig, PreTrainedModel
+from transformers.dynamic_module_utils import get_relative_import_files
 from transformers.utils import CONFIG_NAME, logging
 
 from locant.configuration.configuration_locant import LocantConfig
@@ -103,24 +104,48 @@ class Bundle:
         return cls(files, {**fields, "custom_pipelines": pipelines} if pipelines else fields)
 
     def write(self, folder: Path) -> None:
-        """Put the files into `folder`, each whole or not at all.
+        """Put the files into `folder`, each whole or not at all, and take out those of a model that was there before.
 
         Raises:
             SharingError: a file of the same name is there that is not Locant's; nothing was written.
         """
-        for name in self.files if not _carries_code(folder) else ():
-            path = folder / name
-            if path.exists() and not path.read_text(encoding="utf-8", errors="replace").startswith(LICENCE):
-                raise SharingError(f"{path} is not Locant's, so a model with its code cannot be saved there.")
+        before = _code_before(folder)
+        for name in self.files.keys() - before:
+            if (folder / name).exists() and not _is_ours(folder / name):
+                raise SharingError(f"{folder / name} is not Locant's, so a model with its code cannot be saved there.")
         for name, source in self.files.items():
             path = folder / name
             if not path.exists() or path.read_text(encoding="utf-8") != source:
                 write_text(path, source)
+        for name in before - self.files.keys():
+            if (folder / name).exists() and _is_ours(folder / name):
+                (folder / name).unlink()
 
 
-def _carries_code(folder: Path) -> bool:
-    path = folder / CONFIG_NAME
-    return path.is_file() and '"locant_code"' in path.read_text(encoding="utf-8", errors="replace")
+def code_named_in(settings: dict[str, Any], folder: Path) -> set[str]:
+    """The files of code in `folder` that its settings name, such as a config's, and what these import.
+
+    Raises:
+        FileNotFoundError: one is not there.
+    """
+    places = [entry.get("impl", "") for entry in settings.get("custom_pipelines", {}).values()]
+    for named in settings.get("auto_map", {}).values():  # a tokenizer's are two, of which one may be None
+        places += named if isinstance(named, list) else [named]
+    roots = {folder / f"{place.rpartition('.')[0]}.py" for place in places if place and "--" not in place}
+    return {Path(path).name for root in roots for path in (root, *get_relative_import_files(root))}
+
+
+def _code_before(folder: Path) -> set[str]:
+    """The code of the model that was saved to `folder` before; a model of which something is lost has none."""
+    try:
+        settings = json.loads((folder / CONFIG_NAME).read_text(encoding="utf-8"))
+        return code_named_in(settings, folder) if "locant_code" in settings else set()
+    except (OSError, ValueError):
+        return set()
+
+
+def _is_ours(path: Path) -> bool:
+    return path.read_text(encoding="utf-8", errors="replace").startswith(LICENCE)
 
 
 def pipeline_entries(model_class: type, config: LocantConfig) -> dict[str, dict[str, Any]]:

@@ -16,6 +16,14 @@ from pathlib import Path
 from .errors import SharingError
 
 PACKAGE = "locant"
+TRAVELLING = tuple(
+    f"{PACKAGE}.{place}"
+    for place in (
+        *("configuration.", "modeling.", "tokenization.image_processing_locant", "tokenization.processing_locant"),
+        *("hub.text_to_text_pipelines", "hub.supported_transformers"),
+    )
+)
+"""Where the modules are that may go along with a model."""
 
 
 @dataclass(frozen=True)
@@ -33,9 +41,9 @@ class _Module:
 
 @dataclass(frozen=True)
 class _InnerImport:
-    """A statement `from … import …` (or a part of it), and the module that defines what it imports."""
+    """An import (or a part of it), and the module that defines what it imports."""
 
-    node: ast.ImportFrom
+    node: ast.Import | ast.ImportFrom
     module: str
     aliases: list[ast.alias]
 
@@ -58,6 +66,7 @@ def flatten(roots: Iterable[str]) -> dict[str, str]:
     while found:
         name = found.pop()
         if name not in modules:
+            _check_travels(name)
             modules[name] = _read(name)
             found += [inner.module for inner in _inner_imports(modules[name])]
     files: dict[str, str] = {}
@@ -66,6 +75,14 @@ def flatten(roots: Iterable[str]) -> dict[str, str]:
             raise SharingError(f"Two files that a model needs are called {module.path.name}: rename one.")
         files[module.path.name] = _rewritten(module)
     return files
+
+
+def _check_travels(name: str) -> None:
+    if name.split(".")[0] == PACKAGE and not name.startswith(TRAVELLING):
+        raise SharingError(
+            f"The code of a model cannot use {name}, which stays where {PACKAGE} is installed: put what uses it into "
+            "another file."
+        )
 
 
 def imported_with(root: str) -> set[str]:
@@ -93,10 +110,10 @@ def file_of(module: str) -> str:
 
 
 def with_first(source: str, line: str) -> str:
-    """`source` with `line` before its first statement, after the docstring."""
-    statements = ast.parse(source).body
-    has_docstring = ast.get_docstring(ast.parse(source)) is not None
-    first = statements[1 if has_docstring else 0]
+    """`source` with `line` before its first statement, after the docstring and `from __future__`."""
+    tree = ast.parse(source)
+    statements = tree.body[1:] if ast.get_docstring(tree) is not None else tree.body
+    first = next(node for node in statements if not (isinstance(node, ast.ImportFrom) and node.module == "__future__"))
     lines = source.splitlines(keepends=True)
     return "".join([*lines[: first.lineno - 1], f"{line}\n", *lines[first.lineno - 1 :]])
 
@@ -118,16 +135,31 @@ def _read(name: str) -> _Module:
 def _inner_imports(module: _Module) -> Iterator[_InnerImport]:
     for node in ast.walk(module.tree):
         if isinstance(node, ast.Import) and any(alias.name.split(".")[0] == PACKAGE for alias in node.names):
-            raise SharingError(
-                f"{module.path.name}:{node.lineno} imports a module of {PACKAGE} as a whole, which a flat folder does "
-                "not have: write from … import …."
-            )
-        if isinstance(node, ast.ImportFrom) and (node.level or (node.module or "").split(".")[0] == PACKAGE):
-            aliases: dict[str, list[ast.alias]] = {}
-            for alias in node.names:
-                aliases.setdefault(_defining_module(_source_of(node, module), alias.name), []).append(alias)
-            for name, group in aliases.items():
-                yield _InnerImport(node, name, group)
+            names = _names_used_whole(node, module)
+        elif isinstance(node, ast.ImportFrom) and (node.level or (node.module or "").split(".")[0] == PACKAGE):
+            names = [(_source_of(node, module), alias) for alias in node.names]
+        else:
+            continue
+        aliases: dict[str, list[ast.alias]] = {}
+        for source, alias in names:
+            aliases.setdefault(_defining_module(source, alias.name), []).append(alias)
+        for name, group in aliases.items():
+            yield _InnerImport(node, name, group)
+
+
+def _names_used_whole(node: ast.Import, module: _Module) -> list[tuple[str, ast.alias]]:
+    """What a file that says `import locant` uses of it, as `locant.Name`."""
+    if [(alias.name, alias.asname) for alias in node.names] != [(PACKAGE, None)]:
+        raise SharingError(
+            f"{module.path.name}:{node.lineno} imports a module of {PACKAGE} as a whole, which a flat folder does not "
+            "have: write from … import …."
+        )
+    used = {
+        part.attr
+        for part in ast.walk(module.tree)
+        if isinstance(part, ast.Attribute) and isinstance(part.value, ast.Name) and part.value.id == PACKAGE
+    }
+    return [(PACKAGE, ast.alias(name)) for name in sorted(used)]
 
 
 def _source_of(node: ast.ImportFrom, module: _Module) -> str:
@@ -156,11 +188,14 @@ def _defining_module(module_name: str, name: str) -> str:
 
 def _rewritten(module: _Module) -> str:
     lines = module.source.splitlines(keepends=True)
-    statements: dict[ast.ImportFrom, list[str]] = {}
+    statements: dict[ast.Import | ast.ImportFrom, list[str]] = {}
     for inner in _inner_imports(module):
         names = ", ".join(ast.unparse(alias) for alias in inner.aliases)
         statements.setdefault(inner.node, []).append(f"from .{_read(inner.module).flat_name} import {names}")
     for node, imports in sorted(statements.items(), key=lambda item: -item[0].lineno):
+        if isinstance(node, ast.Import):
+            used = sorted(alias.name for _, alias in _names_used_whole(node, module))
+            imports += ["import types", f"{PACKAGE} = types.SimpleNamespace({', '.join(f'{n}={n}' for n in used)})"]
         indent = " " * node.col_offset
         first, last = node.lineno - 1, (node.end_lineno or node.lineno) - 1
         # columns of a syntax tree count bytes

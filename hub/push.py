@@ -22,13 +22,12 @@ from huggingface_hub.errors import (
     RepositoryNotFoundError,
 )
 from huggingface_hub.utils import validate_repo_id
-from transformers.dynamic_module_utils import get_relative_import_files
 from transformers.utils import CONFIG_NAME, SAFE_WEIGHTS_INDEX_NAME, SAFE_WEIGHTS_NAME
 from yaml import YAMLError
 
 from locant.modeling.checkpoint import WEIGHT_FILES, Checkpoint
 
-from .bundle import write_code
+from .bundle import code_named_in, write_code
 from .card_facts import METRICS_FILE, RUN_CONFIG_FILE, read_settings
 from .errors import SharingError
 from .model_card import CARD_FILE, write_model_card
@@ -177,18 +176,10 @@ def _stage(folder: Path, staging: Path, repo_id: str) -> dict[str, Path]:
 
 def _code_of(folder: Path) -> set[str]:
     """The files of Python that the folder's settings name, and what they import: other scripts are nobody else's."""
-    found: set[Path] = set()
-    for settings in (read_settings(folder / name) for name in _NAME_CODE):
-        places = [entry.get("impl", "") for entry in settings.get("custom_pipelines", {}).values()]
-        for named in settings.get("auto_map", {}).values():  # a tokenizer's are two, of which one may be None
-            places += named if isinstance(named, list) else [named]
-        roots = {folder / f"{place.rpartition('.')[0]}.py" for place in places if place and "--" not in place}
-        for root in roots:
-            try:
-                found |= {root, *map(Path, get_relative_import_files(root))}
-            except FileNotFoundError as error:
-                raise SharingError(f"The code of {folder} lacks {error.filename}: save the model again.") from error
-    return {path.name for path in found}
+    try:
+        return set().union(*(code_named_in(read_settings(folder / name), folder) for name in _NAME_CODE))
+    except FileNotFoundError as error:
+        raise SharingError(f"The code of {folder} lacks {error.filename}: save the model again.") from error
 
 
 def _additions(files: dict[str, Path]) -> list[CommitOperationAdd]:

@@ -2,6 +2,7 @@
 """What is in the folder of a saved model, seen from where Locant is installed."""
 
 import ast
+import importlib
 import json
 import os
 import sys
@@ -19,10 +20,10 @@ from transformers import (
     Seq2SeqTrainingArguments,
     TrainerCallback,
 )
-from transformers.dynamic_module_utils import get_imports, get_relative_imports
+from transformers.dynamic_module_utils import get_class_from_dynamic_module, get_imports, get_relative_imports
 
 import locant
-from locant.hub import text_to_text_pipelines
+from locant.hub import flat_code, text_to_text_pipelines
 from locant.hub.auto_map import CAPTIONER, DECODER, IMAGE_ENCODER, TEXT_ENCODER, TRANSLATOR
 from locant.hub.bundle import write_code
 from locant.hub.errors import SharingError
@@ -149,6 +150,51 @@ class TestCode:
         assert "attention.py is not Locant's" in caplog.text
         assert "auto_map" not in config_of(tmp_path)
         assert AutoModelForSeq2SeqLM.from_pretrained(tmp_path)
+
+    def test_never_replaces_them_where_a_model_is_already(self, random_model, tmp_path, caplog):
+        random_model(locant.LocantForCausalLM, position_encoding="sinusoidal").save_pretrained(tmp_path)
+        (tmp_path / "rotary.py").write_text("mine = True\n")
+        random_model(locant.LocantForCausalLM, position_encoding="rotary").save_pretrained(tmp_path)
+        assert (tmp_path / "rotary.py").read_text() == "mine = True\n"
+        assert "rotary.py is not Locant's" in caplog.text
+
+    def test_of_the_model_before_goes(self, random_model, tmp_path):
+        (tmp_path / "mine.py").write_text("mine = True\n")
+        random_model(locant.LocantForConditionalGeneration, position_encoding="t5").save_pretrained(tmp_path / "both")
+        (tmp_path / "mine.py").rename(tmp_path / "both" / "mine.py")
+        for folder in ("both", "alone"):
+            random_model(locant.LocantForCausalLM, position_encoding="rotary").save_pretrained(tmp_path / folder)
+        assert code_in(tmp_path / "both") == code_in(tmp_path / "alone") | {"mine.py"}
+
+    @pytest.mark.parametrize(
+        "imports",
+        [
+            "import locant",
+            "from __future__ import annotations\n\nfrom locant import LocantForCausalLM",
+            "from locant.modeling import LocantForCausalLM",
+        ],
+    )
+    def test_of_a_class_of_ones_own_goes_along(self, imports, random_model, tmp_path, monkeypatch):
+        base = "locant.LocantForCausalLM" if imports == "import locant" else "LocantForCausalLM"
+        (tmp_path / "own.py").write_text(f"{imports}\n\n\nclass Own({base}):\n    own = True\n")
+        monkeypatch.syspath_prepend(tmp_path)
+        flat_code._read.cache_clear()
+        monkeypatch.delitem(sys.modules, "own", raising=False)
+        model_class = importlib.import_module("own").Own
+        random_model(model_class, position_encoding="rotary").save_pretrained(tmp_path / "saved")
+        assert config_of(tmp_path / "saved")["auto_map"]["AutoModelForCausalLM"] == "own.Own"
+        found = get_class_from_dynamic_module("own.Own", tmp_path / "saved")
+        assert found.own and "transformers_modules" in found.__mro__[1].__module__
+
+    def test_never_holds_what_stays_at_home(self, random_model, tmp_path, monkeypatch, caplog):
+        (tmp_path / "homely.py").write_text(
+            "import locant\n\n\nclass Homely(locant.LocantForCausalLM):\n    convert = locant.convert\n"
+        )
+        monkeypatch.syspath_prepend(tmp_path)
+        model_class = importlib.import_module("homely").Homely
+        random_model(model_class).save_pretrained(tmp_path / "saved")
+        assert "cannot use locant.hub.conversion" in caplog.text
+        assert not code_in(tmp_path / "saved")
 
     def test_replaces_its_own(self, saved):
         (Path(saved) / "attention.py").write_text("broken = True\n")
