@@ -17,13 +17,16 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from huggingface_hub.errors import StrictDataclassError
 from transformers import AutoConfig, PreTrainedModel
 from transformers.dynamic_module_utils import get_relative_import_files
 from transformers.utils import CONFIG_NAME, logging
 
 from locant.configuration.configuration_locant import LocantConfig
+from locant.modeling.checkpoint import CheckpointError
 from locant.modeling.modeling_locant import LocantForConditionalGeneration
 from locant.modeling.positions.registry import class_of_encoding
+from locant.modeling.pretrained import LocantPreTrainedModel
 from locant.tokenization.image_processing_locant import LocantImageProcessor
 from locant.tokenization.processing_locant import LocantProcessor
 
@@ -131,8 +134,8 @@ def code_named_in(settings: dict[str, Any], folder: Path) -> set[str]:
     places = [entry.get("impl", "") for entry in settings.get("custom_pipelines", {}).values()]
     for named in settings.get("auto_map", {}).values():  # a tokenizer's are two, of which one may be None
         places += named if isinstance(named, list) else [named]
-    roots = {folder / f"{place.rpartition('.')[0]}.py" for place in places if place and "--" not in place}
-    return {Path(path).name for root in roots for path in (root, *get_relative_import_files(root))}
+    roots = [folder / f"{place.rpartition('.')[0]}.py" for place in places if place and "--" not in place]
+    return {Path(str(path)).name for root in roots for path in (root, *get_relative_import_files(root))}
 
 
 def _code_before(folder: Path) -> set[str]:
@@ -179,24 +182,38 @@ def write_bundle(model: PreTrainedModel, folder: Path) -> None:
     _say(config, fields)
 
 
-def write_code(folder: str | os.PathLike[str]) -> None:
-    """Put its code into the folder that a model was saved to without.
+def saved_class(folder: str | os.PathLike[str]) -> tuple[type[LocantPreTrainedModel], LocantConfig]:
+    """The class and the config of the model that was saved to `folder`.
 
     Raises:
-        SharingError: the folder is no Locant model's, or its code cannot go along.
+        SharingError: it is no model of Locant's own classes.
+        CheckpointError: its config cannot be used.
     """
-    path = Path(folder) / CONFIG_NAME
-    if not path.is_file():
+    if not (Path(folder) / CONFIG_NAME).is_file():
         raise SharingError(f"{folder} has no {CONFIG_NAME}: give the folder of a saved model.")
-    config: Any = AutoConfig.from_pretrained(folder)
+    try:
+        config: Any = AutoConfig.from_pretrained(folder)
+    except (OSError, ValueError, StrictDataclassError) as error:
+        reason = " ".join(str(error.__cause__ or error).split())
+        raise CheckpointError(f"The {CONFIG_NAME} of {folder} cannot be used: {reason}") from error
     names = config.architectures or []
     known = (
         {model.__name__: model for model in auto_models(config).values()} if isinstance(config, LocantConfig) else {}
     )
     if not names or names[0] not in known:
         raise SharingError(f"{folder} holds no model of Locant's (architectures: {names}), so it has no code to add.")
-    bundle = Bundle.of(known[names[0]], config)
+    return known[names[0]], config
+
+
+def write_code(folder: str | os.PathLike[str]) -> None:
+    """Put its code, as it is now, into the folder that a model was saved to.
+
+    Raises:
+        SharingError: the folder is no Locant model's, or its code cannot go along.
+    """
+    bundle = Bundle.of(*saved_class(folder))
     bundle.write(Path(folder))
+    path = Path(folder) / CONFIG_NAME
     saved = json.loads(path.read_text(encoding="utf-8"))
     write_text(path, json.dumps({**saved, **bundle.config_fields}, indent=2, sort_keys=True) + "\n")
 

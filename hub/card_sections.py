@@ -223,7 +223,7 @@ def _encoding(config: Mapping[str, Any], name: str) -> str:
     options = dict((config.get("position_parameters") or {}).get(name) or {})
     if name == "rotary":
         options |= config.get("rope_parameters") or {}
-    if name == "learned":
+    if name == "learned" and config.get("encoder_input") != "patches":  # whose table is the grid's
         options |= {key: config[key] for key in ["max_position_embeddings"] if key in config}
     told = ", ".join(f"{key} {value}" for key, value in options.items())
     return f"{name} ({told})" if told else name

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 import transformers
 from huggingface_hub.errors import StrictDataclassError
+from huggingface_hub.serialization._base import parse_size_to_int
 from transformers import AutoImageProcessor, AutoProcessor, AutoTokenizer, GenerationConfig, PreTrainedModel
 from transformers.configuration_utils import PretrainedConfig
 from transformers.utils import CONFIG_NAME, GENERATION_CONFIG_NAME, IMAGE_PROCESSOR_NAME, PROCESSOR_NAME
@@ -80,6 +81,7 @@ def convert(
         CheckpointError: the files of the weights are damaged.
     """
     numbers = _dtype(dtype)
+    _check_size(max_shard_size)
     patterns = (drop,) if isinstance(drop, str) else tuple(drop)
     with whole_folder(target) as folder:
         files = SourceFolder(source, revision, token)
@@ -92,6 +94,13 @@ def convert(
         for processor in processors:
             processor.save_pretrained(folder)
     return Path(target)
+
+
+def _check_size(size: str | int) -> None:
+    try:
+        parse_size_to_int(size) if isinstance(size, str) else None
+    except ValueError as error:
+        raise SharingError(f"max_shard_size={size!r} is no size: give one such as 5GB or 200MB.") from error
 
 
 class _Conversion:

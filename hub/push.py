@@ -5,7 +5,6 @@ What is uploaded is named here and nothing else is, so that texts of the data, p
 training stay at home. The folder itself is left as it is.
 """
 
-import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -26,8 +25,9 @@ from transformers.utils import CONFIG_NAME, SAFE_WEIGHTS_INDEX_NAME, SAFE_WEIGHT
 from yaml import YAMLError
 
 from locant.modeling.checkpoint import WEIGHT_FILES, Checkpoint
+from locant.modeling.loading import check_settings
 
-from .bundle import code_named_in, write_code
+from .bundle import code_named_in, saved_class, write_code
 from .card_facts import METRICS_FILE, RUN_CONFIG_FILE, read_settings
 from .errors import SharingError
 from .model_card import CARD_FILE, write_model_card
@@ -135,7 +135,26 @@ def _check_model(folder: Path) -> None:
         )
     if not (folder / CONFIG_NAME).is_file():
         raise SharingError(f"{folder} has weights but no {CONFIG_NAME}: give a folder that a model was saved to.")
-    Checkpoint.open(folder)
+    check_settings(folder)
+    _check_loads(folder)
+
+
+def _check_loads(folder: Path) -> None:
+    """What nobody could load is not pushed; a class that somebody derived is left to those who have it."""
+    checkpoint = Checkpoint.open(folder)
+    try:
+        model_class, _ = saved_class(folder)
+    except SharingError:
+        if not _names_code(folder):
+            raise
+        for name in checkpoint.names:
+            checkpoint.read(name)
+        return
+    model_class.from_pretrained(folder)
+
+
+def _names_code(folder: Path) -> bool:
+    return "auto_map" in read_settings(folder / CONFIG_NAME)
 
 
 def _full_name(hub: HfApi, repo_id: str) -> str:
@@ -163,8 +182,11 @@ def _stage(folder: Path, staging: Path, repo_id: str) -> dict[str, Path]:
         for path in folder.glob(pattern):
             if path.is_file() and not path.name.startswith((".", "_")):
                 (staging / path.name).symlink_to(path.resolve())
-    if "auto_map" not in json.loads((staging / CONFIG_NAME).read_text(encoding="utf-8")):
-        write_code(staging)
+    try:
+        write_code(staging)  # as it is now
+    except SharingError:
+        if not _names_code(staging):  # of a class that somebody derived
+            raise
     card = write_model_card(staging, repo_id)
     try:
         ModelCard.load(card)

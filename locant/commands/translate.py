@@ -70,7 +70,12 @@ def _load(parsed: argparse.Namespace) -> Iterator[tuple[Any, Any, dict[str, Any]
             folder = export(parsed.model, Path(scratch) / "model")
         model = CTranslate2Model(folder, parsed.device, parsed.compute_type)
         prefix = model.source_prefix if parsed.source_prefix is None else parsed.source_prefix
-        yield model, AutoTokenizer.from_pretrained(folder), text_options(parsed, prefix, show_progress)
+        try:
+            tokenizer = AutoTokenizer.from_pretrained(folder)
+        except (OSError, ValueError) as error:
+            reason = str(error).partition("\n")[0]
+            raise InputError(f"{folder} has no tokenizer that loads ({reason}): export the model again.") from error
+        yield model, tokenizer, text_options(parsed, prefix, show_progress)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -10,7 +10,7 @@ import torch
 import yaml
 from huggingface_hub import HfApi, ModelCard, constants
 from huggingface_hub.errors import HfHubHTTPError
-from safetensors.torch import load, load_file
+from safetensors.torch import load, load_file, save_file
 from transformers import AutoTokenizer, Trainer, TrainingArguments
 
 import locant
@@ -278,6 +278,32 @@ def is_truncated(run, monkeypatch):
     return (run, "me/en-fr"), "model.safetensors"
 
 
+def diverged(run, monkeypatch):
+    weights = load_file(run / "model.safetensors")
+    weights["lm_head.weight" if "lm_head.weight" in weights else next(iter(weights))].view(-1)[0] = float("nan")
+    save_file(weights, run / "model.safetensors", metadata={"format": "pt"})
+    return (run, "me/en-fr"), "holds NaN or infinity"
+
+
+def lacks_a_weight(run, monkeypatch):
+    weights = load_file(run / "model.safetensors")
+    lost = next(name for name in weights if "encoder.layers.0" in name)
+    del weights[lost]
+    save_file(weights, run / "model.safetensors", metadata={"format": "pt"})
+    return (run, "me/en-fr"), f"The tensor {lost!r} is missing"
+
+
+def has_an_absurd_config(run, monkeypatch):
+    config = json.loads((run / "config.json").read_text())
+    (run / "config.json").write_text(json.dumps({**config, "encoder_layers": 10**12}))
+    return (run, "me/en-fr"), "cannot be used: "
+
+
+def has_a_web_page_for_a_tokenizer(run, monkeypatch):
+    (run / "tokenizer.json").write_text("<html>")
+    return (run, "me/en-fr"), "tokenizer.json cannot be read as JSON"
+
+
 def is_of_another_kind(run, monkeypatch):
     (run / "config.json").write_text(json.dumps({"model_type": "bert", "architectures": ["BertModel"]}))
     return (run, "me/en-fr"), "holds no model of Locant's"
@@ -327,6 +353,7 @@ def is_offline(run, monkeypatch):
     "fault",
     [
         *(is_swapped, is_missing, is_empty, is_unfinished, has_a_pickle_alone, has_no_config, is_truncated),
+        *(diverged, lacks_a_weight, has_an_absurd_config, has_a_web_page_for_a_tokenizer),
         *(is_of_another_kind, has_an_invalid_card, has_no_name, is_not_logged_in, has_a_wrong_token, may_only_read),
         *(is_anothers, asks_for_two_things, has_no_network, is_offline),
     ],
