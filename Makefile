@@ -3,11 +3,13 @@ PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 DATA   := examples/data/phrasebook
+# the translator that `make bench` needs, where the data to train it on are
+TRANSLATOR := $(if $(wildcard ../shared/data/ted-en-fr),runs/bench-translator/model.safetensors)
 
 # two test processes share two cores
 test test-all: export OMP_NUM_THREADS := 1
 
-.PHONY: train test test-all conformance ecosystem benchmarks lint clean
+.PHONY: train test test-all conformance mutations ecosystem bench profile bench-attention lint clean
 
 train: $(VENV)/installed  ## train a translator on the phrasebook, measure it, show ten translations
 	$(BIN)/python examples/phrasebook.py --output_dir $(DATA)
@@ -32,8 +34,14 @@ conformance: $(VENV)/installed  ## Hugging Face's own model tests, on Locant and
 ecosystem: $(VENV)/ecosystem  ## PEFT, TRL, quantisation and others on our models, into docs/ecosystem.md: some 5 minutes
 	$(BIN)/python tests/ecosystem/run.py
 
-benchmarks: $(VENV)/installed  ## memory and speed of attention, into docs/benchmarks.md: some 20 minutes alone on 2 cores
-	$(BIN)/python benchmarks/run.py
+bench: $(VENV)/bench $(TRANSLATOR)  ## time and memory beside other packages, into docs/benchmarks.md; BASE=commit: beside that commit
+	$(BIN)/python benchmarks/bench.py $(if $(BASE),--base $(BASE)) $(if $(ONLY),--only "$(ONLY)")
+
+profile: $(VENV)/bench  ## where the time of a line of `make bench` goes, by module; ONLY="greedy" chooses the line
+	$(BIN)/python benchmarks/profile_modules.py $(if $(ONLY),"$(ONLY)")
+
+bench-attention: $(VENV)/installed  ## memory and speed of attention by encoding and backend: some 20 minutes alone on 2 cores
+	$(BIN)/python benchmarks/attention.py
 
 lint: $(VENV)/installed  ## style, format, types of the installed package
 	$(BIN)/ruff check .
@@ -47,6 +55,13 @@ $(VENV)/installed: pyproject.toml constraints.txt
 	$(BIN)/pip install --quiet -c constraints.txt torch
 	$(BIN)/pip install --quiet -c constraints.txt -e ".[plots,vision,convert,export,test,dev]"
 	touch $@
+
+$(VENV)/bench: $(VENV)/installed
+	$(BIN)/pip install --quiet -c constraints.txt -e ".[bench]"
+	touch $@
+
+runs/bench-translator/model.safetensors: | $(VENV)/installed
+	$(BIN)/locant train benchmarks/translator.yaml
 
 $(VENV)/ecosystem: $(VENV)/installed
 	$(BIN)/pip install --quiet -c constraints.txt -e ".[ecosystem]"

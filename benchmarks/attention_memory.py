@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from attention_models import T5, T5_LAYER, Shape, build_locant
 from measuring import in_fresh_process, peak_memory
-from models import T5, T5_LAYER, Shape, build_locant
 from tqdm.auto import tqdm
 
 LENGTHS = (1024, 2048, 4096, 8192)

@@ -7,8 +7,8 @@ from functools import partial
 from typing import Any
 
 import torch
+from attention_models import COMPARISONS, Comparison, Shape, build_locant
 from measuring import in_fresh_process, interleaved_times
-from models import COMPARISONS, Comparison, Shape, build_locant
 from tqdm.auto import tqdm
 from transformers import PreTrainedModel
 

@@ -6,6 +6,7 @@ import gc
 import multiprocessing
 import os
 import platform
+import subprocess
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -95,15 +96,16 @@ def interleaved_times(
     return times
 
 
-def machine(threads: int) -> dict[str, str]:
-    """What the figures depend on, in words."""
+def machine(threads: int | None) -> dict[str, str]:
+    """What the figures depend on, in words; `threads` where all figures have the same number of them."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9
     description = {
         "date": datetime.date.today().isoformat(),
         "CPU": f"{_cpu_model()}, {len(os.sched_getaffinity(0))} cores, {memory:.0f} GB of memory",
-        "threads": str(threads),
+        **({} if threads is None else {"threads": str(threads)}),
         "torch": torch.__version__,
         "transformers": transformers.__version__,
+        "commit": _commit(),
     }
     if torch.cuda.is_available():
         description["GPU"] = torch.cuda.get_device_name()
@@ -115,3 +117,10 @@ def _cpu_model() -> str:
         if line.startswith("model name"):
             return line.partition(":")[2].strip()
     return platform.machine()
+
+
+def _commit() -> str:
+    """The commit of the working tree, and whether files differ from it."""
+    command = ["git", "describe", "--always", "--dirty", "--exclude=*"]
+    folder = Path(__file__).resolve().parent
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True).stdout.strip() or "unknown"

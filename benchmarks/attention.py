@@ -1,5 +1,5 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""Measure memory and speed of attention, and write docs/benchmarks.md: `make benchmarks`.
+"""Measure memory and speed of attention, and write docs/benchmarks.md: `make bench-attention`.
 
 The whole takes some 20 minutes on 2 cores, which should have nothing else to do. What is limited by --encodings,
 --lengths, --backends or --quick is printed only, unless --output_dir says where to write it.
@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import attention_memory
+import attention_report as report
 import attention_speed
-import report
+import page
 import torch
+from attention_models import BENCHMARK, QUICK
 from measuring import machine
-from models import BENCHMARK, QUICK
 
 from locant.configuration.position_encodings import POSITION_ENCODINGS
 
@@ -56,15 +57,15 @@ def _measure(part: str, device: str, options: argparse.Namespace) -> list[dict[s
 def main(arguments: Sequence[str]) -> None:
     """Measure what the command line asks for, print it, and write it down."""
     options = _parse(arguments)
-    results_dir, page = ROOT / "benchmarks" / "results", ROOT / "docs" / "benchmarks.md"
+    results_dir, target = ROOT / "benchmarks" / "results", ROOT / "docs" / "benchmarks.md"
     if options.output_dir is not None:
-        results_dir, page = options.output_dir, options.output_dir / "benchmarks.md"
+        results_dir, target = options.output_dir, options.output_dir / "benchmarks.md"
     limited = options.encodings or options.backends or options.lengths or options.quick
     devices = [options.device] if options.device else ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
     for part in [options.only] if options.only else PARTS:
         for device in devices:
             results = {
-                "command": " ".join(["python benchmarks/run.py", *arguments]),
+                "command": " ".join(["python benchmarks/attention.py", *arguments]),
                 "machine": machine(options.threads),
                 "device": device,
                 "shape": str(QUICK if options.quick else BENCHMARK),
@@ -74,7 +75,7 @@ def main(arguments: Sequence[str]) -> None:
             print(report.section(part, results))
             if options.output_dir is not None or not limited:
                 report.store(results, results_dir, part)
-                report.write_page(page, results_dir)
+                page.write(results_dir, target)
 
 
 if __name__ == "__main__":

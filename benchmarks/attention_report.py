@@ -1,5 +1,5 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""The page of benchmarks, written from the stored results."""
+"""Sections on memory and speed of attention, written from the stored results."""
 
 import json
 from pathlib import Path
@@ -8,14 +8,8 @@ from typing import Any
 import attention_memory
 import attention_speed
 
-_HEAD = """# Benchmarks
-
-Memory and time of attention with each position encoding on each backend, beside models of transformers. This page is
-written by `make benchmarks`, from the figures in `benchmarks/results/`.
-"""
-
 _MEMORY = """
-## Memory, {device}
+## Memory of attention, {device}
 
 What one forward and backward pass of one sequence needs at most, in GB (10⁹ bytes), beyond the weights and their
 gradients. The encoders have {shape}; all are pre-norm with RMSNorm and without biases, as T5 is.
@@ -39,7 +33,7 @@ the same length had compiled kernels and allocated gradients.""",
 }
 
 _SPEED = """
-## Speed, {device}
+## Speed of attention, {device}
 
 Microseconds per token; the fastest backend of Locant is bold. All stacks have {shape}, no dropout and no padding in
 their input. Short inputs come in batches of {batch_tokens:,} tokens. `forward` is without gradients, `training` forward
@@ -76,11 +70,10 @@ def store(results: dict[str, Any], folder: Path, part: str) -> None:
     _file(folder, part, results["device"]).write_text(f"{text}\n", encoding="utf-8")
 
 
-def write_page(page: Path, folder: Path) -> None:
-    """Write `page` from all results in `folder`."""
+def sections(folder: Path) -> list[str]:
+    """The sections of the page, in Markdown, from all results of attention in `folder`."""
     files = [(part, _file(folder, part, device)) for part in ("memory", "speed") for device in ("cpu", "cuda")]
-    sections = [section(part, json.loads(file.read_text(encoding="utf-8"))) for part, file in files if file.exists()]
-    page.write_text(_HEAD + "".join(sections), encoding="utf-8")
+    return [section(part, json.loads(file.read_text(encoding="utf-8"))) for part, file in files if file.exists()]
 
 
 def section(part: str, results: dict[str, Any]) -> str:

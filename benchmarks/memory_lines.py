@@ -1,0 +1,80 @@
+# Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
+"""Lines of work whose cost is the peak of memory, above the model with its gradients."""
+
+from dataclasses import replace
+from functools import partial
+
+import peers
+import torch
+from lines import Cost, Line, Repetition, Setting
+from measuring import peak_memory
+from peers import Shape
+from torch import nn
+from training_lines import batch_of_pairs
+
+SHAPE = Shape(vocabulary=32000)
+SENTENCES, LENGTH = 256, 32
+ENCODER = Shape(layers=2, width=512, heads=8, ffn=2048, dropout=0.0)
+LENGTHS = (1024, 2048, 4096, 8192)
+
+
+def _peak(model: nn.Module, setting: Setting, small: dict[str, torch.Tensor], large: dict[str, torch.Tensor]) -> Cost:
+    """The peak in a step on `large`, after one on `small` that starts threads and allocates gradients."""
+
+    def step(batch: dict[str, torch.Tensor]) -> None:
+        with setting.autocast():
+            output = model(**{name: tensor.to(setting.device) for name, tensor in batch.items()})
+        (output.loss if "labels" in batch else output.last_hidden_state.mean()).backward()
+
+    model.to(setting.device).train()
+    step(small)
+    return Cost(peak_memory(lambda: step(large), setting.device))
+
+
+def training_step(is_twin: bool, setting: Setting) -> Repetition:
+    """Forward and backward pass of one batch without padding."""
+    shape = SHAPE.tiny() if setting.quick else SHAPE
+    model = peers.marian(shape)
+    if is_twin:
+        model = peers.with_the_weights_of(model)
+    small, large = (batch_of_pairs(shape, size, LENGTH, shortest=LENGTH) for size in (2, SENTENCES))
+    return lambda number: _peak(model, setting, small, large)
+
+
+def t5_encoder(length: int, backend: str, is_twin: bool, setting: Setting) -> Repetition:
+    """Forward and backward pass of one sequence through an encoder with T5's bias."""
+    shape = replace(ENCODER.tiny() if setting.quick else ENCODER, length=length)
+    model = peers.t5(shape)
+    if is_twin:
+        model = peers.with_the_weights_of(model)
+    encoder = model.get_encoder()
+    encoder.set_attn_implementation(backend)
+    small, large = ({"input_ids": torch.randint(4, shape.vocabulary, (1, size))} for size in (16, length))
+    return lambda number: _peak(encoder, setting, small, large)
+
+
+_MEMORY = {"unit": "bytes", "threads": (2,), "rounds": 2, "has_bound": False, "fresh": True}
+
+
+def _t5_line(length: int) -> Line:
+    return Line(
+        "Peak memory",
+        f"T5 encoder, forward and backward, 2 layers, width 512, {length:,} tokens",
+        {"Locant, blockwise": partial(t5_encoder, length, "blockwise", True)},
+        "T5, eager",
+        partial(t5_encoder, length, "eager", False),
+        **_MEMORY,
+    )
+
+
+LINES = [
+    Line(
+        "Peak memory",
+        f"training step, 3+3 layers, width 256, vocabulary 32,000, batch {SENTENCES} × {LENGTH}",
+        {"Locant": partial(training_step, True)},
+        "Marian",
+        partial(training_step, False),
+        **_MEMORY,
+    ),
+    *map(_t5_line, LENGTHS),
+]

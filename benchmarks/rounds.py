@@ -1,0 +1,170 @@
+# Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
+"""The sides of a line of work take turns.
+
+They run in worker processes, which set their threads and the source tree of Locant before they import it.
+"""
+
+import gc
+import multiprocessing
+import os
+import sys
+import traceback
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+import torch
+from bounds import bound_of
+from lines import Build, Line, Setting
+
+_CONTEXT = multiprocessing.get_context("forkserver")
+# without Locant: a worker imports it from its own source tree
+_CONTEXT.set_forkserver_preload(
+    ["rounds", "transformers.trainer_seq2seq", "transformers.models.marian.modeling_marian", "datasets", "sklearn"]
+)
+
+
+class WorkerError(RuntimeError):
+    """A worker could not build or run a side; the message is its traceback."""
+
+
+class Worker:
+    """A process that holds some sides of a line, and runs the one that it is told to.
+
+    Args:
+        sides: builders by name.
+        setting: where and how.
+        tree: folder to import Locant from; by default the installed package.
+
+    Raises:
+        WorkerError: a side cannot be built.
+    """
+
+    def __init__(self, sides: dict[str, Build], setting: Setting, tree: Path | None = None):
+        self._connection, theirs = _CONTEXT.Pipe()
+        self._process = _CONTEXT.Process(target=_serve, args=(theirs, sides, setting, tree), daemon=True)
+        self._process.start()
+        theirs.close()
+        self._answer()
+
+    def run(self, side: str, number: int) -> float:
+        """The cost of one repetition."""
+        self._connection.send(("run", side, number))
+        return self._answer()
+
+    def bound(self, side: str) -> dict[str, float]:
+        """The bound of the side's work, as `bound_of` returns it."""
+        self._connection.send(("bound", side, 0))
+        return self._answer()
+
+    def close(self) -> None:
+        """End the process."""
+        if self._process.is_alive():
+            self._connection.send(None)
+        self._process.join()
+
+    def _answer(self) -> Any:
+        try:
+            kind, value = self._connection.recv()
+        except EOFError:
+            raise WorkerError("The process of a line of work ended without an answer.") from None
+        if kind == "error":
+            raise WorkerError(value)
+        return value
+
+
+def _serve(connection: Connection, sides: dict[str, Build], setting: Setting, tree: Path | None) -> None:
+    """The worker's process: build the sides, then answer until the request is None."""
+    try:
+        _settle(setting, tree)
+        repetitions = {name: build(setting) for name, build in sides.items()}
+        connection.send(("ready", None))
+        for request, side, number in iter(connection.recv, None):
+            gc.collect()
+            if request == "bound":
+                connection.send(("bound", bound_of(repetitions[side], setting.device)))
+            else:
+                connection.send(("cost", repetitions[side](number).value))
+    except Exception:
+        connection.send(("error", traceback.format_exc()))
+
+
+def _settle(setting: Setting, tree: Path | None) -> None:
+    """Pin the threads to cores, silence the libraries, and put the source tree before the installed package."""
+    if setting.device == "cpu" and hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: setting.threads])
+    os.environ["OMP_NUM_THREADS"] = str(setting.threads)
+    torch.set_num_threads(setting.threads)
+    silence = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(silence, 1)
+    os.dup2(silence, 2)
+    if tree is not None:
+        sys.path.insert(0, str(tree))
+        import locant
+
+        if not Path(locant.__file__).is_relative_to(tree):
+            raise ImportError(f"Locant was imported from {locant.__file__}, not from {tree}.")
+
+
+@contextmanager
+def _workers(
+    line: Line, setting: Setting, trees: dict[str, Path], only: str | None = None
+) -> Iterator[dict[str, Worker]]:
+    """Workers by side: one worker for all sides, or one for each source tree, which then are the sides.
+
+    With `only`, the worker of that side alone, and it holds no other side.
+    """
+    with ExitStack() as stack:
+
+        def start(sides: dict[str, Build], tree: Path | None = None) -> Worker:
+            worker = Worker(sides, setting, tree)
+            stack.callback(worker.close)
+            return worker
+
+        if trees:
+            build = next(iter(line.locant.values()))
+            yield {name: start({name: build}, tree) for name, tree in trees.items() if only in (None, name)}
+        else:
+            sides = {name: build for name, build in line.sides.items() if only in (None, name)}
+            yield dict.fromkeys(sides, start(sides))
+
+
+def measure(line: Line, setting: Setting, rounds: int, trees: dict[str, Path] | None = None) -> dict[str, Any]:
+    """The costs of each side in each round, and the bound.
+
+    Args:
+        line: what to measure.
+        setting: where and how.
+        rounds: rounds that count; one before them does not.
+        trees: source trees by name. If given, they are the sides, and all do the line's first way of Locant.
+
+    Returns:
+        `costs`, lists by side, and `bound`, as `bound_of` returns it, or None.
+
+    Raises:
+        WorkerError: a side fails.
+    """
+    trees = trees or {}
+    names = list(trees or line.sides)
+    costs: dict[str, list[float]] = {name: [] for name in names}
+    if line.fresh:
+        for number in range(rounds):
+            for name in names:
+                with _workers(line, setting, trees, only=name) as workers:
+                    costs[name].append(workers[name].run(name, number))
+        return {"costs": costs, "bound": None}
+    with _workers(line, setting, trees) as workers:
+        for number in range(rounds + 1):
+            for name in names:
+                cost = workers[name].run(name, number)
+                if number:
+                    costs[name].append(cost)
+        bound = workers[names[0]].bound(names[0]) if line.has_bound and not trees else None
+    return {"costs": costs, "bound": bound}
+
+
+def ratios(costs: Sequence[float], reference: Sequence[float]) -> list[float]:
+    """The reference's cost over the other's, round by round, in ascending order."""
+    return sorted(theirs / ours for ours, theirs in zip(costs, reference, strict=True))

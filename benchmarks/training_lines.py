@@ -1,0 +1,215 @@
+# Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
+"""Lines of work in training: a step of the model alone, and the loop of the Trainer."""
+
+import tempfile
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import peers
+import torch
+from lines import Cost, Line, Repetition, Setting
+from peers import Shape
+from ted import TRANSLATOR, data_files
+from torch import nn
+from transformers import (
+    AutoTokenizer,
+    DataCollatorForSeq2Seq,
+    PreTrainedModel,
+    Seq2SeqTrainer,
+    Seq2SeqTrainingArguments,
+    TrainerCallback,
+)
+
+SHAPE = Shape()
+SENTENCES, LONGEST = 64, 28
+UPDATES, UPDATE_SENTENCES = 8, 32
+
+
+def batch_of_pairs(shape: Shape, sentences: int, longest: int, shortest: int) -> dict[str, torch.Tensor]:
+    """Random ids and labels `(sentences, longest)` of uniformly distributed lengths, padded on the right."""
+    generator = torch.Generator().manual_seed(0)
+
+    def padded() -> tuple[torch.Tensor, torch.Tensor]:
+        lengths = torch.randint(shortest, longest + 1, (sentences, 1), generator=generator)
+        lengths[0] = longest
+        ids = torch.randint(4, shape.vocabulary, (sentences, longest), generator=generator)
+        return ids, torch.arange(longest) < lengths
+
+    (source, source_mask), (target, target_mask) = padded(), padded()
+    return {
+        "input_ids": source.masked_fill(~source_mask, peers.PAD),
+        "attention_mask": source_mask.long(),
+        "labels": target.masked_fill(~target_mask, -100),
+    }
+
+
+def training_step(build: Callable[[Shape], nn.Module], setting: Setting) -> Repetition:
+    """Forward pass, loss and backward pass of one batch with a quarter of padding; dropout 0.1, no optimiser."""
+    shape = SHAPE.tiny() if setting.quick else SHAPE
+    model = build(shape).to(setting.device).train()
+    batch = batch_of_pairs(shape, SENTENCES, LONGEST, shortest=LONGEST // 2)
+    batch = {name: tensor.to(setting.device) for name, tensor in batch.items()}
+
+    def step() -> None:
+        model.zero_grad()
+        with setting.autocast():
+            output = model(**batch)
+        (output if isinstance(output, torch.Tensor) else output.loss).backward()
+
+    return lambda number: setting.timed(step)
+
+
+def _with_the_weights_of(build: Callable[[Shape], PreTrainedModel], shape: Shape) -> PreTrainedModel:
+    return peers.with_the_weights_of(build(shape))
+
+
+class _Clock(TrainerCallback):
+    """Seconds from the first batch to the last update, and the tokens that the model was given meanwhile."""
+
+    def __init__(self, model: nn.Module, pad_token_id: int):
+        self.seconds, self.tokens, self._pad = 0.0, 0, pad_token_id
+        model.register_forward_pre_hook(self._count, with_kwargs=True)
+
+    def _count(self, model: nn.Module, arguments: Any, inputs: dict[str, torch.Tensor]) -> None:
+        self.tokens += int((inputs["input_ids"] != self._pad).sum() + (inputs["labels"] != -100).sum())
+
+    def on_train_begin(self, *args: Any, **kwargs: Any) -> None:
+        """Start the clock."""
+        self.tokens, self.seconds = 0, -time.perf_counter()
+
+    def on_train_end(self, *args: Any, **kwargs: Any) -> None:
+        """Stop the clock."""
+        self.seconds += time.perf_counter()
+
+
+def _training_loop(trainer: Any, clock: _Clock) -> Repetition:
+    trainer.add_callback(clock)
+
+    def repetition(number: int) -> Cost:
+        trainer.train()
+        return Cost(clock.seconds, clock.tokens)
+
+    return repetition
+
+
+def _options(setting: Setting, output_dir: str) -> dict[str, Any]:
+    return {
+        "output_dir": output_dir,
+        "max_steps": 2 if setting.quick else UPDATES,
+        "per_device_train_batch_size": UPDATE_SENTENCES,
+        "learning_rate": 1e-4,
+        "bf16": setting.precision == "bfloat16",
+        "use_cpu": setting.device == "cpu",
+        "disable_tqdm": True,
+        "eval_strategy": "no",
+        "save_strategy": "no",
+    }
+
+
+def _loop_shape(setting: Setting) -> Shape:
+    return SHAPE.tiny() if setting.quick else SHAPE
+
+
+def stock_loop(setting: Setting) -> Repetition:
+    """Marian in transformers' Seq2SeqTrainer with its collator, batches of 32 sentences drawn at random."""
+    import datasets
+
+    shape = _loop_shape(setting)
+    tokenizer = AutoTokenizer.from_pretrained(TRANSLATOR)
+    model = peers.marian(Shape(**{**vars(shape), "vocabulary": len(tokenizer)}))
+    source, target = (Path(file).read_text(encoding="utf-8").splitlines() for file in data_files("train"))
+    pairs = datasets.Dataset.from_dict({"source": source[:3000], "target": target[:3000]})
+    encoded = pairs.map(
+        lambda rows: tokenizer(rows["source"], text_target=rows["target"], max_length=128, truncation=True),
+        batched=True,
+        remove_columns=pairs.column_names,
+    )
+    trainer = Seq2SeqTrainer(
+        model=model,
+        args=Seq2SeqTrainingArguments(**_options(setting, tempfile.mkdtemp()), report_to="none"),
+        train_dataset=encoded,
+        data_collator=DataCollatorForSeq2Seq(tokenizer, model=model),
+    )
+    return _training_loop(trainer, _Clock(model, tokenizer.pad_token_id))
+
+
+def locant_loop(setting: Setting) -> Repetition:
+    """The loop of `locant train` on the same files, with the same number of sentences an update."""
+    from locant.training.building import build_model
+    from locant.training.config_parser import parse_run_config
+    from locant.training.run_folder import RunFolder
+    from locant.training.tasks import TASKS
+    from locant.training.training_run import build_trainer, load_rows, prepare
+
+    shape = _loop_shape(setting)
+    folder = Path(tempfile.mkdtemp())
+    files = []
+    for file in data_files("train"):
+        files.append(str(folder / file.name))
+        lines = file.read_text(encoding="utf-8").splitlines()[:3000]
+        Path(files[-1]).write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+    fields = {"d_model": shape.width, "dropout": shape.dropout, "lm_head_bias": True}
+    for stack in ("encoder", "decoder"):
+        sizes = {"layers": shape.layers, "attention_heads": shape.heads, "ffn_dim": shape.ffn}
+        fields |= {f"{stack}_{name}": value for name, value in sizes.items()}
+    options = {
+        **_options(setting, str(folder / "run")),
+        **fields,
+        "tokenizer_name": TRANSLATOR,
+        "max_source_length": 128,
+        "max_target_length": 128,
+        "load_best_model_at_end": False,
+    }
+    arguments = ["--train_file", *files, "--validation_file", *map(str, data_files("dev"))]
+    for name, value in options.items():
+        switch = f"--{'' if value else 'no_'}{name}"
+        arguments += [switch] if isinstance(value, bool) else [f"--{name}", str(value)]
+    run = parse_run_config(arguments)
+    recipe = TASKS[run.task].recipe()(run.data, run.training.seed)
+    run_folder = RunFolder(run)
+    prepared = prepare(run, recipe, load_rows(run, recipe), run_folder)
+    model = build_model(run, recipe, prepared)
+    inputs = recipe.trainer_inputs(run, prepared, model)
+    trainer = build_trainer(run, recipe, prepared, model, inputs, run_folder)
+    return _training_loop(trainer, _Clock(model, prepared.processor.pad_token_id))
+
+
+_STEP = f"3+3 layers, width 256, vocabulary 8,000, batch {SENTENCES} × {LONGEST}, a quarter padding"
+_PEERS: dict[str, Callable[[Shape], nn.Module]] = {
+    "Marian": peers.marian,
+    "BART": peers.bart,
+    "T5": peers.t5,
+    "torch.nn.Transformer": peers.TorchTransformer,
+    "x-transformers": peers.XTransformer,
+}
+
+
+def _step_line(peer: str) -> Line:
+    build = _PEERS[peer]
+    # those of other libraries than transformers have no converter: Locant has Marian's shape beside them
+    twin = build if peer in ("Marian", "BART", "T5") else peers.marian
+    return Line(
+        "Training step",
+        _STEP,
+        {"Locant": partial(training_step, partial(_with_the_weights_of, twin))},
+        peer,
+        partial(training_step, build),
+        precisions=("float32", "bfloat16") if peer == "Marian" else ("float32",),
+    )
+
+
+LINES = [
+    *map(_step_line, _PEERS),
+    Line(
+        "Training loop",
+        f"the Trainer's loop on TED, 3+3 layers, width 256, {UPDATE_SENTENCES} sentences an update",
+        {"locant train": locant_loop},
+        "Marian in Seq2SeqTrainer",
+        stock_loop,
+        unit="s/token",
+        precisions=("float32", "bfloat16"),
+    ),
+]
