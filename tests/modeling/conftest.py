@@ -37,6 +37,17 @@ REFUSED = [("shaw", "sdpa"), ("shaw", "flex_attention"), ("transformer_xl", "fle
 SERVED = [(encoding, backend) for encoding in ENCODINGS for backend in BACKENDS if (encoding, backend) not in REFUSED]
 
 
+# Steep slopes: with the default ones, the attention scores of short sequences hardly depend on distance
+STEEP = {"alibi": {"max_bias": 1.0}}
+# flex_attention has no backward pass on CPU
+TRAINED = [pair for pair in SERVED if pair[1] != "flex_attention"]
+
+
+def slow_except(fast, values):
+    """`values` as parameters of a test that runs in slow tests alone, but for those in `fast`."""
+    return [value if value in fast else pytest.param(value, marks=pytest.mark.slow) for value in values]
+
+
 def _names(pair):
     return "-".join(pair)
 
@@ -92,19 +103,42 @@ def make_model(make_config):
 
 @pytest.fixture(scope="session")
 def shared_model():
-    """A small model that is built once a session: for reading only, and on one backend at a time."""
+    """A small model that is built once a session: for reading only, and on one backend at a time.
+
+    Its weights are rounded to `weights_dtype` (by default `dtype`) first. With `weights_of`, the fields of another
+    shared model, it has that model's weights, but for those that it has no place for.
+    """
     models = {}
 
-    def get(backend="eager", dtype=torch.float32, **fields):
-        key = (dtype, repr(sorted(fields.items())))
+    def get(backend="eager", dtype=torch.float32, weights_dtype=None, weights_of=None, **fields):
+        key = dtype, weights_dtype, repr([sorted(each.items()) for each in (fields, weights_of or {})])
         if key not in models:
-            models[key] = LocantForConditionalGeneration(LocantConfig(**{**SHAPE, **fields})).eval()
-            _spread(models[key], 0)
-            models[key].to(dtype)
+            model = LocantForConditionalGeneration(LocantConfig(**{**SHAPE, **fields})).eval()
+            if weights_of is None:
+                _spread(model, 0)
+            else:
+                weights = get(dtype=dtype, weights_dtype=weights_dtype, **weights_of).state_dict()
+                assert not model.load_state_dict(weights, strict=False).missing_keys
+            models[key] = model.to(weights_dtype or dtype).to(dtype)
         models[key].set_attn_implementation(backend)
         return models[key]
 
     return get
+
+
+@pytest.fixture
+def assert_close_in_half():
+    """Compares what a model computes in half precision with what it computes in float32 from the same rounded weights.
+
+    The tolerance is of the mean error, in standard deviations: some three times what the rounding of activations makes,
+    and less than half of what leaving out a position encoding makes.
+    """
+
+    def check(actual, expected):
+        tolerance = {torch.bfloat16: 0.04, torch.float16: 0.005}[actual.dtype]
+        assert (actual.float() - expected).abs().mean() < tolerance * expected.std()
+
+    return check
 
 
 @pytest.fixture
@@ -171,7 +205,7 @@ def served(request, uncompiled_flex, small_blocks):
     return request.param
 
 
-@pytest.fixture(params=[pair for pair in SERVED if pair[1] != "flex_attention"], ids=_names)
+@pytest.fixture(params=TRAINED, ids=_names)
 def trained(request, small_blocks):
     """An encoding, and a backend that has its gradients on every device."""
     return request.param

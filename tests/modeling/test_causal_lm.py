@@ -21,6 +21,8 @@ from transformers import (
 
 from locant import LocantConfig, LocantDecoderModel, LocantForCausalLM
 
+from .conftest import STEEP
+
 PROMPTS = [[5, 6, 7, 8, 9, 10, 11], [12, 13, 14, 15], [16, 17]]
 WINDOW = 3
 
@@ -303,7 +305,8 @@ class TestCache:
     def test_quantised(self, language_model, make_batch, encoding, options, no_grad):
         if options["backend"] == "quanto":
             pytest.importorskip("optimum.quanto")
-        model, (ids, mask) = language_model(encoding, d_model=64), make_batch(PROMPTS, "left")
+        model = language_model(encoding, d_model=64, position_parameters=STEEP)
+        ids, mask = make_batch(PROMPTS, "left")
         cache, logits = QuantizedCache(config=model.config, **options), []
         for start, end in ((0, 4), (4, 5), (5, 6), (6, 7)):
             logits.append(model(ids[:, start:end], mask[:, :end], past_key_values=cache).logits)
@@ -511,7 +514,7 @@ class TestPositionsThatBeginAnew:
     @pytest.mark.parametrize("use_cache", [False, True])
     def test_part_the_texts_of_a_row(self, make_model, no_grad, encoding, use_cache):
         model = make_model(LocantForCausalLM, position_encoding=encoding)
-        texts = [torch.arange(3, 8)[None], torch.arange(9, 16)[None]]
+        texts = [torch.arange(3, 8)[None], torch.tensor([[8]]), torch.arange(9, 16)[None]]
         positions = torch.cat([torch.arange(text.shape[1]) for text in texts])[None]
         packed = model(torch.cat(texts, dim=1), position_ids=positions, use_cache=use_cache).logits
         alone = torch.cat([model(text).logits for text in texts], dim=1)

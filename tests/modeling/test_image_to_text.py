@@ -18,6 +18,8 @@ import locant  # noqa: F401 (registers the Auto classes)
 from locant.modeling.modeling_locant import LocantForConditionalGeneration, LocantModel
 from locant.modeling.stacks import LocantDecoder, LocantImageEncoder
 
+from .conftest import STEEP
+
 IMAGES = {"encoder_input": "patches", "image_size": [12, 8], "patch_size": [4, 2]}
 CROSS = ["none", "shaw", "transformer_xl", "t5", "alibi", "rotary"]
 LABELS = torch.tensor([[11, 12, 2, -100], [13, 14, 15, 2]])
@@ -374,14 +376,13 @@ class TestTrainingAndCompilation:
 
     @poolings
     @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-    def test_half_precision(self, make_captioner, encoding, pooling, dtype):
-        model = make_captioner(position_encoding=encoding, pooling=pooling)
+    def test_half_precision(self, make_captioner, encoding, pooling, dtype, assert_close_in_half):
+        fields = {"position_encoding": encoding, "position_parameters": STEEP, "scale_embedding": False}
+        model = make_captioner(pooling=pooling, **fields).to(dtype).float()
         expected = model(pixel_values=images(), labels=LABELS)
         with torch.autocast("cpu", dtype):
-            assert abs(model(pixel_values=images(), labels=LABELS).loss - expected.loss) < 0.1
-        model.to(dtype)
-        outputs = model(pixel_values=images(), labels=LABELS)
+            assert_close_in_half(model(pixel_values=images(), labels=LABELS).logits, expected.logits)
+        outputs = model.to(dtype)(pixel_values=images(), labels=LABELS)
         assert outputs.logits.dtype == dtype
-        tolerance = 0.15 if dtype == torch.bfloat16 else 0.02
-        assert (outputs.logits.float() - expected.logits).abs().mean() / expected.logits.std() < tolerance
+        assert_close_in_half(outputs.logits, expected.logits)
         assert model.generate(images(), max_new_tokens=3, num_beams=2).shape[0] == 2

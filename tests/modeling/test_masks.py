@@ -43,7 +43,7 @@ def seen(stack, own=True, **inputs):
     ids = IDS.repeat(LENGTH + 1, 1)
     ids[range(LENGTH), range(LENGTH)] = 1  # row j changes token j, the last none
     states = stack(ids, **inputs).last_hidden_state
-    return ((states[:-1] - states[-1]).abs().amax(-1) > 1e-6).T
+    return ((states[:-1] - states[-1]).abs().amax(-1) > 1e-5).T
 
 
 def seen_across(model, **inputs):
@@ -53,7 +53,7 @@ def seen_across(model, **inputs):
     source[range(LENGTH), range(LENGTH)] += 1
     ids = IDS.expand(LENGTH + 1, -1)
     states = model.get_decoder()(ids, encoder_hidden_states=source, use_cache=False, **inputs).last_hidden_state
-    return ((states[:-1] - states[-1]).abs().amax(-1) > 1e-6).T
+    return ((states[:-1] - states[-1]).abs().amax(-1) > 1e-5).T
 
 
 ITSELF = torch.eye(LENGTH, dtype=torch.bool)
@@ -84,7 +84,7 @@ class TestOwnMasks:
         assert torch.equal(found, mask.expand(LENGTH, -1))
 
     def test_may_differ_by_head(self, shared_model, backend):
-        masks = random_mask(4, LENGTH, LENGTH)
+        masks = random_mask(4, LENGTH, LENGTH, seed=4)  # whoever is seen has an effect far above rounding
         model = shared_model(backend, **ONE_LAYER)
         assert torch.equal(seen(model.get_encoder(), attention_mask=masks[None]), masks.any(0))
         eager = shared_model("eager", **ONE_LAYER).get_encoder()
@@ -333,16 +333,20 @@ class TestOwnMasksAtTheirLimits:
     @pytest.mark.parametrize("lowest", [torch.finfo(torch.float32).min, float("-inf")])
     @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
     @pytest.mark.parametrize("backend", ["eager", "sdpa", "blockwise"])
-    def test_a_row_that_sees_nothing_spoils_no_other(self, make_model, backend, dtype, lowest, no_grad):
-        model = make_model(position_encoding="rotary").to(dtype)
-        model.set_attn_implementation(backend)
+    def test_a_row_that_sees_nothing_spoils_no_other(
+        self, make_model, backend, dtype, lowest, no_grad, assert_close_in_half
+    ):
+        model = make_model(position_encoding="rotary").to(dtype).float()
         ids = torch.tensor([[5, 6, 7, 8]])
         own = torch.zeros(1, 1, 4, 4)
         own[..., 3], own[:, :, 3] = lowest, lowest  # the last token is padding
-        states = model.get_encoder()(ids, attention_mask=own).last_hidden_state[:, :3]
         alone = model.get_encoder()(ids[:, :3]).last_hidden_state
-        tolerance = 1e-5 if dtype == torch.float32 else 0.05
-        torch.testing.assert_close(states, alone, atol=tolerance, rtol=tolerance)
+        model.to(dtype).set_attn_implementation(backend)
+        states = model.get_encoder()(ids, attention_mask=own).last_hidden_state[:, :3]
+        if dtype == torch.float32:
+            torch.testing.assert_close(states, alone, atol=1e-5, rtol=1e-5)
+        else:
+            assert_close_in_half(states, alone)
 
     @pytest.mark.parametrize("shape", [(1, 1, 3, 3), (1, 1, 2, 5)])
     def test_one_that_is_not_for_these_queries_and_keys_is_refused(self, make_model, shape, no_grad):

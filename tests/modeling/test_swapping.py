@@ -8,6 +8,7 @@ from transformers import AutoModelForSeq2SeqLM
 from transformers.utils import logging
 
 from locant.modeling.modeling_locant import LocantForConditionalGeneration
+from locant.modeling.positions import T5Encoding
 from locant.modeling.stacks import LocantEncoder
 
 ENCODINGS = ["none", "sinusoidal", "learned", "shaw", "transformer_xl", "t5", "alibi", "rotary"]
@@ -165,3 +166,13 @@ class TestDetails:
     def test_only_fields_about_position_can_come_with_it(self, make_model):
         with pytest.raises(TypeError, match="d_model"):
             make_model().with_position_encoding("rotary", d_model=64)
+
+    def test_weights_of_another_class_are_not_taken_whatever_their_name_and_shape(self, make_model, register):
+        class Namesake(T5Encoding):
+            """Has a table of the same name and shape, with numbers that may mean something else."""
+
+        register("namesake", Namesake)
+        model = make_model(position_encoding="t5")
+        swapped, info = model.with_position_encoding("namesake", output_loading_info=True)
+        assert set(info["missing_keys"]) == set(info["unexpected_keys"]) == of_positions(model) == of_positions(swapped)
+        assert not torch.equal(model.get_encoder().position.table, swapped.get_encoder().position.table)

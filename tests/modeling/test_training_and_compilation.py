@@ -5,6 +5,8 @@ import pytest
 import torch
 from transformers import DynamicCache, EncoderDecoderCache
 
+from .conftest import STEEP
+
 
 @pytest.fixture
 def batch(make_batch):
@@ -36,9 +38,10 @@ class TestGradientCheckpointing:
         model.model.decoder.layers[0].ffn.register_forward_hook(lambda *_: calls.append(1))
         loss, others = loss_and_gradients(model, batch)
         assert len(calls) == 2  # once forward, once more on the way back
-        assert torch.equal(loss, expected)
+        # torch.matmul may multiply in another shape where no gradient is needed, as in a reentrant forward pass
+        torch.testing.assert_close(loss, expected, atol=0, rtol=1e-6)
         for name, gradient in gradients.items():  # shared weights may get their parts in another order
-            torch.testing.assert_close(others[name], gradient, atol=1e-6, rtol=1e-6, msg=lambda m, n=name: f"{n}: {m}")
+            torch.testing.assert_close(others[name], gradient, atol=1e-5, rtol=1e-5, msg=lambda m, n=name: f"{n}: {m}")
 
     def test_every_parameter_gets_a_gradient(self, make_model, batch, encoding, norm_position):
         fields = {"gated_ffn": True, "share_encoder_decoder_embeddings": False, "tie_word_embeddings": False}
@@ -147,29 +150,30 @@ class TestCompilation:
 
 class TestHalfPrecision:
     @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-    def test_logits_and_gradients_are_close(self, make_model, batch, trained, norm_position, dtype):
+    def test_logits_are_close_and_gradients_finite(
+        self, make_model, batch, trained, norm_position, dtype, assert_close_in_half
+    ):
         encoding, backend = trained
-        model = make_model(position_encoding=encoding, norm_position=norm_position)
-        model.set_attn_implementation(backend)
-        expected = model(**batch)
-        model.to(dtype)
+        model = make_model(position_encoding=encoding, norm_position=norm_position, position_parameters=STEEP)
+        expected = model.to(dtype).float()(**batch)
+        model.to(dtype).set_attn_implementation(backend)
         outputs = model(**batch)
         assert outputs.logits.dtype == dtype
-        tolerance = 0.15 if dtype == torch.bfloat16 else 0.02
-        difference = (outputs.logits.float() - expected.logits).abs().mean() / expected.logits.std()
-        assert difference < tolerance
-        assert abs(outputs.loss - expected.loss) < tolerance
+        assert_close_in_half(outputs.logits, expected.logits)
+        assert abs(outputs.loss - expected.loss) < 0.02
         outputs.loss.backward()
         assert all(p.grad.isfinite().all() for p in model.parameters())
 
     @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-    def test_autocast(self, make_model, batch, encoding, dtype):
-        model = make_model(position_encoding=encoding)
-        expected = model(**batch).loss
+    def test_autocast(self, make_model, batch, encoding, dtype, assert_close_in_half):
+        model = make_model(position_encoding=encoding, position_parameters=STEEP).to(dtype).float()
+        expected = model(**batch)
         with torch.autocast("cpu", dtype):
-            loss = model(**batch).loss
-        assert loss.dtype == torch.float32
-        assert 0 < abs(loss - expected) < 0.1
+            outputs = model(**batch)
+        assert outputs.loss.dtype == torch.float32
+        assert outputs.logits.dtype == dtype
+        assert_close_in_half(outputs.logits, expected.logits)
+        assert 0 < abs(outputs.loss - expected.loss) < 0.04
 
     @pytest.mark.parametrize("kind", ["dynamic", "static"])
     def test_generates(self, make_model, batch, encoding, kind):
