@@ -12,8 +12,11 @@ import datasets
 import pytest
 import torch
 import yaml
+from transformers import AttentionInterface, set_seed
+from transformers.masking_utils import AttentionMaskInterface
 
 from locant.cli import main
+from locant.modeling.blockwise import blockwise_attention, blockwise_mask
 
 SUBJECTS = {"cat": "chat", "dog": "chien", "king": "roi", "boy": "gars", "fox": "renard", "bear": "ours"}
 VERBS = {"sees": "voit", "follows": "suit", "hears": "entend", "likes": "aime", "looks at": "regarde"}
@@ -101,6 +104,20 @@ class Toy:
             "HF_DATASETS_CACHE": str(datasets.config.HF_DATASETS_CACHE),
             "OMP_NUM_THREADS": str(torch.get_num_threads()),
         }
+
+
+@pytest.fixture(autouse=True)
+def seed():
+    """Make the random numbers of a test independent of the tests that ran before it in the same process."""
+    set_seed(0)
+
+
+@pytest.fixture(autouse=True)
+def backends_of_the_package():
+    """Register the package's blockwise backend again after each test: the code of a saved model registers its copy."""
+    yield
+    AttentionInterface.register("blockwise", blockwise_attention)
+    AttentionMaskInterface.register("blockwise", blockwise_mask)
 
 
 @pytest.fixture(scope="session")

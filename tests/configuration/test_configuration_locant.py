@@ -438,6 +438,12 @@ class TestSaving:
         assert (config.encoder_layers, config.decoder_layer_types) == (1, types)
         assert config.get_text_config() is config
 
+    @pytest.mark.parametrize("stack", ["encoder", "decoder"])
+    def test_the_config_of_a_stack_has_its_key_value_heads(self, stack):
+        heads = {"encoder_key_value_heads": 1, "decoder_key_value_heads": 2}
+        config = small(encoder_attention_heads=2, decoder_attention_heads=2, **heads)
+        assert config.get_text_config(**{stack: True}).num_key_value_heads == heads[f"{stack}_key_value_heads"]
+
     @pytest.mark.parametrize("rope_type", ["dynamic", "longrope"])
     def test_rope_types_by_length_are_refused_across(self, rope_type):
         parameters = {"rope_type": rope_type, "rope_theta": 1e4, "factor": 2.0}

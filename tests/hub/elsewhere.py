@@ -79,7 +79,6 @@ def fine_tuned(model, batch, folder):
 
 def main(folder, output, again=None, train="train"):
     """Everything, for each kind that is there."""
-    transformers.utils.logging.set_verbosity_error()
     batches = torch.load(os.path.join(folder, "inputs.pt"), weights_only=True)
     results = {}
     for kind in KINDS:
@@ -97,4 +96,5 @@ def main(folder, output, again=None, train="train"):
 
 
 if __name__ == "__main__":
+    transformers.utils.logging.set_verbosity_error()
     main(*sys.argv[1:])

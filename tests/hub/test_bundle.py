@@ -172,11 +172,13 @@ class TestCode:
             "import locant",
             "from __future__ import annotations\n\nfrom locant import LocantForCausalLM",
             "from locant.modeling import LocantForCausalLM",
+            "größe = 'ö'; from locant import LocantForCausalLM; länge = 1",
         ],
     )
     def test_of_a_class_of_ones_own_goes_along(self, imports, random_model, tmp_path, monkeypatch):
         base = "locant.LocantForCausalLM" if imports == "import locant" else "LocantForCausalLM"
-        (tmp_path / "own.py").write_text(f"{imports}\n\n\nclass Own({base}):\n    own = True\n")
+        source = f"{imports}\n\n\nclass Own({base}):\n    own = True\n"
+        (tmp_path / "own.py").write_text(source, encoding="utf-8")
         monkeypatch.syspath_prepend(tmp_path)
         flat_code._read.cache_clear()
         monkeypatch.delitem(sys.modules, "own", raising=False)
@@ -246,11 +248,10 @@ class TestLoadingAtHome:
 class TestEncodingsFromOutside:
     @pytest.fixture
     def kerple(self, monkeypatch):
-        sys.path.insert(0, str(ROOT / "examples"))
+        monkeypatch.syspath_prepend(ROOT / "examples")
         import kerple
 
         yield kerple
-        sys.path.remove(str(ROOT / "examples"))
         del sys.modules["kerple"], _CLASSES["kerple"]
         del locant.configuration.position_encodings.POSITION_ENCODINGS["kerple"]
 

@@ -39,9 +39,9 @@ def marian(name, cls=MarianMTModel, save=None, prepare=None, is_exact=True, **fi
     return seq2seq(f"Marian, {name}", cls, config, save, prepare, is_exact)
 
 
-def bart(name, cls=BartForConditionalGeneration, save=None, prepare=None, **fields):
+def bart(name, cls=BartForConditionalGeneration, save=None, prepare=None, is_exact=True, **fields):
     config = BartConfig(**{**SIZES, **fields})
-    return seq2seq(f"BART, {name}", cls, config, save, prepare or one_shared_table)
+    return seq2seq(f"BART, {name}", cls, config, save, prepare or one_shared_table, is_exact)
 
 
 def t5(name, cls=T5ForConditionalGeneration, save=None, is_exact=True, prepare=None, dtype=None, **fields):
@@ -104,6 +104,7 @@ CASES = [
     bart("tied"),
     bart("scaled embeddings, relu", scale_embedding=True, activation_function="relu"),
     bart("no ties", tie_word_embeddings=False),
+    bart("no ties, an unused table", tie_word_embeddings=False, prepare=lambda model: None, is_exact=None),
     bart("an output of its own", prepare=output_of_its_own),
     bart("bin shards", save=pickled_shards),
     bart("no head", cls=BartModel),

@@ -2,6 +2,7 @@
 import json
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -24,9 +25,16 @@ from locant.cli import main
 from locant.hub.conversion import convert
 from locant.hub.engines.ctranslate2_export import vocabulary
 from locant.hub.engines.ctranslate2_model import CTranslate2Model
+from locant.hub.engines.ctranslate2_positions import write
 from locant.hub.engines.exporting import export
 from locant.hub.errors import SharingError
-from locant.modeling.positions import DistanceLayer, PositionEncoding, register_position_encoding
+from locant.modeling.positions import (
+    DistanceLayer,
+    PositionEncoding,
+    build_position_encoding,
+    register_position_encoding,
+)
+from locant.modeling.positions.t5 import t5_bucket
 from locant.training.inference import InputError, translate
 
 pytest.importorskip("ctranslate2")
@@ -227,12 +235,35 @@ def test_greedy_scores_are_sums_of_log_probabilities(save, tmp_path, tokenizer):
     assert [best.score for best, *_ in theirs] == pytest.approx([best.score for best, *_ in ours], abs=1e-4)
 
 
+def test_max_length_counts_the_start_token(save, tmp_path):
+    model, inputs = random_translator(), batch()
+    engine = CTranslate2Model(export(save(model), tmp_path / "engine"), device="cpu")
+    limits = {"num_beams": 1, "max_length": 6}
+    found, expected = engine.generate(**inputs, **limits).sequences, model.generate(**inputs, **limits)
+    assert found.tolist() == expected.tolist()
+    assert found.shape[1] == 6
+
+
 @pytest.mark.parametrize("encoding", ["alibi", "t5", "none", "shaw", "rotary", "sinusoidal"])
 def test_far_distances(encoding, save, tmp_path):
     """Longer than max_position_embeddings, where the encoding has no end."""
     model = random_translator(position_encoding=encoding, norm_position="pre")
     engine = CTranslate2Model(export(save(model), tmp_path / "engine"), device="cpu")
     compare(model, engine, batch(150))
+
+
+@pytest.mark.parametrize("place", ["encoder", "decoder"])
+def test_distances_beyond_those_with_a_bias_of_their_own_are_in_the_bucket_of_their_bias(place):
+    """By T5's buckets, which CTranslate2 has: the far ones hold several distances, and the bias of one of these."""
+    encoding = build_position_encoding(LocantConfig(**SHAPE, position_encoding="alibi"), place)
+    layer, attention = encoding.layer(0), SimpleNamespace()
+    stack = SimpleNamespace(layers=[SimpleNamespace(self_attn=SimpleNamespace(position=layer))])
+    write(encoding, SimpleNamespace(layer=[SimpleNamespace(self_attention=attention)]), stack)
+    distances = torch.arange(-8000, 1 if place == "decoder" else 8001)
+    biases, farthest = attention.relative_attention_bias, int(attention.relative_attention_max_distance)
+    found = biases[t5_bucket(distances, place == "decoder", len(biases), farthest)]
+    expected = layer.term(torch.arange(4)[None], distances[:, None], encoding.slopes)
+    torch.testing.assert_close(found, expected, atol=0, rtol=1e-3)
 
 
 def test_an_encoding_from_outside_that_depends_on_distance(save, tmp_path):

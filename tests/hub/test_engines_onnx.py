@@ -92,7 +92,7 @@ def test_text_of_any_size_and_padding(model_class, fields, random_model, tokeniz
         names = close(run(folder, **inputs), model, mask.bool(), **inputs)
         named = json.loads((folder / "config.json").read_text())["onnx"]
         assert names == set(named["outputs"]) and list(inputs) == named["inputs"]
-        assert named["largest_difference"] < 1e-5
+        assert named["largest_difference"] < 5e-5
     assert AutoTokenizer.from_pretrained(folder).get_vocab() == tokenizer.get_vocab()
 
 

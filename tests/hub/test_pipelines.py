@@ -176,7 +176,8 @@ def test_a_batch_gives_what_single_inputs_give(task, saved, image):
 def assert_equal(value, expected):
     """Of nested lists and dictionaries, with floats to rounding."""
     for one, other in zip(leaves(value), leaves(expected), strict=True):
-        assert one == (pytest.approx(other, rel=1e-4, abs=1e-5) if isinstance(other, float) else other)
+        is_float = isinstance(other, float | np.floating)  # np.float32 is no subclass of float
+        assert one == (pytest.approx(other, rel=1e-4, abs=1e-5) if is_float else other)
 
 
 def leaves(value):

@@ -58,6 +58,7 @@ def run(tmp_path, translator, tokenizer):
         "pytorch_model.bin": SENTENCE,
         ".lock": SENTENCE,
         ".123.model.safetensors": SENTENCE,
+        ".123.spiece.model": SENTENCE,
         "_private.py": SENTENCE,
         "prepare_data.py": SENTENCE,
         "checkpoint-10/model.safetensors": SENTENCE,

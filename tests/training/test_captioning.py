@@ -22,7 +22,8 @@ from torch.nn.functional import cross_entropy
 from transformers import AutoModelForImageTextToText, AutoProcessor, AutoTokenizer, pipeline
 
 from locant.cli import main
-from locant.training.captioning import exact_share
+from locant.tokenization import LocantImageProcessor
+from locant.training.captioning import CaptionCollator, exact_share
 from locant.training.trainer import GenerationTrainer
 
 TASK = "captioning"
@@ -94,6 +95,12 @@ class TestMeasuring:
 
     def test_white_space_around_a_caption_does_not_count_and_all_else_does(self):
         assert exact_share(["a b", " a b\n", "a\nb", "a  b", "A b"], ["a b"] * 5) == 0.6
+
+    def test_padding_of_captions_has_no_label(self):
+        image = {"pixels": bytes(4), "shape": [1, 2, 2]}
+        rows = [{**image, "labels": labels} for labels in ([5, 6, 2], [7, 2])]
+        batch = CaptionCollator(LocantImageProcessor(num_channels=1))(rows)
+        assert batch["labels"].tolist() == [[5, 6, 2], [7, 2, -100]]
 
     def test_the_finished_model_is_the_best_epochs(self, folder):
         found = metrics(folder)

@@ -246,6 +246,12 @@ def test_as_many_checkpoints_are_kept_as_are_averaged(tmp_path, average, limit, 
     assert arguments.save_total_limit == kept
 
 
+@pytest.mark.parametrize(("metric", "greater_is_better"), [(None, True), ("bleu", True), ("loss", False)])
+def test_whether_more_is_better_follows_from_the_measure(tmp_path, metric, greater_is_better):
+    arguments = TranslationTraining(str(tmp_path), metric_for_best_model=metric)
+    assert arguments.greater_is_better is greater_is_better
+
+
 @pytest.mark.parametrize("task", TASKS.values(), ids=list(TASKS))
 def test_help_is_grouped_by_section_with_each_option_once(capsys, task):
     with pytest.raises(SystemExit) as exit:

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from locant.training.history import HistoryWriter, epoch_records, write_curve
+from locant.training.history import EarlyStopping, HistoryWriter, epoch_records, write_curve
 
 MEASURES = ("bleu", "loss", "perplexity")
 LOG = [
@@ -128,3 +128,11 @@ def test_other_processes_write_nothing(tmp_path):
     HistoryWriter(folder, MEASURES).on_evaluate(None, state, None)
     assert folder.kept == {}
     assert list(tmp_path.iterdir()) == []
+
+
+def test_early_stopping_goes_on_counting_from_the_best_evaluation():
+    stopping = EarlyStopping(5)
+    args = SimpleNamespace(load_best_model_at_end=True, metric_for_best_model="loss", eval_strategy="epoch")
+    log = [{"step": step, name: 1.0} for step in (10, 20, 30, 40) for name in ("loss", "eval_loss")]
+    stopping.on_train_begin(args, SimpleNamespace(best_global_step=20, log_history=log), None)
+    assert stopping.early_stopping_patience_counter == 2

@@ -23,6 +23,8 @@ from transformers import AutoImageProcessor, AutoModelForImageClassification, pi
 from locant.cli import main
 from locant.training.classification import ClassificationTrainer
 
+from ..tables import assert_same_table
+
 TASK = "image_classification"
 STEPS = 10  # in an epoch
 NAMES = ["dark", "grey", "light"]
@@ -88,7 +90,7 @@ class TestMeasuring:
         expected = metrics(folder)["test"]
         for name, key in {"accuracy": "accuracy", "macro F1": "macro_f1", "loss": "loss", "images": "images"}.items():
             assert float(printed[name]) == pytest.approx(expected[key], abs=1e-4)
-        assert (tmp_path / "rows.tsv").read_bytes() == (folder / "test_predictions.tsv").read_bytes()
+        assert_same_table(tmp_path / "rows.tsv", folder / "test_predictions.tsv")
 
     def test_the_builtin_pipeline_says_the_same(self, pictures, folder):
         paths = [str(pictures.folder / path) for path, *_ in pictures.rows["test"]]

@@ -93,6 +93,14 @@ class TestPacking:
         assert (batch["labels"] != -100).sum() == sum(len(piece) - 1 for block in blocks for piece in block["pieces"])
         assert batch["input_ids"].shape == batch["labels"].shape == batch["document_ids"].shape == (len(blocks), 24)
 
+    def test_padding_is_of_no_document_and_has_no_label(self):
+        blocks = [{"pieces": [[1, 5, 6], [1, 7]]}, {"pieces": [[1, 8, 9]]}]
+        batch = BlockCollator(0, with_documents=True)(blocks)
+        assert batch["document_ids"].tolist() == [[0, 0, 0, 1, 1], [0, 0, 0, -1, -1]]
+        assert batch["labels"].tolist() == [[-100, 5, 6, -100, 7], [-100, 8, 9, -100, -100]]
+        alone = BlockCollator(0, with_documents=False)(blocks)
+        assert alone["attention_mask"].tolist() == [[1, 1, 1, 1, 1], [1, 1, 1, 0, 0]]
+
     def test_a_run_trains_on_full_blocks_of_every_token_in_each_epoch(self, writings, tmp_path, monkeypatch):
         seen, original = [], CausalTrainer.training_step
 

@@ -120,6 +120,13 @@ class TestWhoseItIs:
         RunFolder(run_config(folder, *options))
         assert contents(folder) == before
 
+    @pytest.mark.parametrize("split", ["train", "validation"])
+    def test_other_data_under_the_same_names_are_refused(self, folder, split):
+        run_folder, data = claimed(folder), {"train": "a", "validation": "b"}
+        run_folder.check_data(data)
+        with pytest.raises(InputError, match=f"holds a run on other {split} data, which have changed since"):
+            run_folder.check_data({**data, split: "c"})
+
     def test_a_folder_that_was_moved_is_still_the_runs(self, folder, tmp_path):
         claimed(folder)
         folder.rename(tmp_path / "moved")

@@ -22,6 +22,8 @@ from locant import LocantForCausalLM
 from locant.cli import main
 from locant.training.classification import ClassificationTrainer
 
+from ..tables import assert_same_table
+
 SOUNDS = {"cat": ["purrs", "meows"], "dog": ["barks", "growls"], "cow": ["moos", "chews"]}
 SIZES = {"train": 160, "validation": 30, "test": 30}
 PROBLEMS = ["single_label_classification", "multi_label_classification", "regression"]
@@ -172,7 +174,7 @@ class TestMeasuring:
             assert (name in printed) == (key in expected)
             if key in expected:
                 assert float(printed[name]) == pytest.approx(expected[key], abs=1e-4)
-        assert (tmp_path / "rows.tsv").read_bytes() == (runs[problem] / "test_predictions.tsv").read_bytes()
+        assert_same_table(tmp_path / "rows.tsv", runs[problem] / "test_predictions.tsv")
 
     def test_evaluate_takes_validation_and_refuses_what_is_for_others(self, runs, capsys):
         folder = str(runs[PROBLEMS[0]])

@@ -17,8 +17,8 @@ import yaml
 from safetensors.torch import load_file
 from transformers import AutoModelForSeq2SeqLM, AutoTokenizer, MarianConfig, MarianMTModel
 
+from locant.training import preprocessing, translation
 from locant.training import trainer as trainer_module
-from locant.training import translation
 from locant.training.batching import LengthBatchSampler
 from locant.training.dry_run import activation_bytes
 from locant.training.run_folder import RunFolder
@@ -204,6 +204,12 @@ class TestKilled:
         assert kills > 1
         assert toy.train(folder) == 0
         self.check_ends_like(folder, trained_run)
+
+    def test_keeps_the_tokenizer_that_it_began_with(self, toy, tmp_path, stop_at, monkeypatch):
+        folder = tmp_path / "run"
+        stop_at(lambda: toy.train(folder, **SHORT), GenerationTrainer, "_load_best_model", 1)
+        monkeypatch.delattr(preprocessing, "train_tokenizer")
+        stop_at(lambda: toy.train(folder, **SHORT), RunFolder, "claim", 1)
 
     @staticmethod
     def check_ends_like(folder, uninterrupted):
