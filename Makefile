@@ -31,6 +31,9 @@ test-all: $(VENV)/installed  ## all tests
 conformance: $(VENV)/installed  ## Hugging Face's own model tests, on Locant and on a built-in model of each kind
 	$(BIN)/python tests/conformance/run.py
 
+mutations: $(VENV)/installed  ## break the code in small ways, one after the other: the tests must notice each
+	$(BIN)/python tests/mutations/run.py $(if $(ROOM),--room $(ROOM))
+
 ecosystem: $(VENV)/ecosystem  ## PEFT, TRL, quantisation and others on our models, into docs/ecosystem.md: some 5 minutes
 	$(BIN)/python tests/ecosystem/run.py
 
