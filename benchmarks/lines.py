@@ -72,7 +72,7 @@ class Line:
         unit: of the costs: `s`, `s/token` or `bytes`.
         precisions: precisions in which the line is measured on CPU.
         threads: numbers of CPU threads with which the line is measured.
-        rounds: how often each side runs, after one round that is not counted.
+        rounds: how often each side runs at least, after one round that is not counted.
         has_bound: the cost is time, and the matrix products of Locant's first way can be recorded.
         fresh: every repetition runs in a process of its own, which is how memory is measured.
     """

@@ -53,7 +53,7 @@ def t5_encoder(length: int, backend: str, is_twin: bool, setting: Setting) -> Re
     return lambda number: _peak(encoder, setting, small, large)
 
 
-_MEMORY = {"unit": "bytes", "threads": (2,), "rounds": 2, "has_bound": False, "fresh": True}
+_MEMORY = {"unit": "bytes", "threads": (2,), "rounds": 1, "has_bound": False, "fresh": True}
 
 
 def _t5_line(length: int) -> Line:

@@ -8,6 +8,7 @@ import gc
 import multiprocessing
 import os
 import sys
+import time
 import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -24,6 +25,9 @@ _CONTEXT = multiprocessing.get_context("forkserver")
 _CONTEXT.set_forkserver_preload(
     ["rounds", "transformers.trainer_seq2seq", "transformers.models.marian.modeling_marian", "datasets", "sklearn"]
 )
+
+
+_SECONDS, _MOST_ROUNDS = 8.0, 25  # lines with short rounds have more of them
 
 
 class WorkerError(RuntimeError):
@@ -137,7 +141,7 @@ def measure(line: Line, setting: Setting, rounds: int, trees: dict[str, Path] | 
     Args:
         line: what to measure.
         setting: where and how.
-        rounds: rounds that count; one before them does not.
+        rounds: rounds that count, at least; short ones go on for some seconds. One before them does not count.
         trees: source trees by name. If given, they are the sides, and all do the line's first way of Locant.
 
     Returns:
@@ -156,7 +160,10 @@ def measure(line: Line, setting: Setting, rounds: int, trees: dict[str, Path] | 
                     costs[name].append(workers[name].run(name, number))
         return {"costs": costs, "bound": None}
     with _workers(line, setting, trees) as workers:
-        for number in range(rounds + 1):
+        start = time.monotonic()
+        for number in range(_MOST_ROUNDS + 1):
+            if number > rounds and time.monotonic() - start > _SECONDS:
+                break
             for name in names:
                 cost = workers[name].run(name, number)
                 if number:

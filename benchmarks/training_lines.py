@@ -24,8 +24,8 @@ from transformers import (
 )
 
 SHAPE = Shape()
-SENTENCES, LONGEST = 64, 28
-UPDATES, UPDATE_SENTENCES = 8, 32
+LONGEST = 28
+UPDATES, UPDATE_SENTENCES = 3, 32
 
 
 def batch_of_pairs(shape: Shape, sentences: int, longest: int, shortest: int) -> dict[str, torch.Tensor]:
@@ -46,11 +46,11 @@ def batch_of_pairs(shape: Shape, sentences: int, longest: int, shortest: int) ->
     }
 
 
-def training_step(build: Callable[[Shape], nn.Module], setting: Setting) -> Repetition:
+def training_step(build: Callable[[Shape], nn.Module], sentences: int, setting: Setting) -> Repetition:
     """Forward pass, loss and backward pass of one batch with a quarter of padding; dropout 0.1, no optimiser."""
     shape = SHAPE.tiny() if setting.quick else SHAPE
     model = build(shape).to(setting.device).train()
-    batch = batch_of_pairs(shape, SENTENCES, LONGEST, shortest=LONGEST // 2)
+    batch = batch_of_pairs(shape, sentences, LONGEST, shortest=LONGEST // 2)
     batch = {name: tensor.to(setting.device) for name, tensor in batch.items()}
 
     def step() -> None:
@@ -177,7 +177,6 @@ def locant_loop(setting: Setting) -> Repetition:
     return _training_loop(trainer, _Clock(model, prepared.processor.pad_token_id))
 
 
-_STEP = f"3+3 layers, width 256, vocabulary 8,000, batch {SENTENCES} × {LONGEST}, a quarter padding"
 _PEERS: dict[str, Callable[[Shape], nn.Module]] = {
     "Marian": peers.marian,
     "BART": peers.bart,
@@ -191,12 +190,13 @@ def _step_line(peer: str) -> Line:
     build = _PEERS[peer]
     # those of other libraries than transformers have no converter: Locant has Marian's shape beside them
     twin = build if peer in ("Marian", "BART", "T5") else peers.marian
+    sentences = 64 if peer == "Marian" else 16
     return Line(
         "Training step",
-        _STEP,
-        {"Locant": partial(training_step, partial(_with_the_weights_of, twin))},
+        f"3+3 layers, width 256, vocabulary 8,000, batch {sentences} × {LONGEST}, a quarter padding",
+        {"Locant": partial(training_step, partial(_with_the_weights_of, twin), sentences)},
         peer,
-        partial(training_step, build),
+        partial(training_step, build, sentences),
         precisions=("float32", "bfloat16") if peer == "Marian" else ("float32",),
     )
 

@@ -2,6 +2,7 @@
 """`locant train` from its command line to the folder that it leaves, on the toy language of `tests/conftest.py`."""
 
 import csv
+import itertools
 import json
 import math
 import random
@@ -536,15 +537,20 @@ print(*tokenizer.batch_decode(generated, skip_special_tokens=True), sep="\\n")
         losses = [record["validation_loss"] for record in metrics(folder)["epochs"]]
         assert metrics(folder)["validation"]["loss"] not in losses
 
-    def test_is_the_best_checkpoint_by_loss_where_nothing_is_translated(self, toy, tmp_path):
-        options = {"predict_with_generate": "false", "warmup_steps": STEPS * 2, "learning_rate": 0.5}
-        assert toy.train(tmp_path / "run", **options) == 0
+    def test_is_the_best_checkpoint_by_loss_where_nothing_is_translated(self, toy, tmp_path, monkeypatch):
+        original, penalties = GenerationTrainer.evaluation_loop, itertools.count(step=100)
+
+        def worse_each_time(*args, **kwargs):
+            output = original(*args, **kwargs)
+            output.metrics["eval_loss"] += next(penalties)
+            return output
+
+        monkeypatch.setattr(GenerationTrainer, "evaluation_loop", worse_each_time)
+        assert toy.train(tmp_path / "run", predict_with_generate="false") == 0
         found = metrics(tmp_path / "run")
-        losses = {record["validation_loss"]: record["step"] for record in found["epochs"]}
-        best = min(losses)
-        assert losses[best] != 3 * STEPS
-        assert found["best_step"] == losses[best]
-        assert same_bits(tmp_path / "run", tmp_path / "run" / f"checkpoint-{losses[best]}")
+        assert [record["validation_loss"] // 100 for record in found["epochs"]] == [0, 1, 2]
+        assert found["best_step"] == STEPS
+        assert same_bits(tmp_path / "run", tmp_path / "run" / f"checkpoint-{STEPS}")
 
 
 class TestOptions:
