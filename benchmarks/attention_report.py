@@ -1,5 +1,5 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""Sections on memory and speed of attention, written from the stored results."""
+"""Writes the sections of docs/benchmarks.md on memory and speed of attention from the stored results."""
 
 import json
 from pathlib import Path

@@ -85,7 +85,7 @@ def source_trees(commit: str | None) -> Iterator[dict[str, Path]]:
 
 
 def _importable(tree: Path, folder: Path) -> Path:
-    """`folder`, with links to the package of `tree` as an installation lays it out: subpackages inside `locant`."""
+    """Fill `folder` with links to the source tree, laid out as an installed package, and return `folder`."""
     package = folder / "locant"
     package.mkdir(parents=True)
     for file in (tree / "locant").iterdir():

@@ -49,7 +49,7 @@ def section(results: dict[str, Any]) -> str:
 
 
 def tables(lines: Sequence[dict[str, Any]]) -> str:
-    """A table for each section and device, in Markdown."""
+    """The measured lines as Markdown tables, one table for each section and device."""
     parts = []
     for (name, device), own in groupby(lines, key=lambda line: (line["section"], line["device"])):
         head = ["work", "peer", "precision", "threads", "Locant", "peer's", "ratio", "spread", "products", "weights"]
@@ -61,7 +61,7 @@ def tables(lines: Sequence[dict[str, Any]]) -> str:
 
 
 def _rows(line: dict[str, Any]) -> Iterator[list[str]]:
-    """A row for each side but the last, which is the peer."""
+    """A table row for each of Locant's ways to do the work; the last side of the line is the peer."""
     if "error" in line:
         yield [line["work"], line["peer"], line["precision"], str(line["threads"]), "failed", *["–"] * 5]
         return

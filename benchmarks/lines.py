@@ -47,7 +47,7 @@ class Setting:
     quick: bool = False
 
     def autocast(self) -> torch.autocast:
-        """The context of a forward pass in this precision, as the Trainer's `bf16` makes it."""
+        """The autocast context in which a training step computes, the same as under the Trainer's `bf16` option."""
         return torch.autocast(self.device, torch.bfloat16, enabled=self.precision == "bfloat16")
 
     def timed(self, function: Callable[[], Any]) -> Cost:
@@ -91,7 +91,7 @@ class Line:
 
     @property
     def name(self) -> str:
-        """How `--only` finds the line."""
+        """The full name of the line, in which `--only` searches for its text."""
         return f"{self.section}: {self.work}, beside {self.peer}"
 
     @property

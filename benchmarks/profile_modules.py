@@ -72,7 +72,7 @@ def _ancestors(event: FunctionEvent) -> Iterable[FunctionEvent]:
 
 
 def milliseconds_by_module(events: Sequence[FunctionEvent]) -> dict[str, list[float]]:
-    """Milliseconds of the forward and of the backward pass by module, children not included.
+    """The time of each module in the forward and in the backward pass, in milliseconds, without its submodules.
 
     An operation of the backward pass belongs to the module whose operation of the forward pass has the same sequence
     number of autograd.

@@ -67,7 +67,7 @@ def _with_the_weights_of(build: Callable[[Shape], PreTrainedModel], shape: Shape
 
 
 class _Clock(TrainerCallback):
-    """Seconds from the first batch to the last update, and the tokens that the model was given meanwhile."""
+    """Measures the seconds of a training run, and counts the real tokens that the model gets during the run."""
 
     def __init__(self, model: nn.Module, pad_token_id: int):
         self.seconds, self.tokens, self._pad = 0.0, 0, pad_token_id
@@ -137,7 +137,7 @@ def stock_loop(setting: Setting) -> Repetition:
 
 
 def locant_loop(setting: Setting) -> Repetition:
-    """The loop of `locant train` on the same files, with the same number of sentences an update."""
+    """The training loop of `locant train` on the data of `stock_loop`, with as many sentences in each update."""
     from locant.training.building import build_model
     from locant.training.config_parser import parse_run_config
     from locant.training.run_folder import RunFolder

@@ -16,7 +16,7 @@ PART_SENTENCES = 2 * BATCH
 
 
 def _parts(folder: Path, setting: Setting) -> list[Path]:
-    """Files of consecutive sentences of the test set, one for each repetition."""
+    """Write one source file for each repetition, each with the next sentences of the test set, and return the paths."""
     lines = data_files("test")[0].read_text(encoding="utf-8").splitlines()
     size = 4 if setting.quick else PART_SENTENCES
     files = []
