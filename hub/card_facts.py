@@ -2,7 +2,6 @@
 """What a model's folder says of the model: its config, its weights' headers, and the files of its run."""
 
 import json
-import math
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path, PureWindowsPath
@@ -11,7 +10,7 @@ from typing import Any
 import yaml
 from transformers.utils import CONFIG_NAME, GENERATION_CONFIG_NAME
 
-from locant.modeling.checkpoint import Checkpoint, CheckpointError
+from locant.checkpoints.checkpoint import Checkpoint, CheckpointError
 
 from .errors import SharingError
 
@@ -177,7 +176,7 @@ class Facts:
     def parameters(self) -> int | None:
         """How many numbers are stored; tied weights are one."""
         saved = self.checkpoint
-        return None if saved is None else sum(math.prod(saved.shape(name)) for name in saved.names)
+        return None if saved is None else sum(header.numel() for header in saved.headers.values())
 
     def has(self, *names: str) -> bool:
         """Whether one of these files is in the folder."""

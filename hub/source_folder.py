@@ -8,7 +8,7 @@ from typing import Any
 from huggingface_hub import HfApi, snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
-from locant.modeling.checkpoint import WEIGHT_FILES
+from locant.checkpoints.checkpoint import WEIGHT_FILES
 
 from .errors import SharingError
 

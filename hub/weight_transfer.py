@@ -11,7 +11,7 @@ from torch import nn
 from tqdm.auto import tqdm
 from transformers import PreTrainedModel
 
-from locant.modeling.checkpoint import Checkpoint
+from locant.checkpoints.checkpoint import Checkpoint
 
 from .errors import SharingError
 from .families import Family
@@ -57,7 +57,7 @@ class SourceWeights:
         self.shapes = {name: tensor.shape for name, tensor in model.state_dict().items()}
         self.tied = TiedNames(model)
         self.files: dict[str, str] = {}
-        for stored in checkpoint.names:
+        for stored in checkpoint.headers:
             name = self._name_of(stored, family)
             if name in self.files:
                 raise SharingError(f"The checkpoint holds {name} twice, as {self.files[name]} and {stored}.")
@@ -124,11 +124,11 @@ class SourceWeights:
                 f"The checkpoint holds {_listed(left_over)}, for which there is no place in what a {class_name} "
                 f"becomes: leave behind what is not needed, with --drop {_listed(patterns, between=' ')}"
             )
+        shapes = {name: tuple(self.checkpoint.headers[stored].shape) for name, stored in self.files.items()}
         reshaped = [
-            f"{self.files[name]} has the shape {tuple(self.checkpoint.shape(self.files[name]))} and not "
-            f"{tuple(self.shapes[name])}"
-            for name in self.files
-            if name in used and name in self.shapes and self.checkpoint.shape(self.files[name]) != self.shapes[name]
+            f"{self.files[name]} has the shape {shape} and not {tuple(self.shapes[name])}"
+            for name, shape in shapes.items()
+            if name in used and name in self.shapes and shape != self.shapes[name]
         ]
         if reshaped:
             raise SharingError(f"Weights do not fit the config: {_listed(reshaped)}.")
@@ -160,11 +160,11 @@ class SourceWeights:
     @property
     def dtype(self) -> torch.dtype:
         """Of the first of the weights."""
-        return next(self.checkpoint.dtype(stored) for name, stored in self.files.items() if name in self.shapes)
+        return next(self.checkpoint.headers[stored].dtype for name, stored in self.files.items() if name in self.shapes)
 
     def place(self, move: Move) -> int:
         """Where in the files a move begins, so that each shard is opened once."""
-        order = {name: index for index, name in enumerate(self.checkpoint.names)}
+        order = {name: index for index, name in enumerate(self.checkpoint.headers)}
         stored = [self.find(name) for name in move.sources]
         return min((order[name] for name in stored if name is not None), default=-1)
 

@@ -8,6 +8,8 @@ import os
 from importlib.metadata import version
 
 from locant.auto_classes import register
+from locant.checkpoints.loading import check_weights, fault_of_files
+from locant.checkpoints.sizes import check_size
 from locant.configuration import LocantConfig
 from locant.hub.bundle import disable_bundling, enable_bundling, write_bundle
 from locant.hub.conversion import convert
@@ -33,6 +35,9 @@ from locant.tokenization import LocantImageProcessor, LocantProcessor, train_tok
 __version__ = version("locant")
 
 register()
+LocantPreTrainedModel.build_hooks.append(check_size)
+LocantPreTrainedModel.load_hooks.append(check_weights)
+LocantPreTrainedModel.fault_hooks.append(fault_of_files)
 LocantPreTrainedModel.save_hooks.append(write_bundle)
 LocantPreTrainedModel.push_hooks.append(write_card_of_push)
 if os.environ.get("LOCANT_BUNDLE") == "0":

@@ -6,8 +6,8 @@ import importlib
 import os
 import sys
 
+from locant.checkpoints.checkpoint import CheckpointError
 from locant.hub.errors import SharingError
-from locant.modeling.checkpoint import CheckpointError
 from locant.training.errors import InputError
 
 # Subcommand -> the module whose `run` takes its arguments, and what it does.

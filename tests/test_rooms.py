@@ -14,10 +14,11 @@ ROOT = Path(__file__).resolve().parent.parent
 MAY_IMPORT = {
     "configuration": set(),
     "modeling": {"configuration"},
+    "checkpoints": {"configuration", "modeling"},
     "tokenization": {"configuration"},
-    "training": {"configuration", "modeling", "tokenization"},
-    "hub": {"configuration", "modeling", "tokenization"},
-    "locant": {"configuration", "modeling", "tokenization", "training", "hub"},
+    "training": {"configuration", "modeling", "checkpoints", "tokenization"},
+    "hub": {"configuration", "modeling", "checkpoints", "tokenization"},
+    "locant": {"configuration", "modeling", "checkpoints", "tokenization", "training", "hub"},
 }
 
 
@@ -80,7 +81,7 @@ def test_a_bundle_is_flat_so_no_two_files_share_a_name():
     for room in ("configuration", "modeling", "tokenization", "hub"):
         for path in files_of(room):
             if path.parent not in (ROOT / "hub" / "families", ROOT / "hub" / "engines"):  # which never travel
-                folders[path.name].append(str(path.parent.relative_to(ROOT)))
+                folders[path.name.removeprefix("modeling_locant_")].append(str(path.parent.relative_to(ROOT)))
     folders.pop("__init__.py")
     assert {name: places for name, places in folders.items() if len(places) > 1} == {}
 
@@ -97,7 +98,7 @@ def test_an_installed_package_has_its_rooms_inside_and_registers_its_classes(tmp
 import importlib.util
 import sys
 
-for room in ("configuration", "modeling", "tokenization", "training", "hub"):
+for room in ("configuration", "modeling", "checkpoints", "tokenization", "training", "hub"):
     assert importlib.util.find_spec(room) is None, room
 
 import locant
@@ -111,7 +112,7 @@ assert type(config) is locant.LocantConfig
 assert type(AutoModel.from_config(config)) is locant.LocantModel
 assert type(AutoModelForSeq2SeqLM.from_config(config)) is locant.LocantForConditionalGeneration
 
-for room in ("configuration", "modeling", "tokenization", "training", "hub"):
+for room in ("configuration", "modeling", "checkpoints", "tokenization", "training", "hub"):
     assert importlib.util.find_spec(f"locant.{room}") is not None, room
 """
     subprocess.run([sys.executable, "-P", "-c", script], check=True, cwd=tmp_path)

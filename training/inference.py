@@ -26,9 +26,9 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
+from locant.checkpoints.checkpoint import CheckpointError
+from locant.checkpoints.loading import check_settings
 from locant.configuration import LocantConfig
-from locant.modeling.checkpoint import CheckpointError
-from locant.modeling.loading import check_settings
 from locant.modeling.loss import token_losses
 
 from .errors import InputError

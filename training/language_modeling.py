@@ -14,8 +14,8 @@ from datasets import Dataset
 from torch.nn.utils.rnn import pad_sequence
 from transformers import AutoModelForCausalLM, EvalPrediction, PreTrainedModel, PreTrainedTokenizerBase
 
+from locant.modeling.attention_inputs import is_flash
 from locant.modeling.loss import token_losses
-from locant.modeling.masks import is_flash
 from locant.modeling.modeling_locant_decoder import next_tokens
 
 from .batching import TrainingRows

@@ -2,6 +2,7 @@
 """Configs that no model can have: each is refused in a sentence that names the field, before memory is taken."""
 
 import json
+from functools import partial
 
 import pytest
 import torch
@@ -10,8 +11,8 @@ from huggingface_hub.errors import StrictDataclassError
 from torch._subclasses.fake_tensor import FakeTensorMode
 from transformers import AutoConfig, AutoModel
 
-from locant import LocantConfig, LocantModel
-from locant.modeling.memory import check_memory
+from locant import LocantConfig, LocantForConditionalGeneration, LocantModel, LocantPreTrainedModel
+from locant.checkpoints.sizes import check_memory
 
 from ..memory import megabytes_taken
 
@@ -42,39 +43,15 @@ BROKEN = {
     "a number of 401 digits": ({"d_model": 10**400}, "d_model.*a number of 401 digits"),
     "3000 layers": ({"encoder_layers": 3000}, "encoder_layers.*must be at most 2048"),
     "a huge width by another name": ({"hidden_size": HUGE}, "d_model.*must be at most"),
-    "sizes that are too large together": (
-        {"vocab_size": 4 * 10**9, "d_model": 4096},
-        "largest of the sizes is vocab_s",
-    ),
-    "a huge learned table": (
-        {"position_encoding": "learned", "max_position_embeddings": 4 * 10**9, "d_model": 4096},
-        "largest of the sizes is max_position_embeddings=4000000000",
-    ),
     "a huge offset": (
         {"position_encoding": "learned", "position_parameters": {"learned": {"offset": HUGE}}},
         "offset must be at most",
-    ),
-    "huge distances": (
-        {
-            "position_encoding": "shaw",
-            "position_parameters": {"shaw": {"max_distance": 4 * 10**9}},
-            "encoder_layers": 99,
-        },
-        r"largest of the sizes is position_parameters\['shaw'\]\['max_distance'\]",
     ),
     "huge buckets": (
         {"position_encoding": "t5", "position_parameters": {"t5": {"num_buckets": HUGE, "max_distance": 10 * HUGE}}},
         "num_buckets must be at most",
     ),
     "a huge image": ({**PATCHES, "image_size": HUGE, "patch_size": 10**6}, "image_size.*from 1 to 1048576"),
-    "a huge patch": (
-        {**PATCHES, "image_size": 2**20, "patch_size": 2**20},
-        "refused: the largest of the sizes is image_",
-    ),
-    "a huge learned grid": (
-        {**PATCHES, "image_size": 2**20, "patch_size": 1, "position_encoding": "learned"},
-        "refused: the largest of the sizes is image_size",
-    ),
     "huge num_labels": ({"num_labels": 10**10}, "num_labels must be a whole number from 0 to 1048576"),
     # types
     "text for a number": ({"d_model": "512"}, "d_model.*expected int, got str"),
@@ -139,9 +116,41 @@ BROKEN = {
     ),
     # what takes a method's place
     "a method": ({"to_dict": 3}, "'to_dict' is not a field"),
-    "a property": ({"places": ["encoder"]}, "'places' is not a field"),
+    "a property": ({"attention_kinds": ["encoder"]}, "'attention_kinds' is not a field"),
     "a class": ({"__class__": "x"}, "'__class__' is not a field"),
     "layers that differ": ({"per_layer_config": {"0": {"d_model": 3}}}, "'per_layer_config' is not a field"),
+}
+
+
+TOO_LARGE_TOGETHER = {
+    "sizes that are too large together": (
+        {"vocab_size": 4 * 10**9, "d_model": 4096},
+        "largest of the sizes is vocab_s",
+    ),
+    "a huge learned table": (
+        {"position_encoding": "learned", "max_position_embeddings": 4 * 10**9, "d_model": 4096},
+        "largest of the sizes is max_position_embeddings=4000000000",
+    ),
+    "huge distances": (
+        {
+            "position_encoding": "shaw",
+            "position_parameters": {"shaw": {"max_distance": 4 * 10**9}},
+            "encoder_layers": 99,
+        },
+        r"largest of the sizes is position_parameters\['shaw'\]\['max_distance'\]",
+    ),
+    "a huge patch": (
+        {**PATCHES, "image_size": 2**20, "patch_size": 2**20},
+        "refused: the largest of the sizes is image_",
+    ),
+    "a huge learned grid": (
+        {**PATCHES, "image_size": 2**20, "patch_size": 1, "position_encoding": "learned"},
+        "refused: the largest of the sizes is image_size",
+    ),
+    "patches of more numbers than torch can count": (
+        {**PATCHES, "image_size": 2**20, "patch_size": 2**20, "num_channels": 2**22, "d_model": 2**22},
+        "has inf parameters.*largest of the sizes is d_model=4194304",
+    ),
 }
 
 
@@ -160,6 +169,31 @@ def test_is_refused_with_the_name_of_the_field(tmp_path, fields, expected):
 
     assert megabytes_taken(refuse) < 60
     assert [file.name for file in tmp_path.iterdir()] == ["config.json"]
+
+
+@pytest.mark.parametrize(("fields", "expected"), TOO_LARGE_TOGETHER.values(), ids=TOO_LARGE_TOGETHER)
+def test_sizes_that_no_machine_holds_are_refused_when_a_model_is_built_or_loaded(tmp_path, fields, expected):
+    config = LocantConfig(**fields)
+    AutoModel.from_config(LocantConfig(d_model=8, encoder_layers=1, decoder_layers=1)).save_pretrained(tmp_path)
+    config.save_pretrained(tmp_path)
+
+    def on_meta():
+        with torch.device("meta"):
+            AutoModel.from_config(config)
+
+    def refuse():
+        loads = [LocantForConditionalGeneration.from_pretrained, AutoModel.from_pretrained]
+        for make in (
+            lambda: LocantForConditionalGeneration(config),
+            on_meta,
+            *(partial(load, tmp_path) for load in loads),
+        ):
+            with pytest.raises(ValueError, match=expected) as error:
+                make()
+            assert len(str(error.value)) < 300
+            assert "\n" not in str(error.value)
+
+    assert megabytes_taken(refuse) < 400  # with what torch needs for itself
 
 
 @pytest.mark.parametrize("text", ["[]", "3", "null", '"x"', "[" * 100_000, '{"a":' * 100_000])
@@ -206,6 +240,20 @@ class TestMemory:
         before = torch.get_rng_state()
         check_memory(10)
         assert torch.equal(torch.get_rng_state(), before)
+
+    def test_without_hooks_it_is_transformers_to_find_out(self, monkeypatch):
+        monkeypatch.setattr(LocantPreTrainedModel, "build_hooks", [])
+        with torch.device("meta"):
+            LocantModel(LocantConfig(vocab_size=4 * 10**9, d_model=4096, encoder_layers=1, decoder_layers=1))
+
+    def test_the_check_leaves_the_weights_that_are_drawn_as_they_were(self, monkeypatch):
+        config = LocantConfig(vocab_size=9, d_model=8, encoder_layers=2, decoder_layers=1, position_encoding="shaw")
+        torch.manual_seed(0)
+        checked = LocantModel(config).state_dict()
+        monkeypatch.setattr(LocantPreTrainedModel, "build_hooks", [])
+        torch.manual_seed(0)
+        plain = LocantModel(config).state_dict()
+        assert all(torch.equal(checked[name], plain[name]) for name in plain)
 
 
 def test_many_positions_cost_nothing_until_they_come():

@@ -38,7 +38,7 @@ import yaml
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
-ROOMS = ("configuration", "modeling", "tokenization", "training", "hub")
+ROOMS = ("configuration", "modeling", "checkpoints", "tokenization", "training", "hub")
 
 # What the tests import, besides Locant: each worker imports it once, and the processes that it forks have it already
 THIRD_PARTY = (

@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from locant.configuration.position_encodings import POSITION_ENCODINGS
-from locant.modeling.positions import DistanceLayer, PositionEncoding, register_position_encoding
-from locant.modeling.positions.registry import _CLASSES
+from locant.modeling.positions import DistanceBias, PositionEncoding, register_position_encoding
+from locant.modeling.positions.base import _CLASSES
 from locant.training import position_report, position_study
 from locant.training.errors import InputError
 from locant.training.position_study import Outcome, StudySize, Training, _train_in_worker, run_study, train
@@ -184,17 +184,20 @@ class TestRun:
             StudySize(train_length=8)
 
 
-class BackwardsLayer(DistanceLayer):
+class BackwardsBias(DistanceBias):
     """No token sees a later one."""
 
-    def term(self, head, distance, prepared):
+    def of_distance(self, head, distance):
         return torch.where(distance > 0, -1e4, 0.0)
 
 
 class Backwards(PositionEncoding):
     @classmethod
-    def build_layer(cls, config, place, layer_idx):
-        return BackwardsLayer()
+    def bias_types(cls, config):
+        return frozenset({"pointwise"})
+
+    def shared_bias(self, position, index):
+        return BackwardsBias(index)
 
 
 @pytest.fixture

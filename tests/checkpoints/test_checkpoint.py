@@ -10,7 +10,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from locant.modeling.checkpoint import Checkpoint, CheckpointError, is_finite
+from locant.checkpoints.checkpoint import Checkpoint, CheckpointError, is_finite
 
 from .. import memory
 
@@ -45,9 +45,9 @@ FORMATS = {
 def test_every_format_gives_names_shapes_types_and_numbers(tmp_path, write):
     write(tmp_path)
     checkpoint = Checkpoint.open(tmp_path)
-    assert set(checkpoint.names) == set(WEIGHTS)
+    assert set(checkpoint.headers) == set(WEIGHTS)
     for name, tensor in WEIGHTS.items():
-        assert (checkpoint.shape(name), checkpoint.dtype(name)) == (tensor.shape, tensor.dtype)
+        assert (checkpoint.headers[name].shape, checkpoint.headers[name].dtype) == (tensor.shape, tensor.dtype)
         if tensor.is_floating_point():
             assert torch.equal(checkpoint.read(name), tensor)
 
@@ -104,7 +104,7 @@ def test_opening_reads_no_weights_and_reading_takes_one_tensor(tmp_path, name):
     (save_file if name.endswith("safetensors") else torch.save)(big, tmp_path / name)
     script = f"""
 import torch
-from locant.modeling.checkpoint import Checkpoint
+from locant.checkpoints.checkpoint import Checkpoint
 checkpoints = []
 print(megabytes_taken(lambda: checkpoints.append(Checkpoint.open({str(tmp_path)!r}))))
 print(megabytes_taken(lambda: checkpoints[0].read("layer.3")))

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from locant import (
@@ -25,8 +26,9 @@ from locant import (
     LocantForMaskedLM,
     LocantForSequenceClassification,
     LocantModel,
+    LocantPreTrainedModel,
 )
-from locant.modeling.checkpoint import CheckpointError
+from locant.checkpoints.checkpoint import Checkpoint, CheckpointError
 
 from .. import memory
 
@@ -274,7 +276,7 @@ BROKEN = {
     "a .bin that runs code": (torch_file(lambda weights: {**weights, "x": Dangerous()}), "holds '.*print'.*run code"),
     "a pickle that runs code": (
         content(pickle.dumps({"x": Dangerous()}), BIN),
-        "pytorch_model.bin is damaged, so",
+        "pytorch_model.bin is truncated or damaged",
     ),
     "a whole module in a .bin": (torch_file(lambda weights: torch.nn.Linear(2, 2)), "holds '.*Linear'.*run code"),
     "a .bin with a list": (torch_file(lambda weights: list(weights.values())), "holds a list, not a dictionary"),
@@ -302,7 +304,7 @@ BROKEN = {
     "an index to a file of the system": (shards(lambda places: places.update({WEIGHT: "/etc/passwd"})), "/etc/passwd"),
     "a shard that is missing": (
         shards(lambda places: places.update({WEIGHT: "part-7.safetensors"})),
-        "part-7.safetensors is missing in",
+        "part-7.safetensors cannot be read: No such file",
     ),
     "a tensor that is in no shard": (
         shards(None, lambda parts: parts[0].pop(WEIGHT)),
@@ -320,7 +322,10 @@ BROKEN = {
     "NaN in bfloat16": (change(**{WEIGHT: with_value(float("nan"), torch.bfloat16)}), f"'{WEIGHT}'.*holds NaN"),
     "whole numbers": (change(**{WEIGHT: lambda weight: weight.long()}), f"'{WEIGHT}'.*type int64, but"),
     "truth values": (change(**{WEIGHT: lambda weight: weight > 0}), f"'{WEIGHT}'.*type bool, but"),
-    "complex numbers": (change(**{WEIGHT: lambda weight: weight.to(torch.complex64)}), f"'{WEIGHT}'.*complex64, but"),
+    "complex numbers": (
+        change(**{WEIGHT: lambda weight: weight.to(torch.complex64)}),
+        "model.safetensors is damaged: .*C64",
+    ),
     # names and shapes
     "a transposed weight": (
         change(**{WEIGHT: lambda weight: weight.T.contiguous()}),
@@ -379,6 +384,42 @@ def test_code_in_a_pickle_does_not_run(folder, capsys):
     BROKEN["a .bin that runs code"][0](folder)
     refusal(folder)
     assert "code has run" not in capsys.readouterr().out
+
+
+def test_no_weight_is_read_again_for_the_check(saved, monkeypatch):
+    monkeypatch.setattr(Checkpoint, "read", lambda *arguments: pytest.fail("read again"))
+    LocantForConditionalGeneration.from_pretrained(saved)
+
+
+def test_weights_that_stay_on_disk_are_checked_too(folder, tmp_path_factory):
+    offloaded = {"device_map": {"": "disk"}, "offload_folder": tmp_path_factory.mktemp("offloaded")}
+    LocantForConditionalGeneration.from_pretrained(folder, **offloaded)
+    change(**{WEIGHT: with_value(float("nan"))})(folder)
+    assert f"'{WEIGHT}' in model.safetensors holds NaN" in refusal(folder, **offloaded)
+
+
+class TestWithoutHooks:
+    """As where Locant is not installed, and a model has come with its code."""
+
+    @pytest.fixture(autouse=True)
+    def hooks(self, monkeypatch):
+        for name in ("build_hooks", "load_hooks", "fault_hooks"):
+            monkeypatch.setattr(LocantPreTrainedModel, name, [])
+
+    def test_a_model_loads(self, saved):
+        assert LocantForConditionalGeneration.from_pretrained(saved).get_parameter(WEIGHT).shape == (20, 16)
+
+    def test_transformers_own_checks_hold(self, folder):
+        change(**{WEIGHT: lambda weight: weight.T.contiguous()})(folder)
+        with pytest.raises(RuntimeError, match="ignore_mismatched_sizes"):
+            LocantForConditionalGeneration.from_pretrained(folder)
+        cut(-50)(folder)
+        with pytest.raises(SafetensorError):
+            LocantForConditionalGeneration.from_pretrained(folder)
+
+    def test_and_no_others(self, folder):
+        change(**{WEIGHT: with_value(float("nan"))})(folder)
+        LocantForConditionalGeneration.from_pretrained(folder)
 
 
 class TestLegitimate:
@@ -492,3 +533,13 @@ for number in range({len(LIES)}):
         assert refused == str(lie != "10^9 sinusoids"), lie  # these are made as they are needed
         assert float(megabytes) < 400, lie
         assert float(seconds) < SECONDS, lie
+
+
+def test_a_number_that_the_asked_for_type_cannot_hold_is_told_from_damage(tmp_path):
+    model = LocantForCausalLM(LocantConfig(**FIELDS))
+    with torch.no_grad():
+        model.model.decoder.layers[0].ffn.up_proj.bias[0] = 1e5
+    model.save_pretrained(tmp_path)
+    LocantForCausalLM.from_pretrained(tmp_path)
+    with pytest.raises(CheckpointError, match=r"up_proj\.bias' .* is not finite in float16: load .* dtype=float32\.$"):
+        LocantForCausalLM.from_pretrained(tmp_path, dtype=torch.float16)

@@ -1,0 +1,225 @@
+# Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
+"""The weights in a folder, read one tensor at a time and checked before they are believed."""
+
+import functools
+import json
+import os
+import re
+import textwrap
+import zipfile
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import safe_open
+from transformers.modeling_utils import load_state_dict
+from transformers.utils import SAFE_WEIGHTS_INDEX_NAME, SAFE_WEIGHTS_NAME, WEIGHTS_INDEX_NAME, WEIGHTS_NAME
+
+# In the order in which transformers looks for them
+WEIGHT_FILES = (SAFE_WEIGHTS_NAME, SAFE_WEIGHTS_INDEX_NAME, WEIGHTS_NAME, WEIGHTS_INDEX_NAME)
+
+_SAFETENSORS, _PICKLE = "a safetensors file", "a pickle of torch.save"
+# How the files begin that are found in place of weights
+_CONTENTS = {
+    rb"version https://git-lfs": "a Git LFS pointer, which `git lfs pull` replaces",
+    rb"GGUF": "a GGUF file",
+    rb".{8}\{": _SAFETENSORS,
+    rb"PK\x03\x04|\x80": _PICKLE,
+    rb"\s*[<{]": "a text",
+}
+_LONGEST_HEADER = 100_000_000  # bytes; safetensors' own limit
+
+
+class CheckpointError(ValueError):
+    """A checkpoint that is not what it says it is; the message names the file or the tensor."""
+
+
+class Checkpoint:
+    """The weights of a model on disk, in one file or in shards with an index; only headers are read to begin with.
+
+    `.bin` files are read with `weights_only=True` and mapped into memory, so that no code in them runs.
+
+    Args:
+        files: `.safetensors` or `.bin` files, or the index (`.json`) of shards beside it.
+
+    Attributes:
+        file: the first of the files.
+        headers: the tensors by name, on the meta device, with the shapes and types that are stored.
+
+    Raises:
+        CheckpointError: a file that is missing, truncated, no checkpoint, or not of the kind that its name says; an
+            index that names other files or tensors than there are.
+    """
+
+    def __init__(self, *files: str | os.PathLike[str]):
+        self.file, self.headers = Path(files[0]), dict[str, torch.Tensor]()
+        self._files: dict[str, Path] = {}
+        self._open = functools.lru_cache(maxsize=1)(_open)  # one shard at a time
+        places = _read_index(self.file) if self.file.suffix == ".json" else {}
+        for file in dict.fromkeys(places.values()) or map(Path, files):
+            for name, header in self._open(file)[0].items():
+                first = self._files.setdefault(name, file).name
+                if name in self.headers:
+                    raise CheckpointError(f"{_short(name)} is stored twice, in {first} and in {file.name}: drop one.")
+                self.headers[name] = header
+        for name, file in places.items():
+            if self._files.get(name) != file:
+                raise CheckpointError(f"{self.file.name} says that {_short(name)} is in {file.name}, which has none.")
+
+    @classmethod
+    def open(cls, folder: str | os.PathLike[str]) -> "Checkpoint":
+        """The checkpoint in `folder`: safetensors before `.bin`, one file before shards, as transformers chooses.
+
+        Raises:
+            CheckpointError: there is none, or as above.
+        """
+        file = weights_file(folder)
+        if file is None:
+            what = "holds no weights" if Path(folder).is_dir() else "is not a folder"
+            raise CheckpointError(f"{_short(folder)} {what}: give a folder with one of {', '.join(WEIGHT_FILES)}.")
+        return cls(file)
+
+    def read(self, name: str) -> torch.Tensor:
+        """A tensor, on the CPU.
+
+        Raises:
+            CheckpointError: there is none of that name; it is not of a floating-point type, or holds NaN or infinity.
+        """
+        if name not in self.headers:
+            raise CheckpointError(f"{self.file.name} holds no tensor {_short(name)}.")
+        return self.checked(name, self._open(self._files[name])[1](name))
+
+    def checked(self, name: str, tensor: torch.Tensor) -> torch.Tensor:
+        """`tensor`, which was read from what is stored as `name`.
+
+        Raises:
+            CheckpointError: what is stored is not of a floating-point type; `tensor` holds NaN or infinity.
+        """
+        where, dtype = f"The tensor {_short(name)} in {self._files[name].name}", self.headers[name].dtype
+        if not dtype.is_floating_point:
+            kind = str(dtype).removeprefix("torch.")
+            raise CheckpointError(f"{where} is of the type {kind}, but weights are floating-point numbers.")
+        if not is_finite(tensor):
+            if tensor.dtype != dtype and tensor.dtype.itemsize < dtype.itemsize:
+                kind, stored = (str(each).removeprefix("torch.") for each in (tensor.dtype, dtype))
+                raise CheckpointError(f"{where} is not finite in {kind}: load the model with dtype={stored}.")
+            raise CheckpointError(f"{where} holds NaN or infinity: the file is damaged, or training had diverged.")
+        return tensor
+
+
+def weights_file(folder: str | os.PathLike[str], variant: str | None = None) -> Path | None:
+    """The file in `folder` that weights are loaded from, or their index, if there is one."""
+    names = [f".{variant}.".join(name.rsplit(".", 1)) if variant else name for name in WEIGHT_FILES]
+    paths = (Path(folder, name) for name in names)
+    return next((path for path in paths if path.exists() or path.is_symlink()), None)
+
+
+def is_finite(tensor: torch.Tensor) -> bool:
+    """Whether all numbers of a floating-point tensor are finite, in one pass and without a copy."""
+    ordered = tensor.float() if tensor.dtype.itemsize == 1 else tensor.detach()  # float8 has no minimum
+    return not tensor.numel() or all(bound.isfinite().item() for bound in ordered.aminmax())  # NaN is both
+
+
+def check_places(files: dict[str, str]) -> None:
+    """Raise `CheckpointError` when an index (tensor to file) puts tensors into what is not beside it."""
+    for name, file in files.items():
+        if not file.endswith((".safetensors", ".bin")) or set(file) & {"/", "\\", ":", "\0"}:
+            raise CheckpointError(f"The index puts {_short(name)} into {_short(file)}, which is no file beside it.")
+
+
+def _open(path: Path) -> tuple[dict[str, torch.Tensor], Callable[[str], torch.Tensor]]:
+    """The tensors of a file by name, on the meta device, and the function that reads one.
+
+    Raises:
+        CheckpointError: as `Checkpoint`.
+    """
+    try:
+        if path.suffix == ".safetensors":
+            return load_state_dict(path, map_location="meta"), safe_open(path, framework="pt").get_tensor
+        state = _read_pickle(path)
+        return {name: tensor.to("meta") for name, tensor in state.items()}, state.__getitem__
+    except CheckpointError:
+        raise
+    except (FileNotFoundError, PermissionError, IsADirectoryError) as error:
+        raise CheckpointError(f"{path.name} cannot be read: {_line(error)}.") from error
+    except Exception as error:  # what torch and its unpickler raise on damaged files is of many kinds
+        raise CheckpointError(f"{path.name} {_fault(path, error)}.") from error
+
+
+def _read_pickle(path: Path) -> dict[str, torch.Tensor]:
+    """What `torch.save` wrote: an archive, mapped into memory, or the pickles of before torch 1.6, read whole."""
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            if any(record.compress_type != zipfile.ZIP_STORED for record in archive.infolist()):
+                raise CheckpointError(f"{path.name} has a compressed record, which torch.save does not write.")
+    state: Any = load_state_dict(path)
+    if not isinstance(state, dict):
+        raise CheckpointError(f"{path.name} holds a {type(state).__name__}, not a dictionary of tensors by name.")
+    for name, value in state.items():
+        if not isinstance(name, str) or not isinstance(value, torch.Tensor):
+            what = f"a {type(value).__name__} at {_short(name)}"
+            raise CheckpointError(f"{path.name} holds {what}, but weights are tensors by name.")
+        is_dense = value.layout == torch.strided and not value.is_quantized and not value.is_meta
+        if not is_dense or value.numel() * value.element_size() > value.untyped_storage().nbytes():
+            fault = "is sparse, quantized or empty, or fewer numbers are stored than its shape says: save it dense"
+            raise CheckpointError(f"The tensor {_short(name)} in {path.name} {fault}.")
+    return {name: tensor.detach() for name, tensor in state.items()}
+
+
+def _fault(path: Path, error: Exception) -> str:
+    """What is wrong with a file that a library has refused."""
+    expected = _SAFETENSORS if path.suffix == ".safetensors" else _PICKLE
+    with open(path, "rb") as file:
+        start = file.read(64)
+    found = next((what for pattern, what in _CONTENTS.items() if re.match(pattern, start, re.DOTALL)), expected)
+    if not start or found != expected:
+        return f"is mislabelled: its content is {found}" if start else "is empty"
+    if expected == _SAFETENSORS:
+        return _fault_of_header(path) or f"is damaged: {_line(error)}"
+    if code := re.search(r"GLOBAL (\S+)", str(error)):
+        return f"holds {_short(code[1])}, and not weights alone: it might run code, so it is not read"
+    return f"is truncated or damaged: {_line(error)}"
+
+
+def _fault_of_header(path: Path) -> str | None:
+    """What safetensors does not say of a file that is cut: where."""
+    size = path.stat().st_size
+    with open(path, "rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        if size < 8 or 8 + length > size or length > _LONGEST_HEADER:
+            return f"is truncated or damaged: it has {size} bytes, and says that its header has {length}"
+        header = file.read(length)
+    with suppress(ValueError, RecursionError, LookupError, TypeError, AttributeError):
+        entries = {name: entry for name, entry in json.loads(header).items() if name != "__metadata__"}
+        ends = {name: 8 + length + entry["data_offsets"][1] for name, entry in entries.items()}
+        end, name = min((end, name) for name, end in ends.items() if end > size)
+        return f"is truncated: the tensor {_short(name)} ends at byte {end}, and the file at {size}"
+    return None
+
+
+def _read_index(path: Path) -> dict[str, Path]:
+    """Tensor to shard, as an index beside the shards says.
+
+    Raises:
+        CheckpointError: it is no index, or names files that are not beside it.
+    """
+    try:
+        files = json.loads(path.read_text(encoding="utf-8"))["weight_map"]
+    except (OSError, ValueError, RecursionError, LookupError, TypeError) as error:
+        raise CheckpointError(f"{path.name} is no index of shards: {_line(error)}.") from error
+    if not isinstance(files, dict) or not files or not all(isinstance(file, str) for file in files.values()):
+        raise CheckpointError(f"{path.name} is no index of shards: its weight_map must give each tensor a file's name.")
+    check_places(files)
+    return {name: path.parent / file for name, file in files.items()}
+
+
+def _short(value: Any, limit: int = 120) -> str:
+    """What was given, in quotes, on one line and of a length that can be read."""
+    text = repr(os.fspath(value)) if isinstance(value, os.PathLike) else repr(value)
+    return text if len(text) <= limit else f"{text[: limit - 20]}…{text[-15:]}"
+
+
+def _line(error: BaseException) -> str:
+    return textwrap.shorten(str(error) or type(error).__name__, 160, placeholder="…").rstrip(".")

@@ -1,0 +1,131 @@
+# Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
+"""What is checked when a saved model is loaded: that its files are whole, and hold what the model says it has."""
+
+import json
+import os
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from transformers.modeling_utils import PreTrainedModel
+from transformers.utils import CONFIG_NAME, cached_file
+
+from locant import modeling
+from locant.configuration.configuration_locant import LocantConfig
+
+from .checkpoint import WEIGHT_FILES, Checkpoint, CheckpointError, check_places, weights_file
+from .sizes import body_class
+
+_SETTINGS = [CONFIG_NAME, "generation_config.json", "tokenizer.json", "tokenizer_config.json"]
+_SETTINGS += ["special_tokens_map.json", "processor_config.json", "preprocessor_config.json"]
+
+
+class MismatchedSizes(CheckpointError, RuntimeError):
+    """A weight of another shape than the model's; transformers' users expect a `RuntimeError`."""
+
+
+def check_weights(model: PreTrainedModel, files: list[str], load_config: Any, info: Any) -> None:
+    """Check what a model has got from its files. A hook of `LocantPreTrainedModel.load_hooks`.
+
+    A checkpoint is whole when it has every weight of the model that was saved. What that model did not have (a head, a
+    stack, an encoding) starts fresh, and so does all of a model of which there is nothing.
+
+    Args:
+        model: with the weights of the files; others are on the meta device still.
+        files: of the checkpoint.
+        load_config: transformers' `LoadStateDictConfig`; quantized weights may be stored as whole numbers, and have
+            names and shapes of their own.
+        info: transformers' `LoadStateDictInfo`.
+
+    Raises:
+        CheckpointError: a broken file; shards outside of the folder; a weight that is not of floating point, or with
+            NaN or infinity; one that is of another shape, or missing.
+    """
+    check_places((load_config.sharded_metadata or {}).get("weight_map") or {})
+    checkpoint, source = Checkpoint(*files), load_config.pretrained_model_name_or_path
+    stored = {_bare(model, name): name for name in checkpoint.headers}
+    mismatched = {name for name, *_ in info.mismatched_keys}
+    for name, weight in model.named_parameters(remove_duplicate=False):
+        own = stored.get(_bare(model, name), "")
+        is_stored = own != "" and name not in mismatched
+        if not is_stored or (load_config.is_quantized and not checkpoint.headers[own].is_floating_point()):
+            continue
+        if weight.is_meta or not weight.is_floating_point() or type(weight.data) is not torch.Tensor:
+            checkpoint.read(own)  # it stays on disk, or has been quantized
+        else:
+            checkpoint.checked(own, weight.data)
+    if load_config.is_quantized:
+        return
+    for name, shape, expected in sorted(info.mismatched_keys) if not load_config.ignore_mismatched_sizes else ():
+        raise MismatchedSizes(
+            f"The tensor {name!r} of {source} has the shape {tuple(shape)}, but the config asks for "
+            f"{tuple(expected)}: ignore_mismatched_sizes=True makes such weights anew."
+        )
+    missing = set(info.missing_keys)
+    for tied, twin in model.all_tied_weights_keys.items():
+        if not {tied, twin} <= info.missing_keys:
+            missing -= {tied, twin}
+    if missing and not missing >= model.state_dict().keys():  # else it is transformers' to warn of another model
+        promised = _weights_of_saved(model, load_config)
+        for name in sorted(name for name in missing if _bare(model, name) in promised):
+            fault = "the checkpoint is truncated, or the config another model's"
+            raise CheckpointError(f"The tensor {name!r} is missing in {source}: {fault}.")
+
+
+def fault_of_files(
+    name: str | os.PathLike[str] | None, error: Exception, options: dict[str, Any]
+) -> CheckpointError | None:
+    """What is wrong with the files of a model that could not be loaded, if it is that.
+
+    A hook of `LocantPreTrainedModel.fault_hooks`.
+
+    Args:
+        name: a folder, or the name of a repository, whose files are in the cache by now.
+        error: what was raised; an `OSError` of transformers about its JSON files says enough.
+        options: the keywords of `from_pretrained`.
+    """
+    if name is None or options.get("gguf_file") or isinstance(error, CheckpointError):
+        return None
+    folder = Path(name, options.get("subfolder") or "")
+    hub = {key: options[key] for key in ("cache_dir", "revision", "subfolder", "token") if key in options}
+    for known in (CONFIG_NAME, *WEIGHT_FILES):
+        with suppress(OSError, ValueError):
+            folder = Path(cast(str, cached_file(name, known, local_files_only=True, **hub))).parent
+    file = weights_file(folder, options.get("variant"))
+    try:
+        if file is not None:
+            Checkpoint(file)
+        if not isinstance(error, OSError):
+            check_settings(folder)
+    except CheckpointError as fault:
+        return fault
+    return None
+
+
+def check_settings(folder: Path) -> None:
+    """Raise `CheckpointError` for a file of a model, tokenizer or processor that holds no dictionary in JSON."""
+    for file in (folder / name for name in _SETTINGS if (folder / name).is_file()):
+        try:
+            settings = json.loads(file.read_text(encoding="utf-8"))
+        except (OSError, ValueError, RecursionError) as error:
+            raise CheckpointError(f"{file} cannot be read as JSON: {str(error)[:160]}.") from error
+        if not isinstance(settings, dict):
+            raise CheckpointError(f"{file} must hold a dictionary in JSON, in braces.")
+
+
+def _bare(model: PreTrainedModel, name: str) -> str:
+    """A weight's name in the model without a head."""
+    return name.removeprefix(f"{model.base_model_prefix}.")
+
+
+def _weights_of_saved(model: PreTrainedModel, load_config: Any) -> set[str]:
+    """The names, without a head's prefix, of what a checkpoint must have by the config that was saved with it."""
+    saved = cast(LocantConfig, model.config)
+    with suppress(OSError, ValueError):
+        path, hub = load_config.pretrained_model_name_or_path, load_config.download_kwargs or {}
+        saved = type(saved).from_dict(type(saved).get_config_dict(path, **hub)[0])
+    known = {name: getattr(modeling, name) for name in modeling.__all__} | {type(model).__name__: type(model)}
+    with torch.device("meta"):
+        whole = known.get((saved.architectures or [""])[0], body_class(saved))(saved)
+    return {_bare(whole, name) for name in whole.state_dict().keys() - whole.all_tied_weights_keys.keys()}

@@ -1,0 +1,100 @@
+# Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
+"""How many parameters a config asks for, and whether this machine can hold them: known before anything is built."""
+
+import copy
+import math
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import psutil
+import torch
+from torch import nn
+from transformers.integrations import is_deepspeed_zero3_enabled
+from transformers.modeling_utils import PreTrainedModel
+
+from locant.configuration.configuration_locant import LocantConfig
+from locant.modeling import LocantDecoderModel, LocantEncoderModel, LocantModel, LocantPreTrainedModel
+
+_MOST_PARAMETERS = 10**13  # no model has more
+
+
+def check_size(model: PreTrainedModel) -> None:
+    """Refuse a model without a head, alone or inside one with a head, that no machine, or not this one, can hold.
+
+    A hook of `LocantPreTrainedModel.build_hooks`.
+
+    Args:
+        model: with its config, and without modules yet.
+
+    Raises:
+        ValueError: the config asks for more than 10¹³ parameters, and the message names its largest size; or for more
+            memory than there is where they would be made.
+    """
+    config: Any = model.config
+    is_counted = getattr(config, "built_for", None) is parameter_count
+    if not isinstance(model, body_class(config)) or is_counted or is_deepspeed_zero3_enabled():  # which shares them out
+        return
+    count = parameter_count(config)
+    if count > _MOST_PARAMETERS:
+        raise ValueError(
+            f"A model of these sizes has {count:.1e} parameters, and more than {_MOST_PARAMETERS:.0e} are refused: "
+            f"the largest of the sizes is {_largest_size(config)}."
+        )
+    check_memory(count)
+
+
+def body_class(config: LocantConfig) -> type[LocantPreTrainedModel]:
+    """The class of the model without a head that has the stacks of `config`."""
+    return LocantModel if config.is_encoder_decoder else LocantDecoderModel if config.is_decoder else LocantEncoderModel
+
+
+def parameter_count(config: LocantConfig) -> int | float:
+    """The parameters of the model without a head that `config` describes; tables that are shared count once.
+
+    Returns:
+        Their number: of a model with one layer a stack, built on the meta device, with each layer's times the layers.
+        Infinity where a tensor would have more numbers than torch can count.
+    """
+    small = copy.copy(config)
+    small.encoder_layers = small.decoder_layers = 1
+    small.encoder_layer_types = small.decoder_layer_types = None
+    small.built_for = parameter_count  # by which `check_size` knows it: no JSON can say so
+    try:
+        with torch.device("meta"):
+            model = body_class(config)(small)
+    except RuntimeError:
+        return math.inf
+    depths = {f"{stack}.layers": getattr(config, f"{stack}_layers") for stack in ("encoder", "decoder")}
+    weights = ((name.split("."), weight.numel()) for name, weight in model.named_parameters())
+    return sum(numbers * depths.get(".".join(path[:2]), 1) for path, numbers in weights)
+
+
+def check_memory(parameters: int | float) -> None:
+    """Raise when so many parameters cannot be made here: on the meta device any number can.
+
+    Raises:
+        ValueError: they take more than the memory that there is, of the machine, the container or the GPU.
+    """
+    probe = nn.LayerNorm(1).weight  # made as the others will be, but nothing is drawn for it
+    if probe.is_meta or type(probe.data) is not torch.Tensor:
+        return
+    needed, limit = parameters * probe.element_size(), Path("/sys/fs/cgroup/memory.max")  # a container's
+    memory = torch.cuda.mem_get_info(probe.device)[1] if probe.is_cuda else psutil.virtual_memory().total
+    if not probe.is_cuda and limit.is_file() and (text := limit.read_text().strip()).isdigit():
+        memory = min(memory, int(text))
+    if needed > memory:
+        raise ValueError(
+            f"This model has {parameters:,} parameters, which take {needed / 1e9:,.1f} GB, and there are "
+            f"{memory / 1e9:,.1f} GB of memory on {probe.device}: choose smaller sizes in the config."
+        )
+
+
+def _largest_size(config: LocantConfig) -> str:
+    """The field, or option of an encoding in use, that is largest."""
+    sizes = {entry.name: getattr(config, entry.name) for entry in fields(config)}
+    for encoding in map(config.position_encoding_at, config.attention_kinds):
+        options = config.position_options(encoding)
+        sizes |= {f"position_parameters[{encoding!r}][{name!r}]": value for name, value in options.items()}
+    largest = max((name for name in sizes if isinstance(sizes[name], int)), key=lambda name: sizes[name])
+    return f"{largest}={sizes[largest]}"
