@@ -2,6 +2,7 @@
 """`LocantConfig`: every choice about a model, its default, its check."""
 
 import copy
+import difflib
 import inspect
 import math
 from dataclasses import field, fields
@@ -12,20 +13,17 @@ from huggingface_hub.dataclasses import as_validated_field, strict
 from transformers.activations import ACT2CLS
 from transformers.configuration_utils import PretrainedConfig
 
-from .parameter_count import largest_parameter_count
 from .position_encodings import (
-    PLACES,
+    ATTENTION_KINDS,
     POSITION_ENCODINGS,
-    Place,
+    AttentionKind,
+    check_attention_kind,
     check_option_names,
-    check_place,
     check_position_encoding,
     check_rope_parameters,
 )
-from .presets import preset
 
 # No model has more; what a config claims beyond these is refused before anything is made of it
-_MOST_PARAMETERS = 10**13
 _MOST_LABELS = 2**20
 _LONGEST_SIDE = 2**20
 
@@ -76,6 +74,30 @@ def _height_and_width(value: int | list[int] | tuple[int, ...]) -> None:
         raise ValueError(
             f"must be a whole number from 1 to {_LONGEST_SIDE}, or two (height, width), got {_shown(value)}."
         )
+
+
+def _shape(layers: int, width: int, heads: int, ffn: int, dropout: float) -> dict[str, Any]:
+    return {
+        "d_model": width,
+        "encoder_layers": layers,
+        "decoder_layers": layers,
+        "encoder_attention_heads": heads,
+        "decoder_attention_heads": heads,
+        "encoder_ffn_dim": ffn,
+        "decoder_ffn_dim": ffn,
+        "dropout": dropout,
+    }
+
+
+PRESETS: dict[str, dict[str, Any]] = {
+    # for tests and first steps: trains in minutes on a laptop
+    "tiny": _shape(2, 128, 4, 512, 0.1),
+    # the shape customary for the IWSLT talks, some 160,000 pairs (Ott et al. 2019, fairseq)
+    "iwslt": _shape(6, 512, 4, 1024, 0.3),
+    # Vaswani et al. 2017, table 3
+    "base": _shape(6, 512, 8, 2048, 0.1),
+    "big": _shape(6, 1024, 16, 4096, 0.3),
+}
 
 
 class _AttributeMap:
@@ -247,8 +269,16 @@ class LocantConfig(PretrainedConfig):
 
     @classmethod
     def from_preset(cls, name: str, **overrides: Any) -> "LocantConfig":
-        """A config of the preset `name` (`tiny`, `iwslt`, `base`, `big`) with `overrides` on top."""
-        return cls(**{**preset(name), **overrides})
+        """A config of the preset `name` (`tiny`, `iwslt`, `base`, `big`) with `overrides` on top.
+
+        Raises:
+            ValueError: there is no such preset.
+        """
+        if name not in PRESETS:
+            nearest = difflib.get_close_matches(name, PRESETS, n=1)
+            hint = f": did you mean {nearest[0]!r}?" if nearest else "."
+            raise ValueError(f"{name!r} is not a preset; known are {', '.join(PRESETS)}{hint}")
+        return cls(**{**PRESETS[name], **overrides})
 
     @classmethod
     def get_config_dict(cls, *args: Any, **kwargs: Any) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -301,10 +331,10 @@ class LocantConfig(PretrainedConfig):
         return config
 
     @property
-    def places(self) -> tuple[Place, ...]:
-        """Where position enters attention."""
+    def attention_kinds(self) -> tuple[AttentionKind, ...]:
+        """The kinds of attention in a model of this config."""
         if self.is_encoder_decoder:
-            return PLACES
+            return ATTENTION_KINDS
         return ("decoder",) if self.is_decoder else ("encoder",)
 
     @property
@@ -323,28 +353,37 @@ class LocantConfig(PretrainedConfig):
         (height, width), (patch_height, patch_width) = _pair(self.image_size), self.patch_shape
         return height // patch_height, width // patch_width
 
-    def axes_at(self, place: Place) -> int:
+    def axes_at(self, kind: AttentionKind) -> int:
         """How many numbers say where a token is: a patch has a row and a column."""
-        return 2 if place == "encoder" and self.encoder_input == "patches" else 1
+        return 2 if kind == "encoder" and self.encoder_input == "patches" else 1
 
-    def position_encoding_at(self, place: Place) -> str:
+    def position_encoding_at(self, kind: AttentionKind) -> str:
         """The name of the encoding in the self-attention of a stack, or in cross-attention."""
-        if place == "cross":
+        if kind == "cross":
             return self.cross_position_encoding
-        own = self.decoder_position_encoding if place == "decoder" else None
+        own = self.decoder_position_encoding if kind == "decoder" else None
         return own or self.position_encoding
 
     def position_options(self, name: str) -> dict[str, Any]:
         """The options of the encoding `name`: its defaults, with `position_parameters` on top."""
         return {**POSITION_ENCODINGS[name].defaults, **(self.position_parameters or {}).get(name, {})}
 
-    def heads_at(self, place: Place) -> int:
+    def heads_at(self, kind: AttentionKind) -> int:
         """The number of query heads; those of cross-attention are the decoder's."""
-        return self.encoder_attention_heads if place == "encoder" else self.decoder_attention_heads
+        return self.encoder_attention_heads if kind == "encoder" else self.decoder_attention_heads
 
-    def head_dim_at(self, place: Place) -> int:
+    def head_dim_at(self, kind: AttentionKind) -> int:
         """The size of one attention head."""
-        return self.head_dim or self.d_model // self.heads_at(place)
+        return self.head_dim or self.d_model // self.heads_at(kind)
+
+    def key_value_heads_at(self, kind: AttentionKind) -> int:
+        """The number of key–value heads; those of cross-attention are the decoder's."""
+        shared = self.encoder_key_value_heads if kind == "encoder" else self.decoder_key_value_heads
+        return shared or self.heads_at(kind)
+
+    def window_of(self, layer_type: str) -> int | None:
+        """How far tokens see in layers of this type; None for all the way."""
+        return self.sliding_window if layer_type == "sliding_attention" else None
 
     def layer_types_of(self, stack: Literal["encoder", "decoder"]) -> list[str]:
         """`full_attention` or `sliding_attention`, for each layer of `stack`."""
@@ -353,16 +392,7 @@ class LocantConfig(PretrainedConfig):
 
     @property
     def _stacks(self) -> list[str]:
-        return [place for place in self.places if place != "cross"]
-
-    def validate_size(self) -> None:
-        """No machine holds the weights of a model beyond this, so that the config is in error."""
-        count = largest_parameter_count(self)
-        if count > _MOST_PARAMETERS:
-            raise ValueError(
-                f"A model of these sizes has {count:.1e} parameters, and more than {_MOST_PARAMETERS:.0e} are refused: "
-                f"the largest of the sizes is {_largest_size(self)}."
-            )
+        return [kind for kind in self.attention_kinds if kind != "cross"]
 
     def validate_token_ids(self) -> None:
         """Special tokens are no negative numbers, and those that a decoder is fed are in the vocabulary.
@@ -423,10 +453,10 @@ class LocantConfig(PretrainedConfig):
 
     def validate_rope(self) -> None:
         """The checks of transformers' rope types, for the head size of each place that turns."""
-        for place in self.places:
-            if self.position_encoding_at(place) == "rotary":
+        for kind in self.attention_kinds:
+            if self.position_encoding_at(kind) == "rotary":
                 resolved = copy.copy(self)
-                resolved.head_dim = self.head_dim_at(place) // self.axes_at(place)
+                resolved.head_dim = self.head_dim_at(kind) // self.axes_at(kind)
                 try:
                     super(LocantConfig, resolved).validate_rope()
                 except KeyError as error:
@@ -438,12 +468,12 @@ class LocantConfig(PretrainedConfig):
             if getattr(self, option) is not None:
                 check_position_encoding(option, getattr(self, option))
         check_option_names(self.position_parameters or {})
-        for place in self.places:
-            name, head_dim = self.position_encoding_at(place), self.head_dim_at(place)
-            check_place(name, place, self.position_options(name), head_dim)
+        for kind in self.attention_kinds:
+            name, head_dim = self.position_encoding_at(kind), self.head_dim_at(kind)
+            check_attention_kind(name, kind, self.position_options(name), head_dim)
             if name == "rotary":
-                check_rope_parameters(self.rope_parameters or {}, head_dim, place, self.axes_at(place))
-            if name == "sinusoidal" and self.d_model % self.axes_at(place):
+                check_rope_parameters(self.rope_parameters or {}, head_dim, kind, self.axes_at(kind))
+            if name == "sinusoidal" and self.d_model % self.axes_at(kind):
                 raise ValueError(
                     f"Half of d_model={self.d_model} is for the row of a patch and half for its column in sinusoidal "
                     f"positions: choose an even one."
@@ -492,19 +522,8 @@ def _check_extra_name(config: type, name: str) -> None:
         raise ValueError(f"{name[:80]!r} is not a field of a Locant config: leave it out.")
 
 
-def _largest_size(config: LocantConfig) -> str:
-    """The field, or option of an encoding in use, that is largest."""
-    sizes = {entry.name: getattr(config, entry.name) for entry in fields(config)}
-    for place in config.places:
-        name = config.position_encoding_at(place)
-        sizes |= {f"position_parameters[{name!r}][{key!r}]": n for key, n in config.position_options(name).items()}
-    numbers = {name: value for name, value in sizes.items() if isinstance(value, int)}
-    largest = max(numbers, key=lambda name: numbers[name])
-    return f"{largest}={_shown(numbers[largest])}"
-
-
 def _pair(value: int | list[int] | tuple[int, int]) -> tuple[int, int]:
     return (value, value) if isinstance(value, int) else (value[0], value[1])
 
 
-__all__ = ["LocantConfig"]
+__all__ = ["PRESETS", "LocantConfig"]

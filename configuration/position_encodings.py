@@ -9,8 +9,8 @@ from typing import Any, Literal, get_args
 from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
 
 # Where an encoding can stand: the self-attention of a stack, or the decoder's attention to the encoder
-Place = Literal["encoder", "decoder", "cross"]
-PLACES: tuple[Place, ...] = get_args(Place)
+AttentionKind = Literal["encoder", "decoder", "cross"]
+ATTENTION_KINDS: tuple[AttentionKind, ...] = get_args(AttentionKind)
 
 # Their frequencies follow the longest position seen, which the two sides of cross-attention do not share
 _ROPE_TYPES_BY_LENGTH = ("dynamic", "longrope")
@@ -129,10 +129,10 @@ def check_position_encoding(option: str, name: str) -> None:
     raise ValueError(f"{option}={name!r} is not a position encoding; known are {', '.join(POSITION_ENCODINGS)}{hint}.")
 
 
-def check_place(name: str, place: Place, options: dict[str, Any], head_dim: int) -> None:
-    """Raise `ValueError` when the encoding `name` cannot stand at `place`, or its options do not fit."""
+def check_attention_kind(name: str, kind: AttentionKind, options: dict[str, Any], head_dim: int) -> None:
+    """Raise `ValueError` when the encoding `name` cannot be of this kind of attention, or its options do not fit."""
     entry = POSITION_ENCODINGS[name]
-    if place == "cross" and not entry.in_cross_attention:
+    if kind == "cross" and not entry.in_cross_attention:
         able = [other for other, options in POSITION_ENCODINGS.items() if options.in_cross_attention]
         raise ValueError(
             f"cross_position_encoding={name!r} is added to the embeddings, which cross-attention has none of: "
@@ -166,12 +166,12 @@ _ROPE_LISTS = {"short_factor", "long_factor"}
 _ROPE_NUMBERS |= {"low_freq_factor", "high_freq_factor", "original_max_position_embeddings"}
 
 
-def check_rope_parameters(parameters: dict[str, Any], head_dim: int, place: Place, axes: int = 1) -> None:
+def check_rope_parameters(parameters: dict[str, Any], head_dim: int, kind: AttentionKind, axes: int = 1) -> None:
     """Raise `ValueError` when `rope_parameters` have no such type, or turn no whole pairs of a head for each axis."""
     known = ["default", *ROPE_INIT_FUNCTIONS]
     if parameters.get("rope_type", "default") not in known:
         raise ValueError(f"rope_type={parameters['rope_type']!r} is not a rope type; known are {', '.join(known)}.")
-    if place == "cross" and parameters.get("rope_type") in _ROPE_TYPES_BY_LENGTH:
+    if kind == "cross" and parameters.get("rope_type") in _ROPE_TYPES_BY_LENGTH:
         raise ValueError(
             f"rope_type={parameters['rope_type']!r} turns by the longest position seen, which queries and keys of "
             f"cross-attention do not share: choose another rope_type, or another cross_position_encoding."
@@ -187,7 +187,7 @@ def check_rope_parameters(parameters: dict[str, Any], head_dim: int, place: Plac
         raise ValueError(f"partial_rotary_factor must be at most 1, got {parameters['partial_rotary_factor']}.")
     rotated = int(head_dim / axes * parameters.get("partial_rotary_factor", 1.0)) * axes
     if rotated < 2 * axes or rotated % (2 * axes) or head_dim % axes:
-        stack = "encoder" if place == "encoder" else "decoder"
+        stack = "encoder" if kind == "encoder" else "decoder"
         size = "an even size" if axes == 1 else f"a size that {2 * axes} divides, for the row and column of a patch"
         raise ValueError(
             f"Rotary encoding turns pairs, so the rotated part of a head must have {size}, but the "

@@ -7,6 +7,7 @@ trains three tiny models, with KERPLE, with sinusoids and without position, on a
 seconds. Any other program has the encoding once it has imported this file: `LocantConfig(position_encoding="kerple")`.
 """
 
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -15,8 +16,8 @@ from transformers import AutoModelForSeq2SeqLM, PreTrainedModel
 from transformers import initialization as init
 
 from locant.configuration import LocantConfig
-from locant.configuration.position_encodings import Place
-from locant.modeling.positions import DistanceLayer, PositionEncoding, register_position_encoding
+from locant.configuration.position_encodings import AttentionKind
+from locant.modeling.positions import DistanceBias, PositionEncoding, QueryKeyIndex, register_position_encoding
 
 
 def inverse_softplus(values: torch.Tensor) -> torch.Tensor:
@@ -24,39 +25,44 @@ def inverse_softplus(values: torch.Tensor) -> torch.Tensor:
     return values + torch.log(-torch.expm1(-values))
 
 
-class KerpleLayer(DistanceLayer):
-    """-r1 · log(1 + r2 |i - j|^power), added to the score of query i and key j; r1 and r2 are the stack's.
+@dataclass(frozen=True)
+class KerpleBias(DistanceBias):
+    """-r1 · log(1 + r2 |i - j|^power), added to the score of query i and key j.
 
     Args:
+        factors: r1 and r2 of each head, `(2, heads)`.
         power: of the distance.
     """
 
-    def __init__(self, power: float = 1.0):
-        super().__init__()
-        self.power = power
+    factors: torch.Tensor
+    power: float
 
-    def term(self, head: Any, distance: Any, prepared: torch.Tensor) -> torch.Tensor:
-        """Head and distance, which broadcast; prepared: r1 and r2 of each head, `(2, heads)`."""
-        return -prepared[0, head] * torch.log1p(prepared[1, head] * distance.abs().float() ** self.power)
+    def of_distance(self, head: Any, distance: Any) -> torch.Tensor:
+        """The bias of a head and a distance, which broadcast."""
+        r1, r2 = self.factors[0, head], self.factors[1, head]
+        return -r1 * torch.log1p(r2 * distance.abs().float() ** self.power)
 
 
 class KerpleEncoding(PositionEncoding):
     """Attention falls with the logarithm of the distance, as fast as each head learns (Chi et al. 2022, KERPLE).
 
-    The term is section 4's logarithmic kernel, conditionally positive definite for r1, r2 > 0 and 0 < power <= 2. Each
+    The bias is section 4's logarithmic kernel, conditionally positive definite for r1, r2 > 0 and 0 < power <= 2. Each
     head has an r1 and an r2, which all layers share, as in the authors' code: `(2, heads)` numbers a stack. Softplus
     keeps them above 0, smoothly, where that code clamps them at 0.01 in each forward pass.
 
     Args:
         config: uses the number of heads and the option `power`, 1 in the paper's experiments.
-        place: encoder (|i - j| is the same to the left and to the right), decoder, or cross-attention.
+        kind: encoder (|i - j| is the same to the left and to the right), decoder, or cross-attention.
     """
 
-    shares_score = True
+    def __init__(self, config: LocantConfig, kind: AttentionKind = "encoder"):
+        super().__init__(config, kind)
+        self.free = nn.Parameter(torch.zeros(2, config.heads_at(kind)))
 
-    def __init__(self, config: LocantConfig, place: Place = "encoder"):
-        super().__init__(config, place)
-        self.free = nn.Parameter(torch.zeros(2, config.heads_at(place)))
+    @classmethod
+    def bias_types(cls, config: LocantConfig) -> frozenset[str]:
+        """A function of head and distance."""
+        return frozenset({"pointwise"})
 
     def init_weights(self) -> None:
         """r1 uniform below 2, r2 below 1, both from 0.01 on."""
@@ -64,14 +70,15 @@ class KerpleEncoding(PositionEncoding):
         drawn = torch.rand(self.free.shape, device=self.free.device) * largest
         init.copy_(self.free, inverse_softplus(drawn.clamp(min=0.01)))
 
-    def prepare(self, hidden_states: torch.Tensor, position_ids: torch.Tensor) -> torch.Tensor:
-        """r1 and r2, `(2, heads)`, in float32: bfloat16 has no 257."""
-        return nn.functional.softplus(self.free.float())
+    def forward(
+        self, hidden_states: torch.Tensor, position_ids: torch.Tensor, position_bound: Any
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Embeddings as they are, and r1 and r2, `(2, heads)`, in float32: bfloat16 has no 257."""
+        return hidden_states, nn.functional.softplus(self.free.float())
 
-    @classmethod
-    def build_layer(cls, config: LocantConfig, place: Place, layer_idx: int) -> KerpleLayer:
-        """The same term in every layer."""
-        return KerpleLayer(**config.position_options("kerple"))
+    def shared_bias(self, position: torch.Tensor, index: QueryKeyIndex) -> KerpleBias:
+        """The bias of all layers."""
+        return KerpleBias(index, position, **self.config.position_options("kerple"))
 
 
 def check(options: dict[str, Any], head_dim: int) -> None:

@@ -11,7 +11,7 @@ from transformers import PreTrainedConfig
 from transformers.utils import logging
 
 from locant.configuration.configuration_locant import LocantConfig
-from locant.configuration.position_encodings import PLACES
+from locant.configuration.position_encodings import ATTENTION_KINDS
 
 from .errors import SharingError
 from .families import Family
@@ -118,7 +118,7 @@ def features(config: LocantConfig, architecture: str) -> dict[str, Any]:
 
     Fields that do nothing in such a model are left out, and defaults that follow from others are filled in.
     """
-    stacks = [place for place in config.places if place != "cross"]
+    stacks = [place for place in config.attention_kinds if place != "cross"]
     reads_images = "encoder" in stacks and config.encoder_input == "patches"
     names = ["d_model", "activation_function", "gated_ffn", "norm_type", "norm_position", "norm_eps"]
     names += ["attention_bias", "ffn_bias", "embedding_norm"]
@@ -154,8 +154,8 @@ def _of_stack(config: LocantConfig, stack: Any) -> dict[str, Any]:
 
 def _of_positions(config: LocantConfig, reads_images: bool) -> dict[str, Any]:
     fields_of = ("position_encoding", "decoder_position_encoding", "cross_position_encoding")
-    places = dict(zip(PLACES, fields_of, strict=True))
-    found: dict[str, Any] = {places[place]: config.position_encoding_at(place) for place in config.places}
+    places = dict(zip(ATTENTION_KINDS, fields_of, strict=True))
+    found: dict[str, Any] = {places[place]: config.position_encoding_at(place) for place in config.attention_kinds}
     used = set(found.values())
     options = {name: config.position_options(name) for name in sorted(used)}
     found["position_parameters"] = {name: values for name, values in options.items() if values}
@@ -163,7 +163,7 @@ def _of_positions(config: LocantConfig, reads_images: bool) -> dict[str, Any]:
         defaults = {"rope_type": "default", "rope_theta": 10000.0, "partial_rotary_factor": 1.0}
         found["rope_parameters"] = {**defaults, **(config.rope_parameters or {})}
     scales = found.get("rope_parameters", {}).get("rope_type", "default") != "default"
-    if scales or ("learned" in used and not (reads_images and config.places == ("encoder",))):
+    if scales or ("learned" in used and not (reads_images and config.attention_kinds == ("encoder",))):
         found["max_position_embeddings"] = config.max_position_embeddings
     return found
 

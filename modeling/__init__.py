@@ -1,6 +1,8 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
 """Attention, position encodings, layers, stacks and the public model classes."""
 
+from .blockwise import blockwise_attention
+from .image_encoder import LocantImageEncoder
 from .modeling_locant import LocantForConditionalGeneration, LocantModel, LocantPreTrainedModel
 from .modeling_locant_decoder import LocantDecoderModel, LocantForCausalLM
 from .modeling_locant_encoder import (
@@ -11,9 +13,13 @@ from .modeling_locant_encoder import (
     LocantForTokenClassification,
 )
 from .modeling_locant_image import LocantForImageClassification
+from .positions import PositionEncoding, register_position_encoding
+from .stacks import LocantDecoder, LocantEncoder
 
 __all__ = [
+    "LocantDecoder",
     "LocantDecoderModel",
+    "LocantEncoder",
     "LocantEncoderModel",
     "LocantForCausalLM",
     "LocantForConditionalGeneration",
@@ -22,6 +28,10 @@ __all__ = [
     "LocantForQuestionAnswering",
     "LocantForSequenceClassification",
     "LocantForTokenClassification",
+    "LocantImageEncoder",
     "LocantModel",
     "LocantPreTrainedModel",
+    "PositionEncoding",
+    "blockwise_attention",
+    "register_position_encoding",
 ]

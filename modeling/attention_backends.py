@@ -1,19 +1,19 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""The ways to compute attention, each with the term that position adds to scores and output.
+"""The backends of attention, each with the bias that the position encoding adds to scores and output.
 
-| backend | term of the scores | term of the output | where |
+| backend | bias on the scores | bias on the output | where |
 | --- | --- | --- | --- |
 | `eager` | as a matrix | yes | anywhere; returns the weights |
 | `sdpa` | as a matrix | – | anywhere |
-| `blockwise` | as a matrix of one block of queries at a time, made again in the backward pass | yes | anywhere |
-| `flex_attention` | inside the kernel, but not one per pair | – | training on GPUs only, without dropout |
-| `flash_attention_2` | slopes times distance (ALiBi) | – | GPUs |
+| `blockwise` (blockwise.py) | as a matrix, one block of queries at a time | yes | anywhere |
+| `flex_attention` | inside the kernel, but no dense bias | – | training on GPUs only, without dropout |
+| `flash_attention_2` | linear (ALiBi) | – | GPUs |
 
-Other backends of transformers, and those that others registered there, serve encodings without such terms.
+Other backends of transformers, and those that others registered there, serve encodings without a bias.
 """
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import nn
@@ -25,85 +25,11 @@ from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
 from transformers.modeling_flash_attention_utils import lazy_import_flash_attention
 from transformers.modeling_utils import AttentionInterface
 
-from locant.configuration.position_encodings import Place
+from locant.configuration.configuration_locant import LocantConfig
+from locant.configuration.position_encodings import AttentionKind
 
-from .masks import FlexMask, is_flash
-from .positions.base import AnySpan, PositionLayer, Span
-
-_ABLE = {
-    "eager": {"score", "pairs", "values"},
-    "blockwise": {"score", "pairs", "values"},
-    "sdpa": {"score", "pairs"},
-    "flex_attention": {"score"},
-}
-
-
-def needs_of(layer: PositionLayer) -> set[str]:
-    """What an encoding's layer asks of a backend: `score`, `pairs`, `values`."""
-    flags = {"score": layer.has_score, "pairs": layer.is_per_pair, "values": layer.has_values}
-    return {need for need, asked in flags.items() if asked}
-
-
-def can_serve(backend: str, layer: PositionLayer, place: Place = "encoder") -> bool:
-    """Whether `backend` can add the terms of `layer`, at its place in the model."""
-    if is_flash(backend) and layer.in_slopes and place != "cross":  # its distances are those of slots
-        return backend == "flash_attention_2" or "flash-attn2" in backend
-    return needs_of(layer) <= _ABLE.get(backend, set())
-
-
-def check_backend(
-    backend: str,
-    layer: PositionLayer,
-    place: Place = "encoder",
-    encoding: str = "this position encoding",
-) -> None:
-    """Raise `ValueError` when `backend` cannot serve `encoding`, whose layers are `layer`, at `place`."""
-    if backend not in ALL_MASK_ATTENTION_FUNCTIONS:
-        raise ValueError(
-            f"{backend} has no mask function, without which padding would be seen: register one with "
-            f"transformers.AttentionMaskInterface, or set attn_implementation to one of {', '.join(_ABLE)}."
-        )
-    if not can_serve(backend, layer, place):
-        able = [other for other in _ABLE if can_serve(other, layer, place)]
-        term = "output" if layer.has_values and "score" in _ABLE.get(backend, ()) else "scores"
-        raise ValueError(
-            f"{backend} cannot add what {encoding} adds to the {term} of attention: set attn_implementation to "
-            f"{', '.join(able[:-1])} or {able[-1]}."
-        )
-
-
-class Term(NamedTuple):
-    """What position adds to the scores and to the output in one call of attention.
-
-    Args:
-        layer: how.
-        query: `(batch, heads, queries, head_dim)`, as they were before `layer.query`.
-        span: where queries and keys sit.
-        prepared: what the encoding prepared, as `layer.project` made it.
-        in_mask: the mask has the term of the scores already.
-    """
-
-    layer: PositionLayer
-    query: torch.Tensor
-    span: AnySpan
-    prepared: Any
-    in_mask: bool = False
-
-    @property
-    def has_score(self) -> bool:
-        """Whether there is something to add to the scores."""
-        return self.layer.has_score and not self.in_mask
-
-    def dense(self) -> torch.Tensor:
-        """What is added to the scores, broadcastable to `(batch, heads, queries, keys)`."""
-        rows = self.layer.rows(self.query, self.span, self.prepared)
-        batch, heads = self.query.shape[:2]
-        term = self.layer.dense(rows, batch, heads, self.span, self.prepared, self.query.device)
-        return term.to(self.query.dtype)
-
-    def values(self, weights: torch.Tensor) -> torch.Tensor:
-        """What is added to the output, `(batch, queries, heads, head_dim)`."""
-        return self.layer.values(weights, self.span).transpose(1, 2)
+from .attention_inputs import FlexMask, is_flash
+from .positions.base import PositionBias, SlotIndex, position_encoding_class
 
 
 def eager_attention(
@@ -114,10 +40,10 @@ def eager_attention(
     attention_mask: torch.Tensor | None,
     scaling: float,
     dropout: float = 0.0,
-    term: Term | None = None,
+    bias: PositionBias | None = None,
     **kwargs: Any,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """softmax(Q K^T · scaling + term + mask) V (Vaswani et al. 2017, equation 1), returning the weights too.
+    """softmax(Q K^T · scaling + bias + mask) V (Vaswani et al. 2017, equation 1), returning the weights too.
 
     Args:
         module: the attention layer; its `training` decides on dropout.
@@ -126,7 +52,7 @@ def eager_attention(
         attention_mask: added to the scores, broadcastable to `(batch, heads, queries, keys)`, or None.
         scaling: factor on the scores.
         dropout: on the weights, in training.
-        term: what position adds.
+        bias: of the position encoding.
 
     Returns:
         Output `(batch, queries, heads, head_dim)` and weights `(batch, heads, queries, keys)`.
@@ -135,15 +61,15 @@ def eager_attention(
     if groups > 1:
         key, value = key.repeat_interleave(groups, dim=1), value.repeat_interleave(groups, dim=1)
     scores = torch.matmul(query, key.transpose(2, 3)) * scaling
-    if term is not None and term.has_score:
-        scores = scores + term.dense()
+    if bias is not None and bias.has_scores:
+        scores = scores + bias.matrix(query.shape[0], query.shape[1], query.device).to(query.dtype)
     if attention_mask is not None:
         scores = scores + attention_mask
     weights = scores.softmax(dim=-1, dtype=torch.float32).to(query.dtype)
     weights = nn.functional.dropout(weights, p=dropout, training=module.training)
     output = torch.matmul(weights, value).transpose(1, 2).contiguous()
-    if term is not None and term.layer.has_values:
-        output = output + term.values(weights)
+    if bias is not None and bias.has_output:
+        output = output + bias.output(weights).transpose(1, 2)
     return output, weights
 
 
@@ -153,12 +79,12 @@ def sdpa_attention(
     key: torch.Tensor,
     value: torch.Tensor,
     attention_mask: torch.Tensor | None,
-    term: Term | None = None,
+    bias: PositionBias | None = None,
     **kwargs: Any,
 ) -> tuple[torch.Tensor, None]:
-    """torch's scaled_dot_product_attention, with the term as a matrix; as `eager_attention`, without weights."""
-    bias = term.dense() if term is not None and term.has_score else None
-    return sdpa_attention_forward(module, query, key, value, attention_mask, position_bias=bias, **kwargs)
+    """torch's scaled_dot_product_attention, with the bias as a matrix; as `eager_attention`, without weights."""
+    matrix = None if bias is None else bias.matrix(query.shape[0], query.shape[1], query.device).to(query.dtype)
+    return sdpa_attention_forward(module, query, key, value, attention_mask, position_bias=matrix, **kwargs)
 
 
 def flex_attention(
@@ -169,10 +95,10 @@ def flex_attention(
     attention_mask: BlockMask | FlexMask | torch.Tensor | None,
     scaling: float,
     dropout: float = 0.0,
-    term: Term | None = None,
+    bias: PositionBias | None = None,
     **kwargs: Any,
 ) -> tuple[torch.Tensor, None]:
-    """torch's flex_attention, which calls the term's `score` for each pair inside its kernel.
+    """torch's flex_attention, which calls the bias's `pointwise` for each pair inside its kernel.
 
     Raises:
         ValueError: there is dropout, or gradients are asked for on CPU, where the kernel has no backward pass.
@@ -184,11 +110,11 @@ def flex_attention(
         )
     if query.device.type == "cpu" and torch.is_grad_enabled() and query.requires_grad:
         raise ValueError("flex_attention has no backward pass on CPU: set attn_implementation to blockwise to train.")
-    block_mask, added = attention_mask, None
+    block_mask, additive = attention_mask, None
     if isinstance(attention_mask, FlexMask):
-        block_mask, added = attention_mask
+        block_mask, additive = attention_mask
     elif isinstance(attention_mask, torch.Tensor):
-        block_mask, added = None, attention_mask
+        block_mask, additive = None, attention_mask
     groups = query.shape[1] // key.shape[1]
     if groups & (groups - 1):  # the kernel shares a key among powers of two only
         key, value = key.repeat_interleave(groups, dim=1), value.repeat_interleave(groups, dim=1)
@@ -196,7 +122,7 @@ def flex_attention(
         query,
         key,
         value,
-        score_mod=_score_mod(term, added),
+        score_mod=_score_mod(bias, additive, query.device),
         block_mask=block_mask,
         enable_gqa=key.shape[1] != query.shape[1],
         scale=scaling,
@@ -205,66 +131,62 @@ def flex_attention(
     return output.transpose(1, 2).contiguous(), None
 
 
-def _score_mod(term: Term | None, added: torch.Tensor | None) -> Callable[..., torch.Tensor] | None:
+def _score_mod(
+    bias: PositionBias | None, additive: torch.Tensor | None, device: torch.device
+) -> Callable[..., torch.Tensor] | None:
     """The pointwise function that flex_attention adds to its scores with."""
-    has_score = term is not None and term.has_score
-    if not has_score and added is None:
+    if bias is None and additive is None:
         return None
-    if term is not None and has_score:
-        layer, span, prepared = term.layer, term.span, term.prepared
-        rows = layer.rows(term.query, span, prepared)
-        if isinstance(span, Span):  # as numbers, the offsets of every step would be compiled anew
-            query_offset, key_offset = (
-                torch.as_tensor(offset, device=term.query.device) for offset in (span.query_offset, span.key_offset)
-            )
-            span = Span(span.queries, span.keys, query_offset, key_offset)
+    if bias is not None and isinstance(bias.index, SlotIndex):  # offsets that are numbers would be compiled anew
+        q_offset, kv_offset = (
+            torch.as_tensor(offset, device=device) for offset in (bias.index.q_offset, bias.index.kv_offset)
+        )
+        bias = bias.with_fields(index=bias.index._replace(q_offset=q_offset, kv_offset=kv_offset))
 
-    def score_mod(score: Any, batch: Any, head: Any, query_index: Any, key_index: Any) -> torch.Tensor:
-        if has_score:
-            score = score + layer.score(rows, batch, head, query_index, key_index, span, prepared)
-        if added is not None:
-            own_batch = batch if added.shape[0] > 1 else 0
-            own_head = head if added.shape[1] > 1 else 0
-            own_query = query_index if added.shape[2] > 1 else 0
-            score = score + added[own_batch, own_head, own_query, key_index]
+    def score_mod(score: Any, batch: Any, head: Any, q_idx: Any, kv_idx: Any) -> torch.Tensor:
+        if bias is not None:
+            score = score + bias.pointwise(batch, head, q_idx, kv_idx)
+        if additive is not None:
+            own_batch = batch if additive.shape[0] > 1 else 0
+            own_head = head if additive.shape[1] > 1 else 0
+            own_query = q_idx if additive.shape[2] > 1 else 0
+            score = score + additive[own_batch, own_head, own_query, kv_idx]
         return score
 
     return score_mod
 
 
 def flash_attention(
-    module: nn.Module,
+    module: Any,
     query: torch.Tensor,
     key: torch.Tensor,
     value: torch.Tensor,
     attention_mask: torch.Tensor | None,
     scaling: float,
     dropout: float = 0.0,
-    term: Term | None = None,
-    is_cross: bool = False,
+    bias: PositionBias | None = None,
     **kwargs: Any,
 ) -> tuple[torch.Tensor, None]:
-    """Flash attention by transformers, and by ourselves where it would leave something out.
+    """Flash attention by transformers' function; by the kernel itself for what that function does not do.
 
-    That is the slopes of ALiBi, and a padded source in cross-attention, whose mask it would take for the queries' too.
+    It takes no slopes of ALiBi, and takes the mask of a padded source in cross-attention for the queries' too.
     """
-    window = None if is_cross else getattr(module, "sliding_window", None)
+    window = module.sliding_window
     if window is not None and not module.is_causal:
-        window += 1  # they count the token itself, an encoder's window does not
-    slopes = term.prepared if term is not None and term.has_score else None
-    if slopes is None and not (is_cross and attention_mask is not None):
+        window += 1  # transformers counts the token itself, an encoder's window does not
+    slopes = None if bias is None else bias.slopes  # type: ignore[attr-defined]  # a linear bias has them
+    if slopes is None and not (module.is_cross and attention_mask is not None):
         options = {"scaling": scaling, "dropout": dropout, "sliding_window": window, **kwargs}
         return flash_attention_forward(module, query, key, value, attention_mask, **options)
     options = {"dropout_p": dropout, "softmax_scale": scaling, "causal": module.is_causal, "alibi_slopes": slopes}
     if window is not None:
         options["window_size"] = (window - 1, 0 if module.is_causal else window - 1)
-    config: Any = module.config
-    dense, varlen = lazy_import_flash_attention(config._attn_implementation)[0][:2]
+    dense, varlen = lazy_import_flash_attention(module.config._attn_implementation)[0][:2]
     query, key, value = query.transpose(1, 2), key.transpose(1, 2), value.transpose(1, 2)
     if attention_mask is None:
         output = dense(query, key, value, **options)
     else:
-        output = _flash_without_padding(varlen, query, key, value, attention_mask, is_cross, options)
+        output = _flash_without_padding(varlen, query, key, value, attention_mask, module.is_cross, options)
     return output[0] if isinstance(output, tuple) else output, None
 
 
@@ -297,14 +219,55 @@ def _flash_without_padding(
     return query.new_zeros(query.shape, dtype=output.dtype).masked_scatter(real[..., None, None], output)
 
 
-# Those of transformers, but for the ones that take the term
-ATTENTION = AttentionInterface()
-ATTENTION["sdpa"] = sdpa_attention
-ATTENTION["flex_attention"] = flex_attention
+# The bias types (`PositionEncoding.bias_types`) that each backend can add
+BIAS_TYPES: dict[str, set[str]] = {
+    "eager": {"linear", "pointwise", "dense", "output"},
+    "sdpa": {"linear", "pointwise", "dense"},
+    "blockwise": {"linear", "pointwise", "dense", "output"},
+    "flex_attention": {"linear", "pointwise"},
+}
 
 
-def backend_function(backend: str | None) -> Callable[..., tuple[torch.Tensor, torch.Tensor | None]]:
-    """The function of a backend, by default `eager_attention`; kernels that stand for flash attention are one."""
+def can_serve(backend: str, config: LocantConfig, kind: AttentionKind) -> bool:
+    """Whether `backend` can add the bias of the encoding that `config` names for this kind of attention."""
+    bias_types = position_encoding_class(config, kind).bias_types(config)
+    if is_flash(backend):  # version 2 takes slopes, times the distance of slots, which cross-attention does not use
+        is_linear = bias_types == {"linear"} and kind != "cross"
+        return not bias_types or (is_linear and (backend == "flash_attention_2" or "flash-attn2" in backend))
+    return bias_types <= BIAS_TYPES.get(backend, set())
+
+
+def check_backend(backend: str, config: LocantConfig, kind: AttentionKind) -> None:
+    """Raise `ValueError` when `backend` cannot serve the encoding that `config` names for this kind of attention."""
+    if backend not in ALL_MASK_ATTENTION_FUNCTIONS:
+        known = "" if backend not in BIAS_TYPES else " or install locant, which has it,"
+        raise ValueError(
+            f"{backend} has no mask function, without which attention would see padding: register one with "
+            f"transformers.AttentionMaskInterface,{known} or set attn_implementation to one of {_names(BIAS_TYPES)}."
+        )
+    if not can_serve(backend, config, kind):
+        bias_types = position_encoding_class(config, kind).bias_types(config)
+        target = "output" if "output" in bias_types and "pointwise" in BIAS_TYPES.get(backend, ()) else "scores"
+        able = _names(able for able in BIAS_TYPES if can_serve(able, config, kind))
+        raise ValueError(
+            f"{backend} cannot add what the position encoding {config.position_encoding_at(kind)!r} adds to the "
+            f"{target} of attention: {f'set attn_implementation to {able}' if able else 'no backend can'}."
+        )
+
+
+def _names(backends: Any) -> str:
+    names = [name for name in backends if name in ALL_MASK_ATTENTION_FUNCTIONS]
+    return " or ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
+
+
+def attention_function(backend: str | None) -> Callable[..., tuple[torch.Tensor, torch.Tensor | None]]:
+    """The function of a backend, by default `eager_attention`; kernels that stand for flash attention share one."""
     if backend is None:
         return eager_attention
-    return flash_attention if is_flash(backend) else ATTENTION.get_interface(backend, eager_attention)
+    return flash_attention if is_flash(backend) else _FUNCTIONS.get_interface(backend, eager_attention)
+
+
+# transformers' backends, with sdpa and flex_attention replaced by the functions above
+_FUNCTIONS = AttentionInterface()
+_FUNCTIONS["sdpa"] = sdpa_attention
+_FUNCTIONS["flex_attention"] = flex_attention

@@ -1,7 +1,7 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
 """The backend `blockwise`: attention of one block of queries at a time, in memory that grows linearly with the length.
 
-A block's mask, term and weights live while it is computed, and are computed again in the backward pass (Rabe & Staats
+Mask, bias and weights of a block exist while it is computed, and are computed again in the backward pass (Rabe & Staats
 2021, section 3, with blocks of queries only). Blocks leave out keys that causality or a window hides from all of their
 queries. It serves every encoding on any device, with dropout.
 """
@@ -9,20 +9,19 @@ queries. It serves every encoding on any device, with dropout.
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
-from torch.autograd.function import once_differentiable
-from torch.utils._pytree import tree_flatten, tree_unflatten
 from torch.utils.checkpoint import checkpoint
 from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS, and_masks, padding_mask_function
 from transformers.modeling_utils import AttentionInterface
 
-from .attention_backends import Term, eager_attention, sdpa_attention
-from .masks import additive
+from .attention_backends import eager_attention, sdpa_attention
+from .attention_inputs import additive
+from .positions.base import PositionBias
 
-# Scores of one block of queries; a few matrices of this size are alive at a time
+# Scores of one block of queries; a few matrices of this size exist at a time
 _BLOCK_ELEMENTS = 2**22
 
 
@@ -33,32 +32,32 @@ class BlockwiseMask:
     Args:
         pattern: whether a query's slot sees a key's, for indices that broadcast.
         batch_size: rows of the batch.
-        query_offset, key_offset: slots of the first query and key.
-        device: where.
-        is_causal, window: what is known of the pattern, to leave keys out that no query of a block sees.
-        is_plain: it is causality and nothing else, from the first slot on.
-        own: a caller's own mask, boolean or additive, `(batch or 1, heads or 1, queries or 1, keys)`.
+        q_offset, kv_offset: slots of the first query and key.
+        device: of the masks.
+        is_causal, window: what is known of the pattern, to leave out keys that no query of a block sees.
+        is_plain: the pattern is causality and nothing else, from the first slot on.
+        custom: the caller's mask, boolean or additive, `(batch or 1, heads or 1, queries or 1, keys)`.
     """
 
     pattern: Callable[..., torch.Tensor]
     batch_size: int
-    query_offset: int | torch.Tensor
-    key_offset: int | torch.Tensor
+    q_offset: int | torch.Tensor
+    kv_offset: int | torch.Tensor
     device: torch.device
     is_causal: bool
     window: int | None
     is_plain: bool = False
-    own: torch.Tensor | None = None
+    custom: torch.Tensor | None = None
 
-    def with_own(self, own: torch.Tensor) -> "BlockwiseMask":
-        """With a caller's mask on top."""
-        return replace(self, own=own, is_plain=False)
+    def with_custom(self, custom: torch.Tensor) -> "BlockwiseMask":
+        """With the caller's mask on top."""
+        return replace(self, custom=custom, is_plain=False)
 
     def keys(self, queries: slice, keys: int) -> slice:
         """The keys, of `keys`, that these queries may see."""
-        if isinstance(self.query_offset, torch.Tensor) or isinstance(self.key_offset, torch.Tensor):
+        if isinstance(self.q_offset, torch.Tensor) or isinstance(self.kv_offset, torch.Tensor):
             return slice(0, keys)
-        shift = self.query_offset - self.key_offset
+        shift = self.q_offset - self.kv_offset
         first, last = 0, keys
         if self.is_causal:
             last = min(keys, queries.stop + shift)
@@ -69,16 +68,18 @@ class BlockwiseMask:
         return slice(min(first, max(last - 1, 0)), max(last, 1))
 
     def block(self, queries: slice, keys: slice, dtype: torch.dtype) -> torch.Tensor:
-        """The mask of these queries and keys: boolean, or additive where the caller's own is."""
+        """The mask of these queries and keys: boolean, or additive where the caller's is."""
         batch = torch.arange(self.batch_size, device=self.device)[:, None, None, None]
-        query_slot = torch.arange(queries.start, queries.stop, device=self.device)[:, None] + self.query_offset
-        key_slot = torch.arange(keys.start, keys.stop, device=self.device) + self.key_offset
-        visible = self.pattern(batch, torch.zeros_like(batch), query_slot[None, None], key_slot[None, None, None])
-        visible = visible.expand(-1, -1, query_slot.shape[0], key_slot.shape[0])
-        if self.own is None:
+        q_idx = torch.arange(queries.start, queries.stop, device=self.device)[:, None] + self.q_offset
+        kv_idx = torch.arange(keys.start, keys.stop, device=self.device) + self.kv_offset
+        visible = self.pattern(batch, torch.zeros_like(batch), q_idx[None, None], kv_idx[None, None, None])
+        visible = visible.expand(-1, -1, q_idx.shape[0], kv_idx.shape[0])
+        if self.custom is None:
             return visible
-        own = self.own[:, :, queries if self.own.shape[2] > 1 else slice(None), keys]
-        return torch.where(visible, own.to(dtype), torch.finfo(dtype).min) if own.is_floating_point() else visible & own
+        custom = self.custom[:, :, queries if self.custom.shape[2] > 1 else slice(None), keys]
+        if not custom.is_floating_point():
+            return visible & custom
+        return torch.where(visible, custom.to(dtype), torch.finfo(dtype).min)
 
 
 def blockwise_mask(
@@ -96,7 +97,7 @@ def blockwise_mask(
     window: int | None = None,
     **kwargs: Any,
 ) -> BlockwiseMask | None:
-    """What `masking_utils` has one function a backend for; arguments are those of `sdpa_mask`."""
+    """The mask function that `masking_utils` has for each backend; arguments are those of `sdpa_mask`."""
     assert mask_function is not None
     padded = attention_mask is not None and (torch.compiler.is_compiling() or not bool(attention_mask.all()))
     if allow_is_bidirectional_skip and not padded and window is None:
@@ -114,70 +115,6 @@ def blockwise_mask(
     )
 
 
-class _Call:
-    """One call of attention, cut into blocks of queries; it holds no tensor that gradients go through.
-
-    Args:
-        module, dropout, options: as `eager_attention` takes them.
-        mask: of the whole call.
-        term: likewise; its queries and what was prepared are given with each block.
-    """
-
-    def __init__(
-        self,
-        module: nn.Module,
-        mask: BlockwiseMask | torch.Tensor | None,
-        dropout: float,
-        term: Term | None,
-        options: dict[str, Any],
-    ):
-        self.module, self.mask, self.dropout, self.options = module, mask, dropout, options
-        self.layer = None if term is None else term.layer
-        self.span = None if term is None else term.span
-        self.is_trained = term is not None and any(weight.requires_grad for weight in _weights_of(term))
-
-    def blocks(self, query: torch.Tensor, key: torch.Tensor) -> list[tuple[slice, slice]]:
-        """Queries, a multiple of 16 at a time, and the keys that they may see."""
-        a_query = query.shape[0] * query.shape[1] * key.shape[2]
-        length, size = query.shape[2], max(16, _BLOCK_ELEMENTS // a_query // 16 * 16)
-        queries = [slice(start, min(start + size, length)) for start in range(0, length, size)]
-        if not isinstance(self.mask, BlockwiseMask):
-            return [(block, slice(0, key.shape[2])) for block in queries]
-        return [(block, self.mask.keys(block, key.shape[2])) for block in queries]
-
-    def attend(
-        self,
-        queries: slice,
-        keys: slice,
-        query: torch.Tensor,
-        key: torch.Tensor,
-        value: torch.Tensor,
-        plain_query: torch.Tensor | None,
-        prepared: Any,
-    ) -> torch.Tensor:
-        """The output `(batch, queries, heads, head_dim)` of a block, whose tensors these are."""
-        term = None
-        if self.layer is not None and self.span is not None and plain_query is not None:
-            term = Term(self.layer, plain_query, self.span.block(queries, keys), prepared)
-        mask: torch.Tensor | None = None
-        if isinstance(self.mask, BlockwiseMask):
-            mask = self.mask.block(queries, keys, query.dtype)
-        elif self.mask is not None:
-            mask = self.mask[:, :, queries if self.mask.shape[2] > 1 else slice(None)]
-        if not self._is_explicit(query):
-            options = {**self.options, "is_causal": False, "dropout": self.dropout, "term": term}
-            return sdpa_attention(self.module, query, key, value, mask, **options)[0]
-        if mask is not None and mask.dtype == torch.bool:
-            mask = additive(mask, query.dtype)
-        return eager_attention(self.module, query, key, value, mask, dropout=self.dropout, term=term, **self.options)[0]
-
-    def _is_explicit(self, query: torch.Tensor) -> bool:
-        """Whether weights are made: where the output needs them, or sdpa on CPU would make them on its slowest way."""
-        has_values = self.layer is not None and self.layer.has_values
-        is_slow = self.is_trained and query.device.type == "cpu"
-        return has_values or (is_slow and (torch.is_grad_enabled() or self.dropout > 0))
-
-
 def blockwise_attention(
     module: nn.Module,
     query: torch.Tensor,
@@ -185,151 +122,158 @@ def blockwise_attention(
     value: torch.Tensor,
     attention_mask: BlockwiseMask | torch.Tensor | None,
     dropout: float = 0.0,
-    term: Term | None = None,
+    bias: PositionBias | None = None,
     **kwargs: Any,
 ) -> tuple[torch.Tensor, None]:
     """Attention by blocks; arguments as in `eager_attention`, and no weights are returned."""
-    is_plain = attention_mask is None or (isinstance(attention_mask, BlockwiseMask) and attention_mask.is_plain)
-    if is_plain and term is None and dropout == 0:  # sdpa's kernels are linear where nothing is added
+    mask = attention_mask
+    is_plain = mask is None or (isinstance(mask, BlockwiseMask) and mask.is_plain)
+    if is_plain and bias is None and dropout == 0:  # sdpa's kernels are linear where nothing is added
         return sdpa_attention(module, query, key, value, None, dropout=dropout, **kwargs)
-    call = _Call(module, attention_mask, dropout, term, kwargs)
-    own = attention_mask.own if isinstance(attention_mask, BlockwiseMask) else attention_mask
-    if torch.compiler.is_compiling() or (own is not None and own.requires_grad):
-        return _by_checkpoints(call, query, key, value, term), None
-    if term is None:
-        return _Blockwise.apply(call, lambda tensors: None, 0, query, key, value, None), None
-    prepared, rebuild = _tensors_of(term.prepared)
-    return _Blockwise.apply(call, rebuild, len(prepared), query, key, value, term.query, *_weights_of(term)), None
+    blocks = _blocks(query, key, mask)
+    options = {**kwargs, "dropout": dropout}
+    if not torch.is_grad_enabled() or len(blocks) == 1:
+        parts = [(block, _part(block, query, key, value)) for block in blocks]
+        outputs = [_attend_block(module, *block, *states, mask, bias, options) for block, states in parts]
+        return torch.cat(outputs, dim=1), None
+    custom = mask.custom if isinstance(mask, BlockwiseMask) else mask
+    if torch.compiler.is_compiling() or (custom is not None and custom.requires_grad):
+        return _by_checkpoints(module, blocks, query, key, value, mask, bias, options), None
+    tensors = () if bias is None else bias.tensors().values()
+    return _Blockwise.apply(_Call(module, blocks, mask, bias, options), query, key, value, *tensors), None
 
 
-def _weights_of(term: Term) -> list[torch.Tensor]:
-    """What was prepared, and the parameters of the layer."""
-    return [*_tensors_of(term.prepared)[0], *term.layer.parameters()]
+def _blocks(
+    query: torch.Tensor, key: torch.Tensor, mask: BlockwiseMask | torch.Tensor | None
+) -> list[tuple[slice, slice]]:
+    """Queries, a multiple of 16 at a time, and the keys that they may see."""
+    scores_of_a_query = query.shape[0] * query.shape[1] * key.shape[2]
+    length, size = query.shape[2], max(16, _BLOCK_ELEMENTS // scores_of_a_query // 16 * 16)
+    queries = [slice(start, min(start + size, length)) for start in range(0, length, size)]
+    if not isinstance(mask, BlockwiseMask):
+        return [(block, slice(0, key.shape[2])) for block in queries]
+    return [(block, mask.keys(block, key.shape[2])) for block in queries]
 
 
-def _tensors_of(prepared: Any) -> tuple[list[torch.Tensor], Callable[[Sequence[torch.Tensor]], Any]]:
-    """The tensors in what an encoding prepared, and how to put others in their places."""
-    leaves, spec = tree_flatten(prepared)
-
-    def rebuild(tensors: Sequence[torch.Tensor]) -> Any:
-        others = iter(tensors)
-        return tree_unflatten([next(others) if isinstance(leaf, _Place) else leaf for leaf in kept], spec)
-
-    kept = [_Place() if isinstance(leaf, torch.Tensor) else leaf for leaf in leaves]
-    return [leaf for leaf in leaves if isinstance(leaf, torch.Tensor)], rebuild
-
-
-class _Place:
-    """Where a tensor was."""
+def _attend_block(
+    module: nn.Module,
+    queries: slice,
+    keys: slice,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    mask: BlockwiseMask | torch.Tensor | None,
+    bias: PositionBias | None,
+    options: dict[str, Any],
+) -> torch.Tensor:
+    """The output `(batch, queries, heads, head_dim)` of a block from its part of queries, keys and values."""
+    dtype, block_mask, states = query.dtype, mask, (query, key, value)
+    if isinstance(mask, BlockwiseMask):
+        block_mask = mask.block(queries, keys, dtype)
+    elif mask is not None:
+        block_mask = mask[:, :, queries if mask.shape[2] > 1 else slice(None)]
+    is_trained = bias is not None and any(tensor.requires_grad for tensor in bias.tensors().values())
+    bias = None if bias is None else bias.block(queries, keys)
+    # sdpa on CPU takes its slowest way where a mask needs a gradient; with dropout, both passes must draw alike
+    is_slow = is_trained and query.device.type == "cpu" and (torch.is_grad_enabled() or options["dropout"] > 0)
+    if not is_slow and not (bias is not None and bias.has_output):
+        return sdpa_attention(module, *states, block_mask, bias=bias, **{**options, "is_causal": False})[0]
+    if block_mask is not None and block_mask.dtype == torch.bool:
+        block_mask = additive(block_mask, dtype)
+    return eager_attention(module, *states, block_mask, bias=bias, **options)[0]
 
 
 def _by_checkpoints(
-    call: _Call, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, term: Term | None
+    module: nn.Module,
+    blocks: list[tuple[slice, slice]],
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    mask: BlockwiseMask | torch.Tensor | None,
+    bias: PositionBias | None,
+    options: dict[str, Any],
 ) -> torch.Tensor:
-    """The same by torch's means: a compiler can follow them, and they find every gradient; but memory frays."""
+    """All blocks under torch.utils.checkpoint, which compiled code can follow; eager code would fragment memory."""
+    wide = torch.promote_types(query.dtype, torch.float32)  # gradients of keys and values add up over the blocks
 
-    def attend(queries: slice, keys: slice) -> torch.Tensor:
-        plain_query = None if term is None else term.query[:, :, queries]
-        states = query[:, :, queries], key[:, :, keys], value[:, :, keys]
-        return call.attend(queries, keys, *states, plain_query, None if term is None else term.prepared)
+    def attend(queries: slice, keys: slice, *states: torch.Tensor) -> torch.Tensor:
+        query, key, value = (part.to(states[0].dtype) for part in _part((queries, keys), *states))
+        return _attend_block(module, queries, keys, query, key, value, mask, bias, options)
 
-    blocks = call.blocks(query, key)
-    recompute = torch.is_grad_enabled() and len(blocks) > 1
-    outputs = [checkpoint(attend, *block, use_reentrant=False) if recompute else attend(*block) for block in blocks]
-    return torch.cat(outputs, dim=1)
+    states = query, key.to(wide), value.to(wide)  # as arguments: checkpoint keeps the random state of their device
+    return torch.cat([checkpoint(attend, *block, *states, use_reentrant=False) for block in blocks], dim=1)
+
+
+class _Call(NamedTuple):
+    """One call of attention, without the tensors that gradients go through; those of `bias` are given beside it."""
+
+    module: nn.Module
+    blocks: list[tuple[slice, slice]]
+    mask: BlockwiseMask | torch.Tensor | None
+    bias: PositionBias | None
+    options: dict[str, Any]
+
+    def attend(self, block: tuple[slice, slice], states: Sequence[torch.Tensor]) -> torch.Tensor:
+        """The output of a block from its part of queries, keys and values, and the tensors of the bias."""
+        query, key, value, *tensors = states
+        bias = self.bias
+        if bias is not None:
+            bias = bias.with_fields(**dict(zip(bias.tensors(), tensors, strict=True)))
+        return _attend_block(self.module, *block, query, key, value, self.mask, bias, self.options)
 
 
 class _Blockwise(torch.autograd.Function):
-    """All blocks of a call as one node of the graph, which keeps its inputs and nothing of a block.
-
-    Its inputs after the call: how to rebuild what the encoding prepared, and from how many of the `weights`;
-    queries, keys, values; the queries for the term; what was prepared and the parameters of the position layer.
-    """
+    """All blocks of a call as one node of the graph, which keeps its inputs and nothing of a block."""
 
     @staticmethod
-    def forward(
-        ctx: Any,
-        call: _Call,
-        rebuild: Callable[[Sequence[torch.Tensor]], Any],
-        count: int,
-        query: torch.Tensor,
-        key: torch.Tensor,
-        value: torch.Tensor,
-        plain_query: torch.Tensor | None,
-        *weights: torch.Tensor,
-    ) -> torch.Tensor:
-        device = query.device.type
-        ctx.call, ctx.rebuild, ctx.count = call, rebuild, count
-        ctx.autocast = device, torch.get_autocast_dtype(device), torch.is_autocast_enabled(device)
-        ctx.rng_state = _random(query.device).get_rng_state() if call.dropout > 0 else None
-        ctx.save_for_backward(query, key, value, plain_query, *weights)
-        prepared = rebuild(weights[:count])
-        output = torch.empty_like(query.transpose(1, 2))
-        for queries, keys in call.blocks(query, key):
-            plain_block = None if plain_query is None else plain_query[:, :, queries]
-            states = query[:, :, queries], key[:, :, keys], value[:, :, keys]
-            output[:, queries] = call.attend(queries, keys, *states, plain_block, prepared)
-        return output
+    def forward(ctx: Any, call: _Call, *states: torch.Tensor) -> torch.Tensor:
+        device = states[0].device
+        ctx.call, ctx.device = call, device
+        ctx.autocast = torch.get_autocast_dtype(device.type), torch.is_autocast_enabled(device.type)
+        ctx.random_state = _random(device).get_rng_state() if call.options["dropout"] > 0 else None
+        ctx.save_for_backward(*states)
+        return torch.cat([call.attend(block, _part(block, *states)) for block in call.blocks], dim=1)
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, output_gradient: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        call, count, needs = ctx.call, ctx.count, ctx.needs_input_grad[3:]
-        query, key, value, plain_query, *weights = ctx.saved_tensors
-        inputs = (query, key, value, plain_query, *weights)
-        # blocks add up in float32, as hundreds of sums would wear bfloat16 away
+        if torch.is_grad_enabled():
+            raise RuntimeError("blockwise attention has no second derivative: set attn_implementation to eager.")
+        states, needs = ctx.saved_tensors, ctx.needs_input_grad[1:]
+        # blocks add up in float32: hundreds of sums would wear bfloat16 away
         gradients = [
             torch.zeros_like(whole, dtype=torch.promote_types(whole.dtype, torch.float32)) if need else None
-            for whole, need in zip(inputs, needs, strict=True)
+            for whole, need in zip(states, needs, strict=True)
         ]
+        dtype, is_enabled = ctx.autocast
         with ExitStack() as stack:
-            _repeat_forward(ctx, query.device, stack)
-            leaves = [w.detach().requires_grad_(need) for w, need in zip(weights, needs[4:], strict=True)]
-            prepared = ctx.rebuild(leaves[:count])
-            leaves[count:] = weights[count:]  # the layer uses its own
-            for queries, keys in call.blocks(query, key):
-                places = (queries, keys, keys, queries)
-                states = [
-                    None if whole is None else whole[:, :, place].detach().requires_grad_(need)
-                    for whole, place, need in zip(inputs, places, needs, strict=False)
-                ]
-                block = call.attend(queries, keys, *states, prepared)
-                wanted = [leaf for leaf, need in zip((*states, *leaves), needs, strict=True) if need]
-                found = torch.autograd.grad(block, wanted, output_gradient[:, queries], allow_unused=True)
-                targets = [gradient for gradient in _parts(gradients, places) if gradient is not None]
-                for target, gradient in zip(targets, found, strict=True):
+            stack.enter_context(torch.enable_grad())
+            stack.enter_context(torch.autocast(ctx.device.type, dtype=dtype, enabled=is_enabled, cache_enabled=False))
+            if ctx.random_state is not None:
+                random = _random(ctx.device)
+                stack.callback(random.set_rng_state, random.get_rng_state())
+                random.set_rng_state(ctx.random_state)
+            for block in ctx.call.blocks:
+                parts = zip(_part(block, *states), needs, strict=True)
+                leaves = [part.detach().requires_grad_(need) for part, need in parts]
+                wanted = [leaf for leaf, need in zip(leaves, needs, strict=True) if need]
+                output = ctx.call.attend(block, leaves)
+                found = torch.autograd.grad(output, wanted, output_gradient[:, block[0]], allow_unused=True)
+                totals = [total for total in _part(block, *gradients) if total is not None]
+                for total, gradient in zip(totals, found, strict=True):
                     if gradient is not None:
-                        target += gradient
-        return (
-            None,
-            None,
-            None,
-            *(
-                gradient if gradient is None else gradient.to(whole.dtype)
-                for gradient, whole in zip(gradients, inputs, strict=True)
-            ),
-        )
+                        total += gradient
+        rounded = [None if g is None else g.to(w.dtype) for g, w in zip(gradients, states, strict=True)]
+        return None, *rounded
 
 
-def _parts(gradients: list[torch.Tensor | None], places: tuple[slice, ...]) -> list[torch.Tensor | None]:
-    """Of the first gradients, the part at each place; the rest whole."""
-    states = [None if g is None else g[:, :, place] for g, place in zip(gradients, places, strict=False)]
-    return [*states, *gradients[len(places) :]]
-
-
-def _repeat_forward(ctx: Any, device: torch.device, stack: ExitStack) -> None:
-    """Compute as the forward pass did: under its autocast, and with its random numbers."""
-    device_type, dtype, is_enabled = ctx.autocast
-    stack.enter_context(torch.enable_grad())
-    stack.enter_context(torch.autocast(device_type, dtype=dtype, enabled=is_enabled, cache_enabled=False))
-    if ctx.rng_state is not None:
-        random = _random(device)
-        stack.callback(random.set_rng_state, random.get_rng_state())
-        random.set_rng_state(ctx.rng_state)
+def _part(block: tuple[slice, slice], query: Any, key: Any, value: Any, *others: Any) -> list[Any]:
+    """The part of queries, keys and values that a block has, where they are not None; and the others whole."""
+    places = zip((query, key, value), (block[0], block[1], block[1]), strict=True)
+    return [None if states is None else states[:, :, place] for states, place in places] + list(others)
 
 
 def _random(device: torch.device) -> Any:
-    """Where the state of the numbers that dropout on the current device draws is asked for, and set."""
+    """The module that has the random state of the current device."""
     return torch if device.type == "cpu" else torch.get_device_module(device)
 
 

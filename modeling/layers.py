@@ -1,30 +1,33 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""The Transformer layer, one class for encoder and decoder."""
+"""The Transformer layer, one class for encoder and decoder, with its norms and its feed-forward sublayer."""
 
 from typing import Any, Literal
 
 import torch
+from torch import nn
+from transformers.activations import ACT2FN
 from transformers.cache_utils import Cache
 from transformers.modeling_layers import GradientCheckpointingLayer
 
 from locant.configuration.configuration_locant import LocantConfig
 
-from .attention import Attention
-from .feed_forward import build_feed_forward
-from .norms import build_residual
+from .attention import CrossAttention, SelfAttention
+from .attention_inputs import AttentionInputs
 from .positions.base import PositionLayer
-from .views import View
 
 
 class TransformerLayer(GradientCheckpointingLayer):
     """Self-attention, cross-attention in a decoder that has an encoder, feed-forward.
 
+    The norm of each sublayer is after the residual sum (`norm_position="post"`, Vaswani et al. 2017, section 3.1) or
+    before the sublayer (`"pre"`, Xiong et al. 2020, table 1).
+
     Args:
         config: the model's configuration.
-        stack: `encoder` or `decoder`, for the numbers that differ between them.
-        layer_idx: its place in the stack, and in the cache.
-        position: how position enters its self-attention.
-        cross_position: and its cross-attention; None for a layer without.
+        stack: `encoder` or `decoder`.
+        layer_idx: the layer's index in the stack, and in the cache.
+        position: the part of the position encoding that its self-attention owns.
+        cross_position: the part that its cross-attention owns; None for a layer without cross-attention.
     """
 
     def __init__(
@@ -36,55 +39,108 @@ class TransformerLayer(GradientCheckpointingLayer):
         cross_position: PositionLayer | None = None,
     ):
         super().__init__()
-        heads = {
-            "num_heads": getattr(config, f"{stack}_attention_heads"),
-            "num_key_value_heads": getattr(config, f"{stack}_key_value_heads"),
-            "head_dim": config.head_dim,
-            "layer_idx": layer_idx,
-        }
-        slides = config.layer_types_of(stack)[layer_idx] == "sliding_attention"
-        window = config.sliding_window if slides else None
-        is_causal = stack == "decoder"
-        self.self_attn = Attention(config, is_causal=is_causal, position=position, sliding_window=window, **heads)
-        self.self_attn_residual = build_residual(config)
-        self.cross_attn: Attention | None = None
+        self.is_pre_norm = config.norm_position == "pre"
+        window = config.window_of(config.layer_types_of(stack)[layer_idx])
+        self.self_attn = SelfAttention(config, stack, layer_idx, position, sliding_window=window)
+        self.self_attn_residual = NormAndDropout(config)
+        self.cross_attn: CrossAttention | None = None
         if cross_position is not None:
-            self.cross_attn = Attention(config, position=cross_position, **heads)
-            self.cross_attn_residual = build_residual(config)
+            self.cross_attn = CrossAttention(config, layer_idx, cross_position)
+            self.cross_attn_residual = NormAndDropout(config)
         self.ffn = build_feed_forward(config, getattr(config, f"{stack}_ffn_dim"))
-        self.ffn_residual = build_residual(config)
+        self.ffn_residual = NormAndDropout(config)
 
     def forward(
         self,
         hidden_states: torch.Tensor,
         encoder_hidden_states: torch.Tensor | None = None,
-        view: View = View(),  # noqa: B008 (a tuple)
-        cross_view: View = View(),  # noqa: B008
+        *,
+        self_inputs: AttentionInputs,
+        cross_inputs: AttentionInputs | None = None,
         past_key_values: Cache | None = None,
         **kwargs: Any,
     ) -> torch.Tensor:
         """`(batch, length, d_model)` to the same shape.
 
-        The two hidden states come first, as gradient checkpointing takes only positional tensors.
+        The two hidden states are positional, as gradient checkpointing follows only positional tensors.
         """
+        norm, dropout = self.self_attn_residual.norm, self.self_attn_residual.dropout
+        if self.is_pre_norm:
+            output, _ = self.self_attn(norm(hidden_states), self_inputs, past_key_values, **kwargs)
+            hidden_states = hidden_states + dropout(output)
+        else:
+            output, _ = self.self_attn(hidden_states, self_inputs, past_key_values, **kwargs)
+            hidden_states = norm(hidden_states + dropout(output))
 
-        def attend(states: torch.Tensor) -> torch.Tensor:
-            return self.self_attn(states, *view, past_key_values=past_key_values, **kwargs)[0]
+        if self.cross_attn is not None and encoder_hidden_states is not None and cross_inputs is not None:
+            norm, dropout = self.cross_attn_residual.norm, self.cross_attn_residual.dropout
+            if self.is_pre_norm:
+                output, _ = self.cross_attn(
+                    norm(hidden_states), encoder_hidden_states, cross_inputs, past_key_values, **kwargs
+                )
+                hidden_states = hidden_states + dropout(output)
+            else:
+                output, _ = self.cross_attn(
+                    hidden_states, encoder_hidden_states, cross_inputs, past_key_values, **kwargs
+                )
+                hidden_states = norm(hidden_states + dropout(output))
 
-        def attend_across(states: torch.Tensor) -> torch.Tensor:
-            assert self.cross_attn is not None
-            return self.cross_attn(
-                states,
-                *cross_view,
-                encoder_hidden_states=encoder_hidden_states,
-                past_key_values=past_key_values,
-                **kwargs,
-            )[0]
+        norm, dropout = self.ffn_residual.norm, self.ffn_residual.dropout
+        if self.is_pre_norm:
+            return hidden_states + dropout(self.ffn(norm(hidden_states)))
+        return norm(hidden_states + dropout(self.ffn(hidden_states)))
 
-        def feed(states: torch.Tensor) -> torch.Tensor:  # no module: accelerate moves those among the arguments
-            return self.ffn(states)
 
-        hidden_states = self.self_attn_residual(hidden_states, attend)
-        if self.cross_attn is not None and encoder_hidden_states is not None:
-            hidden_states = self.cross_attn_residual(hidden_states, attend_across)
-        return self.ffn_residual(hidden_states, feed)
+class NormAndDropout(nn.Module):
+    """The norm and the dropout of one sublayer, which `TransformerLayer.forward` calls at their places."""
+
+    def __init__(self, config: LocantConfig):
+        super().__init__()
+        self.norm = build_norm(config)
+        self.dropout = nn.Dropout(config.dropout)
+
+
+_NORMS = {"layernorm": nn.LayerNorm, "rmsnorm": nn.RMSNorm}
+
+
+def build_norm(config: LocantConfig) -> nn.Module:
+    """LayerNorm (Ba et al. 2016) or RMSNorm (Zhang & Sennrich 2019) over the last dimension."""
+    return _NORMS[config.norm_type](config.d_model, eps=config.norm_eps)
+
+
+class FeedForward(nn.Module):
+    """W_down · dropout(f(W_up · x)) (Vaswani et al. 2017, equation 2).
+
+    Args:
+        config: uses `d_model`, `activation_function`, `activation_dropout` and `ffn_bias`.
+        inner_dim: the width between the two projections.
+    """
+
+    def __init__(self, config: LocantConfig, inner_dim: int):
+        super().__init__()
+        self.up_proj = nn.Linear(config.d_model, inner_dim, bias=config.ffn_bias)
+        self.down_proj = nn.Linear(inner_dim, config.d_model, bias=config.ffn_bias)
+        self.activation = ACT2FN[config.activation_function]
+        self.dropout = nn.Dropout(config.activation_dropout)
+
+    def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
+        """`(…, d_model)` to the same shape, each position by itself."""
+        return self.down_proj(self.dropout(self.activation(self.up_proj(hidden_states))))
+
+
+class GatedFeedForward(FeedForward):
+    """W_down · dropout(f(W_gate · x) * (W_up · x)) (Shazeer 2020, section 2)."""
+
+    def __init__(self, config: LocantConfig, inner_dim: int):
+        super().__init__(config, inner_dim)
+        self.gate_proj = nn.Linear(config.d_model, inner_dim, bias=config.ffn_bias)
+
+    def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
+        """`(…, d_model)` to the same shape, each position by itself."""
+        gate = self.activation(self.gate_proj(hidden_states))
+        return self.down_proj(self.dropout(gate * self.up_proj(hidden_states)))
+
+
+def build_feed_forward(config: LocantConfig, inner_dim: int) -> FeedForward:
+    """The feed-forward sublayer that `config.gated_ffn` names."""
+    return (GatedFeedForward if config.gated_ffn else FeedForward)(config, inner_dim)

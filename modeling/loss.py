@@ -1,11 +1,43 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""The loss over tokens."""
+"""From hidden states to logits over the vocabulary, and the loss over tokens."""
 
 from typing import Any
 
 import torch
+from torch import nn
 from torch.autograd.function import once_differentiable
 from torch.nn.functional import cross_entropy
+
+from .pretrained import LocantPreTrainedModel
+
+
+class VocabularyHead(LocantPreTrainedModel):
+    """A model with a projection of hidden states onto the vocabulary, `lm_head`."""
+
+    lm_head: nn.Linear
+
+    def logits_and_loss(
+        self,
+        hidden_states: torch.Tensor,
+        labels: torch.Tensor | None = None,
+        num_items_in_batch: int | torch.Tensor | None = None,
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """Logits `(batch, length, vocab_size)`, and the loss per token where there are labels.
+
+        Args:
+            hidden_states: `(batch, length, d_model)`.
+            labels: `(batch, length)`, the token that each place has to predict; -100 where no loss is wanted.
+            num_items_in_batch: number of labels in the whole optimiser step, which the loss is divided by; by default
+                those of this batch.
+
+        The loss is smoothed by `config.label_smoothing` in training mode only.
+        """
+        logits = self.lm_head(hidden_states)
+        if labels is None:
+            return logits, None
+        smoothing = self.config.label_smoothing if self.training else 0.0
+        return logits, token_loss(logits, labels, smoothing, num_items_in_batch)
+
 
 # Logits that are turned to float32 at a time: on a CPU few enough to stay in its cache, elsewhere enough work
 _CHUNK = {"cpu": 2**18}

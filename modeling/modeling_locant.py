@@ -13,9 +13,9 @@ from transformers.utils.generic import can_return_tuple
 
 from locant.configuration.configuration_locant import LocantConfig
 
-from .generation import LocantGenerationMixin
-from .masks import build_position_ids, visible_keys
-from .pretrained import LocantPreTrainedModel
+from .attention_inputs import count_positions, visible_keys
+from .loss import VocabularyHead
+from .pretrained import LocantGenerationMixin, LocantPreTrainedModel
 from .stacks import LocantDecoder, LocantEncoder, build_encoder
 
 
@@ -89,7 +89,7 @@ class LocantModel(LocantPreTrainedModel):
             decoder_attention_mask: `(batch, past + target_length)`, 0 at padding; or of four dimensions likewise.
                 Causality holds on top of it.
             position_ids, decoder_position_ids: by default the real tokens are counted from 0.
-            encoder_outputs: what the encoder returned, instead of a source.
+            encoder_outputs: the output of the encoder, which is then not run.
             past_key_values: keys and values of earlier target tokens.
             inputs_embeds, decoder_inputs_embeds: embeddings instead of ids, before scaling.
             use_cache: return a cache.
@@ -107,31 +107,30 @@ class LocantModel(LocantPreTrainedModel):
                 of one side only; a mask that the backend cannot do with.
         """
         if encoder_outputs is None:
-            source = {
-                "input_ids": input_ids,
-                "attention_mask": attention_mask,
-                "position_ids": position_ids,
-                "token_type_ids": token_type_ids,
-                "inputs_embeds": inputs_embeds,
-                "document_ids": document_ids,
-                "pixel_values": pixel_values,
-            }
-            given = {name: value for name, value in source.items() if value is not None}
-            encoder_outputs = self.encoder(**given, **kwargs)
+            encoder_outputs = self.encoder(
+                input_ids=input_ids,
+                attention_mask=attention_mask,
+                token_type_ids=token_type_ids,
+                position_ids=position_ids,
+                inputs_embeds=inputs_embeds,
+                document_ids=document_ids,
+                pixel_values=pixel_values,
+                **kwargs,
+            )
         if not isinstance(encoder_outputs, BaseModelOutput):
             encoder_outputs = BaseModelOutput(*encoder_outputs)
-        has_own_mask = cross_attention_mask is not None or (attention_mask is not None and attention_mask.ndim == 4)
-        if has_own_mask and position_ids is None:
-            # as the encoder counted them, whatever cross-attention sees
-            length, device = encoder_outputs[0].shape[1], encoder_outputs[0].device
-            position_ids = build_position_ids(attention_mask, 0, length, device, document_ids)
+        encoder_hidden_states = encoder_outputs[0]
         if cross_attention_mask is None:
             cross_attention_mask = visible_keys(attention_mask)
+        if position_ids is None and cross_attention_mask is not attention_mask:
+            # the decoder would count the source's positions by cross_attention_mask, the encoder did by attention_mask
+            length, device = encoder_hidden_states.shape[1], encoder_hidden_states.device
+            position_ids = count_positions(attention_mask, 0, length, device, document_ids)
         decoder_outputs = self.decoder(
             input_ids=decoder_input_ids,
             attention_mask=decoder_attention_mask,
             position_ids=decoder_position_ids,
-            encoder_hidden_states=encoder_outputs[0],
+            encoder_hidden_states=encoder_hidden_states,
             encoder_attention_mask=cross_attention_mask,
             past_key_values=past_key_values,
             inputs_embeds=decoder_inputs_embeds,
@@ -153,7 +152,7 @@ class LocantModel(LocantPreTrainedModel):
         )
 
 
-class LocantForConditionalGeneration(LocantPreTrainedModel, LocantGenerationMixin):
+class LocantForConditionalGeneration(VocabularyHead, LocantGenerationMixin):
     """Encoder and decoder with a language modelling head: translation, summarisation; with `encoder_input="patches"`
     captions of images.
 
@@ -225,31 +224,27 @@ class LocantForConditionalGeneration(LocantPreTrainedModel, LocantGenerationMixi
             if decoder_input_ids is None and decoder_inputs_embeds is None:
                 decoder_input_ids = self.prepare_decoder_input_ids_from_labels(labels)
         outputs = self.model(
-            input_ids=input_ids,
-            attention_mask=attention_mask,
-            decoder_input_ids=decoder_input_ids,
-            decoder_attention_mask=decoder_attention_mask,
-            position_ids=position_ids,
-            decoder_position_ids=decoder_position_ids,
-            encoder_outputs=encoder_outputs,
-            past_key_values=past_key_values,
-            inputs_embeds=inputs_embeds,
-            decoder_inputs_embeds=decoder_inputs_embeds,
-            use_cache=use_cache,
-            cross_attention_mask=cross_attention_mask,
-            document_ids=document_ids,
-            decoder_document_ids=decoder_document_ids,
-            token_type_ids=token_type_ids,
-            pixel_values=pixel_values,
+            input_ids,
+            attention_mask,
+            decoder_input_ids,
+            decoder_attention_mask,
+            position_ids,
+            decoder_position_ids,
+            encoder_outputs,
+            past_key_values,
+            inputs_embeds,
+            decoder_inputs_embeds,
+            use_cache,
+            cross_attention_mask,
+            document_ids,
+            decoder_document_ids,
+            token_type_ids,
+            pixel_values,
             **kwargs,
         )
-        logits = self.lm_head(outputs.last_hidden_state)
-        loss = None if labels is None else self.token_loss(logits, labels, num_items_in_batch)
-        return Seq2SeqLMOutput(loss=loss, logits=logits, **_without_last_hidden_state(outputs))
-
-
-def _without_last_hidden_state(outputs: Seq2SeqModelOutput) -> dict[str, Any]:
-    return {name: value for name, value in outputs.items() if name != "last_hidden_state"}
+        logits, loss = self.logits_and_loss(outputs.last_hidden_state, labels, num_items_in_batch)
+        others = {name: value for name, value in outputs.items() if name != "last_hidden_state"}
+        return Seq2SeqLMOutput(loss=loss, logits=logits, **others)
 
 
 __all__ = ["LocantForConditionalGeneration", "LocantModel", "LocantPreTrainedModel"]

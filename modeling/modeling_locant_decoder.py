@@ -11,8 +11,8 @@ from transformers.utils.generic import can_return_tuple
 
 from locant.configuration.configuration_locant import LocantConfig
 
-from .generation import LocantGenerationMixin
-from .pretrained import LocantPreTrainedModel
+from .loss import VocabularyHead
+from .pretrained import LocantGenerationMixin, LocantPreTrainedModel
 from .stacks import LocantDecoder
 
 
@@ -78,7 +78,7 @@ class LocantDecoderModel(LocantPreTrainedModel):
         )
 
 
-class LocantForCausalLM(LocantPreTrainedModel, LocantGenerationMixin):
+class LocantForCausalLM(VocabularyHead, LocantGenerationMixin):
     """The language model: each token from those before it (Radford et al. 2018).
 
     Args:
@@ -135,8 +135,7 @@ class LocantForCausalLM(LocantPreTrainedModel, LocantGenerationMixin):
             input_ids, attention_mask, position_ids, past_key_values, inputs_embeds, use_cache, document_ids, **kwargs
         )
         kept = slice(-logits_to_keep, None) if isinstance(logits_to_keep, int) else logits_to_keep
-        logits = self.lm_head(outputs.last_hidden_state[:, kept])
-        loss = None if shift_labels is None else self.token_loss(logits, shift_labels, num_items_in_batch)
+        logits, loss = self.logits_and_loss(outputs.last_hidden_state[:, kept], shift_labels, num_items_in_batch)
         return CausalLMOutputWithPast(
             loss=loss,
             logits=logits,

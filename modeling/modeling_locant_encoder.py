@@ -17,7 +17,8 @@ from transformers.utils.generic import can_return_tuple
 
 from locant.configuration.configuration_locant import LocantConfig
 
-from .norms import build_norm
+from .layers import build_norm
+from .loss import VocabularyHead
 from .pooling import Pooler, build_classifier, build_classifier_dropout
 from .pretrained import LocantPreTrainedModel
 from .stacks import build_encoder, refuse_input
@@ -74,22 +75,21 @@ class LocantEncoderModel(LocantPreTrainedModel):
         Raises:
             ValueError: inputs that are not the encoder's; see `LocantEncoder` and `LocantImageEncoder`.
         """
-        inputs = {
-            "input_ids": input_ids,
-            "attention_mask": attention_mask,
-            "position_ids": position_ids,
-            "token_type_ids": token_type_ids,
-            "inputs_embeds": inputs_embeds,
-            "document_ids": document_ids,
-            "pixel_values": pixel_values,
-        }
-        given = {name: value for name, value in inputs.items() if value is not None}
-        outputs = self.encoder(**given, **kwargs)
+        outputs = self.encoder(
+            input_ids=input_ids,
+            attention_mask=attention_mask,
+            token_type_ids=token_type_ids,
+            position_ids=position_ids,
+            inputs_embeds=inputs_embeds,
+            document_ids=document_ids,
+            pixel_values=pixel_values,
+            **kwargs,
+        )
         pooled = self.pooler(outputs.last_hidden_state, attention_mask) if self.pooler is not None else None
         return BaseModelOutputWithPooling(pooler_output=pooled, **outputs)
 
 
-class LocantForMaskedLM(LocantPreTrainedModel):
+class LocantForMaskedLM(VocabularyHead):
     """The encoder guessing masked tokens (Devlin et al. 2019, section 3.1).
 
     Args:
@@ -134,8 +134,8 @@ class LocantForMaskedLM(LocantPreTrainedModel):
         outputs = self.model(
             input_ids, attention_mask, token_type_ids, position_ids, inputs_embeds, document_ids, **kwargs
         )
-        logits = self.lm_head(self.transform(outputs.last_hidden_state))
-        loss = None if labels is None else self.token_loss(logits, labels, num_items_in_batch)
+        hidden_states = self.transform(outputs.last_hidden_state)
+        logits, loss = self.logits_and_loss(hidden_states, labels, num_items_in_batch)
         return MaskedLMOutput(
             loss=loss, logits=logits, hidden_states=outputs.hidden_states, attentions=outputs.attentions
         )

@@ -8,7 +8,7 @@ from torch import nn
 
 from locant.configuration.configuration_locant import LocantConfig
 
-from .masks import visible_keys
+from .attention_inputs import visible_keys
 
 
 class Pooler(nn.Module):

@@ -1,34 +1,24 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
 """What all Locant models have in common: configuration, initialisation, what they support."""
 
-import copy
 import os
-from collections.abc import Callable
-from dataclasses import asdict, replace
+from collections.abc import Callable, Iterable, Set
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import torch
 from torch import nn
 from transformers import initialization as init
-from transformers.integrations import is_deepspeed_zero3_enabled
+from transformers.cache_utils import Cache
+from transformers.generation import GenerationMixin
 from transformers.modeling_utils import PreTrainedModel
 from transformers.utils import logging
 
 from locant.configuration.configuration_locant import LocantConfig
-from locant.configuration.parameter_count import parameter_count
-from locant.configuration.position_encodings import Place
+from locant.configuration.position_encodings import AttentionKind
 
-from .attention_backends import check_backend
-from .checkpoint import CheckpointError
-from .layers import TransformerLayer
-from .loading import check_fit, check_numbers, fault_of_files
-from .loss import token_loss
-from .memory import check_memory
-from .patches import PatchEmbedding
-from .positions.base import PositionEncoding, PositionLayer
-from .positions.registry import position_layer
-from .swapping import copy_weights, serves_encodings, swapped_config
+from .attention_backends import can_serve, check_backend
 
 logger = logging.get_logger(__name__)
 
@@ -40,42 +30,45 @@ class LocantPreTrainedModel(PreTrainedModel):
     config: LocantConfig
     base_model_prefix = "model"
     supports_gradient_checkpointing = True
-    _no_split_modules = [TransformerLayer.__name__, PatchEmbedding.__name__]  # noqa: RUF012 (the base class's own)
+    _no_split_modules = ["TransformerLayer", "PatchEmbedding"]  # noqa: RUF012 (the base class's own)
     _supports_sdpa = True
     _supports_flash_attn = True
     _supports_flex_attn = True
     _can_compile_fullgraph = True
-    save_hooks: ClassVar[list[Callable[[PreTrainedModel, Path], None]]] = []
-    """Called with a model and its folder whenever it is saved, before config.json is written."""
+    build_hooks: ClassVar[list[Callable[[PreTrainedModel], None]]] = []
+    """Called with a model that has its config and no modules yet."""
+    load_hooks: ClassVar[list[Callable[[PreTrainedModel, list[str], Any, Any], None]]] = []
+    """Called with a model, its files, and transformers' `LoadStateDictConfig` and `LoadStateDictInfo`, when the weights
+    of the files are in the model and others have no memory yet."""
+    fault_hooks: ClassVar[list[Callable[..., Exception | None]]] = []
+    """Called with a model's name, the error that loading it ended in, and the keywords; the first error that one of
+    them returns is raised instead."""
+    save_hooks: ClassVar[list[Callable[[PreTrainedModel, Path], Iterable[str] | None]]] = []
+    """Called with a model and its folder whenever it is saved, before config.json is written; they return the names of
+    the files that they see to, which a push uploads even where they were there before."""
     push_hooks: ClassVar[list[Callable[[PreTrainedModel, Path, str], object]]] = []
     """Called with a model, a folder and its repository before what is new in the folder is pushed there."""
+    _files_of_hooks: Set[str] = frozenset()
 
     def __init__(self, config: LocantConfig):
         super().__init__(config)
         self.model_tags = ["locant"]  # of the card of what is pushed to the Hub
-        if self.places == config.places and not is_deepspeed_zero3_enabled():  # which shares weights out
-            check_memory(parameter_count(config))
-        if "encoder" in self.places and config.encoder_input == "patches":
+        for hook in self.build_hooks:
+            hook(self)
+        if "encoder" in self.attention_kinds and config.encoder_input == "patches":
             self.main_input_name = "pixel_values"
 
     @classmethod
     def from_pretrained(
         cls, pretrained_model_name_or_path: str | os.PathLike[str] | None, *model_args: Any, **kwargs: Any
     ) -> Any:
-        """As in transformers, and the checkpoint is checked.
-
-        Raises:
-            CheckpointError: files that are damaged, truncated or mislabelled; a weight that is missing, of another
-                shape, not of floating point, or that holds NaN or infinity; the message names it.
-        """
+        """As in transformers, and what `load_hooks` and `fault_hooks` find wrong is raised."""
         try:
             return super().from_pretrained(pretrained_model_name_or_path, *model_args, **kwargs)
-        except CheckpointError:
-            raise
         except Exception as error:
-            fault = fault_of_files(pretrained_model_name_or_path, error, kwargs)
-            if fault is not None:
-                raise fault from error
+            for hook in cls.fault_hooks:
+                if (fault := hook(pretrained_model_name_or_path, error, kwargs)) is not None:
+                    raise fault from error
             raise
 
     @staticmethod
@@ -86,20 +79,18 @@ class LocantPreTrainedModel(PreTrainedModel):
         load_config: Any,
         expected_keys: list[str] | None = None,
     ) -> tuple[Any, Any]:
-        # here the model has no memory yet, and its files are known; an adapter is loaded so too, with its own keys
-        files = checkpoint_files if state_dict is None and expected_keys is None else None
-        if files:
-            check_numbers(model, files, load_config)
         load = PreTrainedModel._load_pretrained_model
         info, offloaded = load(model, state_dict, checkpoint_files, load_config, expected_keys)
-        if files and not load_config.is_quantized:
-            check_fit(model, info, load_config)
+        if checkpoint_files and state_dict is None and expected_keys is None:  # which an adapter has
+            for hook in LocantPreTrainedModel.load_hooks:
+                hook(model, checkpoint_files, load_config, info)
         return info, offloaded
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
-        if isinstance(module, (PositionEncoding, PositionLayer, PatchEmbedding)):
-            module.init_weights()
+        init_weights = getattr(module, "init_weights", None)
+        if init_weights is not None and not isinstance(module, PreTrainedModel):
+            init_weights()
         elif self.config.initializer == "normal":
             super()._init_weights(module)
         elif isinstance(module, nn.Linear):
@@ -112,9 +103,9 @@ class LocantPreTrainedModel(PreTrainedModel):
             super()._init_weights(module)
 
     @property
-    def places(self) -> tuple[Place, ...]:
-        """Where position enters attention in this model."""
-        return self.config.places
+    def attention_kinds(self) -> tuple[AttentionKind, ...]:
+        """The kinds of attention in this model."""
+        return self.config.attention_kinds
 
     @property
     def shares_embeddings(self) -> bool:
@@ -125,66 +116,42 @@ class LocantPreTrainedModel(PreTrainedModel):
         )
 
     def _check_and_adjust_attn_implementation(self, attn_implementation: str | None, *args: Any, **kwargs: Any) -> str:
-        """The backend to use: refused where it cannot serve an encoding, and one that can where none is asked for."""
+        """The backend, refused where it cannot serve an encoding; `blockwise` if none is given and sdpa cannot."""
         backend = super()._check_and_adjust_attn_implementation(attn_implementation, *args, **kwargs)
-        if attn_implementation is None and not serves_encodings(backend, self.config, self.places):
-            return "blockwise"
-        for place in self.places:
-            name = f"the position encoding {self.config.position_encoding_at(place)!r}"
-            check_backend(backend, position_layer(self.config, place), place, name)
+        if attn_implementation is None and not all(can_serve(backend, self.config, k) for k in self.attention_kinds):
+            backend = "blockwise"
+        for kind in self.attention_kinds:
+            check_backend(backend, self.config, kind)
         return backend
 
     def with_position_encoding(
-        self,
-        position_encoding: str,
-        *,
-        decoder_position_encoding: str | None = None,
-        cross_position_encoding: str | None = None,
-        position_parameters: dict[str, Any] | None = None,
-        rope_parameters: dict[str, Any] | None = None,
-        max_position_embeddings: int | None = None,
-        output_loading_info: bool = False,
+        self, position_encoding: str, *, output_loading_info: bool = False, **fields: Any
     ) -> Self | tuple[Self, dict[str, Any]]:
         """This model with another position encoding: fresh weights for that, copies of all others.
 
-        What was dropped and what is new is logged as a warning. A model on disk can be loaded so too:
-        `from_pretrained(path, position_encoding="rotary")`.
+        The weights that were dropped and those that are new are logged as a warning. A model on disk can be loaded so
+        too: `from_pretrained(path, position_encoding="rotary")`.
 
         Args:
             position_encoding: the new one, of both stacks.
-            decoder_position_encoding: the decoder's, where it differs.
-            cross_position_encoding: the cross-attention's; by default it stays.
-            position_parameters, rope_parameters, max_position_embeddings: as in the config; by default they stay.
             output_loading_info: also return which keys are missing (new) and which unexpected (dropped).
+            fields: other fields of the config: `decoder_position_encoding` where the decoder's differs;
+                `cross_position_encoding`, `position_parameters`, `rope_parameters`, `max_position_embeddings`, which
+                stay as they are by default.
 
         Returns:
             A new model, on the same device and in the same mode, with weights of the same types, frozen or not.
 
         Raises:
             StrictDataclassError: no such encoding, or one that does not fit; the message names the field.
+            TypeError: a field that is not about position.
+            ImportError: this is the code that a saved model carries, and Locant is not installed.
         """
-        others = {
-            "cross_position_encoding": cross_position_encoding,
-            "position_parameters": position_parameters,
-            "rope_parameters": rope_parameters,
-            "max_position_embeddings": max_position_embeddings,
-        }
-        config = swapped_config(
-            self.config,
-            self.places,
-            position_encoding=position_encoding,
-            decoder_position_encoding=decoder_position_encoding,
-            **{name: value for name, value in others.items() if value is not None},
-        )
-        model: Self = self.new_like(config).train(self.training)
-        model.to(device=self.device, dtype=self.dtype)  # type: ignore[call-arg]  # transformers wraps it untyped
-        report = copy_weights(self, model)
-        backends = self.config._attn_implementation, config._attn_implementation
-        report = replace(report, attn_implementation=backends if backends[0] != backends[1] else None)
-        if self.can_generate():
-            model.generation_config = copy.deepcopy(self.generation_config)
-        if self.is_activation_checkpointing:
-            model.gradient_checkpointing_enable()
+        try:
+            from locant.modeling.swapping import swap_position_encoding
+        except ImportError as error:
+            raise ImportError("Another position encoding needs Locant: install and import locant.") from error
+        model, report = swap_position_encoding(self, position_encoding=position_encoding, **fields)
         logger.warning(str(report))
         return (model, asdict(report)) if output_loading_info else model
 
@@ -192,27 +159,15 @@ class LocantPreTrainedModel(PreTrainedModel):
         """An untrained model of this class, of another config."""
         return type(self)(config)
 
-    def token_loss(
-        self, logits: torch.Tensor, labels: torch.Tensor, num_items_in_batch: int | torch.Tensor | None = None
-    ) -> torch.Tensor:
-        """The loss per token, smoothed by `config.label_smoothing` in training mode only; see `loss.token_loss`."""
-        smoothing = self.config.label_smoothing if self.training else 0.0
-        return token_loss(logits, labels, smoothing, num_items_in_batch)
-
-    def _resize_token_embeddings(
-        self, new_num_tokens: int, pad_to_multiple_of: int | None = None, mean_resizing: bool = True
+    def resize_token_embeddings(
+        self, new_num_tokens: int | None = None, pad_to_multiple_of: int | None = None, mean_resizing: bool = True
     ) -> nn.Embedding:
-        # transformers resizes one table; a decoder that has its own must follow
-        decoder = getattr(self.base_model, "decoder", None)
-        if (
-            decoder is not None
-            and not self.shares_embeddings
-            and decoder.embed_tokens is not self.get_input_embeddings()
-        ):
-            decoder.embed_tokens = self._get_resized_embeddings(
-                decoder.embed_tokens, new_num_tokens, pad_to_multiple_of, mean_resizing
-            )
-        return super()._resize_token_embeddings(new_num_tokens, pad_to_multiple_of, mean_resizing)
+        """As in transformers; the table of a decoder that does not share the encoder's is resized as well."""
+        decoder: Any = getattr(self.base_model, "decoder", None)
+        has_own = decoder is not None and not self.shares_embeddings
+        if has_own and decoder.get_input_embeddings() is not self.get_input_embeddings():
+            decoder.resize_token_embeddings(new_num_tokens, pad_to_multiple_of, mean_resizing)
+        return super().resize_token_embeddings(new_num_tokens, pad_to_multiple_of, mean_resizing)
 
     def save_pretrained(
         self,
@@ -224,29 +179,29 @@ class LocantPreTrainedModel(PreTrainedModel):
         **kwargs: Any,
     ) -> None:
         """As in transformers, with what `save_hooks` add to the folder and to the config."""
-        if not push_to_hub and self.should_save_on_this_rank(is_main_process):
+        if self.should_save_on_this_rank(is_main_process):
             self._run_save_hooks(save_directory)
         super().save_pretrained(save_directory, is_main_process, state_dict, push_to_hub, *args, **kwargs)
 
-    def _get_files_timestamps(self, working_dir: str | os.PathLike[str]) -> dict[str, float]:
-        # with push_to_hub, what is newer than these is uploaded: the hooks' files have to be
-        timestamps = super()._get_files_timestamps(working_dir)
-        self._run_save_hooks(working_dir)
-        return timestamps
-
     def _upload_modified_files(
-        self, working_dir: str | os.PathLike[str], repo_id: str, *args: Any, **kwargs: Any
+        self,
+        working_dir: str | os.PathLike[str],
+        repo_id: str,
+        files_timestamps: dict[str, float],
+        *args: Any,
+        **kwargs: Any,
     ) -> Any:
         for hook in self.push_hooks:
             hook(self, Path(working_dir), repo_id)
-        return super()._upload_modified_files(working_dir, repo_id, *args, **kwargs)
+        # what is newer than these is uploaded: the save hooks have written before they were taken
+        others = {name: time for name, time in files_timestamps.items() if name not in self._files_of_hooks}
+        return super()._upload_modified_files(working_dir, repo_id, others, *args, **kwargs)
 
     def _run_save_hooks(self, save_directory: str | os.PathLike[str]) -> None:
         folder = Path(save_directory)
         if not folder.is_file():  # which transformers refuses
             folder.mkdir(parents=True, exist_ok=True)
-            for hook in self.save_hooks:
-                hook(self, folder)
+            self._files_of_hooks = {name for hook in self.save_hooks for name in hook(self, folder) or ()}
 
     @property
     def dummy_inputs(self) -> dict[str, torch.Tensor]:
@@ -259,3 +214,20 @@ class LocantPreTrainedModel(PreTrainedModel):
             ]
             inputs = {"pixel_values": torch.zeros(2, self.config.num_channels, *sides, device=self.device)}
         return {**inputs, "decoder_input_ids": ids} if self.config.is_encoder_decoder else inputs
+
+
+class LocantGenerationMixin(GenerationMixin):
+    """Leaves masks and positions to the model, which makes them for each type of layer."""
+
+    def create_masks_for_generate(
+        self, attention_mask: torch.Tensor | None, past_key_values: Cache, **kwargs: Any
+    ) -> torch.Tensor | None:
+        """The decoder's mask for a static cache: as long as the cache, so that a compiled step sees one shape."""
+        if attention_mask is None:
+            return None
+        # where all layers slide, the cache is as long as a window, and shorter than the mask at last
+        missing = max(0, past_key_values.get_max_length() - attention_mask.shape[1])
+        return torch.nn.functional.pad(attention_mask, (0, missing))
+
+    def _prepare_position_ids_for_generation(self, inputs_tensor: torch.Tensor, model_kwargs: dict[str, Any]) -> None:
+        """None: the model counts positions as the mask implies them."""

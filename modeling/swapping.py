@@ -1,18 +1,15 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
 """Another position encoding for a trained model, and a report of what that changed."""
 
-from dataclasses import dataclass
+import copy
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import nn
 
-from locant.configuration.configuration_locant import LocantConfig
-from locant.configuration.position_encodings import Place
-
 from .attention_backends import can_serve
 from .positions.base import PositionEncoding, PositionLayer
-from .positions.registry import position_layer
 
 
 @dataclass(frozen=True)
@@ -39,17 +36,38 @@ class SwapReport:
         return "Weights changed with the position encoding\n  " + "\n  ".join(lines)
 
 
-def swapped_config(config: LocantConfig, places: tuple[Place, ...], **fields: Any) -> LocantConfig:
-    """`config` with other `fields`, and its backend where that can serve them at `places`."""
-    new = type(config).from_dict(config.to_dict(), **fields)
-    if config._attn_implementation is not None and serves_encodings(config._attn_implementation, new, places):
-        new._attn_implementation = config._attn_implementation
-    return new
+# What a swap may change besides the encoding of both stacks; None stays as it is
+_FIELDS = {
+    "decoder_position_encoding",
+    "cross_position_encoding",
+    "position_parameters",
+    "rope_parameters",
+    "max_position_embeddings",
+}
 
 
-def serves_encodings(backend: str, config: LocantConfig, places: tuple[Place, ...]) -> bool:
-    """Whether `backend` can add the terms of the encodings of `config` at `places`."""
-    return all(can_serve(backend, position_layer(config, place), place) for place in places)
+def swap_position_encoding(model: Any, position_encoding: str, **fields: Any) -> tuple[Any, SwapReport]:
+    """A new model of the class of `model`, a `LocantPreTrainedModel`; see its `with_position_encoding`.
+
+    Raises:
+        TypeError: a field that is not about position.
+    """
+    if unknown := fields.keys() - _FIELDS:
+        raise TypeError(f"{sorted(unknown)[0]} is not a field of position: give one of {', '.join(sorted(_FIELDS))}.")
+    fields = {name: value for name, value in fields.items() if value is not None}
+    before = model.config._attn_implementation
+    config = type(model.config).from_dict(model.config.to_dict(), position_encoding=position_encoding, **fields)
+    if before is not None and all(can_serve(before, config, kind) for kind in model.attention_kinds):
+        config._attn_implementation = before
+    new = model.new_like(config).train(model.training).to(device=model.device, dtype=model.dtype)
+    report = copy_weights(model, new)
+    after = config._attn_implementation
+    report = replace(report, attn_implementation=(before, after) if before != after else None)
+    if model.can_generate():
+        new.generation_config = copy.deepcopy(model.generation_config)
+    if model.is_activation_checkpointing:
+        new.gradient_checkpointing_enable()
+    return new, report
 
 
 @torch.no_grad()

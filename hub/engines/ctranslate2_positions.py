@@ -18,9 +18,8 @@ import numpy as np
 import torch
 
 from locant.hub.errors import SharingError
-from locant.modeling.positions.base import DistanceLayer, PositionEncoding, Span
+from locant.modeling.positions.base import DistanceBias, PositionEncoding, SlotIndex
 from locant.modeling.positions.learned import LearnedEncoding
-from locant.modeling.positions.none import NoPosition
 from locant.modeling.positions.rotary import RotaryEncoding
 from locant.modeling.positions.shaw import ShawEncoding
 from locant.modeling.positions.sinusoidal import SinusoidalEncoding, sinusoidal_table
@@ -52,20 +51,14 @@ def express(encoding: PositionEncoding) -> Expression:
     Raises:
         SharingError: CTranslate2 has no word for it.
     """
-    layer = encoding.layer(0)
-    if encoding.shares_score and isinstance(layer, DistanceLayer) and not layer.has_values:
+    if _is_none(encoding) or _distance_bias(encoding) is not None:
         return Expression({"relative_attention_bias": True})
-    name = encoding.config.position_encoding_at(encoding.place)
-    field = "decoder_position_encoding" if encoding.place == "decoder" else "position_encoding"
+    name = encoding.config.position_encoding_at(encoding.kind)
+    field = "decoder_position_encoding" if encoding.kind == "decoder" else "position_encoding"
     raise SharingError(
         f"{field}={name!r} is not among what CTranslate2 has: train a model with {_ABLE}, or translate with this one "
         "as it is."
     )
-
-
-@express.register
-def _(encoding: NoPosition) -> Expression:
-    return Expression({"relative_attention_bias": True})
 
 
 @express.register
@@ -103,20 +96,12 @@ def _(encoding: RotaryEncoding) -> Expression:
 @singledispatch
 def write(encoding: PositionEncoding, spec: Any, stack: Any) -> None:
     """Write what `encoding` has learned or computed into `spec`, that of its `stack`, once attention is written."""
-    biases = _biases(encoding, stack.layers[0].self_attn.position)
-    buckets_to_a_side = len(biases) // (1 if encoding.place == "decoder" else 2)
+    biases = torch.zeros(4, encoding.config.heads_at(encoding.kind)) if _is_none(encoding) else _biases(encoding)
+    buckets_to_a_side = len(biases) // (1 if encoding.kind == "decoder" else 2)
     for layer in spec.layer:
         layer.self_attention.relative_attention_bias = biases
         # a quarter as many buckets again as distances lie between these and four times as far
         layer.self_attention.relative_attention_max_distance = np.int32(2 * buckets_to_a_side)
-
-
-@write.register
-def _(encoding: NoPosition, spec: Any, stack: Any) -> None:
-    heads = encoding.config.heads_at(encoding.place)
-    for layer in spec.layer:
-        layer.self_attention.relative_attention_bias = torch.zeros(4, heads)
-        layer.self_attention.relative_attention_max_distance = np.int32(4)
 
 
 @write.register
@@ -136,7 +121,7 @@ def _(encoding: ShawEncoding, spec: Any, stack: Any) -> None:
     for layer_spec, layer in zip(spec.layer, stack.layers, strict=True):
         position = layer.self_attn.position
         layer_spec.self_attention.relative_position_keys = position.keys
-        layer_spec.self_attention.relative_position_values = position.vectors if position.has_values else absent
+        layer_spec.self_attention.relative_position_values = absent if position.vectors is None else position.vectors
 
 
 @write.register
@@ -174,7 +159,19 @@ def _scale_queries(fused: Any, attention: Any, turned: int, factor: float) -> No
         values[:rows].unflatten(0, (-1, attention.head_dim))[:, :turned] *= factor
 
 
-def _biases(encoding: PositionEncoding, layer: DistanceLayer) -> torch.Tensor:
+def _is_none(encoding: PositionEncoding) -> bool:
+    """Whether there is no position at all."""
+    return type(encoding) is PositionEncoding
+
+
+def _distance_bias(encoding: PositionEncoding) -> DistanceBias | None:
+    """The bias of an encoding that depends on head and distance alone."""
+    no_tokens = torch.zeros(1, 1, encoding.config.d_model), torch.zeros(1, 1, dtype=torch.long)
+    bias = encoding.shared_bias(encoding(*no_tokens, 1)[1], SlotIndex(1, 1))
+    return bias if isinstance(bias, DistanceBias) and not bias.has_output else None
+
+
+def _biases(encoding: PositionEncoding) -> torch.Tensor:
     """What the encoding adds to the scores, `(buckets, heads)`, in the order of T5's buckets.
 
     The first half of a side's buckets has a distance each, the other half lies between these and four times as far.
@@ -182,7 +179,7 @@ def _biases(encoding: PositionEncoding, layer: DistanceLayer) -> torch.Tensor:
     near = max(REACH, encoding.config.max_position_embeddings)
     far = near * 4.0 ** ((torch.arange(near) + 0.5) / near)
     steps = torch.cat([torch.arange(near), far.round().long()])
-    distances = -steps if encoding.place == "decoder" else torch.cat([-steps, steps])
-    nowhere = torch.zeros(1, 1, encoding.config.d_model), torch.zeros(1, 1, dtype=torch.long)
-    heads = torch.arange(encoding.config.heads_at(encoding.place))
-    return layer.term(heads[None], distances[:, None], layer.project(Span(1, 1), encoding.prepare(*nowhere))).float()
+    distances = -steps if encoding.kind == "decoder" else torch.cat([-steps, steps])
+    bias = _distance_bias(encoding)
+    assert bias is not None  # as express has seen
+    return bias.of_distance(torch.arange(encoding.config.heads_at(encoding.kind))[None], distances[:, None]).float()

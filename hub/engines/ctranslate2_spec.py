@@ -7,10 +7,10 @@ import torch
 from torch import nn
 
 from locant.configuration import LocantConfig
-from locant.configuration.position_encodings import Place
+from locant.configuration.position_encodings import AttentionKind
 from locant.hub.errors import SharingError
 from locant.modeling import LocantForConditionalGeneration
-from locant.modeling.positions.registry import build_position_encoding
+from locant.modeling.positions.base import build_position_encoding
 
 from .ctranslate2_positions import express, keep_exact, write
 from .requirements import needs
@@ -33,7 +33,7 @@ QUANTIZATIONS = ("float32", "int8", "int8_float32", "int8_float16", "int8_bfloat
 """The types of weights that CTranslate2 stores."""
 
 
-def check_config(config: LocantConfig) -> dict[Place, int | None]:
+def check_config(config: LocantConfig) -> dict[AttentionKind, int | None]:
     """How many positions the source and the target can have, `None` for any number.
 
     Raises:
@@ -60,7 +60,7 @@ def check_config(config: LocantConfig) -> dict[Place, int | None]:
     for field in ("decoder_start_token_id", "eos_token_id"):
         if getattr(config, field) is None:
             raise SharingError(f"{field} is not set, but CTranslate2 must know where a translation begins and ends.")
-    limits: dict[Place, int | None] = {}
+    limits: dict[AttentionKind, int | None] = {}
     stacks: tuple[Literal["encoder"], Literal["decoder"]] = ("encoder", "decoder")
     for place in stacks:
         if "sliding_attention" in config.layer_types_of(place):

@@ -107,7 +107,7 @@ def _prepare(model: Any) -> int | None:
     position = encoder.position
     if isinstance(position, SinusoidalEncoding):
         position.rows = max(position.rows, _LONGEST_TABLE)
-        position.table = position.fixed()["table"]
+        position.table = position.computed_buffers()["table"]
         return position.rows
     return position.limit
 

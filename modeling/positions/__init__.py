@@ -2,10 +2,19 @@
 """Position encodings, one file each, behind the contract in `base`."""
 
 from .alibi import AlibiEncoding
-from .base import DistanceLayer, PositionEncoding, PositionLayer, Positions, PositionSpan, Span
+from .base import (
+    DistanceBias,
+    PositionBias,
+    PositionEncoding,
+    PositionIndex,
+    PositionInputs,
+    PositionLayer,
+    QueryKeyIndex,
+    SlotIndex,
+    build_position_encoding,
+    register_position_encoding,
+)
 from .learned import LearnedEncoding
-from .none import NoPosition
-from .registry import build_position_encoding, register_position_encoding
 from .rotary import RotaryEncoding
 from .shaw import ShawEncoding
 from .sinusoidal import SinusoidalEncoding
@@ -14,17 +23,18 @@ from .transformer_xl import TransformerXLEncoding
 
 __all__ = [
     "AlibiEncoding",
-    "DistanceLayer",
+    "DistanceBias",
     "LearnedEncoding",
-    "NoPosition",
+    "PositionBias",
     "PositionEncoding",
+    "PositionIndex",
+    "PositionInputs",
     "PositionLayer",
-    "PositionSpan",
-    "Positions",
+    "QueryKeyIndex",
     "RotaryEncoding",
     "ShawEncoding",
     "SinusoidalEncoding",
-    "Span",
+    "SlotIndex",
     "T5Encoding",
     "TransformerXLEncoding",
     "build_position_encoding",

@@ -1,16 +1,16 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""Attention falls linearly with distance, each head at its own slope (Press et al. 2022, ALiBi)."""
+"""A bias that falls linearly with distance, at another slope in each head (Press et al. 2022, ALiBi)."""
 
 import math
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 
 from locant.configuration.configuration_locant import LocantConfig
-from locant.configuration.position_encodings import Place
+from locant.configuration.position_encodings import AttentionKind
 
-from .base import DistanceLayer, PositionEncoding, PositionLayer
-from .registry import built_in
+from .base import DistanceBias, PositionEncoding, QueryKeyIndex, register_built_in
 
 
 def alibi_slopes(heads: int, max_bias: float = 8.0) -> torch.Tensor:
@@ -25,44 +25,53 @@ def alibi_slopes(heads: int, max_bias: float = 8.0) -> torch.Tensor:
     return torch.tensor(slopes + between, dtype=torch.float32, device="cpu")
 
 
-class AlibiLayer(DistanceLayer):
-    """-slope · |distance|: the paper's in a decoder, where all keys are earlier; symmetric in an encoder."""
+@dataclass(frozen=True)
+class AlibiBias(DistanceBias):
+    """-slope · |distance|: the paper's in a decoder, where all keys are earlier; symmetric in an encoder.
 
-    in_slopes = True
+    Args:
+        slopes: `(heads,)`.
+    """
 
-    def term(self, head: Any, distance: Any, prepared: torch.Tensor) -> torch.Tensor:
-        """Head and distance, which broadcast; prepared: the slopes."""
-        return -prepared[head] * distance.abs()
+    slopes: torch.Tensor
+
+    def of_distance(self, head: Any, distance: Any) -> torch.Tensor:
+        """The bias of a head and a distance, which broadcast."""
+        return -self.slopes[head] * distance.abs()
 
 
-@built_in("alibi")
+@register_built_in("alibi")
 class AlibiEncoding(PositionEncoding):
     """Has no parameters.
 
     Args:
         config: uses the number of heads and the option `max_bias`: the last of n slopes, n a power of two, is
             2^-max_bias (MPT's `alibi_bias_max`).
-        place: encoder, decoder, or cross-attention, where distances are those of positions.
+        kind: encoder, decoder, or cross-attention, where distances are those of positions.
     """
 
-    shares_score = True
     slopes: torch.Tensor
 
-    def __init__(self, config: LocantConfig, place: Place = "encoder"):
-        super().__init__(config, place)
-        self.register_fixed()
-
-    def fixed(self) -> dict[str, torch.Tensor]:
-        """The slopes."""
-        return {
-            "slopes": alibi_slopes(self.config.heads_at(self.place), self.config.position_options("alibi")["max_bias"])
-        }
-
-    def prepare(self, hidden_states: torch.Tensor, position_ids: torch.Tensor) -> torch.Tensor:
-        """The slopes, `(heads,)`."""
-        return self.slopes
+    def __init__(self, config: LocantConfig, kind: AttentionKind = "encoder"):
+        super().__init__(config, kind)
+        self.register_computed_buffers()
 
     @classmethod
-    def build_layer(cls, config: LocantConfig, place: Place, layer_idx: int) -> PositionLayer:
-        """The same slopes in every layer."""
-        return AlibiLayer()
+    def bias_types(cls, config: LocantConfig) -> frozenset[str]:
+        """Slopes times distance."""
+        return frozenset({"linear"})
+
+    def computed_buffers(self) -> dict[str, torch.Tensor]:
+        """The slopes."""
+        max_bias = self.config.position_options("alibi")["max_bias"]
+        return {"slopes": alibi_slopes(self.config.heads_at(self.kind), max_bias)}
+
+    def forward(
+        self, hidden_states: torch.Tensor, position_ids: torch.Tensor, position_bound: Any
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Embeddings as they are, and the slopes `(heads,)`."""
+        return hidden_states, self.slopes
+
+    def shared_bias(self, position: torch.Tensor, index: QueryKeyIndex) -> AlibiBias:
+        """The bias of all layers."""
+        return AlibiBias(index, position)

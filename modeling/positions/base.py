@@ -1,19 +1,21 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""The contract between position encodings and attention.
+"""The contract between position encodings and attention, and the registry of encodings.
 
-An encoding can enter at four places, and overrides only the methods of the places that it uses:
+A `PositionEncoding` belongs to one stack (or to the cross-attention of a decoder). Its `forward` runs once a forward
+pass: it adds position to the embeddings (sinusoidal, learned), and computes from the position ids the tensors that all
+layers need (the cosines and sines of rotary, the bias table of T5).
 
-1. `PositionEncoding.embed`: added to the embeddings (sinusoidal, learned);
-2. `PositionLayer.query` and `key`: change queries and keys before they meet (rotary turns both);
-3. `PositionLayer.score`: a term added to each attention score (T5, ALiBi, Shaw, Transformer-XL);
-4. `PositionLayer.values`: a term added to each output of attention (Shaw).
+A `PositionLayer` belongs to one attention layer. Its `forward` runs once a call of attention: it changes queries and
+new keys (rotary, Transformer-XL), and returns the `PositionBias` that is added to the scores or to the output of
+attention (T5, ALiBi, Shaw, Transformer-XL).
 
-1 and 2 see position ids, which count the real tokens of a sentence. 3 and 4 see distances, which a `Span` tells: in
-self-attention those of slots, which padding on the left and packing do not disturb.
+Embeddings, queries and keys depend on position ids, which count the real tokens of a sequence. A bias depends on the
+distance between a query and a key, which a `SlotIndex` or a `PositionIndex` gives.
 """
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from dataclasses import dataclass, fields, replace
+from typing import Any, ClassVar, NamedTuple, Self, TypeVar
 
 import torch
 from torch import nn
@@ -21,272 +23,367 @@ from torch.compiler import is_compiling
 from transformers import initialization as init
 
 from locant.configuration.configuration_locant import LocantConfig
-from locant.configuration.position_encodings import Place
+from locant.configuration.position_encodings import POSITION_ENCODINGS, AttentionKind, EncodingOptions
 
 
-class Span(NamedTuple):
-    """Where the queries and keys of one call sit in their common sequence.
+class SlotIndex(NamedTuple):
+    """Queries and keys of one sequence, by their slots in the cache: self-attention.
 
     Args:
-        queries, keys: how many.
-        query_offset: slot of the first query; a 0-d tensor with a static cache.
-        key_offset: slot of the first key; above 0 when a sliding cache has dropped the oldest.
-        first_place: in a block, where its distances begin among those of the whole.
+        q_length, kv_length: number of queries and of keys.
+        q_offset: slot of the first query; a 0-d tensor with a static cache.
+        kv_offset: slot of the first key; above 0 when a sliding cache has dropped the oldest keys.
     """
 
-    queries: int
-    keys: int
-    query_offset: int | torch.Tensor = 0
-    key_offset: int | torch.Tensor = 0
-    first_place: int = 0
+    q_length: int
+    kv_length: int
+    q_offset: int | torch.Tensor = 0
+    kv_offset: int | torch.Tensor = 0
 
-    def distance(self, batch: Any, query_index: Any, key_index: Any) -> Any:
+    def distance(self, batch: Any, q_idx: Any, kv_idx: Any) -> Any:
         """Slot of a key minus slot of a query; indices may be integers, scalars or broadcastable tensors."""
-        return key_index - query_index + (self.key_offset - self.query_offset)
+        return kv_idx - q_idx + (self.kv_offset - self.q_offset)
 
     def distances(self, device: torch.device) -> torch.Tensor:
-        """Each distance that occurs, ascending: `(queries + keys - 1,)`."""
-        first = self.key_offset - self.query_offset - (self.queries - 1)
-        return torch.arange(self.queries + self.keys - 1, device=device) + first
+        """Each distance that occurs, ascending: `(q_length + kv_length - 1,)`."""
+        first = self.kv_offset - self.q_offset - (self.q_length - 1)
+        return torch.arange(self.q_length + self.kv_length - 1, device=device) + first
 
-    def place(self, batch: Any, query_index: Any, key_index: Any) -> Any:
-        """The place of a pair's distance among `distances`."""
-        return key_index - query_index + (self.queries - 1)
+    def distance_index(self, batch: Any, q_idx: Any, kv_idx: Any) -> Any:
+        """The index of a pair's distance in `distances`."""
+        return kv_idx - q_idx + (self.q_length - 1)
 
-    def block(self, queries: slice, keys: slice) -> "Span":
-        """The span of some of the queries and keys."""
-        return Span(
+    def block(self, queries: slice, keys: slice) -> "SlotIndex":
+        """The index of a block of the queries and keys."""
+        return SlotIndex(
             queries.stop - queries.start,
             keys.stop - keys.start,
-            self.query_offset + queries.start,
-            self.key_offset + keys.start,
-            self.first_place + keys.start + self.queries - queries.stop,
+            self.q_offset + queries.start,
+            self.kv_offset + keys.start,
         )
 
 
-class PositionSpan(NamedTuple):
-    """The span of two sequences, as in cross-attention: distances are those of positions, which each counts from 0.
+class PositionIndex(NamedTuple):
+    """Queries and keys of two sequences, by the position ids of each: cross-attention.
 
     Args:
-        query_positions: `(batch, queries)`.
-        key_positions: `(batch, keys)`.
-        limit: no query position is as large; a Python number.
-        key_limit: nor is any key position as large as this.
-        first_place: always 0, as a block may hold any distance.
+        query_positions: `(batch or 1, q_length)`.
+        key_positions: `(batch or 1, kv_length)`.
+        q_bound, kv_bound: exclusive upper bounds of both; None where they are unknown.
     """
 
     query_positions: torch.Tensor
     key_positions: torch.Tensor
-    limit: int
-    key_limit: int
-    first_place: int = 0
+    q_bound: int | None = None
+    kv_bound: int | None = None
 
     @property
-    def queries(self) -> int:
-        """How many queries."""
+    def q_length(self) -> int:
+        """Number of queries."""
         return self.query_positions.shape[1]
 
     @property
-    def keys(self) -> int:
-        """How many keys."""
+    def kv_length(self) -> int:
+        """Number of keys."""
         return self.key_positions.shape[1]
 
-    def distance(self, batch: Any, query_index: Any, key_index: Any) -> Any:
-        """Position of a key minus position of a query."""
-        return self.key_positions[batch, key_index] - self.query_positions[batch, query_index]
+    def distance(self, batch: Any, q_idx: Any, kv_idx: Any) -> Any:
+        """Position of a key minus position of a query; indices as in `SlotIndex.distance`."""
+        return self.key_positions[batch, kv_idx] - self.query_positions[batch, q_idx]
 
     def distances(self, device: torch.device) -> torch.Tensor:
-        """Each distance that may occur, ascending: `(limit + key_limit - 1,)`."""
-        return torch.arange(1 - self.limit, self.key_limit, device=device)
+        """Each distance that may occur, ascending: `(q_bound + kv_bound - 1,)`."""
+        assert self.q_bound is not None and self.kv_bound is not None
+        return torch.arange(1 - self.q_bound, self.kv_bound, device=device)
 
-    def place(self, batch: Any, query_index: Any, key_index: Any) -> Any:
-        """The place of a pair's distance among `distances`."""
-        return self.distance(batch, query_index, key_index) + (self.limit - 1)
+    def distance_index(self, batch: Any, q_idx: Any, kv_idx: Any) -> Any:
+        """The index of a pair's distance in `distances`."""
+        assert self.q_bound is not None
+        return self.distance(batch, q_idx, kv_idx) + (self.q_bound - 1)
 
-    def block(self, queries: slice, keys: slice) -> "PositionSpan":
-        """The span of some of the queries and keys."""
-        return PositionSpan(self.query_positions[:, queries], self.key_positions[:, keys], self.limit, self.key_limit)
-
-
-AnySpan = Span | PositionSpan
-
-
-class Positions(NamedTuple):
-    """What one attention knows about position in one forward pass, the same for all layers of a kind.
-
-    Args:
-        span: where queries and keys sit; None lets attention take them from its cache.
-        query: what the encoding's `prepare` made of the queries' position ids.
-        key: and of the new keys'.
-        in_mask: the term of the scores is in the mask already, made once for all layers.
-    """
-
-    span: AnySpan | None = None
-    query: Any = None
-    key: Any = None
-    in_mask: bool = False
+    def block(self, queries: slice, keys: slice) -> "PositionIndex":
+        """The index of a block of the queries and keys."""
+        return self._replace(
+            query_positions=self.query_positions[:, queries], key_positions=self.key_positions[:, keys]
+        )
 
 
-def indices(batch: int, heads: int, span: AnySpan, device: torch.device) -> list[torch.Tensor]:
-    """Numbers of batch, head, query and key, each along its own one of four dimensions."""
-    sizes = (batch, heads, span.queries, span.keys)
+QueryKeyIndex = SlotIndex | PositionIndex
+
+
+def pair_indices(batch: int, heads: int, index: QueryKeyIndex, device: torch.device) -> list[torch.Tensor]:
+    """Indices of batch, head, query and key, shaped to broadcast to `(batch, heads, queries, keys)`."""
+    sizes = (batch, heads, index.q_length, index.kv_length)
     return [
-        torch.arange(size, device=device).view([-1 if axis == place else 1 for axis in range(4)])
-        for place, size in enumerate(sizes)
+        torch.arange(size, device=device).view([-1 if axis == own else 1 for axis in range(4)])
+        for own, size in enumerate(sizes)
     ]
 
 
-class PositionLayer(nn.Module):
-    """What one attention layer does with position; parameters of its own are the layer's.
+@dataclass(frozen=True)
+class PositionBias:
+    """What one call of attention adds to its scores or to its output, with every tensor needed to compute it.
 
-    `has_score` and `has_values` say that there is a term of the scores, of the output. `is_per_pair` says that the
-    term needs a number for each pair of query and key in memory, so that no kernel can make it on the way. `in_slopes`
-    says that the term is a slope of each head's times the distance, which flash attention can add by itself.
+    A bias on the scores defines `pointwise`, and `matrix` where there is a quicker way for all pairs. A bias on the
+    output defines `output`.
+
+    Args:
+        index: the queries and keys.
     """
 
-    has_score = False
-    has_values = False
-    is_per_pair = False
-    in_slopes = False
+    index: QueryKeyIndex
 
-    def query(self, query: torch.Tensor, prepared: Any) -> torch.Tensor:
-        """Queries before they meet the keys: `(batch, heads, queries, head_dim)` to the same shape."""
-        return query
+    has_scores: ClassVar[bool] = True
+    has_output: ClassVar[bool] = False
 
-    def key(self, key: torch.Tensor, prepared: Any) -> torch.Tensor:
-        """New keys on their way into the cache: `(batch, key_value_heads, keys, head_dim)` to the same shape."""
-        return key
+    def pointwise(self, batch: Any, head: Any, q_idx: Any, kv_idx: Any) -> torch.Tensor:
+        """The bias on the score of a query and a key, before the mask and the softmax.
 
-    def project(self, span: AnySpan, prepared: Any) -> Any:
-        """What the layer makes of `prepared` once a call; `rows` and `score` get it instead."""
-        return prepared
-
-    def rows(self, query: torch.Tensor, span: AnySpan, prepared: Any) -> Any:
-        """What `score` needs for each query of a call or a block, from the queries as they are before `query`."""
-        return None
-
-    def score(
-        self, rows: Any, batch: Any, head: Any, query_index: Any, key_index: Any, span: AnySpan, prepared: Any
-    ) -> torch.Tensor:
-        """The term added to the score of a query and a key, before the mask and the softmax.
-
-        One pointwise definition for every backend: the indices are scalars (flex_attention) or tensors that
-        broadcast to `(batch, heads, queries, keys)`.
+        The indices are scalars (flex_attention) or tensors that broadcast to `(batch, heads, queries, keys)`.
         """
         raise NotImplementedError
 
-    def dense(
-        self, rows: Any, batch: int, heads: int, span: AnySpan, prepared: Any, device: torch.device
-    ) -> torch.Tensor:
-        """`score` of all pairs, `(batch or 1, heads or 1, queries, keys)`; override it where there is a quicker way."""
-        of_batch, of_head, of_query, of_key = indices(batch, heads, span, device)
-        return self.score(rows, of_batch, of_head, of_query, of_key, span, prepared)
+    def matrix(self, batch: int, heads: int, device: torch.device) -> torch.Tensor:
+        """The bias on all scores, `(batch or 1, heads or 1, queries, keys)`."""
+        return self.pointwise(*pair_indices(batch, heads, self.index, device))
 
-    def values(self, weights: torch.Tensor, span: AnySpan) -> torch.Tensor:
-        """The term added to the output: weights `(batch, heads, queries, keys)` to
-        `(batch, heads, queries, head_dim)`."""
+    def output(self, weights: torch.Tensor) -> torch.Tensor:
+        """The bias on the output: weights `(batch, heads, queries, keys)` to `(batch, heads, queries, head_dim)`."""
         raise NotImplementedError
+
+    def block(self, queries: slice, keys: slice) -> Self:
+        """The bias of a block of the queries and keys; override it where a tensor has a dimension of queries."""
+        return self.with_fields(index=self.index.block(queries, keys))
+
+    def with_fields(self, **others: Any) -> Self:
+        """A copy with other fields."""
+        return type(self)(**{entry.name: getattr(self, entry.name) for entry in fields(self)} | others)
+
+    def tensors(self) -> dict[str, torch.Tensor]:
+        """The fields that are tensors."""
+        values = {entry.name: getattr(self, entry.name) for entry in fields(self)}
+        return {name: value for name, value in values.items() if isinstance(value, torch.Tensor)}
+
+    def to(self, device: Any, **kwargs: Any) -> Self:
+        """A copy on another device; accelerate calls it where layers are on several devices."""
+        moved = {name: tensor.to(device, **kwargs) for name, tensor in self.tensors().items()}
+        parts: Any = (part.to(device) if isinstance(part, torch.Tensor) else part for part in self.index)
+        index = type(self.index)(*parts)
+        return replace(self, index=index, **moved)
+
+
+@dataclass(frozen=True)
+class DistanceBias(PositionBias):
+    """A bias on the scores that depends on head and distance alone."""
+
+    def of_distance(self, head: Any, distance: Any) -> torch.Tensor:
+        """The bias of a head and a distance (key minus query), which broadcast."""
+        raise NotImplementedError
+
+    def pointwise(self, batch: Any, head: Any, q_idx: Any, kv_idx: Any) -> torch.Tensor:
+        """The bias of the pair's distance."""
+        return self.of_distance(head, self.index.distance(batch, q_idx, kv_idx))
+
+    def matrix(self, batch: int, heads: int, device: torch.device) -> torch.Tensor:
+        """The bias of each distance that occurs, laid out for all pairs."""
+        index = self.index
+        if isinstance(index, PositionIndex):
+            return super().matrix(batch, heads, device)
+        head = torch.arange(heads, device=device)
+        line = self.of_distance(head[:, None], index.distances(device)[None])
+        if is_compiling():  # `unfold` would make the length a constant of the compiled code
+            _, _, q_idx, kv_idx = pair_indices(1, 1, index, device)
+            return line[:, index.distance_index(None, q_idx[0, 0], kv_idx[0, 0])].unsqueeze(0)
+        # the row of a query is a window of the line that begins one element before that of the previous query
+        starts = torch.arange(index.q_length - 1, -1, -1, device=device)
+        return line.unfold(-1, index.kv_length, 1).index_select(-2, starts).unsqueeze(0)
+
+
+class PositionInputs(NamedTuple):
+    """What one kind of attention knows about position in one forward pass, the same for all layers of a type.
+
+    Args:
+        query_key_index: the queries and keys.
+        query_tensors: the tensors that `PositionEncoding.forward` returned for the positions of the queries.
+        key_tensors: the tensors that it returned for the positions of the new keys.
+        bias: `PositionEncoding.shared_bias`, or None where there is none or the mask holds it already.
+    """
+
+    query_key_index: QueryKeyIndex
+    query_tensors: Any = None
+    key_tensors: Any = None
+    bias: PositionBias | None = None
+
+
+class PositionLayer(nn.Module):
+    """The part of a position encoding that one attention layer owns; this class hands on the bias that layers share."""
+
+    def forward(
+        self, query: torch.Tensor, key: torch.Tensor | None, inputs: PositionInputs
+    ) -> tuple[torch.Tensor, torch.Tensor | None, PositionBias | None]:
+        """Queries and new keys with position, and the bias of this call.
+
+        Args:
+            query: `(batch, heads, queries, head_dim)`.
+            key: new keys before they enter the cache, `(batch, key_value_heads, keys, head_dim)`; None where the cache
+                of cross-attention holds all keys already.
+            inputs: the index of queries and keys, and what `PositionEncoding` computed for both.
+        """
+        return query, key, inputs.bias
 
     def init_weights(self) -> None:
-        """Set the layer's own parameters, with `transformers.initialization`."""
-
-
-class DistanceLayer(PositionLayer):
-    """A term that depends on head and distance alone, so that a sequence needs one number for each distance."""
-
-    has_score = True
-
-    def term(self, head: Any, distance: Any, prepared: Any) -> torch.Tensor:
-        """The term of a head and a distance (key minus query), which broadcast."""
-        raise NotImplementedError
-
-    def score(
-        self, rows: Any, batch: Any, head: Any, query_index: Any, key_index: Any, span: AnySpan, prepared: Any
-    ) -> torch.Tensor:
-        """The term of each pair's distance."""
-        return self.term(head, span.distance(batch, query_index, key_index), prepared)
-
-    def dense(
-        self, rows: Any, batch: int, heads: int, span: AnySpan, prepared: Any, device: torch.device
-    ) -> torch.Tensor:
-        """The terms of all distances, laid out for all pairs."""
-        head = torch.arange(heads, device=device)
-        if isinstance(span, PositionSpan):
-            return super().dense(rows, batch, heads, span, prepared, device)
-        line = self.term(head[:, None], span.distances(device)[None], prepared)
-        if is_compiling():  # unfold takes the length for a constant
-            _, _, query_index, key_index = indices(1, 1, span, device)
-            return line[:, span.place(None, query_index[0, 0], key_index[0, 0])].unsqueeze(0)
-        # a query's row is a window of the line, one place further to the left than that of the query before it
-        places = torch.arange(span.queries - 1, -1, -1, device=device)
-        return line.unfold(-1, span.keys, 1).index_select(-2, places).unsqueeze(0)
+        """Initialise the layer's own parameters, with `transformers.initialization`."""
 
 
 class PositionEncoding(nn.Module):
-    """How position enters one attention; one instance a stack holds what its layers share.
+    """How position enters one kind of attention; the layers of a stack share one instance.
 
     Args:
         config: the model's configuration.
-        place: self-attention of the encoder or the decoder, or cross-attention, as they may differ in heads and
-            in encoding.
+        kind: self-attention of the encoder, of the decoder, or cross-attention.
     """
 
-    # The term of the scores is the same in all layers, needing neither their parameters nor `rows`: it may be made once
-    shares_score = False
+    grid_class: ClassVar["type[PositionEncoding] | None"] = None
+    """The class for the rows and columns of image patches, where that is another one."""
 
-    def __init__(self, config: LocantConfig, place: Place = "encoder"):
+    def __init__(self, config: LocantConfig, kind: AttentionKind = "encoder"):
         super().__init__()
         self.config = config
-        self.place = place
-
-    def embed(self, hidden_states: torch.Tensor, position_ids: torch.Tensor, length: int) -> torch.Tensor:
-        """Embeddings `(batch, length, d_model)` with position added, same shape.
-
-        Args:
-            hidden_states: embeddings `(batch, tokens, d_model)`.
-            position_ids: `(batch or 1, tokens)`; of patches `(1, tokens, 2)`, row and column, not always whole.
-            length: no position id is as large as this; a Python number, so that no device has to be asked. Of patches
-                it is the rows and columns that there are.
-        """
-        return hidden_states
-
-    def prepare(self, hidden_states: torch.Tensor, position_ids: torch.Tensor) -> Any:
-        """What all layers need for these positions, computed once a forward pass."""
-        return None
+        self.kind = kind
 
     @classmethod
-    def build_layer(cls, config: LocantConfig, place: Place, layer_idx: int) -> PositionLayer:
-        """The part that layer number `layer_idx` owns; its flags also tell which backends can serve the encoding."""
-        return PositionLayer()
+    def bias_types(cls, config: LocantConfig) -> frozenset[str]:
+        """What a backend must be able to add, of these:
 
-    def layer(self, layer_idx: int) -> PositionLayer:
-        """`build_layer` for this config and place."""
-        return self.build_layer(self.config, self.place, layer_idx)
+        - `linear`: minus a slope for each head times the distance, on the scores; the bias has them as `slopes`;
+        - `pointwise`: a function of head, query and key on the scores, which a kernel can compute for each pair;
+        - `dense`: a number for each pair on the scores, which has to be in memory;
+        - `output`: a bias on the output.
+        """
+        return frozenset()
+
+    def forward(
+        self, hidden_states: torch.Tensor, position_ids: torch.Tensor, position_bound: Any
+    ) -> tuple[torch.Tensor, Any]:
+        """Embeddings with position added, and what the layers need for these positions.
+
+        Args:
+            hidden_states: embeddings `(batch, length, d_model)`.
+            position_ids: `(batch or 1, length)`; of patches `(1, length, 2)`, row and column, not always whole numbers.
+            position_bound: exclusive upper bound of the position ids; None where it is unknown, which it may be unless
+                `needs_position_bound`. Of patches, the number of rows and of columns.
+
+        Returns:
+            Embeddings of the same shape, and the tensors that `PositionLayer.forward` gets in its `PositionInputs`.
+        """
+        return hidden_states, None
+
+    @property
+    def needs_position_bound(self) -> bool:
+        """Whether `forward` needs `position_bound`.
+
+        To find it for positions that the caller gave waits for the device, so it is only done where it is needed.
+        """
+        return False
+
+    def shared_bias(self, position: Any, index: QueryKeyIndex) -> PositionBias | None:
+        """The bias of these queries and keys, where all layers add the same one.
+
+        Args:
+            position: the tensors that `forward` returned for the queries.
+            index: the queries and keys.
+        """
+        return None
+
+    def build_layer(self, layer_idx: int) -> PositionLayer:
+        """The part of layer `layer_idx`."""
+        return PositionLayer()
 
     @property
     def limit(self) -> int | None:
-        """How many positions there are, where they end."""
+        """Number of positions, where they end."""
         return None
 
-    def fixed(self) -> dict[str, torch.Tensor]:
-        """Float32 tensors that follow from the config, as buffers by name: never saved, and rounded by no cast."""
+    def computed_buffers(self) -> dict[str, torch.Tensor]:
+        """Float32 tensors computed from the config, as non-persistent buffers by name, which no cast rounds."""
         return {}
 
-    def register_fixed(self) -> None:
-        """Make buffers of `fixed`; called at the end of an `__init__` that has some."""
-        for name, values in self.fixed().items():
+    def register_computed_buffers(self) -> None:
+        """Register `computed_buffers`; called at the end of an `__init__` that has some."""
+        for name, values in self.computed_buffers().items():
             self.register_buffer(name, values, persistent=False)
 
     def init_weights(self) -> None:
-        """Set own parameters, and buffers that are not saved, with `transformers.initialization`."""
-        for name, values in self.fixed().items():
+        """Initialise own parameters and the computed buffers, with `transformers.initialization`."""
+        for name, values in self.computed_buffers().items():
             init.copy_(self.get_buffer(name), values)
 
     def _apply(self, fn: Callable[[torch.Tensor], torch.Tensor], recurse: bool = True) -> "PositionEncoding":
-        """Move to a device or another type, but keep what is fixed in float32: rounding would move far positions."""
+        """Move or cast the module, but keep computed buffers in float32: rounding would move far positions."""
         super()._apply(fn, recurse)
-        for name, values in self.fixed().items():
+        for name, values in self.computed_buffers().items():
             buffer = self.get_buffer(name)
             if buffer.dtype != torch.float32 and not buffer.is_meta:
                 setattr(self, name, values.to(buffer.device))
         return self
+
+
+_CLASSES: dict[str, type[PositionEncoding]] = {"none": PositionEncoding}
+
+_Encoding = TypeVar("_Encoding", bound=type[PositionEncoding])
+
+
+def register_built_in(name: str) -> Callable[[_Encoding], _Encoding]:
+    """Register a class as the encoding `name`, whose options the configuration knows."""
+
+    def register(cls: _Encoding) -> _Encoding:
+        _CLASSES[name] = cls
+        return cls
+
+    return register
+
+
+def register_position_encoding(
+    name: str,
+    cls: type[PositionEncoding],
+    options: dict[str, Any] | None = None,
+    check: Callable[[dict[str, Any], int], None] | None = None,
+    in_cross_attention: bool = True,
+) -> None:
+    """Make `cls` available as `position_encoding=name`.
+
+    Args:
+        name: the word of the config.
+        cls: the encoding.
+        options: its options with their defaults; `config.position_options(name)` reads them.
+        check: called with the options and the size of a head; raises `ValueError` when they do not fit.
+        in_cross_attention: whether cross-attention can have it; an encoding that is added to embeddings cannot.
+
+    Raises:
+        ValueError: the name is taken.
+    """
+    if name in _CLASSES and _CLASSES[name] is not cls:
+        raise ValueError(f"The position encoding {name!r} exists already: choose another name.")
+    POSITION_ENCODINGS[name] = EncodingOptions(options or {}, check, in_cross_attention)
+    _CLASSES[name] = cls
+
+
+def position_encoding_class(config: LocantConfig, kind: AttentionKind) -> type[PositionEncoding]:
+    """The class of the encoding that `config` names for this kind of attention.
+
+    Raises:
+        ValueError: the class is not registered: a saved model carries the code of its own encodings only.
+    """
+    name = config.position_encoding_at(kind)
+    if name not in _CLASSES:
+        raise ValueError(
+            f"The position encoding {name!r} is not in this copy of the code, which has {', '.join(sorted(_CLASSES))}: "
+            "install locant, and import it and the encoding's own file if it has one."
+        )
+    cls = _CLASSES[name]
+    return cls.grid_class or cls if config.axes_at(kind) == 2 else cls
+
+
+def build_position_encoding(config: LocantConfig, kind: AttentionKind) -> PositionEncoding:
+    """The encoding that `config` names for this kind of attention."""
+    return position_encoding_class(config, kind)(config, kind)

@@ -6,15 +6,15 @@ frequencies of a head of half the size (Heo et al. 2024, RoPE-ViT, section 3.2, 
 """
 
 import copy
+from typing import Any
 
 import torch
 from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS, dynamic_rope_update
 
 from locant.configuration.configuration_locant import LocantConfig
-from locant.configuration.position_encodings import Place
+from locant.configuration.position_encodings import AttentionKind
 
-from .base import PositionEncoding, PositionLayer
-from .registry import built_in
+from .base import PositionBias, PositionEncoding, PositionInputs, PositionLayer, register_built_in
 
 CosSin = tuple[torch.Tensor, torch.Tensor]
 
@@ -27,14 +27,14 @@ def rotate(states: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor, pairing: 
         cos, sin: `(batch or 1, 1, length, R / 2)`, the angle of each pair; R is at most `head_dim`.
         pairing: `halves` pairs k with k + R/2 (GPT-NeoX, Llama), `interleaved` 2k with 2k + 1 (RoFormer, GPT-J).
     """
-    turned, still = states.split([2 * cos.shape[-1], states.shape[-1] - 2 * cos.shape[-1]], dim=-1)
+    rotated, rest = states.split([2 * cos.shape[-1], states.shape[-1] - 2 * cos.shape[-1]], dim=-1)
     if pairing == "interleaved":
-        first, second = turned[..., 0::2], turned[..., 1::2]
-        turned = torch.stack((first * cos - second * sin, second * cos + first * sin), dim=-1).flatten(-2)
+        first, second = rotated[..., 0::2], rotated[..., 1::2]
+        rotated = torch.stack((first * cos - second * sin, second * cos + first * sin), dim=-1).flatten(-2)
     else:
-        first, second = turned.chunk(2, dim=-1)
-        turned = torch.cat((first * cos - second * sin, second * cos + first * sin), dim=-1)
-    return torch.cat((turned, still), dim=-1) if still.shape[-1] else turned
+        first, second = rotated.chunk(2, dim=-1)
+        rotated = torch.cat((first * cos - second * sin, second * cos + first * sin), dim=-1)
+    return torch.cat((rotated, rest), dim=-1) if rest.shape[-1] else rotated
 
 
 class RotaryLayer(PositionLayer):
@@ -48,40 +48,41 @@ class RotaryLayer(PositionLayer):
         super().__init__()
         self.pairing = pairing
 
-    def query(self, query: torch.Tensor, prepared: CosSin) -> torch.Tensor:
-        """Turn the queries by the prepared angles."""
-        if prepared is None:
-            raise ValueError("Rotary attention needs Positions, with what RotaryEncoding.prepare returns.")
-        return rotate(query, *prepared, self.pairing)
+    def forward(
+        self, query: torch.Tensor, key: torch.Tensor | None, inputs: PositionInputs
+    ) -> tuple[torch.Tensor, torch.Tensor | None, PositionBias | None]:
+        """Queries and keys turned by the angles of their positions."""
+        cos, sin = inputs.query_tensors
+        query = rotate(query, cos, sin, self.pairing)
+        if key is not None:
+            cos, sin = inputs.key_tensors
+            key = rotate(key, cos, sin, self.pairing)
+        return query, key, None
 
-    def key(self, key: torch.Tensor, prepared: CosSin) -> torch.Tensor:
-        """Turn the keys by the prepared angles."""
-        return rotate(key, *prepared, self.pairing)
 
-
-@built_in("rotary")
+@register_built_in("rotary")
 class RotaryEncoding(PositionEncoding):
     """Angles from transformers' rope types, by `config.rope_parameters`.
 
     Args:
         config: uses `rope_parameters`, `max_position_embeddings`, the head size and the option `pairing`.
-        place: encoder, decoder, or cross-attention, where each side turns by its own positions.
+        kind: encoder, decoder, or cross-attention, where each side turns by its own positions.
     """
 
     inv_freq: torch.Tensor
     original_inv_freq: torch.Tensor
 
-    def __init__(self, config: LocantConfig, place: Place = "encoder"):
-        super().__init__(config, place)
+    def __init__(self, config: LocantConfig, kind: AttentionKind = "encoder"):
+        super().__init__(config, kind)
         # the names from here on are those that `dynamic_rope_update` expects
         self.config = copy.copy(config)
-        self.config.head_dim = config.head_dim_at(place) // config.axes_at(place)
+        self.config.head_dim = config.head_dim_at(kind) // config.axes_at(kind)
         assert self.config.rope_parameters is not None  # LocantConfig has completed them
         self.rope_parameters = self.config.rope_parameters
         self.rope_type = self.rope_parameters["rope_type"]
         self.max_seq_len_cached = self.original_max_seq_len = config.max_position_embeddings
         self.attention_scaling = self._frequencies()[1]
-        self.register_fixed()
+        self.register_computed_buffers()
 
     def _frequencies(self) -> tuple[torch.Tensor, float]:
         """Inverse frequencies of one axis, `(R / 2,)` or `(R / 4,)` of two, and the factor on cosine and sine."""
@@ -95,14 +96,16 @@ class RotaryEncoding(PositionEncoding):
         exponents = torch.arange(0, rotated, 2, dtype=torch.float32, device="cpu") / rotated
         return 1.0 / self.rope_parameters["rope_theta"] ** exponents, 1.0
 
-    def fixed(self) -> dict[str, torch.Tensor]:
+    def computed_buffers(self) -> dict[str, torch.Tensor]:
         """The frequencies, and once more for the rope types that change them with the length."""
         frequencies, _ = self._frequencies()
         return {"inv_freq": frequencies, "original_inv_freq": frequencies.clone()}
 
-    def prepare(self, hidden_states: torch.Tensor, position_ids: torch.Tensor) -> CosSin:
-        """Cosines and sines of all positions, each `(batch or 1, 1, length, R / 2)`."""
-        return self._cos_sin(hidden_states, position_ids)
+    def forward(
+        self, hidden_states: torch.Tensor, position_ids: torch.Tensor, position_bound: Any
+    ) -> tuple[torch.Tensor, CosSin]:
+        """Embeddings as they are; cosines and sines of all positions, each `(batch or 1, 1, length, R / 2)`."""
+        return hidden_states, self._cos_sin(hidden_states, position_ids)
 
     @torch.no_grad()
     @dynamic_rope_update
@@ -112,7 +115,6 @@ class RotaryEncoding(PositionEncoding):
         cos, sin = angles.cos() * self.attention_scaling, angles.sin() * self.attention_scaling
         return cos.to(x.dtype), sin.to(x.dtype)
 
-    @classmethod
-    def build_layer(cls, config: LocantConfig, place: Place, layer_idx: int) -> PositionLayer:
+    def build_layer(self, layer_idx: int) -> RotaryLayer:
         """The same turn in every layer."""
-        return RotaryLayer(config.position_options("rotary")["pairing"])
+        return RotaryLayer(self.config.position_options("rotary")["pairing"])

@@ -1,99 +1,117 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
 """Trained vectors of the clipped distance, added to keys and to values (Shaw et al. 2018)."""
 
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import torch
 from torch import nn
 from transformers import initialization as init
 
 from locant.configuration.configuration_locant import LocantConfig
-from locant.configuration.position_encodings import Place
 
-from .base import AnySpan, PositionEncoding, PositionLayer, indices
-from .registry import built_in
+from .base import PositionBias, PositionEncoding, PositionInputs, PositionLayer, pair_indices, register_built_in
 
 
-class ShawKeysLayer(PositionLayer):
+@dataclass(frozen=True)
+class ShawKeysBias(PositionBias):
     """e_ij = q_i (k_j + a^K_clip(j-i))ᵀ / √d (equation 4), of which this is the part with a^K.
 
     Args:
-        head_dim: d, the size of a head; all heads share the vectors (section 3.3).
+        products: of each query with each vector a^K, scaled like the scores, `(batch, heads, queries, 2k + 1)`.
         max_distance: where distances are clipped, k in the paper.
     """
 
-    has_score = True
+    products: torch.Tensor
+    max_distance: int
 
-    def __init__(self, head_dim: int, max_distance: int = 16):
-        super().__init__()
-        self.max_distance = max_distance
-        self.keys = nn.Parameter(torch.zeros(2 * max_distance + 1, head_dim))
+    def pointwise(self, batch: Any, head: Any, q_idx: Any, kv_idx: Any) -> torch.Tensor:
+        """The product of the query with the vector of the pair's distance."""
+        return self.products[batch, head, q_idx, self._clipped(batch, q_idx, kv_idx)]
 
-    def init_weights(self) -> None:
-        """Variance 1 / head_dim, so that the term starts at the size of a number of the keys' own."""
-        init.normal_(self.keys, std=self.keys.shape[-1] ** -0.5)
+    def matrix(self, batch: int, heads: int, device: torch.device) -> torch.Tensor:
+        """The products of all pairs, `(batch, heads, queries, keys)`."""
+        return self.products.gather(-1, self._clipped_of_all_pairs(self.products.shape))
 
-    def places(self, batch: Any, query_index: Any, key_index: Any, span: AnySpan) -> torch.Tensor:
-        """The row of each pair's vector."""
-        distance = span.distance(batch, query_index, key_index)
+    def block(self, queries: slice, keys: slice) -> "ShawKeysBias":
+        """The bias of a block of the queries and keys."""
+        return self.with_fields(index=self.index.block(queries, keys), products=self.products[:, :, queries])
+
+    def _clipped(self, batch: Any, q_idx: Any, kv_idx: Any) -> torch.Tensor:
+        distance = self.index.distance(batch, q_idx, kv_idx)
         return distance.clamp(-self.max_distance, self.max_distance) + self.max_distance
 
-    def rows(self, query: torch.Tensor, span: AnySpan, prepared: Any) -> torch.Tensor:
-        """Each query's product with each vector, scaled like the scores: `(batch, heads, queries, 2k + 1)`."""
-        return query @ (self.keys.T * self.keys.shape[-1] ** -0.5).to(query.dtype)
-
-    def score(
-        self, rows: Any, batch: Any, head: Any, query_index: Any, key_index: Any, span: AnySpan, prepared: Any
-    ) -> torch.Tensor:
-        """The product with the vector of the pair's distance."""
-        return rows[batch, head, query_index, self.places(batch, query_index, key_index, span)]
-
-    def dense(
-        self, rows: Any, batch: int, heads: int, span: AnySpan, prepared: Any, device: torch.device
-    ) -> torch.Tensor:
-        """All pairs, gathered along each query's row."""
-        return rows.gather(-1, self._all_places(rows.shape, span, device))
-
-    def _all_places(self, shape: torch.Size, span: AnySpan, device: torch.device) -> torch.Tensor:
-        batch, _, query_index, key_index = indices(shape[0], 1, span, device)
-        places = self.places(batch, query_index, key_index, span)
-        return places.expand(*shape[:2], span.queries, span.keys)
+    def _clipped_of_all_pairs(self, shape: torch.Size) -> torch.Tensor:
+        batch, _, q_idx, kv_idx = pair_indices(shape[0], 1, self.index, self.products.device)
+        clipped = self._clipped(batch, q_idx, kv_idx)
+        return clipped.expand(*shape[:2], self.index.q_length, self.index.kv_length)
 
 
-class ShawLayer(ShawKeysLayer):
-    """z_i = Σ_j α_ij (v_j + a^V_clip(j-i)) (equation 3) too."""
+@dataclass(frozen=True)
+class ShawBias(ShawKeysBias):
+    """z_i = Σ_j α_ij (v_j + a^V_clip(j-i)) (equation 3) too.
 
-    has_values = True
+    Args:
+        vectors: a^V, `(2k + 1, head_dim)`.
+    """
 
-    def __init__(self, head_dim: int, max_distance: int = 16):
-        super().__init__(head_dim, max_distance)
-        self.vectors = nn.Parameter(torch.zeros(2 * max_distance + 1, head_dim))
+    vectors: torch.Tensor
 
-    def init_weights(self) -> None:
-        """As the keys'."""
-        super().init_weights()
-        init.normal_(self.vectors, std=self.vectors.shape[-1] ** -0.5)
+    has_output: ClassVar[bool] = True
 
-    def values(self, weights: torch.Tensor, span: AnySpan) -> torch.Tensor:
-        """The weights are summed by distance first: no vector is made for each pair."""
+    def output(self, weights: torch.Tensor) -> torch.Tensor:
+        """The weights are summed by distance first, so that no vector is made for each pair."""
         by_distance = weights.new_zeros(*weights.shape[:3], 2 * self.max_distance + 1)
-        by_distance = by_distance.scatter_add(-1, self._all_places(weights.shape, span, weights.device), weights)
+        by_distance = by_distance.scatter_add(-1, self._clipped_of_all_pairs(weights.shape), weights)
         return by_distance @ self.vectors.to(weights.dtype)
 
 
-@built_in("shaw")
+class ShawLayer(PositionLayer):
+    """The vectors of one layer, which all its heads share (section 3.3).
+
+    Args:
+        head_dim: d, the size of a head.
+        max_distance: where distances are clipped, k in the paper.
+        values: whether values get vectors too.
+    """
+
+    def __init__(self, head_dim: int, max_distance: int = 16, values: bool = True):
+        super().__init__()
+        self.max_distance = max_distance
+        self.keys = nn.Parameter(torch.zeros(2 * max_distance + 1, head_dim))
+        self.vectors = nn.Parameter(torch.zeros(2 * max_distance + 1, head_dim)) if values else None
+
+    def init_weights(self) -> None:
+        """Variance 1 / head_dim, so that the bias starts at the size of one element of a key."""
+        for vectors in (self.keys, self.vectors):
+            if vectors is not None:
+                init.normal_(vectors, std=vectors.shape[-1] ** -0.5)
+
+    def forward(
+        self, query: torch.Tensor, key: torch.Tensor | None, inputs: PositionInputs
+    ) -> tuple[torch.Tensor, torch.Tensor | None, PositionBias]:
+        """Queries and keys as they are, and the bias."""
+        products = query @ (self.keys.T * self.keys.shape[-1] ** -0.5).to(query.dtype)
+        if self.vectors is None:
+            return query, key, ShawKeysBias(inputs.query_key_index, products, self.max_distance)
+        return query, key, ShawBias(inputs.query_key_index, products, self.max_distance, self.vectors)
+
+
+@register_built_in("shaw")
 class ShawEncoding(PositionEncoding):
     """Each layer has vectors of its own.
 
     Args:
         config: uses the head size and the options `max_distance` and `values` (whether values get vectors too;
             without them, more backends can serve it).
-        place: encoder, decoder, or cross-attention, where distances are those of positions.
+        kind: encoder, decoder, or cross-attention, where distances are those of positions.
     """
 
     @classmethod
-    def build_layer(cls, config: LocantConfig, place: Place, layer_idx: int) -> PositionLayer:
-        """The vectors of one layer, with those of values or without."""
-        options = config.position_options("shaw")
-        layer = ShawLayer if options["values"] else ShawKeysLayer
-        return layer(config.head_dim_at(place), options["max_distance"])
+    def bias_types(cls, config: LocantConfig) -> frozenset[str]:
+        """A function of query and distance, and a bias on the output unless `values` is False."""
+        return frozenset({"pointwise", "output"} if config.position_options("shaw")["values"] else {"pointwise"})
+
+    def build_layer(self, layer_idx: int) -> ShawLayer:
+        """The vectors of one layer."""
+        return ShawLayer(self.config.head_dim_at(self.kind), **self.config.position_options("shaw"))

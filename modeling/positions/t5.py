@@ -1,7 +1,8 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""A trained number for each head and bucket of distances (Raffel et al. 2020, section 2.1)."""
+"""A trained bias for each head and bucket of distances (Raffel et al. 2020, section 2.1)."""
 
 import math
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -9,10 +10,9 @@ from torch import nn
 from transformers import initialization as init
 
 from locant.configuration.configuration_locant import LocantConfig
-from locant.configuration.position_encodings import Place
+from locant.configuration.position_encodings import AttentionKind
 
-from .base import DistanceLayer, PositionEncoding, PositionLayer
-from .registry import built_in
+from .base import DistanceBias, PositionEncoding, QueryKeyIndex, register_built_in
 
 
 def t5_bucket(distance: torch.Tensor, is_causal: bool, num_buckets: int, max_distance: int) -> torch.Tensor:
@@ -32,47 +32,55 @@ def t5_bucket(distance: torch.Tensor, is_causal: bool, num_buckets: int, max_dis
     return side + torch.where(steps < near, steps, far)
 
 
-class T5Layer(DistanceLayer):
-    """Looks the number up; the table is the stack's.
+@dataclass(frozen=True)
+class T5Bias(DistanceBias):
+    """The entry of the table for the head and the bucket of the distance.
 
     Args:
+        table: `(num_buckets, heads)`.
         is_causal: no query sees a later key, so that all buckets are for earlier ones.
         num_buckets, max_distance: as in `t5_bucket`.
     """
 
-    def __init__(self, is_causal: bool, num_buckets: int = 32, max_distance: int = 128):
-        super().__init__()
-        self.is_causal, self.num_buckets, self.max_distance = is_causal, num_buckets, max_distance
+    table: torch.Tensor
+    is_causal: bool
+    num_buckets: int
+    max_distance: int
 
-    def term(self, head: Any, distance: Any, prepared: torch.Tensor) -> torch.Tensor:
-        """Head and distance, which broadcast; prepared: the table `(num_buckets, heads)`."""
-        return prepared[t5_bucket(distance, self.is_causal, self.num_buckets, self.max_distance), head]
+    def of_distance(self, head: Any, distance: Any) -> torch.Tensor:
+        """The bias of a head and a distance, which broadcast."""
+        return self.table[t5_bucket(distance, self.is_causal, self.num_buckets, self.max_distance), head]
 
 
-@built_in("t5")
+@register_built_in("t5")
 class T5Encoding(PositionEncoding):
     """One table for all layers of the stack.
 
     Args:
         config: uses the number of heads and the options `num_buckets` and `max_distance`.
-        place: encoder or cross-attention (both sides are seen), or decoder (causal).
+        kind: encoder or cross-attention (both sides are seen), or decoder (causal).
     """
 
-    shares_score = True
-
-    def __init__(self, config: LocantConfig, place: Place = "encoder"):
-        super().__init__(config, place)
-        self.table = nn.Parameter(torch.zeros(config.position_options("t5")["num_buckets"], config.heads_at(place)))
-
-    def init_weights(self) -> None:
-        """Standard deviation 1 / √d_model, as in T5: buckets that training never meets then say next to nothing."""
-        init.normal_(self.table, std=self.config.d_model**-0.5)
-
-    def prepare(self, hidden_states: torch.Tensor, position_ids: torch.Tensor) -> torch.Tensor:
-        """The table `(num_buckets, heads)`."""
-        return self.table
+    def __init__(self, config: LocantConfig, kind: AttentionKind = "encoder"):
+        super().__init__(config, kind)
+        self.options = config.position_options("t5")
+        self.table = nn.Parameter(torch.zeros(self.options["num_buckets"], config.heads_at(kind)))
 
     @classmethod
-    def build_layer(cls, config: LocantConfig, place: Place, layer_idx: int) -> PositionLayer:
-        """The same look into the table for every layer."""
-        return T5Layer(place == "decoder", **config.position_options("t5"))
+    def bias_types(cls, config: LocantConfig) -> frozenset[str]:
+        """A function of head and distance."""
+        return frozenset({"pointwise"})
+
+    def init_weights(self) -> None:
+        """Standard deviation 1 / √d_model, as in T5: buckets that training never meets then add next to nothing."""
+        init.normal_(self.table, std=self.config.d_model**-0.5)
+
+    def forward(
+        self, hidden_states: torch.Tensor, position_ids: torch.Tensor, position_bound: Any
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Embeddings as they are, and the table `(num_buckets, heads)`."""
+        return hidden_states, self.table
+
+    def shared_bias(self, position: torch.Tensor, index: QueryKeyIndex) -> T5Bias:
+        """The bias of all layers."""
+        return T5Bias(index, position, self.kind == "decoder", **self.options)

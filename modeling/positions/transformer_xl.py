@@ -1,17 +1,23 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
 """Content and distance meet in four terms, with a bias of the query for each (Dai et al. 2019, section 3.3)."""
 
-from typing import Any
+from dataclasses import dataclass
 
 import torch
 from torch import nn
 from transformers import initialization as init
 
 from locant.configuration.configuration_locant import LocantConfig
-from locant.configuration.position_encodings import Place
 
-from .base import AnySpan, PositionEncoding, PositionLayer, PositionSpan
-from .registry import built_in
+from .base import (
+    PositionBias,
+    PositionEncoding,
+    PositionIndex,
+    PositionInputs,
+    PositionLayer,
+    pair_indices,
+    register_built_in,
+)
 
 
 def distance_sinusoids(distances: torch.Tensor, width: int) -> torch.Tensor:
@@ -22,8 +28,44 @@ def distance_sinusoids(distances: torch.Tensor, width: int) -> torch.Tensor:
     return torch.cat([angles.sin(), angles.cos()], dim=-1)[:, :width].float()
 
 
+@dataclass(frozen=True)
+class TransformerXLBias(PositionBias):
+    """(q + v) (W R_i-j)ᵀ / √d.
+
+    Args:
+        queries: (q + v) / √d, `(batch, heads, queries, head_dim)`.
+        projected: W R of each distance that occurs, `(heads, head_dim, distances)`.
+    """
+
+    queries: torch.Tensor
+    projected: torch.Tensor
+
+    def matrix(self, batch: int, heads: int, device: torch.device) -> torch.Tensor:
+        """The products of all pairs, `(batch, heads, queries, keys)`."""
+        products = self.queries @ self.projected.to(self.queries.dtype)  # of each query with each distance
+        index = self.index
+        if isinstance(index, PositionIndex):
+            of_batch, head, q_idx, kv_idx = pair_indices(batch, heads, index, products.device)
+            return products[of_batch, head, q_idx, index.distance_index(of_batch, q_idx, kv_idx)]
+        if index.q_length == 1:
+            return products
+        # the row of a query begins one element before that of the previous query
+        distances = products.shape[-1]
+        skewed = products.flatten(-2)[..., index.q_length - 1 :]
+        skewed = skewed[..., : index.q_length * (distances - 1)].unflatten(-1, (index.q_length, distances - 1))
+        return skewed[..., : index.kv_length]
+
+    def block(self, queries: slice, keys: slice) -> "TransformerXLBias":
+        """The bias of a block of the queries and keys, with the distances that occur in it."""
+        index, projected = self.index.block(queries, keys), self.projected
+        if not isinstance(index, PositionIndex):
+            first = keys.start + self.index.q_length - queries.stop
+            projected = projected[..., first : first + index.q_length + index.kv_length - 1]
+        return TransformerXLBias(index, self.queries[:, :, queries], projected)
+
+
 class TransformerXLLayer(PositionLayer):
-    """((q + u) kᵀ + (q + v) (W R_i-j)ᵀ) / √d: u enters the query, and the second product is the term.
+    """((q + u) kᵀ + (q + v) (W R_i-j)ᵀ) / √d: u is added to the query, and the second product is the bias.
 
     u, v and W are each layer's own.
 
@@ -32,65 +74,50 @@ class TransformerXLLayer(PositionLayer):
         heads, head_dim: of the queries.
     """
 
-    has_score = True
-    is_per_pair = True
-
     def __init__(self, width: int, heads: int, head_dim: int):
         super().__init__()
+        self.width = width
         self.r_proj = nn.Linear(width, heads * head_dim, bias=False)
         self.content_bias = nn.Parameter(torch.zeros(heads, head_dim))
         self.position_bias = nn.Parameter(torch.zeros(heads, head_dim))
 
     def init_weights(self) -> None:
-        """The biases start at 0; the projection is set like every other."""
+        """The biases start at 0; the projection is initialised like every other."""
         init.zeros_(self.content_bias)
         init.zeros_(self.position_bias)
 
-    def query(self, query: torch.Tensor, prepared: Any) -> torch.Tensor:
-        """q + u."""
-        return query + self.content_bias[:, None].to(query.dtype)
-
-    def project(self, span: AnySpan, prepared: Any) -> torch.Tensor:
-        """W R of each distance that occurs: `(heads, head_dim, distances)`."""
-        weight = self.r_proj.weight
-        sinusoids = distance_sinusoids(-span.distances(weight.device), weight.shape[1]).to(weight.dtype)
-        return self.r_proj(sinusoids).unflatten(-1, self.position_bias.shape).permute(1, 2, 0)
-
-    def rows(self, query: torch.Tensor, span: AnySpan, prepared: torch.Tensor) -> torch.Tensor:
-        """Each query's product with each distance that occurs: `(batch, heads, queries, distances)`."""
-        query = (query + self.position_bias[:, None].to(query.dtype)) * query.shape[-1] ** -0.5
-        count = span.distances(query.device).shape[0]
-        return query @ prepared[..., span.first_place : span.first_place + count].to(query.dtype)
-
-    def score(
-        self, rows: Any, batch: Any, head: Any, query_index: Any, key_index: Any, span: AnySpan, prepared: Any
-    ) -> torch.Tensor:
-        """The product with the pair's distance."""
-        return rows[batch, head, query_index, span.place(batch, query_index, key_index)]
-
-    def dense(
-        self, rows: Any, batch: int, heads: int, span: AnySpan, prepared: Any, device: torch.device
-    ) -> torch.Tensor:
-        """All pairs: each query's row begins one place further to the left than that of the query before it."""
-        if isinstance(span, PositionSpan):
-            return super().dense(rows, batch, heads, span, prepared, device)
-        if span.queries == 1:
-            return rows
-        skewed = rows.flatten(-2)[..., span.queries - 1 :]
-        skewed = skewed[..., : span.queries * (rows.shape[-1] - 1)].unflatten(-1, (span.queries, rows.shape[-1] - 1))
-        return skewed[..., : span.keys]
+    def forward(
+        self, query: torch.Tensor, key: torch.Tensor | None, inputs: PositionInputs
+    ) -> tuple[torch.Tensor, torch.Tensor | None, PositionBias]:
+        """Queries with u, keys as they are, and the bias."""
+        sinusoids = distance_sinusoids(-inputs.query_key_index.distances(query.device), self.width)
+        projected = self.r_proj(sinusoids.to(self.position_bias.dtype))
+        projected = projected.unflatten(-1, self.position_bias.shape).permute(1, 2, 0)
+        with_v = (query + self.position_bias[:, None].to(query.dtype)) * query.shape[-1] ** -0.5
+        bias = TransformerXLBias(inputs.query_key_index, with_v, projected)
+        return query + self.content_bias[:, None].to(query.dtype), key, bias
 
 
-@built_in("transformer_xl")
+@register_built_in("transformer_xl")
 class TransformerXLEncoding(PositionEncoding):
     """In an encoder, distances have both signs.
 
     Args:
         config: uses `d_model`, the heads and their size.
-        place: encoder, decoder, or cross-attention, where distances are those of positions.
+        kind: encoder, decoder, or cross-attention, where distances are those of positions.
     """
 
     @classmethod
-    def build_layer(cls, config: LocantConfig, place: Place, layer_idx: int) -> PositionLayer:
+    def bias_types(cls, config: LocantConfig) -> frozenset[str]:
+        """A number for each pair."""
+        return frozenset({"dense"})
+
+    @property
+    def needs_position_bound(self) -> bool:
+        """In cross-attention, W R is computed for all distances that the positions may have."""
+        return self.kind == "cross"
+
+    def build_layer(self, layer_idx: int) -> TransformerXLLayer:
         """The u, v and W of one layer."""
-        return TransformerXLLayer(config.d_model, config.heads_at(place), config.head_dim_at(place))
+        config = self.config
+        return TransformerXLLayer(config.d_model, config.heads_at(self.kind), config.head_dim_at(self.kind))

@@ -62,7 +62,7 @@ class Angles(RotaryEncoding):
     """The angles of rotary positions, with the outputs that the suite knows: `(batch, length, R / 2)`."""
 
     def forward(self, hidden_states: torch.Tensor, position_ids: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        cos, sin = self.prepare(hidden_states, position_ids)
+        _, (cos, sin) = super().forward(hidden_states, position_ids, None)
         return cos.squeeze(1), sin.squeeze(1)
 
 

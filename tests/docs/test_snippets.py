@@ -11,7 +11,7 @@ from transformers import AutoTokenizer
 
 from locant import LocantConfig, LocantForConditionalGeneration, LocantImageProcessor, LocantProcessor
 from locant.configuration.position_encodings import POSITION_ENCODINGS
-from locant.modeling.positions.registry import _CLASSES
+from locant.modeling.positions.base import _CLASSES
 
 ROOT = Path(__file__).parents[2]
 SNIPPET = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)

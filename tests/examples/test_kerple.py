@@ -15,9 +15,8 @@ from torch.nn.attention import flex_attention as torch_flex
 from locant import LocantConfig, LocantForConditionalGeneration
 from locant.configuration.position_encodings import POSITION_ENCODINGS
 from locant.modeling.attention_backends import can_serve, check_backend
-from locant.modeling.positions import PositionSpan, Span
-from locant.modeling.positions.base import indices
-from locant.modeling.positions.registry import _CLASSES
+from locant.modeling.positions import PositionIndex, SlotIndex
+from locant.modeling.positions.base import _CLASSES, pair_indices
 
 SCRIPT = Path(__file__).parents[2] / "examples" / "kerple.py"
 HEADS = 3
@@ -64,35 +63,35 @@ def loss_of(model):
     return model(input_ids=SOURCE, attention_mask=SOURCE.ne(0).long(), labels=TARGET)
 
 
-SPANS = {
-    "at once": Span(5, 5),
-    "from a cache": Span(2, 7, query_offset=5),
-    "from a cache that has slid": Span(1, 4, query_offset=9, key_offset=6),
-    "across": PositionSpan(torch.tensor([[0, 1, 2], [0, 0, 1]]), torch.tensor([[0, 1, 2, 3], [0, 1, 1, 1]]), 3, 4),
+INDICES = {
+    "at once": SlotIndex(5, 5),
+    "from a cache": SlotIndex(2, 7, q_offset=5),
+    "from a cache that has slid": SlotIndex(1, 4, q_offset=9, kv_offset=6),
+    "across": PositionIndex(torch.tensor([[0, 1, 2], [0, 0, 1]]), torch.tensor([[0, 1, 2, 3], [0, 1, 1, 1]]), 3, 4),
 }
 
 
-class TestTerm:
+class TestBias:
     @pytest.mark.parametrize("power", [1.0, 0.5, 2])
-    @pytest.mark.parametrize("span", SPANS.values(), ids=SPANS)
-    def test_it_is_the_formula_pair_by_pair(self, kerple, span, power):
+    @pytest.mark.parametrize("index", INDICES.values(), ids=INDICES)
+    def test_it_is_the_formula_pair_by_pair(self, kerple, index, power):
         r1, r2 = [2.0, 0.01, 1.3], [1.0, 0.7, 0.01]
-        expected = torch.zeros(2, HEADS, span.queries, span.keys)
+        expected = torch.zeros(2, HEADS, index.q_length, index.kv_length)
         for batch, head, i, j in torch.cartesian_prod(*map(torch.arange, expected.shape)).tolist():
-            distance = abs(int(span.distance(batch, i, j)))
+            distance = abs(int(index.distance(batch, i, j)))
             expected[batch, head, i, j] = -r1[head] * math.log(1 + r2[head] * distance**power)
-        layer, prepared = kerple.KerpleLayer(power), torch.tensor([r1, r2])
-        pointwise = layer.score(None, *indices(2, HEADS, span, torch.device("cpu")), span, prepared)
-        dense = layer.dense(None, 2, HEADS, span, prepared, torch.device("cpu"))
+        bias = kerple.KerpleBias(index, torch.tensor([r1, r2]), power)
+        pointwise = bias.pointwise(*pair_indices(2, HEADS, index, torch.device("cpu")))
+        matrix = bias.matrix(2, HEADS, torch.device("cpu"))
         torch.testing.assert_close(pointwise.expand_as(expected), expected, atol=1e-6, rtol=1e-6)
-        torch.testing.assert_close(dense.expand_as(expected), expected, atol=1e-6, rtol=1e-6)
+        torch.testing.assert_close(matrix.expand_as(expected), expected, atol=1e-6, rtol=1e-6)
 
     def test_far_distances_differ_in_half_precision(self, kerple, config):
         encoding = kerple.KerpleEncoding(config).to(torch.bfloat16)
         encoding.init_weights()
-        prepared = encoding.prepare(torch.zeros(1, 1, 24, dtype=torch.bfloat16), torch.zeros(1, 1))
-        term = kerple.KerpleLayer().term(0, torch.arange(-300, 0), prepared)
-        assert (term.diff() > 0).all()
+        _, factors = encoding(torch.zeros(1, 1, 24, dtype=torch.bfloat16), torch.zeros(1, 1), 1)
+        bias = kerple.KerpleBias(SlotIndex(1, 1), factors, 1.0).of_distance(0, torch.arange(-300, 0))
+        assert (bias.diff() > 0).all()
 
 
 class TestParameters:
@@ -109,7 +108,7 @@ class TestParameters:
         config.encoder_attention_heads, config.head_dim = 1000, 8
         encoding = kerple.KerpleEncoding(config)
         encoding.init_weights()
-        for numbers, largest in zip(encoding.prepare(None, None), (2.0, 1.0), strict=True):
+        for numbers, largest in zip(encoding(None, None, None)[1], (2.0, 1.0), strict=True):
             assert 0.0099 < numbers.min() < 0.02
             assert 0.99 * largest < numbers.max() < 1.0001 * largest
             assert abs(numbers.mean() - largest / 2) < 0.05 * largest
@@ -117,7 +116,7 @@ class TestParameters:
     def test_however_far_they_are_pushed_they_stay_above_0_and_have_a_gradient(self, kerple, config):
         encoding = kerple.KerpleEncoding(config)
         encoding.free.data.fill_(-30.0)
-        prepared = encoding.prepare(None, None)
+        prepared = encoding(None, None, None)[1]
         prepared.log().sum().backward()
         assert (prepared > 0).all()
         torch.testing.assert_close(encoding.free.grad, torch.ones(2, HEADS))
@@ -132,7 +131,8 @@ class TestParameters:
     def test_the_power_of_the_config_reaches_the_layers(self, config):
         config.position_parameters = {"kerple": {"power": 0.5}}
         model = LocantForConditionalGeneration(config)
-        assert {layer.self_attn.position.power for layer in model.model.encoder.layers} == {0.5}
+        encoding = model.model.encoder.position
+        assert encoding.shared_bias(encoding(None, None, None)[1], SlotIndex(1, 1)).power == 0.5
 
 
 class TestBackends:
@@ -164,11 +164,12 @@ class TestBackends:
         torch.testing.assert_close(logits[1][real], logits[0][real], atol=1e-5, rtol=1e-5)
 
     def test_flash_attention_cannot_serve_it(self, kerple):
-        assert not can_serve("flash_attention_2", kerple.KerpleLayer())
+        config = LocantConfig(position_encoding="kerple")
+        assert not can_serve("flash_attention_2", config, "encoder")
         with pytest.raises(
-            ValueError, match=r"^flash_attention_2 cannot add .* eager, blockwise, sdpa or flex_attention\.$"
+            ValueError, match=r"^flash_attention_2 cannot add .* eager, sdpa, blockwise or flex_attention\.$"
         ):
-            check_backend("flash_attention_2", kerple.KerpleLayer())
+            check_backend("flash_attention_2", config, "encoder")
 
     @pytest.mark.parametrize("cache", ["dynamic", "static"])
     def test_generates_with_a_cache_what_it_generates_without(self, model, cache):
@@ -197,7 +198,7 @@ class TestTraining:
     def test_a_model_without_position_gets_it_by_name(self, kerple):
         model = kerple.train("none", steps=0).with_position_encoding("kerple")
         assert isinstance(model.model.encoder.position, kerple.KerpleEncoding)
-        assert model.model.encoder.position.prepare(None, None).min() > 0
+        assert model.model.encoder.position(None, None, None)[1].min() > 0
 
     @pytest.mark.slow
     def test_the_script_shows_that_it_learned_order(self):

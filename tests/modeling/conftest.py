@@ -14,7 +14,7 @@ from transformers import ViTConfig, ViTModel
 from locant.configuration.configuration_locant import LocantConfig
 from locant.configuration.position_encodings import POSITION_ENCODINGS
 from locant.modeling.modeling_locant import LocantForConditionalGeneration
-from locant.modeling.positions.registry import _CLASSES, register_position_encoding
+from locant.modeling.positions.base import _CLASSES, register_position_encoding
 
 SHAPE = {
     "vocab_size": 24,

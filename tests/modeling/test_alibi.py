@@ -9,8 +9,9 @@ from transformers import BloomConfig, MptConfig
 from transformers.models.bloom.modeling_bloom import BloomAttention, build_alibi_tensor
 from transformers.models.mpt.modeling_mpt import MptAttention, build_mpt_alibi_tensor
 
-from locant.modeling.attention import Attention
-from locant.modeling.positions import AlibiEncoding, Positions, Span
+from locant.modeling.attention import SelfAttention
+from locant.modeling.attention_inputs import AttentionInputs
+from locant.modeling.positions import AlibiEncoding, PositionInputs, SlotIndex
 from locant.modeling.positions.alibi import alibi_slopes
 
 HEADS = [*range(1, 34), 40, 112]
@@ -23,19 +24,19 @@ class TestSlopes:
 
     @pytest.mark.parametrize("heads", HEADS)
     def test_are_blooms(self, heads):
-        # the term of the second key is one slope
+        # the bias of the second key is one slope
         expected = build_alibi_tensor(torch.ones(1, 2, dtype=torch.long), heads, torch.float32)[:, 0, 1]
         torch.testing.assert_close(alibi_slopes(heads), expected, atol=0, rtol=1e-6)
 
     @pytest.mark.parametrize("max_bias", [8, 4, 16])
     @pytest.mark.parametrize("heads", HEADS)
     def test_are_mpts(self, heads, max_bias):
-        # the term of the last key but one is minus a slope
+        # the bias of the last key but one is minus a slope
         expected = -build_mpt_alibi_tensor(heads, 2, alibi_bias_max=max_bias)[:, 0, 0]
         torch.testing.assert_close(alibi_slopes(heads, max_bias), expected, atol=0, rtol=1e-6)
 
 
-def encoding_of(make_config, place="decoder", heads=4, **options):
+def encoding_of(make_config, kind="decoder", heads=4, **options):
     return AlibiEncoding(
         make_config(
             position_encoding="alibi",
@@ -45,32 +46,35 @@ def encoding_of(make_config, place="decoder", heads=4, **options):
             position_parameters={"alibi": options},
             attn_implementation="eager",
         ),
-        place,
+        kind,
     )
 
 
-class TestTerm:
+def bias_of(encoding, index):
+    return encoding.shared_bias(encoding(torch.zeros(1), torch.zeros(1), 1)[1], index)
+
+
+class TestBias:
     @pytest.mark.parametrize("heads", [4, 6])
     def test_is_symmetric_in_an_encoder(self, make_config, heads):
         encoding = encoding_of(make_config, "encoder", heads, max_bias=6.0)
-        slopes = encoding.prepare(torch.zeros(1), torch.zeros(1))
-        term = encoding.layer(0).dense(None, 1, heads, Span(5, 7, query_offset=1), slopes, torch.device("cpu"))
+        matrix = bias_of(encoding, SlotIndex(5, 7, q_offset=1)).matrix(1, heads, torch.device("cpu"))
         below = [2.0 ** (-6 * (h + 1) / 4) for h in range(4)]
         between = [2.0 ** (-6 * (2 * h + 1) / 8) for h in range(heads - 4)]
         expected = [[[-slope * abs(j - (i + 1)) for j in range(7)] for i in range(5)] for slope in (*below, *between)]
-        torch.testing.assert_close(term[0], torch.tensor(expected), atol=1e-6, rtol=1e-6)
+        torch.testing.assert_close(matrix[0], torch.tensor(expected), atol=1e-6, rtol=1e-6)
 
     @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
     def test_slopes_stay_exact_in_half_precision(self, make_config, dtype):
         encoding = encoding_of(make_config, heads=12).to(dtype)
-        assert torch.equal(encoding.prepare(torch.zeros(1, dtype=dtype), torch.zeros(1)), alibi_slopes(12))
+        assert torch.equal(bias_of(encoding, SlotIndex(1, 1)).slopes, alibi_slopes(12))
 
     def test_is_not_saved(self, make_config):
         assert encoding_of(make_config).state_dict() == {}
 
 
 def bloom(ours, heads):
-    """Its attention with the weights of ours, which stand head by head, and the term of its scores."""
+    """Its attention with the weights of ours, which stand head by head, and the bias of its scores."""
     theirs = BloomAttention(BloomConfig(hidden_size=8 * heads, n_head=heads), 0).eval()
     for kind in ("weight", "bias"):
         parts = [getattr(getattr(ours, f"{name}_proj"), kind).unflatten(0, (heads, 8)) for name in "qkv"]
@@ -103,11 +107,12 @@ def mpt(ours, heads):
 @pytest.mark.parametrize("family", [bloom, mpt], ids=lambda family: family.__name__)
 def test_attention_is_theirs(make_config, spread, family, heads):
     encoding = encoding_of(make_config, heads=heads)
-    ours = Attention(encoding.config, heads, is_causal=True, position=encoding.layer(0)).eval()
+    ours = SelfAttention(encoding.config, "decoder", 0, encoding.build_layer(0)).eval()
     spread(ours, 6)
     attend, states = family(ours, heads), torch.randn(2, 20, 8 * heads)
     mask = torch.full((20, 20), -math.inf).triu(1)[None, None]
-    slopes = encoding.prepare(states, torch.zeros(1))
-    output, expected = ours(states, mask, Positions(None, slopes, slopes))[0], attend(states, mask)
+    index = SlotIndex(20, 20)
+    inputs = AttentionInputs(PositionInputs(index, bias=bias_of(encoding, index)), mask)
+    output, expected = ours(states, inputs)[0], attend(states, mask)
     torch.testing.assert_close(output, expected, atol=1e-5, rtol=1e-5)
     assert expected.std() > 0.1

@@ -2,6 +2,7 @@
 """Attention, feed-forward and norms on plain tensors, and the weights that a model gives on request."""
 
 import math
+from dataclasses import dataclass
 
 import pytest
 import torch
@@ -10,23 +11,31 @@ from torch.nn.functional import scaled_dot_product_attention
 from transformers import DynamicCache, EncoderDecoderCache
 from transformers.cache_utils import Cache, DynamicSlidingWindowLayer, StaticLayer
 
-from locant.modeling.attention import Attention, span_of_cache
-from locant.modeling.attention_backends import Term, eager_attention
-from locant.modeling.feed_forward import FeedForward, GatedFeedForward, build_feed_forward
-from locant.modeling.layers import TransformerLayer
-from locant.modeling.norms import build_final_norm, build_norm, build_residual
-from locant.modeling.positions import DistanceLayer, PositionLayer, Span
+from locant.modeling.attention import CrossAttention, SelfAttention
+from locant.modeling.attention_backends import eager_attention
+from locant.modeling.attention_inputs import AttentionInputs, _slot_index
+from locant.modeling.layers import FeedForward, GatedFeedForward, TransformerLayer, build_feed_forward, build_norm
+from locant.modeling.positions import DistanceBias, PositionInputs, PositionLayer, SlotIndex
+from locant.modeling.stacks import LocantEncoder
 
 
 @pytest.fixture
 def make_attention(make_config, spread):
-    def make(backend="eager", **arguments):
-        fields = arguments.pop("fields", {})
-        attention = Attention(make_config(attn_implementation=backend, **fields), **arguments).eval()
+    def make(backend="eager", kind="encoder", layer_idx=0, **fields):
+        config = make_config(attn_implementation=backend, **fields)
+        if kind == "cross":
+            attention = CrossAttention(config, layer_idx, PositionLayer()).eval()
+        else:
+            attention = SelfAttention(config, kind, layer_idx, PositionLayer()).eval()
         spread(attention, 0)
         return attention
 
     return make
+
+
+def plain(queries, keys=None, mask=None, q_offset=0):
+    """The inputs of an attention that knows nothing about position."""
+    return AttentionInputs(PositionInputs(SlotIndex(queries, queries if keys is None else keys, q_offset)), mask)
 
 
 def heads(projection, states, head_dim):
@@ -35,21 +44,25 @@ def heads(projection, states, head_dim):
 
 @pytest.mark.usefixtures("no_grad")
 class TestAttention:
-    def test_is_torchs_multi_head_attention(self, make_attention, backend):
-        ours, theirs = make_attention(backend, num_heads=4), nn.MultiheadAttention(32, 4, batch_first=True).eval()
+    @pytest.mark.parametrize("kind", ["encoder", "cross"])
+    def test_is_torchs_multi_head_attention(self, make_attention, backend, kind):
+        ours, theirs = make_attention(backend, kind), nn.MultiheadAttention(32, 4, batch_first=True).eval()
         theirs.in_proj_weight.copy_(torch.cat([p.weight for p in (ours.q_proj, ours.k_proj, ours.v_proj)]))
         theirs.in_proj_bias.copy_(torch.cat([p.bias for p in (ours.q_proj, ours.k_proj, ours.v_proj)]))
         theirs.out_proj.load_state_dict(ours.o_proj.state_dict())
         queries, keys = torch.randn(2, 5, 32), torch.randn(2, 7, 32)
-        for other in (queries, keys):
-            expected, weights = theirs(queries, other, other, average_attn_weights=False)
-            output, own_weights = ours(queries, encoder_hidden_states=None if other is queries else other)
-            torch.testing.assert_close(output, expected, atol=1e-5, rtol=1e-5)
-            if backend == "eager":
-                torch.testing.assert_close(own_weights, weights, atol=1e-6, rtol=1e-5)
+        if kind == "cross":
+            output, own_weights = ours(queries, keys, plain(5, 7))
+        else:
+            keys = queries
+            output, own_weights = ours(queries, plain(5))
+        expected, weights = theirs(queries, keys, keys, average_attn_weights=False)
+        torch.testing.assert_close(output, expected, atol=1e-5, rtol=1e-5)
+        if backend == "eager":
+            torch.testing.assert_close(own_weights, weights, atol=1e-6, rtol=1e-5)
 
     def test_a_mask_is_added_to_the_scores(self, make_attention):
-        attention, states = make_attention(num_heads=4), torch.randn(1, 5, 32)
+        attention, states = make_attention(), torch.randn(1, 5, 32)
         mask = torch.full((5, 5), -math.inf).triu(1).view(1, 1, 5, 5)
         expected = attention.o_proj(
             scaled_dot_product_attention(
@@ -58,12 +71,13 @@ class TestAttention:
             .transpose(1, 2)
             .flatten(2)
         )
-        torch.testing.assert_close(attention(states, mask)[0], expected, atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(attention(states, plain(5, mask=mask))[0], expected, atol=1e-5, rtol=1e-5)
 
     @pytest.mark.parametrize(("query_heads", "groups"), [(4, 1), (4, 2), (6, 3)])
     def test_key_value_heads_are_shared_by_neighbours(self, make_attention, query_heads, groups, backend):
         # 6 heads of 8: the heads need not fill the width
-        attention = make_attention(backend, num_heads=query_heads, num_key_value_heads=groups, head_dim=8)
+        fields = {"encoder_attention_heads": query_heads, "encoder_key_value_heads": groups, "head_dim": 8}
+        attention = make_attention(backend, **fields)
         assert attention.k_proj.out_features == groups * 8
         states = torch.randn(2, 5, 32)
         query, key, value = (heads(p, states, 8) for p in (attention.q_proj, attention.k_proj, attention.v_proj))
@@ -74,86 +88,82 @@ class TestAttention:
             for h in range(query_heads)
         ]
         expected = attention.o_proj(torch.cat(per_head, dim=-1))
-        torch.testing.assert_close(attention(states)[0], expected, atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(attention(states, plain(5))[0], expected, atol=1e-5, rtol=1e-5)
 
     def test_weights_are_dropped_in_training_alone(self, make_attention):
-        attention, states = make_attention(num_heads=4, fields={"attention_dropout": 0.5}), torch.randn(1, 20, 32)
-        assert torch.equal(attention(states)[0], attention(states)[0])
+        attention, states = make_attention(attention_dropout=0.5), torch.randn(1, 20, 32)
+        assert torch.equal(attention(states, plain(20))[0], attention(states, plain(20))[0])
         attention.train()
-        weights = attention(states)[1]
+        weights = attention(states, plain(20))[1]
         assert 0.4 < (weights == 0).float().mean() < 0.6
 
     def test_biases_are_an_option(self, make_attention):
-        attention = make_attention(num_heads=4, fields={"attention_bias": False})
+        attention = make_attention(attention_bias=False)
         assert {name for name, _ in attention.named_parameters()} == {
             f"{name}_proj.weight" for name in ("q", "k", "v", "o")
         }
 
-    @pytest.mark.parametrize("kind", ["self", "cross"])
+    @pytest.mark.parametrize("kind", ["encoder", "cross"])
     def test_a_cache_holds_the_keys_and_values(self, make_attention, kind):
-        attention, states = make_attention(num_heads=4, layer_idx=1), torch.randn(2, 4, 32)
-        source = {"encoder_hidden_states": torch.randn(2, 6, 32)} if kind == "cross" else {}
+        attention, states = make_attention(kind=kind, layer_idx=1), torch.randn(2, 4, 32)
+        source = (torch.randn(2, 6, 32),) if kind == "cross" else ()
         cache = EncoderDecoderCache(DynamicCache(), DynamicCache())
         cache.self_attention_cache.update(torch.zeros(2, 4, 0, 8), torch.zeros(2, 4, 0, 8), 0)
         cache.cross_attention_cache.update(torch.zeros(2, 4, 0, 8), torch.zeros(2, 4, 0, 8), 0)
-        step = [attention(part, past_key_values=cache, **source)[0] for part in states.split([3, 1], 1)]
+        step = [attention(part, *source, plain(part.shape[1]), cache)[0] for part in states.split([3, 1], 1)]
+        whole = attention(states, *source, plain(4))[0]
         if kind == "cross":
             assert cache.is_updated[1]
             assert cache.cross_attention_cache.get_seq_length(1) == 6
-            torch.testing.assert_close(torch.cat(step, 1), attention(states, **source)[0], atol=1e-6, rtol=1e-5)
+            torch.testing.assert_close(torch.cat(step, 1), whole, atol=1e-6, rtol=1e-5)
         else:
             assert cache.self_attention_cache.get_seq_length(1) == 4
-            torch.testing.assert_close(step[1], attention(states)[0][:, 3:], atol=1e-6, rtol=1e-5)
+            torch.testing.assert_close(step[1], whole[:, 3:], atol=1e-6, rtol=1e-5)
 
-    def test_eager_attention_takes_a_term_for_the_scores(self):
+    def test_eager_attention_adds_a_bias_to_the_scores(self):
         query, key, value = torch.randn(3, 2, 4, 5, 8)
         mask = torch.full((5, 5), -math.inf).triu(1).view(1, 1, 5, 5)
         distance = torch.arange(5) - torch.arange(5)[:, None]
-        term = torch.arange(1, 5).view(4, 1, 1) * distance
-        for in_mask in (False, True):
-            output, weights = eager_attention(
-                nn.Module(), query, key, value, mask, 0.3, term=Term(Ramp(), query, Span(5, 5), None, in_mask)
-            )
-            added = mask if in_mask else mask + term
-            expected = scaled_dot_product_attention(query, key, value, attn_mask=added, scale=0.3)
-            torch.testing.assert_close(output.transpose(1, 2), expected, atol=1e-6, rtol=1e-5)
-            torch.testing.assert_close(weights @ value, expected, atol=1e-6, rtol=1e-5)
-
-    @pytest.mark.parametrize(("heads", "groups", "named"), [(5, 5, "num_heads=5"), (4, 3, "num_key_value_heads=3")])
-    def test_heads_that_do_not_divide_are_refused(self, make_attention, heads, groups, named):
-        with pytest.raises(ValueError, match=named):
-            make_attention(num_heads=heads, num_key_value_heads=groups)
+        added = mask + torch.arange(1, 5).view(4, 1, 1) * distance
+        bias = Ramp(SlotIndex(5, 5), torch.arange(1.0, 5))
+        output, weights = eager_attention(nn.Module(), query, key, value, mask, 0.3, bias=bias)
+        expected = scaled_dot_product_attention(query, key, value, attn_mask=added, scale=0.3)
+        torch.testing.assert_close(output.transpose(1, 2), expected, atol=1e-6, rtol=1e-5)
+        torch.testing.assert_close(weights @ value, expected, atol=1e-6, rtol=1e-5)
 
 
-class Ramp(DistanceLayer):
-    def term(self, head, distance, prepared):
-        return (head + 1) * distance
+@dataclass(frozen=True)
+class Ramp(DistanceBias):
+    slopes: torch.Tensor
+
+    def of_distance(self, head, distance):
+        return self.slopes[head] * distance
 
 
-class TestSpanOfCache:
-    """Where new queries and the keys that they will find sit."""
+class TestSlotsOfACache:
+    """The slots of new queries and of the keys that they will have."""
 
     def filled(self, cache, length):
         cache.update(torch.zeros(1, 2, length, 4), torch.zeros(1, 2, length, 4), 0)
         return cache
 
     def test_without_one(self):
-        assert span_of_cache(None, 3, 0) == Span(3, 3)
+        assert _slot_index(None, 3, 0) == SlotIndex(3, 3)
 
     def test_that_grows(self):
-        assert span_of_cache(DynamicCache(), 3, 0) == Span(3, 3, 0, 0)
-        assert span_of_cache(self.filled(DynamicCache(), 5), 2, 0) == Span(2, 7, 5, 0)
+        assert _slot_index(DynamicCache(), 3, 0) == SlotIndex(3, 3, 0, 0)
+        assert _slot_index(self.filled(DynamicCache(), 5), 2, 0) == SlotIndex(2, 7, 5, 0)
 
     def test_that_drops_the_oldest(self):
         cache = self.filled(Cache(layers=[DynamicSlidingWindowLayer(sliding_window=4)]), 9)
         # the window of the first new query reaches back to slot 6
-        assert span_of_cache(cache, 2, 0) == Span(2, 5, 9, 6)
+        assert _slot_index(cache, 2, 0) == SlotIndex(2, 5, 9, 6)
 
     def test_of_a_fixed_size_keeps_the_number_that_it_had(self):
         cache = self.filled(Cache(layers=[StaticLayer(max_cache_len=8)]), 3)
-        span = span_of_cache(cache, 2, 0)
+        index = _slot_index(cache, 2, 0)
         self.filled(cache, 2)
-        assert (span.queries, span.keys, int(span.query_offset), span.key_offset) == (2, 8, 3, 0)
+        assert (index.q_length, index.kv_length, int(index.q_offset), index.kv_offset) == (2, 8, 3, 0)
 
 
 class TestFeedForward:
@@ -199,48 +209,57 @@ class TestNorms:
         norm, states = build_norm(make_config(norm_type="rmsnorm", norm_eps=0.1)), torch.randn(3, 32)
         torch.testing.assert_close(norm(states), states / (states.square().mean(-1, keepdim=True) + 0.1).sqrt())
 
-    def test_post_norm_normalises_the_sum(self, make_config):
-        residual, states = build_residual(make_config(norm_position="post")), torch.randn(3, 32)
-        torch.testing.assert_close(residual(states, torch.sin), residual.norm(states + states.sin()))
-
-    def test_pre_norm_leaves_the_sum_alone(self, make_config):
-        residual, states = build_residual(make_config(norm_position="pre")), torch.randn(3, 32)
-        torch.testing.assert_close(residual(states, torch.sin), states + residual.norm(states).sin())
-
     def test_a_stack_ends_in_a_norm_with_pre_norm_alone(self, make_config):
-        assert isinstance(build_final_norm(make_config(norm_position="pre")), nn.LayerNorm)
-        assert isinstance(build_final_norm(make_config(norm_position="post")), nn.Identity)
-
-    def test_what_a_sublayer_adds_is_dropped_in_training_alone(self, make_config):
-        residual = build_residual(make_config(norm_position="pre", dropout=0.5)).eval()
-        states = torch.ones(100, 32)
-        assert torch.equal(residual(states, torch.ones_like), states + 1)
-        assert set(residual.train()(states, torch.ones_like).flatten().tolist()) == {1.0, 3.0}
+        assert isinstance(LocantEncoder(make_config(norm_position="pre")).final_norm, nn.LayerNorm)
+        assert isinstance(LocantEncoder(make_config(norm_position="post")).final_norm, nn.Identity)
 
 
 class TestLayer:
-    def test_works_alone(self, make_config):
-        layer = TransformerLayer(make_config(attn_implementation="eager"), "encoder", 0, PositionLayer())
-        states = torch.randn(2, 3, 32)
-        attended = layer.self_attn_residual.norm(states + layer.self_attn(states)[0])
-        torch.testing.assert_close(layer(states), layer.ffn_residual.norm(attended + layer.ffn(attended)))
+    @pytest.fixture
+    def make_layer(self, make_config, spread):
+        def make(stack, cross_position=None, **fields):
+            config = make_config(attn_implementation="eager", **fields)
+            layer = TransformerLayer(config, stack, 0, PositionLayer(), cross_position).eval()
+            spread(layer, 0)
+            return layer
 
-    def test_a_decoder_layer_looks_at_the_source_between(self, make_config):
-        config = make_config(attn_implementation="eager")
-        layer = TransformerLayer(config, "decoder", 0, PositionLayer(), cross_position=PositionLayer())
-        states, source = torch.randn(2, 3, 32), torch.randn(2, 4, 32)
-        attended = layer.self_attn_residual.norm(states + layer.self_attn(states)[0])
-        attended = layer.cross_attn_residual.norm(
-            attended + layer.cross_attn(attended, encoder_hidden_states=source)[0]
-        )
-        expected = layer.ffn_residual.norm(attended + layer.ffn(attended))
-        torch.testing.assert_close(layer(states, source), expected)
+        return make
 
-    def test_looks_at_no_source_where_it_has_no_attention_for_it(self, make_config):
-        layer = TransformerLayer(make_config(attn_implementation="eager"), "decoder", 0, PositionLayer())
-        states = torch.randn(2, 3, 32)
+    def sublayer(self, layer, name, states, function):
+        """The equations of post-norm (Vaswani et al. 2017) and pre-norm (Xiong et al. 2020)."""
+        norm = getattr(layer, f"{name}_residual").norm
+        return states + function(norm(states)) if layer.is_pre_norm else norm(states + function(states))
+
+    def test_is_attention_and_feed_forward_around_the_residual_sum(self, make_layer, norm_position):
+        layer, states, inputs = make_layer("encoder", norm_position=norm_position), torch.randn(2, 3, 32), plain(3)
+        expected = self.sublayer(layer, "self_attn", states, lambda x: layer.self_attn(x, inputs)[0])
+        expected = self.sublayer(layer, "ffn", expected, layer.ffn)
+        torch.testing.assert_close(layer(states, self_inputs=inputs), expected)
+
+    def test_a_decoder_layer_attends_to_the_source_between(self, make_layer, norm_position):
+        layer = make_layer("decoder", PositionLayer(), norm_position=norm_position)
+        states, source, own, across = torch.randn(2, 3, 32), torch.randn(2, 4, 32), plain(3), plain(3, 4)
+        expected = self.sublayer(layer, "self_attn", states, lambda x: layer.self_attn(x, own)[0])
+        expected = self.sublayer(layer, "cross_attn", expected, lambda x: layer.cross_attn(x, source, across)[0])
+        expected = self.sublayer(layer, "ffn", expected, layer.ffn)
+        torch.testing.assert_close(layer(states, source, self_inputs=own, cross_inputs=across), expected)
+
+    def test_attends_to_no_source_without_cross_attention(self, make_layer):
+        layer, states = make_layer("decoder"), torch.randn(2, 3, 32)
         assert layer.cross_attn is None
-        assert torch.equal(layer(states, torch.randn(2, 4, 32)), layer(states))
+        output = layer(states, torch.randn(2, 4, 32), self_inputs=plain(3), cross_inputs=plain(3, 4))
+        assert torch.equal(output, layer(states, self_inputs=plain(3)))
+
+    @pytest.mark.parametrize("sublayer", ["self_attn", "cross_attn", "ffn"])
+    def test_the_output_of_a_sublayer_is_dropped_in_training_alone(self, make_layer, norm_position, sublayer):
+        layer = make_layer("decoder", PositionLayer(), norm_position=norm_position, dropout=0.5)
+        inputs = {"self_inputs": plain(3), "cross_inputs": plain(3, 4)}
+        for name in {"self_attn", "cross_attn", "ffn"} - {sublayer}:
+            getattr(layer, f"{name}_residual").dropout.p = 0.0
+        states, source = torch.randn(2, 3, 32), torch.randn(2, 4, 32)
+        assert torch.equal(layer(states, source, **inputs), layer(states, source, **inputs))
+        layer.train()
+        assert not torch.equal(layer(states, source, **inputs), layer(states, source, **inputs))
 
 
 class TestWeightsOfAModel:
@@ -285,7 +304,7 @@ class TestWeightsOfAModel:
         states = outputs.decoder_hidden_states[0]
         causal = torch.full((4, 4), -math.inf).triu(1)
         with torch.no_grad():
-            attended = layer.self_attn_residual(states, lambda x: layer.self_attn(x, causal)[0])
+            attended = layer.self_attn_residual.norm(states + layer.self_attn(states, plain(4, mask=causal))[0])
             query = heads(layer.cross_attn.q_proj, attended, 8)
             key = heads(layer.cross_attn.k_proj, outputs.encoder_last_hidden_state, 8)
             scores = query @ key.transpose(2, 3) / math.sqrt(8)

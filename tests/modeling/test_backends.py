@@ -12,7 +12,7 @@ from locant.modeling.stacks import LocantDecoder, LocantEncoder
 ABLE = {
     ("shaw", "sdpa"): "eager or blockwise",
     ("shaw", "flex_attention"): "eager or blockwise",
-    ("transformer_xl", "flex_attention"): "eager, blockwise or sdpa",
+    ("transformer_xl", "flex_attention"): "eager, sdpa or blockwise",
 }
 ONE_LAYER = {"encoder_layers": 1, "decoder_layers": 1}
 

@@ -1,6 +1,7 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
 """Blockwise attention is eager attention, one block of queries at a time, and never has all pairs in memory."""
 
+from dataclasses import dataclass
 from types import SimpleNamespace
 
 import pytest
@@ -8,11 +9,10 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from transformers import DynamicCache, EncoderDecoderCache, StaticCache
 
-from locant.modeling.attention import Attention
-from locant.modeling.attention_backends import Term
+from locant.modeling.attention import SelfAttention
+from locant.modeling.attention_inputs import AttentionInputs
 from locant.modeling.blockwise import blockwise_attention
-from locant.modeling.positions import DistanceLayer, PositionLayer, Positions, ShawEncoding, Span
-from locant.modeling.positions.t5 import T5Layer
+from locant.modeling.positions import DistanceBias, PositionInputs, PositionLayer, ShawEncoding, SlotIndex, T5Encoding
 
 pytestmark = pytest.mark.usefixtures("small_blocks")
 
@@ -118,7 +118,10 @@ class Largest(TorchDispatchMode):
 @pytest.mark.parametrize("kind", ["plain", "padding", "window and documents"])
 def test_no_tensor_has_all_pairs(shared_model, encoding, kind):
     """Forward and backward, with masks, in both stacks and between them."""
-    length, fields = 128, {**FIELDS, "position_encoding": encoding}
+    length, fields = (
+        128,
+        {**FIELDS, "position_encoding": encoding, "position_parameters": {"shaw": {"max_distance": 8}}},
+    )
     fields |= {"sliding_window": 60 if "window" in kind else None}
     fields |= {"cross_position_encoding": encoding if encoding not in ("sinusoidal", "learned") else "none"}
     batch = {"input_ids": ids(length, 1), "decoder_input_ids": ids(length, 1), "use_cache": False}
@@ -140,18 +143,18 @@ class TestDropout:
 
     @pytest.fixture(params=["none", "shaw"])
     def layer(self, request, make_config):
-        """A layer without a term, and one with a term of the output, which takes another way."""
+        """A layer without a bias, and one with a bias on the output, which takes another way."""
         if request.param == "none":
             return PositionLayer()
-        layer = ShawEncoding(make_config()).layer(0)
+        layer = ShawEncoding(make_config()).build_layer(0)
         torch.nn.init.normal_(layer.keys)
         return layer
 
     def attend(self, layer, query, key, value, dropout=0.3, seed=0):
         torch.manual_seed(seed)
-        term = Term(layer, query, Span(self.LENGTH, self.LENGTH), None)
+        query, key, bias = layer(query, key, PositionInputs(SlotIndex(self.LENGTH, self.LENGTH)))
         module = SimpleNamespace(training=True, num_key_value_groups=1, is_causal=False)
-        return blockwise_attention(module, query, key, value, None, dropout=dropout, term=term, scaling=0.5)[0]
+        return blockwise_attention(module, query, key, value, None, dropout=dropout, bias=bias, scaling=0.5)[0]
 
     def states(self, rows=1, head_dim=8):
         return torch.randn(3, rows, 4, self.LENGTH, head_dim).unbind()
@@ -173,7 +176,7 @@ class TestDropout:
         query, key, _ = self.states(head_dim=self.LENGTH)
         value = torch.eye(self.LENGTH).expand_as(query)  # so that the output is the weights
         query, key = query / 8, key / 8
-        if layer.has_values:
+        if type(layer) is not PositionLayer:
             layer.keys, layer.vectors = (torch.nn.Parameter(torch.zeros(33, self.LENGTH)) for _ in range(2))
         whole = self.attend(layer, query, key, value, dropout=0.0)
         weights = self.attend(layer, query, key, value)
@@ -209,16 +212,19 @@ def test_gradient_checkpointing_on_top(make_model, encoding, reentrant):
 
 
 def test_many_blocks_do_not_wear_half_precision_away(make_config, small_blocks):
-    attention = Attention(make_config(position_encoding="t5"), num_heads=4, position=T5Layer(False))
+    config = make_config(position_encoding="t5")
+    encoding = T5Encoding(config, "encoder")
+    attention = SelfAttention(config, "encoder", 0, encoding.build_layer(0))
     table = torch.randn(32, 4).bfloat16()
     states = torch.randn(1, 1024, 32).bfloat16()
     weight = torch.randn(1, 1024, 32).bfloat16()
+    index = SlotIndex(1024, 1024)
 
     def gradients(backend, dtype):
         attention.to(dtype).config._attn_implementation_internal = backend
         given = table.to(dtype).requires_grad_()
-        inputs = states.to(dtype).requires_grad_()
-        output = attention(inputs, positions=Positions(query=given))[0]
+        inputs = AttentionInputs(PositionInputs(index, bias=encoding.shared_bias(given, index)))
+        output = attention(states.to(dtype).requires_grad_(), inputs)[0]
         found = torch.autograd.grad((output * weight).sum(), [given, attention.v_proj.weight, attention.k_proj.weight])
         return [gradient.float() for gradient in found]
 
@@ -228,24 +234,40 @@ def test_many_blocks_do_not_wear_half_precision_away(make_config, small_blocks):
         assert (by_blocks - exact).norm() < 1.5 * (rounded - exact).norm()
 
 
-class NotingLayer(DistanceLayer):
-    """A term with a weight, which notes whether autocast is on when it is computed."""
+NOTED = []
 
-    def __init__(self):
-        super().__init__()
-        self.weight = torch.nn.Parameter(torch.ones(()))
-        self.noted = []
 
-    def term(self, head, distance, prepared):
-        self.noted.append(torch.is_autocast_enabled("cpu"))
-        return self.weight * distance
+@dataclass(frozen=True)
+class NotingBias(DistanceBias):
+    """A bias that notes whether autocast is on when it is computed."""
+
+    slopes: torch.Tensor
+
+    def of_distance(self, head, distance):
+        NOTED.append(torch.is_autocast_enabled("cpu"))
+        return self.slopes[head] * distance
 
 
 def test_the_way_back_computes_under_the_autocast_of_the_way_there(make_config):
-    attention = Attention(make_config(), num_heads=4, position=NotingLayer())
+    attention = SelfAttention(make_config(), "encoder", 0, PositionLayer())
     attention.config._attn_implementation_internal = "blockwise"
+    NOTED.clear()
+    index = SlotIndex(40, 40)
+    bias = NotingBias(index, torch.ones(4, requires_grad=True))
     with torch.autocast("cpu", torch.bfloat16):
-        output = attention(torch.randn(1, 40, 32))[0]
-    assert attention.position.noted == [True] * 3  # blocks
+        output = attention(torch.randn(1, 40, 32), AttentionInputs(PositionInputs(index, bias=bias)))[0]
+    assert NOTED == [True] * 3  # blocks
     output.float().sum().backward()
-    assert attention.position.noted == [True] * 6
+    assert NOTED == [True] * 6
+
+
+@pytest.mark.parametrize("encoding", ["none", "shaw", "t5"])
+def test_second_derivatives_are_an_error(make_model, encoding):
+    """And not silently those of a constant."""
+    model = make_model(**FIELDS, position_encoding=encoding)
+    model.set_attn_implementation("blockwise")
+    logits = model(
+        input_ids=ids(SOURCE_LENGTH), decoder_input_ids=ids(TARGET_LENGTH), use_cache=False, **inputs("left")
+    )
+    with pytest.raises(RuntimeError, match="blockwise attention has no second derivative: set attn_implementation"):
+        torch.autograd.grad(logits.logits.square().mean(), list(model.parameters()), create_graph=True)

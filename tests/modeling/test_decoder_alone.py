@@ -5,8 +5,9 @@ import pytest
 import torch
 from transformers import DynamicCache, StaticCache
 
-from locant.modeling.attention import Attention
-from locant.modeling.positions import Positions, build_position_encoding
+from locant.modeling.attention import SelfAttention
+from locant.modeling.attention_inputs import prepare_stack_inputs, self_attention_inputs
+from locant.modeling.positions import build_position_encoding
 from locant.modeling.stacks import LocantDecoder, LocantEncoder
 
 
@@ -62,20 +63,18 @@ class TestAttention:
             pytest.skip("shaw's values are refused there, which test_backends.py tests")
         config = make_config(position_encoding=encoding, attn_implementation=backend)
         position = build_position_encoding(config, "decoder")
-        layer = position.layer(0)
-        attention = Attention(config, num_heads=4, is_causal=True, position=layer, sliding_window=window).eval()
+        attention = SelfAttention(config, "decoder", 0, position.build_layer(0), sliding_window=window).eval()
         spread(attention, 3)
+
+        def attend(states):
+            inputs = prepare_stack_inputs(states, None, None, None)
+            shared = position(states, inputs.position_ids, inputs.position_bound)[1]
+            inputs = self_attention_inputs(config, position, shared, inputs, is_causal=True, window=window)
+            return attention(states, inputs)[0]
+
         states = torch.randn(1, 6, 32)
-        prepared = position.prepare(states, torch.arange(6)[None])
-        given = Positions(query=prepared, key=prepared)
-        whole = attention(states, positions=given)[0]
+        whole = attend(states)
         for end in range(1, 6):
             start = 0 if window is None else max(0, end - window)
-            part = attention(states[:, start:end], positions=given)[0]
+            part = attend(states[:, start:end])
             torch.testing.assert_close(whole[:, end - 1], part[:, -1], atol=1e-5, rtol=1e-5)
-
-    def test_rotary_without_its_angles_says_what_is_missing(self, make_config):
-        config = make_config(position_encoding="rotary")
-        attention = Attention(config, num_heads=4, position=build_position_encoding(config, "encoder").layer(0))
-        with pytest.raises(ValueError, match=r"needs Positions, with what RotaryEncoding\.prepare returns"):
-            attention(torch.randn(1, 3, 32))

@@ -5,6 +5,8 @@ import pytest
 import torch
 from torch.nn.attention.flex_attention import BlockMask
 
+from locant.modeling.attention_inputs import AttentionInputs
+
 # Transformer-XL's term cannot enter the kernel, nor Shaw's values
 ENCODINGS = ["none", "sinusoidal", "learned", "shaw", "t5", "alibi", "rotary"]
 IN_CROSS_ATTENTION = ["none", "shaw", "t5", "alibi", "rotary"]
@@ -39,6 +41,10 @@ def make_inputs(make_batch):
     return make
 
 
+def mask_among(arguments):
+    return next(argument.mask for argument in arguments if isinstance(argument, AttentionInputs))
+
+
 def assert_agrees_with_eager(logits, model, inputs):
     model.set_attn_implementation("eager")
     real = inputs["decoder_attention_mask"].bool()
@@ -51,7 +57,7 @@ def test_uncompiled(make_flex_model, make_inputs, no_grad, monkeypatch, encoding
     model, inputs, masks = make_flex_model(encoding), make_inputs(260), {}  # three blocks, one of them all padding
     for name, attention in model.named_modules():
         if name.endswith("_attn"):
-            attention.register_forward_pre_hook(lambda _, args, name=name: masks.update({name: args[1]}))
+            attention.register_forward_pre_hook(lambda _, args, name=name: masks.update({name: mask_among(args)}))
     monkeypatch.setattr(torch.nn.attention.flex_attention, "_FLEX_ATTENTION_DISABLE_COMPILE_DEBUG", True)
     with torch.compiler.set_stance("force_eager"):
         logits = model(**inputs).logits

@@ -15,8 +15,9 @@ from transformers import (
 )
 
 import locant  # noqa: F401 (registers the Auto classes)
+from locant.modeling.image_encoder import LocantImageEncoder
 from locant.modeling.modeling_locant import LocantForConditionalGeneration, LocantModel
-from locant.modeling.stacks import LocantDecoder, LocantImageEncoder
+from locant.modeling.stacks import LocantDecoder
 
 from .conftest import STEEP
 

@@ -13,12 +13,13 @@ from transformers.models.qwen2_vl.modeling_qwen2_vl import Qwen2VLVisionRotaryEm
 from transformers.models.vit_mae.modeling_vit_mae import build_2d_sinusoidal_position_embedding
 
 import locant  # noqa: F401 (registers the Auto classes)
+from locant.modeling.attention_inputs import AttentionInputs
+from locant.modeling.image_encoder import LocantImageEncoder, PatchEmbedding
 from locant.modeling.modeling_locant_decoder import LocantForCausalLM
 from locant.modeling.modeling_locant_encoder import LocantEncoderModel, LocantForMaskedLM
 from locant.modeling.modeling_locant_image import LocantForImageClassification
-from locant.modeling.patches import PatchEmbedding
-from locant.modeling.positions.base import Positions, Span
-from locant.modeling.stacks import LocantEncoder, LocantImageEncoder
+from locant.modeling.positions import PositionInputs, SlotIndex
+from locant.modeling.stacks import LocantEncoder
 
 from .conftest import STEEP
 
@@ -232,7 +233,7 @@ class TestWherePatchesAre:
         with torch.no_grad():
             table[-60:, :2] = torch.cartesian_prod(torch.arange(6.0), torch.arange(10.0))
             positions = encoder.embed_patches.positions(grid, table.device)
-            added = encoder.position.embed(torch.zeros(1, positions.shape[1], 32), positions, grid)
+            added = encoder.position(torch.zeros(1, positions.shape[1], 32), positions, grid)[0]
         inside = ((positions[0] >= 1) & (positions[0] <= torch.tensor([4, 8]))).all(-1)
         assert inside.sum() >= 8
         # torch's cubic bends lines a little
@@ -241,10 +242,16 @@ class TestWherePatchesAre:
             assert torch.equal(added[0, 0], table[0])
 
 
+def turning(encoder, positions):
+    """What the rotary layers of an image encoder get for these positions."""
+    _, angles = encoder.position(torch.zeros(1), positions, None)
+    return PositionInputs(SlotIndex(positions.shape[1], positions.shape[1]), angles, angles)
+
+
 class TestSinusoidal:
     def added(self, model, grid):
         positions = model.embed_patches.positions(grid, torch.device("cpu"))
-        return model.position.embed(torch.zeros(1, positions.shape[1], model.config.d_model), positions, grid)[0]
+        return model.position(torch.zeros(1, positions.shape[1], model.config.d_model), positions, grid)[0][0]
 
     @pytest.mark.parametrize("grid", [(3, 4), (5, 2), (14, 14)], ids=str)
     @poolings
@@ -304,8 +311,8 @@ class TestRotary:
         tokens = math.prod(grid)
         states, positions = torch.randn(1, tokens, 32), encoder.embed_patches.positions(grid, torch.device("cpu"))
         expected = theirs(states[0], torch.tensor([0, tokens]), angles(states, positions[0]))
-        prepared = encoder.position.prepare(states, positions)
-        output = ours(states, positions=Positions(Span(tokens, tokens), prepared, prepared))[0][0]
+        inputs = turning(encoder, positions)
+        output = ours(states, AttentionInputs(inputs))[0][0]
         assert_same(output, expected)
 
     @pytest.mark.parametrize("pairing", ["halves", "interleaved"])
@@ -319,9 +326,8 @@ class TestRotary:
             rope_parameters={"rope_type": "default", "rope_theta": 100.0, "partial_rotary_factor": share},
         )
         positions = encoder.embed_patches.positions((6, 8), torch.device("cpu"))
-        prepared = encoder.position.prepare(torch.zeros(1), positions)
         states, turned = torch.randn(1, 2, 48, 16), int(16 * share)
-        output = encoder.layers[0].self_attn.position.query(states, prepared)
+        output, _, _ = encoder.layers[0].self_attn.position(states, None, turning(encoder, positions))
         expected = states.clone()
         for pair in range(turned // 2):
             axis, place = divmod(pair, turned // 4)
@@ -337,9 +343,9 @@ class TestRotary:
     def test_scores_depend_on_the_difference_of_rows_and_columns(self, make_encoder, grid):
         encoder = make_encoder()
         positions = encoder.embed_patches.positions(grid, torch.device("cpu"))
-        prepared, layer = encoder.position.prepare(torch.zeros(1), positions), encoder.layers[0].self_attn.position
         query, key = (torch.randn(8).expand(1, 1, math.prod(grid), 8) for _ in range(2))
-        scores = (layer.query(query, prepared) @ layer.key(key, prepared).mT)[0, 0]
+        query, key, _ = encoder.layers[0].self_attn.position(query, key, turning(encoder, positions))
+        scores = (query @ key.mT)[0, 0]
         groups = {}
         for i, one in enumerate(positions[0].tolist()):
             for j, other in enumerate(positions[0].tolist()):
@@ -444,9 +450,9 @@ class TestEncodings:
         )
         positions = encoder.embed_patches.positions((1, 300), torch.device("cpu"))
         length = positions.shape[1]
-        exact = encoder.position.embed(torch.zeros(1, length, 32), positions, (1, 300))
+        exact = encoder.position(torch.zeros(1, length, 32), positions, (1, 300))[0]
         encoder.to(torch.bfloat16)
-        states = encoder.position.embed(torch.zeros(1, length, 32, dtype=torch.bfloat16), positions, (1, 300))
+        states = encoder.position(torch.zeros(1, length, 32, dtype=torch.bfloat16), positions, (1, 300))[0]
         assert torch.equal(states, exact.bfloat16())
 
 

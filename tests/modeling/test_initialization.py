@@ -144,6 +144,22 @@ class TestTying:
         model.resize_token_embeddings(20)
         self.check_sizes(model, tying, 20)
 
+    @tying
+    def test_resizing_leaves_tables_tied_and_frozen_as_they_were(self, make_model, tying):
+        model = make_model(**tying, lm_head_bias=True)
+        tables = model.get_encoder().embed_tokens, model.get_decoder().embed_tokens, model.lm_head
+        tables[1].weight.requires_grad_(False)
+        before = [(table.weight is other.weight, table.weight.requires_grad) for table in tables for other in tables]
+        model.resize_token_embeddings(29, pad_to_multiple_of=8)
+        tables = model.get_encoder().embed_tokens, model.get_decoder().embed_tokens, model.lm_head
+        after = [(table.weight is other.weight, table.weight.requires_grad) for table in tables for other in tables]
+        assert after == before
+        assert model.lm_head.bias.shape == (32,)
+        assert model.config.vocab_size == 32
+        self.check_sizes(model, tying, 32)
+        assert model.resize_token_embeddings() is model.get_input_embeddings()
+        self.check_sizes(model, tying, 32)
+
     def check_sizes(self, model, tying, size):
         tables = model.get_encoder().embed_tokens, model.get_decoder().embed_tokens, model.lm_head
         assert {table.weight.shape for table in tables} == {(size, 32)}

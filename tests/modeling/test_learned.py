@@ -8,7 +8,6 @@ from transformers import BartConfig, BartModel, BertConfig, BertModel, GPT2Confi
 
 from locant.modeling.positions import LearnedEncoding
 from locant.modeling.stacks import LocantEncoder
-from locant.modeling.views import number_tokens
 
 
 class TestLearnedEncoding:
@@ -19,11 +18,11 @@ class TestLearnedEncoding:
     def test_adds_the_row_of_each_position(self, encoding):
         ids = torch.tensor([[0, 7, 3]])
         expected = 1 + encoding.embeddings.weight[ids]
-        assert torch.equal(encoding.embed(torch.ones(1, 3, 32), ids, 8), expected)
+        assert torch.equal(encoding(torch.ones(1, 3, 32), ids, 8)[0], expected)
 
     def test_says_where_it_ends(self, encoding):
         with pytest.raises(ValueError) as error:
-            encoding.embed(torch.zeros(1, 9, 32), torch.arange(9)[None], 9)
+            encoding(torch.zeros(1, 9, 32), torch.arange(9)[None], 9)
         assert str(error.value) == (
             "A sequence of 9 tokens is longer than the learned table of 8 positions: "
             "shorten it, or choose a larger max_position_embeddings before training."
@@ -122,7 +121,7 @@ class TestAgainstOthers:
 
 
 def before_the_layers(stack, ids):
-    return stack.with_positions(number_tokens(stack.embed(ids, None), None, None, None)).hidden_states
+    return stack(ids, output_hidden_states=True).hidden_states[0]
 
 
 def table_of(ours):

@@ -209,9 +209,10 @@ class TestWindows:
 
 def in_band(is_causal):
     def hook(module, inputs):
-        states, mask, *others = inputs
+        states, given, *others = inputs
         near = band(LENGTH, LENGTH, WINDOW, is_causal)
-        return (states, mask.masked_fill(~near, torch.finfo(states.dtype).min), *others)
+        mask = given.mask.masked_fill(~near, torch.finfo(states.dtype).min)
+        return (states, given._replace(mask=mask), *others)
 
     return hook
 
@@ -325,7 +326,7 @@ class TestDocuments:
     def test_too_short_are_refused(self, shared_model, given):
         documents = {"document_ids": torch.zeros_like(IDS), "decoder_document_ids": torch.zeros_like(IDS)}
         documents[given] = documents[given][:, 1:]
-        with pytest.raises(ValueError, match=r"document_ids are 19 numbers a sequence, .* 20 tokens: give"):
+        with pytest.raises(ValueError, match=r"document_ids has 19 ids for each sequence, .* there are 20: give"):
             shared_model(**ONE_LAYER)(IDS, decoder_input_ids=IDS, **documents)
 
 

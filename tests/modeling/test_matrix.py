@@ -16,7 +16,7 @@ import pytest
 import torch
 from transformers import DynamicCache, EncoderDecoderCache, StaticCache
 
-from locant.modeling.masks import build_mask
+from locant.modeling.attention_inputs import build_mask
 
 from .conftest import ENCODINGS, SERVED, STEEP, TRAINED, slow_except
 
@@ -305,13 +305,13 @@ class TestCanFail:
     def test_fails_without_a_mask(self, error, encoding, norm_position, side, cache, dtype, mask, monkeypatch):
         removed = {"padding": {"attention_mask": None}, "causality": {"is_causal": False}, "window": {"window": None}}
 
-        def build(config, hidden_states, span, attention_mask=None, **options):
+        def build(config, hidden_states, index, attention_mask=None, **options):
             options = {"attention_mask": attention_mask, **options, **removed[mask]}
-            return build_mask(config, hidden_states, span, **options)
+            return build_mask(config, hidden_states, index, **options)
 
         case = Case(encoding, "eager", norm_position, side, cache, "both", dtype)
         assert error(case) < 1  # so that the expected logits are computed with all masks
-        monkeypatch.setattr("locant.modeling.views.build_mask", build)
+        monkeypatch.setattr("locant.modeling.attention_inputs.build_mask", build)
         assert error(case) > 2
 
     @pytest.mark.parametrize("cache", STEPWISE)

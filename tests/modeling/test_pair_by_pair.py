@@ -157,11 +157,11 @@ class Recorder:
         attention.register_forward_hook(lambda module, inputs, outputs: self.outputs.append(outputs[0]))
 
     def before(self, module, inputs, options):
-        states = inputs[0].detach()
-        self.inputs.append(states)
-        if options.get("encoder_hidden_states") is not None:
-            self.others = options["encoder_hidden_states"] = options["encoder_hidden_states"].detach()
-        return (states, *inputs[1:]), options
+        inputs = tuple(each.detach() if isinstance(each, torch.Tensor) else each for each in inputs)
+        self.inputs.append(inputs[0])
+        if isinstance(inputs[1], torch.Tensor):  # the encoder's hidden states
+            self.others = inputs[1]
+        return inputs, options
 
     @property
     def queries(self):

@@ -1,6 +1,9 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
 """Encodings written outside of the package, by the contract alone, work in a model or are refused."""
 
+from dataclasses import dataclass
+from typing import ClassVar
+
 import pytest
 import torch
 from huggingface_hub.errors import StrictDataclassError
@@ -8,14 +11,24 @@ from torch import nn
 from transformers import Trainer, TrainingArguments
 from transformers import initialization as init
 
-from locant.modeling.attention import Attention
+from locant.modeling.attention_backends import check_backend
 from locant.modeling.modeling_locant import LocantForConditionalGeneration
-from locant.modeling.positions import DistanceLayer, PositionEncoding, PositionLayer
+from locant.modeling.positions import DistanceBias, PositionBias, PositionEncoding, PositionLayer
 
 
-class FallLayer(DistanceLayer):
+@dataclass(frozen=True)
+class FallBias(DistanceBias):
     """The logarithm of the distance, times a trained number of each head and layer, up to a limit."""
 
+    slopes: torch.Tensor
+    reach: int
+
+    def of_distance(self, head, distance):
+        side = 1.0 + (distance > 0)  # later keys fall twice as fast
+        return self.slopes[head] * distance.abs().clamp(max=self.reach).float().log1p() * side
+
+
+class FallLayer(PositionLayer):
     def __init__(self, heads, reach):
         super().__init__()
         self.reach = reach
@@ -24,23 +37,43 @@ class FallLayer(DistanceLayer):
     def init_weights(self):
         init.normal_(self.slopes, mean=-1.0, std=0.5)
 
-    def term(self, head, distance, prepared):
-        side = 1.0 + (distance > 0)  # later keys fall twice as fast
-        return self.slopes[head] * distance.abs().clamp(max=self.reach).float().log1p() * side
+    def forward(self, query, key, inputs):
+        return query, key, FallBias(inputs.query_key_index, self.slopes, self.reach)
 
 
 class Fall(PositionEncoding):
     @classmethod
-    def build_layer(cls, config, place, layer_idx):
-        return FallLayer(config.heads_at(place), **config.position_options("fall"))
+    def bias_types(cls, config):
+        return frozenset({"pointwise"})
+
+    def build_layer(self, layer_idx):
+        return FallLayer(self.config.heads_at(self.kind), **self.config.position_options("fall"))
+
+
+@dataclass(frozen=True)
+class SidesBias(PositionBias):
+    """The query meets a trained vector of the key's side: earlier, itself, later; the output has another of each."""
+
+    products: torch.Tensor
+    vectors: torch.Tensor
+
+    has_output: ClassVar[bool] = True
+
+    def pointwise(self, batch, head, q_idx, kv_idx):
+        return self.products[batch, head, q_idx, self.index.distance(batch, q_idx, kv_idx).sign() + 1]
+
+    def block(self, queries, keys):
+        return self.with_fields(index=self.index.block(queries, keys), products=self.products[:, :, queries])
+
+    def output(self, weights):
+        batch, _, query, key = (
+            torch.arange(n).view([-1 if k == i else 1 for k in range(4)]) for i, n in enumerate(weights.shape)
+        )
+        sides = (self.index.distance(batch, query, key).sign() + 1).expand(weights.shape)
+        return torch.stack([(weights * (sides == side)).sum(-1) for side in range(3)], -1) @ self.vectors
 
 
 class SidesLayer(PositionLayer):
-    """The query meets a trained vector of the key's side: earlier, itself, later; the output has another of each."""
-
-    has_score = True
-    has_values = True
-
     def __init__(self, head_dim):
         super().__init__()
         self.keys = nn.Parameter(torch.zeros(3, head_dim))
@@ -50,29 +83,23 @@ class SidesLayer(PositionLayer):
         init.normal_(self.keys, std=1.0)
         init.normal_(self.vectors, std=1.0)
 
-    def rows(self, query, span, prepared):
-        return query @ self.keys.T
-
-    def score(self, rows, batch, head, query_index, key_index, span, prepared):
-        return rows[batch, head, query_index, span.distance(batch, query_index, key_index).sign() + 1]
-
-    def values(self, weights, span):
-        batch, _, query, key = (
-            torch.arange(n).view([-1 if k == i else 1 for k in range(4)]) for i, n in enumerate(weights.shape)
-        )
-        sides = (span.distance(batch, query, key).sign() + 1).expand(weights.shape)
-        return torch.stack([(weights * (sides == side)).sum(-1) for side in range(3)], -1) @ self.vectors
+    def forward(self, query, key, inputs):
+        return query, key, SidesBias(inputs.query_key_index, query @ self.keys.T, self.vectors)
 
 
 class Sides(PositionEncoding):
     @classmethod
-    def build_layer(cls, config, place, layer_idx):
-        return SidesLayer(config.head_dim_at(place))
+    def bias_types(cls, config):
+        return frozenset({"pointwise", "output"})
+
+    def build_layer(self, layer_idx):
+        return SidesLayer(self.config.head_dim_at(self.kind))
 
 
-class PairsLayer(SidesLayer):
-    has_values = False
-    is_per_pair = True
+class Pairs(PositionEncoding):
+    @classmethod
+    def bias_types(cls, config):
+        return frozenset({"dense"})
 
 
 def check_fall(options, head_dim):
@@ -227,7 +254,7 @@ class TestOptions:
         for parameters, reach in ((None, 20), ({"fall": {"reach": 2}}, 2)):
             config = make_config(position_encoding=fall, position_parameters=parameters)
             assert config.position_options("fall") == {"reach": reach}
-            assert Fall(config).layer(0).reach == reach
+            assert Fall(config).build_layer(0).reach == reach
 
     @pytest.mark.parametrize("head_dim", [8, 4])
     def test_are_checked_with_the_size_of_a_head(self, fall, make_config, head_dim):
@@ -254,33 +281,36 @@ class TestRefusal:
 
     @pytest.mark.parametrize("backend", ["flash_attention_2", "flash_attention_3"])
     @pytest.mark.parametrize(
-        ("layer", "able"),
+        ("cls", "able"),
         [
-            (FallLayer(4, 9), "eager, blockwise, sdpa or flex_attention"),
-            (SidesLayer(8), "eager or blockwise"),
-            (PairsLayer(8), "eager, blockwise or sdpa"),
+            (Fall, "eager, sdpa, blockwise or flex_attention"),
+            (Sides, "eager or blockwise"),
+            (Pairs, "eager, sdpa or blockwise"),
         ],
-        ids=["score", "values", "pairs"],
+        ids=["pointwise", "output", "dense"],
     )
-    def test_backends_that_cannot_add_the_term_are_refused_in_one_sentence(self, make_config, layer, able, backend):
-        config = make_config()
-        config._attn_implementation_internal = backend
+    def test_backends_that_cannot_add_the_bias_are_refused_in_one_sentence(
+        self, register, make_config, cls, able, backend
+    ):
+        register("outside", cls)
         with pytest.raises(ValueError) as error:
-            Attention(config, num_heads=4, position=layer)
+            check_backend(backend, make_config(position_encoding="outside"), "decoder")
         assert str(error.value).startswith(
-            f"{backend} cannot add what this position encoding adds to the scores of attention"
+            f"{backend} cannot add what the position encoding 'outside' adds to the scores of attention"
         )
         assert str(error.value).endswith(f": set attn_implementation to {able}.")
         assert str(error.value).count(". ") == 0
 
-    def test_numbers_for_each_pair_are_not_for_flex(self, make_config):
-        config = make_config()
-        config._attn_implementation_internal = "flex_attention"
-        with pytest.raises(ValueError, match=r"^flex_attention cannot add .* eager, blockwise or sdpa\.$"):
-            Attention(config, num_heads=4, position=PairsLayer(8))
+    def test_a_dense_bias_is_not_for_flex(self, register, make_config):
+        register("outside", Pairs)
+        with pytest.raises(ValueError, match=r"^flex_attention cannot add .* eager, sdpa or blockwise\.$"):
+            check_backend("flex_attention", make_config(position_encoding="outside"), "encoder")
 
-    def test_a_backend_without_a_mask_of_its_own_is_refused(self, make_config):
-        config = make_config()
-        config._attn_implementation_internal = "a backend of the future"
+    def test_a_backend_without_a_mask_function_is_refused(self, make_config):
         with pytest.raises(ValueError, match=r"^a backend of the future has no mask function"):
-            Attention(config, num_heads=4)
+            check_backend("a backend of the future", make_config(), "encoder")
+
+    def test_a_bias_type_that_no_backend_knows_is_refused(self, register, make_config):
+        register("outside", type("Odd", (PositionEncoding,), {"bias_types": classmethod(lambda cls, _: {"pairwise"})}))
+        with pytest.raises(ValueError, match=r"^eager cannot add .*: no backend can\.$"):
+            check_backend("eager", make_config(position_encoding="outside"), "encoder")

@@ -4,43 +4,45 @@
 import pytest
 import torch
 
-from locant.modeling.masks import build_position_ids
+from locant.modeling.attention_inputs import count_positions
 from locant.modeling.positions import (
     AlibiEncoding,
     LearnedEncoding,
-    NoPosition,
     PositionEncoding,
+    PositionIndex,
+    PositionInputs,
     PositionLayer,
-    PositionSpan,
     RotaryEncoding,
     ShawEncoding,
     SinusoidalEncoding,
-    Span,
+    SlotIndex,
     T5Encoding,
     TransformerXLEncoding,
     build_position_encoding,
     register_position_encoding,
 )
+from locant.modeling.positions.transformer_xl import TransformerXLBias
 
-SPANS = {
-    "at once": Span(5, 5),
-    "more keys": Span(3, 7),
-    "more queries": Span(7, 3),
-    "a step": Span(1, 6, query_offset=5),
-    "steps": Span(4, 9, query_offset=5),
-    "steps with a static cache": Span(3, 9, torch.tensor(4)),
-    "keys dropped": Span(2, 5, query_offset=8, key_offset=5),
-    "two sequences": PositionSpan(
+CPU = torch.device("cpu")
+INDICES = {
+    "at once": SlotIndex(5, 5),
+    "more keys": SlotIndex(3, 7),
+    "more queries": SlotIndex(7, 3),
+    "a step": SlotIndex(1, 6, q_offset=5),
+    "steps": SlotIndex(4, 9, q_offset=5),
+    "steps with a static cache": SlotIndex(3, 9, torch.tensor(4)),
+    "keys dropped": SlotIndex(2, 5, q_offset=8, kv_offset=5),
+    "two sequences": PositionIndex(
         torch.tensor([[0, 0, 0, 1, 2], [0, 1, 2, 3, 4]]), torch.tensor([[0, 1, 2, 3, 4, 5], [0, 0, 0, 1, 2, 3]]), 5, 6
     ),
 }
 
 
-def blocks_of(span):
+def blocks_of(index):
     """Queries and keys of four blocks that make up the whole, or of two."""
-    middle, key = (span.queries + 1) // 2, span.keys // 3
-    parts = [slice(0, middle), slice(middle, span.queries)][: 1 if span.queries == 1 else 2]
-    return [(queries, keys) for queries in parts for keys in (slice(0, key), slice(key, span.keys))]
+    middle, key = (index.q_length + 1) // 2, index.kv_length // 3
+    parts = [slice(0, middle), slice(middle, index.q_length)][: 1 if index.q_length == 1 else 2]
+    return [(queries, keys) for queries in parts for keys in (slice(0, key), slice(key, index.kv_length))]
 
 
 class TestOrder:
@@ -66,7 +68,7 @@ class TestOrder:
 
     def test_stacks_may_differ_in_their_encoding(self, make_model):
         model = make_model(position_encoding="none", decoder_position_encoding="rotary")
-        assert type(model.model.encoder.position) is NoPosition
+        assert type(model.model.encoder.position) is PositionEncoding
         assert type(model.model.decoder.position) is RotaryEncoding
 
 
@@ -80,26 +82,26 @@ class TestPositionIds:
         ],
     )
     def test_count_the_real_tokens(self, mask, expected):
-        assert build_position_ids(torch.tensor(mask), 0, 4, torch.device("cpu")).tolist() == expected
+        assert count_positions(torch.tensor(mask), 0, 4, torch.device("cpu")).tolist() == expected
 
     def test_of_a_step_after_a_cache(self):
         mask = torch.tensor([[0, 1, 1, 1, 1], [1, 1, 1, 1, 1]])
-        assert build_position_ids(mask, 3, 2, torch.device("cpu")).tolist() == [[2, 3], [3, 4]]
-        assert build_position_ids(None, torch.tensor(3), 2, torch.device("cpu")).tolist() == [[3, 4]]
+        assert count_positions(mask, 3, 2, torch.device("cpu")).tolist() == [[2, 3], [3, 4]]
+        assert count_positions(None, torch.tensor(3), 2, torch.device("cpu")).tolist() == [[3, 4]]
 
     def test_count_the_tokens_of_each_document(self):
         documents = torch.tensor([[0, 0, 0, 1, 1], [4, 4, 2, 2, 2]])
-        ids = build_position_ids(None, 0, 5, torch.device("cpu"), documents)
+        ids = count_positions(None, 0, 5, torch.device("cpu"), documents)
         assert ids.tolist() == [[0, 1, 2, 0, 1], [0, 1, 0, 1, 2]]
         mask = torch.tensor([[1, 1, 1, 1, 1], [0, 1, 1, 1, 0]])
-        ids = build_position_ids(mask, 2, 3, torch.device("cpu"), documents)
+        ids = count_positions(mask, 2, 3, torch.device("cpu"), documents)
         assert ids.tolist() == [[2, 0, 1], [0, 1, 1]]
 
 
 class TestRegistry:
     def test_names_build_their_classes(self, make_config):
         classes = {
-            "none": NoPosition,
+            "none": PositionEncoding,
             "sinusoidal": SinusoidalEncoding,
             "learned": LearnedEncoding,
             "shaw": ShawEncoding,
@@ -111,137 +113,130 @@ class TestRegistry:
         for name, cls in classes.items():
             config = make_config(position_encoding=name, decoder_position_encoding="none")
             assert type(build_position_encoding(config, "encoder")) is cls
-            assert type(build_position_encoding(config, "decoder")) is NoPosition
+            assert type(build_position_encoding(config, "decoder")) is PositionEncoding
 
     def test_a_name_is_taken_once(self):
         with pytest.raises(ValueError, match="'rotary' exists already"):
-            register_position_encoding("rotary", NoPosition)
+            register_position_encoding("rotary", PositionEncoding)
 
 
-class TestSpan:
+class TestIndex:
     def test_distance_is_key_slot_minus_query_slot(self):
-        assert Span(5, 5).distance(0, 3, 1) == -2
-        assert Span(1, 8, query_offset=7).distance(0, 0, 2) == -5
-        assert Span(2, 5, query_offset=7, key_offset=4).distance(0, 1, 0) == -4
+        assert SlotIndex(5, 5).distance(0, 3, 1) == -2
+        assert SlotIndex(1, 8, q_offset=7).distance(0, 0, 2) == -5
+        assert SlotIndex(2, 5, q_offset=7, kv_offset=4).distance(0, 1, 0) == -4
 
     def test_offsets_may_be_tensors(self):
-        span = Span(2, 3, torch.tensor(7))
-        distances = span.distance(0, torch.arange(2).view(-1, 1), torch.arange(3).view(1, -1))
+        index = SlotIndex(2, 3, torch.tensor(7))
+        distances = index.distance(0, torch.arange(2).view(-1, 1), torch.arange(3).view(1, -1))
         assert distances.tolist() == [[-7, -6, -5], [-8, -7, -6]]
 
     def test_of_positions_tells_their_difference(self):
-        span = PositionSpan(torch.tensor([[0, 0, 1], [0, 1, 2]]), torch.tensor([[0, 1], [0, 0]]), 3, 2)
-        assert (span.queries, span.keys) == (3, 2)
-        distances = span.distance(torch.arange(2)[:, None, None], torch.arange(3)[:, None], torch.arange(2))
+        index = PositionIndex(torch.tensor([[0, 0, 1], [0, 1, 2]]), torch.tensor([[0, 1], [0, 0]]), 3, 2)
+        assert (index.q_length, index.kv_length) == (3, 2)
+        distances = index.distance(torch.arange(2)[:, None, None], torch.arange(3)[:, None], torch.arange(2))
         assert distances.tolist() == [[[0, 1], [0, 1], [-1, 0]], [[0, 0], [-1, -1], [-2, -2]]]
 
-    @pytest.mark.parametrize("span", SPANS.values(), ids=SPANS)
-    def test_each_pairs_place_is_that_of_its_distance(self, span):
-        batch, query, key = torch.arange(2)[:, None, None], torch.arange(span.queries)[:, None], torch.arange(span.keys)
-        places = span.place(batch, query, key)
-        distances = span.distances(torch.device("cpu"))
-        assert torch.equal(distances[places], span.distance(batch, query, key).expand(places.shape))
+    @pytest.mark.parametrize("index", INDICES.values(), ids=INDICES)
+    def test_distance_index_is_the_index_of_the_distance(self, index):
+        pair = torch.arange(2)[:, None, None], torch.arange(index.q_length)[:, None], torch.arange(index.kv_length)
+        positions = index.distance_index(*pair)
+        assert torch.equal(index.distances(CPU)[positions], index.distance(*pair).expand(positions.shape))
 
-    @pytest.mark.parametrize("span", SPANS.values(), ids=SPANS)
-    def test_blocks_keep_distances_and_places(self, span):
-        for queries, keys in blocks_of(span):
-            block = span.block(queries, keys)
-            assert (block.queries, block.keys) == (queries.stop - queries.start, keys.stop - keys.start)
-            for n in range(block.queries):
-                for m in range(block.keys):
+    @pytest.mark.parametrize("index", INDICES.values(), ids=INDICES)
+    def test_blocks_keep_distances(self, index):
+        for queries, keys in blocks_of(index):
+            block = index.block(queries, keys)
+            assert (block.q_length, block.kv_length) == (queries.stop - queries.start, keys.stop - keys.start)
+            for n in range(block.q_length):
+                for m in range(block.kv_length):
                     whole = 1, queries.start + n, keys.start + m
-                    assert block.distance(1, n, m) == span.distance(*whole)
-                    assert block.first_place + block.place(1, n, m) == span.place(*whole)
+                    assert block.distance(1, n, m) == index.distance(*whole)
 
     def test_a_block_of_a_block_is_a_block(self):
-        span = Span(9, 12, query_offset=3)
-        assert span.block(slice(1, 7), slice(2, 9)).block(slice(1, 3), slice(1, 4)) == span.block(
+        index = SlotIndex(9, 12, q_offset=3)
+        assert index.block(slice(1, 7), slice(2, 9)).block(slice(1, 3), slice(1, 4)) == index.block(
             slice(2, 4), slice(3, 6)
         )
 
 
-class TestTerm:
-    """A term of the scores is the same for pairs, for a block of them, and for all at once, and so is its gradient."""
+class TestBias:
+    """A bias is the same for pairs, for a block of them, and for all at once, and so is its gradient."""
 
-    @pytest.fixture(params=["shaw", "transformer_xl", "t5", "alibi"])
+    @pytest.fixture(params=["shaw", "shaw, keys alone", "transformer_xl", "t5", "alibi"])
     def encoding(self, request, make_config, spread):
-        options = {"shaw": {"max_distance": 3}, "t5": {"num_buckets": 8, "max_distance": 6}}
-        config = make_config(position_encoding=request.param, position_parameters=options)
-        encoding = build_position_encoding(config, "decoder")
-        encoding.own = encoding.layer(0)
+        name, _, alone = request.param.partition(", ")
+        options = {"shaw": {"max_distance": 3, "values": not alone}, "t5": {"num_buckets": 8, "max_distance": 6}}
+        encoding = build_position_encoding(make_config(position_encoding=name, position_parameters=options), "decoder")
+        encoding.own = encoding.build_layer(0)
         spread(encoding, 3)
         return encoding
 
     @pytest.fixture
-    def compute(self, encoding):
-        """Dense terms and gradients by a function of the layer, the queries, and what was prepared."""
+    def make_bias(self, encoding):
+        """The bias of an index, and what it has a gradient for."""
 
-        def compute(function, span, weight):
-            layer, query = encoding.own, torch.randn(2, 4, span.queries, 8, generator=torch.Generator().manual_seed(1))
-            prepared = layer.project(span, encoding.prepare(query, torch.arange(span.queries)[None]))
-            query.requires_grad_()
-            term = function(layer, query, prepared).expand(2, 4, span.queries, span.keys)
-            parameters = [query, *encoding.parameters()]
-            if not term.requires_grad:
-                return term, [None]
-            return term, torch.autograd.grad((term * weight).sum(), parameters, allow_unused=True)
+        def make(index):
+            query = torch.randn(2, 4, index.q_length, 8, generator=torch.Generator().manual_seed(1)).requires_grad_()
+            _, position = encoding(query, torch.arange(index.q_length)[None], index.q_length)
+            inputs = PositionInputs(index, position, position, encoding.shared_bias(position, index))
+            return encoding.own(query, query, inputs)[2], [query, *encoding.parameters()]
 
-        return compute
+        return make
 
-    @pytest.mark.parametrize("span", SPANS.values(), ids=SPANS)
-    def test_all_at_once_or_in_blocks_is_pair_by_pair(self, compute, span):
-        def dense(layer, query, prepared, span=span):
-            return layer.dense(layer.rows(query, span, prepared), 2, 4, span, prepared, query.device)
+    def pair_by_pair(self, bias):
+        """From the pointwise bias, or for Transformer-XL from the product of a query and the projected distance."""
+        index, rows = bias.index, []
+        for batch, head, q_idx, kv_idx in torch.cartesian_prod(
+            *map(torch.arange, (2, 4, index.q_length, index.kv_length))
+        ):
+            if isinstance(bias, TransformerXLBias):
+                projected = bias.projected[head, :, index.distance_index(batch, q_idx, kv_idx)]
+                rows.append(bias.queries[batch, head, q_idx] @ projected)
+            else:
+                rows.append(bias.pointwise(batch, head, q_idx, kv_idx))
+        assert all(pair.ndim == 0 for pair in rows)
+        return torch.stack(rows).view(2, 4, index.q_length, index.kv_length)
 
-        def in_blocks(layer, query, prepared):
-            term = query.new_zeros(2, 4, span.queries, span.keys)
-            for queries, keys in blocks_of(span):
-                term[:, :, queries, keys] = dense(layer, query[:, :, queries], prepared, span.block(queries, keys))
-            return term
+    def in_blocks(self, bias):
+        matrix = torch.zeros(2, 4, bias.index.q_length, bias.index.kv_length)
+        for queries, keys in blocks_of(bias.index):
+            matrix[:, :, queries, keys] = bias.block(queries, keys).matrix(2, 4, CPU)
+        return matrix
 
-        def pointwise(layer, query, prepared):
-            rows = layer.rows(query, span, prepared)
-            return PositionLayer.dense(layer, rows, 2, 4, span, prepared, query.device)
-
-        weight = torch.randn(2, 4, span.queries, span.keys)
-        expected, gradients = compute(pointwise, span, weight)
+    @pytest.mark.parametrize("index", INDICES.values(), ids=INDICES)
+    def test_all_at_once_or_in_blocks_is_pair_by_pair(self, make_bias, index):
+        weight, results = torch.randn(2, 4, index.q_length, index.kv_length), []
+        for function in (self.pair_by_pair, lambda bias: bias.matrix(2, 4, CPU), self.in_blocks):
+            bias, inputs = make_bias(index)
+            matrix = function(bias).expand(2, 4, -1, -1)
+            gradients = [None]
+            if matrix.requires_grad:
+                gradients = torch.autograd.grad((matrix * weight).sum(), inputs, allow_unused=True)
+            results.append((matrix, gradients))
+        expected, gradients = results[0]
         assert expected.std() > 0.1 or expected.numel() < 100
-        for function in (dense, in_blocks):
-            term, others = compute(function, span, weight)
-            torch.testing.assert_close(term, expected, atol=1e-5, rtol=1e-5)
+        for matrix, others in results[1:]:
+            torch.testing.assert_close(matrix, expected, atol=1e-5, rtol=1e-5)
             for gradient, other in zip(gradients, others, strict=True):
                 torch.testing.assert_close(other, gradient, atol=1e-5, rtol=1e-5)
 
-    @pytest.mark.parametrize("span", SPANS.values(), ids=SPANS)
-    def test_of_scalars_is_that_of_the_pair(self, compute, span):
-        def one_by_one(layer, query, prepared):
-            rows, term = layer.rows(query, span, prepared), []
-            for index in torch.cartesian_prod(*map(torch.arange, (2, 4, span.queries, span.keys))):
-                term.append(layer.score(rows, *index.unbind(), span, prepared))
-            assert all(pair.ndim == 0 for pair in term)
-            return torch.stack(term).view(2, 4, span.queries, span.keys)
-
-        def pointwise(layer, query, prepared):
-            rows = layer.rows(query, span, prepared)
-            return PositionLayer.dense(layer, rows, 2, 4, span, prepared, query.device)
-
-        with torch.no_grad():
-            term, expected = (compute(function, span, None)[0] for function in (one_by_one, pointwise))
-        torch.testing.assert_close(term, expected, atol=1e-6, rtol=1e-6)
-
-    @pytest.mark.parametrize("span", SPANS.values(), ids=SPANS)
-    def test_values_of_shaw_are_summed_pair_by_pair(self, make_config, spread, span):
+    @pytest.mark.parametrize("index", INDICES.values(), ids=INDICES)
+    def test_output_of_shaw_is_summed_pair_by_pair(self, make_config, spread, index):
         config = make_config(position_encoding="shaw", position_parameters={"shaw": {"max_distance": 3}})
-        layer = ShawEncoding(config, "decoder").layer(0)
+        layer = ShawEncoding(config, "decoder").build_layer(0)
         spread(layer, 4)
-        for queries, keys in [(slice(0, span.queries), slice(0, span.keys)), *blocks_of(span)]:
-            block = span.block(queries, keys)
-            weights = torch.rand(2, 4, block.queries, block.keys, requires_grad=True)
-            expected = torch.zeros(2, 4, block.queries, 8)
-            for b, n, m in torch.cartesian_prod(*map(torch.arange, (2, block.queries, block.keys))).tolist():
+        query = torch.randn(2, 4, index.q_length, 8)
+        whole = layer(query, query, PositionInputs(index))[2]
+        for queries, keys in [(slice(0, index.q_length), slice(0, index.kv_length)), *blocks_of(index)]:
+            bias = whole.block(queries, keys)
+            block = bias.index
+            weights = torch.rand(2, 4, block.q_length, block.kv_length, requires_grad=True)
+            expected = torch.zeros(2, 4, block.q_length, 8)
+            for b, n, m in torch.cartesian_prod(*map(torch.arange, (2, block.q_length, block.kv_length))).tolist():
                 vector = layer.vectors[max(-3, min(3, int(block.distance(b, n, m)))) + 3]
                 expected[b, :, n] = expected[b, :, n] + weights[b, :, n, m, None] * vector
-            output, seed = layer.values(weights, block), torch.randn(expected.shape)
+            output, seed = bias.output(weights), torch.randn(expected.shape)
             torch.testing.assert_close(output, expected, atol=1e-5, rtol=1e-5)
             gradients = [
                 torch.autograd.grad((states * seed).sum(), [weights, layer.vectors]) for states in (expected, output)
@@ -249,15 +244,21 @@ class TestTerm:
             for gradient, other in zip(*gradients, strict=True):
                 torch.testing.assert_close(other, gradient, atol=1e-5, rtol=1e-5)
 
+    @pytest.mark.parametrize("index", INDICES.values(), ids=INDICES)
+    def test_moves_to_another_device_with_its_index(self, make_bias, index):
+        moved = make_bias(index)[0].to("meta")
+        assert {tensor.device.type for tensor in moved.tensors().values()} == {"meta"}
+        assert {part.device.type for part in moved.index if isinstance(part, torch.Tensor)} <= {"meta"}
+
 
 class TestDefaults:
     def test_an_encoding_without_overrides_changes_nothing(self, make_config):
         encoding, states = PositionEncoding(make_config()), torch.randn(1, 2, 32)
-        assert encoding.embed(states, torch.zeros(1, 2), 2) is states
-        assert encoding.prepare(states, torch.zeros(1, 2)) is None
+        assert encoding(states, torch.zeros(1, 2), 2) == (states, None)
+        assert encoding.shared_bias(None, SlotIndex(2, 2)) is None
         assert encoding.limit is None
-        layer = encoding.layer(0)
+        assert not encoding.needs_position_bound
+        assert encoding.bias_types(make_config()) == frozenset()
+        layer = encoding.build_layer(0)
         assert type(layer) is PositionLayer
-        assert layer.query(states, None) is states
-        assert layer.key(states, None) is states
-        assert not any((layer.has_score, layer.has_values, layer.is_per_pair, layer.in_slopes))
+        assert layer(states, states, PositionInputs(SlotIndex(2, 2))) == (states, states, None)

@@ -27,8 +27,9 @@ from transformers.models.roformer.modeling_roformer import (
 )
 
 from locant.configuration.configuration_locant import LocantConfig
-from locant.modeling.attention import Attention
-from locant.modeling.positions import Positions, RotaryEncoding
+from locant.modeling.attention import SelfAttention
+from locant.modeling.attention_inputs import AttentionInputs
+from locant.modeling.positions import PositionInputs, RotaryEncoding, SlotIndex
 from locant.modeling.positions.rotary import rotate
 from locant.modeling.stacks import LocantDecoder
 
@@ -127,9 +128,8 @@ class TestRotate:
         query, key = torch.randn(2, 1, 1, 1, 8)
 
         def score(query_position, key_position):
-            layer = encoding.layer(0)
-            turned_query = layer.query(query, encoding.prepare(query, torch.tensor([[query_position]])))
-            turned_key = layer.key(key, encoding.prepare(key, torch.tensor([[key_position]])))
+            angles = (angles_of(encoding, torch.tensor([[position]])) for position in (query_position, key_position))
+            turned_query, turned_key, _ = encoding.build_layer(0)(query, key, PositionInputs(SlotIndex(1, 1), *angles))
             return (turned_query * turned_key).sum()
 
         torch.testing.assert_close(score(3, 1), score(25, 23), atol=1e-5, rtol=1e-5)
@@ -144,16 +144,16 @@ class TestRotaryEncoding:
 
     def test_stacks_may_differ_in_their_heads(self, make_config):
         config = make_config(position_encoding="rotary", encoder_attention_heads=2)
-        assert [len(RotaryEncoding(config, place).inv_freq) for place in ("encoder", "decoder", "cross")] == [8, 4, 4]
+        assert [len(RotaryEncoding(config, kind).inv_freq) for kind in ("encoder", "decoder", "cross")] == [8, 4, 4]
 
     @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
     def test_angles_stay_exact_in_half_precision(self, make_config, dtype):
         config = make_config(position_encoding="rotary", d_model=128)
         ids = torch.tensor([[0, 1, 1000, 4000]])
         exact, cast = RotaryEncoding(config), RotaryEncoding(config).to(dtype)
-        for expected, other in zip(exact.prepare(torch.zeros(1), ids), cast.prepare(torch.zeros(1), ids), strict=True):
+        for expected, other in zip(angles_of(exact, ids), angles_of(cast, ids), strict=True):
             torch.testing.assert_close(other, expected, atol=1e-6, rtol=0)
-        assert cast.prepare(torch.zeros(1, dtype=dtype), ids)[0].dtype == dtype
+        assert angles_of(cast, ids, dtype)[0].dtype == dtype
 
     def test_is_not_saved(self, make_config):
         assert RotaryEncoding(make_config(position_encoding="rotary")).state_dict() == {}
@@ -165,7 +165,7 @@ class TestRotaryEncoding:
         ours = RotaryEncoding(attention_config(parameters), "decoder")
         # some types turn otherwise from a length on, and back again
         for ids in (torch.arange(12)[None], torch.arange(50)[None], torch.tensor([[0, 3, 9], [7, 1, 1]])):
-            for own, expected in zip(ours.prepare(torch.zeros(1), ids), theirs(torch.zeros(1), ids), strict=True):
+            for own, expected in zip(angles_of(ours, ids), theirs(torch.zeros(1), ids), strict=True):
                 torch.testing.assert_close(own[:, 0], expected[..., : own.shape[-1]], atol=1e-6, rtol=0)
 
     @pytest.mark.parametrize("rope_type", ["default", "yarn", "proportional"])
@@ -186,6 +186,11 @@ class TestRotaryEncoding:
         assert_same(attend(interleaved, states), attend(halves, states))
 
 
+def angles_of(encoding, position_ids, dtype=torch.float32):
+    """Cosines and sines."""
+    return encoding(torch.zeros(1, dtype=dtype), position_ids, None)[1]
+
+
 def attention_config(parameters, **fields):
     return LocantConfig(
         d_model=64,
@@ -194,14 +199,14 @@ def attention_config(parameters, **fields):
         rope_parameters=dict(parameters),
         max_position_embeddings=16,
         attn_implementation="eager",
-        **{"attention_bias": False, **fields},
+        **{"attention_bias": False, "decoder_key_value_heads": 2, **fields},
     )
 
 
-def attention_of(config, spread, key_value_heads=2):
+def attention_of(config, spread):
     """Causal attention with grouped heads; its encoding is an attribute, which is the stack's otherwise."""
     encoding = RotaryEncoding(config, "decoder")
-    attention = Attention(config, 4, key_value_heads, is_causal=True, position=encoding.layer(0)).eval()
+    attention = SelfAttention(config, "decoder", 0, encoding.build_layer(0)).eval()
     spread(attention, 1)
     attention.encoding = encoding
     return attention
@@ -210,8 +215,9 @@ def attention_of(config, spread, key_value_heads=2):
 @torch.no_grad()
 def attend(attention, states, ids=None, mask=None):
     length = states.shape[1]
-    prepared = attention.encoding.prepare(states, torch.arange(length)[None] if ids is None else ids)
-    return attention(states, causal(length) if mask is None else mask, Positions(None, prepared, prepared))[0]
+    angles = angles_of(attention.encoding, torch.arange(length)[None] if ids is None else ids)
+    inputs = PositionInputs(SlotIndex(length, length), angles, angles)
+    return attention(states, AttentionInputs(inputs, causal(length) if mask is None else mask))[0]
 
 
 def causal(length):
@@ -250,9 +256,8 @@ class TestAttention:
     def test_interleaved_is_gptjs(self, spread, rotary_dim):
         config = GPTJConfig(n_embd=64, n_head=4, n_positions=32, rotary_dim=rotary_dim)
         parameters = {**rope_parameters("default"), "partial_rotary_factor": rotary_dim / 16}
-        ours = attention_of(
-            attention_config(parameters, position_parameters={"rotary": {"pairing": "interleaved"}}), spread, 4
-        )
+        fields = {"decoder_key_value_heads": 4, "position_parameters": {"rotary": {"pairing": "interleaved"}}}
+        ours = attention_of(attention_config(parameters, **fields), spread)
         theirs = GPTJAttention(config, layer_idx=0).eval()
         theirs.load_state_dict(
             {name.replace("o_proj", "out_proj"): weight for name, weight in ours.state_dict().items()}
@@ -263,8 +268,8 @@ class TestAttention:
 
     def test_interleaved_is_roformers(self, spread):
         config = RoFormerConfig(hidden_size=64, num_attention_heads=4)
-        fields = {"attention_bias": True, "position_parameters": {"rotary": {"pairing": "interleaved"}}}
-        ours = attention_of(attention_config(rope_parameters("default"), **fields), spread, 4)
+        fields = {"decoder_key_value_heads": 4, "position_parameters": {"rotary": {"pairing": "interleaved"}}}
+        ours = attention_of(attention_config(rope_parameters("default"), attention_bias=True, **fields), spread)
         theirs = RoFormerSelfAttention(config).eval()
         for own, other in (("q_proj", "query"), ("k_proj", "key"), ("v_proj", "value")):
             getattr(theirs, other).load_state_dict(getattr(ours, own).state_dict())

@@ -54,12 +54,12 @@ class TestSinusoidalEncoding:
         return SinusoidalEncoding(make_config(max_position_embeddings=8))
 
     def added(self, encoding, length, dtype=torch.float32):
-        return encoding.embed(torch.zeros(1, length, 32, dtype=dtype), torch.arange(length)[None], length)[0]
+        return encoding(torch.zeros(1, length, 32, dtype=dtype), torch.arange(length)[None], length)[0][0]
 
     def test_adds_the_row_of_each_position(self, encoding):
         hidden_states, ids = torch.randn(2, 3, 32), torch.tensor([[0, 0, 1], [5, 2, 7]])
         expected = hidden_states + sinusoidal_table(8, 32)[ids]
-        assert torch.equal(encoding.embed(hidden_states, ids, 8), expected)
+        assert torch.equal(encoding(hidden_states, ids, 8)[0], expected)
 
     def test_layout_is_an_option(self, make_config):
         config = make_config(position_parameters={"sinusoidal": {"layout": "concatenated"}})

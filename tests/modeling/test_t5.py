@@ -8,8 +8,9 @@ import torch
 from transformers import T5Config
 from transformers.models.t5.modeling_t5 import T5Attention
 
-from locant.modeling.attention import Attention
-from locant.modeling.positions import Positions, Span, T5Encoding
+from locant.modeling.attention import SelfAttention
+from locant.modeling.attention_inputs import AttentionInputs
+from locant.modeling.positions import PositionInputs, SlotIndex, T5Encoding
 from locant.modeling.positions.t5 import t5_bucket
 from locant.modeling.stacks import LocantEncoder
 
@@ -38,7 +39,7 @@ def test_all_buckets_occur(is_causal, num_buckets, max_distance):
     assert set(buckets.tolist()) == set(range(num_buckets)) - missing
 
 
-def theirs_and_ours(make_config, place, num_buckets, max_distance):
+def theirs_and_ours(make_config, kind, num_buckets, max_distance):
     """T5's attention, and our encoding with its table."""
     config = T5Config(
         num_heads=4,
@@ -46,43 +47,44 @@ def theirs_and_ours(make_config, place, num_buckets, max_distance):
         d_kv=8,
         relative_attention_num_buckets=num_buckets,
         relative_attention_max_distance=max_distance,
-        is_decoder=place == "decoder",
+        is_decoder=kind == "decoder",
         attn_implementation="eager",
     )
     theirs = T5Attention(config, has_relative_attention_bias=True, layer_idx=0).eval()
     options = {"num_buckets": num_buckets, "max_distance": max_distance}
     fields = {"position_encoding": "t5", "position_parameters": {"t5": options}}
-    encoding = T5Encoding(make_config(attention_bias=False, attn_implementation="eager", **fields), place)
+    encoding = T5Encoding(make_config(attention_bias=False, attn_implementation="eager", **fields), kind)
     torch.nn.init.normal_(theirs.relative_attention_bias.weight)
     encoding.table.data.copy_(theirs.relative_attention_bias.weight)
     return theirs, encoding
 
 
 @pytest.mark.usefixtures("no_grad")
-@pytest.mark.parametrize("place", ["encoder", "decoder"])
+@pytest.mark.parametrize("kind", ["encoder", "decoder"])
 @pytest.mark.parametrize(("num_buckets", "max_distance"), SIZES)
-class TestTerm:
+class TestBias:
     @pytest.mark.parametrize("past", [0, 250])
-    def test_is_t5s(self, make_config, place, num_buckets, max_distance, past):
-        theirs, encoding = theirs_and_ours(make_config, place, num_buckets, max_distance)
-        prepared = encoding.prepare(torch.zeros(1), torch.zeros(1))
-        span = Span(300 - past, 300, query_offset=past)
-        term = encoding.layer(0).dense(None, 1, 4, span, prepared, torch.device("cpu"))
-        assert torch.equal(term, theirs.compute_bias(300 - past, 300, past_seen_tokens=past))
+    def test_is_t5s(self, make_config, kind, num_buckets, max_distance, past):
+        theirs, encoding = theirs_and_ours(make_config, kind, num_buckets, max_distance)
+        bias = encoding.shared_bias(encoding.table, SlotIndex(300 - past, 300, q_offset=past))
+        assert torch.equal(
+            bias.matrix(1, 4, torch.device("cpu")), theirs.compute_bias(300 - past, 300, past_seen_tokens=past)
+        )
 
-    def test_attention_is_t5s(self, make_config, spread, place, num_buckets, max_distance):
-        theirs, encoding = theirs_and_ours(make_config, place, num_buckets, max_distance)
-        ours = Attention(encoding.config, num_heads=4, is_causal=place == "decoder", position=encoding.layer(0)).eval()
+    def test_attention_is_t5s(self, make_config, spread, kind, num_buckets, max_distance):
+        theirs, encoding = theirs_and_ours(make_config, kind, num_buckets, max_distance)
+        ours = SelfAttention(encoding.config, kind, 0, encoding.build_layer(0)).eval()
         spread(ours, 5)
         for name in "qkvo":
             # T5 does not scale
             scale = ours.scaling if name == "q" else 1.0
             getattr(theirs, name).weight.copy_(getattr(ours, f"{name}_proj").weight * scale)
-        mask = torch.full((40, 40), -math.inf).triu(1)[None, None] if place == "decoder" else None
+        mask = torch.full((40, 40), -math.inf).triu(1)[None, None] if kind == "decoder" else None
         states = torch.randn(2, 40, 32)
-        prepared = encoding.prepare(states, torch.zeros(1))
-        output, weights = ours(states, mask, Positions(None, prepared, prepared))
-        # what it adds a mask to is the term alone
+        index = SlotIndex(40, 40)
+        inputs = AttentionInputs(PositionInputs(index, bias=encoding.shared_bias(encoding.table, index)), mask)
+        output, weights = ours(states, inputs)
+        # T5 adds a mask to the bias alone
         expected, _, expected_weights = theirs(states, mask)
         torch.testing.assert_close(weights, expected_weights, atol=1e-5, rtol=0)
         torch.testing.assert_close(output, expected, atol=1e-5, rtol=1e-5)

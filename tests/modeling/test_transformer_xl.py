@@ -9,9 +9,10 @@ from torch import nn
 from transformers import DynamicCache, XLNetConfig
 from transformers.models.xlnet.modeling_xlnet import XLNetModel, XLNetRelativeAttention
 
-from locant.modeling.attention import Attention
+from locant.modeling.attention import SelfAttention
+from locant.modeling.attention_inputs import AttentionInputs
 from locant.modeling.modeling_locant import LocantModel
-from locant.modeling.positions import Positions, TransformerXLEncoding
+from locant.modeling.positions import PositionInputs, SlotIndex, TransformerXLEncoding
 from locant.modeling.positions.transformer_xl import distance_sinusoids
 
 WIDTH, HEADS = 32, 4
@@ -53,9 +54,9 @@ def make_pair(make_config, spread):
         theirs = XLNetRelativeAttention(xlnet_config(attn_type)).eval()
         theirs.layer_norm = nn.Identity()
         config = make_config(position_encoding="transformer_xl", attention_bias=False, attn_implementation="eager")
-        place = "encoder" if attn_type == "bi" else "decoder"
-        layer = TransformerXLEncoding(config, place).layer(0)
-        ours = Attention(config, HEADS, is_causal=place == "decoder", position=layer).eval()
+        kind = "encoder" if attn_type == "bi" else "decoder"
+        layer = TransformerXLEncoding(config, kind).build_layer(0)
+        ours = SelfAttention(config, kind, 0, layer).eval()
         spread(ours, 7)
         for name in "qkv":
             getattr(theirs, name).data = getattr(ours, f"{name}_proj").weight.data.T.reshape(WIDTH, HEADS, 8)
@@ -82,7 +83,8 @@ class TestAttention:
         if attn_type == "bi":
             hidden = torch.zeros(15, 15)
         expected = attend(theirs, states, hidden[..., None, None], sinusoids_of_xlnet(15, 15, attn_type))
-        output = ours(states, torch.zeros(15, 15).masked_fill(hidden.bool(), -math.inf)[None, None], Positions())[0]
+        mask = torch.zeros(15, 15).masked_fill(hidden.bool(), -math.inf)[None, None]
+        output = ours(states, AttentionInputs(PositionInputs(SlotIndex(15, 15)), mask))[0]
         torch.testing.assert_close(output, expected, atol=1e-5, rtol=1e-5)
         assert expected.std() > 0.1
 
@@ -95,7 +97,8 @@ class TestAttention:
             sinusoids = sinusoids_of_xlnet(end - start, end, "uni")
             expected = attend(theirs, new, hidden[..., None, None], sinusoids, mems)
             mask = torch.zeros_like(hidden).masked_fill(hidden.bool(), -math.inf)[None, None]
-            output = ours(new, mask, past_key_values=cache)[0]
+            index = SlotIndex(end - start, end, start)
+            output = ours(new, AttentionInputs(PositionInputs(index), mask), cache)[0]
             torch.testing.assert_close(output, expected, atol=1e-5, rtol=1e-5)
 
 

@@ -1,13 +1,75 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""Images made a sequence of vectors."""
+"""The encoder of images, and the embedding of their patches."""
 
 import math
+from typing import Any, ClassVar, cast
 
 import torch
 from torch import nn
 from transformers import initialization as init
+from transformers.modeling_outputs import BaseModelOutput
+from transformers.processing_utils import Unpack
+from transformers.utils import TransformersKwargs
+from transformers.utils.generic import merge_with_config_defaults
+from transformers.utils.output_capturing import capture_outputs
 
 from locant.configuration.configuration_locant import LocantConfig
+from locant.configuration.position_encodings import AttentionKind
+
+from .attention import Attention
+from .attention_inputs import StackInputs
+from .layers import TransformerLayer
+from .stacks import ENCODERS, LocantStack, refuse_input
+
+
+class LocantImageEncoder(LocantStack):
+    """The encoder of images: every patch sees every other."""
+
+    _can_record_outputs = {"hidden_states": TransformerLayer, "attentions": Attention}  # noqa: RUF012
+    attention_kinds: ClassVar[tuple[AttentionKind, ...]] = ("encoder",)
+
+    def __init__(self, config: LocantConfig):
+        super().__init__(config, "encoder")
+        self.post_init()
+
+    def add_embeddings(self, config: LocantConfig) -> None:
+        """The embedding of patches."""
+        self.embed_patches = PatchEmbedding(config)
+
+    def get_input_embeddings(self) -> nn.Module:
+        """The projection of patches."""
+        return self.embed_patches.projection
+
+    @merge_with_config_defaults
+    @capture_outputs
+    def forward(
+        self, pixel_values: torch.Tensor | None = None, **kwargs: Unpack[TransformersKwargs]
+    ) -> BaseModelOutput:
+        """Encode.
+
+        Args:
+            pixel_values: `(batch, channels, height, width)`, of any size that is a whole number of patches.
+
+        Returns:
+            `last_hidden_state`, `(batch, tokens, d_model)`: the class token if there is one, then the patches row by
+            row.
+
+        Raises:
+            ValueError: no images, or of another shape; inputs that are made for tokens.
+        """
+        cast(Any, kwargs).pop("use_cache", None)
+        for name in ("input_ids", "inputs_embeds", "attention_mask", "position_ids", "token_type_ids", "document_ids"):
+            refuse_input(name, kwargs, "an encoder of images, which takes pixel_values only")
+        if pixel_values is None:
+            raise ValueError("An encoder of images needs pixel_values (batch, channels, height, width).")
+        grid = self.embed_patches.grid(pixel_values)
+        hidden_states = self.embed_patches(pixel_values)
+        positions = self.embed_patches.positions(grid, hidden_states.device)
+        inputs = StackInputs(hidden_states, None, None, positions, grid)
+        return BaseModelOutput(last_hidden_state=self.run_layers(inputs, **kwargs))
+
+
+ENCODERS["patches"] = LocantImageEncoder
 
 
 class PatchEmbedding(nn.Module):

@@ -1,0 +1,497 @@
+# Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
+"""What attention gets besides hidden states, made once a forward pass for all layers of a type: masks and positions.
+
+Mask patterns, and the functions that make masks of them in each backend's own form, are those of transformers'
+`masking_utils`.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple, cast
+
+import torch
+from torch.compiler import is_compiling
+from torch.nn.attention.flex_attention import BlockMask
+from transformers.cache_utils import Cache, EncoderDecoderCache
+from transformers.masking_utils import (
+    ALL_MASK_ATTENTION_FUNCTIONS,
+    and_masks,
+    bidirectional_mask_function,
+    causal_mask_function,
+    sliding_window_bidirectional_overlay,
+    sliding_window_overlay,
+)
+
+from locant.configuration.configuration_locant import LocantConfig
+
+from .positions.base import PositionBias, PositionEncoding, PositionIndex, PositionInputs, SlotIndex
+
+Mask = Any  # in the backend's own form: a tensor, a BlockMask, a FlexMask, a BlockwiseMask
+
+
+# Backends that add a bias on the scores as a matrix, as they do the mask
+_MATRIX_BACKENDS = ("eager", "sdpa")
+
+
+class AttentionInputs(NamedTuple):
+    """What attention gets besides hidden states.
+
+    Args:
+        position_inputs: the index of queries and keys, and what the position encoding computed for them.
+        mask: in the form that the backend takes; None where nothing is masked, or where the backend applies causality
+            by itself (sdpa and flash attention, by the layer's `is_causal`).
+    """
+
+    position_inputs: PositionInputs
+    mask: Mask | None = None
+
+
+class StackInputs(NamedTuple):
+    """The sequence that a stack works on.
+
+    Args:
+        hidden_states: embeddings `(batch, length, d_model)`. Once position has been added, only their shape, type and
+            device are read from here.
+        attention_mask: `(batch, past + length)` with 0 at padding, or of four dimensions, as `build_mask` takes it.
+        document_ids: `(batch, past + length)`, or None for one document.
+        position_ids: `(batch or 1, length)`; of patches `(1, length, 2)`, row and column.
+        position_bound: exclusive upper bound of the position ids; None where it is unknown. Of patches, the number of
+            rows and of columns.
+    """
+
+    hidden_states: torch.Tensor
+    attention_mask: torch.Tensor | None
+    document_ids: torch.Tensor | None
+    position_ids: torch.Tensor
+    position_bound: Any
+
+
+def self_attention_cache(past_key_values: Cache | None) -> Cache | None:
+    """The cache of self-attention, which is one of two where there is cross-attention."""
+    return past_key_values.self_attention_cache if isinstance(past_key_values, EncoderDecoderCache) else past_key_values
+
+
+# -- Positions
+
+
+def prepare_stack_inputs(
+    hidden_states: torch.Tensor,
+    attention_mask: torch.Tensor | None,
+    position_ids: torch.Tensor | None,
+    document_ids: torch.Tensor | None,
+    cache: Cache | None = None,
+    max_position_embeddings: int | None = None,
+) -> StackInputs:
+    """The sequence with its positions: those given, or else counted from 0 in each sentence and document.
+
+    Args:
+        hidden_states, attention_mask, document_ids: as in `StackInputs`.
+        position_ids: those that the caller gave, if any.
+        cache: of self-attention.
+        max_position_embeddings: given where an encoding needs a bound of the positions that the caller gave. Eager code
+            reads their maximum, which waits for the device; compiled code cannot, and takes this number.
+
+    Raises:
+        ValueError: fewer document ids than tokens, or a mask of another size.
+    """
+    batch, length = hidden_states.shape[:2]
+    past_length = cache.get_seq_length() if cache is not None else 0
+    if document_ids is not None:
+        document_ids = document_ids.expand(batch, -1)
+    if cache is not None and isinstance(past_length, torch.Tensor):  # a static cache
+        bound: int | None = cache.get_max_length()
+    else:
+        bound = past_length + length
+        _check_sizes(attention_mask, document_ids, batch, past_length + length)
+    if position_ids is None:
+        position_ids = count_positions(attention_mask, past_length, length, hidden_states.device, document_ids)
+    elif max_position_embeddings is None:
+        bound = None
+    elif is_compiling():
+        bound = max(cast(int, bound), max_position_embeddings)
+    else:
+        bound = int(position_ids.max()) + 1
+    return StackInputs(hidden_states, attention_mask, document_ids, position_ids, bound)
+
+
+def _check_sizes(
+    attention_mask: torch.Tensor | None, document_ids: torch.Tensor | None, batch: int, tokens: int
+) -> None:
+    if document_ids is not None and document_ids.shape[1] < tokens:
+        raise ValueError(
+            f"document_ids has {document_ids.shape[1]} ids for each sequence, but with the tokens in the cache there "
+            f"are {tokens}: give the document of each."
+        )
+    if attention_mask is None or attention_mask.ndim != 2:
+        return
+    if attention_mask.shape[0] != batch or attention_mask.shape[1] < tokens:
+        raise ValueError(
+            f"attention_mask has the shape {tuple(attention_mask.shape)}, but there are {batch} sequences of {tokens} "
+            f"tokens, with those in the cache: give a number for each of them."
+        )
+
+
+def count_positions(
+    attention_mask: torch.Tensor | None,
+    past_length: int | torch.Tensor,
+    length: int,
+    device: torch.device,
+    document_ids: torch.Tensor | None = None,
+) -> torch.Tensor:
+    """Position ids that count the real tokens of each sentence, or of each document, from 0.
+
+    Args:
+        attention_mask: `(batch, slots)` with 0 at padding on either side; a mask of another shape is ignored.
+        past_length: number of slots before the first token.
+        length: number of tokens to number.
+        document_ids: `(batch, slots)`, one document after the other: positions begin anew where the id changes.
+
+    Returns:
+        `(batch, length)` where there is a mask or document ids, else `(1, length)`. Padding gets the position of its
+        neighbour.
+    """
+    slots = torch.arange(length, device=device) + past_length
+    real = attention_mask if attention_mask is not None and attention_mask.ndim == 2 else None
+    if real is None:
+        if document_ids is None:
+            return slots.unsqueeze(0)
+        real = torch.ones_like(document_ids)
+    count = real.to(device).long().cumsum(-1)
+    if document_ids is not None:
+        starts = torch.nn.functional.pad(document_ids[:, 1:] != document_ids[:, :-1], (1, 0), value=True)
+        before = torch.nn.functional.pad(count[:, :-1], (1, 0))  # tokens before each slot
+        count = count - torch.where(starts, before, 0).cummax(-1).values
+    return (count - 1).clamp(min=0)[:, slots]
+
+
+def documents_of_positions(position_ids: torch.Tensor | None) -> torch.Tensor | None:
+    """Document ids of a packed sequence whose positions begin anew in each document, as collators for packing give it.
+
+    `(batch or 1, length)` to the same shape; None where no position begins anew, or in compiled code, which cannot
+    look. Positions that leave some out begin nothing.
+    """
+    if position_ids is None or is_compiling():
+        return None
+    begins = position_ids[:, 1:] <= position_ids[:, :-1]
+    return torch.nn.functional.pad(begins, (1, 0)).cumsum(-1) if begins.any() else None
+
+
+# -- Attention inputs
+
+
+def self_attention_inputs(
+    config: LocantConfig,
+    encoding: PositionEncoding,
+    position_tensors: Any,
+    inputs: StackInputs,
+    *,
+    is_causal: bool,
+    window: int | None = None,
+    cache: Cache | None = None,
+    layer_idx: int = 0,
+    may_fold_bias: bool = False,
+) -> AttentionInputs:
+    """What the self-attention of all layers of one type gets.
+
+    Args:
+        config: names the backend.
+        encoding: the position encoding of the stack.
+        position_tensors: the tensors that its `forward` returned.
+        inputs: the sequence.
+        is_causal: no query sees a later key.
+        window: how far a query sees, as `config.sliding_window`.
+        cache: of self-attention.
+        layer_idx: a layer of this type, as the cache may hold other keys for each type.
+        may_fold_bias: add a bias that all layers share to the mask here, once, if the backend takes it as a matrix.
+    """
+    index, documents = _slot_index(cache, inputs.hidden_states.shape[1], layer_idx), None
+    if inputs.document_ids is not None:
+        # the empty slots of a static cache belong to no document
+        empty = max(0, index.kv_length - inputs.document_ids.shape[1])
+        documents = Documents(inputs.document_ids, torch.nn.functional.pad(inputs.document_ids, (0, empty), value=-1))
+    bias = encoding.shared_bias(position_tensors, index)
+    folds = may_fold_bias and bias is not None and config._attn_implementation in _MATRIX_BACKENDS
+    mask = build_mask(
+        config,
+        inputs.hidden_states,
+        index,
+        inputs.attention_mask,
+        is_causal=is_causal,
+        window=window,
+        documents=documents,
+        cache=cache,
+        explicit=folds,
+    )
+    if folds and bias is not None:
+        mask, bias = _add_bias(mask, bias, inputs.hidden_states, config.heads_at(encoding.kind)), None
+    position_inputs = PositionInputs(index, query_tensors=position_tensors, key_tensors=position_tensors, bias=bias)
+    return AttentionInputs(position_inputs, mask)
+
+
+def cross_attention_inputs(
+    config: LocantConfig,
+    encoding: PositionEncoding,
+    inputs: StackInputs,
+    source: StackInputs,
+    *,
+    q_offset: int | torch.Tensor = 0,
+    has_new_keys: bool = True,
+    may_fold_bias: bool = False,
+) -> AttentionInputs:
+    """What the cross-attention of all layers gets.
+
+    Args:
+        config, may_fold_bias: as in `self_attention_inputs`.
+        encoding: the position encoding of cross-attention.
+        inputs: the decoder's sequence.
+        source: the encoder's output as a sequence.
+        q_offset: slot of the first query.
+        has_new_keys: False where the cache holds the keys of the source already.
+
+    Raises:
+        ValueError: document ids are given for one of the sequences only.
+    """
+    hidden_states, batch = inputs.hidden_states, inputs.hidden_states.shape[0]
+    index = PositionIndex(
+        inputs.position_ids.expand(batch, -1),
+        source.position_ids.expand(batch, -1),
+        inputs.position_bound,
+        source.position_bound,
+    )
+    # cross-attention adds no position to embeddings, so only the tensors are used
+    _, query_tensors = encoding(hidden_states, inputs.position_ids, inputs.position_bound)
+    key_tensors = None
+    if has_new_keys:
+        _, key_tensors = encoding(source.hidden_states, source.position_ids, source.position_bound)
+    slots = SlotIndex(index.q_length, index.kv_length, q_offset)  # which the mask goes by, as document ids do
+    documents = _documents_of_both(inputs.document_ids, source.document_ids)
+    mask = build_mask(config, hidden_states, slots, source.attention_mask, documents=documents)
+    bias = encoding.shared_bias(query_tensors, index)
+    if may_fold_bias and bias is not None and config._attn_implementation in _MATRIX_BACKENDS:
+        mask, bias = _add_bias(mask, bias, hidden_states, config.heads_at("cross")), None
+    return AttentionInputs(PositionInputs(index, query_tensors, key_tensors, bias), mask)
+
+
+def _slot_index(cache: Cache | None, length: int, layer_idx: int) -> SlotIndex:
+    """The slots of `length` new queries, and of the keys that layer `layer_idx` will have with them."""
+    if cache is None:
+        return SlotIndex(length, length)
+    keys, kv_offset = cache.get_mask_sizes(length, layer_idx)
+    return SlotIndex(length, keys, query_offset(cache, layer_idx), kv_offset)
+
+
+def query_offset(cache: Cache | None, layer_idx: int = 0) -> int | torch.Tensor:
+    """The slot of the first new query."""
+    past = cache.get_query_offset(layer_idx) if cache is not None else 0
+    return past.clone() if isinstance(past, torch.Tensor) else past  # a static cache goes on counting in that tensor
+
+
+def _add_bias(mask: torch.Tensor | None, bias: PositionBias, hidden_states: torch.Tensor, heads: int) -> torch.Tensor:
+    """A mask, boolean or additive or None, and a bias on the scores, in one additive mask."""
+    dtype = hidden_states.dtype
+    matrix = bias.matrix(hidden_states.shape[0], heads, hidden_states.device).to(dtype)
+    if mask is None:
+        return matrix
+    if mask.dtype == torch.bool:
+        return torch.where(mask, matrix, torch.finfo(dtype).min)
+    return (mask + matrix).clamp(min=torch.finfo(dtype).min)
+
+
+def _documents_of_both(of_queries: torch.Tensor | None, of_keys: torch.Tensor | None) -> "Documents | None":
+    if of_queries is None and of_keys is None:
+        return None
+    if of_queries is None or of_keys is None:
+        names = ("encoder", "decoder") if of_queries is None else ("decoder", "encoder")
+        raise ValueError(f"document_ids are given for the {names[0]}'s tokens only: give those of the {names[1]} too.")
+    return Documents(of_queries, of_keys)
+
+
+# -- Masks
+
+
+class Documents(NamedTuple):
+    """The document of each token of a packed sequence; no token sees another document's.
+
+    Args:
+        queries: `(batch, slots)`, by the slot of a query, those in the cache included.
+        keys: `(batch, slots)`, by the slot of a key.
+    """
+
+    queries: torch.Tensor
+    keys: torch.Tensor
+
+    def pattern(self, batch: Any, head: Any, q_idx: Any, kv_idx: Any) -> torch.Tensor:
+        """Whether two slots are of one document."""
+        return self.queries[batch, q_idx] == self.keys[batch, kv_idx]
+
+
+class FlexMask(NamedTuple):
+    """The mask of flex_attention where the caller gave one of four dimensions.
+
+    Args:
+        block_mask: causality, window, documents.
+        additive: the caller's, added to the scores, `(batch or 1, heads or 1, queries or 1, keys)`.
+    """
+
+    block_mask: BlockMask
+    additive: torch.Tensor
+
+
+def build_mask(
+    config: LocantConfig,
+    hidden_states: torch.Tensor,
+    index: SlotIndex,
+    attention_mask: torch.Tensor | None = None,
+    *,
+    is_causal: bool = False,
+    window: int | None = None,
+    documents: Documents | None = None,
+    cache: Cache | None = None,
+    explicit: bool = False,
+) -> Mask | None:
+    """The mask of one attention, in the form that the configured backend takes.
+
+    None where nothing is masked, or where the backend applies causality by itself.
+
+    Args:
+        config: names the backend.
+        hidden_states: the queries' `(batch, queries, d_model)`; only their shape, type and device are read.
+        index: the slots of queries and keys.
+        attention_mask: `(batch, slots)` with 0 at padding; or a custom mask for all keys,
+            `(batch or 1, 1 or heads, queries, slots)`, boolean or integers with 0 where a key is not seen, or
+            floating and then added to the scores; or None. Causality, window and documents hold on top of it.
+        is_causal: no query sees a later key.
+        window: how far a query sees, as `config.sliding_window`.
+        documents: the document ids of queries and keys.
+        cache: holds the earlier keys.
+        explicit: a mask even where the backend applies causality by itself.
+
+    Raises:
+        ValueError: the backend cannot take this mask.
+    """
+    custom, padding = _custom_or_padding(attention_mask, hidden_states)
+    backend = config._attn_implementation or "eager"
+    if is_flash(backend):
+        _check_flash(backend, custom, documents)
+        padding = _without_empty_slots(padding, index, hidden_states) if cache is not None else padding
+    compiled_step = getattr(cache, "is_compileable", False) and index.q_length == 1
+    can_skip = is_causal and documents is None and custom is None and not explicit and not compiled_step
+    mask = ALL_MASK_ATTENTION_FUNCTIONS[backend](
+        batch_size=hidden_states.shape[0],
+        q_length=index.q_length,
+        kv_length=index.kv_length,
+        q_offset=index.q_offset,
+        kv_offset=index.kv_offset,
+        mask_function=_pattern(is_causal, window, documents),
+        attention_mask=padding,
+        local_size=window,
+        allow_is_causal_skip=can_skip,
+        allow_is_bidirectional_skip=not is_causal and documents is None,
+        dtype=hidden_states.dtype,
+        device=hidden_states.device,
+        config=config,
+        is_causal=is_causal,  # this and the window are for `blockwise_mask`
+        window=window,
+    )
+    return mask if custom is None else _with_custom(mask, _for_keys(custom, index, cache), hidden_states.dtype)
+
+
+def is_flash(backend: str) -> bool:
+    """Whether a backend is flash attention, or a kernel from the Hub that stands for it."""
+    return "flash" in backend
+
+
+def _custom_or_padding(
+    attention_mask: torch.Tensor | None, hidden_states: torch.Tensor
+) -> tuple[torch.Tensor | None, torch.Tensor | None]:
+    """A custom mask of four dimensions, boolean or additive in the type of the hidden states; or the padding mask."""
+    if attention_mask is None:
+        return None, None
+    if attention_mask.ndim == 2:
+        return None, attention_mask.to(hidden_states.device, torch.bool)
+    if attention_mask.ndim != 4:
+        raise ValueError(
+            f"attention_mask has the shape {tuple(attention_mask.shape)}: give (batch, tokens), or (batch, heads or 1, "
+            f"queries, keys)."
+        )
+    custom = attention_mask.to(hidden_states.device)
+    if not custom.is_floating_point():
+        return custom.bool(), None
+    dtype = hidden_states.dtype
+    return custom.to(dtype).clamp(min=torch.finfo(dtype).min), None  # a whole row of minus infinity would give NaN
+
+
+def _pattern(is_causal: bool, window: int | None, documents: Documents | None) -> Callable[..., torch.Tensor]:
+    """Whether a query's slot may see a key's: pointwise, for indices that broadcast or scalars."""
+    patterns: list[Callable[..., Any]] = [causal_mask_function if is_causal else bidirectional_mask_function]
+    if window is not None:
+        patterns.append((sliding_window_overlay if is_causal else sliding_window_bidirectional_overlay)(window))
+    if documents is not None:
+        patterns.append(documents.pattern)
+    return and_masks(*patterns) if len(patterns) > 1 else patterns[0]
+
+
+def _check_flash(backend: str, custom: torch.Tensor | None, documents: Documents | None) -> None:
+    if custom is not None or documents is not None:
+        given = "a mask of four dimensions" if custom is not None else "document ids"
+        raise ValueError(
+            f"{backend} takes padding and causality only, but got {given}: set_attn_implementation to sdpa, blockwise "
+            f"or flex_attention."
+        )
+
+
+def _without_empty_slots(
+    padding: torch.Tensor | None, index: SlotIndex, hidden_states: torch.Tensor
+) -> torch.Tensor | None:
+    """Flash attention's mask for a cache that is not full: it ends with the last query."""
+    filled = int(index.q_offset) + index.q_length - int(index.kv_offset)
+    if index.kv_length <= filled:
+        return padding
+    if padding is None:
+        return torch.ones(hidden_states.shape[0], filled, dtype=torch.bool, device=hidden_states.device)
+    return padding[:, :filled]
+
+
+def _for_keys(custom: torch.Tensor, index: SlotIndex, cache: Cache | None) -> torch.Tensor:
+    """A custom mask for the keys in the cache: without those that it dropped, and with its empty slots unseen."""
+    seen = index.kv_length if cache is None else index.q_offset + index.q_length
+    if custom.shape[2] not in (1, index.q_length) or (isinstance(seen, int) and custom.shape[3] < seen):
+        raise ValueError(
+            f"The attention mask of four dimensions is for {custom.shape[2]} queries and {custom.shape[3]} keys, but "
+            f"there are {index.q_length} and, with those in the cache, {seen}: give one for all of them."
+        )
+    if isinstance(index.kv_offset, int) and index.kv_offset:
+        custom = custom[..., index.kv_offset :]
+    if custom.shape[-1] < index.kv_length:
+        unseen = torch.finfo(custom.dtype).min if custom.is_floating_point() else 0
+        custom = torch.nn.functional.pad(custom, (0, index.kv_length - custom.shape[-1]), value=unseen)
+    return custom[..., : index.kv_length]
+
+
+def _with_custom(mask: Mask | None, custom: torch.Tensor, dtype: torch.dtype) -> Mask:
+    """A mask and a custom one in one, in the form of the first."""
+    if mask is None or isinstance(mask, BlockMask):
+        added = custom if custom.is_floating_point() else additive(custom, dtype)
+        return added if mask is None else FlexMask(mask, added)
+    if not isinstance(mask, torch.Tensor):
+        return mask.with_custom(custom)
+    unseen = torch.finfo(dtype).min
+    if custom.is_floating_point():
+        return torch.where(mask if mask.dtype == torch.bool else mask == 0, custom, unseen)
+    return mask & custom if mask.dtype == torch.bool else mask.masked_fill(~custom, unseen)
+
+
+def additive(visible: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+    """A boolean mask, True where a key is seen, as one that is added to the scores."""
+    return torch.zeros_like(visible, dtype=dtype).masked_fill(~visible, torch.finfo(dtype).min)
+
+
+def visible_keys(attention_mask: torch.Tensor | None) -> torch.Tensor | None:
+    """The keys of an encoder's mask that cross-attention sees: of a custom mask, those that any token sees.
+
+    `(batch, keys)` or `(batch, 1 or heads, queries, keys)` to `(batch, keys)`.
+    """
+    if attention_mask is None or attention_mask.ndim != 4:
+        return attention_mask
+    if attention_mask.is_floating_point():
+        attention_mask = attention_mask > torch.finfo(attention_mask.dtype).min
+    return attention_mask.bool().any(dim=(1, 2))
