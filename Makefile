@@ -9,7 +9,7 @@ TRANSLATOR := $(if $(wildcard ../shared/data/ted-en-fr),runs/bench-translator/mo
 # two test processes share two cores
 test test-all: export OMP_NUM_THREADS := 1
 
-.PHONY: train test test-all conformance mutations ecosystem bench profile bench-attention lint clean
+.PHONY: train test test-all conformance mutations ecosystem bench profile bench-attention code-lines lint clean
 
 train: $(VENV)/installed  ## train a translator on the phrasebook, measure it, show ten translations
 	$(BIN)/python examples/phrasebook.py --output_dir $(DATA)
@@ -45,6 +45,9 @@ profile: $(VENV)/bench  ## where the time of a line of `make bench` goes, by mod
 
 bench-attention: $(VENV)/installed  ## memory and speed of attention by encoding and backend: some 20 minutes alone on 2 cores
 	$(BIN)/python benchmarks/attention.py
+
+code-lines: $(VENV)/installed  ## lines of code by room, of a bundle, and of transformers' families
+	$(BIN)/python -I tests/code_lines.py
 
 lint: $(VENV)/installed  ## style, format, types of the installed package
 	$(BIN)/ruff check .

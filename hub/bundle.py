@@ -10,23 +10,27 @@ pipelines there are (`custom_pipelines`), and what code it is (`locant_code`). E
 import hashlib
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Set
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from types import FunctionType
+from typing import Any, cast
 
 from huggingface_hub.errors import StrictDataclassError
 from transformers import AutoConfig, PreTrainedModel
-from transformers.dynamic_module_utils import get_relative_import_files
+from transformers.dynamic_module_utils import get_relative_imports
 from transformers.utils import CONFIG_NAME, logging
 
+from locant.checkpoints.checkpoint import CheckpointError
 from locant.configuration.configuration_locant import LocantConfig
-from locant.modeling.checkpoint import CheckpointError
+from locant.modeling.attention_backends import can_serve
+from locant.modeling.blockwise import blockwise_attention
 from locant.modeling.modeling_locant import LocantForConditionalGeneration
-from locant.modeling.positions.registry import class_of_encoding
+from locant.modeling.positions.base import position_encoding_class
 from locant.modeling.pretrained import LocantPreTrainedModel
+from locant.modeling.stacks import ENCODERS
 from locant.tokenization.image_processing_locant import LocantImageProcessor
 from locant.tokenization.processing_locant import LocantProcessor
 
@@ -40,7 +44,11 @@ from .written_whole import write_text
 logger = logging.get_logger(__name__)
 
 LICENCE = "# Copyright 2026 The Locant Authors."
-_PIPELINES = Path(text_to_text_pipelines.__file__).stem
+_PIPELINES = file_of(text_to_text_pipelines.__name__).removesuffix(".py")
+_OWN_PIPELINES = (f"{_PIPELINES}.", "text_to_text_pipelines.")  # the second in folders saved without a prefix
+
+Registered = type | FunctionType
+"""A class or a function that registers itself when its file is imported, such as a position encoding."""
 
 _is_enabled = False  # until locant is imported
 
@@ -86,13 +94,12 @@ class Bundle:
         for auto, known in auto_models(config).items():  # of a class that somebody derived, that one
             classes[auto.__name__] = model_class if issubclass(model_class, known) else known
         pipelines = pipeline_entries(model_class, config)
-        encodings = {class_of_encoding(config.position_encoding_at(place)) for place in config.places}
         auto_map = {
             auto: f"{file_of(item.__module__).removesuffix('.py')}.{item.__name__}" for auto, item in classes.items()
         }
         files = _files(
             _sorted({*classes.values()}),
-            _sorted(encodings),
+            _sorted(registered_parts(config)),
             _sorted(PIPELINES.values() if pipelines else ()),
         )
         files = _told_apart(files, auto_map)
@@ -126,20 +133,23 @@ class Bundle:
 
 
 def code_named_in(settings: dict[str, Any], folder: Path) -> set[str]:
-    """The files of code in `folder` that its settings name, such as a config's, and what these import.
-
-    Raises:
-        FileNotFoundError: one is not there.
-    """
+    """The files of code that settings in `folder` name, such as a config's, and what these import, there or not."""
     places = [entry.get("impl", "") for entry in settings.get("custom_pipelines", {}).values()]
     for named in settings.get("auto_map", {}).values():  # a tokenizer's are two, of which one may be None
         places += named if isinstance(named, list) else [named]
-    roots = [folder / f"{place.rpartition('.')[0]}.py" for place in places if place and "--" not in place]
-    return {Path(str(path)).name for root in roots for path in (root, *get_relative_import_files(root))}
+    found: set[str] = set()
+    todo = [f"{place.rpartition('.')[0]}.py" for place in places if place and "--" not in place]
+    while todo:
+        name = Path(todo.pop()).name  # settings may not name files of other folders
+        if name not in found:
+            found.add(name)
+            if (folder / name).is_file():
+                todo += [f"{module}.py" for module in get_relative_imports(folder / name)]
+    return found
 
 
 def _code_before(folder: Path) -> set[str]:
-    """The code of the model that was saved to `folder` before; a model of which something is lost has none."""
+    """The code of the model that was saved to `folder` before."""
     try:
         settings = json.loads((folder / CONFIG_NAME).read_text(encoding="utf-8"))
         return code_named_in(settings, folder) if "locant_code" in settings else set()
@@ -149,6 +159,20 @@ def _code_before(folder: Path) -> set[str]:
 
 def _is_ours(path: Path) -> bool:
     return path.read_text(encoding="utf-8", errors="replace").startswith(LICENCE)
+
+
+def registered_parts(config: LocantConfig) -> set[Registered]:
+    """The encodings, encoder and attention backend that a model of this config looks up by name.
+
+    No other file imports theirs. Of backends, that is the one without which the model does not run: `blockwise` where
+    sdpa cannot serve an encoding.
+    """
+    parts: set[Registered] = {position_encoding_class(config, kind) for kind in config.attention_kinds}
+    if not config.is_decoder:
+        parts.add(ENCODERS[config.encoder_input])
+    if not all(can_serve("sdpa", config, kind) for kind in config.attention_kinds):
+        parts.add(cast(FunctionType, blockwise_attention))
+    return parts
 
 
 def pipeline_entries(model_class: type, config: LocantConfig) -> dict[str, dict[str, Any]]:
@@ -164,22 +188,27 @@ def pipeline_entries(model_class: type, config: LocantConfig) -> dict[str, dict[
     }
 
 
-def write_bundle(model: PreTrainedModel, folder: Path) -> None:
+def write_bundle(model: PreTrainedModel, folder: Path) -> Set[str]:
     """Put the code of `model` into `folder`, and what there is to say of it into its config.
 
     Where that cannot be, or is switched off, the model is saved without: a warning gives the reason, and what the
     config says of Locant's code is taken out. Pipelines and Auto classes that others entered stay.
+
+    Returns:
+        The names of the files of code.
     """
     config: Any = model.config
+    files: Set[str] = set()
     fields: dict[str, Any] = {}
     if _is_enabled:
         try:
             bundle = Bundle.of(type(model), config)
             bundle.write(folder)
-            fields = bundle.config_fields
+            files, fields = bundle.files.keys(), bundle.config_fields
         except (OSError, SharingError) as error:
             logger.warning(f"The model is saved without its code, and loads only where Locant is installed: {error}")
     _say(config, fields)
+    return files
 
 
 def saved_class(folder: str | os.PathLike[str]) -> tuple[type[LocantPreTrainedModel], LocantConfig]:
@@ -224,7 +253,7 @@ def _say(config: Any, ours: dict[str, Any]) -> None:
     pipelines = getattr(config, "custom_pipelines", None) or {}
     kept_maps = {auto: place for auto, place in maps.items() if "--" in str(place)}  # in another repository
     kept_pipelines = {
-        task: entry for task, entry in pipelines.items() if not entry.get("impl", "").startswith(f"{_PIPELINES}.")
+        task: entry for task, entry in pipelines.items() if not entry.get("impl", "").startswith(_OWN_PIPELINES)
     }
     fields = {
         "auto_map": {**kept_maps, **ours.get("auto_map", {})},
@@ -239,29 +268,32 @@ def _say(config: Any, ours: dict[str, Any]) -> None:
 
 
 @cache
-def _files(entries: tuple[type, ...], encodings: tuple[type, ...], pipelines: tuple[type, ...]) -> dict[str, str]:
+def _files(
+    entries: tuple[type, ...], registered: tuple[Registered, ...], pipelines: tuple[type, ...]
+) -> dict[str, str]:
     """The files of the classes `entries`, which transformers loads by name, and of what they need besides.
 
-    Encodings enter themselves where they are looked up once their files are imported, so an entry imports those of its
-    model. One from outside of Locant has to be known to the configuration already.
+    A part that registers itself is known once its file is imported, so an entry imports those of its model. One from
+    outside of Locant has to be known to the configuration already.
     """
-    ours = {cls for cls in encodings if cls.__module__.startswith(f"{PACKAGE}.")}
+    ours = {part for part in registered if part.__module__.startswith(f"{PACKAGE}.")}
+    others = {*registered} - ours
     models = {entry.__module__ for entry in entries} - {LocantConfig.__module__}
-    for cls in {*encodings} - ours:
-        if reached := imported_with(cls.__module__) & models:
+    for part in others:
+        if reached := imported_with(part.__module__) & models:
             raise SharingError(
-                f"{file_of(cls.__module__)} imports {file_of(reached.pop())}, which needs the encoding to be there "
-                "before: import it inside the functions that use it."
+                f"{file_of(part.__module__)} imports {file_of(reached.pop())}, which needs {part.__name__} to be "
+                "registered before: import it inside the functions that use it."
             )
     named = {*entries, *pipelines}
-    files = flatten({cls.__module__ for cls in named | {*encodings}} | {supported_transformers.__name__})
+    files = flatten({part.__module__ for part in named | {*registered}} | {supported_transformers.__name__})
     for module in {entry.__module__ for entry in entries}:
         name = file_of(module)
         files[name] = with_first(files[name], _import(supported_transformers.__name__, "SUPPORTED"))
         if module == LocantConfig.__module__:
-            files[name] += _imports("They enter themselves among the position encodings", {*encodings} - ours)
+            files[name] += _imports("These register themselves", others)
         else:
-            files[name] += _imports("They enter themselves among the position encodings", ours)
+            files[name] += _imports("These register themselves", ours)
             besides = {cls for cls in named if cls.__module__ not in (module, LocantConfig.__module__)}
             files[name] += _names("transformers copies the files that this one names", besides)
     return files
@@ -277,8 +309,8 @@ def _told_apart(files: dict[str, str], auto_map: dict[str, str]) -> dict[str, st
     return {**files, name: f"{files[name]}\n# The code that this config goes with: {code}\n"}
 
 
-def _imports(why: str, classes: Iterable[type], indent: str = "") -> str:
-    lines = sorted(_import(cls.__module__, cls.__name__) for cls in classes)
+def _imports(why: str, parts: Iterable[Registered], indent: str = "") -> str:
+    lines = sorted(_import(part.__module__, part.__name__) for part in parts)
     return "".join(f"\n{indent}{line}" for line in [f"# {why}", *lines, ""]) if lines else ""
 
 
@@ -292,8 +324,8 @@ def _import(module: str, name: str) -> str:
     return f"from .{file_of(module).removesuffix('.py')} import {name}  # noqa: E402, F401"
 
 
-def _sorted(classes: Iterable[type]) -> tuple[type, ...]:
-    return tuple(sorted(classes, key=lambda cls: (cls.__module__, cls.__qualname__)))
+def _sorted(parts: Iterable[Any]) -> tuple[Any, ...]:
+    return tuple(sorted(parts, key=lambda part: (part.__module__, part.__qualname__)))
 
 
 def _hash(files: dict[str, str]) -> str:

@@ -175,7 +175,7 @@ def model(facts: Facts) -> str:
     config, saved = facts.config, facts.checkpoint
     rows: list[list[str]] = []
     if saved is not None and facts.parameters is not None:
-        types = sorted({str(saved.dtype(name)).removeprefix("torch.") for name in saved.names})
+        types = sorted({str(header.dtype).removeprefix("torch.") for header in saved.headers.values()})
         rows.append(["parameters", f"{facts.parameters:,} ({', '.join(types)})"])
     rows += [["position encoding", text] for text in [_positions(facts)] if text]
     for stack in facts.stacks:

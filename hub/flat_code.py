@@ -1,8 +1,10 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
 """Modules of a package as files of one folder: what they import of it goes along, and is imported from beside them.
 
-transformers loads code from a model's folder as such files. An import counts as inner where it is relative, or from
-the package `locant`; it is rewritten to the module that defines the name, all else stays as it is written.
+transformers loads code from a model's folder as such files. The files of Locant's modules begin with
+`modeling_locant`, so that they stand together; the files of other modules keep their names. An import counts as inner
+where it is relative, or from the package `locant`; it is rewritten to the file of the module that defines the name. All
+else stays as it is written, also an import in a `try` with an `except ImportError`.
 """
 
 import ast
@@ -24,6 +26,10 @@ TRAVELLING = tuple(
     )
 )
 """Where the modules are that may go along with a model."""
+PREFIX = "modeling_locant"
+"""What the file of a Locant module begins with in a model's folder."""
+_NOT_RENAMED = ("configuration_locant", "image_processing_locant", "processing_locant")
+"""Modules that keep their names: the config's, and those that transformers itself copies when a processor is saved."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +42,15 @@ class _Module:
 
     @property
     def flat_name(self) -> str:
-        return self.path.stem
+        """The name of its file in a model's folder, without `.py`."""
+        name = self.path.stem
+        is_renamed = _is_of_locant(self.name) and name not in _NOT_RENAMED and not name.startswith(PREFIX)
+        return f"{PREFIX}_{name}" if is_renamed else name
+
+    @property
+    def flat_file(self) -> str:
+        """The name of its file in a model's folder."""
+        return f"{self.flat_name}.py"
 
 
 @dataclass(frozen=True)
@@ -55,11 +69,11 @@ def flatten(roots: Iterable[str]) -> dict[str, str]:
         roots: full names of modules.
 
     Returns:
-        The source of each, by its file's name.
+        The source of each, by the name of its file in a model's folder.
 
     Raises:
-        SharingError: a module has no source file, two files have the same name, or an import has a form that cannot
-            be rewritten.
+        SharingError: a module has no source file, two files would have the same name, or an import has a form that
+            cannot be rewritten.
     """
     modules: dict[str, _Module] = {}
     found = list(roots)
@@ -69,16 +83,24 @@ def flatten(roots: Iterable[str]) -> dict[str, str]:
             _check_travels(name)
             modules[name] = _read(name)
             found += [inner.module for inner in _inner_imports(modules[name])]
+    paths: dict[str, Path] = {}
     files: dict[str, str] = {}
     for _, module in sorted(modules.items()):
-        if module.path.name in files:
-            raise SharingError(f"Two files that a model needs are called {module.path.name}: rename one.")
-        files[module.path.name] = _rewritten(module)
+        name = module.flat_file
+        if name in files:
+            raise SharingError(
+                f"{paths[name]} and {module.path} would both be {name} in the folder of a model: rename one of them."
+            )
+        paths[name], files[name] = module.path, _rewritten(module)
     return files
 
 
+def _is_of_locant(module: str) -> bool:
+    return module.split(".")[0] == PACKAGE
+
+
 def _check_travels(name: str) -> None:
-    if name.split(".")[0] == PACKAGE and not name.startswith(TRAVELLING):
+    if _is_of_locant(name) and not name.startswith(TRAVELLING):
         raise SharingError(
             f"The code of a model cannot use {name}, which stays where {PACKAGE} is installed: put what uses it into "
             "another file."
@@ -105,8 +127,8 @@ def imported_with(root: str) -> set[str]:
 
 
 def file_of(module: str) -> str:
-    """The name of a module's file."""
-    return _read(module).path.name
+    """The name of a module's file in a model's folder."""
+    return _read(module).flat_file
 
 
 def with_first(source: str, line: str) -> str:
@@ -127,13 +149,22 @@ def _read(name: str) -> _Module:
     file = spec.origin if spec else getattr(sys.modules.get(name), "__file__", None)
     if file is None or not file.endswith(".py"):
         raise SharingError(f"The module {name} has no source file that could go with the model: put it into one.")
-    source = Path(file).read_text(encoding="utf-8")
+    try:
+        source = Path(file).read_text(encoding="utf-8")
+    except OSError as error:
+        mend = f"install {PACKAGE} again" if _is_of_locant(name) else "put it back"
+        raise SharingError(
+            f"{file}, the source of {name}, cannot be read ({error.strerror}): {mend}, and save the model again."
+        ) from error
     is_package = bool(spec and spec.submodule_search_locations)
     return _Module(name, Path(file), source, ast.parse(source), is_package)
 
 
 def _inner_imports(module: _Module) -> Iterator[_InnerImport]:
+    optional = _optional_imports(module)
     for node in ast.walk(module.tree):
+        if node in optional:
+            continue
         if isinstance(node, ast.Import) and any(alias.name.split(".")[0] == PACKAGE for alias in node.names):
             names = _names_used_whole(node, module)
         elif isinstance(node, ast.ImportFrom) and (node.level or (node.module or "").split(".")[0] == PACKAGE):
@@ -145,6 +176,15 @@ def _inner_imports(module: _Module) -> Iterator[_InnerImport]:
             aliases.setdefault(_defining_module(source, alias.name), []).append(alias)
         for name, group in aliases.items():
             yield _InnerImport(node, name, group)
+
+
+def _optional_imports(module: _Module) -> set[ast.AST]:
+    """What stands in a `try` with an `except ImportError`: it needs Locant to be installed, and stays as written."""
+    tries = [node for node in ast.walk(module.tree) if isinstance(node, ast.Try)]
+    optional = [
+        node for node in tries if any(ast.unparse(h.type) == "ImportError" for h in node.handlers if h.type is not None)
+    ]
+    return {part for node in optional for statement in node.body for part in ast.walk(statement)}
 
 
 def _names_used_whole(node: ast.Import, module: _Module) -> list[tuple[str, ast.alias]]:
@@ -178,7 +218,7 @@ def _defining_module(module_name: str, name: str) -> str:
     for node in ast.walk(module.tree):
         if isinstance(node, ast.ImportFrom) and name in {alias.asname or alias.name for alias in node.names}:
             source = _source_of(node, module)
-            if source.split(".")[0] == PACKAGE:
+            if _is_of_locant(source):
                 return _defining_module(source, name)
     raise SharingError(
         f"{name}, imported from {module_name}, is no class, function or value of one of its files: import it from the "

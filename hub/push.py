@@ -24,8 +24,8 @@ from huggingface_hub.utils import validate_repo_id
 from transformers.utils import CONFIG_NAME, SAFE_WEIGHTS_INDEX_NAME, SAFE_WEIGHTS_NAME
 from yaml import YAMLError
 
-from locant.modeling.checkpoint import WEIGHT_FILES, Checkpoint
-from locant.modeling.loading import check_settings
+from locant.checkpoints.checkpoint import WEIGHT_FILES, Checkpoint
+from locant.checkpoints.loading import check_settings
 
 from .bundle import code_named_in, saved_class, write_code
 from .card_facts import METRICS_FILE, RUN_CONFIG_FILE, read_settings
@@ -44,7 +44,13 @@ SHARED = (
 )
 """What is uploaded of a folder, besides its code; files only, none of its folders."""
 
-_NAME_CODE = (CONFIG_NAME, "tokenizer_config.json", "processor_config.json", "preprocessor_config.json")
+_NAME_CODE = {
+    CONFIG_NAME: "model",
+    "processor_config.json": "processor",
+    "preprocessor_config.json": "image processor",
+    "tokenizer_config.json": "tokenizer",
+}
+"""The files of settings that name code, and what the code is of; a processor's code is named by its parts, too."""
 
 _OTHER_WEIGHTS = ("pytorch_model.bin", "pytorch_model-*.bin", "pytorch_model.bin.index.json")
 
@@ -147,7 +153,7 @@ def _check_loads(folder: Path) -> None:
     except SharingError:
         if not _names_code(folder):
             raise
-        for name in checkpoint.names:
+        for name in checkpoint.headers:
             checkpoint.read(name)
         return
     model_class.from_pretrained(folder)
@@ -198,10 +204,17 @@ def _stage(folder: Path, staging: Path, repo_id: str) -> dict[str, Path]:
 
 def _code_of(folder: Path) -> set[str]:
     """The files of Python that the folder's settings name, and what they import: other scripts are nobody else's."""
-    try:
-        return set().union(*(code_named_in(read_settings(folder / name), folder) for name in _NAME_CODE))
-    except FileNotFoundError as error:
-        raise SharingError(f"The code of {folder} lacks {error.filename}: save the model again.") from error
+    found: set[str] = set()
+    for settings, owner in _NAME_CODE.items():
+        names = code_named_in(read_settings(folder / settings), folder)
+        missing = sorted(name for name in names if not (folder / name).is_file())
+        if missing:
+            raise SharingError(
+                f"The code of the {owner} in {folder} lacks {', '.join(missing)}: load the {owner} where Locant is "
+                f"installed, and save it to {folder} again by save_pretrained."
+            )
+        found |= names
+    return found
 
 
 def _additions(files: dict[str, Path]) -> list[CommitOperationAdd]:

@@ -14,8 +14,8 @@ from safetensors.torch import load_file
 from torch import nn
 
 import locant
+from locant.checkpoints.checkpoint import Checkpoint
 from locant.hub.conversion import convert
-from locant.modeling.checkpoint import Checkpoint
 
 SENTENCES = [[5, 6, 7, 8, 9, 10, 2], [11, 12, 13, 2], [14, 15, 16, 17, 2]]
 TARGETS = [[0, 21, 20, 19], [0, 17], [0, 15, 14, 13, 12]]
@@ -219,4 +219,4 @@ def stored(folder: Any) -> dict[str, torch.Tensor]:
     if (folder / "model.safetensors").exists():
         return load_file(folder / "model.safetensors")
     checkpoint = Checkpoint.open(folder)
-    return {name: checkpoint.read(name) for name in checkpoint.names}
+    return {name: checkpoint.read(name) for name in checkpoint.headers}

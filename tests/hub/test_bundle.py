@@ -5,6 +5,7 @@ import ast
 import importlib
 import json
 import os
+import re
 import sys
 import tomllib
 from pathlib import Path
@@ -28,10 +29,10 @@ from locant.hub.auto_map import CAPTIONER, DECODER, IMAGE_ENCODER, TEXT_ENCODER,
 from locant.hub.bundle import write_code
 from locant.hub.errors import SharingError
 from locant.hub.supported_transformers import SUPPORTED
-from locant.modeling.positions.registry import _CLASSES
+from locant.modeling.positions.base import _CLASSES
 from locant.modeling.pretrained import LocantPreTrainedModel
 
-PIPELINES = "text_to_text_pipelines.py"
+PIPELINES = "modeling_locant_text_to_text_pipelines.py"
 TASKS = {"translation", "summarization", "text2text-generation"}
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -46,6 +47,22 @@ def code_in(folder):
 
 def pipelines_of(folder):
     return config_of(folder).get("custom_pipelines")
+
+
+def remove_prefix(folder):
+    """Give the files of code the names that they had when only the models' began with `modeling_locant`."""
+    stems = {name.removesuffix(".py") for name in code_in(folder)} - HEADS
+    old = {stem: stem.removeprefix("modeling_locant_") for stem in stems}
+    for name in code_in(folder):
+        text = (folder / name).read_text()
+        for stem in stems:
+            text = re.sub(rf"from \.{stem} import", f"from .{old[stem]} import", text)
+        (folder / name).unlink()
+        stem = name.removesuffix(".py")
+        (folder / f"{old.get(stem, stem)}.py").write_text(text)
+    config = json.dumps(config_of(folder)).replace("modeling_locant_text_to_text_pipelines.", "text_to_text_pipelines.")
+    (folder / "config.json").write_text(config)
+    assert {"attention.py", "stacks.py", "supported_transformers.py"} <= code_in(folder)
 
 
 @pytest.fixture
@@ -67,6 +84,7 @@ def without_code():
     locant.enable_bundling()
 
 
+HEADS = {"modeling_locant", "modeling_locant_decoder", "modeling_locant_encoder", "modeling_locant_image"}
 MODELS = {
     "translator": (locant.LocantForConditionalGeneration, {}, TRANSLATOR, {"modeling_locant"}),
     "captioner": (locant.LocantForConditionalGeneration, {"encoder_input": "patches"}, CAPTIONER, {"modeling_locant"}),
@@ -86,13 +104,24 @@ class TestCode:
     def test_is_that_of_the_model_and_of_no_other(self, name, random_model, tmp_path):
         model_class, fields, autos, modules = MODELS[name]
         random_model(model_class, **fields, position_encoding="rotary").save_pretrained(tmp_path)
-        assert {file.removesuffix(".py") for file in code_in(tmp_path) if file.startswith("modeling_")} == modules
-        encodings = {file.removesuffix(".py") for file in code_in(tmp_path)} & _CLASSES.keys()
-        assert encodings == ({"rotary", "none"} if name in ("translator", "captioner") else {"rotary"})
+        stems = {file.removesuffix(".py") for file in code_in(tmp_path)}
+        assert stems & HEADS == modules
+        encodings = {stem.removeprefix("modeling_locant_") for stem in stems} & _CLASSES.keys()
+        assert encodings == {"rotary"}  # "none" is the base class
+        assert ("modeling_locant_image_encoder" in stems) == (name in ("captioner", "image encoder"))
+        assert "modeling_locant_blockwise" not in stems
         expected = {"AutoConfig": "configuration_locant.LocantConfig"}
         for auto, cls in autos.items():
             expected[auto.__name__] = f"{cls.__module__.split('.')[-1]}.{cls.__name__}"
         assert config_of(tmp_path)["auto_map"] == expected
+
+    @pytest.mark.parametrize("name", MODELS)
+    def test_stands_together_under_one_prefix(self, name, random_model, tmp_path):
+        model_class, fields, _, _ = MODELS[name]
+        random_model(model_class, **fields).save_pretrained(tmp_path)
+        assert {file for file in code_in(tmp_path) if not file.startswith("modeling_locant")} == {
+            "configuration_locant.py"
+        }
 
     @pytest.mark.parametrize("name", MODELS)
     def test_is_flat_and_needs_torch_and_transformers_only(self, name, random_model, tmp_path):
@@ -103,11 +132,17 @@ class TestCode:
             text = (tmp_path / file).read_text()
             assert text.startswith("# Copyright 2026 The Locant Authors. Licensed under the Apache License")
             assert set(get_imports(tmp_path / file)) - sys.stdlib_module_names <= available
-            for node in ast.walk(ast.parse(text)):
-                if isinstance(node, ast.ImportFrom):
+            tree = ast.parse(text)
+            optional = {part for node in ast.walk(tree) if isinstance(node, ast.Try) for part in ast.walk(node)}
+            for node in ast.walk(tree):
+                if isinstance(node, ast.ImportFrom) and node not in optional:
                     assert node.level <= 1 and (node.module or "").split(".")[0] != "locant"
                     assert not node.level or f"{node.module}.py" in code_in(tmp_path)
             assert {f"{module}.py" for module in get_relative_imports(tmp_path / file)} <= code_in(tmp_path)
+
+    def test_has_blockwise_where_sdpa_cannot_serve_the_encoding(self, random_model, tmp_path):
+        random_model(locant.LocantForCausalLM, position_encoding="shaw").save_pretrained(tmp_path)
+        assert "modeling_locant_blockwise.py" in code_in(tmp_path)
 
     def test_says_which_it_is(self, saved):
         code = config_of(saved)["locant_code"]
@@ -143,20 +178,20 @@ class TestCode:
         assert not code_in(tmp_path)
 
     def test_never_replaces_files_that_are_not_ours(self, model, tmp_path, caplog):
-        (tmp_path / "attention.py").write_text("mine = True\n")
+        (tmp_path / "modeling_locant_attention.py").write_text("mine = True\n")
         model.save_pretrained(tmp_path)
-        assert (tmp_path / "attention.py").read_text() == "mine = True\n"
-        assert code_in(tmp_path) == {"attention.py"}
-        assert "attention.py is not Locant's" in caplog.text
+        assert (tmp_path / "modeling_locant_attention.py").read_text() == "mine = True\n"
+        assert code_in(tmp_path) == {"modeling_locant_attention.py"}
+        assert "modeling_locant_attention.py is not Locant's" in caplog.text
         assert "auto_map" not in config_of(tmp_path)
         assert AutoModelForSeq2SeqLM.from_pretrained(tmp_path)
 
     def test_never_replaces_them_where_a_model_is_already(self, random_model, tmp_path, caplog):
         random_model(locant.LocantForCausalLM, position_encoding="sinusoidal").save_pretrained(tmp_path)
-        (tmp_path / "rotary.py").write_text("mine = True\n")
+        (tmp_path / "modeling_locant_rotary.py").write_text("mine = True\n")
         random_model(locant.LocantForCausalLM, position_encoding="rotary").save_pretrained(tmp_path)
-        assert (tmp_path / "rotary.py").read_text() == "mine = True\n"
-        assert "rotary.py is not Locant's" in caplog.text
+        assert (tmp_path / "modeling_locant_rotary.py").read_text() == "mine = True\n"
+        assert "modeling_locant_rotary.py is not Locant's" in caplog.text
 
     def test_of_the_model_before_goes(self, random_model, tmp_path):
         (tmp_path / "mine.py").write_text("mine = True\n")
@@ -165,6 +200,59 @@ class TestCode:
         for folder in ("both", "alone"):
             random_model(locant.LocantForCausalLM, position_encoding="rotary").save_pretrained(tmp_path / folder)
         assert code_in(tmp_path / "both") == code_in(tmp_path / "alone") | {"mine.py"}
+
+    def test_of_the_model_before_goes_where_its_files_have_no_prefix(self, random_model, tmp_path):
+        random_model(locant.LocantForConditionalGeneration, position_encoding="t5").save_pretrained(tmp_path / "both")
+        remove_prefix(tmp_path / "both")
+        for folder in ("both", "alone"):
+            random_model(locant.LocantForCausalLM, position_encoding="rotary").save_pretrained(tmp_path / folder)
+        assert code_in(tmp_path / "both") == code_in(tmp_path / "alone")
+
+    def test_of_the_model_before_goes_where_some_of_it_is_lost(self, random_model, tmp_path):
+        random_model(locant.LocantForConditionalGeneration, position_encoding="t5").save_pretrained(tmp_path / "both")
+        (tmp_path / "both" / "modeling_locant_attention.py").unlink()
+        for folder in ("both", "alone"):
+            random_model(locant.LocantForCausalLM, position_encoding="rotary").save_pretrained(tmp_path / folder)
+        assert code_in(tmp_path / "both") == code_in(tmp_path / "alone")
+
+    @pytest.mark.parametrize("again", ["save_pretrained", "write_code"])
+    def test_without_a_prefix_is_replaced(self, again, saved):
+        code, config = code_in(saved), config_of(saved)
+        remove_prefix(Path(saved))
+        if again == "write_code":
+            write_code(saved)
+        else:
+            AutoModelForSeq2SeqLM.from_pretrained(saved).save_pretrained(saved)
+        assert code_in(saved) == code
+        assert config_of(saved) == config
+
+    @pytest.mark.parametrize("lost", ["configuration_locant.py", "modeling_locant_stacks.py", PIPELINES])
+    def test_that_lost_a_file_is_whole_when_it_is_saved_again(self, lost, saved):
+        before = code_in(saved)
+        (Path(saved) / lost).unlink()
+        AutoModelForSeq2SeqLM.from_pretrained(saved).save_pretrained(saved)
+        assert code_in(saved) == before
+
+    def test_whose_source_is_lost_is_named(self, random_model, tmp_path, monkeypatch, caplog):
+        (tmp_path / "lost.py").write_text("import locant\n\n\nclass Lost(locant.LocantForCausalLM):\n    pass\n")
+        monkeypatch.syspath_prepend(tmp_path)
+        model_class = importlib.import_module("lost").Lost
+        (tmp_path / "lost.py").unlink()
+        random_model(model_class).save_pretrained(tmp_path / "saved")
+        assert f"{tmp_path / 'lost.py'}, the source of lost, cannot be read" in caplog.text
+        assert "put it back, and save the model again" in caplog.text
+        assert not code_in(tmp_path / "saved")
+        monkeypatch.delitem(sys.modules, "lost")
+
+    def test_of_two_modules_needs_two_names(self, random_model, tmp_path, monkeypatch, caplog):
+        source = "import locant\n\n\nclass Own(locant.LocantForCausalLM):\n    pass\n"
+        (tmp_path / "modeling_locant_attention.py").write_text(source)
+        monkeypatch.syspath_prepend(tmp_path)
+        model_class = importlib.import_module("modeling_locant_attention").Own
+        random_model(model_class).save_pretrained(tmp_path / "saved")
+        assert "would both be modeling_locant_attention.py in the folder of a model: rename one of them" in caplog.text
+        assert not code_in(tmp_path / "saved")
+        monkeypatch.delitem(sys.modules, "modeling_locant_attention")
 
     @pytest.mark.parametrize(
         "imports",
@@ -199,9 +287,9 @@ class TestCode:
         assert not code_in(tmp_path / "saved")
 
     def test_replaces_its_own(self, saved):
-        (Path(saved) / "attention.py").write_text("broken = True\n")
+        (Path(saved) / "modeling_locant_attention.py").write_text("broken = True\n")
         AutoModelForSeq2SeqLM.from_pretrained(saved).save_pretrained(saved)
-        assert "class Attention" in (Path(saved) / "attention.py").read_text()
+        assert "class Attention" in (Path(saved) / "modeling_locant_attention.py").read_text()
 
 
 class TestSwitchedOff:
@@ -296,6 +384,11 @@ class TestPipelines:
         assert theirs(texts, batch_size=2) == ours(texts)
         with pytest.raises(ValueError, match="trust_remote_code=True"):
             transformers.pipeline(task, model=saved)
+
+    def test_whose_code_is_lost_are_named_by_transformers(self, saved):
+        (Path(saved) / PIPELINES).unlink()
+        with pytest.raises(OSError, match=PIPELINES):
+            transformers.pipeline("translation", model=saved, trust_remote_code=True)
 
     def test_of_a_pair_of_languages_where_both_are_known(self, random_model, tmp_path):
         random_model(locant.LocantForConditionalGeneration, source_lang="en").save_pretrained(tmp_path)

@@ -13,7 +13,7 @@ import torch
 import locant
 from locant.configuration.position_encodings import POSITION_ENCODINGS
 from locant.hub.supported_transformers import SUPPORTED
-from locant.modeling.positions.registry import _CLASSES
+from locant.modeling.positions.base import _CLASSES
 
 from .. import environments
 from ..hub_server.loopback import SERVER
@@ -158,9 +158,10 @@ import transformers
 for encoding in ("rotary", "t5", "rotary"):
     folder = f"{sys.argv[1]}/{encoding}/checkpoint-5"
     model = transformers.AutoModelForCausalLM.from_pretrained(folder, trust_remote_code=True)
-    print(type(model.base_model.decoder.layers[0].self_attn.position).__module__.split(".")[-1])
+    print(type(model.base_model.decoder.position).__module__.split(".")[-1])
 """
-    assert abroad.run(script, tmp_path).split() == ["rotary", "t5", "rotary"]
+    expected = [f"modeling_locant_{name}" for name in ("rotary", "t5", "rotary")]
+    assert abroad.run(script, tmp_path).split() == expected
 
 
 PUSH = """
@@ -229,6 +230,41 @@ except ImportError as error:
         f"The code of this model works with transformers {SUPPORTED}, but 4.57.6 is installed: "
         f"pip install 'transformers{SUPPORTED}'."
     )
+
+
+LOST = """
+import os
+import sys
+import transformers
+for name in sys.argv[2:]:
+    os.rename(f"{sys.argv[1]}/{name}", f"{sys.argv[1]}/away")
+    try:
+        transformers.AutoModelForSeq2SeqLM.from_pretrained(sys.argv[1], trust_remote_code=True)
+    except OSError as error:
+        print(str(error).replace("\\n", " "))
+    os.rename(f"{sys.argv[1]}/away", f"{sys.argv[1]}/{name}")
+model = transformers.AutoModelForSeq2SeqLM.from_pretrained(sys.argv[1], trust_remote_code=True)
+os.remove(f"{sys.argv[1]}/modeling_locant_stacks.py")
+model.save_pretrained(sys.argv[1])
+print(os.path.exists(f"{sys.argv[1]}/modeling_locant_stacks.py"))
+loaded = os.path.dirname(sys.modules[type(model).__module__].__file__)
+os.remove(f"{loaded}/modeling_locant_stacks.py")
+try:
+    model.save_pretrained(sys.argv[1])
+except OSError as error:
+    print(error)
+"""
+
+
+def test_a_file_that_is_lost_is_named_there_and_saving_brings_it_back(home, abroad, tmp_path):
+    shutil.copytree(home / "translator", tmp_path / "lost")
+    names = ["configuration_locant.py", "modeling_locant.py", "modeling_locant_stacks.py"]
+    *loading, is_back, saving = abroad.run(LOST, tmp_path / "lost", *names).splitlines()
+    assert len(loading) == len(names)
+    for said, name in zip(loading, names, strict=True):
+        assert name in said
+    assert is_back == "True"
+    assert "modeling_locant_stacks.py" in saving
 
 
 def test_code_runs_only_where_it_is_trusted(home, abroad):

@@ -30,10 +30,10 @@ from transformers import (
 )
 
 import locant
+from locant.checkpoints.checkpoint import CheckpointError
 from locant.cli import main
 from locant.hub.conversion import convert
 from locant.hub.errors import SharingError
-from locant.modeling.checkpoint import CheckpointError
 
 from .conversion_cases import assert_same, load, pickled, sharded, spread
 

@@ -2,6 +2,7 @@
 import json
 import subprocess
 import sys
+from dataclasses import dataclass
 from types import SimpleNamespace
 
 import pytest
@@ -22,6 +23,7 @@ from transformers import (
 
 from locant import LocantConfig, LocantForCausalLM, LocantForConditionalGeneration
 from locant.cli import main
+from locant.configuration.position_encodings import POSITION_ENCODINGS
 from locant.hub.conversion import convert
 from locant.hub.engines.ctranslate2_export import vocabulary
 from locant.hub.engines.ctranslate2_model import CTranslate2Model
@@ -29,11 +31,13 @@ from locant.hub.engines.ctranslate2_positions import write
 from locant.hub.engines.exporting import export
 from locant.hub.errors import SharingError
 from locant.modeling.positions import (
-    DistanceLayer,
+    DistanceBias,
     PositionEncoding,
+    SlotIndex,
     build_position_encoding,
     register_position_encoding,
 )
+from locant.modeling.positions.base import _CLASSES
 from locant.modeling.positions.t5 import t5_bucket
 from locant.training.inference import InputError, translate
 
@@ -125,24 +129,28 @@ CASES = {
 }
 
 
-class LogLayer(DistanceLayer):
-    def term(self, head, distance, prepared):
-        return -prepared[head] * torch.log1p(distance.abs().float())
+@dataclass(frozen=True)
+class LogBias(DistanceBias):
+    slopes: torch.Tensor
+
+    def of_distance(self, head, distance):
+        return -self.slopes[head] * torch.log1p(distance.abs().float())
 
 
 class LogEncoding(PositionEncoding):
-    shares_score = True
-
-    def __init__(self, config, place="encoder"):
-        super().__init__(config, place)
-        self.slopes = nn.Parameter(torch.ones(config.heads_at(place)))
-
-    def prepare(self, hidden_states, position_ids):
-        return self.slopes
+    def __init__(self, config, kind="encoder"):
+        super().__init__(config, kind)
+        self.slopes = nn.Parameter(torch.ones(config.heads_at(kind)))
 
     @classmethod
-    def build_layer(cls, config, place, layer_idx):
-        return LogLayer()
+    def bias_types(cls, config):
+        return frozenset({"pointwise"})
+
+    def forward(self, hidden_states, position_ids, position_bound):
+        return hidden_states, self.slopes
+
+    def shared_bias(self, position, index):
+        return LogBias(index, position)
 
 
 @pytest.fixture(scope="module")
@@ -256,18 +264,25 @@ def test_far_distances(encoding, save, tmp_path):
 def test_distances_beyond_those_with_a_bias_of_their_own_are_in_the_bucket_of_their_bias(place):
     """By T5's buckets, which CTranslate2 has: the far ones hold several distances, and the bias of one of these."""
     encoding = build_position_encoding(LocantConfig(**SHAPE, position_encoding="alibi"), place)
-    layer, attention = encoding.layer(0), SimpleNamespace()
-    stack = SimpleNamespace(layers=[SimpleNamespace(self_attn=SimpleNamespace(position=layer))])
-    write(encoding, SimpleNamespace(layer=[SimpleNamespace(self_attention=attention)]), stack)
+    attention = SimpleNamespace()
+    write(encoding, SimpleNamespace(layer=[SimpleNamespace(self_attention=attention)]), SimpleNamespace())
     distances = torch.arange(-8000, 1 if place == "decoder" else 8001)
     biases, farthest = attention.relative_attention_bias, int(attention.relative_attention_max_distance)
     found = biases[t5_bucket(distances, place == "decoder", len(biases), farthest)]
-    expected = layer.term(torch.arange(4)[None], distances[:, None], encoding.slopes)
+    bias = encoding.shared_bias(encoding.slopes, SlotIndex(1, 1))
+    expected = bias.of_distance(torch.arange(4)[None], distances[:, None])
     torch.testing.assert_close(found, expected, atol=0, rtol=1e-3)
 
 
-def test_an_encoding_from_outside_that_depends_on_distance(save, tmp_path):
+@pytest.fixture
+def logarithm():
     register_position_encoding("logarithm", LogEncoding)
+    yield
+    del POSITION_ENCODINGS["logarithm"], _CLASSES["logarithm"]
+
+
+@pytest.mark.usefixtures("logarithm")
+def test_an_encoding_from_outside_that_depends_on_distance(save, tmp_path):
     model = random_translator(position_encoding="logarithm")
     engine = CTranslate2Model(export(save(model), tmp_path / "engine"), device="cpu")
     compare(model, engine, batch())

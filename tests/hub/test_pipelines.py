@@ -317,7 +317,7 @@ def test_a_locant_model_never_runs_code_of_its_folder(saved, tmp_path):
     for name, auto_map in maps.items():
         content = {**json.loads((folder / name).read_text()), "auto_map": auto_map}
         (folder / name).write_text(json.dumps(content))
-    for name in ("own.py", "text_to_text_pipelines.py"):
+    for name in ("own.py", "modeling_locant_text_to_text_pipelines.py"):
         (folder / name).write_text("raise SystemExit('code of the folder ran')")
     pipe = locant.pipeline("translation", model=folder, trust_remote_code=True)
     assert type(pipe.model) is locant.LocantForConditionalGeneration

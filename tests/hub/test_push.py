@@ -11,7 +11,7 @@ import yaml
 from huggingface_hub import HfApi, ModelCard, constants
 from huggingface_hub.errors import HfHubHTTPError
 from safetensors.torch import load, load_file, save_file
-from transformers import AutoTokenizer, Trainer, TrainingArguments
+from transformers import AutoModelForSeq2SeqLM, AutoTokenizer, Trainer, TrainingArguments
 
 import locant
 from locant.cli import main
@@ -122,12 +122,38 @@ def test_what_belongs_to_the_model_arrives_and_nothing_else(hub, run, tmp_path, 
     assert contents(run) == before
 
 
-def test_a_folder_that_lost_some_of_its_code_is_refused(hub, run, locant_push):
-    (run / "attention.py").unlink()
+LOST = ("configuration_locant.py", "modeling_locant_attention.py", "modeling_locant_text_to_text_pipelines.py")
+
+
+@pytest.mark.parametrize("lost", LOST)
+def test_code_that_is_lost_is_named_with_how_to_mend_it(lost, hub, run, locant_push):
+    (run / lost).unlink()
     status, _, said = locant_push(run, "me/en-fr")
     assert status == 2
-    assert "lacks" in said and "attention.py" in said
+    assert f"The code of the model in {run} lacks {lost}: load the model where Locant is installed, and save it" in said
     assert not hub.repositories
+    AutoModelForSeq2SeqLM.from_pretrained(run).save_pretrained(run)
+    assert locant_push(run, "me/en-fr")[0] == 0
+    assert lost in pushed(hub)
+
+
+def test_the_code_of_a_processor_that_is_lost_is_named(hub, tmp_path, random_model, processor, locant_push):
+    folder = tmp_path / "captioner"
+    random_model(locant.LocantForConditionalGeneration, encoder_input="patches").save_pretrained(folder)
+    processor.save_pretrained(folder)
+    (folder / "processing_locant.py").unlink()
+    status, _, said = locant_push(folder, "me/captioner")
+    assert status == 2
+    assert f"The code of the processor in {folder} lacks processing_locant.py: load the processor" in said
+
+
+def test_code_of_a_folder_without_the_prefix_arrives_with_it(hub, run, locant_push):
+    code = {path.name for path in run.glob("*_locant*.py")}
+    (run / "modeling_locant_sinusoidal.py").rename(run / "sinusoidal.py")
+    entry = run / "modeling_locant.py"
+    entry.write_text(entry.read_text().replace("from .modeling_locant_sinusoidal import", "from .sinusoidal import"))
+    assert locant_push(run, "me/en-fr")[0] == 0
+    assert {name for name in pushed(hub) if name.endswith(".py")} == code
 
 
 def test_a_run_as_training_leaves_it(hub, trained_run, locant_push):
@@ -383,6 +409,13 @@ def test_help_says_what_stays_at_home(capsys):
     text = " ".join(capsys.readouterr().out.split())
     for words in ("--private", "--revision", "--token", "--create_pr", "texts of the data are not uploaded"):
         assert words in text
+
+
+def test_saving_with_a_push_uploads_the_code_that_was_there_and_nobodys_scripts(hub, run, translator):
+    translator.save_pretrained(run, push_to_hub=True, repo_id="me/en-fr")
+    files = pushed(hub)
+    assert code_of(files) <= files.keys()
+    assert files.keys().isdisjoint({"prepare_data.py", "_private.py", "notes.txt"})
 
 
 def test_a_model_is_pushed_in_shards(hub, translator):
