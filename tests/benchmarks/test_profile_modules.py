@@ -34,5 +34,5 @@ def test_layers_are_summed_under_one_name(times):
 
 def test_both_passes_belong_to_the_layers(times):
     forward, backward = times["Model.layers.*"]
-    assert backward > forward > sum(times["Model.light"])
+    assert min(forward, backward) > sum(times["Model.light"])
     assert forward + backward > 0.5 * sum(map(sum, times.values()))
