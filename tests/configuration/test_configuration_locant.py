@@ -229,6 +229,17 @@ class TestChecks:
             setattr(config, field, -1)
 
 
+class TestKindsOfAttention:
+    def test_cross_attention_has_the_heads_of_the_decoder(self):
+        config = small(encoder_attention_heads=4, decoder_attention_heads=8, encoder_key_value_heads=1)
+        config.decoder_key_value_heads = 2
+        kinds = ("encoder", "decoder", "cross")
+        assert [config.heads_at(kind) for kind in kinds] == [4, 8, 8]
+        assert [config.key_value_heads_at(kind) for kind in kinds] == [1, 2, 2]
+        config.decoder_key_value_heads = None
+        assert config.key_value_heads_at("cross") == 8
+
+
 class TestPositionEncodings:
     FIELDS = pytest.mark.parametrize(
         "field", ["position_encoding", "decoder_position_encoding", "cross_position_encoding"]
