@@ -1,5 +1,5 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""The weights in a folder, read one tensor at a time and checked before they are believed."""
+"""Reads the weights in a checkpoint folder one tensor at a time, and checks each tensor before it is returned."""
 
 import functools
 import json
@@ -21,7 +21,7 @@ from transformers.utils import SAFE_WEIGHTS_INDEX_NAME, SAFE_WEIGHTS_NAME, WEIGH
 WEIGHT_FILES = (SAFE_WEIGHTS_NAME, SAFE_WEIGHTS_INDEX_NAME, WEIGHTS_NAME, WEIGHTS_INDEX_NAME)
 
 _SAFETENSORS, _PICKLE = "a safetensors file", "a pickle of torch.save"
-# How the files begin that are found in place of weights
+# The first bytes of a file, as a pattern, and the kind of file that they identify
 _CONTENTS = {
     rb"version https://git-lfs": "a Git LFS pointer, which `git lfs pull` replaces",
     rb"GGUF": "a GGUF file",
@@ -33,11 +33,11 @@ _LONGEST_HEADER = 100_000_000  # bytes; safetensors' own limit
 
 
 class CheckpointError(ValueError):
-    """A checkpoint that is not what it says it is; the message names the file or the tensor."""
+    """A damaged, truncated or mislabelled checkpoint; the message names the file or the tensor."""
 
 
 class Checkpoint:
-    """The weights of a model on disk, in one file or in shards with an index; only headers are read to begin with.
+    """The weights of a model on disk, in one file or in shards with an index. Opening it reads headers only.
 
     `.bin` files are read with `weights_only=True` and mapped into memory, so that no code in them runs.
 
@@ -45,12 +45,12 @@ class Checkpoint:
         files: `.safetensors` or `.bin` files, or the index (`.json`) of shards beside it.
 
     Attributes:
-        file: the first of the files.
-        headers: the tensors by name, on the meta device, with the shapes and types that are stored.
+        file: the first of `files`.
+        headers: a tensor on the meta device for each stored tensor, by name, with the stored shape and type.
 
     Raises:
         CheckpointError: a file that is missing, truncated, no checkpoint, or not of the kind that its name says; an
-            index that names other files or tensors than there are.
+            index that names files or tensors that do not exist.
     """
 
     def __init__(self, *files: str | os.PathLike[str]):
@@ -92,10 +92,10 @@ class Checkpoint:
         return self.checked(name, self._open(self._files[name])[1](name))
 
     def checked(self, name: str, tensor: torch.Tensor) -> torch.Tensor:
-        """`tensor`, which was read from what is stored as `name`.
+        """Check `tensor`, which holds the values of the stored tensor `name`, and return it.
 
         Raises:
-            CheckpointError: what is stored is not of a floating-point type; `tensor` holds NaN or infinity.
+            CheckpointError: the stored tensor is not of a floating-point type; `tensor` holds NaN or infinity.
         """
         where, dtype = f"The tensor {_short(name)} in {self._files[name].name}", self.headers[name].dtype
         if not dtype.is_floating_point:
@@ -110,7 +110,7 @@ class Checkpoint:
 
 
 def weights_file(folder: str | os.PathLike[str], variant: str | None = None) -> Path | None:
-    """The file in `folder` that weights are loaded from, or their index, if there is one."""
+    """The weights file in `folder`, or the index of its shards; None if there is neither."""
     names = [f".{variant}.".join(name.rsplit(".", 1)) if variant else name for name in WEIGHT_FILES]
     paths = (Path(folder, name) for name in names)
     return next((path for path in paths if path.exists() or path.is_symlink()), None)
@@ -123,10 +123,12 @@ def is_finite(tensor: torch.Tensor) -> bool:
 
 
 def check_places(files: dict[str, str]) -> None:
-    """Raise `CheckpointError` when an index (tensor to file) puts tensors into what is not beside it."""
+    """Raise `CheckpointError` when an index (tensor to file) names a shard that is not in the index's own folder."""
     for name, file in files.items():
         if not file.endswith((".safetensors", ".bin")) or set(file) & {"/", "\\", ":", "\0"}:
-            raise CheckpointError(f"The index puts {_short(name)} into {_short(file)}, which is no file beside it.")
+            raise CheckpointError(
+                f"The index puts {_short(name)} into {_short(file)}, which is not in the same folder."
+            )
 
 
 def _open(path: Path) -> tuple[dict[str, torch.Tensor], Callable[[str], torch.Tensor]]:
@@ -144,12 +146,12 @@ def _open(path: Path) -> tuple[dict[str, torch.Tensor], Callable[[str], torch.Te
         raise
     except (FileNotFoundError, PermissionError, IsADirectoryError) as error:
         raise CheckpointError(f"{path.name} cannot be read: {_line(error)}.") from error
-    except Exception as error:  # what torch and its unpickler raise on damaged files is of many kinds
+    except Exception as error:  # torch and its unpickler raise many types on damaged files
         raise CheckpointError(f"{path.name} {_fault(path, error)}.") from error
 
 
 def _read_pickle(path: Path) -> dict[str, torch.Tensor]:
-    """What `torch.save` wrote: an archive, mapped into memory, or the pickles of before torch 1.6, read whole."""
+    """The tensors of a file by `torch.save`; a zip archive is mapped into memory, an older pickle is read whole."""
     if zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as archive:
             if any(record.compress_type != zipfile.ZIP_STORED for record in archive.infolist()):
@@ -169,7 +171,7 @@ def _read_pickle(path: Path) -> dict[str, torch.Tensor]:
 
 
 def _fault(path: Path, error: Exception) -> str:
-    """What is wrong with a file that a library has refused."""
+    """The fault of a file that a library has refused to read, as the end of a sentence that begins with its name."""
     expected = _SAFETENSORS if path.suffix == ".safetensors" else _PICKLE
     with open(path, "rb") as file:
         start = file.read(64)
@@ -184,7 +186,7 @@ def _fault(path: Path, error: Exception) -> str:
 
 
 def _fault_of_header(path: Path) -> str | None:
-    """What safetensors does not say of a file that is cut: where."""
+    """The fault of a truncated safetensors file, with the tensor at which it ends; None if the header is unreadable."""
     size = path.stat().st_size
     with open(path, "rb") as file:
         length = int.from_bytes(file.read(8), "little")
@@ -200,10 +202,10 @@ def _fault_of_header(path: Path) -> str | None:
 
 
 def _read_index(path: Path) -> dict[str, Path]:
-    """Tensor to shard, as an index beside the shards says.
+    """The shard file of each tensor, from the index of the shards.
 
     Raises:
-        CheckpointError: it is no index, or names files that are not beside it.
+        CheckpointError: the file is not an index, or it names files outside of its own folder.
     """
     try:
         files = json.loads(path.read_text(encoding="utf-8"))["weight_map"]
@@ -216,7 +218,7 @@ def _read_index(path: Path) -> dict[str, Path]:
 
 
 def _short(value: Any, limit: int = 120) -> str:
-    """What was given, in quotes, on one line and of a length that can be read."""
+    """The `repr` of a value, cut to `limit` characters."""
     text = repr(os.fspath(value)) if isinstance(value, os.PathLike) else repr(value)
     return text if len(text) <= limit else f"{text[: limit - 20]}…{text[-15:]}"
 

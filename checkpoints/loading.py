@@ -1,5 +1,5 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""What is checked when a saved model is loaded: that its files are whole, and hold what the model says it has."""
+"""Checks that run when a saved model is loaded: its files are whole, and have every weight of the saved model."""
 
 import json
 import os
@@ -26,13 +26,13 @@ class MismatchedSizes(CheckpointError, RuntimeError):
 
 
 def check_weights(model: PreTrainedModel, files: list[str], load_config: Any, info: Any) -> None:
-    """Check what a model has got from its files. A hook of `LocantPreTrainedModel.load_hooks`.
+    """Check the weights that were loaded into a model. A hook of `LocantPreTrainedModel.load_hooks`.
 
-    A checkpoint is whole when it has every weight of the model that was saved. What that model did not have (a head, a
-    stack, an encoding) starts fresh, and so does all of a model of which there is nothing.
+    A missing weight is an error if the saved model had it. A head, stack or encoding that the saved model did not have
+    is initialised, and so is a model of which the checkpoint has no weight at all.
 
     Args:
-        model: with the weights of the files; others are on the meta device still.
+        model: has the weights of the files; weights that are missing are still on the meta device.
         files: of the checkpoint.
         load_config: transformers' `LoadStateDictConfig`; quantized weights may be stored as whole numbers, and have
             names and shapes of their own.
@@ -52,7 +52,7 @@ def check_weights(model: PreTrainedModel, files: list[str], load_config: Any, in
         if not is_stored or (load_config.is_quantized and not checkpoint.headers[own].is_floating_point()):
             continue
         if weight.is_meta or not weight.is_floating_point() or type(weight.data) is not torch.Tensor:
-            checkpoint.read(own)  # it stays on disk, or has been quantized
+            checkpoint.read(own)  # the weight stays on disk, or has been quantized
         else:
             checkpoint.checked(own, weight.data)
     if load_config.is_quantized:
@@ -66,7 +66,8 @@ def check_weights(model: PreTrainedModel, files: list[str], load_config: Any, in
     for tied, twin in model.all_tied_weights_keys.items():
         if not {tied, twin} <= info.missing_keys:
             missing -= {tied, twin}
-    if missing and not missing >= model.state_dict().keys():  # else it is transformers' to warn of another model
+    # with no weight at all, transformers warns of another model
+    if missing and not missing >= model.state_dict().keys():
         promised = _weights_of_saved(model, load_config)
         for name in sorted(name for name in missing if _bare(model, name) in promised):
             fault = "the checkpoint is truncated, or the config another model's"
@@ -76,7 +77,7 @@ def check_weights(model: PreTrainedModel, files: list[str], load_config: Any, in
 def fault_of_files(
     name: str | os.PathLike[str] | None, error: Exception, options: dict[str, Any]
 ) -> CheckpointError | None:
-    """What is wrong with the files of a model that could not be loaded, if it is that.
+    """The error that names the damaged file of a model that could not be loaded; None if no file is damaged.
 
     A hook of `LocantPreTrainedModel.fault_hooks`.
 
@@ -104,7 +105,7 @@ def fault_of_files(
 
 
 def check_settings(folder: Path) -> None:
-    """Raise `CheckpointError` for a file of a model, tokenizer or processor that holds no dictionary in JSON."""
+    """Raise `CheckpointError` if a settings file of a model, tokenizer or processor is not a dictionary in JSON."""
     for file in (folder / name for name in _SETTINGS if (folder / name).is_file()):
         try:
             settings = json.loads(file.read_text(encoding="utf-8"))
@@ -115,12 +116,12 @@ def check_settings(folder: Path) -> None:
 
 
 def _bare(model: PreTrainedModel, name: str) -> str:
-    """A weight's name in the model without a head."""
+    """The name that a weight has in the model without a head."""
     return name.removeprefix(f"{model.base_model_prefix}.")
 
 
 def _weights_of_saved(model: PreTrainedModel, load_config: Any) -> set[str]:
-    """The names, without a head's prefix, of what a checkpoint must have by the config that was saved with it."""
+    """The names of the weights that the saved model had, by its config, without a head's prefix."""
     saved = cast(LocantConfig, model.config)
     with suppress(OSError, ValueError):
         path, hub = load_config.pretrained_model_name_or_path, load_config.download_kwargs or {}

@@ -1,5 +1,5 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""How many parameters a config asks for, and whether this machine can hold them: known before anything is built."""
+"""The number of parameters of a config, and whether they fit into memory, before a model is built."""
 
 import copy
 import math
@@ -20,12 +20,12 @@ _MOST_PARAMETERS = 10**13  # no model has more
 
 
 def check_size(model: PreTrainedModel) -> None:
-    """Refuse a model without a head, alone or inside one with a head, that no machine, or not this one, can hold.
+    """Refuse a model that is too large for any machine, or for this one, before its weights are allocated.
 
     A hook of `LocantPreTrainedModel.build_hooks`.
 
     Args:
-        model: with its config, and without modules yet.
+        model: has its config, and no modules yet. Only the model without a head is checked, which every model contains.
 
     Raises:
         ValueError: the config asks for more than 10¹³ parameters, and the message names its largest size; or for more
@@ -33,7 +33,7 @@ def check_size(model: PreTrainedModel) -> None:
     """
     config: Any = model.config
     is_counted = getattr(config, "built_for", None) is parameter_count
-    if not isinstance(model, body_class(config)) or is_counted or is_deepspeed_zero3_enabled():  # which shares them out
+    if not isinstance(model, body_class(config)) or is_counted or is_deepspeed_zero3_enabled():  # it shards the weights
         return
     count = parameter_count(config)
     if count > _MOST_PARAMETERS:
@@ -50,7 +50,7 @@ def body_class(config: LocantConfig) -> type[LocantPreTrainedModel]:
 
 
 def parameter_count(config: LocantConfig) -> int | float:
-    """The parameters of the model without a head that `config` describes; tables that are shared count once.
+    """The number of parameters of the model without a head that `config` describes; a shared table counts once.
 
     Returns:
         Their number: of a model with one layer a stack, built on the meta device, with each layer's times the layers.
@@ -59,7 +59,7 @@ def parameter_count(config: LocantConfig) -> int | float:
     small = copy.copy(config)
     small.encoder_layers = small.decoder_layers = 1
     small.encoder_layer_types = small.decoder_layer_types = None
-    small.built_for = parameter_count  # by which `check_size` knows it: no JSON can say so
+    small.built_for = parameter_count  # tells `check_size` to skip this model; a config from JSON cannot set it
     try:
         with torch.device("meta"):
             model = body_class(config)(small)
@@ -71,15 +71,15 @@ def parameter_count(config: LocantConfig) -> int | float:
 
 
 def check_memory(parameters: int | float) -> None:
-    """Raise when so many parameters cannot be made here: on the meta device any number can.
+    """Raise `ValueError` when the memory cannot hold this many parameters. On the meta device, any number passes.
 
     Raises:
         ValueError: they take more than the memory that there is, of the machine, the container or the GPU.
     """
-    probe = nn.LayerNorm(1).weight  # made as the others will be, but nothing is drawn for it
+    probe = nn.LayerNorm(1).weight  # has the default device and type, and needs no random numbers
     if probe.is_meta or type(probe.data) is not torch.Tensor:
         return
-    needed, limit = parameters * probe.element_size(), Path("/sys/fs/cgroup/memory.max")  # a container's
+    needed, limit = parameters * probe.element_size(), Path("/sys/fs/cgroup/memory.max")  # the limit of a container
     memory = torch.cuda.mem_get_info(probe.device)[1] if probe.is_cuda else psutil.virtual_memory().total
     if not probe.is_cuda and limit.is_file() and (text := limit.read_text().strip()).isdigit():
         memory = min(memory, int(text))
@@ -91,7 +91,7 @@ def check_memory(parameters: int | float) -> None:
 
 
 def _largest_size(config: LocantConfig) -> str:
-    """The field, or option of an encoding in use, that is largest."""
+    """The largest of the config's fields and of the options of its encodings, as `name=value`."""
     sizes = {entry.name: getattr(config, entry.name) for entry in fields(config)}
     for encoding in map(config.position_encoding_at, config.attention_kinds):
         options = config.position_options(encoding)

@@ -382,7 +382,7 @@ class LocantConfig(PretrainedConfig):
         return shared or self.heads_at(kind)
 
     def window_of(self, layer_type: str) -> int | None:
-        """How far tokens see in layers of this type; None for all the way."""
+        """The size of the attention window in layers of this type, as `sliding_window`; None for full attention."""
         return self.sliding_window if layer_type == "sliding_attention" else None
 
     def layer_types_of(self, stack: Literal["encoder", "decoder"]) -> list[str]:

@@ -133,7 +133,7 @@ class Bundle:
 
 
 def code_named_in(settings: dict[str, Any], folder: Path) -> set[str]:
-    """The files of code that settings in `folder` name, such as a config's, and what these import, there or not."""
+    """The names of the code files that `settings` refer to, and of the files that these import, existing or not."""
     places = [entry.get("impl", "") for entry in settings.get("custom_pipelines", {}).values()]
     for named in settings.get("auto_map", {}).values():  # a tokenizer's are two, of which one may be None
         places += named if isinstance(named, list) else [named]
@@ -164,8 +164,8 @@ def _is_ours(path: Path) -> bool:
 def registered_parts(config: LocantConfig) -> set[Registered]:
     """The encodings, encoder and attention backend that a model of this config looks up by name.
 
-    No other file imports theirs. Of backends, that is the one without which the model does not run: `blockwise` where
-    sdpa cannot serve an encoding.
+    No other file of the bundle imports the files of these parts. The backend is `blockwise` if sdpa cannot serve an
+    encoding; otherwise no backend is needed besides those in `attention_backends`.
     """
     parts: set[Registered] = {position_encoding_class(config, kind) for kind in config.attention_kinds}
     if not config.is_decoder:

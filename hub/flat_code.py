@@ -27,7 +27,7 @@ TRAVELLING = tuple(
 )
 """Where the modules are that may go along with a model."""
 PREFIX = "modeling_locant"
-"""What the file of a Locant module begins with in a model's folder."""
+"""The prefix of the file names that Locant's modules have in a model's folder."""
 _NOT_RENAMED = ("configuration_locant", "image_processing_locant", "processing_locant")
 """Modules that keep their names: the config's, and those that transformers itself copies when a processor is saved."""
 
@@ -42,14 +42,14 @@ class _Module:
 
     @property
     def flat_name(self) -> str:
-        """The name of its file in a model's folder, without `.py`."""
+        """The name of the module's file in a model's folder, without `.py`."""
         name = self.path.stem
         is_renamed = _is_of_locant(self.name) and name not in _NOT_RENAMED and not name.startswith(PREFIX)
         return f"{PREFIX}_{name}" if is_renamed else name
 
     @property
     def flat_file(self) -> str:
-        """The name of its file in a model's folder."""
+        """The name of the module's file in a model's folder."""
         return f"{self.flat_name}.py"
 
 
@@ -179,7 +179,7 @@ def _inner_imports(module: _Module) -> Iterator[_InnerImport]:
 
 
 def _optional_imports(module: _Module) -> set[ast.AST]:
-    """What stands in a `try` with an `except ImportError`: it needs Locant to be installed, and stays as written."""
+    """The syntax-tree nodes in a `try` with an `except ImportError`, whose imports stay as written."""
     tries = [node for node in ast.walk(module.tree) if isinstance(node, ast.Try)]
     optional = [
         node for node in tries if any(ast.unparse(h.type) == "ImportError" for h in node.handlers if h.type is not None)

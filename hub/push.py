@@ -50,7 +50,7 @@ _NAME_CODE = {
     "preprocessor_config.json": "image processor",
     "tokenizer_config.json": "tokenizer",
 }
-"""The files of settings that name code, and what the code is of; a processor's code is named by its parts, too."""
+"""The settings files that may name code files, and whether that code is the model's, a processor's or a tokenizer's."""
 
 _OTHER_WEIGHTS = ("pytorch_model.bin", "pytorch_model-*.bin", "pytorch_model.bin.index.json")
 

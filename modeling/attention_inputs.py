@@ -257,12 +257,12 @@ def cross_attention_inputs(
         inputs.position_bound,
         source.position_bound,
     )
-    # cross-attention adds no position to embeddings, so only the tensors are used
+    # an encoding in cross-attention returns hidden states unchanged; only its tensors for the layers are needed
     _, query_tensors = encoding(hidden_states, inputs.position_ids, inputs.position_bound)
     key_tensors = None
     if has_new_keys:
         _, key_tensors = encoding(source.hidden_states, source.position_ids, source.position_bound)
-    slots = SlotIndex(index.q_length, index.kv_length, q_offset)  # which the mask goes by, as document ids do
+    slots = SlotIndex(index.q_length, index.kv_length, q_offset)  # the mask is indexed by slots, as document ids are
     documents = _documents_of_both(inputs.document_ids, source.document_ids)
     mask = build_mask(config, hidden_states, slots, source.attention_mask, documents=documents)
     bias = encoding.shared_bias(query_tensors, index)
@@ -329,7 +329,7 @@ class FlexMask(NamedTuple):
 
     Args:
         block_mask: causality, window, documents.
-        additive: the caller's, added to the scores, `(batch or 1, heads or 1, queries or 1, keys)`.
+        additive: the custom mask, added to the scores, `(batch or 1, heads or 1, queries or 1, keys)`.
     """
 
     block_mask: BlockMask
@@ -452,7 +452,7 @@ def _without_empty_slots(
 
 
 def _for_keys(custom: torch.Tensor, index: SlotIndex, cache: Cache | None) -> torch.Tensor:
-    """A custom mask for the keys in the cache: without those that it dropped, and with its empty slots unseen."""
+    """A custom mask for the keys in the cache: keys that the cache dropped are cut off, its empty slots are masked."""
     seen = index.kv_length if cache is None else index.q_offset + index.q_length
     if custom.shape[2] not in (1, index.q_length) or (isinstance(seen, int) and custom.shape[3] < seen):
         raise ValueError(
@@ -468,7 +468,7 @@ def _for_keys(custom: torch.Tensor, index: SlotIndex, cache: Cache | None) -> to
 
 
 def _with_custom(mask: Mask | None, custom: torch.Tensor, dtype: torch.dtype) -> Mask:
-    """A mask and a custom one in one, in the form of the first."""
+    """The mask of the backend combined with a custom mask, in the form of the backend's mask."""
     if mask is None or isinstance(mask, BlockMask):
         added = custom if custom.is_floating_point() else additive(custom, dtype)
         return added if mask is None else FlexMask(mask, added)
@@ -481,12 +481,12 @@ def _with_custom(mask: Mask | None, custom: torch.Tensor, dtype: torch.dtype) ->
 
 
 def additive(visible: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
-    """A boolean mask, True where a key is seen, as one that is added to the scores."""
+    """An additive mask from a boolean one, which is True where a key is seen."""
     return torch.zeros_like(visible, dtype=dtype).masked_fill(~visible, torch.finfo(dtype).min)
 
 
 def visible_keys(attention_mask: torch.Tensor | None) -> torch.Tensor | None:
-    """The keys of an encoder's mask that cross-attention sees: of a custom mask, those that any token sees.
+    """The padding mask for cross-attention from an encoder's mask. A key of a custom mask is seen if any token sees it.
 
     `(batch, keys)` or `(batch, 1 or heads, queries, keys)` to `(batch, keys)`.
     """

@@ -50,11 +50,11 @@ class BlockwiseMask:
     custom: torch.Tensor | None = None
 
     def with_custom(self, custom: torch.Tensor) -> "BlockwiseMask":
-        """With the caller's mask on top."""
+        """This mask combined with the custom mask."""
         return replace(self, custom=custom, is_plain=False)
 
     def keys(self, queries: slice, keys: int) -> slice:
-        """The keys, of `keys`, that these queries may see."""
+        """The slice of the `keys` keys that these queries may see."""
         if isinstance(self.q_offset, torch.Tensor) or isinstance(self.kv_offset, torch.Tensor):
             return slice(0, keys)
         shift = self.q_offset - self.kv_offset
@@ -130,23 +130,20 @@ def blockwise_attention(
     is_plain = mask is None or (isinstance(mask, BlockwiseMask) and mask.is_plain)
     if is_plain and bias is None and dropout == 0:  # sdpa's kernels are linear where nothing is added
         return sdpa_attention(module, query, key, value, None, dropout=dropout, **kwargs)
-    blocks = _blocks(query, key, mask)
-    options = {**kwargs, "dropout": dropout}
-    if not torch.is_grad_enabled() or len(blocks) == 1:
-        parts = [(block, _part(block, query, key, value)) for block in blocks]
-        outputs = [_attend_block(module, *block, *states, mask, bias, options) for block, states in parts]
-        return torch.cat(outputs, dim=1), None
+    call = _Call(module, _blocks(query, key, mask), mask, bias, {**kwargs, "dropout": dropout})
+    states = query, key, value, *(() if bias is None else bias.tensors().values())
+    if not torch.is_grad_enabled() or len(call.blocks) == 1:
+        return torch.cat([call.attend(block, _part(block, *states)) for block in call.blocks], dim=1), None
     custom = mask.custom if isinstance(mask, BlockwiseMask) else mask
     if torch.compiler.is_compiling() or (custom is not None and custom.requires_grad):
-        return _by_checkpoints(module, blocks, query, key, value, mask, bias, options), None
-    tensors = () if bias is None else bias.tensors().values()
-    return _Blockwise.apply(_Call(module, blocks, mask, bias, options), query, key, value, *tensors), None
+        return _by_checkpoints(call, *states), None
+    return _Blockwise.apply(call, *states), None
 
 
 def _blocks(
     query: torch.Tensor, key: torch.Tensor, mask: BlockwiseMask | torch.Tensor | None
 ) -> list[tuple[slice, slice]]:
-    """Queries, a multiple of 16 at a time, and the keys that they may see."""
+    """Slices of the queries, of a multiple of 16 queries each, with the slice of the keys that each may see."""
     scores_of_a_query = query.shape[0] * query.shape[1] * key.shape[2]
     length, size = query.shape[2], max(16, _BLOCK_ELEMENTS // scores_of_a_query // 16 * 16)
     queries = [slice(start, min(start + size, length)) for start in range(0, length, size)]
@@ -155,57 +152,16 @@ def _blocks(
     return [(block, mask.keys(block, key.shape[2])) for block in queries]
 
 
-def _attend_block(
-    module: nn.Module,
-    queries: slice,
-    keys: slice,
-    query: torch.Tensor,
-    key: torch.Tensor,
-    value: torch.Tensor,
-    mask: BlockwiseMask | torch.Tensor | None,
-    bias: PositionBias | None,
-    options: dict[str, Any],
-) -> torch.Tensor:
-    """The output `(batch, queries, heads, head_dim)` of a block from its part of queries, keys and values."""
-    dtype, block_mask, states = query.dtype, mask, (query, key, value)
-    if isinstance(mask, BlockwiseMask):
-        block_mask = mask.block(queries, keys, dtype)
-    elif mask is not None:
-        block_mask = mask[:, :, queries if mask.shape[2] > 1 else slice(None)]
-    is_trained = bias is not None and any(tensor.requires_grad for tensor in bias.tensors().values())
-    bias = None if bias is None else bias.block(queries, keys)
-    # sdpa on CPU takes its slowest way where a mask needs a gradient; with dropout, both passes must draw alike
-    is_slow = is_trained and query.device.type == "cpu" and (torch.is_grad_enabled() or options["dropout"] > 0)
-    if not is_slow and not (bias is not None and bias.has_output):
-        return sdpa_attention(module, *states, block_mask, bias=bias, **{**options, "is_causal": False})[0]
-    if block_mask is not None and block_mask.dtype == torch.bool:
-        block_mask = additive(block_mask, dtype)
-    return eager_attention(module, *states, block_mask, bias=bias, **options)[0]
-
-
-def _by_checkpoints(
-    module: nn.Module,
-    blocks: list[tuple[slice, slice]],
-    query: torch.Tensor,
-    key: torch.Tensor,
-    value: torch.Tensor,
-    mask: BlockwiseMask | torch.Tensor | None,
-    bias: PositionBias | None,
-    options: dict[str, Any],
-) -> torch.Tensor:
-    """All blocks under torch.utils.checkpoint, which compiled code can follow; eager code would fragment memory."""
-    wide = torch.promote_types(query.dtype, torch.float32)  # gradients of keys and values add up over the blocks
-
-    def attend(queries: slice, keys: slice, *states: torch.Tensor) -> torch.Tensor:
-        query, key, value = (part.to(states[0].dtype) for part in _part((queries, keys), *states))
-        return _attend_block(module, queries, keys, query, key, value, mask, bias, options)
-
-    states = query, key.to(wide), value.to(wide)  # as arguments: checkpoint keeps the random state of their device
-    return torch.cat([checkpoint(attend, *block, *states, use_reentrant=False) for block in blocks], dim=1)
-
-
 class _Call(NamedTuple):
-    """One call of attention, without the tensors that gradients go through; those of `bias` are given beside it."""
+    """One call of attention.
+
+    Args:
+        module: the attention layer.
+        blocks: a slice of the queries, and the slice of the keys that they may see, for each block.
+        mask: of the whole call.
+        bias: of the whole call; `attend` replaces its tensors.
+        options: keyword arguments of the backends, `dropout` among them.
+    """
 
     module: nn.Module
     blocks: list[tuple[slice, slice]]
@@ -214,16 +170,48 @@ class _Call(NamedTuple):
     options: dict[str, Any]
 
     def attend(self, block: tuple[slice, slice], states: Sequence[torch.Tensor]) -> torch.Tensor:
-        """The output of a block from its part of queries, keys and values, and the tensors of the bias."""
+        """The output of a block, `(batch, queries, heads, head_dim)`.
+
+        Args:
+            block: one of `blocks`.
+            states: the block's slices of queries, keys and values, and the tensors of the whole bias.
+        """
         query, key, value, *tensors = states
-        bias = self.bias
+        queries, keys = block
+        mask, bias = self.mask, self.bias
+        if isinstance(mask, BlockwiseMask):
+            mask = mask.block(queries, keys, query.dtype)
+        elif mask is not None:
+            mask = mask[:, :, queries if mask.shape[2] > 1 else slice(None)]
         if bias is not None:
-            bias = bias.with_fields(**dict(zip(bias.tensors(), tensors, strict=True)))
-        return _attend_block(self.module, *block, query, key, value, self.mask, bias, self.options)
+            bias = bias.with_fields(**dict(zip(bias.tensors(), tensors, strict=True))).block(queries, keys)
+        is_trained = any(tensor.requires_grad for tensor in tensors)
+        # sdpa on CPU is slow if the bias needs a gradient; with dropout, both passes must draw the same numbers
+        is_slow = is_trained and query.device.type == "cpu" and (torch.is_grad_enabled() or self.options["dropout"] > 0)
+        if not is_slow and not (bias is not None and bias.has_output):
+            options = {**self.options, "is_causal": False}
+            return sdpa_attention(self.module, query, key, value, mask, bias=bias, **options)[0]
+        if mask is not None and mask.dtype == torch.bool:
+            mask = additive(mask, query.dtype)
+        return eager_attention(self.module, query, key, value, mask, bias=bias, **self.options)[0]
+
+
+def _by_checkpoints(call: _Call, *states: torch.Tensor) -> torch.Tensor:
+    """All blocks under torch.utils.checkpoint, which torch.compile can trace. In eager code it fragments memory."""
+    query, key, value, *tensors = states
+    wide = torch.promote_types(query.dtype, torch.float32)  # gradients of keys and values are summed over the blocks
+
+    def attend(queries: slice, keys: slice, *states: torch.Tensor) -> torch.Tensor:
+        part = _part((queries, keys), *states)
+        return call.attend((queries, keys), [*(state.to(query.dtype) for state in part[:3]), *part[3:]])
+
+    # tensors as arguments: checkpoint saves and restores the random state of their device
+    states = query, key.to(wide), value.to(wide), *tensors
+    return torch.cat([checkpoint(attend, *block, *states, use_reentrant=False) for block in call.blocks], dim=1)
 
 
 class _Blockwise(torch.autograd.Function):
-    """All blocks of a call as one node of the graph, which keeps its inputs and nothing of a block."""
+    """All blocks of a call as one node of the graph, which saves the inputs of the call and no tensor of a block."""
 
     @staticmethod
     def forward(ctx: Any, call: _Call, *states: torch.Tensor) -> torch.Tensor:
@@ -239,7 +227,7 @@ class _Blockwise(torch.autograd.Function):
         if torch.is_grad_enabled():
             raise RuntimeError("blockwise attention has no second derivative: set attn_implementation to eager.")
         states, needs = ctx.saved_tensors, ctx.needs_input_grad[1:]
-        # blocks add up in float32: hundreds of sums would wear bfloat16 away
+        # gradients are summed over the blocks in float32, as hundreds of additions would lose bfloat16's precision
         gradients = [
             torch.zeros_like(whole, dtype=torch.promote_types(whole.dtype, torch.float32)) if need else None
             for whole, need in zip(states, needs, strict=True)
@@ -267,13 +255,13 @@ class _Blockwise(torch.autograd.Function):
 
 
 def _part(block: tuple[slice, slice], query: Any, key: Any, value: Any, *others: Any) -> list[Any]:
-    """The part of queries, keys and values that a block has, where they are not None; and the others whole."""
+    """The slices of queries, keys and values that belong to a block (None stays None), and `others` unchanged."""
     places = zip((query, key, value), (block[0], block[1], block[1]), strict=True)
     return [None if states is None else states[:, :, place] for states, place in places] + list(others)
 
 
 def _random(device: torch.device) -> Any:
-    """The module that has the random state of the current device."""
+    """The module whose `get_rng_state` and `set_rng_state` are those of the device."""
     return torch if device.type == "cpu" else torch.get_device_module(device)
 
 

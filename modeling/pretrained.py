@@ -36,18 +36,18 @@ class LocantPreTrainedModel(PreTrainedModel):
     _supports_flex_attn = True
     _can_compile_fullgraph = True
     build_hooks: ClassVar[list[Callable[[PreTrainedModel], None]]] = []
-    """Called with a model that has its config and no modules yet."""
+    """Functions that are called with a model that has its config and no modules yet."""
     load_hooks: ClassVar[list[Callable[[PreTrainedModel, list[str], Any, Any], None]]] = []
-    """Called with a model, its files, and transformers' `LoadStateDictConfig` and `LoadStateDictInfo`, when the weights
-    of the files are in the model and others have no memory yet."""
+    """Functions that are called with a model, its files, and transformers' `LoadStateDictConfig` and
+    `LoadStateDictInfo`, once the weights of the files are in the model and missing ones are on the meta device."""
     fault_hooks: ClassVar[list[Callable[..., Exception | None]]] = []
-    """Called with a model's name, the error that loading it ended in, and the keywords; the first error that one of
-    them returns is raised instead."""
+    """Functions that are called with a model's name, the error that loading it raised, and the keyword arguments of
+    `from_pretrained`; the first error that one of them returns is raised instead."""
     save_hooks: ClassVar[list[Callable[[PreTrainedModel, Path], Iterable[str] | None]]] = []
-    """Called with a model and its folder whenever it is saved, before config.json is written; they return the names of
-    the files that they see to, which a push uploads even where they were there before."""
+    """Functions that are called with a model and its folder whenever it is saved, before config.json is written. They
+    return the names of the files that they write, which a push uploads even if they existed before."""
     push_hooks: ClassVar[list[Callable[[PreTrainedModel, Path, str], object]]] = []
-    """Called with a model, a folder and its repository before what is new in the folder is pushed there."""
+    """Functions that are called with a model, a folder and a repository before files of the folder are pushed to it."""
     _files_of_hooks: Set[str] = frozenset()
 
     def __init__(self, config: LocantConfig):
@@ -62,7 +62,7 @@ class LocantPreTrainedModel(PreTrainedModel):
     def from_pretrained(
         cls, pretrained_model_name_or_path: str | os.PathLike[str] | None, *model_args: Any, **kwargs: Any
     ) -> Any:
-        """As in transformers, and what `load_hooks` and `fault_hooks` find wrong is raised."""
+        """As in transformers, with the errors that `load_hooks` raise and `fault_hooks` return."""
         try:
             return super().from_pretrained(pretrained_model_name_or_path, *model_args, **kwargs)
         except Exception as error:
@@ -193,7 +193,7 @@ class LocantPreTrainedModel(PreTrainedModel):
     ) -> Any:
         for hook in self.push_hooks:
             hook(self, Path(working_dir), repo_id)
-        # what is newer than these is uploaded: the save hooks have written before they were taken
+        # transformers uploads files that are newer than these times, but the save hooks wrote before they were taken
         others = {name: time for name, time in files_timestamps.items() if name not in self._files_of_hooks}
         return super()._upload_modified_files(working_dir, repo_id, others, *args, **kwargs)
 
@@ -230,4 +230,4 @@ class LocantGenerationMixin(GenerationMixin):
         return torch.nn.functional.pad(attention_mask, (0, missing))
 
     def _prepare_position_ids_for_generation(self, inputs_tensor: torch.Tensor, model_kwargs: dict[str, Any]) -> None:
-        """None: the model counts positions as the mask implies them."""
+        """Return None: the model itself counts the positions from the mask."""

@@ -78,7 +78,7 @@ class LocantStack(LocantPreTrainedModel):
 
     @property
     def may_fold_bias(self) -> bool:
-        """Whether all layers may share one matrix of a bias: gradient checkpointing would free its graph."""
+        """Whether layers may share one matrix of the bias. Not under gradient checkpointing, which frees its graph."""
         return not (self.gradient_checkpointing and self.training)
 
     def run_layers(
@@ -177,13 +177,16 @@ class LocantTokenStack(LocantStack):
 
 
 def refuse_input(name: str, given: Any, receiver: str) -> None:
-    """Take an input out of those `given`, and raise `ValueError` where it is not None: all inputs go to every stack."""
+    """Remove the argument `name` from the dictionary `given`, and raise `ValueError` if its value is not None.
+
+    Models pass every argument to their stack, also those that only the other kind of encoder takes.
+    """
     if given.pop(name, None) is not None:
         raise ValueError(f"{name} is given to {receiver}.")
 
 
 ENCODERS: dict[str, type[LocantStack]] = {}
-"""The encoder of each `config.encoder_input`; image_encoder.py adds that of patches."""
+"""The encoder class for each value of `config.encoder_input`; image_encoder.py adds the class for `patches`."""
 
 
 class LocantEncoder(LocantTokenStack):
@@ -259,7 +262,7 @@ def build_encoder(config: LocantConfig) -> LocantStack:
     """The encoder of `config.encoder_input`.
 
     Raises:
-        ValueError: its code is not here: a saved model carries the code of its own encoder only.
+        ValueError: the code of this encoder is missing, as a saved model carries the code of its own encoder only.
     """
     if config.encoder_input not in ENCODERS:
         raise ValueError(

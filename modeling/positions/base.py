@@ -54,7 +54,7 @@ class SlotIndex(NamedTuple):
         return kv_idx - q_idx + (self.q_length - 1)
 
     def block(self, queries: slice, keys: slice) -> "SlotIndex":
-        """The index of a block of the queries and keys."""
+        """The index for a slice of the queries and a slice of the keys."""
         return SlotIndex(
             queries.stop - queries.start,
             keys.stop - keys.start,
@@ -102,7 +102,7 @@ class PositionIndex(NamedTuple):
         return self.distance(batch, q_idx, kv_idx) + (self.q_bound - 1)
 
     def block(self, queries: slice, keys: slice) -> "PositionIndex":
-        """The index of a block of the queries and keys."""
+        """The index for a slice of the queries and a slice of the keys."""
         return self._replace(
             query_positions=self.query_positions[:, queries], key_positions=self.key_positions[:, keys]
         )
@@ -152,7 +152,10 @@ class PositionBias:
         raise NotImplementedError
 
     def block(self, queries: slice, keys: slice) -> Self:
-        """The bias of a block of the queries and keys; override it where a tensor has a dimension of queries."""
+        """The bias for a slice of the queries and a slice of the keys.
+
+        Override this method if one of the tensors has a dimension of queries, and slice that tensor too.
+        """
         return self.with_fields(index=self.index.block(queries, keys))
 
     def with_fields(self, **others: Any) -> Self:
@@ -216,7 +219,7 @@ class PositionInputs(NamedTuple):
 
 
 class PositionLayer(nn.Module):
-    """The part of a position encoding that one attention layer owns; this class hands on the bias that layers share."""
+    """The part of a position encoding that one attention layer owns. This base class returns the shared bias."""
 
     def forward(
         self, query: torch.Tensor, key: torch.Tensor | None, inputs: PositionInputs

@@ -104,7 +104,7 @@ class RotaryEncoding(PositionEncoding):
     def forward(
         self, hidden_states: torch.Tensor, position_ids: torch.Tensor, position_bound: Any
     ) -> tuple[torch.Tensor, CosSin]:
-        """Embeddings as they are; cosines and sines of all positions, each `(batch or 1, 1, length, R / 2)`."""
+        """The embeddings unchanged, and cosines and sines of all positions, `(batch or 1, 1, length, R / 2)` each."""
         return hidden_states, self._cos_sin(hidden_states, position_ids)
 
     @torch.no_grad()

@@ -90,7 +90,7 @@ class ShawLayer(PositionLayer):
     def forward(
         self, query: torch.Tensor, key: torch.Tensor | None, inputs: PositionInputs
     ) -> tuple[torch.Tensor, torch.Tensor | None, PositionBias]:
-        """Queries and keys as they are, and the bias."""
+        """The queries and keys unchanged, and the bias."""
         products = query @ (self.keys.T * self.keys.shape[-1] ** -0.5).to(query.dtype)
         if self.vectors is None:
             return query, key, ShawKeysBias(inputs.query_key_index, products, self.max_distance)

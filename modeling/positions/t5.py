@@ -78,7 +78,7 @@ class T5Encoding(PositionEncoding):
     def forward(
         self, hidden_states: torch.Tensor, position_ids: torch.Tensor, position_bound: Any
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Embeddings as they are, and the table `(num_buckets, heads)`."""
+        """The embeddings unchanged, and the bias table `(num_buckets, heads)` for the layers."""
         return hidden_states, self.table
 
     def shared_bias(self, position: torch.Tensor, index: QueryKeyIndex) -> T5Bias:

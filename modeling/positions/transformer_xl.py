@@ -89,7 +89,7 @@ class TransformerXLLayer(PositionLayer):
     def forward(
         self, query: torch.Tensor, key: torch.Tensor | None, inputs: PositionInputs
     ) -> tuple[torch.Tensor, torch.Tensor | None, PositionBias]:
-        """Queries with u, keys as they are, and the bias."""
+        """The queries plus u, the keys unchanged, and the bias."""
         sinusoids = distance_sinusoids(-inputs.query_key_index.distances(query.device), self.width)
         projected = self.r_proj(sinusoids.to(self.position_bias.dtype))
         projected = projected.unflatten(-1, self.position_bias.shape).permute(1, 2, 0)
