@@ -5,13 +5,16 @@ import copy
 import difflib
 import inspect
 import math
+from collections.abc import Callable, Iterable
 from dataclasses import field, fields
-from typing import Any, ClassVar, Literal, Self, cast
+from typing import Any, Literal, Self
 
 import torch
 from huggingface_hub.dataclasses import as_validated_field, strict
 from transformers.activations import ACT2CLS
 from transformers.configuration_utils import PretrainedConfig
+from transformers.generation import GenerationConfig
+from transformers.utils import logging
 
 from .position_encodings import (
     ATTENTION_KINDS,
@@ -22,6 +25,15 @@ from .position_encodings import (
     check_position_encoding,
     check_rope_parameters,
 )
+
+logger = logging.get_logger(__name__)
+
+Stack = Literal["encoder", "decoder"]
+
+# Names in configs that transformers or the room hub writes or reads, besides fields and generation options
+_OTHER_FIELDS = {"auto_map", "custom_pipelines", "locant_code", "quantization_config", "rope_theta"}
+_OTHER_FIELDS |= {"attn_implementation", "experts_implementation", "partial_rotary_factor", "rope_scaling"}
+_OTHER_FIELDS |= {"tokenizer_class", "processor_class"}
 
 # No model has more; what a config claims beyond these is refused before anything is made of it
 _MOST_LABELS = 2**20
@@ -100,25 +112,36 @@ PRESETS: dict[str, dict[str, Any]] = {
 }
 
 
-class _AttributeMap:
-    """The ecosystem's names for the fields of the stack that a model is known by: where it is the only one, its own."""
+STACK_FIELDS = {
+    "num_hidden_layers": "layers",
+    "num_attention_heads": "attention_heads",
+    "num_key_value_heads": "key_value_heads",
+    "intermediate_size": "ffn_dim",
+    "layer_types": "layer_types",
+}
+"""The ecosystem's name of each field that both stacks have, and ours, which `encoder_` or `decoder_` stands before."""
 
-    _NAMES: ClassVar = {
-        stack: {
-            "hidden_size": "d_model",
-            "num_attention_heads": f"{stack}_attention_heads",
-            "num_hidden_layers": f"{stack}_layers",
-            "num_key_value_heads": f"{stack}_key_value_heads",
-            "intermediate_size": f"{stack}_ffn_dim",
-        }
-        for stack in ("encoder", "decoder")
-    }
 
-    def __get__(self, config: "LocantConfig | None", owner: type) -> dict[str, str]:
-        # as object does it: the config's own access asks for this map; by super, which torch.compile can trace
-        last: Any = PretrainedConfig.__mro__[-2]
-        is_decoder = config is not None and super(last, config).__getattribute__("is_decoder")  # type: ignore[misc]
-        return self._NAMES["decoder" if is_decoder else "encoder"]
+def _stack_field(name: str, read: Callable[["LocantConfig", Stack], Any] | None = None) -> Any:
+    """A property that reads a field of one stack by the ecosystem's name, and sets it for every stack of the model.
+
+    Args:
+        name: one of `STACK_FIELDS`.
+        read: the value of a stack, where that is not the field itself.
+    """
+
+    def getter(config: "LocantConfig") -> Any:
+        stack: Stack = "decoder" if config.is_decoder else "encoder"
+        return read(config, stack) if read is not None else getattr(config, f"{stack}_{STACK_FIELDS[name]}")
+
+    def setter(config: "LocantConfig", value: Any) -> None:
+        names = [f"{stack}_{STACK_FIELDS[name]}" for stack in config._stacks]
+        if len({repr(getattr(config, own)) for own in names}) > 1:
+            raise ValueError(f"{name} stands for {' and '.join(names)}, which differ: set each by its own name.")
+        for own in names:
+            setattr(config, own, value)
+
+    return property(getter, setter)
 
 
 @strict
@@ -126,8 +149,12 @@ class LocantConfig(PretrainedConfig):
     """Everything that a Locant model is built from. The defaults are the base model of Vaswani et al. 2017.
 
     A model has an encoder and a decoder (`is_encoder_decoder`), a decoder alone (`is_decoder`), or an encoder alone
-    (neither). Each model class sees to this on its own copy. `hidden_size`, `num_hidden_layers` and such are the
-    decoder's in a decoder alone, and else the encoder's.
+    (neither). Each model class sees to this on its own copy.
+
+    The names `hidden_size`, `num_hidden_layers`, `num_attention_heads`, `num_key_value_heads`, `intermediate_size` and
+    `layer_types`, which other libraries read, are the decoder's in a decoder alone and else the encoder's;
+    `get_text_config(decoder=True)` has the decoder's. Setting one of them sets both stacks where there are two. Like
+    `head_dim`, they read as what the model is built with, also where the field behind them is None.
 
     Args:
         vocab_size: number of tokens, one vocabulary for source and target.
@@ -190,7 +217,7 @@ class LocantConfig(PretrainedConfig):
 
     model_type = "locant"
     keys_to_ignore_at_inference = ["past_key_values"]  # noqa: RUF012 (the base class's own declaration)
-    attribute_map = _AttributeMap()
+    attribute_map = {"hidden_size": "d_model"}  # noqa: RUF012
 
     vocab_size: int = _number(default=32000)
     d_model: int = _width(default=512)
@@ -256,16 +283,22 @@ class LocantConfig(PretrainedConfig):
         _check_dtype(self.dtype)
         for name in kwargs:
             _check_extra_name(type(self), name)
+        _warn_of_unknown(type(self), kwargs)
         super().__post_init__(**kwargs)
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name == "num_labels":  # transformers makes two dictionaries of that size
             _check_number_of_labels(value)
-        ours = self.attribute_map.get(name, name)
-        if ours != name:
-            setattr(self, ours, value)  # once more from the start, where the field of that name is checked
+        if name in self.attribute_map:
+            setattr(self, self.attribute_map[name], value)  # from the start, where the field of that name is checked
         else:
             super().__setattr__(name, value)
+
+    num_hidden_layers = _stack_field("num_hidden_layers")
+    num_attention_heads = _stack_field("num_attention_heads")
+    num_key_value_heads = _stack_field("num_key_value_heads", lambda config, stack: config.key_value_heads_at(stack))
+    intermediate_size = _stack_field("intermediate_size")
+    layer_types = _stack_field("layer_types", lambda config, stack: config.layer_types_of(stack))
 
     @classmethod
     def from_preset(cls, name: str, **overrides: Any) -> "LocantConfig":
@@ -305,19 +338,14 @@ class LocantConfig(PretrainedConfig):
         return super().from_dict({**config_dict, **given}, **kwargs)
 
     def get_text_config(self, decoder: bool | None = None, encoder: bool | None = None) -> "LocantConfig":
-        """This config; or, for one stack, a copy whose `num_hidden_layers`, `layer_types` and so on are that stack's.
+        """This config; or, for one of two stacks, a copy whose `num_hidden_layers`, `layer_types` and so on are its.
 
-        Caches are made by the decoder's.
+        transformers makes caches by the decoder's.
         """
-        if decoder == encoder:
+        if decoder == encoder or not self.is_encoder_decoder:
             return self
-        stacks = copy.copy(self)
-        stacks.decoder_position_encoding = self.position_encoding_at("decoder")
-        stacks.is_encoder_decoder = True  # a decoder alone has fields of its own too
-        config = cast(LocantConfig, super(LocantConfig, stacks).get_text_config(decoder, encoder))
-        config.is_encoder_decoder = self.is_encoder_decoder
-        # the one name that transformers does not carry over
-        config.num_key_value_heads = getattr(self, f"{'decoder' if decoder else 'encoder'}_key_value_heads")
+        config = copy.copy(self)
+        config.is_decoder = bool(decoder)
         return config
 
     def with_stacks(self, *, encoder: bool = True, decoder: bool = True, **others: Any) -> Self:
@@ -374,7 +402,7 @@ class LocantConfig(PretrainedConfig):
 
     def head_dim_at(self, kind: AttentionKind) -> int:
         """The size of one attention head."""
-        return self.head_dim or self.d_model // self.heads_at(kind)
+        return vars(self)["head_dim"] or self.d_model // self.heads_at(kind)
 
     def key_value_heads_at(self, kind: AttentionKind) -> int:
         """The number of key–value heads; those of cross-attention are the decoder's."""
@@ -385,7 +413,7 @@ class LocantConfig(PretrainedConfig):
         """The size of the attention window in layers of this type, as `sliding_window`; None for full attention."""
         return self.sliding_window if layer_type == "sliding_attention" else None
 
-    def layer_types_of(self, stack: Literal["encoder", "decoder"]) -> list[str]:
+    def layer_types_of(self, stack: Stack) -> list[str]:
         """`full_attention` or `sliding_attention`, for each layer of `stack`."""
         default = "full_attention" if self.sliding_window is None else "sliding_attention"
         return getattr(self, f"{stack}_layer_types") or [default] * getattr(self, f"{stack}_layers")
@@ -423,7 +451,7 @@ class LocantConfig(PretrainedConfig):
         """Heads divide the width (unless `head_dim` is given), key–value heads divide the heads."""
         for stack in self._stacks:
             heads = getattr(self, f"{stack}_attention_heads")
-            if self.head_dim is None and self.d_model % heads:
+            if vars(self)["head_dim"] is None and self.d_model % heads:
                 raise ValueError(
                     f"{stack}_attention_heads={heads} does not divide d_model={self.d_model}: "
                     f"choose a divisor, or give head_dim."
@@ -435,7 +463,7 @@ class LocantConfig(PretrainedConfig):
                     f"choose a divisor."
                 )
 
-    def validate_layer_types(self) -> None:
+    def validate_layer_type(self) -> None:
         """One known type for each layer, and a window for those that slide."""
         for stack in self._stacks:
             types, layers = getattr(self, f"{stack}_layer_types"), getattr(self, f"{stack}_layers")
@@ -480,6 +508,18 @@ class LocantConfig(PretrainedConfig):
                 )
 
 
+def _read_head_dim(config: LocantConfig) -> int:
+    return config.head_dim_at("decoder" if config.is_decoder else "encoder")
+
+
+def _set_head_dim(config: LocantConfig, value: int | None) -> None:
+    vars(config)["head_dim"] = value
+
+
+# read it as the size that the model is built with; `vars(config)` keeps None, so that it follows d_model and the heads
+LocantConfig.head_dim = property(_read_head_dim, _set_head_dim)  # type: ignore[assignment]
+
+
 def _as_json(value: int | list[int] | tuple[int, ...]) -> int | list[int]:
     """A tuple as a list, which is what it is after saving."""
     return value if isinstance(value, int) else list(value)
@@ -520,6 +560,17 @@ def _check_extra_name(config: type, name: str) -> None:
     is_read_only = isinstance(own, property) and own.fset is None
     if name.startswith("__") or name == "per_layer_config" or callable(own) or is_read_only:
         raise ValueError(f"{name[:80]!r} is not a field of a Locant config: leave it out.")
+
+
+def _warn_of_unknown(config: type, given: Iterable[str]) -> None:
+    """Log the names that neither Locant nor transformers reads; they are kept, as in transformers."""
+    of_transformers = GenerationConfig().to_dict().keys() | _OTHER_FIELDS
+    for name in given:
+        if name.startswith("_") or name in of_transformers or hasattr(config, name):
+            continue
+        nearest = difflib.get_close_matches(name, [*inspect.get_annotations(config), *STACK_FIELDS], n=1)
+        hint = f": did you mean {nearest[0]}?" if nearest else "."
+        logger.warning(f"LocantConfig has no field {name[:80]!r}, and no model reads it{hint}")
 
 
 def _pair(value: int | list[int] | tuple[int, int]) -> tuple[int, int]:

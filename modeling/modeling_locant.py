@@ -1,14 +1,19 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
 """Encoder and decoder: the model without a head, and the one that generates text from text or from images."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import nn
 from transformers.cache_utils import Cache
 from transformers.modeling_outputs import BaseModelOutput, Seq2SeqLMOutput, Seq2SeqModelOutput
+from transformers.models.auto.modeling_auto import (
+    MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES,
+    MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES,
+)
 from transformers.processing_utils import Unpack
-from transformers.utils import TransformersKwargs
+from transformers.utils import ModelOutput, TransformersKwargs
 from transformers.utils.generic import can_return_tuple
 
 from locant.configuration.configuration_locant import LocantConfig
@@ -23,6 +28,24 @@ def shift_right(labels: torch.Tensor, start_token_id: int, pad_token_id: int) ->
     """Labels `(batch, length)` to the decoder inputs that predict them; -100 becomes padding."""
     shifted = torch.cat([torch.full_like(labels[:, :1], start_token_id), labels[:, :-1]], dim=1)
     return shifted.masked_fill(shifted == -100, pad_token_id)
+
+
+def as_encoder_output(given: ModelOutput | Sequence[Any]) -> BaseModelOutput:
+    """The hidden states of any encoder's output, with those of its layers and its attentions where it has them.
+
+    A pooled vector in a tuple is passed over.
+
+    Raises:
+        ValueError: it is neither an output of transformers nor a tuple or list.
+    """
+    if isinstance(given, ModelOutput):
+        return BaseModelOutput(given[0], given.get("hidden_states"), given.get("attentions"))
+    if not isinstance(given, tuple | list):
+        raise ValueError(
+            f"encoder_outputs is a {type(given).__name__}: give what an encoder returns, or a tuple or list that "
+            f"begins with its hidden states."
+        )
+    return BaseModelOutput(given[0], *[part for part in given[1:] if not isinstance(part, torch.Tensor)][:2])
 
 
 class LocantModel(LocantPreTrainedModel):
@@ -66,7 +89,7 @@ class LocantModel(LocantPreTrainedModel):
         decoder_attention_mask: torch.Tensor | None = None,
         position_ids: torch.Tensor | None = None,
         decoder_position_ids: torch.Tensor | None = None,
-        encoder_outputs: BaseModelOutput | tuple[Any, ...] | None = None,
+        encoder_outputs: ModelOutput | Sequence[Any] | None = None,
         past_key_values: Cache | None = None,
         inputs_embeds: torch.Tensor | None = None,
         decoder_inputs_embeds: torch.Tensor | None = None,
@@ -89,7 +112,8 @@ class LocantModel(LocantPreTrainedModel):
             decoder_attention_mask: `(batch, past + target_length)`, 0 at padding; or of four dimensions likewise.
                 Causality holds on top of it.
             position_ids, decoder_position_ids: by default the real tokens are counted from 0.
-            encoder_outputs: the output of the encoder, which is then not run.
+            encoder_outputs: the output of the encoder, which is then not run: any output of transformers, or a tuple or
+                list that begins with the hidden states.
             past_key_values: keys and values of earlier target tokens.
             inputs_embeds, decoder_inputs_embeds: embeddings instead of ids, before scaling.
             use_cache: return a cache.
@@ -117,9 +141,8 @@ class LocantModel(LocantPreTrainedModel):
                 pixel_values=pixel_values,
                 **kwargs,
             )
-        if not isinstance(encoder_outputs, BaseModelOutput):
-            encoder_outputs = BaseModelOutput(*encoder_outputs)
-        encoder_hidden_states = encoder_outputs[0]
+        encoder_outputs = as_encoder_output(encoder_outputs)
+        encoder_hidden_states = encoder_outputs.last_hidden_state
         if cross_attention_mask is None:
             cross_attention_mask = visible_keys(attention_mask)
         if position_ids is None and cross_attention_mask is not attention_mask:
@@ -161,6 +184,7 @@ class LocantForConditionalGeneration(VocabularyHead, LocantGenerationMixin):
     """
 
     _tied_weights_keys = {"lm_head.weight": "model.decoder.embed_tokens.weight"}  # noqa: RUF012
+    class_tables = (MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES, MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES)
 
     def __init__(self, config: LocantConfig):
         super().__init__(config.with_stacks())
@@ -172,6 +196,12 @@ class LocantForConditionalGeneration(VocabularyHead, LocantGenerationMixin):
                 "model.decoder.embed_tokens.weight": "model.encoder.embed_tokens.weight",
             }
         self.post_init()
+
+    def generate(self, *args: Any, encoder_outputs: ModelOutput | Sequence[Any] | None = None, **kwargs: Any) -> Any:
+        """As in transformers, with `encoder_outputs` in any of the forms that `forward` takes."""
+        if encoder_outputs is not None:
+            kwargs["encoder_outputs"] = as_encoder_output(encoder_outputs)
+        return super().generate(*args, **kwargs)
 
     def prepare_decoder_input_ids_from_labels(self, labels: torch.Tensor) -> torch.Tensor:
         """Labels `(batch, length)` to decoder inputs of the same shape."""
@@ -189,7 +219,7 @@ class LocantForConditionalGeneration(VocabularyHead, LocantGenerationMixin):
         decoder_attention_mask: torch.Tensor | None = None,
         position_ids: torch.Tensor | None = None,
         decoder_position_ids: torch.Tensor | None = None,
-        encoder_outputs: BaseModelOutput | tuple[Any, ...] | None = None,
+        encoder_outputs: ModelOutput | Sequence[Any] | None = None,
         past_key_values: Cache | None = None,
         inputs_embeds: torch.Tensor | None = None,
         decoder_inputs_embeds: torch.Tensor | None = None,

@@ -5,6 +5,7 @@ import torch
 from torch import nn
 from transformers.cache_utils import Cache
 from transformers.modeling_outputs import BaseModelOutputWithPast, CausalLMOutputWithPast
+from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 from transformers.processing_utils import Unpack
 from transformers.utils import TransformersKwargs
 from transformers.utils.generic import can_return_tuple
@@ -86,6 +87,7 @@ class LocantForCausalLM(VocabularyHead, LocantGenerationMixin):
     """
 
     _tied_weights_keys = {"lm_head.weight": "model.decoder.embed_tokens.weight"}  # noqa: RUF012
+    class_tables = (MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,)
 
     def __init__(self, config: LocantConfig):
         super().__init__(config.with_stacks(encoder=False))
@@ -102,7 +104,6 @@ class LocantForCausalLM(VocabularyHead, LocantGenerationMixin):
         past_key_values: Cache | None = None,
         inputs_embeds: torch.Tensor | None = None,
         labels: torch.Tensor | None = None,
-        shift_labels: torch.Tensor | None = None,
         use_cache: bool | None = None,
         logits_to_keep: int | torch.Tensor = 0,
         document_ids: torch.Tensor | None = None,
@@ -117,8 +118,9 @@ class LocantForCausalLM(VocabularyHead, LocantGenerationMixin):
             labels: `(batch, length)`, the input ids themselves, each predicted from those before it, and -100 where
                 no loss is wanted. The first token of each document of `document_ids` is predicted from nothing, and has
                 none.
-            shift_labels: `(batch, length)`, instead of labels: what each place has to predict. Trainers that split
-                sequences give it.
+            kwargs: `shift_labels` among them, `(batch, length)`, instead of labels: what each place has to predict.
+                Trainers that split sequences give it. It is no argument of its own, as the Trainer takes every
+                argument with "label" in its name for a column of labels that all batches have.
             logits_to_keep: how many of the last places get logits, or a tensor of the places that do; 0 for all.
                 With labels, all must.
             num_items_in_batch: number of labels in the whole optimiser step, which the loss is divided by.
@@ -127,6 +129,7 @@ class LocantForCausalLM(VocabularyHead, LocantGenerationMixin):
             `loss`, per token and smoothed by `config.label_smoothing` in training mode only, `logits`
             `(batch, length, vocab_size)`, and the cache.
         """
+        shift_labels = kwargs.pop("shift_labels", None)
         if shift_labels is None and labels is not None:
             shift_labels = next_tokens(labels, document_ids)
         if shift_labels is not None:

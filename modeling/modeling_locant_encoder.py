@@ -11,6 +11,12 @@ from transformers.modeling_outputs import (
     SequenceClassifierOutput,
     TokenClassifierOutput,
 )
+from transformers.models.auto.modeling_auto import (
+    MODEL_FOR_MASKED_LM_MAPPING_NAMES,
+    MODEL_FOR_QUESTION_ANSWERING_MAPPING_NAMES,
+    MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES,
+    MODEL_FOR_TOKEN_CLASSIFICATION_MAPPING_NAMES,
+)
 from transformers.processing_utils import Unpack
 from transformers.utils import TransformersKwargs
 from transformers.utils.generic import can_return_tuple
@@ -97,6 +103,7 @@ class LocantForMaskedLM(VocabularyHead):
     """
 
     _tied_weights_keys = {"lm_head.weight": "model.encoder.embed_tokens.weight"}  # noqa: RUF012
+    class_tables = (MODEL_FOR_MASKED_LM_MAPPING_NAMES,)
 
     def __init__(self, config: LocantConfig):
         super().__init__(config.with_stacks(decoder=False, encoder_input="tokens"))
@@ -150,12 +157,14 @@ class LocantForSequenceClassification(LocantPreTrainedModel):
     """
 
     accepts_loss_kwargs = False  # a mean of each batch: the Trainer is not to leave the division to num_items_in_batch
+    class_tables = (MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES,)
 
     def __init__(self, config: LocantConfig):
         super().__init__(config.with_stacks(decoder=False, encoder_input="tokens"))
         self.model = LocantEncoderModel(self.config)
         self.dropout = build_classifier_dropout(config)
         self.classifier = build_classifier(config)
+        self.loss_type = "ForSequenceClassification"  # transformers would go by the name of a derived class
         self.post_init()
 
     @can_return_tuple
@@ -198,11 +207,14 @@ class LocantForTokenClassification(LocantPreTrainedModel):
         config: the model's configuration, with `num_labels`; only its encoder counts.
     """
 
+    class_tables = (MODEL_FOR_TOKEN_CLASSIFICATION_MAPPING_NAMES,)
+
     def __init__(self, config: LocantConfig):
         super().__init__(config.with_stacks(decoder=False, encoder_input="tokens"))
         self.model = LocantEncoderModel(self.config, add_pooling_layer=False)
         self.dropout = build_classifier_dropout(config)
         self.classifier = build_classifier(config)
+        self.loss_type = "ForTokenClassification"  # transformers would go by the name of a derived class
         self.post_init()
 
     @can_return_tuple
@@ -243,10 +255,13 @@ class LocantForQuestionAnswering(LocantPreTrainedModel):
         config: the model's configuration; only its encoder counts.
     """
 
+    class_tables = (MODEL_FOR_QUESTION_ANSWERING_MAPPING_NAMES,)
+
     def __init__(self, config: LocantConfig):
         super().__init__(config.with_stacks(decoder=False, encoder_input="tokens"))
         self.model = LocantEncoderModel(self.config, add_pooling_layer=False)
         self.qa_outputs = nn.Linear(config.d_model, 2)
+        self.loss_type = "ForQuestionAnswering"  # transformers would go by the name of a derived class
         self.post_init()
 
     @can_return_tuple

@@ -3,6 +3,7 @@
 
 import torch
 from transformers.modeling_outputs import ImageClassifierOutput
+from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING_NAMES
 from transformers.processing_utils import Unpack
 from transformers.utils import TransformersKwargs
 from transformers.utils.generic import can_return_tuple
@@ -23,12 +24,14 @@ class LocantForImageClassification(LocantPreTrainedModel):
 
     main_input_name = "pixel_values"
     accepts_loss_kwargs = False  # as in LocantForSequenceClassification
+    class_tables = (MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING_NAMES,)
 
     def __init__(self, config: LocantConfig):
         super().__init__(config.with_stacks(decoder=False, encoder_input="patches"))
         self.model = LocantEncoderModel(self.config)
         self.dropout = build_classifier_dropout(config)
         self.classifier = build_classifier(config)
+        self.loss_type = "ForImageClassification"  # transformers would go by the name of a derived class
         self.post_init()
 
     @can_return_tuple

@@ -35,6 +35,9 @@ class LocantPreTrainedModel(PreTrainedModel):
     _supports_flash_attn = True
     _supports_flex_attn = True
     _can_compile_fullgraph = True
+    class_tables: ClassVar[tuple[dict[str, Any], ...]] = ()
+    """transformers' tables of the class names for a head's task, which its Trainer and its pipelines look into: the
+    Trainer shifts the labels for its own label smoothing only if the class is in the table of language models."""
     build_hooks: ClassVar[list[Callable[[PreTrainedModel], None]]] = []
     """Functions that are called with a model that has its config and no modules yet."""
     load_hooks: ClassVar[list[Callable[[PreTrainedModel, list[str], Any, Any], None]]] = []
@@ -49,6 +52,12 @@ class LocantPreTrainedModel(PreTrainedModel):
     push_hooks: ClassVar[list[Callable[[PreTrainedModel, Path, str], object]]] = []
     """Functions that are called with a model, a folder and a repository before files of the folder are pushed to it."""
     _files_of_hooks: Set[str] = frozenset()
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        """Enter the class, also one that is derived from a head elsewhere, into the tables of its task."""
+        super().__init_subclass__(**kwargs)
+        for table in cls.class_tables:
+            table[cls.__name__] = cls.__name__
 
     def __init__(self, config: LocantConfig):
         super().__init__(config)

@@ -167,13 +167,32 @@ class LocantTokenStack(LocantStack):
         """Token embeddings, scaled.
 
         Raises:
-            ValueError: both or neither are given.
+            ValueError: both or neither are given, or one of another number of dimensions.
+            IndexError: an id beyond the vocabulary, on a CPU.
         """
-        if (input_ids is None) == (inputs_embeds is None):
-            raise ValueError("Give either token ids or embeddings, and not both.")
+        prefix = "decoder_" if self.stack == "decoder" and self.config.is_encoder_decoder else ""
+        _check_input(prefix, input_ids, inputs_embeds)
         if inputs_embeds is None:
-            inputs_embeds = self.embed_tokens(input_ids)
+            try:
+                inputs_embeds = self.embed_tokens(input_ids)
+            except IndexError as error:
+                low, high = input_ids.aminmax()
+                known = f"must be from 0 to {self.config.vocab_size - 1}, as vocab_size is {self.config.vocab_size}"
+                raise IndexError(f"{prefix}input_ids {known}, but are from {low} to {high}.") from error
         return inputs_embeds * self.embed_scale
+
+
+def _check_input(prefix: str, input_ids: torch.Tensor | None, inputs_embeds: torch.Tensor | None) -> None:
+    ids, embeds = f"{prefix}input_ids", f"{prefix}inputs_embeds"
+    if input_ids is not None and inputs_embeds is not None:
+        raise ValueError(f"{ids} and {embeds} are both given: leave one of them out.")
+    if input_ids is None and inputs_embeds is None:
+        of_labels = ", or labels to make them of (DataCollatorForSeq2Seq does so if it has model=)" if prefix else ""
+        raise ValueError(f"There are no {ids}: give them, or {embeds}{of_labels}.")
+    if input_ids is not None and input_ids.ndim != 2:
+        raise ValueError(f"{ids} has the shape {tuple(input_ids.shape)}: give (batch, length).")
+    if inputs_embeds is not None and inputs_embeds.ndim != 3:
+        raise ValueError(f"{embeds} has the shape {tuple(inputs_embeds.shape)}: give (batch, length, d_model).")
 
 
 def refuse_input(name: str, given: Any, receiver: str) -> None:

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from typing import Any, Literal
 
 from locant.configuration import LocantConfig
+from locant.configuration.configuration_locant import STACK_FIELDS
 
 from .arguments import ModelArguments, TrainingArguments
 from .errors import InputError
@@ -144,7 +145,11 @@ def decided_elsewhere(task: Task) -> dict[str, str]:
 def nearest_option(name: str, options: dict[str, Option]) -> str | None:
     """The option that somebody who wrote `name` may have meant."""
     name = name.replace("-", "_")
-    translated = LocantConfig.attribute_map.get(name)
+    ours = (
+        LocantConfig.attribute_map.get(name),
+        *(f"{stack}_{STACK_FIELDS.get(name)}" for stack in ("encoder", "decoder")),
+    )
+    translated = next((known for known in ours if known in options), None)
     containing = next((known for known in options if len(name) > 2 and name in known), None)
     return translated or _nearest(name, options) or containing
 

@@ -121,7 +121,7 @@ def _options(stack: Any) -> dict[str, Any]:
         "ffn_glu": config.gated_ffn,
         "rms_norm": config.norm_type == "rmsnorm",
         "num_heads_kv": getattr(config, f"{stack.stack}_key_value_heads"),
-        "head_dim": config.head_dim,
+        "head_dim": config.head_dim_at(stack.stack),
         **express(stack.position).options,
     }
 

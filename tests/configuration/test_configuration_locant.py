@@ -12,6 +12,8 @@ from transformers import AutoConfig
 from locant.configuration import LocantConfig
 from locant.configuration.position_encodings import POSITION_ENCODINGS
 from locant.modeling.modeling_locant import LocantForConditionalGeneration
+from locant.modeling.modeling_locant_decoder import LocantForCausalLM
+from locant.modeling.modeling_locant_encoder import LocantEncoderModel
 
 UNUSUAL = {
     "width 100": {"d_model": 100, "encoder_attention_heads": 4, "decoder_attention_heads": 5},
@@ -432,28 +434,13 @@ class TestSaving:
         assert names == ["rotary", given.get("decoder_position_encoding", "rotary")]
         assert loaded.rope_parameters is not None
 
-    @pytest.mark.parametrize("is_encoder_decoder", [True, False])
-    def test_caches_are_made_by_the_decoders_layers(self, is_encoder_decoder):
+    def test_caches_are_made_by_the_decoders_layers(self):
         types = ["full_attention", "sliding_attention", "full_attention"]
-        config = small(
-            encoder_layers=1,
-            decoder_layers=3,
-            decoder_attention_heads=2,
-            sliding_window=4,
-            decoder_layer_types=types,
-            is_encoder_decoder=is_encoder_decoder,
-        )
+        config = small(encoder_layers=1, decoder_layers=3, sliding_window=4, decoder_layer_types=types)
         text = config.get_text_config(decoder=True)
-        assert (text.num_hidden_layers, text.num_attention_heads, text.layer_types) == (3, 2, types)
-        assert text.is_encoder_decoder is is_encoder_decoder
-        assert (config.encoder_layers, config.decoder_layer_types) == (1, types)
+        assert (text.num_hidden_layers, text.layer_types, text.is_encoder_decoder) == (3, types, True)
         assert config.get_text_config() is config
-
-    @pytest.mark.parametrize("stack", ["encoder", "decoder"])
-    def test_the_config_of_a_stack_has_its_key_value_heads(self, stack):
-        heads = {"encoder_key_value_heads": 1, "decoder_key_value_heads": 2}
-        config = small(encoder_attention_heads=2, decoder_attention_heads=2, **heads)
-        assert config.get_text_config(**{stack: True}).num_key_value_heads == heads[f"{stack}_key_value_heads"]
+        assert (config.num_hidden_layers, config.layer_types) == (1, ["sliding_attention"])
 
     @pytest.mark.parametrize("rope_type", ["dynamic", "longrope"])
     def test_rope_types_by_length_are_refused_across(self, rope_type):
@@ -487,3 +474,111 @@ class TestSaving:
         path.write_text(path.read_text().replace('"dropout": 0', '"dropout": -1'))
         with pytest.raises(StrictDataclassError, match="dropout"):
             LocantConfig.from_pretrained(tmp_path)
+
+
+STACKS = {
+    "encoder": {"layers": 3, "attention_heads": 4, "key_value_heads": 2, "ffn_dim": 24},
+    "decoder": {"layers": 1, "attention_heads": 2, "key_value_heads": 1, "ffn_dim": 48},
+}
+TWO_SHAPES = {f"{stack}_{name}": value for stack, fields in STACKS.items() for name, value in fields.items()}
+ONE_STACK = {"encoder": {"is_encoder_decoder": False}, "decoder": {"is_decoder": True}}
+
+
+def common_names(config):
+    """What code outside reads, in the way in which it often does."""
+    names = ["hidden_size", "num_hidden_layers", "num_attention_heads", "num_key_value_heads", "head_dim"]
+    return {name: getattr(config, name, "default") for name in [*names, "intermediate_size", "layer_types"]}
+
+
+def expected_names(stack, d_model=32, **changed):
+    fields = {**STACKS[stack], **changed}
+    return {
+        "hidden_size": d_model,
+        "num_hidden_layers": fields["layers"],
+        "num_attention_heads": fields["attention_heads"],
+        "num_key_value_heads": fields["key_value_heads"],
+        "head_dim": fields.get("head_dim", d_model // fields["attention_heads"]),
+        "intermediate_size": fields["ffn_dim"],
+        "layer_types": ["full_attention"] * fields["layers"],
+    }
+
+
+class TestTheEcosystemsNames:
+    """Each common name reads as what the stack is built with, and never as None."""
+
+    @pytest.mark.parametrize("stack", ["encoder", "decoder"])
+    def test_each_stack_of_a_model_of_two(self, stack, tmp_path):
+        config = LocantConfig(d_model=32, **TWO_SHAPES)
+        config.save_pretrained(tmp_path)
+        for same in (config, LocantConfig.from_pretrained(tmp_path)):
+            assert common_names(same) == expected_names("encoder")
+            assert common_names(same.get_text_config(**{stack: True})) == expected_names(stack)
+
+    @pytest.mark.parametrize("stack", ["encoder", "decoder"])
+    def test_a_stack_alone(self, stack, tmp_path):
+        config = LocantConfig(d_model=32, **TWO_SHAPES, **ONE_STACK[stack])
+        config.save_pretrained(tmp_path)
+        for same in (config, LocantConfig.from_pretrained(tmp_path)):
+            for part in (same, same.get_text_config(decoder=True), same.get_text_config(encoder=True)):
+                assert common_names(part) == expected_names(stack)
+
+    @pytest.mark.parametrize("stack", ["encoder", "decoder"])
+    def test_after_a_field_was_changed(self, stack):
+        config = LocantConfig(d_model=32, **TWO_SHAPES)
+        config.d_model = 64
+        assert common_names(config.get_text_config(**{stack: True})) == expected_names(stack, d_model=64)
+        config.head_dim = 6
+        assert config.get_text_config(**{stack: True}).head_dim == 6
+        setattr(config, f"{stack}_key_value_heads", None)
+        assert config.get_text_config(**{stack: True}).num_key_value_heads == STACKS[stack]["attention_heads"]
+
+    def test_of_a_preset(self):
+        config = LocantConfig.from_preset("iwslt")
+        assert (config.head_dim, config.num_key_value_heads, config.num_hidden_layers) == (128, 4, 6)
+
+    def test_a_default_that_follows_other_fields_is_not_stored(self):
+        assert (LocantConfig().to_dict()["head_dim"], LocantConfig(head_dim=6).to_dict()["head_dim"]) == (None, 6)
+        assert "num_key_value_heads" not in LocantConfig().to_dict()
+
+    def test_a_model_has_as_many_layers_as_the_common_name_says(self):
+        config = small(num_hidden_layers=3)
+        assert len(LocantForCausalLM(config).model.decoder.layers) == 3
+        assert len(LocantEncoderModel(config).encoder.layers) == 3
+
+    @pytest.mark.parametrize("stack", ["encoder", "decoder"])
+    def test_setting_one_in_a_stack_alone_leaves_the_others_fields(self, stack):
+        other = {"encoder": "decoder", "decoder": "encoder"}[stack]
+        config = LocantConfig(d_model=32, **TWO_SHAPES, **ONE_STACK[stack])
+        config.num_attention_heads = 8
+        assert getattr(config, f"{stack}_attention_heads") == 8
+        assert getattr(config, f"{other}_attention_heads") == STACKS[other]["attention_heads"]
+
+    def test_setting_one_for_two_stacks_that_differ_is_refused(self):
+        with pytest.raises(ValueError, match="encoder_layers and decoder_layers, which differ: set each by its own"):
+            small(encoder_layers=2, decoder_layers=1, num_hidden_layers=3)
+
+    @pytest.mark.parametrize("name", ["num_hidden_layers", "num_key_value_heads", "hidden_size"])
+    def test_they_are_checked_as_the_fields_are(self, name):
+        with pytest.raises(StrictDataclassError, match="must be at least 1, got 0"):
+            small(**{name: 0})
+
+
+class TestUnknownFields:
+    @pytest.mark.parametrize(
+        ("name", "hint"),
+        [("vocab_sise", ": did you mean vocab_size?"), ("num_hiden_layers", ": did you mean num_hidden_layers?")],
+    )
+    def test_a_misspelt_field_is_kept_with_a_warning(self, caplog, name, hint):
+        config = LocantConfig.from_preset("tiny", **{name: 64})
+        assert config.to_dict()[name] == 64
+        assert [record.getMessage() for record in caplog.records] == [
+            f"LocantConfig has no field {name!r}, and no model reads it{hint}"
+        ]
+
+    def test_what_transformers_writes_into_configs_is_no_unknown_field(self, caplog, tmp_path):
+        model = LocantForConditionalGeneration(small())
+        model.config.custom_pipelines = {"translation": {"impl": "X", "pt": "AutoModelForSeq2SeqLM"}}
+        model.save_pretrained(tmp_path)
+        LocantConfig.from_pretrained(tmp_path, attn_implementation="eager", output_attentions=True)
+        LocantConfig(num_beams=4, rope_theta=5e5, torch_dtype="bfloat16", num_labels=3, tokenizer_class="X")
+        assert [record.getMessage() for record in caplog.records] == []

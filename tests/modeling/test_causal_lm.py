@@ -381,7 +381,7 @@ class TestInputs:
         ids = torch.tensor([[5, 6]])
         with pytest.raises(ValueError, match=r"^This decoder has no cross-attention for encoder_hidden_states"):
             language_model("rotary")(ids, encoder_hidden_states=torch.zeros(1, 2, 32))
-        with pytest.raises(ValueError, match=r"^Give either token ids or embeddings, and not both\.$"):
+        with pytest.raises(ValueError, match=r"^input_ids and inputs_embeds are both given: leave one"):
             language_model("rotary")(ids, inputs_embeds=torch.zeros(1, 2, 32))
 
 

@@ -220,7 +220,8 @@ class TestGeneration:
         assert torch.equal(model.generate(images(), **self.OPTIONS), by_name)
         assert torch.equal(model.generate(inputs=images(), **self.OPTIONS), by_name)
         encoder_outputs = model.get_encoder()(images())
-        assert torch.equal(model.generate(encoder_outputs=encoder_outputs, **self.OPTIONS), by_name)
+        for form in (encoder_outputs, encoder_outputs.to_tuple(), [encoder_outputs[0]]):
+            assert torch.equal(model.generate(encoder_outputs=form, **self.OPTIONS), by_name)
 
     def test_a_prompt_is_continued(self, make_captioner):
         model = make_captioner(position_encoding="rotary")

@@ -4,6 +4,11 @@
 import pytest
 import torch
 from transformers import EncoderDecoderCache
+from transformers.modeling_outputs import (
+    BaseModelOutput,
+    BaseModelOutputWithPastAndCrossAttentions,
+    BaseModelOutputWithPooling,
+)
 
 SOURCES = [[5, 6, 7, 8, 9, 10, 2], [11, 12, 13, 2], [14, 2]]
 TARGETS = [[1, 21, 20, 19, 18, 17], [1, 17, 16], [1, 15, 14, 13]]
@@ -28,13 +33,56 @@ def test_a_cache_comes_when_asked_for(make_model, batch):
         assert model(**batch, labels=batch["decoder_input_ids"]).past_key_values is None
 
 
-def test_encoder_outputs_stand_for_a_source(make_model, batch):
-    model = make_model()
-    expected = logits_of(model, **batch)
-    with torch.no_grad():
-        encoded = model.get_encoder()(batch.pop("input_ids"), attention_mask=batch["attention_mask"])
-    assert torch.equal(logits_of(model, encoder_outputs=encoded, **batch), expected)
-    assert torch.equal(logits_of(model, encoder_outputs=(encoded[0],), **batch), expected)
+ENCODER_OUTPUTS = {
+    "as the encoder returns it": BaseModelOutput,
+    "with a pooled vector": lambda states: BaseModelOutputWithPooling(states, states[:, 0]),
+    "of a decoder": BaseModelOutputWithPastAndCrossAttentions,
+    "a tuple": lambda states: (states,),
+    "a list": lambda states: [states],
+    "a tuple with a pooled vector": lambda states: (states, states[:, 0]),
+}
+
+
+@pytest.mark.parametrize("form", ENCODER_OUTPUTS.values(), ids=ENCODER_OUTPUTS)
+class TestEncoderOutputs:
+    """They stand for a source, in any form."""
+
+    def test_in_forward(self, make_model, batch, no_grad, form):
+        model = make_model()
+        expected = model(**batch)
+        states = model.get_encoder()(batch.pop("input_ids"), attention_mask=batch["attention_mask"])[0]
+        outputs = model(encoder_outputs=form(states), **batch)
+        assert torch.equal(outputs.logits, expected.logits)
+        assert torch.equal(outputs.encoder_last_hidden_state, states)
+        assert outputs.encoder_hidden_states is None
+
+    @pytest.mark.parametrize("options", [{}, {"num_beams": 3, "num_return_sequences": 2}])
+    def test_in_generate(self, make_model, batch, no_grad, form, options):
+        model, mask = make_model(), batch["attention_mask"]
+        expected = model.generate(batch["input_ids"], attention_mask=mask, max_new_tokens=4, **options)
+        states = model.get_encoder()(batch["input_ids"], attention_mask=mask)[0]
+        given = model.generate(encoder_outputs=form(states), attention_mask=mask, max_new_tokens=4, **options)
+        assert torch.equal(given, expected)
+
+
+def test_encoder_outputs_keep_the_states_of_layers(make_model, batch, no_grad):
+    model = make_model(attn_implementation="eager")
+    wanted = {"output_hidden_states": True, "output_attentions": True}
+    expected = model(**batch, **wanted)
+    encoded = model.get_encoder()(batch.pop("input_ids"), attention_mask=batch["attention_mask"], **wanted)
+    for form in (encoded, encoded.to_tuple()):
+        outputs = model(encoder_outputs=form, **batch)
+        for name in ("encoder_hidden_states", "encoder_attentions"):
+            for given, own in zip(outputs[name], expected[name], strict=True):
+                assert torch.equal(given, own)
+
+
+@pytest.mark.parametrize("given", [torch.zeros(1, 3, 32), {"last_hidden_state": torch.zeros(1, 3, 32)}])
+def test_encoder_outputs_of_another_kind_are_refused(make_model, given):
+    message = f"^encoder_outputs is a {type(given).__name__}: give what an encoder returns, or a tuple or list that"
+    for run in (make_model().generate, make_model()):
+        with pytest.raises(ValueError, match=message):
+            run(encoder_outputs=given)
 
 
 def test_embeddings_stand_for_ids(make_model, batch):
@@ -44,10 +92,46 @@ def test_embeddings_stand_for_ids(make_model, batch):
     ids, decoder_ids = batch.pop("input_ids"), batch.pop("decoder_input_ids")
     embedded = {"inputs_embeds": table(ids), "decoder_inputs_embeds": table(decoder_ids)}
     assert torch.equal(logits_of(model, **embedded, **batch), expected)
-    with pytest.raises(ValueError, match="either token ids or embeddings, and not both"):
+    with pytest.raises(ValueError, match=r"^input_ids and inputs_embeds are both given: leave one of them out"):
         model(input_ids=ids, decoder_input_ids=decoder_ids, **embedded)
-    with pytest.raises(ValueError, match="either token ids or embeddings, and not both"):
+    with pytest.raises(ValueError, match=r"^There are no input_ids: give them, or inputs_embeds"):
         model(decoder_input_ids=decoder_ids)
+
+
+class TestMessages:
+    """What is said of an input is true of it, and names the argument."""
+
+    def test_labels_that_the_trainer_took_away(self, make_model):
+        message = r"^There are no decoder_input_ids: give them, or decoder_inputs_embeds, or labels .*if it has model="
+        with pytest.raises(ValueError, match=message):
+            make_model()(input_ids=torch.tensor([[5, 6]]))
+
+    def test_decoder_inputs_given_twice(self, make_model):
+        ids, embeddings = torch.tensor([[5]]), torch.zeros(1, 1, 32)
+        with pytest.raises(ValueError, match=r"^decoder_input_ids and decoder_inputs_embeds are both given"):
+            make_model()(ids, decoder_input_ids=ids, decoder_inputs_embeds=embeddings)
+
+    @pytest.mark.parametrize("prefix", ["", "decoder_"])
+    def test_of_one_dimension(self, make_model, prefix):
+        ids, embeddings = torch.tensor([5, 6]), torch.zeros(2, 32)
+        whole = {"input_ids": ids[None], "decoder_input_ids": ids[None]}
+        with pytest.raises(ValueError, match=rf"^{prefix}input_ids has the shape \(2,\): give \(batch, length\)\.$"):
+            make_model()(**{**whole, f"{prefix}input_ids": ids})
+        del whole[f"{prefix}input_ids"]
+        with pytest.raises(
+            ValueError, match=rf"^{prefix}inputs_embeds has the shape \(2, 32\): give \(batch, length, d"
+        ):
+            make_model()(**whole, **{f"{prefix}inputs_embeds": embeddings})
+
+    @pytest.mark.parametrize("prefix", ["", "decoder_"])
+    @pytest.mark.parametrize("wrong", [-1, 24])
+    def test_beyond_the_vocabulary(self, make_model, prefix, wrong):
+        ids = {"input_ids": torch.tensor([[5, 6]]), "decoder_input_ids": torch.tensor([[5, 6]])}
+        ids[f"{prefix}input_ids"] = torch.tensor([[5, wrong]])
+        low, high = sorted((5, wrong))
+        message = f"^{prefix}input_ids must be from 0 to 23, as vocab_size is 24, but are from {low} to {high}"
+        with pytest.raises(IndexError, match=message):
+            make_model()(**ids)
 
 
 @pytest.mark.parametrize("encoding", ["sinusoidal", "learned", "rotary"])

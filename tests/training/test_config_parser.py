@@ -146,6 +146,11 @@ def test_every_data_source_is_an_argument_of_the_loader():
     [
         ("training:\n  learning_rat: 1", r"^learning_rat is not an option \(run.yaml, line 2\): .*learning_rate"),
         ("model:\n  hidden_size: 1", "hidden_size is not an option .*did you mean d_model"),
+        ("model:\n  num_hidden_layers: 1", "num_hidden_layers is not an option .*did you mean encoder_layers"),
+        (
+            "task: language_modeling\nmodel:\n  num_hidden_layers: 1",
+            "num_hidden_layers is not an option .*did you mean decoder_layers",
+        ),
         ("model:\n  vocab_size: 1", "vocab_size is not an option .*set tokenizer_vocab_size"),
         ("training:\n  epochs: 1", "did you mean num_train_epochs"),
         ("model:\n\n  seed: 1", r"seed stands under model: \(run.yaml, line 3\), but belongs under training:"),
