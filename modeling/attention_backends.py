@@ -29,7 +29,7 @@ from locant.configuration.configuration_locant import LocantConfig
 from locant.configuration.position_encodings import AttentionKind
 
 from .attention_inputs import FlexMask, is_flash
-from .positions.base import PositionBias, SlotIndex, position_encoding_class
+from .positions.base import PositionBias, PositionIndex, SlotIndex, position_encoding_class
 
 
 def eager_attention(
@@ -175,6 +175,11 @@ def flash_attention(
     if window is not None and not module.is_causal:
         window += 1  # transformers counts the token itself, an encoder's window does not
     slopes = None if bias is None else bias.slopes  # type: ignore[attr-defined]  # a linear bias has them
+    if bias is not None and isinstance(bias.index, PositionIndex):
+        raise ValueError(
+            "The kernels of flash attention take distances from slots: leave out position_ids, or set "
+            "attn_implementation to sdpa."
+        )
     if slopes is None and not (module.is_cross and attention_mask is not None):
         options = {"scaling": scaling, "dropout": dropout, "sliding_window": window, **kwargs}
         return flash_attention_forward(module, query, key, value, attention_mask, **options)

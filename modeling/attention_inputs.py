@@ -23,7 +23,7 @@ from transformers.masking_utils import (
 
 from locant.configuration.configuration_locant import LocantConfig
 
-from .positions.base import PositionBias, PositionEncoding, PositionIndex, PositionInputs, SlotIndex
+from .positions.base import PositionBias, PositionEncoding, PositionIndex, PositionInputs, QueryKeyIndex, SlotIndex
 
 Mask = Any  # in the backend's own form: a tensor, a BlockMask, a FlexMask, a BlockwiseMask
 
@@ -56,6 +56,8 @@ class StackInputs(NamedTuple):
         position_ids: `(batch or 1, length)`; of patches `(1, length, 2)`, row and column.
         position_bound: exclusive upper bound of the position ids; None where it is unknown. Of patches, the number of
             rows and of columns.
+        given_position_ids: those that the caller gave, `(batch or 1, length)` or, with those of the tokens in the
+            cache, `(batch or 1, past + length)`; None where positions are counted, and distances are those of slots.
     """
 
     hidden_states: torch.Tensor
@@ -63,6 +65,7 @@ class StackInputs(NamedTuple):
     document_ids: torch.Tensor | None
     position_ids: torch.Tensor
     position_bound: Any
+    given_position_ids: torch.Tensor | None = None
 
 
 def self_attention_cache(past_key_values: Cache | None) -> Cache | None:
@@ -80,18 +83,20 @@ def prepare_stack_inputs(
     document_ids: torch.Tensor | None,
     cache: Cache | None = None,
     max_position_embeddings: int | None = None,
+    may_be_packed: bool = False,
 ) -> StackInputs:
     """The sequence with its positions: those given, or else counted from 0 in each sentence and document.
 
     Args:
         hidden_states, attention_mask, document_ids: as in `StackInputs`.
-        position_ids: those that the caller gave, if any.
+        position_ids: those that the caller gave, if any, as `StackInputs.given_position_ids`.
         cache: of self-attention.
         max_position_embeddings: given where an encoding needs a bound of the positions that the caller gave. Eager code
             reads their maximum, which waits for the device; compiled code cannot, and takes this number.
+        may_be_packed: without document ids, given positions that begin anew separate documents.
 
     Raises:
-        ValueError: fewer document ids than tokens, or a mask of another size.
+        ValueError: fewer document ids than tokens; a mask, or positions, of another size.
     """
     batch, length = hidden_states.shape[:2]
     past_length = cache.get_seq_length() if cache is not None else 0
@@ -102,15 +107,19 @@ def prepare_stack_inputs(
     else:
         bound = past_length + length
         _check_sizes(attention_mask, document_ids, batch, past_length + length)
+        _check_positions(position_ids, batch, length, past_length)
     if position_ids is None:
-        position_ids = count_positions(attention_mask, past_length, length, hidden_states.device, document_ids)
-    elif max_position_embeddings is None:
+        counted = count_positions(attention_mask, past_length, length, hidden_states.device, document_ids)
+        return StackInputs(hidden_states, attention_mask, document_ids, counted, bound)
+    if may_be_packed and document_ids is None:
+        document_ids = documents_of_positions(position_ids)
+    if max_position_embeddings is None:
         bound = None
     elif is_compiling():
         bound = max(cast(int, bound), max_position_embeddings)
     else:
         bound = int(position_ids.max()) + 1
-    return StackInputs(hidden_states, attention_mask, document_ids, position_ids, bound)
+    return StackInputs(hidden_states, attention_mask, document_ids, position_ids[:, -length:], bound, position_ids)
 
 
 def _check_sizes(
@@ -128,6 +137,20 @@ def _check_sizes(
             f"attention_mask has the shape {tuple(attention_mask.shape)}, but there are {batch} sequences of {tokens} "
             f"tokens, with those in the cache: give a number for each of them."
         )
+
+
+def _check_positions(position_ids: torch.Tensor | None, batch: int, length: int, past_length: int) -> None:
+    if position_ids is None or (
+        position_ids.ndim == 2
+        and position_ids.shape[0] in (1, batch)
+        and position_ids.shape[1] in (length, past_length + length)
+    ):
+        return
+    with_past = f" or ({batch}, {past_length + length}), with those of the tokens in the cache" if past_length else ""
+    raise ValueError(
+        f"position_ids have the shape {tuple(position_ids.shape)}: give a position for each token, ({batch}, {length})"
+        f"{with_past}."
+    )
 
 
 def count_positions(
@@ -163,13 +186,13 @@ def count_positions(
     return (count - 1).clamp(min=0)[:, slots]
 
 
-def documents_of_positions(position_ids: torch.Tensor | None) -> torch.Tensor | None:
+def documents_of_positions(position_ids: torch.Tensor) -> torch.Tensor | None:
     """Document ids of a packed sequence whose positions begin anew in each document, as collators for packing give it.
 
     `(batch or 1, length)` to the same shape; None where no position begins anew, or in compiled code, which cannot
     look. Positions that leave some out begin nothing.
     """
-    if position_ids is None or is_compiling():
+    if is_compiling():
         return None
     begins = position_ids[:, 1:] <= position_ids[:, :-1]
     return torch.nn.functional.pad(begins, (1, 0)).cumsum(-1) if begins.any() else None
@@ -202,18 +225,25 @@ def self_attention_inputs(
         cache: of self-attention.
         layer_idx: a layer of this type, as the cache may hold other keys for each type.
         may_fold_bias: add a bias that all layers share to the mask here, once, if the backend takes it as a matrix.
+
+    Raises:
+        ValueError: the encoding goes by distances, and the caller gave positions of the new tokens only that the mask
+            does not imply.
     """
-    index, documents = _slot_index(cache, inputs.hidden_states.shape[1], layer_idx), None
+    slots, documents = _slot_index(cache, inputs.hidden_states.shape[1], layer_idx), None
     if inputs.document_ids is not None:
         # the empty slots of a static cache belong to no document
-        empty = max(0, index.kv_length - inputs.document_ids.shape[1])
+        empty = max(0, slots.kv_length - inputs.document_ids.shape[1])
         documents = Documents(inputs.document_ids, torch.nn.functional.pad(inputs.document_ids, (0, empty), value=-1))
+    index: QueryKeyIndex = slots
+    if inputs.given_position_ids is not None and encoding.bias_types(config):
+        index = _index_of_given_positions(inputs, inputs.given_position_ids, slots, cache)
     bias = encoding.shared_bias(position_tensors, index)
     folds = may_fold_bias and bias is not None and config._attn_implementation in _MATRIX_BACKENDS
     mask = build_mask(
         config,
         inputs.hidden_states,
-        index,
+        slots,
         inputs.attention_mask,
         is_causal=is_causal,
         window=window,
@@ -277,6 +307,34 @@ def _slot_index(cache: Cache | None, length: int, layer_idx: int) -> SlotIndex:
         return SlotIndex(length, length)
     keys, kv_offset = cache.get_mask_sizes(length, layer_idx)
     return SlotIndex(length, keys, query_offset(cache, layer_idx), kv_offset)
+
+
+def _index_of_given_positions(
+    inputs: StackInputs, given: torch.Tensor, slots: SlotIndex, cache: Cache | None
+) -> QueryKeyIndex:
+    """Queries and keys by the positions that the caller gave; by slots if these are the positions that are counted."""
+    batch, length = inputs.hidden_states.shape[:2]
+    past = cache.get_seq_length() if cache is not None else 0
+    if given.shape[1] == length and not (isinstance(past, int) and past == 0):
+        if not is_compiling() and _are_counted(inputs, given, int(past)):
+            return slots
+        raise ValueError(
+            f"position_ids are given for the {length} new tokens only, but the position encoding goes by distances to "
+            f"the tokens in the cache too: give those of all, (batch, past + {length})."
+        )
+    # the empty slots of a static cache, which no query sees, get the last position
+    of_keys = (torch.arange(slots.kv_length, device=given.device) + slots.kv_offset).clamp(max=given.shape[1] - 1)
+    bound = inputs.position_bound
+    return PositionIndex(inputs.position_ids.expand(batch, -1), given[:, of_keys].expand(batch, -1), bound, bound)
+
+
+def _are_counted(inputs: StackInputs, given: torch.Tensor, past: int) -> bool:
+    """Whether the positions given for the new tokens are those that would be counted, but for padding."""
+    length, mask = given.shape[1], inputs.attention_mask
+    same = given == count_positions(mask, past, length, given.device, inputs.document_ids)
+    if mask is not None and mask.ndim == 2:
+        same = same | (mask[:, past : past + length] == 0)
+    return bool(same.all())
 
 
 def query_offset(cache: Cache | None, layer_idx: int = 0) -> int | torch.Tensor:

@@ -238,5 +238,11 @@ class LocantGenerationMixin(GenerationMixin):
         missing = max(0, past_key_values.get_max_length() - attention_mask.shape[1])
         return torch.nn.functional.pad(attention_mask, (0, missing))
 
+    def prepare_inputs_for_generation(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        """As in transformers, but the positions that the caller gave are those of the tokens in the cache too."""
+        inputs = super().prepare_inputs_for_generation(*args, **kwargs)
+        name = "decoder_position_ids" if self.config.is_encoder_decoder else "position_ids"
+        return inputs if kwargs.get(name) is None else {**inputs, name: kwargs[name]}
+
     def _prepare_position_ids_for_generation(self, inputs_tensor: torch.Tensor, model_kwargs: dict[str, Any]) -> None:
         """Return None: the model itself counts the positions from the mask."""

@@ -22,7 +22,6 @@ from .attention_inputs import (
     AttentionInputs,
     StackInputs,
     cross_attention_inputs,
-    documents_of_positions,
     prepare_stack_inputs,
     query_offset,
     self_attention_cache,
@@ -332,7 +331,9 @@ class LocantDecoder(LocantTokenStack):
             input_ids: `(batch, length)`, the tokens that the cache does not hold yet.
             attention_mask: `(batch, past + length)`, 0 at padding; or `(batch or 1, 1 or heads, length,
                 past + length)`, as in the encoder. Causality holds on top of it.
-            position_ids: `(batch or 1, length)`; by default the real tokens are counted from 0.
+            position_ids: `(batch or 1, length)`, or `(batch or 1, past + length)` with those of the tokens in the
+                cache, which encodings by distance (Shaw, Transformer-XL, T5, ALiBi) need unless they are those that
+                would be counted; by default the real tokens are counted from 0.
             encoder_hidden_states: `(batch, source_length, d_model)`.
             encoder_attention_mask: `(batch, source_length)`, 0 at padding; or `(batch or 1, 1 or heads, length or 1,
                 source_length)`.
@@ -347,16 +348,22 @@ class LocantDecoder(LocantTokenStack):
 
         Raises:
             ValueError: both or neither of ids and embeddings; a position beyond a learned table; a cache that has
-                no place for the encoder's keys; documents of one side only; a mask that the backend cannot take.
+                no place for the encoder's keys; documents of one side only; a mask that the backend cannot take;
+                positions of the new tokens alone where an encoding by distance needs those of all.
         """
         refuse_input("pixel_values", kwargs, "a decoder, which reads tokens only")
-        if document_ids is None and attention_mask is None and past_key_values is None and self.cross_position is None:
-            document_ids = documents_of_positions(position_ids)
+        may_be_packed = attention_mask is None and past_key_values is None and self.cross_position is None
         if use_cache and past_key_values is None:
             past_key_values = self._new_cache()
         hidden_states, cache = self.embed(input_ids, inputs_embeds), self_attention_cache(past_key_values)
         inputs = prepare_stack_inputs(
-            hidden_states, attention_mask, position_ids, document_ids, cache, self.position_bound_if_needed
+            hidden_states,
+            attention_mask,
+            position_ids,
+            document_ids,
+            cache,
+            self.position_bound_if_needed,
+            may_be_packed,
         )
         source = None
         if encoder_hidden_states is not None:

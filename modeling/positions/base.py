@@ -27,7 +27,7 @@ from locant.configuration.position_encodings import POSITION_ENCODINGS, Attentio
 
 
 class SlotIndex(NamedTuple):
-    """Queries and keys of one sequence, by their slots in the cache: self-attention.
+    """Queries and keys of one sequence, by their slots in the cache: self-attention, unless positions are given.
 
     Args:
         q_length, kv_length: number of queries and of keys.
@@ -64,7 +64,7 @@ class SlotIndex(NamedTuple):
 
 
 class PositionIndex(NamedTuple):
-    """Queries and keys of two sequences, by the position ids of each: cross-attention.
+    """Queries and keys by the position ids of each: cross-attention, and self-attention where positions are given.
 
     Args:
         query_positions: `(batch or 1, q_length)`.

@@ -114,8 +114,8 @@ class TransformerXLEncoding(PositionEncoding):
 
     @property
     def needs_position_bound(self) -> bool:
-        """In cross-attention, W R is computed for all distances that the positions may have."""
-        return self.kind == "cross"
+        """W R is computed for all distances that given positions, and those in cross-attention, may have."""
+        return True
 
     def build_layer(self, layer_idx: int) -> TransformerXLLayer:
         """The u, v and W of one layer."""

@@ -167,6 +167,13 @@ class TestRefused:
         ):
             flash_model(**ONE_LAYER)(ids, decoder_input_ids=ids, **documents)
 
+    def test_given_positions_with_slopes(self, flash_model):
+        ids = torch.tensor([TARGETS[0]])
+        positions = torch.arange(ids.shape[1])[None] * 2
+        flash_model(**ONE_LAYER, position_encoding="rotary")(ids, decoder_input_ids=ids, position_ids=positions)
+        with pytest.raises(ValueError, match=r"flash attention take distances from slots: leave out position_ids, or"):
+            flash_model(**ONE_LAYER, position_encoding="alibi")(ids, decoder_input_ids=ids, position_ids=positions)
+
     @pytest.mark.parametrize(
         "fields",
         [
