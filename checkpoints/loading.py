@@ -45,6 +45,8 @@ def check_weights(model: PreTrainedModel, files: list[str], load_config: Any, in
     check_places((load_config.sharded_metadata or {}).get("weight_map") or {})
     checkpoint, source = Checkpoint(*files), load_config.pretrained_model_name_or_path
     stored = {_bare(model, name): name for name in checkpoint.headers}
+    if model.config.is_decoder and "encoder.embed_tokens.weight" in stored:  # as the model's own loading reads it
+        stored.setdefault("decoder.embed_tokens.weight", stored["encoder.embed_tokens.weight"])
     mismatched = {name for name, *_ in info.mismatched_keys}
     for name, weight in model.named_parameters(remove_duplicate=False):
         own = stored.get(_bare(model, name), "")

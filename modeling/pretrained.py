@@ -3,7 +3,7 @@
 
 import os
 from collections.abc import Callable, Iterable, Set
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -11,6 +11,7 @@ import torch
 from torch import nn
 from transformers import initialization as init
 from transformers.cache_utils import Cache
+from transformers.core_model_loading import WeightRenaming
 from transformers.generation import GenerationMixin
 from transformers.modeling_utils import PreTrainedModel
 from transformers.utils import logging
@@ -88,8 +89,14 @@ class LocantPreTrainedModel(PreTrainedModel):
         load_config: Any,
         expected_keys: list[str] | None = None,
     ) -> tuple[Any, Any]:
-        load = PreTrainedModel._load_pretrained_model
+        load, renaming = PreTrainedModel._load_pretrained_model, None
+        if model.config.is_decoder and model.config.share_encoder_decoder_embeddings:
+            # the file of an encoder and decoder has the table that both share under the encoder's name
+            renaming = WeightRenaming("encoder.embed_tokens", "decoder.embed_tokens")
+            load_config = replace(load_config, weight_mapping=[*(load_config.weight_mapping or []), renaming])
         info, offloaded = load(model, state_dict, checkpoint_files, load_config, expected_keys)
+        if renaming is not None and model._weight_conversions:  # saving undoes the conversions of loading
+            model._weight_conversions = [kept for kept in model._weight_conversions if kept is not renaming]
         if checkpoint_files and state_dict is None and expected_keys is None:  # which an adapter has
             for hook in LocantPreTrainedModel.load_hooks:
                 hook(model, checkpoint_files, load_config, info)

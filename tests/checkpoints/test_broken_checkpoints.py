@@ -15,11 +15,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 
 from locant import (
     LocantConfig,
+    LocantDecoderModel,
     LocantEncoderModel,
     LocantForCausalLM,
     LocantForConditionalGeneration,
@@ -354,6 +355,11 @@ def test_is_refused_in_one_sentence(folder, case):
     assert re.search(expected, message), message
 
 
+def test_a_shared_table_is_checked_for_a_decoder_alone(folder):
+    change(**{"model.encoder.embed_tokens.weight": with_value(float("nan"))})(folder)
+    assert "'model.encoder.embed_tokens.weight'" in refusal(folder, LocantForCausalLM)
+
+
 @pytest.mark.parametrize("case", ["cut inside the weights", "a transposed weight", "a missing weight", "NaN"])
 @pytest.mark.parametrize("model_class", [LocantModel, LocantEncoderModel, LocantForMaskedLM])
 def test_of_another_class_too(folder, case, model_class):
@@ -445,9 +451,26 @@ class TestLegitimate:
         model, info = LocantForConditionalGeneration.from_pretrained(folder, output_loading_info=True)
         assert set(info["missing_keys"]) >= {name for name, _ in model.named_parameters()}
 
-    def test_a_table_that_the_stacks_shared_is_stored_as_the_encoders(self, saved):
-        _, info = LocantForCausalLM.from_pretrained(saved, output_loading_info=True)
-        assert info["missing_keys"] == {"model.decoder.embed_tokens.weight"}
+    @pytest.mark.parametrize("model_class", [LocantForCausalLM, LocantDecoderModel])
+    def test_a_decoder_alone_has_the_table_that_the_stacks_shared(self, saved, tmp_path, model_class):
+        expected = LocantForConditionalGeneration.from_pretrained(saved).get_input_embeddings().weight
+        model, info = model_class.from_pretrained(saved, output_loading_info=True)
+        assert not info["missing_keys"]
+        assert torch.equal(model.get_input_embeddings().weight, expected)
+        model.save_pretrained(tmp_path)
+        again, info = model_class.from_pretrained(tmp_path, output_loading_info=True)
+        assert not any(info.values())
+        assert torch.equal(again.get_input_embeddings().weight, expected)
+        with safe_open(tmp_path / SAFE, "pt") as file:
+            assert not [name for name in file.keys() if "encoder." in name]  # noqa: SIM118
+
+    @pytest.mark.parametrize("model_class", [LocantForCausalLM, LocantDecoderModel])
+    def test_a_decoder_alone_has_a_table_of_its_own_where_the_stacks_did_not_share(self, tmp_path, model_class):
+        fields = {**FIELDS, "share_encoder_decoder_embeddings": False}
+        saved = LocantForConditionalGeneration(LocantConfig(**fields))
+        saved.save_pretrained(tmp_path)
+        loaded = model_class.from_pretrained(tmp_path)
+        assert torch.equal(loaded.get_input_embeddings().weight, saved.model.decoder.embed_tokens.weight)
 
     @pytest.mark.parametrize("option", ["tie_word_embeddings", "share_encoder_decoder_embeddings"])
     def test_tables_that_were_tied_and_no_longer_are_start_fresh(self, tmp_path, option):
