@@ -1,7 +1,7 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
 """Multi-head attention: of a sequence to itself, and of a decoder to the encoder's output."""
 
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import nn
@@ -28,8 +28,6 @@ class Attention(nn.Module):
         sliding_window: as in the config; the mask tells all backends but flash attention, which reads it here.
     """
 
-    is_cross = False
-
     def __init__(
         self,
         config: LocantConfig,
@@ -42,6 +40,7 @@ class Attention(nn.Module):
         self.config = config
         self.layer_idx = layer_idx
         self.sliding_window = sliding_window
+        self.is_cross = kind == "cross"
         self.is_causal = kind == "decoder"  # sdpa and flash attention read it where the mask is None
         heads, key_value_heads = config.heads_at(kind), config.key_value_heads_at(kind)
         self.num_key_value_groups = heads // key_value_heads
@@ -95,16 +94,6 @@ class Attention(nn.Module):
 class SelfAttention(Attention):
     """Attention of a sequence to itself; causal in the decoder."""
 
-    def __init__(
-        self,
-        config: LocantConfig,
-        stack: Literal["encoder", "decoder"],
-        layer_idx: int,
-        position: PositionLayer,
-        sliding_window: int | None = None,
-    ):
-        super().__init__(config, stack, layer_idx, position, sliding_window)
-
     def forward(
         self, hidden_states: torch.Tensor, inputs: AttentionInputs, past_key_values: Cache | None = None, **kwargs: Any
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
@@ -130,8 +119,6 @@ class SelfAttention(Attention):
 
 class CrossAttention(Attention):
     """Attention of a decoder to the encoder's output, whose keys and values are computed once for a cache."""
-
-    is_cross = True
 
     def __init__(self, config: LocantConfig, layer_idx: int, position: PositionLayer):
         super().__init__(config, "cross", layer_idx, position)

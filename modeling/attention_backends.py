@@ -13,6 +13,7 @@ Other backends of transformers, and those that others registered there, serve en
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -141,7 +142,7 @@ def _score_mod(
         q_offset, kv_offset = (
             torch.as_tensor(offset, device=device) for offset in (bias.index.q_offset, bias.index.kv_offset)
         )
-        bias = bias.with_fields(index=bias.index._replace(q_offset=q_offset, kv_offset=kv_offset))
+        bias = replace(bias, index=bias.index._replace(q_offset=q_offset, kv_offset=kv_offset))
 
     def score_mod(score: Any, batch: Any, head: Any, q_idx: Any, kv_idx: Any) -> torch.Tensor:
         if bias is not None:

@@ -22,6 +22,7 @@ from transformers.masking_utils import (
 )
 
 from locant.configuration.configuration_locant import LocantConfig
+from locant.configuration.position_encodings import AttentionKind
 
 from .positions.base import PositionBias, PositionEncoding, PositionIndex, PositionInputs, QueryKeyIndex, SlotIndex
 
@@ -207,7 +208,6 @@ def self_attention_inputs(
     position_tensors: Any,
     inputs: StackInputs,
     *,
-    is_causal: bool,
     window: int | None = None,
     cache: Cache | None = None,
     layer_idx: int = 0,
@@ -220,7 +220,6 @@ def self_attention_inputs(
         encoding: the position encoding of the stack.
         position_tensors: the tensors that its `forward` returned.
         inputs: the sequence.
-        is_causal: no query sees a later key.
         window: how far a query sees, as `config.sliding_window`.
         cache: of self-attention.
         layer_idx: a layer of this type, as the cache may hold other keys for each type.
@@ -239,20 +238,19 @@ def self_attention_inputs(
     if inputs.given_position_ids is not None and encoding.bias_types(config):
         index = _index_of_given_positions(inputs, inputs.given_position_ids, slots, cache)
     bias = encoding.shared_bias(position_tensors, index)
-    folds = may_fold_bias and bias is not None and config._attn_implementation in _MATRIX_BACKENDS
+    folded = bias if may_fold_bias and config._attn_implementation in _MATRIX_BACKENDS else None
     mask = build_mask(
         config,
         inputs.hidden_states,
         slots,
         inputs.attention_mask,
-        is_causal=is_causal,
+        kind=encoding.kind,
         window=window,
         documents=documents,
         cache=cache,
-        explicit=folds,
+        bias=folded,
     )
-    if folds and bias is not None:
-        mask, bias = _add_bias(mask, bias, inputs.hidden_states, config.heads_at(encoding.kind)), None
+    bias = bias if folded is None else None
     position_inputs = PositionInputs(index, query_tensors=position_tensors, key_tensors=position_tensors, bias=bias)
     return AttentionInputs(position_inputs, mask)
 
@@ -294,10 +292,12 @@ def cross_attention_inputs(
         _, key_tensors = encoding(source.hidden_states, source.position_ids, source.position_bound)
     slots = SlotIndex(index.q_length, index.kv_length, q_offset)  # the mask is indexed by slots, as document ids are
     documents = _documents_of_both(inputs.document_ids, source.document_ids)
-    mask = build_mask(config, hidden_states, slots, source.attention_mask, documents=documents)
     bias = encoding.shared_bias(query_tensors, index)
-    if may_fold_bias and bias is not None and config._attn_implementation in _MATRIX_BACKENDS:
-        mask, bias = _add_bias(mask, bias, hidden_states, config.heads_at("cross")), None
+    folded = bias if may_fold_bias and config._attn_implementation in _MATRIX_BACKENDS else None
+    mask = build_mask(
+        config, hidden_states, slots, source.attention_mask, kind="cross", documents=documents, bias=folded
+    )
+    bias = bias if folded is None else None
     return AttentionInputs(PositionInputs(index, query_tensors, key_tensors, bias), mask)
 
 
@@ -341,17 +341,6 @@ def query_offset(cache: Cache | None, layer_idx: int = 0) -> int | torch.Tensor:
     """The slot of the first new query."""
     past = cache.get_query_offset(layer_idx) if cache is not None else 0
     return past.clone() if isinstance(past, torch.Tensor) else past  # a static cache goes on counting in that tensor
-
-
-def _add_bias(mask: torch.Tensor | None, bias: PositionBias, hidden_states: torch.Tensor, heads: int) -> torch.Tensor:
-    """A mask, boolean or additive or None, and a bias on the scores, in one additive mask."""
-    dtype = hidden_states.dtype
-    matrix = bias.matrix(hidden_states.shape[0], heads, hidden_states.device).to(dtype)
-    if mask is None:
-        return matrix
-    if mask.dtype == torch.bool:
-        return torch.where(mask, matrix, torch.finfo(dtype).min)
-    return (mask + matrix).clamp(min=torch.finfo(dtype).min)
 
 
 def _documents_of_both(of_queries: torch.Tensor | None, of_keys: torch.Tensor | None) -> "Documents | None":
@@ -400,11 +389,11 @@ def build_mask(
     index: SlotIndex,
     attention_mask: torch.Tensor | None = None,
     *,
-    is_causal: bool = False,
+    kind: AttentionKind,
     window: int | None = None,
     documents: Documents | None = None,
     cache: Cache | None = None,
-    explicit: bool = False,
+    bias: PositionBias | None = None,
 ) -> Mask | None:
     """The mask of one attention, in the form that the configured backend takes.
 
@@ -417,22 +406,24 @@ def build_mask(
         attention_mask: `(batch, slots)` with 0 at padding; or a custom mask for all keys,
             `(batch or 1, 1 or heads, queries, slots)`, boolean or integers with 0 where a key is not seen, or
             floating and then added to the scores; or None. Causality, window and documents hold on top of it.
-        is_causal: no query sees a later key.
+        kind: in the decoder's self-attention, no query sees a later key.
         window: how far a query sees, as `config.sliding_window`.
         documents: the document ids of queries and keys.
         cache: holds the earlier keys.
-        explicit: a mask even where the backend applies causality by itself.
+        bias: one that all layers share, added to the mask of a backend that takes both as matrices.
 
     Raises:
         ValueError: the backend cannot take this mask.
     """
+    is_causal = kind == "decoder"
     custom, padding = _custom_or_padding(attention_mask, hidden_states)
     backend = config._attn_implementation or "eager"
     if is_flash(backend):
         _check_flash(backend, custom, documents)
         padding = _without_empty_slots(padding, index, hidden_states) if cache is not None else padding
+    # a compiled step sees the empty slots of a static cache, which only a mask hides
     compiled_step = getattr(cache, "is_compileable", False) and index.q_length == 1
-    can_skip = is_causal and documents is None and custom is None and not explicit and not compiled_step
+    can_skip = is_causal and documents is None and custom is None and bias is None and not compiled_step
     mask = ALL_MASK_ATTENTION_FUNCTIONS[backend](
         batch_size=hidden_states.shape[0],
         q_length=index.q_length,
@@ -450,7 +441,9 @@ def build_mask(
         is_causal=is_causal,  # this and the window are for `blockwise_mask`
         window=window,
     )
-    return mask if custom is None else _with_custom(mask, _for_keys(custom, index, cache), hidden_states.dtype)
+    if custom is not None:
+        mask = _with_custom(mask, _for_keys(custom, index, cache), hidden_states.dtype)
+    return mask if bias is None else _with_bias(mask, bias, hidden_states, config.heads_at(kind))
 
 
 def is_flash(backend: str) -> bool:
@@ -536,6 +529,17 @@ def _with_custom(mask: Mask | None, custom: torch.Tensor, dtype: torch.dtype) ->
     if custom.is_floating_point():
         return torch.where(mask if mask.dtype == torch.bool else mask == 0, custom, unseen)
     return mask & custom if mask.dtype == torch.bool else mask.masked_fill(~custom, unseen)
+
+
+def _with_bias(mask: torch.Tensor | None, bias: PositionBias, hidden_states: torch.Tensor, heads: int) -> torch.Tensor:
+    """A mask, boolean or additive or None, and a bias on the scores, in one additive mask."""
+    dtype = hidden_states.dtype
+    matrix = bias.matrix(hidden_states.shape[0], heads, hidden_states.device).to(dtype)
+    if mask is None:
+        return matrix
+    if mask.dtype == torch.bool:
+        return torch.where(mask, matrix, torch.finfo(dtype).min)
+    return (mask + matrix).clamp(min=torch.finfo(dtype).min)
 
 
 def additive(visible: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:

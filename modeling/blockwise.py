@@ -97,7 +97,7 @@ def blockwise_mask(
     window: int | None = None,
     **kwargs: Any,
 ) -> BlockwiseMask | None:
-    """The mask function that `masking_utils` has for each backend; arguments are those of `sdpa_mask`."""
+    """The mask function that `masking_utils` has for each backend; arguments as in `sdpa_mask`, and `BlockwiseMask`."""
     assert mask_function is not None
     padded = attention_mask is not None and (torch.compiler.is_compiling() or not bool(attention_mask.all()))
     if allow_is_bidirectional_skip and not padded and window is None:
@@ -184,7 +184,7 @@ class _Call(NamedTuple):
         elif mask is not None:
             mask = mask[:, :, queries if mask.shape[2] > 1 else slice(None)]
         if bias is not None:
-            bias = bias.with_fields(**dict(zip(bias.tensors(), tensors, strict=True))).block(queries, keys)
+            bias = replace(bias, **dict(zip(bias.tensors(), tensors, strict=True))).block(queries, keys)
         is_trained = any(tensor.requires_grad for tensor in tensors)
         # sdpa on CPU is slow if the bias needs a gradient; with dropout, both passes must draw the same numbers
         is_slow = is_trained and query.device.type == "cpu" and (torch.is_grad_enabled() or self.options["dropout"] > 0)

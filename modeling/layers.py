@@ -47,7 +47,7 @@ class TransformerLayer(GradientCheckpointingLayer):
         if cross_position is not None:
             self.cross_attn = CrossAttention(config, layer_idx, cross_position)
             self.cross_attn_residual = NormAndDropout(config)
-        self.ffn = build_feed_forward(config, getattr(config, f"{stack}_ffn_dim"))
+        self.ffn = FeedForward(config, getattr(config, f"{stack}_ffn_dim"))
         self.ffn_residual = NormAndDropout(config)
 
     def forward(
@@ -111,36 +111,25 @@ def build_norm(config: LocantConfig) -> nn.Module:
 class FeedForward(nn.Module):
     """W_down · dropout(f(W_up · x)) (Vaswani et al. 2017, equation 2).
 
+    With `config.gated_ffn`, W_down · dropout(f(W_gate · x) * (W_up · x)) (Shazeer 2020, section 2).
+
     Args:
-        config: uses `d_model`, `activation_function`, `activation_dropout` and `ffn_bias`.
-        inner_dim: the width between the two projections.
+        config: uses `d_model`, `activation_function`, `activation_dropout`, `ffn_bias` and `gated_ffn`.
+        inner_dim: the width between the projections.
     """
 
     def __init__(self, config: LocantConfig, inner_dim: int):
         super().__init__()
         self.up_proj = nn.Linear(config.d_model, inner_dim, bias=config.ffn_bias)
         self.down_proj = nn.Linear(inner_dim, config.d_model, bias=config.ffn_bias)
+        self.gate_proj = nn.Linear(config.d_model, inner_dim, bias=config.ffn_bias) if config.gated_ffn else None
         self.activation = ACT2FN[config.activation_function]
         self.dropout = nn.Dropout(config.activation_dropout)
 
     def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
         """`(…, d_model)` to the same shape, each position by itself."""
-        return self.down_proj(self.dropout(self.activation(self.up_proj(hidden_states))))
-
-
-class GatedFeedForward(FeedForward):
-    """W_down · dropout(f(W_gate · x) * (W_up · x)) (Shazeer 2020, section 2)."""
-
-    def __init__(self, config: LocantConfig, inner_dim: int):
-        super().__init__(config, inner_dim)
-        self.gate_proj = nn.Linear(config.d_model, inner_dim, bias=config.ffn_bias)
-
-    def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
-        """`(…, d_model)` to the same shape, each position by itself."""
-        gate = self.activation(self.gate_proj(hidden_states))
-        return self.down_proj(self.dropout(gate * self.up_proj(hidden_states)))
-
-
-def build_feed_forward(config: LocantConfig, inner_dim: int) -> FeedForward:
-    """The feed-forward sublayer that `config.gated_ffn` names."""
-    return (GatedFeedForward if config.gated_ffn else FeedForward)(config, inner_dim)
+        if self.gate_proj is None:
+            inner = self.activation(self.up_proj(hidden_states))
+        else:
+            inner = self.activation(self.gate_proj(hidden_states)) * self.up_proj(hidden_states)
+        return self.down_proj(self.dropout(inner))

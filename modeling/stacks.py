@@ -77,13 +77,12 @@ class LocantStack(LocantPreTrainedModel):
 
     @property
     def may_fold_bias(self) -> bool:
-        """Whether layers may share one matrix of the bias. Not under gradient checkpointing, which frees its graph."""
+        """Whether a shared bias may be added to the mask, once; gradient checkpointing frees the graph of the sum."""
         return not (self.gradient_checkpointing and self.training)
 
     def run_layers(
         self,
         inputs: StackInputs,
-        encoder_hidden_states: torch.Tensor | None = None,
         source: StackInputs | None = None,
         past_key_values: Cache | None = None,
         **kwargs: Any,
@@ -92,8 +91,7 @@ class LocantStack(LocantPreTrainedModel):
 
         Args:
             inputs: the sequence, its hidden states without position yet.
-            encoder_hidden_states: the encoder's output, for cross-attention.
-            source: the encoder's output with its mask, document ids and position ids.
+            source: the encoder's output as a sequence, for cross-attention.
             past_key_values: the cache.
 
         Returns:
@@ -112,7 +110,6 @@ class LocantStack(LocantPreTrainedModel):
                 self.position,
                 position_tensors,
                 inputs,
-                is_causal=self.stack == "decoder",
                 window=self.config.window_of(layer_type),
                 cache=cache,
                 layer_idx=self.layer_types.index(layer_type),
@@ -137,7 +134,7 @@ class LocantStack(LocantPreTrainedModel):
         for layer, layer_type in zip(self.layers, self.layer_types[:depth], strict=False):
             hidden_states = layer(
                 hidden_states,
-                encoder_hidden_states,
+                source.hidden_states if source is not None else None,
                 self_inputs=self_inputs[layer_type],
                 cross_inputs=cross_inputs,
                 past_key_values=past_key_values,
@@ -153,14 +150,6 @@ class LocantTokenStack(LocantStack):
         """The token embeddings, and their scale."""
         self.embed_tokens: nn.Module = nn.Embedding(config.vocab_size, config.d_model)
         self.embed_scale = math.sqrt(config.d_model) if config.scale_embedding else 1.0
-
-    def get_input_embeddings(self) -> nn.Module:
-        """The token embeddings."""
-        return self.embed_tokens
-
-    def set_input_embeddings(self, value: nn.Module) -> None:
-        """Replace the token embeddings."""
-        self.embed_tokens = value
 
     def embed(self, input_ids: torch.Tensor | None, inputs_embeds: torch.Tensor | None) -> torch.Tensor:
         """Token embeddings, scaled.
@@ -300,7 +289,7 @@ class LocantDecoder(LocantTokenStack):
     }
 
     def __init__(self, config: LocantConfig):
-        super().__init__(config, "decoder")
+        super().__init__(config.with_stacks(encoder=config.is_encoder_decoder), "decoder")
         self.post_init()
 
     @property
@@ -377,7 +366,7 @@ class LocantDecoder(LocantTokenStack):
                 max_position_embeddings=self.position_bound_if_needed,
             )
         return BaseModelOutputWithPastAndCrossAttentions(
-            last_hidden_state=self.run_layers(inputs, encoder_hidden_states, source, past_key_values, **kwargs),
+            last_hidden_state=self.run_layers(inputs, source, past_key_values, **kwargs),
             past_key_values=past_key_values,
         )
 

@@ -2,8 +2,9 @@
 """The contract between position encodings and attention, and the registry of encodings.
 
 A `PositionEncoding` belongs to one stack (or to the cross-attention of a decoder). Its `forward` runs once a forward
-pass: it adds position to the embeddings (sinusoidal, learned), and computes from the position ids the tensors that all
-layers need (the cosines and sines of rotary, the bias table of T5).
+pass (in cross-attention, once for the queries and once for the keys): it adds position to the embeddings (sinusoidal,
+learned), and computes from the position ids the tensors that all layers need (the cosines and sines of rotary, the bias
+table of T5).
 
 A `PositionLayer` belongs to one attention layer. Its `forward` runs once a call of attention: it changes queries and
 new keys (rotary, Transformer-XL), and returns the `PositionBias` that is added to the scores or to the output of
@@ -156,11 +157,7 @@ class PositionBias:
 
         Override this method if one of the tensors has a dimension of queries, and slice that tensor too.
         """
-        return self.with_fields(index=self.index.block(queries, keys))
-
-    def with_fields(self, **others: Any) -> Self:
-        """A copy with other fields."""
-        return type(self)(**{entry.name: getattr(self, entry.name) for entry in fields(self)} | others)
+        return replace(self, index=self.index.block(queries, keys))
 
     def tensors(self) -> dict[str, torch.Tensor]:
         """The fields that are tensors."""

@@ -1,7 +1,7 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
 """Trained vectors of the clipped distance, added to keys and to values (Shaw et al. 2018)."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import torch
@@ -35,7 +35,7 @@ class ShawKeysBias(PositionBias):
 
     def block(self, queries: slice, keys: slice) -> "ShawKeysBias":
         """The bias of a block of the queries and keys."""
-        return self.with_fields(index=self.index.block(queries, keys), products=self.products[:, :, queries])
+        return replace(self, index=self.index.block(queries, keys), products=self.products[:, :, queries])
 
     def _clipped(self, batch: Any, q_idx: Any, kv_idx: Any) -> torch.Tensor:
         distance = self.index.distance(batch, q_idx, kv_idx)

@@ -14,7 +14,7 @@ from transformers.cache_utils import Cache, DynamicSlidingWindowLayer, StaticLay
 from locant.modeling.attention import CrossAttention, SelfAttention
 from locant.modeling.attention_backends import eager_attention
 from locant.modeling.attention_inputs import AttentionInputs, _slot_index
-from locant.modeling.layers import FeedForward, GatedFeedForward, TransformerLayer, build_feed_forward, build_norm
+from locant.modeling.layers import FeedForward, TransformerLayer, build_norm
 from locant.modeling.positions import DistanceBias, PositionInputs, PositionLayer, SlotIndex
 from locant.modeling.stacks import LocantEncoder
 
@@ -174,7 +174,7 @@ class TestFeedForward:
         torch.testing.assert_close(layer(states), inner @ layer.down_proj.weight.T + layer.down_proj.bias)
 
     def test_gate_multiplies(self, make_config):
-        layer = GatedFeedForward(make_config(activation_function="silu", ffn_bias=False), 5)
+        layer = FeedForward(make_config(activation_function="silu", ffn_bias=False, gated_ffn=True), 5)
         states = torch.randn(2, 3, 32)
         gate = states @ layer.gate_proj.weight.T
         inner = gate * gate.sigmoid() * (states @ layer.up_proj.weight.T)
@@ -182,13 +182,8 @@ class TestFeedForward:
         assert all(name.endswith("weight") for name, _ in layer.named_parameters())
 
     @pytest.mark.parametrize("gated", [False, True])
-    def test_is_chosen_by_the_configuration(self, make_config, gated):
-        expected = GatedFeedForward if gated else FeedForward
-        assert type(build_feed_forward(make_config(gated_ffn=gated), 5)) is expected
-
-    @pytest.mark.parametrize("gated", [False, True])
     def test_inner_values_are_dropped_in_training_alone(self, make_config, gated):
-        layer = build_feed_forward(make_config(gated_ffn=gated, activation_dropout=0.5), 400).eval()
+        layer = FeedForward(make_config(gated_ffn=gated, activation_dropout=0.5), 400).eval()
         dropped = []
         layer.down_proj.register_forward_pre_hook(lambda _, inputs: dropped.append((inputs[0] == 0).float().mean()))
         layer.activation = nn.Identity()

@@ -69,7 +69,7 @@ class TestAttention:
         def attend(states):
             inputs = prepare_stack_inputs(states, None, None, None)
             shared = position(states, inputs.position_ids, inputs.position_bound)[1]
-            inputs = self_attention_inputs(config, position, shared, inputs, is_causal=True, window=window)
+            inputs = self_attention_inputs(config, position, shared, inputs, window=window)
             return attention(states, inputs)[0]
 
         states = torch.randn(1, 6, 32)

@@ -303,7 +303,7 @@ class TestCanFail:
     @pytest.mark.parametrize(("mask", "cache"), MASKS_AND_CACHES)
     @pytest.mark.parametrize("dtype", slow_except(["bf16"], TYPES))
     def test_fails_without_a_mask(self, error, encoding, norm_position, side, cache, dtype, mask, monkeypatch):
-        removed = {"padding": {"attention_mask": None}, "causality": {"is_causal": False}, "window": {"window": None}}
+        removed = {"padding": {"attention_mask": None}, "causality": {"kind": "encoder"}, "window": {"window": None}}
 
         def build(config, hidden_states, index, attention_mask=None, **options):
             options = {"attention_mask": attention_mask, **options, **removed[mask]}

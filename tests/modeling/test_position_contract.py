@@ -1,7 +1,7 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
 """Encodings written outside of the package, by the contract alone, work in a model or are refused."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import pytest
@@ -63,7 +63,7 @@ class SidesBias(PositionBias):
         return self.products[batch, head, q_idx, self.index.distance(batch, q_idx, kv_idx).sign() + 1]
 
     def block(self, queries, keys):
-        return self.with_fields(index=self.index.block(queries, keys), products=self.products[:, :, queries])
+        return replace(self, index=self.index.block(queries, keys), products=self.products[:, :, queries])
 
     def output(self, weights):
         batch, _, query, key = (
