@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.autograd.function import once_differentiable
+from torch.compiler import is_compiling
 from torch.nn.functional import cross_entropy
 
 from .pretrained import LocantPreTrainedModel
@@ -54,38 +54,58 @@ class _SummedCrossEntropy(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, logits: torch.Tensor, labels: torch.Tensor, smoothing: float) -> torch.Tensor:
         """Logits `(rows, vocabulary)` and labels `(rows, 1)`, -100 left out, to a scalar in float32."""
-        counted, targets = labels != -100, labels.masked_fill(labels == -100, 0)
+        counted, targets = _counted_and_targets(labels)
         rows = _rows_at_a_time(logits)
         total = logits.new_zeros((), dtype=torch.float32)
         normalisers = []
-        for part, target, weight in zip(logits.split(rows), targets.split(rows), counted.split(rows), strict=True):
+        for part, target, is_counted in zip(logits.split(rows), targets.split(rows), counted.split(rows), strict=True):
             part = part.float()
             normaliser = part.logsumexp(dim=-1, keepdim=True)
             loss = normaliser - (1 - smoothing) * part.gather(1, target)
             if smoothing:
                 loss -= smoothing * part.mean(dim=-1, keepdim=True)
-            total += (loss * weight).sum()
+            total += loss.where(is_counted, 0).sum()
             normalisers.append(normaliser)
-        ctx.save_for_backward(logits, targets, counted, torch.cat(normalisers))
+        ctx.save_for_backward(logits, labels, torch.cat(normalisers))
         ctx.smoothing = smoothing
         return total
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, grad_output: torch.Tensor) -> tuple[torch.Tensor, None, None]:
         """softmax minus the smoothed target, for the rows that count."""
-        logits, targets, counted, normalisers = ctx.saved_tensors
+        logits, labels, normalisers = ctx.saved_tensors
+        if torch.is_grad_enabled() and not is_compiling():  # create_graph: this gradient is differentiated itself
+            total = _differentiable_sum(logits, labels, ctx.smoothing)
+            return *torch.autograd.grad(total, logits, grad_output, create_graph=True), None, None
+        counted, targets = _counted_and_targets(labels)
         rows = _rows_at_a_time(logits)
-        grads = []
-        for part, target, weight, normaliser in zip(
-            *(tensor.split(rows) for tensor in (logits, targets, counted, normalisers)), strict=True
+        gradient = torch.empty_like(logits)
+        for out, part, target, is_counted, normaliser in zip(
+            *(tensor.split(rows) for tensor in (gradient, logits, targets, counted, normalisers)), strict=True
         ):
             grad = (part.float() - normaliser).exp_()
             if ctx.smoothing:
                 grad -= ctx.smoothing / logits.shape[1]
             grad.scatter_add_(1, target, torch.full_like(normaliser, ctx.smoothing - 1))
-            grads.append(grad.mul_(weight * grad_output).to(logits.dtype))
-        return torch.cat(grads), None, None
+            grad.mul_(grad_output)
+            # 0 in the rows left out, also in the place of NaN; on a CPU much faster than `where`
+            grad.view(torch.int32).bitwise_and_(-is_counted.int())
+            out.copy_(grad)
+        return gradient, None, None
+
+
+def _differentiable_sum(logits: torch.Tensor, labels: torch.Tensor, smoothing: float) -> torch.Tensor:
+    """What `_SummedCrossEntropy` computes, by torch's own operations, which have all derivatives and take more memory.
+
+    Rows that do not count are replaced first, as the gradient of `cross_entropy` is NaN where such a row has NaN.
+    """
+    rows = logits.float().masked_fill(labels == -100, 0)
+    return cross_entropy(rows, labels.squeeze(1), ignore_index=-100, reduction="sum", label_smoothing=smoothing)
+
+
+def _counted_and_targets(labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Whether each label is not -100, and the labels with 0 in the place of -100."""
+    return labels != -100, labels.masked_fill(labels == -100, 0)
 
 
 def _rows_at_a_time(logits: torch.Tensor) -> int:
@@ -136,7 +156,11 @@ def token_loss(
             f"place, and keep the logits of all."
         )
     labels = labels.to(logits.device).reshape(-1, 1)
-    total = _SummedCrossEntropy.apply(logits.flatten(0, -2), labels, float(label_smoothing))
+    rows, smoothing = logits.flatten(0, -2), float(label_smoothing)
+    if torch._C._are_functorch_transforms_active():  # torch.func, which needs torch's own operations
+        total = _differentiable_sum(rows, labels, smoothing)
+    else:
+        total = _SummedCrossEntropy.apply(rows, labels, smoothing)
     if num_items_in_batch is None:
         num_items_in_batch = (labels != -100).sum()
     elif isinstance(num_items_in_batch, torch.Tensor):

@@ -39,8 +39,9 @@ def mean_token(hidden_states: torch.Tensor, seen: torch.Tensor | None) -> torch.
     """The mean over the tokens where `seen` `(batch or 1, length)` is not 0."""
     if seen is None:
         return hidden_states.mean(dim=1)
-    weights = seen.bool().unsqueeze(-1).to(hidden_states)
-    return (hidden_states * weights).sum(dim=1) / weights.sum(dim=1).clamp(min=1)
+    seen = seen.to(hidden_states.device, torch.bool).unsqueeze(-1)
+    total = hidden_states.masked_fill(~seen, 0).sum(dim=1)  # not multiplied by 0, which leaves NaN
+    return total / seen.sum(dim=1).clamp(min=1)
 
 
 def first_token(hidden_states: torch.Tensor, seen: torch.Tensor | None) -> torch.Tensor:

@@ -5,10 +5,11 @@ import math
 
 import pytest
 import torch
+from torch.func import grad, hessian, jacfwd, jacrev
 from torch.nn.functional import cross_entropy
 
 from locant.modeling import loss as loss_module
-from locant.modeling.loss import token_loss
+from locant.modeling.loss import token_loss, token_losses
 from locant.modeling.modeling_locant import shift_right
 
 VOCABULARY = 24
@@ -93,10 +94,61 @@ class TestTokenLoss:
         with pytest.raises((IndexError, RuntimeError), match="out of bounds"):
             token_loss(logits, labels)
 
-    def test_second_derivatives_are_refused(self, logits, labels):
-        (gradient,) = torch.autograd.grad(token_loss(logits, labels), logits, create_graph=True)
-        with pytest.raises(RuntimeError):
-            gradient.square().sum().backward()
+    @pytest.mark.parametrize("smoothing", [0.0, 0.1])
+    def test_second_derivatives_are_torchs(self, logits, labels, smoothing):
+        """Of a gradient penalty beside the loss, and of the loss along a direction."""
+
+        def penalty(loss):
+            (gradient,) = torch.autograd.grad(2.5 * loss, logits, create_graph=True)
+            return torch.autograd.grad(loss + 10 * gradient.square().sum(), logits)[0]
+
+        found, expected = (penalty(loss(logits, labels, smoothing)) for loss in (token_loss, reference))
+        torch.testing.assert_close(found, expected, atol=1e-7, rtol=1e-5)
+        direction = torch.randn_like(logits)
+        products = [
+            torch.autograd.functional.hvp(lambda x, loss=loss: loss(x, labels, smoothing), logits, direction)[1]
+            for loss in (token_loss, reference)
+        ]
+        assert products[1].abs().max() > 0.01
+        torch.testing.assert_close(*products, atol=1e-7, rtol=1e-5)
+
+    @pytest.mark.parametrize("transform", [grad, jacrev, jacfwd, hessian])
+    def test_torch_func_gives_what_it_gives_of_torchs_loss(self, logits, labels, transform):
+        losses = token_loss, reference
+        found, expected = (transform(lambda x, f=f: f(x, labels, 0.1))(logits.detach()) for f in losses)
+        assert expected.norm() > 0.1
+        torch.testing.assert_close(found, expected, atol=1e-7, rtol=1e-5)
+
+    @pytest.mark.parametrize("smoothing", [0.0, 0.1])
+    @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+    @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+    def test_logits_of_ignored_labels_may_be_anything(self, logits, labels, smoothing, value, dtype):
+        logits = logits.detach().to(dtype).requires_grad_()
+        spoilt = logits.detach().clone()
+        spoilt[0, 3, 5], spoilt[2] = value, value
+        spoilt.requires_grad_()
+        loss, expected = (token_loss(x, labels, smoothing) for x in (spoilt, logits))
+        assert torch.equal(loss, expected)
+        for graph in (False, True):
+            gradient, of_clean = (
+                torch.autograd.grad(a, b, retain_graph=True, create_graph=graph)[0]
+                for a, b in ((loss, spoilt), (expected, logits))
+            )
+            assert torch.equal(gradient, of_clean)
+        second, of_clean = (
+            torch.autograd.grad(a.square().sum(), b)[0] for a, b in ((gradient, spoilt), (of_clean, logits))
+        )
+        assert torch.equal(second, of_clean)
+        assert torch.equal(token_losses(spoilt, labels), token_losses(logits, labels))
+
+    def test_nan_where_a_label_counts_stays_visible(self, logits, labels):
+        spoilt = logits.detach().clone()
+        spoilt[1, 1, 5] = math.nan
+        spoilt.requires_grad_()
+        loss = token_loss(spoilt, labels)
+        (gradient,) = torch.autograd.grad(loss, spoilt)
+        assert loss.isnan()
+        assert gradient[1, 1].isnan().all()
 
     def test_parts_of_a_step_add_up(self, logits, labels):
         whole = token_loss(logits, labels, 0.1)

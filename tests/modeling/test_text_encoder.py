@@ -1,6 +1,8 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
 """The text encoder and its heads: BERT's numbers with BERT's weights, pooling by a loop, padding, saving, resizing."""
 
+import math
+
 import pytest
 import torch
 from torch.nn.functional import cross_entropy
@@ -31,6 +33,7 @@ from locant import (
     LocantForSequenceClassification,
     LocantForTokenClassification,
 )
+from locant.modeling.pooling import first_token, mean_token
 
 SENTENCES = [[5, 6, 7, 8, 9, 10, 2], [11, 12, 13, 2], [14, 2]]
 TYPES = [[0, 0, 0, 1, 1, 1, 1], [0, 1, 1, 1], [1, 0]]
@@ -239,6 +242,17 @@ class TestPooling:
         for row, sentence in enumerate(SENTENCES):
             first = 7 - len(sentence) if side == "left" else 0
             assert torch.equal(outputs.pooler_output[row], outputs.last_hidden_state[row, first])
+
+    @pytest.mark.parametrize("pool", [mean_token, first_token])
+    @pytest.mark.parametrize("value", [math.nan, math.inf])
+    def test_states_of_padding_may_be_anything(self, pool, value):
+        states, seen = torch.randn(2, 4, 3, requires_grad=True), torch.tensor([[0, 1, 1, 0], [1, 1, 1, 1]])
+        spoilt = states.masked_fill(seen[..., None] == 0, value)
+        expected, pooled = pool(states, seen), pool(spoilt, seen)
+        assert torch.equal(pooled, expected)
+        weight = torch.randn_like(expected)
+        gradients = [torch.autograd.grad((vectors * weight).sum(), states)[0] for vectors in (pooled, expected)]
+        assert torch.equal(*gradients)
 
     @pytest.mark.parametrize("pooling", ["mean", "first"])
     @pytest.mark.parametrize("kind", ["boolean", "whole numbers", "floating"])
