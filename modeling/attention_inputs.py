@@ -457,6 +457,8 @@ def _custom_or_padding(
     """A custom mask of four dimensions, boolean or additive in the type of the hidden states; or the padding mask."""
     if attention_mask is None:
         return None, None
+    if attention_mask.ndim == 2 and torch._C._are_functorch_transforms_active():
+        attention_mask = attention_mask.bool()[:, None, None]  # masking_utils reads a padding mask, which vmap forbids
     if attention_mask.ndim == 2:
         return None, attention_mask.to(hidden_states.device, torch.bool)
     if attention_mask.ndim != 4:

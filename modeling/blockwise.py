@@ -132,8 +132,10 @@ def blockwise_attention(
         return sdpa_attention(module, query, key, value, None, dropout=dropout, **kwargs)
     call = _Call(module, _blocks(query, key, mask), mask, bias, {**kwargs, "dropout": dropout})
     states = query, key, value, *(() if bias is None else bias.tensors().values())
+    if torch._C._are_functorch_transforms_active():  # torch.func, which needs torch's own operations
+        return call._replace(is_eager=True).attend_all(states), None
     if not torch.is_grad_enabled() or len(call.blocks) == 1:
-        return torch.cat([call.attend(block, _part(block, *states)) for block in call.blocks], dim=1), None
+        return call.attend_all(states), None
     custom = mask.custom if isinstance(mask, BlockwiseMask) else mask
     if torch.compiler.is_compiling() or (custom is not None and custom.requires_grad):
         return _by_checkpoints(call, *states), None
@@ -161,6 +163,7 @@ class _Call(NamedTuple):
         mask: of the whole call.
         bias: of the whole call; `attend` replaces its tensors.
         options: keyword arguments of the backends, `dropout` among them.
+        is_eager: compute by `eager_attention` alone, whose operations have derivatives of every order.
     """
 
     module: nn.Module
@@ -168,6 +171,11 @@ class _Call(NamedTuple):
     mask: BlockwiseMask | torch.Tensor | None
     bias: PositionBias | None
     options: dict[str, Any]
+    is_eager: bool = False
+
+    def attend_all(self, states: Sequence[torch.Tensor]) -> torch.Tensor:
+        """The output of all blocks, from the whole of queries, keys and values, and the tensors of the bias."""
+        return torch.cat([self.attend(block, _part(block, *states)) for block in self.blocks], dim=1)
 
     def attend(self, block: tuple[slice, slice], states: Sequence[torch.Tensor]) -> torch.Tensor:
         """The output of a block, `(batch, queries, heads, head_dim)`.
@@ -188,7 +196,7 @@ class _Call(NamedTuple):
         is_trained = any(tensor.requires_grad for tensor in tensors)
         # sdpa on CPU is slow if the bias needs a gradient; with dropout, both passes must draw the same numbers
         is_slow = is_trained and query.device.type == "cpu" and (torch.is_grad_enabled() or self.options["dropout"] > 0)
-        if not is_slow and not (bias is not None and bias.has_output):
+        if not (self.is_eager or is_slow or (bias is not None and bias.has_output)):
             options = {**self.options, "is_causal": False}
             return sdpa_attention(self.module, query, key, value, mask, bias=bias, **options)[0]
         if mask is not None and mask.dtype == torch.bool:
@@ -220,18 +228,12 @@ class _Blockwise(torch.autograd.Function):
         ctx.autocast = torch.get_autocast_dtype(device.type), torch.is_autocast_enabled(device.type)
         ctx.random_state = _random(device).get_rng_state() if call.options["dropout"] > 0 else None
         ctx.save_for_backward(*states)
-        return torch.cat([call.attend(block, _part(block, *states)) for block in call.blocks], dim=1)
+        return call.attend_all(states)
 
     @staticmethod
     def backward(ctx: Any, output_gradient: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        if torch.is_grad_enabled():
-            raise RuntimeError("blockwise attention has no second derivative: set attn_implementation to eager.")
         states, needs = ctx.saved_tensors, ctx.needs_input_grad[1:]
-        # gradients are summed over the blocks in float32, as hundreds of additions would lose bfloat16's precision
-        gradients = [
-            torch.zeros_like(whole, dtype=torch.promote_types(whole.dtype, torch.float32)) if need else None
-            for whole, need in zip(states, needs, strict=True)
-        ]
+        gradients_of = _differentiable_gradients if torch.is_grad_enabled() else _summed_gradients
         dtype, is_enabled = ctx.autocast
         with ExitStack() as stack:
             stack.enter_context(torch.enable_grad())
@@ -240,18 +242,41 @@ class _Blockwise(torch.autograd.Function):
                 random = _random(ctx.device)
                 stack.callback(random.set_rng_state, random.get_rng_state())
                 random.set_rng_state(ctx.random_state)
-            for block in ctx.call.blocks:
-                parts = zip(_part(block, *states), needs, strict=True)
-                leaves = [part.detach().requires_grad_(need) for part, need in parts]
-                wanted = [leaf for leaf, need in zip(leaves, needs, strict=True) if need]
-                output = ctx.call.attend(block, leaves)
-                found = torch.autograd.grad(output, wanted, output_gradient[:, block[0]], allow_unused=True)
-                totals = [total for total in _part(block, *gradients) if total is not None]
-                for total, gradient in zip(totals, found, strict=True):
-                    if gradient is not None:
-                        total += gradient
-        rounded = [None if g is None else g.to(w.dtype) for g, w in zip(gradients, states, strict=True)]
-        return None, *rounded
+            return None, *gradients_of(ctx.call, states, needs, output_gradient)
+
+
+def _summed_gradients(
+    call: _Call, states: Sequence[torch.Tensor], needs: Sequence[bool], output_gradient: torch.Tensor
+) -> list[torch.Tensor | None]:
+    """The gradient of each state that needs one, of one block at a time."""
+    # gradients are summed over the blocks in float32, as hundreds of additions would lose bfloat16's precision
+    gradients = [
+        torch.zeros_like(whole, dtype=torch.promote_types(whole.dtype, torch.float32)) if need else None
+        for whole, need in zip(states, needs, strict=True)
+    ]
+    for block in call.blocks:
+        parts = zip(_part(block, *states), needs, strict=True)
+        leaves = [part.detach().requires_grad_(need) for part, need in parts]
+        wanted = [leaf for leaf, need in zip(leaves, needs, strict=True) if need]
+        output = call.attend(block, leaves)
+        found = torch.autograd.grad(output, wanted, output_gradient[:, block[0]], allow_unused=True)
+        totals = [total for total in _part(block, *gradients) if total is not None]
+        for total, gradient in zip(totals, found, strict=True):
+            if gradient is not None:
+                total += gradient
+    return [None if g is None else g.to(w.dtype) for g, w in zip(gradients, states, strict=True)]
+
+
+def _differentiable_gradients(
+    call: _Call, states: Sequence[torch.Tensor], needs: Sequence[bool], output_gradient: torch.Tensor
+) -> list[torch.Tensor | None]:
+    """As `_summed_gradients`, for gradients that are differentiated themselves: of all blocks, which stay in memory."""
+    views = [state.view_as(state) for state in states]  # tensors of a bias may be computed from the queries
+    wanted = [view for view, need in zip(views, needs, strict=True) if need]
+    if call.options["dropout"] == 0:  # else the backend of the forward pass, which draws the same numbers
+        call = call._replace(is_eager=True)
+    found = iter(torch.autograd.grad(call.attend_all(views), wanted, output_gradient, None, True, allow_unused=True))
+    return [next(found) if need else None for need in needs]
 
 
 def _part(block: tuple[slice, slice], query: Any, key: Any, value: Any, *others: Any) -> list[Any]:
