@@ -80,7 +80,7 @@ class _SummedCrossEntropy(torch.autograd.Function):
         counted, targets = _counted_and_targets(labels)
         rows = _rows_at_a_time(logits)
         chunks = zip(*(tensor.split(rows) for tensor in (logits, targets, counted, normalisers)), strict=True)
-        grads = (_chunk_gradient(*chunk, ctx.smoothing, grad_output) for chunk in chunks)
+        grads = (_chunk_gradient(grad_output, ctx.smoothing, *chunk) for chunk in chunks)
         if is_compiling():  # generated code is slower where it writes slices of a tensor
             return torch.cat([grad.to(logits.dtype) for grad in grads]), None, None
         gradient = torch.empty_like(logits)
@@ -90,12 +90,12 @@ class _SummedCrossEntropy(torch.autograd.Function):
 
 
 def _chunk_gradient(
+    grad_output: torch.Tensor,
+    smoothing: float,
     part: torch.Tensor,
     target: torch.Tensor,
     is_counted: torch.Tensor,
     normaliser: torch.Tensor,
-    smoothing: float,
-    grad_output: torch.Tensor,
 ) -> torch.Tensor:
     """The gradient in float32 of a chunk of rows of `_SummedCrossEntropy`, 0 in the rows that do not count."""
     grad = (part.float() - normaliser).exp_()
