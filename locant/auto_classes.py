@@ -11,11 +11,14 @@ from transformers import (
     AutoProcessor,
     PreTrainedConfig,
     PreTrainedModel,
+    dynamic_module_utils,
 )
+from transformers.models.auto.video_processing_auto import AutoVideoProcessor  # also without torchvision
 from transformers.utils import is_vision_available
 
 from locant.configuration import LocantConfig
 from locant.hub.auto_map import CAPTIONER, DECODER, IMAGE_ENCODER, TEXT_ENCODER, auto_models
+from locant.hub.pipelines import PIPELINES
 from locant.tokenization import LocantImageProcessor, LocantProcessor
 
 from .imports import when_imported
@@ -40,9 +43,22 @@ class ModelWithoutHead:
         return auto_models(config)[AutoModel]
 
 
+class NoVideoProcessor:
+    """What `AutoVideoProcessor` finds for a Locant config: there is none.
+
+    Pipelines for images look for one, and transformers would look into the code of the folder.
+    """
+
+    @classmethod
+    def from_pretrained(cls, path: str, *args: Any, **kwargs: Any) -> None:
+        """Raise `ValueError`; pipelines go on without a video processor then."""
+        raise ValueError(f"{path} holds a Locant model, which reads no videos: use AutoImageProcessor.")
+
+
 def register() -> None:
     """Make the Auto classes know Locant, and PEFT, and the Trainer."""
     register_models()
+    use_installed_classes()
     register_adapter_targets()
     register_callback()
 
@@ -55,8 +71,25 @@ def register_models() -> None:
         auto_class.register(LocantConfig, model_class, exist_ok=True)
     if is_vision_available():  # without PIL, there is no AutoImageProcessor either
         AutoImageProcessor.register(LocantConfig, image_processor_classes={"pil": LocantImageProcessor}, exist_ok=True)
+        AutoVideoProcessor.register(LocantConfig, NoVideoProcessor, exist_ok=True)
     # not for LocantConfig: AutoProcessor would then ask every text model for an image processor; a folder names it
     AutoProcessor.register(LocantProcessor, LocantProcessor, exist_ok=True)
+
+
+def use_installed_classes() -> None:
+    """Have transformers take Locant's own classes where it would execute the code that a saved model carries.
+
+    The Auto classes do so by themselves, as they know Locant's classes; pipelines that a config names do not.
+    """
+    models = {**CAPTIONER, **DECODER, **TEXT_ENCODER, **IMAGE_ENCODER}.values()
+    classes = [LocantConfig, LocantImageProcessor, LocantProcessor, *models, *PIPELINES.values()]
+    installed = {cls.__name__: cls for cls in classes}
+    load = dynamic_module_utils.get_class_in_module
+
+    def get_class_in_module(class_name: str, module_path: Any, **kwargs: Any) -> type:
+        return installed.get(class_name) or load(class_name, module_path, **kwargs)
+
+    dynamic_module_utils.get_class_in_module = get_class_in_module
 
 
 def register_adapter_targets() -> None:

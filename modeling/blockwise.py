@@ -33,10 +33,11 @@ class BlockwiseMask:
         pattern: whether a query's slot sees a key's, for indices that broadcast.
         batch_size: rows of the batch.
         q_offset, kv_offset: slots of the first query and key.
-        device: of the masks.
+        device: of the tensors in the pattern.
         is_causal, window: what is known of the pattern, to leave out keys that no query of a block sees.
         is_plain: the pattern is causality and nothing else, from the first slot on.
         custom: the caller's mask, boolean or additive, `(batch or 1, heads or 1, queries or 1, keys)`.
+        block_device: of the blocks, where that is another device.
     """
 
     pattern: Callable[..., torch.Tensor]
@@ -48,6 +49,12 @@ class BlockwiseMask:
     window: int | None
     is_plain: bool = False
     custom: torch.Tensor | None = None
+    block_device: torch.device | None = None
+
+    def to(self, device: Any, **kwargs: Any) -> "BlockwiseMask":
+        """A copy whose blocks are on another device; accelerate calls it where layers are on several devices."""
+        custom = None if self.custom is None else self.custom.to(device, **kwargs)
+        return replace(self, custom=custom, block_device=torch.device(device))
 
     def with_custom(self, custom: torch.Tensor) -> "BlockwiseMask":
         """This mask combined with the custom mask."""
@@ -73,7 +80,7 @@ class BlockwiseMask:
         q_idx = torch.arange(queries.start, queries.stop, device=self.device)[:, None] + self.q_offset
         kv_idx = torch.arange(keys.start, keys.stop, device=self.device) + self.kv_offset
         visible = self.pattern(batch, torch.zeros_like(batch), q_idx[None, None], kv_idx[None, None, None])
-        visible = visible.expand(-1, -1, q_idx.shape[0], kv_idx.shape[0])
+        visible = visible.expand(-1, -1, q_idx.shape[0], kv_idx.shape[0]).to(self.block_device or self.device)
         if self.custom is None:
             return visible
         custom = self.custom[:, :, queries if self.custom.shape[2] > 1 else slice(None), keys]

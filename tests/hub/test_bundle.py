@@ -22,9 +22,10 @@ from transformers import (
     TrainerCallback,
 )
 from transformers.dynamic_module_utils import get_class_from_dynamic_module, get_imports, get_relative_imports
+from transformers.models.auto.video_processing_auto import AutoVideoProcessor
 
 import locant
-from locant.hub import flat_code, text_to_text_pipelines
+from locant.hub import flat_code
 from locant.hub.auto_map import CAPTIONER, DECODER, IMAGE_ENCODER, TEXT_ENCODER, TRANSLATOR
 from locant.hub.bundle import write_code
 from locant.hub.errors import SharingError
@@ -97,6 +98,15 @@ MODELS = {
         {"modeling_locant_encoder", "modeling_locant_image"},
     ),
 }
+
+
+PIPELINE_TASKS = [
+    ("translator", "translation"),
+    ("captioner", "image-text-to-text"),
+    ("language model", "text-generation"),
+    ("text encoder", "feature-extraction"),
+    ("image encoder", "image-classification"),
+]
 
 
 class TestCode:
@@ -328,9 +338,32 @@ class TestLoadingAtHome:
         loaded = AutoImageProcessor.from_pretrained(broken / name, trust_remote_code=trust)
         assert type(loaded) is locant.LocantImageProcessor
 
-    def test_nor_do_our_pipelines(self, broken):
-        translate = locant.pipeline("translation", model=str(broken / "translator"), trust_remote_code=True)
-        assert type(translate).__module__ == text_to_text_pipelines.__name__
+    @pytest.fixture
+    def no_question(self, monkeypatch):
+        """transformers asks at the terminal whether it may run the code of a folder."""
+
+        def ask(*_):
+            raise AssertionError("It was asked whether code may run.")
+
+        monkeypatch.setattr("builtins.input", ask)
+
+    @pytest.mark.parametrize("trust", [None, False, True])
+    @pytest.mark.parametrize("make", [locant.pipeline, transformers.pipeline], ids=["locant", "transformers"])
+    @pytest.mark.parametrize(("name", "task"), PIPELINE_TASKS)
+    def test_nor_do_pipelines(self, name, task, make, trust, broken, no_question):
+        if task == "translation" and make is transformers.pipeline and not trust:
+            with pytest.raises(ValueError, match="trust_remote_code=True"):  # transformers wants it said
+                make(task, model=str(broken / name), trust_remote_code=trust)
+            return
+        made = make(task, model=str(broken / name), trust_remote_code=trust)
+        assert not type(made).__module__.startswith("transformers_modules")
+        for part in (made.model, made.tokenizer, made.image_processor):
+            assert not type(part).__module__.startswith("transformers_modules")
+
+    @pytest.mark.parametrize("trust", [None, False, True])
+    def test_nor_does_the_search_for_a_video_processor(self, trust, broken, no_question):
+        with pytest.raises((ValueError, ImportError)):
+            AutoVideoProcessor.from_pretrained(broken / "captioner", trust_remote_code=trust)
 
 
 class TestEncodingsFromOutside:
@@ -380,7 +413,7 @@ class TestPipelines:
         ours = locant.pipeline(task, model=model, tokenizer=tokenizer, max_new_tokens=8)
         theirs = transformers.pipeline(task, model=saved, trust_remote_code=True, max_new_tokens=8)
         assert type(theirs).__name__ == type(ours).__name__
-        assert type(theirs) is not type(ours)  # it came from the folder
+        assert type(theirs) is type(ours)  # whose code is the folder's; it runs where Locant is not installed
         assert theirs(texts, batch_size=2) == ours(texts)
         with pytest.raises(ValueError, match="trust_remote_code=True"):
             transformers.pipeline(task, model=saved)

@@ -6,13 +6,14 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from accelerate.utils import send_to_device
 from torch.func import functional_call, grad
 from torch.utils._python_dispatch import TorchDispatchMode
 from transformers import DynamicCache, EncoderDecoderCache, StaticCache
 
 from locant.modeling.attention import SelfAttention
 from locant.modeling.attention_inputs import AttentionInputs
-from locant.modeling.blockwise import blockwise_attention
+from locant.modeling.blockwise import BlockwiseMask, blockwise_attention
 from locant.modeling.positions import DistanceBias, PositionInputs, PositionLayer, ShawEncoding, SlotIndex, T5Encoding
 
 pytestmark = pytest.mark.usefixtures("small_blocks")
@@ -318,3 +319,27 @@ def test_second_derivatives_through_sdpa_are_an_error(make_model, encoding):
     gradients = torch.autograd.grad(logits.square().mean(), list(model.parameters()), create_graph=True)
     with pytest.raises(RuntimeError, match=r"derivative for .*scaled_dot_product.* is not implemented"):
         sum(gradient.square().sum() for gradient in gradients).backward()
+
+
+class TestAMaskOnAnotherDevice:
+    """The meta device stands for a second one. accelerate moves what has a `to` in the inputs of a layer's module."""
+
+    @pytest.fixture
+    def mask(self):
+        documents = torch.tensor([[0, 0, 1, 1, 1]])
+        return BlockwiseMask(
+            lambda batch, head, q, k: documents[batch, q] == documents[batch, k],
+            batch_size=1, q_offset=0, kv_offset=0, device=torch.device("cpu"), is_causal=True, window=None,
+        )  # fmt: skip
+
+    @pytest.mark.parametrize("custom", [None, torch.ones(1, 1, 5, 5, dtype=torch.bool), torch.zeros(1, 1, 1, 5)])
+    def test_makes_its_blocks_there(self, mask, custom):
+        mask = mask if custom is None else mask.with_custom(custom)
+        moved = send_to_device(AttentionInputs(PositionInputs(SlotIndex(5, 5)), mask), "meta").mask
+        assert moved.block(slice(1, 4), slice(0, 5), torch.float32).device.type == "meta"
+        assert mask.block(slice(1, 4), slice(0, 5), torch.float32).device.type == "cpu"
+
+    def test_keeps_what_it_hides(self, mask):
+        block = mask.block(slice(1, 4), slice(0, 5), torch.float32)
+        assert torch.equal(mask.to("cpu").block(slice(1, 4), slice(0, 5), torch.float32), block)
+        assert mask.to("cpu").keys(slice(1, 4), 5) == mask.keys(slice(1, 4), 5)
