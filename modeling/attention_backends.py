@@ -12,7 +12,7 @@
 Other backends of transformers, and those that others registered there, serve encodings without a bias.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Any
 
@@ -241,6 +241,13 @@ def can_serve(backend: str, config: LocantConfig, kind: AttentionKind) -> bool:
         is_linear = bias_types == {"linear"} and kind != "cross"
         return not bias_types or (is_linear and (backend == "flash_attention_2" or "flash-attn2" in backend))
     return bias_types <= BIAS_TYPES.get(backend, set())
+
+
+def check_name(backend: str, config: LocantConfig, kinds: Iterable[AttentionKind]) -> None:
+    """Raise `ValueError` for a name that is neither a registered backend nor a kernel `owner/name` of the Hub."""
+    if "/" not in backend and backend not in ("eager", *_FUNCTIONS.valid_keys()):
+        able = _names(able for able in BIAS_TYPES if all(can_serve(able, config, kind) for kind in kinds))
+        raise ValueError(f"attn_implementation={backend!r} is not an attention backend: set it to {able}.")
 
 
 def check_backend(backend: str, config: LocantConfig, kind: AttentionKind) -> None:

@@ -19,7 +19,7 @@ from transformers.utils import logging
 from locant.configuration.configuration_locant import LocantConfig
 from locant.configuration.position_encodings import AttentionKind
 
-from .attention_backends import can_serve, check_backend
+from .attention_backends import can_serve, check_backend, check_name
 
 logger = logging.get_logger(__name__)
 
@@ -133,6 +133,8 @@ class LocantPreTrainedModel(PreTrainedModel):
 
     def _check_and_adjust_attn_implementation(self, attn_implementation: str | None, *args: Any, **kwargs: Any) -> str:
         """The backend, refused where it cannot serve an encoding; `blockwise` if none is given and sdpa cannot."""
+        if attn_implementation is not None:
+            check_name(attn_implementation, self.config, self.attention_kinds)
         backend = super()._check_and_adjust_attn_implementation(attn_implementation, *args, **kwargs)
         if attn_implementation is None and not all(can_serve(backend, self.config, k) for k in self.attention_kinds):
             backend = "blockwise"

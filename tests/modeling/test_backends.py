@@ -6,6 +6,7 @@ import torch
 from transformers import AttentionInterface
 
 from locant.modeling.modeling_locant import LocantForConditionalGeneration, LocantModel
+from locant.modeling.modeling_locant_decoder import LocantForCausalLM
 from locant.modeling.stacks import LocantDecoder, LocantEncoder
 
 # who can, where the backend cannot
@@ -158,3 +159,14 @@ class TestFlexCannotTrain:
             model.train()(**batch)
         model.set_attn_implementation("blockwise")
         torch.testing.assert_close(model.eval()(**batch).loss, expected)
+
+
+@pytest.mark.parametrize(
+    ("encoding", "able"), [("rotary", "eager, sdpa, blockwise or flex_attention"), ("shaw", "eager or blockwise")]
+)
+def test_a_name_that_is_no_backend_is_refused_with_those_that_serve_the_model(make_config, encoding, able):
+    message = f"^attn_implementation='blokwise' is not an attention backend: set it to {able}\\.$"
+    with pytest.raises(ValueError, match=message):
+        LocantForCausalLM(make_config(position_encoding=encoding, attn_implementation="blokwise"))
+    with pytest.raises(ValueError, match=message):
+        LocantForCausalLM(make_config(position_encoding=encoding)).set_attn_implementation("blokwise")
