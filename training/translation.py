@@ -161,10 +161,16 @@ class Translation(Recipe):
         ids = [SOURCE.ids, TARGET.ids]
         train, validation = prepared.encoded["train"], prepared.encoded["validation"]
         resegment = self._resegmentation(prepared.processor, model) if self.data.bpe_dropout else None
-        columns = ids if resegment is None else [*ids, SOURCE.text, TARGET.text]
+        columns, lengths = ids, pair_lengths(train)
+        if resegment is not None:
+            columns = [*ids, SOURCE.text, TARGET.text]
+            if run.training.max_tokens_per_batch is not None:  # which holds for the segmentations of every epoch
+                resegment.measure_growth(train, run.training.seed)
+                bounds = [resegment.longest(side, lengths[:, i]) for i, side in enumerate((SOURCE, TARGET))]
+                lengths = np.stack(bounds, axis=1).astype(np.int64)
         return TrainerInputs(
             train_dataset=TrainingRows(train.select_columns(columns), resegment, seed=run.training.seed),
-            train_lengths=pair_lengths(train),
+            train_lengths=lengths,
             eval_dataset=by_length(validation.select_columns(ids), pair_lengths(validation)),
             data_collator=DataCollatorForSeq2Seq(prepared.processor, label_pad_token_id=-100),
             compute_metrics=TranslationMetrics(prepared.processor, prepared.rows["validation"]["target"][:]),

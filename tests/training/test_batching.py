@@ -18,7 +18,7 @@ from locant.training.batching import (
     padding_share,
 )
 from locant.training.errors import InputError
-from locant.training.preprocessing import SOURCE, TARGET, Resegmentation
+from locant.training.preprocessing import SOURCE, TARGET, Growth, Resegmentation, pair_lengths
 
 
 def corpus_lengths(pairs, seed=0):
@@ -198,6 +198,61 @@ class TestTrainingRows:
                 gave_way += not fits
                 assert capped[key][name] == (free[key][name] if fits else pairs[key[1]][name])
         assert 0 < gave_way < 72
+
+
+class Bytes:
+    """Stands for BPE dropout: each letter is a token or, as often, two; the end token follows."""
+
+    def encode(self, text, rng):
+        return [ord(letter) for letter in text for _ in range(rng.randint(1, 2))] + [2]
+
+
+class TestGrowth:
+    """The bound on what BPE dropout may make of a row."""
+
+    @pytest.fixture
+    def pairs(self):
+        rng = random.Random(0)
+        texts = [("s" * rng.randint(1, 60), "t" * rng.randint(1, 60)) for _ in range(400)]
+        rows = [
+            {"source": s, "target": t, "input_ids": [1] * (len(s) + 1), "labels": [1] * (len(t) + 1)} for s, t in texts
+        ]
+        return datasets.Dataset.from_list(rows)
+
+    @pytest.fixture
+    def vary(self, pairs):
+        vary = Resegmentation(Bytes(), {SOURCE: None, TARGET: None})
+        vary.measure_growth(pairs, seed=1)
+        return vary
+
+    def test_is_measured(self, vary):
+        for mean, deviation in vary.growth.values():
+            assert mean == pytest.approx(0.5, abs=0.03)
+            assert deviation == pytest.approx(0.5, abs=0.05)
+
+    def test_no_segmentation_is_longer_than_its_bound_and_few_give_way(self, pairs, vary):
+        lengths = pair_lengths(pairs)
+        bounds = np.stack([vary.longest(side, lengths[:, i]) for i, side in enumerate((SOURCE, TARGET))], axis=1)
+        data, free = TrainingRows(pairs, vary), TrainingRows(pairs, Resegmentation(Bytes(), vary.limits))
+        keys = [(epoch, row) for epoch in range(3) for row in range(400)]
+        drawn, unbounded = (
+            np.array([(len(row["input_ids"]), len(row["labels"])) for row in rows.__getitems__(keys)])
+            for rows in (data, free)
+        )
+        assert (drawn <= np.tile(bounds, (3, 1))).all()
+        assert 0 < (drawn != unbounded).mean() < 0.06
+        assert drawn.sum() / lengths.sum() / 3 == pytest.approx(1.5, abs=0.05)
+
+    def test_a_limit_bounds_it_too_and_no_bound_is_below_the_length_without_dropout(self, vary):
+        vary.limits = {SOURCE: 40, TARGET: None}
+        vary.growth = {SOURCE: Growth(0.5, 0.5), TARGET: Growth(-0.5, 0.0)}
+        assert vary.longest(SOURCE, np.array([9, 38])).tolist() == [17, 40]
+        assert vary.longest(TARGET, np.array([7, 8])).tolist() == [7, 8]
+
+    def test_depends_on_rows_and_seed_alone(self, pairs, vary):
+        again = Resegmentation(Bytes(), {SOURCE: None, TARGET: None})
+        again.measure_growth(pairs, seed=1)
+        assert again.growth == vary.growth
 
 
 class TestLoader:

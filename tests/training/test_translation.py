@@ -572,12 +572,14 @@ class TestOptions:
         assert "validation_bleu" not in found["epochs"][0]
         assert found["test"]["bleu"] >= 0
 
-    def test_token_budget_fills_batches_by_their_tokens(self, toy, tmp_path, training_steps):
-        assert toy.train(tmp_path / "run", **SHORT, max_tokens_per_batch=150) == 0
+    @pytest.mark.parametrize(("budget", "bpe_dropout"), [(150, 0), (400, 0.3)])
+    def test_token_budget_fills_batches_by_their_tokens(self, toy, tmp_path, training_steps, budget, bpe_dropout):
+        options = {"max_tokens_per_batch": budget, "bpe_dropout": bpe_dropout}
+        assert toy.train(tmp_path / "run", **SHORT, **options) == 0
         batches = [batch for _, batch, _ in training_steps]
         slots = [batch["input_ids"].numel() + batch["labels"].numel() for batch in batches]
-        assert max(slots) <= 150
-        assert sum(slots) / len(slots) > 100
+        assert max(slots) <= budget
+        assert sum(slots) / len(slots) > budget * 2 / 3
         assert sum(len(batch["labels"]) for batch in batches) == 320
 
     def test_bf16_trains_and_saves_float32(self, toy, trained_run, tmp_path):
