@@ -254,11 +254,21 @@ _NO_HYPERPARAMETERS = ("hub_", "push_", "logging_", "log_", "save_", "disable_",
 
 def _duration(facts: Facts) -> str:
     found = facts.metrics
-    told = [f"{found['steps']:,} steps"] if found.get("steps") else []
+    # a run that goes on keeps the numbers of its last end, which are not those of its weights
+    is_finished = found.get("finished")
+    told = [f"{found['steps']:,} steps"] if is_finished and found.get("steps") else []
     told += [f"{found['training_seconds']:,.0f} seconds"] if found.get("training_seconds") else []
     told += [f"{found['processes']} processes"] if found.get("processes", 1) > 1 else []
-    told += [f"best checkpoint at step {found['best_step']:,}"] if found.get("best_step") else []
+    told += [_weights(found)] if is_finished and found.get("weights_of_steps") else []
     return f"{', '.join(told)}." if told else ""
+
+
+def _weights(metrics: Mapping[str, Any]) -> str:
+    """Which steps of training the weights come from."""
+    steps = metrics["weights_of_steps"]
+    if len(steps) > 1:
+        return f"weights: the mean of the last {len(steps)} checkpoints, steps {steps[0]:,} to {steps[-1]:,}"
+    return f"weights: {'the best checkpoint, ' if steps[0] == metrics.get('best_step') else ''}step {steps[0]:,}"
 
 
 def curve(facts: Facts) -> str:

@@ -162,12 +162,17 @@ class RunFolder:
         written is passed over, and overwritten when training comes there again.
         """
         found = [path for path in self.path.glob(f"{PREFIX_CHECKPOINT_DIR}-*") if _is_complete(path)]
-        return sorted(found, key=lambda path: int(path.name.rpartition("-")[2]))
+        return sorted(found, key=step_of)
 
     def last_checkpoint(self) -> Path | None:
         """Where training goes on, if it ever got so far."""
         checkpoints = self.checkpoints()
         return checkpoints[-1] if checkpoints else None
+
+
+def step_of(checkpoint: Path) -> int:
+    """The step after which a checkpoint was saved."""
+    return int(checkpoint.name.rpartition("-")[2])
 
 
 def _flat(text: str) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from .history import EarlyStopping, HistoryWriter
 from .inference import write_tsv
 from .pushing import WriteCard
 from .recipe import Prepared, Recipe, TrainerInputs, as_text, say
-from .run_folder import RunFolder
+from .run_folder import RunFolder, step_of
 from .tables import numbered
 from .tasks import TASKS
 from .trainer import RecipeTrainer
@@ -125,18 +125,28 @@ def fit(
         say(run, f"Going on from {last_checkpoint}")
     trainer.train(resume_from_checkpoint=run.training.resume_from_checkpoint or as_text(last_checkpoint))
     trainer.accelerator.wait_for_everyone()  # the main process may still be saving
-    if run.training.average_checkpoints:
-        load_mean_weights(trainer.model, folder.checkpoints()[-run.training.average_checkpoints :])
+    steps = choose_weights(run, trainer, folder)
     trainer.save_model(_internal_call=True)  # which leaves pushing to `push_folder`, when all is measured
     if not trainer.is_world_process_zero():
         return {}
-    metrics = measure(run, recipe, prepared, trainer, folder)
+    metrics = measure(run, recipe, prepared, trainer, folder, steps)
     report(run, recipe, metrics)
     if run.training.push_to_hub:
         trainer.push_folder()
     elif trainer.write_card is not None:
         trainer.create_model_card()
     return metrics
+
+
+def choose_weights(run: RunConfig, trainer: RecipeTrainer, folder: RunFolder) -> list[int]:
+    """Average the last checkpoints, if that was asked for; the steps whose weights the model then has the mean of."""
+    averaged = folder.checkpoints()[-run.training.average_checkpoints :] if run.training.average_checkpoints else []
+    if averaged:
+        load_mean_weights(trainer.model, averaged)
+        return [step_of(checkpoint) for checkpoint in averaged]
+    state = trainer.state
+    loads_best = run.training.load_best_model_at_end and state.best_model_checkpoint is not None
+    return [state.best_global_step if loads_best else state.global_step]
 
 
 def circumstances(run: RunConfig) -> dict[str, Any]:
@@ -156,9 +166,18 @@ def circumstances(run: RunConfig) -> dict[str, Any]:
 
 
 def measure(
-    run: RunConfig, recipe: Recipe, prepared: Prepared, trainer: RecipeTrainer, folder: RunFolder
+    run: RunConfig,
+    recipe: Recipe,
+    prepared: Prepared,
+    trainer: RecipeTrainer,
+    folder: RunFolder,
+    weights_of_steps: list[int],
 ) -> dict[str, Any]:
-    """Evaluate the finished model as `locant evaluate` does, and complete `metrics.json`."""
+    """Evaluate the finished model as `locant evaluate` does, and complete `metrics.json`.
+
+    There, `best_step` is the step of the best evaluation, and the model's weights are the mean of those of the
+    checkpoints at `weights_of_steps`, or those of the only step in it.
+    """
     metrics = folder.metrics()
     # without the mixed precision that training put around its forward pass
     model = trainer.accelerator.unwrap_model(trainer.model, keep_fp32_wrapper=False).float().eval()
@@ -177,6 +196,7 @@ def measure(
         "finished": True,
         "steps": trainer.state.global_step,
         "best_step": trainer.state.best_global_step,
+        "weights_of_steps": weights_of_steps,
         "parameters": model.num_parameters(),
     }
     folder.write_metrics(metrics)

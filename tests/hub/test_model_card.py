@@ -64,6 +64,7 @@ METRICS_OF_RUN = {
     "training_seconds": 3758.3,
     "steps": 4670,
     "best_step": 3736,
+    "weights_of_steps": [3736],
     "processes": 2,
     "from_hub": [],
     "hyperparameters": {"learning_rate": 0.00123, "num_train_epochs": 7.5, "max_steps": -1, "seed": 43},
@@ -239,13 +240,14 @@ class TestWhatIsNotKnown:
             ("test", ["split: test"]),
             ("steps", ["4,670 steps"]),
             ("training_seconds", ["seconds"]),
-            ("best_step", ["best checkpoint"]),
+            ("best_step", ["the best checkpoint"]),
+            ("weights_of_steps", ["weights: the best checkpoint, step 3,736."]),
             ("processes", ["2 processes"]),
             ("hyperparameters", ["num_train_epochs", "`seed`"]),
             ("versions", ["Trained with"]),
             ("epochs", ["## Loss curve"]),
             ("data", ["29,880", "Dropped", "stand in train"]),
-            ("finished", ["## Results", "model-index"]),
+            ("finished", ["## Results", "model-index", "4,670 steps", "weights: "]),
         ],
     )
     def test_without_a_part_of_the_metrics(self, folder, field, said):
@@ -256,6 +258,20 @@ class TestWhatIsNotKnown:
         after = write_model_card(folder).read_text("utf-8")
         assert [text for text in said if text not in before] == []
         assert [text for text in said if text in after] == []
+
+    @pytest.mark.parametrize(
+        ("steps", "said"),
+        [
+            ([3736], "weights: the best checkpoint, step 3,736."),
+            ([4670], "weights: step 4,670."),
+            ([2802, 3736, 4670], "weights: the mean of the last 3 checkpoints, steps 2,802 to 4,670."),
+        ],
+    )
+    def test_says_which_steps_the_weights_come_from(self, folder, steps, said):
+        write_metrics(folder, read_json(folder / "metrics.json") | {"weights_of_steps": steps})
+        text = write_model_card(folder).read_text("utf-8")
+        assert said in text
+        assert ("best checkpoint" in text) == (steps == [3736])
 
     @pytest.mark.parametrize(
         ("section", "option", "said"),

@@ -536,6 +536,8 @@ print(*tokenizer.batch_decode(generated, skip_special_tokens=True), sep="\\n")
             torch.testing.assert_close(weight, (second[name] + last[name]) / 2, rtol=1e-6, atol=1e-7, msg=name)
         losses = [record["validation_loss"] for record in metrics(folder)["epochs"]]
         assert metrics(folder)["validation"]["loss"] not in losses
+        assert metrics(folder)["weights_of_steps"] == [80, 120]
+        assert "the mean of the last 2 checkpoints, steps 80 to 120" in (folder / "README.md").read_text("utf-8")
 
     def test_is_the_best_checkpoint_by_loss_where_nothing_is_translated(self, toy, tmp_path, monkeypatch):
         original, penalties = GenerationTrainer.evaluation_loop, itertools.count(step=100)
@@ -550,7 +552,13 @@ print(*tokenizer.batch_decode(generated, skip_special_tokens=True), sep="\\n")
         found = metrics(tmp_path / "run")
         assert [record["validation_loss"] // 100 for record in found["epochs"]] == [0, 1, 2]
         assert found["best_step"] == STEPS
+        assert found["weights_of_steps"] == [STEPS]
         assert same_bits(tmp_path / "run", tmp_path / "run" / f"checkpoint-{STEPS}")
+
+    def test_is_the_last_step_where_the_best_is_not_loaded(self, toy, tmp_path):
+        options = {"load_best_model_at_end": "false", "eval_steps": 10, "eval_strategy": "steps"}
+        assert toy.train(tmp_path / "run", **SHORT, **options, max_steps=15, learning_rate=1.0) == 0
+        assert metrics(tmp_path / "run")["weights_of_steps"] == [15]
 
 
 class TestOptions:
