@@ -8,7 +8,7 @@ from transformers import PreTrainedConfig
 
 from locant.configuration.configuration_locant import LocantConfig
 
-from .family import Entry, Family, Unused, linear, under
+from .family import Entry, Family, linear, under
 from .marian import SAME, head, stacks
 
 _OFFSET = 2  # rows of the position table before that of position 0
@@ -51,14 +51,10 @@ class Bart(Family):
 
     def table(self, ours: LocantConfig, theirs: PreTrainedConfig, architecture: str) -> list[Entry]:
         """See `Family`."""
-        body = stacks(ours)
+        body = stacks(ours, has_unused_table=not theirs.tie_word_embeddings)
         for stack in ("encoder", "decoder"):
             body.append(Entry(f"{stack}.embed_positions.weight", f"{stack}.position.embeddings.weight"))
             body += linear(f"{stack}.layernorm_embedding", f"{stack}.embed_norm")
-        if not theirs.tie_word_embeddings:
-            embeddings = "encoder.embed_tokens.weight"
-            body = [entry for entry in body if entry.theirs != (embeddings,)]
-            body.append(Entry(("shared.weight", embeddings), embeddings, Unused()))
         if architecture == "BartModel":
             return body
         return [*under("model.", "model.", body), *head(ours)]

@@ -10,7 +10,7 @@ from transformers import PreTrainedConfig
 from locant.configuration.configuration_locant import LocantConfig
 from locant.modeling.positions.sinusoidal import sinusoidal_table
 
-from .family import Constant, Entry, Family, Reshape, linear, under
+from .family import Constant, Entry, Family, Reshape, Unused, linear, under
 
 SAME = (
     *("vocab_size", "d_model", "activation_function", "scale_embedding", "max_position_embeddings"),
@@ -27,7 +27,9 @@ class Marian(Family):
     name = "Marian"
     model_type = "marian"
     architectures: ClassVar = {"MarianMTModel": "LocantForConditionalGeneration", "MarianModel": "LocantModel"}
-    free = frozenset({"encoder_layerdrop", "decoder_layerdrop", "init_std", "forced_eos_token_id"})
+    free = frozenset({"encoder_layerdrop", "decoder_layerdrop", "init_std", "forced_eos_token_id"}) | {
+        "share_encoder_decoder_embeddings"  # ours is this and tie_word_embeddings, so that nothing of it gets lost
+    }
     bridged: ClassVar = {"lm_head_bias": (False, True), "share_encoder_decoder_embeddings": (True, False)}
 
     def to_locant(self, theirs: PreTrainedConfig, names: Collection[str]) -> dict[str, Any]:
@@ -53,7 +55,8 @@ class Marian(Family):
 
     def table(self, ours: LocantConfig, theirs: PreTrainedConfig, architecture: str) -> list[Entry]:
         """See `Family`."""
-        body = [*stacks(ours), *self._positions(theirs)]
+        has_unused_table = theirs.share_encoder_decoder_embeddings and not theirs.tie_word_embeddings
+        body = [*stacks(ours, has_unused_table), *self._positions(theirs)]
         if architecture == "MarianModel":
             return body
         return [*under("model.", "model.", body), *head(ours)]
@@ -65,15 +68,24 @@ class Marian(Family):
         return [Entry(f"{stack}.embed_positions.weight", (), Constant(table)) for stack in ("encoder", "decoder")]
 
 
-def stacks(ours: LocantConfig) -> list[Entry]:
-    """The embeddings and layers of Marian and BART, without positions."""
+def stacks(ours: LocantConfig, has_unused_table: bool) -> list[Entry]:
+    """The embeddings and layers of Marian and BART, without positions.
+
+    Args:
+        ours: the config.
+        has_unused_table: whether theirs have a shared table beside those of the stacks, to which it is not tied.
+    """
     entries = []
     for stack in ("encoder", "decoder"):
         layer = [*_attention("self_attn", "self_attn"), *linear("fc1", "ffn.up_proj"), *linear("fc2", "ffn.down_proj")]
         layer += linear("final_layer_norm", "ffn_residual.norm")
         if stack == "decoder":
             layer += _attention("encoder_attn", "cross_attn")
-        entries.append(Entry(f"{stack}.embed_tokens.weight", f"{stack}.embed_tokens.weight"))
+        embeddings = f"{stack}.embed_tokens.weight"
+        if has_unused_table and stack == "encoder":
+            entries.append(Entry(("shared.weight", embeddings), embeddings, Unused()))
+        else:
+            entries.append(Entry(embeddings, embeddings))
         for index in range(getattr(ours, f"{stack}_layers")):
             entries += under(f"{stack}.layers.{index}.", f"{stack}.layers.{index}.", layer)
     return entries

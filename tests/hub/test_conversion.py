@@ -97,6 +97,8 @@ CASES = [
     marian("relu, scaled embeddings", activation_function="relu", scale_embedding=True),
     marian("two tables", share_encoder_decoder_embeddings=False),
     marian("no ties", share_encoder_decoder_embeddings=False, tie_word_embeddings=False),
+    marian("no ties, an unused table", tie_word_embeddings=False, is_exact=None),
+    marian("no head, no ties, an unused table", cls=MarianModel, tie_word_embeddings=False, is_exact=None),
     marian("an output of its own", prepare=output_of_its_own, is_exact=None),
     marian("bin with fixed positions", save=pickled),
     marian("shards", save=sharded, decoder_layers=3),
