@@ -199,7 +199,8 @@ class _Call(NamedTuple):
         elif mask is not None:
             mask = mask[:, :, queries if mask.shape[2] > 1 else slice(None)]
         if bias is not None:
-            bias = replace(bias, **dict(zip(bias.tensors(), tensors, strict=True))).block(queries, keys)
+            fields: dict[str, Any] = dict(zip(bias.tensors(), tensors, strict=True))
+            bias = replace(bias, **fields).block(queries, keys)
         is_trained = any(tensor.requires_grad for tensor in tensors)
         # sdpa on CPU is slow if the bias needs a gradient; with dropout, both passes must draw the same numbers
         is_slow = is_trained and query.device.type == "cpu" and (torch.is_grad_enabled() or self.options["dropout"] > 0)

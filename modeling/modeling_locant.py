@@ -142,7 +142,7 @@ class LocantModel(LocantPreTrainedModel):
                 **kwargs,
             )
         encoder_outputs = as_encoder_output(encoder_outputs)
-        encoder_hidden_states = encoder_outputs.last_hidden_state
+        encoder_hidden_states = encoder_outputs[0]
         if cross_attention_mask is None:
             cross_attention_mask = visible_keys(attention_mask)
         if position_ids is None and cross_attention_mask is not attention_mask:
@@ -201,7 +201,7 @@ class LocantForConditionalGeneration(VocabularyHead, LocantGenerationMixin):
         """As in transformers, with `encoder_outputs` in any of the forms that `forward` takes."""
         if encoder_outputs is not None:
             kwargs["encoder_outputs"] = as_encoder_output(encoder_outputs)
-        return super().generate(*args, **kwargs)
+        return super().generate(*args, **kwargs)  # type: ignore[misc]  # transformers types its own `self`
 
     def prepare_decoder_input_ids_from_labels(self, labels: torch.Tensor) -> torch.Tensor:
         """Labels `(batch, length)` to decoder inputs of the same shape."""

@@ -95,8 +95,9 @@ class LocantPreTrainedModel(PreTrainedModel):
             renaming = WeightRenaming("encoder.embed_tokens", "decoder.embed_tokens")
             load_config = replace(load_config, weight_mapping=[*(load_config.weight_mapping or []), renaming])
         info, offloaded = load(model, state_dict, checkpoint_files, load_config, expected_keys)
-        if renaming is not None and model._weight_conversions:  # saving undoes the conversions of loading
-            model._weight_conversions = [kept for kept in model._weight_conversions if kept is not renaming]
+        if renaming is not None:  # saving undoes the conversions of loading
+            loaded: Any = model
+            loaded._weight_conversions = [kept for kept in loaded._weight_conversions if kept is not renaming]
         if checkpoint_files and state_dict is None and expected_keys is None:  # which an adapter has
             for hook in LocantPreTrainedModel.load_hooks:
                 hook(model, checkpoint_files, load_config, info)
@@ -247,9 +248,9 @@ class LocantGenerationMixin(GenerationMixin):
         missing = max(0, past_key_values.get_max_length() - attention_mask.shape[1])
         return torch.nn.functional.pad(attention_mask, (0, missing))
 
-    def prepare_inputs_for_generation(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
+    def prepare_inputs_for_generation(self: Any, *args: Any, **kwargs: Any) -> dict[str, Any]:
         """As in transformers, but the positions that the caller gave are those of the tokens in the cache too."""
-        inputs = super().prepare_inputs_for_generation(*args, **kwargs)
+        inputs = super().prepare_inputs_for_generation(*args, **kwargs)  # type: ignore[misc]  # of another `self`
         name = "decoder_position_ids" if self.config.is_encoder_decoder else "position_ids"
         return inputs if kwargs.get(name) is None else {**inputs, name: kwargs[name]}
 

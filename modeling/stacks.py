@@ -164,6 +164,7 @@ class LocantTokenStack(LocantStack):
             try:
                 inputs_embeds = self.embed_tokens(input_ids)
             except IndexError as error:
+                assert input_ids is not None  # which _check_input has seen to
                 low, high = input_ids.aminmax()
                 known = f"must be from 0 to {self.config.vocab_size - 1}, as vocab_size is {self.config.vocab_size}"
                 raise IndexError(f"{prefix}input_ids {known}, but are from {low} to {high}.") from error

@@ -235,7 +235,8 @@ class Resegmentation:
         if side in self.growth:
             mean, deviation = self.growth[side]
             bounds = np.maximum(np.ceil((1 + mean) * lengths + 2 * deviation * np.sqrt(lengths)), lengths)
-        return bounds if self.limits[side] is None else np.minimum(bounds, self.limits[side])
+        limit = self.limits[side]
+        return bounds if limit is None else np.minimum(bounds, limit)
 
     def _draw(self, row: dict[str, Any], side: Side, rng: random.Random) -> list[int]:
         prefix = self.source_prefix if side == SOURCE else ""

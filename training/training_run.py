@@ -145,8 +145,9 @@ def choose_weights(run: RunConfig, trainer: RecipeTrainer, folder: RunFolder) ->
         load_mean_weights(trainer.model, averaged)
         return [step_of(checkpoint) for checkpoint in averaged]
     state = trainer.state
-    loads_best = run.training.load_best_model_at_end and state.best_model_checkpoint is not None
-    return [state.best_global_step if loads_best else state.global_step]
+    if run.training.load_best_model_at_end and state.best_global_step is not None:
+        return [state.best_global_step]
+    return [state.global_step]
 
 
 def circumstances(run: RunConfig) -> dict[str, Any]:
