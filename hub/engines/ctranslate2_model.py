@@ -107,12 +107,14 @@ class CTranslate2Model:
                 `max_new_tokens`, `max_length`, `min_new_tokens`, `no_repeat_ngram_size`, `bad_words_ids`,
                 `early_stopping`, and `forced_eos_token_id`, which is put in after the search. A search ends with as
                 many finished translations as beams, as with `early_stopping=True`; what may not be said has no part
-                in the probabilities, as with `renormalize_logits=True`.
+                in the probabilities that it goes by, as with `renormalize_logits=True`.
 
         Returns:
             `sequences` `(batch · num_return_sequences, length)`, from the start token on, and `sequences_scores`: in
             beam search the log-probability divided by (number of tokens) ** length_penalty, in greedy search
-            undivided, None if no scores are asked for.
+            undivided, None if no scores are asked for. It is that of the model, as in transformers, whatever may not
+            be said; of the search, where beam search has `renormalize_logits=True`, and for a translation that fills
+            the learned positions without an end.
 
         Raises:
             SharingError: an option that CTranslate2 has not.
@@ -133,11 +135,47 @@ class CTranslate2Model:
             hypotheses = [[*found[: limit - 1], end] if len(found) == limit else found for found in hypotheses]
         sequences = [torch.tensor([self.config.decoder_start_token_id, *hypothesis]) for hypothesis in hypotheses]
         scores = [score for result in results for score in result.scores]
+        if scores and self._renormalizes(search, settings):
+            repeated = [source for source, result in zip(sources, results, strict=True) for _ in result.hypotheses]
+            found = self._model_scores(repeated, hypotheses, search, is_forced=forced is not None)
+            scores = [of_search if score is None else score for score, of_search in zip(found, scores, strict=True)]
         padded: Any = pad_sequence(sequences, batch_first=True, padding_value=self.config.pad_token_id or 0)
         return GenerateBeamEncoderDecoderOutput(
             sequences=padded,
             sequences_scores=torch.tensor(scores) if scores else None,
         )
+
+    def _renormalizes(self, search: dict[str, Any], settings: dict[str, Any]) -> bool:
+        """Whether the search's scores are of other probabilities than those that transformers reports."""
+        if search["beam_size"] > 1 and settings.get("renormalize_logits"):
+            return False
+        restrictions = [search[name] for name in ("min_decoding_length", "no_repeat_ngram_size", "suppress_sequences")]
+        return any(restrictions) or settings.get("forced_eos_token_id") is not None
+
+    def _model_scores(
+        self, sources: list[list[str]], hypotheses: list[list[int]], search: dict[str, Any], is_forced: bool
+    ) -> list[float | None]:
+        """The model's log-probabilities of whole hypotheses, divided as the search divides its own.
+
+        None for a hypothesis that cannot be scored: an end is scored after those that have none, for which there is no
+        position at the end of the learned ones.
+        """
+        [end, *_] = self._end_tokens({})
+        limit = self._limits["decoder"]
+        targets = [[self._tokens[number] for number in hypothesis] for hypothesis in hypotheses]
+        prefixes = [target[:-1] if target[-1] == end else target for target in targets]
+        able = [i for i, prefix in enumerate(prefixes) if limit is None or len(prefix) < limit]
+        results = self.translator.score_batch(
+            [sources[i] for i in able], [prefixes[i] for i in able], max_input_length=0
+        )
+        scores: list[float | None] = [None] * len(targets)
+        for i, result in zip(able, results, strict=True):
+            length = len(targets[i])
+            values = result.log_probs[:length]
+            if is_forced and search["beam_size"] > 1 and length == search["max_decoding_length"]:
+                values = values[:-1]  # a forced end is certain to transformers' beam search
+            scores[i] = sum(values) / length ** search["length_penalty"]
+        return scores
 
     def _search(self, settings: dict[str, Any]) -> dict[str, Any]:
         """The arguments of `translate_batch`."""

@@ -243,6 +243,59 @@ def test_greedy_scores_are_sums_of_log_probabilities(save, tmp_path, tokenizer):
     assert [best.score for best, *_ in theirs] == pytest.approx([best.score for best, *_ in ours], abs=1e-4)
 
 
+@pytest.mark.parametrize(
+    "restriction",
+    [
+        {"min_new_tokens": 6},
+        {"no_repeat_ngram_size": 1},
+        {"bad_words_ids": [[number] for number in range(5, 30)]},
+        {"forced_eos_token_id": 2},
+        {"min_new_tokens": 9, "forced_eos_token_id": 2},
+        {"min_new_tokens": 6, "renormalize_logits": True},
+    ],
+    ids="-".join,
+)
+@pytest.mark.parametrize("num_beams", [1, 3])
+def test_scores_under_a_restriction_are_those_of_transformers(restricted, tokenizer, num_beams, restriction):
+    model, engine = restricted
+    options = {"num_beams": num_beams, "max_new_tokens": 9, "show_progress": False, **restriction}
+    options |= {"early_stopping": True} if num_beams > 1 else {}
+    sentences = ["w1 w2 w3 Ġthe", "w5", "été ￨ 日本 w7 w8 w9 w10", "w11"]
+    pairs = [
+        (best, other)
+        for [best], [other] in zip(
+            translate(model, tokenizer, sentences, **options),
+            translate(engine, tokenizer, sentences, **options),
+            strict=True,
+        )
+        if best.text == other.text  # beams are compared by the probabilities of what may be said
+    ]
+    assert len(pairs) >= (4 if num_beams == 1 else 3)
+    assert [theirs.score for _, theirs in pairs] == pytest.approx([ours.score for ours, _ in pairs], abs=1e-4)
+
+
+@pytest.fixture(scope="module")
+def restricted(tmp_path_factory, tokenizer):
+    folder = tmp_path_factory.mktemp("restricted")
+    model = random_translator(position_encoding="rotary", lm_head_bias=True)
+    with torch.no_grad():
+        model.lm_head.bias[2] += 6  # so that a translation would often end at once
+    model.save_pretrained(folder / "model")
+    tokenizer.save_pretrained(folder / "model")
+    return model, CTranslate2Model(export(folder / "model", folder / "engine"), device="cpu")
+
+
+@pytest.mark.parametrize("ends", [True, False])
+def test_a_translation_that_fills_the_learned_positions_is_scored(save, tmp_path, tokenizer, ends):
+    model = random_translator(position_encoding="learned", max_position_embeddings=12)
+    engine = CTranslate2Model(export(save(model), tmp_path / "engine"), device="cpu")
+    options = {"min_new_tokens": 12, "max_new_tokens": 12, "show_progress": False}
+    options |= {"forced_eos_token_id": 2} if ends else {}
+    [[ours]], [[theirs]] = (translate(each, tokenizer, ["w1 w2 w3"], **options) for each in (model, engine))
+    assert ours.text == theirs.text
+    assert theirs.score == pytest.approx(ours.score, abs=1e-4 if ends else 0.5)
+
+
 def test_max_length_counts_the_start_token(save, tmp_path):
     model, inputs = random_translator(), batch()
     engine = CTranslate2Model(export(save(model), tmp_path / "engine"), device="cpu")
