@@ -9,13 +9,16 @@ from typing import Any, cast
 
 import torch
 from transformers.modeling_utils import PreTrainedModel
-from transformers.utils import CONFIG_NAME, cached_file
+from transformers.utils import CONFIG_NAME, cached_file, logging
 
 from locant import modeling
 from locant.configuration.configuration_locant import LocantConfig
+from locant.modeling.pretrained import table_of_other_stack
 
 from .checkpoint import WEIGHT_FILES, Checkpoint, CheckpointError, check_places, weights_file
 from .sizes import body_class
+
+logger = logging.get_logger(__name__)
 
 _SETTINGS = [CONFIG_NAME, "generation_config.json", "tokenizer.json", "tokenizer_config.json"]
 _SETTINGS += ["special_tokens_map.json", "processor_config.json", "preprocessor_config.json"]
@@ -45,8 +48,9 @@ def check_weights(model: PreTrainedModel, files: list[str], load_config: Any, in
     check_places((load_config.sharded_metadata or {}).get("weight_map") or {})
     checkpoint, source = Checkpoint(*files), load_config.pretrained_model_name_or_path
     stored = {_bare(model, name): name for name in checkpoint.headers}
-    if model.config.is_decoder and "encoder.embed_tokens.weight" in stored:  # as the model's own loading reads it
-        stored.setdefault("decoder.embed_tokens.weight", stored["encoder.embed_tokens.weight"])
+    if (other := table_of_other_stack(model.config)) is not None and f"{other}.weight" in stored:
+        own = "decoder" if model.config.is_decoder else "encoder"  # as the model's own loading reads it
+        stored.setdefault(f"{own}.embed_tokens.weight", stored[f"{other}.weight"])
     mismatched = {name for name, *_ in info.mismatched_keys}
     for name, weight in model.named_parameters(remove_duplicate=False):
         own = stored.get(_bare(model, name), "")
@@ -74,6 +78,7 @@ def check_weights(model: PreTrainedModel, files: list[str], load_config: Any, in
         for name in sorted(name for name in missing if _bare(model, name) in promised):
             fault = "the checkpoint is truncated, or the config another model's"
             raise CheckpointError(f"The tensor {name!r} is missing in {source}: {fault}.")
+    _warn_of_new_stacks(model, missing, load_config)
 
 
 def fault_of_files(
@@ -122,12 +127,36 @@ def _bare(model: PreTrainedModel, name: str) -> str:
     return name.removeprefix(f"{model.base_model_prefix}.")
 
 
-def _weights_of_saved(model: PreTrainedModel, load_config: Any) -> set[str]:
-    """The names of the weights that the saved model had, by its config, without a head's prefix."""
-    saved = cast(LocantConfig, model.config)
+def _warn_of_new_stacks(model: PreTrainedModel, missing: set[str], load_config: Any) -> None:
+    """Log which stacks the saved model, of another class, did not have."""
+    weights = dict(model.named_parameters(remove_duplicate=False))
+    new = [
+        stack
+        for stack in ("encoder", "decoder")
+        if (own := {name for name in weights if _bare(model, name).startswith(f"{stack}.layers.")}) and own <= missing
+    ]
+    [saved_class, *_] = _saved_config(model, load_config).architectures or [""]
+    if new and saved_class not in ("", type(model).__name__):
+        logger.warning(
+            "%s holds a %s, which has no %s for this %s: of %d weights, %d are new and random. Load the folder as a "
+            "%s, or train this model.",
+            *(load_config.pretrained_model_name_or_path, saved_class, " and no ".join(new), type(model).__name__),
+            *(len(weights), len(missing & weights.keys()), saved_class),
+        )
+
+
+def _saved_config(model: PreTrainedModel, load_config: Any) -> LocantConfig:
+    """The config that was saved, or the model's where none was."""
+    config = cast(LocantConfig, model.config)
     with suppress(OSError, ValueError):
         path, hub = load_config.pretrained_model_name_or_path, load_config.download_kwargs or {}
-        saved = type(saved).from_dict(type(saved).get_config_dict(path, **hub)[0])
+        return type(config).from_dict(type(config).get_config_dict(path, **hub)[0])
+    return config
+
+
+def _weights_of_saved(model: PreTrainedModel, load_config: Any) -> set[str]:
+    """The names of the weights that the saved model had, by its config, without a head's prefix."""
+    saved = _saved_config(model, load_config)
     known = {name: getattr(modeling, name) for name in modeling.__all__} | {type(model).__name__: type(model)}
     with torch.device("meta"):
         whole = known.get((saved.architectures or [""])[0], body_class(saved))(saved)

@@ -90,9 +90,9 @@ class LocantPreTrainedModel(PreTrainedModel):
         expected_keys: list[str] | None = None,
     ) -> tuple[Any, Any]:
         load, renaming = PreTrainedModel._load_pretrained_model, None
-        if model.config.is_decoder and model.config.share_encoder_decoder_embeddings:
-            # the file of an encoder and decoder has the table that both share under the encoder's name
-            renaming = WeightRenaming("encoder.embed_tokens", "decoder.embed_tokens")
+        if (other := table_of_other_stack(model.config)) is not None:
+            own = "decoder" if model.config.is_decoder else "encoder"
+            renaming = WeightRenaming(other, f"{own}.embed_tokens")
             load_config = replace(load_config, weight_mapping=[*(load_config.weight_mapping or []), renaming])
         info, offloaded = load(model, state_dict, checkpoint_files, load_config, expected_keys)
         if renaming is not None:  # saving undoes the conversions of loading
@@ -235,6 +235,18 @@ class LocantPreTrainedModel(PreTrainedModel):
         return {**inputs, "decoder_input_ids": ids} if self.config.is_encoder_decoder else inputs
 
 
+def table_of_other_stack(config: LocantConfig) -> str | None:
+    """The name of the token embeddings that a model of one stack also takes for its own; None if there are none.
+
+    The file of an encoder and decoder has the table that both share under the encoder's name, and that of the other
+    stack alone has it under the other's name.
+    """
+    reads_tokens = config.is_decoder or config.encoder_input == "tokens"
+    if config.is_encoder_decoder or not (reads_tokens and config.share_encoder_decoder_embeddings):
+        return None
+    return "encoder.embed_tokens" if config.is_decoder else "decoder.embed_tokens"
+
+
 class LocantGenerationMixin(GenerationMixin):
     """Leaves masks and positions to the model, which makes them for each type of layer."""
 
@@ -253,6 +265,19 @@ class LocantGenerationMixin(GenerationMixin):
         inputs = super().prepare_inputs_for_generation(*args, **kwargs)  # type: ignore[misc]  # of another `self`
         name = "decoder_position_ids" if self.config.is_encoder_decoder else "position_ids"
         return inputs if kwargs.get(name) is None else {**inputs, name: kwargs[name]}
+
+    def _maybe_initialize_input_ids_for_generation(
+        self, inputs: torch.Tensor | None, bos_token_id: torch.Tensor | None, model_kwargs: dict[str, Any]
+    ) -> torch.Tensor:
+        """As in transformers; images cannot be made of start tokens, so the lack of them is an error."""
+        given = {name for name, value in model_kwargs.items() if value is not None}
+        encoded = given & {"encoder_outputs", "input_ids", "inputs_embeds"}  # the encoder refuses the last two by name
+        if inputs is None and self.main_input_name == "pixel_values" and not encoded:
+            raise ValueError(
+                "generate() of a model that reads images needs pixel_values or encoder_outputs, and was given neither: "
+                "give it images, which the image-text-to-text pipeline passes on only beside a text, such as text=''."
+            )
+        return super()._maybe_initialize_input_ids_for_generation(inputs, bos_token_id, model_kwargs)
 
     def _prepare_position_ids_for_generation(self, inputs_tensor: torch.Tensor, model_kwargs: dict[str, Any]) -> None:
         """Return None: the model itself counts the positions from the mask."""

@@ -19,7 +19,9 @@ class LocantProcessor(ProcessorMixin):
     A text is what the decoder starts with, so the output goes to `generate()` as it is: `decoder_input_ids`
     opens with the tokenizer's `bos` token, which is Locant's `decoder_start_token_id`, and the prompt follows
     without an end token; an empty prompt is the start token alone. Prompts of several lengths are padded on the
-    left (`padding=True`), where generation goes on from them.
+    left (`padding=True`), where generation goes on from them. As in `Pix2StructProcessor`, a `text` makes no labels,
+    so that the model computes no loss: the captions to train on are `text_target`, where `TrOCRProcessor` and
+    `DonutProcessor` make labels of `text`.
 
     Args:
         image_processor: makes `pixel_values` of images, such as a `LocantImageProcessor`.

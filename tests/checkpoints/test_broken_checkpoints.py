@@ -451,6 +451,38 @@ class TestLegitimate:
         model, info = LocantForConditionalGeneration.from_pretrained(folder, output_loading_info=True)
         assert set(info["missing_keys"]) >= {name for name, _ in model.named_parameters()}
 
+    @pytest.mark.parametrize(
+        ("saved_class", "model_class", "stack", "weights", "new"),
+        [
+            (LocantForMaskedLM, LocantForCausalLM, "decoder", 35, 32),
+            (LocantForCausalLM, LocantForMaskedLM, "encoder", 39, 36),
+            (LocantForCausalLM, LocantForSequenceClassification, "encoder", 35, 34),
+        ],
+    )
+    def test_a_class_with_another_stack_is_told_of_and_has_the_embeddings(
+        self, tmp_path, caplog, saved_class, model_class, stack, weights, new
+    ):
+        saved = saved_class(LocantConfig(**{**FIELDS, "tie_word_embeddings": True}))
+        saved.save_pretrained(tmp_path)
+        model = model_class.from_pretrained(tmp_path)
+        assert torch.equal(model.get_input_embeddings().weight, saved.get_input_embeddings().weight)
+        told = [record.getMessage() for record in caplog.records if record.name == "locant.checkpoints.loading"]
+        assert told == [
+            f"{tmp_path} holds a {saved_class.__name__}, which has no {stack} for this {model_class.__name__}: of "
+            f"{weights} weights, {new} are new and random. Load the folder as a {saved_class.__name__}, or train this "
+            "model."
+        ]
+        assert "corrupted" not in caplog.text
+        model.save_pretrained(tmp_path / "again")
+        _, info = model_class.from_pretrained(tmp_path / "again", output_loading_info=True)
+        assert not any(info.values())
+
+    def test_of_a_head_or_a_stack_less_nothing_is_told(self, saved, tmp_path, caplog):
+        LocantEncoderModel.from_pretrained(saved).save_pretrained(tmp_path)
+        LocantForMaskedLM.from_pretrained(tmp_path)
+        LocantForCausalLM.from_pretrained(saved)
+        assert "locant.checkpoints.loading" not in {record.name for record in caplog.records}
+
     @pytest.mark.parametrize("model_class", [LocantForCausalLM, LocantDecoderModel])
     def test_a_decoder_alone_has_the_table_that_the_stacks_shared(self, saved, tmp_path, model_class):
         expected = LocantForConditionalGeneration.from_pretrained(saved).get_input_embeddings().weight

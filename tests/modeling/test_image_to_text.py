@@ -288,6 +288,15 @@ class TestInputs:
         with pytest.raises(ValueError, match=r"pixel_values have the shape \(2, 4\), but must be \(batch, 3, height"):
             model.generate(IDS)
 
+    def test_generate_needs_images(self, make_captioner):
+        model = make_captioner()
+        for given in ({}, {"decoder_input_ids": IDS}):
+            with pytest.raises(ValueError, match=r"needs pixel_values or encoder_outputs, and was given neither: give"):
+                model.generate(**given)
+        outputs = model.get_encoder()(images())
+        expected = model.generate(images(), max_new_tokens=3)
+        assert torch.equal(model.generate(encoder_outputs=outputs, max_new_tokens=3), expected)
+
     def test_images_are_refused_by_a_translator(self, make_model):
         model = make_model()
         for call in (model, model.generate):

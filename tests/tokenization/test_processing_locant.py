@@ -159,6 +159,13 @@ def test_the_pipeline_goes_on_from_a_prompt(processor, model, tmp_path, prompt):
     assert pipe(images=IMAGES[0], text=prompt, max_new_tokens=5) == [{"input_text": prompt, "generated_text": expected}]
 
 
+def test_the_pipeline_without_a_text_asks_for_one(processor, model, tmp_path):
+    IMAGES[0].save(tmp_path / "image.png")
+    pipe = pipeline("image-text-to-text", model=model, processor=processor)
+    with pytest.raises(ValueError, match="passes on only beside a text, such as text=''"):
+        pipe(images=str(tmp_path / "image.png"), max_new_tokens=5)
+
+
 def test_the_pipeline_takes_prompts_of_several_lengths_at_once(processor, model):
     pipe = pipeline("image-text-to-text", model=model, processor=processor)
     got = pipe(images=IMAGES, text=["", "a seven above"], max_new_tokens=5)
