@@ -48,7 +48,7 @@ def check_weights(model: PreTrainedModel, files: list[str], load_config: Any, in
     check_places((load_config.sharded_metadata or {}).get("weight_map") or {})
     checkpoint, source = Checkpoint(*files), load_config.pretrained_model_name_or_path
     stored = {_bare(model, name): name for name in checkpoint.headers}
-    if (other := table_of_other_stack(model.config)) is not None and f"{other}.weight" in stored:
+    if (other := table_of_other_stack(cast(LocantConfig, model.config))) is not None and f"{other}.weight" in stored:
         own = "decoder" if model.config.is_decoder else "encoder"  # as the model's own loading reads it
         stored.setdefault(f"{own}.embed_tokens.weight", stored[f"{other}.weight"])
     mismatched = {name for name, *_ in info.mismatched_keys}

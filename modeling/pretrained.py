@@ -5,7 +5,7 @@ import os
 from collections.abc import Callable, Iterable, Set
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Self, cast
 
 import torch
 from torch import nn
@@ -90,7 +90,7 @@ class LocantPreTrainedModel(PreTrainedModel):
         expected_keys: list[str] | None = None,
     ) -> tuple[Any, Any]:
         load, renaming = PreTrainedModel._load_pretrained_model, None
-        if (other := table_of_other_stack(model.config)) is not None:
+        if (other := table_of_other_stack(cast(LocantConfig, model.config))) is not None:
             own = "decoder" if model.config.is_decoder else "encoder"
             renaming = WeightRenaming(other, f"{own}.embed_tokens")
             load_config = replace(load_config, weight_mapping=[*(load_config.weight_mapping or []), renaming])
@@ -250,6 +250,9 @@ def table_of_other_stack(config: LocantConfig) -> str | None:
 class LocantGenerationMixin(GenerationMixin):
     """Leaves masks and positions to the model, which makes them for each type of layer."""
 
+    config: LocantConfig
+    main_input_name: str
+
     def create_masks_for_generate(
         self, attention_mask: torch.Tensor | None, past_key_values: Cache, **kwargs: Any
     ) -> torch.Tensor | None:
@@ -268,7 +271,7 @@ class LocantGenerationMixin(GenerationMixin):
 
     def _maybe_initialize_input_ids_for_generation(
         self, inputs: torch.Tensor | None, bos_token_id: torch.Tensor | None, model_kwargs: dict[str, Any]
-    ) -> torch.Tensor:
+    ) -> Any:
         """As in transformers; images cannot be made of start tokens, so the lack of them is an error."""
         given = {name for name, value in model_kwargs.items() if value is not None}
         encoded = given & {"encoder_outputs", "input_ids", "inputs_embeds"}  # the encoder refuses the last two by name
@@ -277,7 +280,8 @@ class LocantGenerationMixin(GenerationMixin):
                 "generate() of a model that reads images needs pixel_values or encoder_outputs, and was given neither: "
                 "give it images, which the image-text-to-text pipeline passes on only beside a text, such as text=''."
             )
-        return super()._maybe_initialize_input_ids_for_generation(inputs, bos_token_id, model_kwargs)
+        initialize: Any = super()._maybe_initialize_input_ids_for_generation  # type: ignore[misc]  # of another `self`
+        return initialize(inputs, bos_token_id, model_kwargs)
 
     def _prepare_position_ids_for_generation(self, inputs_tensor: torch.Tensor, model_kwargs: dict[str, Any]) -> None:
         """Return None: the model itself counts the positions from the mask."""
