@@ -33,6 +33,7 @@ from locant.modeling.pretrained import LocantPreTrainedModel
 from locant.modeling.stacks import ENCODERS
 from locant.tokenization.image_processing_locant import LocantImageProcessor
 from locant.tokenization.processing_locant import LocantProcessor
+from locant.tokenization.tokenization_locant import LocantTokenizer
 
 from . import supported_transformers, text_to_text_pipelines
 from .auto_map import auto_models
@@ -69,6 +70,7 @@ def _enable(enabled: bool) -> None:
     # these are one file each, which transformers copies by itself
     LocantImageProcessor._auto_class = "AutoImageProcessor" if enabled else None
     LocantProcessor._auto_class = "AutoProcessor" if enabled else None
+    LocantTokenizer.carries_code = enabled
 
 
 @dataclass(frozen=True)

@@ -30,7 +30,14 @@ from locant.modeling import (
     LocantModel,
     LocantPreTrainedModel,
 )
-from locant.tokenization import LocantImageProcessor, LocantProcessor, train_tokenizer
+from locant.tokenization import (
+    LocantImageProcessor,
+    LocantProcessor,
+    LocantTextIteratorStreamer,
+    LocantTextStreamer,
+    LocantTokenizer,
+    train_tokenizer,
+)
 
 __version__ = version("locant")
 
@@ -60,6 +67,9 @@ __all__ = [
     "LocantModel",
     "LocantPreTrainedModel",
     "LocantProcessor",
+    "LocantTextIteratorStreamer",
+    "LocantTextStreamer",
+    "LocantTokenizer",
     "convert",
     "disable_bundling",
     "enable_bundling",

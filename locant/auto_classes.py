@@ -9,6 +9,7 @@ from transformers import (
     AutoImageProcessor,
     AutoModel,
     AutoProcessor,
+    AutoTokenizer,
     PreTrainedConfig,
     PreTrainedModel,
     dynamic_module_utils,
@@ -19,7 +20,7 @@ from transformers.utils import is_vision_available
 from locant.configuration import LocantConfig
 from locant.hub.auto_map import CAPTIONER, DECODER, IMAGE_ENCODER, TEXT_ENCODER, auto_models
 from locant.hub.pipelines import PIPELINES
-from locant.tokenization import LocantImageProcessor, LocantProcessor
+from locant.tokenization import LocantImageProcessor, LocantProcessor, LocantTokenizer
 
 from .imports import when_imported
 
@@ -74,6 +75,8 @@ def register_models() -> None:
         AutoVideoProcessor.register(LocantConfig, NoVideoProcessor, exist_ok=True)
     # not for LocantConfig: AutoProcessor would then ask every text model for an image processor; a folder names it
     AutoProcessor.register(LocantProcessor, LocantProcessor, exist_ok=True)
+    # nor here, where pipelines for images would ask for a tokenizer
+    AutoTokenizer.register(LocantTokenizer, LocantTokenizer, exist_ok=True)
 
 
 def use_installed_classes() -> None:
@@ -82,7 +85,7 @@ def use_installed_classes() -> None:
     The Auto classes do so by themselves, as they know Locant's classes; pipelines that a config names do not.
     """
     models = {**CAPTIONER, **DECODER, **TEXT_ENCODER, **IMAGE_ENCODER}.values()
-    classes = [LocantConfig, LocantImageProcessor, LocantProcessor, *models, *PIPELINES.values()]
+    classes = [LocantConfig, LocantImageProcessor, LocantProcessor, LocantTokenizer, *models, *PIPELINES.values()]
     installed = {cls.__name__: cls for cls in classes}
     load = dynamic_module_utils.get_class_in_module
 

@@ -4,6 +4,16 @@
 from .bpe_dropout import BPEDropout
 from .image_processing_locant import LocantImageProcessor
 from .processing_locant import LocantProcessor
+from .streamers import LocantTextIteratorStreamer, LocantTextStreamer
 from .text_tokenizer import train_tokenizer
+from .tokenization_locant import LocantTokenizer
 
-__all__ = ["BPEDropout", "LocantImageProcessor", "LocantProcessor", "train_tokenizer"]
+__all__ = [
+    "BPEDropout",
+    "LocantImageProcessor",
+    "LocantProcessor",
+    "LocantTextIteratorStreamer",
+    "LocantTextStreamer",
+    "LocantTokenizer",
+    "train_tokenizer",
+]

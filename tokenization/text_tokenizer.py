@@ -25,8 +25,9 @@ from os.path import isfile
 from typing import TYPE_CHECKING, Any
 
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
-from transformers import PreTrainedTokenizerFast
 from transformers.utils import logging
+
+from .tokenization_locant import LocantTokenizer
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -105,7 +106,7 @@ def train_tokenizer(
     purpose: str = "seq2seq",
     text_columns: list[str] | None = None,
     show_progress: bool = True,
-) -> PreTrainedTokenizerFast:
+) -> LocantTokenizer:
     """Train a tokenizer; what it saves loads with `AutoTokenizer` where Locant is not installed.
 
     Source and target share the vocabulary: give the texts of both languages. `<pad>`, `<s>`, `</s>` and
@@ -155,14 +156,17 @@ def train_tokenizer(
     if kind == "unigram":
         _settle_scores(backend, len(special_tokens))
 
-    backend.post_processor = processors.TemplateProcessing(
+    template = processors.TemplateProcessing(
         single=shape.single,
         pair=shape.pair,
         special_tokens=[(token, backend.token_to_id(token)) for token in SPECIAL_TOKENS.values()],
     )
+    # ByteLevel leaves the space before a word out of the word's offsets, and changes no token.
+    offsets = processors.ByteLevel(trim_offsets=True, add_prefix_space=shape.whole_texts, use_regex=False)
+    backend.post_processor = processors.Sequence([offsets, template])
     if backend.get_vocab_size() < vocab_size:
         logger.warning(f"The texts gave a vocabulary of {backend.get_vocab_size()} tokens; the limit was {vocab_size}.")
-    return PreTrainedTokenizerFast(
+    return LocantTokenizer(
         tokenizer_object=backend,
         split_special_tokens=not shape.has_mask,
         clean_up_tokenization_spaces=False,

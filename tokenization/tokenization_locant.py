@@ -1,0 +1,146 @@
+# Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
+"""`LocantTokenizer`: special tokens of the training stay text, tokens added later are read; a space before each text.
+
+This file imports nothing of Locant, so that transformers can copy it into a folder.
+"""
+
+import json
+import re
+from collections.abc import Iterable
+from typing import Any
+
+from tokenizers import AddedToken, Regex, Tokenizer, normalizers
+from transformers import PreTrainedTokenizerFast
+from transformers.tokenization_utils_base import BatchEncoding
+
+_PREPEND = {"type": "Prepend", "prepend": " "}
+_STRIP = {"type": "Strip", "content": " ", "start": 1, "stop": 0}
+
+
+class LocantTokenizer(PreTrainedTokenizerFast):
+    """A byte-level tokenizer as `train_tokenizer` makes it, whose whole pipeline stands in `tokenizer.json`.
+
+    With `split_special_tokens=True`, `</s>` and the other special tokens of the training are ordinary text where a
+    text spells them. A token that was added later (`add_tokens`, `add_special_tokens`) is always one token; with
+    `special_tokens=True` it is left out by `decode(..., skip_special_tokens=True)`.
+
+    Args:
+        add_prefix_space: put a space before each text, and before each word of `is_split_into_words=True`, and take
+            it off the decoded text, so that a word has the same pieces everywhere. As it was saved if None.
+        added_special_tokens: which added tokens `skip_special_tokens=True` leaves out; saving writes the list.
+
+    Raises:
+        ValueError: words are given with `is_split_into_words=True` and `add_prefix_space` is off.
+    """
+
+    carries_code = False
+    """Whether the saved folder of a tokenizer with added special tokens holds this file."""
+
+    def __init__(
+        self,
+        *args: Any,
+        add_prefix_space: bool | None = None,
+        added_special_tokens: Iterable[str] = (),
+        **kwargs: Any,
+    ):
+        self.added_special_tokens = list(added_special_tokens)  # the base class adds tokens
+        super().__init__(*args, **kwargs)
+        if add_prefix_space is not None and add_prefix_space != self._puts_space:
+            pipeline = json.loads(self._tokenizer.to_str())
+            read = self._read_tokens() if add_prefix_space else None
+            self._tokenizer = Tokenizer.from_str(json.dumps(_with_prefix_space(pipeline, read)))
+            self._tokenizer.encode_special_tokens = self.split_special_tokens
+        self.add_prefix_space = self._puts_space
+        self.init_kwargs["add_prefix_space"] = self.add_prefix_space
+        self.init_kwargs["added_special_tokens"] = self.added_special_tokens
+
+    @classmethod
+    def convert_to_native_format(cls, trust_remote_code: bool = False, **kwargs: Any) -> dict[str, Any]:
+        """The arguments for `__init__`, with the tokenizer's file: rebuilding from its vocabulary loses the rest."""
+        return super().convert_to_native_format(trust_remote_code=True, **kwargs)
+
+    @property
+    def _auto_class(self) -> str | None:  # type: ignore[override]
+        # transformers' own class reads all other saved tokenizers alike, and asks for no trust
+        return "AutoTokenizer" if self.carries_code and self.added_special_tokens else None
+
+    def _add_tokens(self, new_tokens: list[str] | list[AddedToken], special_tokens: bool = False) -> int:
+        trained = {token.content for token in self._tokenizer.get_added_tokens_decoder().values() if token.special}
+        added = []
+        for token in new_tokens:
+            token = token if isinstance(token, AddedToken) else AddedToken(token)
+            if token.content in trained:
+                continue
+            if (special_tokens or token.special) and token.content not in self.added_special_tokens:
+                self.added_special_tokens.append(token.content)
+            # The backend counts no added token as special, or `split_special_tokens` would split it too. Tokens are
+            # looked for in the normalized text, or every text between two of them would get a space of its own.
+            strips = {"single_word": token.single_word, "lstrip": token.lstrip, "rstrip": token.rstrip}
+            added.append(AddedToken(token.content, special=False, normalized=True, **strips))
+        if self._puts_space:  # set first, as adding a token has its spelling normalized
+            self._tokenizer.normalizer = _space_unless([*self._read_tokens(), *added])
+        return self._tokenizer.add_tokens(added)
+
+    @property
+    def _puts_space(self) -> bool:
+        normalizer = self._tokenizer.normalizer
+        return normalizer is not None and _PREPEND in _steps(json.loads(normalizer.__getstate__()), "normalizers")
+
+    def _read_tokens(self) -> list[AddedToken]:
+        """The tokens that are one token where a text spells them."""
+        tokens = self._tokenizer.get_added_tokens_decoder().values()
+        return [token for token in tokens if not (token.special and self.split_special_tokens)]
+
+    def _encode_plus(self, *args: Any, is_split_into_words: bool = False, **kwargs: Any) -> BatchEncoding:
+        if is_split_into_words and not self.add_prefix_space:
+            raise ValueError(
+                "The text is split into words, but this tokenizer puts no space before a word, so the words would get "
+                "other pieces than in a text: load the tokenizer with from_pretrained(..., add_prefix_space=True)."
+            )
+        return super()._encode_plus(*args, is_split_into_words=is_split_into_words, **kwargs)
+
+    def _decode(self, token_ids: Any, skip_special_tokens: bool = False, **kwargs: Any) -> str:
+        if isinstance(token_ids, dict):
+            token_ids = token_ids["input_ids"]
+        if skip_special_tokens and self.added_special_tokens:
+            skipped = {self._tokenizer.token_to_id(token) for token in self.added_special_tokens}
+            token_ids = [i for i in ([token_ids] if isinstance(token_ids, int) else token_ids) if i not in skipped]
+        return super()._decode(token_ids, skip_special_tokens=skip_special_tokens, **kwargs)
+
+
+def _steps(part: dict[str, Any] | None, name: str) -> list[dict[str, Any]]:
+    """The steps of a part of `tokenizer.json`, which may be none, one, or a sequence."""
+    return [] if part is None else part[name] if part["type"] == "Sequence" else [part]
+
+
+def _space_unless(read: Iterable[AddedToken]) -> normalizers.Normalizer:
+    """Puts a space before a text that begins with none of these tokens."""
+    spelled = "|".join(re.escape(token.content) + (r"(?!\w)" if token.single_word else "") for token in read)
+    space = normalizers.Prepend(" ")
+    if not spelled:
+        return space
+    return normalizers.Sequence([space, normalizers.Replace(Regex(rf"\A (?={spelled})"), "")])
+
+
+def _with_prefix_space(pipeline: dict[str, Any], read: list[AddedToken] | None) -> dict[str, Any]:
+    """The content of `tokenizer.json` with a space before texts that begin with no token of `read`; None: no space."""
+    puts_space = read is not None
+    decoders = [step for step in _steps(pipeline["decoder"], "decoders") if step != _STRIP]
+    processors = [
+        {**step, "add_prefix_space": puts_space} if step["type"] == "ByteLevel" else step
+        for step in _steps(pipeline["post_processor"], "processors")
+    ]
+    names = {token.content for token in read or ()}
+    return {
+        **pipeline,
+        "normalizer": None if read is None else json.loads(_space_unless(read).__getstate__()),
+        "decoder": {"type": "Sequence", "decoders": [*decoders, *([_STRIP] if puts_space else [])]},
+        "post_processor": {"type": "Sequence", "processors": processors},
+        # looked for in the normalized text, or every text between two of them would get a space of its own
+        "added_tokens": [
+            {**token, "normalized": True} if token["content"] in names else token for token in pipeline["added_tokens"]
+        ],
+    }
+
+
+__all__ = ["LocantTokenizer"]
