@@ -30,7 +30,7 @@ tokenizer = AutoTokenizer.from_pretrained("{where}"{trust})
 model = AutoModelForQuestionAnswering.from_pretrained("{where}"{trust})
 inputs = tokenizer("A question?", "A text with its answer.", return_tensors="pt")
 start, end = (logits.argmax() for logits in model(**inputs).to_tuple()[:2])
-print(tokenizer.decode(inputs["input_ids"][0, start : end + 1]))"""
+print(tokenizer.decode(inputs["input_ids"][0, start : end + 1]).strip())"""
 
 # Options of the sections `data` and `model` that change what the weights become
 _OF_DATA = (

@@ -19,8 +19,13 @@ QUOTE = re.compile(r"^<!-- quoted from (\S+) -->\n```python\n(.*?)^```$", re.MUL
 # Those whose Python takes seconds
 DOCUMENTS = {
     name: (ROOT / name).read_text(encoding="utf-8")
-    for name in ("README.md", "docs/parts.md", "docs/pipelines.md", "docs/position_encodings.md", "docs/sharing.md")
+    for name in (
+        *("README.md", "docs/fine_tuning.md", "docs/parts.md", "docs/pipelines.md", "docs/position_encodings.md"),
+        "docs/sharing.md",
+    )
 }
+# What variables hold in the end
+RESULTS = {"docs/fine_tuning.md": {"found": [("person", "Anna"), ("place", "Rome")], "answers": ["Otto", "Lima"]}}
 
 
 def snippets(name):
@@ -61,6 +66,8 @@ def test_the_python_of_a_document_runs_from_top_to_bottom(name, checkout):
     namespace = {"__name__": name}
     for line, code in snippets(name):
         exec(compile("\n" * line + code, ROOT / name, "exec"), namespace)  # errors name the document's line
+    for variable, value in RESULTS.get(name, {}).items():
+        assert namespace[variable] == value
 
 
 @pytest.mark.parametrize("name", [name for name, text in DOCUMENTS.items() if QUOTE.search(text)])
