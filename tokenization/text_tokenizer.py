@@ -139,7 +139,7 @@ def train_tokenizer(
     _check_choice("Tokenizer kind", kind, KINDS)
     _check_choice("Purpose", purpose, PURPOSES)
     shape = PURPOSES[purpose]
-    special_tokens = shape.special_tokens
+    special_tokens: dict[str, Any] = {**shape.special_tokens}
     model, trainer = _model_and_trainer(kind, vocab_size, min_frequency, list(special_tokens.values()), show_progress)
     backend = Tokenizer(model)
     backend.pre_tokenizer = pre_tokenizers.Sequence(

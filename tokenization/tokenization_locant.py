@@ -36,6 +36,8 @@ class LocantTokenizer(PreTrainedTokenizerFast):
     carries_code = False
     """Whether the saved folder of a tokenizer with added special tokens holds this file."""
 
+    _tokenizer: Any
+
     def __init__(
         self,
         *args: Any,
@@ -64,7 +66,7 @@ class LocantTokenizer(PreTrainedTokenizerFast):
         # transformers' own class reads all other saved tokenizers alike, and asks for no trust
         return "AutoTokenizer" if self.carries_code and self.added_special_tokens else None
 
-    def _add_tokens(self, new_tokens: list[str] | list[AddedToken], special_tokens: bool = False) -> int:
+    def _add_tokens(self, new_tokens: Any, special_tokens: bool = False) -> int:
         trained = {token.content for token in self._tokenizer.get_added_tokens_decoder().values() if token.special}
         added = []
         for token in new_tokens:
@@ -97,15 +99,22 @@ class LocantTokenizer(PreTrainedTokenizerFast):
                 "The text is split into words, but this tokenizer puts no space before a word, so the words would get "
                 "other pieces than in a text: load the tokenizer with from_pretrained(..., add_prefix_space=True)."
             )
-        return super()._encode_plus(*args, is_split_into_words=is_split_into_words, **kwargs)
+        options: Any = {**kwargs, "is_split_into_words": is_split_into_words}
+        return super()._encode_plus(*args, **options)
 
-    def _decode(self, token_ids: Any, skip_special_tokens: bool = False, **kwargs: Any) -> str:
+    def _decode(
+        self,
+        token_ids: Any,
+        skip_special_tokens: bool = False,
+        clean_up_tokenization_spaces: bool | None = None,
+        **kwargs: Any,
+    ) -> str:
         if isinstance(token_ids, dict):
             token_ids = token_ids["input_ids"]
         if skip_special_tokens and self.added_special_tokens:
             skipped = {self._tokenizer.token_to_id(token) for token in self.added_special_tokens}
             token_ids = [i for i in ([token_ids] if isinstance(token_ids, int) else token_ids) if i not in skipped]
-        return super()._decode(token_ids, skip_special_tokens=skip_special_tokens, **kwargs)
+        return super()._decode(token_ids, skip_special_tokens, clean_up_tokenization_spaces, **kwargs)
 
 
 def _steps(part: dict[str, Any] | None, name: str) -> list[dict[str, Any]]:
