@@ -11,7 +11,14 @@ import torch
 import transformers
 from huggingface_hub.errors import StrictDataclassError
 from huggingface_hub.serialization._base import parse_size_to_int
-from transformers import AutoImageProcessor, AutoProcessor, AutoTokenizer, GenerationConfig, PreTrainedModel
+from transformers import (
+    AutoImageProcessor,
+    AutoProcessor,
+    AutoTokenizer,
+    GenerationConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerFast,
+)
 from transformers.configuration_utils import PretrainedConfig
 from transformers.utils import CONFIG_NAME, GENERATION_CONFIG_NAME, IMAGE_PROCESSOR_NAME, PROCESSOR_NAME
 
@@ -19,6 +26,7 @@ from locant import modeling
 from locant.checkpoints.checkpoint import Checkpoint
 from locant.checkpoints.loading import check_settings
 from locant.configuration.configuration_locant import LocantConfig
+from locant.tokenization import LocantTokenizer
 
 from .config_matching import (
     check_ours,
@@ -141,6 +149,7 @@ class _Conversion:
             for what, loader, names in loaders
             if any((folder / name).exists() for name in names)
         ]
+        found = found if self.to_locant else [_of_transformers(processor) for processor in found]
         return [self.family.convert_processor(processor, self.to_locant) for processor in found]
 
     def convert_weights(self, drop: Iterable[str], dtype: torch.dtype | None) -> PreTrainedModel:
@@ -263,6 +272,15 @@ def _family(files: SourceFolder, config: Any, to: str | None) -> Family:
             f"{files} is a {config.model_type} model, which becomes a Locant model first: leave out --to."
         )
     return find_family(config.model_type)
+
+
+def _of_transformers(processor: Any) -> Any:
+    """A tokenizer of transformers' own class in the place of a `LocantTokenizer`; all else as it is."""
+    if not isinstance(processor, LocantTokenizer):
+        return processor
+    own = ("add_prefix_space", "added_special_tokens")
+    options = {name: value for name, value in processor.init_kwargs.items() if name not in own}
+    return PreTrainedTokenizerFast(tokenizer_object=processor.backend_tokenizer, **options)
 
 
 def _load(what: str, loader: Any, folder: Path) -> Any:

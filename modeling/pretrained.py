@@ -263,9 +263,15 @@ class LocantGenerationMixin(GenerationMixin):
         missing = max(0, past_key_values.get_max_length() - attention_mask.shape[1])
         return torch.nn.functional.pad(attention_mask, (0, missing))
 
-    def prepare_inputs_for_generation(self: Any, *args: Any, **kwargs: Any) -> dict[str, Any]:
-        """As in transformers, but the positions that the caller gave are those of the tokens in the cache too."""
-        inputs = super().prepare_inputs_for_generation(*args, **kwargs)  # type: ignore[misc]  # of another `self`
+    def prepare_inputs_for_generation(
+        self, *args: Any, inputs_embeds: torch.Tensor | None = None, **kwargs: Any
+    ) -> dict[str, Any]:
+        """As in transformers, but the positions that the caller gave are those of the tokens in the cache too.
+
+        transformers looks for `inputs_embeds` in the signature.
+        """
+        prepare: Any = super().prepare_inputs_for_generation  # type: ignore[misc]  # of another `self`
+        inputs = prepare(*args, inputs_embeds=inputs_embeds, **kwargs)
         name = "decoder_position_ids" if self.config.is_encoder_decoder else "position_ids"
         return inputs if kwargs.get(name) is None else {**inputs, name: kwargs[name]}
 

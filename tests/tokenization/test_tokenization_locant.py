@@ -97,6 +97,7 @@ def test_decoding_gives_added_tokens_back_and_skips_the_special_ones(load, purpo
 def test_special_tokens_of_the_training_stay_text_beside_added_ones(load, purpose, kind):
     tokenizer = added(load(purpose, kind))
     tokenizer.add_special_tokens({"eos_token": "</s>", "cls_token": "<cls>"})
+    assert tokenizer.added_special_tokens == ["<2fr>", "<cls>"]
     ids = tokenizer("</s><2fr><pad><cls>", add_special_tokens=False).input_ids
     assert not {0, 1, 2} & set(ids)
     assert ids.count(tokenizer.convert_tokens_to_ids("<2fr>")) == ids.count(tokenizer.cls_token_id) == 1
