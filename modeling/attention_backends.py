@@ -247,7 +247,7 @@ def check_name(backend: str, config: LocantConfig, kinds: Iterable[AttentionKind
     """Raise `ValueError` for a name that is neither a registered backend nor a kernel `owner/name` of the Hub."""
     if "/" not in backend and backend not in ("eager", *_FUNCTIONS.valid_keys()):
         able = _names(able for able in BIAS_TYPES if all(can_serve(able, config, kind) for kind in kinds))
-        raise ValueError(f"attn_implementation={backend!r} is not an attention backend: set it to {able}.")
+        raise ValueError(f'Specified `attn_implementation="{backend}"` is not supported: set it to {able}.')
 
 
 def check_backend(backend: str, config: LocantConfig, kind: AttentionKind) -> None:
