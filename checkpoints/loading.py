@@ -49,8 +49,8 @@ def check_weights(model: PreTrainedModel, files: list[str], load_config: Any, in
     checkpoint, source = Checkpoint(*files), load_config.pretrained_model_name_or_path
     stored = {_bare(model, name): name for name in checkpoint.headers}
     if (other := table_of_other_stack(cast(LocantConfig, model.config))) is not None and f"{other}.weight" in stored:
-        own = "decoder" if model.config.is_decoder else "encoder"  # as the model's own loading reads it
-        stored.setdefault(f"{own}.embed_tokens.weight", stored[f"{other}.weight"])
+        # loading renames the embeddings of the other stack
+        stored.setdefault(f"{model.config.main_stack}.embed_tokens.weight", stored[f"{other}.weight"])
     mismatched = {name for name, *_ in info.mismatched_keys}
     for name, weight in model.named_parameters(remove_duplicate=False):
         own = stored.get(_bare(model, name), "")
@@ -128,15 +128,17 @@ def _bare(model: PreTrainedModel, name: str) -> str:
 
 
 def _warn_of_new_stacks(model: PreTrainedModel, missing: set[str], load_config: Any) -> None:
-    """Log which stacks the saved model, of another class, did not have."""
+    """Log a warning if the saved model, of another class, had no layers for one of the model's stacks."""
     weights = dict(model.named_parameters(remove_duplicate=False))
     new = [
         stack
         for stack in ("encoder", "decoder")
         if (own := {name for name in weights if _bare(model, name).startswith(f"{stack}.layers.")}) and own <= missing
     ]
+    if not new:
+        return
     [saved_class, *_] = _saved_config(model, load_config).architectures or [""]
-    if new and saved_class not in ("", type(model).__name__):
+    if saved_class not in ("", type(model).__name__):
         logger.warning(
             "%s holds a %s, which has no %s for this %s: of %d weights, %d are new and random. Load the folder as a "
             "%s, or train this model.",
@@ -146,7 +148,7 @@ def _warn_of_new_stacks(model: PreTrainedModel, missing: set[str], load_config: 
 
 
 def _saved_config(model: PreTrainedModel, load_config: Any) -> LocantConfig:
-    """The config that was saved, or the model's where none was."""
+    """The config in the folder that the model was loaded from, or the model's own config if the folder has none."""
     config = cast(LocantConfig, model.config)
     with suppress(OSError, ValueError):
         path, hub = load_config.pretrained_model_name_or_path, load_config.download_kwargs or {}

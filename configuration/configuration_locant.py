@@ -119,19 +119,21 @@ STACK_FIELDS = {
     "intermediate_size": "ffn_dim",
     "layer_types": "layer_types",
 }
-"""The ecosystem's name of each field that both stacks have, and ours, which `encoder_` or `decoder_` stands before."""
+"""transformers' name of each field that both stacks have, and Locant's name without `encoder_` or `decoder_`."""
 
 
 def _stack_field(name: str, read: Callable[["LocantConfig", Stack], Any] | None = None) -> Any:
-    """A property that reads a field of one stack by the ecosystem's name, and sets it for every stack of the model.
+    """A property with transformers' name for a field that both stacks have.
+
+    It reads the field of `main_stack`, and sets the field of every stack of the model.
 
     Args:
         name: one of `STACK_FIELDS`.
-        read: the value of a stack, where that is not the field itself.
+        read: computes the value from the config and the stack; by default the field itself.
     """
 
     def getter(config: "LocantConfig") -> Any:
-        stack: Stack = "decoder" if config.is_decoder else "encoder"
+        stack = config.main_stack
         return read(config, stack) if read is not None else getattr(config, f"{stack}_{STACK_FIELDS[name]}")
 
     def setter(config: "LocantConfig", value: Any) -> None:
@@ -338,9 +340,9 @@ class LocantConfig(PretrainedConfig):
         return super().from_dict({**config_dict, **given}, **kwargs)
 
     def get_text_config(self, decoder: bool | None = None, encoder: bool | None = None) -> "LocantConfig":
-        """This config; or, for one of two stacks, a copy whose `num_hidden_layers`, `layer_types` and so on are its.
+        """A copy of the config whose `main_stack` is the given one; the config itself if the model has one stack only.
 
-        transformers makes caches by the decoder's.
+        transformers makes caches from `get_text_config(decoder=True)`.
         """
         if decoder == encoder or not self.is_encoder_decoder:
             return self
@@ -417,6 +419,11 @@ class LocantConfig(PretrainedConfig):
         """`full_attention` or `sliding_attention`, for each layer of `stack`."""
         default = "full_attention" if self.sliding_window is None else "sliding_attention"
         return getattr(self, f"{stack}_layer_types") or [default] * getattr(self, f"{stack}_layers")
+
+    @property
+    def main_stack(self) -> Stack:
+        """The stack whose fields `num_hidden_layers`, `head_dim` and the other names of transformers stand for."""
+        return "decoder" if self.is_decoder else "encoder"
 
     @property
     def _stacks(self) -> list[str]:
@@ -509,14 +516,15 @@ class LocantConfig(PretrainedConfig):
 
 
 def _read_head_dim(config: LocantConfig) -> int:
-    return config.head_dim_at("decoder" if config.is_decoder else "encoder")
+    return config.head_dim_at(config.main_stack)
 
 
 def _set_head_dim(config: LocantConfig, value: int | None) -> None:
     vars(config)["head_dim"] = value
 
 
-# read it as the size that the model is built with; `vars(config)` keeps None, so that it follows d_model and the heads
+# The property returns the head size that the model is built with. The stored field, `vars(config)["head_dim"]`, stays
+# None by default, so that the size follows later changes of d_model and of the number of heads.
 LocantConfig.head_dim = property(_read_head_dim, _set_head_dim)  # type: ignore[assignment]
 
 
@@ -563,10 +571,11 @@ def _check_extra_name(config: type, name: str) -> None:
 
 
 def _warn_of_unknown(config: type, given: Iterable[str]) -> None:
-    """Log the names that neither Locant nor transformers reads; they are kept, as in transformers."""
-    of_transformers = GenerationConfig().to_dict().keys() | _OTHER_FIELDS
-    for name in given:
-        if name.startswith("_") or name in of_transformers or hasattr(config, name):
+    """Log a warning for each field that neither Locant nor transformers reads. As in transformers, it is kept."""
+    unknown = [name for name in given if not (name.startswith("_") or name in _OTHER_FIELDS or hasattr(config, name))]
+    of_generation = GenerationConfig().to_dict() if unknown else {}
+    for name in unknown:
+        if name in of_generation:
             continue
         nearest = difflib.get_close_matches(name, [*inspect.get_annotations(config), *STACK_FIELDS], n=1)
         hint = f": did you mean {nearest[0]}?" if nearest else "."

@@ -254,7 +254,7 @@ _NO_HYPERPARAMETERS = ("hub_", "push_", "logging_", "log_", "save_", "disable_",
 
 def _duration(facts: Facts) -> str:
     found = facts.metrics
-    # a run that goes on keeps the numbers of its last end, which are not those of its weights
+    # while a finished run is being continued, metrics.json still has the steps of its earlier end
     is_finished = found.get("finished")
     told = [f"{found['steps']:,} steps"] if is_finished and found.get("steps") else []
     told += [f"{found['training_seconds']:,.0f} seconds"] if found.get("training_seconds") else []
@@ -264,7 +264,7 @@ def _duration(facts: Facts) -> str:
 
 
 def _weights(metrics: Mapping[str, Any]) -> str:
-    """Which steps of training the weights come from."""
+    """The training steps of the checkpoints that the weights were taken from."""
     steps = metrics["weights_of_steps"]
     if len(steps) > 1:
         return f"weights: the mean of the last {len(steps)} checkpoints, steps {steps[0]:,} to {steps[-1]:,}"

@@ -275,7 +275,7 @@ def _family(files: SourceFolder, config: Any, to: str | None) -> Family:
 
 
 def _of_transformers(processor: Any) -> Any:
-    """A tokenizer of transformers' own class in the place of a `LocantTokenizer`; all else as it is."""
+    """Convert a `LocantTokenizer` to a `PreTrainedTokenizerFast`; return other processors unchanged."""
     if not isinstance(processor, LocantTokenizer):
         return processor
     own = ("add_prefix_space", "added_special_tokens")

@@ -45,14 +45,15 @@ class ModelWithoutHead:
 
 
 class NoVideoProcessor:
-    """What `AutoVideoProcessor` finds for a Locant config: there is none.
+    """The video processor that is registered for `LocantConfig`; its `from_pretrained` always raises.
 
-    Pipelines for images look for one, and transformers would look into the code of the folder.
+    Image pipelines try to load a video processor. Without this class, transformers would import the code files of the
+    model's folder to find one.
     """
 
     @classmethod
     def from_pretrained(cls, path: str, *args: Any, **kwargs: Any) -> None:
-        """Raise `ValueError`; pipelines go on without a video processor then."""
+        """Raise `ValueError`. Pipelines catch this error and continue without a video processor."""
         raise ValueError(f"{path} holds a Locant model, which reads no videos: use AutoImageProcessor.")
 
 
@@ -75,14 +76,16 @@ def register_models() -> None:
         AutoVideoProcessor.register(LocantConfig, NoVideoProcessor, exist_ok=True)
     # not for LocantConfig: AutoProcessor would then ask every text model for an image processor; a folder names it
     AutoProcessor.register(LocantProcessor, LocantProcessor, exist_ok=True)
-    # nor here, where pipelines for images would ask for a tokenizer
+    # registered by its own class too: with LocantConfig as the key, image pipelines would load a tokenizer
     AutoTokenizer.register(LocantTokenizer, LocantTokenizer, exist_ok=True)
 
 
 def use_installed_classes() -> None:
-    """Have transformers take Locant's own classes where it would execute the code that a saved model carries.
+    """Make transformers use the installed Locant classes instead of executing code files of a model's folder.
 
-    The Auto classes do so by themselves, as they know Locant's classes; pipelines that a config names do not.
+    The Auto classes already prefer the installed classes, which are registered with them. Pipeline classes that a
+    config names under `custom_pipelines` cannot be registered, so this function wraps `get_class_in_module`, by which
+    transformers imports a class from a code file.
     """
     models = {**CAPTIONER, **DECODER, **TEXT_ENCODER, **IMAGE_ENCODER}.values()
     classes = [LocantConfig, LocantImageProcessor, LocantProcessor, LocantTokenizer, *models, *PIPELINES.values()]

@@ -57,8 +57,9 @@ class StackInputs(NamedTuple):
         position_ids: `(batch or 1, length)`; of patches `(1, length, 2)`, row and column.
         position_bound: exclusive upper bound of the position ids; None where it is unknown. Of patches, the number of
             rows and of columns.
-        given_position_ids: those that the caller gave, `(batch or 1, length)` or, with those of the tokens in the
-            cache, `(batch or 1, past + length)`; None where positions are counted, and distances are those of slots.
+        given_position_ids: the position ids that the caller gave: `(batch or 1, length)`, or `(batch or 1, past +
+            length)` with the positions of the cached tokens. None if positions are counted from the mask; distances
+            between queries and keys are then differences of slots.
     """
 
     hidden_states: torch.Tensor
@@ -90,11 +91,11 @@ def prepare_stack_inputs(
 
     Args:
         hidden_states, attention_mask, document_ids: as in `StackInputs`.
-        position_ids: those that the caller gave, if any, as `StackInputs.given_position_ids`.
+        position_ids: the position ids that the caller gave, in the shapes of `StackInputs.given_position_ids`, or None.
         cache: of self-attention.
         max_position_embeddings: given where an encoding needs a bound of the positions that the caller gave. Eager code
             reads their maximum, which waits for the device; compiled code cannot, and takes this number.
-        may_be_packed: without document ids, given positions that begin anew separate documents.
+        may_be_packed: whether to separate documents where `position_ids` restart, if there are no document ids.
 
     Raises:
         ValueError: fewer document ids than tokens; a mask, or positions, of another size.
@@ -312,7 +313,13 @@ def _slot_index(cache: Cache | None, length: int, layer_idx: int) -> SlotIndex:
 def _index_of_given_positions(
     inputs: StackInputs, given: torch.Tensor, slots: SlotIndex, cache: Cache | None
 ) -> QueryKeyIndex:
-    """Queries and keys by the positions that the caller gave; by slots if these are the positions that are counted."""
+    """The index of queries and keys for encodings by distance, where the caller gave position ids.
+
+    It is a `PositionIndex`, or `slots` if the ids were given for the new tokens only and equal the counted positions.
+
+    Raises:
+        ValueError: the ids were given for the new tokens only, and differ from the counted positions.
+    """
     batch, length = inputs.hidden_states.shape[:2]
     past = cache.get_seq_length() if cache is not None else 0
     if given.shape[1] == length and not (isinstance(past, int) and past == 0):
@@ -322,14 +329,14 @@ def _index_of_given_positions(
             f"position_ids are given for the {length} new tokens only, but the position encoding goes by distances to "
             f"the tokens in the cache too: give those of all, (batch, past + {length})."
         )
-    # the empty slots of a static cache, which no query sees, get the last position
+    # empty slots of a static cache get the last position; the mask hides them from all queries
     of_keys = (torch.arange(slots.kv_length, device=given.device) + slots.kv_offset).clamp(max=given.shape[1] - 1)
     bound = inputs.position_bound
     return PositionIndex(inputs.position_ids.expand(batch, -1), given[:, of_keys].expand(batch, -1), bound, bound)
 
 
 def _are_counted(inputs: StackInputs, given: torch.Tensor, past: int) -> bool:
-    """Whether the positions given for the new tokens are those that would be counted, but for padding."""
+    """Whether the position ids given for the new tokens equal the counted positions; padding is not compared."""
     length, mask = given.shape[1], inputs.attention_mask
     same = given == count_positions(mask, past, length, given.device, inputs.document_ids)
     if mask is not None and mask.ndim == 2:
@@ -406,11 +413,11 @@ def build_mask(
         attention_mask: `(batch, slots)` with 0 at padding; or a custom mask for all keys,
             `(batch or 1, 1 or heads, queries, slots)`, boolean or integers with 0 where a key is not seen, or
             floating and then added to the scores; or None. Causality, window and documents hold on top of it.
-        kind: in the decoder's self-attention, no query sees a later key.
+        kind: the kind of attention; in `decoder`, no query sees a later key.
         window: how far a query sees, as `config.sliding_window`.
         documents: the document ids of queries and keys.
         cache: holds the earlier keys.
-        bias: one that all layers share, added to the mask of a backend that takes both as matrices.
+        bias: a position bias that all layers share, to be added to the mask; for eager and sdpa only.
 
     Raises:
         ValueError: the backend cannot take this mask.
@@ -421,7 +428,7 @@ def build_mask(
     if is_flash(backend):
         _check_flash(backend, custom, documents)
         padding = _without_empty_slots(padding, index, hidden_states) if cache is not None else padding
-    # a compiled step sees the empty slots of a static cache, which only a mask hides
+    # in a compiled step with a static cache, only an explicit mask hides the cache's empty slots
     compiled_step = getattr(cache, "is_compileable", False) and index.q_length == 1
     can_skip = is_causal and documents is None and custom is None and bias is None and not compiled_step
     mask = ALL_MASK_ATTENTION_FUNCTIONS[backend](
@@ -458,7 +465,8 @@ def _custom_or_padding(
     if attention_mask is None:
         return None, None
     if attention_mask.ndim == 2 and torch._C._are_functorch_transforms_active():
-        attention_mask = attention_mask.bool()[:, None, None]  # masking_utils reads a padding mask, which vmap forbids
+        # vmap forbids masking_utils to read a padding mask
+        attention_mask = attention_mask.bool()[:, None, None]
     if attention_mask.ndim == 2:
         return None, attention_mask.to(hidden_states.device, torch.bool)
     if attention_mask.ndim != 4:
@@ -534,7 +542,7 @@ def _with_custom(mask: Mask | None, custom: torch.Tensor, dtype: torch.dtype) ->
 
 
 def _with_bias(mask: torch.Tensor | None, bias: PositionBias, hidden_states: torch.Tensor, heads: int) -> torch.Tensor:
-    """A mask, boolean or additive or None, and a bias on the scores, in one additive mask."""
+    """The sum of a mask (boolean, additive or None) and a position bias, as one additive mask."""
     dtype = hidden_states.dtype
     matrix = bias.matrix(hidden_states.shape[0], heads, hidden_states.device).to(dtype)
     if mask is None:

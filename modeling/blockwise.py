@@ -33,11 +33,11 @@ class BlockwiseMask:
         pattern: whether a query's slot sees a key's, for indices that broadcast.
         batch_size: rows of the batch.
         q_offset, kv_offset: slots of the first query and key.
-        device: of the tensors in the pattern.
+        device: the device of the tensors that `pattern` reads.
         is_causal, window: what is known of the pattern, to leave out keys that no query of a block sees.
         is_plain: the pattern is causality and nothing else, from the first slot on.
         custom: the caller's mask, boolean or additive, `(batch or 1, heads or 1, queries or 1, keys)`.
-        block_device: of the blocks, where that is another device.
+        block_device: the device of the masks that `block` returns; by default `device`.
     """
 
     pattern: Callable[..., torch.Tensor]
@@ -52,7 +52,7 @@ class BlockwiseMask:
     block_device: torch.device | None = None
 
     def to(self, device: Any, **kwargs: Any) -> "BlockwiseMask":
-        """A copy whose blocks are on another device; accelerate calls it where layers are on several devices."""
+        """A copy whose `block` returns masks on `device`; accelerate calls `to` if layers are on several devices."""
         custom = None if self.custom is None else self.custom.to(device, **kwargs)
         return replace(self, custom=custom, block_device=torch.device(device))
 
@@ -139,7 +139,7 @@ def blockwise_attention(
         return sdpa_attention(module, query, key, value, None, dropout=dropout, **kwargs)
     call = _Call(module, _blocks(query, key, mask), mask, bias, {**kwargs, "dropout": dropout})
     states = query, key, value, *(() if bias is None else bias.tensors().values())
-    if torch._C._are_functorch_transforms_active():  # torch.func, which needs torch's own operations
+    if torch._C._are_functorch_transforms_active():  # torch.func cannot transform the autograd function
         return call._replace(is_eager=True).attend_all(states), None
     if not torch.is_grad_enabled() or len(call.blocks) == 1:
         return call.attend_all(states), None
@@ -170,7 +170,7 @@ class _Call(NamedTuple):
         mask: of the whole call.
         bias: of the whole call; `attend` replaces its tensors.
         options: keyword arguments of the backends, `dropout` among them.
-        is_eager: compute by `eager_attention` alone, whose operations have derivatives of every order.
+        is_eager: use `eager_attention` for every block, as it can be differentiated any number of times.
     """
 
     module: nn.Module
@@ -181,7 +181,11 @@ class _Call(NamedTuple):
     is_eager: bool = False
 
     def attend_all(self, states: Sequence[torch.Tensor]) -> torch.Tensor:
-        """The output of all blocks, from the whole of queries, keys and values, and the tensors of the bias."""
+        """The output of all blocks, `(batch, queries, heads, head_dim)`.
+
+        Args:
+            states: queries, keys and values of the whole call, and the tensors of the bias.
+        """
         return torch.cat([self.attend(block, _part(block, *states)) for block in self.blocks], dim=1)
 
     def attend(self, block: tuple[slice, slice], states: Sequence[torch.Tensor]) -> torch.Tensor:
@@ -256,7 +260,7 @@ class _Blockwise(torch.autograd.Function):
 def _summed_gradients(
     call: _Call, states: Sequence[torch.Tensor], needs: Sequence[bool], output_gradient: torch.Tensor
 ) -> list[torch.Tensor | None]:
-    """The gradient of each state that needs one, of one block at a time."""
+    """The gradients of the tensors in `states` that need one, computed block by block; None for the others."""
     # gradients are summed over the blocks in float32, as hundreds of additions would lose bfloat16's precision
     gradients = [
         torch.zeros_like(whole, dtype=torch.promote_types(whole.dtype, torch.float32)) if need else None
@@ -278,10 +282,14 @@ def _summed_gradients(
 def _differentiable_gradients(
     call: _Call, states: Sequence[torch.Tensor], needs: Sequence[bool], output_gradient: torch.Tensor
 ) -> list[torch.Tensor | None]:
-    """As `_summed_gradients`, for gradients that are differentiated themselves: of all blocks, which stay in memory."""
-    views = [state.view_as(state) for state in states]  # tensors of a bias may be computed from the queries
+    """The same gradients as `_summed_gradients`, with a graph, so that they can be differentiated.
+
+    All blocks stay in memory.
+    """
+    # views are new nodes of the graph: a bias may have been computed from the same queries
+    views = [state.view_as(state) for state in states]
     wanted = [view for view, need in zip(views, needs, strict=True) if need]
-    if call.options["dropout"] == 0:  # else the backend of the forward pass, which draws the same numbers
+    if call.options["dropout"] == 0:  # with dropout, the backend of the forward pass must draw the same random numbers
         call = call._replace(is_eager=True)
     found = iter(torch.autograd.grad(call.attend_all(views), wanted, output_gradient, None, True, allow_unused=True))
     return [next(found) if need else None for need in needs]

@@ -74,14 +74,14 @@ class _SummedCrossEntropy(torch.autograd.Function):
     def backward(ctx: Any, grad_output: torch.Tensor) -> tuple[torch.Tensor, None, None]:
         """softmax minus the smoothed target, for the rows that count."""
         logits, labels, normalisers = ctx.saved_tensors
-        if torch.is_grad_enabled() and not is_compiling():  # create_graph: this gradient is differentiated itself
+        if torch.is_grad_enabled() and not is_compiling():  # create_graph=True: autograd differentiates this gradient
             total = _differentiable_sum(logits, labels, ctx.smoothing)
             return *torch.autograd.grad(total, logits, grad_output, create_graph=True), None, None
         counted, targets = _counted_and_targets(labels)
         rows = _rows_at_a_time(logits)
         chunks = zip(*(tensor.split(rows) for tensor in (logits, targets, counted, normalisers)), strict=True)
         grads = (_chunk_gradient(grad_output, ctx.smoothing, *chunk) for chunk in chunks)
-        if is_compiling():  # generated code is slower where it writes slices of a tensor
+        if is_compiling():  # compiled code writes slices of a tensor more slowly
             return torch.cat([grad.to(logits.dtype) for grad in grads]), None, None
         gradient = torch.empty_like(logits)
         for out, grad in zip(gradient.split(rows), grads, strict=True):
@@ -97,28 +97,29 @@ def _chunk_gradient(
     is_counted: torch.Tensor,
     normaliser: torch.Tensor,
 ) -> torch.Tensor:
-    """The gradient in float32 of a chunk of rows of `_SummedCrossEntropy`, 0 in the rows that do not count."""
+    """The gradient of `_SummedCrossEntropy` for a chunk of logits, in float32; 0 in rows whose label is -100."""
     grad = (part.float() - normaliser).exp_()
     if smoothing:
         grad -= smoothing / part.shape[1]
     grad.scatter_add_(1, target, torch.full_like(normaliser, smoothing - 1))
     grad.mul_(grad_output)
-    # as `where(is_counted, grad, 0)`, which keeps no NaN of other rows, but much faster on a CPU
+    # the same as `where(is_counted, grad, 0)`, which also removes NaN, but several times faster on a CPU
     grad.view(torch.int32).bitwise_and_(-is_counted.int())
     return grad
 
 
 def _differentiable_sum(logits: torch.Tensor, labels: torch.Tensor, smoothing: float) -> torch.Tensor:
-    """What `_SummedCrossEntropy` computes, by torch's own operations, which have all derivatives and take more memory.
+    """The same sum as `_SummedCrossEntropy`, computed by `cross_entropy`: differentiable any number of times.
 
-    Rows that do not count are replaced first, as the gradient of `cross_entropy` is NaN where such a row has NaN.
+    It takes more memory. Logits of rows whose label is -100 are set to 0 first, because a NaN in such a row would make
+    the gradient of `cross_entropy` NaN.
     """
     rows = logits.float().masked_fill(labels == -100, 0)
     return cross_entropy(rows, labels.squeeze(1), ignore_index=-100, reduction="sum", label_smoothing=smoothing)
 
 
 def _counted_and_targets(labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Whether each label is not -100, and the labels with 0 in the place of -100."""
+    """A boolean mask of the labels that are not -100, and the labels with -100 replaced by 0."""
     return labels != -100, labels.masked_fill(labels == -100, 0)
 
 
@@ -171,7 +172,7 @@ def token_loss(
         )
     labels = labels.to(logits.device).reshape(-1, 1)
     rows, smoothing = logits.flatten(0, -2), float(label_smoothing)
-    if torch._C._are_functorch_transforms_active():  # torch.func, which needs torch's own operations
+    if torch._C._are_functorch_transforms_active():  # torch.func cannot transform the autograd function
         total = _differentiable_sum(rows, labels, smoothing)
     else:
         total = _SummedCrossEntropy.apply(rows, labels, smoothing)

@@ -31,9 +31,9 @@ def shift_right(labels: torch.Tensor, start_token_id: int, pad_token_id: int) ->
 
 
 def as_encoder_output(given: ModelOutput | Sequence[Any]) -> BaseModelOutput:
-    """The hidden states of any encoder's output, with those of its layers and its attentions where it has them.
+    """Convert the output of any encoder to a `BaseModelOutput`.
 
-    A pooled vector in a tuple is passed over.
+    Hidden states of the layers and attentions are kept if the output has them. A pooled vector is left out.
 
     Raises:
         ValueError: it is neither an output of transformers nor a tuple or list.
@@ -198,7 +198,7 @@ class LocantForConditionalGeneration(VocabularyHead, LocantGenerationMixin):
         self.post_init()
 
     def generate(self, *args: Any, encoder_outputs: ModelOutput | Sequence[Any] | None = None, **kwargs: Any) -> Any:
-        """As in transformers, with `encoder_outputs` in any of the forms that `forward` takes."""
+        """As in transformers; `encoder_outputs` may also be a tuple or a list, as in `forward`."""
         if encoder_outputs is not None:
             kwargs["encoder_outputs"] = as_encoder_output(encoder_outputs)
         return super().generate(*args, **kwargs)  # type: ignore[misc]  # transformers types its own `self`

@@ -164,7 +164,7 @@ class LocantForSequenceClassification(LocantPreTrainedModel):
         self.model = LocantEncoderModel(self.config)
         self.dropout = build_classifier_dropout(config)
         self.classifier = build_classifier(config)
-        self.loss_type = "ForSequenceClassification"  # transformers would go by the name of a derived class
+        self.loss_type = "ForSequenceClassification"  # else chosen by the class name, which a subclass may change
         self.post_init()
 
     @can_return_tuple
@@ -214,7 +214,7 @@ class LocantForTokenClassification(LocantPreTrainedModel):
         self.model = LocantEncoderModel(self.config, add_pooling_layer=False)
         self.dropout = build_classifier_dropout(config)
         self.classifier = build_classifier(config)
-        self.loss_type = "ForTokenClassification"  # transformers would go by the name of a derived class
+        self.loss_type = "ForTokenClassification"  # else chosen by the class name, which a subclass may change
         self.post_init()
 
     @can_return_tuple
@@ -261,7 +261,7 @@ class LocantForQuestionAnswering(LocantPreTrainedModel):
         super().__init__(config.with_stacks(decoder=False, encoder_input="tokens"))
         self.model = LocantEncoderModel(self.config, add_pooling_layer=False)
         self.qa_outputs = nn.Linear(config.d_model, 2)
-        self.loss_type = "ForQuestionAnswering"  # transformers would go by the name of a derived class
+        self.loss_type = "ForQuestionAnswering"  # else chosen by the class name, which a subclass may change
         self.post_init()
 
     @can_return_tuple

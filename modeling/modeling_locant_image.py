@@ -31,7 +31,7 @@ class LocantForImageClassification(LocantPreTrainedModel):
         self.model = LocantEncoderModel(self.config)
         self.dropout = build_classifier_dropout(config)
         self.classifier = build_classifier(config)
-        self.loss_type = "ForImageClassification"  # transformers would go by the name of a derived class
+        self.loss_type = "ForImageClassification"  # else chosen by the class name, which a subclass may change
         self.post_init()
 
     @can_return_tuple

@@ -40,7 +40,7 @@ def mean_token(hidden_states: torch.Tensor, seen: torch.Tensor | None) -> torch.
     if seen is None:
         return hidden_states.mean(dim=1)
     seen = seen.to(hidden_states.device, torch.bool).unsqueeze(-1)
-    total = hidden_states.masked_fill(~seen, 0).sum(dim=1)  # not multiplied by 0, which leaves NaN
+    total = hidden_states.masked_fill(~seen, 0).sum(dim=1)  # a product with 0 would keep NaN
     return total / seen.sum(dim=1).clamp(min=1)
 
 

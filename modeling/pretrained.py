@@ -37,8 +37,11 @@ class LocantPreTrainedModel(PreTrainedModel):
     _supports_flex_attn = True
     _can_compile_fullgraph = True
     class_tables: ClassVar[tuple[dict[str, Any], ...]] = ()
-    """transformers' tables of the class names for a head's task, which its Trainer and its pipelines look into: the
-    Trainer shifts the labels for its own label smoothing only if the class is in the table of language models."""
+    """The dictionaries in transformers' `modeling_auto` that list the class names for a head's task.
+
+    Pipelines log an error for a class that is not listed, and the Trainer's label smoothing shifts the labels of listed
+    language models only.
+    """
     build_hooks: ClassVar[list[Callable[[PreTrainedModel], None]]] = []
     """Functions that are called with a model that has its config and no modules yet."""
     load_hooks: ClassVar[list[Callable[[PreTrainedModel, list[str], Any, Any], None]]] = []
@@ -55,7 +58,7 @@ class LocantPreTrainedModel(PreTrainedModel):
     _files_of_hooks: Set[str] = frozenset()
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
-        """Enter the class, also one that is derived from a head elsewhere, into the tables of its task."""
+        """Add the name of the class to `class_tables`; this includes classes that users derive from a head."""
         super().__init_subclass__(**kwargs)
         for table in cls.class_tables:
             table[cls.__name__] = cls.__name__
@@ -91,11 +94,10 @@ class LocantPreTrainedModel(PreTrainedModel):
     ) -> tuple[Any, Any]:
         load, renaming = PreTrainedModel._load_pretrained_model, None
         if (other := table_of_other_stack(cast(LocantConfig, model.config))) is not None:
-            own = "decoder" if model.config.is_decoder else "encoder"
-            renaming = WeightRenaming(other, f"{own}.embed_tokens")
+            renaming = WeightRenaming(other, f"{model.config.main_stack}.embed_tokens")
             load_config = replace(load_config, weight_mapping=[*(load_config.weight_mapping or []), renaming])
         info, offloaded = load(model, state_dict, checkpoint_files, load_config, expected_keys)
-        if renaming is not None:  # saving undoes the conversions of loading
+        if renaming is not None:  # `save_pretrained` would reverse the renaming
             loaded: Any = model
             loaded._weight_conversions = [kept for kept in loaded._weight_conversions if kept is not renaming]
         if checkpoint_files and state_dict is None and expected_keys is None:  # which an adapter has
@@ -236,10 +238,11 @@ class LocantPreTrainedModel(PreTrainedModel):
 
 
 def table_of_other_stack(config: LocantConfig) -> str | None:
-    """The name of the token embeddings that a model of one stack also takes for its own; None if there are none.
+    """The name of the other stack's token embeddings, which a model with one stack loads from a file as its own.
 
-    The file of an encoder and decoder has the table that both share under the encoder's name, and that of the other
-    stack alone has it under the other's name.
+    None if the model has two stacks, reads no tokens, or does not share embeddings. An encoder–decoder saves shared
+    embeddings as `encoder.embed_tokens`, and a decoder without an encoder saves its embeddings as
+    `decoder.embed_tokens`.
     """
     reads_tokens = config.is_decoder or config.encoder_input == "tokens"
     if config.is_encoder_decoder or not (reads_tokens and config.share_encoder_decoder_embeddings):
@@ -266,9 +269,9 @@ class LocantGenerationMixin(GenerationMixin):
     def prepare_inputs_for_generation(
         self, *args: Any, inputs_embeds: torch.Tensor | None = None, **kwargs: Any
     ) -> dict[str, Any]:
-        """As in transformers, but the positions that the caller gave are those of the tokens in the cache too.
+        """As in transformers, but position ids that the caller gave keep the positions of the cached tokens.
 
-        transformers looks for `inputs_embeds` in the signature.
+        `inputs_embeds` has to be in the signature, where `generate()` looks for it.
         """
         prepare: Any = super().prepare_inputs_for_generation  # type: ignore[misc]  # of another `self`
         inputs = prepare(*args, inputs_embeds=inputs_embeds, **kwargs)
@@ -278,9 +281,10 @@ class LocantGenerationMixin(GenerationMixin):
     def _maybe_initialize_input_ids_for_generation(
         self, inputs: torch.Tensor | None, bos_token_id: torch.Tensor | None, model_kwargs: dict[str, Any]
     ) -> Any:
-        """As in transformers; images cannot be made of start tokens, so the lack of them is an error."""
+        """As in transformers; raise `ValueError` if a model that reads images is given none."""
         given = {name for name, value in model_kwargs.items() if value is not None}
-        encoded = given & {"encoder_outputs", "input_ids", "inputs_embeds"}  # the encoder refuses the last two by name
+        # for the last two, the encoder raises an error that names them
+        encoded = given & {"encoder_outputs", "input_ids", "inputs_embeds"}
         if inputs is None and self.main_input_name == "pixel_values" and not encoded:
             raise ValueError(
                 "generate() of a model that reads images needs pixel_values or encoder_outputs, and was given neither: "

@@ -77,7 +77,10 @@ class LocantStack(LocantPreTrainedModel):
 
     @property
     def may_fold_bias(self) -> bool:
-        """Whether a shared bias may be added to the mask, once; gradient checkpointing frees the graph of the sum."""
+        """Whether a shared position bias may be added to the mask once for all layers.
+
+        Gradient checkpointing rules it out: the backward pass of one layer would free the graph that the others need.
+        """
         return not (self.gradient_checkpointing and self.training)
 
     def run_layers(

@@ -1,5 +1,5 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""Streamers whose text is the decoded text, also of tokenizers that take the space off the start of a text."""
+"""Text streamers whose output equals the decoded text, including a space at the start of a line."""
 
 from typing import cast
 
@@ -8,15 +8,19 @@ from transformers import TextIteratorStreamer, TextStreamer
 
 
 class _KeepsLineBreak(TextStreamer):
-    """Lets a new line be decoded after the line break before it, so that it is not taken for the start of a text."""
+    """Keeps the tokens of a line break in the token cache, so that they are decoded together with the next line.
+
+    `TextStreamer` empties its token cache after a line break. The next line is then decoded like a whole text, and a
+    tokenizer that removes the first space of a decoded text removes the space at the start of that line.
+    """
 
     def put(self, value: torch.Tensor) -> None:
-        """Take the ids of the prompt (1, length) or of one token (1,); raise ValueError for a larger batch."""
+        """Receive the ids of the prompt, `(1, length)`, or one new id, `(1,)`; `ValueError` for larger batches."""
         line = self.token_cache
         super().put(value)
         if self.token_cache is line:
             return
-        start = len(line) - 1  # the line ended, and its last tokens may be skipped ones
+        start = len(line) - 1  # tokens after the line break may be special tokens that decoding skips
         while not self._text(line[start:]).endswith("\n"):
             start -= 1
         self.token_cache = line[start:]
@@ -27,8 +31,8 @@ class _KeepsLineBreak(TextStreamer):
 
 
 class LocantTextStreamer(_KeepsLineBreak, TextStreamer):
-    """Prints a text while it is generated, as `TextStreamer` does, with the space that begins a line."""
+    """Prints a text while it is generated, like `TextStreamer`, and keeps a space at the start of a line."""
 
 
 class LocantTextIteratorStreamer(_KeepsLineBreak, TextIteratorStreamer):
-    """Yields a text while it is generated, as `TextIteratorStreamer` does, with the space that begins a line."""
+    """Yields a text while it is generated, like `TextIteratorStreamer`, and keeps a space at the start of a line."""

@@ -1,7 +1,7 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""`LocantTokenizer`: special tokens of the training stay text, tokens added later are read; a space before each text.
+"""`LocantTokenizer`, the class of the tokenizers that `train_tokenizer` makes.
 
-This file imports nothing of Locant, so that transformers can copy it into a folder.
+This file does not import Locant, so that transformers can copy it into the folder of a saved tokenizer.
 """
 
 import json
@@ -18,23 +18,24 @@ _STRIP = {"type": "Strip", "content": " ", "start": 1, "stop": 0}
 
 
 class LocantTokenizer(PreTrainedTokenizerFast):
-    """A byte-level tokenizer as `train_tokenizer` makes it, whose whole pipeline stands in `tokenizer.json`.
+    """A byte-level tokenizer with prefix spaces, and with special tokens that can be added after its training.
 
-    With `split_special_tokens=True`, `</s>` and the other special tokens of the training are ordinary text where a
-    text spells them. A token that was added later (`add_tokens`, `add_special_tokens`) is always one token; with
-    `special_tokens=True` it is left out by `decode(..., skip_special_tokens=True)`.
+    With `split_special_tokens=True`, text that spells a special token of the training, such as `</s>`, is encoded as
+    ordinary text. Text that spells a token added later (by `add_tokens` or `add_special_tokens`) is always encoded as
+    that token. `decode(..., skip_special_tokens=True)` omits tokens that were added with `special_tokens=True`.
 
     Args:
-        add_prefix_space: put a space before each text, and before each word of `is_split_into_words=True`, and take
-            it off the decoded text, so that a word has the same pieces everywhere. As it was saved if None.
-        added_special_tokens: which added tokens `skip_special_tokens=True` leaves out; saving writes the list.
+        add_prefix_space: whether encoding puts a space before each text, and before each word if
+            `is_split_into_words=True`, and decoding removes it; None keeps the saved setting. With the space, a word
+            is encoded alike at the start of a text, inside a text, and in a list of words.
+        added_special_tokens: the special tokens that were added after the training; saved in `tokenizer_config.json`.
 
     Raises:
-        ValueError: words are given with `is_split_into_words=True` and `add_prefix_space` is off.
+        ValueError: when called with `is_split_into_words=True` while `add_prefix_space` is False.
     """
 
     carries_code = False
-    """Whether the saved folder of a tokenizer with added special tokens holds this file."""
+    """Whether this file is saved with a tokenizer that has added special tokens."""
 
     _tokenizer: Any
 
@@ -45,7 +46,7 @@ class LocantTokenizer(PreTrainedTokenizerFast):
         added_special_tokens: Iterable[str] = (),
         **kwargs: Any,
     ):
-        self.added_special_tokens = list(added_special_tokens)  # the base class adds tokens
+        self.added_special_tokens = list(added_special_tokens)  # super().__init__ calls `_add_tokens`, which reads it
         super().__init__(*args, **kwargs)
         if add_prefix_space is not None and add_prefix_space != self._puts_space:
             pipeline = json.loads(self._tokenizer.to_str())
@@ -58,12 +59,12 @@ class LocantTokenizer(PreTrainedTokenizerFast):
 
     @classmethod
     def convert_to_native_format(cls, trust_remote_code: bool = False, **kwargs: Any) -> dict[str, Any]:
-        """The arguments for `__init__`, with the tokenizer's file: rebuilding from its vocabulary loses the rest."""
+        """The arguments of `__init__`, with `tokenizer.json` as a whole instead of its vocabulary and merges alone."""
         return super().convert_to_native_format(trust_remote_code=True, **kwargs)
 
     @property
     def _auto_class(self) -> str | None:  # type: ignore[override]
-        # transformers' own class reads all other saved tokenizers alike, and asks for no trust
+        # without added special tokens, transformers' own class encodes and decodes alike, without trust_remote_code
         return "AutoTokenizer" if self.carries_code and self.added_special_tokens else None
 
     def _add_tokens(self, new_tokens: Any, special_tokens: bool = False) -> int:
@@ -75,11 +76,11 @@ class LocantTokenizer(PreTrainedTokenizerFast):
                 continue
             if (special_tokens or token.special) and token.content not in self.added_special_tokens:
                 self.added_special_tokens.append(token.content)
-            # The backend counts no added token as special, or `split_special_tokens` would split it too. Tokens are
-            # looked for in the normalized text, or every text between two of them would get a space of its own.
+            # special=False, as `split_special_tokens` makes the backend split all of its special tokens;
+            # normalized=True, as the normalizer would otherwise put a space before each text between two added tokens
             strips = {"single_word": token.single_word, "lstrip": token.lstrip, "rstrip": token.rstrip}
             added.append(AddedToken(token.content, special=False, normalized=True, **strips))
-        if self._puts_space:  # set first, as adding a token has its spelling normalized
+        if self._puts_space:  # before add_tokens, which normalizes the spelling of each token
             self._tokenizer.normalizer = _space_unless([*self._read_tokens(), *added])
         return self._tokenizer.add_tokens(added)
 
@@ -89,7 +90,7 @@ class LocantTokenizer(PreTrainedTokenizerFast):
         return normalizer is not None and _PREPEND in _steps(json.loads(normalizer.__getstate__()), "normalizers")
 
     def _read_tokens(self) -> list[AddedToken]:
-        """The tokens that are one token where a text spells them."""
+        """The added tokens that the backend recognises in a text; special ones only if they are not split."""
         tokens = self._tokenizer.get_added_tokens_decoder().values()
         return [token for token in tokens if not (token.special and self.split_special_tokens)]
 
@@ -118,12 +119,12 @@ class LocantTokenizer(PreTrainedTokenizerFast):
 
 
 def _steps(part: dict[str, Any] | None, name: str) -> list[dict[str, Any]]:
-    """The steps of a part of `tokenizer.json`, which may be none, one, or a sequence."""
+    """The list of steps in a section of `tokenizer.json`, which holds None, one step, or a `Sequence` of steps."""
     return [] if part is None else part[name] if part["type"] == "Sequence" else [part]
 
 
 def _space_unless(read: Iterable[AddedToken]) -> normalizers.Normalizer:
-    """Puts a space before a text that begins with none of these tokens."""
+    """A normalizer that puts a space before a text, unless the text begins with one of the tokens `read`."""
     spelled = "|".join(re.escape(token.content) + (r"(?!\w)" if token.single_word else "") for token in read)
     space = normalizers.Prepend(" ")
     if not spelled:
@@ -132,7 +133,12 @@ def _space_unless(read: Iterable[AddedToken]) -> normalizers.Normalizer:
 
 
 def _with_prefix_space(pipeline: dict[str, Any], read: list[AddedToken] | None) -> dict[str, Any]:
-    """The content of `tokenizer.json` with a space before texts that begin with no token of `read`; None: no space."""
+    """The content of `tokenizer.json` with the prefix space switched on or off.
+
+    Args:
+        pipeline: the present content.
+        read: the added tokens before which no space is put; None switches the prefix space off.
+    """
     puts_space = read is not None
     decoders = [step for step in _steps(pipeline["decoder"], "decoders") if step != _STRIP]
     processors = [
@@ -145,7 +151,7 @@ def _with_prefix_space(pipeline: dict[str, Any], read: list[AddedToken] | None) 
         "normalizer": None if read is None else json.loads(_space_unless(read).__getstate__()),
         "decoder": {"type": "Sequence", "decoders": [*decoders, *([_STRIP] if puts_space else [])]},
         "post_processor": {"type": "Sequence", "processors": processors},
-        # looked for in the normalized text, or every text between two of them would get a space of its own
+        # normalized, as the normalizer would otherwise put a space before each text between two added tokens
         "added_tokens": [
             {**token, "normalized": True} if token["content"] in names else token for token in pipeline["added_tokens"]
         ],

@@ -92,7 +92,7 @@ def _trained_model(name: str, run: RunConfig, recipe: Recipe, prepared: Prepared
 def _tell_of_new_weights(run: RunConfig, name: str, model: PreTrainedModel, loaded: dict[str, Any]) -> None:
     """Name them; `InputError` where they are most of the model, as with a decoder's weights for an encoder."""
     new = sorted({*loaded["missing_keys"], *(key for key, *_ in loaded["mismatched_keys"])})
-    # a model of the other stack brings the embeddings
+    # embeddings do not count: they are also loaded from a model that has the other stack only
     sizes = {key: weight.numel() for key, weight in model.named_parameters() if "embed_tokens" not in key}
     if sum(sizes.get(key, 0) for key in new) > sum(sizes.values()) / 2:
         raise InputError(

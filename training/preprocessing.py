@@ -183,7 +183,7 @@ def check_lengths(dataset: Dataset, limit: int | None, which: str, side: Side = 
 
 
 class Growth(NamedTuple):
-    """By how much BPE dropout lengthens a text of n tokens: `mean` * n, with a deviation of `deviation` * sqrt(n)."""
+    """How many tokens BPE dropout adds to a text of n tokens: `mean` · n, with standard deviation `deviation` · √n."""
 
     mean: float
     deviation: float
@@ -199,7 +199,7 @@ class Resegmentation:
         bpe_dropout: segments a text at random, end token included.
         limits: for each side how many tokens a new segmentation may have; None for no limit.
         source_prefix: stands before each source.
-        growth: for each side, from `measure_growth`, so that `longest` bounds all segmentations of a row.
+        growth: for each side, as `measure_growth` sets it; without it, `longest` is the limit alone.
     """
 
     bpe_dropout: BPEDropout
@@ -216,7 +216,7 @@ class Resegmentation:
         return found
 
     def measure_growth(self, pairs: Dataset, seed: int, sample: int = 1000) -> None:
-        """Set `growth` from one segmentation of each of `sample` rows of `pairs`, which `seed` chooses and draws."""
+        """Estimate `growth` from one segmentation of `sample` rows of `pairs`, both drawn with `seed`."""
         rng = random.Random(seed)
         rows = pairs.select(sorted(rng.sample(range(len(pairs)), min(sample, len(pairs)))))
         for side in self.limits:
@@ -226,10 +226,14 @@ class Resegmentation:
             self.growth[side] = Growth(mean, np.sqrt(np.mean((longer - mean * lengths) ** 2 / lengths)))
 
     def longest(self, side: Side, lengths: Any) -> Any:
-        """The most tokens that a segmentation may have, by the number or numbers `lengths` without dropout.
+        """The largest number of tokens that a segmentation may have.
 
-        With `growth` these are two deviations above the mean, which some 2% of all segmentations exceed: a lower bound
-        would suppress more of them, and a higher one would leave more of a budget unused.
+        With `growth`, it is two standard deviations above the mean, which some 2 % of segmentations exceed. A lower
+        bound would reject more segmentations, and a higher bound would leave more of the token budget unused.
+
+        Args:
+            side: source or target.
+            lengths: the number of tokens without dropout, or an array of such numbers.
         """
         bounds = np.full(np.shape(lengths), np.inf)
         if side in self.growth:

@@ -171,7 +171,7 @@ class RunFolder:
 
 
 def step_of(checkpoint: Path) -> int:
-    """The step after which a checkpoint was saved."""
+    """The optimiser step at which a checkpoint was saved, from the name of its folder."""
     return int(checkpoint.name.rpartition("-")[2])
 
 

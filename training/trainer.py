@@ -61,7 +61,7 @@ class RecipeTrainer(PushingTrainer):
     Args:
         args: our `TrainingArguments`.
         train_dataset: the training data, by key (epoch, row).
-        train_lengths: lengths of their rows, `(rows, lengths of a row)`; where they vary, the longest.
+        train_lengths: lengths of their rows, `(rows, lengths of a row)`; upper bounds if BPE dropout varies them.
         kwargs: as for `PushingTrainer`.
     """
 

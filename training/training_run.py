@@ -139,7 +139,11 @@ def fit(
 
 
 def choose_weights(run: RunConfig, trainer: RecipeTrainer, folder: RunFolder) -> list[int]:
-    """Average the last checkpoints, if that was asked for; the steps whose weights the model then has the mean of."""
+    """Load the mean of the last checkpoints if `average_checkpoints` is set.
+
+    Returns:
+        The steps of the averaged checkpoints, or the single step that the model's weights are of.
+    """
     averaged = folder.checkpoints()[-run.training.average_checkpoints :] if run.training.average_checkpoints else []
     if averaged:
         load_mean_weights(trainer.model, averaged)
@@ -176,8 +180,8 @@ def measure(
 ) -> dict[str, Any]:
     """Evaluate the finished model as `locant evaluate` does, and complete `metrics.json`.
 
-    There, `best_step` is the step of the best evaluation, and the model's weights are the mean of those of the
-    checkpoints at `weights_of_steps`, or those of the only step in it.
+    In `metrics.json`, `best_step` is the step with the best evaluation. The weights of the model are those of the
+    step in `weights_of_steps`, or the mean over the checkpoints at several steps.
     """
     metrics = folder.metrics()
     # without the mixed precision that training put around its forward pass

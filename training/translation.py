@@ -164,7 +164,8 @@ class Translation(Recipe):
         columns, lengths = ids, pair_lengths(train)
         if resegment is not None:
             columns = [*ids, SOURCE.text, TARGET.text]
-            if run.training.max_tokens_per_batch is not None:  # which holds for the segmentations of every epoch
+            # batches are planned with upper bounds of the lengths in all epochs
+            if run.training.max_tokens_per_batch is not None:
                 resegment.measure_growth(train, run.training.seed)
                 bounds = [resegment.longest(side, lengths[:, i]) for i, side in enumerate((SOURCE, TARGET))]
                 lengths = np.stack(bounds, axis=1).astype(np.int64)

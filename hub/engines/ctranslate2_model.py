@@ -112,9 +112,9 @@ class CTranslate2Model:
         Returns:
             `sequences` `(batch · num_return_sequences, length)`, from the start token on, and `sequences_scores`: in
             beam search the log-probability divided by (number of tokens) ** length_penalty, in greedy search
-            undivided, None if no scores are asked for. It is that of the model, as in transformers, whatever may not
-            be said; of the search, where beam search has `renormalize_logits=True`, and for a translation that fills
-            the learned positions without an end.
+            undivided, None if no scores are asked for. Log-probabilities are those of the model, as in transformers.
+            Those of CTranslate2's search are kept for beam search with `renormalize_logits=True`, and for translations
+            that fill the learned position table without an end token.
 
         Raises:
             SharingError: an option that CTranslate2 has not.
@@ -146,7 +146,10 @@ class CTranslate2Model:
         )
 
     def _renormalizes(self, search: dict[str, Any], settings: dict[str, Any]) -> bool:
-        """Whether the search's scores are of other probabilities than those that transformers reports."""
+        """Whether CTranslate2's scores differ from the model's log-probabilities, which transformers reports.
+
+        CTranslate2 excludes forbidden tokens before its softmax, which raises the probabilities of all others.
+        """
         if search["beam_size"] > 1 and settings.get("renormalize_logits"):
             return False
         restrictions = [search[name] for name in ("min_decoding_length", "no_repeat_ngram_size", "suppress_sequences")]
@@ -155,10 +158,10 @@ class CTranslate2Model:
     def _model_scores(
         self, sources: list[list[str]], hypotheses: list[list[int]], search: dict[str, Any], is_forced: bool
     ) -> list[float | None]:
-        """The model's log-probabilities of whole hypotheses, divided as the search divides its own.
+        """The log-probability of each hypothesis under the model, divided by length ** `length_penalty`.
 
-        None for a hypothesis that cannot be scored: an end is scored after those that have none, for which there is no
-        position at the end of the learned ones.
+        None for a hypothesis whose tokens fill the learned position table: `score_batch` also scores an end token, for
+        which no position is left.
         """
         [end, *_] = self._end_tokens({})
         limit = self._limits["decoder"]
@@ -173,7 +176,7 @@ class CTranslate2Model:
             length = len(targets[i])
             values = result.log_probs[:length]
             if is_forced and search["beam_size"] > 1 and length == search["max_decoding_length"]:
-                values = values[:-1]  # a forced end is certain to transformers' beam search
+                values = values[:-1]  # in transformers' beam search, a forced end token has the log-probability 0
             scores[i] = sum(values) / length ** search["length_penalty"]
         return scores
 

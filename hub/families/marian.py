@@ -28,7 +28,7 @@ class Marian(Family):
     model_type = "marian"
     architectures: ClassVar = {"MarianMTModel": "LocantForConditionalGeneration", "MarianModel": "LocantModel"}
     free = frozenset({"encoder_layerdrop", "decoder_layerdrop", "init_std", "forced_eos_token_id"}) | {
-        "share_encoder_decoder_embeddings"  # ours is this and tie_word_embeddings, so that nothing of it gets lost
+        "share_encoder_decoder_embeddings"  # read together with tie_word_embeddings by `to_locant`
     }
     bridged: ClassVar = {"lm_head_bias": (False, True), "share_encoder_decoder_embeddings": (True, False)}
 
@@ -73,7 +73,7 @@ def stacks(ours: LocantConfig, has_unused_table: bool) -> list[Entry]:
 
     Args:
         ours: the config.
-        has_unused_table: whether theirs have a shared table beside those of the stacks, to which it is not tied.
+        has_unused_table: whether the transformers model also has a table `shared.weight`, tied to no other table.
     """
     entries = []
     for stack in ("encoder", "decoder"):

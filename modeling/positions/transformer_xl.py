@@ -114,7 +114,7 @@ class TransformerXLEncoding(PositionEncoding):
 
     @property
     def needs_position_bound(self) -> bool:
-        """W R is computed for all distances that given positions, and those in cross-attention, may have."""
+        """True: for a `PositionIndex`, `W R` is computed for every distance within the bound."""
         return True
 
     def build_layer(self, layer_idx: int) -> TransformerXLLayer:
