@@ -10,7 +10,7 @@ from lines import Cost, Line, Repetition, Setting
 from measuring import peak_memory
 from peers import Shape
 from torch import nn
-from training_lines import batch_of_pairs
+from training_lines import as_trained, batch_of_pairs
 
 SHAPE = Shape(vocabulary=32000)
 SENTENCES, LENGTH = 256, 32
@@ -22,8 +22,9 @@ def _peak(model: nn.Module, setting: Setting, small: dict[str, torch.Tensor], la
     """The peak in a step on `large`, after one on `small` that starts threads and allocates gradients."""
 
     def step(batch: dict[str, torch.Tensor]) -> None:
+        batch = {name: tensor.to(setting.device) for name, tensor in batch.items()}
         with setting.autocast():
-            output = model(**{name: tensor.to(setting.device) for name, tensor in batch.items()})
+            output = model(**(as_trained(batch, model) if "labels" in batch else batch))
         (output.loss if "labels" in batch else output.last_hidden_state.mean()).backward()
 
     model.to(setting.device).train()
@@ -53,7 +54,7 @@ def t5_encoder(length: int, backend: str, is_twin: bool, setting: Setting) -> Re
     return lambda number: _peak(encoder, setting, small, large)
 
 
-_MEMORY = {"unit": "bytes", "threads": (2,), "has_bound": False, "fresh": True}
+_MEMORY = {"unit": "bytes", "threads": (2,), "has_bound": False, "fresh": True, "rounds": 1}
 
 
 def _t5_line(length: int) -> Line:
@@ -63,7 +64,6 @@ def _t5_line(length: int) -> Line:
         {"Locant, blockwise": partial(t5_encoder, length, "blockwise", True)},
         "T5, eager",
         partial(t5_encoder, length, "eager", False),
-        rounds=5 if length <= 2048 else 1,  # small peaks differ from process to process
         **_MEMORY,
     )
 
@@ -75,7 +75,6 @@ LINES = [
         {"Locant": partial(training_step, True)},
         "Marian",
         partial(training_step, False),
-        rounds=1,
         **_MEMORY,
     ),
     *map(_t5_line, LENGTHS),

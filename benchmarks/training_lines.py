@@ -5,6 +5,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from functools import partial
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -46,12 +47,17 @@ def batch_of_pairs(shape: Shape, sentences: int, longest: int, shortest: int) ->
     }
 
 
+def as_trained(batch: dict[str, Any], model: nn.Module) -> dict[str, Any]:
+    """The batch as the trainer of the model's package gives it: Locant's trainers ask for no logits."""
+    return {**batch, "skip_logits": True} if "skip_logits" in signature(model.forward).parameters else batch
+
+
 def training_step(build: Callable[[Shape], nn.Module], sentences: int, setting: Setting) -> Repetition:
     """Forward pass, loss and backward pass of one batch with a quarter of padding; dropout 0.1, no optimiser."""
     shape = SHAPE.tiny() if setting.quick else SHAPE
     model = build(shape).to(setting.device).train()
     batch = batch_of_pairs(shape, sentences, LONGEST, shortest=LONGEST // 2)
-    batch = {name: tensor.to(setting.device) for name, tensor in batch.items()}
+    batch = as_trained({name: tensor.to(setting.device) for name, tensor in batch.items()}, model)
 
     def step() -> None:
         model.zero_grad()
