@@ -26,8 +26,8 @@ _DEVICES = {"cpu": "CPU", "cuda": "GPU"}
 
 _METHODS = {
     "cpu": """It is the high-water mark of resident memory that the kernel keeps (`VmHWM`, reset just
-before the pass), less what was resident before. A pass of 16 tokens had started threads and allocated gradients. Memory of
-freed tensors goes back to the system at once, which the C library does not do by default.""",
+before the pass), less what was resident before. A pass of 16 tokens had started threads and allocated gradients.
+Memory of freed tensors goes back to the system at once, which the C library does not do by default.""",
     "cuda": """It is `torch.cuda.max_memory_allocated` less what was allocated before. A first pass of
 the same length had compiled kernels and allocated gradients.""",
 }

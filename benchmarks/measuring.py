@@ -17,7 +17,6 @@ from typing import Any
 import torch
 import transformers
 
-
 _M_MMAP_THRESHOLD = -3  # of <malloc.h>: allocations of this many bytes or more are returned to the system when freed
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import nn
 from torch.compiler import is_compiling
-from torch.nn.functional import cross_entropy
+from torch.nn.functional import cross_entropy, linear, pad
 
 from .pretrained import LocantPreTrainedModel
 
@@ -21,7 +21,8 @@ class VocabularyHead(LocantPreTrainedModel):
         hidden_states: torch.Tensor,
         labels: torch.Tensor | None = None,
         num_items_in_batch: int | torch.Tensor | None = None,
-    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        skip_logits: bool | None = None,
+    ) -> tuple[torch.Tensor | None, torch.Tensor | None]:
         """Logits `(batch, length, vocab_size)`, and the loss per token where there are labels.
 
         Args:
@@ -29,19 +30,46 @@ class VocabularyHead(LocantPreTrainedModel):
             labels: `(batch, length)`, the token that each place has to predict; -100 where no loss is wanted.
             num_items_in_batch: number of labels in the whole optimiser step, which the loss is divided by; by default
                 those of this batch.
+            skip_logits: return None for the logits, which then never exist for all places at once. They do if another
+                library has wrapped, replaced or hooked `lm_head`, because its own forward pass has to run.
 
         The loss is smoothed by `config.label_smoothing` in training mode only.
+
+        Raises:
+            ValueError: `skip_logits` without labels; labels of another shape than the places.
         """
-        logits = self.lm_head(hidden_states)
-        if labels is None:
-            return logits, None
+        if skip_logits and labels is None:
+            raise ValueError("skip_logits=True leaves only the loss, and no labels are given: give labels.")
         smoothing = self.config.label_smoothing if self.training else 0.0
-        return logits, token_loss(logits, labels, smoothing, num_items_in_batch)
+        if skip_logits and labels is not None and _is_plain(self.lm_head):
+            return None, linear_token_loss(hidden_states, self.lm_head, labels, smoothing, num_items_in_batch)
+        logits = self.lm_head(hidden_states)
+        loss = None if labels is None else token_loss(logits, labels, smoothing, num_items_in_batch)
+        return None if skip_logits else logits, loss
+
+
+def _is_plain(head: nn.Module) -> bool:
+    """Whether calling the head is a linear map by its weight and bias, and nothing else.
+
+    It is not if the head is an adapter or a quantised layer, if the weight is of a tensor subclass, or if a library has
+    attached hooks or replaced `forward`. Nor can torch.func transform the autograd function of `linear_token_loss`.
+    """
+    hooks = head._forward_hooks, head._forward_pre_hooks, head._backward_hooks, head._backward_pre_hooks
+    is_linear = type(head) is nn.Linear and type(head.weight) in (nn.Parameter, torch.Tensor)
+    return is_linear and "forward" not in vars(head) and not any(hooks) and not _is_transformed()
+
+
+def _is_transformed() -> bool:
+    """Whether torch.func transforms the code that runs now."""
+    return torch._C._are_functorch_transforms_active()
 
 
 # Logits that are turned to float32 at a time: on a CPU few enough to stay in its cache, elsewhere enough work
 _CHUNK = {"cpu": 2**18}
 _LARGE_CHUNK = 2**26
+# Rows that are multiplied by the weight of the head at a time: enough for fast matrix products
+_HEAD_ROWS = {"cpu": 256}
+_COMPILED_CHUNKS = 8
 
 
 class _SummedCrossEntropy(torch.autograd.Function):
@@ -59,11 +87,7 @@ class _SummedCrossEntropy(torch.autograd.Function):
         total = logits.new_zeros((), dtype=torch.float32)
         normalisers = []
         for part, target, is_counted in zip(logits.split(rows), targets.split(rows), counted.split(rows), strict=True):
-            part = part.float()
-            normaliser = part.logsumexp(dim=-1, keepdim=True)
-            loss = normaliser - (1 - smoothing) * part.gather(1, target)
-            if smoothing:
-                loss -= smoothing * part.mean(dim=-1, keepdim=True)
+            normaliser, loss = _normaliser_and_loss(part.float(), target, smoothing)
             total += loss.where(is_counted, 0).sum()
             normalisers.append(normaliser)
         ctx.save_for_backward(logits, labels, torch.cat(normalisers))
@@ -89,6 +113,33 @@ class _SummedCrossEntropy(torch.autograd.Function):
         return gradient, None, None
 
 
+def _normaliser_and_loss(
+    logits: torch.Tensor, target: torch.Tensor, smoothing: float
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Of each row, `(rows, 1)`: the logarithm of the sum of exponentials, and the cross-entropy with a smoothed target.
+
+    Args:
+        logits: `(rows, vocabulary)`, in float32.
+        target: `(rows, 1)`.
+        smoothing: share of probability spread evenly over the vocabulary.
+    """
+    normaliser = logits.logsumexp(dim=-1, keepdim=True)
+    loss = normaliser - (1 - smoothing) * logits.gather(1, target)
+    if smoothing:
+        loss -= smoothing * logits.mean(dim=-1, keepdim=True)
+    return normaliser, loss
+
+
+def _softmax_minus_target(
+    logits: torch.Tensor, target: torch.Tensor, normaliser: torch.Tensor, smoothing: float
+) -> torch.Tensor:
+    """The gradient of the loss of `_normaliser_and_loss` with respect to the logits, `(rows, vocabulary)`."""
+    gradient = (logits - normaliser).exp_()
+    if smoothing:
+        gradient -= smoothing / logits.shape[1]
+    return gradient.scatter_add_(1, target, torch.full_like(normaliser, smoothing - 1))
+
+
 def _chunk_gradient(
     grad_output: torch.Tensor,
     smoothing: float,
@@ -98,14 +149,93 @@ def _chunk_gradient(
     normaliser: torch.Tensor,
 ) -> torch.Tensor:
     """The gradient of `_SummedCrossEntropy` for a chunk of logits, in float32; 0 in rows whose label is -100."""
-    grad = (part.float() - normaliser).exp_()
-    if smoothing:
-        grad -= smoothing / part.shape[1]
-    grad.scatter_add_(1, target, torch.full_like(normaliser, smoothing - 1))
+    grad = _softmax_minus_target(part.float(), target, normaliser, smoothing)
     grad.mul_(grad_output)
     # the same as `where(is_counted, grad, 0)`, which also removes NaN, but several times faster on a CPU
     grad.view(torch.int32).bitwise_and_(-is_counted.int())
     return grad
+
+
+class _SummedLinearCrossEntropy(torch.autograd.Function):
+    """`_SummedCrossEntropy` of a linear map of hidden states, whose result exists for one chunk of rows at a time.
+
+    The forward pass computes the gradients as well, as otherwise the backward pass would have to compute the logits
+    again. It multiplies matrices in the dtype of autocast, and adds up in float32.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        hidden_states: torch.Tensor,
+        weight: torch.Tensor,
+        bias: torch.Tensor | None,
+        labels: torch.Tensor,
+        smoothing: float,
+        is_trained: bool,
+    ) -> torch.Tensor:
+        """Hidden states `(rows, d_model)` and labels `(rows, 1)` to a scalar in float32.
+
+        Hidden states of rows whose label is -100 must be finite. Without `is_trained` there are no gradients.
+        """
+        device = hidden_states.device.type
+        dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else weight.dtype
+        needs = [is_trained and need for need in ctx.needs_input_grad[:3]]
+        inner, outer = hidden_states.to(dtype), weight.to(dtype)
+        total = weight.new_zeros((), dtype=torch.float32)
+        of_hidden, of_weight, of_bias = [], torch.zeros_like(weight, dtype=torch.float32) if needs[1] else None, None
+        for rows, part in zip(_head_chunks(inner), _head_chunks(labels), strict=True):
+            counted, target = _counted_and_targets(part)
+            logits = linear(rows, outer, None if bias is None else bias.to(dtype)).float()
+            normaliser, loss = _normaliser_and_loss(logits, target, smoothing)
+            total += (loss * counted).sum()
+            if not any(needs):
+                continue
+            gradient = _softmax_minus_target(logits, target, normaliser, smoothing)
+            if is_compiling():  # otherwise all rows count
+                gradient *= counted
+            product = gradient.to(dtype)
+            if needs[0]:
+                of_hidden.append((product @ outer).to(hidden_states.dtype))
+            if of_weight is not None:
+                of_weight = _add_product(of_weight, product.t(), rows)
+            if needs[2]:
+                of_bias = gradient.sum(dim=0) + (0 if of_bias is None else of_bias)
+        ctx.smoothing, ctx.dtype = smoothing, dtype
+        gradients = torch.cat(of_hidden) if of_hidden else None, of_weight, of_bias
+        ctx.save_for_backward(hidden_states, weight, bias, labels, *gradients)
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, grad_output: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        """The gradients that the forward pass computed, times `grad_output`."""
+        hidden_states, weight, bias, labels, *gradients = ctx.saved_tensors
+        inputs = hidden_states, weight, bias
+        if torch.is_grad_enabled() and not is_compiling():  # create_graph=True: autograd differentiates this gradient
+            # views are new nodes of the graph: the hidden states may have been computed from the same weight
+            views: list[Any] = [None if tensor is None else tensor.view_as(tensor) for tensor in inputs]
+            operands: list[Any] = [None if view is None else view.to(ctx.dtype) for view in views]
+            total = _differentiable_sum(linear(*operands), labels, ctx.smoothing)
+            needs = ctx.needs_input_grad[:3]
+            wanted = [view for view, need in zip(views, needs, strict=True) if need]
+            found = iter(torch.autograd.grad(total, wanted, grad_output, create_graph=True))
+            return *(next(found) if need else None for need in needs), None, None, None
+        scaled = (
+            None if gradient is None else (gradient * grad_output).to(tensor.dtype)
+            for gradient, tensor in zip(gradients, inputs, strict=True)
+        )
+        return *scaled, None, None, None
+
+
+def _head_chunks(rows: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    """The rows in chunks: of a fixed size, or a fixed number of them in compiled code, whose shapes may be symbolic."""
+    if is_compiling():
+        return rows.unflatten(0, (_COMPILED_CHUNKS, -1)).unbind()
+    return rows.split(_HEAD_ROWS.get(rows.device.type, 4096))
+
+
+def _add_product(total: torch.Tensor, left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
+    """`total`, in float32, plus a matrix product; changes `total`."""
+    return total.addmm_(left, right) if left.dtype == total.dtype else total.add_(left @ right)
 
 
 def _differentiable_sum(logits: torch.Tensor, labels: torch.Tensor, smoothing: float) -> torch.Tensor:
@@ -165,17 +295,65 @@ def token_loss(
     Raises:
         ValueError: labels of another shape than the logits' places.
     """
-    if labels.shape != logits.shape[:-1]:
-        raise ValueError(
-            f"labels have the shape {tuple(labels.shape)}, but logits {tuple(logits.shape)}: give a label for each "
-            f"place, and keep the logits of all."
-        )
-    labels = labels.to(logits.device).reshape(-1, 1)
+    labels = _label_rows(labels, logits)
     rows, smoothing = logits.flatten(0, -2), float(label_smoothing)
-    if torch._C._are_functorch_transforms_active():  # torch.func cannot transform the autograd function
-        total = _differentiable_sum(rows, labels, smoothing)
+    # torch.func cannot transform the autograd function
+    summed = _differentiable_sum if _is_transformed() else _SummedCrossEntropy.apply
+    return _per_item(summed(rows, labels, smoothing), labels, num_items_in_batch)
+
+
+def linear_token_loss(
+    hidden_states: torch.Tensor,
+    head: nn.Linear,
+    labels: torch.Tensor,
+    label_smoothing: float = 0.0,
+    num_items_in_batch: int | torch.Tensor | None = None,
+) -> torch.Tensor:
+    """`token_loss(head(hidden_states), ...)`, with logits that exist for a few hundred places at a time.
+
+    Places whose label is -100 cost nothing, except in compiled code, whose shapes must not depend on the labels.
+
+    Args:
+        hidden_states: `(batch, length, d_model)`.
+        head: the projection onto the vocabulary. Its weight and bias are used, and its `forward` is not called.
+        labels, label_smoothing, num_items_in_batch: as in `token_loss`.
+
+    Returns:
+        A scalar; nan where there is no token to take the mean over.
+
+    Raises:
+        ValueError: labels of another shape than the places.
+    """
+    labels = _label_rows(labels, hidden_states)
+    rows, counted = hidden_states.flatten(0, -2), labels != -100
+    if is_compiling():
+        missing = -len(rows) % _COMPILED_CHUNKS
+        rows = pad(rows.masked_fill(~counted, 0), (0, 0, 0, missing))
+        kept = pad(labels, (0, 0, 0, missing), value=-100)
     else:
-        total = _SummedCrossEntropy.apply(rows, labels, smoothing)
+        rows, kept = rows[counted.squeeze(1)], labels[counted].unsqueeze(1)
+    total = _SummedLinearCrossEntropy.apply(
+        rows, head.weight, head.bias, kept, float(label_smoothing), torch.is_grad_enabled()
+    )
+    return _per_item(total, labels, num_items_in_batch)
+
+
+def _label_rows(labels: torch.Tensor, places: torch.Tensor) -> torch.Tensor:
+    """The labels as `(rows, 1)`, on the device of `places`, which are logits or hidden states.
+
+    Raises:
+        ValueError: labels of another shape than the places.
+    """
+    if labels.shape != places.shape[:-1]:
+        raise ValueError(
+            f"labels have the shape {tuple(labels.shape)}, but the places that predict them "
+            f"{tuple(places.shape[:-1])}: give a label for each place, and keep the logits of all."
+        )
+    return labels.to(places.device).reshape(-1, 1)
+
+
+def _per_item(total: torch.Tensor, labels: torch.Tensor, num_items_in_batch: int | torch.Tensor | None) -> torch.Tensor:
+    """A summed loss over the number of items, by default the labels that are not -100."""
     if num_items_in_batch is None:
         num_items_in_batch = (labels != -100).sum()
     elif isinstance(num_items_in_batch, torch.Tensor):

@@ -231,6 +231,7 @@ class LocantForConditionalGeneration(VocabularyHead, LocantGenerationMixin):
         token_type_ids: torch.Tensor | None = None,
         pixel_values: torch.Tensor | None = None,
         num_items_in_batch: int | torch.Tensor | None = None,
+        skip_logits: bool | None = None,
         **kwargs: Unpack[TransformersKwargs],
     ) -> Seq2SeqLMOutput:
         """As `LocantModel`, and:
@@ -244,6 +245,7 @@ class LocantForConditionalGeneration(VocabularyHead, LocantGenerationMixin):
                 are made from them unless given.
             num_items_in_batch: number of target tokens in the whole optimiser step, which the loss is divided
                 by; by default those of this batch. The Trainer gives it.
+            skip_logits: return no logits, and compute the loss with less memory; needs labels.
 
         Returns:
             `loss`, per token and smoothed by `config.label_smoothing` in training mode only, and `logits`
@@ -272,7 +274,7 @@ class LocantForConditionalGeneration(VocabularyHead, LocantGenerationMixin):
             pixel_values,
             **kwargs,
         )
-        logits, loss = self.logits_and_loss(outputs.last_hidden_state, labels, num_items_in_batch)
+        logits, loss = self.logits_and_loss(outputs.last_hidden_state, labels, num_items_in_batch, skip_logits)
         others = {name: value for name, value in outputs.items() if name != "last_hidden_state"}
         return Seq2SeqLMOutput(loss=loss, logits=logits, **others)
 

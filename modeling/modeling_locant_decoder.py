@@ -108,6 +108,7 @@ class LocantForCausalLM(VocabularyHead, LocantGenerationMixin):
         logits_to_keep: int | torch.Tensor = 0,
         document_ids: torch.Tensor | None = None,
         num_items_in_batch: int | torch.Tensor | None = None,
+        skip_logits: bool | None = None,
         **kwargs: Unpack[TransformersKwargs],
     ) -> CausalLMOutputWithPast:
         """As `LocantDecoderModel`, and:
@@ -124,6 +125,7 @@ class LocantForCausalLM(VocabularyHead, LocantGenerationMixin):
             logits_to_keep: how many of the last places get logits, or a tensor of the places that do; 0 for all.
                 With labels, all must.
             num_items_in_batch: number of labels in the whole optimiser step, which the loss is divided by.
+            skip_logits: return no logits, and compute the loss with less memory; needs labels.
 
         Returns:
             `loss`, per token and smoothed by `config.label_smoothing` in training mode only, `logits`
@@ -138,7 +140,9 @@ class LocantForCausalLM(VocabularyHead, LocantGenerationMixin):
             input_ids, attention_mask, position_ids, past_key_values, inputs_embeds, use_cache, document_ids, **kwargs
         )
         kept = slice(-logits_to_keep, None) if isinstance(logits_to_keep, int) else logits_to_keep
-        logits, loss = self.logits_and_loss(outputs.last_hidden_state[:, kept], shift_labels, num_items_in_batch)
+        logits, loss = self.logits_and_loss(
+            outputs.last_hidden_state[:, kept], shift_labels, num_items_in_batch, skip_logits
+        )
         return CausalLMOutputWithPast(
             loss=loss,
             logits=logits,

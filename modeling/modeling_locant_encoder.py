@@ -125,6 +125,7 @@ class LocantForMaskedLM(VocabularyHead):
         document_ids: torch.Tensor | None = None,
         labels: torch.Tensor | None = None,
         num_items_in_batch: int | torch.Tensor | None = None,
+        skip_logits: bool | None = None,
         **kwargs: Unpack[TransformersKwargs],
     ) -> MaskedLMOutput:
         """As `LocantEncoderModel`, and:
@@ -133,6 +134,7 @@ class LocantForMaskedLM(VocabularyHead):
             input_ids, attention_mask, token_type_ids, position_ids, inputs_embeds, document_ids: as there.
             labels: `(batch, length)`, the tokens to be guessed, and -100 at all others.
             num_items_in_batch: number of labels in the whole optimiser step, which the loss is divided by.
+            skip_logits: return no logits, and compute the loss with less memory; needs labels.
 
         Returns:
             `loss`, per label and smoothed by `config.label_smoothing` in training mode only, and `logits`
@@ -142,7 +144,7 @@ class LocantForMaskedLM(VocabularyHead):
             input_ids, attention_mask, token_type_ids, position_ids, inputs_embeds, document_ids, **kwargs
         )
         hidden_states = self.transform(outputs.last_hidden_state)
-        logits, loss = self.logits_and_loss(hidden_states, labels, num_items_in_batch)
+        logits, loss = self.logits_and_loss(hidden_states, labels, num_items_in_batch, skip_logits)
         return MaskedLMOutput(
             loss=loss, logits=logits, hidden_states=outputs.hidden_states, attentions=outputs.attentions
         )

@@ -1,6 +1,7 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
 """The Hugging Face Trainer with batches by length, evaluation by exact sums, and Adam's coupled decay."""
 
+import inspect
 from typing import Any
 
 import numpy as np
@@ -83,12 +84,19 @@ class RecipeTrainer(PushingTrainer):
             options = {"lr": args.learning_rate, "betas": betas, "eps": args.adam_epsilon}
             self.optimizer_cls_and_kwargs = (torch.optim.Adam, options)
         self.train_lengths = train_lengths
+        self._can_skip_logits = "skip_logits" in inspect.signature(self.model.forward).parameters
 
     def _run_epoch(self, *args: Any, **kwargs: Any) -> None:
         if self.state.global_step >= self.state.max_steps:  # taken up at its end: the Trainer looks after a step only
             self.control.should_training_stop = True
             return
         super()._run_epoch(*args, **kwargs)
+
+    def compute_loss(self, model: Any, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
+        """As the Trainer's, without logits if the model can leave them out."""
+        if self._can_skip_logits:
+            inputs = {**inputs, "skip_logits": True}
+        return super().compute_loss(model, inputs, *args, **kwargs)
 
     def predict_batch(self, model: torch.nn.Module, inputs: dict[str, Any], with_predictions: bool) -> Tensors:
         """What evaluation measures of a batch: tensors with a row for each of its rows, such as sums of losses.

@@ -5,11 +5,14 @@ import math
 
 import pytest
 import torch
-from torch.func import grad, hessian, jacfwd, jacrev
+from torch import nn
+from torch.func import functional_call, grad, hessian, jacfwd, jacrev
 from torch.nn.functional import cross_entropy
+from torch.utils._python_dispatch import TorchDispatchMode
 
+from locant import LocantForCausalLM, LocantForConditionalGeneration, LocantForMaskedLM
 from locant.modeling import loss as loss_module
-from locant.modeling.loss import token_loss, token_losses
+from locant.modeling.loss import linear_token_loss, token_loss, token_losses
 from locant.modeling.modeling_locant import shift_right
 
 VOCABULARY = 24
@@ -43,6 +46,7 @@ def pieces(request, monkeypatch):
     """The loss works through the rows in pieces of bounded size: here all 15 at once, or 4 at a time."""
     if request.param == "in pieces":
         monkeypatch.setattr(loss_module, "_rows_at_a_time", lambda logits: 4)
+        monkeypatch.setitem(loss_module._HEAD_ROWS, "cpu", 4)
 
 
 @pytest.mark.usefixtures("pieces")
@@ -155,6 +159,215 @@ class TestTokenLoss:
         items = (labels != -100).sum()
         parts = [token_loss(logits[i : i + 1], labels[i : i + 1], 0.1, items) for i in range(3)]
         torch.testing.assert_close(sum(parts), whole)
+
+
+@pytest.mark.usefixtures("pieces")
+class TestLinearTokenLoss:
+    """The loss of hidden states and a head, against torch's of the logits that the head makes of them."""
+
+    @pytest.fixture(params=[True, False], ids=["bias", "no bias"])
+    def head(self, request):
+        return nn.Linear(8, VOCABULARY, bias=request.param)
+
+    @pytest.fixture
+    def hidden_states(self):
+        return (3 * torch.randn(3, 5, 8)).requires_grad_()
+
+    @pytest.mark.parametrize("smoothing", [0.0, 0.1, 0.9])
+    @pytest.mark.parametrize("items", [None, 20, torch.tensor(20)], ids=["mean", "number", "tensor"])
+    def test_value_and_gradients_are_torchs(self, hidden_states, head, labels, smoothing, items):
+        inputs = hidden_states, *head.parameters()
+        loss = linear_token_loss(hidden_states, head, labels, smoothing, items)
+        if items is None:
+            expected = reference(head(hidden_states), labels, smoothing)
+        else:
+            expected = reference(head(hidden_states), labels, smoothing, "sum") / 20
+        torch.testing.assert_close(loss, expected)
+        gradients, expected_gradients = (torch.autograd.grad(2.5 * value, inputs) for value in (loss, expected))
+        torch.testing.assert_close(gradients, expected_gradients, atol=1e-6, rtol=1e-5)
+        assert gradients[0][labels == -100].count_nonzero() == 0
+
+    @pytest.mark.parametrize("frozen", ["hidden states", "weight", "bias"])
+    def test_what_is_frozen_gets_no_gradient(self, hidden_states, labels, frozen):
+        head = nn.Linear(8, VOCABULARY)
+        inputs = {"hidden states": hidden_states, "weight": head.weight, "bias": head.bias}
+        inputs.pop(frozen).requires_grad_(False)
+        found, expected = linear_token_loss(hidden_states, head, labels), reference(head(hidden_states), labels, 0.0)
+        gradients = (torch.autograd.grad(value, list(inputs.values())) for value in (found, expected))
+        torch.testing.assert_close(*gradients, atol=1e-6, rtol=1e-5)
+
+    def test_second_derivatives_are_torchs_where_head_and_embeddings_share_a_weight(self, labels):
+        weight = torch.randn(VOCABULARY, 8, requires_grad=True)
+        head = nn.Linear(8, VOCABULARY, bias=False)
+        head.weight = nn.Parameter(weight)
+        ids = torch.randint(VOCABULARY, labels.shape)
+
+        def penalty(loss):
+            (gradient,) = torch.autograd.grad(loss, head.weight, create_graph=True)
+            return torch.autograd.grad(loss + 10 * gradient.square().sum(), head.weight)[0]
+
+        found = penalty(linear_token_loss(head.weight[ids].tanh(), head, labels, 0.1))
+        expected = penalty(reference(head(head.weight[ids].tanh()), labels, 0.1))
+        torch.testing.assert_close(found, expected, atol=1e-6, rtol=1e-5)
+
+    def test_autocast_multiplies_in_its_dtype_and_adds_up_in_float32(self, hidden_states, head, labels):
+        inputs = hidden_states, *head.parameters()
+        with torch.autocast("cpu", torch.bfloat16):
+            loss, logits = linear_token_loss(hidden_states, head, labels, 0.1), head(hidden_states)
+        assert logits.dtype == torch.bfloat16
+        expected = reference(logits, labels, 0.1)
+        torch.testing.assert_close(loss, expected)
+        for found, wanted in zip(*(torch.autograd.grad(value, inputs) for value in (loss, expected)), strict=True):
+            assert found.dtype == torch.float32
+            assert (found - wanted).norm() < 0.01 * wanted.norm()
+
+    def test_weights_of_half_precision_have_gradients_of_theirs(self, hidden_states, head, labels):
+        half = head.to(torch.bfloat16)
+        inputs = hidden_states.detach().to(torch.bfloat16).requires_grad_(), *half.parameters()
+        loss, expected = linear_token_loss(inputs[0], half, labels), reference(half(inputs[0]), labels, 0.0)
+        torch.testing.assert_close(loss, expected)
+        for found, wanted in zip(*(torch.autograd.grad(value, inputs) for value in (loss, expected)), strict=True):
+            assert found.dtype == torch.bfloat16
+            assert (found - wanted).norm() < 0.02 * wanted.norm()
+
+    @pytest.mark.parametrize("value", [math.nan, math.inf])
+    def test_hidden_states_of_ignored_labels_may_be_anything(self, hidden_states, head, labels, value):
+        spoilt = hidden_states.detach().masked_fill((labels == -100).unsqueeze(-1), value).requires_grad_()
+        results = []
+        for states in (spoilt, hidden_states):
+            loss = linear_token_loss(states, head, labels, 0.1)
+            results.append([loss, *torch.autograd.grad(loss, [states, *head.parameters()])])
+        assert all(torch.equal(a, b) for a, b in zip(*results, strict=True))
+
+    def test_without_any_label_that_counts_it_is_nan(self, hidden_states, head, labels):
+        loss = linear_token_loss(hidden_states, head, labels.fill_(-100))
+        assert loss.isnan()
+
+    def test_a_graph_may_be_used_twice(self, hidden_states, head, labels):
+        loss = linear_token_loss(hidden_states, head, labels)
+        first, second = (torch.autograd.grad(loss, hidden_states, retain_graph=True)[0] for _ in range(2))
+        assert torch.equal(first, second)
+
+    def test_labels_of_another_shape_are_refused(self, hidden_states, head, labels):
+        with pytest.raises(ValueError, match=r"^labels have the shape \(3, 4\), but the places .* \(3, 5\): give a"):
+            linear_token_loss(hidden_states, head, labels[:, :4])
+
+
+class LargestTensor(TorchDispatchMode):
+    """Records the number of elements of the largest tensor that an operation returns."""
+
+    elements = 0
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        result = function(*args, **(kwargs or {}))
+        for tensor in result if isinstance(result, tuple | list) else [result]:
+            if isinstance(tensor, torch.Tensor):
+                self.elements = max(self.elements, tensor.numel())
+        return result
+
+
+@pytest.mark.parametrize("cls", [LocantForConditionalGeneration, LocantForCausalLM, LocantForMaskedLM])
+class TestSkippedLogits:
+    @pytest.fixture
+    def batch(self):
+        labels = torch.randint(3, 24, (4, 12))
+        labels[0, 4:], labels[1, ::2] = -100, -100
+        return {"input_ids": torch.randint(3, 24, (4, 12)), "labels": labels}
+
+    @pytest.fixture
+    def model(self, make_model, cls):
+        return make_model(cls, label_smoothing=0.2, lm_head_bias=True).train()
+
+    @staticmethod
+    def loss_and_gradients(model, **inputs):
+        model.zero_grad()
+        outputs = model(**inputs)
+        outputs.loss.backward()
+        return outputs, {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
+
+    @pytest.mark.parametrize("items", [None, 70])
+    def test_loss_and_gradients_are_the_same(self, model, batch, items):
+        outputs, gradients = self.loss_and_gradients(model, **batch, num_items_in_batch=items, skip_logits=True)
+        expected, expected_gradients = self.loss_and_gradients(model, **batch, num_items_in_batch=items)
+        assert outputs.logits is None
+        assert list(outputs) == [name for name in expected if name != "logits"]
+        torch.testing.assert_close(outputs.loss, expected.loss)
+        torch.testing.assert_close(gradients, expected_gradients, atol=1e-6, rtol=1e-5)
+
+    def test_no_tensor_has_the_size_of_the_logits(self, make_model, cls):
+        model = make_model(cls, vocab_size=3000).train()
+        batch = {name: torch.randint(3, 3000, (40, 20)) for name in ("input_ids", "labels")}
+        with LargestTensor() as skipped:
+            model(**batch, skip_logits=True).loss.backward()
+        with LargestTensor() as plain:
+            model(**batch).loss.backward()
+        assert plain.elements == 800 * 3000
+        assert skipped.elements == 256 * 3000
+
+    def test_rows_without_a_label_are_not_multiplied(self, model, batch, monkeypatch):
+        rows = []
+        monkeypatch.setattr(
+            loss_module, "linear", lambda x, *others: rows.append(len(x)) or nn.functional.linear(x, *others)
+        )
+        model(**batch, skip_logits=True)
+        labels = batch["labels"][:, 1:] if isinstance(model, LocantForCausalLM) else batch["labels"]
+        assert sum(rows) == (labels != -100).sum()
+
+    def test_a_head_that_is_wrapped_is_called(self, model, batch):
+        expected = model(**batch).loss
+        calls = []
+        with model.lm_head.register_forward_hook(lambda head, inputs, output: calls.append(1) or output + 1):
+            outputs = model(**batch, skip_logits=True)
+        assert calls == [1]
+        assert outputs.logits is None
+        torch.testing.assert_close(outputs.loss, expected)  # the softmax does not see a constant
+
+        class Adapter(nn.Module):
+            def __init__(self, base):
+                super().__init__()
+                self.base, self.weight, self.bias = base, base.weight, base.bias
+
+            def forward(self, hidden_states):
+                return 2 * self.base(hidden_states)
+
+        model.lm_head = Adapter(model.lm_head)
+        outputs = model(**batch, skip_logits=True)
+        torch.testing.assert_close(outputs.loss, model(**batch).loss)
+        assert abs(outputs.loss - expected) > 0.01
+
+    def test_torch_func_gives_the_same_gradients(self, model, batch):
+        parameters = {name: parameter.detach() for name, parameter in model.named_parameters()}
+
+        def loss(parameters):
+            return functional_call(model, parameters, kwargs={**batch, "skip_logits": True}).loss
+
+        found = grad(loss)(parameters)
+        _, expected = self.loss_and_gradients(model, **batch)
+        torch.testing.assert_close({name: found[name] for name in expected}, expected, atol=1e-6, rtol=1e-5)
+
+    def test_without_labels_is_refused(self, model, batch):
+        del batch["labels"]
+        inputs = {"decoder_input_ids": batch["input_ids"]} if model.config.is_encoder_decoder else {}
+        with pytest.raises(ValueError, match="no labels are given: give labels"):
+            model(**batch, **inputs, skip_logits=True)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_compiled_code_serves_all_lengths_with_one_graph():
+    head = nn.Linear(8, VOCABULARY)
+    torch._dynamo.reset()
+    torch._dynamo.utils.counters.clear()
+    compiled = torch.compile(linear_token_loss, dynamic=True, backend="aot_eager", fullgraph=True)
+    for length in (12, 9, 7):
+        labels = torch.randint(VOCABULARY, (4, length))
+        labels[0, 4:] = -100
+        hidden_states = torch.randn(4, length, 8).masked_fill((labels == -100).unsqueeze(-1), math.nan).requires_grad_()
+        inputs = hidden_states, *head.parameters()
+        found, expected = (function(hidden_states, head, labels, 0.1) for function in (compiled, linear_token_loss))
+        torch.testing.assert_close(found, expected)
+        gradients = (torch.autograd.grad(loss, inputs) for loss in (found, expected))
+        torch.testing.assert_close(*gradients, atol=1e-6, rtol=1e-5)
+    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == 1
 
 
 class TestPieces:

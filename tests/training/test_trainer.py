@@ -6,7 +6,7 @@ import pytest
 import sacrebleu
 import torch
 from datasets import Dataset
-from transformers import AutoTokenizer, DataCollatorForSeq2Seq, EvalPrediction
+from transformers import AutoTokenizer, DataCollatorForSeq2Seq, EvalPrediction, MarianConfig, MarianMTModel
 
 from locant import LocantForConditionalGeneration
 from locant.training.batching import TrainingRows
@@ -44,9 +44,10 @@ def make_trainer(toy, trained_run, tokenizer, tokens, tmp_path):
         config = {key: arguments.pop(key) for key in ("dropout", "label_smoothing") if key in arguments}
         defaults = {"disable_tqdm": True, "learning_rate": LEARNING_RATE, "warmup_steps": 0, "save_strategy": "no"}
         defaults |= {"load_best_model_at_end": False, "output_dir": str(tmp_path)}
+        model = arguments.pop("model", None) or LocantForConditionalGeneration.from_pretrained(trained_run, **config)
         return GenerationTrainer(
             args=TranslationTraining(**{**defaults, **arguments}),
-            model=LocantForConditionalGeneration.from_pretrained(trained_run, **config),
+            model=model,
             processing_class=tokenizer,
             data_collator=DataCollatorForSeq2Seq(tokenizer, label_pad_token_id=-100),
             train_dataset=TrainingRows(tokens["train"].select_columns(IDS)),
@@ -167,6 +168,23 @@ class TestTraining:
         trained = dict(trainer.model.named_parameters())
         for name, weight in model.named_parameters():
             torch.testing.assert_close(trained[name].data, weight.data - weight.grad, rtol=1e-4, atol=1e-5, msg=name)
+
+    def test_makes_no_logits_and_evaluation_does(self, make_trainer):
+        trainer = make_trainer(max_steps=2, eval_strategy="steps", eval_steps=2, predict_with_generate=False)
+        skipped = []
+
+        def record(model, inputs, keywords, outputs):
+            skipped.append((model.training, outputs.logits is None))
+
+        trainer.model.register_forward_hook(record, with_kwargs=True)
+        trainer.train()
+        assert skipped[:2] == [(True, True)] * 2
+        assert set(skipped[2:]) == {(False, False)}
+
+    def test_a_model_that_cannot_leave_out_logits_is_not_asked_to(self, make_trainer):
+        marian = MarianMTModel(MarianConfig(vocab_size=2000, d_model=16, pad_token_id=0, decoder_start_token_id=0))
+        trainer = make_trainer(max_steps=1, eval_strategy="no", model=marian)
+        assert trainer.train().global_step == 1
 
     @pytest.mark.parametrize("coupled", [True, False])
     def test_weight_decay_is_coupled_or_not(self, make_trainer, coupled):
