@@ -99,7 +99,9 @@ def prepare_stack_inputs(
 
     Raises:
         ValueError: fewer document ids than tokens; a mask, or positions, of another size.
+        TypeError: a mask, positions or document ids that are no tensor.
     """
+    check_tensors(attention_mask=attention_mask, position_ids=position_ids, document_ids=document_ids)
     batch, length = hidden_states.shape[:2]
     past_length = cache.get_seq_length() if cache is not None else 0
     if document_ids is not None:
@@ -122,6 +124,13 @@ def prepare_stack_inputs(
     else:
         bound = int(position_ids.max()) + 1
     return StackInputs(hidden_states, attention_mask, document_ids, position_ids[:, -length:], bound, position_ids)
+
+
+def check_tensors(**given: Any) -> None:
+    """Raise `TypeError` if an argument is neither None nor a tensor: a list, say."""
+    for name, value in given.items():
+        if value is not None and not isinstance(value, torch.Tensor):
+            raise TypeError(f"{name} is a {type(value).__name__}: give a tensor.")
 
 
 def _check_sizes(

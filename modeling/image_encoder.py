@@ -17,9 +17,14 @@ from locant.configuration.configuration_locant import LocantConfig
 from locant.configuration.position_encodings import AttentionKind
 
 from .attention import Attention
-from .attention_inputs import StackInputs
+from .attention_inputs import StackInputs, check_tensors
 from .layers import TransformerLayer
 from .stacks import ENCODERS, LocantStack, refuse_input
+
+_OF_OTHERS = (
+    *("input_ids", "inputs_embeds", "attention_mask", "position_ids", "token_type_ids", "document_ids"),
+    "bool_masked_pos",  # of a ViT that learns by guessing patches
+)
 
 
 class LocantImageEncoder(LocantStack):
@@ -58,7 +63,7 @@ class LocantImageEncoder(LocantStack):
             ValueError: no images, or of another shape; inputs that are made for tokens.
         """
         cast(Any, kwargs).pop("use_cache", None)
-        for name in ("input_ids", "inputs_embeds", "attention_mask", "position_ids", "token_type_ids", "document_ids"):
+        for name in _OF_OTHERS:
             refuse_input(name, kwargs, "an encoder of images, which takes pixel_values only")
         if pixel_values is None:
             raise ValueError("An encoder of images needs pixel_values (batch, channels, height, width).")
@@ -113,6 +118,7 @@ class PatchEmbedding(nn.Module):
         Raises:
             ValueError: as `forward`.
         """
+        check_tensors(pixel_values=pixel_values)
         if pixel_values.ndim != 4 or pixel_values.shape[1] != self.num_channels:
             raise ValueError(
                 f"pixel_values have the shape {tuple(pixel_values.shape)}, but must be (batch, {self.num_channels}, "

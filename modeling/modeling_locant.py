@@ -36,15 +36,16 @@ def as_encoder_output(given: ModelOutput | Sequence[Any]) -> BaseModelOutput:
     Hidden states of the layers and attentions are kept if the output has them. A pooled vector is left out.
 
     Raises:
-        ValueError: it is neither an output of transformers nor a tuple or list.
+        ValueError: it is neither an output of transformers nor a tuple or list, or does not begin with a tensor.
     """
-    if isinstance(given, ModelOutput):
-        return BaseModelOutput(given[0], given.get("hidden_states"), given.get("attentions"))
-    if not isinstance(given, tuple | list):
+    is_sequence = isinstance(given, ModelOutput | tuple | list) and len(given) > 0
+    if not is_sequence or not isinstance(given[0], torch.Tensor):
         raise ValueError(
             f"encoder_outputs is a {type(given).__name__}: give what an encoder returns, or a tuple or list that "
             f"begins with its hidden states."
         )
+    if isinstance(given, ModelOutput):
+        return BaseModelOutput(given[0], given.get("hidden_states"), given.get("attentions"))
     return BaseModelOutput(given[0], *[part for part in given[1:] if not isinstance(part, torch.Tensor)][:2])
 
 
@@ -87,13 +88,13 @@ class LocantModel(LocantPreTrainedModel):
         attention_mask: torch.Tensor | None = None,
         decoder_input_ids: torch.Tensor | None = None,
         decoder_attention_mask: torch.Tensor | None = None,
-        position_ids: torch.Tensor | None = None,
-        decoder_position_ids: torch.Tensor | None = None,
         encoder_outputs: ModelOutput | Sequence[Any] | None = None,
         past_key_values: Cache | None = None,
         inputs_embeds: torch.Tensor | None = None,
         decoder_inputs_embeds: torch.Tensor | None = None,
         use_cache: bool | None = None,
+        position_ids: torch.Tensor | None = None,
+        decoder_position_ids: torch.Tensor | None = None,
         cross_attention_mask: torch.Tensor | None = None,
         document_ids: torch.Tensor | None = None,
         decoder_document_ids: torch.Tensor | None = None,
@@ -111,12 +112,12 @@ class LocantModel(LocantPreTrainedModel):
             decoder_input_ids: target tokens `(batch, target_length)`, those that the cache does not hold yet.
             decoder_attention_mask: `(batch, past + target_length)`, 0 at padding; or of four dimensions likewise.
                 Causality holds on top of it.
-            position_ids, decoder_position_ids: by default the real tokens are counted from 0.
             encoder_outputs: the output of the encoder, which is then not run: any output of transformers, or a tuple or
                 list that begins with the hidden states.
             past_key_values: keys and values of earlier target tokens.
             inputs_embeds, decoder_inputs_embeds: embeddings instead of ids, before scaling.
             use_cache: return a cache.
+            position_ids, decoder_position_ids: by default the real tokens are counted from 0.
             cross_attention_mask: for cross-attention, `(batch, source_length)` or of four dimensions; by default
                 from `attention_mask`.
             document_ids, decoder_document_ids: `(batch, source_length)` and `(batch, past + target_length)`: which
@@ -139,6 +140,7 @@ class LocantModel(LocantPreTrainedModel):
                 inputs_embeds=inputs_embeds,
                 document_ids=document_ids,
                 pixel_values=pixel_values,
+                return_dict=True,
                 **kwargs,
             )
         encoder_outputs = as_encoder_output(encoder_outputs)
@@ -161,6 +163,7 @@ class LocantModel(LocantPreTrainedModel):
             document_ids=decoder_document_ids,
             encoder_document_ids=document_ids,
             encoder_position_ids=position_ids,
+            return_dict=True,
             **kwargs,
         )
         return Seq2SeqModelOutput(
@@ -217,14 +220,14 @@ class LocantForConditionalGeneration(VocabularyHead, LocantGenerationMixin):
         attention_mask: torch.Tensor | None = None,
         decoder_input_ids: torch.Tensor | None = None,
         decoder_attention_mask: torch.Tensor | None = None,
-        position_ids: torch.Tensor | None = None,
-        decoder_position_ids: torch.Tensor | None = None,
         encoder_outputs: ModelOutput | Sequence[Any] | None = None,
         past_key_values: Cache | None = None,
         inputs_embeds: torch.Tensor | None = None,
         decoder_inputs_embeds: torch.Tensor | None = None,
         labels: torch.Tensor | None = None,
         use_cache: bool | None = None,
+        position_ids: torch.Tensor | None = None,
+        decoder_position_ids: torch.Tensor | None = None,
         cross_attention_mask: torch.Tensor | None = None,
         document_ids: torch.Tensor | None = None,
         decoder_document_ids: torch.Tensor | None = None,
@@ -237,10 +240,10 @@ class LocantForConditionalGeneration(VocabularyHead, LocantGenerationMixin):
         """As `LocantModel`, and:
 
         Args:
-            input_ids, attention_mask, decoder_input_ids, decoder_attention_mask, position_ids,
-                decoder_position_ids, encoder_outputs, past_key_values, inputs_embeds, decoder_inputs_embeds,
-                use_cache, cross_attention_mask, document_ids, decoder_document_ids, token_type_ids, pixel_values: as
-                in `LocantModel`.
+            input_ids, attention_mask, decoder_input_ids, decoder_attention_mask, encoder_outputs, past_key_values,
+                inputs_embeds, decoder_inputs_embeds, use_cache, position_ids, decoder_position_ids,
+                cross_attention_mask, document_ids, decoder_document_ids, token_type_ids, pixel_values: as in
+                `LocantModel`.
             labels: target tokens `(batch, target_length)`, -100 where no loss is wanted; the decoder's inputs
                 are made from them unless given.
             num_items_in_batch: number of target tokens in the whole optimiser step, which the loss is divided
@@ -260,18 +263,19 @@ class LocantForConditionalGeneration(VocabularyHead, LocantGenerationMixin):
             attention_mask,
             decoder_input_ids,
             decoder_attention_mask,
-            position_ids,
-            decoder_position_ids,
             encoder_outputs,
             past_key_values,
             inputs_embeds,
             decoder_inputs_embeds,
             use_cache,
+            position_ids,
+            decoder_position_ids,
             cross_attention_mask,
             document_ids,
             decoder_document_ids,
             token_type_ids,
             pixel_values,
+            return_dict=True,
             **kwargs,
         )
         logits, loss = self.logits_and_loss(outputs.last_hidden_state, labels, num_items_in_batch, skip_logits)

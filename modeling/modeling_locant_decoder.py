@@ -69,6 +69,7 @@ class LocantDecoderModel(LocantPreTrainedModel):
             inputs_embeds=inputs_embeds,
             use_cache=use_cache,
             document_ids=document_ids,
+            return_dict=True,
             **kwargs,
         )
         return BaseModelOutputWithPast(
@@ -137,7 +138,15 @@ class LocantForCausalLM(VocabularyHead, LocantGenerationMixin):
         if shift_labels is not None:
             use_cache = False if use_cache is None else use_cache
         outputs = self.model(
-            input_ids, attention_mask, position_ids, past_key_values, inputs_embeds, use_cache, document_ids, **kwargs
+            input_ids,
+            attention_mask,
+            position_ids,
+            past_key_values,
+            inputs_embeds,
+            use_cache,
+            document_ids,
+            return_dict=True,
+            **kwargs,
         )
         kept = slice(-logits_to_keep, None) if isinstance(logits_to_keep, int) else logits_to_keep
         logits, loss = self.logits_and_loss(

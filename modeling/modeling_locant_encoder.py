@@ -89,6 +89,7 @@ class LocantEncoderModel(LocantPreTrainedModel):
             inputs_embeds=inputs_embeds,
             document_ids=document_ids,
             pixel_values=pixel_values,
+            return_dict=True,
             **kwargs,
         )
         pooled = self.pooler(outputs.last_hidden_state, attention_mask) if self.pooler is not None else None
@@ -122,8 +123,8 @@ class LocantForMaskedLM(VocabularyHead):
         token_type_ids: torch.Tensor | None = None,
         position_ids: torch.Tensor | None = None,
         inputs_embeds: torch.Tensor | None = None,
-        document_ids: torch.Tensor | None = None,
         labels: torch.Tensor | None = None,
+        document_ids: torch.Tensor | None = None,
         num_items_in_batch: int | torch.Tensor | None = None,
         skip_logits: bool | None = None,
         **kwargs: Unpack[TransformersKwargs],
@@ -141,7 +142,14 @@ class LocantForMaskedLM(VocabularyHead):
             `(batch, length, vocab_size)`.
         """
         outputs = self.model(
-            input_ids, attention_mask, token_type_ids, position_ids, inputs_embeds, document_ids, **kwargs
+            input_ids,
+            attention_mask,
+            token_type_ids,
+            position_ids,
+            inputs_embeds,
+            document_ids,
+            return_dict=True,
+            **kwargs,
         )
         hidden_states = self.transform(outputs.last_hidden_state)
         logits, loss = self.logits_and_loss(hidden_states, labels, num_items_in_batch, skip_logits)
@@ -192,7 +200,9 @@ class LocantForSequenceClassification(LocantPreTrainedModel):
             `loss` (cross-entropy, binary cross-entropy or squared error) and `logits` `(batch, num_labels)`.
         """
         refuse_input("document_ids", kwargs, "a classifier, which makes one vector of all its tokens")
-        outputs = self.model(input_ids, attention_mask, token_type_ids, position_ids, inputs_embeds, **kwargs)
+        outputs = self.model(
+            input_ids, attention_mask, token_type_ids, position_ids, inputs_embeds, return_dict=True, **kwargs
+        )
         logits = self.classifier(self.dropout(outputs.pooler_output))
         loss = None
         if labels is not None:
@@ -227,8 +237,8 @@ class LocantForTokenClassification(LocantPreTrainedModel):
         token_type_ids: torch.Tensor | None = None,
         position_ids: torch.Tensor | None = None,
         inputs_embeds: torch.Tensor | None = None,
-        document_ids: torch.Tensor | None = None,
         labels: torch.Tensor | None = None,
+        document_ids: torch.Tensor | None = None,
         **kwargs: Unpack[TransformersKwargs],
     ) -> TokenClassifierOutput:
         """As `LocantEncoderModel`, and:
@@ -241,7 +251,14 @@ class LocantForTokenClassification(LocantPreTrainedModel):
             `loss` and `logits` `(batch, length, num_labels)`.
         """
         outputs = self.model(
-            input_ids, attention_mask, token_type_ids, position_ids, inputs_embeds, document_ids, **kwargs
+            input_ids,
+            attention_mask,
+            token_type_ids,
+            position_ids,
+            inputs_embeds,
+            document_ids,
+            return_dict=True,
+            **kwargs,
         )
         logits = self.classifier(self.dropout(outputs.last_hidden_state))
         loss = None if labels is None else self.loss_function(logits, labels, self.config, **kwargs)
@@ -288,7 +305,9 @@ class LocantForQuestionAnswering(LocantPreTrainedModel):
         Returns:
             `loss`, the mean of both, and `start_logits` and `end_logits` `(batch, length)`.
         """
-        outputs = self.model(input_ids, attention_mask, token_type_ids, position_ids, inputs_embeds, **kwargs)
+        outputs = self.model(
+            input_ids, attention_mask, token_type_ids, position_ids, inputs_embeds, return_dict=True, **kwargs
+        )
         start_logits, end_logits = self.qa_outputs(outputs.last_hidden_state).unbind(dim=-1)
         loss = None
         if start_positions is not None and end_positions is not None:

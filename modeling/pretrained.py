@@ -281,7 +281,7 @@ class LocantGenerationMixin(GenerationMixin):
     def _maybe_initialize_input_ids_for_generation(
         self, inputs: torch.Tensor | None, bos_token_id: torch.Tensor | None, model_kwargs: dict[str, Any]
     ) -> Any:
-        """As in transformers; raise `ValueError` if a model that reads images is given none."""
+        """As in transformers; raise `ValueError` if a model that reads images is given none, or a batch has no rows."""
         given = {name for name, value in model_kwargs.items() if value is not None}
         # for the last two, the encoder raises an error that names them
         encoded = given & {"encoder_outputs", "input_ids", "inputs_embeds"}
@@ -291,7 +291,10 @@ class LocantGenerationMixin(GenerationMixin):
                 "give it images, which the image-text-to-text pipeline passes on only beside a text, such as text=''."
             )
         initialize: Any = super()._maybe_initialize_input_ids_for_generation  # type: ignore[misc]  # of another `self`
-        return initialize(inputs, bos_token_id, model_kwargs)
+        inputs = initialize(inputs, bos_token_id, model_kwargs)
+        if isinstance(inputs, torch.Tensor) and inputs.shape[0] == 0:
+            raise ValueError("generate() is given a batch of no rows: give it one row at least.")
+        return inputs
 
     def _prepare_position_ids_for_generation(self, inputs_tensor: torch.Tensor, model_kwargs: dict[str, Any]) -> None:
         """Return None: the model itself counts the positions from the mask."""

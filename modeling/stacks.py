@@ -21,6 +21,7 @@ from .attention import Attention, CrossAttention, SelfAttention
 from .attention_inputs import (
     AttentionInputs,
     StackInputs,
+    check_tensors,
     cross_attention_inputs,
     prepare_stack_inputs,
     query_offset,
@@ -155,23 +156,24 @@ class LocantTokenStack(LocantStack):
         self.embed_scale = math.sqrt(config.d_model) if config.scale_embedding else 1.0
 
     def embed(self, input_ids: torch.Tensor | None, inputs_embeds: torch.Tensor | None) -> torch.Tensor:
-        """Token embeddings, scaled.
+        """Token embeddings, scaled; those that are given get the type of the weights.
 
         Raises:
             ValueError: both or neither are given, or one of another number of dimensions.
+            TypeError: the one that is given is no tensor.
             IndexError: an id beyond the vocabulary, on a CPU.
         """
         prefix = "decoder_" if self.stack == "decoder" and self.config.is_encoder_decoder else ""
         _check_input(prefix, input_ids, inputs_embeds)
-        if inputs_embeds is None:
-            try:
-                inputs_embeds = self.embed_tokens(input_ids)
-            except IndexError as error:
-                assert input_ids is not None  # which _check_input has seen to
-                low, high = input_ids.aminmax()
-                known = f"must be from 0 to {self.config.vocab_size - 1}, as vocab_size is {self.config.vocab_size}"
-                raise IndexError(f"{prefix}input_ids {known}, but are from {low} to {high}.") from error
-        return inputs_embeds * self.embed_scale
+        if inputs_embeds is not None:
+            return inputs_embeds.to(self.dtype) * self.embed_scale
+        try:
+            return self.embed_tokens(input_ids) * self.embed_scale
+        except IndexError as error:
+            assert input_ids is not None  # which _check_input has seen to
+            low, high = input_ids.aminmax()
+            known = f"must be from 0 to {self.config.vocab_size - 1}, as vocab_size is {self.config.vocab_size}"
+            raise IndexError(f"{prefix}input_ids {known}, but are from {low} to {high}.") from error
 
 
 def _check_input(prefix: str, input_ids: torch.Tensor | None, inputs_embeds: torch.Tensor | None) -> None:
@@ -181,6 +183,7 @@ def _check_input(prefix: str, input_ids: torch.Tensor | None, inputs_embeds: tor
     if input_ids is None and inputs_embeds is None:
         of_labels = ", or labels to make them of (DataCollatorForSeq2Seq does so if it has model=)" if prefix else ""
         raise ValueError(f"There are no {ids}: give them, or {embeds}{of_labels}.")
+    check_tensors(**{ids: input_ids, embeds: inputs_embeds})
     if input_ids is not None and input_ids.ndim != 2:
         raise ValueError(f"{ids} has the shape {tuple(input_ids.shape)}: give (batch, length).")
     if inputs_embeds is not None and inputs_embeds.ndim != 3:
