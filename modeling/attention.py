@@ -11,7 +11,7 @@ from locant.configuration.configuration_locant import LocantConfig
 from locant.configuration.position_encodings import AttentionKind
 
 from .attention_backends import attention_function
-from .attention_inputs import AttentionInputs, self_attention_cache
+from .attention_inputs import AttentionInputs, NeededTokens, self_attention_cache
 from .positions.base import PositionBias, PositionLayer
 
 
@@ -53,16 +53,19 @@ class Attention(nn.Module):
         self.o_proj = nn.Linear(heads * self.head_dim, width, bias=bias)
         self.position = position
 
-    def split_heads(self, states: torch.Tensor) -> torch.Tensor:
-        """`(batch, length, heads · head_dim)` to `(batch, heads, length, head_dim)`."""
-        return states.unflatten(-1, (-1, self.head_dim)).transpose(1, 2)
+    def split_heads(self, states: torch.Tensor, tokens: NeededTokens) -> torch.Tensor:
+        """`(batch, length, heads · head_dim)` to `(batch, heads, length, head_dim)`.
+
+        Where `tokens` has indices, the input is `(1, tokens, heads · head_dim)`, the output is 0 at other tokens.
+        """
+        return tokens.scatter(states).unflatten(-1, (-1, self.head_dim)).transpose(1, 2)
 
     def attend(
         self,
         query: torch.Tensor,
         key: torch.Tensor,
         value: torch.Tensor,
-        mask: Any,
+        inputs: AttentionInputs,
         bias: PositionBias | None,
         **kwargs: Any,
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
@@ -71,24 +74,24 @@ class Attention(nn.Module):
         Args:
             query: `(batch, heads, queries, head_dim)`.
             key, value: `(batch, key_value_heads, keys, head_dim)`.
-            mask: in the backend's own form.
+            inputs: the mask, in the backend's own form, and the tokens that the output has.
             bias: of the position encoding.
 
         Returns:
-            Output `(batch, queries, d_model)`, and the weights `(batch, heads, queries, keys)` with `eager`.
+            Output, of the shape of the hidden states, and the weights `(batch, heads, queries, keys)` with `eager`.
         """
         output, weights = attention_function(self.config._attn_implementation)(
             self,
             query,
             key,
             value,
-            mask,
+            inputs.mask,
             dropout=self.config.attention_dropout if self.training else 0.0,
             scaling=self.scaling,
             bias=bias,
             **kwargs,
         )
-        return self.o_proj(output.flatten(2)), weights
+        return self.o_proj(inputs.tokens.gather(output.flatten(2))), weights
 
 
 class SelfAttention(Attention):
@@ -100,21 +103,21 @@ class SelfAttention(Attention):
         """Attend.
 
         Args:
-            hidden_states: `(batch, queries, d_model)`.
+            hidden_states: `(batch, queries, d_model)`, or `(1, tokens, d_model)` where `inputs.tokens` has indices.
             inputs: made by `self_attention_inputs`, before the cache takes the new keys.
             past_key_values: takes the new keys and values, and returns them behind the earlier ones.
 
         Returns:
             As `Attention.attend`.
         """
-        query = self.split_heads(self.q_proj(hidden_states))
-        key = self.split_heads(self.k_proj(hidden_states))
-        value = self.split_heads(self.v_proj(hidden_states))
+        query = self.split_heads(self.q_proj(hidden_states), inputs.tokens)
+        key = self.split_heads(self.k_proj(hidden_states), inputs.tokens)
+        value = self.split_heads(self.v_proj(hidden_states), inputs.tokens)
         query, key, bias = self.position(query, key, inputs.position_inputs)
         cache = self_attention_cache(past_key_values)
         if cache is not None:
             key, value = cache.update(key, value, self.layer_idx)
-        return self.attend(query, key, value, inputs.mask, bias, **kwargs)
+        return self.attend(query, key, value, inputs, bias, **kwargs)
 
 
 class CrossAttention(Attention):
@@ -134,7 +137,7 @@ class CrossAttention(Attention):
         """Attend.
 
         Args:
-            hidden_states: `(batch, queries, d_model)`.
+            hidden_states: `(batch, queries, d_model)`, or `(1, tokens, d_model)` where `inputs.tokens` has indices.
             encoder_hidden_states: `(batch, keys, d_model)`.
             inputs: made by `cross_attention_inputs`.
             past_key_values: an `EncoderDecoderCache`, which holds the keys and values from the second call on.
@@ -142,16 +145,17 @@ class CrossAttention(Attention):
         Returns:
             As `Attention.attend`.
         """
-        query = self.split_heads(self.q_proj(hidden_states))
+        query = self.split_heads(self.q_proj(hidden_states), inputs.tokens)
         cache = past_key_values if isinstance(past_key_values, EncoderDecoderCache) else None
         if cache is not None and cache.is_updated.get(self.layer_idx):
             layer: Any = cache.cross_attention_cache.layers[self.layer_idx]
             query, _, bias = self.position(query, None, inputs.position_inputs)
-            return self.attend(query, layer.keys, layer.values, inputs.mask, bias, **kwargs)
-        key = self.split_heads(self.k_proj(encoder_hidden_states))
-        value = self.split_heads(self.v_proj(encoder_hidden_states))
+            return self.attend(query, layer.keys, layer.values, inputs, bias, **kwargs)
+        source = inputs.source_tokens.gather(encoder_hidden_states)
+        key = self.split_heads(self.k_proj(source), inputs.source_tokens)
+        value = self.split_heads(self.v_proj(source), inputs.source_tokens)
         query, key, bias = self.position(query, key, inputs.position_inputs)
         if cache is not None:
             key, value = cache.cross_attention_cache.update(key, value, self.layer_idx)
             cache.is_updated[self.layer_idx] = True
-        return self.attend(query, key, value, inputs.mask, bias, **kwargs)
+        return self.attend(query, key, value, inputs, bias, **kwargs)

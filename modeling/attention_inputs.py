@@ -32,6 +32,50 @@ Mask = Any  # in the backend's own form: a tensor, a BlockMask, a FlexMask, a Bl
 # Backends that add a bias on the scores as a matrix, as they do the mask
 _MATRIX_BACKENDS = ("eager", "sdpa")
 
+# Leaving out a smaller share of the tokens costs more time than it saves
+_LEAST_LEFT_OUT = 1 / 16
+
+
+class NeededTokens(NamedTuple):
+    """The tokens of a batch that layers compute, where a loss depends on some of them only: padding is left out.
+
+    Attention works on all tokens. Queries, keys and values of those that are left out are 0.
+
+    Args:
+        indices: `(tokens,)`, in the flattened batch; None if all tokens are computed.
+        batch, length: the shape of the batch.
+    """
+
+    indices: torch.Tensor | None = None
+    batch: int = 0
+    length: int = 0
+
+    def gather(self, states: torch.Tensor) -> torch.Tensor:
+        """`(batch, length, width)` to `(1, tokens, width)`; unchanged without indices."""
+        return states if self.indices is None else states.flatten(0, 1).index_select(0, self.indices).unsqueeze(0)
+
+    def scatter(self, states: torch.Tensor) -> torch.Tensor:
+        """`(1, tokens, width)` to `(batch, length, width)`, 0 at other tokens; unchanged without indices."""
+        if self.indices is None:
+            return states
+        padded = states.new_zeros(self.batch * self.length, states.shape[-1])
+        return padded.index_copy(0, self.indices, states.squeeze(0)).unflatten(0, (self.batch, self.length))
+
+    @classmethod
+    def of(cls, mask: torch.Tensor | None, hidden_states: torch.Tensor) -> "NeededTokens":
+        """The tokens where the mask `(batch, length)` is not 0; all tokens if the mask leaves out few of them.
+
+        It is all tokens as well if there is no mask of this shape, under torch.func, and in compiled code, whose shapes
+        must not depend on the mask.
+        """
+        if mask is None or mask.shape != hidden_states.shape[:2] or is_compiling():
+            return cls()
+        if torch._C._are_functorch_transforms_active():
+            return cls()
+        indices = mask.to(hidden_states.device).flatten().nonzero().squeeze(1)
+        is_worth_it = 0 < len(indices) <= (1 - _LEAST_LEFT_OUT) * mask.numel()
+        return cls(indices, *mask.shape) if is_worth_it else cls()
+
 
 class AttentionInputs(NamedTuple):
     """What attention gets besides hidden states.
@@ -40,10 +84,14 @@ class AttentionInputs(NamedTuple):
         position_inputs: the index of queries and keys, and what the position encoding computed for them.
         mask: in the form that the backend takes; None where nothing is masked, or where the backend applies causality
             by itself (sdpa and flash attention, by the layer's `is_causal`).
+        tokens: those of the queries' sequence that the hidden states have.
+        source_tokens: in cross-attention, those of the source that keys and values are computed for.
     """
 
     position_inputs: PositionInputs
     mask: Mask | None = None
+    tokens: NeededTokens = NeededTokens()
+    source_tokens: NeededTokens = NeededTokens()
 
 
 class StackInputs(NamedTuple):
@@ -60,6 +108,7 @@ class StackInputs(NamedTuple):
         given_position_ids: the position ids that the caller gave: `(batch or 1, length)`, or `(batch or 1, past +
             length)` with the positions of the cached tokens. None if positions are counted from the mask; distances
             between queries and keys are then differences of slots.
+        tokens: those that layers compute.
     """
 
     hidden_states: torch.Tensor
@@ -68,6 +117,7 @@ class StackInputs(NamedTuple):
     position_ids: torch.Tensor
     position_bound: Any
     given_position_ids: torch.Tensor | None = None
+    tokens: NeededTokens = NeededTokens()
 
 
 def self_attention_cache(past_key_values: Cache | None) -> Cache | None:
@@ -262,7 +312,7 @@ def self_attention_inputs(
     )
     bias = bias if folded is None else None
     position_inputs = PositionInputs(index, query_tensors=position_tensors, key_tensors=position_tensors, bias=bias)
-    return AttentionInputs(position_inputs, mask)
+    return AttentionInputs(position_inputs, mask, inputs.tokens)
 
 
 def cross_attention_inputs(
@@ -308,7 +358,8 @@ def cross_attention_inputs(
         config, hidden_states, slots, source.attention_mask, kind="cross", documents=documents, bias=folded
     )
     bias = bias if folded is None else None
-    return AttentionInputs(PositionInputs(index, query_tensors, key_tensors, bias), mask)
+    position_inputs = PositionInputs(index, query_tensors, key_tensors, bias)
+    return AttentionInputs(position_inputs, mask, inputs.tokens, source.tokens)
 
 
 def _slot_index(cache: Cache | None, length: int, layer_idx: int) -> SlotIndex:

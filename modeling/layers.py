@@ -60,10 +60,11 @@ class TransformerLayer(GradientCheckpointingLayer):
         past_key_values: Cache | None = None,
         **kwargs: Any,
     ) -> torch.Tensor:
-        """`(batch, length, d_model)` to the same shape.
+        """`(batch, length, d_model)` to the same shape; 0 at tokens that `self_inputs.tokens` leaves out.
 
         The two hidden states are positional, as gradient checkpointing follows only positional tensors.
         """
+        hidden_states = self_inputs.tokens.gather(hidden_states)
         norm, dropout = self.self_attn_residual.norm, self.self_attn_residual.dropout
         if self.is_pre_norm:
             output, _ = self.self_attn(norm(hidden_states), self_inputs, past_key_values, **kwargs)
@@ -87,8 +88,10 @@ class TransformerLayer(GradientCheckpointingLayer):
 
         norm, dropout = self.ffn_residual.norm, self.ffn_residual.dropout
         if self.is_pre_norm:
-            return hidden_states + dropout(self.ffn(norm(hidden_states)))
-        return norm(hidden_states + dropout(self.ffn(hidden_states)))
+            hidden_states = hidden_states + dropout(self.ffn(norm(hidden_states)))
+        else:
+            hidden_states = norm(hidden_states + dropout(self.ffn(hidden_states)))
+        return self_inputs.tokens.scatter(hidden_states)
 
 
 class NormAndDropout(nn.Module):

@@ -48,6 +48,22 @@ class VocabularyHead(LocantPreTrainedModel):
         return None if skip_logits else logits, loss
 
 
+def needed_by_loss(labels: torch.Tensor, attention_mask: torch.Tensor | None) -> torch.Tensor | None:
+    """The tokens that a loss depends on, `(batch, length)`; None if the mask does not say which.
+
+    A token is left out if it is padding and its label is -100, or, in a decoder without a mask, if neither its own
+    label nor one behind it counts, as causality hides the token from all others.
+
+    Args:
+        labels: `(batch, length)`, the token that each place has to predict, or -100.
+        attention_mask: of the tokens, as the stack takes it; None for the tokens of a decoder.
+    """
+    counted = labels != -100
+    if attention_mask is None:
+        return counted.flip(1).cummax(1).values.flip(1)
+    return attention_mask.bool() | counted if attention_mask.shape == labels.shape else None
+
+
 def _is_plain(head: nn.Module) -> bool:
     """Whether calling the head is a linear map by its weight and bias, and nothing else.
 

@@ -19,7 +19,7 @@ from transformers.utils.generic import can_return_tuple
 from locant.configuration.configuration_locant import LocantConfig
 
 from .attention_inputs import count_positions, visible_keys
-from .loss import VocabularyHead
+from .loss import VocabularyHead, needed_by_loss
 from .pretrained import LocantGenerationMixin, LocantPreTrainedModel
 from .stacks import LocantDecoder, LocantEncoder, build_encoder
 
@@ -131,6 +131,7 @@ class LocantModel(LocantPreTrainedModel):
             ValueError: ids and embeddings are both given or both missing; a position beyond a learned table; documents
                 of one side only; a mask that the backend cannot do with.
         """
+        needed_tokens, decoder_needed_tokens = (kwargs.pop(f"{name}needed_tokens", None) for name in ("", "decoder_"))
         if encoder_outputs is None:
             encoder_outputs = self.encoder(
                 input_ids=input_ids,
@@ -140,6 +141,7 @@ class LocantModel(LocantPreTrainedModel):
                 inputs_embeds=inputs_embeds,
                 document_ids=document_ids,
                 pixel_values=pixel_values,
+                needed_tokens=needed_tokens,
                 return_dict=True,
                 **kwargs,
             )
@@ -163,6 +165,8 @@ class LocantModel(LocantPreTrainedModel):
             document_ids=decoder_document_ids,
             encoder_document_ids=document_ids,
             encoder_position_ids=position_ids,
+            needed_tokens=decoder_needed_tokens,
+            encoder_needed_tokens=needed_tokens,
             return_dict=True,
             **kwargs,
         )
@@ -248,7 +252,8 @@ class LocantForConditionalGeneration(VocabularyHead, LocantGenerationMixin):
                 are made from them unless given.
             num_items_in_batch: number of target tokens in the whole optimiser step, which the loss is divided
                 by; by default those of this batch. The Trainer gives it.
-            skip_logits: return no logits, and compute the loss with less memory; needs labels.
+            skip_logits: return the loss without logits, in less time and memory: padding and tokens that the loss does
+                not depend on are left out, and their hidden states are 0. Needs labels.
 
         Returns:
             `loss`, per token and smoothed by `config.label_smoothing` in training mode only, and `logits`
@@ -258,6 +263,9 @@ class LocantForConditionalGeneration(VocabularyHead, LocantGenerationMixin):
             use_cache = False if use_cache is None else use_cache
             if decoder_input_ids is None and decoder_inputs_embeds is None:
                 decoder_input_ids = self.prepare_decoder_input_ids_from_labels(labels)
+            if skip_logits:
+                kwargs["needed_tokens"] = attention_mask if cross_attention_mask is None else None
+                kwargs["decoder_needed_tokens"] = needed_by_loss(labels, decoder_attention_mask)
         outputs = self.model(
             input_ids,
             attention_mask,

@@ -12,7 +12,7 @@ from transformers.utils.generic import can_return_tuple
 
 from locant.configuration.configuration_locant import LocantConfig
 
-from .loss import VocabularyHead
+from .loss import VocabularyHead, needed_by_loss
 from .pretrained import LocantGenerationMixin, LocantPreTrainedModel
 from .stacks import LocantDecoder
 
@@ -126,7 +126,8 @@ class LocantForCausalLM(VocabularyHead, LocantGenerationMixin):
             logits_to_keep: how many of the last places get logits, or a tensor of the places that do; 0 for all.
                 With labels, all must.
             num_items_in_batch: number of labels in the whole optimiser step, which the loss is divided by.
-            skip_logits: return no logits, and compute the loss with less memory; needs labels.
+            skip_logits: return the loss without logits, in less time and memory: padding and tokens that the loss does
+                not depend on are left out, and their hidden states are 0. Needs labels.
 
         Returns:
             `loss`, per token and smoothed by `config.label_smoothing` in training mode only, `logits`
@@ -137,6 +138,8 @@ class LocantForCausalLM(VocabularyHead, LocantGenerationMixin):
             shift_labels = next_tokens(labels, document_ids)
         if shift_labels is not None:
             use_cache = False if use_cache is None else use_cache
+            if skip_logits:
+                kwargs["needed_tokens"] = needed_by_loss(shift_labels, attention_mask)
         outputs = self.model(
             input_ids,
             attention_mask,

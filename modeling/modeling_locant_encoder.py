@@ -24,7 +24,7 @@ from transformers.utils.generic import can_return_tuple
 from locant.configuration.configuration_locant import LocantConfig
 
 from .layers import build_norm
-from .loss import VocabularyHead
+from .loss import VocabularyHead, needed_by_loss
 from .pooling import Pooler, build_classifier, build_classifier_dropout
 from .pretrained import LocantPreTrainedModel
 from .stacks import build_encoder, refuse_input
@@ -135,12 +135,15 @@ class LocantForMaskedLM(VocabularyHead):
             input_ids, attention_mask, token_type_ids, position_ids, inputs_embeds, document_ids: as there.
             labels: `(batch, length)`, the tokens to be guessed, and -100 at all others.
             num_items_in_batch: number of labels in the whole optimiser step, which the loss is divided by.
-            skip_logits: return no logits, and compute the loss with less memory; needs labels.
+            skip_logits: return the loss without logits, in less time and memory: padding and tokens that the loss does
+                not depend on are left out, and their hidden states are 0. Needs labels.
 
         Returns:
             `loss`, per label and smoothed by `config.label_smoothing` in training mode only, and `logits`
             `(batch, length, vocab_size)`.
         """
+        if skip_logits and labels is not None and attention_mask is not None:
+            kwargs["needed_tokens"] = needed_by_loss(labels, attention_mask)
         outputs = self.model(
             input_ids,
             attention_mask,

@@ -20,6 +20,7 @@ from locant.configuration.position_encodings import AttentionKind
 from .attention import Attention, CrossAttention, SelfAttention
 from .attention_inputs import (
     AttentionInputs,
+    NeededTokens,
     StackInputs,
     check_tensors,
     cross_attention_inputs,
@@ -89,6 +90,8 @@ class LocantStack(LocantPreTrainedModel):
         inputs: StackInputs,
         source: StackInputs | None = None,
         past_key_values: Cache | None = None,
+        needed_tokens: torch.Tensor | None = None,
+        encoder_needed_tokens: torch.Tensor | None = None,
         **kwargs: Any,
     ) -> torch.Tensor:
         """From embeddings to the final norm.
@@ -97,6 +100,8 @@ class LocantStack(LocantPreTrainedModel):
             inputs: the sequence, its hidden states without position yet.
             source: the encoder's output as a sequence, for cross-attention.
             past_key_values: the cache.
+            needed_tokens, encoder_needed_tokens: `(batch, length)` and `(batch, source_length)`, 0 at tokens that need
+                not be computed, as no other token sees them; None where all are.
 
         Returns:
             `(batch, length, d_model)`.
@@ -106,6 +111,10 @@ class LocantStack(LocantPreTrainedModel):
         )
         hidden_states = self.embed_dropout(self.embed_norm(hidden_states))
         inputs = inputs._replace(hidden_states=hidden_states)
+        if past_key_values is None:
+            inputs = inputs._replace(tokens=NeededTokens.of(needed_tokens, hidden_states))
+        if source is not None and past_key_values is None:
+            source = source._replace(tokens=NeededTokens.of(encoder_needed_tokens, source.hidden_states))
 
         cache = self_attention_cache(past_key_values)
         self_inputs: dict[str, AttentionInputs] = {

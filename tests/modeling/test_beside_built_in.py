@@ -440,7 +440,7 @@ OF_LOGITS = {
     "a list of places": Row(given(logits_to_keep=[0, 4]), like="logits of some places"),
     "fewer logits than labels": Row(
         given(logits_to_keep=1, labels=IDS),
-        r"^labels have the shape \(2, 5\), but logits \(2, 1, 24\): give a label for",
+        r"^labels have the shape \(2, 5\), but the places that predict them \(2, 1\): give",
     ),
     "shifted labels alone": Row(
         given(shift_labels=IDS),
