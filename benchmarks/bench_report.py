@@ -22,7 +22,8 @@ the work reads them, at the rate at which a large buffer is copied. No other ope
 
 {tables}
 
-A training step has dropout 0.1, a forward pass, the loss and a backward pass, and no optimiser. A training loop
+A training step has dropout 0.1, a forward pass, the loss and a backward pass, and no optimiser. Models of Locant are
+trained with `skip_logits=True`, as `locant train` does. A training loop
 includes data loading, clipping and the optimiser, and counts real tokens, source and target, without padding; `locant
 train` puts sentences of like length into a batch. Generation makes exactly 40 tokens from 28. Translation goes from a
 file to a file, loading included; both sides translate the same sentences in a round, other ones in the next. Peak

@@ -17,11 +17,14 @@ from ted import TRANSLATOR, data_files
 from torch import nn
 from transformers import (
     AutoTokenizer,
+    DataCollatorForLanguageModeling,
     DataCollatorForSeq2Seq,
     PreTrainedModel,
     Seq2SeqTrainer,
     Seq2SeqTrainingArguments,
+    Trainer,
     TrainerCallback,
+    TrainingArguments,
 )
 
 SHAPE = Shape()
@@ -142,14 +145,36 @@ def stock_loop(setting: Setting) -> Repetition:
     return _training_loop(trainer, _Clock(model, tokenizer.pad_token_id))
 
 
-def locant_loop(setting: Setting) -> Repetition:
-    """The training loop of `locant train` on the data of `stock_loop`, with as many sentences in each update."""
+def _command_line(options: dict[str, Any]) -> list[str]:
+    """Options of `locant train` by name, as arguments."""
+    arguments: list[str] = []
+    for name, value in options.items():
+        switch = f"--{'' if value else 'no_'}{name}"
+        arguments += [switch] if isinstance(value, bool) else [f"--{name}", str(value)]
+    return arguments
+
+
+def _locant_training(arguments: list[str]) -> Repetition:
+    """The training loop of `locant train` with these arguments."""
     from locant.training.building import build_model
     from locant.training.config_parser import parse_run_config
     from locant.training.run_folder import RunFolder
     from locant.training.tasks import TASKS
     from locant.training.training_run import build_trainer, load_rows, prepare
 
+    run = parse_run_config(arguments)
+    recipe = TASKS[run.task].recipe()(run.data, run.training.seed)
+    run_folder = RunFolder(run)
+    prepared = prepare(run, recipe, load_rows(run, recipe), run_folder)
+    model = build_model(run, recipe, prepared)
+    inputs = recipe.trainer_inputs(run, prepared, model)
+    trainer = build_trainer(run, recipe, prepared, model, inputs, run_folder)
+    tokenizer: Any = prepared.processor
+    return _training_loop(trainer, _Clock(model, tokenizer.pad_token_id))
+
+
+def locant_loop(setting: Setting) -> Repetition:
+    """The training loop of `locant train` on the data of `stock_loop`, with as many sentences in each update."""
     shape = _loop_shape(setting)
     folder = Path(tempfile.mkdtemp())
     files = []
@@ -169,18 +194,66 @@ def locant_loop(setting: Setting) -> Repetition:
         "max_target_length": 128,
         "load_best_model_at_end": False,
     }
-    arguments = ["--train_file", *files, "--validation_file", *map(str, data_files("dev"))]
-    for name, value in options.items():
-        switch = f"--{'' if value else 'no_'}{name}"
-        arguments += [switch] if isinstance(value, bool) else [f"--{name}", str(value)]
-    run = parse_run_config(arguments)
-    recipe = TASKS[run.task].recipe()(run.data, run.training.seed)
-    run_folder = RunFolder(run)
-    prepared = prepare(run, recipe, load_rows(run, recipe), run_folder)
-    model = build_model(run, recipe, prepared)
-    inputs = recipe.trainer_inputs(run, prepared, model)
-    trainer = build_trainer(run, recipe, prepared, model, inputs, run_folder)
-    return _training_loop(trainer, _Clock(model, prepared.processor.pad_token_id))
+    files_given = ["--train_file", *files, "--validation_file", *map(str, data_files("dev"))]
+    return _locant_training([*files_given, *_command_line(options)])
+
+
+LM_SHAPE = Shape(layers=4, dropout=0.0)
+LM_LENGTH, LM_DOCUMENTS, LM_BLOCKS = 256, 16, 8  # 16 documents have about as many tokens as 8 packed blocks
+
+
+def _documents() -> list[str]:
+    """Texts of 1 to 12 successive English sentences of TED."""
+    lines = data_files("train")[0].read_text(encoding="utf-8").splitlines()[:6000]
+    generator = torch.Generator().manual_seed(0)
+    sizes = torch.randint(1, 13, (len(lines),), generator=generator).tolist()
+    documents, start = [], 0
+    while start < len(lines):
+        size = sizes.pop()
+        documents.append(" ".join(lines[start : start + size]))
+        start += size
+    return documents
+
+
+def stock_language_loop(setting: Setting) -> Repetition:
+    """Llama in transformers' Trainer with its collator, batches of documents drawn at random."""
+    import datasets
+
+    tokenizer = AutoTokenizer.from_pretrained(TRANSLATOR)
+    shape = LM_SHAPE.tiny() if setting.quick else LM_SHAPE
+    model = peers.llama(Shape(**{**vars(shape), "vocabulary": len(tokenizer)}))
+    rows = datasets.Dataset.from_dict({"text": _documents()}).map(
+        lambda row: tokenizer(row["text"], max_length=LM_LENGTH, truncation=True), remove_columns=["text"]
+    )
+    options = {**_options(setting, tempfile.mkdtemp()), "per_device_train_batch_size": LM_DOCUMENTS}
+    trainer = Trainer(
+        model=model,
+        args=TrainingArguments(**options, report_to="none"),
+        train_dataset=rows.select_columns(["input_ids", "attention_mask"]),
+        data_collator=DataCollatorForLanguageModeling(tokenizer, mlm=False),
+    )
+    return _training_loop(trainer, _Clock(model, tokenizer.pad_token_id))
+
+
+def locant_language_loop(setting: Setting) -> Repetition:
+    """A language model of Llama's layers in the training loop of `locant train`, which packs documents into blocks."""
+    shape = LM_SHAPE.tiny() if setting.quick else LM_SHAPE
+    folder = Path(tempfile.mkdtemp())
+    for split, documents in (("train", _documents()), ("validation", _documents()[:20])):
+        (folder / f"{split}.txt").write_text("".join(f"{text}\n" for text in documents), encoding="utf-8")
+    layers = {"decoder_layers": shape.layers, "decoder_attention_heads": shape.heads, "decoder_ffn_dim": shape.ffn}
+    of_llama = {"norm_type": "rmsnorm", "gated_ffn": True, "activation_function": "silu", "position_encoding": "rotary"}
+    no_biases = {"attention_bias": False, "ffn_bias": False, "tie_word_embeddings": False, "scale_embedding": False}
+    options = {
+        **_options(setting, str(folder / "run")),
+        **{"per_device_train_batch_size": LM_BLOCKS, "block_size": LM_LENGTH, "load_best_model_at_end": False},
+        **{"tokenizer_name": TRANSLATOR, "d_model": shape.width, "dropout": shape.dropout},
+        **layers,
+        **of_llama,
+        **no_biases,
+    }
+    files = ["--train_file", str(folder / "train.txt"), "--validation_file", str(folder / "validation.txt")]
+    return _locant_training(["--task", "language_modeling", *files, *_command_line(options)])
 
 
 _PEERS: dict[str, Callable[[Shape], nn.Module]] = {
@@ -215,6 +288,15 @@ LINES = [
         {"locant train": locant_loop},
         "Marian in Seq2SeqTrainer",
         stock_loop,
+        unit="s/token",
+        precisions=("float32", "bfloat16"),
+    ),
+    Line(
+        "Training loop",
+        f"a language model on documents of mixed length, 4 layers, width 256, {LM_DOCUMENTS} documents an update",
+        {"locant train": locant_language_loop},
+        "Llama in Trainer",
+        stock_language_loop,
         unit="s/token",
         precisions=("float32", "bfloat16"),
     ),
