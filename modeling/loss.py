@@ -61,7 +61,9 @@ def needed_by_loss(labels: torch.Tensor, attention_mask: torch.Tensor | None) ->
     counted = labels != -100
     if attention_mask is None:
         return counted.flip(1).cummax(1).values.flip(1)
-    return attention_mask.bool() | counted if attention_mask.shape == labels.shape else None
+    if attention_mask.shape != labels.shape:
+        return None
+    return attention_mask.bool() | counted.to(attention_mask.device)
 
 
 def _is_plain(head: nn.Module) -> bool:
@@ -85,6 +87,7 @@ _CHUNK = {"cpu": 2**18}
 _LARGE_CHUNK = 2**26
 # Rows that are multiplied by the weight of the head at a time: enough for fast matrix products
 _HEAD_ROWS = {"cpu": 256}
+_LARGE_HEAD_ROWS = 1024
 _COMPILED_CHUNKS = 8
 
 
@@ -246,7 +249,7 @@ def _head_chunks(rows: torch.Tensor) -> tuple[torch.Tensor, ...]:
     """The rows in chunks: of a fixed size, or a fixed number of them in compiled code, whose shapes may be symbolic."""
     if is_compiling():
         return rows.unflatten(0, (_COMPILED_CHUNKS, -1)).unbind()
-    return rows.split(_HEAD_ROWS.get(rows.device.type, 4096))
+    return rows.split(_HEAD_ROWS.get(rows.device.type, _LARGE_HEAD_ROWS))
 
 
 def _add_product(total: torch.Tensor, left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
