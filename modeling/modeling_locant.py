@@ -131,6 +131,7 @@ class LocantModel(LocantPreTrainedModel):
             ValueError: ids and embeddings are both given or both missing; a position beyond a learned table; documents
                 of one side only; a mask that the backend cannot do with.
         """
+        kwargs["return_dict"] = True
         needed_tokens, decoder_needed_tokens = (kwargs.pop(f"{name}needed_tokens", None) for name in ("", "decoder_"))
         if encoder_outputs is None:
             encoder_outputs = self.encoder(
@@ -142,7 +143,6 @@ class LocantModel(LocantPreTrainedModel):
                 document_ids=document_ids,
                 pixel_values=pixel_values,
                 needed_tokens=needed_tokens,
-                return_dict=True,
                 **kwargs,
             )
         encoder_outputs = as_encoder_output(encoder_outputs)
@@ -167,7 +167,6 @@ class LocantModel(LocantPreTrainedModel):
             encoder_position_ids=position_ids,
             needed_tokens=decoder_needed_tokens,
             encoder_needed_tokens=needed_tokens,
-            return_dict=True,
             **kwargs,
         )
         return Seq2SeqModelOutput(
@@ -266,6 +265,7 @@ class LocantForConditionalGeneration(VocabularyHead, LocantGenerationMixin):
             if skip_logits:
                 kwargs["needed_tokens"] = attention_mask if cross_attention_mask is None else None
                 kwargs["decoder_needed_tokens"] = needed_by_loss(labels, decoder_attention_mask)
+        kwargs["return_dict"] = True
         outputs = self.model(
             input_ids,
             attention_mask,
@@ -283,7 +283,6 @@ class LocantForConditionalGeneration(VocabularyHead, LocantGenerationMixin):
             decoder_document_ids,
             token_type_ids,
             pixel_values,
-            return_dict=True,
             **kwargs,
         )
         logits, loss = self.logits_and_loss(outputs.last_hidden_state, labels, num_items_in_batch, skip_logits)

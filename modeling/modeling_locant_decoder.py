@@ -61,6 +61,7 @@ class LocantDecoderModel(LocantPreTrainedModel):
         Raises:
             ValueError: as `LocantDecoder`.
         """
+        kwargs["return_dict"] = True
         outputs = self.decoder(
             input_ids=input_ids,
             attention_mask=attention_mask,
@@ -69,7 +70,6 @@ class LocantDecoderModel(LocantPreTrainedModel):
             inputs_embeds=inputs_embeds,
             use_cache=use_cache,
             document_ids=document_ids,
-            return_dict=True,
             **kwargs,
         )
         return BaseModelOutputWithPast(
@@ -140,6 +140,7 @@ class LocantForCausalLM(VocabularyHead, LocantGenerationMixin):
             use_cache = False if use_cache is None else use_cache
             if skip_logits:
                 kwargs["needed_tokens"] = needed_by_loss(shift_labels, attention_mask)
+        kwargs["return_dict"] = True
         outputs = self.model(
             input_ids,
             attention_mask,
@@ -148,7 +149,6 @@ class LocantForCausalLM(VocabularyHead, LocantGenerationMixin):
             inputs_embeds,
             use_cache,
             document_ids,
-            return_dict=True,
             **kwargs,
         )
         kept = slice(-logits_to_keep, None) if isinstance(logits_to_keep, int) else logits_to_keep

@@ -81,6 +81,7 @@ class LocantEncoderModel(LocantPreTrainedModel):
         Raises:
             ValueError: inputs that are not the encoder's; see `LocantEncoder` and `LocantImageEncoder`.
         """
+        kwargs["return_dict"] = True
         outputs = self.encoder(
             input_ids=input_ids,
             attention_mask=attention_mask,
@@ -89,7 +90,6 @@ class LocantEncoderModel(LocantPreTrainedModel):
             inputs_embeds=inputs_embeds,
             document_ids=document_ids,
             pixel_values=pixel_values,
-            return_dict=True,
             **kwargs,
         )
         pooled = self.pooler(outputs.last_hidden_state, attention_mask) if self.pooler is not None else None
@@ -144,6 +144,7 @@ class LocantForMaskedLM(VocabularyHead):
         """
         if skip_logits and labels is not None and attention_mask is not None:
             kwargs["needed_tokens"] = needed_by_loss(labels, attention_mask)
+        kwargs["return_dict"] = True
         outputs = self.model(
             input_ids,
             attention_mask,
@@ -151,7 +152,6 @@ class LocantForMaskedLM(VocabularyHead):
             position_ids,
             inputs_embeds,
             document_ids,
-            return_dict=True,
             **kwargs,
         )
         hidden_states = self.transform(outputs.last_hidden_state)
@@ -203,9 +203,8 @@ class LocantForSequenceClassification(LocantPreTrainedModel):
             `loss` (cross-entropy, binary cross-entropy or squared error) and `logits` `(batch, num_labels)`.
         """
         refuse_input("document_ids", kwargs, "a classifier, which makes one vector of all its tokens")
-        outputs = self.model(
-            input_ids, attention_mask, token_type_ids, position_ids, inputs_embeds, return_dict=True, **kwargs
-        )
+        kwargs["return_dict"] = True
+        outputs = self.model(input_ids, attention_mask, token_type_ids, position_ids, inputs_embeds, **kwargs)
         logits = self.classifier(self.dropout(outputs.pooler_output))
         loss = None
         if labels is not None:
@@ -253,6 +252,7 @@ class LocantForTokenClassification(LocantPreTrainedModel):
         Returns:
             `loss` and `logits` `(batch, length, num_labels)`.
         """
+        kwargs["return_dict"] = True
         outputs = self.model(
             input_ids,
             attention_mask,
@@ -260,7 +260,6 @@ class LocantForTokenClassification(LocantPreTrainedModel):
             position_ids,
             inputs_embeds,
             document_ids,
-            return_dict=True,
             **kwargs,
         )
         logits = self.classifier(self.dropout(outputs.last_hidden_state))
@@ -308,9 +307,8 @@ class LocantForQuestionAnswering(LocantPreTrainedModel):
         Returns:
             `loss`, the mean of both, and `start_logits` and `end_logits` `(batch, length)`.
         """
-        outputs = self.model(
-            input_ids, attention_mask, token_type_ids, position_ids, inputs_embeds, return_dict=True, **kwargs
-        )
+        kwargs["return_dict"] = True
+        outputs = self.model(input_ids, attention_mask, token_type_ids, position_ids, inputs_embeds, **kwargs)
         start_logits, end_logits = self.qa_outputs(outputs.last_hidden_state).unbind(dim=-1)
         loss = None
         if start_positions is not None and end_positions is not None:

@@ -53,7 +53,7 @@ class LocantForImageClassification(LocantPreTrainedModel):
         Raises:
             ValueError: no images, or of another shape.
         """
-        outputs = self.model(pixel_values=pixel_values, return_dict=True, **kwargs)
+        outputs = self.model(pixel_values=pixel_values, **{**kwargs, "return_dict": True})
         logits = self.classifier(self.dropout(outputs.pooler_output))
         loss = None
         if labels is not None:
