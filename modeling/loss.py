@@ -51,8 +51,8 @@ class VocabularyHead(LocantPreTrainedModel):
 def needed_by_loss(labels: torch.Tensor, attention_mask: torch.Tensor | None) -> torch.Tensor | None:
     """The tokens that a loss depends on, `(batch, length)`; None if the mask does not say which.
 
-    A token is left out if it is padding and its label is -100, or, in a decoder without a mask, if neither its own
-    label nor one behind it counts, as causality hides the token from all others.
+    Padding is left out if the labels of all padding are -100. In a decoder without a mask, a token is left out if
+    neither its own label nor one behind it counts, as causality hides the token from those before it.
 
     Args:
         labels: `(batch, length)`, the token that each place has to predict, or -100.
@@ -63,7 +63,9 @@ def needed_by_loss(labels: torch.Tensor, attention_mask: torch.Tensor | None) ->
         return counted.flip(1).cummax(1).values.flip(1)
     if attention_mask.shape != labels.shape:
         return None
-    return attention_mask.bool() | counted.to(attention_mask.device)
+    real = attention_mask.bool()
+    # padding that a label needs may see padding alone, and then averages over it: all tokens are needed
+    return real | (counted.to(real.device) & ~real).any()
 
 
 def _is_plain(head: nn.Module) -> bool:

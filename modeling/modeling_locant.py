@@ -263,7 +263,11 @@ class LocantForConditionalGeneration(VocabularyHead, LocantGenerationMixin):
             if decoder_input_ids is None and decoder_inputs_embeds is None:
                 decoder_input_ids = self.prepare_decoder_input_ids_from_labels(labels)
             if skip_logits:
-                kwargs["needed_tokens"] = attention_mask if cross_attention_mask is None else None
+                is_own = cross_attention_mask is None and document_ids is None
+                if is_own and attention_mask is not None and attention_mask.ndim == 2:
+                    real = attention_mask.bool()
+                    # a target without source tokens averages over all of its source: all are needed
+                    kwargs["needed_tokens"] = real | ~real.any(dim=1).all()
                 kwargs["decoder_needed_tokens"] = needed_by_loss(labels, decoder_attention_mask)
         kwargs["return_dict"] = True
         outputs = self.model(

@@ -175,7 +175,8 @@ class LocantTokenStack(LocantStack):
         prefix = "decoder_" if self.stack == "decoder" and self.config.is_encoder_decoder else ""
         _check_input(prefix, input_ids, inputs_embeds)
         if inputs_embeds is not None:
-            return inputs_embeds.to(self.dtype) * self.embed_scale
+            weight = next(self.parameters(), inputs_embeds)  # a replica of DataParallel has no parameters
+            return inputs_embeds.to(weight.dtype) * self.embed_scale
         try:
             return self.embed_tokens(input_ids) * self.embed_scale
         except IndexError as error:
