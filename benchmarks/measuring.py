@@ -36,8 +36,8 @@ def peak_memory(function: Callable[[], Any], device: str = "cpu") -> int:
     """Bytes by which memory rises at most while `function` runs.
 
     On CPU it is the kernel's own high-water mark of resident memory, reset just before, so that no peak falls
-    between two samples; on CUDA the allocator's. The C library returns freed tensors to the system at once during the
-    measurement: what it keeps by default differs from run to run by up to three times the peak.
+    between two samples; on CUDA it is the allocator's. During the measurement, the C library returns freed tensors to
+    the system at once; the memory that it keeps by default differs from run to run by up to three times the peak.
 
     Raises:
         OSError: on CPU, where there is no Linux.

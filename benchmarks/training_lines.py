@@ -146,7 +146,7 @@ def stock_loop(setting: Setting) -> Repetition:
 
 
 def _command_line(options: dict[str, Any]) -> list[str]:
-    """Options of `locant train` by name, as arguments."""
+    """The command line of `locant train` for options by name; booleans become switches."""
     arguments: list[str] = []
     for name, value in options.items():
         switch = f"--{'' if value else 'no_'}{name}"
@@ -155,7 +155,7 @@ def _command_line(options: dict[str, Any]) -> list[str]:
 
 
 def _locant_training(arguments: list[str]) -> Repetition:
-    """The training loop of `locant train` with these arguments."""
+    """The training loop that `locant train` runs for this command line."""
     from locant.training.building import build_model
     from locant.training.config_parser import parse_run_config
     from locant.training.run_folder import RunFolder
@@ -174,7 +174,7 @@ def _locant_training(arguments: list[str]) -> Repetition:
 
 
 def locant_loop(setting: Setting) -> Repetition:
-    """The training loop of `locant train` on the data of `stock_loop`, with as many sentences in each update."""
+    """`locant train` on the sentence pairs of `stock_loop`, with the same number of pairs in each update."""
     shape = _loop_shape(setting)
     folder = Path(tempfile.mkdtemp())
     files = []
@@ -216,7 +216,7 @@ def _documents() -> list[str]:
 
 
 def stock_language_loop(setting: Setting) -> Repetition:
-    """Llama in transformers' Trainer with its collator, batches of documents drawn at random."""
+    """Llama in transformers' Trainer, on padded batches of documents drawn at random."""
     import datasets
 
     tokenizer = AutoTokenizer.from_pretrained(TRANSLATOR)
@@ -236,7 +236,7 @@ def stock_language_loop(setting: Setting) -> Repetition:
 
 
 def locant_language_loop(setting: Setting) -> Repetition:
-    """A language model of Llama's layers in the training loop of `locant train`, which packs documents into blocks."""
+    """`locant train` on the documents of `stock_language_loop`, packed into blocks, with layers like Llama's."""
     shape = LM_SHAPE.tiny() if setting.quick else LM_SHAPE
     folder = Path(tempfile.mkdtemp())
     for split, documents in (("train", _documents()), ("validation", _documents()[:20])):

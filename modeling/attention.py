@@ -56,7 +56,7 @@ class Attention(nn.Module):
     def split_heads(self, states: torch.Tensor, tokens: NeededTokens) -> torch.Tensor:
         """`(batch, length, heads · head_dim)` to `(batch, heads, length, head_dim)`.
 
-        Where `tokens` has indices, the input is `(1, tokens, heads · head_dim)`, the output is 0 at other tokens.
+        Where `tokens` has indices, the input is `(1, tokens, heads · head_dim)`, and the output is 0 at other tokens.
         """
         return tokens.scatter(states).unflatten(-1, (-1, self.head_dim)).transpose(1, 2)
 
@@ -74,7 +74,7 @@ class Attention(nn.Module):
         Args:
             query: `(batch, heads, queries, head_dim)`.
             key, value: `(batch, key_value_heads, keys, head_dim)`.
-            inputs: the mask, in the backend's own form, and the tokens that the output has.
+            inputs: as in `forward`; its mask is in the form that the backend takes.
             bias: of the position encoding.
 
         Returns:

@@ -85,7 +85,7 @@ def sdpa_attention(
 ) -> tuple[torch.Tensor, None]:
     """torch's scaled_dot_product_attention, with the bias as a matrix; as `eager_attention`, without weights."""
     matrix = None if bias is None else bias.matrix(query.shape[0], query.shape[1], query.device).to(query.dtype)
-    if query.numel() == 0:  # transformers reshapes the output with a -1, which no torch infers from an empty tensor
+    if query.numel() == 0:  # transformers reshapes the output by a size of -1, which is ambiguous for an empty tensor
         return query.transpose(1, 2), None
     return sdpa_attention_forward(module, query, key, value, attention_mask, position_bias=matrix, **kwargs)
 

@@ -37,9 +37,9 @@ _LEAST_LEFT_OUT = 1 / 16
 
 
 class NeededTokens(NamedTuple):
-    """The tokens of a batch that layers compute, where a loss depends on some of them only: padding is left out.
+    """The tokens of a batch that the layers compute, where a loss depends on some of the tokens only.
 
-    Attention works on all tokens. Queries, keys and values of those that are left out are 0.
+    Attention itself works on the whole batch, where queries, keys and values of the other tokens are 0.
 
     Args:
         indices: `(tokens,)`, in the flattened batch; None if all tokens are computed.
@@ -84,8 +84,8 @@ class AttentionInputs(NamedTuple):
         position_inputs: the index of queries and keys, and what the position encoding computed for them.
         mask: in the form that the backend takes; None where nothing is masked, or where the backend applies causality
             by itself (sdpa and flash attention, by the layer's `is_causal`).
-        tokens: those of the queries' sequence that the hidden states have.
-        source_tokens: in cross-attention, those of the source that keys and values are computed for.
+        tokens: the tokens whose hidden states attention gets and returns; by default all.
+        source_tokens: in cross-attention, the tokens of the source whose keys and values are computed; by default all.
     """
 
     position_inputs: PositionInputs
@@ -108,7 +108,7 @@ class StackInputs(NamedTuple):
         given_position_ids: the position ids that the caller gave: `(batch or 1, length)`, or `(batch or 1, past +
             length)` with the positions of the cached tokens. None if positions are counted from the mask; distances
             between queries and keys are then differences of slots.
-        tokens: those that layers compute.
+        tokens: the tokens that the layers compute.
     """
 
     hidden_states: torch.Tensor

@@ -153,7 +153,7 @@ def _blocks(
     query: torch.Tensor, key: torch.Tensor, mask: BlockwiseMask | torch.Tensor | None
 ) -> list[tuple[slice, slice]]:
     """Slices of the queries, of a multiple of 16 queries each, with the slice of the keys that each may see."""
-    scores_of_a_query = query.shape[0] * query.shape[1] * key.shape[2]
+    scores_of_a_query = max(1, query.shape[0] * query.shape[1] * key.shape[2])  # an empty batch has none
     length, size = query.shape[2], max(16, _BLOCK_ELEMENTS // scores_of_a_query // 16 * 16)
     queries = [slice(start, min(start + size, length)) for start in range(0, length, size)]
     if not isinstance(mask, BlockwiseMask):

@@ -60,7 +60,7 @@ class TransformerLayer(GradientCheckpointingLayer):
         past_key_values: Cache | None = None,
         **kwargs: Any,
     ) -> torch.Tensor:
-        """`(batch, length, d_model)` to the same shape; 0 at tokens that `self_inputs.tokens` leaves out.
+        """`(batch, length, d_model)` to the same shape; tokens that `self_inputs.tokens` leaves out become 0.
 
         The two hidden states are positional, as gradient checkpointing follows only positional tensors.
         """

@@ -30,8 +30,8 @@ class VocabularyHead(LocantPreTrainedModel):
             labels: `(batch, length)`, the token that each place has to predict; -100 where no loss is wanted.
             num_items_in_batch: number of labels in the whole optimiser step, which the loss is divided by; by default
                 those of this batch.
-            skip_logits: return None for the logits, which then never exist for all places at once. They do if another
-                library has wrapped, replaced or hooked `lm_head`, because its own forward pass has to run.
+            skip_logits: return None for the logits. The loss is then computed without a tensor of all logits, unless
+                another library has wrapped or replaced `lm_head` or attached hooks to it: its `forward` is called then.
 
         The loss is smoothed by `config.label_smoothing` in training mode only.
 
@@ -84,10 +84,11 @@ def _is_transformed() -> bool:
     return torch._C._are_functorch_transforms_active()
 
 
-# Logits that are turned to float32 at a time: on a CPU few enough to stay in its cache, elsewhere enough work
+# Number of logits that are turned to float32 at a time. On a CPU they stay in its cache; a GPU needs more to be busy
 _CHUNK = {"cpu": 2**18}
 _LARGE_CHUNK = 2**26
-# Rows that are multiplied by the weight of the head at a time: enough for fast matrix products
+# Number of rows that are multiplied by the weight of the head at a time, enough for fast matrix products; of compiled
+# code, the number of chunks
 _HEAD_ROWS = {"cpu": 256}
 _LARGE_HEAD_ROWS = 1024
 _COMPILED_CHUNKS = 8
@@ -178,10 +179,10 @@ def _chunk_gradient(
 
 
 class _SummedLinearCrossEntropy(torch.autograd.Function):
-    """`_SummedCrossEntropy` of a linear map of hidden states, whose result exists for one chunk of rows at a time.
+    """`_SummedCrossEntropy` of the logits that a linear map makes of hidden states, one chunk of rows at a time.
 
     The forward pass computes the gradients as well, as otherwise the backward pass would have to compute the logits
-    again. It multiplies matrices in the dtype of autocast, and adds up in float32.
+    again. Matrices are multiplied in the dtype of autocast, and sums are in float32.
     """
 
     @staticmethod
@@ -196,7 +197,8 @@ class _SummedLinearCrossEntropy(torch.autograd.Function):
     ) -> torch.Tensor:
         """Hidden states `(rows, d_model)` and labels `(rows, 1)` to a scalar in float32.
 
-        Hidden states of rows whose label is -100 must be finite. Without `is_trained` there are no gradients.
+        Compiled code also passes rows whose label is -100; their hidden states must be finite. `is_trained` says
+        whether gradients are enabled where the function is called; without it, the forward pass computes none.
         """
         device = hidden_states.device.type
         dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else weight.dtype
@@ -330,7 +332,7 @@ def linear_token_loss(
     label_smoothing: float = 0.0,
     num_items_in_batch: int | torch.Tensor | None = None,
 ) -> torch.Tensor:
-    """`token_loss(head(hidden_states), ...)`, with logits that exist for a few hundred places at a time.
+    """`token_loss(head(hidden_states), ...)`, without a tensor of all logits.
 
     Places whose label is -100 cost nothing, except in compiled code, whose shapes must not depend on the labels.
 

@@ -251,12 +251,12 @@ class LocantForConditionalGeneration(VocabularyHead, LocantGenerationMixin):
                 are made from them unless given.
             num_items_in_batch: number of target tokens in the whole optimiser step, which the loss is divided
                 by; by default those of this batch. The Trainer gives it.
-            skip_logits: return the loss without logits, in less time and memory: padding and tokens that the loss does
-                not depend on are left out, and their hidden states are 0. Needs labels.
+            skip_logits: return None for the logits, and compute the loss in less time and memory; it needs labels. The
+                layers may leave out tokens that the loss does not depend on, whose hidden states mean nothing then.
 
         Returns:
             `loss`, per token and smoothed by `config.label_smoothing` in training mode only, and `logits`
-            `(batch, target_length, vocab_size)`.
+            `(batch, target_length, vocab_size)`, or None with `skip_logits`.
         """
         if labels is not None:
             use_cache = False if use_cache is None else use_cache
@@ -266,7 +266,7 @@ class LocantForConditionalGeneration(VocabularyHead, LocantGenerationMixin):
                 is_own = cross_attention_mask is None and document_ids is None
                 if is_own and attention_mask is not None and attention_mask.ndim == 2:
                     real = attention_mask.bool()
-                    # a target without source tokens averages over all of its source: all are needed
+                    # where a source has no real token, cross-attention averages over its padding, which is needed then
                     kwargs["needed_tokens"] = real | ~real.any(dim=1).all()
                 kwargs["decoder_needed_tokens"] = needed_by_loss(labels, decoder_attention_mask)
         kwargs["return_dict"] = True

@@ -126,12 +126,13 @@ class LocantForCausalLM(VocabularyHead, LocantGenerationMixin):
             logits_to_keep: how many of the last places get logits, or a tensor of the places that do; 0 for all.
                 With labels, all must.
             num_items_in_batch: number of labels in the whole optimiser step, which the loss is divided by.
-            skip_logits: return the loss without logits, in less time and memory: padding and tokens that the loss does
-                not depend on are left out, and their hidden states are 0. Needs labels.
+            skip_logits: return None for the logits, and compute the loss in less time and memory; it needs `labels` or
+                `shift_labels`. The layers may leave out tokens that the loss does not depend on, whose hidden states
+                mean nothing then.
 
         Returns:
             `loss`, per token and smoothed by `config.label_smoothing` in training mode only, `logits`
-            `(batch, length, vocab_size)`, and the cache.
+            `(batch, length, vocab_size)`, or None with `skip_logits`, and the cache.
         """
         shift_labels = kwargs.pop("shift_labels", None)
         if shift_labels is None and labels is not None:

@@ -135,12 +135,12 @@ class LocantForMaskedLM(VocabularyHead):
             input_ids, attention_mask, token_type_ids, position_ids, inputs_embeds, document_ids: as there.
             labels: `(batch, length)`, the tokens to be guessed, and -100 at all others.
             num_items_in_batch: number of labels in the whole optimiser step, which the loss is divided by.
-            skip_logits: return the loss without logits, in less time and memory: padding and tokens that the loss does
-                not depend on are left out, and their hidden states are 0. Needs labels.
+            skip_logits: return None for the logits, and compute the loss in less time and memory; it needs labels. The
+                layers may leave out padding, whose hidden states mean nothing then.
 
         Returns:
             `loss`, per label and smoothed by `config.label_smoothing` in training mode only, and `logits`
-            `(batch, length, vocab_size)`.
+            `(batch, length, vocab_size)`, or None with `skip_logits`.
         """
         if skip_logits and labels is not None and attention_mask is not None:
             kwargs["needed_tokens"] = needed_by_loss(labels, attention_mask)

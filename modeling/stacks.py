@@ -100,8 +100,8 @@ class LocantStack(LocantPreTrainedModel):
             inputs: the sequence, its hidden states without position yet.
             source: the encoder's output as a sequence, for cross-attention.
             past_key_values: the cache.
-            needed_tokens, encoder_needed_tokens: `(batch, length)` and `(batch, source_length)`, 0 at tokens that need
-                not be computed, as no other token sees them; None where all are.
+            needed_tokens, encoder_needed_tokens: `(batch, length)` and `(batch, source_length)`, 0 at tokens that no
+                other needed token sees and whose output is not needed; None where all tokens are needed.
 
         Returns:
             `(batch, length, d_model)`.
@@ -165,7 +165,7 @@ class LocantTokenStack(LocantStack):
         self.embed_scale = math.sqrt(config.d_model) if config.scale_embedding else 1.0
 
     def embed(self, input_ids: torch.Tensor | None, inputs_embeds: torch.Tensor | None) -> torch.Tensor:
-        """Token embeddings, scaled; those that are given get the type of the weights.
+        """Token embeddings, scaled. Given ones get the type of the norms, which quantisation leaves floating.
 
         Raises:
             ValueError: both or neither are given, or one of another number of dimensions.
@@ -175,8 +175,8 @@ class LocantTokenStack(LocantStack):
         prefix = "decoder_" if self.stack == "decoder" and self.config.is_encoder_decoder else ""
         _check_input(prefix, input_ids, inputs_embeds)
         if inputs_embeds is not None:
-            weight = next(self.parameters(), inputs_embeds)  # a replica of DataParallel has no parameters
-            return inputs_embeds.to(weight.dtype) * self.embed_scale
+            first: Any = self.layers[0]
+            return inputs_embeds.to(first.self_attn_residual.norm.weight.dtype) * self.embed_scale
         try:
             return self.embed_tokens(input_ids) * self.embed_scale
         except IndexError as error:

@@ -76,7 +76,7 @@ class LocantTokenizer(PreTrainedTokenizerFast):
                 continue
             if (special_tokens or token.special) and token.content not in self.added_special_tokens:
                 self.added_special_tokens.append(token.content)
-            # special=False, as `split_special_tokens` makes the backend split all of its special tokens;
+            # special=False: with `split_special_tokens`, the backend splits every token that is marked as special
             # normalized=True, as the normalizer would otherwise put a space before each text between two added tokens
             strips = {"single_word": token.single_word, "lstrip": token.lstrip, "rstrip": token.rstrip}
             added.append(AddedToken(token.content, special=False, normalized=True, **strips))

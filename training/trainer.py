@@ -93,7 +93,7 @@ class RecipeTrainer(PushingTrainer):
         super()._run_epoch(*args, **kwargs)
 
     def compute_loss(self, model: Any, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
-        """As the Trainer's, without logits if the model can leave them out."""
+        """The Trainer's loss, with `skip_logits=True` if the model's `forward` has this argument."""
         if self._can_skip_logits:
             inputs = {**inputs, "skip_logits": True}
         return super().compute_loss(model, inputs, *args, **kwargs)

@@ -139,7 +139,7 @@ def fit(
 
 
 def choose_weights(run: RunConfig, trainer: RecipeTrainer, folder: RunFolder) -> list[int]:
-    """Load the mean of the last checkpoints if `average_checkpoints` is set.
+    """Load the mean of the weights of the last checkpoints into the model, if `average_checkpoints` is set.
 
     Returns:
         The steps of the averaged checkpoints, or the single step that the model's weights are of.

@@ -146,7 +146,7 @@ class CTranslate2Model:
         )
 
     def _renormalizes(self, search: dict[str, Any], settings: dict[str, Any]) -> bool:
-        """Whether CTranslate2's scores differ from the model's log-probabilities, which transformers reports.
+        """Whether the search restricts tokens, so that CTranslate2's scores are not the model's log-probabilities.
 
         CTranslate2 excludes forbidden tokens before its softmax, which raises the probabilities of all others.
         """

@@ -1,8 +1,8 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
 """Each public class beside the built-in class that does its job: unusual inputs to `forward` and `generate`.
 
-A row of the tables is one input. It says whether Locant takes it, and why the built-in class does otherwise, if it
-does. What the built-in class does is found out by running it.
+A row of the tables is one input. The row says whether Locant accepts the input, and gives a reason if the built-in
+class does not do the same. The tests run both classes.
 """
 
 import copy
@@ -76,7 +76,7 @@ def of_config(cls, config):
 
 
 def captioner(backend):
-    """A ViT without its pooled vector, which no decoder reads, and a GPT-2 behind it."""
+    """An encoder–decoder of a ViT without a pooling layer and a GPT-2."""
     encoder = ViTModel._from_config(copy.deepcopy(VIT), attn_implementation=backend, add_pooling_layer=False)
     model = VisionEncoderDecoderModel(encoder=encoder, decoder=of_config(GPT2LMHeadModel, GPT2)(backend))
     for config in (model.config, model.generation_config):
@@ -85,7 +85,7 @@ def captioner(backend):
 
 
 class Pair(NamedTuple):
-    """A public class, the built-in class beside it as a function of the backend, and a batch of both."""
+    """A public class of Locant, a function from the backend to the built-in model, and a batch that both accept."""
 
     theirs: Callable[[str], Any]
     batch: dict[str, torch.Tensor]
@@ -129,7 +129,7 @@ def class_of(name):
 
 @functools.cache
 def build(name, backend, dtype, spread):
-    """Our model and the built-in one of a pair."""
+    """The Locant model and the built-in model of a pair."""
     pair = PAIRS[name]
     fields = {**SHAPE, **SPECIAL, **START, "num_labels": 2, **pair.fields}
     ours = class_of(name)(LocantConfig(**fields, attn_implementation=backend))
@@ -151,12 +151,13 @@ class Row(NamedTuple):
     """One input.
 
     Args:
-        make: the input, of a plain batch and a model.
-        refused: what Locant's error says; None if Locant takes the input.
-        differs: why the built-in class does otherwise: refuses what Locant takes, or the reverse, or returns other
-            fields.
-        where: the pairs of which `differs` is true, "on sdpa" perhaps; the classes of all others do the same.
-        like: the row that gives the same numbers, in `part`.
+        make: a function from a plain batch and a model to the input.
+        refused: a pattern of Locant's error; None if Locant accepts the input.
+        differs: the reason why the built-in class accepts an input that Locant refuses, refuses one that Locant
+            accepts, or returns other fields.
+        where: the pairs whose classes differ, by name, with the backend if only one differs.
+        like: the name of a row whose input must give the same numbers.
+        part: the part of the output in which the numbers of `like` are compared.
     """
 
     make: Callable[[dict[str, Any], Any], dict[str, Any]]
@@ -168,7 +169,7 @@ class Row(NamedTuple):
 
 
 def given(**arguments):
-    """The batch with other arguments, each a value or, of a function, its value for the one that was there."""
+    """A maker of inputs: the batch with these arguments; a function is applied to the batch's own value."""
     return lambda batch, model: {
         **batch,
         **{name: value(batch.get(name)) if callable(value) else value for name, value in arguments.items()},
@@ -185,7 +186,7 @@ def main_input(change):
 
 
 def without(name, make=None):
-    """The batch without an argument, and with what `make` makes of that and the model."""
+    """A maker of inputs: the batch in which the arguments that `make` returns replace the argument `name`."""
     return lambda batch, model: {
         **{other: value for other, value in batch.items() if other != name},
         **(make(batch[name], model) if make else {}),
@@ -303,7 +304,7 @@ OF_AN_ENCODER = {
 
 
 def continued(form=lambda cache: cache, **options):
-    """The last token of the batch, with those before it in a cache."""
+    """A maker of inputs: the last token of the batch, and a cache that holds the tokens before it."""
 
     def make(batch, model):
         name = "decoder_input_ids" if "decoder_input_ids" in batch else "input_ids"
@@ -344,7 +345,7 @@ OF_A_DECODER = {
 
 
 def encoded(form):
-    """The encoder's output, in some form, instead of what it reads."""
+    """A maker of inputs: `encoder_outputs` in some form, and no input of the encoder."""
 
     def make(batch, model):
         source = {name: value for name, value in batch.items() if not name.startswith("decoder_")}
@@ -616,7 +617,7 @@ GENERATE = [
 
 
 def cases(tables):
-    """The rows of each pair, as parameters of a test."""
+    """The rows of every pair, as parameters of a test."""
     return pytest.mark.parametrize(
         ("name", "rows", "row"),
         [
@@ -632,9 +633,9 @@ def cases(tables):
 
 
 def described(value):
-    """Classes, names in their order, shapes and types: all but the numbers.
+    """An output without its numbers: classes, names of fields in their order, shapes and types.
 
-    Of BERT's outputs, some have a place for cross-attention, which BERT has as a decoder only.
+    Fields for cross-attention are left out, which some of BERT's outputs have though BERT is an encoder.
     """
     if isinstance(value, torch.Tensor):
         return value.dtype, tuple(value.shape)
@@ -654,7 +655,7 @@ def is_finite(value):
 
 
 def outcome(run):
-    """What comes back, or the error."""
+    """The output of a call, or the error that it raised."""
     torch.manual_seed(0)
     try:
         with torch.no_grad():
@@ -668,7 +669,7 @@ def first(output):
 
 
 def compare(models, run, batch, row):
-    """Run both models on a row, assert that ours takes or refuses it, and return whether they did alike."""
+    """Run both models on a row, assert that Locant's does as the row says, and return whether both did the same."""
     ours, theirs = (outcome(lambda model=model: run(model)(**row.make(batch, model))) for model in models)
     if row.refused is not None:
         assert isinstance(ours, Exception)
@@ -688,7 +689,7 @@ def is_alike(row, name, backend):
 
 
 def assert_like(models, run, batch, rows, row):
-    """Assert that ours gives the numbers of the row that `row` is like."""
+    """Assert that Locant's output has the numbers of the row that `row.like` names."""
     if row.like is not None:
         wanted = {**OF_ANY_GENERATION, **rows}[row.like]
         same, other = (first(outcome(lambda r=r: run(models[0])(**r.make(batch, models[0])))) for r in (row, wanted))
@@ -737,7 +738,7 @@ class TestTheTables:
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
 @pytest.mark.parametrize("backend", ["eager", "sdpa"])
 class TestHalfPrecision:
-    """Weights in half precision: what comes back has the types that the built-in class returns, but for losses."""
+    """With weights in half precision, outputs have the built-in class's types, except losses, which are float32."""
 
     @pytest.mark.parametrize("name", ALL)
     def test_forward(self, both, name, backend, dtype):
@@ -773,7 +774,7 @@ class TestHalfPrecision:
 
 @pytest.mark.parametrize("name", ALL)
 def test_an_input_on_another_device(both, name):
-    """The meta device stands for it. torch looks its ids up in a table on a CPU, without an error, and finds noise."""
+    """The meta device stands for another device. torch raises no error for its ids and a table on a CPU."""
     inputs = {**PAIRS[name].batch, **PAIRS[name].labels}
     for argument in inputs:
         batch = {**inputs, argument: inputs[argument].to("meta")}
@@ -795,9 +796,9 @@ def test_one_token_is_the_first_before_padding(both, name):
 
 @pytest.mark.parametrize("name", ALL)
 def test_tuples_by_the_config(spread, name):
-    """`return_dict` in the config is for what the model returns, not for the stacks inside it.
+    """`return_dict` in the config sets the output of the model, and not of the stacks inside the model.
 
-    BART, LlamaForCausalLM and ViTForImageClassification read fields of their inner model's tuple, and fail.
+    BART, LlamaForCausalLM and ViTForImageClassification fail, as they read fields of their inner model's tuple.
     """
     ours, theirs = copy.deepcopy(build(name, "eager", torch.float32, spread))
     batch, expected = PAIRS[name].batch, ours(**PAIRS[name].batch, return_dict=False)
@@ -828,13 +829,13 @@ ANOTHER_ORDER = {CAPTIONS: "the class is that of translation, whose first argume
 
 
 def arguments(cls):
-    """The arguments of `forward` in their order, but `self` and `kwargs`."""
+    """The names of the arguments of `forward` in their order, without `self` and `kwargs`."""
     return list(inspect.signature(cls.forward).parameters)[1:-1]
 
 
 @pytest.mark.parametrize("name", ALL)
 def test_arguments(both, name):
-    """Those of the built-in class are there, in its order and before all others, so that calls by position agree."""
+    """Arguments of the built-in class come first and in its order, so that calls by position mean the same."""
     ours, theirs = (arguments(type(model)) for model in both(name))
     assert [argument for argument in theirs if argument not in ours] == list(LACKING.get(name, {}))
     shared = [argument for argument in theirs if argument in ours]

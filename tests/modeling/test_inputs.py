@@ -10,6 +10,8 @@ from transformers.modeling_outputs import (
     BaseModelOutputWithPooling,
 )
 
+from .conftest import TRAINED
+
 SOURCES = [[5, 6, 7, 8, 9, 10, 2], [11, 12, 13, 2], [14, 2]]
 TARGETS = [[1, 21, 20, 19, 18, 17], [1, 17, 16], [1, 15, 14, 13]]
 
@@ -96,6 +98,26 @@ def test_embeddings_stand_for_ids(make_model, batch):
         model(input_ids=ids, decoder_input_ids=decoder_ids, **embedded)
     with pytest.raises(ValueError, match=r"^There are no input_ids: give them, or inputs_embeds"):
         model(decoder_input_ids=decoder_ids)
+
+
+def test_embeddings_get_the_type_of_the_layers(make_model, batch, no_grad):
+    """Also if the embedding table has another type, and in a replica of DataParallel, which has no parameters."""
+    model = make_model().bfloat16()
+    model.model.encoder.embed_tokens.float()
+    encoder = model.model.encoder
+    encoder.parameters = lambda *args: iter(())
+    states = torch.randn(3, 7, 32)
+    expected = encoder(inputs_embeds=states.bfloat16()).last_hidden_state
+    assert expected.dtype == torch.bfloat16
+    assert torch.equal(encoder(inputs_embeds=states).last_hidden_state, expected)
+
+
+@pytest.mark.parametrize(("encoding", "backend"), TRAINED)
+def test_an_empty_batch_has_an_empty_output(make_model, encoding, backend, no_grad):
+    model = make_model(position_encoding=encoding)
+    model.set_attn_implementation(backend)
+    ids = torch.zeros(0, 5, dtype=torch.long)
+    assert model(ids, decoder_input_ids=ids[:, :3]).logits.shape == (0, 3, 24)
 
 
 class TestMessages:

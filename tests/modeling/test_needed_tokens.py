@@ -34,7 +34,7 @@ def loss_and_gradients(model, batch, **options):
 
 
 def rows_of(module):
-    """A list that gets the shape of every input of the module, without the width."""
+    """A list to which each call of the module adds the shape of its input, without the width."""
     shapes = []
     module.register_forward_pre_hook(lambda module, inputs: shapes.append(tuple(inputs[0].shape[:-1])))
     return shapes
@@ -58,7 +58,7 @@ def test_translator_learns_the_same(make_model, encoding, backend, side):
 
 
 def test_translator_with_a_mask_of_the_target_learns_the_same(make_model):
-    """Its labels count at two tokens that the mask hides."""
+    """The labels of two tokens that the mask hides count."""
     model = make_model(position_encoding="rotary").train()
     batch = batch_of(LocantForConditionalGeneration)
     batch["decoder_attention_mask"] = padding_mask("right", [3, 5, 5, 1], longest=7)
@@ -92,6 +92,16 @@ def test_left_padding_and_a_source_of_padding_alone_learn_the_same(make_model, e
     for model, inputs in ((decoder, batch_of(LocantForCausalLM, "left")), (translator, batch)):
         model.set_attn_implementation(backend)
         assert_learns_the_same(model, inputs)
+
+
+@pytest.mark.parametrize(("encoding", "backend"), [("t5", "eager"), ("rotary", "eager"), ("t5", "sdpa")])
+def test_a_document_without_source_learns_the_same(make_model, encoding, backend):
+    model = make_model(position_encoding=encoding, position_parameters=STEEP).train()
+    model.set_attn_implementation(backend)
+    batch = batch_of(LocantForConditionalGeneration)
+    documents = {"document_ids": torch.zeros_like(batch["input_ids"])}
+    documents["decoder_document_ids"] = (torch.arange(7) > 2).long().expand(4, -1)
+    assert_learns_the_same(model, {**batch, **documents})
 
 
 @pytest.mark.parametrize("cls", [LocantForCausalLM, LocantForMaskedLM])
@@ -150,7 +160,7 @@ def test_compiled_code_computes_all_tokens(make_model):
 
 
 def test_labels_say_where_a_decoder_needs_no_tokens(make_model):
-    """Behind the last label that counts."""
+    """The tokens behind the last label of a row that counts."""
     model = make_model(position_encoding="rotary").train()
     rows = rows_of(model.model.decoder.layers[0].ffn)
     labels = torch.tensor([[5, -100, 6, 7, -100, -100], [-100, 5, -100, -100, -100, -100]])
