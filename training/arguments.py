@@ -22,6 +22,10 @@ from locant.configuration import PRESETS, LocantConfig
 from .errors import InputError
 
 
+AUTO = "auto"
+"""The value of an option that a run chooses by timing training steps."""
+
+
 def option(default: Any, help: str, choices: Iterable[str] = ()) -> Any:
     """A field of a dataclass that is an option of `locant train`."""
     return field(default=default, metadata={"help": help, "choices": tuple(choices)})
@@ -40,7 +44,9 @@ class ModelArguments:
         None, "Folder or Hub name of a trained model to fine-tune: its weights and tokenizer are kept."
     )
     attn_implementation: str | None = option(
-        None, "Attention backend in training: sdpa by default; eager is quicker with bf16 on a CPU."
+        None,
+        "Attention backend in training: sdpa by default; auto times some steps with sdpa and with eager, and takes the "
+        "faster backend.",
     )
     # The fields of LocantConfig that were given, and no others: each is an option under its own name.
     overrides: dict[str, Any] = field(default_factory=dict)
@@ -51,6 +57,11 @@ class ModelArguments:
                 "preset and model_name_or_path are both given, but the trained model already has a shape: "
                 "leave one of them out (or null)."
             )
+
+    @property
+    def first_attn_implementation(self) -> str | None:
+        """The backend with which the model is built: the default of transformers if the backend is yet to be chosen."""
+        return None if self.attn_implementation == AUTO else self.attn_implementation
 
     def make_config(self, **decided: Any) -> LocantConfig:
         """The config of a new model: the preset, `overrides` on top, then what the caller `decided`.
@@ -160,6 +171,9 @@ class TrainingArguments(transformers.TrainingArguments):
     """
 
     output_dir: str | None = option("runs/model", "Folder of the run; the same command goes on where it stopped.")
+    bf16: bool | Literal["auto"] = option(
+        False, "Mixed precision: forward passes in bfloat16; auto times some steps with and without, and takes the faster."
+    )
     seed: int = option(42, "Seed of everything random; the same seed and command give the same weights on CPU.")
     num_train_epochs: float = option(10.0, "Passes over the training data.")
     max_tokens_per_batch: int | None = option(
@@ -227,7 +241,20 @@ class TrainingArguments(transformers.TrainingArguments):
             self.save_total_limit = max(self.save_total_limit, self.average_checkpoints + 1, 2)
         # without an accelerator the Trainer would refuse bf16, which CPUs can do
         self.use_cpu = self.use_cpu or not torch.accelerator.is_available()
+        self._check_with_bf16_chosen_later() if self.bf16 == AUTO else super().__post_init__()
+
+    def _check_with_bf16_chosen_later(self) -> None:
+        if self.fp16:
+            raise InputError("fp16 is true and bf16 is auto, but only one of them can be used: leave one of them out.")
+        self.bf16 = False
         super().__post_init__()
+        self.bf16 = AUTO
+
+    def set_bf16(self, bf16: bool) -> None:
+        """Replace `bf16: auto` by the value that was chosen."""
+        self.bf16 = bf16
+        if bf16:
+            self.mixed_precision = "bf16"
 
     def _check_strategies(self) -> None:
         """Each checkpoint that may turn out to be the best is evaluated."""

@@ -65,7 +65,7 @@ def _new_model(run: RunConfig, recipe: Recipe, prepared: Prepared) -> PreTrained
         **TASKS[run.task].config_fields, **recipe.config_fields(prepared), **recipe.head_fields(prepared)
     )
     try:
-        return recipe.auto_class.from_config(config, attn_implementation=run.model.attn_implementation)
+        return recipe.auto_class.from_config(config, attn_implementation=run.model.first_attn_implementation)
     except (ImportError, KeyError, ValueError) as error:
         raise InputError(_first_line(error)) from error
 
@@ -75,7 +75,7 @@ def _trained_model(name: str, run: RunConfig, recipe: Recipe, prepared: Prepared
     try:
         model, loaded = recipe.auto_class.from_pretrained(
             name,
-            attn_implementation=run.model.attn_implementation,
+            attn_implementation=run.model.first_attn_implementation,
             ignore_mismatched_sizes=True,  # a head for other labels
             output_loading_info=True,
             **changes,

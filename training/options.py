@@ -44,7 +44,7 @@ _OF_IMAGES = ("image_size", "patch_size", "num_channels")
 # The Trainer's options that stand in `--help` beside our own, before its long tail.
 _OFTEN_USED = (
     *("max_steps", "weight_decay", "max_grad_norm", "gradient_accumulation_steps", "activation_checkpointing"),
-    *("bf16", "fp16", "torch_compile", "use_cpu", "dataloader_num_workers", "report_to", "run_name"),
+    *("fp16", "torch_compile", "use_cpu", "dataloader_num_workers", "report_to", "run_name"),
 )
 
 _MOST_CHOICES = 12  # so many are listed
@@ -76,10 +76,12 @@ class Option:
     @property
     def expected(self) -> str:
         """What a value must be, in words."""
-        if not self.choices:
-            return " or ".join(_CONVERSIONS[kind][0] for kind in self.kinds)
-        more = ", …" if len(self.choices) > _MOST_CHOICES else ""
-        return f"one of {', '.join(self.choices[:_MOST_CHOICES])}{more}"
+        kinds = [_CONVERSIONS[kind][0] for kind in self.kinds if not (self.choices and kind is str)]
+        if self.choices:
+            more = ", …" if len(self.choices) > _MOST_CHOICES else ""
+            listed = f"{', '.join(self.choices[:_MOST_CHOICES])}{more}"
+            kinds.append(listed if len(self.choices) == 1 else f"one of {listed}")
+        return " or ".join(kinds)
 
     def convert(self, value: Any, origin: str) -> Any:
         """`value`, as YAML or the command line gave it, in the type of the field; None where it is null.
@@ -94,7 +96,7 @@ class Option:
                 converted = _CONVERSIONS[kind][1](value)
             except (LookupError, TypeError, ValueError):
                 continue
-            if not self.choices or converted in self.choices:
+            if not self.choices or kind is not str or converted in self.choices:
                 return converted
         nearest = _nearest(value, self.choices) if isinstance(value, str) else None
         raise InputError(

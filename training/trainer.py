@@ -52,6 +52,11 @@ def mean_loss(losses: np.ndarray, counts: np.ndarray) -> float:
     return float(losses.astype(np.float64).sum() / counts.sum())
 
 
+def can_skip_logits(model: PreTrainedModel) -> bool:
+    """Whether the model's `forward` has the argument `skip_logits`."""
+    return "skip_logits" in inspect.signature(model.forward).parameters
+
+
 class RecipeTrainer(PushingTrainer):
     """A `Trainer` over `TrainingRows`, and in evaluation over rows that carry their number as `row`.
 
@@ -84,7 +89,7 @@ class RecipeTrainer(PushingTrainer):
             options = {"lr": args.learning_rate, "betas": betas, "eps": args.adam_epsilon}
             self.optimizer_cls_and_kwargs = (torch.optim.Adam, options)
         self.train_lengths = train_lengths
-        self._can_skip_logits = "skip_logits" in inspect.signature(self.model.forward).parameters
+        self._can_skip_logits = can_skip_logits(self.model)
 
     def _run_epoch(self, *args: Any, **kwargs: Any) -> None:
         if self.state.global_step >= self.state.max_steps:  # taken up at its end: the Trainer looks after a step only

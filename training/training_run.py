@@ -22,6 +22,7 @@ from .run_folder import RunFolder, step_of
 from .tables import numbered
 from .tasks import TASKS
 from .trainer import RecipeTrainer
+from .trial_steps import settle_choices
 
 HYPERPARAMETERS = (
     *("num_train_epochs", "max_steps", "per_device_train_batch_size", "max_tokens_per_batch"),
@@ -60,6 +61,7 @@ def train(run: RunConfig, write_card: WriteCard | None = None) -> dict[str, Any]
         if run.training.process_index == 0:
             print_dry_run(run.training, model, inputs.train_dataset, inputs.train_lengths, inputs.data_collator)
         return prepared.summary
+    settle_choices(run, model, inputs, folder)
     trainer = build_trainer(run, recipe, prepared, model, inputs, folder, write_card)
     with folder.locked() if trainer.is_world_process_zero() else nullcontext():
         return fit(run, recipe, prepared, trainer, folder)
@@ -120,7 +122,7 @@ def fit(
     last_checkpoint = folder.last_checkpoint()
     if trainer.is_world_process_zero():
         folder.claim(data_identity(prepared.rows))
-        folder.write_metrics(folder.metrics() | {"data": prepared.summary, **circumstances(run)})
+        folder.write_metrics(folder.metrics() | {"data": prepared.summary, **circumstances(run, trainer.model)})
     if last_checkpoint is not None:
         say(run, f"Going on from {last_checkpoint}")
     trainer.train(resume_from_checkpoint=run.training.resume_from_checkpoint or as_text(last_checkpoint))
@@ -154,16 +156,17 @@ def choose_weights(run: RunConfig, trainer: RecipeTrainer, folder: RunFolder) ->
     return [state.global_step]
 
 
-def circumstances(run: RunConfig) -> dict[str, Any]:
+def circumstances(run: RunConfig, model: PreTrainedModel) -> dict[str, Any]:
     """What `run_config.yaml` leaves unsaid of a run, for its `metrics.json`.
 
-    `hyperparameters` are the effective ones, defaults too; `from_hub` the options whose value is no folder here, but a
+    `hyperparameters` are the effective ones, defaults and choices too; `from_hub` the options whose value is no folder here, but a
     name on the Hub.
     """
     training, options = run.training, {**vars(run.model), **vars(run.data)}
     names = [name for name in ("model_name_or_path", "dataset_name") if options[name] is not None]
+    hyperparameters = {name: getattr(training, name) for name in HYPERPARAMETERS}
     return {
-        "hyperparameters": {name: getattr(training, name) for name in HYPERPARAMETERS},
+        "hyperparameters": {**hyperparameters, "attn_implementation": model.config._attn_implementation},
         "processes": training.world_size,
         "from_hub": [name for name in names if not Path(options[name]).exists()],
         "versions": {name: version(name) for name in ("locant", "transformers", "torch", "datasets", "tokenizers")},
