@@ -154,13 +154,14 @@ def _command_line(options: dict[str, Any]) -> list[str]:
     return arguments
 
 
-def _locant_training(arguments: list[str]) -> Repetition:
-    """The training loop that `locant train` runs for this command line."""
+def locant_trainer(arguments: list[str]) -> Any:
+    """The Trainer of a run of `locant train` with this command line."""
     from locant.training.building import build_model
     from locant.training.config_parser import parse_run_config
     from locant.training.run_folder import RunFolder
     from locant.training.tasks import TASKS
     from locant.training.training_run import build_trainer, load_rows, prepare
+    from locant.training.trial_steps import settle_choices
 
     run = parse_run_config(arguments)
     recipe = TASKS[run.task].recipe()(run.data, run.training.seed)
@@ -168,9 +169,13 @@ def _locant_training(arguments: list[str]) -> Repetition:
     prepared = prepare(run, recipe, load_rows(run, recipe), run_folder)
     model = build_model(run, recipe, prepared)
     inputs = recipe.trainer_inputs(run, prepared, model)
-    trainer = build_trainer(run, recipe, prepared, model, inputs, run_folder)
-    tokenizer: Any = prepared.processor
-    return _training_loop(trainer, _Clock(model, tokenizer.pad_token_id))
+    settle_choices(run, model, inputs, run_folder)
+    return build_trainer(run, recipe, prepared, model, inputs, run_folder)
+
+
+def _locant_training(arguments: list[str]) -> Repetition:
+    trainer = locant_trainer(arguments)
+    return _training_loop(trainer, _Clock(trainer.model, trainer.processing_class.pad_token_id))
 
 
 def locant_loop(setting: Setting) -> Repetition:
