@@ -25,7 +25,7 @@ class Attention(nn.Module):
         kind: self-attention of the encoder, of the decoder, or cross-attention.
         layer_idx: the layer's index in the cache.
         position: the part of the position encoding that this layer owns.
-        sliding_window: as in the config; the mask tells all backends but flash attention, which reads it here.
+        sliding_window: as in the config. Only flash attention reads it; other backends have the window in the mask.
     """
 
     def __init__(
@@ -74,7 +74,7 @@ class Attention(nn.Module):
         Args:
             query: `(batch, heads, queries, head_dim)`.
             key, value: `(batch, key_value_heads, keys, head_dim)`.
-            inputs: as in `forward`; its mask is in the form that the backend takes.
+            inputs: what `self_attention_inputs` or `cross_attention_inputs` made; its mask and its tokens are read.
             bias: of the position encoding.
 
         Returns:

@@ -62,7 +62,7 @@ def eager_attention(
     if groups > 1:
         key, value = key.repeat_interleave(groups, dim=1), value.repeat_interleave(groups, dim=1)
     scores = torch.matmul(query, key.transpose(2, 3)) * scaling
-    if bias is not None and bias.has_scores:
+    if bias is not None:
         scores = scores + bias.matrix(query.shape[0], query.shape[1], query.device).to(query.dtype)
     if attention_mask is not None:
         scores = scores + attention_mask
@@ -72,6 +72,13 @@ def eager_attention(
     if bias is not None and bias.has_output:
         output = output + bias.output(weights).transpose(1, 2)
     return output, weights
+
+
+def attention_function(backend: str | None) -> Callable[..., tuple[torch.Tensor, torch.Tensor | None]]:
+    """The function of a backend, by default `eager_attention`; kernels that stand for flash attention share one."""
+    if backend is None:
+        return eager_attention
+    return flash_attention if is_flash(backend) else _FUNCTIONS.get_interface(backend, eager_attention)
 
 
 def sdpa_attention(
@@ -95,7 +102,7 @@ def flex_attention(
     query: torch.Tensor,
     key: torch.Tensor,
     value: torch.Tensor,
-    attention_mask: BlockMask | FlexMask | torch.Tensor | None,
+    attention_mask: BlockMask | FlexMask | None,
     scaling: float,
     dropout: float = 0.0,
     bias: PositionBias | None = None,
@@ -113,13 +120,9 @@ def flex_attention(
         )
     if query.device.type == "cpu" and torch.is_grad_enabled() and query.requires_grad:
         raise ValueError("flex_attention has no backward pass on CPU: set attn_implementation to blockwise to train.")
-    block_mask, additive = attention_mask, None
-    if isinstance(attention_mask, FlexMask):
-        block_mask, additive = attention_mask
-    elif isinstance(attention_mask, torch.Tensor):
-        block_mask, additive = None, attention_mask
+    block_mask, additive = attention_mask if isinstance(attention_mask, FlexMask) else (attention_mask, None)
     groups = query.shape[1] // key.shape[1]
-    if groups & (groups - 1):  # the kernel shares a key among powers of two only
+    if groups & (groups - 1):  # flex_attention supports grouped queries only if the group size is a power of two
         key, value = key.repeat_interleave(groups, dim=1), value.repeat_interleave(groups, dim=1)
     output: Any = compile_friendly_flex_attention(
         query,
@@ -273,13 +276,6 @@ def check_backend(backend: str, config: LocantConfig, kind: AttentionKind) -> No
 def _names(backends: Any) -> str:
     names = [name for name in backends if name in ALL_MASK_ATTENTION_FUNCTIONS]
     return " or ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
-
-
-def attention_function(backend: str | None) -> Callable[..., tuple[torch.Tensor, torch.Tensor | None]]:
-    """The function of a backend, by default `eager_attention`; kernels that stand for flash attention share one."""
-    if backend is None:
-        return eager_attention
-    return flash_attention if is_flash(backend) else _FUNCTIONS.get_interface(backend, eager_attention)
 
 
 # transformers' backends, with sdpa and flex_attention replaced by the functions above

@@ -28,6 +28,9 @@ from .positions.base import PositionBias, PositionEncoding, PositionIndex, Posit
 
 Mask = Any  # in the backend's own form: a tensor, a BlockMask, a FlexMask, a BlockwiseMask
 
+# Whether a query sees a key, from the indices of batch, head, query and key: scalars, or tensors that broadcast
+MaskFunction = Callable[[Any, Any, Any, Any], Any]
+
 
 # Backends that add a bias on the scores as a matrix, as they do the mask
 _MATRIX_BACKENDS = ("eager", "sdpa")
@@ -98,8 +101,8 @@ class StackInputs(NamedTuple):
     """The sequence that a stack works on.
 
     Args:
-        hidden_states: embeddings `(batch, length, d_model)`. Once position has been added, only their shape, type and
-            device are read from here.
+        hidden_states: `(batch, length, d_model)`: embeddings, or the encoder's output, which cross-attention reads. Of
+            embeddings to which position has been added, only shape, dtype and device are read.
         attention_mask: `(batch, past + length)` with 0 at padding, or of four dimensions, as `build_mask` takes it.
         document_ids: `(batch, past + length)`, or None for one document.
         position_ids: `(batch or 1, length)`; of patches `(1, length, 2)`, row and column.
@@ -143,15 +146,19 @@ def prepare_stack_inputs(
         hidden_states, attention_mask, document_ids: as in `StackInputs`.
         position_ids: the position ids that the caller gave, in the shapes of `StackInputs.given_position_ids`, or None.
         cache: of self-attention.
-        max_position_embeddings: given where an encoding needs a bound of the positions that the caller gave. Eager code
-            reads their maximum, which waits for the device; compiled code cannot, and takes this number.
-        may_be_packed: whether to separate documents where `position_ids` restart, if there are no document ids.
+        max_position_embeddings: the bound of given `position_ids` in compiled code. Eager code computes their maximum
+            instead, which synchronises with a GPU. None: no encoding needs a bound, and none is computed.
+        may_be_packed: whether a restart of `position_ids` starts a new document, if there are no document ids.
 
     Raises:
         ValueError: fewer document ids than tokens; a mask, or positions, of another size.
         TypeError: a mask, positions or document ids that are no tensor.
     """
     check_tensors(attention_mask=attention_mask, position_ids=position_ids, document_ids=document_ids)
+    attention_mask, position_ids, document_ids = (
+        None if given is None else given.to(hidden_states.device)
+        for given in (attention_mask, position_ids, document_ids)
+    )
     batch, length = hidden_states.shape[:2]
     past_length = cache.get_seq_length() if cache is not None else 0
     if document_ids is not None:
@@ -230,8 +237,8 @@ def count_positions(
         document_ids: `(batch, slots)`, one document after the other: positions begin anew where the id changes.
 
     Returns:
-        `(batch, length)` where there is a mask or document ids, else `(1, length)`. Padding gets the position of its
-        neighbour.
+        `(batch, length)` if there is a mask or document ids, else `(1, length)`. Padding behind the tokens repeats the
+        last position, and padding before them gets 0.
     """
     slots = torch.arange(length, device=device) + past_length
     real = attention_mask if attention_mask is not None and attention_mask.ndim == 2 else None
@@ -250,8 +257,8 @@ def count_positions(
 def documents_of_positions(position_ids: torch.Tensor) -> torch.Tensor | None:
     """Document ids of a packed sequence whose positions begin anew in each document, as collators for packing give it.
 
-    `(batch or 1, length)` to the same shape; None where no position begins anew, or in compiled code, which cannot
-    look. Positions that leave some out begin nothing.
+    `(batch or 1, length)` to the same shape; None if the positions increase throughout, and in compiled code, which
+    must not depend on their values. A gap, an increase by more than 1, does not start a document.
     """
     if is_compiling():
         return None
@@ -259,107 +266,13 @@ def documents_of_positions(position_ids: torch.Tensor) -> torch.Tensor | None:
     return torch.nn.functional.pad(begins, (1, 0)).cumsum(-1) if begins.any() else None
 
 
-# -- Attention inputs
+# -- Index of queries and keys
 
 
-def self_attention_inputs(
-    config: LocantConfig,
-    encoding: PositionEncoding,
-    position_tensors: Any,
-    inputs: StackInputs,
-    *,
-    window: int | None = None,
-    cache: Cache | None = None,
-    layer_idx: int = 0,
-    may_fold_bias: bool = False,
-) -> AttentionInputs:
-    """What the self-attention of all layers of one type gets.
-
-    Args:
-        config: names the backend.
-        encoding: the position encoding of the stack.
-        position_tensors: the tensors that its `forward` returned.
-        inputs: the sequence.
-        window: how far a query sees, as `config.sliding_window`.
-        cache: of self-attention.
-        layer_idx: a layer of this type, as the cache may hold other keys for each type.
-        may_fold_bias: add a bias that all layers share to the mask here, once, if the backend takes it as a matrix.
-
-    Raises:
-        ValueError: the encoding goes by distances, and the caller gave positions of the new tokens only that the mask
-            does not imply.
-    """
-    slots, documents = _slot_index(cache, inputs.hidden_states.shape[1], layer_idx), None
-    if inputs.document_ids is not None:
-        # the empty slots of a static cache belong to no document
-        empty = max(0, slots.kv_length - inputs.document_ids.shape[1])
-        documents = Documents(inputs.document_ids, torch.nn.functional.pad(inputs.document_ids, (0, empty), value=-1))
-    index: QueryKeyIndex = slots
-    if inputs.given_position_ids is not None and encoding.bias_types(config):
-        index = _index_of_given_positions(inputs, inputs.given_position_ids, slots, cache)
-    bias = encoding.shared_bias(position_tensors, index)
-    folded = bias if may_fold_bias and config._attn_implementation in _MATRIX_BACKENDS else None
-    mask = build_mask(
-        config,
-        inputs.hidden_states,
-        slots,
-        inputs.attention_mask,
-        kind=encoding.kind,
-        window=window,
-        documents=documents,
-        cache=cache,
-        bias=folded,
-    )
-    bias = bias if folded is None else None
-    position_inputs = PositionInputs(index, query_tensors=position_tensors, key_tensors=position_tensors, bias=bias)
-    return AttentionInputs(position_inputs, mask, inputs.tokens)
-
-
-def cross_attention_inputs(
-    config: LocantConfig,
-    encoding: PositionEncoding,
-    inputs: StackInputs,
-    source: StackInputs,
-    *,
-    q_offset: int | torch.Tensor = 0,
-    has_new_keys: bool = True,
-    may_fold_bias: bool = False,
-) -> AttentionInputs:
-    """What the cross-attention of all layers gets.
-
-    Args:
-        config, may_fold_bias: as in `self_attention_inputs`.
-        encoding: the position encoding of cross-attention.
-        inputs: the decoder's sequence.
-        source: the encoder's output as a sequence.
-        q_offset: slot of the first query.
-        has_new_keys: False where the cache holds the keys of the source already.
-
-    Raises:
-        ValueError: document ids are given for one of the sequences only.
-    """
-    hidden_states, batch = inputs.hidden_states, inputs.hidden_states.shape[0]
-    index = PositionIndex(
-        inputs.position_ids.expand(batch, -1),
-        source.position_ids.expand(batch, -1),
-        inputs.position_bound,
-        source.position_bound,
-    )
-    # an encoding in cross-attention returns hidden states unchanged; only its tensors for the layers are needed
-    _, query_tensors = encoding(hidden_states, inputs.position_ids, inputs.position_bound)
-    key_tensors = None
-    if has_new_keys:
-        _, key_tensors = encoding(source.hidden_states, source.position_ids, source.position_bound)
-    slots = SlotIndex(index.q_length, index.kv_length, q_offset)  # the mask is indexed by slots, as document ids are
-    documents = _documents_of_both(inputs.document_ids, source.document_ids)
-    bias = encoding.shared_bias(query_tensors, index)
-    folded = bias if may_fold_bias and config._attn_implementation in _MATRIX_BACKENDS else None
-    mask = build_mask(
-        config, hidden_states, slots, source.attention_mask, kind="cross", documents=documents, bias=folded
-    )
-    bias = bias if folded is None else None
-    position_inputs = PositionInputs(index, query_tensors, key_tensors, bias)
-    return AttentionInputs(position_inputs, mask, inputs.tokens, source.tokens)
+def query_offset(cache: Cache | None, layer_idx: int = 0) -> int | torch.Tensor:
+    """The slot of the first new query."""
+    past = cache.get_query_offset(layer_idx) if cache is not None else 0
+    return past.clone() if isinstance(past, torch.Tensor) else past  # a static cache increments its tensor in place
 
 
 def _slot_index(cache: Cache | None, length: int, layer_idx: int) -> SlotIndex:
@@ -404,38 +317,126 @@ def _are_counted(inputs: StackInputs, given: torch.Tensor, past: int) -> bool:
     return bool(same.all())
 
 
-def query_offset(cache: Cache | None, layer_idx: int = 0) -> int | torch.Tensor:
-    """The slot of the first new query."""
-    past = cache.get_query_offset(layer_idx) if cache is not None else 0
-    return past.clone() if isinstance(past, torch.Tensor) else past  # a static cache goes on counting in that tensor
+# -- Attention inputs
 
 
-def _documents_of_both(of_queries: torch.Tensor | None, of_keys: torch.Tensor | None) -> "Documents | None":
+def self_attention_inputs(
+    config: LocantConfig,
+    encoding: PositionEncoding,
+    position_tensors: Any,
+    inputs: StackInputs,
+    *,
+    window: int | None = None,
+    cache: Cache | None = None,
+    layer_idx: int = 0,
+    may_fold_bias: bool = False,
+) -> AttentionInputs:
+    """What the self-attention of all layers of one type gets.
+
+    Args:
+        config: names the backend.
+        encoding: the position encoding of the stack.
+        position_tensors: the tensors that its `forward` returned.
+        inputs: the sequence.
+        window: `config.sliding_window`. A decoder's query sees the last `window` keys, its own among them; an encoder's
+            sees keys at a distance of at most `window`.
+        cache: of self-attention.
+        layer_idx: a layer of this type, as the cache may hold other keys for each type.
+        may_fold_bias: add a bias that all layers share to the mask here, once, if the backend takes it as a matrix.
+
+    Raises:
+        ValueError: the encoding goes by distances, and `position_ids` cover the new tokens only and differ from the
+            positions counted from the mask.
+    """
+    slots, documents = _slot_index(cache, inputs.hidden_states.shape[1], layer_idx), inputs.document_ids
+    same_document = None
+    if documents is not None:
+        # the empty slots of a static cache belong to no document
+        empty = max(0, slots.kv_length - documents.shape[1])
+        same_document = _same_document(documents, torch.nn.functional.pad(documents, (0, empty), value=-1))
+    index: QueryKeyIndex = slots
+    if inputs.given_position_ids is not None and encoding.bias_types(config):
+        index = _index_of_given_positions(inputs, inputs.given_position_ids, slots, cache)
+    bias = encoding.shared_bias(position_tensors, index)
+    folded = bias if may_fold_bias and config._attn_implementation in _MATRIX_BACKENDS else None
+    mask = build_mask(
+        config,
+        inputs.hidden_states,
+        slots,
+        inputs.attention_mask,
+        kind=encoding.kind,
+        window=window,
+        same_document=same_document,
+        cache=cache,
+        bias=folded,
+    )
+    bias = bias if folded is None else None
+    position_inputs = PositionInputs(index, query_tensors=position_tensors, key_tensors=position_tensors, bias=bias)
+    return AttentionInputs(position_inputs, mask, inputs.tokens)
+
+
+def cross_attention_inputs(
+    config: LocantConfig,
+    encoding: PositionEncoding,
+    inputs: StackInputs,
+    source: StackInputs,
+    *,
+    q_offset: int | torch.Tensor = 0,
+    has_new_keys: bool = True,
+    may_fold_bias: bool = False,
+) -> AttentionInputs:
+    """What the cross-attention of all layers gets.
+
+    Args:
+        config, may_fold_bias: as in `self_attention_inputs`.
+        encoding: the position encoding of cross-attention.
+        inputs: the decoder's sequence.
+        source: the encoder's output as a sequence.
+        q_offset: slot of the first query.
+        has_new_keys: False where the cache holds the keys of the source already.
+
+    Raises:
+        ValueError: document ids are given for one of the sequences only.
+    """
+    hidden_states, batch = inputs.hidden_states, inputs.hidden_states.shape[0]
+    index = PositionIndex(
+        inputs.position_ids.expand(batch, -1),
+        source.position_ids.expand(batch, -1),
+        inputs.position_bound,
+        source.position_bound,
+    )
+    # an encoding in cross-attention returns hidden states unchanged; only its tensors for the layers are needed
+    _, query_tensors = encoding(hidden_states, inputs.position_ids, inputs.position_bound)
+    key_tensors = None
+    if has_new_keys:
+        _, key_tensors = encoding(source.hidden_states, source.position_ids, source.position_bound)
+    slots = SlotIndex(index.q_length, index.kv_length, q_offset)  # the mask is indexed by slots, as document ids are
+    same_document = _same_document(inputs.document_ids, source.document_ids)
+    bias = encoding.shared_bias(query_tensors, index)
+    folded = bias if may_fold_bias and config._attn_implementation in _MATRIX_BACKENDS else None
+    mask = build_mask(
+        config, hidden_states, slots, source.attention_mask, kind="cross", same_document=same_document, bias=folded
+    )
+    bias = bias if folded is None else None
+    position_inputs = PositionInputs(index, query_tensors, key_tensors, bias)
+    return AttentionInputs(position_inputs, mask, inputs.tokens, source.tokens)
+
+
+def _same_document(of_queries: torch.Tensor | None, of_keys: torch.Tensor | None) -> MaskFunction | None:
+    """Whether a query and a key are of one document, from the document ids `(batch, slots)` of both; None without ids.
+
+    Raises:
+        ValueError: document ids are given for the queries only, or for the keys only.
+    """
     if of_queries is None and of_keys is None:
         return None
     if of_queries is None or of_keys is None:
         names = ("encoder", "decoder") if of_queries is None else ("decoder", "encoder")
         raise ValueError(f"document_ids are given for the {names[0]}'s tokens only: give those of the {names[1]} too.")
-    return Documents(of_queries, of_keys)
+    return lambda batch, head, q_idx, kv_idx: of_queries[batch, q_idx] == of_keys[batch, kv_idx]
 
 
 # -- Masks
-
-
-class Documents(NamedTuple):
-    """The document of each token of a packed sequence; no token sees another document's.
-
-    Args:
-        queries: `(batch, slots)`, by the slot of a query, those in the cache included.
-        keys: `(batch, slots)`, by the slot of a key.
-    """
-
-    queries: torch.Tensor
-    keys: torch.Tensor
-
-    def pattern(self, batch: Any, head: Any, q_idx: Any, kv_idx: Any) -> torch.Tensor:
-        """Whether two slots are of one document."""
-        return self.queries[batch, q_idx] == self.keys[batch, kv_idx]
 
 
 class FlexMask(NamedTuple):
@@ -458,7 +459,7 @@ def build_mask(
     *,
     kind: AttentionKind,
     window: int | None = None,
-    documents: Documents | None = None,
+    same_document: MaskFunction | None = None,
     cache: Cache | None = None,
     bias: PositionBias | None = None,
 ) -> Mask | None:
@@ -474,8 +475,8 @@ def build_mask(
             `(batch or 1, 1 or heads, queries, slots)`, boolean or integers with 0 where a key is not seen, or
             floating and then added to the scores; or None. Causality, window and documents hold on top of it.
         kind: the kind of attention; in `decoder`, no query sees a later key.
-        window: how far a query sees, as `config.sliding_window`.
-        documents: the document ids of queries and keys.
+        window: as in `self_attention_inputs`.
+        same_document: whether the slot of a query and the slot of a key belong to one document; None for one document.
         cache: holds the earlier keys.
         bias: a position bias that all layers share, to be added to the mask; for eager and sdpa only.
 
@@ -486,22 +487,22 @@ def build_mask(
     custom, padding = _custom_or_padding(attention_mask, hidden_states)
     backend = config._attn_implementation or "eager"
     if is_flash(backend):
-        _check_flash(backend, custom, documents)
+        _check_flash(backend, custom, same_document)
         padding = _without_empty_slots(padding, index, hidden_states) if cache is not None else padding
-    # in a compiled step with a static cache, only an explicit mask hides the cache's empty slots
-    compiled_step = getattr(cache, "is_compileable", False) and index.q_length == 1
-    can_skip = is_causal and documents is None and custom is None and bias is None and not compiled_step
+    # one query beside a static cache: without a mask, sdpa would attend to the empty slots of the cache
+    has_empty_slots = getattr(cache, "is_compileable", False) and index.q_length == 1
+    is_simple = same_document is None and custom is None
     mask = ALL_MASK_ATTENTION_FUNCTIONS[backend](
         batch_size=hidden_states.shape[0],
         q_length=index.q_length,
         kv_length=index.kv_length,
         q_offset=index.q_offset,
         kv_offset=index.kv_offset,
-        mask_function=_pattern(is_causal, window, documents),
+        mask_function=_pattern(is_causal, window, same_document),
         attention_mask=padding,
         local_size=window,
-        allow_is_causal_skip=can_skip,
-        allow_is_bidirectional_skip=not is_causal and documents is None,
+        allow_is_causal_skip=is_causal and is_simple and bias is None and not has_empty_slots,
+        allow_is_bidirectional_skip=not is_causal and is_simple,
         dtype=hidden_states.dtype,
         device=hidden_states.device,
         config=config,
@@ -528,31 +529,30 @@ def _custom_or_padding(
         # vmap forbids masking_utils to read a padding mask
         attention_mask = attention_mask.bool()[:, None, None]
     if attention_mask.ndim == 2:
-        return None, attention_mask.to(hidden_states.device, torch.bool)
+        return None, attention_mask.bool()
     if attention_mask.ndim != 4:
         raise ValueError(
             f"attention_mask has the shape {tuple(attention_mask.shape)}: give (batch, tokens), or (batch, heads or 1, "
             f"queries, keys)."
         )
-    custom = attention_mask.to(hidden_states.device)
-    if not custom.is_floating_point():
-        return custom.bool(), None
+    if not attention_mask.is_floating_point():
+        return attention_mask.bool(), None
     dtype = hidden_states.dtype
-    return custom.to(dtype).clamp(min=torch.finfo(dtype).min), None  # a whole row of minus infinity would give NaN
+    return attention_mask.to(dtype).clamp(min=torch.finfo(dtype).min), None  # a whole row of minus infinity would give NaN
 
 
-def _pattern(is_causal: bool, window: int | None, documents: Documents | None) -> Callable[..., torch.Tensor]:
-    """Whether a query's slot may see a key's: pointwise, for indices that broadcast or scalars."""
-    patterns: list[Callable[..., Any]] = [causal_mask_function if is_causal else bidirectional_mask_function]
+def _pattern(is_causal: bool, window: int | None, same_document: MaskFunction | None) -> MaskFunction:
+    """Whether the slot of a query may see the slot of a key."""
+    patterns: list[MaskFunction] = [causal_mask_function if is_causal else bidirectional_mask_function]
     if window is not None:
         patterns.append((sliding_window_overlay if is_causal else sliding_window_bidirectional_overlay)(window))
-    if documents is not None:
-        patterns.append(documents.pattern)
+    if same_document is not None:
+        patterns.append(same_document)
     return and_masks(*patterns) if len(patterns) > 1 else patterns[0]
 
 
-def _check_flash(backend: str, custom: torch.Tensor | None, documents: Documents | None) -> None:
-    if custom is not None or documents is not None:
+def _check_flash(backend: str, custom: torch.Tensor | None, same_document: MaskFunction | None) -> None:
+    if custom is not None or same_document is not None:
         given = "a mask of four dimensions" if custom is not None else "document ids"
         raise ValueError(
             f"{backend} takes padding and causality only, but got {given}: set_attn_implementation to sdpa, blockwise "
@@ -563,13 +563,14 @@ def _check_flash(backend: str, custom: torch.Tensor | None, documents: Documents
 def _without_empty_slots(
     padding: torch.Tensor | None, index: SlotIndex, hidden_states: torch.Tensor
 ) -> torch.Tensor | None:
-    """Flash attention's mask for a cache that is not full: it ends with the last query."""
-    filled = int(index.q_offset) + index.q_length - int(index.kv_offset)
+    """The mask of flash attention, which must end with the last query, for a cache that may have empty slots."""
+    seen = int(index.q_offset) + index.q_length
+    if padding is not None:
+        return padding[:, :seen]
+    filled = seen - int(index.kv_offset)
     if index.kv_length <= filled:
-        return padding
-    if padding is None:
-        return torch.ones(hidden_states.shape[0], filled, dtype=torch.bool, device=hidden_states.device)
-    return padding[:, :filled]
+        return None
+    return torch.ones(hidden_states.shape[0], filled, dtype=torch.bool, device=hidden_states.device)
 
 
 def _for_keys(custom: torch.Tensor, index: SlotIndex, cache: Cache | None) -> torch.Tensor:
@@ -588,11 +589,10 @@ def _for_keys(custom: torch.Tensor, index: SlotIndex, cache: Cache | None) -> to
     return custom[..., : index.kv_length]
 
 
-def _with_custom(mask: Mask | None, custom: torch.Tensor, dtype: torch.dtype) -> Mask:
+def _with_custom(mask: Mask, custom: torch.Tensor, dtype: torch.dtype) -> Mask:
     """The mask of the backend combined with a custom mask, in the form of the backend's mask."""
-    if mask is None or isinstance(mask, BlockMask):
-        added = custom if custom.is_floating_point() else additive(custom, dtype)
-        return added if mask is None else FlexMask(mask, added)
+    if isinstance(mask, BlockMask):
+        return FlexMask(mask, custom if custom.is_floating_point() else additive(custom, dtype))
     if not isinstance(mask, torch.Tensor):
         return mask.with_custom(custom)
     unseen = torch.finfo(dtype).min

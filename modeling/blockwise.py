@@ -72,7 +72,7 @@ class BlockwiseMask:
             last = min(keys, queries.stop + shift + self.window)
         if self.window is not None:
             first = max(0, queries.start + shift - self.window)
-        return slice(min(first, max(last - 1, 0)), max(last, 1))
+        return slice(min(first, max(last - 1, 0)), max(last, 1))  # one key at least, as softmax over none is NaN
 
     def block(self, queries: slice, keys: slice, dtype: torch.dtype) -> torch.Tensor:
         """The mask of these queries and keys: boolean, or additive where the caller's is."""
@@ -127,15 +127,14 @@ def blockwise_attention(
     query: torch.Tensor,
     key: torch.Tensor,
     value: torch.Tensor,
-    attention_mask: BlockwiseMask | torch.Tensor | None,
+    attention_mask: BlockwiseMask | None,
     dropout: float = 0.0,
     bias: PositionBias | None = None,
     **kwargs: Any,
 ) -> tuple[torch.Tensor, None]:
     """Attention by blocks; arguments as in `eager_attention`, and no weights are returned."""
     mask = attention_mask
-    is_plain = mask is None or (isinstance(mask, BlockwiseMask) and mask.is_plain)
-    if is_plain and bias is None and dropout == 0:  # sdpa's kernels are linear where nothing is added
+    if (mask is None or mask.is_plain) and bias is None and dropout == 0:  # sdpa's kernels are linear where nothing is added
         return sdpa_attention(module, query, key, value, None, dropout=dropout, **kwargs)
     call = _Call(module, _blocks(query, key, mask), mask, bias, {**kwargs, "dropout": dropout})
     states = query, key, value, *(() if bias is None else bias.tensors().values())
@@ -143,20 +142,20 @@ def blockwise_attention(
         return call._replace(is_eager=True).attend_all(states), None
     if not torch.is_grad_enabled() or len(call.blocks) == 1:
         return call.attend_all(states), None
-    custom = mask.custom if isinstance(mask, BlockwiseMask) else mask
+    custom = None if mask is None else mask.custom
     if torch.compiler.is_compiling() or (custom is not None and custom.requires_grad):
         return _by_checkpoints(call, *states), None
     return _Blockwise.apply(call, *states), None
 
 
 def _blocks(
-    query: torch.Tensor, key: torch.Tensor, mask: BlockwiseMask | torch.Tensor | None
+    query: torch.Tensor, key: torch.Tensor, mask: BlockwiseMask | None
 ) -> list[tuple[slice, slice]]:
     """Slices of the queries, of a multiple of 16 queries each, with the slice of the keys that each may see."""
     scores_of_a_query = max(1, query.shape[0] * query.shape[1] * key.shape[2])  # an empty batch has none
     length, size = query.shape[2], max(16, _BLOCK_ELEMENTS // scores_of_a_query // 16 * 16)
     queries = [slice(start, min(start + size, length)) for start in range(0, length, size)]
-    if not isinstance(mask, BlockwiseMask):
+    if mask is None:
         return [(block, slice(0, key.shape[2])) for block in queries]
     return [(block, mask.keys(block, key.shape[2])) for block in queries]
 
@@ -175,7 +174,7 @@ class _Call(NamedTuple):
 
     module: nn.Module
     blocks: list[tuple[slice, slice]]
-    mask: BlockwiseMask | torch.Tensor | None
+    mask: BlockwiseMask | None
     bias: PositionBias | None
     options: dict[str, Any]
     is_eager: bool = False
@@ -197,11 +196,7 @@ class _Call(NamedTuple):
         """
         query, key, value, *tensors = states
         queries, keys = block
-        mask, bias = self.mask, self.bias
-        if isinstance(mask, BlockwiseMask):
-            mask = mask.block(queries, keys, query.dtype)
-        elif mask is not None:
-            mask = mask[:, :, queries if mask.shape[2] > 1 else slice(None)]
+        mask, bias = None if self.mask is None else self.mask.block(queries, keys, query.dtype), self.bias
         if bias is not None:
             fields: dict[str, Any] = dict(zip(bias.tensors(), tensors, strict=True))
             bias = replace(bias, **fields).block(queries, keys)

@@ -64,7 +64,7 @@ def needed_by_loss(labels: torch.Tensor, attention_mask: torch.Tensor | None) ->
     if attention_mask.shape != labels.shape:
         return None
     real = attention_mask.bool()
-    # padding that a label needs may see padding alone, and then averages over it: all tokens are needed
+    # the attention of padding may be masked as a whole; if the label of padding counts, all tokens are computed
     return real | (counted.to(real.device) & ~real).any()
 
 
@@ -84,14 +84,104 @@ def _is_transformed() -> bool:
     return torch._C._are_functorch_transforms_active()
 
 
-# Number of logits that are turned to float32 at a time. On a CPU they stay in its cache; a GPU needs more to be busy
-_CHUNK = {"cpu": 2**18}
-_LARGE_CHUNK = 2**26
-# Number of rows that are multiplied by the weight of the head at a time, enough for fast matrix products; of compiled
-# code, the number of chunks
-_HEAD_ROWS = {"cpu": 256}
-_LARGE_HEAD_ROWS = 1024
-_COMPILED_CHUNKS = 8
+def token_loss(
+    logits: torch.Tensor,
+    labels: torch.Tensor,
+    label_smoothing: float = 0.0,
+    num_items_in_batch: int | torch.Tensor | None = None,
+) -> torch.Tensor:
+    """Cross-entropy per token, in float32, with label smoothing (Szegedy et al. 2016, section 7).
+
+    Args:
+        logits: `(batch, length, vocab_size)`.
+        labels: `(batch, length)`, each belonging to the logits at its own place; -100 is left out.
+        label_smoothing: share of probability spread evenly over the vocabulary.
+        num_items_in_batch: number of tokens of the whole optimiser step, over devices and accumulated batches;
+            by default the tokens of this batch.
+
+    Returns:
+        A scalar; nan where there is no token to take the mean over.
+
+    Raises:
+        ValueError: labels of another shape than the logits' places.
+    """
+    labels = _label_rows(labels, logits)
+    rows, smoothing = logits.flatten(0, -2), float(label_smoothing)
+    # torch.func cannot transform the autograd function
+    summed = _differentiable_sum if _is_transformed() else _SummedCrossEntropy.apply
+    return _per_item(summed(rows, labels, smoothing), labels, num_items_in_batch)
+
+
+def linear_token_loss(
+    hidden_states: torch.Tensor,
+    head: nn.Linear,
+    labels: torch.Tensor,
+    label_smoothing: float = 0.0,
+    num_items_in_batch: int | torch.Tensor | None = None,
+) -> torch.Tensor:
+    """`token_loss(head(hidden_states), ...)`, without a tensor of all logits.
+
+    Places whose label is -100 cost nothing, except in compiled code, whose shapes must not depend on the labels.
+
+    Args:
+        hidden_states: `(batch, length, d_model)`.
+        head: the projection onto the vocabulary. Its weight and bias are used, and its `forward` is not called.
+        labels, label_smoothing, num_items_in_batch: as in `token_loss`.
+
+    Returns:
+        A scalar; nan where there is no token to take the mean over.
+
+    Raises:
+        ValueError: labels of another shape than the places.
+    """
+    labels = _label_rows(labels, hidden_states)
+    rows, counted = hidden_states.flatten(0, -2), labels != -100
+    if is_compiling():
+        missing = -len(rows) % _COMPILED_CHUNKS
+        rows = pad(rows.masked_fill(~counted, 0), (0, 0, 0, missing))
+        kept = pad(labels, (0, 0, 0, missing), value=-100)
+    else:
+        rows, kept = rows[counted.squeeze(1)], labels[counted].unsqueeze(1)
+    total = _SummedLinearCrossEntropy.apply(
+        rows, head.weight, head.bias, kept, float(label_smoothing), torch.is_grad_enabled()
+    )
+    return _per_item(total, labels, num_items_in_batch)
+
+
+def _label_rows(labels: torch.Tensor, places: torch.Tensor) -> torch.Tensor:
+    """The labels as `(rows, 1)`, on the device of `places`, which are logits or hidden states.
+
+    Raises:
+        ValueError: labels of another shape than the places.
+    """
+    if labels.shape != places.shape[:-1]:
+        raise ValueError(
+            f"labels have the shape {tuple(labels.shape)}, but the places that predict them "
+            f"{tuple(places.shape[:-1])}: give a label for each place, and keep the logits of all."
+        )
+    return labels.to(places.device).reshape(-1, 1)
+
+
+def _per_item(total: torch.Tensor, labels: torch.Tensor, num_items_in_batch: int | torch.Tensor | None) -> torch.Tensor:
+    """A summed loss over the number of items, by default the labels that are not -100."""
+    if num_items_in_batch is None:
+        num_items_in_batch = (labels != -100).sum()
+    elif isinstance(num_items_in_batch, torch.Tensor):
+        num_items_in_batch = num_items_in_batch.to(total.device)
+    return total / num_items_in_batch
+
+
+def _chunk_logits(device: torch.device) -> int:
+    """The number of logits that are converted to float32 at a time: they fit in the cache of a CPU, or fill a GPU."""
+    return 2**18 if device.type == "cpu" else 2**26
+
+
+def _chunk_rows(device: torch.device) -> int:
+    """The number of rows that are multiplied by the weight of the head at a time: enough for fast matrix products."""
+    return 256 if device.type == "cpu" else 1024
+
+
+_COMPILED_CHUNKS = 8  # the number of chunks in compiled code
 
 
 class _SummedCrossEntropy(torch.autograd.Function):
@@ -193,38 +283,39 @@ class _SummedLinearCrossEntropy(torch.autograd.Function):
         bias: torch.Tensor | None,
         labels: torch.Tensor,
         smoothing: float,
-        is_trained: bool,
+        grad_enabled: bool,
     ) -> torch.Tensor:
         """Hidden states `(rows, d_model)` and labels `(rows, 1)` to a scalar in float32.
 
-        Compiled code also passes rows whose label is -100; their hidden states must be finite. `is_trained` says
-        whether gradients are enabled where the function is called; without it, the forward pass computes none.
+        Compiled code also passes rows whose label is -100; their hidden states must be finite. `grad_enabled` says
+        whether gradients are enabled in the caller; if they are not, the forward pass computes none.
         """
         device = hidden_states.device.type
         dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else weight.dtype
-        needs = [is_trained and need for need in ctx.needs_input_grad[:3]]
-        inner, outer = hidden_states.to(dtype), weight.to(dtype)
+        needs = [grad_enabled and need for need in ctx.needs_input_grad[:3]]
+        cast_weight = weight.to(dtype)
         total = weight.new_zeros((), dtype=torch.float32)
-        of_hidden, of_weight, of_bias = [], torch.zeros_like(weight, dtype=torch.float32) if needs[1] else None, None
-        for rows, part in zip(_head_chunks(inner), _head_chunks(labels), strict=True):
+        grad_hidden, grad_bias = [], None
+        grad_weight = torch.zeros_like(weight, dtype=torch.float32) if needs[1] else None
+        for rows, part in zip(_head_chunks(hidden_states.to(dtype)), _head_chunks(labels), strict=True):
             counted, target = _counted_and_targets(part)
-            logits = linear(rows, outer, None if bias is None else bias.to(dtype)).float()
+            logits = linear(rows, cast_weight, None if bias is None else bias.to(dtype)).float()
             normaliser, loss = _normaliser_and_loss(logits, target, smoothing)
             total += (loss * counted).sum()
             if not any(needs):
                 continue
-            gradient = _softmax_minus_target(logits, target, normaliser, smoothing)
+            grad_logits = _softmax_minus_target(logits, target, normaliser, smoothing)
             if is_compiling():  # otherwise all rows count
-                gradient *= counted
-            product = gradient.to(dtype)
+                grad_logits *= counted
+            cast_grad = grad_logits.to(dtype)
             if needs[0]:
-                of_hidden.append((product @ outer).to(hidden_states.dtype))
-            if of_weight is not None:
-                of_weight = _add_product(of_weight, product.t(), rows)
+                grad_hidden.append((cast_grad @ cast_weight).to(hidden_states.dtype))
+            if grad_weight is not None:
+                grad_weight = _add_product(grad_weight, cast_grad.t(), rows)
             if needs[2]:
-                of_bias = gradient.sum(dim=0) + (0 if of_bias is None else of_bias)
+                grad_bias = grad_logits.sum(dim=0) + (0 if grad_bias is None else grad_bias)
         ctx.smoothing, ctx.dtype = smoothing, dtype
-        gradients = torch.cat(of_hidden) if of_hidden else None, of_weight, of_bias
+        gradients = torch.cat(grad_hidden) if grad_hidden else None, grad_weight, grad_bias
         ctx.save_for_backward(hidden_states, weight, bias, labels, *gradients)
         return total
 
@@ -234,7 +325,7 @@ class _SummedLinearCrossEntropy(torch.autograd.Function):
         hidden_states, weight, bias, labels, *gradients = ctx.saved_tensors
         inputs = hidden_states, weight, bias
         if torch.is_grad_enabled() and not is_compiling():  # create_graph=True: autograd differentiates this gradient
-            # views are new nodes of the graph: the hidden states may have been computed from the same weight
+            # of views, as the hidden states may depend on the same weight, and that path is not part of this gradient
             views: list[Any] = [None if tensor is None else tensor.view_as(tensor) for tensor in inputs]
             operands: list[Any] = [None if view is None else view.to(ctx.dtype) for view in views]
             total = _differentiable_sum(linear(*operands), labels, ctx.smoothing)
@@ -253,7 +344,7 @@ def _head_chunks(rows: torch.Tensor) -> tuple[torch.Tensor, ...]:
     """The rows in chunks: of a fixed size, or a fixed number of them in compiled code, whose shapes may be symbolic."""
     if is_compiling():
         return rows.unflatten(0, (_COMPILED_CHUNKS, -1)).unbind()
-    return rows.split(_HEAD_ROWS.get(rows.device.type, _LARGE_HEAD_ROWS))
+    return rows.split(_chunk_rows(rows.device))
 
 
 def _add_product(total: torch.Tensor, left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
@@ -277,7 +368,7 @@ def _counted_and_targets(labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tens
 
 
 def _rows_at_a_time(logits: torch.Tensor) -> int:
-    return max(1, _CHUNK.get(logits.device.type, _LARGE_CHUNK) // logits.shape[1])
+    return max(1, _chunk_logits(logits.device) // logits.shape[1])
 
 
 @torch.no_grad()
@@ -295,90 +386,3 @@ def token_losses(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     parts = zip(*(tensor.split(_rows_at_a_time(rows)) for tensor in (rows, labels.flatten())), strict=True)
     losses = [cross_entropy(part.float(), label, ignore_index=-100, reduction="none") for part, label in parts]
     return torch.cat(losses).view_as(labels)
-
-
-def token_loss(
-    logits: torch.Tensor,
-    labels: torch.Tensor,
-    label_smoothing: float = 0.0,
-    num_items_in_batch: int | torch.Tensor | None = None,
-) -> torch.Tensor:
-    """Cross-entropy per token, in float32, with label smoothing (Szegedy et al. 2016, section 7).
-
-    Args:
-        logits: `(batch, length, vocab_size)`.
-        labels: `(batch, length)`, each belonging to the logits at its own place; -100 is left out.
-        label_smoothing: share of probability spread evenly over the vocabulary.
-        num_items_in_batch: number of tokens of the whole optimiser step, over devices and accumulated batches;
-            by default the tokens of this batch.
-
-    Returns:
-        A scalar; nan where there is no token to take the mean over.
-
-    Raises:
-        ValueError: labels of another shape than the logits' places.
-    """
-    labels = _label_rows(labels, logits)
-    rows, smoothing = logits.flatten(0, -2), float(label_smoothing)
-    # torch.func cannot transform the autograd function
-    summed = _differentiable_sum if _is_transformed() else _SummedCrossEntropy.apply
-    return _per_item(summed(rows, labels, smoothing), labels, num_items_in_batch)
-
-
-def linear_token_loss(
-    hidden_states: torch.Tensor,
-    head: nn.Linear,
-    labels: torch.Tensor,
-    label_smoothing: float = 0.0,
-    num_items_in_batch: int | torch.Tensor | None = None,
-) -> torch.Tensor:
-    """`token_loss(head(hidden_states), ...)`, without a tensor of all logits.
-
-    Places whose label is -100 cost nothing, except in compiled code, whose shapes must not depend on the labels.
-
-    Args:
-        hidden_states: `(batch, length, d_model)`.
-        head: the projection onto the vocabulary. Its weight and bias are used, and its `forward` is not called.
-        labels, label_smoothing, num_items_in_batch: as in `token_loss`.
-
-    Returns:
-        A scalar; nan where there is no token to take the mean over.
-
-    Raises:
-        ValueError: labels of another shape than the places.
-    """
-    labels = _label_rows(labels, hidden_states)
-    rows, counted = hidden_states.flatten(0, -2), labels != -100
-    if is_compiling():
-        missing = -len(rows) % _COMPILED_CHUNKS
-        rows = pad(rows.masked_fill(~counted, 0), (0, 0, 0, missing))
-        kept = pad(labels, (0, 0, 0, missing), value=-100)
-    else:
-        rows, kept = rows[counted.squeeze(1)], labels[counted].unsqueeze(1)
-    total = _SummedLinearCrossEntropy.apply(
-        rows, head.weight, head.bias, kept, float(label_smoothing), torch.is_grad_enabled()
-    )
-    return _per_item(total, labels, num_items_in_batch)
-
-
-def _label_rows(labels: torch.Tensor, places: torch.Tensor) -> torch.Tensor:
-    """The labels as `(rows, 1)`, on the device of `places`, which are logits or hidden states.
-
-    Raises:
-        ValueError: labels of another shape than the places.
-    """
-    if labels.shape != places.shape[:-1]:
-        raise ValueError(
-            f"labels have the shape {tuple(labels.shape)}, but the places that predict them "
-            f"{tuple(places.shape[:-1])}: give a label for each place, and keep the logits of all."
-        )
-    return labels.to(places.device).reshape(-1, 1)
-
-
-def _per_item(total: torch.Tensor, labels: torch.Tensor, num_items_in_batch: int | torch.Tensor | None) -> torch.Tensor:
-    """A summed loss over the number of items, by default the labels that are not -100."""
-    if num_items_in_batch is None:
-        num_items_in_batch = (labels != -100).sum()
-    elif isinstance(num_items_in_batch, torch.Tensor):
-        num_items_in_batch = num_items_in_batch.to(total.device)
-    return total / num_items_in_batch

@@ -33,7 +33,8 @@ def shift_right(labels: torch.Tensor, start_token_id: int, pad_token_id: int) ->
 def as_encoder_output(given: ModelOutput | Sequence[Any]) -> BaseModelOutput:
     """Convert the output of any encoder to a `BaseModelOutput`.
 
-    Hidden states of the layers and attentions are kept if the output has them. A pooled vector is left out.
+    Hidden states of the layers and attentions are kept if the output has them. A pooled vector is left out. A tuple or
+    list is read in the order of `BaseModelOutput`: last hidden states, hidden states of the layers, attentions.
 
     Raises:
         ValueError: it is neither an output of transformers nor a tuple or list, or does not begin with a tensor.
@@ -132,7 +133,8 @@ class LocantModel(LocantPreTrainedModel):
                 of one side only; a mask that the backend cannot do with.
         """
         kwargs["return_dict"] = True
-        needed_tokens, decoder_needed_tokens = (kwargs.pop(f"{name}needed_tokens", None) for name in ("", "decoder_"))
+        needed_tokens = kwargs.pop("needed_tokens", None)
+        decoder_needed_tokens = kwargs.pop("decoder_needed_tokens", None)
         if encoder_outputs is None:
             encoder_outputs = self.encoder(
                 input_ids=input_ids,
@@ -150,7 +152,8 @@ class LocantModel(LocantPreTrainedModel):
         if cross_attention_mask is None:
             cross_attention_mask = visible_keys(attention_mask)
         if position_ids is None and cross_attention_mask is not attention_mask:
-            # the decoder would count the source's positions by cross_attention_mask, the encoder did by attention_mask
+            # the encoder counted the positions of the source from attention_mask; without them, the decoder would count
+            # them from cross_attention_mask
             length, device = encoder_hidden_states.shape[1], encoder_hidden_states.device
             position_ids = count_positions(attention_mask, 0, length, device, document_ids)
         decoder_outputs = self.decoder(

@@ -30,7 +30,7 @@ from .attention_inputs import (
     self_attention_inputs,
 )
 from .layers import TransformerLayer, build_norm
-from .positions.base import build_position_encoding
+from .positions.base import PositionEncoding, build_position_encoding
 from .pretrained import LocantPreTrainedModel
 
 
@@ -70,18 +70,17 @@ class LocantStack(LocantPreTrainedModel):
         """Add the modules of the stack's inputs, before the layers: `device_map` fills devices in this order."""
         raise NotImplementedError
 
-    @property
-    def position_bound_if_needed(self) -> int | None:
-        """`max_position_embeddings` where an encoding needs a bound of the positions; see `prepare_stack_inputs`."""
-        encodings = [encoding for encoding in (self.position, self.cross_position) if encoding is not None]
-        needs = any(encoding.needs_position_bound for encoding in encodings)
+    def position_bound_if_needed(self, *encodings: PositionEncoding | None) -> int | None:
+        """`max_position_embeddings` if one of the encodings needs a bound of the positions; see `prepare_stack_inputs`."""
+        needs = any(encoding is not None and encoding.needs_position_bound for encoding in encodings)
         return self.config.max_position_embeddings if needs else None
 
     @property
     def may_fold_bias(self) -> bool:
         """Whether a shared position bias may be added to the mask once for all layers.
 
-        Gradient checkpointing rules it out: the backward pass of one layer would free the graph that the others need.
+        Gradient checkpointing rules it out: each layer runs a backward pass of its own through the bias, and the first
+        one would free the graph that the others need.
         """
         return not (self.gradient_checkpointing and self.training)
 
@@ -100,8 +99,8 @@ class LocantStack(LocantPreTrainedModel):
             inputs: the sequence, its hidden states without position yet.
             source: the encoder's output as a sequence, for cross-attention.
             past_key_values: the cache.
-            needed_tokens, encoder_needed_tokens: `(batch, length)` and `(batch, source_length)`, 0 at tokens that no
-                other needed token sees and whose output is not needed; None where all tokens are needed.
+            needed_tokens, encoder_needed_tokens: `(batch, length)` and `(batch, source_length)`; 0 at tokens whose
+                output is not used and to which no needed token attends; None if all tokens are needed.
 
         Returns:
             `(batch, length, d_model)`.
@@ -165,7 +164,9 @@ class LocantTokenStack(LocantStack):
         self.embed_scale = math.sqrt(config.d_model) if config.scale_embedding else 1.0
 
     def embed(self, input_ids: torch.Tensor | None, inputs_embeds: torch.Tensor | None) -> torch.Tensor:
-        """Token embeddings, scaled. Given ones get the type of the norms, which quantisation leaves floating.
+        """Token embeddings, scaled.
+
+        `inputs_embeds` is cast to the dtype of the norms, whose weights quantisation leaves floating.
 
         Raises:
             ValueError: both or neither are given, or one of another number of dimensions.
@@ -265,7 +266,7 @@ class LocantEncoder(LocantTokenStack):
             attention_mask,
             position_ids,
             document_ids,
-            max_position_embeddings=self.position_bound_if_needed,
+            max_position_embeddings=self.position_bound_if_needed(self.position),
         )
         return BaseModelOutput(last_hidden_state=self.run_layers(inputs, **kwargs))
 
@@ -338,16 +339,16 @@ class LocantDecoder(LocantTokenStack):
             attention_mask: `(batch, past + length)`, 0 at padding; or `(batch or 1, 1 or heads, length,
                 past + length)`, as in the encoder. Causality holds on top of it.
             position_ids: `(batch or 1, length)`, or `(batch or 1, past + length)` with those of the tokens in the
-                cache, which encodings by distance (Shaw, Transformer-XL, T5, ALiBi) need unless they are those that
-                would be counted; by default the real tokens are counted from 0.
+                cache. Encodings by distance (Shaw, Transformer-XL, T5, ALiBi) need the positions of all tokens, unless
+                those of the new tokens equal the counted ones. By default the real tokens are counted from 0.
             encoder_hidden_states: `(batch, source_length, d_model)`.
             encoder_attention_mask: `(batch, source_length)`, 0 at padding; or `(batch or 1, 1 or heads, length or 1,
                 source_length)`.
             past_key_values: keys and values of earlier tokens.
             inputs_embeds: `(batch, length, d_model)` instead of ids, before scaling.
             use_cache: return a cache, a new one if none is given.
-            document_ids: `(batch, past + length)`, the document of each token of a packed sequence; in a decoder alone
-                without mask and cache, positions that begin anew say so too.
+            document_ids: `(batch, past + length)`, the document of each token of a packed sequence. In a decoder without
+                an encoder, a mask and a cache, a restart of `position_ids` also starts a new document.
             encoder_document_ids: `(batch, source_length)`: a token sees the source of its own document.
             encoder_position_ids: `(batch or 1, source_length)`, where position enters cross-attention; by default
                 counted like the decoder's.
@@ -368,7 +369,7 @@ class LocantDecoder(LocantTokenStack):
             position_ids,
             document_ids,
             cache,
-            self.position_bound_if_needed,
+            self.position_bound_if_needed(self.position, self.cross_position),
             may_be_packed,
         )
         source = None
@@ -380,7 +381,7 @@ class LocantDecoder(LocantTokenStack):
                 encoder_attention_mask,
                 encoder_position_ids,
                 encoder_document_ids,
-                max_position_embeddings=self.position_bound_if_needed,
+                max_position_embeddings=self.position_bound_if_needed(self.cross_position),
             )
         return BaseModelOutputWithPastAndCrossAttentions(
             last_hidden_state=self.run_layers(inputs, source, past_key_values, **kwargs),

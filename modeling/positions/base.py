@@ -134,7 +134,6 @@ class PositionBias:
 
     index: QueryKeyIndex
 
-    has_scores: ClassVar[bool] = True
     has_output: ClassVar[bool] = False
 
     def pointwise(self, batch: Any, head: Any, q_idx: Any, kv_idx: Any) -> torch.Tensor:
@@ -194,7 +193,7 @@ class DistanceBias(PositionBias):
         if is_compiling():  # `unfold` would make the length a constant of the compiled code
             _, _, q_idx, kv_idx = pair_indices(1, 1, index, device)
             return line[:, index.distance_index(None, q_idx[0, 0], kv_idx[0, 0])].unsqueeze(0)
-        # the row of a query is a window of the line that begins one element before that of the previous query
+        # row i is line[q_length - 1 - i : q_length - 1 - i + kv_length]
         starts = torch.arange(index.q_length - 1, -1, -1, device=device)
         return line.unfold(-1, index.kv_length, 1).index_select(-2, starts).unsqueeze(0)
 
@@ -282,7 +281,7 @@ class PositionEncoding(nn.Module):
     def needs_position_bound(self) -> bool:
         """Whether `forward` needs `position_bound`.
 
-        To find it for positions that the caller gave waits for the device, so it is only done where it is needed.
+        Computing the bound of positions that the caller gave synchronises with a GPU.
         """
         return False
 
@@ -301,11 +300,11 @@ class PositionEncoding(nn.Module):
 
     @property
     def limit(self) -> int | None:
-        """Number of positions, where they end."""
+        """The largest number of positions; None if it is unlimited."""
         return None
 
     def computed_buffers(self) -> dict[str, torch.Tensor]:
-        """Float32 tensors computed from the config, as non-persistent buffers by name, which no cast rounds."""
+        """Tensors computed from the config, for non-persistent buffers by name, which stay in float32 in any cast."""
         return {}
 
     def register_computed_buffers(self) -> None:

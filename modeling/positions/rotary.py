@@ -87,7 +87,7 @@ class RotaryEncoding(PositionEncoding):
     def _frequencies(self) -> tuple[torch.Tensor, float]:
         """Inverse frequencies of one axis, `(R / 2,)` or `(R / 4,)` of two, and the factor on cosine and sine."""
         if self.rope_type != "default":
-            with torch.device("cpu"):  # they make tensors before they look at the device that they are given
+            with torch.device("cpu"):  # these functions create some tensors on the default device
                 try:
                     return ROPE_INIT_FUNCTIONS[self.rope_type](self.config, torch.device("cpu"))
                 except RuntimeError as error:  # a list of factors that is too long or too short

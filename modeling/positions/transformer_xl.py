@@ -22,7 +22,7 @@ from .base import (
 
 def distance_sinusoids(distances: torch.Tensor, width: int) -> torch.Tensor:
     """R of the paper for distances `(n,)`, query minus key: all sines, then all cosines, `(n, width)` in float32."""
-    dtype = torch.float32 if distances.device.type == "mps" else torch.float64  # the one that has no float64
+    dtype = torch.float32 if distances.device.type == "mps" else torch.float64  # MPS has no float64
     exponents = torch.arange(0, width, 2, dtype=dtype, device=distances.device) / width
     angles = torch.outer(distances.to(dtype), 10000.0**-exponents)
     return torch.cat([angles.sin(), angles.cos()], dim=-1)[:, :width].float()

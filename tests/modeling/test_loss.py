@@ -46,7 +46,7 @@ def pieces(request, monkeypatch):
     """The loss works through the rows in pieces of bounded size: here all 15 at once, or 4 at a time."""
     if request.param == "in pieces":
         monkeypatch.setattr(loss_module, "_rows_at_a_time", lambda logits: 4)
-        monkeypatch.setitem(loss_module._HEAD_ROWS, "cpu", 4)
+        monkeypatch.setattr(loss_module, "_chunk_rows", lambda device: 4)
 
 
 @pytest.mark.usefixtures("pieces")
