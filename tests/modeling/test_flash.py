@@ -150,6 +150,16 @@ class TestForward:
         expected = shared_model("eager", **fields).generate(**options)
         assert flash_model(**fields).generate(**options).tolist() == expected.tolist()
 
+    def test_generation_with_a_static_cache_of_full_and_sliding_layers(self, shared_model, flash_model, batch):
+        layer_types = ["full_attention", "sliding_attention"]
+        fields = {"encoder_layers": 1, "decoder_layers": 2, "decoder_layer_types": layer_types, "sliding_window": WINDOW}
+        options = {"max_new_tokens": 3 * WINDOW, "min_new_tokens": 3 * WINDOW, "cache_implementation": "static"}
+        options |= {"input_ids": batch["input_ids"], "attention_mask": batch["attention_mask"]}
+        options |= {"decoder_input_ids": batch["decoder_input_ids"][:, -3:], "return_dict_in_generate": True}
+        options |= {"decoder_attention_mask": batch["decoder_attention_mask"][:, -3:], "output_logits": True}
+        expected = shared_model("eager", **fields).generate(**options).logits
+        torch.testing.assert_close(flash_model(**fields).generate(**options).logits, expected, atol=2e-5, rtol=1e-5)
+
 
 class TestRefused:
     @pytest.mark.parametrize("place", ["attention_mask", "decoder_attention_mask", "cross_attention_mask"])
