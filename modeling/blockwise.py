@@ -134,7 +134,9 @@ def blockwise_attention(
 ) -> tuple[torch.Tensor, None]:
     """Attention by blocks; arguments as in `eager_attention`, and no weights are returned."""
     mask = attention_mask
-    if (mask is None or mask.is_plain) and bias is None and dropout == 0:  # sdpa's kernels are linear where nothing is added
+    if (
+        (mask is None or mask.is_plain) and bias is None and dropout == 0
+    ):  # sdpa's kernels are linear where nothing is added
         return sdpa_attention(module, query, key, value, None, dropout=dropout, **kwargs)
     call = _Call(module, _blocks(query, key, mask), mask, bias, {**kwargs, "dropout": dropout})
     states = query, key, value, *(() if bias is None else bias.tensors().values())
@@ -148,9 +150,7 @@ def blockwise_attention(
     return _Blockwise.apply(call, *states), None
 
 
-def _blocks(
-    query: torch.Tensor, key: torch.Tensor, mask: BlockwiseMask | None
-) -> list[tuple[slice, slice]]:
+def _blocks(query: torch.Tensor, key: torch.Tensor, mask: BlockwiseMask | None) -> list[tuple[slice, slice]]:
     """Slices of the queries, of a multiple of 16 queries each, with the slice of the keys that each may see."""
     scores_of_a_query = max(1, query.shape[0] * query.shape[1] * key.shape[2])  # an empty batch has none
     length, size = query.shape[2], max(16, _BLOCK_ELEMENTS // scores_of_a_query // 16 * 16)

@@ -21,7 +21,6 @@ from locant.configuration import PRESETS, LocantConfig
 
 from .errors import InputError
 
-
 AUTO = "auto"
 """The value of an option that a run chooses by timing training steps."""
 
@@ -172,7 +171,8 @@ class TrainingArguments(transformers.TrainingArguments):
 
     output_dir: str | None = option("runs/model", "Folder of the run; the same command goes on where it stopped.")
     bf16: bool | Literal["auto"] = option(
-        False, "Mixed precision: forward passes in bfloat16; auto times some steps with and without, and takes the faster."
+        False,
+        "Mixed precision: forward passes in bfloat16; auto times some steps with and without, and takes the faster.",
     )
     seed: int = option(42, "Seed of everything random; the same seed and command give the same weights on CPU.")
     num_train_epochs: float = option(10.0, "Passes over the training data.")

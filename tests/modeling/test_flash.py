@@ -152,7 +152,12 @@ class TestForward:
 
     def test_generation_with_a_static_cache_of_full_and_sliding_layers(self, shared_model, flash_model, batch):
         layer_types = ["full_attention", "sliding_attention"]
-        fields = {"encoder_layers": 1, "decoder_layers": 2, "decoder_layer_types": layer_types, "sliding_window": WINDOW}
+        fields = {
+            "encoder_layers": 1,
+            "decoder_layers": 2,
+            "decoder_layer_types": layer_types,
+            "sliding_window": WINDOW,
+        }
         options = {"max_new_tokens": 3 * WINDOW, "min_new_tokens": 3 * WINDOW, "cache_implementation": "static"}
         options |= {"input_ids": batch["input_ids"], "attention_mask": batch["attention_mask"]}
         options |= {"decoder_input_ids": batch["decoder_input_ids"][:, -3:], "return_dict_in_generate": True}
