@@ -71,7 +71,7 @@ class LocantStack(LocantPreTrainedModel):
         raise NotImplementedError
 
     def position_bound_if_needed(self, *encodings: PositionEncoding | None) -> int | None:
-        """`max_position_embeddings` if one of the encodings needs a bound of the positions; see `prepare_stack_inputs`."""
+        """`max_position_embeddings` if an encoding needs a bound of the positions; see `prepare_stack_inputs`."""
         needs = any(encoding is not None and encoding.needs_position_bound for encoding in encodings)
         return self.config.max_position_embeddings if needs else None
 
@@ -347,8 +347,8 @@ class LocantDecoder(LocantTokenStack):
             past_key_values: keys and values of earlier tokens.
             inputs_embeds: `(batch, length, d_model)` instead of ids, before scaling.
             use_cache: return a cache, a new one if none is given.
-            document_ids: `(batch, past + length)`, the document of each token of a packed sequence. In a decoder without
-                an encoder, a mask and a cache, a restart of `position_ids` also starts a new document.
+            document_ids: `(batch, past + length)`, the document of each token of a packed sequence. Without encoder,
+                mask and cache, a restart of `position_ids` also starts a new document.
             encoder_document_ids: `(batch, source_length)`: a token sees the source of its own document.
             encoder_position_ids: `(batch or 1, source_length)`, where position enters cross-attention; by default
                 counted like the decoder's.

@@ -170,7 +170,7 @@ class TrainingArguments(transformers.TrainingArguments):
     """
 
     output_dir: str | None = option("runs/model", "Folder of the run; the same command goes on where it stopped.")
-    bf16: bool | Literal["auto"] = option(
+    bf16: bool | Literal["auto"] = option(  # type: ignore[assignment]  # the Trainer sees True or False
         False,
         "Mixed precision: forward passes in bfloat16; auto times some steps with and without, and takes the faster.",
     )
@@ -248,7 +248,7 @@ class TrainingArguments(transformers.TrainingArguments):
             raise InputError("fp16 is true and bf16 is auto, but only one of them can be used: leave one of them out.")
         self.bf16 = False
         super().__post_init__()
-        self.bf16 = AUTO
+        self.bf16 = AUTO  # type: ignore[assignment]  # mypy takes the constant for any text
 
     def set_bf16(self, bf16: bool) -> None:
         """Replace `bf16: auto` by the value that was chosen."""

@@ -159,8 +159,8 @@ def choose_weights(run: RunConfig, trainer: RecipeTrainer, folder: RunFolder) ->
 def circumstances(run: RunConfig, model: PreTrainedModel) -> dict[str, Any]:
     """What `run_config.yaml` leaves unsaid of a run, for its `metrics.json`.
 
-    `hyperparameters` are the effective ones, defaults and choices too; `from_hub` the options whose value is no folder here, but a
-    name on the Hub.
+    `hyperparameters` are the effective ones, defaults and choices too; `from_hub` the options whose value is no folder
+    here, but a name on the Hub.
     """
     training, options = run.training, {**vars(run.model), **vars(run.data)}
     names = [name for name in ("model_name_or_path", "dataset_name") if options[name] is not None]

@@ -4,7 +4,7 @@
 import time
 from collections.abc import Iterator, Mapping
 from itertools import product
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import torch
@@ -22,6 +22,7 @@ ATTENTION_BACKENDS = ("sdpa", "eager")
 
 TIMED_ROUNDS = 2
 _QUANTILES = (0.25, 0.5, 0.75)
+_FAR_SLOWER = 4.0
 
 Batch = Mapping[str, torch.Tensor]
 
@@ -58,7 +59,7 @@ def settle_choices(run: RunConfig, model: PreTrainedModel, inputs: TrainerInputs
         return
     with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
         batches = trial_batches(run, inputs)
-        model.to(run.training.device)
+        cast(torch.nn.Module, model).to(run.training.device)
         if needs_choice:
             apply_choice(choose_fastest(run, model, batches), run, model)
         if run.training.torch_compile:
@@ -85,10 +86,9 @@ def trial_batches(run: RunConfig, inputs: TrainerInputs) -> list[Batch]:
 
 def candidates(run: RunConfig, model: PreTrainedModel) -> Iterator[Choice]:
     """Each combination of precision and attention backend that is possible; the model has the backend meanwhile."""
-    given, asked = run.training.bf16, run.model.attn_implementation
-    device = run.training.device
-    has_bf16 = device.type != "cuda" or torch.cuda.is_bf16_supported(including_emulation=False)
-    precisions = [False, *([True] if has_bf16 else [])] if given == AUTO else [given]
+    given: Any = run.training.bf16
+    asked, device = run.model.attn_implementation, run.training.device
+    precisions = [False, *([True] if multiplies_bf16(device) else [])] if given == AUTO else [given]
     current = model.config._attn_implementation
     backends = dict.fromkeys((current, *ATTENTION_BACKENDS)) if asked == AUTO else [current]
     for bf16, backend in product(precisions, backends):
@@ -100,25 +100,39 @@ def candidates(run: RunConfig, model: PreTrainedModel) -> Iterator[Choice]:
     model.set_attn_implementation(current)
 
 
+def multiplies_bf16(device: torch.device) -> bool:
+    """Whether the device has instructions for bfloat16, or a library that multiplies such matrices at full speed."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    return device.type != "cpu" or torch.ops.mkldnn._is_mkldnn_bf16_supported()
+
+
 def choose_fastest(run: RunConfig, model: PreTrainedModel, batches: list[Batch]) -> Choice:
-    """Time the steps of all candidates, print the times, and return the candidate of the main process's least time."""
-    times = {choice: seconds_of_round(model, batches, choice.bf16) for choice in candidates(run, model)}
+    """Time the steps of all candidates, print the times, and return the candidate of the main process's least time.
+
+    A candidate whose first step takes several times as long as that of another candidate is not timed further.
+    """
+    first = {choice: seconds_of_round(model, batches[:1], choice.bf16) for choice in candidates(run, model)}
+    times = {}
     for choice in candidates(run, model):
-        times[choice] = min(seconds_of_round(model, batches, choice.bf16) for _ in range(TIMED_ROUNDS))
+        if first[choice] <= _FAR_SLOWER * min(first.values()):
+            seconds_of_round(model, batches, choice.bf16)  # warms up
+            seconds = min(seconds_of_round(model, batches, choice.bf16) for _ in range(TIMED_ROUNDS))
+            times[choice] = seconds / len(batches)
     chosen = broadcast_object_list([min(times, key=times.__getitem__)])[0]
-    listed = ", ".join(f"{choice} {seconds / len(batches):.3g} s" for choice, seconds in times.items())
+    listed = ", ".join(f"{choice} {seconds:.3g} s" for choice, seconds in {**first, **times}.items())
     say(run, f"a training step takes: {listed}; chosen: {chosen}")
     return chosen
 
 
 def tell_gain_of_compilation(run: RunConfig, model: PreTrainedModel, batches: list[Batch]) -> None:
     """Print the time of an eager and of a compiled training step, and the time that compilation took."""
-    args = run.training
+    args, bf16 = run.training, bool(run.training.bf16)
     compiled = torch.compile(model, backend=args.torch_compile_backend or "inductor", mode=args.torch_compile_mode)
     seconds = {}
     for name, forward in (("eager", model), ("compiled", compiled)):
-        first = seconds_of_round(forward, batches, args.bf16)
-        seconds[name] = min(seconds_of_round(forward, batches, args.bf16) for _ in range(TIMED_ROUNDS)) / len(batches)
+        first = seconds_of_round(forward, batches, bf16)
+        seconds[name] = min(seconds_of_round(forward, batches, bf16) for _ in range(TIMED_ROUNDS)) / len(batches)
     say(
         run,
         f"torch.compile: a training step takes {seconds['eager']:.3g} s eager and {seconds['compiled']:.3g} s compiled "

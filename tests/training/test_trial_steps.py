@@ -36,6 +36,7 @@ def make_fastest(monkeypatch):
             return 1.0 if timed[-1] == (bf16, attn_implementation) else 2.0
 
         monkeypatch.setattr(trial_steps, "seconds_of_round", seconds_of_round)
+        monkeypatch.setattr(trial_steps, "multiplies_bf16", lambda device: True)
         return timed
 
     return install
@@ -118,3 +119,23 @@ def test_a_backend_that_cannot_add_the_bias_is_no_candidate(toy, tmp_path, make_
     assert toy.train(tmp_path / "run", **SHORT, **options) == 0
     assert set(timed) == {(False, "eager"), (False, "blockwise")}
     assert hyperparameters(tmp_path / "run") == (False, "blockwise")
+
+
+def test_bf16_is_no_candidate_on_a_device_that_cannot_multiply_it(toy, tmp_path, make_fastest, monkeypatch):
+    timed = make_fastest(False, "eager")
+    monkeypatch.setattr(trial_steps, "multiplies_bf16", lambda device: False)
+    assert toy.train(tmp_path / "run", **SHORT, **AUTO) == 0
+    assert set(timed) == {(False, "sdpa"), (False, "eager")}
+
+
+def test_a_candidate_that_is_far_slower_is_timed_once(toy, tmp_path, monkeypatch):
+    timed = []
+
+    def seconds_of_round(model, batches, bf16):
+        timed.append(model.config._attn_implementation)
+        return 10.0 if timed[-1] == "sdpa" else 1.0
+
+    monkeypatch.setattr(trial_steps, "seconds_of_round", seconds_of_round)
+    assert toy.train(tmp_path / "run", **SHORT, attn_implementation="auto") == 0
+    assert timed.count("sdpa") == 1
+    assert hyperparameters(tmp_path / "run") == (False, "eager")
