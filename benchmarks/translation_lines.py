@@ -92,5 +92,6 @@ LINES = [
         },
         "Marian in a plain loop",
         plain_loop,
+        rounds=11,
     )
 ]
