@@ -15,12 +15,12 @@ import torch
 import transformers
 from huggingface_hub.errors import StrictDataclassError
 from transformers import Seq2SeqTrainingArguments
+from transformers.integrations.integration_utils import INTEGRATION_TO_CALLBACK
 from transformers.trainer_utils import IntervalStrategy, SaveStrategy, SchedulerType
 
 from locant.configuration import PRESETS, LocantConfig
 
 from .errors import InputError
-
 
 AUTO = "auto"
 """The value of an option that a run chooses by timing training steps."""
@@ -172,7 +172,8 @@ class TrainingArguments(transformers.TrainingArguments):
 
     output_dir: str | None = option("runs/model", "Folder of the run; the same command goes on where it stopped.")
     bf16: bool | Literal["auto"] = option(
-        False, "Mixed precision: forward passes in bfloat16; auto times some steps with and without, and takes the faster."
+        False,
+        "Mixed precision: forward passes in bfloat16; auto times some steps with and without, and takes the faster.",
     )
     seed: int = option(42, "Seed of everything random; the same seed and command give the same weights on CPU.")
     num_train_epochs: float = option(10.0, "Passes over the training data.")
@@ -242,6 +243,8 @@ class TrainingArguments(transformers.TrainingArguments):
         # without an accelerator the Trainer would refuse bf16, which CPUs can do
         self.use_cpu = self.use_cpu or not torch.accelerator.is_available()
         self._check_with_bf16_chosen_later() if self.bf16 == AUTO else super().__post_init__()
+        self.logging_nan_inf_filter = False  # which would log such a loss as the mean of the losses before it
+        self._check_reporters()
 
     def _check_with_bf16_chosen_later(self) -> None:
         if self.fp16:
@@ -249,6 +252,21 @@ class TrainingArguments(transformers.TrainingArguments):
         self.bf16 = False
         super().__post_init__()
         self.bf16 = AUTO
+
+    def _check_reporters(self) -> None:
+        """Each reporter can be made, as the Trainer makes it after the data are prepared."""
+        for name in self.report_to or ():
+            if name not in INTEGRATION_TO_CALLBACK:
+                known = ", ".join(INTEGRATION_TO_CALLBACK)
+                raise InputError(f"report_to is {name}, but must be none, all, or some of {known}.")
+            try:
+                INTEGRATION_TO_CALLBACK[name]()
+            except (ImportError, RuntimeError) as error:
+                package = f"pip install 'locant[{name}]'" if name in ("tensorboard", "wandb") else "install its package"
+                reason = str(error).strip().partition("\n")[0].rstrip(".")
+                raise InputError(
+                    f"report_to is {name}, which cannot be used here ({reason}): {package}, or leave it out."
+                ) from error
 
     def set_bf16(self, bf16: bool) -> None:
         """Replace `bf16: auto` by the value that was chosen."""
