@@ -75,8 +75,8 @@ LONGEST_WORD = 64
 """The most characters of one word; the rest of a longer one is the next word.
 
 The trainers of `bpe` and `unigram` take time that grows with the square of a word's length, and encoding with
-`wordpiece` with its cube: one line of many thousand characters without a space would stall a run. The model's own limit,
-`max_input_chars_per_word`, would make such a word `<unk>`.
+`wordpiece` with its cube: one line of many thousand characters without a space would stall a run. The library's own
+limit, `max_input_chars_per_word`, would make such a word `<unk>`.
 """
 
 _ENGLISH_ENDING = r"['’](?i:s|t|re|ve|m|ll|d)(?![\p{L}\p{M}])"
@@ -87,7 +87,7 @@ WORD = "|".join(
         # A word keeps its accents when they are written as marks, and an elided one its apostrophe: l'|homme.
         rf" ?[\p{{L}}\p{{M}}]{_MANY}(?:(?!{_ENGLISH_ENDING})['’](?=\p{{L}}))?",
         rf" ?\p{{N}}{_MANY}",
-        rf"[ \u00A0\u202F]?[^\s\p{{L}}\p{{M}}\p{{N}}]{_MANY}",  # French sets a no-break space before ; : ! ? »
+        rf"[ \u00A0\u202F]?[^\s\p{{L}}\p{{M}}\p{{N}}]{_MANY}",  # in French, a no-break space stands before ; : ! ? »
         rf"\s{_MANY}(?!\S)",  # of several spaces, the last goes with the word after them
         rf"\s{_MANY}",
     )

@@ -15,7 +15,6 @@ import torch
 import transformers
 from huggingface_hub.errors import StrictDataclassError
 from transformers import Seq2SeqTrainingArguments
-from transformers.integrations.integration_utils import INTEGRATION_TO_CALLBACK
 from transformers.trainer_utils import IntervalStrategy, SaveStrategy, SchedulerType
 
 from locant.configuration import PRESETS, LocantConfig
@@ -255,7 +254,11 @@ class TrainingArguments(transformers.TrainingArguments):
 
     def _check_reporters(self) -> None:
         """Each reporter can be made, as the Trainer makes it after the data are prepared."""
-        for name in self.report_to or ():
+        if not self.report_to:
+            return
+        from transformers.integrations.integration_utils import INTEGRATION_TO_CALLBACK  # slow to import
+
+        for name in self.report_to:
             if name not in INTEGRATION_TO_CALLBACK:
                 known = ", ".join(INTEGRATION_TO_CALLBACK)
                 raise InputError(f"report_to is {name}, but must be none, all, or some of {known}.")
