@@ -72,7 +72,7 @@ class CaptioningMetrics:
             tokenizer = self.processor.tokenizer
             ids = np.where(tokens[0] < 0, tokenizer.pad_token_id, tokens[0])
             found = tokenizer.batch_decode(ids, skip_special_tokens=True)
-            outputs = dict(zip(prediction.label_ids.tolist(), found, strict=True))
+            outputs = dict(zip(map(int, prediction.label_ids), found, strict=True))
             self.samples = take_samples(self.lines, self.captions, outputs)
             captions = [self.captions[row] for row in prediction.label_ids]
             metrics["exact"] = exact_share(found, captions)

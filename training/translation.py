@@ -63,7 +63,7 @@ class TranslationMetrics:
             ids = np.where(tokens[0] < 0, self.tokenizer.pad_token_id, tokens[0])
             translations = self.tokenizer.batch_decode(ids, skip_special_tokens=True)
             references = [self.references[row] for row in prediction.label_ids]
-            found = dict(zip(prediction.label_ids.tolist(), translations, strict=True))
+            found = dict(zip(map(int, prediction.label_ids), translations, strict=True))
             self.samples = take_samples(self.sources, self.references, found)
             metrics["bleu"] = CorpusBLEU().compute(predictions=translations, references=references)["bleu"]
         return metrics

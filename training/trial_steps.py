@@ -4,7 +4,7 @@
 import time
 from collections.abc import Iterator, Mapping
 from itertools import product
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import torch
@@ -83,7 +83,7 @@ def check_step(run: RunConfig, model: PreTrainedModel, inputs: TrainerInputs) ->
         return
     with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
         try:
-            model.to(device)
+            cast(Any, model).to(device)
             seconds_of_round(model, trial_batches(run, inputs)[:1], run.training.bf16 is True)
         except (ImportError, RuntimeError, ValueError) as error:
             raise InputError(
