@@ -119,6 +119,7 @@ class ProgressFromStep(ProgressCallback):
     """The Trainer's progress bar, which begins at the step of the checkpoint: its rate is that of this session."""
 
     training_bar: Any
+    prediction_bar: Any
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Draw the bar."""
@@ -126,6 +127,12 @@ class ProgressFromStep(ProgressCallback):
         self.current_step = state.global_step
         if self.training_bar is not None:
             self.training_bar.initial = self.training_bar.n = self.training_bar.last_print_n = state.global_step
+
+    def close(self) -> None:
+        """End the bars that an error or an interrupt left open, so that its message begins a line of its own."""
+        for bar in (self.prediction_bar, self.training_bar):
+            if bar is not None:
+                bar.close()
 
 
 __all__ = ["SAMPLES_FILE", "Pace", "ProgressFromStep", "Sample", "SampleWriter", "sample_rows", "take_samples"]

@@ -136,7 +136,11 @@ def fit(
         folder.write_metrics(folder.metrics() | {"data": prepared.summary, **circumstances(run, trainer.model)})
     if last_checkpoint is not None:
         say(run, f"Going on from {last_checkpoint}")
-    trainer.train(resume_from_checkpoint=run.training.resume_from_checkpoint or as_text(last_checkpoint))
+    try:
+        trainer.train(resume_from_checkpoint=run.training.resume_from_checkpoint or as_text(last_checkpoint))
+    finally:
+        if (progress := trainer.pop_callback(ProgressFromStep)) is not None:
+            progress.close()
     trainer.accelerator.wait_for_everyone()  # the main process may still be saving
     steps = choose_weights(run, trainer, folder)
     trainer.save_model(_internal_call=True)  # which leaves pushing to `push_folder`, when all is measured

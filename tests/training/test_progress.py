@@ -16,6 +16,7 @@ from locant.training.progress import (
     sample_rows,
     take_samples,
 )
+from locant.training.trainer import GenerationTrainer
 
 
 def state(step, epoch=None, main=True):
@@ -113,12 +114,18 @@ def test_the_bar_begins_where_the_run_is_taken_up(capsys):
     assert rate[1] == "s/it" and float(rate[0]) > 1  # some 5 seconds a step, and not 9 steps a second
 
 
-def test_a_run_draws_this_bar(toy, tmp_path, monkeypatch):
-    bars = []
-    monkeypatch.setattr(ProgressFromStep, "on_train_begin", lambda self, *args, **kwargs: bars.append(self))
-    monkeypatch.setattr(ProgressFromStep, "on_step_end", lambda *args, **kwargs: None)
-    monkeypatch.setattr(ProgressFromStep, "on_log", lambda *args, **kwargs: None)
-    monkeypatch.setattr(ProgressFromStep, "on_train_end", lambda *args, **kwargs: None)
-    options = {"disable_tqdm": "false", "max_steps": 1, "predict_with_generate": "false"}
-    assert toy.train(tmp_path / "run", **options) == 0
-    assert len(bars) == 1
+def test_a_run_draws_this_bar_and_ends_it_before_a_message(toy, tmp_path, monkeypatch, capsys):
+    bars, begin = [], ProgressFromStep.on_train_begin
+
+    def on_train_begin(self, *args, **kwargs):
+        begin(self, *args, **kwargs)
+        bars.append(self.training_bar)
+
+    def interrupt(*args, **kwargs):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(ProgressFromStep, "on_train_begin", on_train_begin)
+    monkeypatch.setattr(GenerationTrainer, "training_step", interrupt)
+    assert toy.train(tmp_path / "run", disable_tqdm="false") == 130
+    assert [bar.total for bar in bars] == [120]
+    assert "\nlocant train: interrupted: " in capsys.readouterr().err
