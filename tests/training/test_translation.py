@@ -233,8 +233,9 @@ class TestKilled:
             assert capsys.readouterr().err.splitlines()[-1] == f"locant {command[0]}: error: {explanation}"
         assert main(["translate", str(folder / "checkpoint-40"), toy.files["test"][0]]) == 0
         capsys.readouterr()
-        assert main(["export", str(folder), str(tmp_path / "exported")]) == 2
-        assert capsys.readouterr().err == f"locant export: error: {explanation}\n"
+        for command in ("export", "convert"):
+            assert main([command, str(folder), str(tmp_path / "other")]) == 2
+            assert capsys.readouterr().err == f"locant {command}: error: {explanation}\n"
 
     @staticmethod
     def check_ends_like(folder, uninterrupted):
