@@ -37,8 +37,8 @@ _USAGE = "\n".join(
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line `arguments` (by default the program's) and return the exit status.
 
-    0 for success, 2 for input that cannot be used, 130 for an interrupt, 141 where the reader of the output
-    went away. Other exceptions are not caught.
+    0 for success, 2 for input that cannot be used or with which training diverges, 130 for an interrupt, 141 where the
+    reader of the output went away. Other exceptions are not caught.
     """
     arguments = sys.argv[1:] if arguments is None else arguments
     name, rest = (arguments[0], arguments[1:]) if arguments else ("", [])
@@ -64,8 +64,9 @@ def _run(name: str, arguments: list[str]) -> int:
     except (InputError, SharingError, CheckpointError) as error:
         print(f"locant {name}: error: {error}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
-        print(f"locant {name}: interrupted", file=sys.stderr)
+    except KeyboardInterrupt as interrupt:
+        explanation = f": {interrupt}" if str(interrupt) else ""
+        print(f"locant {name}: interrupted{explanation}", file=sys.stderr)
         return 130
     except BrokenPipeError:
         # what is still buffered must not raise again when Python closes the output

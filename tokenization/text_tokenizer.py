@@ -71,16 +71,25 @@ PURPOSES = {
     "masked_lm": Purpose("<s> $A </s>", "<s> $A </s> $B </s>", has_mask=True),
 }
 
+LONGEST_WORD = 64
+"""The most characters of one word; the rest of a longer one is the next word.
+
+The trainers of `bpe` and `unigram` take time that grows with the square of a word's length, and encoding with
+`wordpiece` with its cube: one line of many thousand characters without a space would stall a run. The library's own
+limit, `max_input_chars_per_word`, would make such a word `<unk>`.
+"""
+
 _ENGLISH_ENDING = r"['’](?i:s|t|re|ve|m|ll|d)(?![\p{L}\p{M}])"
+_MANY = f"{{1,{LONGEST_WORD}}}"  # in place of `+`
 WORD = "|".join(
     (
         _ENGLISH_ENDING,  # do|n't is cut as don|'t, and dog's as dog|'s
         # A word keeps its accents when they are written as marks, and an elided one its apostrophe: l'|homme.
-        rf" ?[\p{{L}}\p{{M}}]+(?:(?!{_ENGLISH_ENDING})['’](?=\p{{L}}))?",
-        r" ?\p{N}+",
-        r"[ \u00A0\u202F]?[^\s\p{L}\p{M}\p{N}]+",  # French sets a no-break space before ; : ! ? »
-        r"\s+(?!\S)",  # of several spaces, the last goes with the word after them
-        r"\s+",
+        rf" ?[\p{{L}}\p{{M}}]{_MANY}(?:(?!{_ENGLISH_ENDING})['’](?=\p{{L}}))?",
+        rf" ?\p{{N}}{_MANY}",
+        rf"[ \u00A0\u202F]?[^\s\p{{L}}\p{{M}}\p{{N}}]{_MANY}",  # in French, a no-break space stands before ; : ! ? »
+        rf"\s{_MANY}(?!\S)",  # of several spaces, the last goes with the word after them
+        rf"\s{_MANY}",
     )
 )
 """What counts as one word: GPT-2's pattern, made to fit languages with elision, combining marks and `« »`.
@@ -89,7 +98,7 @@ Letters and brackets are never in one word, so no piece can be `</s>`: a special
 a text is encoded as the ordinary signs and letters that it is made of.
 """
 
-CHUNK = r" ?\S+|\s+(?!\S)|\s+"
+CHUNK = rf" ?\S{_MANY}|\s{_MANY}(?!\S)|\s{_MANY}"
 """What `unigram` takes for a word: all that stands between spaces.
 
 Its trainer starts from the strings that occur in several different words. Cut off from its punctuation, a
@@ -250,7 +259,8 @@ def _read_lines(paths: Iterable[object]) -> Iterator[str]:
         with open(path, "rb") as file:
             for number, line in enumerate(file, start=1):
                 try:
-                    yield line.decode("utf-8").rstrip("\r\n")
+                    # a byte order mark at the start of a file is no part of its text
+                    yield line.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n")
                 except UnicodeDecodeError as error:
                     raise ValueError(
                         f"Line {number} of {path} is not UTF-8 ({error.reason}, byte {error.start + 1}): "

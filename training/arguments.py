@@ -242,6 +242,8 @@ class TrainingArguments(transformers.TrainingArguments):
         # without an accelerator the Trainer would refuse bf16, which CPUs can do
         self.use_cpu = self.use_cpu or not torch.accelerator.is_available()
         self._check_with_bf16_chosen_later() if self.bf16 == AUTO else super().__post_init__()
+        self.logging_nan_inf_filter = False  # which would log such a loss as the mean of the losses before it
+        self._check_reporters()
 
     def _check_with_bf16_chosen_later(self) -> None:
         if self.fp16:
@@ -249,6 +251,25 @@ class TrainingArguments(transformers.TrainingArguments):
         self.bf16 = False
         super().__post_init__()
         self.bf16 = AUTO  # type: ignore[assignment]  # mypy takes the constant for any text
+
+    def _check_reporters(self) -> None:
+        """Each reporter can be made, as the Trainer makes it after the data are prepared."""
+        if not self.report_to:
+            return
+        from transformers.integrations.integration_utils import INTEGRATION_TO_CALLBACK  # slow to import
+
+        for name in self.report_to:
+            if name not in INTEGRATION_TO_CALLBACK:
+                known = ", ".join(INTEGRATION_TO_CALLBACK)
+                raise InputError(f"report_to is {name}, but must be none, all, or some of {known}.")
+            try:
+                INTEGRATION_TO_CALLBACK[name]()
+            except (ImportError, RuntimeError) as error:
+                package = f"pip install 'locant[{name}]'" if name in ("tensorboard", "wandb") else "install its package"
+                reason = str(error).strip().partition("\n")[0].rstrip(".")
+                raise InputError(
+                    f"report_to is {name}, which cannot be used here ({reason}): {package}, or leave it out."
+                ) from error
 
     def set_bf16(self, bf16: bool) -> None:
         """Replace `bf16: auto` by the value that was chosen."""

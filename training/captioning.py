@@ -21,8 +21,9 @@ from .config_parser import RunConfig
 from .errors import InputError
 from .images import DIGEST, PIXEL_COLUMNS, ImageCollator, build_image_processor, read_images, variation
 from .inference import one_line, position_limit
-from .metrics import CorpusBLEU, translation_metrics
+from .metrics import CorpusBLEU, perplexity, translation_metrics
 from .preprocessing import Side, build_tokenizer, check_lengths, drop_unusable, token_lengths, tokenize
+from .progress import Sample, take_samples
 from .recipe import Line, Measured, Prepared, Recipe, TrainerInputs
 from .tables import IMAGE, LINE, TEXT, Column, Layout, numbered, table_of
 from .text_data import count_overlap
@@ -52,21 +53,27 @@ class CaptioningMetrics:
     Args:
         processor: decodes the captions.
         captions: the right ones, by row.
+        lines: what the images are called, by row; where they are given, `samples` are some captions of the last
+            evaluation.
     """
 
-    def __init__(self, processor: LocantProcessor, captions: list[str]):
+    def __init__(self, processor: LocantProcessor, captions: list[str], lines: Sequence[str] = ()):
         self.processor = processor
         self.captions = captions
+        self.lines = lines
+        self.samples: list[Sample] = []
 
     def __call__(self, prediction: EvalPrediction) -> dict[str, float]:
         """Metrics of what `GenerationTrainer.predict_batch` returned for all images."""
         losses, counts, *tokens = tuple(prediction.predictions)
         loss = mean_loss(losses, counts)
-        metrics = {"loss": loss, "perplexity": float(np.exp(loss))}
+        metrics = {"loss": loss, "perplexity": perplexity(loss)}
         if tokens:
             tokenizer = self.processor.tokenizer
             ids = np.where(tokens[0] < 0, tokenizer.pad_token_id, tokens[0])
             found = tokenizer.batch_decode(ids, skip_special_tokens=True)
+            outputs = dict(zip(map(int, prediction.label_ids), found, strict=True))
+            self.samples = take_samples(self.lines, self.captions, outputs)
             captions = [self.captions[row] for row in prediction.label_ids]
             metrics["exact"] = exact_share(found, captions)
             metrics["bleu"] = CorpusBLEU().compute(predictions=found, references=captions)["bleu"]
@@ -176,12 +183,14 @@ class Captioning(Recipe):
         """Images in plain batches, varied anew in each epoch where that is asked for."""
         columns = [*PIXEL_COLUMNS, CAPTION_SIDE.ids]
         train, validation = (prepared.encoded[split].select_columns(columns) for split in ("train", "validation"))
+        captions = prepared.rows["validation"].select_columns(["caption", LINE])
+        lines = [f"image {line}" for line in captions[LINE]]
         return TrainerInputs(
             train_dataset=TrainingRows(train, variation(self.data), seed=run.training.seed),
             train_lengths=np.ones((len(train), 1), dtype=int),
             eval_dataset=by_length(validation, np.ones((len(validation), 1), dtype=int)),
             data_collator=CaptionCollator(prepared.processor.image_processor),
-            compute_metrics=CaptioningMetrics(prepared.processor, prepared.rows["validation"]["caption"][:]),
+            compute_metrics=CaptioningMetrics(prepared.processor, captions["caption"][:], lines),
         )
 
     def measure(
@@ -213,7 +222,7 @@ class Captioning(Recipe):
             "exact": exact_share(found, captions),
             **translation_metrics(found, captions),
             "loss": loss,
-            "perplexity": math.exp(loss),
+            "perplexity": perplexity(loss),
             "images": len(rows),
         }
         return Measured(metrics, [Prediction(*row) for row in zip(encoded[LINE], captions, found, strict=True)])

@@ -33,7 +33,8 @@ from locant.modeling.loss import token_losses
 
 from .errors import InputError
 from .files import written_whole
-from .metrics import SentenceBLEU, translation_metrics
+from .metrics import SentenceBLEU, perplexity, translation_metrics
+from .run_folder import explain_unfinished, holds_unfinished_run
 
 IGNORED = -100
 
@@ -260,7 +261,7 @@ def evaluate_split(
     loss = -math.fsum(s.log_probability for s in scores) / sum(len(s.tokens) for s in scores)
     bleus = SentenceBLEU().compute(predictions=translations, references=references)["scores"]
     rows = [EvaluationRow(*row) for row in zip(sources, references, translations, bleus, strict=True)]
-    return {**metrics, "loss": loss, "perplexity": math.exp(loss), "sentences": len(rows)}, rows
+    return {**metrics, "loss": loss, "perplexity": perplexity(loss), "sentences": len(rows)}, rows
 
 
 def one_line(text: str) -> str:
@@ -286,9 +287,14 @@ def _field(value: Any) -> str:
 
 
 def check_folder(name: str | os.PathLike[str]) -> None:
-    """Raise `InputError` if `name` is meant as a folder that a model was saved to, and there is none."""
+    """Raise `InputError` if `name` is meant as a folder that a model was saved to, and there is none.
+
+    If it is the folder of an unfinished run, the error names the checkpoint that can be used.
+    """
     if _reads_as_path(name) and not os.path.isdir(name):
         raise InputError(f"There is no folder {name}: give the folder that a model was saved to.")
+    if holds_unfinished_run(Path(name)):
+        raise InputError(explain_unfinished(Path(name)))
 
 
 def _reads_as_path(name: str | os.PathLike[str]) -> bool:
@@ -403,6 +409,8 @@ def _log_probabilities(
     model: Any, sources: Sequence[Sequence[int]], targets: Sequence[Sequence[int]]
 ) -> list[list[float]]:
     """One batch: for each target the log-probabilities of its tokens."""
+    if hasattr(model, "log_probabilities"):  # a model in another engine
+        return model.log_probabilities(sources, targets)
     labels = _pad(targets, IGNORED).to(model.device)
     decoder_input_ids = model.prepare_decoder_input_ids_from_labels(labels=labels)
     logits = model(**_source_inputs(model, sources), decoder_input_ids=decoder_input_ids, use_cache=False).logits

@@ -24,6 +24,7 @@ from .documents import Cutter, DocumentRecipe, alone, block_lengths, by_document
 from .errors import InputError
 from .inference import position_limit
 from .language_modeling_arguments import LanguageModelingData
+from .metrics import perplexity
 from .recipe import Line, Measured, Prepared, TrainerInputs
 from .trainer import ROW, RecipeTrainer, Tensors, by_length, mean_loss
 
@@ -117,7 +118,7 @@ def loss_metrics(prediction: EvalPrediction) -> dict[str, float]:
     """The Trainer's `compute_metrics`: loss and perplexity per token."""
     losses, counts = tuple(prediction.predictions)
     loss = mean_loss(losses, counts)
-    return {"loss": loss, "perplexity": math.exp(loss)}
+    return {"loss": loss, "perplexity": perplexity(loss)}
 
 
 class LanguageModeling(DocumentRecipe):
@@ -195,10 +196,10 @@ class LanguageModeling(DocumentRecipe):
         unigram_loss = float(self.unigram_losses(processor)[self.learned_tokens(pieces, processor)].mean())
         metrics = {
             "loss": loss,
-            "perplexity": math.exp(loss),
+            "perplexity": perplexity(loss),
             "bits_per_byte": float(bits.sum() / sizes.sum()),
             "unigram_loss": unigram_loss,
-            "unigram_perplexity": math.exp(unigram_loss),
+            "unigram_perplexity": perplexity(unigram_loss),
             "unigram_bits_per_byte": unigram_loss / math.log(2) * float(counts.sum() / sizes.sum()),
             "documents": int((counts > 0).sum()),
             "tokens": int(counts.sum()),

@@ -2,7 +2,6 @@
 """The recipe of masked language modelling: some tokens of a text are hidden, and guessed from all the others."""
 
 import copy
-import math
 import random
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -27,6 +26,7 @@ from .documents import IDS, Cutter, DocumentRecipe, by_document, measure_rows
 from .errors import InputError
 from .inference import position_limit
 from .masked_language_modeling_arguments import MaskedLanguageModelingData
+from .metrics import perplexity
 from .preprocessing import token_lengths
 from .recipe import Line, Measured, Prepared, TrainerInputs
 from .trainer import RecipeTrainer, Tensors, by_length, mean_loss
@@ -211,7 +211,7 @@ class MaskedLanguageModeling(DocumentRecipe):
         loss = float(losses.sum() / counts.sum())
         metrics = {
             "loss": loss,
-            "perplexity": math.exp(loss),
+            "perplexity": perplexity(loss),
             "accuracy": float(right.sum() / counts.sum()),
             "unigram_loss": float(unigram_losses[labels].mean()),
             "unigram_accuracy": float((labels == unigram_losses.argmin()).mean()),

@@ -5,6 +5,7 @@ All scores are on the 0-100 scale, and each comes with the sacrebleu signature t
 (Post, 2018, "A Call for Clarity in Reporting BLEU Scores").
 """
 
+import math
 from collections.abc import Sequence
 from itertools import zip_longest
 from typing import Any
@@ -14,6 +15,11 @@ import evaluate
 from sacrebleu.metrics import BLEU, CHRF
 
 from .errors import InputError
+
+
+def perplexity(loss: float) -> float:
+    """The exponential of a mean loss in nats; of losses above 700 that of 700, as a larger one may be no number."""
+    return math.exp(min(loss, 700.0))
 
 
 class _TranslationMetric(evaluate.Metric):

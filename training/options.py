@@ -35,6 +35,7 @@ _DECIDED_ELSEWHERE = {
     "remove_unused_columns": "the columns are those that training uses",
     "train_sampling_strategy": "batches are always of like length",
     "dataloader_drop_last": "all data are seen once an epoch",
+    "logging_nan_inf_filter": "training stops at a loss that is not finite",
     "do_train": "locant train trains",
     "do_eval": "eval_strategy says when",
     "do_predict": "test_file is always measured",

@@ -354,7 +354,7 @@ def _optimise(model: nn.Module, loss: Callable[[], torch.Tensor], steps: int) ->
     for _ in range(steps):
         optimizer.zero_grad()
         loss().backward()
-        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        nn.utils.clip_grad_norm_(model.parameters(), 1.0, error_if_nonfinite=True)
         optimizer.step()
         schedule.step()
     model.eval()

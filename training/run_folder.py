@@ -12,6 +12,7 @@ from filelock import FileLock, Timeout
 from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_callback import TrainerState
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
+from transformers.utils import CONFIG_NAME
 
 from .config_parser import RUN_CONFIG_FILE, RunConfig
 from .errors import InputError
@@ -156,18 +157,43 @@ class RunFolder:
             path.write_text(json.dumps(metrics, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
     def checkpoints(self) -> list[Path]:
-        """The complete checkpoints, oldest first.
-
-        The Trainer writes its state last, so where that reads the rest is there; what a kill left half
-        written is passed over, and overwritten when training comes there again.
-        """
-        found = [path for path in self.path.glob(f"{PREFIX_CHECKPOINT_DIR}-*") if _is_complete(path)]
-        return sorted(found, key=step_of)
+        """The complete checkpoints, oldest first."""
+        return complete_checkpoints(self.path)
 
     def last_checkpoint(self) -> Path | None:
         """Where training goes on, if it ever got so far."""
         checkpoints = self.checkpoints()
         return checkpoints[-1] if checkpoints else None
+
+
+def complete_checkpoints(folder: Path) -> list[Path]:
+    """The complete checkpoints in the folder of a run, oldest first.
+
+    The Trainer writes its state last, so where that reads the rest is there; what a kill left half written is passed
+    over, and overwritten when training comes there again.
+    """
+    found = [path for path in folder.glob(f"{PREFIX_CHECKPOINT_DIR}-*") if _is_complete(path)]
+    return sorted(found, key=step_of)
+
+
+def holds_unfinished_run(folder: Path) -> bool:
+    """Whether `folder` is that of a run which has not come to its end, so that no model was saved to it yet."""
+    return (folder / RUN_CONFIG_FILE).is_file() and not (folder / CONFIG_NAME).is_file()
+
+
+def explain_unfinished(folder: Path) -> str:
+    """Where the unfinished run in `folder` stands, how to go on, and which checkpoint can be used as a model."""
+    checkpoints = complete_checkpoints(folder)
+    if not checkpoints:
+        return f"{folder} holds an unfinished run without a checkpoint: the command that began it begins it again."
+    last = checkpoints[-1]
+    state = TrainerState.load_from_json(str(last / TRAINER_STATE_NAME))
+    best = folder / f"{PREFIX_CHECKPOINT_DIR}-{state.best_global_step}"
+    usable = f"{best} (the best so far)" if best in checkpoints else f"{last} (the last one)"
+    return (
+        f"{folder} holds an unfinished run, whose last checkpoint is at step {step_of(last):,} of {state.max_steps:,}: "
+        f"the command that began it goes on from there, and until then {usable} can be used as a model."
+    )
 
 
 def step_of(checkpoint: Path) -> int:

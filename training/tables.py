@@ -25,7 +25,7 @@ import json
 import os
 import random
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice, zip_longest
 from pathlib import Path
@@ -67,13 +67,14 @@ class Kind:
 def _read_text(value: Any, folder: Path) -> str:
     if not isinstance(value, str):
         raise ValueError
+    value.encode()  # a UnicodeEncodeError where JSON has half of a surrogate pair, such as "\\ud83d"
     return value
 
 
 def _read_label(value: Any, folder: Path) -> str:
     if not isinstance(value, str | int) or not str(value).strip():
         raise ValueError
-    return str(value).strip()
+    return _read_text(str(value).strip(), folder)
 
 
 def _read_number(value: Any, folder: Path) -> float:
@@ -145,6 +146,11 @@ class Column:
             return self.kind.read(value, folder)
         except FileNotFoundError as missing:
             raise InputError(f"{where}: there is no file {missing}, which {name or self.name!r} names.") from None
+        except UnicodeEncodeError as error:
+            raise InputError(
+                f"{where}: {name or self.name!r} holds {error.object[error.start]!a}, which is one half of a surrogate "
+                "pair and no character: write both halves, or the character itself."
+            ) from None
         except (TypeError, ValueError):
             raise InputError(
                 f"{where}: {name or self.name!r} is {value!r}, where {self.kind.expected} is expected."
@@ -212,19 +218,32 @@ def read_lines(path: str | Path) -> list[str]:
 
 
 def _iterate_lines(path: Path) -> Iterator[str]:
-    with path.open("rb") as file:  # binary files split at line feeds only; str.splitlines at ten other characters too
-        for number, line in enumerate(file, start=1):
-            if number == 1:
-                line = line.removeprefix(codecs.BOM_UTF8)
-            if line.endswith(b"\n"):
-                line = line[:-1].removesuffix(b"\r")
-            try:
-                yield line.decode("utf-8")
-            except UnicodeDecodeError as error:
-                raise InputError(
-                    f"{path}, line {number}: byte {error.start + 1} (0x{line[error.start]:02x}) is not "
-                    "UTF-8; convert the file."
-                ) from None
+    with path.open("rb") as file:
+        yield from decode_lines(file, path)
+
+
+def decode_lines(file: Iterable[bytes], name: str | Path) -> Iterator[str]:
+    """The lines of UTF-8 text as they come, without their line ends and without a byte order mark at the start.
+
+    Args:
+        file: a binary file, which is split at line feeds alone; `str.splitlines` splits at ten other characters too.
+        name: what messages call it.
+
+    Raises:
+        InputError: at the first line that is not UTF-8.
+    """
+    for number, line in enumerate(file, start=1):
+        if number == 1:
+            line = line.removeprefix(codecs.BOM_UTF8)
+        if line.endswith(b"\n"):
+            line = line[:-1].removesuffix(b"\r")
+        try:
+            yield line.decode("utf-8")
+        except UnicodeDecodeError as error:
+            raise InputError(
+                f"{name}, line {number}: byte {error.start + 1} (0x{line[error.start]:02x}) is not UTF-8; convert it "
+                "to UTF-8."
+            ) from None
 
 
 def _existing_file(path: str | Path) -> Path:
@@ -323,6 +342,7 @@ def _tsv_records(path: Path) -> Records:
 
 
 def _csv_records(path: Path) -> Records:
+    csv.field_size_limit(2**31 - 1)  # by default 131,072 characters; a C long need not hold more than this
     reader = csv.reader((line + "\n" for line in _iterate_lines(path)), strict=True)
     try:
         yield from _headed_records(path, ((reader.line_num, row) for row in reader if row))
@@ -331,13 +351,21 @@ def _csv_records(path: Path) -> Records:
 
 
 def _headed_records(path: Path, rows: Iterator[tuple[int, list[str]]]) -> Records:
-    _, header = next(rows, (0, []))
+    """The rows by the names in the first line; blank lines are skipped, but in one column they are empty texts."""
+    _, header = next((entry for entry in rows if not _is_blank(entry[1])), (0, []))
     for number, row in rows:
         where = f"{path}, line {number}"
+        if len(header) > 1 and _is_blank(row):
+            continue
         if len(row) != len(header):
             names = ", ".join(map(repr, header))
             raise InputError(f"{where}: {len(row)} columns, where the first line names {len(header)} ({names}).")
         yield where, dict(zip(header, row, strict=True))
+
+
+def _is_blank(row: list[str]) -> bool:
+    """Whether the line of a table had no more than white space."""
+    return len(row) < 2 and not "".join(row).strip()
 
 
 def _json_records(path: Path) -> Records:

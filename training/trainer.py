@@ -2,6 +2,8 @@
 """The Hugging Face Trainer with batches by length, evaluation by exact sums, and Adam's coupled decay."""
 
 import inspect
+import math
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,8 +17,10 @@ from locant.modeling.loss import token_losses
 
 from .arguments import GenerationTrainingArguments, TrainingArguments
 from .batching import LengthBatchSampler, TrainingRows, build_training_dataloader
+from .errors import InputError
 from .inference import position_limit
 from .pushing import PushingTrainer
+from .run_folder import complete_checkpoints
 
 ROW = "row"
 Tensors = tuple[torch.Tensor, ...]
@@ -102,6 +106,37 @@ class RecipeTrainer(PushingTrainer):
         if self._can_skip_logits:
             inputs = {**inputs, "skip_logits": True}
         return super().compute_loss(model, inputs, *args, **kwargs)
+
+    def training_step(self, *args: Any, **kwargs: Any) -> torch.Tensor:
+        """The Trainer's step; `InputError` if the loss is not finite."""
+        loss = super().training_step(*args, **kwargs)
+        self._check_finite("loss", loss, self.state.global_step + 1)
+        return loss
+
+    def _get_grad_norm(self, *args: Any, **kwargs: Any) -> Any:
+        norm = super()._get_grad_norm(*args, **kwargs)
+        if self.accelerator.scaler is None:  # the scaler of fp16 skips such a step, and goes on with a smaller scale
+            self._check_finite("norm of the gradient", norm, self.state.global_step + 1)
+        return norm
+
+    def evaluation_loop(self, *args: Any, **kwargs: Any) -> EvalLoopOutput:
+        """The Trainer's loop; `InputError` if the loss is not finite, before it is logged or a checkpoint is saved."""
+        output = super().evaluation_loop(*args, **kwargs)
+        if self.is_in_train and output.metrics is not None:
+            self._check_finite("validation loss", output.metrics["eval_loss"], self.state.global_step)
+        return output
+
+    def _check_finite(self, what: str, value: Any, step: int) -> None:
+        if math.isfinite(value):
+            return
+        assert self.args.output_dir is not None and self.optimizer is not None  # training has begun
+        checkpoints = complete_checkpoints(Path(self.args.output_dir))
+        last = f"the last good checkpoint is {checkpoints[-1]}" if checkpoints else "there is no checkpoint before it"
+        raise InputError(
+            f"Training diverged at step {step:,} of {self.state.max_steps:,}: the {what} is {float(value)} at a "
+            f"learning rate of {self.optimizer.param_groups[0]['lr']:.3g}, and {last}; give a lower learning_rate or "
+            "more warmup_steps, and another output_dir."
+        )
 
     def predict_batch(self, model: torch.nn.Module, inputs: dict[str, Any], with_predictions: bool) -> Tensors:
         """What evaluation measures of a batch: tensors with a row for each of its rows, such as sums of losses.

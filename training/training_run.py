@@ -8,21 +8,23 @@ from typing import Any
 
 from accelerate.utils import broadcast_object_list
 from datasets import DatasetDict
-from transformers import PreTrainedModel, set_seed
+from transformers import PreTrainedModel, ProgressCallback, set_seed
 
 from .averaging import load_mean_weights
 from .building import build_model, check_fine_tuning
 from .config_parser import RunConfig
 from .dry_run import print_dry_run
+from .guess import warn_of_a_guess
 from .history import EarlyStopping, HistoryWriter
 from .inference import write_tsv
+from .progress import Pace, ProgressFromStep, SampleWriter
 from .pushing import WriteCard
 from .recipe import Prepared, Recipe, TrainerInputs, as_text, say
-from .run_folder import RunFolder, step_of
+from .run_folder import RunFolder, explain_unfinished, step_of
 from .tables import numbered
 from .tasks import TASKS
 from .trainer import RecipeTrainer
-from .trial_steps import settle_choices
+from .trial_steps import check_step, settle_choices
 
 HYPERPARAMETERS = (
     *("num_train_epochs", "max_steps", "per_device_train_batch_size", "max_tokens_per_batch"),
@@ -57,6 +59,7 @@ def train(run: RunConfig, write_card: WriteCard | None = None) -> dict[str, Any]
     model = build_model(run, recipe, prepared)
     recipe.check(model, prepared)
     inputs = recipe.trainer_inputs(run, prepared, model)
+    check_step(run, model, inputs)
     if run.training.dry_run:
         if run.training.process_index == 0:
             print_dry_run(run.training, model, inputs.train_dataset, inputs.train_lengths, inputs.data_collator)
@@ -64,7 +67,10 @@ def train(run: RunConfig, write_card: WriteCard | None = None) -> dict[str, Any]
     settle_choices(run, model, inputs, folder)
     trainer = build_trainer(run, recipe, prepared, model, inputs, folder, write_card)
     with folder.locked() if trainer.is_world_process_zero() else nullcontext():
-        return fit(run, recipe, prepared, trainer, folder)
+        try:
+            return fit(run, recipe, prepared, trainer, folder)
+        except KeyboardInterrupt:
+            raise KeyboardInterrupt(explain_unfinished(folder.path)) from None
 
 
 def load_rows(run: RunConfig, recipe: Recipe) -> DatasetDict:
@@ -102,10 +108,12 @@ def build_trainer(
     write_card: WriteCard | None = None,
 ) -> RecipeTrainer:
     """The recipe's Trainer, with a history and early stopping."""
-    callbacks: list[Any] = [HistoryWriter(folder, run.training.measures)]
+    callbacks: list[Any] = [HistoryWriter(folder, run.training.measures), Pace(prepared.summary["train"])]
     if run.training.early_stopping_patience is not None:
         callbacks.append(EarlyStopping(run.training.early_stopping_patience))
-    return recipe.trainer_class(
+    if hasattr(inputs.compute_metrics, "samples"):
+        callbacks.append(SampleWriter(folder.path, inputs.compute_metrics))
+    trainer = recipe.trainer_class(
         args=run.training,
         model=model,
         processing_class=prepared.processor,
@@ -113,6 +121,9 @@ def build_trainer(
         write_card=write_card,
         **vars(inputs),
     )
+    if trainer.pop_callback(ProgressCallback) is not None:
+        trainer.add_callback(ProgressFromStep)
+    return trainer
 
 
 def fit(
@@ -125,7 +136,11 @@ def fit(
         folder.write_metrics(folder.metrics() | {"data": prepared.summary, **circumstances(run, trainer.model)})
     if last_checkpoint is not None:
         say(run, f"Going on from {last_checkpoint}")
-    trainer.train(resume_from_checkpoint=run.training.resume_from_checkpoint or as_text(last_checkpoint))
+    try:
+        trainer.train(resume_from_checkpoint=run.training.resume_from_checkpoint or as_text(last_checkpoint))
+    finally:
+        if (progress := trainer.pop_callback(ProgressFromStep)) is not None:
+            progress.close()
     trainer.accelerator.wait_for_everyone()  # the main process may still be saving
     steps = choose_weights(run, trainer, folder)
     trainer.save_model(_internal_call=True)  # which leaves pushing to `push_folder`, when all is measured
@@ -133,6 +148,8 @@ def fit(
         return {}
     metrics = measure(run, recipe, prepared, trainer, folder, steps)
     report(run, recipe, metrics)
+    if warning := warn_of_a_guess(prepared, metrics["validation"]):
+        say(run, warning)
     if run.training.push_to_hub:
         trainer.push_folder()
     elif trainer.write_card is not None:
@@ -200,6 +217,9 @@ def measure(
                 show_progress=not run.training.disable_tqdm,
             )
             write_tsv(folder.path / f"{split}_{recipe.predictions_name}.tsv", predictions)
+            if run.training.report_to:
+                scores = {name: value for name, value in metrics[split].items() if isinstance(value, int | float)}
+                trainer.log({f"{split}_{name}": float(value) for name, value in scores.items()})
     metrics |= {
         "finished": True,
         "steps": trainer.state.global_step,

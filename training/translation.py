@@ -1,7 +1,7 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
 """The recipe of translation: from parallel text to a model whose translations are measured."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -20,7 +20,7 @@ from .batching import TrainingRows
 from .config_parser import RunConfig
 from .errors import InputError
 from .inference import evaluate_split, position_limit
-from .metrics import CorpusBLEU
+from .metrics import CorpusBLEU, perplexity
 from .preprocessing import (
     SOURCE,
     TARGET,
@@ -31,6 +31,7 @@ from .preprocessing import (
     pair_lengths,
     tokenize_pairs,
 )
+from .progress import Sample, take_samples
 from .recipe import Line, Measured, Prepared, Recipe, TrainerInputs
 from .tables import Layout
 from .text_data import count_overlap, parallel_layout
@@ -44,21 +45,26 @@ class TranslationMetrics:
     Args:
         tokenizer: decodes the translations.
         references: the targets as text, by row.
+        sources: likewise; where they are given, `samples` are some translations of the last evaluation.
     """
 
-    def __init__(self, tokenizer: PreTrainedTokenizerBase, references: list[str]):
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, references: list[str], sources: Sequence[str] = ()):
         self.tokenizer = tokenizer
         self.references = references
+        self.sources = sources
+        self.samples: list[Sample] = []
 
     def __call__(self, prediction: EvalPrediction) -> dict[str, float]:
         """Metrics of what `GenerationTrainer.predict_batch` returned for all sentences."""
         losses, counts, *tokens = tuple(prediction.predictions)
         loss = mean_loss(losses, counts)
-        metrics = {"loss": loss, "perplexity": float(np.exp(loss))}
+        metrics = {"loss": loss, "perplexity": perplexity(loss)}
         if tokens:
             ids = np.where(tokens[0] < 0, self.tokenizer.pad_token_id, tokens[0])
             translations = self.tokenizer.batch_decode(ids, skip_special_tokens=True)
             references = [self.references[row] for row in prediction.label_ids]
+            found = dict(zip(map(int, prediction.label_ids), translations, strict=True))
+            self.samples = take_samples(self.sources, self.references, found)
             metrics["bleu"] = CorpusBLEU().compute(predictions=translations, references=references)["bleu"]
         return metrics
 
@@ -161,7 +167,7 @@ class Translation(Recipe):
         ids = [SOURCE.ids, TARGET.ids]
         train, validation = prepared.encoded["train"], prepared.encoded["validation"]
         resegment = self._resegmentation(prepared.processor, model) if self.data.bpe_dropout else None
-        columns, lengths = ids, pair_lengths(train)
+        pairs, columns, lengths = prepared.rows["validation"], ids, pair_lengths(train)
         if resegment is not None:
             columns = [*ids, SOURCE.text, TARGET.text]
             # batches are planned with upper bounds of the lengths in all epochs
@@ -174,7 +180,7 @@ class Translation(Recipe):
             train_lengths=lengths,
             eval_dataset=by_length(validation.select_columns(ids), pair_lengths(validation)),
             data_collator=DataCollatorForSeq2Seq(prepared.processor, label_pad_token_id=-100),
-            compute_metrics=TranslationMetrics(prepared.processor, prepared.rows["validation"]["target"][:]),
+            compute_metrics=TranslationMetrics(prepared.processor, pairs["target"][:], pairs["source"][:]),
         )
 
     def _resegmentation(self, tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel) -> Resegmentation:

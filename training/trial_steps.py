@@ -10,12 +10,14 @@ import numpy as np
 import torch
 from accelerate.utils import broadcast_object_list, send_to_device
 from transformers import PreTrainedModel
+from transformers.training_args import OptimizerNames
 
 from .arguments import AUTO
 from .config_parser import RunConfig
+from .errors import InputError
 from .recipe import TrainerInputs, say
 from .run_folder import RunFolder
-from .trainer import can_skip_logits, training_sampler
+from .trainer import RecipeTrainer, can_skip_logits, training_sampler
 
 ATTENTION_BACKENDS = ("sdpa", "eager")
 """The attention backends that `attn_implementation: auto` compares with each other and with the model's default."""
@@ -64,6 +66,31 @@ def settle_choices(run: RunConfig, model: PreTrainedModel, inputs: TrainerInputs
             apply_choice(choose_fastest(run, model, batches), run, model)
         if run.training.torch_compile:
             tell_gain_of_compilation(run, model, batches)
+
+
+def check_step(run: RunConfig, model: PreTrainedModel, inputs: TrainerInputs) -> None:
+    """Raise `InputError` where a training step cannot be computed here, which the Trainer would find out later.
+
+    The optimiser may need a package. An attention backend that was given by name, such as flex_attention on a CPU, may
+    have no backward pass: one step is computed with it.
+    """
+    name, device = run.model.attn_implementation, run.training.device
+    try:
+        RecipeTrainer.get_optimizer_cls_and_kwargs(run.training, model)
+    except (ImportError, RuntimeError, ValueError) as error:
+        optimizer = OptimizerNames(run.training.optim).value
+        raise InputError(f"optim is {optimizer}, which cannot be used here: {_first_line(error)}.") from error
+    if name in (None, AUTO, *ATTENTION_BACKENDS):
+        return
+    with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
+        try:
+            cast(Any, model).to(device)
+            seconds_of_round(model, trial_batches(run, inputs)[:1], run.training.bf16 is True)
+        except (ImportError, RuntimeError, ValueError) as error:
+            raise InputError(
+                f"attn_implementation {name} computes no training step on {device.type} ({_first_line(error)}): choose "
+                f"{' or '.join(ATTENTION_BACKENDS)}, or leave it out."
+            ) from error
 
 
 def apply_choice(choice: Choice, run: RunConfig, model: PreTrainedModel) -> None:
@@ -162,4 +189,8 @@ def seconds_of_round(model: Any, batches: list[Batch], bf16: bool) -> float:
     return time.perf_counter() - start
 
 
-__all__ = ["settle_choices"]
+def _first_line(error: Exception) -> str:
+    return str(error).strip().partition("\n")[0].rstrip(".")
+
+
+__all__ = ["check_step", "settle_choices"]

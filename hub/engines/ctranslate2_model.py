@@ -3,6 +3,7 @@
 
 import json
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -145,6 +146,25 @@ class CTranslate2Model:
             sequences_scores=torch.tensor(scores) if scores else None,
         )
 
+    def log_probabilities(
+        self, sources: Sequence[Sequence[int]], targets: Sequence[Sequence[int]]
+    ) -> list[list[float]]:
+        """The log-probabilities of the tokens of each target, given its source and the tokens before them.
+
+        Args:
+            sources, targets: token ids of each sentence, without padding; a target without the decoder's start token,
+                and with an end token where one belongs to it.
+        """
+        texts = [[self._tokens[number] for number in source] for source in sources]
+        return self._token_scores(texts, [[self._tokens[number] for number in target] for target in targets])
+
+    def _token_scores(self, sources: list[list[str]], targets: list[list[str]]) -> list[list[float]]:
+        [end, *_] = self._end_tokens({})
+        # the translator puts an end token behind each target itself, and scores it too
+        prefixes = [target[:-1] if target[-1:] == [end] else target for target in targets]
+        results = self.translator.score_batch(sources, prefixes, max_input_length=0)
+        return [result.log_probs[: len(target)] for result, target in zip(results, targets, strict=True)]
+
     def _renormalizes(self, search: dict[str, Any], settings: dict[str, Any]) -> bool:
         """Whether the search restricts tokens, so that CTranslate2's scores are not the model's log-probabilities.
 
@@ -166,15 +186,11 @@ class CTranslate2Model:
         [end, *_] = self._end_tokens({})
         limit = self._limits["decoder"]
         targets = [[self._tokens[number] for number in hypothesis] for hypothesis in hypotheses]
-        prefixes = [target[:-1] if target[-1] == end else target for target in targets]
-        able = [i for i, prefix in enumerate(prefixes) if limit is None or len(prefix) < limit]
-        results = self.translator.score_batch(
-            [sources[i] for i in able], [prefixes[i] for i in able], max_input_length=0
-        )
+        able = [i for i, target in enumerate(targets) if limit is None or len(target) - (target[-1] == end) < limit]
+        found = self._token_scores([sources[i] for i in able], [targets[i] for i in able])
         scores: list[float | None] = [None] * len(targets)
-        for i, result in zip(able, results, strict=True):
+        for i, values in zip(able, found, strict=True):
             length = len(targets[i])
-            values = result.log_probs[:length]
             if is_forced and search["beam_size"] > 1 and length == search["max_decoding_length"]:
                 values = values[:-1]  # in transformers' beam search, a forced end token has the log-probability 0
             scores[i] = sum(values) / length ** search["length_penalty"]

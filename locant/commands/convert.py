@@ -2,17 +2,24 @@
 """`locant convert`."""
 
 import argparse
+from pathlib import Path
 
 from locant.hub.families import MODEL_TYPES
+from locant.training.errors import InputError
 
 
 def run(arguments: list[str]) -> None:
     """Make a Locant model of another family's, or the other way about, and say where it is."""
     parsed = vars(_parser().parse_args(arguments))
 
-    from locant.hub.conversion import convert  # only now: --help need not wait for it
+    # only now: --help need not wait for them
+    from locant.hub.conversion import convert
+    from locant.training.run_folder import explain_unfinished, holds_unfinished_run
 
-    print(convert(parsed.pop("source"), parsed.pop("target"), **parsed))
+    source = parsed.pop("source")
+    if holds_unfinished_run(Path(source)):
+        raise InputError(explain_unfinished(Path(source)))
+    print(convert(source, parsed.pop("target"), **parsed))
 
 
 def _parser() -> argparse.ArgumentParser:

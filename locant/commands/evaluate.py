@@ -3,6 +3,7 @@
 
 import argparse
 import dataclasses
+from contextlib import ExitStack
 
 from locant.training.arguments import GenerationTrainingArguments
 from locant.training.config_parser import RUN_CONFIG_FILE, read_run_data
@@ -13,14 +14,8 @@ from locant.training.tasks import TASKS
 from locant.training.translation import translation_lines
 from locant.training.translation_arguments import TranslationData
 
-from .model_options import (
-    add_model_options,
-    add_search_options,
-    load_model,
-    run_config_file,
-    search_options,
-    shows_progress,
-)
+from .engines import TORCH, add_engine_options, engine_of, load_in_engine
+from .model_options import add_model_options, add_search_options, run_config_file, search_options, shows_progress
 from .text_files import read_parallel
 
 
@@ -44,20 +39,22 @@ def _measure_files(parsed: argparse.Namespace) -> tuple[Measured, list[Line]]:
     if config_file is not None and (task := read_run_data(config_file)[0]) is not TASKS["translation"]:
         raise InputError(f"--source and --reference are for translators, but {parsed.model} is one for {task.name}.")
     sources, references = read_parallel(parsed.source, parsed.reference)
-    model, tokenizer, options = load_model(parsed)
-    metrics, rows = evaluate_split(model, tokenizer, sources, references, **options, **search_options(parsed))
+    with load_in_engine(parsed) as (model, tokenizer, options):
+        metrics, rows = evaluate_split(model, tokenizer, sources, references, **options, **search_options(parsed))
     return Measured(metrics, rows), translation_lines(metrics)
 
 
 def _measure_split(parsed: argparse.Namespace) -> tuple[Measured, list[Line]]:
     """A model, of whichever task, on a split of the data that its run was trained on."""
-    config_file, split = run_config_file(parsed.model), parsed.split or "test"
+    engine, config_file, split = engine_of(parsed), run_config_file(parsed.model), parsed.split or "test"
     if config_file is None:
         raise InputError(
             f"{parsed.model} has no {RUN_CONFIG_FILE} that says where its {split} data are: give --source and "
             "--reference, if it is a translator."
         )
     task, data, seed = read_run_data(config_file)
+    if engine != TORCH and task is not TASKS["translation"]:
+        raise InputError(f"--engine {engine} is for translators, not for {task.name}: leave it out.")
     search = search_options(parsed)
     if search and not issubclass(task.training, GenerationTrainingArguments):
         raise InputError(f"--{next(iter(search))} is for models that generate text, not for {task.name}: leave it out.")
@@ -70,15 +67,13 @@ def _measure_split(parsed: argparse.Namespace) -> tuple[Measured, list[Line]]:
     splits = recipe.load()
     if split not in splits:
         raise InputError(f"The run has no {split} data ({config_file}): give another --split.")
-    model, processor = load(parsed.model, parsed.device, recipe.auto_class, recipe.processor_class)
-    measured = recipe.measure(
-        model,
-        processor,
-        splits[split],
-        batch_size=parsed.batch_size,
-        show_progress=show_progress,
-        **search,
-    )
+    with ExitStack() as stack:
+        if engine == TORCH:
+            model, processor = load(parsed.model, parsed.device, recipe.auto_class, recipe.processor_class)
+        else:
+            model, processor, _ = stack.enter_context(load_in_engine(parsed))
+        options = {"batch_size": parsed.batch_size, "show_progress": show_progress}
+        measured = recipe.measure(model, processor, splits[split], **options, **search)
     return measured, recipe.lines(measured.metrics)
 
 
@@ -97,4 +92,5 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--output", metavar="TSV", help="write what the model made of each row, a row a line")
     add_search_options(parser)
+    add_engine_options(parser)
     return parser

@@ -7,7 +7,8 @@ import json
 
 from locant.training.inference import score
 
-from .model_options import add_model_options, load_model
+from .engines import add_engine_options, load_in_engine
+from .model_options import add_model_options
 from .text_files import output, read_parallel
 
 
@@ -15,8 +16,7 @@ def run(arguments: list[str]) -> None:
     """Write the log-probability of each target given its source, a sentence a line."""
     parsed = _parser().parse_args(arguments)
     sources, targets = read_parallel(parsed.source, parsed.target)
-    model, tokenizer, options = load_model(parsed)
-    with output(parsed.output) as file:
+    with load_in_engine(parsed) as (model, tokenizer, options), output(parsed.output) as file:
         for sentence in score(model, tokenizer, sources, targets, **options):
             if parsed.tokens:
                 print(json.dumps(dataclasses.asdict(sentence), ensure_ascii=False), file=file)
@@ -33,4 +33,5 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--target", required=True, metavar="FILE", help="their translations")
     parser.add_argument("--tokens", action="store_true", help="write JSON lines with the part of each token")
     parser.add_argument("--output", metavar="FILE", help="where results go (default: standard output)")
+    add_engine_options(parser)
     return parser

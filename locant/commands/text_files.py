@@ -8,6 +8,7 @@ from typing import TextIO
 
 from locant.training.errors import InputError
 from locant.training.files import written_whole
+from locant.training.tables import decode_lines
 from locant.training.text_data import read_lines
 
 
@@ -31,11 +32,7 @@ def standard_input() -> Iterator[str]:
     Raises:
         InputError: at the first line that is not UTF-8.
     """
-    for number, line in enumerate(sys.stdin.buffer, start=1):
-        try:
-            yield line.decode("utf-8").rstrip("\r\n")
-        except UnicodeDecodeError:
-            raise InputError(f"Line {number} of the input is not UTF-8: convert it to UTF-8.") from None
+    return decode_lines(sys.stdin.buffer, "standard input")
 
 
 @contextlib.contextmanager

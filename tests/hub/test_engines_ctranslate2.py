@@ -511,11 +511,47 @@ def test_commands(save, tmp_path, capsys):
     int8 = translated(tmp_path / "engine", "--engine", "ctranslate2", "--compute_type", "int8")
     assert len(int8) == len(ours) and int8 != ours
 
+    # the folder says which engine it is for
+    assert translated(tmp_path / "engine") == theirs
+    assert translated(tmp_path / "engine", "--compute_type", "int8") == int8
+    assert main(["translate", str(tmp_path / "engine"), text, "--engine", "torch"]) == 2
+    assert capsys.readouterr().err == (
+        f"locant translate: error: {tmp_path / 'engine'} was exported for CTranslate2 and has no weights for PyTorch: "
+        "leave --engine torch out, or give the folder that was exported.\n"
+    )
+
     assert main(["translate", str(run), text, "--compute_type", "int8"]) == 2
     assert "--compute_type int8 is for --engine ctranslate2" in capsys.readouterr().err
     assert main(["export", str(run), str(tmp_path / "engine")]) == 2
     error = capsys.readouterr().err
     assert error.startswith("locant export: error: ") and error.count("\n") == 1
+
+
+def test_commands_that_score_find_what_the_model_finds(save, tmp_path, capsys):
+    run = save(random_translator(position_encoding="rotary"))
+    (tmp_path / "a").write_text("w1 w2 w3 w4\n\nw5 w6\n", encoding="utf-8")
+    (tmp_path / "b").write_text("w7 w8\nw9\n\n", encoding="utf-8")
+    assert main(["export", str(run), str(tmp_path / "engine")]) == 0
+
+    def found(command, target, model, *options):
+        files = ["--source", str(tmp_path / "a"), target, str(tmp_path / "b")]
+        assert main([command, str(model), *files, "--no_progress", *options]) == 0
+        return [line.split() for line in capsys.readouterr().out.splitlines()]
+
+    capsys.readouterr()
+    for command, target in (("score", "--target"), ("evaluate", "--reference")):
+        ours = found(command, target, run)
+        for model, options in ((tmp_path / "engine", ()), (run, ("--engine", "ctranslate2"))):
+            for line, expected in zip(found(command, target, model, *options), ours, strict=True):
+                for word, known in zip(line, expected, strict=True):
+                    assert word == known or float(word) == pytest.approx(float(known), rel=1e-3)
+
+
+def test_a_folder_for_onnx_is_refused_by_the_name_of_its_engine(tmp_path, capsys):
+    (tmp_path / "model.onnx").write_bytes(b"")
+    for command in (["translate"], ["evaluate"]):
+        assert main([*command, str(tmp_path)]) == 2
+        assert f"{tmp_path} was exported for ONNX, which no command of Locant computes" in capsys.readouterr().err
 
 
 def test_importing_locant_imports_no_engine():

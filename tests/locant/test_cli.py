@@ -155,7 +155,7 @@ def test_an_output_file_is_replaced_only_when_complete(run, folder):
     kept.write_text("kept")
     status, _, errors = run("translate", "model", "--device", "cpu", "--output", "kept.txt", stdin=b"the cat\n\xff\n")
     assert status == 2
-    assert "Line 2 of the input is not UTF-8" in errors
+    assert "standard input, line 2: byte 1 (0xff) is not UTF-8" in errors
     assert kept.read_text() == "kept"
     assert list(folder.glob(".kept*")) == []
 

@@ -152,10 +152,20 @@ class TestTranslate:
         feed(f"{first}\r\n{second}".encode())
         assert run("translate", trained_run) == run("translate", trained_run, toy.files["test"][0])[:2]
 
+    def test_drops_a_byte_order_mark(self, run, toy, trained_run, tmp_path, feed):
+        content = "\ufeff".encode() + Path(toy.files["test"][0]).read_bytes()
+        expected = run("translate", trained_run, toy.files["test"][0], "--scores")
+        feed(content)
+        assert run("translate", trained_run, "--scores") == expected
+        (tmp_path / "text").write_bytes(content)
+        assert run("translate", trained_run, tmp_path / "text", "--scores") == expected
+
     def test_names_the_line_of_the_input_that_is_not_utf8(self, run, trained_run, feed):
         feed(b"the cat sees the dog\nl'\xe9t\xe9\n")
         errors = run("translate", trained_run, "--no_progress", status=2)
-        assert errors == ["locant translate: error: Line 2 of the input is not UTF-8: convert it to UTF-8."]
+        assert errors == [
+            "locant translate: error: standard input, line 2: byte 3 (0xe9) is not UTF-8; convert it to UTF-8."
+        ]
 
     def test_refuses_what_is_not_there(self, run, toy, trained_run, tmp_path):
         (error,) = run("translate", tmp_path / "no", toy.files["test"][0], status=2)

@@ -5,6 +5,7 @@ import json
 import random
 import subprocess
 import sys
+import time
 from functools import cache
 from tempfile import TemporaryDirectory
 
@@ -17,6 +18,7 @@ from locant.configuration import LocantConfig
 from locant.modeling.modeling_locant_decoder import LocantForCausalLM
 from locant.modeling.modeling_locant_encoder import LocantForMaskedLM
 from locant.tokenization import train_tokenizer
+from locant.tokenization.text_tokenizer import LONGEST_WORD
 
 LOSSLESS = ("bpe", "unigram", "wordpiece")
 KINDS = (*LOSSLESS, "word")
@@ -265,6 +267,31 @@ def test_words_are_cut_where_the_pattern_says(tokenizers, text, words):
     assert [word for word, _ in splits] == [encoded(word) for word in words]
 
 
+LONG = ["漢" * 3000, "-" * 3000, "7" * 3000, " " * 3000, "\t" * 3000, "Az" * 1500, "e\u0301" * 1500]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_no_word_is_longer_than_the_longest(tokenizers, kind):
+    tokenizer = tokenizers[kind]
+    backend = tokenizer.backend_tokenizer
+    for text in LONG:
+        words = [text[start:end] for _, (start, end) in backend.pre_tokenizer.pre_tokenize_str(text)]
+        assert "".join(words) == text
+        assert max(map(len, words)) == LONGEST_WORD
+        if kind != "word":
+            assert tokenizer.decode(tokenizer(text).input_ids, skip_special_tokens=True) == text
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_long_word_takes_time_in_proportion_to_its_length(kind):
+    """In training and in encoding, each of these texts takes minutes where a word may have any length."""
+    start = time.process_time()
+    for text in ("漢" * 4000, "-" * 100_000):
+        tokenizer = train_tokenizer(iter([*TEXTS, text, text]), kind=kind, vocab_size=400, show_progress=False)
+        assert tokenizer(text).input_ids[-1] == tokenizer.eos_token_id
+    assert time.process_time() - start < 20
+
+
 def encoded(word: str) -> str:
     """GPT-2's spelling of a word's bytes: printable Latin-1 as it is, the others from U+0100 on."""
     printable = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
@@ -370,6 +397,8 @@ def test_files_a_dataset_and_an_iterator_give_the_same_tokenizer(tmp_path):
     expected = train(iter(TEXTS))
     assert train([str(tmp_path / "a.txt"), tmp_path / "b.txt"]) == expected
     assert train(tmp_path / "a.txt") == train(str(tmp_path / "a.txt")) == train(iter(TEXTS[:half]))
+    (tmp_path / "a.txt").write_bytes("\ufeff".encode() + (tmp_path / "a.txt").read_bytes())
+    assert train(tmp_path / "a.txt") == train(iter(TEXTS[:half]))
 
     dataset = Dataset.from_dict(
         {"source": [*TEXTS[:half], None], "target": [*TEXTS[half : 2 * half], None], "id": [*range(half), -1]}

@@ -8,6 +8,7 @@ import re
 import pytest
 import transformers
 import yaml
+from transformers.integrations import integration_utils
 
 from locant.configuration import LocantConfig
 from locant.training import config_parser, options
@@ -249,6 +250,23 @@ def test_the_data_of_a_kept_run_are_read_without_setting_up_training(tmp_path):
 def test_as_many_checkpoints_are_kept_as_are_averaged(tmp_path, average, limit, kept):
     arguments = TranslationTraining(str(tmp_path), average_checkpoints=average, save_total_limit=limit)
     assert arguments.save_total_limit == kept
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ("csv", r"^report_to is csv, but must be none, all, or some of .*tensorboard.*wandb.*\.$"),
+        ("wandb", r"^report_to is wandb, which cannot be used here \(.*\): pip install 'locant\[wandb\]', or leave it"),
+    ],
+)
+def test_a_reporter_that_is_not_there_is_found_before_training(parse, monkeypatch, given, message):
+    def missing():
+        raise RuntimeError("It needs a package.\nInstall it.")
+
+    monkeypatch.setitem(integration_utils.INTEGRATION_TO_CALLBACK, "wandb", missing)
+    with pytest.raises(InputError, match=message) as error:
+        parse(DATA, "--report_to", given, "--dry_run")
+    assert "\n" not in str(error.value)
 
 
 @pytest.mark.parametrize(("metric", "greater_is_better"), [(None, True), ("bleu", True), ("loss", False)])

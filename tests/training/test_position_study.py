@@ -13,7 +13,15 @@ from locant.modeling.positions import DistanceBias, PositionEncoding, register_p
 from locant.modeling.positions.base import _CLASSES
 from locant.training import position_report, position_study
 from locant.training.errors import InputError
-from locant.training.position_study import Outcome, StudySize, Training, _train_in_worker, run_study, train
+from locant.training.position_study import (
+    Outcome,
+    StudySize,
+    Training,
+    _optimise,
+    _train_in_worker,
+    run_study,
+    train,
+)
 
 SMALL = StudySize(order_steps=90, length_steps=60, train_length=16)
 TINY = StudySize(order_steps=2, length_steps=2, train_length=16)
@@ -218,6 +226,12 @@ def test_an_encoding_from_outside_takes_part(backwards, tmp_path):
 def test_an_encoding_that_a_worker_does_not_know_is_an_error():
     with pytest.raises(InputError, match="backwards is not registered in the worker processes"):
         _train_in_worker(Training("length", "backwards", 0), TINY)
+
+
+def test_a_training_that_diverges_gives_no_result():
+    model = torch.nn.Linear(2, 1)
+    with pytest.raises(RuntimeError, match="non-finite"):
+        _optimise(model, lambda: model(torch.full((1, 2), torch.inf)).sum() * 0, 3)
 
 
 @pytest.mark.slow

@@ -9,7 +9,7 @@ import pytest
 from locant.training.config_parser import RUN_CONFIG_FILE, parse_run_config
 from locant.training.errors import InputError
 from locant.training.files import written_whole
-from locant.training.run_folder import METRICS_FILE, RunFolder
+from locant.training.run_folder import METRICS_FILE, RunFolder, explain_unfinished, holds_unfinished_run
 
 
 @pytest.fixture
@@ -182,6 +182,32 @@ class TestCheckpoints:
         assert run_folder.last_checkpoint() == complete
         shutil.rmtree(complete)
         assert run_folder.last_checkpoint() is None
+
+
+class TestUnfinished:
+    def test_a_run_without_a_model_is_unfinished(self, folder):
+        assert not holds_unfinished_run(folder)
+        claimed(folder)
+        assert holds_unfinished_run(folder)
+        (folder / "config.json").write_text("{}")
+        assert not holds_unfinished_run(folder)
+
+    def test_without_a_checkpoint_it_begins_again(self, folder):
+        claimed(folder)
+        assert explain_unfinished(folder) == (
+            f"{folder} holds an unfinished run without a checkpoint: the command that began it begins it again."
+        )
+
+    @pytest.mark.parametrize(("best", "usable"), [(1000, "-1000 (the best so far)"), (7, "-2000 (the last one)")])
+    def test_with_checkpoints_it_names_the_one_to_use(self, folder, best, usable):
+        claimed(folder)
+        for step in (1000, 2000):
+            make_checkpoint(folder, step, json.dumps({"best_global_step": best, "max_steps": 10_000}))
+        explanation = explain_unfinished(folder)
+        assert explanation.startswith(
+            f"{folder} holds an unfinished run, whose last checkpoint is at step 2,000 of 10,000: the command that "
+        )
+        assert explanation.endswith(f"{usable} can be used as a model.")
 
 
 class TestWrittenWhole:

@@ -118,6 +118,11 @@ class TestColumns:
         assert rows["train"]["text"][:] == ["a", "", "b\tc"]
         assert rows["validation"]["text"][:] == ["a"]
 
+    def test_a_blank_line_of_one_column_is_an_empty_text(self, tmp_path):
+        (tmp_path / "a.tsv").write_text("text\na\n\nb\n")
+        rows = load_splits(Layout((Column("text", TEXT),)), train_file=tmp_path / "a.tsv", validation_split=1)
+        assert sorted(text for split in rows.values() for text in split["text"]) == ["", "a", "b"]
+
     def test_the_kind_of_a_column_is_part_of_what_is_cached(self, tmp_path):
         assert load(tmp_path, "t.tsv", "text\tlabel\na\t1", LABEL)["label"][:] == ["1"]
         assert load(tmp_path, "t.tsv", "text\tlabel\na\t1", NUMBER)["label"][:] == [1.0]
@@ -152,6 +157,8 @@ class TestErrors:
                 "has no column 'label'; it has 'text', 'kind': say with label_column",
             ),
             ("t.tsv", "text\tlabel\n", LABEL, "t.tsv holds no row."),
+            ("t.jsonl", '{"text": "a", "label": "\\ud83d"}', LABEL, "line 1: 'label' holds '\\ud83d', which is one"),
+            ("t.jsonl", '{"text": "a", "label": ["x", "\\ud83d"]}', labels(","), "'label' holds '\\ud83d', which is"),
             (
                 "t.tsv",
                 "text\tlabel\na\tno.png",

@@ -57,7 +57,7 @@ class TestLines:
         path = write(tmp_path / "latin1.fr", b"un\ndeux\nt\xe9l\xe9\n")
         with pytest.raises(InputError) as error:
             read_lines(path)
-        assert str(error.value) == f"{path}, line 3: byte 2 (0xe9) is not UTF-8; convert the file."
+        assert str(error.value) == f"{path}, line 3: byte 2 (0xe9) is not UTF-8; convert it to UTF-8."
 
 
 class TestFormats:
@@ -86,6 +86,18 @@ class TestFormats:
     def test_csv_has_quoting_and_lines_within(self, tmp_path):
         text = 'source,target\r\n"one, two","un\u2028\r\ndeux"\r\n"say ""hi""",dire\r\n\r\n'
         assert self.table(tmp_path, "t.csv", text) == [("one, two", "un\u2028\ndeux"), ('say "hi"', "dire")]
+
+    @pytest.mark.parametrize("blank", ["", "  ", "\r"])
+    def test_blank_lines_of_a_tsv_are_skipped(self, tmp_path, blank):
+        text = f"{blank}\nsource\ttarget\n{blank}\na\tb\n{blank}\n\t\n{blank}\n"
+        assert self.table(tmp_path, "t.tsv", text) == [("a", "b"), ("", "")]
+
+    def test_a_field_of_a_csv_may_be_long(self, tmp_path):
+        long = "a" * 200_000
+        assert self.table(tmp_path, "t.csv", f"source,target\n{long},b\n") == [(long, "b")]
+
+    def test_a_surrogate_pair_in_json_is_a_character(self, tmp_path):
+        assert self.table(tmp_path, "t.jsonl", '{"source": "\\ud83d\\ude42", "target": "b"}') == [("\U0001f642", "b")]
 
     @pytest.mark.parametrize("suffix", ["json", "jsonl"])
     def test_json_lines(self, tmp_path, suffix):
@@ -252,12 +264,14 @@ class TestErrors:
         ("name", "text", "expected"),
         [
             ("t.tsv", "source\ttarget\na\tb\na\tb\tc\n", "line 3: 3 columns, where the first line names 2 "),
+            ("t.tsv", "source\ttarget\na\tb\na\n", "line 3: 1 columns, where the first line names 2 "),
             ("t.csv", 'source,target\na,b\n"a"x,b\n', "line 3: not CSV ("),
             ("t.csv", 'source,target\na,"b\n', "line 2: not CSV ("),
             ("t.jsonl", '{"source": "a", "target": "b"}\n{"source": \n', "line 2: not JSON ("),
             ("t.jsonl", '{"source": "a", "target": "b"}\n"a"\n', "line 2: str found, where an object "),
             ("t.jsonl", '{"source": "a", "target": "b"}\n{"source": "a"}\n', "line 2: 'target' is None, where text"),
             ("t.json", '[{"source": "a", "target": "b"},\n{"source": 7, "target": "b"}]', "item 2: 'source' is 7, "),
+            ("t.jsonl", '{"source": "a", "target": "b\\ud83d"}', "line 1: 'target' holds '\\ud83d', which is one"),
         ],
     )
     def test_malformed_row_is_named(self, tmp_path, name, text, expected):

@@ -16,8 +16,10 @@ import pytest
 import torch
 import yaml
 from safetensors.torch import load_file
-from transformers import AutoModelForSeq2SeqLM, AutoTokenizer, MarianConfig, MarianMTModel
+from transformers import AutoModelForSeq2SeqLM, AutoTokenizer, MarianConfig, MarianMTModel, TrainerCallback
+from transformers.integrations import integration_utils
 
+from locant.cli import main
 from locant.training import preprocessing, translation
 from locant.training import trainer as trainer_module
 from locant.training.batching import LengthBatchSampler
@@ -212,6 +214,29 @@ class TestKilled:
         monkeypatch.delattr(preprocessing, "train_tokenizer")
         stop_at(lambda: toy.train(folder, **SHORT), RunFolder, "claim", 1)
 
+    def test_by_ctrl_c_says_where_it_stands_and_so_does_who_uses_it(self, toy, tmp_path, monkeypatch, capsys):
+        folder = tmp_path / "run"
+
+        def interrupt(*args, **kwargs):
+            raise KeyboardInterrupt
+
+        with monkeypatch.context() as patch:
+            patch.setattr(GenerationTrainer, "_load_best_model", interrupt)
+            assert toy.train(folder, **SHORT) == 130
+        explanation = (
+            f"{folder} holds an unfinished run, whose last checkpoint is at step 40 of 40: the command that began it "
+            f"goes on from there, and until then {folder / 'checkpoint-40'} (the best so far) can be used as a model."
+        )
+        assert capsys.readouterr().err.splitlines()[-1] == f"locant train: interrupted: {explanation}"
+        for command in (["translate", str(folder), toy.files["test"][0]], ["evaluate", str(folder)]):
+            assert main(command) == 2
+            assert capsys.readouterr().err.splitlines()[-1] == f"locant {command[0]}: error: {explanation}"
+        assert main(["translate", str(folder / "checkpoint-40"), toy.files["test"][0]]) == 0
+        capsys.readouterr()
+        for command in ("export", "convert"):
+            assert main([command, str(folder), str(tmp_path / "other")]) == 2
+            assert capsys.readouterr().err == f"locant {command}: error: {explanation}\n"
+
     @staticmethod
     def check_ends_like(folder, uninterrupted):
         assert same_bits(folder, uninterrupted)
@@ -278,7 +303,7 @@ class TestBadInput:
     def test_text_that_is_not_utf8(self, toy, tmp_path, capsys):
         (tmp_path / "latin1.fr").write_bytes("un\ndeux\nl'été\n".encode("latin-1"))
         error = self.sentence(toy, capsys, tmp_path / "run", test_file=[toy.files["test"][0], tmp_path / "latin1.fr"])
-        assert error == f"{tmp_path}/latin1.fr, line 3: byte 3 (0xe9) is not UTF-8; convert the file."
+        assert error == f"{tmp_path}/latin1.fr, line 3: byte 3 (0xe9) is not UTF-8; convert it to UTF-8."
 
     def test_an_option_that_does_not_exist(self, toy, tmp_path, capsys):
         error = self.sentence(toy, capsys, tmp_path / "run", learning_rat=0.1)
@@ -348,6 +373,24 @@ class TestBadInput:
         assert process.stdout == ""
         assert process.stderr == "locant train: error: --learning_rat is not an option: did you mean --learning_rate?\n"
         assert not (tmp_path / "run").exists()
+
+
+class TestReporters:
+    def test_get_the_scores_of_the_finished_model(self, toy, tmp_path, monkeypatch):
+        logged = []
+
+        class Reporter(TrainerCallback):
+            def on_log(self, args, state, control, logs=None, **kwargs):
+                logged.append(logs)
+
+        monkeypatch.setitem(integration_utils.INTEGRATION_TO_CALLBACK, "tensorboard", Reporter)
+        assert toy.train(tmp_path / "run", **SHORT, report_to="tensorboard") == 0
+        for logs, split in zip(logged[-2:], ("validation", "test"), strict=True):
+            measured = metrics(tmp_path / "run")[split]
+            assert {name: logs[f"{split}_{name}"] for name in ("bleu", "loss")} == {
+                name: measured[name] for name in ("bleu", "loss")
+            }
+            assert f"{split}_bleu_signature" not in logs
 
 
 class TestFineTuning:

@@ -2,6 +2,7 @@
 """What a run chooses by timing training steps, on the toy language of `tests/conftest.py`."""
 
 import json
+import sys
 
 import pytest
 import torch
@@ -111,6 +112,25 @@ def test_gain_of_compilation_is_printed(toy, tmp_path, capsys):
     options = {"torch_compile": "true", "torch_compile_backend": "eager"}
     assert toy.train(tmp_path / "run", **{**SHORT, "max_steps": 1}, **options) == 0
     assert "torch.compile: a training step takes" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("dry_run", ["true", "false"])
+def test_a_backend_without_a_backward_pass_here_is_refused_before_training(toy, tmp_path, capsys, dry_run):
+    options = {**SHORT, "dropout": 0, "attn_implementation": "flex_attention", "dry_run": dry_run}
+    assert toy.train(tmp_path / "run", **options) == 2
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert "error: attn_implementation flex_attention computes no training step on cpu (" in error
+    assert error.endswith("): choose sdpa or eager, or leave it out.")
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("dry_run", ["true", "false"])
+def test_an_optimiser_without_its_package_is_refused_before_training(toy, tmp_path, capsys, monkeypatch, dry_run):
+    monkeypatch.setitem(sys.modules, "bitsandbytes", None)
+    assert toy.train(tmp_path / "run", **SHORT, optim="adamw_bnb_8bit", dry_run=dry_run) == 2
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert error.startswith("locant train: error: optim is adamw_bnb_8bit, which cannot be used here: ")
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_backend_that_cannot_add_the_bias_is_no_candidate(toy, tmp_path, make_fastest):

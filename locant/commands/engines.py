@@ -1,0 +1,91 @@
+# Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
+"""Which engine computes a translator: PyTorch, or CTranslate2."""
+
+import argparse
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from locant.checkpoints.checkpoint import WEIGHT_FILES
+from locant.training.errors import InputError
+from locant.training.inference import check_folder
+
+from .model_options import load_model, shows_progress, text_options
+
+TORCH, CTRANSLATE2 = ENGINES = ("torch", "ctranslate2")
+GRAPH_FILE = "model.onnx"  # as `locant.hub.engines.onnx_export` has it, which takes long to import
+
+
+def add_engine_options(parser: argparse.ArgumentParser) -> None:
+    """What computes, and in which type of numbers."""
+    group = parser.add_argument_group("engine, for translators")
+    group.add_argument(
+        "--engine",
+        choices=ENGINES,
+        help="what computes (default: ctranslate2 for a folder that locant export wrote for it, else torch)",
+    )
+    group.add_argument(
+        "--compute_type",
+        metavar="TYPE",
+        help="of CTranslate2, such as float32, int8 or auto for the fastest here (default: as the weights are stored)",
+    )
+
+
+def engine_of(parsed: argparse.Namespace) -> str:
+    """The engine that was given, or else the one that the model's folder is for.
+
+    Raises:
+        InputError: the folder is for another engine, or an option is for another one.
+    """
+    from locant.hub.engines.ctranslate2_model import is_exported
+
+    folder = Path(parsed.model)
+    has_weights = any((folder / name).is_file() for name in WEIGHT_FILES)
+    if (folder / GRAPH_FILE).is_file() and not has_weights:
+        raise InputError(
+            f"{folder} was exported for ONNX, which no command of Locant computes: run {GRAPH_FILE} in onnxruntime, or "
+            "give the folder that was exported."
+        )
+    is_for_ctranslate2 = is_exported(folder) and not has_weights
+    engine = parsed.engine or (CTRANSLATE2 if is_for_ctranslate2 else TORCH)
+    if engine == TORCH and is_for_ctranslate2:
+        raise InputError(
+            f"{folder} was exported for CTranslate2 and has no weights for PyTorch: leave --engine torch out, or give "
+            "the folder that was exported."
+        )
+    if engine == TORCH and parsed.compute_type is not None:
+        raise InputError(f"--compute_type {parsed.compute_type} is for --engine ctranslate2: give both.")
+    return engine
+
+
+@contextmanager
+def load_in_engine(parsed: argparse.Namespace) -> Iterator[tuple[Any, Any, dict[str, Any]]]:
+    """The model in its engine, its tokenizer, and the options that every function of `locant.training.inference` takes.
+
+    Raises:
+        InputError, SharingError: there is no such model, device or engine.
+    """
+    if engine_of(parsed) == TORCH:
+        yield load_model(parsed)
+        return
+    from transformers import AutoTokenizer
+
+    from locant.hub.engines.ctranslate2_model import CTranslate2Model, is_exported
+    from locant.hub.engines.exporting import export
+
+    show_progress = shows_progress(parsed)
+    with TemporaryDirectory() as scratch:
+        folder = Path(parsed.model)
+        if not is_exported(folder):
+            check_folder(parsed.model)
+            folder = export(parsed.model, Path(scratch) / "model")
+        model = CTranslate2Model(folder, parsed.device, parsed.compute_type)
+        prefix = model.source_prefix if parsed.source_prefix is None else parsed.source_prefix
+        try:
+            tokenizer = AutoTokenizer.from_pretrained(folder)
+        except (OSError, ValueError) as error:
+            reason = str(error).partition("\n")[0]
+            raise InputError(f"{folder} has no tokenizer that loads ({reason}): export the model again.") from error
+        yield model, tokenizer, text_options(parsed, prefix, show_progress)

@@ -1,0 +1,131 @@
+# Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
+"""What is shown while a model trains."""
+
+import re
+from types import SimpleNamespace
+
+import pytest
+
+from locant.training import progress
+from locant.training.progress import (
+    SAMPLES_FILE,
+    Pace,
+    ProgressFromStep,
+    Sample,
+    SampleWriter,
+    sample_rows,
+    take_samples,
+)
+from locant.training.trainer import GenerationTrainer
+
+
+def state(step, epoch=None, main=True):
+    return SimpleNamespace(global_step=step, epoch=epoch, max_steps=100, is_world_process_zero=main)
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """A clock that stands still until it is set."""
+    now = SimpleNamespace(seconds=0.0)
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now.seconds)
+    return now
+
+
+class TestSamples:
+    @pytest.mark.parametrize(("number", "rows"), [(1, [0]), (2, [0, 1]), (3, [0, 1, 2]), (40, [0, 20, 39])])
+    def test_are_first_middle_and_last(self, number, rows):
+        assert sample_rows(number) == rows
+
+    def test_are_of_the_same_rows_whatever_their_order(self):
+        outputs = {3: "D\nd", 1: "B", 2: "C", 0: "A"}
+        found = take_samples(["a", "b", "c", "d"], ["1", "2", "3", "4"], outputs)
+        assert found == [("a", "1", "A"), ("c", "3", "C"), ("d", "4", "D d")]
+        assert take_samples([], ["1"], {0: "A"}) == []
+
+    def test_are_printed_and_added_to_the_file(self, tmp_path, capsys):
+        metrics = SimpleNamespace(samples=[])
+        writer = SampleWriter(tmp_path, metrics)
+        writer.on_evaluate(None, state(10, 1.0), None)
+        assert list(tmp_path.iterdir()) == []
+        for step, epoch, output in ((10, 1.0, "A\tB"), (20, 2.0, "C"), (20, 2.0, "D")):  # the last is repeated
+            metrics.samples = [Sample("a", "b", output)]
+            writer.on_evaluate(None, state(step, epoch), None)
+        assert (tmp_path / SAMPLES_FILE).read_text("utf-8").splitlines() == [
+            "epoch\tstep\tsource\treference\toutput",
+            "1\t10\ta\tb\tA B",
+            "2\t20\ta\tb\tD",
+        ]
+        printed = capsys.readouterr().out
+        assert printed.startswith("source:    a\nreference: b\noutput:    A\tB\n")
+        writer.on_evaluate(None, state(30, 3.0, main=False), None)
+        assert capsys.readouterr().out == ""
+
+    def test_of_a_run_are_translations_of_the_validation_set(self, toy, trained_run):
+        header, *rows = (trained_run / SAMPLES_FILE).read_text("utf-8").splitlines()
+        rows = [row.split("\t") for row in rows]
+        assert header == "epoch\tstep\tsource\treference\toutput"
+        assert [row[1] for row in rows] == [step for step in ("40", "80", "120") for _ in range(3)]
+        assert [tuple(row[2:4]) for row in rows] == [toy.pairs["validation"][row] for row in (0, 20, 39)] * 3
+        assert all(row[4].startswith("le ") for row in rows[-3:])
+
+    def test_of_a_captioner_name_their_images(self, picture_runs):
+        _, *rows = (picture_runs["captioning"] / SAMPLES_FILE).read_text("utf-8").splitlines()
+        assert [row.split("\t")[2] for row in rows[:3]] == ["image 1", "image 13", "image 24"]
+
+
+class TestPace:
+    def test_is_of_this_session_and_without_evaluations(self, clock, capsys):
+        pace = Pace({"pairs": 7, "source_tokens": 300, "target_tokens": 700})
+        clock.seconds = 1000.0
+        pace.on_train_begin(None, state(20, 2.0), None)  # taken up
+        for step, epoch, trained, evaluated in ((30, 3.0, 1005.0, 1010.0), (50, 5.0, 1015.0, 1030.0)):
+            clock.seconds = trained
+            pace.on_step_end(None, state(step, epoch), None)
+            clock.seconds = evaluated
+            pace.on_evaluate(None, state(step, epoch), None)
+        assert capsys.readouterr().out.splitlines() == [
+            "epoch 3, step 30 of 100: 200 tokens a second, 01:10 left",
+            "epoch 5, step 50 of 100: 400 tokens a second, 00:50 left",
+        ]
+
+    def test_is_of_rows_where_there_are_no_tokens(self, clock, capsys):
+        pace = Pace({"images": 500})
+        pace.on_train_begin(None, state(0), None)
+        clock.seconds = 10.0
+        pace.on_step_end(None, state(10, 1.0), None)
+        pace.on_evaluate(None, state(10, 1.0, main=False), None)
+        assert capsys.readouterr().out == ""
+        clock.seconds = 20.0
+        pace.on_step_end(None, state(20, 2.0), None)
+        pace.on_evaluate(None, state(20, 2.0), None)
+        assert "50 images a second" in capsys.readouterr().out
+
+
+def test_the_bar_begins_where_the_run_is_taken_up(capsys):
+    bar = ProgressFromStep()
+    bar.on_train_begin(None, state(90), None)
+    bar.training_bar.start_t -= 10
+    bar.on_step_end(None, state(92), None)
+    assert bar.training_bar.format_dict["n"] == 92
+    assert bar.training_bar.format_dict["initial"] == 90
+    bar.training_bar.refresh()
+    bar.on_train_end(None, state(92), None)
+    rate = re.findall(r"92/100 .*, +([\d.]+)(s/it|it/s)", capsys.readouterr().err)[-1]
+    assert rate[1] == "s/it" and float(rate[0]) > 1  # some 5 seconds a step, and not 9 steps a second
+
+
+def test_a_run_draws_this_bar_and_ends_it_before_a_message(toy, tmp_path, monkeypatch, capsys):
+    bars, begin = [], ProgressFromStep.on_train_begin
+
+    def on_train_begin(self, *args, **kwargs):
+        begin(self, *args, **kwargs)
+        bars.append(self.training_bar)
+
+    def interrupt(*args, **kwargs):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(ProgressFromStep, "on_train_begin", on_train_begin)
+    monkeypatch.setattr(GenerationTrainer, "training_step", interrupt)
+    assert toy.train(tmp_path / "run", disable_tqdm="false") == 130
+    assert [bar.total for bar in bars] == [120]
+    assert "\nlocant train: interrupted: " in capsys.readouterr().err
