@@ -19,8 +19,9 @@ from transformers.utils.generic import can_return_tuple
 from locant.configuration.configuration_locant import LocantConfig
 
 from .attention_inputs import count_positions, visible_keys
+from .generation import LocantGenerationMixin
 from .loss import VocabularyHead, needed_by_loss
-from .pretrained import LocantGenerationMixin, LocantPreTrainedModel
+from .pretrained import LocantPreTrainedModel
 from .stacks import LocantDecoder, LocantEncoder, build_encoder
 
 
