@@ -58,7 +58,8 @@ class Attention(nn.Module):
 
         Where `tokens` has indices, the input is `(1, tokens, heads · head_dim)`, and the output is 0 at other tokens.
         """
-        return tokens.scatter(states).unflatten(-1, (-1, self.head_dim)).transpose(1, 2)
+        states = tokens.scatter(states)
+        return states.view(*states.shape[:2], states.shape[2] // self.head_dim, self.head_dim).transpose(1, 2)
 
     def attend(
         self,

@@ -310,6 +310,6 @@ def best_continuations(
         others = torch.arange(grouped, vocabulary, device=scores.device)
         other_rows = torch.arange(beams, device=scores.device).repeat_interleave(len(others)) + first_rows
         rows = torch.cat([rows, other_rows], 1)
-        tokens = torch.cat([tokens, others.repeat(sentences, beams)], 1)
+        tokens = torch.cat([tokens, others.expand(sentences, beams, -1).flatten(1)], 1)
     found, index = (log_probs[rows, tokens] + scores.view(-1)[rows]).topk(count)
     return found, rows.gather(1, index), tokens.gather(1, index)

@@ -39,6 +39,8 @@ def as_encoder_output(given: ModelOutput | Sequence[Any]) -> BaseModelOutput:
     Raises:
         ValueError: it is neither an output of transformers nor a tuple or list, or does not begin with a tensor.
     """
+    if type(given) is BaseModelOutput and isinstance(given.last_hidden_state, torch.Tensor):
+        return given
     is_sequence = isinstance(given, ModelOutput | tuple | list) and len(given) > 0
     if not is_sequence or not isinstance(given[0], torch.Tensor):
         raise ValueError(
