@@ -80,7 +80,7 @@ def can_search(
 
 def _ends(generation_config: GenerationConfig) -> torch.Tensor | None:
     """The tokens that end a sequence."""
-    return generation_config._eos_token_tensor  # type: ignore[attr-defined]  # generate() sets it
+    return generation_config._eos_token_tensor  # generate() sets it
 
 
 def _width(generation_config: GenerationConfig) -> int:
@@ -142,7 +142,7 @@ class BeamSearch:
         self, input_ids: torch.Tensor, logits_processor: LogitsProcessorList, generation_config: GenerationConfig
     ):
         self.options = generation_config
-        self.processors = logits_processor
+        self.processors: Any = logits_processor
         self.beams = generation_config.num_beams
         self.ends = _ends(generation_config)
         self.prompts = self.sequences = input_ids
@@ -216,7 +216,7 @@ class BeamSearch:
 
     def reorder(self, model_kwargs: dict[str, Any]) -> dict[str, Any]:
         """The cache in the order of the chosen rows, and where sentences leave, all arguments without them."""
-        cache = self_attention_cache(model_kwargs.get("past_key_values"))
+        cache: Any = self_attention_cache(model_kwargs.get("past_key_values"))
         if self.kept is not None and (cache is None or type(cache) is DynamicCache):  # a static one keeps its size
             model_kwargs = self._leave(self.kept, model_kwargs)
         if cache is not None:
@@ -253,7 +253,7 @@ class BeamSearch:
 
     def _follow(self, step: torch.Tensor, row: torch.Tensor, token: torch.Tensor) -> torch.Tensor:
         """Sequences from their last steps, their rows before these, and their last tokens, `(sequences,)` each."""
-        pad, ends = self.options._pad_token_tensor, self.ends  # type: ignore[attr-defined]
+        pad, ends = self.options._pad_token_tensor, self.ends
         filler = -1 if ends is None else int(pad or ends[0])  # transformers' choice, also where pad_token_id is 0
         length = int(step.max()) + 1
         found = torch.full((len(step), length), filler, device=step.device)

@@ -36,7 +36,7 @@ class SourceCache(EncoderDecoderCache):
             kept = self._made[key] = given, make()
         return kept[1]
 
-    def reorder_cache(self, beam_idx: torch.Tensor) -> None:
+    def reorder_cache(self, beam_idx: Any) -> None:
         """Reorder self-attention; cross-attention too if it holds a row for each beam.
 
         Args:
@@ -66,7 +66,7 @@ class GrowingLayer(DynamicLayer):
 
     def __init__(self, spare: list[torch.Tensor] | None = None) -> None:
         super().__init__()
-        self.room: tuple[torch.Tensor, torch.Tensor] | None = None
+        self.room: Any = None  # two tensors, of which keys and values are views
         self.spare = [] if spare is None else spare
 
     def update(
@@ -82,7 +82,7 @@ class GrowingLayer(DynamicLayer):
         end = past + key_states.shape[-2]
         if self.room is None or not self._fits(self.room[0], end):
             length = end + max(_LEAST_ROOM, int(_ROOM * end))
-            self.room = tuple(  # type: ignore[assignment]  # of two
+            self.room = tuple(
                 new.new_empty(*new.shape[:2], length, new.shape[-1], dtype=self.dtype)
                 for new in (key_states, value_states)
             )
@@ -97,23 +97,25 @@ class GrowingLayer(DynamicLayer):
 
     def _fits(self, room: torch.Tensor, end: int) -> bool:
         """Whether `keys` are a view of `room` still, which has place for `end` tokens."""
-        is_view = self.keys.data_ptr() == room.data_ptr() and self.keys.shape[:2] == room.shape[:2]
+        keys: Any = self.keys
+        is_view = keys.data_ptr() == room.data_ptr() and keys.shape[:2] == room.shape[:2]
         return is_view and end <= room.shape[2]
 
-    def reorder_cache(self, beam_idx: torch.Tensor) -> None:
+    def reorder_cache(self, beam_idx: Any) -> None:
         """As in `DynamicLayer`, into memory that is there already."""
-        if self.room is None or not self._fits(self.room[0], 0):
+        end = self.get_seq_length()
+        if self.room is None or end == 0 or not self._fits(self.room[0], end):
             super().reorder_cache(beam_idx)
             return
-        end = self.get_seq_length()
-        self.room = tuple(self._reordered(room, beam_idx, end) for room in self.room)  # type: ignore[assignment]
+        self.room = tuple(self._reordered(room, beam_idx, end) for room in self.room)
         self.keys, self.values = (room[:, :, :end] for room in self.room)
 
     def _reordered(self, room: torch.Tensor, beam_idx: torch.Tensor, end: int) -> torch.Tensor:
         """The first `end` tokens in another order of rows, in the spare tensor, and `room` as the spare one."""
         shape = len(beam_idx), *room.shape[1:]
-        is_spare = bool(self.spare) and self.spare[0].shape == shape
-        found = self.spare[0] if is_spare else room.new_empty(shape)
+        found = room.new_empty(0) if not self.spare else self.spare[0]
+        if (found.shape, found.dtype, found.device) != (shape, room.dtype, room.device):
+            found = room.new_empty(shape)
         torch.index_select(room[:, :, :end], 0, beam_idx.to(room.device), out=found[:, :, :end])
         self.spare[:] = [room]
         return found

@@ -97,7 +97,7 @@ class LocantGenerationMixin(GenerationMixin):
         input_ids, model_kwargs = expand(expand_size, False, input_ids, **model_kwargs)
         return input_ids, {**model_kwargs, **of_source}
 
-    def _prepare_cache_for_generation(
+    def _prepare_cache_for_generation(  # type: ignore[override]  # which says bool, and returns nothing either
         self, generation_config: GenerationConfig, model_kwargs: dict[str, Any], *args: Any
     ) -> None:
         """As in transformers, with the layers and the `SourceCache` of `cache.py` unless the caller gave a cache."""

@@ -389,8 +389,8 @@ class LocantDecoder(LocantTokenStack):
             _unslide_cross_attention(past_key_values, encoder_hidden_states.shape[1])
             given = encoder_hidden_states, encoder_attention_mask, encoder_position_ids, encoder_document_ids
             make = partial(prepare_stack_inputs, *given, max_position_embeddings=self.position_bound_if_needed)
-            is_kept = isinstance(past_key_values, SourceCache)
-            source = past_key_values.made_once("source", given, make) if is_kept else make()
+            cache_of_source = past_key_values if isinstance(past_key_values, SourceCache) else None
+            source = make() if cache_of_source is None else cache_of_source.made_once("source", given, make)
         return BaseModelOutputWithPastAndCrossAttentions(
             last_hidden_state=self.run_layers(inputs, source, past_key_values, **kwargs),
             past_key_values=past_key_values,

@@ -90,6 +90,24 @@ class TestGrowingLayer:
         assert torch.equal(other.keys[:, :, :3], before)
         assert not torch.equal(layer.keys, other.keys)
 
+    @torch.no_grad()
+    def test_layers_may_differ(self):
+        """In the type and the number of what they hold, as layers on several devices do."""
+        cache = DynamicCache()
+        cache.layers = [DynamicLayer() for _ in range(4)]
+        make_room(cache)
+        expected = []
+        for layer, (rows, dtype) in enumerate([(3, torch.float32), (3, torch.bfloat16), (3, torch.float64)]):
+            new = [state.to(dtype) for state in states(rows, 2 + 40 * layer)]
+            cache.update(*new, layer)
+            expected += [state[[2, 0, 0]] for state in new]
+        cache.reorder_cache(torch.tensor([2, 0, 0]))
+        for layer, (keys, values) in zip(cache.layers, zip(expected[::2], expected[1::2], strict=True), strict=False):
+            assert torch.equal(layer.keys, keys)
+            assert torch.equal(layer.values, values)
+        cache.reset()
+        cache.reorder_cache(torch.tensor([2, 0, 0]))  # there is nothing in it
+
     def test_gradients(self):
         layer, new = GrowingLayer(), [state.requires_grad_() for state in states(2, 3)]
         with torch.no_grad():
