@@ -58,7 +58,8 @@ class Attention(nn.Module):
 
         Where `tokens` has indices, the input is `(1, tokens, heads · head_dim)`, and the output is 0 at other tokens.
         """
-        return tokens.scatter(states).unflatten(-1, (-1, self.head_dim)).transpose(1, 2)
+        states = tokens.scatter(states)
+        return states.view(*states.shape[:2], states.shape[2] // self.head_dim, self.head_dim).transpose(1, 2)
 
     def attend(
         self,
@@ -121,7 +122,11 @@ class SelfAttention(Attention):
 
 
 class CrossAttention(Attention):
-    """Attention of a decoder to the encoder's output, whose keys and values are computed once for a cache."""
+    """Attention of a decoder to the encoder's output, whose keys and values are computed once for a cache.
+
+    Several rows of the decoder may have one source: the beams of a sentence in `generate()`. Their queries attend
+    together, as queries of one row, so that keys and values are held once a source.
+    """
 
     def __init__(self, config: LocantConfig, layer_idx: int, position: PositionLayer):
         super().__init__(config, "cross", layer_idx, position)
@@ -138,14 +143,14 @@ class CrossAttention(Attention):
 
         Args:
             hidden_states: `(batch, queries, d_model)`, or `(1, tokens, d_model)` where `inputs.tokens` has indices.
-            encoder_hidden_states: `(batch, keys, d_model)`.
+            encoder_hidden_states: `(batch / inputs.beams, keys, d_model)`.
             inputs: made by `cross_attention_inputs`.
             past_key_values: an `EncoderDecoderCache`, which holds the keys and values from the second call on.
 
         Returns:
             As `Attention.attend`.
         """
-        query = self.split_heads(self.q_proj(hidden_states), inputs.tokens)
+        query = self.split_heads(self.q_proj(inputs.fold(hidden_states)), inputs.tokens)
         cache = past_key_values if isinstance(past_key_values, EncoderDecoderCache) else None
         if cache is not None and cache.is_updated.get(self.layer_idx):
             layer: Any = cache.cross_attention_cache.layers[self.layer_idx]
@@ -159,3 +164,18 @@ class CrossAttention(Attention):
             key, value = cache.cross_attention_cache.update(key, value, self.layer_idx)
             cache.is_updated[self.layer_idx] = True
         return self.attend(query, key, value, inputs, bias, **kwargs)
+
+    def attend(
+        self,
+        query: torch.Tensor,
+        key: torch.Tensor,
+        value: torch.Tensor,
+        inputs: AttentionInputs,
+        bias: PositionBias | None,
+        **kwargs: Any,
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """As `Attention.attend`, from folded queries to an output and weights with the rows of the decoder."""
+        output, weights = super().attend(query, key, value, inputs, bias, **kwargs)
+        if weights is not None and inputs.beams > 1:
+            weights = weights.unflatten(2, (inputs.beams, -1)).transpose(1, 2).flatten(0, 1)
+        return inputs.unfold(output), weights

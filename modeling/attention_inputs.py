@@ -89,12 +89,30 @@ class AttentionInputs(NamedTuple):
             by itself (sdpa and flash attention, by the layer's `is_causal`).
         tokens: the tokens whose hidden states attention gets and returns; by default all.
         source_tokens: in cross-attention, the tokens of the source whose keys and values are computed; by default all.
+        beams: in cross-attention, how many neighbouring rows of the decoder have the same source. Everything above is
+            then for folded queries: those of the rows that share a source, one row after the other.
     """
 
     position_inputs: PositionInputs
     mask: Mask | None = None
     tokens: NeededTokens = NeededTokens()
     source_tokens: NeededTokens = NeededTokens()
+    beams: int = 1
+
+    def fold(self, states: torch.Tensor) -> torch.Tensor:
+        """`(batch, queries, width)` to `(batch / beams, beams · queries, width)`.
+
+        Where `tokens` has indices, states are `(1, tokens, width)` and stay so, as the order of all tokens is the same.
+        """
+        if self.beams == 1 or self.tokens.indices is not None:
+            return states
+        return states.unflatten(0, (-1, self.beams)).flatten(1, 2)
+
+    def unfold(self, states: torch.Tensor) -> torch.Tensor:
+        """The inverse of `fold`."""
+        if self.beams == 1 or self.tokens.indices is not None:
+            return states
+        return states.unflatten(1, (self.beams, -1)).flatten(0, 1)
 
 
 class StackInputs(NamedTuple):
@@ -396,8 +414,13 @@ def cross_attention_inputs(
         has_new_keys: False where the cache holds the keys of the source already.
 
     Raises:
-        ValueError: document ids are given for one of the sequences only.
+        ValueError: document ids are given for one of the sequences only; the rows of the decoder are no multiple of
+            those of the source.
     """
+    beams = _rows_of_each_source(inputs.hidden_states.shape[0], source.hidden_states.shape[0])
+    if beams > 1:
+        inputs, source = _fold_beams(inputs, source, beams, q_offset)
+        q_offset = 0
     hidden_states, batch = inputs.hidden_states, inputs.hidden_states.shape[0]
     index = PositionIndex(
         inputs.position_ids.expand(batch, -1),
@@ -419,7 +442,46 @@ def cross_attention_inputs(
     )
     bias = bias if folded is None else None
     position_inputs = PositionInputs(index, query_tensors, key_tensors, bias)
-    return AttentionInputs(position_inputs, mask, inputs.tokens, source.tokens)
+    return AttentionInputs(position_inputs, mask, inputs.tokens, source.tokens, beams)
+
+
+def _rows_of_each_source(batch: int, sources: int) -> int:
+    """How many neighbouring rows of the decoder have the same source."""
+    if batch == sources:
+        return 1
+    if sources == 0 or batch % sources:
+        raise ValueError(
+            f"The decoder has {batch} rows and the encoder's output {sources}: give a row of the encoder's output for "
+            f"each row of the decoder, or for each group of neighbouring rows of the same size."
+        )
+    return batch // sources
+
+
+def _fold_beams(
+    inputs: StackInputs, source: StackInputs, beams: int, q_offset: int | torch.Tensor
+) -> tuple[StackInputs, StackInputs]:
+    """The decoder's sequence with the rows that share a source behind one another in one row, from slot 0 on.
+
+    In cross-attention, no query depends on the order of the queries.
+    """
+    states, positions, mask = inputs.hidden_states, inputs.position_ids, source.attention_mask
+    length = states.shape[1]
+    documents = inputs.document_ids
+    if documents is not None:
+        documents = documents[:, torch.arange(length, device=documents.device) + q_offset].unflatten(0, (-1, beams))
+        documents = documents.flatten(1)
+    tokens = inputs.tokens
+    if tokens.indices is not None:
+        tokens = tokens._replace(batch=tokens.batch // beams, length=beams * length)
+    folded = inputs._replace(
+        hidden_states=states.unflatten(0, (-1, beams)).flatten(1, 2),
+        position_ids=positions.expand(states.shape[0], -1).unflatten(0, (-1, beams)).flatten(1),
+        document_ids=documents,
+        tokens=tokens,
+    )
+    if mask is not None and mask.ndim == 4 and mask.shape[2] > 1:  # a row for each query of one of the beams
+        source = source._replace(attention_mask=mask.repeat(1, 1, beams, 1))
+    return folded, source
 
 
 def _same_document(of_queries: torch.Tensor | None, of_keys: torch.Tensor | None) -> MaskFunction | None:

@@ -19,8 +19,9 @@ from transformers.utils.generic import can_return_tuple
 from locant.configuration.configuration_locant import LocantConfig
 
 from .attention_inputs import count_positions, visible_keys
+from .generation import LocantGenerationMixin
 from .loss import VocabularyHead, needed_by_loss
-from .pretrained import LocantGenerationMixin, LocantPreTrainedModel
+from .pretrained import LocantPreTrainedModel
 from .stacks import LocantDecoder, LocantEncoder, build_encoder
 
 
@@ -39,6 +40,8 @@ def as_encoder_output(given: ModelOutput | Sequence[Any]) -> BaseModelOutput:
     Raises:
         ValueError: it is neither an output of transformers nor a tuple or list, or does not begin with a tensor.
     """
+    if type(given) is BaseModelOutput and isinstance(given.last_hidden_state, torch.Tensor):
+        return given
     is_sequence = isinstance(given, ModelOutput | tuple | list) and len(given) > 0
     if not is_sequence or not isinstance(given[0], torch.Tensor):
         raise ValueError(

@@ -12,8 +12,9 @@ from transformers.utils.generic import can_return_tuple
 
 from locant.configuration.configuration_locant import LocantConfig
 
+from .generation import LocantGenerationMixin
 from .loss import VocabularyHead, needed_by_loss
-from .pretrained import LocantGenerationMixin, LocantPreTrainedModel
+from .pretrained import LocantPreTrainedModel
 from .stacks import LocantDecoder
 
 

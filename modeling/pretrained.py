@@ -10,9 +10,7 @@ from typing import Any, ClassVar, Self, cast
 import torch
 from torch import nn
 from transformers import initialization as init
-from transformers.cache_utils import Cache
 from transformers.core_model_loading import WeightRenaming
-from transformers.generation import GenerationMixin
 from transformers.modeling_utils import PreTrainedModel
 from transformers.utils import logging
 
@@ -248,53 +246,3 @@ def table_of_other_stack(config: LocantConfig) -> str | None:
     if config.is_encoder_decoder or not (reads_tokens and config.share_encoder_decoder_embeddings):
         return None
     return "encoder.embed_tokens" if config.is_decoder else "decoder.embed_tokens"
-
-
-class LocantGenerationMixin(GenerationMixin):
-    """Leaves masks and positions to the model, which makes them for each type of layer."""
-
-    config: LocantConfig
-    main_input_name: str
-
-    def create_masks_for_generate(
-        self, attention_mask: torch.Tensor | None, past_key_values: Cache, **kwargs: Any
-    ) -> torch.Tensor | None:
-        """The decoder's mask for a static cache: as long as the cache, so that a compiled step sees one shape."""
-        if attention_mask is None:
-            return None
-        # where all layers slide, the cache is as long as a window, and shorter than the mask at last
-        missing = max(0, past_key_values.get_max_length() - attention_mask.shape[1])
-        return torch.nn.functional.pad(attention_mask, (0, missing))
-
-    def prepare_inputs_for_generation(
-        self, *args: Any, inputs_embeds: torch.Tensor | None = None, **kwargs: Any
-    ) -> dict[str, Any]:
-        """As in transformers, but position ids that the caller gave keep the positions of the cached tokens.
-
-        `inputs_embeds` has to be in the signature, where `generate()` looks for it.
-        """
-        prepare: Any = super().prepare_inputs_for_generation  # type: ignore[misc]  # of another `self`
-        inputs = prepare(*args, inputs_embeds=inputs_embeds, **kwargs)
-        name = "decoder_position_ids" if self.config.is_encoder_decoder else "position_ids"
-        return inputs if kwargs.get(name) is None else {**inputs, name: kwargs[name]}
-
-    def _maybe_initialize_input_ids_for_generation(
-        self, inputs: torch.Tensor | None, bos_token_id: torch.Tensor | None, model_kwargs: dict[str, Any]
-    ) -> Any:
-        """As in transformers; raise `ValueError` if a model that reads images is given none, or a batch has no rows."""
-        given = {name for name, value in model_kwargs.items() if value is not None}
-        # for the last two, the encoder raises an error that names them
-        encoded = given & {"encoder_outputs", "input_ids", "inputs_embeds"}
-        if inputs is None and self.main_input_name == "pixel_values" and not encoded:
-            raise ValueError(
-                "generate() of a model that reads images needs pixel_values or encoder_outputs, and was given neither: "
-                "give it images, which the image-text-to-text pipeline passes on only beside a text, such as text=''."
-            )
-        initialize: Any = super()._maybe_initialize_input_ids_for_generation  # type: ignore[misc]  # of another `self`
-        inputs = initialize(inputs, bos_token_id, model_kwargs)
-        if isinstance(inputs, torch.Tensor) and inputs.shape[0] == 0:
-            raise ValueError("generate() is given a batch of no rows: give it one row at least.")
-        return inputs
-
-    def _prepare_position_ids_for_generation(self, inputs_tensor: torch.Tensor, model_kwargs: dict[str, Any]) -> None:
-        """Return None: the model itself counts the positions from the mask."""

@@ -2,6 +2,7 @@
 """The encoder and the decoder of text: embeddings, position, layers, final norm."""
 
 import math
+from functools import partial
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -29,6 +30,7 @@ from .attention_inputs import (
     self_attention_cache,
     self_attention_inputs,
 )
+from .cache import SourceCache
 from .layers import TransformerLayer, build_norm
 from .positions.base import PositionEncoding, build_position_encoding
 from .pretrained import LocantPreTrainedModel
@@ -131,16 +133,7 @@ class LocantStack(LocantPreTrainedModel):
         }
         cross_inputs = None
         if source is not None and self.cross_position is not None:
-            is_cached = isinstance(past_key_values, EncoderDecoderCache) and past_key_values.is_updated.get(0, False)
-            cross_inputs = cross_attention_inputs(
-                self.config,
-                self.cross_position,
-                inputs,
-                source,
-                q_offset=query_offset(cache),
-                has_new_keys=not is_cached,
-                may_fold_bias=self.may_fold_bias,
-            )
+            cross_inputs = self._cross_inputs(inputs, source, past_key_values)
 
         depth = getattr(self.config, f"{self.stack}_layers")  # assisted decoding by early exit lowers it
         for layer, layer_type in zip(self.layers, self.layer_types[:depth], strict=False):
@@ -153,6 +146,25 @@ class LocantStack(LocantPreTrainedModel):
                 **kwargs,
             )
         return self.final_norm(hidden_states)
+
+    def _cross_inputs(self, inputs: StackInputs, source: StackInputs, past_key_values: Cache | None) -> AttentionInputs:
+        """The inputs of cross-attention; made once for all steps of `generate()` that do not differ in them."""
+        assert self.cross_position is not None
+        is_cached = isinstance(past_key_values, EncoderDecoderCache) and past_key_values.is_updated.get(0, False)
+        make = partial(
+            cross_attention_inputs,
+            self.config,
+            self.cross_position,
+            inputs,
+            source,
+            q_offset=query_offset(self_attention_cache(past_key_values)),
+            has_new_keys=not is_cached,
+            may_fold_bias=self.may_fold_bias,
+        )
+        has_position = type(self.cross_position) is not PositionEncoding
+        if not isinstance(past_key_values, SourceCache) or has_position or inputs.document_ids is not None:
+            return make()
+        return past_key_values.made_once(("cross", *inputs.hidden_states.shape), (source,), make)
 
 
 class LocantTokenStack(LocantStack):
@@ -376,13 +388,11 @@ class LocantDecoder(LocantTokenStack):
         if encoder_hidden_states is not None:
             self._check_cross_attention(past_key_values)
             _unslide_cross_attention(past_key_values, encoder_hidden_states.shape[1])
-            source = prepare_stack_inputs(
-                encoder_hidden_states,
-                encoder_attention_mask,
-                encoder_position_ids,
-                encoder_document_ids,
-                max_position_embeddings=self.position_bound_if_needed(self.cross_position),
-            )
+            given = encoder_hidden_states, encoder_attention_mask, encoder_position_ids, encoder_document_ids
+            bound = self.position_bound_if_needed(self.cross_position)
+            make = partial(prepare_stack_inputs, *given, max_position_embeddings=bound)
+            cache_of_source = past_key_values if isinstance(past_key_values, SourceCache) else None
+            source = make() if cache_of_source is None else cache_of_source.made_once("source", given, make)
         return BaseModelOutputWithPastAndCrossAttentions(
             last_hidden_state=self.run_layers(inputs, source, past_key_values, **kwargs),
             past_key_values=past_key_values,

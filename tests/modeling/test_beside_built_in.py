@@ -644,7 +644,7 @@ def described(value):
         return type(value).__name__.removesuffix("AndCrossAttentions"), fields
     if isinstance(value, tuple | list):
         return [described(part) for part in value]
-    return type(value)
+    return EncoderDecoderCache if isinstance(value, EncoderDecoderCache) else type(value)  # generate() derives a class
 
 
 def is_finite(value):

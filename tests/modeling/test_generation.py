@@ -3,7 +3,13 @@
 
 import pytest
 import torch
-from transformers import set_seed
+from transformers import DynamicCache, EncoderDecoderCache, set_seed
+from transformers.generation import GenerationMixin
+
+from locant.modeling.cache import SourceCache
+from locant.modeling.generation import LocantGenerationMixin
+
+from .conftest import REFUSED
 
 SOURCES = [[5, 6, 7, 8, 9, 10, 2], [11, 12, 13, 2], [14, 2]]
 PROMPTS = [[1, 21, 20, 19], [1, 17], [1, 15, 14]]
@@ -106,6 +112,91 @@ class TestBatch:
         """Up to the end of each sentence."""
         start = prompt["decoder_input_ids"].shape[1] if prompt else 1
         return [[*row[start:].tolist(), 2][: [*row[start:].tolist(), 2].index(2)] for row in sequences]
+
+
+CROSS = ["none", "shaw", "transformer_xl", "t5", "alibi", "rotary"]
+SHARING = pytest.mark.parametrize(
+    "mode",
+    [BEAM, {**SAMPLING, "num_return_sequences": 3}, BEAM_SAMPLING],
+    ids=["beam", "sampling", "beam sampling"],
+)
+
+
+class TestSource:
+    """The source of a sentence is held once, whatever the number of sequences that are generated from it."""
+
+    @pytest.fixture
+    def repeated(self, monkeypatch):
+        """`generate` above, with the source repeated for each sequence as in transformers."""
+
+        def call(*args, **options):
+            name = "_expand_inputs_for_generation"
+            with monkeypatch.context() as patch:
+                patch.setattr(LocantGenerationMixin, name, getattr(GenerationMixin, name))
+                return generate(*args, **options)
+
+        return call
+
+    @SHARING
+    @pytest.mark.parametrize("cross", CROSS)
+    def test_gives_what_a_repeated_source_gives(self, shared_model, make_batch, repeated, cross, backend, mode):
+        if (cross, backend) in REFUSED:
+            pytest.skip("refused")
+        model = shared_model(backend, position_encoding="rotary", cross_position_encoding=cross, **ONE_LAYER)
+        ids, mask = make_batch(SOURCES)
+        names = ("decoder_input_ids", "decoder_attention_mask")
+        prompts = dict(zip(names, make_batch(PROMPTS, "left"), strict=True))
+        for cache in ({"use_cache": False}, {}, {"cache_implementation": "static"}):
+            options = {**prompts, **cache, **mode, "max_new_tokens": 3}
+            assert_same(generate(model, ids, mask, **options), repeated(model, ids, mask, **options))
+
+    @SHARING
+    def test_weights_of_cross_attention_have_a_row_for_each_sequence(self, shared_model, make_batch, repeated, mode):
+        model = shared_model("eager", **ONE_LAYER)
+        options = {**mode, "output_attentions": True, "decoder_input_ids": torch.tensor([[1, 9]] * 3)}
+        outputs, expected = (call(model, *make_batch(SOURCES), **options) for call in (generate, repeated))
+        for step, of_step in zip(outputs.cross_attentions, expected.cross_attentions, strict=True):
+            for weights, of_layer in zip(step, of_step, strict=True):
+                torch.testing.assert_close(weights, of_layer, atol=1e-5, rtol=1e-5)
+
+    def test_masks_of_four_dimensions(self, shared_model, make_batch, repeated):
+        model, (ids, mask) = shared_model("sdpa", **ONE_LAYER), make_batch(SOURCES)
+        custom = {"cross_attention_mask": mask[:, None, None].repeat(1, 4, 1, 1) * (torch.rand(3, 4, 1, 7) < 0.8)}
+        custom["cross_attention_mask"][..., 0] = 1
+        assert_same(generate(model, ids, mask, **custom, **BEAM), repeated(model, ids, mask, **custom, **BEAM))
+
+    @pytest.mark.parametrize("kind", ["dynamic", "static"])
+    def test_the_cache_holds_it_once(self, shared_model, make_batch, kind):
+        outputs = generate(shared_model(**ONE_LAYER), *make_batch(SOURCES), cache_implementation=kind, **BEAM)
+        cache = outputs.past_key_values
+        assert cache.cross_attention_cache.layers[0].keys.shape[0] == 3
+        assert cache.self_attention_cache.layers[0].keys.shape[0] == 12
+
+    def test_goes_on_from_a_returned_cache(self, shared_model, make_batch):
+        model, (ids, mask) = shared_model(**ONE_LAYER), make_batch(SOURCES)
+        sampling = {**SAMPLING, "num_return_sequences": 2, "no_repeat_ngram_size": 0}
+        first = generate(model, ids, mask, **sampling)
+        expected = generate(model, ids, mask, **sampling, decoder_input_ids=first.sequences[::2])
+        cache = generate(model, ids, mask, **{**sampling, "max_new_tokens": 6}).past_key_values
+        assert isinstance(cache, SourceCache)
+        assert cache.source_rows == 3
+        rows = torch.arange(0, 6, 2).repeat_interleave(2)
+        cache.reorder_cache(rows)
+        assert cache.source_rows == 3
+        going_on = {"decoder_input_ids": first.sequences[::2], "decoder_attention_mask": torch.ones(3, 7)}
+        assert_same(generate(model, ids, mask, **sampling, **going_on, past_key_values=cache), expected)
+
+    def test_is_repeated_for_a_given_cache(self, shared_model, make_batch):
+        """A cache of transformers is reordered as a whole, by loops that others wrote too."""
+        model, cache = shared_model(**ONE_LAYER), EncoderDecoderCache(DynamicCache(), DynamicCache())
+        expected = generate(model, *make_batch(SOURCES), **BEAM)
+        assert_same(generate(model, *make_batch(SOURCES), **BEAM, past_key_values=cache), expected)
+        assert cache.cross_attention_cache.layers[0].keys.shape[0] == 12
+
+    def test_rows_that_no_source_belongs_to(self, shared_model, make_batch):
+        model, (ids, mask) = shared_model(**ONE_LAYER), make_batch(SOURCES)
+        with pytest.raises(ValueError, match=r"^The decoder has 4 rows and the encoder's output 3: give a row of the"):
+            model(ids, mask, torch.ones(4, 2).long())
 
 
 class TestAssisted:

@@ -390,3 +390,62 @@ class TestOwnMasksAtTheirLimits:
     def test_a_padding_mask_of_another_size_is_refused(self, make_model, shape):
         with pytest.raises(ValueError, match=r"attention_mask has the shape .*, but there are 1 sequences of 3 tokens"):
             make_model().get_encoder()(torch.tensor([[5, 6, 7]]), attention_mask=torch.ones(shape))
+
+
+class TestRowsOfOneSource:
+    """Neighbouring rows of the decoder share a source, which is then given once."""
+
+    SOURCES, ROWS, KEYS, QUERIES = 3, 2, 9, 6
+
+    @pytest.fixture
+    def same(self, shared_model, backend):
+        """Checks that the decoder returns what it does with a source for each row."""
+
+        def check(cross="none", in_steps=False, **inputs):
+            fields = {**ONE_LAYER, "position_encoding": "rotary", "cross_position_encoding": cross}
+            decoder = shared_model(backend, **fields).get_decoder()
+            torch.manual_seed(2)
+            ids = torch.randint(3, 20, (self.SOURCES * self.ROWS, self.QUERIES))
+            source = torch.randn(self.SOURCES, self.KEYS, 32)
+            outputs = self.decode(decoder, ids, source, in_steps, inputs)
+            of_source = {name for name in inputs if name.startswith("encoder_") and len(inputs[name]) > 1}
+            repeated = {n: v.repeat_interleave(self.ROWS, 0) if n in of_source else v for n, v in inputs.items()}
+            expected = self.decode(decoder, ids, source.repeat_interleave(self.ROWS, 0), in_steps, repeated)
+            torch.testing.assert_close(outputs, expected, atol=2e-5, rtol=1e-5)
+            others = self.decode(decoder, ids, source, in_steps, {})
+            assert not inputs or (outputs - others).abs().max() > 1e-3
+
+        return check
+
+    def decode(self, decoder, ids, source, in_steps, inputs):
+        cache = EncoderDecoderCache(DynamicCache(), DynamicCache())
+        states = []
+        for start, end in ((0, 4), (4, 5), (5, 6)) if in_steps else ((0, 6),):
+            part = dict(inputs)
+            if "document_ids" in inputs:
+                part["document_ids"] = inputs["document_ids"][:, :end]
+            outputs = decoder(ids[:, start:end], encoder_hidden_states=source, past_key_values=cache, **part)
+            states.append(outputs.last_hidden_state)
+        return torch.cat(states, 1)
+
+    @pytest.mark.parametrize("in_steps", [False, True])
+    def test_padding(self, same, in_steps):
+        same(in_steps=in_steps)
+        same(in_steps=in_steps, encoder_attention_mask=(torch.arange(9) < torch.tensor([[9], [4], [7]])).long())
+
+    @FORMS
+    def test_masks_of_four_dimensions(self, same, dtype):
+        for shape in ((3, 1, 1, 9), (3, 4, 6, 9), (1, 1, 6, 9), (1, 4, 1, 9)):
+            mask = (torch.rand(shape, generator=torch.Generator().manual_seed(0)) < 0.5) | (torch.arange(9) == 0)
+            same(encoder_attention_mask=as_type(mask, dtype))
+
+    @pytest.mark.parametrize("in_steps", [False, True])
+    def test_documents(self, same, in_steps):
+        sources = torch.tensor([[0] * 3 + [1] * 3 + [2] * 3, [0] * 6 + [1] * 3, [0] * 2 + [1] * 7])
+        targets = torch.tensor([[0, 0, 0, 0, 1, 1], [0, 0, 1, 1, 1, 1]] * 3)
+        same(in_steps=in_steps, encoder_document_ids=sources, document_ids=targets)
+
+    @pytest.mark.parametrize("cross", ["t5", "alibi", "rotary"])
+    def test_positions_of_each_row(self, same, cross):
+        same(cross, position_ids=torch.arange(6) + torch.arange(0, 18, 3)[:, None])
+        same(cross, encoder_position_ids=torch.arange(9).flip(0)[None])

@@ -1,0 +1,315 @@
+# Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
+"""Beam search without sampling, of the same results as `GenerationMixin._beam_search` of transformers in less time.
+
+A step compares the best tokens of each beam only, keeps what it chose as pointers to the step before, and drops
+sentences whose search is over from the batch. Sequences are put together from the pointers at the end.
+"""
+
+import math
+from typing import Any
+
+import torch
+from transformers.cache_utils import DynamicCache, EncoderDecoderCache
+from transformers.generation import (
+    EosTokenCriteria,
+    ForcedBOSTokenLogitsProcessor,
+    ForcedEOSTokenLogitsProcessor,
+    GenerationConfig,
+    LogitsProcessorList,
+    MaxLengthCriteria,
+    MinLengthLogitsProcessor,
+    MinNewTokensLengthLogitsProcessor,
+    NoBadWordsLogitsProcessor,
+    NoRepeatNGramLogitsProcessor,
+    StoppingCriteriaList,
+    SuppressTokensAtBeginLogitsProcessor,
+    SuppressTokensLogitsProcessor,
+)
+from transformers.modeling_outputs import BaseModelOutput
+from transformers.utils import ModelOutput
+
+from locant.configuration.configuration_locant import LocantConfig
+
+from .attention_inputs import self_attention_cache
+
+# What these do to the scores of a row depends on the row's tokens alone, so that other rows may be dropped
+_PROCESSORS = {
+    ForcedBOSTokenLogitsProcessor,
+    ForcedEOSTokenLogitsProcessor,
+    MinLengthLogitsProcessor,
+    MinNewTokensLengthLogitsProcessor,
+    NoBadWordsLogitsProcessor,
+    NoRepeatNGramLogitsProcessor,
+    SuppressTokensAtBeginLogitsProcessor,
+    SuppressTokensLogitsProcessor,
+}
+
+# Sentences that are done leave the batch when they are this share of it, as leaving copies the keys of the others
+_LEAST_DONE = 1 / 8
+
+# The log-probability of all beams but the first before the first step, as all beams are the same then; and what is
+# added to that of a continuation that ends
+_UNLIKELY = -1e9
+
+# How many tokens are compared with one another before the best of them meet
+_GROUP = 64
+
+
+def can_search(
+    config: LocantConfig,
+    logits_processor: LogitsProcessorList,
+    stopping_criteria: StoppingCriteriaList,
+    generation_config: GenerationConfig,
+) -> bool:
+    """Whether `beam_search` can do what the arguments of `generate()` ask for.
+
+    It returns sequences alone, does not sample, and knows the logits processors above and the stopping criteria that
+    `max_length` and `eos_token_id` make.
+    """
+    for criterion in stopping_criteria:
+        is_length = type(criterion) is MaxLengthCriteria and criterion.max_length == generation_config.max_length
+        is_end = type(criterion) is EosTokenCriteria and criterion.eos_token_id is _ends(generation_config)
+        if not (is_length or is_end):
+            return False
+    is_plain = not (
+        generation_config.do_sample or generation_config.return_dict_in_generate or generation_config.low_memory
+    )
+    known = all(type(processor) in _PROCESSORS for processor in logits_processor)
+    return is_plain and known and config.vocab_size >= _width(generation_config)
+
+
+def _ends(generation_config: GenerationConfig) -> torch.Tensor | None:
+    """The tokens that end a sequence."""
+    return generation_config._eos_token_tensor  # generate() sets it
+
+
+def _width(generation_config: GenerationConfig) -> int:
+    """How many continuations of a sentence a step looks at: so many that enough of them do not end."""
+    ends = _ends(generation_config)
+    return max(2, 1 + (0 if ends is None else len(ends))) * generation_config.num_beams
+
+
+@torch.no_grad()
+def beam_search(
+    model: Any,
+    input_ids: torch.Tensor,
+    logits_processor: LogitsProcessorList,
+    generation_config: GenerationConfig,
+    model_kwargs: dict[str, Any],
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Search the sequences of the highest log-probability, each divided by its length ** `length_penalty`.
+
+    Args:
+        model: a model with `generate()`.
+        input_ids: prompts `(sentences · beams, length)`, the same for all beams of a sentence.
+        logits_processor: as `can_search` accepts them.
+        generation_config: as `generate()` of transformers has prepared it.
+        model_kwargs: arguments of the model's `prepare_inputs_for_generation`.
+
+    Returns:
+        Sequences `(sentences · num_return_sequences, length)`, best first, and their scores.
+    """
+    search = BeamSearch(input_ids, logits_processor, generation_config)
+    step = 1 if model_kwargs["use_cache"] else None
+    outputs = model._prefill(
+        input_ids, generation_config, model_kwargs, is_first_iteration=not generation_config.is_assistant
+    )
+    while True:
+        model_kwargs = model._update_model_kwargs_for_generation(
+            outputs, model_kwargs, is_encoder_decoder=model.config.is_encoder_decoder
+        )
+        search.extend(outputs.logits[:, -1])
+        del outputs  # the logits of a long prompt need not outlive the step
+        if search.is_over:
+            return search.best()
+        model_kwargs = search.reorder(model_kwargs)
+        inputs = model.prepare_inputs_for_generation(search.sequences, next_sequence_length=step, **model_kwargs)
+        outputs = model(**inputs, return_dict=True)
+
+
+class BeamSearch:
+    """The state of a search. Rows of the batch are the beams of the first sentence, then those of the next.
+
+    Args:
+        input_ids, logits_processor, generation_config: as in `beam_search`.
+
+    Attributes:
+        sequences: of the running beams, `(rows, length)`.
+        is_over: whether the search is over for all sentences.
+    """
+
+    def __init__(
+        self, input_ids: torch.Tensor, logits_processor: LogitsProcessorList, generation_config: GenerationConfig
+    ):
+        self.options = generation_config
+        self.processors: Any = logits_processor
+        self.beams = generation_config.num_beams
+        self.ends = _ends(generation_config)
+        self.prompts = self.sequences = input_ids
+        self.is_over = False
+        self.length = 0  # of the sequences, without the prompt
+        self.last_length = generation_config.max_length - input_ids.shape[1]
+
+        sentences, device = len(input_ids) // self.beams, input_ids.device
+        self.sentences = torch.arange(sentences, device=device)
+        self.is_done = torch.zeros(sentences, dtype=torch.bool, device=device)
+        # of the running beams
+        self.scores = torch.full((sentences, self.beams), _UNLIKELY, dtype=torch.float32, device=device)
+        self.scores[:, 0] = 0.0
+        self.history: list[tuple[torch.Tensor, torch.Tensor]] = []  # of each step, the chosen rows and tokens
+        # the best sequences that have ended, best first: scores, and last step, row before that step, last token
+        self.ended_scores = torch.full_like(self.scores, -math.inf)
+        self.ended = torch.zeros(sentences, self.beams, 3, dtype=torch.long, device=device)
+        self.results: list[tuple[torch.Tensor, torch.Tensor, torch.Tensor]] = []  # of sentences that left the batch
+        self.kept: torch.Tensor | None = None  # the sentences that stay, where some left in the last step
+
+    def extend(self, logits: torch.Tensor) -> None:
+        """Choose the next tokens.
+
+        Args:
+            logits: of the next tokens, `(rows, vocabulary)`.
+        """
+        log_probs = logits.to(self.scores.device, torch.float32).log_softmax(-1)
+        log_probs = self.processors(self.sequences, log_probs)
+        scores, rows, tokens = best_continuations(log_probs, self.scores, _width(self.options))
+        is_last = self.length + 1 == self.last_length
+        if is_last:
+            is_end = torch.ones_like(tokens, dtype=torch.bool)
+        elif self.ends is None:
+            is_end = torch.zeros_like(tokens, dtype=torch.bool)
+        else:
+            is_end = torch.isin(tokens, self.ends)
+        self._end(scores, rows, tokens, is_end)
+        self.length += 1
+        if is_last:
+            self.is_over = True
+            return
+        self.scores, order = (scores + is_end * _UNLIKELY).topk(self.beams)
+        rows, tokens = rows.gather(1, order).flatten(), tokens.gather(1, order).flatten()
+        self.history.append((rows, tokens))
+        self.sequences = torch.cat([self.sequences.index_select(0, rows), tokens[:, None]], dim=1)
+        self._stop()
+
+    def _end(self, scores: torch.Tensor, rows: torch.Tensor, tokens: torch.Tensor, is_end: torch.Tensor) -> None:
+        """Enter continuations that end among the ended sequences: those that are as good as the running beams."""
+        counts = is_end[:, : self.beams] & ~self.is_done[:, None]
+        new_scores = scores[:, : self.beams] / (self.length + 1) ** self.options.length_penalty
+        new_scores = new_scores.masked_fill(~counts, -math.inf)
+        step = torch.full_like(tokens, self.length)
+        new = torch.stack([step, rows, tokens], dim=-1)[:, : self.beams]
+        self.ended_scores, order = torch.cat([self.ended_scores, new_scores], 1).topk(self.beams)
+        self.ended = torch.cat([self.ended, new], 1).gather(1, order[..., None].expand(-1, -1, 3))
+
+    def _stop(self) -> None:
+        """Find the sentences whose ended sequences no running beam can improve, by `early_stopping`."""
+        early_stopping, penalty = self.options.early_stopping, self.options.length_penalty
+        longest = self.last_length if early_stopping == "never" and penalty > 0 else self.length
+        worst = self.ended_scores[:, -1]
+        self.is_done = self.is_done | ~(self.scores[:, 0] / longest**penalty > worst)
+        if early_stopping is True:
+            self.is_done = self.is_done | (worst > -math.inf)
+        done = int(self.is_done.sum())
+        self.is_over = done == len(self.is_done)
+        self.kept = None
+        if not self.is_over and done >= _LEAST_DONE * len(self.is_done):
+            self.kept = (~self.is_done).nonzero().squeeze(1)
+
+    def reorder(self, model_kwargs: dict[str, Any]) -> dict[str, Any]:
+        """The cache in the order of the chosen rows, and where sentences leave, all arguments without them."""
+        cache: Any = self_attention_cache(model_kwargs.get("past_key_values"))
+        if self.kept is not None and (cache is None or type(cache) is DynamicCache):  # a static one keeps its size
+            model_kwargs = self._leave(self.kept, model_kwargs)
+        if cache is not None:
+            cache.reorder_cache(self.history[-1][0])
+        return model_kwargs
+
+    def _leave(self, kept: torch.Tensor, model_kwargs: dict[str, Any]) -> dict[str, Any]:
+        """Drop all sentences but those `kept`, whose indices are given."""
+        sentences = len(self.is_done)
+        done = self.is_done.nonzero().squeeze(1)
+        self.results.append((self.sentences[done], self.ended_scores[done], self.ended[done]))
+        for name in ("sentences", "is_done", "scores", "ended_scores", "ended"):
+            setattr(self, name, getattr(self, name)[kept])
+        kept_rows = (kept[:, None] * self.beams + torch.arange(self.beams, device=kept.device)).flatten()
+        rows, tokens = self.history[-1]
+        self.history[-1] = rows[kept_rows], tokens[kept_rows]
+        self.sequences = self.sequences[kept_rows]
+
+        indices = {sentences: kept, sentences * self.beams: kept_rows}
+        left = {name: _select(value, indices) for name, value in model_kwargs.items()}
+        cache = model_kwargs.get("past_key_values")
+        if isinstance(cache, EncoderDecoderCache):
+            layers = cache.cross_attention_cache.layers
+            cache.cross_attention_cache.reorder_cache(indices[layers[0].keys.shape[0]])  # type: ignore[union-attr]
+        return left
+
+    def best(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """As `beam_search` returns it."""
+        parts = zip(*self.results, (self.sentences, self.ended_scores, self.ended), strict=True)
+        sentences, scores, ended = (torch.cat(part) for part in parts)
+        order, returned = sentences.argsort(), self.options.num_return_sequences
+        scores, ended = (found[order, :returned].flatten(0, 1) for found in (scores, ended))
+        return self._follow(*ended.unbind(-1)), scores
+
+    def _follow(self, step: torch.Tensor, row: torch.Tensor, token: torch.Tensor) -> torch.Tensor:
+        """Sequences from their last steps, their rows before these, and their last tokens, `(sequences,)` each."""
+        pad, ends = self.options._pad_token_tensor, self.ends
+        filler = -1 if ends is None else int(pad or ends[0])  # transformers' choice, also where pad_token_id is 0
+        length = int(step.max()) + 1
+        found = torch.full((len(step), length), filler, device=step.device)
+        found.scatter_(1, step[:, None], token[:, None])
+        for place in reversed(range(length - 1)):
+            rows, tokens = self.history[place]
+            is_before = step > place
+            index = torch.where(is_before, row, 0)
+            found[:, place] = torch.where(is_before, tokens[index], found[:, place])
+            row = torch.where(is_before, rows[index], row)
+        return torch.cat([self.prompts[row], found], dim=1)
+
+
+def _select(value: Any, indices: dict[int, torch.Tensor]) -> Any:
+    """The rows of a tensor, or of the hidden states of an encoder's output, that stay.
+
+    Args:
+        value: an argument of a model.
+        indices: the rows that stay, by the number of rows; a tensor of another number, 1 say, is for all.
+    """
+    if isinstance(value, ModelOutput):
+        return BaseModelOutput(_select(value[0], indices))
+    if not isinstance(value, torch.Tensor) or value.ndim == 0 or len(value) not in indices:
+        return value
+    return value.index_select(0, indices[len(value)].to(value.device))
+
+
+def best_continuations(
+    log_probs: torch.Tensor, scores: torch.Tensor, count: int
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """The best continuations of each sentence by a token, best first.
+
+    Args:
+        log_probs: of each token after each beam, `(sentences · beams, vocabulary)`.
+        scores: of the beams, `(sentences, beams)`, which the log-probabilities are added to.
+        count: how many.
+
+    Returns:
+        Their scores, the rows that they continue, and their tokens, each `(sentences, count)`.
+    """
+    (sentences, beams), vocabulary = scores.shape, log_probs.shape[1]
+    first_rows = torch.arange(sentences, device=scores.device)[:, None] * beams
+    if vocabulary < _GROUP * count:
+        found, index = (log_probs + scores.view(-1, 1)).view(sentences, -1).topk(count)
+        return found, index // vocabulary + first_rows, index % vocabulary
+    # the best tokens are in the groups with the best maxima, or among the last few, which are in no group
+    groups = vocabulary // _GROUP
+    grouped = groups * _GROUP
+    maxima = log_probs[:, :grouped].unflatten(1, (groups, _GROUP)).amax(2)
+    chosen = (maxima + scores.view(-1, 1)).view(sentences, -1).topk(count).indices
+    rows = (chosen // groups + first_rows).repeat_interleave(_GROUP, 1)
+    tokens = ((chosen % groups)[..., None] * _GROUP + torch.arange(_GROUP, device=scores.device)).flatten(1)
+    if grouped < vocabulary:
+        others = torch.arange(grouped, vocabulary, device=scores.device)
+        other_rows = torch.arange(beams, device=scores.device).repeat_interleave(len(others)) + first_rows
+        rows = torch.cat([rows, other_rows], 1)
+        tokens = torch.cat([tokens, others.expand(sentences, beams, -1).flatten(1)], 1)
+    found, index = (log_probs[rows, tokens] + scores.view(-1)[rows]).topk(count)
+    return found, rows.gather(1, index), tokens.gather(1, index)

@@ -1,0 +1,133 @@
+# Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
+"""What `generate()` of transformers needs of a Locant model: inputs, caches, and the search with beams."""
+
+from typing import Any
+
+import torch
+from transformers.cache_utils import Cache
+from transformers.generation import GenerationConfig, GenerationMixin, LogitsProcessorList, StoppingCriteriaList
+
+from locant.configuration.configuration_locant import LocantConfig
+
+from .attention_inputs import self_attention_cache
+from .beam_search import beam_search, can_search
+from .cache import SourceCache, make_room
+
+# Arguments of `forward` that belong to the source
+_OF_SOURCE = (
+    *("encoder_outputs", "attention_mask", "cross_attention_mask", "position_ids", "document_ids"),
+    *("token_type_ids", "inputs_embeds", "pixel_values"),
+)
+
+
+class LocantGenerationMixin(GenerationMixin):
+    """`generate()` as in transformers, with less work where the result is the same.
+
+    Masks and positions are left to the model, which makes them for each type of layer. The encoder's output and the
+    cache of cross-attention are not repeated for beams and for several sequences of one source. Beam search runs in the
+    loop of `beam_search.py` where that can do what is asked for; `custom_generate=GenerationMixin._beam_search` makes
+    `generate()` run transformers' own.
+    """
+
+    config: LocantConfig
+    main_input_name: str
+
+    def create_masks_for_generate(
+        self, attention_mask: torch.Tensor | None, past_key_values: Cache, **kwargs: Any
+    ) -> torch.Tensor | None:
+        """The decoder's mask for a static cache: as long as the cache, so that a compiled step sees one shape."""
+        if attention_mask is None:
+            return None
+        # where all layers slide, the cache is as long as a window, and shorter than the mask at last
+        missing = max(0, past_key_values.get_max_length() - attention_mask.shape[1])
+        return torch.nn.functional.pad(attention_mask, (0, missing))
+
+    def prepare_inputs_for_generation(
+        self, *args: Any, inputs_embeds: torch.Tensor | None = None, **kwargs: Any
+    ) -> dict[str, Any]:
+        """As in transformers, but position ids that the caller gave keep the positions of the cached tokens.
+
+        `inputs_embeds` has to be in the signature, where `generate()` looks for it.
+        """
+        prepare: Any = super().prepare_inputs_for_generation  # type: ignore[misc]  # of another `self`
+        inputs = prepare(*args, inputs_embeds=inputs_embeds, **kwargs)
+        name = "decoder_position_ids" if self.config.is_encoder_decoder else "position_ids"
+        return inputs if kwargs.get(name) is None else {**inputs, name: kwargs[name]}
+
+    def _maybe_initialize_input_ids_for_generation(
+        self, inputs: torch.Tensor | None, bos_token_id: torch.Tensor | None, model_kwargs: dict[str, Any]
+    ) -> Any:
+        """As in transformers; raise `ValueError` if a model that reads images is given none, or a batch has no rows."""
+        given = {name for name, value in model_kwargs.items() if value is not None}
+        # for the last two, the encoder raises an error that names them
+        encoded = given & {"encoder_outputs", "input_ids", "inputs_embeds"}
+        if inputs is None and self.main_input_name == "pixel_values" and not encoded:
+            raise ValueError(
+                "generate() of a model that reads images needs pixel_values or encoder_outputs, and was given neither: "
+                "give it images, which the image-text-to-text pipeline passes on only beside a text, such as text=''."
+            )
+        initialize: Any = super()._maybe_initialize_input_ids_for_generation  # type: ignore[misc]  # of another `self`
+        inputs = initialize(inputs, bos_token_id, model_kwargs)
+        if isinstance(inputs, torch.Tensor) and inputs.shape[0] == 0:
+            raise ValueError("generate() is given a batch of no rows: give it one row at least.")
+        return inputs
+
+    def _prepare_position_ids_for_generation(self, inputs_tensor: torch.Tensor, model_kwargs: dict[str, Any]) -> None:
+        """Return None: the model itself counts the positions from the mask."""
+
+    def _expand_inputs_for_generation(
+        self,
+        expand_size: int = 1,
+        is_encoder_decoder: bool = False,
+        input_ids: torch.Tensor | None = None,
+        **model_kwargs: Any,
+    ) -> tuple[Any, dict[str, Any]]:
+        """As in transformers, but what belongs to the source keeps one row, which the beams share in cross-attention.
+
+        It is expanded too if the caller gave a cache that holds the source once a beam, or that cannot tell.
+        """
+        cache = model_kwargs.get("past_key_values")
+        is_shared = cache is None
+        if isinstance(cache, SourceCache):
+            is_shared = cache.source_rows in (None, model_kwargs["encoder_outputs"][0].shape[0])
+        expand: Any = super()._expand_inputs_for_generation  # type: ignore[misc]  # of another `self`
+        if not is_encoder_decoder or not is_shared:
+            return expand(expand_size, is_encoder_decoder, input_ids, **model_kwargs)
+        of_source = {name: model_kwargs.pop(name) for name in _OF_SOURCE if name in model_kwargs}
+        input_ids, model_kwargs = expand(expand_size, False, input_ids, **model_kwargs)
+        return input_ids, {**model_kwargs, **of_source}
+
+    def _prepare_cache_for_generation(  # type: ignore[override]  # which says bool, and returns nothing either
+        self, generation_config: GenerationConfig, model_kwargs: dict[str, Any], *args: Any
+    ) -> None:
+        """As in transformers, with the layers and the `SourceCache` of `cache.py` unless the caller gave a cache."""
+        is_given = model_kwargs.get("past_key_values") is not None
+        prepare: Any = super()._prepare_cache_for_generation  # type: ignore[misc]  # of another `self`
+        prepare(generation_config, model_kwargs, *args)
+        cache = self_attention_cache(model_kwargs.get("past_key_values"))
+        if cache is None or is_given:
+            return
+        make_room(cache)
+        if self.config.is_encoder_decoder:
+            cross = model_kwargs["past_key_values"].cross_attention_cache
+            model_kwargs["past_key_values"] = SourceCache(cache, cross)
+
+    def _beam_search(
+        self,
+        input_ids: torch.Tensor,
+        logits_processor: LogitsProcessorList,
+        stopping_criteria: StoppingCriteriaList,
+        generation_config: GenerationConfig,
+        synced_gpus: bool = False,
+        **model_kwargs: Any,
+    ) -> Any:
+        """As in transformers; in the loop of `beam_search.py` where that can do what is asked for."""
+        # a cache that the caller gave has to come back with all rows
+        is_given = hasattr(model_kwargs.get("past_key_values"), "_is_user_defined")
+        known = can_search(self.config, logits_processor, stopping_criteria, generation_config)
+        if known and not (synced_gpus or is_given):
+            return beam_search(self, input_ids, logits_processor, generation_config, model_kwargs)[0]
+        search: Any = super()._beam_search  # type: ignore[misc]  # of another `self`
+        return search(
+            input_ids, logits_processor, stopping_criteria, generation_config, synced_gpus=synced_gpus, **model_kwargs
+        )
