@@ -170,7 +170,7 @@ def translate_stream(
     """
     _check_num_return_sequences(model, num_return_sequences, generate_kwargs)
     model.eval()
-    generate_kwargs |= {"num_return_sequences": num_return_sequences, "return_dict_in_generate": True}
+    generate_kwargs |= {"num_return_sequences": num_return_sequences, "return_dict_in_generate": with_scores}
     if with_scores:
         beam = (_setting(model, generate_kwargs, "num_beams") or 1) > 1
         generate_kwargs["output_scores" if beam else "output_logits"] = True
@@ -376,7 +376,8 @@ def _generate(
     """One batch: for each source its translations."""
     limit = _new_tokens_limit(model, len(max(sources, key=len)), generate_kwargs)
     outputs = model.generate(**_source_inputs(model, sources), **{**generate_kwargs, **limit})
-    texts = tokenizer.batch_decode(outputs.sequences, skip_special_tokens=True)
+    sequences = outputs if isinstance(outputs, torch.Tensor) else outputs.sequences
+    texts = tokenizer.batch_decode(sequences, skip_special_tokens=True)
     found = [Translation(*pair) for pair in zip(texts, _scores(model, outputs, generate_kwargs), strict=True)]
     size = len(found) // len(sources)
     return [found[start : start + size] for start in range(0, len(found), size)]
@@ -394,6 +395,8 @@ def _new_tokens_limit(model: PreTrainedModel, source_length: int, generate_kwarg
 
 def _scores(model: Any, outputs: Any, generate_kwargs: dict[str, Any]) -> list[float | None]:
     """The score of each sequence, as `translate_stream` defines it, or `None` where none were asked for."""
+    if isinstance(outputs, torch.Tensor):
+        return [None] * len(outputs)
     if outputs.get("sequences_scores") is not None:
         return outputs.sequences_scores.tolist()
     if outputs.logits is None:
