@@ -37,6 +37,8 @@ from .metrics import SentenceBLEU, perplexity, translation_metrics
 from .run_folder import explain_unfinished, holds_unfinished_run
 
 IGNORED = -100
+LONG = 512
+"""The tokens of a sentence from which on fewer sentences are in a batch, so that one long line does not fill memory."""
 
 
 @dataclass(frozen=True)
@@ -345,10 +347,13 @@ def _encode(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], target: bo
 
 
 def _batches(lengths: Sequence[int], batch_size: int) -> Iterator[list[int]]:
-    """The indices of `lengths`, longest first, `batch_size` at a time."""
+    """The indices of `lengths`, longest first, `batch_size` at a time, or fewer where padding would make them long."""
     order = sorted(range(len(lengths)), key=lambda i: -lengths[i])
-    for start in range(0, len(order), batch_size):
-        yield order[start : start + batch_size]
+    start = 0
+    while start < len(order):
+        size = max(1, min(batch_size, batch_size * LONG // max(1, lengths[order[start]])))
+        yield order[start : start + size]
+        start += size
 
 
 def _pad(sequences: Sequence[Sequence[int]], value: int) -> torch.Tensor:

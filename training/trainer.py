@@ -123,7 +123,8 @@ class RecipeTrainer(PushingTrainer):
         """The Trainer's loop; `InputError` if the loss is not finite, before it is logged or a checkpoint is saved."""
         output = super().evaluation_loop(*args, **kwargs)
         if self.is_in_train and output.metrics is not None:
-            self._check_finite("validation loss", output.metrics["eval_loss"], self.state.global_step)
+            # prediction_loss_only measures none
+            self._check_finite("validation loss", output.metrics.get("eval_loss", 0.0), self.state.global_step)
         return output
 
     def _check_finite(self, what: str, value: Any, step: int) -> None:

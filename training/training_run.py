@@ -139,7 +139,8 @@ def fit(
     try:
         trainer.train(resume_from_checkpoint=run.training.resume_from_checkpoint or as_text(last_checkpoint))
     finally:
-        if (progress := trainer.pop_callback(ProgressFromStep)) is not None:
+        progress: Any = trainer.pop_callback(ProgressFromStep)
+        if progress is not None:
             progress.close()
     trainer.accelerator.wait_for_everyone()  # the main process may still be saving
     steps = choose_weights(run, trainer, folder)

@@ -19,6 +19,7 @@ from locant.training.errors import InputError
 from locant.training.inference import (
     EvaluationRow,
     Translation,
+    _batches,
     evaluate_split,
     load,
     one_line,
@@ -227,6 +228,14 @@ def test_score_is_the_sum_of_the_log_softmax_of_the_logits(model, tokenizer):
     assert found.tokens == ["w20", "w21", "</s>"]
     assert found.token_log_probabilities == pytest.approx(expected, abs=1e-5)
     assert found.log_probability == pytest.approx(sum(expected), abs=1e-5)
+
+
+def test_one_long_line_is_not_padded_to_in_a_whole_batch():
+    lengths = [3, 40_000, 5, 4, 9000, 512]
+    assert list(_batches(lengths, 32)) == [[1], [4], [5, 2, 3, 0]]
+    assert list(_batches(lengths[2:4], 1)) == [[0], [1]]
+    assert list(_batches([2, 3] * 40, 60)) == [[*range(1, 80, 2), *range(0, 40, 2)], [*range(40, 80, 2)]]
+    assert list(_batches([0, 0], 2)) == [[0, 1]]
 
 
 def test_scores_do_not_depend_on_the_batch_or_its_padding(model, tokenizer):
