@@ -160,8 +160,9 @@ class TestForward:
         }
         options = {"max_new_tokens": 3 * WINDOW, "min_new_tokens": 3 * WINDOW, "cache_implementation": "static"}
         options |= {"input_ids": batch["input_ids"], "attention_mask": batch["attention_mask"]}
-        options |= {"decoder_input_ids": batch["decoder_input_ids"][:, -3:], "return_dict_in_generate": True}
-        options |= {"decoder_attention_mask": batch["decoder_attention_mask"][:, -3:], "output_logits": True}
+        start = torch.tensor([[1, 5], [1, 6], [1, 7]])
+        options |= {"decoder_input_ids": start, "decoder_attention_mask": torch.ones_like(start)}
+        options |= {"return_dict_in_generate": True, "output_logits": True}
         expected = shared_model("eager", **fields).generate(**options).logits
         torch.testing.assert_close(flash_model(**fields).generate(**options).logits, expected, atol=2e-5, rtol=1e-5)
 
