@@ -89,6 +89,20 @@ def _width(generation_config: GenerationConfig) -> int:
     return max(2, 1 + (0 if ends is None else len(ends))) * generation_config.num_beams
 
 
+def search_beams(
+    model: Any,
+    input_ids: torch.Tensor,
+    logits_processor: LogitsProcessorList,
+    stopping_criteria: StoppingCriteriaList,
+    generation_config: GenerationConfig,
+    model_kwargs: dict[str, Any],
+) -> torch.Tensor | None:
+    """The sequences that `beam_search` finds, or None if it cannot do what the arguments ask for."""
+    if not can_search(model.config, logits_processor, stopping_criteria, generation_config):
+        return None
+    return beam_search(model, input_ids, logits_processor, generation_config, model_kwargs)[0]
+
+
 @torch.no_grad()
 def beam_search(
     model: Any,

@@ -1,57 +1,17 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""The caches that `generate()` makes: less is copied in a step than in those of transformers, which hold the same."""
+"""A layer of a cache with room for more tokens: a step of `generate()` copies less than with those of transformers.
 
-from collections.abc import Callable
-from typing import Any, TypeVar
+The code that a saved model carries does without this file.
+"""
+
+from typing import Any
 
 import torch
 from torch.compiler import is_compiling
-from transformers.cache_utils import Cache, DynamicLayer, EncoderDecoderCache
-
-_Made = TypeVar("_Made")
+from transformers.cache_utils import Cache, DynamicLayer
 
 # How many more tokens than it holds a layer has room for, at least, and as a share of those
 _LEAST_ROOM, _ROOM = 32, 1 / 4
-
-
-class SourceCache(EncoderDecoderCache):
-    """A cache whose cross-attention holds the keys and values of each source once, for all beams of the source."""
-
-    def __init__(self, *caches: Any) -> None:
-        super().__init__(*caches)
-        self._made: dict[Any, tuple[tuple[Any, ...], Any]] = {}
-
-    def made_once(self, key: Any, given: tuple[Any, ...], make: Callable[[], _Made]) -> _Made:
-        """What `make()` returned in an earlier step, or returns now. Compiled code has tensors of its own in each step.
-
-        Args:
-            key: what is made.
-            given: objects that it is made from; it is made anew where one of them is another object than before.
-            make: makes it.
-        """
-        if is_compiling():
-            return make()
-        kept = self._made.get(key)
-        if kept is None or any(one is not other for one, other in zip(kept[0], given, strict=True)):
-            kept = self._made[key] = given, make()
-        return kept[1]
-
-    def reorder_cache(self, beam_idx: Any) -> None:
-        """Reorder self-attention; cross-attention too if it holds a row for each beam.
-
-        Args:
-            beam_idx: the row that each row continues, which is of the same source where beams share one.
-        """
-        if self.source_rows in (None, len(beam_idx)):
-            super().reorder_cache(beam_idx)
-        else:
-            self.self_attention_cache.reorder_cache(beam_idx)
-
-    @property
-    def source_rows(self) -> int | None:
-        """Number of rows in cross-attention; None before the first step."""
-        layer: Any = self.cross_attention_cache.layers[0] if self.is_updated.get(0) else None
-        return None if layer is None else layer.keys.shape[0]
 
 
 class GrowingLayer(DynamicLayer):

@@ -1,23 +1,65 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
 """What `generate()` of transformers needs of a Locant model: inputs, caches, and the search with beams."""
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, ClassVar, TypeVar
 
 import torch
-from transformers.cache_utils import Cache
+from torch.compiler import is_compiling
+from transformers.cache_utils import Cache, EncoderDecoderCache
 from transformers.generation import GenerationConfig, GenerationMixin, LogitsProcessorList, StoppingCriteriaList
 
 from locant.configuration.configuration_locant import LocantConfig
 
 from .attention_inputs import self_attention_cache
-from .beam_search import beam_search, can_search
-from .cache import SourceCache, make_room
+
+_Made = TypeVar("_Made")
 
 # Arguments of `forward` that belong to the source
 _OF_SOURCE = (
     *("encoder_outputs", "attention_mask", "cross_attention_mask", "position_ids", "document_ids"),
     *("token_type_ids", "inputs_embeds", "pixel_values"),
 )
+
+
+class SourceCache(EncoderDecoderCache):
+    """A cache whose cross-attention holds the keys and values of each source once, for all beams of the source."""
+
+    def __init__(self, *caches: Any) -> None:
+        super().__init__(*caches)
+        self._made: dict[Any, tuple[tuple[Any, ...], Any]] = {}
+
+    def made_once(self, key: Any, given: tuple[Any, ...], make: Callable[[], _Made]) -> _Made:
+        """What `make()` returned in an earlier step, or returns now. Compiled code has tensors of its own in each step.
+
+        Args:
+            key: what is made.
+            given: objects that it is made from; it is made anew where one of them is another object than before.
+            make: makes it.
+        """
+        if is_compiling():
+            return make()
+        kept = self._made.get(key)
+        if kept is None or any(one is not other for one, other in zip(kept[0], given, strict=True)):
+            kept = self._made[key] = given, make()
+        return kept[1]
+
+    def reorder_cache(self, beam_idx: Any) -> None:
+        """Reorder self-attention; cross-attention too if it holds a row for each beam.
+
+        Args:
+            beam_idx: the row that each row continues, which is of the same source where beams share one.
+        """
+        if self.source_rows in (None, len(beam_idx)):
+            super().reorder_cache(beam_idx)
+        else:
+            self.self_attention_cache.reorder_cache(beam_idx)
+
+    @property
+    def source_rows(self) -> int | None:
+        """Number of rows in cross-attention; None before the first step."""
+        layer: Any = self.cross_attention_cache.layers[0] if self.is_updated.get(0) else None
+        return None if layer is None else layer.keys.shape[0]
 
 
 class LocantGenerationMixin(GenerationMixin):
@@ -31,6 +73,9 @@ class LocantGenerationMixin(GenerationMixin):
 
     config: LocantConfig
     main_input_name: str
+    # Set by `modeling/__init__.py`. The code that a saved model carries has transformers' search and cache instead.
+    search_beams: ClassVar[Callable[..., Any] | None] = None
+    make_room: ClassVar[Callable[[Cache], None] | None] = None
 
     def create_masks_for_generate(
         self, attention_mask: torch.Tensor | None, past_key_values: Cache, **kwargs: Any
@@ -100,14 +145,15 @@ class LocantGenerationMixin(GenerationMixin):
     def _prepare_cache_for_generation(  # type: ignore[override]  # which says bool, and returns nothing either
         self, generation_config: GenerationConfig, model_kwargs: dict[str, Any], *args: Any
     ) -> None:
-        """As in transformers, with the layers and the `SourceCache` of `cache.py` unless the caller gave a cache."""
+        """As in transformers, with a `SourceCache` and the layers of `make_room` unless the caller gave a cache."""
         is_given = model_kwargs.get("past_key_values") is not None
         prepare: Any = super()._prepare_cache_for_generation  # type: ignore[misc]  # of another `self`
         prepare(generation_config, model_kwargs, *args)
         cache = self_attention_cache(model_kwargs.get("past_key_values"))
         if cache is None or is_given:
             return
-        make_room(cache)
+        if self.make_room is not None:
+            self.make_room(cache)
         if self.config.is_encoder_decoder:
             cross = model_kwargs["past_key_values"].cross_attention_cache
             model_kwargs["past_key_values"] = SourceCache(cache, cross)
@@ -121,12 +167,15 @@ class LocantGenerationMixin(GenerationMixin):
         synced_gpus: bool = False,
         **model_kwargs: Any,
     ) -> Any:
-        """As in transformers; in the loop of `beam_search.py` where that can do what is asked for."""
+        """As in transformers; in the loop of `beam_search.py`, if it is there and can do what is asked for."""
         # a cache that the caller gave has to come back with all rows
         is_given = hasattr(model_kwargs.get("past_key_values"), "_is_user_defined")
-        known = can_search(self.config, logits_processor, stopping_criteria, generation_config)
-        if known and not (synced_gpus or is_given):
-            return beam_search(self, input_ids, logits_processor, generation_config, model_kwargs)[0]
+        if self.search_beams is not None and not (synced_gpus or is_given):
+            found = self.search_beams(
+                self, input_ids, logits_processor, stopping_criteria, generation_config, model_kwargs
+            )
+            if found is not None:
+                return found
         search: Any = super()._beam_search  # type: ignore[misc]  # of another `self`
         return search(
             input_ids, logits_processor, stopping_criteria, generation_config, synced_gpus=synced_gpus, **model_kwargs

@@ -30,7 +30,7 @@ from .attention_inputs import (
     self_attention_cache,
     self_attention_inputs,
 )
-from .cache import SourceCache
+from .generation import SourceCache
 from .layers import TransformerLayer, build_norm
 from .positions.base import PositionEncoding, build_position_encoding
 from .pretrained import LocantPreTrainedModel

@@ -14,7 +14,7 @@ from transformers import (
 from transformers.generation import GenerationMixin
 
 from locant import LocantForCausalLM, LocantForConditionalGeneration
-from locant.modeling import generation
+from locant.modeling import beam_search
 from locant.modeling.beam_search import best_continuations
 
 SOURCES = [[5, 6, 7, 8, 9, 10, 2], [11, 12, 13, 2], [14, 2], [6, 9, 14, 2], [20, 21, 2], [8, 17, 2]]
@@ -27,11 +27,11 @@ def searched(monkeypatch):
     """What the loop of Locant has found, sequences and scores of each call."""
     found = []
 
-    def recorded(*args, search=generation.beam_search):
+    def recorded(*args, search=beam_search.beam_search):
         found.append(search(*args))
         return found[-1]
 
-    monkeypatch.setattr(generation, "beam_search", recorded)
+    monkeypatch.setattr(beam_search, "beam_search", recorded)
     return found
 
 

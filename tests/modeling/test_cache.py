@@ -7,7 +7,8 @@ import pytest
 import torch
 from transformers.cache_utils import DynamicCache, DynamicLayer, EncoderDecoderCache
 
-from locant.modeling.cache import GrowingLayer, SourceCache, make_room
+from locant.modeling.cache import GrowingLayer, make_room
+from locant.modeling.generation import SourceCache
 
 
 def states(rows, tokens, width=4):

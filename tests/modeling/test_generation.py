@@ -6,7 +6,7 @@ import torch
 from transformers import DynamicCache, EncoderDecoderCache, set_seed
 from transformers.generation import GenerationMixin
 
-from locant.modeling.cache import SourceCache
+from locant.modeling.generation import SourceCache
 from locant.modeling.generation import LocantGenerationMixin
 
 from .conftest import REFUSED
