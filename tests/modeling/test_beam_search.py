@@ -108,6 +108,10 @@ class TestAsTransformers:
             found.generation_config.eos_token_id = ends
             found.generation_config.pad_token_id = pad
             lengths |= assert_same(found, searched, **batch, num_beams=beams, max_new_tokens=10)
+            if isinstance(ends, list):  # all ends likelier than most words, and beams that go on count
+                found.lm_head.bias.data[ends] += 12.0
+                long = {"length_penalty": 4.0, "early_stopping": "never", "max_new_tokens": 10}
+                assert_same(found, searched, **batch, num_beams=beams, **long)
         assert lengths == {10} if ends is None else len(lengths) > 1
 
     @pytest.mark.parametrize(
@@ -181,12 +185,16 @@ class TestLeaving:
         assert rows == sorted(rows, reverse=True)
         assert len(assert_same(found, searched, **batch, **self.OPTIONS)) > 2
 
-    def test_none_leaves_before_enough_are_done(self, model, batch, monkeypatch):
+    def test_none_leaves_before_enough_are_done(self, model, batch, searched, monkeypatch):
         monkeypatch.setattr("locant.modeling.beam_search._LEAST_DONE", 2.0)
         found = model()
         rows = steps(found)
         found.generate(**batch, **self.OPTIONS)
         assert set(rows) == {18}
+        for end in (0.5, 1, 1.5, 2):  # what is done stays as it is
+            for penalty in (0.0, 2.0):
+                options = {**self.OPTIONS, "early_stopping": True, "length_penalty": penalty}
+                assert_same(model(end=end), searched, **batch, **options)
 
 
 class Nothing(LogitsProcessor):
