@@ -90,8 +90,9 @@ def _importable(tree: Path, folder: Path) -> Path:
     package.mkdir(parents=True)
     for file in (tree / "locant").iterdir():
         (package / file.name).symlink_to(file)
-    for room in ("configuration", "modeling", "tokenization", "training", "hub"):
-        (package / room).symlink_to(tree / room)
+    for room in ("checkpoints", "configuration", "modeling", "tokenization", "training", "hub"):
+        if (tree / room).is_dir():  # an older commit may lack one
+            (package / room).symlink_to(tree / room)
     return folder
 
 
