@@ -6,8 +6,7 @@ import torch
 from transformers import DynamicCache, EncoderDecoderCache, set_seed
 from transformers.generation import GenerationMixin
 
-from locant.modeling.generation import SourceCache
-from locant.modeling.generation import LocantGenerationMixin
+from locant.modeling.generation import LocantGenerationMixin, SourceCache
 
 from .conftest import REFUSED
 
