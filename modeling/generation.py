@@ -74,8 +74,8 @@ class LocantGenerationMixin(GenerationMixin):
     config: LocantConfig
     main_input_name: str
     # Set by `modeling/__init__.py`. The code that a saved model carries has transformers' search and cache instead.
-    search_beams: ClassVar[Callable[..., Any] | None] = None
-    make_room: ClassVar[Callable[[Cache], None] | None] = None
+    search_beams: ClassVar[Any] = None
+    make_room: ClassVar[Any] = None
 
     def create_masks_for_generate(
         self, attention_mask: torch.Tensor | None, past_key_values: Cache, **kwargs: Any
