@@ -92,7 +92,8 @@ class Attention(nn.Module):
             bias=bias,
             **kwargs,
         )
-        return self.o_proj(inputs.tokens.gather(output.flatten(2))), weights
+        output = self.o_proj(inputs.tokens.gather(output.flatten(2)))
+        return inputs.unfold(output), inputs.unfold_weights(weights)
 
 
 class SelfAttention(Attention):
@@ -164,18 +165,3 @@ class CrossAttention(Attention):
             key, value = cache.cross_attention_cache.update(key, value, self.layer_idx)
             cache.is_updated[self.layer_idx] = True
         return self.attend(query, key, value, inputs, bias, **kwargs)
-
-    def attend(
-        self,
-        query: torch.Tensor,
-        key: torch.Tensor,
-        value: torch.Tensor,
-        inputs: AttentionInputs,
-        bias: PositionBias | None,
-        **kwargs: Any,
-    ) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """As `Attention.attend`, from folded queries to an output and weights with the rows of the decoder."""
-        output, weights = super().attend(query, key, value, inputs, bias, **kwargs)
-        if weights is not None and inputs.beams > 1:
-            weights = weights.unflatten(2, (inputs.beams, -1)).transpose(1, 2).flatten(0, 1)
-        return inputs.unfold(output), weights

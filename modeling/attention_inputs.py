@@ -89,8 +89,8 @@ class AttentionInputs(NamedTuple):
             by itself (sdpa and flash attention, by the layer's `is_causal`).
         tokens: the tokens whose hidden states attention gets and returns; by default all.
         source_tokens: in cross-attention, the tokens of the source whose keys and values are computed; by default all.
-        beams: in cross-attention, how many neighbouring rows of the decoder have the same source. Everything above is
-            then for folded queries: those of the rows that share a source, one row after the other.
+        beams: in cross-attention, the number of neighbouring rows of the decoder that share one row of the source. The
+            other fields then describe the folded queries: those of the rows that share a source, in one row.
     """
 
     position_inputs: PositionInputs
@@ -113,6 +113,12 @@ class AttentionInputs(NamedTuple):
         if self.beams == 1 or self.tokens.indices is not None:
             return states
         return states.unflatten(1, (self.beams, -1)).flatten(0, 1)
+
+    def unfold_weights(self, weights: torch.Tensor | None) -> torch.Tensor | None:
+        """Weights `(batch / beams, heads, beams · queries, keys)` to `(batch, heads, queries, keys)`."""
+        if self.beams == 1 or weights is None:
+            return weights
+        return weights.unflatten(2, (self.beams, -1)).transpose(1, 2).flatten(0, 1)
 
 
 class StackInputs(NamedTuple):
@@ -446,7 +452,7 @@ def cross_attention_inputs(
 
 
 def _rows_of_each_source(batch: int, sources: int) -> int:
-    """How many neighbouring rows of the decoder have the same source."""
+    """The number of neighbouring rows of the decoder that share one row of the source."""
     if batch == sources:
         return 1
     if sources == 0 or batch % sources:
@@ -460,9 +466,9 @@ def _rows_of_each_source(batch: int, sources: int) -> int:
 def _fold_beams(
     inputs: StackInputs, source: StackInputs, beams: int, q_offset: int | torch.Tensor
 ) -> tuple[StackInputs, StackInputs]:
-    """The decoder's sequence with the rows that share a source behind one another in one row, from slot 0 on.
+    """Join the rows of the decoder that share a source into one row, whose queries have the slots from 0 on.
 
-    In cross-attention, no query depends on the order of the queries.
+    The order of the queries does not matter, as no query of cross-attention depends on another query.
     """
     states, positions, mask = inputs.hidden_states, inputs.position_ids, source.attention_mask
     length = states.shape[1]

@@ -1,8 +1,9 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""Beam search without sampling, of the same results as `GenerationMixin._beam_search` of transformers in less time.
+"""Beam search without sampling: the results of `GenerationMixin._beam_search` of transformers in less time.
 
-A step compares the best tokens of each beam only, keeps what it chose as pointers to the step before, and drops
-sentences whose search is over from the batch. Sequences are put together from the pointers at the end.
+A step finds the best continuations by the maxima of groups of tokens, stores for each beam the index of the beam that
+it continues, and removes sentences whose search has finished from the batch. The sequences are put together at the end,
+by following these indices backwards.
 """
 
 import math
@@ -32,7 +33,7 @@ from locant.configuration.configuration_locant import LocantConfig
 
 from .attention_inputs import self_attention_cache
 
-# What these do to the scores of a row depends on the row's tokens alone, so that other rows may be dropped
+# Logits processors whose effect on a row depends on the tokens of this row only: other rows can be removed
 _PROCESSORS = {
     ForcedBOSTokenLogitsProcessor,
     ForcedEOSTokenLogitsProcessor,
@@ -44,14 +45,14 @@ _PROCESSORS = {
     SuppressTokensLogitsProcessor,
 }
 
-# Sentences that are done leave the batch when they are this share of it, as leaving copies the keys of the others
+# Finished sentences are removed from the batch once they are this share of it, as removing them copies the cache
 _LEAST_DONE = 1 / 8
 
-# The log-probability of all beams but the first before the first step, as all beams are the same then; and what is
-# added to that of a continuation that ends
+# Added to a log-probability to rule a continuation out: before the first step for all beams but the first, as all beams
+# are the same, and then for continuations that end
 _UNLIKELY = -1e9
 
-# How many tokens are compared with one another before the best of them meet
+# The number of tokens in a group, whose maximum is found first
 _GROUP = 64
 
 
@@ -61,10 +62,10 @@ def can_search(
     stopping_criteria: StoppingCriteriaList,
     generation_config: GenerationConfig,
 ) -> bool:
-    """Whether `beam_search` can do what the arguments of `generate()` ask for.
+    """Whether `beam_search` supports the arguments of `generate()`.
 
-    It returns sequences alone, does not sample, and knows the logits processors above and the stopping criteria that
-    `max_length` and `eos_token_id` make.
+    `beam_search` returns sequences only, does not sample, and supports the logits processors in `_PROCESSORS` and the
+    stopping criteria that transformers makes for `max_length` and `eos_token_id`.
     """
     for criterion in stopping_criteria:
         is_length = type(criterion) is MaxLengthCriteria and criterion.max_length == generation_config.max_length
@@ -84,7 +85,7 @@ def _ends(generation_config: GenerationConfig) -> torch.Tensor | None:
 
 
 def _width(generation_config: GenerationConfig) -> int:
-    """How many continuations of a sentence a step looks at: so many that enough of them do not end."""
+    """The number of continuations of a sentence that a step chooses: at least `num_beams` of them do not end."""
     ends = _ends(generation_config)
     return max(2, 1 + (0 if ends is None else len(ends))) * generation_config.num_beams
 
@@ -97,7 +98,7 @@ def search_beams(
     generation_config: GenerationConfig,
     model_kwargs: dict[str, Any],
 ) -> torch.Tensor | None:
-    """The sequences that `beam_search` finds, or None if it cannot do what the arguments ask for."""
+    """The sequences that `beam_search` finds, or None if it does not support the arguments."""
     if not can_search(model.config, logits_processor, stopping_criteria, generation_config):
         return None
     return beam_search(model, input_ids, logits_processor, generation_config, model_kwargs)[0]
@@ -116,8 +117,8 @@ def beam_search(
     Args:
         model: a model with `generate()`.
         input_ids: prompts `(sentences · beams, length)`, the same for all beams of a sentence.
-        logits_processor: as `can_search` accepts them.
-        generation_config: as `generate()` of transformers has prepared it.
+        logits_processor: logits processors that `can_search` accepts.
+        generation_config: the generation config that `generate()` of transformers has prepared.
         model_kwargs: arguments of the model's `prepare_inputs_for_generation`.
 
     Returns:
@@ -142,14 +143,14 @@ def beam_search(
 
 
 class BeamSearch:
-    """The state of a search. Rows of the batch are the beams of the first sentence, then those of the next.
+    """The state of a beam search. The rows of the batch are the beams of the first sentence, then of the second, ….
 
     Args:
         input_ids, logits_processor, generation_config: as in `beam_search`.
 
     Attributes:
-        sequences: of the running beams, `(rows, length)`.
-        is_over: whether the search is over for all sentences.
+        sequences: the tokens of the running beams, `(rows, length)`.
+        is_over: whether the search has finished for all sentences.
     """
 
     def __init__(
@@ -161,27 +162,27 @@ class BeamSearch:
         self.ends = _ends(generation_config)
         self.prompts = self.sequences = input_ids
         self.is_over = False
-        self.length = 0  # of the sequences, without the prompt
+        self.length = 0  # number of generated tokens
         self.last_length = generation_config.max_length - input_ids.shape[1]
 
         sentences, device = len(input_ids) // self.beams, input_ids.device
         self.sentences = torch.arange(sentences, device=device)
         self.is_done = torch.zeros(sentences, dtype=torch.bool, device=device)
-        # of the running beams
+        # the scores of the running beams
         self.scores = torch.full((sentences, self.beams), _UNLIKELY, dtype=torch.float32, device=device)
         self.scores[:, 0] = 0.0
-        self.history: list[tuple[torch.Tensor, torch.Tensor]] = []  # of each step, the chosen rows and tokens
-        # the best sequences that have ended, best first: scores, and last step, row before that step, last token
+        self.history: list[tuple[torch.Tensor, torch.Tensor]] = []  # for each step, the continued rows and the tokens
+        # the best ended sequences, best first: the scores; and the last step, the row before this step, the last token
         self.ended_scores = torch.full_like(self.scores, -math.inf)
         self.ended = torch.zeros(sentences, self.beams, 3, dtype=torch.long, device=device)
-        self.results: list[tuple[torch.Tensor, torch.Tensor, torch.Tensor]] = []  # of sentences that left the batch
-        self.kept: torch.Tensor | None = None  # the sentences that stay, where some left in the last step
+        self.results: list[tuple[torch.Tensor, torch.Tensor, torch.Tensor]] = []  # of removed sentences
+        self.kept: torch.Tensor | None = None  # the sentences that stay, if some are to be removed
 
     def extend(self, logits: torch.Tensor) -> None:
-        """Choose the next tokens.
+        """Choose the next token of each beam.
 
         Args:
-            logits: of the next tokens, `(rows, vocabulary)`.
+            logits: the logits of the next tokens, `(rows, vocabulary)`.
         """
         log_probs = logits.to(self.scores.device, torch.float32).log_softmax(-1)
         log_probs = self.processors(self.sequences, log_probs)
@@ -205,7 +206,7 @@ class BeamSearch:
         self._stop()
 
     def _end(self, scores: torch.Tensor, rows: torch.Tensor, tokens: torch.Tensor, is_end: torch.Tensor) -> None:
-        """Enter continuations that end among the ended sequences: those that are as good as the running beams."""
+        """Add continuations that end to the ended sequences, if they are among the `num_beams` best continuations."""
         counts = is_end[:, : self.beams] & ~self.is_done[:, None]
         new_scores = scores[:, : self.beams] / (self.length + 1) ** self.options.length_penalty
         new_scores = new_scores.masked_fill(~counts, -math.inf)
@@ -215,7 +216,7 @@ class BeamSearch:
         self.ended = torch.cat([self.ended, new], 1).gather(1, order[..., None].expand(-1, -1, 3))
 
     def _stop(self) -> None:
-        """Find the sentences whose ended sequences no running beam can improve, by `early_stopping`."""
+        """Mark sentences as done whose ended sequences no running beam can improve, as `early_stopping` defines it."""
         early_stopping, penalty = self.options.early_stopping, self.options.length_penalty
         longest = self.last_length if early_stopping == "never" and penalty > 0 else self.length
         worst = self.ended_scores[:, -1]
@@ -229,7 +230,7 @@ class BeamSearch:
             self.kept = (~self.is_done).nonzero().squeeze(1)
 
     def reorder(self, model_kwargs: dict[str, Any]) -> dict[str, Any]:
-        """The cache in the order of the chosen rows, and where sentences leave, all arguments without them."""
+        """Reorder the cache by the continued rows, and remove finished sentences from all arguments of the model."""
         cache: Any = self_attention_cache(model_kwargs.get("past_key_values"))
         if self.kept is not None and (cache is None or type(cache) is DynamicCache):  # a static one keeps its size
             model_kwargs = self._leave(self.kept, model_kwargs)
@@ -238,7 +239,7 @@ class BeamSearch:
         return model_kwargs
 
     def _leave(self, kept: torch.Tensor, model_kwargs: dict[str, Any]) -> dict[str, Any]:
-        """Drop all sentences but those `kept`, whose indices are given."""
+        """Remove all sentences from the batch but those with the indices `kept`."""
         sentences = len(self.is_done)
         done = self.is_done.nonzero().squeeze(1)
         self.results.append((self.sentences[done], self.ended_scores[done], self.ended[done]))
@@ -258,7 +259,7 @@ class BeamSearch:
         return left
 
     def best(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """As `beam_search` returns it."""
+        """The sequences and their scores, as `beam_search` returns them."""
         parts = zip(*self.results, (self.sentences, self.ended_scores, self.ended), strict=True)
         sentences, scores, ended = (torch.cat(part) for part in parts)
         order, returned = sentences.argsort(), self.options.num_return_sequences
@@ -266,7 +267,11 @@ class BeamSearch:
         return self._follow(*ended.unbind(-1)), scores
 
     def _follow(self, step: torch.Tensor, row: torch.Tensor, token: torch.Tensor) -> torch.Tensor:
-        """Sequences from their last steps, their rows before these, and their last tokens, `(sequences,)` each."""
+        """Put sequences together, with the prompts, by following the continued rows back from the last step.
+
+        Args:
+            step, row, token: for each sequence, the last step, the row before this step, and the last token.
+        """
         pad, ends = self.options._pad_token_tensor, self.ends
         filler = -1 if ends is None else int(pad or ends[0])  # transformers' choice, also where pad_token_id is 0
         length = int(step.max()) + 1
@@ -282,11 +287,12 @@ class BeamSearch:
 
 
 def _select(value: Any, indices: dict[int, torch.Tensor]) -> Any:
-    """The rows of a tensor, or of the hidden states of an encoder's output, that stay.
+    """The rows of a model's argument that stay in the batch.
 
     Args:
-        value: an argument of a model.
-        indices: the rows that stay, by the number of rows; a tensor of another number, 1 say, is for all.
+        value: a tensor, an encoder's output, or another value, which is returned as it is.
+        indices: for each number of rows that a tensor may have, the indices of the rows that stay. A tensor with
+            another number of rows is returned as it is.
     """
     if isinstance(value, ModelOutput):
         return BaseModelOutput(_select(value[0], indices))
@@ -298,15 +304,15 @@ def _select(value: Any, indices: dict[int, torch.Tensor]) -> Any:
 def best_continuations(
     log_probs: torch.Tensor, scores: torch.Tensor, count: int
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """The best continuations of each sentence by a token, best first.
+    """The continuations of each sentence by one token with the best scores, best first.
 
     Args:
-        log_probs: of each token after each beam, `(sentences · beams, vocabulary)`.
-        scores: of the beams, `(sentences, beams)`, which the log-probabilities are added to.
-        count: how many.
+        log_probs: the log-probability of each token after each beam, `(sentences · beams, vocabulary)`.
+        scores: the scores of the beams, `(sentences, beams)`, to which the log-probabilities are added.
+        count: the number of continuations of a sentence.
 
     Returns:
-        Their scores, the rows that they continue, and their tokens, each `(sentences, count)`.
+        The scores, the continued rows and the tokens of the continuations, each `(sentences, count)`.
     """
     (sentences, beams), vocabulary = scores.shape, log_probs.shape[1]
     first_rows = torch.arange(sentences, device=scores.device)[:, None] * beams

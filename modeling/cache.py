@@ -1,7 +1,7 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""A layer of a cache with room for more tokens: a step of `generate()` copies less than with those of transformers.
+"""A cache layer that allocates room for later tokens, so that a step of `generate()` does not copy the earlier ones.
 
-The code that a saved model carries does without this file.
+The code that a saved model carries does not contain this file, and uses the cache layers of transformers.
 """
 
 from typing import Any
@@ -10,29 +10,31 @@ import torch
 from torch.compiler import is_compiling
 from transformers.cache_utils import Cache, DynamicLayer
 
-# How many more tokens than it holds a layer has room for, at least, and as a share of those
+# The room that a layer allocates for later tokens: a least number, and a share of the number of tokens that it holds
 _LEAST_ROOM, _ROOM = 32, 1 / 4
 
 
 class GrowingLayer(DynamicLayer):
-    """A `DynamicLayer` with room for more tokens, so that a step writes its own keys and values and copies no others.
+    """A `DynamicLayer` with allocated room: a step writes its own keys and values, and copies no earlier ones.
 
-    `keys` and `values` are views of the tensors with room, valid until the next reordering, which writes into memory
-    that was another layer's before. Tensors that need gradients are copied as in `DynamicLayer`.
+    `keys` and `values` are views of the allocated tensors. They are valid until the next `reorder_cache`, which may
+    write another layer's keys or values into the same memory. With gradients enabled or in compiled code, keys and
+    values are concatenated as in `DynamicLayer`.
 
     Args:
-        spare: a tensor of the size of the layer's own, or none yet; layers that are given one list share its memory.
+        spare: a list with the tensor that the next reordering writes to, empty at first. Layers that get the same list
+            use its tensor in turn.
     """
 
     def __init__(self, spare: list[torch.Tensor] | None = None) -> None:
         super().__init__()
-        self.room: Any = None  # two tensors, of which keys and values are views
+        self.room: Any = None  # the allocated tensors of keys and of values
         self.spare = [] if spare is None else spare
 
     def update(
         self, key_states: torch.Tensor, value_states: torch.Tensor, *args: Any, **kwargs: Any
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Write new keys and values behind the others, `(batch, heads, tokens, head_dim)` each; return all."""
+        """Write new keys and values behind the earlier ones, `(batch, heads, tokens, head_dim)` each; return all."""
         if torch.is_grad_enabled() or is_compiling():
             self.room = None
             return super().update(key_states, value_states, *args, **kwargs)
@@ -56,13 +58,13 @@ class GrowingLayer(DynamicLayer):
         return self.keys, self.values
 
     def _fits(self, room: torch.Tensor, end: int) -> bool:
-        """Whether `keys` are a view of `room` still, which has place for `end` tokens."""
+        """Whether `self.keys` is still a view of `room`, and `room` is long enough for `end` tokens."""
         keys: Any = self.keys
         is_view = keys.data_ptr() == room.data_ptr() and keys.shape[:2] == room.shape[:2]
         return is_view and end <= room.shape[2]
 
     def reorder_cache(self, beam_idx: Any) -> None:
-        """As in `DynamicLayer`, into memory that is there already."""
+        """Reorder the rows of keys and values as in `DynamicLayer`, but without allocating memory."""
         end = self.get_seq_length()
         if self.room is None or end == 0 or not self._fits(self.room[0], end):
             super().reorder_cache(beam_idx)
@@ -71,7 +73,7 @@ class GrowingLayer(DynamicLayer):
         self.keys, self.values = (room[:, :, :end] for room in self.room)
 
     def _reordered(self, room: torch.Tensor, beam_idx: torch.Tensor, end: int) -> torch.Tensor:
-        """The first `end` tokens in another order of rows, in the spare tensor, and `room` as the spare one."""
+        """Copy the first `end` tokens of the rows `beam_idx` into the spare tensor; `room` becomes the spare tensor."""
         shape = len(beam_idx), *room.shape[1:]
         found = room.new_empty(0) if not self.spare else self.spare[0]
         if (found.shape, found.dtype, found.device) != (shape, room.dtype, room.device):
@@ -82,7 +84,7 @@ class GrowingLayer(DynamicLayer):
 
 
 def make_room(cache: Cache) -> None:
-    """Replace the `DynamicLayer`s of an empty cache by `GrowingLayer`s; layers that are offloaded stay."""
+    """Replace each `DynamicLayer` of an empty cache by a `GrowingLayer`, unless the cache offloads its layers."""
     if not cache.offloading:
         spare: list[torch.Tensor] = []
         cache.layers = [GrowingLayer(spare) if type(layer) is DynamicLayer else layer for layer in cache.layers]

@@ -1,5 +1,5 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""What `generate()` of transformers needs of a Locant model: inputs, caches, and the search with beams."""
+"""The methods that `generate()` of transformers calls on a Locant model: for inputs, caches and beam search."""
 
 from collections.abc import Callable
 from typing import Any, ClassVar, TypeVar
@@ -30,12 +30,13 @@ class SourceCache(EncoderDecoderCache):
         self._made: dict[Any, tuple[tuple[Any, ...], Any]] = {}
 
     def made_once(self, key: Any, given: tuple[Any, ...], make: Callable[[], _Made]) -> _Made:
-        """What `make()` returned in an earlier step, or returns now. Compiled code has tensors of its own in each step.
+        """The result of `make()`, kept for later steps. Compiled code calls `make()` in each step.
 
         Args:
-            key: what is made.
-            given: objects that it is made from; it is made anew where one of them is another object than before.
-            make: makes it.
+            key: the name under which the result is kept.
+            given: the objects that the result is computed from. The result is computed again if one of them is not the
+                same object as in the call before.
+            make: computes the result.
         """
         if is_compiling():
             return make()
@@ -45,10 +46,10 @@ class SourceCache(EncoderDecoderCache):
         return kept[1]
 
     def reorder_cache(self, beam_idx: Any) -> None:
-        """Reorder self-attention; cross-attention too if it holds a row for each beam.
+        """Reorder the cache of self-attention, and that of cross-attention only if it has a row for each beam.
 
         Args:
-            beam_idx: the row that each row continues, which is of the same source where beams share one.
+            beam_idx: for each new row, the index of the row that it continues, which has the same source.
         """
         if self.source_rows in (None, len(beam_idx)):
             super().reorder_cache(beam_idx)
@@ -63,12 +64,12 @@ class SourceCache(EncoderDecoderCache):
 
 
 class LocantGenerationMixin(GenerationMixin):
-    """`generate()` as in transformers, with less work where the result is the same.
+    """`generate()` of transformers with the same results in less time and memory.
 
-    Masks and positions are left to the model, which makes them for each type of layer. The encoder's output and the
-    cache of cross-attention are not repeated for beams and for several sequences of one source. Beam search runs in the
-    loop of `beam_search.py` where that can do what is asked for; `custom_generate=GenerationMixin._beam_search` makes
-    `generate()` run transformers' own.
+    The model itself makes masks and positions, for each type of layer. The encoder's output and the cache of
+    cross-attention are not repeated for the beams, or for several sequences, of one source. Beam search runs in
+    `beam_search.py` if that supports the arguments; `generate(custom_generate=GenerationMixin._beam_search)` runs the
+    beam search of transformers.
     """
 
     config: LocantConfig
@@ -80,10 +81,13 @@ class LocantGenerationMixin(GenerationMixin):
     def create_masks_for_generate(
         self, attention_mask: torch.Tensor | None, past_key_values: Cache, **kwargs: Any
     ) -> torch.Tensor | None:
-        """The decoder's mask for a static cache: as long as the cache, so that a compiled step sees one shape."""
+        """Pad the decoder's attention mask to the length of the static cache, so that its shape is constant.
+
+        A compiled decoding step is not compiled again then.
+        """
         if attention_mask is None:
             return None
-        # where all layers slide, the cache is as long as a window, and shorter than the mask at last
+        # if all layers have sliding windows, the cache has the length of a window, and the mask outgrows it
         missing = max(0, past_key_values.get_max_length() - attention_mask.shape[1])
         return torch.nn.functional.pad(attention_mask, (0, missing))
 
@@ -127,9 +131,10 @@ class LocantGenerationMixin(GenerationMixin):
         input_ids: torch.Tensor | None = None,
         **model_kwargs: Any,
     ) -> tuple[Any, dict[str, Any]]:
-        """As in transformers, but what belongs to the source keeps one row, which the beams share in cross-attention.
+        """Repeat the decoder's inputs for the beams; the inputs of the source keep one row, which the beams share.
 
-        It is expanded too if the caller gave a cache that holds the source once a beam, or that cannot tell.
+        The inputs of the source are repeated as well if the caller gave a cache whose cross-attention has a row for
+        each beam, or a cache that is no `SourceCache`.
         """
         cache = model_kwargs.get("past_key_values")
         is_shared = cache is None
@@ -145,7 +150,10 @@ class LocantGenerationMixin(GenerationMixin):
     def _prepare_cache_for_generation(  # type: ignore[override]  # which says bool, and returns nothing either
         self, generation_config: GenerationConfig, model_kwargs: dict[str, Any], *args: Any
     ) -> None:
-        """As in transformers, with a `SourceCache` and the layers of `make_room` unless the caller gave a cache."""
+        """Make the cache of transformers, with the layers of `make_room`, as a `SourceCache` if there is an encoder.
+
+        A cache that the caller gave stays as it is.
+        """
         is_given = model_kwargs.get("past_key_values") is not None
         prepare: Any = super()._prepare_cache_for_generation  # type: ignore[misc]  # of another `self`
         prepare(generation_config, model_kwargs, *args)
@@ -167,8 +175,8 @@ class LocantGenerationMixin(GenerationMixin):
         synced_gpus: bool = False,
         **model_kwargs: Any,
     ) -> Any:
-        """As in transformers; in the loop of `beam_search.py`, if it is there and can do what is asked for."""
-        # a cache that the caller gave has to come back with all rows
+        """Run `search_beams` if it is set and supports the arguments, else the beam search of transformers."""
+        # beam_search.py removes the rows of finished sentences, but the caller may go on with the cache that it gave
         is_given = hasattr(model_kwargs.get("past_key_values"), "_is_user_defined")
         if self.search_beams is not None and not (synced_gpus or is_given):
             found = self.search_beams(

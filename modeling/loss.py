@@ -163,7 +163,7 @@ def _label_rows(labels: torch.Tensor, places: torch.Tensor) -> torch.Tensor:
 
 
 def _per_item(total: torch.Tensor, labels: torch.Tensor, num_items_in_batch: int | torch.Tensor | None) -> torch.Tensor:
-    """A summed loss over the number of items, by default the labels that are not -100."""
+    """Divide a summed loss by `num_items_in_batch`, or by the number of labels that are not -100 if it is None."""
     if num_items_in_batch is None:
         num_items_in_batch = (labels != -100).sum()
     elif isinstance(num_items_in_batch, torch.Tensor):

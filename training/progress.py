@@ -1,5 +1,5 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""What is shown while a model trains: its speed, the time left, and some of what it generates."""
+"""Callbacks that show the progress of training: the speed, the time left, and sample outputs of the model."""
 
 import time
 from collections.abc import Mapping, Sequence
@@ -15,7 +15,7 @@ SAMPLES_FILE = "samples_by_epoch.tsv"
 
 
 class Sample(NamedTuple):
-    """One row of the validation set, and what the model makes of it."""
+    """One row of the validation set, with the text that the model generates for it."""
 
     source: str
     reference: str
@@ -23,13 +23,13 @@ class Sample(NamedTuple):
 
 
 class HasSamples(Protocol):
-    """A `compute_metrics` that keeps some samples of the last evaluation."""
+    """A `compute_metrics` function of the Trainer that keeps samples of the last evaluation."""
 
     samples: list[Sample]
 
 
 class SampleRow(NamedTuple):
-    """A sample, and when it was generated: a row of `SAMPLES_FILE`."""
+    """A row of `SAMPLES_FILE`: a sample, with the epoch and the training step of its evaluation."""
 
     epoch: str
     step: int
@@ -39,27 +39,27 @@ class SampleRow(NamedTuple):
 
 
 def sample_rows(number: int) -> list[int]:
-    """The first, the middle and the last of `number` rows."""
+    """The indices of the first, the middle and the last of `number` rows."""
     return sorted({0, number // 2, number - 1})
 
 
 def take_samples(sources: Sequence[str], references: Sequence[str], outputs: Mapping[int, str]) -> list[Sample]:
-    """Three rows, the same ones in each evaluation.
+    """The samples of three rows of the validation set, which are the same rows in each evaluation.
 
     Args:
-        sources, references: by row; without sources there are no samples.
-        outputs: what was generated, by the number of the row.
+        sources, references: the texts of all rows; if `sources` is empty, there are no samples.
+        outputs: the generated texts by the index of their row.
     """
     rows = sample_rows(len(sources)) if sources else []
     return [Sample(sources[row], references[row], one_line(outputs[row])) for row in rows]
 
 
 class SampleWriter(TrainerCallback):
-    """After each evaluation prints the samples, and adds them to `SAMPLES_FILE` in the folder of the run.
+    """Prints the samples after each evaluation, and adds them to `SAMPLES_FILE` in the folder of the run.
 
     Args:
-        folder: the run's.
-        metrics: the Trainer's `compute_metrics`.
+        folder: the folder of the run.
+        metrics: the `compute_metrics` function of the Trainer.
     """
 
     def __init__(self, folder: Path, metrics: HasSamples):
@@ -67,7 +67,7 @@ class SampleWriter(TrainerCallback):
         self.metrics = metrics
 
     def on_evaluate(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Print and write, in one process only; rows from an evaluation that is repeated are replaced."""
+        """Print and write the samples in the main process; those of an evaluation that is repeated are replaced."""
         if not state.is_world_process_zero or not self.metrics.samples:
             return
         for sample in self.metrics.samples:
@@ -82,10 +82,10 @@ class SampleWriter(TrainerCallback):
 
 
 class Pace(TrainerCallback):
-    """After each evaluation prints how much was trained on in a second, and how long the rest will take.
+    """Prints the training speed and the estimated time left after each evaluation.
 
     Args:
-        counts: of the training split, as the run's summary has them: tokens if there are any, else rows.
+        counts: the summary of the training split. The speed is in tokens if the summary counts tokens, else in rows.
     """
 
     def __init__(self, counts: Mapping[str, int]):
@@ -93,17 +93,17 @@ class Pace(TrainerCallback):
         self.an_epoch, self.unit = (tokens, "tokens") if tokens else (next(iter(counts.values())), next(iter(counts)))
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Begin to count, also where a run is taken up."""
+        """Start the clock, at the beginning of training or when training resumes from a checkpoint."""
         self._begin = self._since = time.monotonic()
         self._first_step, self._epoch = state.global_step, state.epoch or 0.0
         self._seconds = 0.0
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Stop the clock before an evaluation."""
+        """Record the time of the training steps, which must not include an evaluation."""
         self._seconds = time.monotonic() - self._since
 
     def on_evaluate(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Print, in one process only."""
+        """Print the speed and the time left in the main process."""
         now, steps = time.monotonic(), state.global_step - self._first_step
         if state.is_world_process_zero and steps and self._seconds:
             speed = self.an_epoch * (state.epoch - self._epoch) / self._seconds
@@ -116,20 +116,20 @@ class Pace(TrainerCallback):
 
 
 class ProgressFromStep(ProgressCallback):
-    """The Trainer's progress bar, which begins at the step of the checkpoint: its rate is that of this session."""
+    """The Trainer's progress bar, started at the step of the checkpoint: earlier steps do not count as speed."""
 
     training_bar: Any
     prediction_bar: Any
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Draw the bar."""
+        """Draw the bar at the step from which training starts."""
         super().on_train_begin(args, state, control, **kwargs)
         self.current_step = state.global_step
         if self.training_bar is not None:
             self.training_bar.initial = self.training_bar.n = self.training_bar.last_print_n = state.global_step
 
     def close(self) -> None:
-        """End the bars that an error or an interrupt left open, so that its message begins a line of its own."""
+        """Close bars that an error or an interrupt left open, so that the next message starts on a line of its own."""
         for bar in (self.prediction_bar, self.training_bar):
             if bar is not None:
                 bar.close()

@@ -157,7 +157,7 @@ class RunFolder:
             path.write_text(json.dumps(metrics, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
     def checkpoints(self) -> list[Path]:
-        """The complete checkpoints, oldest first."""
+        """The complete checkpoints in this folder, ordered by training step."""
         return complete_checkpoints(self.path)
 
     def last_checkpoint(self) -> Path | None:
@@ -167,22 +167,22 @@ class RunFolder:
 
 
 def complete_checkpoints(folder: Path) -> list[Path]:
-    """The complete checkpoints in the folder of a run, oldest first.
+    """The complete checkpoints in the folder of a run, ordered by training step.
 
-    The Trainer writes its state last, so where that reads the rest is there; what a kill left half written is passed
-    over, and overwritten when training comes there again.
+    The Trainer writes its state file last, so a checkpoint with a readable state file is complete. An incomplete
+    checkpoint, which a killed process left, is skipped; resumed training overwrites it at the same step.
     """
     found = [path for path in folder.glob(f"{PREFIX_CHECKPOINT_DIR}-*") if _is_complete(path)]
     return sorted(found, key=step_of)
 
 
 def holds_unfinished_run(folder: Path) -> bool:
-    """Whether `folder` is that of a run which has not come to its end, so that no model was saved to it yet."""
+    """Whether `folder` is the folder of a run that has not finished, so that no model was saved to it yet."""
     return (folder / RUN_CONFIG_FILE).is_file() and not (folder / CONFIG_NAME).is_file()
 
 
 def explain_unfinished(folder: Path) -> str:
-    """Where the unfinished run in `folder` stands, how to go on, and which checkpoint can be used as a model."""
+    """A sentence that says how far an unfinished run is, how to resume it, and which of its checkpoints to use."""
     checkpoints = complete_checkpoints(folder)
     if not checkpoints:
         return f"{folder} holds an unfinished run without a checkpoint: the command that began it begins it again."

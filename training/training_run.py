@@ -11,10 +11,10 @@ from datasets import DatasetDict
 from transformers import PreTrainedModel, ProgressCallback, set_seed
 
 from .averaging import load_mean_weights
+from .baseline import compare_with_baseline
 from .building import build_model, check_fine_tuning
 from .config_parser import RunConfig
 from .dry_run import print_dry_run
-from .guess import warn_of_a_guess
 from .history import EarlyStopping, HistoryWriter
 from .inference import write_tsv
 from .progress import Pace, ProgressFromStep, SampleWriter
@@ -149,7 +149,7 @@ def fit(
         return {}
     metrics = measure(run, recipe, prepared, trainer, folder, steps)
     report(run, recipe, metrics)
-    if warning := warn_of_a_guess(prepared, metrics["validation"]):
+    if warning := compare_with_baseline(prepared, metrics["validation"]):
         say(run, warning)
     if run.training.push_to_hub:
         trainer.push_folder()

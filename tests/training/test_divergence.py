@@ -9,7 +9,7 @@ import pytest
 import torch
 from datasets import Dataset, DatasetDict
 
-from locant.training.guess import guess, warn_of_a_guess
+from locant.training.baseline import baseline, compare_with_baseline
 from locant.training.metrics import perplexity
 from locant.training.recipe import Prepared
 from locant.training.trainer import GenerationTrainer, RecipeTrainer
@@ -102,18 +102,18 @@ def prepared(train, validation):
 
 class TestGuess:
     def test_of_tokens_is_by_their_frequency_plus_one(self):
-        name, loss = guess(prepared([[0, 1], [0, 0, 3]], [[0, 2], [3]]), {"loss": 1.0})
+        name, loss = baseline(prepared([[0, 1], [0, 0, 3]], [[0, 2], [3]]), {"loss": 1.0})
         probabilities = np.array([4, 2, 1, 2]) / 9
         assert name == "loss"
         assert loss == pytest.approx(-np.log(probabilities[[0, 2, 3]]).mean())
 
     def test_of_classes_is_the_most_frequent_and_of_numbers_the_mean(self):
-        assert guess(prepared([1, 1, 0], [0, 1, 2, 2]), {}) == ("accuracy", 0.25)
-        assert guess(prepared([1.0, 3.0], [2.0, 4.0]), {}) == ("mse", 2.0)
-        assert guess(prepared([[0.0, 1.0]], [[1.0, 1.0]]), {}) is None
+        assert baseline(prepared([1, 1, 0], [0, 1, 2, 2]), {}) == ("accuracy", 0.25)
+        assert baseline(prepared([1.0, 3.0], [2.0, 4.0]), {}) == ("mse", 2.0)
+        assert baseline(prepared([[0.0, 1.0]], [[1.0, 1.0]]), {}) is None
 
     def test_of_documents_was_measured_before(self):
-        assert guess(Prepared(DatasetDict(), DatasetDict(), None, {}), {"unigram_loss": 3.0}) == ("loss", 3.0)
+        assert baseline(Prepared(DatasetDict(), DatasetDict(), None, {}), {"unigram_loss": 3.0}) == ("loss", 3.0)
 
     @pytest.mark.parametrize(
         ("labels", "metrics", "warns"),
@@ -125,7 +125,7 @@ class TestGuess:
         ],
     )
     def test_is_a_warning_where_the_model_is_no_better(self, labels, metrics, warns):
-        warning = warn_of_a_guess(prepared(labels, labels), metrics)
+        warning = compare_with_baseline(prepared(labels, labels), metrics)
         assert (warning is not None) is warns
         if warning is not None:
             (name,) = metrics

@@ -1,5 +1,5 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""What a guess reaches that knows the frequencies of the training labels, and not the input."""
+"""A baseline for trained models: predictions from the label frequencies of the training split, without any input."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -10,14 +10,17 @@ import pyarrow as pa
 from .recipe import Prepared
 
 
-def warn_of_a_guess(prepared: Prepared, metrics: Mapping[str, Any]) -> str | None:
-    """A warning where a trained model is no better on validation than a guess; None where it is better.
+def compare_with_baseline(prepared: Prepared, metrics: Mapping[str, Any]) -> str | None:
+    """Compare a trained model with the baseline of `baseline` on the validation split.
 
     Args:
-        prepared: the encoded splits, whose labels give the guess.
-        metrics: of the model on validation.
+        prepared: the encoded splits; the labels of the training split give the baseline.
+        metrics: the metrics of the model on the validation split.
+
+    Returns:
+        A warning if the model is no better than the baseline; None if it is better, or if there is no baseline.
     """
-    found = guess(prepared, metrics)
+    found = baseline(prepared, metrics)
     if found is None:
         return None
     name, value = found
@@ -31,11 +34,13 @@ def warn_of_a_guess(prepared: Prepared, metrics: Mapping[str, Any]) -> str | Non
     )
 
 
-def guess(prepared: Prepared, metrics: Mapping[str, Any]) -> tuple[str, float] | None:
-    """A metric and what a guess reaches in it on validation; None for several labels a row.
+def baseline(prepared: Prepared, metrics: Mapping[str, Any]) -> tuple[str, float] | None:
+    """The name of a metric and the value that the baseline reaches in it on the validation split.
 
-    The loss of tokens, each with its frequency in the training labels (counts plus one, so that none is impossible);
-    the accuracy of the most frequent class; the squared error of the mean of numbers.
+    For labels that are tokens, the metric is the loss, and the baseline gives each token its frequency in the training
+    labels (counts plus one, so that no token has probability 0). For classes, the metric is the accuracy, and the
+    baseline predicts the most frequent class. For numbers, the metric is the squared error, and the baseline predicts
+    the mean. Returns None if a row has several classes, for which there is no baseline.
     """
     if "unigram_loss" in metrics:
         return "loss", metrics["unigram_loss"]
@@ -57,4 +62,4 @@ def _labels(prepared: Prepared, split: str) -> Any:
     return rows[:]["labels"].combine_chunks()
 
 
-__all__ = ["guess", "warn_of_a_guess"]
+__all__ = ["baseline", "compare_with_baseline"]
