@@ -73,6 +73,8 @@ class Line:
         precisions: precisions in which the line is measured on CPU.
         threads: numbers of CPU threads with which the line is measured.
         rounds: how often each side runs at least, after one round that is not counted.
+        processes: processes among which the rounds are divided, one after the other. Speed differs between processes
+            that do the same, by where their memory happens to lie.
         has_bound: the cost is time, and the matrix products of Locant's first way can be recorded.
         fresh: every repetition runs in a process of its own, which is how memory is measured.
     """
@@ -86,6 +88,7 @@ class Line:
     precisions: tuple[str, ...] = ("float32",)
     threads: tuple[int, ...] = (2, 1)
     rounds: int = 7
+    processes: int = 1
     has_bound: bool = True
     fresh: bool = False
 

@@ -159,17 +159,28 @@ def measure(line: Line, setting: Setting, rounds: int, trees: dict[str, Path] | 
                 with _workers(line, setting, trees, only=name) as workers:
                     costs[name].append(workers[name].run(name, number))
         return {"costs": costs, "bound": None}
-    with _workers(line, setting, trees) as workers:
-        start, budget = time.monotonic(), 0.0 if setting.quick else _SECONDS
-        for number in range(_MOST_ROUNDS + 1):
-            if number > rounds and time.monotonic() - start > budget:
-                break
-            for name in names:
-                cost = workers[name].run(name, number)
-                if number:
-                    costs[name].append(cost)
-        bound = workers[names[0]].bound(names[0]) if line.has_bound and not trees else None
+    processes = min(line.processes, rounds)
+    for number in range(processes):
+        with _workers(line, setting, trees) as workers:
+            _take_turns(workers, costs, rounds // processes, 0.0 if setting.quick else _SECONDS / processes)
+            is_last = number == processes - 1
+            bound = workers[names[0]].bound(names[0]) if is_last and line.has_bound and not trees else None
     return {"costs": costs, "bound": bound}
+
+
+def _take_turns(workers: dict[str, Worker], costs: dict[str, list[float]], rounds: int, budget: float) -> None:
+    """Append the costs of at least `rounds` rounds to `costs`; one round before them is not counted.
+
+    More rounds follow within the budget of seconds.
+    """
+    start = time.monotonic()
+    for number in range(_MOST_ROUNDS + 1):
+        if number > rounds and time.monotonic() - start > budget:
+            break
+        for name, worker in workers.items():
+            cost = worker.run(name, number)
+            if number:
+                costs[name].append(cost)
 
 
 def ratios(costs: Sequence[float], reference: Sequence[float]) -> list[float]:
