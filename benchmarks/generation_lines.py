@@ -61,7 +61,7 @@ def first_token(is_twin: bool, setting: Setting) -> Repetition:
 
 def _line(section: str, work: str, peer: str, build: Build, shape: Shape, batch: int, beams: int = 1) -> Line:
     locant, stock = (partial(generation, build, shape, batch, beams, is_twin) for is_twin in (True, False))
-    return Line(section, work, {"Locant": locant}, peer, stock)
+    return Line(section, work, {"Locant": locant}, peer, stock, rounds=9, processes=3)
 
 
 _SMALL = "3+3 layers, width 256, vocabulary 8,000"

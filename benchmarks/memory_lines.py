@@ -6,6 +6,7 @@ from functools import partial
 
 import peers
 import torch
+from generation_lines import NEW_TOKENS
 from lines import Cost, Line, Repetition, Setting
 from measuring import peak_memory
 from peers import Shape
@@ -16,6 +17,8 @@ SHAPE = Shape(vocabulary=32000)
 SENTENCES, LENGTH = 256, 32
 ENCODER = Shape(layers=2, width=512, heads=8, ffn=2048, dropout=0.0)
 LENGTHS = (1024, 2048, 4096, 8192)
+SEARCHER = Shape(layers=6, width=512, heads=8, ffn=2048)
+SOURCES, SOURCE_LENGTH, BEAMS = 32, 200, 4
 
 
 def _peak(model: nn.Module, setting: Setting, small: dict[str, torch.Tensor], large: dict[str, torch.Tensor]) -> Cost:
@@ -54,6 +57,27 @@ def t5_encoder(length: int, backend: str, is_twin: bool, setting: Setting) -> Re
     return lambda number: _peak(encoder, setting, small, large)
 
 
+def beam_search(is_twin: bool, setting: Setting) -> Repetition:
+    """`generate()` with 4 beams of exactly 40 tokens from 32 sources of 200 tokens."""
+    shape = SEARCHER.tiny() if setting.quick else SEARCHER
+    model = peers.marian(shape)
+    if is_twin:
+        model = peers.with_the_weights_of(model)
+    model = model.to(setting.device).eval()
+    model.generation_config.eos_token_id = None  # random weights end nowhere in particular
+
+    def search(sources: int, length: int) -> None:
+        ids = torch.randint(4, shape.vocabulary, (sources, length)).to(setting.device)
+        limits = {"max_new_tokens": NEW_TOKENS, "do_sample": False, "num_beams": BEAMS}
+        model.generate(input_ids=ids, attention_mask=torch.ones_like(ids), **limits)
+
+    def repetition(number: int) -> Cost:
+        search(1, 8)  # starts threads
+        return Cost(peak_memory(lambda: search(SOURCES, SOURCE_LENGTH), setting.device))
+
+    return repetition
+
+
 _MEMORY = {"unit": "bytes", "threads": (2,), "has_bound": False, "fresh": True, "rounds": 1}
 
 
@@ -78,4 +102,12 @@ LINES = [
         **_MEMORY,
     ),
     *map(_t5_line, LENGTHS),
+    Line(
+        "Peak memory",
+        f"beam search, {BEAMS} beams, 6+6 layers, width 512, vocabulary 8,000, batch {SOURCES}, source {SOURCE_LENGTH}",
+        {"Locant": partial(beam_search, True)},
+        "Marian",
+        partial(beam_search, False),
+        **_MEMORY,
+    ),
 ]

@@ -258,7 +258,8 @@ def locant_language_loop(setting: Setting) -> Repetition:
         **no_biases,
     }
     files = ["--train_file", str(folder / "train.txt"), "--validation_file", str(folder / "validation.txt")]
-    return _locant_training(["--task", "language_modeling", *files, *_command_line(options)])
+    documents = ["--document_separator", "line"]
+    return _locant_training(["--task", "language_modeling", *files, *documents, *_command_line(options)])
 
 
 _PEERS: dict[str, Callable[[Shape], nn.Module]] = {

@@ -92,6 +92,7 @@ LINES = [
         },
         "Marian in a plain loop",
         plain_loop,
-        rounds=11,
+        rounds=12,
+        processes=3,
     )
 ]
