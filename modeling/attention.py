@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import nn
 from transformers.cache_utils import Cache, EncoderDecoderCache
+from transformers.utils import logging
 
 from locant.configuration.configuration_locant import LocantConfig
 from locant.configuration.position_encodings import AttentionKind
@@ -13,6 +14,8 @@ from locant.configuration.position_encodings import AttentionKind
 from .attention_backends import attention_function
 from .attention_inputs import AttentionInputs, NeededTokens, self_attention_cache
 from .positions.base import PositionBias, PositionLayer
+
+logger = logging.get_logger(__name__)
 
 
 class Attention(nn.Module):
@@ -81,6 +84,7 @@ class Attention(nn.Module):
         Returns:
             Output, of the shape of the hidden states, and the weights `(batch, heads, queries, keys)` with `eager`.
         """
+        wants_weights = kwargs.pop("output_attentions", False)
         output, weights = attention_function(self.config._attn_implementation)(
             self,
             query,
@@ -92,6 +96,11 @@ class Attention(nn.Module):
             bias=bias,
             **kwargs,
         )
+        if wants_weights and weights is None:
+            logger.warning_once(
+                f"The attention backend {self.config._attn_implementation} computes no attention weights, so "
+                'output_attentions=True returns none: call model.set_attn_implementation("eager").'
+            )
         output = self.o_proj(inputs.tokens.gather(output.flatten(2)))
         return inputs.unfold(output), inputs.unfold_weights(weights)
 

@@ -5,6 +5,7 @@ import pytest
 import torch
 from transformers import AttentionInterface
 
+from locant.modeling import attention
 from locant.modeling.modeling_locant import LocantForConditionalGeneration, LocantModel
 from locant.modeling.modeling_locant_decoder import LocantForCausalLM
 from locant.modeling.stacks import LocantDecoder, LocantEncoder
@@ -135,6 +136,21 @@ class TestWeights:
         for weights in sum(kinds, ()):
             torch.testing.assert_close(weights[mask.bool().any(1)].sum(-1), torch.ones(2, 4, 4))
             assert (weights[1, :, 2:, :2] == 0).all()
+
+    @pytest.mark.parametrize("backend", ["sdpa", "blockwise", "flex_attention"])
+    def test_others_say_that_they_have_none(self, shared_model, backend, monkeypatch, no_grad):
+        told = []
+        monkeypatch.setattr(attention.logger, "warning_once", told.append)
+        ids = torch.tensor([[5, 6, 7]])
+        model = shared_model(backend, position_encoding="sinusoidal")
+        assert model(ids, decoder_input_ids=ids, output_attentions=True).decoder_attentions == ()
+        assert set(told) == {
+            f"The attention backend {backend} computes no attention weights, so output_attentions=True returns none: "
+            'call model.set_attn_implementation("eager").'
+        }
+        told.clear()
+        model(ids, decoder_input_ids=ids)
+        assert told == []
 
 
 class TestFlexCannotTrain:
