@@ -6,15 +6,12 @@ from typing import Any
 from huggingface_hub.errors import StrictDataclassError
 from transformers import AutoConfig, PreTrainedModel
 
-from .arguments import config_error
+from .arguments import FREE_IN_FINE_TUNING, config_error
 from .config_parser import RunConfig
 from .errors import InputError
 from .inference import check_folder
 from .recipe import Prepared, Recipe, say
 from .tasks import TASKS
-
-# Fields of a trained model's config that fine-tuning may change: those that leave its weights as they are
-FREE_IN_FINE_TUNING = ("dropout", "attention_dropout", "activation_dropout", "classifier_dropout", "label_smoothing")
 
 
 def build_model(run: RunConfig, recipe: Recipe, prepared: Prepared) -> PreTrainedModel:

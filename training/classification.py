@@ -1,13 +1,20 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
 """Loss and scores of classifiers, whatever they classify: one label, several, or a number."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
-from sklearn.metrics import accuracy_score, f1_score, mean_squared_error
+from sklearn.metrics import (
+    accuracy_score,
+    confusion_matrix,
+    f1_score,
+    mean_squared_error,
+    precision_recall_fscore_support,
+)
 from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy, mse_loss
 from transformers import EvalPrediction, PreTrainedModel
 
@@ -144,10 +151,33 @@ def predict_logits(model: PreTrainedModel, batches: Iterable[Mapping[str, torch.
     return torch.cat(found)
 
 
-def classification_metrics(logits: torch.Tensor, labels: torch.Tensor, problem_type: str | None) -> dict[str, float]:
-    """Loss and scores of a finished model, the rows in any order."""
+def classification_metrics(
+    logits: torch.Tensor, labels: torch.Tensor, problem_type: str | None, classes: Sequence[str] = ()
+) -> dict[str, Any]:
+    """Loss and scores of a finished model, the rows in any order.
+
+    With classes also `by_class`, the scores of each class. Where a row has one label, and there are at most
+    `MOST_CLASSES_OF_A_MATRIX` classes, also `confusion_matrix`: for each class, in the order of `classes`, a list with
+    the number of its rows that were given each class.
+    """
     loss = label_losses(logits, labels, problem_type).double().mean().item()
-    return {"loss": loss, **classification_scores(logits.numpy(), labels.numpy(), problem_type)}
+    metrics: dict[str, Any] = {"loss": loss, **classification_scores(logits.numpy(), labels.numpy(), problem_type)}
+    if classes:
+        found, numbers = predicted_labels(logits.numpy(), problem_type), range(len(classes))
+        metrics["by_class"] = _class_scores(found, labels.numpy(), classes)
+        if problem_type != "multi_label_classification" and len(classes) <= MOST_CLASSES_OF_A_MATRIX:
+            metrics["confusion_matrix"] = confusion_matrix(labels.numpy(), found, labels=[*numbers]).tolist()
+    return metrics
+
+
+def _class_scores(found: np.ndarray, labels: np.ndarray, classes: Sequence[str]) -> dict[str, dict[str, float]]:
+    """By class: precision, recall, F1, and the rows that have the class."""
+    scores = precision_recall_fscore_support(labels, found, labels=[*range(len(classes))], zero_division=0)
+    columns = zip(*(values.tolist() for values in scores), strict=True)
+    return {
+        name: {"precision": precision, "recall": recall, "f1": f1, "rows": int(rows)}
+        for name, (precision, recall, f1, rows) in zip(classes, columns, strict=True)
+    }
 
 
 def classification_lines(metrics: Mapping[str, Any]) -> list[Line]:
@@ -155,3 +185,47 @@ def classification_lines(metrics: Mapping[str, Any]) -> list[Line]:
     names = {"accuracy": "accuracy", "macro_f1": "macro F1", "mse": "mean squared error", "pearson": "correlation"}
     lines = [Line(name, f"{metrics[key]:.4f}") for key, name in names.items() if key in metrics]
     return [*lines, Line("loss", f"{metrics['loss']:.4f}")]
+
+
+def class_lines(metrics: Mapping[str, Any]) -> list[Line]:
+    """The scores of each class, to be read; none for numbers."""
+    return [
+        Line(
+            f"F1 of {name}",
+            f"{scores['f1']:.4f}",
+            f"precision {scores['precision']:.4f}, recall {scores['recall']:.4f}, {scores['rows']:,} rows",
+        )
+        for name, scores in metrics.get("by_class", {}).items()
+    ]
+
+
+MOST_CLASSES_OF_A_MATRIX = 100
+MOST_CLASSES_WITH_NUMBERS = 20
+"""Classes up to which the picture of a confusion matrix has the numbers of rows."""
+
+
+def confusion_drawing(metrics: Mapping[str, Any]) -> dict[str, Callable[[Any], Any]]:
+    """The picture `confusion_matrix`, if the metrics have one, as `Recipe.drawings` returns it."""
+    if "confusion_matrix" not in metrics:
+        return {}
+    matrix, classes = metrics["confusion_matrix"], list(metrics["by_class"])
+    return {"confusion_matrix": partial(draw_confusion_matrix, matrix=matrix, classes=classes)}
+
+
+def draw_confusion_matrix(figure: Any, matrix: Sequence[Sequence[int]], classes: Sequence[str]) -> Any:
+    """Draw the confusion matrix, each row divided by its sum; with the counts if the classes are few."""
+    counts = np.array(matrix)
+    size = min(20.0, 3 + 0.5 * len(classes))
+    figure.set_size_inches(size, size)
+    axes = figure.add_subplot()
+    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    axes.set_xticks(range(len(classes)), classes, rotation="vertical")
+    axes.set_yticks(range(len(classes)), classes)
+    if len(classes) <= MOST_CLASSES_WITH_NUMBERS:
+        for row, column in np.ndindex(counts.shape):
+            color = "white" if shares[row, column] > 0.5 else "black"
+            axes.text(column, row, f"{counts[row, column]:,}", ha="center", va="center", color=color)
+    axes.set_xlabel("predicted class")
+    axes.set_ylabel("class")
+    return figure

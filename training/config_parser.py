@@ -2,14 +2,25 @@
 """The command line of `locant train`: defaults, then a YAML file, then options, each over the one before."""
 
 import argparse
+import enum
+import os
 import textwrap
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, NoReturn
 
-from .arguments import DataArguments, ModelArguments, TrainingArguments
+from .arguments import (
+    FREE_IN_FINE_TUNING,
+    PROCESSOR_OPTIONS,
+    TOKENIZER_OPTIONS,
+    DataArguments,
+    ModelArguments,
+    TrainingArguments,
+)
 from .errors import InputError
 from .options import (
+    ADVICE,
     SECTIONS,
     TASK_OPTION,
     Option,
@@ -71,6 +82,67 @@ def parse_run_config(arguments: list[str]) -> RunConfig:
     return make_run_config(read_given(arguments)[1])
 
 
+def run_config_from_python(
+    config: str | os.PathLike[str] | Mapping[str, Any] | None, options: Mapping[str, Any]
+) -> RunConfig:
+    """The run that a call of `locant.train` asks for, with every value checked.
+
+    Args:
+        config: a YAML file; or what such a file holds, options by section, with `task` beside the sections.
+        options: values of options, which go before those of `config`.
+
+    Raises:
+        InputError: as `parse_run_config`.
+    """
+    origin = "locant.train"
+    if config is None or isinstance(config, Mapping):
+        written, name = _options_of_sections(config or {}), "the dictionary"
+        task_name = options.get(TASK_OPTION.name) or written.get(TASK_OPTION.name)
+        task = find_task({TASK_OPTION.name: TASK_OPTION.convert(task_name, origin)})
+        given = _converted(written, task, origin)
+    else:
+        name = os.fspath(config)
+        task = _task_of(name, {TASK_OPTION.name: options.get(TASK_OPTION.name)})
+        given = _read_yaml(name, task)
+    typed = _converted(options, task, origin)
+    if typed.get("model_name_or_path") is not None:
+        given = _for_fine_tuning(given, typed, known_options(task), name)
+    return make_run_config(given | typed)
+
+
+def _options_of_sections(sections: Mapping[str, Any]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for name, value in sections.items():
+        if name == TASK_OPTION.name:
+            found[name] = value
+        elif name in SECTIONS and isinstance(value, Mapping | None):
+            found |= value or {}
+        else:
+            raise InputError(
+                f"{name!r} is no section of a configuration: give a dictionary with some of {', '.join(SECTIONS)}, "
+                "each a dictionary of options, and task."
+            )
+    return found
+
+
+def _converted(written: Mapping[str, Any], task: Task, origin: str) -> dict[str, Any]:
+    """Values of options as Python has them, in the types of the options."""
+    options = known_options(task)
+    for name in written:
+        if name not in options:
+            raise InputError(_unknown_option(name, task, options))
+    return {name: options[name].convert(_as_in_yaml(value), origin) for name, value in written.items()}
+
+
+def _as_in_yaml(value: Any) -> Any:
+    """Tuples as lists, paths as texts, and members of enums as their values."""
+    if isinstance(value, list | tuple):
+        return [_as_in_yaml(item) for item in value]
+    if isinstance(value, enum.Enum):
+        return value.value
+    return os.fspath(value) if isinstance(value, os.PathLike) else value
+
+
 def read_given(arguments: list[str], beside: str | None = None) -> tuple[str | None, dict[str, Any]]:
     """The path of the YAML file, if any, and the typed values that file and command line give, by option.
 
@@ -88,7 +160,39 @@ def read_given(arguments: list[str], beside: str | None = None) -> tuple[str | N
         if name not in options:
             raise InputError(_unknown_option(f"--{name}", task, options))
     given = _read_yaml(config_file, task, beside) if config_file else {}
-    return config_file, given | {name: options[name].convert(text, "command line") for name, text in texts.items()}
+    typed = {name: options[name].convert(text, "command line") for name, text in texts.items()}
+    if config_file and typed.get("model_name_or_path") is not None:
+        given = _for_fine_tuning(given, typed, options, config_file)
+    return config_file, given | typed
+
+
+def _for_fine_tuning(
+    given: dict[str, Any], typed: dict[str, Any], options: dict[str, Option], config_file: str
+) -> dict[str, Any]:
+    """The options of the file without those that the trained model decides: its shape and its tokenizer.
+
+    The options that are left out are printed.
+
+    Args:
+        given: options of the file.
+        typed: options of the command line, which name the trained model.
+        options: all options of the task.
+        config_file: the file, for the message.
+    """
+    kept = {"model_name_or_path", "attn_implementation", *FREE_IN_FINE_TUNING}
+    brought = [
+        name
+        for name, value in given.items()
+        if value is not None
+        and name not in typed
+        and (name in PROCESSOR_OPTIONS or (options[name].section == "model" and name not in kept))
+    ]
+    if brought and os.environ.get("RANK", "0") == "0":  # once, where several processes train
+        print(
+            f"{typed['model_name_or_path']} brings its own shape and tokenizer, so of {config_file} these options are "
+            f"left out: {', '.join(brought)}."
+        )
+    return {name: value for name, value in given.items() if name not in brought}
 
 
 def make_run_config(given: dict[str, Any]) -> RunConfig:
@@ -108,16 +212,34 @@ def make_run_config(given: dict[str, Any]) -> RunConfig:
     return RunConfig(model, data, _training_arguments(task, data, _section("training", given, options)), given)
 
 
-def read_run_data(config_file: str | Path) -> tuple[Task, DataArguments, int]:
+def read_run_data(config_file: str | Path, arguments: Sequence[str] = ()) -> tuple[Task, DataArguments, int]:
     """The task and the data section of a YAML file, such as the one that a run keeps, and the seed of its splits.
 
+    Args:
+        config_file: the YAML file.
+        arguments: options of the data section, as on the command line, which replace those of the file.
+
     Raises:
-        InputError: as `parse_run_config`.
+        InputError: as `parse_run_config`; or an option is not one of the data section.
     """
     task = _task_of(config_file, {})
     options = known_options(task)
-    given = _without_nulls(_read_yaml(config_file, task), options)
+    given = _read_yaml(config_file, task) | _read_data_options(arguments, task, options)
+    given = _without_nulls(given, options)
     return task, task.data(**_section("data", given, options)), given.get("seed", options["seed"].default)
+
+
+def _read_data_options(arguments: Sequence[str], task: Task, options: dict[str, Option]) -> dict[str, Any]:
+    left_over, texts = _read_command_line(list(arguments)) if arguments else (None, {})
+    if left_over is not None:
+        raise InputError(f"{left_over!r} is left over: put an --option before each value.")
+    of_data = {name: option for name, option in options.items() if option.section == "data"}
+    for name in texts:
+        if name in options and name not in of_data:
+            raise InputError(f"--{name} is no option of the section data:, whose options alone can be given here.")
+        if name not in of_data:
+            raise InputError(_unknown_option(f"--{name}", task, of_data))
+    return {name: of_data[name].convert(text, "command line") for name, text in texts.items()}
 
 
 def _task_of(config_file: str | Path | None, texts: dict[str, Any]) -> Task:
@@ -165,7 +287,7 @@ def _check_tokenizer(model: ModelArguments, data: DataArguments, given: dict[str
     chosen = "model_name_or_path" if model.model_name_or_path is not None else "tokenizer_name"
     if model.model_name_or_path is None and getattr(data, "tokenizer_name", None) is None:
         return
-    unused = {"tokenizer_name", "tokenizer_kind", "tokenizer_vocab_size"} - {chosen}
+    unused = set(TOKENIZER_OPTIONS) - {chosen}
     if names := [name for name in sorted(unused) if given.get(name) is not None]:
         raise InputError(
             f"{' and '.join(names)} {'is' if len(names) == 1 else 'are'} given, but {chosen} already brings its "
@@ -264,7 +386,7 @@ def _help(option: Option) -> str:
 
 def _unknown_option(written: str, task: Task, options: dict[str, Option], where: str = "") -> str:
     name, dashes = written.lstrip("-"), "--" if written.startswith("-") else ""
-    decided = decided_elsewhere(task)
+    decided = {**ADVICE, **decided_elsewhere(task)}
     if name in decided:
         return f"{written} is not an option{where}: {decided[name]}."
     if owners := [other for other, known in TASKS.items() if name in known_options(known)]:

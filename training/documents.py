@@ -13,6 +13,7 @@ from tqdm.auto import tqdm
 from transformers import PreTrainedTokenizerBase
 
 from .config_parser import RunConfig
+from .document_files import EACH_LINE
 from .errors import InputError
 from .preprocessing import build_tokenizer, token_lengths
 from .recipe import Prepared, Recipe
@@ -27,7 +28,7 @@ Cutter = Callable[[list[str]], list[list[list[int]]]]
 
 
 class DocumentRecipe(Recipe):
-    """A recipe whose rows are documents: lines of a text file, or whole texts, line ends included, in a table.
+    """A recipe whose rows are documents: of text files, or of a column of a table, line ends included.
 
     A document of white space only holds nothing to learn and has no pieces; of all others, no token is left out.
     """
@@ -43,16 +44,34 @@ class DocumentRecipe(Recipe):
     @property
     def layout(self) -> Layout:
         """A text."""
-        return Layout((Column("text", chosen=self.data.text_column),), row="document")
+        column = Column("text", chosen=self.data.text_column)
+        return Layout((column,), row="document", document_separator=self.data.document_separator)
 
     def load(self) -> DatasetDict:
         """The documents of each split; `InputError` where none of them holds any text."""
         if self._rows is None:
             self._rows = super().load()
             for split, rows in self._rows.items():
-                if not any(text.strip() for text in rows["text"]):
-                    raise InputError(f"{split} has {len(rows):,} documents, and none of them holds any text.")
+                _check_text(rows, split)
         return self._rows
+
+    def load_split(self, split: str) -> Dataset:
+        """The documents of one split; `InputError` where none of them holds any text."""
+        rows = super().load_split(split)
+        _check_text(rows, split)
+        return rows
+
+    def warnings(self, rows: DatasetDict) -> list[str]:
+        """Also of text files with paragraphs whose lines are read as documents."""
+        warnings = super().warnings(rows)
+        if self.data.document_separator == EACH_LINE:
+            blank = np.mean([not text.strip() for text in rows["train"]["text"]])
+            if blank > 0.05:
+                warnings.append(
+                    f"Warning: each line is a document, and {blank:.0%} of the documents are blank: if blank lines "
+                    "separate the documents, set document_separator to blank_line."
+                )
+        return warnings
 
     def build_processor(self, run: RunConfig, train: Dataset, name: str | None) -> PreTrainedTokenizerBase:
         """A tokenizer for the models of this task."""
@@ -105,6 +124,7 @@ class DocumentRecipe(Recipe):
                 "documents": len(np.unique(encoded[split][DOCUMENT][:])),
                 "empty": sum(not text.strip() for text in texts),
                 "pieces": len(encoded[split]),
+                "median_characters": int(np.median([len(text) for text in texts if text.strip()])),
                 "tokens": len(self.learned_tokens(encoded[split], processor)),
                 "bytes": sum(len(text.encode()) for text in texts if text.strip()),
             }
@@ -118,8 +138,9 @@ class DocumentRecipe(Recipe):
     def describe(self, summary: Mapping[str, Any]) -> list[str]:
         """Documents and tokens of each split, and what of test stands in train."""
         lines = [
-            f"{split}: {numbers['documents']:,} documents of {numbers['tokens']:,} tokens, in {numbers['pieces']:,} "
-            f"pieces" + (f"; {numbers['empty']:,} without text left out" if numbers["empty"] else "")
+            f"{split}: {numbers['documents']:,} documents (median length {numbers['median_characters']:,} characters) "
+            f"of {numbers['tokens']:,} tokens, in {numbers['pieces']:,} pieces"
+            + (f"; {numbers['empty']:,} without text left out" if numbers["empty"] else "")
             for split, numbers in summary.items()
             if split in ("train", "validation", "test")
         ]
@@ -140,18 +161,28 @@ class DocumentRecipe(Recipe):
         ids, first = flatten(pieces)
         return ids[self.learned(ids, first, tokenizer)]
 
-    def unigram_losses(self, tokenizer: PreTrainedTokenizerBase) -> np.ndarray:
+    def unigram_losses(self, tokenizer: PreTrainedTokenizerBase) -> np.ndarray | None:
         """What each token of the vocabulary costs, in nats, where only its frequency in the training data is known.
 
-        The baseline of these tasks: counts plus one, so that no token is impossible.
+        The baseline of these tasks: counts plus one, so that no token is impossible. None if the training data cannot
+        be read, as where a finished model is measured on another machine.
         """
         if self._unigram_losses is None:
-            self._unigram_losses = self._count(self.cut(self.load()["train"], tokenizer), tokenizer)
+            try:
+                train = self.load()["train"]
+            except InputError:
+                return None
+            self._unigram_losses = self._count(self.cut(train, tokenizer), tokenizer)
         return self._unigram_losses
 
     def _count(self, pieces: Dataset, tokenizer: PreTrainedTokenizerBase) -> np.ndarray:
         counts = np.bincount(self.learned_tokens(pieces, tokenizer), minlength=len(tokenizer)) + 1
         return np.log(counts.sum()) - np.log(counts)
+
+
+def _check_text(rows: Dataset, split: str) -> None:
+    if not any(text.strip() for text in rows["text"]):
+        raise InputError(f"{split} has {len(rows):,} documents, and none of them holds any text.")
 
 
 def flatten(pieces: Dataset) -> tuple[np.ndarray, np.ndarray]:

@@ -25,7 +25,7 @@ def print_dry_run(
     lengths: np.ndarray,
     collator: Callable[[list[Any]], Mapping[str, torch.Tensor]],
 ) -> None:
-    """Print parameters, batches, padding and memory."""
+    """Print batches, padding and memory."""
     batches = list(training_sampler(args, lengths))
     rows_of_batches = [[row for _, row in batch] for batch in batches]
     steps = math.ceil(math.ceil(len(batches) / args.gradient_accumulation_steps) * args.num_train_epochs)
@@ -33,7 +33,6 @@ def print_dry_run(
     slots = [len(rows) * int(lengths[rows].max(axis=0).sum()) for rows in rows_of_batches]
     activations = activation_bytes(model, collator(dataset.__getitems__(batches[int(np.argmax(slots))])))
     report = [
-        ("parameters", f"{parameters:,}"),
         ("batches an epoch", f"{len(batches):,} on each of {args.world_size} devices"),
         ("steps", f"{args.max_steps if args.max_steps > 0 else steps:,}"),
         ("padding", f"{padding_share(lengths, rows_of_batches):.1%} of what is in training batches"),

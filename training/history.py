@@ -115,7 +115,8 @@ def _draw(figure: Any, records: list[dict[str, Any]], measures: Sequence[str]) -
     epochs = [record["epoch"] for record in records]
     unit = " (nats a token)" if "perplexity" in measures else ""
     axes = figure.add_subplot(xlabel="epoch", ylabel=f"loss{unit}")
-    for name, label in (("train_loss", "training"), ("validation_loss", "validation")):
+    curves = (("train_loss", "training (mean since the last evaluation)"), ("validation_loss", "validation"))
+    for name, label in curves:
         axes.plot(epochs, [record[name] for record in records], marker=".", label=label)
     axes.legend(loc="upper left", bbox_to_anchor=(0, -0.15), ncols=2, frameon=False)
     score = next((name for name in measures if name not in _LOSSES), None)

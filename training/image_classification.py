@@ -2,7 +2,7 @@
 """The recipe of image classification: from images with labels to a measured classifier."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,8 +18,10 @@ from .classification import (
     PreparedClasses,
     check_class,
     class_fields,
+    class_lines,
     classification_lines,
     classification_metrics,
+    confusion_drawing,
     describe_labels,
     find_classes,
     predict_logits,
@@ -28,6 +30,7 @@ from .config_parser import RunConfig
 from .image_classification_arguments import ImageClassificationData
 from .images import DIGEST, PIXEL_COLUMNS, ImageCollator, build_image_processor, read_images, variation
 from .recipe import Line, Measured, Prepared, Recipe, TrainerInputs
+from .row_checks import label_warnings
 from .tables import IMAGE, LABEL, LINE, Column, Layout, numbered, table_of
 from .text_data import count_overlap
 from .trainer import by_length
@@ -58,6 +61,10 @@ class ImageClassification(Recipe):
         """An image and its label."""
         image = Column("image", IMAGE, chosen=self.data.image_column)
         return Layout((image, Column("label", LABEL, chosen=self.data.label_column)), row="image")
+
+    def warnings(self, rows: DatasetDict) -> list[str]:
+        """Also of labels that are as many as images."""
+        return [*super().warnings(rows), *label_warnings(rows["train"]["label"][:], "image")]
 
     def build_processor(self, run: RunConfig, train: Dataset, name: str | None) -> BaseImageProcessor:
         """An image processor of the model's size and channels."""
@@ -134,7 +141,7 @@ class ImageClassification(Recipe):
         starts = tqdm(range(0, len(rows), batch_size), desc="classifying", unit=" batches", disable=not show_progress)
         batches = (collate(images.select(range(i, min(i + batch_size, len(rows)))).to_list()) for i in starts)
         logits = predict_logits(model, batches)
-        metrics = classification_metrics(logits, torch.tensor(encoded["labels"][:]), PROBLEM)
+        metrics = classification_metrics(logits, torch.tensor(encoded["labels"][:]), PROBLEM, classes)
         best = logits.softmax(dim=-1).max(dim=-1)
         predictions = [
             Prediction(line, label, classes[number], f"{probability:.4f}")
@@ -147,3 +154,11 @@ class ImageClassification(Recipe):
     def lines(self, metrics: Mapping[str, Any]) -> list[Line]:
         """The scores, and how many images there were."""
         return [*classification_lines(metrics), Line("images", f"{metrics['images']:,}")]
+
+    def details(self, metrics: Mapping[str, Any]) -> list[Line]:
+        """The scores of each class."""
+        return class_lines(metrics)
+
+    def drawings(self, metrics: Mapping[str, Any]) -> dict[str, Callable[[Any], Any]]:
+        """The confusion matrix."""
+        return confusion_drawing(metrics)

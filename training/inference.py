@@ -6,6 +6,7 @@ left on the progress bar (on standard error) is not too low. Results come in the
 padding has no part in them. Scores are natural logarithms of probabilities.
 """
 
+import difflib
 import math
 import os
 from collections.abc import Iterable, Iterator, Sequence, Sized
@@ -294,7 +295,11 @@ def check_folder(name: str | os.PathLike[str]) -> None:
     If it is the folder of an unfinished run, the error names the checkpoint that can be used.
     """
     if _reads_as_path(name) and not os.path.isdir(name):
-        raise InputError(f"There is no folder {name}: give the folder that a model was saved to.")
+        parent = Path(name).parent
+        folders = [entry.name for entry in parent.iterdir() if entry.is_dir()] if parent.is_dir() else []
+        nearest = difflib.get_close_matches(Path(name).name, folders, n=1)
+        hint = f"did you mean {parent / nearest[0]}?" if nearest else "give the folder that a model was saved to."
+        raise InputError(f"There is no folder {name}: {hint}")
     if holds_unfinished_run(Path(name)):
         raise InputError(explain_unfinished(Path(name)))
 

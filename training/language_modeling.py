@@ -4,7 +4,7 @@
 import inspect
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 from typing import Any, NamedTuple
 
@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from datasets import Dataset
 from torch.nn.utils.rnn import pad_sequence
+from tqdm.auto import tqdm
 from transformers import AutoModelForCausalLM, EvalPrediction, PreTrainedModel, PreTrainedTokenizerBase
 
 from locant.modeling.attention_inputs import is_flash
@@ -22,7 +23,7 @@ from .batching import TrainingRows
 from .config_parser import RunConfig
 from .documents import Cutter, DocumentRecipe, alone, block_lengths, by_document, measure_rows, pack
 from .errors import InputError
-from .inference import position_limit
+from .inference import SentenceScore, position_limit
 from .language_modeling_arguments import LanguageModelingData
 from .metrics import perplexity
 from .recipe import Line, Measured, Prepared, TrainerInputs
@@ -108,10 +109,13 @@ class CausalTrainer(RecipeTrainer):
 
 def summed_losses(model: torch.nn.Module, batch: dict[str, torch.Tensor]) -> Tensors:
     """Summed loss and number of predicted tokens of each row of a `BlockCollator`'s batch."""
+    return batch_losses(model, batch).sum(dim=1), (next_tokens(batch["labels"]) != IGNORED).sum(dim=1)
+
+
+def batch_losses(model: torch.nn.Module, batch: dict[str, torch.Tensor]) -> torch.Tensor:
+    """The loss of predicting the next token at each place of a `BlockCollator`'s batch, `(rows, tokens)`."""
     inputs = {name: values for name, values in batch.items() if name != "labels"}
-    logits = model(**inputs, use_cache=False).logits
-    targets = next_tokens(batch["labels"])
-    return token_losses(logits, targets).sum(dim=1), (targets != IGNORED).sum(dim=1)
+    return token_losses(model(**inputs, use_cache=False).logits, next_tokens(batch["labels"]))
 
 
 def loss_metrics(prediction: EvalPrediction) -> dict[str, float]:
@@ -140,6 +144,15 @@ class LanguageModeling(DocumentRecipe):
     def learned(self, ids: np.ndarray, first: np.ndarray, tokenizer: PreTrainedTokenizerBase) -> np.ndarray:
         """All but the first of a piece."""
         return ~first
+
+    def adapt(self, model: Any, run: RunConfig) -> None:
+        """How many tokens the saved model adds to a prompt: a trained one as it did, but for what was given."""
+        if run.model.model_name_or_path is None or "max_new_tokens" in run.given:
+            training: Any = run.training
+            number, limit = training.max_new_tokens, position_limit(model, "target")
+            if limit is not None and "max_new_tokens" not in run.given:
+                number = min(number, max(1, limit // 2))  # which leaves half of the positions to the prompt
+            model.generation_config.max_new_tokens = number
 
     def check(self, model: PreTrainedModel, prepared: Prepared) -> None:
         """A block goes not beyond the positions that there are."""
@@ -193,14 +206,15 @@ class LanguageModeling(DocumentRecipe):
         sizes = np.array([len(text.encode()) for text in texts]) * (counts > 0)
         bits = losses / math.log(2)
         loss = float(losses.sum() / counts.sum())
-        unigram_loss = float(self.unigram_losses(processor)[self.learned_tokens(pieces, processor)].mean())
-        metrics = {
-            "loss": loss,
-            "perplexity": perplexity(loss),
-            "bits_per_byte": float(bits.sum() / sizes.sum()),
-            "unigram_loss": unigram_loss,
-            "unigram_perplexity": perplexity(unigram_loss),
-            "unigram_bits_per_byte": unigram_loss / math.log(2) * float(counts.sum() / sizes.sum()),
+        metrics = {"loss": loss, "perplexity": perplexity(loss), "bits_per_byte": float(bits.sum() / sizes.sum())}
+        if (unigram_losses := self.unigram_losses(processor)) is not None:
+            unigram_loss = float(unigram_losses[self.learned_tokens(pieces, processor)].mean())
+            metrics |= {
+                "unigram_loss": unigram_loss,
+                "unigram_perplexity": perplexity(unigram_loss),
+                "unigram_bits_per_byte": unigram_loss / math.log(2) * float(counts.sum() / sizes.sum()),
+            }
+        metrics |= {
             "documents": int((counts > 0).sum()),
             "tokens": int(counts.sum()),
             "bytes": int(sizes.sum()),
@@ -210,14 +224,53 @@ class LanguageModeling(DocumentRecipe):
         return Measured(metrics, [DocumentLoss(*row) for row in columns])
 
     def lines(self, metrics: Mapping[str, Any]) -> list[Line]:
-        """The loss, beside that of a unigram model."""
+        """The loss, beside that of a unigram model, where the training data were there to count."""
+        has_unigram = "unigram_loss" in metrics
+        perplexity, bits = (
+            f"unigram {metrics[name]:{form}}" if has_unigram else ""
+            for name, form in (("unigram_perplexity", ".2f"), ("unigram_bits_per_byte", ".4f"))
+        )
+        lines = [Line("loss", f"{metrics['loss']:.4f}", "nats a token")]
+        if has_unigram:
+            note = "of the frequencies of the training tokens"
+            lines.append(Line("unigram loss", f"{metrics['unigram_loss']:.4f}", note))
         return [
-            Line("loss", f"{metrics['loss']:.4f}", "nats a token"),
-            Line("unigram loss", f"{metrics['unigram_loss']:.4f}", "of the frequencies of the training tokens"),
-            Line("perplexity", f"{metrics['perplexity']:.2f}", f"unigram {metrics['unigram_perplexity']:.2f}"),
-            Line("bits per byte", f"{metrics['bits_per_byte']:.4f}", f"unigram {metrics['unigram_bits_per_byte']:.4f}"),
+            *lines,
+            Line("perplexity", f"{metrics['perplexity']:.2f}", perplexity),
+            Line("bits per byte", f"{metrics['bits_per_byte']:.4f}", bits),
             Line("tokens", f"{metrics['tokens']:,}", f"in {metrics['documents']:,} documents"),
         ]
+
+
+def score_documents(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    texts: list[str],
+    *,
+    block_size: int,
+    batch_size: int,
+    show_progress: bool,
+) -> list[SentenceScore]:
+    """The log-probability of each text as a document, its end included.
+
+    A document longer than `block_size` tokens is scored in pieces, as `LanguageModeling.measure` does. A text of white
+    space only has log-probability 0 and no tokens.
+    """
+    cut = OverlappingPieces(tokenizer, block_size)
+    filled = [number for number, text in enumerate(texts) if text.strip()]
+    documents = cut([texts[number] for number in filled]) if filled else []
+    rows = [(number, piece) for number, pieces in zip(filled, documents, strict=True) for piece in pieces]
+    collate = BlockCollator(_padding_id(tokenizer), with_documents=False)
+    scores = [SentenceScore(0.0, [], []) for _ in texts]
+    with torch.no_grad():
+        for start in tqdm(range(0, len(rows), batch_size), "scoring", unit=" batches", disable=not show_progress):
+            batch = rows[start : start + batch_size]
+            inputs = collate([{"pieces": [piece]} for _, piece in batch]).items()
+            losses = batch_losses(model, {name: values.to(model.device) for name, values in inputs})
+            for (number, piece), row in zip(batch, losses, strict=True):
+                scores[number].tokens.extend(tokenizer.convert_ids_to_tokens(piece[1:]))
+                scores[number].token_log_probabilities.extend((-row[: len(piece) - 1]).tolist())
+    return [replace(score, log_probability=math.fsum(score.token_log_probabilities)) for score in scores]
 
 
 def keeps_documents_apart(model: PreTrainedModel) -> bool:

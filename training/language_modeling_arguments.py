@@ -1,33 +1,25 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
 """What can be said about training a causal language model."""
-# ruff: noqa: RUF009 (`option` returns a field of its own at each call)
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
-from .arguments import DataArguments, TokenizerArguments, TrainingArguments, option
+from .arguments import TrainingArguments, check_positive, option
+from .document_arguments import DocumentArguments
 from .errors import InputError
 
 
 @dataclass
-class LanguageModelingData(TokenizerArguments, DataArguments):
+class LanguageModelingData(DocumentArguments):
     """Text, and how it becomes blocks of tokens.
 
     Raises:
         InputError: no data or two sources of data are given, or a value is out of range.
     """
 
-    train_file: str | list[str] | None = option(
-        None,
-        "Training documents: a text file, each line a document, or a TSV, CSV, JSON lines or Parquet file with a "
-        "column of texts, each a document. Paths are relative to the current directory.",
-    )
-    text_column: str | None = option(None, "Column of the text, in files and datasets that have columns.")
     block_size: int = option(
         256, "Tokens in a block: short documents share one, unseen by each other, and longer ones are cut."
     )
-
-    columns: ClassVar[tuple[str, ...]] = ("text",)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -43,6 +35,11 @@ class LanguageModelingTraining(TrainingArguments):
         "runs/language-model", "Folder of the run; the same command goes on where it stopped."
     )
     per_device_eval_batch_size: int = option(16, "Rows in a batch on each device in evaluation.")
+    max_new_tokens: int = option(128, "Longest continuation that is generated, in tokens, saved with the model.")
+
+    def __post_init__(self, data: Any) -> None:
+        check_positive(self, "max_new_tokens")
+        super().__post_init__(data)
 
     def find_measures(self, data: Any) -> dict[str, bool]:
         """Loss and perplexity per token."""

@@ -207,31 +207,35 @@ class MaskedLanguageModeling(DocumentRecipe):
         losses, counts, right = (by_document(values, pieces, len(rows)) for values in found)
         labels = np.concatenate(pieces[LABELS][:])
         labels = labels[labels != IGNORED]
-        unigram_losses = self.unigram_losses(processor)
         loss = float(losses.sum() / counts.sum())
         metrics = {
             "loss": loss,
             "perplexity": perplexity(loss),
             "accuracy": float(right.sum() / counts.sum()),
-            "unigram_loss": float(unigram_losses[labels].mean()),
-            "unigram_accuracy": float((labels == unigram_losses.argmin()).mean()),
             "documents": int((counts > 0).sum()),
             "masked_tokens": int(counts.sum()),
         }
+        if (unigram_losses := self.unigram_losses(processor)) is not None:
+            metrics["unigram_loss"] = float(unigram_losses[labels].mean())
+            metrics["unigram_accuracy"] = float((labels == unigram_losses.argmin()).mean())
         means = losses / np.maximum(counts, 1)
         columns = (rows["text"][:], counts.astype(int).tolist(), right.astype(int).tolist(), means.tolist())
         return Measured(metrics, [GuessedDocument(*row) for row in zip(*columns, strict=True)])
 
     def lines(self, metrics: Mapping[str, Any]) -> list[Line]:
-        """Loss and accuracy, beside those of a unigram model."""
-        return [
+        """Loss and accuracy, beside those of a unigram model, where the training data were there to count."""
+        lines = [
             Line("loss", f"{metrics['loss']:.4f}", "nats a masked token"),
-            Line("unigram loss", f"{metrics['unigram_loss']:.4f}", "of the frequencies of the training tokens"),
             Line("accuracy", f"{metrics['accuracy']:.2%}"),
-            Line("unigram accuracy", f"{metrics['unigram_accuracy']:.2%}", "always the most frequent token"),
             Line("perplexity", f"{metrics['perplexity']:.2f}"),
             Line("masked tokens", f"{metrics['masked_tokens']:,}", f"in {metrics['documents']:,} documents"),
         ]
+        if "unigram_loss" in metrics:
+            note = "of the frequencies of the training tokens"
+            lines.insert(1, Line("unigram loss", f"{metrics['unigram_loss']:.4f}", note))
+            accuracy = f"{metrics['unigram_accuracy']:.2%}"
+            lines.insert(3, Line("unigram accuracy", accuracy, "always the most frequent token"))
+        return lines
 
 
 __all__ = ["GuessedDocument", "MaskedLanguageModeling", "MaskedTrainer", "Masking", "SeparatePieces"]

@@ -80,11 +80,18 @@ class CorpusBLEU(_TranslationMetric):
     `compute` returns `bleu`, the `precisions` of the four n-gram orders, their `counts` and `totals`, the
     brevity penalty `bp`, the lengths `sys_len` and `ref_len`, and `signature`. Further keyword arguments of
     `compute` (`tokenize="zh"`, `lowercase=True`, …) go to `sacrebleu.metrics.BLEU`.
+
+    If every reference has fewer than four words, BLEU would be 0 even for perfect predictions. The largest order of the
+    n-grams is then the length of the longest reference, and `|order:N` is added to the signature.
     """
 
     def _compute(self, *, predictions: list[str], references: list, **options: Any) -> dict[str, Any]:
         metric = BLEU(**options)
+        longest = max(len(metric.tokenizer(text).split()) for texts in _as_lists(references) for text in texts)
+        if "max_ngram_order" not in options and 0 < longest < metric.max_ngram_order:
+            metric = BLEU(**options, max_ngram_order=longest)
         result = metric.corpus_score(predictions, _reference_streams(references))
+        order = f"|order:{metric.max_ngram_order}" if metric.max_ngram_order < BLEU().max_ngram_order else ""
         return {
             "bleu": result.score,
             "precisions": result.precisions,
@@ -93,7 +100,7 @@ class CorpusBLEU(_TranslationMetric):
             "bp": result.bp,
             "sys_len": result.sys_len,
             "ref_len": result.ref_len,
-            "signature": str(metric.get_signature()),
+            "signature": f"{metric.get_signature()}{order}",
         }
 
 

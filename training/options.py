@@ -50,6 +50,52 @@ _OFTEN_USED = (
 
 _MOST_CHOICES = 12  # so many are listed
 
+# Options of other programs, and what takes their place here
+ADVICE = {
+    "device": "training uses the accelerator if there is one, unless use_cpu is given; CUDA_VISIBLE_DEVICES chooses it",
+}
+
+# Options of other programs, and the option of Locant that each corresponds to
+_OTHER_NAMES = {
+    "lr": "learning_rate",
+    "epochs": "num_train_epochs",
+    "num_epochs": "num_train_epochs",
+    "steps": "max_steps",
+    "batch_size": "per_device_train_batch_size",
+    "train_batch_size": "per_device_train_batch_size",
+    "eval_batch_size": "per_device_eval_batch_size",
+    "max_tokens": "max_tokens_per_batch",
+    "accumulation_steps": "gradient_accumulation_steps",
+    "update_freq": "gradient_accumulation_steps",
+    "clip_norm": "max_grad_norm",
+    "warmup": "warmup_steps",
+    "warmup_ratio": "warmup_steps",
+    "warmup_updates": "warmup_steps",
+    "scheduler": "lr_scheduler_type",
+    "lr_scheduler": "lr_scheduler_type",
+    "patience": "early_stopping_patience",
+    "cpu": "use_cpu",
+    "no_cuda": "use_cpu",
+    "beam": "num_beams",
+    "beam_size": "num_beams",
+    "beams": "num_beams",
+    "output": "output_dir",
+    "save_dir": "output_dir",
+    "model": "model_name_or_path",
+    "tokenizer": "tokenizer_name",
+    "vocab": "tokenizer_vocab_size",
+    "dataset": "dataset_name",
+    "source": "source_column",
+    "target": "target_column",
+    "src_lang": "source_lang",
+    "tgt_lang": "target_lang",
+    "arch": "preset",
+    "size": "preset",
+    "hidden_dim": "d_model",
+    "dim": "d_model",
+    "resume": "resume_from_checkpoint",
+}
+
 
 @dataclasses.dataclass(frozen=True)
 class Option:
@@ -149,6 +195,7 @@ def nearest_option(name: str, options: dict[str, Option]) -> str | None:
     """The option that somebody who wrote `name` may have meant."""
     name = name.replace("-", "_")
     ours = (
+        _OTHER_NAMES.get(name),
         LocantConfig.attribute_map.get(name),
         *(f"{stack}_{STACK_FIELDS.get(name)}" for stack in ("encoder", "decoder")),
     )

@@ -2,12 +2,15 @@
 """Callbacks that show the progress of training: the speed, the time left, and sample outputs of the model."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
+from datasets import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
 from tqdm.auto import tqdm
-from transformers import ProgressCallback, TrainerCallback
+from transformers import PrinterCallback, ProgressCallback, TrainerCallback
+from transformers.utils.logging import disable_progress_bar, enable_progress_bar, is_progress_bar_enabled
 
 from .inference import one_line, write_tsv
 
@@ -81,6 +84,11 @@ class SampleWriter(TrainerCallback):
         return [SampleRow(epoch, int(step), *texts) for epoch, step, *texts in (line.split("\t") for line in lines)]
 
 
+def count_tokens(counts: Mapping[str, int]) -> int:
+    """The tokens in the summary of a split; 0 if it counts none, as of images with labels."""
+    return sum(number for name, number in counts.items() if name.endswith("tokens"))
+
+
 class Pace(TrainerCallback):
     """Prints the training speed and the estimated time left after each evaluation.
 
@@ -89,7 +97,7 @@ class Pace(TrainerCallback):
     """
 
     def __init__(self, counts: Mapping[str, int]):
-        tokens = sum(number for name, number in counts.items() if name.endswith("tokens"))
+        tokens = count_tokens(counts)
         self.an_epoch, self.unit = (tokens, "tokens") if tokens else (next(iter(counts.values())), next(iter(counts)))
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
@@ -109,10 +117,73 @@ class Pace(TrainerCallback):
             speed = self.an_epoch * (state.epoch - self._epoch) / self._seconds
             left = (state.max_steps - state.global_step) * (now - self._begin) / steps
             tqdm.write(
-                f"epoch {state.epoch:.4g}, step {state.global_step:,} of {state.max_steps:,}: {speed:,.0f} {self.unit} "
-                f"a second, {tqdm.format_interval(left)} left"
+                f"{_clock()} epoch {state.epoch:.4g}, step {state.global_step:,} of {state.max_steps:,}: "
+                f"{speed:,.0f} {self.unit} a second, {tqdm.format_interval(left)} left"
             )
         self._since, self._epoch = now, state.epoch
+
+
+def _clock() -> str:
+    return time.strftime("%H:%M:%S")
+
+
+@contextmanager
+def hidden_bars() -> Iterator[None]:
+    """Draw no progress bars of datasets and transformers."""
+    had_bars = not are_progress_bars_disabled(), is_progress_bar_enabled()
+    disable_progress_bars()
+    disable_progress_bar()
+    try:
+        yield
+    finally:
+        for had, enable in zip(had_bars, (enable_progress_bars, enable_progress_bar), strict=True):
+            if had:
+                enable()
+
+
+class ScheduleNotice(TrainerCallback):
+    """Says how the learning rate changes where a run is resumed with another number of steps.
+
+    Args:
+        planned_steps: the number of steps that the run had when its last checkpoint was saved.
+    """
+
+    def __init__(self, planned_steps: int):
+        self.planned_steps = planned_steps
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Compare the number of steps with the planned one in the main process."""
+        if not state.is_world_process_zero or state.max_steps == self.planned_steps:
+            return
+        before, after = map(args.get_warmup_steps, (self.planned_steps, state.max_steps))
+        schedule = str(getattr(args.lr_scheduler_type, "value", args.lr_scheduler_type))
+        if schedule in _WITHOUT_STEPS or (before == after and schedule in _OF_WARMUP_STEPS):
+            return
+        warmup = f"; with warmup_steps {args.warmup_steps:g} the warm-up now has {after:,} steps instead of {before:,}"
+        tqdm.write(
+            f"The run was planned for {self.planned_steps:,} steps and now has {state.max_steps:,}, which changes the "
+            f"learning rate of the steps to come{warmup if before != after else ''}."
+        )
+
+
+_WITHOUT_STEPS = ("constant", "reduce_lr_on_plateau")
+_OF_WARMUP_STEPS = ("inverse_sqrt", "constant_with_warmup")
+"""Schedules that depend on the number of steps not at all, and only through the steps of the warm-up."""
+
+
+def _log_line(logs: Mapping[str, Any]) -> str:
+    shown = {name: f"{value:.4g}" if isinstance(value, float) else value for name, value in logs.items()}
+    shown.pop("total_flos", None)
+    return f"{_clock()} {shown}"
+
+
+class TimedPrinter(PrinterCallback):
+    """Prints what is logged with the time of day before it, where there is no progress bar."""
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:
+        """Print in the main process."""
+        if state.is_local_process_zero:
+            print(_log_line(logs))
 
 
 class ProgressFromStep(ProgressCallback):
@@ -128,6 +199,11 @@ class ProgressFromStep(ProgressCallback):
         if self.training_bar is not None:
             self.training_bar.initial = self.training_bar.n = self.training_bar.last_print_n = state.global_step
 
+    def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:
+        """Print what is logged with the time of day before it."""
+        if state.is_world_process_zero and self.training_bar is not None:
+            self.training_bar.write(_log_line(logs))
+
     def close(self) -> None:
         """Close bars that an error or an interrupt left open, so that the next message starts on a line of its own."""
         for bar in (self.prediction_bar, self.training_bar):
@@ -135,4 +211,16 @@ class ProgressFromStep(ProgressCallback):
                 bar.close()
 
 
-__all__ = ["SAMPLES_FILE", "Pace", "ProgressFromStep", "Sample", "SampleWriter", "sample_rows", "take_samples"]
+__all__ = [
+    "SAMPLES_FILE",
+    "Pace",
+    "ProgressFromStep",
+    "Sample",
+    "SampleWriter",
+    "ScheduleNotice",
+    "TimedPrinter",
+    "count_tokens",
+    "hidden_bars",
+    "sample_rows",
+    "take_samples",
+]

@@ -13,7 +13,9 @@ from transformers import AutoTokenizer, EvalPrediction, PreTrainedModel
 
 from .batching import TrainingRows
 from .config_parser import RunConfig
-from .tables import Layout, load_splits
+from .errors import InputError
+from .row_checks import copy_warnings
+from .tables import Layout, load_files, load_splits
 from .trainer import RecipeTrainer
 
 
@@ -91,6 +93,22 @@ class Recipe(ABC):
         """The rows of each split."""
         return load_splits(self.layout, **self.data.sources, seed=self.seed)
 
+    def load_split(self, split: str) -> Dataset:
+        """The rows of one split; `InputError` where the data have none of that name.
+
+        A test file is read alone: a finished model can be measured where its training data are not.
+        """
+        if split == "test" and self.data.test_file is not None:
+            return load_files(self.data.test_file, split, self.layout)
+        splits = self.load()
+        if split not in splits:
+            raise InputError(f"There are no {split} data: give --{split}_file, or another --split.")
+        return splits[split]
+
+    def warnings(self, rows: DatasetDict) -> list[str]:
+        """Signs that the rows are not the rows that the user meant, a sentence each."""
+        return copy_warnings(rows, list(self.layout.features))
+
     @abstractmethod
     def build_processor(self, run: RunConfig, train: Dataset, name: str | None) -> Any:
         """The processor called `name` (a trained model's or a checkpoint's), or else the one that `run` asks for."""
@@ -140,6 +158,14 @@ class Recipe(ABC):
     @abstractmethod
     def lines(self, metrics: Mapping[str, Any]) -> list[Line]:
         """The metrics of `measure`, the most telling first."""
+
+    def details(self, metrics: Mapping[str, Any]) -> list[Line]:
+        """Metrics of parts, such as of each class, which `locant evaluate` prints too."""
+        return []
+
+    def drawings(self, metrics: Mapping[str, Any]) -> dict[str, Callable[[Any], Any]]:
+        """Pictures of the metrics, by name: each function draws on the empty figure of matplotlib that it is given."""
+        return {}
 
 
 def say(run: RunConfig, text: str) -> None:

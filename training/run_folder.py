@@ -196,6 +196,11 @@ def explain_unfinished(folder: Path) -> str:
     )
 
 
+def planned_steps(checkpoint: Path) -> int:
+    """The number of steps that training was to have when the checkpoint was saved."""
+    return TrainerState.load_from_json(str(checkpoint / TRAINER_STATE_NAME)).max_steps
+
+
 def step_of(checkpoint: Path) -> int:
     """The optimiser step at which a checkpoint was saved, from the name of its folder."""
     return int(checkpoint.name.rpartition("-")[2])

@@ -2,7 +2,7 @@
 """The recipe of sequence classification: from texts with labels to a measured classifier."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -23,8 +23,10 @@ from .classification import (
     PreparedClasses,
     check_class,
     class_fields,
+    class_lines,
     classification_lines,
     classification_metrics,
+    confusion_drawing,
     describe_labels,
     find_classes,
     predict_logits,
@@ -34,6 +36,7 @@ from .config_parser import RunConfig
 from .inference import position_limit
 from .preprocessing import Side, build_tokenizer, check_lengths, token_lengths, tokenize
 from .recipe import Line, Measured, Prepared, Recipe, TrainerInputs
+from .row_checks import label_warnings
 from .sequence_classification_arguments import SequenceClassificationData
 from .tables import LABEL, LINE, NUMBER, Column, Layout, labels, numbered, table_of
 from .text_data import count_overlap
@@ -69,6 +72,11 @@ class SequenceClassification(Recipe):
         text = Column("text", chosen=self.data.text_column)
         label = Column("label", kinds[self.data.problem_type], chosen=self.data.label_column)
         return Layout((text, label), row="text")
+
+    def warnings(self, rows: DatasetDict) -> list[str]:
+        """Also of labels that are as many as texts."""
+        is_single = self.data.problem_type == "single_label_classification"
+        return [*super().warnings(rows), *(label_warnings(rows["train"]["label"][:], "text") if is_single else ())]
 
     def build_processor(self, run: RunConfig, train: Dataset, name: str | None) -> PreTrainedTokenizerBase:
         """A tokenizer for the texts."""
@@ -187,7 +195,8 @@ class SequenceClassification(Recipe):
         with tqdm(total=len(rows), desc="classifying", unit=" texts", disable=not show_progress) as progress:
             logits = predict_logits(model, _counted(batches, progress))[torch.from_numpy(np.argsort(order))]
         targets = torch.tensor(encoded["labels"][:])
-        metrics = {**classification_metrics(logits, targets, problem_type), "texts": len(rows)}
+        classes = [] if problem_type == "regression" else sorted(numbers, key=lambda name: numbers[name])
+        metrics = {**classification_metrics(logits, targets, problem_type, classes), "texts": len(rows)}
         return Measured(metrics, self._predictions(rows, logits.numpy(), config.id2label))
 
     @staticmethod
@@ -214,6 +223,14 @@ class SequenceClassification(Recipe):
     def lines(self, metrics: Mapping[str, Any]) -> list[Line]:
         """The scores, and how many texts there were."""
         return [*classification_lines(metrics), Line("texts", f"{metrics['texts']:,}")]
+
+    def details(self, metrics: Mapping[str, Any]) -> list[Line]:
+        """The scores of each class."""
+        return class_lines(metrics)
+
+    def drawings(self, metrics: Mapping[str, Any]) -> dict[str, Callable[[Any], Any]]:
+        """The confusion matrix."""
+        return confusion_drawing(metrics)
 
 
 def _names(rows: Dataset) -> list[str]:

@@ -3,15 +3,17 @@
 
 A split is given as one of
 
-- one ``.tsv`` (tabs separate, quotes are ordinary characters) or ``.csv`` file, headed by the columns' names;
+- one ``.tsv`` (tabs separate, quotes are ordinary characters) or ``.csv`` file (commas, semicolons, tabs or bars
+  separate), headed by the columns' names;
 - one ``.jsonl`` file with an object a line, or a ``.json`` file with such lines or with one list of objects;
 - one ``.parquet`` file;
-- as many parallel text files as a row has columns: line N of each belongs to row N.
+- as many parallel text files as a row has columns: line N of each belongs to row N;
+- any number of text files of documents, where a row is a document.
 
 Objects and Parquet rows hold the values in columns of their own, or nested: the column ``translation.en`` is the
 ``en`` of ``{"translation": {"en": …, "fr": …}}``. Text is UTF-8, a leading byte order mark is dropped, and a line ends
 at a line feed (or a carriage return and a line feed) and nowhere else: no-break spaces, U+2028, U+0085 and form feeds
-belong to the text.
+belong to the text. A text file or table whose name ends with ``.gz`` is unpacked as it is read.
 
 What is read lies in the cache of `datasets` under the hash of its content, so that later runs find it, and
 what ``map`` made of it.
@@ -20,10 +22,12 @@ what ``map`` made of it.
 import codecs
 import csv
 import difflib
+import gzip
 import hashlib
 import json
 import os
 import random
+import zlib
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -37,10 +41,15 @@ from datasets import ClassLabel, Dataset, DatasetDict, Features, Image, List, Na
 from datasets.exceptions import DatasetGenerationError
 from pyarrow import ArrowInvalid
 
+from .document_files import BLANK_LINE, EACH_LINE, FILE, split_documents
 from .errors import InputError
 
 SplitFiles = str | Path | Sequence[str | Path]
 """One table, or parallel text files."""
+
+GZIP = ".gz"
+DELIMITERS = (",", ";", "\t", "|")
+"""What may separate the columns of a ``.csv`` file: the first of these that separates those in its first line."""
 
 _READER_VERSION = "2"  # part of the cache's key: raise it when the same files shall give other rows
 
@@ -159,10 +168,17 @@ class Column:
 
 @dataclass(frozen=True)
 class Layout:
-    """What the rows of a task are: their columns, and what one is called, such as `pair`."""
+    """What the rows of a task are.
+
+    Args:
+        columns: of a row.
+        row: what a row is called, such as `pair`.
+        document_separator: where rows are documents, what separates them in a text file, see `split_documents`.
+    """
 
     columns: tuple[Column, ...]
     row: str = "row"
+    document_separator: str | None = None
 
     @property
     def features(self) -> Features:
@@ -197,14 +213,21 @@ def load_splits(
     splits = _load_hub_splits(dataset_name, dataset_config_name, layout) if dataset_name else {}
     for split, files in (("train", train_file), ("validation", validation_file), ("test", test_file)):
         if files is not None:
-            splits[split] = _load_files(files, split, layout)
+            splits[split] = load_files(files, split, layout)
 
     if "validation" not in splits:
         train = numbered(splits["train"])
-        splits["train"], splits["validation"] = _cut_validation(train, layout, validation_split, seed)
-        if os.environ.get("RANK", "0") == "0":  # once, where several processes train
-            cut, kept = len(splits["validation"]), len(splits["train"])
-            print(f"Cut {cut:,} of {cut + kept:,} {layout.row}s from train for validation (seed {seed}).")
+        is_main = os.environ.get("RANK", "0") == "0"  # where several processes train
+        are_documents = layout.document_separator not in (None, EACH_LINE)
+        if are_documents and validation_split * len(train) < 1:
+            splits["train"], splits["validation"] = _cut_documents(train, validation_split)
+            if is_main:
+                print(f"Cut the last {validation_split:.0%} of each document from train for validation.")
+        else:
+            splits["train"], splits["validation"] = _cut_validation(train, layout, validation_split, seed)
+            if is_main:
+                cut, kept = len(splits["validation"]), len(splits["train"])
+                print(f"Cut {cut:,} of {cut + kept:,} {layout.row}s from train for validation (seed {seed}).")
     return DatasetDict(splits)
 
 
@@ -218,8 +241,19 @@ def read_lines(path: str | Path) -> list[str]:
 
 
 def _iterate_lines(path: Path) -> Iterator[str]:
-    with path.open("rb") as file:
-        yield from decode_lines(file, path)
+    """The lines of a file, unpacked if its name ends with ``.gz``."""
+    is_packed = path.suffix.lower() == GZIP
+    try:
+        with gzip.open(path) if is_packed else path.open("rb") as file:
+            yield from decode_lines(file, path)
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+        raise InputError(f"{path} cannot be unpacked ({error}): give a whole gzip file, or plain text.") from None
+
+
+def _format_of(path: str | Path) -> str:
+    """How the name of a file ends, in lower case; that of the packed file for ``.gz``."""
+    path = Path(path)
+    return Path(path.stem).suffix.lower() if path.suffix.lower() == GZIP else path.suffix.lower()
 
 
 def decode_lines(file: Iterable[bytes], name: str | Path) -> Iterator[str]:
@@ -234,6 +268,7 @@ def decode_lines(file: Iterable[bytes], name: str | Path) -> Iterator[str]:
     """
     for number, line in enumerate(file, start=1):
         if number == 1:
+            _check_encoding(line, name)
             line = line.removeprefix(codecs.BOM_UTF8)
         if line.endswith(b"\n"):
             line = line[:-1].removesuffix(b"\r")
@@ -244,6 +279,14 @@ def decode_lines(file: Iterable[bytes], name: str | Path) -> Iterator[str]:
                 f"{name}, line {number}: byte {error.start + 1} (0x{line[error.start]:02x}) is not UTF-8; convert it "
                 "to UTF-8."
             ) from None
+
+
+def _check_encoding(start: bytes, name: str | Path) -> None:
+    """Raise `InputError` if the file begins as UTF-16 or a gzip file does."""
+    if start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        raise InputError(f"{name} is UTF-16: convert it to UTF-8, with iconv -f UTF-16 -t UTF-8.")
+    if start.startswith(b"\x1f\x8b"):
+        raise InputError(f"{name} is packed with gzip: let its name end with .gz, or unpack it.")
 
 
 def _existing_file(path: str | Path) -> Path:
@@ -261,14 +304,14 @@ def _existing_file(path: str | Path) -> Path:
     raise InputError(f"{path} does not exist{hint}.")
 
 
-def _load_files(files: SplitFiles, split: str, layout: Layout) -> Dataset:
-    """One split from its files."""
+def load_files(files: SplitFiles, split: str, layout: Layout) -> Dataset:
+    """One split from its files; `InputError` as `load_splits` raises it."""
     names = [column.name for column in layout.columns]
-    if isinstance(files, str | Path) and (len(names) > 1 or Path(files).suffix.lower() in TABLES):
+    if isinstance(files, str | Path) and (len(names) > 1 or _format_of(files) in TABLES):
         path = _existing_file(files)
-        if path.suffix.lower() == ".parquet":
+        if _format_of(path) == ".parquet":
             return _load_parquet(path, layout)
-        if path.suffix.lower() not in _RECORD_READERS:
+        if _format_of(path) not in _RECORD_READERS:
             raise InputError(
                 f"{path}: one file that holds {' and '.join(names)} is one of {', '.join(TABLES)}; give parallel text "
                 f"as {len(names)} files, [{', '.join(names)}]."
@@ -276,6 +319,9 @@ def _load_files(files: SplitFiles, split: str, layout: Layout) -> Dataset:
         return _cached((path,), split, layout, lambda: _table_rows(path, layout))
 
     files = [files] if isinstance(files, str | Path) else files
+    if layout.document_separator is not None:
+        documents = [_existing_text_file(file) for file in files]
+        return _cached(documents, split, layout, lambda: _document_rows(documents, layout))
     if len(files) != len(names):
         raise InputError(
             f"{split}_file holds {len(files)} paths, where one table or {len(names)} parallel text files are expected."
@@ -295,7 +341,11 @@ def _cached(paths: Sequence[Path], split: str, layout: Layout, read: Callable[[]
         if row is None:
             raise InputError(f"{paths[0]} holds no {layout.row}.")
 
-    described = [(column.name, column.kind.expected, column.chosen, column.usual) for column in layout.columns]
+    described: list[Any] = [
+        (column.name, column.kind.expected, column.chosen, column.usual) for column in layout.columns
+    ]
+    if layout.document_separator not in (None, EACH_LINE) and _format_of(paths[0]) not in TABLES:
+        described.append(layout.document_separator)
     content = hashlib.sha256(repr((_READER_VERSION, split, described, [path.suffix for path in paths])).encode())
     for path in paths:
         with path.open("rb") as file:
@@ -310,6 +360,32 @@ def _cached(paths: Sequence[Path], split: str, layout: Layout, read: Callable[[]
         if isinstance(error.__cause__, InputError):
             raise error.__cause__ from None
         raise
+
+
+def _existing_text_file(path: str | Path) -> Path:
+    if _format_of(path) in TABLES:
+        raise InputError(f"{path} is a table, and a table is given alone: give one table, or text files.")
+    return _existing_file(path)
+
+
+def _document_rows(paths: Sequence[Path], layout: Layout) -> Iterator[tuple]:
+    separator = layout.document_separator
+    assert separator is not None
+    parts = 0
+    for path in paths:
+        if separator == FILE and path.stat().st_size >= 2**31:  # which is too long for a cell of an Arrow table
+            raise InputError(
+                f"{path} is one document of more than 2 GiB: set document_separator, or give a table of documents."
+            )
+        for document in split_documents(_iterate_lines(path), separator):
+            parts += 1
+            if separator == EACH_LINE or document.strip():
+                yield (document,)
+    if separator not in (FILE, BLANK_LINE, EACH_LINE) and parts == len(paths):
+        raise InputError(
+            f"document_separator is {separator!r}, which {' and '.join(map(str, paths))} do not contain: give file, "
+            "blank_line, line, or a text that stands between two documents."
+        )
 
 
 def _parallel_rows(paths: Sequence[Path], layout: Layout) -> Iterator[tuple]:
@@ -329,7 +405,7 @@ Records = Iterator[tuple[str, Record]]  # each with where it stands, for message
 
 def _table_rows(path: Path, layout: Layout) -> Iterator[tuple]:
     names: list[str] | None = None
-    for where, record in _RECORD_READERS[path.suffix.lower()](path):
+    for where, record in _RECORD_READERS[_format_of(path)](path):
         names = names or [column.find(list(record), path) for column in layout.columns]
         yield tuple(
             column.read(record.get(name), path.parent, where, name)
@@ -343,7 +419,10 @@ def _tsv_records(path: Path) -> Records:
 
 def _csv_records(path: Path) -> Records:
     csv.field_size_limit(2**31 - 1)  # by default 131,072 characters; a C long need not hold more than this
-    reader = csv.reader((line + "\n" for line in _iterate_lines(path)), strict=True)
+    header = next((line for line in _iterate_lines(path) if line.strip()), "")
+    separating = (mark for mark in DELIMITERS if len(next(csv.reader([header], delimiter=mark), ())) > 1)
+    lines = (line + "\n" for line in _iterate_lines(path))
+    reader = csv.reader(lines, delimiter=next(separating, ","), strict=True)
     try:
         yield from _headed_records(path, ((reader.line_num, row) for row in reader if row))
     except csv.Error as error:
@@ -473,7 +552,7 @@ def _typed(dataset: Dataset, column: Column, name: str, where: str, folder: Path
 def place_of(table: str, row: int) -> str:
     """Where a row of `table` stands, for messages: in a file of lines by its line, else by its number, from 1 on."""
     path = Path(table).expanduser()
-    reader = _RECORD_READERS.get(path.suffix.lower()) if path.is_file() else None
+    reader = _RECORD_READERS.get(_format_of(path)) if path.is_file() else None
     places = (where for where, _ in islice(reader(path), row - 1, row)) if reader else iter(())
     return next(places, f"{table}, row {row}")
 
@@ -513,12 +592,37 @@ def _cut_validation(train: Dataset, layout: Layout, size: float, seed: int) -> t
     return train.select(kept), train.select(sorted(cut))
 
 
-def row_values(dataset: Dataset, columns: Sequence[str]) -> list[tuple]:
+def _cut_documents(train: Dataset, size: float) -> tuple[Dataset, Dataset]:
+    """Split each document: the end, of about the share `size`, is for validation."""
+    begins, ends = (
+        train.map(_part_of_document, fn_kwargs={"size": size, "is_end": is_end}) for is_end in (False, True)
+    )
+    rows = [row for row, text in enumerate(ends["text"]) if text.strip()]
+    if not rows or not any(text.strip() for text in begins["text"]):
+        raise InputError(
+            f"validation_split {size:g} leaves no text on one side of the {len(train):,} training documents: change "
+            "it, or give a validation_file."
+        )
+    return begins, ends.select(rows)
+
+
+def _part_of_document(row: dict[str, Any], size: float, is_end: bool) -> dict[str, str]:
+    """The document of the row up to the line, or else the word, that begins its last share of `size`; or from there."""
+    text = row["text"]
+    middle = max(1, round(len(text) * (1 - size)))
+    places = (text.rfind(mark, len(text) // 2, middle + 1) + 1 for mark in ("\n", " "))
+    place = next((place for place in places if 0 < place < len(text)), middle)
+    return {"text": text[place:] if is_end else text[:place]}
+
+
+def row_values(dataset: Dataset, columns: Sequence[str]) -> Iterator[tuple]:
     """The values of the columns, row by row, to be compared: lists as tuples, images as their path or content."""
+    dataset = dataset.select_columns(list(columns))
     for name in columns:
         if isinstance(dataset.features[name], Image):
             dataset = dataset.cast_column(name, Image(decode=False))
-    return list(zip(*(map(_comparable, dataset[name][:]) for name in columns), strict=True))
+    for batch in dataset.iter(1000):
+        yield from zip(*(map(_comparable, batch[name]) for name in columns), strict=True)
 
 
 def _comparable(value: Any) -> Any:

@@ -50,7 +50,7 @@ def count_overlap(train: Dataset, test: Dataset, columns: Sequence[str]) -> Over
     """Count the rows of `test` whose first of `columns` stands in `train`, and those that stand there as a whole."""
     train_rows = set(row_values(train, columns))
     train_inputs = {values[0] for values in train_rows}
-    test_rows = row_values(test, columns)
+    test_rows = list(row_values(test, columns))
     return Overlap(
         inputs=sum(values[0] in train_inputs for values in test_rows),
         rows=sum(values in train_rows for values in test_rows),

@@ -1,6 +1,7 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
 """A run of `locant train`, whatever its task: from the data to a model that is trained, measured and saved."""
 
+from collections.abc import Mapping
 from contextlib import nullcontext
 from importlib.metadata import version
 from pathlib import Path
@@ -8,7 +9,7 @@ from typing import Any
 
 from accelerate.utils import broadcast_object_list
 from datasets import DatasetDict
-from transformers import PreTrainedModel, ProgressCallback, set_seed
+from transformers import PreTrainedModel, PrinterCallback, ProgressCallback, set_seed
 
 from .averaging import load_mean_weights
 from .baseline import compare_with_baseline
@@ -17,10 +18,12 @@ from .config_parser import RunConfig
 from .dry_run import print_dry_run
 from .history import EarlyStopping, HistoryWriter
 from .inference import write_tsv
-from .progress import Pace, ProgressFromStep, SampleWriter
+from .progress import Pace, ProgressFromStep, SampleWriter, ScheduleNotice, TimedPrinter, count_tokens, hidden_bars
 from .pushing import WriteCard
 from .recipe import Prepared, Recipe, TrainerInputs, as_text, say
-from .run_folder import RunFolder, explain_unfinished, step_of
+from .report_parts import write_pictures
+from .row_checks import describe_rows, tokenizer_warning
+from .run_folder import RunFolder, explain_unfinished, planned_steps, step_of
 from .tables import numbered
 from .tasks import TASKS
 from .trainer import RecipeTrainer
@@ -44,6 +47,11 @@ def train(run: RunConfig, write_card: WriteCard | None = None) -> dict[str, Any]
     Raises:
         InputError: something that was given cannot be used; nothing was written then.
     """
+    with hidden_bars() if run.training.disable_tqdm else nullcontext():
+        return _train(run, write_card)
+
+
+def _train(run: RunConfig, write_card: WriteCard | None) -> dict[str, Any]:
     recipe = TASKS[run.task].recipe()(run.data, run.training.seed)
     folder = RunFolder(run)
     check_fine_tuning(run)
@@ -59,6 +67,7 @@ def train(run: RunConfig, write_card: WriteCard | None = None) -> dict[str, Any]
     model = build_model(run, recipe, prepared)
     recipe.check(model, prepared)
     inputs = recipe.trainer_inputs(run, prepared, model)
+    say(run, describe_size(model, prepared.summary["train"], is_new=run.model.model_name_or_path is None))
     check_step(run, model, inputs)
     if run.training.dry_run:
         if run.training.process_index == 0:
@@ -73,6 +82,31 @@ def train(run: RunConfig, write_card: WriteCard | None = None) -> dict[str, Any]
             raise KeyboardInterrupt(explain_unfinished(folder.path)) from None
 
 
+def describe_size(model: PreTrainedModel, counts: Mapping[str, int], is_new: bool) -> str:
+    """The number of parameters in words, also for each training token; with a warning if it is too large for the data.
+
+    Args:
+        model: the model that is to be trained.
+        counts: the summary of the training split.
+        is_new: whether the model has random weights. A trained model, and a model that learns from images too, may have
+            many parameters for each token.
+    """
+    parameters, tokens = model.num_parameters(), count_tokens(counts)
+    size = f"parameters: {parameters:,}"
+    if not tokens:
+        return size
+    size += f", {parameters / tokens:,.1f} for each training token"
+    if is_new and "images" not in counts and parameters > MOST_PARAMETERS_PER_TOKEN * tokens:
+        size += (
+            f"\nWarning: a model of more than {MOST_PARAMETERS_PER_TOKEN} parameters for each training token may "
+            "overfit: a smaller preset, such as tiny, or more data may give a better model."
+        )
+    return size
+
+
+MOST_PARAMETERS_PER_TOKEN = 50
+
+
 def load_rows(run: RunConfig, recipe: Recipe) -> DatasetDict:
     """The rows of each split, numbered for messages."""
     with run.training.main_process_first(desc="loading the data"):
@@ -85,7 +119,10 @@ def data_identity(rows: DatasetDict) -> dict[str, str]:
 
 
 def prepare(run: RunConfig, recipe: Recipe, rows: DatasetDict, folder: RunFolder) -> Prepared:
-    """Make or load the processor in one process, and encode the rows in each."""
+    """Show some rows and signs of mistakes in them, make or load the processor in one process, and encode the rows."""
+    if run.training.process_index == 0:
+        lines = describe_rows(rows["train"], list(recipe.layout.features))
+        print("\n".join([*lines, *recipe.warnings(rows)]), flush=True)
     # a run that is taken up again must not depend on its tokenizer being trained alike
     name = run.model.model_name_or_path or getattr(run.data, "tokenizer_name", None) or folder.last_checkpoint()
     processor = None
@@ -94,7 +131,9 @@ def prepare(run: RunConfig, recipe: Recipe, rows: DatasetDict, folder: RunFolder
     processor = broadcast_object_list([processor])[0]
     with run.training.main_process_first(desc="encoding"):
         prepared = recipe.encode(rows, processor)
-    say(run, "\n".join(recipe.describe(prepared.summary)))
+    given = run.model.model_name_or_path or getattr(run.data, "tokenizer_name", None)
+    warnings = [] if given is None else tokenizer_warning(Path(given), prepared.summary)
+    say(run, "\n".join([*recipe.describe(prepared.summary), *warnings]))
     return prepared
 
 
@@ -123,6 +162,8 @@ def build_trainer(
     )
     if trainer.pop_callback(ProgressCallback) is not None:
         trainer.add_callback(ProgressFromStep)
+    if trainer.pop_callback(PrinterCallback) is not None:
+        trainer.add_callback(TimedPrinter)
     return trainer
 
 
@@ -136,6 +177,8 @@ def fit(
         folder.write_metrics(folder.metrics() | {"data": prepared.summary, **circumstances(run, trainer.model)})
     if last_checkpoint is not None:
         say(run, f"Going on from {last_checkpoint}")
+        resumed = Path(run.training.resume_from_checkpoint or last_checkpoint)
+        trainer.add_callback(ScheduleNotice(planned_steps(resumed)))
     try:
         trainer.train(resume_from_checkpoint=run.training.resume_from_checkpoint or as_text(last_checkpoint))
     finally:
@@ -229,6 +272,10 @@ def measure(
         "parameters": model.num_parameters(),
     }
     folder.write_metrics(metrics)
+    for split in ("validation", "test"):
+        drawings = recipe.drawings(metrics[split]) if split in metrics else {}
+        for name, draw in drawings.items():
+            write_pictures(folder.path, {f"{split}_{name}": draw}, f"The {name.replace('_', ' ')} is not drawn")
     return metrics
 
 

@@ -33,6 +33,7 @@ from .preprocessing import (
 )
 from .progress import Sample, take_samples
 from .recipe import Line, Measured, Prepared, Recipe, TrainerInputs
+from .row_checks import pair_warnings
 from .tables import Layout
 from .text_data import count_overlap, parallel_layout
 from .trainer import GenerationTrainer, by_length, mean_loss
@@ -83,6 +84,10 @@ class Translation(Recipe):
         """A source and a target."""
         data = self.data
         return parallel_layout(data.source_column, data.target_column, data.source_lang, data.target_lang)
+
+    def warnings(self, rows: DatasetDict) -> list[str]:
+        """Also of files that are swapped or shifted, and of other languages."""
+        return [*super().warnings(rows), *pair_warnings(rows)]
 
     def build_processor(self, run: RunConfig, train: Dataset, name: str | None) -> PreTrainedTokenizerBase:
         """A tokenizer for both languages."""

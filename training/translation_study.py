@@ -5,11 +5,14 @@ The YAML file is one of `locant train` with a section `study:` that lists both. 
 `locant train` in a folder of its own, so a study that was stopped goes on where it was.
 """
 
+import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
 from typing import Any
+
+from tqdm.auto import tqdm
 
 from .config_parser import RunConfig, make_run_config, read_given
 from .errors import InputError
@@ -100,8 +103,11 @@ def run_study(study: TranslationStudy) -> None:
         return
     results: dict[str, RunResult] = {}
     _report(study, [run for run in study.runs if run not in left], results)
-    for number, run in enumerate(left, start=len(study.runs) - len(left) + 1):
-        _say(run, f"Run {number} of {len(study.runs)}: {run.name}")
+    start, before = time.monotonic(), len(study.runs) - len(left)
+    for done, run in enumerate(left):
+        seconds = (time.monotonic() - start) / done * (len(left) - done) if done else None
+        rest = "" if seconds is None else f", {tqdm.format_interval(seconds)} left for all runs, by those so far"
+        _say(run, f"Run {before + done + 1} of {len(study.runs)}: {run.name}{rest}")
         run.translations.unlink(missing_ok=True)  # of this run when it was shorter
         train(run.config)
         _report(study, [run], results)

@@ -55,7 +55,7 @@ class Writings:
         model = {"d_model": 32, "norm_position": "pre", "dropout": 0.1, "position_encoding": "rotary"}
         model |= {f"{stack}_layers": 1, f"{stack}_attention_heads": 2, f"{stack}_ffn_dim": 64}
         data = {f"{split}_file": str(self.folder / f"{split}.txt") for split in self.sizes}
-        data |= {"tokenizer_vocab_size": 300, length: self.length}
+        data |= {"tokenizer_vocab_size": 300, length: self.length, "document_separator": "line"}
         training = {
             "num_train_epochs": self.epochs,
             "per_device_train_batch_size": 4,

@@ -6,14 +6,17 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from matplotlib.figure import Figure
 from transformers import EvalPrediction
 from transformers.loss.loss_utils import ForSequenceClassificationLoss
 
 from locant.training.classification import (
     ClassificationMetrics,
+    class_lines,
     classification_lines,
     classification_metrics,
     classification_scores,
+    confusion_drawing,
     label_losses,
 )
 
@@ -80,3 +83,51 @@ def test_lines_begin_with_the_score():
         ("macro F1", "0.2000", ""),
         ("loss", "0.5000", ""),
     ]
+
+
+class TestClasses:
+    names = ("cat", "dog", "cow")
+
+    def test_have_scores_of_their_own_and_a_confusion_matrix(self):
+        logits = torch.eye(3)[[0, 0, 1, 2, 1]]
+        labels = torch.tensor([0, 1, 1, 1, 0])
+        found = classification_metrics(logits, labels, "single_label_classification", self.names)
+        assert found["confusion_matrix"] == [[1, 1, 0], [1, 1, 1], [0, 0, 0]]
+        assert list(found["by_class"]) == list(self.names)
+        assert found["by_class"]["dog"] == pytest.approx({"precision": 1 / 2, "recall": 1 / 3, "f1": 2 / 5, "rows": 3})
+        assert found["by_class"]["cow"] == {"precision": 0.0, "recall": 0.0, "f1": 0.0, "rows": 0}
+        assert [tuple(line) for line in class_lines(found)][1] == (
+            "F1 of dog",
+            "0.4000",
+            "precision 0.5000, recall 0.3333, 3 rows",
+        )
+
+    def test_of_several_labels_have_scores_and_no_matrix(self):
+        logits, labels = CASES["multi_label_classification"]
+        found = classification_metrics(logits, labels, "multi_label_classification", self.names)
+        assert "confusion_matrix" not in found
+        for number, name in enumerate(self.names):
+            is_found, is_there = logits[:, number] >= 0, labels[:, number] == 1
+            right = int((is_found & is_there).sum())
+            scores = found["by_class"][name]
+            assert scores["recall"] == pytest.approx(right / int(is_there.sum()))
+            assert scores["precision"] == pytest.approx(right / int(is_found.sum()))
+            assert scores["rows"] == int(is_there.sum())
+
+    def test_their_mean_f1_is_the_macro_f1(self):
+        logits, labels = CASES["single_label_classification"]
+        found = classification_metrics(logits, labels, "single_label_classification", self.names)
+        assert np.mean([scores["f1"] for scores in found["by_class"].values()]) == pytest.approx(found["macro_f1"])
+
+    def test_the_picture_has_the_counts(self):
+        figure = Figure()
+        [draw] = confusion_drawing(
+            {"confusion_matrix": [[7, 1], [0, 1234]], "by_class": {"cat": {}, "dog": {}}}
+        ).values()
+        [axes] = draw(figure).axes
+        assert [text.get_text() for text in axes.texts] == ["7", "1", "0", "1,234"]
+        assert [label.get_text() for label in axes.get_yticklabels()] == ["cat", "dog"]
+        assert (axes.get_xlabel(), axes.get_ylabel()) == ("predicted class", "class")
+
+    def test_numbers_have_no_picture(self):
+        assert confusion_drawing({"mse": 1.0}) == {}

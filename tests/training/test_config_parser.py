@@ -4,16 +4,20 @@
 import dataclasses
 import inspect
 import re
+from pathlib import Path
 
 import pytest
+import torch
 import transformers
 import yaml
 from transformers.integrations import integration_utils
+from transformers.trainer_utils import SchedulerType
 
-from locant.configuration import LocantConfig
+from locant import LocantForConditionalGeneration
+from locant.configuration import PRESETS, LocantConfig
 from locant.training import config_parser, options
 from locant.training.arguments import DataArguments, ModelArguments, TrainingArguments, option
-from locant.training.config_parser import parse_run_config, read_run_data
+from locant.training.config_parser import parse_run_config, read_run_data, run_config_from_python
 from locant.training.errors import InputError
 from locant.training.options import decided_elsewhere, known_options
 from locant.training.tasks import TASKS, Task
@@ -184,7 +188,11 @@ def test_the_file_is_checked(parse, text, message):
     [
         ("--learning_rat 1", "^--learning_rat is not an option: did you mean --learning_rate"),
         ("--learning-rate=1", "^--learning-rate is not an option: did you mean --learning_rate"),
-        ("--lr 1", "--lr is not an option: see locant train --help"),
+        ("--lr 1", "--lr is not an option: did you mean --learning_rate"),
+        ("--device cuda", "--device is not an option: training uses the accelerator if there is one, unless use_cpu"),
+        ("--batch_size 8", "--batch_size is not an option: did you mean --per_device_train_batch_size"),
+        ("--epochs 3", "--epochs is not an option: did you mean --num_train_epochs"),
+        ("--xyzzy 3", "--xyzzy is not an option: see locant train --help"),
         ("other.yaml", "'other.yaml' is left over"),
         ("--d_model", "--d_model: expected one argument"),
         ("--d_model wide", r"d_model is 'wide' \(command line\), but must be a whole number"),
@@ -211,6 +219,120 @@ def test_the_command_line_is_checked(parse, arguments, message):
     with pytest.raises(InputError, match=message) as error:
         parse(DATA, *arguments.split())
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("task", TASKS.values(), ids=list(TASKS))
+def test_names_of_other_programs_lead_to_options(task):
+    known = known_options(task)
+    everywhere = {name for other in TASKS.values() for name in known_options(other)}
+    for name, meant in options._OTHER_NAMES.items():
+        assert name not in everywhere
+        assert meant in everywhere
+        assert meant not in known or options.nearest_option(name, known) == meant
+
+
+def test_the_sizes_of_the_presets_are_those_in_the_help():
+    def parameters(**fields):
+        with torch.device("meta"):
+            return LocantForConditionalGeneration(LocantConfig(vocab_size=8000, **fields)).num_parameters()
+
+    text = known_options(TASKS["translation"])["preset"].help
+    sizes = {name: parameters(**fields) for name, fields in PRESETS.items()}
+    for name, size in sizes.items():
+        assert re.search(rf"\b{size / 1e6:.0f} million\b( parameters)? as {name} ", text)
+    assert parameters() == sizes["base"]  # "also without a preset"
+
+
+class TestFineTuningFromAFile:
+    text = (
+        f"{DATA}  tokenizer_kind: word\n"
+        "model:\n  preset: tiny\n  d_model: 64\n  dropout: 0.3\n  attn_implementation: eager\n"
+    )
+
+    def test_the_trained_model_of_the_command_line_brings_what_the_file_says_of_a_new_one(self, parse, capsys):
+        config = parse(self.text, "--model_name_or_path", "runs/x")
+        assert (config.model.preset, config.model.overrides) == (None, {"dropout": 0.3})
+        assert config.model.attn_implementation == "eager"
+        assert capsys.readouterr().out == (
+            "runs/x brings its own shape and tokenizer, so of run.yaml these options are left out: "
+            "tokenizer_kind, preset, d_model.\n"
+        )
+
+    def test_but_not_what_stands_beside_it(self, parse):
+        with pytest.raises(InputError, match="preset and model_name_or_path are both given"):
+            parse(self.text, "--model_name_or_path", "runs/x", "--preset", "base")
+        with pytest.raises(InputError, match="preset and model_name_or_path are both given"):
+            parse(DATA + "model: {preset: tiny, model_name_or_path: runs/x}")
+
+    def test_a_file_without_them_says_nothing(self, parse, capsys):
+        parse(DATA, "--model_name_or_path", "runs/x")
+        assert capsys.readouterr().out == ""
+
+
+class TestPython:
+    def test_options_go_before_the_file_and_have_their_types(self, parse, tmp_path):
+        parse(DATA + "training: {learning_rate: 0.01, seed: 1}\n")
+        given = {"seed": 2, "output_dir": tmp_path / "x", "lr_scheduler_type": SchedulerType.COSINE}
+        config = run_config_from_python(tmp_path / "run.yaml", given)
+        assert yaml.safe_load(config.to_yaml())["training"]["lr_scheduler_type"] == "cosine"
+        assert (config.training.seed, config.training.learning_rate) == (2, 0.01)
+        assert config.given["output_dir"] == str(tmp_path / "x")
+
+    def test_a_dictionary_is_a_file(self):
+        sections = {"task": "language_modeling", "data": {"train_file": [Path("a.txt"), "b.txt"]}, "training": None}
+        config = run_config_from_python(sections, {"block_size": 64})
+        assert (config.task, config.data.train_file, config.data.block_size) == (
+            "language_modeling",
+            ["a.txt", "b.txt"],
+            64,
+        )
+
+    def test_a_trained_model_leaves_out_the_shape_of_a_dictionary(self, capsys):
+        sections = {"model": {"preset": "tiny"}, "data": {"train_file": "a.tsv"}}
+        config = run_config_from_python(sections, {"model_name_or_path": "runs/x"})
+        assert (config.model.preset, config.model.model_name_or_path) == (None, "runs/x")
+        assert "so of the dictionary these options are left out: preset." in capsys.readouterr().out
+
+    def test_options_alone(self):
+        assert run_config_from_python(None, {"train_file": ("a.en", "a.fr")}).data.train_file == ["a.en", "a.fr"]
+
+    @pytest.mark.parametrize(
+        ("config", "options", "message"),
+        [
+            ({"modle": {}}, {}, "'modle' is no section of a configuration: give a dictionary with some of model, data"),
+            (None, {"train_file": "a.tsv", "epochs": 3}, "epochs is not an option: did you mean num_train_epochs?"),
+            (None, {"train_file": "a.tsv", "seed": "x"}, r"seed is 'x' \(locant.train\), but must be a whole number"),
+            (None, {"task": "translating"}, r"task is 'translating' \(locant.train\), but must be one of translation"),
+            ("nowhere.yaml", {}, "nowhere.yaml cannot be read"),
+        ],
+    )
+    def test_mistakes_are_one_sentence(self, config, options, message):
+        with pytest.raises(InputError, match=message):
+            run_config_from_python(config, options)
+
+
+class TestDataOfAKeptRun:
+    text = "data: {train_file: a.tsv, source_prefix: '>> '}\ntraining: {seed: 7}"
+
+    def test_options_replace_them(self, tmp_path):
+        (tmp_path / "run_config.yaml").write_text(self.text)
+        arguments = ["--test_file", "new.csv", "--target_column", "fr"]
+        _, data, seed = read_run_data(tmp_path / "run_config.yaml", arguments)
+        assert (data.test_file, data.target_column, data.train_file, seed) == ("new.csv", "fr", "a.tsv", 7)
+
+    @pytest.mark.parametrize(
+        ("arguments", "message"),
+        [
+            (["--seed", "3"], "--seed is no option of the section data:, whose options alone can be given here."),
+            (["--targt_column", "fr"], "--targt_column is not an option: did you mean --target_column"),
+            (["--label_column", "x"], "--label_column is not an option of translation, but of sequence_classification"),
+            (["new.csv"], "'new.csv' is left over: put an --option before each value."),
+        ],
+    )
+    def test_other_options_are_refused(self, tmp_path, arguments, message):
+        (tmp_path / "run_config.yaml").write_text(self.text)
+        with pytest.raises(InputError, match=message):
+            read_run_data(tmp_path / "run_config.yaml", arguments)
 
 
 def test_an_unreadable_file_is_named(tmp_path):

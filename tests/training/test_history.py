@@ -86,7 +86,10 @@ def test_picture_draws_losses_as_lines_and_bleu_on_its_own_axis(tmp_path):
     losses, bleu = _draw(figure, epoch_records(LOG), MEASURES).axes
     assert [list(line.get_ydata()) for line in losses.lines] == [[pytest.approx(4.3), 3.0], [3.5, 2.5]]
     assert [list(line.get_xdata()) for line in losses.lines] == [[1.0, 2.0], [1.0, 2.0]]
-    assert [text.get_text() for text in losses.get_legend().get_texts()] == ["training", "validation"]
+    assert [text.get_text() for text in losses.get_legend().get_texts()] == [
+        "training (mean since the last evaluation)",
+        "validation",
+    ]
     assert list(bleu.lines[0].get_ydata()) == [1.5, 7.0]
 
 

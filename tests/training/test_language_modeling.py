@@ -4,15 +4,18 @@
 What tasks that learn from documents do alike is tested in `test_documents.py`.
 """
 
+import json
 import math
+import shutil
 from collections import Counter
 from itertools import pairwise
 
 import pytest
 import torch
 from torch.nn.functional import cross_entropy
-from transformers import AutoModelForCausalLM, AutoTokenizer, GPT2Config, GPT2LMHeadModel, pipeline
+from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig, GPT2Config, GPT2LMHeadModel, pipeline
 
+from locant.cli import main
 from locant.training.documents import best_fit
 from locant.training.language_modeling import BlockCollator, CausalTrainer, OverlappingPieces
 
@@ -140,6 +143,69 @@ def test_metrics_are_those_of_a_plain_loop_over_documents(model, tokenizer, fold
     for row, text, of_text in zip(rows, writings.texts["test"], losses, strict=True):
         bits = sum(of_text) / math.log(2) / len(text.encode())
         assert row == f"{text}\t{len(of_text)}\t{sum(of_text) / len(of_text):.2f}\t{bits:.2f}"
+
+
+class TestScore:
+    @torch.no_grad()
+    def test_gives_the_log_probability_of_each_document(self, model, tokenizer, folder, writings, capsys):
+        capsys.readouterr()
+        assert main(["score", str(folder), "--text", str(writings.folder / "test.txt"), "--batch_size", "7"]) == 0
+        printed = capsys.readouterr()
+        expected = [-sum(losses_alone(model, tokens_of(tokenizer, text), 24)) for text in writings.texts["test"]]
+        assert [float(line) for line in printed.out.splitlines()] == pytest.approx(expected, abs=1e-3)
+        found = writings.metrics(folder)["test"]
+        assert printed.err.splitlines()[-1] == (
+            f"30 documents, {found['tokens']:,} tokens: perplexity {found['perplexity']:.2f}, "
+            f"{found['bits_per_byte']:.4f} bits per byte"
+        )
+
+    def test_gives_the_part_of_each_token(self, tokenizer, folder, writings, tmp_path):
+        path = tmp_path / "scores.jsonl"
+        command = ["score", str(folder), "--text", str(writings.folder / "test.txt"), "--tokens"]
+        assert main([*command, "--output", str(path)]) == 0
+        for line, text in zip(path.read_text("utf-8").splitlines(), writings.texts["test"], strict=True):
+            found = json.loads(line)
+            assert found["tokens"] == tokenizer.convert_ids_to_tokens(tokens_of(tokenizer, text)[1:])
+            assert sum(found["token_log_probabilities"]) == pytest.approx(found["log_probability"])
+
+    def test_reads_documents_as_told_and_needs_no_run(self, model, tokenizer, writings, tmp_path, capsys):
+        for part in (model, tokenizer):
+            part.save_pretrained(tmp_path / "model")
+        text = "\n\n".join(writings.texts["validation"][:3])
+        (tmp_path / "text.txt").write_text(text)
+        counts = []
+        for separator in ("file", "blank_line"):
+            capsys.readouterr()
+            command = ["score", str(tmp_path / "model"), "--text", str(tmp_path / "text.txt")]
+            assert main([*command, "--document_separator", separator]) == 0
+            counts.append(len(capsys.readouterr().out.splitlines()))
+        assert counts == [1, 3]
+
+    def test_refuses_translators(self, toy, trained_run, writings, capsys):
+        assert main(["score", str(trained_run), "--text", str(writings.folder / "test.txt")]) == 2
+        assert "--text is for language models, but" in capsys.readouterr().err
+
+
+def test_the_saved_model_goes_on_for_so_many_tokens(folder, writings, tmp_path):
+    assert GenerationConfig.from_pretrained(folder).max_new_tokens == 128
+    assert writings.train(TASK, tmp_path / "run", max_steps=1, max_new_tokens=7) == 0
+    assert GenerationConfig.from_pretrained(tmp_path / "run").max_new_tokens == 7
+    learned = {"position_encoding": "learned", "max_position_embeddings": 24}
+    assert writings.train(TASK, tmp_path / "learned", max_steps=1, **learned) == 0
+    assert GenerationConfig.from_pretrained(tmp_path / "learned").max_new_tokens == 12
+
+
+def test_a_model_is_measured_where_its_training_data_are_not(folder, writings, tmp_path, capsys):
+    shutil.copytree(folder, tmp_path / "run", ignore=shutil.ignore_patterns("checkpoint-*"))
+    kept = (tmp_path / "run" / "run_config.yaml").read_text("utf-8")
+    moved = kept.replace(str(writings.folder), "/elsewhere")
+    assert moved != kept
+    (tmp_path / "run" / "run_config.yaml").write_text(moved)
+    capsys.readouterr()
+    assert main(["evaluate", str(tmp_path / "run"), "--test_file", str(writings.folder / "test.txt")]) == 0
+    out = capsys.readouterr().out
+    assert f"loss {writings.metrics(folder)['test']['loss']:>23.4f}" in out
+    assert "unigram" not in out
 
 
 def test_the_unigram_model_is_counted_plus_one(tokenizer, folder, writings):

@@ -133,3 +133,26 @@ def test_translation_metrics_are_the_three_with_their_signatures():
         assert metrics.pop(name) == result[name]
         assert metrics.pop(f"{name}_signature") == result["signature"]
     assert metrics == {}
+
+
+class TestShortReferences:
+    def test_exact_predictions_have_100_and_the_signature_names_the_order(self):
+        found = CorpusBLEU().compute(predictions=["a cat", "a red dog"], references=["a cat", "a red dog"])
+        assert found["bleu"] == pytest.approx(100)
+        assert found["signature"].endswith("|order:3")
+
+    def test_are_compared_by_n_grams_that_they_have(self):
+        predictions, references = ["a cat", "the dog"], ["a cat", "a dog"]
+        expected = sacrebleu.BLEU(max_ngram_order=2).corpus_score(predictions, [references]).score
+        assert 0 < expected < 100
+        assert CorpusBLEU().compute(predictions=predictions, references=references)["bleu"] == expected
+
+    def test_beside_one_of_four_words_are_measured_as_ever(self):
+        predictions, references = ["a cat", "a b c d"], ["a cat", "a b c d"]
+        found = CorpusBLEU().compute(predictions=predictions, references=references)
+        assert found["bleu"] == sacrebleu.corpus_bleu(predictions, [references]).score
+        assert "order" not in found["signature"]
+
+    def test_leave_a_given_order_as_it_is(self):
+        found = CorpusBLEU().compute(predictions=["a cat"], references=["a cat"], max_ngram_order=4)
+        assert found["bleu"] == 0

@@ -4,15 +4,19 @@
 import re
 from types import SimpleNamespace
 
+import datasets
 import pytest
 
 from locant.training import progress
+from locant.training.arguments import TrainingArguments
 from locant.training.progress import (
     SAMPLES_FILE,
     Pace,
     ProgressFromStep,
     Sample,
     SampleWriter,
+    ScheduleNotice,
+    TimedPrinter,
     sample_rows,
     take_samples,
 )
@@ -28,6 +32,7 @@ def clock(monkeypatch):
     """A clock that stands still until it is set."""
     now = SimpleNamespace(seconds=0.0)
     monkeypatch.setattr(progress.time, "monotonic", lambda: now.seconds)
+    monkeypatch.setattr(progress.time, "strftime", lambda form: "12:34:56")
     return now
 
 
@@ -84,8 +89,8 @@ class TestPace:
             clock.seconds = evaluated
             pace.on_evaluate(None, state(step, epoch), None)
         assert capsys.readouterr().out.splitlines() == [
-            "epoch 3, step 30 of 100: 200 tokens a second, 01:10 left",
-            "epoch 5, step 50 of 100: 400 tokens a second, 00:50 left",
+            "12:34:56 epoch 3, step 30 of 100: 200 tokens a second, 01:10 left",
+            "12:34:56 epoch 5, step 50 of 100: 400 tokens a second, 00:50 left",
         ]
 
     def test_is_of_rows_where_there_are_no_tokens(self, clock, capsys):
@@ -99,6 +104,57 @@ class TestPace:
         pace.on_step_end(None, state(20, 2.0), None)
         pace.on_evaluate(None, state(20, 2.0), None)
         assert "50 images a second" in capsys.readouterr().out
+
+
+class TestSchedule:
+    def told(self, capsys, **options):
+        arguments = TrainingArguments(output_dir="unused", use_cpu=True, **options)
+        ScheduleNotice(planned_steps=80).on_train_begin(arguments, state(40), None)
+        return capsys.readouterr().out
+
+    def test_another_number_of_steps_changes_a_warmup_that_is_a_share(self, capsys):
+        assert self.told(capsys, warmup_steps=0.1) == (
+            "The run was planned for 80 steps and now has 100, which changes the learning rate of the steps to come; "
+            "with warmup_steps 0.1 the warm-up now has 10 steps instead of 8.\n"
+        )
+
+    def test_and_a_schedule_that_ends_with_the_run(self, capsys):
+        found = self.told(capsys, warmup_steps=5, lr_scheduler_type="cosine")
+        assert found.endswith("which changes the learning rate of the steps to come.\n")
+
+    @pytest.mark.parametrize(
+        ("schedule", "warmup_steps"), [("inverse_sqrt", 5), ("constant_with_warmup", 5), ("constant", 0.1)]
+    )
+    def test_but_no_other(self, capsys, schedule, warmup_steps):
+        assert self.told(capsys, warmup_steps=warmup_steps, lr_scheduler_type=schedule) == ""
+
+    def test_the_same_number_changes_nothing(self, capsys):
+        ScheduleNotice(planned_steps=100).on_train_begin(None, state(40), None)
+        assert capsys.readouterr().out == ""
+
+    def test_a_run_that_is_taken_up_for_longer_says_so(self, toy, tmp_path, capsys):
+        options = {"warmup_steps": 0.5, "num_train_epochs": 1}
+        assert toy.train(tmp_path / "run", **options) == 0
+        assert "The run was planned" not in capsys.readouterr().out
+        assert toy.train(tmp_path / "run", **{**options, "num_train_epochs": 2}) == 0
+        assert "The run was planned for 40 steps and now has 80" in capsys.readouterr().out
+
+
+def test_what_is_logged_has_the_time_of_day(clock, capsys):
+    bar = ProgressFromStep()
+    bar.on_train_begin(None, state(0), None)
+    bar.on_log(None, state(1), None, logs={"loss": 1.23456, "epoch": 1, "total_flos": 7.0})
+    bar.on_train_end(None, state(1), None)
+    assert "12:34:56 {'loss': '1.235', 'epoch': 1}" in capsys.readouterr().out
+    TimedPrinter().on_log(None, SimpleNamespace(is_local_process_zero=True), None, logs={"loss": 2.0})
+    assert capsys.readouterr().out == "12:34:56 {'loss': '2'}\n"
+
+
+def test_disable_tqdm_hides_all_bars_and_afterwards_they_are_back(toy, tmp_path, capfd):
+    datasets.enable_progress_bars()  # commands disable them for good
+    assert toy.train(tmp_path / "run", max_steps=1, tokenizer_vocab_size=390) == 0  # other rows than in the cache
+    assert "it/s]" not in capfd.readouterr().err
+    assert not datasets.are_progress_bars_disabled()
 
 
 def test_the_bar_begins_where_the_run_is_taken_up(capsys):

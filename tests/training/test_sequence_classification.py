@@ -191,6 +191,32 @@ class TestMeasuring:
             assert main(["evaluate", folder, *options]) == 2
             assert message in capsys.readouterr().err
 
+    def test_scores_of_each_class_stand_in_the_metrics_and_a_confusion_matrix_is_drawn(self, runs, capsys):
+        rows = predictions(runs[PROBLEMS[0]])
+        found = metrics(runs[PROBLEMS[0]])["test"]
+        classes = sorted(SOUNDS)
+        assert found["confusion_matrix"] == [
+            [sum(row[1:] == (label, prediction) for row in rows) for prediction in classes] for label in classes
+        ]
+        assert list(found["by_class"]) == classes
+        assert (runs[PROBLEMS[0]] / "test_confusion_matrix.png").is_file()
+        assert not list(runs["regression"].glob("*confusion*"))
+        capsys.readouterr()
+        assert main(["evaluate", str(runs[PROBLEMS[0]])]) == 0
+        out = capsys.readouterr().out
+        assert all(f"F1 of {name} " in out for name in classes)
+
+    def test_other_test_data_are_measured_by_the_options_of_data(self, animals, runs, tmp_path, capsys):
+        rows = "".join(f"{row[1]};{row[0]}\n" for row in ROWS["test"])
+        (tmp_path / "new.csv").write_text(f"animal;text\n{rows}")
+        folder, capture = str(runs[PROBLEMS[0]]), capsys.readouterr
+        capture()
+        assert main(["evaluate", folder]) == 0
+        expected = capture().out
+        command = ["evaluate", folder, "--test_file", str(tmp_path / "new.csv"), "--label_column", "animal"]
+        assert main(command) == 0
+        assert capture().out == expected
+
     def test_the_builtin_pipeline_says_the_same(self, runs):
         folder = str(runs[PROBLEMS[0]])
         classify = pipeline("text-classification", model=folder)

@@ -4,6 +4,7 @@
 What all tables share is tested on pairs, in test_text_data.py.
 """
 
+import gzip
 import json
 from pathlib import Path
 from types import SimpleNamespace
@@ -103,6 +104,35 @@ class TestColumns:
             rows = load(tmp_path, "t.tsv", text, LABEL, chosen=chosen, usual=usual)
             assert rows["label"][:] == [expected]
 
+    @pytest.mark.parametrize("delimiter", [",", ";", "\t", "|"])
+    def test_csv_may_have_other_delimiters(self, tmp_path, delimiter):
+        lines = ["text,label", '"a,b;c|d",x', "e,y"]
+        text = "\n".join(
+            line.replace(",", delimiter, 1) if number != 1 else f'"a,b;c|d"{delimiter}x'
+            for number, line in enumerate(lines)
+        )
+        rows = load(tmp_path, "t.csv", text, LABEL)
+        assert (rows["text"][:], rows["label"][:]) == (["a,b;c|d", "e"], ["x", "y"])
+
+    @pytest.mark.parametrize("header", ['"a;b;c",text,label', "text,label,note (a|b|c|d)"])
+    def test_delimiters_in_names_of_columns_do_not_count(self, tmp_path, header):
+        rows = load(tmp_path, "t.csv", f"{header}\na,a,a\n", LABEL)
+        assert (rows["text"][:], rows["label"][:]) == (["a"], ["a"])
+
+    @pytest.mark.parametrize("name", ["t.tsv.gz", "T.CSV.GZ", "t.jsonl.gz"])
+    def test_packed_tables_are_unpacked(self, tmp_path, name):
+        text = '{"text": "l\'été", "label": "x"}\n' if "jsonl" in name else "text\tlabel\nl'été\tx\n"
+        (tmp_path / name).write_bytes(gzip.compress(text.encode()))
+        rows = load_splits(layout(LABEL), train_file=tmp_path / name, validation_file=tmp_path / name)["train"]
+        assert rows[:] == {"text": ["l'été"], "label": ["x"]}
+
+    def test_packed_parallel_files_are_unpacked(self, tmp_path):
+        for name, text in (("texts.gz", "a\nb\n"), ("labels.gz", "1\n2.5\n")):
+            (tmp_path / name).write_bytes(gzip.compress(text.encode()))
+        files = [tmp_path / "texts.gz", tmp_path / "labels.gz"]
+        rows = load_splits(layout(NUMBER), train_file=files, validation_file=files)["train"]
+        assert rows[:] == {"text": ["a", "b"], "label": [1.0, 2.5]}
+
     def test_as_many_parallel_files_as_columns_stand_for_a_table(self, tmp_path):
         (tmp_path / "texts").write_text("a\nb\n")
         (tmp_path / "labels").write_text("1\n2.5\n")
@@ -133,6 +163,24 @@ class TestColumns:
         rows = load_splits(layout(labels(",")), train_file=tmp_path / "t.tsv", validation_split=0.5)
         assert len(rows["validation"]) == 15
         assert not {*rows["train"]["text"]} & {*rows["validation"]["text"]}
+
+
+class TestEncodings:
+    @pytest.mark.parametrize(
+        ("name", "content", "message"),
+        [
+            ("a.tsv", "text\tlabel\na\tx\n".encode("utf-16"), "a.tsv is UTF-16: convert it to UTF-8, with iconv"),
+            ("a.tsv", gzip.compress(b"text"), "a.tsv is packed with gzip: let its name end with .gz, or unpack it."),
+            ("a.tsv.gz", b"text\tlabel\na\tx\n", "a.tsv.gz cannot be unpacked (Not a gzipped file"),
+            ("a.tsv.gz", gzip.compress(b"text\tlabel\na\tx\n")[:-9], "a.tsv.gz cannot be unpacked (Compressed file"),
+        ],
+        ids=["utf-16", "gzip-without-suffix", "no-gzip", "gzip-cut-off"],
+    )
+    def test_a_file_that_is_no_text_says_what_it_is(self, tmp_path, name, content, message):
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(InputError) as error:
+            load_splits(layout(LABEL), train_file=tmp_path / name, validation_split=1)
+        assert message in str(error.value)
 
 
 class TestErrors:

@@ -141,10 +141,11 @@ class TestStopped:
         assert "2 of 4 runs are in this report" in report
         assert {row[0] for row in table(report, "position encoding").values()} == {"runs", "1"}
         printed = capsys.readouterr().out
-        assert re.findall(r"Run \d of 4: .*", printed) == [f"Run {i + 1} of 4: {NAMES[i]}" for i in range(3)]
+        assert re.findall(r"Run \d of 4: [\w-]+", printed) == [f"Run {i + 1} of 4: {NAMES[i]}" for i in range(3)]
+        assert len(re.findall(r"Run [23] of 4: .*, [\d:]+ left for all runs, by those so far", printed)) == 2
         assert main(command) == 0
         printed = capsys.readouterr().out
-        assert re.findall(r"Run \d of 4: .*", printed) == [f"Run {i + 1} of 4: {NAMES[i]}" for i in (2, 3)]
+        assert re.findall(r"Run \d of 4: [\w-]+", printed) == [f"Run {i + 1} of 4: {NAMES[i]}" for i in (2, 3)]
         times = re.compile(r"[\d.]+ min")
         whole = [(path / "report.md").read_text("utf-8") for path in (tmp_path, study[0])]
         assert times.sub("", whole[0]) == times.sub("", whole[1])
