@@ -13,6 +13,7 @@ from transformers.utils import CONFIG_NAME, GENERATION_CONFIG_NAME
 from locant.checkpoints.checkpoint import Checkpoint, CheckpointError
 
 from .errors import SharingError
+from .pipeline_tasks import PIPELINE_TASKS, pipeline_task
 
 SPLITS = ("train", "validation", "test")
 
@@ -20,27 +21,6 @@ SPLITS = ("train", "validation", "test")
 RUN_CONFIG_FILE = "run_config.yaml"
 METRICS_FILE = "metrics.json"
 CURVE_FILE = "loss_curve.png"
-
-_TAGS_BY_TASK = {
-    "translation": "translation",
-    "language_modeling": "text-generation",
-    "masked_language_modeling": "fill-mask",
-    "sequence_classification": "text-classification",
-    "image_classification": "image-classification",
-    "captioning": "image-text-to-text",
-}
-_TAGS_BY_CLASS = {
-    "LocantForCausalLM": "text-generation",
-    "LocantForMaskedLM": "fill-mask",
-    "LocantForSequenceClassification": "text-classification",
-    "LocantForTokenClassification": "token-classification",
-    "LocantForQuestionAnswering": "question-answering",
-    "LocantForImageClassification": "image-classification",
-    "LocantEncoderModel": "feature-extraction",
-    "LocantDecoderModel": "feature-extraction",
-}
-_OF_IMAGES = {"feature-extraction": "image-feature-extraction"}
-
 
 # What runs measure, as the Hub calls it: id, name, and arguments besides the signature.
 METRICS: dict[str, tuple[str, str, dict[str, Any]]] = {
@@ -128,12 +108,9 @@ class Facts:
     @property
     def pipeline_tag(self) -> str | None:
         """The Hub's name of what the model does, where it has one."""
-        if self.model_class == "LocantForConditionalGeneration":
-            if self.reads_images:
-                return "image-text-to-text"
+        if self.model_class == "LocantForConditionalGeneration" and not self.reads_images:
             return "translation" if self.languages or self.task == "translation" else None
-        tag = _TAGS_BY_CLASS.get(self.model_class or "", _TAGS_BY_TASK.get(self.task or ""))
-        return _OF_IMAGES.get(tag or "", tag) if self.reads_images else tag
+        return pipeline_task(self.model_class, self.reads_images) or PIPELINE_TASKS.get(self.task or "")
 
     @property
     def task(self) -> str | None:

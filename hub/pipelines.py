@@ -13,6 +13,7 @@ from transformers.utils import find_adapter_config_file
 
 from locant.configuration.configuration_locant import LocantConfig
 
+from .pipeline_tasks import pipeline_task
 from .text_to_text_pipelines import (
     LANGUAGES,
     SummarizationPipeline,
@@ -39,7 +40,7 @@ def pipeline(
     All other tasks go to `transformers.pipeline` as they are.
 
     Args:
-        task: what to do.
+        task: what to do; by default the task that a Locant model was trained for.
         model: a folder, the name of a repository on the Hub, or a model, which then needs a `tokenizer`.
         **kwargs: as in `transformers.pipeline`: `tokenizer`, `device`, `device_map`, `dtype`, `batch_size`, … A Locant
             model never runs code of its repository, whatever `trust_remote_code` says.
@@ -48,13 +49,15 @@ def pipeline(
         ValueError: the model is no encoder–decoder that reads text, or for other languages than `translation_xx_to_yy`
             names, or missing.
     """
+    if isinstance(model, os.PathLike):
+        model = os.fspath(model)
+    if task is None and model is not None:
+        task = find_task(model, kwargs)
     pipeline_class = PIPELINES.get("translation" if LANGUAGES.fullmatch(task or "") else task or "")
     if task is None or pipeline_class is None:
         return transformers.pipeline(task, model=model, **kwargs)  # type: ignore[arg-type]  # one overload a task
     if model is None:
         raise ValueError(f"The pipeline {task!r} has no default model: give model=, a folder or a name on the Hub.")
-    if isinstance(model, os.PathLike):
-        model = os.fspath(model)
     if isinstance(model, str):
         base = _base_model(model, kwargs)
         config = _load_config(base, kwargs)
@@ -69,6 +72,30 @@ def pipeline(
     config.custom_pipelines = {task: {"impl": pipeline_class.__name__, "pt": "AutoModelForSeq2SeqLM"}}
     options: Any = {"pipeline_class": pipeline_class, **kwargs, "config": config}
     return transformers.pipeline(task, model=model, **options)  # type: ignore[call-overload]
+
+
+def find_task(model: str | PreTrainedModel, kwargs: dict[str, Any]) -> str | None:
+    """The task of a Locant model, from its config; None for other models, whose task transformers looks up on the Hub.
+
+    Args:
+        model: a folder, the name of a repository on the Hub, or a model.
+        kwargs: of `pipeline`.
+    """
+    if isinstance(model, PreTrainedModel):
+        config: Any = model.config
+        name: str | None = type(model).__name__
+    else:
+        try:
+            config = _load_config(_base_model(model, kwargs), kwargs)
+        except (OSError, ValueError):  # which transformers reports, or does not need
+            return None
+        name = next(iter(config.architectures or ()), None)
+    if not isinstance(config, LocantConfig):
+        return None
+    reads_images = config.encoder_input != "tokens"
+    if name == "LocantForConditionalGeneration" and not reads_images:
+        return "translation"
+    return pipeline_task(name, reads_images)
 
 
 def _base_model(model: str, kwargs: dict[str, Any]) -> str:

@@ -38,6 +38,7 @@ from locant.tokenization import (
     LocantTokenizer,
     train_tokenizer,
 )
+from locant.train_function import train
 
 __version__ = version("locant")
 
@@ -76,6 +77,7 @@ __all__ = [
     "export",
     "pipeline",
     "push",
+    "train",
     "train_tokenizer",
     "write_model_card",
 ]

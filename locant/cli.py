@@ -15,7 +15,11 @@ COMMANDS = {
     "train": ("locant.commands.train", "train a translator or a model for another task, or fine-tune one"),
     "evaluate": ("locant.commands.evaluate", "measure a model on a test set"),
     "translate": ("locant.commands.translate", "translate text, a sentence a line"),
-    "score": ("locant.commands.score", "say how probable a model finds given translations"),
+    "predict": (
+        "locant.commands.predict",
+        "say what a model makes of inputs: labels, captions, continuations",
+    ),
+    "score": ("locant.commands.score", "log-probabilities of given translations, or of text under a language model"),
     "push": ("locant.commands.push", "put a model with its card and its code on the Hub"),
     "convert": ("locant.commands.convert", "make a Locant model of another family's, and back"),
     "export": ("locant.commands.export", "write a model for another engine: CTranslate2 or ONNX"),

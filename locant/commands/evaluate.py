@@ -22,12 +22,18 @@ from .text_files import read_parallel
 def run(arguments: list[str]) -> None:
     """Measure a model, print the metrics, and write the predictions where `--output` says."""
     parser = _parser()
-    parsed = parser.parse_args(arguments)
+    parsed, data_options = parser.parse_known_args(arguments)
+    if parsed.test_file is not None:
+        data_options = ["--test_file", *parsed.test_file, *data_options]
     if (parsed.source is None) != (parsed.reference is None):
         parser.error("--source and --reference belong together")
     if parsed.source is not None and parsed.split is not None:
         parser.error("give either --source and --reference, or --split")
-    measured, lines = _measure_split(parsed) if parsed.source is None else _measure_files(parsed)
+    if parsed.source is not None and data_options:
+        parser.error(f"{data_options[0]} does not go with --source and --reference")
+    if parsed.test_file is not None and parsed.split not in (None, "test"):
+        parser.error(f"--test_file does not go with --split {parsed.split}")
+    measured, lines = _measure_split(parsed, data_options) if parsed.source is None else _measure_files(parsed)
     print("\n".join(f"{name:<18} {value:>9}  {note}".rstrip() for name, value, note in lines))
     if parsed.output is not None:
         write_tsv(parsed.output, measured.predictions)
@@ -44,15 +50,15 @@ def _measure_files(parsed: argparse.Namespace) -> tuple[Measured, list[Line]]:
     return Measured(metrics, rows), translation_lines(metrics)
 
 
-def _measure_split(parsed: argparse.Namespace) -> tuple[Measured, list[Line]]:
-    """A model, of whichever task, on a split of the data that its run was trained on."""
+def _measure_split(parsed: argparse.Namespace, data_options: list[str]) -> tuple[Measured, list[Line]]:
+    """A model, of whichever task, on a split of the data of its run; `data_options` replace those of the run."""
     engine, config_file, split = engine_of(parsed), run_config_file(parsed.model), parsed.split or "test"
     if config_file is None:
         raise InputError(
-            f"{parsed.model} has no {RUN_CONFIG_FILE} that says where its {split} data are: give --source and "
-            "--reference, if it is a translator."
+            f"{parsed.model} has no {RUN_CONFIG_FILE} that says what its task is and where its {split} data are: give "
+            "--source and --reference, if it is a translator."
         )
-    task, data, seed = read_run_data(config_file)
+    task, data, seed = read_run_data(config_file, data_options)
     if engine != TORCH and task is not TASKS["translation"]:
         raise InputError(f"--engine {engine} is for translators, not for {task.name}: leave it out.")
     search = search_options(parsed)
@@ -64,23 +70,25 @@ def _measure_split(parsed: argparse.Namespace) -> tuple[Measured, list[Line]]:
         data = dataclasses.replace(data, source_prefix=parsed.source_prefix)
     show_progress = shows_progress(parsed)
     recipe = task.recipe()(data, seed)
-    splits = recipe.load()
-    if split not in splits:
-        raise InputError(f"The run has no {split} data ({config_file}): give another --split.")
+    rows = recipe.load_split(split)
     with ExitStack() as stack:
         if engine == TORCH:
             model, processor = load(parsed.model, parsed.device, recipe.auto_class, recipe.processor_class)
         else:
             model, processor, _ = stack.enter_context(load_in_engine(parsed))
         options = {"batch_size": parsed.batch_size, "show_progress": show_progress}
-        measured = recipe.measure(model, processor, splits[split], **options, **search)
-    return measured, recipe.lines(measured.metrics)
+        measured = recipe.measure(model, processor, rows, **options, **search)
+    return measured, [*recipe.lines(measured.metrics), *recipe.details(measured.metrics)]
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         "locant evaluate",
-        description="Measure a model on data of its own run, by the metrics of its task; or a translator on two files.",
+        usage="locant evaluate MODEL [--test_file FILE] [--option value ...]",
+        description="Measure a model by the metrics of its task: on data of its own run, or on another --test_file, in "
+        "the forms that locant train takes; or a translator on two files. All options of the section data: of locant "
+        "train can be given too, such as --label_column.",
+        allow_abbrev=False,
     )
     add_model_options(parser)
     parser.add_argument("--source", metavar="FILE", help="for translators: sources, a sentence a line")
@@ -90,6 +98,7 @@ def _parser() -> argparse.ArgumentParser:
         choices=("train", "validation", "test"),
         help="part of the data of the model's own run, instead of --source and --reference (default: test)",
     )
+    parser.add_argument("--test_file", nargs="+", metavar="FILE", help="other test data than those of the run")
     parser.add_argument("--output", metavar="TSV", help="write what the model made of each row, a row a line")
     add_search_options(parser)
     add_engine_options(parser)

@@ -2,9 +2,11 @@
 """The options that the commands which use a model share."""
 
 import argparse
+import os
+import stat
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from datasets import disable_progress_bars
 from transformers.utils.logging import disable_progress_bar
@@ -60,13 +62,21 @@ def text_options(arguments: argparse.Namespace, source_prefix: str | None, show_
 
 
 def shows_progress(arguments: argparse.Namespace) -> bool:
-    """Whether bars are drawn: not where they are unwanted, nor between the lines on a screen."""
-    printed = getattr(arguments, "output", None) is None and sys.stdout.isatty()
-    if arguments.no_progress or printed:
+    """Whether to draw progress bars: only if the results go to a file, as they would mix with bars on a terminal."""
+    to_file = getattr(arguments, "output", None) is not None or _is_file(sys.stdout)
+    if arguments.no_progress or not to_file:
         disable_progress_bar()
         disable_progress_bars()
         return False
     return True
+
+
+def _is_file(stream: TextIO) -> bool:
+    """Whether the stream writes to a file, which a screen, a pipe and a stream in memory are not."""
+    try:
+        return stat.S_ISREG(os.fstat(stream.fileno()).st_mode)
+    except (OSError, ValueError):
+        return False
 
 
 def run_config_file(model: str) -> Path | None:

@@ -4,33 +4,111 @@
 import argparse
 import dataclasses
 import json
+import math
+import sys
+from collections.abc import Sequence
 
-from locant.training.inference import score
+from locant.training.config_parser import read_run_data
+from locant.training.errors import InputError
+from locant.training.inference import SentenceScore, load, position_limit, score
+from locant.training.metrics import perplexity
 
 from .engines import add_engine_options, load_in_engine
-from .model_options import add_model_options
+from .model_options import add_model_options, positive, run_config_file, shows_progress
 from .text_files import output, read_parallel
 
 
 def run(arguments: list[str]) -> None:
-    """Write the log-probability of each target given its source, a sentence a line."""
-    parsed = _parser().parse_args(arguments)
+    """Write the log-probability of each target given its source, or of each document of a language model."""
+    parser = _parser()
+    parsed = parser.parse_args(arguments)
+    if (parsed.source is None) != (parsed.target is None):
+        parser.error("--source and --target belong together")
+    if (parsed.source is None) == (parsed.text is None):
+        parser.error("give --source and --target for a translator, or --text for a language model")
+    if parsed.text is not None and (parsed.engine, parsed.compute_type, parsed.source_prefix) != (None, None, None):
+        parser.error("--engine, --compute_type and --source_prefix are for translators, and do not go with --text")
+    if parsed.text is not None:
+        scores, summary = _score_documents(parsed)
+        _write(scores, parsed)
+        print(summary, file=sys.stderr)
+        return
     sources, targets = read_parallel(parsed.source, parsed.target)
-    with load_in_engine(parsed) as (model, tokenizer, options), output(parsed.output) as file:
-        for sentence in score(model, tokenizer, sources, targets, **options):
+    with load_in_engine(parsed) as (model, tokenizer, options):
+        _write(score(model, tokenizer, sources, targets, **options), parsed)
+
+
+def _write(scores: Sequence[SentenceScore], parsed: argparse.Namespace) -> None:
+    with output(parsed.output) as file:
+        for found in scores:
             if parsed.tokens:
-                print(json.dumps(dataclasses.asdict(sentence), ensure_ascii=False), file=file)
+                print(json.dumps(dataclasses.asdict(found), ensure_ascii=False), file=file)
             else:
-                print(f"{sentence.log_probability:.4f}", file=file)
+                print(f"{found.log_probability:.4f}", file=file)
+
+
+def _score_documents(parsed: argparse.Namespace) -> tuple[list[SentenceScore], str]:
+    """The scores of the documents in `--text`, and the perplexity and the bits per byte of them all, in words."""
+    # only now: --help need not wait for them
+    from transformers import AutoModelForCausalLM
+
+    from locant.training.language_modeling import LanguageModeling, score_documents
+    from locant.training.language_modeling_arguments import LanguageModelingData
+
+    options = ["--test_file", *parsed.text]
+    if parsed.document_separator is not None:
+        options += ["--document_separator", parsed.document_separator]
+    config_file = run_config_file(parsed.model)
+    if config_file is None:
+        separator = {"document_separator": parsed.document_separator} if parsed.document_separator else {}
+        data = LanguageModelingData(train_file=parsed.text, test_file=parsed.text, **separator)
+    else:
+        task, read, _ = read_run_data(config_file, options)
+        if not isinstance(read, LanguageModelingData):
+            raise InputError(f"--text is for language models, but {parsed.model} is a model for {task.name}.")
+        data = read
+    texts = LanguageModeling(data, seed=0).load_split("test")["text"][:]
+    show_progress = shows_progress(parsed)
+    model, tokenizer = load(parsed.model, parsed.device, AutoModelForCausalLM)
+    sizes = [parsed.block_size or data.block_size, position_limit(model, "target")]
+    scores = score_documents(
+        model,
+        tokenizer,
+        texts,
+        block_size=min(size for size in sizes if size is not None),
+        batch_size=parsed.batch_size,
+        show_progress=show_progress,
+    )
+    loss = -math.fsum(found.log_probability for found in scores)
+    tokens = sum(len(found.tokens) for found in scores)
+    size = sum(len(text.encode()) for text in texts if text.strip())
+    return scores, (
+        f"{len(texts):,} documents, {tokens:,} tokens: perplexity {perplexity(loss / tokens):.2f}, "
+        f"{loss / math.log(2) / size:.4f} bits per byte"
+    )
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        "locant score", description="Natural log-probability of given translations, a sentence a line."
+        "locant score",
+        description="Natural log-probability of given translations, a sentence a line; or of the documents of a text, "
+        "by a language model, with the perplexity and the bits per byte of them all on standard error.",
     )
     add_model_options(parser)
-    parser.add_argument("--source", required=True, metavar="FILE", help="sources, a sentence a line")
-    parser.add_argument("--target", required=True, metavar="FILE", help="their translations")
+    parser.add_argument("--source", metavar="FILE", help="sources, a sentence a line")
+    parser.add_argument("--target", metavar="FILE", help="their translations")
+    parser.add_argument("--text", nargs="+", metavar="FILE", help="for language models: documents, as for locant train")
+    parser.add_argument(
+        "--document_separator",
+        metavar="TEXT",
+        help="what separates the documents of --text: file, blank_line, line or a text (default: as in training)",
+    )
+    parser.add_argument(
+        "--block_size",
+        type=positive,
+        metavar="N",
+        help="tokens of the pieces in which longer documents of --text are scored (default: as in training, else 256)",
+    )
     parser.add_argument("--tokens", action="store_true", help="write JSON lines with the part of each token")
     parser.add_argument("--output", metavar="FILE", help="where results go (default: standard output)")
     add_engine_options(parser)

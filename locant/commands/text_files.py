@@ -35,6 +35,23 @@ def standard_input() -> Iterator[str]:
     return decode_lines(sys.stdin.buffer, "standard input")
 
 
+def prompted(path: str | None) -> Iterator[str]:
+    """The lines that somebody types at a terminal, with a prompt before each on standard error.
+
+    Args:
+        path: where the output goes, if not to standard output.
+    """
+    written = f"; {path} is written then" if path else ""
+    print(f"Type a sentence and Enter, and Ctrl-D at the end{written}.", file=sys.stderr)
+    while True:
+        print("> ", end="", file=sys.stderr, flush=True)
+        line = sys.stdin.readline()
+        if not line:
+            print(file=sys.stderr)
+            return
+        yield line.rstrip("\r\n")
+
+
 @contextlib.contextmanager
 def output(path: str | None) -> Iterator[TextIO]:
     """Standard output, or the file at `path`, which appears, or is replaced, only when it is complete.

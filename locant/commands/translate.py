@@ -10,15 +10,16 @@ from locant.training.text_data import read_lines
 
 from .engines import add_engine_options, load_in_engine
 from .model_options import add_model_options, add_search_options, positive, search_options
-from .text_files import output, standard_input
+from .text_files import output, prompted, standard_input
 
 
 def run(arguments: list[str]) -> None:
     """Translate files or standard input, line by line and in order."""
     parsed = _parser().parse_intermixed_args(arguments)  # files may stand after the options
     lines: Iterable[str] = [line for file in parsed.files for line in read_lines(file)]
+    is_interactive = not parsed.files and sys.stdin.isatty()
     if not parsed.files:
-        lines = standard_input()
+        lines = prompted(parsed.output) if is_interactive else standard_input()
     with load_in_engine(parsed) as (model, tokenizer, options):
         translations = translate_stream(
             model,
@@ -26,15 +27,16 @@ def run(arguments: list[str]) -> None:
             lines,
             num_return_sequences=parsed.num_return_sequences,
             with_scores=parsed.scores,
-            chunk_size=1 if not parsed.files and sys.stdin.isatty() else None,  # at a terminal answer each line
+            chunk_size=1 if is_interactive else None,  # at a terminal answer each line
             **options,
             **search_options(parsed),
         )
         with output(parsed.output) as file:
-            for alternatives in translations:
+            for number, alternatives in enumerate(translations, start=1):
+                line = f"{number}\t" if parsed.num_return_sequences > 1 else ""
                 for translation in alternatives:
                     score = f"{translation.score:.4f}\t" if parsed.scores else ""
-                    print(score + one_line(translation.text), file=file)
+                    print(f"{line}{score}{one_line(translation.text)}", file=file, flush=is_interactive)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -47,7 +49,7 @@ def _parser() -> argparse.ArgumentParser:
         type=positive,
         default=1,
         metavar="N",
-        help="lines for each sentence, best first (1)",
+        help="lines for each sentence, best first (1); from 2 on each begins with the number of its sentence and a tab",
     )
     parser.add_argument("--scores", action="store_true", help="put the score and a tab before each translation")
     add_search_options(parser)

@@ -1,6 +1,7 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
 """The command line: which command runs, how it ends, and what it writes."""
 
+import importlib.metadata
 import io
 import json
 import subprocess
@@ -11,6 +12,7 @@ import pytest
 import torch
 
 import locant
+import locant_command
 from locant import cli
 from locant.training import inference
 from locant.training.errors import InputError
@@ -73,6 +75,42 @@ def test_help_lists_the_commands(run, option):
 
 def test_version(run):
     assert run("--version") == (0, f"locant {locant.__version__}\n", "")
+
+
+class TestProgram:
+    """What the console script answers without importing the package."""
+
+    def answer(self, arguments, monkeypatch, capfd):
+        monkeypatch.setattr(sys, "argv", ["locant", *arguments])
+        monkeypatch.setitem(sys.modules, "locant.cli", types.SimpleNamespace(main=lambda given: ("handed on", given)))
+        return locant_command.main(), *capfd.readouterr()
+
+    def test_its_version(self, monkeypatch, capfd):
+        assert self.answer(["--version"], monkeypatch, capfd) == (0, f"locant {locant.__version__}\n", "")
+
+    def test_a_missing_file_as_the_command_does(self, monkeypatch, capfd, run):
+        found = self.answer(["train", "nowhere.yaml", "--seed", "1"], monkeypatch, capfd)
+        monkeypatch.undo()
+        assert found == run("train", "nowhere.yaml", "--seed", "1")
+
+    def test_everything_else_is_handed_on(self, monkeypatch, capfd, tmp_path):
+        (tmp_path / "a.yaml").touch()
+        for arguments in (
+            [],
+            ["train"],
+            ["train", "--seed", "1"],
+            ["train", str(tmp_path / "a.yaml")],
+            ["push", "x.yaml"],
+        ):
+            assert self.answer(arguments, monkeypatch, capfd) == (("handed on", arguments), "", "")
+
+    def test_it_is_what_is_installed_and_imports_no_package(self):
+        [entry] = [
+            entry for entry in importlib.metadata.entry_points(group="console_scripts") if entry.name == "locant"
+        ]
+        assert entry.value == "locant_command:main"
+        code = "import locant_command, sys; print([name for name in sys.modules if name.split('.')[0] == 'locant'])"
+        assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "[]\n"
 
 
 @pytest.mark.parametrize(("arguments", "message"), [([], "usage: locant"), (["trian"], "did you mean train?")])
@@ -146,7 +184,11 @@ def test_translate_writes_scores_of_several_translations_to_a_file(run, folder):
     status, output, _ = run("translate", "model", "a.en", "--device", "cpu", *options)
     assert (status, output) == (0, "")
     expected = translations_of(folder, num_beams=3, num_return_sequences=2)
-    lines = [f"{found.score:.4f}\t{found.text}\n" for alternatives in expected for found in alternatives]
+    lines = [
+        f"{number}\t{found.score:.4f}\t{found.text}\n"
+        for number, alternatives in enumerate(expected, start=1)
+        for found in alternatives
+    ]
     assert (folder / "out" / "b.txt").read_text() == "".join(lines)
 
 

@@ -10,6 +10,7 @@ import pytest
 import sacrebleu
 
 from locant.cli import main
+from locant.training import tables
 from locant.training.inference import load, score, translate
 
 
@@ -89,6 +90,31 @@ class TestEvaluate:
     def test_searches_as_told(self, run, trained_run):
         assert run("evaluate", trained_run, "--max_new_tokens", "1") != run("evaluate", trained_run)
 
+    def test_takes_other_test_data_with_the_options_of_data(self, run, toy, trained_run, tmp_path):
+        expected = run("evaluate", trained_run)
+        rows = "".join(f"{target};{source}\n" for source, target in toy.pairs["test"])
+        (tmp_path / "new.csv").write_text(f"fr;en\n{rows}")
+        columns = ("--source_column", "en", "--target_column", "fr")
+        assert run("evaluate", trained_run, "--test_file", tmp_path / "new.csv", *columns) == expected
+        assert run("evaluate", trained_run, "--test_file", *toy.files["test"]) == expected
+
+    def test_reads_no_training_data_for_another_test_file(self, run, toy, trained_run, tmp_path, monkeypatch):
+        monkeypatch.setattr(tables, "load_splits", None)
+        assert run("evaluate", trained_run, "--test_file", *toy.files["test"]) == run("evaluate", trained_run)
+
+    @pytest.mark.parametrize(
+        ("arguments", "message"),
+        [
+            (("--test_fil", "x"), "--test_fil is not an option: did you mean --test_file?"),
+            (("--learning_rate", "1"), "--learning_rate is no option of the section data:"),
+            (("--test_file", "no.tsv"), "no.tsv does not exist"),
+            (("--split", "validation", "--validation_file", "null", "--train_file", "no.tsv"), "no.tsv does not exist"),
+        ],
+    )
+    def test_names_a_mistake_in_the_options_of_data(self, run, trained_run, arguments, message):
+        (error,) = run("evaluate", trained_run, *arguments, status=2)
+        assert message in error
+
     def test_needs_both_sides_of_the_same_length(self, run, toy, trained_run, tmp_path):
         source, reference = toy.files["test"][0], toy.files["train"][1]
         (error,) = run("evaluate", trained_run, "--source", source, "--reference", reference, status=2)
@@ -127,6 +153,7 @@ class TestTranslate:
         (tmp_path / "text").write_text(f"{toy.pairs['test'][0][0]}\n\n{toy.pairs['test'][1][0]}\n")
         options = ("--num_return_sequences", 3, "--num_beams", 4, "--scores")
         found = [line.split("\t") for line in run("translate", trained_run, tmp_path / "text", *options)]
+        assert [line.pop(0) for line in found] == [number for number in "123" for _ in range(3)]
         assert [len(line) for line in found] == [2] * 9
         assert found[3:6] == [["0.0000", ""]] * 3
         expected = translate(
@@ -146,6 +173,29 @@ class TestTranslate:
         expected = score(*model_and_tokenizer, sources, [text for _, text in found])
         close = [abs(float(n) - s.log_probability) < 1e-3 for (n, _), s in zip(found, expected, strict=True)]
         assert sum(close) >= 35  # a text can be segmented otherwise than it was generated, or be cut at the end
+
+    def test_asks_for_a_sentence_at_a_terminal_and_answers_at_once(
+        self, run, toy, trained_run, tmp_path, capsys, monkeypatch
+    ):
+        class Terminal(io.StringIO):
+            def isatty(self):
+                return True
+
+        sources = [source for source, _ in toy.pairs["test"][:2]]
+        expected = run("translate", trained_run, toy.files["test"][0])[:2]
+        monkeypatch.setattr(sys, "stdin", Terminal("".join(f"{source}\n" for source in sources)))
+        assert main(["translate", str(trained_run)]) == 0
+        printed = capsys.readouterr()
+        assert printed.out.splitlines() == expected
+        assert printed.err == "Type a sentence and Enter, and Ctrl-D at the end.\n> > > \n"
+
+    def test_draws_no_bar_where_the_output_may_come_between(self, run, toy, trained_run, capsys, tmp_path, monkeypatch):
+        bar = "translating"
+        capsys.readouterr()
+        main(["translate", str(trained_run), toy.files["test"][0]])
+        assert bar not in capsys.readouterr().err
+        main(["translate", str(trained_run), toy.files["test"][0], "--output", str(tmp_path / "out")])
+        assert bar in capsys.readouterr().err
 
     def test_reads_crlf_and_ends_without_a_line_end(self, run, toy, trained_run, feed):
         first, second = (toy.pairs["test"][i][0] for i in (0, 1))

@@ -1,0 +1,44 @@
+# Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
+"""Which task of transformers' pipelines a model is for, by its class and by the task that it was trained for."""
+
+PIPELINE_TASKS = {
+    "translation": "translation",
+    "language_modeling": "text-generation",
+    "masked_language_modeling": "fill-mask",
+    "sequence_classification": "text-classification",
+    "image_classification": "image-classification",
+    "captioning": "image-text-to-text",
+}
+"""The task of transformers' pipelines for each task of `locant train`."""
+
+_TASKS = {
+    "LocantForCausalLM": "text-generation",
+    "LocantForMaskedLM": "fill-mask",
+    "LocantForSequenceClassification": "text-classification",
+    "LocantForTokenClassification": "token-classification",
+    "LocantForQuestionAnswering": "question-answering",
+    "LocantForImageClassification": "image-classification",
+    "LocantEncoderModel": "feature-extraction",
+    "LocantDecoderModel": "feature-extraction",
+}
+_TASKS_WITH_IMAGES = {
+    "LocantForConditionalGeneration": "image-text-to-text",
+    "LocantEncoderModel": "image-feature-extraction",
+}
+
+
+def pipeline_task(model_class: str | None, reads_images: bool) -> str | None:
+    """The task of a model.
+
+    Args:
+        model_class: name of the class of the model, as `architectures` of a config has it.
+        reads_images: whether the encoder reads patches of images, and no tokens.
+
+    Returns:
+        The name of the task; None if the class fits several tasks, as that of a text-to-text model does.
+    """
+    found = _TASKS_WITH_IMAGES.get(model_class or "") if reads_images else None
+    return found or _TASKS.get(model_class or "")
+
+
+__all__ = ["PIPELINE_TASKS", "pipeline_task"]

@@ -1,0 +1,216 @@
+# Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
+"""`locant predict`."""
+
+import argparse
+import json
+import sys
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub.errors import StrictDataclassError
+from tqdm.auto import tqdm
+
+from locant.training.config_parser import read_run_data
+from locant.training.errors import InputError
+from locant.training.inference import check_folder, one_line, position_limit
+from locant.training.text_data import read_lines
+
+from .model_options import positive, run_config_file, shows_progress
+from .text_files import output, prompted, standard_input
+
+_OF_IMAGES = ("image-classification", "image-text-to-text")
+_OF_TEXTS = ("text-classification", "token-classification", "fill-mask", "text-generation", "translation")
+_TEXT_KEYS = ("generated_text", "translation_text", "summary_text")
+_CHUNK = 16
+"""Batches that are read at a time."""
+
+
+def run(arguments: list[str]) -> None:
+    """Write what a model predicts for each input, in the order of the inputs."""
+    parsed = _parser().parse_intermixed_args(arguments)  # files may stand after the options
+    data = _data_of_run(parsed.model)
+    pipe = _load(parsed, data)
+    reads_images = pipe.task in _OF_IMAGES
+    is_interactive = not reads_images and not parsed.files and sys.stdin.isatty()
+    inputs = iter(_images(parsed) if reads_images else _lines(parsed, is_interactive))
+    size = 1 if is_interactive else _CHUNK * parsed.batch_size
+    show_progress, number = shows_progress(parsed), 0
+    with output(parsed.output) as file, tqdm(desc="predicting", unit=" inputs", disable=not show_progress) as progress:
+        while chunk := list(islice(inputs, size)):
+            _check_masks(pipe, chunk, number)
+            number += len(chunk)
+            for given, found in zip(chunk, _predict(pipe, chunk, parsed, data), strict=True):
+                if parsed.json:
+                    line = json.dumps({"input": given, "output": found}, ensure_ascii=False)
+                else:
+                    line = (f"{given}\t" if reads_images else "") + _as_line(_shown(pipe, found))
+                print(line, file=file, flush=is_interactive)
+            progress.update(len(chunk))
+
+
+def _data_of_run(model: str) -> Any:
+    """The data options of the run whose folder the model is in; None for other models."""
+    config_file = run_config_file(model)
+    return None if config_file is None else read_run_data(config_file)[1]
+
+
+def _load(parsed: argparse.Namespace, data: Any) -> Any:
+    """The pipeline of the model's task."""
+    from locant.hub.pipeline_tasks import PIPELINE_TASKS  # only now: --help need not wait for it
+    from locant.hub.pipelines import pipeline
+
+    check_folder(parsed.model)
+    config_file = run_config_file(parsed.model)
+    task = None if config_file is None else PIPELINE_TASKS[read_run_data(config_file)[0].name]
+    try:
+        pipe = pipeline(task, model=parsed.model, device=parsed.device)
+    except (AssertionError, KeyError, OSError, RuntimeError, StrictDataclassError, ValueError) as error:
+        reason = str(error).strip().partition("\n")[0].rstrip(".")
+        if parsed.device is not None and isinstance(error, AssertionError | RuntimeError):
+            raise InputError(
+                f"Device {parsed.device} cannot be used here ({reason}): give another one, such as cpu."
+            ) from error
+        raise InputError(
+            f"{parsed.model} does not load for predictions ({reason}): give a folder or a repository with a Locant "
+            "model that has a head, and with its tokenizer or image processor."
+        ) from error
+    if pipe.task not in (*_OF_IMAGES, *_OF_TEXTS):
+        raise InputError(
+            f"{parsed.model} is for {pipe.task}, whose results do not fit a line: call locant.pipeline in Python."
+        )
+    if pipe.task == "translation":
+        pipe.prefix = getattr(data, "source_prefix", None) or pipe.prefix
+    return pipe
+
+
+def _check_masks(pipe: Any, lines: list[str], before: int) -> None:
+    """Raise `InputError` if a line has no mask for a masked language model.
+
+    Args:
+        pipe: the pipeline.
+        lines: some lines of the input.
+        before: how many lines were read before them.
+    """
+    if pipe.task != "fill-mask":
+        return
+    mask = pipe.tokenizer.mask_token
+    for number, line in enumerate(lines, start=before + 1):
+        if line.strip() and mask not in line:
+            raise InputError(f"Line {number} has no {mask}: write it in place of the word that is to be predicted.")
+
+
+def _predict(pipe: Any, inputs: list[str], parsed: argparse.Namespace, data: Any) -> Iterator[Any]:
+    """The output of the pipeline for each input; an empty list for blank lines."""
+    filled = [text for text in inputs if text.strip()]
+    try:
+        found = iter(_call(pipe, filled, parsed, data) if filled else [])
+    except ValueError as error:  # a text beyond the learned positions
+        raise InputError(str(error).strip().partition("\n")[0]) from error
+    for text in inputs:
+        yield next(found) if text.strip() else []
+
+
+def _call(pipe: Any, inputs: list[str], parsed: argparse.Namespace, data: Any) -> list[Any]:
+    options: dict[str, Any] = {"batch_size": parsed.batch_size}
+    if pipe.task in ("text-classification", "image-classification"):
+        options["top_k"] = pipe.model.config.num_labels if _may_have_several(pipe) else parsed.top_k
+    if pipe.task == "text-classification":  # texts are cut as in training
+        limits = [getattr(data, "max_length", None), position_limit(pipe.model, "source")]
+        if given := [limit for limit in limits if limit is not None]:
+            options |= {"truncation": True, "max_length": min(given)}
+    elif pipe.task == "fill-mask":
+        options["top_k"] = parsed.top_k
+    elif pipe.task == "text-generation":
+        options["return_full_text"] = False
+    if parsed.max_new_tokens is not None and pipe.task in ("text-generation", "translation", "image-text-to-text"):
+        options["max_new_tokens"] = parsed.max_new_tokens
+    if pipe.task == "image-text-to-text":  # this pipeline makes one batch of all that it is given
+        del options["batch_size"]
+        starts = range(0, len(inputs), parsed.batch_size)
+        batches = (inputs[start : start + parsed.batch_size] for start in starts)
+        return [found for batch in batches for found in pipe(images=batch, text=[""] * len(batch), **options)]
+    found = pipe(inputs, **options)
+    if pipe.task == "fill-mask" and len(inputs) == 1:  # of one text, this pipeline returns no list
+        found = [found]
+    return found
+
+
+def _may_have_several(pipe: Any) -> bool:
+    return getattr(pipe.model.config, "problem_type", None) == "multi_label_classification"
+
+
+def _shown(pipe: Any, found: Any) -> Any:
+    """The part of an output that a line shows: of several labels those from one half on, of a number the number."""
+    if _may_have_several(pipe):
+        return [label for label in found if label["score"] >= 0.5]
+    if getattr(pipe.model.config, "problem_type", None) == "regression":
+        return [label["score"] for label in found]
+    return found
+
+
+def _as_line(found: Any) -> str:
+    """Labels or tokens with their probabilities, a number, or a text, with tabs between them."""
+    if isinstance(found, list):
+        return "\t".join(map(_as_line, found))
+    if isinstance(found, float):
+        return f"{found:.4f}"
+    text = next((found[key] for key in _TEXT_KEYS if key in found), None)
+    if text is not None:
+        return one_line(text)
+    word = f"{found['word']}\t" if "word" in found else ""
+    label = next((found[key] for key in ("label", "entity", "entity_group", "token_str") if key in found), "")
+    return f"{word}{one_line(label)}\t{found['score']:.4f}"
+
+
+def _lines(parsed: argparse.Namespace, is_interactive: bool) -> Iterable[str]:
+    """The lines of all files, of standard input if there are none, or of a terminal."""
+    if is_interactive:
+        return prompted(parsed.output)
+    return (line for file in parsed.files for line in read_lines(file)) if parsed.files else standard_input()
+
+
+def _images(parsed: argparse.Namespace) -> Iterator[str]:
+    """The image files, those of folders in the order of their names; `InputError` if one cannot be read."""
+    if not parsed.files:
+        raise InputError(f"{parsed.model} reads images: give image files, or folders of them.")
+    from PIL import Image  # an optional dependency
+
+    Image.init()
+    suffixes = {suffix for suffix, name in Image.registered_extensions().items() if name in Image.OPEN}
+    for path in map(Path, parsed.files):
+        found = [path]
+        if path.is_dir():
+            found = sorted(entry for entry in path.iterdir() if entry.suffix.lower() in suffixes)
+        where = "in" if path.is_dir() else "at"
+        if not found or not path.exists():
+            raise InputError(f"There is no image {where} {path}: give images, or folders of them.")
+        for file in found:
+            try:
+                with Image.open(file) as image:
+                    image.load()
+            except (OSError, SyntaxError, ValueError) as error:
+                raise InputError(f"{file} cannot be read as an image ({error}): leave it out, or mend it.") from error
+            yield str(file)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        "locant predict",
+        description="Write what a model predicts for each input, a line each: a label with its probability "
+        "(classifiers), the token behind each mask (masked language models), a continuation (language models), a "
+        "caption, or a translation. Texts are lines of files or of standard input.",
+    )
+    parser.add_argument("model", metavar="MODEL", help="folder or Hub name of the model")
+    parser.add_argument("files", nargs="*", metavar="FILE", help="texts, one a line; or images, or folders of images")
+    parser.add_argument("--output", metavar="FILE", help="where predictions go (default: standard output)")
+    parser.add_argument(
+        "--top_k", type=positive, default=1, metavar="N", help="labels or tokens, the most probable first (1)"
+    )
+    parser.add_argument("--json", action="store_true", help="write JSON lines with each input and all of its output")
+    parser.add_argument("--max_new_tokens", type=positive, metavar="N", help="longest generated text, in tokens")
+    parser.add_argument("--device", help="such as cpu, cuda or cuda:1 (default: the accelerator, if there is one)")
+    parser.add_argument("--batch_size", type=positive, default=32, metavar="N", help="inputs at a time (32)")
+    parser.add_argument("--no_progress", action="store_true", help="no progress bar")
+    return parser

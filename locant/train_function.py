@@ -1,0 +1,33 @@
+# Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
+"""`locant.train`: what `locant train` does, from Python."""
+
+import os
+from collections.abc import Mapping
+from typing import Any
+
+
+def train(config: str | os.PathLike[str] | Mapping[str, Any] | None = None, **options: Any) -> dict[str, Any]:
+    """Train a model as `locant train` does, or go on where the run in its `output_dir` stopped.
+
+    Args:
+        config: a YAML file of `locant train`; or what such a file holds, as a dictionary with the sections `model`,
+            `data` and `training`, and with `task`.
+        **options: options of `locant train` by name, which go before those of `config`.
+
+    Returns:
+        The content of `metrics.json` in the folder of the run; with `dry_run`, the counts of the data; in all
+        processes but the main one, an empty dictionary.
+
+    Raises:
+        InputError: an option does not exist or has no such value, or the data cannot be used; a subclass of
+            ValueError whose message says how to mend it.
+    """
+    # only now: `import locant` need not wait for them
+    from locant.hub.model_card import write_model_card
+    from locant.training.config_parser import run_config_from_python
+    from locant.training.training_run import train as train_run
+
+    return train_run(run_config_from_python(config, options), write_card=write_model_card)
+
+
+__all__ = ["train"]

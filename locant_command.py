@@ -1,0 +1,30 @@
+# Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
+"""The program `locant`: it answers at once where no model is needed, and hands all else to `locant.cli`.
+
+It is a module beside the package `locant`, because the import of the package takes seconds.
+"""
+
+import sys
+from importlib.metadata import version
+from pathlib import Path
+
+
+def main() -> int:
+    """Run the command line of the program, and return the exit status, see `locant.cli.main`."""
+    arguments = sys.argv[1:]
+    if arguments == ["--version"]:
+        print(f"locant {version('locant')}")
+        return 0
+    wants_help = "--help" in arguments or "-h" in arguments
+    if arguments[:1] == ["train"] and not wants_help and (file := _missing_file(arguments[1:])):
+        print(f"locant train: error: {file} cannot be read: No such file or directory.", file=sys.stderr)
+        return 2
+    from locant.cli import main as run
+
+    return run(arguments)
+
+
+def _missing_file(arguments: list[str]) -> str | None:
+    """The YAML file that the first argument names, if it does not exist."""
+    named = next(iter(arguments), "")
+    return named if named.endswith((".yaml", ".yml")) and not Path(named).exists() else None

@@ -1,0 +1,248 @@
+# Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
+"""`locant predict`, beside transformers' pipelines."""
+
+import copy
+import io
+import json
+import sys
+
+import numpy as np
+import pytest
+import torch
+import transformers
+from PIL import Image
+from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+import locant
+from locant.cli import main
+
+TEXTS = ["the red cat sees the dog.", "", "the dog hears the fox."]
+
+
+PROBLEMS = {
+    "single_label_classification": {"id2label": {0: "cat", 1: "dog", 2: "cow"}},
+    "multi_label_classification": {"id2label": {0: "sad", 1: "old", 2: "red"}},
+    "regression": {"num_labels": 1},
+}
+IMAGE_TASKS = ("image_classification", "captioning")
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory, image_folder):
+    """Folders of models with random weights, by problem or task."""
+    folder = tmp_path_factory.mktemp("models")
+    tokenizers = {
+        purpose: locant.train_tokenizer(iter(TEXTS * 3), vocab_size=300, show_progress=False, purpose=purpose)
+        for purpose in ("seq2seq", "masked_lm", "causal_lm")
+    }
+    images = locant.LocantImageProcessor(size={"height": 8, "width": 8})
+    captions = locant.LocantProcessor(images, copy.deepcopy(tokenizers["seq2seq"]))
+
+    def save(name, model_class, companion, **fields):
+        torch.manual_seed(1)
+        shape = {"d_model": 16, "encoder_attention_heads": 2, "decoder_attention_heads": 2}
+        shape |= {"encoder_layers": 1, "decoder_layers": 1, "encoder_ffn_dim": 32, "decoder_ffn_dim": 32}
+        model = model_class(locant.LocantConfig(vocab_size=300, image_size=8, patch_size=4, **shape, **fields))
+        with torch.no_grad():
+            for parameter in model.parameters():
+                parameter.mul_(5)
+        model.save_pretrained(folder / name)
+        companion.save_pretrained(folder / name)
+
+    for problem, fields in PROBLEMS.items():
+        save(problem, locant.LocantForSequenceClassification, tokenizers["seq2seq"], problem_type=problem, **fields)
+    learned = {"position_encoding": "learned", "max_position_embeddings": 24}
+    save("learned", locant.LocantForSequenceClassification, tokenizers["seq2seq"], **learned)
+    save("learned_language_model", locant.LocantForCausalLM, tokenizers["causal_lm"], **learned)
+    save("masked_language_modeling", locant.LocantForMaskedLM, tokenizers["masked_lm"])
+    save("language_modeling", locant.LocantForCausalLM, tokenizers["causal_lm"])
+    save("image_classification", locant.LocantForImageClassification, images, num_labels=3)
+    save("captioning", locant.LocantForConditionalGeneration, captions, encoder_input="patches")
+    save("bare", locant.LocantEncoderModel, tokenizers["seq2seq"])
+    return {path.name: path for path in folder.iterdir()}
+
+
+@pytest.fixture(scope="module")
+def image_folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("images")
+    rng = np.random.default_rng(0)
+    for number in range(5):
+        Image.fromarray(rng.integers(0, 256, (8, 8, 3), dtype=np.uint8)).save(folder / f"{number}.png")
+    (folder / "notes.txt").write_text("no image")
+    return folder
+
+
+@pytest.fixture
+def predict(capsys):
+    """Run `locant predict` with arguments, and return the lines of its output, or of its errors."""
+
+    def run(*arguments, status=0):
+        capsys.readouterr()
+        assert main(["predict", *map(str, arguments)]) == status
+        printed = capsys.readouterr()
+        return (printed.out if status == 0 else printed.err).splitlines()
+
+    return run
+
+
+@pytest.fixture
+def lines(tmp_path):
+    path = tmp_path / "lines.txt"
+    path.write_text("".join(f"{text}\n" for text in TEXTS))
+    return path
+
+
+class TestTextClassifiers:
+    def test_give_a_label_with_its_probability_and_nothing_for_blank_lines(self, predict, folders, lines):
+        folder = folders["single_label_classification"]
+        classify = transformers.pipeline("text-classification", model=str(folder))
+        expected = [classify(text)[0] if text else None for text in TEXTS]
+        found = predict(folder, lines)
+        assert found == [f"{one['label']}\t{one['score']:.4f}" if one else "" for one in expected]
+
+    def test_give_the_best_labels(self, predict, folders, lines):
+        [first, *_] = predict(folders["single_label_classification"], lines, "--top_k", 2)
+        labels, scores = first.split("\t")[::2], [float(score) for score in first.split("\t")[1::2]]
+        assert len(set(labels)) == 2
+        assert scores == sorted(scores, reverse=True)
+
+    def test_of_several_labels_give_those_from_one_half_on(self, predict, folders, lines):
+        folder = folders["multi_label_classification"]
+        model = AutoModelForSequenceClassification.from_pretrained(folder)
+        tokenizer = AutoTokenizer.from_pretrained(folder)
+        with torch.no_grad():
+            logits = model(**tokenizer(TEXTS[0], return_tensors="pt")).logits[0]
+        expected = {model.config.id2label[int(number)] for number in (logits >= 0).nonzero()}
+        assert set(predict(folder, lines)[0].split("\t")[::2]) - {""} == expected
+
+    def test_of_numbers_give_the_number(self, predict, folders, lines):
+        folder = folders["regression"]
+        model = AutoModelForSequenceClassification.from_pretrained(folder)
+        tokenizer = AutoTokenizer.from_pretrained(folder)
+        with torch.no_grad():
+            value = model(**tokenizer(TEXTS[0], return_tensors="pt")).logits.item()
+        assert float(predict(folder, lines)[0]) == pytest.approx(value, abs=1e-4)
+
+
+def test_json_has_inputs_and_whole_outputs(predict, folders, lines):
+    found = [json.loads(line) for line in predict(folders["single_label_classification"], lines, "--json")]
+    assert [row["input"] for row in found] == TEXTS
+    assert found[0]["output"][0].keys() == {"label", "score"}
+    assert found[1]["output"] == []
+
+
+def test_masked_language_models_fill_masks(predict, folders, tmp_path):
+    folder = folders["masked_language_modeling"]
+    (tmp_path / "masks").write_text("the <mask> sees the cat.\nthe <mask> sees the <mask>.\n")
+    fill = transformers.pipeline("fill-mask", model=str(folder))
+    one, two = predict(folder, tmp_path / "masks")
+    best = fill("the <mask> sees the cat.", top_k=1)[0]
+    assert one == f"{best['token_str']}\t{best['score']:.4f}"
+    assert len(two.split("\t")) == 4
+    (tmp_path / "mask").write_text("the <mask> sees the cat.\n")
+    [alone] = predict(folder, tmp_path / "mask", "--top_k", 2)
+    assert alone.startswith(f"{one}\t")
+
+
+def test_a_text_without_a_mask_is_refused_in_a_sentence(predict, folders, lines):
+    [error] = predict(folders["masked_language_modeling"], lines, status=2)
+    assert error.endswith("Line 1 has no <mask>: write it in place of the word that is to be predicted.")
+
+
+def test_language_models_go_on_with_a_text(predict, folders, lines):
+    folder = folders["language_modeling"]
+    write = transformers.pipeline("text-generation", model=str(folder))
+    expected = write(TEXTS[0], max_new_tokens=5, return_full_text=False)[0]["generated_text"]
+    assert predict(folder, lines, "--max_new_tokens", 5)[0] == " ".join(expected.splitlines())
+
+
+def test_texts_are_cut_at_learned_positions_by_classifiers_and_refused_by_others(predict, folders, tmp_path):
+    (tmp_path / "long").write_text(" ".join(["the cat sees the dog."] * 20))
+    cut, whole = (predict(folders["learned"], tmp_path / "long") for _ in range(2))
+    assert cut == whole
+    [error] = predict(folders["learned_language_model"], tmp_path / "long", status=2)
+    assert "\n" not in error and "position" in error
+
+
+@pytest.mark.parametrize("sizes", [(1, 4), (2, 4)])
+def test_captions_do_not_depend_on_the_batch(predict, folders, image_folder, sizes):
+    found = [predict(folders["captioning"], image_folder, "--batch_size", n, "--max_new_tokens", 4) for n in sizes]
+    assert found[0] == found[1]
+
+
+def test_the_source_prefix_of_the_run_stands_before_every_text(predict, toy, tmp_path):
+    assert toy.train(tmp_path / "run", max_steps=30, source_prefix="loyal ") == 0
+    source = toy.files["test"][0]
+    assert main(["translate", str(tmp_path / "run"), source, "--output", str(tmp_path / "expected")]) == 0
+    assert predict(tmp_path / "run", source) == (tmp_path / "expected").read_text("utf-8").splitlines()
+
+
+def test_translators_translate(predict, toy, trained_run):
+    found = predict(trained_run, toy.files["test"][0], "--batch_size", 4)
+    translate = locant.pipeline(model=trained_run)
+    assert found[:3] == [translate(source)[0]["translation_text"] for source, _ in toy.pairs["test"][:3]]
+
+
+@pytest.mark.parametrize("task", IMAGE_TASKS)
+def test_images_are_files_or_folders(predict, folders, image_folder, task):
+    images = sorted(image_folder.glob("*.png"))
+    found = predict(folders[task], *images, "--max_new_tokens", 4)
+    assert [line.split("\t")[0] for line in found] == [str(path) for path in images]
+    assert predict(folders[task], image_folder, "--max_new_tokens", 4) == found
+
+
+def test_standard_input_and_output_files(predict, folders, lines, tmp_path, monkeypatch):
+    folder = folders["single_label_classification"]
+    expected = predict(folder, lines)
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(lines.read_bytes())))
+    assert predict(folder, "--output", tmp_path / "found.tsv") == []
+    assert (tmp_path / "found.tsv").read_text().splitlines() == expected
+
+
+class TestRefusals:
+    def test_images_that_are_not_there(self, predict, folders):
+        [error] = predict(folders["image_classification"], "no.png", status=2)
+        assert error == "locant predict: error: There is no image at no.png: give images, or folders of them."
+
+    def test_folders_without_images_and_broken_ones(self, predict, folders, tmp_path):
+        [error] = predict(folders["image_classification"], tmp_path, status=2)
+        assert error.endswith(f"There is no image in {tmp_path}: give images, or folders of them.")
+        (tmp_path / "a.png").write_text("no image")
+        *_, error = predict(folders["image_classification"], tmp_path, status=2)
+        assert f"{tmp_path / 'a.png'} cannot be read as an image" in error
+
+    def test_a_device_that_is_not_there(self, predict, folders, lines):
+        *_, error = predict(folders["regression"], lines, "--device", "abacus", status=2)
+        assert "Device abacus cannot be used here" in error
+
+    def test_no_images(self, predict, folders):
+        [error] = predict(folders["image_classification"], status=2)
+        assert error.endswith("reads images: give image files, or folders of them.")
+
+    def test_a_folder_with_a_mistyped_name(self, predict, folders, lines):
+        folder = folders["single_label_classification"]
+        [error] = predict(f"{folder}x", lines, status=2)
+        assert error == f"locant predict: error: There is no folder {folder}x: did you mean {folder}?"
+
+    def test_a_model_without_a_head(self, predict, folders, lines):
+        [error] = predict(folders["bare"], lines, status=2)
+        assert "is for feature-extraction, whose results do not fit a line: call locant.pipeline" in error
+
+    def test_a_folder_that_holds_no_model(self, predict, lines, tmp_path):
+        [error] = predict(tmp_path, lines, status=2)
+        assert "give a folder or a repository with a Locant model that has a head" in error
+
+
+@pytest.mark.parametrize(
+    ("task", "run"),
+    [
+        ("translation", "trained_run"),
+        ("text-generation", "language_modeling"),
+        ("fill-mask", "masked_language_modeling"),
+        ("text-classification", "regression"),
+        ("image-classification", "image_classification"),
+        ("image-text-to-text", "captioning"),
+    ],
+)
+def test_the_pipeline_of_a_model_follows_from_its_config(trained_run, folders, task, run):
+    assert locant.pipeline(model={**folders, "trained_run": trained_run}[run]).task == task
