@@ -138,8 +138,8 @@ class DocumentRecipe(Recipe):
     def describe(self, summary: Mapping[str, Any]) -> list[str]:
         """Documents and tokens of each split, and what of test stands in train."""
         lines = [
-            f"{split}: {numbers['documents']:,} documents (median length {numbers['median_characters']:,} characters) "
-            f"of {numbers['tokens']:,} tokens, in {numbers['pieces']:,} pieces"
+            f"{split}: {counted_documents(numbers['documents'])} (median length {numbers['median_characters']:,} "
+            f"characters) of {numbers['tokens']:,} tokens, in {numbers['pieces']:,} pieces"
             + (f"; {numbers['empty']:,} without text left out" if numbers["empty"] else "")
             for split, numbers in summary.items()
             if split in ("train", "validation", "test")
@@ -178,6 +178,11 @@ class DocumentRecipe(Recipe):
     def _count(self, pieces: Dataset, tokenizer: PreTrainedTokenizerBase) -> np.ndarray:
         counts = np.bincount(self.learned_tokens(pieces, tokenizer), minlength=len(tokenizer)) + 1
         return np.log(counts.sum()) - np.log(counts)
+
+
+def counted_documents(documents: int) -> str:
+    """The number of documents in words, for messages."""
+    return f"{documents:,} document{'' if documents == 1 else 's'}"
 
 
 def _check_text(rows: Dataset, split: str) -> None:
@@ -279,4 +284,14 @@ def block_lengths(blocks: Dataset) -> np.ndarray:
     return np.diff(ends)[:, None]
 
 
-__all__ = ["DocumentRecipe", "alone", "best_fit", "block_lengths", "by_document", "flatten", "measure_rows", "pack"]
+__all__ = [
+    "DocumentRecipe",
+    "alone",
+    "best_fit",
+    "block_lengths",
+    "by_document",
+    "counted_documents",
+    "flatten",
+    "measure_rows",
+    "pack",
+]

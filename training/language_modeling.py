@@ -21,7 +21,16 @@ from locant.modeling.modeling_locant_decoder import next_tokens
 
 from .batching import TrainingRows
 from .config_parser import RunConfig
-from .documents import Cutter, DocumentRecipe, alone, block_lengths, by_document, measure_rows, pack
+from .documents import (
+    Cutter,
+    DocumentRecipe,
+    alone,
+    block_lengths,
+    by_document,
+    counted_documents,
+    measure_rows,
+    pack,
+)
 from .errors import InputError
 from .inference import SentenceScore, position_limit
 from .language_modeling_arguments import LanguageModelingData
@@ -238,7 +247,7 @@ class LanguageModeling(DocumentRecipe):
             *lines,
             Line("perplexity", f"{metrics['perplexity']:.2f}", perplexity),
             Line("bits per byte", f"{metrics['bits_per_byte']:.4f}", bits),
-            Line("tokens", f"{metrics['tokens']:,}", f"in {metrics['documents']:,} documents"),
+            Line("tokens", f"{metrics['tokens']:,}", f"in {counted_documents(metrics['documents'])}"),
         ]
 
 

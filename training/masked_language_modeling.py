@@ -22,7 +22,7 @@ from locant.modeling.loss import token_losses
 
 from .batching import TrainingRows
 from .config_parser import RunConfig
-from .documents import IDS, Cutter, DocumentRecipe, by_document, measure_rows
+from .documents import IDS, Cutter, DocumentRecipe, by_document, counted_documents, measure_rows
 from .errors import InputError
 from .inference import position_limit
 from .masked_language_modeling_arguments import MaskedLanguageModelingData
@@ -228,7 +228,7 @@ class MaskedLanguageModeling(DocumentRecipe):
             Line("loss", f"{metrics['loss']:.4f}", "nats a masked token"),
             Line("accuracy", f"{metrics['accuracy']:.2%}"),
             Line("perplexity", f"{metrics['perplexity']:.2f}"),
-            Line("masked tokens", f"{metrics['masked_tokens']:,}", f"in {metrics['documents']:,} documents"),
+            Line("masked tokens", f"{metrics['masked_tokens']:,}", f"in {counted_documents(metrics['documents'])}"),
         ]
         if "unigram_loss" in metrics:
             note = "of the frequencies of the training tokens"

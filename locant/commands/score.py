@@ -52,6 +52,7 @@ def _score_documents(parsed: argparse.Namespace) -> tuple[list[SentenceScore], s
     # only now: --help need not wait for them
     from transformers import AutoModelForCausalLM
 
+    from locant.training.documents import counted_documents
     from locant.training.language_modeling import LanguageModeling, score_documents
     from locant.training.language_modeling_arguments import LanguageModelingData
 
@@ -83,7 +84,7 @@ def _score_documents(parsed: argparse.Namespace) -> tuple[list[SentenceScore], s
     tokens = sum(len(found.tokens) for found in scores)
     size = sum(len(text.encode()) for text in texts if text.strip())
     return scores, (
-        f"{len(texts):,} documents, {tokens:,} tokens: perplexity {perplexity(loss / tokens):.2f}, "
+        f"{counted_documents(len(texts))}, {tokens:,} tokens: perplexity {perplexity(loss / tokens):.2f}, "
         f"{loss / math.log(2) / size:.4f} bits per byte"
     )
 

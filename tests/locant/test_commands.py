@@ -10,7 +10,7 @@ import pytest
 import sacrebleu
 
 from locant.cli import main
-from locant.training import tables
+from locant.training import recipe
 from locant.training.inference import load, score, translate
 
 
@@ -99,7 +99,7 @@ class TestEvaluate:
         assert run("evaluate", trained_run, "--test_file", *toy.files["test"]) == expected
 
     def test_reads_no_training_data_for_another_test_file(self, run, toy, trained_run, tmp_path, monkeypatch):
-        monkeypatch.setattr(tables, "load_splits", None)
+        monkeypatch.setattr(recipe, "load_splits", None)
         assert run("evaluate", trained_run, "--test_file", *toy.files["test"]) == run("evaluate", trained_run)
 
     @pytest.mark.parametrize(

@@ -66,6 +66,11 @@ class TestPairs:
         assert f" in {split} (0.9" in warning
         assert warning.endswith(f" in {other}): do the lines of its files belong together, or is one file shifted?")
 
+    def test_shifted_from_some_line_on(self):
+        rows, late = pairs(0), shifted(pairs(0))
+        [warning] = found({"source": rows["source"], "target": rows["target"][:80] + late["target"][80:]})
+        assert "is one file shifted?" in warning
+
     def test_shifted_in_all_splits(self):
         warnings = found(shifted(pairs(0)), shifted(pairs(1)))
         assert [" in train (" in warnings[0], " in validation (" in warnings[1]] == [True, True]
