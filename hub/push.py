@@ -40,7 +40,7 @@ SHARED = (
     # tokenizers and processors, those of other families too
     *("tokenizer*.json", "special_tokens_map.json", "added_tokens.json", "vocab.*", "merges.txt", "*.model", "*.spm"),
     *("processor_config.json", "preprocessor_config.json", "chat_template.jinja"),
-    *(CARD_FILE, "LICENSE*", METRICS_FILE, "loss_curve.csv", "loss_curve.png"),
+    *(CARD_FILE, "LICENSE*", METRICS_FILE, "loss_curve.csv", "loss_curve.png", "*_confusion_matrix.png"),
 )
 """What is uploaded of a folder, besides its code; files only, none of its folders."""
 

@@ -23,6 +23,7 @@ from ..hub_server.repository import HubError, Repository
 SENTENCE = "the secret text of somebody"
 MODEL = {"config.json", "generation_config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"}
 OF_RUN = {"metrics.json", "loss_curve.csv", "loss_curve.png"}
+OF_CLASSIFIER = {*OF_RUN, "test_confusion_matrix.png"}
 STRATEGIES = ["end", "every_save", "checkpoint", "all_checkpoints"]
 
 
@@ -45,6 +46,7 @@ def run(tmp_path, translator, tokenizer):
         "metrics.json": json.dumps(metrics),
         "loss_curve.csv": "epoch,loss\n1,2.5\n",
         "loss_curve.png": "a picture",
+        "test_confusion_matrix.png": "a picture",
         "test_translations.tsv": SENTENCE,
         "validation_predictions.tsv": SENTENCE,
         "eval_captions.tsv": SENTENCE,
@@ -111,7 +113,7 @@ def test_what_belongs_to_the_model_arrives_and_nothing_else(hub, run, tmp_path, 
     assert len(titles(hub)) == 2  # one commit upon the empty repository
     assert not repository.private
     files = pushed(hub)
-    assert {name for name in files if not name.endswith(".py")} == MODEL | OF_RUN | {"README.md"}
+    assert {name for name in files if not name.endswith(".py")} == MODEL | OF_CLASSIFIER | {"README.md"}
     code = {name for name in files if name.endswith(".py")}
     assert code == {path.name for path in run.glob("*.py")} - {"_private.py", "prepare_data.py"} >= code_of(files)
     for name in files.keys() - {"README.md"}:
