@@ -34,7 +34,6 @@ from locant.modeling.loss import token_losses
 
 from .errors import InputError
 from .files import written_whole
-from .metrics import SentenceBLEU, perplexity, translation_metrics
 from .run_folder import explain_unfinished, holds_unfinished_run
 
 IGNORED = -100
@@ -252,6 +251,8 @@ def evaluate_split(
     token, in nats, without label smoothing), `perplexity` (its exponential), and `sentences`, how many there
     were. No sentence is left out. Raises `InputError` as `score` and `translation_metrics` do.
     """
+    from .metrics import SentenceBLEU, perplexity, translation_metrics  # only now, as their libraries take a second
+
     options: dict[str, Any] = {
         "batch_size": batch_size,
         "source_prefix": source_prefix,
