@@ -19,8 +19,11 @@ def main() -> int:
     if arguments[:1] == ["train"] and not wants_help and (file := _missing_file(arguments[1:])):
         print(f"locant train: error: {file} cannot be read: No such file or directory.", file=sys.stderr)
         return 2
-    from locant.cli import main as run
-
+    try:
+        from locant.cli import main as run
+    except KeyboardInterrupt:
+        print("locant: interrupted", file=sys.stderr)
+        return 130
     return run(arguments)
 
 

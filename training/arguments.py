@@ -244,6 +244,10 @@ class TrainingArguments(transformers.TrainingArguments):
         check_positive(self, "per_device_train_batch_size", "per_device_eval_batch_size", "max_tokens_per_batch")
         check_positive(self, "learning_rate", "num_train_epochs", "gradient_accumulation_steps")
         check_positive(self, "early_stopping_patience")
+        if self.max_steps == 0 or self.max_steps < -1:
+            raise InputError(
+                f"max_steps is {self.max_steps}, but must be above 0, or -1 for num_train_epochs to decide."
+            )
         self.measures = self.find_measures(data)
         self._check_best_model()
         self._check_strategies()

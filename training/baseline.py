@@ -29,8 +29,8 @@ def compare_with_baseline(prepared: Prepared, metrics: Mapping[str, Any]) -> str
         return None
     return (
         f"Warning: on validation the {name} is {own:.4g}, no better than the {value:.4g} of a guess from the "
-        "frequencies of the training labels: the model has learned nothing from its inputs, and a lower learning_rate "
-        "or more warmup_steps may help."
+        "frequencies of the training labels: the model has not learned from its inputs yet, and more epochs, a lower "
+        "learning_rate or more warmup_steps may help."
     )
 
 

@@ -204,7 +204,7 @@ class Captioning(Recipe):
         **search: Any,
     ) -> Measured:
         """Captions exactly right, BLEU, chrF, loss and perplexity; and the caption that each image got."""
-        encoded = self._encode_split(numbered(rows), processor, "data")
+        encoded = self._encode_split(numbered(rows), processor, self.table)
         images, collate = encoded.select_columns([*PIXEL_COLUMNS, "labels"]), CaptionCollator(processor.image_processor)
         losses: list[float] = []
         found: list[str] = []

@@ -226,6 +226,7 @@ def draw_confusion_matrix(figure: Any, matrix: Sequence[Sequence[int]], classes:
         for row, column in np.ndindex(counts.shape):
             color = "white" if shares[row, column] > 0.5 else "black"
             axes.text(column, row, f"{counts[row, column]:,}", ha="center", va="center", color=color)
+    axes.set_title("rows by class; colour: share of the class")
     axes.set_xlabel("predicted class")
     axes.set_ylabel("class")
     return figure

@@ -1,8 +1,10 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
 """Recipes that learn from plain text: documents, cut into pieces that a model reads at once."""
 
+import io
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import redirect_stdout
 from typing import Any, ClassVar
 
 import numpy as np
@@ -169,7 +171,8 @@ class DocumentRecipe(Recipe):
         """
         if self._unigram_losses is None:
             try:
-                train = self.load()["train"]
+                with redirect_stdout(io.StringIO()):  # it is not the data that are measured
+                    train = self.load()["train"]
             except InputError:
                 return None
             self._unigram_losses = self._count(self.cut(train, tokenizer), tokenizer)

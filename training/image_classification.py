@@ -136,7 +136,7 @@ class ImageClassification(Recipe):
     ) -> Measured:
         """Accuracy, macro F1 and loss; and the label that each image got, with its probability."""
         classes = [str(name) for _, name in sorted((model.config.id2label or {}).items())]
-        encoded = self._encode_split(numbered(rows), processor, classes, "data")
+        encoded = self._encode_split(numbered(rows), processor, classes, self.table)
         images, collate = encoded.select_columns(PIXEL_COLUMNS), ImageCollator(processor)
         starts = tqdm(range(0, len(rows), batch_size), desc="classifying", unit=" batches", disable=not show_progress)
         batches = (collate(images.select(range(i, min(i + batch_size, len(rows)))).to_list()) for i in starts)

@@ -124,9 +124,9 @@ def _check_reads_and_writes_text(model_path: str | os.PathLike[str]) -> None:
     if saved.get("model_type") == LocantConfig.model_type:
         config = LocantConfig.from_dict(saved)
         if not config.is_encoder_decoder:
-            raise ValueError("it is no encoder–decoder")
+            raise ValueError("it is no encoder–decoder, so use locant predict")
         if config.encoder_input != "tokens":
-            raise ValueError("it reads images")
+            raise ValueError("it reads images, so use locant predict")
 
 
 def translate(

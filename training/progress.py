@@ -15,6 +15,8 @@ from transformers.utils.logging import disable_progress_bar, enable_progress_bar
 from .inference import one_line, write_tsv
 
 SAMPLES_FILE = "samples_by_epoch.tsv"
+LONGEST_SAMPLE = 120
+"""Characters of a text that are shown."""
 
 
 class Sample(NamedTuple):
@@ -57,6 +59,12 @@ def take_samples(sources: Sequence[str], references: Sequence[str], outputs: Map
     return [Sample(sources[row], references[row], one_line(outputs[row])) for row in rows]
 
 
+def shorten(text: str) -> str:
+    """The text in one line of at most `LONGEST_SAMPLE` characters, for messages."""
+    text = one_line(text[: 2 * LONGEST_SAMPLE])
+    return text if len(text) <= LONGEST_SAMPLE else f"{text[: LONGEST_SAMPLE - 1]}…"
+
+
 class SampleWriter(TrainerCallback):
     """Prints the samples after each evaluation, and adds them to `SAMPLES_FILE` in the folder of the run.
 
@@ -74,7 +82,7 @@ class SampleWriter(TrainerCallback):
         if not state.is_world_process_zero or not self.metrics.samples:
             return
         for sample in self.metrics.samples:
-            tqdm.write("\n".join(f"{name + ':':<11}{text}" for name, text in sample._asdict().items()))
+            tqdm.write("\n".join(f"{name + ':':<11}{shorten(text)}" for name, text in sample._asdict().items()))
         rows = [row for row in self._written() if row.step < state.global_step]
         rows += [SampleRow(f"{state.epoch:.4g}", state.global_step, *sample) for sample in self.metrics.samples]
         write_tsv(self.path, rows)
@@ -222,5 +230,6 @@ __all__ = [
     "count_tokens",
     "hidden_bars",
     "sample_rows",
+    "shorten",
     "take_samples",
 ]

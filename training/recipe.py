@@ -15,7 +15,7 @@ from .batching import TrainingRows
 from .config_parser import RunConfig
 from .errors import InputError
 from .row_checks import copy_warnings
-from .tables import Layout, load_files, load_splits
+from .tables import Layout, load_files, load_splits, table_of
 from .trainer import RecipeTrainer
 
 
@@ -83,6 +83,7 @@ class Recipe(ABC):
     def __init__(self, data: Any, seed: int):
         self.data = data
         self.seed = seed
+        self.table = "data"  # where the rows that are measured were read, for messages
 
     @property
     @abstractmethod
@@ -98,6 +99,7 @@ class Recipe(ABC):
 
         A test file is read alone: a finished model can be measured where its training data are not.
         """
+        self.table = table_of(self.data, split)
         if split == "test" and self.data.test_file is not None:
             return load_files(self.data.test_file, split, self.layout)
         splits = self.load()

@@ -10,13 +10,10 @@ from typing import Any
 import numpy as np
 from datasets import Dataset, Image
 
-from .inference import one_line
-from .progress import count_tokens, sample_rows
+from .progress import count_tokens, sample_rows, shorten
 from .run_folder import METRICS_FILE
 from .tables import row_values
 
-LONGEST_SAMPLE = 120
-"""Characters of a text that are shown."""
 CHECKED_PAIRS = 5000
 """Pairs of a split that are checked, at equal distances."""
 FEWEST_PAIRS = 50
@@ -44,8 +41,7 @@ def _in_words(value: Any) -> str:
         value = value["path"] or f"an image of {len(value['bytes']):,} bytes"
     if isinstance(value, list):
         value = ", ".join(map(str, value))
-    text = one_line(str(value)[: 2 * LONGEST_SAMPLE])
-    return text if len(text) <= LONGEST_SAMPLE else f"{text[: LONGEST_SAMPLE - 1]}…"
+    return shorten(str(value))
 
 
 def copy_warnings(splits: Mapping[str, Dataset], columns: Sequence[str]) -> list[str]:
@@ -125,6 +121,11 @@ def pair_warnings(splits: Mapping[str, Dataset]) -> list[str]:
                 + (f" ({', '.join(others)})" if others else "")
                 + ": do the lines of its files belong together, or is one file shifted?"
             )
+        elif (place := _first_shifted(*pairs[split])) is not None:
+            warnings.append(
+                f"from about {place:.0%} of the {split} pairs on, the lengths of sources and targets do not correlate, "
+                "and before they do: is one file shifted from some line on?"
+            )
     for split in (name for name in pairs if name != "train"):
         warnings += _language_warnings(pairs["train"], pairs[split], split)
     return [f"Warning: {warning}" for warning in warnings]
@@ -142,6 +143,18 @@ def _length_correlation(sources: Sequence[str], targets: Sequence[str]) -> float
     if len(lengths) < FEWEST_PAIRS or lengths.std(axis=0).min() < 0.1:
         return None
     return float(np.corrcoef(lengths.T)[0, 1])
+
+
+def _first_shifted(sources: Sequence[str], targets: Sequence[str]) -> float | None:
+    """Where lengths cease to correlate, as a share of the pairs; None if they correlate in all tenths, or in none."""
+    size = max(FEWEST_PAIRS, -(-len(sources) // 10))
+    starts = range(0, len(sources) - size + 1, size)
+    found = [_length_correlation(sources[start : start + size], targets[start : start + size]) for start in starts]
+    known = [value for value in found if value is not None]
+    if not known or max(known) < 0.5 or min(known) > max(known) / 3:
+        return None
+    first = next(place for place, value in enumerate(found) if value is not None and value <= max(known) / 3)
+    return first * size / len(sources) if first else None
 
 
 def _language_warnings(train: tuple[list[str], list[str]], other: tuple[list[str], list[str]], split: str) -> list[str]:

@@ -63,9 +63,15 @@ class RunFolder:
         self.path = Path(run.training.output_dir)
         self._yaml = run.to_yaml()
         self._kept = self.path / RUN_CONFIG_FILE
+        self._default_lengths = {name: getattr(type(run.training), name) for name in ("max_steps", "num_train_epochs")}
         self._check(run)
 
     def _check(self, run: RunConfig) -> None:
+        trained = run.model.model_name_or_path
+        if trained is not None and Path(trained).is_dir() and Path(trained).resolve() == self.path.resolve():
+            raise InputError(
+                f"output_dir {self.path} is the folder of the model that is to be fine-tuned: give another output_dir."
+            )
         if self.path.exists() and not self.path.is_dir():
             raise InputError(f"output_dir {self.path} is a file: give another output_dir.")
         if not self._kept.exists():
@@ -142,9 +148,17 @@ class RunFolder:
             lock.release()
 
     def is_finished(self) -> bool:
-        """Whether exactly this run came to its end."""
-        same = self._kept.exists() and _flat(self._kept.read_text(encoding="utf-8")) == _flat(self._yaml)
-        return same and bool(self.metrics().get("finished"))
+        """Whether this run came to its end, with as many steps as are asked for, or more."""
+        if not self._kept.exists() or not self.metrics().get("finished"):
+            return False
+        asked, kept = _flat(self._yaml), _flat(self._kept.read_text(encoding="utf-8"))
+        lengths = [
+            tuple(options.pop(name, default) for name, default in self._default_lengths.items())
+            for options in (asked, kept)
+        ]
+        (steps, epochs), (kept_steps, kept_epochs) = lengths
+        is_covered = 0 < steps <= kept_steps or (steps == kept_steps == -1 and epochs <= kept_epochs)
+        return asked == kept and is_covered
 
     def metrics(self) -> dict[str, Any]:
         """What `metrics.json` holds, empty if there is none yet."""

@@ -188,7 +188,7 @@ class SequenceClassification(Recipe):
         """Accuracy and macro F1, or the error of numbers; and the label that each text got."""
         config: Any = model.config
         numbers = {name: int(number) for name, number in config.label2id.items()}
-        encoded = self._encode_split(numbered(rows), processor, numbers, "data")
+        encoded = self._encode_split(numbered(rows), processor, numbers, self.table)
         problem_type = self.data.problem_type
         order = np.argsort(-token_lengths(encoded, ["input_ids"])[:, 0], kind="stable")
         batches = self._batches(encoded.select_columns(["input_ids"]), processor, order, batch_size)

@@ -256,6 +256,11 @@ def _format_of(path: str | Path) -> str:
     return Path(path.stem).suffix.lower() if path.suffix.lower() == GZIP else path.suffix.lower()
 
 
+def is_table(path: str | Path) -> bool:
+    """Whether the name of a file ends as that of a table does."""
+    return _format_of(path) in TABLES
+
+
 def decode_lines(file: Iterable[bytes], name: str | Path) -> Iterator[str]:
     """The lines of UTF-8 text as they come, without their line ends and without a byte order mark at the start.
 
@@ -296,7 +301,9 @@ def _existing_file(path: str | Path) -> Path:
             raise InputError(f"{path} is empty.")
         return path
     if path.is_dir():
-        raise InputError(f"{path} is a folder, where a file is expected.")
+        raise InputError(
+            f"{path} is a folder, where a file is expected; a dataset in a folder is given as dataset_name."
+        )
     if not path.parent.is_dir():
         raise InputError(f"{path} does not exist, nor does the folder {path.parent}.")
     near = difflib.get_close_matches(path.name, [entry.name for entry in path.parent.iterdir()], n=1, cutoff=0)

@@ -252,7 +252,8 @@ def measure(
     model = trainer.accelerator.unwrap_model(trainer.model, keep_fp32_wrapper=False).float().eval()
     for split in ("validation", "test"):
         if split in prepared.rows:
-            say(run, f"Measuring on {split}")
+            beams = getattr(run.training, "num_beams", None)
+            say(run, f"Measuring on {split}" + ("" if beams is None else f" with num_beams {beams}"))
             metrics[split], predictions = recipe.measure(
                 model,
                 prepared.processor,
@@ -287,6 +288,11 @@ def report(run: RunConfig, recipe: Recipe, metrics: dict[str, Any]) -> None:
             signature = f" ({first.note})" if first.note else ""
             parts = [f"{first.name} {first.value}{signature}", *(f"{line.name} {line.value}" for line in others)]
             say(run, f"{split}: {', '.join(parts)}")
+    steps = metrics.get("weights_of_steps", [])
+    if len(steps) > 1:
+        say(run, f"The weights are the mean of those of the steps {', '.join(map(str, steps))}.")
+    elif steps and steps != [metrics["steps"]]:
+        say(run, f"The weights are those of step {steps[0]:,}, the best by {run.training.metric_for_best_model}.")
     say(run, f"The model is in {run.training.output_dir}")
 
 

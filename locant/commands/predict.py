@@ -11,10 +11,12 @@ from typing import Any
 
 from huggingface_hub.errors import StrictDataclassError
 from tqdm.auto import tqdm
+from transformers import set_seed
 
 from locant.training.config_parser import read_run_data
 from locant.training.errors import InputError
 from locant.training.inference import check_folder, one_line, position_limit
+from locant.training.tables import Column, Layout, is_table, load_files
 from locant.training.text_data import read_lines
 
 from .model_options import positive, run_config_file, shows_progress
@@ -22,6 +24,7 @@ from .text_files import output, prompted, standard_input
 
 _OF_IMAGES = ("image-classification", "image-text-to-text")
 _OF_TEXTS = ("text-classification", "token-classification", "fill-mask", "text-generation", "translation")
+_WITH_TOP_K = ("text-classification", "image-classification", "fill-mask")
 _TEXT_KEYS = ("generated_text", "translation_text", "summary_text")
 _CHUNK = 16
 """Batches that are read at a time."""
@@ -30,13 +33,17 @@ _CHUNK = 16
 def run(arguments: list[str]) -> None:
     """Write what a model predicts for each input, in the order of the inputs."""
     parsed = _parser().parse_intermixed_args(arguments)  # files may stand after the options
+    show_progress, number = shows_progress(parsed), 0
     data = _data_of_run(parsed.model)
     pipe = _load(parsed, data)
+    if parsed.top_k is not None and pipe.task not in _WITH_TOP_K:
+        raise InputError(f"--top_k is for labels and masks, not for {pipe.task}: leave it out.")
+    if parsed.seed is not None:
+        set_seed(parsed.seed)
     reads_images = pipe.task in _OF_IMAGES
     is_interactive = not reads_images and not parsed.files and sys.stdin.isatty()
-    inputs = iter(_images(parsed) if reads_images else _lines(parsed, is_interactive))
+    inputs = iter(_images(parsed) if reads_images else _lines(parsed, is_interactive, data))
     size = 1 if is_interactive else _CHUNK * parsed.batch_size
-    show_progress, number = shows_progress(parsed), 0
     with output(parsed.output) as file, tqdm(desc="predicting", unit=" inputs", disable=not show_progress) as progress:
         while chunk := list(islice(inputs, size)):
             _check_masks(pipe, chunk, number)
@@ -115,15 +122,15 @@ def _predict(pipe: Any, inputs: list[str], parsed: argparse.Namespace, data: Any
 def _call(pipe: Any, inputs: list[str], parsed: argparse.Namespace, data: Any) -> list[Any]:
     options: dict[str, Any] = {"batch_size": parsed.batch_size}
     if pipe.task in ("text-classification", "image-classification"):
-        options["top_k"] = pipe.model.config.num_labels if _may_have_several(pipe) else parsed.top_k
+        options["top_k"] = pipe.model.config.num_labels if _may_have_several(pipe) else parsed.top_k or 1
     if pipe.task == "text-classification":  # texts are cut as in training
         limits = [getattr(data, "max_length", None), position_limit(pipe.model, "source")]
         if given := [limit for limit in limits if limit is not None]:
             options |= {"truncation": True, "max_length": min(given)}
     elif pipe.task == "fill-mask":
-        options["top_k"] = parsed.top_k
+        options["top_k"] = parsed.top_k or 1
     elif pipe.task == "text-generation":
-        options["return_full_text"] = False
+        options |= {"return_full_text": False, "do_sample": parsed.do_sample}
     if parsed.max_new_tokens is not None and pipe.task in ("text-generation", "translation", "image-text-to-text"):
         options["max_new_tokens"] = parsed.max_new_tokens
     if pipe.task == "image-text-to-text":  # this pipeline makes one batch of all that it is given
@@ -164,11 +171,20 @@ def _as_line(found: Any) -> str:
     return f"{word}{one_line(label)}\t{found['score']:.4f}"
 
 
-def _lines(parsed: argparse.Namespace, is_interactive: bool) -> Iterable[str]:
-    """The lines of all files, of standard input if there are none, or of a terminal."""
+def _lines(parsed: argparse.Namespace, is_interactive: bool, data: Any) -> Iterable[str]:
+    """The lines of all files, and the texts of tables; of standard input if there are no files, or of a terminal."""
     if is_interactive:
         return prompted(parsed.output)
-    return (line for file in parsed.files for line in read_lines(file)) if parsed.files else standard_input()
+    if not parsed.files:
+        return standard_input()
+    return (line for file in parsed.files for line in (_texts(file, data) if is_table(file) else read_lines(file)))
+
+
+def _texts(file: str, data: Any) -> Iterable[str]:
+    """The texts in the column of a table that the run of the model read, each in one line."""
+    chosen = getattr(data, "text_column", None) or getattr(data, "source_column", None)
+    column = Column("text", chosen=chosen, usual=("text", getattr(data, "source_lang", None) or "source", "source"))
+    return map(one_line, load_files(file, "test", Layout((column,)))["text"])
 
 
 def _images(parsed: argparse.Namespace) -> Iterator[str]:
@@ -185,7 +201,7 @@ def _images(parsed: argparse.Namespace) -> Iterator[str]:
             found = sorted(entry for entry in path.iterdir() if entry.suffix.lower() in suffixes)
         where = "in" if path.is_dir() else "at"
         if not found or not path.exists():
-            raise InputError(f"There is no image {where} {path}: give images, or folders of them.")
+            raise InputError(f"There is no image {where} {path}: give images, or folders that hold them themselves.")
         for file in found:
             try:
                 with Image.open(file) as image:
@@ -200,14 +216,16 @@ def _parser() -> argparse.ArgumentParser:
         "locant predict",
         description="Write what a model predicts for each input, a line each: a label with its probability "
         "(classifiers), the token behind each mask (masked language models), a continuation (language models), a "
-        "caption, or a translation. Texts are lines of files or of standard input.",
+        "caption, or a translation. Texts are lines of files or of standard input, or a column of a table.",
     )
     parser.add_argument("model", metavar="MODEL", help="folder or Hub name of the model")
     parser.add_argument("files", nargs="*", metavar="FILE", help="texts, one a line; or images, or folders of images")
     parser.add_argument("--output", metavar="FILE", help="where predictions go (default: standard output)")
     parser.add_argument(
-        "--top_k", type=positive, default=1, metavar="N", help="labels or tokens, the most probable first (1)"
+        "--top_k", type=positive, metavar="N", help="labels or tokens for a mask, the most probable first (1)"
     )
+    parser.add_argument("--do_sample", action="store_true", help="draw a continuation at random, not greedily")
+    parser.add_argument("--seed", type=int, metavar="N", help="of --do_sample")
     parser.add_argument("--json", action="store_true", help="write JSON lines with each input and all of its output")
     parser.add_argument("--max_new_tokens", type=positive, metavar="N", help="longest generated text, in tokens")
     parser.add_argument("--device", help="such as cpu, cuda or cuda:1 (default: the accelerator, if there is one)")

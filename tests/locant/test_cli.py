@@ -104,6 +104,18 @@ class TestProgram:
         ):
             assert self.answer(arguments, monkeypatch, capfd) == (("handed on", arguments), "", "")
 
+    def test_an_interrupt_while_it_loads_is_status_130(self, monkeypatch, capfd):
+        class Interrupted:
+            def find_spec(self, name, *args):
+                if name == "locant.cli":
+                    raise KeyboardInterrupt
+
+        monkeypatch.setattr(sys, "argv", ["locant", "train"])
+        monkeypatch.delitem(sys.modules, "locant.cli")
+        monkeypatch.setattr(sys, "meta_path", [Interrupted(), *sys.meta_path])
+        assert locant_command.main() == 130
+        assert capfd.readouterr().err == "locant: interrupted\n"
+
     def test_it_is_what_is_installed_and_imports_no_package(self):
         [entry] = [
             entry for entry in importlib.metadata.entry_points(group="console_scripts") if entry.name == "locant"

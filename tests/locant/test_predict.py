@@ -152,7 +152,7 @@ def test_a_text_without_a_mask_is_refused_in_a_sentence(predict, folders, lines)
 def test_language_models_go_on_with_a_text(predict, folders, lines):
     folder = folders["language_modeling"]
     write = transformers.pipeline("text-generation", model=str(folder))
-    expected = write(TEXTS[0], max_new_tokens=5, return_full_text=False)[0]["generated_text"]
+    expected = write(TEXTS[0], max_new_tokens=5, return_full_text=False, do_sample=False)[0]["generated_text"]
     assert predict(folder, lines, "--max_new_tokens", 5)[0] == " ".join(expected.splitlines())
 
 
@@ -175,6 +175,19 @@ def test_the_source_prefix_of_the_run_stands_before_every_text(predict, toy, tmp
     source = toy.files["test"][0]
     assert main(["translate", str(tmp_path / "run"), source, "--output", str(tmp_path / "expected")]) == 0
     assert predict(tmp_path / "run", source) == (tmp_path / "expected").read_text("utf-8").splitlines()
+
+
+def test_continuations_are_drawn_at_random_on_request_by_seed(predict, folders, lines):
+    command = (folders["language_modeling"], lines, "--max_new_tokens", 8)
+    assert predict(*command) == predict(*command)
+    drawn = [predict(*command, "--do_sample", "--seed", seed) for seed in (1, 1, 2)]
+    assert drawn[0] == drawn[1] != drawn[2]
+
+
+def test_texts_may_be_a_column_of_a_table(predict, folders, lines, tmp_path):
+    folder = folders["single_label_classification"]
+    (tmp_path / "table.csv").write_text("label,text\n" + "".join(f'x,"{text}"\n' for text in TEXTS))
+    assert predict(folder, tmp_path / "table.csv") == predict(folder, lines)
 
 
 def test_translators_translate(predict, toy, trained_run):
@@ -202,11 +215,14 @@ def test_standard_input_and_output_files(predict, folders, lines, tmp_path, monk
 class TestRefusals:
     def test_images_that_are_not_there(self, predict, folders):
         [error] = predict(folders["image_classification"], "no.png", status=2)
-        assert error == "locant predict: error: There is no image at no.png: give images, or folders of them."
+        assert (
+            error
+            == "locant predict: error: There is no image at no.png: give images, or folders that hold them themselves."
+        )
 
     def test_folders_without_images_and_broken_ones(self, predict, folders, tmp_path):
         [error] = predict(folders["image_classification"], tmp_path, status=2)
-        assert error.endswith(f"There is no image in {tmp_path}: give images, or folders of them.")
+        assert error.endswith(f"There is no image in {tmp_path}: give images, or folders that hold them themselves.")
         (tmp_path / "a.png").write_text("no image")
         *_, error = predict(folders["image_classification"], tmp_path, status=2)
         assert f"{tmp_path / 'a.png'} cannot be read as an image" in error
@@ -214,6 +230,10 @@ class TestRefusals:
     def test_a_device_that_is_not_there(self, predict, folders, lines):
         *_, error = predict(folders["regression"], lines, "--device", "abacus", status=2)
         assert "Device abacus cannot be used here" in error
+
+    def test_top_k_of_a_text(self, predict, folders, lines):
+        [error] = predict(folders["language_modeling"], lines, "--top_k", 3, status=2)
+        assert error.endswith("--top_k is for labels and masks, not for text-generation: leave it out.")
 
     def test_no_images(self, predict, folders):
         [error] = predict(folders["image_classification"], status=2)

@@ -201,6 +201,7 @@ def test_the_file_is_checked(parse, text, message):
         ("--dropout 2", "dropout: must be at least 0 and below 1, got 2"),
         ("--position_encoding rope", 'what you call .rope. is "rotary"'),
         ("--learning_rate -1", "learning_rate is -1.0, but must be above 0"),
+        ("--max_steps 0", "max_steps is 0, but must be above 0, or -1"),
         ("--average_checkpoints -1", "average_checkpoints is -1"),
         ("--bpe_dropout 1", "bpe_dropout is 1.0"),
         ("--label_smoothing_factor 0.1", "use the model's label_smoothing"),

@@ -67,9 +67,14 @@ class TestPairs:
         assert warning.endswith(f" in {other}): do the lines of its files belong together, or is one file shifted?")
 
     def test_shifted_from_some_line_on(self):
-        rows, late = pairs(0), shifted(pairs(0))
-        [warning] = found({"source": rows["source"], "target": rows["target"][:80] + late["target"][80:]})
-        assert "is one file shifted?" in warning
+        rows, late = pairs(0, 1000), shifted(pairs(0, 1000))
+        mixed = {"source": rows["source"], "target": rows["target"][:300] + late["target"][300:]}
+        [warning] = found(mixed)
+        assert "the correlation between the lengths of sources and targets is" in warning
+        [warning, _] = found(mixed, mixed)
+        assert warning.startswith(
+            "Warning: from about 30% of the train pairs on, the lengths of sources and targets do not"
+        )
 
     def test_shifted_in_all_splits(self):
         warnings = found(shifted(pairs(0)), shifted(pairs(1)))

@@ -217,6 +217,12 @@ class TestMeasuring:
         assert main(command) == 0
         assert capture().out == expected
 
+    def test_a_label_that_training_does_not_have_is_named_with_file_and_line(self, runs, tmp_path, capsys):
+        (tmp_path / "new.csv").write_text("text,label\na,cat\nb,fox\n")
+        capsys.readouterr()
+        assert main(["evaluate", str(runs[PROBLEMS[0]]), "--test_file", str(tmp_path / "new.csv")]) == 2
+        assert f"{tmp_path / 'new.csv'}, line 3: the label 'fox' is none of the 3" in capsys.readouterr().err
+
     def test_the_builtin_pipeline_says_the_same(self, runs):
         folder = str(runs[PROBLEMS[0]])
         classify = pipeline("text-classification", model=folder)

@@ -127,6 +127,13 @@ class TestSameCommand:
         assert f"{trained_run} is finished already: a larger num_train_epochs goes on with it." in out
         assert f"test: BLEU {metrics(trained_run)['test']['bleu']:.2f}" in out
 
+    def test_on_a_longer_run_changes_nothing(self, toy, trained_run, training_steps, capsys):
+        before = contents(trained_run)
+        assert toy.train(trained_run, num_train_epochs=1) == 0
+        assert training_steps == []
+        assert contents(trained_run) == before
+        assert f"{trained_run} is finished already" in capsys.readouterr().out
+
     def test_never_trains_beyond_max_steps(self, toy, tmp_path, training_steps, capsys):
         limits = {**SHORT, "max_steps": 3}
         for epochs in (1, 1, 50):
