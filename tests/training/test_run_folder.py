@@ -51,9 +51,7 @@ class TestWhoseItIs:
 
     def test_the_folder_of_the_model_that_is_fine_tuned_is_refused(self, folder):
         claimed(folder)
-        with pytest.raises(
-            InputError, match=r"is the folder of the model that is to be fine-tuned: give"
-        ):
+        with pytest.raises(InputError, match=r"is the folder of the model that is to be fine-tuned: give"):
             RunFolder(run_config(folder, "--model_name_or_path", str(folder)))
 
     def test_a_folder_with_other_things_is_refused(self, folder):
