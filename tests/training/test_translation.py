@@ -136,8 +136,8 @@ class TestSameCommand:
 
     def test_never_trains_beyond_max_steps(self, toy, tmp_path, training_steps, capsys):
         limits = {**SHORT, "max_steps": 3}
-        for epochs in (1, 1, 50):
-            assert toy.train(tmp_path / "run", **{**limits, "num_train_epochs": epochs}) == 0
+        for epochs, beams in ((1, 1), (1, 2), (50, 3), (50, 3)):  # with other beams, it is measured again
+            assert toy.train(tmp_path / "run", **{**limits, "num_train_epochs": epochs, "num_beams": beams}) == 0
             assert [step for step, *_ in training_steps] == [0, 1, 2]
             assert metrics(tmp_path / "run")["finished"]
             assert metrics(tmp_path / "run")["steps"] == 3
