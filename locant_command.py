@@ -1,7 +1,8 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""The program `locant`: it answers at once where no model is needed, and hands all else to `locant.cli`.
+"""The entry point of the program `locant`, which passes the command line to `locant.cli`.
 
-It is a module beside the package `locant`, because the import of the package takes seconds.
+Importing the package `locant` takes seconds. This module is outside of the package, and answers `--version` and a
+missing YAML file before it imports the package.
 """
 
 import sys

@@ -64,7 +64,7 @@ def beam_search(is_twin: bool, setting: Setting) -> Repetition:
     if is_twin:
         model = peers.with_the_weights_of(model)
     model = model.to(setting.device).eval()
-    model.generation_config.eos_token_id = None  # random weights end nowhere in particular
+    model.generation_config.eos_token_id = None  # so that all sequences have the same length
 
     def search(sources: int, length: int) -> None:
         ids = torch.randint(4, shape.vocabulary, (sources, length)).to(setting.device)
@@ -72,7 +72,7 @@ def beam_search(is_twin: bool, setting: Setting) -> Repetition:
         model.generate(input_ids=ids, attention_mask=torch.ones_like(ids), **limits)
 
     def repetition(number: int) -> Cost:
-        search(1, 8)  # starts threads
+        search(1, 8)  # so that threads and caches of the libraries exist before the measurement
         return Cost(peak_memory(lambda: search(SOURCES, SOURCE_LENGTH), setting.device))
 
     return repetition

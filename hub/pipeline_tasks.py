@@ -1,5 +1,5 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""Which task of transformers' pipelines a model is for, by its class and by the task that it was trained for."""
+"""The names that tasks have in transformers' pipelines, by model class and by task of `locant train`."""
 
 PIPELINE_TASKS = {
     "translation": "translation",
@@ -28,7 +28,7 @@ _TASKS_WITH_IMAGES = {
 
 
 def pipeline_task(model_class: str | None, reads_images: bool) -> str | None:
-    """The task of a model.
+    """The task of transformers' pipelines that a model of this class is for.
 
     Args:
         model_class: name of the class of the model, as `architectures` of a config has it.

@@ -87,7 +87,7 @@ def find_task(model: str | PreTrainedModel, kwargs: dict[str, Any]) -> str | Non
     else:
         try:
             config = _load_config(_base_model(model, kwargs), kwargs)
-        except (OSError, ValueError):  # which transformers reports, or does not need
+        except (OSError, ValueError):  # transformers reports the error, or finds the task without a config
             return None
         name = next(iter(config.architectures or ()), None)
     if not isinstance(config, LocantConfig):

@@ -17,7 +17,7 @@ COMMANDS = {
     "translate": ("locant.commands.translate", "translate text, a sentence a line"),
     "predict": (
         "locant.commands.predict",
-        "say what a model makes of inputs: labels, captions, continuations",
+        "predict labels, captions, continuations or masked tokens",
     ),
     "score": ("locant.commands.score", "log-probabilities of given translations, or of text under a language model"),
     "push": ("locant.commands.push", "put a model with its card and its code on the Hub"),

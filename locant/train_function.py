@@ -1,5 +1,5 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""`locant.train`: what `locant train` does, from Python."""
+"""The function `locant.train`, which does in Python what the command `locant train` does."""
 
 import os
 from collections.abc import Mapping
@@ -7,12 +7,12 @@ from typing import Any
 
 
 def train(config: str | os.PathLike[str] | Mapping[str, Any] | None = None, **options: Any) -> dict[str, Any]:
-    """Train a model as `locant train` does, or go on where the run in its `output_dir` stopped.
+    """Train a model as the command `locant train` does, or resume the run in `output_dir`.
 
     Args:
-        config: a YAML file of `locant train`; or what such a file holds, as a dictionary with the sections `model`,
-            `data` and `training`, and with `task`.
-        **options: options of `locant train` by name, which go before those of `config`.
+        config: a YAML file of `locant train`; or the content of such a file: a dictionary with the sections `model`,
+            `data` and `training`, which are dictionaries, and with `task`.
+        **options: options of `locant train` by name; they take precedence over the options in `config`.
 
     Returns:
         The content of `metrics.json` in the folder of the run; with `dry_run`, the counts of the data; in all
@@ -22,7 +22,7 @@ def train(config: str | os.PathLike[str] | Mapping[str, Any] | None = None, **op
         InputError: an option does not exist or has no such value, or the data cannot be used; a subclass of
             ValueError whose message says how to mend it.
     """
-    # only now: `import locant` need not wait for them
+    # imported here, because `import locant` would take longer with these modules
     from locant.hub.model_card import write_model_card
     from locant.training.config_parser import run_config_from_python
     from locant.training.training_run import train as train_run

@@ -84,7 +84,10 @@ class GrowingLayer(DynamicLayer):
 
 
 def make_room(cache: Cache) -> None:
-    """Replace each `DynamicLayer` of an empty cache by a `GrowingLayer`, unless the cache offloads its layers."""
+    """Replace each `DynamicLayer` of an empty cache by a `GrowingLayer`.
+
+    A cache that moves its layers to the CPU between the steps (`offloading`) is left unchanged.
+    """
     if not cache.offloading:
         spare: list[torch.Tensor] = []
         cache.layers = [GrowingLayer(spare) if type(layer) is DynamicLayer else layer for layer in cache.layers]

@@ -22,13 +22,13 @@ from locant.configuration import PRESETS, LocantConfig
 from .errors import InputError
 
 FREE_IN_FINE_TUNING = ("dropout", "attention_dropout", "activation_dropout", "classifier_dropout", "label_smoothing")
-"""Fields of a trained model's config that fine-tuning may change: they leave its weights as they are."""
+"""Fields of a trained model's config that fine-tuning may change, as the weights do not depend on them."""
 
 TOKENIZER_OPTIONS = ("tokenizer_name", "tokenizer_kind", "tokenizer_vocab_size")
 """Options that choose a tokenizer."""
 
 PROCESSOR_OPTIONS = (*TOKENIZER_OPTIONS, "image_mean", "image_std")
-"""Options that choose a tokenizer or an image processor, which a trained model brings itself."""
+"""Options that choose a tokenizer or an image processor; a trained model has its own."""
 
 AUTO = "auto"
 """The value of an option that a run chooses by timing training steps."""
@@ -49,9 +49,9 @@ class ModelArguments:
 
     preset: str | None = option(
         None,
-        "Shape of the model; fields given beside it win. With a vocabulary of 8,000, a translator has 2 million "
-        "parameters as tiny (2+2 layers, width 128), 36 million as iwslt (6+6, 512), 48 million as base (6+6, 512, "
-        "with wider feed-forward layers; also without a preset), and 185 million as big (6+6, 1,024).",
+        "Shape of the model; fields given beside it take precedence. With a vocabulary of 8,000, a translator has "
+        "2 million parameters as tiny (2+2 layers, width 128), 36 million as iwslt (6+6, 512), 48 million as base "
+        "(6+6, 512, with wider feed-forward layers; also without a preset), and 185 million as big (6+6, 1,024).",
         choices=PRESETS,
     )
     model_name_or_path: str | None = option(
@@ -125,7 +125,7 @@ class DataArguments:
     columns: ClassVar[tuple[str, ...]] = ()
     """What a row is made of: so many parallel text files can stand in place of a table."""
     takes_many_files: ClassVar[bool] = False
-    """Whether a split may be any number of text files, whose rows follow one another."""
+    """Whether a split may be given as any number of text files, whose rows are concatenated."""
 
     def __post_init__(self) -> None:
         for name in ("train_file", "validation_file", "test_file"):

@@ -171,7 +171,7 @@ def classification_metrics(
 
 
 def _class_scores(found: np.ndarray, labels: np.ndarray, classes: Sequence[str]) -> dict[str, dict[str, float]]:
-    """By class: precision, recall, F1, and the rows that have the class."""
+    """For each class, by name: precision, recall, F1, and the number of rows that have the class."""
     scores = precision_recall_fscore_support(labels, found, labels=[*range(len(classes))], zero_division=0)
     columns = zip(*(values.tolist() for values in scores), strict=True)
     return {
@@ -188,7 +188,7 @@ def classification_lines(metrics: Mapping[str, Any]) -> list[Line]:
 
 
 def class_lines(metrics: Mapping[str, Any]) -> list[Line]:
-    """The scores of each class, to be read; none for numbers."""
+    """A line for each class with its scores; no lines for regression."""
     return [
         Line(
             f"F1 of {name}",
@@ -200,12 +200,13 @@ def class_lines(metrics: Mapping[str, Any]) -> list[Line]:
 
 
 MOST_CLASSES_OF_A_MATRIX = 100
+"""The largest number of classes for which there is a confusion matrix."""
 MOST_CLASSES_WITH_NUMBERS = 20
-"""Classes up to which the picture of a confusion matrix has the numbers of rows."""
+"""The largest number of classes for which the picture of a confusion matrix shows the numbers of rows."""
 
 
 def confusion_drawing(metrics: Mapping[str, Any]) -> dict[str, Callable[[Any], Any]]:
-    """The picture `confusion_matrix`, if the metrics have one, as `Recipe.drawings` returns it."""
+    """What `Recipe.drawings` returns for a classifier: the picture of the confusion matrix, if the metrics have one."""
     if "confusion_matrix" not in metrics:
         return {}
     matrix, classes = metrics["confusion_matrix"], list(metrics["by_class"])
@@ -213,7 +214,11 @@ def confusion_drawing(metrics: Mapping[str, Any]) -> dict[str, Callable[[Any], A
 
 
 def draw_confusion_matrix(figure: Any, matrix: Sequence[Sequence[int]], classes: Sequence[str]) -> Any:
-    """Draw the confusion matrix, each row divided by its sum; with the counts if the classes are few."""
+    """Draw the confusion matrix as a grid with a row for each class and a column for each predicted class.
+
+    The color of a cell is the share of the class that was given the predicted class. With at most
+    `MOST_CLASSES_WITH_NUMBERS` classes, a cell also shows the number of rows.
+    """
     counts = np.array(matrix)
     size = min(20.0, 3 + 0.5 * len(classes))
     figure.set_size_inches(size, size)
@@ -226,7 +231,7 @@ def draw_confusion_matrix(figure: Any, matrix: Sequence[Sequence[int]], classes:
         for row, column in np.ndindex(counts.shape):
             color = "white" if shares[row, column] > 0.5 else "black"
             axes.text(column, row, f"{counts[row, column]:,}", ha="center", va="center", color=color)
-    axes.set_title("rows by class; colour: share of the class")
+    axes.set_title("color: share of the class")
     axes.set_xlabel("predicted class")
     axes.set_ylabel("class")
     return figure

@@ -85,11 +85,11 @@ def parse_run_config(arguments: list[str]) -> RunConfig:
 def run_config_from_python(
     config: str | os.PathLike[str] | Mapping[str, Any] | None, options: Mapping[str, Any]
 ) -> RunConfig:
-    """The run that a call of `locant.train` asks for, with every value checked.
+    """The configuration of the run for a call of `locant.train`, with every value checked.
 
     Args:
-        config: a YAML file; or what such a file holds, options by section, with `task` beside the sections.
-        options: values of options, which go before those of `config`.
+        config: a YAML file; or the content of such a file: a dictionary of sections, and `task`.
+        options: values by option; they take precedence over the options in `config`.
 
     Raises:
         InputError: as `parse_run_config`.
@@ -126,7 +126,7 @@ def _options_of_sections(sections: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _converted(written: Mapping[str, Any], task: Task, origin: str) -> dict[str, Any]:
-    """Values of options as Python has them, in the types of the options."""
+    """Convert Python values, by option, to the types of the options."""
     options = known_options(task)
     for name in written:
         if name not in options:
@@ -135,7 +135,7 @@ def _converted(written: Mapping[str, Any], task: Task, origin: str) -> dict[str,
 
 
 def _as_in_yaml(value: Any) -> Any:
-    """Tuples as lists, paths as texts, and members of enums as their values."""
+    """Convert a Python value to a value that YAML has: tuples to lists, paths to texts, members of enums to texts."""
     if isinstance(value, list | tuple):
         return [_as_in_yaml(item) for item in value]
     if isinstance(value, enum.Enum):
@@ -177,7 +177,7 @@ def _for_fine_tuning(
         given: options of the file.
         typed: options of the command line, which name the trained model.
         options: all options of the task.
-        config_file: the file, for the message.
+        config_file: the name of the file in the message.
     """
     kept = {"model_name_or_path", "attn_implementation", *FREE_IN_FINE_TUNING}
     brought = [

@@ -1,5 +1,5 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""Options of the tasks that learn from plain text: where the documents come from, and what separates them."""
+"""The options of language modeling and masked language modeling that say which texts are the documents."""
 # ruff: noqa: RUF009 (`option` returns a field of its own at each call)
 
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from .errors import InputError
 
 @dataclass
 class DocumentArguments(TokenizerArguments, DataArguments):
-    """Text as documents.
+    """The options of the section `data:` for tasks whose rows are documents.
 
     Raises:
         InputError: no data or two sources of data are given, or a value is out of range.

@@ -1,5 +1,5 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""Documents in text files."""
+"""Splitting the lines of a text file into documents."""
 
 from collections.abc import Iterable, Iterator
 from itertools import groupby

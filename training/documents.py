@@ -30,7 +30,7 @@ Cutter = Callable[[list[str]], list[list[list[int]]]]
 
 
 class DocumentRecipe(Recipe):
-    """A recipe whose rows are documents: of text files, or of a column of a table, line ends included.
+    """A recipe whose rows are documents, which come from text files or from a column of a table.
 
     A document of white space only holds nothing to learn and has no pieces; of all others, no token is left out.
     """
@@ -58,13 +58,13 @@ class DocumentRecipe(Recipe):
         return self._rows
 
     def load_split(self, split: str) -> Dataset:
-        """The documents of one split; `InputError` where none of them holds any text."""
+        """The documents of one split; `InputError` if all of them are blank."""
         rows = super().load_split(split)
         _check_text(rows, split)
         return rows
 
     def warnings(self, rows: DatasetDict) -> list[str]:
-        """Also of text files with paragraphs whose lines are read as documents."""
+        """The warnings of every task, and one if lines are read as documents though many lines are blank."""
         warnings = super().warnings(rows)
         if self.data.document_separator == EACH_LINE:
             blank = np.mean([not text.strip() for text in rows["train"]["text"]])
@@ -171,7 +171,7 @@ class DocumentRecipe(Recipe):
         """
         if self._unigram_losses is None:
             try:
-                with redirect_stdout(io.StringIO()):  # it is not the data that are measured
+                with redirect_stdout(io.StringIO()):  # a message about the training data would mislead in an evaluation
                     train = self.load()["train"]
             except InputError:
                 return None
@@ -184,7 +184,7 @@ class DocumentRecipe(Recipe):
 
 
 def counted_documents(documents: int) -> str:
-    """The number of documents in words, for messages."""
+    """The number of documents as a text for messages: `1 document`, `2 documents`."""
     return f"{documents:,} document{'' if documents == 1 else 's'}"
 
 

@@ -63,7 +63,7 @@ class ImageClassification(Recipe):
         return Layout((image, Column("label", LABEL, chosen=self.data.label_column)), row="image")
 
     def warnings(self, rows: DatasetDict) -> list[str]:
-        """Also of labels that are as many as images."""
+        """The warnings of every task, and the warning of `label_warnings`."""
         return [*super().warnings(rows), *label_warnings(rows["train"]["label"][:], "image")]
 
     def build_processor(self, run: RunConfig, train: Dataset, name: str | None) -> BaseImageProcessor:
@@ -160,5 +160,5 @@ class ImageClassification(Recipe):
         return class_lines(metrics)
 
     def drawings(self, metrics: Mapping[str, Any]) -> dict[str, Callable[[Any], Any]]:
-        """The confusion matrix."""
+        """The picture of the confusion matrix."""
         return confusion_drawing(metrics)

@@ -251,7 +251,11 @@ def evaluate_split(
     token, in nats, without label smoothing), `perplexity` (its exponential), and `sentences`, how many there
     were. No sentence is left out. Raises `InputError` as `score` and `translation_metrics` do.
     """
-    from .metrics import SentenceBLEU, perplexity, translation_metrics  # only now, as their libraries take a second
+    from .metrics import (  # imported here, because their libraries take a second to load
+        SentenceBLEU,
+        perplexity,
+        translation_metrics,
+    )
 
     options: dict[str, Any] = {
         "batch_size": batch_size,

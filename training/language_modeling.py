@@ -122,7 +122,7 @@ def summed_losses(model: torch.nn.Module, batch: dict[str, torch.Tensor]) -> Ten
 
 
 def batch_losses(model: torch.nn.Module, batch: dict[str, torch.Tensor]) -> torch.Tensor:
-    """The loss of predicting the next token at each place of a `BlockCollator`'s batch, `(rows, tokens)`."""
+    """The loss of each next token in a batch of `BlockCollator`, `(rows, tokens)`; 0 where the label is -100."""
     inputs = {name: values for name, values in batch.items() if name != "labels"}
     return token_losses(model(**inputs, use_cache=False).logits, next_tokens(batch["labels"]))
 
@@ -155,7 +155,7 @@ class LanguageModeling(DocumentRecipe):
         return ~first
 
     def adapt(self, model: Any, run: RunConfig) -> None:
-        """How many tokens the saved model adds to a prompt: a trained one as it did, but for what was given."""
+        """Set `max_new_tokens` of the generation config; a fine-tuned model keeps its own unless it is given."""
         if run.model.model_name_or_path is None or "max_new_tokens" in run.given:
             training: Any = run.training
             number, limit = training.max_new_tokens, position_limit(model, "target")
@@ -233,7 +233,7 @@ class LanguageModeling(DocumentRecipe):
         return Measured(metrics, [DocumentLoss(*row) for row in columns])
 
     def lines(self, metrics: Mapping[str, Any]) -> list[Line]:
-        """The loss, beside that of a unigram model, where the training data were there to count."""
+        """The loss, the perplexity and the bits per byte, with those of a unigram model if the metrics have them."""
         has_unigram = "unigram_loss" in metrics
         perplexity, bits = (
             f"unigram {metrics[name]:{form}}" if has_unigram else ""

@@ -223,7 +223,7 @@ class MaskedLanguageModeling(DocumentRecipe):
         return Measured(metrics, [GuessedDocument(*row) for row in zip(*columns, strict=True)])
 
     def lines(self, metrics: Mapping[str, Any]) -> list[Line]:
-        """Loss and accuracy, beside those of a unigram model, where the training data were there to count."""
+        """The loss and the accuracy, with those of a unigram model if the metrics have them."""
         lines = [
             Line("loss", f"{metrics['loss']:.4f}", "nats a masked token"),
             Line("accuracy", f"{metrics['accuracy']:.2%}"),

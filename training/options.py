@@ -50,12 +50,12 @@ _OFTEN_USED = (
 
 _MOST_CHOICES = 12  # so many are listed
 
-# Options of other programs, and what takes their place here
+# Options of other programs that have no counterpart, and how to get their effect
 ADVICE = {
     "device": "training uses the accelerator if there is one, unless use_cpu is given; CUDA_VISIBLE_DEVICES chooses it",
 }
 
-# Options of other programs, and the option of Locant that each corresponds to
+# Options of other programs, and the option of Locant with the same effect
 _OTHER_NAMES = {
     "lr": "learning_rate",
     "epochs": "num_train_epochs",

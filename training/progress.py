@@ -16,7 +16,7 @@ from .inference import one_line, write_tsv
 
 SAMPLES_FILE = "samples_by_epoch.tsv"
 LONGEST_SAMPLE = 120
-"""Characters of a text that are shown."""
+"""The number of characters after which a text is cut in messages."""
 
 
 class Sample(NamedTuple):
@@ -60,7 +60,7 @@ def take_samples(sources: Sequence[str], references: Sequence[str], outputs: Map
 
 
 def shorten(text: str) -> str:
-    """The text in one line of at most `LONGEST_SAMPLE` characters, for messages."""
+    """Cut a text to `LONGEST_SAMPLE` characters, with a space for each line break, for messages."""
     text = one_line(text[: 2 * LONGEST_SAMPLE])
     return text if len(text) <= LONGEST_SAMPLE else f"{text[: LONGEST_SAMPLE - 1]}…"
 
@@ -93,7 +93,7 @@ class SampleWriter(TrainerCallback):
 
 
 def count_tokens(counts: Mapping[str, int]) -> int:
-    """The tokens in the summary of a split; 0 if it counts none, as of images with labels."""
+    """The number of tokens that the summary of a split gives; 0 for splits without text, such as images with labels."""
     return sum(number for name, number in counts.items() if name.endswith("tokens"))
 
 
@@ -137,7 +137,7 @@ def _clock() -> str:
 
 @contextmanager
 def hidden_bars() -> Iterator[None]:
-    """Draw no progress bars of datasets and transformers."""
+    """Hide the progress bars of the libraries datasets and transformers until the end of the `with` block."""
     had_bars = not are_progress_bars_disabled(), is_progress_bar_enabled()
     disable_progress_bars()
     disable_progress_bar()
@@ -150,17 +150,17 @@ def hidden_bars() -> Iterator[None]:
 
 
 class ScheduleNotice(TrainerCallback):
-    """Says how the learning rate changes where a run is resumed with another number of steps.
+    """Prints that the learning rate changes, if a run is resumed with another total number of steps.
 
     Args:
-        planned_steps: the number of steps that the run had when its last checkpoint was saved.
+        planned_steps: the total number of steps of the run when the checkpoint was saved from which it resumes.
     """
 
     def __init__(self, planned_steps: int):
         self.planned_steps = planned_steps
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Compare the number of steps with the planned one in the main process."""
+        """Compare the total number of steps with `planned_steps`, and print the change in the main process."""
         if not state.is_world_process_zero or state.max_steps == self.planned_steps:
             return
         before, after = map(args.get_warmup_steps, (self.planned_steps, state.max_steps))
@@ -175,8 +175,9 @@ class ScheduleNotice(TrainerCallback):
 
 
 _WITHOUT_STEPS = ("constant", "reduce_lr_on_plateau")
+"""Learning rate schedules that do not depend on the total number of steps."""
 _OF_WARMUP_STEPS = ("inverse_sqrt", "constant_with_warmup")
-"""Schedules that depend on the number of steps not at all, and only through the steps of the warm-up."""
+"""Learning rate schedules that depend on the total number of steps only if the warm-up is a share of the steps."""
 
 
 def _log_line(logs: Mapping[str, Any]) -> str:
@@ -186,10 +187,10 @@ def _log_line(logs: Mapping[str, Any]) -> str:
 
 
 class TimedPrinter(PrinterCallback):
-    """Prints what is logged with the time of day before it, where there is no progress bar."""
+    """Prints each log entry of the Trainer with the time of day, in a run without progress bars."""
 
     def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:
-        """Print in the main process."""
+        """Print the log entry in the main process of the machine."""
         if state.is_local_process_zero:
             print(_log_line(logs))
 
@@ -208,7 +209,7 @@ class ProgressFromStep(ProgressCallback):
             self.training_bar.initial = self.training_bar.n = self.training_bar.last_print_n = state.global_step
 
     def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:
-        """Print what is logged with the time of day before it."""
+        """Print the log entry with the time of day, in the main process."""
         if state.is_world_process_zero and self.training_bar is not None:
             self.training_bar.write(_log_line(logs))
 

@@ -83,7 +83,7 @@ class Recipe(ABC):
     def __init__(self, data: Any, seed: int):
         self.data = data
         self.seed = seed
-        self.table = "data"  # where the rows that are measured were read, for messages
+        self.table = "data"  # the file or dataset of the rows that `measure` gets, for messages
 
     @property
     @abstractmethod
@@ -95,9 +95,10 @@ class Recipe(ABC):
         return load_splits(self.layout, **self.data.sources, seed=self.seed)
 
     def load_split(self, split: str) -> Dataset:
-        """The rows of one split; `InputError` where the data have none of that name.
+        """The rows of one split; `InputError` if the data do not have this split.
 
-        A test file is read alone: a finished model can be measured where its training data are not.
+        A test file is read without the other splits, so that a finished model can be measured on a machine without its
+        training data.
         """
         self.table = table_of(self.data, split)
         if split == "test" and self.data.test_file is not None:
@@ -108,7 +109,7 @@ class Recipe(ABC):
         return splits[split]
 
     def warnings(self, rows: DatasetDict) -> list[str]:
-        """Signs that the rows are not the rows that the user meant, a sentence each."""
+        """Warnings if the rows may come from the wrong files, a sentence for each warning."""
         return copy_warnings(rows, list(self.layout.features))
 
     @abstractmethod
@@ -162,11 +163,14 @@ class Recipe(ABC):
         """The metrics of `measure`, the most telling first."""
 
     def details(self, metrics: Mapping[str, Any]) -> list[Line]:
-        """Metrics of parts, such as of each class, which `locant evaluate` prints too."""
+        """Metrics of parts of the rows, such as of each class, which `locant evaluate` prints after `lines`."""
         return []
 
     def drawings(self, metrics: Mapping[str, Any]) -> dict[str, Callable[[Any], Any]]:
-        """Pictures of the metrics, by name: each function draws on the empty figure of matplotlib that it is given."""
+        """A function for each picture of the metrics, by the name of the picture.
+
+        The argument of a function is an empty figure of matplotlib, on which it draws the picture.
+        """
         return {}
 
 

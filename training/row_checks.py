@@ -1,5 +1,5 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""Rows to look at before training, and signs that the files of a run are not the files that the user meant."""
+"""Checks of the rows before training: some rows are shown, and warnings say if the files may be the wrong files."""
 
 import json
 from collections import Counter
@@ -15,16 +15,17 @@ from .run_folder import METRICS_FILE
 from .tables import row_values
 
 CHECKED_PAIRS = 5000
-"""Pairs of a split that are checked, at equal distances."""
+"""The largest number of pairs of a split that are checked; of a larger split, every n-th pair is checked."""
 FEWEST_PAIRS = 50
-"""Pairs below which the correlation of lengths says nothing."""
+"""The smallest number of rows from which a warning is derived."""
 FEWEST_CHARACTERS = 2000
-"""Characters of a text below which its letters do not tell languages apart."""
+"""The smallest number of characters by which the languages of two texts are compared."""
 MOST_CHARACTERS = 50_000
+"""The largest number of characters by which the languages of two texts are compared."""
 
 
 def describe_rows(rows: Dataset, columns: Sequence[str]) -> list[str]:
-    """The first, the middle and the last row in words: a line that names the row, then a line a column."""
+    """Lines that show the first, the middle and the last row of train: the number of the row, then each column."""
     for name in columns:
         if isinstance(rows.features[name], Image):
             rows = rows.cast_column(name, Image(decode=False))
@@ -45,7 +46,7 @@ def _in_words(value: Any) -> str:
 
 
 def copy_warnings(splits: Mapping[str, Dataset], columns: Sequence[str]) -> list[str]:
-    """A warning for each split of which most rows are rows of train too, as where one file is given for both."""
+    """A warning for each other split if most of its rows are in train too, as if one file is given for both."""
     known = set(map(hash, row_values(splits["train"], columns)))
     warnings = []
     for split in (name for name in splits if name != "train"):
@@ -59,7 +60,10 @@ def copy_warnings(splits: Mapping[str, Dataset], columns: Sequence[str]) -> list
 
 
 def label_warnings(labels: Sequence[str], row: str) -> list[str]:
-    """A warning if most training rows have a label of their own, as where `label_column` names a column of texts."""
+    """A warning if there are more than half as many different labels as training rows.
+
+    This happens if `label_column` names a column of texts.
+    """
     different = len(set(labels))
     if len(labels) < FEWEST_PAIRS or different <= len(labels) / 2:
         return []
@@ -70,7 +74,9 @@ def label_warnings(labels: Sequence[str], row: str) -> list[str]:
 
 
 def tokenizer_warning(folder: Path, summary: Mapping[str, Any]) -> list[str]:
-    """A warning if a tokenizer cuts the training data into far more tokens than the data that it was made for.
+    """A warning if a tokenizer makes more than twice as many tokens of the training data as of its own training data.
+
+    The numbers of tokens are compared for each byte if the numbers of bytes are known, else for each row.
 
     Args:
         folder: of the run that made the tokenizer; without its `metrics.json` there is no warning.
@@ -94,16 +100,22 @@ def tokenizer_warning(folder: Path, summary: Mapping[str, Any]) -> list[str]:
 
 
 def pair_warnings(splits: Mapping[str, Dataset]) -> list[str]:
-    """Warnings of pairs that do not look like texts and their translations.
+    """Warnings if the pairs do not look like texts with their translations.
 
     Args:
-        splits: rows with the columns `source` and `target`, by the name of the split, `train` among them.
+        splits: the rows of each split, with the columns `source` and `target`; one split is `train`.
 
     Returns:
-        A sentence for each sign of a mistake: sources that are their targets (one file given twice), lengths of
-        sources and targets without correlation (one file is shifted, or is of other texts), and sources and targets of
-        train that resemble those of another split less than the other way about (swapped files), or less than half as
-        much as two parts of train resemble each other (another language).
+        A sentence for each suspicion:
+
+        - One file is given twice: most targets are equal to their sources.
+        - One file is shifted: the lengths of sources and targets do not correlate, in a split or from some pair on.
+        - Files are swapped: the sources of train are more similar to the targets of another split than to its sources,
+          and the targets of train to its sources.
+        - A split is in another language: its sources, or its targets, are less than half as similar to those of train
+          as two parts of train are to each other.
+
+        The similarity of two texts is the cosine between their counts of trigrams of characters.
     """
     pairs = {split: _spread(rows) for split, rows in splits.items()}
     warnings = []
@@ -132,13 +144,16 @@ def pair_warnings(splits: Mapping[str, Dataset]) -> list[str]:
 
 
 def _spread(rows: Dataset) -> tuple[list[str], list[str]]:
-    """Sources and targets of some pairs of the split, at equal distances."""
+    """The sources and the targets of at most some `CHECKED_PAIRS` pairs of the split: of every n-th pair."""
     chosen = rows.select(range(0, len(rows), max(1, len(rows) // CHECKED_PAIRS)))
     return chosen["source"][:], chosen["target"][:]
 
 
 def _length_correlation(sources: Sequence[str], targets: Sequence[str]) -> float | None:
-    """Pearson's correlation of the logarithms of the lengths; None where there are few pairs, or all are as long."""
+    """Pearson's correlation between the logarithms of the lengths of the sources and of the targets.
+
+    None if there are fewer than `FEWEST_PAIRS` pairs, or if the sources or the targets all have nearly the same length.
+    """
     lengths = np.log1p([[len(source), len(target)] for source, target in zip(sources, targets, strict=True)])
     if len(lengths) < FEWEST_PAIRS or lengths.std(axis=0).min() < 0.1:
         return None
@@ -146,7 +161,10 @@ def _length_correlation(sources: Sequence[str], targets: Sequence[str]) -> float
 
 
 def _first_shifted(sources: Sequence[str], targets: Sequence[str]) -> float | None:
-    """Where lengths cease to correlate, as a share of the pairs; None if they correlate in all tenths, or in none."""
+    """The share of the pairs before the first tenth in which the lengths of sources and targets do not correlate.
+
+    None if the lengths correlate in all tenths of the pairs, or in no tenth.
+    """
     size = max(FEWEST_PAIRS, -(-len(sources) // 10))
     starts = range(0, len(sources) - size + 1, size)
     found = [_length_correlation(sources[start : start + size], targets[start : start + size]) for start in starts]
@@ -158,9 +176,9 @@ def _first_shifted(sources: Sequence[str], targets: Sequence[str]) -> float | No
 
 
 def _language_warnings(train: tuple[list[str], list[str]], other: tuple[list[str], list[str]], split: str) -> list[str]:
-    """Compare counts of three letters in train with those in another split, side by side and crosswise."""
+    """The warnings of `pair_warnings` about swapped files and other languages, from train and one other split."""
     ours, theirs = [" ".join(side) for side in train], [" ".join(side) for side in other]
-    # short texts resemble others less, so all have the same length
+    # all compared texts have the same length, as the similarity of short texts is lower
     size = min(MOST_CHARACTERS, *(len(text) // 2 for text in ours), *map(len, theirs))
     if size < FEWEST_CHARACTERS:
         return []
@@ -175,8 +193,8 @@ def _language_warnings(train: tuple[list[str], list[str]], other: tuple[list[str
         ]
     own = [_cosine(*halves) for halves in zip(first, second, strict=True)]
     return [
-        f"the {side}s of train and of {split} look like different languages: the cosine between their counts of three "
-        f"letters is {likeness:.2f}, and {most:.2f} between two parts of train."
+        f"the {side}s of train and of {split} look like different languages: the cosine between their counts of "
+        f"character trigrams is {likeness:.2f}, and {most:.2f} between two parts of train."
         for side, likeness, most in zip(("source", "target"), straight, own, strict=True)
         if likeness < most / 2
     ]
@@ -188,7 +206,7 @@ def _trigrams(text: str) -> Counter[str]:
 
 
 def _cosine(first: Counter[str], second: Counter[str]) -> float:
-    """The cosine between two vectors of counts."""
+    """The cosine between two vectors of counts, which is 1 for proportional counts and 0 without a common trigram."""
     product = sum(count * second[key] for key, count in first.items())
     norms = [np.sqrt(sum(count**2 for count in counts.values())) for counts in (first, second)]
     return float(product / (norms[0] * norms[1]))

@@ -148,7 +148,7 @@ class RunFolder:
             lock.release()
 
     def is_finished(self) -> bool:
-        """Whether this run came to its end, with as many steps as are asked for, or more."""
+        """Whether the folder holds this run, finished after at least as many steps as the run has now."""
         if not self._kept.exists() or not self.metrics().get("finished"):
             return False
         asked, kept = _flat(self._yaml), _flat(self._kept.read_text(encoding="utf-8"))
@@ -211,7 +211,7 @@ def explain_unfinished(folder: Path) -> str:
 
 
 def planned_steps(checkpoint: Path) -> int:
-    """The number of steps that training was to have when the checkpoint was saved."""
+    """The total number of steps of the run when the checkpoint was saved."""
     return TrainerState.load_from_json(str(checkpoint / TRAINER_STATE_NAME)).max_steps
 
 

@@ -74,7 +74,7 @@ class SequenceClassification(Recipe):
         return Layout((text, label), row="text")
 
     def warnings(self, rows: DatasetDict) -> list[str]:
-        """Also of labels that are as many as texts."""
+        """The warnings of every task, and the warning of `label_warnings` if a text has one label."""
         is_single = self.data.problem_type == "single_label_classification"
         return [*super().warnings(rows), *(label_warnings(rows["train"]["label"][:], "text") if is_single else ())]
 
@@ -229,7 +229,7 @@ class SequenceClassification(Recipe):
         return class_lines(metrics)
 
     def drawings(self, metrics: Mapping[str, Any]) -> dict[str, Callable[[Any], Any]]:
-        """The confusion matrix."""
+        """The picture of the confusion matrix."""
         return confusion_drawing(metrics)
 
 

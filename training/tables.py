@@ -49,7 +49,7 @@ SplitFiles = str | Path | Sequence[str | Path]
 
 GZIP = ".gz"
 DELIMITERS = (",", ";", "\t", "|")
-"""What may separate the columns of a ``.csv`` file: the first of these that separates those in its first line."""
+"""Delimiters of ``.csv`` files. A file has the first of them that splits its first line into two columns or more."""
 
 _READER_VERSION = "2"  # part of the cache's key: raise it when the same files shall give other rows
 
@@ -168,12 +168,12 @@ class Column:
 
 @dataclass(frozen=True)
 class Layout:
-    """What the rows of a task are.
+    """The columns of the rows of a task.
 
     Args:
-        columns: of a row.
-        row: what a row is called, such as `pair`.
-        document_separator: where rows are documents, what separates them in a text file, see `split_documents`.
+        columns: the columns of a row.
+        row: the name of a row in messages, such as `pair`.
+        document_separator: the separator of `split_documents`, if the rows are documents; else None.
     """
 
     columns: tuple[Column, ...]
@@ -217,7 +217,7 @@ def load_splits(
 
     if "validation" not in splits:
         train = numbered(splits["train"])
-        is_main = os.environ.get("RANK", "0") == "0"  # where several processes train
+        is_main = os.environ.get("RANK", "0") == "0"  # the main process, if several processes train
         are_documents = layout.document_separator not in (None, EACH_LINE)
         if are_documents and validation_split * len(train) < 1:
             splits["train"], splits["validation"] = _cut_documents(train, validation_split)
@@ -241,7 +241,7 @@ def read_lines(path: str | Path) -> list[str]:
 
 
 def _iterate_lines(path: Path) -> Iterator[str]:
-    """The lines of a file, unpacked if its name ends with ``.gz``."""
+    """The lines of a file, which is decompressed if its name ends with ``.gz``."""
     is_packed = path.suffix.lower() == GZIP
     try:
         with gzip.open(path) if is_packed else path.open("rb") as file:
@@ -251,13 +251,13 @@ def _iterate_lines(path: Path) -> Iterator[str]:
 
 
 def _format_of(path: str | Path) -> str:
-    """How the name of a file ends, in lower case; that of the packed file for ``.gz``."""
+    """The suffix of the name of a file in lower case, without ``.gz``: ``.csv`` for ``a.CSV`` and ``a.csv.gz``."""
     path = Path(path)
     return Path(path.stem).suffix.lower() if path.suffix.lower() == GZIP else path.suffix.lower()
 
 
 def is_table(path: str | Path) -> bool:
-    """Whether the name of a file ends as that of a table does."""
+    """Whether a file is a table, by the suffix of its name."""
     return _format_of(path) in TABLES
 
 
@@ -287,7 +287,7 @@ def decode_lines(file: Iterable[bytes], name: str | Path) -> Iterator[str]:
 
 
 def _check_encoding(start: bytes, name: str | Path) -> None:
-    """Raise `InputError` if the file begins as UTF-16 or a gzip file does."""
+    """Raise `InputError` if the first bytes of a file are those of UTF-16 text or of a gzip file."""
     if start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         raise InputError(f"{name} is UTF-16: convert it to UTF-8, with iconv -f UTF-16 -t UTF-8.")
     if start.startswith(b"\x1f\x8b"):
@@ -312,7 +312,11 @@ def _existing_file(path: str | Path) -> Path:
 
 
 def load_files(files: SplitFiles, split: str, layout: Layout) -> Dataset:
-    """One split from its files; `InputError` as `load_splits` raises it."""
+    """The rows of one split, from its files.
+
+    Raises:
+        InputError: as `load_splits`.
+    """
     names = [column.name for column in layout.columns]
     if isinstance(files, str | Path) and (len(names) > 1 or _format_of(files) in TABLES):
         path = _existing_file(files)
@@ -380,7 +384,7 @@ def _document_rows(paths: Sequence[Path], layout: Layout) -> Iterator[tuple]:
     assert separator is not None
     parts = 0
     for path in paths:
-        if separator == FILE and path.stat().st_size >= 2**31:  # which is too long for a cell of an Arrow table
+        if separator == FILE and path.stat().st_size >= 2**31:  # longer than a cell of an Arrow table can be
             raise InputError(
                 f"{path} is one document of more than 2 GiB: set document_separator, or give a table of documents."
             )
@@ -600,7 +604,7 @@ def _cut_validation(train: Dataset, layout: Layout, size: float, seed: int) -> t
 
 
 def _cut_documents(train: Dataset, size: float) -> tuple[Dataset, Dataset]:
-    """Split each document: the end, of about the share `size`, is for validation."""
+    """Split each document into a part for train and, of about the share `size`, a last part for validation."""
     begins, ends = (
         train.map(_part_of_document, fn_kwargs={"size": size, "is_end": is_end}) for is_end in (False, True)
     )
@@ -614,7 +618,10 @@ def _cut_documents(train: Dataset, size: float) -> tuple[Dataset, Dataset]:
 
 
 def _part_of_document(row: dict[str, Any], size: float, is_end: bool) -> dict[str, str]:
-    """The document of the row up to the line, or else the word, that begins its last share of `size`; or from there."""
+    """The first part of the document in a row; with `is_end` its last part, which is about the share `size` of it.
+
+    The last part begins with a line if there is a line break in the second half before it, else with a word.
+    """
     text = row["text"]
     middle = max(1, round(len(text) * (1 - size)))
     places = (text.rfind(mark, len(text) // 2, middle + 1) + 1 for mark in ("\n", " "))

@@ -83,7 +83,7 @@ def _train(run: RunConfig, write_card: WriteCard | None) -> dict[str, Any]:
 
 
 def describe_size(model: PreTrainedModel, counts: Mapping[str, int], is_new: bool) -> str:
-    """The number of parameters in words, also for each training token; with a warning if it is too large for the data.
+    """A line with the number of parameters, in total and for each training token, and a warning if there are too many.
 
     Args:
         model: the model that is to be trained.
@@ -119,7 +119,7 @@ def data_identity(rows: DatasetDict) -> dict[str, str]:
 
 
 def prepare(run: RunConfig, recipe: Recipe, rows: DatasetDict, folder: RunFolder) -> Prepared:
-    """Show some rows and signs of mistakes in them, make or load the processor in one process, and encode the rows."""
+    """Print some rows and the warnings about them, make or load the processor in one process, and encode the rows."""
     if run.training.process_index == 0:
         lines = describe_rows(rows["train"], list(recipe.layout.features))
         print("\n".join([*lines, *recipe.warnings(rows)]), flush=True)

@@ -86,7 +86,7 @@ class Translation(Recipe):
         return parallel_layout(data.source_column, data.target_column, data.source_lang, data.target_lang)
 
     def warnings(self, rows: DatasetDict) -> list[str]:
-        """Also of files that are swapped or shifted, and of other languages."""
+        """The warnings of every task, and those of `pair_warnings`."""
         return [*super().warnings(rows), *pair_warnings(rows)]
 
     def build_processor(self, run: RunConfig, train: Dataset, name: str | None) -> PreTrainedTokenizerBase:

@@ -51,7 +51,12 @@ def _measure_files(parsed: argparse.Namespace) -> tuple[Measured, list[Line]]:
 
 
 def _measure_split(parsed: argparse.Namespace, data_options: list[str]) -> tuple[Measured, list[Line]]:
-    """A model, of whichever task, on a split of the data of its run; `data_options` replace those of the run."""
+    """Measure a model of any task on a split of the data of its run.
+
+    Args:
+        parsed: the arguments of the command.
+        data_options: options of the section `data:`, as on the command line, which replace the options of the run.
+    """
     engine, config_file, split = engine_of(parsed), run_config_file(parsed.model), parsed.split or "test"
     if config_file is None:
         raise InputError(
@@ -98,7 +103,7 @@ def _parser() -> argparse.ArgumentParser:
         choices=("train", "validation", "test"),
         help="part of the data of the model's own run, instead of --source and --reference (default: test)",
     )
-    parser.add_argument("--test_file", nargs="+", metavar="FILE", help="other test data than those of the run")
+    parser.add_argument("--test_file", nargs="+", metavar="FILE", help="test data instead of those of the run")
     parser.add_argument("--output", metavar="TSV", help="write what the model made of each row, a row a line")
     add_search_options(parser)
     add_engine_options(parser)

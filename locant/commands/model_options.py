@@ -62,7 +62,7 @@ def text_options(arguments: argparse.Namespace, source_prefix: str | None, show_
 
 
 def shows_progress(arguments: argparse.Namespace) -> bool:
-    """Whether to draw progress bars: only if the results go to a file, as they would mix with bars on a terminal."""
+    """Whether to draw progress bars: only if the results go to a file, as results and bars would mix on a terminal."""
     to_file = getattr(arguments, "output", None) is not None or _is_file(sys.stdout)
     if arguments.no_progress or not to_file:
         disable_progress_bar()
@@ -72,7 +72,7 @@ def shows_progress(arguments: argparse.Namespace) -> bool:
 
 
 def _is_file(stream: TextIO) -> bool:
-    """Whether the stream writes to a file, which a screen, a pipe and a stream in memory are not."""
+    """Whether the stream writes to a regular file, and not to a terminal, a pipe or memory."""
     try:
         return stat.S_ISREG(os.fstat(stream.fileno()).st_mode)
     except (OSError, ValueError):

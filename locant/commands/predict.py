@@ -27,15 +27,18 @@ _OF_TEXTS = ("text-classification", "token-classification", "fill-mask", "text-g
 _WITH_TOP_K = ("text-classification", "image-classification", "fill-mask")
 _TEXT_KEYS = ("generated_text", "translation_text", "summary_text")
 _CHUNK = 16
-"""Batches that are read at a time."""
+"""The number of batches whose inputs are read at a time."""
 
 
 def run(arguments: list[str]) -> None:
     """Write what a model predicts for each input, in the order of the inputs."""
     parsed = _parser().parse_intermixed_args(arguments)  # files may stand after the options
     show_progress, number = shows_progress(parsed), 0
-    data = _data_of_run(parsed.model)
-    pipe = _load(parsed, data)
+    config_file = run_config_file(parsed.model)
+    task, data = (None, None) if config_file is None else read_run_data(config_file)[:2]
+    pipe = _load(parsed, None if task is None else task.name)
+    if pipe.task == "translation":
+        pipe.prefix = getattr(data, "source_prefix", None) or pipe.prefix
     if parsed.top_k is not None and pipe.task not in _WITH_TOP_K:
         raise InputError(f"--top_k is for labels and masks, not for {pipe.task}: leave it out.")
     if parsed.seed is not None:
@@ -57,22 +60,24 @@ def run(arguments: list[str]) -> None:
             progress.update(len(chunk))
 
 
-def _data_of_run(model: str) -> Any:
-    """The data options of the run whose folder the model is in; None for other models."""
-    config_file = run_config_file(model)
-    return None if config_file is None else read_run_data(config_file)[1]
+def _load(parsed: argparse.Namespace, trained_for: str | None) -> Any:
+    """Load the pipeline of the model.
 
+    Args:
+        parsed: the arguments of the command.
+        trained_for: the task of `locant train` that the model was trained for; None if the model is not of a run.
 
-def _load(parsed: argparse.Namespace, data: Any) -> Any:
-    """The pipeline of the model's task."""
-    from locant.hub.pipeline_tasks import PIPELINE_TASKS  # only now: --help need not wait for it
+    Raises:
+        InputError: no pipeline loads on this device, or its results do not fit a line.
+    """
+    from locant.hub.pipeline_tasks import PIPELINE_TASKS
     from locant.hub.pipelines import pipeline
 
     check_folder(parsed.model)
-    config_file = run_config_file(parsed.model)
-    task = None if config_file is None else PIPELINE_TASKS[read_run_data(config_file)[0].name]
     try:
-        pipe = pipeline(task, model=parsed.model, device=parsed.device)
+        pipe = pipeline(
+            None if trained_for is None else PIPELINE_TASKS[trained_for], model=parsed.model, device=parsed.device
+        )
     except (AssertionError, KeyError, OSError, RuntimeError, StrictDataclassError, ValueError) as error:
         reason = str(error).strip().partition("\n")[0].rstrip(".")
         if parsed.device is not None and isinstance(error, AssertionError | RuntimeError):
@@ -87,8 +92,6 @@ def _load(parsed: argparse.Namespace, data: Any) -> Any:
         raise InputError(
             f"{parsed.model} is for {pipe.task}, whose results do not fit a line: call locant.pipeline in Python."
         )
-    if pipe.task == "translation":
-        pipe.prefix = getattr(data, "source_prefix", None) or pipe.prefix
     return pipe
 
 
@@ -97,8 +100,8 @@ def _check_masks(pipe: Any, lines: list[str], before: int) -> None:
 
     Args:
         pipe: the pipeline.
-        lines: some lines of the input.
-        before: how many lines were read before them.
+        lines: the lines of the input that are read at a time.
+        before: the number of lines of the input before `lines`.
     """
     if pipe.task != "fill-mask":
         return
@@ -109,17 +112,18 @@ def _check_masks(pipe: Any, lines: list[str], before: int) -> None:
 
 
 def _predict(pipe: Any, inputs: list[str], parsed: argparse.Namespace, data: Any) -> Iterator[Any]:
-    """The output of the pipeline for each input; an empty list for blank lines."""
+    """Yield what the pipeline returns for each input, and an empty list for each blank line."""
     filled = [text for text in inputs if text.strip()]
     try:
         found = iter(_call(pipe, filled, parsed, data) if filled else [])
-    except ValueError as error:  # a text beyond the learned positions
+    except ValueError as error:  # a text is longer than the learned positions of the model
         raise InputError(str(error).strip().partition("\n")[0]) from error
     for text in inputs:
         yield next(found) if text.strip() else []
 
 
 def _call(pipe: Any, inputs: list[str], parsed: argparse.Namespace, data: Any) -> list[Any]:
+    """Call the pipeline with the options of its task."""
     options: dict[str, Any] = {"batch_size": parsed.batch_size}
     if pipe.task in ("text-classification", "image-classification"):
         options["top_k"] = pipe.model.config.num_labels if _may_have_several(pipe) else parsed.top_k or 1
@@ -133,13 +137,13 @@ def _call(pipe: Any, inputs: list[str], parsed: argparse.Namespace, data: Any) -
         options |= {"return_full_text": False, "do_sample": parsed.do_sample}
     if parsed.max_new_tokens is not None and pipe.task in ("text-generation", "translation", "image-text-to-text"):
         options["max_new_tokens"] = parsed.max_new_tokens
-    if pipe.task == "image-text-to-text":  # this pipeline makes one batch of all that it is given
+    if pipe.task == "image-text-to-text":  # this pipeline makes one batch of all of its inputs
         del options["batch_size"]
         starts = range(0, len(inputs), parsed.batch_size)
         batches = (inputs[start : start + parsed.batch_size] for start in starts)
         return [found for batch in batches for found in pipe(images=batch, text=[""] * len(batch), **options)]
     found = pipe(inputs, **options)
-    if pipe.task == "fill-mask" and len(inputs) == 1:  # of one text, this pipeline returns no list
+    if pipe.task == "fill-mask" and len(inputs) == 1:  # this pipeline does not return a list for a list with one text
         found = [found]
     return found
 
@@ -149,7 +153,10 @@ def _may_have_several(pipe: Any) -> bool:
 
 
 def _shown(pipe: Any, found: Any) -> Any:
-    """The part of an output that a line shows: of several labels those from one half on, of a number the number."""
+    """The part of the output of a pipeline that is printed.
+
+    For several labels, it is the labels with a probability of at least 0.5; for regression, the number without a label.
+    """
     if _may_have_several(pipe):
         return [label for label in found if label["score"] >= 0.5]
     if getattr(pipe.model.config, "problem_type", None) == "regression":
@@ -158,7 +165,7 @@ def _shown(pipe: Any, found: Any) -> Any:
 
 
 def _as_line(found: Any) -> str:
-    """Labels or tokens with their probabilities, a number, or a text, with tabs between them."""
+    """The output of a pipeline as a line, with tabs between labels or tokens and their probabilities."""
     if isinstance(found, list):
         return "\t".join(map(_as_line, found))
     if isinstance(found, float):
@@ -172,7 +179,7 @@ def _as_line(found: Any) -> str:
 
 
 def _lines(parsed: argparse.Namespace, is_interactive: bool, data: Any) -> Iterable[str]:
-    """The lines of all files, and the texts of tables; of standard input if there are no files, or of a terminal."""
+    """The texts of the input: lines of files, texts of tables, or lines of standard input if no files are given."""
     if is_interactive:
         return prompted(parsed.output)
     if not parsed.files:
@@ -181,14 +188,18 @@ def _lines(parsed: argparse.Namespace, is_interactive: bool, data: Any) -> Itera
 
 
 def _texts(file: str, data: Any) -> Iterable[str]:
-    """The texts in the column of a table that the run of the model read, each in one line."""
+    """The texts of a table, in the column that the run of the model reads; line breaks in a text become spaces."""
     chosen = getattr(data, "text_column", None) or getattr(data, "source_column", None)
     column = Column("text", chosen=chosen, usual=("text", getattr(data, "source_lang", None) or "source", "source"))
     return map(one_line, load_files(file, "test", Layout((column,)))["text"])
 
 
 def _images(parsed: argparse.Namespace) -> Iterator[str]:
-    """The image files, those of folders in the order of their names; `InputError` if one cannot be read."""
+    """The paths of the images: the files that are given, and the images in the folders that are given, sorted by name.
+
+    Raises:
+        InputError: no image is given, or an image cannot be read.
+    """
     if not parsed.files:
         raise InputError(f"{parsed.model} reads images: give image files, or folders of them.")
     from PIL import Image  # an optional dependency
@@ -225,7 +236,7 @@ def _parser() -> argparse.ArgumentParser:
         "--top_k", type=positive, metavar="N", help="labels or tokens for a mask, the most probable first (1)"
     )
     parser.add_argument("--do_sample", action="store_true", help="draw a continuation at random, not greedily")
-    parser.add_argument("--seed", type=int, metavar="N", help="of --do_sample")
+    parser.add_argument("--seed", type=int, metavar="N", help="seed of the random numbers of --do_sample")
     parser.add_argument("--json", action="store_true", help="write JSON lines with each input and all of its output")
     parser.add_argument("--max_new_tokens", type=positive, metavar="N", help="longest generated text, in tokens")
     parser.add_argument("--device", help="such as cpu, cuda or cuda:1 (default: the accelerator, if there is one)")

@@ -48,8 +48,8 @@ def _write(scores: Sequence[SentenceScore], parsed: argparse.Namespace) -> None:
 
 
 def _score_documents(parsed: argparse.Namespace) -> tuple[list[SentenceScore], str]:
-    """The scores of the documents in `--text`, and the perplexity and the bits per byte of them all, in words."""
-    # only now: --help need not wait for them
+    """The score of each document in `--text`, and a line with the perplexity and the bits per byte of all documents."""
+    # imported here, because --help would take longer with these modules
     from transformers import AutoModelForCausalLM
 
     from locant.training.documents import counted_documents
@@ -92,8 +92,8 @@ def _score_documents(parsed: argparse.Namespace) -> tuple[list[SentenceScore], s
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         "locant score",
-        description="Natural log-probability of given translations, a sentence a line; or of the documents of a text, "
-        "by a language model, with the perplexity and the bits per byte of them all on standard error.",
+        description="Natural log-probability of given translations, a sentence a line; or of the documents of a text "
+        "under a language model, with the perplexity and the bits per byte of all documents on standard error.",
     )
     add_model_options(parser)
     parser.add_argument("--source", metavar="FILE", help="sources, a sentence a line")

@@ -36,10 +36,10 @@ def standard_input() -> Iterator[str]:
 
 
 def prompted(path: str | None) -> Iterator[str]:
-    """The lines that somebody types at a terminal, with a prompt before each on standard error.
+    """The lines that the user types at a terminal. A prompt is printed to standard error before each line.
 
     Args:
-        path: where the output goes, if not to standard output.
+        path: the output file; None if the output goes to standard output.
     """
     written = f"; {path} is written then" if path else ""
     print(f"Type a sentence and Enter, and Ctrl-D at the end{written}.", file=sys.stderr)

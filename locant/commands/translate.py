@@ -49,7 +49,7 @@ def _parser() -> argparse.ArgumentParser:
         type=positive,
         default=1,
         metavar="N",
-        help="lines for each sentence, best first (1); from 2 on each begins with the number of its sentence and a tab",
+        help="translations of each sentence, best first (1); from 2 on, a line begins with the number of its sentence",
     )
     parser.add_argument("--scores", action="store_true", help="put the score and a tab before each translation")
     add_search_options(parser)
