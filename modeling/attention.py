@@ -13,6 +13,7 @@ from locant.configuration.position_encodings import AttentionKind
 
 from .attention_backends import attention_function
 from .attention_inputs import AttentionInputs, NeededTokens, self_attention_cache
+from .linear import project
 from .positions.base import PositionBias, PositionLayer
 
 logger = logging.get_logger(__name__)
@@ -101,7 +102,7 @@ class Attention(nn.Module):
                 f"The attention backend {self.config._attn_implementation} computes no attention weights, so "
                 'output_attentions=True returns none: call model.set_attn_implementation("eager").'
             )
-        output = self.o_proj(inputs.tokens.gather(output.flatten(2)))
+        output = project(self.o_proj, inputs.tokens.gather(output.flatten(2)))
         return inputs.unfold(output), inputs.unfold_weights(weights)
 
 
@@ -121,9 +122,9 @@ class SelfAttention(Attention):
         Returns:
             As `Attention.attend`.
         """
-        query = self.split_heads(self.q_proj(hidden_states), inputs.tokens)
-        key = self.split_heads(self.k_proj(hidden_states), inputs.tokens)
-        value = self.split_heads(self.v_proj(hidden_states), inputs.tokens)
+        query = self.split_heads(project(self.q_proj, hidden_states), inputs.tokens)
+        key = self.split_heads(project(self.k_proj, hidden_states), inputs.tokens)
+        value = self.split_heads(project(self.v_proj, hidden_states), inputs.tokens)
         query, key, bias = self.position(query, key, inputs.position_inputs)
         cache = self_attention_cache(past_key_values)
         if cache is not None:
@@ -160,15 +161,15 @@ class CrossAttention(Attention):
         Returns:
             As `Attention.attend`.
         """
-        query = self.split_heads(self.q_proj(inputs.fold(hidden_states)), inputs.tokens)
+        query = self.split_heads(project(self.q_proj, inputs.fold(hidden_states)), inputs.tokens)
         cache = past_key_values if isinstance(past_key_values, EncoderDecoderCache) else None
         if cache is not None and cache.is_updated.get(self.layer_idx):
             layer: Any = cache.cross_attention_cache.layers[self.layer_idx]
             query, _, bias = self.position(query, None, inputs.position_inputs)
             return self.attend(query, layer.keys, layer.values, inputs, bias, **kwargs)
         source = inputs.source_tokens.gather(encoder_hidden_states)
-        key = self.split_heads(self.k_proj(source), inputs.source_tokens)
-        value = self.split_heads(self.v_proj(source), inputs.source_tokens)
+        key = self.split_heads(project(self.k_proj, source), inputs.source_tokens)
+        value = self.split_heads(project(self.v_proj, source), inputs.source_tokens)
         query, key, bias = self.position(query, key, inputs.position_inputs)
         if cache is not None:
             key, value = cache.cross_attention_cache.update(key, value, self.layer_idx)

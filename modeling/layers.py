@@ -13,6 +13,7 @@ from locant.configuration.configuration_locant import LocantConfig
 
 from .attention import CrossAttention, SelfAttention
 from .attention_inputs import AttentionInputs
+from .linear import project
 from .positions.base import PositionLayer
 
 
@@ -132,7 +133,7 @@ class FeedForward(nn.Module):
     def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
         """`(…, d_model)` to the same shape, each position by itself."""
         if self.gate_proj is None:
-            inner = self.activation(self.up_proj(hidden_states))
+            inner = self.activation(project(self.up_proj, hidden_states))
         else:
-            inner = self.activation(self.gate_proj(hidden_states)) * self.up_proj(hidden_states)
-        return self.down_proj(self.dropout(inner))
+            inner = self.activation(project(self.gate_proj, hidden_states)) * project(self.up_proj, hidden_states)
+        return project(self.down_proj, self.dropout(inner))

@@ -8,6 +8,7 @@ from torch import nn
 from torch.compiler import is_compiling
 from torch.nn.functional import cross_entropy, linear, pad
 
+from .linear import is_plain_linear, project
 from .pretrained import LocantPreTrainedModel
 
 
@@ -41,9 +42,9 @@ class VocabularyHead(LocantPreTrainedModel):
         if skip_logits and labels is None:
             raise ValueError("skip_logits=True leaves only the loss, and no labels are given: give labels.")
         smoothing = self.config.label_smoothing if self.training else 0.0
-        if skip_logits and labels is not None and _is_plain(self.lm_head):
+        if skip_logits and labels is not None and is_plain_linear(self.lm_head):
             return None, linear_token_loss(hidden_states, self.lm_head, labels, smoothing, num_items_in_batch)
-        logits = self.lm_head(hidden_states)
+        logits = project(self.lm_head, hidden_states)
         loss = None if labels is None else token_loss(logits, labels, smoothing, num_items_in_batch)
         return None if skip_logits else logits, loss
 
@@ -66,17 +67,6 @@ def needed_by_loss(labels: torch.Tensor, attention_mask: torch.Tensor | None) ->
     real = attention_mask.bool()
     # the attention of padding may be masked as a whole; if the label of padding counts, all tokens are computed
     return real | (counted.to(real.device) & ~real).any()
-
-
-def _is_plain(head: nn.Module) -> bool:
-    """Whether calling the head is a linear map by its weight and bias, and nothing else.
-
-    It is not if the head is an adapter or a quantised layer, if the weight is of a tensor subclass, or if a library has
-    attached hooks or replaced `forward`. Nor can torch.func transform the autograd function of `linear_token_loss`.
-    """
-    hooks = head._forward_hooks, head._forward_pre_hooks, head._backward_hooks, head._backward_pre_hooks
-    is_linear = type(head) is nn.Linear and type(head.weight) in (nn.Parameter, torch.Tensor)
-    return is_linear and "forward" not in vars(head) and not any(hooks) and not _is_transformed()
 
 
 def _is_transformed() -> bool:

@@ -19,22 +19,38 @@ from .base import PositionBias, PositionEncoding, PositionInputs, PositionLayer,
 CosSin = tuple[torch.Tensor, torch.Tensor]
 
 
+def cos_sin_of_entries(angles: torch.Tensor, pairing: str = "halves") -> CosSin:
+    """The cosine and the sine that `rotate` multiplies each entry of a head and its partner with.
+
+    Args:
+        angles: of the pairs, `(…, R / 2)`.
+        pairing: as in `rotate`.
+
+    Returns:
+        Two tensors `(…, R)`; the sine is negative at the first entry of each pair.
+    """
+    cos, sin = angles.cos(), angles.sin()
+    if pairing == "interleaved":
+        return torch.stack((cos, cos), dim=-1).flatten(-2), torch.stack((-sin, sin), dim=-1).flatten(-2)
+    return torch.cat((cos, cos), dim=-1), torch.cat((-sin, sin), dim=-1)
+
+
 def rotate(states: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor, pairing: str = "halves") -> torch.Tensor:
     """Turn pairs of the first R entries of each head; the rest of a head stays.
 
     Args:
         states: `(batch, heads, length, head_dim)`.
-        cos, sin: `(batch or 1, 1, length, R / 2)`, the angle of each pair; R is at most `head_dim`.
+        cos, sin: `(batch or 1, 1, length, R)`, made by `cos_sin_of_entries`; R is at most `head_dim`.
         pairing: `halves` pairs k with k + R/2 (GPT-NeoX, Llama), `interleaved` 2k with 2k + 1 (RoFormer, GPT-J).
     """
-    rotated, rest = states.split([2 * cos.shape[-1], states.shape[-1] - 2 * cos.shape[-1]], dim=-1)
+    width = cos.shape[-1]
+    if width < states.shape[-1]:
+        return torch.cat((rotate(states[..., :width], cos, sin, pairing), states[..., width:]), dim=-1)
     if pairing == "interleaved":
-        first, second = rotated[..., 0::2], rotated[..., 1::2]
-        rotated = torch.stack((first * cos - second * sin, second * cos + first * sin), dim=-1).flatten(-2)
+        partners = states.unflatten(-1, (-1, 2)).flip(-1).flatten(-2)
     else:
-        first, second = rotated.chunk(2, dim=-1)
-        rotated = torch.cat((first * cos - second * sin, second * cos + first * sin), dim=-1)
-    return torch.cat((rotated, rest), dim=-1) if rest.shape[-1] else rotated
+        partners = states.roll(width // 2, -1)
+    return states * cos + partners * sin
 
 
 class RotaryLayer(PositionLayer):
@@ -82,6 +98,7 @@ class RotaryEncoding(PositionEncoding):
         self.rope_type = self.rope_parameters["rope_type"]
         self.max_seq_len_cached = self.original_max_seq_len = config.max_position_embeddings
         self.attention_scaling = self._frequencies()[1]
+        self.pairing: str = config.position_options("rotary")["pairing"]
         self.register_computed_buffers()
 
     def _frequencies(self) -> tuple[torch.Tensor, float]:
@@ -104,7 +121,7 @@ class RotaryEncoding(PositionEncoding):
     def forward(
         self, hidden_states: torch.Tensor, position_ids: torch.Tensor, position_bound: Any
     ) -> tuple[torch.Tensor, CosSin]:
-        """The embeddings unchanged, and cosines and sines of all positions, `(batch or 1, 1, length, R / 2)` each."""
+        """The embeddings unchanged, and cosines and sines of all positions, `(batch or 1, 1, length, R)` each."""
         return hidden_states, self._cos_sin(hidden_states, position_ids)
 
     @torch.no_grad()
@@ -112,9 +129,9 @@ class RotaryEncoding(PositionEncoding):
     def _cos_sin(self, x: torch.Tensor, position_ids: torch.Tensor) -> CosSin:
         axes = position_ids if position_ids.ndim == 3 else position_ids.unsqueeze(-1)
         angles = (axes[:, None, :, :, None].float() * self.inv_freq).flatten(-2)
-        cos, sin = angles.cos() * self.attention_scaling, angles.sin() * self.attention_scaling
-        return cos.to(x.dtype), sin.to(x.dtype)
+        cos, sin = cos_sin_of_entries(angles, self.pairing)
+        return (cos * self.attention_scaling).to(x.dtype), (sin * self.attention_scaling).to(x.dtype)
 
     def build_layer(self, layer_idx: int) -> RotaryLayer:
         """The same turn in every layer."""
-        return RotaryLayer(self.config.position_options("rotary")["pairing"])
+        return RotaryLayer(self.pairing)

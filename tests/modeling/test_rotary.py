@@ -30,7 +30,7 @@ from locant.configuration.configuration_locant import LocantConfig
 from locant.modeling.attention import SelfAttention
 from locant.modeling.attention_inputs import AttentionInputs
 from locant.modeling.positions import PositionInputs, RotaryEncoding, SlotIndex
-from locant.modeling.positions.rotary import rotate
+from locant.modeling.positions.rotary import cos_sin_of_entries, rotate
 from locant.modeling.stacks import LocantDecoder
 
 CAUSAL = {
@@ -89,11 +89,11 @@ def test_every_rope_type_is_here():
 class TestRotate:
     def test_turns_pairs_by_their_angle(self):
         angles, states = torch.tensor([0.3, 1.1]), torch.tensor([1.0, 0.0, 0.0, 2.0]).view(1, 1, 1, 4)
-        turned = rotate(states, angles.cos(), angles.sin())
+        turned = rotate(states, *cos_sin_of_entries(angles))
         np.testing.assert_allclose(
             turned.flatten(), [np.cos(0.3), -2 * np.sin(1.1), np.sin(0.3), 2 * np.cos(1.1)], rtol=1e-6
         )
-        turned = rotate(states, angles.cos(), angles.sin(), "interleaved")
+        turned = rotate(states, *cos_sin_of_entries(angles, "interleaved"), "interleaved")
         np.testing.assert_allclose(
             turned.flatten(), [np.cos(0.3), np.sin(0.3), -2 * np.sin(1.1), 2 * np.cos(1.1)], rtol=1e-6
         )
@@ -104,7 +104,7 @@ class TestRotate:
         twice = torch.cat([angles, angles], dim=-1)
         expected = apply_rotary_pos_emb(query, key, twice.cos(), twice.sin())
         for states, other in zip((query, key), expected, strict=True):
-            torch.testing.assert_close(rotate(states, angles.cos()[:, None], angles.sin()[:, None]), other)
+            torch.testing.assert_close(rotate(states, *cos_sin_of_entries(angles[:, None])), other)
 
     def test_interleaved_are_roformers(self):
         query, key = torch.randn(2, 2, 3, 5, 8)
@@ -112,14 +112,16 @@ class TestRotate:
         sines = torch.cat([angles.sin(), angles.cos()], dim=-1)
         expected = RoFormerSelfAttention.apply_rotary_position_embeddings(sines, query, key)
         for states, other in zip((query, key), expected, strict=True):
-            torch.testing.assert_close(rotate(states, angles.cos(), angles.sin(), "interleaved"), other)
+            turned = rotate(states, *cos_sin_of_entries(angles, "interleaved"), "interleaved")
+            torch.testing.assert_close(turned, other)
 
     @pytest.mark.parametrize("pairing", ["halves", "interleaved"])
     def test_leaves_the_rest_of_a_head(self, pairing):
         states, angles = torch.randn(1, 2, 3, 8), torch.randn(1, 1, 3, 2)
-        turned = rotate(states, angles.cos(), angles.sin(), pairing)
+        cos, sin = cos_sin_of_entries(angles, pairing)
+        turned = rotate(states, cos, sin, pairing)
         assert torch.equal(turned[..., 4:], states[..., 4:])
-        assert torch.equal(turned[..., :4], rotate(states[..., :4], angles.cos(), angles.sin(), pairing))
+        assert torch.equal(turned[..., :4], rotate(states[..., :4], cos, sin, pairing))
 
     @pytest.mark.parametrize("pairing", ["halves", "interleaved"])
     def test_scores_depend_on_distance_alone(self, make_config, pairing):
@@ -165,8 +167,11 @@ class TestRotaryEncoding:
         ours = RotaryEncoding(attention_config(parameters), "decoder")
         # some types turn otherwise from a length on, and back again
         for ids in (torch.arange(12)[None], torch.arange(50)[None], torch.tensor([[0, 3, 9], [7, 1, 1]])):
-            for own, expected in zip(angles_of(ours, ids), theirs(torch.zeros(1), ids), strict=True):
-                torch.testing.assert_close(own[:, 0], expected[..., : own.shape[-1]], atol=1e-6, rtol=0)
+            cos, sin = (own[:, 0] for own in angles_of(ours, ids))
+            signs = torch.ones(sin.shape[-1])
+            signs[: len(signs) // 2] = -1  # Locant's sine is negative where a pair begins
+            for own, expected in zip((cos, sin * signs), theirs(torch.zeros(1), ids), strict=True):
+                torch.testing.assert_close(own, expected, atol=1e-6, rtol=0)
 
     @pytest.mark.parametrize("rope_type", ["default", "yarn", "proportional"])
     def test_interleaved_is_halves_with_the_rows_of_each_head_in_another_order(self, spread, rope_type):

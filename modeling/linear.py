@@ -1,0 +1,60 @@
+# Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
+"""Calls of a linear layer, by oneDNN where a CPU multiplies few rows with several threads."""
+
+from typing import Any
+
+import torch
+from torch import nn
+from torch.compiler import is_compiling
+
+# MKL, which nn.Linear calls, multiplies up to four rows in one thread. oneDNN uses all threads: it takes less time for
+# at most this number of rows and at least this number of weights
+_MOST_ROWS, _LEAST_WEIGHTS = 32, 2**19
+_HAS_BOTH = torch.backends.mkl.is_available() and torch.backends.mkldnn.is_available()
+
+
+def project(layer: Any, states: torch.Tensor) -> torch.Tensor:
+    """`layer(states)`, `(…, in_features)` to `(…, out_features)`.
+
+    A step of `generate()` multiplies few rows by each weight. On a CPU with several threads, oneDNN computes their
+    product in float32, without gradients. Its sums are rounded otherwise than those of `nn.Linear`.
+    """
+    if not is_compiling() and not torch.is_grad_enabled() and _suits_onednn(layer, states):
+        return torch.ops.mkldnn._linear_pointwise(states, layer.weight, layer.bias, "none", [], "")
+    return layer(states)
+
+
+def _suits_onednn(layer: Any, states: torch.Tensor) -> bool:
+    """Whether oneDNN computes what a call of the layer does, in the same type and in less time."""
+    return (
+        _HAS_BOTH
+        and torch.get_num_threads() > 1
+        and 0 < states.numel() <= _MOST_ROWS * states.shape[-1]
+        and states.is_cpu
+        and is_plain_linear(layer)
+        and layer.weight.numel() >= _LEAST_WEIGHTS
+        and states.dtype == layer.weight.dtype == torch.float32
+        and torch._C._get_mkldnn_enabled()
+        and not torch.is_autocast_enabled("cpu")
+        and not torch._C._get_tracing_state()
+        and not torch._C._len_torch_dispatch_stack()
+    )
+
+
+def is_plain_linear(layer: nn.Module) -> bool:
+    """Whether a call of the layer is a linear map by its weight and bias, and nothing else.
+
+    It is not if the layer is an adapter or a quantised layer, if the weight is of a tensor subclass, or if a library
+    has attached hooks or replaced `forward`. Nor is it while torch.func transforms the code that runs, as torch.func
+    cannot transform the operations that stand for a call.
+    """
+    has_hooks = (
+        layer._forward_hooks or layer._forward_pre_hooks or layer._backward_hooks or layer._backward_pre_hooks
+    ) or torch.nn.modules.module._has_any_global_hook()
+    return (
+        type(layer) is nn.Linear
+        and type(layer.weight) in (nn.Parameter, torch.Tensor)
+        and not has_hooks
+        and "forward" not in layer.__dict__
+        and not torch._C._are_functorch_transforms_active()
+    )
