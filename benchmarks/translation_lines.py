@@ -92,7 +92,7 @@ LINES = [
         },
         "Marian in a plain loop",
         plain_loop,
-        rounds=12,
+        rounds=9,
         processes=3,
     )
 ]
