@@ -1,6 +1,7 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
 """Lines of work in generation: beams, greedy decoding, a language model, loading with the first token."""
 
+import math
 import tempfile
 from collections.abc import Callable
 from functools import partial
@@ -59,9 +60,12 @@ def first_token(is_twin: bool, setting: Setting) -> Repetition:
     return lambda number: setting.timed(load)
 
 
-def _line(section: str, work: str, peer: str, build: Build, shape: Shape, batch: int, beams: int = 1) -> Line:
+def _line(
+    section: str, work: str, peer: str, build: Build, shape: Shape, batch: int, beams: int = 1, processes: int = 3
+) -> Line:
     locant, stock = (partial(generation, build, shape, batch, beams, is_twin) for is_twin in (True, False))
-    return Line(section, work, {"Locant": locant}, peer, stock, rounds=9, processes=3)
+    rounds = processes * math.ceil(8 / processes)  # the same number in each process
+    return Line(section, work, {"Locant": locant}, peer, stock, rounds=rounds, processes=processes)
 
 
 _SMALL = "3+3 layers, width 256, vocabulary 8,000"
@@ -70,10 +74,12 @@ _DECODER = "12 layers, width 768, vocabulary 32,000"
 
 LINES = [
     _line("Beam search, 4 beams", f"{_SMALL}, batch 32", "Marian", peers.marian, SMALL, 32, beams=4),
-    _line("Beam search, 4 beams", f"{_LARGE}, batch 32", "Marian", peers.marian, LARGE, 32, beams=4),
+    _line("Beam search, 4 beams", f"{_LARGE}, batch 32", "Marian", peers.marian, LARGE, 32, beams=4, processes=2),
     _line("Greedy search", f"{_LARGE}, batch 1", "Marian", peers.marian, LARGE, 1),
-    _line("Greedy search", f"{_LARGE}, batch 32", "Marian", peers.marian, LARGE, 32),
-    _line("Greedy search", f"language model, {_DECODER}, batch 1", "Llama", peers.llama, LANGUAGE_MODEL, 1),
+    _line("Greedy search", f"{_LARGE}, batch 32", "Marian", peers.marian, LARGE, 32, processes=2),
+    _line(
+        "Greedy search", f"language model, {_DECODER}, batch 1", "Llama", peers.llama, LANGUAGE_MODEL, 1, processes=5
+    ),
     Line(
         "Loading",
         f"from_pretrained and the first token, {_SMALL}",
