@@ -47,17 +47,30 @@ def run(arguments: list[str]) -> None:
     is_interactive = not reads_images and not parsed.files and sys.stdin.isatty()
     inputs = iter(_images(parsed) if reads_images else _lines(parsed, is_interactive, data))
     size = 1 if is_interactive else _CHUNK * parsed.batch_size
+    max_length, cut = _max_length(pipe, data), 0
     with output(parsed.output) as file, tqdm(desc="predicting", unit=" inputs", disable=not show_progress) as progress:
         while chunk := list(islice(inputs, size)):
             _check_masks(pipe, chunk, number)
             number += len(chunk)
-            for given, found in zip(chunk, _predict(pipe, chunk, parsed, data), strict=True):
+            if max_length is not None:
+                cut += sum(len(ids) > max_length for ids in pipe.tokenizer(chunk, verbose=False)["input_ids"])
+            for given, found in zip(chunk, _predict(pipe, chunk, parsed, max_length), strict=True):
                 if parsed.json:
                     line = json.dumps({"input": given, "output": found}, ensure_ascii=False)
                 else:
                     line = (f"{given}\t" if reads_images else "") + _as_line(_shown(pipe, found))
                 print(line, file=file, flush=is_interactive)
             progress.update(len(chunk))
+    if cut:
+        print(f"Cut {cut:,} of {number:,} texts to their first {max_length} tokens, as in training.", file=sys.stderr)
+
+
+def _max_length(pipe: Any, data: Any) -> int | None:
+    """The number of tokens that a classifier reads of a text, as in training; None if texts are not cut."""
+    if pipe.task != "text-classification":
+        return None
+    limits = [getattr(data, "max_length", None), position_limit(pipe.model, "source")]
+    return min((limit for limit in limits if limit is not None), default=None)
 
 
 def _load(parsed: argparse.Namespace, trained_for: str | None) -> Any:
@@ -111,27 +124,25 @@ def _check_masks(pipe: Any, lines: list[str], before: int) -> None:
             raise InputError(f"Line {number} has no {mask}: write it in place of the word that is to be predicted.")
 
 
-def _predict(pipe: Any, inputs: list[str], parsed: argparse.Namespace, data: Any) -> Iterator[Any]:
+def _predict(pipe: Any, inputs: list[str], parsed: argparse.Namespace, max_length: int | None) -> Iterator[Any]:
     """Yield what the pipeline returns for each input, and an empty list for each blank line."""
     filled = [text for text in inputs if text.strip()]
     try:
-        found = iter(_call(pipe, filled, parsed, data) if filled else [])
+        found = iter(_call(pipe, filled, parsed, max_length) if filled else [])
     except ValueError as error:  # a text is longer than the learned positions of the model
         raise InputError(str(error).strip().partition("\n")[0]) from error
     for text in inputs:
         yield next(found) if text.strip() else []
 
 
-def _call(pipe: Any, inputs: list[str], parsed: argparse.Namespace, data: Any) -> list[Any]:
-    """Call the pipeline with the options of its task."""
+def _call(pipe: Any, inputs: list[str], parsed: argparse.Namespace, max_length: int | None) -> list[Any]:
+    """Call the pipeline with the options of its task; texts longer than `max_length` tokens are cut."""
     options: dict[str, Any] = {"batch_size": parsed.batch_size}
     if pipe.task in ("text-classification", "image-classification"):
         options["top_k"] = pipe.model.config.num_labels if _may_have_several(pipe) else parsed.top_k or 1
-    if pipe.task == "text-classification":  # texts are cut as in training
-        limits = [getattr(data, "max_length", None), position_limit(pipe.model, "source")]
-        if given := [limit for limit in limits if limit is not None]:
-            options |= {"truncation": True, "max_length": min(given)}
-    elif pipe.task == "fill-mask":
+    if max_length is not None:
+        options |= {"truncation": True, "max_length": max_length}
+    if pipe.task == "fill-mask":
         options["top_k"] = parsed.top_k or 1
     elif pipe.task == "text-generation":
         options |= {"return_full_text": False, "do_sample": parsed.do_sample}

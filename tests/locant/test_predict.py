@@ -156,10 +156,14 @@ def test_language_models_go_on_with_a_text(predict, folders, lines):
     assert predict(folder, lines, "--max_new_tokens", 5)[0] == " ".join(expected.splitlines())
 
 
-def test_texts_are_cut_at_learned_positions_by_classifiers_and_refused_by_others(predict, folders, tmp_path):
+def test_texts_are_cut_at_learned_positions_by_classifiers_and_refused_by_others(predict, folders, tmp_path, capsys):
     (tmp_path / "long").write_text(" ".join(["the cat sees the dog."] * 20))
-    cut, whole = (predict(folders["learned"], tmp_path / "long") for _ in range(2))
-    assert cut == whole
+    (tmp_path / "longer").write_text(" ".join(["the cat sees the dog."] * 25))
+    (tmp_path / "short").write_text("the cat sees the dog.")
+    found = [predict(folders["learned"], tmp_path / name, "--json")[0] for name in ("long", "longer")]
+    assert json.loads(found[0])["output"] == json.loads(found[1])["output"]
+    assert main(["predict", str(folders["learned"]), str(tmp_path / "long"), str(tmp_path / "short")]) == 0
+    assert "Cut 1 of 2 texts to their first 24 tokens, as in training." in capsys.readouterr().err
     [error] = predict(folders["learned_language_model"], tmp_path / "long", status=2)
     assert "\n" not in error and "position" in error
 
