@@ -11,7 +11,7 @@ from transformers import PreTrainedModel
 
 from .arguments import TrainingArguments
 from .batching import TrainingRows, padding_share
-from .trainer import training_sampler
+from .trainer import can_skip_logits, training_sampler
 
 MIB = 2**20
 # weight, gradient, and the two moments of Adam, all in float32
@@ -62,6 +62,6 @@ def activation_bytes(model: PreTrainedModel, batch: Mapping[str, torch.Tensor]) 
 
     model.train()
     with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
-        loss = model(**batch).loss
+        loss = model(**batch, **({"skip_logits": True} if can_skip_logits(model) else {})).loss
     del loss
     return sum(kept.values())

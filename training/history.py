@@ -54,6 +54,10 @@ class HistoryWriter(TrainerCallback):
         self.measures = tuple(measures)
         self._since = time.monotonic()
 
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Take `logging_steps` from the options; the Trainer takes it from the checkpoint that a run goes on from."""
+        state.compute_steps(args, state.max_steps)
+
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Have the training loss up to an evaluation logged before it, whatever `logging_steps` is."""
         control.should_log = control.should_log or control.should_evaluate
@@ -78,12 +82,13 @@ class EarlyStopping(EarlyStoppingCallback):
     """Early stopping that goes on counting where a run was stopped."""
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Count the evaluations since the best one."""
+        """Count the evaluations since the best one, and take no step if they are enough to stop."""
         super().on_train_begin(args, state, control, **kwargs)
         best = state.best_global_step or 0
         self.early_stopping_patience_counter = sum(
             entry["step"] > best for entry in state.log_history if "eval_loss" in entry
         )
+        control.should_training_stop = self.early_stopping_patience_counter >= self.early_stopping_patience
 
 
 def write_curve(folder: Path, records: list[dict[str, Any]], measures: Sequence[str]) -> None:

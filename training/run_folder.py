@@ -64,9 +64,16 @@ class RunFolder:
         self._yaml = run.to_yaml()
         self._kept = self.path / RUN_CONFIG_FILE
         self._default_lengths = {name: getattr(type(run.training), name) for name in ("max_steps", "num_train_epochs")}
+        given = run.training.resume_from_checkpoint
+        self._given_checkpoint = None if given is None else Path(given)
         self._check(run)
 
     def _check(self, run: RunConfig) -> None:
+        if self._given_checkpoint is not None and not _is_complete(self._given_checkpoint):
+            raise InputError(
+                f"resume_from_checkpoint {self._given_checkpoint} is not the folder of a complete checkpoint: give one "
+                "or leave it out to go on from the last checkpoint of the run."
+            )
         trained = run.model.model_name_or_path
         if trained is not None and Path(trained).is_dir() and Path(trained).resolve() == self.path.resolve():
             raise InputError(
@@ -114,7 +121,7 @@ class RunFolder:
         self.write_metrics(self.metrics() | {"finished": False, "data_identity": data_identity})
         with written_whole(self._kept) as path:
             path.write_text(self._yaml, encoding="utf-8")
-        if (checkpoint := self.last_checkpoint()) is not None:
+        for checkpoint in self.checkpoints()[-1:]:
             self._point_to_best(checkpoint / TRAINER_STATE_NAME)
 
     def _point_to_best(self, state_file: Path) -> None:
@@ -175,9 +182,9 @@ class RunFolder:
         return complete_checkpoints(self.path)
 
     def last_checkpoint(self) -> Path | None:
-        """Where training goes on, if it ever got so far."""
+        """The checkpoint that training goes on from: `resume_from_checkpoint`, or the last one of the folder."""
         checkpoints = self.checkpoints()
-        return checkpoints[-1] if checkpoints else None
+        return self._given_checkpoint or (checkpoints[-1] if checkpoints else None)
 
 
 def complete_checkpoints(folder: Path) -> list[Path]:

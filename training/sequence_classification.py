@@ -99,8 +99,8 @@ class SequenceClassification(Recipe):
             summary["labels"] = {name: count for name, count in Counter(_names(rows["train"])).most_common()}
         for split, texts in encoded.items():
             lengths = np.array(texts["tokens"])
-            cut = 0 if self.data.max_length is None else int((lengths > self.data.max_length).sum())
-            summary[split] = {"texts": len(texts), "tokens": int(lengths.sum()), "cut": cut}
+            kept = lengths if self.data.max_length is None else np.minimum(lengths, self.data.max_length)
+            summary[split] = {"texts": len(texts), "tokens": int(kept.sum()), "cut": int((kept < lengths).sum())}
         if "test" in rows:
             overlap = count_overlap(rows["train"], rows["test"], ["text", "label"])
             summary["test_in_train"] = {"texts": overlap.inputs, "with_label": overlap.rows}

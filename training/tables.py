@@ -357,7 +357,7 @@ def _cached(paths: Sequence[Path], split: str, layout: Layout, read: Callable[[]
     ]
     if layout.document_separator not in (None, EACH_LINE) and _format_of(paths[0]) not in TABLES:
         described.append(layout.document_separator)
-    content = hashlib.sha256(repr((_READER_VERSION, split, described, [path.suffix for path in paths])).encode())
+    content = hashlib.sha256(repr((_READER_VERSION, split, described, [path.suffixes[-2:] for path in paths])).encode())
     for path in paths:
         with path.open("rb") as file:
             content.update(hashlib.file_digest(file, "sha256").digest())
@@ -550,14 +550,30 @@ def _typed(dataset: Dataset, column: Column, name: str, where: str, folder: Path
         raise InputError(f"{where}, row {row}: {name!r} is null, where {column.kind.expected} is expected.")
     if column.kind is TEXT or isinstance(feature, Image):
         return dataset
-    names_of_classes = feature.names if isinstance(feature, ClassLabel) else None
+    item = getattr(feature, "feature", feature)  # of a list
+    classes = item.names if isinstance(item, ClassLabel) else None
 
     def read(value: Any, row: int) -> dict[str, Any]:
-        value = value if names_of_classes is None else names_of_classes[value]
-        return {name: column.read(value, folder, f"{where}, row {row + 1}", name)}
+        place = f"{where}, row {row + 1}"
+        if classes is not None:
+            value = _class_names(value, classes, place, name)
+        return {name: column.read(value, folder, place, name)}
 
     features = Features({**dataset.features, name: column.kind.feature})
     return dataset.map(read, input_columns=name, with_indices=True, features=features, desc=f"Reading {name}")
+
+
+def _class_names(value: Any, classes: list[str], place: str, name: str) -> Any:
+    """The name of a class that `datasets` stores as a number, or the names of a list of such numbers.
+
+    Raises:
+        InputError: the number is negative, which `datasets` allows for rows without a label.
+    """
+    if isinstance(value, list):
+        return [_class_names(number, classes, place, name) for number in value]
+    if value < 0:
+        raise InputError(f"{place}: {name!r} is {value}, which stands for no label: give a split that has labels.")
+    return classes[value]
 
 
 def place_of(table: str, row: int) -> str:

@@ -96,7 +96,8 @@ class RecipeTrainer(PushingTrainer):
         self._can_skip_logits = can_skip_logits(self.model)
 
     def _run_epoch(self, *args: Any, **kwargs: Any) -> None:
-        if self.state.global_step >= self.state.max_steps:  # taken up at its end: the Trainer looks after a step only
+        # a run that is taken up at its end: the Trainer stops after a step only
+        if self.control.should_training_stop or self.state.global_step >= self.state.max_steps:
             self.control.should_training_stop = True
             return
         super()._run_epoch(*args, **kwargs)

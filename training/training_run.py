@@ -177,10 +177,9 @@ def fit(
         folder.write_metrics(folder.metrics() | {"data": prepared.summary, **circumstances(run, trainer.model)})
     if last_checkpoint is not None:
         say(run, f"Going on from {last_checkpoint}")
-        resumed = Path(run.training.resume_from_checkpoint or last_checkpoint)
-        trainer.add_callback(ScheduleNotice(planned_steps(resumed)))
+        trainer.add_callback(ScheduleNotice(planned_steps(last_checkpoint)))
     try:
-        trainer.train(resume_from_checkpoint=run.training.resume_from_checkpoint or as_text(last_checkpoint))
+        trainer.train(resume_from_checkpoint=as_text(last_checkpoint))
     finally:
         progress: Any = trainer.pop_callback(ProgressFromStep)
         if progress is not None:
@@ -265,6 +264,9 @@ def measure(
             if run.training.report_to:
                 scores = {name: value for name, value in metrics[split].items() if isinstance(value, int | float)}
                 trainer.log({f"{split}_{name}": float(value) for name, value in scores.items()})
+        else:  # figures of earlier weights, if the run had this split before
+            metrics.pop(split, None)
+            (folder.path / f"{split}_{recipe.predictions_name}.tsv").unlink(missing_ok=True)
     metrics |= {
         "finished": True,
         "steps": trainer.state.global_step,

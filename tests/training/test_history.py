@@ -137,5 +137,7 @@ def test_early_stopping_goes_on_counting_from_the_best_evaluation():
     stopping = EarlyStopping(5)
     args = SimpleNamespace(load_best_model_at_end=True, metric_for_best_model="loss", eval_strategy="epoch")
     log = [{"step": step, name: 1.0} for step in (10, 20, 30, 40) for name in ("loss", "eval_loss")]
-    stopping.on_train_begin(args, SimpleNamespace(best_global_step=20, log_history=log), None)
+    control = SimpleNamespace(should_training_stop=None)
+    stopping.on_train_begin(args, SimpleNamespace(best_global_step=20, log_history=log), control)
     assert stopping.early_stopping_patience_counter == 2
+    assert control.should_training_stop is False

@@ -58,6 +58,20 @@ class TestKinds:
         data = datasets.Dataset.from_dict({"text": ["a", "b", "c"], "label": [1, 0, 1]}, features=features)
         assert load(tmp_path, "t.parquet", data, LABEL)["label"][:] == ["yes", "no", "yes"]
 
+    def test_lists_of_named_classes_are_lists_of_names(self, tmp_path):
+        classes = datasets.List(datasets.ClassLabel(names=["no", "yes"]))
+        features = datasets.Features({"text": datasets.Value("string"), "label": classes})
+        data = datasets.Dataset.from_dict({"text": ["a", "b"], "label": [[1, 0], []]}, features=features)
+        assert load(tmp_path, "t.parquet", data, labels(";"))["label"][:] == [["yes", "no"], []]
+
+    def test_rows_without_a_label_are_refused(self, tmp_path):
+        features = datasets.Features({"text": datasets.Value("string"), "label": datasets.ClassLabel(names=["no"])})
+        data = datasets.Dataset.from_dict({"text": ["a", "b"], "label": [0, -1]}, features=features)
+        with pytest.raises(
+            InputError, match=r"t\.parquet, row 2: 'label' is -1, which stands for no label: give a split"
+        ):
+            load(tmp_path, "t.parquet", data, LABEL)
+
     @pytest.mark.parametrize("written", ["t.tsv", "t.jsonl", "t.parquet"])
     def test_numbers(self, tmp_path, written):
         values = [1.5, -100.0, 2.0]

@@ -20,7 +20,7 @@ from transformers import AutoModelForSeq2SeqLM, AutoTokenizer, MarianConfig, Mar
 from transformers.integrations import integration_utils
 
 from locant.cli import main
-from locant.training import preprocessing, translation
+from locant.training import preprocessing, training_run, translation
 from locant.training import trainer as trainer_module
 from locant.training.batching import LengthBatchSampler
 from locant.training.dry_run import activation_bytes
@@ -286,6 +286,10 @@ class TestBadInput:
         *bars, error = [line for line in re.split(r"[\r\n]+", errors) if line]
         assert not [line for line in bars if "error" in line]
         return error.removeprefix("locant train: error: ")
+
+    def test_a_checkpoint_to_go_on_from_must_be_one(self, toy, tmp_path, capsys):
+        error = self.sentence(toy, capsys, tmp_path / "run", resume_from_checkpoint=tmp_path / "checkpoint-9")
+        assert "checkpoint-9 is not the folder of a complete checkpoint: give one or leave it out" in error
 
     def test_parallel_files_of_different_length(self, toy, tmp_path, capsys):
         english = toy.files["train"][0]
@@ -624,6 +628,30 @@ class TestOptions:
         assert toy.train(tmp_path / "run", **options) == 0
         assert len(metrics(tmp_path / "run")["epochs"]) == 3
 
+    def test_a_run_that_stopped_early_trains_no_more(self, toy, tmp_path, training_steps, stop_at):
+        options = {"learning_rate": 1e-9, "early_stopping_patience": 2, "num_train_epochs": 9}
+        stop_at(lambda: toy.train(tmp_path / "run", **options), training_run, "measure", 1)
+        assert len(training_steps) == 3 * STEPS
+        for changed in ({}, {"num_beams": 1}):
+            assert toy.train(tmp_path / "run", **options, **changed) == 0
+            assert len(metrics(tmp_path / "run")["epochs"]) == 3
+        assert len(training_steps) == 3 * STEPS
+
+    def test_figures_of_a_split_that_is_left_out_later_go(self, toy, tmp_path):
+        assert toy.train(tmp_path / "run", **SHORT) == 0
+        assert "test" in metrics(tmp_path / "run")
+        assert toy.train(tmp_path / "run", **SHORT, test_file="null") == 0
+        assert "test" not in metrics(tmp_path / "run")
+        assert [path.name for path in (tmp_path / "run").glob("*_translations.tsv")] == ["validation_translations.tsv"]
+
+    def test_a_run_that_goes_on_logs_as_often_as_asked(self, toy, tmp_path):
+        for steps, every in ((4, 4), (8, 1)):
+            saving = {**WITHOUT_EVALUATION, "save_strategy": "steps", "save_steps": 4}
+            options = {**WITHOUT_BLEU, **saving, "max_steps": steps, "logging_steps": every}
+            assert toy.train(tmp_path / "run", **options) == 0
+        state = json.loads((tmp_path / "run" / "checkpoint-8" / "trainer_state.json").read_text())
+        assert [entry["step"] for entry in state["log_history"] if "loss" in entry] == [4, 5, 6, 7, 8]
+
     def test_without_translations_there_are_losses_alone_and_bleu_at_the_end(self, toy, tmp_path):
         assert toy.train(tmp_path / "run", **SHORT) == 0
         found = metrics(tmp_path / "run")
@@ -709,7 +737,7 @@ class TestDryRun:
         assert "steps" in self.rows(capsys.readouterr().out)
 
     def test_measures_a_batch(self, trained_run):
-        """Twice the pairs keep twice the memory, and what is kept is no less than the logits in float32."""
+        """Twice the pairs keep twice the memory, and logits are not among it, as training makes none."""
         model = AutoModelForSeq2SeqLM.from_pretrained(trained_run)
 
         def batch(pairs):
@@ -718,7 +746,9 @@ class TestDryRun:
 
         small, large = (activation_bytes(model, batch(pairs)) for pairs in (20, 40))
         assert large == pytest.approx(2 * small, rel=0.05)
-        assert small > 4 * 20 * 7 * model.config.vocab_size
+        model.config.vocab_size, vocabulary = 10_000, model.config.vocab_size
+        model.resize_token_embeddings(10_000)
+        assert activation_bytes(model, batch(20)) - small < 4 * 20 * 7 * (10_000 - vocabulary) / 2
 
     @pytest.mark.parametrize(
         "options",
