@@ -35,7 +35,7 @@ _OTHER_FIELDS = {"auto_map", "custom_pipelines", "locant_code", "quantization_co
 _OTHER_FIELDS |= {"attn_implementation", "experts_implementation", "partial_rotary_factor", "rope_scaling"}
 _OTHER_FIELDS |= {"tokenizer_class", "processor_class"}
 
-# No model has more; what a config claims beyond these is refused before anything is made of it
+# Upper limits, which are checked before anything of this size is allocated
 _MOST_LABELS = 2**20
 _LONGEST_SIDE = 2**20
 
@@ -430,9 +430,9 @@ class LocantConfig(PretrainedConfig):
         return [kind for kind in self.attention_kinds if kind != "cross"]
 
     def validate_token_ids(self) -> None:
-        """Special tokens are no negative numbers, and those that a decoder is fed are in the vocabulary.
+        """Refuse negative ids of special tokens, and ids beyond the vocabulary of tokens that a decoder reads.
 
-        Of others beyond it transformers warns: they never come.
+        For other ids beyond the vocabulary, transformers warns.
         """
         fed = ("pad_token_id", "decoder_start_token_id") if self.is_encoder_decoder else ()
         for name in ("pad_token_id", "bos_token_id", "eos_token_id", "decoder_start_token_id"):

@@ -12,9 +12,10 @@ from locant.configuration.configuration_locant import LocantConfig
 from locant.configuration.position_encodings import AttentionKind
 
 from .attention_backends import attention_function
-from .attention_inputs import AttentionInputs, NeededTokens, self_attention_cache
+from .attention_inputs import AttentionInputs
 from .linear import project
 from .positions.base import PositionBias, PositionLayer
+from .stack_inputs import NeededTokens, self_attention_cache
 
 logger = logging.get_logger(__name__)
 

@@ -175,7 +175,8 @@ def flash_attention(
 ) -> tuple[torch.Tensor, None]:
     """Flash attention by transformers' function; by the kernel itself for what that function does not do.
 
-    It takes no slopes of ALiBi, and takes the mask of a padded source in cross-attention for the queries' too.
+    transformers' function takes no slopes of ALiBi, and applies the padding mask of the source in cross-attention to
+    the queries as well.
     """
     window = module.sliding_window
     if window is not None and not module.is_causal:

@@ -31,7 +31,7 @@ from transformers.utils import ModelOutput
 
 from locant.configuration.configuration_locant import LocantConfig
 
-from .attention_inputs import self_attention_cache
+from .stack_inputs import self_attention_cache
 
 # Logits processors whose effect on a row depends on the tokens of this row only: other rows can be removed
 _PROCESSORS = {

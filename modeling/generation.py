@@ -11,7 +11,7 @@ from transformers.generation import GenerationConfig, GenerationMixin, LogitsPro
 
 from locant.configuration.configuration_locant import LocantConfig
 
-from .attention_inputs import self_attention_cache
+from .stack_inputs import self_attention_cache
 
 _Made = TypeVar("_Made")
 
@@ -34,14 +34,17 @@ class SourceCache(EncoderDecoderCache):
 
         Args:
             key: the name under which the result is kept.
-            given: the objects that the result is computed from. The result is computed again if one of them is not the
-                same object as in the call before.
+            given: the objects that the result is computed from. If one of them is not the same object as in the call
+                before, the result is computed again, and all other results are dropped, as the source has changed.
             make: computes the result.
         """
         if is_compiling():
             return make()
         kept = self._made.get(key)
-        if kept is None or any(one is not other for one, other in zip(kept[0], given, strict=True)):
+        if kept is not None and any(one is not other for one, other in zip(kept[0], given, strict=True)):
+            self._made.clear()
+            kept = None
+        if kept is None:
             kept = self._made[key] = given, make()
         return kept[1]
 

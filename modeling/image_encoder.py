@@ -17,8 +17,8 @@ from locant.configuration.configuration_locant import LocantConfig
 from locant.configuration.position_encodings import AttentionKind
 
 from .attention import Attention
-from .attention_inputs import StackInputs, check_tensors
 from .layers import TransformerLayer
+from .stack_inputs import StackInputs, check_tensors
 from .stacks import ENCODERS, LocantStack, refuse_input
 
 _OF_OTHERS = (

@@ -29,10 +29,11 @@ def _suits_onednn(layer: Any, states: torch.Tensor) -> bool:
     return (
         _HAS_BOTH
         and torch.get_num_threads() > 1
-        and 0 < states.numel() <= _MOST_ROWS * states.shape[-1]
+        and type(layer) is nn.Linear
+        and layer.in_features * layer.out_features >= _LEAST_WEIGHTS
+        and 0 < states.numel() <= _MOST_ROWS * layer.in_features
         and states.is_cpu
         and is_plain_linear(layer)
-        and layer.weight.numel() >= _LEAST_WEIGHTS
         and states.dtype == layer.weight.dtype == torch.float32
         and torch._C._get_mkldnn_enabled()
         and not torch.is_autocast_enabled("cpu")

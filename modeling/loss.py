@@ -28,7 +28,7 @@ class VocabularyHead(LocantPreTrainedModel):
 
         Args:
             hidden_states: `(batch, length, d_model)`.
-            labels: `(batch, length)`, the token that each place has to predict; -100 where no loss is wanted.
+            labels: `(batch, length)`, the token that is predicted at each position; -100 where no loss is wanted.
             num_items_in_batch: number of labels in the whole optimiser step, which the loss is divided by; by default
                 those of this batch.
             skip_logits: return None for the logits. The loss is then computed without a tensor of all logits, unless

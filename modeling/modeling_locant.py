@@ -18,10 +18,10 @@ from transformers.utils.generic import can_return_tuple
 
 from locant.configuration.configuration_locant import LocantConfig
 
-from .attention_inputs import count_positions, visible_keys
 from .generation import LocantGenerationMixin
 from .loss import VocabularyHead, needed_by_loss
 from .pretrained import LocantPreTrainedModel
+from .stack_inputs import count_positions, visible_keys
 from .stacks import LocantDecoder, LocantEncoder, build_encoder
 
 
@@ -153,7 +153,7 @@ class LocantModel(LocantPreTrainedModel):
         encoder_outputs = as_encoder_output(encoder_outputs)
         encoder_hidden_states = encoder_outputs[0]
         if cross_attention_mask is None:
-            cross_attention_mask = visible_keys(attention_mask)
+            cross_attention_mask = visible_keys(attention_mask, encoder_hidden_states.shape[0])
         if position_ids is None and cross_attention_mask is not attention_mask:
             # the encoder counted the positions of the source from attention_mask; without them, the decoder would count
             # them from cross_attention_mask

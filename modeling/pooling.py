@@ -8,7 +8,7 @@ from torch import nn
 
 from locant.configuration.configuration_locant import LocantConfig
 
-from .attention_inputs import visible_keys
+from .stack_inputs import visible_keys
 
 
 class Pooler(nn.Module):
@@ -32,7 +32,7 @@ class Pooler(nn.Module):
             hidden_states: of the last layer.
             attention_mask: as the encoder takes it; what no token sees does not count.
         """
-        return self.projection(self.pool(hidden_states, visible_keys(attention_mask)))
+        return self.projection(self.pool(hidden_states, visible_keys(attention_mask, hidden_states.shape[0])))
 
 
 def mean_token(hidden_states: torch.Tensor, seen: torch.Tensor | None) -> torch.Tensor:

@@ -19,21 +19,12 @@ from locant.configuration.configuration_locant import LocantConfig
 from locant.configuration.position_encodings import AttentionKind
 
 from .attention import Attention, CrossAttention, SelfAttention
-from .attention_inputs import (
-    AttentionInputs,
-    NeededTokens,
-    StackInputs,
-    check_tensors,
-    cross_attention_inputs,
-    prepare_stack_inputs,
-    query_offset,
-    self_attention_cache,
-    self_attention_inputs,
-)
+from .attention_inputs import AttentionInputs, cross_attention_inputs, query_offset, self_attention_inputs
 from .generation import SourceCache
 from .layers import TransformerLayer, build_norm
 from .positions.base import PositionEncoding, build_position_encoding
 from .pretrained import LocantPreTrainedModel
+from .stack_inputs import NeededTokens, StackInputs, check_tensors, prepare_stack_inputs, self_attention_cache
 
 
 class LocantStack(LocantPreTrainedModel):
@@ -78,7 +69,7 @@ class LocantStack(LocantPreTrainedModel):
         return self.config.max_position_embeddings if needs else None
 
     @property
-    def may_fold_bias(self) -> bool:
+    def may_add_bias_to_mask(self) -> bool:
         """Whether a shared position bias may be added to the mask once for all layers.
 
         Gradient checkpointing rules it out: each layer runs a backward pass of its own through the bias, and the first
@@ -127,7 +118,7 @@ class LocantStack(LocantPreTrainedModel):
                 window=self.config.window_of(layer_type),
                 cache=cache,
                 layer_idx=self.layer_types.index(layer_type),
-                may_fold_bias=self.may_fold_bias,
+                may_add_bias_to_mask=self.may_add_bias_to_mask,
             )
             for layer_type in dict.fromkeys(self.layer_types)
         }
@@ -159,12 +150,13 @@ class LocantStack(LocantPreTrainedModel):
             source,
             q_offset=query_offset(self_attention_cache(past_key_values)),
             has_new_keys=not is_cached,
-            may_fold_bias=self.may_fold_bias,
+            may_add_bias_to_mask=self.may_add_bias_to_mask,
         )
         has_position = type(self.cross_position) is not PositionEncoding
         if not isinstance(past_key_values, SourceCache) or has_position or inputs.document_ids is not None:
             return make()
-        return past_key_values.made_once(("cross", *inputs.hidden_states.shape), (source,), make)
+        key = ("cross", self.config._attn_implementation, *inputs.hidden_states.shape)
+        return past_key_values.made_once(key, (source,), make)
 
 
 class LocantTokenStack(LocantStack):
@@ -181,8 +173,8 @@ class LocantTokenStack(LocantStack):
         `inputs_embeds` is cast to the dtype of the norms, whose weights quantisation leaves floating.
 
         Raises:
-            ValueError: both or neither are given, or one of another number of dimensions.
-            TypeError: the one that is given is no tensor.
+            ValueError: both or neither are given; `input_ids` has not two dimensions, or `inputs_embeds` not three.
+            TypeError: the input is not a tensor.
             IndexError: an id beyond the vocabulary, on a CPU.
         """
         prefix = "decoder_" if self.stack == "decoder" and self.config.is_encoder_decoder else ""
@@ -285,7 +277,9 @@ class LocantEncoder(LocantTokenStack):
     def _add_token_types(self, hidden_states: torch.Tensor, token_type_ids: torch.Tensor | None) -> torch.Tensor:
         if self.embed_token_types is None:
             if token_type_ids is not None and not is_compiling() and token_type_ids.any():
-                raise ValueError("token_type_ids are given, but type_vocab_size is 0: set it to their number.")
+                raise ValueError(
+                    "token_type_ids are given, but type_vocab_size is 0: set it to the number of token types."
+                )
             return hidden_states
         if token_type_ids is None:
             token_type_ids = hidden_states.new_zeros(1, 1, dtype=torch.long)

@@ -243,7 +243,12 @@ class PositionEncoding(nn.Module):
     """
 
     grid_class: ClassVar["type[PositionEncoding] | None"] = None
-    """The class for the rows and columns of image patches, where that is another one."""
+    """The class for the rows and columns of image patches, if it differs from this class."""
+    needs_position_bound: ClassVar[bool] = False
+    """Whether `forward` or a bias needs the bound of the positions.
+
+    Computing the bound of positions that the caller gave synchronises with a GPU.
+    """
 
     def __init__(self, config: LocantConfig, kind: AttentionKind = "encoder"):
         super().__init__()
@@ -276,14 +281,6 @@ class PositionEncoding(nn.Module):
             Embeddings of the same shape, and the tensors that `PositionLayer.forward` gets in its `PositionInputs`.
         """
         return hidden_states, None
-
-    @property
-    def needs_position_bound(self) -> bool:
-        """Whether `forward` needs `position_bound`.
-
-        Computing the bound of positions that the caller gave synchronises with a GPU.
-        """
-        return False
 
     def shared_bias(self, position: Any, index: QueryKeyIndex) -> PositionBias | None:
         """The bias of these queries and keys, where all layers add the same one.

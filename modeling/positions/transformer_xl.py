@@ -107,15 +107,12 @@ class TransformerXLEncoding(PositionEncoding):
         kind: encoder, decoder, or cross-attention, where distances are those of positions.
     """
 
+    needs_position_bound = True  # for a `PositionIndex`, `W R` is computed for every distance within the bound
+
     @classmethod
     def bias_types(cls, config: LocantConfig) -> frozenset[str]:
         """A number for each pair."""
         return frozenset({"dense"})
-
-    @property
-    def needs_position_bound(self) -> bool:
-        """True: for a `PositionIndex`, `W R` is computed for every distance within the bound."""
-        return True
 
     def build_layer(self, layer_idx: int) -> TransformerXLLayer:
         """The u, v and W of one layer."""

@@ -150,3 +150,11 @@ class TestSourceCache:
         source, own = before.cross_attention_cache.layers[0].keys, before.self_attention_cache.layers[0].keys
         assert torch.equal(ours.cross_attention_cache.layers[0].keys, source)
         assert torch.equal(ours.self_attention_cache.layers[0].keys, own[[1, 1, 3, 2]])
+
+    def test_drops_results_of_another_source(self):
+        cache, one, other = SourceCache(DynamicCache(), DynamicCache()), object(), object()
+        assert cache.made_once("source", (one,), lambda: 1) == 1
+        assert cache.made_once("mask", (one,), lambda: 2) == 2
+        assert cache.made_once("source", (one,), lambda: 3) == 1
+        assert cache.made_once("source", (other,), lambda: 4) == 4
+        assert list(cache._made) == ["source"]

@@ -520,6 +520,12 @@ class TestPositionsThatBeginAnew:
         alone = torch.cat([model(text).logits for text in texts], dim=1)
         torch.testing.assert_close(packed, alone, atol=1e-5, rtol=1e-5)
 
+    def test_of_one_row_serve_a_batch(self, make_model, no_grad, encoding):
+        model, ids = make_model(LocantForCausalLM, position_encoding=encoding), torch.arange(3, 15).view(2, 6)
+        positions = torch.tensor([[0, 1, 2, 0, 1, 2]])
+        expected = model(ids, position_ids=positions.expand(2, -1)).logits
+        torch.testing.assert_close(model(ids, position_ids=positions).logits, expected, atol=1e-5, rtol=1e-5)
+
     @pytest.mark.parametrize("positions", [[0, 1, 2, 5, 6], [0, 2, 4, 6, 8]])
     def test_that_leave_some_out_part_nothing(self, make_model, no_grad, positions):
         model = make_model(LocantForCausalLM, position_encoding="rotary")

@@ -192,6 +192,18 @@ class TestSource:
         assert_same(generate(model, *make_batch(SOURCES), **BEAM, past_key_values=cache), expected)
         assert cache.cross_attention_cache.layers[0].keys.shape[0] == 12
 
+    def test_a_backend_set_between_two_steps_gets_a_mask_of_its_own(self, make_model, make_batch, no_grad):
+        model, (ids, mask) = make_model(attn_implementation="sdpa"), make_batch(SOURCES)
+        inputs = {"encoder_outputs": model.get_encoder()(ids, attention_mask=mask), "attention_mask": mask}
+        target = torch.randint(3, 20, (len(ids), 4))
+        expected = model(**inputs, decoder_input_ids=target).logits
+        cache, steps = SourceCache(DynamicCache(), DynamicCache()), []
+        for step, backend in enumerate(["sdpa", "sdpa", "eager", "sdpa"]):
+            model.set_attn_implementation(backend)
+            token = target[:, step : step + 1]
+            steps.append(model(**inputs, decoder_input_ids=token, past_key_values=cache).logits)
+        torch.testing.assert_close(torch.cat(steps, 1), expected, atol=2e-5, rtol=1e-5)
+
     def test_rows_that_no_source_belongs_to(self, shared_model, make_batch):
         model, (ids, mask) = shared_model(**ONE_LAYER), make_batch(SOURCES)
         with pytest.raises(ValueError, match=r"^The decoder has 4 rows and the encoder's output 3: give a row of the"):

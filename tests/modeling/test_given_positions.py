@@ -112,6 +112,15 @@ class TestADecoder:
         ):
             model(torch.tensor(ONE), position_ids=torch.tensor([[5, 6]]), past_key_values=cache)
 
+    @pytest.mark.parametrize("encoding", BY_DISTANCE)
+    def test_an_emptied_static_cache_holds_no_earlier_tokens(self, build, encoding, no_grad):
+        model = build(encoding)
+        inputs = {"input_ids": torch.tensor(PREFIX), "position_ids": torch.tensor([[0, 4, 5]])}
+        fresh, used = (StaticCache(config=model.config, max_cache_len=8) for _ in range(2))
+        model(torch.tensor(ONE), past_key_values=used)
+        used.reset()
+        close(model(**inputs, past_key_values=used).logits, model(**inputs, past_key_values=fresh).logits)
+
     @pytest.mark.parametrize("encoding", [*BY_DISTANCE, "rotary", "sinusoidal", "learned"])
     def test_generate_goes_on_from_them(self, build, encoding, no_grad):
         model = build(encoding)

@@ -380,6 +380,14 @@ class TestOwnMasksAtTheirLimits:
         given = model(**inputs, encoder_outputs=states, attention_mask=hidden, position_ids=positions).logits
         torch.testing.assert_close(logits, given, atol=1e-5, rtol=1e-5)
 
+    def test_one_mask_of_four_dimensions_serves_a_batch(self, make_model, backend, no_grad):
+        model, ids = make_model(attn_implementation=backend), torch.tensor([[5, 6, 7], [8, 9, 10]])
+        mask = torch.tensor([[1, 0, 0], [0, 1, 0], [1, 1, 0]])[None, None]
+        inputs = {"input_ids": ids, "decoder_input_ids": ids}
+        expected = model(**inputs, attention_mask=mask.expand(2, -1, -1, -1)).logits
+        assert torch.equal(model(**inputs, attention_mask=mask).logits, expected)
+        assert (model(**inputs).logits - expected).abs().max() > 1e-3
+
     def test_one_row_of_documents_serves_a_batch(self, make_model, no_grad):
         encoder, ids = make_model().get_encoder(), torch.tensor([[5, 6, 7], [8, 9, 10]])
         documents = torch.tensor([[0, 0, 1]])

@@ -4,7 +4,6 @@
 import pytest
 import torch
 
-from locant.modeling.attention_inputs import count_positions
 from locant.modeling.positions import (
     AlibiEncoding,
     LearnedEncoding,
@@ -22,6 +21,7 @@ from locant.modeling.positions import (
     register_position_encoding,
 )
 from locant.modeling.positions.transformer_xl import TransformerXLBias
+from locant.modeling.stack_inputs import count_positions
 
 CPU = torch.device("cpu")
 INDICES = {

@@ -1,0 +1,231 @@
+# Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
+"""The sequence that a stack works on: its mask, its documents, its positions, and the tokens that are computed."""
+
+from typing import Any, NamedTuple, cast
+
+import torch
+from torch.compiler import is_compiling
+from transformers.cache_utils import Cache, EncoderDecoderCache
+
+# Leaving out a smaller share of the tokens costs more time than it saves
+_LEAST_LEFT_OUT = 1 / 16
+
+
+class NeededTokens(NamedTuple):
+    """The tokens of a batch that the layers compute, where a loss depends on some of the tokens only.
+
+    Attention itself works on the whole batch, where queries, keys and values of the other tokens are 0.
+
+    Args:
+        indices: `(tokens,)`, in the flattened batch; None if all tokens are computed.
+        batch, length: the shape of the batch.
+    """
+
+    indices: torch.Tensor | None = None
+    batch: int = 0
+    length: int = 0
+
+    def gather(self, states: torch.Tensor) -> torch.Tensor:
+        """`(batch, length, width)` to `(1, tokens, width)`; unchanged without indices."""
+        return states if self.indices is None else states.flatten(0, 1).index_select(0, self.indices).unsqueeze(0)
+
+    def scatter(self, states: torch.Tensor) -> torch.Tensor:
+        """`(1, tokens, width)` to `(batch, length, width)`, 0 at other tokens; unchanged without indices."""
+        if self.indices is None:
+            return states
+        padded = states.new_zeros(self.batch * self.length, states.shape[-1])
+        return padded.index_copy(0, self.indices, states.squeeze(0)).unflatten(0, (self.batch, self.length))
+
+    @classmethod
+    def of(cls, mask: torch.Tensor | None, hidden_states: torch.Tensor) -> "NeededTokens":
+        """The tokens where the mask `(batch, length)` is not 0; all tokens if the mask leaves out few of them.
+
+        It is all tokens as well if there is no mask of this shape, under torch.func, and in compiled code, whose shapes
+        must not depend on the mask.
+        """
+        if mask is None or mask.shape != hidden_states.shape[:2] or is_compiling():
+            return cls()
+        if torch._C._are_functorch_transforms_active():
+            return cls()
+        indices = mask.to(hidden_states.device).flatten().nonzero().squeeze(1)
+        is_worth_it = 0 < len(indices) <= (1 - _LEAST_LEFT_OUT) * mask.numel()
+        return cls(indices, *mask.shape) if is_worth_it else cls()
+
+
+class StackInputs(NamedTuple):
+    """The sequence that a stack works on.
+
+    Args:
+        hidden_states: `(batch, length, d_model)`: embeddings, or the encoder's output, which cross-attention reads. Of
+            embeddings to which position has been added, only shape, dtype and device are read.
+        attention_mask: `(batch, past + length)` with 0 at padding, or of four dimensions, as `build_mask` takes it.
+        document_ids: `(batch, past + length)`, or None for one document.
+        position_ids: `(batch or 1, length)`; of patches `(1, length, 2)`, row and column.
+        position_bound: exclusive upper bound of the position ids; None where it is unknown. Of patches, the number of
+            rows and of columns.
+        given_position_ids: the position ids that the caller gave: `(batch or 1, length)`, or `(batch or 1, past +
+            length)` with the positions of the cached tokens. None if positions are counted from the mask; distances
+            between queries and keys are then differences of slots.
+        tokens: the tokens that the layers compute.
+    """
+
+    hidden_states: torch.Tensor
+    attention_mask: torch.Tensor | None
+    document_ids: torch.Tensor | None
+    position_ids: torch.Tensor
+    position_bound: Any
+    given_position_ids: torch.Tensor | None = None
+    tokens: NeededTokens = NeededTokens()
+
+
+def self_attention_cache(past_key_values: Cache | None) -> Cache | None:
+    """The cache of self-attention, which is one of two where there is cross-attention."""
+    return past_key_values.self_attention_cache if isinstance(past_key_values, EncoderDecoderCache) else past_key_values
+
+
+def prepare_stack_inputs(
+    hidden_states: torch.Tensor,
+    attention_mask: torch.Tensor | None,
+    position_ids: torch.Tensor | None,
+    document_ids: torch.Tensor | None,
+    cache: Cache | None = None,
+    max_position_embeddings: int | None = None,
+    may_be_packed: bool = False,
+) -> StackInputs:
+    """The sequence with its positions: those given, or else counted from 0 in each sentence and document.
+
+    Args:
+        hidden_states, attention_mask, document_ids: as in `StackInputs`.
+        position_ids: the position ids that the caller gave, in the shapes of `StackInputs.given_position_ids`, or None.
+        cache: of self-attention.
+        max_position_embeddings: the bound of given `position_ids` in compiled code. Eager code computes their maximum
+            instead, which synchronises with a GPU. None: no encoding needs a bound, and none is computed.
+        may_be_packed: whether a restart of `position_ids` starts a new document, if there are no document ids.
+
+    Raises:
+        ValueError: fewer document ids than tokens; a mask, or positions, of another size.
+        TypeError: a mask, positions or document ids that are no tensor.
+    """
+    check_tensors(attention_mask=attention_mask, position_ids=position_ids, document_ids=document_ids)
+    attention_mask, position_ids, document_ids = (
+        None if given is None else given.to(hidden_states.device)
+        for given in (attention_mask, position_ids, document_ids)
+    )
+    batch, length = hidden_states.shape[:2]
+    past_length = cache.get_seq_length() if cache is not None else 0
+    if cache is not None and isinstance(past_length, torch.Tensor):  # a static cache
+        bound: int | None = cache.get_max_length()
+    else:
+        bound = past_length + length
+        _check_sizes(attention_mask, document_ids, batch, past_length + length)
+        _check_positions(position_ids, batch, length, past_length)
+    if may_be_packed and document_ids is None and position_ids is not None:
+        document_ids = documents_of_positions(position_ids)
+    if document_ids is not None:
+        document_ids = document_ids.expand(batch, -1)
+    if position_ids is None:
+        counted = count_positions(attention_mask, past_length, length, hidden_states.device, document_ids)
+        return StackInputs(hidden_states, attention_mask, document_ids, counted, bound)
+    if max_position_embeddings is None:
+        bound = None
+    elif is_compiling():
+        bound = max(cast(int, bound), max_position_embeddings)
+    else:
+        bound = int(position_ids.max()) + 1
+    return StackInputs(hidden_states, attention_mask, document_ids, position_ids[:, -length:], bound, position_ids)
+
+
+def check_tensors(**given: Any) -> None:
+    """Raise `TypeError` if an argument is neither None nor a tensor: a list, say."""
+    for name, value in given.items():
+        if value is not None and not isinstance(value, torch.Tensor):
+            raise TypeError(f"{name} is a {type(value).__name__}: give a tensor.")
+
+
+def _check_sizes(
+    attention_mask: torch.Tensor | None, document_ids: torch.Tensor | None, batch: int, tokens: int
+) -> None:
+    if document_ids is not None and document_ids.shape[1] < tokens:
+        raise ValueError(
+            f"document_ids has {document_ids.shape[1]} ids for each sequence, but with the tokens in the cache there "
+            f"are {tokens}: give the document of each."
+        )
+    if attention_mask is None or attention_mask.ndim != 2:
+        return
+    if attention_mask.shape[0] != batch or attention_mask.shape[1] < tokens:
+        raise ValueError(
+            f"attention_mask has the shape {tuple(attention_mask.shape)}, but there are {batch} sequences of {tokens} "
+            f"tokens, with those in the cache: give an entry for each token."
+        )
+
+
+def _check_positions(position_ids: torch.Tensor | None, batch: int, length: int, past_length: int) -> None:
+    if position_ids is None or (
+        position_ids.ndim == 2
+        and position_ids.shape[0] in (1, batch)
+        and position_ids.shape[1] in (length, past_length + length)
+    ):
+        return
+    with_past = f" or ({batch}, {past_length + length}), with those of the tokens in the cache" if past_length else ""
+    raise ValueError(
+        f"position_ids have the shape {tuple(position_ids.shape)}: give a position for each token, ({batch}, {length})"
+        f"{with_past}."
+    )
+
+
+def count_positions(
+    attention_mask: torch.Tensor | None,
+    past_length: int | torch.Tensor,
+    length: int,
+    device: torch.device,
+    document_ids: torch.Tensor | None = None,
+) -> torch.Tensor:
+    """Position ids that count the real tokens of each sentence, or of each document, from 0.
+
+    Args:
+        attention_mask: `(batch, slots)` with 0 at padding on either side; a mask of another shape is ignored.
+        past_length: number of slots before the first token.
+        length: number of tokens to number.
+        document_ids: `(batch, slots)`, one document after the other: positions begin anew where the id changes.
+
+    Returns:
+        `(batch, length)` if there is a mask or document ids, else `(1, length)`. Padding behind the tokens repeats the
+        last position, and padding before them gets 0.
+    """
+    slots = torch.arange(length, device=device) + past_length
+    real = attention_mask if attention_mask is not None and attention_mask.ndim == 2 else None
+    if real is None:
+        if document_ids is None:
+            return slots.unsqueeze(0)
+        real = torch.ones_like(document_ids)
+    count = real.to(device).long().cumsum(-1)
+    if document_ids is not None:
+        document_ids = document_ids.to(device)
+        starts = torch.nn.functional.pad(document_ids[:, 1:] != document_ids[:, :-1], (1, 0), value=True)
+        before = torch.nn.functional.pad(count[:, :-1], (1, 0))  # tokens before each slot
+        count = count - torch.where(starts, before, 0).cummax(-1).values
+    return (count - 1).clamp(min=0)[:, slots]
+
+
+def documents_of_positions(position_ids: torch.Tensor) -> torch.Tensor | None:
+    """Document ids of a packed sequence whose positions begin anew in each document, as collators for packing give it.
+
+    `(batch or 1, length)` to the same shape; None if the positions increase throughout, and in compiled code, which
+    must not depend on their values. A gap, an increase by more than 1, does not start a document.
+    """
+    if is_compiling():
+        return None
+    begins = position_ids[:, 1:] <= position_ids[:, :-1]
+    return torch.nn.functional.pad(begins, (1, 0)).cumsum(-1) if begins.any() else None
+
+
+def visible_keys(attention_mask: torch.Tensor | None, batch: int) -> torch.Tensor | None:
+    """The padding mask for cross-attention from an encoder's mask. A key of a custom mask is seen if any token sees it.
+
+    `(batch, keys)` or `(batch or 1, 1 or heads, queries, keys)` to `(batch, keys)`.
+    """
+    if attention_mask is None or attention_mask.ndim != 4:
+        return attention_mask
+    if attention_mask.is_floating_point():
+        attention_mask = attention_mask > torch.finfo(attention_mask.dtype).min
+    return attention_mask.bool().any(dim=(1, 2)).expand(batch, -1)
