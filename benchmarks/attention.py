@@ -1,8 +1,9 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
 """Measure memory and speed of attention, and write docs/benchmarks.md: `make bench-attention`.
 
-The whole takes some 20 minutes on 2 cores, which should have nothing else to do. What is limited by --encodings,
---lengths, --backends or --quick is printed only, unless --output_dir says where to write it.
+Memory and speed take some 20 minutes on 2 cores, which should have nothing else to do, and long inputs as much again.
+What is limited by --encodings, --lengths, --backends or --quick is printed only, unless --output_dir says where to
+write it.
 """
 
 import argparse
@@ -11,23 +12,24 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import attention_long
 import attention_memory
 import attention_report as report
 import attention_speed
 import page
 import torch
-from attention_models import BENCHMARK, QUICK
+from attention_models import BENCHMARK, LONG, QUICK, Shape
 from measuring import machine
 
 from locant.configuration.position_encodings import POSITION_ENCODINGS
 
 ROOT = Path(__file__).resolve().parent.parent
-PARTS = ("memory", "speed")
+PARTS = ("memory", "speed", "long")
 
 
 def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", choices=PARTS, help="one part instead of both")
+    parser.add_argument("--only", choices=PARTS, help="one part instead of all")
     parser.add_argument("--encodings", nargs="+", choices=POSITION_ENCODINGS, metavar="NAME", help="these alone")
     parser.add_argument(
         "--backends", nargs="+", choices=attention_speed.BACKENDS, help="of Locant in speed, these alone"
@@ -44,14 +46,20 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
 
 
 def _measure(part: str, device: str, options: argparse.Namespace) -> list[dict[str, Any]]:
-    shape = QUICK if options.quick else BENCHMARK
+    shape = _shape(part, options)
     given = {"encodings": options.encodings, "lengths": options.lengths}
     given = {name: value for name, value in given.items() if value is not None}
     if part == "memory":
         return attention_memory.measure(shape, device=device, threads=options.threads, **given)
+    if part == "long":
+        return attention_long.measure(shape, device=device, threads=options.threads, **given)
     if options.backends is not None:
         given["backends"] = options.backends
     return attention_speed.measure(shape, device=device, threads=options.threads, rounds=options.rounds, **given)
+
+
+def _shape(part: str, options: argparse.Namespace) -> Shape:
+    return QUICK if options.quick else LONG if part == "long" else BENCHMARK
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -68,7 +76,7 @@ def main(arguments: Sequence[str]) -> None:
                 "command": " ".join(["python benchmarks/attention.py", *arguments]),
                 "machine": machine(options.threads),
                 "device": device,
-                "shape": str(QUICK if options.quick else BENCHMARK),
+                "shape": str(_shape(part, options)),
                 "rounds": options.rounds,
                 "rows": _measure(part, device, options),
             }
@@ -76,6 +84,8 @@ def main(arguments: Sequence[str]) -> None:
             if options.output_dir is not None or not limited:
                 report.store(results, results_dir, part)
                 page.write(results_dir, target)
+                if part == "long":
+                    report.write_picture(results, target.parent / "images")
 
 
 if __name__ == "__main__":

@@ -32,6 +32,7 @@ class Shape:
 
 
 BENCHMARK = Shape()
+LONG = Shape(layers=1, width=256, heads=4, ffn=1024)  # all pairs of 32,768 tokens take a minute on 2 cores
 QUICK = Shape(width=32, heads=2, ffn=128, vocabulary=50)
 
 

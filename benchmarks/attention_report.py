@@ -1,12 +1,16 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""Writes the sections of docs/benchmarks.md on memory and speed of attention from the stored results."""
+"""Writes the sections of docs/benchmarks.md on memory, speed and long inputs from the stored results."""
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import attention_long
 import attention_memory
 import attention_speed
+
+from locant.training.report_parts import write_pictures
 
 _MEMORY = """
 ## Memory of attention, {device}
@@ -62,6 +66,34 @@ least {rounds} rounds; the figure is the median over the rounds. Built-in models
 of them in the first round ran no more. The slowest round takes longer than the fastest by {spread}.
 """
 
+_LONG = """
+## Long inputs, {device}
+
+Microseconds per token, and the peak memory of one forward pass, or of one forward and backward pass, of one sequence,
+above the weights and their gradients. The encoders have {shape}. With a window, a token sees {window} tokens to either
+side. With sdpa, an encoding that adds a bias to the scores makes a matrix of all pairs for each head, and was not
+measured beyond {limit:,} tokens. Without a bias, the memory of torch's kernel grows linearly, as the memory of
+`blockwise` and `flex_attention` does with every encoding.
+
+*Half* is the number of tokens from which on the part of the time that grows quadratically is larger than the rest: the
+time of a token is taken as a + b · length, through the two longest inputs, and a / b is shown. A dash means that the
+time of a token does not grow.
+
+### Forward
+
+{forward}
+
+### Training
+
+{training}
+
+![Time per token and peak memory over the number of tokens](images/long-inputs-{device_name}.png)
+
+Each figure comes from a process of its own. Time is the median of up to five passes, and memory is measured in another
+pass, as in the section on memory. Where a pass takes more than {budget:.0f} seconds, both are measured in one pass:
+the C library returns tensors of this size to the system in any case.
+"""
+
 
 def store(results: dict[str, Any], folder: Path, part: str) -> None:
     """Write the results of a part (`memory`, `speed`) on one device into `folder`."""
@@ -70,15 +102,22 @@ def store(results: dict[str, Any], folder: Path, part: str) -> None:
     _file(folder, part, results["device"]).write_text(f"{text}\n", encoding="utf-8")
 
 
+def write_picture(results: dict[str, Any], folder: Path) -> None:
+    """Draw the results of long inputs into `folder`, under the name that the page shows."""
+    folder.mkdir(parents=True, exist_ok=True)
+    drawing = {f"long-inputs-{results['device']}": partial(attention_long.draw, results["rows"])}
+    write_pictures(folder, drawing, "The picture of long inputs was not drawn")
+
+
 def sections(folder: Path) -> list[str]:
     """The sections of the page, in Markdown, from all results of attention in `folder`."""
-    files = [(part, _file(folder, part, device)) for part in ("memory", "speed") for device in ("cpu", "cuda")]
+    files = [(part, _file(folder, part, device)) for part in ("memory", "speed", "long") for device in ("cpu", "cuda")]
     return [section(part, json.loads(file.read_text(encoding="utf-8"))) for part, file in files if file.exists()]
 
 
 def section(part: str, results: dict[str, Any]) -> str:
     """The section on a part, in Markdown."""
-    text = _memory(results) if part == "memory" else _speed(results)
+    text = {"memory": _memory, "speed": _speed, "long": _long}[part](results)
     machine = "; ".join(f"{name}: {value}" for name, value in results["machine"].items())
     return f"{text}\nMade by `{results['command']}`. {machine}.\n"
 
@@ -94,6 +133,19 @@ def _memory(results: dict[str, Any]) -> str:
         table=attention_memory.table(results["rows"]),
         limit=attention_memory.QUADRATIC_LIMIT,
         method=_METHODS[results["device"]],
+    )
+
+
+def _long(results: dict[str, Any]) -> str:
+    rows: list[dict[str, Any]] = results["rows"]
+    return _LONG.format(
+        device=_DEVICES[results["device"]],
+        device_name=results["device"],
+        shape=results["shape"],
+        window=attention_long.WINDOW,
+        limit=attention_long.QUADRATIC_LIMIT,
+        budget=attention_long.BUDGET,
+        **{direction: attention_long.table(rows, direction) for direction in attention_long.DIRECTIONS},
     )
 
 

@@ -32,12 +32,17 @@ def in_fresh_process(function: Callable[..., Any], *args: Any) -> Any:
         return pool.submit(function, *args).result()
 
 
-def peak_memory(function: Callable[[], Any], device: str = "cpu") -> int:
+def peak_memory(function: Callable[[], Any], device: str = "cpu", returns_freed: bool = True) -> int:
     """Bytes by which memory rises at most while `function` runs.
 
     On CPU it is the kernel's own high-water mark of resident memory, reset just before, so that no peak falls
-    between two samples; on CUDA it is the allocator's. During the measurement, the C library returns freed tensors to
-    the system at once; the memory that it keeps by default differs from run to run by up to three times the peak.
+    between two samples; on CUDA it is the allocator's.
+
+    Args:
+        function: the work.
+        device: `cpu` or `cuda`.
+        returns_freed: have the C library return freed tensors to the system at once, from now on in this process. The
+            memory that it keeps by default differs from run to run by up to three times the peak; but it spares time.
 
     Raises:
         OSError: on CPU, where there is no Linux.
@@ -50,7 +55,8 @@ def peak_memory(function: Callable[[], Any], device: str = "cpu") -> int:
         function()
         torch.cuda.synchronize()
         return torch.cuda.max_memory_allocated() - before
-    ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, 2**17)
+    if returns_freed:
+        ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, 2**17)
     ctypes.CDLL(None).malloc_trim(0)
     Path("/proc/self/clear_refs").write_text("5")  # sets VmHWM to VmRSS
     before = _own_status("VmRSS")

@@ -61,7 +61,7 @@ def test_a_fresh_process_has_nothing_of_this_one(measuring):
 @pytest.fixture
 def run(monkeypatch):
     """The command in this process, which spares its imports."""
-    for name in ("attention_memory", "attention_speed"):
+    for name in ("attention_memory", "attention_speed", "attention_long"):
         monkeypatch.setattr(importlib.import_module(name), "in_fresh_process", lambda function, *args: function(*args))
     monkeypatch.setattr(torch, "set_num_threads", lambda threads: None)
     return importlib.import_module("attention").main
@@ -93,6 +93,12 @@ def test_the_command_writes_results_and_page(run, tmp_path, capsys):
         assert set(row["built_in"]) == {"XLNet, eager"}
     assert page.count("| Locant | `transformer_xl` |") == 2
     assert page.count("| `transformer_xl` | encoder |") == 4
+    long = json.loads((tmp_path / "attention_long_cpu.json").read_text())
+    measured = {(row["attention"], row["direction"]) for row in long["rows"] if list(row["bytes"]) == ["16", "32"]}
+    kinds = ("full, sdpa", "full, blockwise", "window of 512, blockwise")
+    assert measured == {(kind, direction) for kind in kinds for direction in ("forward", "training")}
+    assert all("flex_attention cannot" in row["refusal"] for row in long["rows"] if "flex" in row["attention"])
+    assert (tmp_path / "images" / "long-inputs-cpu.png").stat().st_size > 10_000
     assert page.count("(XLNet, eager) |") == 4
     assert page.count("–[^cpu1]") == 4  # flex_attention refuses it
     assert "[^cpu1]: flex_attention cannot" in page
@@ -131,3 +137,26 @@ def test_the_best_of_each_side_is_compared_by_medians():
     line = "| `rotary` | decoder | 512 | 9.0 | **5.0** | – | – | 10.0 (Llama, sdpa) | 0.50 |"
     assert table([row], "forward", []).splitlines()[2:] == [line]
     assert table([row], "training", []).splitlines()[2:] == []
+
+
+def test_half_is_the_length_at_which_the_quadratic_part_equals_the_rest():
+    long = importlib.import_module("attention_long")
+    times = {str(n): n * (100 + 0.05 * n) / 1e6 for n in (512, 2048, 8192)}
+    row = {"encoding": "t5", "attention": "full, sdpa", "direction": "forward", "seconds": times}
+    rows = [{**row, "bytes": dict.fromkeys(times, 2e9)}, {**row, "seconds": {}, "bytes": {}, "refusal": "cannot"}]
+    lines = long.table(rows, "forward").splitlines()
+    assert lines[2:] == ["| `t5` | full, sdpa | 126 µs, 2.00 GB | 202 µs, 2.00 GB | 510 µs, 2.00 GB | 2,000 |"]
+    flat = [{**row, "seconds": {"10": 1.0, "20": 2.0}, "bytes": {"10": 0, "20": 0}}]
+    assert long.table(flat, "forward").endswith("| – |")
+
+
+def test_sdpa_is_left_out_where_a_matrix_of_all_pairs_needs_too_much_memory():
+    long = importlib.import_module("attention_long")
+    sdpa, blockwise = long.ATTENTIONS[:2]
+    measured = [
+        (encoding, kind.backend)
+        for encoding in ("rotary", "t5", "alibi")
+        for kind in (sdpa, blockwise)
+        if long._is_measured(encoding, kind, 32768)
+    ]
+    assert measured == [("rotary", "sdpa"), ("rotary", "blockwise"), ("t5", "blockwise"), ("alibi", "blockwise")]

@@ -1,0 +1,183 @@
+# Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
+"""What long inputs cost an encoder: time per token and peak memory of each position encoding and kind of attention."""
+
+import statistics
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import torch
+from attention_models import Shape, build_locant
+from attention_speed import DIRECTIONS
+from measuring import in_fresh_process, peak_memory, seconds
+from tqdm.auto import tqdm
+
+from locant.configuration.configuration_locant import LocantConfig
+from locant.configuration.position_encodings import POSITION_ENCODINGS
+from locant.modeling.positions.base import position_encoding_class
+
+LENGTHS = (512, 2048, 8192, 32768)
+WINDOW = 512  # tokens that a token sees to either side
+QUADRATIC_LIMIT = 8192  # beyond it, a matrix of all pairs for each head needs more memory than a small machine has
+BUDGET = 3.0  # seconds of repeated passes; a pass that takes longer runs once
+
+
+@dataclass(frozen=True)
+class Attention:
+    """A kind of attention.
+
+    Args:
+        name: in the table.
+        backend: the attention implementation.
+        fields: of the config.
+        is_linear: its memory grows linearly with the length, also with a position bias.
+    """
+
+    name: str
+    backend: str
+    fields: tuple[tuple[str, Any], ...] = ()
+    is_linear: bool = True
+
+
+ATTENTIONS = (
+    Attention("full, sdpa", "sdpa", is_linear=False),
+    Attention("full, blockwise", "blockwise"),
+    Attention("full, flex_attention", "flex_attention"),
+    Attention(f"window of {WINDOW}, blockwise", "blockwise", (("sliding_window", WINDOW),)),
+)
+
+
+def measure_passes(
+    encoding: str, attention: Attention, shape: Shape, length: int, direction: str, device: str, threads: int
+) -> tuple[float, int] | str:
+    """Seconds of a pass of one sequence and its peak memory in bytes; or why the backend refuses the encoding."""
+    torch.set_num_threads(threads)
+    torch.manual_seed(0)
+    try:
+        model = build_locant(shape, length, attention.backend, encoding, **dict(attention.fields))
+        model.to(device).train(direction == "training")
+        run = partial(DIRECTIONS[direction], model)
+        ids = torch.randint(4, shape.vocabulary, (1, length), device=device)
+        # a compiled kernel is compiled for the length; otherwise some tokens start threads and allocate gradients
+        run(ids if device == "cuda" or attention.backend == "flex_attention" else ids[:, :16])
+    except ValueError as error:
+        return str(error)
+    times: list[float] = []
+    peak = peak_memory(lambda: times.append(seconds(partial(run, ids), device)), device, returns_freed=False)
+    if times[0] > BUDGET:  # the C library returns tensors of this size in any case
+        return times[0], peak
+    while sum(times) < BUDGET and len(times) < 5:
+        times.append(seconds(partial(run, ids), device))
+    return statistics.median(times), peak_memory(partial(run, ids), device)
+
+
+def _is_measured(encoding: str, attention: Attention, length: int) -> bool:
+    """Whether memory allows for it: sdpa takes a position bias as a matrix of all pairs for each head."""
+    if attention.is_linear or length <= QUADRATIC_LIMIT:
+        return True
+    config = LocantConfig(position_encoding=encoding)
+    return not position_encoding_class(config, "encoder").bias_types(config)
+
+
+def measure(
+    shape: Shape,
+    lengths: Sequence[int] = LENGTHS,
+    encodings: Iterable[str] | None = None,
+    device: str = "cpu",
+    threads: int = 2,
+) -> list[dict[str, Any]]:
+    """A row for each encoding, kind of attention and direction: seconds and bytes by length, or the backend's refusal.
+
+    Args:
+        shape: of the encoders.
+        lengths: in tokens.
+        encodings: only these.
+        device: `cpu` or `cuda`.
+        threads: of torch.
+    """
+    rows: list[dict[str, Any]] = [
+        {"encoding": encoding, "attention": kind.name, "direction": direction, "seconds": {}, "bytes": {}}
+        for direction in DIRECTIONS
+        for encoding in (POSITION_ENCODINGS if encodings is None else encodings)
+        for kind in ATTENTIONS
+    ]
+    kinds = {kind.name: kind for kind in ATTENTIONS}
+    for row in (bar := tqdm(rows, desc="long inputs", dynamic_ncols=True)):
+        kind = kinds[row["attention"]]
+        for length in lengths:
+            if not _is_measured(row["encoding"], kind, length):
+                continue
+            bar.set_postfix_str(f"{row['encoding']}, {kind.name}, {length:,} tokens, {row['direction']}")
+            found = in_fresh_process(
+                measure_passes, row["encoding"], kind, shape, length, row["direction"], device, threads
+            )
+            if isinstance(found, str):
+                row["refusal"] = found
+                break
+            row["seconds"][str(length)], row["bytes"][str(length)] = found
+    return rows
+
+
+def table(rows: Sequence[dict[str, Any]], direction: str) -> str:
+    """The rows of a direction in Markdown, without those that a backend refuses."""
+    rows = [row for row in rows if row["direction"] == direction and row["seconds"]]
+    lengths = sorted({int(length) for row in rows for length in row["seconds"]})
+    head = ["encoding", "attention", *(f"{length:,}" for length in lengths), "half"]
+    lines = [head, ["---"] * 2 + ["---:"] * (len(lengths) + 1)]
+    for row in rows:
+        cells = [_cell(row, str(length)) for length in lengths]
+        lines.append([f"`{row['encoding']}`", row["attention"], *cells, _half(row["seconds"])])
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _cell(row: dict[str, Any], length: str) -> str:
+    if length not in row["seconds"]:
+        return "–"
+    return f"{row['seconds'][length] / int(length) * 1e6:,.0f} µs, {row['bytes'][length] / 1e9:.2f} GB"
+
+
+def _half(times: dict[str, float]) -> str:
+    """The length from which on attention to all pairs takes more than half of the time.
+
+    The time of a token is taken as a + b · length, through the two longest inputs: the length is a / b.
+    """
+    lengths = sorted(map(int, times))
+    if len(lengths) < 2:
+        return "–"
+    before, last = lengths[-2:]
+    per_token = {length: times[str(length)] / length for length in (before, last)}
+    slope = (per_token[last] - per_token[before]) / (last - before)
+    constant = per_token[last] - slope * last
+    if slope <= 0 or constant / slope > 10 * last:
+        return "–"
+    return f"{max(constant / slope, 0):,.0f}"
+
+
+# The rows of the picture, as encoding and kind of attention: one of each way in which cost grows
+_DRAWN = {
+    ("rotary", "full, sdpa"): "rotary, sdpa: no bias",
+    ("t5", "full, sdpa"): "T5, sdpa: the bias is a matrix",
+    ("t5", "full, blockwise"): "T5, blockwise",
+    ("shaw", "full, blockwise"): "Shaw, blockwise",
+    ("t5", f"window of {WINDOW}, blockwise"): f"T5, window of {WINDOW}",
+}
+
+
+def draw(rows: Sequence[dict[str, Any]], figure: Any) -> None:
+    """Draw time per token and peak memory of training over the length, on an empty figure of matplotlib."""
+    figure.set_size_inches(10, 4)
+    time, memory = figure.subplots(1, 2)
+    for row in rows:
+        label = _DRAWN.get((row["encoding"], row["attention"]))
+        if label is None or row["direction"] != "training" or not row["seconds"]:
+            continue
+        lengths = sorted(map(int, row["seconds"]))
+        time.plot(lengths, [row["seconds"][str(n)] / n * 1e6 for n in lengths], marker="o", label=label)
+        memory.plot(lengths, [row["bytes"][str(n)] / 1e9 for n in lengths], marker="o", label=label)
+    for panel, title in ((time, "µs per token"), (memory, "peak memory, GB")):
+        panel.set(xscale="log", yscale="log", xlabel="tokens", title=f"forward and backward: {title}")
+        panel.set_xticks(LENGTHS, [f"{length:,}" for length in LENGTHS])
+        panel.grid(alpha=0.3)
+    if time.lines:
+        time.legend(fontsize=8)
