@@ -25,6 +25,7 @@ from .text_files import output, prompted, standard_input
 _OF_IMAGES = ("image-classification", "image-text-to-text")
 _OF_TEXTS = ("text-classification", "token-classification", "fill-mask", "text-generation", "translation")
 _WITH_TOP_K = ("text-classification", "image-classification", "fill-mask")
+_GENERATING = ("text-generation", "translation", "image-text-to-text")
 _TEXT_KEYS = ("generated_text", "translation_text", "summary_text")
 _CHUNK = 16
 """The number of batches whose inputs are read at a time."""
@@ -39,8 +40,7 @@ def run(arguments: list[str]) -> None:
     pipe = _load(parsed, None if task is None else task.name)
     if pipe.task == "translation":
         pipe.prefix = getattr(data, "source_prefix", None) or pipe.prefix
-    if parsed.top_k is not None and pipe.task not in _WITH_TOP_K:
-        raise InputError(f"--top_k is for labels and masks, not for {pipe.task}: leave it out.")
+    _check_options(pipe, parsed)
     if parsed.seed is not None:
         set_seed(parsed.seed)
     reads_images = pipe.task in _OF_IMAGES
@@ -63,6 +63,18 @@ def run(arguments: list[str]) -> None:
             progress.update(len(chunk))
     if cut:
         print(f"Cut {cut:,} of {number:,} texts to their first {max_length} tokens, as in training.", file=sys.stderr)
+
+
+def _check_options(pipe: Any, parsed: argparse.Namespace) -> None:
+    """Raise `InputError` if an option is given that has no meaning for the task of the model."""
+    if parsed.top_k is not None and pipe.task not in _WITH_TOP_K:
+        raise InputError(f"--top_k is for labels and masks, not for {pipe.task}: leave it out.")
+    if parsed.top_k is not None and _may_have_several(pipe):
+        raise InputError("--top_k is for models of one label, and this model may choose several: leave it out.")
+    if parsed.do_sample and pipe.task != "text-generation":
+        raise InputError(f"--do_sample is for language models, not for {pipe.task}: leave it out.")
+    if parsed.max_new_tokens is not None and pipe.task not in _GENERATING:
+        raise InputError(f"--max_new_tokens is for models that generate text, not for {pipe.task}: leave it out.")
 
 
 def _max_length(pipe: Any, data: Any) -> int | None:
@@ -105,6 +117,9 @@ def _load(parsed: argparse.Namespace, trained_for: str | None) -> Any:
         raise InputError(
             f"{parsed.model} is for {pipe.task}, whose results do not fit a line: call locant.pipeline in Python."
         )
+    tokenizer: Any = pipe.tokenizer
+    if pipe.task == "text-generation" and tokenizer.pad_token_id is None:  # GPT-2 and Llama have none
+        tokenizer.pad_token = tokenizer.eos_token
     return pipe
 
 
@@ -146,7 +161,7 @@ def _call(pipe: Any, inputs: list[str], parsed: argparse.Namespace, max_length: 
         options["top_k"] = parsed.top_k or 1
     elif pipe.task == "text-generation":
         options |= {"return_full_text": False, "do_sample": parsed.do_sample}
-    if parsed.max_new_tokens is not None and pipe.task in ("text-generation", "translation", "image-text-to-text"):
+    if parsed.max_new_tokens is not None:
         options["max_new_tokens"] = parsed.max_new_tokens
     if pipe.task == "image-text-to-text":  # this pipeline makes one batch of all of its inputs
         del options["batch_size"]

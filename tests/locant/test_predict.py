@@ -4,6 +4,7 @@
 import copy
 import io
 import json
+import shutil
 import sys
 
 import numpy as np
@@ -156,6 +157,17 @@ def test_language_models_go_on_with_a_text(predict, folders, lines):
     assert predict(folder, lines, "--max_new_tokens", 5)[0] == " ".join(expected.splitlines())
 
 
+def test_language_models_without_a_padding_token_go_on_with_several_texts(predict, folders, lines, tmp_path):
+    folder = tmp_path / "without"
+    shutil.copytree(folders["language_modeling"], folder)
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    tokenizer.pad_token = None
+    tokenizer.save_pretrained(folder)
+    assert AutoTokenizer.from_pretrained(folder).pad_token is None
+    found = [predict(path, lines, "--max_new_tokens", 5) for path in (folder, folders["language_modeling"])]
+    assert found[0] == found[1]
+
+
 def test_texts_are_cut_at_learned_positions_by_classifiers_and_refused_by_others(predict, folders, tmp_path, capsys):
     (tmp_path / "long").write_text(" ".join(["the cat sees the dog."] * 20))
     (tmp_path / "longer").write_text(" ".join(["the cat sees the dog."] * 25))
@@ -203,9 +215,10 @@ def test_translators_translate(predict, toy, trained_run):
 @pytest.mark.parametrize("task", IMAGE_TASKS)
 def test_images_are_files_or_folders(predict, folders, image_folder, task):
     images = sorted(image_folder.glob("*.png"))
-    found = predict(folders[task], *images, "--max_new_tokens", 4)
+    options = ["--max_new_tokens", 4] if task == "captioning" else []
+    found = predict(folders[task], *images, *options)
     assert [line.split("\t")[0] for line in found] == [str(path) for path in images]
-    assert predict(folders[task], image_folder, "--max_new_tokens", 4) == found
+    assert predict(folders[task], image_folder, *options) == found
 
 
 def test_standard_input_and_output_files(predict, folders, lines, tmp_path, monkeypatch):
@@ -238,6 +251,18 @@ class TestRefusals:
     def test_top_k_of_a_text(self, predict, folders, lines):
         [error] = predict(folders["language_modeling"], lines, "--top_k", 3, status=2)
         assert error.endswith("--top_k is for labels and masks, not for text-generation: leave it out.")
+
+    @pytest.mark.parametrize(
+        ("model", "options", "message"),
+        [
+            ("multi_label_classification", ["--top_k", 1], "this model may choose several: leave it out."),
+            ("masked_language_modeling", ["--do_sample"], "--do_sample is for language models, not for fill-mask:"),
+            ("regression", ["--max_new_tokens", 5], "--max_new_tokens is for models that generate text, not for text-"),
+        ],
+    )
+    def test_options_of_other_models(self, predict, folders, lines, model, options, message):
+        [error] = predict(folders[model], lines, *options, status=2)
+        assert message in error
 
     def test_no_images(self, predict, folders):
         [error] = predict(folders["image_classification"], status=2)
