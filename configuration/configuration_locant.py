@@ -33,7 +33,7 @@ Stack = Literal["encoder", "decoder"]
 # Names in configs that transformers or the room hub writes or reads, besides fields and generation options
 _OTHER_FIELDS = {"auto_map", "custom_pipelines", "locant_code", "quantization_config", "rope_theta"}
 _OTHER_FIELDS |= {"attn_implementation", "experts_implementation", "partial_rotary_factor", "rope_scaling"}
-_OTHER_FIELDS |= {"tokenizer_class", "processor_class"}
+_OTHER_FIELDS |= {"tokenizer_class", "processor_class", "task_specific_params", "prefix"}
 
 # Upper limits, which are checked before anything of this size is allocated
 _MOST_LABELS = 2**20

@@ -21,6 +21,7 @@ logger = logging.get_logger(__name__)
 # The same in every family, so that none has to map it
 _TOKENS = ("pad_token_id", "bos_token_id", "eos_token_id", "decoder_start_token_id")
 _LABELS = ("id2label", "label2id", "problem_type")
+_OF_PIPELINES = ("task_specific_params", "prefix")
 _STACKS = {
     "LocantForConditionalGeneration": {"is_encoder_decoder": True},
     "LocantModel": {"is_encoder_decoder": True},
@@ -170,6 +171,7 @@ def _of_positions(config: LocantConfig, reads_images: bool) -> dict[str, Any]:
 
 def _common(config: PreTrainedConfig) -> dict[str, Any]:
     found = {name: getattr(config, name, None) for name in (*_TOKENS, *_LABELS)}
+    found |= {name: getattr(config, name) for name in _OF_PIPELINES if getattr(config, name, None) is not None}
     # a model of one stack has none, and of the others not every family has a place for none
     if not config.is_encoder_decoder or found["decoder_start_token_id"] is None:
         del found["decoder_start_token_id"]

@@ -195,7 +195,9 @@ class TextToTextPipeline(_Pipeline):
         for ids in model_outputs["output_ids"][0]:
             record: dict[str, Any] = {}
             if return_tensors:
-                record[f"{self.return_name}_token_ids"] = _without_padding(ids, self.tokenizer.pad_token_id)
+                record[f"{self.return_name}_token_ids"] = _without_filler(
+                    ids, self.tokenizer.pad_token_id, self.model.generation_config.eos_token_id
+                )
             if return_text or (return_text is None and not return_tensors):
                 text = self.tokenizer.decode(ids, skip_special_tokens=True, **options)
                 record[f"{self.return_name}_text"] = text
@@ -264,8 +266,15 @@ def _learned_positions(config: PretrainedConfig, stack: str) -> int | None:
     return config.max_position_embeddings if encoding == "learned" else None
 
 
-def _without_padding(ids: torch.Tensor, pad_token_id: int | None) -> torch.Tensor:
-    """A result without what filled it up to the longest of its batch."""
+def _without_filler(ids: torch.Tensor, pad_token_id: int | None, eos_token_id: int | list[int] | None) -> torch.Tensor:
+    """A result without the tokens that fill it up to the longest result of its batch.
+
+    They are padding; in beam search they are the first end token where the padding token is 0.
+    """
+    ends = [eos_token_id] if isinstance(eos_token_id, int) else eos_token_id or []
+    for place, token in enumerate(ids[1:].tolist(), start=1):  # the first token may be the end token as well
+        if token in ends:
+            return ids[: place + 1]
     length = len(ids)
     while length > 1 and ids[length - 1] == pad_token_id:
         length -= 1

@@ -112,7 +112,8 @@ class LocantModel(LocantPreTrainedModel):
             input_ids: source tokens `(batch, source_length)`.
             attention_mask: `(batch, source_length)`, 0 at padding; or `(batch or 1, 1 or heads, source_length,
                 source_length)`, boolean or whole numbers with 0 where a token is not seen, or floating and then added
-                to the scores. In cross-attention, tokens that no source token sees are not seen either.
+                to the scores. In cross-attention, tokens that no source token sees are not seen either; an added number
+                hides a token if it is minus infinity or the lowest number of its type.
             decoder_input_ids: target tokens `(batch, target_length)`, those that the cache does not hold yet.
             decoder_attention_mask: `(batch, past + target_length)`, 0 at padding; or of four dimensions likewise.
                 Causality holds on top of it.

@@ -40,8 +40,9 @@ def mean_token(hidden_states: torch.Tensor, seen: torch.Tensor | None) -> torch.
     if seen is None:
         return hidden_states.mean(dim=1)
     seen = seen.to(hidden_states.device, torch.bool).unsqueeze(-1)
-    total = hidden_states.masked_fill(~seen, 0).sum(dim=1)  # a product with 0 would keep NaN
-    return total / seen.sum(dim=1).clamp(min=1)
+    dtype = torch.promote_types(hidden_states.dtype, torch.float32)  # a sum may be too large for float16
+    total = hidden_states.masked_fill(~seen, 0).sum(dim=1, dtype=dtype)  # a product with 0 would keep NaN
+    return (total / seen.sum(dim=1).clamp(min=1)).to(hidden_states.dtype)
 
 
 def first_token(hidden_states: torch.Tensor, seen: torch.Tensor | None) -> torch.Tensor:

@@ -222,6 +222,8 @@ def documents_of_positions(position_ids: torch.Tensor) -> torch.Tensor | None:
 def visible_keys(attention_mask: torch.Tensor | None, batch: int) -> torch.Tensor | None:
     """The padding mask for cross-attention from an encoder's mask. A key of a custom mask is seen if any token sees it.
 
+    An entry of a floating mask hides a key if it is minus infinity or the lowest number of its type.
+
     `(batch, keys)` or `(batch or 1, 1 or heads, queries, keys)` to `(batch, keys)`.
     """
     if attention_mask is None or attention_mask.ndim != 4:

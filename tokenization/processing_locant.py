@@ -77,7 +77,10 @@ class LocantProcessor(ProcessorMixin):
         start = self.tokenizer.bos_token_id
         if start is None:
             raise ValueError("The tokenizer has no token to start a text with: set its bos_token.")
-        encoded = self.tokenizer(texts, **{**options, "add_special_tokens": False, "padding": False})
+        own = {"add_special_tokens": False, "padding": False}
+        if options.get("truncation") and options.get("max_length") is not None:
+            own["max_length"] = max(options["max_length"] - 1, 0)  # the start token is one of the prompt's tokens
+        encoded = self.tokenizer(texts, **{**options, **own})
         padded = self.tokenizer.pad(
             {"input_ids": [[start, *ids] for ids in encoded["input_ids"]]},
             padding=options.get("padding", False),

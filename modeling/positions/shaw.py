@@ -60,10 +60,15 @@ class ShawBias(ShawKeysBias):
     has_output: ClassVar[bool] = True
 
     def output(self, weights: torch.Tensor) -> torch.Tensor:
-        """The weights are summed by distance first, so that no vector is made for each pair."""
-        by_distance = weights.new_zeros(*weights.shape[:3], 2 * self.max_distance + 1)
-        by_distance = by_distance.scatter_add(-1, self._clipped_of_all_pairs(weights.shape), weights)
-        return by_distance @ self.vectors.to(weights.dtype)
+        """The weights are summed by distance first, so that no vector is made for each pair.
+
+        The sums are in float32: in half precision, the sum of the many small weights of far keys, which share a
+        clipped distance, would stop growing.
+        """
+        dtype = torch.promote_types(weights.dtype, torch.float32)
+        by_distance = weights.new_zeros(*weights.shape[:3], 2 * self.max_distance + 1, dtype=dtype)
+        by_distance = by_distance.scatter_add(-1, self._clipped_of_all_pairs(weights.shape), weights.to(dtype))
+        return by_distance.to(weights.dtype) @ self.vectors.to(weights.dtype)
 
 
 class ShawLayer(PositionLayer):

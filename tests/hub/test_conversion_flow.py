@@ -14,6 +14,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from tokenizers import ByteLevelBPETokenizer
 from transformers import (
+    AutoConfig,
     AutoTokenizer,
     BartConfig,
     BartForConditionalGeneration,
@@ -206,6 +207,15 @@ class TestGeneration:
         assert (found.forced_eos_token_id, found.num_beams, found.bad_words_ids) == (7, 2, [[9]])
         ids = torch.tensor([[5, 6, 7, 2]])
         assert model.generate(ids, max_new_tokens=3)[0, -1] in (2, 7)
+
+    def test_settings_of_tasks_go_along(self, theirs, tmp_path):
+        specific = {"summarization": {"prefix": "short: ", "num_beams": 2}}
+        settings = {"task_specific_params": specific, "prefix": "text: "}
+        change_config(theirs, **settings)
+        ours = convert(theirs, tmp_path / "ours")
+        for folder in (ours, convert(ours, tmp_path / "back", to="marian")):
+            config = AutoConfig.from_pretrained(folder)
+            assert {name: getattr(config, name) for name in settings} == settings
 
     def test_one_that_transformers_would_not_save(self, theirs):
         (theirs / "generation_config.json").write_text(json.dumps({"do_sample": False, "temperature": 0.5}))

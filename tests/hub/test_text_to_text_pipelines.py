@@ -93,6 +93,13 @@ def test_tensors_are_the_ids_without_padding(translate, model, tokenizer, texts)
     outputs = {"output_ids": torch.tensor([[[0, 5, 0, 6, 2, 0, 0]]])}
     [record] = translate.postprocess(outputs, return_tensors=True)
     assert record["translation_token_ids"].tolist() == [0, 5, 0, 6, 2]
+    outputs = {"output_ids": torch.tensor([[[0, 5, 0, 6, 0, 0]]])}  # a stopping criterion ended it
+    [record] = translate.postprocess(outputs, return_tensors=True)
+    assert record["translation_token_ids"].tolist() == [0, 5, 0, 6]
+    # beam search fills with the end token where the padding token is 0
+    outputs = {"output_ids": torch.tensor([[[2, 5, 0, 6, 2, 2, 2]]])}
+    [record] = translate.postprocess(outputs, return_tensors=True)
+    assert record["translation_token_ids"].tolist() == [2, 5, 0, 6, 2]
 
 
 def test_clean_up_reaches_the_tokenizer(translate, monkeypatch):

@@ -226,9 +226,7 @@ OF_ANY_MODEL = {
         lambda batch, model: {}, r"^(There are no input_ids: give them|An encoder of images needs pixel_values)"
     ),
 }
-SIZE = (
-    r"^attention_mask has the shape \(., .\), but there are 2 sequences of 5 tokens.*give a number for each of them\.$"
-)
+SIZE = r"^attention_mask has the shape \(., .\), but there are 2 sequences of 5 tokens.*give an entry for each token\.$"
 DIMENSIONS = r"^attention_mask has the shape \(2, 5, 5\): give \(batch, tokens\), or \(batch, heads or 1, queries, keys"
 OF_TEXT = {
     "one token": Row(each(lambda value: value[:, :1])),

@@ -9,6 +9,8 @@ from transformers import DynamicCache, EncoderDecoderCache, StaticCache
 from transformers.models.t5.modeling_t5 import T5Attention
 
 from locant.modeling.modeling_locant import LocantModel
+from locant.modeling.positions.base import PositionInputs, SlotIndex
+from locant.modeling.positions.shaw import ShawLayer
 
 HEADS, HEAD_DIM = 4, 8
 SOURCES = [[5, 6, 7, 8, 9, 10], [11, 12, 13, 2]]
@@ -302,3 +304,14 @@ def decode(model, batch, cache):
             decoder_attention_mask=batch["decoder_attention_mask"][:, :end],
             past_key_values=cache,
         )
+
+
+def test_shaws_values_count_far_keys_in_half_precision():
+    layer, keys = ShawLayer(4, max_distance=2), 4096
+    with torch.no_grad():
+        layer.vectors.fill_(1.0)
+    layer.bfloat16()
+    query = torch.zeros(1, 1, 1, 4, dtype=torch.bfloat16)
+    _, _, bias = layer(query, None, PositionInputs(SlotIndex(1, keys, q_offset=keys - 1)))
+    output = bias.output(torch.full((1, 1, 1, keys), 1 / keys, dtype=torch.bfloat16))
+    torch.testing.assert_close(output, torch.ones_like(output), atol=0.01, rtol=0)

@@ -225,6 +225,10 @@ def loop_mean(states, mask):
 
 
 class TestPooling:
+    def test_a_long_mean_does_not_overflow_in_float16(self):
+        states = torch.full((1, 2048, 4), 100.0, dtype=torch.float16)
+        assert torch.equal(mean_token(states, torch.ones(1, 2048)), states[:, 0])
+
     def test_mean_of_the_real_tokens(self, make_model, make_batch, side, no_grad):
         ids, mask = make_batch(SENTENCES, side)
         outputs = make_model(LocantEncoderModel)(ids, mask)
@@ -392,7 +396,7 @@ class TestRefusals:
     @pytest.mark.parametrize("cls", MODELS.values(), ids=lambda cls: cls.__name__)
     def test_token_types_where_there_are_none(self, make_model, cls):
         model, ids = make_model(cls), torch.tensor([[5, 6, 7]])
-        message = r"^token_type_ids are given, but type_vocab_size is 0: set it to their number\.$"
+        message = r"^token_type_ids are given, but type_vocab_size is 0: set it to the number of token types\.$"
         with pytest.raises(ValueError, match=message):
             model(ids, token_type_ids=torch.tensor([[0, 0, 1]]))
         expected = model(ids)[0]

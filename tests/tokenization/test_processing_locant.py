@@ -75,6 +75,12 @@ def test_prompts_are_padded_on_the_left(processor):
     assert got["decoder_attention_mask"].tolist() == [[0, 0, 1], [1, 1, 1]]
 
 
+def test_prompts_are_cut_with_their_start_token(processor):
+    options = {"truncation": True, "padding": "max_length", "max_length": 3, "return_tensors": "pt"}
+    got = processor(images=IMAGES, text=["a seven a seven", "a"], **options)
+    assert got["decoder_input_ids"].tolist() == [[BOS, *words(processor, "a seven")], [0, BOS, *words(processor, "a")]]
+
+
 def test_targets_are_labels_with_an_end_and_ignored_padding(processor):
     got = processor(images=IMAGES, text_target=CAPTIONS[:2], padding=True, return_tensors="pt")
     first, second = (words(processor, caption) for caption in CAPTIONS[:2])
