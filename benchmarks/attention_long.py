@@ -65,7 +65,7 @@ def measure_passes(
         return str(error)
     times: list[float] = []
     peak = peak_memory(lambda: times.append(seconds(partial(run, ids), device)), device, returns_freed=False)
-    if times[0] > BUDGET:  # the C library returns tensors of this size in any case
+    if times[0] > BUDGET:  # a second pass would take too long, though the C library keeps freed blocks in the first
         return times[0], peak
     while sum(times) < BUDGET and len(times) < 5:
         times.append(seconds(partial(run, ids), device))

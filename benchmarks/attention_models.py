@@ -25,9 +25,9 @@ class Shape:
     vocabulary: int = 8000
 
     def __str__(self) -> str:
+        layers = f"{self.layers} layer{'' if self.layers == 1 else 's'}"
         return (
-            f"{self.layers} layers, width {self.width:,}, {self.heads} heads, feed-forward {self.ffn:,}, "
-            f"{self.vocabulary:,} tokens"
+            f"{layers}, width {self.width:,}, {self.heads} heads, feed-forward {self.ffn:,}, {self.vocabulary:,} tokens"
         )
 
 
