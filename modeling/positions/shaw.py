@@ -62,8 +62,8 @@ class ShawBias(ShawKeysBias):
     def output(self, weights: torch.Tensor) -> torch.Tensor:
         """The weights are summed by distance first, so that no vector is made for each pair.
 
-        The sums are in float32: in half precision, the sum of the many small weights of far keys, which share a
-        clipped distance, would stop growing.
+        The sums are in float32: far keys share a clipped distance, and on a GPU the sum of their many small weights
+        would stop growing in half precision.
         """
         dtype = torch.promote_types(weights.dtype, torch.float32)
         by_distance = weights.new_zeros(*weights.shape[:3], 2 * self.max_distance + 1, dtype=dtype)

@@ -307,11 +307,13 @@ def decode(model, batch, cache):
 
 
 def test_shaws_values_count_far_keys_in_half_precision():
-    layer, keys = ShawLayer(4, max_distance=2), 4096
+    """torch adds in float32 on a CPU; on a GPU, it adds in the type of the tensor."""
+    device, keys = "cuda" if torch.cuda.is_available() else "cpu", 4096
+    layer = ShawLayer(4, max_distance=2)
     with torch.no_grad():
         layer.vectors.fill_(1.0)
-    layer.bfloat16()
-    query = torch.zeros(1, 1, 1, 4, dtype=torch.bfloat16)
+    layer.to(device, torch.bfloat16)
+    query = torch.zeros(1, 1, 1, 4, dtype=torch.bfloat16, device=device)
     _, _, bias = layer(query, None, PositionInputs(SlotIndex(1, keys, q_offset=keys - 1)))
-    output = bias.output(torch.full((1, 1, 1, keys), 1 / keys, dtype=torch.bfloat16))
+    output = bias.output(torch.full((1, 1, 1, keys), 1 / keys, dtype=torch.bfloat16, device=device))
     torch.testing.assert_close(output, torch.ones_like(output), atol=0.01, rtol=0)
