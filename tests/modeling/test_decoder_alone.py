@@ -6,8 +6,9 @@ import torch
 from transformers import DynamicCache, StaticCache
 
 from locant.modeling.attention import SelfAttention
-from locant.modeling.attention_inputs import prepare_stack_inputs, self_attention_inputs
+from locant.modeling.attention_inputs import self_attention_inputs
 from locant.modeling.positions import build_position_encoding
+from locant.modeling.stack_inputs import prepare_stack_inputs
 from locant.modeling.stacks import LocantDecoder, LocantEncoder
 
 
