@@ -43,7 +43,7 @@ bench: $(VENV)/bench $(TRANSLATOR)  ## time and memory beside other packages, in
 profile: $(VENV)/bench  ## where the time of a line of `make bench` goes, by module; ONLY="greedy" chooses the line
 	$(BIN)/python benchmarks/profile_modules.py $(if $(ONLY),"$(ONLY)")
 
-bench-attention: $(VENV)/installed  ## memory and speed of attention by encoding and backend, and long inputs: some 45 minutes alone on 2 cores
+bench-attention: $(VENV)/installed  ## memory and speed of attention by encoding and backend, and long inputs: some 55 minutes alone on 2 cores
 	$(BIN)/python benchmarks/attention.py
 
 code-lines: $(VENV)/installed  ## lines of code by room, of a bundle, and of transformers' families

@@ -1,7 +1,7 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
 """Measure memory and speed of attention, and write docs/benchmarks.md: `make bench-attention`.
 
-Memory and speed take some 20 minutes on 2 cores, which should have nothing else to do, and long inputs as much again.
+Memory and speed take some 20 minutes on 2 cores, which should have nothing else to do, and long inputs some 35.
 What is limited by --encodings, --lengths, --backends or --quick is printed only, unless --output_dir says where to
 write it.
 """

@@ -1,5 +1,5 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""What long inputs cost an encoder: time per token and peak memory of each position encoding and kind of attention."""
+"""Time per token and peak memory of an encoder on long inputs, for each position encoding and kind of attention."""
 
 import statistics
 from collections.abc import Iterable, Sequence
@@ -25,13 +25,13 @@ BUDGET = 3.0  # seconds of repeated passes; a pass that takes longer runs once
 
 @dataclass(frozen=True)
 class Attention:
-    """A kind of attention.
+    """A kind of attention: full attention on one backend, or attention in a window.
 
     Args:
-        name: in the table.
+        name: its name in the table.
         backend: the attention implementation.
-        fields: of the config.
-        is_linear: its memory grows linearly with the length, also with a position bias.
+        fields: fields of the config, such as the window.
+        is_linear: whether its memory grows linearly with the length even if the encoding adds a bias.
     """
 
     name: str
@@ -51,7 +51,7 @@ ATTENTIONS = (
 def measure_passes(
     encoding: str, attention: Attention, shape: Shape, length: int, direction: str, device: str, threads: int
 ) -> tuple[float, int] | str:
-    """Seconds of a pass of one sequence and its peak memory in bytes; or why the backend refuses the encoding."""
+    """The seconds and the peak bytes of a pass over one sequence, or the message of a backend that refuses it."""
     torch.set_num_threads(threads)
     torch.manual_seed(0)
     try:
@@ -73,7 +73,7 @@ def measure_passes(
 
 
 def _is_measured(encoding: str, attention: Attention, length: int) -> bool:
-    """Whether memory allows for it: sdpa takes a position bias as a matrix of all pairs for each head."""
+    """Whether a small machine has the memory: with sdpa, a bias is a matrix of all pairs of tokens for each head."""
     if attention.is_linear or length <= QUADRATIC_LIMIT:
         return True
     config = LocantConfig(position_encoding=encoding)
@@ -87,7 +87,7 @@ def measure(
     device: str = "cpu",
     threads: int = 2,
 ) -> list[dict[str, Any]]:
-    """A row for each encoding, kind of attention and direction: seconds and bytes by length, or the backend's refusal.
+    """Measure each encoding with each kind of attention, forward and in training.
 
     Args:
         shape: of the encoders.
@@ -95,6 +95,10 @@ def measure(
         encodings: only these.
         device: `cpu` or `cuda`.
         threads: of torch.
+
+    Returns:
+        A dictionary for each combination, with `seconds` and `bytes` by length, and the message of a backend that
+        refuses the encoding as `refusal`.
     """
     rows: list[dict[str, Any]] = [
         {"encoding": encoding, "attention": kind.name, "direction": direction, "seconds": {}, "bytes": {}}
@@ -120,7 +124,7 @@ def measure(
 
 
 def table(rows: Sequence[dict[str, Any]], direction: str) -> str:
-    """The rows of a direction in Markdown, without those that a backend refuses."""
+    """A table in Markdown of the rows of one direction that have measurements."""
     rows = [row for row in rows if row["direction"] == direction and row["seconds"]]
     lengths = sorted({int(length) for row in rows for length in row["seconds"]})
     head = ["encoding", "attention", *(f"{length:,}" for length in lengths), "half"]
@@ -138,9 +142,9 @@ def _cell(row: dict[str, Any], length: str) -> str:
 
 
 def _half(times: dict[str, float]) -> str:
-    """The length from which on attention to all pairs takes more than half of the time.
+    """The length at which the quadratic part of the time equals the rest, as a text.
 
-    The time of a token is taken as a + b · length, through the two longest inputs: the length is a / b.
+    The time per token is assumed to be a + b · length, with a and b from the two longest inputs; the result is a / b.
     """
     lengths = sorted(map(int, times))
     if len(lengths) < 2:

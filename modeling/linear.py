@@ -1,5 +1,5 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""Calls of a linear layer, by oneDNN where a CPU multiplies few rows with several threads."""
+"""`project`, which calls a linear layer; on a CPU with several threads, oneDNN multiplies small batches."""
 
 from typing import Any
 
@@ -7,8 +7,8 @@ import torch
 from torch import nn
 from torch.compiler import is_compiling
 
-# MKL, which nn.Linear calls, multiplies up to four rows in one thread. oneDNN uses all threads: it takes less time for
-# at most this number of rows and at least this number of weights
+# nn.Linear calls MKL, which multiplies up to four rows in one thread. oneDNN uses all threads, and is faster for at
+# most _MOST_ROWS rows and at least _LEAST_WEIGHTS weights (benchmarks/few_rows.py)
 _MOST_ROWS, _LEAST_WEIGHTS = 32, 2**19
 _HAS_BOTH = torch.backends.mkl.is_available() and torch.backends.mkldnn.is_available()
 
@@ -16,8 +16,8 @@ _HAS_BOTH = torch.backends.mkl.is_available() and torch.backends.mkldnn.is_avail
 def project(layer: Any, states: torch.Tensor) -> torch.Tensor:
     """`layer(states)`, `(…, in_features)` to `(…, out_features)`.
 
-    A step of `generate()` multiplies few rows by each weight. On a CPU with several threads, oneDNN computes their
-    product in float32, without gradients. Its sums are rounded otherwise than those of `nn.Linear`.
+    A step of `generate()` multiplies few rows by each weight. On a CPU with several threads and without gradients,
+    oneDNN computes this product in float32. The result differs from the result of `nn.Linear` by rounding.
     """
     if not is_compiling() and not torch.is_grad_enabled() and _suits_onednn(layer, states):
         return torch.ops.mkldnn._linear_pointwise(states, layer.weight, layer.bias, "none", [], "")
@@ -45,9 +45,9 @@ def _suits_onednn(layer: Any, states: torch.Tensor) -> bool:
 def is_plain_linear(layer: nn.Module) -> bool:
     """Whether a call of the layer is a linear map by its weight and bias, and nothing else.
 
-    It is not if the layer is an adapter or a quantised layer, if the weight is of a tensor subclass, or if a library
-    has attached hooks or replaced `forward`. Nor is it while torch.func transforms the code that runs, as torch.func
-    cannot transform the operations that stand for a call.
+    This is False for adapters and quantised layers, for weights of a tensor subclass, and if a library has attached
+    hooks or replaced `forward`. It is also False under the transforms of torch.func, which support neither oneDNN's
+    product nor the autograd function of the loss.
     """
     has_hooks = (
         layer._forward_hooks or layer._forward_pre_hooks or layer._backward_hooks or layer._backward_pre_hooks

@@ -1,5 +1,5 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""The sequence that a stack works on: its mask, its documents, its positions, and the tokens that are computed."""
+"""`StackInputs`: the embeddings that the encoder or decoder gets, with their mask, document ids and position ids."""
 
 from typing import Any, NamedTuple, cast
 
@@ -53,7 +53,7 @@ class NeededTokens(NamedTuple):
 
 
 class StackInputs(NamedTuple):
-    """The sequence that a stack works on.
+    """The inputs of an encoder or a decoder (a stack): embeddings, mask, document ids and position ids.
 
     Args:
         hidden_states: `(batch, length, d_model)`: embeddings, or the encoder's output, which cross-attention reads. Of
@@ -92,7 +92,7 @@ def prepare_stack_inputs(
     max_position_embeddings: int | None = None,
     may_be_packed: bool = False,
 ) -> StackInputs:
-    """The sequence with its positions: those given, or else counted from 0 in each sentence and document.
+    """Check the inputs, and bundle them with position ids: the given ids, or ids counted from 0 in each document.
 
     Args:
         hidden_states, attention_mask, document_ids: as in `StackInputs`.
@@ -103,8 +103,8 @@ def prepare_stack_inputs(
         may_be_packed: whether a restart of `position_ids` starts a new document, if there are no document ids.
 
     Raises:
-        ValueError: fewer document ids than tokens; a mask, or positions, of another size.
-        TypeError: a mask, positions or document ids that are no tensor.
+        ValueError: there are fewer document ids than tokens, or the mask or the position ids have another size.
+        TypeError: the mask, the position ids or the document ids are not a tensor.
     """
     check_tensors(attention_mask=attention_mask, position_ids=position_ids, document_ids=document_ids)
     attention_mask, position_ids, document_ids = (
@@ -208,10 +208,14 @@ def count_positions(
 
 
 def documents_of_positions(position_ids: torch.Tensor) -> torch.Tensor | None:
-    """Document ids of a packed sequence whose positions begin anew in each document, as collators for packing give it.
+    """Compute document ids from position ids that restart in each document, as collators for packing give them.
 
-    `(batch or 1, length)` to the same shape; None if the positions increase throughout, and in compiled code, which
-    must not depend on their values. A gap, an increase by more than 1, does not start a document.
+    Args:
+        position_ids: `(batch or 1, length)`. A position id that is not larger than the one before starts a document.
+
+    Returns:
+        Document ids of the same shape. None if no position id restarts, and in compiled code, which must not depend on
+        the values of tensors.
     """
     if is_compiling():
         return None
@@ -220,11 +224,15 @@ def documents_of_positions(position_ids: torch.Tensor) -> torch.Tensor | None:
 
 
 def visible_keys(attention_mask: torch.Tensor | None, batch: int) -> torch.Tensor | None:
-    """The padding mask for cross-attention from an encoder's mask. A key of a custom mask is seen if any token sees it.
+    """Compute the padding mask of cross-attention from the attention mask of the encoder.
 
-    An entry of a floating mask hides a key if it is minus infinity or the lowest number of its type.
+    Args:
+        attention_mask: `(batch, keys)`, which is returned as it is, or `(batch or 1, 1 or heads, queries, keys)`. An
+            entry of a floating mask hides a key if it is minus infinity or the lowest number of its type.
+        batch: the number of rows of the encoder's output.
 
-    `(batch, keys)` or `(batch or 1, 1 or heads, queries, keys)` to `(batch, keys)`.
+    Returns:
+        `(batch, keys)`: whether any query may attend to the key. None without a mask.
     """
     if attention_mask is None or attention_mask.ndim != 4:
         return attention_mask

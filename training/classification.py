@@ -188,7 +188,7 @@ def classification_lines(metrics: Mapping[str, Any]) -> list[Line]:
 
 
 def class_lines(metrics: Mapping[str, Any]) -> list[Line]:
-    """A line for each class with its scores; no lines for regression."""
+    """Lines with the F1, precision, recall and number of rows of each class; an empty list for regression."""
     return [
         Line(
             f"F1 of {name}",

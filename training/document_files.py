@@ -1,5 +1,5 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""Splitting the lines of a text file into documents."""
+"""`split_documents`, which divides a text file into the documents that a language model is trained on."""
 
 from collections.abc import Iterable, Iterator
 from itertools import groupby
@@ -8,12 +8,13 @@ FILE, BLANK_LINE, EACH_LINE = "file", "blank_line", "line"
 
 
 def split_documents(lines: Iterable[str], separator: str) -> Iterator[str]:
-    """The documents of one text file.
+    """Divide a text file into documents.
 
     Args:
-        lines: of the file, without their line ends.
-        separator: `file` for one document, `blank_line` or `line`, or a text that stands between two documents; line
-            ends beside that text belong to no document.
+        lines: the lines of the file, without their line feeds.
+        separator: `file` if the whole file is one document; `blank_line` if blank lines separate the documents; `line`
+            if each line is a document; or the text that separates two documents, such as `<|endoftext|>`. Line feeds
+            next to this text are removed.
 
     Returns:
         The documents; the lines in a document are separated by line feeds.

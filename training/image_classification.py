@@ -160,5 +160,5 @@ class ImageClassification(Recipe):
         return class_lines(metrics)
 
     def drawings(self, metrics: Mapping[str, Any]) -> dict[str, Callable[[Any], Any]]:
-        """The picture of the confusion matrix."""
+        """The function that draws the confusion matrix, by the name of its file; see `Recipe.drawings`."""
         return confusion_drawing(metrics)

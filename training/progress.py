@@ -150,17 +150,17 @@ def hidden_bars() -> Iterator[None]:
 
 
 class ScheduleNotice(TrainerCallback):
-    """Prints that the learning rate changes, if a run is resumed with another total number of steps.
+    """Prints a message if a run is resumed with another number of steps, which changes its learning rate schedule.
 
     Args:
-        planned_steps: the total number of steps of the run when the checkpoint was saved from which it resumes.
+        planned_steps: the total number of training steps that the resumed checkpoint was saved with.
     """
 
     def __init__(self, planned_steps: int):
         self.planned_steps = planned_steps
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Compare the total number of steps with `planned_steps`, and print the change in the main process."""
+        """Print the message in the main process if the schedule differs from the schedule for `planned_steps` steps."""
         if not state.is_world_process_zero or state.max_steps == self.planned_steps:
             return
         before, after = map(args.get_warmup_steps, (self.planned_steps, state.max_steps))

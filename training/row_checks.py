@@ -60,9 +60,13 @@ def copy_warnings(splits: Mapping[str, Dataset], columns: Sequence[str]) -> list
 
 
 def label_warnings(labels: Sequence[str], row: str) -> list[str]:
-    """A warning if there are more than half as many different labels as training rows.
+    """Warn if the number of different labels is more than half of the number of training rows.
 
-    This happens if `label_column` names a column of texts.
+    This is so if `label_column` names a column of texts by mistake.
+
+    Args:
+        labels: the label of each training row.
+        row: the word for a row of this task in the message, such as `text`.
     """
     different = len(set(labels))
     if len(labels) < FEWEST_PAIRS or different <= len(labels) / 2:
@@ -79,8 +83,8 @@ def tokenizer_warning(folder: Path, summary: Mapping[str, Any]) -> list[str]:
     The numbers of tokens are compared for each byte if the numbers of bytes are known, else for each row.
 
     Args:
-        folder: of the run that made the tokenizer; without its `metrics.json` there is no warning.
-        summary: of the data, as `Prepared` has it.
+        folder: the folder of the run that trained the tokenizer; without a `metrics.json` in it, no warning is given.
+        summary: `Prepared.summary` of the new run, with the numbers of tokens and bytes of its training data.
     """
     file = folder / METRICS_FILE
     if not file.is_file():
@@ -144,7 +148,7 @@ def pair_warnings(splits: Mapping[str, Dataset]) -> list[str]:
 
 
 def _spread(rows: Dataset) -> tuple[list[str], list[str]]:
-    """The sources and the targets of at most some `CHECKED_PAIRS` pairs of the split: of every n-th pair."""
+    """The sources and the targets of about `CHECKED_PAIRS` pairs, which are evenly spaced over the split."""
     chosen = rows.select(range(0, len(rows), max(1, len(rows) // CHECKED_PAIRS)))
     return chosen["source"][:], chosen["target"][:]
 
@@ -161,9 +165,13 @@ def _length_correlation(sources: Sequence[str], targets: Sequence[str]) -> float
 
 
 def _first_shifted(sources: Sequence[str], targets: Sequence[str]) -> float | None:
-    """The share of the pairs before the first tenth in which the lengths of sources and targets do not correlate.
+    """Where the lengths of sources and targets cease to correlate, as they do if a line is missing from one file.
 
-    None if the lengths correlate in all tenths of the pairs, or in no tenth.
+    The pairs are divided into ten consecutive blocks of equal size, and the correlation is computed in each block.
+
+    Returns:
+        The number of pairs before the first block without correlation, divided by the number of all pairs. None if the
+        lengths correlate in every block, or in no block.
     """
     size = max(FEWEST_PAIRS, -(-len(sources) // 10))
     starts = range(0, len(sources) - size + 1, size)

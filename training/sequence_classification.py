@@ -229,12 +229,12 @@ class SequenceClassification(Recipe):
         return class_lines(metrics)
 
     def drawings(self, metrics: Mapping[str, Any]) -> dict[str, Callable[[Any], Any]]:
-        """The picture of the confusion matrix."""
+        """The function that draws the confusion matrix, by the name of its file; see `Recipe.drawings`."""
         return confusion_drawing(metrics)
 
 
 def _names(rows: Dataset) -> list[str]:
-    """Every label of every row."""
+    """The labels of all rows in one list; a row with several labels adds each of them."""
     return [name for label in rows["label"][:] for name in ([label] if isinstance(label, str) else label)]
 
 

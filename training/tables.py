@@ -620,7 +620,18 @@ def _cut_validation(train: Dataset, layout: Layout, size: float, seed: int) -> t
 
 
 def _cut_documents(train: Dataset, size: float) -> tuple[Dataset, Dataset]:
-    """Split each document into a part for train and, of about the share `size`, a last part for validation."""
+    """Split each document in two: the first part is for training, and the last part for validation.
+
+    Args:
+        train: the documents, in the column `text`.
+        size: the length of the last part divided by the length of the document, about.
+
+    Returns:
+        The first parts, and the last parts that hold any text.
+
+    Raises:
+        InputError: the first parts, or the last parts, hold no text.
+    """
     begins, ends = (
         train.map(_part_of_document, fn_kwargs={"size": size, "is_end": is_end}) for is_end in (False, True)
     )
@@ -634,9 +645,10 @@ def _cut_documents(train: Dataset, size: float) -> tuple[Dataset, Dataset]:
 
 
 def _part_of_document(row: dict[str, Any], size: float, is_end: bool) -> dict[str, str]:
-    """The first part of the document in a row; with `is_end` its last part, which is about the share `size` of it.
+    """The first part of a document, or its last part if `is_end` is True.
 
-    The last part begins with a line if there is a line break in the second half before it, else with a word.
+    The document is cut near the character at `1 - size` times its length: behind the last line feed before this
+    character, or else behind the last space; both are searched for in the second half of the document only.
     """
     text = row["text"]
     middle = max(1, round(len(text) * (1 - size)))

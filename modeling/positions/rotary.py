@@ -20,10 +20,10 @@ CosSin = tuple[torch.Tensor, torch.Tensor]
 
 
 def cos_sin_of_entries(angles: torch.Tensor, pairing: str = "halves") -> CosSin:
-    """The cosine and the sine that `rotate` multiplies each entry of a head and its partner with.
+    """The factors with which `rotate` multiplies each entry of a head (cosine) and the other entry of its pair (sine).
 
     Args:
-        angles: of the pairs, `(…, R / 2)`.
+        angles: the rotation angle of each pair, `(…, R / 2)`.
         pairing: as in `rotate`.
 
     Returns:
