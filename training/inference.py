@@ -345,8 +345,8 @@ def _check_positions(
     for number, sequence in zip(line_numbers, sequences, strict=True):
         if limit is not None and len(sequence) > limit:
             raise InputError(
-                f"Line {number} of the {side} has {len(sequence)} tokens, but the model's learned position "
-                f"table ends at {limit}: split the line, or use a model whose position encoding has no table."
+                f"Line {number} of the {side} has {len(sequence)} tokens, but the model's position table ends at "
+                f"{limit}: split the line, or use a model whose position encoding has no table."
             )
 
 

@@ -159,7 +159,7 @@ def check_lengths(dataset: Dataset, limit: int | None, which: str, side: Side = 
     """Check that no text is longer than a table of learned positions allows.
 
     Args:
-        dataset: of :func:`tokenize`; the numbers of its lines are in the column ``line``, if it has one.
+        dataset: of :func:`tokenize`; the numbers of its rows in the file are in the column ``line``, if it has one.
         limit: tokens that the table has positions for; None where there is no table.
         which: the split's name, for the message.
         side: which of a row's texts.
@@ -173,12 +173,12 @@ def check_lengths(dataset: Dataset, limit: int | None, which: str, side: Side = 
     too_long = np.flatnonzero(lengths > limit)
     if too_long.size:
         row = int(too_long[0])
-        line = dataset[row][LINE] if LINE in dataset.column_names else row + 1
-        others = f" ({too_long.size:,} lines are too long)" if too_long.size > 1 else ""
+        number = dataset[row][LINE] if LINE in dataset.column_names else row + 1
+        others = f" ({too_long.size:,} texts are too long)" if too_long.size > 1 else ""
         raise InputError(
-            f"{which} {side.text}, line {line}: {lengths[row]} tokens, where the learned positions end at "
+            f"{which} {side.text}, row {number}: {lengths[row]} tokens, where the learned positions end at "
             f"{limit}{others}; raise max_position_embeddings, choose a position encoding without a table "
-            "(sinusoidal, rotary), or shorten the line."
+            "(sinusoidal, rotary), or shorten the text."
         )
 
 

@@ -76,12 +76,14 @@ class CTranslate2Model:
             )
         except (RuntimeError, ValueError) as error:
             raise SharingError(f"CTranslate2 does not load {folder} ({str(error).strip()}).") from error
-        settings = json.loads((Path(folder) / CONFIG_NAME).read_text(encoding="utf-8"))[SECTION]
+        fields = json.loads((Path(folder) / CONFIG_NAME).read_text(encoding="utf-8"))
+        settings = fields[SECTION]
         self.source_prefix: str = settings["source_prefix"]
         self._limits: dict[str, int | None] = settings["positions"]
         self._tokens: list[str] = json.loads((Path(folder) / VOCABULARY_FILE).read_text(encoding="utf-8"))
         self._ids = {token: number for number, token in enumerate(self._tokens)}
-        self.config = LocantConfig.from_pretrained(folder)
+        # the other fields are CTranslate2's own, which LocantConfig would warn of
+        self.config = LocantConfig(**{name: value for name, value in fields.items() if hasattr(LocantConfig, name)})
         self.generation_config = GenerationConfig.from_pretrained(folder)
         self.device = torch.device("cpu")  # where ids are handed over
 

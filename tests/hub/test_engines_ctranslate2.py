@@ -482,11 +482,22 @@ def test_search_options_without_a_counterpart_are_refused(save, tmp_path):
     engine.generate(**batch(), do_sample=False, max_length=5)
 
 
+def test_fields_of_ctranslate2_are_not_warned_of(save, tmp_path, caplog):
+    model = random_translator(position_encoding="alibi")
+    folder = export(save(model), tmp_path / "engine")
+    caplog.clear()
+    engine = CTranslate2Model(folder, device="cpu")
+    assert [record.getMessage() for record in caplog.records] == []
+    of_code = {"architectures", "auto_map", "custom_pipelines", "dtype", "locant_code", "transformers_version"}
+    differing = {name for name, value in model.config.to_dict().items() if engine.config.to_dict().get(name) != value}
+    assert differing <= of_code
+
+
 def test_a_source_beyond_the_table_is_refused(save, tmp_path, tokenizer):
     engine = CTranslate2Model(
         export(save(random_translator(position_encoding="learned")), tmp_path / "engine"), device="cpu"
     )
-    with pytest.raises(InputError, match="51 tokens, but the model's learned position table ends at 48"):
+    with pytest.raises(InputError, match="51 tokens, but the model's position table ends at 48"):
         translate(engine, tokenizer, ["w1 " * 50], show_progress=False)
     (short,) = translate(engine, tokenizer, ["w1 " * 40], show_progress=False)  # 90 tokens, but for the table
     assert len(short[0].text.split()) <= 48

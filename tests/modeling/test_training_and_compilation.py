@@ -3,7 +3,10 @@
 
 import pytest
 import torch
-from transformers import DynamicCache, EncoderDecoderCache
+from torch._dynamo.utils import counters
+from transformers import CompileConfig, DynamicCache, EncoderDecoderCache
+
+from locant import LocantForCausalLM
 
 from .conftest import STEEP
 
@@ -126,6 +129,26 @@ class TestCompilation:
             for part in target.split([2, 1, 1], dim=1):
                 steps.append(compiled(**batch, decoder_input_ids=part, past_key_values=past).logits)
         torch.testing.assert_close(torch.cat(steps, 1), expected, atol=1e-5, rtol=1e-5)
+
+    @pytest.mark.parametrize("topology", ["encoder-decoder", "decoder"])
+    @compiled("eager", "sdpa", "blockwise")
+    def test_generation_with_a_static_cache_compiles_one_step(self, model, make_model, make_batch, trained, topology):
+        """`generate()` compiles the decoding step by itself on a GPU; on a CPU it has to be told to."""
+        if topology == "decoder":
+            encoding, backend = trained
+            fields = {"is_encoder_decoder": False, "is_decoder": True, "decoder_layers": 1}
+            model = make_model(LocantForCausalLM, position_encoding=encoding, **fields)
+            model.set_attn_implementation(backend)
+        ids, mask = make_batch([[5, 6, 7, 8, 2], [9, 10, 2]], "left")
+        options = {"attention_mask": mask, "do_sample": False, "max_new_tokens": 9, "min_new_tokens": 9}
+        expected = model.generate(ids, **options)
+        config = CompileConfig(backend="eager", mode=None, fullgraph=True)  # a graph break is an error
+        config._compile_all_devices = True
+        counters.clear()
+        for _ in range(2):  # the second call meets an emptied cache
+            found = model.generate(ids, cache_implementation="static", compile_config=config, **options)
+            assert found.tolist() == expected.tolist()
+        assert counters["stats"]["unique_graphs"] == 1
 
     @pytest.mark.slow
     @compiled("eager", "sdpa", "blockwise")

@@ -159,19 +159,19 @@ class TestLengthCheck:
     @pytest.mark.parametrize(
         ("limit", "side", "where"),
         [
-            (4, "source", "test source, line 3: 5 tokens, where the learned positions end at 4; "),
+            (4, "source", "test source, row 3: 5 tokens, where the learned positions end at 4; "),
             (
                 3,
                 "source",
-                "test source, line 2: 4 tokens, where the learned positions end at 3 (2 lines are too long); ",
+                "test source, row 2: 4 tokens, where the learned positions end at 3 (2 texts are too long); ",
             ),
-            (3, "target", "test target, line 1: 4 tokens, where the learned positions end at 3; "),
+            (3, "target", "test target, row 1: 4 tokens, where the learned positions end at 3; "),
         ],
     )
-    def test_first_line_that_is_too_long_is_named(self, tokenized, limit, side, where):
+    def test_first_row_that_is_too_long_is_named(self, tokenized, limit, side, where):
         with pytest.raises(InputError) as error:
             check_lengths(tokenized, limit, "test", SIDES[side])
         assert str(error.value) == (
             f"{where}raise max_position_embeddings, choose a position encoding without a table "
-            "(sinusoidal, rotary), or shorten the line."
+            "(sinusoidal, rotary), or shorten the text."
         )
