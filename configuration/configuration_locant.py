@@ -151,7 +151,7 @@ class LocantConfig(PretrainedConfig):
     """Everything that a Locant model is built from. The defaults are the base model of Vaswani et al. 2017.
 
     A model has an encoder and a decoder (`is_encoder_decoder`), a decoder alone (`is_decoder`), or an encoder alone
-    (neither). Each model class sees to this on its own copy.
+    (neither). Each model class makes a copy of the config with these two flags, unless they are set so (`with_stacks`).
 
     The names `hidden_size`, `num_hidden_layers`, `num_attention_heads`, `num_key_value_heads`, `intermediate_size` and
     `layer_types`, which other libraries read, are the decoder's in a decoder alone and else the encoder's;
@@ -351,7 +351,7 @@ class LocantConfig(PretrainedConfig):
         return config
 
     def with_stacks(self, *, encoder: bool = True, decoder: bool = True, **others: Any) -> Self:
-        """This config where it has these stacks and `others`; else a copy that does."""
+        """This config if it has these stacks and `others`; else a copy of it that does."""
         others |= {"is_encoder_decoder": encoder and decoder, "is_decoder": not encoder}
         if all(getattr(self, name) == value for name, value in others.items()):
             return self
@@ -366,6 +366,11 @@ class LocantConfig(PretrainedConfig):
         if self.is_encoder_decoder:
             return ATTENTION_KINDS
         return ("decoder",) if self.is_decoder else ("encoder",)
+
+    @property
+    def shares_embeddings(self) -> bool:
+        """Whether encoder and decoder read tokens of one embedding table."""
+        return self.is_encoder_decoder and self.share_encoder_decoder_embeddings and self.encoder_input == "tokens"
 
     @property
     def has_class_token(self) -> bool:

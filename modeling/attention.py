@@ -46,7 +46,7 @@ class Attention(nn.Module):
         self.layer_idx = layer_idx
         self.sliding_window = sliding_window
         self.is_cross = kind == "cross"
-        self.is_causal = kind == "decoder"  # sdpa and flash attention read it where the mask is None
+        self.is_causal = kind == "decoder"  # flash attention reads it, and sdpa where the mask is None
         heads, key_value_heads = config.heads_at(kind), config.key_value_heads_at(kind)
         self.num_key_value_groups = heads // key_value_heads
         self.head_dim = config.head_dim_at(kind)
@@ -118,7 +118,7 @@ class SelfAttention(Attention):
         Args:
             hidden_states: `(batch, queries, d_model)`, or `(1, tokens, d_model)` where `inputs.tokens` has indices.
             inputs: made by `self_attention_inputs`, before the cache takes the new keys.
-            past_key_values: takes the new keys and values, and returns them behind the earlier ones.
+            past_key_values: the cache, which appends the new keys and values and returns all.
 
         Returns:
             As `Attention.attend`.
@@ -137,7 +137,7 @@ class CrossAttention(Attention):
     """Attention of a decoder to the encoder's output, whose keys and values are computed once for a cache.
 
     Several rows of the decoder may have one source: the beams of a sentence in `generate()`. Their queries attend
-    together, as queries of one row, so that keys and values are held once a source.
+    together, as queries of one row, so that a `SourceCache` holds keys and values once a source.
     """
 
     def __init__(self, config: LocantConfig, layer_idx: int, position: PositionLayer):

@@ -140,7 +140,7 @@ def flex_attention(
 def _score_mod(
     bias: PositionBias | None, additive: torch.Tensor | None, device: torch.device
 ) -> Callable[..., torch.Tensor] | None:
-    """The pointwise function that flex_attention adds to its scores with."""
+    """The `score_mod` of flex_attention, which adds the position bias and the custom mask to a score."""
     if bias is None and additive is None:
         return None
     if bias is not None and isinstance(bias.index, SlotIndex):  # offsets that are numbers would be compiled anew
@@ -181,7 +181,7 @@ def flash_attention(
     window = module.sliding_window
     if window is not None and not module.is_causal:
         window += 1  # transformers counts the token itself, an encoder's window does not
-    slopes = None if bias is None else bias.slopes  # type: ignore[attr-defined]  # a linear bias has them
+    slopes = None if bias is None else bias.slopes  # type: ignore[attr-defined]  # `bias_types` allows ALiBi's bias alone
     if bias is not None and isinstance(bias.index, PositionIndex):
         raise ValueError(
             "The kernels of flash attention take distances from slots: leave out position_ids, or set "

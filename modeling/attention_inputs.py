@@ -395,9 +395,8 @@ def _custom_or_padding(
     if not attention_mask.is_floating_point():
         return attention_mask.bool(), None
     dtype = hidden_states.dtype
-    return attention_mask.to(dtype).clamp(
-        min=torch.finfo(dtype).min
-    ), None  # a whole row of minus infinity would give NaN
+    # the softmax of a row of minus infinity is NaN
+    return attention_mask.to(dtype).clamp(min=torch.finfo(dtype).min), None
 
 
 def _pattern(is_causal: bool, window: int | None, same_document: MaskFunction | None) -> MaskFunction:

@@ -134,9 +134,8 @@ def blockwise_attention(
 ) -> tuple[torch.Tensor, None]:
     """Attention by blocks; arguments as in `eager_attention`, and no weights are returned."""
     mask = attention_mask
-    if (
-        (mask is None or mask.is_plain) and bias is None and dropout == 0
-    ):  # sdpa's kernels are linear where nothing is added
+    if (mask is None or mask.is_plain) and bias is None and dropout == 0:
+        # without a mask matrix and a bias, the memory of sdpa's kernels grows linearly with the length
         return sdpa_attention(module, query, key, value, None, dropout=dropout, **kwargs)
     call = _Call(module, _blocks(query, key, mask), mask, bias, {**kwargs, "dropout": dropout})
     states = query, key, value, *(() if bias is None else bias.tensors().values())
@@ -233,7 +232,7 @@ class _Blockwise(torch.autograd.Function):
         device = states[0].device
         ctx.call, ctx.device = call, device
         ctx.autocast = torch.get_autocast_dtype(device.type), torch.is_autocast_enabled(device.type)
-        ctx.random_state = _random(device).get_rng_state() if call.options["dropout"] > 0 else None
+        ctx.random_state = _random_state(device) if call.options["dropout"] > 0 else None
         ctx.save_for_backward(*states)
         return call.attend_all(states)
 
@@ -246,9 +245,8 @@ class _Blockwise(torch.autograd.Function):
             stack.enter_context(torch.enable_grad())
             stack.enter_context(torch.autocast(ctx.device.type, dtype=dtype, enabled=is_enabled, cache_enabled=False))
             if ctx.random_state is not None:
-                random = _random(ctx.device)
-                stack.callback(random.set_rng_state, random.get_rng_state())
-                random.set_rng_state(ctx.random_state)
+                stack.callback(_set_random_state, ctx.device, _random_state(ctx.device))
+                _set_random_state(ctx.device, ctx.random_state)
             return None, *gradients_of(ctx.call, states, needs, output_gradient)
 
 
@@ -281,7 +279,7 @@ def _differentiable_gradients(
 
     All blocks stay in memory.
     """
-    # views are new nodes of the graph: a bias may have been computed from the same queries
+    # with respect to views: a bias may depend on the same queries, and that path is not counted here
     views = [state.view_as(state) for state in states]
     wanted = [view for view, need in zip(views, needs, strict=True) if need]
     if call.options["dropout"] == 0:  # with dropout, the backend of the forward pass must draw the same random numbers
@@ -296,9 +294,19 @@ def _part(block: tuple[slice, slice], query: Any, key: Any, value: Any, *others:
     return [None if states is None else states[:, :, place] for states, place in places] + list(others)
 
 
-def _random(device: torch.device) -> Any:
-    """The module whose `get_rng_state` and `set_rng_state` are those of the device."""
-    return torch if device.type == "cpu" else torch.get_device_module(device)
+def _random_state(device: torch.device) -> torch.Tensor:
+    """The state of the device's random number generator."""
+    if device.type == "cpu":
+        return torch.get_rng_state()
+    return torch.get_device_module(device).get_rng_state(device)  # without an argument, of the current device
+
+
+def _set_random_state(device: torch.device, state: torch.Tensor) -> None:
+    """Set the state of the device's random number generator."""
+    if device.type == "cpu":
+        torch.set_rng_state(state)
+    else:
+        torch.get_device_module(device).set_rng_state(state, device)
 
 
 AttentionInterface.register("blockwise", blockwise_attention)

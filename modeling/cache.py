@@ -17,9 +17,9 @@ _LEAST_ROOM, _ROOM = 32, 1 / 4
 class GrowingLayer(DynamicLayer):
     """A `DynamicLayer` with allocated room: a step writes its own keys and values, and copies no earlier ones.
 
-    `keys` and `values` are views of the allocated tensors. They are valid until the next `reorder_cache`, which may
-    write another layer's keys or values into the same memory. With gradients enabled or in compiled code, keys and
-    values are concatenated as in `DynamicLayer`.
+    `keys` and `values` are views of the allocated tensors. They are valid until the next `crop` or `reorder_cache`;
+    `reorder_cache` may write another layer's keys or values into the same memory. With gradients enabled or in compiled
+    code, keys and values are concatenated as in `DynamicLayer`.
 
     Args:
         spare: a list with the tensor that the next reordering writes to, empty at first. Layers that get the same list
@@ -58,10 +58,11 @@ class GrowingLayer(DynamicLayer):
         return self.keys, self.values
 
     def _fits(self, room: torch.Tensor, end: int) -> bool:
-        """Whether `self.keys` is still a view of `room`, and `room` is long enough for `end` tokens."""
+        """Whether `self.keys` is still a view of `room`, and `room` can take `end` tokens."""
         keys: Any = self.keys
         is_view = keys.data_ptr() == room.data_ptr() and keys.shape[:2] == room.shape[:2]
-        return is_view and end <= room.shape[2]
+        may_write = torch.is_inference_mode_enabled() or not room.is_inference()
+        return is_view and may_write and end <= room.shape[2]
 
     def reorder_cache(self, beam_idx: Any) -> None:
         """Reorder the rows of keys and values as in `DynamicLayer`, but without allocating memory."""

@@ -97,21 +97,28 @@ class LocantGenerationMixin(GenerationMixin):
     def prepare_inputs_for_generation(
         self, *args: Any, inputs_embeds: torch.Tensor | None = None, **kwargs: Any
     ) -> dict[str, Any]:
-        """As in transformers, but position ids that the caller gave keep the positions of the cached tokens.
+        """As in transformers, but position ids of all tokens keep the positions of the cached tokens.
 
-        `inputs_embeds` has to be in the signature, where `generate()` looks for it.
+        Position ids that the caller gave for the new tokens alone are cut to the tokens of this step, as in
+        transformers. `inputs_embeds` has to be in the signature, where `generate()` looks for it.
         """
         prepare: Any = super().prepare_inputs_for_generation  # type: ignore[misc]  # of another `self`
         inputs = prepare(*args, inputs_embeds=inputs_embeds, **kwargs)
         name = "decoder_position_ids" if self.config.is_encoder_decoder else "position_ids"
-        return inputs if kwargs.get(name) is None else {**inputs, name: kwargs[name]}
+        given = kwargs.get(name)
+        if given is None:
+            return inputs
+        cache = self_attention_cache(kwargs.get("past_key_values"))
+        past_length = 0 if cache is None else int(cache.get_seq_length())
+        is_whole = given.shape[1] == past_length + inputs[name].shape[1]
+        return {**inputs, name: given} if is_whole else inputs
 
     def _maybe_initialize_input_ids_for_generation(
         self, inputs: torch.Tensor | None, bos_token_id: torch.Tensor | None, model_kwargs: dict[str, Any]
     ) -> Any:
         """As in transformers; raise `ValueError` if a model that reads images is given none, or a batch has no rows."""
         given = {name for name, value in model_kwargs.items() if value is not None}
-        # for the last two, the encoder raises an error that names them
+        # the encoder itself refuses input_ids and inputs_embeds
         encoded = given & {"encoder_outputs", "input_ids", "inputs_embeds"}
         if inputs is None and self.main_input_name == "pixel_values" and not encoded:
             raise ValueError(
@@ -150,7 +157,7 @@ class LocantGenerationMixin(GenerationMixin):
         input_ids, model_kwargs = expand(expand_size, False, input_ids, **model_kwargs)
         return input_ids, {**model_kwargs, **of_source}
 
-    def _prepare_cache_for_generation(  # type: ignore[override]  # which says bool, and returns nothing either
+    def _prepare_cache_for_generation(  # type: ignore[override]  # annotated as bool in transformers, but returns None
         self, generation_config: GenerationConfig, model_kwargs: dict[str, Any], *args: Any
     ) -> None:
         """Make the cache of transformers, with the layers of `make_room`, as a `SourceCache` if there is an encoder.

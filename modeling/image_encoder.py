@@ -23,7 +23,7 @@ from .stacks import ENCODERS, LocantStack, refuse_input
 
 _OF_OTHERS = (
     *("input_ids", "inputs_embeds", "attention_mask", "position_ids", "token_type_ids", "document_ids"),
-    "bool_masked_pos",  # of a ViT that learns by guessing patches
+    "bool_masked_pos",  # an argument of transformers' ViT for masked image modelling
 )
 
 

@@ -315,7 +315,7 @@ class _SummedLinearCrossEntropy(torch.autograd.Function):
         hidden_states, weight, bias, labels, *gradients = ctx.saved_tensors
         inputs = hidden_states, weight, bias
         if torch.is_grad_enabled() and not is_compiling():  # create_graph=True: autograd differentiates this gradient
-            # of views, as the hidden states may depend on the same weight, and that path is not part of this gradient
+            # with respect to views: hidden states may depend on the same weight, and that path is not counted here
             views: list[Any] = [None if tensor is None else tensor.view_as(tensor) for tensor in inputs]
             operands: list[Any] = [None if view is None else view.to(ctx.dtype) for view in views]
             total = _differentiable_sum(linear(*operands), labels, ctx.smoothing)

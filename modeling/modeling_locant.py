@@ -62,7 +62,7 @@ class LocantModel(LocantPreTrainedModel):
 
     def __init__(self, config: LocantConfig):
         super().__init__(config.with_stacks())
-        if self.shares_embeddings:
+        if self.config.shares_embeddings:
             self._tied_weights_keys = {"decoder.embed_tokens.weight": "encoder.embed_tokens.weight"}
         self.encoder = build_encoder(self.config)
         self.decoder = LocantDecoder(self.config)
@@ -82,7 +82,7 @@ class LocantModel(LocantPreTrainedModel):
         """Replace the token embeddings, of both stacks where they share."""
         if isinstance(self.encoder, LocantEncoder):
             self.encoder.embed_tokens = value
-        if self.shares_embeddings or not isinstance(self.encoder, LocantEncoder):
+        if self.config.shares_embeddings or not isinstance(self.encoder, LocantEncoder):
             self.decoder.embed_tokens = value
 
     @can_return_tuple
@@ -203,7 +203,7 @@ class LocantForConditionalGeneration(VocabularyHead, LocantGenerationMixin):
         super().__init__(config.with_stacks())
         self.model = LocantModel(self.config)
         self.lm_head = nn.Linear(config.d_model, config.vocab_size, bias=config.lm_head_bias)
-        if self.shares_embeddings:
+        if self.config.shares_embeddings:
             self._tied_weights_keys = {
                 "lm_head.weight": "model.encoder.embed_tokens.weight",
                 "model.decoder.embed_tokens.weight": "model.encoder.embed_tokens.weight",

@@ -119,11 +119,10 @@ class LocantForCausalLM(VocabularyHead, LocantGenerationMixin):
             input_ids, attention_mask, position_ids, past_key_values, inputs_embeds, use_cache, document_ids: as
                 there.
             labels: `(batch, length)`, the input ids themselves, each predicted from those before it, and -100 where
-                no loss is wanted. The first token of each document of `document_ids` is predicted from nothing, and has
-                none.
-            kwargs: `shift_labels` among them, `(batch, length)`, instead of labels: what each place has to predict.
-                Trainers that split sequences give it. It is no argument of its own, as the Trainer takes every
-                argument with "label" in its name for a column of labels that all batches have.
+                no loss is wanted. The label of the first token of each document of `document_ids` is ignored.
+            kwargs: may contain `shift_labels`, `(batch, length)`, instead of labels: the token that each place has to
+                predict. Trainers that split sequences give it. `shift_labels` is not in the signature, because the
+                Trainer takes every argument with "label" in its name for a column of labels that all batches have.
             logits_to_keep: how many of the last places get logits, or a tensor of the places that do; 0 for all.
                 With labels, all must.
             num_items_in_batch: number of labels in the whole optimiser step, which the loss is divided by.

@@ -1,5 +1,5 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""One vector of many: sentence and image embeddings, and what stands before a classifier."""
+"""Pooling of hidden states to one vector for each row; the dropout and the linear layer of classifiers."""
 
 from typing import cast
 
@@ -54,7 +54,7 @@ def first_token(hidden_states: torch.Tensor, seen: torch.Tensor | None) -> torch
 
 
 def build_classifier_dropout(config: LocantConfig) -> nn.Dropout:
-    """What stands before a classifier."""
+    """The dropout before the linear layer of a classifier."""
     return nn.Dropout(config.dropout if config.classifier_dropout is None else config.classifier_dropout)
 
 

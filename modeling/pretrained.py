@@ -125,12 +125,13 @@ class LocantPreTrainedModel(PreTrainedModel):
         return self.config.attention_kinds
 
     @property
-    def shares_embeddings(self) -> bool:
-        """Whether encoder and decoder read tokens of one embedding table."""
-        config = self.config
-        return (
-            config.is_encoder_decoder and config.share_encoder_decoder_embeddings and config.encoder_input == "tokens"
-        )
+    def _ddp_params_and_buffers_to_ignore(self) -> list[str]:
+        """The buffers that `DistributedDataParallel` must not broadcast.
+
+        Each process computes the buffers of the position encodings itself, and their lengths may differ: the table of
+        sinusoids grows with the longest sequence that the process has seen.
+        """
+        return [name for name, _ in self.named_non_persistent_buffers()]
 
     def _check_and_adjust_attn_implementation(self, attn_implementation: str | None, *args: Any, **kwargs: Any) -> str:
         """The backend, refused where it cannot serve an encoding; `blockwise` if none is given and sdpa cannot."""
@@ -183,7 +184,7 @@ class LocantPreTrainedModel(PreTrainedModel):
     ) -> nn.Embedding:
         """As in transformers; the table of a decoder that does not share the encoder's is resized as well."""
         decoder: Any = getattr(self.base_model, "decoder", None)
-        has_own = decoder is not None and not self.shares_embeddings
+        has_own = decoder is not None and not self.config.shares_embeddings
         if has_own and decoder.get_input_embeddings() is not self.get_input_embeddings():
             decoder.resize_token_embeddings(new_num_tokens, pad_to_multiple_of, mean_resizing)
         return super().resize_token_embeddings(new_num_tokens, pad_to_multiple_of, mean_resizing)

@@ -98,12 +98,14 @@ def prepare_stack_inputs(
         hidden_states, attention_mask, document_ids: as in `StackInputs`.
         position_ids: the position ids that the caller gave, in the shapes of `StackInputs.given_position_ids`, or None.
         cache: of self-attention.
-        max_position_embeddings: the bound of given `position_ids` in compiled code. Eager code computes their maximum
-            instead, which synchronises with a GPU. None: no encoding needs a bound, and none is computed.
+        max_position_embeddings: the bound of given `position_ids` in compiled code, unless there are more tokens. Eager
+            code computes their maximum instead, which synchronises with a GPU. None: no encoding needs a bound, and
+            none is computed.
         may_be_packed: whether a restart of `position_ids` starts a new document, if there are no document ids.
 
     Raises:
-        ValueError: there are fewer document ids than tokens, or the mask or the position ids have another size.
+        ValueError: there are fewer document ids than tokens, or the mask or the position ids have another size. With a
+            static cache, sizes are not checked.
         TypeError: the mask, the position ids or the document ids are not a tensor.
     """
     check_tensors(attention_mask=attention_mask, position_ids=position_ids, document_ids=document_ids)
@@ -198,7 +200,7 @@ def count_positions(
         if document_ids is None:
             return slots.unsqueeze(0)
         real = torch.ones_like(document_ids)
-    count = real.to(device).long().cumsum(-1)
+    count = real.to(device).bool().cumsum(-1)
     if document_ids is not None:
         document_ids = document_ids.to(device)
         starts = torch.nn.functional.pad(document_ids[:, 1:] != document_ids[:, :-1], (1, 0), value=True)

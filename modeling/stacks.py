@@ -64,7 +64,7 @@ class LocantStack(LocantPreTrainedModel):
         raise NotImplementedError
 
     def position_bound_if_needed(self, *encodings: PositionEncoding | None) -> int | None:
-        """`max_position_embeddings` if an encoding needs a bound of the positions; see `prepare_stack_inputs`."""
+        """`max_position_embeddings` if one of the encodings sets `needs_position_bound`, else None."""
         needs = any(encoding is not None and encoding.needs_position_bound for encoding in encodings)
         return self.config.max_position_embeddings if needs else None
 
@@ -304,7 +304,7 @@ def build_encoder(config: LocantConfig) -> LocantStack:
 
 
 class LocantDecoder(LocantTokenStack):
-    """The decoder: every token sees those before it, and all of the encoder's."""
+    """The decoder: every token sees the tokens before it, or those in its window, and all tokens of the encoder."""
 
     _can_record_outputs = {  # noqa: RUF012
         "hidden_states": TransformerLayer,
@@ -381,7 +381,7 @@ class LocantDecoder(LocantTokenStack):
         source = None
         if encoder_hidden_states is not None:
             self._check_cross_attention(past_key_values)
-            _unslide_cross_attention(past_key_values, encoder_hidden_states.shape[1])
+            _fit_cross_attention_cache(past_key_values, encoder_hidden_states.shape[1])
             given = encoder_hidden_states, encoder_attention_mask, encoder_position_ids, encoder_document_ids
             bound = self.position_bound_if_needed(self.cross_position)
             make = partial(prepare_stack_inputs, *given, max_position_embeddings=bound)
@@ -407,13 +407,16 @@ class LocantDecoder(LocantTokenStack):
             )
 
 
-def _unslide_cross_attention(past_key_values: Cache | None, source_length: int) -> None:
-    """Replace empty sliding layers in the cache of cross-attention by layers that hold the whole source.
+def _fit_cross_attention_cache(past_key_values: Cache | None, source_length: int) -> None:
+    """Replace empty layers in the cache of cross-attention that would not hold the source, and only the source.
 
-    transformers makes such layers for cross-attention too where the decoder's own layers slide.
+    If the decoder's own layers slide, transformers makes sliding layers for cross-attention too. A static layer that is
+    longer than the source would return keys beyond its end, which no mask covers.
     """
     if isinstance(past_key_values, EncoderDecoderCache) and not any(past_key_values.is_updated.values()):
         layers = past_key_values.cross_attention_cache.layers
         for idx, layer in enumerate(layers):
-            if getattr(layer, "is_sliding", False):
-                layers[idx] = StaticLayer(source_length) if isinstance(layer, StaticLayer) else DynamicLayer()
+            if isinstance(layer, StaticLayer) and (layer.is_sliding or layer.max_cache_len != source_length):
+                layers[idx] = StaticLayer(source_length)
+            elif getattr(layer, "is_sliding", False):
+                layers[idx] = DynamicLayer()

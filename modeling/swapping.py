@@ -36,7 +36,7 @@ class SwapReport:
         return "Weights changed with the position encoding\n  " + "\n  ".join(lines)
 
 
-# What a swap may change besides the encoding of both stacks; None stays as it is
+# The fields that a swap may change besides the encoding of both stacks; a field that is None keeps its value
 _FIELDS = {
     "decoder_position_encoding",
     "cross_position_encoding",

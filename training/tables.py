@@ -137,17 +137,10 @@ class Column:
     chosen: str | None = None
     usual: tuple[str, ...] = ()
 
-    def find(self, names: Sequence[str], where: str | Path) -> str:
-        """Which of the `names` of a table's columns it is; `InputError` if none."""
-        wanted = [self.chosen] if self.chosen is not None else [*self.usual, self.name]
-        for name in wanted:
-            if name in names:
-                return name
-        raise InputError(
-            f"{where} has no column {' or '.join(map(repr, wanted))}; it has {', '.join(map(repr, names))}: "
-            f"say with {self.name}_column which one holds the {self.name} (TSV and CSV files name them in the first "
-            "line)."
-        )
+    @property
+    def wanted(self) -> tuple[str, ...]:
+        """The names that the column may have in a table, the preferred one first."""
+        return (self.chosen,) if self.chosen is not None else (*self.usual, self.name)
 
     def read(self, value: Any, folder: Path, where: str, name: str | None = None) -> Any:
         """The value of a cell; `InputError` if it is of another kind."""
@@ -184,6 +177,28 @@ class Layout:
     def features(self) -> Features:
         """The types of the columns, by name."""
         return Features({column.name: column.kind.feature for column in self.columns})
+
+    def find(self, names: Sequence[str], where: str | Path) -> list[str]:
+        """The names that the columns have in a table.
+
+        Args:
+            names: the names of all columns of the table.
+            where: the table, for the message.
+
+        Raises:
+            InputError: the table lacks columns; the message names all of them.
+        """
+        found = [next((name for name in column.wanted if name in names), None) for column in self.columns]
+        missing = [column for column, name in zip(self.columns, found, strict=True) if name is None]
+        if missing:
+            lacking = " and ".join(f"no column {' or '.join(map(repr, column.wanted))}" for column in missing)
+            options = " and ".join(f"{column.name}_column" for column in missing)
+            held = f"column holds the {missing[0].name}" if len(missing) == 1 else "columns hold them"
+            raise InputError(
+                f"{where} has {lacking}; it has {', '.join(map(repr, names))}: say with {options} which {held} (TSV "
+                "and CSV files name their columns in the first line)."
+            )
+        return [name for name in found if name is not None]
 
 
 def load_splits(
@@ -417,7 +432,7 @@ Records = Iterator[tuple[str, Record]]  # each with where it stands, for message
 def _table_rows(path: Path, layout: Layout) -> Iterator[tuple]:
     names: list[str] | None = None
     for where, record in _RECORD_READERS[_format_of(path)](path):
-        names = names or [column.find(list(record), path) for column in layout.columns]
+        names = names or layout.find(list(record), path)
         yield tuple(
             column.read(record.get(name), path.parent, where, name)
             for column, name in zip(layout.columns, names, strict=True)
@@ -532,7 +547,7 @@ def _select_columns(dataset: Dataset, layout: Layout, where: str, folder: Path) 
     images = [name for name, feature in dataset.features.items() if isinstance(feature, Image)]
     if not images:  # which would become bytes and paths
         dataset = dataset.flatten()
-    names = [column.find(dataset.column_names, where) for column in layout.columns]
+    names = layout.find(dataset.column_names, where)
     dataset = dataset.select_columns(names)
     for column, name in zip(layout.columns, names, strict=True):
         dataset = _typed(dataset, column, name, where, folder)

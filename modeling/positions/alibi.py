@@ -42,7 +42,7 @@ class AlibiBias(DistanceBias):
 
 @register_built_in("alibi")
 class AlibiEncoding(PositionEncoding):
-    """Has no parameters.
+    """A bias that falls linearly with the distance, with a fixed slope for each head; it has no parameters.
 
     Args:
         config: uses the number of heads and the option `max_bias`: the last of n slopes, n a power of two, is

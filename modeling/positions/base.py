@@ -125,8 +125,8 @@ def pair_indices(batch: int, heads: int, index: QueryKeyIndex, device: torch.dev
 class PositionBias:
     """What one call of attention adds to its scores or to its output, with every tensor needed to compute it.
 
-    A bias on the scores defines `pointwise`, and `matrix` where there is a quicker way for all pairs. A bias on the
-    output defines `output`.
+    A bias on the scores defines `pointwise`, or `matrix`, or both if the whole matrix has a quicker way; flex_attention
+    needs `pointwise`. A bias on the output defines `output`.
 
     Args:
         index: the queries and keys.
@@ -205,7 +205,7 @@ class PositionInputs(NamedTuple):
         query_key_index: the queries and keys.
         query_tensors: the tensors that `PositionEncoding.forward` returned for the positions of the queries.
         key_tensors: the tensors that it returned for the positions of the new keys.
-        bias: `PositionEncoding.shared_bias`, or None where there is none or the mask holds it already.
+        bias: the result of `PositionEncoding.shared_bias`; None if it is None, or if `build_mask` added it to the mask.
     """
 
     query_key_index: QueryKeyIndex
@@ -292,7 +292,7 @@ class PositionEncoding(nn.Module):
         return None
 
     def build_layer(self, layer_idx: int) -> PositionLayer:
-        """The part of layer `layer_idx`."""
+        """Build the `PositionLayer` of layer `layer_idx`."""
         return PositionLayer()
 
     @property
@@ -301,7 +301,7 @@ class PositionEncoding(nn.Module):
         return None
 
     def computed_buffers(self) -> dict[str, torch.Tensor]:
-        """Tensors computed from the config, for non-persistent buffers by name, which stay in float32 in any cast."""
+        """Tensors computed from the config, by the names of the non-persistent buffers that hold them in float32."""
         return {}
 
     def register_computed_buffers(self) -> None:

@@ -32,7 +32,7 @@ class LearnedGridEncoding(PositionEncoding):
         self, hidden_states: torch.Tensor, position_ids: torch.Tensor, position_bound: Any
     ) -> tuple[torch.Tensor, None]:
         """Embeddings plus the vectors of their places; `position_bound` is the rows and columns of the image."""
-        # by a call, which loads a table that is offloaded
+        # the module is called, so that a hook of accelerate loads a table that is offloaded
         table = self.embeddings(torch.arange(self.embeddings.num_embeddings, device=hidden_states.device))
         if position_bound != self.grid:
             grid = table[self.before :].view(1, *self.grid, -1).permute(0, 3, 1, 2)
@@ -43,7 +43,7 @@ class LearnedGridEncoding(PositionEncoding):
 
 @register_built_in("learned")
 class LearnedEncoding(PositionEncoding):
-    """A table of `max_position_embeddings` rows, which is where it ends.
+    """A trained table of `max_position_embeddings` rows, which has no position beyond its last row.
 
     Args:
         config: uses `d_model`, `max_position_embeddings` and the option `offset`: the number of rows before the row of
@@ -71,7 +71,7 @@ class LearnedEncoding(PositionEncoding):
         Raises:
             ValueError: a position lies beyond the table.
         """
-        # the bound counts padding too: only where it is too large are the positions themselves looked at
+        # the bound counts padding too, so the maximum of the positions decides if the bound is beyond the table
         may_exceed = position_bound is None or position_bound > self.limit
         if may_exceed and not is_compiling() and int(position_ids.max()) >= self.limit:
             raise ValueError(

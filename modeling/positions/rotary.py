@@ -54,7 +54,7 @@ def rotate(states: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor, pairing: 
 
 
 class RotaryLayer(PositionLayer):
-    """Has no parameters: every layer turns by the same angles.
+    """Turns queries and keys of a layer by the angles that the stack computed; it has no parameters.
 
     Args:
         pairing: which entries of a head make a pair, as in `rotate`.

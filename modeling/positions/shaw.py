@@ -49,7 +49,7 @@ class ShawKeysBias(PositionBias):
 
 @dataclass(frozen=True)
 class ShawBias(ShawKeysBias):
-    """z_i = Σ_j α_ij (v_j + a^V_clip(j-i)) (equation 3) too.
+    """Adds the bias on the output to `ShawKeysBias`: z_i = Σ_j α_ij (v_j + a^V_clip(j-i)) (equation 3).
 
     Args:
         vectors: a^V, `(2k + 1, head_dim)`.

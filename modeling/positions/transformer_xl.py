@@ -1,5 +1,7 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""Content and distance meet in four terms, with a bias of the query for each (Dai et al. 2019, section 3.3)."""
+"""Relative positions of Transformer-XL (Dai et al. 2019, section 3.3): scores of content and of distance, for each of
+which a trained vector is added to the query.
+"""
 
 from dataclasses import dataclass
 
@@ -100,7 +102,7 @@ class TransformerXLLayer(PositionLayer):
 
 @register_built_in("transformer_xl")
 class TransformerXLEncoding(PositionEncoding):
-    """In an encoder, distances have both signs.
+    """Relative positions with trained vectors u and v and a projection W for each layer; distances have both signs.
 
     Args:
         config: uses `d_model`, the heads and their size.

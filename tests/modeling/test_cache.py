@@ -48,6 +48,13 @@ class TestGrowingLayer:
         for layer in (ours, theirs):
             getattr(layer, name)(*args)
 
+    def test_goes_on_from_a_cache_that_inference_mode_filled(self):
+        ours, theirs, steps = GrowingLayer(), DynamicLayer(), [states(2, 5), states(2, 1), states(2, 1)]
+        for step, mode in zip(steps, (torch.inference_mode, torch.no_grad, torch.inference_mode), strict=True):
+            with mode():
+                for one, other in zip(ours.update(*step), theirs.update(*step), strict=True):
+                    assert torch.equal(one, other)
+
     @torch.no_grad()
     def test_a_step_copies_no_earlier_keys(self):
         cache = DynamicCache()

@@ -132,6 +132,18 @@ class TestADecoder:
         close(torch.stack(generated.logits, dim=1), expected)
         assert (model(generated.sequences[:, :7]).logits[:, 2:] - expected).abs().max() > 1e-3
 
+    @pytest.mark.parametrize("kind", ["dynamic", "static"])
+    @pytest.mark.parametrize("encoding", [*BY_DISTANCE, "rotary", "sinusoidal", "learned"])
+    def test_generate_goes_on_from_a_cache_with_those_of_the_new_tokens(self, build, encoding, kind, no_grad):
+        model = build(encoding)
+        options = {"max_new_tokens": 4, "do_sample": False, "eos_token_id": None, "output_logits": True}
+        expected = model.generate(torch.tensor([[*PREFIX[0], *ONE[0]]]), return_dict_in_generate=True, **options)
+        cache = StaticCache(config=model.config, max_cache_len=9) if kind == "static" else None
+        cache = model(torch.tensor(PREFIX), past_key_values=cache, use_cache=True).past_key_values
+        options |= {"attention_mask": torch.ones(1, 5, dtype=torch.long), "position_ids": torch.tensor([[3, 4]])}
+        found = model.generate(torch.tensor(ONE), past_key_values=cache, return_dict_in_generate=True, **options)
+        close(torch.stack(found.logits), torch.stack(expected.logits))
+
     @pytest.mark.parametrize("shape", [(1, 2), (3, 3), (3,)])
     def test_another_number_of_them_is_refused(self, build, shape):
         with pytest.raises(ValueError, match=r"^position_ids have the shape .*: give a position for each.* \(1, 3\)"):

@@ -3,7 +3,7 @@
 
 import pytest
 import torch
-from transformers import EncoderDecoderCache
+from transformers import EncoderDecoderCache, StaticCache
 from transformers.modeling_outputs import (
     BaseModelOutput,
     BaseModelOutputWithPastAndCrossAttentions,
@@ -33,6 +33,15 @@ def test_a_cache_comes_when_asked_for(make_model, batch):
         assert isinstance(model(**batch).past_key_values, EncoderDecoderCache)
         assert model(**batch, use_cache=False).past_key_values is None
         assert model(**batch, labels=batch["decoder_input_ids"]).past_key_values is None
+
+
+@pytest.mark.parametrize("window", [None, 3])
+def test_a_static_cache_may_be_longer_than_the_source(make_model, batch, window, no_grad):
+    model = make_model(sliding_window=window)
+    caches = [StaticCache(model.config, max_cache_len=16) for _ in ("self", "cross")]
+    del batch["attention_mask"]  # without it, no mask would hide the empty slots behind the source
+    found = model(**batch, past_key_values=EncoderDecoderCache(*caches)).logits
+    torch.testing.assert_close(found, model(**batch).logits, atol=1e-5, rtol=1e-5)
 
 
 ENCODER_OUTPUTS = {
@@ -168,6 +177,14 @@ def test_positions_may_be_given(make_model, encoding):
         moved = {**given, name: torch.tensor([[0, 2, 1]])}
         other = logits_of(model, input_ids=ids, decoder_input_ids=target, **moved)
         assert (other - expected).abs().max() > 1e-3
+
+
+@pytest.mark.parametrize("mask_type", [torch.bool, torch.uint8, torch.float32])
+def test_any_number_but_0_marks_a_real_token(make_model, batch, encoding, mask_type, no_grad):
+    model = make_model(position_encoding=encoding)
+    expected = model(**batch).logits
+    mask = 255 * batch["attention_mask"]
+    assert torch.equal(model(**{**batch, "attention_mask": mask.to(mask_type)}).logits, expected)
 
 
 @pytest.mark.parametrize("encoding", ["shaw", "transformer_xl", "t5", "alibi", "rotary"])

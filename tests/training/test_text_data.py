@@ -240,9 +240,17 @@ class TestErrors:
         path = write(tmp_path / "t.tsv", "english\tfr\na\tb\n")
         expected = (
             f"{path} has no column 'translation.en' or 'en' or 'source'; it has 'english', 'fr': "
-            "say with source_column which one holds the source (TSV and CSV files name them in the first line)."
+            "say with source_column which column holds the source (TSV and CSV files name their columns in the first "
+            "line)."
         )
         assert self.message(train_file=path, source_lang="en", target_lang="fr") == expected
+
+    def test_both_columns_are_named_if_both_are_missing(self, tmp_path):
+        path = write(tmp_path / "t.tsv", "en\tfr\na\tb\n")
+        assert self.message(train_file=path) == (
+            f"{path} has no column 'source' and no column 'target'; it has 'en', 'fr': say with source_column and "
+            "target_column which columns hold them (TSV and CSV files name their columns in the first line)."
+        )
 
     def test_missing_column_in_parquet(self, tmp_path):
         path = tmp_path / "t.parquet"
