@@ -273,9 +273,8 @@ class BeamSearch:
             step, row, token: for each sequence, the last step, the row before this step, and the last token.
         """
         pad, ends = self.options._pad_token_tensor, self.ends
-        filler = (
-            -1 if ends is None else int(pad or ends[0])
-        )  # as in transformers, where a pad_token_id of 0 gives way to the first end token
+        # as in transformers, where a pad_token_id of 0 gives way to the first end token
+        filler = -1 if ends is None else int(pad or ends[0])
         length = int(step.max()) + 1
         found = torch.full((len(step), length), filler, device=step.device)
         found.scatter_(1, step[:, None], token[:, None])
