@@ -113,8 +113,11 @@ class LengthBatchSampler(Sampler[list[Key]]):
         return cells
 
     def _cut(self, rows: np.ndarray, least: int) -> tuple[np.ndarray, np.ndarray] | None:
-        """Cut `rows` by one length where it saves most padding, with `least` batches on both sides."""
-        best_cost, best_parts = np.inf, None
+        """Cut `rows` by one length where the cut saves most padding, with `least` batches on both sides.
+
+        None if no cut saves any padding, as among rows of equal length.
+        """
+        best_cost, best_parts = len(rows) * self.lengths[rows].max(axis=0).sum(), None
         sides = range(self.lengths.shape[1])
         for side in sides:
             # the last key sorts first, and the others where that one is equal

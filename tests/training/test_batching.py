@@ -128,6 +128,12 @@ class TestOtherLengths:
         assert sorted(row for batch in first for row in batch) == list(range(100)) != [r for b in first for r in b]
         assert first != second
 
+    @pytest.mark.parametrize("size", [{"batch_size": 32}, {"max_tokens": 32 * 7}], ids=str)
+    def test_a_batch_of_rows_of_equal_length_may_have_any_of_them(self, size):
+        """Neighbouring rows, such as images sorted by label or parts of one text, do not come together."""
+        batches = rows_of(LengthBatchSampler(np.full((1000, 1), 7), **size))
+        assert min(max(batch) - min(batch) for batch in batches) > 600
+
     def test_a_pair_beside_a_constant_is_batched_as_by_its_own_length(self):
         one, two = LENGTHS[:, :1], np.stack([LENGTHS[:, 0], np.zeros(3000, dtype=int)], axis=1)
         assert rows_of(LengthBatchSampler(one, batch_size=16)) == rows_of(LengthBatchSampler(two, batch_size=16))
