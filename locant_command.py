@@ -1,8 +1,8 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
 """The entry point of the program `locant`, which passes the command line to `locant.cli`.
 
-Importing the package `locant` takes seconds. This module is outside of the package, and answers `--version` and a
-missing YAML file before it imports the package.
+Importing the package `locant` takes seconds. This module is outside of the package, so that it can print the version,
+or report that a YAML file is missing, before it imports the package.
 """
 
 import sys
@@ -29,6 +29,6 @@ def main() -> int:
 
 
 def _missing_file(arguments: list[str]) -> str | None:
-    """The YAML file that the first argument names, if it does not exist."""
+    """The first argument if it names a YAML file that does not exist, else None."""
     named = next(iter(arguments), "")
     return named if named.endswith((".yaml", ".yml")) and not Path(named).exists() else None

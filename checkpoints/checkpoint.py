@@ -37,12 +37,13 @@ class CheckpointError(ValueError):
 
 
 class Checkpoint:
-    """The weights of a model on disk, in one file or in shards with an index. Opening it reads headers only.
+    """The weights of a model on disk, in one file or in shards with an index. Opening a checkpoint reads headers only.
 
-    `.bin` files are read with `weights_only=True` and mapped into memory, so that no code in them runs.
+    `.bin` files are read with `weights_only=True`, so that no code in them runs. They are mapped into memory, but a
+    file in the format before PyTorch 1.6 is read whole when it is opened.
 
     Args:
-        files: `.safetensors` or `.bin` files, or the index (`.json`) of shards beside it.
+        files: `.safetensors` or `.bin` files, or the index (`.json`) of shards in the same folder.
 
     Attributes:
         file: the first of `files`.
@@ -56,7 +57,7 @@ class Checkpoint:
     def __init__(self, *files: str | os.PathLike[str]):
         self.file, self.headers = Path(files[0]), dict[str, torch.Tensor]()
         self._files: dict[str, Path] = {}
-        self._open = functools.lru_cache(maxsize=1)(_open)  # one shard at a time
+        self._open = functools.lru_cache(maxsize=1)(_open)  # keeps one shard open at a time
         places = _read_index(self.file) if self.file.suffix == ".json" else {}
         for file in dict.fromkeys(places.values()) or map(Path, files):
             for name, header in self._open(file)[0].items():
@@ -73,7 +74,7 @@ class Checkpoint:
         """The checkpoint in `folder`: safetensors before `.bin`, one file before shards, as transformers chooses.
 
         Raises:
-            CheckpointError: there is none, or as above.
+            CheckpointError: the folder holds no weights or does not exist, or an error that `Checkpoint` raises.
         """
         file = weights_file(folder)
         if file is None:
@@ -82,10 +83,10 @@ class Checkpoint:
         return cls(file)
 
     def read(self, name: str) -> torch.Tensor:
-        """A tensor, on the CPU.
+        """Read the tensor `name` into CPU memory.
 
         Raises:
-            CheckpointError: there is none of that name; it is not of a floating-point type, or holds NaN or infinity.
+            CheckpointError: no tensor has that name; it is not of a floating-point type, or holds NaN or infinity.
         """
         if name not in self.headers:
             raise CheckpointError(f"{self.file.name} holds no tensor {_short(name)}.")
@@ -117,9 +118,9 @@ def weights_file(folder: str | os.PathLike[str], variant: str | None = None) -> 
 
 
 def is_finite(tensor: torch.Tensor) -> bool:
-    """Whether all numbers of a floating-point tensor are finite, in one pass and without a copy."""
-    ordered = tensor.float() if tensor.dtype.itemsize == 1 else tensor.detach()  # float8 has no minimum
-    return not tensor.numel() or all(bound.isfinite().item() for bound in ordered.aminmax())  # NaN is both
+    """Whether all numbers of a floating-point tensor are finite, in one pass, and without a copy except for float8."""
+    ordered = tensor.float() if tensor.dtype.itemsize == 1 else tensor.detach()  # torch has no aminmax for float8
+    return not tensor.numel() or all(bound.isfinite().item() for bound in ordered.aminmax())  # a NaN makes bounds NaN
 
 
 def check_places(files: dict[str, str]) -> None:
@@ -186,7 +187,10 @@ def _fault(path: Path, error: Exception) -> str:
 
 
 def _fault_of_header(path: Path) -> str | None:
-    """The fault of a truncated safetensors file, with the tensor at which it ends; None if the header is unreadable."""
+    """The fault of a truncated safetensors file, with the name of the first tensor that is cut off.
+
+    None if the file is not truncated, or if its header cannot be parsed.
+    """
     size = path.stat().st_size
     with open(path, "rb") as file:
         length = int.from_bytes(file.read(8), "little")

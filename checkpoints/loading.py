@@ -25,7 +25,10 @@ _SETTINGS += ["special_tokens_map.json", "processor_config.json", "preprocessor_
 
 
 class MismatchedSizes(CheckpointError, RuntimeError):
-    """A weight of another shape than the model's; transformers' users expect a `RuntimeError`."""
+    """A weight in the checkpoint has another shape than in the model.
+
+    The class derives from `RuntimeError` too, because transformers raises a `RuntimeError` in this case.
+    """
 
 
 def check_weights(model: PreTrainedModel, files: list[str], load_config: Any, info: Any) -> None:
@@ -36,14 +39,14 @@ def check_weights(model: PreTrainedModel, files: list[str], load_config: Any, in
 
     Args:
         model: has the weights of the files; weights that are missing are still on the meta device.
-        files: of the checkpoint.
-        load_config: transformers' `LoadStateDictConfig`; quantized weights may be stored as whole numbers, and have
-            names and shapes of their own.
+        files: the weights files of the checkpoint.
+        load_config: transformers' `LoadStateDictConfig`. If the model is quantized, shapes and missing weights are not
+            checked, nor are weights that are stored as integers: quantized weights have their own names and shapes.
         info: transformers' `LoadStateDictInfo`.
 
     Raises:
-        CheckpointError: a broken file; shards outside of the folder; a weight that is not of floating point, or with
-            NaN or infinity; one that is of another shape, or missing.
+        CheckpointError: a file is broken; a shard is outside of the folder; a weight is not of a floating-point type,
+            holds NaN or infinity, has another shape than the model's, or is missing.
     """
     check_places((load_config.sharded_metadata or {}).get("weight_map") or {})
     checkpoint, source = Checkpoint(*files), load_config.pretrained_model_name_or_path
@@ -72,7 +75,7 @@ def check_weights(model: PreTrainedModel, files: list[str], load_config: Any, in
     for tied, twin in model.all_tied_weights_keys.items():
         if not {tied, twin} <= info.missing_keys:
             missing -= {tied, twin}
-    # with no weight at all, transformers warns of another model
+    # if all weights are missing, the checkpoint is another model's, and transformers logs a warning
     if missing and not missing >= model.state_dict().keys():
         promised = _weights_of_saved(model, load_config)
         for name in sorted(name for name in missing if _bare(model, name) in promised):
@@ -89,9 +92,10 @@ def fault_of_files(
     A hook of `LocantPreTrainedModel.fault_hooks`.
 
     Args:
-        name: a folder, or the name of a repository, whose files are in the cache by now.
-        error: what was raised; an `OSError` of transformers about its JSON files says enough.
-        options: the keywords of `from_pretrained`.
+        name: a folder, or the name of a repository whose files are already in the cache.
+        error: the exception that loading raised. For an `OSError`, the JSON files are not checked, because the message
+            of transformers names the file already.
+        options: the keyword arguments of `from_pretrained`.
     """
     if name is None or options.get("gguf_file") or isinstance(error, CheckpointError):
         return None
@@ -128,7 +132,7 @@ def _bare(model: PreTrainedModel, name: str) -> str:
 
 
 def _warn_of_new_stacks(model: PreTrainedModel, missing: set[str], load_config: Any) -> None:
-    """Log a warning if the saved model, of another class, had no layers for one of the model's stacks."""
+    """Log a warning if the saved model is of another class and has no layers for one of the model's stacks."""
     weights = dict(model.named_parameters(remove_duplicate=False))
     new = [
         stack
@@ -157,7 +161,10 @@ def _saved_config(model: PreTrainedModel, load_config: Any) -> LocantConfig:
 
 
 def _weights_of_saved(model: PreTrainedModel, load_config: Any) -> set[str]:
-    """The names of the weights that the saved model had, by its config, without a head's prefix."""
+    """The names of the weights that the saved model has according to its config.
+
+    Tied weights are left out. The names have no prefix `model.`, which a model with a head adds.
+    """
     saved = _saved_config(model, load_config)
     known = {name: getattr(modeling, name) for name in modeling.__all__} | {type(model).__name__: type(model)}
     with torch.device("meta"):

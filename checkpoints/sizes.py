@@ -1,5 +1,5 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""The number of parameters of a config, and whether they fit into memory, before a model is built."""
+"""Counts the parameters of a config, and checks that they fit into memory, before a model is built."""
 
 import copy
 import math
@@ -25,15 +25,16 @@ def check_size(model: PreTrainedModel) -> None:
     A hook of `LocantPreTrainedModel.build_hooks`.
 
     Args:
-        model: has its config, and no modules yet. Only the model without a head is checked, which every model contains.
+        model: has its config, and no modules yet. Nothing is checked for a model with a head, because it builds a model
+            without a head, which is checked.
 
     Raises:
-        ValueError: the config asks for more than 10¹³ parameters, and the message names its largest size; or for more
-            memory than there is where they would be made.
+        ValueError: the model has more than 10¹³ parameters, and the message names the largest size in its config; or
+            its parameters need more memory than the machine, the container or the GPU has.
     """
     config: Any = model.config
     is_counted = getattr(config, "built_for", None) is parameter_count
-    if not isinstance(model, body_class(config)) or is_counted or is_deepspeed_zero3_enabled():  # it shards the weights
+    if not isinstance(model, body_class(config)) or is_counted or is_deepspeed_zero3_enabled():  # ZeRO-3 shards weights
         return
     count = parameter_count(config)
     if count > _MOST_PARAMETERS:
@@ -53,8 +54,9 @@ def parameter_count(config: LocantConfig) -> int | float:
     """The number of parameters of the model without a head that `config` describes; a shared table counts once.
 
     Returns:
-        Their number: of a model with one layer a stack, built on the meta device, with each layer's times the layers.
-        Infinity where a tensor would have more numbers than torch can count.
+        The number of parameters. It is counted in a model with one layer per stack on the meta device, where the
+        parameters of a layer count as often as the stack has layers. Infinity if a tensor would have more elements than
+        torch can count.
     """
     small = copy.copy(config)
     small.encoder_layers = small.decoder_layers = 1
@@ -71,10 +73,10 @@ def parameter_count(config: LocantConfig) -> int | float:
 
 
 def check_memory(parameters: int | float) -> None:
-    """Raise `ValueError` when the memory cannot hold this many parameters. On the meta device, any number passes.
+    """Check that the memory can hold this many parameters of the default type. On the meta device, any number passes.
 
     Raises:
-        ValueError: they take more than the memory that there is, of the machine, the container or the GPU.
+        ValueError: the parameters take more memory than the machine, the container or the GPU has.
     """
     probe = nn.LayerNorm(1).weight  # has the default device and type, and needs no random numbers
     if probe.is_meta or type(probe.data) is not torch.Tensor:

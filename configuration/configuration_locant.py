@@ -1,5 +1,5 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""`LocantConfig`: every choice about a model, its default, its check."""
+"""`LocantConfig`: the fields of a model's configuration, their defaults and their checks."""
 
 import copy
 import difflib
@@ -30,7 +30,7 @@ logger = logging.get_logger(__name__)
 
 Stack = Literal["encoder", "decoder"]
 
-# Names in configs that transformers or the room hub writes or reads, besides fields and generation options
+# Names in configs that transformers or `locant.hub` writes or reads, besides fields and generation options
 _OTHER_FIELDS = {"auto_map", "custom_pipelines", "locant_code", "quantization_config", "rope_theta"}
 _OTHER_FIELDS |= {"attn_implementation", "experts_implementation", "partial_rotary_factor", "rope_scaling"}
 _OTHER_FIELDS |= {"tokenizer_class", "processor_class", "task_specific_params", "prefix"}
@@ -41,7 +41,7 @@ _LONGEST_SIDE = 2**20
 
 
 def _whole(least: int, most: int) -> Any:
-    """A field for whole numbers, both ends included."""
+    """A field for whole numbers from `least` to `most`, both included."""
 
     @as_validated_field
     def check(value: int | None) -> None:
@@ -129,7 +129,7 @@ def _stack_field(name: str, read: Callable[["LocantConfig", Stack], Any] | None 
 
     Args:
         name: one of `STACK_FIELDS`.
-        read: computes the value from the config and the stack; by default the field itself.
+        read: computes the value of the property from the config and the stack; by default, it is the field's value.
     """
 
     def getter(config: "LocantConfig") -> Any:
@@ -148,70 +148,74 @@ def _stack_field(name: str, read: Callable[["LocantConfig", Stack], Any] | None 
 
 @strict
 class LocantConfig(PretrainedConfig):
-    """Everything that a Locant model is built from. The defaults are the base model of Vaswani et al. 2017.
+    """The configuration of a Locant model. The defaults are the base model of Vaswani et al. 2017.
 
     A model has an encoder and a decoder (`is_encoder_decoder`), a decoder alone (`is_decoder`), or an encoder alone
-    (neither). Each model class makes a copy of the config with these two flags, unless they are set so (`with_stacks`).
+    (neither). If these two flags do not fit a model class, the class uses a copy of the config with other flags
+    (`with_stacks`).
 
-    The names `hidden_size`, `num_hidden_layers`, `num_attention_heads`, `num_key_value_heads`, `intermediate_size` and
-    `layer_types`, which other libraries read, are the decoder's in a decoder alone and else the encoder's;
-    `get_text_config(decoder=True)` has the decoder's. Setting one of them sets both stacks where there are two. Like
-    `head_dim`, they read as what the model is built with, also where the field behind them is None.
+    Other libraries read the names `hidden_size`, `num_hidden_layers`, `num_attention_heads`, `num_key_value_heads`,
+    `intermediate_size` and `layer_types`. Their values are those of the decoder if the model has a decoder alone, else
+    those of the encoder; in the config that `get_text_config(decoder=True)` returns, they are those of the decoder.
+    Setting one of these names sets the field of every stack of the model. Reading it, or `head_dim`, gives the value
+    that the model is built with, also if the field is None.
 
     Args:
         vocab_size: number of tokens, one vocabulary for source and target.
-        d_model: width of the hidden states; any width is legal.
+        d_model: width of the hidden states; may be odd.
         encoder_layers, decoder_layers: number of layers of each stack.
         encoder_attention_heads, decoder_attention_heads: query heads of each stack. They must divide `d_model`
             unless `head_dim` is given.
-        encoder_key_value_heads, decoder_key_value_heads: key–value heads (Ainslie et al. 2023); a divisor of the
-            query heads, by default as many.
+        encoder_key_value_heads, decoder_key_value_heads: key–value heads of each stack (Ainslie et al. 2023). Their
+            number must divide the number of query heads, and equals it by default.
         head_dim: size of one head, by default `d_model / heads`.
         encoder_ffn_dim, decoder_ffn_dim: inner width of the feed-forward layers; may be below `d_model`.
         activation_function: any activation of transformers.
         gated_ffn: multiply the activation by a second projection (Shazeer 2020) instead of the plain layer.
         norm_type: `layernorm` (Ba et al. 2016) or `rmsnorm` (Zhang & Sennrich 2019).
-        norm_position: `post`, after the residual sum (the paper's), or `pre`, before each sublayer, with one
+        norm_position: `post`, after the residual sum (Vaswani et al. 2017), or `pre`, before each sublayer, with one
             more norm at the end of each stack (Xiong et al. 2020).
         norm_eps: added to the variance in every norm.
         attention_bias, ffn_bias: whether the projections of attention and feed-forward have biases.
-        dropout: on embeddings and on each sublayer's output.
-        attention_dropout: on the attention weights.
-        activation_dropout: inside the feed-forward.
+        dropout: dropout probability for the embeddings and for the output of each sublayer.
+        attention_dropout: dropout probability for the attention weights.
+        activation_dropout: dropout probability for the activations inside the feed-forward layers.
         scale_embedding: multiply token embeddings by sqrt(d_model) (Vaswani et al. 2017, section 3.4).
         embedding_norm: a norm over the embeddings with their positions (Devlin et al. 2019, BERT).
         type_vocab_size: number of token types that the encoder has embeddings for (BERT's segments); 0 for none.
         encoder_input: what the encoder reads, `tokens` or the `patches` of an image (Dosovitskiy et al. 2021, ViT).
-        image_size: height and width, or one number for both, of the images trained on, in pixels. Others are read too:
-            a patch's position is its place in a grid of this size.
-        patch_size: height and width of a patch, or one number for both.
-        num_channels: of an image.
-        pooling: how one vector is made of an encoder's: `mean` over the tokens, or the `first`, which for images is a
-            class token in front of the patches.
-        pooler_projection: tanh of a linear layer over that vector (BERT).
-        classifier_dropout: on what classification heads read; by default `dropout`.
+        image_size: height and width, or one number for both, of the images trained on, in pixels. The model also takes
+            images of other sizes: the positions of their patches are scaled to the grid of an image of this size.
+        patch_size: height and width of a patch in pixels, or one number for both.
+        num_channels: number of channels of an image.
+        pooling: how the hidden states of an encoder become one vector: `mean` over the tokens, or the `first` token,
+            which for images is a class token before the patches.
+        pooler_projection: apply a linear layer and tanh to that vector (BERT).
+        classifier_dropout: dropout probability for the input of classification heads; by default `dropout`.
         lm_head_bias: whether the output layer over the vocabulary has a bias.
         share_encoder_decoder_embeddings: one embedding table for both stacks.
         tie_word_embeddings: the output layer uses the decoder's embedding table (Press & Wolf 2017).
         position_encoding: how position enters self-attention of both stacks: one of `none`, `sinusoidal`,
-            `learned`, `shaw`, `transformer_xl`, `t5`, `alibi`, `rotary`, or a name registered from outside.
-        decoder_position_encoding: the decoder's, by default the same.
-        cross_position_encoding: the cross-attention's: any of them that is not added to the embeddings.
+            `learned`, `shaw`, `transformer_xl`, `t5`, `alibi`, `rotary`, or a name that is registered with
+            `register_position_encoding`.
+        decoder_position_encoding: the encoding in self-attention of the decoder; by default `position_encoding`.
+        cross_position_encoding: the encoding in cross-attention, where encodings that are added to the embeddings
+            (`sinusoidal`, `learned`) are not possible.
         position_parameters: options of the encodings, `{encoding: {option: value}}`, such as
             `{"sinusoidal": {"layout": "concatenated"}}`.
         rope_parameters: for `rotary`, as in transformers: `rope_theta`, `rope_type`, `partial_rotary_factor`, …
         max_position_embeddings: length of the `learned` table; original length for the rope types that scale.
-        sliding_window: in sliding layers, how many tokens a decoder's token sees, itself and those before it; an
-            encoder's token sees this many on either side.
-        encoder_layer_types, decoder_layer_types: `full_attention` or `sliding_attention` for each layer; by default
-            all slide where there is a window.
+        sliding_window: size of the attention window in layers of type `sliding_attention`. In a decoder, a token sees
+            this many tokens, itself and those before it; in an encoder, it sees this many tokens on either side.
+        encoder_layer_types, decoder_layer_types: `full_attention` or `sliding_attention` for each layer; by default,
+            `sliding_attention` for all layers if `sliding_window` is given, else `full_attention`.
         initializer: `xavier` (uniform; embeddings normal with d_model^-0.5) or `normal` (BERT's, with
             `initializer_range` as standard deviation).
         label_smoothing: share of probability spread over the vocabulary in the training loss
-            (Szegedy et al. 2016); in evaluation mode the loss is plain.
+            (Szegedy et al. 2016); in evaluation mode, the loss is computed without it.
         source_lang, target_lang: languages of a translator, such as `en` and `fr`; its pipeline is then also called
             `translation_en_to_fr`.
-        is_encoder_decoder, is_decoder: which stacks there are, as above.
+        is_encoder_decoder, is_decoder: which stacks the model has, as described above.
 
     Raises:
         StrictDataclassError: a value is of the wrong type or out of range; the message names the field.
@@ -292,7 +296,7 @@ class LocantConfig(PretrainedConfig):
         if name == "num_labels":  # transformers makes two dictionaries of that size
             _check_number_of_labels(value)
         if name in self.attribute_map:
-            setattr(self, self.attribute_map[name], value)  # from the start, where the field of that name is checked
+            setattr(self, self.attribute_map[name], value)  # super() would skip the checks of the field
         else:
             super().__setattr__(name, value)
 
@@ -317,7 +321,7 @@ class LocantConfig(PretrainedConfig):
 
     @classmethod
     def get_config_dict(cls, *args: Any, **kwargs: Any) -> tuple[dict[str, Any], dict[str, Any]]:
-        """As in transformers; JSON that is no dictionary, or nested too deep, is refused in one sentence."""
+        """As in transformers, but raise `ValueError` if the JSON is not a dictionary or is nested too deeply."""
         cause: Exception | None = None
         try:
             values, others = super().get_config_dict(*args, **kwargs)
@@ -329,13 +333,14 @@ class LocantConfig(PretrainedConfig):
 
     @classmethod
     def from_dict(cls, config_dict: dict[str, Any], **kwargs: Any) -> Any:
-        """A config from its dictionary, with fields among the keywords on top, checked and completed together.
+        """A config from the fields in `config_dict`, where fields among the keyword arguments take precedence.
 
-        A `position_encoding` among the keywords is for both stacks, unless there is a `decoder_position_encoding` too.
+        All fields are checked and completed together. The keyword argument `position_encoding` is for both stacks,
+        unless `decoder_position_encoding` is given too.
         """
         if "position_encoding" in kwargs:
             kwargs.setdefault("decoder_position_encoding", None)
-        own = {entry.name for entry in fields(cls)} - {"dtype"}  # that may be "auto", which the base class knows
+        own = {entry.name for entry in fields(cls)} - {"dtype"}  # dtype may be "auto", which the base class handles
         given = {name: kwargs.pop(name) for name in list(kwargs) if name in own}
         return super().from_dict({**config_dict, **given}, **kwargs)
 
@@ -351,7 +356,7 @@ class LocantConfig(PretrainedConfig):
         return config
 
     def with_stacks(self, *, encoder: bool = True, decoder: bool = True, **others: Any) -> Self:
-        """This config if it has these stacks and `others`; else a copy of it that does."""
+        """This config if it has these stacks and the fields `others`, else a copy of it that has them."""
         others |= {"is_encoder_decoder": encoder and decoder, "is_decoder": not encoder}
         if all(getattr(self, name) == value for name, value in others.items()):
             return self
@@ -369,7 +374,7 @@ class LocantConfig(PretrainedConfig):
 
     @property
     def shares_embeddings(self) -> bool:
-        """Whether encoder and decoder read tokens of one embedding table."""
+        """Whether encoder and decoder share one table of token embeddings."""
         return self.is_encoder_decoder and self.share_encoder_decoder_embeddings and self.encoder_input == "tokens"
 
     @property
@@ -389,7 +394,7 @@ class LocantConfig(PretrainedConfig):
         return height // patch_height, width // patch_width
 
     def axes_at(self, kind: AttentionKind) -> int:
-        """How many numbers say where a token is: a patch has a row and a column."""
+        """The number of coordinates of a position: 2 for patches, which have a row and a column, else 1."""
         return 2 if kind == "encoder" and self.encoder_input == "patches" else 1
 
     def position_encoding_at(self, kind: AttentionKind) -> str:
@@ -435,9 +440,10 @@ class LocantConfig(PretrainedConfig):
         return [kind for kind in self.attention_kinds if kind != "cross"]
 
     def validate_token_ids(self) -> None:
-        """Refuse negative ids of special tokens, and ids beyond the vocabulary of tokens that a decoder reads.
+        """Raise `ValueError` if the id of a special token is negative, or is decoder input and beyond the vocabulary.
 
-        For other ids beyond the vocabulary, transformers warns.
+        An encoder–decoder feeds `pad_token_id` and `decoder_start_token_id` to its decoder. For other ids beyond the
+        vocabulary, transformers logs a warning.
         """
         fed = ("pad_token_id", "decoder_start_token_id") if self.is_encoder_decoder else ()
         for name in ("pad_token_id", "bos_token_id", "eos_token_id", "decoder_start_token_id"):
@@ -451,7 +457,7 @@ class LocantConfig(PretrainedConfig):
         super().validate_token_ids()
 
     def validate_patches(self) -> None:
-        """An image is cut into whole patches."""
+        """Check that `patch_size` divides `image_size` if the model has an encoder that reads patches."""
         if self.encoder_input == "patches" and not self.is_decoder:
             for side, length, patch in zip(("height", "width"), _pair(self.image_size), self.patch_shape, strict=True):
                 if length % patch:
@@ -460,7 +466,7 @@ class LocantConfig(PretrainedConfig):
                     )
 
     def validate_attention_heads(self) -> None:
-        """Heads divide the width (unless `head_dim` is given), key–value heads divide the heads."""
+        """Check that the heads divide `d_model` if `head_dim` is None, and that key–value heads divide the heads."""
         for stack in self._stacks:
             heads = getattr(self, f"{stack}_attention_heads")
             if vars(self)["head_dim"] is None and self.d_model % heads:
@@ -476,7 +482,7 @@ class LocantConfig(PretrainedConfig):
                 )
 
     def validate_layer_type(self) -> None:
-        """One known type for each layer, and a window for those that slide."""
+        """Check that each layer has a known type, and that `sliding_window` is set if a type is `sliding_attention`."""
         for stack in self._stacks:
             types, layers = getattr(self, f"{stack}_layer_types"), getattr(self, f"{stack}_layers")
             if types is None:
@@ -492,7 +498,7 @@ class LocantConfig(PretrainedConfig):
                 raise ValueError(f"{stack}_layer_types has sliding layers: set sliding_window to the tokens they see.")
 
     def validate_rope(self) -> None:
-        """The checks of transformers' rope types, for the head size of each place that turns."""
+        """Run transformers' rope checks with the head size of each kind of attention that has rotary encoding."""
         for kind in self.attention_kinds:
             if self.position_encoding_at(kind) == "rotary":
                 resolved = copy.copy(self)
@@ -503,7 +509,7 @@ class LocantConfig(PretrainedConfig):
                     raise ValueError(f"rope_parameters: {error.args[0]}.") from error
 
     def validate_position_encodings(self) -> None:
-        """Encodings and their options exist and fit where they stand."""
+        """Check that the encodings and their options exist, and that they fit the kinds of attention that have them."""
         for option in ("position_encoding", "decoder_position_encoding", "cross_position_encoding"):
             if getattr(self, option) is not None:
                 check_position_encoding(option, getattr(self, option))
@@ -534,12 +540,16 @@ LocantConfig.head_dim = property(_read_head_dim, _set_head_dim)  # type: ignore[
 
 
 def _as_json(value: int | list[int] | tuple[int, ...]) -> int | list[int]:
-    """A tuple as a list, which is what it is after saving."""
+    """`value` with a tuple turned into a list, because JSON has no tuples."""
     return value if isinstance(value, int) else list(value)
 
 
 def _shown(value: Any) -> str:
-    """A value of a length that can be read; a number of thousands of digits has no text at all."""
+    """The `repr` of a value, cut to at most 80 characters.
+
+    An integer of more than 24 digits is described by its number of digits, because Python refuses to print integers of
+    thousands of digits.
+    """
     if isinstance(value, int) and abs(value) >= 10**24:
         return f"a number of {int(value.bit_length() * math.log10(2)) + 1} digits"
     return repr(value) if len(repr(value)) <= 80 else f"{repr(value)[:77]}…"
@@ -551,7 +561,7 @@ def _check_number_of_labels(value: Any) -> None:
 
 
 def _check_labels(id2label: Any) -> None:
-    """Class numbers, as text in JSON, and their names."""
+    """Raise `ValueError` unless `id2label` gives each class number, which JSON holds as text, a name."""
     if id2label is None:
         return
     pairs = id2label.items() if isinstance(id2label, dict) else [(id2label, None)]
@@ -568,7 +578,7 @@ def _check_dtype(dtype: Any) -> None:
 
 
 def _check_extra_name(config: type, name: str) -> None:
-    """What is not a field is kept, as in transformers, but takes no method's place."""
+    """Raise `ValueError` if `name`, which is not a field, would replace a method or a read-only property."""
     own = inspect.getattr_static(config, name, None)
     is_read_only = isinstance(own, property) and own.fset is None
     if name.startswith("__") or name == "per_layer_config" or callable(own) or is_read_only:

@@ -8,25 +8,27 @@ from typing import Any, Literal, get_args
 
 from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
 
-# Where an encoding can stand: the self-attention of a stack, or the decoder's attention to the encoder
+# The kinds of attention that can have an encoding: self-attention of either stack, and cross-attention
 AttentionKind = Literal["encoder", "decoder", "cross"]
 ATTENTION_KINDS: tuple[AttentionKind, ...] = get_args(AttentionKind)
 
-# Their frequencies follow the longest position seen, which the two sides of cross-attention do not share
+# Rope types whose frequencies depend on the largest position, which differs between queries and keys of
+# cross-attention
 _ROPE_TYPES_BY_LENGTH = ("dynamic", "longrope")
 
 
-_MOST = 2**32  # of any whole number among the options
+_MOST = 2**32  # the largest value of an option that is a whole number
 
 
 @dataclass(frozen=True)
 class EncodingOptions:
-    """What a config may say about one encoding.
+    """The options of a position encoding in a config.
 
     Args:
-        defaults: its options, with their defaults.
+        defaults: the default value of each option.
         check: called with the options and the size of a head; raises `ValueError` when they do not fit.
-        in_cross_attention: whether it can stand in cross-attention, which has no embeddings of its own to add to.
+        in_cross_attention: whether cross-attention can have this encoding. An encoding that is added to the embeddings
+            cannot be used there, because cross-attention has no embeddings of its own.
     """
 
     defaults: dict[str, Any] = field(default_factory=dict)
@@ -70,7 +72,7 @@ def _check_alibi(options: dict[str, Any], head_dim: int) -> None:
 
 
 def _is_positive(value: Any) -> bool:
-    """Whether it is a number above 0 that float32 holds."""
+    """Whether `value` is a number above 0 and below 2**127, which float32 can hold."""
     return isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < 2.0**127
 
 
@@ -82,7 +84,7 @@ def _whole(options: dict[str, Any], name: str, at_least: int) -> None:
         raise ValueError(f"{name} must be at most {_MOST}.")
 
 
-# Name -> what its class in `locant.modeling.positions` can be told. Encodings from outside are added on registration.
+# Name -> options of the encoding's class in `locant.modeling.positions`. `register_position_encoding` adds entries.
 POSITION_ENCODINGS: dict[str, EncodingOptions] = {
     "none": EncodingOptions(),
     "sinusoidal": EncodingOptions(
@@ -130,7 +132,7 @@ def check_position_encoding(option: str, name: str) -> None:
 
 
 def check_attention_kind(name: str, kind: AttentionKind, options: dict[str, Any], head_dim: int) -> None:
-    """Raise `ValueError` when the encoding `name` cannot be of this kind of attention, or its options do not fit."""
+    """Raise `ValueError` when this kind of attention cannot have the encoding `name`, or the options do not fit."""
     entry = POSITION_ENCODINGS[name]
     if kind == "cross" and not entry.in_cross_attention:
         able = [other for other, options in POSITION_ENCODINGS.items() if options.in_cross_attention]
@@ -146,7 +148,7 @@ def check_attention_kind(name: str, kind: AttentionKind, options: dict[str, Any]
 
 
 def check_option_names(parameters: dict[str, dict[str, Any]]) -> None:
-    """Raise `ValueError` when `parameters` (`{encoding: {option: value}}`) names what does not exist."""
+    """Raise `ValueError` when an encoding or option in `parameters`, `{encoding: {option: value}}`, does not exist."""
     for name, options in parameters.items():
         check_position_encoding("position_parameters", name)
         if not isinstance(options, dict):
@@ -167,7 +169,11 @@ _ROPE_NUMBERS |= {"low_freq_factor", "high_freq_factor", "original_max_position_
 
 
 def check_rope_parameters(parameters: dict[str, Any], head_dim: int, kind: AttentionKind, axes: int = 1) -> None:
-    """Raise `ValueError` when `rope_parameters` have no such type, or turn no whole pairs of a head for each axis."""
+    """Raise `ValueError` when the rope parameters are not valid for this kind of attention.
+
+    They are not valid if the rope type is unknown, or is not possible in cross-attention; if a number is out of range;
+    or if the rotated part of a head is not a whole number of pairs for each axis.
+    """
     known = ["default", *ROPE_INIT_FUNCTIONS]
     if parameters.get("rope_type", "default") not in known:
         raise ValueError(f"rope_type={parameters['rope_type']!r} is not a rope type; known are {', '.join(known)}.")

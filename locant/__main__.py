@@ -1,5 +1,5 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""`python -m locant`, for `accelerate launch -m locant`."""
+"""Runs the command `locant` for `python -m locant`, and so for `accelerate launch -m locant`."""
 
 import sys
 

@@ -1,5 +1,5 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""Locant in transformers' Auto classes and Trainer, and in PEFT's tables of what an adapter adapts by default."""
+"""Registers Locant with transformers' Auto classes and Trainer, and with PEFT's tables of default target modules."""
 
 from types import ModuleType
 from typing import Any
@@ -14,7 +14,7 @@ from transformers import (
     PreTrainedModel,
     dynamic_module_utils,
 )
-from transformers.models.auto.video_processing_auto import AutoVideoProcessor  # also without torchvision
+from transformers.models.auto.video_processing_auto import AutoVideoProcessor  # importable without torchvision
 from transformers.utils import is_vision_available
 
 from locant.configuration import LocantConfig
@@ -26,13 +26,16 @@ from .imports import when_imported
 
 
 class ModelWithoutHead:
-    """What `AutoModel` makes of a Locant config, as one config serves all topologies: the model of its stacks."""
+    """The class that `AutoModel` calls for a Locant config: it makes the model without a head for the config's stacks.
+
+    `AutoModel` has one class for each config class, but the model class of a `LocantConfig` depends on its fields.
+    """
 
     config_class = LocantConfig
 
     @classmethod
     def from_pretrained(cls, path: str, *args: Any, config: PreTrainedConfig, **kwargs: Any) -> PreTrainedModel:
-        """A trained one."""
+        """Load the model in `path`, as `PreTrainedModel.from_pretrained` does."""
         return cls._class_for(config).from_pretrained(path, *args, config=config, **kwargs)
 
     @classmethod
@@ -58,7 +61,7 @@ class NoVideoProcessor:
 
 
 def register() -> None:
-    """Make the Auto classes know Locant, and PEFT, and the Trainer."""
+    """Register Locant with transformers' Auto classes and Trainer, and with PEFT."""
     register_models()
     use_installed_classes()
     register_adapter_targets()
@@ -66,7 +69,7 @@ def register() -> None:
 
 
 def register_models() -> None:
-    """Make the Auto classes know Locant."""
+    """Register the config, the models, the tokenizer and the processors with the Auto classes."""
     AutoConfig.register(LocantConfig.model_type, LocantConfig, exist_ok=True)
     models: dict[Any, type] = {**CAPTIONER, **DECODER, **TEXT_ENCODER, **IMAGE_ENCODER, AutoModel: ModelWithoutHead}
     for auto_class, model_class in models.items():
@@ -74,9 +77,10 @@ def register_models() -> None:
     if is_vision_available():  # without PIL, there is no AutoImageProcessor either
         AutoImageProcessor.register(LocantConfig, image_processor_classes={"pil": LocantImageProcessor}, exist_ok=True)
         AutoVideoProcessor.register(LocantConfig, NoVideoProcessor, exist_ok=True)
-    # not for LocantConfig: AutoProcessor would then ask every text model for an image processor; a folder names it
+    # with LocantConfig as the key, AutoProcessor would look for an image processor in the folder of a text model; with
+    # this key, it finds the class by the name that the folder of a saved processor holds
     AutoProcessor.register(LocantProcessor, LocantProcessor, exist_ok=True)
-    # registered by its own class too: with LocantConfig as the key, image pipelines would load a tokenizer
+    # the key is the tokenizer's class: with LocantConfig as the key, image pipelines would load a tokenizer too
     AutoTokenizer.register(LocantTokenizer, LocantTokenizer, exist_ok=True)
 
 
@@ -99,24 +103,24 @@ def use_installed_classes() -> None:
 
 
 def register_adapter_targets() -> None:
-    """Give PEFT's methods their default targets in Locant's models, now or as soon as PEFT is imported."""
+    """Register default target modules in Locant's models for PEFT's methods, now or as soon as PEFT is imported."""
     when_imported("peft.utils.constants", _enter_targets)
 
 
 def register_callback() -> None:
-    """Have every Trainer's pushes carry a Locant model's code, now or as soon as the Trainer is imported."""
+    """Add `CodeOnPush` to the default callbacks of `Trainer`, now or as soon as the module of `Trainer` is imported."""
     when_imported("transformers.trainer", _enter_callback)
 
 
 def _enter_callback(trainer: ModuleType) -> None:
-    from .code_on_push import CodeOnPush  # which takes the time that the Trainer takes
+    from .code_on_push import CodeOnPush  # imported here, because TrainerCallback takes time to import
 
     if CodeOnPush not in trainer.DEFAULT_CALLBACKS:
         trainer.DEFAULT_CALLBACKS.append(CodeOnPush)
 
 
 def _enter_targets(constants: ModuleType) -> None:
-    # the linear layers are named as Llama's, so each method adapts what it does there: LoRA q_proj and v_proj
+    # the linear layers have the names of Llama's, so Llama's target modules fit: for LoRA, q_proj and v_proj
     for name, table in vars(constants).items():
         if name.startswith("TRANSFORMERS_MODELS_TO_") and name.endswith("_MODULES_MAPPING") and "llama" in table:
             table.setdefault(LocantConfig.model_type, table["llama"])

@@ -1,5 +1,5 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""The command `locant`: it finds the subcommand, and turns what a user can mend into one sentence."""
+"""The command `locant`: runs a subcommand, and prints an error that the user can correct as one sentence."""
 
 import difflib
 import importlib
@@ -10,7 +10,7 @@ from locant.checkpoints.checkpoint import CheckpointError
 from locant.hub.errors import SharingError
 from locant.training.errors import InputError
 
-# Subcommand -> the module whose `run` takes its arguments, and what it does.
+# Subcommand -> the module whose `run` takes the arguments of the subcommand, and a summary for the usage message.
 COMMANDS = {
     "train": ("locant.commands.train", "train a translator or a model for another task, or fine-tune one"),
     "evaluate": ("locant.commands.evaluate", "measure a model on a test set"),
@@ -41,8 +41,8 @@ _USAGE = "\n".join(
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line `arguments` (by default the program's) and return the exit status.
 
-    0 for success, 2 for input that cannot be used or with which training diverges, 130 for an interrupt, 141 where the
-    reader of the output went away. Other exceptions are not caught.
+    The status is 0 for success, 2 for input that cannot be used or with which training diverges, 130 for an interrupt,
+    and 141 if the program that reads the output closed the pipe. Other exceptions are not caught.
     """
     arguments = sys.argv[1:] if arguments is None else arguments
     name, rest = (arguments[0], arguments[1:]) if arguments else ("", [])
@@ -62,7 +62,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _run(name: str, arguments: list[str]) -> int:
     try:
-        # imported only now: a command must not wait for what only another one needs
+        # imported here, so that a subcommand does not wait for modules that only another subcommand needs
         importlib.import_module(COMMANDS[name][0]).run(arguments)
         sys.stdout.flush()
     except (InputError, SharingError, CheckpointError) as error:
@@ -73,7 +73,7 @@ def _run(name: str, arguments: list[str]) -> int:
         print(f"locant {name}: interrupted{explanation}", file=sys.stderr)
         return 130
     except BrokenPipeError:
-        # what is still buffered must not raise again when Python closes the output
+        # send buffered text to the null device, so that Python does not raise the error again when it closes stdout
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
     return 0

@@ -1,8 +1,8 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""What any Trainer of transformers pushes of a Locant model carries its code.
+"""A callback with which every `Trainer` of transformers pushes the code of a Locant model together with the model.
 
-With a `hub_strategy` that pushes while training, the Trainer copies config and weights of a checkpoint to its output
-folder, and pushes that: the code has to be there too.
+With a `hub_strategy` that pushes during training, the Trainer copies the config and the weights of a checkpoint to its
+output folder, and pushes that folder. It does not copy the code, so the callback writes the code to the folder.
 """
 
 from pathlib import Path
@@ -15,13 +15,13 @@ from locant.modeling.pretrained import LocantPreTrainedModel
 
 
 class CodeOnPush(TrainerCallback):
-    """Writes a Locant model's code to the Trainer's output folder before that is pushed."""
+    """Writes a Locant model's code to the Trainer's output folder before the Trainer pushes the folder."""
 
     def on_push_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, model: Any = None, **kwargs: Any
     ) -> None:
-        """As in transformers: on one process, before files are gathered."""
-        model = getattr(model, "module", model)  # out of what holds it in several processes
+        """Write the code, on the process that saves files. The Trainer calls this method before it pushes."""
+        model = getattr(model, "module", model)  # unwrap DistributedDataParallel
         if isinstance(model, LocantPreTrainedModel) and args.output_dir is not None and args.should_save:
             Path(args.output_dir).mkdir(parents=True, exist_ok=True)
             write_bundle(model, Path(args.output_dir))

@@ -1,8 +1,9 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""`accelerate launch --cpu --num_processes N` made to start N processes.
+"""Makes `accelerate launch --cpu --num_processes N` start N processes.
 
-Without an MPI host file, Accelerate starts one process for it and does not say so. It does leave MASTER_ADDR behind,
-which it sets only where several were asked for; how many is read off its command line, with its own parser.
+Without an MPI host file, Accelerate starts one process for this command, and does not say so. It sets the environment
+variable MASTER_ADDR only if several processes were asked for. Their number is parsed from the command line of the
+parent process, with Accelerate's own parser.
 """
 
 import logging
@@ -13,16 +14,18 @@ from collections.abc import Mapping
 import psutil
 from accelerate.commands.launch import _validate_launch_command, launch_command_parser
 
-# What tells a process of several which one it is, under torchrun and under MPI
+# Environment variables that hold the rank of a process, under torchrun and under MPI
 _RANKS = ("RANK", "PMI_RANK", "OMPI_COMM_WORLD_RANK", "MV2_COMM_WORLD_RANK")
 
 
 def start_missing_processes(arguments: list[str], environment: Mapping[str, str] = os.environ) -> None:
-    """Become a launcher of `locant train` processes where Accelerate should have been one; else return.
+    """Replace this process by torchrun with N `locant train` processes, if Accelerate started one instead of N.
+
+    Otherwise, the function returns without effect.
 
     Args:
-        arguments: of `locant train`.
-        environment: variables that tell how this process was started.
+        arguments: the arguments of `locant train`.
+        environment: the environment variables, which tell how this process was started.
     """
     on_cpu = environment.get("ACCELERATE_USE_CPU", "").lower() in ("1", "true", "yes")
     is_one_of_several = any(name in environment for name in _RANKS)
@@ -36,10 +39,10 @@ def start_missing_processes(arguments: list[str], environment: Mapping[str, str]
 
 
 def asked_for(command_line: list[str]) -> int:
-    """How many processes an `accelerate launch` asks for, its configuration file included; 1 for other commands."""
+    """The number of processes that an `accelerate launch` or its configuration file asks for; 1 for other commands."""
     for place, word in enumerate(command_line):
         if word == "launch" or word.endswith(("accelerate-launch", "accelerate.commands.launch", "commands/launch.py")):
-            # Accelerate has said already what it was not told
+            # Accelerate has already logged its warning about default values
             logging.getLogger("accelerate.commands.launch").setLevel(logging.ERROR)
             parsed, *_ = _validate_launch_command(launch_command_parser().parse_args(command_line[place + 1 :]))
             return parsed.num_processes or 1

@@ -1,8 +1,8 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""What is to be done to another library's module, once somebody imports it.
+"""Calls a function with the module of another library, once the module is imported.
 
-Importing it here would take time from everyone who has the library and does not use it: 0.2 s for PEFT by itself, more
-with the optional libraries that it looks for, each of which can also fail.
+If Locant imported the module itself, the import would take time even for users who have the library but do not use it:
+0.2 s for PEFT alone, and more with its optional libraries, whose imports can also fail.
 """
 
 import importlib.util
@@ -22,7 +22,10 @@ def when_imported(name: str, then: Callable[[ModuleType], None]) -> None:
 
 
 class _Watcher(MetaPathFinder):
-    """Finds no module itself: when `name` is looked for, it sees to it that `then` is called once it is loaded."""
+    """A finder in `sys.meta_path` that calls `then` once the module `name` is loaded.
+
+    When `name` is imported, it removes itself, and the other finders find the module.
+    """
 
     def __init__(self, name: str, then: Callable[[ModuleType], None]):
         self.watched = name, then

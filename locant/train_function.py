@@ -15,12 +15,12 @@ def train(config: str | os.PathLike[str] | Mapping[str, Any] | None = None, **op
         **options: options of `locant train` by name; they take precedence over the options in `config`.
 
     Returns:
-        The content of `metrics.json` in the folder of the run; with `dry_run`, the counts of the data; in all
-        processes but the main one, an empty dictionary.
+        The content of `metrics.json` in the folder of the run; with `dry_run`, the counts of the data. After training,
+        the processes other than the main process return an empty dictionary.
 
     Raises:
-        InputError: an option does not exist or has no such value, or the data cannot be used; a subclass of
-            ValueError whose message says how to mend it.
+        InputError: an option does not exist or cannot have the given value, or the data cannot be used. It is a
+            subclass of ValueError, and its message says how to correct the input.
     """
     # imported here, because `import locant` would take longer with these modules
     from locant.hub.model_card import write_model_card

@@ -1,5 +1,5 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""Training tokenizers from text, and BPE dropout; images to tensors, alone and beside text."""
+"""Tokenizers, their training and BPE dropout, streamers of generated text, and processors for images and prompts."""
 
 from .bpe_dropout import BPEDropout
 from .image_processing_locant import LocantImageProcessor

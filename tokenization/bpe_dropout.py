@@ -1,8 +1,8 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""BPE dropout: another segmentation of the same text each time (Provilkov et al. 2020, arXiv:1910.13267).
+"""BPE dropout: a random segmentation of a text at each encoding (Provilkov et al. 2020, arXiv:1910.13267).
 
-The dropout of the `tokenizers` library draws from a generator that cannot be seeded, so no training run could
-be repeated with it, and it drops fewer merges than the paper: stale entries of its queue bring some back.
+The dropout of the `tokenizers` library draws from a generator that cannot be seeded, so a training run with it could
+not be repeated. It also drops fewer merges than the paper's algorithm, as stale entries of its queue bring some back.
 """
 
 import json
@@ -15,21 +15,22 @@ from tokenizers import pre_tokenizers
 from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 _CACHED_WORDS = 2**16
-_GONE = -1  # stands where a piece was that is now part of the one before it
+_GONE = -1  # takes the place of a piece that was merged into the piece before it
 
 
 class BPEDropout:
     """Encodes text with a byte-level BPE tokenizer, dropping merges at random (algorithm 1 of the paper).
 
-    A word starts as its bytes. At each step every possible merge is dropped with probability `dropout`, and
-    the first of those left, by rank and then from the left, is applied; the word is done when none is left.
+    A word starts as its bytes. At each step, every possible merge is dropped with probability `dropout`. Of the
+    remaining merges, the one of the lowest rank is applied, and of several such merges the leftmost. The word is done
+    when no merge remains.
 
     Args:
         tokenizer: a tokenizer of kind `bpe` as `train_tokenizer` makes it.
         dropout: the probability; 0 encodes as the tokenizer does, 1 gives single bytes.
 
     Raises:
-        ValueError: for a dropout outside [0, 1], or a tokenizer beyond byte-level BPE and `</s>`.
+        ValueError: `dropout` is outside [0, 1], or the tokenizer is not a byte-level BPE that appends `</s>` only.
     """
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, dropout: float):
@@ -73,7 +74,10 @@ class BPEDropout:
         return self._encode(text, self._draw(rng), rng)
 
     def _draw(self, rng: Random) -> float:
-        """How many merges are kept until the next is dropped: geometric, so one draw serves many merges."""
+        """Draw the number of merges that are kept before the next merge is dropped.
+
+        The number has a geometric distribution, so that one draw serves many merges.
+        """
         return math.log(1.0 - rng.random()) // self._log_keep if self.dropout else math.inf
 
     def _encode(self, text: str, kept: float, rng: Random) -> list[int]:
@@ -98,10 +102,10 @@ class BPEDropout:
         return ids
 
     def _merge(self, word: str, kept: float, rng: Random) -> tuple[list[int], float]:
-        """The pieces of one word of byte symbols, and what then remains of `kept`.
+        """The pieces of one word of byte symbols, and the remaining value of `kept`.
 
-        The queue yields the possible merges by rank, and each is tried until one is kept: that is the same as
-        dropping some of all, then applying the first that is left.
+        The queue yields the possible merges by rank, and each of them is dropped or kept until the first is kept. This
+        equals dropping some of all possible merges, and then applying the first of the others.
         """
         merges = self._merges
         symbols = [self._bytes[symbol] for symbol in word]
@@ -134,7 +138,7 @@ class BPEDropout:
             before = preceding[left]
             if before >= 0 and (merge := merges.get((symbols[before], merged))) is not None:
                 heappush(queue, (*merge, before))
-            for entry in dropped:  # each step drops anew
+            for entry in dropped:  # the next step draws again for these merges
                 heappush(queue, entry)
             dropped.clear()
         return [symbol for symbol in symbols if symbol != _GONE], kept

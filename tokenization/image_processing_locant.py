@@ -8,15 +8,16 @@ from transformers.image_processing_backends import PilBackend
 from transformers.image_utils import ChannelDimension, ImageInput, infer_channel_dimension_format
 from transformers.processing_utils import ImagesKwargs
 
-# ITU-R 601-2, in the 16-bit fractions that PIL rounds to: they add up to 1, so a grey image stays as it is.
+# The weights of red, green and blue in ITU-R 601-2 luma, rounded to multiples of 2^-16 as in PIL. Their sum is 1, so a
+# grey image does not change.
 _LUMA = np.array([19595, 38470, 7471]) / 2**16
 
 
 class LocantImageProcessorKwargs(ImagesKwargs, total=False):
-    """What may be set when a processor is made, and again for a single call.
+    """The options of `LocantImageProcessor`, which its `__init__` and each call take.
 
     Args:
-        num_channels: channels of the result; 3 for colours, 1 for grey.
+        num_channels: the number of channels of the result, 3 for colours, 1 for grey.
     """
 
     num_channels: int
@@ -26,22 +27,24 @@ class LocantImageProcessor(PilBackend):
     """Turns images into `pixel_values` (batch, num_channels, height, width).
 
     It takes a PIL image, an array or tensor (height, width), (height, width, channels) or (channels, height,
-    width), a list of these, or a batch (batch, channels, height, width); several grey images without a channel
-    axis are given as a list. An image is, in this order, brought to its channels, resized, rescaled and
-    normalised, exactly as by transformers' `ViTImageProcessorPil`, and every option below can be given in a call too.
+    width), a list of images, or a batch (batch, channels, height, width); several grey images without a channel
+    axis are given as a list. An image is, in this order, converted to `num_channels` channels, resized, rescaled and
+    normalised, exactly as by transformers' `ViTImageProcessorPil`. Every option below can be given in a call too.
 
     Args:
-        num_channels: 3, or 1 for grey (as PIL's mode `L`); any other number is taken as it comes.
+        num_channels: 3, or 1 for grey (as PIL's mode `L`). For any other number, the images must have that number of
+            channels already.
         do_convert_rgb: with `num_channels=3`, turn grey, palette and transparent images into RGB, the
             transparent ones on white.
-        do_resize, size, resample: resize to `size`, `{"height": …, "width": …}` or one number for both, by the
-            PIL filter of that number (2 is bilinear).
+        do_resize, size, resample: resize to `size`, `{"height": …, "width": …}` or one number for both, with the
+            PIL filter whose number is `resample` (2 is bilinear).
         do_rescale, rescale_factor: multiply by `rescale_factor`.
-        do_normalize, image_mean, image_std: subtract the mean and divide by the standard deviation, one number,
-            or one for each channel.
+        do_normalize, image_mean, image_std: subtract the mean and divide by the standard deviation. Both are one
+            number, or one number for each channel.
 
     Raises:
-        ValueError: an image cannot be brought to `num_channels`, or mean or deviation don't fit them.
+        ValueError: an image cannot be converted to `num_channels` channels, or `image_mean` or `image_std` has another
+            number of values.
     """
 
     valid_kwargs = LocantImageProcessorKwargs
@@ -64,7 +67,7 @@ class LocantImageProcessor(PilBackend):
         num_channels: int = 3,
         **kwargs: Any,
     ) -> np.ndarray:
-        """One image as an array (num_channels, height, width)."""
+        """Convert one image to an array (num_channels, height, width)."""
         shape = getattr(image, "shape", None)  # a PIL image has none
         if shape is not None and len(shape) == 2:
             image, input_data_format = image[None], ChannelDimension.FIRST

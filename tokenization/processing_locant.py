@@ -10,22 +10,24 @@ from transformers.processing_utils import ProcessingKwargs, ProcessorMixin, Unpa
 from transformers.tokenization_utils_base import PreTrainedTokenizerBase
 
 IGNORED_LABEL = -100
-"""The label of a place that the loss leaves out."""
+"""The label of a token that the loss ignores."""
 
 
 class LocantProcessor(ProcessorMixin):
-    """Joins the two halves of an image-to-text model; saved and loaded as one, also by `AutoProcessor`.
+    """The image processor and the tokenizer of an image-to-text model, which are saved and loaded together.
 
-    A text is what the decoder starts with, so the output goes to `generate()` as it is: `decoder_input_ids`
-    opens with the tokenizer's `bos` token, which is Locant's `decoder_start_token_id`, and the prompt follows
-    without an end token; an empty prompt is the start token alone. Prompts of several lengths are padded on the
-    left (`padding=True`), where generation goes on from them. As in `Pix2StructProcessor`, a `text` makes no labels,
-    so that the model computes no loss: the captions to train on are `text_target`, where `TrOCRProcessor` and
-    `DonutProcessor` make labels of `text`.
+    `text` is a prompt for the decoder, and the output can be passed to `generate()` unchanged: `decoder_input_ids`
+    begins with the tokenizer's `bos` token, which is Locant's `decoder_start_token_id`, and the prompt follows
+    without an end token; for an empty prompt, it is the start token alone. With `padding=True`, prompts of different
+    lengths are padded on the left, so that generation continues after the last token of each prompt. As in
+    `Pix2StructProcessor`, no labels are made from `text`, so that the model computes no loss. Labels are made from
+    `text_target`, the captions to train on, whereas `TrOCRProcessor` and `DonutProcessor` make labels from `text`.
+
+    `AutoProcessor` loads this class too.
 
     Args:
-        image_processor: makes `pixel_values` of images, such as a `LocantImageProcessor`.
-        tokenizer: with tokens for start, end and padding, as `train_tokenizer` makes it.
+        image_processor: makes `pixel_values` from images, such as a `LocantImageProcessor`.
+        tokenizer: has tokens for start, end and padding, like a tokenizer that `train_tokenizer` makes.
     """
 
     def __init__(self, image_processor: BaseImageProcessor, tokenizer: PreTrainedTokenizerBase):
@@ -44,11 +46,11 @@ class LocantProcessor(ProcessorMixin):
             images: one or several, → `pixel_values` (batch, channels, height, width).
             text: prompts, → `decoder_input_ids` and `decoder_attention_mask` (batch, length).
             text_target: the texts to learn, with the end token, → `labels` (batch, length), -100 where padded.
-            **kwargs: options of the image processor and of the tokenizer; `return_tensors="pt"` and `padding=True`
-                are wanted most.
+            **kwargs: options of the image processor and of the tokenizer, usually `return_tensors="pt"` and
+                `padding=True`.
 
         Raises:
-            ValueError: nothing was given, or not as many texts as images.
+            ValueError: no images and no texts are given, their numbers differ, or the tokenizer has no `bos` token.
         """
         given = {"images": images, "text": text, "text_target": text_target}
         if all(value is None for value in given.values()):
@@ -100,7 +102,7 @@ class LocantProcessor(ProcessorMixin):
 
     @property
     def model_input_names(self) -> list[str]:
-        """What a model is given for images and text."""
+        """The names of the model's inputs that are made from images and prompts."""
         return [*self.image_processor.model_input_names, "decoder_input_ids", "decoder_attention_mask"]
 
 

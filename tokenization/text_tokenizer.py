@@ -1,18 +1,19 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
 """Training a tokenizer from text.
 
-Every kind shares one reversible pipeline, and differs only in the model that cuts a word into pieces:
+All kinds of tokenizers share one reversible pipeline, and differ only in the model that splits a word into pieces:
 
 1. the text is split into words, each with the space before it, by the pattern `WORD` (or `CHUNK`);
 2. each word is written as its UTF-8 bytes, so 256 symbols spell any text;
 3. the decoder joins the bytes.
 
-Nothing is normalised and nothing is dropped, so decoding gives back the very text that was encoded, unless
-the model has no pieces for a word and writes `<unk>`, as a vocabulary of whole words must.
+Nothing is normalised and nothing is dropped, so decoding gives back the very text that was encoded, unless a word is
+encoded as `<unk>`. This happens for the kind `word` only, with a word that is not in the vocabulary.
 
-What a text is for decides what stands around it, see `PURPOSES`. Where only whole texts are encoded, one space is put
-before each and taken off again in decoding, so that a word has the same pieces at the start of a text as inside it.
-Where a text goes on after the model's tokens, or begins with a mask, that would be a space too many.
+The purpose of a tokenizer (`PURPOSES`) decides which special tokens are put around a text. It also decides whether
+encoding puts a space before each text, which decoding removes, so that a word has the same pieces at the start of a
+text as inside a text. For language models, no space is added, because a text may continue other tokens or begin with
+`<mask>`.
 """
 
 import difflib
@@ -42,14 +43,15 @@ KINDS = ("bpe", "unigram", "wordpiece", "word")
 
 @dataclass(frozen=True)
 class Purpose:
-    """What the tokenizers of one kind of model have in common.
+    """The settings of tokenizers for one kind of model.
 
     Args:
-        single: what an encoded text is, as `TemplateProcessing` takes it.
-        pair: what two texts encoded together are.
-        whole_texts: whether a space is put before a text, and taken off the decoded one.
-        has_mask: whether there is a `<mask>`, which is read where a text spells it; all else is ordinary text.
-        padding_side: where shorter texts of a batch are filled up.
+        single: the template of one text for `TemplateProcessing`.
+        pair: the template of two texts that are encoded together.
+        whole_texts: whether encoding puts a space before a text, and decoding removes it.
+        has_mask: whether there is a `<mask>`. If so, text that spells `<mask>` or another special token is encoded as
+            that token, unless `split_special_tokens=True` is given in the call; if not, as ordinary text.
+        padding_side: the side on which shorter texts of a batch are padded.
     """
 
     single: str
@@ -60,7 +62,7 @@ class Purpose:
 
     @property
     def special_tokens(self) -> dict[str, str | AddedToken]:
-        """The special tokens by their role, in the order of their ids; `<mask>` takes the place of a space too."""
+        """The special tokens by their role, in the order of their ids; `<mask>` includes a space before it."""
         mask = {"mask_token": AddedToken("<mask>", lstrip=True, special=True)} if self.has_mask else {}
         return {**SPECIAL_TOKENS, **mask}
 
@@ -72,19 +74,19 @@ PURPOSES = {
 }
 
 LONGEST_WORD = 64
-"""The most characters of one word; the rest of a longer one is the next word.
+"""The maximum number of characters of a word. A longer word is split into words of at most this length.
 
-The trainers of `bpe` and `unigram` take time that grows with the square of a word's length, and encoding with
-`wordpiece` with its cube: one line of many thousand characters without a space would stall a run. The library's own
-limit, `max_input_chars_per_word`, would make such a word `<unk>`.
+Without this limit, a line of many thousand characters without a space would stall a run: the time of the trainers of
+`bpe` and `unigram` grows with the square of a word's length, and the time of encoding with `wordpiece` with its cube.
+The limit of the `tokenizers` library, `max_input_chars_per_word`, would turn such a word into `<unk>`.
 """
 
 _ENGLISH_ENDING = r"['’](?i:s|t|re|ve|m|ll|d)(?![\p{L}\p{M}])"
-_MANY = f"{{1,{LONGEST_WORD}}}"  # in place of `+`
+_MANY = f"{{1,{LONGEST_WORD}}}"  # the quantifier of the patterns, which replaces `+`
 WORD = "|".join(
     (
-        _ENGLISH_ENDING,  # do|n't is cut as don|'t, and dog's as dog|'s
-        # A word keeps its accents when they are written as marks, and an elided one its apostrophe: l'|homme.
+        _ENGLISH_ENDING,  # don't is split as don|'t, and dog's as dog|'s
+        # A word includes its combining marks, and a word with elision includes its apostrophe: l'|homme.
         rf" ?[\p{{L}}\p{{M}}]{_MANY}(?:(?!{_ENGLISH_ENDING})['’](?=\p{{L}}))?",
         rf" ?\p{{N}}{_MANY}",
         rf"[ \u00A0\u202F]?[^\s\p{{L}}\p{{M}}\p{{N}}]{_MANY}",  # in French, a no-break space stands before ; : ! ? »
@@ -92,17 +94,17 @@ WORD = "|".join(
         rf"\s{_MANY}",
     )
 )
-"""What counts as one word: GPT-2's pattern, made to fit languages with elision, combining marks and `« »`.
+"""The pattern of a word: GPT-2's pattern, adapted to languages with elision, combining marks and `« »`.
 
-Letters and brackets are never in one word, so no piece can be `</s>`: a special token that is spelled out in
-a text is encoded as the ordinary signs and letters that it is made of.
+A word never contains both letters and brackets, so no piece can be `</s>`: text that spells a special token is encoded
+as its letters and signs, if special tokens are split (`split_special_tokens`).
 """
 
 CHUNK = rf" ?\S{_MANY}|\s{_MANY}(?!\S)|\s{_MANY}"
-"""What `unigram` takes for a word: all that stands between spaces.
+"""The pattern of a word for `unigram`: all characters between spaces.
 
-Its trainer starts from the strings that occur in several different words. Cut off from its punctuation, a
-word like `because` is in no other, and could not become a piece however frequent it is.
+The trainer of `unigram` starts from strings that occur in several different words. If punctuation were split off, a
+word like `because` would occur in no other word, and could not become a piece, however frequent it is.
 """
 
 
@@ -116,17 +118,17 @@ def train_tokenizer(
     text_columns: list[str] | None = None,
     show_progress: bool = True,
 ) -> LocantTokenizer:
-    """Train a tokenizer; what it saves loads with `AutoTokenizer` where Locant is not installed.
+    """Train a tokenizer. Once saved, it loads with `AutoTokenizer` where Locant is not installed.
 
     Source and target share the vocabulary: give the texts of both languages. `<pad>`, `<s>`, `</s>` and
-    `<unk>` have the ids 0 to 3, and these spellings are ordinary text where a text holds them (but for `masked_lm`,
-    unless `split_special_tokens=True` is given in the call). The same texts in the same order give the same
-    tokenizer; for `unigram`, whose trainer adds up probabilities in no fixed order, as long as no choice hangs on
-    their last digits.
+    `<unk>` have the ids 0 to 3. Text that spells a special token is encoded as ordinary text, except for `masked_lm`
+    unless `split_special_tokens=True` is given in the call. The same texts in the same order give the same tokenizer.
+    The trainer of `unigram` sums probabilities in no fixed order, so its tokenizers are the same unless a choice
+    depends on the last digits of the sums.
 
     Args:
         texts: a path or a list of paths of UTF-8 text files, one text a line; or a `datasets.Dataset`; or any
-            other iterable of strings (strings in a list are paths: pass `iter(...)` of it to train on them).
+            other iterable of strings (strings in a list are paths: to train on the strings, pass `iter(list)`).
         kind: how a word is cut into pieces. `bpe`: by merging frequent pairs (Sennrich et al. 2016,
             arXiv:1508.07909), here of bytes. `unigram`: into the likeliest pieces of a unigram model (Kudo
             2018, arXiv:1804.10959). `wordpiece`: into the longest known pieces, from the left (Wu et al.
@@ -134,7 +136,7 @@ def train_tokenizer(
             three are lossless. `word`: not at all, and a word outside the vocabulary becomes `<unk>`.
         vocab_size: the number of tokens, special ones included; fewer if the texts don't hold so many.
         min_frequency: how often a pair or a word must occur to be taken; `unigram` has no such bound.
-        purpose: which models it is for, as their pipelines need it. `seq2seq`: whole texts, ended by `</s>`, for
+        purpose: the kind of model that the tokenizer is for. `seq2seq`: whole texts, ended by `</s>`, for
             translators and classifiers. `causal_lm`: a text begins with `<s>` and has no end, so that it can be
             continued, and batches are padded on the left. `masked_lm`: a text stands between `<s>` and `</s>`, and
             `<mask>` in it, with the id 4, is a word to be guessed.
@@ -197,7 +199,7 @@ def _model_and_trainer(
     kind: str, vocab_size: int, min_frequency: int, special_tokens: list[str | AddedToken], show_progress: bool
 ) -> tuple[models.Model, trainers.Trainer]:
     alphabet = [] if kind == "word" else sorted(pre_tokenizers.ByteLevel.alphabet())
-    # The trainers of these two cannot leave out a piece of their own.
+    # The vocabularies of unigram and word have at least one piece besides special tokens and bytes.
     smallest = len(special_tokens) + len(alphabet) + (kind in ("unigram", "word"))
     if vocab_size < smallest:
         raise ValueError(
@@ -214,7 +216,7 @@ def _model_and_trainer(
     if kind == "bpe":
         return models.BPE(), trainers.BpeTrainer(min_frequency=min_frequency, initial_alphabet=alphabet, **common)
     if kind == "unigram":
-        # The trainer counts bytes: 48 are 16 characters of a script that takes three for each.
+        # The trainer counts bytes: 48 bytes are 16 characters of a script with three bytes for each character.
         return models.Unigram(), trainers.UnigramTrainer(
             unk_token=unk_token, max_piece_length=48, initial_alphabet=alphabet, **common
         )
@@ -284,7 +286,11 @@ def _read_columns(dataset: "Dataset", columns: list[str] | None) -> Iterator[str
 
 
 def _checked(texts: Iterable[object]) -> Iterator[str]:
-    """The same strings; an error if one is not a string, or none holds any text."""
+    """The strings of `texts`, without the blank strings before the first text.
+
+    Raises:
+        ValueError: an item of `texts` is not a string, or no string holds any text.
+    """
 
     def strings() -> Iterator[str]:
         for text in texts:
@@ -303,11 +309,13 @@ def _checked(texts: Iterable[object]) -> Iterator[str]:
 
 
 def _settle_scores(backend: Tokenizer, special_tokens: int) -> None:
-    """Make two trainings of a unigram model equal, and its special tokens unlikelier than their spellings.
+    """Make the scores of a unigram model repeatable, and those of special tokens lower than those of their spellings.
 
-    The trainer sums in hash order, so scores differ in their last digits: they are rounded. To the bytes that
-    it keeps only to spell unseen text it gives scores that rise from the lowest by steps of 0.0001, in hash
-    order too: they get the lowest. And it gives special tokens the probability 1, wherever one is spelled out.
+    The trainer sums probabilities in hash order, so the last digits of the scores vary: this function rounds scores.
+    Some bytes are kept only to spell unseen text. The trainer gives these bytes scores that rise from the lowest score
+    in steps of 0.0001, also in hash order: this function gives the lowest score to all of them. The trainer gives
+    special tokens the probability 1, so that text that spells one would be encoded as the token: this function gives
+    special tokens scores below those of their spellings.
     """
     model = json.loads(backend.to_str())["model"]
     special, pieces = model["vocab"][:special_tokens], model["vocab"][special_tokens:]

@@ -18,7 +18,7 @@ _STRIP = {"type": "Strip", "content": " ", "start": 1, "stop": 0}
 
 
 class LocantTokenizer(PreTrainedTokenizerFast):
-    """A byte-level tokenizer with prefix spaces, and with special tokens that can be added after its training.
+    """A byte-level tokenizer with an optional prefix space, and with special tokens that can be added after training.
 
     With `split_special_tokens=True`, text that spells a special token of the training, such as `</s>`, is encoded as
     ordinary text. Text that spells a token added later (by `add_tokens` or `add_special_tokens`) is always encoded as

@@ -1,8 +1,8 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""What can be said about any training run: its model, its data, its training.
+"""The options of `locant train` that all or several tasks have, for the sections `model:`, `data:` and `training:`.
 
-Every field is an option of `locant train`, with the help that stands beside it. A task adds its own in a file of
-its own (`translation_arguments.py`, …).
+A field of these dataclasses is an option of the same name, and `option` gives its help text. A module of each task
+(`translation_arguments.py`, …) adds the options of the task.
 """
 # ruff: noqa: RUF009 (`option` returns a field of its own at each call)
 
@@ -31,7 +31,7 @@ PROCESSOR_OPTIONS = (*TOKENIZER_OPTIONS, "image_mean", "image_std")
 """Options that choose a tokenizer or an image processor; a trained model has its own."""
 
 AUTO = "auto"
-"""The value of an option that a run chooses by timing training steps."""
+"""The value of `bf16` and `attn_implementation` for which the run times training steps and takes the fastest choice."""
 
 
 def option(default: Any, help: str, choices: Iterable[str] = ()) -> Any:
@@ -41,7 +41,7 @@ def option(default: Any, help: str, choices: Iterable[str] = ()) -> Any:
 
 @dataclass
 class ModelArguments:
-    """Where the model comes from: fields of `LocantConfig` on top of a preset, or trained weights.
+    """The options of the section `model:`: a preset and fields of `LocantConfig` for a new model, or a trained model.
 
     Raises:
         InputError: both a preset and trained weights are given.
@@ -62,7 +62,7 @@ class ModelArguments:
         "Attention backend in training: sdpa by default; auto times some steps with sdpa and with eager, and takes the "
         "faster backend.",
     )
-    # The fields of LocantConfig that were given, and no others: each is an option under its own name.
+    # The given fields of LocantConfig, by name. Each field of LocantConfig is an option under its own name.
     overrides: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -74,14 +74,14 @@ class ModelArguments:
 
     @property
     def first_attn_implementation(self) -> str | None:
-        """The backend with which the model is built: the default of transformers if the backend is yet to be chosen."""
+        """The attention backend with which the model is built; None (transformers' default) for `auto` or no value."""
         return None if self.attn_implementation == AUTO else self.attn_implementation
 
     def make_config(self, **decided: Any) -> LocantConfig:
-        """The config of a new model: the preset, `overrides` on top, then what the caller `decided`.
+        """The config of a new model: the preset; `overrides` replace its fields, and `decided` replaces those of both.
 
         Raises:
-            InputError: a value is out of range or does not fit the others.
+            InputError: a value is out of range, or two values do not fit together.
         """
         fields = copy.deepcopy({**self.overrides, **decided})  # the config completes rope_parameters in place
         try:
@@ -91,7 +91,7 @@ class ModelArguments:
 
 
 def config_error(error: Exception, fields: Iterable[str]) -> InputError:
-    """What a config says about one of the given `fields`, in one sentence."""
+    """Convert an error of a config to an `InputError` of one line, with the name of the field if it is in `fields`."""
     if not isinstance(error, StrictDataclassError):
         return InputError(str(error).partition("\n")[0])
     where = str(error).partition("'")[2].partition("'")[0]
@@ -101,7 +101,9 @@ def config_error(error: Exception, fields: Iterable[str]) -> InputError:
 
 @dataclass
 class DataArguments:
-    """Where the rows of the splits come from; a task says what a row is.
+    """The options of the section `data:` that all tasks have: the sources of the rows of each split.
+
+    A subclass for each task defines the columns of a row.
 
     Raises:
         InputError: no data or two sources of data are given, or a value is out of range.
@@ -123,7 +125,7 @@ class DataArguments:
     preprocessing_num_workers: int | None = option(None, "Processes that prepare the data.")
 
     columns: ClassVar[tuple[str, ...]] = ()
-    """What a row is made of: so many parallel text files can stand in place of a table."""
+    """The columns of a row. A split can also be given as parallel text files, one for each column."""
     takes_many_files: ClassVar[bool] = False
     """Whether a split may be given as any number of text files, whose rows are concatenated."""
 
@@ -135,11 +137,11 @@ class DataArguments:
 
     @property
     def sources(self) -> dict[str, Any]:
-        """The fields that say where the rows come from: keyword arguments of `load_splits`."""
+        """The options for the sources of the rows, as keyword arguments of `load_splits`."""
         return {name: getattr(self, name) for name in _SOURCES}
 
     def _checked_files(self, name: str) -> str | list[str] | None:
-        """The path alone where a split is one file, the paths where it is several."""
+        """The value of the option `name`: a path for one file, a list of paths for several, None for none."""
         files = getattr(self, name)
         if not files or isinstance(files, str):
             return files or None
@@ -165,7 +167,7 @@ _SOURCES = (
 
 @dataclass
 class TokenizerArguments:
-    """Which tokenizer text is cut by: for the data arguments of tasks with text."""
+    """The options that choose or train a tokenizer, for the data arguments of tasks with text."""
 
     tokenizer_name: str | None = option(None, "Folder or Hub name of a tokenizer to use instead of training one.")
     tokenizer_kind: Literal["bpe", "unigram", "wordpiece", "word"] = option(
@@ -176,13 +178,14 @@ class TokenizerArguments:
 
 @dataclass
 class TrainingArguments(transformers.TrainingArguments):
-    """The arguments of the Hugging Face Trainer with our defaults, and what Locant adds to them.
+    """The arguments of the Hugging Face Trainer with Locant's defaults, and the options that Locant adds.
 
     Args:
-        data: the run's data arguments, where they decide what is measured.
+        data: the data arguments of the run, from which `find_measures` may derive the metrics.
 
     Raises:
-        InputError: a value is out of range, or the Trainer's label smoothing is asked for.
+        InputError: a value is out of range, two values contradict each other, a reporter cannot be used, or
+            `label_smoothing_factor` is set.
         ValueError: from the Trainer's own checks.
     """
 
@@ -258,12 +261,12 @@ class TrainingArguments(transformers.TrainingArguments):
         if self.average_checkpoints < 0:
             raise InputError(f"average_checkpoints is {self.average_checkpoints}, but must be 0 or more.")
         if self.save_total_limit is not None:
-            # the best checkpoint is kept too, and may be older than the last ones
+            # the best checkpoint is kept too, and may be older than the checkpoints that are averaged
             self.save_total_limit = max(self.save_total_limit, self.average_checkpoints + 1, 2)
-        # without an accelerator the Trainer would refuse bf16, which CPUs can do
+        # without an accelerator, the Trainer accepts bf16 only if use_cpu is set
         self.use_cpu = self.use_cpu or not torch.accelerator.is_available()
         self._check_with_bf16_chosen_later() if self.bf16 == AUTO else super().__post_init__()
-        self.logging_nan_inf_filter = False  # which would log such a loss as the mean of the losses before it
+        self.logging_nan_inf_filter = False  # True would log the mean of earlier losses instead of a NaN or infinity
         self._check_reporters()
 
     def _check_with_bf16_chosen_later(self) -> None:
@@ -274,7 +277,7 @@ class TrainingArguments(transformers.TrainingArguments):
         self.bf16 = AUTO  # type: ignore[assignment]  # mypy takes the constant for any text
 
     def _check_reporters(self) -> None:
-        """Each reporter can be made, as the Trainer makes it after the data are prepared."""
+        """Raise `InputError` if a reporter cannot be created; the Trainer creates it after the data are prepared."""
         if not self.report_to:
             return
         from transformers.integrations.integration_utils import INTEGRATION_TO_CALLBACK  # slow to import
@@ -299,7 +302,7 @@ class TrainingArguments(transformers.TrainingArguments):
             self.mixed_precision = "bf16"
 
     def _check_strategies(self) -> None:
-        """Each checkpoint that may turn out to be the best is evaluated."""
+        """Raise `InputError` for `load_best_model_at_end` if `save_strategy` is neither `eval_strategy` nor `best`."""
         evaluated, saved = IntervalStrategy(self.eval_strategy).value, SaveStrategy(self.save_strategy).value
         if self.load_best_model_at_end and saved not in (evaluated, "best"):
             raise InputError(
@@ -308,11 +311,11 @@ class TrainingArguments(transformers.TrainingArguments):
             )
 
     def find_measures(self, data: Any) -> dict[str, bool]:
-        """What evaluation during training measures, by name: whether more is better. The first chooses the best."""
+        """The metrics of evaluation, with True if higher is better; the first is the default for the best model."""
         return {"loss": False}
 
     def _check_best_model(self) -> None:
-        """The measure for the best model is one that is taken, and its direction is known."""
+        """Set `metric_for_best_model` and `greater_is_better`; raise `InputError` if the metric is not measured."""
         metric = (self.metric_for_best_model or next(iter(self.measures))).removeprefix("eval_")
         if metric not in self.measures:
             raise InputError(
@@ -324,13 +327,13 @@ class TrainingArguments(transformers.TrainingArguments):
             self.greater_is_better = self.measures[metric]
 
     def mend_measure(self, metric: str) -> str:
-        """What to do about a `metric_for_best_model` that is not measured."""
+        """The advice in the error message for a `metric_for_best_model` that is not measured."""
         return "choose one of them"
 
 
 @dataclass
 class GenerationTrainingArguments(TrainingArguments, Seq2SeqTrainingArguments):
-    """Training a model that generates text: what is generated in evaluation, and how the finished model searches."""
+    """The training options of encoder–decoders: generation in evaluation, and the saved model's generation config."""
 
     predict_with_generate: bool = option(True, "Generate text for the validation set in evaluation, to compare it.")
     generation_num_beams: int | None = option(1, "Beams in evaluation during training; 1 is greedy, and quick.")

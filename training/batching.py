@@ -1,5 +1,5 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""Training batches of rows of like length, so that little of them is padding."""
+"""Training batches of rows of similar length, so that a batch has little padding."""
 
 import random
 from collections.abc import Callable, Iterator, Sequence
@@ -16,31 +16,31 @@ from torch.utils.data import Dataset as TorchDataset
 from .errors import InputError
 
 Key = tuple[int, int]
-"""(epoch, row): what the sampler asks the training data for."""
+"""(epoch, row): the key with which a DataLoader reads a row of `TrainingRows` for an epoch."""
 
 
 class LengthBatchSampler(Sampler[list[Key]]):
-    """Batches of rows of like length, new ones in every epoch, shared out among processes.
+    """Samples batches of rows of similar length, different ones in every epoch, and distributes them over processes.
 
-    A row has one length or several, such as those of source and target. The rows are first parted into cells by
-    their lengths, cut after cut where it saves most padding, as long as a cell still fills several batches (a
-    200th of all, and three at the least). An epoch shuffles each cell, deals it into batches, and shuffles these.
-    As the cells stay, every epoch has the same number of batches, and every row once. All depends on (`seed`,
-    epoch) alone. Rows of one length only, such as images, are one cell: plain batches.
+    A row has one length or several, such as those of source and target. The rows are divided into cells by their
+    lengths: a cell is cut in two where the cut saves most padding, as long as each part fills at least three batches
+    and a 200th of all batches. In each epoch, the rows of each cell are shuffled and divided into batches, and the
+    batches of all cells are shuffled. The cells are the same in every epoch, so every epoch has the same number of
+    batches; it has every row once. The shuffling depends on `seed` and the epoch only.
 
-    With several processes, some cells are dealt into more batches until each process gets as many, and what
-    the processes work on at the same time are batches of like size.
+    With several processes, some cells are divided into more batches, until the number of batches is a multiple of the
+    number of processes. In each step, the processes get batches of similar size.
 
     Yields lists of keys (epoch, row), so that the data can vary with the epoch without shared state.
 
     Args:
-        lengths: tokens of every row; integers of shape (rows, lengths of a row), such as (pairs, 2).
-        max_tokens: budget of a batch on one device, padding included: rows × (longest of the first lengths + of the
-            second + …) stays within it. A row that is longer on its own is a batch by itself.
-        batch_size: rows in a batch; give either this or `max_tokens`.
-        seed: of the shuffling.
-        num_replicas: processes that train together.
-        rank: which of them this sampler is for.
+        lengths: the number of tokens of every row; integers of shape (rows, lengths of a row), such as (pairs, 2).
+        max_tokens: the largest number of tokens in a batch of one process, padding included: the number of rows times
+            the sum of the largest first length, the largest second length, …. A longer row is a batch by itself.
+        batch_size: the number of rows in a batch; give either this or `max_tokens`.
+        seed: the seed of the shuffling.
+        num_replicas: the number of processes that train together.
+        rank: the number of the process that this sampler is for, from 0 on.
 
     Raises:
         ValueError: if not exactly one of `max_tokens` and `batch_size` is given.
@@ -70,11 +70,11 @@ class LengthBatchSampler(Sampler[list[Key]]):
         self._batches_per_cell = self._count_batches()
 
     def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch that the next iteration gives the batches of."""
+        """Set the epoch whose batches the next iteration yields."""
         self.epoch = epoch
 
     def __len__(self) -> int:
-        """Batches in an epoch, for one process."""
+        """The number of batches of one process in an epoch."""
         return int(self._batches_per_cell.sum()) // self.num_replicas
 
     def __iter__(self) -> Iterator[list[Key]]:
@@ -85,12 +85,12 @@ class LengthBatchSampler(Sampler[list[Key]]):
             for cell, count in zip(self._cells, self._batches_per_cell, strict=True)
             for batch in np.array_split(rng.permutation(cell), count)
         ]
-        # Neighbouring batches are of one cell or of like ones, so that the processes of a step wait little.
+        # Consecutive batches are of the same cell or of similar cells, so the processes of a step wait little.
         for step in rng.permutation(len(self)):
             yield [(epoch, row) for row in batches[step * self.num_replicas + self.rank].tolist()]
 
     def _capacity(self, longest: np.ndarray) -> np.ndarray:
-        """Rows in a batch, where the longest of each length have `longest` tokens together."""
+        """The largest number of rows in a batch, given `longest`, the sum of the largest lengths of its rows."""
         if self._rows_per_batch is not None:
             return np.full_like(longest, self._rows_per_batch)
         return np.maximum(1, self._max_tokens // longest)
@@ -120,7 +120,7 @@ class LengthBatchSampler(Sampler[list[Key]]):
         best_cost, best_parts = len(rows) * self.lengths[rows].max(axis=0).sum(), None
         sides = range(self.lengths.shape[1])
         for side in sides:
-            # the last key sorts first, and the others where that one is equal
+            # np.lexsort sorts by the last key, and by the other keys where the last one is equal
             keys = [self.lengths[rows, other] for other in sides if other != side] + [self.lengths[rows, side]]
             ordered = rows[np.lexsort(keys)]
             lengths = self.lengths[ordered]
@@ -130,7 +130,7 @@ class LengthBatchSampler(Sampler[list[Key]]):
             longest_above = np.maximum.accumulate(lengths[::-1])[::-1][1:].sum(axis=1)
             allowed = below >= least * self._capacity(longest_below)
             allowed &= above >= least * self._capacity(longest_above)
-            if self._rows_per_batch is not None:  # all batches but one cell's stay full
+            if self._rows_per_batch is not None:  # so that only one cell can have batches that are not full
                 allowed &= below % self._rows_per_batch == 0
             cost = np.where(allowed, below * longest_below + above * longest_above, np.inf)
             if allowed.any() and cost.min() < best_cost:
@@ -139,7 +139,7 @@ class LengthBatchSampler(Sampler[list[Key]]):
         return best_parts
 
     def _count_batches(self) -> np.ndarray:
-        """Batches that each cell is dealt into: as few as fit, and a multiple of `num_replicas` in all."""
+        """The number of batches of each cell: as few as possible, with a total that is a multiple of `num_replicas`."""
         sizes = np.array([len(cell) for cell in self._cells])
         longest = np.array([self.lengths[cell].max(axis=0).sum() for cell in self._cells])
         counts = -(-sizes // self._capacity(longest))
@@ -155,7 +155,7 @@ class LengthBatchSampler(Sampler[list[Key]]):
 
 
 def padding_share(lengths: Sequence[Sequence[int]] | np.ndarray, batches: Sequence[list[int]]) -> float:
-    """Return the share of the token slots in `batches` (lists of rows of `lengths`) that hold padding."""
+    """Return the share of the token slots in `batches` (lists of indices into `lengths`) that hold padding."""
     lengths = np.asarray(lengths)
     slots = sum(len(batch) * int(lengths[batch].max(axis=0).sum()) for batch in batches)
     tokens = sum(int(lengths[batch].sum()) for batch in batches)
@@ -168,13 +168,13 @@ Row = dict[str, Any]
 class TrainingRows(TorchDataset[Row]):
     """Training data by key (epoch, row).
 
-    With `vary`, a row is made anew in each epoch, with a generator seeded by (`seed`, epoch, row), so it makes no
-    difference which process or worker reads it, or whether the run was resumed.
+    `vary` changes a row in each epoch, with a random generator that is seeded by (`seed`, epoch, row). The result does
+    not depend on which process or worker reads the row, nor on whether the run was resumed.
 
     Args:
-        dataset: what the model takes, and whatever `vary` needs.
-        vary: what a row becomes in an epoch, given the row and a generator; it goes to worker processes.
-        seed: of the variations.
+        dataset: the rows, with the columns that the model takes, and further columns that `vary` needs.
+        vary: a function from a row and a random generator to the row of an epoch. It is copied to worker processes.
+        seed: the seed of the random generators.
     """
 
     def __init__(self, dataset: Dataset, vary: Callable[[Row, random.Random], Row] | None = None, *, seed: int = 0):
@@ -189,12 +189,12 @@ class TrainingRows(TorchDataset[Row]):
         return self.__getitems__([key])[0]
 
     def __getitems__(self, keys: list[Key]) -> list[Row]:
-        """Read a batch at once, which a DataLoader prefers and Arrow is several times faster at."""
+        """Read all rows of a batch; a DataLoader calls this method, as Arrow reads a batch faster than single rows."""
         columns = self.dataset[[row for _, row in keys]]
         rows = [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
         if self.vary is None:
             return rows
-        # a string is hashed the same way in every process
+        # random.Random derives the same state from a string in every process
         generators = (random.Random(f"{self.seed} {epoch} {row}") for epoch, row in keys)
         return [self.vary(row, generator) for row, generator in zip(rows, generators, strict=True)]
 
@@ -206,23 +206,21 @@ def build_training_dataloader(
     accelerator: Accelerator,
     **dataloader_kwargs: Any,
 ) -> DataLoader:
-    """Build the loader that a Trainer's ``get_train_dataloader`` returns.
+    """Build the DataLoader that a Trainer's ``get_train_dataloader`` returns.
 
-    The sampler gives this process its share by itself (it is made with
-    ``num_replicas=accelerator.num_processes`` and ``rank=accelerator.process_index``), so Accelerate is told
-    of one process. Its own sharding would hide the sampler's ``set_epoch`` from the Trainer where it resumes
-    within an epoch. No random state needs to be
-    synchronised: the order of the data draws on none.
+    The sampler yields only the batches of this process (it has ``num_replicas=accelerator.num_processes`` and
+    ``rank=accelerator.process_index``), so Accelerate gets ``num_processes=1`` and does not shard the batches. If
+    Accelerate sharded them, the Trainer could not call ``set_epoch`` of the sampler when it resumes within an epoch.
+    No random state is synchronised between processes, as the order of the batches depends on none.
 
     Args:
         dataset: the training data.
-        sampler: with the lengths of their rows.
+        sampler: the sampler of the batches, made from the lengths of the rows of `dataset`.
         collator: makes a batch of tensors, as :class:`transformers.DataCollatorForSeq2Seq` does.
-        accelerator: the Trainer's.
-        dataloader_kwargs: for the :class:`torch.utils.data.DataLoader`: ``num_workers``, ``pin_memory`` and
-            so on.
+        accelerator: the accelerator of the Trainer.
+        dataloader_kwargs: further arguments of :class:`torch.utils.data.DataLoader`, such as ``num_workers``.
     """
-    generator = torch.Generator()  # or starting workers would draw on the one that dropout uses
+    generator = torch.Generator()  # otherwise each epoch would draw a seed from the generator of dropout
     loader = DataLoader(dataset, batch_sampler=sampler, collate_fn=collator, generator=generator, **dataloader_kwargs)
     return prepare_data_loader(
         loader,

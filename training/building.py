@@ -15,10 +15,10 @@ from .tasks import TASKS
 
 
 def build_model(run: RunConfig, recipe: Recipe, prepared: Prepared) -> PreTrainedModel:
-    """The model that `run` asks for, of the kind that `recipe` trains.
+    """Build a new model, or load the trained model of `model_name_or_path`, with the Auto class of `recipe`.
 
     Raises:
-        InputError: there is no such model, or it cannot be as asked for.
+        InputError: the trained model does not load or has other stacks, or an option of the model cannot be used.
     """
     if run.model.model_name_or_path is not None:
         model = _trained_model(run.model.model_name_or_path, run, recipe, prepared)
@@ -29,10 +29,10 @@ def build_model(run: RunConfig, recipe: Recipe, prepared: Prepared) -> PreTraine
 
 
 def check_fine_tuning(run: RunConfig) -> None:
-    """Compare what was given beside `model_name_or_path` with the trained model's config, if there is one.
+    """Check that the model options agree with the config of the trained model in `model_name_or_path`, if it is given.
 
     Raises:
-        InputError: no model is there, or options, all of them named, cannot be as asked for.
+        InputError: no config loads from `model_name_or_path`, or options differ from it; the message names all of them.
     """
     name = run.model.model_name_or_path
     if name is None:
@@ -73,7 +73,7 @@ def _trained_model(name: str, run: RunConfig, recipe: Recipe, prepared: Prepared
         model, loaded = recipe.auto_class.from_pretrained(
             name,
             attn_implementation=run.model.first_attn_implementation,
-            ignore_mismatched_sizes=True,  # a head for other labels
+            ignore_mismatched_sizes=True,  # the head may be for other labels
             output_loading_info=True,
             **changes,
             **recipe.head_fields(prepared),
@@ -87,9 +87,12 @@ def _trained_model(name: str, run: RunConfig, recipe: Recipe, prepared: Prepared
 
 
 def _tell_of_new_weights(run: RunConfig, name: str, model: PreTrainedModel, loaded: dict[str, Any]) -> None:
-    """Name them; `InputError` where they are most of the model, as with a decoder's weights for an encoder."""
+    """Print the names of weights that the checkpoint lacks; `InputError` if they are more than half of the model's.
+
+    An example is a decoder that is loaded as an encoder.
+    """
     new = sorted({*loaded["missing_keys"], *(key for key, *_ in loaded["mismatched_keys"])})
-    # embeddings do not count: they are also loaded from a model that has the other stack only
+    # token embeddings do not count: a checkpoint of the other stack has them too
     sizes = {key: weight.numel() for key, weight in model.named_parameters() if "embed_tokens" not in key}
     if sum(sizes.get(key, 0) for key in new) > sum(sizes.values()) / 2:
         raise InputError(

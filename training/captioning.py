@@ -1,5 +1,5 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""The recipe of captioning: from images with captions to a model whose captions are measured."""
+"""The recipe of captioning: train an encoder–decoder on images with captions, and evaluate its captions."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -34,7 +34,7 @@ IGNORED = -100
 
 
 class Prediction(NamedTuple):
-    """An image by its number in the split, its caption, and the model's."""
+    """A row of predictions: the number of the image in its file, its caption, and the generated caption."""
 
     row: int
     caption: str
@@ -42,19 +42,18 @@ class Prediction(NamedTuple):
 
 
 def exact_share(predictions: Sequence[str], captions: Sequence[str]) -> float:
-    """The share of predictions that are their caption, but for line breaks and white space at the ends."""
+    """The share of predictions equal to their caption, with line breaks as spaces and white space stripped."""
     pairs = zip(predictions, captions, strict=True)
     return sum(one_line(found).strip() == one_line(caption).strip() for found, caption in pairs) / len(captions)
 
 
 class CaptioningMetrics:
-    """The Trainer's `compute_metrics`: loss and perplexity per token, and what was generated, compared.
+    """The Trainer's `compute_metrics`: loss and perplexity per token, and `exact` and `bleu` of generated captions.
 
     Args:
-        processor: decodes the captions.
-        captions: the right ones, by row.
-        lines: what the images are called, by row; where they are given, `samples` are some captions of the last
-            evaluation.
+        processor: the processor whose tokenizer decodes the generated tokens.
+        captions: the reference caption of each row.
+        lines: a name for the image of each row; if given, `samples` holds generated captions of the last evaluation.
     """
 
     def __init__(self, processor: LocantProcessor, captions: list[str], lines: Sequence[str] = ()):
@@ -64,7 +63,7 @@ class CaptioningMetrics:
         self.samples: list[Sample] = []
 
     def __call__(self, prediction: EvalPrediction) -> dict[str, float]:
-        """Metrics of what `GenerationTrainer.predict_batch` returned for all images."""
+        """Compute the metrics from the tensors that `GenerationTrainer.predict_batch` returned for all images."""
         losses, counts, *tokens = tuple(prediction.predictions)
         loss = mean_loss(losses, counts)
         metrics = {"loss": loss, "perplexity": perplexity(loss)}
@@ -85,14 +84,14 @@ class CaptionCollator(ImageCollator):
     """An `ImageCollator` that pads `labels`, lists of token ids."""
 
     def __call__(self, rows: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
-        """The batch."""
+        """Make a batch of rows; -100 pads the labels."""
         longest = max(len(row["labels"]) for row in rows)
         padded = [row["labels"] + [IGNORED] * (longest - len(row["labels"])) for row in rows]
         return super().__call__([{**row, "labels": labels} for row, labels in zip(rows, padded, strict=True)])
 
 
 class Captioning(Recipe):
-    """Encoder–decoders from images to text."""
+    """The recipe of encoder–decoders that generate a caption for an image."""
 
     auto_class = AutoModelForImageTextToText
     processor_class = AutoProcessor
@@ -103,12 +102,12 @@ class Captioning(Recipe):
 
     @property
     def layout(self) -> Layout:
-        """An image and its caption."""
+        """The columns of a row: an image and its caption."""
         image = Column("image", IMAGE, chosen=self.data.image_column)
         return Layout((image, Column("caption", TEXT, chosen=self.data.caption_column)), row="image")
 
     def build_processor(self, run: RunConfig, train: Dataset, name: str | None) -> LocantProcessor:
-        """A tokenizer for the captions, with an image processor of the model's size and channels."""
+        """The processor of the captioner or checkpoint `name`, or else a tokenizer and a new image processor."""
         if name is not None and name != self.data.tokenizer_name:
             return _load_processor(self.data, run, name)
         captions = (row["caption"] for row in train.select_columns(["caption"]))
@@ -116,7 +115,7 @@ class Captioning(Recipe):
         return LocantProcessor(build_image_processor(self.data, run, None), tokenizer)
 
     def encode(self, rows: DatasetDict, processor: LocantProcessor) -> Prepared:
-        """Pixels and tokens of every split; of train, the images whose captions can be used."""
+        """Read images and tokenize captions of every split; drop training images with an empty or long caption."""
         encoded = DatasetDict(
             {split: self._encode_split(images, processor, table_of(self.data, split)) for split, images in rows.items()}
         )
@@ -133,7 +132,7 @@ class Captioning(Recipe):
         return Prepared(rows, encoded, processor, summary)
 
     def _encode_split(self, rows: Dataset, processor: LocantProcessor, table: str) -> Dataset:
-        """Pixels with the ids of the caption as `labels`."""
+        """Read the images, and add the token ids of their captions as `labels`."""
         num_proc, tokenizer = self.data.preprocessing_num_workers, processor.tokenizer
         images = read_images(rows, processor.image_processor, table, num_proc)
 
@@ -143,7 +142,7 @@ class Captioning(Recipe):
         return tokenize(images, encode, num_proc=num_proc, keep_text=True, desc="Tokenising captions")
 
     def describe(self, summary: Mapping[str, Any]) -> list[str]:
-        """Images and tokens of each split, what was dropped, and what of test stands in train."""
+        """Lines with the numbers of images and tokens of each split, dropped captions, and test rows found in train."""
         lines = [
             f"{split}: {summary[split]['images']:,} images, {summary[split]['tokens']:,} tokens in their captions"
             for split in ("train", "validation", "test")
@@ -158,7 +157,7 @@ class Captioning(Recipe):
         return lines
 
     def config_fields(self, prepared: Prepared) -> dict[str, Any]:
-        """The vocabulary, with the start of a text as the decoder's first token."""
+        """The vocabulary size and the ids of the special tokens; the BOS token is the decoder's first token."""
         tokenizer = prepared.processor.tokenizer
         return {
             "vocab_size": len(tokenizer),
@@ -169,18 +168,18 @@ class Captioning(Recipe):
         }
 
     def adapt(self, model: Any, run: RunConfig) -> None:
-        """How the saved model searches: a trained one as it did, but for what was given."""
+        """Set the search options of the generation config; a fine-tuned model keeps those that are not given."""
         search = {name: getattr(run.training, name) for name in ("num_beams", "length_penalty", "max_new_tokens")}
         is_new = run.model.model_name_or_path is None
         model.generation_config.update(**{name: v for name, v in search.items() if is_new or name in run.given})
 
     def check(self, model: PreTrainedModel, prepared: Prepared) -> None:
-        """No caption goes beyond the positions that there are."""
+        """Raise `InputError` if a caption has more tokens than the decoder has learned positions."""
         for split, images in prepared.encoded.items():
             check_lengths(images, position_limit(model, "target"), split, CAPTION_SIDE)
 
     def trainer_inputs(self, run: RunConfig, prepared: Prepared, model: PreTrainedModel) -> TrainerInputs:
-        """Images in plain batches, varied anew in each epoch where that is asked for."""
+        """Pixels and labels of the splits; training images are augmented in each epoch if an option asks for it."""
         columns = [*PIXEL_COLUMNS, CAPTION_SIDE.ids]
         train, validation = (prepared.encoded[split].select_columns(columns) for split in ("train", "validation"))
         captions = prepared.rows["validation"].select_columns(["caption", LINE])
@@ -203,7 +202,7 @@ class Captioning(Recipe):
         show_progress: bool,
         **search: Any,
     ) -> Measured:
-        """Captions exactly right, BLEU, chrF, loss and perplexity; and the caption that each image got."""
+        """The share of exact captions, BLEU, chrF, loss and perplexity; and the generated caption of each image."""
         encoded = self._encode_split(numbered(rows), processor, self.table)
         images, collate = encoded.select_columns([*PIXEL_COLUMNS, "labels"]), CaptionCollator(processor.image_processor)
         losses: list[float] = []
@@ -228,7 +227,7 @@ class Captioning(Recipe):
         return Measured(metrics, [Prediction(*row) for row in zip(encoded[LINE], captions, found, strict=True)])
 
     def lines(self, metrics: Mapping[str, Any]) -> list[Line]:
-        """Captions exactly right, then each score with its signature."""
+        """The share of exact captions, BLEU and chrF with their signatures, loss, perplexity, and number of images."""
         return [
             Line("exactly right", f"{metrics['exact']:.4f}"),
             Line("BLEU", f"{metrics['bleu']:.2f}", metrics["bleu_signature"]),
@@ -240,8 +239,8 @@ class Captioning(Recipe):
 
 
 def _load_processor(data: CaptioningData, run: RunConfig, name: str) -> LocantProcessor:
-    """That of a trained captioner or of a checkpoint."""
-    build_image_processor(data, run, name)  # refuses options that would be without effect
+    """Load the processor of a trained captioner or of a checkpoint; `InputError` if none loads."""
+    build_image_processor(data, run, name)  # raises an InputError if image_mean or image_std would have no effect
     try:
         return AutoProcessor.from_pretrained(name)
     except (OSError, ValueError) as error:
@@ -258,7 +257,7 @@ def _caption_losses(model: Any, pixel_values: torch.Tensor, labels: torch.Tensor
 
 @torch.no_grad()
 def _generate(model: Any, pixel_values: torch.Tensor, search: Mapping[str, Any]) -> torch.Tensor:
-    """Tokens of a caption for each image, no more than the model has positions for."""
+    """Generate the tokens of a caption for each image, at most `max_new_tokens` and the number of learned positions."""
     limits = [search.get("max_new_tokens", model.generation_config.max_new_tokens), position_limit(model, "target")]
     given = [limit for limit in limits if limit is not None]
     return model.generate(pixel_values, **{**search, **({"max_new_tokens": min(given)} if given else {})})

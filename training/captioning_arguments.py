@@ -1,5 +1,5 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""What can be said about training a captioner."""
+"""The options of captioning."""
 # ruff: noqa: RUF009 (`option` returns a field of its own at each call)
 
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from .image_arguments import ImageArguments
 
 @dataclass
 class CaptioningData(TokenizerArguments, ImageArguments):
-    """Images with their captions, and how these become tokens.
+    """The options of the section `data:` for captioning: images with captions, and the tokenizer.
 
     Raises:
         InputError: no data or two sources of data are given, or a value is out of range.
@@ -34,17 +34,17 @@ class CaptioningData(TokenizerArguments, ImageArguments):
 
 @dataclass
 class CaptioningTraining(GenerationTrainingArguments):
-    """Training a captioner, which the share of captions that are exactly right chooses."""
+    """The options of the section `training:` for captioning; by default, exact captions choose the best model."""
 
     output_dir: str | None = option("runs/captioner", "Folder of the run; the same command goes on where it stopped.")
 
     def find_measures(self, data: Any) -> dict[str, bool]:
-        """Captions are compared where they are generated for the validation set."""
+        """Loss and perplexity, and before them `exact` and `bleu` if captions are generated in evaluation."""
         generated = {"exact": True, "bleu": True} if self.predict_with_generate else {}
         return {**generated, "loss": False, "perplexity": False}
 
     def mend_measure(self, metric: str) -> str:
-        """What compares captions can be had."""
+        """The advice in the error message: `exact` and `bleu` are measured with `predict_with_generate`."""
         if metric in ("exact", "bleu"):
             return "set predict_with_generate, or choose one of them"
         return super().mend_measure(metric)

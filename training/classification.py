@@ -1,5 +1,5 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""Loss and scores of classifiers, whatever they classify: one label, several, or a number."""
+"""Loss and metrics of classifiers of texts and images: one label or several labels for each row, or regression."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -26,16 +26,20 @@ from .trainer import RecipeTrainer, Tensors, mean_loss
 
 @dataclass
 class PreparedClasses(Prepared):
-    """With the names of the classes, in the order of their numbers; none for regression."""
+    """`Prepared`, with the names of the classes in the order of their numbers; an empty list for regression."""
 
     classes: list[str] = field(default_factory=list)
 
 
 def find_classes(names: Iterable[str], row: str) -> list[str]:
-    """The classes in the order of their numbers: the different `names` of training rows, sorted.
+    """The classes in the order of their numbers: the different labels, sorted.
+
+    Args:
+        names: the labels of the training rows.
+        row: the word for a row in the error message, such as `text`.
 
     Raises:
-        InputError: there are fewer than two; `row` is what the message calls one.
+        InputError: there are fewer than two classes.
     """
     classes = sorted(set(names))
     if len(classes) < 2:
@@ -61,7 +65,7 @@ def class_fields(classes: Sequence[str]) -> dict[str, Any]:
 
 
 def describe_labels(counts: Mapping[str, int]) -> str:
-    """How often each label stands in the training data, as a line."""
+    """A line with the number of training rows of each label, for at most 20 labels."""
     told = [f"{name} {count:,}" for name, count in counts.items()]
     return f"labels in train: {', '.join(told[:20])}" + (", …" if len(told) > 20 else "")
 
@@ -71,12 +75,12 @@ def label_losses(logits: torch.Tensor, labels: torch.Tensor, problem_type: str |
 
     Args:
         logits: `(batch, num_labels)`.
-        labels: `(batch,)`, class numbers or, for `regression`, numbers; `(batch, num_labels)`, 0 or 1, where several
-            may hold.
-        problem_type: the config's; None is `single_label_classification`.
+        labels: class numbers `(batch,)`; for `regression`, the expected values `(batch,)`; for
+            `multi_label_classification`, 1 for each label of a row and 0 for the other labels, `(batch, num_labels)`.
+        problem_type: `problem_type` of the config; None means `single_label_classification`.
 
     Returns:
-        In the shape of the labels: cross-entropy, squared error, or binary cross-entropy.
+        A tensor of the shape of `labels`: cross-entropy, squared error, or binary cross-entropy.
     """
     logits = logits.float()
     if problem_type == "regression":
@@ -87,10 +91,11 @@ def label_losses(logits: torch.Tensor, labels: torch.Tensor, problem_type: str |
 
 
 def classification_scores(logits: np.ndarray, labels: np.ndarray, problem_type: str | None) -> dict[str, float]:
-    """Scores of all rows together, from 0 to 1 but for the error of numbers.
+    """The scores over all rows.
 
-    `accuracy` is the share of rows with every label right, and `macro_f1` the mean over classes of F1. For
-    `regression`, `mse` is the mean squared error, and `pearson` the correlation, 0 where all predictions are equal.
+    `accuracy` is the share of rows whose labels are all predicted correctly, and `macro_f1` the mean of F1 over the
+    classes; both are from 0 to 1. For `regression`, `mse` is the mean squared error, and `pearson` the correlation
+    between predictions and labels, which is set to 0 if all predictions or all labels are equal.
     """
     if problem_type == "regression":
         values = logits.squeeze(-1).astype(np.float64)
@@ -103,14 +108,15 @@ def classification_scores(logits: np.ndarray, labels: np.ndarray, problem_type: 
 
 
 def predicted_labels(logits: np.ndarray, problem_type: str | None) -> np.ndarray:
-    """Class numbers `(rows,)`; or 0 and 1 `(rows, num_labels)` where several labels may hold, 1 from p = 0.5 on."""
+    """The predicted class numbers `(rows,)`; for multi-label classification, 1 where p ≥ 0.5, `(rows, num_labels)`."""
     return (logits >= 0).astype(int) if problem_type == "multi_label_classification" else logits.argmax(axis=-1)
 
 
 class ClassificationTrainer(RecipeTrainer):
-    """A trainer of classifiers, whose loss is the mean over all labels of the optimiser step.
+    """A trainer of classifiers. Its loss is the mean over all labels of all batches of an optimiser step.
 
-    (That of transformers is so for one label a row only: else accumulated batches and processes would be added up.)
+    The loss of transformers is this mean only if each row has one class. For several labels or regression, the mean
+    losses of accumulated batches and of processes would be added up.
     """
 
     def __init__(self, **kwargs: Any):
@@ -136,7 +142,7 @@ class ClassificationMetrics:
         self.problem_type = problem_type
 
     def __call__(self, prediction: EvalPrediction) -> dict[str, float]:
-        """Metrics of what `predict_batch` returned for all rows."""
+        """Compute the metrics from the tensors that `predict_batch` returned for all rows."""
         losses, counts, logits, labels = tuple(prediction.predictions)
         return {"loss": mean_loss(losses, counts), **classification_scores(logits, labels, self.problem_type)}
 
@@ -154,11 +160,11 @@ def predict_logits(model: PreTrainedModel, batches: Iterable[Mapping[str, torch.
 def classification_metrics(
     logits: torch.Tensor, labels: torch.Tensor, problem_type: str | None, classes: Sequence[str] = ()
 ) -> dict[str, Any]:
-    """Loss and scores of a finished model, the rows in any order.
+    """The loss and the scores of a finished model.
 
-    With classes also `by_class`, the scores of each class. Where a row has one label, and there are at most
-    `MOST_CLASSES_OF_A_MATRIX` classes, also `confusion_matrix`: for each class, in the order of `classes`, a list with
-    the number of its rows that were given each class.
+    If `classes` are given, `by_class` holds the scores of each class. If a row also has only one label, and there are
+    at most `MOST_CLASSES_OF_A_MATRIX` classes, `confusion_matrix` holds a list for each class, in the order of
+    `classes`: how many of its rows the model predicts to be of the first class, of the second class, and so on.
     """
     loss = label_losses(logits, labels, problem_type).double().mean().item()
     metrics: dict[str, Any] = {"loss": loss, **classification_scores(logits.numpy(), labels.numpy(), problem_type)}
@@ -181,7 +187,7 @@ def _class_scores(found: np.ndarray, labels: np.ndarray, classes: Sequence[str])
 
 
 def classification_lines(metrics: Mapping[str, Any]) -> list[Line]:
-    """What was measured, to be read."""
+    """The scores of `classification_scores` that `metrics` has, and the loss, as lines for the terminal."""
     names = {"accuracy": "accuracy", "macro_f1": "macro F1", "mse": "mean squared error", "pearson": "correlation"}
     lines = [Line(name, f"{metrics[key]:.4f}") for key, name in names.items() if key in metrics]
     return [*lines, Line("loss", f"{metrics['loss']:.4f}")]

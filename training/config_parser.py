@@ -1,5 +1,5 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""The command line of `locant train`: defaults, then a YAML file, then options, each over the one before."""
+"""The configuration of a training run: options replace the values of a YAML file, which replace the defaults."""
 
 import argparse
 import enum
@@ -34,7 +34,7 @@ from .tasks import DEFAULT_TASK, TASKS, Task
 from .yaml_file import read_sections, write_sections
 
 RUN_CONFIG_FILE = "run_config.yaml"
-"""Where a run's folder keeps `RunConfig.to_yaml`."""
+"""The file in the folder of a run to which the text of `RunConfig.to_yaml` is written."""
 
 _DESCRIPTION = (
     "Train a model for a task. CONFIG.yaml has the sections model:, data: and training:, with the options below "
@@ -46,9 +46,9 @@ _METAVARS = {dict: "JSON", bool: "BOOL", int: "N", float: "X", list[int]: "N", s
 
 @dataclass(frozen=True)
 class RunConfig:
-    """One training run as it was asked for.
+    """The configuration of one training run.
 
-    `given` holds the values that the file or the command line gave, by option: all others are defaults.
+    `given` holds the values of the options in the file or on the command line; all other options have their defaults.
     """
 
     model: ModelArguments
@@ -62,7 +62,7 @@ class RunConfig:
         return self.given.get("task") or DEFAULT_TASK
 
     def to_yaml(self) -> str:
-        """The file with which `locant train` does this run again; access tokens are left out."""
+        """The text of a YAML file with which `locant train` repeats this run; access tokens are left out."""
         options = known_options(TASKS[self.task])
         sections: dict[str, dict[str, Any]] = {section: {} for section in SECTIONS}
         for name, value in self.given.items():
@@ -147,8 +147,8 @@ def read_given(arguments: list[str], beside: str | None = None) -> tuple[str | N
     """The path of the YAML file, if any, and the typed values that file and command line give, by option.
 
     Args:
-        arguments: of the command line.
-        beside: a further section that the file may have, which is left to the caller.
+        arguments: the arguments of the command line.
+        beside: the name of a further section that the file may have, which is not read.
 
     Raises:
         InputError, SystemExit: as `parse_run_config`.
@@ -187,7 +187,7 @@ def _for_fine_tuning(
         and name not in typed
         and (name in PROCESSOR_OPTIONS or (options[name].section == "model" and name not in kept))
     ]
-    if brought and os.environ.get("RANK", "0") == "0":  # once, where several processes train
+    if brought and os.environ.get("RANK", "0") == "0":  # in the main process only
         print(
             f"{typed['model_name_or_path']} brings its own shape and tokenizer, so of {config_file} these options are "
             f"left out: {', '.join(brought)}."
@@ -213,7 +213,7 @@ def make_run_config(given: dict[str, Any]) -> RunConfig:
 
 
 def read_run_data(config_file: str | Path, arguments: Sequence[str] = ()) -> tuple[Task, DataArguments, int]:
-    """The task and the data section of a YAML file, such as the one that a run keeps, and the seed of its splits.
+    """The task, the data section, and the seed for cutting validation rows, from a YAML file such as `run_config.yaml`.
 
     Args:
         config_file: the YAML file.
@@ -253,7 +253,7 @@ def _task_of(config_file: str | Path | None, texts: dict[str, Any]) -> Task:
 
 
 def _without_nulls(given: dict[str, Any], options: dict[str, Option]) -> dict[str, Any]:
-    """`given` without what null took back: options for which None is no value."""
+    """`given` without the options that are None although None is not among their values: they get their defaults."""
     return {name: value for name, value in given.items() if value is not None or options[name].optional}
 
 
@@ -283,7 +283,7 @@ def _training_arguments(task: Task, data: DataArguments, given: dict[str, Any]) 
 
 
 def _check_tokenizer(model: ModelArguments, data: DataArguments, given: dict[str, Any]) -> None:
-    """Options that choose a tokenizer are not given where another choice leaves them without effect."""
+    """Raise `InputError` if options of the tokenizer have no effect, because a model or tokenizer is loaded by name."""
     chosen = "model_name_or_path" if model.model_name_or_path is not None else "tokenizer_name"
     if model.model_name_or_path is None and getattr(data, "tokenizer_name", None) is None:
         return
@@ -296,14 +296,14 @@ def _check_tokenizer(model: ModelArguments, data: DataArguments, given: dict[str
 
 
 class _Parser(argparse.ArgumentParser):
-    """An argument parser whose errors are one sentence, without the usage of some 150 options."""
+    """An argument parser that raises an `InputError` of one sentence instead of printing the usage of all options."""
 
     def error(self, message: str) -> NoReturn:
         raise InputError(f"{message}.")
 
 
 def _read_command_line(arguments: list[str]) -> tuple[str | None, dict[str, Any]]:
-    """The path of the YAML file, if any, and the texts given on the command line by option, of whichever task."""
+    """The path of the YAML file, if any, and the texts of the options on the command line, which may be of any task."""
     parsed, unknown = _parser(all_options()).parse_known_args(arguments)
     texts = vars(parsed)
     config_file, wants_help = texts.pop("config_file", None), texts.pop("help", False)
@@ -368,7 +368,7 @@ def _add_option(group: argparse._ArgumentGroup, option: Option) -> None:
 
 
 class _StoreOneOrMany(argparse.Action):
-    """Store the list of texts, or the text where there is one: some options take either."""
+    """Store one text as it is, and several texts as a list, for options that take a text or a list of texts."""
 
     def __call__(self, parser: Any, namespace: Any, values: Any, option_string: str | None = None) -> None:
         setattr(namespace, self.dest, values[0] if len(values) == 1 else values)
@@ -397,7 +397,7 @@ def _unknown_option(written: str, task: Task, options: dict[str, Option], where:
 
 
 def _read_yaml(path: str | Path, task: Task, beside: str | None = None) -> dict[str, Any]:
-    """The typed values of the YAML file at `path`, by option; the section `beside` the known ones is passed over."""
+    """The typed values of the YAML file at `path`, by option; the section with the name `beside` is skipped."""
     options = known_options(task)
     given: dict[str, Any] = {}
     for entry in read_sections(path):

@@ -1,5 +1,5 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""Recipes that learn from plain text: documents, cut into pieces that a model reads at once."""
+"""The base class of recipes whose rows are documents, and functions that pack pieces of documents into blocks."""
 
 import io
 from abc import abstractmethod
@@ -26,17 +26,17 @@ IDS = "input_ids"
 DOCUMENT = "document"
 
 Cutter = Callable[[list[str]], list[list[list[int]]]]
-"""From texts to the pieces of each, as token ids."""
+"""A function from texts to the pieces of each text, where a piece is a list of token ids."""
 
 
 class DocumentRecipe(Recipe):
     """A recipe whose rows are documents, which come from text files or from a column of a table.
 
-    A document of white space only holds nothing to learn and has no pieces; of all others, no token is left out.
+    A document of white space only has no pieces. The pieces of any other document contain all of its tokens.
     """
 
     purpose: ClassVar[str]
-    """What the tokenizer is for, see `train_tokenizer`."""
+    """The argument `purpose` of `train_tokenizer` for a new tokenizer."""
 
     def __init__(self, data: Any, seed: int):
         super().__init__(data, seed)
@@ -45,12 +45,12 @@ class DocumentRecipe(Recipe):
 
     @property
     def layout(self) -> Layout:
-        """A text."""
+        """The column of a row: a text."""
         column = Column("text", chosen=self.data.text_column)
         return Layout((column,), row="document", document_separator=self.data.document_separator)
 
     def load(self) -> DatasetDict:
-        """The documents of each split; `InputError` where none of them holds any text."""
+        """The documents of each split; `InputError` if all documents of a split are blank."""
         if self._rows is None:
             self._rows = super().load()
             for split, rows in self._rows.items():
@@ -76,26 +76,26 @@ class DocumentRecipe(Recipe):
         return warnings
 
     def build_processor(self, run: RunConfig, train: Dataset, name: str | None) -> PreTrainedTokenizerBase:
-        """A tokenizer for the models of this task."""
+        """The tokenizer with the name `name`, or else a new tokenizer, trained on the training documents."""
         texts = (row["text"] for row in train)
         return build_tokenizer(self.data, texts, name, not run.training.disable_tqdm, self.purpose)
 
     @abstractmethod
     def cutter(self, tokenizer: PreTrainedTokenizerBase) -> Cutter:
-        """How documents are cut; `InputError` where the tokenizer lacks what the task needs."""
+        """The function that cuts documents into pieces; `InputError` if the tokenizer lacks a required token."""
 
     @abstractmethod
     def learned(self, ids: np.ndarray, first: np.ndarray, tokenizer: PreTrainedTokenizerBase) -> np.ndarray:
-        """Which tokens can be predicted, as booleans.
+        """Whether each token can be predicted, as an array of booleans.
 
         Args:
-            ids: the tokens of all pieces, one after the other.
-            first: whether one is the first of its piece.
-            tokenizer: knows the special ones.
+            ids: the ids of the tokens of all pieces, one after the other.
+            first: for each token, whether it is the first token of its piece.
+            tokenizer: the tokenizer, which knows the special tokens.
         """
 
     def cut(self, rows: Dataset, tokenizer: PreTrainedTokenizerBase, desc: str = "Tokenising") -> Dataset:
-        """The pieces of the documents, in their order: ``input_ids``, and ``document``, the number of the row."""
+        """Cut documents into pieces: rows of ``input_ids`` and ``document``, the index of the document in `rows`."""
         cut = self.cutter(tokenizer)
 
         def cut_batch(texts: list[str], numbers: list[int]) -> dict[str, list[Any]]:
@@ -116,7 +116,7 @@ class DocumentRecipe(Recipe):
         )
 
     def encode(self, rows: DatasetDict, processor: PreTrainedTokenizerBase) -> Prepared:
-        """The pieces of every split."""
+        """Cut the documents of every split into pieces, and count documents, pieces, tokens and bytes."""
         encoded = DatasetDict()
         summary: dict[str, Any] = {"vocabulary": len(processor)}
         for split, documents in rows.items():
@@ -138,7 +138,7 @@ class DocumentRecipe(Recipe):
         return Prepared(rows, encoded, processor, summary)
 
     def describe(self, summary: Mapping[str, Any]) -> list[str]:
-        """Documents and tokens of each split, and what of test stands in train."""
+        """Lines with the size of each split and of the vocabulary, and the number of test documents found in train."""
         lines = [
             f"{split}: {counted_documents(numbers['documents'])} (median length {numbers['median_characters']:,} "
             f"characters) of {numbers['tokens']:,} tokens, in {numbers['pieces']:,} pieces"
@@ -153,7 +153,7 @@ class DocumentRecipe(Recipe):
         return lines
 
     def config_fields(self, prepared: Prepared) -> dict[str, Any]:
-        """The vocabulary."""
+        """The vocabulary size and the ids of the special tokens."""
         tokenizer = prepared.processor
         names = ("pad_token_id", "bos_token_id", "eos_token_id")
         return {"vocab_size": len(tokenizer), **{name: getattr(tokenizer, name) for name in names}}
@@ -164,10 +164,11 @@ class DocumentRecipe(Recipe):
         return ids[self.learned(ids, first, tokenizer)]
 
     def unigram_losses(self, tokenizer: PreTrainedTokenizerBase) -> np.ndarray | None:
-        """What each token of the vocabulary costs, in nats, where only its frequency in the training data is known.
+        """The loss in nats of each token of the vocabulary in a unigram model of the training data.
 
-        The baseline of these tasks: counts plus one, so that no token is impossible. None if the training data cannot
-        be read, as where a finished model is measured on another machine.
+        The unigram model is the baseline of the tasks with documents. The probability of a token is in proportion to
+        its count plus one, so that none is 0. Returns None if the training data cannot be read, for example when a
+        finished model is evaluated on another machine.
         """
         if self._unigram_losses is None:
             try:
@@ -203,7 +204,7 @@ def flatten(pieces: Dataset) -> tuple[np.ndarray, np.ndarray]:
 
 
 def by_document(values: np.ndarray, pieces: Dataset, documents: int) -> np.ndarray:
-    """Sums over the pieces of each document, in float64."""
+    """For each of `documents` documents, the sum of the `values` of its pieces, in float64."""
     return np.bincount(np.asarray(pieces[DOCUMENT][:]), weights=values, minlength=documents)
 
 
@@ -216,14 +217,17 @@ def measure_rows(
     batch_size: int,
     show_progress: bool,
 ) -> list[np.ndarray]:
-    """What `measure` finds of each row, from batches of them, the longest first.
+    """Call `measure` for batches of rows, the longest rows first.
 
     Args:
-        rows: in the order in which the numbers are wanted.
-        lengths: of the rows, `(rows, 1)`.
-        measure: from some rows to tensors with a number for each.
-        batch_size: how many rows at a time.
+        rows: the rows to measure.
+        lengths: the lengths of the rows, `(rows, 1)`.
+        measure: a function from the rows of a batch to tensors with a number for each row.
+        batch_size: the number of rows in a batch.
         show_progress: whether to draw a progress bar on standard error.
+
+    Returns:
+        The tensors of `measure` as arrays, with the numbers of all rows in the order of `rows`.
     """
     order = np.argsort(-lengths[:, 0], kind="stable")
     starts = range(0, len(rows), batch_size)
@@ -234,21 +238,21 @@ def measure_rows(
 
 
 def best_fit(lengths: Sequence[int] | np.ndarray, size: int) -> list[list[int]]:
-    """Deal pieces out into blocks of at most `size` tokens, none of them cut: best fit, the longest first.
+    """Pack pieces into blocks of at most `size` tokens by best-fit decreasing; no piece is cut.
 
-    Each goes into the fullest block that still has room for it (Ding et al. 2024, arXiv:2404.10830), so that a block
-    is nearly always full as long as there are short pieces to fill it up with.
+    From the longest piece to the shortest, each piece goes into the fullest block that still has room for it (Ding et
+    al. 2024, arXiv:2404.10830). Nearly all blocks are full as long as there are enough short pieces.
 
     Args:
-        lengths: tokens of each piece, none above `size`.
-        size: of a block.
+        lengths: the number of tokens of each piece, at most `size`.
+        size: the largest number of tokens in a block.
 
     Returns:
-        The numbers of the pieces in each block.
+        The indices of the pieces in each block.
     """
     blocks: list[list[int]] = []
-    with_room: list[list[int]] = [[] for _ in range(size + 1)]  # blocks by how many tokens still go in
-    roomy = np.zeros(size + 1, dtype=bool)  # whether there are such
+    with_room: list[list[int]] = [[] for _ in range(size + 1)]  # blocks by the number of tokens that still fit in
+    roomy = np.zeros(size + 1, dtype=bool)  # whether there are blocks with this room
     for piece in np.argsort(-np.asarray(lengths), kind="stable").tolist():
         length = int(lengths[piece])
         room = length + int(roomy[length:].argmax())
@@ -265,12 +269,12 @@ def best_fit(lengths: Sequence[int] | np.ndarray, size: int) -> list[list[int]]:
 
 
 def pack(pieces: Dataset, size: int) -> Dataset:
-    """Blocks of `best_fit`: rows of one column ``pieces``, the lists of token ids in a block."""
+    """The blocks of `best_fit` as rows with one column ``pieces``: the lists of token ids of the pieces in a block."""
     return _in_blocks(pieces, best_fit(token_lengths(pieces, [IDS])[:, 0], size))
 
 
 def alone(pieces: Dataset) -> Dataset:
-    """A block for each piece, as `pack` makes them."""
+    """A block for each piece, in the format of `pack`."""
     return _in_blocks(pieces, np.arange(len(pieces))[:, None])
 
 
@@ -281,7 +285,7 @@ def _in_blocks(pieces: Dataset, blocks: Sequence[Sequence[int]] | np.ndarray) ->
 
 
 def block_lengths(blocks: Dataset) -> np.ndarray:
-    """The tokens of each block, `(blocks, 1)`."""
+    """The number of tokens of each block, `(blocks, 1)`."""
     table = blocks.with_format("arrow")[:]["pieces"].combine_chunks()
     ends = table.values.offsets.to_numpy()[table.offsets.to_numpy()]
     return np.diff(ends)[:, None]

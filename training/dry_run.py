@@ -1,5 +1,5 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""What a run would take, without training."""
+"""The dry run of `locant train`: print the batches, the padding and the memory of a training run, without training."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -25,7 +25,7 @@ def print_dry_run(
     lengths: np.ndarray,
     collator: Callable[[list[Any]], Mapping[str, torch.Tensor]],
 ) -> None:
-    """Print batches, padding and memory."""
+    """Print the numbers of batches and steps, the share of padding, and the memory of weights and activations."""
     batches = list(training_sampler(args, lengths))
     rows_of_batches = [[row for _, row in batch] for batch in batches]
     steps = math.ceil(math.ceil(len(batches) / args.gradient_accumulation_steps) * args.num_train_epochs)
@@ -50,7 +50,7 @@ def print_dry_run(
 
 
 def activation_bytes(model: PreTrainedModel, batch: Mapping[str, torch.Tensor]) -> int:
-    """Bytes that autograd keeps for `batch`, by running its forward pass."""
+    """The number of bytes that autograd saves for the backward pass of `batch`, measured in a forward pass."""
     own = {parameter.untyped_storage().data_ptr() for parameter in model.parameters()}
     kept: dict[int, int] = {}
 

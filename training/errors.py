@@ -3,7 +3,9 @@
 
 
 class InputError(ValueError):
-    """Something a user gave cannot be used: one sentence with what was given, what is expected, how to mend it.
+    """An option, file or other input of the user cannot be used.
+
+    The message is one sentence that says which input was given, which is expected, and how to correct it.
 
     The command line prints the sentence to standard error and exits with status 2, without a traceback.
     """

@@ -1,5 +1,5 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""Files that are either complete or not there."""
+"""`written_whole`, which writes a file so that it is never incomplete under its name."""
 
 import os
 from collections.abc import Iterator
@@ -9,10 +9,10 @@ from pathlib import Path
 
 @contextmanager
 def written_whole(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """A path beside `path` to write to; it takes the place of `path` only when the block ends without error."""
+    """Yield a temporary path in the folder of `path`; its file replaces `path` when the block ends without an error."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    # the suffix stays the last one, as some writers choose their format by it
+    # the temporary name keeps the suffix of `path`, by which some writers choose the file format
     unfinished = path.with_name(f".{os.getpid()}.{path.name}")
     try:
         yield unfinished

@@ -1,5 +1,5 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""What happened in training: losses and scores an epoch as JSON and CSV, and the loss curve as a picture."""
+"""The history of training: losses and scores of each evaluation as JSON and CSV, and the loss curve as a picture."""
 
 import csv
 import time
@@ -14,14 +14,14 @@ from .files import written_whole
 from .report_parts import write_pictures
 from .run_folder import RunFolder
 
-_OF_TIME = ("runtime", "per_second", "preparation_time")  # ends of what the Trainer adds to an evaluation
+_OF_TIME = ("runtime", "per_second", "preparation_time")  # suffixes of the times that the Trainer adds to an evaluation
 
 
 def epoch_records(log_history: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """One record an evaluation, from the Trainer's log.
+    """One record for each evaluation, from the Trainer's log.
 
-    `train_loss` is the mean over the steps since the evaluation before, label smoothing included;
-    `validation_loss` is the plain loss; what else was measured stands beside it.
+    `train_loss` is the mean over the steps since the previous evaluation, with label smoothing, and None if no loss was
+    logged. `validation_loss` is the loss without label smoothing. Each other metric has the prefix `validation_` too.
     """
     records, since, last_step = [], [], 0
     for entry in log_history:
@@ -42,11 +42,11 @@ def epoch_records(log_history: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 class HistoryWriter(TrainerCallback):
-    """Keeps `metrics.json`, `loss_curve.csv` and `loss_curve.png` of a run up to date after each evaluation.
+    """Updates `metrics.json`, `loss_curve.csv` and `loss_curve.png` of a run after each evaluation.
 
     Args:
-        folder: the run's.
-        measures: what evaluation measures, by name.
+        folder: the folder of the run.
+        measures: the names of the metrics of an evaluation.
     """
 
     def __init__(self, folder: RunFolder, measures: Iterable[str]):
@@ -55,17 +55,17 @@ class HistoryWriter(TrainerCallback):
         self._since = time.monotonic()
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Take `logging_steps` from the options; the Trainer takes it from the checkpoint that a run goes on from."""
+        """Take `logging_steps` from the options; the Trainer takes it from the checkpoint when it resumes a run."""
         state.compute_steps(args, state.max_steps)
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Have the training loss up to an evaluation logged before it, whatever `logging_steps` is."""
+        """Log the training loss before each evaluation, even if the step is not a multiple of `logging_steps`."""
         control.should_log = control.should_log or control.should_evaluate
 
     on_epoch_end = on_step_end
 
     def on_evaluate(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Write the files, in one process only."""
+        """Update the files, in the main process only."""
         if not state.is_world_process_zero:
             return
         now = time.monotonic()
@@ -79,10 +79,10 @@ class HistoryWriter(TrainerCallback):
 
 
 class EarlyStopping(EarlyStoppingCallback):
-    """Early stopping that goes on counting where a run was stopped."""
+    """Early stopping that, when a run is resumed, also counts the evaluations before it was interrupted."""
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Count the evaluations since the best one, and take no step if they are enough to stop."""
+        """Count the logged evaluations since the best one; stop before the first step if the patience is used up."""
         super().on_train_begin(args, state, control, **kwargs)
         best = state.best_global_step or 0
         self.early_stopping_patience_counter = sum(
@@ -106,7 +106,7 @@ def write_curve(folder: Path, records: list[dict[str, Any]], measures: Sequence[
 
 
 def _in_order(measures: Sequence[str]) -> list[str]:
-    """The losses before the scores."""
+    """`measures`, with `loss` and `perplexity` before the scores."""
     losses = [name for name in _LOSSES if name in measures]
     return losses + [name for name in measures if name not in losses]
 
@@ -115,7 +115,7 @@ _LOSSES = ("loss", "perplexity")
 
 
 def _draw(figure: Any, records: list[dict[str, Any]], measures: Sequence[str]) -> Any:
-    """Both losses, and the first score on an axis of its own."""
+    """Draw the training loss, the validation loss, and, on a second y-axis, the first score if there is one."""
     figure.set_size_inches(7, 4)
     epochs = [record["epoch"] for record in records]
     unit = " (nats a token)" if "perplexity" in measures else ""

@@ -1,5 +1,5 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""What can be said about the images that a model is trained on."""
+"""The options of tasks with images that say which images a model is trained on, and how they are processed."""
 
 from dataclasses import dataclass
 
@@ -10,12 +10,12 @@ IMAGES_ARE_OF_ONE_SIZE = {
     "max_tokens_per_batch": "images are all of one size, so set per_device_train_batch_size",
     "type_vocab_size": "patches of an image have no token types",
 }
-"""Options that tasks with images have not, and why."""
+"""Options that tasks with images do not have, with the reason for the error message."""
 
 
 @dataclass
 class ImageArguments(DataArguments):
-    """Where the images come from, how their values are scaled, and how they are varied in training.
+    """The options of the section `data:` for tasks with images: sources, normalization and augmentation.
 
     Raises:
         InputError: no data or two sources of data are given, or a value is out of range.

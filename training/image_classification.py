@@ -1,5 +1,5 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""The recipe of image classification: from images with labels to a measured classifier."""
+"""The recipe of image classification: train an encoder on images with one label each, and evaluate it."""
 
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -39,7 +39,7 @@ PROBLEM = "single_label_classification"
 
 
 class Prediction(NamedTuple):
-    """An image by its number in the split, its label, the model's, and the probability that the model gives that."""
+    """A row of predictions: the number of the image in its file, its label, the predicted label, its probability."""
 
     row: int
     label: str
@@ -48,7 +48,7 @@ class Prediction(NamedTuple):
 
 
 class ImageClassification(Recipe):
-    """Encoders that give an image one label."""
+    """The recipe of encoders that predict one label for an image."""
 
     auto_class = AutoModelForImageClassification
     processor_class = AutoImageProcessor
@@ -58,7 +58,7 @@ class ImageClassification(Recipe):
 
     @property
     def layout(self) -> Layout:
-        """An image and its label."""
+        """The columns of a row: an image and its label."""
         image = Column("image", IMAGE, chosen=self.data.image_column)
         return Layout((image, Column("label", LABEL, chosen=self.data.label_column)), row="image")
 
@@ -67,11 +67,11 @@ class ImageClassification(Recipe):
         return [*super().warnings(rows), *label_warnings(rows["train"]["label"][:], "image")]
 
     def build_processor(self, run: RunConfig, train: Dataset, name: str | None) -> BaseImageProcessor:
-        """An image processor of the model's size and channels."""
+        """The image processor with the name `name`, or else a new one for the image size and channels of the model."""
         return build_image_processor(self.data, run, name)
 
     def encode(self, rows: DatasetDict, processor: BaseImageProcessor) -> PreparedClasses:
-        """Pixels and class numbers of every split."""
+        """Read the images of every split, and add the class numbers as `labels`."""
         classes = find_classes(rows["train"]["label"], "image")
         encoded = DatasetDict(
             {
@@ -87,7 +87,7 @@ class ImageClassification(Recipe):
         return PreparedClasses(rows, encoded, processor, summary, classes)
 
     def _encode_split(self, rows: Dataset, processor: BaseImageProcessor, classes: list[str], table: str) -> Dataset:
-        """Pixels with their class number as `labels`."""
+        """Read the images of a split, and add the class numbers as `labels`."""
         numbers = {name: number for number, name in enumerate(classes)}
         for line, label in zip(rows[LINE], rows["label"], strict=True):
             check_class(label, numbers, table, line)
@@ -96,7 +96,7 @@ class ImageClassification(Recipe):
         return images.add_column("labels", np.array(labels, dtype=np.int64))
 
     def describe(self, summary: Mapping[str, Any]) -> list[str]:
-        """Images of each split, and the labels."""
+        """Lines with the number of images of each split, of rows of each label, and of test images found in train."""
         splits = ("train", "validation", "test")
         lines = [f"{split}: {summary[split]['images']:,} images" for split in splits if split in summary]
         lines.append(describe_labels(summary["labels"]))
@@ -109,11 +109,11 @@ class ImageClassification(Recipe):
         return lines
 
     def head_fields(self, prepared: PreparedClasses) -> dict[str, Any]:  # type: ignore[override]
-        """The labels."""
+        """The problem type and the names of the classes."""
         return {"problem_type": PROBLEM, **class_fields(prepared.classes)}
 
     def trainer_inputs(self, run: RunConfig, prepared: Prepared, model: PreTrainedModel) -> TrainerInputs:
-        """Images in plain batches, varied anew in each epoch where that is asked for."""
+        """Pixels and labels of the splits; training images are augmented in each epoch if an option asks for it."""
         columns = [*PIXEL_COLUMNS, "labels"]
         train, validation = (prepared.encoded[split].select_columns(columns) for split in ("train", "validation"))
         return TrainerInputs(
@@ -134,7 +134,7 @@ class ImageClassification(Recipe):
         show_progress: bool,
         **search: Any,
     ) -> Measured:
-        """Accuracy, macro F1 and loss; and the label that each image got, with its probability."""
+        """Loss, accuracy, macro F1 and scores of each class; and each image's predicted label with its probability."""
         classes = [str(name) for _, name in sorted((model.config.id2label or {}).items())]
         encoded = self._encode_split(numbered(rows), processor, classes, self.table)
         images, collate = encoded.select_columns(PIXEL_COLUMNS), ImageCollator(processor)
@@ -152,7 +152,7 @@ class ImageClassification(Recipe):
         return Measured({**metrics, "images": len(rows)}, predictions)
 
     def lines(self, metrics: Mapping[str, Any]) -> list[Line]:
-        """The scores, and how many images there were."""
+        """The scores, the loss, and the number of images."""
         return [*classification_lines(metrics), Line("images", f"{metrics['images']:,}")]
 
     def details(self, metrics: Mapping[str, Any]) -> list[Line]:

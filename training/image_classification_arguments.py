@@ -1,5 +1,5 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""What can be said about training a classifier of images."""
+"""The options of image classification."""
 # ruff: noqa: RUF009 (`option` returns a field of its own at each call)
 
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from .image_arguments import ImageArguments
 
 @dataclass
 class ImageClassificationData(ImageArguments):
-    """Images with their labels.
+    """The options of the section `data:` for image classification: images with labels.
 
     Raises:
         InputError: no data or two sources of data are given, or a value is out of range.
@@ -30,12 +30,12 @@ class ImageClassificationData(ImageArguments):
 
 @dataclass
 class ImageClassificationTraining(TrainingArguments):
-    """Training a classifier of images, which accuracy chooses."""
+    """The options of the section `training:` for image classification; by default, accuracy chooses the best model."""
 
     output_dir: str | None = option(
         "runs/image-classifier", "Folder of the run; the same command goes on where it stopped."
     )
 
     def find_measures(self, data: Any) -> dict[str, bool]:
-        """Those of one label for each image."""
+        """The metrics of `classification_scores` for one label for each image, and the loss."""
         return {"accuracy": True, "macro_f1": True, "loss": False}

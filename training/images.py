@@ -1,7 +1,7 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""Images as rows of pixels: read and resized once, varied in each epoch, scaled by the processor as they are batched.
+"""Images as rows of pixels: read and resized once, augmented in each epoch, and normalized when a batch is collated.
 
-Reading is by far the slowest of these, so its result is kept in the cache of `datasets`: bytes, as they were resized.
+Reading and resizing are by far the slowest steps, so the resized images are kept, as bytes, in the cache of `datasets`.
 """
 
 import hashlib
@@ -28,18 +28,19 @@ from .tasks import TASKS
 
 IMAGE_COLUMN = "image"
 PIXEL_COLUMNS = ["pixels", "shape"]
-"""What a row of `read_images` holds of an image: its bytes, and its `(channels, height, width)`."""
+"""The columns of `read_images` with the pixels of an image, as bytes, and their shape `(channels, height, width)`."""
 DIGEST = "digest"
-"""What tells images apart: a hash of both."""
+"""The column of `read_images` with a hash of the shape and the pixels, by which equal images are found."""
 
 _UNREADABLE = (OSError, SyntaxError, ValueError, Pillow.DecompressionBombError)
 
 
 def build_image_processor(data: ImageArguments, run: RunConfig, name: str | None) -> BaseImageProcessor:
-    """The image processor that is called `name`, or else one that makes what the run's new model reads.
+    """The image processor with the name `name`, or else a new one for the image size and channels of the new model.
 
     Raises:
-        InputError: there is none of that name, or it leaves options without effect.
+        InputError: no image processor loads from `name`; or `image_mean` or `image_std` is given for a trained model,
+            which has its own.
     """
     if name is None:
         config = run.model.make_config(**TASKS[run.task].config_fields)
@@ -63,16 +64,16 @@ def build_image_processor(data: ImageArguments, run: RunConfig, name: str | None
 
 
 def read_images(rows: Dataset, processor: BaseImageProcessor, table: str, num_proc: int | None = None) -> Dataset:
-    """`rows` with `PIXEL_COLUMNS` and `DIGEST` in place of the image; all are read, and none is kept in memory.
+    """Read all images: `rows` with `PIXEL_COLUMNS` and `DIGEST` instead of `image`, on disk and not in memory.
 
     Args:
-        rows: with the columns `image` and `line`.
-        processor: brings each image to its channels and size; the values stay as they are, from 0 to 255.
-        table: where the rows come from, for messages.
-        num_proc: processes to work in.
+        rows: the rows, with the columns `image` and `line`.
+        processor: resizes each image and converts its channels; the pixels stay integers from 0 to 255.
+        table: the file or dataset of the rows, for messages.
+        num_proc: the number of processes that read images.
 
     Raises:
-        InputError: naming the first image that is missing or broken, or that the processor cannot take.
+        InputError: an image is missing or broken, or the processor cannot convert it; the message names the first one.
     """
     stored = rows.cast_column(IMAGE_COLUMN, Image(decode=False))
     others = {name: feature for name, feature in stored.features.items() if name != IMAGE_COLUMN}
@@ -92,7 +93,11 @@ def read_images(rows: Dataset, processor: BaseImageProcessor, table: str, num_pr
 
 @dataclass(frozen=True)
 class _Reading:
-    """What `map` does, hashed with all it holds: `versions` are those of the files."""
+    """The function for `Dataset.map` that reads a batch of images.
+
+    `datasets` finds its cached result by a hash of this object. `versions`, the result of `_versions`, is a field so
+    that images are read again when their files change.
+    """
 
     processor: BaseImageProcessor
     versions: str
@@ -113,13 +118,13 @@ class _Reading:
 
 
 def _versions(stored: Dataset) -> str:
-    """A hash that changes when one of the images' files does."""
+    """A hash of the sizes and modification times of the image files, which changes when one of the files changes."""
     versions = hashlib.sha256()
     for path in pc.struct_field(stored.data.column(IMAGE_COLUMN), "path").to_pylist():
         try:
             status = os.stat(path or "")
             versions.update(f"{status.st_size} {status.st_mtime_ns} ".encode())
-        except OSError:  # its bytes are in the table, or it is missing
+        except OSError:  # the bytes of the image are in the table, or its file is missing
             versions.update(b"- ")
     return versions.hexdigest()
 
@@ -137,18 +142,18 @@ def _check_faults(faults: list[str], rows: Dataset, table: str) -> None:
 
 
 def pixels_of(row: dict[str, Any]) -> np.ndarray:
-    """The image of a row of `read_images`, `(channels, height, width)` from 0 to 255; not to be written to."""
+    """The pixels of a row of `read_images`, from 0 to 255, as a read-only array `(channels, height, width)`."""
     return np.frombuffer(row["pixels"], dtype=np.uint8).reshape(row["shape"])
 
 
 @dataclass(frozen=True)
 class Variation:
-    """Varies the image of a row at random, for `TrainingRows`: part of it, a bit aside, perhaps mirrored.
+    """Augments the image of a row for `TrainingRows`: a random crop, then a random shift, then a random flip.
 
     Args:
-        shift: pixels by which it is moved at most, down or up and to either side; what comes in is black.
-        crop: share of each side that a cut leaves at least, before it is enlarged to the whole again.
-        flip: whether every other image is mirrored, left and right.
+        shift: the largest number of pixels by which the image is moved along each axis; uncovered pixels are 0 (black).
+        crop: the smallest share of each side that a crop keeps; the crop is enlarged to the size of the image.
+        flip: whether an image is mirrored, left to right, with probability 0.5.
     """
 
     shift: int = 0
@@ -156,7 +161,7 @@ class Variation:
     flip: bool = False
 
     def __call__(self, row: dict[str, Any], rng: random.Random) -> dict[str, Any]:
-        """The row with another image, `rng` being the only source of chance."""
+        """The row with its image augmented; `rng` is the only source of randomness."""
         pixels = pixels_of(row)
         if self.crop < 1.0:
             pixels = _cut(pixels, rng.uniform(self.crop, 1.0), rng.random(), rng.random())
@@ -168,7 +173,7 @@ class Variation:
 
 
 def _cut(pixels: np.ndarray, share: float, down: float, right: float) -> np.ndarray:
-    """The part whose sides are `share` of the whole, enlarged; `down` and `right` (0 to 1) say where it lies."""
+    """Cut out `share` of each side, at the position `down`, `right` (0 to 1), and enlarge it to the image size."""
     height, width = pixels.shape[1:]
     top, left = down * (1 - share) * height, right * (1 - share) * width
     box = (left, top, left + share * width, top + share * height)
@@ -188,23 +193,23 @@ def _moved(pixels: np.ndarray, down: int, right: int) -> np.ndarray:
 
 
 def variation(data: ImageArguments, flip: bool = False) -> Variation | None:
-    """What `data` ask for; None where images stay as they are."""
+    """The augmentation that `data` and `flip` ask for; None if they ask for none."""
     wanted = Variation(data.random_shift, data.random_crop, flip)
     return None if wanted == Variation() else wanted
 
 
 @dataclass
 class ImageCollator:
-    """Makes a batch of rows of `read_images`: `pixel_values`, and each other column as a tensor.
+    """Makes a batch of rows of `read_images`: `pixel_values`, and each column but `PIXEL_COLUMNS` as a tensor.
 
     Args:
-        processor: scales the values.
+        processor: rescales and normalizes the pixels.
     """
 
     processor: BaseImageProcessor
 
     def __call__(self, rows: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
-        """The batch."""
+        """Make a batch of rows."""
         images = self.processor(
             np.stack([pixels_of(row) for row in rows]),
             do_resize=False,

@@ -1,9 +1,9 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
 """Translating and scoring text with any sequence-to-sequence model of transformers.
 
-Sentences are batched by length, longest first: if memory is too small the first batch says so, and the time
-left on the progress bar (on standard error) is not too low. Results come in the order of the input, and
-padding has no part in them. Scores are natural logarithms of probabilities.
+Sentences are batched by length, longest first: if memory is too small, the first batch fails, and the time left on
+the progress bar (on standard error) is not estimated too low. Results are in the order of the input, and padding does
+not change them. Scores are natural logarithms of probabilities.
 """
 
 import difflib
@@ -38,12 +38,12 @@ from .run_folder import explain_unfinished, holds_unfinished_run
 
 IGNORED = -100
 LONG = 512
-"""The tokens of a sentence from which on fewer sentences are in a batch, so that one long line does not fill memory."""
+"""A batch with a sentence of more tokens than this has fewer sentences, so that one long line does not fill memory."""
 
 
 @dataclass(frozen=True)
 class Translation:
-    """A translation, and its score (`None` where scores were not asked for), see `translate_stream`."""
+    """A translation and its score, see `translate_stream`; the score is None with `with_scores=False`."""
 
     text: str
     score: float | None
@@ -51,9 +51,9 @@ class Translation:
 
 @dataclass(frozen=True)
 class SentenceScore:
-    """The natural logarithm of the probability that a model gives a target, and each token's part of it.
+    """The natural logarithm of the probability that a model gives a target, and of the probability of each token.
 
-    `tokens` are the tokenizer's own spellings and end with the end-of-sentence token.
+    `tokens` are as the tokenizer's vocabulary spells them; the last one is the end-of-sentence token.
     """
 
     log_probability: float
@@ -76,11 +76,17 @@ def load(
     auto_class: Any = AutoModelForSeq2SeqLM,
     processor_class: Any = AutoTokenizer,
 ) -> tuple[PreTrainedModel, Any]:
-    """The model, in evaluation mode, and the tokenizer of a folder or of a repository on the Hub.
+    """Load a model, in evaluation mode, and its tokenizer or processor from a folder or a repository on the Hub.
 
-    `device` is the accelerator (cuda, mps, …) if there is one, else the CPU, unless given. Models of other tasks
-    load by their own Auto classes. Raises `InputError` where there is no such folder (a name that reads as a path
-    is never looked for on the Hub), no such device, or nothing in it that loads as such a model.
+    Args:
+        model_path: the folder, or the name of the repository; a name that looks like a path is not sought on the Hub.
+        device: by default the accelerator (cuda, mps, …) if there is one, else the CPU.
+        auto_class: the Auto class of the model; other tasks than translation have another one.
+        processor_class: the Auto class of the tokenizer or processor.
+
+    Raises:
+        InputError: the folder does not exist or holds an unfinished run, the model or processor does not load, or the
+            device cannot be used.
     """
     check_folder(model_path)
     try:
@@ -106,7 +112,7 @@ def load(
 
 
 def _reason(error: Exception, model_path: str | os.PathLike[str]) -> str:
-    """Why a folder does not load, in a line: the file at fault, where it is that."""
+    """The reason why a folder does not load, in one line, with the name of an invalid settings file if there is one."""
     try:
         check_settings(Path(model_path))
     except CheckpointError as fault:
@@ -116,10 +122,10 @@ def _reason(error: Exception, model_path: str | os.PathLike[str]) -> str:
 
 
 def _check_reads_and_writes_text(model_path: str | os.PathLike[str]) -> None:
-    """Raise `ValueError` for a Locant model of another topology, whose weights would be loaded in part."""
+    """Raise `ValueError` for a Locant model that is no encoder–decoder of text, as only some weights would load."""
     try:
         saved, _ = PreTrainedConfig.get_config_dict(model_path)
-    except OSError:  # an adapter's folder has none of its own
+    except OSError:  # the folder of an adapter has no config of a model
         return
     if saved.get("model_type") == LocantConfig.model_type:
         config = LocantConfig.from_dict(saved)
@@ -132,7 +138,7 @@ def _check_reads_and_writes_text(model_path: str | os.PathLike[str]) -> None:
 def translate(
     model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, sentences: Iterable[str], **options: Any
 ) -> list[list[Translation]]:
-    """Translate all `sentences`, as `translate_stream` does and with its `options`, in one chunk."""
+    """Translate all `sentences` in one chunk. `options` are the keyword arguments of `translate_stream`."""
     sentences = list(sentences)
     return list(translate_stream(model, tokenizer, sentences, chunk_size=max(1, len(sentences)), **options))
 
@@ -152,23 +158,21 @@ def translate_stream(
 ) -> Iterator[list[Translation]]:
     """Yield the `num_return_sequences` translations of each line, best first, while `lines` is being read.
 
-    `chunk_size` lines (64 batches, unless given) are read, sorted by length and translated at a time. Ends of
-    line are not part of a sentence. An empty line is not shown to the model: its translations are empty, with
-    score 0.
+    The lines are processed in chunks of `chunk_size` lines (by default 64 batches): a chunk is read, sorted by length
+    and translated. The line break is not part of a sentence. The translations of a blank line are empty, with score 0,
+    and the model does not read it.
 
-    Search follows the generation config saved with the model where `generate_kwargs` don't say otherwise.
-    Where neither limits the length, a translation has at most 2 n + 10 tokens, n being the tokens of the
-    longest source in the batch; and no limit on new tokens goes beyond the end of a decoder's learned
-    position table.
+    `generate_kwargs` take precedence over the generation config that is saved with the model. If neither limits the
+    length, a translation has at most 2 n + 10 tokens, where n is the number of tokens of the longest source in the
+    batch. `max_new_tokens` is lowered to the size of the learned position table of the decoder, if it has one.
 
-    Scores of a beam search are its own: the log-probability of the tokens, the end of the sentence included,
-    divided by (their number) ** length_penalty. Those of greedy search and sampling are the model's
-    log-probability of the tokens, undivided, and before temperature, top-k and the like. For its scores
-    `generate` keeps every step's vocabulary of numbers, which can be gigabytes: `with_scores=False` saves
-    them.
+    The score of a beam search is the log-probability of the tokens, with the end-of-sentence token, divided by (the
+    number of tokens) ** length_penalty. The score of greedy search and sampling is the log-probability of the tokens,
+    not divided, and computed without temperature, top-k and other changes of the logits. For the scores, `generate`
+    keeps a tensor over the vocabulary for every step, which can take gigabytes; with `with_scores=False` it does not.
 
-    Raises `InputError` where a source is longer than a learned position table, or where more translations are
-    asked for than search can return.
+    Raises `InputError` if a source is longer than the learned position table of the encoder, or if
+    `num_return_sequences` is larger than the search can return.
     """
     _check_num_return_sequences(model, num_return_sequences, generate_kwargs)
     model.eval()
@@ -208,8 +212,8 @@ def score(
 ) -> list[SentenceScore]:
     """The log-probability of each target as the translation of its source, by teacher forcing.
 
-    Raises `InputError` where there are not as many targets as sources, or where one of them is longer than a
-    learned position table.
+    Raises `InputError` if the numbers of sources and targets differ, or if a source or target is longer than the
+    learned position table of the encoder or decoder.
     """
     if len(sources) != len(targets):
         raise InputError(
@@ -245,11 +249,14 @@ def evaluate_split(
     show_progress: bool = True,
     **generate_kwargs: Any,
 ) -> tuple[dict[str, Any], list[EvaluationRow]]:
-    """Translate `sources`, compare with `references`: a dictionary of metrics, and a row for each sentence.
+    """Translate `sources` and compare the translations with `references`.
 
-    The metrics are those of `translation_metrics`, `loss` (mean negative log-probability of a reference's
-    token, in nats, without label smoothing), `perplexity` (its exponential), and `sentences`, how many there
-    were. No sentence is left out. Raises `InputError` as `score` and `translation_metrics` do.
+    No sentence is left out. Raises `InputError` as `score` and `translation_metrics` do.
+
+    Returns:
+        A dictionary of metrics, and a row for each sentence. The metrics are those of `translation_metrics`, `loss`
+        (the mean negative log-probability of the tokens of the references, in nats, without label smoothing),
+        `perplexity` (the exponential of `loss`), and `sentences` (the number of sentences).
     """
     from .metrics import (  # imported here, because their libraries take a second to load
         SentenceBLEU,
@@ -273,15 +280,15 @@ def evaluate_split(
 
 
 def one_line(text: str) -> str:
-    """`text` with a space for each line break of any kind, for output of one sentence a line."""
+    """The lines of `text`, separated by spaces instead of line breaks, for output with one sentence in each line."""
     return " ".join(text.splitlines())
 
 
 def write_tsv(path: str | os.PathLike[str], rows: Iterable[Any]) -> None:
-    """Write named tuples under a line of their fields, a tab between fields and no quoting, as UTF-8.
+    """Write named tuples as a TSV file in UTF-8, with the names of their fields in the first line and without quoting.
 
-    Tabs and line breaks inside a text become spaces, and numbers that are no whole ones get two decimals. The file
-    appears, or replaces the one that was there, only when it is complete.
+    A tab or line break inside a text becomes a space, and a float gets two decimals. The file appears, or replaces an
+    older file, only when it is complete.
     """
     with written_whole(path) as unfinished, open(unfinished, "w", encoding="utf-8", newline="\n") as file:
         for number, row in enumerate(rows):
@@ -295,7 +302,7 @@ def _field(value: Any) -> str:
 
 
 def check_folder(name: str | os.PathLike[str]) -> None:
-    """Raise `InputError` if `name` is meant as a folder that a model was saved to, and there is none.
+    """Raise `InputError` if `name` is a path but not a folder, or if the folder holds an unfinished run.
 
     If it is the folder of an unfinished run, the error names the checkpoint that can be used.
     """
@@ -318,7 +325,7 @@ def _reads_as_path(name: str | os.PathLike[str]) -> bool:
 
 
 def _setting(model: PreTrainedModel, generate_kwargs: dict[str, Any], name: str) -> Any:
-    """What `generate` will take `name` to be: its argument, else the generation config's."""
+    """The value of the option `name` in `generate`: from `generate_kwargs`, or else from the generation config."""
     config = generate_kwargs.get("generation_config") or model.generation_config
     return generate_kwargs.get(name, getattr(config, name))
 
@@ -333,7 +340,7 @@ def _check_num_return_sequences(model: PreTrainedModel, number: int, generate_kw
 
 
 def position_limit(model: PreTrainedModel, side: str) -> int | None:
-    """Where the positions on the source or target side end, if the encoding there says that they do."""
+    """The largest number of positions in the encoder (side "source") or decoder ("target"); None if unlimited."""
     stack = model.get_encoder() if side == "source" else model.get_decoder()
     return getattr(getattr(stack, "position", None), "limit", None)
 
@@ -357,7 +364,7 @@ def _encode(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], target: bo
 
 
 def _batches(lengths: Sequence[int], batch_size: int) -> Iterator[list[int]]:
-    """The indices of `lengths`, longest first, `batch_size` at a time, or fewer where padding would make them long."""
+    """Batches of indices of `lengths`, longest first: `batch_size` indices, or fewer if the longest is above `LONG`."""
     order = sorted(range(len(lengths)), key=lambda i: -lengths[i])
     start = 0
     while start < len(order):
@@ -367,7 +374,7 @@ def _batches(lengths: Sequence[int], batch_size: int) -> Iterator[list[int]]:
 
 
 def _pad(sequences: Sequence[Sequence[int]], value: int) -> torch.Tensor:
-    """Sequences of ids, padded on the right with `value`: (batch, longest)."""
+    """Pad sequences of ids on the right with `value`, to a tensor (batch, longest)."""
     return pad_sequence([torch.tensor(ids) for ids in sequences], batch_first=True, padding_value=value)
 
 
@@ -380,7 +387,7 @@ def _source_inputs(model: PreTrainedModel, sources: Sequence[Sequence[int]]) -> 
     }
 
 
-# no_grad and not inference_mode: tables that a model grows and keeps in here must stay usable in training.
+# no_grad and not inference_mode: training must be able to use buffers that a model enlarges and keeps in this function.
 @torch.no_grad()
 def _generate(
     model: Any,
@@ -388,7 +395,7 @@ def _generate(
     sources: Sequence[Sequence[int]],
     generate_kwargs: dict[str, Any],
 ) -> list[list[Translation]]:
-    """One batch: for each source its translations."""
+    """Translate one batch: a list of translations for each source."""
     limit = _new_tokens_limit(model, len(max(sources, key=len)), generate_kwargs)
     outputs = model.generate(**_source_inputs(model, sources), **{**generate_kwargs, **limit})
     sequences = outputs if isinstance(outputs, torch.Tensor) else outputs.sequences
@@ -409,7 +416,7 @@ def _new_tokens_limit(model: PreTrainedModel, source_length: int, generate_kwarg
 
 
 def _scores(model: Any, outputs: Any, generate_kwargs: dict[str, Any]) -> list[float | None]:
-    """The score of each sequence, as `translate_stream` defines it, or `None` where none were asked for."""
+    """The score of each sequence, as `translate_stream` defines it, or None if `generate` returned no scores."""
     if isinstance(outputs, torch.Tensor):
         return [None] * len(outputs)
     if outputs.get("sequences_scores") is not None:
@@ -419,15 +426,15 @@ def _scores(model: Any, outputs: Any, generate_kwargs: dict[str, Any]) -> list[f
     steps = model.compute_transition_scores(outputs.sequences, outputs.logits, normalize_logits=True)
     ends = torch.tensor(_setting(model, generate_kwargs, "eos_token_id"), device=steps.device)
     is_end = torch.isin(outputs.sequences[:, -steps.shape[1] :], ends).long()
-    return steps.masked_fill(is_end.cumsum(dim=1) > is_end, 0.0).sum(dim=1).tolist()  # nothing after the first end
+    return steps.masked_fill(is_end.cumsum(dim=1) > is_end, 0.0).sum(dim=1).tolist()  # 0 after the end token
 
 
 @torch.no_grad()
 def _log_probabilities(
     model: Any, sources: Sequence[Sequence[int]], targets: Sequence[Sequence[int]]
 ) -> list[list[float]]:
-    """One batch: for each target the log-probabilities of its tokens."""
-    if hasattr(model, "log_probabilities"):  # a model in another engine
+    """Score one batch: a list of the log-probabilities of the tokens for each target."""
+    if hasattr(model, "log_probabilities"):  # a model of another engine, such as CTranslate2
         return model.log_probabilities(sources, targets)
     labels = _pad(targets, IGNORED).to(model.device)
     decoder_input_ids = model.prepare_decoder_input_ids_from_labels(labels=labels)

@@ -1,5 +1,5 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""`locant convert`."""
+"""The subcommand `locant convert`."""
 
 import argparse
 from pathlib import Path
@@ -9,10 +9,10 @@ from locant.training.errors import InputError
 
 
 def run(arguments: list[str]) -> None:
-    """Make a Locant model of another family's, or the other way about, and say where it is."""
+    """Convert a model of another family to a Locant model, or a Locant model to another family; print the folder."""
     parsed = vars(_parser().parse_args(arguments))
 
-    # only now: --help need not wait for them
+    # imported here, because --help would take longer with the modules that `run_folder` imports
     from locant.hub.conversion import convert
     from locant.training.run_folder import explain_unfinished, holds_unfinished_run
 

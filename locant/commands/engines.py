@@ -1,5 +1,5 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""Which engine computes a translator: PyTorch, or CTranslate2."""
+"""Loads a translator into the engine that runs it: PyTorch or CTranslate2."""
 
 import argparse
 from collections.abc import Iterator
@@ -15,11 +15,11 @@ from locant.training.inference import check_folder
 from .model_options import load_model, shows_progress, text_options
 
 TORCH, CTRANSLATE2 = ENGINES = ("torch", "ctranslate2")
-GRAPH_FILE = "model.onnx"  # as `locant.hub.engines.onnx_export` has it, which takes long to import
+GRAPH_FILE = "model.onnx"  # equals `GRAPH_FILE` of `locant.hub.engines.onnx_export`, which is slow to import
 
 
 def add_engine_options(parser: argparse.ArgumentParser) -> None:
-    """What computes, and in which type of numbers."""
+    """Add the options `--engine` and `--compute_type`."""
     group = parser.add_argument_group("engine, for translators")
     group.add_argument(
         "--engine",
@@ -34,10 +34,10 @@ def add_engine_options(parser: argparse.ArgumentParser) -> None:
 
 
 def engine_of(parsed: argparse.Namespace) -> str:
-    """The engine that was given, or else the one that the model's folder is for.
+    """The engine that `--engine` names, or by default the engine that the model's folder was written for.
 
     Raises:
-        InputError: the folder is for another engine, or an option is for another one.
+        InputError: the folder was written for another engine, or `--compute_type` is given for PyTorch.
     """
     from locant.hub.engines.ctranslate2_model import is_exported
 
@@ -62,7 +62,7 @@ def engine_of(parsed: argparse.Namespace) -> str:
 
 @contextmanager
 def load_in_engine(parsed: argparse.Namespace) -> Iterator[tuple[Any, Any, dict[str, Any]]]:
-    """The model in its engine, its tokenizer, and the options that every function of `locant.training.inference` takes.
+    """Load a model into its engine; yield the model, its tokenizer and the keyword arguments of `text_options`.
 
     Raises:
         InputError, SharingError: there is no such model, device or engine.

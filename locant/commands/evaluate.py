@@ -1,5 +1,5 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""`locant evaluate`."""
+"""The subcommand `locant evaluate`."""
 
 import argparse
 import dataclasses
@@ -20,7 +20,7 @@ from .text_files import read_parallel
 
 
 def run(arguments: list[str]) -> None:
-    """Measure a model, print the metrics, and write the predictions where `--output` says."""
+    """Measure a model, print the metrics, and write the predictions to the file that `--output` names."""
     parser = _parser()
     parsed, data_options = parser.parse_known_args(arguments)
     if parsed.test_file is not None:
@@ -40,7 +40,7 @@ def run(arguments: list[str]) -> None:
 
 
 def _measure_files(parsed: argparse.Namespace) -> tuple[Measured, list[Line]]:
-    """A translator on two parallel files."""
+    """Measure a translator on two parallel files."""
     config_file = run_config_file(parsed.model)
     if config_file is not None and (task := read_run_data(config_file)[0]) is not TASKS["translation"]:
         raise InputError(f"--source and --reference are for translators, but {parsed.model} is one for {task.name}.")

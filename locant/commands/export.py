@@ -1,5 +1,5 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""`locant export`."""
+"""The subcommand `locant export`."""
 
 import argparse
 

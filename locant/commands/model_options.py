@@ -1,5 +1,5 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""The options that the commands which use a model share."""
+"""Options that several commands share, and functions that apply these options."""
 
 import argparse
 import os
@@ -16,7 +16,7 @@ from locant.training.inference import load
 
 
 def add_model_options(parser: argparse.ArgumentParser) -> None:
-    """Which model, where, and how much at a time."""
+    """Add the options for the model, the device, the batch size, the source prefix and the progress bar."""
     parser.add_argument("model", metavar="MODEL", help="folder or Hub name of the model")
     parser.add_argument("--device", help="such as cpu, cuda or cuda:1 (default: the accelerator, if there is one)")
     parser.add_argument("--batch_size", type=positive, default=32, metavar="N", help="rows at a time (32)")
@@ -25,7 +25,7 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
 
 
 def add_search_options(parser: argparse.ArgumentParser) -> None:
-    """How a translation is searched for."""
+    """Add the options of the search: `--num_beams`, `--max_new_tokens` and `--length_penalty`."""
     group = parser.add_argument_group("search", "by default what is saved with the model")
     group.add_argument("--num_beams", type=positive, metavar="N", help="beams; 1 is greedy search")
     group.add_argument("--max_new_tokens", type=positive, metavar="N", help="longest translation, in tokens")
@@ -33,13 +33,13 @@ def add_search_options(parser: argparse.ArgumentParser) -> None:
 
 
 def search_options(arguments: argparse.Namespace) -> dict[str, Any]:
-    """Those of `add_search_options` that were given, for `generate`."""
+    """The options of `add_search_options` that were given, as keyword arguments of `generate`."""
     given = {name: getattr(arguments, name) for name in ("num_beams", "max_new_tokens", "length_penalty")}
     return {name: value for name, value in given.items() if value is not None}
 
 
 def load_model(arguments: argparse.Namespace) -> tuple[Any, Any, dict[str, Any]]:
-    """The model, its tokenizer, and the options that every function of `locant.training.inference` takes.
+    """Load a model into PyTorch; return the model, its tokenizer and the keyword arguments of `text_options`.
 
     Raises:
         InputError: there is no such model or device.
@@ -53,7 +53,7 @@ def load_model(arguments: argparse.Namespace) -> tuple[Any, Any, dict[str, Any]]
 
 
 def text_options(arguments: argparse.Namespace, source_prefix: str | None, show_progress: bool) -> dict[str, Any]:
-    """The options that every function of `locant.training.inference` takes."""
+    """The keyword arguments for `score`, `translate_stream` and `evaluate_split` of `locant.training.inference`."""
     return {
         "batch_size": arguments.batch_size,
         "source_prefix": source_prefix or "",
@@ -62,7 +62,10 @@ def text_options(arguments: argparse.Namespace, source_prefix: str | None, show_
 
 
 def shows_progress(arguments: argparse.Namespace) -> bool:
-    """Whether to draw progress bars: only if the results go to a file, as results and bars would mix on a terminal."""
+    """Whether to draw progress bars: only if the results go to a file, as results and bars would mix on a terminal.
+
+    If not, the progress bars of transformers and datasets are switched off too.
+    """
     to_file = getattr(arguments, "output", None) is not None or _is_file(sys.stdout)
     if arguments.no_progress or not to_file:
         disable_progress_bar()
@@ -80,7 +83,7 @@ def _is_file(stream: TextIO) -> bool:
 
 
 def run_config_file(model: str) -> Path | None:
-    """The configuration kept by the run whose folder, or checkpoint, `model` is; None for other models."""
+    """The path of a run's `run_config.yaml`, if `model` is the run's folder or one of its checkpoints; else None."""
     candidates = (Path(model) / RUN_CONFIG_FILE, Path(model).parent / RUN_CONFIG_FILE)
     return next((path for path in candidates if Path(model).is_dir() and path.is_file()), None)
 

@@ -1,5 +1,5 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""`locant predict`."""
+"""The subcommand `locant predict`."""
 
 import argparse
 import json
@@ -93,7 +93,7 @@ def _load(parsed: argparse.Namespace, trained_for: str | None) -> Any:
         trained_for: the task of `locant train` that the model was trained for; None if the model is not of a run.
 
     Raises:
-        InputError: no pipeline loads on this device, or its results do not fit a line.
+        InputError: the model does not load as a pipeline or on this device, or its results do not fit on one line.
     """
     from locant.hub.pipeline_tasks import PIPELINE_TASKS
     from locant.hub.pipelines import pipeline
@@ -128,7 +128,7 @@ def _check_masks(pipe: Any, lines: list[str], before: int) -> None:
 
     Args:
         pipe: the pipeline.
-        lines: the lines of the input that are read at a time.
+        lines: consecutive lines of the input.
         before: the number of lines of the input before `lines`.
     """
     if pipe.task != "fill-mask":
@@ -181,7 +181,8 @@ def _may_have_several(pipe: Any) -> bool:
 def _shown(pipe: Any, found: Any) -> Any:
     """The part of the output of a pipeline that is printed.
 
-    For several labels, it is the labels with a probability of at least 0.5; for regression, the number without a label.
+    For a multi-label classifier, it is the labels with a probability of at least 0.5; for regression, the number
+    without a label; for other models, the whole output.
     """
     if _may_have_several(pipe):
         return [label for label in found if label["score"] >= 0.5]

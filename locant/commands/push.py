@@ -1,5 +1,5 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""`locant push`."""
+"""The subcommand `locant push`."""
 
 import argparse
 
@@ -11,10 +11,10 @@ _DESCRIPTION = (
 
 
 def run(arguments: list[str]) -> None:
-    """Push a run, and print where it is."""
+    """Push a run to the Hub, and print the URL of the commit or of the pull request."""
     parsed = vars(_parser().parse_args(arguments))
 
-    from locant.hub.push import push  # only now: --help need not wait for it
+    from locant.hub.push import push
 
     print(push(parsed.pop("run"), parsed.pop("repo"), **parsed))
 

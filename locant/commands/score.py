@@ -1,5 +1,5 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""`locant score`."""
+"""The subcommand `locant score`."""
 
 import argparse
 import dataclasses
@@ -19,7 +19,7 @@ from .text_files import output, read_parallel
 
 
 def run(arguments: list[str]) -> None:
-    """Write the log-probability of each target given its source, or of each document of a language model."""
+    """Write the log-probability of each target given its source, or of each document under a language model."""
     parser = _parser()
     parsed = parser.parse_args(arguments)
     if (parsed.source is None) != (parsed.target is None):

@@ -1,12 +1,12 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""`locant study`: finds the subject."""
+"""The subcommand `locant study`: runs the study that the first argument names."""
 
 import difflib
 import importlib
 
 from locant.training.errors import InputError
 
-# Subject -> the module whose `run` takes the arguments after it, and what it does.
+# Subject -> the module whose `run` takes the arguments after the subject, and a summary for the usage message.
 SUBJECTS = {
     "positions": (
         "locant.commands.study_positions",

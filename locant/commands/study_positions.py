@@ -1,5 +1,5 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""`locant study positions`."""
+"""The subcommand `locant study positions`."""
 
 import argparse
 import os
@@ -11,10 +11,10 @@ from .model_options import positive
 
 
 def run(arguments: list[str]) -> None:
-    """Train the study's models, as far as the folder does not hold them, and write the report."""
+    """Train the models of the study whose results the folder does not hold yet, and write the report."""
     parsed = _parser().parse_args(arguments)
 
-    from locant.training.position_study import StudySize, run_study  # only now: --help need not wait for torch
+    from locant.training.position_study import StudySize, run_study  # imported here, because --help does not use it
 
     start = time.monotonic()
     report = run_study(

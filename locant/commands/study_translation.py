@@ -1,5 +1,5 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""`locant study translation`."""
+"""The subcommand `locant study translation`."""
 
 _USAGE = """usage: locant study translation FILE.yaml [--option value ...]
 
@@ -16,11 +16,11 @@ output_dir; report.md there is rewritten after each one. The same command goes o
 
 
 def run(arguments: list[str]) -> None:
-    """Train what the study lacks, and write its report."""
+    """Train the runs of the study that are not finished yet, and write the report."""
     if {"-h", "--help"} & set(arguments):
         print(_USAGE)
         return
 
-    from locant.training.translation_study import parse_study, run_study  # only now: --help need not wait for it
+    from locant.training.translation_study import parse_study, run_study  # slow to import, and --help does not use it
 
     run_study(parse_study(arguments))

@@ -1,5 +1,5 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""Text in and out of the commands: UTF-8, a sentence a line."""
+"""Reading the input and writing the output of the commands, as UTF-8 text with one sentence per line."""
 
 import contextlib
 import sys
@@ -13,10 +13,10 @@ from locant.training.text_data import read_lines
 
 
 def read_parallel(source: str, target: str) -> tuple[list[str], list[str]]:
-    """The lines of two files.
+    """The lines of two parallel files.
 
     Raises:
-        InputError: one cannot be read, or they differ in length.
+        InputError: a file cannot be read, or the files differ in their number of lines.
     """
     sources, targets = read_lines(source), read_lines(target)
     if len(sources) != len(targets):
@@ -54,10 +54,10 @@ def prompted(path: str | None) -> Iterator[str]:
 
 @contextlib.contextmanager
 def output(path: str | None) -> Iterator[TextIO]:
-    """Standard output, or the file at `path`, which appears, or is replaced, only when it is complete.
+    """Open standard output, or the file at `path`, which is created or replaced only once its text is complete.
 
     Raises:
-        InputError: there can be no file at `path`.
+        InputError: the file at `path` cannot be written.
     """
     if path is None:
         if hasattr(sys.stdout, "reconfigure"):

@@ -1,5 +1,5 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""`locant train`."""
+"""The subcommand `locant train`."""
 
 from locant.cpu_processes import start_missing_processes
 from locant.training.config_parser import parse_run_config
@@ -10,7 +10,7 @@ def run(arguments: list[str]) -> None:
     start_missing_processes(arguments)
     run_config = parse_run_config(arguments)
 
-    # only now: --help and errors need not wait for them
+    # imported here, because --help and error messages would take longer with these modules
     from locant.hub.model_card import write_model_card
     from locant.training.training_run import train
 

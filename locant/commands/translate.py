@@ -1,5 +1,5 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""`locant translate`."""
+"""The subcommand `locant translate`."""
 
 import argparse
 import sys
