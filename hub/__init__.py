@@ -1,2 +1,2 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""Sharing: what leaves home and what comes in."""
+"""Pushing models to the Hub with their code and card; pipelines; conversion from and to other families; export."""

@@ -1,5 +1,5 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""Which model each of transformers' Auto classes makes of a Locant config, by the topology that the config says."""
+"""The model class that each of transformers' Auto classes builds for a Locant config, by the config's topology."""
 
 from transformers import (
     AutoModel,
@@ -47,7 +47,7 @@ IMAGE_ENCODER: Models = {
 
 
 def auto_models(config: LocantConfig) -> Models:
-    """The Auto classes that know a model of this config, and theirs."""
+    """The Auto classes that can build a model of this config -> the model class that each builds."""
     if config.is_encoder_decoder:
         return TRANSLATOR if config.encoder_input == "tokens" else CAPTIONER
     if config.is_decoder:

@@ -1,10 +1,11 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""A saved model carries its own code, so that it loads where Locant is not installed.
+"""Saves the code of a model with the model, so that the model loads where Locant is not installed.
 
-`import locant` has `write_bundle` called whenever a model is saved. The folder then holds the modules that this model
-needs, flat, and its config says which class each of transformers' Auto classes finds in them (`auto_map`), which
-pipelines there are (`custom_pipelines`), and what code it is (`locant_code`). Elsewhere, transformers loads them with
-`trust_remote_code=True`; what it saves again still carries them, as it copies the files that a model's file imports.
+After `import locant`, each model that is saved calls `write_bundle`. The folder then holds the modules that this model
+needs, without subfolders. The config names the class for each of transformers' Auto classes (`auto_map`), the
+text-to-text pipelines (`custom_pipelines`), and the version and the hash of the code (`locant_code`). Where Locant is
+not installed, transformers loads this code with `trust_remote_code=True`. If transformers saves such a model again, the
+model still carries its code, because transformers copies the files that a model's file imports.
 """
 
 import hashlib
@@ -46,7 +47,7 @@ logger = logging.get_logger(__name__)
 
 LICENCE = "# Copyright 2026 The Locant Authors."
 _PIPELINES = file_of(text_to_text_pipelines.__name__).removesuffix(".py")
-_OWN_PIPELINES = (f"{_PIPELINES}.", "text_to_text_pipelines.")  # the second in folders saved without a prefix
+_OWN_PIPELINES = (f"{_PIPELINES}.", "text_to_text_pipelines.")  # the second: as saved before files had the prefix
 
 Registered = type | FunctionType
 """A class or a function that registers itself when its file is imported, such as a position encoding."""
@@ -55,19 +56,19 @@ _is_enabled = False  # until locant is imported
 
 
 def enable_bundling() -> None:
-    """Let what is saved from now on carry its code, as it does unless the environment has `LOCANT_BUNDLE=0`."""
+    """Save models, tokenizers and processors with their code from now on; the default unless `LOCANT_BUNDLE=0`."""
     _enable(True)
 
 
 def disable_bundling() -> None:
-    """Let what is saved from now on be without code: it loads only where Locant is installed."""
+    """Save models, tokenizers and processors without code from now on: models load only where Locant is installed."""
     _enable(False)
 
 
 def _enable(enabled: bool) -> None:
     global _is_enabled
     _is_enabled = enabled
-    # these are one file each, which transformers copies by itself
+    # each of these classes is in one file, which transformers copies itself if `_auto_class` is set
     LocantImageProcessor._auto_class = "AutoImageProcessor" if enabled else None
     LocantProcessor._auto_class = "AutoProcessor" if enabled else None
     LocantTokenizer.carries_code = enabled
@@ -79,7 +80,7 @@ class Bundle:
 
     Args:
         files: the source of each file, by its name.
-        config_fields: what the config says of them.
+        config_fields: the fields of the config that describe the files.
     """
 
     files: dict[str, str]
@@ -87,13 +88,13 @@ class Bundle:
 
     @classmethod
     def of(cls, model_class: type, config: LocantConfig) -> "Bundle":
-        """What a model of this class and config needs.
+        """The code that a model of this class and config needs.
 
         Raises:
-            SharingError: there is code without a file, or with imports that a flat folder cannot have.
+            SharingError: a module has no source file, or has an import that cannot be rewritten for a flat folder.
         """
         classes: dict[str, type] = {"AutoConfig": LocantConfig}
-        for auto, known in auto_models(config).items():  # of a class that somebody derived, that one
+        for auto, known in auto_models(config).items():  # a class derived from the known one takes its place
             classes[auto.__name__] = model_class if issubclass(model_class, known) else known
         pipelines = pipeline_entries(model_class, config)
         auto_map = {
@@ -116,10 +117,10 @@ class Bundle:
         return cls(files, {**fields, "custom_pipelines": pipelines} if pipelines else fields)
 
     def write(self, folder: Path) -> None:
-        """Put the files into `folder`, each whole or not at all, and take out those of a model that was there before.
+        """Write each file to `folder` completely or not at all, and delete other code that Locant saved there before.
 
         Raises:
-            SharingError: a file of the same name is there that is not Locant's; nothing was written.
+            SharingError: the folder has a file of the same name that is not Locant's; nothing was written.
         """
         before = _code_before(folder)
         for name in self.files.keys() - before:
@@ -137,7 +138,7 @@ class Bundle:
 def code_named_in(settings: dict[str, Any], folder: Path) -> set[str]:
     """The names of the code files that `settings` refer to, and of the files that these import, existing or not."""
     places = [entry.get("impl", "") for entry in settings.get("custom_pipelines", {}).values()]
-    for named in settings.get("auto_map", {}).values():  # a tokenizer's are two, of which one may be None
+    for named in settings.get("auto_map", {}).values():  # a tokenizer has a slow and a fast class; one may be None
         places += named if isinstance(named, list) else [named]
     found: set[str] = set()
     todo = [f"{place.rpartition('.')[0]}.py" for place in places if place and "--" not in place]
@@ -151,7 +152,7 @@ def code_named_in(settings: dict[str, Any], folder: Path) -> set[str]:
 
 
 def _code_before(folder: Path) -> set[str]:
-    """The code of the model that was saved to `folder` before."""
+    """The names of the code files of the Locant model that was saved to `folder` before."""
     try:
         settings = json.loads((folder / CONFIG_NAME).read_text(encoding="utf-8"))
         return code_named_in(settings, folder) if "locant_code" in settings else set()
@@ -178,7 +179,7 @@ def registered_parts(config: LocantConfig) -> set[Registered]:
 
 
 def pipeline_entries(model_class: type, config: LocantConfig) -> dict[str, dict[str, Any]]:
-    """The `custom_pipelines` of a model that turns text into text; others need none."""
+    """The `custom_pipelines` of a text-to-text model's config; empty for other models."""
     if not issubclass(model_class, LocantForConditionalGeneration) or config.encoder_input != "tokens":
         return {}
     classes = dict(PIPELINES)
@@ -191,13 +192,14 @@ def pipeline_entries(model_class: type, config: LocantConfig) -> dict[str, dict[
 
 
 def write_bundle(model: PreTrainedModel, folder: Path) -> Set[str]:
-    """Put the code of `model` into `folder`, and what there is to say of it into its config.
+    """Write the code of `model` to `folder`, and the fields that describe the code to the model's config.
 
-    Where that cannot be, or is switched off, the model is saved without: a warning gives the reason, and what the
-    config says of Locant's code is taken out. Pipelines and Auto classes that others entered stay.
+    If the code cannot be written, a warning gives the reason. In this case, and if bundling is disabled, the fields
+    that describe Locant's code are removed from the config. Pipelines that others entered in the config stay, and so do
+    Auto classes in other repositories.
 
     Returns:
-        The names of the files of code.
+        The names of the code files.
     """
     config: Any = model.config
     files: Set[str] = set()
@@ -217,8 +219,8 @@ def saved_class(folder: str | os.PathLike[str]) -> tuple[type[LocantPreTrainedMo
     """The class and the config of the model that was saved to `folder`.
 
     Raises:
-        SharingError: it is no model of Locant's own classes.
-        CheckpointError: its config cannot be used.
+        SharingError: the folder holds no model, or its class is not one of Locant's own.
+        CheckpointError: the config cannot be used.
     """
     if not (Path(folder) / CONFIG_NAME).is_file():
         raise SharingError(f"{folder} has no {CONFIG_NAME}: give the folder of a saved model.")
@@ -237,10 +239,10 @@ def saved_class(folder: str | os.PathLike[str]) -> tuple[type[LocantPreTrainedMo
 
 
 def write_code(folder: str | os.PathLike[str]) -> None:
-    """Put its code, as it is now, into the folder that a model was saved to.
+    """Write the current code of a saved model, and the config fields that describe it, to the model's folder.
 
     Raises:
-        SharingError: the folder is no Locant model's, or its code cannot go along.
+        SharingError: the folder holds no model of Locant's own classes, or its code cannot be written.
     """
     bundle = Bundle.of(*saved_class(folder))
     bundle.write(Path(folder))
@@ -250,7 +252,10 @@ def write_code(folder: str | os.PathLike[str]) -> None:
 
 
 def _say(config: Any, ours: dict[str, Any]) -> None:
-    """Set the fields of a config that are about code, and keep what others entered there."""
+    """Set the config fields that describe code to `ours`.
+
+    Pipelines that others entered are kept, and so are Auto classes in other repositories.
+    """
     maps = getattr(config, "auto_map", None) or {}
     pipelines = getattr(config, "custom_pipelines", None) or {}
     kept_maps = {auto: place for auto, place in maps.items() if "--" in str(place)}  # in another repository
@@ -273,10 +278,11 @@ def _say(config: Any, ours: dict[str, Any]) -> None:
 def _files(
     entries: tuple[type, ...], registered: tuple[Registered, ...], pipelines: tuple[type, ...]
 ) -> dict[str, str]:
-    """The files of the classes `entries`, which transformers loads by name, and of what they need besides.
+    """The code files: those of `entries`, of `registered`, of `pipelines`, and of the modules that these import.
 
-    A part that registers itself is known once its file is imported, so an entry imports those of its model. One from
-    outside of Locant has to be known to the configuration already.
+    transformers loads the classes `entries` by name. A registered part registers itself when its file is imported, so
+    the files of the model classes import Locant's registered parts. A part from outside of Locant must be registered
+    before a config that names it is checked, so the config's file imports it.
     """
     ours = {part for part in registered if part.__module__.startswith(f"{PACKAGE}.")}
     others = {*registered} - ours
@@ -302,10 +308,11 @@ def _files(
 
 
 def _told_apart(files: dict[str, str], auto_map: dict[str, str]) -> dict[str, str]:
-    """`files` with a config's file that is this code's alone.
+    """`files`, with a comment in the config's file that makes the file's content unique to this code.
 
-    transformers knows the config's class by the folder's name and that file, and a model's class by the config's: of
-    two folders `checkpoint-500` whose configs have the same file, the second would get the first one's model.
+    transformers caches a config class by the folder's name and the content of the config's file, and a model class by
+    its config class. Without the comment, two folders called `checkpoint-500` with equal config files would share a
+    config class, and a model from the second folder would get the model class of the first.
     """
     name, code = file_of(LocantConfig.__module__), _hash({**files, **auto_map})
     return {**files, name: f"{files[name]}\n# The code that this config goes with: {code}\n"}
@@ -317,7 +324,7 @@ def _imports(why: str, parts: Iterable[Registered], indent: str = "") -> str:
 
 
 def _names(why: str, classes: Iterable[type]) -> str:
-    """Imports that are written, but not run."""
+    """Imports under `TYPE_CHECKING`, which never run; transformers copies the files that they name."""
     lines = _imports(why, classes, indent="    ")
     return f"\nfrom typing import TYPE_CHECKING  # noqa: E402\n\nif TYPE_CHECKING:{lines.rstrip(' ')}" if lines else ""
 

@@ -1,5 +1,5 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""What a model's folder says of the model: its config, its weights' headers, and the files of its run."""
+"""Reads the facts for a model card from a model's folder: config, headers of the weights, files of the training run."""
 
 import json
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ RUN_CONFIG_FILE = "run_config.yaml"
 METRICS_FILE = "metrics.json"
 CURVE_FILE = "loss_curve.png"
 
-# What runs measure, as the Hub calls it: id, name, and arguments besides the signature.
+# The metrics of runs -> the Hub's id of the metric, its name, and its arguments besides the signature
 METRICS: dict[str, tuple[str, str, dict[str, Any]]] = {
     "bleu": ("sacrebleu", "BLEU", {}),
     "chrf": ("chrf", "chrF", {}),
@@ -39,15 +39,15 @@ METRICS: dict[str, tuple[str, str, dict[str, Any]]] = {
 
 @dataclass(frozen=True)
 class Facts:
-    """All that a card may say.
+    """The facts that a model card is made from.
 
     Args:
-        folder: the model's.
-        where: what `from_pretrained` takes: the repository, or the folder's name.
-        config: config.json.
-        generation: generation_config.json; empty where there is none, as the following.
-        run: run_config.yaml, options by section.
-        metrics: metrics.json.
+        folder: the model's folder.
+        where: the argument of `from_pretrained` in the card's code: the repository, or the folder's name.
+        config: content of config.json.
+        generation: content of generation_config.json; this and the following are empty if the file is missing.
+        run: content of run_config.yaml, the options by section.
+        metrics: content of metrics.json.
     """
 
     folder: Path
@@ -59,10 +59,10 @@ class Facts:
 
     @classmethod
     def read(cls, folder: Path, repo_id: str | None) -> "Facts":
-        """What stands in `folder`.
+        """Read the facts from `folder`.
 
         Raises:
-            SharingError: there is no config, or a file that cannot be read.
+            SharingError: the folder has no config, or a file cannot be read.
         """
         if not (folder / CONFIG_NAME).is_file():
             raise SharingError(f"{folder} has no {CONFIG_NAME}: give the folder that a model was saved to.")
@@ -72,22 +72,22 @@ class Facts:
 
     @property
     def name(self) -> str:
-        """What the model is called."""
+        """The name of the model: that of its repository without the user, or that of its folder."""
         return self.where.rpartition("/")[2]
 
     @property
     def model_class(self) -> str | None:
-        """The class that was saved."""
+        """The name of the saved model's class; None if the config does not name it."""
         return next(iter(self.config.get("architectures") or []), None)
 
     @property
     def is_locant(self) -> bool:
-        """Whether it is one of Locant's models; `locant train` fine-tunes others too."""
+        """Whether the model is a Locant model; `locant train` also fine-tunes models of other families."""
         return self.config.get("model_type") == "locant"
 
     @property
     def stacks(self) -> tuple[str, ...]:
-        """The stacks of a Locant model."""
+        """The stacks of a Locant model; empty for other models."""
         if not self.is_locant or self.model_class is None:
             return ()
         if self.model_class in ("LocantForConditionalGeneration", "LocantModel"):
@@ -96,37 +96,37 @@ class Facts:
 
     @property
     def reads_images(self) -> bool:
-        """Whether the encoder reads patches."""
+        """Whether the encoder reads patches of images."""
         return self.config.get("encoder_input") == "patches"
 
     @property
     def languages(self) -> list[str]:
-        """Source and target of a translator."""
+        """The source and target language of a translator, as far as they are known."""
         found = [self.config.get(name) or self.option("data", name) for name in ("source_lang", "target_lang")]
         return list(dict.fromkeys(language for language in found if language))
 
     @property
     def pipeline_tag(self) -> str | None:
-        """The Hub's name of what the model does, where it has one."""
+        """The model's task by its name on the Hub; None if the Hub has no name for it."""
         if self.model_class == "LocantForConditionalGeneration" and not self.reads_images:
             return "translation" if self.languages or self.task == "translation" else None
         return pipeline_task(self.model_class, self.reads_images) or PIPELINE_TASKS.get(self.task or "")
 
     @property
     def task(self) -> str | None:
-        """That of the run."""
+        """The task of the run by its name in `locant train`; None if there is no run config."""
         return self.run.get("task") or ("translation" if self.run else None)
 
     def option(self, section: str, name: str) -> Any:
-        """What the run was given, or None."""
+        """The value of an option in the run config, or None."""
         return (self.run.get(section) or {}).get(name)
 
     def from_hub(self, section: str, name: str) -> str | None:
-        """The value of an option, if it is a name on the Hub and no folder of the machine that trained."""
+        """The value of an option, if it is a name on the Hub; None if it is a local folder or not set."""
         return self.option(section, name) if name in self.metrics.get("from_hub", ()) else None
 
     def source_of(self, split: str) -> str | None:
-        """Where the rows of a split come from: a dataset, or files, without their folders."""
+        """The name of the dataset, or of the files without their folders, that the rows of a split come from."""
         files = self.option("data", f"{split}_file")
         if files:
             return ", ".join(_base_name(file) for file in ([files] if isinstance(files, str) else files))
@@ -136,14 +136,14 @@ class Facts:
 
     @property
     def results(self) -> dict[str, dict[str, Any]]:
-        """What was measured of the finished model, by split; nothing while training goes on."""
+        """The metrics of the finished model, by split; empty while training is not finished."""
         if not self.metrics.get("finished"):
             return {}
         return {split: self.metrics[split] for split in SPLITS if split in self.metrics}
 
     @cached_property
     def checkpoint(self) -> Checkpoint | None:
-        """The weights' headers, if there are weights."""
+        """The checkpoint in the folder, of which only headers are read; None if it has none that can be read."""
         try:
             return Checkpoint.open(self.folder)
         except CheckpointError:
@@ -151,21 +151,21 @@ class Facts:
 
     @property
     def parameters(self) -> int | None:
-        """How many numbers are stored; tied weights are one."""
+        """The number of stored parameters, with tied weights counted once; None without a checkpoint."""
         saved = self.checkpoint
         return None if saved is None else sum(header.numel() for header in saved.headers.values())
 
     def has(self, *names: str) -> bool:
-        """Whether one of these files is in the folder."""
+        """Whether at least one of the files `names` is in the folder."""
         return any((self.folder / name).is_file() for name in names)
 
 
 def _base_name(path: str) -> str:
-    return PureWindowsPath(path).name  # which takes both kinds of slashes
+    return PureWindowsPath(path).name  # PureWindowsPath splits at both kinds of slashes
 
 
 def read_settings(path: Path) -> dict[str, Any]:
-    """A JSON or YAML file, empty where there is none."""
+    """The content of a JSON or YAML file; empty if the file does not exist."""
     if not path.is_file():
         return {}
     try:

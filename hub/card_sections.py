@@ -1,5 +1,8 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""The text of a model card, a function a section. Each gives nothing where the folder says nothing of its subject."""
+"""The text of a model card, made by one function for each section.
+
+A function returns an empty string if the folder says nothing about the section's subject.
+"""
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
@@ -32,7 +35,7 @@ inputs = tokenizer("A question?", "A text with its answer.", return_tensors="pt"
 start, end = (logits.argmax() for logits in model(**inputs).to_tuple()[:2])
 print(tokenizer.decode(inputs["input_ids"][0, start : end + 1]).strip())"""
 
-# Options of the sections `data` and `model` that change what the weights become
+# Options of the run's section `data`, and fields of config.json, that change how the weights are trained
 _OF_DATA = (
     *("bpe_dropout", "max_source_length", "max_target_length", "max_length", "block_size", "mlm_probability"),
     *("random_shift", "random_crop", "random_flip", "source_prefix", "tokenizer_kind", "tokenizer_vocab_size"),
@@ -41,7 +44,7 @@ _OF_CONFIG = ("dropout", "attention_dropout", "activation_dropout", "classifier_
 
 
 def sections(facts: Facts) -> list[str]:
-    """Those that there is something to say in."""
+    """The texts of all sections that are not empty."""
     made = [summary(facts)]
     for title, section in _SECTIONS.items():
         if text := section(facts):
@@ -50,7 +53,7 @@ def sections(facts: Facts) -> list[str]:
 
 
 def summary(facts: Facts) -> str:
-    """What the model is, in a sentence or two."""
+    """The class, task and languages of the model, its base model, and whether training is unfinished."""
     parts = []
     if facts.model_class is not None:
         purpose = f" for {facts.pipeline_tag.replace('-', ' ')}" if facts.pipeline_tag else ""
@@ -67,7 +70,7 @@ def summary(facts: Facts) -> str:
 
 
 def usage(facts: Facts) -> str:
-    """Five lines of Python that use it, with the code in the folder where there is some."""
+    """Python code that runs the model; it trusts the code in the model's folder if there is any."""
     code = _ANSWER.format(where=_quoted(facts.where), trust=_trust(facts)) if _answers(facts) else _pipeline(facts)
     needs = facts.config.get("locant_code", {}).get("transformers")
     if "trust_remote_code" in code:
@@ -97,7 +100,7 @@ def _pipeline(facts: Facts) -> str:
 
 
 def _loading(facts: Facts) -> str:
-    """Where there is no pipeline for it, or nothing in the folder that makes numbers of what goes in."""
+    """Python code that only loads the model: the model has no pipeline, or its folder has no tokenizer or processor."""
     if facts.model_class is None:
         return ""
     classes = {place.rpartition(".")[2]: auto for auto, place in (facts.config.get("auto_map") or {}).items()}
@@ -107,7 +110,7 @@ def _loading(facts: Facts) -> str:
 
 
 def _quoted(text: str) -> str:
-    """As it stands between quotes in Python."""
+    """`text` escaped for a Python string in double quotes."""
     return json.dumps(text, ensure_ascii=False)[1:-1]
 
 
@@ -116,7 +119,7 @@ def _trust(facts: Facts) -> str:
 
 
 def results(facts: Facts) -> str:
-    """What was measured at the end, the scores with their signatures."""
+    """The metrics of the finished model as a table, with the signatures of the scores."""
     if not facts.results:
         return ""
     keys = dict.fromkeys(key for measured in facts.results.values() for key in measured)
@@ -142,7 +145,7 @@ _OF_SEARCH = ("num_beams", "length_penalty", "max_new_tokens")
 
 
 def data(facts: Facts) -> str:
-    """What it was trained and measured on."""
+    """The data that the model was trained and evaluated on."""
     counted = facts.metrics.get("data", {})
     columns = list(dict.fromkeys(key for split in SPLITS for key in counted.get(split, ())))
     rows = []
@@ -171,7 +174,7 @@ def data(facts: Facts) -> str:
 
 
 def model(facts: Facts) -> str:
-    """How it is built, and how large it is."""
+    """The architecture and the size of the model."""
     config, saved = facts.config, facts.checkpoint
     rows: list[list[str]] = []
     if saved is not None and facts.parameters is not None:
@@ -204,7 +207,7 @@ _OF_IMAGES = ("image_size", "patch_size", "num_channels")
 
 
 def _positions(facts: Facts) -> str:
-    """The encoding of each place where it differs, with its options."""
+    """The position encoding with its options, then the decoder's if it differs, and cross-attention's if it has one."""
     config = facts.config
     first = config.get("position_encoding")
     if first is None:
@@ -223,14 +226,14 @@ def _encoding(config: Mapping[str, Any], name: str) -> str:
     options = dict((config.get("position_parameters") or {}).get(name) or {})
     if name == "rotary":
         options |= config.get("rope_parameters") or {}
-    if name == "learned" and config.get("encoder_input") != "patches":  # whose table is the grid's
+    if name == "learned" and config.get("encoder_input") != "patches":  # for patches, the grid sets the table's size
         options |= {key: config[key] for key in ["max_position_embeddings"] if key in config}
     told = ", ".join(f"{key} {value}" for key, value in options.items())
     return f"{name} ({told})" if told else name
 
 
 def training(facts: Facts) -> str:
-    """The hyperparameters, and how long it took."""
+    """The duration of training, and the hyperparameters."""
     effective, given = facts.metrics.get("hyperparameters", {}), facts.run.get("training") or {}
     numbers = {
         name: value
@@ -280,7 +283,7 @@ def curve(facts: Facts) -> str:
         return f"![Losses and scores of training]({CURVE_FILE})"
     columns = list(dict.fromkeys(key for record in records for key in record))
     step = -(-len(records) // _MOST_ROWS)
-    shown = records[::-1][::step][::-1]  # the last is among them
+    shown = records[::-1][::step][::-1]  # the last record is always shown
     return _table(
         [column.replace("_", " ") for column in columns],
         [[_score(column.removeprefix("validation_"), record.get(column)) for column in columns] for record in shown],
@@ -288,7 +291,7 @@ def curve(facts: Facts) -> str:
 
 
 def versions(facts: Facts) -> str:
-    """What trained and saved it, and whose code it carries."""
+    """The versions of the packages that trained and saved the model, and of the code in its folder."""
     lines = []
     if found := facts.metrics.get("versions"):
         lines.append(f"Trained with {', '.join(f'{name} {number}' for name, number in found.items())}.")
@@ -327,7 +330,7 @@ def _number(value: Any) -> str:
 
 
 def _score(key: str, value: Any) -> str:
-    """A whole number as it is; others with two decimals where they go to 100 or beyond, else with four."""
+    """`value` as text: a whole number as it is; a metric that goes to 100 or beyond with two decimals, else four."""
     if isinstance(value, int):
         return f"{value:,}"
     if value is None:
@@ -340,12 +343,15 @@ def _value(value: Any) -> str:
 
 
 def _cell(text: str) -> str:
-    """On one line, with what would end a cell escaped, which Markdown wants inside code too."""
+    """`text` on one line, with each `|` escaped; Markdown requires this inside code too."""
     return " ".join(text.split()).replace("|", "\\|")
 
 
 def _table(head: Iterable[str], rows: Sequence[Sequence[str]]) -> str:
-    """A table in Markdown without columns that are empty in all rows; nothing where there is no row."""
+    """A table in Markdown; an empty string if there are no rows.
+
+    Columns after the first that are empty in all rows are left out.
+    """
     names = list(head)
     kept = [place for place in range(len(names)) if place == 0 or any(row[place] for row in rows)]
     lines = [

@@ -1,5 +1,5 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""One config from another, and what gets lost on the way: found by going there and back again."""
+"""Converts configs between Locant and other families, and finds lost fields by converting the result back."""
 
 import re
 from collections.abc import Collection
@@ -18,7 +18,7 @@ from .families import Family
 
 logger = logging.get_logger(__name__)
 
-# The same in every family, so that none has to map it
+# Fields that have the same name in every family: `_common` copies them, so a family need not map them
 _TOKENS = ("pad_token_id", "bos_token_id", "eos_token_id", "decoder_start_token_id")
 _LABELS = ("id2label", "label2id", "problem_type")
 _OF_PIPELINES = ("task_specific_params", "prefix")
@@ -35,16 +35,16 @@ _TRAINING = ("dropout", "attention_dropout", "activation_dropout")
 
 
 def locant_config(family: Family, theirs: PreTrainedConfig, names: Collection[str], architecture: str) -> LocantConfig:
-    """The config of ours for the class `architecture` (ours) that says what `theirs` says.
+    """Convert the config `theirs` of another family to a Locant config.
 
     Args:
-        family: of `theirs`.
-        theirs: a config.
-        names: of the weights that there are.
-        architecture: the name of a class of ours.
+        family: the family of `theirs`.
+        theirs: the config of the other family's model.
+        names: the names of the weights in the other family's model; empty while they are not known.
+        architecture: the name of the Locant class that the config is for.
 
     Raises:
-        SharingError: Locant has no such model.
+        SharingError: Locant cannot express such a model.
     """
     stacks = _STACKS.get(architecture, _ENCODER)
     try:
@@ -54,10 +54,10 @@ def locant_config(family: Family, theirs: PreTrainedConfig, names: Collection[st
 
 
 def their_config(family: Family, ours: LocantConfig) -> PreTrainedConfig:
-    """The config of the family that says what `ours` says, as far as it can.
+    """Convert the Locant config `ours` to a config of the family, as far as the family can express it.
 
     Raises:
-        SharingError: the family has no such model.
+        SharingError: the converted fields are not a valid config of the family.
     """
     try:
         return config_class(family)(**{**_common(ours), **family.from_locant(ours)})
@@ -73,7 +73,11 @@ def config_class(family: Family) -> Any:
 
 
 def check_theirs(family: Family, theirs: PreTrainedConfig, ours: LocantConfig) -> None:
-    """Raise `SharingError`, with all fields of `theirs` that `ours` does not say."""
+    """Check that no field of `theirs` is lost in `ours`, the Locant config that it was converted to.
+
+    Raises:
+        SharingError: fields are lost; the message lists all of them.
+    """
     base = {entry.name for entry in fields(PreTrainedConfig)}
     counted = {entry.name for entry in fields(type(theirs))} - base - family.free - {"use_cache", "tie_word_embeddings"}
     back = their_config(family, ours)
@@ -89,10 +93,13 @@ def check_theirs(family: Family, theirs: PreTrainedConfig, ours: LocantConfig) -
 def check_ours(
     family: Family, ours: LocantConfig, theirs: PreTrainedConfig, names: Collection[str], cls: str
 ) -> LocantConfig:
-    """Raise `SharingError`, with all fields of `ours` that `theirs` does not say, for our class `cls`.
+    """Check that no feature of `ours`, for our class `cls`, is lost in `theirs`, the config that it was converted to.
 
     Returns:
-        What `theirs` does say.
+        The Locant config that `theirs` converts back to.
+
+    Raises:
+        SharingError: features are lost; the message lists all of them.
     """
     again = locant_config(family, theirs, names, cls)
     wanted, found = features(ours, cls), features(again, cls)
@@ -107,7 +114,7 @@ def check_ours(
 
 
 def warn_of_training(family: Family, ours: LocantConfig, again: LocantConfig) -> None:
-    """Log what `ours` says about training and `again`, which was made of their config, does not."""
+    """Log a warning for dropout fields that differ between `ours` and `again`, its conversion to `family` and back."""
     changed = {name: (getattr(ours, name), getattr(again, name)) for name in _TRAINING}
     changed = {name: pair for name, pair in changed.items() if pair[0] != pair[1]}
     if changed:
@@ -115,9 +122,10 @@ def warn_of_training(family: Family, ours: LocantConfig, again: LocantConfig) ->
 
 
 def features(config: LocantConfig, architecture: str) -> dict[str, Any]:
-    """What a model of our class `architecture` computes by, under the names of the config's fields.
+    """The config fields that determine what a model of our class `architecture` computes, with their values.
 
-    Fields that do nothing in such a model are left out, and defaults that follow from others are filled in.
+    Fields without effect in such a model are left out. A default that follows from other fields is replaced by its
+    value.
     """
     stacks = [place for place in config.attention_kinds if place != "cross"]
     reads_images = "encoder" in stacks and config.encoder_input == "patches"
@@ -140,7 +148,7 @@ def features(config: LocantConfig, architecture: str) -> dict[str, Any]:
     for stack in stacks:
         found |= _of_stack(config, stack)
     sizes = {config.head_dim_at(stack) for stack in stacks}
-    found["head_dim"] = sizes.pop() if len(sizes) == 1 else None  # None: the width divided by the heads
+    found["head_dim"] = sizes.pop() if len(sizes) == 1 else None  # None: d_model / heads in each stack
     return found | _of_positions(config, reads_images)
 
 
@@ -172,7 +180,7 @@ def _of_positions(config: LocantConfig, reads_images: bool) -> dict[str, Any]:
 def _common(config: PreTrainedConfig) -> dict[str, Any]:
     found = {name: getattr(config, name, None) for name in (*_TOKENS, *_LABELS)}
     found |= {name: getattr(config, name) for name in _OF_PIPELINES if getattr(config, name, None) is not None}
-    # a model of one stack has none, and of the others not every family has a place for none
+    # a model of one stack has no start token, and not every family's config accepts None for it
     if not config.is_encoder_decoder or found["decoder_start_token_id"] is None:
         del found["decoder_start_token_id"]
     return {**found, "use_cache": getattr(config, "use_cache", True)}
@@ -183,7 +191,7 @@ def _listed(pairs: dict[str, tuple[Any, Any]]) -> str:
 
 
 def reason_of(error: BaseException) -> str:
-    """What an error says, in a line, with the field at fault where the strict config classes name it."""
+    """The message of an error in one line, with the name of the field if a strict config class raised the error."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
     if not isinstance(error, StrictDataclassError):
         return lines[0]

@@ -1,5 +1,5 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""Models of other families made Locant's, and back."""
+"""Converts models of other families to Locant models, and Locant models to models of other families."""
 
 import copy
 import os
@@ -62,31 +62,31 @@ def convert(
     revision: str | None = None,
     token: str | bool | None = None,
 ) -> Path:
-    """Write to `target` the Locant model that computes what `source` does; or, with `to`, a model of another family
-    that computes what a Locant model does.
+    """Convert a model of another family to a Locant model that computes the same, or, with `to`, a Locant model to a
+    model of another family.
 
-    Configuration, weights, generation config, tokenizer and image processor are converted. What cannot be expressed is
-    refused before weights are read, and no folder is left behind on any error.
+    Configuration, weights, generation config, tokenizer and image processor are converted. A config that the target
+    cannot express is refused before weights are read. No folder is left behind on any error.
 
     Args:
         source: a folder, or a repository on the Hub, with a model of Marian, BART, T5, BERT, GPT-2, Llama, ViT or
-            Locant. Which is read from its config.
-        target: a folder that is not there yet, or is empty.
-        to: of a Locant model, the family that it shall be of: `bart`, `bert`, `gpt2`, `llama`, `marian`, `t5`, `vit`.
-        drop: weights to leave behind, by name, with `*` for anything (`cls.seq_relationship.*`): those that the target
-            has no place for are an error otherwise.
-        dtype: of the target's weights, such as `bfloat16`; by default as they are.
-        max_shard_size: of a file of weights.
-        revision: of the repository.
-        token: for a private repository.
+            Locant. The family is read from the config.
+        target: the folder to write, which must be empty or not exist yet.
+        to: the family to convert a Locant model to: `bart`, `bert`, `gpt2`, `llama`, `marian`, `t5` or `vit`.
+        drop: names of weights to leave out, with `*` as a wildcard (`cls.seq_relationship.*`). A weight that the target
+            has no place for is an error unless it is dropped.
+        dtype: type of the target's weights, such as `bfloat16`; by default the stored type of each weight.
+        max_shard_size: the largest size of one weights file.
+        revision: branch, tag or commit of the repository.
+        token: access token for a private repository.
 
     Returns:
         `target`.
 
     Raises:
-        SharingError: no such family; a config that the other side cannot express, with all fields named; weights that
-            are missing, left over or of another shape, named; a target that is not empty.
-        CheckpointError: the files of the weights are damaged.
+        SharingError: the family does not exist; the target cannot express fields of the config, all of which the
+            message names; weights are missing, left over or of another shape; `target` is not empty.
+        CheckpointError: the weights files are damaged.
     """
     numbers = _dtype(dtype)
     _check_size(max_shard_size)
@@ -112,13 +112,15 @@ def _check_size(size: str | int) -> None:
 
 
 class _Conversion:
-    """The models on both sides, empty; the first checks are made as it is.
+    """The conversion of one model. `__init__` checks the config and builds the empty source model.
+
+    In this class, `ours` is the Locant side of the conversion and `theirs` the side of the other family.
 
     Args:
         files: the source.
-        config: its config, ours or theirs.
-        family: theirs.
-        to_locant: the direction.
+        config: the config of the source.
+        family: the family that is converted from or to.
+        to_locant: whether the target is the Locant model.
     """
 
     def __init__(self, files: SourceFolder, config: Any, family: Family, to_locant: bool):
@@ -129,14 +131,14 @@ class _Conversion:
             self.theirs, self.ours = architecture, pairs[architecture]
         else:
             self.ours, self.theirs = architecture, next(name for name, ours in pairs.items() if ours == architecture)
-        if to_locant:  # what cannot be is said before weights are looked for
+        if to_locant:  # refuse a config that cannot be expressed before looking for weights
             check_theirs(family, config, self._locant_config(()))
         else:
             self._checked_theirs(config)
         self.source = self._empty(architecture, config)
 
     def convert_processors(self) -> list[Any]:
-        """Tokenizer and image processor, where there are any."""
+        """Load and convert the tokenizer, the image processor and the processor, as far as the source has them."""
         loaders = [
             ("tokenizer", AutoTokenizer, _TOKENIZER_FILES),
             ("image processor", AutoImageProcessor, (IMAGE_PROCESSOR_NAME,)),
@@ -153,7 +155,7 @@ class _Conversion:
         return [self.family.convert_processor(processor, self.to_locant) for processor in found]
 
     def convert_weights(self, drop: Iterable[str], dtype: torch.dtype | None) -> PreTrainedModel:
-        """The target, filled."""
+        """Build the target model, with the converted weights and the generation config."""
         generation_config = self._generation_config() if self.source.can_generate() else None
         checkpoint = Checkpoint.open(self.files.with_weights())
         weights = SourceWeights(checkpoint, self.source, self.family if self.to_locant else None)
@@ -191,31 +193,31 @@ class _Conversion:
         return locant_config(self.family, self.config, set(names), self.ours)
 
     def _checked_theirs(self, ours: LocantConfig) -> tuple[Any, PreTrainedModel, LocantConfig]:
-        """Their config, an empty model of it, and our config made of theirs again."""
+        """The config of the family for `ours`, an empty model of it, and the Locant config that it converts back to."""
         theirs = their_config(self.family, ours)
         target = self._empty(self.theirs, theirs, ours)
         return theirs, target, check_ours(self.family, ours, theirs, set(target.state_dict()), self.ours)
 
     def _empty(self, architecture: str, config: Any, ours: LocantConfig | None = None) -> PreTrainedModel:
-        config = copy.deepcopy(config)  # some models change theirs
+        config = copy.deepcopy(config)  # some model classes change their config
         try:
             with torch.device("meta"):
                 if isinstance(config, LocantConfig):
                     return getattr(modeling, architecture)(config)
                 return self.family.build(getattr(transformers, architecture), config, ours)
-        except Exception as error:  # their classes check little, so it is of many kinds
+        except Exception as error:  # the family's classes check little, so any error can occur
             reason = reason_of(error)
             raise SharingError(f"The config of {self.files} makes no {architecture}: {reason}") from error
 
     def _generation_config(self) -> GenerationConfig:
         file = GENERATION_CONFIG_NAME
         legacy: dict[str, Any] = {}
-        if not (self.files.folder / file).exists():  # of old, the model's config said it
+        if not (self.files.folder / file).exists():  # older models have the options in config.json
             file, legacy = CONFIG_NAME, {"_from_model_config": True}
         try:
             config = GenerationConfig.from_pretrained(self.files.folder, file, **legacy)
-            config._from_model_config = False  # the target's config does not say it
-            config.validate(strict=True)  # as it is on saving
+            config._from_model_config = False  # the target's config has no generation options
+            config.validate(strict=True)  # as save_pretrained does
         except (ValueError, TypeError) as error:
             raise SharingError(
                 f"The {GENERATION_CONFIG_NAME} of {self.files} is refused: {reason_of(error)}"
@@ -224,11 +226,11 @@ class _Conversion:
 
 
 def _read_config(files: SourceFolder) -> Any:
-    """The source's config, of its own class.
+    """The source's config, as an object of its family's config class.
 
     Raises:
-        SharingError: there is none, or none that is converted.
-        CheckpointError: a file that is not JSON.
+        SharingError: there is no config, it cannot be used, or its model type cannot be converted.
+        CheckpointError: a settings file is not JSON.
     """
     if not (files.folder / CONFIG_NAME).is_file():
         raise SharingError(f"{files} holds no {CONFIG_NAME}: give a folder or repository with a model in it.")

@@ -1,6 +1,6 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""What goes wrong on the way out of a run's folder or into one."""
+"""The error of sharing, converting and exporting models."""
 
 
 class SharingError(ValueError):
-    """A model, folder or repository that cannot be shared, converted or exported, in one sentence that says why."""
+    """A model, folder or repository cannot be shared, converted or exported; the message gives the reason."""

@@ -1,10 +1,11 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""Modules of a package as files of one folder: what they import of it goes along, and is imported from beside them.
+"""Turns modules of a package, and the modules of the package that they import, into files of one flat folder.
 
-transformers loads code from a model's folder as such files. The files of Locant's modules begin with
-`modeling_locant`, so that they stand together; the files of other modules keep their names. An import counts as inner
-where it is relative, or from the package `locant`; it is rewritten to the file of the module that defines the name. All
-else stays as it is written, also an import in a `try` with an `except ImportError`.
+transformers loads code from a model's folder in this form. The file names of Locant's modules begin with
+`modeling_locant`, so that they stand together; the files of other modules keep their names. An import is an *inner*
+import if it is relative, or from the package `locant`. An inner import is rewritten to a relative import from the file
+of the module that defines the name. All other code stays as it is written, also an import in a `try` with an
+`except ImportError`.
 """
 
 import ast
@@ -25,7 +26,7 @@ TRAVELLING = tuple(
         *("hub.text_to_text_pipelines", "hub.supported_transformers"),
     )
 )
-"""Where the modules are that may go along with a model."""
+"""The beginnings of the names of those Locant modules whose code may be saved with a model."""
 PREFIX = "modeling_locant"
 """The prefix of the file names that Locant's modules have in a model's folder."""
 _NOT_RENAMED = ("configuration_locant", "image_processing_locant", "processing_locant")
@@ -55,7 +56,7 @@ class _Module:
 
 @dataclass(frozen=True)
 class _InnerImport:
-    """An import (or a part of it), and the module that defines what it imports."""
+    """The part of an inner import statement that imports names from `module`, the module that defines them."""
 
     node: ast.Import | ast.ImportFrom
     module: str
@@ -63,7 +64,7 @@ class _InnerImport:
 
 
 def flatten(roots: Iterable[str]) -> dict[str, str]:
-    """The modules `roots` and all that they import of Locant.
+    """The rewritten source of the modules `roots`, and of all modules that they reach by inner imports.
 
     Args:
         roots: full names of modules.
@@ -108,7 +109,7 @@ def _check_travels(name: str) -> None:
 
 
 def imported_with(root: str) -> set[str]:
-    """The inner modules that are run when the module `root` is imported: not what only its functions import."""
+    """`root` and the modules that importing it runs by inner imports; imports inside functions do not count."""
     found: set[str] = set()
     todo = [root]
     while todo:
@@ -144,7 +145,7 @@ def with_first(source: str, line: str) -> str:
 def _read(name: str) -> _Module:
     try:
         spec = importlib.util.find_spec(name)
-    except (ValueError, ModuleNotFoundError):  # of a program that runs as __main__, or made up
+    except (ValueError, ModuleNotFoundError):  # the program that runs as __main__, or a module made at run time
         spec = None
     file = spec.origin if spec else getattr(sys.modules.get(name), "__file__", None)
     if file is None or not file.endswith(".py"):
@@ -188,7 +189,7 @@ def _optional_imports(module: _Module) -> set[ast.AST]:
 
 
 def _names_used_whole(node: ast.Import, module: _Module) -> list[tuple[str, ast.alias]]:
-    """What a file that says `import locant` uses of it, as `locant.Name`."""
+    """The names that a file with `import locant` uses as `locant.Name`, in pairs with the package's name."""
     if [(alias.name, alias.asname) for alias in node.names] != [(PACKAGE, None)]:
         raise SharingError(
             f"{module.path.name}:{node.lineno} imports a module of {PACKAGE} as a whole, which a flat folder does not "
@@ -211,7 +212,7 @@ def _source_of(node: ast.ImportFrom, module: _Module) -> str:
 
 
 def _defining_module(module_name: str, name: str) -> str:
-    """Where a name comes from that a package hands on."""
+    """The full name of the module that defines `name`; if `module_name` is a package, its imports are followed."""
     module = _read(module_name)
     if not module.is_package:
         return module_name

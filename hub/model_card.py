@@ -1,8 +1,8 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""The model card: README.md, written from what a model's folder holds. What the folder does not say is not there.
+"""Writes the model card, README.md, from the files in a model's folder; what these files do not say is left out.
 
-The folder is that of a run of `locant train`, or any other that a model was saved to. Its text is made in
-card_sections.py, from the same facts as the metadata here, which follow the Hub's specification of model cards.
+The folder is that of a run of `locant train`, or any other folder that a model was saved to. card_sections.py makes the
+text of the card. This file makes its metadata, which follow the Hub's specification of model cards.
 """
 
 import hashlib
@@ -31,11 +31,11 @@ _MARKED = re.compile(re.escape(_MARK).replace(r"\{hash\}", "([0-9a-f]{64})"))
 def write_model_card(folder: str | os.PathLike[str], repo_id: str | None = None) -> Path:
     """Write the card of the model in `folder`, and return its path.
 
-    A card that Locant wrote is written anew, and so is a draft of transformers. What a person put below Locant's mark
-    is kept. A card that somebody changed above it, or wrote, is left as it is, and a warning says so.
+    A card that Locant wrote is replaced, and so is a draft of transformers. Text that a person added below Locant's
+    mark is kept. A card that a person wrote, or changed above the mark, is left unchanged, and a warning says so.
 
     Args:
-        folder: of a run, or of a saved model.
+        folder: the folder of a run, or of a saved model.
         repo_id: the model's repository on the Hub, where it has one; else the card calls it by its folder's name.
 
     Raises:
@@ -53,13 +53,13 @@ def write_model_card(folder: str | os.PathLike[str], repo_id: str | None = None)
 
 
 def write_card_of_push(model: PreTrainedModel, folder: Path, repo_id: str) -> None:
-    """For `model.push_to_hub`: a card in place of transformers' empty form, for a repository that had none."""
+    """Replace transformers' draft of a card by Locant's card; called by `model.push_to_hub` before the upload."""
     if is_draft(folder / CARD_FILE):
         write_model_card(folder, repo_id)
 
 
 def is_draft(path: Path) -> bool:
-    """Whether the card is what transformers makes where there is none: its Trainer's draft, or an empty form."""
+    """Whether the card is one that transformers wrote: the draft of its Trainer, or a form with blanks."""
     if not path.is_file():
         return False
     text = _read(path)
@@ -68,7 +68,7 @@ def is_draft(path: Path) -> bool:
 
 _TRAINER_DRAFT = "generated automatically according to the information the Trainer had access to"
 _FORM = "model card of a 🤗 transformers model that has been pushed on the Hub. This model card has been automatically"
-_BLANK, _BLANKS = "[More Information Needed]", 30  # it has some forty
+_BLANK, _BLANKS = "[More Information Needed]", 30  # the form has some forty blanks
 
 
 def make_card(facts: Facts) -> ModelCard:
@@ -79,7 +79,7 @@ def make_card(facts: Facts) -> ModelCard:
 
 
 def metadata(facts: Facts) -> ModelCardData:
-    """The part that the Hub reads."""
+    """The metadata of the card, which the Hub reads."""
     results = evaluation_results(facts)
     dataset, base_model = (facts.from_hub(section, name) for section, name in _FROM_HUB)
     encoding = facts.config.get("position_encoding")
@@ -101,7 +101,7 @@ _FROM_HUB = (("data", "dataset_name"), ("model", "model_name_or_path"))
 
 
 def evaluation_results(facts: Facts) -> list[EvalResult]:
-    """The `model-index`: what a finished run measured, with the signature among a metric's arguments."""
+    """The metrics of a finished run for the `model-index`; the signature of a metric is among its arguments."""
     return [
         EvalResult(
             task_type=facts.pipeline_tag,
@@ -126,7 +126,7 @@ def _arguments(arguments: dict[str, Any], signature: str | None) -> dict[str, An
 
 
 def _read(path: Path) -> str:
-    """A card of any system: its line ends are one, and bytes that are no UTF-8 are not Locant's."""
+    """The text of a card from any system: line ends are unified, and bytes that are not UTF-8 are replaced."""
     return path.read_text(encoding="utf-8-sig", errors="replace")
 
 
@@ -139,7 +139,7 @@ def _hash(text: str) -> str:
 
 
 def _below_the_mark(path: Path) -> str | None:
-    """What a person added to a card that may be written anew; None where it may not."""
+    """The text that a person added below Locant's mark; None if the card must not be replaced."""
     if not path.exists():
         return ""
     if is_draft(path):

@@ -31,11 +31,11 @@ def pipeline_task(model_class: str | None, reads_images: bool) -> str | None:
     """The task of transformers' pipelines that a model of this class is for.
 
     Args:
-        model_class: name of the class of the model, as `architectures` of a config has it.
+        model_class: name of the model's class, as in `architectures` of its config.
         reads_images: whether the encoder reads patches of images, and no tokens.
 
     Returns:
-        The name of the task; None if the class fits several tasks, as that of a text-to-text model does.
+        The name of the task; None if the class fits several tasks (a text-to-text model) or is not in the tables.
     """
     found = _TASKS_WITH_IMAGES.get(model_class or "") if reads_images else None
     return found or _TASKS.get(model_class or "")

@@ -1,5 +1,5 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""`locant.pipeline`: transformers' own, and the text-to-text tasks that transformers no longer has."""
+"""`locant.pipeline`: `transformers.pipeline`, and the text-to-text tasks that transformers no longer has."""
 
 import json
 import os
@@ -37,17 +37,17 @@ def pipeline(
     """`transformers.pipeline`, which also knows `translation`, `summarization` and `text2text-generation`.
 
     These three, and `translation_xx_to_yy`, work for every encoder–decoder of transformers; see `TextToTextPipeline`.
-    All other tasks go to `transformers.pipeline` as they are.
+    All other tasks are passed to `transformers.pipeline` unchanged.
 
     Args:
-        task: what to do; by default the task that a Locant model was trained for.
+        task: the name of the task; by default the task that the class of a Locant model is for.
         model: a folder, the name of a repository on the Hub, or a model, which then needs a `tokenizer`.
         **kwargs: as in `transformers.pipeline`: `tokenizer`, `device`, `device_map`, `dtype`, `batch_size`, … A Locant
             model never runs code of its repository, whatever `trust_remote_code` says.
 
     Raises:
-        ValueError: the model is no encoder–decoder that reads text, or for other languages than `translation_xx_to_yy`
-            names, or missing.
+        ValueError: the task is a text-to-text task, and the model is missing, is not an encoder–decoder that reads
+            text, or translates between other languages than `translation_xx_to_yy` names.
     """
     if isinstance(model, os.PathLike):
         model = os.fspath(model)
@@ -79,7 +79,7 @@ def find_task(model: str | PreTrainedModel, kwargs: dict[str, Any]) -> str | Non
 
     Args:
         model: a folder, the name of a repository on the Hub, or a model.
-        kwargs: of `pipeline`.
+        kwargs: the keyword arguments of `pipeline`.
     """
     if isinstance(model, PreTrainedModel):
         config: Any = model.config

@@ -1,8 +1,8 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""From a run's folder to the Hub: one commit of what belongs to the model, with its code and its card.
+"""Pushes the model in a run's folder to the Hub: one commit with the model's files, its code and its card.
 
-What is uploaded is named here and nothing else is, so that texts of the data, paths, access tokens and the state of
-training stay at home. The folder itself is left as it is.
+Only files that match `SHARED` and the code of the model and its processors are uploaded. Texts of the data, paths,
+access tokens and the state of training are not. The folder itself is not changed.
 """
 
 import os
@@ -42,7 +42,7 @@ SHARED = (
     *("processor_config.json", "preprocessor_config.json", "chat_template.jinja"),
     *(CARD_FILE, "LICENSE*", METRICS_FILE, "loss_curve.csv", "loss_curve.png", "*_confusion_matrix.png"),
 )
-"""What is uploaded of a folder, besides its code; files only, none of its folders."""
+"""Patterns of the files in a folder that are uploaded besides the code; files in subfolders are not uploaded."""
 
 _NAME_CODE = {
     CONFIG_NAME: "model",
@@ -67,17 +67,18 @@ def push(
 ) -> str:
     """Put the model in the folder `run` on the Hub, and return the address of the commit, or of the pull request.
 
-    The repository is made if it is not there, and so is the branch. Its weights under other names are deleted by the
-    same commit: with shards beside a single file it would be unclear which of them are the model.
+    The repository and the branch are created if they do not exist. The same commit deletes weights files of the
+    repository that have other names than the uploaded ones: if shards stayed beside a single file, it would be unclear
+    which of them are the model's weights.
 
     Args:
-        run: the folder of a finished run, of one of its checkpoints, or any that a Locant model was saved to.
+        run: the folder of a finished run, of one of its checkpoints, or any folder that a Locant model was saved to.
         repo_id: `name` or `user/name`.
         private: make the repository so that only its owner sees it.
-        revision: the branch, instead of main.
-        token: to be used instead of the one that `hf auth login` or `HF_TOKEN` gives.
+        revision: the branch to push to, instead of main.
+        token: access token, instead of the token of `hf auth login` or of `HF_TOKEN`.
         create_pr: leave the branch as it is and open a pull request.
-        commit_message: what the commit is called.
+        commit_message: by default the name of the folder and Locant's version.
 
     Raises:
         SharingError: the folder holds no model that can be pushed, or the Hub does not take it.
@@ -123,7 +124,7 @@ def _check_names(folder: Path, repo_id: str) -> None:
 
 
 def _check_model(folder: Path) -> None:
-    """The folder has weights in safetensors, whole, and a config."""
+    """Check that the folder holds a config and weights in safetensors, and that the model loads."""
     if not any((folder / name).exists() for name in WEIGHT_FILES):
         newest = max(
             folder.glob("checkpoint-*/model*.safetensors"), key=lambda path: path.stat().st_mtime, default=None
@@ -146,7 +147,10 @@ def _check_model(folder: Path) -> None:
 
 
 def _check_loads(folder: Path) -> None:
-    """What nobody could load is not pushed; a class that somebody derived is left to those who have it."""
+    """Check that the model in `folder` loads.
+
+    If its class is not one of Locant's own, and the config names the code of the class, only the weights are read.
+    """
     checkpoint = Checkpoint.open(folder)
     try:
         model_class, _ = saved_class(folder)
@@ -164,7 +168,7 @@ def _names_code(folder: Path) -> bool:
 
 
 def _full_name(hub: HfApi, repo_id: str) -> str:
-    """`repo_id` with the user that the token is of; without a token, or with a wrong one, nothing goes on."""
+    """`repo_id`, with the token's user in front if it names no user; a missing or wrong token raises an error."""
     user = hub.whoami()["name"]
     return repo_id if "/" in repo_id else f"{user}/{repo_id}"
 
@@ -182,16 +186,16 @@ def _check_privacy(hub: HfApi, repo_id: str, private: bool) -> None:
 
 
 def _stage(folder: Path, staging: Path, repo_id: str) -> dict[str, Path]:
-    """What is uploaded, by name: links to the folder's files, and the card and the code where they are new."""
-    # of the last, the card says what is public
+    """Fill `staging` with links to files in `folder`, a new card and the current code; return the uploads by name."""
+    # the run config is staged for the card only
     for pattern in (*SHARED, *_code_of(folder), RUN_CONFIG_FILE):
         for path in folder.glob(pattern):
             if path.is_file() and not path.name.startswith((".", "_")):
                 (staging / path.name).symlink_to(path.resolve())
     try:
-        write_code(staging)  # as it is now
+        write_code(staging)  # the current code takes the place of the saved code
     except SharingError:
-        if not _names_code(staging):  # of a class that somebody derived
+        if not _names_code(staging):  # else the code of a class that is not Locant's own stays
             raise
     card = write_model_card(staging, repo_id)
     try:
@@ -203,7 +207,10 @@ def _stage(folder: Path, staging: Path, repo_id: str) -> dict[str, Path]:
 
 
 def _code_of(folder: Path) -> set[str]:
-    """The files of Python that the folder's settings name, and what they import: other scripts are nobody else's."""
+    """The names of the Python files that the settings files in `folder` name, and of the files that these import.
+
+    Other Python files in the folder are not uploaded.
+    """
     found: set[str] = set()
     for settings, owner in _NAME_CODE.items():
         names = code_named_in(read_settings(folder / settings), folder)
@@ -229,7 +236,7 @@ def _deletions(hub: HfApi, repo_id: str, revision: str | None, files: dict[str, 
 
 @contextmanager
 def _in_one_sentence(hub: HfApi, repo_id: str) -> Iterator[None]:
-    """What the Hub's client raises, as a `SharingError`."""
+    """Raise a `SharingError` of one sentence in place of an error of the Hub's client."""
     try:
         yield
     except LocalTokenNotFoundError as error:

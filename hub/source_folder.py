@@ -1,5 +1,5 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""A model to read, in a folder or in a repository on the Hub, of which only what is needed is downloaded."""
+"""Finds a model in a folder, or in a repository on the Hub, of which only the needed files are downloaded."""
 
 import os
 from pathlib import Path
@@ -18,14 +18,15 @@ _FOREIGN = ["*/*", "*.index.json", "*.msgpack", "*.h5"]
 
 
 class SourceFolder:
-    """Where a model is read from.
+    """The folder or repository that a model is read from.
 
     Args:
         source: a folder, or the name of a repository.
-        revision, token: of the repository.
+        revision: branch, tag or commit of the repository.
+        token: access token for a private repository.
 
     Raises:
-        SharingError: there is neither.
+        SharingError: `source` is neither a folder nor a repository that can be read.
     """
 
     def __init__(self, source: str | os.PathLike[str], revision: str | None = None, token: str | bool | None = None):
@@ -40,7 +41,7 @@ class SourceFolder:
         return self.source
 
     def with_weights(self) -> Path:
-        """The folder, once the weights are there: safetensors rather than `.bin`."""
+        """Download the weights of a repository, safetensors rather than `.bin`, and return the folder of the model."""
         if not self.is_local:
             names = self._ask(lambda: HfApi().list_repo_files(self.source, **self._hub))
             file = next((name for name in WEIGHT_FILES if name in names), WEIGHT_FILES[0])
@@ -49,7 +50,7 @@ class SourceFolder:
         return self.folder
 
     def with_processors(self) -> Path:
-        """The folder, once what tokenizers and image processors are made of is there."""
+        """Download the files of a repository's tokenizer and image processor, and return the folder of the model."""
         return self._get(_PROCESSORS, _FOREIGN)
 
     def _get(self, patterns: list[str], ignore: list[str] | None = None) -> Path:

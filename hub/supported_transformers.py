@@ -1,8 +1,8 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
 """The versions of transformers that Locant's code works with; importing this file checks the one installed.
 
-It travels with a model, whose other files import it first: where nothing was installed by Locant's requirements, an
-unfit version is told in one sentence.
+This file is saved with each model, and the files of the model's classes import it first: where Locant's requirements
+are not installed, an unsupported version of transformers raises an error of one sentence.
 """
 
 import transformers

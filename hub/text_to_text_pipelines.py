@@ -18,15 +18,15 @@ from transformers.utils import logging
 
 logger = logging.get_logger(__name__)
 
-_Pipeline: Any = Pipeline  # whose types say that it has no tokenizer
+_Pipeline: Any = Pipeline  # Any, because Pipeline declares that its tokenizer may be None
 LANGUAGES = re.compile(r"translation_(.+)_to_(.+)")
 
 
 def check_task(task: str, config: PretrainedConfig) -> None:
-    """Whether a model of this config serves `task`.
+    """Check that a model of this config serves `task`.
 
     Raises:
-        ValueError: it is no encoder–decoder, or reads no text, or translates between other languages than those that
+        ValueError: the model is not an encoder–decoder, does not read text, or translates between other languages than
             `translation_xx_to_yy` names.
     """
     if not config.is_encoder_decoder:
@@ -51,16 +51,16 @@ class TextToTextPipeline(_Pipeline):
     """Text in, generated text out; the base class of the three pipelines.
 
     Unless the model's generation config or the caller says otherwise, search has 4 beams and at most 256 new tokens
-    (fewer where the decoder's learned position table ends before).
+    (fewer if the decoder's learned position table has fewer positions).
 
     Args:
         model: an encoder–decoder that reads text.
-        tokenizer: its tokenizer.
-        task: what the pipeline was asked for as.
-        **kwargs: as in every pipeline (`device`, `batch_size`, `num_workers`), and whatever a call takes.
+        tokenizer: the tokenizer of the model.
+        task: the name by which the caller asked for the pipeline.
+        **kwargs: as in every pipeline (`device`, `batch_size`, `num_workers`), and all arguments of `__call__`.
 
     Raises:
-        ValueError: the model does not serve the task, see `check_task`.
+        ValueError: the model does not serve the task (see `check_task`), or cannot generate.
     """
 
     prefix: str
@@ -86,7 +86,7 @@ class TextToTextPipeline(_Pipeline):
         table = _learned_positions(model.config, "decoder")
         if table is not None:
             self._generation_defaults["max_new_tokens"] = min(table, self._generation_defaults["max_new_tokens"])
-        # T5 and its like: how each task is introduced and searched for
+        # configs such as T5's give each task a prefix and generation options
         specific = dict((getattr(model.config, "task_specific_params", None) or {}).get(task) or {})
         self.prefix = specific.pop("prefix", self.prefix) or ""
         self._generate_kwargs |= {name: value for name, value in specific.items() if name not in self._generate_kwargs}
@@ -118,21 +118,22 @@ class TextToTextPipeline(_Pipeline):
         Args:
             inputs: a text; or a list of them; or a generator, a dataset (a column, `KeyDataset`) or any other
                 iterable, which is read as results are asked for.
-            truncation: cut an input that is longer than the model takes, with a warning (the default), or leave the
-                model to say what it says. The end is the tokenizer's `model_max_length`, or that of the encoder's
-                learned position table.
-            return_text: give `<name>_text`; by default unless tensors are asked for.
-            return_tensors: give `<name>_token_ids`.
+            truncation: whether to cut an input that is longer than the model takes, with a warning (the default); if
+                False, the whole input is passed to the model. The limit is the smaller of the tokenizer's
+                `model_max_length` and the number of positions in the encoder's learned position table.
+            return_text: whether results have `<return_name>_text`; by default unless `return_tensors` is set.
+            return_tensors: whether results have `<return_name>_token_ids`.
             clean_up_tokenization_spaces: as in the tokenizer's `decode`.
             batch_size, num_workers: as in every pipeline.
             **kwargs: anything that `generate()` takes.
 
         Returns:
-            For a text, a list of one dictionary for each of its `num_return_sequences`. For a list, a list of those,
-            or of dictionaries where each text has just one. For anything else, an iterator over such lists.
+            For a text, a list with a dictionary for each of its `num_return_sequences` results. For a list of texts, a
+            list of such lists, or a list of dictionaries if each text has one result. For any other iterable, an
+            iterator over such lists, one for each text.
 
         Raises:
-            TypeError: something in the inputs is not a string.
+            TypeError: one of the inputs is not a string.
         """
         if isinstance(inputs, Mapping):
             raise TypeError(_not_text(inputs))
@@ -141,14 +142,14 @@ class TextToTextPipeline(_Pipeline):
         if isinstance(inputs, tuple):
             inputs = list(inputs)
         if not isinstance(inputs, str | list | Dataset | GeneratorType):
-            inputs = (text for text in inputs)  # a column, an open file
+            inputs = (text for text in inputs)  # such as a column of a dataset or an open file
         results = super().__call__(inputs, **kwargs)
         if isinstance(inputs, list) and all(len(result) == 1 for result in results):
             return [result[0] for result in results]
         return results
 
     def preprocess(self, input_: str, truncation: bool = True, **kwargs: Any) -> dict[str, torch.Tensor]:
-        """One text as tokens `(1, length)`."""
+        """The model inputs for one text, with token ids `(1, length)` that `truncation` cuts to the model's limit."""
         if not isinstance(input_, str):
             raise TypeError(_not_text(input_))
         text, limit = self.prefix + input_, self._source_limit()
@@ -161,7 +162,7 @@ class TextToTextPipeline(_Pipeline):
                 f"An input of {length} tokens is longer than the {limit} that the model takes: {kept} are kept. "
                 "Split it, or give truncation=False to have it refused."
             )
-        if not length:  # an empty string, and a tokenizer that ends texts with nothing
+        if not length:  # an empty string, with a tokenizer that adds no special tokens
             end = (
                 self.tokenizer.eos_token_id if self.tokenizer.eos_token_id is not None else self.tokenizer.pad_token_id
             )
@@ -169,7 +170,7 @@ class TextToTextPipeline(_Pipeline):
         return inputs
 
     def tokenize(self, text: str, **kwargs: Any) -> dict[str, torch.Tensor]:
-        """What the model is given for `text`."""
+        """The model inputs for `text`: `input_ids` and `attention_mask`."""
         inputs = self.tokenizer(text, return_tensors="pt", return_attention_mask=True, **kwargs)
         return {name: inputs[name] for name in ("input_ids", "attention_mask")}
 
@@ -220,8 +221,8 @@ class SummarizationPipeline(TextToTextPipeline):
 class TranslationPipeline(TextToTextPipeline):
     """The pipelines `translation` and `translation_xx_to_yy`: results hold `translation_text`.
 
-    Multilingual tokenizers (mBART, M2M100, NLLB) need `src_lang` and `tgt_lang`, in the task's name or as arguments
-    here or of a call.
+    Multilingual tokenizers (mBART, M2M100, NLLB) need `src_lang` and `tgt_lang`, in the task's name, or as arguments of
+    the pipeline or of a call.
     """
 
     return_name = "translation"
@@ -233,7 +234,7 @@ class TranslationPipeline(TextToTextPipeline):
         return {**preprocess, **_given({"src_lang": src_lang, "tgt_lang": tgt_lang})}, forward, postprocess
 
     def tokenize(self, text: str, src_lang: str | None = None, tgt_lang: str | None = None, **kwargs: Any):
-        """What the model is given for `text`; of a multilingual tokenizer, the target language's token too."""
+        """The model inputs for `text`; from a multilingual tokenizer also the `forced_bos_token_id`."""
         build = getattr(self.tokenizer, "_build_translation_inputs", None)
         if build is None:
             return super().tokenize(text, **kwargs)
@@ -259,7 +260,7 @@ def _not_text(value: object) -> str:
 
 
 def _learned_positions(config: PretrainedConfig, stack: str) -> int | None:
-    """Where a stack's learned position table ends, in a model that says which encoding it has."""
+    """The number of positions in a stack's learned position table; None if the config names no such encoding."""
     encoding = getattr(config, "position_encoding", None)
     if stack == "decoder":
         encoding = getattr(config, "decoder_position_encoding", None) or encoding
@@ -269,7 +270,7 @@ def _learned_positions(config: PretrainedConfig, stack: str) -> int | None:
 def _without_filler(ids: torch.Tensor, pad_token_id: int | None, eos_token_id: int | list[int] | None) -> torch.Tensor:
     """A result without the tokens that fill it up to the longest result of its batch.
 
-    They are padding; in beam search they are the first end token where the padding token is 0.
+    These are padding tokens; if the padding token has the id 0, beam search uses the first end token instead.
     """
     ends = [eos_token_id] if isinstance(eos_token_id, int) else eos_token_id or []
     for place, token in enumerate(ids[1:].tolist(), start=1):  # the first token may be the end token as well

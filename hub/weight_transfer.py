@@ -1,5 +1,8 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""Weights from a checkpoint into a model of another family, tensor by tensor, and none unaccounted for."""
+"""Transfers the weights of a checkpoint into a model of another family, tensor by tensor.
+
+A weight that is missing, or left over and not dropped by name, is an error.
+"""
 
 import re
 from collections.abc import Callable, Iterable
@@ -19,7 +22,7 @@ from .families.family import Constant, Entry, Tensors
 
 
 class Move(NamedTuple):
-    """An `Entry` in one direction: these weights become those."""
+    """An `Entry` read in one direction: `apply` computes the weights `targets` from the weights `sources`."""
 
     sources: tuple[str, ...]
     targets: tuple[str, ...]
@@ -29,7 +32,7 @@ class Move(NamedTuple):
 
 
 def moves_of(table: Iterable[Entry], to_locant: bool) -> list[Move]:
-    """The table, read in one direction."""
+    """The entries of `table` as moves to Locant, or as moves to the other family."""
     moves = []
     for entry in table:
         is_constant = any(isinstance(transform, Constant) for transform in entry.transforms)
@@ -41,15 +44,15 @@ def moves_of(table: Iterable[Entry], to_locant: bool) -> list[Move]:
 
 
 class SourceWeights:
-    """The weights of a checkpoint, under the names that its model has for them.
+    """The weights of a checkpoint, by the names that they have in the model.
 
     Args:
-        checkpoint: the files.
+        checkpoint: the weights files.
         model: an empty model of the source's class and config.
-        family: whose aliases the files may use; None for Locant's own.
+        family: the family of the model, whose `aliases` may occur in the files; None for a Locant model.
 
     Raises:
-        SharingError: two tensors are the same weight.
+        SharingError: two tensors of the checkpoint have the same name in the model.
     """
 
     def __init__(self, checkpoint: Checkpoint, model: PreTrainedModel, family: Family | None):
@@ -69,18 +72,19 @@ class SourceWeights:
         prefix = f"{self.model.base_model_prefix}."
         if name is None or name in self.shapes:
             return name
-        # a model without its head, or the weights of one
+        # names in a model with a head have the prefix, and names in the model without its head do not
         others = (prefix + name, name.removeprefix(prefix))
         return next((other for other in others if other in self.shapes), name)
 
     def find(self, name: str) -> str | None:
-        """The name in the files of a weight, or of one that it is tied to; None if there is none."""
+        """The name that the files have for a weight, or for a weight tied to it; None if they hold neither."""
         return next((self.files[other] for other in (name, *self.tied.with_(name)) if other in self.files), None)
 
     def untie_output(self) -> bool | None:
-        """Whether the output layer is the embeddings; None where the model does not tie it anyway.
+        """Whether the output layer and the embeddings are one weight in the files; None if the model does not tie them.
 
-        Where the files have both, and they differ, they are two, whatever the config says: so transformers loads them.
+        If the files hold both weights and they differ, the two are untied here, whatever the config says: transformers
+        also loads them as two weights.
         """
         output = self.model.get_output_embeddings()
         name = next((f"{name}.weight" for name, module in self.model.named_modules() if module is output), "")
@@ -95,16 +99,17 @@ class SourceWeights:
         return False
 
     def check(self, moves: list[Move], drop: Iterable[str]) -> list[Move]:
-        """The moves to make: all, less those of constants that no file has.
+        """Check the names and shapes of the weights, and return the moves to make; only headers are read.
 
-        Nothing but headers is read.
+        All moves are made, except those of constants that the files do not hold.
 
         Args:
-            moves: the whole table.
-            drop: patterns of names, as in files, to leave behind.
+            moves: the moves of all entries of the table.
+            drop: patterns for the names, in the files, of weights to leave out.
 
         Raises:
-            SharingError: weights are missing, left over, or of another shape than the config says, all named.
+            SharingError: weights are missing, left over, or of another shape than the config says, or a pattern of
+                `drop` matches no left-over weight; the message names the first six.
         """
         used = {name for move in moves for name in move.sources}
         used |= {other for name in used for other in self.tied.with_(name)}
@@ -137,18 +142,18 @@ class SourceWeights:
         ]
 
     def read(self, move: Move) -> Tensors:
-        """The weights that a move begins with.
+        """The weights `move.sources`, in this order.
 
         Raises:
-            CheckpointError: one holds what no weight is.
-            SharingError: one is in the files under two names that differ.
+            CheckpointError: a stored tensor is not of a floating-point type, or holds NaN or infinity.
+            SharingError: the files hold two tied weights that differ.
         """
         return [self._read(name, move.default) for name in move.sources]
 
     def _read(self, name: str, default: float | None) -> torch.Tensor:
         stored = self.find(name)
         if stored is None:
-            assert default is not None  # `check` has been through
+            assert default is not None  # `check` refuses missing weights without a default
             return torch.full(self.shapes[name], default, dtype=self.dtype)
         tensor = self.checkpoint.read(stored)
         for other in self.tied.with_(name):
@@ -159,18 +164,21 @@ class SourceWeights:
 
     @property
     def dtype(self) -> torch.dtype:
-        """Of the first of the weights."""
+        """The type of the first stored tensor that is a weight of the model."""
         return next(self.checkpoint.headers[stored].dtype for name, stored in self.files.items() if name in self.shapes)
 
     def place(self, move: Move) -> int:
-        """Where in the files a move begins, so that each shard is opened once."""
+        """The lowest index of `move.sources` among the stored tensors; -1 if the files hold none of them.
+
+        `transfer` makes the moves in this order, so that each shard is opened once.
+        """
         order = {name: index for index, name in enumerate(self.checkpoint.headers)}
         stored = [self.find(name) for name in move.sources]
         return min((order[name] for name in stored if name is not None), default=-1)
 
 
 class TiedNames:
-    """Which weights of a model are one."""
+    """The groups of tied weights in a model."""
 
     def __init__(self, model: PreTrainedModel):
         self._groups: dict[str, list[str]] = {}
@@ -180,27 +188,28 @@ class TiedNames:
             self._groups[name] = group
 
     def with_(self, name: str) -> list[str]:
-        """The others that a weight is tied to."""
+        """The names of the other weights that the weight `name` is tied to."""
         return [other for other in self._groups.get(name, ()) if other != name]
 
     def untie(self, name: str) -> None:
-        """Let a weight be one of its own."""
+        """Untie a weight from all others."""
         self._groups.pop(name).remove(name)
 
 
 def transfer(source: SourceWeights, moves: list[Move], target: PreTrainedModel, dtype: torch.dtype | None) -> None:
     """Fill `target`, which is on the meta device, in the order of the files.
 
-    Memory is that of the target, of one shard, and of the weights of one entry.
+    The memory needed is that of the target, of one shard, and of the weights of one move.
 
     Args:
-        source: where from.
-        moves: what `SourceWeights.check` returned.
+        source: the weights to read.
+        moves: the moves that `SourceWeights.check` returned.
         target: an empty model.
-        dtype: of the target's weights; None for that of each in the files.
+        dtype: type of the target's weights; None keeps the type that each weight has in the files.
 
     Raises:
-        CheckpointError, SharingError: as `SourceWeights.read`; a constant is another.
+        CheckpointError, SharingError: as in `SourceWeights.read`.
+        SharingError: a stored constant differs from the value that follows from the config.
     """
     shapes = {name: tensor.shape for name, tensor in target.state_dict().items()}
     tied, filled = TiedNames(target), set()
@@ -227,7 +236,7 @@ def transfer(source: SourceWeights, moves: list[Move], target: PreTrainedModel, 
 
 
 def _owned(tensor: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
-    """A copy in memory of its own: files are mapped, and several weights may have been one."""
+    """A contiguous copy of `tensor`, which may be mapped from a file or share its memory with other weights."""
     return tensor.to(dtype, copy=True).contiguous()
 
 

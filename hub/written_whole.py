@@ -1,5 +1,5 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""Files and folders that are written whole or not at all: others may be reading what is there."""
+"""Writes files and folders completely or not at all, because other processes may be reading the existing ones."""
 
 import os
 import shutil
@@ -13,10 +13,10 @@ from .errors import SharingError
 
 @contextmanager
 def whole_folder(target: str | os.PathLike[str]) -> Iterator[Path]:
-    """A new folder beside `target`, which becomes it at the end, or vanishes on any error.
+    """Make a temporary folder beside `target`; at the end it is renamed to `target`, or deleted if an error occurred.
 
     Raises:
-        SharingError: `target` is a file, or holds something; nothing was written or changed then.
+        SharingError: `target` is a file, is not empty, or cannot be written; nothing was written or changed then.
     """
     path = Path(target)
     if path.exists() and (not path.is_dir() or any(path.iterdir())):
@@ -30,7 +30,7 @@ def whole_folder(target: str | os.PathLike[str]) -> Iterator[Path]:
         raise SharingError(f"{path} cannot be written: {error.strerror}.") from error
     try:
         yield beside
-        if path.is_dir():  # empty; not every system renames over a folder
+        if path.is_dir():  # it is empty; not every system can rename a folder to an existing one
             path.rmdir()
         beside.rename(resolved)
     finally:
@@ -38,7 +38,7 @@ def whole_folder(target: str | os.PathLike[str]) -> Iterator[Path]:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Put `text` into the file `path`; what was there stays if that fails."""
+    """Write `text` to the file `path`; if this fails, the file keeps its old content."""
     beside = path.with_name(f".{path.name}.part")
     try:
         beside.write_text(text, encoding="utf-8")

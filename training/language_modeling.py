@@ -1,5 +1,5 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""The recipe of language modelling: documents packed into blocks, each token predicted from those before it."""
+"""The recipe of causal language modelling: documents are packed into blocks, and each next token is predicted."""
 
 import inspect
 import math
@@ -42,7 +42,7 @@ IGNORED = -100
 
 
 class DocumentLoss(NamedTuple):
-    """What one document costs a model: nats a token, and bits a byte of its UTF-8; nothing where it has no text."""
+    """The loss of one document: mean nats per token, and bits per byte of UTF-8; all numbers are 0 if it is blank."""
 
     text: str
     tokens: int
@@ -52,10 +52,11 @@ class DocumentLoss(NamedTuple):
 
 @dataclass(frozen=True)
 class OverlappingPieces:
-    """Cuts documents into pieces of at most `size` tokens, each of which begins with the last token before it.
+    """Cuts documents into pieces of at most `size` tokens; a piece begins with the last token of the piece before it.
 
-    A document is its tokens between a start and an end token. But for the first, every one of them is predicted once,
-    in the piece that it is not the first of. The start is the tokenizer's own, or else the end token (as in GPT-2).
+    A document is encoded as a start token, the tokens of its text, and an end token. Every token but the start token
+    is predicted once: the token that two pieces share is predicted in the first of them. The start token is the
+    tokenizer's `bos_token`, or its `eos_token` if the tokenizer has no `bos_token` (as in GPT-2).
     """
 
     tokenizer: PreTrainedTokenizerBase
@@ -74,18 +75,18 @@ class OverlappingPieces:
 
 @dataclass
 class BlockCollator:
-    """Makes tensors of blocks, padded on the right: `input_ids`, `labels`, and who sees whom.
+    """Makes a batch of blocks, padded on the right: `input_ids`, `labels`, and `document_ids` or `attention_mask`.
 
-    A label is -100 at padding and at the first token of a piece, which is predicted from nothing. With
-    `with_documents` there are `document_ids`, by which a piece sees itself only; else blocks are of one piece, and
-    there is an `attention_mask`.
+    The label is -100 for padding, and for the first token of a piece, as the piece has no token to predict it from. If
+    `with_documents` is True, `document_ids` restrict attention to the tokens of the same piece. If it is False, each
+    block must hold a single piece, and the batch has an `attention_mask`.
     """
 
     pad_token_id: int
     with_documents: bool
 
     def __call__(self, blocks: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
-        """A batch `(blocks, tokens)`, and the numbers of the rows where they have such."""
+        """Make tensors `(blocks, tokens)`; and `row`, the number of each block, if the blocks have a column `row`."""
         ids, labels, documents = [], [], []
         for pieces in (block["pieces"] for block in blocks):
             ids.append(torch.tensor(list(chain.from_iterable(pieces))))
@@ -93,7 +94,7 @@ class BlockCollator:
             lengths = torch.tensor([len(piece) for piece in pieces])
             documents.append(torch.arange(len(pieces)).repeat_interleave(lengths))
         batch = {"input_ids": _pad(ids, self.pad_token_id), "labels": _pad(labels, IGNORED)}
-        document_ids = _pad(documents, -1)  # padding sees itself
+        document_ids = _pad(documents, -1)  # padding attends to padding only
         if self.with_documents:
             batch["document_ids"] = document_ids
         else:
@@ -108,7 +109,7 @@ def _pad(sequences: list[torch.Tensor], value: int) -> torch.Tensor:
 
 
 class CausalTrainer(RecipeTrainer):
-    """A trainer of decoders: loss per token."""
+    """The Trainer for decoders, which evaluates the loss per token."""
 
     def predict_batch(self, model: torch.nn.Module, inputs: dict[str, Any], with_predictions: bool) -> Tensors:
         """Summed loss and number of predicted tokens of each row."""
@@ -122,7 +123,7 @@ def summed_losses(model: torch.nn.Module, batch: dict[str, torch.Tensor]) -> Ten
 
 
 def batch_losses(model: torch.nn.Module, batch: dict[str, torch.Tensor]) -> torch.Tensor:
-    """The loss of each next token in a batch of `BlockCollator`, `(rows, tokens)`; 0 where the label is -100."""
+    """The loss of predicting the token after each token of a batch, `(rows, tokens)`; 0 where its label is -100."""
     inputs = {name: values for name, values in batch.items() if name != "labels"}
     return token_losses(model(**inputs, use_cache=False).logits, next_tokens(batch["labels"]))
 
@@ -135,7 +136,7 @@ def loss_metrics(prediction: EvalPrediction) -> dict[str, float]:
 
 
 class LanguageModeling(DocumentRecipe):
-    """Decoders: each token of a document from those before it."""
+    """The recipe for decoders, which predict each token of a document from the tokens before it."""
 
     auto_class = AutoModelForCausalLM
     trainer_class = CausalTrainer
@@ -145,26 +146,26 @@ class LanguageModeling(DocumentRecipe):
     data: LanguageModelingData
 
     def cutter(self, tokenizer: PreTrainedTokenizerBase) -> Cutter:
-        """Pieces of at most `block_size` tokens."""
+        """The `OverlappingPieces` of at most `block_size` tokens; `InputError` if the tokenizer has no `eos_token`."""
         if tokenizer.eos_token_id is None:
             raise InputError(f"The tokenizer {tokenizer.name_or_path} has no eos_token to end a document with.")
         return OverlappingPieces(tokenizer, self.data.block_size)
 
     def learned(self, ids: np.ndarray, first: np.ndarray, tokenizer: PreTrainedTokenizerBase) -> np.ndarray:
-        """All but the first of a piece."""
+        """True for every token but the first token of each piece."""
         return ~first
 
     def adapt(self, model: Any, run: RunConfig) -> None:
-        """Set `max_new_tokens` of the generation config; a fine-tuned model keeps its own unless it is given."""
+        """Set `max_new_tokens` of the generation config; a fine-tuned model keeps it unless the option is given."""
         if run.model.model_name_or_path is None or "max_new_tokens" in run.given:
             training: Any = run.training
             number, limit = training.max_new_tokens, position_limit(model, "target")
             if limit is not None and "max_new_tokens" not in run.given:
-                number = min(number, max(1, limit // 2))  # which leaves half of the positions to the prompt
+                number = min(number, max(1, limit // 2))  # half of the positions are left for the prompt
             model.generation_config.max_new_tokens = number
 
     def check(self, model: PreTrainedModel, prepared: Prepared) -> None:
-        """A block goes not beyond the positions that there are."""
+        """Raise `InputError` if `block_size` is above the number of learned positions."""
         limit = position_limit(model, "target")
         if limit is not None and self.data.block_size > limit:
             raise InputError(
@@ -173,7 +174,7 @@ class LanguageModeling(DocumentRecipe):
             )
 
     def trainer_inputs(self, run: RunConfig, prepared: Prepared, model: PreTrainedModel) -> TrainerInputs:
-        """Blocks, packed where the model can keep documents apart, and the pieces of the validation set."""
+        """The training blocks, of several pieces if `keeps_documents_apart`, and validation blocks of one piece."""
         packs = keeps_documents_apart(model)
         train, validation = prepared.encoded["train"], alone(prepared.encoded["validation"])
         blocks = pack(train, self.data.block_size) if packs else alone(train)
@@ -195,12 +196,13 @@ class LanguageModeling(DocumentRecipe):
         show_progress: bool,
         **search: Any,
     ) -> Measured:
-        """Loss per token in nats, perplexity, bits per byte, and the loss of a unigram model; each document's too.
+        """Measure loss per token in nats, perplexity and bits per byte, of the model and of a unigram model.
 
-        Documents are measured alone, longer ones in pieces of `block_size` tokens, as they are trained on: the first
-        tokens of a further piece have only few before them. Every token counts once, the end of a document included.
-        Bits per byte are those of a document and its end for each byte of its UTF-8, comparable whatever the tokens
-        are (as long as none is unknown).
+        The predictions are a `DocumentLoss` for each document. Each document is measured on its own. As in training, a
+        long document is cut into pieces of `block_size` tokens, so the first tokens of a later piece are predicted from
+        few tokens. Every token counts once, including the end token of a document. Bits per byte are the bits of a
+        document and its end token, divided by the number of its bytes in UTF-8. They can be compared between
+        tokenizers, if no token is unknown. The unigram model is left out if the training data cannot be read.
         """
         pieces = self.cut(rows, processor)
         blocks = alone(pieces)
@@ -260,7 +262,7 @@ def score_documents(
     batch_size: int,
     show_progress: bool,
 ) -> list[SentenceScore]:
-    """The log-probability of each text as a document, its end included.
+    """The log-probability of each text as a document, including its end token.
 
     A document longer than `block_size` tokens is scored in pieces, as `LanguageModeling.measure` does. A text of white
     space only has log-probability 0 and no tokens.
@@ -289,7 +291,7 @@ def keeps_documents_apart(model: PreTrainedModel) -> bool:
 
 
 def _padding_id(tokenizer: PreTrainedTokenizerBase) -> int:
-    """Any id will do: padding is neither seen nor predicted."""
+    """The id of padding tokens. Any id will do: no text token attends to padding, and padding is not predicted."""
     found: Any = tokenizer.eos_token_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id
     return found
 

@@ -1,5 +1,5 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""What can be said about training a causal language model."""
+"""The data and training options of the task `language_modeling`."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -11,7 +11,7 @@ from .errors import InputError
 
 @dataclass
 class LanguageModelingData(DocumentArguments):
-    """Text, and how it becomes blocks of tokens.
+    """The options of the section `data:`: where the text is, and how it is cut into blocks of tokens.
 
     Raises:
         InputError: no data or two sources of data are given, or a value is out of range.
@@ -29,7 +29,7 @@ class LanguageModelingData(DocumentArguments):
 
 @dataclass
 class LanguageModelingTraining(TrainingArguments):
-    """Training a causal language model, which the validation loss chooses."""
+    """The options of the section `training:`. By default, the validation loss decides which checkpoint is the best."""
 
     output_dir: str | None = option(
         "runs/language-model", "Folder of the run; the same command goes on where it stopped."

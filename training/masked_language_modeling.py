@@ -1,5 +1,5 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""The recipe of masked language modelling: some tokens of a text are hidden, and guessed from all the others."""
+"""The recipe of masked language modelling: some tokens of a text are masked, and predicted from all other tokens."""
 
 import copy
 import random
@@ -36,7 +36,7 @@ IGNORED = -100
 
 
 class GuessedDocument(NamedTuple):
-    """How many tokens of a document were to be guessed, how many were, and the mean loss of them in nats."""
+    """A document: how many tokens were masked, how many of them were predicted right, and their mean loss in nats."""
 
     text: str
     masked: int
@@ -53,7 +53,7 @@ class SeparatePieces:
 
     def __call__(self, texts: list[str]) -> list[list[list[int]]]:
         """The pieces of each text."""
-        tokenizer = copy.deepcopy(self.tokenizer)  # it keeps the length, and would be saved with it
+        tokenizer = copy.deepcopy(self.tokenizer)  # a fast tokenizer keeps `max_length`, which would be saved with it
         encoded = tokenizer(
             texts,
             truncation=True,
@@ -69,14 +69,15 @@ class SeparatePieces:
 
 
 class Masking:
-    """Hides tokens of a row (Devlin et al. 2019, section 3.1), anew in each epoch (Liu et al. 2019, section 4.1).
+    """Masks tokens of a row (Devlin et al. 2019, section 3.1), anew in each epoch (Liu et al. 2019, section 4.1).
 
-    Of the tokens that are not special ones a share is to be guessed, and at least one: 80 % of these become the mask,
-    10 % a random token, and 10 % stay as they are.
+    The tokens to be predicted are a random share of the tokens that are not special tokens, and at least one token.
+    With a probability of 80 %, such a token is replaced by the mask token; with 10 %, by a random token; with 10 %, it
+    is not replaced.
 
     Args:
-        tokenizer: knows the special tokens; raises `InputError` if there is no mask among them.
-        probability: the share.
+        tokenizer: the tokenizer of the rows; `InputError` is raised if it has no mask token.
+        probability: the mean share of the tokens to be predicted.
     """
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, probability: float):
@@ -88,11 +89,11 @@ class Masking:
         self.ordinary = [token for token in range(len(tokenizer)) if token not in self.special]
 
     def __call__(self, row: dict[str, Any], rng: random.Random) -> dict[str, Any]:
-        """``input_ids`` with hidden tokens, and as ``labels`` what they were, with -100 elsewhere."""
+        """Mask tokens of a row: ``labels`` are the ids of the tokens to be predicted, and -100 for all other tokens."""
         ids = list(row[IDS])
         labels = [IGNORED] * len(ids)
         places = [place for place, token in enumerate(ids) if token not in self.special]
-        wanted = int(self.probability * len(places) + rng.random())  # its mean is the share, exactly
+        wanted = int(self.probability * len(places) + rng.random())  # rounded at random, so that the mean is exact
         for place in rng.sample(places, min(max(1, wanted), len(places))):
             labels[place] = ids[place]
             chance = rng.random()
@@ -104,16 +105,16 @@ class Masking:
 
 
 class MaskedTrainer(RecipeTrainer):
-    """A trainer of encoders: loss and accuracy over the masked tokens."""
+    """The Trainer for encoders, which evaluates loss and accuracy over the masked tokens."""
 
     def predict_batch(self, model: torch.nn.Module, inputs: dict[str, Any], with_predictions: bool) -> Tensors:
-        """Summed loss, number of masked tokens, and how many were guessed, of each row."""
+        """For each row, the summed loss, the number of masked tokens, and how many of them were predicted right."""
         with self.compute_loss_context_manager():
             return guesses(model, inputs)
 
 
 def guesses(model: torch.nn.Module, batch: dict[str, torch.Tensor]) -> Tensors:
-    """Summed loss, number of masked tokens, and how many of them were guessed, of each row."""
+    """For each row, the summed loss, the number of masked tokens, and how many of them were predicted right."""
     inputs = {name: values for name, values in batch.items() if name != LABELS}
     labels = batch[LABELS]
     logits = model(**inputs).logits
@@ -128,7 +129,7 @@ def guess_metrics(prediction: EvalPrediction) -> dict[str, float]:
 
 
 class MaskedLanguageModeling(DocumentRecipe):
-    """Encoders: the hidden tokens of a text from all the others."""
+    """The recipe for encoders, which predict the masked tokens of a text from all other tokens."""
 
     auto_class = AutoModelForMaskedLM
     trainer_class = MaskedTrainer
@@ -137,15 +138,15 @@ class MaskedLanguageModeling(DocumentRecipe):
     data: MaskedLanguageModelingData
 
     def cutter(self, tokenizer: PreTrainedTokenizerBase) -> Cutter:
-        """Pieces of at most `max_length` tokens."""
+        """The `SeparatePieces` of at most `max_length` tokens."""
         return SeparatePieces(tokenizer, self.data.max_length)
 
     def learned(self, ids: np.ndarray, first: np.ndarray, tokenizer: PreTrainedTokenizerBase) -> np.ndarray:
-        """All but the special tokens."""
+        """True for every token that is not a special token."""
         return ~np.isin(ids, tokenizer.all_special_ids)
 
     def check(self, model: PreTrainedModel, prepared: Prepared) -> None:
-        """A piece goes not beyond the positions that there are."""
+        """Raise `InputError` if `max_length` is above the number of learned positions."""
         limit = position_limit(model, "source")
         if limit is not None and self.data.max_length > limit:
             raise InputError(
@@ -154,7 +155,7 @@ class MaskedLanguageModeling(DocumentRecipe):
             )
 
     def hide(self, pieces: Dataset, tokenizer: PreTrainedTokenizerBase) -> Dataset:
-        """The pieces of a split that is measured, always with the same tokens hidden."""
+        """Mask tokens in the pieces of a split for evaluation; every evaluation with the same seed masks the same."""
         masking, seed = Masking(tokenizer, self.data.mlm_probability), self.seed
 
         def hide(row: dict[str, Any], number: int) -> dict[str, Any]:
@@ -164,7 +165,7 @@ class MaskedLanguageModeling(DocumentRecipe):
         return pieces.map(hide, with_indices=True, features=features, desc="Masking")
 
     def trainer_inputs(self, run: RunConfig, prepared: Prepared, model: PreTrainedModel) -> TrainerInputs:
-        """Pieces, with other tokens hidden in each epoch."""
+        """The training pieces, with other tokens masked in each epoch, and validation pieces with fixed masks."""
         tokenizer, train = prepared.processor, prepared.encoded["train"]
         validation = self.hide(prepared.encoded["validation"], tokenizer)
         masking = Masking(tokenizer, self.data.mlm_probability)
@@ -186,10 +187,12 @@ class MaskedLanguageModeling(DocumentRecipe):
         show_progress: bool,
         **search: Any,
     ) -> Measured:
-        """Loss in nats and accuracy over masked tokens, and those of a unigram model; each document's guesses.
+        """Measure loss in nats, perplexity and accuracy over masked tokens; also loss and accuracy of a unigram model.
 
-        The masks follow from the seed and a piece's number, so a split always has the same. The unigram model gives
-        each token its frequency in the training data, and always guesses the most frequent one.
+        The predictions are a `GuessedDocument` for each document. The masks depend on the seed and the number of the
+        piece only, so a split always has the same masks. The unigram model gives each token its frequency in the
+        training data as probability, and always predicts the most frequent token; it is left out if the training data
+        cannot be read.
         """
         pieces = self.hide(self.cut(rows, processor), processor)
         collate = DataCollatorForTokenClassification(processor)

@@ -1,5 +1,5 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""What can be said about training a masked language model."""
+"""The data and training options of the task `masked_language_modeling`."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -11,7 +11,7 @@ from .errors import InputError
 
 @dataclass
 class MaskedLanguageModelingData(DocumentArguments):
-    """Text, and how it becomes pieces with masked tokens.
+    """The options of the section `data:`: where the text is, how it is cut into pieces, and how many tokens are masked.
 
     Raises:
         InputError: no data or two sources of data are given, or a value is out of range.
@@ -30,7 +30,7 @@ class MaskedLanguageModelingData(DocumentArguments):
 
 @dataclass
 class MaskedLanguageModelingTraining(TrainingArguments):
-    """Training a masked language model, which the validation loss chooses."""
+    """The options of the section `training:`. By default, the validation loss decides which checkpoint is the best."""
 
     output_dir: str | None = option(
         "runs/masked-language-model", "Folder of the run; the same command goes on where it stopped."

@@ -18,16 +18,15 @@ from .errors import InputError
 
 
 def perplexity(loss: float) -> float:
-    """The exponential of a mean loss in nats; of losses above 700 that of 700, as a larger one may be no number."""
+    """The exponential of a mean loss in nats. A loss above 700 counts as 700, as its exponential might overflow."""
     return math.exp(min(loss, 700.0))
 
 
 class _TranslationMetric(evaluate.Metric):
-    """What the metrics share: string predictions, each with one reference or with a list of them.
+    """Base class of the metrics: predictions are strings, each with one reference or with a list of references.
 
-    Predictions and references stay in memory. Only a metric that is spread over several processes
-    (`num_process` > 1) meets through files, in `cache_dir`; give those processes an `experiment_id` of their
-    own.
+    Predictions and references stay in memory. Only if `num_process` is above 1, the processes exchange them through
+    files in `cache_dir`; give all processes of one evaluation the same `experiment_id`, which no other evaluation uses.
     """
 
     def __init__(self, **kwargs: Any) -> None:
@@ -118,10 +117,12 @@ class ChrF(_TranslationMetric):
 
 
 class SentenceBLEU(_TranslationMetric):
-    """BLEU of each sentence alone, and its mean: exponential smoothing, and n-gram orders only as long as the
-    sentence is (`smooth:exp` and `eff:yes` in the signature), as sacrebleu recommends for single sentences.
+    """BLEU of each sentence alone, and the mean over the sentences, computed as sacrebleu recommends for sentences.
 
-    `compute` returns `sentence_bleu` (the mean), `scores` (a float a sentence) and `signature`. Further
+    Counts of zero are smoothed exponentially (`smooth:exp` in the signature), and n-grams that are longer than the
+    prediction do not count (`eff:yes`).
+
+    `compute` returns `sentence_bleu` (the mean), `scores` (a float for each sentence) and `signature`. Further
     keyword arguments of `compute` go to `sacrebleu.metrics.BLEU`.
     """
 
@@ -129,7 +130,7 @@ class SentenceBLEU(_TranslationMetric):
         metric, choices = BLEU(**{"effective_order": True, **options}), _as_lists(references)
         scores = [metric.sentence_score(*pair).score for pair in zip(predictions, choices, strict=True)]
         counts = {len(choice) for choice in choices}
-        metric.num_refs = counts.pop() if len(counts) == 1 else -1  # else the signature tells of the last one alone
+        metric.num_refs = counts.pop() if len(counts) == 1 else -1  # for sacrebleu, -1 is a varying number
         return {
             "sentence_bleu": sum(scores) / len(scores),
             "scores": scores,
@@ -142,8 +143,8 @@ def translation_metrics(
 ) -> dict[str, float | str]:
     """Corpus BLEU, chrF and mean sentence BLEU (0-100) of `predictions`, each with its signature.
 
-    Keys: `bleu`, `chrf`, `sentence_bleu`, and each of them with `_signature` after it.
-    Raises `InputError` where there are no predictions, or not as many references.
+    The keys are `bleu`, `chrf` and `sentence_bleu`, and the same names with the suffix `_signature`.
+    Raises `InputError` if there are no predictions, or if the numbers of predictions and references differ.
     """
     results: dict[str, float | str] = {}
     for name, metric in {"bleu": CorpusBLEU(), "chrf": ChrF(), "sentence_bleu": SentenceBLEU()}.items():
@@ -160,5 +161,5 @@ def _as_lists(references: Sequence[str] | Sequence[Sequence[str]]) -> list[list[
 
 
 def _reference_streams(references: Sequence[str] | Sequence[Sequence[str]]) -> list[tuple[Any, ...]]:
-    """sacrebleu's order: all first references, all second ones, …; `None` where a prediction has fewer."""
+    """The references in sacrebleu's order: all first, all second references, …; `None` if a prediction has fewer."""
     return list(zip_longest(*_as_lists(references)))

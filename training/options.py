@@ -1,5 +1,5 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""The options of `locant train`: one table made from the dataclasses, and how a given value gets its type."""
+"""The options of `locant train`, collected from the dataclasses, and the conversion of given values to their types."""
 
 import dataclasses
 import difflib
@@ -22,7 +22,7 @@ from .tasks import DEFAULT_TASK, TASKS, Task
 
 SECTIONS = ("model", "data", "training")
 
-# Fields that are no options for any task, and what decides them.
+# Fields that are not options of any task, each with the reason that an error message gives
 _DECIDED_ELSEWHERE = {
     "vocab_size": "the tokenizer decides it, so set tokenizer_vocab_size",
     "pad_token_id": "the tokenizer decides it",
@@ -47,13 +47,13 @@ _DECIDED_ELSEWHERE = {
 }
 _OF_IMAGES = ("image_size", "patch_size", "num_channels")
 
-# The Trainer's options that stand in `--help` beside our own, before its long tail.
+# Options of the Trainer that `--help` lists with Locant's options, before the Trainer's other options
 _OFTEN_USED = (
     *("max_steps", "weight_decay", "max_grad_norm", "gradient_accumulation_steps", "activation_checkpointing"),
     *("fp16", "torch_compile", "use_cpu", "dataloader_num_workers", "report_to", "run_name"),
 )
 
-_MOST_CHOICES = 12  # so many are listed
+_MOST_CHOICES = 12  # the largest number of choices that a message lists
 
 # Options of other programs that have no counterpart, and how to get their effect
 ADVICE = {
@@ -106,9 +106,9 @@ _OTHER_NAMES = {
 class Option:
     """One field that can be given in the YAML file or on the command line.
 
-    `kinds` are the types that a value may have, from the most to the least particular; `choices` the only
-    texts allowed, where there are such; `optional` says whether None is a value; `often_used` is False for
-    the long tail of the Trainer's options.
+    `kinds` are the types that a value may have, the most specific type first. `choices` are the texts that a value may
+    be, or empty if any text is allowed. `optional` says whether a value may be None. `often_used` is False for the
+    options of the Trainer that `--help` lists last.
     """
 
     name: str
@@ -136,10 +136,10 @@ class Option:
         return " or ".join(kinds)
 
     def convert(self, value: Any, origin: str) -> Any:
-        """`value`, as YAML or the command line gave it, in the type of the field; None where it is null.
+        """Convert `value`, from YAML or the command line, to the type of the field; `null` becomes None.
 
         Raises:
-            InputError: it cannot be read as any of `kinds`; `origin` says where it was given.
+            InputError: `value` cannot be converted to any of `kinds`; the message names its `origin`.
         """
         if value is None or value == "null":
             return None
@@ -173,7 +173,7 @@ def known_options(task: Task) -> dict[str, Option]:
 
 
 def all_options() -> dict[str, Option]:
-    """Every option of any task by its name; of those that several tasks have, one that takes a list if there is one."""
+    """Every option of any task, by name. If tasks share a name, an option that takes a list is preferred."""
     options: dict[str, Option] = {}
     for task in TASKS.values():
         for name, option in known_options(task).items():
@@ -183,7 +183,7 @@ def all_options() -> dict[str, Option]:
 
 
 def decided_elsewhere(task: Task) -> dict[str, str]:
-    """The fields that are no options of `task`, and what decides them."""
+    """The fields that are not options of `task`, each with the reason that an error message gives."""
     decided = {**_DECIDED_ELSEWHERE, **dict.fromkeys(task.config_fields, "the task decides it")}
     is_encoder_decoder = task.config_fields.get("is_encoder_decoder", True)
     missing = "encoder" if task.config_fields.get("is_decoder") else "decoder"
@@ -240,7 +240,7 @@ def _training_options(arguments: type[TrainingArguments]) -> list[Option]:
     for name in by_name.keys() - own.keys():
         often_used, summary = name in _OFTEN_USED, _first_sentence(by_name[name].help)
         by_name[name] = dataclasses.replace(by_name[name], often_used=often_used, help=summary)
-    first = [name for name in (*own, *_OFTEN_USED) if name in by_name]  # older Trainers lack some
+    first = [name for name in (*own, *_OFTEN_USED) if name in by_name]  # older Trainers lack some of them
     return [by_name[name] for name in first] + [by_name[name] for name in by_name if name not in first]
 
 
@@ -260,7 +260,7 @@ def _option(section: str, entry: dataclasses.Field, hint: Any, help: str) -> Opt
 def _read_hint(hint: Any) -> tuple[tuple[Any, ...], tuple[str, ...], bool]:
     """The kinds and choices of a type hint such as `SchedulerType | str | None`, and whether it allows None.
 
-    Types that have no text form, such as `GenerationConfig`, count for nothing.
+    Types that have no text form, such as `GenerationConfig`, are ignored.
     """
     members = typing.get_args(hint) if typing.get_origin(hint) in (typing.Union, types.UnionType) else (hint,)
     kinds: set[Any] = set()
@@ -332,7 +332,7 @@ def _to_str(value: Any) -> str:
     return value
 
 
-# In the order in which they are tried: the most particular type first.
+# The types in the order in which `Option.convert` tries them: the most specific type first
 _CONVERSIONS: dict[Any, tuple[str, Callable[[Any], Any]]] = {
     dict: ("a mapping (JSON on the command line)", _to_dict),
     bool: ("true or false", _to_bool),

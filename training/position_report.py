@@ -1,5 +1,5 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""What the study of position encodings found: tables in Markdown, and pictures."""
+"""The report of the study of position encodings: tables in Markdown, and pictures."""
 
 import math
 from collections import defaultdict
@@ -18,9 +18,9 @@ from .report_parts import markdown_table, mean_and_deviation, with_deviation, wr
 
 REPORT_FILE = "report.md"
 
-Scores = dict[str, dict[str, dict[int, list[float]]]]  # measure -> encoding -> length -> % of each seed
+Scores = dict[str, dict[str, dict[int, list[float]]]]  # measure -> encoding -> length -> accuracies of the seeds
 
-# Okabe and Ito's blue and vermilion, which every eye tells apart; the dashes do so in grey
+# Okabe and Ito's blue and vermilion, which colour-blind readers can tell apart; dashes differ in grey prints too
 _STYLES = {
     "before": ("#0072B2", "o-", "before: the letter at an exact distance, on one side"),
     "nearest": ("#D55E00", "s--", "nearest: the nearest marked letter, on either side"),
@@ -34,10 +34,11 @@ def write_report(folder: Path, size: dict[str, int], rows: list[dict[str, Any]],
     """Write `report.md` into the study's folder, and its pictures where matplotlib is installed.
 
     Args:
-        folder: it holds `attention/ENCODING-SEED.npy` of each training on length.
-        size: steps and length of the trainings.
-        rows: of the CSV.
-        task: the questions on length.
+        folder: the study's folder, with the attention weights of each training on length in
+            `attention/ENCODING-SEED.npy`.
+        size: the fields of `StudySize`.
+        rows: the rows of `results.csv`.
+        task: the task of the trainings on length.
 
     Returns:
         The report's path.
@@ -63,7 +64,7 @@ def write_report(folder: Path, size: dict[str, int], rows: list[dict[str, Any]],
 
 
 def collect(rows: list[dict[str, Any]]) -> Scores:
-    """The accuracies in %, by measure, encoding (in the order of the package) and length."""
+    """The accuracies in %, by measure, encoding (in the order of `POSITION_ENCODINGS`) and length."""
     scores: Scores = defaultdict(lambda: defaultdict(lambda: defaultdict(list)))
     order = _ordered({row["encoding"] for row in rows})
     for row in sorted(rows, key=lambda row: order.index(row["encoding"])):
@@ -72,7 +73,7 @@ def collect(rows: list[dict[str, Any]]) -> Scores:
 
 
 def first_seeds(rows: list[dict[str, Any]]) -> dict[str, int]:
-    """The smallest seed of each encoding's trainings on length, in the order of the package."""
+    """The smallest seed of each encoding's trainings on length, in the order of `POSITION_ENCODINGS`."""
     seeds: dict[str, int] = {}
     for row in rows:
         if row["part"] == "length":
@@ -81,7 +82,7 @@ def first_seeds(rows: list[dict[str, Any]]) -> dict[str, int]:
 
 
 def load_attention(folder: Path, seeds: dict[str, int]) -> dict[str, np.ndarray]:
-    """Encoding -> attention `(heads, length, length)` of its training with the seed given."""
+    """Load the attention weights `(heads, length, length)` of each encoding's training with the seed in `seeds`."""
     return {name: np.load(folder / "attention" / f"{name}-{seed}.npy") for name, seed in seeds.items()}
 
 
@@ -160,7 +161,7 @@ def _pictures(size: dict[str, int], seeds: dict[str, int]) -> str:
 
 
 def draw_length(figure: Any, scores: Scores) -> Any:
-    """A panel for each encoding: accuracy over length, a curve for each question, ± one standard deviation."""
+    """Draw accuracy against length: a panel for each encoding, a curve for each question, ± one standard deviation."""
     axes = _panels(figure, list(scores["before"]), 2.6, 2.3)
     for encoding, panel in axes.items():
         for question, (colour, line, label) in _STYLES.items():
@@ -178,14 +179,14 @@ def draw_length(figure: Any, scores: Scores) -> Any:
         panel.spines[["top", "right"]].set_visible(False)
     figure.supxlabel("length of the sequences", fontsize=9)
     figure.supylabel("accuracy (%)", fontsize=9)
-    columns = 2 if len(axes) > 2 else 1  # as wide as the panels
+    columns = 2 if len(axes) > 2 else 1  # of the legend, which is then about as wide as the panels
     handles_and_labels = panel.get_legend_handles_labels()
     figure.legend(*handles_and_labels, loc="outside upper center", ncols=columns, frameon=False, fontsize=9)
     return figure
 
 
 def draw_attention(figure: Any, attention: dict[str, np.ndarray]) -> Any:
-    """A panel for each encoding: mean attention of the heads, place against place, in one scale of colours."""
+    """Draw the mean attention of the heads between all positions: a panel for each encoding, with one colour scale."""
     axes = _panels(figure, list(attention), 2.4, 2.5)
     means = {name: weights.mean(0) for name, weights in attention.items()}
     scale = _scale(means)
@@ -200,7 +201,7 @@ def draw_attention(figure: Any, attention: dict[str, np.ndarray]) -> Any:
 
 
 def draw_heads(figure: Any, attention: dict[str, np.ndarray]) -> Any:
-    """A row for each encoding, a column for each head, in one scale of colours."""
+    """Draw the attention of each head: a row of panels for each encoding, a column for each head, one colour scale."""
     heads = max(len(weights) for weights in attention.values())
     figure.set_size_inches(1.5 * heads + 1.5, 1.5 * len(attention) + 0.4)
     grid = figure.subplots(len(attention), heads, squeeze=False, sharex=True, sharey=True)
@@ -217,7 +218,7 @@ def draw_heads(figure: Any, attention: dict[str, np.ndarray]) -> Any:
 
 
 def _panels(figure: Any, names: list[str], width: float, height: float) -> dict[str, Any]:
-    """Name -> axes, in rows of `_COLUMNS`; sizes in inches."""
+    """Add axes for each name to the figure, `_COLUMNS` in a row; `width` and `height` of the axes are in inches."""
     columns = min(len(names), _COLUMNS)
     rows = math.ceil(len(names) / columns)
     figure.set_size_inches(max(width * columns, 4.5) + 0.6, height * rows + 0.6)
@@ -228,7 +229,7 @@ def _panels(figure: Any, names: list[str], width: float, height: float) -> dict[
 
 
 def _scale(attention: dict[str, np.ndarray]) -> Any:
-    """From 0 to the largest weight; its root, as most weights are small."""
+    """A colour scale from 0 to the largest weight, by the square root of the weight, as most weights are small."""
     from matplotlib.colors import PowerNorm
 
     return PowerNorm(0.5, vmin=0, vmax=max(float(weights.max()) for weights in attention.values()))
@@ -241,6 +242,6 @@ def _colour_bar(figure: Any, image: Any, panels: list[Any]) -> None:
 
 
 def _ordered(encodings: Iterable[str]) -> list[str]:
-    """Those that are registered, in their order, then those that only the folder knows."""
+    """Registered encodings in the order of `POSITION_ENCODINGS`, then encodings that only the results name, sorted."""
     known = list(POSITION_ENCODINGS)
     return sorted(encodings, key=lambda name: (known.index(name) if name in known else len(known), name))

@@ -1,5 +1,5 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""The study of position encodings: small models that differ in nothing else, trained and measured."""
+"""The study of position encodings, which trains and measures small models that differ only in their encoding."""
 
 import csv
 import dataclasses
@@ -34,27 +34,27 @@ from .position_tasks import BEGIN, END, IGNORE, ORDER_VOCABULARY_SIZE, PAD, Lett
 
 OPTIONS_FILE, RESULTS_FILE = "study.json", "results.csv"
 PARTS = ("word_order", "length")
-FACTORS = (1, 2, 4, 8)  # of the trained length, at which the models of `length` are tested
+FACTORS = (1, 2, 4, 8)  # the part `length` tests its models at these multiples of the trained length
 
 _COLUMNS = ("part", "encoding", "seed", "length", "measure", "accuracy", "seconds")
 _MODEL: dict[str, Any] = {
     **{"d_model": 64, "encoder_layers": 2, "encoder_attention_heads": 4, "encoder_ffn_dim": 128},
     **{"decoder_layers": 2, "decoder_attention_heads": 4, "decoder_ffn_dim": 128},
-    **{"norm_position": "pre", "dropout": 0.0, "attn_implementation": "eager"},  # the one that returns weights
+    **{"norm_position": "pre", "dropout": 0.0, "attn_implementation": "eager"},  # eager attention returns its weights
 }
 _LEARNING_RATE = 4e-3
 _TASK = LetterTask()
-_TEST_LETTERS = 16384  # at each length
+_TEST_LETTERS = 16384  # the number of letters in the test sequences of each length
 
 
 @dataclasses.dataclass(frozen=True)
 class StudySize:
-    """How much is trained.
+    """The size of the trainings of a study.
 
     Args:
-        order_steps: optimiser steps of 64 sentences for word order.
-        length_steps: and of 32 sequences for length.
-        train_length: the longest sequences in training; the shortest are half as long.
+        order_steps: optimiser steps of a training on word order, with batches of 64 sentences.
+        length_steps: optimiser steps of a training on length, with batches of 32 sequences.
+        train_length: the length of the longest training sequences; the shortest are half as long.
     """
 
     order_steps: int = 300
@@ -70,7 +70,7 @@ class StudySize:
 
 
 class Training(NamedTuple):
-    """One model to train: `part` of the study, encoding and seed say which."""
+    """The training of one model, identified by the part of the study, the position encoding and the seed."""
 
     part: str
     encoding: str
@@ -78,7 +78,7 @@ class Training(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """What a training gave: rows of the CSV, and for `length` the attention `(heads, length, length)`."""
+    """The result of a training: rows of `results.csv`; for `length` also its attention `(heads, length, length)`."""
 
     rows: list[dict[str, Any]]
     attention: np.ndarray | None = None
@@ -92,22 +92,23 @@ def run_study(
     workers: int = 1,
     show_progress: bool = True,
 ) -> Path:
-    """Train what the folder does not hold yet, and write the report on all that it then holds.
+    """Run the trainings whose results are not in the folder yet, and write a report on all results in the folder.
 
     Args:
-        folder: for the results; it may hold a study of the same size.
-        encodings: by default every one that is registered.
-        seeds: each encoding is trained once with each.
-        size: how much is trained.
-        workers: processes of one thread each; 1 means this one. Results do not depend on it. Encodings that are
-            registered from outside must be so at import in each of them, or `workers` be 1.
-        show_progress: draw a bar.
+        folder: the folder for the results; it may hold a study of the same size.
+        encodings: the position encodings to train; by default all registered encodings.
+        seeds: each encoding is trained once with each seed.
+        size: the size of the trainings.
+        workers: the number of worker processes, with one thread each; with 1, the calling process trains. Results do
+            not depend on it. Encodings that are registered outside Locant must be registered by an import of the main
+            program, as workers repeat its imports, unless `workers` is 1.
+        show_progress: whether to draw a progress bar.
 
     Returns:
         The report's path.
 
     Raises:
-        InputError: an encoding is not known; the folder holds something else.
+        InputError: an encoding is not known; the folder holds a study of another size, or other files.
     """
     encodings = list(dict.fromkeys(POSITION_ENCODINGS if encodings is None else encodings))
     for name in encodings:
@@ -124,7 +125,7 @@ def run_study(
             desc="trainings",
             total=len(asked),
             initial=len(asked) - len(todo),
-            smoothing=0,  # the mean over all, as the two parts take turns and differ in length
+            smoothing=0,  # the mean time of all trainings, as the two parts alternate and take different times
             disable=not show_progress,
         ) as bar,
         _mapped(todo, size, workers) as outcomes,
@@ -137,14 +138,14 @@ def run_study(
 
 
 class Results:
-    """The trainings in a folder, each either complete or not there.
+    """The results of the trainings in a folder; the results of a training are either complete or missing.
 
     Args:
-        folder: made if it does not exist.
-        size: of the study.
+        folder: the folder of the study, which is created if it does not exist.
+        size: the size of the study.
 
     Raises:
-        InputError: the folder holds a study of another size, or something that is none.
+        InputError: the folder holds a study of another size, or files that are not a study.
     """
 
     def __init__(self, folder: Path, size: StudySize):
@@ -178,11 +179,11 @@ class Results:
 
     @property
     def trainings(self) -> set[Training]:
-        """Those that the folder holds."""
+        """The trainings whose results are in the folder."""
         return {Training(row["part"], row["encoding"], row["seed"]) for row in self.rows}
 
     def add(self, training: Training, outcome: Outcome) -> None:
-        """Write down what a training gave; the rows come last, so that they stand for all of it."""
+        """Save the results of a training. The rows are written last: a training with rows is saved completely."""
         if outcome.attention is not None:
             with written_whole(self.folder / "attention" / f"{training.encoding}-{training.seed}.npy") as path:
                 np.save(path, outcome.attention)
@@ -199,7 +200,7 @@ class Results:
 def _read_size(options: Path) -> dict[str, Any]:
     try:
         kept = json.loads(options.read_text(encoding="utf-8"))
-    except ValueError:  # neither JSON nor perhaps text
+    except ValueError:  # the file is not JSON, or not UTF-8
         kept = None
     if not isinstance(kept, dict):
         names = [field.name for field in dataclasses.fields(StudySize)]
@@ -217,18 +218,18 @@ def _typed(row: dict[str, str]) -> dict[str, Any]:
 
 @contextmanager
 def _mapped(trainings: list[Training], size: StudySize, workers: int) -> Iterator[Iterable[Outcome]]:
-    """The outcomes of `trainings`, in their order; other processes end with the block."""
+    """The outcomes of `trainings`, in their order; worker processes end with the `with` block."""
     workers = min(workers, len(trainings))
     if workers <= 1:
         yield (train(training, size) for training in trainings)
         return
-    # started afresh, as a process cannot safely be forked once torch has threads
+    # spawn starts new interpreters, as a process cannot safely be forked once torch has threads
     with multiprocessing.get_context("spawn").Pool(workers, _ignore_interrupts) as pool:
         yield pool.imap(functools.partial(_train_in_worker, size=size), trainings)
 
 
 def _ignore_interrupts() -> None:
-    """An interrupt from the keyboard reaches every process; the first one ends the others."""
+    """Ignore Ctrl+C in a worker: the main process gets it too, and terminates the workers."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
@@ -242,7 +243,7 @@ def _train_in_worker(training: Training, size: StudySize) -> Outcome:
 
 
 def train(training: Training, size: StudySize) -> Outcome:
-    """Train one model and measure it; the same on every call, as it uses one thread and generators of its own."""
+    """Train one model and measure it. The accuracies are the same in every call: one thread, seeded generators."""
     threads, start = torch.get_num_threads(), time.process_time()
     torch.set_num_threads(1)
     try:
@@ -256,7 +257,7 @@ def train(training: Training, size: StudySize) -> Outcome:
 
 
 def _word_order(training: Training, size: StudySize) -> tuple[list[dict[str, Any]], None]:
-    """An encoder–decoder whose decoder has no encoding, so that the order of the source comes from the encoder's."""
+    """Train and test an encoder–decoder on word order; its decoder has no position encoding, only its encoder has."""
     config = LocantConfig(
         **_MODEL,
         vocab_size=ORDER_VOCABULARY_SIZE,
@@ -280,7 +281,7 @@ def _word_order(training: Training, size: StudySize) -> tuple[list[dict[str, Any
 
     _optimise(model, loss, size.order_steps)
     with torch.no_grad():
-        # right at each place given the right words before it: greedy search finds the same sentence
+        # each word is predicted from the right words before it; if all are right, greedy search finds the same sentence
         best = model(input_ids=test_sources, labels=test_targets).logits.argmax(-1)
     is_right = (best == test_targets).all(-1).view(-1, 2)
     length = sources.shape[1]
@@ -291,7 +292,7 @@ def _word_order(training: Training, size: StudySize) -> tuple[list[dict[str, Any
 
 
 def _length(training: Training, size: StudySize) -> tuple[list[dict[str, Any]], np.ndarray]:
-    """An encoder with a linear layer for each question, tested at lengths that it was not trained for."""
+    """Train an encoder with linear layers for the questions, and test it at the multiples `FACTORS` of its length."""
     longest = max(FACTORS) * size.train_length
     config = LocantConfig(
         **_MODEL,
@@ -308,7 +309,7 @@ def _length(training: Training, size: StudySize) -> tuple[list[dict[str, Any]], 
     generator = torch.Generator().manual_seed(training.seed)
 
     def scores(ids: torch.Tensor) -> torch.Tensor:
-        """Ids `(batch, length)` to `(questions, batch, length, letters)`."""
+        """The logits of the answers, `(questions, batch, length, letters)`, for ids `(batch, length)`."""
         answers = heads(encoder(input_ids=ids).last_hidden_state)
         return answers.unflatten(-1, (len(_TASK.questions), -1)).permute(2, 0, 1, 3)
 
@@ -347,7 +348,7 @@ def _attention(encoder: LocantEncoder, length: int) -> np.ndarray:
 
 
 def _optimise(model: nn.Module, loss: Callable[[], torch.Tensor], steps: int) -> None:
-    """Adam, the rate going up over a tenth of the steps and down to 0 over the others; then evaluation mode."""
+    """Train with Adam, then set evaluation mode; the learning rate rises for a tenth of the steps, then falls to 0."""
     optimizer = torch.optim.Adam(model.parameters(), lr=_LEARNING_RATE, fused=True)
     schedule = get_linear_schedule_with_warmup(optimizer, steps // 10, steps)
     model.train()

@@ -1,5 +1,5 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""Generated data that cannot be learned without position: pairs of sentences, and sequences of letters."""
+"""Generated data that no model can learn without position information: pairs of sentences, sequences of letters."""
 
 import itertools
 import random
@@ -34,10 +34,10 @@ class Pair(NamedTuple):
 
 
 def sentence_pairs(held_out: float = 0.2) -> tuple[list[Pair], list[Pair]]:
-    """Every pair of the language, in training and test pairs: no three words of a test pair train together.
+    """All pairs of sentences, split into training and test pairs. No training pair has the three words of a test pair.
 
     Args:
-        held_out: share of the test pairs.
+        held_out: the number of test pairs divided by the number of all pairs.
     """
     triples = list(itertools.product(itertools.combinations(_NOUNS, 2), _VERBS))
     random.Random(0).shuffle(triples)
@@ -56,28 +56,28 @@ def _pair(one: str, other: str, verb: str) -> Pair:
 
 
 def encode(sentences: list[str]) -> torch.Tensor:
-    """Ids `(sentences, words + 1)` of sentences of equally many words, each with an end.
+    """The ids `(sentences, words + 1)` of sentences with equal numbers of words, each followed by the end token.
 
-    The end matters: without it a sentence backwards is a reflection, which no symmetric encoding tells apart.
+    The end token matters: without it, the sentences of a pair are mirror images of each other, which a symmetric
+    position encoding cannot tell apart.
     """
     return torch.tensor([[*(_IDS[word] for word in sentence.split()), END] for sentence in sentences])
 
 
 @dataclass(frozen=True)
 class LetterTask:
-    """What each letter of a sequence has to say of those around it.
+    """A task on sequences of random letters: at each position, the model answers questions about the letters nearby.
 
-    Letters are drawn at random; some are marked, which is to say of a kind of their own. The questions, whose answers
-    are letters:
+    Some letters of the alphabet are marked letters. The answer to each question is a letter:
 
-    - `before`: which letter stands `offset` places before? It needs an exact distance, and its direction.
-    - `nearest`: which marked letter is the nearest, on either side? It needs no more than to know near from far.
+    - `before`: which letter is `offset` positions before? The model needs an exact distance and its direction.
+    - `nearest`: which marked letter is the nearest, on either side? The model only needs to tell near from far.
 
     Args:
-        letters: how many there are, marked ones included.
-        marked: how many of them are of the marked kind.
-        marked_share: how often one of these is drawn.
-        offset: of the question `before`.
+        letters: the number of letters in the alphabet, including the marked letters.
+        marked: the number of marked letters.
+        marked_share: the probability with which a drawn letter is a marked letter.
+        offset: the distance of the question `before`.
     """
 
     letters: int = 16
@@ -88,10 +88,11 @@ class LetterTask:
     questions = ("before", "nearest")
 
     def draw(self, generator: torch.Generator, number: int, length: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """Sequences `(number, length)` of two or more letters, and their answers `(questions, number, length)`.
+        """Draw sequences `(number, length)` of two or more letters, and the answers `(questions, number, length)`.
 
-        A letter that has no answer, or none that is certain, is asked `IGNORE`: the first `offset` letters, marked
-        letters, and those between two nearest that differ.
+        The answer is `IGNORE` if a question has no certain answer. For `before`, this is so at the first `offset`
+        positions. For `nearest`, it is so at marked letters, at positions between two different marked letters that are
+        equally near, and in sequences without a marked letter.
         """
         shape = (number, length)
         is_marked = torch.rand(shape, generator=generator) < self.marked_share

@@ -1,5 +1,5 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""From texts to token ids, and the checks that need their lengths."""
+"""Tokenising the texts of a dataset, and the checks that need the numbers of tokens."""
 
 import random
 from collections.abc import Callable, Iterable, Sequence
@@ -20,12 +20,12 @@ from .tables import LINE
 
 @dataclass(frozen=True)
 class Side:
-    """A column of text and the column of token ids that is made of it.
+    """A column of text, and the column of token ids that is made from it.
 
     Args:
-        text: the column of text, by which messages call it.
-        ids: the column of its ids.
-        limit: the option that says from how many tokens on a row is left out of training.
+        text: the name of the column of text, also in messages.
+        ids: the name of the column of token ids.
+        limit: the name of the option that limits the number of tokens in training, for messages.
     """
 
     text: str
@@ -40,12 +40,12 @@ TARGET = Side("target", "labels", "max_target_length")
 def build_tokenizer(
     data: TokenizerArguments, texts: Iterable[str], name: str | None, show_progress: bool, purpose: str = "seq2seq"
 ) -> PreTrainedTokenizerBase:
-    """The tokenizer that is called `name`, or else a new one, trained on `texts` as `data` say.
+    """Load the tokenizer `name`; if `name` is None, train a tokenizer on `texts` with the options in `data`.
 
-    `purpose` is that of `train_tokenizer`.
+    `purpose` is the argument of `train_tokenizer`.
 
     Raises:
-        InputError: there is none of that name, or none can be trained so.
+        InputError: no tokenizer loads from `name`, or no tokenizer can be trained with these options.
     """
     if name is not None:
         try:
@@ -76,13 +76,15 @@ def tokenize(
 ) -> Dataset:
     """`dataset` with the columns of ids that `encode` makes of a batch of rows.
 
-    The result is cached, under the hash of the rows and of `encode` with all that it holds.
+    The result is cached under a hash of the rows, and of `encode` with all objects that it refers to.
 
     Args:
-        num_proc: processes to work in. None is one: the tokenizer uses all cores by itself, and processes
-            take seconds to start, so that they pay from some million rows on.
-        keep_text: whether to keep the columns that there were.
-        desc: what stands before the progress bar.
+        dataset: the rows, with columns of text.
+        encode: makes the columns of ids of a batch of rows from its columns.
+        num_proc: the number of processes; None for one process. The tokenizer uses all cores by itself, and processes
+            take seconds to start, so that more processes save time only from some million rows on.
+        keep_text: whether to keep the columns of `dataset`.
+        desc: the text before the progress bar.
     """
     return dataset.map(
         encode,
@@ -121,7 +123,7 @@ def pair_lengths(dataset: Dataset) -> np.ndarray:
 
 
 class Dropped(NamedTuple):
-    """How many training rows were left out: those with an `empty` side, and the others with a `long` one."""
+    """The numbers of training rows left out: `empty`, for a blank side; `long`, for a side above its limit only."""
 
     empty: int
     long: int
@@ -133,9 +135,9 @@ def drop_unusable(dataset: Dataset, limits: dict[Side, int | None], row: str = "
     For training only: what is measured on validation and test rows must not depend on the limits.
 
     Args:
-        dataset: of :func:`tokenize`, with the text kept.
-        limits: for each side its limit in tokens, special ones and a prefix included; None for no limit.
-        row: what a row is called.
+        dataset: the result of :func:`tokenize` with `keep_text`.
+        limits: for each side its limit in tokens, including special tokens and a prefix; None for no limit.
+        row: the word for a row in messages.
 
     Raises:
         InputError: if no row is left.
@@ -159,10 +161,10 @@ def check_lengths(dataset: Dataset, limit: int | None, which: str, side: Side = 
     """Check that no text is longer than a table of learned positions allows.
 
     Args:
-        dataset: of :func:`tokenize`; the numbers of its rows in the file are in the column ``line``, if it has one.
-        limit: tokens that the table has positions for; None where there is no table.
-        which: the split's name, for the message.
-        side: which of a row's texts.
+        dataset: the result of :func:`tokenize`; if it has a column ``line``, messages number the rows by this column.
+        limit: the number of positions in the table; None if there is no table.
+        which: the name of the split, for the message.
+        side: the text of a row that is checked.
 
     Raises:
         InputError: naming the first text that is too long.
@@ -191,15 +193,15 @@ class Growth(NamedTuple):
 
 @dataclass
 class Resegmentation:
-    """Segments the texts of a row at random, for `TrainingRows`: only the ids are left of the row.
+    """Segments the texts of a row at random (BPE dropout): the argument `vary` of `TrainingRows`.
 
-    A segmentation longer than its limit, or than `longest` allows, gives way to the deterministic one.
+    A random segmentation with more tokens than `longest` is replaced by the deterministic segmentation.
 
     Args:
-        bpe_dropout: segments a text at random, end token included.
-        limits: for each side how many tokens a new segmentation may have; None for no limit.
-        source_prefix: stands before each source.
-        growth: for each side, as `measure_growth` sets it; without it, `longest` is the limit alone.
+        bpe_dropout: segments a text at random, and appends the end token.
+        limits: for each side how many tokens a random segmentation may have; None for no limit.
+        source_prefix: the text before each source.
+        growth: the `Growth` of each side, which `measure_growth` sets; without it, `longest` is the limit.
     """
 
     bpe_dropout: BPEDropout
@@ -208,7 +210,7 @@ class Resegmentation:
     growth: dict[Side, Growth] = field(default_factory=dict)
 
     def __call__(self, row: dict[str, Any], rng: random.Random) -> dict[str, Any]:
-        """The ids of each side, with `rng` as the only source of chance."""
+        """Draw the ids of each side from a row with texts and ids, with `rng` as the only source of randomness."""
         found = {}
         for side in self.limits:
             ids = self._draw(row, side, rng)

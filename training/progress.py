@@ -196,7 +196,7 @@ class TimedPrinter(PrinterCallback):
 
 
 class ProgressFromStep(ProgressCallback):
-    """The Trainer's progress bar, started at the step of the checkpoint: earlier steps do not count as speed."""
+    """The Trainer's progress bar, started at the step of the checkpoint, so that its speed leaves out earlier steps."""
 
     training_bar: Any
     prediction_bar: Any

@@ -1,5 +1,5 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""How a Trainer brings its run to the Hub: with the card that it was given, and without what is nobody else's."""
+"""A Trainer that pushes its run to the Hub with a given model card, and without private files."""
 
 import shutil
 from collections.abc import Callable, Iterator
@@ -20,21 +20,21 @@ from .files import written_whole
 from .run_folder import NOT_SHARED, TRAINING_STATE
 
 WriteCard = Callable[[Path, str | None], object]
-"""Writes the model card of a run's folder, for the repository of that name where there is one."""
+"""Writes the model card into the folder of a run; the second argument is the name of the Hub repository, or None."""
 
 
 class PushingTrainer(Trainer):
-    """A `Trainer` whose pushes have `write_card`'s model card, and leave out `run_folder.NOT_SHARED`.
+    """A `Trainer` that pushes the model card of `write_card`, and leaves out the files in `run_folder.NOT_SHARED`.
 
-    It writes no `training_args.bin`: that is a pickle, of the access token too, and the run keeps what it was asked for
-    as YAML.
+    It does not keep `training_args.bin`, a pickle that also holds the access token: `run_config.yaml` has the options
+    of the run.
 
     Args:
-        write_card: without it, the card is the Trainer's own draft.
+        write_card: writes the model card; if it is None, the Trainer writes its own card.
         kwargs: as for `Trainer`.
     """
 
-    push_in_progress: Any  # which transformers leaves untyped
+    push_in_progress: Any  # transformers does not annotate these two attributes
     hub_model_id: Any
 
     def __init__(self, *, write_card: WriteCard | None = None, **kwargs: Any):
@@ -42,10 +42,10 @@ class PushingTrainer(Trainer):
         self.write_card = write_card
 
     def init_hf_repo(self, token: str | None = None, private: bool | None = None) -> None:
-        """As in transformers: make the repository, before anything is trained.
+        """Create the repository on the Hub; the Trainer calls this method before training.
 
         Raises:
-            InputError: the Hub does not take the run, or has it as a public repository where a private one is wanted.
+            InputError: the Hub refuses the repository, or `private` is set and the repository exists and is public.
         """
         private = self.args.hub_private_repo if private is None else private
         mend = "Log in by `hf auth login`, set hub_model_id to USER/NAME, or leave push_to_hub out."
@@ -65,7 +65,7 @@ class PushingTrainer(Trainer):
             (Path(output_dir or self._folder) / TRAINING_ARGS_NAME).unlink(missing_ok=True)
 
     def create_model_card(self, *args: Any, **kwargs: Any) -> None:
-        """Write the card into the run's folder; what describes it for the Trainer's draft is for that alone."""
+        """Write the model card into the run's folder; the arguments are only for the Trainer's own card."""
         if self.write_card is None:
             super().create_model_card(*args, **kwargs)
         elif self.is_world_process_zero():
@@ -80,7 +80,7 @@ class PushingTrainer(Trainer):
         private: bool | None = None,
         **kwargs: Any,
     ) -> CommitInfo | Future[CommitInfo] | None:
-        """As in transformers: save the model, write the card, upload the run's folder; nothing in other processes."""
+        """Save the model, write its card, and upload the run's folder; returns None if not in the main process."""
         token = self.args.hub_token if token is None else token
         if self.hub_model_id is None:
             self.init_hf_repo(token=token, private=private)
@@ -95,7 +95,7 @@ class PushingTrainer(Trainer):
         revision: str | None = None,
         **kwargs: Any,
     ) -> CommitInfo | Future[CommitInfo] | None:
-        """`push_to_hub` of what was saved before, as it is."""
+        """Write the model card and upload the run's folder, as `push_to_hub` does, but do not save the model."""
         if not self.is_world_process_zero():
             return None
         self.callback_handler.on_push_begin(self.args, self.state, self.control)
@@ -106,7 +106,10 @@ class PushingTrainer(Trainer):
             return self._upload(self._folder, commit_message, token, revision, run_as_future=not blocking)
 
     def _push_from_checkpoint(self, checkpoint_folder: str) -> None:
-        """Bring the run's folder up to the checkpoint, and upload it while training goes on."""
+        """Copy the model of a checkpoint into the run's folder, and upload the folder while training goes on.
+
+        Nothing is uploaded while another upload is running, unless `hub_always_push` is set.
+        """
         if not self.is_world_process_zero() or self.args.hub_strategy == HubStrategy.END:
             return
         busy = self.push_in_progress is not None and not self.push_in_progress.is_done()
@@ -155,7 +158,7 @@ class PushingTrainer(Trainer):
 
 @contextmanager
 def _in_one_sentence(what: str, mend: str) -> Iterator[None]:
-    """What the Hub's client raises, as an `InputError`."""
+    """Raise errors of the Hub's client as `InputError`: `what` failed, the reason, and the remedy `mend`."""
     try:
         yield
     except (HTTPError, HFValidationError, ConnectionError) as error:
@@ -165,7 +168,7 @@ def _in_one_sentence(what: str, mend: str) -> Iterator[None]:
 
 
 def _copy_model(checkpoint: Path, folder: Path) -> None:
-    """Copy all files of a checkpoint but those with which training would go on."""
+    """Copy all files of a checkpoint except the files that only resumed training needs (`TRAINING_STATE`)."""
     for file in checkpoint.iterdir():
         if file.is_file() and not any(file.match(pattern) for pattern in TRAINING_STATE):
             with written_whole(folder / file.name) as path:

@@ -1,5 +1,5 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""What a task brings to `locant train` and `locant evaluate`: a `Recipe`. All else is the same for every task."""
+"""`Recipe`, the base class of the parts of `locant train` and `locant evaluate` that differ between tasks."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
@@ -21,13 +21,13 @@ from .trainer import RecipeTrainer
 
 @dataclass
 class Prepared:
-    """What training works on.
+    """The data of a run, prepared for training.
 
     Args:
         rows: the splits as they were read.
-        encoded: the splits as numbers, training rows that cannot be used left out.
+        encoded: the splits as token ids, pixels and labels, without the training rows that cannot be used.
         processor: tokenizer, image processor or both, saved with the model.
-        summary: how much there is, as `metrics.json` keeps it under `data`.
+        summary: numbers about the data, such as rows and tokens of each split, which `metrics.json` has under `data`.
     """
 
     rows: DatasetDict
@@ -38,7 +38,7 @@ class Prepared:
 
 @dataclass
 class TrainerInputs:
-    """What the Trainer gets beside model and arguments; see `RecipeTrainer`."""
+    """The arguments of `RecipeTrainer` that a recipe makes: datasets, data collator and metrics."""
 
     train_dataset: TrainingRows
     train_lengths: np.ndarray
@@ -48,14 +48,14 @@ class TrainerInputs:
 
 
 class Measured(NamedTuple):
-    """A finished model on a split: its metrics, and a row of the same kind for each row of the split."""
+    """The metrics of a trained model on a split, and its predictions, a named tuple for each row of the split."""
 
     metrics: dict[str, Any]
     predictions: list[Any]
 
 
 class Line(NamedTuple):
-    """One metric as people read it: its name, its value, and what is to be known about it."""
+    """One metric as it is printed: its name, its value, and a note, such as the signature of BLEU."""
 
     name: str
     value: str
@@ -63,22 +63,22 @@ class Line(NamedTuple):
 
 
 class Recipe(ABC):
-    """One task, from rows to a measured model.
+    """What a run does for one task, from reading the rows to measuring the model.
 
-    The run calls the methods in the order in which they stand here. None of them writes a file.
+    The methods are defined in about the order in which a run calls them. None of them writes a file.
 
     Args:
-        data: the section `data:`.
-        seed: cuts the validation rows, where there are none.
+        data: the options of the section `data:`.
+        seed: the seed of random choices in the data, such as which rows are cut from train for validation.
     """
 
     auto_class: ClassVar[Any]
     """The Auto class of the task's models."""
     processor_class: ClassVar[Any] = AutoTokenizer
-    """The Auto class of what is saved beside them."""
+    """The Auto class of the tokenizer or processor that is saved with the models."""
     trainer_class: ClassVar[type[RecipeTrainer]]
     predictions_name: ClassVar[str] = "predictions"
-    """What the file with the predictions for a split is called, after the split."""
+    """The name of the file with the predictions for a split, which follows the name of the split."""
 
     def __init__(self, data: Any, seed: int):
         self.data = data
@@ -114,33 +114,33 @@ class Recipe(ABC):
 
     @abstractmethod
     def build_processor(self, run: RunConfig, train: Dataset, name: str | None) -> Any:
-        """The processor called `name` (a trained model's or a checkpoint's), or else the one that `run` asks for."""
+        """Load the processor from `name`, a folder or Hub name; if it is None, make the one that `run` asks for."""
 
     @abstractmethod
     def encode(self, rows: DatasetDict, processor: Any) -> Prepared:
-        """Every split as numbers, checked and counted."""
+        """Convert every split to token ids, pixels and labels, check it, and count it for the summary."""
 
     @abstractmethod
     def describe(self, summary: Mapping[str, Any]) -> list[str]:
-        """The summary in words, a line each."""
+        """The summary as lines of text, to be printed."""
 
     def config_fields(self, prepared: Prepared) -> dict[str, Any]:
         """Fields of a new model's config that follow from the data, such as `vocab_size`."""
         return {}
 
     def head_fields(self, prepared: Prepared) -> dict[str, Any]:
-        """Fields that follow from the data even where a trained model is fine-tuned, such as its labels."""
+        """Config fields that the data decide even if a trained model is fine-tuned, such as its labels."""
         return {}
 
     def adapt(self, model: PreTrainedModel, run: RunConfig) -> None:  # noqa: B027 (most tasks need nothing)
-        """Set what is saved with a new or a trained model besides its config, such as how it generates."""
+        """Change settings of a new or a trained model that `run` gives, such as those of its generation config."""
 
     def check(self, model: PreTrainedModel, prepared: Prepared) -> None:  # noqa: B027
         """Raise `InputError` where the data do not fit the model."""
 
     @abstractmethod
     def trainer_inputs(self, run: RunConfig, prepared: Prepared, model: PreTrainedModel) -> TrainerInputs:
-        """What the Trainer trains and evaluates on."""
+        """The datasets, the data collator and the metrics for the Trainer."""
 
     @abstractmethod
     def measure(
@@ -153,14 +153,15 @@ class Recipe(ABC):
         show_progress: bool,
         **search: Any,
     ) -> Measured:
-        """Measure a finished model, in evaluation mode, on one split as `load` gives it, no row left out.
+        """Measure a trained model, in evaluation mode, on all rows of one split as `load` returns it.
 
-        `search` is empty but for models that generate: how they do it, where it is not as saved with them.
+        `search` holds arguments of `generate` that replace settings of the model's generation config. It is empty for
+        models that do not generate.
         """
 
     @abstractmethod
     def lines(self, metrics: Mapping[str, Any]) -> list[Line]:
-        """The metrics of `measure`, the most telling first."""
+        """The metrics of `measure` as lines to be printed, the most important metric first."""
 
     def details(self, metrics: Mapping[str, Any]) -> list[Line]:
         """Metrics of parts of the rows, such as of each class, which `locant evaluate` prints after `lines`."""
@@ -181,7 +182,7 @@ def say(run: RunConfig, text: str) -> None:
 
 
 def as_text(path: Path | None) -> str | None:
-    """The path as transformers takes it."""
+    """The path as a string, which transformers expects; None stays None."""
     return None if path is None else str(path)
 
 

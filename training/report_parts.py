@@ -1,5 +1,5 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""What reports are made of: figures with their deviation, tables in Markdown, and pictures."""
+"""Parts of reports: means with their standard deviation, tables in Markdown, and pictures."""
 
 import statistics
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -19,13 +19,13 @@ def mean_and_deviation(values: Sequence[float]) -> tuple[float, float]:
 
 
 def with_deviation(values: Sequence[float], digits: int) -> str:
-    """`mean ± deviation` with so many digits after the point, or one value alone."""
+    """`mean ± deviation` with `digits` digits after the point; a single value has no deviation."""
     mean, deviation = mean_and_deviation(values)
     return f"{mean:.{digits}f}" + (f" ± {deviation:.{digits}f}" if len(values) > 1 else "")
 
 
 def markdown_table(header: Sequence[str], rows: Iterable[Sequence[str]], figures: str = "--:") -> str:
-    """A table in Markdown; `figures` is the rule under every column but the first, which holds names."""
+    """A table in Markdown; `figures` is the delimiter under every column but the first, which holds names."""
     rule = ["---", *[figures] * (len(header) - 1)]
     return "\n".join(f"| {' | '.join(line)} |" for line in (header, rule, *rows))
 
@@ -36,13 +36,13 @@ def write_pictures(
     """Write `NAME.png` for each drawing, by name, where matplotlib is installed.
 
     Args:
-        folder: for the pictures.
-        drawings: each draws on the empty figure that it is given.
-        missing: what the warning says where matplotlib is not installed.
-        remedy: and what it says that installing it is for.
+        folder: the folder for the pictures.
+        drawings: a function for each picture, which draws on the empty figure that is its argument.
+        missing: the beginning of the warning if matplotlib is not installed: what is missing.
+        remedy: the end of this warning: what matplotlib is to be installed for.
 
     Returns:
-        Whether they were drawn.
+        Whether the pictures were written.
     """
     try:
         from matplotlib.figure import Figure

@@ -15,9 +15,9 @@ from .run_folder import METRICS_FILE
 from .tables import row_values
 
 CHECKED_PAIRS = 5000
-"""The largest number of pairs of a split that are checked; of a larger split, every n-th pair is checked."""
+"""Of a larger split, at least this number and less than twice this number of pairs are checked: every n-th pair."""
 FEWEST_PAIRS = 50
-"""The smallest number of rows from which a warning is derived."""
+"""The smallest number of rows whose labels, and of pairs whose lengths, are checked."""
 FEWEST_CHARACTERS = 2000
 """The smallest number of characters by which the languages of two texts are compared."""
 MOST_CHARACTERS = 50_000

@@ -1,5 +1,5 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""The folder of a run: whose it is, how far it got, whether it is finished."""
+"""The folder of a run: which run it belongs to, its checkpoints, and whether the run is finished."""
 
 import json
 from collections.abc import Iterator
@@ -23,39 +23,40 @@ METRICS_FILE = "metrics.json"
 LOCK_FILE = ".lock"
 
 TRAINING_STATE = ("optimizer*", "scheduler.pt", "scaler.pt", "rng_state*.pth", TRAINER_STATE_NAME)
-"""Files of a checkpoint that are not of the model, but of the training that may go on from there."""
+"""Patterns of the files of a checkpoint that only resumed training needs, such as the state of the optimiser."""
 
 NOT_SHARED = (
     *("_*", ".*", f"{PREFIX_CHECKPOINT_DIR}-*"),
     *("training_args.bin", RUN_CONFIG_FILE),  # access tokens, paths
     "*.tsv",  # texts of the data, under their own licence
 )
-"""Patterns of what stays at home when a run is pushed, or has no place on the Hub."""
+"""Patterns of files that are not uploaded when a run is pushed: they are private, or of no use on the Hub."""
 
 MAY_CHANGE = {
-    # how long
+    # how long the run trains
     *("num_train_epochs", "max_steps", "early_stopping_patience"),
-    # how the end is made of what was trained
+    # how the final model is made from checkpoints, generates and is tested
     *("average_checkpoints", "num_beams", "length_penalty", "max_new_tokens", "test_file"),
-    # what is shown and kept
+    # what is logged, saved and pushed
     *("logging_steps", "logging_first_step", "disable_tqdm", "log_level", "report_to", "run_name"),
     *("save_total_limit", "output_dir", "resume_from_checkpoint", "dry_run"),
     *("push_to_hub", "hub_model_id", "hub_strategy", "hub_private_repo", "hub_token", "hub_revision"),
     *("hub_license", "hub_always_push"),
-    # how the work is done
+    # how the computation is done
     *("per_device_eval_batch_size", "preprocessing_num_workers", "dataloader_num_workers", "use_cpu"),
 }
-"""Options that may differ when a run is taken up again; any other difference makes it another run."""
+"""Options that may differ when a run is resumed. With any other difference, the folder holds a different run."""
 
 
 class RunFolder:
     """The folder `run.training.output_dir`.
 
     Args:
-        run: what was asked for.
+        run: the configuration of the run.
 
     Raises:
-        InputError: the folder holds another run, or something that is no run; nothing in it was touched.
+        InputError: the folder holds another run, other files, or the model to be fine-tuned; or
+            `resume_from_checkpoint` is not a complete checkpoint. Nothing in the folder was changed.
     """
 
     def __init__(self, run: RunConfig):
@@ -83,7 +84,7 @@ class RunFolder:
             raise InputError(f"output_dir {self.path} is a file: give another output_dir.")
         if not self._kept.exists():
             names = [path.name for path in self.path.iterdir()] if self.path.exists() else []
-            # `claim` may have been killed before it was through
+            # only these files are there if a process was killed during `claim`
             if not all(name.endswith((RUN_CONFIG_FILE, METRICS_FILE, LOCK_FILE)) for name in names):
                 raise InputError(
                     f"output_dir {self.path} is not empty, and has no {RUN_CONFIG_FILE} that says it is a run: "
@@ -94,7 +95,7 @@ class RunFolder:
         options = known_options(find_task(run.given))
         names = sorted((asked.keys() | kept.keys()) - MAY_CHANGE, key=lambda name: (name != TASK_OPTION.name, name))
         for name in names:
-            # what a field of the model is by default, a preset may say
+            # the defaults of model fields are not known here, as a preset may set them
             known = name in options and options[name].section != "model"
             default = options[name].default if known else None
             now, then = asked.get(name, default), kept.get(name, default)
@@ -115,8 +116,8 @@ class RunFolder:
                 )
 
     def claim(self, data_identity: dict[str, str]) -> None:
-        """Write down what was asked for: from now on the folder is this run's, and not finished."""
-        for leftover in self.path.glob(".[0-9]*.*"):  # of a process that was killed while it wrote
+        """Write the run's options into the folder, so that it belongs to this run, and mark the run as not finished."""
+        for leftover in self.path.glob(".[0-9]*.*"):  # a temporary file of a killed process
             leftover.unlink()
         self.write_metrics(self.metrics() | {"finished": False, "data_identity": data_identity})
         with written_whole(self._kept) as path:
@@ -125,7 +126,7 @@ class RunFolder:
             self._point_to_best(checkpoint / TRAINER_STATE_NAME)
 
     def _point_to_best(self, state_file: Path) -> None:
-        """Have the Trainer find its best checkpoint where it is now, if the folder was moved."""
+        """Correct the path of the best checkpoint in the Trainer's state file, if the folder of the run was moved."""
         state = TrainerState.load_from_json(str(state_file))
         best = self.path / f"{PREFIX_CHECKPOINT_DIR}-{state.best_global_step}"
         if best.is_dir() and state.best_model_checkpoint != str(best):
@@ -135,10 +136,10 @@ class RunFolder:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Keep other processes out of the folder.
+        """Lock the folder until the end of the `with` block.
 
         Raises:
-            InputError: another process is training in it.
+            InputError: another process has locked the folder.
         """
         self.path.mkdir(parents=True, exist_ok=True)
         lock = FileLock(self.path / LOCK_FILE)
@@ -155,7 +156,7 @@ class RunFolder:
             lock.release()
 
     def is_finished(self) -> bool:
-        """Whether the folder holds this run, finished after at least as many steps as the run has now."""
+        """Whether the folder holds a finished run with the same options, and at least as many steps or epochs."""
         if not self._kept.exists() or not self.metrics().get("finished"):
             return False
         asked, kept = _flat(self._yaml), _flat(self._kept.read_text(encoding="utf-8"))
@@ -168,7 +169,7 @@ class RunFolder:
         return asked == kept and is_covered
 
     def metrics(self) -> dict[str, Any]:
-        """What `metrics.json` holds, empty if there is none yet."""
+        """The content of `metrics.json`; an empty dictionary if there is no such file yet."""
         file = self.path / METRICS_FILE
         return json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
 

@@ -46,7 +46,7 @@ TEXT_SIDE = Side("text", "input_ids", "max_length")
 
 
 class Prediction(NamedTuple):
-    """A text, its label, and the model's: names with the separator between them where there are several."""
+    """A text, its label, and the predicted label; the names of several labels are joined by the separator."""
 
     text: str
     label: str
@@ -54,7 +54,7 @@ class Prediction(NamedTuple):
 
 
 class SequenceClassification(Recipe):
-    """Encoders that give a text one label, several, or a number."""
+    """The recipe for encoders that predict one label, several labels or a number for a text."""
 
     auto_class = AutoModelForSequenceClassification
     trainer_class = ClassificationTrainer
@@ -84,7 +84,7 @@ class SequenceClassification(Recipe):
         return build_tokenizer(self.data, texts, name, show_progress=not run.training.disable_tqdm)
 
     def encode(self, rows: DatasetDict, processor: PreTrainedTokenizerBase) -> PreparedClasses:
-        """Tokens and class numbers of every split."""
+        """Token ids and targets of every split; see `_target`."""
         is_regression = self.data.problem_type == "regression"
         classes = [] if is_regression else find_classes(_names(rows["train"]), "text")
         numbers = {name: number for number, name in enumerate(classes)}
@@ -109,7 +109,7 @@ class SequenceClassification(Recipe):
     def _encode_split(
         self, rows: Dataset, tokenizer: PreTrainedTokenizerBase, numbers: dict[str, int], table: str
     ) -> Dataset:
-        """`input_ids`, `labels`, the number of `tokens` before a cut, and the texts' lines."""
+        """The columns `input_ids`, `labels`, `tokens` (their number before the cut) and `line` (the row's number)."""
         max_length, problem_type = self.data.max_length, self.data.problem_type
 
         def encode(batch: dict[str, list[Any]]) -> dict[str, Any]:
@@ -143,7 +143,7 @@ class SequenceClassification(Recipe):
         return lines
 
     def config_fields(self, prepared: Prepared) -> dict[str, Any]:
-        """The vocabulary."""
+        """The size of the vocabulary and the ids of special tokens."""
         tokenizer = prepared.processor
         return {
             "vocab_size": len(tokenizer),
@@ -153,18 +153,18 @@ class SequenceClassification(Recipe):
         }
 
     def head_fields(self, prepared: PreparedClasses) -> dict[str, Any]:  # type: ignore[override]
-        """The labels."""
+        """The `problem_type`, and the names of the labels; for regression, `num_labels` is 1."""
         if not prepared.classes:
             return {"problem_type": self.data.problem_type, "num_labels": 1}
         return {"problem_type": self.data.problem_type, **class_fields(prepared.classes)}
 
     def check(self, model: PreTrainedModel, prepared: Prepared) -> None:
-        """No text goes beyond the positions that there are."""
+        """Raise `InputError` if a text has more tokens than the model has learned positions."""
         for split, texts in prepared.encoded.items():
             check_lengths(texts, position_limit(model, "source"), split, TEXT_SIDE)
 
     def trainer_inputs(self, run: RunConfig, prepared: Prepared, model: PreTrainedModel) -> TrainerInputs:
-        """Texts of like length."""
+        """Training and validation texts, with their lengths: a training batch holds texts of similar length."""
         columns = ["input_ids", "labels"]
         train, validation = (prepared.encoded[split].select_columns(columns) for split in ("train", "validation"))
         return TrainerInputs(
@@ -185,7 +185,7 @@ class SequenceClassification(Recipe):
         show_progress: bool,
         **search: Any,
     ) -> Measured:
-        """Accuracy and macro F1, or the error of numbers; and the label that each text got."""
+        """Measure accuracy and macro F1, or the error of regression; the predictions are of type `Prediction`."""
         config: Any = model.config
         numbers = {name: int(number) for name, number in config.label2id.items()}
         encoded = self._encode_split(numbered(rows), processor, numbers, self.table)
@@ -239,9 +239,9 @@ def _names(rows: Dataset) -> list[str]:
 
 
 def _target(label: Any, numbers: dict[str, int], problem_type: str, table: str, row: int) -> Any:
-    """What the model is to say: a class number, 0 and 1 for each class, or the number itself."""
+    """The target of a label: its class number; 0 or 1 for each class; or, for regression, the number itself."""
     if problem_type == "regression":
-        # the Trainer takes -100 for a place without a label
+        # the Trainer does not count a label of -100, so the next float32 number takes its place
         return float(np.nextafter(np.float32(label), np.float32(0))) if label == -100 else label
     for name in [label] if isinstance(label, str) else label:
         check_class(name, numbers, table, row)

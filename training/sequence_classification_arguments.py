@@ -1,5 +1,5 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""What can be said about training a classifier of texts."""
+"""The data and training options of the task `sequence_classification`."""
 # ruff: noqa: RUF009 (`option` returns a field of its own at each call)
 
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from .errors import InputError
 
 @dataclass
 class SequenceClassificationData(TokenizerArguments, DataArguments):
-    """Texts with their labels, and how they become tokens.
+    """The options of the section `data:`: where the texts and labels are, and how the texts are tokenised.
 
     Raises:
         InputError: no data or two sources of data are given, or a value is out of range.
@@ -48,10 +48,14 @@ MEASURES = {
 
 @dataclass
 class SequenceClassificationTraining(TrainingArguments):
-    """Training a classifier of texts, which accuracy chooses; for several labels macro F1, for numbers their error."""
+    """The options of the section `training:`.
+
+    By default, the best checkpoint is the one with the highest accuracy on the validation set; if a text has several
+    labels, with the highest macro F1; for regression, with the lowest mean squared error.
+    """
 
     output_dir: str | None = option("runs/classifier", "Folder of the run; the same command goes on where it stopped.")
 
     def find_measures(self, data: Any) -> dict[str, bool]:
-        """By the kind of label."""
+        """The measures for the `problem_type` of `data`, the first of which chooses the best checkpoint."""
         return MEASURES[data.problem_type if data else "single_label_classification"]

@@ -15,8 +15,8 @@ Objects and Parquet rows hold the values in columns of their own, or nested: the
 at a line feed (or a carriage return and a line feed) and nowhere else: no-break spaces, U+2028, U+0085 and form feeds
 belong to the text. A text file or table whose name ends with ``.gz`` is unpacked as it is read.
 
-What is read lies in the cache of `datasets` under the hash of its content, so that later runs find it, and
-what ``map`` made of it.
+The rows of TSV, CSV, JSON and text files are cached by `datasets` under a hash of the files' content, so that later
+runs find the rows and the results of ``map`` on them.
 """
 
 import codecs
@@ -45,13 +45,13 @@ from .document_files import BLANK_LINE, EACH_LINE, FILE, split_documents
 from .errors import InputError
 
 SplitFiles = str | Path | Sequence[str | Path]
-"""One table, or parallel text files."""
+"""The files of a split: one table, parallel text files, or text files of documents."""
 
 GZIP = ".gz"
 DELIMITERS = (",", ";", "\t", "|")
 """Delimiters of ``.csv`` files. A file has the first of them that splits its first line into two columns or more."""
 
-_READER_VERSION = "2"  # part of the cache's key: raise it when the same files shall give other rows
+_READER_VERSION = "2"  # part of the cache's key: raise it if a change of this code gives other rows for the same files
 
 LINE = "line"
 """Column with the number of a row in its file."""
@@ -62,10 +62,10 @@ class Kind:
     """What a column holds.
 
     Args:
-        expected: it in words, for messages.
-        feature: its type in the dataset.
-        read: a value from what stands in the table, whose folder is the second argument; `ValueError` if it
-            cannot be read, `FileNotFoundError` with the path of a file that is not there.
+        expected: the values in words, for messages.
+        feature: the type of the column in the dataset.
+        read: converts a cell to a value; the second argument is the folder of the table. It raises `TypeError` or
+            `ValueError` for a cell that cannot be converted, and `FileNotFoundError` with the path of a missing file.
     """
 
     expected: str
@@ -94,7 +94,7 @@ def _read_number(value: Any, folder: Path) -> float:
 
 def _read_image(value: Any, folder: Path) -> Any:
     if not isinstance(value, str):
-        return value  # an image that a dataset brings
+        return value  # an image that is in the dataset itself
     path = folder / value
     if not path.is_file():
         raise FileNotFoundError(path)
@@ -108,7 +108,7 @@ IMAGE = Kind("the path of an image (seen from the table)", Image(), _read_image)
 
 
 def labels(separator: str) -> Kind:
-    """Any number of classes: a list, or a text in which `separator` stands between them."""
+    """The kind of a column with any number of labels: a list, or a text in which `separator` separates the labels."""
 
     def read(value: Any, folder: Path) -> list[str]:
         parts = value.split(separator) if isinstance(value, str) else value
@@ -126,10 +126,10 @@ class Column:
     """One column of a row.
 
     Args:
-        name: its name in the rows.
-        kind: what it holds.
-        chosen: the column of the table that was asked for, by the option ``<name>_column``.
-        usual: where none was, the first of these that the table has is taken.
+        name: the name of the column in the rows.
+        kind: the kind of its values.
+        chosen: the name of the column in the table, from the option ``<name>_column``.
+        usual: if `chosen` is None, the first of these names that the table has is taken, or else `name`.
     """
 
     name: str
@@ -217,9 +217,10 @@ def load_splits(
     The training rows come from `dataset_name` (a dataset on the Hub, or a local folder of one) or `train_file`;
     `validation_file` and `test_file` take the place of the dataset's own splits. Without validation rows,
     `validation_split` (a fraction below 1, or a number of rows) is cut from train, the same rows for the same `seed`.
+    If the rows are documents and the fraction is less than one document, the last part of each document is cut.
 
     Raises:
-        InputError: if something is missing, empty, malformed, or of unequal length.
+        InputError: if a file, split or column is missing, empty or malformed, or if parallel files differ in length.
     """
     if (dataset_name is None) == (train_file is None):
         given = "neither was given" if dataset_name is None else "both were given"
@@ -357,7 +358,7 @@ def load_files(files: SplitFiles, split: str, layout: Layout) -> Dataset:
 
 
 def _cached(paths: Sequence[Path], split: str, layout: Layout, read: Callable[[], Iterator[tuple]]) -> Dataset:
-    """The rows as a memory-mapped dataset, cached under the hash of the content."""
+    """The rows that `read` yields as a memory-mapped dataset, cached under a hash of the content of `paths`."""
     names = [column.name for column in layout.columns]
 
     def rows() -> Iterator[dict[str, Any]]:
@@ -426,7 +427,7 @@ def _parallel_rows(paths: Sequence[Path], layout: Layout) -> Iterator[tuple]:
 
 
 Record = dict[str, Any]
-Records = Iterator[tuple[str, Record]]  # each with where it stands, for messages
+Records = Iterator[tuple[str, Record]]  # each record with its file and line, for messages
 
 
 def _table_rows(path: Path, layout: Layout) -> Iterator[tuple]:
@@ -444,7 +445,7 @@ def _tsv_records(path: Path) -> Records:
 
 
 def _csv_records(path: Path) -> Records:
-    csv.field_size_limit(2**31 - 1)  # by default 131,072 characters; a C long need not hold more than this
+    csv.field_size_limit(2**31 - 1)  # the default is 131,072 characters; more than 2**31 - 1 may not fit into a C long
     header = next((line for line in _iterate_lines(path) if line.strip()), "")
     separating = (mark for mark in DELIMITERS if len(next(csv.reader([header], delimiter=mark), ())) > 1)
     lines = (line + "\n" for line in _iterate_lines(path))
@@ -456,7 +457,10 @@ def _csv_records(path: Path) -> Records:
 
 
 def _headed_records(path: Path, rows: Iterator[tuple[int, list[str]]]) -> Records:
-    """The rows by the names in the first line; blank lines are skipped, but in one column they are empty texts."""
+    """The rows as dictionaries, by the names in the first line.
+
+    Blank lines are skipped, except in a table of one column, where they are empty texts.
+    """
     _, header = next((entry for entry in rows if not _is_blank(entry[1])), (0, []))
     for number, row in rows:
         where = f"{path}, line {number}"
@@ -510,7 +514,7 @@ _RECORD_READERS: dict[str, Callable[[Path], Records]] = {
     ".jsonl": _json_records,
 }
 TABLES = (*_RECORD_READERS, ".parquet")
-"""How the name of a file with columns ends."""
+"""The suffixes of the names of tables."""
 
 
 def _load_parquet(path: Path, layout: Layout) -> Dataset:
@@ -528,7 +532,7 @@ def _load_hub_splits(name: str, config_name: str | None, layout: Layout) -> dict
         OSError,
         ValueError,
         DatasetGenerationError,
-    ) as error:  # not there, no network, no such configuration
+    ) as error:  # no such dataset, no network, or no such configuration
         reason = " ".join(str(error).split())
         raise InputError(f"The dataset {name!r} cannot be loaded: {reason}") from error
     if "train" not in loaded:
@@ -541,11 +545,11 @@ def _load_hub_splits(name: str, config_name: str | None, layout: Layout) -> dict
 
 
 def _select_columns(dataset: Dataset, layout: Layout, where: str, folder: Path) -> Dataset:
-    """The columns of `layout` in a table that `datasets` loaded, under their own names."""
+    """Select the columns of `layout` from a table that `datasets` loaded, and give them the names in `layout`."""
     if len(dataset) == 0:
         raise InputError(f"{where} holds no {layout.row}.")
     images = [name for name, feature in dataset.features.items() if isinstance(feature, Image)]
-    if not images:  # which would become bytes and paths
+    if not images:  # `flatten` would divide images into bytes and paths
         dataset = dataset.flatten()
     names = layout.find(dataset.column_names, where)
     dataset = dataset.select_columns(names)
@@ -555,7 +559,7 @@ def _select_columns(dataset: Dataset, layout: Layout, where: str, folder: Path) 
 
 
 def _typed(dataset: Dataset, column: Column, name: str, where: str, folder: Path) -> Dataset:
-    """`dataset` with one column read as the kind it is to be; text and images are taken as they are."""
+    """`dataset` with one column converted to `column.kind`; a column of texts or decoded images is not changed."""
     feature = dataset.features[name]
     is_text = getattr(feature, "dtype", None) in ("string", "large_string")
     if column.kind is TEXT and not is_text:
@@ -565,7 +569,7 @@ def _typed(dataset: Dataset, column: Column, name: str, where: str, folder: Path
         raise InputError(f"{where}, row {row}: {name!r} is null, where {column.kind.expected} is expected.")
     if column.kind is TEXT or isinstance(feature, Image):
         return dataset
-    item = getattr(feature, "feature", feature)  # of a list
+    item = getattr(feature, "feature", feature)  # the type of the items of a list
     classes = item.names if isinstance(item, ClassLabel) else None
 
     def read(value: Any, row: int) -> dict[str, Any]:
@@ -592,7 +596,7 @@ def _class_names(value: Any, classes: list[str], place: str, name: str) -> Any:
 
 
 def place_of(table: str, row: int) -> str:
-    """Where a row of `table` stands, for messages: in a file of lines by its line, else by its number, from 1 on."""
+    """The place of a row in `table`, for messages: its line in a TSV, CSV or JSON file, else its number from 1 on."""
     path = Path(table).expanduser()
     reader = _RECORD_READERS.get(_format_of(path)) if path.is_file() else None
     places = (where for where, _ in islice(reader(path), row - 1, row)) if reader else iter(())
@@ -600,7 +604,7 @@ def place_of(table: str, row: int) -> str:
 
 
 def table_of(data: Any, split: str) -> str:
-    """Where the rows of a split were read, as the arguments `data` say, for messages."""
+    """The file or dataset in the arguments `data` that the rows of a split come from, for messages."""
     file = getattr(data, f"{split}_file")
     if file is None and data.dataset_name is not None:
         return f"{data.dataset_name} ({split})"
@@ -613,7 +617,7 @@ def numbered(dataset: Dataset) -> Dataset:
 
 
 def _cut_validation(train: Dataset, layout: Layout, size: float, seed: int) -> tuple[Dataset, Dataset]:
-    """Split off `size` of the rows. Copies of a row stay together, so that none stands on both sides."""
+    """Split off a share `size` of the rows, or from 1 on `size` rows. Copies of a row stay in the same part."""
     wanted = max(1, round(size * len(train))) if 0 < size < 1 else int(size)
     copies = defaultdict(list)
     for row, values in enumerate(row_values(train, [column.name for column in layout.columns])):

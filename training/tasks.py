@@ -21,17 +21,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class Task:
-    """One task, as far as it is known before anything is trained.
+    """One task: its options and the name of its recipe, without the imports that the recipe needs.
 
     Args:
-        name: as `--task` takes it.
+        name: the value of `--task`.
         summary: what is trained, in a few words, for `--help`.
         data: the options of the section `data:`.
         training: the options of the section `training:`.
-        recipe_name: `module:Class` in this room, imported only where a run begins.
-        config_fields: fields of `LocantConfig` that follow from the task, its topology above all. They are no
-            options, and neither are the fields of a stack that the model has not.
-        decided_elsewhere: other fields that are no options, with what decides them.
+        recipe_name: `module:Class` in this package; the module is imported only when the recipe is used.
+        config_fields: fields of `LocantConfig` that the task decides, above all which stacks the model has. They are
+            not options of the task, and neither are the fields of a stack that the model does not have.
+        decided_elsewhere: other fields that are not options of the task, each with the reason, for messages.
     """
 
     name: str
@@ -43,7 +43,7 @@ class Task:
     decided_elsewhere: Mapping[str, str] = field(default_factory=dict)
 
     def recipe(self) -> "type[Recipe]":
-        """The class that does it."""
+        """Import the class of the recipe."""
         module, _, name = self.recipe_name.partition(":")
         return getattr(import_module(f".{module}", __package__), name)
 

@@ -15,10 +15,10 @@ def parallel_layout(
     source_lang: str | None = None,
     target_lang: str | None = None,
 ) -> Layout:
-    """Rows of a source and a target.
+    """The layout of rows with a source and a target.
 
-    In tables, the column of a side is `source_column` if given, else the first there is of
-    ``translation.<source_lang>``, ``<source_lang>`` and ``source``; the target's likewise.
+    In a table, the column of the source is `source_column` if given, else the first of ``translation.<source_lang>``,
+    ``<source_lang>`` and ``source`` that the table has. The column of the target is found in the same way.
     """
 
     def side(name: str, column: str | None, lang: str | None) -> Column:
@@ -35,19 +35,19 @@ def load_parallel_data(
     target_column: str | None = None,
     **sources: Any,
 ) -> DatasetDict:
-    """`load_splits` of pairs: its keyword arguments, and those of `parallel_layout`."""
+    """Load splits of pairs, with the keyword arguments of `parallel_layout` and of `load_splits`."""
     return load_splits(parallel_layout(source_column, target_column, source_lang, target_lang), **sources)
 
 
 class Overlap(NamedTuple):
-    """How many rows of a test set stand in the training data: by their first column, and as a whole."""
+    """The numbers of test rows that are also in train: `inputs`, by the first column; `rows`, by all columns."""
 
     inputs: int
     rows: int
 
 
 def count_overlap(train: Dataset, test: Dataset, columns: Sequence[str]) -> Overlap:
-    """Count the rows of `test` whose first of `columns` stands in `train`, and those that stand there as a whole."""
+    """Count the rows of `test` that are also in `train`, compared by the first of `columns`, and by all of them."""
     train_rows = set(row_values(train, columns))
     train_inputs = {values[0] for values in train_rows}
     test_rows = list(row_values(test, columns))

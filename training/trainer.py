@@ -1,5 +1,5 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""The Hugging Face Trainer with batches by length, evaluation by exact sums, and Adam's coupled decay."""
+"""Trainers with batches of similar length, exact losses in evaluation, and Adam with coupled weight decay."""
 
 import inspect
 import math
@@ -27,19 +27,19 @@ Tensors = tuple[torch.Tensor, ...]
 
 
 def by_length(dataset: Dataset, lengths: np.ndarray) -> Dataset:
-    """The rows, longest first, with their number in `dataset` as `row`: for evaluation in plain batches.
+    """Sort rows by length for evaluation, longest first, and add their number in `dataset` as the column `row`.
 
     Args:
-        dataset: with what the model takes and nothing else.
-        lengths: of its rows, `(rows, lengths of a row)`.
+        dataset: the rows, with no columns but those that the model takes.
+        lengths: the lengths of the rows, `(rows, lengths of a row)`.
     """
     order = np.argsort(-lengths.sum(axis=1), kind="stable")
     return dataset.select(order).add_column(ROW, order)
 
 
 def training_sampler(args: TrainingArguments, lengths: np.ndarray) -> LengthBatchSampler:
-    """The batches that `args` ask for, this process's share of them."""
-    devices = max(1, args.n_gpu)  # one process feeds them all where there is no launcher
+    """The sampler of the training batches that `args` ask for; it yields the share of this process."""
+    devices = max(1, args.n_gpu)  # without a launcher, one process uses all GPUs
     tokens = args.max_tokens_per_batch
     return LengthBatchSampler(
         lengths,
@@ -52,7 +52,7 @@ def training_sampler(args: TrainingArguments, lengths: np.ndarray) -> LengthBatc
 
 
 def mean_loss(losses: np.ndarray, counts: np.ndarray) -> float:
-    """The mean over all that was counted, from sums and numbers by row."""
+    """The mean loss over all tokens or labels, from the summed loss and the number of tokens or labels of each row."""
     return float(losses.astype(np.float64).sum() / counts.sum())
 
 
@@ -62,16 +62,17 @@ def can_skip_logits(model: PreTrainedModel) -> bool:
 
 
 class RecipeTrainer(PushingTrainer):
-    """A `Trainer` over `TrainingRows`, and in evaluation over rows that carry their number as `row`.
+    """A `Trainer` that trains on `TrainingRows`, and evaluates rows whose column `row` holds their number.
 
-    The Trainer's own evaluation loss is a mean over batches of unequal size; what `predict_batch` returns is by row,
-    so that sums add up, in several processes too. `compute_metrics` gets it for all rows as `predictions`, and the
-    rows' numbers as `label_ids`.
+    The Trainer's own evaluation loss is a mean over batches of unequal size. `predict_batch` instead returns tensors
+    with an entry for each row, such as summed losses, so that means are exact with any number of processes.
+    `compute_metrics` gets these tensors for all rows as `predictions`, and the numbers of the rows as `label_ids`.
 
     Args:
-        args: our `TrainingArguments`.
+        args: Locant's `TrainingArguments`.
         train_dataset: the training data, by key (epoch, row).
-        train_lengths: lengths of their rows, `(rows, lengths of a row)`; upper bounds if BPE dropout varies them.
+        train_lengths: the lengths of the training rows, `(rows, lengths of a row)`; upper bounds if BPE dropout varies
+            the lengths.
         kwargs: as for `PushingTrainer`.
     """
 
@@ -88,7 +89,7 @@ class RecipeTrainer(PushingTrainer):
         **kwargs: Any,
     ):
         super().__init__(args=args, train_dataset=train_dataset, **kwargs)
-        if args.coupled_weight_decay:  # which Trainer's own __init__ takes, and Seq2SeqTrainer's does not
+        if args.coupled_weight_decay:  # Seq2SeqTrainer's __init__ does not take this argument of Trainer's
             betas = (args.adam_beta1, args.adam_beta2)
             options = {"lr": args.learning_rate, "betas": betas, "eps": args.adam_epsilon}
             self.optimizer_cls_and_kwargs = (torch.optim.Adam, options)
@@ -96,7 +97,7 @@ class RecipeTrainer(PushingTrainer):
         self._can_skip_logits = can_skip_logits(self.model)
 
     def _run_epoch(self, *args: Any, **kwargs: Any) -> None:
-        # a run that is taken up at its end: the Trainer stops after a step only
+        # a run that is resumed after its last step: the Trainer checks for the end only after another step
         if self.control.should_training_stop or self.state.global_step >= self.state.max_steps:
             self.control.should_training_stop = True
             return
@@ -124,7 +125,7 @@ class RecipeTrainer(PushingTrainer):
         """The Trainer's loop; `InputError` if the loss is not finite, before it is logged or a checkpoint is saved."""
         output = super().evaluation_loop(*args, **kwargs)
         if self.is_in_train and output.metrics is not None:
-            # prediction_loss_only measures none
+            # with prediction_loss_only there is no eval_loss
             self._check_finite("validation loss", output.metrics.get("eval_loss", 0.0), self.state.global_step)
         return output
 
@@ -141,17 +142,17 @@ class RecipeTrainer(PushingTrainer):
         )
 
     def predict_batch(self, model: torch.nn.Module, inputs: dict[str, Any], with_predictions: bool) -> Tensors:
-        """What evaluation measures of a batch: tensors with a row for each of its rows, such as sums of losses.
+        """Measure a batch in evaluation: tensors with an entry for each row of the batch, such as summed losses.
 
         Args:
-            model: as the Trainer wraps it.
-            inputs: a collated batch without the rows' numbers.
-            with_predictions: False where losses are enough.
+            model: the model as the Trainer wraps it.
+            inputs: a collated batch without the numbers of the rows.
+            with_predictions: whether predictions, such as generated tokens, are wanted as well as losses.
         """
         raise NotImplementedError
 
     def get_train_dataloader(self) -> DataLoader:
-        """Batches of like length, this process's share of them."""
+        """The loader of training batches, whose rows are of similar length; it yields the share of this process."""
         sampler = training_sampler(self.args, self.train_lengths)
         return build_training_dataloader(
             self.train_dataset,
@@ -188,19 +189,19 @@ class RecipeTrainer(PushingTrainer):
 
 
 class GenerationTrainer(RecipeTrainer, Seq2SeqTrainer):
-    """A trainer of encoder–decoders, from text or from images: loss per token, and what they generate."""
+    """The Trainer for encoder–decoders on text or images, which evaluates the loss per token and generates text."""
 
     args: GenerationTrainingArguments
 
     def evaluation_loop(self, *args: Any, **kwargs: Any) -> EvalLoopOutput:
-        """As the Trainer's, each row counted once: the seq2seq one also gathers those that fill up the last batch."""
+        """The Trainer's loop, each row counted once: Seq2SeqTrainer also counts rows that fill up the last batch."""
         self.gather_function = self.accelerator.gather_for_metrics
         return super().evaluation_loop(*args, **kwargs)
 
     def predict_batch(self, model: torch.nn.Module, inputs: dict[str, Any], with_predictions: bool) -> Tensors:
         """Summed loss and number of tokens of each row, and the generated tokens `(batch, longest)` if asked for."""
         labels = inputs.pop("labels")
-        own: Any = self.model  # PreTrainedModel alone promises neither this method nor `generate`
+        own: Any = self.model  # the type PreTrainedModel declares neither this method nor `generate`
         decoder_input_ids = own.prepare_decoder_input_ids_from_labels(labels=labels)
         with self.compute_loss_context_manager():
             logits = model(**inputs, decoder_input_ids=decoder_input_ids, use_cache=False).logits
@@ -211,7 +212,11 @@ class GenerationTrainer(RecipeTrainer, Seq2SeqTrainer):
         return measured
 
     def _generate(self, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
-        """Generated tokens; an untrained model of texts, which does not end, is cut at 2 n + 10."""
+        """Generate tokens, as many as the options and the target positions allow.
+
+        From texts of up to n tokens, at most 2 n + 10 tokens are generated, as an untrained model may never generate
+        the end token.
+        """
         own: Any = self.model
         limits = [
             self.args.generation_max_length or self.args.max_new_tokens,

@@ -35,17 +35,19 @@ HYPERPARAMETERS = (
     *("optim", "coupled_weight_decay", "weight_decay", "adam_beta1", "adam_beta2", "adam_epsilon", "max_grad_norm"),
     *("average_checkpoints", "early_stopping_patience", "bf16", "fp16", "seed"),
 )
-"""The options of training by which weights come about, whether they were given or not."""
+"""The training options that determine the weights; `metrics.json` records their values, including defaults."""
 
 
 def train(run: RunConfig, write_card: WriteCard | None = None) -> dict[str, Any]:
-    """Train as `run` says, or go on where it stopped, and return what `metrics.json` then holds.
+    """Train as `run` says, or resume a stopped run, and return the content of `metrics.json`.
 
     The output folder gets the model, its processor and generation config, `metrics.json`, the loss curve, the
-    predictions that were measured, `run_config.yaml`, and the card that `write_card` writes.
+    predictions for the measured splits, `run_config.yaml`, and the card that `write_card` writes. A dry run returns the
+    summary of the data. Processes other than the main process return an empty dictionary after training.
 
     Raises:
-        InputError: something that was given cannot be used; nothing was written then.
+        InputError: an option or the data cannot be used, in which case nothing was written; or training diverged; or
+            the Hub refused the finished model.
     """
     with hidden_bars() if run.training.disable_tqdm else nullcontext():
         return _train(run, write_card)
@@ -114,7 +116,7 @@ def load_rows(run: RunConfig, recipe: Recipe) -> DatasetDict:
 
 
 def data_identity(rows: DatasetDict) -> dict[str, str]:
-    """What tells other training and validation rows from these: fingerprints of what they contain."""
+    """Fingerprints of the training and validation rows, by which a resumed run notices that its data have changed."""
     return {split: rows[split]._fingerprint for split in ("train", "validation")}
 
 
@@ -123,7 +125,7 @@ def prepare(run: RunConfig, recipe: Recipe, rows: DatasetDict, folder: RunFolder
     if run.training.process_index == 0:
         lines = describe_rows(rows["train"], list(recipe.layout.features))
         print("\n".join([*lines, *recipe.warnings(rows)]), flush=True)
-    # a run that is taken up again must not depend on its tokenizer being trained alike
+    # a resumed run loads the tokenizer of its checkpoint, as training it again might give another tokenizer
     name = run.model.model_name_or_path or getattr(run.data, "tokenizer_name", None) or folder.last_checkpoint()
     processor = None
     if run.training.process_index == 0:
@@ -146,7 +148,7 @@ def build_trainer(
     folder: RunFolder,
     write_card: WriteCard | None = None,
 ) -> RecipeTrainer:
-    """The recipe's Trainer, with a history and early stopping."""
+    """Make the recipe's Trainer, with callbacks for the history, the speed, early stopping and samples."""
     callbacks: list[Any] = [HistoryWriter(folder, run.training.measures), Pace(prepared.summary["train"])]
     if run.training.early_stopping_patience is not None:
         callbacks.append(EarlyStopping(run.training.early_stopping_patience))
@@ -170,7 +172,11 @@ def build_trainer(
 def fit(
     run: RunConfig, recipe: Recipe, prepared: Prepared, trainer: RecipeTrainer, folder: RunFolder
 ) -> dict[str, Any]:
-    """Train to the end, then average, save, measure and push; the metrics in the main process, nothing in others."""
+    """Train to the end, then average, save, measure and push the model.
+
+    Returns:
+        The metrics in the main process, and an empty dictionary in other processes.
+    """
     last_checkpoint = folder.last_checkpoint()
     if trainer.is_world_process_zero():
         folder.claim(data_identity(prepared.rows))
@@ -186,7 +192,7 @@ def fit(
             progress.close()
     trainer.accelerator.wait_for_everyone()  # the main process may still be saving
     steps = choose_weights(run, trainer, folder)
-    trainer.save_model(_internal_call=True)  # which leaves pushing to `push_folder`, when all is measured
+    trainer.save_model(_internal_call=True)  # does not push: `push_folder` does, once the model is measured
     if not trainer.is_world_process_zero():
         return {}
     metrics = measure(run, recipe, prepared, trainer, folder, steps)
@@ -217,10 +223,10 @@ def choose_weights(run: RunConfig, trainer: RecipeTrainer, folder: RunFolder) ->
 
 
 def circumstances(run: RunConfig, model: PreTrainedModel) -> dict[str, Any]:
-    """What `run_config.yaml` leaves unsaid of a run, for its `metrics.json`.
+    """Facts about a run for its `metrics.json` that `run_config.yaml` does not record.
 
-    `hyperparameters` are the effective ones, defaults and choices too; `from_hub` the options whose value is no folder
-    here, but a name on the Hub.
+    `hyperparameters` are the values in effect, including defaults and the values chosen for `auto`. `from_hub` lists
+    the options whose value is a name on the Hub and not a local path.
     """
     training, options = run.training, {**vars(run.model), **vars(run.data)}
     names = [name for name in ("model_name_or_path", "dataset_name") if options[name] is not None]
@@ -264,7 +270,7 @@ def measure(
             if run.training.report_to:
                 scores = {name: value for name, value in metrics[split].items() if isinstance(value, int | float)}
                 trainer.log({f"{split}_{name}": float(value) for name, value in scores.items()})
-        else:  # figures of earlier weights, if the run had this split before
+        else:  # results of earlier weights, if the run had this split before
             metrics.pop(split, None)
             (folder.path / f"{split}_{recipe.predictions_name}.tsv").unlink(missing_ok=True)
     metrics |= {
@@ -283,7 +289,7 @@ def measure(
 
 
 def report(run: RunConfig, recipe: Recipe, metrics: dict[str, Any]) -> None:
-    """Print what was measured, a line a split, and where the model is."""
+    """Print the metrics, a line for each split, and the folder of the model."""
     for split in ("validation", "test"):
         if split in metrics:
             first, *others = recipe.lines(metrics[split])

@@ -45,8 +45,8 @@ class TranslationMetrics:
 
     Args:
         tokenizer: decodes the translations.
-        references: the targets as text, by row.
-        sources: likewise; where they are given, `samples` are some translations of the last evaluation.
+        references: the target text of each row.
+        sources: the source text of each row; if given, `samples` are some translations of the last evaluation.
     """
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, references: list[str], sources: Sequence[str] = ()):
@@ -71,7 +71,7 @@ class TranslationMetrics:
 
 
 class Translation(Recipe):
-    """Encoder–decoders from text to text."""
+    """The recipe for encoder–decoders that generate a text from a text."""
 
     auto_class = AutoModelForSeq2SeqLM
     trainer_class = GenerationTrainer
@@ -95,7 +95,7 @@ class Translation(Recipe):
         return build_tokenizer(self.data, texts, name, show_progress=not run.training.disable_tqdm)
 
     def encode(self, rows: DatasetDict, processor: PreTrainedTokenizerBase) -> Prepared:
-        """Text and tokens of every split; of train, the pairs that can be used."""
+        """Texts and token ids of every split, without the training pairs that are empty or too long."""
         data = self.data
         encoded = DatasetDict(
             {
@@ -122,7 +122,7 @@ class Translation(Recipe):
         return Prepared(rows, encoded, processor, summary)
 
     def describe(self, summary: Mapping[str, Any]) -> list[str]:
-        """Pairs and tokens of each split, what was dropped, and what of test stands in train."""
+        """The numbers of pairs and tokens of each split, of dropped pairs, and of test pairs that are in train."""
         lines = [
             f"{split}: {numbers['pairs']:,} pairs, {numbers['source_tokens']:,} source and "
             f"{numbers['target_tokens']:,} target tokens"
@@ -142,7 +142,7 @@ class Translation(Recipe):
         return lines
 
     def config_fields(self, prepared: Prepared) -> dict[str, Any]:
-        """The vocabulary, with the start of a text as the decoder's first token."""
+        """The size of the vocabulary and the ids of special tokens; the decoder starts with the `bos_token`."""
         tokenizer = prepared.processor
         return {
             "vocab_size": len(tokenizer),
@@ -153,7 +153,7 @@ class Translation(Recipe):
         }
 
     def adapt(self, model: Any, run: RunConfig) -> None:
-        """Languages, and how the saved model searches: a trained one as it did, but for what was given."""
+        """Set languages and search settings; a fine-tuned model keeps its own settings unless an option is given."""
         for name in ("source_lang", "target_lang"):
             if getattr(self.data, name) is not None:
                 setattr(model.config, name, getattr(self.data, name))
@@ -162,13 +162,13 @@ class Translation(Recipe):
         model.generation_config.update(**{name: v for name, v in search.items() if is_new or name in run.given})
 
     def check(self, model: PreTrainedModel, prepared: Prepared) -> None:
-        """No sentence goes beyond the positions that there are, on either side."""
+        """Raise `InputError` if a source or a target has more tokens than its stack has learned positions."""
         for side in (SOURCE, TARGET):
             for split, pairs in prepared.encoded.items():
                 check_lengths(pairs, position_limit(model, side.text), split, side)
 
     def trainer_inputs(self, run: RunConfig, prepared: Prepared, model: PreTrainedModel) -> TrainerInputs:
-        """Pairs of ids, cut anew in each epoch where there is BPE dropout."""
+        """Pairs of token ids; with BPE dropout, the training texts are segmented anew in each epoch."""
         ids = [SOURCE.ids, TARGET.ids]
         train, validation = prepared.encoded["train"], prepared.encoded["validation"]
         resegment = self._resegmentation(prepared.processor, model) if self.data.bpe_dropout else None
@@ -227,7 +227,7 @@ class Translation(Recipe):
 
 
 def translation_lines(metrics: Mapping[str, Any]) -> list[Line]:
-    """What `evaluate_split` measured, to be read."""
+    """The metrics of `evaluate_split` as lines to be printed."""
     return [
         Line("BLEU", f"{metrics['bleu']:.2f}", metrics["bleu_signature"]),
         Line("chrF", f"{metrics['chrf']:.2f}", metrics["chrf_signature"]),

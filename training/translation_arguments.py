@@ -1,5 +1,5 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""What can be said about training a translator."""
+"""The data and training options of the task `translation`."""
 # ruff: noqa: RUF009 (`option` returns a field of its own at each call)
 
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from .errors import InputError
 
 @dataclass
 class TranslationData(TokenizerArguments, DataArguments):
-    """The parallel text, and how it becomes tokens.
+    """The options of the section `data:`: where the parallel text is, and how it is tokenised.
 
     Raises:
         InputError: no data or two sources of data are given, or a value is out of range.
@@ -45,14 +45,18 @@ class TranslationData(TokenizerArguments, DataArguments):
 
 @dataclass
 class TranslationTraining(GenerationTrainingArguments):
-    """Training a translator, which BLEU on the validation set chooses by default."""
+    """The options of the section `training:`.
+
+    By default, the best checkpoint is the one with the highest BLEU on the validation set, or with the lowest loss if
+    `predict_with_generate` is false.
+    """
 
     output_dir: str | None = option("runs/translator", "Folder of the run; the same command goes on where it stopped.")
 
     def find_measures(self, data: Any) -> dict[str, bool]:
-        """BLEU is measured where the validation set is translated."""
+        """BLEU if the validation set is translated (`predict_with_generate`), and loss and perplexity per token."""
         return {**({"bleu": True} if self.predict_with_generate else {}), "loss": False, "perplexity": False}
 
     def mend_measure(self, metric: str) -> str:
-        """BLEU can be had."""
+        """What to do about a `metric_for_best_model` that is not measured; for BLEU, set `predict_with_generate`."""
         return "set predict_with_generate, or choose one of them" if metric == "bleu" else super().mend_measure(metric)

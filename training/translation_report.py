@@ -19,7 +19,7 @@ from .metrics import CorpusBLEU
 from .report_parts import markdown_table, mean_and_deviation, with_deviation, write_pictures
 
 LENGTHS = (10, 20, 30, 40)
-"""The longest sources, in words between white space, of all buckets but the last, which has no end."""
+"""The largest numbers of source words, separated by white space, in the buckets; the last bucket has no limit."""
 
 BUCKETS = (*(f"{low + 1}–{high}" for low, high in pairwise((0, *LENGTHS))), f"over {LENGTHS[-1]}")
 
@@ -35,7 +35,7 @@ class RunResult:
 
 
 def bleu_by_length(rows: Iterable[EvaluationRow]) -> dict[str, tuple[int, float]]:
-    """The sentences and their corpus BLEU (0-100) in each of `BUCKETS` that has any."""
+    """The number of sentences and their corpus BLEU (0-100), for each of `BUCKETS` that has sentences."""
     by_bucket: dict[str, list[EvaluationRow]] = {bucket: [] for bucket in BUCKETS}
     for row in rows:
         words = len(row.source.split())
@@ -50,12 +50,12 @@ def bleu_by_length(rows: Iterable[EvaluationRow]) -> dict[str, tuple[int, float]
 
 
 def write_report(folder: Path, results: Sequence[RunResult], planned: int) -> Path:
-    """Write `report.md`, and what it is made of: `runs.csv`, `bleu_by_length.csv`, and a plot of the latter.
+    """Write `report.md`, its data as `runs.csv` and `bleu_by_length.csv`, and a plot of BLEU by length.
 
     Args:
-        folder: of the study.
-        results: of the runs that are finished, of one or more.
-        planned: how many runs there will be.
+        folder: the folder of the study.
+        results: the results of the finished runs, of at least one run.
+        planned: the number of runs of the study, including those that are not finished.
 
     Returns:
         The path of `report.md`.
@@ -131,7 +131,7 @@ def _markdown(
 
 
 def _rows(results: Sequence[RunResult]) -> list[list[str]]:
-    """The main table's cells, a row an encoding."""
+    """The cells of the main table, with a row for each encoding."""
     rows = []
     for encoding in dict.fromkeys(result.position_encoding for result in results):
         found = [result.metrics for result in results if result.position_encoding == encoding]
@@ -152,7 +152,7 @@ def _span(numbers: Iterable[int]) -> str:
 
 
 def _draw(figure: Any, curves: dict[str, dict[str, list[float]]]) -> None:
-    """A curve for each encoding, with bars of one standard deviation."""
+    """Draw BLEU by length: a curve for each encoding, with error bars of one standard deviation."""
     figure.set_size_inches(8, 4.5)
     axes = figure.add_subplot(xlabel="words of the source", ylabel="BLEU (bars: one standard deviation)")
     for number, (encoding, curve) in enumerate(curves.items()):

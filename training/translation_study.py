@@ -1,8 +1,8 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""`locant study translation`: one recipe, trained with each position encoding and each seed at equal budget.
+"""`locant study translation`: trains one configuration with each position encoding and each seed at equal budget.
 
-The YAML file is one of `locant train` with a section `study:` that lists both. Each run is an ordinary run of
-`locant train` in a folder of its own, so a study that was stopped goes on where it was.
+The YAML file is a file for `locant train` with a section `study:`, which lists the position encodings and the seeds.
+Each run is an ordinary run of `locant train` in a folder of its own, so a study that was stopped can be resumed.
 """
 
 import time
@@ -26,7 +26,7 @@ from .yaml_file import Entry, read_sections
 
 SECTION = "study"
 STUDIED = ("position_encoding", "seed")
-"""The options that the section lists values of, and all that the runs of a study differ in."""
+"""The options whose values the section `study:` lists; the runs of a study differ in no other option but the folder."""
 
 TRANSLATIONS_FILE = "test_translations.tsv"
 
@@ -46,18 +46,18 @@ class StudyRun:
 
     @property
     def folder(self) -> RunFolder:
-        """The run's folder; `InputError` if something else is in it."""
+        """The run's folder; `InputError` if it holds another run, or other files."""
         return RunFolder(self.config)
 
     @property
     def translations(self) -> Path:
-        """Where the test sentences are kept as the finished model translates them."""
+        """The file with the finished model's translations of the test sentences."""
         return self.folder.path / TRANSLATIONS_FILE
 
 
 @dataclass(frozen=True)
 class TranslationStudy:
-    """The folder of a study and its runs, all encodings with the first seed before any with the second."""
+    """The folder of a study and its runs: first all encodings with the first seed, then all with the second seed, …."""
 
     folder: Path
     runs: list[StudyRun]
@@ -92,10 +92,10 @@ def parse_study(arguments: list[str]) -> TranslationStudy:
 
 
 def run_study(study: TranslationStudy) -> None:
-    """Train what is not finished yet, and rewrite the report after each run.
+    """Train the runs that are not finished yet, and rewrite the report after each run.
 
     Raises:
-        InputError: something that was given cannot be used; nothing was trained then.
+        InputError: an option or the data cannot be used, in which case nothing was trained; or a run diverged.
     """
     left = [run for run in study.runs if not run.folder.is_finished()]
     _try_out(left)
@@ -108,7 +108,7 @@ def run_study(study: TranslationStudy) -> None:
         seconds = (time.monotonic() - start) / done * (len(left) - done) if done else None
         rest = "" if seconds is None else f", {tqdm.format_interval(seconds)} left for all runs, by those so far"
         _say(run, f"Run {before + done + 1} of {len(study.runs)}: {run.name}{rest}")
-        run.translations.unlink(missing_ok=True)  # of this run when it was shorter
+        run.translations.unlink(missing_ok=True)  # from an earlier training of fewer steps
         train(run.config)
         _report(study, [run], results)
 
@@ -125,7 +125,7 @@ def _name(position_encoding: str, seed: int) -> str:
 
 
 def _read_lists(path: str, entries: Iterable[Entry]) -> dict[str, list[Any]]:
-    """The checked values of the section, by option."""
+    """The checked values of the section `study:`, by option."""
     options, lists = known_options(TASKS["translation"]), {}
     for entry in entries:
         where = f"{path}, line {entry.line}"
@@ -152,7 +152,7 @@ def _read_lists(path: str, entries: Iterable[Entry]) -> dict[str, list[Any]]:
 
 
 def _try_out(runs: Iterable[StudyRun]) -> None:
-    """Find what would stop a run before the first one trains: a dry run of each encoding."""
+    """Do a dry run of each encoding, so that errors are found before any run is trained."""
     first: dict[str, StudyRun] = {}
     for run in runs:
         first.setdefault(run.position_encoding, run)
@@ -178,7 +178,7 @@ def _report(study: TranslationStudy, finished: list[StudyRun], results: dict[str
 
 
 def _translate_test(config: RunConfig) -> list[EvaluationRow]:
-    """The test sentences as the finished run's model translates them."""
+    """Translate the test sentences with the model of the finished run."""
     assert config.training.output_dir is not None
     model, tokenizer = load(Path(config.training.output_dir), config.training.device)
     recipe = TASKS["translation"].recipe()(config.data, config.training.seed)

@@ -1,5 +1,5 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""Choices that a run makes by timing training steps: `bf16: auto`, `attn_implementation: auto`, compiled or not."""
+"""Timing of training steps, which chooses the values of `auto`, and tells the gain of `torch_compile`."""
 
 import time
 from collections.abc import Iterator, Mapping
@@ -30,7 +30,7 @@ Batch = Mapping[str, torch.Tensor]
 
 
 class Choice(NamedTuple):
-    """How a training step is computed."""
+    """The precision and the attention backend of a training step."""
 
     bf16: bool
     attn_implementation: str
@@ -69,7 +69,7 @@ def settle_choices(run: RunConfig, model: PreTrainedModel, inputs: TrainerInputs
 
 
 def check_step(run: RunConfig, model: PreTrainedModel, inputs: TrainerInputs) -> None:
-    """Raise `InputError` where a training step cannot be computed here, which the Trainer would find out later.
+    """Raise `InputError` before training if a training step cannot be computed with the given options on this device.
 
     The optimiser may need a package. An attention backend that was given by name, such as flex_attention on a CPU, may
     have no backward pass: one step is computed with it.
@@ -94,7 +94,7 @@ def check_step(run: RunConfig, model: PreTrainedModel, inputs: TrainerInputs) ->
 
 
 def apply_choice(choice: Choice, run: RunConfig, model: PreTrainedModel) -> None:
-    """Set what is `auto` in `run` to the values of `choice`, and the attention backend of `model`."""
+    """Replace each `auto` in `run` by the value in `choice`; set the backend of `model` too, if it was `auto`."""
     if run.training.bf16 == AUTO:
         run.training.set_bf16(choice.bf16)
     if run.model.attn_implementation == AUTO:
@@ -112,7 +112,10 @@ def trial_batches(run: RunConfig, inputs: TrainerInputs) -> list[Batch]:
 
 
 def candidates(run: RunConfig, model: PreTrainedModel) -> Iterator[Choice]:
-    """Each combination of precision and attention backend that is possible; the model has the backend meanwhile."""
+    """Yield each possible combination of precision and attention backend.
+
+    The backend of the combination is set in the model; after the last combination, the model's own backend is restored.
+    """
     given: Any = run.training.bf16
     asked, device = run.model.attn_implementation, run.training.device
     precisions = [False, *([True] if multiplies_bf16(device) else [])] if given == AUTO else [given]
@@ -128,7 +131,7 @@ def candidates(run: RunConfig, model: PreTrainedModel) -> Iterator[Choice]:
 
 
 def multiplies_bf16(device: torch.device) -> bool:
-    """Whether the device has instructions for bfloat16, or a library that multiplies such matrices at full speed."""
+    """Whether the device multiplies bfloat16 matrices fast: checked for CUDA and CPU, assumed for other devices."""
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
     return device.type != "cpu" or torch.ops.mkldnn._is_mkldnn_bf16_supported()

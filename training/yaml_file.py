@@ -1,5 +1,5 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""YAML files of sections: every key once, and its line known."""
+"""Reading and writing YAML files of sections; keys must be unique, and the line of each key is known."""
 
 import re
 from collections.abc import Iterator
@@ -14,7 +14,7 @@ from .errors import InputError
 
 @dataclass(frozen=True)
 class Entry:
-    """One `key: value` under a section; `key` is None where a section has no keys, but perhaps a value."""
+    """One `key: value` under a section. If the section has no keys, `key` is None, and `value` is its own value."""
 
     section: str
     key: str | None
@@ -23,7 +23,7 @@ class Entry:
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML 1.2's core schema: `no` is Norwegian and `1e-3` a number, where PyYAML reads False and a text."""
+    """YAML 1.2's core schema: `no` is a text and `1e-3` a number, while PyYAML reads False and a text."""
 
     yaml_implicit_resolvers: dict = {}  # noqa: RUF012 (the base class's own declaration)
 
@@ -87,7 +87,7 @@ def _entries(loader: _Loader, path: str | Path) -> Iterator[Entry]:
 
 
 def _check_keys(node: yaml.Node, path: str | Path) -> None:
-    """Every key below `node` is one word and stands once in its mapping."""
+    """Raise `InputError` if a key below `node` is a list or a mapping, or stands twice in its mapping."""
     if isinstance(node, yaml.SequenceNode):
         for item in node.value:
             _check_keys(item, path)

@@ -1,7 +1,7 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""The folder of a translator for CTranslate2: what CTranslate2 reads, and what its tokens and its search need.
+"""Exports a translator to a folder for CTranslate2, with its tokenizer and its generation config.
 
-`config.json` is that of both: CTranslate2 and transformers each read the names that they know.
+CTranslate2 and transformers share one `config.json`: each reads the fields that it knows.
 """
 
 import json
@@ -31,8 +31,8 @@ def export_ctranslate2(
     """Write the translator in `model_path` to the empty `folder`.
 
     Raises:
-        SharingError: CTranslate2 has not what `config` asks for, or no such `quantization`; there is no tokenizer, or
-            one that is not this model's.
+        SharingError: CTranslate2 does not support `config` or `quantization`, or is not installed; the model has no
+            tokenizer, or its tokenizer has tokens beyond `vocab_size`.
     """
     needs("ctranslate2")
     if quantization not in QUANTIZATIONS:
@@ -57,10 +57,10 @@ def export_ctranslate2(
 
 
 def vocabulary(tokenizer: Any, size: int) -> list[str]:
-    """The tokens in the order of their ids, `size` of them: rows of the embeddings without a token get a name.
+    """A token for each of the `size` rows of the embeddings; rows without a token get names such as `<unused_0>`.
 
     Raises:
-        SharingError: the tokenizer has more tokens than that.
+        SharingError: the tokenizer has more than `size` tokens.
     """
     ids = tokenizer.get_vocab()
     if max(ids.values()) >= size:
@@ -81,7 +81,10 @@ def _load_tokenizer(model_path: str | os.PathLike[str]) -> Any:
 
 
 def _source_prefix(model_path: str | os.PathLike[str]) -> str:
-    """What the run put before every source."""
+    """The text that the training run put before every source, from the run config; empty if there is none.
+
+    The run config is in the model's folder, or in the folder above if the model is a checkpoint of a run.
+    """
     for folder in (Path(model_path), Path(model_path).parent):
         file = folder / RUN_CONFIG_FILE
         if file.is_file():

@@ -1,5 +1,5 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""A translator that runs in CTranslate2, behind transformers' `generate`."""
+"""A translator that runs in CTranslate2, with the interface of transformers' `generate`."""
 
 import json
 import os
@@ -22,9 +22,9 @@ from .requirements import needs
 WEIGHTS_FILE = "model.bin"
 VOCABULARY_FILE = "shared_vocabulary.json"
 SECTION = "ctranslate2"
-"""What `config.json` says of the export, beside what Locant and CTranslate2 say there."""
+"""The field of `config.json` that describes the export, beside the fields of Locant and CTranslate2."""
 
-# Settings of a search, what CTranslate2 calls them, and what leaves them out
+# Generation options -> CTranslate2's name of the option, and the value that stands for an option not set
 _SETTINGS = {
     "num_beams": ("beam_size", 1),
     "num_return_sequences": ("num_hypotheses", 1),
@@ -32,7 +32,7 @@ _SETTINGS = {
     "no_repeat_ngram_size": ("no_repeat_ngram_size", 0),
     "min_new_tokens": ("min_decoding_length", 0),
 }
-# Those that are read by themselves, or that say nothing about which translation is found
+# Generation options that this file reads elsewhere, or accepts although they have no effect
 _OTHERS = {
     *("max_new_tokens", "max_length", "early_stopping", "bad_words_ids"),
     *("pad_token_id", "bos_token_id", "eos_token_id", "decoder_start_token_id", "forced_eos_token_id"),
@@ -47,16 +47,16 @@ def is_exported(folder: str | os.PathLike[str]) -> bool:
 
 
 class CTranslate2Model:
-    """A folder that `export` wrote for CTranslate2; whatever calls `generate` of a translator can call this one's.
+    """A translator in a folder that `export` wrote for CTranslate2; its `generate` works like the Locant model's.
 
     Args:
-        folder: of the export.
+        folder: the folder of the export.
         device: `cpu`, `cuda` or `cuda:1`; by default a GPU if there is one.
-        compute_type: the type of numbers to compute in, as CTranslate2 names them; by default as stored, where the
-            device can.
+        compute_type: the type of numbers to compute in, by its name in CTranslate2; by default the stored type if the
+            device supports it, otherwise the type that CTranslate2 chooses in its place.
 
     Raises:
-        SharingError: there is no such export, device or type.
+        SharingError: the export, the device or the type does not exist, or CTranslate2 is not installed.
     """
 
     def __init__(self, folder: str | os.PathLike[str], device: str | None = None, compute_type: str | None = None):
@@ -85,18 +85,18 @@ class CTranslate2Model:
         # the other fields are CTranslate2's own, which LocantConfig would warn of
         self.config = LocantConfig(**{name: value for name, value in fields.items() if hasattr(LocantConfig, name)})
         self.generation_config = GenerationConfig.from_pretrained(folder)
-        self.device = torch.device("cpu")  # where ids are handed over
+        self.device = torch.device("cpu")  # the device of `input_ids` and of the results
 
     def eval(self) -> "CTranslate2Model":
-        """Nothing: it cannot be trained."""
+        """Return the model unchanged: it has no training mode."""
         return self
 
     def get_encoder(self) -> Any:
-        """What says how many positions a source can have: its `position.limit`."""
+        """An object whose `position.limit` is the largest number of source positions, None for any number."""
         return SimpleNamespace(position=SimpleNamespace(limit=self._limits["encoder"]))
 
     def get_decoder(self) -> Any:
-        """And a target."""
+        """An object whose `position.limit` is the largest number of target positions, None for any number."""
         return SimpleNamespace(position=SimpleNamespace(limit=self._limits["decoder"]))
 
     def generate(
@@ -106,21 +106,22 @@ class CTranslate2Model:
 
         Args:
             input_ids, attention_mask: `(batch, length)`, padded on the right.
-            options: on top of `generation_config`: `num_beams`, `num_return_sequences`, `length_penalty`,
+            options: override fields of `generation_config`: `num_beams`, `num_return_sequences`, `length_penalty`,
                 `max_new_tokens`, `max_length`, `min_new_tokens`, `no_repeat_ngram_size`, `bad_words_ids`,
-                `early_stopping`, and `forced_eos_token_id`, which is put in after the search. A search ends with as
-                many finished translations as beams, as with `early_stopping=True`; what may not be said has no part
-                in the probabilities that it goes by, as with `renormalize_logits=True`.
+                `early_stopping`, and `forced_eos_token_id`, which replaces the last token of a translation of the
+                largest length after the search. The search always ends when there are as many finished translations as
+                beams, as with `early_stopping=True`, and excludes forbidden tokens before the softmax, as with
+                `renormalize_logits=True`.
 
         Returns:
             `sequences` `(batch · num_return_sequences, length)`, from the start token on, and `sequences_scores`: in
-            beam search the log-probability divided by (number of tokens) ** length_penalty, in greedy search
-            undivided, None if no scores are asked for. Log-probabilities are those of the model, as in transformers.
-            Those of CTranslate2's search are kept for beam search with `renormalize_logits=True`, and for translations
-            that fill the learned position table without an end token.
+            beam search the log-probability divided by (number of tokens) ** length_penalty, in greedy search the
+            log-probability itself, None if no scores are asked for. Log-probabilities are those of the model, as in
+            transformers. The scores of CTranslate2's search are kept in two cases: in beam search with
+            `renormalize_logits=True`, and for translations that fill the learned position table without an end token.
 
         Raises:
-            SharingError: an option that CTranslate2 has not.
+            SharingError: CTranslate2 does not have one of the options.
         """
         settings = {**self.generation_config.to_diff_dict(), **options}
         search = self._search(settings)
@@ -168,9 +169,11 @@ class CTranslate2Model:
         return [result.log_probs[: len(target)] for result, target in zip(results, targets, strict=True)]
 
     def _renormalizes(self, search: dict[str, Any], settings: dict[str, Any]) -> bool:
-        """Whether the search restricts tokens, so that CTranslate2's scores are not the model's log-probabilities.
+        """Whether CTranslate2's scores must be replaced by the model's log-probabilities.
 
-        CTranslate2 excludes forbidden tokens before its softmax, which raises the probabilities of all others.
+        They differ if the search restricts tokens: CTranslate2 excludes forbidden tokens before its softmax, which
+        raises the probabilities of all other tokens. transformers does the same in beam search with
+        `renormalize_logits=True`, so in that case CTranslate2's scores stay.
         """
         if search["beam_size"] > 1 and settings.get("renormalize_logits"):
             return False
@@ -208,12 +211,12 @@ class CTranslate2Model:
                 )
         search = {ours: settings.get(name) or default for name, (ours, default) in _SETTINGS.items()}
         if settings.get("length_penalty") is not None:
-            search["length_penalty"] = settings["length_penalty"]  # which may be 0
+            search["length_penalty"] = settings["length_penalty"]  # 0 is a valid value
         if search["beam_size"] == 1:
             search["length_penalty"] = 0.0
         limit = settings.get("max_new_tokens")
         if limit is None:
-            limit = (settings.get("max_length") or 257) - 1  # which counts the start token
+            limit = (settings.get("max_length") or 257) - 1  # max_length counts the start token
         words = settings.get("bad_words_ids") or []
         return search | {
             "max_decoding_length": limit,

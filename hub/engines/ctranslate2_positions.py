@@ -1,14 +1,14 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""What each position encoding is to CTranslate2.
+"""Expresses each position encoding in the terms of CTranslate2.
 
-Its encoder–decoders know a table added to the embeddings, T5's biases by distance, the vectors of Shaw et al. 2018, and
-rotary angles. Two of them say more than they were made for:
+CTranslate2's encoder–decoders support a table added to the embeddings, T5's biases by distance, the vectors of Shaw et
+al. 2018, and rotary angles. Two of these also express encodings that they were not made for:
 
-- Biases have a bucket for each of `REACH` distances to either side, not only for T5's, so that whatever depends on head
-  and distance alone fits in (t5, alibi, encodings from outside); for `none` they are zeros, as CTranslate2 takes
-  sinusoids where it finds nothing.
-- The factors of a rope type are those of its frequencies to the plain ones, so that every type fits in whose
-  frequencies are fixed.
+- T5's biases get a bucket for each of at least `REACH` distances to either side. They can then express every encoding
+  whose bias depends on head and distance alone (t5, alibi, encodings from outside). For `none` the biases are zeros,
+  because CTranslate2 uses sinusoids if a model has no position encoding.
+- The scaling factors of the rotary frequencies are the default frequencies divided by those of the rope type. They can
+  then express every rope type whose frequencies are fixed.
 """
 
 from functools import singledispatch
@@ -26,18 +26,18 @@ from locant.modeling.positions.sinusoidal import SinusoidalEncoding, sinusoidal_
 
 from .requirements import needs
 
-# How many positions a table of sinusoids has, and how many distances to a side have a bias of their own, at least.
+# The least number of positions in a table of sinusoids, and of distances to a side that have their own bias bucket
 REACH = 2048
 
 _ABLE = "none, sinusoidal, learned, shaw, t5, alibi or rotary"
 
 
 class Expression(NamedTuple):
-    """How CTranslate2 says an encoding.
+    """The form that an encoding has in CTranslate2.
 
     Args:
         options: arguments of `TransformerEncoderSpec` and `TransformerDecoderSpec`.
-        limit: how many positions there are, where they end.
+        limit: the largest number of positions; None if it is unlimited.
     """
 
     options: dict[str, Any]
@@ -46,10 +46,10 @@ class Expression(NamedTuple):
 
 @singledispatch
 def express(encoding: PositionEncoding) -> Expression:
-    """The options that `encoding` needs; weights are not looked at.
+    """The options and the limit of `encoding` in CTranslate2; weights are not read, and may be on the meta device.
 
     Raises:
-        SharingError: CTranslate2 has no word for it.
+        SharingError: CTranslate2 does not support the encoding.
     """
     if _is_none(encoding) or _distance_bias(encoding) is not None:
         return Expression({"relative_attention_bias": True})
@@ -95,12 +95,12 @@ def _(encoding: RotaryEncoding) -> Expression:
 
 @singledispatch
 def write(encoding: PositionEncoding, spec: Any, stack: Any) -> None:
-    """Write what `encoding` has learned or computed into `spec`, that of its `stack`, once attention is written."""
+    """Write the tensors of `encoding` to `spec`, the spec of `stack`, which has the weights of attention already."""
     biases = torch.zeros(4, encoding.config.heads_at(encoding.kind)) if _is_none(encoding) else _biases(encoding)
     buckets_to_a_side = len(biases) // (1 if encoding.kind == "decoder" else 2)
     for layer in spec.layer:
         layer.self_attention.relative_attention_bias = biases
-        # a quarter as many buckets again as distances lie between these and four times as far
+        # half of the buckets of a side have one distance each, the others reach four times as far: see `_biases`
         layer.self_attention.relative_attention_max_distance = np.int32(2 * buckets_to_a_side)
 
 
@@ -132,12 +132,12 @@ def _(encoding: RotaryEncoding, spec: Any, stack: Any) -> None:
     for layer_spec, layer in zip(spec.layer, stack.layers, strict=True):
         attention = layer_spec.self_attention
         attention.rotary_scaling_long_factor = attention.rotary_scaling_short_factor = _factors(encoding)
-        if encoding.attention_scaling != 1.0:  # queries and keys are both longer by it, where they are turned
+        if encoding.attention_scaling != 1.0:  # the rotated parts of queries and of keys are multiplied by it
             _scale_queries(attention.linear[0], layer.self_attn, turned, encoding.attention_scaling**2)
 
 
 def keep_exact(encoding: PositionEncoding, spec: Any) -> None:
-    """Write the factors of frequencies once more, where quantisation has rounded them with the weights."""
+    """Write the scaling factors of rotary frequencies again in float32, as quantisation to 16-bit types rounds them."""
     if isinstance(encoding, RotaryEncoding) and encoding.rope_type != "default":
         factors = needs("ctranslate2.specs.model_spec").PyTorchVariable(_factors(encoding))
         for layer in spec.layer:
@@ -146,40 +146,44 @@ def keep_exact(encoding: PositionEncoding, spec: Any) -> None:
 
 
 def _factors(encoding: RotaryEncoding) -> torch.Tensor:
-    """How many times slower than plain each pair turns."""
+    """The scaling factors of rotary frequencies: the default frequency of each pair, divided by its own."""
     turned = 2 * len(encoding.inv_freq)
     plain = encoding.rope_parameters["rope_theta"] ** (-torch.arange(0, turned, 2, dtype=torch.float64) / turned)
     return (plain / encoding.inv_freq.double()).float()
 
 
 def _scale_queries(fused: Any, attention: Any, turned: int, factor: float) -> None:
-    """Multiply the part of each head's queries that is turned, in the fused weights, which are no one else's."""
+    """Multiply the rotated part of each head's queries by `factor`, in the fused weights.
+
+    The fused weights are a copy, so the model's own weights do not change.
+    """
     rows = attention.q_proj.out_features
     for values in (fused.weight, fused.bias) if fused.has_bias() else (fused.weight,):
         values[:rows].unflatten(0, (-1, attention.head_dim))[:, :turned] *= factor
 
 
 def _is_none(encoding: PositionEncoding) -> bool:
-    """Whether there is no position at all."""
+    """Whether the encoding is `none`."""
     return type(encoding) is PositionEncoding
 
 
 def _distance_bias(encoding: PositionEncoding) -> DistanceBias | None:
-    """The bias of an encoding that depends on head and distance alone."""
+    """The bias of an encoding, if it depends on head and distance alone; otherwise None."""
     no_tokens = torch.zeros(1, 1, encoding.config.d_model), torch.zeros(1, 1, dtype=torch.long)
     bias = encoding.shared_bias(encoding(*no_tokens, 1)[1], SlotIndex(1, 1))
     return bias if isinstance(bias, DistanceBias) and not bias.has_output else None
 
 
 def _biases(encoding: PositionEncoding) -> torch.Tensor:
-    """What the encoding adds to the scores, `(buckets, heads)`, in the order of T5's buckets.
+    """The bias that the encoding adds to the scores, `(buckets, heads)`, in the order of T5's buckets.
 
-    The first half of a side's buckets has a distance each, the other half lies between these and four times as far.
+    In the first half of a side's buckets, each bucket is one distance. The second half reaches four times as far, in
+    steps that grow logarithmically; each of its buckets has the bias of the distance at its middle.
     """
     near = max(REACH, encoding.config.max_position_embeddings)
     far = near * 4.0 ** ((torch.arange(near) + 0.5) / near)
     steps = torch.cat([torch.arange(near), far.round().long()])
     distances = -steps if encoding.kind == "decoder" else torch.cat([-steps, steps])
     bias = _distance_bias(encoding)
-    assert bias is not None  # as express has seen
+    assert bias is not None  # express refuses other encodings
     return bias.of_distance(torch.arange(encoding.config.heads_at(encoding.kind))[None], distances[:, None]).float()

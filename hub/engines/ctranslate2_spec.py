@@ -1,5 +1,5 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""A translator as CTranslate2 describes one: what can be described, and the weights in its order and names."""
+"""Checks that CTranslate2 supports a translator, and writes its weights to a `TransformerSpec` of CTranslate2."""
 
 from typing import Any, Literal
 
@@ -34,10 +34,13 @@ QUANTIZATIONS = ("float32", "int8", "int8_float32", "int8_float16", "int8_bfloat
 
 
 def check_config(config: LocantConfig) -> dict[AttentionKind, int | None]:
-    """How many positions the source and the target can have, `None` for any number.
+    """Check that CTranslate2 supports `config`.
+
+    Returns:
+        The largest number of positions of the encoder and of the decoder, `None` for any number.
 
     Raises:
-        SharingError: something in `config` that CTranslate2 has not.
+        SharingError: CTranslate2 does not support `config`.
     """
     if not config.is_encoder_decoder:
         raise SharingError(
@@ -78,9 +81,9 @@ def build_spec(model: LocantForConditionalGeneration, tokens: list[str], unk_tok
     """The `TransformerSpec` of `model`, ready to be saved; the model's weights must not be used any more.
 
     Args:
-        model: in float32, with a config that `check_config` lets pass.
+        model: a model in float32 whose config `check_config` accepts.
         tokens: the vocabulary, one string for each row of the embeddings.
-        unk_token: one of them, for tokens that are none of them.
+        unk_token: the token of the vocabulary that stands for unknown tokens.
         quantization: one of `QUANTIZATIONS`.
     """
     specs = needs("ctranslate2.specs.transformer_spec")
@@ -91,7 +94,7 @@ def build_spec(model: LocantForConditionalGeneration, tokens: list[str], unk_tok
     )
     _write_stack(spec.encoder, encoder, spec.encoder.embeddings[0])
     _write_stack(spec.decoder, decoder, spec.decoder.embeddings)
-    if encoder.embed_token_types is not None:  # all are of type 0, which is added after the embeddings are scaled
+    if encoder.embed_token_types is not None:  # type 0 for all tokens, added after scaling
         embeddings = spec.encoder.embeddings[0]
         embeddings.weight = embeddings.weight + encoder.embed_token_types.weight[0] / encoder.embed_scale
     _write_linear(spec.decoder.projection, model.lm_head)
@@ -99,7 +102,7 @@ def build_spec(model: LocantForConditionalGeneration, tokens: list[str], unk_tok
     spec.config.layer_norm_epsilon = config.norm_eps
     spec.config.unk_token = unk_token
     start, ends = config.decoder_start_token_id, config.eos_token_id
-    assert start is not None and ends is not None  # which check_config has seen to
+    assert start is not None and ends is not None  # check_config refuses None
     spec.config.eos_token = tokens[ends[0] if isinstance(ends, list) else ends]
     spec.config.decoder_start_token = spec.config.bos_token = tokens[start]
     spec.register_source_vocabulary(tokens)

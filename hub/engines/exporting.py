@@ -1,5 +1,5 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""From a folder with a Locant model to a folder for another engine."""
+"""Exports a Locant model to a folder for another inference engine."""
 
 import json
 import os
@@ -26,7 +26,7 @@ def export(
     *,
     quantization: str | None = None,
 ) -> Path:
-    """Write the Locant model in `model_path` for another engine, with all that it needs, and return the folder.
+    """Write the Locant model in `model_path` for another engine, with its config and processor; return the folder.
 
     Args:
         model_path: folder of a model, or its name on the Hub.
@@ -36,8 +36,8 @@ def export(
             `int8_float16`, `int8_bfloat16`, `int16`, `float16` or `bfloat16`.
 
     Raises:
-        SharingError: there is no such model or format; the engine does not have what the model's config asks for; or
-            `target` is there already and not empty. Nothing is written then.
+        SharingError: the model or the format does not exist; the engine does not support the model's config; or
+            `target` exists and is not empty. Nothing is written then.
     """
     if format not in FORMATS:
         raise SharingError(f"format={format!r} is not an engine: choose {' or '.join(FORMATS)}.")
@@ -59,10 +59,10 @@ def export(
 
 
 def load_weights(model_class: Any, model_path: str | os.PathLike[str], **kwargs: Any) -> Any:
-    """The model in evaluation mode.
+    """Load the model, in evaluation mode.
 
     Raises:
-        SharingError: its weights cannot be loaded, in part or at all.
+        SharingError: the model cannot be loaded, or some of its weights are missing.
     """
     try:
         model, found = model_class.from_pretrained(model_path, output_loading_info=True, **kwargs)
@@ -74,7 +74,7 @@ def load_weights(model_class: Any, model_path: str | os.PathLike[str], **kwargs:
 
 
 def write_config(config: LocantConfig, folder: Path, others: dict[str, Any]) -> None:
-    """Write `config.json`: the model's, with `others`, and without what tells of code, as there is none."""
+    """Write `config.json`: the model's fields without those about its code, which is not exported, and `others`."""
     fields = {name: value for name, value in config.to_diff_dict().items() if name not in _OF_CODE}
     text = json.dumps({**fields, **others}, indent=2, sort_keys=True)
     (folder / CONFIG_NAME).write_text(text + "\n", encoding="utf-8")

@@ -1,5 +1,5 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""The folder of an encoder as an ONNX graph, checked with onnxruntime before it counts."""
+"""Exports an encoder to a folder with an ONNX graph, whose outputs are compared with the model's in onnxruntime."""
 
 import logging
 import os
@@ -25,9 +25,10 @@ from .requirements import needs
 
 GRAPH_FILE = "model.onnx"
 SECTION = "onnx"
-"""What `config.json` says of the export."""
+"""The field of `config.json` that describes the export."""
 TOLERANCE = 1e-4
-"""How much any number of onnxruntime's may differ from the model's, relative to the largest of its tensor."""
+"""The largest difference allowed between outputs of onnxruntime and of the model, relative to the largest absolute
+value of the model's output, or to 1 if that value is smaller."""
 
 _OUTPUTS = {
     "LocantEncoderModel": ("last_hidden_state", "pooler_output"),
@@ -38,8 +39,8 @@ _OUTPUTS = {
     "LocantForImageClassification": ("logits",),
 }
 _PER_TOKEN = ("LocantForMaskedLM", "LocantForTokenClassification", "LocantForQuestionAnswering")
-_LONGEST_TABLE = 2048  # positions of sinusoids, at least
-_EXTERNAL_FROM = 1_800_000_000  # bytes; a file of protobuf ends at 2 GiB
+_LONGEST_TABLE = 2048  # the least number of rows in a table of sinusoids
+_EXTERNAL_FROM = 1_800_000_000  # bytes; a protobuf file can have 2 GiB at most
 
 
 class Graph(nn.Module):
@@ -50,16 +51,17 @@ class Graph(nn.Module):
         self.model, self.inputs, self.outputs = model, inputs, outputs
 
     def forward(self, *values: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        """The tensors called `inputs` to those called `outputs`."""
+        """The tensors `outputs` of the model, for `values` in the order of `inputs`."""
         found = self.model(**dict(zip(self.inputs, values, strict=True)))
         return tuple(found[name] for name in self.outputs)
 
 
 def export_onnx(model_path: str | os.PathLike[str], config: LocantConfig, folder: Path) -> None:
-    """Write the encoder in `model_path` to the empty `folder`; `config.json` says what the graph takes and gives.
+    """Write the encoder in `model_path` to the empty `folder`; `config.json` names the graph's inputs and outputs.
 
     Raises:
-        SharingError: it is no encoder; its positions cannot be traced; onnxruntime finds other numbers.
+        SharingError: the model is not an encoder, or cannot be traced; the outputs of onnxruntime differ from the
+            model's; a package is not installed.
     """
     for package in ("onnx", "onnxscript", "onnxruntime"):
         needs(package)
@@ -78,7 +80,11 @@ def export_onnx(model_path: str | os.PathLike[str], config: LocantConfig, folder
 
 
 def _check_config(config: LocantConfig) -> str:
-    """The name of the model's class."""
+    """Check that a model of this config can be exported, and return the name of its class.
+
+    Raises:
+        SharingError: the model generates, or its class or its rope type cannot be exported.
+    """
     if config.is_encoder_decoder or config.is_decoder:
         raise SharingError(
             f"{'is_encoder_decoder' if config.is_encoder_decoder else 'is_decoder'} is true: what generates needs a "
@@ -98,10 +104,14 @@ def _check_config(config: LocantConfig) -> str:
 
 
 def _prepare(model: Any) -> int | None:
-    """Set the backend, make tables as long as they will ever be, and return how many positions there are then."""
+    """Set the attention backend, and give a table of sinusoids its final length.
+
+    Returns:
+        The largest number of positions; None if it is unlimited.
+    """
     try:
         model.set_attn_implementation("sdpa")
-    except ValueError:  # shaw and transformer_xl
+    except ValueError:  # sdpa cannot serve shaw with vectors of values
         model.set_attn_implementation("eager")
     encoder = model.get_submodule("encoder" if hasattr(model, "encoder") else "model.encoder")
     position = encoder.position
@@ -113,7 +123,7 @@ def _prepare(model: Any) -> int | None:
 
 
 def _batches(config: LocantConfig, inputs: list[str], longest: int | None) -> Iterator[dict[str, torch.Tensor]]:
-    """Random inputs, first those to trace with, then those of other sizes, padded on either side and not at all."""
+    """Random batches of different sizes, the first one for tracing; tokens are padded right, left or not at all."""
     generator = torch.Generator().manual_seed(0)
     if inputs == ["pixel_values"]:
         sides = [cells * patch for cells, patch in zip(config.patch_grid, config.patch_shape, strict=True)]
@@ -135,10 +145,10 @@ def _batches(config: LocantConfig, inputs: list[str], longest: int | None) -> It
 
 
 def _write(graph: Graph, batch: dict[str, torch.Tensor], longest: int | None, file: Path) -> None:
-    """Trace the model.
+    """Trace the model with `batch`, and write its graph to `file`.
 
     Raises:
-        SharingError: it cannot be traced.
+        SharingError: the model cannot be traced.
     """
     size, length = Dim("batch", min=1), Dim("length", min=2, max=longest)
     shapes = {0: size} if "pixel_values" in batch else {0: size, 1: length}
@@ -156,14 +166,14 @@ def _write(graph: Graph, batch: dict[str, torch.Tensor], longest: int | None, fi
                 external_data=weights > _EXTERNAL_FROM,
                 verbose=False,
             )
-    except OnnxExporterError as error:  # an encoding from outside, say
+    except OnnxExporterError as error:  # for example with an encoding from outside of Locant
         reason = str(error.__cause__ or error).strip().partition("\n")[0]
         raise SharingError(f"The model cannot be made a graph for any batch and length ({reason}).") from error
 
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep what the exporter says about its own inside to itself."""
+    """Silence warnings, and the log messages of the exporter about its own internals."""
     logger = logging.getLogger("torch.onnx")
     level = logger.level
     logger.setLevel(logging.ERROR)
@@ -176,17 +186,17 @@ def _quiet() -> Iterator[None]:
 
 
 def _check(graph: Graph, config: LocantConfig, longest: int | None, file: Path, per_token: bool) -> float:
-    """The largest difference on batches of several sizes; what padding puts out does not count.
+    """The largest difference, relative as in `TOLERANCE`, on batches of several sizes; outputs at padding do not count.
 
     Raises:
-        SharingError: it is above `TOLERANCE`, or onnxruntime has no difference to show.
+        SharingError: the difference is above `TOLERANCE` or NaN, or onnxruntime cannot run the graph.
     """
     session = needs("onnxruntime").InferenceSession(str(file), providers=["CPUExecutionProvider"])
     largest = 0.0
     for batch in _batches(config, graph.inputs, longest):
         try:
             found = session.run(None, {name: values.numpy() for name, values in batch.items()})
-        except Exception as error:  # its own, with no class in common
+        except Exception as error:  # onnxruntime's errors have no base class in common
             sizes = ", ".join(f"{name} {tuple(values.shape)}" for name, values in batch.items())
             raise SharingError(f"onnxruntime cannot run the graph on {sizes} ({error}).") from error
         with torch.no_grad():
@@ -206,7 +216,7 @@ def _check(graph: Graph, config: LocantConfig, longest: int | None, file: Path, 
 
 
 def _save_processor(model_path: str | os.PathLike[str], config: LocantConfig, folder: Path) -> None:
-    """What makes inputs of text or of images, if the model was saved with it."""
+    """Copy the tokenizer or the image processor to `folder`, if the model was saved with one."""
     try:
         reads_images = config.encoder_input == "patches"
         processor = (AutoImageProcessor if reads_images else AutoTokenizer).from_pretrained(model_path)

@@ -1,5 +1,5 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""The packages of the engines, which are imported only when one is used."""
+"""Imports the optional packages of an engine when the engine is used."""
 
 import importlib
 from typing import Any
@@ -8,10 +8,10 @@ from locant.hub.errors import SharingError
 
 
 def needs(name: str) -> Any:
-    """The module `name`, of a package that is no more than optional.
+    """Import the module `name` of an optional package.
 
     Raises:
-        SharingError: it is not installed.
+        SharingError: the package is not installed.
     """
     try:
         return importlib.import_module(name)

@@ -5,7 +5,7 @@ import importlib
 
 from .family import Family
 
-# model_type -> the file and the class that describe it; loaded when asked for
+# model_type -> the class that describes the family, in the file of the same name, which is imported on demand
 _FAMILIES = {
     "bart": "Bart",
     "bert": "Bert",
@@ -16,7 +16,7 @@ _FAMILIES = {
     "vit": "ViT",
 }
 MODEL_TYPES = tuple(_FAMILIES)
-"""What `--to` takes."""
+"""The values that the option `--to` takes."""
 
 
 def find_family(model_type: str) -> Family:

@@ -37,7 +37,7 @@ class Bart(Family):
             "position_parameters": {"learned": {"offset": _OFFSET}},
             "embedding_norm": True,
             "lm_head_bias": True,
-            "share_encoder_decoder_embeddings": theirs.tie_word_embeddings,  # it is all tables or none
+            "share_encoder_decoder_embeddings": theirs.tie_word_embeddings,  # BART ties all embedding tables or none
             "tie_word_embeddings": theirs.tie_word_embeddings,
         }
 
@@ -46,7 +46,7 @@ class Bart(Family):
         return {
             **{field: getattr(ours, field) for field in SAME},
             "tie_word_embeddings": ours.tie_word_embeddings,
-            "forced_eos_token_id": None,  # the generation config says it
+            "forced_eos_token_id": None,  # the generation config has this field
         }
 
     def table(self, ours: LocantConfig, theirs: PreTrainedConfig, architecture: str) -> list[Entry]:

@@ -51,10 +51,10 @@ _MASKED_LM = [
     *linear("cls.predictions.transform.LayerNorm", "transform.2"),
     Entry("cls.predictions.decoder.weight", "lm_head.weight"),
 ]
-_BIASES = ("cls.predictions.bias", "cls.predictions.decoder.bias")  # one where they are tied; else the first is unused
+_BIASES = ("cls.predictions.bias", "cls.predictions.decoder.bias")  # one weight if tied, else the first is unused
 _HEADS = {
     "BertForMaskedLM": _MASKED_LM,
-    "BertForPreTraining": _MASKED_LM,  # its other head, for pairs of sentences, is left over
+    "BertForPreTraining": _MASKED_LM,  # the head for pairs of sentences is left over, to be dropped
     "BertForSequenceClassification": [*linear("classifier", "classifier"), *under("bert.", "model.", _POOLER)],
     "BertForTokenClassification": linear("classifier", "classifier"),
     "BertForQuestionAnswering": linear("qa_outputs", "qa_outputs"),
@@ -79,7 +79,7 @@ class Bert(Family):
     ignored = (r"embeddings\.(position_ids|token_type_ids)$",)
 
     def to_locant(self, theirs: Any, names: Collection[str]) -> dict[str, Any]:
-        """See `Family`; only a bare encoder may be without a pooler, which its config does not say."""
+        """See `Family`; a `BertModel` may lack the pooler, which only the names of its weights tell."""
         kind = getattr(theirs, "position_embedding_type", None) or "absolute"  # a field of older configs
         if kind != "absolute":
             raise SharingError(
@@ -119,7 +119,11 @@ class Bert(Family):
         return entries
 
     def build(self, model_class: type[PreTrainedModel], theirs: PreTrainedConfig, ours: LocantConfig | None) -> Any:
-        """A bare encoder has the pooler that ours has; an answer has a start and an end, and no third label."""
+        """Build the model; a `BertModel` that is converted from ours has a pooler only if ours has one.
+
+        Raises:
+            SharingError: a model for question answering has another number of labels than two, start and end.
+        """
         if model_class.__name__ == "BertForQuestionAnswering" and theirs.num_labels != 2:
             raise SharingError(f"Question answering has two labels, start and end, but num_labels={theirs.num_labels}.")
         if model_class.__name__ == "BertModel" and ours is not None:

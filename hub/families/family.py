@@ -1,21 +1,23 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""What a family of models is to the converter: names of classes, fields of configs, and one table of weights.
+"""The description of a model family that the converter works with: class names, config fields and a table of weights.
 
-A file of this folder describes one family of transformers as a `Family`:
+In this folder, `ours` is the Locant side of a conversion and `theirs` the side of the other family. Each file describes
+one family of transformers as a `Family`:
 
-1. `architectures`: their class -> ours. Of several that become the same class of ours, the first is what that
-   class becomes on the way back.
-2. `to_locant` and `from_locant`: the fields of one config from the other. Neither has to check much: what a config
-   says and the other cannot is found by going there and back again (`conversion.py`), where every field that is not
-   itself any more is refused, all named in one sentence. Only what a model computes counts: on their side the fields of
-   the family's own config class but `free`, on ours all that `features` lists. A value that would be misread, or that
-   has a better explanation, raises `SharingError`.
-3. `table`: which weights are which, as `Entry`s with the transforms between them. It is read from left to right on
-   the way to Locant and from right to left on the way back, so that every transform knows its inverse.
+1. `architectures`: their class -> our class. If several of their classes become the same class of ours, our class is
+   converted back to the first of them.
+2. `to_locant` and `from_locant`: convert the fields of one config to the fields of the other. They need not check
+   whether a field is lost: `config_matching.py` converts the result back and refuses every field that has changed, all
+   of them in one error. It compares only fields that determine what a model computes: on their side the fields of the
+   family's own config class except `free`, on our side the fields that `features` lists. `to_locant` and `from_locant`
+   raise `SharingError` for a value that they would misread, or that needs a better explanation.
+3. `table`: the weights that correspond to each other, as `Entry`s with the transforms between them. It is read from
+   left to right in a conversion to Locant and from right to left in a conversion back, so every transform has an
+   inverse.
 
-Names in the table are those of `model.state_dict()`, on both sides. Which of several tied names a file has does not
-matter: any stands for all, and the table may list one of them or each. What older files call a weight is said by
-`aliases`, and what they hold that is no weight by `ignored`.
+Names in the table are those of `model.state_dict()`, on both sides. If weights are tied, a file may store them under
+any of their names, and the table may list one of the names or each. `aliases` translates names of weights in older
+files, and `ignored` matches names in older files that are no weights.
 """
 
 import re
@@ -33,106 +35,110 @@ Tensors = list[torch.Tensor]
 
 
 class Transform(ABC):
-    """What is done to an entry's weights on the way, and its inverse."""
+    """A change of an entry's weights in the conversion to Locant, and its inverse."""
 
     @abstractmethod
     def to_ours(self, theirs: Tensors) -> Tensors:
-        """The weights of the left side to those of the right."""
+        """Compute our weights from the other family's."""
 
     @abstractmethod
     def to_theirs(self, ours: Tensors) -> Tensors:
-        """The inverse."""
+        """Compute the other family's weights from ours: the inverse of `to_ours`."""
 
 
 @dataclass(frozen=True)
 class Scale(Transform):
-    """Ours are theirs times `factor`: exact both ways where that is a power of two, else to a rounding."""
+    """Our weights are the other family's times `factor`; both directions round unless it is a power of two."""
 
     factor: float
 
     def to_ours(self, theirs: Tensors) -> Tensors:
-        """Times the factor."""
+        """Multiply by the factor."""
         return [_product(weight, self.factor) for weight in theirs]
 
     def to_theirs(self, ours: Tensors) -> Tensors:
-        """Divided by it."""
+        """Divide by the factor."""
         return [_product(weight, 1 / self.factor) for weight in ours]
 
 
 @dataclass(frozen=True)
 class Transpose(Transform):
-    """Rows of theirs are columns of ours, in matrices; vectors stay."""
+    """Our matrices are the other family's transposed; vectors are the same."""
 
     def to_ours(self, theirs: Tensors) -> Tensors:
-        """Turned."""
+        """Transpose the matrices."""
         return [weight.T if weight.ndim == 2 else weight for weight in theirs]
 
     def to_theirs(self, ours: Tensors) -> Tensors:
-        """Turned back."""
+        """Transpose the matrices back."""
         return self.to_ours(ours)
 
 
 @dataclass(frozen=True)
 class Split(Transform):
-    """One of theirs holds several of ours, one after the other along the first dimension.
+    """One weight of the other family is several of ours, concatenated along the first dimension.
 
     Args:
-        parts: how many of one size; or the size of each.
+        parts: the number of parts, all of one size; or the size of each part.
     """
 
     parts: int | tuple[int, ...]
 
     def to_ours(self, theirs: Tensors) -> Tensors:
-        """The parts."""
+        """Split the weight into its parts."""
         [fused] = theirs
         sizes = self.parts if isinstance(self.parts, tuple) else (fused.shape[0] // self.parts,) * self.parts
         return list(fused.split(sizes))
 
     def to_theirs(self, ours: Tensors) -> Tensors:
-        """Joined."""
+        """Concatenate the parts."""
         return [torch.cat(ours)]
 
 
 @dataclass(frozen=True)
 class Reshape(Transform):
-    """The same numbers in another shape."""
+    """Our weights hold the same numbers as the other family's, in another shape."""
 
     theirs: tuple[int, ...]
     ours: tuple[int, ...]
 
     def to_ours(self, theirs: Tensors) -> Tensors:
-        """In our shape."""
+        """Reshape to our shape."""
         return [weight.reshape(self.ours) for weight in theirs]
 
     def to_theirs(self, ours: Tensors) -> Tensors:
-        """In theirs."""
+        """Reshape to the other family's shape."""
         return [weight.reshape(self.theirs) for weight in ours]
 
 
 @dataclass(frozen=True)
 class Unused(Transform):
-    """Of two of theirs nothing reads the first: left behind on the way here, on the way back a copy of the second."""
+    """Drops the first of two weights of the other family, which the family's model does not use.
+
+    In the conversion back, the first weight becomes a copy of the second.
+    """
 
     def to_ours(self, theirs: Tensors) -> Tensors:
-        """The second."""
+        """Drop the first weight."""
         return theirs[1:]
 
     def to_theirs(self, ours: Tensors) -> Tensors:
-        """It twice."""
+        """Return our weight twice."""
         return [ours[0], ours[0]]
 
 
 @dataclass(frozen=True)
 class Constant(Transform):
-    """A weight of theirs that follows from the config, for an entry without ours: `value` makes it.
+    """A weight that the other family's model has and our model does not; `value` computes it from the config.
 
-    Where a file has it, it is compared (`ValueError` if it is another), and where not it is not missed.
+    If a file holds the weight, the weight is compared with this value to 1e-3, and a difference raises `ValueError`. A
+    file may leave it out.
     """
 
     value: Callable[[], torch.Tensor]
 
     def to_ours(self, theirs: Tensors) -> Tensors:
-        """Nothing, once compared."""
+        """Compare the stored weight with the constant, and return no weights."""
         for weight in theirs:
             expected = self.value().to(weight.dtype)
             if weight.shape != expected.shape or not torch.allclose(weight, expected, rtol=0, atol=1e-3):
@@ -146,12 +152,12 @@ class Constant(Transform):
 
 @dataclass(frozen=True, init=False)
 class Entry:
-    """A line of the table: these weights of theirs are those of ours, by way of `transforms`.
+    """A line of the table: `transforms` compute the weights `ours` from the weights `theirs`.
 
     Args:
         theirs, ours: one name, or several.
-        transforms: applied one after the other to theirs, and their inverses backwards to ours.
-        default: what theirs is full of where a file may leave it out; None where it must be there.
+        transforms: applied in this order to `theirs`; their inverses are applied in reverse order to `ours`.
+        default: the number that fills a weight of `theirs` that a file leaves out; None if files must have the weight.
     """
 
     theirs: tuple[str, ...]
@@ -172,30 +178,30 @@ class Entry:
         object.__setattr__(self, "default", default)
 
     def to_ours(self, theirs: Tensors) -> Tensors:
-        """Weights in the order of `theirs` to those in the order of `ours`."""
+        """Compute our weights, in the order of `ours`, from the other family's, in the order of `theirs`."""
         for transform in self.transforms:
             theirs = transform.to_ours(theirs)
         return theirs
 
     def to_theirs(self, ours: Tensors) -> Tensors:
-        """The inverse."""
+        """Compute the other family's weights from ours: the inverse of `to_ours`."""
         for transform in reversed(self.transforms):
             ours = transform.to_theirs(ours)
         return ours
 
     def under(self, theirs: str, ours: str) -> "Entry":
-        """The same entry with these in front of its names."""
+        """The same entry with the prefixes `theirs` and `ours` in front of its names."""
         return _replaced(self, [theirs + name for name in self.theirs], [ours + name for name in self.ours])
 
 
 def linear(theirs: str, ours: str, *transforms: Transform, bias: bool = True) -> list[Entry]:
-    """The entries of a linear layer or a norm: weight and, where there is one, bias."""
+    """The entries of a linear layer or a norm: one for the weight and, if it has a bias, one for the bias."""
     kinds = ("weight", "bias") if bias else ("weight",)
     return [Entry(f"{theirs}.{kind}", f"{ours}.{kind}", *transforms) for kind in kinds]
 
 
 def under(theirs: str, ours: str, entries: Iterable[Entry]) -> list[Entry]:
-    """The entries with these in front of their names: `under("encoder.layers.3.", "layers.3.", layer)`."""
+    """The entries with `theirs` and `ours` in front of the names: `under("encoder.layers.3.", "layers.3.", layer)`."""
     return [entry.under(theirs, ours) for entry in entries]
 
 
@@ -203,53 +209,62 @@ class Family(ABC):
     """One family of transformers, see the top of this file."""
 
     name: ClassVar[str]
-    """What messages call it: `T5`."""
+    """The name of the family in messages, such as `T5`."""
     model_type: ClassVar[str]
-    """transformers' `model_type`, and what `--to` takes."""
+    """transformers' `model_type`, which is also the family's name for the option `--to`."""
     architectures: ClassVar[Mapping[str, str]]
-    """Their class -> our class, by name."""
+    """The name of the family's class -> the name of our class."""
     free: ClassVar[frozenset[str]] = frozenset()
-    """Fields of their config that do not change what a trained model computes, or that `to_locant` wholly reads."""
+    """Fields of the family's config that are not compared: they do not change what a trained model computes, or
+    `to_locant` converts them completely."""
     bridged: ClassVar[Mapping[str, tuple[Any, Any]]] = {}
-    """A feature of ours -> (the value that it may have, that which it has in theirs), where the table bridges both."""
+    """A feature of our config -> (its value, its value after conversion to the family and back). This difference is
+    allowed, because the table converts the weights accordingly."""
     aliases: ClassVar[Mapping[str, str]] = {}
-    """Patterns of names in files, and what `re.sub` makes of them to get those of the table."""
+    """Patterns of names in files -> the replacements with which `re.sub` makes names of the table."""
     ignored: ClassVar[tuple[str, ...]] = ()
     """Patterns of names in files that hold no weight; transformers leaves them out, too."""
 
     @abstractmethod
     def to_locant(self, theirs: PreTrainedConfig, names: Collection[str]) -> dict[str, Any]:
-        """The fields of our config.
+        """The fields of our config, converted from those of `theirs`.
 
-        Token ids, labels, and which stacks there are, need not be among them: they are the same everywhere, or follow
-        from the class. `tie_word_embeddings` is corrected where the weights turn out to be other than the config says.
+        They need not include token ids and labels, which have the same names in every config, nor `is_encoder_decoder`
+        and `is_decoder`, which follow from the class. `tie_word_embeddings` is corrected later if the weights in the
+        files contradict the config.
 
         Args:
-            theirs: their config.
-            names: of the weights that there are.
+            theirs: the family's config.
+            names: the names of the weights in the family's model; empty while they are not known.
 
         Raises:
-            SharingError: Locant has no such model.
+            SharingError: Locant cannot express such a model.
         """
 
     @abstractmethod
     def from_locant(self, ours: LocantConfig) -> dict[str, Any]:
-        """The fields of their config, as far as it can say what ours does; again without token ids and labels."""
+        """The fields of the family's config, as far as they can express `ours`; again without token ids and labels."""
 
     @abstractmethod
     def table(self, ours: LocantConfig, theirs: PreTrainedConfig, architecture: str) -> list[Entry]:
-        """All weights of the class `architecture` (theirs) with this config, and what they are here."""
+        """The entries for all weights of the family's class `architecture` with this config."""
 
     def build(self, model_class: type[PreTrainedModel], theirs: PreTrainedConfig, ours: LocantConfig | None) -> Any:
-        """An empty model of theirs, on the meta device; `ours` is None where theirs is the source."""
+        """Build an empty model of the family; the caller sets the meta device.
+
+        Args:
+            model_class: transformers' class of the model.
+            theirs: the family's config.
+            ours: the Locant config that `theirs` was converted from; None if the family's model is the source.
+        """
         return model_class(theirs)
 
     def convert_processor(self, processor: Any, to_locant: bool) -> Any:
-        """The tokenizer, image processor or processor of a converted model: by default as it was."""
+        """Convert a tokenizer, image processor or processor of the model; by default it is returned unchanged."""
         return processor
 
     def canonical(self, name: str) -> str | None:
-        """The table's name of what a file calls `name`; None for what is no weight."""
+        """The name in the table of the tensor that a file calls `name`; None if `ignored` matches it."""
         if any(re.search(pattern, name) for pattern in self.ignored):
             return None
         for pattern, replacement in self.aliases.items():
@@ -266,5 +281,5 @@ def _replaced(entry: Entry, theirs: Iterable[str], ours: Iterable[str]) -> Entry
 
 
 def _product(weight: torch.Tensor, factor: float) -> torch.Tensor:
-    # in float64, so that it is rounded once
+    # multiplied in float64, so that the product is rounded once
     return (weight.double() * factor).to(weight.dtype)

@@ -25,7 +25,7 @@ _FIELDS = {
     "tie_word_embeddings": "tie_word_embeddings",
 }
 
-# their linear layers hold the transposed matrix, and one of them query, key and value
+# the linear layers of GPT-2 hold the transposed matrix, and `c_attn` holds query, key and value together
 _LAYER = [
     *linear("ln_1", "self_attn_residual.norm"),
     *(
@@ -59,7 +59,7 @@ class GPT2(Family):
     ignored = (r"\.attn\.(bias|masked_bias)$",)  # older versions saved their causal mask
 
     def to_locant(self, theirs: Any, names: Collection[str]) -> dict[str, Any]:
-        """See `Family`; of its dropouts, that of the residuals is also the embeddings' here."""
+        """See `Family`; our `dropout` is GPT-2's `resid_pdrop`, and also applies to the embeddings."""
         return {
             **{ours: getattr(theirs, field) for field, ours in _FIELDS.items()},
             "decoder_ffn_dim": 4 * theirs.n_embd if theirs.n_inner is None else theirs.n_inner,

@@ -58,7 +58,7 @@ class Llama(Family):
         }
 
     def from_locant(self, ours: LocantConfig) -> dict[str, Any]:
-        """See `Family`; a Llama can turn a part of a head with the rope type `proportional` only."""
+        """See `Family`; Llama can rotate a part of each head only with the rope type `proportional`."""
         rope = dict(ours.rope_parameters or {})
         if rope.get("rope_type", "default") != "proportional":
             rope.pop("partial_rotary_factor", None)
@@ -83,7 +83,7 @@ class Llama(Family):
         return [*under("model.", "model.", body), Entry("lm_head.weight", "lm_head.weight")]
 
     def build(self, model_class: type[PreTrainedModel], theirs: PreTrainedConfig, ours: LocantConfig | None) -> Any:
-        """With rope parameters that Llama has, which its model would not ask."""
+        """Check the rope parameters, which Llama's model class does not check, and build the model."""
         _rope_parameters(theirs.rope_parameters)
         return model_class(theirs)
 
@@ -99,8 +99,12 @@ def _layer(ours: LocantConfig) -> list[Entry]:
 
 
 def _rope_parameters(theirs: dict[str, Any]) -> dict[str, Any]:
-    """What Llama reads of its rope parameters: where it turns whole heads all the same, no part of one is named."""
-    # `type` is what older configs call the rope type, which transformers has read; None is as good as nothing
+    """The rope parameters that Llama uses; `partial_rotary_factor` is left out if Llama would ignore it.
+
+    Raises:
+        SharingError: the rope type is unknown, or transformers' Llama cannot run it with the `partial_rotary_factor`.
+    """
+    # older configs call the rope type `type`, which transformers has read already; None is the same as no value
     rope = {name: value for name, value in theirs.items() if name != "type" and value is not None}
     kind, part = rope["rope_type"], rope.get("partial_rotary_factor", 1.0)
     if kind not in ("default", *ROPE_INIT_FUNCTIONS):

@@ -1,5 +1,5 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""Marian (Junczys-Dowmunt et al. 2018): Vaswani's Transformer, post-norm, with a bias over the vocabulary."""
+"""Marian (Junczys-Dowmunt et al. 2018): Vaswani's post-norm Transformer, with a bias in the output layer."""
 
 from collections.abc import Collection
 from typing import Any, ClassVar
@@ -18,7 +18,7 @@ SAME = (
     *("decoder_layers", "decoder_attention_heads", "decoder_ffn_dim"),
     *("dropout", "attention_dropout", "activation_dropout"),
 )
-"""Fields that Marian, BART and Locant call the same."""
+"""Config fields that have the same name in Marian, BART and Locant."""
 
 
 class Marian(Family):
@@ -39,7 +39,7 @@ class Marian(Family):
             "position_encoding": "sinusoidal",
             "position_parameters": {"sinusoidal": {"layout": "concatenated"}},
             "lm_head_bias": True,
-            # without the one, transformers does not do the other
+            # transformers shares the embedding tables only if it also ties the output layer
             "share_encoder_decoder_embeddings": theirs.share_encoder_decoder_embeddings and theirs.tie_word_embeddings,
             "tie_word_embeddings": theirs.tie_word_embeddings,
         }
@@ -50,7 +50,7 @@ class Marian(Family):
             **{field: getattr(ours, field) for field in SAME},
             "share_encoder_decoder_embeddings": ours.share_encoder_decoder_embeddings and ours.tie_word_embeddings,
             "tie_word_embeddings": ours.tie_word_embeddings,
-            "forced_eos_token_id": None,  # the generation config says it
+            "forced_eos_token_id": None,  # the generation config has this field
         }
 
     def table(self, ours: LocantConfig, theirs: PreTrainedConfig, architecture: str) -> list[Entry]:
@@ -69,10 +69,10 @@ class Marian(Family):
 
 
 def stacks(ours: LocantConfig, has_unused_table: bool) -> list[Entry]:
-    """The embeddings and layers of Marian and BART, without positions.
+    """The entries of the embeddings and layers of Marian and BART, without positions.
 
     Args:
-        ours: the config.
+        ours: the Locant config.
         has_unused_table: whether the transformers model also has a table `shared.weight`, tied to no other table.
     """
     entries = []
@@ -92,7 +92,7 @@ def stacks(ours: LocantConfig, has_unused_table: bool) -> list[Entry]:
 
 
 def head(ours: LocantConfig) -> list[Entry]:
-    """The output layer of Marian and BART, whose bias is none of a linear layer's."""
+    """The entries of the output layer of Marian and BART; its bias is a buffer outside of the linear layer."""
     size = ours.vocab_size
     if ours.lm_head_bias:
         bias = Entry("final_logits_bias", "lm_head.bias", Reshape((1, size), (size,)), default=0.0)

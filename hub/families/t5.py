@@ -1,8 +1,8 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""T5 (Raffel et al. 2020), version 1.0 with a tied and scaled output, and 1.1 (Flan-T5) with one of its own.
+"""T5 (Raffel et al. 2020), version 1.0 with tied output weights, and version 1.1 (Flan-T5) with separate ones.
 
-T5 does not divide scores by the root of a head's size: our queries are larger by that. Version 1.0 divides what the
-output layer reads by √d_model: our last norm does that.
+T5 does not divide attention scores by √head_dim, so our query projections are T5's times √head_dim. Version 1.0 divides
+the input of the output layer by √d_model, so our decoder's final norm is T5's divided by √d_model.
 """
 
 from collections.abc import Collection
@@ -54,7 +54,7 @@ class T5(Family):
                     "max_distance": theirs.relative_attention_max_distance,
                 }
             },
-            "tie_word_embeddings": theirs.scale_decoder_outputs,  # its own field of that name is always true
+            "tie_word_embeddings": theirs.scale_decoder_outputs,  # T5Config.tie_word_embeddings is always True
             "decoder_start_token_id": getattr(theirs, "decoder_start_token_id", theirs.pad_token_id),
         }
 
@@ -95,7 +95,7 @@ class T5(Family):
 
 
 def _stack(stack: str, layers: int, theirs: PreTrainedConfig, *last: Scale) -> list[Entry]:
-    """The layers of a stack, its table of positions, and its last norm with the transforms `last`."""
+    """The entries of a stack: layers, table of position biases, and the final norm with the transforms `last`."""
     first = f"{stack}.block.0.layer.0.SelfAttention.relative_attention_bias.weight"
     entries = [Entry(first, f"{stack}.position.table")]
     layer = _attention("layer.0", "SelfAttention", "self_attn", theirs)

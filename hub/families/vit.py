@@ -50,7 +50,7 @@ class ViT(Family):
         "ViTForImageClassification": "LocantForImageClassification",
     }
     free = frozenset({"encoder_stride"})
-    aliases: ClassVar = {  # in files, weights have the names of the classes of old
+    aliases: ClassVar = {  # files have the weight names of older versions of the classes
         r"encoder\.layer\.": "layers.",
         r"attention\.attention\.query": "attention.q_proj",
         r"attention\.attention\.key": "attention.k_proj",
@@ -61,7 +61,7 @@ class ViT(Family):
     }
 
     def to_locant(self, theirs: Any, names: Collection[str]) -> dict[str, Any]:
-        """See `Family`; a classifier has no dropout of its own."""
+        """See `Family`; ViT's classifier has no dropout."""
         return {
             **{ours: getattr(theirs, field) for field, ours in _FIELDS.items()},
             "encoder_input": "patches",
@@ -103,13 +103,13 @@ class ViT(Family):
         return [*under("vit.", "model.", body), *linear("classifier", "classifier")]
 
     def build(self, model_class: type[PreTrainedModel], theirs: PreTrainedConfig, ours: LocantConfig | None) -> Any:
-        """A bare encoder has the pooler that ours has."""
+        """Build the model; a `ViTModel` that is converted from ours has a pooler only if ours has one."""
         if model_class.__name__ == "ViTModel" and ours is not None:
             return model_class(theirs, add_pooling_layer=ours.pooler_projection)
         return model_class(theirs)
 
     def convert_processor(self, processor: Any, to_locant: bool) -> Any:
-        """Ours becomes ViT's, which does the same, but for making grey images of colourful ones."""
+        """Convert our image processor to ViT's, which computes the same but cannot convert colour images to grey."""
         if to_locant or not isinstance(processor, LocantImageProcessor):
             return processor
         options = processor.to_dict()
