@@ -137,8 +137,8 @@ class Bundle:
 
 def code_named_in(settings: dict[str, Any], folder: Path) -> set[str]:
     """The names of the code files that `settings` refer to, and of the files that these import, existing or not."""
-    places = [entry.get("impl", "") for entry in settings.get("custom_pipelines", {}).values()]
-    for named in settings.get("auto_map", {}).values():  # a tokenizer has a slow and a fast class; one may be None
+    places = [entry.get("impl", "") for entry in (settings.get("custom_pipelines") or {}).values()]
+    for named in (settings.get("auto_map") or {}).values():  # a tokenizer has a slow and a fast class; one may be None
         places += named if isinstance(named, list) else [named]
     found: set[str] = set()
     todo = [f"{place.rpartition('.')[0]}.py" for place in places if place and "--" not in place]

@@ -30,8 +30,8 @@ def whole_folder(target: str | os.PathLike[str]) -> Iterator[Path]:
         raise SharingError(f"{path} cannot be written: {error.strerror}.") from error
     try:
         yield beside
-        if path.is_dir():  # it is empty; not every system can rename a folder to an existing one
-            path.rmdir()
+        if resolved.is_dir():  # it is empty; not every system can rename a folder to an existing one
+            resolved.rmdir()
         beside.rename(resolved)
     finally:
         shutil.rmtree(beside, ignore_errors=True)

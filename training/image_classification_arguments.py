@@ -23,7 +23,7 @@ class ImageClassificationData(ImageArguments):
         "directory, those in a table to its folder.",
     )
     label_column: str | None = option(None, "Column of the label; by default label.")
-    random_flip: bool = option(False, "In training, mirror every other image, left and right.")
+    random_flip: bool = option(False, "In training, mirror an image, left to right, with probability 0.5.")
 
     columns: ClassVar[tuple[str, ...]] = ("image", "label")
 

@@ -83,7 +83,8 @@ def _entries(loader: _Loader, path: str | Path) -> Iterator[Entry]:
             for key, value in node.value:
                 yield Entry(section.value, key.value, loader.construct_object(value, deep=True), _line(key))
         else:
-            yield Entry(section.value, None, loader.construct_object(node, deep=True) or None, _line(section))
+            value = None if isinstance(node, yaml.MappingNode) else loader.construct_object(node, deep=True)
+            yield Entry(section.value, None, value, _line(section))
 
 
 def _check_keys(node: yaml.Node, path: str | Path) -> None:

@@ -27,7 +27,7 @@ from transformers.models.auto.video_processing_auto import AutoVideoProcessor
 import locant
 from locant.hub import flat_code
 from locant.hub.auto_map import CAPTIONER, DECODER, IMAGE_ENCODER, TEXT_ENCODER, TRANSLATOR
-from locant.hub.bundle import write_code
+from locant.hub.bundle import code_named_in, write_code
 from locant.hub.errors import SharingError
 from locant.hub.supported_transformers import SUPPORTED
 from locant.modeling.positions.base import _CLASSES
@@ -529,3 +529,7 @@ class TestSaving:
         model = random_model(locant.LocantEncoderModel)
         model.save_pretrained(str(tmp_path / "new" / "folder"))
         assert calls == [(model, tmp_path / "new" / "folder")]
+
+
+def test_settings_that_are_null_name_no_code(tmp_path):
+    assert code_named_in({"auto_map": None, "custom_pipelines": None}, tmp_path) == set()
