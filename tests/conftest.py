@@ -5,6 +5,7 @@ from .hub_server import loopback  # isort: skip  # noqa: F401  (before anything 
 
 import os
 import random
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,10 @@ from transformers.masking_utils import AttentionMaskInterface
 
 from locant.cli import main
 from locant.modeling.blockwise import blockwise_attention, blockwise_mask
+
+# torch's cache of compiled code would return code for the machine's own instructions, which fails with others
+if capability := os.environ.get("ATEN_CPU_CAPABILITY"):
+    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", f"{tempfile.gettempdir()}/torchinductor-{capability}")
 
 SUBJECTS = {"cat": "chat", "dog": "chien", "king": "roi", "boy": "gars", "fox": "renard", "bear": "ours"}
 VERBS = {"sees": "voit", "follows": "suit", "hears": "entend", "likes": "aime", "looks at": "regarde"}
