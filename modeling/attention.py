@@ -1,5 +1,5 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""Multi-head attention: of a sequence to itself, and of a decoder to the encoder's output."""
+"""Multi-head attention: self-attention, and cross-attention of a decoder to the encoder's output."""
 
 from typing import Any
 
@@ -21,16 +21,17 @@ logger = logging.get_logger(__name__)
 
 
 class Attention(nn.Module):
-    """Projections and heads, which self- and cross-attention have in common (Vaswani et al. 2017, section 3.2).
+    """Base class of self-attention and cross-attention: projections and heads (Vaswani et al. 2017, section 3.2).
 
     Args:
         config: uses `d_model`, `head_dim`, the heads of the stack, `attention_bias`, `attention_dropout` and the
             attention implementation. Each key–value head is shared by `heads / key_value_heads` query heads
             (Ainslie et al. 2023).
-        kind: self-attention of the encoder, of the decoder, or cross-attention.
+        kind: `encoder` or `decoder` for the self-attention of that stack, `cross` for cross-attention.
         layer_idx: the layer's index in the cache.
         position: the part of the position encoding that this layer owns.
-        sliding_window: as in the config. Only flash attention reads it; other backends have the window in the mask.
+        sliding_window: `config.sliding_window` if the layer has a window, else None. Only flash attention reads it; in
+            other backends, the mask contains the window.
     """
 
     def __init__(
@@ -59,9 +60,9 @@ class Attention(nn.Module):
         self.position = position
 
     def split_heads(self, states: torch.Tensor, tokens: NeededTokens) -> torch.Tensor:
-        """`(batch, length, heads · head_dim)` to `(batch, heads, length, head_dim)`.
+        """Reshape `(batch, length, heads · head_dim)` to `(batch, heads, length, head_dim)`.
 
-        Where `tokens` has indices, the input is `(1, tokens, heads · head_dim)`, and the output is 0 at other tokens.
+        If `tokens` has indices, the input is `(1, tokens, heads · head_dim)`, and the output is 0 at all other tokens.
         """
         states = tokens.scatter(states)
         return states.view(*states.shape[:2], states.shape[2] // self.head_dim, self.head_dim).transpose(1, 2)
@@ -75,16 +76,18 @@ class Attention(nn.Module):
         bias: PositionBias | None,
         **kwargs: Any,
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """The configured backend, and the output projection.
+        """Call the configured backend, and project its output.
 
         Args:
             query: `(batch, heads, queries, head_dim)`.
             key, value: `(batch, key_value_heads, keys, head_dim)`.
-            inputs: what `self_attention_inputs` or `cross_attention_inputs` made; its mask and its tokens are read.
-            bias: of the position encoding.
+            inputs: the result of `self_attention_inputs` or `cross_attention_inputs`; only its mask, its tokens and its
+                beams are read.
+            bias: the bias of the position encoding, or None.
 
         Returns:
-            Output, of the shape of the hidden states, and the weights `(batch, heads, queries, keys)` with `eager`.
+            The output, of the shape of the hidden states, and the attention weights `(batch, heads, queries, keys)`, or
+            None if the backend returns no weights; of Locant's backends, only `eager` returns them.
         """
         wants_weights = kwargs.pop("output_attentions", False)
         output, weights = attention_function(self.config._attn_implementation)(
@@ -116,9 +119,9 @@ class SelfAttention(Attention):
         """Attend.
 
         Args:
-            hidden_states: `(batch, queries, d_model)`, or `(1, tokens, d_model)` where `inputs.tokens` has indices.
-            inputs: made by `self_attention_inputs`, before the cache takes the new keys.
-            past_key_values: the cache, which appends the new keys and values and returns all.
+            hidden_states: `(batch, queries, d_model)`, or `(1, tokens, d_model)` if `inputs.tokens` has indices.
+            inputs: the result of `self_attention_inputs`, made before the new keys are added to the cache.
+            past_key_values: the cache, which appends the new keys and values and returns all keys and values.
 
         Returns:
             As `Attention.attend`.
@@ -134,10 +137,10 @@ class SelfAttention(Attention):
 
 
 class CrossAttention(Attention):
-    """Attention of a decoder to the encoder's output, whose keys and values are computed once for a cache.
+    """Attention of a decoder to the encoder's output. With a cache, only the first call computes keys and values.
 
-    Several rows of the decoder may have one source: the beams of a sentence in `generate()`. Their queries attend
-    together, as queries of one row, so that a `SourceCache` holds keys and values once a source.
+    Several rows of the decoder may share one source, such as the beams of a sentence in `generate()`. The queries of
+    these rows are joined into one row, so that a `SourceCache` holds the keys and values of each source once.
     """
 
     def __init__(self, config: LocantConfig, layer_idx: int, position: PositionLayer):
@@ -154,10 +157,10 @@ class CrossAttention(Attention):
         """Attend.
 
         Args:
-            hidden_states: `(batch, queries, d_model)`, or `(1, tokens, d_model)` where `inputs.tokens` has indices.
+            hidden_states: `(batch, queries, d_model)`, or `(1, tokens, d_model)` if `inputs.tokens` has indices.
             encoder_hidden_states: `(batch / inputs.beams, keys, d_model)`.
-            inputs: made by `cross_attention_inputs`.
-            past_key_values: an `EncoderDecoderCache`, which holds the keys and values from the second call on.
+            inputs: the result of `cross_attention_inputs`.
+            past_key_values: an `EncoderDecoderCache`, in which the first call stores the keys and values; or None.
 
         Returns:
             As `Attention.attend`.

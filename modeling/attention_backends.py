@@ -1,15 +1,15 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""The backends of attention, each with the bias that the position encoding adds to scores and output.
+"""The attention backends, and the position biases that each can add to the scores and to the output of attention.
 
-| backend | bias on the scores | bias on the output | where |
+| backend | bias on the scores | bias on the output | runs on |
 | --- | --- | --- | --- |
-| `eager` | as a matrix | yes | anywhere; returns the weights |
-| `sdpa` | as a matrix | – | anywhere |
-| `blockwise` (blockwise.py) | as a matrix, one block of queries at a time | yes | anywhere |
-| `flex_attention` | inside the kernel, but no dense bias | – | training on GPUs only, without dropout |
+| `eager` | as a matrix | yes | any device; returns the attention weights |
+| `sdpa` | as a matrix | – | any device |
+| `blockwise` (blockwise.py) | as a matrix, one block of queries at a time | yes | any device |
+| `flex_attention` | inside the kernel, but no dense bias | – | any device, training on GPUs only; no dropout |
 | `flash_attention_2` | linear (ALiBi) | – | GPUs |
 
-Other backends of transformers, and those that others registered there, serve encodings without a bias.
+All other backends that are registered in transformers serve only encodings without a bias.
 """
 
 from collections.abc import Callable, Iterable
@@ -44,7 +44,7 @@ def eager_attention(
     bias: PositionBias | None = None,
     **kwargs: Any,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """softmax(Q K^T · scaling + bias + mask) V (Vaswani et al. 2017, equation 1), returning the weights too.
+    """Compute softmax(Q K^T · scaling + bias + mask) V (Vaswani et al. 2017, equation 1), plus a bias on the output.
 
     Args:
         module: the attention layer; its `training` decides on dropout.
@@ -52,8 +52,8 @@ def eager_attention(
         key, value: `(batch, key_value_heads, keys, head_dim)`.
         attention_mask: added to the scores, broadcastable to `(batch, heads, queries, keys)`, or None.
         scaling: factor on the scores.
-        dropout: on the weights, in training.
-        bias: of the position encoding.
+        dropout: the dropout probability of the weights, in training mode.
+        bias: the bias of the position encoding, or None.
 
     Returns:
         Output `(batch, queries, heads, head_dim)` and weights `(batch, heads, queries, keys)`.
@@ -75,7 +75,7 @@ def eager_attention(
 
 
 def attention_function(backend: str | None) -> Callable[..., tuple[torch.Tensor, torch.Tensor | None]]:
-    """The function of a backend, by default `eager_attention`; kernels that stand for flash attention share one."""
+    """The attention function of a backend; `eager_attention` for None, `flash_attention` for every flash kernel."""
     if backend is None:
         return eager_attention
     return flash_attention if is_flash(backend) else _FUNCTIONS.get_interface(backend, eager_attention)
@@ -90,7 +90,10 @@ def sdpa_attention(
     bias: PositionBias | None = None,
     **kwargs: Any,
 ) -> tuple[torch.Tensor, None]:
-    """torch's scaled_dot_product_attention, with the bias as a matrix; as `eager_attention`, without weights."""
+    """Call torch's scaled_dot_product_attention, with the bias as a matrix.
+
+    Arguments and output are as in `eager_attention`, but no weights are returned.
+    """
     matrix = None if bias is None else bias.matrix(query.shape[0], query.shape[1], query.device).to(query.dtype)
     if query.numel() == 0:  # transformers reshapes the output by a size of -1, which is ambiguous for an empty tensor
         return query.transpose(1, 2), None
@@ -108,10 +111,10 @@ def flex_attention(
     bias: PositionBias | None = None,
     **kwargs: Any,
 ) -> tuple[torch.Tensor, None]:
-    """torch's flex_attention, which calls the bias's `pointwise` for each pair inside its kernel.
+    """Call torch's flex_attention, whose kernel calls `bias.pointwise` for each pair of query and key.
 
     Raises:
-        ValueError: there is dropout, or gradients are asked for on CPU, where the kernel has no backward pass.
+        ValueError: `dropout` is above 0, or gradients are needed on a CPU, where the kernel has no backward pass.
     """
     if dropout > 0:
         raise ValueError(
@@ -143,7 +146,7 @@ def _score_mod(
     """The `score_mod` of flex_attention, which adds the position bias and the custom mask to a score."""
     if bias is None and additive is None:
         return None
-    if bias is not None and isinstance(bias.index, SlotIndex):  # offsets that are numbers would be compiled anew
+    if bias is not None and isinstance(bias.index, SlotIndex):  # with numbers, each offset would need a new kernel
         q_offset, kv_offset = (
             torch.as_tensor(offset, device=device) for offset in (bias.index.q_offset, bias.index.kv_offset)
         )
@@ -173,14 +176,14 @@ def flash_attention(
     bias: PositionBias | None = None,
     **kwargs: Any,
 ) -> tuple[torch.Tensor, None]:
-    """Flash attention by transformers' function; by the kernel itself for what that function does not do.
+    """Call transformers' `flash_attention_forward`, or the kernel itself for ALiBi and for padding in cross-attention.
 
-    transformers' function takes no slopes of ALiBi, and applies the padding mask of the source in cross-attention to
-    the queries as well.
+    transformers' function has no argument for the slopes of ALiBi, and in cross-attention it applies the padding mask
+    of the source to the queries as well.
     """
     window = module.sliding_window
     if window is not None and not module.is_causal:
-        window += 1  # transformers counts the token itself, an encoder's window does not
+        window += 1  # transformers' window counts the query's own token, but `sliding_window` of an encoder does not
     slopes = None if bias is None else bias.slopes  # type: ignore[attr-defined]  # `bias_types` allows ALiBi's bias alone
     if bias is not None and isinstance(bias.index, PositionIndex):
         raise ValueError(
@@ -211,7 +214,7 @@ def _flash_without_padding(
     is_cross: bool,
     options: dict[str, Any],
 ) -> torch.Tensor:
-    """All real tokens of the batch in one row, `(tokens, heads, head_dim)`, and the output back in its places."""
+    """Call `varlen` with all real tokens of the batch in one row, and scatter its output; padding queries get 0."""
     seen = attention_mask.bool()
     key, value = key[:, : seen.shape[1]][seen], value[:, : seen.shape[1]][seen]
     real = torch.ones_like(query[..., 0, 0], dtype=torch.bool) if is_cross else seen[:, -query.shape[1] :]
@@ -243,7 +246,7 @@ BIAS_TYPES: dict[str, set[str]] = {
 def can_serve(backend: str, config: LocantConfig, kind: AttentionKind) -> bool:
     """Whether `backend` can add the bias of the encoding that `config` names for this kind of attention."""
     bias_types = position_encoding_class(config, kind).bias_types(config)
-    if is_flash(backend):  # version 2 takes slopes, times the distance of slots, which cross-attention does not use
+    if is_flash(backend):  # version 2 adds slope · distance of slots; cross-attention needs distances of positions
         is_linear = bias_types == {"linear"} and kind != "cross"
         return not bias_types or (is_linear and (backend == "flash_attention_2" or "flash-attn2" in backend))
     return bias_types <= BIAS_TYPES.get(backend, set())

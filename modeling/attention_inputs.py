@@ -1,8 +1,8 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""The inputs of attention besides hidden states, made once a forward pass for all layers of a type: index and mask.
+"""The inputs of attention besides hidden states: the index of queries and keys, the position bias, and the mask.
 
-Mask patterns, and the functions that make masks of them in each backend's own form, are those of transformers'
-`masking_utils`.
+They are computed once in each forward pass, for all layers of the same type. transformers' `masking_utils` provides the
+mask patterns, and for each backend a function that makes a mask from a pattern, in the form that the backend takes.
 """
 
 from collections.abc import Callable
@@ -29,24 +29,26 @@ from .stack_inputs import NeededTokens, StackInputs, count_positions
 
 Mask = Any  # in the backend's own form: a tensor, a BlockMask, a FlexMask, a BlockwiseMask
 
-# Whether a query sees a key, from the indices of batch, head, query and key: scalars, or tensors that broadcast
+# Tells whether a query sees a key. The arguments are the indices of batch, head, query and key: scalars, or tensors
+# that broadcast
 MaskFunction = Callable[[Any, Any, Any, Any], Any]
 
-# Backends that add a bias on the scores as a matrix, as they do the mask
+# Backends that can get a bias on the scores as a part of the mask, which is a matrix for them
 _MATRIX_BACKENDS = ("eager", "sdpa")
 
 
 class AttentionInputs(NamedTuple):
-    """What attention gets besides hidden states.
+    """The inputs of an attention layer besides hidden states.
 
     Args:
-        position_inputs: the index of queries and keys, and what the position encoding computed for them.
-        mask: in the form that the backend takes; None where nothing is masked, or where the backend applies causality
-            by itself (sdpa and flash attention, by the layer's `is_causal`).
+        position_inputs: the index of queries and keys, and the tensors and bias that the position encoding computed.
+        mask: the mask in the form that the backend takes; None if nothing is masked, or if the backend applies
+            causality by itself (sdpa and flash attention, by the layer's `is_causal`).
         tokens: the tokens whose hidden states attention gets and returns; by default all.
         source_tokens: in cross-attention, the tokens of the source whose keys and values are computed; by default all.
-        beams: in cross-attention, the number of neighbouring rows of the decoder that share one row of the source. The
-            other fields then describe the folded queries: those of the rows that share a source, in one row.
+        beams: in cross-attention, the number of neighbouring rows of the decoder that share one row of the source. If
+            it is above 1, the other fields describe folded queries: the queries of all rows that share a source are
+            joined into one row.
     """
 
     position_inputs: PositionInputs
@@ -56,9 +58,10 @@ class AttentionInputs(NamedTuple):
     beams: int = 1
 
     def fold(self, states: torch.Tensor) -> torch.Tensor:
-        """`(batch, queries, width)` to `(batch / beams, beams · queries, width)`.
+        """Join the rows that share a source: `(batch, queries, width)` to `(batch / beams, beams · queries, width)`.
 
-        Where `tokens` has indices, states are `(1, tokens, width)` and stay so, as the order of all tokens is the same.
+        If `tokens` has indices, `states` is `(1, tokens, width)` and is returned unchanged, as folding keeps the order
+        of the tokens.
         """
         if self.beams == 1 or self.tokens.indices is not None:
             return states
@@ -71,7 +74,7 @@ class AttentionInputs(NamedTuple):
         return states.unflatten(1, (self.beams, -1)).flatten(0, 1)
 
     def unfold_weights(self, weights: torch.Tensor | None) -> torch.Tensor | None:
-        """Weights `(batch / beams, heads, beams · queries, keys)` to `(batch, heads, queries, keys)`."""
+        """Reshape weights `(batch / beams, heads, beams · queries, keys)` to `(batch, heads, queries, keys)`."""
         if self.beams == 1 or weights is None:
             return weights
         return weights.unflatten(2, (self.beams, -1)).transpose(1, 2).flatten(0, 1)
@@ -87,7 +90,7 @@ def query_offset(cache: Cache | None, layer_idx: int = 0) -> int | torch.Tensor:
 
 
 def _slot_index(cache: Cache | None, length: int, layer_idx: int) -> SlotIndex:
-    """The slots of `length` new queries, and of the keys that layer `layer_idx` will have with them."""
+    """The slots of `length` new queries, and of the cached and new keys to which they attend in layer `layer_idx`."""
     if cache is None:
         return SlotIndex(length, length)
     keys, kv_offset = cache.get_mask_sizes(length, layer_idx)
@@ -97,7 +100,7 @@ def _slot_index(cache: Cache | None, length: int, layer_idx: int) -> SlotIndex:
 def _index_of_given_positions(
     inputs: StackInputs, given: torch.Tensor, slots: SlotIndex, cache: Cache | None
 ) -> QueryKeyIndex:
-    """The index of queries and keys for encodings by distance, where the caller gave position ids.
+    """The index of queries and keys for an encoding that depends on distances, if the caller gave position ids.
 
     It is a `PositionIndex`, or `slots` if the ids were given for the new tokens only and equal the counted positions.
 
@@ -107,7 +110,7 @@ def _index_of_given_positions(
     batch, length = inputs.hidden_states.shape[:2]
     past = cache.get_seq_length() if cache is not None else 0
     if not is_compiling():
-        past = int(past)  # a static cache has it as a tensor
+        past = int(past)  # a static cache returns its length as a tensor
     if given.shape[1] == length and not (isinstance(past, int) and past == 0):
         if isinstance(past, int) and _are_counted(inputs, given, past):
             return slots
@@ -144,21 +147,21 @@ def self_attention_inputs(
     layer_idx: int = 0,
     may_add_bias_to_mask: bool = False,
 ) -> AttentionInputs:
-    """What the self-attention of all layers of one type gets.
+    """Make the `AttentionInputs` of self-attention for all layers of one type.
 
     Args:
         config: names the backend.
         encoding: the position encoding of the stack.
-        position_tensors: the tensors that its `forward` returned.
-        inputs: the sequence.
+        position_tensors: the tensors that the encoding's `forward` returned.
+        inputs: the embeddings of the sequence, with mask, document ids and position ids.
         window: `config.sliding_window`. A decoder's query sees the last `window` keys, its own among them; an encoder's
             sees keys at a distance of at most `window`.
-        cache: of self-attention.
-        layer_idx: a layer of this type, as the cache may hold other keys for each type.
-        may_add_bias_to_mask: add a bias that all layers share to the mask, once, if the backend takes it as a matrix.
+        cache: the cache of self-attention, or None.
+        layer_idx: the index of a layer of this type; the cache may hold different keys for each type.
+        may_add_bias_to_mask: if all layers share a bias and the backend takes it as a matrix, add the bias to the mask.
 
     Raises:
-        ValueError: the encoding goes by distances, and `position_ids` cover the new tokens only and differ from the
+        ValueError: the encoding depends on distances, and `position_ids` cover the new tokens only and differ from the
             positions counted from the mask.
     """
     slots, documents = _slot_index(cache, inputs.hidden_states.shape[1], layer_idx), inputs.document_ids
@@ -198,19 +201,19 @@ def cross_attention_inputs(
     has_new_keys: bool = True,
     may_add_bias_to_mask: bool = False,
 ) -> AttentionInputs:
-    """What the cross-attention of all layers gets.
+    """Make the `AttentionInputs` of cross-attention for all layers.
 
     Args:
         config, may_add_bias_to_mask: as in `self_attention_inputs`.
         encoding: the position encoding of cross-attention.
-        inputs: the decoder's sequence.
-        source: the encoder's output as a sequence.
+        inputs: the embeddings of the decoder's sequence, with mask, document ids and position ids.
+        source: the encoder's output, with mask, document ids and position ids.
         q_offset: slot of the first query.
-        has_new_keys: False where the cache holds the keys of the source already.
+        has_new_keys: False if the cache already holds the keys of the source.
 
     Raises:
-        ValueError: document ids are given for one of the sequences only; the rows of the decoder are no multiple of
-            those of the source.
+        ValueError: document ids are given for one of the sequences only; the number of rows of the decoder is not a
+            multiple of the number of rows of the source.
     """
     beams = _rows_of_each_source(inputs.hidden_states.shape[0], source.hidden_states.shape[0])
     if beams > 1:
@@ -274,7 +277,7 @@ def _fold_beams(
         document_ids=documents,
         tokens=tokens,
     )
-    if mask is not None and mask.ndim == 4 and mask.shape[2] > 1:  # a row for each query of one of the beams
+    if mask is not None and mask.ndim == 4 and mask.shape[2] > 1:  # the mask has a row for each query of one beam
         source = source._replace(attention_mask=mask.repeat(1, 1, beams, 1))
     return folded, source
 
@@ -297,10 +300,10 @@ def _same_document(of_queries: torch.Tensor | None, of_keys: torch.Tensor | None
 
 
 class FlexMask(NamedTuple):
-    """The mask of flex_attention where the caller gave one of four dimensions.
+    """The mask of flex_attention if the caller gave a custom mask of four dimensions.
 
     Args:
-        block_mask: causality, window, documents.
+        block_mask: the mask of causality, window and documents.
         additive: the custom mask, added to the scores, `(batch or 1, heads or 1, queries or 1, keys)`.
     """
 
@@ -320,9 +323,9 @@ def build_mask(
     cache: Cache | None = None,
     bias: PositionBias | None = None,
 ) -> Mask | None:
-    """The mask of one attention, in the form that the configured backend takes.
+    """Make the mask of one kind of attention, in the form that the configured backend takes.
 
-    None where nothing is masked, or where the backend applies causality by itself.
+    The result is None if nothing is masked, or if the backend applies causality by itself.
 
     Args:
         config: names the backend.
@@ -330,11 +333,11 @@ def build_mask(
         index: the slots of queries and keys.
         attention_mask: `(batch, slots)` with 0 at padding; or a custom mask for all keys,
             `(batch or 1, 1 or heads, queries, slots)`, boolean or integers with 0 where a key is not seen, or
-            floating and then added to the scores; or None. Causality, window and documents hold on top of it.
+            floating and then added to the scores; or None. It is combined with causality, window and documents.
         kind: the kind of attention; in `decoder`, no query sees a later key.
         window: as in `self_attention_inputs`.
         same_document: whether the slot of a query and the slot of a key belong to one document; None for one document.
-        cache: holds the earlier keys.
+        cache: the cache that holds the earlier keys, or None.
         bias: a position bias that all layers share, to be added to the mask; for eager and sdpa only.
 
     Raises:
@@ -346,7 +349,7 @@ def build_mask(
     if is_flash(backend):
         _check_flash(backend, custom, same_document)
         padding = _without_empty_slots(padding, index, hidden_states) if cache is not None else padding
-    # one query beside a static cache: without a mask, sdpa would attend to the empty slots of the cache
+    # with one query and a static cache, sdpa without a mask would attend to the empty slots of the cache
     has_empty_slots = getattr(cache, "is_compileable", False) and index.q_length == 1
     is_simple = same_document is None and custom is None
     mask = ALL_MASK_ATTENTION_FUNCTIONS[backend](
@@ -372,18 +375,21 @@ def build_mask(
 
 
 def is_flash(backend: str) -> bool:
-    """Whether a backend is flash attention, or a kernel from the Hub that stands for it."""
+    """Whether a backend is a version of flash attention, or a kernel from the Hub that implements it."""
     return "flash" in backend
 
 
 def _custom_or_padding(
     attention_mask: torch.Tensor | None, hidden_states: torch.Tensor
 ) -> tuple[torch.Tensor | None, torch.Tensor | None]:
-    """A custom mask of four dimensions, boolean or additive in the type of the hidden states; or the padding mask."""
+    """The custom mask of four dimensions (boolean, or additive in the hidden states' dtype), and the padding mask.
+
+    At most one of them is given; the other is None.
+    """
     if attention_mask is None:
         return None, None
     if attention_mask.ndim == 2 and torch._C._are_functorch_transforms_active():
-        # vmap forbids masking_utils to read a padding mask
+        # under vmap, masking_utils cannot branch on the values of a padding mask
         attention_mask = attention_mask.bool()[:, None, None]
     if attention_mask.ndim == 2:
         return None, attention_mask.bool()
@@ -400,7 +406,7 @@ def _custom_or_padding(
 
 
 def _pattern(is_causal: bool, window: int | None, same_document: MaskFunction | None) -> MaskFunction:
-    """Whether the slot of a query may see the slot of a key."""
+    """The function that tells whether the slot of a query may see the slot of a key."""
     patterns: list[MaskFunction] = [causal_mask_function if is_causal else bidirectional_mask_function]
     if window is not None:
         patterns.append((sliding_window_overlay if is_causal else sliding_window_bidirectional_overlay)(window))
@@ -421,7 +427,7 @@ def _check_flash(backend: str, custom: torch.Tensor | None, same_document: MaskF
 def _without_empty_slots(
     padding: torch.Tensor | None, index: SlotIndex, hidden_states: torch.Tensor
 ) -> torch.Tensor | None:
-    """The mask of flash attention, which must end with the last query, for a cache that may have empty slots."""
+    """The padding mask of flash attention for a cache that may have empty slots: it ends with the last query's slot."""
     seen = int(index.q_offset) + index.q_length
     if padding is not None:
         return padding[:, :seen]
@@ -432,7 +438,7 @@ def _without_empty_slots(
 
 
 def _for_keys(custom: torch.Tensor, index: SlotIndex, cache: Cache | None) -> torch.Tensor:
-    """A custom mask for the keys in the cache: keys that the cache dropped are cut off, its empty slots are masked."""
+    """Fit a custom mask to the keys in the cache: cut off keys that the cache dropped, and mask its empty slots."""
     seen = index.kv_length if cache is None else index.q_offset + index.q_length
     if custom.shape[2] not in (1, index.q_length) or (isinstance(seen, int) and custom.shape[3] < seen):
         raise ValueError(

@@ -175,7 +175,7 @@ class BeamSearch:
         # the best ended sequences, best first: the scores; and the last step, the row before this step, the last token
         self.ended_scores = torch.full_like(self.scores, -math.inf)
         self.ended = torch.zeros(sentences, self.beams, 3, dtype=torch.long, device=device)
-        self.results: list[tuple[torch.Tensor, torch.Tensor, torch.Tensor]] = []  # of removed sentences
+        self.results: list[tuple[torch.Tensor, torch.Tensor, torch.Tensor]] = []  # results of removed sentences
         self.kept: torch.Tensor | None = None  # the sentences that stay, if some are to be removed
 
     def extend(self, logits: torch.Tensor) -> None:
@@ -232,7 +232,7 @@ class BeamSearch:
     def reorder(self, model_kwargs: dict[str, Any]) -> dict[str, Any]:
         """Reorder the cache by the continued rows, and remove finished sentences from all arguments of the model."""
         cache: Any = self_attention_cache(model_kwargs.get("past_key_values"))
-        if self.kept is not None and (cache is None or type(cache) is DynamicCache):  # a static one keeps its size
+        if self.kept is not None and (cache is None or type(cache) is DynamicCache):  # a static cache keeps its rows
             model_kwargs = self._leave(self.kept, model_kwargs)
         if cache is not None:
             cache.reorder_cache(self.history[-1][0])
@@ -273,7 +273,7 @@ class BeamSearch:
             step, row, token: for each sequence, the last step, the row before this step, and the last token.
         """
         pad, ends = self.options._pad_token_tensor, self.ends
-        # as in transformers, where a pad_token_id of 0 gives way to the first end token
+        # as in transformers, which fills with the first end token if pad_token_id is None or 0
         filler = -1 if ends is None else int(pad or ends[0])
         length = int(step.max()) + 1
         found = torch.full((len(step), length), filler, device=step.device)

@@ -3,7 +3,7 @@
 
 Mask, bias and weights of a block exist while it is computed, and are computed again in the backward pass (Rabe & Staats
 2021, section 3, with blocks of queries only). Blocks leave out keys that causality or a window hides from all of their
-queries. It serves every encoding on any device, with dropout.
+queries. The backend serves every encoding, on any device, and supports dropout.
 """
 
 from collections.abc import Callable, Sequence
@@ -21,7 +21,7 @@ from .attention_backends import eager_attention, sdpa_attention
 from .attention_inputs import additive
 from .positions.base import PositionBias
 
-# Scores of one block of queries; a few matrices of this size exist at a time
+# The number of scores in one block of queries, unless 16 queries have more; a few matrices of this size exist at a time
 _BLOCK_ELEMENTS = 2**22
 
 
@@ -30,13 +30,15 @@ class BlockwiseMask:
     """A mask that is made for one block of queries at a time.
 
     Args:
-        pattern: whether a query's slot sees a key's, for indices that broadcast.
+        pattern: a `MaskFunction`, which tells whether the slot of a query sees the slot of a key.
         batch_size: rows of the batch.
         q_offset, kv_offset: slots of the first query and key.
         device: the device of the tensors that `pattern` reads.
-        is_causal, window: what is known of the pattern, to leave out keys that no query of a block sees.
-        is_plain: the pattern is causality and nothing else, from the first slot on.
-        custom: the caller's mask, boolean or additive, `(batch or 1, heads or 1, queries or 1, keys)`.
+        is_causal, window: the causality and the window of the pattern, by which keys that no query of a block sees are
+            left out.
+        is_plain: the mask is causality and nothing else, and queries and keys have the same slots.
+        custom: the caller's mask of four dimensions, boolean or additive, `(batch or 1, heads or 1, queries or 1,
+            keys)`; or None.
         block_device: the device of the masks that `block` returns; by default `device`.
     """
 
@@ -61,7 +63,7 @@ class BlockwiseMask:
         return replace(self, custom=custom, is_plain=False)
 
     def keys(self, queries: slice, keys: int) -> slice:
-        """The slice of the `keys` keys that these queries may see."""
+        """The slice of the keys, of which there are `keys`, that a slice of the queries may see."""
         if isinstance(self.q_offset, torch.Tensor) or isinstance(self.kv_offset, torch.Tensor):
             return slice(0, keys)
         shift = self.q_offset - self.kv_offset
@@ -72,10 +74,10 @@ class BlockwiseMask:
             last = min(keys, queries.stop + shift + self.window)
         if self.window is not None:
             first = max(0, queries.start + shift - self.window)
-        return slice(min(first, max(last - 1, 0)), max(last, 1))  # one key at least, as softmax over none is NaN
+        return slice(min(first, max(last - 1, 0)), max(last, 1))  # at least one key, as softmax over no keys is NaN
 
     def block(self, queries: slice, keys: slice, dtype: torch.dtype) -> torch.Tensor:
-        """The mask of these queries and keys: boolean, or additive where the caller's is."""
+        """The mask of a slice of the queries and a slice of the keys: boolean, or additive if `custom` is additive."""
         batch = torch.arange(self.batch_size, device=self.device)[:, None, None, None]
         q_idx = torch.arange(queries.start, queries.stop, device=self.device)[:, None] + self.q_offset
         kv_idx = torch.arange(keys.start, keys.stop, device=self.device) + self.kv_offset
@@ -104,7 +106,11 @@ def blockwise_mask(
     window: int | None = None,
     **kwargs: Any,
 ) -> BlockwiseMask | None:
-    """The mask function that `masking_utils` has for each backend; arguments as in `sdpa_mask`, and `BlockwiseMask`."""
+    """Make the mask of this backend; None if nothing is masked.
+
+    `masking_utils` calls such a function for each backend. The arguments are those of transformers' `sdpa_mask`, and
+    `is_causal` and `window` of `BlockwiseMask`.
+    """
     assert mask_function is not None
     padded = attention_mask is not None and (torch.compiler.is_compiling() or not bool(attention_mask.all()))
     if allow_is_bidirectional_skip and not padded and window is None:
@@ -132,14 +138,14 @@ def blockwise_attention(
     bias: PositionBias | None = None,
     **kwargs: Any,
 ) -> tuple[torch.Tensor, None]:
-    """Attention by blocks; arguments as in `eager_attention`, and no weights are returned."""
+    """Compute attention block by block. The arguments are those of `eager_attention`; no weights are returned."""
     mask = attention_mask
     if (mask is None or mask.is_plain) and bias is None and dropout == 0:
         # without a mask matrix and a bias, the memory of sdpa's kernels grows linearly with the length
         return sdpa_attention(module, query, key, value, None, dropout=dropout, **kwargs)
     call = _Call(module, _blocks(query, key, mask), mask, bias, {**kwargs, "dropout": dropout})
     states = query, key, value, *(() if bias is None else bias.tensors().values())
-    if torch._C._are_functorch_transforms_active():  # torch.func cannot transform the autograd function
+    if torch._C._are_functorch_transforms_active():  # torch.func cannot transform `_Blockwise`
         return call._replace(is_eager=True).attend_all(states), None
     if not torch.is_grad_enabled() or len(call.blocks) == 1:
         return call.attend_all(states), None
@@ -150,8 +156,8 @@ def blockwise_attention(
 
 
 def _blocks(query: torch.Tensor, key: torch.Tensor, mask: BlockwiseMask | None) -> list[tuple[slice, slice]]:
-    """Slices of the queries, of a multiple of 16 queries each, with the slice of the keys that each may see."""
-    scores_of_a_query = max(1, query.shape[0] * query.shape[1] * key.shape[2])  # an empty batch has none
+    """Split the queries into slices of a multiple of 16 queries, and find the slice of the keys that each may see."""
+    scores_of_a_query = max(1, query.shape[0] * query.shape[1] * key.shape[2])  # 0 in an empty batch
     length, size = query.shape[2], max(16, _BLOCK_ELEMENTS // scores_of_a_query // 16 * 16)
     queries = [slice(start, min(start + size, length)) for start in range(0, length, size)]
     if mask is None:
@@ -160,13 +166,13 @@ def _blocks(query: torch.Tensor, key: torch.Tensor, mask: BlockwiseMask | None) 
 
 
 class _Call(NamedTuple):
-    """One call of attention.
+    """The arguments of one call of attention, except for queries, keys and values.
 
     Args:
         module: the attention layer.
-        blocks: a slice of the queries, and the slice of the keys that they may see, for each block.
-        mask: of the whole call.
-        bias: of the whole call; `attend` replaces its tensors.
+        blocks: for each block, a slice of the queries and the slice of the keys that they may see.
+        mask: the mask of the whole call.
+        bias: the bias of the whole call; `attend` replaces its tensors.
         options: keyword arguments of the backends, `dropout` among them.
         is_eager: use `eager_attention` for every block, as it can be differentiated any number of times.
     """
@@ -200,7 +206,8 @@ class _Call(NamedTuple):
             fields: dict[str, Any] = dict(zip(bias.tensors(), tensors, strict=True))
             bias = replace(bias, **fields).block(queries, keys)
         is_trained = any(tensor.requires_grad for tensor in tensors)
-        # sdpa on CPU is slow if the bias needs a gradient; with dropout, both passes must draw the same numbers
+        # sdpa on CPU is slow if the bias needs a gradient. With dropout, the forward pass, which computes no gradients,
+        # must not use sdpa either: both passes have to draw the same random numbers
         is_slow = is_trained and query.device.type == "cpu" and (torch.is_grad_enabled() or self.options["dropout"] > 0)
         if not (self.is_eager or is_slow or (bias is not None and bias.has_output)):
             options = {**self.options, "is_causal": False}
@@ -211,7 +218,10 @@ class _Call(NamedTuple):
 
 
 def _by_checkpoints(call: _Call, *states: torch.Tensor) -> torch.Tensor:
-    """All blocks under torch.utils.checkpoint, which torch.compile can trace. In eager code it fragments memory."""
+    """The output of all blocks, computed with torch.utils.checkpoint instead of `_Blockwise`.
+
+    torch.compile can trace checkpoints, and a custom mask gets its gradient; in eager code, they fragment memory.
+    """
     query, key, value, *tensors = states
     wide = torch.promote_types(query.dtype, torch.float32)  # gradients of keys and values are summed over the blocks
 
@@ -219,13 +229,13 @@ def _by_checkpoints(call: _Call, *states: torch.Tensor) -> torch.Tensor:
         part = _part((queries, keys), *states)
         return call.attend((queries, keys), [*(state.to(query.dtype) for state in part[:3]), *part[3:]])
 
-    # tensors as arguments: checkpoint saves and restores the random state of their device
+    # the tensors are arguments, as checkpoint saves and restores the random state of its arguments' device
     states = query, key.to(wide), value.to(wide), *tensors
     return torch.cat([checkpoint(attend, *block, *states, use_reentrant=False) for block in call.blocks], dim=1)
 
 
 class _Blockwise(torch.autograd.Function):
-    """All blocks of a call as one node of the graph, which saves the inputs of the call and no tensor of a block."""
+    """All blocks of a call as one node of the autograd graph, which saves the call's inputs and no block's tensors."""
 
     @staticmethod
     def forward(ctx: Any, call: _Call, *states: torch.Tensor) -> torch.Tensor:
@@ -279,7 +289,7 @@ def _differentiable_gradients(
 
     All blocks stay in memory.
     """
-    # with respect to views: a bias may depend on the same queries, and that path is not counted here
+    # with respect to views: the bias may be computed from the queries, and autograd adds the gradient through it later
     views = [state.view_as(state) for state in states]
     wanted = [view for view, need in zip(views, needs, strict=True) if need]
     if call.options["dropout"] == 0:  # with dropout, the backend of the forward pass must draw the same random numbers
@@ -298,7 +308,7 @@ def _random_state(device: torch.device) -> torch.Tensor:
     """The state of the device's random number generator."""
     if device.type == "cpu":
         return torch.get_rng_state()
-    return torch.get_device_module(device).get_rng_state(device)  # without an argument, of the current device
+    return torch.get_device_module(device).get_rng_state(device)  # the default is the current device
 
 
 def _set_random_state(device: torch.device, state: torch.Tensor) -> None:

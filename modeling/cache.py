@@ -10,7 +10,7 @@ import torch
 from torch.compiler import is_compiling
 from transformers.cache_utils import Cache, DynamicLayer
 
-# The room that a layer allocates for later tokens: a least number, and a share of the number of tokens that it holds
+# A layer allocates room for `_LEAST_ROOM` later tokens, or for the share `_ROOM` of the tokens so far if that is more
 _LEAST_ROOM, _ROOM = 32, 1 / 4
 
 
@@ -34,7 +34,7 @@ class GrowingLayer(DynamicLayer):
     def update(
         self, key_states: torch.Tensor, value_states: torch.Tensor, *args: Any, **kwargs: Any
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Write new keys and values behind the earlier ones, `(batch, heads, tokens, head_dim)` each; return all."""
+        """Append new keys and values, `(batch, heads, tokens, head_dim)` each; return all keys and values."""
         if torch.is_grad_enabled() or is_compiling():
             self.room = None
             return super().update(key_states, value_states, *args, **kwargs)

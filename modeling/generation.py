@@ -84,9 +84,9 @@ class LocantGenerationMixin(GenerationMixin):
     def create_masks_for_generate(
         self, attention_mask: torch.Tensor | None, past_key_values: Cache, **kwargs: Any
     ) -> torch.Tensor | None:
-        """Pad the decoder's attention mask to the length of the static cache, so that its shape is constant.
+        """Pad the decoder's attention mask to the length of the static cache.
 
-        A compiled decoding step is not compiled again then.
+        The mask then has the same shape in every step, so that a compiled step is not compiled again.
         """
         if attention_mask is None:
             return None
@@ -97,7 +97,7 @@ class LocantGenerationMixin(GenerationMixin):
     def prepare_inputs_for_generation(
         self, *args: Any, inputs_embeds: torch.Tensor | None = None, **kwargs: Any
     ) -> dict[str, Any]:
-        """As in transformers, but position ids of all tokens keep the positions of the cached tokens.
+        """As in transformers, but position ids that include those of the cached tokens are passed on as a whole.
 
         Position ids that the caller gave for the new tokens alone are cut to the tokens of this step, as in
         transformers. `inputs_embeds` has to be in the signature, where `generate()` looks for it.
@@ -116,7 +116,7 @@ class LocantGenerationMixin(GenerationMixin):
     def _maybe_initialize_input_ids_for_generation(
         self, inputs: torch.Tensor | None, bos_token_id: torch.Tensor | None, model_kwargs: dict[str, Any]
     ) -> Any:
-        """As in transformers; raise `ValueError` if a model that reads images is given none, or a batch has no rows."""
+        """As in transformers, but raise `ValueError` for an image model without images or for a batch without rows."""
         given = {name for name, value in model_kwargs.items() if value is not None}
         # the encoder itself refuses input_ids and inputs_embeds
         encoded = given & {"encoder_outputs", "input_ids", "inputs_embeds"}
@@ -160,7 +160,7 @@ class LocantGenerationMixin(GenerationMixin):
     def _prepare_cache_for_generation(  # type: ignore[override]  # annotated as bool in transformers, but returns None
         self, generation_config: GenerationConfig, model_kwargs: dict[str, Any], *args: Any
     ) -> None:
-        """Make the cache of transformers, with the layers of `make_room`, as a `SourceCache` if there is an encoder.
+        """Make the cache as in transformers, with the layers of `make_room`; a `SourceCache` if there is an encoder.
 
         A cache that the caller gave stays as it is.
         """

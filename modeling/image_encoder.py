@@ -1,5 +1,5 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""The encoder of images, and the embedding of their patches."""
+"""The encoder of images, and the embedding of patches."""
 
 import math
 from typing import Any, ClassVar, cast
@@ -28,7 +28,7 @@ _OF_OTHERS = (
 
 
 class LocantImageEncoder(LocantStack):
-    """The encoder of images: every patch sees every other."""
+    """The encoder of images: every patch sees all patches, or the patches in its window."""
 
     _can_record_outputs = {"hidden_states": TransformerLayer, "attentions": Attention}  # noqa: RUF012
     attention_kinds: ClassVar[tuple[AttentionKind, ...]] = ("encoder",)
@@ -38,11 +38,11 @@ class LocantImageEncoder(LocantStack):
         self.post_init()
 
     def add_embeddings(self, config: LocantConfig) -> None:
-        """The embedding of patches."""
+        """Add the embedding of patches."""
         self.embed_patches = PatchEmbedding(config)
 
     def get_input_embeddings(self) -> nn.Module:
-        """The projection of patches."""
+        """The linear layer that projects flattened patches."""
         return self.embed_patches.projection
 
     @merge_with_config_defaults
@@ -50,17 +50,18 @@ class LocantImageEncoder(LocantStack):
     def forward(
         self, pixel_values: torch.Tensor | None = None, **kwargs: Unpack[TransformersKwargs]
     ) -> BaseModelOutput:
-        """Encode.
+        """Encode images.
 
         Args:
-            pixel_values: `(batch, channels, height, width)`, of any size that is a whole number of patches.
+            pixel_values: `(batch, channels, height, width)`; height and width are multiples of the patch size.
 
         Returns:
             `last_hidden_state`, `(batch, tokens, d_model)`: the class token if there is one, then the patches row by
             row.
 
         Raises:
-            ValueError: no images, or of another shape; inputs that are made for tokens.
+            ValueError: `pixel_values` is missing or has another shape; an input is given that only encoders of tokens
+                take.
         """
         cast(Any, kwargs).pop("use_cache", None)
         for name in _OF_OTHERS:
@@ -78,7 +79,7 @@ ENCODERS["patches"] = LocantImageEncoder
 
 
 class PatchEmbedding(nn.Module):
-    """A linear projection of flattened patches, behind a class token if there is one (Dosovitskiy et al. 2021, eq. 1).
+    """A linear projection of flattened patches, after a class token if there is one (Dosovitskiy et al. 2021, eq. 1).
 
     Args:
         config: uses `d_model`, `num_channels`, `patch_size`, `image_size`, `pooling`.
@@ -93,30 +94,30 @@ class PatchEmbedding(nn.Module):
         self.class_token_std = config.initializer_range
 
     def init_weights(self) -> None:
-        """Set the class token; the projection is a linear layer like others."""
+        """Initialise the class token. The projection is initialised like every other linear layer."""
         if self.class_token is not None:
             init.normal_(self.class_token, std=self.class_token_std)
 
     def forward(self, pixel_values: torch.Tensor) -> torch.Tensor:
-        """`(batch, channels, height, width)` to `(batch, tokens, d_model)`, the patches row by row.
+        """Embed images `(batch, channels, height, width)` as `(batch, tokens, d_model)`, the patches row by row.
 
         Raises:
-            ValueError: other channels than the config's, or sides that are no whole number of patches.
+            ValueError: the number of channels is not the config's, or the patch size does not divide height and width.
         """
         rows, columns = self.grid(pixel_values)
         height, width = self.patch_shape
         patches = pixel_values.unflatten(2, (rows, height)).unflatten(4, (columns, width))  # b c rows h columns w
         patches = patches.permute(0, 2, 4, 1, 3, 5).flatten(3).flatten(1, 2)
-        hidden_states = self.projection(patches.to(self.projection.bias.dtype))  # weights may be quantized
+        hidden_states = self.projection(patches.to(self.projection.bias.dtype))  # the weight may be quantised
         if self.class_token is None:
             return hidden_states
         return torch.cat([self.class_token.expand(hidden_states.shape[0], 1, -1), hidden_states], dim=1)
 
     def grid(self, pixel_values: torch.Tensor) -> tuple[int, int]:
-        """Rows and columns of patches in `(batch, channels, height, width)`.
+        """The numbers of rows and columns of patches in images `(batch, channels, height, width)`.
 
         Raises:
-            ValueError: as `forward`.
+            ValueError: as in `forward`.
         """
         check_tensors(pixel_values=pixel_values)
         if pixel_values.ndim != 4 or pixel_values.shape[1] != self.num_channels:
@@ -133,9 +134,10 @@ class PatchEmbedding(nn.Module):
         return sides[0] // patch[0], sides[1] // patch[1]
 
     def positions(self, grid: tuple[int, int], device: torch.device) -> torch.Tensor:
-        """Row and column of each token, `(1, tokens, 2)`: where its centre is in the grid trained on, counted from 0.
+        """Row and column of each token, `(1, tokens, 2)`, counted from 0 in the grid that the model was trained on.
 
-        In an image of that size they are whole numbers. The class token has those of the first patch.
+        They are those of the patch's centre after the image is scaled to the config's `image_size`: whole numbers if
+        the image has this size. The class token has row 0 and column 0.
         """
         dtype = torch.float32 if device.type == "mps" else torch.float64
         axes = [

@@ -18,7 +18,7 @@ from .positions.base import PositionLayer
 
 
 class TransformerLayer(GradientCheckpointingLayer):
-    """Self-attention, cross-attention in a decoder that has an encoder, feed-forward.
+    """A layer of self-attention, cross-attention (in the decoder of an encoder–decoder) and feed-forward network.
 
     The norm of each sublayer is after the residual sum (`norm_position="post"`, Vaswani et al. 2017, section 3.1) or
     before the sublayer (`"pre"`, Xiong et al. 2020, table 1).
@@ -27,8 +27,8 @@ class TransformerLayer(GradientCheckpointingLayer):
         config: the model's configuration.
         stack: `encoder` or `decoder`.
         layer_idx: the layer's index in the stack, and in the cache.
-        position: the part of the position encoding that its self-attention owns.
-        cross_position: the part that its cross-attention owns; None for a layer without cross-attention.
+        position: the part of the position encoding that the layer's self-attention owns.
+        cross_position: the part of the position encoding that its cross-attention owns; None without cross-attention.
     """
 
     def __init__(
@@ -61,9 +61,10 @@ class TransformerLayer(GradientCheckpointingLayer):
         past_key_values: Cache | None = None,
         **kwargs: Any,
     ) -> torch.Tensor:
-        """`(batch, length, d_model)` to the same shape; tokens that `self_inputs.tokens` leaves out become 0.
+        """Transform hidden states `(batch, length, d_model)`; tokens that `self_inputs.tokens` leaves out become 0.
 
-        The two hidden states are positional, as gradient checkpointing follows only positional tensors.
+        The two hidden states are positional arguments, because gradient checkpointing with `use_reentrant=True` gives
+        gradients to positional arguments only.
         """
         hidden_states = self_inputs.tokens.gather(hidden_states)
         norm, dropout = self.self_attn_residual.norm, self.self_attn_residual.dropout
@@ -96,7 +97,7 @@ class TransformerLayer(GradientCheckpointingLayer):
 
 
 class NormAndDropout(nn.Module):
-    """The norm and the dropout of one sublayer, which `TransformerLayer.forward` calls at their places."""
+    """Holds the norm and the dropout of one sublayer; `TransformerLayer.forward` calls them."""
 
     def __init__(self, config: LocantConfig):
         super().__init__()
@@ -119,7 +120,7 @@ class FeedForward(nn.Module):
 
     Args:
         config: uses `d_model`, `activation_function`, `activation_dropout`, `ffn_bias` and `gated_ffn`.
-        inner_dim: the width between the projections.
+        inner_dim: the inner width of the network, d_ff in the paper.
     """
 
     def __init__(self, config: LocantConfig, inner_dim: int):
@@ -131,7 +132,7 @@ class FeedForward(nn.Module):
         self.dropout = nn.Dropout(config.activation_dropout)
 
     def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
-        """`(…, d_model)` to the same shape, each position by itself."""
+        """Apply the network to each position of `(…, d_model)` separately; the shape stays the same."""
         if self.gate_proj is None:
             inner = self.activation(project(self.up_proj, hidden_states))
         else:

@@ -25,7 +25,7 @@ def project(layer: Any, states: torch.Tensor) -> torch.Tensor:
 
 
 def _suits_onednn(layer: Any, states: torch.Tensor) -> bool:
-    """Whether oneDNN computes what a call of the layer does, in the same type and in less time."""
+    """Whether oneDNN can compute the output of the layer, in the same dtype and in less time."""
     return (
         _HAS_BOTH
         and torch.get_num_threads() > 1

@@ -1,5 +1,5 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""From hidden states to logits over the vocabulary, and the loss over tokens."""
+"""The projection of hidden states to logits over the vocabulary, and the cross-entropy loss over tokens."""
 
 from typing import Any
 
@@ -24,20 +24,20 @@ class VocabularyHead(LocantPreTrainedModel):
         num_items_in_batch: int | torch.Tensor | None = None,
         skip_logits: bool | None = None,
     ) -> tuple[torch.Tensor | None, torch.Tensor | None]:
-        """Logits `(batch, length, vocab_size)`, and the loss per token where there are labels.
+        """Compute logits `(batch, length, vocab_size)`, and the mean loss per token if there are labels.
 
         Args:
             hidden_states: `(batch, length, d_model)`.
             labels: `(batch, length)`, the token that is predicted at each position; -100 where no loss is wanted.
-            num_items_in_batch: number of labels in the whole optimiser step, which the loss is divided by; by default
-                those of this batch.
+            num_items_in_batch: number of labels in the whole optimiser step, by which the summed loss is divided; by
+                default the number of labels in this batch that are not -100.
             skip_logits: return None for the logits. The loss is then computed without a tensor of all logits, unless
                 another library has wrapped or replaced `lm_head` or attached hooks to it: its `forward` is called then.
 
         The loss is smoothed by `config.label_smoothing` in training mode only.
 
         Raises:
-            ValueError: `skip_logits` without labels; labels of another shape than the places.
+            ValueError: `skip_logits` is True, but there are no labels; the labels' shape is not `(batch, length)`.
         """
         if skip_logits and labels is None:
             raise ValueError("skip_logits=True leaves only the loss, and no labels are given: give labels.")
@@ -50,14 +50,14 @@ class VocabularyHead(LocantPreTrainedModel):
 
 
 def needed_by_loss(labels: torch.Tensor, attention_mask: torch.Tensor | None) -> torch.Tensor | None:
-    """The tokens that a loss depends on, `(batch, length)`; None if the mask does not say which.
+    """A mask of the tokens that the loss depends on, `(batch, length)`; None if `attention_mask` has another shape.
 
-    Padding is left out if the labels of all padding are -100. In a decoder without a mask, a token is left out if
-    neither its own label nor one behind it counts, as causality hides the token from those before it.
+    Padding is left out if the labels of all padding are -100. In a decoder without a mask, a token is left out if its
+    own label and the labels of all later tokens are -100, as causality hides the token from earlier tokens.
 
     Args:
-        labels: `(batch, length)`, the token that each place has to predict, or -100.
-        attention_mask: of the tokens, as the stack takes it; None for the tokens of a decoder.
+        labels: `(batch, length)`, the token that each position has to predict, or -100.
+        attention_mask: the attention mask of the stack. It may be None for a decoder only.
     """
     counted = labels != -100
     if attention_mask is None:
@@ -65,7 +65,8 @@ def needed_by_loss(labels: torch.Tensor, attention_mask: torch.Tensor | None) ->
     if attention_mask.shape != labels.shape:
         return None
     real = attention_mask.bool()
-    # the attention of padding may be masked as a whole; if the label of padding counts, all tokens are computed
+    # padding may see no token at all, and then its output may depend on every token: if the label of a padding token
+    # counts, no token is left out
     return real | (counted.to(real.device) & ~real).any()
 
 
@@ -84,20 +85,20 @@ def token_loss(
 
     Args:
         logits: `(batch, length, vocab_size)`.
-        labels: `(batch, length)`, each belonging to the logits at its own place; -100 is left out.
+        labels: `(batch, length)`, the token that the logits at the same position predict; -100 is ignored.
         label_smoothing: share of probability spread evenly over the vocabulary.
         num_items_in_batch: number of tokens of the whole optimiser step, over devices and accumulated batches;
-            by default the tokens of this batch.
+            by default the number of labels in this batch that are not -100.
 
     Returns:
-        A scalar; nan where there is no token to take the mean over.
+        A scalar; nan if there are no tokens to average over.
 
     Raises:
-        ValueError: labels of another shape than the logits' places.
+        ValueError: the shape of the labels is not the shape of the logits without the last dimension.
     """
     labels = _label_rows(labels, logits)
     rows, smoothing = logits.flatten(0, -2), float(label_smoothing)
-    # torch.func cannot transform the autograd function
+    # torch.func cannot transform `_SummedCrossEntropy`
     summed = _differentiable_sum if _is_transformed() else _SummedCrossEntropy.apply
     return _per_item(summed(rows, labels, smoothing), labels, num_items_in_batch)
 
@@ -111,7 +112,7 @@ def linear_token_loss(
 ) -> torch.Tensor:
     """`token_loss(head(hidden_states), ...)`, without a tensor of all logits.
 
-    Places whose label is -100 cost nothing, except in compiled code, whose shapes must not depend on the labels.
+    Positions whose label is -100 are not computed, except in compiled code, whose shapes must not depend on the labels.
 
     Args:
         hidden_states: `(batch, length, d_model)`.
@@ -119,10 +120,10 @@ def linear_token_loss(
         labels, label_smoothing, num_items_in_batch: as in `token_loss`.
 
     Returns:
-        A scalar; nan where there is no token to take the mean over.
+        A scalar; nan if there are no tokens to average over.
 
     Raises:
-        ValueError: labels of another shape than the places.
+        ValueError: the shape of the labels is not `(batch, length)`.
     """
     labels = _label_rows(labels, hidden_states)
     rows, counted = hidden_states.flatten(0, -2), labels != -100
@@ -142,7 +143,7 @@ def _label_rows(labels: torch.Tensor, places: torch.Tensor) -> torch.Tensor:
     """The labels as `(rows, 1)`, on the device of `places`, which are logits or hidden states.
 
     Raises:
-        ValueError: labels of another shape than the places.
+        ValueError: the shape of the labels is not the shape of `places` without the last dimension.
     """
     if labels.shape != places.shape[:-1]:
         raise ValueError(
@@ -175,15 +176,15 @@ _COMPILED_CHUNKS = 8  # the number of chunks in compiled code
 
 
 class _SummedCrossEntropy(torch.autograd.Function):
-    """Sum over rows of cross-entropy with smoothed targets, a chunk of rows at a time.
+    """The cross-entropy with smoothed targets, summed over all rows; computed for one chunk of rows at a time.
 
-    Neither pass keeps anything of the size of the logits but the logits themselves and their gradient; what
-    autograd would make of `cross_entropy` reads and writes that size several times over, in float32.
+    The gradient is the only new tensor that has the size of the logits. torch's `cross_entropy` with autograd would
+    create, read and write several float32 tensors of this size.
     """
 
     @staticmethod
     def forward(ctx: Any, logits: torch.Tensor, labels: torch.Tensor, smoothing: float) -> torch.Tensor:
-        """Logits `(rows, vocabulary)` and labels `(rows, 1)`, -100 left out, to a scalar in float32."""
+        """The summed loss, a float32 scalar, of logits `(rows, vocabulary)` and labels `(rows, 1)`; -100 is ignored."""
         counted, targets = _counted_and_targets(labels)
         rows = _rows_at_a_time(logits)
         total = logits.new_zeros((), dtype=torch.float32)
@@ -198,7 +199,7 @@ class _SummedCrossEntropy(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, grad_output: torch.Tensor) -> tuple[torch.Tensor, None, None]:
-        """softmax minus the smoothed target, for the rows that count."""
+        """The gradient of the logits: softmax minus the smoothed target, and 0 in rows whose label is -100."""
         logits, labels, normalisers = ctx.saved_tensors
         if torch.is_grad_enabled() and not is_compiling():  # create_graph=True: autograd differentiates this gradient
             total = _differentiable_sum(logits, labels, ctx.smoothing)
@@ -218,7 +219,7 @@ class _SummedCrossEntropy(torch.autograd.Function):
 def _normaliser_and_loss(
     logits: torch.Tensor, target: torch.Tensor, smoothing: float
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Of each row, `(rows, 1)`: the logarithm of the sum of exponentials, and the cross-entropy with a smoothed target.
+    """The logarithm of the sum of exponentials, and the cross-entropy with a smoothed target, `(rows, 1)` each.
 
     Args:
         logits: `(rows, vocabulary)`, in float32.
@@ -259,7 +260,7 @@ def _chunk_gradient(
 
 
 class _SummedLinearCrossEntropy(torch.autograd.Function):
-    """`_SummedCrossEntropy` of the logits that a linear map makes of hidden states, one chunk of rows at a time.
+    """`_SummedCrossEntropy` of the logits that a linear layer computes from hidden states, one chunk of rows at a time.
 
     The forward pass computes the gradients as well, as otherwise the backward pass would have to compute the logits
     again. Matrices are multiplied in the dtype of autocast, and sums are in float32.
@@ -295,7 +296,7 @@ class _SummedLinearCrossEntropy(torch.autograd.Function):
             if not any(needs):
                 continue
             grad_logits = _softmax_minus_target(logits, target, normaliser, smoothing)
-            if is_compiling():  # otherwise all rows count
+            if is_compiling():  # in eager code, no label is -100
                 grad_logits *= counted
             cast_grad = grad_logits.to(dtype)
             if needs[0]:
@@ -315,7 +316,7 @@ class _SummedLinearCrossEntropy(torch.autograd.Function):
         hidden_states, weight, bias, labels, *gradients = ctx.saved_tensors
         inputs = hidden_states, weight, bias
         if torch.is_grad_enabled() and not is_compiling():  # create_graph=True: autograd differentiates this gradient
-            # with respect to views: hidden states may depend on the same weight, and that path is not counted here
+            # views: hidden states may be computed from the tied weight, and autograd adds that gradient to it later
             views: list[Any] = [None if tensor is None else tensor.view_as(tensor) for tensor in inputs]
             operands: list[Any] = [None if view is None else view.to(ctx.dtype) for view in views]
             total = _differentiable_sum(linear(*operands), labels, ctx.smoothing)
@@ -331,7 +332,10 @@ class _SummedLinearCrossEntropy(torch.autograd.Function):
 
 
 def _head_chunks(rows: torch.Tensor) -> tuple[torch.Tensor, ...]:
-    """The rows in chunks: of a fixed size, or a fixed number of them in compiled code, whose shapes may be symbolic."""
+    """Split the rows into chunks of a fixed size.
+
+    Compiled code, whose shapes may be symbolic, gets a fixed number of chunks instead.
+    """
     if is_compiling():
         return rows.unflatten(0, (_COMPILED_CHUNKS, -1)).unbind()
     return rows.split(_chunk_rows(rows.device))
@@ -363,10 +367,10 @@ def _rows_at_a_time(logits: torch.Tensor) -> int:
 
 @torch.no_grad()
 def token_losses(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    """The loss of each token, for measuring: plain, in float32, and 0 where the label is -100.
+    """The cross-entropy of each token, for evaluation: without label smoothing, in float32, 0 if the label is -100.
 
     Args:
-        logits: `(batch, length, vocab_size)`, turned to float32 a chunk at a time.
+        logits: `(batch, length, vocab_size)`; they are converted to float32 a chunk at a time.
         labels: `(batch, length)`.
 
     Returns:

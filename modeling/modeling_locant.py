@@ -1,5 +1,5 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""Encoder and decoder: the model without a head, and the one that generates text from text or from images."""
+"""The encoder–decoder: the model without a head, and the model that generates text from text or from images."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -26,7 +26,7 @@ from .stacks import LocantDecoder, LocantEncoder, build_encoder
 
 
 def shift_right(labels: torch.Tensor, start_token_id: int, pad_token_id: int) -> torch.Tensor:
-    """Labels `(batch, length)` to the decoder inputs that predict them; -100 becomes padding."""
+    """Shift labels `(batch, length)` by one position, for decoder inputs that predict them; -100 becomes padding."""
     shifted = torch.cat([torch.full_like(labels[:, :1], start_token_id), labels[:, :-1]], dim=1)
     return shifted.masked_fill(shifted == -100, pad_token_id)
 
@@ -38,7 +38,7 @@ def as_encoder_output(given: ModelOutput | Sequence[Any]) -> BaseModelOutput:
     list is read in the order of `BaseModelOutput`: last hidden states, hidden states of the layers, attentions.
 
     Raises:
-        ValueError: it is neither an output of transformers nor a tuple or list, or does not begin with a tensor.
+        ValueError: `given` is neither an output of transformers nor a tuple or list, or does not begin with a tensor.
     """
     if type(given) is BaseModelOutput and isinstance(given.last_hidden_state, torch.Tensor):
         return given
@@ -54,7 +54,7 @@ def as_encoder_output(given: ModelOutput | Sequence[Any]) -> BaseModelOutput:
 
 
 class LocantModel(LocantPreTrainedModel):
-    """Encoder and decoder without a head.
+    """An encoder–decoder without a head.
 
     Args:
         config: the model's configuration.
@@ -69,17 +69,17 @@ class LocantModel(LocantPreTrainedModel):
         self.post_init()
 
     def get_expanded_tied_weights_keys(self, all_submodels: bool = False) -> dict[str, str]:
-        """Sharing between the stacks does not depend on `tie_word_embeddings`, which is about the output."""
+        """As in transformers, but embeddings that the stacks share are tied even if `tie_word_embeddings` is False."""
         if all_submodels:
             return super().get_expanded_tied_weights_keys(all_submodels=True)
         return dict(self._tied_weights_keys or {})
 
     def get_input_embeddings(self) -> nn.Module:
-        """The token embeddings: the encoder's if it reads tokens, which are the decoder's too where they share."""
+        """The token embeddings of the encoder, or of the decoder if the encoder reads images."""
         return (self.encoder if isinstance(self.encoder, LocantEncoder) else self.decoder).get_input_embeddings()
 
     def set_input_embeddings(self, value: nn.Module) -> None:
-        """Replace the token embeddings, of both stacks where they share."""
+        """Replace the token embeddings that `get_input_embeddings` returns, in both stacks if they are shared."""
         if isinstance(self.encoder, LocantEncoder):
             self.encoder.embed_tokens = value
         if self.config.shares_embeddings or not isinstance(self.encoder, LocantEncoder):
@@ -112,29 +112,30 @@ class LocantModel(LocantPreTrainedModel):
             input_ids: source tokens `(batch, source_length)`.
             attention_mask: `(batch, source_length)`, 0 at padding; or `(batch or 1, 1 or heads, source_length,
                 source_length)`, boolean or whole numbers with 0 where a token is not seen, or floating and then added
-                to the scores. In cross-attention, tokens that no source token sees are not seen either; an added number
-                hides a token if it is minus infinity or the lowest number of its type.
+                to the scores. Source tokens that are hidden from all source tokens are hidden in cross-attention too;
+                an entry of a floating mask hides a token if it is minus infinity or the lowest number of its type.
             decoder_input_ids: target tokens `(batch, target_length)`, those that the cache does not hold yet.
-            decoder_attention_mask: `(batch, past + target_length)`, 0 at padding; or of four dimensions likewise.
-                Causality holds on top of it.
+            decoder_attention_mask: `(batch, past + target_length)`, 0 at padding; or `(batch or 1, 1 or heads,
+                target_length, past + target_length)`, as for the encoder. It is combined with causality.
             encoder_outputs: the output of the encoder, which is then not run: any output of transformers, or a tuple or
                 list that begins with the hidden states.
             past_key_values: keys and values of earlier target tokens.
             inputs_embeds, decoder_inputs_embeds: embeddings instead of ids, before scaling.
             use_cache: return a cache.
-            position_ids, decoder_position_ids: by default the real tokens are counted from 0.
-            cross_attention_mask: for cross-attention, `(batch, source_length)` or of four dimensions; by default
-                from `attention_mask`.
-            document_ids, decoder_document_ids: `(batch, source_length)` and `(batch, past + target_length)`: which
-                document of a packed sequence each token is of. No token sees another document's, and positions are
-                counted in each.
+            position_ids, decoder_position_ids: the positions of source and target tokens; by default, the real
+                tokens are counted from 0.
+            cross_attention_mask: the mask of cross-attention, `(batch, source_length)` or of four dimensions; by
+                default, it is computed from `attention_mask`.
+            document_ids, decoder_document_ids: `(batch, source_length)` and `(batch, past + target_length)`, the
+                document of each token of a packed sequence. A token sees its own document only, and positions are
+                counted from 0 in each document.
             token_type_ids: `(batch, source_length)`, below `type_vocab_size`.
-            pixel_values: `(batch, channels, height, width)`, the source where the encoder reads images, and then the
-                only input of it.
+            pixel_values: `(batch, channels, height, width)`, the source if the encoder reads images; such an encoder
+                takes no other input.
 
         Raises:
-            ValueError: ids and embeddings are both given or both missing; a position beyond a learned table; documents
-                of one side only; a mask that the backend cannot do with.
+            ValueError: ids and embeddings are both given or both missing; a position is beyond a learned table;
+                document ids are given for one of the stacks only; the backend cannot take the mask.
         """
         kwargs["return_dict"] = True
         needed_tokens = kwargs.pop("needed_tokens", None)
@@ -189,8 +190,9 @@ class LocantModel(LocantPreTrainedModel):
 
 
 class LocantForConditionalGeneration(VocabularyHead, LocantGenerationMixin):
-    """Encoder and decoder with a language modelling head: translation, summarisation; with `encoder_input="patches"`
-    captions of images.
+    """An encoder–decoder with a language modelling head, for translation, summarisation and similar tasks.
+
+    With `encoder_input="patches"`, it captions images.
 
     Args:
         config: the model's configuration.
@@ -217,7 +219,7 @@ class LocantForConditionalGeneration(VocabularyHead, LocantGenerationMixin):
         return super().generate(*args, **kwargs)  # type: ignore[misc]  # transformers types its own `self`
 
     def prepare_decoder_input_ids_from_labels(self, labels: torch.Tensor) -> torch.Tensor:
-        """Labels `(batch, length)` to decoder inputs of the same shape."""
+        """Shift labels `(batch, length)` with `shift_right`, for decoder inputs of the same shape."""
         start, pad = self.config.decoder_start_token_id, self.config.pad_token_id
         if start is None or pad is None:
             raise ValueError("Labels are shifted with decoder_start_token_id and pad_token_id: set both in the config.")
@@ -247,19 +249,20 @@ class LocantForConditionalGeneration(VocabularyHead, LocantGenerationMixin):
         skip_logits: bool | None = None,
         **kwargs: Unpack[TransformersKwargs],
     ) -> Seq2SeqLMOutput:
-        """As `LocantModel`, and:
+        """As `LocantModel`, with logits and loss.
 
         Args:
             input_ids, attention_mask, decoder_input_ids, decoder_attention_mask, encoder_outputs, past_key_values,
                 inputs_embeds, decoder_inputs_embeds, use_cache, position_ids, decoder_position_ids,
                 cross_attention_mask, document_ids, decoder_document_ids, token_type_ids, pixel_values: as in
                 `LocantModel`.
-            labels: target tokens `(batch, target_length)`, -100 where no loss is wanted; the decoder's inputs
-                are made from them unless given.
-            num_items_in_batch: number of target tokens in the whole optimiser step, which the loss is divided
-                by; by default those of this batch. The Trainer gives it.
+            labels: target tokens `(batch, target_length)`, -100 where no loss is wanted. The decoder's inputs are made
+                from the labels unless they are given.
+            num_items_in_batch: number of target tokens in the whole optimiser step, by which the summed loss is
+                divided; by default the number of labels in this batch that are not -100. The Trainer passes it.
             skip_logits: return None for the logits, and compute the loss in less time and memory; it needs labels. The
-                layers may leave out tokens that the loss does not depend on, whose hidden states mean nothing then.
+                layers may then leave out tokens that the loss does not depend on; the returned hidden states of these
+                tokens have no meaning.
 
         Returns:
             `loss`, per token and smoothed by `config.label_smoothing` in training mode only, and `logits`
@@ -273,7 +276,7 @@ class LocantForConditionalGeneration(VocabularyHead, LocantGenerationMixin):
                 is_own = cross_attention_mask is None and document_ids is None
                 if is_own and attention_mask is not None and attention_mask.ndim == 2:
                     real = attention_mask.bool()
-                    # where a source has no real token, cross-attention averages over its padding, which is needed then
+                    # if a source has no real token, cross-attention averages over its padding: all tokens are needed
                     kwargs["needed_tokens"] = real | ~real.any(dim=1).all()
                 kwargs["decoder_needed_tokens"] = needed_by_loss(labels, decoder_attention_mask)
         kwargs["return_dict"] = True

@@ -22,7 +22,7 @@ class LocantDecoderModel(LocantPreTrainedModel):
     """The decoder without an encoder and without a head.
 
     Args:
-        config: the model's configuration; only its decoder counts.
+        config: the model's configuration; an encoder in it is left out.
     """
 
     def __init__(self, config: LocantConfig):
@@ -60,7 +60,7 @@ class LocantDecoderModel(LocantPreTrainedModel):
             `last_hidden_state` `(batch, length, d_model)` and the cache.
 
         Raises:
-            ValueError: as `LocantDecoder`.
+            ValueError: as in `LocantDecoder`.
         """
         kwargs["return_dict"] = True
         outputs = self.decoder(
@@ -82,10 +82,10 @@ class LocantDecoderModel(LocantPreTrainedModel):
 
 
 class LocantForCausalLM(VocabularyHead, LocantGenerationMixin):
-    """The language model: each token from those before it (Radford et al. 2018).
+    """The causal language model, which predicts each token from the tokens before it (Radford et al. 2018).
 
     Args:
-        config: the model's configuration; only its decoder counts.
+        config: the model's configuration; an encoder in it is left out.
     """
 
     _tied_weights_keys = {"lm_head.weight": "model.decoder.embed_tokens.weight"}  # noqa: RUF012
@@ -113,22 +113,24 @@ class LocantForCausalLM(VocabularyHead, LocantGenerationMixin):
         skip_logits: bool | None = None,
         **kwargs: Unpack[TransformersKwargs],
     ) -> CausalLMOutputWithPast:
-        """As `LocantDecoderModel`, and:
+        """As `LocantDecoderModel`, with logits and loss.
 
         Args:
-            input_ids, attention_mask, position_ids, past_key_values, inputs_embeds, use_cache, document_ids: as
-                there.
-            labels: `(batch, length)`, the input ids themselves, each predicted from those before it, and -100 where
-                no loss is wanted. The label of the first token of each document of `document_ids` is ignored.
-            kwargs: may contain `shift_labels`, `(batch, length)`, instead of labels: the token that each place has to
-                predict. Trainers that split sequences give it. `shift_labels` is not in the signature, because the
-                Trainer takes every argument with "label" in its name for a column of labels that all batches have.
-            logits_to_keep: how many of the last places get logits, or a tensor of the places that do; 0 for all.
-                With labels, all must.
-            num_items_in_batch: number of labels in the whole optimiser step, which the loss is divided by.
+            input_ids, attention_mask, position_ids, past_key_values, inputs_embeds, use_cache, document_ids: as in
+                `LocantDecoderModel`.
+            labels: `(batch, length)`, the input ids themselves, with -100 where no loss is wanted; each is predicted
+                from the tokens before it. The label of the first token of each document of `document_ids` is ignored.
+            kwargs: may contain `shift_labels`, `(batch, length)`, instead of labels: the token that each position has
+                to predict. Trainers that split sequences over devices pass it. `shift_labels` is not in the signature,
+                because the Trainer takes every argument with "label" in its name for a column of labels that all
+                batches have.
+            logits_to_keep: the number of last positions that get logits, or a tensor with the indices of the positions
+                that get logits; 0 for all positions. With labels, all positions must get logits.
+            num_items_in_batch: number of labels in the whole optimiser step, by which the summed loss is divided; by
+                default the number of labels in this batch that are not -100.
             skip_logits: return None for the logits, and compute the loss in less time and memory; it needs `labels` or
-                `shift_labels`. The layers may leave out tokens that the loss does not depend on, whose hidden states
-                mean nothing then.
+                `shift_labels`. The layers may then leave out tokens that the loss does not depend on; the returned
+                hidden states of these tokens have no meaning.
 
         Returns:
             `loss`, per token and smoothed by `config.label_smoothing` in training mode only, `logits`
@@ -166,7 +168,7 @@ class LocantForCausalLM(VocabularyHead, LocantGenerationMixin):
 
 
 def next_tokens(labels: torch.Tensor, document_ids: torch.Tensor | None = None) -> torch.Tensor:
-    """What each place has to predict, `(batch, length)`: its successor, or -100 where that is of another document."""
+    """The token that each position predicts, `(batch, length)`: the next label, or -100 at the end of a document."""
     following = nn.functional.pad(labels[:, 1:], (0, 1), value=-100)
     if document_ids is None:
         return following

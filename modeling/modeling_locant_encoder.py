@@ -31,11 +31,11 @@ from .stacks import build_encoder, refuse_input
 
 
 class LocantEncoderModel(LocantPreTrainedModel):
-    """The encoder with one vector for the whole input: a sentence embedding, or an image's.
+    """The encoder with a pooler, which computes one vector for the whole input: the embedding of a sentence or image.
 
     Args:
-        config: the model's configuration; only its encoder counts.
-        add_pooling_layer: whether there is that vector.
+        config: the model's configuration; a decoder in it is left out.
+        add_pooling_layer: whether the model has the pooler.
     """
 
     def __init__(self, config: LocantConfig, add_pooling_layer: bool = True):
@@ -72,14 +72,14 @@ class LocantEncoderModel(LocantPreTrainedModel):
 
         Args:
             input_ids, token_type_ids, position_ids, inputs_embeds, document_ids: as in `LocantEncoder`.
-            attention_mask: likewise; the tokens that it hides, or that no token sees, are left out of the mean.
-            pixel_values: `(batch, channels, height, width)`, the only input where the encoder reads images.
+            attention_mask: as in `LocantEncoder`; the pooler leaves out padding, and tokens that no token sees.
+            pixel_values: `(batch, channels, height, width)`, the only input of an encoder that reads images.
 
         Returns:
-            `last_hidden_state` `(batch, length, d_model)` and `pooler_output` `(batch, d_model)`.
+            `last_hidden_state` `(batch, length, d_model)` and, with a pooler, `pooler_output` `(batch, d_model)`.
 
         Raises:
-            ValueError: inputs that are not the encoder's; see `LocantEncoder` and `LocantImageEncoder`.
+            ValueError: an input is not valid for the encoder; see `LocantEncoder` and `LocantImageEncoder`.
         """
         kwargs["return_dict"] = True
         outputs = self.encoder(
@@ -97,10 +97,10 @@ class LocantEncoderModel(LocantPreTrainedModel):
 
 
 class LocantForMaskedLM(VocabularyHead):
-    """The encoder guessing masked tokens (Devlin et al. 2019, section 3.1).
+    """The encoder with a head that predicts masked tokens (Devlin et al. 2019, section 3.1).
 
     Args:
-        config: the model's configuration; only its encoder counts.
+        config: the model's configuration; a decoder in it is left out.
     """
 
     _tied_weights_keys = {"lm_head.weight": "model.encoder.embed_tokens.weight"}  # noqa: RUF012
@@ -129,14 +129,16 @@ class LocantForMaskedLM(VocabularyHead):
         skip_logits: bool | None = None,
         **kwargs: Unpack[TransformersKwargs],
     ) -> MaskedLMOutput:
-        """As `LocantEncoderModel`, and:
+        """As `LocantEncoderModel`, with logits and loss.
 
         Args:
-            input_ids, attention_mask, token_type_ids, position_ids, inputs_embeds, document_ids: as there.
-            labels: `(batch, length)`, the tokens to be guessed, and -100 at all others.
-            num_items_in_batch: number of labels in the whole optimiser step, which the loss is divided by.
+            input_ids, attention_mask, token_type_ids, position_ids, inputs_embeds, document_ids: as in
+                `LocantEncoderModel`.
+            labels: `(batch, length)`, the original tokens at the positions to be predicted, and -100 elsewhere.
+            num_items_in_batch: number of labels in the whole optimiser step, by which the summed loss is divided; by
+                default the number of labels in this batch that are not -100.
             skip_logits: return None for the logits, and compute the loss in less time and memory; it needs labels. The
-                layers may leave out padding, whose hidden states mean nothing then.
+                layers may then leave out padding; the returned hidden states of padding have no meaning.
 
         Returns:
             `loss`, per label and smoothed by `config.label_smoothing` in training mode only, and `logits`
@@ -162,14 +164,14 @@ class LocantForMaskedLM(VocabularyHead):
 
 
 class LocantForSequenceClassification(LocantPreTrainedModel):
-    """The encoder with a linear layer over its pooled vector: one label, several, or a number.
+    """The encoder with a linear layer over its pooled vector, which predicts one class, several classes, or a number.
 
     Args:
-        config: the model's configuration, with `num_labels` and, if it is not to follow from the labels,
-            `problem_type`; only its encoder counts.
+        config: the model's configuration, with `num_labels` and, optionally, `problem_type`; a decoder in it is left
+            out.
     """
 
-    accepts_loss_kwargs = False  # a mean of each batch: the Trainer is not to leave the division to num_items_in_batch
+    accepts_loss_kwargs = False  # the loss is a batch mean, which the Trainer divides by the accumulation steps
     class_tables = (MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES,)
 
     def __init__(self, config: LocantConfig):
@@ -191,13 +193,13 @@ class LocantForSequenceClassification(LocantPreTrainedModel):
         labels: torch.Tensor | None = None,
         **kwargs: Unpack[TransformersKwargs],
     ) -> SequenceClassifierOutput:
-        """As `LocantEncoderModel`, and:
+        """As `LocantEncoderModel`, with logits and loss.
 
         Args:
-            input_ids, attention_mask, token_type_ids, position_ids, inputs_embeds: as there.
-            labels: `(batch,)`, class numbers, or numbers to be predicted where `num_labels` is 1; `(batch,
-                num_labels)` in floating point where several may hold. `config.problem_type` says which, or else their
-                type and shape.
+            input_ids, attention_mask, token_type_ids, position_ids, inputs_embeds: as in `LocantEncoderModel`.
+            labels: `(batch,)`, class numbers, or the numbers to be predicted if `num_labels` is 1; `(batch,
+                num_labels)` in floating point if several classes may apply. `config.problem_type` selects the loss; if
+                it is None, transformers sets it by `num_labels` and the dtype of the labels.
 
         Returns:
             `loss` (cross-entropy, binary cross-entropy or squared error) and `logits` `(batch, num_labels)`.
@@ -215,10 +217,10 @@ class LocantForSequenceClassification(LocantPreTrainedModel):
 
 
 class LocantForTokenClassification(LocantPreTrainedModel):
-    """The encoder with a linear layer over each token's vector.
+    """The encoder with a linear layer over the hidden state of each token.
 
     Args:
-        config: the model's configuration, with `num_labels`; only its encoder counts.
+        config: the model's configuration, with `num_labels`; a decoder in it is left out.
     """
 
     class_tables = (MODEL_FOR_TOKEN_CLASSIFICATION_MAPPING_NAMES,)
@@ -243,10 +245,11 @@ class LocantForTokenClassification(LocantPreTrainedModel):
         document_ids: torch.Tensor | None = None,
         **kwargs: Unpack[TransformersKwargs],
     ) -> TokenClassifierOutput:
-        """As `LocantEncoderModel`, and:
+        """As `LocantEncoderModel`, with logits and loss.
 
         Args:
-            input_ids, attention_mask, token_type_ids, position_ids, inputs_embeds, document_ids: as there.
+            input_ids, attention_mask, token_type_ids, position_ids, inputs_embeds, document_ids: as in
+                `LocantEncoderModel`.
             labels: `(batch, length)`, class numbers, -100 where no loss is wanted.
 
         Returns:
@@ -270,10 +273,10 @@ class LocantForTokenClassification(LocantPreTrainedModel):
 
 
 class LocantForQuestionAnswering(LocantPreTrainedModel):
-    """The encoder saying where an answer starts and ends (Devlin et al. 2019, section 4.2).
+    """The encoder with a head that predicts where an answer starts and ends (Devlin et al. 2019, section 4.2).
 
     Args:
-        config: the model's configuration; only its encoder counts.
+        config: the model's configuration; a decoder in it is left out.
     """
 
     class_tables = (MODEL_FOR_QUESTION_ANSWERING_MAPPING_NAMES,)
@@ -297,15 +300,16 @@ class LocantForQuestionAnswering(LocantPreTrainedModel):
         end_positions: torch.Tensor | None = None,
         **kwargs: Unpack[TransformersKwargs],
     ) -> QuestionAnsweringModelOutput:
-        """As `LocantEncoderModel`, and:
+        """As `LocantEncoderModel`, with logits and loss.
 
         Args:
-            input_ids, attention_mask, token_type_ids, position_ids, inputs_embeds: as there.
-            start_positions, end_positions: `(batch,)`, first and last token of the answer; one beyond the sequence
-                does not count.
+            input_ids, attention_mask, token_type_ids, position_ids, inputs_embeds: as in `LocantEncoderModel`.
+            start_positions, end_positions: `(batch,)`, the indices of the first and the last token of the answer; an
+                index beyond the sequence is ignored.
 
         Returns:
-            `loss`, the mean of both, and `start_logits` and `end_logits` `(batch, length)`.
+            `loss`, the mean of the cross-entropies of start and end, and `start_logits` and `end_logits` `(batch,
+            length)`.
         """
         kwargs["return_dict"] = True
         outputs = self.model(input_ids, attention_mask, token_type_ids, position_ids, inputs_embeds, **kwargs)

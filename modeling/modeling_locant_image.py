@@ -1,5 +1,5 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""The heads of the image encoder."""
+"""The image encoder with a classification head."""
 
 import torch
 from transformers.modeling_outputs import ImageClassifierOutput
@@ -19,7 +19,8 @@ class LocantForImageClassification(LocantPreTrainedModel):
     """The image encoder with a linear layer over its pooled vector (Dosovitskiy et al. 2021).
 
     Args:
-        config: the model's configuration, with `num_labels`; only its encoder counts, and it reads patches.
+        config: the model's configuration, with `num_labels`. A decoder in it is left out, and `encoder_input` is set to
+            `patches`.
     """
 
     main_input_name = "pixel_values"
@@ -44,14 +45,14 @@ class LocantForImageClassification(LocantPreTrainedModel):
         """Classify.
 
         Args:
-            pixel_values: `(batch, channels, height, width)`, of any size that is a whole number of patches.
+            pixel_values: `(batch, channels, height, width)`; height and width are multiples of the patch size.
             labels: as in `LocantForSequenceClassification`.
 
         Returns:
             `loss` and `logits` `(batch, num_labels)`.
 
         Raises:
-            ValueError: no images, or of another shape.
+            ValueError: `pixel_values` is missing or has another shape.
         """
         outputs = self.model(pixel_values=pixel_values, **{**kwargs, "return_dict": True})
         logits = self.classifier(self.dropout(outputs.pooler_output))

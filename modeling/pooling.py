@@ -1,5 +1,5 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""Pooling of hidden states to one vector for each row; the dropout and the linear layer of classifiers."""
+"""Pools hidden states to one vector for each row of the batch; builds the dropout and linear layer of classifiers."""
 
 from typing import cast
 
@@ -12,7 +12,7 @@ from .stack_inputs import visible_keys
 
 
 class Pooler(nn.Module):
-    """The mean over the tokens (Reimers & Gurevych 2019, section 3) or the first of them (Devlin et al. 2019).
+    """Pools by the mean over the tokens (Reimers & Gurevych 2019, section 3) or the first token (Devlin et al. 2019).
 
     Args:
         config: uses `pooling` and `pooler_projection`.
@@ -26,17 +26,17 @@ class Pooler(nn.Module):
             self.projection = nn.Sequential(nn.Linear(config.d_model, config.d_model), nn.Tanh())
 
     def forward(self, hidden_states: torch.Tensor, attention_mask: torch.Tensor | None = None) -> torch.Tensor:
-        """`(batch, length, d_model)` to `(batch, d_model)`.
+        """Pool hidden states `(batch, length, d_model)` to `(batch, d_model)`.
 
         Args:
-            hidden_states: of the last layer.
-            attention_mask: as the encoder takes it; what no token sees does not count.
+            hidden_states: the hidden states of the last layer.
+            attention_mask: the attention mask of the encoder; padding and tokens that no token sees are left out.
         """
         return self.projection(self.pool(hidden_states, visible_keys(attention_mask, hidden_states.shape[0])))
 
 
 def mean_token(hidden_states: torch.Tensor, seen: torch.Tensor | None) -> torch.Tensor:
-    """The mean over the tokens where `seen` `(batch or 1, length)` is not 0."""
+    """The mean over the hidden states of the tokens where `seen`, `(batch or 1, length)`, is not 0."""
     if seen is None:
         return hidden_states.mean(dim=1)
     seen = seen.to(hidden_states.device, torch.bool).unsqueeze(-1)
@@ -46,7 +46,7 @@ def mean_token(hidden_states: torch.Tensor, seen: torch.Tensor | None) -> torch.
 
 
 def first_token(hidden_states: torch.Tensor, seen: torch.Tensor | None) -> torch.Tensor:
-    """The first token where `seen` is not 0: padding may stand on the left."""
+    """The hidden state of the first token where `seen` is not 0; padding may be on the left."""
     if seen is None:
         return hidden_states[:, 0]
     first = seen.bool().int().argmax(dim=1).expand(hidden_states.shape[0])

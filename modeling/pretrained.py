@@ -1,5 +1,5 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""What all Locant models have in common: configuration, initialisation, what they support."""
+"""The base class of all Locant models: initialisation, loading, saving, attention backends, hooks."""
 
 import os
 from collections.abc import Callable, Iterable, Set
@@ -63,7 +63,7 @@ class LocantPreTrainedModel(PreTrainedModel):
 
     def __init__(self, config: LocantConfig):
         super().__init__(config)
-        self.model_tags = ["locant"]  # of the card of what is pushed to the Hub
+        self.model_tags = ["locant"]  # tags in the card of a model that is pushed to the Hub
         for hook in self.build_hooks:
             hook(self)
         if "encoder" in self.attention_kinds and config.encoder_input == "patches":
@@ -98,7 +98,7 @@ class LocantPreTrainedModel(PreTrainedModel):
         if renaming is not None:  # `save_pretrained` would reverse the renaming
             loaded: Any = model
             loaded._weight_conversions = [kept for kept in loaded._weight_conversions if kept is not renaming]
-        if checkpoint_files and state_dict is None and expected_keys is None:  # which an adapter has
+        if checkpoint_files and state_dict is None and expected_keys is None:  # not for an adapter
             for hook in LocantPreTrainedModel.load_hooks:
                 hook(model, checkpoint_files, load_config, info)
         return info, offloaded
@@ -134,7 +134,11 @@ class LocantPreTrainedModel(PreTrainedModel):
         return [name for name, _ in self.named_non_persistent_buffers()]
 
     def _check_and_adjust_attn_implementation(self, attn_implementation: str | None, *args: Any, **kwargs: Any) -> str:
-        """The backend, refused where it cannot serve an encoding; `blockwise` if none is given and sdpa cannot."""
+        """As in transformers, but use `blockwise` if no backend is given and the default cannot serve the encodings.
+
+        Raises:
+            ValueError: the backend does not exist, or cannot serve an encoding of this model.
+        """
         if attn_implementation is not None:
             check_name(attn_implementation, self.config, self.attention_kinds)
         backend = super()._check_and_adjust_attn_implementation(attn_implementation, *args, **kwargs)
@@ -147,24 +151,25 @@ class LocantPreTrainedModel(PreTrainedModel):
     def with_position_encoding(
         self, position_encoding: str, *, output_loading_info: bool = False, **fields: Any
     ) -> Self | tuple[Self, dict[str, Any]]:
-        """This model with another position encoding: fresh weights for that, copies of all others.
+        """Make a copy of this model with another position encoding, whose weights are newly initialised.
 
-        The weights that were dropped and those that are new are logged as a warning. A model on disk can be loaded so
-        too: `from_pretrained(path, position_encoding="rotary")`.
+        The names of dropped and of new weights are logged as a warning. A saved model can be loaded with another
+        encoding too: `from_pretrained(path, position_encoding="rotary")`.
 
         Args:
-            position_encoding: the new one, of both stacks.
-            output_loading_info: also return which keys are missing (new) and which unexpected (dropped).
-            fields: other fields of the config: `decoder_position_encoding` where the decoder's differs;
+            position_encoding: the name of the new encoding, for both stacks.
+            output_loading_info: also return a dictionary with the missing (new) and the unexpected (dropped) keys.
+            fields: other fields of the config: `decoder_position_encoding` if the decoder's encoding differs;
                 `cross_position_encoding`, `position_parameters`, `rope_parameters`, `max_position_embeddings`, which
                 stay as they are by default.
 
         Returns:
-            A new model, on the same device and in the same mode, with weights of the same types, frozen or not.
+            A new model on the same device and in the same mode (training or evaluation). Copied weights have the same
+            dtype, and are frozen if they are frozen in this model.
 
         Raises:
-            StrictDataclassError: no such encoding, or one that does not fit; the message names the field.
-            TypeError: a field that is not about position.
+            StrictDataclassError: the encoding does not exist or does not fit the config; the message names the field.
+            TypeError: one of `fields` is not about position.
             ImportError: this is the code that a saved model carries, and Locant is not installed.
         """
         try:
@@ -176,13 +181,13 @@ class LocantPreTrainedModel(PreTrainedModel):
         return (model, asdict(report)) if output_loading_info else model
 
     def new_like(self, config: LocantConfig) -> Self:
-        """An untrained model of this class, of another config."""
+        """A new, untrained model of this class with `config`."""
         return type(self)(config)
 
     def resize_token_embeddings(
         self, new_num_tokens: int | None = None, pad_to_multiple_of: int | None = None, mean_resizing: bool = True
     ) -> nn.Embedding:
-        """As in transformers; the table of a decoder that does not share the encoder's is resized as well."""
+        """As in transformers, but also resize the embeddings of a decoder that does not share the encoder's."""
         decoder: Any = getattr(self.base_model, "decoder", None)
         has_own = decoder is not None and not self.config.shares_embeddings
         if has_own and decoder.get_input_embeddings() is not self.get_input_embeddings():
@@ -198,7 +203,7 @@ class LocantPreTrainedModel(PreTrainedModel):
         *args: Any,
         **kwargs: Any,
     ) -> None:
-        """As in transformers, with what `save_hooks` add to the folder and to the config."""
+        """As in transformers, but call `save_hooks` first, which add files to the folder and fields to the config."""
         if self.should_save_on_this_rank(is_main_process):
             self._run_save_hooks(save_directory)
         super().save_pretrained(save_directory, is_main_process, state_dict, push_to_hub, *args, **kwargs)
@@ -213,19 +218,19 @@ class LocantPreTrainedModel(PreTrainedModel):
     ) -> Any:
         for hook in self.push_hooks:
             hook(self, Path(working_dir), repo_id)
-        # transformers uploads files that are newer than these times, but the save hooks wrote before they were taken
+        # transformers uploads files that are newer than these timestamps, which are taken after the save hooks have run
         others = {name: time for name, time in files_timestamps.items() if name not in self._files_of_hooks}
         return super()._upload_modified_files(working_dir, repo_id, others, *args, **kwargs)
 
     def _run_save_hooks(self, save_directory: str | os.PathLike[str]) -> None:
         folder = Path(save_directory)
-        if not folder.is_file():  # which transformers refuses
+        if not folder.is_file():  # transformers refuses to save to a file
             folder.mkdir(parents=True, exist_ok=True)
             self._files_of_hooks = {name for hook in self.save_hooks for name in hook(self, folder) or ()}
 
     @property
     def dummy_inputs(self) -> dict[str, torch.Tensor]:
-        """A smallest batch, for tools that trace the model."""
+        """A small batch, for tools that trace the model."""
         ids = torch.tensor([[5, 6, 7, 2], [5, 6, 2, 0]], device=self.device) % self.config.vocab_size
         inputs = {"input_ids": ids, "attention_mask": ids.ne(0).long()}
         if self.main_input_name == "pixel_values":

@@ -12,9 +12,9 @@ _LEAST_LEFT_OUT = 1 / 16
 
 
 class NeededTokens(NamedTuple):
-    """The tokens of a batch that the layers compute, where a loss depends on some of the tokens only.
+    """The tokens of a batch that the layers compute, if the loss depends on some of the tokens only.
 
-    Attention itself works on the whole batch, where queries, keys and values of the other tokens are 0.
+    Attention itself works on the whole batch, with queries, keys and values of 0 for the tokens that are left out.
 
     Args:
         indices: `(tokens,)`, in the flattened batch; None if all tokens are computed.
@@ -26,11 +26,11 @@ class NeededTokens(NamedTuple):
     length: int = 0
 
     def gather(self, states: torch.Tensor) -> torch.Tensor:
-        """`(batch, length, width)` to `(1, tokens, width)`; unchanged without indices."""
+        """Select the tokens of `(batch, length, width)` as `(1, tokens, width)`; without indices, return all tokens."""
         return states if self.indices is None else states.flatten(0, 1).index_select(0, self.indices).unsqueeze(0)
 
     def scatter(self, states: torch.Tensor) -> torch.Tensor:
-        """`(1, tokens, width)` to `(batch, length, width)`, 0 at other tokens; unchanged without indices."""
+        """The inverse of `gather`: `(1, tokens, width)` to `(batch, length, width)`, with 0 at other tokens."""
         if self.indices is None:
             return states
         padded = states.new_zeros(self.batch * self.length, states.shape[-1])
@@ -40,8 +40,8 @@ class NeededTokens(NamedTuple):
     def of(cls, mask: torch.Tensor | None, hidden_states: torch.Tensor) -> "NeededTokens":
         """The tokens where the mask `(batch, length)` is not 0; all tokens if the mask leaves out few of them.
 
-        It is all tokens as well if there is no mask of this shape, under torch.func, and in compiled code, whose shapes
-        must not depend on the mask.
+        The result is all tokens as well if there is no mask, if it has another shape, under torch.func, and in compiled
+        code, whose shapes must not depend on the values of the mask.
         """
         if mask is None or mask.shape != hidden_states.shape[:2] or is_compiling():
             return cls()
@@ -59,7 +59,7 @@ class StackInputs(NamedTuple):
         hidden_states: `(batch, length, d_model)`: embeddings, or the encoder's output, which cross-attention reads. Of
             embeddings to which position has been added, only shape, dtype and device are read.
         attention_mask: `(batch, past + length)` with 0 at padding, or of four dimensions, as `build_mask` takes it.
-        document_ids: `(batch, past + length)`, or None for one document.
+        document_ids: `(batch, past + length)`; None if each row is one document.
         position_ids: `(batch or 1, length)`; of patches `(1, length, 2)`, row and column.
         position_bound: exclusive upper bound of the position ids; None where it is unknown. Of patches, the number of
             rows and of columns.
@@ -79,7 +79,7 @@ class StackInputs(NamedTuple):
 
 
 def self_attention_cache(past_key_values: Cache | None) -> Cache | None:
-    """The cache of self-attention, which is one of two where there is cross-attention."""
+    """The self-attention cache of an `EncoderDecoderCache`; any other cache, or None, is returned as it is."""
     return past_key_values.self_attention_cache if isinstance(past_key_values, EncoderDecoderCache) else past_key_values
 
 
@@ -97,15 +97,15 @@ def prepare_stack_inputs(
     Args:
         hidden_states, attention_mask, document_ids: as in `StackInputs`.
         position_ids: the position ids that the caller gave, in the shapes of `StackInputs.given_position_ids`, or None.
-        cache: of self-attention.
+        cache: the cache of self-attention, or None.
         max_position_embeddings: the bound of given `position_ids` in compiled code, unless there are more tokens. Eager
             code computes their maximum instead, which synchronises with a GPU. None: no encoding needs a bound, and
             none is computed.
         may_be_packed: whether a restart of `position_ids` starts a new document, if there are no document ids.
 
     Raises:
-        ValueError: there are fewer document ids than tokens, or the mask or the position ids have another size. With a
-            static cache, sizes are not checked.
+        ValueError: there are fewer document ids than tokens, or the mask or the position ids do not fit the number of
+            rows and tokens. With a static cache, sizes are not checked.
         TypeError: the mask, the position ids or the document ids are not a tensor.
     """
     check_tensors(attention_mask=attention_mask, position_ids=position_ids, document_ids=document_ids)
@@ -138,7 +138,7 @@ def prepare_stack_inputs(
 
 
 def check_tensors(**given: Any) -> None:
-    """Raise `TypeError` if an argument is neither None nor a tensor: a list, say."""
+    """Raise `TypeError` if an argument is neither None nor a tensor, such as a list."""
     for name, value in given.items():
         if value is not None and not isinstance(value, torch.Tensor):
             raise TypeError(f"{name} is a {type(value).__name__}: give a tensor.")

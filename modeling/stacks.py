@@ -1,5 +1,5 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""The encoder and the decoder of text: embeddings, position, layers, final norm."""
+"""The encoder and the decoder of text: embeddings, position encoding, layers, final norm."""
 
 import math
 from functools import partial
@@ -28,7 +28,7 @@ from .stack_inputs import NeededTokens, StackInputs, check_tensors, prepare_stac
 
 
 class LocantStack(LocantPreTrainedModel):
-    """The part that all stacks have in common: from embeddings to the final norm.
+    """Base class of encoders and decoders: embeddings, position encoding, layers, final norm.
 
     Args:
         config: the model's configuration.
@@ -60,7 +60,7 @@ class LocantStack(LocantPreTrainedModel):
         self.gradient_checkpointing = False
 
     def add_embeddings(self, config: LocantConfig) -> None:
-        """Add the modules of the stack's inputs, before the layers: `device_map` fills devices in this order."""
+        """Add the embedding modules. They are added before the layers, as `device_map` fills devices in this order."""
         raise NotImplementedError
 
     def position_bound_if_needed(self, *encodings: PositionEncoding | None) -> int | None:
@@ -72,8 +72,8 @@ class LocantStack(LocantPreTrainedModel):
     def may_add_bias_to_mask(self) -> bool:
         """Whether a shared position bias may be added to the mask once for all layers.
 
-        Gradient checkpointing rules it out: each layer runs a backward pass of its own through the bias, and the first
-        one would free the graph that the others need.
+        Not under gradient checkpointing: with `use_reentrant=True`, each layer runs a backward pass of its own through
+        the bias, and the first of these passes would free the graph that the other passes need.
         """
         return not (self.gradient_checkpointing and self.training)
 
@@ -86,14 +86,15 @@ class LocantStack(LocantPreTrainedModel):
         encoder_needed_tokens: torch.Tensor | None = None,
         **kwargs: Any,
     ) -> torch.Tensor:
-        """From embeddings to the final norm.
+        """Run the stack on embeddings: position encoding, norm and dropout, layers, final norm.
 
         Args:
-            inputs: the sequence, its hidden states without position yet.
-            source: the encoder's output as a sequence, for cross-attention.
-            past_key_values: the cache.
+            inputs: the embeddings, without position yet, with their mask, document ids and position ids.
+            source: the encoder's output with mask, document ids and position ids, for cross-attention; or None.
+            past_key_values: the cache, or None.
             needed_tokens, encoder_needed_tokens: `(batch, length)` and `(batch, source_length)`; 0 at tokens whose
-                output is not used and to which no needed token attends; None if all tokens are needed.
+                output is not used and to which no needed token attends; None if all tokens are needed. They are ignored
+                if there is a cache.
 
         Returns:
             `(batch, length, d_model)`.
@@ -126,7 +127,7 @@ class LocantStack(LocantPreTrainedModel):
         if source is not None and self.cross_position is not None:
             cross_inputs = self._cross_inputs(inputs, source, past_key_values)
 
-        depth = getattr(self.config, f"{self.stack}_layers")  # assisted decoding by early exit lowers it
+        depth = getattr(self.config, f"{self.stack}_layers")  # assisted decoding by early exit reduces this number
         for layer, layer_type in zip(self.layers, self.layer_types[:depth], strict=False):
             hidden_states = layer(
                 hidden_states,
@@ -139,7 +140,7 @@ class LocantStack(LocantPreTrainedModel):
         return self.final_norm(hidden_states)
 
     def _cross_inputs(self, inputs: StackInputs, source: StackInputs, past_key_values: Cache | None) -> AttentionInputs:
-        """The inputs of cross-attention; made once for all steps of `generate()` that do not differ in them."""
+        """The inputs of cross-attention; steps of `generate()` reuse those of an earlier step if they are the same."""
         assert self.cross_position is not None
         is_cached = isinstance(past_key_values, EncoderDecoderCache) and past_key_values.is_updated.get(0, False)
         make = partial(
@@ -163,19 +164,19 @@ class LocantTokenStack(LocantStack):
     """A stack that reads tokens."""
 
     def add_embeddings(self, config: LocantConfig) -> None:
-        """The token embeddings, and their scale."""
+        """Add the token embeddings, and set the factor on them."""
         self.embed_tokens: nn.Module = nn.Embedding(config.vocab_size, config.d_model)
         self.embed_scale = math.sqrt(config.d_model) if config.scale_embedding else 1.0
 
     def embed(self, input_ids: torch.Tensor | None, inputs_embeds: torch.Tensor | None) -> torch.Tensor:
-        """Token embeddings, scaled.
+        """The embeddings of `input_ids`, or `inputs_embeds`, times `embed_scale`.
 
-        `inputs_embeds` is cast to the dtype of the norms, whose weights quantisation leaves floating.
+        `inputs_embeds` is cast to the dtype of the norms' weights, because quantisation leaves these in floating point.
 
         Raises:
-            ValueError: both or neither are given; `input_ids` has not two dimensions, or `inputs_embeds` not three.
+            ValueError: both or neither are given; `input_ids` does not have 2 dimensions, or `inputs_embeds` 3.
             TypeError: the input is not a tensor.
-            IndexError: an id beyond the vocabulary, on a CPU.
+            IndexError: an id is beyond the vocabulary, and the embeddings are on a CPU.
         """
         prefix = "decoder_" if self.stack == "decoder" and self.config.is_encoder_decoder else ""
         _check_input(prefix, input_ids, inputs_embeds)
@@ -185,7 +186,7 @@ class LocantTokenStack(LocantStack):
         try:
             return self.embed_tokens(input_ids) * self.embed_scale
         except IndexError as error:
-            assert input_ids is not None  # which _check_input has seen to
+            assert input_ids is not None  # checked by _check_input
             low, high = input_ids.aminmax()
             known = f"must be from 0 to {self.config.vocab_size - 1}, as vocab_size is {self.config.vocab_size}"
             raise IndexError(f"{prefix}input_ids {known}, but are from {low} to {high}.") from error
@@ -219,7 +220,7 @@ ENCODERS: dict[str, type[LocantStack]] = {}
 
 
 class LocantEncoder(LocantTokenStack):
-    """The encoder: every token sees every other, or those in its window."""
+    """The encoder: every token sees all tokens, or the tokens in its window."""
 
     _can_record_outputs = {"hidden_states": TransformerLayer, "attentions": Attention}  # noqa: RUF012
     attention_kinds: ClassVar[tuple[AttentionKind, ...]] = ("encoder",)
@@ -229,7 +230,7 @@ class LocantEncoder(LocantTokenStack):
         self.post_init()
 
     def add_embeddings(self, config: LocantConfig) -> None:
-        """The token embeddings, and those of their types."""
+        """Add the token embeddings and the token type embeddings."""
         super().add_embeddings(config)
         types = config.type_vocab_size
         self.embed_token_types = nn.Embedding(types, config.d_model) if types else None
@@ -255,12 +256,12 @@ class LocantEncoder(LocantTokenStack):
             position_ids: `(batch or 1, length)`; by default the real tokens are counted from 0.
             token_type_ids: `(batch, length)`, below `type_vocab_size`; by default 0.
             inputs_embeds: `(batch, length, d_model)` instead of ids, before scaling.
-            document_ids: `(batch, length)`, the document of each token of a packed sequence: no token sees another
-                document's, and positions are counted in each.
+            document_ids: `(batch, length)`, the document of each token of a packed sequence: a token sees its own
+                document only, and positions are counted from 0 in each document.
 
         Raises:
-            ValueError: both or neither of ids and embeddings; a position beyond a learned table; a mask that the
-                backend cannot take; token types where there are none.
+            ValueError: ids and embeddings are both given or both missing; a position is beyond a learned table; the
+                backend cannot take the mask; there are token types other than 0, but `type_vocab_size` is 0.
         """
         kwargs.pop("use_cache", None)
         refuse_input("pixel_values", kwargs, 'an encoder of tokens: encoder_input="patches" makes one of images')
@@ -290,7 +291,7 @@ ENCODERS["tokens"] = LocantEncoder
 
 
 def build_encoder(config: LocantConfig) -> LocantStack:
-    """The encoder of `config.encoder_input`.
+    """Build the encoder for `config.encoder_input`.
 
     Raises:
         ValueError: the code of this encoder is missing, as a saved model carries the code of its own encoder only.
@@ -318,7 +319,7 @@ class LocantDecoder(LocantTokenStack):
 
     @property
     def attention_kinds(self) -> tuple[AttentionKind, ...]:
-        """Self-attention, and cross-attention where there is an encoder."""
+        """The kinds of attention in this stack: self-attention, and cross-attention if there is an encoder."""
         return ("decoder", "cross") if self.config.is_encoder_decoder else ("decoder",)
 
     @merge_with_config_defaults
@@ -343,10 +344,10 @@ class LocantDecoder(LocantTokenStack):
         Args:
             input_ids: `(batch, length)`, the tokens that the cache does not hold yet.
             attention_mask: `(batch, past + length)`, 0 at padding; or `(batch or 1, 1 or heads, length,
-                past + length)`, as in the encoder. Causality holds on top of it.
-            position_ids: `(batch or 1, length)`, or `(batch or 1, past + length)` with those of the tokens in the
-                cache. Encodings by distance (Shaw, Transformer-XL, T5, ALiBi) need the positions of all tokens, unless
-                those of the new tokens equal the counted ones. By default the real tokens are counted from 0.
+                past + length)`, as in the encoder. It is combined with causality.
+            position_ids: `(batch or 1, length)`, or `(batch or 1, past + length)` with the positions of the tokens in
+                the cache. Encodings of distances (Shaw, Transformer-XL, T5, ALiBi) need the positions of all tokens,
+                unless the given positions equal the default. By default, the real tokens are counted from 0.
             encoder_hidden_states: `(batch, source_length, d_model)`.
             encoder_attention_mask: `(batch, source_length)`, 0 at padding; or `(batch or 1, 1 or heads, length or 1,
                 source_length)`.
@@ -355,14 +356,15 @@ class LocantDecoder(LocantTokenStack):
             use_cache: return a cache, a new one if none is given.
             document_ids: `(batch, past + length)`, the document of each token of a packed sequence. Without encoder,
                 mask and cache, a restart of `position_ids` also starts a new document.
-            encoder_document_ids: `(batch, source_length)`: a token sees the source of its own document.
-            encoder_position_ids: `(batch or 1, source_length)`, where position enters cross-attention; by default
-                counted like the decoder's.
+            encoder_document_ids: `(batch, source_length)`; a token sees only source tokens of its own document.
+            encoder_position_ids: `(batch or 1, source_length)`, read if cross-attention has a position encoding; by
+                default, the real source tokens are counted from 0.
 
         Raises:
-            ValueError: both or neither of ids and embeddings; a position beyond a learned table; a cache that has
-                no place for the encoder's keys; documents of one side only; a mask that the backend cannot take;
-                positions of the new tokens alone where an encoding by distance needs those of all.
+            ValueError: ids and embeddings are both given or both missing; a position is beyond a learned table; the
+                cache has no place for the encoder's keys; document ids are given for one of the stacks only; the
+                backend cannot take the mask; an encoding of distances needs the positions of all tokens, but only those
+                of the new tokens are given; there are hidden states of an encoder, but no cross-attention.
         """
         refuse_input("pixel_values", kwargs, "a decoder, which reads tokens only")
         may_be_packed = attention_mask is None and past_key_values is None and self.cross_position is None
@@ -397,7 +399,7 @@ class LocantDecoder(LocantTokenStack):
         return EncoderDecoderCache(cache, DynamicCache()) if self.config.is_encoder_decoder else cache
 
     def _check_cross_attention(self, past_key_values: Cache | None) -> None:
-        """Raise `ValueError` where there is no cross-attention, or no place for its keys in the cache."""
+        """Raise `ValueError` if there is no cross-attention, or if the cache has no place for its keys."""
         if self.cross_position is None:
             raise ValueError("This decoder has no cross-attention for encoder_hidden_states: set is_encoder_decoder.")
         if past_key_values is not None and not isinstance(past_key_values, EncoderDecoderCache):
@@ -408,10 +410,10 @@ class LocantDecoder(LocantTokenStack):
 
 
 def _fit_cross_attention_cache(past_key_values: Cache | None, source_length: int) -> None:
-    """Replace empty layers in the cache of cross-attention that would not hold the source, and only the source.
+    """Replace empty layers of the cross-attention cache that cannot hold exactly the keys and values of the source.
 
-    If the decoder's own layers slide, transformers makes sliding layers for cross-attention too. A static layer that is
-    longer than the source would return keys beyond its end, which no mask covers.
+    If layers of the decoder have a sliding window, transformers makes sliding cache layers for cross-attention too. A
+    static layer that is longer than the source would return keys after the end of the source, which no mask hides.
     """
     if isinstance(past_key_values, EncoderDecoderCache) and not any(past_key_values.is_updated.values()):
         layers = past_key_values.cross_attention_cache.layers

@@ -1,5 +1,5 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""Another position encoding for a trained model, and a report of what that changed."""
+"""Replaces the position encoding of a trained model, and reports which weights were dropped and which are new."""
 
 import copy
 from dataclasses import dataclass, replace
@@ -14,12 +14,12 @@ from .positions.base import PositionEncoding, PositionLayer
 
 @dataclass(frozen=True)
 class SwapReport:
-    """What a swap did to the weights.
+    """The weights and the backend that changed with the position encoding of a model.
 
     Args:
-        unexpected_keys: weights of the old model that the new one has no place for, with their shapes.
-        missing_keys: weights of the new model that the old one did not have: they are fresh.
-        attn_implementation: the backend before, and the one now, where they differ.
+        unexpected_keys: the names of weights of the old model that were not copied, with their shapes.
+        missing_keys: the names of weights of the new model that are newly initialised, with their shapes.
+        attn_implementation: the backends of the old and of the new model if they differ, else None.
     """
 
     unexpected_keys: dict[str, tuple[int, ...]]
@@ -36,7 +36,8 @@ class SwapReport:
         return "Weights changed with the position encoding\n  " + "\n  ".join(lines)
 
 
-# The fields that a swap may change besides the encoding of both stacks; a field that is None keeps its value
+# The fields that may change together with `position_encoding`. A field that is given as None keeps its value, but
+# `decoder_position_encoding` then follows `position_encoding`
 _FIELDS = {
     "decoder_position_encoding",
     "cross_position_encoding",
@@ -47,10 +48,10 @@ _FIELDS = {
 
 
 def swap_position_encoding(model: Any, position_encoding: str, **fields: Any) -> tuple[Any, SwapReport]:
-    """A new model of the class of `model`, a `LocantPreTrainedModel`; see its `with_position_encoding`.
+    """Make a copy of `model` with another position encoding; see `LocantPreTrainedModel.with_position_encoding`.
 
     Raises:
-        TypeError: a field that is not about position.
+        TypeError: one of `fields` is not about position.
     """
     if unknown := fields.keys() - _FIELDS:
         raise TypeError(f"{sorted(unknown)[0]} is not a field of position: give one of {', '.join(sorted(_FIELDS))}.")
@@ -72,7 +73,7 @@ def swap_position_encoding(model: Any, position_encoding: str, **fields: Any) ->
 
 @torch.no_grad()
 def copy_weights(source: nn.Module, target: nn.Module) -> SwapReport:
-    """Copy the weights that both models have, those of an encoding only into one of the same class and shape."""
+    """Copy weights of the same name and shape, but those of an encoding only to an encoding of the same class."""
     old, new = source.state_dict(keep_vars=True), target.state_dict(keep_vars=True)
     foreign = [
         f"{name}."

@@ -1,5 +1,5 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""Position encodings, one file each, behind the contract in `base`."""
+"""The position encodings, with one file for each; `base` defines their common interface."""
 
 from .alibi import AlibiEncoding
 from .base import (

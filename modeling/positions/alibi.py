@@ -1,5 +1,5 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""A bias that falls linearly with distance, at another slope in each head (Press et al. 2022, ALiBi)."""
+"""ALiBi: a bias that falls linearly with distance, with a different slope in each head (Press et al. 2022)."""
 
 import math
 from dataclasses import dataclass
@@ -14,10 +14,10 @@ from .base import DistanceBias, PositionEncoding, QueryKeyIndex, register_built_
 
 
 def alibi_slopes(heads: int, max_bias: float = 8.0) -> torch.Tensor:
-    """Slopes `(heads,)`: for n heads, a power of two, the sequence from 2^(-max_bias / n) with that same ratio.
+    """The slopes `(heads,)`; if the number of heads n is a power of two, 2^(-max_bias · i / n) for i from 1 to n.
 
-    For other numbers of heads, the slopes of the power of two below, and then every second one of the sequence
-    twice as long (the authors' code; the paper's section 3 gives the powers of two).
+    For another number of heads, they are the slopes for the next lower power of two, followed by every second slope for
+    twice this power (as in the authors' code; section 3 of the paper gives the slopes for powers of two).
     """
     below = 2 ** math.floor(math.log2(heads))
     slopes = [2.0 ** (-max_bias * (i + 1) / below) for i in range(below)]
@@ -27,7 +27,7 @@ def alibi_slopes(heads: int, max_bias: float = 8.0) -> torch.Tensor:
 
 @dataclass(frozen=True)
 class AlibiBias(DistanceBias):
-    """-slope · |distance|: the paper's in a decoder, where all keys are earlier; symmetric in an encoder.
+    """The bias -slope · |distance|: as in the paper in a decoder, where no key is later; symmetric in an encoder.
 
     Args:
         slopes: `(heads,)`.
@@ -36,7 +36,7 @@ class AlibiBias(DistanceBias):
     slopes: torch.Tensor
 
     def of_distance(self, head: Any, distance: Any) -> torch.Tensor:
-        """The bias of a head and a distance, which broadcast."""
+        """The bias for heads and distances, which broadcast."""
         return -self.slopes[head] * distance.abs()
 
 
@@ -45,9 +45,9 @@ class AlibiEncoding(PositionEncoding):
     """A bias that falls linearly with the distance, with a fixed slope for each head; it has no parameters.
 
     Args:
-        config: uses the number of heads and the option `max_bias`: the last of n slopes, n a power of two, is
-            2^-max_bias (MPT's `alibi_bias_max`).
-        kind: encoder, decoder, or cross-attention, where distances are those of positions.
+        config: uses the number of heads and the option `max_bias` (MPT's `alibi_bias_max`): if the number of heads is a
+            power of two, the last slope is 2^-max_bias.
+        kind: `encoder`, `decoder`, or `cross`; in cross-attention, distances are differences of position ids.
     """
 
     slopes: torch.Tensor

@@ -1,14 +1,14 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""The contract between position encodings and attention, and the registry of encodings.
+"""The interface between position encodings and attention, and the registry of encodings.
 
 A `PositionEncoding` belongs to one stack (or to the cross-attention of a decoder). Its `forward` runs once a forward
 pass (in cross-attention, once for the queries and once for the keys): it adds position to the embeddings (sinusoidal,
 learned), and computes from the position ids the tensors that all layers need (the cosines and sines of rotary, the bias
 table of T5).
 
-A `PositionLayer` belongs to one attention layer. Its `forward` runs once a call of attention: it changes queries and
-new keys (rotary, Transformer-XL), and returns the `PositionBias` that is added to the scores or to the output of
-attention (T5, ALiBi, Shaw, Transformer-XL).
+A `PositionLayer` belongs to one attention layer. Its `forward` runs once in each call of attention: it changes queries
+(rotary, Transformer-XL) and new keys (rotary), and returns the `PositionBias` that is added to the scores or to the
+output of attention (T5, ALiBi, Shaw, Transformer-XL).
 
 Embeddings, queries and keys depend on position ids, which count the real tokens of a sequence. A bias depends on the
 distance between a query and a key, which a `SlotIndex` or a `PositionIndex` gives.
@@ -28,11 +28,13 @@ from locant.configuration.position_encodings import POSITION_ENCODINGS, Attentio
 
 
 class SlotIndex(NamedTuple):
-    """Queries and keys of one sequence, by their slots in the cache: self-attention, unless positions are given.
+    """Queries and keys by their slots in the cache.
+
+    Used in masks, and for distances in self-attention if the caller gave no position ids.
 
     Args:
         q_length, kv_length: number of queries and of keys.
-        q_offset: slot of the first query; a 0-d tensor with a static cache.
+        q_offset: slot of the first query; a tensor if the cache is static.
         kv_offset: slot of the first key; above 0 when a sliding cache has dropped the oldest keys.
     """
 
@@ -65,12 +67,14 @@ class SlotIndex(NamedTuple):
 
 
 class PositionIndex(NamedTuple):
-    """Queries and keys by the position ids of each: cross-attention, and self-attention where positions are given.
+    """Queries and keys by their position ids.
+
+    Used for distances in cross-attention, and in self-attention if the caller gave position ids.
 
     Args:
         query_positions: `(batch or 1, q_length)`.
         key_positions: `(batch or 1, kv_length)`.
-        q_bound, kv_bound: exclusive upper bounds of both; None where they are unknown.
+        q_bound, kv_bound: exclusive upper bounds of the query and key positions; None if they are unknown.
     """
 
     query_positions: torch.Tensor
@@ -123,10 +127,10 @@ def pair_indices(batch: int, heads: int, index: QueryKeyIndex, device: torch.dev
 
 @dataclass(frozen=True)
 class PositionBias:
-    """What one call of attention adds to its scores or to its output, with every tensor needed to compute it.
+    """The bias that one call of attention adds to its scores or to its output, with every tensor needed to compute it.
 
-    A bias on the scores defines `pointwise`, or `matrix`, or both if the whole matrix has a quicker way; flex_attention
-    needs `pointwise`. A bias on the output defines `output`.
+    A bias on the scores defines `pointwise`, or `matrix`, or both if the whole matrix can be computed faster;
+    flex_attention needs `pointwise`. A bias on the output defines `output`.
 
     Args:
         index: the queries and keys.
@@ -148,7 +152,7 @@ class PositionBias:
         return self.pointwise(*pair_indices(batch, heads, self.index, device))
 
     def output(self, weights: torch.Tensor) -> torch.Tensor:
-        """The bias on the output: weights `(batch, heads, queries, keys)` to `(batch, heads, queries, head_dim)`."""
+        """The bias on the output, `(batch, heads, queries, head_dim)`, for weights `(batch, heads, queries, keys)`."""
         raise NotImplementedError
 
     def block(self, queries: slice, keys: slice) -> Self:
@@ -164,7 +168,7 @@ class PositionBias:
         return {name: value for name, value in values.items() if isinstance(value, torch.Tensor)}
 
     def to(self, device: Any, **kwargs: Any) -> Self:
-        """A copy on another device; accelerate calls it where layers are on several devices."""
+        """A copy on another device; accelerate calls this method if layers are on several devices."""
         moved = {name: tensor.to(device, **kwargs) for name, tensor in self.tensors().items()}
         parts: Any = (part.to(device) if isinstance(part, torch.Tensor) else part for part in self.index)
         index = type(self.index)(*parts)
@@ -176,15 +180,15 @@ class DistanceBias(PositionBias):
     """A bias on the scores that depends on head and distance alone."""
 
     def of_distance(self, head: Any, distance: Any) -> torch.Tensor:
-        """The bias of a head and a distance (key minus query), which broadcast."""
+        """The bias for heads and distances (key minus query), which are tensors that broadcast, or scalars."""
         raise NotImplementedError
 
     def pointwise(self, batch: Any, head: Any, q_idx: Any, kv_idx: Any) -> torch.Tensor:
-        """The bias of the pair's distance."""
+        """The bias for the distance between a query and a key."""
         return self.of_distance(head, self.index.distance(batch, q_idx, kv_idx))
 
     def matrix(self, batch: int, heads: int, device: torch.device) -> torch.Tensor:
-        """The bias of each distance that occurs, laid out for all pairs."""
+        """The bias of all pairs, copied from the bias of each distance; computed pair by pair for a `PositionIndex`."""
         index = self.index
         if isinstance(index, PositionIndex):
             return super().matrix(batch, heads, device)
@@ -199,13 +203,13 @@ class DistanceBias(PositionBias):
 
 
 class PositionInputs(NamedTuple):
-    """What one kind of attention knows about position in one forward pass, the same for all layers of a type.
+    """The inputs of `PositionLayer.forward` in one forward pass, the same for all layers of a type.
 
     Args:
-        query_key_index: the queries and keys.
+        query_key_index: the index of queries and keys.
         query_tensors: the tensors that `PositionEncoding.forward` returned for the positions of the queries.
         key_tensors: the tensors that it returned for the positions of the new keys.
-        bias: the result of `PositionEncoding.shared_bias`; None if it is None, or if `build_mask` added it to the mask.
+        bias: the result of `PositionEncoding.shared_bias`, or None if `build_mask` added it to the mask.
     """
 
     query_key_index: QueryKeyIndex
@@ -220,13 +224,13 @@ class PositionLayer(nn.Module):
     def forward(
         self, query: torch.Tensor, key: torch.Tensor | None, inputs: PositionInputs
     ) -> tuple[torch.Tensor, torch.Tensor | None, PositionBias | None]:
-        """Queries and new keys with position, and the bias of this call.
+        """Apply position to queries and new keys, and return them with the bias of this call.
 
         Args:
             query: `(batch, heads, queries, head_dim)`.
-            key: new keys before they enter the cache, `(batch, key_value_heads, keys, head_dim)`; None where the cache
-                of cross-attention holds all keys already.
-            inputs: the index of queries and keys, and what `PositionEncoding` computed for both.
+            key: new keys before they enter the cache, `(batch, key_value_heads, keys, head_dim)`; None if the cache of
+                cross-attention already holds all keys.
+            inputs: the index of queries and keys, and the tensors and bias that the `PositionEncoding` computed.
         """
         return query, key, inputs.bias
 
@@ -235,11 +239,11 @@ class PositionLayer(nn.Module):
 
 
 class PositionEncoding(nn.Module):
-    """How position enters one kind of attention; the layers of a stack share one instance.
+    """Base class of position encodings, and the encoding `none`; the layers of a stack share one instance.
 
     Args:
         config: the model's configuration.
-        kind: self-attention of the encoder, of the decoder, or cross-attention.
+        kind: `encoder` or `decoder` for the self-attention of that stack, `cross` for cross-attention.
     """
 
     grid_class: ClassVar["type[PositionEncoding] | None"] = None
@@ -257,11 +261,11 @@ class PositionEncoding(nn.Module):
 
     @classmethod
     def bias_types(cls, config: LocantConfig) -> frozenset[str]:
-        """What a backend must be able to add, of these:
+        """The types of bias that the encoding adds, and that a backend must support:
 
-        - `linear`: minus a slope for each head times the distance, on the scores; the bias has them as `slopes`;
+        - `linear`: minus a slope for each head times the distance, on the scores; the bias has a tensor `slopes`;
         - `pointwise`: a function of head, query and key on the scores, which a kernel can compute for each pair;
-        - `dense`: a number for each pair on the scores, which has to be in memory;
+        - `dense`: a number for each pair of query and key on the scores, which has to be in memory;
         - `output`: a bias on the output.
         """
         return frozenset()
@@ -269,13 +273,13 @@ class PositionEncoding(nn.Module):
     def forward(
         self, hidden_states: torch.Tensor, position_ids: torch.Tensor, position_bound: Any
     ) -> tuple[torch.Tensor, Any]:
-        """Embeddings with position added, and what the layers need for these positions.
+        """Add position to the embeddings, and compute the tensors that the layers need for these positions.
 
         Args:
             hidden_states: embeddings `(batch, length, d_model)`.
             position_ids: `(batch or 1, length)`; of patches `(1, length, 2)`, row and column, not always whole numbers.
-            position_bound: exclusive upper bound of the position ids; None where it is unknown, which it may be unless
-                `needs_position_bound`. Of patches, the number of rows and of columns.
+            position_bound: exclusive upper bound of the position ids. It may be None (unknown) if
+                `needs_position_bound` is False. For patches, the number of rows and of columns.
 
         Returns:
             Embeddings of the same shape, and the tensors that `PositionLayer.forward` gets in its `PositionInputs`.
@@ -283,7 +287,7 @@ class PositionEncoding(nn.Module):
         return hidden_states, None
 
     def shared_bias(self, position: Any, index: QueryKeyIndex) -> PositionBias | None:
-        """The bias of these queries and keys, where all layers add the same one.
+        """The bias of the queries and keys if all layers add the same bias, else None.
 
         Args:
             position: the tensors that `forward` returned for the queries.
@@ -297,7 +301,7 @@ class PositionEncoding(nn.Module):
 
     @property
     def limit(self) -> int | None:
-        """The largest number of positions; None if it is unlimited."""
+        """The number of positions that the encoding can represent; None if it is unlimited."""
         return None
 
     def computed_buffers(self) -> dict[str, torch.Tensor]:
@@ -305,12 +309,12 @@ class PositionEncoding(nn.Module):
         return {}
 
     def register_computed_buffers(self) -> None:
-        """Register `computed_buffers`; called at the end of an `__init__` that has some."""
+        """Register `computed_buffers`; a subclass that has some calls this method at the end of its `__init__`."""
         for name, values in self.computed_buffers().items():
             self.register_buffer(name, values, persistent=False)
 
     def init_weights(self) -> None:
-        """Initialise own parameters and the computed buffers, with `transformers.initialization`."""
+        """Initialise the encoding's own parameters and computed buffers, with `transformers.initialization`."""
         for name, values in self.computed_buffers().items():
             init.copy_(self.get_buffer(name), values)
 
@@ -330,7 +334,7 @@ _Encoding = TypeVar("_Encoding", bound=type[PositionEncoding])
 
 
 def register_built_in(name: str) -> Callable[[_Encoding], _Encoding]:
-    """Register a class as the encoding `name`, whose options the configuration knows."""
+    """A decorator that registers a class as the encoding `name`, which `POSITION_ENCODINGS` already contains."""
 
     def register(cls: _Encoding) -> _Encoding:
         _CLASSES[name] = cls
@@ -349,8 +353,8 @@ def register_position_encoding(
     """Make `cls` available as `position_encoding=name`.
 
     Args:
-        name: the word of the config.
-        cls: the encoding.
+        name: the name of the encoding in the config.
+        cls: the class of the encoding.
         options: its options with their defaults; `config.position_options(name)` reads them.
         check: called with the options and the size of a head; raises `ValueError` when they do not fit.
         in_cross_attention: whether cross-attention can have it; an encoding that is added to embeddings cannot.
@@ -381,5 +385,5 @@ def position_encoding_class(config: LocantConfig, kind: AttentionKind) -> type[P
 
 
 def build_position_encoding(config: LocantConfig, kind: AttentionKind) -> PositionEncoding:
-    """The encoding that `config` names for this kind of attention."""
+    """Build the encoding that `config` names for this kind of attention."""
     return position_encoding_class(config, kind)(config, kind)

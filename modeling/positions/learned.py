@@ -14,13 +14,14 @@ from .base import PositionEncoding, register_built_in
 
 
 class LearnedGridEncoding(PositionEncoding):
-    """For patches: a vector for each place of the grid trained on, and one for the class token if there is one.
+    """A trained vector for each patch of an image of `config.image_size`, and for the class token if there is one.
 
-    For images of another size the grid is interpolated, bicubically (Dosovitskiy et al. 2021, ViT, section 3.2).
+    For images of another size, the grid of vectors is interpolated bicubically (Dosovitskiy et al. 2021, ViT, section
+    3.2).
 
     Args:
         config: uses `d_model`, the grid of patches, and whether there is a class token.
-        kind: the encoder.
+        kind: `encoder`.
     """
 
     def __init__(self, config: LocantConfig, kind: AttentionKind = "encoder"):
@@ -31,7 +32,7 @@ class LearnedGridEncoding(PositionEncoding):
     def forward(
         self, hidden_states: torch.Tensor, position_ids: torch.Tensor, position_bound: Any
     ) -> tuple[torch.Tensor, None]:
-        """Embeddings plus the vectors of their places; `position_bound` is the rows and columns of the image."""
+        """Add the vectors to the embeddings; `position_bound` is the number of rows and columns of patches."""
         # the module is called, so that a hook of accelerate loads a table that is offloaded
         table = self.embeddings(torch.arange(self.embeddings.num_embeddings, device=hidden_states.device))
         if position_bound != self.grid:
@@ -60,16 +61,16 @@ class LearnedEncoding(PositionEncoding):
 
     @property
     def limit(self) -> int:
-        """The positions of the table."""
+        """The number of positions in the table."""
         return self.embeddings.num_embeddings - self.offset
 
     def forward(
         self, hidden_states: torch.Tensor, position_ids: torch.Tensor, position_bound: Any
     ) -> tuple[torch.Tensor, None]:
-        """Embeddings plus the rows of their positions.
+        """Add the table's rows for the position ids to the embeddings.
 
         Raises:
-            ValueError: a position lies beyond the table.
+            ValueError: a position is beyond the table. Compiled code does not check this.
         """
         # the bound counts padding too, so the maximum of the positions decides if the bound is beyond the table
         may_exceed = position_bound is None or position_bound > self.limit

@@ -1,8 +1,8 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""Queries and keys turned by an angle that grows with position (Su et al. 2021, RoFormer, equation 34).
+"""Rotary encoding: queries and keys are rotated by angles that grow with position (Su et al. 2021, RoFormer, eq. 34).
 
-Patches have two positions, row and column: half of the turned pairs follow the one, half the other, each with the
-frequencies of a head of half the size (Heo et al. 2024, RoPE-ViT, section 3.2, axial).
+The position of a patch is a row and a column: half of the rotated pairs depend on the row, the other half on the
+column, each with the frequencies of a head of half the size (Heo et al. 2024, RoPE-ViT, section 3.2, axial).
 """
 
 import copy
@@ -36,7 +36,7 @@ def cos_sin_of_entries(angles: torch.Tensor, pairing: str = "halves") -> CosSin:
 
 
 def rotate(states: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor, pairing: str = "halves") -> torch.Tensor:
-    """Turn pairs of the first R entries of each head; the rest of a head stays.
+    """Rotate pairs of the first R entries of each head; the other entries stay unchanged.
 
     Args:
         states: `(batch, heads, length, head_dim)`.
@@ -54,7 +54,7 @@ def rotate(states: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor, pairing: 
 
 
 class RotaryLayer(PositionLayer):
-    """Turns queries and keys of a layer by the angles that the stack computed; it has no parameters.
+    """Rotates queries and keys of a layer by the angles that `RotaryEncoding` computed; it has no parameters.
 
     Args:
         pairing: which entries of a head make a pair, as in `rotate`.
@@ -67,7 +67,7 @@ class RotaryLayer(PositionLayer):
     def forward(
         self, query: torch.Tensor, key: torch.Tensor | None, inputs: PositionInputs
     ) -> tuple[torch.Tensor, torch.Tensor | None, PositionBias | None]:
-        """Queries and keys turned by the angles of their positions."""
+        """Rotate queries and keys by the angles of their positions; there is no bias."""
         cos, sin = inputs.query_tensors
         query = rotate(query, cos, sin, self.pairing)
         if key is not None:
@@ -78,11 +78,12 @@ class RotaryLayer(PositionLayer):
 
 @register_built_in("rotary")
 class RotaryEncoding(PositionEncoding):
-    """Angles from transformers' rope types, by `config.rope_parameters`.
+    """Computes rotation angles with the rope type of transformers that `config.rope_parameters` names.
 
     Args:
         config: uses `rope_parameters`, `max_position_embeddings`, the head size and the option `pairing`.
-        kind: encoder, decoder, or cross-attention, where each side turns by its own positions.
+        kind: `encoder`, `decoder`, or `cross`; in cross-attention, queries are rotated by target positions, and keys by
+            source positions.
     """
 
     inv_freq: torch.Tensor
@@ -90,7 +91,7 @@ class RotaryEncoding(PositionEncoding):
 
     def __init__(self, config: LocantConfig, kind: AttentionKind = "encoder"):
         super().__init__(config, kind)
-        # the names from here on are those that `dynamic_rope_update` expects
+        # `dynamic_rope_update` reads the following attributes by these names
         self.config = copy.copy(config)
         self.config.head_dim = config.head_dim_at(kind) // config.axes_at(kind)
         assert self.config.rope_parameters is not None  # LocantConfig has completed them
@@ -102,7 +103,7 @@ class RotaryEncoding(PositionEncoding):
         self.register_computed_buffers()
 
     def _frequencies(self) -> tuple[torch.Tensor, float]:
-        """Inverse frequencies of one axis, `(R / 2,)` or `(R / 4,)` of two, and the factor on cosine and sine."""
+        """Inverse frequencies of an axis, `(R / 2,)`, or `(R / 4,)` if there are two; the factor on cosine and sine."""
         if self.rope_type != "default":
             with torch.device("cpu"):  # these functions create some tensors on the default device
                 try:
@@ -114,7 +115,7 @@ class RotaryEncoding(PositionEncoding):
         return 1.0 / self.rope_parameters["rope_theta"] ** exponents, 1.0
 
     def computed_buffers(self) -> dict[str, torch.Tensor]:
-        """The frequencies, and once more for the rope types that change them with the length."""
+        """The inverse frequencies, and a copy of them for the rope types that change them with the length."""
         frequencies, _ = self._frequencies()
         return {"inv_freq": frequencies, "original_inv_freq": frequencies.clone()}
 
@@ -133,5 +134,5 @@ class RotaryEncoding(PositionEncoding):
         return (cos * self.attention_scaling).to(x.dtype), (sin * self.attention_scaling).to(x.dtype)
 
     def build_layer(self, layer_idx: int) -> RotaryLayer:
-        """The same turn in every layer."""
+        """Build a layer that rotates queries and keys; all layers are the same."""
         return RotaryLayer(self.pairing)

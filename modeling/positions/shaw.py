@@ -15,18 +15,19 @@ from .base import PositionBias, PositionEncoding, PositionInputs, PositionLayer,
 
 @dataclass(frozen=True)
 class ShawKeysBias(PositionBias):
-    """e_ij = q_i (k_j + a^K_clip(j-i))ᵀ / √d (equation 4), of which this is the part with a^K.
+    """The part with a^K of the score e_ij = q_i (k_j + a^K_clip(j-i))ᵀ / √d (equation 4).
 
     Args:
-        products: of each query with each vector a^K, scaled like the scores, `(batch, heads, queries, 2k + 1)`.
-        max_distance: where distances are clipped, k in the paper.
+        products: products of each query with each vector a^K, scaled like the scores, `(batch, heads, queries, 2k +
+            1)`.
+        max_distance: the distance to which longer distances are clipped, k in the paper.
     """
 
     products: torch.Tensor
     max_distance: int
 
     def pointwise(self, batch: Any, head: Any, q_idx: Any, kv_idx: Any) -> torch.Tensor:
-        """The product of the query with the vector of the pair's distance."""
+        """The product of a query with the vector of its distance to a key."""
         return self.products[batch, head, q_idx, self._clipped(batch, q_idx, kv_idx)]
 
     def matrix(self, batch: int, heads: int, device: torch.device) -> torch.Tensor:
@@ -60,10 +61,11 @@ class ShawBias(ShawKeysBias):
     has_output: ClassVar[bool] = True
 
     def output(self, weights: torch.Tensor) -> torch.Tensor:
-        """The weights are summed by distance first, so that no vector is made for each pair.
+        """The bias on the output, Σ_j α_ij a^V_clip(j-i).
 
-        The sums are in float32: far keys share a clipped distance, and on a GPU the sum of their many small weights
-        would stop growing in half precision.
+        The weights are summed by distance first, so that no vector is made for each pair of query and key. The sums are
+        in float32: far keys share a clipped distance, and on a GPU the sum of their many small weights would stop
+        growing in half precision.
         """
         dtype = torch.promote_types(weights.dtype, torch.float32)
         by_distance = weights.new_zeros(*weights.shape[:3], 2 * self.max_distance + 1, dtype=dtype)
@@ -76,8 +78,8 @@ class ShawLayer(PositionLayer):
 
     Args:
         head_dim: d, the size of a head.
-        max_distance: where distances are clipped, k in the paper.
-        values: whether values get vectors too.
+        max_distance: the distance to which longer distances are clipped, k in the paper.
+        values: whether vectors are added to values too.
     """
 
     def __init__(self, head_dim: int, max_distance: int = 16, values: bool = True):
@@ -87,7 +89,7 @@ class ShawLayer(PositionLayer):
         self.vectors = nn.Parameter(torch.zeros(2 * max_distance + 1, head_dim)) if values else None
 
     def init_weights(self) -> None:
-        """Variance 1 / head_dim, so that the bias starts at the size of one element of a key."""
+        """Initialise with variance 1 / head_dim: a product q · a is then as large as one element's term in q · k."""
         for vectors in (self.keys, self.vectors):
             if vectors is not None:
                 init.normal_(vectors, std=vectors.shape[-1] ** -0.5)
@@ -104,12 +106,12 @@ class ShawLayer(PositionLayer):
 
 @register_built_in("shaw")
 class ShawEncoding(PositionEncoding):
-    """Each layer has vectors of its own.
+    """The position encoding of Shaw et al.; each layer has vectors of its own.
 
     Args:
-        config: uses the head size and the options `max_distance` and `values` (whether values get vectors too;
-            without them, more backends can serve it).
-        kind: encoder, decoder, or cross-attention, where distances are those of positions.
+        config: uses the head size and the options `max_distance` and `values` (whether vectors are added to values too;
+            if not, more backends can serve the encoding).
+        kind: `encoder`, `decoder`, or `cross`; in cross-attention, distances are differences of position ids.
     """
 
     @classmethod
@@ -118,5 +120,5 @@ class ShawEncoding(PositionEncoding):
         return frozenset({"pointwise", "output"} if config.position_options("shaw")["values"] else {"pointwise"})
 
     def build_layer(self, layer_idx: int) -> ShawLayer:
-        """The vectors of one layer."""
+        """Build the vectors of one layer."""
         return ShawLayer(self.config.head_dim_at(self.kind), **self.config.position_options("shaw"))

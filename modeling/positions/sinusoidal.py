@@ -12,16 +12,16 @@ from .base import PositionEncoding, register_built_in
 
 
 def sinusoids(positions: torch.Tensor, width: int, layout: str = "interleaved") -> torch.Tensor:
-    """PE(pos, 2i) = sin(pos / 10000^(2i/width)), PE(pos, 2i+1) = cos of the same angle.
+    """Compute PE(pos, 2i) = sin(pos / 10000^(2i/width)) and PE(pos, 2i+1) = cos of the same angle.
 
     Args:
-        positions: `(length,)`, whole or not, of the type to compute in.
+        positions: `(length,)`, possibly fractional; the computation uses their dtype.
         width: number of columns; may be odd.
         layout: `interleaved`, the paper's: sin, cos, sin, cos, …; `concatenated`: all sines, then all cosines
             (tensor2tensor, Marian).
 
     Returns:
-        `(length, width)` in float32; from positions in float64, far ones stay exact.
+        `(length, width)` in float32. If `positions` is float64, the values of large positions are accurate too.
     """
     exponents = torch.arange(0, width, 2, dtype=positions.dtype, device=positions.device) / width
     angles = torch.outer(positions, 10000.0**-exponents)
@@ -38,11 +38,11 @@ def sinusoidal_table(length: int, width: int, layout: str = "interleaved") -> to
 
 
 class SinusoidalGridEncoding(PositionEncoding):
-    """For patches: half of the width for the row, half for the column (He et al. 2022, MAE).
+    """Sinusoids for patches: half of the width is for the row, half for the column (He et al. 2022, MAE).
 
     Args:
-        config: uses `d_model`, the grid of patches and the option `layout`.
-        kind: the encoder.
+        config: uses the option `layout`.
+        kind: `encoder`.
     """
 
     def __init__(self, config: LocantConfig, kind: AttentionKind = "encoder"):
@@ -52,19 +52,19 @@ class SinusoidalGridEncoding(PositionEncoding):
     def forward(
         self, hidden_states: torch.Tensor, position_ids: torch.Tensor, position_bound: Any
     ) -> tuple[torch.Tensor, None]:
-        """Embeddings plus the sinusoids of their rows and columns; `position_ids` is `(1, length, 2)`."""
+        """Add the sinusoids of rows and columns to the embeddings; `position_ids` is `(1, length, 2)`."""
         width = hidden_states.shape[-1] // 2
         axes = position_ids[0].unbind(-1)
         table = torch.cat([sinusoids(positions, width, self.layout) for positions in axes], dim=-1)
         return hidden_states + table.to(hidden_states), None
 
 
-_INITIAL_ELEMENTS = 2**22  # at most, of a table before it grows
+_INITIAL_ELEMENTS = 2**22  # the largest size of a table before it grows
 
 
 @register_built_in("sinusoidal")
 class SinusoidalEncoding(PositionEncoding):
-    """A table that is computed once and grows when a longer sequence comes: there is no last position.
+    """A table of sinusoids, computed once and extended for longer sequences, so that there is no last position.
 
     Args:
         config: uses `d_model`, `max_position_embeddings` (the number of rows at first, up to a table of 16 MiB) and the
@@ -89,7 +89,7 @@ class SinusoidalEncoding(PositionEncoding):
     def forward(
         self, hidden_states: torch.Tensor, position_ids: torch.Tensor, position_bound: int
     ) -> tuple[torch.Tensor, None]:
-        """Embeddings plus the rows of their positions."""
+        """Add the table's rows for the position ids to the embeddings."""
         if position_bound > self.rows:
             self.rows = max(position_bound, 2 * self.rows)
             self.table = self.computed_buffers()["table"].to(self.table.device)

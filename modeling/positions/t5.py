@@ -16,10 +16,11 @@ from .base import DistanceBias, PositionEncoding, QueryKeyIndex, register_built_
 
 
 def t5_bucket(distance: torch.Tensor, is_causal: bool, num_buckets: int, max_distance: int) -> torch.Tensor:
-    """The bucket of a distance (key minus query), same shape.
+    """The bucket of each distance (key minus query), in the same shape.
 
-    Half of the buckets hold one distance each, the others grow with its logarithm up to `max_distance`; farther ones
-    share the last. Where a query sees both sides, each side has half of all buckets, later keys the upper half.
+    Half of the buckets hold one distance each. The other half hold ranges that grow logarithmically up to
+    `max_distance`; all longer distances share the last bucket. If `is_causal` is False, earlier keys have the lower
+    half of all buckets, and later keys the upper half.
     """
     if is_causal:
         side, steps = torch.zeros_like(distance), (-distance).clamp(min=0)
@@ -38,7 +39,7 @@ class T5Bias(DistanceBias):
 
     Args:
         table: `(num_buckets, heads)`.
-        is_causal: no query sees a later key, so that all buckets are for earlier ones.
+        is_causal: whether no query sees a later key; then all buckets are for earlier keys.
         num_buckets, max_distance: as in `t5_bucket`.
     """
 
@@ -48,17 +49,17 @@ class T5Bias(DistanceBias):
     max_distance: int
 
     def of_distance(self, head: Any, distance: Any) -> torch.Tensor:
-        """The bias of a head and a distance, which broadcast."""
+        """The bias for heads and distances, which broadcast."""
         return self.table[t5_bucket(distance, self.is_causal, self.num_buckets, self.max_distance), head]
 
 
 @register_built_in("t5")
 class T5Encoding(PositionEncoding):
-    """One table for all layers of the stack.
+    """The position encoding of T5, with one bias table for all layers of the stack.
 
     Args:
-        config: uses the number of heads and the options `num_buckets` and `max_distance`.
-        kind: encoder or cross-attention (both sides are seen), or decoder (causal).
+        config: uses `d_model`, the number of heads, and the options `num_buckets` and `max_distance`.
+        kind: `encoder` or `cross` (buckets for earlier and later keys), or `decoder` (buckets for earlier keys only).
     """
 
     def __init__(self, config: LocantConfig, kind: AttentionKind = "encoder"):
@@ -72,7 +73,7 @@ class T5Encoding(PositionEncoding):
         return frozenset({"pointwise"})
 
     def init_weights(self) -> None:
-        """Standard deviation 1 / √d_model, as in T5: buckets that training never meets then add next to nothing."""
+        """Initialise with std 1 / √d_model, as in T5: buckets that do not occur in training then add almost nothing."""
         init.normal_(self.table, std=self.config.d_model**-0.5)
 
     def forward(

@@ -1,6 +1,8 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""Relative positions of Transformer-XL (Dai et al. 2019, section 3.3): scores of content and of distance, for each of
-which a trained vector is added to the query.
+"""The relative position encoding of Transformer-XL (Dai et al. 2019, section 3.3).
+
+The score is the product of the query with the key plus its product with a projected sinusoid of the distance. Another
+trained vector is added to the query in each product.
 """
 
 from dataclasses import dataclass
@@ -23,7 +25,7 @@ from .base import (
 
 
 def distance_sinusoids(distances: torch.Tensor, width: int) -> torch.Tensor:
-    """R of the paper for distances `(n,)`, query minus key: all sines, then all cosines, `(n, width)` in float32."""
+    """The matrix R of the paper for distances `(n,)`, query minus key: sines, then cosines, `(n, width)` in float32."""
     dtype = torch.float32 if distances.device.type == "mps" else torch.float64  # MPS has no float64
     exponents = torch.arange(0, width, 2, dtype=dtype, device=distances.device) / width
     angles = torch.outer(distances.to(dtype), 10000.0**-exponents)
@@ -32,7 +34,7 @@ def distance_sinusoids(distances: torch.Tensor, width: int) -> torch.Tensor:
 
 @dataclass(frozen=True)
 class TransformerXLBias(PositionBias):
-    """(q + v) (W R_i-j)ᵀ / √d.
+    """The part of the scores that depends on distance, (q + v) (W R_i-j)ᵀ / √d.
 
     Args:
         queries: (q + v) / √d, `(batch, heads, queries, head_dim)`.
@@ -44,7 +46,7 @@ class TransformerXLBias(PositionBias):
 
     def matrix(self, batch: int, heads: int, device: torch.device) -> torch.Tensor:
         """The products of all pairs, `(batch, heads, queries, keys)`."""
-        products = self.queries @ self.projected.to(self.queries.dtype)  # of each query with each distance
+        products = self.queries @ self.projected.to(self.queries.dtype)  # of each query with each `W R`
         index = self.index
         if isinstance(index, PositionIndex):
             of_batch, head, q_idx, kv_idx = pair_indices(batch, heads, index, products.device)
@@ -72,8 +74,8 @@ class TransformerXLLayer(PositionLayer):
     u, v and W are each layer's own.
 
     Args:
-        width: of R, the model's.
-        heads, head_dim: of the queries.
+        width: the width of R, which is `d_model`.
+        heads, head_dim: the number and the size of the query heads.
     """
 
     def __init__(self, width: int, heads: int, head_dim: int):
@@ -84,7 +86,7 @@ class TransformerXLLayer(PositionLayer):
         self.position_bias = nn.Parameter(torch.zeros(heads, head_dim))
 
     def init_weights(self) -> None:
-        """The biases start at 0; the projection is initialised like every other."""
+        """Set u and v to 0; the projection W is initialised like every other linear layer."""
         init.zeros_(self.content_bias)
         init.zeros_(self.position_bias)
 
@@ -102,21 +104,21 @@ class TransformerXLLayer(PositionLayer):
 
 @register_built_in("transformer_xl")
 class TransformerXLEncoding(PositionEncoding):
-    """Relative positions with trained vectors u and v and a projection W for each layer; distances have both signs.
+    """Transformer-XL's encoding, with u, v and W of its own in each layer; distances may be positive or negative.
 
     Args:
-        config: uses `d_model`, the heads and their size.
-        kind: encoder, decoder, or cross-attention, where distances are those of positions.
+        config: uses `d_model`, the number of heads and the head size.
+        kind: `encoder`, `decoder`, or `cross`; in cross-attention, distances are differences of position ids.
     """
 
     needs_position_bound = True  # for a `PositionIndex`, `W R` is computed for every distance within the bound
 
     @classmethod
     def bias_types(cls, config: LocantConfig) -> frozenset[str]:
-        """A number for each pair."""
+        """A number for each pair of query and key."""
         return frozenset({"dense"})
 
     def build_layer(self, layer_idx: int) -> TransformerXLLayer:
-        """The u, v and W of one layer."""
+        """Build the layer that holds u, v and W."""
         config = self.config
         return TransformerXLLayer(config.d_model, config.heads_at(self.kind), config.head_dim_at(self.kind))
