@@ -1,9 +1,9 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
 """Measure memory and speed of attention, and write docs/benchmarks.md: `make bench-attention`.
 
-Memory and speed take some 20 minutes on 2 cores, which should have nothing else to do, and long inputs some 35.
-What is limited by --encodings, --lengths, --backends or --quick is printed only, unless --output_dir says where to
-write it.
+The parts memory and speed together take about 20 minutes on 2 cores without other load, and the part long about 35.
+With --encodings, --lengths, --backends or --quick, the results are only printed, unless --output_dir names a folder for
+them.
 """
 
 import argparse
@@ -63,7 +63,7 @@ def _shape(part: str, options: argparse.Namespace) -> Shape:
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Measure what the command line asks for, print it, and write it down."""
+    """Run and print the selected measurements; write results and page, unless limited without `--output_dir`."""
     options = _parse(arguments)
     results_dir, target = ROOT / "benchmarks" / "results", ROOT / "docs" / "benchmarks.md"
     if options.output_dir is not None:

@@ -51,7 +51,7 @@ ATTENTIONS = (
 def measure_passes(
     encoding: str, attention: Attention, shape: Shape, length: int, direction: str, device: str, threads: int
 ) -> tuple[float, int] | str:
-    """The seconds and the peak bytes of a pass over one sequence, or the message of a backend that refuses it."""
+    """Seconds and peak bytes of a pass over one sequence, or the message if the backend refuses the encoding."""
     torch.set_num_threads(threads)
     torch.manual_seed(0)
     try:
@@ -59,13 +59,13 @@ def measure_passes(
         model.to(device).train(direction == "training")
         run = partial(DIRECTIONS[direction], model)
         ids = torch.randint(4, shape.vocabulary, (1, length), device=device)
-        # a compiled kernel is compiled for the length; otherwise some tokens start threads and allocate gradients
+        # warm up: with all tokens if kernels are compiled for the length, else with 16 to start threads and the like
         run(ids if device == "cuda" or attention.backend == "flex_attention" else ids[:, :16])
     except ValueError as error:
         return str(error)
     times: list[float] = []
     peak = peak_memory(lambda: times.append(seconds(partial(run, ids), device)), device, returns_freed=False)
-    if times[0] > BUDGET:  # a second pass would take too long, though the C library keeps freed blocks in the first
+    if times[0] > BUDGET:  # too long for a second pass; this peak includes freed blocks that the C library keeps
         return times[0], peak
     while sum(times) < BUDGET and len(times) < 5:
         times.append(seconds(partial(run, ids), device))
@@ -73,7 +73,7 @@ def measure_passes(
 
 
 def _is_measured(encoding: str, attention: Attention, length: int) -> bool:
-    """Whether a small machine has the memory: with sdpa, a bias is a matrix of all pairs of tokens for each head."""
+    """Whether the pass fits into the memory of a small machine: with sdpa, a bias is a matrix of all pairs per head."""
     if attention.is_linear or length <= QUADRATIC_LIMIT:
         return True
     config = LocantConfig(position_encoding=encoding)
@@ -90,15 +90,15 @@ def measure(
     """Measure each encoding with each kind of attention, forward and in training.
 
     Args:
-        shape: of the encoders.
-        lengths: in tokens.
-        encodings: only these.
+        shape: sizes of the encoders.
+        lengths: lengths of the inputs, in tokens.
+        encodings: the position encodings to measure; all by default.
         device: `cpu` or `cuda`.
-        threads: of torch.
+        threads: number of CPU threads of torch.
 
     Returns:
-        A dictionary for each combination, with `seconds` and `bytes` by length, and the message of a backend that
-        refuses the encoding as `refusal`.
+        A dictionary for each combination of direction, encoding and kind of attention. It has `seconds` and `bytes` by
+        length, and `refusal`, the error message, if the backend refuses the encoding.
     """
     rows: list[dict[str, Any]] = [
         {"encoding": encoding, "attention": kind.name, "direction": direction, "seconds": {}, "bytes": {}}
@@ -158,7 +158,8 @@ def _half(times: dict[str, float]) -> str:
     return f"{max(constant / slope, 0):,.0f}"
 
 
-# The rows of the picture, as encoding and kind of attention: one of each way in which cost grows
+# The rows that the picture shows, by encoding and kind of attention, and their labels: one row for each way in which
+# the cost grows with the length
 _DRAWN = {
     ("rotary", "full, sdpa"): "rotary, sdpa: no bias",
     ("t5", "full, sdpa"): "T5, sdpa: the bias is a matrix",

@@ -1,5 +1,5 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""How much memory an encoder needs, forward and backward, as its input grows."""
+"""Peak memory of a forward and backward pass of an encoder, by length of the input."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from measuring import in_fresh_process, peak_memory
 from tqdm.auto import tqdm
 
 LENGTHS = (1024, 2048, 4096, 8192)
-QUADRATIC_LIMIT = 4096  # beyond it, what stores query × key numbers needs more memory than a small machine has
+QUADRATIC_LIMIT = 4096  # beyond it, a matrix of all pairs needs more memory than a small machine has
 
 
 @dataclass(frozen=True)
@@ -19,10 +19,10 @@ class Case:
     """One row of the table.
 
     Args:
-        library: `Locant` or `transformers`, whose only one is T5.
+        library: `Locant` or `transformers`; the only model of transformers is T5.
         encoding: the position encoding.
         backend: the attention implementation.
-        is_linear: memory grows with length, so that every length can be measured.
+        is_linear: memory grows linearly with the length, so that every length can be measured.
     """
 
     library: str
@@ -53,7 +53,7 @@ CASES = {
 
 
 def peak_of_training_step(case: Case, shape: Shape, length: int, device: str, threads: int) -> int:
-    """Bytes that one forward and backward pass of `length` tokens needs beyond weights and their gradients."""
+    """Peak bytes of a forward and backward pass of `length` tokens, without the weights and their gradients."""
     torch.set_num_threads(threads)
     torch.manual_seed(0)
     if case.library == "transformers":
@@ -66,8 +66,9 @@ def peak_of_training_step(case: Case, shape: Shape, length: int, device: str, th
         ids = torch.randint(4, shape.vocabulary, (1, length), device=device)
         model(input_ids=ids).last_hidden_state.mean().backward()
 
-    # The first step makes threads, buffers of the libraries and gradients of the weights. On CPU a short one does,
-    # and leaves no memory behind that could be used again; on CUDA kernels are compiled for the length.
+    # The first step starts threads and allocates buffers of the libraries and gradients of the weights. On CPU, 16
+    # tokens suffice, and leave no freed memory that the second step could use again. On CUDA, kernels are compiled for
+    # the length.
     step(length if device == "cuda" else 16)
     return peak_memory(lambda: step(length), device)
 
@@ -79,14 +80,14 @@ def measure(
     device: str = "cpu",
     threads: int = 2,
 ) -> list[dict[str, Any]]:
-    """One row a case: who it is, and its peaks in bytes by length.
+    """Measure all cases: a row for each, with its library, encoding, backend, device, and peaks in bytes by length.
 
     Args:
-        shape: of the encoders.
-        lengths: in tokens.
-        encodings: only these.
+        shape: sizes of the encoders.
+        lengths: lengths of the inputs, in tokens.
+        encodings: the position encodings to measure; all by default.
         device: `cpu` or `cuda`.
-        threads: of torch.
+        threads: number of CPU threads of torch.
     """
     cases = [case for case in CASES[device] if encodings is None or case.encoding in encodings]
     pairs = [(case, length) for case in cases for length in lengths if case.is_linear or length <= QUADRATIC_LIMIT]
@@ -101,7 +102,7 @@ def measure(
 
 
 def table(rows: Sequence[dict[str, Any]]) -> str:
-    """The rows in Markdown, in GB, with what the last doubling of the length multiplied the peak by."""
+    """The rows as a Markdown table of peaks in GB, with the growth of the peak at the last doubling of the length."""
     lengths = sorted({int(length) for row in rows for length in row["peaks"]})
     head = ["model", "encoding", "backend", *(f"{length:,}" for length in lengths), "last doubling"]
     lines = [head, ["---"] * 3 + ["---:"] * (len(lengths) + 1)]

@@ -1,5 +1,5 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""Stacks of one shape: Locant's, and those of transformers that have the same position encoding."""
+"""Makes stacks of one shape: Locant's, and models of transformers with the same position encoding."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -16,7 +16,7 @@ from locant.modeling.stacks import LocantDecoder, LocantEncoder
 
 @dataclass(frozen=True)
 class Shape:
-    """What all that are compared have in common."""
+    """The sizes that all compared models share."""
 
     layers: int = 2
     width: int = 512
@@ -43,9 +43,9 @@ def build_locant(
 
     Args:
         shape: its layers and widths.
-        length: of its longest input.
-        backend: its attention implementation.
-        encoding: its position encoding.
+        length: number of tokens of the longest input.
+        backend: the attention implementation.
+        encoding: the position encoding.
         stack: `encoder` or `decoder`.
         fields: more fields of `LocantConfig`.
 
@@ -78,7 +78,7 @@ class BuiltIn:
 
     Args:
         model: its class.
-        config: the configuration that gives it a shape, for inputs of at most some length.
+        config: makes the config from a shape and the number of tokens of the longest input.
     """
 
     model: type[PreTrainedModel]
@@ -88,10 +88,10 @@ class BuiltIn:
         """The model with random weights and without dropout.
 
         Raises:
-            ValueError: it does not have the backend.
+            ValueError: the model does not support the backend.
         """
         config = self.config(shape, length)
-        config._attn_implementation = backend  # some can take it only here
+        config._attn_implementation = backend  # some models accept the backend only at construction
         return self.model(config)
 
 
@@ -197,7 +197,7 @@ def _falcon(shape: Shape, length: int) -> PreTrainedConfig:
 
 
 def _bloom(shape: Shape, length: int) -> PreTrainedConfig:
-    # its feed-forward is always four times as wide as the rest
+    # Bloom's feed-forward is always four times as wide as its hidden states
     return transformers.BloomConfig(
         vocab_size=shape.vocabulary,
         hidden_size=shape.width,
@@ -251,13 +251,13 @@ _BERT_LAYER = {**_GPT_LAYER, "norm_position": "post"}
 
 @dataclass(frozen=True)
 class Comparison:
-    """One position encoding in one stack, beside the models of transformers that have it there.
+    """One position encoding in one stack, and the models of transformers that have the encoding in such a stack.
 
     Args:
         encoding: its name in Locant.
         stack: `encoder` or `decoder`.
-        fields: of `LocantConfig`, which make a layer of Locant what one of the built-in models is.
-        built_ins: those models by name.
+        fields: fields of `LocantConfig` that make a layer of Locant like a layer of one of the built-in models.
+        built_ins: the models of transformers, by name.
     """
 
     encoding: str
@@ -266,7 +266,8 @@ class Comparison:
     built_ins: dict[str, BuiltIn] = field(default_factory=dict)
 
 
-# A decoder where only causal models of transformers have the encoding, or the fastest of them
+# There is a comparison of decoders if only causal models of transformers have the encoding, or if a causal model is the
+# fastest of those that have it
 COMPARISONS = [
     Comparison("none", "encoder"),
     Comparison("none", "decoder", _LLAMA_LAYER, {"SmolLM3": BuiltIn(transformers.SmolLM3Model, _smollm3)}),

@@ -99,14 +99,14 @@ library return them: on a CPU, blockwise attention with T5's bias then takes 0.4
 
 
 def store(results: dict[str, Any], folder: Path, part: str) -> None:
-    """Write the results of a part (`memory`, `speed`) on one device into `folder`."""
+    """Write the results of a part (`memory`, `speed` or `long`) on one device into `folder`."""
     folder.mkdir(parents=True, exist_ok=True)
     text = json.dumps(results, indent=1, ensure_ascii=False)
     _file(folder, part, results["device"]).write_text(f"{text}\n", encoding="utf-8")
 
 
 def write_picture(results: dict[str, Any], folder: Path) -> None:
-    """Draw the results of long inputs into `folder`, under the name that the page shows."""
+    """Draw the results on long inputs into `folder`, as the file to which the page links."""
     folder.mkdir(parents=True, exist_ok=True)
     drawing = {f"long-inputs-{results['device']}": partial(attention_long.draw, results["rows"])}
     write_pictures(folder, drawing, "The picture of long inputs was not drawn")

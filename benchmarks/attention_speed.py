@@ -1,5 +1,5 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""How long a token takes, for each position encoding on each backend, beside the built-in models that have it."""
+"""Time per token of each position encoding on each backend, and of built-in models with the same encoding."""
 
 import statistics
 from collections.abc import Callable, Sequence
@@ -14,7 +14,7 @@ from transformers import PreTrainedModel
 
 LENGTHS = (512, 4096)
 ROUNDS = 3  # at least
-BUDGET = 8.0  # seconds, within which a row has more rounds
+BUDGET = 8.0  # seconds within which a row gets more than ROUNDS rounds
 BATCH_TOKENS = 2048  # short inputs come in batches of so many tokens
 BACKENDS = ("eager", "sdpa", "blockwise", "flex_attention")
 BUILT_IN_BACKENDS = ("eager", "sdpa")
@@ -43,7 +43,7 @@ def compare(
     threads: int,
     rounds: int,
 ) -> dict[str, Any]:
-    """One row: microseconds per token in each round, and why some of Locant's backends are missing."""
+    """Measure one row: microseconds per token in each round, and the errors of backends that refuse the encoding."""
     torch.set_num_threads(threads)
     torch.manual_seed(0)
     ids = torch.randint(4, shape.vocabulary, (max(1, BATCH_TOKENS // length), length), device=device)
@@ -52,7 +52,7 @@ def compare(
 
     def enter(name: str, backend: str, build: Callable[[], PreTrainedModel]) -> None:
         run = partial(DIRECTIONS[direction], build().to(device).train(direction == "training"))
-        # what compiles does so for a shape; for the others a few tokens start threads and allocate gradients
+        # the warm-up: the whole batch if kernels are compiled for its shape, else 16 tokens to start threads
         run(ids if device == "cuda" or backend == "flex_attention" else ids[:1, :16])
         runs[name, backend] = partial(run, ids)
 
@@ -67,7 +67,7 @@ def compare(
             try:
                 enter(name, backend, partial(built_in.build, shape, length, backend))
             except ValueError:
-                continue  # it has no such backend
+                continue  # the model does not support the backend
     times = _times(runs, rounds, device)
     microseconds = {key: [round(1e6 * time / ids.numel(), 2) for time in own] for key, own in times.items()}
     return {
@@ -83,7 +83,7 @@ def compare(
 
 
 def _times(runs: dict[tuple[str, str], Callable[[], None]], rounds: int, device: str) -> dict[Any, list[float]]:
-    """Seconds of all runs by name and backend, without built-in models that have no chance to be the fastest."""
+    """Seconds of each round by name and backend, without built-in models that take twice as long as the fastest one."""
     first = interleaved_times(list(runs.values()), 1, device=device)
     times = dict(zip(runs, first, strict=True))
     fastest = min((own[0] for (name, _), own in times.items() if name != "Locant"), default=0.0)
@@ -103,16 +103,16 @@ def measure(
     threads: int = 2,
     rounds: int = ROUNDS,
 ) -> list[dict[str, Any]]:
-    """One row for each comparison, length and direction, as `compare` makes it.
+    """The rows of `compare` for each comparison, length and direction.
 
     Args:
-        shape: of all stacks.
-        lengths: in tokens.
-        encodings: only these.
-        backends: of Locant, only these.
+        shape: sizes of all stacks.
+        lengths: lengths of the inputs, in tokens.
+        encodings: the position encodings to measure; all by default.
+        backends: the backends of Locant to measure.
         device: `cpu` or `cuda`.
-        threads: of torch.
-        rounds: of measurements, at least.
+        threads: number of CPU threads of torch.
+        rounds: the least number of rounds.
     """
     cases = [
         (comparison, length, direction)
@@ -129,7 +129,7 @@ def measure(
 
 
 def table(rows: Sequence[dict[str, Any]], direction: str, notes: list[str]) -> str:
-    """The rows of a direction in Markdown: medians over the rounds; what refused gets a footnote in `notes`."""
+    """The rows of a direction as a Markdown table of medians over the rounds; `notes` gets a footnote per refusal."""
     head = ["encoding", "stack", "tokens", *BACKENDS, "built-in", "Locant / built-in"]
     lines = [head, ["---"] * 2 + ["---:"] * (1 + len(BACKENDS)) + ["---", "---:"]]
     lines += [_line(row, notes) for row in rows if row["direction"] == direction]
@@ -152,7 +152,7 @@ def _line(row: dict[str, Any], notes: list[str]) -> list[str]:
 
 
 def _refusal(row: dict[str, Any], backend: str, notes: list[str]) -> str:
-    """A dash, with the footnote that says why, where it was tried."""
+    """A dash; if the backend refused the encoding, it has a footnote with the error message, which goes to `notes`."""
     if backend not in row["refusals"]:
         return "–"
     reasons = [note.partition(": ")[2] for note in notes]
@@ -163,7 +163,7 @@ def _refusal(row: dict[str, Any], backend: str, notes: list[str]) -> str:
 
 
 def spread(rows: Sequence[dict[str, Any]]) -> str:
-    """How far the rounds of one figure lie apart, slowest over fastest: the median of all figures, and the worst."""
+    """How much longer the slowest round takes than the fastest, as text: the median and the maximum of all figures."""
     figures = [times for row in rows for times in (*row["locant"].values(), *row["built_in"].values())]
     ratios = [max(times) / min(times) - 1 for times in figures]
     return f"{statistics.median(ratios):.0%} (median of all figures; at worst {max(ratios):.0%})"

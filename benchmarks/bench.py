@@ -1,8 +1,9 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""Measure Locant beside its peers, each line of work in turns: `make bench`.
+"""Compare Locant with other packages on lines of work, which both sides run in turns: `make bench`.
 
-Results go to benchmarks/results/, and the page docs/benchmarks.md is written from them. With --base the peer is an
-older commit of Locant itself, and the results are only printed. Nothing else may run on the machine meanwhile.
+A run without options writes its results to benchmarks/results/, and writes the page docs/benchmarks.md from them. A run
+with options only prints its results, unless --output_dir names a folder for them. With --base, the peer is an older
+commit of Locant itself. Nothing else may run on the machine meanwhile.
 """
 
 import argparse
@@ -48,7 +49,7 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
 
 
 def settings(line: Line, options: argparse.Namespace) -> list[Setting]:
-    """The settings in which a line is measured: on CPU its own, on CUDA bfloat16 alone."""
+    """The settings in which a line is measured: on CPU, the line's threads and precisions; on CUDA, only bfloat16."""
     devices = [options.device] if options.device else ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
     found = [Setting("cuda", 1, "bfloat16", options.quick)] if "cuda" in devices else []
     if "cpu" in devices:
@@ -131,7 +132,7 @@ def _chosen(options: argparse.Namespace) -> list[Line]:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Measure what the command line asks for, print it, and write it down; the exit status."""
+    """Measure the lines that the arguments select, print and write the results; return 1 if a line failed, else 0."""
     options = _parse(arguments)
     if options.list:
         print("\n".join(line.name for line in LINES))
@@ -143,7 +144,7 @@ def main(arguments: Sequence[str]) -> int:
             "lines": _results(_chosen(options), options, trees),
         }
     print(bench_report.tables(results["lines"]))
-    import page  # only now: the workers import this module before they choose which Locant they import
+    import page  # not above: `page` imports Locant, and the workers import this module before they set Locant's folder
 
     is_whole = not (options.only or options.device or options.threads or options.rounds or options.quick)
     if options.output_dir is not None or (is_whole and options.base is None):

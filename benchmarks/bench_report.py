@@ -1,5 +1,5 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""Tables of the lines of work: costs, ratio with its spread, and the bound."""
+"""Writes the section of docs/benchmarks.md on lines of work: costs, ratios with their spread, and bounds."""
 
 import statistics
 from collections.abc import Iterator, Sequence

@@ -1,8 +1,8 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""The time below which a line of work cannot fall on this machine: its matrix products, and its weights' bytes.
+"""Lower bounds on the time of a line of work on this machine: of its matrix products, and of reading its weights.
 
-A line of work runs once under `WorkRecorder`. Each matrix product that it made is then made again by itself, with
-nothing around it, and a buffer is copied, which shows how fast the memory is.
+A line of work runs once under `WorkRecorder`. Each recorded matrix product is then timed by itself. The time to copy a
+large buffer gives the memory bandwidth.
 """
 
 import gc
@@ -18,7 +18,7 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 _COPY_BYTES = 2**28
-_SECONDS = 0.01  # each distinct product is repeated for so long
+_SECONDS = 0.01  # for which each distinct product is repeated
 
 
 class Product(NamedTuple):
@@ -32,7 +32,7 @@ class Product(NamedTuple):
 
 
 class WorkRecorder(TorchDispatchMode):
-    """Counts the matrix products that run inside, and the bytes of parameters that they read.
+    """Counts the matrix products that run inside the context, and the bytes of the parameters that they read.
 
     Attention kernels count as the products of their definition: two forward, five backward.
     """
@@ -81,7 +81,7 @@ class WorkRecorder(TorchDispatchMode):
         batch, (queries, keys) = query.shape[0] * query.shape[1], (query.shape[2], key.shape[2])
         scores = Product(batch, queries, query.shape[3], keys, query.dtype)
         output = Product(batch, queries, keys, value.shape[3], query.dtype)
-        self.products[scores] += 2 if is_backward else 1  # scores again; gradient of the weights
+        self.products[scores] += 2 if is_backward else 1  # backward: scores again, gradient of attention weights
         self.products[output] += 1  # the output; backward, the query's gradient
         if is_backward:  # gradients of key and value
             self.products[Product(batch, keys, queries, value.shape[3], query.dtype)] += 2
@@ -93,12 +93,12 @@ def flops(products: Counter[Product]) -> int:
 
 
 def seconds_of_products(products: Counter[Product], device: str) -> float:
-    """How long the products take, made by themselves."""
+    """The seconds of all products, each timed by itself."""
     return sum(count * _bare_seconds(product, device) for product, count in products.items())
 
 
 def _bare_seconds(product: Product, device: str) -> float:
-    """The fastest of several bare products of that shape."""
+    """The seconds of the fastest of several products of this shape, each timed by itself."""
     left = torch.randn(product.batch, product.rows, product.inner, device=device).to(product.dtype)
     right = torch.randn(product.batch, product.inner, product.columns, device=device).to(product.dtype)
     if product.batch == 1:
@@ -111,7 +111,7 @@ def _bare_seconds(product: Product, device: str) -> float:
 
 
 def bytes_per_second(device: str) -> float:
-    """Bytes that a copy of a large buffer reads and writes in a second: the median of seven."""
+    """Bytes that a copy of a large buffer reads and writes in a second: the median of seven copies."""
     source = torch.ones(_COPY_BYTES // 4, device=device)
     target = torch.empty_like(source)
     times = [seconds(lambda: target.copy_(source), device) for _ in range(8)][1:]
@@ -119,11 +119,12 @@ def bytes_per_second(device: str) -> float:
 
 
 def bound_of(repetition: Repetition, device: str) -> dict[str, float]:
-    """What the work of one repetition costs at least: seconds (a token, where the cost is that of a token).
+    """The lower bounds of the cost of one repetition; they are per token if the cost is per token.
 
     Returns:
-        `products` and `weights`, the seconds of all matrix products by themselves and of reading the weights that they
-        read at the rate of a copy; `gflops`, the work in 10⁹ floating-point operations; `weight_gigabytes`.
+        `products`, the seconds of all matrix products, each timed by itself; `weights`, the seconds of reading the
+        weights of these products at the rate of a copy; `gflops`, the 10⁹ floating-point operations of the products;
+        `weight_gigabytes`, the 10⁹ bytes of the weights that they read.
     """
     with torch.random.fork_rng(), WorkRecorder() as work:
         tokens = repetition(0).tokens

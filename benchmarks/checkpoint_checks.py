@@ -1,5 +1,5 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""What the checks cost when a model is loaded: prints the tables of docs/safety.md.
+"""Measure the time that the checks add to the loading of a model, and print the tables of docs/safety.md.
 
 python benchmarks/checkpoint_checks.py [--rounds 7]
 """
@@ -20,11 +20,11 @@ from transformers.utils import logging
 from locant import LocantConfig, LocantForConditionalGeneration, LocantPreTrainedModel
 
 MODELS = [("big", torch.float32), ("big", torch.bfloat16), ("big", torch.float16), ("tiny", torch.float32)]
-TOKENS = 16  # of the source and of the target of the first forward pass
+TOKENS = 16  # length of the source and of the target of the first forward pass
 
 
 def seconds(model_class: type[PreTrainedModel], folder: str, checked: bool) -> tuple[float, float]:
-    """Of one `from_pretrained`, and of that together with the first forward pass."""
+    """The seconds of one `from_pretrained`, and of `from_pretrained` with the first forward pass."""
     ids = torch.arange(4, 4 + TOKENS)[None]
     with ExitStack() as without, torch.no_grad():
         for hooks in () if checked else ("build_hooks", "load_hooks", "fault_hooks"):
@@ -37,7 +37,7 @@ def seconds(model_class: type[PreTrainedModel], folder: str, checked: bool) -> t
 
 
 def row(preset: str, dtype: torch.dtype, rounds: int) -> str:
-    """Medians of loads in turns, with the file in the page cache."""
+    """A table row: the median seconds of loading with and without the checks, with the file in the page cache."""
     with tempfile.TemporaryDirectory() as folder:
         model = LocantForConditionalGeneration(LocantConfig.from_preset(preset)).to(dtype)
         size = sum(weight.numel() * weight.element_size() for weight in model.parameters())
@@ -53,7 +53,7 @@ def row(preset: str, dtype: torch.dtype, rounds: int) -> str:
 
 
 def first_passes(rounds: int) -> list[str]:
-    """Rows of the big model and of BART in its shape: loading, and loading with the first forward pass."""
+    """Table rows of the preset `big` and of BART of that shape: seconds of loading, and with the first forward pass."""
     config = LocantConfig.from_preset("big")
     bart = BartConfig(
         vocab_size=config.vocab_size,

@@ -1,10 +1,11 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""A translator in CTranslate2 beside itself: the same translations, BLEU, size, time.
+"""Compare a translator in torch with its exports to CTranslate2: equal translations, BLEU, size, time.
 
     python benchmarks/engines.py RUN --source FILE --reference FILE [--sentences N]
 
-prints a table: greedy and with the beams of the run, in float32 and int8. Loading and exporting are not timed; the
-model, in float32, goes first, and every engine has as many threads as it and the same batches.
+prints a table for greedy search and for beam search with the beams of the run. The exports have weights in float32 and
+int8. Loading and exporting are not timed. The model in torch, in float32, runs first; all engines have the same number
+of threads and the same batches.
 """
 
 import argparse
@@ -74,7 +75,7 @@ def main() -> None:
 
 
 def _searches(model: Any) -> list[dict[str, Any]]:
-    """Greedy, and beam search as it is saved and as CTranslate2 ends it."""
+    """Options of greedy search, of beam search as saved, and of beam search that ends as CTranslate2's does."""
     beams = model.generation_config.num_beams or 1
     if beams == 1:
         beams = 4

@@ -1,6 +1,7 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""Time of `nn.Linear` and of oneDNN's product for few rows on a CPU, by threads, weights and rows: the ground of the
-limits in modeling/linear.py.
+"""Time of `nn.Linear` and of oneDNN's product for few rows on a CPU.
+
+The limits in modeling/linear.py follow from these times, which depend on the numbers of threads, weights and rows.
 
     python benchmarks/few_rows.py
 """
@@ -13,7 +14,7 @@ from torch import nn
 
 ROWS = (1, 4, 8, 32, 128)
 SHAPES = ((512, 512), (768, 768), (2048, 512), (512, 2048), (8000, 512))  # outputs and inputs
-_MOST_BYTES = 100 * 2**20  # weights are read in turns, so that they come from memory and not from a cache
+_MOST_BYTES = 100 * 2**20  # bytes of all layers, which run in turns, so that no weight comes from a cache
 
 
 def milliseconds(shape: tuple[int, int], rows: int) -> tuple[float, float]:

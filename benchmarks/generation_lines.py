@@ -1,5 +1,5 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""Lines of work in generation: beams, greedy decoding, a language model, loading with the first token."""
+"""Lines of work in generation: beam search, greedy search, a language model, and loading with the first token."""
 
 import math
 import tempfile
@@ -28,17 +28,17 @@ def generation(build: Build, shape: Shape, batch: int, beams: int, is_twin: bool
 
     Args:
         build: makes the peer.
-        shape: of the model.
-        batch: sources.
-        beams: of the search; 1 is greedy decoding.
-        is_twin: the model is Locant's with the peer's weights.
-        setting: where and how.
+        shape: sizes of the model.
+        batch: number of sources.
+        beams: number of beams of the search; 1 is greedy search.
+        is_twin: whether the model is Locant's with the peer's weights, and not the peer itself.
+        setting: device and precision.
     """
     model = build(shape.tiny() if setting.quick else shape)
     if is_twin:
         model = peers.with_the_weights_of(model)
     model = model.to(setting.device, torch.bfloat16 if setting.precision == "bfloat16" else torch.float32).eval()
-    model.generation_config.eos_token_id = None  # random weights end nowhere in particular
+    model.generation_config.eos_token_id = None  # with random weights, sequences would end at random
     generator = torch.Generator().manual_seed(0)
     ids = torch.randint(4, model.config.vocab_size, (batch, SOURCE), generator=generator).to(setting.device)
     inputs = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
@@ -64,7 +64,7 @@ def _line(
     section: str, work: str, peer: str, build: Build, shape: Shape, batch: int, beams: int = 1, processes: int = 3
 ) -> Line:
     locant, stock = (partial(generation, build, shape, batch, beams, is_twin) for is_twin in (True, False))
-    rounds = processes * math.ceil(8 / processes)  # the same number in each process
+    rounds = processes * math.ceil(8 / processes)  # the same number of rounds in each process
     return Line(section, work, {"Locant": locant}, peer, stock, rounds=rounds, processes=processes)
 
 

@@ -10,11 +10,11 @@ from measuring import seconds
 
 
 class Cost(NamedTuple):
-    """What one repetition cost.
+    """The cost of one repetition.
 
     Args:
         amount: seconds or bytes.
-        tokens: how many tokens it was spent on, where the cost is that of a token; otherwise 1.
+        tokens: number of tokens that the repetition processed, if the cost is given per token; otherwise 1.
     """
 
     amount: float
@@ -32,7 +32,7 @@ Repetition = Callable[[int], Cost]
 
 @dataclass(frozen=True)
 class Setting:
-    """Where and how a line of work is measured.
+    """The device, threads, precision and model size with which a line of work is measured.
 
     Args:
         device: `cpu` or `cuda`.
@@ -66,17 +66,17 @@ class Line:
     Args:
         section: heading in the table.
         work: description of the work.
-        locant: by name, Locant's ways to do it; each is compared with the peer.
-        peer: name of what Locant is compared with.
+        locant: by name, the builders of Locant's ways to do the work; each way is compared with the peer.
+        peer: name of the model or program that Locant is compared with.
         build_peer: makes the peer's repetition.
         unit: of the costs: `s`, `s/token` or `bytes`.
         precisions: precisions in which the line is measured on CPU.
         threads: numbers of CPU threads with which the line is measured.
         rounds: how often each side runs at least, after one round that is not counted.
-        processes: processes among which the rounds are divided, one after the other. Speed differs between processes
-            that do the same, by where their memory happens to lie.
+        processes: number of processes, one after the other, among which the rounds are divided. Speed differs between
+            processes that do the same work, because their memory is at different addresses.
         has_bound: the cost is time, and the matrix products of Locant's first way can be recorded.
-        fresh: every repetition runs in a process of its own, which is how memory is measured.
+        fresh: whether every repetition runs in a process of its own, as is needed to measure memory.
     """
 
     section: str
@@ -94,7 +94,7 @@ class Line:
 
     @property
     def name(self) -> str:
-        """The full name of the line, in which `--only` searches for its text."""
+        """The full name of the line; `--only TEXT` selects the lines whose name contains TEXT."""
         return f"{self.section}: {self.work}, beside {self.peer}"
 
     @property

@@ -1,5 +1,5 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""Peak memory, time, and what machine they were measured on."""
+"""Measures peak memory and time, and describes the machine."""
 
 import ctypes
 import datetime
@@ -41,11 +41,11 @@ def peak_memory(function: Callable[[], Any], device: str = "cpu", returns_freed:
     Args:
         function: the work.
         device: `cpu` or `cuda`.
-        returns_freed: have the C library return freed tensors to the system at once, from now on in this process. The
-            memory that it keeps by default differs from run to run by up to three times the peak; but it spares time.
+        returns_freed: whether the C library returns freed tensors to the system at once, from now on in this process.
+            The memory that it keeps by default saves time, but differs between runs by up to three times the peak.
 
     Raises:
-        OSError: on CPU, where there is no Linux.
+        OSError: the device is `cpu`, and the system is not Linux.
     """
     gc.collect()
     if device == "cuda":
@@ -72,7 +72,7 @@ def _own_status(field: str) -> int:
 
 
 def seconds(function: Callable[[], Any], device: str = "cpu") -> float:
-    """How long one call takes, its kernels included."""
+    """The seconds of one call, including the GPU kernels that it starts."""
     if device == "cuda":
         torch.cuda.synchronize()
     start = time.perf_counter()
@@ -87,12 +87,12 @@ def interleaved_times(
 ) -> list[list[float]]:
     """Seconds of each function in each of several rounds, in which every function runs once.
 
-    What slows the machine for a while then slows all alike; every round begins with another function, as the first
-    finds other memory than the rest.
+    A temporary slowdown of the machine then affects all functions alike. Every round begins with another function,
+    because the first function of a round finds the memory in another state than the functions after it.
 
     Args:
-        functions: run once before, so that they are warm.
-        rounds: at least so many, and up to three times as many while they stay within the budget.
+        functions: the caller has run each once, so that it is warm.
+        rounds: the least number of rounds; up to three times as many run while they begin within the budget.
         budget: seconds.
         device: `cpu` or `cuda`.
     """
@@ -109,7 +109,7 @@ def interleaved_times(
 
 
 def machine(threads: int | None) -> dict[str, str]:
-    """What the figures depend on, in words; `threads` where all figures have the same number of them."""
+    """The machine and the software that the figures depend on, as text; `threads` is None if figures differ in it."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9
     description = {
         "date": datetime.date.today().isoformat(),

@@ -22,7 +22,7 @@ SOURCES, SOURCE_LENGTH, BEAMS = 32, 200, 4
 
 
 def _peak(model: nn.Module, setting: Setting, small: dict[str, torch.Tensor], large: dict[str, torch.Tensor]) -> Cost:
-    """The peak in a step on `large`, after one on `small` that starts threads and allocates gradients."""
+    """The memory peak of a step on `large`, after a step on `small` that starts threads and allocates gradients."""
 
     def step(batch: dict[str, torch.Tensor]) -> None:
         batch = {name: tensor.to(setting.device) for name, tensor in batch.items()}

@@ -1,5 +1,5 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""docs/benchmarks.md, written from the stored results."""
+"""Writes docs/benchmarks.md from the stored results."""
 
 import json
 from pathlib import Path

@@ -26,7 +26,7 @@ class Shape:
     dropout: float = 0.1
 
     def tiny(self) -> "Shape":
-        """The smallest shape of this kind."""
+        """A tiny shape with the same length and dropout."""
         return replace(self, layers=1, width=16, heads=2, ffn=32, vocabulary=50)
 
 
@@ -100,7 +100,7 @@ def llama(shape: Shape) -> PreTrainedModel:
 
 
 def with_the_weights_of(peer: PreTrainedModel) -> PreTrainedModel:
-    """The Locant model into which `locant convert` makes a model of transformers."""
+    """The Locant model that `locant convert` makes from a model of transformers."""
     import locant
 
     with tempfile.TemporaryDirectory() as folder:
@@ -118,7 +118,7 @@ def _loss(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
 
 
 def _shifted(labels: torch.Tensor) -> torch.Tensor:
-    """The decoder's input `(batch, targets)`: the labels, one place later, behind the start token."""
+    """The decoder's input ids `(batch, targets)`: the start token, then the labels without the last one."""
     start = labels.new_full((len(labels), 1), BOS)
     return torch.cat([start, labels[:, :-1].masked_fill(labels[:, :-1] == -100, PAD)], dim=1)
 

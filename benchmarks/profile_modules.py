@@ -1,8 +1,9 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""Where the time of a line of work goes, by module: `make profile ONLY="training step"`.
+"""Profile a line of work by module and by operation: `make profile ONLY="training step"`.
 
-Prints two tables for each line whose name contains the text: time by module, forward and backward, layers of a stack
-summed; and time by operation. Python between the operations of a module counts as the module's.
+Prints two tables for each line whose name contains the text. The first has the time of each module in the forward and
+in the backward pass, summed over the layers of a stack. The second has the time of each operation. Python code between
+the operations of a module counts as time of the module.
 """
 
 import argparse
@@ -25,7 +26,7 @@ _OUTSIDE = "(outside of modules)"
 
 
 class _ModuleMarks:
-    """While entered, the forward pass of each module is a range of the profiler that bears the module's name."""
+    """A context in which the forward pass of each module is a range of the profiler with the module's name."""
 
     def __init__(self) -> None:
         self._names: dict[nn.Module, str] = {}
@@ -94,7 +95,7 @@ def milliseconds_by_module(events: Sequence[FunctionEvent]) -> dict[str, list[fl
 
 
 def milliseconds_by_operation(events: Sequence[FunctionEvent]) -> dict[str, float]:
-    """Milliseconds by operation, operations that it calls not included."""
+    """The milliseconds of each operation, without the operations that it calls."""
     times: Counter[str] = Counter()
     for event in events:
         times["(Python in modules)" if event.name.startswith(_PREFIX) else event.name] += (
@@ -112,7 +113,7 @@ def _print_table(head: Sequence[str], rows: Sequence[tuple[str, Sequence[float]]
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Profile what the command line asks for, and print it."""
+    """Profile the lines that the arguments select, and print the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("only", nargs="?", default="training step", help="lines whose name contains this text")
     parser.add_argument("--peer", action="store_true", help="profile the peer instead of Locant")

@@ -1,7 +1,8 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""The sides of a line of work take turns.
+"""Runs the sides of a line of work in turns.
 
-They run in worker processes, which set their threads and the source tree of Locant before they import it.
+The sides run in worker processes. A worker sets the number of its threads and the source tree of Locant before it
+imports Locant.
 """
 
 import gc
@@ -27,7 +28,7 @@ _CONTEXT.set_forkserver_preload(
 )
 
 
-_SECONDS, _MOST_ROUNDS = 8.0, 25  # lines with short rounds have more of them
+_SECONDS, _MOST_ROUNDS = 8.0, 25  # seconds in which a line runs more than its least number of rounds; the most rounds
 
 
 class WorkerError(RuntimeError):
@@ -35,11 +36,11 @@ class WorkerError(RuntimeError):
 
 
 class Worker:
-    """A process that holds some sides of a line, and runs the one that it is told to.
+    """A process that holds some sides of a line, and runs a repetition of a side on request.
 
     Args:
         sides: builders by name.
-        setting: where and how.
+        setting: device, threads and precision.
         tree: folder to import Locant from; by default the installed package.
 
     Raises:
@@ -54,7 +55,7 @@ class Worker:
         self._answer()
 
     def run(self, side: str, number: int) -> float:
-        """The cost of one repetition."""
+        """Run repetition `number` of a side, and return its cost."""
         self._connection.send(("run", side, number))
         return self._answer()
 
@@ -116,9 +117,9 @@ def _settle(setting: Setting, tree: Path | None) -> None:
 def _workers(
     line: Line, setting: Setting, trees: dict[str, Path], only: str | None = None
 ) -> Iterator[dict[str, Worker]]:
-    """Workers by side: one worker for all sides, or one for each source tree, which then are the sides.
+    """The worker of each side: one worker for all sides, or one worker for each source tree if trees are the sides.
 
-    With `only`, the worker of that side alone, and it holds no other side.
+    With `only`, there is one worker, which holds that side alone.
     """
     with ExitStack() as stack:
 
@@ -139,10 +140,11 @@ def measure(line: Line, setting: Setting, rounds: int, trees: dict[str, Path] | 
     """The costs of each side in each round, and the bound.
 
     Args:
-        line: what to measure.
-        setting: where and how.
-        rounds: rounds that count, at least; short ones go on for some seconds. One before them does not count.
-        trees: source trees by name. If given, they are the sides, and all do the line's first way of Locant.
+        line: the line to measure.
+        setting: device, threads and precision.
+        rounds: the least number of rounds that count; short rounds go on for some seconds. A round before them does
+            not count.
+        trees: source trees by name. If given, they are the sides, and all of them run the first of Locant's ways.
 
     Returns:
         `costs`, lists by side, and `bound`, as `bound_of` returns it, or None.
@@ -171,7 +173,7 @@ def measure(line: Line, setting: Setting, rounds: int, trees: dict[str, Path] | 
 def _take_turns(workers: dict[str, Worker], costs: dict[str, list[float]], rounds: int, budget: float) -> None:
     """Append the costs of at least `rounds` rounds to `costs`; one round before them is not counted.
 
-    More rounds follow within the budget of seconds.
+    More rounds follow until `budget` seconds have passed.
     """
     start = time.monotonic()
     for number in range(_MOST_ROUNDS + 1):
@@ -184,5 +186,5 @@ def _take_turns(workers: dict[str, Worker], costs: dict[str, list[float]], round
 
 
 def ratios(costs: Sequence[float], reference: Sequence[float]) -> list[float]:
-    """The reference's cost over the other's, round by round, in ascending order."""
+    """The reference's cost divided by the other cost of the same round, in ascending order."""
     return sorted(theirs / ours for ours, theirs in zip(costs, reference, strict=True))

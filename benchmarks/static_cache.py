@@ -3,8 +3,9 @@
 
     python benchmarks/static_cache.py [--threads 2]
 
-On a GPU, `generate(cache_implementation="static")` compiles the step by itself; on a CPU only with the private option
-of transformers that this script sets. Locant has the weights of the model of transformers beside it.
+On a GPU, `generate(cache_implementation="static")` compiles the decoding step by itself; on a CPU, it does so only with
+the private option of transformers that this script sets. Each model of transformers is compared with a Locant model
+that has its weights.
 """
 
 import argparse
@@ -28,9 +29,9 @@ def measure(model: PreTrainedModel, batch: int, rounds: int) -> tuple[float, flo
     """Median milliseconds of a new token with a dynamic cache and with a compiled step, and seconds of compilation.
 
     Raises:
-        AssertionError: the tokens of the two differ.
+        AssertionError: the compiled step generates other tokens.
     """
-    model.eval().generation_config.eos_token_id = None  # random weights end nowhere in particular
+    model.eval().generation_config.eos_token_id = None  # with random weights, sequences would end at random
     ids = torch.randint(4, model.config.vocab_size, (batch, SOURCE), generator=torch.Generator().manual_seed(0))
     options = {"attention_mask": torch.ones_like(ids), "max_new_tokens": NEW_TOKENS, "do_sample": False}
     compilation = CompileConfig(mode="default", fullgraph=True)
@@ -47,7 +48,7 @@ def measure(model: PreTrainedModel, batch: int, rounds: int) -> tuple[float, flo
 
 
 def main() -> None:
-    """Print a line for each model of transformers and for Locant's with its weights."""
+    """Print a line for each model of transformers, and one for the Locant model with its weights."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=7)

@@ -1,5 +1,5 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""The TED talks that lines of work need, and the translator that was trained on them."""
+"""Paths of the TED talks that some lines of work need, and of the translator that was trained on them."""
 
 from pathlib import Path
 
@@ -16,5 +16,5 @@ def data_files(split: str) -> list[Path]:
 
 
 def is_there() -> bool:
-    """Whether data and translator are there."""
+    """Whether the test data and the weights of the translator exist."""
     return data_files("test")[0].exists() and (TRANSLATOR / "model.safetensors").exists()

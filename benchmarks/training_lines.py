@@ -51,7 +51,7 @@ def batch_of_pairs(shape: Shape, sentences: int, longest: int, shortest: int) ->
 
 
 def as_trained(batch: dict[str, Any], model: nn.Module) -> dict[str, Any]:
-    """The batch as the trainer of the model's package gives it: Locant's trainers ask for no logits."""
+    """The batch as the Trainer of the model's package passes it: Locant's Trainer adds `skip_logits=True`."""
     return {**batch, "skip_logits": True} if "skip_logits" in signature(model.forward).parameters else batch
 
 
@@ -273,7 +273,7 @@ _PEERS: dict[str, Callable[[Shape], nn.Module]] = {
 
 def _step_line(peer: str) -> Line:
     build = _PEERS[peer]
-    # those of other libraries than transformers have no converter: Locant has Marian's shape beside them
+    # peers of other libraries than transformers cannot be converted: Locant has Marian's shape beside them
     twin = build if peer in ("Marian", "BART", "T5") else peers.marian
     sentences = 64 if peer == "Marian" else 16
     return Line(

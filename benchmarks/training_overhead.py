@@ -1,5 +1,5 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""The share of a run of `locant train` that is spent between the training steps: BPE dropout, collating, logging.
+"""Measure the share of time that `locant train` spends between training steps: BPE dropout, collating, logging.
 
 The arguments are those of `locant train`; 220 updates are made, of which the first 20 do not count, and nothing is
 evaluated or saved:

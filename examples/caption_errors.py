@@ -1,11 +1,12 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""What is wrong in captions of digits: the digits, or how they stand to each other.
+"""Count the errors in captions of digits: wrong digits, and wrong words for their arrangement.
 
     python examples/caption_errors.py runs/captions/test_captions.tsv
 
-The file is what `locant train examples/captions.yaml` leaves, or `locant evaluate runs/captions --output FILE` writes.
-Printed is one line of JSON: how many captions are exactly right, how many have only wrong digits (others, or in another
-order), only wrong words between them, or both; and the share of right digits where the words between them are right.
+`locant train examples/captions.yaml` or `locant evaluate runs/captions --output FILE` writes the file. The script
+prints one line of JSON: how many captions are exactly right, have only wrong digits (other digits, or another order),
+have only wrong words between the digits, have both, or have only wrong articles; and the share of right digits in
+captions whose words between the digits are right.
 """
 
 import argparse
@@ -21,13 +22,13 @@ DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight"
 
 
 def parts(caption: str) -> tuple[list[str], list[str]]:
-    """The digits of a caption, and all other words but articles, which follow from the digits."""
+    """The digits of a caption, and its other words without the articles, which depend only on the digits."""
     words = caption.split()
     return [word for word in words if word in DIGITS], [word for word in words if word not in (*DIGITS, "a", "an")]
 
 
 def kind_of(caption: str, prediction: str) -> str:
-    """`exact`, or what is wrong: `digits`, `relations`, `both`; `articles`, where it is nothing else."""
+    """`exact`, or the kind of error: `digits`, `relations` (words between the digits), `both`, or only `articles`."""
     if caption == prediction:
         return "exact"
     (digits, relations), (own_digits, own_relations) = parts(caption), parts(prediction)
@@ -37,7 +38,7 @@ def kind_of(caption: str, prediction: str) -> str:
 
 
 def count_errors(pairs: Iterable[tuple[str, str]]) -> dict[str, Any]:
-    """Captions of each kind, and how often a digit is right where as many were said and related as there are."""
+    """The number of captions of each kind, and the share of right digits where the words between them are right."""
     pairs = list(pairs)
     kinds = Counter(kind_of(*pair) for pair in pairs)
     right = [

@@ -3,17 +3,19 @@
 
     python examples/digits.py --output_dir examples/data
 
-`digits/` holds the 1,797 digits of the UCI repository (Alpaydin & Kaynak 1998) that come with scikit-learn, in grey,
-8×8 points: PNG files, and for each split a CSV table with the columns `image`, a path seen from the table, and
-`label`, a word. Who wrote a digit is not known, so a hand may be in several splits; a digit is not.
+`digits/` holds the 1,797 digits of the UCI repository (Alpaydin & Kaynak 1998) that come with scikit-learn: grey PNG
+files of 8×8 pixels, and for each split a CSV table with the columns `image`, a path relative to the table, and
+`label`, a word. The writers of the digits are not known, so several splits may have digits of one writer; each digit is
+in one split.
 
-`captions/` holds pictures of 28×28 points with two or three digits, and what a reader would say of them: "a seven
-above a three", "an eight left of a one and a nine". Each split is one Parquet file with the pictures inside. A caption
-has to be composed, since two things are kept from training: the digits (a test picture is made of test digits) and the
-caption (of all 6,200 that there are, one in ten is only for test, and one in twenty only for validation). In training
-pictures each digit is turned, slanted, resized and moved a little, at random, so that they are not known by heart.
+`captions/` holds pictures of 28×28 pixels with two or three digits, and captions that describe them: "a seven above a
+three", "an eight left of a one and a nine". Each split is one Parquet file that contains the pictures. A model has to
+compose the captions of the test split, because training has neither its digits (a test picture consists of test digits)
+nor its captions (of all 6,200 possible captions, one in ten is only in test, and one in twenty only in validation). In
+training pictures, each digit is rotated, sheared, resized and shifted a little at random, so that the model cannot
+memorise the digits.
 
-The same numbers and seed give the same pictures and captions.
+The same numbers of pictures and the same seed give the same pictures and captions.
 """
 
 import argparse
@@ -31,7 +33,7 @@ from sklearn.datasets import load_digits
 from tqdm.auto import tqdm
 
 WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
-DIGIT, CANVAS = 8, 28  # points on a side
+DIGIT, CANVAS = 8, 28  # pixels on a side
 SHARES = {"train": 0.7, "validation": 0.1, "test": 0.2}
 
 
@@ -44,7 +46,7 @@ class Digit(NamedTuple):
 
 
 def split_digits(seed: int) -> dict[str, list[Digit]]:
-    """All digits in splits of the sizes `SHARES`, each with its share of every value."""
+    """The digits of each split; a split has its share in `SHARES` of the digits of each value."""
     bunch = load_digits()
     images = np.round(bunch.images * (255 / 16)).astype(np.uint8)
     digits = [Digit(image, int(value), i) for i, (image, value) in enumerate(zip(images, bunch.target, strict=True))]
@@ -60,7 +62,7 @@ def split_digits(seed: int) -> dict[str, list[Digit]]:
 
 
 def write_digits(splits: dict[str, list[Digit]], folder: Path) -> None:
-    """PNG files in `images/`, and a CSV table for each split."""
+    """Write PNG files into `images/`, and a CSV table for each split."""
     (folder / "images").mkdir(parents=True, exist_ok=True)
     for name, digits in splits.items():
         with open(folder / f"{name}.csv", "w", encoding="utf-8", newline="") as file:
@@ -85,14 +87,14 @@ class Slot(NamedTuple):
 
 
 class Arrangement(NamedTuple):
-    """What is said of the digits, in the order of the slots that they stand in."""
+    """A caption with a placeholder for each digit, and the slots of the digits in the same order."""
 
     caption: str
     slots: tuple[Slot, ...]
 
 
 def _turned(arrangement: Arrangement) -> Arrangement:
-    """The same mirrored at the diagonal, so that what was above is on the left."""
+    """The arrangement mirrored at the diagonal: a digit that was above another is to the left of it."""
     slots = tuple(Slot(left, top, width, height) for top, left, height, width in arrangement.slots)
     return Arrangement(arrangement.caption.replace("above", "left of"), slots)
 
@@ -121,10 +123,10 @@ def describe(values: Sequence[int], arrangement: Arrangement) -> str:
 
 
 def written_anew(image: np.ndarray, rng: random.Random) -> np.ndarray:
-    """The digit (8, 8) turned, slanted, resized and moved a little, as another hand might have written it."""
+    """The digit (8, 8), rotated, sheared, resized and shifted a little at random, as if written again."""
     angle, slant = np.deg2rad(rng.uniform(-12, 12)), rng.uniform(-0.15, 0.15)
     scale = 1 / rng.uniform(0.9, 1.1)
-    # from the points of the result to those of the original, about the middle of the picture
+    # the affine map from pixels of the result to pixels of the original, around the centre of the picture
     turn = scale * np.array([[np.cos(angle), slant - np.sin(angle)], [np.sin(angle), np.cos(angle)]])
     middle = np.full(2, DIGIT / 2)
     shift = middle - turn @ middle + [rng.uniform(-0.4, 0.4), rng.uniform(-0.4, 0.4)]
@@ -136,9 +138,9 @@ def written_anew(image: np.ndarray, rng: random.Random) -> np.ndarray:
 
 
 def compose(split: str, digits: Sequence[Digit], rng: random.Random) -> tuple[np.ndarray, str]:
-    """A picture (28, 28) of two or three digits, as many of either, and its caption, one of the split's.
+    """A picture (28, 28) of two or three digits, about as many pictures of each kind, and a caption of the split.
 
-    In training each digit is written anew, or the few that there are would be known by heart.
+    In training, `written_anew` changes each digit, so that the model cannot memorise the few digits that there are.
     """
     while True:
         count = rng.choice((2, 3))
@@ -149,7 +151,8 @@ def compose(split: str, digits: Sequence[Digit], rng: random.Random) -> tuple[np
             break
     canvas = np.zeros((CANVAS, CANVAS), np.uint8)
     for digit, slot in zip(chosen, arrangement.slots, strict=True):
-        # on every fourth point, so that patches of 4×4 cut a digit in one way, and few pictures are enough
+        # at a multiple of 4 pixels, so that patches of 4×4 always cut a digit in the same way and fewer training
+        # pictures suffice
         top, left = (4 * rng.randint(-(-low // 4), (low + size - DIGIT) // 4) for low, size in (slot[::2], slot[1::2]))
         image = written_anew(digit.image, rng) if split == "train" else digit.image
         canvas[top : top + DIGIT, left : left + DIGIT] = image
@@ -157,7 +160,7 @@ def compose(split: str, digits: Sequence[Digit], rng: random.Random) -> tuple[np
 
 
 def write_captions(splits: dict[str, list[Digit]], counts: dict[str, int], folder: Path, seed: int) -> None:
-    """A Parquet file for each split, with the columns `image` (PNG) and `caption`."""
+    """Write a Parquet file for each split, with the columns `image` (PNG) and `caption`."""
     folder.mkdir(parents=True, exist_ok=True)
     features = Features({"image": Image(), "caption": Value("string")})
     for name, count in counts.items():

@@ -1,11 +1,12 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""A small convolutional network on the handwritten digits: what an image classifier should be compared with.
+"""Train a small convolutional network on the handwritten digits, as a baseline for image classifiers.
 
     python examples/digits.py --output_dir examples/data
     python examples/digits_cnn.py --data_dir examples/data/digits
 
-Plain PyTorch, as large as `--parameters` asks, seconds on one core. The validation split chooses the epoch; accuracy on
-it and on the test split, parameters and seconds are printed as one line of JSON.
+The network is plain PyTorch, has about `--parameters` parameters, and trains in seconds on one core. The validation
+split chooses the epoch. The script prints one line of JSON: the accuracy on the validation and the test split, the
+number of parameters and the seconds.
 """
 
 import argparse
@@ -35,8 +36,8 @@ def read_split(folder: Path, split: str, labels: dict[str, int]) -> tuple[torch.
 
 
 def make_network(parameters: int, classes: int) -> nn.Sequential:
-    """Two convolutions at 8×8 points and two at 4×4, each with batch norm; the mean over the points is classified."""
-    width = max(1, round((parameters / 63) ** 0.5))  # 63 width² are in the convolutions, nearly all there are
+    """Two convolutions at 8×8 pixels and two at 4×4, each with batch norm; a linear layer classifies the mean."""
+    width = max(1, round((parameters / 63) ** 0.5))  # convolutions have about 63 width² parameters, nearly all
 
     def block(inputs: int, outputs: int) -> list[nn.Module]:
         return [nn.Conv2d(inputs, outputs, 3, padding=1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU()]
@@ -55,7 +56,7 @@ def make_network(parameters: int, classes: int) -> nn.Sequential:
 
 
 def shift(images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-    """The pictures, each moved by up to one point in either direction."""
+    """The pictures, each shifted at random by up to one pixel vertically and horizontally."""
     padded = functional.pad(images, (1, 1, 1, 1))
     rows, columns = (torch.randint(3, (len(images), 1), generator=generator) + torch.arange(8) for _ in range(2))
     return padded[torch.arange(len(images))[:, None, None], 0, rows[:, :, None], columns[:, None]][:, None]
@@ -69,7 +70,7 @@ def accuracy(network: nn.Module, images: torch.Tensor, classes: torch.Tensor) ->
 
 
 def train(data: dict[str, tuple[torch.Tensor, torch.Tensor]], network: nn.Module, epochs: int, seed: int) -> nn.Module:
-    """Train with AdamW and one cycle of the learning rate; the network of the best validation epoch."""
+    """Train with AdamW and `OneCycleLR`, and return the network of the epoch with the best validation accuracy."""
     images, classes = data["train"]
     generator = torch.Generator().manual_seed(seed)
     optimizer = torch.optim.AdamW(network.parameters(), lr=3e-3, weight_decay=0.01)

@@ -1,11 +1,11 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""Write paragraphs of the documentation of installed packages, each with its package, to train a classifier on.
+"""Write paragraphs from docstrings of installed packages, each labelled with its package, to train a classifier on.
 
     python examples/docstrings.py --output_dir examples/data/docstrings
 
-Docstrings are read from the source files, nothing is imported or downloaded. A paragraph is prose of 8 words or more
-that names none of the packages. No file gives paragraphs to two splits, no paragraph is written twice, and each package
-has equally many. The same versions of the packages, counts and seed give the same files.
+Docstrings are read from the source files, nothing is imported or downloaded. A paragraph is prose of 8 to 80 words that
+names none of the packages. No file gives paragraphs to two splits, no paragraph is written twice, and all packages have
+the same number of paragraphs. The same versions of the packages, counts and seed give the same files.
 """
 
 import argparse
@@ -34,7 +34,7 @@ NO_PROSE = re.compile(r">>>|\.\. |^[-=~*]{3,}$|^\s*:\w+|::$", re.MULTILINE)
 
 def paragraphs(file: Path) -> Iterator[str]:
     """The paragraphs of prose in the docstrings of a source file, each on one line."""
-    with warnings.catch_warnings(action="ignore"):  # of old escapes in strings
+    with warnings.catch_warnings(action="ignore"):  # about invalid escapes in strings
         tree = ast.parse(file.read_text(encoding="utf-8"))
     for node in ast.walk(tree):
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
@@ -47,14 +47,14 @@ def paragraphs(file: Path) -> Iterator[str]:
 
 
 def make_corpus(sizes: dict[str, int], seed: int, site_packages: Path) -> dict[str, list[tuple[str, str]]]:
-    """For each split its texts with their labels, `sizes[split]` of each package."""
+    """The texts and labels of each split, `sizes[split]` texts of each package."""
     corpus: dict[str, list[tuple[str, str]]] = {split: [] for split in sizes}
     written: set[str] = set()
     for label, package in PACKAGES.items():
         files = sorted(path for path in (site_packages / package).rglob("*.py") if "tests" not in path.parts)
         random.Random(f"{seed} {label}").shuffle(files)
         remaining = iter(files)
-        for split in sorted(sizes, key=sizes.__getitem__):  # the small ones first, and train from what is left
+        for split in sorted(sizes, key=sizes.__getitem__):  # small splits first, and train from the remaining files
             found: list[str] = []
             while len(found) < sizes[split]:
                 file = next(remaining, None)
@@ -64,7 +64,7 @@ def make_corpus(sizes: dict[str, int], seed: int, site_packages: Path) -> dict[s
                     )
                 new = [text for text in dict.fromkeys(paragraphs(file)) if text not in written]
                 written.update(new)
-                found += new[:50]  # no file fills a split
+                found += new[:50]  # at most 50 from a file, so that no file fills a split
             corpus[split] += [(text, label) for text in found[: sizes[split]]]
     for split, rows in corpus.items():
         random.Random(f"{seed} {split}").shuffle(rows)

@@ -3,8 +3,9 @@
 
     python examples/kerple.py
 
-trains three tiny models, with KERPLE, with sinusoids and without position, on a task that needs order, in some
-seconds. Any other program has the encoding once it has imported this file: `LocantConfig(position_encoding="kerple")`.
+trains three tiny models in some seconds on a task that depends on the order of tokens: with KERPLE, with sinusoids and
+without a position encoding. Another program can use the encoding after it has imported this file:
+`LocantConfig(position_encoding="kerple")`.
 """
 
 from dataclasses import dataclass
@@ -48,7 +49,7 @@ class KerpleEncoding(PositionEncoding):
 
     The bias is section 4's logarithmic kernel, conditionally positive definite for r1, r2 > 0 and 0 < power <= 2. Each
     head has an r1 and an r2, which all layers share, as in the authors' code: `(2, heads)` numbers a stack. Softplus
-    keeps them above 0, smoothly, where that code clamps them at 0.01 in each forward pass.
+    keeps r1 and r2 above 0; the authors' code instead clamps them at 0.01 in each forward pass.
 
     Args:
         config: uses the number of heads and the option `power`, 1 in the paper's experiments.
@@ -91,18 +92,18 @@ def check(options: dict[str, Any], head_dim: int) -> None:
 register_position_encoding("kerple", KerpleEncoding, options={"power": 1.0}, check=check)
 
 
-# A task that needs order, and no more than the distance to the end: say the last tokens, backwards
+# A task that depends on order, but only on the distance to the end: output the last tokens in reverse order
 VOCABULARY, END, SAID = 20, 2, 4
 
 
 def draw(count: int, length: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Random sources `(count, length + 1)`, and what is to be said of them `(count, SAID + 1)`; each with its end."""
+    """Random sources `(count, length + 1)` and their targets `(count, SAID + 1)`; each ends with the end token."""
     tokens, end = torch.randint(3, VOCABULARY, (count, length)), torch.full((count, 1), END)
     return torch.cat([tokens, end], dim=1), torch.cat([tokens[:, -SAID:].flip(1), end], dim=1)
 
 
 def train(position_encoding: str, length: int = 8, steps: int = 400) -> PreTrainedModel:
-    """A tiny model after `steps` batches of fresh sources of `length` tokens."""
+    """Train a tiny model on `steps` batches of random sources of `length` tokens."""
     torch.manual_seed(0)
     config = LocantConfig(
         vocab_size=VOCABULARY,
@@ -130,7 +131,7 @@ def train(position_encoding: str, length: int = 8, steps: int = 400) -> PreTrain
 
 
 def accuracy(model: Any, length: int, count: int = 200) -> float:
-    """The share of fresh sources of `length` tokens of which the model says all that it should."""
+    """The share of random sources of `length` tokens for which the model generates all tokens of the target."""
     source, target = draw(count, length)
     said = model.generate(source, min_new_tokens=SAID, max_new_tokens=SAID)[:, 1:]
     return float((said == target[:, :SAID]).all(dim=1).float().mean())

@@ -96,14 +96,14 @@ def french_participle(infinitive: str) -> str:
 
 
 def french_imperfect(infinitive: str, present: Sequence[str]) -> list[str]:
-    """The imparfait, from the stem of "nous" in the present; être alone has its own."""
+    """The imparfait, from the stem of "nous" in the present; only être has a stem of its own."""
     stem = "ét" if infinitive == "être" else present[PERSONS.index("1p")].removesuffix("ons")
     forms = [stem + ending for ending in ("ais", "ait", "ions", "iez", "aient")]
     return [form.replace("gei", "gi") for form in forms]
 
 
 class Forms(NamedTuple):
-    """What agrees with a noun: an adjective, participle or determiner."""
+    """The forms of a French adjective, participle or determiner, which agrees with its noun."""
 
     masculine: str
     feminine: str
@@ -116,11 +116,11 @@ class Forms(NamedTuple):
 
 
 def agreeing(masculine: str, feminine: str) -> Forms:
-    """Both singulars with their plurals."""
+    """The forms with these singulars and their regular plurals."""
     return Forms(masculine, feminine, french_plural(masculine), french_plural(feminine))
 
 
-# Spelling: what neighbouring French words do to each other.
+# Spelling: elision and contraction of neighbouring French words.
 
 ELIDED = {"le", "la", "de", "que", "ne", "je", "me"}
 CONTRACTED = {("à", "le"): "au", ("à", "les"): "aux", ("de", "le"): "du", ("de", "les"): "des"}
@@ -128,7 +128,7 @@ ASPIRATED = {"hibou", "hiboux", "huit"}  # le hibou, not l'hibou
 
 
 def opens_with_vowel(word: str) -> bool:
-    """Whether elision happens before the word: a mute h lets it, an aspirated one does not."""
+    """Whether words are elided before this word: they are before a mute h, and not before an aspirated h."""
     initial = unicodedata.normalize("NFD", word.replace("œ", "oe"))[0]
     return initial in "aeiouh" and word not in ASPIRATED
 
@@ -147,13 +147,13 @@ def spell_french(words: str) -> str:
 
 
 def sentence(english: str, french: str, mark: str = ".") -> Pair:
-    """Spell, capitalise and close both sides."""
+    """Apply French spelling, and give both sentences a capital letter and the final mark."""
     english, french = " ".join(english.split()), spell_french(french)
     french_mark = " ?" if mark == "?" else mark
     return Pair(english[0].upper() + english[1:] + mark, french[0].upper() + french[1:] + french_mark)
 
 
-# Lexicon. Tags say what goes with what: verb and subject, verb and object, adjective and noun.
+# Lexicon. Tags say which words go together: verb and subject, verb and object, adjective and noun.
 
 PRESENT, PAST, IMPERFECT, FUTURE = TENSES = ("present", "past", "imperfect", "future")
 TAG_GROUPS = {"people": "person kin", "anyone": "person kin animal"}
@@ -161,7 +161,7 @@ TAG_GROUPS = {"people": "person kin", "anyone": "person kin animal"}
 
 @dataclass(frozen=True)
 class Noun:
-    """A noun with its plurals and the gender of the French one."""
+    """A noun in both languages, with its plurals and its French gender."""
 
     english: str
     french: str
@@ -174,7 +174,7 @@ class Noun:
 class Adjective:
     """An adjective; `prevocalic` is its masculine before a vowel (bel, nouvel, vieil).
 
-    In French it stands before or after the noun; in English colours and origins come last of several.
+    In French, it stands before or after the noun. In English, colours and origins come after other adjectives.
     """
 
     english: str
@@ -189,7 +189,7 @@ class Adjective:
 
 @dataclass(frozen=True)
 class Verb:
-    """A verb; `particle` and `link` are what stands before its object: look "for", répondre "à"."""
+    """A verb; `particle` and `link` are the prepositions of its object: look "for", répondre "à"."""
 
     english: str
     particle: str
@@ -208,7 +208,7 @@ class Verb:
 
 @dataclass(frozen=True)
 class Determiner:
-    """A determiner; an English form is empty where it does not go with that number."""
+    """A determiner; the English form of a number is empty if the determiner has no such form."""
 
     english: str
     english_plural: str
@@ -218,7 +218,7 @@ class Determiner:
 
 @dataclass(frozen=True)
 class Adverb:
-    """A negation or a frequency: in English before the verb, in French after the finite one."""
+    """A negation or an adverb of frequency: before the main verb in English, after the finite verb in French."""
 
     english: str
     french: str
@@ -233,19 +233,19 @@ def rows(table: str) -> Iterator[list[str]]:
 
 
 def tags(cell: str) -> frozenset[str]:
-    """The tags in a cell, groups written out."""
+    """The tags in a cell; the name of a group is replaced by its tags."""
     return frozenset(" ".join(TAG_GROUPS.get(tag, tag) for tag in cell.split()).split())
 
 
 def noun(english: str, french: str, gender: str, kinds: str) -> Noun:
-    """A row of `NOUNS`; an irregular plural follows the singular."""
+    """The noun of a row of `NOUNS`; an irregular plural follows the singular."""
     singular, plural = [*english.split(), english_s(english)][:2]
     singulier, pluriel = [*french.split(), french_plural(french)][:2]
     return Noun(singular, singulier, Pair(plural, pluriel), gender, tags(kinds))
 
 
 def adjective(english: str, french: str, kinds: str, comparative: str, notes: str) -> Adjective:
-    """A row of `ADJECTIVES`; an irregular feminine and the form before a vowel follow the masculine."""
+    """The adjective of a row of `ADJECTIVES`; irregular feminine and form before a vowel follow the masculine."""
     masculine, *irregular = french.split()
     feminine = irregular[0] if irregular else french_feminine(masculine)
     prevocalic = irregular[1] if irregular[1:] else masculine
@@ -263,7 +263,7 @@ def adjective(english: str, french: str, kinds: str, comparative: str, notes: st
 
 
 def verb(english: str, french: str, subjects: str, objects: str, tenses: str) -> Verb:
-    """A row of `VERBS`; an irregular past follows the base; "+" joins a verb and its preposition."""
+    """The verb of a row of `VERBS`; an irregular past follows the base; "+" joins a verb and its preposition."""
     base, *irregular = english.split()
     base, _, particle = base.partition("+")
     infinitive, _, link = french.partition("+")
@@ -410,10 +410,10 @@ IRREGULAR = {  # infinitive → present in each of `PERSONS`, past participle
     vouloir | veux veut voulons voulez veulent        | voulu
     """)
 }
-WITH_ETRE = {"aller", "venir", "entrer", "tomber", "arriver", "partir"}  # the auxiliary of the passé composé
+WITH_ETRE = {"aller", "venir", "entrer", "tomber", "arriver", "partir"}  # their passé composé has the auxiliary être
 
-# Tenses are named where not all four go. Verbs of state have no past, which would be an imparfait; nor has
-# "read", which in "I read" could not be told from the present.
+# The last cell names the tenses of a verb that does not have all four. Verbs of state have no past, because French
+# would use the imparfait for it. "read" has no past, because "I read" could be the present too.
 VERBS = [
     verb(*cells)
     for cells in rows("""
@@ -489,7 +489,7 @@ NUMERALS = [
     """)
 ]
 POSSESSIVES = (MY, YOUR, HIS, HER, OUR, THEIR)
-# What a noun phrase may begin with, as often as it stands here.
+# The determiners of noun phrases; a determiner that is listed more often is drawn more often.
 DEFINITE = (*[THE] * 12, *[THIS] * 3, *POSSESSIVES)
 SINGLED_OUT = (*DEFINITE, *[A] * 6)
 SUBJECT = (*SINGLED_OUT, *[EVERY, MANY, ALL] * 2, *NUMERALS)
@@ -498,7 +498,11 @@ NEGATED_OBJECT = (*SINGLED_OUT, *[SOME] * 6)
 
 
 def goes_with(determiner: Determiner, head: Noun, plural: bool) -> bool:
-    """Whether the noun takes the determiner: kin are somebody's, not all is owned, "some" and mass nouns."""
+    """Whether the noun takes the determiner in this number.
+
+    Only kin and owned nouns take a possessive. Kin take no other determiner except "the", which a possessor replaces.
+    Mass nouns take "the", "this" and "some"; other nouns take "some" only in the plural.
+    """
     if not (determiner.english_plural if plural else determiner.english):
         return False
     if determiner in POSSESSIVES:
@@ -522,7 +526,7 @@ TIMES = {
     IMPERFECT: (Pair("yesterday", "hier"),),
     FUTURE: (Pair("tomorrow", "demain"), Pair("today", "aujourd'hui")),
 }
-PLACES = {  # a preposition → tags of what may follow it
+PLACES = {  # a preposition → tags of the nouns that may follow it
     Pair("in", "dans"): tags("place"),
     Pair("near", "près de"): tags("place fixture"),
     Pair("behind", "derrière"): tags("place fixture"),
@@ -555,7 +559,7 @@ class Phrase:
         """The one form that fits every reading.
 
         Raises:
-            Underspecified: if they need different forms.
+            Underspecified: the readings need different forms.
         """
         fitting = {forms.form(gender, plural) for gender, plural in self.readings}
         if len(fitting) > 1:
@@ -570,7 +574,7 @@ WE = Phrase("we", "nous", "1p", (MALES, FEMALES), PERSON, "us", "nous", "nous")
 YOU = Phrase("you", "vous", "2p", (MALE, FEMALE, MALES, FEMALES), PERSON, "you", "vous", "vous")
 HE = Phrase("he", "il", "3s", (MALE,), PERSON, "him", "le", "lui")
 SHE = Phrase("she", "elle", "3s", (FEMALE,), PERSON, "her", "la", "lui")
-THEM = Phrase("", "", "3p", (MALES, FEMALES), PERSON, "them", "les", "leur")  # "they" alone: ils or elles?
+THEM = Phrase("", "", "3p", (MALES, FEMALES), PERSON, "them", "les", "leur")  # no subject: "they" is ils or elles
 WHO = Phrase("who", "qui", "3s", (MALE,), PERSON)
 
 
@@ -631,7 +635,7 @@ def coordinate(first: Phrase, second: Phrase) -> Phrase:
 
 
 def anaphor(antecedent: Phrase) -> Phrase:
-    """The pronoun that takes up a subject: the French gender is the noun's, "it" may be il or elle."""
+    """The pronoun that refers back to a subject: the French gender is the noun's, so "it" may be il or elle."""
     if antecedent.english_object:
         return antecedent
     gender, plural = antecedent.readings[0]
@@ -648,7 +652,7 @@ def anaphor(antecedent: Phrase) -> Phrase:
 
 @dataclass(frozen=True)
 class Clause:
-    """A subject and what is said of it, with a time before it and places or times after it.
+    """A subject and a predicate, with a time before them (`opening`) and complements after them (`tail`).
 
     `extracted` is an object that stands in front of the clause: the letter that "I wrote".
     """
@@ -722,7 +726,7 @@ def french_clause(clause: Clause) -> str:
 
 
 def french_past_participle(clause: Clause) -> str:
-    """Agrees with the subject after être; after avoir, with a direct object that stands before the verb."""
+    """The participle: after être, it agrees with the subject; after avoir, with a direct object before the verb."""
     if clause.verb.with_etre:
         return clause.subject.agree(clause.verb.participle)
     preceding = clause.extracted
@@ -732,12 +736,12 @@ def french_past_participle(clause: Clause) -> str:
 
 
 def predicate(subject: Phrase, quality: Adjective) -> Pair:
-    """An adjective said of the subject: "happy" → heureuse."""
+    """A predicative adjective, which agrees with the subject: "happy" → heureuse."""
     return Pair(quality.english, subject.agree(quality.forms))
 
 
 def comparison(subject: Phrase, quality: Adjective, other: Phrase) -> Pair:
-    """An adjective compared: "bigger than the dog" → plus grande que le chien."""
+    """The comparative of a predicative adjective: "bigger than the dog" → plus grande que le chien."""
     form = subject.agree(quality.forms)
     return Pair(f"{quality.comparative} than {other.english}", f"plus {form} que {other.french}")
 
@@ -782,7 +786,7 @@ def nouns(*kinds: frozenset[str]) -> tuple[Noun, ...]:
 
 
 def subject_determiners(adverb: Adverb | None) -> Sequence[Determiner]:
-    """The determiners that a subject may have: no quantities under negation, whose scope they blur."""
+    """The determiners that a subject may have: no quantifiers under negation, as their scope would be ambiguous."""
     return DEFINITE if adverb and adverb.negative else SUBJECT
 
 
@@ -823,13 +827,13 @@ class Sampler:
                 return drawn
 
     def chance(self, probability: float) -> bool:
-        """True this often."""
+        """True with this probability."""
         return self.rng.random() < probability
 
     def phrase(
         self, heads: Sequence[Noun], determiners: Sequence[Determiner], plain: bool = False, negated: bool = False
     ) -> Phrase:
-        """A phrase headed by one of the nouns; a plain one has no adjective and, except kin, no possessor."""
+        """A phrase headed by one of the nouns; if `plain`, without adjectives, and only kin have a possessor."""
         head = self.rng.choice(heads)
         plural = "mass" not in head.tags and self.chance(0.35)
         determiner = self.rng.choice([entry for entry in determiners if goes_with(entry, head, plural)])
@@ -853,7 +857,7 @@ class Sampler:
         )
 
     def adjectives(self, head: Noun, determiner: Determiner) -> list[Adjective]:
-        """One adjective, or one and then a colour or origin, as English orders them."""
+        """Adjectives of the noun in English order: none, one, or one and a colour or origin after it."""
         fitting = [entry for entry in ADJECTIVES if entry.tags & head.tags]
         if determiner in (A, EVERY):
             fitting = [entry for entry in fitting if entry is not ADJECTIVE["other"]]
@@ -868,7 +872,7 @@ class Sampler:
     def subject(
         self, kinds: frozenset[str], determiners: Sequence[Determiner] = SUBJECT, plain: bool = False
     ) -> Phrase:
-        """A pronoun, a noun phrase or two."""
+        """A pronoun, a noun phrase, or two noun phrases joined by "and"."""
         if "person" in kinds and self.chance(0.4):
             return self.rng.choice((I, WE, YOU, HE, SHE))
         if self.chance(0.07):
@@ -887,7 +891,7 @@ class Sampler:
         return self.phrase(heads, OBJECT)
 
     def adverb(self, verb: Verb, tense: str) -> Adverb | None:
-        """None mostly; otherwise a negation, or for what one does (not for states) a frequency."""
+        """Mostly None; otherwise a negation or, for verbs of action in the present, an adverb of frequency."""
         if self.chance(0.25):
             return self.rng.choice([entry for entry in (NOT, NOT, NEVER, NO_LONGER) if tense in entry.tenses])
         if tense == PRESENT and PAST in verb.tenses and self.chance(0.2):
@@ -1085,7 +1089,7 @@ class Sampler:
 # The corpus.
 
 MOST_PAIRS = 200_000
-TRAIN_TWINS, HELD_OUT_TWINS = 0.1, 0.35  # how many sentences are drawn as the twin of a training sentence
+TRAIN_TWINS, HELD_OUT_TWINS = 0.1, 0.35  # probability that a draw is a training sentence's twin
 PATIENCE = 5_000  # draws in a row without a usable sentence
 
 
@@ -1106,10 +1110,10 @@ class Collector:
         self.twins: list[Pair] = []
 
     def collect(self, count: int, forms: set[tuple[str, str]] | None = None) -> list[Pair]:
-        """Draw training sentences, or, if word forms are given, evaluation sentences that have no others.
+        """Draw training sentences or, if `forms` is given, evaluation sentences that have only these word forms.
 
         Raises:
-            ValueError: if the grammar makes no more of them.
+            ValueError: `PATIENCE` draws in a row give no usable sentence.
         """
         twin_share = TRAIN_TWINS if forms is None else HELD_OUT_TWINS
         pairs: list[Pair] = []
@@ -1145,7 +1149,7 @@ def make_corpus(train: int, dev: int = 0, test: int = 0, *, seed: int = 1) -> di
     test occurs in train.
 
     Raises:
-        ValueError: if a count is negative, or they are more than the grammar makes.
+        ValueError: a count is negative, or the grammar makes fewer sentences.
     """
     if min(train, dev, test) < 0 or train + dev + test > MOST_PAIRS:
         given = f"{train} training, {dev} dev and {test} test pairs were asked for"
@@ -1182,7 +1186,7 @@ def write_corpus(corpus: dict[str, list[Pair]], folder: Path, overwrite: bool = 
     if taken and not overwrite:
         raise ValueError(f"{taken} holds another text; give another --output_dir, or --overwrite to replace it.")
     folder.mkdir(parents=True, exist_ok=True)
-    for path, text in stale.items():  # under another name first: what stands under its own is whole
+    for path, text in stale.items():  # under another name first, so that a file is always complete
         part = path.with_name(path.name + ".part")
         part.write_bytes(text)
         part.replace(path)

@@ -3,10 +3,10 @@
 
     python examples/python_reference.py --output_dir examples/data/python_reference
 
-Every Python brings the topics of its reference in `pydoc_data.topics`, some 600,000 characters of English with code in
-it. Many paragraphs stand in several topics ("if" is a part of "compound"): only the longest topic keeps them, and what
-has then little text of its own is left out, so that no paragraph of one split stands in another. Whole topics go to
-train, validation or test; each split is a JSON lines file with the columns `topic` and `text`.
+Every Python has the topics of its reference in `pydoc_data.topics`, some 600,000 characters of English text with code.
+Many paragraphs are in several topics ("if" is a part of "compound"). Only the longest topic keeps such a paragraph, so
+that no paragraph is in two splits, and a topic that keeps few characters is left out. Whole topics go to train,
+validation or test; each split is a JSON lines file with the columns `topic` and `text`.
 
 The same Python and seed give the same files; other versions of Python have other texts.
 """
@@ -23,7 +23,7 @@ from pydoc_data.topics import topics
 from typing import NamedTuple
 
 HELD_OUT = ("test", "validation")
-LEAST = 200  # characters of a topic's own, without which it is left out
+LEAST = 200  # a topic with fewer characters of its own is left out
 
 
 class Topic(NamedTuple):
@@ -34,7 +34,7 @@ class Topic(NamedTuple):
 
 
 def read_topics(texts: dict[str, str]) -> list[Topic]:
-    """The topics, longest first, each without the paragraphs that stand in one before it, or in itself already."""
+    """The topics, longest first, each without paragraphs that are in a previous topic or earlier in the same topic."""
     seen: set[str] = set()
     found = []
     for name in sorted(texts, key=lambda name: (-len(texts[name]), name)):
@@ -51,7 +51,7 @@ def read_topics(texts: dict[str, str]) -> list[Topic]:
 
 
 def paragraph_key(paragraph: str) -> str:
-    """What two paragraphs have in common that say the same: their letters and digits, however they are set."""
+    """The words of a paragraph in lower case; equal for paragraphs that differ only in punctuation or layout."""
     return " ".join(re.findall(r"\w+", paragraph)).lower()
 
 

@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[1]
 def main() -> int:
     """Build the wheel, unpack it, run mypy over it; the exit status is mypy's."""
     with tempfile.TemporaryDirectory() as folder:
-        shutil.rmtree(ROOT / "build", ignore_errors=True)  # what an earlier build left would get into the wheel
+        shutil.rmtree(ROOT / "build", ignore_errors=True)  # files of an earlier build would get into the wheel
         pip = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", folder, str(ROOT)]
         subprocess.run(pip, check=True)
         [wheel] = Path(folder).glob("*.whl")

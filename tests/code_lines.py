@@ -1,11 +1,11 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""Lines of code, without docstrings, comments and blank lines.
+"""Count lines of code, without docstrings, comments and blank lines.
 
     python -I tests/code_lines.py  # -I: `tests/locant` is not the package `locant`
 
-counts the rooms of the package, a model's own code (that of a translator with rotary positions), and the modelling and
-configuration files of seven families in the transformers that is installed; and it lists the long functions of the
-model's rooms.
+counts the lines of each room (top-level folder) of the package, of the code that is saved with a translator with rotary
+positions, and of the modelling and configuration files of seven families in the installed transformers. It also lists
+the long functions of the rooms `modeling`, `checkpoints` and `configuration`.
 """
 
 import ast

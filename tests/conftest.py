@@ -31,7 +31,7 @@ ADJECTIVES = {"red": "rouge", "sad": "triste", "young": "jeune", "loyal": "fidè
 class Toy:
     """The files of the toy language, the options of a run on them, and ways to run the command line.
 
-    Sentences are "the red cat sees the dog" and "le chat rouge voit le chien": words and their order change.
+    Sentences are "the red cat sees the dog" and "le chat rouge voit le chien": words and word order differ.
     """
 
     splits = (("train", 320), ("validation", 40), ("test", 40))
@@ -74,7 +74,7 @@ class Toy:
         return path
 
     def sections(self) -> dict[str, dict[str, Any]]:
-        """What stands in the YAML file of a run."""
+        """The sections of the YAML file of a run."""
         model = {"d_model": 32, "norm_position": "pre", "dropout": 0.1, "label_smoothing": 0.1}
         for stack in ("encoder", "decoder"):
             model |= {f"{stack}_layers": 1, f"{stack}_attention_heads": 2, f"{stack}_ffn_dim": 64}
@@ -91,19 +91,19 @@ class Toy:
         return {"model": model, "data": {**data, "tokenizer_vocab_size": 400}, "training": training}
 
     def arguments(self, output_dir: Path, config: Path | None = None, **options: Any) -> list[str]:
-        """What stands behind `locant` in the command that trains into `output_dir`."""
+        """The arguments of `locant` for a training run into `output_dir`."""
         arguments = ["train", str(config or self.config), "--output_dir", str(output_dir)]
         for name, value in options.items():
             arguments += [f"--{name}", *(map(str, value) if isinstance(value, list) else [str(value)])]
         return arguments
 
     def train(self, output_dir: Path, config: Path | None = None, **options: Any) -> int:
-        """`locant train` in this process: its exit status."""
+        """Run `locant train` in this process, and return its exit status."""
         return main(self.arguments(output_dir, config, **options))
 
     @property
     def environment(self) -> dict[str, str]:
-        """For processes that shall compute what this one does."""
+        """The environment variables of processes that must compute the same numbers as this process."""
         return {
             **os.environ,
             "HF_DATASETS_CACHE": str(datasets.config.HF_DATASETS_CACHE),

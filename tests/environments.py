@@ -1,8 +1,8 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""Virtual environments that hold some of what is installed here, and nothing else.
+"""Virtual environments that have some of the distributions of this environment, and no others.
 
-What a requirement needs is looked up in the metadata of the installed distributions and linked, file by file or folder
-by folder, so that an environment without Locant is there in a second and needs no network.
+The metadata of the installed distributions gives the dependencies of a requirement. Their files and folders are linked
+into the new environment, so that an environment without Locant takes a second and needs no network.
 """
 
 import os
@@ -22,9 +22,9 @@ class Environment:
     """A virtual environment with a home of its own.
 
     Args:
-        folder: where it is made.
-        requirements: what is linked into it, with all that it needs, such as `transformers[torch]`.
-        without: distributions that are left out although something asks for them.
+        folder: the folder in which the environment is made.
+        requirements: requirements, such as `transformers[torch]`, that are linked with their dependencies.
+        without: distributions that are left out even if a requirement depends on them.
     """
 
     def __init__(self, folder: Path, requirements: Iterable[str], without: Iterable[str] = ()):
@@ -39,9 +39,10 @@ class Environment:
             (self._packages / entry.name).symlink_to(entry)
 
     def install(self, requirement: str) -> None:
-        """Take this from the package index, with all that it needs, for what is not linked.
+        """Install a requirement and its dependencies from the package index, for distributions that are not linked.
 
-        It goes to a folder of its own: pip would remove linked files where they come from.
+        pip installs them into a separate folder, because in the environment it would delete the originals of linked
+        files.
         """
         folder = self.home.parent / "installed"
         pip = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
@@ -49,14 +50,18 @@ class Environment:
         (self._packages / "installed.pth").write_text(f"{folder}\n")
 
     def run(self, script: str, *arguments: object, **variables: str) -> str:
-        """Run a program in it, and return what it prints; a failure of it is an `AssertionError` with its words.
+        """Run a program in the environment, and return its standard output.
 
         Args:
-            script: the program.
-            *arguments: its `sys.argv[1:]`.
-            **variables: added to its environment, which has nothing of Python's or Hugging Face's from here.
+            script: the source of the program.
+            *arguments: `sys.argv[1:]` of the program.
+            **variables: environment variables of the program, in addition to those of this process, without the ones of
+                Python, Hugging Face and Locant.
+
+        Raises:
+            AssertionError: the program failed; the message is its output.
         """
-        threads = str(torch.get_num_threads())  # as many as here, for sums in the same order
+        threads = str(torch.get_num_threads())  # as in this process, so that sums are computed in the same order
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "HF_", "LOCANT"))}
         done = subprocess.run(
             [self.python, "-I", "-c", script, *map(str, arguments)],
@@ -85,7 +90,7 @@ def needed(requirements: Iterable[str], without: Iterable[str] = ()) -> dict[str
         try:
             found[name] = distribution(name)
         except PackageNotFoundError:
-            continue  # an optional one of another platform
+            continue  # an optional dependency that is not installed
         for text in found[name].requires or ():
             inner = Requirement(text)
             extras = requirement.extras or {""}

@@ -1,5 +1,5 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""The rooms of the package: who may import whom, and that nothing is importable as a bare `modeling`."""
+"""The rooms (top-level folders) of the package: which may import which, and none by its bare name, as `modeling`."""
 
 import ast
 import subprocess
@@ -27,13 +27,13 @@ def files_of(room):
 
 
 def imported_rooms(path, room):
-    """The rooms that a file imports from, by absolute name or by climbing out of its own."""
+    """The rooms that a file imports by absolute name, with lines; a relative import out of its own room fails."""
     depth = len(path.relative_to(ROOT / room).parts)
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom) and node.level == 0:
-            # `from locant import modeling` names the room behind the import
+            # `from locant import modeling` names the room after `import`
             names = [f"{node.module}.{alias.name}" for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
             assert node.level <= depth, f"{path}:{node.lineno} climbs out of its room: import it as locant.<room>"
@@ -80,7 +80,7 @@ def test_a_bundle_is_flat_so_no_two_files_share_a_name():
     folders = defaultdict(list)
     for room in ("configuration", "modeling", "tokenization", "hub"):
         for path in files_of(room):
-            if path.parent not in (ROOT / "hub" / "families", ROOT / "hub" / "engines"):  # which never travel
+            if path.parent not in (ROOT / "hub" / "families", ROOT / "hub" / "engines"):  # not in bundles
                 folders[path.name.removeprefix("modeling_locant_")].append(str(path.parent.relative_to(ROOT)))
     folders.pop("__init__.py")
     assert {name: places for name, places in folders.items() if len(places) > 1} == {}

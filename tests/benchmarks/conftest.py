@@ -1,5 +1,5 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""The scripts of benchmarks/ as modules."""
+"""Makes the scripts of benchmarks/ importable as modules."""
 
 import sys
 from pathlib import Path

@@ -1,5 +1,5 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""The same tests on transformers' own model of each kind, for comparison."""
+"""Hugging Face's model tests on transformers' own model of each kind, for comparison with Locant."""
 
 import unittest
 from typing import ClassVar

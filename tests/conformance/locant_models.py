@@ -1,10 +1,10 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
 """Hugging Face's model and config tests on every class of Locant's, with position encodings that differ in kind.
 
-To add a model class, enter its name in the table of `modeling_auto` that says what it is for, and list it in
+To add a model class, enter its name in the table of `modeling_auto` for its task, and list it in
 the `all_model_classes` of the group that shares its inputs. To add an encoding, subclass the group once more.
 
-No test of theirs is left out but by `leave_out`, with the reason why it cannot apply.
+A test of the suite is left out only with `leave_out`, which takes the reason why the test cannot apply.
 """
 
 import unittest
@@ -59,7 +59,7 @@ no_source_ids = leave_out(
 
 
 class Angles(RotaryEncoding):
-    """The angles of rotary positions, with the outputs that the suite knows: `(batch, length, R / 2)`."""
+    """Rotary positions whose `forward` returns cosines and sines as the suite expects: `(batch, length, R / 2)`."""
 
     def forward(self, hidden_states: torch.Tensor, position_ids: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         _, (cos, sin) = super().forward(hidden_states, position_ids, None)
@@ -67,7 +67,7 @@ class Angles(RotaryEncoding):
 
 
 class AnglesOnly(LocantPreTrainedModel):
-    """Angles under the name by which the suite finds them."""
+    """A model with nothing but `Angles`, under the attribute name by which the suite finds them."""
 
     def __init__(self, config: LocantConfig):
         super().__init__(config)
@@ -78,7 +78,7 @@ enter_name("MODEL_MAPPING_NAMES", AnglesOnly)
 
 
 class Rotary:
-    """Rotary positions; in front of a group, its tests of rope types run too."""
+    """A mixin for rotary positions; if it is the first base of a test class, tests of rope types run too."""
 
     position: ClassVar = {
         "position_encoding": "rotary",
@@ -90,7 +90,7 @@ class Rotary:
         super().setUp()
         if "_rope_" in self._testMethodName:
             # These tests set the rope type in `config.get_text_config(decoder=True)`, then build the model
-            # from `config`. Where one config describes both stacks the first is a copy: make them one.
+            # from `config`. If `config` describes both stacks, the former is a copy: return `config` itself.
             self.enterContext(mock.patch.object(LocantConfig, "get_text_config", lambda config, **_: config))
         if self._testMethodName == "test_model_rope_scaling_frequencies":
             self.all_model_classes = (AnglesOnly,)
@@ -127,7 +127,7 @@ class Seq2SeqShaw(LocantSeq2Seq, unittest.TestCase):
             "test_can_set_attention_dynamically",
             "test_sdpa_can_dispatch_non_composite_models",
         ):
-            # These set sdpa, which returns no weights for vectors of values to meet: such a model refuses it.
+            # These tests set sdpa, which a model with vectors of values refuses: sdpa returns no attention weights.
             self.model_tester.config_fields["position_parameters"] = {"shaw": {"values": False}}
 
 
@@ -164,7 +164,7 @@ class LocantTextEncoder(testers.TextEncoderTests):
 
 @not_rotary
 class TextEncoderLearned(LocantTextEncoder, unittest.TestCase):
-    """As BERT is."""
+    """With the fields of BERT."""
 
     position: ClassVar = {
         "position_encoding": "learned",
@@ -214,7 +214,7 @@ class LocantImage(testers.ImageTests):
 
 
 class ImageLearned(LocantImage, unittest.TestCase):
-    """As ViT is."""
+    """With the fields of ViT."""
 
     position: ClassVar = {"position_encoding": "learned", "pooling": "first", "pooler_projection": True}
 

@@ -3,9 +3,9 @@
 
     python tests/conformance/run.py [pytest options]
 
-Prints a row for each test class, why tests of Locant were skipped, and what is skipped on Locant only. A test counts
-as skipped if any part of it was. Exits non-zero if a test of Locant's fails, if none passes, or if a class of Locant's
-skips more tests than the built-in model of its kind.
+Prints a row for each test class, the reasons why tests of Locant were skipped, and the tests that are skipped on Locant
+only. A test counts as skipped if any part of it was. Exits non-zero if a test of Locant's fails, if none passes, or if
+a class of Locant's skips more tests than the built-in model of its kind.
 """
 
 import os
@@ -19,9 +19,10 @@ from suite import fetch_suite
 
 HERE = Path(__file__).resolve().parent
 LOCANT, BUILT_IN = HERE / "locant_models.py", HERE / "builtin_models.py"
-# By what the name of a test class begins with, first come first served. Llama is a rotary decoder: others stand beside
-# OPT, as the suite's tests of rope types apply to neither. From images to text, Marian stands in, the other
-# encoder-decoder: built-in models for that are made of two configs, which other tests of the suite are for.
+# The test class of the built-in model, by the beginning of the name of a test class of Locant; the first match counts.
+# Llama is a rotary decoder. Other decoders are compared with OPT, because the suite's tests of rope types apply to
+# neither. Image-to-text models are compared with Marian, another encoder-decoder, because built-in image-to-text models
+# have two configs, for which the suite has other tests.
 BUILT_INS = {
     "Seq2Seq": "Seq2SeqMarian",
     "TextEncoder": "TextEncoderBert",
@@ -30,7 +31,7 @@ BUILT_INS = {
     "ImageToText": "Seq2SeqMarian",
     "Image": "ImageViT",
 }
-# Options that a user gives come after these and win.
+# The user's options come after these options and override them.
 PYTEST_OPTIONS = ["-qq", "-rN", "--no-header", "--disable-warnings", "--tb=short", "--numprocesses=2"]
 PYTEST_OPTIONS += ["-p", "no:cacheprovider", "-o", "verbosity_subtests=0"]
 
@@ -92,7 +93,7 @@ def prepare_environment(suite: Path) -> None:
 
 
 def print_table(ours: Outcomes, theirs: Outcomes) -> None:
-    """A row for each test class, Locant's with the skips of the built-in model of its kind."""
+    """Print a row for each test class; rows of Locant also have the skips of the built-in model of the kind."""
     print(f"\n{'':24}{'passed':>8}{'skipped':>9}{'failed':>8}   skipped on the built-in model of its kind")
     beyond = more_skips(ours, theirs)
     for name, tests in sorted({**ours, **theirs}.items()):
@@ -111,14 +112,14 @@ def row(name: str, tests: dict[str, str]) -> str:
 
 
 def print_reasons(classes: Outcomes, reasons: dict[str, str]) -> None:
-    """How many tests were skipped for which reason, the suite's or the adapter's."""
+    """Print how many tests were skipped for each reason, which the suite or `leave_out` gave."""
     print("\nskipped on Locant, and why:")
     for reason, times in Counter(reasons[name] for name in with_outcome(classes, "skipped")).most_common():
         print(f"{times:4}  {reason}")
 
 
 def print_skips_beyond(ours: Outcomes, theirs: Outcomes, reasons: dict[str, str]) -> None:
-    """The tests that are skipped on a class of Locant's and not on the built-in model of its kind."""
+    """Print the tests that are skipped on a class of Locant's and not on the built-in model of its kind."""
     print("\nskipped on Locant, not on the built-in model of its kind:")
     where = defaultdict(list)
     for name in with_outcome(ours, "skipped"):
@@ -132,7 +133,7 @@ def print_skips_beyond(ours: Outcomes, theirs: Outcomes, reasons: dict[str, str]
 
 
 def print_failures(classes: Outcomes, broken: list[str]) -> None:
-    """The names of what failed."""
+    """Print the tests that failed, and the files that could not be collected."""
     for name in with_outcome(classes, "failed"):
         print(f"failed: {name}")
     for name in broken:

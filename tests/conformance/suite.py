@@ -1,9 +1,9 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
 """Hugging Face's own model test suite, from the source distribution of the installed transformers.
 
-The distribution carries `tests/test_modeling_common.py` and `tests/test_configuration_common.py`, but not the
-three files from which they import a name each: `STUBS` stands in for those. All is written to `.conformance`,
-in a folder for each version where the suite is the package `hf_suite`; nothing of it enters the repository.
+The distribution has `tests/test_modeling_common.py` and `tests/test_configuration_common.py`, but not three files
+from which they import one name each; `STUBS` replaces these files. `fetch_suite` writes the suite as the package
+`hf_suite` to `.conformance`, in a folder for each version of transformers; the repository does not contain it.
 """
 
 import shutil
@@ -18,11 +18,11 @@ CACHE = Path(__file__).resolve().parents[2] / ".conformance"
 STUBS = {
     "__init__.py": "",
     "exporters/__init__.py": "",
-    # The distribution has no export tests: the mixin that would bring them brings none.
+    # The distribution has no export tests, so this mixin is empty.
     "exporters/test_export.py": "class ExportTesterMixin:\n    pass\n",
     "generation/__init__.py": "",
-    # Nor generation tests. The suite demands that the test class of a generative model inherits this mixin;
-    # what its tests would check, Locant's own tests do.
+    # It has no generation tests either. The suite demands that the test class of a generative model inherits this
+    # mixin; Locant's own tests check generation.
     "generation/test_utils.py": "class GenerationTesterMixin:\n    pass\n",
     "utils/__init__.py": "",
     # A value unlike the default for every field that PreTrainedConfig itself defines for one-part models.

@@ -1,8 +1,8 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""What the suite asks of its caller, for each kind of model: a small config and a batch for it.
+"""A small config and a batch for each kind of model, which the suite requires from its caller.
 
-A test class inherits the group of its kind and says which classes, which config class and which fields of it. Its
-name begins with the group's kind, by which `run.py` finds the built-in model to set beside it.
+A test class inherits the group of its kind, and names the model classes, the config class and fields of the config.
+The name of the test class begins with the kind, by which `run.py` finds the built-in model to compare it with.
 """
 
 import re
@@ -26,8 +26,8 @@ class Tester:
     """A small config and a batch of token ids for it; the suite reads the sizes from the attributes.
 
     Args:
-        config_class: whose config to make.
-        config_fields: its fields for the sizes below, and any others.
+        config_class: the class of the config.
+        config_fields: the fields of this class for the sizes below, and any other fields.
     """
 
     batch_size = 13
@@ -53,11 +53,11 @@ class Tester:
         return {name: getattr(self, name) for name in names} | {"max_position_embeddings": 20}
 
     def prepare_config_and_inputs_for_common(self) -> tuple[PreTrainedConfig, Inputs]:
-        """The config, and what all models of a test class take."""
+        """The config, and the inputs that all models of a test class accept."""
         return self.get_config(), self.inputs()
 
     def inputs(self) -> Inputs:
-        """Sentences, every third of them shorter than the batch is wide."""
+        """Random sentences; every third sentence is two tokens shorter, and padded."""
         input_ids, attention_mask = self.random_ids(), self.ones()
         input_ids[::3, -2:] = self.pad_token_id
         attention_mask[::3, -2:] = 0
@@ -73,9 +73,9 @@ class Tester:
 
 
 class Seq2SeqTester(Tester):
-    """Sentences on both sides."""
+    """A config and a batch for an encoder–decoder: source and target sentences."""
 
-    # One length for both: the suite also uses the source's mask for the target, and labels this long.
+    # Source and target have one length: the suite uses the source's mask for the target, and makes labels this long.
     encoder_seq_length = decoder_seq_length = Tester.seq_length
 
     def common_fields(self) -> dict[str, Any]:
@@ -107,7 +107,7 @@ class ImageTester(Tester):
 
 
 class ImageToTextTester(Seq2SeqTester):
-    """Images in, sentences out."""
+    """A config and a batch for an image-to-text model: images and target sentences."""
 
     def __init__(self, config_class: type[PreTrainedConfig], config_fields: dict[str, Any]):
         super().__init__(config_class, config_fields)
@@ -123,7 +123,7 @@ class ImageToTextTester(Seq2SeqTester):
 
 
 class WithoutSource(dict[str, torch.Tensor]):
-    """Inputs in which the suite, where it resizes the embeddings of tokens, finds those of the target."""
+    """Inputs that return `decoder_input_ids` for `input_ids`, which the suite reads when it resizes embeddings."""
 
     def __missing__(self, name: str) -> torch.Tensor:
         if name == "input_ids":
@@ -134,7 +134,7 @@ class WithoutSource(dict[str, torch.Tensor]):
 class SuiteTests(ModelTesterMixin):
     """All tests of the suite, on `all_model_classes`, with a config of `config_class`.
 
-    Its fields are those of the group in `config_fields`, with those of the one class in `position` on top.
+    The config has the fields `config_fields` of the group, and the fields `position` of the test class.
     """
 
     model_tester_class: ClassVar[type[Tester]] = Tester
@@ -176,14 +176,14 @@ class ImageTests(SuiteTests):
     test_resize_embeddings = False  # there are no token embeddings
 
     def test_model_get_set_embeddings(self):
-        """As the suite's, but what embeds patches is no `nn.Embedding`."""
+        """Like the suite's test, but the module that embeds patches is not an `nn.Embedding`."""
         for model_class in self.all_model_classes:
             model = model_class(self.model_tester.get_config())
             self.assertIsInstance(model.get_input_embeddings(), nn.Module)
             self.assertIsNone(model.get_output_embeddings())
 
     def _prepare_for_class(self, inputs_dict: Inputs, *args: Any, **kwargs: Any) -> Inputs:
-        """Without the mask that the suite adds where a `forward` names one: no patch is padding."""
+        """The suite's inputs without the mask that it adds if `forward` takes a mask: no patch is padding."""
         inputs = super()._prepare_for_class(inputs_dict, *args, **kwargs)
         inputs.pop("attention_mask", None)
         return inputs
@@ -196,7 +196,7 @@ class ImageToTextTests(SuiteTests, GenerationTesterMixin):
     is_encoder_decoder = True
 
     def test_inputs_embeds_matches_input_ids(self):
-        """As the suite's, for the target alone."""
+        """Like the suite's test, for the target alone."""
         for model_class in self.all_model_classes:
             config, inputs = self.model_tester.prepare_config_and_inputs_for_common()
             inputs = self._prepare_for_class(inputs, model_class)
@@ -210,7 +210,7 @@ class ImageToTextTests(SuiteTests, GenerationTesterMixin):
 def enter_name(table: str, *model_classes: type[PreTrainedModel]) -> None:
     """Add classes to a name table of `modeling_auto`.
 
-    By these tables the suite decides which class has no loss, and which takes which labels.
+    From these tables, the suite knows which classes have no loss, and which labels a class takes.
     """
     names = getattr(modeling_auto, table)
     model_type = model_classes[0].config_class.model_type

@@ -1,5 +1,5 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""PEFT: LoRA on every head, with nothing but its defaults."""
+"""PEFT: LoRA and IA³ with default target modules, and `add_adapter` of transformers, on every head."""
 
 import copy
 
@@ -21,13 +21,13 @@ NEW_HEADS = {"SEQ_CLS": "classifier", "TOKEN_CLS": "classifier", "QUESTION_ANS":
 
 
 def lora(name):
-    """The head's task, by which PEFT knows which new layer to train in full; it has no task of images."""
+    """The config of LoRA. PEFT knows the new layer of a head from the task, but has no task for images."""
     others = {"modules_to_save": ["classifier"]} if name == "image classifier" else {}
     return LoraConfig(task_type=TASK_TYPES.get(name), r=4, lora_alpha=16, **others)
 
 
 def train(model, batch, steps=12):
-    """The loss at each step, on one batch."""
+    """Train on one batch, and return the loss of each step."""
     model.train()
     optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=2e-2)
     losses = []

@@ -1,5 +1,5 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""What every test says about itself for the table, and what several files start from."""
+"""Fixtures of several files, and the fixture that records each test's row of the table."""
 
 import pytest
 import torch
@@ -10,9 +10,10 @@ from locant import train_tokenizer
 
 @pytest.fixture(autouse=True)
 def row(request, record_property):
-    """The row of a test: its docstring, and the libraries that its file names.
+    """Record the test's docstring and the libraries that its file names, for its row of the table.
 
-    What it finds out it adds itself, with `record_property`: numbers, of which the table has the largest of all cases.
+    The test itself records the numbers that it measures with `record_property`. The table has the largest number of all
+    cases.
     """
     torch.manual_seed(0)
     record_property("what", request.function.__doc__)
@@ -26,7 +27,7 @@ def head(request):
 
 @pytest.fixture
 def saved(tmp_path):
-    """The folder of a saved model, and of its tokenizer if it has one."""
+    """A function that saves a model, and its tokenizer if it has one, and returns the folder."""
 
     def save(model, tokenizer=None):
         for part in (model, tokenizer):

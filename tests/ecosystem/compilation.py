@@ -1,5 +1,5 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""torch.compile, torch.export, gradient checkpointing: the same numbers by other ways."""
+"""torch.compile, torch.export and gradient checkpointing change no number."""
 
 import pytest
 import torch
@@ -55,7 +55,7 @@ def test_gradient_checkpointing(head, record_property):
     stack = model.get_submodule("model.decoder" if hasattr(model.model, "decoder") else "model.encoder")
     stack.layers[0].ffn.register_forward_hook(lambda *_: calls.append(1))
     others = gradients()
-    assert len(calls) == 2  # once forward, once more on the way back
+    assert len(calls) == 2  # once in the forward pass, once in the backward pass
     found = max(difference(others[name], gradient) for name, gradient in expected.items())
     record_property("with − without", found)
     assert found < 1e-6

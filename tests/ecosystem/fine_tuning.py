@@ -17,7 +17,7 @@ LIBRARIES = ("trl",)
 
 @pytest.fixture
 def trainer(texts, tokenizer, tmp_path):
-    """An SFTTrainer on a few sentences; `options` are the config's."""
+    """A function that makes an SFTTrainer on a few sentences; `options` are fields of its config."""
 
     def make(peft_config=None, **options):
         words = tokenizer("causal_lm")
@@ -54,7 +54,7 @@ def leak(trainer):
     """How much the logits of packed texts differ from those of the same texts by themselves."""
     model, batch = trainer.model.eval(), next(iter(trainer.get_train_dataloader()))
     batch.pop("labels")
-    assert (batch["position_ids"] == 0).sum() > 4  # texts, in one row
+    assert (batch["position_ids"] == 0).sum() > 4  # more than four texts in one row
     packed = outputs(model, {**batch, "use_cache": False})[0]
     starts = [*(batch["position_ids"][0] == 0).nonzero().flatten().tolist(), packed.shape[0]]
     alone = [outputs(model, {"input_ids": batch["input_ids"][:, start:end]})[0] for start, end in pairwise(starts)]

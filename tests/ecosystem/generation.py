@@ -24,7 +24,7 @@ def test_assisted_generation(name):
 
 
 class Examples(Dataset):
-    """The rows of a batch."""
+    """A dataset of the rows of a batch."""
 
     def __init__(self, batch):
         self.batch = batch

@@ -1,5 +1,5 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""A small model of every kind with a head, each with another position encoding, and batches for it."""
+"""A small model of every class with a head, with five position encodings in all, and batches for each model."""
 
 from typing import Any, NamedTuple
 
@@ -36,12 +36,12 @@ SHAPE = {
 
 
 class Head(NamedTuple):
-    """A model class, the fields of its config beyond `SHAPE`, what it takes, and what it is taught with."""
+    """A model class, the fields of its config beyond `SHAPE`, the names of its inputs, and its labels."""
 
     model_class: type[PreTrainedModel]
     fields: dict[str, Any]
     inputs: tuple[str, ...]
-    targets: dict[str, str]  # by the name that the model has for it, which of the values in `batch`
+    targets: dict[str, str]  # name of the argument → name of the value in `batch`
 
     def model(self, **fields: Any) -> PreTrainedModel:
         """A model in evaluation mode, the same at every call."""
@@ -49,7 +49,7 @@ class Head(NamedTuple):
         return self.model_class(LocantConfig(**{**SHAPE, **self.fields, **fields})).eval()
 
     def batch(self, size: int = 4, length: int = 8, *, targets: bool = False) -> dict[str, torch.Tensor]:
-        """`size` random images, or texts of `length` tokens with the last one padded; with `targets`, for training."""
+        """`size` random images, or texts of `length` tokens, the last one padded; with `targets`, also the labels."""
         generator = torch.Generator().manual_seed(size)
         attention_mask = torch.ones(size, length, dtype=torch.long)
         attention_mask[-1, -2:] = 0
@@ -114,13 +114,13 @@ HEADS = {
 
 
 def outputs(model: Any, batch: dict[str, torch.Tensor]) -> torch.Tensor:
-    """The logits, those of both ends of an answer side by side."""
+    """The logits; for a question answerer, the start and end logits, stacked in the last dimension."""
     with torch.no_grad():
         found = model(**batch)
     return found.logits if "logits" in found else torch.stack([found.start_logits, found.end_logits], dim=-1)
 
 
 def difference(one: torch.Tensor, other: torch.Tensor) -> float:
-    """The largest there is."""
+    """The largest absolute difference of two elements."""
     assert one.shape == other.shape
     return (one - other).abs().max().item()

@@ -1,5 +1,5 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""Accelerate: `device_map="auto"`, and layers that memory has no room for on disk."""
+"""Accelerate: `device_map="auto"`, with layers on disk if memory has no room for them."""
 
 import pytest
 from heads import difference, outputs

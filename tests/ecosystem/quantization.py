@@ -6,12 +6,12 @@ from heads import outputs
 from torchao.quantization import Int8WeightOnlyConfig
 from transformers import QuantoConfig, TorchAoConfig
 
-LIBRARIES = ()  # one each
+LIBRARIES = ()  # each test records its own library
 WIDE = {"d_model": 128, "encoder_ffn_dim": 512, "decoder_ffn_dim": 512}
 
 
 def size(tensor):
-    """The bytes of a tensor, or of those that a quantised one is made of."""
+    """The bytes of a tensor; for a quantised tensor, of the tensors that it consists of."""
     if not hasattr(tensor, "__tensor_flatten__"):
         return tensor.nbytes
     return sum(size(getattr(tensor, name)) for name in tensor.__tensor_flatten__()[0])

@@ -1,10 +1,10 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""Show that the libraries around transformers work on Locant's models, and write what came of it into the docs.
+"""Test that the libraries around transformers work with Locant's models, and write the results into the docs.
 
     python tests/ecosystem/run.py [pytest options]
 
-Prints a row for each test of the files below: on how many models it passed, what was measured, how long it took.
-Without options the table goes into docs/ecosystem.md. Exits non-zero if a test fails.
+Prints a row for each test of the modules in `FILES`: the number of models on which it passed, the measured numbers, and
+the seconds. Without options, the table goes into docs/ecosystem.md. Exits non-zero if a test fails.
 """
 
 import os
@@ -21,14 +21,14 @@ HERE = Path(__file__).resolve().parent
 DOCUMENT = HERE.parents[1] / "docs" / "ecosystem.md"
 TABLE = re.compile(r"(<!-- written by `make ecosystem` -->\n).*(<!-- end -->\n)", re.DOTALL)
 FILES = ("adapters", "compilation", "offloading", "quantization", "sentence_embeddings", "fine_tuning", "generation")
-# Options that a user gives come after these and win.
+# The user's options come after these options and override them.
 PYTEST_OPTIONS = ["-qq", "-rN", "--no-header", "--disable-warnings", "--tb=short", "--numprocesses=2"]
 PYTEST_OPTIONS += ["-p", "common", "-p", "no:cacheprovider", "--show-capture=no"]
 
 
 @dataclass
 class Row:
-    """What the cases of one test have shown."""
+    """The results of all cases of one test."""
 
     what: str = ""
     libraries: tuple[str, ...] = ()
@@ -37,7 +37,7 @@ class Row:
     numbers: dict[str, float] = field(default_factory=dict)
 
     def add(self, name: str, value: Any) -> None:
-        """One thing that a case recorded: what the test is called, or a number that it found."""
+        """Add a property that a case recorded: the description or the libraries of the test, or a measured number."""
         if name in ("what", "libraries"):
             setattr(self, name, value)
         else:
@@ -45,7 +45,7 @@ class Row:
 
     @property
     def result(self) -> str:
-        """How many cases passed, and what was measured: of a number the largest."""
+        """The number of cases that passed, and the measured numbers, each the largest of all cases."""
         passed, cases = self.outcomes.count("passed"), len(self.outcomes)
         verdict = "works" if passed == cases else "**fails**"
         findings = [f"{name} {value:.2g}" for name, value in self.numbers.items()]
@@ -90,7 +90,7 @@ def main(pytest_options: list[str]) -> int:
 
 
 def prepare_environment() -> None:
-    """Let the workers import what stands beside this file, and keep them off the network and to one core each."""
+    """Let the workers import the modules of this folder, and keep them off the network and to one core each."""
     os.environ["PYTHONPATH"] = os.pathsep.join([str(HERE), *filter(None, [os.environ.get("PYTHONPATH")])])
     sys.path.insert(0, str(HERE))
     os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -98,7 +98,7 @@ def prepare_environment() -> None:
 
 
 def as_table(rows: list[Row]) -> str:
-    """Markdown."""
+    """The rows as a Markdown table."""
     lines = ["| what | library | result | seconds |", "| --- | --- | --- | ---: |"]
     for row in rows:
         libraries = ", ".join(f"{name} {version(name)}" for name in row.libraries)

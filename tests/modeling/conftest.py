@@ -1,5 +1,5 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""Small models with telling weights, and the axes that the tests are parametrised over."""
+"""Small models with random numbers in all weights, and the values that the tests are parametrised over."""
 
 import importlib.util
 import re
@@ -32,7 +32,7 @@ SHAPE = {
 
 ENCODINGS = ["none", "sinusoidal", "learned", "shaw", "transformer_xl", "t5", "alibi", "rotary"]
 BACKENDS = ["eager", "sdpa", "blockwise", "flex_attention"]
-# Shaw's encoding adds to the output of attention, Transformer-XL's has a number for each pair of tokens
+# sdpa and flex_attention cannot add Shaw's bias on the output; flex_attention cannot add Transformer-XL's matrix
 REFUSED = [("shaw", "sdpa"), ("shaw", "flex_attention"), ("transformer_xl", "flex_attention")]
 SERVED = [(encoding, backend) for encoding in ENCODINGS for backend in BACKENDS if (encoding, backend) not in REFUSED]
 
@@ -44,7 +44,7 @@ TRAINED = [pair for pair in SERVED if pair[1] != "flex_attention"]
 
 
 def slow_except(fast, values):
-    """`values` as parameters of a test that runs in slow tests alone, but for those in `fast`."""
+    """`values` as parameters of a test; the parameters that are not in `fast` are marked as slow."""
     return [value if value in fast else pytest.param(value, marks=pytest.mark.slow) for value in values]
 
 
@@ -54,7 +54,7 @@ def _names(pair):
 
 @torch.no_grad()
 def _spread(module: nn.Module, seed: int) -> None:
-    """Random numbers in every parameter, biases and norms included, so that none can be forgotten unnoticed."""
+    """Set every parameter, biases and norms included, to random numbers, so that tests notice if one is not used."""
     generator = torch.Generator().manual_seed(seed)
     for name, parameter in module.named_parameters():
         noise = torch.randn(parameter.shape, generator=generator)
@@ -80,7 +80,7 @@ def no_grad():
 
 @pytest.fixture
 def make_config():
-    """A small configuration, with fields on top."""
+    """A function that makes a small config with the given fields."""
     return lambda **fields: LocantConfig(**{**SHAPE, **fields})
 
 
@@ -91,7 +91,7 @@ def spread():
 
 @pytest.fixture
 def make_model(make_config):
-    """A small model in evaluation mode."""
+    """A function that makes a small model in evaluation mode."""
 
     def make(cls=LocantForConditionalGeneration, seed=0, **fields):
         model = cls(make_config(**fields)).eval()
@@ -103,10 +103,10 @@ def make_model(make_config):
 
 @pytest.fixture(scope="session")
 def shared_model():
-    """A small model that is built once a session: for reading only, and on one backend at a time.
+    """A function that returns a small model, built once a session: for reading only, and on one backend at a time.
 
     Its weights are rounded to `weights_dtype` (by default `dtype`) first. With `weights_of`, the fields of another
-    shared model, it has that model's weights, but for those that it has no place for.
+    shared model, it has the weights of that model, except those for which it has no parameter.
     """
     models = {}
 
@@ -130,8 +130,8 @@ def shared_model():
 def assert_close_in_half():
     """Compares what a model computes in half precision with what it computes in float32 from the same rounded weights.
 
-    The tolerance is of the mean error, in standard deviations: some three times what the rounding of activations makes,
-    and less than half of what leaving out a position encoding makes.
+    The tolerance limits the mean error, in standard deviations. It is about three times the error that the rounding of
+    activations makes, and less than half of the error that a missing position encoding makes.
     """
 
     def check(actual, expected):
@@ -143,7 +143,7 @@ def assert_close_in_half():
 
 @pytest.fixture
 def make_batch():
-    """Sequences of ids to a padded batch and its mask."""
+    """A function that makes a padded batch and its mask from sequences of ids."""
 
     def make(sequences, side="right"):
         longest = max(map(len, sequences))
@@ -181,7 +181,7 @@ def _one_block(mask_mod, B, H, Q_LEN, KV_LEN, device, _compile=False):
 
 @pytest.fixture
 def uncompiled_flex(monkeypatch):
-    """flex_attention as torch defines it, without the seconds that compiling takes, and its warning about that."""
+    """Run flex_attention without compiling it, which takes seconds, and without torch's warning about that."""
     monkeypatch.setattr(torch.nn.attention.flex_attention, "_FLEX_ATTENTION_DISABLE_COMPILE_DEBUG", True)
     path = "locant.modeling.attention_backends.compile_friendly_flex_attention"
     monkeypatch.setattr(path, lambda *args, training=False, **kwargs: flex_attention(*args, **kwargs))
@@ -190,7 +190,7 @@ def uncompiled_flex(monkeypatch):
 
 @pytest.fixture
 def small_blocks(monkeypatch):
-    """Blocks of 16 queries, the fewest, so that short sequences have several."""
+    """Make blockwise attention use blocks of 16 queries, the smallest ones, so that short sequences have several."""
     monkeypatch.setattr("locant.modeling.blockwise._BLOCK_ELEMENTS", 1)
 
 
@@ -219,7 +219,7 @@ def refused(request):
 
 @pytest.fixture
 def register():
-    """Encodings that exist during one test."""
+    """A function that registers an encoding for the duration of one test."""
     names = []
 
     def register(name, cls, **options):
@@ -233,7 +233,7 @@ def register():
 
 @pytest.fixture(scope="session")
 def other_implementations():
-    """`test_other_implementations.py`, for its maps from transformers' names to ours."""
+    """The module `test_other_implementations.py`, which maps weight names of transformers to ours."""
     path = Path(__file__).with_name("test_other_implementations.py")
     spec = importlib.util.spec_from_file_location("other_implementations", path)
     module = importlib.util.module_from_spec(spec)
@@ -261,7 +261,7 @@ def _of_vit(tensors):
     for name, tensor in tensors.items():
         for theirs, ours in _VIT_NAMES.items():
             name = re.sub(theirs, ours, name)
-        if tensor.ndim > 2:  # a convolution is a linear layer over each patch; the others have dimensions of size 1
+        if tensor.ndim > 2:  # the convolution is linear over each patch; other tensors have dimensions of size 1
             tensor = tensor.flatten(1) if tensor.ndim == 4 else tensor.flatten(0, -2)
         renamed[name] = tensor.squeeze(0) if name.endswith("class_token") else tensor
     return renamed
@@ -269,13 +269,13 @@ def _of_vit(tensors):
 
 @pytest.fixture
 def of_vit():
-    """The tensors (weights, gradients) of a ViTModel, by the names and in the shapes of LocantEncoderModel."""
+    """A function that gives tensors (weights, gradients) of a ViTModel the names and shapes of LocantEncoderModel."""
     return _of_vit
 
 
 @pytest.fixture
 def make_vit():
-    """A small ViT with telling weights."""
+    """A function that makes a small ViT with random numbers in all weights."""
 
     def make(cls=ViTModel, **fields):
         sizes = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 40}

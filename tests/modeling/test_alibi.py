@@ -1,5 +1,5 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""Scores that fall with distance, beside Bloom and MPT."""
+"""ALiBi: slopes and biases, compared with Bloom and MPT."""
 
 import math
 
@@ -74,7 +74,7 @@ class TestBias:
 
 
 def bloom(ours, heads):
-    """Its attention with the weights of ours, which stand head by head, and the bias of its scores."""
+    """Bloom's attention with our weights, which it stores head by head, and with its own bias."""
     theirs = BloomAttention(BloomConfig(hidden_size=8 * heads, n_head=heads), 0).eval()
     for kind in ("weight", "bias"):
         parts = [getattr(getattr(ours, f"{name}_proj"), kind).unflatten(0, (heads, 8)) for name in "qkv"]
@@ -89,7 +89,7 @@ def bloom(ours, heads):
 
 
 def mpt(ours, heads):
-    """Its attention with the weights of ours, one after the other; it has no biases."""
+    """MPT's attention with our weights, one after the other. MPT has no biases, so ours are set to 0."""
     theirs = MptAttention(MptConfig(d_model=8 * heads, n_heads=heads), 0).eval()
     for projection in (ours.q_proj, ours.k_proj, ours.v_proj, ours.o_proj):
         projection.bias.zero_()

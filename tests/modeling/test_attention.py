@@ -1,5 +1,5 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""Attention, feed-forward and norms on plain tensors, and the weights that a model gives on request."""
+"""Attention, feed-forward and norms on plain tensors, and the attention weights that a model returns on request."""
 
 import math
 from dataclasses import dataclass
@@ -34,7 +34,7 @@ def make_attention(make_config, spread):
 
 
 def plain(queries, keys=None, mask=None, q_offset=0):
-    """The inputs of an attention that knows nothing about position."""
+    """The inputs of an attention module without a position encoding."""
     return AttentionInputs(PositionInputs(SlotIndex(queries, queries if keys is None else keys, q_offset)), mask)
 
 
@@ -141,7 +141,7 @@ class Ramp(DistanceBias):
 
 
 class TestSlotsOfACache:
-    """The slots of new queries and of the keys that they will have."""
+    """The slots of new queries, and of the keys that they attend to, with each kind of cache."""
 
     def filled(self, cache, length):
         cache.update(torch.zeros(1, 2, length, 4), torch.zeros(1, 2, length, 4), 0)

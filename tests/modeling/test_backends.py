@@ -1,5 +1,5 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""Which backend serves which encoding: what is refused, when, and in which words; what is taken by default."""
+"""Which backend serves which encoding: the refused pairs, when and how they are refused, and the default backend."""
 
 import pytest
 import torch
@@ -21,7 +21,7 @@ ONE_LAYER = {"encoder_layers": 1, "decoder_layers": 1}
 
 @pytest.fixture(params=["position_encoding", "decoder_position_encoding", "cross_position_encoding"])
 def field(request):
-    """Where an encoding enters; one place that a backend cannot serve is enough."""
+    """The config field that gives one kind of attention the encoding, which is enough to refuse a backend."""
     return request.param
 
 
@@ -30,7 +30,7 @@ def only(field, encoding):
 
 
 def in_its_place(encoding, field):
-    """None in cross-attention for what is added to the embeddings, which the config refuses there."""
+    """The encoding; in cross-attention, `none` for encodings of the embeddings, which the config refuses there."""
     is_absolute = field == "cross_position_encoding" and encoding in ("sinusoidal", "learned")
     return "none" if is_absolute else encoding
 
@@ -154,7 +154,7 @@ class TestWeights:
 
 
 class TestFlexCannotTrain:
-    """On CPU, or with dropout; the first training step says so."""
+    """The first training step with flex_attention raises an error on CPU, and with attention dropout."""
 
     @pytest.fixture
     def batch(self):

@@ -1,5 +1,5 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""Beam search gives what transformers' own loop gives for the same model, in all that it takes on."""
+"""Locant's beam search gives the results of transformers' own loop, for all arguments that it supports."""
 
 import pytest
 import torch
@@ -24,7 +24,7 @@ WIDE = 700  # so many words that a step looks for the best in groups, with some 
 
 @pytest.fixture
 def searched(monkeypatch):
-    """What the loop of Locant has found, sequences and scores of each call."""
+    """A list to which each call of Locant's beam search appends its result: sequences and scores."""
     found = []
 
     def recorded(*args, search=beam_search.beam_search):
@@ -37,7 +37,7 @@ def searched(monkeypatch):
 
 @pytest.fixture
 def model(make_model):
-    """A model that ends sentences; with 60 words, at different steps."""
+    """A function that makes a model that ends sentences; with 60 words, it ends them at different steps."""
 
     def make(cls=LocantForConditionalGeneration, end=1.5, words=60, **fields):
         layers = {"encoder_layers": 1, "decoder_layers": 1}
@@ -50,12 +50,12 @@ def model(make_model):
 
 
 def theirs(model, **options):
-    """transformers' own loop, on a model that repeats the source for each beam."""
+    """The result of transformers' own loop, for which the model repeats the source for each beam."""
     return model.generate(**options, custom_generate=GenerationMixin._beam_search)
 
 
 def steps(model):
-    """How many rows the decoder gets in each step, appended to a list as generation goes on."""
+    """A list to which each decoding step appends the number of rows that the decoder gets."""
     rows = []
     model.get_decoder().register_forward_pre_hook(
         lambda module, args, kwargs: rows.append(len(kwargs["input_ids"])), with_kwargs=True
@@ -64,7 +64,7 @@ def steps(model):
 
 
 def assert_same(model, searched, **options):
-    """Equal tokens and scores; return the lengths of the new sequences."""
+    """Assert tokens and scores equal to those of transformers' loop; return the lengths of the new sequences."""
     count = len(searched)
     ours = model.generate(**options)
     assert len(searched) == count + 1
@@ -156,7 +156,7 @@ class TestAsTransformers:
         assert len(set().union(*lengths)) > 1
 
     def test_given_sources(self, model, batch, searched):
-        """The encoder's output, positions, and a mask for cross-attention alone."""
+        """The caller gives the encoder's output, positions, and a mask for cross-attention alone."""
         found = model(position_encoding="rotary", cross_position_encoding="rotary")
         encoded = found.get_encoder()(**batch)
         positions = torch.arange(7).expand(6, 7) * 2
@@ -172,7 +172,7 @@ class TestAsTransformers:
 
 
 class TestLeaving:
-    """Sentences that are done leave the batch."""
+    """Finished sentences are removed from the batch."""
 
     OPTIONS = {"num_beams": 3, "max_new_tokens": 12, "length_penalty": 0.0}  # noqa: RUF012
 

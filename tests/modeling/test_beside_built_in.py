@@ -772,7 +772,7 @@ class TestHalfPrecision:
 
 @pytest.mark.parametrize("name", ALL)
 def test_an_input_on_another_device(both, name):
-    """The meta device stands for another device. torch raises no error for its ids and a table on a CPU."""
+    """The meta device stands for another device. torch raises no error for ids on it and a table on a CPU."""
     inputs = {**PAIRS[name].batch, **PAIRS[name].labels}
     for argument in inputs:
         batch = {**inputs, argument: inputs[argument].to("meta")}

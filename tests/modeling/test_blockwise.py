@@ -42,7 +42,7 @@ def documents(length):
 
 
 def inputs(kind):
-    """What a case is about, beside the ids."""
+    """The masks or document ids of a case, in addition to the token ids."""
     source, target = SOURCE_LENGTH, TARGET_LENGTH
     if kind in ("left", "right"):
         return {"attention_mask": padding(source, kind), "decoder_attention_mask": padding(target, kind)}
@@ -87,7 +87,7 @@ def test_outputs_and_gradients(shared_model, encoding, kind):
 
 @pytest.mark.parametrize("kind", ["dynamic", "static", "sliding", "static sliding"])
 def test_caches(shared_model, no_grad, encoding, kind, side):
-    """With steps longer than a block, of one token, and longer than the window."""
+    """Decoding in steps: longer than a block, of one token, and longer than the window."""
     fields = {**FIELDS, "position_encoding": encoding, "sliding_window": 10 if "sliding" in kind else None}
     mask, target = padding(TARGET_LENGTH, side), ids(TARGET_LENGTH)
     source = {"input_ids": ids(SOURCE_LENGTH), "attention_mask": padding(SOURCE_LENGTH, side)}
@@ -105,7 +105,7 @@ def test_caches(shared_model, no_grad, encoding, kind, side):
 
 
 class Largest(TorchDispatchMode):
-    """The most numbers in any tensor that is computed."""
+    """Records the number of elements in the largest storage of all computed tensors."""
 
     numbers = 0
 
@@ -119,7 +119,7 @@ class Largest(TorchDispatchMode):
 
 @pytest.mark.parametrize("kind", ["plain", "padding", "window and documents"])
 def test_no_tensor_has_all_pairs(shared_model, encoding, kind):
-    """Forward and backward, with masks, in both stacks and between them."""
+    """Forward and backward pass of encoder, decoder and cross-attention, with masks."""
     length, fields = (
         128,
         {**FIELDS, "position_encoding": encoding, "position_parameters": {"shaw": {"max_distance": 8}}},
@@ -145,7 +145,7 @@ class TestDropout:
 
     @pytest.fixture(params=["none", "shaw"])
     def layer(self, request, make_config):
-        """A layer without a bias, and one with a bias on the output, which takes another way."""
+        """A position layer without a bias, and one with a bias on the output, which takes another code path."""
         if request.param == "none":
             return PositionLayer()
         layer = ShawEncoding(make_config()).build_layer(0)
@@ -278,7 +278,7 @@ def test_the_way_back_computes_under_the_autocast_of_the_way_there(make_config):
 
 
 def second_derivatives(model, way):
-    """Of the mean square of the real logits: the derivative of a gradient penalty, or of the gradient on a line."""
+    """Second derivatives of the mean square of the real logits: of a gradient penalty, or a Hessian-vector product."""
     batch = {"input_ids": ids(SOURCE_LENGTH), "decoder_input_ids": ids(TARGET_LENGTH), **inputs("left")}
     real, names = batch["decoder_attention_mask"].bool(), dict(model.named_parameters())
 
@@ -302,7 +302,7 @@ def second_derivatives(model, way):
 
 @pytest.mark.parametrize("way", ["penalty", "hvp", "torch.func"])
 def test_second_derivatives(make_model, encoding, way):
-    """With masks, so that sdpa does not stand in for blockwise: on CPU, its kernel has no second derivatives."""
+    """The masks keep sdpa from replacing blockwise: on CPU, the kernel of sdpa has no second derivatives."""
     model = make_model(**FIELDS, position_encoding=encoding)
     model.set_attn_implementation("eager")
     expected = second_derivatives(model, way)
@@ -322,7 +322,7 @@ def test_second_derivatives_through_sdpa_are_an_error(make_model, encoding):
 
 
 class TestAMaskOnAnotherDevice:
-    """The meta device stands for a second one. accelerate moves what has a `to` in the inputs of a layer's module."""
+    """accelerate moves the inputs of a module that have a method `to`. The meta device stands for a second device."""
 
     @pytest.fixture
     def mask(self):

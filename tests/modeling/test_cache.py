@@ -1,5 +1,5 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""The caches of `generate()` hold what those of transformers hold."""
+"""Locant's caches of `generate()` hold the same keys and values as those of transformers."""
 
 import copy
 
@@ -18,7 +18,7 @@ def states(rows, tokens, width=4):
 class TestGrowingLayer:
     @torch.no_grad()
     def test_holds_what_a_dynamic_layer_holds(self):
-        """Whatever is done with it, in any order."""
+        """After each of many operations, in random order, both layers hold equal keys and values."""
         generator = torch.Generator().manual_seed(0)
         ours, theirs, done = GrowingLayer(), DynamicLayer(), set()
         for _ in range(300):
@@ -100,7 +100,7 @@ class TestGrowingLayer:
 
     @torch.no_grad()
     def test_layers_may_differ(self):
-        """In the type and the number of what they hold, as layers on several devices do."""
+        """Layers may differ in the dtype and the number of their keys and values, as layers on several devices may."""
         cache = DynamicCache()
         cache.layers = [DynamicLayer() for _ in range(4)]
         make_room(cache)

@@ -57,7 +57,7 @@ def assert_same(one, other):
 
 
 def new_tokens(outputs, prompt_length):
-    """Of each sequence, up to its end."""
+    """The new tokens of each sequence, up to its end."""
     rows = [[*row, 2] for row in outputs.sequences[:, prompt_length:].tolist()]
     return [row[: row.index(2)] for row in rows]
 
@@ -121,7 +121,7 @@ def gpt2_weights(theirs, other_implementations):
 class TestFamilies:
     @pytest.fixture(params=[llama, llama_tied, mistral, gpt2], ids=lambda family: family.__name__)
     def family(self, request, make_config, spread, other_implementations):
-        """A model of transformers, ours with its weights, and the map between them."""
+        """A model of transformers, ours with its weights, and a function that returns its weights under our names."""
         theirs, fields, weights = request.param()
         spread(theirs.eval(), 5)
         for module in theirs.modules():  # whose names do not all say that they are norms
@@ -223,7 +223,7 @@ class TestBatch:
     @SEARCHES
     @pytest.mark.parametrize("cache", ["none", "dynamic", "static", "dynamic, mixed", "static, mixed"])
     def test_gives_what_each_prompt_gets_alone(self, language_model, make_batch, encoding, mode, cache):
-        """With a cache or without: alone is without."""
+        """The batch is generated with or without a cache, and each prompt alone without a cache."""
         fields, kind = CACHES.get(cache, (MIXED, None))
         model = language_model(encoding, **fields)
         options = {"use_cache": False} if kind is None else {"cache_implementation": kind}
@@ -277,7 +277,7 @@ class TestCache:
 
     @pytest.mark.parametrize("prompt_lengths", [(3, 2), (1, 1), (4, 3)])
     def test_goes_on_where_it_ended(self, language_model, encoding, prompt_lengths):
-        """A conversation: what was said and answered stays in the cache."""
+        """A conversation: the cache keeps the earlier prompts and answers."""
         model, ids = language_model(encoding), torch.arange(3, 12)[None]
         cache, said = DynamicCache(config=model.config), ids[:, :0]
         for length in prompt_lengths:
@@ -321,7 +321,7 @@ class TestCache:
 
 
 class TestHelpers:
-    """What proposes several tokens at once changes nothing."""
+    """Methods of `generate()` that propose several tokens at once do not change the result."""
 
     @pytest.mark.parametrize("fields", [{}, SLIDING], ids=["full", "sliding"])
     def test_a_smaller_model(self, language_model, make_batch, encoding, fields):
@@ -388,7 +388,7 @@ class TestInputs:
 class TestDocuments:
     @pytest.fixture
     def packed(self):
-        """All prompts in one row, and which of them each token is of."""
+        """All prompts in one row, with the number of each token's prompt as document id."""
         tokens = [(word, number) for number, prompt in enumerate(PROMPTS) for word in prompt]
         ids, documents = torch.tensor(tokens).T
         return {"input_ids": ids[None], "document_ids": documents[None]}
@@ -404,7 +404,7 @@ class TestDocuments:
         torch.testing.assert_close(model(**packed, attention_mask=everywhere).logits, alone, atol=2e-5, rtol=1e-5)
 
     def test_loss_and_gradients_are_those_of_each_alone(self, language_model, packed, trained):
-        """No token is asked of another document's."""
+        """No token is predicted from a token of another document."""
         encoding, backend = trained
         model = language_model(encoding)
         model.set_attn_implementation(backend)
@@ -423,7 +423,7 @@ class TestDocuments:
             torch.testing.assert_close(gradients[name], parameter.grad, atol=2e-5, rtol=1e-4)
 
     def test_documents_are_the_rows_own(self, language_model, no_grad):
-        """In one batch, and with padding behind them."""
+        """Two rows of a batch have different documents, one row with padding behind them."""
         model = language_model("rotary")
         ids = torch.tensor([[5, 6, 7, 8, 9, 10], [11, 12, 13, 14, 0, 0]])
         documents = torch.tensor([[0, 0, 1, 1, 1, 2], [0, 0, 0, 1, -1, -1]])
@@ -509,7 +509,7 @@ class TestSaving:
 
 
 class TestPositionsThatBeginAnew:
-    """As collators without padding pack texts: no mask, and positions from 0 in each."""
+    """Texts as collators without padding pack them: no mask, and positions that begin at 0 in each text."""
 
     @pytest.mark.parametrize("use_cache", [False, True])
     def test_part_the_texts_of_a_row(self, make_model, no_grad, encoding, use_cache):

@@ -1,5 +1,5 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""Flash attention, with plain functions in the place of its kernels, which need a GPU.
+"""Flash attention, with plain functions that replace its kernels, which need a GPU.
 
 The functions do what flash-attn 2 documents: causality, windows and slopes are aligned to the bottom right, that is to
 the last query and the last key.
@@ -27,7 +27,7 @@ def flash_attn_func(
     alibi_slopes=None,
     deterministic=False,
 ):
-    """`(batch, length, heads, head_dim)`, queries and keys of two lengths."""
+    """Attention of tensors `(batch, length, heads, head_dim)`; queries and keys may have different lengths."""
     assert dropout_p == 0
     k, v = (states.repeat_interleave(q.shape[2] // k.shape[2], dim=2) for states in (k, v))
     distance = torch.arange(k.shape[1]) - torch.arange(q.shape[1])[:, None] - (k.shape[1] - q.shape[1])
@@ -56,7 +56,7 @@ def flash_attn_varlen_func(
     alibi_slopes=None,
     deterministic=False,
 ):
-    """`(tokens, heads, head_dim)`: sequences one after the other."""
+    """Attention of tensors `(tokens, heads, head_dim)` that hold sequences one after the other."""
     assert cu_seqlens_q.dtype == cu_seqlens_k.dtype == torch.int32
     assert isinstance(max_seqlen_q, int)
     assert isinstance(max_seqlen_k, int)
@@ -69,7 +69,7 @@ def flash_attn_varlen_func(
 
 @pytest.fixture(autouse=True)
 def kernels(monkeypatch, no_grad):
-    """Plain functions where ours and transformers' flash attention look for kernels."""
+    """Make Locant's and transformers' flash attention call the plain functions as kernels."""
     functions = (flash_attn_func, flash_attn_varlen_func, None, flash_utils._pad_input, flash_utils._unpad_input)
     process = flash_utils._lazy_define_process_function(flash_attn_varlen_func)
     for module in ("locant.modeling.attention_backends", "transformers.modeling_flash_attention_utils"):
@@ -78,7 +78,7 @@ def kernels(monkeypatch, no_grad):
 
 @pytest.fixture(autouse=True)
 def installed(monkeypatch):
-    """Lets transformers accept flash attention, which it would not on this machine."""
+    """Make transformers accept flash attention on a machine without its package."""
     path = "transformers.modeling_utils.PreTrainedModel._check_and_adjust_attn_implementation"
     monkeypatch.setattr(path, lambda model, backend, *args, **kwargs: backend or "sdpa")
 

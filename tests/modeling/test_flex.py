@@ -32,7 +32,7 @@ def make_flex_model(make_model):
 
 @pytest.fixture
 def make_inputs(make_batch):
-    """A sequence of `length` tokens, and one of 80 that is padded on the left."""
+    """A function that makes a batch of a sequence of `length` tokens and one of 80, which is padded on the left."""
 
     def make(length):
         ids, mask = make_batch([[number % 21 + 3 for number in range(count)] for count in (length, 80)], "left")

@@ -1,5 +1,5 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""`generate()` in all its modes: with a cache what it gives without, in a batch what each sentence gets alone."""
+"""`generate()` gives the same tokens with and without a cache, and in a batch and for each sentence alone."""
 
 import pytest
 import torch
@@ -45,7 +45,7 @@ def assert_same(one, other):
 
 @pytest.fixture(params=["nothing", "prompts"])
 def prompts(request, make_batch):
-    """Where decoding begins: at the start token, or after prompts of different lengths."""
+    """The decoder's inputs: none, which begins with the start token, or prompts of different lengths."""
     if request.param == "nothing":
         return {}
     return dict(zip(("decoder_input_ids", "decoder_attention_mask"), make_batch(PROMPTS, "left"), strict=True))
@@ -63,7 +63,7 @@ class TestCache:
 
     @pytest.mark.parametrize(("mode", "window"), [(GREEDY, 3), (BEAM, None)], ids=["greedy, window", "beam"])
     def test_with_every_backend(self, shared_model, make_batch, no_grad, served, mode, window):
-        """After prompts, with a dynamic cache and with a static one."""
+        """Generation after prompts, with a dynamic cache and with a static one."""
         encoding, backend = served
         fields = {"position_encoding": encoding, "sliding_window": window, **ONE_LAYER}
         ids, mask = make_batch(SOURCES, "left")
@@ -108,7 +108,7 @@ class TestBatch:
                 torch.testing.assert_close(scores, alone.sequences_scores, atol=1e-5, rtol=1e-5)
 
     def new_tokens(self, sequences, prompt):
-        """Up to the end of each sentence."""
+        """The new tokens of each sentence, up to its end."""
         start = prompt["decoder_input_ids"].shape[1] if prompt else 1
         return [[*row[start:].tolist(), 2][: [*row[start:].tolist(), 2].index(2)] for row in sequences]
 
@@ -126,7 +126,7 @@ class TestSource:
 
     @pytest.fixture
     def repeated(self, monkeypatch):
-        """`generate` above, with the source repeated for each sequence as in transformers."""
+        """The function `generate`, but with the source repeated for each sequence, as in transformers."""
 
         def call(*args, **options):
             name = "_expand_inputs_for_generation"
@@ -186,7 +186,7 @@ class TestSource:
         assert_same(generate(model, ids, mask, **sampling, **going_on, past_key_values=cache), expected)
 
     def test_is_repeated_for_a_given_cache(self, shared_model, make_batch):
-        """A cache of transformers is reordered as a whole, by loops that others wrote too."""
+        """Search loops, also those of other packages, reorder a cache of transformers as a whole."""
         model, cache = shared_model(**ONE_LAYER), EncoderDecoderCache(DynamicCache(), DynamicCache())
         expected = generate(model, *make_batch(SOURCES), **BEAM)
         assert_same(generate(model, *make_batch(SOURCES), **BEAM, past_key_values=cache), expected)
@@ -255,7 +255,7 @@ class TestScores:
         torch.testing.assert_close(scores, expected, atol=1e-4, rtol=1e-4)
 
     def test_a_wide_beam_finds_the_best_sequence(self, make_model):
-        """All 8 + 64 + 512 sequences of up to three tokens, scored by hand."""
+        """The best of all 8 + 64 + 512 sequences of up to three tokens, which the test scores itself."""
         model = make_model(vocab_size=8)
         source = torch.tensor([[5, 6, 7, 2]])
         best, best_score = None, -float("inf")

@@ -1,5 +1,5 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""Positions that the caller gives are those that every encoding goes by: shared prefixes, reordered tokens, gaps."""
+"""Every encoding uses the positions that the caller gives: shared prefixes, reordered tokens, gaps."""
 
 import pytest
 import torch
@@ -18,7 +18,7 @@ TREE_POSITIONS = torch.tensor([[0, 1, 2, 3, 4, 3, 4]])
 
 
 def tree_mask():
-    """The second branch does not see the first."""
+    """The mask of a prefix and two branches: causal, and the second branch does not see the first."""
     mask = torch.ones(1, 1, 7, 7, dtype=torch.bool).tril()
     mask[..., 5:, 3:5] = False
     return mask
@@ -159,7 +159,7 @@ class TestAnEncoder:
 
     @pytest.mark.parametrize("encoding", BY_DISTANCE)
     def test_gradients_are_those_of_counted_positions(self, build, encoding):
-        """The gradient of the encoding's own parameters, by another way of computing the same distances."""
+        """Given positions equal to the counted ones use other code for the same distances, and give equal gradients."""
         model = build(encoding, cls=LocantEncoderModel)
         ids = torch.tensor([[5, 6, 7, 8, 9]])
         parameters = dict(model.named_parameters())

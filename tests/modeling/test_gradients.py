@@ -31,7 +31,7 @@ classes = pytest.mark.parametrize("cls", CLASSES, ids=lambda cls: cls.__name__)
 
 
 def examples(cls):
-    """Three examples."""
+    """A batch of three examples with labels for a model class."""
     if cls is LocantForImageClassification:
         return {"pixel_values": torch.randn(3, 3, 10, 10), "labels": torch.arange(3)}
     tokens = {"input_ids": torch.randint(3, 24, (3, LENGTH))}
@@ -49,7 +49,7 @@ def padding():
 
 
 def own_mask():
-    """Of four dimensions."""
+    """A mask of four dimensions: the padding, and a key that some queries of one row do not see."""
     mask = padding().bool()[:, None, None].repeat(1, 1, LENGTH, 1)
     mask[1, :, 5:, 3] = False
     return mask
@@ -66,7 +66,7 @@ def build(make_model, cls, backend="eager"):
 
 
 def loss_of_one(model):
-    """A function from parameters, by name, and one example without the dimension of the batch, to the loss."""
+    """A function that computes the loss from parameters, by name, and one example without a batch dimension."""
 
     def loss(parameters, example):
         batch = {name: values.unsqueeze(0) for name, values in example.items()}
@@ -76,7 +76,7 @@ def loss_of_one(model):
 
 
 def gradients(model, batch, row):
-    """Of one example, by autograd."""
+    """The gradients of the loss of one example, by autograd."""
     model.zero_grad()
     model(**{name: values[row : row + 1] for name, values in batch.items()}).loss.backward()
     return {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
@@ -133,7 +133,7 @@ def test_gradients_of_each_example_by_vmap(make_model, cls, backend, mask):
 @classes
 @pytest.mark.filterwarnings("ignore:There is a performance drop:UserWarning")
 def test_torch_func(make_model, cls, backend):
-    """grad and jacrev, with padding; jvp too where no kernel of sdpa is in the way."""
+    """grad and jacrev, with padding; also jvp, if the model does not call the kernel of sdpa, which has no jvp."""
     model, batch = build(make_model, cls, backend), examples(cls)
     if cls is not LocantForImageClassification:
         batch["attention_mask"] = padding()

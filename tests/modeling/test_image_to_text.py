@@ -58,7 +58,7 @@ GPT2_NAMES = {
 
 
 def of_gpt2(tensors):
-    """By our names; its projections are turned, and hold several of ours."""
+    """Tensors of GPT-2 under our names; its projections are transposed, and one of them holds several of ours."""
     ours = {}
     for name, tensor in tensors.items():
         tensor = tensor.T if tensor.ndim == 2 and ".h." in name else tensor
@@ -245,7 +245,7 @@ class TestCrossAttention:
     @poolings
     @torch.no_grad()
     def test_sees_patches_one_row_after_the_other(self, make_captioner, make_model, cross, pooling):
-        """As a decoder whose encoder had as many tokens; the class token is the first of them."""
+        """The decoder sees patches, row by row, like tokens of an encoder; the class token is the first of them."""
         model = make_captioner(LocantModel, cross_position_encoding=cross, pooling=pooling)
         states = model.encoder(images(24, 8)).last_hidden_state
         decoder = make_model(LocantDecoder, cross_position_encoding=cross)
@@ -319,7 +319,7 @@ class TestInputs:
 class TestTables:
     @pytest.mark.parametrize("tied", [True, False])
     def test_there_is_one_of_tokens(self, make_captioner, tied):
-        """The encoder has none to share."""
+        """Only the decoder has a table of token embeddings."""
         model = make_captioner(tie_word_embeddings=tied)
         assert isinstance(model.get_encoder(), LocantImageEncoder)
         assert model.get_input_embeddings() is model.get_decoder().embed_tokens

@@ -1,5 +1,5 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""Image encoders and classifiers: the numbers of ViT, the positions of patches, and what a model must live through."""
+"""Image encoders and classifiers: the numbers of ViT, the positions of patches, training, compilation and saving."""
 
 import math
 
@@ -35,7 +35,7 @@ def images(height=12, width=8, batch=2, channels=3):
 
 @pytest.fixture
 def make_images_model(make_model):
-    """A small model of images with telling weights."""
+    """A function that makes a small image model with random numbers in all weights."""
     return lambda cls=LocantForImageClassification, **fields: make_model(cls, **{**IMAGES, **fields})
 
 
@@ -181,7 +181,7 @@ class TestPatches:
         assert states.shape == (2, 13, 32)
 
     def test_pixels_are_not_rounded_to_quantized_weights(self, embedding):
-        """Of 8-bit layers, `weight` is of whole numbers and `bias` is not."""
+        """Pixels are cast to the dtype of `bias`, because `weight` of an 8-bit layer has an integer dtype."""
 
         class Quantized(nn.Module):
             def __init__(self, linear):
@@ -225,7 +225,7 @@ class TestWherePatchesAre:
     @pytest.mark.parametrize("grid", [(6, 8), (9, 4), (5, 7)], ids=str)
     @poolings
     def test_the_learned_table_is_stretched_to_them(self, make_images_model, pooling, grid):
-        """A table of rows and columns says where the patches are, as long as the border is not near."""
+        """With rows and columns as values, the stretched table gives positions of patches, except near the border."""
         encoder = make_images_model(
             LocantImageEncoder, position_encoding="learned", pooling=pooling, image_size=[24, 20]
         )
@@ -243,7 +243,7 @@ class TestWherePatchesAre:
 
 
 def turning(encoder, positions):
-    """What the rotary layers of an image encoder get for these positions."""
+    """The `PositionInputs` that the rotary layers of an image encoder get for these positions."""
     _, angles = encoder.position(torch.zeros(1), positions, None)
     return PositionInputs(SlotIndex(positions.shape[1], positions.shape[1]), angles, angles)
 
@@ -256,7 +256,7 @@ class TestSinusoidal:
     @pytest.mark.parametrize("grid", [(3, 4), (5, 2), (14, 14)], ids=str)
     @poolings
     def test_concatenated_is_the_table_of_mae(self, make_images_model, grid, pooling):
-        """The class token has the row and column 0 here and nothing in MAE: a constant, which it can learn away."""
+        """The class token gets the vector of row and column 0, and 0 in MAE: a constant, which the token can learn."""
         model = make_images_model(
             LocantImageEncoder,
             position_encoding="sinusoidal",
@@ -319,7 +319,7 @@ class TestRotary:
     @pytest.mark.parametrize("share", [1.0, 0.5])
     @torch.no_grad()
     def test_pairs_are_turned_by_row_and_column(self, make_encoder, pairing, share):
-        """By a loop over pairs: the first half of those that turn follows the row."""
+        """Compared with a loop: the first half of the rotated pairs follows the row, the second half the column."""
         encoder = make_encoder(
             head_dim=16,
             position_parameters={"rotary": {"pairing": pairing}},
@@ -384,7 +384,7 @@ class TestEncodings:
 
     @torch.no_grad()
     def test_order_of_patches(self, make_images_model, encoding, pooling):
-        """Patches in another order: the same states in that order without positions, and others with them."""
+        """Reordered patches give the same states in that order without an encoding, and other states with one."""
         encoder = make_images_model(LocantImageEncoder, position_encoding=encoding, pooling=pooling)
         order, batch, before = torch.randperm(12), images(), int(pooling == "first")
         cut = batch.unflatten(2, (3, 4)).unflatten(4, (4, 2)).permute(0, 2, 4, 1, 3, 5).flatten(1, 2)[:, order]
@@ -398,7 +398,7 @@ class TestEncodings:
     @pytest.mark.parametrize("encoding", ["none", "shaw", "transformer_xl", "t5", "alibi"])
     @torch.no_grad()
     def test_those_by_distance_see_one_row_after_the_other(self, make_images_model, make_model, encoding, pooling):
-        """As an encoder of tokens with the patches for embeddings."""
+        """The states equal those of a token encoder that gets the embedded patches as `inputs_embeds`."""
         encoder = make_images_model(LocantImageEncoder, position_encoding=encoding, pooling=pooling)
         of_tokens = make_model(LocantEncoder, position_encoding=encoding, scale_embedding=False)
         of_tokens.load_state_dict(encoder.state_dict(), strict=False)
@@ -444,7 +444,7 @@ class TestEncodings:
 
     @torch.no_grad()
     def test_far_positions_stay_exact_in_half_precision(self, make_images_model, pooling):
-        """Of 300 columns, bfloat16 would give every second the position of its neighbour."""
+        """In bfloat16, every second column from 257 on would get the position of its neighbour."""
         encoder = make_images_model(
             LocantImageEncoder, position_encoding="sinusoidal", pooling=pooling, image_size=[4, 600]
         )
@@ -551,7 +551,7 @@ class TestTrainingAndCompilation:
 
     @pytest.mark.filterwarnings("ignore:`gradient_checkpointing_enable` is deprecated:FutureWarning")
     def test_frozen_patches_with_gradient_checkpointing(self, make_images_model):
-        """As PEFT asks for: the first output that layers see needs a gradient."""
+        """`enable_input_require_grads`, which PEFT calls, makes checkpointing work with a frozen embedding."""
         model = make_images_model(position_encoding="rotary").train()
         model.requires_grad_(False)
         model.model.encoder.layers.requires_grad_(True)
@@ -563,7 +563,7 @@ class TestTrainingAndCompilation:
 
     @pytest.mark.parametrize("encoding", ENCODINGS)
     def test_compiled_whole(self, make_images_model, encoding):
-        """`backend="eager"` traces as any other does, and generates no code."""
+        """`backend="eager"` traces as any other backend does, and generates no code."""
         model = make_images_model(position_encoding=encoding, pooling="first", encoder_layers=1)
         expected, gradients = loss_and_gradients(model)
         loss, others = loss_and_gradients(model, torch.compile(model, fullgraph=True, backend="eager"))
@@ -647,7 +647,7 @@ class TestInitialization:
         assert 0.01 < outputs.logits.std() < 3
 
     def test_weights_missing_in_a_checkpoint_are_drawn(self, make_images_model, tmp_path):
-        """A head and a class token that a body trained with the mean does not have."""
+        """The checkpoint, a body with mean pooling, has no head and no class token."""
         body = make_images_model(LocantEncoderModel, position_encoding="rotary")
         body.save_pretrained(tmp_path)
         model, info = LocantForImageClassification.from_pretrained(
@@ -701,7 +701,7 @@ class TestSaving:
         torch.testing.assert_close(loaded(images(24, 16)).logits, model(images(24, 16)).logits)
 
     def test_patches_are_on_one_device(self, make_images_model):
-        """Class token and projection are joined, so no device map may part them."""
+        """Class token and patches are concatenated, so no device map may put them on different devices."""
         accelerate = pytest.importorskip("accelerate")
         model = make_images_model(pooling="first")
         for memory in range(5_000, 60_000, 1_000):
@@ -713,7 +713,7 @@ class TestSaving:
     @pytest.mark.parametrize("encoding", ["sinusoidal", "rotary"])
     @torch.no_grad()
     def test_another_image_size_stretches_positions(self, make_images_model, encoding, tmp_path):
-        """A model that is told another `image_size` counts positions in that grid."""
+        """A model that is loaded with another `image_size` computes positions in the grid of that size."""
         model = make_images_model(position_encoding=encoding)
         model.save_pretrained(tmp_path)
         loaded = LocantForImageClassification.from_pretrained(tmp_path, image_size=[24, 16])

@@ -1,5 +1,5 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""What a new model's weights are drawn from, and that they are all there after loading."""
+"""The distributions of a new model's weights, tied weights, and equal weights after saving and loading."""
 
 import json
 import subprocess
@@ -26,7 +26,7 @@ tying = pytest.mark.parametrize(
 class TestInitialization:
     @pytest.fixture
     def wide(self, make_config):
-        """Wide enough for the spread to be measured."""
+        """A function that makes a model wide enough to measure the standard deviation of its weights."""
         return lambda **fields: LocantForConditionalGeneration(
             make_config(vocab_size=200, d_model=96, encoder_ffn_dim=200, position_encoding="learned", **fields)
         )

@@ -1,5 +1,5 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""What may be given to a model instead of ids, and which cache comes back."""
+"""Inputs that replace ids, the cache that a model returns, and errors about inputs."""
 
 import pytest
 import torch
@@ -56,7 +56,7 @@ ENCODER_OUTPUTS = {
 
 @pytest.mark.parametrize("form", ENCODER_OUTPUTS.values(), ids=ENCODER_OUTPUTS)
 class TestEncoderOutputs:
-    """They stand for a source, in any form."""
+    """`encoder_outputs` replaces the source, whatever its type."""
 
     def test_in_forward(self, make_model, batch, no_grad, form):
         model = make_model()
@@ -110,7 +110,10 @@ def test_embeddings_stand_for_ids(make_model, batch):
 
 
 def test_embeddings_get_the_type_of_the_layers(make_model, batch, no_grad):
-    """Also if the embedding table has another type, and in a replica of DataParallel, which has no parameters."""
+    """`inputs_embeds` are cast even if the embedding table has another dtype, and in a replica of DataParallel.
+
+    Such a replica has no parameters.
+    """
     model = make_model().bfloat16()
     model.model.encoder.embed_tokens.float()
     encoder = model.model.encoder
@@ -130,7 +133,7 @@ def test_an_empty_batch_has_an_empty_output(make_model, encoding, backend, no_gr
 
 
 class TestMessages:
-    """What is said of an input is true of it, and names the argument."""
+    """An error about an input is true, and names the argument."""
 
     def test_labels_that_the_trainer_took_away(self, make_model):
         message = r"^There are no decoder_input_ids: give them, or decoder_inputs_embeds, or labels .*if it has model="
@@ -190,7 +193,7 @@ def test_any_number_but_0_marks_a_real_token(make_model, batch, encoding, mask_t
 @pytest.mark.parametrize("encoding", ["shaw", "transformer_xl", "t5", "alibi", "rotary"])
 @pytest.mark.parametrize("name", ["position_ids", "decoder_position_ids"])
 def test_given_positions_reach_cross_attention(make_model, no_grad, encoding, name):
-    """Distances there are of positions: what moves both sequences alike moves nothing, one alone does."""
+    """Cross-attention uses distances of positions: it does not change if both sequences are shifted alike."""
     model = make_model(position_encoding="none", cross_position_encoding=encoding)
     ids, target = torch.tensor([[5, 6, 7]]), torch.tensor([[1, 8, 9]])
     inputs, counted = {"input_ids": ids, "decoder_input_ids": target}, torch.arange(3)[None]

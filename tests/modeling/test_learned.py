@@ -1,5 +1,5 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""A trained vector for each position, and where the table ends."""
+"""A trained vector for each position, and the error for positions beyond the table."""
 
 import pytest
 import torch
@@ -66,7 +66,7 @@ LENGTH, WIDTH, ROWS = 6, 32, 12
 
 
 def bart_embeddings():
-    """With no layers and no norm, what is left of its encoder adds positions; two rows come before the first."""
+    """BART's encoder without layers and norm only adds positions; its table has two rows before position 0."""
     theirs = BartModel(BartConfig(vocab_size=24, d_model=WIDTH, encoder_layers=0, max_position_embeddings=ROWS)).encoder
     theirs.layernorm_embedding = nn.Identity()
     return theirs, theirs.embed_tokens.weight, theirs.embed_positions.weight, 2
@@ -79,7 +79,7 @@ def gpt2_embeddings():
 
 
 def bert_embeddings():
-    """A token's type is added too, here to all the same."""
+    """BERT's embeddings without the norm; the table of token types, which BERT adds too, is set to 0."""
     config = BertConfig(
         vocab_size=24, hidden_size=WIDTH, num_hidden_layers=0, num_attention_heads=4, max_position_embeddings=ROWS
     )
@@ -90,7 +90,7 @@ def bert_embeddings():
 
 
 class TestAgainstOthers:
-    """What our stack makes of ids before its layers, with the tables of another model."""
+    """The input of our stack's first layer, with the tables of another model, equals that of the other model."""
 
     @pytest.fixture(params=[bart_embeddings, gpt2_embeddings, bert_embeddings], ids=["BART", "GPT-2", "BERT"])
     def pair(self, request, make_config):

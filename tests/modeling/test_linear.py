@@ -1,4 +1,5 @@
-"""`project`: few rows of a linear layer by oneDNN, everything else by a call of the layer."""
+# Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
+"""`project`: oneDNN multiplies few rows; in all other cases, the linear layer is called."""
 
 import pytest
 import torch
@@ -27,7 +28,7 @@ def layer():
 
 
 def operations(call):
-    """What `call` returns, and whether oneDNN's product was among the operations that it ran."""
+    """The result of `call`, and whether oneDNN's product was among the operations that it ran."""
     with profile(activities=[ProfilerActivity.CPU]) as profiler:
         output = call()
     return output, any(event.key == "mkldnn::_linear_pointwise" for event in profiler.key_averages())

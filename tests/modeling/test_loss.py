@@ -100,7 +100,7 @@ class TestTokenLoss:
 
     @pytest.mark.parametrize("smoothing", [0.0, 0.1])
     def test_second_derivatives_are_torchs(self, logits, labels, smoothing):
-        """Of a gradient penalty beside the loss, and of the loss along a direction."""
+        """The gradient of the loss with a gradient penalty, and a Hessian-vector product of the loss."""
 
         def penalty(loss):
             (gradient,) = torch.autograd.grad(2.5 * loss, logits, create_graph=True)
@@ -163,7 +163,7 @@ class TestTokenLoss:
 
 @pytest.mark.usefixtures("pieces")
 class TestLinearTokenLoss:
-    """The loss of hidden states and a head, against torch's of the logits that the head makes of them."""
+    """The loss from hidden states and a head equals torch's loss of the logits that the head computes."""
 
     @pytest.fixture(params=[True, False], ids=["bias", "no bias"])
     def head(self, request):

@@ -1,7 +1,8 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""Who sees whom: masks of the caller's own, windows, documents, and all of them together.
+"""Which tokens see which: masks of the caller, windows, documents, and all of them together.
 
-Whom a token sees is found by asking: in one layer, a token's output changes exactly with what it sees, and itself.
+The tests find the tokens that a token sees from a model of one layer: the output of a token changes if and only if the
+token itself or a token that it sees changes.
 """
 
 from itertools import chain
@@ -33,13 +34,13 @@ def as_type(mask, dtype):
 
 
 def band(queries, keys, window, is_causal, first=0):
-    """A window written out, for queries from slot `first` on."""
+    """The mask of a window, for queries from slot `first` on."""
     distance = torch.arange(keys) - torch.arange(first, first + queries)[:, None]
     return (distance <= 0) & (distance > -window) if is_causal else distance.abs() <= window
 
 
-def seen(stack, own=True, **inputs):
-    """Whom each token of `IDS` sees in one layer of a stack, `(LENGTH, LENGTH)`: itself is always among them."""
+def seen(stack, **inputs):
+    """Which tokens each token of `IDS` sees in one layer of a stack, always itself included, `(LENGTH, LENGTH)`."""
     ids = IDS.repeat(LENGTH + 1, 1)
     ids[range(LENGTH), range(LENGTH)] = 1  # row j changes token j, the last none
     states = stack(ids, **inputs).last_hidden_state
@@ -47,7 +48,7 @@ def seen(stack, own=True, **inputs):
 
 
 def seen_across(model, **inputs):
-    """Whom of the encoder each target token sees in one layer, `(LENGTH, LENGTH)`."""
+    """Which states of the encoder each target token sees in one layer, `(LENGTH, LENGTH)`."""
     torch.manual_seed(0)
     source = torch.randn(1, LENGTH, 32).repeat(LENGTH + 1, 1, 1)
     source[range(LENGTH), range(LENGTH)] += 1
@@ -180,7 +181,7 @@ class TestWindows:
     @pytest.mark.parametrize("types", [("sliding", "full"), ("full", "sliding"), ("full", "full")], ids="-".join)
     @pytest.mark.parametrize("kind", ["none", "dynamic", "static"])
     def test_by_layer(self, make_model, shared_model, backend, types, kind, make_batch):
-        """Layers that slide among others that do not, beside a model whose layers are handed a band each."""
+        """Sliding and full layers in one stack, compared with a model whose layers get the window as a mask."""
         fields = {"position_encoding": "alibi", "sliding_window": WINDOW}
         patterns = {f"{stack}_layer_types": [f"{name}_attention" for name in types] for stack in ("encoder", "decoder")}
         model, plain = shared_model(backend, **fields, **patterns), make_model(position_encoding="alibi")
@@ -224,7 +225,7 @@ TRANSLATIONS = [[[1, 20, 19], [1, 18, 17, 16, 15, 14], [1, 13]], [[1, 12, 11, 10
 
 @pytest.fixture
 def packed(make_batch):
-    """Sentences, one after the other in each row, with the number of each token's."""
+    """A function that packs sentences into rows, and returns ids, mask, and the number of each token's sentence."""
 
     def pack(sentences, side):
         ids, mask = make_batch([list(chain(*row)) for row in sentences], side)
@@ -257,7 +258,7 @@ def alone(shared_model):
 class TestDocuments:
     @pytest.fixture(params=["self", "cross", "window"])
     def fields(self, request, served):
-        """Encodings in self-attention, in cross-attention too where they can be, and with a window."""
+        """Fields with the encoding in self-attention, also in cross-attention if it can be there, or with a window."""
         encoding = served[0]
         fields = {**ONE_LAYER, "position_encoding": encoding}
         if request.param == "cross":
@@ -407,7 +408,7 @@ class TestRowsOfOneSource:
 
     @pytest.fixture
     def same(self, shared_model, backend):
-        """Checks that the decoder returns what it does with a source for each row."""
+        """A function that checks that the decoder returns the same as with one source for each row."""
 
         def check(cross="none", in_steps=False, **inputs):
             fields = {**ONE_LAYER, "position_encoding": "rotary", "cross_position_encoding": cross}

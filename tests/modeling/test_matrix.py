@@ -1,8 +1,8 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""Every encoding × where × backend × norm × padding side × cache × type gives what each sentence alone gives in eager.
+"""Every encoding × place × backend × norm × padding side × cache × dtype gives the logits of each sentence alone.
 
-What is expected comes from one plain way to compute: eager attention in float32, one sentence, no padding, no cache,
-and windows as masks written out. Pairs of encoding and backend that are missing here are refused, see
+The expected logits come from the plainest computation: eager attention in float32, one sentence, no padding, no cache,
+and windows given as masks. Pairs of encoding and backend that are missing here are refused, see
 `test_backends.py`.
 
 `TestCanFail` proves that the comparisons can fail: without the encoding, a mask or a part of the cache, the tested
@@ -83,7 +83,7 @@ def attentions(encoding, where):
 
 
 def places(encoding, where):
-    """The fields of a model that has `encoding` in these attentions, and none in the others."""
+    """The fields of a model that has `encoding` in `attentions(encoding, where)`, and no encoding elsewhere."""
     return {field: encoding if name in attentions(encoding, where) else "none" for name, field in FIELD_OF.items()}
 
 
@@ -216,7 +216,7 @@ def gradients(model, sources, targets):
 
 
 def error_of_gradient(gradient, expected):
-    """In multiples of the tolerance."""
+    """The error of a gradient, in multiples of the tolerance."""
     difference = gradient.float() - expected
     if gradient.dtype == torch.float32:
         return (difference.abs() / (2e-5 + 1e-4 * expected.abs())).max().item()
@@ -251,7 +251,7 @@ def test_gradients_agree(gradient_errors, trained, norm_position, side, where, w
 
 
 def test_half_precision_has_gradients(gradient_errors, trained, norm_position, side):
-    """bf16, in which most are trained, wherever the encoding can be."""
+    """In bf16, in which most models are trained, with the encoding in all attentions that can have it."""
     errors = gradient_errors(*trained, norm_position, side, "both", None, "bf16")
     assert not {name: error for name, error in errors.items() if not error < 1}
 
@@ -260,7 +260,7 @@ ENCODED = [name for name in ENCODINGS if name != "none"]
 
 
 def slow_but_in_eager(pairs):
-    """The pairs of an encoding that can be taken out and a backend; those without eager run in slow tests alone."""
+    """The pairs whose encoding is not `none`; the pairs whose backend is not eager are marked as slow."""
     pairs = [pair for pair in pairs if pair[0] != "none"]
     return slow_except([pair for pair in pairs if pair[1] == "eager"], pairs)
 
@@ -280,7 +280,7 @@ class TestCanFail:
 
     @pytest.mark.parametrize(("where", "dtype"), PLACES_AND_TYPES)
     def test_fails_without_the_encoding(self, error, served, norm_position, side, cache, where, dtype):
-        """Each case of `test_float32_is_exact` and `test_half_precision_is_close`."""
+        """The cases are those of `test_float32_is_exact` and `test_half_precision_is_close`."""
         case = Case(*served, norm_position, side, cache, where, dtype)
         assert error(case, without=attentions(case.encoding, where)) > 2
 
@@ -317,7 +317,7 @@ class TestCanFail:
     @pytest.mark.parametrize("cache", STEPWISE)
     @pytest.mark.parametrize("dtype", slow_except(["fp16"], ["float32", "fp16"]))
     def test_fails_without_one_cached_token(self, error, encoding, norm_position, side, cache, dtype):
-        """Not in bf16, whose rounding makes errors of nearly the same size."""
+        """bf16 is left out, because its rounding makes errors of nearly the same size."""
         slot = STEPS[1][0] if cache == "static" else -1  # of the step of one token; a sliding cache has it at its end
 
         def lose(past):

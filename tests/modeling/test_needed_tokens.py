@@ -58,7 +58,7 @@ def test_translator_learns_the_same(make_model, encoding, backend, side):
 
 
 def test_translator_with_a_mask_of_the_target_learns_the_same(make_model):
-    """The labels of two tokens that the mask hides count."""
+    """The mask hides two tokens of the target whose labels still count in the loss."""
     model = make_model(position_encoding="rotary").train()
     batch = batch_of(LocantForConditionalGeneration)
     batch["decoder_attention_mask"] = padding_mask("right", [3, 5, 5, 1], longest=7)
@@ -84,7 +84,7 @@ def test_one_stack_learns_the_same(make_model, cls, side, norm_position):
 
 @pytest.mark.parametrize(("encoding", "backend"), TRAINED)
 def test_left_padding_and_a_source_of_padding_alone_learn_the_same(make_model, encoding, backend):
-    """Tokens that see no key average over all of them."""
+    """A token that sees no key gets the average of the values of all keys."""
     fields = {"position_encoding": encoding, "position_parameters": STEEP}
     decoder, translator = make_model(LocantForCausalLM, **fields).train(), make_model(**fields).train()
     batch = batch_of(LocantForConditionalGeneration)
@@ -160,7 +160,7 @@ def test_compiled_code_computes_all_tokens(make_model):
 
 
 def test_labels_say_where_a_decoder_needs_no_tokens(make_model):
-    """The tokens behind the last label of a row that counts."""
+    """In each row, a decoder does not need the tokens behind the last label other than -100."""
     model = make_model(position_encoding="rotary").train()
     rows = rows_of(model.model.decoder.layers[0].ffn)
     labels = torch.tensor([[5, -100, 6, 7, -100, -100], [-100, 5, -100, -100, -100, -100]])

@@ -1,5 +1,5 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""With their weights, Locant gives the numbers of the models that people already trust: whole models and stacks."""
+"""With the weights of models of transformers, Locant gives their numbers: whole models and stacks."""
 
 import re
 
@@ -206,7 +206,7 @@ STACK = {
 
 
 def bert_weights(theirs):
-    """Of BERT or RoFormer."""
+    """The weights of BERT or RoFormer under our names."""
     names = {
         r"^embeddings.position_embeddings": "position.embeddings",
         r"^embeddings.word_embeddings": "embed_tokens",
@@ -256,14 +256,14 @@ def roformer_decoder():
 
 
 def roformer_decoder_weights(theirs):
-    """A decoder has no token types: that of the only sentence is added to each word."""
+    """RoFormer's weights. Our decoder has no token types, so the vector of type 0 is added to each word's."""
     weights = bert_weights(theirs)
     weights["embed_tokens.weight"] = weights["embed_tokens.weight"] + weights.pop("embed_token_types.weight")[0]
     return weights
 
 
 def xlnet_weights(theirs):
-    """Heads have a dimension of their own in XLNet."""
+    """XLNet's weights under our names; XLNet's have separate dimensions for the heads and the size of a head."""
     weights = {}
     for name, weight in theirs.state_dict().items():
         last = name.split(".")[-1]
@@ -309,7 +309,7 @@ def gpt2():
 
 
 def gpt2_weights(theirs):
-    """Its projections are turned, and one holds query, key and value."""
+    """GPT-2's weights under our names; its projections are transposed, and one holds query, key and value."""
     weights = {}
     for name, weight in theirs.state_dict().items():
         turned = weight.T if weight.ndim == 2 and name.startswith("h.") else weight
@@ -342,7 +342,7 @@ def bloom():
 
 
 def bloom_weights(theirs):
-    """The three projections stand head by head."""
+    """Bloom's weights under our names; Bloom stores query, key and value head by head."""
     weights = {}
     for name, weight in theirs.state_dict().items():
         if "query_key_value" in name:
@@ -373,7 +373,7 @@ def mpt():
 
 
 def mpt_weights(theirs):
-    """No bias anywhere, so those of our norms are 0."""
+    """MPT's weights under our names; MPT has no biases, so the biases of our norms are 0."""
     weights = {}
     for name, weight in theirs.state_dict().items():
         if "Wqkv" in name:
@@ -401,7 +401,7 @@ def named(family):
 
 
 def served(*families):
-    """Each family on each of our backends that serve its encoding: XLNet's term is one number for each pair."""
+    """Each family on each of our backends that serves its encoding: flex_attention cannot add XLNet's matrix."""
     return [
         pytest.param(family, attention, id=f"{named(family)}-{attention}")
         for family in families
@@ -429,7 +429,7 @@ def stacks_of(family, spread):
 
 
 def inputs_of(theirs, ids, mask):
-    """With the positions of the real tokens, where a model does not count them by itself."""
+    """Inputs of a model, with the positions of the real tokens if the model does not count them itself."""
     inputs = {"input_ids": ids, "attention_mask": mask}
     if isinstance(theirs, XLNetModel) and theirs.attn_type == "uni":
         del inputs["attention_mask"]  # which it fails on
@@ -506,7 +506,7 @@ class TestStacks:
 
 
 def gradients_of_positions(theirs):
-    """Of what their encoding trains, by our names."""
+    """The gradients of the parameters of their position encoding, under our names."""
     if isinstance(theirs, BertModel):
         return {"position.embeddings.weight": theirs.embeddings.position_embeddings.weight.grad}
     if isinstance(theirs, GPT2Model):
@@ -541,7 +541,7 @@ T5_NAMES = {
 
 
 class TestT5:
-    """T5 does not divide its scores by the root of a head's size: ours get queries that are larger by that."""
+    """T5 does not divide scores by the square root of the head size, so our query weights are multiplied by it."""
 
     @pytest.fixture(params=[(32, 128, "relu"), (8, 6, "gated-gelu")], ids=["32 to 128", "8 to 6, gated"])
     def pair(self, request, spread):

@@ -18,12 +18,12 @@ TARGETS = [[1, 21, 20], [1, 17, 16, 15, 14]]
 
 
 class Equation:
-    """e of a query and a key (Vaswani et al. 2017, equation 1), and what their value is.
+    """The score of a query and a key (Vaswani et al. 2017, equation 1), and the value that the query gets from the key.
 
     Args:
-        encoding: what the stack has of the encoding.
-        layer: and what the layer has.
-        is_causal: whether it is the decoder's own attention.
+        encoding: the part of the position encoding that belongs to the stack.
+        layer: the part that belongs to the layer.
+        is_causal: whether the attention is the decoder's self-attention.
     """
 
     options: dict = {}  # noqa: RUF012
@@ -111,11 +111,11 @@ def attend(attention, equation, queries, keys, positions, visible):
     """The output of attention, from the states of both sides.
 
     Args:
-        attention: for its projections; two heads share keys and values.
-        equation: of the scores and the values.
-        queries, keys: `(batch, length, width)`.
-        positions: the numbers of the tokens of both sides, by sentence.
-        visible: whether a sentence's query sees a key.
+        attention: the module with the projections; two heads share keys and values.
+        equation: the equation of the scores and the values.
+        queries, keys: hidden states `(batch, length, width)`.
+        positions: the positions of the tokens of both sides, by sentence.
+        visible: a function that tells whether a query of a sentence sees a key.
     """
 
     def split(projection, states):
@@ -146,12 +146,12 @@ def attend(attention, equation, queries, keys, positions, visible):
 
 
 def counted(mask):
-    """The number of each token, from 0 at a sentence's first."""
+    """The position of each token, which is 0 at the first token of a sentence."""
     return [[slot - row.index(1) for slot in range(len(row))] for row in mask.tolist()]
 
 
 class Recorder:
-    """What went into an attention and what came out, over several calls; no gradient goes back beyond it."""
+    """Records inputs and outputs of an attention over several calls; no gradient flows back through the inputs."""
 
     def __init__(self, attention):
         self.inputs, self.others, self.outputs = [], None, []
@@ -181,7 +181,7 @@ def name(request):
 
 @pytest.fixture
 def make(name, make_model):
-    """A model with the encoding in all of its attentions, with grouped heads."""
+    """A function that makes a model with grouped heads and with the encoding in all of its attentions."""
 
     def make(**fields):
         encoding = name.split(",")[0]
@@ -214,7 +214,7 @@ def batch(make_batch, side):
 
 
 def attentions_of(model):
-    """The attentions of the last layers, with what their stacks have of the encoding."""
+    """The attentions of the last layers, each with the position encoding of its stack."""
     encoder, decoder = model.encoder, model.decoder
     return {
         "encoder": (encoder.layers[1].self_attn, encoder.position),
@@ -224,7 +224,7 @@ def attentions_of(model):
 
 
 def recomputed(place, attention, equation, recorder, batch, window=None):
-    """The real tokens' output of the loop and of the model."""
+    """The outputs of the real tokens, from the loop and from the model."""
     source, target = batch["attention_mask"], batch["decoder_attention_mask"]
     mask = source if place == "encoder" else target
     other = target if place == "decoder" else source
@@ -294,7 +294,7 @@ def test_steps_with_a_cache_that_slides(name, make, batch):
 
 
 def decode(model, batch, cache):
-    """The target in three steps."""
+    """Run the model on the target in three steps."""
     outputs = model.encoder(batch["input_ids"], attention_mask=batch["attention_mask"])
     for start, end in ((0, 2), (2, 3), (3, 5)):
         model(

@@ -1,5 +1,5 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""transformers' own Trainer on every head: which labels it finds, what it measures, its own label smoothing."""
+"""transformers' own Trainer on every head: the labels that it finds, the loss, and its own label smoothing."""
 
 import pytest
 import torch
@@ -57,7 +57,7 @@ HEADS = {
 
 @pytest.fixture(params=HEADS)
 def head(request):
-    """Model, data of four rows, the same as one batch, and the names of the labels."""
+    """A model, four rows of data, a batch of the same rows, and the names of the labels."""
     name, fields, columns, labels = HEADS[request.param]
     torch.manual_seed(0)
     model = getattr(locant, name)(LocantConfig(**SHAPE, **fields)).eval()
@@ -96,7 +96,7 @@ def test_it_loads_the_best_model_at_the_end(head, tmp_path):
 
 
 class Derived(locant.LocantForCausalLM):
-    """What somebody derives."""
+    """A class that a user derives from a model class."""
 
 
 @pytest.mark.parametrize("cls", [locant.LocantForCausalLM, Derived])
@@ -124,7 +124,7 @@ def test_its_label_smoothing_shifts_no_other_labels(name, tmp_path):
 
 @pytest.mark.parametrize("name", HEADS)
 def test_a_derived_class_has_the_loss_of_its_head(name):
-    """transformers takes the loss from the name of the class."""
+    """By default, transformers chooses the loss by the name of the class."""
     cls, fields, batch, _ = HEADS[name]
     base = getattr(locant, cls)
     derived = type("Mine", (base,), {})

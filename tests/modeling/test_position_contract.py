@@ -1,5 +1,5 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""Encodings written outside of the package, by the contract alone, work in a model or are refused."""
+"""Encodings outside of the package, which only use its public base classes, work in a model or are refused."""
 
 from dataclasses import dataclass, replace
 from typing import ClassVar
@@ -18,7 +18,7 @@ from locant.modeling.positions import DistanceBias, PositionBias, PositionEncodi
 
 @dataclass(frozen=True)
 class FallBias(DistanceBias):
-    """The logarithm of the distance, times a trained number of each head and layer, up to a limit."""
+    """The logarithm of 1 + the distance, at most `reach`, times a trained number per head; doubled for later keys."""
 
     slopes: torch.Tensor
     reach: int
@@ -52,7 +52,7 @@ class Fall(PositionEncoding):
 
 @dataclass(frozen=True)
 class SidesBias(PositionBias):
-    """The query meets a trained vector of the key's side: earlier, itself, later; the output has another of each."""
+    """Adds to the score the query times a trained vector for earlier, same or later keys, and to the output another."""
 
     products: torch.Tensor
     vectors: torch.Tensor
@@ -126,7 +126,7 @@ def outside(request):
 
 @pytest.fixture
 def from_outside(outside, make_model):
-    """With the encoding in all three attentions."""
+    """A model with the encoding in all three attentions."""
     return make_model(
         position_encoding=outside, cross_position_encoding=outside, encoder_key_value_heads=2, decoder_key_value_heads=2
     )
@@ -200,7 +200,7 @@ class TestInAModel:
 
 
 class TestParameters:
-    """Of an encoding's own: from the first number to the saved file."""
+    """The parameters of an encoding: they are initialised, trained and saved."""
 
     def own(self, model):
         return {name: p for name, p in model.named_parameters() if ".position." in name}

@@ -1,5 +1,5 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""What holds for all encodings: order, position ids, names, and terms of pairs, blocks and whole sequences alike."""
+"""Tests of all encodings: order, position ids, names, and equal biases for pairs, blocks and whole sequences."""
 
 import pytest
 import torch
@@ -39,14 +39,14 @@ INDICES = {
 
 
 def blocks_of(index):
-    """Queries and keys of four blocks that make up the whole, or of two."""
+    """Slices of queries and keys for four blocks that make up the whole, or two blocks if there is one query."""
     middle, key = (index.q_length + 1) // 2, index.kv_length // 3
     parts = [slice(0, middle), slice(middle, index.q_length)][: 1 if index.q_length == 1 else 2]
     return [(queries, keys) for queries in parts for keys in (slice(0, key), slice(key, index.kv_length))]
 
 
 class TestOrder:
-    """A permuted source gives a permuted output where there is no encoding, and only there."""
+    """A permuted source gives an equally permuted output only without an encoding."""
 
     def test_permuted_source(self, make_model, encoding, norm_position):
         encoder = make_model(position_encoding=encoding, norm_position=norm_position).get_encoder()
@@ -174,7 +174,7 @@ class TestBias:
 
     @pytest.fixture
     def make_bias(self, encoding):
-        """The bias of an index, and what it has a gradient for."""
+        """A function that returns the bias of an index, and the tensors that get a gradient from the bias."""
 
         def make(index):
             query = torch.randn(2, 4, index.q_length, 8, generator=torch.Generator().manual_seed(1)).requires_grad_()
@@ -185,7 +185,7 @@ class TestBias:
         return make
 
     def pair_by_pair(self, bias):
-        """From the pointwise bias, or for Transformer-XL from the product of a query and the projected distance."""
+        """The bias of each pair: `pointwise`, or for Transformer-XL the query times the projected distance."""
         index, rows = bias.index, []
         for batch, head, q_idx, kv_idx in torch.cartesian_prod(
             *map(torch.arange, (2, 4, index.q_length, index.kv_length))

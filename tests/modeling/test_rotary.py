@@ -1,5 +1,5 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""Queries and keys that are turned, beside Llama, StableLM, Phi, GPT-J and RoFormer."""
+"""Rotary positions, compared with Llama, StableLM, Phi, GPT-J and RoFormer."""
 
 import math
 import re
@@ -192,7 +192,7 @@ class TestRotaryEncoding:
 
 
 def angles_of(encoding, position_ids, dtype=torch.float32):
-    """Cosines and sines."""
+    """The cosines and sines of an encoding for position ids."""
     return encoding(torch.zeros(1, dtype=dtype), position_ids, None)[1]
 
 
@@ -209,7 +209,7 @@ def attention_config(parameters, **fields):
 
 
 def attention_of(config, spread):
-    """Causal attention with grouped heads; its encoding is an attribute, which is the stack's otherwise."""
+    """Causal attention with grouped heads; it has the encoding as an attribute, which in a model the stack has."""
     encoding = RotaryEncoding(config, "decoder")
     attention = SelfAttention(config, "decoder", 0, encoding.build_layer(0)).eval()
     spread(attention, 1)
@@ -231,7 +231,7 @@ def causal(length):
 
 @pytest.mark.usefixtures("no_grad")
 class TestAttention:
-    """One attention module with the weights of another's."""
+    """One attention module with the weights of one of transformers."""
 
     IDS = torch.tensor([[*range(14)], [*range(3, 17)]])
 
@@ -329,7 +329,7 @@ def hidden_states(model, length):
 
 
 class TestStacks:
-    """A whole decoder with the weights of another's."""
+    """A whole decoder with the weights of one of transformers."""
 
     @pytest.fixture(params=ROPE_TYPES)
     def llama(self, request, spread):

@@ -1,5 +1,5 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""Another position encoding for a model that has one: what stays, what goes, what is new, and that it is said."""
+"""`with_position_encoding`: the weights that a model keeps, drops and initialises, and the warning about them."""
 
 import pytest
 import torch
@@ -17,7 +17,7 @@ IDS, TARGET = torch.tensor([[5, 6, 7, 8]]), torch.tensor([[1, 9, 10]])
 
 @pytest.fixture
 def messages(monkeypatch):
-    """What was logged as a warning."""
+    """The list of logged warnings."""
     said = []
     monkeypatch.setattr(logging.get_logger("locant.modeling.pretrained"), "warning", said.append)
     return said

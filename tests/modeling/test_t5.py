@@ -102,6 +102,6 @@ class TestModel:
 
 
 def test_the_table_starts_small(make_config):
-    """As T5's: buckets of distances that training never meets must not weigh in with noise."""
+    """The table starts like T5's: buckets of distances that training never meets must not add much noise."""
     encoding = LocantEncoder(make_config(position_encoding="t5", d_model=256)).position
     assert abs(encoding.table.std() / 256**-0.5 - 1) < 0.25

@@ -72,12 +72,12 @@ def several_numbers():
 
 
 def labels_of_tokens(ids, mask):
-    """Of some tokens, none of padding."""
+    """Labels of some real tokens, and of no padding."""
     return {"labels": torch.where((mask == 1) & (ids % 3 != 0), ids % 5, -100)}
 
 
 def spans(mask):
-    """Of answers: the second ends with its sentence, the third begins beyond the batch, and so does not count."""
+    """Places of answers: the second ends with its sentence; the third begins beyond the batch, so it does not count."""
     first = mask.argmax(1)
     return {"start_positions": first + torch.tensor([1, 0, 9]), "end_positions": first + torch.tensor([4, 3, 1])}
 
@@ -116,7 +116,7 @@ class TestBert:
         return build
 
     def by_our_names(self, theirs, other_implementations):
-        """All of a model's weights."""
+        """All weights of a BERT model under our names."""
         body = getattr(theirs, "bert", theirs)
         weights = {} if body is theirs else theirs.state_dict()
         weights = {name: weight for name, weight in weights.items() if not name.startswith("bert.")}
@@ -128,7 +128,7 @@ class TestBert:
 
     @torch.no_grad()
     def alone(self, theirs, **options):
-        """What BERT says of each sentence without padding."""
+        """The outputs of BERT for each sentence without padding."""
         return [
             theirs(input_ids=torch.tensor([ids]), token_type_ids=torch.tensor([types]), **options)
             for ids, types in zip(SENTENCES, TYPES, strict=True)
@@ -213,7 +213,7 @@ class TestBert:
 
 
 def loop_mean(states, mask):
-    """The mean of the real tokens, one after the other."""
+    """The mean of the states of the real tokens, in a loop."""
     means = []
     for row, real in zip(states, mask, strict=True):
         total, count = torch.zeros(states.shape[-1]), 0
@@ -262,7 +262,7 @@ class TestPooling:
     @pytest.mark.parametrize("kind", ["boolean", "whole numbers", "floating"])
     @pytest.mark.parametrize("heads", [1, 4])
     def test_masks_of_four_dimensions(self, make_model, make_batch, side, pooling, kind, heads, no_grad):
-        """A token counts when any token sees it, in any head."""
+        """Pooling counts a token if any token sees it in any head."""
         model = make_model(LocantEncoderModel, pooling=pooling)
         ids, mask = make_batch(SENTENCES, side)
         own = mask.bool()[:, None, None].expand(-1, heads, 7, -1)
@@ -360,7 +360,7 @@ class TestLoss:
     @pytest.mark.filterwarnings("ignore")
     @pytest.mark.parametrize("case", [name for name in CASES if name != "questions"])
     def test_accumulated_steps_learn_what_one_large_batch_does(self, make_model, tmp_path, case):
-        """Whatever the Trainer does about the number of labels."""
+        """Three accumulated steps of two rows change the weights as one step of six rows does."""
         cls, fields, labels_of = CASES[case]
         ids = torch.randint(3, 24, (6, 5))
         labels = labels_of(ids, torch.ones_like(ids))["labels"]

@@ -1,5 +1,5 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""What holds for every model class: backends, saving, half precision, gradients, compilation, outputs, swapping."""
+"""Tests of every model class: backends, saving, half precision, gradients, compilation, outputs, swapping."""
 
 from collections import Counter
 from typing import Any, ClassVar, NamedTuple
@@ -35,7 +35,7 @@ BERT = {"type_vocab_size": 2, "embedding_norm": True, "pooling": "first", "poole
 
 
 class Topology(NamedTuple):
-    """A model class, the Auto class that knows it, fields of its config, its inputs, and what is asked of it."""
+    """A model class, the Auto class that knows it, fields of its config, its inputs, and its labels."""
 
     model: type
     auto: type
@@ -110,13 +110,13 @@ def build(make_model, topology):
 
 
 def main_outputs(outputs):
-    """What a model is asked for, in floating point: no loss, no cache, nothing of its layers."""
+    """The states, pooled vectors or logits of a model's output: no loss, no cache, no states of layers."""
     names = ("last_hidden_state", "pooler_output", "logits", "start_logits", "end_logits")
     return {name: outputs[name] for name in names if outputs.get(name) is not None}
 
 
 def loss_of(model, topology):
-    """The loss of a head; else something that depends on every output."""
+    """The loss of a head; for a model without a loss, a number that depends on every output."""
     torch.manual_seed(1)
     outputs = model(**topology.inputs, **topology.labels)
     if topology.labels:
@@ -148,7 +148,7 @@ class TestBackends:
         self.compare(build(position_encoding="t5"), topology, backend)
 
     def compare(self, model, topology, backend):
-        """Everything but what stands at padding."""
+        """Assert that a backend gives the outputs of eager, except at padding."""
         outputs = []
         for each in ("eager", backend):
             model.set_attn_implementation(each)
@@ -176,7 +176,7 @@ class TestSaving:
             assert loaded.config.to_dict() == {**model.config.to_dict(), **added}
 
     def test_body_of_a_head(self, build, topology, tmp_path, no_grad):
-        """`AutoModel` takes what stands below a head."""
+        """`AutoModel` loads the model below a head."""
         model = build()
         model.save_pretrained(tmp_path)
         body, info = AutoModel.from_pretrained(tmp_path, output_loading_info=True)
@@ -222,7 +222,7 @@ class TestPrecision:
 
 class TestTraining:
     def test_every_parameter_learns(self, build, topology, encoding):
-        """But what adds the same to all scores of a softmax: keys' biases, and the last two before answers' places."""
+        """Except those that shift all scores of a softmax: keys' biases, and the last two before answers' places."""
         fields = {"share_encoder_decoder_embeddings": False, "tie_word_embeddings": False, "gated_ffn": True}
         model = build(position_encoding=encoding, **fields)
         _, gradients = loss_and_gradients(model, topology)
@@ -246,7 +246,7 @@ class TestTraining:
     DROPOUT: ClassVar = {"dropout": 0.2, "attention_dropout": 0.1, "activation_dropout": 0.1}
 
     def compare_checkpointed(self, model, topology, backend, reentrant):
-        """The same numbers with and without, and each layer computed twice."""
+        """Assert equal numbers with and without gradient checkpointing, which computes each layer twice."""
         model.train().set_attn_implementation(backend)
         expected, gradients = loss_and_gradients(model, topology)
         model.gradient_checkpointing_enable({"use_reentrant": reentrant})
@@ -350,7 +350,7 @@ class TestOutputs:
 
 
 def test_one_config_makes_every_topology(make_config):
-    """And stays as it is."""
+    """Making a model does not change the config."""
     config = make_config(**IMAGES, num_labels=3)
     before = config.to_dict()
     for topology in TOPOLOGIES.values():

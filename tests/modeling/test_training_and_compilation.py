@@ -133,7 +133,7 @@ class TestCompilation:
     @pytest.mark.parametrize("topology", ["encoder-decoder", "decoder"])
     @compiled("eager", "sdpa", "blockwise")
     def test_generation_with_a_static_cache_compiles_one_step(self, model, make_model, make_batch, trained, topology):
-        """`generate()` compiles the decoding step by itself on a GPU; on a CPU it has to be told to."""
+        """`generate()` compiles the decoding step by itself on a GPU; on a CPU, only with a private option."""
         if topology == "decoder":
             encoding, backend = trained
             fields = {"is_encoder_decoder": False, "is_decoder": True, "decoder_layers": 1}

@@ -1,5 +1,5 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""Content and distance in four terms, beside XLNet, which has them of Transformer-XL."""
+"""The four terms of content and distance, compared with XLNet, which has them from Transformer-XL."""
 
 import math
 
@@ -23,7 +23,7 @@ def xlnet_config(attn_type):
 
 
 def sinusoids_of_xlnet(queries, keys, attn_type):
-    """Of the distances from the first key to behind the last: `(distances, 1, width)`."""
+    """XLNet's sinusoids of the distances from the first key to behind the last: `(distances, 1, width)`."""
     return XLNetModel(xlnet_config(attn_type)).relative_positional_encoding(queries, keys, bsz=1)
 
 
@@ -48,7 +48,7 @@ class TestSinusoids:
 
 @pytest.fixture
 def make_pair(make_config, spread):
-    """XLNet's attention and ours with its weights; XLNet's adds its input and a norm."""
+    """A function that makes our attention, and XLNet's with our weights and without its norm."""
 
     def make(attn_type):
         theirs = XLNetRelativeAttention(xlnet_config(attn_type)).eval()
@@ -69,7 +69,7 @@ def make_pair(make_config, spread):
 
 
 def attend(theirs, states, mask, sinusoids, mems=None):
-    """XLNet's output, which it computes with the batch in the second dimension, without its input."""
+    """The output of XLNet's attention without the residual; XLNet has the batch in the second dimension."""
     output = theirs(states.transpose(0, 1), None, mask, None, sinusoids, None, mems=mems)[0]
     return output.transpose(0, 1) - states
 

@@ -3,10 +3,10 @@
 
     python tests/mutations/run.py [--room modeling] [--only NAME ...] [--jobs 2] [--list]
 
-A mutation replaces a few lines of one file in a copy of the repository and names the tests that must fail then. The
-YAML files in this folder list them, one file for each room. Each line of the output says whether a mutation was
-caught, and by which test. The exit status is 1 if a mutation was not caught, or if one that is marked as equivalent
-was caught, and 2 if nothing could be measured.
+A mutation replaces a few lines of one file in a copy of the repository, and names tests of which one must then fail.
+The YAML files in this folder list the mutations, one file for each room. Each line of the output says whether a
+mutation was caught, and by which test. The exit status is 1 if a mutation was not caught, or if one that is marked as
+equivalent was caught, and 2 if nothing could be measured.
 """
 
 import argparse
@@ -40,7 +40,7 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 ROOMS = ("configuration", "modeling", "checkpoints", "tokenization", "training", "hub", "locant")
 
-# What the tests import, besides Locant: each worker imports it once, and the processes that it forks have it already
+# The libraries that the tests import: each worker imports them once, and the processes that it forks have them already
 THIRD_PARTY = (
     *("torch", "torch.nn.attention.flex_attention", "transformers", "transformers.modeling_utils"),
     *("transformers.generation", "transformers.trainer_seq2seq"),
@@ -49,7 +49,7 @@ THIRD_PARTY = (
 )
 PYTEST_OPTIONS = ("-x", "-q", "-m", "not slow", "-p", "no:cacheprovider", "--tb=short", "--disable-warnings")
 BASELINE_TIMEOUT = 1200  # seconds
-MEMORY = 8 * 2**30  # bytes that the process of the tests may have: a check of sizes may be what is broken
+MEMORY = 8 * 2**30  # bytes that the test process may allocate, in case the mutation breaks a check of sizes
 
 
 class MutationError(Exception):
@@ -62,12 +62,12 @@ class Mutation:
 
     Args:
         room: the room of the file.
-        name: what is broken.
+        name: description of the breakage.
         file: the file that is changed, from the root of the repository.
         search: the text that is replaced; it must occur exactly once in the file.
         replace: the text that takes its place.
         tests: ids of pytest (a file, a class, a test), one of which must fail.
-        equivalent: why nobody could notice the change; then no test may fail.
+        equivalent: why no test can notice the change, in which case no test may fail; None for other mutations.
     """
 
     room: str
@@ -98,7 +98,7 @@ class Outcome:
     """The result of the tests of one mutation.
 
     Args:
-        failed: the first test that failed, or a reason that stands for one; None if all passed.
+        failed: the first test that failed, or the reason why the tests did not end; None if all passed.
         seconds: how long the tests took.
         log: the output of pytest.
     """
@@ -112,7 +112,7 @@ def read_mutations(room: str) -> list[Mutation]:
     """The mutations of a room, from its YAML file.
 
     The file is a list of entries with `file` and `mutations`. A mutation has `name`, `search`, `replace`, `test` (one
-    or a list), and where nobody could notice it `equivalent`.
+    or a list), and `equivalent` if no test can notice it.
     """
     mutations = []
     for entry in yaml.safe_load((HERE / f"{room}.yaml").read_text(encoding="utf-8")):
@@ -133,7 +133,7 @@ def copy_repository(target: Path) -> None:
             shutil.copy2(ROOT / name, target / name)
     for room in set(ROOMS) - {"locant"}:  # that room is the package itself
         (target / "locant" / room).symlink_to(Path("..") / room)
-    # A mutated file may have the size and the second of the original: the cached code is valid by content only.
+    # A mutated file may have the size and the time in seconds of the original: cached code is checked by content.
     for room in ROOMS:
         compileall.compile_dir(target / room, quiet=1, invalidation_mode=PycInvalidationMode.CHECKED_HASH)
 
@@ -161,7 +161,7 @@ class FirstFailure:
             self.failed = f"{report.nodeid} (at import)"
 
     def pytest_sessionfinish(self) -> None:
-        """Find modules of Locant that are not of the copy."""
+        """Find modules of Locant that were not imported from the copy."""
         for name, module in list(sys.modules.items()):
             file = getattr(module, "__file__", None)
             if name.partition(".")[0] == "locant" and file and not Path(file).resolve().is_relative_to(self.folder):
@@ -169,7 +169,7 @@ class FirstFailure:
 
 
 class Worker:
-    """A copy of the repository, and a process that has imported everything but Locant, which it forks for each run.
+    """A copy of the repository, and a process that has imported the libraries but not Locant; each run is a fork of it.
 
     Args:
         timeout: seconds that the tests of one mutation may take.
@@ -185,7 +185,7 @@ class Worker:
         os.environ["PYTHONDONTWRITEBYTECODE"] = "1"
         sys.dont_write_bytecode = True
         sys.path.insert(0, str(self.folder))
-        # before anything of Hugging Face's, as the tests do
+        # imported before Hugging Face's libraries, as in the tests
         self.home = importlib.import_module("tests.hub_server.loopback").HOME
         for name in THIRD_PARTY:
             importlib.import_module(name)
@@ -199,7 +199,7 @@ class Worker:
         """Run tests in a fork of this process, in the copy as it is now.
 
         Raises:
-            MutationError: the tests imported Locant from elsewhere.
+            MutationError: the tests imported Locant from outside of the copy, or pytest ran no tests.
         """
         start = time.monotonic()
         report, log = self.folder / "report.json", self.folder / "log.txt"
@@ -214,7 +214,7 @@ class Worker:
                 is_over = time.monotonic() - start > timeout or os.getppid() != self.parent
         finally:
             with suppress(ProcessLookupError):
-                os.killpg(process, signal.SIGKILL)  # and what the tests have started
+                os.killpg(process, signal.SIGKILL)  # also kills processes that the tests started
         if os.getppid() != self.parent:  # the command was killed
             self.close()
             os._exit(1)
@@ -232,7 +232,7 @@ class Worker:
         return Outcome(found["failed"], seconds, text)
 
     def _run_here(self, tests: Sequence[str], report: Path, log: Path) -> None:
-        """Run tests in this process, write down what came of it, and end."""
+        """Run tests in this process, write the report, and exit."""
         try:
             resource.setrlimit(resource.RLIMIT_DATA, (MEMORY, resource.getrlimit(resource.RLIMIT_DATA)[1]))
             os.setsid()  # so that processes which tests start can be killed too
@@ -250,7 +250,7 @@ class Worker:
         finally:
             sys.stdout.flush()
             sys.stderr.flush()
-            os._exit(0)  # what was registered to be run at exit is the parent's
+            os._exit(0)  # without the parent's functions that are registered with atexit
 
     def check(self, mutation: Mutation) -> Outcome:
         """Apply a mutation, run its tests, and restore the file."""
@@ -263,13 +263,13 @@ class Worker:
             path.write_text(source, encoding="utf-8")
 
     def close(self) -> None:
-        """Remove the copy, and the folder of the loopback Hub, which nothing does at the end of this process."""
+        """Remove the copy and the folder of the loopback Hub; nothing else removes them when this process ends."""
         os.chdir("/")
         shutil.rmtree(self.folder, ignore_errors=True)
         shutil.rmtree(self.home, ignore_errors=True)
 
 
-_worker: Worker | None = None  # of this process
+_worker: Worker | None = None  # the worker of this process
 
 
 def start_worker(timeout: float) -> None:
@@ -312,7 +312,7 @@ def measure(mutations: Sequence[Mutation], jobs: int, timeout: float) -> Iterato
 
 
 def verdict(mutation: Mutation, outcome: Outcome) -> tuple[str, str]:
-    """What the outcome means, and what there is to say about it."""
+    """The verdict on a mutation, such as `caught`, and the test or the reason that explains it."""
     if mutation.equivalent is None:
         return ("NOT CAUGHT", " ".join(mutation.tests)) if outcome.failed is None else ("caught", outcome.failed)
     if outcome.failed is None:
@@ -349,7 +349,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the mutations that the command line names, and return the exit status."""
     options = parse_arguments(arguments)
     os.environ["OMP_NUM_THREADS"] = "1"
-    # what forks leave to multiprocessing's tracker is a lock of tqdm's, which it removes
+    # forks leave a lock of tqdm behind; multiprocessing's resource tracker removes it, and warns about it
     os.environ["PYTHONWARNINGS"] = "ignore::UserWarning:multiprocessing.resource_tracker"
     start, counts = time.monotonic(), dict[str, int]()
     try:

@@ -20,7 +20,7 @@ DOCUMENT_TASKS = {"language_modeling": ("decoder", "block_size"), "masked_langua
 class Writings:
     """Text files of documents, and ways to train on them.
 
-    A document is one sentence or several, some of them too many for a block; training has a blank line too.
+    A document has one or several sentences; some documents are longer than a block. `train.txt` also has a blank line.
     """
 
     sizes = {"train": 160, "validation": 30, "test": 30}  # noqa: RUF012
@@ -50,7 +50,7 @@ class Writings:
         return path
 
     def arguments(self, task: str, output_dir: Path, **options: Any) -> list[str]:
-        """What stands behind `locant` in the command that trains into `output_dir`."""
+        """The arguments of `locant` for a training run into `output_dir`."""
         stack, length = DOCUMENT_TASKS[task]
         model = {"d_model": 32, "norm_position": "pre", "dropout": 0.1, "position_encoding": "rotary"}
         model |= {f"{stack}_layers": 1, f"{stack}_attention_heads": 2, f"{stack}_ffn_dim": 64}
@@ -71,12 +71,12 @@ class Writings:
         return arguments + [str(part) for name, value in options.items() for part in (f"--{name}", value)]
 
     def train(self, task: str, output_dir: Path, **options: Any) -> int:
-        """`locant train` in this process: its exit status."""
+        """Run `locant train` in this process, and return its exit status."""
         return main(self.arguments(task, output_dir, **options))
 
     @staticmethod
     def metrics(folder: Path) -> dict[str, Any]:
-        """What `metrics.json` holds, but for how long it took."""
+        """The contents of `metrics.json`, without the training time."""
         found = json.loads((folder / "metrics.json").read_text("utf-8"))
         found.pop("training_seconds", None)
         return found
@@ -133,7 +133,7 @@ class Pictures:
         return path
 
     def arguments(self, task: str, output_dir: Path, **options: Any) -> list[str]:
-        """What stands behind `locant` in the command that trains into `output_dir`; an option of None is left out."""
+        """The arguments of `locant` for a training run into `output_dir`; an option of None is left out."""
         model = {"d_model": 32, "norm_position": "pre", "dropout": 0.1, "position_encoding": "learned"}
         model |= {"image_size": 8, "patch_size": 4, "num_channels": 1, "max_position_embeddings": 16}
         data: dict[str, Any] = {f"{split}_file": str(self.folder / f"{split}.csv") for split in self.sizes}
@@ -161,7 +161,7 @@ class Pictures:
         return arguments + [str(part) for name, value in options.items() for part in (f"--{name}", value)]
 
     def train(self, task: str, output_dir: Path, **options: Any) -> int:
-        """`locant train` in this process: its exit status."""
+        """Run `locant train` in this process, and return its exit status."""
         return main(self.arguments(task, output_dir, **options))
 
 
