@@ -32,7 +32,7 @@ class KerpleBias(DistanceBias):
 
     Args:
         factors: r1 and r2 of each head, `(2, heads)`.
-        power: of the distance.
+        power: exponent of the distance.
     """
 
     factors: torch.Tensor
@@ -62,11 +62,11 @@ class KerpleEncoding(PositionEncoding):
 
     @classmethod
     def bias_types(cls, config: LocantConfig) -> frozenset[str]:
-        """A function of head and distance."""
+        """The bias is a function of head and distance."""
         return frozenset({"pointwise"})
 
     def init_weights(self) -> None:
-        """r1 uniform below 2, r2 below 1, both from 0.01 on."""
+        """Draw r1 uniformly below 2 and r2 below 1, both at least 0.01."""
         largest = torch.tensor([[2.0], [1.0]], device=self.free.device)
         drawn = torch.rand(self.free.shape, device=self.free.device) * largest
         init.copy_(self.free, inverse_softplus(drawn.clamp(min=0.01)))
@@ -74,11 +74,11 @@ class KerpleEncoding(PositionEncoding):
     def forward(
         self, hidden_states: torch.Tensor, position_ids: torch.Tensor, position_bound: Any
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """The embeddings unchanged, and r1 and r2, `(2, heads)`, in float32: bfloat16 has no 257."""
+        """The embeddings unchanged, and r1 and r2, `(2, heads)`, in float32, as bfloat16 cannot hold 257."""
         return hidden_states, nn.functional.softplus(self.free.float())
 
     def shared_bias(self, position: torch.Tensor, index: QueryKeyIndex) -> KerpleBias:
-        """The bias of all layers."""
+        """The bias that all layers share."""
         return KerpleBias(index, position, **self.config.position_options("kerple"))
 
 
