@@ -51,7 +51,7 @@ def test_embeddings(encoder, texts, record_property):
 
 @pytest.mark.parametrize("encoder", ["mean"], indirect=True)
 def test_folder_alone(encoder, texts, record_property):
-    """`SentenceTransformer(path)` over a model's folder, which takes the mean; one by one as in a batch"""
+    """`SentenceTransformer(path)` of a model's folder pools by the mean; a text alone embeds as in a batch"""
     model, words, path = encoder
     with torch.no_grad():
         expected = model(**words(texts, padding=True, return_tensors="pt")).pooler_output
