@@ -328,7 +328,10 @@ class LocantConfig(PretrainedConfig):
         except (TypeError, RecursionError) as error:
             values, cause = None, error
         if not isinstance(values, dict):
-            raise ValueError(f"The config of {_shown(args[0])} is no dictionary of fields in JSON.") from cause
+            name = _shown(args[0] if args else kwargs.get("pretrained_model_name_or_path"))
+            raise ValueError(
+                f"The config of {name} is no dictionary of fields in JSON, or is nested too deeply."
+            ) from cause
         return values, others
 
     @classmethod

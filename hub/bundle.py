@@ -278,7 +278,7 @@ def _say(config: Any, ours: dict[str, Any]) -> None:
 def _files(
     entries: tuple[type, ...], registered: tuple[Registered, ...], pipelines: tuple[type, ...]
 ) -> dict[str, str]:
-    """The code files: those of `entries`, of `registered`, of `pipelines`, and of the modules that these import.
+    """The source of each code file by its name: the files of all these classes, and of the modules that they import.
 
     transformers loads the classes `entries` by name. A registered part registers itself when its file is imported, so
     the files of the model classes import Locant's registered parts. A part from outside of Locant must be registered

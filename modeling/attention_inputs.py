@@ -60,8 +60,8 @@ class AttentionInputs(NamedTuple):
     def fold(self, states: torch.Tensor) -> torch.Tensor:
         """Join the rows that share a source: `(batch, queries, width)` to `(batch / beams, beams · queries, width)`.
 
-        If `tokens` has indices, `states` is `(1, tokens, width)` and is returned unchanged, as folding keeps the order
-        of the tokens.
+        If `self.tokens.indices` is set, `states` is `(1, tokens, width)` and is returned unchanged, as folding keeps
+        the order of the tokens.
         """
         if self.beams == 1 or self.tokens.indices is not None:
             return states
@@ -443,7 +443,7 @@ def _for_keys(custom: torch.Tensor, index: SlotIndex, cache: Cache | None) -> to
     if custom.shape[2] not in (1, index.q_length) or (isinstance(seen, int) and custom.shape[3] < seen):
         raise ValueError(
             f"The attention mask of four dimensions is for {custom.shape[2]} queries and {custom.shape[3]} keys, but "
-            f"there are {index.q_length} and, with those in the cache, {seen}: give one for all of them."
+            f"there are {index.q_length} queries and {seen} keys, including cached keys: give a mask for all of them."
         )
     if isinstance(index.kv_offset, int) and index.kv_offset:
         custom = custom[..., index.kv_offset :]

@@ -289,7 +289,8 @@ def _differentiable_gradients(
 
     All blocks stay in memory.
     """
-    # with respect to views: the bias may be computed from the queries, and autograd adds the gradient through it later
+    # Differentiate with respect to views, not the states themselves: a bias may be computed from the queries, and
+    # autograd adds the part of their gradient that flows through the bias later
     views = [state.view_as(state) for state in states]
     wanted = [view for view, need in zip(views, needs, strict=True) if need]
     if call.options["dropout"] == 0:  # with dropout, the backend of the forward pass must draw the same random numbers

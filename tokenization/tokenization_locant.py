@@ -151,7 +151,7 @@ def _with_prefix_space(pipeline: dict[str, Any], read: list[AddedToken] | None) 
         "normalizer": None if read is None else json.loads(_space_unless(read).__getstate__()),
         "decoder": {"type": "Sequence", "decoders": [*decoders, *([_STRIP] if puts_space else [])]},
         "post_processor": {"type": "Sequence", "processors": processors},
-        # normalized, as the normalizer would otherwise put a space before each text between two added tokens
+        # normalized=True: otherwise the normalizer would put a space before each piece of text after an added token
         "added_tokens": [
             {**token, "normalized": True} if token["content"] in names else token for token in pipeline["added_tokens"]
         ],

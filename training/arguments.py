@@ -319,7 +319,7 @@ class TrainingArguments(transformers.TrainingArguments):
         metric = (self.metric_for_best_model or next(iter(self.measures))).removeprefix("eval_")
         if metric not in self.measures:
             raise InputError(
-                f"metric_for_best_model is {metric}, but what is measured is {', '.join(self.measures)}: "
+                f"metric_for_best_model is {metric}, but the metrics of this run are {', '.join(self.measures)}: "
                 f"{self.mend_measure(metric)}."
             )
         self.metric_for_best_model = metric
@@ -338,7 +338,7 @@ class GenerationTrainingArguments(TrainingArguments, Seq2SeqTrainingArguments):
     predict_with_generate: bool = option(True, "Generate text for the validation set in evaluation, to compare it.")
     generation_num_beams: int | None = option(1, "Beams in evaluation during training; 1 is greedy, and quick.")
     num_beams: int = option(4, "Beams of the finished model, saved with it.")
-    length_penalty: float = option(1.0, "Exponent of the length in beam search of the finished model, saved with it.")
+    length_penalty: float = option(1.0, "Beam search divides scores by length ** length_penalty; saved with the model.")
     max_new_tokens: int = option(256, "Longest text that is generated, in tokens, saved with the model.")
     use_cache: bool = option(True, "Whether the saved model decodes with a cache; training itself needs none.")
 

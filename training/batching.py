@@ -90,7 +90,7 @@ class LengthBatchSampler(Sampler[list[Key]]):
             yield [(epoch, row) for row in batches[step * self.num_replicas + self.rank].tolist()]
 
     def _capacity(self, longest: np.ndarray) -> np.ndarray:
-        """The largest number of rows in a batch, given `longest`, the sum of the largest lengths of its rows."""
+        """The largest number of rows in a batch; `longest` is the sum of its largest source and its largest target."""
         if self._rows_per_batch is not None:
             return np.full_like(longest, self._rows_per_batch)
         return np.maximum(1, self._max_tokens // longest)

@@ -25,7 +25,7 @@ def with_deviation(values: Sequence[float], digits: int) -> str:
 
 
 def markdown_table(header: Sequence[str], rows: Iterable[Sequence[str]], figures: str = "--:") -> str:
-    """A table in Markdown; `figures` is the delimiter under every column but the first, which holds names."""
+    """A table in Markdown; the first column holds names, and `figures` is the alignment of all others."""
     rule = ["---", *[figures] * (len(header) - 1)]
     return "\n".join(f"| {' | '.join(line)} |" for line in (header, rule, *rows))
 

@@ -136,8 +136,8 @@ class Translation(Recipe):
         overlap = summary.get("test_in_train")
         if overlap and overlap["sources"]:
             lines.append(
-                f"of the test pairs, {overlap['sources']:,} have a source that stands in train, and "
-                f"{overlap['pairs']:,} stand there as a whole"
+                f"of the test pairs, {overlap['sources']:,} have a source that is also in train, and "
+                f"{overlap['pairs']:,} are in train with the same target"
             )
         return lines
 

@@ -160,7 +160,7 @@ def _try_out(runs: Iterable[StudyRun]) -> None:
         _say(run, f"Trying out {run.position_encoding}")
         summary = train(make_run_config(run.config.given | {"dry_run": True}))
         if "test" not in summary:
-            raise InputError("There are no test data, which the study compares translations of: give test_file.")
+            raise InputError("The study compares translations of the test data, but there are none: give test_file.")
 
 
 def _report(study: TranslationStudy, finished: list[StudyRun], results: dict[str, RunResult]) -> None:

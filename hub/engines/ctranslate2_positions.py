@@ -177,8 +177,9 @@ def _distance_bias(encoding: PositionEncoding) -> DistanceBias | None:
 def _biases(encoding: PositionEncoding) -> torch.Tensor:
     """The bias that the encoding adds to the scores, `(buckets, heads)`, in the order of T5's buckets.
 
-    In the first half of a side's buckets, each bucket is one distance. The second half reaches four times as far, in
-    steps that grow logarithmically; each of its buckets has the bias of the distance at its middle.
+    The keys before the query have a group of buckets; in an encoder, the keys after it have a second group. In the
+    first half of a group, each bucket is one distance. The second half goes on to four times the distance at which the
+    first ends, in logarithmic steps; each of its buckets has the bias of the distance at its geometric middle.
     """
     near = max(REACH, encoding.config.max_position_embeddings)
     far = near * 4.0 ** ((torch.arange(near) + 0.5) / near)

@@ -123,7 +123,7 @@ class Unused(Transform):
         return theirs[1:]
 
     def to_theirs(self, ours: Tensors) -> Tensors:
-        """Return our weight twice."""
+        """Return our weight for both weights of the other family."""
         return [ours[0], ours[0]]
 
 
@@ -142,7 +142,7 @@ class Constant(Transform):
         for weight in theirs:
             expected = self.value().to(weight.dtype)
             if weight.shape != expected.shape or not torch.allclose(weight, expected, rtol=0, atol=1e-3):
-                raise ValueError("holds other numbers than those that follow from the config, which Locant computes")
+                raise ValueError("holds other numbers than Locant computes from the config, and cannot be converted")
         return []
 
     def to_theirs(self, ours: Tensors) -> Tensors:

@@ -92,7 +92,7 @@ def stacks(ours: LocantConfig, has_unused_table: bool) -> list[Entry]:
 
 
 def head(ours: LocantConfig) -> list[Entry]:
-    """The entries of the output layer of Marian and BART; its bias is a buffer outside of the linear layer."""
+    """Entries of the output layer of Marian and BART, whose bias in transformers is the buffer `final_logits_bias`."""
     size = ours.vocab_size
     if ours.lm_head_bias:
         bias = Entry("final_logits_bias", "lm_head.bias", Reshape((1, size), (size,)), default=0.0)

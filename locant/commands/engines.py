@@ -29,7 +29,8 @@ def add_engine_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--compute_type",
         metavar="TYPE",
-        help="of CTranslate2, such as float32, int8 or auto for the fastest here (default: as the weights are stored)",
+        help="type in which CTranslate2 computes, such as float32 or int8; auto takes the fastest type of this device "
+        "(default: the type in which the weights are stored)",
     )
 
 
@@ -56,7 +57,7 @@ def engine_of(parsed: argparse.Namespace) -> str:
             "the folder that was exported."
         )
     if engine == TORCH and parsed.compute_type is not None:
-        raise InputError(f"--compute_type {parsed.compute_type} is for --engine ctranslate2: give both.")
+        raise InputError(f"--compute_type {parsed.compute_type} is for --engine ctranslate2 only.")
     return engine
 
 

@@ -485,7 +485,7 @@ class TestTask:
             ("--cross_position_encoding none", "has no decoder"),
             ("--is_encoder_decoder false", "the task decides it"),
             ("--train_file a b c", r"takes one file with columns, or parallel text files \(text, label\)"),
-            ("--metric_for_best_model bleu", "bleu, but what is measured is accuracy, loss: choose one"),
+            ("--metric_for_best_model bleu", "bleu, but the metrics of this run are accuracy, loss: choose one"),
         ],
     )
     def test_mistakes_are_one_sentence(self, parse, arguments, message):

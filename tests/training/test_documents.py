@@ -189,7 +189,7 @@ class TestRun:
                 {"position_encoding": "learned", "max_position_embeddings": 23},
                 "24, but the learned positions end at 23",
             ),
-            ({"metric_for_best_model": "bleu"}, "metric_for_best_model is bleu, but what is measured is loss"),
+            ({"metric_for_best_model": "bleu"}, "metric_for_best_model is bleu, but the metrics of this run are loss"),
         ],
         ids=lambda value: "-".join(value) if isinstance(value, dict) else "refused",
     )

@@ -263,7 +263,7 @@ class TestBadInput:
             (None, {"image_std": 0}, "image_std is 0.0, but must be above 0."),
             (None, {"max_tokens_per_batch": 99}, "images are all of one size, so set per_device_train_batch_size"),
             (None, {"decoder_layers": 2}, "the model of this task has no decoder"),
-            (None, {"metric_for_best_model": "exact"}, "what is measured is accuracy, macro_f1, loss"),
+            (None, {"metric_for_best_model": "exact"}, "the metrics of this run are accuracy, macro_f1, loss"),
         ],
     )
     def test_is_one_sentence_and_nothing_is_written(self, pictures, tmp_path, capsys, rows, options, message):

@@ -394,7 +394,7 @@ class TestBadInput:
             ([("a", 1.5), ("b", 2)], {}, "line 1: 'label' is 1.5, where the name of a class is expected"),
             ([("a", "x"), ("b", "y")], {"label_column": "class"}, "has no column 'class'; it has 'text', 'label'"),
             (None, {"problem_type": "ranking"}, "problem_type is 'ranking' (command line), but must be one of single"),
-            (None, {"metric_for_best_model": "mse"}, "mse, but what is measured is accuracy, macro_f1, loss"),
+            (None, {"metric_for_best_model": "mse"}, "mse, but the metrics of this run are accuracy, macro_f1, loss"),
             (None, {"label_smoothing": 0.1}, "--label_smoothing is not an option: the loss of a classifier is not"),
             (None, {"decoder_layers": 2}, "--decoder_layers is not an option: the model of this task has no decoder"),
             (None, {"num_beams": 2}, "--num_beams is not an option of sequence_classification, but of translation"),

@@ -535,7 +535,9 @@ class TestMetrics:
         assert found["test_in_train"] == {"sources": 3, "pairs": 2}
         out = capsys.readouterr().out
         assert "dropped from train: 1 empty and 1 long pairs" in out
-        assert "of the test pairs, 3 have a source that stands in train, and 2 stand there as a whole" in out
+        assert (
+            "of the test pairs, 3 have a source that is also in train, and 2 are in train with the same target" in out
+        )
 
 
 class TestSavedModel:
