@@ -175,8 +175,8 @@ class BeamSearch:
         # the best ended sequences, best first: the scores; and the last step, the row before this step, the last token
         self.ended_scores = torch.full_like(self.scores, -math.inf)
         self.ended = torch.zeros(sentences, self.beams, 3, dtype=torch.long, device=device)
-        self.results: list[tuple[torch.Tensor, torch.Tensor, torch.Tensor]] = []  # results of removed sentences
-        self.kept: torch.Tensor | None = None  # the sentences that stay, if some are to be removed
+        self.results: list[tuple[torch.Tensor, torch.Tensor, torch.Tensor]] = []  # of sentences that left the batch
+        self.kept: torch.Tensor | None = None  # indices of the sentences that stay; None if all stay
 
     def extend(self, logits: torch.Tensor) -> None:
         """Choose the next token of each beam.

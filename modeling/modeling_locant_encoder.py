@@ -204,7 +204,7 @@ class LocantForSequenceClassification(LocantPreTrainedModel):
         Returns:
             `loss` (cross-entropy, binary cross-entropy or squared error) and `logits` `(batch, num_labels)`.
         """
-        refuse_input("document_ids", kwargs, "a classifier, which makes one vector of all its tokens")
+        refuse_input("document_ids", kwargs, "a sequence classifier, which pools each row to one vector")
         kwargs["return_dict"] = True
         outputs = self.model(input_ids, attention_mask, token_type_ids, position_ids, inputs_embeds, **kwargs)
         logits = self.classifier(self.dropout(outputs.pooler_output))

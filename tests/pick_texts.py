@@ -62,7 +62,8 @@ def _comments(path: Path, place: str) -> Iterator[Text]:
         for token in tokenize.generate_tokens(file.readline):
             if token.type != tokenize.COMMENT or token.string.startswith(("# type:", "# noqa", "# Copyright")):
                 continue
-            if lines and token.start[0] != last + 1:
+            is_trailing = not token.line.lstrip().startswith("#")
+            if lines and (token.start[0] != last + 1 or is_trailing):
                 yield Text(f"{place}:{first}", "comment", " ".join(lines))
                 lines = []
             first = first if lines else token.start[0]

@@ -44,7 +44,7 @@ class CaptioningTraining(GenerationTrainingArguments):
         return {**generated, "loss": False, "perplexity": False}
 
     def mend_measure(self, metric: str) -> str:
-        """The advice in the error message: `exact` and `bleu` are measured with `predict_with_generate`."""
+        """The advice for a metric that is not measured; for `exact` and `bleu`, set `predict_with_generate`."""
         if metric in ("exact", "bleu"):
             return "set predict_with_generate, or choose one of them"
         return super().mend_measure(metric)

@@ -1,5 +1,5 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""The dry run of `locant train`: print the batches, the padding and the memory of a training run, without training."""
+"""The dry run of `locant train`: print the number of batches, the padding and the memory, without training."""
 
 import math
 from collections.abc import Callable, Mapping

@@ -131,7 +131,11 @@ def pair_warnings(splits: Mapping[str, Dataset]) -> list[str]:
     best = max((value for value in correlations.values() if value is not None), default=0.0)
     for split, correlation in correlations.items():
         if correlation is not None and correlation < max(0.1, best / 2 if best > 0.5 else 0.0):
-            others = [f"{value:.2f} in {other}" for other, value in correlations.items() if other != split and value]
+            others = [
+                f"{value:.2f} in {other}"
+                for other, value in correlations.items()
+                if other != split and value is not None
+            ]
             warnings.append(
                 f"the correlation between the lengths of sources and targets is {correlation:.2f} in {split}"
                 + (f" ({', '.join(others)})" if others else "")
@@ -148,7 +152,7 @@ def pair_warnings(splits: Mapping[str, Dataset]) -> list[str]:
 
 
 def _spread(rows: Dataset) -> tuple[list[str], list[str]]:
-    """The sources and the targets of about `CHECKED_PAIRS` pairs, which are evenly spaced over the split."""
+    """The sources and targets of every n-th pair of the split: at least `CHECKED_PAIRS`, or all if there are fewer."""
     chosen = rows.select(range(0, len(rows), max(1, len(rows) // CHECKED_PAIRS)))
     return chosen["source"][:], chosen["target"][:]
 

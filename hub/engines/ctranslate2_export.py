@@ -31,8 +31,8 @@ def export_ctranslate2(
     """Write the translator in `model_path` to the empty `folder`.
 
     Raises:
-        SharingError: CTranslate2 does not support `config` or `quantization`, or is not installed; the model has no
-            tokenizer, or its tokenizer has tokens beyond `vocab_size`.
+        SharingError: CTranslate2 does not support `config` or `quantization`, or is not installed; the model cannot be
+            loaded, lacks weights or has no tokenizer, or its tokenizer has token ids of `vocab_size` or more.
     """
     needs("ctranslate2")
     if quantization not in QUANTIZATIONS:

@@ -46,7 +46,9 @@ class Expression(NamedTuple):
 
 @singledispatch
 def express(encoding: PositionEncoding) -> Expression:
-    """The options and the limit of `encoding` in CTranslate2; weights are not read, and may be on the meta device.
+    """The spec arguments and the largest number of positions that express `encoding` in CTranslate2.
+
+    The weights of `encoding` are not read, and may be on the meta device.
 
     Raises:
         SharingError: CTranslate2 does not support the encoding.

@@ -281,5 +281,5 @@ def _replaced(entry: Entry, theirs: Iterable[str], ours: Iterable[str]) -> Entry
 
 
 def _product(weight: torch.Tensor, factor: float) -> torch.Tensor:
-    # multiplied in float64, so that the product is rounded once
+    # multiplied in float64, so that the factor is not rounded to the dtype of the weight first
     return (weight.double() * factor).to(weight.dtype)

@@ -91,7 +91,8 @@ class RotaryEncoding(PositionEncoding):
 
     def __init__(self, config: LocantConfig, kind: AttentionKind = "encoder"):
         super().__init__(config, kind)
-        # `dynamic_rope_update` reads the following attributes by these names
+        # `dynamic_rope_update` of transformers uses `config`, `attention_scaling`, and the names that begin with
+        # `rope_type`, `max_seq_len`, `original` and `inv_freq`
         self.config = copy.copy(config)
         self.config.head_dim = config.head_dim_at(kind) // config.axes_at(kind)
         assert self.config.rope_parameters is not None  # LocantConfig has completed them
