@@ -76,7 +76,7 @@ def _positive_real(value: float) -> None:
 @as_validated_field
 def _activation(value: str) -> None:
     if value not in ACT2CLS:
-        raise ValueError(f"{value!r} is not an activation; known are {', '.join(sorted(ACT2CLS))}.")
+        raise ValueError(f"{value!r} is not an activation: choose one of {', '.join(sorted(ACT2CLS))}.")
 
 
 @as_validated_field
@@ -84,7 +84,8 @@ def _height_and_width(value: int | list[int] | tuple[int, ...]) -> None:
     sides = (value,) * 2 if isinstance(value, int) else value
     if len(sides) != 2 or any(not 1 <= side <= _LONGEST_SIDE for side in sides):
         raise ValueError(
-            f"must be a whole number from 1 to {_LONGEST_SIDE}, or two (height, width), got {_shown(value)}."
+            f"must be a whole number from 1 to {_LONGEST_SIDE}, or two such numbers (height, width), "
+            f"got {_shown(value)}."
         )
 
 
@@ -139,7 +140,9 @@ def _stack_field(name: str, read: Callable[["LocantConfig", Stack], Any] | None 
     def setter(config: "LocantConfig", value: Any) -> None:
         names = [f"{stack}_{STACK_FIELDS[name]}" for stack in config._stacks]
         if len({repr(getattr(config, own)) for own in names}) > 1:
-            raise ValueError(f"{name} stands for {' and '.join(names)}, which differ: set each by its own name.")
+            raise ValueError(
+                f"{name} sets both {' and '.join(names)}, but their values differ: set each field by its own name."
+            )
         for own in names:
             setattr(config, own, value)
 
@@ -316,7 +319,7 @@ class LocantConfig(PretrainedConfig):
         if name not in PRESETS:
             nearest = difflib.get_close_matches(name, PRESETS, n=1)
             hint = f": did you mean {nearest[0]!r}?" if nearest else "."
-            raise ValueError(f"{name!r} is not a preset; known are {', '.join(PRESETS)}{hint}")
+            raise ValueError(f"{name!r} is not a preset; the presets are {', '.join(PRESETS)}{hint}")
         return cls(**{**PRESETS[name], **overrides})
 
     @classmethod
@@ -330,7 +333,7 @@ class LocantConfig(PretrainedConfig):
         if not isinstance(values, dict):
             name = _shown(args[0] if args else kwargs.get("pretrained_model_name_or_path"))
             raise ValueError(
-                f"The config of {name} is no dictionary of fields in JSON, or is nested too deeply."
+                f"The config of {name} is not a JSON object of fields, or is nested too deeply: check its config.json."
             ) from cause
         return values, others
 
@@ -454,8 +457,8 @@ class LocantConfig(PretrainedConfig):
             for value in ids if isinstance(ids, list) else [ids]:
                 if value is not None and (value < 0 or (name in fed and value >= self.vocab_size)):
                     raise ValueError(
-                        f"{name}={_shown(value)} is not in the vocabulary, whose last token is {self.vocab_size - 1}: "
-                        f"give the id of a token, or null for none."
+                        f"{name}={_shown(value)} is not in the vocabulary, whose ids are 0 to {self.vocab_size - 1}: "
+                        f"give the id of a token, or null if there is no such token."
                     )
         super().validate_token_ids()
 
@@ -491,14 +494,19 @@ class LocantConfig(PretrainedConfig):
             if types is None:
                 continue
             if len(types) != layers:
-                raise ValueError(f"{stack}_layer_types names {len(types)} layers, but {stack}_layers={layers}.")
+                raise ValueError(
+                    f"{stack}_layer_types has {len(types)} types, but {stack}_layers={layers}: give one for each layer."
+                )
             unknown = set(types) - {"full_attention", "sliding_attention"}
             if unknown:
                 raise ValueError(
-                    f"{stack}_layer_types has {sorted(unknown)[0]!r}: a layer is full_attention or sliding_attention."
+                    f"{stack}_layer_types has {sorted(unknown)[0]!r}: a type is full_attention or sliding_attention."
                 )
             if "sliding_attention" in types and self.sliding_window is None:
-                raise ValueError(f"{stack}_layer_types has sliding layers: set sliding_window to the tokens they see.")
+                raise ValueError(
+                    f"{stack}_layer_types has sliding_attention layers, but sliding_window is None: set sliding_window "
+                    f"to the size of the attention window."
+                )
 
     def validate_rope(self) -> None:
         """Run transformers' rope checks with the head size of each kind of attention that has rotary encoding."""
@@ -524,8 +532,8 @@ class LocantConfig(PretrainedConfig):
                 check_rope_parameters(self.rope_parameters or {}, head_dim, kind, self.axes_at(kind))
             if name == "sinusoidal" and self.d_model % self.axes_at(kind):
                 raise ValueError(
-                    f"Half of d_model={self.d_model} is for the row of a patch and half for its column in sinusoidal "
-                    f"positions: choose an even one."
+                    f"d_model={self.d_model} is odd, but sinusoidal encoding uses half of it for the row of a patch "
+                    f"and half for its column: choose an even d_model."
                 )
 
 
@@ -570,7 +578,9 @@ def _check_labels(id2label: Any) -> None:
     pairs = id2label.items() if isinstance(id2label, dict) else [(id2label, None)]
     for number, name in pairs:
         if not str(number).isdecimal() or not isinstance(name, str | int):
-            raise ValueError(f"id2label must give each class number a name, got {_shown(number)}: {_shown(name)}.")
+            raise ValueError(
+                f"id2label must be a dictionary of class numbers and their names, got {_shown(number)}: {_shown(name)}."
+            )
     _check_number_of_labels(len(id2label))
 
 

@@ -61,8 +61,8 @@ def _check_t5(options: dict[str, Any], head_dim: int) -> None:
         raise ValueError(f"num_buckets must be a multiple of 4, got {options['num_buckets']}.")
     if options["max_distance"] <= options["num_buckets"] // 2:
         raise ValueError(
-            f"max_distance must be above half of num_buckets={options['num_buckets']}, as each near distance has a "
-            f"bucket of its own, got {options['max_distance']}."
+            f"max_distance must be above half of num_buckets={options['num_buckets']}, because half of the buckets "
+            f"hold one distance each, got {options['max_distance']}."
         )
 
 
@@ -125,10 +125,13 @@ def check_position_encoding(option: str, name: str) -> None:
     ours = _NAMES_ELSEWHERE.get(name.lower().replace("-", "_"))
     nearest = difflib.get_close_matches(name.lower(), POSITION_ENCODINGS, n=1)
     if ours is not None:
-        hint = f': what you call {name!r} is "{ours}" here'
+        hint = f': the name of {name!r} in Locant is "{ours}".'
     else:
-        hint = f': did you mean "{nearest[0]}"' if nearest else ": one of your own has to be registered first"
-    raise ValueError(f"{option}={name!r} is not a position encoding; known are {', '.join(POSITION_ENCODINGS)}{hint}.")
+        hint = f': did you mean "{nearest[0]}"?' if nearest else ": register a new one with register_position_encoding."
+    raise ValueError(
+        f"{option}: {name!r} is not a position encoding; the position encodings are "
+        f"{', '.join(POSITION_ENCODINGS)}{hint}"
+    )
 
 
 def check_attention_kind(name: str, kind: AttentionKind, options: dict[str, Any], head_dim: int) -> None:
@@ -137,7 +140,7 @@ def check_attention_kind(name: str, kind: AttentionKind, options: dict[str, Any]
     if kind == "cross" and not entry.in_cross_attention:
         able = [other for other, options in POSITION_ENCODINGS.items() if options.in_cross_attention]
         raise ValueError(
-            f"cross_position_encoding={name!r} is added to the embeddings, which cross-attention has none of: "
+            f"cross_position_encoding={name!r} is added to the embeddings, but cross-attention has no embeddings: "
             f"choose one of {', '.join(able)}."
         )
     if entry.check is not None:
@@ -176,11 +179,11 @@ def check_rope_parameters(parameters: dict[str, Any], head_dim: int, kind: Atten
     """
     known = ["default", *ROPE_INIT_FUNCTIONS]
     if parameters.get("rope_type", "default") not in known:
-        raise ValueError(f"rope_type={parameters['rope_type']!r} is not a rope type; known are {', '.join(known)}.")
+        raise ValueError(f"rope_type={parameters['rope_type']!r} is not a rope type: choose one of {', '.join(known)}.")
     if kind == "cross" and parameters.get("rope_type") in _ROPE_TYPES_BY_LENGTH:
         raise ValueError(
-            f"rope_type={parameters['rope_type']!r} turns by the longest position seen, which queries and keys of "
-            f"cross-attention do not share: choose another rope_type, or another cross_position_encoding."
+            f"rope_type={parameters['rope_type']!r} computes frequencies from the largest position, which differs "
+            f"between queries and keys of cross-attention: choose another rope_type or cross_position_encoding."
         )
     for name in _ROPE_NUMBERS & parameters.keys():
         if not _is_positive(parameters[name]):
@@ -196,6 +199,6 @@ def check_rope_parameters(parameters: dict[str, Any], head_dim: int, kind: Atten
         stack = "encoder" if kind == "encoder" else "decoder"
         size = "an even size" if axes == 1 else f"a size that {2 * axes} divides, for the row and column of a patch"
         raise ValueError(
-            f"Rotary encoding turns pairs, so the rotated part of a head must have {size}, but the "
-            f"{stack}'s has {rotated}: change d_model, {stack}_attention_heads or head_dim."
+            f"Rotary encoding rotates pairs of entries, so the rotated part of a head must have {size}, but in the "
+            f"{stack} its size is {rotated}: change d_model, {stack}_attention_heads or head_dim."
         )

@@ -187,8 +187,8 @@ def flash_attention(
     slopes = None if bias is None else bias.slopes  # type: ignore[attr-defined]  # `bias_types` allows ALiBi's bias alone
     if bias is not None and isinstance(bias.index, PositionIndex):
         raise ValueError(
-            "The kernels of flash attention take distances from slots: leave out position_ids, or set "
-            "attn_implementation to sdpa."
+            "The kernels of flash attention compute distances from the order of the tokens, not from position_ids: "
+            "leave out position_ids, or set attn_implementation to sdpa."
         )
     if slopes is None and not (module.is_cross and attention_mask is not None):
         options = {"scaling": scaling, "dropout": dropout, "sliding_window": window, **kwargs}
@@ -262,9 +262,9 @@ def check_name(backend: str, config: LocantConfig, kinds: Iterable[AttentionKind
 def check_backend(backend: str, config: LocantConfig, kind: AttentionKind) -> None:
     """Raise `ValueError` when `backend` cannot serve the encoding that `config` names for this kind of attention."""
     if backend not in ALL_MASK_ATTENTION_FUNCTIONS:
-        known = "" if backend not in BIAS_TYPES else " or install locant, which has it,"
+        known = "" if backend not in BIAS_TYPES else " or install and import locant, which registers one,"
         raise ValueError(
-            f"{backend} has no mask function, without which attention would see padding: register one with "
+            f"{backend} has no mask function, so attention would see padding: register a mask function with "
             f"transformers.AttentionMaskInterface,{known} or set attn_implementation to one of {_names(BIAS_TYPES)}."
         )
     if not can_serve(backend, config, kind):
@@ -272,8 +272,8 @@ def check_backend(backend: str, config: LocantConfig, kind: AttentionKind) -> No
         target = "output" if "output" in bias_types and "pointwise" in BIAS_TYPES.get(backend, ()) else "scores"
         able = _names(able for able in BIAS_TYPES if can_serve(able, config, kind))
         raise ValueError(
-            f"{backend} cannot add what the position encoding {config.position_encoding_at(kind)!r} adds to the "
-            f"{target} of attention: {f'set attn_implementation to {able}' if able else 'no backend can'}."
+            f"{backend} cannot add the bias of the position encoding {config.position_encoding_at(kind)!r} to the "
+            f"{target} of attention: {f'set attn_implementation to {able}' if able else 'no backend can add it'}."
         )
 
 

@@ -115,8 +115,8 @@ def _index_of_given_positions(
         if isinstance(past, int) and _are_counted(inputs, given, past):
             return slots
         raise ValueError(
-            f"position_ids are given for the {length} new tokens only, but the position encoding goes by distances to "
-            f"the tokens in the cache too: give those of all, (batch, past + {length})."
+            f"position_ids are given for the {length} new tokens only, but the position encoding also needs "
+            f"distances to the cached tokens: give the position ids of all tokens, (batch, past + {length})."
         )
     # empty slots of a static cache get the last position; the mask hides them from all queries
     of_keys = (torch.arange(slots.kv_length, device=given.device) + slots.kv_offset).clamp(max=given.shape[1] - 1)
@@ -249,8 +249,8 @@ def _rows_of_each_source(batch: int, sources: int) -> int:
         return 1
     if sources == 0 or batch % sources:
         raise ValueError(
-            f"The decoder has {batch} rows and the encoder's output {sources}: give a row of the encoder's output for "
-            f"each row of the decoder, or for each group of neighbouring rows of the same size."
+            f"The batch size of the decoder is {batch} and that of the encoder's output is {sources}: the first must "
+            f"be a multiple of the second."
         )
     return batch // sources
 
@@ -292,7 +292,10 @@ def _same_document(of_queries: torch.Tensor | None, of_keys: torch.Tensor | None
         return None
     if of_queries is None or of_keys is None:
         names = ("encoder", "decoder") if of_queries is None else ("decoder", "encoder")
-        raise ValueError(f"document_ids are given for the {names[0]}'s tokens only: give those of the {names[1]} too.")
+        raise ValueError(
+            f"document_ids are given for the {names[0]}'s tokens only: give document ids for the {names[1]}'s "
+            f"tokens too."
+        )
     return lambda batch, head, q_idx, kv_idx: of_queries[batch, q_idx] == of_keys[batch, kv_idx]
 
 
@@ -419,8 +422,8 @@ def _check_flash(backend: str, custom: torch.Tensor | None, same_document: MaskF
     if custom is not None or same_document is not None:
         given = "a mask of four dimensions" if custom is not None else "document ids"
         raise ValueError(
-            f"{backend} takes padding and causality only, but got {given}: set_attn_implementation to sdpa, blockwise "
-            f"or flex_attention."
+            f"{backend} takes a padding mask only, but got {given}: set attn_implementation to sdpa, blockwise or "
+            f"flex_attention."
         )
 
 

@@ -122,8 +122,8 @@ class LocantGenerationMixin(GenerationMixin):
         encoded = given & {"encoder_outputs", "input_ids", "inputs_embeds"}
         if inputs is None and self.main_input_name == "pixel_values" and not encoded:
             raise ValueError(
-                "generate() of a model that reads images needs pixel_values or encoder_outputs, and was given neither: "
-                "give it images, which the image-text-to-text pipeline passes on only beside a text, such as text=''."
+                "generate() of a model that reads images needs pixel_values or encoder_outputs, but got neither: give "
+                "images; the image-text-to-text pipeline needs a text together with the images, such as text=''."
             )
         initialize: Any = super()._maybe_initialize_input_ids_for_generation  # type: ignore[misc]  # of another `self`
         inputs = initialize(inputs, bos_token_id, model_kwargs)

@@ -40,7 +40,7 @@ class VocabularyHead(LocantPreTrainedModel):
             ValueError: `skip_logits` is True, but there are no labels; the labels' shape is not `(batch, length)`.
         """
         if skip_logits and labels is None:
-            raise ValueError("skip_logits=True leaves only the loss, and no labels are given: give labels.")
+            raise ValueError("With skip_logits=True, only the loss is computed, but no labels are given: give labels.")
         smoothing = self.config.label_smoothing if self.training else 0.0
         if skip_logits and labels is not None and is_plain_linear(self.lm_head):
             return None, linear_token_loss(hidden_states, self.lm_head, labels, smoothing, num_items_in_batch)
@@ -147,8 +147,8 @@ def _label_rows(labels: torch.Tensor, places: torch.Tensor) -> torch.Tensor:
     """
     if labels.shape != places.shape[:-1]:
         raise ValueError(
-            f"labels have the shape {tuple(labels.shape)}, but the places that predict them "
-            f"{tuple(places.shape[:-1])}: give a label for each place, and keep the logits of all."
+            f"labels have the shape {tuple(labels.shape)}, but the positions that predict them have "
+            f"the shape {tuple(places.shape[:-1])}: give a label for each position (and no logits_to_keep)."
         )
     return labels.to(places.device).reshape(-1, 1)
 

@@ -45,8 +45,8 @@ def as_encoder_output(given: ModelOutput | Sequence[Any]) -> BaseModelOutput:
     is_sequence = isinstance(given, ModelOutput | tuple | list) and len(given) > 0
     if not is_sequence or not isinstance(given[0], torch.Tensor):
         raise ValueError(
-            f"encoder_outputs is a {type(given).__name__}: give what an encoder returns, or a tuple or list that "
-            f"begins with its hidden states."
+            f"encoder_outputs is a {type(given).__name__}: give the output of an encoder, or a tuple or list that "
+            f"begins with hidden states."
         )
     if isinstance(given, ModelOutput):
         return BaseModelOutput(given[0], given.get("hidden_states"), given.get("attentions"))
@@ -222,7 +222,10 @@ class LocantForConditionalGeneration(VocabularyHead, LocantGenerationMixin):
         """Shift labels `(batch, length)` with `shift_right`, for decoder inputs of the same shape."""
         start, pad = self.config.decoder_start_token_id, self.config.pad_token_id
         if start is None or pad is None:
-            raise ValueError("Labels are shifted with decoder_start_token_id and pad_token_id: set both in the config.")
+            raise ValueError(
+                "Shifting labels needs decoder_start_token_id and pad_token_id, but one of them is None: set both in "
+                "the config."
+            )
         return shift_right(labels, start, pad)
 
     @can_return_tuple

@@ -175,7 +175,7 @@ class LocantPreTrainedModel(PreTrainedModel):
         try:
             from locant.modeling.swapping import swap_position_encoding
         except ImportError as error:
-            raise ImportError("Another position encoding needs Locant: install and import locant.") from error
+            raise ImportError("with_position_encoding needs the package locant: install and import locant.") from error
         model, report = swap_position_encoding(self, position_encoding=position_encoding, **fields)
         logger.warning(str(report))
         return (model, asdict(report)) if output_loading_info else model

@@ -149,15 +149,15 @@ def _check_sizes(
 ) -> None:
     if document_ids is not None and document_ids.shape[1] < tokens:
         raise ValueError(
-            f"document_ids has {document_ids.shape[1]} ids for each sequence, but with the tokens in the cache there "
-            f"are {tokens}: give the document of each."
+            f"document_ids has {document_ids.shape[1]} ids for each sequence, but each sequence has {tokens} tokens, "
+            f"including cached tokens: give a document id for each token."
         )
     if attention_mask is None or attention_mask.ndim != 2:
         return
     if attention_mask.shape[0] != batch or attention_mask.shape[1] < tokens:
         raise ValueError(
             f"attention_mask has the shape {tuple(attention_mask.shape)}, but there are {batch} sequences of {tokens} "
-            f"tokens, with those in the cache: give an entry for each token."
+            f"tokens, including cached tokens: give an entry for each token."
         )
 
 
@@ -168,7 +168,7 @@ def _check_positions(position_ids: torch.Tensor | None, batch: int, length: int,
         and position_ids.shape[1] in (length, past_length + length)
     ):
         return
-    with_past = f" or ({batch}, {past_length + length}), with those of the tokens in the cache" if past_length else ""
+    with_past = f", or for cached and new tokens, ({batch}, {past_length + length})" if past_length else ""
     raise ValueError(
         f"position_ids have the shape {tuple(position_ids.shape)}: give a position for each token, ({batch}, {length})"
         f"{with_past}."

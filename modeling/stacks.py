@@ -197,7 +197,9 @@ def _check_input(prefix: str, input_ids: torch.Tensor | None, inputs_embeds: tor
     if input_ids is not None and inputs_embeds is not None:
         raise ValueError(f"{ids} and {embeds} are both given: leave one of them out.")
     if input_ids is None and inputs_embeds is None:
-        of_labels = ", or labels to make them of (DataCollatorForSeq2Seq does so if it has model=)" if prefix else ""
+        of_labels = (
+            ", or labels to compute them from (as DataCollatorForSeq2Seq does if it has model=)" if prefix else ""
+        )
         raise ValueError(f"There are no {ids}: give them, or {embeds}{of_labels}.")
     check_tensors(**{ids: input_ids, embeds: inputs_embeds})
     if input_ids is not None and input_ids.ndim != 2:
@@ -264,7 +266,7 @@ class LocantEncoder(LocantTokenStack):
                 backend cannot take the mask; there are token types other than 0, but `type_vocab_size` is 0.
         """
         kwargs.pop("use_cache", None)
-        refuse_input("pixel_values", kwargs, 'an encoder of tokens: encoder_input="patches" makes one of images')
+        refuse_input("pixel_values", kwargs, 'an encoder of tokens: set encoder_input="patches" to encode images')
         hidden_states = self._add_token_types(self.embed(input_ids, inputs_embeds), token_type_ids)
         inputs = prepare_stack_inputs(
             hidden_states,
@@ -298,7 +300,7 @@ def build_encoder(config: LocantConfig) -> LocantStack:
     """
     if config.encoder_input not in ENCODERS:
         raise ValueError(
-            f"An encoder of {config.encoder_input} is not in this copy of the code, which has one of "
+            f"encoder_input is {config.encoder_input}, but the code in the model's folder has only the encoder of "
             f"{', '.join(ENCODERS)}: install and import locant."
         )
     return ENCODERS[config.encoder_input](config)  # type: ignore[call-arg]  # each class knows which stack it is
@@ -401,11 +403,14 @@ class LocantDecoder(LocantTokenStack):
     def _check_cross_attention(self, past_key_values: Cache | None) -> None:
         """Raise `ValueError` if there is no cross-attention, or if the cache has no place for its keys."""
         if self.cross_position is None:
-            raise ValueError("This decoder has no cross-attention for encoder_hidden_states: set is_encoder_decoder.")
+            raise ValueError(
+                "This decoder has no cross-attention for encoder_hidden_states: leave out encoder_hidden_states, or "
+                "use an encoder–decoder model."
+            )
         if past_key_values is not None and not isinstance(past_key_values, EncoderDecoderCache):
             raise ValueError(
-                f"A decoder that attends to an encoder needs an EncoderDecoderCache, with a cache for each of its two "
-                f"attentions, but past_key_values is a {type(past_key_values).__name__}."
+                f"A decoder with cross-attention needs an EncoderDecoderCache, which holds a cache for self-attention "
+                f"and a cache for cross-attention, but past_key_values is a {type(past_key_values).__name__}."
             )
 
 

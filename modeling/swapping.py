@@ -29,11 +29,15 @@ class SwapReport:
     def __str__(self) -> str:
         lines = [
             f"{what}: {', '.join(f'{name} {shape}' for name, shape in keys.items()) or 'none'}"
-            for what, keys in (("dropped", self.unexpected_keys), ("new, untrained", self.missing_keys))
+            for what, keys in (("dropped weights", self.unexpected_keys), ("new, untrained weights", self.missing_keys))
         ]
         if self.attn_implementation:
-            lines.append("attn_implementation: {} cannot serve the encoding, now {}".format(*self.attn_implementation))
-        return "Weights changed with the position encoding\n  " + "\n  ".join(lines)
+            lines.append(
+                "attn_implementation: {} does not support the new encoding and is replaced by {}".format(
+                    *self.attn_implementation
+                )
+            )
+        return "The new position encoding changes the model:\n  " + "\n  ".join(lines)
 
 
 # The fields that may change together with `position_encoding`. A field that is given as None keeps its value, but
@@ -54,7 +58,10 @@ def swap_position_encoding(model: Any, position_encoding: str, **fields: Any) ->
         TypeError: one of `fields` is not about position.
     """
     if unknown := fields.keys() - _FIELDS:
-        raise TypeError(f"{sorted(unknown)[0]} is not a field of position: give one of {', '.join(sorted(_FIELDS))}.")
+        raise TypeError(
+            f"with_position_encoding does not change the field {sorted(unknown)[0]}: give one of "
+            f"{', '.join(sorted(_FIELDS))}."
+        )
     fields = {name: value for name, value in fields.items() if value is not None}
     before = model.config._attn_implementation
     config = type(model.config).from_dict(model.config.to_dict(), position_encoding=position_encoding, **fields)

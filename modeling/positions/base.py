@@ -377,8 +377,8 @@ def position_encoding_class(config: LocantConfig, kind: AttentionKind) -> type[P
     name = config.position_encoding_at(kind)
     if name not in _CLASSES:
         raise ValueError(
-            f"The position encoding {name!r} is not in this copy of the code, which has {', '.join(sorted(_CLASSES))}: "
-            "install locant, and import it and the encoding's own file if it has one."
+            f"The position encoding {name!r} is not among the registered encodings {', '.join(sorted(_CLASSES))}: "
+            "install and import locant, and import the file that registers the encoding if it is your own."
         )
     cls = _CLASSES[name]
     return cls.grid_class or cls if config.axes_at(kind) == 2 else cls

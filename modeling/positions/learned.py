@@ -76,7 +76,7 @@ class LearnedEncoding(PositionEncoding):
         may_exceed = position_bound is None or position_bound > self.limit
         if may_exceed and not is_compiling() and int(position_ids.max()) >= self.limit:
             raise ValueError(
-                f"A sequence of {int(position_ids.max()) + 1} tokens is longer than the learned table of "
-                f"{self.limit} positions: shorten it, or choose a larger max_position_embeddings before training."
+                f"A sequence needs {int(position_ids.max()) + 1} positions, but the learned table has {self.limit}: "
+                "shorten the sequence, or choose a larger max_position_embeddings before training."
             )
         return hidden_states + self.embeddings(position_ids + self.offset), None

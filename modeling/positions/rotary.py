@@ -110,7 +110,9 @@ class RotaryEncoding(PositionEncoding):
                 try:
                     return ROPE_INIT_FUNCTIONS[self.rope_type](self.config, torch.device("cpu"))
                 except RuntimeError as error:  # a list of factors that is too long or too short
-                    raise ValueError(f"rope_parameters do not fit heads of {self.config.head_dim}: {error}.") from error
+                    raise ValueError(
+                        f"rope_parameters do not fit heads of size {self.config.head_dim}: {error}."
+                    ) from error
         rotated = int(self.config.head_dim * self.rope_parameters.get("partial_rotary_factor", 1.0))
         exponents = torch.arange(0, rotated, 2, dtype=torch.float32, device="cpu") / rotated
         return 1.0 / self.rope_parameters["rope_theta"] ** exponents, 1.0

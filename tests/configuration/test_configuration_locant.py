@@ -149,18 +149,19 @@ class TestChecks:
     def test_rotary_heads_are_even(self, fields, stack, size):
         message = message_of(**fields)
         assert (
-            f"must have an even size, but the {stack}'s has {size}: change d_model, {stack}_attention_heads" in message
+            f"must have an even size, but in the {stack} its size is {size}: change d_model, {stack}_attention_heads"
+            in message
         )
 
     @pytest.mark.parametrize("share", [0.375, 0.1])
     def test_the_turned_part_of_a_head_is_even(self, share):
         parameters = {"rope_type": "default", "rope_theta": 1e4, "partial_rotary_factor": share}
         message = message_of(position_encoding="rotary", rope_parameters=parameters)
-        assert f"the encoder's has {int(8 * share)}" in message
+        assert f"in the encoder its size is {int(8 * share)}:" in message
 
     def test_rope_type_exists(self):
         message = message_of(position_encoding="rotary", rope_parameters={"rope_type": "yearn", "rope_theta": 1e4})
-        assert "rope_type='yearn' is not a rope type; known are default, linear, dynamic, yarn" in message
+        assert "rope_type='yearn' is not a rope type: choose one of default, linear, dynamic, yarn" in message
 
     @pytest.mark.parametrize("field", ["dropout", "attention_dropout", "activation_dropout", "label_smoothing"])
     @pytest.mark.parametrize("value", [-0.1, 1.0, 1, 7])
@@ -221,7 +222,7 @@ class TestChecks:
     def test_activation_exists(self):
         message = message_of(activation_function="reluu")
         assert "activation_function" in message
-        assert "'reluu' is not an activation; known are " in message
+        assert "'reluu' is not an activation: choose one of " in message
         assert "relu," in message
 
     @pytest.mark.parametrize("field", ["dropout", "d_model"])
@@ -251,7 +252,9 @@ class TestPositionEncodings:
     def test_unknown_one_lists_the_known(self, field):
         message = message_of(**{field: "quaternion"})
         known = ", ".join(POSITION_ENCODINGS)
-        assert f"{field}='quaternion' is not a position encoding; known are {known}: one of your own has" in message
+        assert (
+            f"{field}: 'quaternion' is not a position encoding; the position encodings are {known}: register" in message
+        )
 
     @pytest.mark.parametrize(
         ("theirs", "ours"),
@@ -273,7 +276,7 @@ class TestPositionEncodings:
         ],
     )
     def test_names_from_elsewhere_are_translated(self, theirs, ours):
-        assert f'what you call {theirs!r} is "{ours}" here' in message_of(position_encoding=theirs)
+        assert f'the name of {theirs!r} in Locant is "{ours}"' in message_of(position_encoding=theirs)
 
     @pytest.mark.parametrize(
         ("typed", "meant"), [("rotery", "rotary"), ("sinusodial", "sinusoidal"), ("Learned", "learned")]
@@ -285,7 +288,7 @@ class TestPositionEncodings:
     def test_cross_attention_has_no_embeddings_to_add_to(self, name):
         message = message_of(cross_position_encoding=name)
         assert (
-            f"cross_position_encoding={name!r} is added to the embeddings, which cross-attention has none of: "
+            f"cross_position_encoding={name!r} is added to the embeddings, but cross-attention has no embeddings: "
             f"choose one of none, shaw, transformer_xl, t5, alibi, rotary." in message
         )
 
@@ -298,7 +301,7 @@ class TestPositionEncodings:
 
     def test_rotary_in_cross_attention_needs_even_heads_too(self):
         message = message_of(cross_position_encoding="rotary", d_model=28)
-        assert "the decoder's has 7: change d_model, decoder_attention_heads or head_dim" in message
+        assert "in the decoder its size is 7: change d_model, decoder_attention_heads or head_dim" in message
 
     @pytest.mark.parametrize(
         ("name", "defaults", "chosen"),
@@ -320,7 +323,7 @@ class TestPositionEncodings:
     @pytest.mark.parametrize(
         ("parameters", "message"),
         [
-            ({"sinusoid": {}}, "position_parameters='sinusoid' is not a position encoding"),
+            ({"sinusoid": {}}, "position_parameters: 'sinusoid' is not a position encoding"),
             ({"sinusoidal": {"base": 3}}, "has no option 'base'; the options of sinusoidal are: layout."),
             ({"transformer_xl": {"u": 3}}, "has no option 'u'; the options of transformer_xl are: none."),
             ({"sinusoidal": "concatenated"}, "must be a dictionary of that encoding's options, got 'concatenated'."),
@@ -340,7 +343,7 @@ class TestPositionEncodings:
             ("shaw", {"values": 1}, "values must be true or false, got 1."),
             ("t5", {"num_buckets": 2}, "num_buckets must be a whole number of at least 4, got 2."),
             ("t5", {"num_buckets": 30}, "num_buckets must be a multiple of 4, got 30."),
-            ("t5", {"max_distance": 16}, "max_distance must be above half of num_buckets=32, as each near distance"),
+            ("t5", {"max_distance": 16}, "max_distance must be above half of num_buckets=32, because half of"),
             ("alibi", {"max_bias": 0}, "max_bias must be a number above 0, got 0."),
             ("alibi", {"max_bias": "8"}, "max_bias must be a number above 0, got '8'."),
             ("rotary", {"pairing": "thirds"}, "pairing must be one of halves, interleaved, got 'thirds'."),
@@ -378,12 +381,12 @@ class TestWindows:
     @pytest.mark.parametrize(
         ("types", "window", "message"),
         [
-            (["full_attention"] * 2, 4, "_layer_types names 2 layers, but {stack}_layers=1."),
-            (["global"], 4, "_layer_types has 'global': a layer is full_attention or sliding_attention."),
+            (["full_attention"] * 2, 4, "_layer_types has 2 types, but {stack}_layers=1: give one for each layer."),
+            (["global"], 4, "_layer_types has 'global': a type is full_attention or sliding_attention."),
             (
                 ["sliding_attention"],
                 None,
-                "_layer_types has sliding layers: set sliding_window to the tokens they see.",
+                "_layer_types has sliding_attention layers, but sliding_window is None: set sliding_window to the",
             ),
         ],
     )
@@ -447,7 +450,7 @@ class TestSaving:
         parameters = {"rope_type": rope_type, "rope_theta": 1e4, "factor": 2.0}
         parameters |= {"short_factor": [1.0] * 4, "long_factor": [2.0] * 4} if rope_type == "longrope" else {}
         small(position_encoding="rotary", rope_parameters=parameters)
-        with pytest.raises(StrictDataclassError, match=f"{rope_type}.* turns by the longest position seen"):
+        with pytest.raises(StrictDataclassError, match=f"{rope_type}.* computes frequencies from the larg"):
             small(cross_position_encoding="rotary", rope_parameters=parameters)
 
     @pytest.mark.parametrize("value", ["2", True, 0, float("nan")])
@@ -554,7 +557,7 @@ class TestTheEcosystemsNames:
         assert getattr(config, f"{other}_attention_heads") == STACKS[other]["attention_heads"]
 
     def test_setting_one_for_two_stacks_that_differ_is_refused(self):
-        with pytest.raises(ValueError, match="encoder_layers and decoder_layers, which differ: set each by its own"):
+        with pytest.raises(ValueError, match="encoder_layers and decoder_layers, but their values differ: set"):
             small(encoder_layers=2, decoder_layers=1, num_hidden_layers=3)
 
     @pytest.mark.parametrize("name", ["num_hidden_layers", "num_key_value_heads", "hidden_size"])

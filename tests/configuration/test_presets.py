@@ -49,10 +49,10 @@ def test_overrides_do_not_stick():
 
 
 @pytest.mark.parametrize(
-    ("name", "hint"), [("bass", "did you mean 'base'?"), ("enormous", "known are tiny, iwslt, base, big.")]
+    ("name", "hint"), [("bass", "did you mean 'base'?"), ("enormous", "the presets are tiny, iwslt, base, big.")]
 )
 def test_unknown_name(name, hint):
-    with pytest.raises(ValueError, match="is not a preset; known are tiny, iwslt, base, big") as error:
+    with pytest.raises(ValueError, match="is not a preset; the presets are tiny, iwslt, base, big") as error:
         LocantConfig.from_preset(name)
     assert str(error.value).endswith(hint)
 

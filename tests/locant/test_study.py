@@ -70,8 +70,8 @@ class TestPositions:
     def test_an_unknown_encoding_is_one_sentence(self, capsys, tmp_path):
         assert main(["study", "positions", "--output_dir", str(tmp_path / "x"), "--encodings", "alibbi"]) == 2
         error = capsys.readouterr().err
-        assert error.startswith("locant study: error: encodings='alibbi' is not a position encoding; ")
-        assert error.endswith('did you mean "alibi".\n') and error.count("\n") == 1
+        assert error.startswith("locant study: error: encodings: 'alibbi' is not a position encoding; ")
+        assert error.endswith('did you mean "alibi"?\n') and error.count("\n") == 1
 
     @pytest.mark.parametrize("option", ["--seeds x", "--order_steps 0", "--workers -1", "--step 3"])
     def test_an_option_that_cannot_be_read_is_status_2(self, option, capsys):

@@ -37,7 +37,7 @@ def in_its_place(encoding, field):
 
 def sentence(encoding, backend):
     able = ABLE[encoding, backend]
-    return rf"^{backend} cannot add what .*{encoding}.* of attention: set attn_implementation to {able}\.$"
+    return rf"^{backend} cannot add the bias .*{encoding}.* of attention: set attn_implementation to {able}\.$"
 
 
 class TestRefused:
@@ -70,7 +70,7 @@ class TestRefused:
         AttentionInterface.register("without masks", attention)
         try:
             with pytest.raises(
-                ValueError, match=r"^without masks has no mask function, .*: register one with .* eager"
+                ValueError, match=r"^without masks has no mask function, .*: register a mask function with .* eager"
             ):
                 make_model().set_attn_implementation("without masks")
         finally:

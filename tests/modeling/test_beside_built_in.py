@@ -360,7 +360,7 @@ def with_layers(states):
 
 
 POOLED = "transformers returns the pooled vector as encoder_hidden_states, since it is the second in the output"
-NO_ENCODER = r"^encoder_outputs is a \w+: give what an encoder returns, or a tuple or list that begins with its hidden"
+NO_ENCODER = r"^encoder_outputs is a \w+: give the output of an encoder, or a tuple or list that begins with hidden"
 OF_AN_ENCODERS_OUTPUT = {
     "BaseModelOutput": Row(encoded(BaseModelOutput), like="plain"),
     "an output with a pooled vector": Row(
@@ -427,7 +427,7 @@ OF_TWO_STACKS = {
     "ids and embeddings of the target": Row(given(decoder_inputs_embeds=torch.ones(2, 4, 32)), BOTH_DECODER_INPUTS),
     "a cache of one attention": Row(
         given(past_key_values=lambda _: DynamicCache()),
-        r"^A decoder that attends to an encoder needs an EncoderDecoderCache, with a cache for each of its two",
+        r"^A decoder with cross-attention needs an EncoderDecoderCache, which holds a cache for self-attention and",
         "GPT-2 in VisionEncoderDecoderModel puts it into a cache of two; BART fails with an error of torch",
         [CAPTIONS],
     ),
@@ -439,7 +439,7 @@ OF_LOGITS = {
     "a list of places": Row(given(logits_to_keep=[0, 4]), like="logits of some places"),
     "fewer logits than labels": Row(
         given(logits_to_keep=1, labels=IDS),
-        r"^labels have the shape \(2, 5\), but the places that predict them \(2, 1\): give",
+        r"^labels have the shape \(2, 5\), but the positions that predict them have the shape \(2, 1\)",
     ),
     "shifted labels alone": Row(
         given(shift_labels=IDS),

@@ -291,7 +291,7 @@ class TestInputs:
     def test_generate_needs_images(self, make_captioner):
         model = make_captioner()
         for given in ({}, {"decoder_input_ids": IDS}):
-            with pytest.raises(ValueError, match=r"needs pixel_values or encoder_outputs, and was given neither: give"):
+            with pytest.raises(ValueError, match=r"needs pixel_values or encoder_outputs, but got neither: give"):
                 model.generate(**given)
         outputs = model.get_encoder()(images())
         expected = model.generate(images(), max_new_tokens=3)

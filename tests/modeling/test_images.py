@@ -284,7 +284,7 @@ class TestSinusoidal:
                     assert added[token, start + entry] == pytest.approx(expected, abs=1e-6)
 
     def test_widths_without_halves_are_refused(self, make_config):
-        with pytest.raises(StrictDataclassError, match="Half of d_model=33 is for the row of a patch"):
+        with pytest.raises(StrictDataclassError, match="d_model=33 is odd, but sinusoidal encoding uses half"):
             make_config(**IMAGES, d_model=33, encoder_attention_heads=3, decoder_attention_heads=3)
 
 

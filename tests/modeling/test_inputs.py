@@ -90,7 +90,7 @@ def test_encoder_outputs_keep_the_states_of_layers(make_model, batch, no_grad):
 
 @pytest.mark.parametrize("given", [torch.zeros(1, 3, 32), {"last_hidden_state": torch.zeros(1, 3, 32)}])
 def test_encoder_outputs_of_another_kind_are_refused(make_model, given):
-    message = f"^encoder_outputs is a {type(given).__name__}: give what an encoder returns, or a tuple or list that"
+    message = f"^encoder_outputs is a {type(given).__name__}: give the output of an encoder, or a tuple or list that"
     for run in (make_model().generate, make_model()):
         with pytest.raises(ValueError, match=message):
             run(encoder_outputs=given)

@@ -24,15 +24,15 @@ class TestLearnedEncoding:
         with pytest.raises(ValueError) as error:
             encoding(torch.zeros(1, 9, 32), torch.arange(9)[None], 9)
         assert str(error.value) == (
-            "A sequence of 9 tokens is longer than the learned table of 8 positions: "
-            "shorten it, or choose a larger max_position_embeddings before training."
+            "A sequence needs 9 positions, but the learned table has 8: "
+            "shorten the sequence, or choose a larger max_position_embeddings before training."
         )
 
     @pytest.mark.parametrize("where", ["source", "target", "given positions", "generate"])
     def test_a_model_says_where_it_ends(self, make_model, where):
         model = make_model(position_encoding="learned", max_position_embeddings=8)
         short, long = torch.full((1, 4), 5), torch.full((1, 9), 5)
-        with pytest.raises(ValueError, match=r"9 tokens is longer than the learned table of 8 positions"):
+        with pytest.raises(ValueError, match=r"needs 9 positions, but the learned table has 8:"):
             if where == "source":
                 model(input_ids=long, decoder_input_ids=short)
             elif where == "target":

@@ -160,7 +160,7 @@ class TestInAModel:
             with pytest.raises(ValueError) as error:
                 from_outside.set_attn_implementation(backend)
             assert str(error.value).startswith(
-                f"{backend} cannot add what the position encoding 'sides' adds to the output "
+                f"{backend} cannot add the bias of the position encoding 'sides' to the output "
             )
             assert str(error.value).endswith("set attn_implementation to eager or blockwise.")
         else:
@@ -296,7 +296,7 @@ class TestRefusal:
         with pytest.raises(ValueError) as error:
             check_backend(backend, make_config(position_encoding="outside"), "decoder")
         assert str(error.value).startswith(
-            f"{backend} cannot add what the position encoding 'outside' adds to the scores of attention"
+            f"{backend} cannot add the bias of the position encoding 'outside' to the scores of attention"
         )
         assert str(error.value).endswith(f": set attn_implementation to {able}.")
         assert str(error.value).count(". ") == 0
@@ -312,5 +312,5 @@ class TestRefusal:
 
     def test_a_bias_type_that_no_backend_knows_is_refused(self, register, make_config):
         register("outside", type("Odd", (PositionEncoding,), {"bias_types": classmethod(lambda cls, _: {"pairwise"})}))
-        with pytest.raises(ValueError, match=r"^eager cannot add .*: no backend can\.$"):
+        with pytest.raises(ValueError, match=r"^eager cannot add .*: no backend can add it\.$"):
             check_backend("eager", make_config(position_encoding="outside"), "encoder")

@@ -51,7 +51,7 @@ class TestSwap:
         (said,) = messages
         for name, shape in {**info["missing_keys"], **info["unexpected_keys"]}.items():
             assert f"{name} {shape}" in said
-        assert "dropped: none" in said if not info["unexpected_keys"] else "dropped: model." in said
+        assert "dropped weights: none" in said if not info["unexpected_keys"] else "dropped weights: model." in said
 
     def test_the_result_is_a_model_made_so_with_those_weights(self, make_model, make_config, before, after):
         swapped = make_model(position_encoding=before).with_position_encoding(after)
@@ -100,7 +100,7 @@ class TestDetails:
         swapped, info = make_model(position_encoding="none").with_position_encoding("shaw", output_loading_info=True)
         assert swapped.config._attn_implementation == "blockwise"
         assert info["attn_implementation"] == ("sdpa", "blockwise")
-        assert "sdpa cannot serve the encoding, now blockwise" in messages[0]
+        assert "sdpa does not support the new encoding and is replaced by blockwise" in messages[0]
 
     def test_generation_config_and_ties_stay(self, make_model):
         model = make_model(position_encoding="learned")

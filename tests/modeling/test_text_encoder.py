@@ -404,7 +404,7 @@ class TestRefusals:
 
     @pytest.mark.parametrize("cls", MODELS.values(), ids=lambda cls: cls.__name__)
     def test_images(self, make_model, cls):
-        with pytest.raises(ValueError, match=r"^pixel_values is given to an encoder of tokens: encoder_input="):
+        with pytest.raises(ValueError, match=r"^pixel_values is given to an encoder of tokens: set encoder_i"):
             make_model(cls)(torch.tensor([[5]]), pixel_values=torch.zeros(1, 3, 16, 16))
 
     @pytest.mark.parametrize("cls", MODELS.values(), ids=lambda cls: cls.__name__)

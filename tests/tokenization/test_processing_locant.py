@@ -168,7 +168,7 @@ def test_the_pipeline_goes_on_from_a_prompt(processor, model, tmp_path, prompt):
 def test_the_pipeline_without_a_text_asks_for_one(processor, model, tmp_path):
     IMAGES[0].save(tmp_path / "image.png")
     pipe = pipeline("image-text-to-text", model=model, processor=processor)
-    with pytest.raises(ValueError, match="passes on only beside a text, such as text=''"):
+    with pytest.raises(ValueError, match="needs a text together with the images, such as text=''"):
         pipe(images=str(tmp_path / "image.png"), max_new_tokens=5)
 
 

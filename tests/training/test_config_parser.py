@@ -201,7 +201,7 @@ def test_the_file_is_checked(parse, text, message):
         ("--rope_parameters {x", "must be a mapping"),
         ("--d_model 100 --encoder_attention_heads 7", "encoder_attention_heads=7 does not divide d_model=100"),
         ("--dropout 2", "dropout: must be at least 0 and below 1, got 2"),
-        ("--position_encoding rope", 'what you call .rope. is "rotary"'),
+        ("--position_encoding rope", 'the name of .rope. in Locant is "rotary"'),
         ("--learning_rate -1", "learning_rate is -1.0, but must be above 0"),
         ("--max_steps 0", "max_steps is 0, but must be above 0, or -1"),
         ("--average_checkpoints -1", "average_checkpoints is -1"),

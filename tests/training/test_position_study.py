@@ -183,7 +183,7 @@ class TestRun:
         assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
 
     def test_an_unknown_encoding_is_an_error_that_names_the_right_one(self, tmp_path):
-        with pytest.raises(InputError, match=r"'rope' is not a position encoding; .* is \"rotary\" here\.$"):
+        with pytest.raises(InputError, match=r"'rope' is not a position encoding; .* is \"rotary\"\.$"):
             run_study(tmp_path / "study", ["none", "rope"])
         assert not (tmp_path / "study").exists()
 

@@ -330,7 +330,7 @@ class TestBadInput:
     @pytest.mark.parametrize(
         ("options", "part"),
         [
-            ({"position_encoding": "rope"}, "what you call 'rope' is \"rotary\" here"),
+            ({"position_encoding": "rope"}, "the name of 'rope' in Locant is \"rotary\""),
             ({"d_model": 33}, "33"),
             ({"dropout": -0.1}, "dropout: must be at least 0 and below 1, got -0.1."),
             ({"num_train_epochs": 0}, "num_train_epochs is 0.0, but must be above 0."),
