@@ -63,11 +63,16 @@ class Checkpoint:
             for name, header in self._open(file)[0].items():
                 first = self._files.setdefault(name, file).name
                 if name in self.headers:
-                    raise CheckpointError(f"{_short(name)} is stored twice, in {first} and in {file.name}: drop one.")
+                    raise CheckpointError(
+                        f"The tensor {_short(name)} is stored twice, in {first} and in {file.name}: remove it from "
+                        "one file."
+                    )
                 self.headers[name] = header
         for name, file in places.items():
             if self._files.get(name) != file:
-                raise CheckpointError(f"{self.file.name} says that {_short(name)} is in {file.name}, which has none.")
+                raise CheckpointError(
+                    f"{self.file.name} says that {_short(name)} is in {file.name}, which has no tensor of this name."
+                )
 
     @classmethod
     def open(cls, folder: str | os.PathLike[str]) -> "Checkpoint":
@@ -128,7 +133,8 @@ def check_places(files: dict[str, str]) -> None:
     for name, file in files.items():
         if not file.endswith((".safetensors", ".bin")) or set(file) & {"/", "\\", ":", "\0"}:
             raise CheckpointError(
-                f"The index puts {_short(name)} into {_short(file)}, which is not in the same folder."
+                f"The index puts {_short(name)} into {_short(file)}, but a shard must be a .safetensors or .bin file "
+                "in the folder of the index."
             )
 
 
@@ -182,7 +188,9 @@ def _fault(path: Path, error: Exception) -> str:
     if expected == _SAFETENSORS:
         return _fault_of_header(path) or f"is damaged: {_line(error)}"
     if code := re.search(r"GLOBAL (\S+)", str(error)):
-        return f"holds {_short(code[1])}, and not weights alone: it might run code, so it is not read"
+        return (
+            f"holds {_short(code[1])}, a Python object that might run code, so the file is not read: save tensors alone"
+        )
     return f"is truncated or damaged: {_line(error)}"
 
 

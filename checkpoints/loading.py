@@ -69,7 +69,8 @@ def check_weights(model: PreTrainedModel, files: list[str], load_config: Any, in
     for name, shape, expected in sorted(info.mismatched_keys) if not load_config.ignore_mismatched_sizes else ():
         raise MismatchedSizes(
             f"The tensor {name!r} of {source} has the shape {tuple(shape)}, but the config asks for "
-            f"{tuple(expected)}: ignore_mismatched_sizes=True makes such weights anew."
+            f"{tuple(expected)}: correct the config, or give ignore_mismatched_sizes=True to initialise such weights "
+            "anew."
         )
     missing = set(info.missing_keys)
     for tied, twin in model.all_tied_weights_keys.items():
@@ -79,7 +80,7 @@ def check_weights(model: PreTrainedModel, files: list[str], load_config: Any, in
     if missing and not missing >= model.state_dict().keys():
         promised = _weights_of_saved(model, load_config)
         for name in sorted(name for name in missing if _bare(model, name) in promised):
-            fault = "the checkpoint is truncated, or the config another model's"
+            fault = "the checkpoint is truncated, or the config belongs to another model"
             raise CheckpointError(f"The tensor {name!r} is missing in {source}: {fault}.")
     _warn_of_new_stacks(model, missing, load_config)
 

@@ -39,8 +39,8 @@ def check_size(model: PreTrainedModel) -> None:
     count = parameter_count(config)
     if count > _MOST_PARAMETERS:
         raise ValueError(
-            f"A model of these sizes has {count:.1e} parameters, and more than {_MOST_PARAMETERS:.0e} are refused: "
-            f"the largest of the sizes is {_largest_size(config)}."
+            f"A model with the sizes in this config has {count:.1e} parameters, and more than {_MOST_PARAMETERS:.0e} "
+            f"are refused: the largest of the sizes is {_largest_size(config)}."
         )
     check_memory(count)
 

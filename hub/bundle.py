@@ -125,7 +125,10 @@ class Bundle:
         before = _code_before(folder)
         for name in self.files.keys() - before:
             if (folder / name).exists() and not _is_ours(folder / name):
-                raise SharingError(f"{folder / name} is not Locant's, so a model with its code cannot be saved there.")
+                raise SharingError(
+                    f"{folder / name} was not written by Locant, and the code of the model would overwrite it: rename "
+                    "the file."
+                )
         for name, source in self.files.items():
             path = folder / name
             if not path.exists() or path.read_text(encoding="utf-8") != source:
@@ -234,7 +237,9 @@ def saved_class(folder: str | os.PathLike[str]) -> tuple[type[LocantPreTrainedMo
         {model.__name__: model for model in auto_models(config).values()} if isinstance(config, LocantConfig) else {}
     )
     if not names or names[0] not in known:
-        raise SharingError(f"{folder} holds no model of Locant's (architectures: {names}), so it has no code to add.")
+        raise SharingError(
+            f"{folder} holds no model of a Locant class (architectures: {names}), so Locant has no code for it."
+        )
     return known[names[0]], config
 
 

@@ -87,7 +87,7 @@ def check_theirs(family: Family, theirs: PreTrainedConfig, ours: LocantConfig) -
         if getattr(theirs, name) != getattr(back, name)
     }
     if lost:
-        raise SharingError(f"Locant cannot express what this {family.name} config says: {_listed(lost)}.")
+        raise SharingError(f"Locant cannot express these fields of the {family.name} config: {_listed(lost)}.")
 
 
 def check_ours(
@@ -109,7 +109,7 @@ def check_ours(
         if value != found.get(name) and (value, found.get(name)) != family.bridged.get(name)
     }
     if lost:
-        raise SharingError(f"{family.name} cannot express what this Locant config says: {_listed(lost)}.")
+        raise SharingError(f"{family.name} cannot express these fields of the Locant config: {_listed(lost)}.")
     return again
 
 
@@ -118,7 +118,11 @@ def warn_of_training(family: Family, ours: LocantConfig, again: LocantConfig) ->
     changed = {name: (getattr(ours, name), getattr(again, name)) for name in _TRAINING}
     changed = {name: pair for name, pair in changed.items() if pair[0] != pair[1]}
     if changed:
-        logger.warning("%s has no fields of its own for what training uses: %s.", family.name, _listed(changed))
+        logger.warning(
+            "%s cannot express these dropout fields of the Locant config, which only training uses: %s.",
+            family.name,
+            _listed(changed),
+        )
 
 
 def features(config: LocantConfig, architecture: str) -> dict[str, Any]:

@@ -108,7 +108,7 @@ def _check_size(size: str | int) -> None:
     try:
         parse_size_to_int(size) if isinstance(size, str) else None
     except ValueError as error:
-        raise SharingError(f"max_shard_size={size!r} is no size: give one such as 5GB or 200MB.") from error
+        raise SharingError(f"max_shard_size={size!r} is not a size: give a size such as 5GB or 200MB.") from error
 
 
 class _Conversion:
@@ -183,10 +183,10 @@ class _Conversion:
         known = list(self.family.architectures) if self.to_locant else list(self.family.architectures.values())
         if len(names) == 1 and names[0] in known:
             return names[0]
-        what = f"{self.family.name} models" if self.to_locant else f"Locant models to {self.family.name}"
+        what = f"from {self.family.name}" if self.to_locant else f"to {self.family.name}"
         raise SharingError(
-            f"{self.files} holds {names[0] if names else 'a model whose config names no class'}, but {what} are "
-            f'converted from {", ".join(dict.fromkeys(known))}: the config says it in "architectures".'
+            f"{self.files} holds {names[0] if names else 'a model whose config names no class'}, but the conversion "
+            f'{what} takes only {", ".join(dict.fromkeys(known))}: "architectures" in the config names the class.'
         )
 
     def _locant_config(self, names: Iterable[str]) -> LocantConfig:
@@ -207,7 +207,7 @@ class _Conversion:
                 return self.family.build(getattr(transformers, architecture), config, ours)
         except Exception as error:  # the family's classes check little, so any error can occur
             reason = reason_of(error)
-            raise SharingError(f"The config of {self.files} makes no {architecture}: {reason}") from error
+            raise SharingError(f"The config of {self.files} cannot be used for a {architecture}: {reason}") from error
 
     def _generation_config(self) -> GenerationConfig:
         file = GENERATION_CONFIG_NAME
@@ -220,7 +220,7 @@ class _Conversion:
             config.validate(strict=True)  # as save_pretrained does
         except (ValueError, TypeError) as error:
             raise SharingError(
-                f"The {GENERATION_CONFIG_NAME} of {self.files} is refused: {reason_of(error)}"
+                f"The {GENERATION_CONFIG_NAME} of {self.files} is invalid: {reason_of(error)}"
             ) from error
         return config
 
@@ -240,11 +240,11 @@ def _read_config(files: SourceFolder) -> Any:
         model_type = saved.get("model_type") or _type_by_class(saved.get("architectures") or [])
         if model_type not in (*MODEL_TYPES, LocantConfig.model_type):
             raise SharingError(
-                f"{files} holds a model of the type {model_type!r}; converted are {', '.join(MODEL_TYPES)} to Locant, "
-                f"and Locant's to these."
+                f"{files} holds a model of the type {model_type!r}, but only {', '.join(MODEL_TYPES)} can be "
+                "converted to Locant, and Locant models to these types."
             )
         if isinstance(saved.get("num_labels"), int) and saved["num_labels"] > _MOST_LABELS:
-            raise SharingError(f"num_labels={saved['num_labels']} in {files} is no number of labels.")  # all get names
+            raise SharingError(f"num_labels={saved['num_labels']} in {files} is too large.")  # all get names
         if model_type == LocantConfig.model_type:
             return LocantConfig.from_pretrained(files.folder)
         return config_class(find_family(model_type)).from_pretrained(files.folder)
@@ -266,12 +266,12 @@ def _family(files: SourceFolder, config: Any, to: str | None) -> Family:
     if isinstance(config, LocantConfig):
         if to is None:
             raise SharingError(
-                f"{files} is a Locant model: say what it shall become, with --to {'|'.join(MODEL_TYPES)}."
+                f"{files} is a Locant model: give the type to convert it to, with --to {'|'.join(MODEL_TYPES)}."
             )
         return find_family(to)
     if to is not None:
         raise SharingError(
-            f"{files} is a {config.model_type} model, which becomes a Locant model first: leave out --to."
+            f"{files} is a {config.model_type} model, which can be converted to a Locant model only: leave out --to."
         )
     return find_family(config.model_type)
 

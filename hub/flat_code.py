@@ -103,8 +103,8 @@ def _is_of_locant(module: str) -> bool:
 def _check_travels(name: str) -> None:
     if _is_of_locant(name) and not name.startswith(TRAVELLING):
         raise SharingError(
-            f"The code of a model cannot use {name}, which stays where {PACKAGE} is installed: put what uses it into "
-            "another file."
+            f"The code of a model cannot use {name}, which {PACKAGE} does not save with models: move the code that "
+            "uses it to another file."
         )
 
 
@@ -149,7 +149,9 @@ def _read(name: str) -> _Module:
         spec = None
     file = spec.origin if spec else getattr(sys.modules.get(name), "__file__", None)
     if file is None or not file.endswith(".py"):
-        raise SharingError(f"The module {name} has no source file that could go with the model: put it into one.")
+        raise SharingError(
+            f"The module {name} has no source file that can be saved with the model: move its code to a Python file."
+        )
     try:
         source = Path(file).read_text(encoding="utf-8")
     except OSError as error:

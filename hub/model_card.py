@@ -46,7 +46,10 @@ def write_model_card(folder: str | os.PathLike[str], repo_id: str | None = None)
     path = folder / CARD_FILE
     below = _below_the_mark(path)
     if below is None:
-        logger.warning(f"{path} is not as Locant wrote it, so it stays: delete it, and Locant will write another.")
+        logger.warning(
+            f"{path} was not written by Locant, or was changed, so it is kept: delete it, and Locant will write a new "
+            "card."
+        )
         return path
     write_text(path, _marked(str(make_card(facts))) + below)
     return path

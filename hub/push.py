@@ -111,10 +111,12 @@ def _check_names(folder: Path, repo_id: str) -> None:
     if not folder.is_dir():
         if Path(repo_id).is_dir():
             raise SharingError(
-                f"{folder} is no folder, but {repo_id} is: are they swapped? "
-                f"The run comes first: locant push {repo_id} {folder}"
+                f"{folder} is no folder, but {repo_id} is a folder: "
+                f"give the folder of the run first, as in locant push {repo_id} {folder}"
             )
-        raise SharingError(f"{folder} is no folder: give that of a run, or another that a model was saved to.")
+        raise SharingError(
+            f"{folder} is no folder: give the folder of a run, or another folder that a model was saved to."
+        )
     try:
         validate_repo_id(repo_id)
     except HFValidationError:
@@ -132,13 +134,13 @@ def _check_model(folder: Path) -> None:
         if newest is None:
             raise SharingError(f"{folder} holds no weights: give the folder of a finished run.")
         raise SharingError(
-            f"{folder} is not finished and holds no weights: let locant train go on with it, or push its newest "
-            f"checkpoint, {newest.parent}."
+            f"The run in {folder} is not finished and has no weights: continue it with locant train, or push its "
+            f"newest checkpoint, {newest.parent}."
         )
     if not any((folder / name).exists() for name in (SAFE_WEIGHTS_NAME, SAFE_WEIGHTS_INDEX_NAME)):
         raise SharingError(
-            f"{folder} has its weights as a pickle (.bin), which whoever loads it must trust: load the model, and save "
-            f"it by save_pretrained, which writes safetensors."
+            f"{folder} has its weights as a pickle (.bin), which can run code when it is loaded: load the model, and "
+            "save it with save_pretrained, which writes safetensors."
         )
     if not (folder / CONFIG_NAME).is_file():
         raise SharingError(f"{folder} has weights but no {CONFIG_NAME}: give a folder that a model was saved to.")
@@ -244,10 +246,10 @@ def _in_one_sentence(hub: HfApi, repo_id: str) -> Iterator[None]:
     except HfHubHTTPError as error:
         if error.response.status_code == 401:
             raise SharingError(
-                f"The Hub does not accept your token: get one that may write at {hub.endpoint}/settings/tokens, and "
-                f"run `hf auth login`, or give --token."
+                "The Hub does not accept your token: create a token with write access at "
+                f"{hub.endpoint}/settings/tokens, and run `hf auth login`, or give --token."
             ) from error
         reason = " ".join((error.server_message or str(error)).split()).rstrip(".")
-        raise SharingError(f"The Hub does not take {repo_id}: {reason}.") from error
+        raise SharingError(f"The Hub refuses the push to {repo_id}: {reason}.") from error
     except (HTTPError, ConnectionError) as error:
         raise SharingError(f"The Hub at {hub.endpoint} cannot be reached: {error or type(error).__name__}.") from error

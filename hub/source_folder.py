@@ -34,7 +34,10 @@ class SourceFolder:
         self.is_local = Path(self.source).is_dir()
         self._hub: dict[str, Any] = {"revision": revision, "token": token}
         if not self.is_local and (Path(self.source).exists() or _reads_as_path(self.source)):
-            raise SharingError(f"{self.source} is not a folder: give one that holds a model, or a name on the Hub.")
+            raise SharingError(
+                f"{self.source} is not a folder: give a folder that holds a model, or the name of a repository on the "
+                "Hub."
+            )
         self.folder = self._get(_CONFIGS)
 
     def __str__(self) -> str:
@@ -70,7 +73,7 @@ class SourceFolder:
         except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
             reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
             raise SharingError(
-                f"{self.source} is neither a folder here nor a repository that the Hub gives out: {reason}"
+                f"{self.source} is neither a local folder nor a repository on the Hub that can be read: {reason}"
             ) from error
 
 

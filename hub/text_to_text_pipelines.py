@@ -32,11 +32,11 @@ def check_task(task: str, config: PretrainedConfig) -> None:
     if not config.is_encoder_decoder:
         raise ValueError(
             f"The pipeline {task!r} needs an encoder–decoder, and this {config.model_type} model is none: "
-            "give one that was saved from a class for sequence-to-sequence language modelling."
+            "give a model that was saved from a class for sequence-to-sequence language modelling."
         )
     if getattr(config, "encoder_input", "tokens") != "tokens":
         raise ValueError(
-            f"The pipeline {task!r} needs a model that reads text, and this one reads images: use image-text-to-text."
+            f"The pipeline {task!r} needs a model that reads text, but this model reads images: use image-text-to-text."
         )
     asked = LANGUAGES.fullmatch(task)
     known = getattr(config, "source_lang", None), getattr(config, "target_lang", None)
@@ -159,8 +159,8 @@ class TextToTextPipeline(_Pipeline):
             inputs = self.tokenize(text, truncation=True, max_length=limit, **kwargs)
             kept = inputs["input_ids"].shape[1]
             logger.warning(
-                f"An input of {length} tokens is longer than the {limit} that the model takes: {kept} are kept. "
-                "Split it, or give truncation=False to have it refused."
+                f"An input of {length} tokens is longer than the {limit} that the model takes: {kept} tokens are kept. "
+                "Split the text, or give truncation=False to pass the whole text to the model."
             )
         if not length:  # an empty string, with a tokenizer that adds no special tokens
             end = (

@@ -116,7 +116,9 @@ class SourceWeights:
         left_over = [stored for name, stored in self.files.items() if name not in used]
         unmatched = [pattern for pattern in drop if not any(fnmatchcase(name, pattern) for name in left_over)]
         if unmatched:
-            raise SharingError(f"Nothing that is left over is called {_listed(unmatched)}: drop less.")
+            raise SharingError(
+                f"No unused weight of the checkpoint matches {_listed(unmatched)}: drop only unused weights."
+            )
         left_over = [name for name in left_over if not any(fnmatchcase(name, pattern) for pattern in drop)]
         needed = [name for move in moves if move.default is None and not move.is_constant for name in move.sources]
         missing = [name for name in dict.fromkeys(needed) if self.find(name) is None]
@@ -126,8 +128,9 @@ class SourceWeights:
         if left_over:
             patterns = list(dict.fromkeys(re.sub(r"\.\d+\..*|\.[^.]*$", ".*", name) for name in left_over))
             raise SharingError(
-                f"The checkpoint holds {_listed(left_over)}, for which there is no place in what a {class_name} "
-                f"becomes: leave behind what is not needed, with --drop {_listed(patterns, between=' ')}"
+                f"The checkpoint holds {_listed(left_over)}, which the model that a {class_name} is converted to does "
+                "not have: if these weights are not needed, leave them out with --drop "
+                f"{_listed(patterns, between=' ')}"
             )
         shapes = {name: tuple(self.checkpoint.headers[stored].shape) for name, stored in self.files.items()}
         reshaped = [
@@ -159,7 +162,7 @@ class SourceWeights:
         for other in self.tied.with_(name):
             twin = self.files.get(other)
             if twin not in (None, stored) and not torch.equal(tensor, self.checkpoint.read(twin)):
-                raise SharingError(f"{stored} and {twin} differ, but the config ties them: one of them has to go.")
+                raise SharingError(f"{stored} and {twin} differ, but the config ties them: remove one of them.")
         return tensor
 
     @property

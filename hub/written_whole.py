@@ -21,7 +21,7 @@ def whole_folder(target: str | os.PathLike[str]) -> Iterator[Path]:
     path = Path(target)
     if path.exists() and (not path.is_dir() or any(path.iterdir())):
         kind = "is not empty" if path.is_dir() else "is a file"
-        raise SharingError(f"{path} {kind}, and nothing is written over: give a folder that is not there yet.")
+        raise SharingError(f"{path} {kind}, and existing files are not overwritten: give a new or an empty folder.")
     resolved = path.resolve()
     beside = resolved.parent / f".{resolved.name}.{uuid.uuid4().hex[:8]}"
     try:

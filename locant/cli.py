@@ -12,16 +12,22 @@ from locant.training.errors import InputError
 
 # Subcommand -> the module whose `run` takes the arguments of the subcommand, and a summary for the usage message.
 COMMANDS = {
-    "train": ("locant.commands.train", "train a translator or a model for another task, or fine-tune one"),
+    "train": ("locant.commands.train", "train or fine-tune a translator or a model for another task"),
     "evaluate": ("locant.commands.evaluate", "measure a model on a test set"),
-    "translate": ("locant.commands.translate", "translate text, a sentence a line"),
+    "translate": ("locant.commands.translate", "translate text, one sentence per line"),
     "predict": (
         "locant.commands.predict",
         "predict labels, captions, continuations or masked tokens",
     ),
-    "score": ("locant.commands.score", "log-probabilities of given translations, or of text under a language model"),
+    "score": (
+        "locant.commands.score",
+        "compute log-probabilities of given translations, or of text under a language model",
+    ),
     "push": ("locant.commands.push", "put a model with its card and its code on the Hub"),
-    "convert": ("locant.commands.convert", "make a Locant model of another family's, and back"),
+    "convert": (
+        "locant.commands.convert",
+        "convert a model of another family to Locant, or a Locant model to another family",
+    ),
     "export": ("locant.commands.export", "write a model for another engine: CTranslate2 or ONNX"),
     "study": ("locant.commands.study", "compare position encodings"),
 }
@@ -33,7 +39,7 @@ _USAGE = "\n".join(
         "commands:",
         *(f"  {name:<10} {summary}" for name, (_, summary) in COMMANDS.items()),
         "",
-        "locant COMMAND --help says more; locant --version says which version this is.",
+        "locant COMMAND --help explains a command; locant --version prints the version.",
     ]
 )
 

@@ -38,8 +38,8 @@ class BPEDropout:
             raise ValueError(f"BPE dropout is {dropout}, but a probability lies between 0 and 1.")
         if not isinstance(tokenizer, PreTrainedTokenizerFast):
             raise ValueError(
-                f"BPE dropout needs a byte-level BPE tokenizer, and this one is {type(tokenizer).__name__}: "
-                "train one of kind 'bpe', or set the dropout to 0."
+                f"BPE dropout needs a byte-level BPE tokenizer, but this tokenizer is a {type(tokenizer).__name__}: "
+                "train a tokenizer of kind 'bpe', or set the dropout to 0."
             )
         backend = tokenizer.backend_tokenizer
         model = json.loads(backend.to_str())["model"]
@@ -47,8 +47,8 @@ class BPEDropout:
         alphabet = pre_tokenizers.ByteLevel.alphabet()
         if model["type"] != "BPE" or not all(symbol in vocab for symbol in alphabet):
             raise ValueError(
-                f"BPE dropout needs a byte-level BPE tokenizer, and this one is {model['type']}: "
-                "train one of kind 'bpe', or set the dropout to 0."
+                f"BPE dropout needs a byte-level BPE tokenizer, but this {model['type']} tokenizer is not byte-level "
+                "BPE: train a tokenizer of kind 'bpe', or set the dropout to 0."
             )
         self.dropout = dropout
         self._normalizer = backend.normalizer
@@ -65,8 +65,8 @@ class BPEDropout:
         probe = " ".join(["L'été, I\u2019m 12\t\u2003\U0001f642", *tokenizer.get_added_vocab()])
         if self._encode(probe, math.inf, Random(0)) != tokenizer(probe)["input_ids"]:
             raise ValueError(
-                "BPE dropout needs a tokenizer that encodes text as byte-level BPE and appends </s>, and "
-                "this one does something else as well: train one of kind 'bpe', or set the dropout to 0."
+                "BPE dropout needs a tokenizer that encodes text as byte-level BPE and appends </s>, but this "
+                "tokenizer encodes a test text differently: train a tokenizer of kind 'bpe', or set the dropout to 0."
             )
 
     def encode(self, text: str, rng: Random) -> list[int]:

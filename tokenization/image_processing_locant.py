@@ -95,8 +95,8 @@ class LocantImageProcessor(PilBackend):
             value = kwargs[option]
             if isinstance(value, tuple) and len(value) != num_channels:
                 raise ValueError(
-                    f"{option} has {len(value)} values, but num_channels is {num_channels}: give one for each "
-                    "channel, or a single number for all."
+                    f"{option} has {len(value)} values, but num_channels is {num_channels}: give one value for "
+                    "each channel, or a single number for all channels."
                 )
         super()._validate_preprocess_kwargs(*args, **kwargs)
 

@@ -242,7 +242,7 @@ def _read(
         return _read_columns(texts, columns)
     if columns is not None:
         raise ValueError(
-            f"text_columns names columns of a datasets.Dataset, and texts is a {type(texts).__name__}: leave it out."
+            f"text_columns is for a datasets.Dataset, but texts is a {type(texts).__name__}: leave text_columns out."
         )
     if isinstance(texts, str | PathLike):
         return _read_lines([texts])
@@ -255,8 +255,8 @@ def _read_lines(paths: Iterable[object]) -> Iterator[str]:
     for path in paths:
         if not isinstance(path, str | PathLike) or not isfile(path):
             raise ValueError(
-                f"There is no text file {str(path)[:200]!r}: a list names files to train on, "
-                "and iter(list) makes its strings the text."
+                f"There is no text file {str(path)[:200]!r}: give paths of text files, "
+                "or iter(list) to train on the strings of a list."
             )
         with open(path, "rb") as file:
             for number, line in enumerate(file, start=1):

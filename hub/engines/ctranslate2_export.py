@@ -36,7 +36,9 @@ def export_ctranslate2(
     """
     needs("ctranslate2")
     if quantization not in QUANTIZATIONS:
-        raise SharingError(f"quantization={quantization!r} is none of CTranslate2's: {', '.join(QUANTIZATIONS)}.")
+        raise SharingError(
+            f"quantization={quantization!r} is not a type of CTranslate2: choose {', '.join(QUANTIZATIONS)}."
+        )
     positions = check_config(config)
     tokenizer = _load_tokenizer(model_path)
     tokens = vocabulary(tokenizer, config.vocab_size)
@@ -77,7 +79,9 @@ def _load_tokenizer(model_path: str | os.PathLike[str]) -> Any:
     try:
         return AutoTokenizer.from_pretrained(model_path)
     except (OSError, ValueError, KeyError) as error:
-        raise SharingError(f"{model_path} has no tokenizer, which CTranslate2 takes its vocabulary from.") from error
+        raise SharingError(
+            f"{model_path} has no tokenizer, but CTranslate2 needs its vocabulary: save the tokenizer with the model."
+        ) from error
 
 
 def _source_prefix(model_path: str | os.PathLike[str]) -> str:

@@ -58,8 +58,8 @@ def express(encoding: PositionEncoding) -> Expression:
     name = encoding.config.position_encoding_at(encoding.kind)
     field = "decoder_position_encoding" if encoding.kind == "decoder" else "position_encoding"
     raise SharingError(
-        f"{field}={name!r} is not among what CTranslate2 has: train a model with {_ABLE}, or translate with this one "
-        "as it is."
+        f"{field}={name!r} is not supported by CTranslate2: train a model with {_ABLE}, or translate with this model "
+        "in PyTorch."
     )
 
 
@@ -82,8 +82,8 @@ def _(encoding: ShawEncoding) -> Expression:
 def _(encoding: RotaryEncoding) -> Expression:
     if encoding.rope_type in ("dynamic", "longrope"):
         raise SharingError(
-            f"rope_parameters: CTranslate2 cannot follow rope_type={encoding.rope_type!r}, whose angles change with "
-            "the length: use a fixed one, such as default, linear, llama3 or yarn."
+            f"rope_parameters: CTranslate2 does not support rope_type={encoding.rope_type!r}, whose angles change with "
+            "the length: use a rope type with fixed angles, such as default, linear, llama3 or yarn."
         )
     options: dict[str, Any] = {
         "rotary_dim": 2 * len(encoding.inv_freq),

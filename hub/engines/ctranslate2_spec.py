@@ -48,7 +48,7 @@ def check_config(config: LocantConfig) -> dict[AttentionKind, int | None]:
         )
     if config.encoder_input != "tokens":
         raise SharingError(
-            f"encoder_input={config.encoder_input!r}: CTranslate2 reads text, so its source must be tokens."
+            f"encoder_input={config.encoder_input!r}: CTranslate2 reads text only, so encoder_input must be tokens."
         )
     if config.cross_position_encoding != "none":
         raise SharingError(
@@ -57,7 +57,7 @@ def check_config(config: LocantConfig) -> dict[AttentionKind, int | None]:
         )
     if config.activation_function not in _ACTIVATIONS:
         raise SharingError(
-            f"activation_function={config.activation_function!r} is not among what CTranslate2 has: "
+            f"activation_function={config.activation_function!r} is not supported by CTranslate2, which supports "
             f"{', '.join(_ACTIVATIONS)}."
         )
     for field in ("decoder_start_token_id", "eos_token_id"):
@@ -68,8 +68,8 @@ def check_config(config: LocantConfig) -> dict[AttentionKind, int | None]:
     for place in stacks:
         if "sliding_attention" in config.layer_types_of(place):
             raise SharingError(
-                f"{place}_layer_types has sliding layers, whose window CTranslate2's encoder–decoders do not have: "
-                "all must be full_attention."
+                f"{place}_layer_types has sliding layers, which CTranslate2's encoder–decoders do not support: "
+                "all layers must be full_attention."
             )
         with torch.device("meta"):
             limits[place] = express(build_position_encoding(config, place)).limit

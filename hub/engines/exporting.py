@@ -84,7 +84,10 @@ def _read_config(model_path: str | os.PathLike[str]) -> LocantConfig:
     try:
         config = AutoConfig.from_pretrained(model_path)
     except (OSError, ValueError, KeyError, StrictDataclassError) as error:
-        raise SharingError(f"{model_path} is no folder of a model ({_first_line(error)}).") from error
+        raise SharingError(
+            f"The config of {model_path} cannot be loaded ({_first_line(error)}): give the folder or Hub name of a "
+            "model."
+        ) from error
     if not isinstance(config, LocantConfig):
         raise SharingError(
             f"{model_path} holds a model of type {config.model_type!r}: locant convert makes a Locant model of it, "

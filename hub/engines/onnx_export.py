@@ -87,9 +87,9 @@ def _check_config(config: LocantConfig) -> str:
     """
     if config.is_encoder_decoder or config.is_decoder:
         raise SharingError(
-            f"{'is_encoder_decoder' if config.is_encoder_decoder else 'is_decoder'} is true: what generates needs a "
-            "cache and a search around the graph, so ONNX is for encoders and their heads"
-            + (", and an encoder–decoder's engine is CTranslate2." if config.is_encoder_decoder else ".")
+            f"{'is_encoder_decoder' if config.is_encoder_decoder else 'is_decoder'} is true: a model that generates "
+            "text needs a cache and a search around the graph, so only encoders and their heads are exported to ONNX"
+            + (", and encoder–decoders to CTranslate2." if config.is_encoder_decoder else ".")
         )
     name = (config.architectures or ["LocantEncoderModel"])[0]
     if name not in _OUTPUTS:
@@ -97,8 +97,8 @@ def _check_config(config: LocantConfig) -> str:
     rope_type = (config.rope_parameters or {}).get("rope_type")
     if config.position_encoding_at("encoder") == "rotary" and rope_type in ("dynamic", "longrope"):
         raise SharingError(
-            f"rope_parameters: a graph cannot follow rope_type={rope_type!r}, whose angles change with the length: use "
-            "a fixed one, such as default, linear, llama3 or yarn."
+            f"rope_parameters: an ONNX graph cannot compute rope_type={rope_type!r}, whose angles change with the "
+            "length: use a rope type with fixed angles, such as default, linear, llama3 or yarn."
         )
     return name
 
@@ -168,7 +168,9 @@ def _write(graph: Graph, batch: dict[str, torch.Tensor], longest: int | None, fi
             )
     except OnnxExporterError as error:  # for example with an encoding from outside of Locant
         reason = str(error.__cause__ or error).strip().partition("\n")[0]
-        raise SharingError(f"The model cannot be made a graph for any batch and length ({reason}).") from error
+        raise SharingError(
+            f"The model cannot be exported as an ONNX graph for batches of any size and length ({reason})."
+        ) from error
 
 
 @contextmanager
@@ -208,8 +210,8 @@ def _check(graph: Graph, config: LocantConfig, longest: int | None, file: Path, 
             difference = ((ours - theirs).abs().max() / ours.abs().max().clamp(min=1)).item()
             if not difference <= TOLERANCE:
                 raise SharingError(
-                    f"onnxruntime finds other numbers than the model: {name} of a batch {tuple(theirs.shape)} differs "
-                    f"by {difference:.1e}, and {TOLERANCE:.0e} is allowed."
+                    f"The outputs of onnxruntime and of the model differ: {name} of the shape {tuple(theirs.shape)} "
+                    f"has a relative difference of {difference:.1e}, but at most {TOLERANCE:.0e} is allowed."
                 )
             largest = max(largest, difference)
     return largest

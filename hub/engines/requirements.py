@@ -17,4 +17,6 @@ def needs(name: str) -> Any:
         return importlib.import_module(name)
     except ImportError as error:
         package = name.partition(".")[0]
-        raise SharingError(f"{package} is needed for this and is not there: pip install 'locant[export]'.") from error
+        raise SharingError(
+            f"{package} is needed for exported models, but is not installed: pip install 'locant[export]'."
+        ) from error

@@ -113,7 +113,7 @@ def _rope_parameters(theirs: dict[str, Any]) -> dict[str, Any]:
     if kind not in ("default", "proportional") and part != 1.0:
         raise SharingError(
             f"rope_parameters has partial_rotary_factor={part} with rope_type={kind!r}, which transformers' Llama "
-            f"cannot run: only with 'proportional' does it turn a part of each head."
+            f"cannot run: it rotates a part of each head only with rope_type='proportional'."
         )
     if kind != "proportional":
         rope.pop("partial_rotary_factor", None)

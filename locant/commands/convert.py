@@ -25,26 +25,29 @@ def run(arguments: list[str]) -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         "locant convert",
-        description=f"Make a Locant model of one of {', '.join(MODEL_TYPES)}, or, with --to, one of these of a Locant "
-        "model. Config, weights, tokenizer, image processor and generation config are converted.",
+        description=f"Convert a model of one of the types {', '.join(MODEL_TYPES)} to a Locant model, or, with --to, "
+        "a Locant model to one of these types. The config, the weights, the tokenizer, the image processor and the "
+        "generation config are converted.",
     )
-    parser.add_argument("source", metavar="SOURCE", help="a folder, or a repository on the Hub")
-    parser.add_argument("target", metavar="TARGET", help="a folder that is not there yet")
-    parser.add_argument("--to", choices=MODEL_TYPES, help="what a Locant model shall become")
+    parser.add_argument("source", metavar="SOURCE", help="folder or Hub name of the model to convert")
+    parser.add_argument("target", metavar="TARGET", help="folder to write, which must be new or empty")
+    parser.add_argument("--to", choices=MODEL_TYPES, help="type of the model that a Locant model is converted to")
     parser.add_argument(
         "--drop",
         nargs="+",
         action="extend",
         default=[],
         metavar="NAME",
-        help="weights to leave behind, by name or pattern, such as 'cls.seq_relationship.*'",
+        help="names or patterns of weights to leave out, such as 'cls.seq_relationship.*'",
     )
     parser.add_argument(
-        "--dtype", metavar="DTYPE", help="of the weights written: float32, bfloat16, float16 (as they are)"
+        "--dtype",
+        metavar="DTYPE",
+        help="type of the written weights: float32, bfloat16 or float16 (default: the stored type of each weight)",
     )
+    parser.add_argument("--max_shard_size", default="5GB", metavar="SIZE", help="largest size of a weights file (5GB)")
+    parser.add_argument("--revision", help="branch, tag or commit of the repository on the Hub")
     parser.add_argument(
-        "--max_shard_size", default="5GB", metavar="SIZE", help="the most that a file of weights holds (5GB)"
+        "--token", help="access token of the Hub, for a private repository (default: the token of `hf auth login`)"
     )
-    parser.add_argument("--revision", help="of a repository: a branch, tag or commit")
-    parser.add_argument("--token", help="of the Hub, for a private repository (default: that of `hf auth login`)")
     return parser

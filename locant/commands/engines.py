@@ -24,7 +24,8 @@ def add_engine_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--engine",
         choices=ENGINES,
-        help="what computes (default: ctranslate2 for a folder that locant export wrote for it, else torch)",
+        help="library that computes (default: ctranslate2 for a folder that locant export wrote for CTranslate2, "
+        "else torch)",
     )
     group.add_argument(
         "--compute_type",
@@ -46,15 +47,15 @@ def engine_of(parsed: argparse.Namespace) -> str:
     has_weights = any((folder / name).is_file() for name in WEIGHT_FILES)
     if (folder / GRAPH_FILE).is_file() and not has_weights:
         raise InputError(
-            f"{folder} was exported for ONNX, which no command of Locant computes: run {GRAPH_FILE} in onnxruntime, or "
-            "give the folder that was exported."
+            f"{folder} was exported for ONNX, which no command of Locant can run: run {GRAPH_FILE} in onnxruntime, or "
+            "give the folder of the original model."
         )
     is_for_ctranslate2 = is_exported(folder) and not has_weights
     engine = parsed.engine or (CTRANSLATE2 if is_for_ctranslate2 else TORCH)
     if engine == TORCH and is_for_ctranslate2:
         raise InputError(
             f"{folder} was exported for CTranslate2 and has no weights for PyTorch: leave --engine torch out, or give "
-            "the folder that was exported."
+            "the folder of the original model."
         )
     if engine == TORCH and parsed.compute_type is not None:
         raise InputError(f"--compute_type {parsed.compute_type} is for --engine ctranslate2 only.")
@@ -88,5 +89,7 @@ def load_in_engine(parsed: argparse.Namespace) -> Iterator[tuple[Any, Any, dict[
             tokenizer = AutoTokenizer.from_pretrained(folder)
         except (OSError, ValueError) as error:
             reason = str(error).partition("\n")[0]
-            raise InputError(f"{folder} has no tokenizer that loads ({reason}): export the model again.") from error
+            raise InputError(
+                f"The tokenizer in {folder} cannot be loaded ({reason}): export the model again."
+            ) from error
         yield model, tokenizer, text_options(parsed, prefix, show_progress)

@@ -43,7 +43,9 @@ def _measure_files(parsed: argparse.Namespace) -> tuple[Measured, list[Line]]:
     """Measure a translator on two parallel files."""
     config_file = run_config_file(parsed.model)
     if config_file is not None and (task := read_run_data(config_file)[0]) is not TASKS["translation"]:
-        raise InputError(f"--source and --reference are for translators, but {parsed.model} is one for {task.name}.")
+        raise InputError(
+            f"--source and --reference are for translators, but {parsed.model} is a model for {task.name}."
+        )
     sources, references = read_parallel(parsed.source, parsed.reference)
     with load_in_engine(parsed) as (model, tokenizer, options):
         metrics, rows = evaluate_split(model, tokenizer, sources, references, **options, **search_options(parsed))
@@ -60,8 +62,8 @@ def _measure_split(parsed: argparse.Namespace, data_options: list[str]) -> tuple
     engine, config_file, split = engine_of(parsed), run_config_file(parsed.model), parsed.split or "test"
     if config_file is None:
         raise InputError(
-            f"{parsed.model} has no {RUN_CONFIG_FILE} that says what its task is and where its {split} data are: give "
-            "--source and --reference, if it is a translator."
+            f"{parsed.model} has no {RUN_CONFIG_FILE}, from which the task and the {split} data are read: give "
+            "--source and --reference if the model is a translator."
         )
     task, data, seed = read_run_data(config_file, data_options)
     if engine != TORCH and task is not TASKS["translation"]:
@@ -90,21 +92,25 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         "locant evaluate",
         usage="locant evaluate MODEL [--test_file FILE] [--option value ...]",
-        description="Measure a model by the metrics of its task: on data of its own run, or on another --test_file, in "
-        "the forms that locant train takes; or a translator on two files. All options of the section data: of locant "
-        "train can be given too, such as --label_column.",
+        description="Measure a model with the metrics of its task, on the data of its training run or on another "
+        "--test_file in a format that locant train reads; or measure a translator on two parallel files. All options "
+        "of the section data: of locant train, such as --label_column, can be given too.",
         allow_abbrev=False,
     )
     add_model_options(parser)
-    parser.add_argument("--source", metavar="FILE", help="for translators: sources, a sentence a line")
-    parser.add_argument("--reference", metavar="FILE", help="their translations")
+    parser.add_argument("--source", metavar="FILE", help="for translators: file of source sentences, one per line")
+    parser.add_argument(
+        "--reference", metavar="FILE", help="file of reference translations of the source sentences, one per line"
+    )
     parser.add_argument(
         "--split",
         choices=("train", "validation", "test"),
         help="part of the data of the model's own run, instead of --source and --reference (default: test)",
     )
-    parser.add_argument("--test_file", nargs="+", metavar="FILE", help="test data instead of those of the run")
-    parser.add_argument("--output", metavar="TSV", help="write what the model made of each row, a row a line")
+    parser.add_argument("--test_file", nargs="+", metavar="FILE", help="test data, instead of the test data of the run")
+    parser.add_argument(
+        "--output", metavar="TSV", help="TSV file to which the prediction for each row is written, one row per line"
+    )
     add_search_options(parser)
     add_engine_options(parser)
     return parser

@@ -18,13 +18,15 @@ def run(arguments: list[str]) -> None:
     print(f"{folder} holds the model for {parsed.format}, {size:.1f} MB.")
     if parsed.format == "onnx":
         difference = AutoConfig.from_pretrained(folder).onnx["largest_difference"]
-        print(f"onnxruntime's numbers differ from the model's by at most {difference:.1e}.")
+        print(f"The outputs of onnxruntime differ from the outputs of the model by at most {difference:.1e}.")
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser("locant export", description="Write a model for another engine.")
+    parser = argparse.ArgumentParser(
+        "locant export", description="Export a model for another engine: CTranslate2 or ONNX."
+    )
     parser.add_argument("model", metavar="MODEL", help="folder or Hub name of the model")
-    parser.add_argument("target", metavar="TARGET", help="folder to write: a new one, or an empty one")
+    parser.add_argument("target", metavar="TARGET", help="folder to write, which must be new or empty")
     parser.add_argument(
         "--format",
         choices=FORMATS,
@@ -34,7 +36,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--quantization",
         metavar="TYPE",
-        help="of CTranslate2: float32 (default), int8, int8_float32, int8_float16, int8_bfloat16, int16, float16, "
-        "bfloat16",
+        help="type in which CTranslate2 stores the weights: float32 (default), int8, int8_float32, int8_float16, "
+        "int8_bfloat16, int16, float16, bfloat16",
     )
     return parser

@@ -18,18 +18,27 @@ from locant.training.inference import load
 def add_model_options(parser: argparse.ArgumentParser) -> None:
     """Add the options for the model, the device, the batch size, the source prefix and the progress bar."""
     parser.add_argument("model", metavar="MODEL", help="folder or Hub name of the model")
-    parser.add_argument("--device", help="such as cpu, cuda or cuda:1 (default: the accelerator, if there is one)")
+    parser.add_argument(
+        "--device", help="device that computes, such as cpu, cuda or cuda:1 (default: the accelerator if there is one)"
+    )
     parser.add_argument("--batch_size", type=positive, default=32, metavar="N", help="rows at a time (32)")
-    parser.add_argument("--source_prefix", metavar="TEXT", help="put before every source (default: the run's own)")
+    parser.add_argument(
+        "--source_prefix", metavar="TEXT", help="text put before every source (default: the prefix of the training run)"
+    )
     parser.add_argument("--no_progress", action="store_true", help="no progress bar")
 
 
 def add_search_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of the search: `--num_beams`, `--max_new_tokens` and `--length_penalty`."""
-    group = parser.add_argument_group("search", "by default what is saved with the model")
-    group.add_argument("--num_beams", type=positive, metavar="N", help="beams; 1 is greedy search")
-    group.add_argument("--max_new_tokens", type=positive, metavar="N", help="longest translation, in tokens")
-    group.add_argument("--length_penalty", type=float, metavar="X", help="exponent of the length in beam search")
+    group = parser.add_argument_group("search", "defaults: the values in the generation config of the model")
+    group.add_argument("--num_beams", type=positive, metavar="N", help="number of beams; 1 is greedy search")
+    group.add_argument("--max_new_tokens", type=positive, metavar="N", help="longest generated text, in tokens")
+    group.add_argument(
+        "--length_penalty",
+        type=float,
+        metavar="X",
+        help="exponent of the length by which beam search divides the log-probability of a text",
+    )
 
 
 def search_options(arguments: argparse.Namespace) -> dict[str, Any]:

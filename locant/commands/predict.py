@@ -68,9 +68,12 @@ def run(arguments: list[str]) -> None:
 def _check_options(pipe: Any, parsed: argparse.Namespace) -> None:
     """Raise `InputError` if an option is given that has no meaning for the task of the model."""
     if parsed.top_k is not None and pipe.task not in _WITH_TOP_K:
-        raise InputError(f"--top_k is for labels and masks, not for {pipe.task}: leave it out.")
+        raise InputError(f"--top_k is for classifiers and masked language models, not for {pipe.task}: leave it out.")
     if parsed.top_k is not None and _may_have_several(pipe):
-        raise InputError("--top_k is for models of one label, and this model may choose several: leave it out.")
+        raise InputError(
+            "--top_k is for classifiers with one label per input, and this model may choose several labels: leave it "
+            "out."
+        )
     if parsed.do_sample and pipe.task != "text-generation":
         raise InputError(f"--do_sample is for language models, not for {pipe.task}: leave it out.")
     if parsed.max_new_tokens is not None and pipe.task not in _GENERATING:
@@ -239,7 +242,9 @@ def _images(parsed: argparse.Namespace) -> Iterator[str]:
             found = sorted(entry for entry in path.iterdir() if entry.suffix.lower() in suffixes)
         where = "in" if path.is_dir() else "at"
         if not found or not path.exists():
-            raise InputError(f"There is no image {where} {path}: give images, or folders that hold them themselves.")
+            raise InputError(
+                f"There is no image {where} {path}: give image files, or folders that directly contain image files."
+            )
         for file in found:
             try:
                 with Image.open(file) as image:
@@ -252,21 +257,31 @@ def _images(parsed: argparse.Namespace) -> Iterator[str]:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         "locant predict",
-        description="Write what a model predicts for each input, a line each: a label with its probability "
-        "(classifiers), the token behind each mask (masked language models), a continuation (language models), a "
-        "caption, or a translation. Texts are lines of files or of standard input, or a column of a table.",
+        description="Write the prediction of a model for each input, one line per input: a label with its probability "
+        "(classifiers), the most probable token for each mask (masked language models), a continuation (language "
+        "models), a caption, or a translation. Texts are lines of files or of standard input, or a column of a table.",
     )
     parser.add_argument("model", metavar="MODEL", help="folder or Hub name of the model")
-    parser.add_argument("files", nargs="*", metavar="FILE", help="texts, one a line; or images, or folders of images")
-    parser.add_argument("--output", metavar="FILE", help="where predictions go (default: standard output)")
     parser.add_argument(
-        "--top_k", type=positive, metavar="N", help="labels or tokens for a mask, the most probable first (1)"
+        "files",
+        nargs="*",
+        metavar="FILE",
+        help="files of texts, one text per line; tables of texts; or images, or folders of images",
+    )
+    parser.add_argument("--output", metavar="FILE", help="file for the predictions (default: standard output)")
+    parser.add_argument(
+        "--top_k",
+        type=positive,
+        metavar="N",
+        help="number of labels of an input, or of tokens for each mask, the most probable first (1)",
     )
     parser.add_argument("--do_sample", action="store_true", help="draw a continuation at random, not greedily")
     parser.add_argument("--seed", type=int, metavar="N", help="seed of the random numbers of --do_sample")
     parser.add_argument("--json", action="store_true", help="write JSON lines with each input and all of its output")
     parser.add_argument("--max_new_tokens", type=positive, metavar="N", help="longest generated text, in tokens")
-    parser.add_argument("--device", help="such as cpu, cuda or cuda:1 (default: the accelerator, if there is one)")
+    parser.add_argument(
+        "--device", help="device that computes, such as cpu, cuda or cuda:1 (default: the accelerator if there is one)"
+    )
     parser.add_argument("--batch_size", type=positive, default=32, metavar="N", help="inputs at a time (32)")
     parser.add_argument("--no_progress", action="store_true", help="no progress bar")
     return parser

@@ -4,9 +4,9 @@
 import argparse
 
 _DESCRIPTION = (
-    "Put the model in a folder on the Hub: its weights, config, tokenizer and code, the model card, the metrics and "
-    "the loss curve, in one commit. Checkpoints, the state of training, the run's configuration, and files with texts "
-    "of the data are not uploaded. The folder stays as it is. Log in once with `hf auth login`."
+    "Upload a model from a local folder to the Hub: its weights, config, tokenizer and code, the model card, the "
+    "metrics and the loss curve, in one commit. Checkpoints, the state of training, the run's configuration, and files "
+    "with texts of the data are not uploaded. The local folder is not changed. Log in once with `hf auth login`."
 )
 
 
@@ -22,10 +22,14 @@ def run(arguments: list[str]) -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser("locant push", description=_DESCRIPTION)
     parser.add_argument("run", metavar="RUN", help="folder of the run, or of one of its checkpoints")
-    parser.add_argument("repo", metavar="REPO", help="USER/NAME of the repository, which is made if it is not there")
-    parser.add_argument("--private", action="store_true", help="make the repository private")
-    parser.add_argument("--revision", metavar="BRANCH", help="branch, made if it is not there (main)")
-    parser.add_argument("--token", help="access token (default: that of `hf auth login`, or HF_TOKEN)")
+    parser.add_argument(
+        "repo", metavar="REPO", help="USER/NAME of the repository, which is created if it does not exist"
+    )
+    parser.add_argument("--private", action="store_true", help="create the repository as a private repository")
+    parser.add_argument(
+        "--revision", metavar="BRANCH", help="branch to push to, which is created if it does not exist (main)"
+    )
+    parser.add_argument("--token", help="access token (default: the token of `hf auth login` or of HF_TOKEN)")
     parser.add_argument("--create_pr", action="store_true", help="open a pull request instead of committing to main")
-    parser.add_argument("--commit_message", metavar="TEXT", help="what the commit is called")
+    parser.add_argument("--commit_message", metavar="TEXT", help="title of the commit")
     return parser

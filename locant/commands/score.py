@@ -92,25 +92,30 @@ def _score_documents(parsed: argparse.Namespace) -> tuple[list[SentenceScore], s
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         "locant score",
-        description="Natural log-probability of given translations, a sentence a line; or of the documents of a text "
+        description="Write the natural log-probability of given translations, one sentence per line; or of documents "
         "under a language model, with the perplexity and the bits per byte of all documents on standard error.",
     )
     add_model_options(parser)
-    parser.add_argument("--source", metavar="FILE", help="sources, a sentence a line")
-    parser.add_argument("--target", metavar="FILE", help="their translations")
-    parser.add_argument("--text", nargs="+", metavar="FILE", help="for language models: documents, as for locant train")
+    parser.add_argument("--source", metavar="FILE", help="file of source sentences, one per line")
+    parser.add_argument("--target", metavar="FILE", help="file of translations of the source sentences, one per line")
+    parser.add_argument(
+        "--text",
+        nargs="+",
+        metavar="FILE",
+        help="for language models: files of documents, in the formats that locant train reads",
+    )
     parser.add_argument(
         "--document_separator",
         metavar="TEXT",
-        help="what separates the documents of --text: file, blank_line, line or a text (default: as in training)",
+        help="separator of the documents in --text: file, blank_line, line or another text (default: as in training)",
     )
     parser.add_argument(
         "--block_size",
         type=positive,
         metavar="N",
-        help="tokens of the pieces in which longer documents of --text are scored (default: as in training, else 256)",
+        help="number of tokens of the blocks in which longer documents are scored (default: as in training, else 256)",
     )
-    parser.add_argument("--tokens", action="store_true", help="write JSON lines with the part of each token")
-    parser.add_argument("--output", metavar="FILE", help="where results go (default: standard output)")
+    parser.add_argument("--tokens", action="store_true", help="write JSON lines with the log-probability of each token")
+    parser.add_argument("--output", metavar="FILE", help="file for the results (default: standard output)")
     add_engine_options(parser)
     return parser

@@ -25,7 +25,7 @@ _USAGE = "\n".join(
         "subjects:",
         *(f"  {name:<12} {summary}" for name, (_, summary) in SUBJECTS.items()),
         "",
-        "locant study SUBJECT --help says more.",
+        "locant study SUBJECT --help explains a study.",
     ]
 )
 

@@ -31,27 +31,46 @@ def run(arguments: list[str]) -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         "locant study positions",
-        description="Train the same small model with each position encoding on generated data, and report: does it "
-        "tell sentences apart that differ in word order alone; what is left at 2, 4 and 8 times the trained length; "
-        "and which places attend to which. Runs on the CPU. The same command goes on where a run was stopped; "
-        "further encodings and seeds may be added to a folder.",
+        description="Train the same small model with each position encoding on generated data, and report whether the "
+        "model tells apart sentences that differ in word order alone, its accuracy at 2, 4 and 8 times the training "
+        "length, and its attention weights. The study runs on the CPU. The same command continues a study that was "
+        "stopped; further encodings and seeds can be added to a folder.",
     )
     parser.add_argument(
-        "--output_dir", default="runs/study-positions", metavar="DIR", help="the report's (runs/study-positions)"
+        "--output_dir",
+        default="runs/study-positions",
+        metavar="DIR",
+        help="folder of the results and the report (runs/study-positions)",
     )
-    parser.add_argument("--encodings", nargs="+", metavar="NAME", help=f"some of {', '.join(POSITION_ENCODINGS)} (all)")
     parser.add_argument(
-        "--seeds", nargs="+", type=int, default=[0, 1, 2], metavar="N", help="train each model once with each (0 1 2)"
+        "--encodings",
+        nargs="+",
+        metavar="NAME",
+        help=f"position encodings to train with, out of {', '.join(POSITION_ENCODINGS)} (all)",
     )
-    parser.add_argument("--order_steps", type=positive, default=300, metavar="N", help="steps on word order (300)")
-    parser.add_argument("--length_steps", type=positive, default=1200, metavar="N", help="steps on length (1200)")
-    parser.add_argument("--train_length", type=positive, default=32, metavar="N", help="longest to train on (32)")
+    parser.add_argument(
+        "--seeds",
+        nargs="+",
+        type=int,
+        default=[0, 1, 2],
+        metavar="N",
+        help="seeds; each model is trained once with each seed (0 1 2)",
+    )
+    parser.add_argument(
+        "--order_steps", type=positive, default=300, metavar="N", help="training steps for word order (300)"
+    )
+    parser.add_argument(
+        "--length_steps", type=positive, default=1200, metavar="N", help="training steps for length (1200)"
+    )
+    parser.add_argument(
+        "--train_length", type=positive, default=32, metavar="N", help="length of the longest training sequences (32)"
+    )
     parser.add_argument(
         "--workers",
         type=positive,
         default=min(os.cpu_count() or 1, 8),
         metavar="N",
-        help="processes, of one thread each (as many as cores, at most 8); the results do not depend on it",
+        help="number of processes, with one thread each (the number of cores, at most 8); results do not depend on it",
     )
     parser.add_argument("--no_progress", action="store_true", help="no progress bar")
     return parser

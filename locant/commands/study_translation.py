@@ -11,8 +11,9 @@ FILE.yaml is a file of locant train with one more section:
     position_encoding: [none, sinusoidal, rotary]
     seed: [1, 2, 3]
 
-All other options are those of locant train (locant train --help) and hold for every run. Each run has a folder in
-output_dir; report.md there is rewritten after each one. The same command goes on where a study was stopped."""
+All other options are the options of locant train (see locant train --help) and apply to every run. Each run has a
+folder in output_dir. The report, output_dir/report.md, is rewritten after each run. The same command continues a study
+that was stopped."""
 
 
 def run(arguments: list[str]) -> None:

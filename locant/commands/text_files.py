@@ -41,8 +41,8 @@ def prompted(path: str | None) -> Iterator[str]:
     Args:
         path: the output file; None if the output goes to standard output.
     """
-    written = f"; {path} is written then" if path else ""
-    print(f"Type a sentence and Enter, and Ctrl-D at the end{written}.", file=sys.stderr)
+    written = f", and {path} is written" if path else ""
+    print(f"Type a sentence and press Enter; press Ctrl-D at the end{written}.", file=sys.stderr)
     while True:
         print("> ", end="", file=sys.stderr, flush=True)
         line = sys.stdin.readline()

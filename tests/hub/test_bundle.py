@@ -183,7 +183,7 @@ class TestCode:
         with pytest.raises(SharingError, match=r"has no config\.json"):
             write_code(tmp_path)
         transformers.LlamaConfig(architectures=["LlamaForCausalLM"]).save_pretrained(tmp_path)
-        with pytest.raises(SharingError, match="holds no model of Locant's"):
+        with pytest.raises(SharingError, match="holds no model of a Locant class"):
             write_code(tmp_path)
         assert not code_in(tmp_path)
 
@@ -192,7 +192,7 @@ class TestCode:
         model.save_pretrained(tmp_path)
         assert (tmp_path / "modeling_locant_attention.py").read_text() == "mine = True\n"
         assert code_in(tmp_path) == {"modeling_locant_attention.py"}
-        assert "modeling_locant_attention.py is not Locant's" in caplog.text
+        assert "modeling_locant_attention.py was not written by Locant" in caplog.text
         assert "auto_map" not in config_of(tmp_path)
         assert AutoModelForSeq2SeqLM.from_pretrained(tmp_path)
 
@@ -201,7 +201,7 @@ class TestCode:
         (tmp_path / "modeling_locant_rotary.py").write_text("mine = True\n")
         random_model(locant.LocantForCausalLM, position_encoding="rotary").save_pretrained(tmp_path)
         assert (tmp_path / "modeling_locant_rotary.py").read_text() == "mine = True\n"
-        assert "modeling_locant_rotary.py is not Locant's" in caplog.text
+        assert "modeling_locant_rotary.py was not written by Locant" in caplog.text
 
     def test_of_the_model_before_goes(self, random_model, tmp_path):
         (tmp_path / "mine.py").write_text("mine = True\n")

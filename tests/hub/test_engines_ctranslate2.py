@@ -444,7 +444,7 @@ def test_other_models_and_folders_are_refused(save, tmp_path):
     run = save(random_translator(), name="bare", with_tokenizer=False)
     with pytest.raises(SharingError, match="has no tokenizer"):
         export(run, tmp_path / "engine")
-    with pytest.raises(SharingError, match=r"quantization='int4' is none of"):
+    with pytest.raises(SharingError, match=r"quantization='int4' is not a type of CTranslate2"):
         export(run, tmp_path / "engine", quantization="int4")
     with pytest.raises(SharingError, match=r"format='tflite'"):
         export(run, tmp_path / "engine", "tflite")
@@ -528,7 +528,7 @@ def test_commands(save, tmp_path, capsys):
     assert main(["translate", str(tmp_path / "engine"), text, "--engine", "torch"]) == 2
     assert capsys.readouterr().err == (
         f"locant translate: error: {tmp_path / 'engine'} was exported for CTranslate2 and has no weights for PyTorch: "
-        "leave --engine torch out, or give the folder that was exported.\n"
+        "leave --engine torch out, or give the folder of the original model.\n"
     )
 
     assert main(["translate", str(run), text, "--compute_type", "int8"]) == 2
@@ -562,7 +562,7 @@ def test_a_folder_for_onnx_is_refused_by_the_name_of_its_engine(tmp_path, capsys
     (tmp_path / "model.onnx").write_bytes(b"")
     for command in (["translate"], ["evaluate"]):
         assert main([*command, str(tmp_path)]) == 2
-        assert f"{tmp_path} was exported for ONNX, which no command of Locant computes" in capsys.readouterr().err
+        assert f"{tmp_path} was exported for ONNX, which no command of Locant can run" in capsys.readouterr().err
 
 
 def test_importing_locant_imports_no_engine():

@@ -448,7 +448,7 @@ class TestWritingAnew:
         monkeypatch.setattr(logging.getLogger("transformers"), "propagate", True)
         write_model_card(folder)
         assert (folder / "README.md").read_bytes() == before
-        assert "is not as Locant wrote it, so it stays: delete it" in caplog.text
+        assert "was not written by Locant, or was changed, so it is kept: delete it" in caplog.text
 
     def test_line_ends_of_another_system_are_no_change(self, folder):
         path = write_model_card(folder)

@@ -263,7 +263,7 @@ def test_a_pull_request_leaves_main_as_it_is(hub, run, locant_push):
     (run / "LICENSE").write_text("theirs")
     # anybody may ask, but not commit
     status, _, error = locant_push(run, "me/en-fr", "--token", "hf_somebody")
-    assert status == 2 and "The Hub does not take me/en-fr" in error
+    assert status == 2 and "The Hub refuses the push to me/en-fr" in error
     status, url, _ = locant_push(run, "me/en-fr", "--create_pr", "--token", "hf_somebody")
     assert (status, url) == (0, f"{constants.ENDPOINT}/me/en-fr/discussions/1")
     assert hub.repositories["me/en-fr"].resolve("main") is head
@@ -335,7 +335,7 @@ def has_a_web_page_for_a_tokenizer(run, monkeypatch):
 
 def is_of_another_kind(run, monkeypatch):
     (run / "config.json").write_text(json.dumps({"model_type": "bert", "architectures": ["BertModel"]}))
-    return (run, "me/en-fr"), "holds no model of Locant's"
+    return (run, "me/en-fr"), "holds no model of a Locant class"
 
 
 def has_an_invalid_card(run, monkeypatch):
@@ -400,7 +400,7 @@ def test_what_cannot_be_pushed_is_told_in_a_sentence(hub, run, monkeypatch, loca
 def test_a_repository_that_is_there_is_not_taken_for_a_run(hub, run, tmp_path, monkeypatch):
     push(run, "me/en-fr")
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(SharingError, match=r"me/en-fr is no folder, but runs/en-fr is: are they swapped\?"):
+    with pytest.raises(SharingError, match="me/en-fr is no folder, but runs/en-fr is a folder: give the folder"):
         push("me/en-fr", "runs/en-fr")
 
 

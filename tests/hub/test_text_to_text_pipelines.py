@@ -173,7 +173,7 @@ class TestLongInputs:
         translate(long)
         assert seen[0][0].tolist() == expected
         [record] = caplog.records
-        assert "An input of 13 tokens is longer than the 9 that the model takes: 9 are kept." in record.message
+        assert "An input of 13 tokens is longer than the 9 that the model takes: 9 tokens are kept." in record.message
 
     def test_are_cut_to_a_learned_table(self, random_model, tokenizer, long, caplog):
         model = random_model(

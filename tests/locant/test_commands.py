@@ -126,7 +126,7 @@ class TestEvaluate:
         for part in model_and_tokenizer:
             part.save_pretrained(tmp_path)
         (error,) = run("evaluate", tmp_path, status=2)
-        assert error.endswith("where its test data are: give --source and --reference, if it is a translator.")
+        assert error.endswith("the test data are read: give --source and --reference if the model is a translator.")
 
 
 class TestTranslate:
@@ -187,7 +187,7 @@ class TestTranslate:
         assert main(["translate", str(trained_run)]) == 0
         printed = capsys.readouterr()
         assert printed.out.splitlines() == expected
-        assert printed.err == "Type a sentence and Enter, and Ctrl-D at the end.\n> > > \n"
+        assert printed.err == "Type a sentence and press Enter; press Ctrl-D at the end.\n> > > \n"
 
     def test_draws_no_bar_where_the_output_may_come_between(self, run, toy, trained_run, capsys, tmp_path, monkeypatch):
         bar = "translating"

@@ -233,13 +233,15 @@ class TestRefusals:
     def test_images_that_are_not_there(self, predict, folders):
         [error] = predict(folders["image_classification"], "no.png", status=2)
         assert (
-            error
-            == "locant predict: error: There is no image at no.png: give images, or folders that hold them themselves."
+            error == "locant predict: error: There is no image at no.png: give image files, or folders that directly "
+            "contain image files."
         )
 
     def test_folders_without_images_and_broken_ones(self, predict, folders, tmp_path):
         [error] = predict(folders["image_classification"], tmp_path, status=2)
-        assert error.endswith(f"There is no image in {tmp_path}: give images, or folders that hold them themselves.")
+        assert error.endswith(
+            f"There is no image in {tmp_path}: give image files, or folders that directly contain image files."
+        )
         (tmp_path / "a.png").write_text("no image")
         *_, error = predict(folders["image_classification"], tmp_path, status=2)
         assert f"{tmp_path / 'a.png'} cannot be read as an image" in error
@@ -250,12 +252,14 @@ class TestRefusals:
 
     def test_top_k_of_a_text(self, predict, folders, lines):
         [error] = predict(folders["language_modeling"], lines, "--top_k", 3, status=2)
-        assert error.endswith("--top_k is for labels and masks, not for text-generation: leave it out.")
+        assert error.endswith(
+            "--top_k is for classifiers and masked language models, not for text-generation: leave it out."
+        )
 
     @pytest.mark.parametrize(
         ("model", "options", "message"),
         [
-            ("multi_label_classification", ["--top_k", 1], "this model may choose several: leave it out."),
+            ("multi_label_classification", ["--top_k", 1], "this model may choose several labels: leave it out."),
             ("masked_language_modeling", ["--do_sample"], "--do_sample is for language models, not for fill-mask:"),
             ("regression", ["--max_new_tokens", 5], "--max_new_tokens is for models that generate text, not for text-"),
         ],
