@@ -49,13 +49,15 @@ class ModelArguments:
 
     preset: str | None = option(
         None,
-        "Shape of the model; fields given beside it take precedence. With a vocabulary of 8,000, a translator has "
-        "2 million parameters as tiny (2+2 layers, width 128), 36 million as iwslt (6+6, 512), 48 million as base "
-        "(6+6, 512, with wider feed-forward layers; also without a preset), and 185 million as big (6+6, 1,024).",
+        "Shape of the model; options for single fields, such as d_model, take precedence. With a vocabulary of 8,000, "
+        "a translator has 2 million parameters as tiny (2+2 layers, width 128), 36 million as iwslt (6+6, 512), 48 "
+        "million as base (6+6, 512, with wider feed-forward layers; also without a preset), and 185 million as big "
+        "(6+6, 1,024).",
         choices=PRESETS,
     )
     model_name_or_path: str | None = option(
-        None, "Folder or Hub name of a trained model to fine-tune: its weights and tokenizer are kept."
+        None,
+        "Folder or Hub name of a trained model to fine-tune: training starts from its weights, with its tokenizer.",
     )
     attn_implementation: str | None = option(
         None,
@@ -69,7 +71,7 @@ class ModelArguments:
         if self.preset is not None and self.model_name_or_path is not None:
             raise InputError(
                 "preset and model_name_or_path are both given, but the trained model already has a shape: "
-                "leave one of them out (or null)."
+                "leave one of them out, or set it to null."
             )
 
     @property
@@ -110,18 +112,19 @@ class DataArguments:
     """
 
     dataset_name: str | None = option(None, "Dataset on the Hugging Face Hub; or give train_file.")
-    dataset_config_name: str | None = option(None, "Configuration of that dataset, such as en-fr.")
+    dataset_config_name: str | None = option(None, "Configuration of the dataset in dataset_name, such as en-fr.")
     train_file: str | list[str] | None = option(
         None,
         "Training data: a TSV, CSV, JSON lines or Parquet file. Paths are relative to the current directory.",
     )
-    validation_file: str | list[str] | None = option(None, "Validation data, in the same forms.")
-    test_file: str | list[str] | None = option(None, "Test data, in the same forms.")
+    validation_file: str | list[str] | None = option(None, "Validation data, in the same forms as train_file.")
+    test_file: str | list[str] | None = option(None, "Test data, in the same forms as train_file.")
     validation_split: float = option(
         0.05,
-        "Share of the training data, or (from 1 on) their number, cut off when there is no validation set.",
+        "Share of the training data (below 1) or number of training rows (from 1 on) that become the validation set, "
+        "if neither validation_file nor the dataset has validation data.",
     )
-    license: str | None = option(None, "Licence of the data, such as cc-by-4.0; kept with the model.")
+    license: str | None = option(None, "Licence of the data, such as cc-by-4.0, for the model card.")
     preprocessing_num_workers: int | None = option(None, "Processes that prepare the data.")
 
     columns: ClassVar[tuple[str, ...]] = ()
@@ -156,7 +159,7 @@ class DataArguments:
         if self.dataset_name is None and self.train_file is None:
             raise InputError("No training data are given: set train_file or dataset_name.")
         if self.dataset_config_name is not None and self.dataset_name is None:
-            raise InputError("dataset_config_name is given without dataset_name, whose configuration it would be.")
+            raise InputError("dataset_config_name is given without dataset_name: give both, or neither of them.")
 
 
 _SOURCES = (
@@ -171,7 +174,7 @@ class TokenizerArguments:
 
     tokenizer_name: str | None = option(None, "Folder or Hub name of a tokenizer to use instead of training one.")
     tokenizer_kind: Literal["bpe", "unigram", "wordpiece", "word"] = option(
-        "bpe", "Kind of tokenizer to train on the training data, one for all their texts."
+        "bpe", "Kind of tokenizer to train on the training data; for translation, one tokenizer for both languages."
     )
     tokenizer_vocab_size: int = option(8000, "Largest vocabulary of the tokenizer to train.")
 
@@ -189,23 +192,26 @@ class TrainingArguments(transformers.TrainingArguments):
         ValueError: from the Trainer's own checks.
     """
 
-    output_dir: str | None = option("runs/model", "Folder of the run; the same command goes on where it stopped.")
+    output_dir: str | None = option("runs/model", "Folder of the run; the same command resumes a stopped run.")
     bf16: bool | Literal["auto"] = option(  # type: ignore[assignment]  # the Trainer sees True or False
         False,
-        "Mixed precision: forward passes in bfloat16; auto times some steps with and without, and takes the faster.",
+        "Mixed precision: forward passes in bfloat16; auto times some steps in bfloat16 and in float32, and takes the "
+        "faster precision.",
     )
     seed: int = option(42, "Seed of everything random; the same seed and command give the same weights on CPU.")
     num_train_epochs: float = option(10.0, "Passes over the training data.")
     max_tokens_per_batch: int | None = option(
         None,
-        "Tokens in a batch, padding included, on each device and step; by default a batch is "
+        "Largest number of tokens in a batch on each device, padding included; by default a batch has "
         "per_device_train_batch_size rows.",
     )
-    per_device_train_batch_size: int = option(32, "Rows in a batch on each device, without max_tokens_per_batch.")
+    per_device_train_batch_size: int = option(
+        32, "Rows in a batch on each device, if max_tokens_per_batch is not given."
+    )
     per_device_eval_batch_size: int = option(64, "Rows in a batch on each device in evaluation.")
     learning_rate: float = option(5e-4, "Highest learning rate, reached at the end of the warm-up.")
     lr_scheduler_type: SchedulerType | str = option(
-        "inverse_sqrt", "How the learning rate goes on after the warm-up (inverse_sqrt: Vaswani et al. 2017)."
+        "inverse_sqrt", "Learning rate schedule after the warm-up (inverse_sqrt: Vaswani et al. 2017)."
     )
     warmup_steps: float = option(0.1, "Steps of linear warm-up, or (below 1) their share of all steps.")
     coupled_weight_decay: bool = option(
@@ -215,18 +221,24 @@ class TrainingArguments(transformers.TrainingArguments):
     )
     adam_beta2: float = option(0.98, "Decay rate of Adam's second moment (Vaswani et al. 2017: 0.98).")
 
-    eval_strategy: IntervalStrategy | str = option("epoch", "When the validation set is evaluated.")
-    save_strategy: SaveStrategy | str = option("epoch", "When a checkpoint is saved; the same as eval_strategy.")
+    eval_strategy: IntervalStrategy | str = option("epoch", "When the model is evaluated on the validation set.")
+    save_strategy: SaveStrategy | str = option(
+        "epoch",
+        "When a checkpoint is saved; with load_best_model_at_end, save_strategy must equal eval_strategy or be best.",
+    )
     save_total_limit: int | None = option(
-        3, "Checkpoints that are kept, the best among them; as many more as average_checkpoints needs."
+        3, "Checkpoints that are kept, the best among them; at least 2, and at least average_checkpoints + 1."
     )
     logging_steps: float = option(50, "Steps between two reports of the loss, or (below 1) a share of all steps.")
     load_best_model_at_end: bool = option(True, "End with the checkpoint that is best by metric_for_best_model.")
     metric_for_best_model: str | None = option(
-        None, "Measure on the validation set that says which is best; by default the task's first."
+        None,
+        "Metric on the validation set that decides which checkpoint is best; by default the first metric of the task.",
     )
-    greater_is_better: bool | None = option(None, "Whether more of metric_for_best_model is better.")
-    early_stopping_patience: int | None = option(None, "Stop after so many evaluations that were no better.")
+    greater_is_better: bool | None = option(None, "Whether a higher metric_for_best_model is better.")
+    early_stopping_patience: int | None = option(
+        None, "Stop training after this number of evaluations in a row without a better metric_for_best_model."
+    )
     average_checkpoints: int = option(0, "End with the mean of the weights of the last N checkpoints; 0 for none.")
 
     ddp_find_unused_parameters: bool | None = option(
@@ -241,8 +253,8 @@ class TrainingArguments(transformers.TrainingArguments):
     def __post_init__(self, data: Any) -> None:
         if self.label_smoothing_factor != 0:
             raise InputError(
-                "label_smoothing_factor is the Trainer's, which smooths the evaluation loss too: "
-                "use the model's label_smoothing, which smooths in training only."
+                "label_smoothing_factor is given, but this option of the Trainer smooths the evaluation loss too: "
+                "use the model's label_smoothing, which smooths the training loss only."
             )
         check_positive(self, "per_device_train_batch_size", "per_device_eval_batch_size", "max_tokens_per_batch")
         check_positive(self, "learning_rate", "num_train_epochs", "gradient_accumulation_steps")
@@ -292,7 +304,8 @@ class TrainingArguments(transformers.TrainingArguments):
                 package = f"pip install 'locant[{name}]'" if name in ("tensorboard", "wandb") else "install its package"
                 reason = str(error).strip().partition("\n")[0].rstrip(".")
                 raise InputError(
-                    f"report_to is {name}, which cannot be used here ({reason}): {package}, or leave it out."
+                    f"report_to is {name}, but this reporter cannot be used ({reason}): {package}, or leave report_to "
+                    "out."
                 ) from error
 
     def set_bf16(self, bf16: bool) -> None:
@@ -335,8 +348,12 @@ class TrainingArguments(transformers.TrainingArguments):
 class GenerationTrainingArguments(TrainingArguments, Seq2SeqTrainingArguments):
     """The training options of encoder–decoders: generation in evaluation, and the saved model's generation config."""
 
-    predict_with_generate: bool = option(True, "Generate text for the validation set in evaluation, to compare it.")
-    generation_num_beams: int | None = option(1, "Beams in evaluation during training; 1 is greedy, and quick.")
+    predict_with_generate: bool = option(
+        True, "In evaluation, generate a text for each validation row, and compare it with the reference."
+    )
+    generation_num_beams: int | None = option(
+        1, "Beams in evaluation during training; 1 is greedy search, which is fast."
+    )
     num_beams: int = option(4, "Beams of the finished model, saved with it.")
     length_penalty: float = option(1.0, "Beam search divides scores by length ** length_penalty; saved with the model.")
     max_new_tokens: int = option(256, "Longest text that is generated, in tokens, saved with the model.")

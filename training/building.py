@@ -44,15 +44,15 @@ def check_fine_tuning(run: RunConfig) -> None:
         raise InputError(f"No model loads from {name}: {_first_line(error)}") from error
     if unknown := [option for option in run.model.overrides if not hasattr(config, option)]:
         raise InputError(
-            f"{', '.join(unknown)} cannot be given for a {config.model_type} model, which {name} is: leave out what it "
-            "has not."
+            f"{', '.join(unknown)} cannot be given for a {config.model_type} model such as {name}: leave out the "
+            "options that its config does not have."
         )
     others = {option: getattr(config, option) for option in run.model.overrides if option not in FREE_IN_FINE_TUNING}
     others = {option: value for option, value in others.items() if value != run.model.overrides[option]}
     if others:
         raise InputError(
-            f"{', '.join(others)} cannot be given with model_name_or_path, whose weights were made for "
-            f"{', '.join(f'{option} {value!r}' for option, value in others.items())}: leave out what differs, or add "
+            f"{', '.join(others)} cannot be given with model_name_or_path, as the trained model has "
+            f"{', '.join(f'{option} {value!r}' for option, value in others.items())}: leave these options out, or add "
             f"{' '.join(f'--{option} null' for option in others)}; only {', '.join(FREE_IN_FINE_TUNING)} may differ."
         )
 
@@ -96,11 +96,11 @@ def _tell_of_new_weights(run: RunConfig, name: str, model: PreTrainedModel, load
     sizes = {key: weight.numel() for key, weight in model.named_parameters() if "embed_tokens" not in key}
     if sum(sizes.get(key, 0) for key in new) > sum(sizes.values()) / 2:
         raise InputError(
-            f"{name} does not bring most weights of a model for {run.task}: it is of another kind, so give one "
-            "with the same stacks."
+            f"{name} does not contain most weights of a model for {run.task}, as it is a model of another kind: give a "
+            "model that has the same stacks (encoder, decoder, or both)."
         )
     if new:
-        say(run, f"New weights, which {name} does not bring: {', '.join(new)}")
+        say(run, f"New weights are initialised, as {name} does not contain them: {', '.join(new)}")
 
 
 def _first_line(error: Exception) -> str:

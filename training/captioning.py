@@ -153,7 +153,9 @@ class Captioning(Recipe):
         if any(dropped.values()):
             lines.append(f"dropped from train: {dropped['empty']:,} empty and {dropped['long']:,} long captions")
         if overlap := summary.get("test_in_train"):
-            lines.append(f"of test, {overlap['images']:,} images and {overlap['captions']:,} captions stand in train")
+            lines.append(
+                f"of test, {overlap['images']:,} images and {overlap['captions']:,} captions are also in train"
+            )
         return lines
 
     def config_fields(self, prepared: Prepared) -> dict[str, Any]:

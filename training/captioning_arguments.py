@@ -19,11 +19,14 @@ class CaptioningData(TokenizerArguments, ImageArguments):
 
     train_file: str | list[str] | None = option(
         None,
-        "Training images with their captions: a TSV, CSV, JSON lines or Parquet file; an image with several stands in "
-        "several rows. Paths are relative to the current directory, those in a table to its folder.",
+        "Training images with their captions: a TSV, CSV, JSON lines or Parquet file, whose path is relative to the "
+        "current directory. An image with several captions has a row for each of them. The paths of images in the file "
+        "are relative to the folder of the file.",
     )
     caption_column: str | None = option(None, "Column of the caption; by default caption.")
-    max_length: int | None = option(256, "Training images whose caption has more tokens are dropped, and counted.")
+    max_length: int | None = option(
+        256, "Training images whose caption has more tokens are dropped; the run prints their number."
+    )
 
     columns: ClassVar[tuple[str, ...]] = ("image", "caption")
 
@@ -36,7 +39,7 @@ class CaptioningData(TokenizerArguments, ImageArguments):
 class CaptioningTraining(GenerationTrainingArguments):
     """The options of the section `training:` for captioning; by default, exact captions choose the best model."""
 
-    output_dir: str | None = option("runs/captioner", "Folder of the run; the same command goes on where it stopped.")
+    output_dir: str | None = option("runs/captioner", "Folder of the run; the same command resumes a stopped run.")
 
     def find_measures(self, data: Any) -> dict[str, bool]:
         """Loss and perplexity, and before them `exact` and `bleu` if captions are generated in evaluation."""

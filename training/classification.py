@@ -54,7 +54,7 @@ def check_class(name: str, classes: Sequence[str] | Mapping[str, int], table: st
     """Raise `InputError` if `name`, in this row of `table`, is none of the training data's classes."""
     if name not in classes:
         raise InputError(
-            f"{place_of(table, row)}: the label {name!r} is none of the {len(classes)} that the training data have "
+            f"{place_of(table, row)}: the label {name!r} is not one of the {len(classes)} labels of the training data "
             f"({', '.join([*classes][:10])}{', …' if len(classes) > 10 else ''})."
         )
 

@@ -37,9 +37,9 @@ RUN_CONFIG_FILE = "run_config.yaml"
 """The file in the folder of a run to which the text of `RunConfig.to_yaml` is written."""
 
 _DESCRIPTION = (
-    "Train a model for a task. CONFIG.yaml has the sections model:, data: and training:, with the options below "
-    "under them; the command line goes before the file, and the file before the defaults, which stand in "
-    "brackets; null takes an option back. What is true or false is switched with --option and --no_option."
+    "Train a model for a task. CONFIG.yaml has the sections model:, data: and training:, which hold the options "
+    "below. An option on the command line takes precedence over the file, and the file over the default, which is "
+    "printed in brackets. The value null unsets an option. --option and --no_option set an option to true and false."
 )
 _METAVARS = {dict: "JSON", bool: "BOOL", int: "N", float: "X", list[int]: "N", str: "TEXT", list: "TEXT"}
 
@@ -119,8 +119,8 @@ def _options_of_sections(sections: Mapping[str, Any]) -> dict[str, Any]:
             found |= value or {}
         else:
             raise InputError(
-                f"{name!r} is no section of a configuration: give a dictionary with some of {', '.join(SECTIONS)}, "
-                "each a dictionary of options, and task."
+                f"{name!r} is not a section with a dictionary of options: give a dictionary with some of "
+                f"{', '.join(SECTIONS)}, each a dictionary of options, and task."
             )
     return found
 
@@ -189,8 +189,8 @@ def _for_fine_tuning(
     ]
     if brought and os.environ.get("RANK", "0") == "0":  # in the main process only
         print(
-            f"{typed['model_name_or_path']} brings its own shape and tokenizer, so of {config_file} these options are "
-            f"left out: {', '.join(brought)}."
+            f"{typed['model_name_or_path']} has its own shape and tokenizer, so these options of {config_file} are "
+            f"ignored: {', '.join(brought)}."
         )
     return {name: value for name, value in given.items() if name not in brought}
 
@@ -232,11 +232,14 @@ def read_run_data(config_file: str | Path, arguments: Sequence[str] = ()) -> tup
 def _read_data_options(arguments: Sequence[str], task: Task, options: dict[str, Option]) -> dict[str, Any]:
     left_over, texts = _read_command_line(list(arguments)) if arguments else (None, {})
     if left_over is not None:
-        raise InputError(f"{left_over!r} is left over: put an --option before each value.")
+        raise InputError(f"{left_over!r} belongs to no option: put an --option before each value.")
     of_data = {name: option for name, option in options.items() if option.section == "data"}
     for name in texts:
         if name in options and name not in of_data:
-            raise InputError(f"--{name} is no option of the section data:, whose options alone can be given here.")
+            raise InputError(
+                f"--{name} is no option of the section data:, but only options of this section can be given: leave it "
+                "out."
+            )
         if name not in of_data:
             raise InputError(_unknown_option(f"--{name}", task, of_data))
     return {name: of_data[name].convert(text, "command line") for name, text in texts.items()}
@@ -290,8 +293,8 @@ def _check_tokenizer(model: ModelArguments, data: DataArguments, given: dict[str
     unused = set(TOKENIZER_OPTIONS) - {chosen}
     if names := [name for name in sorted(unused) if given.get(name) is not None]:
         raise InputError(
-            f"{' and '.join(names)} {'is' if len(names) == 1 else 'are'} given, but {chosen} already brings its "
-            f"tokenizer: leave {' and '.join(names)} out (or null)."
+            f"{' and '.join(names)} {'is' if len(names) == 1 else 'are'} given, but {chosen} already decides the "
+            f"tokenizer: leave {' and '.join(names)} out, or give null."
         )
 
 
@@ -318,7 +321,9 @@ def _read_command_line(arguments: list[str]) -> tuple[str | None, dict[str, Any]
             if argument.startswith("-"):
                 raise InputError(_unknown_option(argument.partition("=")[0], task, known_options(task)))
     if unknown:
-        raise InputError(f"{unknown[0]!r} is left over: give one CONFIG.yaml, and before each value its --option.")
+        raise InputError(
+            f"{unknown[0]!r} belongs to no option: give one CONFIG.yaml, and put an --option before each value."
+        )
     return config_file, texts
 
 
@@ -334,7 +339,7 @@ def _parser(options: dict[str, Option]) -> argparse.ArgumentParser:
         allow_abbrev=False,
         add_help=False,
     )
-    parser.add_argument("config_file", nargs="?", metavar="CONFIG.yaml", help="options by section")
+    parser.add_argument("config_file", nargs="?", metavar="CONFIG.yaml", help="YAML file with the options in sections")
     parser.add_argument("-h", "--help", action="store_true", help="show this message and exit")
     groups = {
         "": parser.add_argument_group("task"),
@@ -428,5 +433,7 @@ def _unknown_section(name: str, where: str, options: dict[str, Option]) -> str:
     if name in options:
         return f"{name} stands under no section ({where}), but belongs under {options[name].section}:."
     if name == "study":
-        return f"study: ({where}) is a section for locant study translation: run that, or leave the section out."
+        return (
+            f"study: ({where}) is a section for locant study translation: run this command, or leave the section out."
+        )
     return f"{name} is not a section ({where}): the sections are {', '.join(SECTIONS)}."

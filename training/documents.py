@@ -149,7 +149,7 @@ class DocumentRecipe(Recipe):
         lines.append(f"vocabulary: {summary['vocabulary']:,} tokens")
         overlap = summary.get("test_in_train", {}).get("documents")
         if overlap:
-            lines.append(f"of the test documents, {overlap:,} stand in train")
+            lines.append(f"of the test documents, {overlap:,} are also in train")
         return lines
 
     def config_fields(self, prepared: Prepared) -> dict[str, Any]:

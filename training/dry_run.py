@@ -35,7 +35,7 @@ def print_dry_run(
     report = [
         ("batches an epoch", f"{len(batches):,} on each of {args.world_size} devices"),
         ("steps", f"{args.max_steps if args.max_steps > 0 else steps:,}"),
-        ("padding", f"{padding_share(lengths, rows_of_batches):.1%} of what is in training batches"),
+        ("padding", f"{padding_share(lengths, rows_of_batches):.1%} of the tokens in training batches"),
         (
             "memory of weights",
             f"{parameters * BYTES_PER_PARAMETER / MIB:,.0f} MiB with gradients and optimiser",

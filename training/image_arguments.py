@@ -22,13 +22,20 @@ class ImageArguments(DataArguments):
     """
 
     image_column: str | None = option(
-        None, "Column of the image: a path seen from the table, or the image itself; by default image."
+        None,
+        "Column of the image: its path, relative to the folder of the table, or the image itself; by default image.",
     )
-    image_mean: float = option(0.5, "Subtracted from the values of all channels, which go from 0 to 1.")
-    image_std: float = option(0.5, "What they are then divided by.")
-    random_shift: int = option(0, "In training, move an image by up to so many pixels along each side, onto black.")
+    image_mean: float = option(0.5, "Mean that is subtracted from the values of all channels, which go from 0 to 1.")
+    image_std: float = option(
+        0.5, "Standard deviation by which the values of all channels are divided after image_mean is subtracted."
+    )
+    random_shift: int = option(
+        0, "In training, move an image by up to this number of pixels along each axis; uncovered pixels are black."
+    )
     random_crop: float = option(
-        1.0, "In training, cut out a part at random and enlarge it; its sides are at least this share of the image's."
+        1.0,
+        "In training, crop an image at random and enlarge the crop to the size of the image; each side of the crop is "
+        "at least this share of the side of the image.",
     )
 
     def __post_init__(self) -> None:

@@ -103,8 +103,8 @@ class ImageClassification(Recipe):
         overlap = summary.get("test_in_train")
         if overlap and overlap["images"]:
             lines.append(
-                f"of the test images, {overlap['images']:,} stand in train, {overlap['with_label']:,} of them with the "
-                "same label"
+                f"of the test images, {overlap['images']:,} are also in train, {overlap['with_label']:,} of them with "
+                "the same label"
             )
         return lines
 

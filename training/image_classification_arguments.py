@@ -19,8 +19,8 @@ class ImageClassificationData(ImageArguments):
 
     train_file: str | list[str] | None = option(
         None,
-        "Training images with their labels: a TSV, CSV, JSON lines or Parquet file. Paths are relative to the current "
-        "directory, those in a table to its folder.",
+        "Training images with their labels: a TSV, CSV, JSON lines or Parquet file, whose path is relative to the "
+        "current directory. The paths of images in the file are relative to the folder of the file.",
     )
     label_column: str | None = option(None, "Column of the label; by default label.")
     random_flip: bool = option(False, "In training, mirror an image, left to right, with probability 0.5.")
@@ -33,7 +33,7 @@ class ImageClassificationTraining(TrainingArguments):
     """The options of the section `training:` for image classification; by default, accuracy chooses the best model."""
 
     output_dir: str | None = option(
-        "runs/image-classifier", "Folder of the run; the same command goes on where it stopped."
+        "runs/image-classifier", "Folder of the run; the same command resumes a stopped run."
     )
 
     def find_measures(self, data: Any) -> dict[str, bool]:

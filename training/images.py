@@ -55,12 +55,15 @@ def build_image_processor(data: ImageArguments, run: RunConfig, name: str | None
     for option in ("image_mean", "image_std"):
         if run.model.model_name_or_path is not None and option in run.given:
             raise InputError(
-                f"{option} is given, but model_name_or_path already brings its image processor: leave {option} out."
+                f"{option} is given, but model_name_or_path names a model with its own image processor: leave {option} "
+                "out."
             )
     try:
         return AutoImageProcessor.from_pretrained(name)
     except (OSError, ValueError) as error:
-        raise InputError(f"No image processor loads from {name}: give the folder or Hub name of one.") from error
+        raise InputError(
+            f"No image processor loads from {name}: give the folder or Hub name of an image processor."
+        ) from error
 
 
 def read_images(rows: Dataset, processor: BaseImageProcessor, table: str, num_proc: int | None = None) -> Dataset:
@@ -134,7 +137,7 @@ def _check_faults(faults: list[str], rows: Dataset, table: str) -> None:
     if wrong:
         stored = rows.cast_column(IMAGE_COLUMN, Image(decode=False))[wrong[0]]
         named = f" {stored[IMAGE_COLUMN]['path']}" if stored[IMAGE_COLUMN]["path"] else ""
-        others = f" ({len(wrong):,} images cannot)" if len(wrong) > 1 else ""
+        others = f" ({len(wrong):,} such images)" if len(wrong) > 1 else ""
         raise InputError(
             f"{place_of(table, stored[LINE])}: the image{named} cannot be read{others}: "
             f"{faults[wrong[0]].rstrip('.')}; replace it, or take the row out."

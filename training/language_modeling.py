@@ -148,7 +148,10 @@ class LanguageModeling(DocumentRecipe):
     def cutter(self, tokenizer: PreTrainedTokenizerBase) -> Cutter:
         """The `OverlappingPieces` of at most `block_size` tokens; `InputError` if the tokenizer has no `eos_token`."""
         if tokenizer.eos_token_id is None:
-            raise InputError(f"The tokenizer {tokenizer.name_or_path} has no eos_token to end a document with.")
+            raise InputError(
+                f"The tokenizer {tokenizer.name_or_path} has no eos_token to end a document with: choose a tokenizer "
+                "that has an eos_token."
+            )
         return OverlappingPieces(tokenizer, self.data.block_size)
 
     def learned(self, ids: np.ndarray, first: np.ndarray, tokenizer: PreTrainedTokenizerBase) -> np.ndarray:

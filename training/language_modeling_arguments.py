@@ -18,7 +18,9 @@ class LanguageModelingData(DocumentArguments):
     """
 
     block_size: int = option(
-        256, "Tokens in a block: short documents share one, unseen by each other, and longer ones are cut."
+        256,
+        "Largest number of tokens in a block: short documents share a block without attention between them, and longer "
+        "documents are cut into pieces.",
     )
 
     def __post_init__(self) -> None:
@@ -31,9 +33,7 @@ class LanguageModelingData(DocumentArguments):
 class LanguageModelingTraining(TrainingArguments):
     """The options of the section `training:`. By default, the validation loss decides which checkpoint is the best."""
 
-    output_dir: str | None = option(
-        "runs/language-model", "Folder of the run; the same command goes on where it stopped."
-    )
+    output_dir: str | None = option("runs/language-model", "Folder of the run; the same command resumes a stopped run.")
     per_device_eval_batch_size: int = option(16, "Rows in a batch on each device in evaluation.")
     max_new_tokens: int = option(128, "Longest continuation that is generated, in tokens, saved with the model.")
 

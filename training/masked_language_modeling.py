@@ -82,7 +82,10 @@ class Masking:
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, probability: float):
         if tokenizer.mask_token_id is None:
-            raise InputError(f"The tokenizer {tokenizer.name_or_path} has no mask_token: choose one of a masked model.")
+            raise InputError(
+                f"The tokenizer {tokenizer.name_or_path} has no mask_token: choose the tokenizer of a masked language "
+                "model."
+            )
         self.mask = tokenizer.mask_token_id
         self.probability = probability
         self.special = frozenset(tokenizer.all_special_ids)

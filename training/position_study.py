@@ -64,8 +64,8 @@ class StudySize:
     def __post_init__(self) -> None:
         if self.train_length < 4 * _TASK.offset:
             raise InputError(
-                f"train_length is {self.train_length}, but letters answer for the one {_TASK.offset} places before: "
-                f"give at least {4 * _TASK.offset}."
+                f"train_length is {self.train_length}, but the task asks for the letter {_TASK.offset} positions "
+                f"before: give at least {4 * _TASK.offset}."
             )
 
 
@@ -170,7 +170,7 @@ class Results:
                     )
         elif any(not path.name.startswith(".") for path in self.folder.glob("*")):
             raise InputError(
-                f"output_dir {self.folder} is not empty, and has no {OPTIONS_FILE} that says it is a study: "
+                f"output_dir {self.folder} is not empty, and has no {OPTIONS_FILE}, so it holds no study: "
                 f"give another output_dir."
             )
         else:

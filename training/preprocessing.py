@@ -51,7 +51,7 @@ def build_tokenizer(
         try:
             return AutoTokenizer.from_pretrained(name)
         except (OSError, ValueError) as error:
-            raise InputError(f"No tokenizer loads from {name}: give the folder or Hub name of one.") from error
+            raise InputError(f"No tokenizer loads from {name}: give the folder or Hub name of a tokenizer.") from error
     try:
         return train_tokenizer(
             iter(texts),
@@ -151,8 +151,8 @@ def drop_unusable(dataset: Dataset, limits: dict[Side, int | None], row: str = "
     if sum(dropped) == len(dataset):
         named = " or ".join(f"{side.limit} {limit}" for side, limit in limits.items())
         raise InputError(
-            f"No training {row} is left: {dropped.empty:,} have an empty side, and {dropped.long:,} are "
-            f"longer than {named}."
+            f"No training {row} is left: {dropped.empty:,} have an empty text, and {dropped.long:,} have a text "
+            f"longer than {named}: check the data, or raise the limit."
         )
     return dataset.select(np.flatnonzero(~(empty | long))), dropped
 
@@ -178,8 +178,8 @@ def check_lengths(dataset: Dataset, limit: int | None, which: str, side: Side = 
         number = dataset[row][LINE] if LINE in dataset.column_names else row + 1
         others = f" ({too_long.size:,} texts are too long)" if too_long.size > 1 else ""
         raise InputError(
-            f"{which} {side.text}, row {number}: {lengths[row]} tokens, where the learned positions end at "
-            f"{limit}{others}; raise max_position_embeddings, choose a position encoding without a table "
+            f"{which} {side.text}, row {number}, has {lengths[row]} tokens, but the learned positions end at "
+            f"{limit}{others}: raise max_position_embeddings, choose a position encoding without a table "
             "(sinusoidal, rotary), or shorten the text."
         )
 

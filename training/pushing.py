@@ -55,7 +55,7 @@ class PushingTrainer(Trainer):
                 hub: Any = hf_api()
                 if not hub.model_info(self.hub_model_id, token=token or self.args.hub_token).private:
                     raise InputError(
-                        f"hub_private_repo is set, but {self.hub_model_id} is there already, and public: make it "
+                        f"hub_private_repo is set, but {self.hub_model_id} already exists and is public: make it "
                         f"private on the Hub first, or give another hub_model_id."
                     )
 

@@ -47,7 +47,7 @@ def write_pictures(
     try:
         from matplotlib.figure import Figure
     except ImportError:
-        logger.warning_once(f"{missing}: pip install 'locant[plots]' {remedy}.")
+        logger.warning_once(f"{missing}, as matplotlib is not installed: pip install 'locant[plots]' {remedy}.")
         return False
     for name, draw in drawings.items():
         figure = Figure(layout="constrained")

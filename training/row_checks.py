@@ -53,8 +53,8 @@ def copy_warnings(splits: Mapping[str, Dataset], columns: Sequence[str]) -> list
         share = np.mean([hash(values) in known for values in row_values(splits[split], columns)])
         if share > 0.5:
             warnings.append(
-                f"Warning: {share:.0%} of the rows of {split} are rows of train too, so what is measured on {split} "
-                "does not tell how the model does on new rows."
+                f"Warning: {share:.0%} of the rows of {split} are rows of train too, so the metrics on {split} do not "
+                "show how good the model is on new rows."
             )
     return warnings
 
@@ -98,8 +98,8 @@ def tokenizer_warning(folder: Path, summary: Mapping[str, Any]) -> list[str]:
         return []
     size, factor = ("100 bytes", 100) if unit == "bytes" else ("a row", 1)
     return [
-        f"Warning: the tokenizer of {folder} makes {now * factor:.1f} tokens of {size} of the training data, and made "
-        f"{before * factor:.1f} of {size} of the data that it was trained on: it may not know the language or script."
+        f"Warning: the tokenizer of {folder} makes {now * factor:.1f} tokens from {size} of the training data, but "
+        f"{before * factor:.1f} from {size} of the data that it was trained on: it may not know the language or script."
     ]
 
 
@@ -144,7 +144,7 @@ def pair_warnings(splits: Mapping[str, Dataset]) -> list[str]:
         elif (place := _first_shifted(*pairs[split])) is not None:
             warnings.append(
                 f"from about {place:.0%} of the {split} pairs on, the lengths of sources and targets do not correlate, "
-                "and before they do: is one file shifted from some line on?"
+                "but they do in the pairs before: is one file shifted from some line on?"
             )
     for split in (name for name in pairs if name != "train"):
         warnings += _language_warnings(pairs["train"], pairs[split], split)
@@ -200,8 +200,8 @@ def _language_warnings(train: tuple[list[str], list[str]], other: tuple[list[str
     crossed = [_cosine(*sides) for sides in zip(first, reversed(found), strict=True)]
     if sum(crossed) > sum(straight) + 0.1:
         return [
-            f"the sources of train look like the targets of {split}, and its targets like the sources: are the files "
-            "of one of them swapped?"
+            f"the sources of train look like the targets of {split}, and the targets of train like the sources of that "
+            "split: are the files of one of the two splits swapped?"
         ]
     own = [_cosine(*halves) for halves in zip(first, second, strict=True)]
     return [

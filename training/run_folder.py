@@ -72,8 +72,8 @@ class RunFolder:
     def _check(self, run: RunConfig) -> None:
         if self._given_checkpoint is not None and not _is_complete(self._given_checkpoint):
             raise InputError(
-                f"resume_from_checkpoint {self._given_checkpoint} is not the folder of a complete checkpoint: give one "
-                "or leave it out to go on from the last checkpoint of the run."
+                f"resume_from_checkpoint {self._given_checkpoint} is not the folder of a complete checkpoint: give "
+                "such a folder, or leave the option out to resume from the last checkpoint of the run."
             )
         trained = run.model.model_name_or_path
         if trained is not None and Path(trained).is_dir() and Path(trained).resolve() == self.path.resolve():
@@ -87,7 +87,7 @@ class RunFolder:
             # only these files are there if a process was killed during `claim`
             if not all(name.endswith((RUN_CONFIG_FILE, METRICS_FILE, LOCK_FILE)) for name in names):
                 raise InputError(
-                    f"output_dir {self.path} is not empty, and has no {RUN_CONFIG_FILE} that says it is a run: "
+                    f"output_dir {self.path} is not empty, and has no {RUN_CONFIG_FILE}, so it holds no run: "
                     f"give another output_dir."
                 )
             return
@@ -111,8 +111,8 @@ class RunFolder:
         for split in identity:
             if kept.get(split) != identity[split]:
                 raise InputError(
-                    f"output_dir {self.path} holds a run on other {split} data, which have changed since: "
-                    f"give another output_dir, or the data that it began with."
+                    f"output_dir {self.path} holds a run whose {split} data have changed since the run was started: "
+                    f"give another output_dir, or the data with which the run was started."
                 )
 
     def claim(self, data_identity: dict[str, str]) -> None:
@@ -207,14 +207,16 @@ def explain_unfinished(folder: Path) -> str:
     """A sentence that says how far an unfinished run is, how to resume it, and which of its checkpoints to use."""
     checkpoints = complete_checkpoints(folder)
     if not checkpoints:
-        return f"{folder} holds an unfinished run without a checkpoint: the command that began it begins it again."
+        return (
+            f"{folder} holds an unfinished run without a checkpoint: repeat the command of the run to start it again."
+        )
     last = checkpoints[-1]
     state = TrainerState.load_from_json(str(last / TRAINER_STATE_NAME))
     best = folder / f"{PREFIX_CHECKPOINT_DIR}-{state.best_global_step}"
     usable = f"{best} (the best so far)" if best in checkpoints else f"{last} (the last one)"
     return (
         f"{folder} holds an unfinished run, whose last checkpoint is at step {step_of(last):,} of {state.max_steps:,}: "
-        f"the command that began it goes on from there, and until then {usable} can be used as a model."
+        f"repeat the command of the run to resume from this checkpoint; until then, {usable} can be used as a model."
     )
 
 

@@ -137,8 +137,8 @@ class SequenceClassification(Recipe):
         overlap = summary.get("test_in_train")
         if overlap and overlap["texts"]:
             lines.append(
-                f"of the test texts, {overlap['texts']:,} stand in train, {overlap['with_label']:,} of them with the "
-                "same label"
+                f"of the test texts, {overlap['texts']:,} are also in train, {overlap['with_label']:,} of them with "
+                "the same label"
             )
         return lines
 

@@ -25,10 +25,13 @@ class SequenceClassificationData(TokenizerArguments, DataArguments):
     text_column: str | None = option(None, "Column of the text; by default text.")
     label_column: str | None = option(None, "Column of the label; by default label.")
     problem_type: Literal["single_label_classification", "multi_label_classification", "regression"] = option(
-        "single_label_classification", "What a label is: the name of one class, names of any number, or a number."
+        "single_label_classification",
+        "What a label is: the name of one class, the names of any number of classes, or a number.",
     )
-    label_separator: str = option(",", "Stands between the labels of one text, where they are not a list.")
-    max_length: int | None = option(256, "Texts are cut after so many tokens, and counted.")
+    label_separator: str = option(",", "Separator between the labels of one text, if the labels are not a list.")
+    max_length: int | None = option(
+        256, "Longer texts are cut after this number of tokens; the run prints how many texts are cut."
+    )
 
     columns: ClassVar[tuple[str, ...]] = ("text", "label")
 
@@ -36,7 +39,7 @@ class SequenceClassificationData(TokenizerArguments, DataArguments):
         super().__post_init__()
         check_positive(self, "max_length", "tokenizer_vocab_size")
         if not self.label_separator:
-            raise InputError("label_separator is empty, but must be what stands between two labels.")
+            raise InputError("label_separator is empty, but must be the text that separates two labels.")
 
 
 MEASURES = {
@@ -54,7 +57,7 @@ class SequenceClassificationTraining(TrainingArguments):
     labels, with the highest macro F1; for regression, with the lowest mean squared error.
     """
 
-    output_dir: str | None = option("runs/classifier", "Folder of the run; the same command goes on where it stopped.")
+    output_dir: str | None = option("runs/classifier", "Folder of the run; the same command resumes a stopped run.")
 
     def find_measures(self, data: Any) -> dict[str, bool]:
         """The measures for the `problem_type` of `data`, the first of which chooses the best checkpoint."""

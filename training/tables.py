@@ -297,8 +297,8 @@ def decode_lines(file: Iterable[bytes], name: str | Path) -> Iterator[str]:
             yield line.decode("utf-8")
         except UnicodeDecodeError as error:
             raise InputError(
-                f"{name}, line {number}: byte {error.start + 1} (0x{line[error.start]:02x}) is not UTF-8; convert it "
-                "to UTF-8."
+                f"{name}, line {number}: byte {error.start + 1} (0x{line[error.start]:02x}) is not UTF-8; convert "
+                "the text to UTF-8."
             ) from None
 
 
@@ -323,7 +323,7 @@ def _existing_file(path: str | Path) -> Path:
     if not path.parent.is_dir():
         raise InputError(f"{path} does not exist, nor does the folder {path.parent}.")
     near = difflib.get_close_matches(path.name, [entry.name for entry in path.parent.iterdir()], n=1, cutoff=0)
-    hint = f"; the nearest name in that folder is {near[0]}" if near else "; that folder is empty"
+    hint = f"; the nearest name in its folder is {near[0]}" if near else "; its folder is empty"
     raise InputError(f"{path} does not exist{hint}.")
 
 
@@ -340,8 +340,8 @@ def load_files(files: SplitFiles, split: str, layout: Layout) -> Dataset:
             return _load_parquet(path, layout)
         if _format_of(path) not in _RECORD_READERS:
             raise InputError(
-                f"{path}: one file that holds {' and '.join(names)} is one of {', '.join(TABLES)}; give parallel text "
-                f"as {len(names)} files, [{', '.join(names)}]."
+                f"{path} must hold {' and '.join(names)}, but is not a table ({', '.join(TABLES)}): give a table, or "
+                f"parallel text as {len(names)} files, [{', '.join(names)}]."
             )
         return _cached((path,), split, layout, lambda: _table_rows(path, layout))
 
@@ -391,7 +391,7 @@ def _cached(paths: Sequence[Path], split: str, layout: Layout, read: Callable[[]
 
 def _existing_text_file(path: str | Path) -> Path:
     if _format_of(path) in TABLES:
-        raise InputError(f"{path} is a table, and a table is given alone: give one table, or text files.")
+        raise InputError(f"{path} is a table among several files: give one table alone, or only text files.")
     return _existing_file(path)
 
 
@@ -410,8 +410,8 @@ def _document_rows(paths: Sequence[Path], layout: Layout) -> Iterator[tuple]:
                 yield (document,)
     if separator not in (FILE, BLANK_LINE, EACH_LINE) and parts == len(paths):
         raise InputError(
-            f"document_separator is {separator!r}, which {' and '.join(map(str, paths))} do not contain: give file, "
-            "blank_line, line, or a text that stands between two documents."
+            f"document_separator is {separator!r}, but this text does not occur in {' and '.join(map(str, paths))}: "
+            "give file, blank_line, line, or a text that stands between two documents."
         )
 
 
@@ -453,7 +453,7 @@ def _csv_records(path: Path) -> Records:
     try:
         yield from _headed_records(path, ((reader.line_num, row) for row in reader if row))
     except csv.Error as error:
-        raise InputError(f"{path}, line {reader.line_num}: not CSV ({error}).") from None
+        raise InputError(f"{path}, line {reader.line_num}, is not CSV ({error}).") from None
 
 
 def _headed_records(path: Path, rows: Iterator[tuple[int, list[str]]]) -> Records:
@@ -468,7 +468,7 @@ def _headed_records(path: Path, rows: Iterator[tuple[int, list[str]]]) -> Record
             continue
         if len(row) != len(header):
             names = ", ".join(map(repr, header))
-            raise InputError(f"{where}: {len(row)} columns, where the first line names {len(header)} ({names}).")
+            raise InputError(f"{where}, has {len(row)} columns, but the first line names {len(header)} ({names}).")
         yield where, dict(zip(header, row, strict=True))
 
 
@@ -494,13 +494,15 @@ def _parse_json(text: str, where: str) -> Any:
     try:
         return json.loads(text)
     except json.JSONDecodeError as error:
-        raise InputError(f"{where}: not JSON ({error}); expected is an object a line, or one list.") from None
+        raise InputError(
+            f"{where}, is not JSON ({error}): give an object in each line, or one list of objects."
+        ) from None
 
 
 def _flat_record(record: Any, where: str) -> Record:
     """The record with ``{"translation": {"en": …}}`` as ``{"translation.en": …}``, as `Dataset.flatten` names it."""
     if not isinstance(record, dict):
-        raise InputError(f"{where}: {type(record).__name__} found, where an object with the columns is expected.")
+        raise InputError(f"{where}, is of type {type(record).__name__}, but must be an object with the columns.")
     flat: Record = {}
     for name, value in record.items():
         flat |= {f"{name}.{key}": item for key, item in value.items()} if isinstance(value, dict) else {name: value}
@@ -631,8 +633,8 @@ def _cut_validation(train: Dataset, layout: Layout, size: float, seed: int) -> t
             cut += group
     if not 0 < len(cut) < len(train):
         raise InputError(
-            f"validation_split {size:g} cuts {len(cut):,} of {len(train):,} training {layout.row}s, and both "
-            "parts need at least one: change it, or give a validation_file."
+            f"validation_split {size:g} cuts {len(cut):,} of {len(train):,} training {layout.row}s, but "
+            "training and validation need at least one each: change validation_split, or give a validation_file."
         )
     kept = sorted(set(range(len(train))).difference(cut))
     return train.select(kept), train.select(sorted(cut))
@@ -657,8 +659,8 @@ def _cut_documents(train: Dataset, size: float) -> tuple[Dataset, Dataset]:
     rows = [row for row, text in enumerate(ends["text"]) if text.strip()]
     if not rows or not any(text.strip() for text in begins["text"]):
         raise InputError(
-            f"validation_split {size:g} leaves no text on one side of the {len(train):,} training documents: change "
-            "it, or give a validation_file."
+            f"validation_split {size:g} leaves no text for training or for validation in the {len(train):,} training "
+            "documents: change validation_split, or give a validation_file."
         )
     return begins, ends.select(rows)
 

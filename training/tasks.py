@@ -51,14 +51,14 @@ class Task:
 _ALL = (
     Task(
         "translation",
-        "one text into another, such as its translation",
+        "generate a text from a text, such as its translation",
         TranslationData,
         TranslationTraining,
         "translation:Translation",
     ),
     Task(
         "language_modeling",
-        "each token of a text from those before it",
+        "predict each token of a text from the tokens before it",
         LanguageModelingData,
         LanguageModelingTraining,
         "language_modeling:LanguageModeling",
@@ -66,7 +66,7 @@ _ALL = (
     ),
     Task(
         "masked_language_modeling",
-        "the hidden tokens of a text from all others",
+        "predict the masked tokens of a text from all other tokens",
         MaskedLanguageModelingData,
         MaskedLanguageModelingTraining,
         "masked_language_modeling:MaskedLanguageModeling",
@@ -74,7 +74,7 @@ _ALL = (
     ),
     Task(
         "sequence_classification",
-        "a text's label, labels, or number",
+        "predict the label, the labels or a number for a text",
         SequenceClassificationData,
         SequenceClassificationTraining,
         "sequence_classification:SequenceClassification",
@@ -88,7 +88,7 @@ _ALL = (
     ),
     Task(
         "image_classification",
-        "an image's label",
+        "predict the label of an image",
         ImageClassificationData,
         ImageClassificationTraining,
         "image_classification:ImageClassification",
@@ -102,7 +102,7 @@ _ALL = (
     ),
     Task(
         "captioning",
-        "an image's caption",
+        "generate a caption for an image",
         CaptioningData,
         CaptioningTraining,
         "captioning:Captioning",

@@ -61,7 +61,7 @@ def _train(run: RunConfig, write_card: WriteCard | None) -> dict[str, Any]:
     folder.check_data(data_identity(rows))
     if folder.is_finished() and not run.training.dry_run:
         limit = "max_steps" if run.training.max_steps > 0 else "num_train_epochs"
-        say(run, f"{folder.path} is finished already: a larger {limit} goes on with it.")
+        say(run, f"The run in {folder.path} is already finished: give a larger {limit} to train further.")
         report(run, recipe, folder.metrics())
         return folder.metrics()
     set_seed(run.training.seed)
@@ -182,7 +182,7 @@ def fit(
         folder.claim(data_identity(prepared.rows))
         folder.write_metrics(folder.metrics() | {"data": prepared.summary, **circumstances(run, trainer.model)})
     if last_checkpoint is not None:
-        say(run, f"Going on from {last_checkpoint}")
+        say(run, f"Resuming training from {last_checkpoint}")
         trainer.add_callback(ScheduleNotice(planned_steps(last_checkpoint)))
     try:
         trainer.train(resume_from_checkpoint=as_text(last_checkpoint))
@@ -258,7 +258,7 @@ def measure(
     for split in ("validation", "test"):
         if split in prepared.rows:
             beams = getattr(run.training, "num_beams", None)
-            say(run, f"Measuring on {split}" + ("" if beams is None else f" with num_beams {beams}"))
+            say(run, f"Evaluating the model on {split}" + ("" if beams is None else f" with num_beams {beams}"))
             metrics[split], predictions = recipe.measure(
                 model,
                 prepared.processor,
@@ -298,9 +298,9 @@ def report(run: RunConfig, recipe: Recipe, metrics: dict[str, Any]) -> None:
             say(run, f"{split}: {', '.join(parts)}")
     steps = metrics.get("weights_of_steps", [])
     if len(steps) > 1:
-        say(run, f"The weights are the mean of those of the steps {', '.join(map(str, steps))}.")
+        say(run, f"The weights are the mean of the weights after steps {', '.join(map(str, steps))}.")
     elif steps and steps != [metrics["steps"]]:
-        say(run, f"The weights are those of step {steps[0]:,}, the best by {run.training.metric_for_best_model}.")
+        say(run, f"The weights are from step {steps[0]:,}, which has the best {run.training.metric_for_best_model}.")
     say(run, f"The model is in {run.training.output_dir}")
 
 

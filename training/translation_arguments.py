@@ -24,11 +24,15 @@ class TranslationData(TokenizerArguments, DataArguments):
     )
     source_column: str | None = option(None, "Column of the source text, in files and datasets that have columns.")
     target_column: str | None = option(None, "Column of the target text.")
-    source_lang: str | None = option(None, "Code of the source language, such as en; kept with the model.")
-    target_lang: str | None = option(None, "Code of the target language, such as fr; kept with the model.")
+    source_lang: str | None = option(None, "Code of the source language, such as en; saved in the model's config.")
+    target_lang: str | None = option(None, "Code of the target language, such as fr; saved in the model's config.")
     source_prefix: str | None = option(None, "Text put before every source, such as 'translate English to French: '.")
-    max_source_length: int | None = option(256, "Training pairs whose source has more tokens are dropped, and counted.")
-    max_target_length: int | None = option(256, "Training pairs whose target has more tokens are dropped, and counted.")
+    max_source_length: int | None = option(
+        256, "Training pairs whose source has more tokens are dropped; the run prints their number."
+    )
+    max_target_length: int | None = option(
+        256, "Training pairs whose target has more tokens are dropped; the run prints their number."
+    )
     bpe_dropout: float = option(
         0.0,
         "Share of BPE merges skipped at random in training (Provilkov et al. 2020); 0.1 helps on few pairs.",
@@ -51,7 +55,7 @@ class TranslationTraining(GenerationTrainingArguments):
     `predict_with_generate` is false.
     """
 
-    output_dir: str | None = option("runs/translator", "Folder of the run; the same command goes on where it stopped.")
+    output_dir: str | None = option("runs/translator", "Folder of the run; the same command resumes a stopped run.")
 
     def find_measures(self, data: Any) -> dict[str, bool]:
         """BLEU if the validation set is translated (`predict_with_generate`), and loss and perplexity per token."""

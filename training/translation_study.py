@@ -72,7 +72,7 @@ def parse_study(arguments: list[str]) -> TranslationStudy:
     path, given = read_given(arguments, beside=SECTION)
     if path is None:
         raise InputError(
-            f"No FILE.yaml is given: give one of locant train with a section {SECTION}: that lists "
+            f"No FILE.yaml is given: give a file for locant train with a section {SECTION}: that lists "
             f"{' and '.join(STUDIED)}."
         )
     if find_task(given) is not TASKS["translation"]:
@@ -81,7 +81,8 @@ def parse_study(arguments: list[str]) -> TranslationStudy:
     for option in STUDIED:
         if given.get(option) is not None:
             raise InputError(
-                f"{option} is given as {given[option]!r}, but the study has a list of them ({path}): leave one out."
+                f"{option} is given as {given[option]!r}, but the study has a list of its values ({path}): leave one "
+                "of the two out."
             )
     folder = Path(given.get("output_dir") or known_options(TASKS["translation"])["output_dir"].default)
     runs = []
@@ -106,7 +107,7 @@ def run_study(study: TranslationStudy) -> None:
     start, before = time.monotonic(), len(study.runs) - len(left)
     for done, run in enumerate(left):
         seconds = (time.monotonic() - start) / done * (len(left) - done) if done else None
-        rest = "" if seconds is None else f", {tqdm.format_interval(seconds)} left for all runs, by those so far"
+        rest = "" if seconds is None else f", about {tqdm.format_interval(seconds)} left for all runs"
         _say(run, f"Run {before + done + 1} of {len(study.runs)}: {run.name}{rest}")
         run.translations.unlink(missing_ok=True)  # from an earlier training of fewer steps
         train(run.config)
@@ -133,15 +134,17 @@ def _read_lists(path: str, entries: Iterable[Entry]) -> dict[str, list[Any]]:
             continue
         if entry.key not in STUDIED:
             raise InputError(
-                f"{entry.key} is not what a study varies ({where}): {SECTION}: lists {' and '.join(STUDIED)}."
+                f"{entry.key} is not an option that a study varies ({where}): {SECTION}: lists {' and '.join(STUDIED)}."
             )
         if not isinstance(entry.value, list) or not entry.value:
             raise InputError(
-                f"{entry.key} is {entry.value!r} ({where}), but must be a list of one or more, such as [a, b]."
+                f"{entry.key} is {entry.value!r} ({where}), but must be a list of one or more values, such as [a, b]."
             )
         values = [options[entry.key].convert(value, where) for value in entry.value]
         if None in values:
-            raise InputError(f"{entry.key} has null in its list ({where}), which is no value of it: leave it out.")
+            raise InputError(
+                f"{entry.key} has null in its list ({where}), but null is not a value of this option: leave null out."
+            )
         if len(set(values)) < len(values):
             raise InputError(f"{entry.key} has a value twice in its list ({where}): leave one out.")
         lists[entry.key] = values
@@ -157,7 +160,7 @@ def _try_out(runs: Iterable[StudyRun]) -> None:
     for run in runs:
         first.setdefault(run.position_encoding, run)
     for run in first.values():
-        _say(run, f"Trying out {run.position_encoding}")
+        _say(run, f"Dry run with {run.position_encoding}")
         summary = train(make_run_config(run.config.given | {"dry_run": True}))
         if "test" not in summary:
             raise InputError("The study compares translations of the test data, but there are none: give test_file.")

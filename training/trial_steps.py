@@ -79,7 +79,7 @@ def check_step(run: RunConfig, model: PreTrainedModel, inputs: TrainerInputs) ->
         RecipeTrainer.get_optimizer_cls_and_kwargs(run.training, model)
     except (ImportError, RuntimeError, ValueError) as error:
         optimizer = OptimizerNames(run.training.optim).value
-        raise InputError(f"optim is {optimizer}, which cannot be used here: {_first_line(error)}.") from error
+        raise InputError(f"optim is {optimizer}, but this optimiser cannot be used: {_first_line(error)}.") from error
     if name in (None, AUTO, *ATTENTION_BACKENDS):
         return
     with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
@@ -88,8 +88,8 @@ def check_step(run: RunConfig, model: PreTrainedModel, inputs: TrainerInputs) ->
             seconds_of_round(model, trial_batches(run, inputs)[:1], run.training.bf16 is True)
         except (ImportError, RuntimeError, ValueError) as error:
             raise InputError(
-                f"attn_implementation {name} computes no training step on {device.type} ({_first_line(error)}): choose "
-                f"{' or '.join(ATTENTION_BACKENDS)}, or leave it out."
+                f"attn_implementation {name} cannot compute a training step on {device.type} ({_first_line(error)}): "
+                f"choose {' or '.join(ATTENTION_BACKENDS)}, or leave it out."
             ) from error
 
 

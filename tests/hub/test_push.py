@@ -514,7 +514,7 @@ def test_training_pushes_the_model_and_its_card_and_nothing_private(hub, toy, tm
         ({"hub_model_id": "a/b/c", "hub_token": "hf_me"}, "Repo id must be in the form"),
         (
             {"hub_model_id": "me/open", "hub_token": "hf_me", "hub_private_repo": "true"},
-            "is there already, and public",
+            "already exists and is public",
         ),
     ],
 )

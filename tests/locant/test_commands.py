@@ -214,7 +214,7 @@ class TestTranslate:
         feed(b"the cat sees the dog\nl'\xe9t\xe9\n")
         errors = run("translate", trained_run, "--no_progress", status=2)
         assert errors == [
-            "locant translate: error: standard input, line 2: byte 3 (0xe9) is not UTF-8; convert it to UTF-8."
+            "locant translate: error: standard input, line 2: byte 3 (0xe9) is not UTF-8; convert the text to UTF-8."
         ]
 
     def test_refuses_what_is_not_there(self, run, toy, trained_run, tmp_path):

@@ -25,7 +25,7 @@ def test_a_dictionary_stands_for_the_file_and_a_second_call_finds_the_run_finish
     assert first["steps"] == 2
     capsys.readouterr()
     assert locant.train(sections, output_dir=tmp_path / "run", max_steps=2) == first
-    assert "is finished already" in capsys.readouterr().out
+    assert "is already finished" in capsys.readouterr().out
 
 
 def test_mistakes_are_value_errors_of_one_sentence(toy):

@@ -229,17 +229,17 @@ class TestBadInput:
             ({"train_file": "unreadable.csv"}, "bad.png cannot be read: cannot identify image file"),
             (
                 {"max_length": 2},
-                "No training image is left: 0 have an empty side, and 80 are longer than max_length 2.",
+                "No training image is left: 0 have an empty text, and 80 have a text longer than max_length 2:",
             ),
             ({"max_length": 0}, "max_length is 0, but must be above 0."),
-            ({"max_position_embeddings": 3}, "caption, line 1: 4 tokens, where the learned positions end at 3"),
+            ({"max_position_embeddings": 3}, "caption, row 1, has 4 tokens, but the learned positions end at 3"),
             (
                 {"metric_for_best_model": "exact", "predict_with_generate": "false"},
                 "set predict_with_generate, or choose",
             ),
             ({"source_lang": "en"}, "--source_lang is not an option: a captioner does not translate."),
             ({"random_flip": "true"}, "--random_flip is not an option of captioning, but of image_classification"),
-            ({"tokenizer_name": "nowhere"}, "tokenizer_name already brings its tokenizer: leave"),
+            ({"tokenizer_name": "nowhere"}, "tokenizer_name already decides the tokenizer: leave"),
             ({"model_name_or_path": "./nowhere"}, "There is no folder ./nowhere"),
         ],
     )

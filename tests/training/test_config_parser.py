@@ -195,7 +195,7 @@ def test_the_file_is_checked(parse, text, message):
         ("--batch_size 8", "--batch_size is not an option: did you mean --per_device_train_batch_size"),
         ("--epochs 3", "--epochs is not an option: did you mean --num_train_epochs"),
         ("--xyzzy 3", "--xyzzy is not an option: see locant train --help"),
-        ("other.yaml", "'other.yaml' is left over"),
+        ("other.yaml", "'other.yaml' belongs to no option: give one CONFIG.yaml"),
         ("--d_model", "--d_model: expected one argument"),
         ("--d_model wide", r"d_model is 'wide' \(command line\), but must be a whole number"),
         ("--rope_parameters {x", "must be a mapping"),
@@ -257,7 +257,7 @@ class TestFineTuningFromAFile:
         assert (config.model.preset, config.model.overrides) == (None, {"dropout": 0.3})
         assert config.model.attn_implementation == "eager"
         assert capsys.readouterr().out == (
-            "runs/x brings its own shape and tokenizer, so of run.yaml these options are left out: "
+            "runs/x has its own shape and tokenizer, so these options of run.yaml are ignored: "
             "tokenizer_kind, preset, d_model.\n"
         )
 
@@ -294,7 +294,7 @@ class TestPython:
         sections = {"model": {"preset": "tiny"}, "data": {"train_file": "a.tsv"}}
         config = run_config_from_python(sections, {"model_name_or_path": "runs/x"})
         assert (config.model.preset, config.model.model_name_or_path) == (None, "runs/x")
-        assert "so of the dictionary these options are left out: preset." in capsys.readouterr().out
+        assert "so these options of the dictionary are ignored: preset." in capsys.readouterr().out
 
     def test_options_alone(self):
         assert run_config_from_python(None, {"train_file": ("a.en", "a.fr")}).data.train_file == ["a.en", "a.fr"]
@@ -302,7 +302,11 @@ class TestPython:
     @pytest.mark.parametrize(
         ("config", "options", "message"),
         [
-            ({"modle": {}}, {}, "'modle' is no section of a configuration: give a dictionary with some of model, data"),
+            (
+                {"modle": {}},
+                {},
+                "'modle' is not a section with a dictionary of options: give a dictionary with some of mo",
+            ),
             (None, {"train_file": "a.tsv", "epochs": 3}, "epochs is not an option: did you mean num_train_epochs?"),
             (None, {"train_file": "a.tsv", "seed": "x"}, r"seed is 'x' \(locant.train\), but must be a whole number"),
             (None, {"task": "translating"}, r"task is 'translating' \(locant.train\), but must be one of translation"),
@@ -326,10 +330,13 @@ class TestDataOfAKeptRun:
     @pytest.mark.parametrize(
         ("arguments", "message"),
         [
-            (["--seed", "3"], "--seed is no option of the section data:, whose options alone can be given here."),
+            (
+                ["--seed", "3"],
+                "--seed is no option of the section data:, but only options of this section can be given",
+            ),
             (["--targt_column", "fr"], "--targt_column is not an option: did you mean --target_column"),
             (["--label_column", "x"], "--label_column is not an option of translation, but of sequence_classification"),
-            (["new.csv"], "'new.csv' is left over: put an --option before each value."),
+            (["new.csv"], "'new.csv' belongs to no option: put an --option before each value."),
         ],
     )
     def test_other_options_are_refused(self, tmp_path, arguments, message):
@@ -381,7 +388,10 @@ def test_as_many_checkpoints_are_kept_as_are_averaged(tmp_path, average, limit, 
     ("given", "message"),
     [
         ("csv", r"^report_to is csv, but must be none, all, or some of .*tensorboard.*wandb.*\.$"),
-        ("wandb", r"^report_to is wandb, which cannot be used here \(.*\): pip install 'locant\[wandb\]', or leave it"),
+        (
+            "wandb",
+            r"^report_to is wandb, but this reporter cannot be used \(.*\): pip install 'locant\[wandb\]', or leave re",
+        ),
     ],
 )
 def test_a_reporter_that_is_not_there_is_found_before_training(parse, monkeypatch, given, message):

@@ -48,14 +48,16 @@ def test_a_separator_that_ends_a_file_makes_no_empty_document(tmp_path):
 
 def test_a_separator_that_stands_nowhere_is_refused(tmp_path):
     (tmp_path / "a.txt").write_text("one\n\ntwo\n")
-    with pytest.raises(InputError, match=r"^document_separator is 'lines', which .*a\.txt do not contain: give file,"):
+    with pytest.raises(
+        InputError, match=r"^document_separator is 'lines', but this text does not occur in .*a\.txt: give file,"
+    ):
         load_files(tmp_path / "a.txt", "train", layout("lines"))
 
 
 def test_a_table_among_text_files_is_refused(tmp_path):
     for name in ("a.txt", "b.tsv"):
         (tmp_path / name).write_text("text\none\n")
-    with pytest.raises(InputError, match=r"b\.tsv is a table, and a table is given alone"):
+    with pytest.raises(InputError, match=r"b\.tsv is a table among several files: give one table"):
         load_files([tmp_path / "a.txt", tmp_path / "b.tsv"], "train", layout())
 
 
@@ -86,7 +88,9 @@ class TestOneDocument:
 
     def test_too_short_for_a_share_is_refused(self, tmp_path):
         (tmp_path / "a.txt").write_text("x\n")
-        with pytest.raises(InputError, match="leaves no text on one side of the 1 training documents"):
+        with pytest.raises(
+            InputError, match="leaves no text for training or for validation in the 1 training documents"
+        ):
             load_splits(layout(), train_file=tmp_path / "a.txt", validation_split=0.1)
 
 

@@ -149,7 +149,7 @@ class TestTraining:
         capsys.readouterr()
         assert pictures.train(TASK, tmp_path / "run", test_file=str(table), max_steps=1) == 0
         assert metrics(tmp_path / "run")["data"]["test_in_train"] == {"images": 3, "with_label": 2}
-        assert "of the test images, 3 stand in train, 2 of them with the same label" in capsys.readouterr().out
+        assert "of the test images, 3 are also in train, 2 of them with the same label" in capsys.readouterr().out
 
     def test_validation_is_cut_from_the_training_images(self, pictures, tmp_path, capsys):
         options = {"validation_file": None, "validation_split": 0.25, "max_steps": 1}
@@ -208,7 +208,8 @@ class TestFineTuning:
         start = {"model_name_or_path": str(folder), "learning_rate": 1e-9, "max_steps": 1}
         assert pictures.train(TASK, tmp_path / "run", **files, **start) == 0
         assert (
-            f"New weights, which {folder} does not bring: classifier.bias, classifier.weight" in capsys.readouterr().out
+            f"New weights are initialised, as {folder} does not contain them: classifier.bias, classifier.weight"
+            in capsys.readouterr().out
         )
         before, after = (load_file(place / "model.safetensors") for place in (folder, tmp_path / "run"))
         assert after["classifier.weight"].shape == (2, 32)
@@ -220,9 +221,7 @@ class TestFineTuning:
         assert pictures.train(TASK, tmp_path / "run", **start) == 0
         assert metrics(tmp_path / "run")["test"]["loss"] == pytest.approx(metrics(folder)["test"]["loss"], rel=1e-3)
         assert pictures.train(TASK, tmp_path / "other", **start, image_mean=0.2) == 2
-        message = (
-            "image_mean is given, but model_name_or_path already brings its image processor: leave image_mean out."
-        )
+        message = "but model_name_or_path names a model with its own image processor: leave image_mean out."
         assert message in capsys.readouterr().err
 
 
@@ -254,7 +253,7 @@ class TestBadInput:
             (
                 [("images/train-0.png", "x"), ("images/train-1.png", "y")],
                 {},
-                "validation.csv, line 2: the label 'light' is none of the 2 that the training data have (x, y).",
+                "validation.csv, line 2: the label 'light' is not one of the 2 labels of the training data (x, y).",
             ),
             (None, {"image_column": "photo"}, "has no column 'photo'; it has 'image', 'label', 'caption'"),
             (None, {"patch_size": 3}, "patch_size 3 does not divide the height 8 of image_size"),

@@ -101,7 +101,7 @@ class TestReading:
         with pytest.raises(InputError) as error:
             read_images(rows, GREY, "t.csv")
         message = str(error.value)
-        assert message.startswith(f"t.csv, row 2: the image {tmp_path / '1.png'} cannot be read (2 images cannot): ")
+        assert message.startswith(f"t.csv, row 2: the image {tmp_path / '1.png'} cannot be read (2 such images): ")
         assert reason in message
 
     def test_a_truncated_one_is_named_and_one_of_other_channels(self, toy, tmp_path, images):

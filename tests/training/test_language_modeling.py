@@ -260,7 +260,9 @@ def test_a_tokenizer_without_an_end_is_refused(tokenizer, writings, tmp_path, ca
     tokenizer.save_pretrained(tmp_path / "endless")
     options = {"tokenizer_name": tmp_path / "endless", "tokenizer_vocab_size": "null"}
     assert writings.train(TASK, tmp_path / "run", **options) == 2
-    assert f"The tokenizer {tmp_path}/endless has no eos_token to end a document with." in capsys.readouterr().err
+    assert (
+        f"The tokenizer {tmp_path}/endless has no eos_token to end a document with: choose" in capsys.readouterr().err
+    )
 
 
 def test_the_text_generation_pipeline_goes_on_in_the_language(folder, tokenizer, model, writings):

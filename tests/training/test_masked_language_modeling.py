@@ -99,7 +99,7 @@ class TestMasking:
         assert one == same != other
 
     def test_needs_a_mask(self, tokenizer):
-        with pytest.raises(InputError, match="has no mask_token: choose one of a masked model"):
+        with pytest.raises(InputError, match="has no mask_token: choose the tokenizer of a masked"):
             Masking(AutoTokenizer.from_pretrained(tokenizer.name_or_path, mask_token=None), 0.15)
 
     def test_is_new_in_each_epoch_and_leaves_no_token_out(self, writings, tmp_path, batches):

@@ -109,7 +109,10 @@ def test_without_matplotlib_the_tables_are_written_and_a_sentence_says_what_is_m
     text = write_report(folder, SIZE, ROWS, LetterTask()).read_text(encoding="utf-8")
     assert "| rotary | 95.0 ± 7.1 | 47.5 ± 3.5 |" in text
     assert ".png" not in text
-    assert said == ["The report has no pictures: pip install 'locant[plots]' and run the same command to get them."]
+    assert said == [
+        "The report has no pictures, as matplotlib is not installed: pip install 'locant[plots]' and run the same "
+        "command to get them."
+    ]
     assert not list(folder.glob("*.png"))
 
 

@@ -139,8 +139,8 @@ class TestDropping:
         with pytest.raises(InputError) as error:
             drop_unusable_pairs(tokenized, 2, 8)
         assert str(error.value) == (
-            "No training pair is left: 1 have an empty side, and 1 are longer than max_source_length 2 or "
-            "max_target_length 8."
+            "No training pair is left: 1 have an empty text, and 1 have a text longer than max_source_length 2 or "
+            "max_target_length 8: check the data, or raise the limit."
         )
 
 
@@ -159,13 +159,13 @@ class TestLengthCheck:
     @pytest.mark.parametrize(
         ("limit", "side", "where"),
         [
-            (4, "source", "test source, row 3: 5 tokens, where the learned positions end at 4; "),
+            (4, "source", "test source, row 3, has 5 tokens, but the learned positions end at 4: "),
             (
                 3,
                 "source",
-                "test source, row 2: 4 tokens, where the learned positions end at 3 (2 texts are too long); ",
+                "test source, row 2, has 4 tokens, but the learned positions end at 3 (2 texts are too long): ",
             ),
-            (3, "target", "test target, row 1: 4 tokens, where the learned positions end at 3; "),
+            (3, "target", "test target, row 1, has 4 tokens, but the learned positions end at 3: "),
         ],
     )
     def test_first_row_that_is_too_long_is_named(self, tokenized, limit, side, where):

@@ -58,5 +58,5 @@ def test_without_matplotlib_nothing_is_drawn_and_a_sentence_says_how_to_mend_it(
     said = []
     monkeypatch.setattr(report_parts.logger, "warning_once", said.append)
     assert not write_pictures(tmp_path, {"one": pytest.fail}, "The curve is not drawn")
-    assert said == ["The curve is not drawn: pip install 'locant[plots]' to see it."]
+    assert said == ["The curve is not drawn, as matplotlib is not installed: pip install 'locant[plots]' to see it."]
     assert not list(tmp_path.iterdir())

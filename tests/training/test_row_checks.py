@@ -86,8 +86,8 @@ class TestPairs:
         rows[split] = swapped(rows[split])
         [warning] = found(rows["train"], rows["validation"])
         assert warning == (
-            "Warning: the sources of train look like the targets of validation, and its targets like the sources: are "
-            "the files of one of them swapped?"
+            "Warning: the sources of train look like the targets of validation, and the targets of train like the "
+            "sources of that split: are the files of one of the two splits swapped?"
         )
 
     def test_of_another_language_on_one_side(self):
@@ -109,8 +109,8 @@ def test_rows_of_train_in_another_split_are_told():
     train = Dataset.from_dict({"text": ["a", "b", "c"], "line": [1, 2, 3]})
     other = Dataset.from_dict({"text": ["a", "b", "d"], "line": [1, 2, 3]})
     assert copy_warnings(DatasetDict(train=train, validation=other), ["text"]) == [
-        "Warning: 67% of the rows of validation are rows of train too, so what is measured on validation does not tell "
-        "how the model does on new rows."
+        "Warning: 67% of the rows of validation are rows of train too, so the metrics on validation do not show how "
+        "good the model is on new rows."
     ]
     assert copy_warnings(DatasetDict(train=train, test=other.select([0, 2])), ["text"]) == []
 
@@ -145,13 +145,13 @@ class TestTokenizers:
     def test_that_cut_the_new_text_into_many_tokens_are_told(self, tmp_path):
         folder = self.write(tmp_path, pairs=10, source_tokens=100, target_tokens=50)
         [warning] = tokenizer_warning(folder, {"train": {"pairs": 2, "source_tokens": 48, "target_tokens": 50}})
-        assert "makes 49.0 tokens of a row of the training data, and made 15.0 of a row of the data that it" in warning
+        assert "makes 49.0 tokens from a row of the training data, but 15.0 from a row of the data that it" in warning
         assert tokenizer_warning(folder, {"train": {"pairs": 2, "source_tokens": 30, "target_tokens": 20}}) == []
 
     def test_are_compared_by_bytes_where_these_are_known(self, tmp_path):
         folder = self.write(tmp_path, documents=1, tokens=1000, bytes=4000)
         [warning] = tokenizer_warning(folder, {"train": {"documents": 50, "tokens": 900, "bytes": 1000}})
-        assert "makes 90.0 tokens of 100 bytes of the training data, and made 25.0 of 100 bytes" in warning
+        assert "makes 90.0 tokens from 100 bytes of the training data, but 25.0 from 100 bytes" in warning
 
     def test_of_no_run_are_not_compared(self, tmp_path):
         assert tokenizer_warning(tmp_path, {"train": {"pairs": 2, "source_tokens": 48}}) == []

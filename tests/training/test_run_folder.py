@@ -59,7 +59,7 @@ class TestWhoseItIs:
         (folder / "thesis.txt").write_text("years of work")
         before = contents(folder)
         with pytest.raises(
-            InputError, match=r"is not empty, and has no run_config\.yaml .*: give another output_dir\.$"
+            InputError, match=r"is not empty, and has no run_config\.yaml, .*: give another output_dir\.$"
         ):
             RunFolder(run_config(folder))
         assert contents(folder) == before
@@ -129,7 +129,7 @@ class TestWhoseItIs:
     def test_other_data_under_the_same_names_are_refused(self, folder, split):
         run_folder, data = claimed(folder), {"train": "a", "validation": "b"}
         run_folder.check_data(data)
-        with pytest.raises(InputError, match=f"holds a run on other {split} data, which have changed since"):
+        with pytest.raises(InputError, match=f"holds a run whose {split} data have changed since"):
             run_folder.check_data({**data, split: "c"})
 
     def test_a_folder_that_was_moved_is_still_the_runs(self, folder, tmp_path):
@@ -200,7 +200,7 @@ class TestUnfinished:
     def test_without_a_checkpoint_it_begins_again(self, folder):
         claimed(folder)
         assert explain_unfinished(folder) == (
-            f"{folder} holds an unfinished run without a checkpoint: the command that began it begins it again."
+            f"{folder} holds an unfinished run without a checkpoint: repeat the command of the run to start it again."
         )
 
     @pytest.mark.parametrize(("best", "usable"), [(1000, "-1000 (the best so far)"), (7, "-2000 (the last one)")])
@@ -210,7 +210,7 @@ class TestUnfinished:
             make_checkpoint(folder, step, json.dumps({"best_global_step": best, "max_steps": 10_000}))
         explanation = explain_unfinished(folder)
         assert explanation.startswith(
-            f"{folder} holds an unfinished run, whose last checkpoint is at step 2,000 of 10,000: the command that "
+            f"{folder} holds an unfinished run, whose last checkpoint is at step 2,000 of 10,000: repeat the command "
         )
         assert explanation.endswith(f"{usable} can be used as a model.")
 

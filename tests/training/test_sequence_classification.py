@@ -221,7 +221,7 @@ class TestMeasuring:
         (tmp_path / "new.csv").write_text("text,label\na,cat\nb,fox\n")
         capsys.readouterr()
         assert main(["evaluate", str(runs[PROBLEMS[0]]), "--test_file", str(tmp_path / "new.csv")]) == 2
-        assert f"{tmp_path / 'new.csv'}, line 3: the label 'fox' is none of the 3" in capsys.readouterr().err
+        assert f"{tmp_path / 'new.csv'}, line 3: the label 'fox' is not one of the 3 labels" in capsys.readouterr().err
 
     def test_the_builtin_pipeline_says_the_same(self, runs):
         folder = str(runs[PROBLEMS[0]])
@@ -329,7 +329,7 @@ class TestFineTuning:
         start = {"model_name_or_path": runs[PROBLEMS[0]], "learning_rate": 1e-9, "max_steps": 1}
         assert self.train(animals, tmp_path / "run", PROBLEMS[1], **start) == 0
         assert (
-            f"New weights, which {runs[PROBLEMS[0]]} does not bring: classifier.bias, classifier.weight"
+            f"weights are initialised, as {runs[PROBLEMS[0]]} does not contain them: classifier.bias, classifier.weight"
             in capsys.readouterr().out
         )
         before, after = (load_file(folder / "model.safetensors") for folder in (runs[PROBLEMS[0]], tmp_path / "run"))
@@ -351,7 +351,10 @@ class TestFineTuning:
         start = {"model_name_or_path": trained_run, "learning_rate": 1e-9, "max_steps": 1}
         assert self.train(animals, tmp_path / "run", **start) == 0
         out = capsys.readouterr().out
-        assert f"New weights, which {trained_run} does not bring: classifier.bias, classifier.weight" in out
+        assert (
+            f"New weights are initialised, as {trained_run} does not contain them: classifier.bias, classifier.weight"
+            in out
+        )
         before, after = (load_file(folder / "model.safetensors") for folder in (trained_run, tmp_path / "run"))
         for name in after.keys() - {"classifier.weight", "classifier.bias"}:
             torch.testing.assert_close(after[name], before[name], rtol=0, atol=1e-6, msg=name)
@@ -361,7 +364,7 @@ class TestFineTuning:
         LocantForCausalLM(config).save_pretrained(tmp_path / "decoder")
         AutoTokenizer.from_pretrained(trained_run).save_pretrained(tmp_path / "decoder")
         assert self.train(animals, tmp_path / "run", model_name_or_path=tmp_path / "decoder") == 2
-        message = f"{tmp_path}/decoder does not bring most weights of a model for sequence_classification: it is of"
+        message = f"{tmp_path}/decoder does not contain most weights of a model for sequence_classification, as it is"
         assert message in capsys.readouterr().err
         assert not (tmp_path / "run").exists()
 
@@ -382,7 +385,7 @@ class TestBadInput:
             (
                 [("a", "x"), ("b", "cat")],
                 {},
-                "validation.jsonl, line 1: the label 'cow' is none of the 2 that the training data",
+                "validation.jsonl, line 1: the label 'cow' is not one of the 2 labels of the training data",
             ),
             ([("a", "x"), ("b", "x")], {}, "have 1 different labels (x): a classifier needs two or more."),
             ([("a", "x"), ("b", "")], {}, "line 2: 'label' is '', where the name of a class is expected."),
@@ -402,7 +405,7 @@ class TestBadInput:
             (
                 None,
                 {"position_encoding": "learned", "max_position_embeddings": 6},
-                "tokens, where the learned positions end at 6",
+                "tokens, but the learned positions end at 6",
             ),
         ],
         ids=lambda value: "-".join(value) if isinstance(value, dict) else None,

@@ -57,7 +57,7 @@ class TestLines:
         path = write(tmp_path / "latin1.fr", b"un\ndeux\nt\xe9l\xe9\n")
         with pytest.raises(InputError) as error:
             read_lines(path)
-        assert str(error.value) == f"{path}, line 3: byte 2 (0xe9) is not UTF-8; convert it to UTF-8."
+        assert str(error.value) == f"{path}, line 3: byte 2 (0xe9) is not UTF-8; convert the text to UTF-8."
 
 
 class TestFormats:
@@ -208,7 +208,7 @@ class TestErrors:
     def test_missing_file_names_the_nearest(self, tmp_path):
         parallel(tmp_path, "train", PAIRS)
         missing = tmp_path / "trian.en"
-        expected = f"{missing} does not exist; the nearest name in that folder is train.en."
+        expected = f"{missing} does not exist; the nearest name in its folder is train.en."
         assert self.message(train_file=[missing, tmp_path / "train.fr"]) == expected
 
     def test_missing_folder(self, tmp_path):
@@ -260,8 +260,8 @@ class TestErrors:
     def test_unknown_extension(self, tmp_path):
         path = write(tmp_path / "train.txt", "a\n")
         expected = (
-            f"{path}: one file that holds source and target is one of .tsv, .csv, .json, .jsonl, .parquet; "
-            "give parallel text as 2 files, [source, target]."
+            f"{path} must hold source and target, but is not a table (.tsv, .csv, .json, .jsonl, .parquet): "
+            "give a table, or parallel text as 2 files, [source, target]."
         )
         assert self.message(train_file=path) == expected
 
@@ -273,12 +273,12 @@ class TestErrors:
     @pytest.mark.parametrize(
         ("name", "text", "expected"),
         [
-            ("t.tsv", "source\ttarget\na\tb\na\tb\tc\n", "line 3: 3 columns, where the first line names 2 "),
-            ("t.tsv", "source\ttarget\na\tb\na\n", "line 3: 1 columns, where the first line names 2 "),
-            ("t.csv", 'source,target\na,b\n"a"x,b\n', "line 3: not CSV ("),
-            ("t.csv", 'source,target\na,"b\n', "line 2: not CSV ("),
-            ("t.jsonl", '{"source": "a", "target": "b"}\n{"source": \n', "line 2: not JSON ("),
-            ("t.jsonl", '{"source": "a", "target": "b"}\n"a"\n', "line 2: str found, where an object "),
+            ("t.tsv", "source\ttarget\na\tb\na\tb\tc\n", "line 3, has 3 columns, but the first line names 2 "),
+            ("t.tsv", "source\ttarget\na\tb\na\n", "line 3, has 1 columns, but the first line names 2 "),
+            ("t.csv", 'source,target\na,b\n"a"x,b\n', "line 3, is not CSV ("),
+            ("t.csv", 'source,target\na,"b\n', "line 2, is not CSV ("),
+            ("t.jsonl", '{"source": "a", "target": "b"}\n{"source": \n', "line 2, is not JSON ("),
+            ("t.jsonl", '{"source": "a", "target": "b"}\n"a"\n', "line 2, is of type str, but must be an object "),
             ("t.jsonl", '{"source": "a", "target": "b"}\n{"source": "a"}\n', "line 2: 'target' is None, where text"),
             ("t.json", '[{"source": "a", "target": "b"},\n{"source": 7, "target": "b"}]', "item 2: 'source' is 7, "),
             ("t.jsonl", '{"source": "a", "target": "b\\ud83d"}', "line 1: 'target' holds '\\ud83d', which is one"),

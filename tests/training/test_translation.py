@@ -124,7 +124,7 @@ class TestSameCommand:
         assert training_steps == []
         assert contents(trained_run) == before
         out = capsys.readouterr().out
-        assert f"{trained_run} is finished already: a larger num_train_epochs goes on with it." in out
+        assert f"The run in {trained_run} is already finished: give a larger num_train_epochs to train further." in out
         assert f"test: BLEU {metrics(trained_run)['test']['bleu']:.2f}" in out
 
     def test_on_a_longer_run_changes_nothing(self, toy, trained_run, training_steps, capsys):
@@ -132,7 +132,7 @@ class TestSameCommand:
         assert toy.train(trained_run, num_train_epochs=1) == 0
         assert training_steps == []
         assert contents(trained_run) == before
-        assert f"{trained_run} is finished already" in capsys.readouterr().out
+        assert f"{trained_run} is already finished" in capsys.readouterr().out
 
     def test_never_trains_beyond_max_steps(self, toy, tmp_path, training_steps, capsys):
         limits = {**SHORT, "max_steps": 3}
@@ -141,7 +141,7 @@ class TestSameCommand:
             assert [step for step, *_ in training_steps] == [0, 1, 2]
             assert metrics(tmp_path / "run")["finished"]
             assert metrics(tmp_path / "run")["steps"] == 3
-        assert "is finished already: a larger max_steps goes on with it." in capsys.readouterr().out
+        assert "is already finished: give a larger max_steps to train further." in capsys.readouterr().out
 
 
 MOMENTS = {  # where a run is stopped: in which function, at which of its calls
@@ -231,8 +231,9 @@ class TestKilled:
             patch.setattr(GenerationTrainer, "_load_best_model", interrupt)
             assert toy.train(folder, **SHORT) == 130
         explanation = (
-            f"{folder} holds an unfinished run, whose last checkpoint is at step 40 of 40: the command that began it "
-            f"goes on from there, and until then {folder / 'checkpoint-40'} (the best so far) can be used as a model."
+            f"{folder} holds an unfinished run, whose last checkpoint is at step 40 of 40: repeat the command of the "
+            f"run to resume from this checkpoint; until then, {folder / 'checkpoint-40'} (the best so far) can be used "
+            "as a model."
         )
         assert capsys.readouterr().err.splitlines()[-1] == f"locant train: interrupted: {explanation}"
         for command in (["translate", str(folder), toy.files["test"][0]], ["evaluate", str(folder)]):
@@ -289,7 +290,7 @@ class TestBadInput:
 
     def test_a_checkpoint_to_go_on_from_must_be_one(self, toy, tmp_path, capsys):
         error = self.sentence(toy, capsys, tmp_path / "run", resume_from_checkpoint=tmp_path / "checkpoint-9")
-        assert "checkpoint-9 is not the folder of a complete checkpoint: give one or leave it out" in error
+        assert "checkpoint-9 is not the folder of a complete checkpoint: give such a folder, or" in error
 
     def test_parallel_files_of_different_length(self, toy, tmp_path, capsys):
         english = toy.files["train"][0]
@@ -303,7 +304,7 @@ class TestBadInput:
     def test_a_missing_file(self, toy, tmp_path, capsys, split):
         english, french = toy.files[split]
         error = self.sentence(toy, capsys, tmp_path / "run", **{f"{split}_file": [english, f"{french}x"]})
-        assert error == f"{french}x does not exist; the nearest name in that folder is {split}.fr."
+        assert error == f"{french}x does not exist; the nearest name in its folder is {split}.fr."
 
     @pytest.mark.parametrize("split", ["train", "validation", "test"])
     def test_an_empty_file(self, toy, tmp_path, capsys, split):
@@ -314,7 +315,7 @@ class TestBadInput:
     def test_text_that_is_not_utf8(self, toy, tmp_path, capsys):
         (tmp_path / "latin1.fr").write_bytes("un\ndeux\nl'été\n".encode("latin-1"))
         error = self.sentence(toy, capsys, tmp_path / "run", test_file=[toy.files["test"][0], tmp_path / "latin1.fr"])
-        assert error == f"{tmp_path}/latin1.fr, line 3: byte 3 (0xe9) is not UTF-8; convert it to UTF-8."
+        assert error == f"{tmp_path}/latin1.fr, line 3: byte 3 (0xe9) is not UTF-8; convert the text to UTF-8."
 
     def test_an_option_that_does_not_exist(self, toy, tmp_path, capsys):
         error = self.sentence(toy, capsys, tmp_path / "run", learning_rat=0.1)
@@ -374,7 +375,7 @@ class TestBadInput:
             toy, capsys, tmp_path / "run", train_file=files, max_position_embeddings=16, **{option: "learned"}
         )
         assert re.match(
-            rf"train {('source', 'target')[side]}, line 8: \d\d tokens, where the learned positions end at 16;", error
+            rf"train {('source', 'target')[side]}, row 8, has \d\d tokens, but the learned positions end at 16:", error
         )
 
     def test_seen_from_outside(self, toy, tmp_path):
@@ -437,7 +438,7 @@ class TestFineTuning:
         options = {"d_model": 2 * trained.d_model, "encoder_layers": trained.encoder_layers, "ffn_bias": False}
         error = TestBadInput.sentence(toy, capsys, tmp_path / "run", config, **options)
         assert error.startswith(
-            "d_model, ffn_bias cannot be given with model_name_or_path, whose weights were made for"
+            "d_model, ffn_bias cannot be given with model_name_or_path, as the trained model has d_model"
         )
         assert "--d_model null --ffn_bias null" in error
 

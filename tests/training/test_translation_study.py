@@ -142,7 +142,7 @@ class TestStopped:
         assert {row[0] for row in table(report, "position encoding").values()} == {"runs", "1"}
         printed = capsys.readouterr().out
         assert re.findall(r"Run \d of 4: [\w-]+", printed) == [f"Run {i + 1} of 4: {NAMES[i]}" for i in range(3)]
-        assert len(re.findall(r"Run [23] of 4: .*, [\d:]+ left for all runs, by those so far", printed)) == 2
+        assert len(re.findall(r"Run [23] of 4: .*, about [\d:]+ left for all runs", printed)) == 2
         assert main(command) == 0
         printed = capsys.readouterr().out
         assert re.findall(r"Run \d of 4: [\w-]+", printed) == [f"Run {i + 1} of 4: {NAMES[i]}" for i in (2, 3)]
@@ -264,7 +264,7 @@ class TestWhatCannotBe:
             (STUDY | {"position_encoding": ["none", None]}, "position_encoding has null"),
             (STUDY | {"position_encoding": ["none", "none"]}, "position_encoding has a value twice"),
             (STUDY | {"seed": [1, "two"]}, "seed is 'two' .*must be a whole number"),
-            (STUDY | {"learning_rate": [0.1]}, "learning_rate is not what a study varies"),
+            (STUDY | {"learning_rate": [0.1]}, "learning_rate is not an option that a study varies"),
         ],
     )
     def test_section(self, write_config, tmp_path, capsys, section, expected):
@@ -277,7 +277,7 @@ class TestWhatCannotBe:
             (["--position_encoding", "none"], "position_encoding is given as 'none', but the study has a list"),
             (["--num_train_epocs", "7"], "did you mean --num_train_epochs"),
             (["--learning_rate", "-1"], "learning_rate is -1.0"),
-            (["--test_file", "null"], "no test data"),
+            (["--test_file", "null"], "of the test data, but there are none"),
             (["--max_position_embeddings", "4"], "learned positions end at 4"),
         ],
     )
@@ -318,5 +318,5 @@ def test_runs_share_their_place_in_the_order_of_the_lists(write_config):
 def test_a_dry_run_tries_each_encoding_out_and_writes_nothing(write_config, tmp_path, capsys):
     file = str(write_config(STUDY))
     assert main(["study", "translation", file, "--output_dir", str(tmp_path / "out"), "--dry_run"]) == 0
-    assert re.findall("Trying out (.*)", capsys.readouterr().out) == ENCODINGS
+    assert re.findall("Dry run with (.*)", capsys.readouterr().out) == ENCODINGS
     assert not (tmp_path / "out").exists()

@@ -119,7 +119,7 @@ def test_a_backend_without_a_backward_pass_here_is_refused_before_training(toy, 
     options = {**SHORT, "dropout": 0, "attn_implementation": "flex_attention", "dry_run": dry_run}
     assert toy.train(tmp_path / "run", **options) == 2
     error = capsys.readouterr().err.splitlines()[-1]
-    assert "error: attn_implementation flex_attention computes no training step on cpu (" in error
+    assert "error: attn_implementation flex_attention cannot compute a training step on cpu (" in error
     assert error.endswith("): choose sdpa or eager, or leave it out.")
     assert not (tmp_path / "run").exists()
 
@@ -129,7 +129,7 @@ def test_an_optimiser_without_its_package_is_refused_before_training(toy, tmp_pa
     monkeypatch.setitem(sys.modules, "bitsandbytes", None)
     assert toy.train(tmp_path / "run", **SHORT, optim="adamw_bnb_8bit", dry_run=dry_run) == 2
     error = capsys.readouterr().err.splitlines()[-1]
-    assert error.startswith("locant train: error: optim is adamw_bnb_8bit, which cannot be used here: ")
+    assert error.startswith("locant train: error: optim is adamw_bnb_8bit, but this optimiser cannot be used: ")
     assert not (tmp_path / "run").exists()
 
 
