@@ -356,7 +356,9 @@ class TestOwnMasksAtTheirLimits:
         inputs = {"input_ids": torch.tensor([[5, 6]]), "decoder_input_ids": torch.tensor([[1, 9]])}
         past = model(**inputs, use_cache=True).past_key_values
         inputs["decoder_input_ids"] = torch.tensor([[7, 8, 9]])
-        with pytest.raises(ValueError, match=r"is for \d queries and \d keys, but there are 3 queries and 5 keys, incl"):
+        with pytest.raises(
+            ValueError, match=r"is for \d queries and \d keys, but there are 3 queries and 5 keys, incl"
+        ):
             model(**inputs, past_key_values=past, decoder_attention_mask=torch.ones(shape).bool())
 
     def test_three_dimensions_are_refused(self, make_model):
