@@ -12,7 +12,7 @@ _SECTION = """
 ## Beside other packages
 
 Each row is a line of work that Locant and a peer do in turns, A B A B, in one process on the same batch. Speed differs
-between processes, so generation and translation are measured in two to five processes one after the other, and the
+between processes, so generation and translation are measured in two to four processes one after the other, and the
 step beside x-transformers, where it differs most, in seven. Beside models of transformers Locant has the same weights
 (`locant convert`), beside other packages the same shape. The first round of a process is not counted; costs are medians
 of the others. **Ratio** is the peer's cost divided by Locant's, the median over the rounds: above 1, Locant is faster,

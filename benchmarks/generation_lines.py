@@ -78,7 +78,7 @@ LINES = [
     _line("Greedy search", f"{_LARGE}, batch 1", "Marian", peers.marian, LARGE, 1),
     _line("Greedy search", f"{_LARGE}, batch 32", "Marian", peers.marian, LARGE, 32, processes=2),
     _line(
-        "Greedy search", f"language model, {_DECODER}, batch 1", "Llama", peers.llama, LANGUAGE_MODEL, 1, processes=5
+        "Greedy search", f"language model, {_DECODER}, batch 1", "Llama", peers.llama, LANGUAGE_MODEL, 1, processes=4
     ),
     Line(
         "Loading",

@@ -29,7 +29,7 @@ from transformers import (
 
 SHAPE = Shape()
 LONGEST = 28
-UPDATES, UPDATE_SENTENCES = 3, 32
+UPDATES, UPDATE_SENTENCES = 2, 32
 
 
 def batch_of_pairs(shape: Shape, sentences: int, longest: int, shortest: int) -> dict[str, torch.Tensor]:
@@ -283,7 +283,7 @@ def _step_line(peer: str) -> Line:
         peer,
         partial(training_step, build, sentences),
         precisions=("float32", "bfloat16") if peer == "Marian" else ("float32",),
-        rounds=7 if peer == "Marian" else 21,  # short steps vary more
+        rounds=7 if peer == "Marian" else 14,  # short steps vary more
         processes=7 if peer == "x-transformers" else 1,  # its step takes 350 or 390 ms, depending on the process
     )
 

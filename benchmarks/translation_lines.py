@@ -12,7 +12,7 @@ from lines import Cost, Line, Repetition, Setting
 from ted import TRANSLATOR, data_files
 
 PARTS, BATCH, BEAMS, MAX_NEW_TOKENS = 8, 32, 4, 100
-PART_SENTENCES = 2 * BATCH
+PART_SENTENCES = 48
 
 
 def _parts(folder: Path, setting: Setting) -> list[Path]:
@@ -92,7 +92,7 @@ LINES = [
         },
         "Marian in a plain loop",
         plain_loop,
-        rounds=9,
-        processes=3,
+        rounds=8,
+        processes=2,
     )
 ]
