@@ -174,5 +174,5 @@ def read_settings(path: Path) -> dict[str, Any]:
     except (OSError, ValueError, yaml.YAMLError) as error:
         raise SharingError(f"{path} cannot be read: {' '.join(str(error).split())}.") from error
     if not isinstance(found, dict):
-        raise SharingError(f"{path} must hold names with their values, but holds {type(found).__name__}.")
+        raise SharingError(f"{path} must contain a mapping of names to values, but contains a {type(found).__name__}.")
     return found

@@ -214,19 +214,20 @@ def _positions(facts: Facts) -> str:
         return ""
     if facts.stacks == ("decoder",):
         first = config.get("decoder_position_encoding") or first
-    told = [_encoding(config, first)]
+    told = [_encoding(config, first, of_patches=config.get("encoder_input") == "patches")]
     if facts.stacks == ("encoder", "decoder"):
-        decoder, cross = config.get("decoder_position_encoding") or first, config.get("cross_position_encoding")
-        told += [f"decoder: {_encoding(config, decoder)}"] if decoder != first else []
+        cross = config.get("cross_position_encoding")
+        decoder = _encoding(config, config.get("decoder_position_encoding") or first)
+        told += [f"decoder: {decoder}"] if decoder != told[0] else []
         told += [f"cross-attention: {_encoding(config, cross)}"] if cross not in (None, "none") else []
     return "; ".join(told)
 
 
-def _encoding(config: Mapping[str, Any], name: str) -> str:
+def _encoding(config: Mapping[str, Any], name: str, of_patches: bool = False) -> str:
     options = dict((config.get("position_parameters") or {}).get(name) or {})
     if name == "rotary":
         options |= config.get("rope_parameters") or {}
-    if name == "learned" and config.get("encoder_input") != "patches":  # for patches, the grid sets the table's size
+    if name == "learned" and not of_patches:  # the size of an image encoder's table follows from its patch grid
         options |= {key: config[key] for key in ["max_position_embeddings"] if key in config}
     told = ", ".join(f"{key} {value}" for key, value in options.items())
     return f"{name} ({told})" if told else name

@@ -146,7 +146,8 @@ def _score_mod(
     """The `score_mod` of flex_attention, which adds the position bias and the custom mask to a score."""
     if bias is None and additive is None:
         return None
-    if bias is not None and isinstance(bias.index, SlotIndex):  # with numbers, each offset would need a new kernel
+    if bias is not None and isinstance(bias.index, SlotIndex):
+        # as tensors, because a kernel would be compiled for each value of an integer offset
         q_offset, kv_offset = (
             torch.as_tensor(offset, device=device) for offset in (bias.index.q_offset, bias.index.kv_offset)
         )

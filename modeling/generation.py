@@ -69,8 +69,8 @@ class SourceCache(EncoderDecoderCache):
 class LocantGenerationMixin(GenerationMixin):
     """`generate()` of transformers with the same results in less time and memory.
 
-    The model itself makes masks and positions, for each type of layer. The encoder's output and the cache of
-    cross-attention are not repeated for the beams, or for several sequences, of one source. Beam search runs in
+    The model's `forward` computes the masks of each layer type and the positions. The encoder's output and the
+    cross-attention cache keep one row for each source, which its beams or returned sequences share. Beam search runs in
     `beam_search.py` if that supports the arguments; `generate(custom_generate=GenerationMixin._beam_search)` runs the
     beam search of transformers.
     """
@@ -102,7 +102,7 @@ class LocantGenerationMixin(GenerationMixin):
         Position ids that the caller gave for the new tokens alone are cut to the tokens of this step, as in
         transformers. `inputs_embeds` has to be in the signature, where `generate()` looks for it.
         """
-        prepare: Any = super().prepare_inputs_for_generation  # type: ignore[misc]  # of another `self`
+        prepare: Any = super().prepare_inputs_for_generation  # type: ignore[misc]  # transformers annotates `self`
         inputs = prepare(*args, inputs_embeds=inputs_embeds, **kwargs)
         name = "decoder_position_ids" if self.config.is_encoder_decoder else "position_ids"
         given = kwargs.get(name)
@@ -125,7 +125,7 @@ class LocantGenerationMixin(GenerationMixin):
                 "generate() of a model that reads images needs pixel_values or encoder_outputs, but got neither: give "
                 "images; the image-text-to-text pipeline needs a text together with the images, such as text=''."
             )
-        initialize: Any = super()._maybe_initialize_input_ids_for_generation  # type: ignore[misc]  # of another `self`
+        initialize: Any = super()._maybe_initialize_input_ids_for_generation  # type: ignore[misc]  # annotated `self`
         inputs = initialize(inputs, bos_token_id, model_kwargs)
         if isinstance(inputs, torch.Tensor) and inputs.shape[0] == 0:
             raise ValueError("generate() is given a batch of no rows: give it one row at least.")
@@ -150,7 +150,7 @@ class LocantGenerationMixin(GenerationMixin):
         is_shared = cache is None
         if isinstance(cache, SourceCache):
             is_shared = cache.source_rows in (None, model_kwargs["encoder_outputs"][0].shape[0])
-        expand: Any = super()._expand_inputs_for_generation  # type: ignore[misc]  # of another `self`
+        expand: Any = super()._expand_inputs_for_generation  # type: ignore[misc]  # transformers annotates `self`
         if not is_encoder_decoder or not is_shared:
             return expand(expand_size, is_encoder_decoder, input_ids, **model_kwargs)
         of_source = {name: model_kwargs.pop(name) for name in _OF_SOURCE if name in model_kwargs}
@@ -165,7 +165,7 @@ class LocantGenerationMixin(GenerationMixin):
         A cache that the caller gave stays as it is.
         """
         is_given = model_kwargs.get("past_key_values") is not None
-        prepare: Any = super()._prepare_cache_for_generation  # type: ignore[misc]  # of another `self`
+        prepare: Any = super()._prepare_cache_for_generation  # type: ignore[misc]  # transformers annotates `self`
         prepare(generation_config, model_kwargs, *args)
         cache = self_attention_cache(model_kwargs.get("past_key_values"))
         if cache is None or is_given:
@@ -194,7 +194,7 @@ class LocantGenerationMixin(GenerationMixin):
             )
             if found is not None:
                 return found
-        search: Any = super()._beam_search  # type: ignore[misc]  # of another `self`
+        search: Any = super()._beam_search  # type: ignore[misc]  # transformers annotates `self`
         return search(
             input_ids, logits_processor, stopping_criteria, generation_config, synced_gpus=synced_gpus, **model_kwargs
         )

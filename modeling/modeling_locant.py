@@ -268,7 +268,7 @@ class LocantForConditionalGeneration(VocabularyHead, LocantGenerationMixin):
                 tokens have no meaning.
 
         Returns:
-            `loss`, per token and smoothed by `config.label_smoothing` in training mode only, and `logits`
+            `loss`, the mean per token, with `config.label_smoothing` in training mode only; and `logits`
             `(batch, target_length, vocab_size)`, or None with `skip_logits`.
         """
         if labels is not None:

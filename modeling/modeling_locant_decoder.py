@@ -133,8 +133,8 @@ class LocantForCausalLM(VocabularyHead, LocantGenerationMixin):
                 hidden states of these tokens have no meaning.
 
         Returns:
-            `loss`, per token and smoothed by `config.label_smoothing` in training mode only, `logits`
-            `(batch, length, vocab_size)`, or None with `skip_logits`, and the cache.
+            `loss`, the mean per token, with `config.label_smoothing` in training mode only; `logits`
+            `(batch, length, vocab_size)`, or None with `skip_logits`; and the cache.
         """
         shift_labels = kwargs.pop("shift_labels", None)
         if shift_labels is None and labels is not None:

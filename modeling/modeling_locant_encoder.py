@@ -141,7 +141,7 @@ class LocantForMaskedLM(VocabularyHead):
                 layers may then leave out padding; the returned hidden states of padding have no meaning.
 
         Returns:
-            `loss`, per label and smoothed by `config.label_smoothing` in training mode only, and `logits`
+            `loss`, the mean per label, with `config.label_smoothing` in training mode only; and `logits`
             `(batch, length, vocab_size)`, or None with `skip_logits`.
         """
         if skip_logits and labels is not None and attention_mask is not None:

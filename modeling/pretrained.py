@@ -29,7 +29,7 @@ class LocantPreTrainedModel(PreTrainedModel):
     config: LocantConfig
     base_model_prefix = "model"
     supports_gradient_checkpointing = True
-    _no_split_modules = ["TransformerLayer", "PatchEmbedding"]  # noqa: RUF012 (the base class's own)
+    _no_split_modules = ["TransformerLayer", "PatchEmbedding"]  # noqa: RUF012 (declared in the base class)
     _supports_sdpa = True
     _supports_flash_attn = True
     _supports_flex_attn = True
@@ -98,7 +98,8 @@ class LocantPreTrainedModel(PreTrainedModel):
         if renaming is not None:  # `save_pretrained` would reverse the renaming
             loaded: Any = model
             loaded._weight_conversions = [kept for kept in loaded._weight_conversions if kept is not renaming]
-        if checkpoint_files and state_dict is None and expected_keys is None:  # not for an adapter
+        # load_hooks are for the files of a whole model; transformers' load_adapter() sets expected_keys
+        if checkpoint_files and state_dict is None and expected_keys is None:
             for hook in LocantPreTrainedModel.load_hooks:
                 hook(model, checkpoint_files, load_config, info)
         return info, offloaded

@@ -296,14 +296,15 @@ def build_encoder(config: LocantConfig) -> LocantStack:
     """Build the encoder for `config.encoder_input`.
 
     Raises:
-        ValueError: the code of this encoder is missing, as a saved model carries the code of its own encoder only.
+        ValueError: `ENCODERS` has no class for `config.encoder_input`. The code that is saved with a model contains
+            only the encoder class of that model.
     """
     if config.encoder_input not in ENCODERS:
         raise ValueError(
             f"encoder_input is {config.encoder_input}, but the code in the model's folder has only the encoder of "
             f"{', '.join(ENCODERS)}: install and import locant."
         )
-    return ENCODERS[config.encoder_input](config)  # type: ignore[call-arg]  # each class knows which stack it is
+    return ENCODERS[config.encoder_input](config)  # type: ignore[call-arg]  # encoder classes take no `stack`
 
 
 class LocantDecoder(LocantTokenStack):

@@ -57,7 +57,8 @@ class ModelArguments:
     )
     model_name_or_path: str | None = option(
         None,
-        "Folder or Hub name of a trained model to fine-tune: training starts from its weights, with its tokenizer.",
+        "Folder or Hub name of a trained model to fine-tune: training starts from its weights, with its tokenizer or "
+        "image processor.",
     )
     attn_implementation: str | None = option(
         None,

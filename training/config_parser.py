@@ -89,7 +89,7 @@ def run_config_from_python(
 
     Args:
         config: a YAML file; or the content of such a file: a dictionary of sections, and `task`.
-        options: values by option; they take precedence over the options in `config`.
+        options: values by option name; they take precedence over the options in `config`.
 
     Raises:
         InputError: as `parse_run_config`.
@@ -126,7 +126,7 @@ def _options_of_sections(sections: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _converted(written: Mapping[str, Any], task: Task, origin: str) -> dict[str, Any]:
-    """Convert Python values, by option, to the types of the options."""
+    """Convert the Python values in `written`, whose keys are option names, to the types of these options."""
     options = known_options(task)
     for name in written:
         if name not in options:
@@ -144,7 +144,7 @@ def _as_in_yaml(value: Any) -> Any:
 
 
 def read_given(arguments: list[str], beside: str | None = None) -> tuple[str | None, dict[str, Any]]:
-    """The path of the YAML file, if any, and the typed values that file and command line give, by option.
+    """The path of the YAML file or None, and the typed values from the file and the command line, by option name.
 
     Args:
         arguments: the arguments of the command line.
@@ -402,7 +402,7 @@ def _unknown_option(written: str, task: Task, options: dict[str, Option], where:
 
 
 def _read_yaml(path: str | Path, task: Task, beside: str | None = None) -> dict[str, Any]:
-    """The typed values of the YAML file at `path`, by option; the section with the name `beside` is skipped."""
+    """The typed values of the YAML file at `path`, by option name; the section with the name `beside` is skipped."""
     options = known_options(task)
     given: dict[str, Any] = {}
     for entry in read_sections(path):

@@ -195,13 +195,13 @@ class Growth(NamedTuple):
 class Resegmentation:
     """Segments the texts of a row at random (BPE dropout): the argument `vary` of `TrainingRows`.
 
-    A random segmentation with more tokens than `longest` is replaced by the deterministic segmentation.
+    If a random segmentation has more tokens than the method `longest` allows, the deterministic segmentation is used.
 
     Args:
         bpe_dropout: segments a text at random, and appends the end token.
-        limits: for each side how many tokens a random segmentation may have; None for no limit.
+        limits: for each side, the largest number of tokens of a random segmentation; None for no limit.
         source_prefix: the text before each source.
-        growth: the `Growth` of each side, which `measure_growth` sets; without it, `longest` is the limit.
+        growth: the `Growth` of each side, which `measure_growth` sets; while it is empty, `longest` uses `limits` only.
     """
 
     bpe_dropout: BPEDropout

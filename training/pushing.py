@@ -24,13 +24,13 @@ WriteCard = Callable[[Path, str | None], object]
 
 
 class PushingTrainer(Trainer):
-    """A `Trainer` that pushes the model card of `write_card`, and leaves out the files in `run_folder.NOT_SHARED`.
+    """A `Trainer` that pushes its run with the card that `write_card` writes, without the files in `NOT_SHARED`.
 
-    It does not keep `training_args.bin`, a pickle that also holds the access token: `run_config.yaml` has the options
-    of the run.
+    It deletes `training_args.bin` after each save, because this pickle also holds the access token. The options of the
+    run are in `run_config.yaml`.
 
     Args:
-        write_card: writes the model card; if it is None, the Trainer writes its own card.
+        write_card: the function that writes the model card; if it is None, the Trainer writes its own card.
         kwargs: as for `Trainer`.
     """
 
@@ -71,7 +71,7 @@ class PushingTrainer(Trainer):
         elif self.is_world_process_zero():
             self.write_card(self._folder, self.hub_model_id)
 
-    def push_to_hub(  # type: ignore[override]  # which says that other processes get a commit too
+    def push_to_hub(  # type: ignore[override]  # transformers annotates CommitInfo only
         self,
         commit_message: str | None = "End of training",
         blocking: bool = True,
@@ -158,7 +158,7 @@ class PushingTrainer(Trainer):
 
 @contextmanager
 def _in_one_sentence(what: str, mend: str) -> Iterator[None]:
-    """Raise errors of the Hub's client as `InputError`: `what` failed, the reason, and the remedy `mend`."""
+    """Raise errors of the Hub's client as `InputError` with the message `{what}: {reason of the error}. {mend}`."""
     try:
         yield
     except (HTTPError, HFValidationError, ConnectionError) as error:

@@ -33,13 +33,13 @@ def markdown_table(header: Sequence[str], rows: Iterable[Sequence[str]], figures
 def write_pictures(
     folder: Path, drawings: Mapping[str, Callable[[Any], Any]], missing: str, remedy: str = "to see it"
 ) -> bool:
-    """Write `NAME.png` for each drawing, by name, where matplotlib is installed.
+    """Save each drawing as `NAME.png` in `folder`; if matplotlib is not installed, log a warning instead.
 
     Args:
         folder: the folder for the pictures.
-        drawings: a function for each picture, which draws on the empty figure that is its argument.
-        missing: the beginning of the warning if matplotlib is not installed: what is missing.
-        remedy: the end of this warning: what matplotlib is to be installed for.
+        drawings: the name of each picture -> the function that draws it on an empty matplotlib figure, its argument.
+        missing: the beginning of the warning, which says what is missing, such as `The loss curve is not drawn`.
+        remedy: the end of the warning, what the `pip install` command before it is for, such as `to see it`.
 
     Returns:
         Whether the pictures were written.

@@ -15,9 +15,9 @@ from .run_folder import METRICS_FILE
 from .tables import row_values
 
 CHECKED_PAIRS = 5000
-"""Of a larger split, at least this number and less than twice this number of pairs are checked: every n-th pair."""
+"""If a split has more pairs, every n-th pair is checked: at least this number, and less than twice this number."""
 FEWEST_PAIRS = 50
-"""The smallest number of rows whose labels, and of pairs whose lengths, are checked."""
+"""With fewer training rows, their labels are not checked; with fewer pairs, their lengths are not checked."""
 FEWEST_CHARACTERS = 2000
 """The smallest number of characters by which the languages of two texts are compared."""
 MOST_CHARACTERS = 50_000
@@ -78,9 +78,9 @@ def label_warnings(labels: Sequence[str], row: str) -> list[str]:
 
 
 def tokenizer_warning(folder: Path, summary: Mapping[str, Any]) -> list[str]:
-    """A warning if a tokenizer makes more than twice as many tokens of the training data as of its own training data.
+    """A warning if a tokenizer makes over twice as many tokens per byte of train as of the data it was trained on.
 
-    The numbers of tokens are compared for each byte if the numbers of bytes are known, else for each row.
+    If the number of bytes of one of the two is unknown, tokens per row are compared.
 
     Args:
         folder: the folder of the run that trained the tokenizer; without a `metrics.json` in it, no warning is given.
@@ -169,7 +169,7 @@ def _length_correlation(sources: Sequence[str], targets: Sequence[str]) -> float
 
 
 def _first_shifted(sources: Sequence[str], targets: Sequence[str]) -> float | None:
-    """Where the lengths of sources and targets cease to correlate, as they do if a line is missing from one file.
+    """The place from which the lengths of sources and targets no longer correlate: one file may lack a line there.
 
     The pairs are divided into ten consecutive blocks of equal size, and the correlation is computed in each block.
 

@@ -63,7 +63,7 @@ class SequenceClassification(Recipe):
 
     @property
     def layout(self) -> Layout:
-        """A text and its label."""
+        """The columns of a row: a text and its label."""
         kinds = {
             "single_label_classification": LABEL,
             "multi_label_classification": labels(self.data.label_separator),
@@ -124,7 +124,7 @@ class SequenceClassification(Recipe):
         return tokenize(rows, encode, num_proc=self.data.preprocessing_num_workers, desc="Tokenising texts")
 
     def describe(self, summary: Mapping[str, Any]) -> list[str]:
-        """Texts and tokens of each split, and the labels."""
+        """Lines with the numbers of texts and tokens of each split, rows of each label, and test texts in train."""
         lines = []
         for split in ("train", "validation", "test"):
             if split in summary:

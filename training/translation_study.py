@@ -126,7 +126,7 @@ def _name(position_encoding: str, seed: int) -> str:
 
 
 def _read_lists(path: str, entries: Iterable[Entry]) -> dict[str, list[Any]]:
-    """The checked values of the section `study:`, by option."""
+    """The checked values of the section `study:`, by option name."""
     options, lists = known_options(TASKS["translation"]), {}
     for entry in entries:
         where = f"{path}, line {entry.line}"

@@ -96,7 +96,7 @@ def make_folder(tmp_path, random_model, tokenizers, processor):
     def make(task, name="en-fr", fields=None, **options):
         folder = tmp_path / name
         model_class, own, purpose, _ = TASKS[task]
-        random_model(model_class, position_encoding="rotary", **own, **(fields or {})).save_pretrained(folder)
+        random_model(model_class, **{"position_encoding": "rotary", **own, **(fields or {})}).save_pretrained(folder)
         is_captioner = task == "captioning"
         companion = tokenizers.get(purpose, processor if is_captioner else processor.image_processor)
         companion.save_pretrained(folder)
@@ -317,6 +317,19 @@ class TestWhatIsNotKnown:
 
 
 class TestContent:
+    @pytest.mark.parametrize(
+        ("task", "encodings"),
+        [
+            ("translation", "learned (max_position_embeddings 64)"),
+            ("captioning", "learned; decoder: learned (max_position_embeddings 64)"),
+            ("image_classification", "learned"),
+        ],
+    )
+    def test_a_learned_table_has_its_size_unless_it_follows_from_the_patches(self, make_folder, task, encodings):
+        fields = {"position_encoding": "learned", "max_position_embeddings": 64}
+        text = write_model_card(make_folder(task, fields=fields)).read_text("utf-8")
+        assert f"| position encoding | {encodings} |" in text
+
     def test_parameters_are_those_of_the_model(self, folder):
         model = locant.LocantForConditionalGeneration.from_pretrained(folder)
         write_model_card(folder)

@@ -306,6 +306,41 @@ class TestDocuments:
         logits = shared_model(backend, **fields)(sources, decoder_input_ids=targets, **inputs).logits[0]
         torch.testing.assert_close(logits, torch.cat(expected), atol=5e-5, rtol=1e-5)
 
+    @pytest.mark.parametrize("skip_logits", [False, True])
+    @pytest.mark.parametrize("cross", [False, True])
+    def test_packed_pairs_have_the_loss_and_gradients_of_each_alone(
+        self, shared_model, packed, trained, cross, skip_logits
+    ):
+        encoding, backend = trained
+        if cross and encoding in ("sinusoidal", "learned"):
+            pytest.skip("an encoding of the embeddings is not one of cross-attention")
+        model = shared_model(backend, position_encoding=encoding, cross_position_encoding=encoding if cross else "none")
+        parameters = list(model.parameters())
+
+        def loss_and_gradients(sources, targets, side="right"):
+            ids, mask, documents = packed(sources, side)
+            decoder_ids, decoder_mask, decoder_documents = packed(targets, side)
+            several = {"document_ids": documents, "decoder_document_ids": decoder_documents}
+            with torch.enable_grad():
+                loss = model(
+                    ids,
+                    attention_mask=mask,
+                    decoder_input_ids=decoder_ids,
+                    decoder_attention_mask=decoder_mask,
+                    labels=((7 * decoder_ids + 1) % 24).masked_fill(decoder_mask == 0, -100),
+                    num_items_in_batch=sum(map(len, chain(*TRANSLATIONS))),
+                    skip_logits=skip_logits,
+                    **(several if len(sources[0]) > 1 else {}),
+                ).loss
+            return [loss.detach(), *torch.autograd.grad(loss, parameters)]
+
+        of_each = [
+            loss_and_gradients([[source]], [[target]])
+            for source, target in zip(chain(*SENTENCES), chain(*TRANSLATIONS), strict=True)
+        ]
+        expected = [sum(values) for values in zip(*of_each, strict=True)]
+        torch.testing.assert_close(loss_and_gradients(SENTENCES, TRANSLATIONS), expected, atol=1e-5, rtol=1e-5)
+
     @FORMS
     def test_hold_with_a_mask_of_the_callers_and_a_window(self, shared_model, backend, dtype):
         mask = random_mask(LENGTH, LENGTH)
