@@ -16,6 +16,7 @@ from tqdm.auto import tqdm
 from locant.configuration.configuration_locant import LocantConfig
 from locant.configuration.position_encodings import POSITION_ENCODINGS
 from locant.modeling.positions.base import position_encoding_class
+from locant.utils.markdown import markdown_table
 
 LENGTHS = (512, 2048, 8192, 32768)
 WINDOW = 512  # tokens that a token sees to either side
@@ -128,11 +129,11 @@ def table(rows: Sequence[dict[str, Any]], direction: str) -> str:
     rows = [row for row in rows if row["direction"] == direction and row["seconds"]]
     lengths = sorted({int(length) for row in rows for length in row["seconds"]})
     head = ["encoding", "attention", *(f"{length:,}" for length in lengths), "half"]
-    lines = [head, ["---"] * 2 + ["---:"] * (len(lengths) + 1)]
+    lines = []
     for row in rows:
         cells = [_cell(row, str(length)) for length in lengths]
         lines.append([f"`{row['encoding']}`", row["attention"], *cells, _half(row["seconds"])])
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    return markdown_table(head, lines, names=2)
 
 
 def _cell(row: dict[str, Any], length: str) -> str:

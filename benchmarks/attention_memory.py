@@ -10,6 +10,8 @@ from attention_models import T5, T5_LAYER, Shape, build_locant
 from measuring import in_fresh_process, peak_memory
 from tqdm.auto import tqdm
 
+from locant.utils.markdown import markdown_table
+
 LENGTHS = (1024, 2048, 4096, 8192)
 QUADRATIC_LIMIT = 4096  # beyond it, a matrix of all pairs needs more memory than a small machine has
 
@@ -105,12 +107,12 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
     """The rows as a Markdown table of peaks in GB, with the growth of the peak at the last doubling of the length."""
     lengths = sorted({int(length) for row in rows for length in row["peaks"]})
     head = ["model", "encoding", "backend", *(f"{length:,}" for length in lengths), "last doubling"]
-    lines = [head, ["---"] * 3 + ["---:"] * (len(lengths) + 1)]
+    lines = []
     for row in rows:
         peaks = [row["peaks"].get(str(length)) for length in lengths]
         cells = ["–" if peak is None else f"{peak / 1e9:.3f}" for peak in peaks]
         lines.append([row["model"], f"`{row['encoding']}`", f"`{row['backend']}`", *cells, _growth(row["peaks"])])
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    return markdown_table(head, lines, names=3)
 
 
 def _growth(peaks: dict[str, int]) -> str:

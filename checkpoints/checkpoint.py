@@ -47,11 +47,11 @@ class Checkpoint:
 
     Attributes:
         file: the first of `files`.
-        headers: a tensor on the meta device for each stored tensor, by name, with the stored shape and type.
+        headers: a dict from the name of each stored tensor to a tensor on the meta device with its shape and dtype.
 
     Raises:
-        CheckpointError: a file that is missing, truncated, no checkpoint, or not of the kind that its name says; an
-            index that names files or tensors that do not exist.
+        CheckpointError: a file is missing, truncated, not a checkpoint, or of another kind than its suffix says; two
+            files have a tensor of the same name; an index names files or tensors that do not exist.
     """
 
     def __init__(self, *files: str | os.PathLike[str]):
@@ -129,7 +129,7 @@ def is_finite(tensor: torch.Tensor) -> bool:
 
 
 def check_places(files: dict[str, str]) -> None:
-    """Raise `CheckpointError` when an index (tensor to file) names a shard that is not in the index's own folder."""
+    """Raise `CheckpointError` if an index (tensor name -> file name) names other files than shards in its folder."""
     for name, file in files.items():
         if not file.endswith((".safetensors", ".bin")) or set(file) & {"/", "\\", ":", "\0"}:
             raise CheckpointError(
@@ -139,7 +139,7 @@ def check_places(files: dict[str, str]) -> None:
 
 
 def _open(path: Path) -> tuple[dict[str, torch.Tensor], Callable[[str], torch.Tensor]]:
-    """The tensors of a file by name, on the meta device, and the function that reads one.
+    """A dict of a file's tensors on the meta device, and a function that takes a tensor's name and reads the tensor.
 
     Raises:
         CheckpointError: as `Checkpoint`.
@@ -158,18 +158,18 @@ def _open(path: Path) -> tuple[dict[str, torch.Tensor], Callable[[str], torch.Te
 
 
 def _read_pickle(path: Path) -> dict[str, torch.Tensor]:
-    """The tensors of a file by `torch.save`; a zip archive is mapped into memory, an older pickle is read whole."""
+    """Read the dict in a `torch.save` file; a zip archive is mapped into memory, an older pickle is read whole."""
     if zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as archive:
             if any(record.compress_type != zipfile.ZIP_STORED for record in archive.infolist()):
                 raise CheckpointError(f"{path.name} has a compressed record, which torch.save does not write.")
     state: Any = load_state_dict(path)
     if not isinstance(state, dict):
-        raise CheckpointError(f"{path.name} holds a {type(state).__name__}, not a dictionary of tensors by name.")
+        raise CheckpointError(f"{path.name} holds a {type(state).__name__}, not a dictionary from names to tensors.")
     for name, value in state.items():
         if not isinstance(name, str) or not isinstance(value, torch.Tensor):
             what = f"a {type(value).__name__} at {_short(name)}"
-            raise CheckpointError(f"{path.name} holds {what}, but weights are tensors by name.")
+            raise CheckpointError(f"{path.name} holds {what}, but weights are tensors with strings as keys.")
         is_dense = value.layout == torch.strided and not value.is_quantized and not value.is_meta
         if not is_dense or value.numel() * value.element_size() > value.untyped_storage().nbytes():
             fault = "is sparse, quantized or empty, or fewer numbers are stored than its shape says: save it dense"
@@ -178,7 +178,7 @@ def _read_pickle(path: Path) -> dict[str, torch.Tensor]:
 
 
 def _fault(path: Path, error: Exception) -> str:
-    """The fault of a file that a library has refused to read, as the end of a sentence that begins with its name."""
+    """What is wrong with a file that could not be read: the rest of a sentence that begins with the file's name."""
     expected = _SAFETENSORS if path.suffix == ".safetensors" else _PICKLE
     with open(path, "rb") as file:
         start = file.read(64)
@@ -214,7 +214,7 @@ def _fault_of_header(path: Path) -> str | None:
 
 
 def _read_index(path: Path) -> dict[str, Path]:
-    """The shard file of each tensor, from the index of the shards.
+    """Read an index of shards: a dict from the name of each tensor to the path of the shard that contains it.
 
     Raises:
         CheckpointError: the file is not an index, or it names files outside of its own folder.
@@ -224,7 +224,7 @@ def _read_index(path: Path) -> dict[str, Path]:
     except (OSError, ValueError, RecursionError, LookupError, TypeError) as error:
         raise CheckpointError(f"{path.name} is no index of shards: {_line(error)}.") from error
     if not isinstance(files, dict) or not files or not all(isinstance(file, str) for file in files.values()):
-        raise CheckpointError(f"{path.name} is no index of shards: its weight_map must give each tensor a file's name.")
+        raise CheckpointError(f"{path.name} is no index of shards: its weight_map must give each tensor a file name.")
     check_places(files)
     return {name: path.parent / file for name, file in files.items()}
 

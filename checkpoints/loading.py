@@ -117,14 +117,14 @@ def fault_of_files(
 
 
 def check_settings(folder: Path) -> None:
-    """Raise `CheckpointError` if a settings file of a model, tokenizer or processor is not a dictionary in JSON."""
+    """Raise `CheckpointError` if a settings file of a model, tokenizer or processor does not contain a JSON object."""
     for file in (folder / name for name in _SETTINGS if (folder / name).is_file()):
         try:
             settings = json.loads(file.read_text(encoding="utf-8"))
         except (OSError, ValueError, RecursionError) as error:
             raise CheckpointError(f"{file} cannot be read as JSON: {str(error)[:160]}.") from error
         if not isinstance(settings, dict):
-            raise CheckpointError(f"{file} must hold a dictionary in JSON, in braces.")
+            raise CheckpointError(f"{file} must contain a JSON object, in braces.")
 
 
 def _bare(model: PreTrainedModel, name: str) -> str:

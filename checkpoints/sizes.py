@@ -51,12 +51,12 @@ def body_class(config: LocantConfig) -> type[LocantPreTrainedModel]:
 
 
 def parameter_count(config: LocantConfig) -> int | float:
-    """The number of parameters of the model without a head that `config` describes; a shared table counts once.
+    """The number of parameters of the model without a head that `config` describes; shared embeddings count once.
 
     Returns:
-        The number of parameters. It is counted in a model with one layer per stack on the meta device, where the
-        parameters of a layer count as often as the stack has layers. Infinity if a tensor would have more elements than
-        torch can count.
+        The number of parameters. It is computed from a model on the meta device that has one layer per stack: the
+        parameters of this layer are multiplied by the number of layers. Infinity if a tensor would have more elements
+        than torch can count.
     """
     small = copy.copy(config)
     small.encoder_layers = small.decoder_layers = 1

@@ -30,7 +30,8 @@ logger = logging.get_logger(__name__)
 
 Stack = Literal["encoder", "decoder"]
 
-# Names in configs that transformers or `locant.hub` writes or reads, besides fields and generation options
+# Keys of a config that transformers or `locant.hub` writes or reads, and that are neither fields of
+# `LocantConfig` nor generation options
 _OTHER_FIELDS = {"auto_map", "custom_pipelines", "locant_code", "quantization_config", "rope_theta"}
 _OTHER_FIELDS |= {"attn_implementation", "experts_implementation", "partial_rotary_factor", "rope_scaling"}
 _OTHER_FIELDS |= {"tokenizer_class", "processor_class", "task_specific_params", "prefix"}
@@ -105,7 +106,7 @@ def _shape(layers: int, width: int, heads: int, ffn: int, dropout: float) -> dic
 PRESETS: dict[str, dict[str, Any]] = {
     # for tests and first steps: trains in minutes on a laptop
     "tiny": _shape(2, 128, 4, 512, 0.1),
-    # the shape customary for the IWSLT talks, some 160,000 pairs (Ott et al. 2019, fairseq)
+    # the usual size for the IWSLT data set of about 160,000 sentence pairs (Ott et al. 2019, fairseq)
     "iwslt": _shape(6, 512, 4, 1024, 0.3),
     # Vaswani et al. 2017, table 3
     "base": _shape(6, 512, 8, 2048, 0.1),
@@ -124,13 +125,13 @@ STACK_FIELDS = {
 
 
 def _stack_field(name: str, read: Callable[["LocantConfig", Stack], Any] | None = None) -> Any:
-    """A property with transformers' name for a field that both stacks have.
+    """Make a property with transformers' name for a field that both stacks have.
 
-    It reads the field of `main_stack`, and sets the field of every stack of the model.
+    Getting the property returns the field of `main_stack`; setting it sets the field of every stack of the model.
 
     Args:
-        name: one of `STACK_FIELDS`.
-        read: computes the value of the property from the config and the stack; by default, it is the field's value.
+        name: a key of `STACK_FIELDS`.
+        read: the getter, a function of the config and the stack; by default, the property returns the field's value.
     """
 
     def getter(config: "LocantConfig") -> Any:
@@ -160,8 +161,8 @@ class LocantConfig(PretrainedConfig):
     Other libraries read the names `hidden_size`, `num_hidden_layers`, `num_attention_heads`, `num_key_value_heads`,
     `intermediate_size` and `layer_types`. Their values are those of the decoder if the model has a decoder alone, else
     those of the encoder; in the config that `get_text_config(decoder=True)` returns, they are those of the decoder.
-    Setting one of these names sets the field of every stack of the model. Reading it, or `head_dim`, gives the value
-    that the model is built with, also if the field is None.
+    Setting one of these names sets the field of every stack of the model. Reading one of them, or `head_dim`, gives the
+    value that the model is built with, even if the field is None.
 
     Args:
         vocab_size: number of tokens, one vocabulary for source and target.
@@ -174,7 +175,8 @@ class LocantConfig(PretrainedConfig):
         head_dim: size of one head, by default `d_model / heads`.
         encoder_ffn_dim, decoder_ffn_dim: inner width of the feed-forward layers; may be below `d_model`.
         activation_function: any activation of transformers.
-        gated_ffn: multiply the activation by a second projection (Shazeer 2020) instead of the plain layer.
+        gated_ffn: use a gated feed-forward layer, which multiplies the activation by a second projection
+            (Shazeer 2020).
         norm_type: `layernorm` (Ba et al. 2016) or `rmsnorm` (Zhang & Sennrich 2019).
         norm_position: `post`, after the residual sum (Vaswani et al. 2017), or `pre`, before each sublayer, with one
             more norm at the end of each stack (Xiong et al. 2020).
@@ -184,7 +186,7 @@ class LocantConfig(PretrainedConfig):
         attention_dropout: dropout probability for the attention weights.
         activation_dropout: dropout probability for the activations inside the feed-forward layers.
         scale_embedding: multiply token embeddings by sqrt(d_model) (Vaswani et al. 2017, section 3.4).
-        embedding_norm: a norm over the embeddings with their positions (Devlin et al. 2019, BERT).
+        embedding_norm: apply a norm to the embeddings after position is added (Devlin et al. 2019, BERT).
         type_vocab_size: number of token types that the encoder has embeddings for (BERT's segments); 0 for none.
         encoder_input: what the encoder reads, `tokens` or the `patches` of an image (Dosovitskiy et al. 2021, ViT).
         image_size: height and width, or one number for both, of the images trained on, in pixels. The model also takes
@@ -212,8 +214,8 @@ class LocantConfig(PretrainedConfig):
             this many tokens, itself and those before it; in an encoder, it sees this many tokens on either side.
         encoder_layer_types, decoder_layer_types: `full_attention` or `sliding_attention` for each layer; by default,
             `sliding_attention` for all layers if `sliding_window` is given, else `full_attention`.
-        initializer: `xavier` (uniform; embeddings normal with d_model^-0.5) or `normal` (BERT's, with
-            `initializer_range` as standard deviation).
+        initializer: `xavier` (uniform; embeddings normal with standard deviation d_model^-0.5) or `normal` (as in
+            BERT, with standard deviation `initializer_range`).
         label_smoothing: share of probability spread over the vocabulary in the training loss
             (Szegedy et al. 2016); in evaluation mode, the loss is computed without it.
         source_lang, target_lang: languages of a translator, such as `en` and `fr`; its pipeline is then also called
@@ -225,7 +227,7 @@ class LocantConfig(PretrainedConfig):
     """
 
     model_type = "locant"
-    keys_to_ignore_at_inference = ["past_key_values"]  # noqa: RUF012 (the base class's own declaration)
+    keys_to_ignore_at_inference = ["past_key_values"]  # noqa: RUF012 (declared in the base class)
     attribute_map = {"hidden_size": "d_model"}  # noqa: RUF012
 
     vocab_size: int = _number(default=32000)
@@ -296,7 +298,7 @@ class LocantConfig(PretrainedConfig):
         super().__post_init__(**kwargs)
 
     def __setattr__(self, name: str, value: Any) -> None:
-        if name == "num_labels":  # transformers makes two dictionaries of that size
+        if name == "num_labels":  # checked first, as transformers makes two dictionaries with this many entries
             _check_number_of_labels(value)
         if name in self.attribute_map:
             setattr(self, self.attribute_map[name], value)  # super() would skip the checks of the field
@@ -324,7 +326,7 @@ class LocantConfig(PretrainedConfig):
 
     @classmethod
     def get_config_dict(cls, *args: Any, **kwargs: Any) -> tuple[dict[str, Any], dict[str, Any]]:
-        """As in transformers, but raise `ValueError` if the JSON is not a dictionary or is nested too deeply."""
+        """As in transformers, but raise `ValueError` if config.json is not a JSON object or is nested too deeply."""
         cause: Exception | None = None
         try:
             values, others = super().get_config_dict(*args, **kwargs)
@@ -351,8 +353,9 @@ class LocantConfig(PretrainedConfig):
         return super().from_dict({**config_dict, **given}, **kwargs)
 
     def get_text_config(self, decoder: bool | None = None, encoder: bool | None = None) -> "LocantConfig":
-        """A copy of the config whose `main_stack` is the given one; the config itself if the model has one stack only.
+        """A copy of the config whose `main_stack` is the requested stack.
 
+        If the model has one stack only, or if neither or both of the stacks are requested, this is the config itself.
         transformers makes caches from `get_text_config(decoder=True)`.
         """
         if decoder == encoder or not self.is_encoder_decoder:
@@ -362,7 +365,7 @@ class LocantConfig(PretrainedConfig):
         return config
 
     def with_stacks(self, *, encoder: bool = True, decoder: bool = True, **others: Any) -> Self:
-        """This config if it has these stacks and the fields `others`, else a copy of it that has them."""
+        """This config if it already has these stacks and the field values in `others`, else a copy that has them."""
         others |= {"is_encoder_decoder": encoder and decoder, "is_decoder": not encoder}
         if all(getattr(self, name) == value for name, value in others.items()):
             return self
@@ -428,7 +431,7 @@ class LocantConfig(PretrainedConfig):
         return shared or self.heads_at(kind)
 
     def window_of(self, layer_type: str) -> int | None:
-        """The size of the attention window in layers of this type, as `sliding_window`; None for full attention."""
+        """The attention window of layers of this type: `sliding_window`, or None for full attention."""
         return self.sliding_window if layer_type == "sliding_attention" else None
 
     def layer_types_of(self, stack: Stack) -> list[str]:
@@ -438,7 +441,7 @@ class LocantConfig(PretrainedConfig):
 
     @property
     def main_stack(self) -> Stack:
-        """The stack whose fields `num_hidden_layers`, `head_dim` and the other names of transformers stand for."""
+        """The stack from which `num_hidden_layers`, `head_dim` and transformers' other names read their values."""
         return "decoder" if self.is_decoder else "encoder"
 
     @property
@@ -446,10 +449,10 @@ class LocantConfig(PretrainedConfig):
         return [kind for kind in self.attention_kinds if kind != "cross"]
 
     def validate_token_ids(self) -> None:
-        """Raise `ValueError` if the id of a special token is negative, or is decoder input and beyond the vocabulary.
+        """Raise `ValueError` if a special token's id is negative, or is read by the decoder but not in the vocabulary.
 
-        An encoder–decoder feeds `pad_token_id` and `decoder_start_token_id` to its decoder. For other ids beyond the
-        vocabulary, transformers logs a warning.
+        The decoder of an encoder–decoder reads `pad_token_id` and `decoder_start_token_id`. For other ids that are not
+        in the vocabulary, transformers logs a warning.
         """
         fed = ("pad_token_id", "decoder_start_token_id") if self.is_encoder_decoder else ()
         for name in ("pad_token_id", "bos_token_id", "eos_token_id", "decoder_start_token_id"):
@@ -472,7 +475,11 @@ class LocantConfig(PretrainedConfig):
                     )
 
     def validate_attention_heads(self) -> None:
-        """Check that the heads divide `d_model` if `head_dim` is None, and that key–value heads divide the heads."""
+        """Check the numbers of heads of each stack.
+
+        If `head_dim` is None, the number of query heads must divide `d_model`. The number of key–value heads must
+        divide the number of query heads.
+        """
         for stack in self._stacks:
             heads = getattr(self, f"{stack}_attention_heads")
             if vars(self)["head_dim"] is None and self.d_model % heads:
@@ -489,6 +496,10 @@ class LocantConfig(PretrainedConfig):
 
     def validate_layer_type(self) -> None:
         """Check that each layer has a known type, and that `sliding_window` is set if a type is `sliding_attention`."""
+        # transformers' cache of a sliding layer keeps the last `sliding_window - 1` keys, and for 1 it keeps all keys
+        slides = "decoder" in self._stacks and "sliding_attention" in self.layer_types_of("decoder")
+        if self.sliding_window == 1 and slides:
+            raise ValueError("sliding_window is 1, but the window of a decoder has at least 2 tokens: enlarge it.")
         for stack in self._stacks:
             types, layers = getattr(self, f"{stack}_layer_types"), getattr(self, f"{stack}_layers")
             if types is None:
@@ -572,7 +583,7 @@ def _check_number_of_labels(value: Any) -> None:
 
 
 def _check_labels(id2label: Any) -> None:
-    """Raise `ValueError` unless `id2label` gives each class number, which JSON holds as text, a name."""
+    """Raise `ValueError` unless `id2label` is None or maps class numbers, which are strings in JSON, to names."""
     if id2label is None:
         return
     pairs = id2label.items() if isinstance(id2label, dict) else [(id2label, None)]
@@ -587,7 +598,7 @@ def _check_labels(id2label: Any) -> None:
 def _check_dtype(dtype: Any) -> None:
     found = getattr(torch, dtype, None) if isinstance(dtype, str) else dtype
     if dtype is not None and not isinstance(found, torch.dtype):
-        raise ValueError(f"dtype must be a type of torch, such as float32 or bfloat16, got {_shown(dtype)}.")
+        raise ValueError(f"dtype must be a torch dtype, such as float32 or bfloat16, got {_shown(dtype)}.")
 
 
 def _check_extra_name(config: type, name: str) -> None:
@@ -599,7 +610,7 @@ def _check_extra_name(config: type, name: str) -> None:
 
 
 def _warn_of_unknown(config: type, given: Iterable[str]) -> None:
-    """Log a warning for each field that neither Locant nor transformers reads. As in transformers, it is kept."""
+    """Log a warning for each name in `given` that is unknown to Locant and transformers; the config keeps the field."""
     unknown = [name for name in given if not (name.startswith("_") or name in _OTHER_FIELDS or hasattr(config, name))]
     of_generation = GenerationConfig().to_dict() if unknown else {}
     for name in unknown:

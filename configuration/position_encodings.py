@@ -1,5 +1,5 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""The names of the position encodings, their options, their checks, and what other libraries call them."""
+"""The names of the position encodings in Locant and in other libraries, their options, and their checks."""
 
 import difflib
 from collections.abc import Callable
@@ -84,7 +84,8 @@ def _whole(options: dict[str, Any], name: str, at_least: int) -> None:
         raise ValueError(f"{name} must be at most {_MOST}.")
 
 
-# Name -> options of the encoding's class in `locant.modeling.positions`. `register_position_encoding` adds entries.
+# Name of an encoding -> its options. `locant.modeling.positions` has the classes of the encodings, and its function
+# `register_position_encoding` adds entries.
 POSITION_ENCODINGS: dict[str, EncodingOptions] = {
     "none": EncodingOptions(),
     "sinusoidal": EncodingOptions(
@@ -119,7 +120,7 @@ _NAMES_ELSEWHERE = {
 
 
 def check_position_encoding(option: str, name: str) -> None:
-    """Raise `ValueError` when `name`, given for the config's `option`, is no known position encoding."""
+    """Raise `ValueError` if `name`, which the config field `option` gives, is not a known position encoding."""
     if name in POSITION_ENCODINGS:
         return
     ours = _NAMES_ELSEWHERE.get(name.lower().replace("-", "_"))

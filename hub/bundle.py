@@ -47,12 +47,13 @@ logger = logging.get_logger(__name__)
 
 LICENCE = "# Copyright 2026 The Locant Authors."
 _PIPELINES = file_of(text_to_text_pipelines.__name__).removesuffix(".py")
-_OWN_PIPELINES = (f"{_PIPELINES}.", "text_to_text_pipelines.")  # the second: as saved before files had the prefix
+# models that were saved before file names had the prefix `modeling_locant_` have the second name in their config
+_OWN_PIPELINES = (f"{_PIPELINES}.", "text_to_text_pipelines.")
 
 Registered = type | FunctionType
 """A class or a function that registers itself when its file is imported, such as a position encoding."""
 
-_is_enabled = False  # until locant is imported
+_is_enabled = False  # `import locant` sets it to True, unless LOCANT_BUNDLE is 0
 
 
 def enable_bundling() -> None:
@@ -68,7 +69,7 @@ def disable_bundling() -> None:
 def _enable(enabled: bool) -> None:
     global _is_enabled
     _is_enabled = enabled
-    # each of these classes is in one file, which transformers copies itself if `_auto_class` is set
+    # the code of each of these two processors is a single file, which transformers copies if `_auto_class` is set
     LocantImageProcessor._auto_class = "AutoImageProcessor" if enabled else None
     LocantProcessor._auto_class = "AutoProcessor" if enabled else None
     LocantTokenizer.carries_code = enabled
@@ -79,7 +80,7 @@ class Bundle:
     """The code of one model.
 
     Args:
-        files: the source of each file, by its name.
+        files: a dictionary from the name of each file to its source code.
         config_fields: the fields of the config that describe the files.
     """
 
@@ -94,7 +95,8 @@ class Bundle:
             SharingError: a module has no source file, or has an import that cannot be rewritten for a flat folder.
         """
         classes: dict[str, type] = {"AutoConfig": LocantConfig}
-        for auto, known in auto_models(config).items():  # a class derived from the known one takes its place
+        for auto, known in auto_models(config).items():
+            # if `model_class` is derived from Locant's class `known`, the Auto class builds `model_class` instead
             classes[auto.__name__] = model_class if issubclass(model_class, known) else known
         pipelines = pipeline_entries(model_class, config)
         auto_map = {
@@ -120,7 +122,7 @@ class Bundle:
         """Write each file to `folder` completely or not at all, and delete other code that Locant saved there before.
 
         Raises:
-            SharingError: the folder has a file of the same name that is not Locant's; nothing was written.
+            SharingError: `folder` has a file of one of these names that Locant did not write; nothing is written then.
         """
         before = _code_before(folder)
         for name in self.files.keys() - before:
@@ -168,10 +170,10 @@ def _is_ours(path: Path) -> bool:
 
 
 def registered_parts(config: LocantConfig) -> set[Registered]:
-    """The encodings, encoder and attention backend that a model of this config looks up by name.
+    """The position encodings, the encoder and the attention backend that a model of this config looks up by name.
 
-    No other file of the bundle imports the files of these parts. The backend is `blockwise` if sdpa cannot serve an
-    encoding; otherwise no backend is needed besides those in `attention_backends`.
+    No other file of the bundle imports the files of these parts. The attention backend `blockwise` is included only if
+    sdpa does not support one of the encodings; the other backends are in the file `attention_backends`.
     """
     parts: set[Registered] = {position_encoding_class(config, kind) for kind in config.attention_kinds}
     if not config.is_decoder:
@@ -198,8 +200,8 @@ def write_bundle(model: PreTrainedModel, folder: Path) -> Set[str]:
     """Write the code of `model` to `folder`, and the fields that describe the code to the model's config.
 
     If the code cannot be written, a warning gives the reason. In this case, and if bundling is disabled, the fields
-    that describe Locant's code are removed from the config. Pipelines that others entered in the config stay, and so do
-    Auto classes in other repositories.
+    that describe Locant's code are removed from the config. Entries of `custom_pipelines` for other code than Locant's
+    are kept, and so are entries of `auto_map` that refer to other repositories.
 
     Returns:
         The names of the code files.
@@ -257,9 +259,10 @@ def write_code(folder: str | os.PathLike[str]) -> None:
 
 
 def _say(config: Any, ours: dict[str, Any]) -> None:
-    """Set the config fields that describe code to `ours`.
+    """Set the config fields that describe the model's code to `ours`.
 
-    Pipelines that others entered are kept, and so are Auto classes in other repositories.
+    Entries of `custom_pipelines` for other code than Locant's are kept, and so are entries of `auto_map` that refer to
+    other repositories.
     """
     maps = getattr(config, "auto_map", None) or {}
     pipelines = getattr(config, "custom_pipelines", None) or {}
@@ -283,7 +286,7 @@ def _say(config: Any, ours: dict[str, Any]) -> None:
 def _files(
     entries: tuple[type, ...], registered: tuple[Registered, ...], pipelines: tuple[type, ...]
 ) -> dict[str, str]:
-    """The source of each code file by its name: the files of all these classes, and of the modules that they import.
+    """A dictionary from file name to source code, for the files of all these parts and of the modules they import.
 
     transformers loads the classes `entries` by name. A registered part registers itself when its file is imported, so
     the files of the model classes import Locant's registered parts. A part from outside of Locant must be registered
@@ -296,7 +299,7 @@ def _files(
         if reached := imported_with(part.__module__) & models:
             raise SharingError(
                 f"{file_of(part.__module__)} imports {file_of(reached.pop())}, which needs {part.__name__} to be "
-                "registered before: import it inside the functions that use it."
+                "registered first: move this import into the functions that use it."
             )
     named = {*entries, *pipelines}
     files = flatten({part.__module__ for part in named | {*registered}} | {supported_transformers.__name__})
@@ -308,7 +311,7 @@ def _files(
         else:
             files[name] += _imports("These register themselves", ours)
             besides = {cls for cls in named if cls.__module__ not in (module, LocantConfig.__module__)}
-            files[name] += _names("transformers copies the files that this one names", besides)
+            files[name] += _names("transformers copies the files of these imports too", besides)
     return files
 
 
@@ -329,7 +332,7 @@ def _imports(why: str, parts: Iterable[Registered], indent: str = "") -> str:
 
 
 def _names(why: str, classes: Iterable[type]) -> str:
-    """Imports under `TYPE_CHECKING`, which never run; transformers copies the files that they name."""
+    """The code of imports under `if TYPE_CHECKING:`, which never run, but make transformers copy the imported files."""
     lines = _imports(why, classes, indent="    ")
     return f"\nfrom typing import TYPE_CHECKING  # noqa: E402\n\nif TYPE_CHECKING:{lines.rstrip(' ')}" if lines else ""
 

@@ -11,18 +11,14 @@ import yaml
 from transformers.utils import CONFIG_NAME, GENERATION_CONFIG_NAME
 
 from locant.checkpoints.checkpoint import Checkpoint, CheckpointError
+from locant.utils.run_files import METRICS_FILE, RUN_CONFIG_FILE
 
 from .errors import SharingError
 from .pipeline_tasks import PIPELINE_TASKS, pipeline_task
 
 SPLITS = ("train", "validation", "test")
 
-# The files of a run, as training writes them
-RUN_CONFIG_FILE = "run_config.yaml"
-METRICS_FILE = "metrics.json"
-CURVE_FILE = "loss_curve.png"
-
-# The metrics of runs -> the Hub's id of the metric, its name, and its arguments besides the signature
+# Name of a metric in metrics.json -> its id on the Hub, its name on the Hub, and its arguments without the signature
 METRICS: dict[str, tuple[str, str, dict[str, Any]]] = {
     "bleu": ("sacrebleu", "BLEU", {}),
     "chrf": ("chrf", "chrF", {}),
@@ -45,8 +41,8 @@ class Facts:
         folder: the model's folder.
         where: the argument of `from_pretrained` in the card's code: the repository, or the folder's name.
         config: content of config.json.
-        generation: content of generation_config.json; this and the following are empty if the file is missing.
-        run: content of run_config.yaml, the options by section.
+        generation: content of generation_config.json; this and the next two dictionaries are empty without their file.
+        run: content of run_config.yaml: the task, and a dictionary of options for each section.
         metrics: content of metrics.json.
     """
 
@@ -107,14 +103,14 @@ class Facts:
 
     @property
     def pipeline_tag(self) -> str | None:
-        """The model's task by its name on the Hub; None if the Hub has no name for it."""
+        """The name of the model's task on the Hub; None if the Hub has no name for this task."""
         if self.model_class == "LocantForConditionalGeneration" and not self.reads_images:
             return "translation" if self.languages or self.task == "translation" else None
         return pipeline_task(self.model_class, self.reads_images) or PIPELINE_TASKS.get(self.task or "")
 
     @property
     def task(self) -> str | None:
-        """The task of the run by its name in `locant train`; None if there is no run config."""
+        """The name of the run's task, as in `locant train --task`; None if there is no run config."""
         return self.run.get("task") or ("translation" if self.run else None)
 
     def option(self, section: str, name: str) -> Any:
@@ -126,7 +122,7 @@ class Facts:
         return self.option(section, name) if name in self.metrics.get("from_hub", ()) else None
 
     def source_of(self, split: str) -> str | None:
-        """The name of the dataset, or of the files without their folders, that the rows of a split come from."""
+        """The name of the dataset or the files that the rows of `split` come from; None if they are unknown."""
         files = self.option("data", f"{split}_file")
         if files:
             return ", ".join(_base_name(file) for file in ([files] if isinstance(files, str) else files))
@@ -136,14 +132,14 @@ class Facts:
 
     @property
     def results(self) -> dict[str, dict[str, Any]]:
-        """The metrics of the finished model, by split; empty while training is not finished."""
+        """A dictionary from split to the metrics of the finished model; empty while training is not finished."""
         if not self.metrics.get("finished"):
             return {}
         return {split: self.metrics[split] for split in SPLITS if split in self.metrics}
 
     @cached_property
     def checkpoint(self) -> Checkpoint | None:
-        """The checkpoint in the folder, of which only headers are read; None if it has none that can be read."""
+        """The checkpoint in the folder, opened by reading its headers only; None if no checkpoint there can be read."""
         try:
             return Checkpoint.open(self.folder)
         except CheckpointError:

@@ -8,7 +8,10 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from .card_facts import CURVE_FILE, METRICS, SPLITS, Facts
+from locant.utils.markdown import markdown_table
+from locant.utils.run_files import CURVE_FILE
+
+from .card_facts import METRICS, SPLITS, Facts
 
 _MOST_ROWS = 20
 _MOST_LABELS = 20
@@ -35,7 +38,7 @@ inputs = tokenizer("A question?", "A text with its answer.", return_tensors="pt"
 start, end = (logits.argmax() for logits in model(**inputs).to_tuple()[:2])
 print(tokenizer.decode(inputs["input_ids"][0, start : end + 1]).strip())"""
 
-# Options of the run's section `data`, and fields of config.json, that change how the weights are trained
+# Options in the section `data` of the run config, and fields of config.json, that influence the training
 _OF_DATA = (
     *("bpe_dropout", "max_source_length", "max_target_length", "max_length", "block_size", "mlm_probability"),
     *("random_shift", "random_crop", "random_flip", "source_prefix", "tokenizer_kind", "tokenizer_vocab_size"),
@@ -70,7 +73,7 @@ def summary(facts: Facts) -> str:
 
 
 def usage(facts: Facts) -> str:
-    """Python code that runs the model; it trusts the code in the model's folder if there is any."""
+    """Python code that runs the model, with `trust_remote_code=True` if the config names code in the model's folder."""
     code = _ANSWER.format(where=_quoted(facts.where), trust=_trust(facts)) if _answers(facts) else _pipeline(facts)
     needs = facts.config.get("locant_code", {}).get("transformers")
     if "trust_remote_code" in code:
@@ -91,7 +94,7 @@ def _pipeline(facts: Facts) -> str:
         return _loading(facts)
     call = _CALLS[task].format(prefix=_quoted(facts.option("data", "source_prefix") or ""))
     where, trust = _quoted(facts.where), _trust(facts)
-    # transformers itself has no pipeline from text to text
+    # transformers itself has no text-to-text pipelines
     if trust or not (facts.is_locant or task in _TEXT_TO_TEXT):
         made = f'from transformers import pipeline\n\npipe = pipeline("{task}", model="{where}"{trust})'
     else:
@@ -100,7 +103,7 @@ def _pipeline(facts: Facts) -> str:
 
 
 def _loading(facts: Facts) -> str:
-    """Python code that only loads the model: the model has no pipeline, or its folder has no tokenizer or processor."""
+    """Python code that only loads a model which has no pipeline, or whose folder has no tokenizer or processor."""
     if facts.model_class is None:
         return ""
     classes = {place.rpartition(".")[2]: auto for auto, place in (facts.config.get("auto_map") or {}).items()}
@@ -169,7 +172,7 @@ def data(facts: Facts) -> str:
     if any(counted.get("dropped", {}).values()):
         parts.append(f"Dropped from train: {_counts(counted['dropped'])}")
     if any(counted.get("test_in_train", {}).values()):
-        parts.append(f"Of test, these stand in train too: {_counts(counted['test_in_train'])}")
+        parts.append(f"Data of test that is also in train: {_counts(counted['test_in_train'])}")
     return "\n\n".join(part for part in parts if part)
 
 
@@ -191,7 +194,7 @@ def model(facts: Facts) -> str:
         gated = ["gated"] if config.get("gated_ffn") else []
         rows.append(["activation", ", ".join([config.get("activation_function") or "", *gated]).strip(", ")])
     if facts.reads_images:
-        rows += [[key.replace("_", " "), str(config.get(key, ""))] for key in _OF_IMAGES]
+        rows += [[key.replace("_", " "), str(config.get(key, ""))] for key in _IMAGE_FIELDS]
     if "decoder" in facts.stacks or not facts.reads_images:
         rows.append(["vocabulary", _number(config.get("vocab_size"))])
     return _table(["", ""], [row for row in rows if row[1]])
@@ -203,7 +206,7 @@ _SIZES = {
     "key_value_heads": "key–value heads",
     "ffn_dim": "feed-forward",
 }
-_OF_IMAGES = ("image_size", "patch_size", "num_channels")
+_IMAGE_FIELDS = ("image_size", "patch_size", "num_channels")
 
 
 def _positions(facts: Facts) -> str:
@@ -258,7 +261,7 @@ _NO_HYPERPARAMETERS = ("hub_", "push_", "logging_", "log_", "save_", "disable_",
 
 def _duration(facts: Facts) -> str:
     found = facts.metrics
-    # while a finished run is being continued, metrics.json still has the steps of its earlier end
+    # the number of steps is left out while a finished run is continued: metrics.json still has the earlier number
     is_finished = found.get("finished")
     told = [f"{found['steps']:,} steps"] if is_finished and found.get("steps") else []
     told += [f"{found['training_seconds']:,.0f} seconds"] if found.get("training_seconds") else []
@@ -331,7 +334,7 @@ def _number(value: Any) -> str:
 
 
 def _score(key: str, value: Any) -> str:
-    """`value` as text: a whole number as it is; a metric that goes to 100 or beyond with two decimals, else four."""
+    """`value` as text: integers without decimals; scores up to 100, perplexity and epoch with two; others with four."""
     if isinstance(value, int):
         return f"{value:,}"
     if value is None:
@@ -355,9 +358,5 @@ def _table(head: Iterable[str], rows: Sequence[Sequence[str]]) -> str:
     """
     names = list(head)
     kept = [place for place in range(len(names)) if place == 0 or any(row[place] for row in rows)]
-    lines = [
-        [names[place] for place in kept],
-        ["---"] * len(kept),
-        *([_cell(row[place]) for place in kept] for row in rows),
-    ]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines) if rows else ""
+    cells = [[_cell(row[place]) for place in kept] for row in rows]
+    return markdown_table([names[place] for place in kept], cells, figures="---") if rows else ""

@@ -12,6 +12,7 @@ from transformers.utils import logging
 
 from locant.configuration.configuration_locant import LocantConfig
 from locant.configuration.position_encodings import ATTENTION_KINDS
+from locant.utils.errors import first_line
 
 from .errors import SharingError
 from .families import Family
@@ -50,7 +51,7 @@ def locant_config(family: Family, theirs: PreTrainedConfig, names: Collection[st
     try:
         return LocantConfig(**{**_common(theirs), **family.to_locant(theirs, names), **stacks})
     except (StrictDataclassError, ValueError) as error:
-        raise SharingError(f"This {family.name} model has no counterpart in Locant: {reason_of(error)}") from error
+        raise SharingError(f"This {family.name} model has no counterpart in Locant: {reason_of(error)}.") from error
 
 
 def their_config(family: Family, ours: LocantConfig) -> PreTrainedConfig:
@@ -62,7 +63,7 @@ def their_config(family: Family, ours: LocantConfig) -> PreTrainedConfig:
     try:
         return config_class(family)(**{**_common(ours), **family.from_locant(ours)})
     except (StrictDataclassError, ValueError) as error:
-        raise SharingError(f"This Locant model has no counterpart in {family.name}: {reason_of(error)}") from error
+        raise SharingError(f"This Locant model has no counterpart in {family.name}: {reason_of(error)}.") from error
 
 
 def config_class(family: Family) -> Any:
@@ -93,13 +94,13 @@ def check_theirs(family: Family, theirs: PreTrainedConfig, ours: LocantConfig) -
 def check_ours(
     family: Family, ours: LocantConfig, theirs: PreTrainedConfig, names: Collection[str], cls: str
 ) -> LocantConfig:
-    """Check that no feature of `ours`, for our class `cls`, is lost in `theirs`, the config that it was converted to.
+    """Check that `theirs`, converted from `ours`, has lost no field that affects a Locant model of the class `cls`.
 
     Returns:
         The Locant config that `theirs` converts back to.
 
     Raises:
-        SharingError: features are lost; the message lists all of them.
+        SharingError: such fields are lost; the message lists all of them.
     """
     again = locant_config(family, theirs, names, cls)
     wanted, found = features(ours, cls), features(again, cls)
@@ -114,7 +115,7 @@ def check_ours(
 
 
 def warn_of_training(family: Family, ours: LocantConfig, again: LocantConfig) -> None:
-    """Log a warning for dropout fields that differ between `ours` and `again`, its conversion to `family` and back."""
+    """Log a warning if dropout fields of `ours` differ in `again`, the result of converting it to `family` and back."""
     changed = {name: (getattr(ours, name), getattr(again, name)) for name in _TRAINING}
     changed = {name: pair for name, pair in changed.items() if pair[0] != pair[1]}
     if changed:
@@ -126,10 +127,10 @@ def warn_of_training(family: Family, ours: LocantConfig, again: LocantConfig) ->
 
 
 def features(config: LocantConfig, architecture: str) -> dict[str, Any]:
-    """The config fields that determine what a model of our class `architecture` computes, with their values.
+    """The config fields that determine what a model of the Locant class `architecture` computes, with their values.
 
-    Fields without effect in such a model are left out. A default that follows from other fields is replaced by its
-    value.
+    Fields without effect in such a model are left out. A field whose default depends on other fields has its computed
+    value instead of None.
     """
     stacks = [place for place in config.attention_kinds if place != "cross"]
     reads_images = "encoder" in stacks and config.encoder_input == "patches"
@@ -152,7 +153,7 @@ def features(config: LocantConfig, architecture: str) -> dict[str, Any]:
     for stack in stacks:
         found |= _of_stack(config, stack)
     sizes = {config.head_dim_at(stack) for stack in stacks}
-    found["head_dim"] = sizes.pop() if len(sizes) == 1 else None  # None: d_model / heads in each stack
+    found["head_dim"] = sizes.pop() if len(sizes) == 1 else None  # None means d_model / heads in each stack
     return found | _of_positions(config, reads_images)
 
 
@@ -195,9 +196,9 @@ def _listed(pairs: dict[str, tuple[Any, Any]]) -> str:
 
 
 def reason_of(error: BaseException) -> str:
-    """The message of an error in one line, with the name of the field if a strict config class raised the error."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
+    """An error's message in one line without a full stop, preceded by the field's name for a `StrictDataclassError`."""
     if not isinstance(error, StrictDataclassError):
-        return lines[0]
+        return first_line(error)
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     field = re.search(r"field '(\w+)'", lines[0])
-    return (f"{field[1]}: " if field else "") + re.sub(r"^\w+Error: ", "", lines[-1])
+    return (f"{field[1]}: " if field else "") + re.sub(r"^\w+Error: ", "", lines[-1]).rstrip(".")

@@ -117,10 +117,10 @@ class _Conversion:
     In this class, `ours` is the Locant side of the conversion and `theirs` the side of the other family.
 
     Args:
-        files: the source.
-        config: the config of the source.
-        family: the family that is converted from or to.
-        to_locant: whether the target is the Locant model.
+        files: the folder or repository of the source model.
+        config: the config of the source model.
+        family: the family to convert from, or to convert to.
+        to_locant: True for the conversion to Locant, False for the conversion from Locant to `family`.
     """
 
     def __init__(self, files: SourceFolder, config: Any, family: Family, to_locant: bool):
@@ -131,7 +131,7 @@ class _Conversion:
             self.theirs, self.ours = architecture, pairs[architecture]
         else:
             self.ours, self.theirs = architecture, next(name for name, ours in pairs.items() if ours == architecture)
-        if to_locant:  # refuse a config that cannot be expressed before looking for weights
+        if to_locant:  # refuse a config that the target cannot express, before weights are looked for
             check_theirs(family, config, self._locant_config(()))
         else:
             self._checked_theirs(config)
@@ -186,14 +186,14 @@ class _Conversion:
         what = f"from {self.family.name}" if self.to_locant else f"to {self.family.name}"
         raise SharingError(
             f"{self.files} holds {names[0] if names else 'a model whose config names no class'}, but the conversion "
-            f'{what} takes only {", ".join(dict.fromkeys(known))}: "architectures" in the config names the class.'
+            f'{what} supports only {", ".join(dict.fromkeys(known))}. The class is "architectures" in the config.'
         )
 
     def _locant_config(self, names: Iterable[str]) -> LocantConfig:
         return locant_config(self.family, self.config, set(names), self.ours)
 
     def _checked_theirs(self, ours: LocantConfig) -> tuple[Any, PreTrainedModel, LocantConfig]:
-        """The config of the family for `ours`, an empty model of it, and the Locant config that it converts back to."""
+        """Convert `ours`: return the family's config, an empty model, and the Locant config it converts back to."""
         theirs = their_config(self.family, ours)
         target = self._empty(self.theirs, theirs, ours)
         return theirs, target, check_ours(self.family, ours, theirs, set(target.state_dict()), self.ours)
@@ -207,12 +207,13 @@ class _Conversion:
                 return self.family.build(getattr(transformers, architecture), config, ours)
         except Exception as error:  # the family's classes check little, so any error can occur
             reason = reason_of(error)
-            raise SharingError(f"The config of {self.files} cannot be used for a {architecture}: {reason}") from error
+            raise SharingError(f"The config of {self.files} cannot be used for a {architecture}: {reason}.") from error
 
     def _generation_config(self) -> GenerationConfig:
         file = GENERATION_CONFIG_NAME
         legacy: dict[str, Any] = {}
-        if not (self.files.folder / file).exists():  # older models have the options in config.json
+        # older models have their generation options in config.json
+        if not (self.files.folder / file).exists():
             file, legacy = CONFIG_NAME, {"_from_model_config": True}
         try:
             config = GenerationConfig.from_pretrained(self.files.folder, file, **legacy)
@@ -220,7 +221,7 @@ class _Conversion:
             config.validate(strict=True)  # as save_pretrained does
         except (ValueError, TypeError) as error:
             raise SharingError(
-                f"The {GENERATION_CONFIG_NAME} of {self.files} is invalid: {reason_of(error)}"
+                f"The {GENERATION_CONFIG_NAME} of {self.files} is invalid: {reason_of(error)}."
             ) from error
         return config
 
@@ -244,14 +245,15 @@ def _read_config(files: SourceFolder) -> Any:
                 "converted to Locant, and Locant models to these types."
             )
         if isinstance(saved.get("num_labels"), int) and saved["num_labels"] > _MOST_LABELS:
-            raise SharingError(f"num_labels={saved['num_labels']} in {files} is too large.")  # all get names
+            # without this limit, transformers would make a name for each of the labels
+            raise SharingError(f"num_labels={saved['num_labels']} in {files} is too large.")
         if model_type == LocantConfig.model_type:
             return LocantConfig.from_pretrained(files.folder)
         return config_class(find_family(model_type)).from_pretrained(files.folder)
     except SharingError:
         raise
     except (OSError, ValueError, TypeError, AttributeError, StrictDataclassError) as error:
-        raise SharingError(f"The {CONFIG_NAME} of {files} cannot be used: {reason_of(error)}") from error
+        raise SharingError(f"The {CONFIG_NAME} of {files} cannot be used: {reason_of(error)}.") from error
 
 
 def _type_by_class(names: list[str]) -> str | None:
@@ -262,7 +264,7 @@ def _type_by_class(names: list[str]) -> str | None:
 
 def _family(files: SourceFolder, config: Any, to: str | None) -> Family:
     if to is not None and to not in MODEL_TYPES:
-        raise SharingError(f"{to!r} is no family that a Locant model is converted to: choose {', '.join(MODEL_TYPES)}.")
+        raise SharingError(f"Locant models cannot be converted to {to!r}: choose {', '.join(MODEL_TYPES)}.")
     if isinstance(config, LocantConfig):
         if to is None:
             raise SharingError(
@@ -295,7 +297,7 @@ def _load(what: str, loader: Any, folder: Path) -> Any:
                 import sentencepiece  # noqa: F401
             except ImportError:
                 reason = "it needs sentencepiece, which is not installed: pip install 'locant[convert]'"
-        raise SharingError(f"The {what} in {folder} does not load: {reason}") from error
+        raise SharingError(f"The {what} in {folder} does not load: {reason}.") from error
 
 
 def _dtype(dtype: str | torch.dtype | None) -> torch.dtype | None:

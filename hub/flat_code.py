@@ -26,7 +26,7 @@ TRAVELLING = tuple(
         *("hub.text_to_text_pipelines", "hub.supported_transformers"),
     )
 )
-"""The beginnings of the names of those Locant modules whose code may be saved with a model."""
+"""Prefixes of the full names of the Locant modules whose code may be saved with a model."""
 PREFIX = "modeling_locant"
 """The prefix of the file names that Locant's modules have in a model's folder."""
 _NOT_RENAMED = ("configuration_locant", "image_processing_locant", "processing_locant")
@@ -56,7 +56,7 @@ class _Module:
 
 @dataclass(frozen=True)
 class _InnerImport:
-    """The part of an inner import statement that imports names from `module`, the module that defines them."""
+    """The names (`aliases`) in a relative or `locant` import statement that are defined in one module, `module`."""
 
     node: ast.Import | ast.ImportFrom
     module: str
@@ -64,13 +64,13 @@ class _InnerImport:
 
 
 def flatten(roots: Iterable[str]) -> dict[str, str]:
-    """The rewritten source of the modules `roots`, and of all modules that they reach by inner imports.
+    """Rewrite the modules `roots`, and all modules that they reach by relative or `locant` imports.
 
     Args:
         roots: full names of modules.
 
     Returns:
-        The source of each, by the name of its file in a model's folder.
+        A dictionary from the name of each file in a model's folder to its rewritten source code.
 
     Raises:
         SharingError: a module has no source file, two files would have the same name, or an import has a form that
@@ -109,7 +109,7 @@ def _check_travels(name: str) -> None:
 
 
 def imported_with(root: str) -> set[str]:
-    """`root` and the modules that importing it runs by inner imports; imports inside functions do not count."""
+    """`root` and all modules imported with it by relative or `locant` imports, except imports inside functions."""
     found: set[str] = set()
     todo = [root]
     while todo:
@@ -133,7 +133,7 @@ def file_of(module: str) -> str:
 
 
 def with_first(source: str, line: str) -> str:
-    """`source` with `line` before its first statement, after the docstring and `from __future__`."""
+    """`source` with `line` inserted before its first statement after the docstring and `from __future__` imports."""
     tree = ast.parse(source)
     statements = tree.body[1:] if ast.get_docstring(tree) is not None else tree.body
     first = next(node for node in statements if not (isinstance(node, ast.ImportFrom) and node.module == "__future__"))
@@ -145,7 +145,7 @@ def with_first(source: str, line: str) -> str:
 def _read(name: str) -> _Module:
     try:
         spec = importlib.util.find_spec(name)
-    except (ValueError, ModuleNotFoundError):  # the program that runs as __main__, or a module made at run time
+    except (ValueError, ModuleNotFoundError):  # `name` is __main__, or a module that was made at run time
         spec = None
     file = spec.origin if spec else getattr(sys.modules.get(name), "__file__", None)
     if file is None or not file.endswith(".py"):
@@ -191,11 +191,11 @@ def _optional_imports(module: _Module) -> set[ast.AST]:
 
 
 def _names_used_whole(node: ast.Import, module: _Module) -> list[tuple[str, ast.alias]]:
-    """The names that a file with `import locant` uses as `locant.Name`, in pairs with the package's name."""
+    """A pair (`locant`, alias of Name) for each `locant.Name` that the code of a module with `import locant` uses."""
     if [(alias.name, alias.asname) for alias in node.names] != [(PACKAGE, None)]:
         raise SharingError(
-            f"{module.path.name}:{node.lineno} imports a module of {PACKAGE} as a whole, which a flat folder does not "
-            "have: write from … import …."
+            f"{module.path.name}:{node.lineno} imports a module of {PACKAGE} as a whole, but code that is saved with a "
+            "model can import only names: write from … import …."
         )
     used = {
         part.attr
@@ -224,8 +224,8 @@ def _defining_module(module_name: str, name: str) -> str:
             if _is_of_locant(source):
                 return _defining_module(source, name)
     raise SharingError(
-        f"{name}, imported from {module_name}, is no class, function or value of one of its files: import it from the "
-        "file that defines it."
+        f"{name} is imported from {module_name}, whose __init__.py does not import it from a file of Locant: import it "
+        "from the file that defines it."
     )
 
 

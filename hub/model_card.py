@@ -36,7 +36,7 @@ def write_model_card(folder: str | os.PathLike[str], repo_id: str | None = None)
 
     Args:
         folder: the folder of a run, or of a saved model.
-        repo_id: the model's repository on the Hub, where it has one; else the card calls it by its folder's name.
+        repo_id: the model's repository on the Hub; if it is None, the card uses the folder's name for the model.
 
     Raises:
         SharingError: there is no model in the folder.

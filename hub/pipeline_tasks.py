@@ -1,5 +1,5 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""The names that tasks have in transformers' pipelines, by model class and by task of `locant train`."""
+"""Tables from model classes, and from the tasks of `locant train`, to the task names of transformers' pipelines."""
 
 PIPELINE_TASKS = {
     "translation": "translation",
@@ -32,7 +32,7 @@ def pipeline_task(model_class: str | None, reads_images: bool) -> str | None:
 
     Args:
         model_class: name of the model's class, as in `architectures` of its config.
-        reads_images: whether the encoder reads patches of images, and no tokens.
+        reads_images: whether the encoder reads patches of images instead of tokens.
 
     Returns:
         The name of the task; None if the class fits several tasks (a text-to-text model) or is not in the tables.

@@ -41,7 +41,7 @@ def pipeline(
 
     Args:
         task: the name of the task; by default the task that the class of a Locant model is for.
-        model: a folder, the name of a repository on the Hub, or a model, which then needs a `tokenizer`.
+        model: a folder, the name of a repository on the Hub, or a model object; with an object, also give `tokenizer`.
         **kwargs: as in `transformers.pipeline`: `tokenizer`, `device`, `device_map`, `dtype`, `batch_size`, … A Locant
             model never runs code of its repository, whatever `trust_remote_code` says.
 
@@ -55,7 +55,8 @@ def pipeline(
         task = find_task(model, kwargs)
     pipeline_class = PIPELINES.get("translation" if LANGUAGES.fullmatch(task or "") else task or "")
     if task is None or pipeline_class is None:
-        return transformers.pipeline(task, model=model, **kwargs)  # type: ignore[arg-type]  # one overload a task
+        # the overloads of transformers.pipeline accept literal task names only, so mypy refuses a variable
+        return transformers.pipeline(task, model=model, **kwargs)  # type: ignore[arg-type]
     if model is None:
         raise ValueError(f"The pipeline {task!r} has no default model: give model=, a folder or a name on the Hub.")
     if isinstance(model, str):
@@ -99,7 +100,7 @@ def find_task(model: str | PreTrainedModel, kwargs: dict[str, Any]) -> str | Non
 
 
 def _base_model(model: str, kwargs: dict[str, Any]) -> str:
-    """The model that an adapter was trained on, or the model itself."""
+    """The folder or Hub name of the base model if `model` holds only an adapter; otherwise `model`."""
     options = {name: kwargs[name] for name in ("revision", "token") if name in kwargs}
     adapter = find_adapter_config_file(model, **options)
     if adapter is None or Path(model, "config.json").is_file():

@@ -26,9 +26,10 @@ from yaml import YAMLError
 
 from locant.checkpoints.checkpoint import WEIGHT_FILES, Checkpoint
 from locant.checkpoints.loading import check_settings
+from locant.utils.run_files import METRICS_FILE, RUN_CONFIG_FILE
 
 from .bundle import code_named_in, saved_class, write_code
-from .card_facts import METRICS_FILE, RUN_CONFIG_FILE, read_settings
+from .card_facts import read_settings
 from .errors import SharingError
 from .model_card import CARD_FILE, write_model_card
 
@@ -37,7 +38,7 @@ WEIGHTS = (SAFE_WEIGHTS_NAME, "model-*.safetensors", SAFE_WEIGHTS_INDEX_NAME)
 SHARED = (
     *WEIGHTS,
     *(CONFIG_NAME, "generation_config.json"),
-    # tokenizers and processors, those of other families too
+    # files of tokenizers and processors, including those of other model families
     *("tokenizer*.json", "special_tokens_map.json", "added_tokens.json", "vocab.*", "merges.txt", "*.model", "*.spm"),
     *("processor_config.json", "preprocessor_config.json", "chat_template.jinja"),
     *(CARD_FILE, "LICENSE*", METRICS_FILE, "loss_curve.csv", "loss_curve.png", "*_confusion_matrix.png"),
@@ -50,7 +51,7 @@ _NAME_CODE = {
     "preprocessor_config.json": "image processor",
     "tokenizer_config.json": "tokenizer",
 }
-"""The settings files that may name code files, and whether that code is the model's, a processor's or a tokenizer's."""
+"""Settings files that may name code files -> the owner of this code, for error messages."""
 
 _OTHER_WEIGHTS = ("pytorch_model.bin", "pytorch_model-*.bin", "pytorch_model.bin.index.json")
 
@@ -74,14 +75,14 @@ def push(
     Args:
         run: the folder of a finished run, of one of its checkpoints, or any folder that a Locant model was saved to.
         repo_id: `name` or `user/name`.
-        private: make the repository so that only its owner sees it.
+        private: create the repository as a private one.
         revision: the branch to push to, instead of main.
         token: access token, instead of the token of `hf auth login` or of `HF_TOKEN`.
         create_pr: leave the branch as it is and open a pull request.
         commit_message: by default the name of the folder and Locant's version.
 
     Raises:
-        SharingError: the folder holds no model that can be pushed, or the Hub does not take it.
+        SharingError: the folder holds no model that can be pushed, or the Hub refuses the push.
         CheckpointError: the weights are damaged.
     """
     folder = Path(run)
@@ -170,7 +171,7 @@ def _names_code(folder: Path) -> bool:
 
 
 def _full_name(hub: HfApi, repo_id: str) -> str:
-    """`repo_id`, with the token's user in front if it names no user; a missing or wrong token raises an error."""
+    """`repo_id`, preceded by the user name of the token if `repo_id` has none; a missing or wrong token is an error."""
     user = hub.whoami()["name"]
     return repo_id if "/" in repo_id else f"{user}/{repo_id}"
 
@@ -182,14 +183,18 @@ def _check_privacy(hub: HfApi, repo_id: str, private: bool) -> None:
         return
     if private and is_public:
         raise SharingError(
-            f"{repo_id} is there already, and public: make it private on the Hub first, give another name, or leave "
-            f"private out."
+            f"{repo_id} already exists and is public: make it private on the Hub first, give another name, or leave "
+            f"out the option private."
         )
 
 
 def _stage(folder: Path, staging: Path, repo_id: str) -> dict[str, Path]:
-    """Fill `staging` with links to files in `folder`, a new card and the current code; return the uploads by name."""
-    # the run config is staged for the card only
+    """Fill `staging` with links to files in `folder`, a new card and the current code.
+
+    Returns:
+        A dictionary from the names of the files to upload to their paths in `staging`.
+    """
+    # the run config is in `staging` because the card is made from it; it is not uploaded
     for pattern in (*SHARED, *_code_of(folder), RUN_CONFIG_FILE):
         for path in folder.glob(pattern):
             if path.is_file() and not path.name.startswith((".", "_")):
@@ -197,7 +202,7 @@ def _stage(folder: Path, staging: Path, repo_id: str) -> dict[str, Path]:
     try:
         write_code(staging)  # the current code takes the place of the saved code
     except SharingError:
-        if not _names_code(staging):  # else the code of a class that is not Locant's own stays
+        if not _names_code(staging):  # if the config names other code than Locant's, this code is kept
             raise
     card = write_model_card(staging, repo_id)
     try:
@@ -238,7 +243,7 @@ def _deletions(hub: HfApi, repo_id: str, revision: str | None, files: dict[str, 
 
 @contextmanager
 def _in_one_sentence(hub: HfApi, repo_id: str) -> Iterator[None]:
-    """Raise a `SharingError` of one sentence in place of an error of the Hub's client."""
+    """Replace errors of the Hub's client inside the `with` block by a `SharingError` with a message of one sentence."""
     try:
         yield
     except LocalTokenNotFoundError as error:

@@ -9,6 +9,8 @@ from huggingface_hub import HfApi, snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
 from locant.checkpoints.checkpoint import WEIGHT_FILES
+from locant.utils.errors import first_line
+from locant.utils.paths import looks_like_path
 
 from .errors import SharingError
 
@@ -33,7 +35,7 @@ class SourceFolder:
         self.source = os.fspath(source)
         self.is_local = Path(self.source).is_dir()
         self._hub: dict[str, Any] = {"revision": revision, "token": token}
-        if not self.is_local and (Path(self.source).exists() or _reads_as_path(self.source)):
+        if not self.is_local and looks_like_path(self.source):
             raise SharingError(
                 f"{self.source} is not a folder: give a folder that holds a model, or the name of a repository on the "
                 "Hub."
@@ -71,11 +73,7 @@ class SourceFolder:
         try:
             return question()
         except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
-            reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
             raise SharingError(
-                f"{self.source} is neither a local folder nor a repository on the Hub that can be read: {reason}"
+                f"{self.source} is neither a local folder nor a repository on the Hub that can be read: "
+                f"{first_line(error)}."
             ) from error
-
-
-def _reads_as_path(name: str) -> bool:
-    return name.startswith((".", "/", "~")) or name.count("/") > 1 or (os.sep != "/" and os.sep in name)

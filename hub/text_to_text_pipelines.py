@@ -48,7 +48,7 @@ def check_task(task: str, config: PretrainedConfig) -> None:
 
 
 class TextToTextPipeline(_Pipeline):
-    """Text in, generated text out; the base class of the three pipelines.
+    """Generates text from text; the base class of the three pipelines in this file.
 
     Unless the model's generation config or the caller says otherwise, search has 4 beams and at most 256 new tokens
     (fewer if the decoder's learned position table has fewer positions).
@@ -260,7 +260,7 @@ def _not_text(value: object) -> str:
 
 
 def _learned_positions(config: PretrainedConfig, stack: str) -> int | None:
-    """The number of positions in a stack's learned position table; None if the config names no such encoding."""
+    """The number of positions in a stack's learned position table; None if its position encoding is not learned."""
     encoding = getattr(config, "position_encoding", None)
     if stack == "decoder":
         encoding = getattr(config, "decoder_position_encoding", None) or encoding
@@ -268,9 +268,9 @@ def _learned_positions(config: PretrainedConfig, stack: str) -> int | None:
 
 
 def _without_filler(ids: torch.Tensor, pad_token_id: int | None, eos_token_id: int | list[int] | None) -> torch.Tensor:
-    """A result without the tokens that fill it up to the longest result of its batch.
+    """The token ids of a result without the padding up to the length of the longest result in its batch.
 
-    These are padding tokens; if the padding token has the id 0, beam search uses the first end token instead.
+    Beam search pads with the first end token instead of the padding token if the padding token has the id 0.
     """
     ends = [eos_token_id] if isinstance(eos_token_id, int) else eos_token_id or []
     for place, token in enumerate(ids[1:].tolist(), start=1):  # the first token may be the end token as well

@@ -22,7 +22,7 @@ from .families.family import Constant, Entry, Tensors
 
 
 class Move(NamedTuple):
-    """An `Entry` read in one direction: `apply` computes the weights `targets` from the weights `sources`."""
+    """One direction of an `Entry` of a weight table: `apply` computes the weights `targets` from `sources`."""
 
     sources: tuple[str, ...]
     targets: tuple[str, ...]
@@ -44,12 +44,12 @@ def moves_of(table: Iterable[Entry], to_locant: bool) -> list[Move]:
 
 
 class SourceWeights:
-    """The weights of a checkpoint, by the names that they have in the model.
+    """Finds the weights of a checkpoint by their names in the model, which may differ from the names in the files.
 
     Args:
         checkpoint: the weights files.
         model: an empty model of the source's class and config.
-        family: the family of the model, whose `aliases` may occur in the files; None for a Locant model.
+        family: the family of the model, which translates names in the files by its `aliases`; None for a Locant model.
 
     Raises:
         SharingError: two tensors of the checkpoint have the same name in the model.
@@ -77,7 +77,7 @@ class SourceWeights:
         return next((other for other in others if other in self.shapes), name)
 
     def find(self, name: str) -> str | None:
-        """The name that the files have for a weight, or for a weight tied to it; None if they hold neither."""
+        """The name in the files of the weight `name`, or of a weight tied to it; None if the files hold neither."""
         return next((self.files[other] for other in (name, *self.tied.with_(name)) if other in self.files), None)
 
     def untie_output(self) -> bool | None:
@@ -105,7 +105,7 @@ class SourceWeights:
 
         Args:
             moves: the moves of all entries of the table.
-            drop: patterns for the names, in the files, of weights to leave out.
+            drop: patterns with `*` that match the names in the files of weights to leave out.
 
         Raises:
             SharingError: weights are missing, left over, or of another shape than the config says, or a pattern of
@@ -200,7 +200,7 @@ class TiedNames:
 
 
 def transfer(source: SourceWeights, moves: list[Move], target: PreTrainedModel, dtype: torch.dtype | None) -> None:
-    """Fill `target`, which is on the meta device, in the order of the files.
+    """Fill `target`, a model on the meta device, with weights, which are read in the order of the files.
 
     The memory needed is that of the target, of one shard, and of the weights of one move.
 

@@ -26,7 +26,7 @@ from .imports import when_imported
 
 
 class ModelWithoutHead:
-    """The class that `AutoModel` calls for a Locant config: it makes the model without a head for the config's stacks.
+    """The class that is registered with `AutoModel` for `LocantConfig`; it builds the model class that fits the config.
 
     `AutoModel` has one class for each config class, but the model class of a `LocantConfig` depends on its fields.
     """
@@ -78,7 +78,7 @@ def register_models() -> None:
         AutoImageProcessor.register(LocantConfig, image_processor_classes={"pil": LocantImageProcessor}, exist_ok=True)
         AutoVideoProcessor.register(LocantConfig, NoVideoProcessor, exist_ok=True)
     # with LocantConfig as the key, AutoProcessor would look for an image processor in the folder of a text model; with
-    # this key, it finds the class by the name that the folder of a saved processor holds
+    # LocantProcessor as the key, AutoProcessor finds the class by the class name in the folder of a saved processor
     AutoProcessor.register(LocantProcessor, LocantProcessor, exist_ok=True)
     # the key is the tokenizer's class: with LocantConfig as the key, image pipelines would load a tokenizer too
     AutoTokenizer.register(LocantTokenizer, LocantTokenizer, exist_ok=True)
@@ -120,7 +120,7 @@ def _enter_callback(trainer: ModuleType) -> None:
 
 
 def _enter_targets(constants: ModuleType) -> None:
-    # the linear layers have the names of Llama's, so Llama's target modules fit: for LoRA, q_proj and v_proj
+    # Locant's linear layers are named as in Llama, so PEFT's defaults for Llama fit: for LoRA, q_proj and v_proj
     for name, table in vars(constants).items():
         if name.startswith("TRANSFORMERS_MODELS_TO_") and name.endswith("_MODULES_MAPPING") and "llama" in table:
             table.setdefault(LocantConfig.model_type, table["llama"])

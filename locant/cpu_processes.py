@@ -39,7 +39,7 @@ def start_missing_processes(arguments: list[str], environment: Mapping[str, str]
 
 
 def asked_for(command_line: list[str]) -> int:
-    """The number of processes that an `accelerate launch` or its configuration file asks for; 1 for other commands."""
+    """The number of processes that `accelerate launch` was called or configured to start; 1 for other commands."""
     for place, word in enumerate(command_line):
         if word == "launch" or word.endswith(("accelerate-launch", "accelerate.commands.launch", "commands/launch.py")):
             # Accelerate has already logged its warning about default values

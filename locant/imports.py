@@ -24,7 +24,7 @@ def when_imported(name: str, then: Callable[[ModuleType], None]) -> None:
 class _Watcher(MetaPathFinder):
     """A finder in `sys.meta_path` that calls `then` once the module `name` is loaded.
 
-    When `name` is imported, it removes itself, and the other finders find the module.
+    On the import of `name`, the watcher removes itself from `sys.meta_path`, and the other finders find the module.
     """
 
     def __init__(self, name: str, then: Callable[[ModuleType], None]):

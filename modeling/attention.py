@@ -62,7 +62,8 @@ class Attention(nn.Module):
     def split_heads(self, states: torch.Tensor, tokens: NeededTokens) -> torch.Tensor:
         """Reshape `(batch, length, heads · head_dim)` to `(batch, heads, length, head_dim)`.
 
-        If `tokens` has indices, the input is `(1, tokens, heads · head_dim)`, and the output is 0 at all other tokens.
+        If `tokens` has indices, the input is `(1, tokens, heads · head_dim)`, and the output is 0 at tokens without an
+        index.
         """
         states = tokens.scatter(states)
         return states.view(*states.shape[:2], states.shape[2] // self.head_dim, self.head_dim).transpose(1, 2)
@@ -116,7 +117,7 @@ class SelfAttention(Attention):
     def forward(
         self, hidden_states: torch.Tensor, inputs: AttentionInputs, past_key_values: Cache | None = None, **kwargs: Any
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """Attend.
+        """Compute self-attention.
 
         Args:
             hidden_states: `(batch, queries, d_model)`, or `(1, tokens, d_model)` if `inputs.tokens` has indices.
@@ -154,7 +155,7 @@ class CrossAttention(Attention):
         past_key_values: Cache | None = None,
         **kwargs: Any,
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """Attend.
+        """Compute cross-attention.
 
         Args:
             hidden_states: `(batch, queries, d_model)`, or `(1, tokens, d_model)` if `inputs.tokens` has indices.

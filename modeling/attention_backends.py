@@ -147,7 +147,7 @@ def _score_mod(
     if bias is None and additive is None:
         return None
     if bias is not None and isinstance(bias.index, SlotIndex):
-        # as tensors, because a kernel would be compiled for each value of an integer offset
+        # make the offsets tensors, because a kernel would be compiled for each value of an integer offset
         q_offset, kv_offset = (
             torch.as_tensor(offset, device=device) for offset in (bias.index.q_offset, bias.index.kv_offset)
         )
@@ -247,7 +247,8 @@ BIAS_TYPES: dict[str, set[str]] = {
 def can_serve(backend: str, config: LocantConfig, kind: AttentionKind) -> bool:
     """Whether `backend` can add the bias of the encoding that `config` names for this kind of attention."""
     bias_types = position_encoding_class(config, kind).bias_types(config)
-    if is_flash(backend):  # version 2 adds slope · distance of slots; cross-attention needs distances of positions
+    # flash attention 2 adds slope · distance between slots; cross-attention needs distances between position ids
+    if is_flash(backend):
         is_linear = bias_types == {"linear"} and kind != "cross"
         return not bias_types or (is_linear and (backend == "flash_attention_2" or "flash-attn2" in backend))
     return bias_types <= BIAS_TYPES.get(backend, set())

@@ -27,13 +27,13 @@ from locant.configuration.position_encodings import AttentionKind
 from .positions.base import PositionBias, PositionEncoding, PositionIndex, PositionInputs, QueryKeyIndex, SlotIndex
 from .stack_inputs import NeededTokens, StackInputs, count_positions
 
-Mask = Any  # in the backend's own form: a tensor, a BlockMask, a FlexMask, a BlockwiseMask
+Mask = Any  # the type depends on the backend: a tensor, a BlockMask, a FlexMask or a BlockwiseMask
 
 # Tells whether a query sees a key. The arguments are the indices of batch, head, query and key: scalars, or tensors
 # that broadcast
 MaskFunction = Callable[[Any, Any, Any, Any], Any]
 
-# Backends that can get a bias on the scores as a part of the mask, which is a matrix for them
+# Backends whose mask is a matrix, to which a bias on the scores can be added
 _MATRIX_BACKENDS = ("eager", "sdpa")
 
 
@@ -102,7 +102,8 @@ def _index_of_given_positions(
 ) -> QueryKeyIndex:
     """The index of queries and keys for an encoding that depends on distances, if the caller gave position ids.
 
-    It is a `PositionIndex`, or `slots` if the ids were given for the new tokens only and equal the counted positions.
+    It is a `PositionIndex`, or `slots` if there are cached tokens and the ids were given for the new tokens only. Such
+    ids must equal the positions that `count_positions` counts.
 
     Raises:
         ValueError: the ids were given for the new tokens only, and differ from the counted positions.
@@ -125,7 +126,7 @@ def _index_of_given_positions(
 
 
 def _are_counted(inputs: StackInputs, given: torch.Tensor, past: int) -> bool:
-    """Whether the position ids given for the new tokens equal the counted positions; padding is not compared."""
+    """Whether the ids `given` for the new tokens equal those that `count_positions` counts; padding is not compared."""
     length, mask = given.shape[1], inputs.attention_mask
     same = given == count_positions(mask, past, length, given.device, inputs.document_ids)
     if mask is not None and mask.ndim == 2:
@@ -154,8 +155,8 @@ def self_attention_inputs(
         encoding: the position encoding of the stack.
         position_tensors: the tensors that the encoding's `forward` returned.
         inputs: the embeddings of the sequence, with mask, document ids and position ids.
-        window: `config.sliding_window`. A decoder's query sees the last `window` keys, its own among them; an encoder's
-            sees keys at a distance of at most `window`.
+        window: `config.sliding_window`, or None. A query of a decoder sees the last `window` keys, including its own
+            key; a query of an encoder sees the keys at a distance of at most `window`.
         cache: the cache of self-attention, or None.
         layer_idx: the index of a layer of this type; the cache may hold different keys for each type.
         may_add_bias_to_mask: if all layers share a bias and the backend takes it as a matrix, add the bias to the mask.
@@ -277,13 +278,19 @@ def _fold_beams(
         document_ids=documents,
         tokens=tokens,
     )
-    if mask is not None and mask.ndim == 4 and mask.shape[2] > 1:  # the mask has a row for each query of one beam
-        source = source._replace(attention_mask=mask.repeat(1, 1, beams, 1))
+    if mask is not None and mask.ndim == 4:
+        if mask.shape[0] == states.shape[0]:  # each beam has a mask
+            mask = mask.expand(-1, -1, length, -1).unflatten(0, (-1, beams)).transpose(1, 2).flatten(2, 3)
+        elif mask.shape[2] > 1:  # all beams of a source have the same mask
+            mask = mask.repeat(1, 1, beams, 1)
+        source = source._replace(attention_mask=mask)
     return folded, source
 
 
 def _same_document(of_queries: torch.Tensor | None, of_keys: torch.Tensor | None) -> MaskFunction | None:
-    """Whether a query and a key are of one document, from the document ids `(batch, slots)` of both; None without ids.
+    """A function that tells if a query and a key have the same document id; None without document ids.
+
+    Both arguments are document ids `(batch, slots)` or None.
 
     Raises:
         ValueError: document ids are given for the queries only, or for the keys only.
@@ -332,14 +339,14 @@ def build_mask(
 
     Args:
         config: names the backend.
-        hidden_states: the queries' `(batch, queries, d_model)`; only their shape, type and device are read.
+        hidden_states: `(batch, queries, d_model)`, from which only the shape, dtype and device are read.
         index: the slots of queries and keys.
-        attention_mask: `(batch, slots)` with 0 at padding; or a custom mask for all keys,
-            `(batch or 1, 1 or heads, queries, slots)`, boolean or integers with 0 where a key is not seen, or
-            floating and then added to the scores; or None. It is combined with causality, window and documents.
+        attention_mask: None; or a padding mask `(batch, slots)` with 0 at padding; or a custom mask for all keys,
+            `(batch or 1, 1 or heads, queries, slots)`. A boolean or integer custom mask is 0 where a key is not seen; a
+            floating-point one is added to the scores. Each is combined with causality, window and documents.
         kind: the kind of attention; in `decoder`, no query sees a later key.
         window: as in `self_attention_inputs`.
-        same_document: whether the slot of a query and the slot of a key belong to one document; None for one document.
+        same_document: tells if the slots of a query and a key belong to one document; None if each row is one document.
         cache: the cache that holds the earlier keys, or None.
         bias: a position bias that all layers share, to be added to the mask; for eager and sdpa only.
 
@@ -457,7 +464,7 @@ def _for_keys(custom: torch.Tensor, index: SlotIndex, cache: Cache | None) -> to
 
 
 def _with_custom(mask: Mask, custom: torch.Tensor, dtype: torch.dtype) -> Mask:
-    """The mask of the backend combined with a custom mask, in the form of the backend's mask."""
+    """Combine the mask of the backend with a custom mask; the result has the form that the backend takes."""
     if isinstance(mask, BlockMask):
         return FlexMask(mask, custom if custom.is_floating_point() else additive(custom, dtype))
     if not isinstance(mask, torch.Tensor):

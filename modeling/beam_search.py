@@ -48,11 +48,11 @@ _PROCESSORS = {
 # Finished sentences are removed from the batch once they are this share of it, as removing them copies the cache
 _LEAST_DONE = 1 / 8
 
-# Added to a log-probability to rule a continuation out: before the first step for all beams but the first, as all beams
-# are the same, and then for continuations that end
+# Added to a score to rule a beam or a continuation out: at the start, to all beams of a sentence but the first, because
+# they are identical; in each step, to the continuations that end a sequence
 _UNLIKELY = -1e9
 
-# The number of tokens in a group, whose maximum is found first
+# The number of tokens in a group of the vocabulary; a step first finds the maximum log-probability of each group
 _GROUP = 64
 
 
@@ -112,7 +112,7 @@ def beam_search(
     generation_config: GenerationConfig,
     model_kwargs: dict[str, Any],
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Search the sequences of the highest log-probability, each divided by its length ** `length_penalty`.
+    """Search for the sequences with the highest score: log-probability divided by length ** `length_penalty`.
 
     Args:
         model: a model with `generate()`.
@@ -134,7 +134,7 @@ def beam_search(
             outputs, model_kwargs, is_encoder_decoder=model.config.is_encoder_decoder
         )
         search.extend(outputs.logits[:, -1])
-        del outputs  # the logits of a long prompt need not outlive the step
+        del outputs  # frees the memory of the logits, which are many for a long prompt
         if search.is_over:
             return search.best()
         model_kwargs = search.reorder(model_kwargs)
@@ -172,11 +172,13 @@ class BeamSearch:
         self.scores = torch.full((sentences, self.beams), _UNLIKELY, dtype=torch.float32, device=device)
         self.scores[:, 0] = 0.0
         self.history: list[tuple[torch.Tensor, torch.Tensor]] = []  # for each step, the continued rows and the tokens
-        # the best ended sequences, best first: the scores; and the last step, the row before this step, the last token
+        # the scores of the best ended sequences of each sentence, best first; and in `ended`, the last step of each of
+        # these sequences, the row before this step, and the last token
         self.ended_scores = torch.full_like(self.scores, -math.inf)
         self.ended = torch.zeros(sentences, self.beams, 3, dtype=torch.long, device=device)
-        self.results: list[tuple[torch.Tensor, torch.Tensor, torch.Tensor]] = []  # of sentences that left the batch
-        self.kept: torch.Tensor | None = None  # indices of the sentences that stay; None if all stay
+        # `sentences`, `ended_scores` and `ended` of the sentences that were removed from the batch
+        self.results: list[tuple[torch.Tensor, torch.Tensor, torch.Tensor]] = []
+        self.kept: torch.Tensor | None = None  # indices of the sentences that stay in the batch; None if all stay
 
     def extend(self, logits: torch.Tensor) -> None:
         """Choose the next token of each beam.
@@ -216,7 +218,7 @@ class BeamSearch:
         self.ended = torch.cat([self.ended, new], 1).gather(1, order[..., None].expand(-1, -1, 3))
 
     def _stop(self) -> None:
-        """Mark sentences as done whose ended sequences no running beam can improve, as `early_stopping` defines it."""
+        """Mark sentences whose search can stop as done; `early_stopping` has the same meaning as in transformers."""
         early_stopping, penalty = self.options.early_stopping, self.options.length_penalty
         longest = self.last_length if early_stopping == "never" and penalty > 0 else self.length
         worst = self.ended_scores[:, -1]
@@ -292,8 +294,8 @@ def _select(value: Any, indices: dict[int, torch.Tensor]) -> Any:
 
     Args:
         value: a tensor, an encoder's output, or another value, which is returned as it is.
-        indices: for each number of rows that a tensor may have, the indices of the rows that stay. A tensor with
-            another number of rows is returned as it is.
+        indices: a dict from the number of rows of a tensor to the indices of the rows that stay. A tensor with another
+            number of rows is returned as it is.
     """
     if isinstance(value, ModelOutput):
         return BaseModelOutput(_select(value[0], indices))
@@ -305,7 +307,7 @@ def _select(value: Any, indices: dict[int, torch.Tensor]) -> Any:
 def best_continuations(
     log_probs: torch.Tensor, scores: torch.Tensor, count: int
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """The continuations of each sentence by one token with the best scores, best first.
+    """For each sentence, the continuations by one token that have the best scores, best first.
 
     Args:
         log_probs: the log-probability of each token after each beam, `(sentences · beams, vocabulary)`.

@@ -34,9 +34,9 @@ class BlockwiseMask:
         batch_size: rows of the batch.
         q_offset, kv_offset: slots of the first query and key.
         device: the device of the tensors that `pattern` reads.
-        is_causal, window: the causality and the window of the pattern, by which keys that no query of a block sees are
-            left out.
-        is_plain: the mask is causality and nothing else, and queries and keys have the same slots.
+        is_causal, window: whether `pattern` is causal, and its window or None. The method `keys` uses both to find the
+            keys that a block can leave out.
+        is_plain: whether the mask is causality and nothing else, and queries and keys have the same slots.
         custom: the caller's mask of four dimensions, boolean or additive, `(batch or 1, heads or 1, queries or 1,
             keys)`; or None.
         block_device: the device of the masks that `block` returns; by default `device`.
@@ -63,7 +63,7 @@ class BlockwiseMask:
         return replace(self, custom=custom, is_plain=False)
 
     def keys(self, queries: slice, keys: int) -> slice:
-        """The slice of the keys, of which there are `keys`, that a slice of the queries may see."""
+        """The slice of the keys that a slice of the queries may see; `keys` is the number of all keys."""
         if isinstance(self.q_offset, torch.Tensor) or isinstance(self.kv_offset, torch.Tensor):
             return slice(0, keys)
         shift = self.q_offset - self.kv_offset
@@ -106,10 +106,10 @@ def blockwise_mask(
     window: int | None = None,
     **kwargs: Any,
 ) -> BlockwiseMask | None:
-    """Make the mask of this backend; None if nothing is masked.
+    """Make the mask of the backend `blockwise`; None if nothing is masked.
 
-    `masking_utils` calls such a function for each backend. The arguments are those of transformers' `sdpa_mask`, and
-    `is_causal` and `window` of `BlockwiseMask`.
+    `masking_utils` of transformers has such a function for each backend. The arguments are those of its `sdpa_mask`,
+    and `is_causal` and `window` of `BlockwiseMask`.
     """
     assert mask_function is not None
     padded = attention_mask is not None and (torch.compiler.is_compiling() or not bool(attention_mask.all()))
@@ -157,7 +157,7 @@ def blockwise_attention(
 
 def _blocks(query: torch.Tensor, key: torch.Tensor, mask: BlockwiseMask | None) -> list[tuple[slice, slice]]:
     """Split the queries into slices of a multiple of 16 queries, and find the slice of the keys that each may see."""
-    scores_of_a_query = max(1, query.shape[0] * query.shape[1] * key.shape[2])  # 0 in an empty batch
+    scores_of_a_query = max(1, query.shape[0] * query.shape[1] * key.shape[2])  # the product is 0 in an empty batch
     length, size = query.shape[2], max(16, _BLOCK_ELEMENTS // scores_of_a_query // 16 * 16)
     queries = [slice(start, min(start + size, length)) for start in range(0, length, size)]
     if mask is None:
@@ -220,10 +220,11 @@ class _Call(NamedTuple):
 def _by_checkpoints(call: _Call, *states: torch.Tensor) -> torch.Tensor:
     """The output of all blocks, computed with torch.utils.checkpoint instead of `_Blockwise`.
 
-    torch.compile can trace checkpoints, and a custom mask gets its gradient; in eager code, they fragment memory.
+    torch.compile can trace checkpoints, and they give a custom mask its gradient. In eager code, checkpoints fragment
+    memory.
     """
     query, key, value, *tensors = states
-    wide = torch.promote_types(query.dtype, torch.float32)  # gradients of keys and values are summed over the blocks
+    wide = torch.promote_types(query.dtype, torch.float32)  # gradients of keys and values are summed in this dtype
 
     def attend(queries: slice, keys: slice, *states: torch.Tensor) -> torch.Tensor:
         part = _part((queries, keys), *states)
@@ -235,7 +236,7 @@ def _by_checkpoints(call: _Call, *states: torch.Tensor) -> torch.Tensor:
 
 
 class _Blockwise(torch.autograd.Function):
-    """All blocks of a call as one node of the autograd graph, which saves the call's inputs and no block's tensors."""
+    """All blocks of a call as one node of the autograd graph, which saves only the inputs of the call for backward."""
 
     @staticmethod
     def forward(ctx: Any, call: _Call, *states: torch.Tensor) -> torch.Tensor:
@@ -293,7 +294,7 @@ def _differentiable_gradients(
     # autograd adds the part of their gradient that flows through the bias later
     views = [state.view_as(state) for state in states]
     wanted = [view for view, need in zip(views, needs, strict=True) if need]
-    if call.options["dropout"] == 0:  # with dropout, the backend of the forward pass must draw the same random numbers
+    if call.options["dropout"] == 0:  # with dropout, keep the forward pass's backend, to draw the same random numbers
         call = call._replace(is_eager=True)
     found = iter(torch.autograd.grad(call.attend_all(views), wanted, output_gradient, None, True, allow_unused=True))
     return [next(found) if need else None for need in needs]

@@ -49,10 +49,10 @@ class SourceCache(EncoderDecoderCache):
         return kept[1]
 
     def reorder_cache(self, beam_idx: Any) -> None:
-        """Reorder the cache of self-attention, and that of cross-attention only if it has a row for each beam.
+        """Reorder the self-attention cache, and the cross-attention cache only if it has a row for each beam.
 
         Args:
-            beam_idx: for each new row, the index of the row that it continues, which has the same source.
+            beam_idx: for each new row, the index of the old row that it continues; both rows have the same source.
         """
         if self.source_rows in (None, len(beam_idx)):
             super().reorder_cache(beam_idx)
@@ -61,7 +61,7 @@ class SourceCache(EncoderDecoderCache):
 
     @property
     def source_rows(self) -> int | None:
-        """Number of rows in cross-attention; None before the first step."""
+        """The number of rows in the cross-attention cache; None before the first step."""
         layer: Any = self.cross_attention_cache.layers[0] if self.is_updated.get(0) else None
         return None if layer is None else layer.keys.shape[0]
 
@@ -77,7 +77,8 @@ class LocantGenerationMixin(GenerationMixin):
 
     config: LocantConfig
     main_input_name: str
-    # Set by `modeling/__init__.py`. The code that a saved model carries has transformers' search and cache instead.
+    # `modeling/__init__.py` sets both functions. In the code that is saved with a model, they stay None, and the beam
+    # search and the cache layers of transformers are used
     search_beams: ClassVar[Any] = None
     make_room: ClassVar[Any] = None
 
@@ -97,10 +98,10 @@ class LocantGenerationMixin(GenerationMixin):
     def prepare_inputs_for_generation(
         self, *args: Any, inputs_embeds: torch.Tensor | None = None, **kwargs: Any
     ) -> dict[str, Any]:
-        """As in transformers, but position ids that include those of the cached tokens are passed on as a whole.
+        """As in transformers, but position ids that cover all tokens, cached and new, are passed to `forward` uncut.
 
-        Position ids that the caller gave for the new tokens alone are cut to the tokens of this step, as in
-        transformers. `inputs_embeds` has to be in the signature, where `generate()` looks for it.
+        If the caller gave position ids for the new tokens alone, they are cut to the tokens of this step, as in
+        transformers. `inputs_embeds` must be in the signature, because `generate()` looks for it there.
         """
         prepare: Any = super().prepare_inputs_for_generation  # type: ignore[misc]  # transformers annotates `self`
         inputs = prepare(*args, inputs_embeds=inputs_embeds, **kwargs)
@@ -118,7 +119,7 @@ class LocantGenerationMixin(GenerationMixin):
     ) -> Any:
         """As in transformers, but raise `ValueError` for an image model without images or for a batch without rows."""
         given = {name for name, value in model_kwargs.items() if value is not None}
-        # the encoder itself refuses input_ids and inputs_embeds
+        # for input_ids and inputs_embeds, the image encoder itself raises an error
         encoded = given & {"encoder_outputs", "input_ids", "inputs_embeds"}
         if inputs is None and self.main_input_name == "pixel_values" and not encoded:
             raise ValueError(
@@ -160,9 +161,9 @@ class LocantGenerationMixin(GenerationMixin):
     def _prepare_cache_for_generation(  # type: ignore[override]  # annotated as bool in transformers, but returns None
         self, generation_config: GenerationConfig, model_kwargs: dict[str, Any], *args: Any
     ) -> None:
-        """Make the cache as in transformers, with the layers of `make_room`; a `SourceCache` if there is an encoder.
+        """Make the cache as in transformers, with layers from `make_room`; with an encoder, it is a `SourceCache`.
 
-        A cache that the caller gave stays as it is.
+        A cache that the caller gave is not changed.
         """
         is_given = model_kwargs.get("past_key_values") is not None
         prepare: Any = super()._prepare_cache_for_generation  # type: ignore[misc]  # transformers annotates `self`
@@ -186,7 +187,7 @@ class LocantGenerationMixin(GenerationMixin):
         **model_kwargs: Any,
     ) -> Any:
         """Run `search_beams` if it is set and supports the arguments, else the beam search of transformers."""
-        # beam_search.py removes the rows of finished sentences, but the caller may go on with the cache that it gave
+        # search_beams removes finished sentences from the cache; a cache that the caller gave must keep all its rows
         is_given = hasattr(model_kwargs.get("past_key_values"), "_is_user_defined")
         if self.search_beams is not None and not (synced_gpus or is_given):
             found = self.search_beams(

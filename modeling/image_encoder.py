@@ -79,7 +79,7 @@ ENCODERS["patches"] = LocantImageEncoder
 
 
 class PatchEmbedding(nn.Module):
-    """A linear projection of flattened patches, after a class token if there is one (Dosovitskiy et al. 2021, eq. 1).
+    """A linear projection of flattened patches, with an optional class token in front (Dosovitskiy et al. 2021, eq. 1).
 
     Args:
         config: uses `d_model`, `num_channels`, `patch_size`, `image_size`, `pooling`.
@@ -136,8 +136,8 @@ class PatchEmbedding(nn.Module):
     def positions(self, grid: tuple[int, int], device: torch.device) -> torch.Tensor:
         """Row and column of each token, `(1, tokens, 2)`, counted from 0 in the grid that the model was trained on.
 
-        They are those of the patch's centre after the image is scaled to the config's `image_size`: whole numbers if
-        the image has this size. The class token has row 0 and column 0.
+        Row and column are the coordinates of the patch's centre after the image is scaled to the config's `image_size`.
+        They are whole numbers if the image has this size. The class token has row 0 and column 0.
         """
         dtype = torch.float32 if device.type == "mps" else torch.float64
         axes = [

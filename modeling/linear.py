@@ -17,7 +17,7 @@ def project(layer: Any, states: torch.Tensor) -> torch.Tensor:
     """`layer(states)`, `(…, in_features)` to `(…, out_features)`.
 
     A step of `generate()` multiplies few rows by each weight. On a CPU with several threads and without gradients,
-    oneDNN computes this product in float32. The result differs from the result of `nn.Linear` by rounding.
+    oneDNN computes such products of large float32 weights. Its result differs from that of `nn.Linear` by rounding.
     """
     if not is_compiling() and not torch.is_grad_enabled() and _suits_onednn(layer, states):
         return torch.ops.mkldnn._linear_pointwise(states, layer.weight, layer.bias, "none", [], "")
@@ -25,7 +25,7 @@ def project(layer: Any, states: torch.Tensor) -> torch.Tensor:
 
 
 def _suits_onednn(layer: Any, states: torch.Tensor) -> bool:
-    """Whether oneDNN can compute the layer's output in float32, and is faster than `nn.Linear` for this size."""
+    """Whether oneDNN can compute the layer's output (float32 only), and is faster than `nn.Linear` for this size."""
     return (
         _HAS_BOTH
         and torch.get_num_threads() > 1

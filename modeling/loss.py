@@ -31,8 +31,9 @@ class VocabularyHead(LocantPreTrainedModel):
             labels: `(batch, length)`, the token that is predicted at each position; -100 where no loss is wanted.
             num_items_in_batch: number of labels in the whole optimiser step, by which the summed loss is divided; by
                 default the number of labels in this batch that are not -100.
-            skip_logits: return None for the logits. The loss is then computed without a tensor of all logits, unless
-                another library has wrapped or replaced `lm_head` or attached hooks to it: its `forward` is called then.
+            skip_logits: return None for the logits. The loss is then computed without a tensor of all logits.
+                Exception: if another library has wrapped or replaced `lm_head` or attached hooks to it, `lm_head` is
+                called and computes all logits.
 
         The loss is smoothed by `config.label_smoothing` in training mode only.
 
@@ -71,7 +72,7 @@ def needed_by_loss(labels: torch.Tensor, attention_mask: torch.Tensor | None) ->
 
 
 def _is_transformed() -> bool:
-    """Whether torch.func transforms the code that runs now."""
+    """Whether the code runs under a transform of torch.func, such as `vmap` or `grad`."""
     return torch._C._are_functorch_transforms_active()
 
 
@@ -87,8 +88,8 @@ def token_loss(
         logits: `(batch, length, vocab_size)`.
         labels: `(batch, length)`, the token that the logits at the same position predict; -100 is ignored.
         label_smoothing: share of probability spread evenly over the vocabulary.
-        num_items_in_batch: number of tokens of the whole optimiser step, over devices and accumulated batches;
-            by default the number of labels in this batch that are not -100.
+        num_items_in_batch: number of labels in the whole optimiser step (all devices and accumulated batches), by which
+            the summed loss is divided; by default the number of labels in this batch that are not -100.
 
     Returns:
         A scalar; nan if there are no tokens to average over.
@@ -163,7 +164,7 @@ def _per_item(total: torch.Tensor, labels: torch.Tensor, num_items_in_batch: int
 
 
 def _chunk_logits(device: torch.device) -> int:
-    """The number of logits that are converted to float32 at a time: they fit in the cache of a CPU, or fill a GPU."""
+    """The number of logits converted to float32 at a time: few enough for a CPU's cache, enough to keep a GPU busy."""
     return 2**18 if device.type == "cpu" else 2**26
 
 
@@ -208,7 +209,7 @@ class _SummedCrossEntropy(torch.autograd.Function):
         rows = _rows_at_a_time(logits)
         chunks = zip(*(tensor.split(rows) for tensor in (logits, targets, counted, normalisers)), strict=True)
         grads = (_chunk_gradient(grad_output, ctx.smoothing, *chunk) for chunk in chunks)
-        if is_compiling():  # compiled code writes slices of a tensor more slowly
+        if is_compiling():  # in compiled code, `cat` is faster than writing slices of a tensor
             return torch.cat([grad.to(logits.dtype) for grad in grads]), None, None
         gradient = torch.empty_like(logits)
         for out, grad in zip(gradient.split(rows), grads, strict=True):
@@ -276,7 +277,7 @@ class _SummedLinearCrossEntropy(torch.autograd.Function):
         smoothing: float,
         grad_enabled: bool,
     ) -> torch.Tensor:
-        """Hidden states `(rows, d_model)` and labels `(rows, 1)` to a scalar in float32.
+        """The summed loss, a float32 scalar, from hidden states `(rows, d_model)` and labels `(rows, 1)`.
 
         Compiled code also passes rows whose label is -100; their hidden states must be finite. `grad_enabled` says
         whether gradients are enabled in the caller; if they are not, the forward pass computes none.
@@ -316,7 +317,8 @@ class _SummedLinearCrossEntropy(torch.autograd.Function):
         hidden_states, weight, bias, labels, *gradients = ctx.saved_tensors
         inputs = hidden_states, weight, bias
         if torch.is_grad_enabled() and not is_compiling():  # create_graph=True: autograd differentiates this gradient
-            # views: hidden states may be computed from the tied weight, and autograd adds that gradient to it later
+            # gradients by views, not by the inputs: hidden states may be computed from the tied weight, and autograd
+            # adds that part of the weight's gradient later
             views: list[Any] = [None if tensor is None else tensor.view_as(tensor) for tensor in inputs]
             operands: list[Any] = [None if view is None else view.to(ctx.dtype) for view in views]
             total = _differentiable_sum(linear(*operands), labels, ctx.smoothing)
@@ -342,7 +344,7 @@ def _head_chunks(rows: torch.Tensor) -> tuple[torch.Tensor, ...]:
 
 
 def _add_product(total: torch.Tensor, left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
-    """`total`, in float32, plus a matrix product; changes `total`."""
+    """Add the matrix product `left @ right` to `total`, a float32 tensor, in place, and return `total`."""
     return total.addmm_(left, right) if left.dtype == total.dtype else total.add_(left @ right)
 
 

@@ -38,7 +38,7 @@ def as_encoder_output(given: ModelOutput | Sequence[Any]) -> BaseModelOutput:
     list is read in the order of `BaseModelOutput`: last hidden states, hidden states of the layers, attentions.
 
     Raises:
-        ValueError: `given` is neither an output of transformers nor a tuple or list, or does not begin with a tensor.
+        ValueError: `given` is neither a `ModelOutput` nor a tuple or list, or does not begin with a tensor.
     """
     if type(given) is BaseModelOutput and isinstance(given.last_hidden_state, torch.Tensor):
         return given
@@ -111,14 +111,14 @@ class LocantModel(LocantPreTrainedModel):
         Args:
             input_ids: source tokens `(batch, source_length)`.
             attention_mask: `(batch, source_length)`, 0 at padding; or `(batch or 1, 1 or heads, source_length,
-                source_length)`, boolean or whole numbers with 0 where a token is not seen, or floating and then added
-                to the scores. Source tokens that are hidden from all source tokens are hidden in cross-attention too;
+                source_length)`, boolean or integers with 0 where a token is not seen, or floating and then added to
+                the scores. Source tokens that are hidden from all source tokens are hidden in cross-attention too;
                 an entry of a floating mask hides a token if it is minus infinity or the lowest number of its type.
             decoder_input_ids: target tokens `(batch, target_length)`, those that the cache does not hold yet.
             decoder_attention_mask: `(batch, past + target_length)`, 0 at padding; or `(batch or 1, 1 or heads,
                 target_length, past + target_length)`, as for the encoder. It is combined with causality.
-            encoder_outputs: the output of the encoder, which is then not run: any output of transformers, or a tuple or
-                list that begins with the hidden states.
+            encoder_outputs: the output of the encoder, which is then not run: a `ModelOutput`, tuple or list that
+                begins with the last hidden states.
             past_key_values: keys and values of earlier target tokens.
             inputs_embeds, decoder_inputs_embeds: embeddings instead of ids, before scaling.
             use_cache: return a cache.
@@ -216,7 +216,7 @@ class LocantForConditionalGeneration(VocabularyHead, LocantGenerationMixin):
         """As in transformers; `encoder_outputs` may also be a tuple or a list, as in `forward`."""
         if encoder_outputs is not None:
             kwargs["encoder_outputs"] = as_encoder_output(encoder_outputs)
-        return super().generate(*args, **kwargs)  # type: ignore[misc]  # transformers types its own `self`
+        return super().generate(*args, **kwargs)  # type: ignore[misc]  # transformers annotates `self`
 
     def prepare_decoder_input_ids_from_labels(self, labels: torch.Tensor) -> torch.Tensor:
         """Shift labels `(batch, length)` with `shift_right`, for decoder inputs of the same shape."""
@@ -259,8 +259,8 @@ class LocantForConditionalGeneration(VocabularyHead, LocantGenerationMixin):
                 inputs_embeds, decoder_inputs_embeds, use_cache, position_ids, decoder_position_ids,
                 cross_attention_mask, document_ids, decoder_document_ids, token_type_ids, pixel_values: as in
                 `LocantModel`.
-            labels: target tokens `(batch, target_length)`, -100 where no loss is wanted. The decoder's inputs are made
-                from the labels unless they are given.
+            labels: target tokens `(batch, target_length)`, -100 where no loss is wanted. Decoder inputs are
+                computed from the labels unless they are given.
             num_items_in_batch: number of target tokens in the whole optimiser step, by which the summed loss is
                 divided; by default the number of labels in this batch that are not -100. The Trainer passes it.
             skip_logits: return None for the logits, and compute the loss in less time and memory; it needs labels. The

@@ -172,6 +172,7 @@ def next_tokens(labels: torch.Tensor, document_ids: torch.Tensor | None = None) 
     following = nn.functional.pad(labels[:, 1:], (0, 1), value=-100)
     if document_ids is None:
         return following
+    document_ids = document_ids[:, -labels.shape[1] :]  # without the ids of cached tokens
     last = nn.functional.pad(document_ids[:, 1:] != document_ids[:, :-1], (0, 1), value=True)
     return following.masked_fill(last.to(following.device), -100)
 

@@ -24,7 +24,7 @@ class LocantForImageClassification(LocantPreTrainedModel):
     """
 
     main_input_name = "pixel_values"
-    accepts_loss_kwargs = False  # as in LocantForSequenceClassification
+    accepts_loss_kwargs = False  # the loss is a batch mean, which the Trainer divides by the accumulation steps
     class_tables = (MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING_NAMES,)
 
     def __init__(self, config: LocantConfig):

@@ -59,5 +59,5 @@ def build_classifier_dropout(config: LocantConfig) -> nn.Dropout:
 
 
 def build_classifier(config: LocantConfig) -> nn.Linear:
-    """The linear layer from a vector to `config.num_labels` numbers."""
+    """The linear layer of a classifier, from hidden states of width `d_model` to `config.num_labels` logits."""
     return nn.Linear(config.d_model, cast(int, config.num_labels))

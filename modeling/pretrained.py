@@ -135,10 +135,10 @@ class LocantPreTrainedModel(PreTrainedModel):
         return [name for name, _ in self.named_non_persistent_buffers()]
 
     def _check_and_adjust_attn_implementation(self, attn_implementation: str | None, *args: Any, **kwargs: Any) -> str:
-        """As in transformers, but use `blockwise` if no backend is given and the default cannot serve the encodings.
+        """As in transformers, but default to `blockwise` if transformers' default does not support a position encoding.
 
         Raises:
-            ValueError: the backend does not exist, or cannot serve an encoding of this model.
+            ValueError: the backend does not exist, or does not support a position encoding of this model.
         """
         if attn_implementation is not None:
             check_name(attn_implementation, self.config, self.attention_kinds)
@@ -171,7 +171,7 @@ class LocantPreTrainedModel(PreTrainedModel):
         Raises:
             StrictDataclassError: the encoding does not exist or does not fit the config; the message names the field.
             TypeError: one of `fields` is not about position.
-            ImportError: this is the code that a saved model carries, and Locant is not installed.
+            ImportError: the model's class comes from the code that was saved with it, and Locant is not installed.
         """
         try:
             from locant.modeling.swapping import swap_position_encoding
@@ -219,7 +219,8 @@ class LocantPreTrainedModel(PreTrainedModel):
     ) -> Any:
         for hook in self.push_hooks:
             hook(self, Path(working_dir), repo_id)
-        # transformers uploads files that are newer than these timestamps, which are taken after the save hooks have run
+        # transformers uploads files that are newer than their timestamp or have none. The timestamps are taken after
+        # the save hooks have run, so the timestamps of the files that these hooks have written are removed
         others = {name: time for name, time in files_timestamps.items() if name not in self._files_of_hooks}
         return super()._upload_modified_files(working_dir, repo_id, others, *args, **kwargs)
 

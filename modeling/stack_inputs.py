@@ -17,7 +17,7 @@ class NeededTokens(NamedTuple):
     Attention itself works on the whole batch, with queries, keys and values of 0 for the tokens that are left out.
 
     Args:
-        indices: `(tokens,)`, in the flattened batch; None if all tokens are computed.
+        indices: `(tokens,)`, the indices of these tokens in the flattened batch; None if all tokens are computed.
         batch, length: the shape of the batch.
     """
 
@@ -40,8 +40,8 @@ class NeededTokens(NamedTuple):
     def of(cls, mask: torch.Tensor | None, hidden_states: torch.Tensor) -> "NeededTokens":
         """The tokens where the mask `(batch, length)` is not 0; all tokens if the mask leaves out few of them.
 
-        The result is all tokens as well if there is no mask, if it has another shape, under torch.func, and in compiled
-        code, whose shapes must not depend on the values of the mask.
+        The result is all tokens as well if the mask is None, is 0 everywhere or has another shape, under a transform of
+        torch.func, and in compiled code, whose shapes must not depend on the values of the mask.
         """
         if mask is None or mask.shape != hidden_states.shape[:2] or is_compiling():
             return cls()
@@ -56,16 +56,16 @@ class StackInputs(NamedTuple):
     """The inputs of an encoder or a decoder (a stack): embeddings, mask, document ids and position ids.
 
     Args:
-        hidden_states: `(batch, length, d_model)`: embeddings, or the encoder's output, which cross-attention reads. Of
-            embeddings to which position has been added, only shape, dtype and device are read.
+        hidden_states: `(batch, length, d_model)`: embeddings, or the encoder's output, which cross-attention reads.
+            After position has been added to the embeddings, only their shape, dtype and device are read.
         attention_mask: `(batch, past + length)` with 0 at padding, or of four dimensions, as `build_mask` takes it.
         document_ids: `(batch, past + length)`; None if each row is one document.
-        position_ids: `(batch or 1, length)`; of patches `(1, length, 2)`, row and column.
-        position_bound: exclusive upper bound of the position ids; None where it is unknown. Of patches, the number of
-            rows and of columns.
+        position_ids: `(batch or 1, length)`; for image patches `(1, length, 2)`, with row and column.
+        position_bound: exclusive upper bound of the position ids; None if it is unknown. For image patches, the numbers
+            of rows and columns.
         given_position_ids: the position ids that the caller gave: `(batch or 1, length)`, or `(batch or 1, past +
-            length)` with the positions of the cached tokens. None if positions are counted from the mask; distances
-            between queries and keys are then differences of slots.
+            length)` with the positions of the cached tokens. None if positions are counted from the mask; the distance
+            between a query and a key is then the difference of their indices in the sequence, padding included.
         tokens: the tokens that the layers compute.
     """
 
@@ -98,9 +98,9 @@ def prepare_stack_inputs(
         hidden_states, attention_mask, document_ids: as in `StackInputs`.
         position_ids: the position ids that the caller gave, in the shapes of `StackInputs.given_position_ids`, or None.
         cache: the cache of self-attention, or None.
-        max_position_embeddings: the bound of given `position_ids` in compiled code, unless there are more tokens. Eager
-            code computes their maximum instead, which synchronises with a GPU. None: no encoding needs a bound, and
-            none is computed.
+        max_position_embeddings: in compiled code, the bound of given `position_ids`, or the number of tokens if that is
+            larger. Eager code computes the bound from the largest id, which synchronises with a GPU. If it is None, no
+            encoding needs a bound, and none is computed.
         may_be_packed: whether a restart of `position_ids` starts a new document, if there are no document ids.
 
     Raises:
@@ -147,6 +147,11 @@ def check_tensors(**given: Any) -> None:
 def _check_sizes(
     attention_mask: torch.Tensor | None, document_ids: torch.Tensor | None, batch: int, tokens: int
 ) -> None:
+    if document_ids is not None and (document_ids.ndim != 2 or document_ids.shape[0] not in (1, batch)):
+        raise ValueError(
+            f"document_ids has the shape {tuple(document_ids.shape)}, but there are {batch} sequences: give a row of "
+            "ids for each sequence, or one row for all of them."
+        )
     if document_ids is not None and document_ids.shape[1] < tokens:
         raise ValueError(
             f"document_ids has {document_ids.shape[1]} ids for each sequence, but each sequence has {tokens} tokens, "

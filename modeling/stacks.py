@@ -72,8 +72,8 @@ class LocantStack(LocantPreTrainedModel):
     def may_add_bias_to_mask(self) -> bool:
         """Whether a shared position bias may be added to the mask once for all layers.
 
-        Not under gradient checkpointing: with `use_reentrant=True`, each layer runs a backward pass of its own through
-        the bias, and the first of these passes would free the graph that the other passes need.
+        It is False under gradient checkpointing: with `use_reentrant=True`, each layer runs a separate backward pass
+        through the bias, and the first of these passes would free the graph that the other passes need.
         """
         return not (self.gradient_checkpointing and self.training)
 
@@ -140,7 +140,11 @@ class LocantStack(LocantPreTrainedModel):
         return self.final_norm(hidden_states)
 
     def _cross_inputs(self, inputs: StackInputs, source: StackInputs, past_key_values: Cache | None) -> AttentionInputs:
-        """The inputs of cross-attention; steps of `generate()` reuse those of an earlier step if they are the same."""
+        """The inputs of cross-attention.
+
+        The steps of `generate()` share one result if cross-attention has no position encoding and there are no document
+        ids.
+        """
         assert self.cross_position is not None
         is_cached = isinstance(past_key_values, EncoderDecoderCache) and past_key_values.is_updated.get(0, False)
         make = partial(
@@ -164,7 +168,7 @@ class LocantTokenStack(LocantStack):
     """A stack that reads tokens."""
 
     def add_embeddings(self, config: LocantConfig) -> None:
-        """Add the token embeddings, and set the factor on them."""
+        """Add the token embeddings, and set the factor by which they are multiplied."""
         self.embed_tokens: nn.Module = nn.Embedding(config.vocab_size, config.d_model)
         self.embed_scale = math.sqrt(config.d_model) if config.scale_embedding else 1.0
 
@@ -198,7 +202,7 @@ def _check_input(prefix: str, input_ids: torch.Tensor | None, inputs_embeds: tor
         raise ValueError(f"{ids} and {embeds} are both given: leave one of them out.")
     if input_ids is None and inputs_embeds is None:
         of_labels = (
-            ", or labels to compute them from (as DataCollatorForSeq2Seq does if it has model=)" if prefix else ""
+            ", or labels to compute them from (DataCollatorForSeq2Seq does so if it has model=model)" if prefix else ""
         )
         raise ValueError(f"There are no {ids}: give them, or {embeds}{of_labels}.")
     check_tensors(**{ids: input_ids, embeds: inputs_embeds})
@@ -311,7 +315,7 @@ class LocantDecoder(LocantTokenStack):
     """The decoder: every token sees the tokens before it, or those in its window, and all tokens of the encoder."""
 
     _can_record_outputs = {  # noqa: RUF012
-        "hidden_states": TransformerLayer,
+        "hidden_states": OutputRecorder(TransformerLayer, num_hidden_layers_key="decoder_layers"),
         "attentions": OutputRecorder(SelfAttention, index=1),
         "cross_attentions": OutputRecorder(CrossAttention, index=1),
     }

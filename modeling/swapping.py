@@ -80,7 +80,7 @@ def swap_position_encoding(model: Any, position_encoding: str, **fields: Any) ->
 
 @torch.no_grad()
 def copy_weights(source: nn.Module, target: nn.Module) -> SwapReport:
-    """Copy weights of the same name and shape, but those of an encoding only to an encoding of the same class."""
+    """Copy weights of the same name and shape; weights of a position encoding only if its class is the same in both."""
     old, new = source.state_dict(keep_vars=True), target.state_dict(keep_vars=True)
     foreign = [
         f"{name}."

@@ -102,10 +102,10 @@ class BPEDropout:
         return ids
 
     def _merge(self, word: str, kept: float, rng: Random) -> tuple[list[int], float]:
-        """The pieces of one word of byte symbols, and the remaining value of `kept`.
+        """The token ids of one word, which is given as byte symbols, and the remaining value of `kept`.
 
-        The queue yields the possible merges by rank, and each of them is dropped or kept until the first is kept. This
-        equals dropping some of all possible merges, and then applying the first of the others.
+        The queue yields the possible merges by rank. They are dropped at random until one is kept, which is applied.
+        This equals first dropping or keeping each possible merge, and then applying the first merge that is kept.
         """
         merges = self._merges
         symbols = [self._bytes[symbol] for symbol in word]

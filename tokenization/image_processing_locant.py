@@ -52,7 +52,7 @@ class LocantImageProcessor(PilBackend):
     num_channels = 3
     do_convert_rgb = True
     do_resize = True
-    size = {"height": 224, "width": 224}  # noqa: RUF012 (the base class's own declaration)
+    size = {"height": 224, "width": 224}  # noqa: RUF012 (declared in the base class)
     resample = 2  # PIL's number for bilinear: its enum cannot be imported where PIL is not installed
     do_rescale = True
     do_normalize = True

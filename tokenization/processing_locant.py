@@ -1,5 +1,5 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""`LocantProcessor`: the image processor and the tokenizer of an image-to-text model, as one."""
+"""`LocantProcessor`: the image processor and the tokenizer of an image-to-text model in one object."""
 
 from typing import Any
 
@@ -16,10 +16,10 @@ IGNORED_LABEL = -100
 class LocantProcessor(ProcessorMixin):
     """The image processor and the tokenizer of an image-to-text model, which are saved and loaded together.
 
-    `text` is a prompt for the decoder, and the output can be passed to `generate()` unchanged: `decoder_input_ids`
-    begins with the tokenizer's `bos` token, which is Locant's `decoder_start_token_id`, and the prompt follows
-    without an end token; for an empty prompt, it is the start token alone. With `padding=True`, prompts of different
-    lengths are padded on the left, so that generation continues after the last token of each prompt. As in
+    `text` is a prompt for the decoder, and the output can be passed to `generate()` unchanged: `decoder_input_ids` are
+    the tokenizer's `bos` token, which is Locant's `decoder_start_token_id`, and the tokens of the prompt, without an
+    end token. For an empty prompt, they are the `bos` token alone. With `padding=True`, prompts of different lengths
+    are padded on the left, so that generation continues after the last token of each prompt. As in
     `Pix2StructProcessor`, no labels are made from `text`, so that the model computes no loss. Labels are made from
     `text_target`, the captions to train on, whereas `TrOCRProcessor` and `DonutProcessor` make labels from `text`.
 

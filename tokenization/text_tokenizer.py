@@ -50,7 +50,8 @@ class Purpose:
         pair: the template of two texts that are encoded together.
         whole_texts: whether encoding puts a space before a text, and decoding removes it.
         has_mask: whether there is a `<mask>`. If so, text that spells `<mask>` or another special token is encoded as
-            that token, unless `split_special_tokens=True` is given in the call; if not, as ordinary text.
+            that token, unless `split_special_tokens=True` is given in the call. Without `<mask>`, such text is encoded
+            as ordinary text.
         padding_side: the side on which shorter texts of a batch are padded.
     """
 
@@ -74,7 +75,9 @@ PURPOSES = {
 }
 
 LONGEST_WORD = 64
-"""The maximum number of characters of a word. A longer word is split into words of at most this length.
+"""The maximum number of characters of a word, not counting a space before it or an apostrophe at its end.
+
+A longer word is split into words of at most this length.
 
 Without this limit, a line of many thousand characters without a space would stall a run: the time of the trainers of
 `bpe` and `unigram` grows with the square of a word's length, and the time of encoding with `wordpiece` with its cube.
@@ -121,8 +124,8 @@ def train_tokenizer(
     """Train a tokenizer. Once saved, it loads with `AutoTokenizer` where Locant is not installed.
 
     Source and target share the vocabulary: give the texts of both languages. `<pad>`, `<s>`, `</s>` and
-    `<unk>` have the ids 0 to 3. Text that spells a special token is encoded as ordinary text, except for `masked_lm`
-    unless `split_special_tokens=True` is given in the call. The same texts in the same order give the same tokenizer.
+    `<unk>` have the ids 0 to 3. Text that spells a special token is encoded as ordinary text; for `masked_lm`, only
+    if `split_special_tokens=True` is given in the call. The same texts in the same order give the same tokenizer.
     The trainer of `unigram` sums probabilities in no fixed order, so its tokenizers are the same unless a choice
     depends on the last digits of the sums.
 
@@ -135,9 +138,9 @@ def train_tokenizer(
             2016, arXiv:1609.08144), without `##`, since the space already marks where a word begins. These
             three are lossless. `word`: not at all, and a word outside the vocabulary becomes `<unk>`.
         vocab_size: the number of tokens, special ones included; fewer if the texts don't hold so many.
-        min_frequency: how often a pair or a word must occur to be taken; `unigram` has no such bound.
+        min_frequency: how often a pair or a word must occur to enter the vocabulary; `unigram` ignores it.
         purpose: the kind of model that the tokenizer is for. `seq2seq`: whole texts, ended by `</s>`, for
-            translators and classifiers. `causal_lm`: a text begins with `<s>` and has no end, so that it can be
+            translators and classifiers. `causal_lm`: a text begins with `<s>` and has no end token, so it can be
             continued, and batches are padded on the left. `masked_lm`: a text stands between `<s>` and `</s>`, and
             `<mask>` in it, with the id 4, is a word to be guessed.
         text_columns: the columns of the dataset that hold text; all its string columns if None.
@@ -286,10 +289,10 @@ def _read_columns(dataset: "Dataset", columns: list[str] | None) -> Iterator[str
 
 
 def _checked(texts: Iterable[object]) -> Iterator[str]:
-    """The strings of `texts`, without the blank strings before the first text.
+    """The strings of `texts` from the first string on that is not blank.
 
     Raises:
-        ValueError: an item of `texts` is not a string, or no string holds any text.
+        ValueError: an item of `texts` is not a string, or all strings are blank.
     """
 
     def strings() -> Iterator[str]:

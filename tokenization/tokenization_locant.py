@@ -59,12 +59,12 @@ class LocantTokenizer(PreTrainedTokenizerFast):
 
     @classmethod
     def convert_to_native_format(cls, trust_remote_code: bool = False, **kwargs: Any) -> dict[str, Any]:
-        """The arguments of `__init__`, with `tokenizer.json` as a whole instead of its vocabulary and merges alone."""
+        """The arguments of `__init__`, so that it loads the whole `tokenizer.json`, not only vocabulary and merges."""
         return super().convert_to_native_format(trust_remote_code=True, **kwargs)
 
     @property
     def _auto_class(self) -> str | None:  # type: ignore[override]
-        # without added special tokens, transformers' own class encodes and decodes alike, without trust_remote_code
+        # without added special tokens, transformers' own class gives the same results, and needs no trust_remote_code
         return "AutoTokenizer" if self.carries_code and self.added_special_tokens else None
 
     def _add_tokens(self, new_tokens: Any, special_tokens: bool = False) -> int:

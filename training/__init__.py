@@ -1,2 +1,2 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""Data, metrics and recipes over the Hugging Face Trainer."""
+"""Training and evaluation of models for each task, on top of the Hugging Face Trainer."""

@@ -1,10 +1,10 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""The options of `locant train` that all or several tasks have, for the sections `model:`, `data:` and `training:`.
+"""The options of `locant train` that several tasks share, in the sections `model:`, `data:` and `training:`.
 
-A field of these dataclasses is an option of the same name, and `option` gives its help text. A module of each task
-(`translation_arguments.py`, …) adds the options of the task.
+Each field of these dataclasses is an option of the same name; the function `option` defines its default and help text.
+Each task adds its own options in a module such as `translation_arguments.py`.
 """
-# ruff: noqa: RUF009 (`option` returns a field of its own at each call)
+# ruff: noqa: RUF009 (`option` returns a new dataclass field at each call)
 
 import copy
 from collections.abc import Iterable
@@ -18,6 +18,7 @@ from transformers import Seq2SeqTrainingArguments
 from transformers.trainer_utils import IntervalStrategy, SaveStrategy, SchedulerType
 
 from locant.configuration import PRESETS, LocantConfig
+from locant.utils.errors import first_line
 
 from .errors import InputError
 
@@ -28,7 +29,7 @@ TOKENIZER_OPTIONS = ("tokenizer_name", "tokenizer_kind", "tokenizer_vocab_size")
 """Options that choose a tokenizer."""
 
 PROCESSOR_OPTIONS = (*TOKENIZER_OPTIONS, "image_mean", "image_std")
-"""Options that choose a tokenizer or an image processor; a trained model has its own."""
+"""Options for a new tokenizer or image processor; a trained model comes with its own tokenizer or image processor."""
 
 AUTO = "auto"
 """The value of `bf16` and `attn_implementation` for which the run times training steps and takes the fastest choice."""
@@ -41,7 +42,7 @@ def option(default: Any, help: str, choices: Iterable[str] = ()) -> Any:
 
 @dataclass
 class ModelArguments:
-    """The options of the section `model:`: a preset and fields of `LocantConfig` for a new model, or a trained model.
+    """The options of the section `model:`: the shape of a new model, or the folder or Hub name of a trained model.
 
     Raises:
         InputError: both a preset and trained weights are given.
@@ -51,7 +52,7 @@ class ModelArguments:
         None,
         "Shape of the model; options for single fields, such as d_model, take precedence. With a vocabulary of 8,000, "
         "a translator has 2 million parameters as tiny (2+2 layers, width 128), 36 million as iwslt (6+6, 512), 48 "
-        "million as base (6+6, 512, with wider feed-forward layers; also without a preset), and 185 million as big "
+        "million as base (6+6, 512, with wider feed-forward layers; also the default shape), and 185 million as big "
         "(6+6, 1,024).",
         choices=PRESETS,
     )
@@ -65,7 +66,7 @@ class ModelArguments:
         "Attention backend in training: sdpa by default; auto times some steps with sdpa and with eager, and takes the "
         "faster backend.",
     )
-    # The given fields of LocantConfig, by name. Each field of LocantConfig is an option under its own name.
+    # Maps the name of each given field of LocantConfig to its value. Each field is an option of the same name.
     overrides: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -81,12 +82,14 @@ class ModelArguments:
         return None if self.attn_implementation == AUTO else self.attn_implementation
 
     def make_config(self, **decided: Any) -> LocantConfig:
-        """The config of a new model: the preset; `overrides` replace its fields, and `decided` replaces those of both.
+        """Make the config of a new model: `self.overrides` replaces fields of the preset, and `decided` replaces both.
 
         Raises:
             InputError: a value is out of range, or two values do not fit together.
         """
-        fields = copy.deepcopy({**self.overrides, **decided})  # the config completes rope_parameters in place
+        fields = copy.deepcopy(
+            {**self.overrides, **decided}
+        )  # as LocantConfig changes the dict rope_parameters in place
         try:
             return LocantConfig.from_preset(self.preset, **fields) if self.preset else LocantConfig(**fields)
         except (StrictDataclassError, ValueError) as error:
@@ -96,7 +99,7 @@ class ModelArguments:
 def config_error(error: Exception, fields: Iterable[str]) -> InputError:
     """Convert an error of a config to an `InputError` of one line, with the name of the field if it is in `fields`."""
     if not isinstance(error, StrictDataclassError):
-        return InputError(str(error).partition("\n")[0])
+        return InputError(f"{first_line(error)}.")
     where = str(error).partition("'")[2].partition("'")[0]
     named = f"{where}: " if where in fields else ""
     return InputError(f"{named}{error.__cause__ or error}")
@@ -126,7 +129,7 @@ class DataArguments:
         "if neither validation_file nor the dataset has validation data.",
     )
     license: str | None = option(None, "Licence of the data, such as cc-by-4.0, for the model card.")
-    preprocessing_num_workers: int | None = option(None, "Processes that prepare the data.")
+    preprocessing_num_workers: int | None = option(None, "Number of processes that prepare the data.")
 
     columns: ClassVar[tuple[str, ...]] = ()
     """The columns of a row. A split can also be given as parallel text files, one for each column."""
@@ -188,8 +191,8 @@ class TrainingArguments(transformers.TrainingArguments):
         data: the data arguments of the run, from which `find_measures` may derive the metrics.
 
     Raises:
-        InputError: a value is out of range, two values contradict each other, a reporter cannot be used, or
-            `label_smoothing_factor` is set.
+        InputError: a value is out of range, two values contradict each other, a reporter in `report_to` cannot be
+            used, or `label_smoothing_factor` is set.
         ValueError: from the Trainer's own checks.
     """
 
@@ -228,7 +231,7 @@ class TrainingArguments(transformers.TrainingArguments):
         "When a checkpoint is saved; with load_best_model_at_end, save_strategy must equal eval_strategy or be best.",
     )
     save_total_limit: int | None = option(
-        3, "Checkpoints that are kept, the best among them; at least 2, and at least average_checkpoints + 1."
+        3, "Number of checkpoints to keep, including the best one; at least 2, and at least average_checkpoints + 1."
     )
     logging_steps: float = option(50, "Steps between two reports of the loss, or (below 1) a share of all steps.")
     load_best_model_at_end: bool = option(True, "End with the checkpoint that is best by metric_for_best_model.")
@@ -240,7 +243,9 @@ class TrainingArguments(transformers.TrainingArguments):
     early_stopping_patience: int | None = option(
         None, "Stop training after this number of evaluations in a row without a better metric_for_best_model."
     )
-    average_checkpoints: int = option(0, "End with the mean of the weights of the last N checkpoints; 0 for none.")
+    average_checkpoints: int = option(
+        0, "End with the mean of the weights of the last N checkpoints; 0 turns averaging off."
+    )
 
     ddp_find_unused_parameters: bool | None = option(
         False, "Whether processes look for parameters without a gradient; Locant's models have none."
@@ -262,7 +267,7 @@ class TrainingArguments(transformers.TrainingArguments):
         check_positive(self, "early_stopping_patience")
         if self.max_steps == 0 or self.max_steps < -1:
             raise InputError(
-                f"max_steps is {self.max_steps}, but must be above 0, or -1 for num_train_epochs to decide."
+                f"max_steps is {self.max_steps}, but must be above 0, or -1 to train for num_train_epochs."
             )
         self.measures = self.find_measures(data)
         self._check_best_model()
@@ -287,10 +292,10 @@ class TrainingArguments(transformers.TrainingArguments):
             raise InputError("fp16 is true and bf16 is auto, but only one of them can be used: leave one of them out.")
         self.bf16 = False
         super().__post_init__()
-        self.bf16 = AUTO  # type: ignore[assignment]  # mypy takes the constant for any text
+        self.bf16 = AUTO  # type: ignore[assignment]  # mypy infers the type str for the constant
 
     def _check_reporters(self) -> None:
-        """Raise `InputError` if a reporter cannot be created; the Trainer creates it after the data are prepared."""
+        """Raise `InputError` if a reporter cannot be created; the Trainer would try it only after data preparation."""
         if not self.report_to:
             return
         from transformers.integrations.integration_utils import INTEGRATION_TO_CALLBACK  # slow to import
@@ -303,10 +308,9 @@ class TrainingArguments(transformers.TrainingArguments):
                 INTEGRATION_TO_CALLBACK[name]()
             except (ImportError, RuntimeError) as error:
                 package = f"pip install 'locant[{name}]'" if name in ("tensorboard", "wandb") else "install its package"
-                reason = str(error).strip().partition("\n")[0].rstrip(".")
                 raise InputError(
-                    f"report_to is {name}, but this reporter cannot be used ({reason}): {package}, or leave report_to "
-                    "out."
+                    f"report_to is {name}, but this reporter cannot be used ({first_line(error)}): {package}, or leave "
+                    "report_to out."
                 ) from error
 
     def set_bf16(self, bf16: bool) -> None:
@@ -325,7 +329,7 @@ class TrainingArguments(transformers.TrainingArguments):
             )
 
     def find_measures(self, data: Any) -> dict[str, bool]:
-        """The metrics of evaluation, with True if higher is better; the first is the default for the best model."""
+        """Map each evaluation metric to whether higher is better; the first is the default `metric_for_best_model`."""
         return {"loss": False}
 
     def _check_best_model(self) -> None:
@@ -355,9 +359,9 @@ class GenerationTrainingArguments(TrainingArguments, Seq2SeqTrainingArguments):
     generation_num_beams: int | None = option(
         1, "Beams in evaluation during training; 1 is greedy search, which is fast."
     )
-    num_beams: int = option(4, "Beams of the finished model, saved with it.")
+    num_beams: int = option(4, "Number of beams for the finished model, saved with the model.")
     length_penalty: float = option(1.0, "Beam search divides scores by length ** length_penalty; saved with the model.")
-    max_new_tokens: int = option(256, "Longest text that is generated, in tokens, saved with the model.")
+    max_new_tokens: int = option(256, "Largest number of tokens that are generated for a text; saved with the model.")
     use_cache: bool = option(True, "Whether the saved model decodes with a cache; training itself needs none.")
 
     def __post_init__(self, data: Any) -> None:

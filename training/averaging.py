@@ -18,6 +18,6 @@ def load_mean_weights(model: PreTrainedModel, checkpoints: Sequence[Path]) -> No
             total[name] = total[name] + weight.double() if name in total else weight.double()
     own = model.state_dict()
     mean = {name: (weight / len(checkpoints)).to(own[name].dtype) for name, weight in total.items()}
-    # not strict: a checkpoint holds a tied weight under one of its names only
+    # strict=False, as a checkpoint contains a tied weight under only one of its names
     model.load_state_dict(mean, strict=False)
     model.tie_weights()

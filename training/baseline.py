@@ -11,7 +11,7 @@ from .recipe import Prepared
 
 
 def compare_with_baseline(prepared: Prepared, metrics: Mapping[str, Any]) -> str | None:
-    """Compare a trained model with the baseline of `baseline` on the validation split.
+    """Compare a trained model on the validation split with the baseline that `baseline` computes.
 
     Args:
         prepared: the encoded splits; the labels of the training split give the baseline.

@@ -26,7 +26,7 @@ class LengthBatchSampler(Sampler[list[Key]]):
     lengths: a cell is cut in two where the cut saves most padding, as long as each part fills at least three batches
     and a 200th of all batches. In each epoch, the rows of each cell are shuffled and divided into batches, and the
     batches of all cells are shuffled. The cells are the same in every epoch, so every epoch has the same number of
-    batches; it has every row once. The shuffling depends on `seed` and the epoch only.
+    batches. Every epoch has every row once. The shuffling depends on `seed` and the epoch only.
 
     With several processes, some cells are divided into more batches, until the number of batches is a multiple of the
     number of processes. In each step, the processes get batches of similar size.
@@ -85,12 +85,12 @@ class LengthBatchSampler(Sampler[list[Key]]):
             for cell, count in zip(self._cells, self._batches_per_cell, strict=True)
             for batch in np.array_split(rng.permutation(cell), count)
         ]
-        # Consecutive batches are of the same cell or of similar cells, so the processes of a step wait little.
+        # Consecutive batches are of the same cell or of similar cells, so processes wait little for each other.
         for step in rng.permutation(len(self)):
             yield [(epoch, row) for row in batches[step * self.num_replicas + self.rank].tolist()]
 
     def _capacity(self, longest: np.ndarray) -> np.ndarray:
-        """The largest number of rows in a batch; `longest` is the sum of its largest source and its largest target."""
+        """The largest number of rows in a batch; `longest` is the sum of its largest source and target lengths."""
         if self._rows_per_batch is not None:
             return np.full_like(longest, self._rows_per_batch)
         return np.maximum(1, self._max_tokens // longest)
@@ -113,9 +113,9 @@ class LengthBatchSampler(Sampler[list[Key]]):
         return cells
 
     def _cut(self, rows: np.ndarray, least: int) -> tuple[np.ndarray, np.ndarray] | None:
-        """Cut `rows` by one length where the cut saves most padding, with `least` batches on both sides.
+        """Cut `rows`, sorted by one length, where this saves most padding; each part fills at least `least` batches.
 
-        None if no cut saves any padding, as among rows of equal length.
+        Returns None if no cut saves any padding, as among rows of equal length.
         """
         best_cost, best_parts = len(rows) * self.lengths[rows].max(axis=0).sum(), None
         sides = range(self.lengths.shape[1])
@@ -220,7 +220,7 @@ def build_training_dataloader(
         accelerator: the accelerator of the Trainer.
         dataloader_kwargs: further arguments of :class:`torch.utils.data.DataLoader`, such as ``num_workers``.
     """
-    generator = torch.Generator()  # otherwise each epoch would draw a seed from the generator of dropout
+    generator = torch.Generator()  # otherwise each epoch would draw from the global generator, which dropout uses
     loader = DataLoader(dataset, batch_sampler=sampler, collate_fn=collator, generator=generator, **dataloader_kwargs)
     return prepare_data_loader(
         loader,

@@ -6,6 +6,8 @@ from typing import Any
 from huggingface_hub.errors import StrictDataclassError
 from transformers import AutoConfig, PreTrainedModel
 
+from locant.utils.errors import first_line
+
 from .arguments import FREE_IN_FINE_TUNING, config_error
 from .config_parser import RunConfig
 from .errors import InputError
@@ -18,7 +20,7 @@ def build_model(run: RunConfig, recipe: Recipe, prepared: Prepared) -> PreTraine
     """Build a new model, or load the trained model of `model_name_or_path`, with the Auto class of `recipe`.
 
     Raises:
-        InputError: the trained model does not load or has other stacks, or an option of the model cannot be used.
+        InputError: the trained model does not load or lacks most weights of the task's model, or an option is invalid.
     """
     if run.model.model_name_or_path is not None:
         model = _trained_model(run.model.model_name_or_path, run, recipe, prepared)
@@ -32,7 +34,7 @@ def check_fine_tuning(run: RunConfig) -> None:
     """Check that the model options agree with the config of the trained model in `model_name_or_path`, if it is given.
 
     Raises:
-        InputError: no config loads from `model_name_or_path`, or options differ from it; the message names all of them.
+        InputError: no config loads from `model_name_or_path`, or options contradict it; the message names the options.
     """
     name = run.model.model_name_or_path
     if name is None:
@@ -41,7 +43,7 @@ def check_fine_tuning(run: RunConfig) -> None:
     try:
         config = AutoConfig.from_pretrained(name)
     except (ImportError, KeyError, OSError, StrictDataclassError, ValueError) as error:
-        raise InputError(f"No model loads from {name}: {_first_line(error)}") from error
+        raise InputError(f"No model loads from {name}: {first_line(error)}.") from error
     if unknown := [option for option in run.model.overrides if not hasattr(config, option)]:
         raise InputError(
             f"{', '.join(unknown)} cannot be given for a {config.model_type} model such as {name}: leave out the "
@@ -64,7 +66,7 @@ def _new_model(run: RunConfig, recipe: Recipe, prepared: Prepared) -> PreTrained
     try:
         return recipe.auto_class.from_config(config, attn_implementation=run.model.first_attn_implementation)
     except (ImportError, KeyError, ValueError) as error:
-        raise InputError(_first_line(error)) from error
+        raise InputError(f"{first_line(error)}.") from error
 
 
 def _trained_model(name: str, run: RunConfig, recipe: Recipe, prepared: Prepared) -> PreTrainedModel:
@@ -81,27 +83,23 @@ def _trained_model(name: str, run: RunConfig, recipe: Recipe, prepared: Prepared
     except StrictDataclassError as error:
         raise config_error(error, changes) from error
     except (ImportError, KeyError, OSError, ValueError) as error:
-        raise InputError(f"No model loads from {name}: {_first_line(error)}") from error
+        raise InputError(f"No model loads from {name}: {first_line(error)}.") from error
     _tell_of_new_weights(run, name, model, loaded)
     return model
 
 
 def _tell_of_new_weights(run: RunConfig, name: str, model: PreTrainedModel, loaded: dict[str, Any]) -> None:
-    """Print the names of weights that the checkpoint lacks; `InputError` if they are more than half of the model's.
+    """Print the names of newly initialised weights; raise `InputError` if they are over half of the parameters.
 
-    An example is a decoder that is loaded as an encoder.
+    They are over half if, for example, a decoder is loaded as an encoder. Token embeddings are not counted.
     """
     new = sorted({*loaded["missing_keys"], *(key for key, *_ in loaded["mismatched_keys"])})
-    # token embeddings do not count: a checkpoint of the other stack has them too
+    # token embeddings are not counted, as checkpoints of encoders and of decoders both have them
     sizes = {key: weight.numel() for key, weight in model.named_parameters() if "embed_tokens" not in key}
     if sum(sizes.get(key, 0) for key in new) > sum(sizes.values()) / 2:
         raise InputError(
             f"{name} does not contain most weights of a model for {run.task}, as it is a model of another kind: give a "
-            "model that has the same stacks (encoder, decoder, or both)."
+            "model that has the stacks of this task (encoder, decoder, or both)."
         )
     if new:
         say(run, f"New weights are initialised, as {name} does not contain them: {', '.join(new)}")
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().partition("\n")[0]

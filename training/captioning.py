@@ -107,7 +107,7 @@ class Captioning(Recipe):
         return Layout((image, Column("caption", TEXT, chosen=self.data.caption_column)), row="image")
 
     def build_processor(self, run: RunConfig, train: Dataset, name: str | None) -> LocantProcessor:
-        """The processor of the captioner or checkpoint `name`, or else a tokenizer and a new image processor."""
+        """The processor of a captioner or checkpoint `name`; else a new one, with the tokenizer `name` or a new one."""
         if name is not None and name != self.data.tokenizer_name:
             return _load_processor(self.data, run, name)
         captions = (row["caption"] for row in train.select_columns(["caption"]))
@@ -170,7 +170,7 @@ class Captioning(Recipe):
         }
 
     def adapt(self, model: Any, run: RunConfig) -> None:
-        """Set the search options of the generation config; a fine-tuned model keeps those that are not given."""
+        """Set the search options of the generation config; for a fine-tuned model, only the options that are given."""
         search = {name: getattr(run.training, name) for name in ("num_beams", "length_penalty", "max_new_tokens")}
         is_new = run.model.model_name_or_path is None
         model.generation_config.update(**{name: v for name, v in search.items() if is_new or name in run.given})
@@ -241,7 +241,7 @@ class Captioning(Recipe):
 
 
 def _load_processor(data: CaptioningData, run: RunConfig, name: str) -> LocantProcessor:
-    """Load the processor of a trained captioner or of a checkpoint; `InputError` if none loads."""
+    """Load the processor of a trained captioner or of a checkpoint; `InputError` if it cannot be loaded."""
     build_image_processor(data, run, name)  # raises an InputError if image_mean or image_std would have no effect
     try:
         return AutoProcessor.from_pretrained(name)
@@ -259,7 +259,7 @@ def _caption_losses(model: Any, pixel_values: torch.Tensor, labels: torch.Tensor
 
 @torch.no_grad()
 def _generate(model: Any, pixel_values: torch.Tensor, search: Mapping[str, Any]) -> torch.Tensor:
-    """Generate the tokens of a caption for each image, at most `max_new_tokens` and the number of learned positions."""
+    """Generate a caption for each image, of at most `max_new_tokens` tokens, and no more than the learned positions."""
     limits = [search.get("max_new_tokens", model.generation_config.max_new_tokens), position_limit(model, "target")]
     given = [limit for limit in limits if limit is not None]
     return model.generate(pixel_values, **{**search, **({"max_new_tokens": min(given)} if given else {})})

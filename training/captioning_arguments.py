@@ -1,6 +1,6 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
 """The options of captioning."""
-# ruff: noqa: RUF009 (`option` returns a field of its own at each call)
+# ruff: noqa: RUF009 (`option` returns a new dataclass field at each call)
 
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -37,17 +37,17 @@ class CaptioningData(TokenizerArguments, ImageArguments):
 
 @dataclass
 class CaptioningTraining(GenerationTrainingArguments):
-    """The options of the section `training:` for captioning; by default, exact captions choose the best model."""
+    """The options of the section `training:`; by default, the share of exact captions decides the best model."""
 
     output_dir: str | None = option("runs/captioner", "Folder of the run; the same command resumes a stopped run.")
 
     def find_measures(self, data: Any) -> dict[str, bool]:
-        """Loss and perplexity, and before them `exact` and `bleu` if captions are generated in evaluation."""
+        """The metrics of evaluation, with True if higher is better; `exact` and `bleu` if captions are generated."""
         generated = {"exact": True, "bleu": True} if self.predict_with_generate else {}
         return {**generated, "loss": False, "perplexity": False}
 
     def mend_measure(self, metric: str) -> str:
-        """The advice for a metric that is not measured; for `exact` and `bleu`, set `predict_with_generate`."""
+        """The advice for a metric that is not measured; for `exact` and `bleu`, to set `predict_with_generate`."""
         if metric in ("exact", "bleu"):
             return "set predict_with_generate, or choose one of them"
         return super().mend_measure(metric)

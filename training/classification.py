@@ -51,7 +51,7 @@ def find_classes(names: Iterable[str], row: str) -> list[str]:
 
 
 def check_class(name: str, classes: Sequence[str] | Mapping[str, int], table: str, row: int) -> None:
-    """Raise `InputError` if `name`, in this row of `table`, is none of the training data's classes."""
+    """Raise `InputError` if `name`, the label of a row of `table`, is not one of the `classes` of the training data."""
     if name not in classes:
         raise InputError(
             f"{place_of(table, row)}: the label {name!r} is not one of the {len(classes)} labels of the training data "
@@ -127,7 +127,7 @@ class ClassificationTrainer(RecipeTrainer):
         return losses.mean() if num_items_in_batch is None else losses.sum() / num_items_in_batch
 
     def predict_batch(self, model: torch.nn.Module, inputs: dict[str, Any], with_predictions: bool) -> Tensors:
-        """Summed loss and number of labels of each row, its logits and its labels."""
+        """For each row, the summed loss, the number of labels, the logits and the labels."""
         labels = inputs.pop("labels")
         with self.compute_loss_context_manager():
             logits = model(**inputs).logits.float()
@@ -162,7 +162,7 @@ def classification_metrics(
 ) -> dict[str, Any]:
     """The loss and the scores of a finished model.
 
-    If `classes` are given, `by_class` holds the scores of each class. If a row also has only one label, and there are
+    If `classes` are given, `by_class` holds the scores of each class. If, besides, each row has one label and there are
     at most `MOST_CLASSES_OF_A_MATRIX` classes, `confusion_matrix` holds a list for each class, in the order of
     `classes`: how many of its rows the model predicts to be of the first class, of the second class, and so on.
     """
@@ -212,7 +212,7 @@ MOST_CLASSES_WITH_NUMBERS = 20
 
 
 def confusion_drawing(metrics: Mapping[str, Any]) -> dict[str, Callable[[Any], Any]]:
-    """What `Recipe.drawings` returns for a classifier: the picture of the confusion matrix, if the metrics have one."""
+    """The dict that `Recipe.drawings` returns for a classifier; empty if `metrics` has no confusion matrix."""
     if "confusion_matrix" not in metrics:
         return {}
     matrix, classes = metrics["confusion_matrix"], list(metrics["by_class"])
@@ -222,8 +222,8 @@ def confusion_drawing(metrics: Mapping[str, Any]) -> dict[str, Callable[[Any], A
 def draw_confusion_matrix(figure: Any, matrix: Sequence[Sequence[int]], classes: Sequence[str]) -> Any:
     """Draw the confusion matrix as a grid with a row for each class and a column for each predicted class.
 
-    The color of a cell is the share of the class that was given the predicted class. With at most
-    `MOST_CLASSES_WITH_NUMBERS` classes, a cell also shows the number of rows.
+    The color of a cell shows the share of the rows of a class for which the class of the column was predicted. With at
+    most `MOST_CLASSES_WITH_NUMBERS` classes, a cell also shows the number of rows.
     """
     counts = np.array(matrix)
     size = min(20.0, 3 + 0.5 * len(classes))
@@ -237,7 +237,7 @@ def draw_confusion_matrix(figure: Any, matrix: Sequence[Sequence[int]], classes:
         for row, column in np.ndindex(counts.shape):
             color = "white" if shares[row, column] > 0.5 else "black"
             axes.text(column, row, f"{counts[row, column]:,}", ha="center", va="center", color=color)
-    axes.set_title("color: share of the class")
+    axes.set_title("color: share of the rows of the class")
     axes.set_xlabel("predicted class")
     axes.set_ylabel("class")
     return figure

@@ -33,9 +33,6 @@ from .options import (
 from .tasks import DEFAULT_TASK, TASKS, Task
 from .yaml_file import read_sections, write_sections
 
-RUN_CONFIG_FILE = "run_config.yaml"
-"""The file in the folder of a run to which the text of `RunConfig.to_yaml` is written."""
-
 _DESCRIPTION = (
     "Train a model for a task. CONFIG.yaml has the sections model:, data: and training:, which hold the options "
     "below. An option on the command line takes precedence over the file, and the file over the default, which is "
@@ -72,11 +69,11 @@ class RunConfig:
 
 
 def parse_run_config(arguments: list[str]) -> RunConfig:
-    """The run that the command line `arguments` of `locant train` ask for, with every value checked.
+    """Parse the command line `arguments` of `locant train`, check every value, and return the run's configuration.
 
     Raises:
-        InputError: an option does not exist, or a value is of the wrong type, out of range, or does not go
-            with another.
+        InputError: an option does not exist, or a value is of the wrong type, out of range, or contradicts
+            another value.
         SystemExit: help was asked for, and printed.
     """
     return make_run_config(read_given(arguments)[1])
@@ -88,8 +85,8 @@ def run_config_from_python(
     """The configuration of the run for a call of `locant.train`, with every value checked.
 
     Args:
-        config: a YAML file; or the content of such a file: a dictionary of sections, and `task`.
-        options: values by option name; they take precedence over the options in `config`.
+        config: the path of a YAML file; or a dict like such a file: a dict of options for each section, and `task`.
+        options: a dict from option name to value; these values take precedence over those in `config`.
 
     Raises:
         InputError: as `parse_run_config`.
@@ -102,7 +99,7 @@ def run_config_from_python(
         given = _converted(written, task, origin)
     else:
         name = os.fspath(config)
-        task = _task_of(name, {TASK_OPTION.name: options.get(TASK_OPTION.name)})
+        task = _task_of(name, options, origin)
         given = _read_yaml(name, task)
     typed = _converted(options, task, origin)
     if typed.get("model_name_or_path") is not None:
@@ -120,7 +117,7 @@ def _options_of_sections(sections: Mapping[str, Any]) -> dict[str, Any]:
         else:
             raise InputError(
                 f"{name!r} is not a section with a dictionary of options: give a dictionary with some of "
-                f"{', '.join(SECTIONS)}, each a dictionary of options, and task."
+                f"{', '.join(SECTIONS)} as keys, each with a dictionary of options; task may be a further key."
             )
     return found
 
@@ -135,7 +132,7 @@ def _converted(written: Mapping[str, Any], task: Task, origin: str) -> dict[str,
 
 
 def _as_in_yaml(value: Any) -> Any:
-    """Convert a Python value to a value that YAML has: tuples to lists, paths to texts, members of enums to texts."""
+    """Convert a Python value to one that YAML can hold: tuples to lists, paths to strings, enum members to values."""
     if isinstance(value, list | tuple):
         return [_as_in_yaml(item) for item in value]
     if isinstance(value, enum.Enum):
@@ -144,11 +141,11 @@ def _as_in_yaml(value: Any) -> Any:
 
 
 def read_given(arguments: list[str], beside: str | None = None) -> tuple[str | None, dict[str, Any]]:
-    """The path of the YAML file or None, and the typed values from the file and the command line, by option name.
+    """Return the path of the YAML file or None, and a dict from option name to typed value, from file and command line.
 
     Args:
         arguments: the arguments of the command line.
-        beside: the name of a further section that the file may have, which is not read.
+        beside: the name of a section that the file may also have; this section is skipped.
 
     Raises:
         InputError, SystemExit: as `parse_run_config`.
@@ -169,15 +166,16 @@ def read_given(arguments: list[str], beside: str | None = None) -> tuple[str | N
 def _for_fine_tuning(
     given: dict[str, Any], typed: dict[str, Any], options: dict[str, Option], config_file: str
 ) -> dict[str, Any]:
-    """The options of the file without those that the trained model decides: its shape and its tokenizer.
-
-    The options that are left out are printed.
+    """Drop the options of the file that the trained model decides, such as d_model, and print their names.
 
     Args:
-        given: options of the file.
-        typed: options of the command line, which name the trained model.
-        options: all options of the task.
-        config_file: the name of the file in the message.
+        given: a dict from option name to value, from the file.
+        typed: a dict from option name to value, from the command line; it contains `model_name_or_path`.
+        options: a dict from option name to `Option`, with all options of the task.
+        config_file: the name of the file, for the message.
+
+    Returns:
+        The other items of `given`.
     """
     kept = {"model_name_or_path", "attn_implementation", *FREE_IN_FINE_TUNING}
     brought = [
@@ -196,10 +194,10 @@ def _for_fine_tuning(
 
 
 def make_run_config(given: dict[str, Any]) -> RunConfig:
-    """The run with the `given` values of options, checked.
+    """Make the configuration of a run from `given`, a dict from option name to value, and check all values.
 
     Raises:
-        InputError: a value is out of range, or does not go with another.
+        InputError: a value is out of range, or contradicts another value.
     """
     task = find_task(given)
     options = known_options(task)
@@ -213,14 +211,14 @@ def make_run_config(given: dict[str, Any]) -> RunConfig:
 
 
 def read_run_data(config_file: str | Path, arguments: Sequence[str] = ()) -> tuple[Task, DataArguments, int]:
-    """The task, the data section, and the seed for cutting validation rows, from a YAML file such as `run_config.yaml`.
+    """Read the task, the data options, and the seed that selects validation rows from a file such as `run_config.yaml`.
 
     Args:
         config_file: the YAML file.
         arguments: options of the data section, as on the command line, which replace those of the file.
 
     Raises:
-        InputError: as `parse_run_config`; or an option is not one of the data section.
+        InputError: as `parse_run_config`; or `arguments` contains an option of another section.
     """
     task = _task_of(config_file, {})
     options = known_options(task)
@@ -245,9 +243,9 @@ def _read_data_options(arguments: Sequence[str], task: Task, options: dict[str, 
     return {name: of_data[name].convert(text, "command line") for name, text in texts.items()}
 
 
-def _task_of(config_file: str | Path | None, texts: dict[str, Any]) -> Task:
-    """The task that the command line names, else the file, else the default."""
-    name = TASK_OPTION.convert(texts.get(TASK_OPTION.name), "command line")
+def _task_of(config_file: str | Path | None, given: dict[str, Any], origin: str = "command line") -> Task:
+    """The task that is named in `given`, which is from `origin`, or else in the YAML file, or else the default task."""
+    name = TASK_OPTION.convert(given.get(TASK_OPTION.name), origin)
     if name is None and config_file is not None:
         for entry in read_sections(config_file):
             if entry.section == TASK_OPTION.name:
@@ -256,7 +254,7 @@ def _task_of(config_file: str | Path | None, texts: dict[str, Any]) -> Task:
 
 
 def _without_nulls(given: dict[str, Any], options: dict[str, Option]) -> dict[str, Any]:
-    """`given` without the options that are None although None is not among their values: they get their defaults."""
+    """Remove options that are None but may not be None (`optional` is False), so that they get their defaults."""
     return {name: value for name, value in given.items() if value is not None or options[name].optional}
 
 
@@ -306,12 +304,12 @@ class _Parser(argparse.ArgumentParser):
 
 
 def _read_command_line(arguments: list[str]) -> tuple[str | None, dict[str, Any]]:
-    """The path of the YAML file, if any, and the texts of the options on the command line, which may be of any task."""
+    """Return the path of the YAML file or None, and a dict from option name to text for options of any task."""
     parsed, unknown = _parser(all_options()).parse_known_args(arguments)
     texts = vars(parsed)
     config_file, wants_help = texts.pop("config_file", None), texts.pop("help", False)
     if wants_help or unknown:
-        # the value of an unknown option may have been taken for the file
+        # argparse may have taken the value of an unknown option for the path of the file
         is_file = config_file is not None and Path(config_file).is_file()
         task = _task_of(config_file if is_file else None, texts)
         if wants_help:
@@ -402,7 +400,7 @@ def _unknown_option(written: str, task: Task, options: dict[str, Option], where:
 
 
 def _read_yaml(path: str | Path, task: Task, beside: str | None = None) -> dict[str, Any]:
-    """The typed values of the YAML file at `path`, by option name; the section with the name `beside` is skipped."""
+    """Read the YAML file at `path` into a dict from option name to typed value, without the section named `beside`."""
     options = known_options(task)
     given: dict[str, Any] = {}
     for entry in read_sections(path):

@@ -1,6 +1,6 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
 """The options of language modeling and masked language modeling that say which texts are the documents."""
-# ruff: noqa: RUF009 (`option` returns a field of its own at each call)
+# ruff: noqa: RUF009 (`option` returns a new dataclass field at each call)
 
 from dataclasses import dataclass
 from typing import ClassVar

@@ -32,7 +32,8 @@ Cutter = Callable[[list[str]], list[list[list[int]]]]
 class DocumentRecipe(Recipe):
     """A recipe whose rows are documents, which come from text files or from a column of a table.
 
-    A document of white space only has no pieces. The pieces of any other document contain all of its tokens.
+    Documents are cut into pieces, which are lists of token ids. A document of white space only has no pieces. The
+    pieces of any other document contain all of its tokens.
     """
 
     purpose: ClassVar[str]
@@ -222,12 +223,12 @@ def measure_rows(
     Args:
         rows: the rows to measure.
         lengths: the lengths of the rows, `(rows, 1)`.
-        measure: a function from the rows of a batch to tensors with a number for each row.
+        measure: a function from the rows of a batch to tensors with a value for each row.
         batch_size: the number of rows in a batch.
         show_progress: whether to draw a progress bar on standard error.
 
     Returns:
-        The tensors of `measure` as arrays, with the numbers of all rows in the order of `rows`.
+        For each tensor that `measure` returns, an array with its values for all rows, in the order of `rows`.
     """
     order = np.argsort(-lengths[:, 0], kind="stable")
     starts = range(0, len(rows), batch_size)
@@ -251,8 +252,8 @@ def best_fit(lengths: Sequence[int] | np.ndarray, size: int) -> list[list[int]]:
         The indices of the pieces in each block.
     """
     blocks: list[list[int]] = []
-    with_room: list[list[int]] = [[] for _ in range(size + 1)]  # blocks by the number of tokens that still fit in
-    roomy = np.zeros(size + 1, dtype=bool)  # whether there are blocks with this room
+    with_room: list[list[int]] = [[] for _ in range(size + 1)]  # at index n: the blocks with room for n more tokens
+    roomy = np.zeros(size + 1, dtype=bool)  # at index n: whether `with_room[n]` has any blocks
     for piece in np.argsort(-np.asarray(lengths), kind="stable").tolist():
         length = int(lengths[piece])
         room = length + int(roomy[length:].argmax())

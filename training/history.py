@@ -10,11 +10,12 @@ from typing import Any
 
 from transformers import EarlyStoppingCallback, TrainerCallback
 
-from .files import written_whole
-from .report_parts import write_pictures
+from locant.utils.files import atomic_write
+
+from .pictures import write_pictures
 from .run_folder import RunFolder
 
-_OF_TIME = ("runtime", "per_second", "preparation_time")  # suffixes of the times that the Trainer adds to an evaluation
+_OF_TIME = ("runtime", "per_second", "preparation_time")  # suffixes of the Trainer's time metrics of an evaluation
 
 
 def epoch_records(log_history: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -79,7 +80,7 @@ class HistoryWriter(TrainerCallback):
 
 
 class EarlyStopping(EarlyStoppingCallback):
-    """Early stopping that, when a run is resumed, also counts the evaluations before it was interrupted."""
+    """Early stopping that, in a resumed run, also counts the evaluations before the interruption."""
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Count the logged evaluations since the best one; stop before the first step if the patience is used up."""
@@ -95,7 +96,7 @@ def write_curve(folder: Path, records: list[dict[str, Any]], measures: Sequence[
     """Write the records as `loss_curve.csv`, and as `loss_curve.png` where matplotlib is installed."""
     columns = ["epoch", "step", "train_loss", *(f"validation_{name}" for name in _in_order(measures))]
     with (
-        written_whole(folder / "loss_curve.csv") as path,
+        atomic_write(folder / "loss_curve.csv") as path,
         open(path, "w", newline="", encoding="utf-8") as file,
     ):
         writer = csv.DictWriter(file, columns, extrasaction="ignore")
@@ -106,7 +107,7 @@ def write_curve(folder: Path, records: list[dict[str, Any]], measures: Sequence[
 
 
 def _in_order(measures: Sequence[str]) -> list[str]:
-    """`measures`, with `loss` and `perplexity` before the scores."""
+    """Reorder the names of metrics: first `loss` and `perplexity`, then the others in their order."""
     losses = [name for name in _LOSSES if name in measures]
     return losses + [name for name in measures if name not in losses]
 

@@ -160,5 +160,5 @@ class ImageClassification(Recipe):
         return class_lines(metrics)
 
     def drawings(self, metrics: Mapping[str, Any]) -> dict[str, Callable[[Any], Any]]:
-        """The function that draws the confusion matrix, by the name of its file; see `Recipe.drawings`."""
+        """A dict with the function that draws the confusion matrix, if `metrics` has one; see `Recipe.drawings`."""
         return confusion_drawing(metrics)

@@ -1,6 +1,6 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
 """The options of image classification."""
-# ruff: noqa: RUF009 (`option` returns a field of its own at each call)
+# ruff: noqa: RUF009 (`option` returns a new dataclass field at each call)
 
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -30,12 +30,12 @@ class ImageClassificationData(ImageArguments):
 
 @dataclass
 class ImageClassificationTraining(TrainingArguments):
-    """The options of the section `training:` for image classification; by default, accuracy chooses the best model."""
+    """The options of the section `training:` for image classification; by default, accuracy decides the best model."""
 
     output_dir: str | None = option(
         "runs/image-classifier", "Folder of the run; the same command resumes a stopped run."
     )
 
     def find_measures(self, data: Any) -> dict[str, bool]:
-        """The metrics of `classification_scores` for one label for each image, and the loss."""
+        """The metrics of evaluation, with True if higher is better; accuracy comes first and decides the best model."""
         return {"accuracy": True, "macro_f1": True, "loss": False}

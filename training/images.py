@@ -19,6 +19,7 @@ from transformers import AutoImageProcessor, BaseImageProcessor
 from transformers.image_utils import ChannelDimension
 
 from locant.tokenization import LocantImageProcessor
+from locant.utils.errors import first_line
 
 from .config_parser import RunConfig
 from .errors import InputError
@@ -67,7 +68,7 @@ def build_image_processor(data: ImageArguments, run: RunConfig, name: str | None
 
 
 def read_images(rows: Dataset, processor: BaseImageProcessor, table: str, num_proc: int | None = None) -> Dataset:
-    """Read all images: `rows` with `PIXEL_COLUMNS` and `DIGEST` instead of `image`, on disk and not in memory.
+    """Read all images, and return `rows` with `PIXEL_COLUMNS` and `DIGEST` instead of `image`, stored on disk.
 
     Args:
         rows: the rows, with the columns `image` and `line`.
@@ -114,7 +115,7 @@ class _Reading:
             image = Image().decode_example(stored)
             made = self.processor(image, do_rescale=False, do_normalize=False)["pixel_values"][0]
         except _UNREADABLE as error:
-            return b"", [], b"", str(error).partition("\n")[0] or type(error).__name__
+            return b"", [], b"", first_line(error)
         pixels = np.asarray(made, dtype=np.uint8)
         shape, content = list(pixels.shape), pixels.tobytes()
         return content, shape, hashlib.sha256(repr(shape).encode() + content).digest()[:16], ""

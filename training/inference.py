@@ -1,9 +1,9 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
 """Translating and scoring text with any sequence-to-sequence model of transformers.
 
-Sentences are batched by length, longest first: if memory is too small, the first batch fails, and the time left on
-the progress bar (on standard error) is not estimated too low. Results are in the order of the input, and padding does
-not change them. Scores are natural logarithms of probabilities.
+Sentences are batched by length, longest first: if memory is too small, already the first batch fails, and the progress
+bar (on standard error) does not underestimate the time left. Results are in the order of the input, and do not depend
+on padding. Scores are natural logarithms of probabilities.
 """
 
 import difflib
@@ -31,9 +31,11 @@ from locant.checkpoints.checkpoint import CheckpointError
 from locant.checkpoints.loading import check_settings
 from locant.configuration import LocantConfig
 from locant.modeling.loss import token_losses
+from locant.utils.errors import first_line
+from locant.utils.files import atomic_write
+from locant.utils.paths import looks_like_path
 
 from .errors import InputError
-from .files import written_whole
 from .run_folder import explain_unfinished, holds_unfinished_run
 
 IGNORED = -100
@@ -107,8 +109,9 @@ def load(
     try:
         return model.to(device).eval(), processor
     except (RuntimeError, AssertionError) as error:
-        reason = str(error).strip().partition("\n")[0]
-        raise InputError(f"Device {device} cannot be used here ({reason}): give another one, such as cpu.") from error
+        raise InputError(
+            f"Device {device} cannot be used here ({first_line(error)}): give another one, such as cpu."
+        ) from error
 
 
 def _reason(error: Exception, model_path: str | os.PathLike[str]) -> str:
@@ -118,21 +121,21 @@ def _reason(error: Exception, model_path: str | os.PathLike[str]) -> str:
     except CheckpointError as fault:
         return str(fault).rstrip(".")
     cause = error.__cause__ if isinstance(error, StrictDataclassError) else None
-    return str(cause or error).strip().partition("\n")[0].rstrip(".")
+    return first_line(cause or error)
 
 
 def _check_reads_and_writes_text(model_path: str | os.PathLike[str]) -> None:
-    """Raise `ValueError` for a Locant model that is no encoder–decoder of text, as only some weights would load."""
+    """Before a Locant model is loaded, raise `ValueError` unless it is an encoder–decoder that reads text."""
     try:
         saved, _ = PreTrainedConfig.get_config_dict(model_path)
-    except OSError:  # the folder of an adapter has no config of a model
+    except OSError:  # a folder that holds only an adapter has no config.json
         return
     if saved.get("model_type") == LocantConfig.model_type:
         config = LocantConfig.from_dict(saved)
         if not config.is_encoder_decoder:
-            raise ValueError("it is no encoder–decoder, so use locant predict")
+            raise ValueError("the model is no encoder–decoder, so use locant predict")
         if config.encoder_input != "tokens":
-            raise ValueError("it reads images, so use locant predict")
+            raise ValueError("the model reads images, so use locant predict")
 
 
 def translate(
@@ -290,7 +293,7 @@ def write_tsv(path: str | os.PathLike[str], rows: Iterable[Any]) -> None:
     A tab or line break inside a text becomes a space, and a float gets two decimals. The file appears, or replaces an
     older file, only when it is complete.
     """
-    with written_whole(path) as unfinished, open(unfinished, "w", encoding="utf-8", newline="\n") as file:
+    with atomic_write(path) as unfinished, open(unfinished, "w", encoding="utf-8", newline="\n") as file:
         for number, row in enumerate(rows):
             if number == 0:
                 print(*row._fields, sep="\t", file=file)
@@ -306,7 +309,7 @@ def check_folder(name: str | os.PathLike[str]) -> None:
 
     If it is the folder of an unfinished run, the error names the checkpoint that can be used.
     """
-    if _reads_as_path(name) and not os.path.isdir(name):
+    if looks_like_path(name) and not os.path.isdir(name):
         parent = Path(name).parent
         folders = [entry.name for entry in parent.iterdir() if entry.is_dir()] if parent.is_dir() else []
         nearest = difflib.get_close_matches(Path(name).name, folders, n=1)
@@ -314,14 +317,6 @@ def check_folder(name: str | os.PathLike[str]) -> None:
         raise InputError(f"There is no folder {name}: {hint}")
     if holds_unfinished_run(Path(name)):
         raise InputError(explain_unfinished(Path(name)))
-
-
-def _reads_as_path(name: str | os.PathLike[str]) -> bool:
-    """Whether `name` is meant as a path and not as a repository (`model`, `owner/model`) on the Hub."""
-    if isinstance(name, os.PathLike) or os.path.exists(name):
-        return True
-    first, *rest = name.split("/")
-    return name.startswith((".", "~", "/", "\\")) or len(rest) > 1 or (len(rest) == 1 and os.path.isdir(first))
 
 
 def _setting(model: PreTrainedModel, generate_kwargs: dict[str, Any], name: str) -> Any:
@@ -364,7 +359,7 @@ def _encode(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], target: bo
 
 
 def _batches(lengths: Sequence[int], batch_size: int) -> Iterator[list[int]]:
-    """Batches of indices of `lengths`, longest first: `batch_size` indices, or fewer if the longest is above `LONG`."""
+    """Yield batches of indices into `lengths`, longest first: `batch_size` each, or fewer for lengths above `LONG`."""
     order = sorted(range(len(lengths)), key=lambda i: -lengths[i])
     start = 0
     while start < len(order):
@@ -387,7 +382,7 @@ def _source_inputs(model: PreTrainedModel, sources: Sequence[Sequence[int]]) -> 
     }
 
 
-# no_grad and not inference_mode: training must be able to use buffers that a model enlarges and keeps in this function.
+# no_grad instead of inference_mode, as training may later use buffers that the model enlarges during this call.
 @torch.no_grad()
 def _generate(
     model: Any,

@@ -1,5 +1,5 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""The recipe of causal language modelling: documents are packed into blocks, and each next token is predicted."""
+"""The recipe of causal language modelling: documents are packed into blocks, and the model predicts each next token."""
 
 import inspect
 import math
@@ -63,7 +63,7 @@ class OverlappingPieces:
     size: int
 
     def __call__(self, texts: list[str]) -> list[list[list[int]]]:
-        """The pieces of each text."""
+        """Cut each text into pieces, which are lists of token ids."""
         end: Any = self.tokenizer.eos_token_id
         start: Any = end if self.tokenizer.bos_token_id is None else self.tokenizer.bos_token_id
         encoded = self.tokenizer(texts, add_special_tokens=False, split_special_tokens=True, verbose=False)
@@ -86,7 +86,7 @@ class BlockCollator:
     with_documents: bool
 
     def __call__(self, blocks: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
-        """Make tensors `(blocks, tokens)`; and `row`, the number of each block, if the blocks have a column `row`."""
+        """Make tensors `(blocks, tokens)`; a column `row` with the numbers of the blocks also becomes a tensor."""
         ids, labels, documents = [], [], []
         for pieces in (block["pieces"] for block in blocks):
             ids.append(torch.tensor(list(chain.from_iterable(pieces))))
@@ -123,7 +123,7 @@ def summed_losses(model: torch.nn.Module, batch: dict[str, torch.Tensor]) -> Ten
 
 
 def batch_losses(model: torch.nn.Module, batch: dict[str, torch.Tensor]) -> torch.Tensor:
-    """The loss of predicting the token after each token of a batch, `(rows, tokens)`; 0 where its label is -100."""
+    """The loss of predicting the token after each token of a batch, `(rows, tokens)`; 0 if the next label is -100."""
     inputs = {name: values for name, values in batch.items() if name != "labels"}
     return token_losses(model(**inputs, use_cache=False).logits, next_tokens(batch["labels"]))
 
@@ -146,7 +146,7 @@ class LanguageModeling(DocumentRecipe):
     data: LanguageModelingData
 
     def cutter(self, tokenizer: PreTrainedTokenizerBase) -> Cutter:
-        """The `OverlappingPieces` of at most `block_size` tokens; `InputError` if the tokenizer has no `eos_token`."""
+        """An `OverlappingPieces` with `block_size` as its size; `InputError` if the tokenizer has no `eos_token`."""
         if tokenizer.eos_token_id is None:
             raise InputError(
                 f"The tokenizer {tokenizer.name_or_path} has no eos_token to end a document with: choose a tokenizer "
@@ -159,7 +159,7 @@ class LanguageModeling(DocumentRecipe):
         return ~first
 
     def adapt(self, model: Any, run: RunConfig) -> None:
-        """Set `max_new_tokens` of the generation config; a fine-tuned model keeps it unless the option is given."""
+        """Set `max_new_tokens` of the generation config; for a fine-tuned model, only if the option is given."""
         if run.model.model_name_or_path is None or "max_new_tokens" in run.given:
             training: Any = run.training
             number, limit = training.max_new_tokens, position_limit(model, "target")
@@ -177,7 +177,7 @@ class LanguageModeling(DocumentRecipe):
             )
 
     def trainer_inputs(self, run: RunConfig, prepared: Prepared, model: PreTrainedModel) -> TrainerInputs:
-        """The training blocks, of several pieces if `keeps_documents_apart`, and validation blocks of one piece."""
+        """Blocks of one piece each; training blocks have several pieces if `keeps_documents_apart(model)` is true."""
         packs = keeps_documents_apart(model)
         train, validation = prepared.encoded["train"], alone(prepared.encoded["validation"])
         blocks = pack(train, self.data.block_size) if packs else alone(train)

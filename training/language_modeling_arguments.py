@@ -35,12 +35,12 @@ class LanguageModelingTraining(TrainingArguments):
 
     output_dir: str | None = option("runs/language-model", "Folder of the run; the same command resumes a stopped run.")
     per_device_eval_batch_size: int = option(16, "Rows in a batch on each device in evaluation.")
-    max_new_tokens: int = option(128, "Longest continuation that is generated, in tokens, saved with the model.")
+    max_new_tokens: int = option(128, "Largest number of tokens that the saved model generates after a prompt.")
 
     def __post_init__(self, data: Any) -> None:
         check_positive(self, "max_new_tokens")
         super().__post_init__(data)
 
     def find_measures(self, data: Any) -> dict[str, bool]:
-        """Loss and perplexity per token."""
+        """The metrics of evaluation: loss and perplexity per token, with False because lower is better."""
         return {"loss": False, "perplexity": False}

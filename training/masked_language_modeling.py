@@ -36,7 +36,7 @@ IGNORED = -100
 
 
 class GuessedDocument(NamedTuple):
-    """A document: how many tokens were masked, how many of them were predicted right, and their mean loss in nats."""
+    """A document: how many tokens were masked, how many were predicted right, and the mean loss per masked token."""
 
     text: str
     masked: int
@@ -52,7 +52,7 @@ class SeparatePieces:
     size: int
 
     def __call__(self, texts: list[str]) -> list[list[list[int]]]:
-        """The pieces of each text."""
+        """Cut each text into pieces, which are lists of token ids."""
         tokenizer = copy.deepcopy(self.tokenizer)  # a fast tokenizer keeps `max_length`, which would be saved with it
         encoded = tokenizer(
             texts,
@@ -77,7 +77,7 @@ class Masking:
 
     Args:
         tokenizer: the tokenizer of the rows; `InputError` is raised if it has no mask token.
-        probability: the mean share of the tokens to be predicted.
+        probability: the mean share of the tokens that are to be predicted.
     """
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, probability: float):
@@ -141,7 +141,7 @@ class MaskedLanguageModeling(DocumentRecipe):
     data: MaskedLanguageModelingData
 
     def cutter(self, tokenizer: PreTrainedTokenizerBase) -> Cutter:
-        """The `SeparatePieces` of at most `max_length` tokens."""
+        """A `SeparatePieces` with `max_length` as its size."""
         return SeparatePieces(tokenizer, self.data.max_length)
 
     def learned(self, ids: np.ndarray, first: np.ndarray, tokenizer: PreTrainedTokenizerBase) -> np.ndarray:
@@ -158,7 +158,7 @@ class MaskedLanguageModeling(DocumentRecipe):
             )
 
     def hide(self, pieces: Dataset, tokenizer: PreTrainedTokenizerBase) -> Dataset:
-        """Mask tokens in the pieces of a split for evaluation; every evaluation with the same seed masks the same."""
+        """Mask tokens in the pieces of a split for evaluation; the same seed always gives the same masks."""
         masking, seed = Masking(tokenizer, self.data.mlm_probability), self.seed
 
         def hide(row: dict[str, Any], number: int) -> dict[str, Any]:
@@ -168,7 +168,7 @@ class MaskedLanguageModeling(DocumentRecipe):
         return pieces.map(hide, with_indices=True, features=features, desc="Masking")
 
     def trainer_inputs(self, run: RunConfig, prepared: Prepared, model: PreTrainedModel) -> TrainerInputs:
-        """The training pieces, with other tokens masked in each epoch, and validation pieces with fixed masks."""
+        """The training pieces, with different tokens masked in each epoch, and validation pieces with fixed masks."""
         tokenizer, train = prepared.processor, prepared.encoded["train"]
         validation = self.hide(prepared.encoded["validation"], tokenizer)
         masking = Masking(tokenizer, self.data.mlm_probability)

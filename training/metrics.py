@@ -38,7 +38,7 @@ class _TranslationMetric(evaluate.Metric):
         return evaluate.MetricInfo(
             description=type(self).__doc__ or "",
             citation="https://aclanthology.org/W18-6319",
-            inputs_description="predictions: strings; references: for each a string or a list of strings.",
+            inputs_description="predictions: strings; references: for each prediction a string or a list of strings.",
             features=[
                 datasets.Features({"predictions": text, "references": text}),
                 datasets.Features({"predictions": text, "references": datasets.List(text)}),
@@ -130,7 +130,7 @@ class SentenceBLEU(_TranslationMetric):
         metric, choices = BLEU(**{"effective_order": True, **options}), _as_lists(references)
         scores = [metric.sentence_score(*pair).score for pair in zip(predictions, choices, strict=True)]
         counts = {len(choice) for choice in choices}
-        metric.num_refs = counts.pop() if len(counts) == 1 else -1  # for sacrebleu, -1 is a varying number
+        metric.num_refs = counts.pop() if len(counts) == 1 else -1  # for sacrebleu, -1 means that this number varies
         return {
             "sentence_bleu": sum(scores) / len(scores),
             "scores": scores,
@@ -161,5 +161,5 @@ def _as_lists(references: Sequence[str] | Sequence[Sequence[str]]) -> list[list[
 
 
 def _reference_streams(references: Sequence[str] | Sequence[Sequence[str]]) -> list[tuple[Any, ...]]:
-    """The references in sacrebleu's order: all first, all second references, …; `None` if a prediction has fewer."""
+    """A tuple of the first reference of each prediction, a tuple of the second ones, …; `None` where one is missing."""
     return list(zip_longest(*_as_lists(references)))

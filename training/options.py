@@ -45,7 +45,7 @@ _DECIDED_ELSEWHERE = {
     "do_eval": "eval_strategy says when the model is evaluated",
     "do_predict": "the model is always evaluated on the test data, if there are any",
 }
-_OF_IMAGES = ("image_size", "patch_size", "num_channels")
+_IMAGE_FIELDS = ("image_size", "patch_size", "num_channels")
 
 # Options of the Trainer that `--help` lists with Locant's options, before the Trainer's other options
 _OFTEN_USED = (
@@ -57,7 +57,7 @@ _MOST_CHOICES = 12  # the largest number of choices that a message lists
 
 # Options of other programs that have no counterpart, and how to get their effect
 ADVICE = {
-    "device": "training uses the accelerator if there is one, unless use_cpu is given; CUDA_VISIBLE_DEVICES chooses it",
+    "device": "training uses the accelerator if there is one, unless use_cpu is given; CUDA_VISIBLE_DEVICES picks GPUs",
 }
 
 # Options of other programs, and the option of Locant with the same effect
@@ -106,8 +106,8 @@ _OTHER_NAMES = {
 class Option:
     """One field that can be given in the YAML file or on the command line.
 
-    `kinds` are the types that a value may have, the most specific type first. `choices` are the texts that a value may
-    be, or empty if any text is allowed. `optional` says whether a value may be None. `often_used` is False for the
+    `kinds` are the types that a value may have, the most specific type first. `choices` are the allowed strings; it is
+    empty if any string is allowed. `optional` says whether a value may be None. `often_used` is False for the
     options of the Trainer that `--help` lists last.
     """
 
@@ -163,7 +163,7 @@ def find_task(given: dict[str, Any]) -> Task:
 
 
 def known_options(task: Task) -> dict[str, Option]:
-    """Every option of `task` by its name: the task itself, then model, then data, then training."""
+    """A dict from name to option for `task`: the option `task`, then those of model, data and training."""
     data, training = _options("data", task.data), _training_options(task.training)
     theirs = {"overrides", *(option.name for option in (*data, *training))}
     options = [*_options("model", ModelArguments), *_config_options()]
@@ -173,7 +173,7 @@ def known_options(task: Task) -> dict[str, Option]:
 
 
 def all_options() -> dict[str, Option]:
-    """Every option of any task, by name. If tasks share a name, an option that takes a list is preferred."""
+    """A dict from name to option for all tasks. If tasks share a name, an option that takes a list is preferred."""
     options: dict[str, Option] = {}
     for task in TASKS.values():
         for name, option in known_options(task).items():
@@ -183,7 +183,7 @@ def all_options() -> dict[str, Option]:
 
 
 def decided_elsewhere(task: Task) -> dict[str, str]:
-    """The fields that are not options of `task`, each with the reason that an error message gives."""
+    """Map the name of each field that is not an option of `task` to the reason, for error messages."""
     decided = {**_DECIDED_ELSEWHERE, **dict.fromkeys(task.config_fields, "the task decides it")}
     is_encoder_decoder = task.config_fields.get("is_encoder_decoder", True)
     missing = "encoder" if task.config_fields.get("is_decoder") else "decoder"
@@ -191,13 +191,13 @@ def decided_elsewhere(task: Task) -> dict[str, str]:
     for name in inspect.get_annotations(LocantConfig):
         if not is_encoder_decoder and name.startswith((f"{missing}_", "cross_", "share_encoder_decoder_")):
             decided.setdefault(name, f"the model of this task has no {missing}")
-        if not takes_images and name in _OF_IMAGES:
+        if not takes_images and name in _IMAGE_FIELDS:
             decided[name] = "the model of this task takes no images"
     return {**decided, **task.decided_elsewhere}
 
 
 def nearest_option(name: str, options: dict[str, Option]) -> str | None:
-    """The option that somebody who wrote `name` may have meant."""
+    """The name of the option that a user who wrote `name` probably meant, or None."""
     name = name.replace("-", "_")
     ours = (
         _OTHER_NAMES.get(name),
@@ -233,14 +233,14 @@ def _config_options() -> list[Option]:
 
 
 def _training_options(arguments: type[TrainingArguments]) -> list[Option]:
-    """Locant's own options in the order of their classes, then the Trainer's: often used ones first."""
+    """The training options: first Locant's own, then the Trainer's often used ones, then the Trainer's others."""
     by_name = {option.name: option for option in _options("training", arguments)}
     ours = [base for base in reversed(arguments.__mro__) if issubclass(base, TrainingArguments)]
     own = dict.fromkeys(name for base in ours for name in inspect.get_annotations(base) if name in by_name)
     for name in by_name.keys() - own.keys():
         often_used, summary = name in _OFTEN_USED, _first_sentence(by_name[name].help)
         by_name[name] = dataclasses.replace(by_name[name], often_used=often_used, help=summary)
-    first = [name for name in (*own, *_OFTEN_USED) if name in by_name]  # older Trainers lack some of them
+    first = [name for name in (*own, *_OFTEN_USED) if name in by_name]  # older versions of the Trainer lack some names
     return [by_name[name] for name in first] + [by_name[name] for name in by_name if name not in first]
 
 
@@ -258,7 +258,7 @@ def _option(section: str, entry: dataclasses.Field, hint: Any, help: str) -> Opt
 
 
 def _read_hint(hint: Any) -> tuple[tuple[Any, ...], tuple[str, ...], bool]:
-    """The kinds and choices of a type hint such as `SchedulerType | str | None`, and whether it allows None.
+    """The types and choices that a hint such as `SchedulerType | str | None` allows, and whether it allows None.
 
     Types that have no text form, such as `GenerationConfig`, are ignored.
     """
@@ -280,7 +280,7 @@ def _read_hint(hint: Any) -> tuple[tuple[Any, ...], tuple[str, ...], bool]:
 
 
 def _described(documented: type) -> dict[str, str]:
-    """The entries of the section `Args:` in a docstring, by the names before the colon."""
+    """A dict from argument name to description, read from the section `Args:` of the docstring of `documented`."""
     section = (inspect.getdoc(documented) or "").partition("Args:\n")[2].partition("\n\n")[0]
     described = {}
     for entry in re.split(r"\n    (?=\w)", "\n" + section)[1:]:

@@ -11,16 +11,18 @@ from typing import Any
 import numpy as np
 
 from locant.configuration.position_encodings import POSITION_ENCODINGS
+from locant.utils.files import atomic_write
+from locant.utils.markdown import markdown_table
 
-from .files import written_whole
+from .pictures import write_pictures
 from .position_tasks import LetterTask, sentence_pairs
-from .report_parts import markdown_table, mean_and_deviation, with_deviation, write_pictures
+from .report_parts import mean_and_deviation, with_deviation
 
 REPORT_FILE = "report.md"
 
 Scores = dict[str, dict[str, dict[int, list[float]]]]  # measure -> encoding -> length -> accuracies of the seeds
 
-# Okabe and Ito's blue and vermilion, which colour-blind readers can tell apart; dashes differ in grey prints too
+# Okabe and Ito's blue and vermilion, which colour-blind readers can tell apart; in greyscale, the dashes differ
 _STYLES = {
     "before": ("#0072B2", "o-", "before: the letter at an exact distance, on one side"),
     "nearest": ("#D55E00", "s--", "nearest: the nearest marked letter, on either side"),
@@ -34,11 +36,11 @@ def write_report(folder: Path, size: dict[str, int], rows: list[dict[str, Any]],
     """Write `report.md` into the study's folder, and its pictures where matplotlib is installed.
 
     Args:
-        folder: the study's folder, with the attention weights of each training on length in
+        folder: the study's folder, with the attention weights of each training of the part `length` in
             `attention/ENCODING-SEED.npy`.
         size: the fields of `StudySize`.
         rows: the rows of `results.csv`.
-        task: the task of the trainings on length.
+        task: the task of the part `length` of the study.
 
     Returns:
         The report's path.
@@ -58,13 +60,13 @@ def write_report(folder: Path, size: dict[str, int], rows: list[dict[str, Any]],
         _length(scores, size, task, has_pictures),
         _pictures(size, seeds) if has_pictures else "",
     ]
-    with written_whole(folder / REPORT_FILE) as path:
+    with atomic_write(folder / REPORT_FILE) as path:
         path.write_text("\n\n".join(filter(None, sections)) + "\n", encoding="utf-8")
     return folder / REPORT_FILE
 
 
 def collect(rows: list[dict[str, Any]]) -> Scores:
-    """The accuracies in %, by measure, encoding (in the order of `POSITION_ENCODINGS`) and length."""
+    """Group the accuracies, in %, by measure, encoding (in the order of `POSITION_ENCODINGS`) and length."""
     scores: Scores = defaultdict(lambda: defaultdict(lambda: defaultdict(list)))
     order = _ordered({row["encoding"] for row in rows})
     for row in sorted(rows, key=lambda row: order.index(row["encoding"])):
@@ -73,7 +75,7 @@ def collect(rows: list[dict[str, Any]]) -> Scores:
 
 
 def first_seeds(rows: list[dict[str, Any]]) -> dict[str, int]:
-    """The smallest seed of each encoding's trainings on length, in the order of `POSITION_ENCODINGS`."""
+    """Map each encoding to the smallest seed of its trainings in the part `length`, ordered as `POSITION_ENCODINGS`."""
     seeds: dict[str, int] = {}
     for row in rows:
         if row["part"] == "length":
@@ -179,7 +181,7 @@ def draw_length(figure: Any, scores: Scores) -> Any:
         panel.spines[["top", "right"]].set_visible(False)
     figure.supxlabel("length of the sequences", fontsize=9)
     figure.supylabel("accuracy (%)", fontsize=9)
-    columns = 2 if len(axes) > 2 else 1  # of the legend, which is then about as wide as the panels
+    columns = 2 if len(axes) > 2 else 1  # with these columns, the legend is about as wide as the panels
     handles_and_labels = panel.get_legend_handles_labels()
     figure.legend(*handles_and_labels, loc="outside upper center", ncols=columns, frameon=False, fontsize=9)
     return figure
@@ -218,7 +220,7 @@ def draw_heads(figure: Any, attention: dict[str, np.ndarray]) -> Any:
 
 
 def _panels(figure: Any, names: list[str], width: float, height: float) -> dict[str, Any]:
-    """Add axes for each name to the figure, `_COLUMNS` in a row; `width` and `height` of the axes are in inches."""
+    """Add axes for each name, up to `_COLUMNS` in a row, and return them by name; `width` and `height` in inches."""
     columns = min(len(names), _COLUMNS)
     rows = math.ceil(len(names) / columns)
     figure.set_size_inches(max(width * columns, 4.5) + 0.6, height * rows + 0.6)
@@ -229,7 +231,7 @@ def _panels(figure: Any, names: list[str], width: float, height: float) -> dict[
 
 
 def _scale(attention: dict[str, np.ndarray]) -> Any:
-    """A colour scale from 0 to the largest weight, by the square root of the weight, as most weights are small."""
+    """A colour scale from 0 to the largest attention weight, by square root, as most of the weights are small."""
     from matplotlib.colors import PowerNorm
 
     return PowerNorm(0.5, vmin=0, vmax=max(float(weights.max()) for weights in attention.values()))
@@ -242,6 +244,6 @@ def _colour_bar(figure: Any, image: Any, panels: list[Any]) -> None:
 
 
 def _ordered(encodings: Iterable[str]) -> list[str]:
-    """Registered encodings in the order of `POSITION_ENCODINGS`, then encodings that only the results name, sorted."""
+    """Sort encodings: registered ones in the order of `POSITION_ENCODINGS`, then unregistered ones by name."""
     known = list(POSITION_ENCODINGS)
     return sorted(encodings, key=lambda name: (known.index(name) if name in known else len(known), name))

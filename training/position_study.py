@@ -26,9 +26,9 @@ from locant.configuration.configuration_locant import LocantConfig
 from locant.configuration.position_encodings import POSITION_ENCODINGS, check_position_encoding
 from locant.modeling.modeling_locant import LocantForConditionalGeneration
 from locant.modeling.stacks import LocantEncoder
+from locant.utils.files import atomic_write
 
 from .errors import InputError
-from .files import written_whole
 from .position_report import write_report
 from .position_tasks import BEGIN, END, IGNORE, ORDER_VOCABULARY_SIZE, PAD, LetterTask, encode, sentence_pairs
 
@@ -44,7 +44,7 @@ _MODEL: dict[str, Any] = {
 }
 _LEARNING_RATE = 4e-3
 _TASK = LetterTask()
-_TEST_LETTERS = 16384  # the number of letters in the test sequences of each length
+_TEST_LETTERS = 16384  # the total number of letters in all test sequences of one length
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,7 +78,7 @@ class Training(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """The result of a training: rows of `results.csv`; for `length` also its attention `(heads, length, length)`."""
+    """A training's result: rows of `results.csv`; for the part `length` also attention `(heads, length, length)`."""
 
     rows: list[dict[str, Any]]
     attention: np.ndarray | None = None
@@ -99,9 +99,9 @@ def run_study(
         encodings: the position encodings to train; by default all registered encodings.
         seeds: each encoding is trained once with each seed.
         size: the size of the trainings.
-        workers: the number of worker processes, with one thread each; with 1, the calling process trains. Results do
-            not depend on it. Encodings that are registered outside Locant must be registered by an import of the main
-            program, as workers repeat its imports, unless `workers` is 1.
+        workers: the number of worker processes, with one thread each; with 1, the calling process trains. The results
+            are the same for any number. With several workers, an encoding that is not part of Locant must be registered
+            in a module that the main program imports, as each worker repeats these imports.
         show_progress: whether to draw a progress bar.
 
     Returns:
@@ -125,7 +125,7 @@ def run_study(
             desc="trainings",
             total=len(asked),
             initial=len(asked) - len(todo),
-            smoothing=0,  # the mean time of all trainings, as the two parts alternate and take different times
+            smoothing=0,  # estimate by the mean over all trainings, as the two parts alternate and differ in time
             disable=not show_progress,
         ) as bar,
         _mapped(todo, size, workers) as outcomes,
@@ -174,7 +174,7 @@ class Results:
                 f"give another output_dir."
             )
         else:
-            with written_whole(options) as path:
+            with atomic_write(options) as path:
                 path.write_text(json.dumps(size, indent=2) + "\n", encoding="utf-8")
 
     @property
@@ -183,13 +183,13 @@ class Results:
         return {Training(row["part"], row["encoding"], row["seed"]) for row in self.rows}
 
     def add(self, training: Training, outcome: Outcome) -> None:
-        """Save the results of a training. The rows are written last: a training with rows is saved completely."""
+        """Save the results of a training. The rows are written last, so a training that has rows is complete."""
         if outcome.attention is not None:
-            with written_whole(self.folder / "attention" / f"{training.encoding}-{training.seed}.npy") as path:
+            with atomic_write(self.folder / "attention" / f"{training.encoding}-{training.seed}.npy") as path:
                 np.save(path, outcome.attention)
         self.rows += outcome.rows
         with (
-            written_whole(self.folder / RESULTS_FILE) as path,
+            atomic_write(self.folder / RESULTS_FILE) as path,
             open(path, "w", newline="", encoding="utf-8") as file,
         ):
             writer = csv.DictWriter(file, _COLUMNS)
@@ -206,7 +206,7 @@ def _read_size(options: Path) -> dict[str, Any]:
         names = [field.name for field in dataclasses.fields(StudySize)]
         raise InputError(
             f"{options} is not a JSON object with the {', '.join(names)} of a study: give another output_dir, or "
-            f"write them into it again."
+            f"write these values into the file again."
         )
     return kept
 
@@ -281,7 +281,7 @@ def _word_order(training: Training, size: StudySize) -> tuple[list[dict[str, Any
 
     _optimise(model, loss, size.order_steps)
     with torch.no_grad():
-        # each word is predicted from the right words before it; if all are right, greedy search finds the same sentence
+        # teacher forcing; if every word of a sentence is predicted correctly, greedy search generates this sentence too
         best = model(input_ids=test_sources, labels=test_targets).logits.argmax(-1)
     is_right = (best == test_targets).all(-1).view(-1, 2)
     length = sources.shape[1]
@@ -292,7 +292,7 @@ def _word_order(training: Training, size: StudySize) -> tuple[list[dict[str, Any
 
 
 def _length(training: Training, size: StudySize) -> tuple[list[dict[str, Any]], np.ndarray]:
-    """Train an encoder with linear layers for the questions, and test it at the multiples `FACTORS` of its length."""
+    """Train an encoder with a linear head for the questions, and test it at `FACTORS` times the trained length."""
     longest = max(FACTORS) * size.train_length
     config = LocantConfig(
         **_MODEL,

@@ -74,13 +74,13 @@ def tokenize(
     keep_text: bool = False,
     desc: str | None = "Tokenising",
 ) -> Dataset:
-    """`dataset` with the columns of ids that `encode` makes of a batch of rows.
+    """Apply `encode` to batches of rows, and return the dataset with the columns of token ids that it makes.
 
     The result is cached under a hash of the rows, and of `encode` with all objects that it refers to.
 
     Args:
         dataset: the rows, with columns of text.
-        encode: makes the columns of ids of a batch of rows from its columns.
+        encode: a function from the columns of a batch of rows to the columns of token ids of these rows.
         num_proc: the number of processes; None for one process. The tokenizer uses all cores by itself, and processes
             take seconds to start, so that more processes save time only from some million rows on.
         keep_text: whether to keep the columns of `dataset`.
@@ -123,16 +123,16 @@ def pair_lengths(dataset: Dataset) -> np.ndarray:
 
 
 class Dropped(NamedTuple):
-    """The numbers of training rows left out: `empty`, for a blank side; `long`, for a side above its limit only."""
+    """Counts of dropped training rows: `empty` of rows with a blank side, `long` of other rows with a long side."""
 
     empty: int
     long: int
 
 
 def drop_unusable(dataset: Dataset, limits: dict[Side, int | None], row: str = "row") -> tuple[Dataset, Dropped]:
-    """Drop the rows with a side of white space only, or of more tokens than its limit.
+    """Drop the rows with a side of white space only, or with a side of more tokens than its limit.
 
-    For training only: what is measured on validation and test rows must not depend on the limits.
+    For training rows only: the metrics on validation and test rows must not depend on the limits.
 
     Args:
         dataset: the result of :func:`tokenize` with `keep_text`.
@@ -167,7 +167,7 @@ def check_lengths(dataset: Dataset, limit: int | None, which: str, side: Side = 
         side: the text of a row that is checked.
 
     Raises:
-        InputError: naming the first text that is too long.
+        InputError: a text is too long; the message names the first one.
     """
     if limit is None:
         return
@@ -210,7 +210,7 @@ class Resegmentation:
     growth: dict[Side, Growth] = field(default_factory=dict)
 
     def __call__(self, row: dict[str, Any], rng: random.Random) -> dict[str, Any]:
-        """Draw the ids of each side from a row with texts and ids, with `rng` as the only source of randomness."""
+        """Segment the texts of a row at random, and return the token ids; `rng` is the only source of randomness."""
         found = {}
         for side in self.limits:
             ids = self._draw(row, side, rng)
@@ -218,7 +218,7 @@ class Resegmentation:
         return found
 
     def measure_growth(self, pairs: Dataset, seed: int, sample: int = 1000) -> None:
-        """Estimate `growth` from one segmentation of `sample` rows of `pairs`, both drawn with `seed`."""
+        """Estimate `growth`: segment `sample` random rows of `pairs` once; `seed` decides rows and segmentations."""
         rng = random.Random(seed)
         rows = pairs.select(sorted(rng.sample(range(len(pairs)), min(sample, len(pairs)))))
         for side in self.limits:

@@ -53,7 +53,7 @@ def take_samples(sources: Sequence[str], references: Sequence[str], outputs: Map
 
     Args:
         sources, references: the texts of all rows; if `sources` is empty, there are no samples.
-        outputs: the generated texts by the index of their row.
+        outputs: a dict from the index of a row to its generated text.
     """
     rows = sample_rows(len(sources)) if sources else []
     return [Sample(sources[row], references[row], one_line(outputs[row])) for row in rows]
@@ -78,7 +78,7 @@ class SampleWriter(TrainerCallback):
         self.metrics = metrics
 
     def on_evaluate(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Print and write the samples in the main process; those of an evaluation that is repeated are replaced."""
+        """Print and write samples in the main process; drop rows that an interrupted run wrote from this step on."""
         if not state.is_world_process_zero or not self.metrics.samples:
             return
         for sample in self.metrics.samples:
@@ -93,7 +93,7 @@ class SampleWriter(TrainerCallback):
 
 
 def count_tokens(counts: Mapping[str, int]) -> int:
-    """The number of tokens that the summary of a split gives; 0 for splits without text, such as images with labels."""
+    """The number of tokens in `counts`, the summary of a split; 0 for splits without text, such as labelled images."""
     return sum(number for name, number in counts.items() if name.endswith("tokens"))
 
 
@@ -190,7 +190,7 @@ class TimedPrinter(PrinterCallback):
     """Prints each log entry of the Trainer with the time of day, in a run without progress bars."""
 
     def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:
-        """Print the log entry in the main process of the machine."""
+        """Print the log entry in the main process of each machine."""
         if state.is_local_process_zero:
             print(_log_line(logs))
 

@@ -15,8 +15,9 @@ from transformers.trainer import TRAINING_ARGS_NAME
 from transformers.trainer_utils import HubStrategy, SaveStrategy
 from transformers.utils.hub import PushInProgress, hf_api
 
+from locant.utils.files import atomic_write
+
 from .errors import InputError
-from .files import written_whole
 from .run_folder import NOT_SHARED, TRAINING_STATE
 
 WriteCard = Callable[[Path, str | None], object]
@@ -24,7 +25,7 @@ WriteCard = Callable[[Path, str | None], object]
 
 
 class PushingTrainer(Trainer):
-    """A `Trainer` that pushes its run with the card that `write_card` writes, without the files in `NOT_SHARED`.
+    """A `Trainer` that pushes the run to the Hub with the card from `write_card`, without the files in `NOT_SHARED`.
 
     It deletes `training_args.bin` after each save, because this pickle also holds the access token. The options of the
     run are in `run_config.yaml`.
@@ -129,7 +130,7 @@ class PushingTrainer(Trainer):
             jobs.append(self._upload(checkpoint, f"{message}, checkpoint", path_in_repo=name, run_as_future=True))
         if busy:
             jobs += self.push_in_progress.jobs
-        self.push_in_progress = PushInProgress(jobs)  # type: ignore[arg-type]  # a list, as its docstring says
+        self.push_in_progress = PushInProgress(jobs)  # type: ignore[arg-type]  # its docstring asks for a list
 
     @property
     def _folder(self) -> Path:
@@ -171,7 +172,7 @@ def _copy_model(checkpoint: Path, folder: Path) -> None:
     """Copy all files of a checkpoint except the files that only resumed training needs (`TRAINING_STATE`)."""
     for file in checkpoint.iterdir():
         if file.is_file() and not any(file.match(pattern) for pattern in TRAINING_STATE):
-            with written_whole(folder / file.name) as path:
+            with atomic_write(folder / file.name) as path:
                 shutil.copyfile(file, path)
 
 

@@ -4,6 +4,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
@@ -16,6 +17,7 @@ from .config_parser import RunConfig
 from .errors import InputError
 from .row_checks import copy_warnings
 from .tables import Layout, load_files, load_splits, table_of
+from .tasks import Task
 from .trainer import RecipeTrainer
 
 
@@ -63,7 +65,7 @@ class Line(NamedTuple):
 
 
 class Recipe(ABC):
-    """What a run does for one task, from reading the rows to measuring the model.
+    """The steps of a run that depend on the task, from reading the rows to measuring the model.
 
     The methods are defined in about the order in which a run calls them. None of them writes a file.
 
@@ -118,7 +120,7 @@ class Recipe(ABC):
 
     @abstractmethod
     def encode(self, rows: DatasetDict, processor: Any) -> Prepared:
-        """Convert every split to token ids, pixels and labels, check it, and count it for the summary."""
+        """Convert the rows of each split to token ids, pixels and labels; check them, and count them for `summary`."""
 
     @abstractmethod
     def describe(self, summary: Mapping[str, Any]) -> list[str]:
@@ -129,11 +131,11 @@ class Recipe(ABC):
         return {}
 
     def head_fields(self, prepared: Prepared) -> dict[str, Any]:
-        """Config fields that the data decide even if a trained model is fine-tuned, such as its labels."""
+        """Config fields that are set from the data even if a model is fine-tuned, such as the names of the classes."""
         return {}
 
     def adapt(self, model: PreTrainedModel, run: RunConfig) -> None:  # noqa: B027 (most tasks need nothing)
-        """Change settings of a new or a trained model that `run` gives, such as those of its generation config."""
+        """Copy options of `run` to a new or a trained model, such as `max_new_tokens` to its generation config."""
 
     def check(self, model: PreTrainedModel, prepared: Prepared) -> None:  # noqa: B027
         """Raise `InputError` where the data do not fit the model."""
@@ -168,15 +170,21 @@ class Recipe(ABC):
         return []
 
     def drawings(self, metrics: Mapping[str, Any]) -> dict[str, Callable[[Any], Any]]:
-        """A function for each picture of the metrics, by the name of the picture.
+        """A dict from the name of each picture of the metrics to the function that draws the picture.
 
-        The argument of a function is an empty figure of matplotlib, on which it draws the picture.
+        The argument of each function is the empty matplotlib figure to draw on.
         """
         return {}
 
 
+def recipe_of(task: Task) -> type[Recipe]:
+    """Import the class of a task's recipe."""
+    module, _, name = task.recipe_name.partition(":")
+    return getattr(import_module(f".{module}", __package__), name)
+
+
 def say(run: RunConfig, text: str) -> None:
-    """Print, in the main process only."""
+    """Print `text`, in the main process only."""
     if run.training.process_index == 0:
         print(text, flush=True)
 
@@ -186,4 +194,4 @@ def as_text(path: Path | None) -> str | None:
     return None if path is None else str(path)
 
 
-__all__ = ["Line", "Measured", "Prepared", "Recipe", "TrainerInputs", "as_text", "say"]
+__all__ = ["Line", "Measured", "Prepared", "Recipe", "TrainerInputs", "as_text", "recipe_of", "say"]

@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 from datasets import Dataset, Image
 
+from locant.utils.run_files import METRICS_FILE
+
 from .progress import count_tokens, sample_rows, shorten
-from .run_folder import METRICS_FILE
 from .tables import row_values
 
 CHECKED_PAIRS = 5000
@@ -46,7 +47,7 @@ def _in_words(value: Any) -> str:
 
 
 def copy_warnings(splits: Mapping[str, Dataset], columns: Sequence[str]) -> list[str]:
-    """A warning for each other split if most of its rows are in train too, as if one file is given for both."""
+    """A warning for each split except train if most of its rows are also in train: one file may be given for both."""
     known = set(map(hash, row_values(splits["train"], columns)))
     warnings = []
     for split in (name for name in splits if name != "train"):
@@ -78,9 +79,9 @@ def label_warnings(labels: Sequence[str], row: str) -> list[str]:
 
 
 def tokenizer_warning(folder: Path, summary: Mapping[str, Any]) -> list[str]:
-    """A warning if a tokenizer makes over twice as many tokens per byte of train as of the data it was trained on.
+    """A warning if the tokens per byte of train are more than twice those of the data the tokenizer was trained on.
 
-    If the number of bytes of one of the two is unknown, tokens per row are compared.
+    If the number of bytes of train or of the tokenizer's data is unknown, the tokens per row are compared instead.
 
     Args:
         folder: the folder of the run that trained the tokenizer; without a `metrics.json` in it, no warning is given.
@@ -175,7 +176,7 @@ def _first_shifted(sources: Sequence[str], targets: Sequence[str]) -> float | No
 
     Returns:
         The number of pairs before the first block without correlation, divided by the number of all pairs. None if the
-        lengths correlate in every block, or in no block.
+        lengths correlate in every block, or not in the first block.
     """
     size = max(FEWEST_PAIRS, -(-len(sources) // 10))
     starts = range(0, len(sources) - size + 1, size)

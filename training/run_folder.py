@@ -14,12 +14,13 @@ from transformers.trainer_callback import TrainerState
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 from transformers.utils import CONFIG_NAME
 
-from .config_parser import RUN_CONFIG_FILE, RunConfig
+from locant.utils.files import atomic_write
+from locant.utils.run_files import METRICS_FILE, RUN_CONFIG_FILE
+
+from .config_parser import RunConfig
 from .errors import InputError
-from .files import written_whole
 from .options import TASK_OPTION, find_task, known_options
 
-METRICS_FILE = "metrics.json"
 LOCK_FILE = ".lock"
 
 TRAINING_STATE = ("optimizer*", "scheduler.pt", "scaler.pt", "rng_state*.pth", TRAINER_STATE_NAME)
@@ -27,8 +28,8 @@ TRAINING_STATE = ("optimizer*", "scheduler.pt", "scaler.pt", "rng_state*.pth", T
 
 NOT_SHARED = (
     *("_*", ".*", f"{PREFIX_CHECKPOINT_DIR}-*"),
-    *("training_args.bin", RUN_CONFIG_FILE),  # access tokens, paths
-    "*.tsv",  # texts of the data, under their own licence
+    *("training_args.bin", RUN_CONFIG_FILE),  # contain access tokens or local paths
+    "*.tsv",  # contain texts of the data, which have their own licence
 )
 """Patterns of files that are not uploaded when a run is pushed: they are private, or of no use on the Hub."""
 
@@ -120,7 +121,7 @@ class RunFolder:
         for leftover in self.path.glob(".[0-9]*.*"):  # a temporary file of a killed process
             leftover.unlink()
         self.write_metrics(self.metrics() | {"finished": False, "data_identity": data_identity})
-        with written_whole(self._kept) as path:
+        with atomic_write(self._kept) as path:
             path.write_text(self._yaml, encoding="utf-8")
         for checkpoint in self.checkpoints()[-1:]:
             self._point_to_best(checkpoint / TRAINER_STATE_NAME)
@@ -131,7 +132,7 @@ class RunFolder:
         best = self.path / f"{PREFIX_CHECKPOINT_DIR}-{state.best_global_step}"
         if best.is_dir() and state.best_model_checkpoint != str(best):
             state.best_model_checkpoint = str(best)
-            with written_whole(state_file) as path:
+            with atomic_write(state_file) as path:
                 state.save_to_json(str(path))
 
     @contextmanager
@@ -175,7 +176,7 @@ class RunFolder:
 
     def write_metrics(self, metrics: dict[str, Any]) -> None:
         """Replace `metrics.json`."""
-        with written_whole(self.path / METRICS_FILE) as path:
+        with atomic_write(self.path / METRICS_FILE) as path:
             path.write_text(json.dumps(metrics, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
     def checkpoints(self) -> list[Path]:
@@ -183,7 +184,7 @@ class RunFolder:
         return complete_checkpoints(self.path)
 
     def last_checkpoint(self) -> Path | None:
-        """The checkpoint that training goes on from: `resume_from_checkpoint`, or the last one of the folder."""
+        """The checkpoint to resume from: `resume_from_checkpoint`, or the last one in the folder, or None."""
         checkpoints = self.checkpoints()
         return self._given_checkpoint or (checkpoints[-1] if checkpoints else None)
 
@@ -221,7 +222,7 @@ def explain_unfinished(folder: Path) -> str:
 
 
 def planned_steps(checkpoint: Path) -> int:
-    """The total number of steps of the run when the checkpoint was saved."""
+    """The total number of training steps that the run was planned for when the checkpoint was saved."""
     return TrainerState.load_from_json(str(checkpoint / TRAINER_STATE_NAME)).max_steps
 
 
@@ -231,7 +232,7 @@ def step_of(checkpoint: Path) -> int:
 
 
 def _flat(text: str) -> dict[str, Any]:
-    """All options of a run's YAML, without the sections."""
+    """Read a run's YAML text into one dict from option name to value, across all sections, including `task`."""
     sections = yaml.safe_load(text) or {}
     task = sections.pop(TASK_OPTION.name, TASK_OPTION.default)
     options = {name: value for section in sections.values() for name, value in (section or {}).items()}

@@ -1,5 +1,5 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""The recipe of sequence classification: from texts with labels to a measured classifier."""
+"""The recipe of sequence classification: train an encoder on texts with labels, and evaluate it."""
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
@@ -46,7 +46,7 @@ TEXT_SIDE = Side("text", "input_ids", "max_length")
 
 
 class Prediction(NamedTuple):
-    """A text, its label, and the predicted label; the names of several labels are joined by the separator."""
+    """A text, its label, and the predicted label; several labels of a text are joined by `label_separator`."""
 
     text: str
     label: str
@@ -79,12 +79,12 @@ class SequenceClassification(Recipe):
         return [*super().warnings(rows), *(label_warnings(rows["train"]["label"][:], "text") if is_single else ())]
 
     def build_processor(self, run: RunConfig, train: Dataset, name: str | None) -> PreTrainedTokenizerBase:
-        """A tokenizer for the texts."""
+        """The tokenizer `name`; if `name` is None, a new tokenizer, trained on the texts of `train`."""
         texts = (row["text"] for row in train.select_columns(["text"]))
         return build_tokenizer(self.data, texts, name, show_progress=not run.training.disable_tqdm)
 
     def encode(self, rows: DatasetDict, processor: PreTrainedTokenizerBase) -> PreparedClasses:
-        """Token ids and targets of every split; see `_target`."""
+        """Convert every split to token ids and labels, and count texts, tokens and labels for the summary."""
         is_regression = self.data.problem_type == "regression"
         classes = [] if is_regression else find_classes(_names(rows["train"]), "text")
         numbers = {name: number for number, name in enumerate(classes)}
@@ -109,7 +109,7 @@ class SequenceClassification(Recipe):
     def _encode_split(
         self, rows: Dataset, tokenizer: PreTrainedTokenizerBase, numbers: dict[str, int], table: str
     ) -> Dataset:
-        """The columns `input_ids`, `labels`, `tokens` (their number before the cut) and `line` (the row's number)."""
+        """Make the columns `input_ids`, `labels`, `tokens` (number before truncation) and `line` (the row number)."""
         max_length, problem_type = self.data.max_length, self.data.problem_type
 
         def encode(batch: dict[str, list[Any]]) -> dict[str, Any]:
@@ -185,7 +185,7 @@ class SequenceClassification(Recipe):
         show_progress: bool,
         **search: Any,
     ) -> Measured:
-        """Measure accuracy and macro F1, or the error of regression; the predictions are of type `Prediction`."""
+        """Measure accuracy and macro F1, or error and correlation for regression; and predict the label of each row."""
         config: Any = model.config
         numbers = {name: int(number) for name, number in config.label2id.items()}
         encoded = self._encode_split(numbered(rows), processor, numbers, self.table)
@@ -221,7 +221,7 @@ class SequenceClassification(Recipe):
         return [Prediction(*row) for row in zip(texts, map(join, given), found, strict=True)]
 
     def lines(self, metrics: Mapping[str, Any]) -> list[Line]:
-        """The scores, and how many texts there were."""
+        """The scores, the loss, and the number of texts."""
         return [*classification_lines(metrics), Line("texts", f"{metrics['texts']:,}")]
 
     def details(self, metrics: Mapping[str, Any]) -> list[Line]:
@@ -229,7 +229,7 @@ class SequenceClassification(Recipe):
         return class_lines(metrics)
 
     def drawings(self, metrics: Mapping[str, Any]) -> dict[str, Callable[[Any], Any]]:
-        """The function that draws the confusion matrix, by the name of its file; see `Recipe.drawings`."""
+        """A dict with the function that draws the confusion matrix, if `metrics` has one; see `Recipe.drawings`."""
         return confusion_drawing(metrics)
 
 
@@ -239,7 +239,7 @@ def _names(rows: Dataset) -> list[str]:
 
 
 def _target(label: Any, numbers: dict[str, int], problem_type: str, table: str, row: int) -> Any:
-    """The target of a label: its class number; 0 or 1 for each class; or, for regression, the number itself."""
+    """The target of a label: its class number; for several labels, 0 or 1 for each class; for regression, the label."""
     if problem_type == "regression":
         # the Trainer does not count a label of -100, so the next float32 number takes its place
         return float(np.nextafter(np.float32(label), np.float32(0))) if label == -100 else label

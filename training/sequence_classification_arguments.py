@@ -1,6 +1,6 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
 """The data and training options of the task `sequence_classification`."""
-# ruff: noqa: RUF009 (`option` returns a field of its own at each call)
+# ruff: noqa: RUF009 (`option` returns a new dataclass field at each call)
 
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
@@ -60,5 +60,5 @@ class SequenceClassificationTraining(TrainingArguments):
     output_dir: str | None = option("runs/classifier", "Folder of the run; the same command resumes a stopped run.")
 
     def find_measures(self, data: Any) -> dict[str, bool]:
-        """The measures for the `problem_type` of `data`, the first of which chooses the best checkpoint."""
+        """The metrics for `data.problem_type`, with True if higher is better; the first decides the best checkpoint."""
         return MEASURES[data.problem_type if data else "single_label_classification"]

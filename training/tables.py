@@ -51,7 +51,7 @@ GZIP = ".gz"
 DELIMITERS = (",", ";", "\t", "|")
 """Delimiters of ``.csv`` files. A file has the first of them that splits its first line into two columns or more."""
 
-_READER_VERSION = "2"  # part of the cache's key: raise it if a change of this code gives other rows for the same files
+_READER_VERSION = "2"  # part of the cache key: increase it if a change of this code makes other rows of the same files
 
 LINE = "line"
 """Column with the number of a row in its file."""
@@ -59,10 +59,10 @@ LINE = "line"
 
 @dataclass(frozen=True)
 class Kind:
-    """What a column holds.
+    """The kind of the values in a column.
 
     Args:
-        expected: the values in words, for messages.
+        expected: a description of the values, for messages.
         feature: the type of the column in the dataset.
         read: converts a cell to a value; the second argument is the folder of the table. It raises `TypeError` or
             `ValueError` for a cell that cannot be converted, and `FileNotFoundError` with the path of a missing file.
@@ -76,7 +76,7 @@ class Kind:
 def _read_text(value: Any, folder: Path) -> str:
     if not isinstance(value, str):
         raise ValueError
-    value.encode()  # a UnicodeEncodeError where JSON has half of a surrogate pair, such as "\\ud83d"
+    value.encode()  # a UnicodeEncodeError is raised if JSON has half of a surrogate pair, such as "\\ud83d"
     return value
 
 
@@ -104,7 +104,7 @@ def _read_image(value: Any, folder: Path) -> Any:
 TEXT = Kind("text", Value("string"), _read_text)
 LABEL = Kind("the name of a class", Value("string"), _read_label)
 NUMBER = Kind("a number", Value("float64"), _read_number)
-IMAGE = Kind("the path of an image (seen from the table)", Image(), _read_image)
+IMAGE = Kind("the path of an image (relative to the folder of the table)", Image(), _read_image)
 
 
 def labels(separator: str) -> Kind:
@@ -129,7 +129,7 @@ class Column:
         name: the name of the column in the rows.
         kind: the kind of its values.
         chosen: the name of the column in the table, from the option ``<name>_column``.
-        usual: if `chosen` is None, the first of these names that the table has is taken, or else `name`.
+        usual: names to try if `chosen` is None; the first that the table has is used, or else `name`.
     """
 
     name: str
@@ -143,7 +143,7 @@ class Column:
         return (self.chosen,) if self.chosen is not None else (*self.usual, self.name)
 
     def read(self, value: Any, folder: Path, where: str, name: str | None = None) -> Any:
-        """The value of a cell; `InputError` if it is of another kind."""
+        """Convert a cell to a value of `kind`; raise `InputError` with the place `where` if this is impossible."""
         try:
             return self.kind.read(value, folder)
         except FileNotFoundError as missing:
@@ -175,18 +175,18 @@ class Layout:
 
     @property
     def features(self) -> Features:
-        """The types of the columns, by name."""
+        """The type of each column, by the name of the column."""
         return Features({column.name: column.kind.feature for column in self.columns})
 
     def find(self, names: Sequence[str], where: str | Path) -> list[str]:
-        """The names that the columns have in a table.
+        """Find the name that each column of the layout has in a table.
 
         Args:
             names: the names of all columns of the table.
             where: the table, for the message.
 
         Raises:
-            InputError: the table lacks columns; the message names all of them.
+            InputError: columns are missing in the table; the message names all missing columns.
         """
         found = [next((name for name in column.wanted if name in names), None) for column in self.columns]
         missing = [column for column, name in zip(self.columns, found, strict=True) if name is None]
@@ -217,7 +217,8 @@ def load_splits(
     The training rows come from `dataset_name` (a dataset on the Hub, or a local folder of one) or `train_file`;
     `validation_file` and `test_file` take the place of the dataset's own splits. Without validation rows,
     `validation_split` (a fraction below 1, or a number of rows) is cut from train, the same rows for the same `seed`.
-    If the rows are documents and the fraction is less than one document, the last part of each document is cut.
+    If the rows are documents that are not single lines, and the fraction is less than one document, the last part of
+    each document is used for validation instead.
 
     Raises:
         InputError: if a file, split or column is missing, empty or malformed, or if parallel files differ in length.
@@ -263,7 +264,9 @@ def _iterate_lines(path: Path) -> Iterator[str]:
         with gzip.open(path) if is_packed else path.open("rb") as file:
             yield from decode_lines(file, path)
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-        raise InputError(f"{path} cannot be unpacked ({error}): give a whole gzip file, or plain text.") from None
+        raise InputError(
+            f"{path} cannot be unpacked ({error}): give a complete gzip file, or plain text in a file without .gz."
+        ) from None
 
 
 def _format_of(path: str | Path) -> str:
@@ -278,11 +281,11 @@ def is_table(path: str | Path) -> bool:
 
 
 def decode_lines(file: Iterable[bytes], name: str | Path) -> Iterator[str]:
-    """The lines of UTF-8 text as they come, without their line ends and without a byte order mark at the start.
+    """Yield the lines of UTF-8 text, without their line ends and without a byte order mark at the start.
 
     Args:
         file: a binary file, which is split at line feeds alone; `str.splitlines` splits at ten other characters too.
-        name: what messages call it.
+        name: the name of the file in messages.
 
     Raises:
         InputError: at the first line that is not UTF-8.
@@ -331,7 +334,7 @@ def load_files(files: SplitFiles, split: str, layout: Layout) -> Dataset:
     """The rows of one split, from its files.
 
     Raises:
-        InputError: as `load_splits`.
+        InputError: if a file or column is missing, empty or malformed, or if parallel files differ in length.
     """
     names = [column.name for column in layout.columns]
     if isinstance(files, str | Path) and (len(names) > 1 or _format_of(files) in TABLES):
@@ -411,7 +414,7 @@ def _document_rows(paths: Sequence[Path], layout: Layout) -> Iterator[tuple]:
     if separator not in (FILE, BLANK_LINE, EACH_LINE) and parts == len(paths):
         raise InputError(
             f"document_separator is {separator!r}, but this text does not occur in {' and '.join(map(str, paths))}: "
-            "give file, blank_line, line, or a text that stands between two documents."
+            "set it to file, blank_line, line, or a text that stands between two documents."
         )
 
 
@@ -419,7 +422,7 @@ def _parallel_rows(paths: Sequence[Path], layout: Layout) -> Iterator[tuple]:
     for number, lines in enumerate(zip_longest(*map(_iterate_lines, paths)), start=1):
         if None in lines:
             counts = ", ".join(f"{path} has {sum(1 for _ in _iterate_lines(path)):,}" for path in paths)
-            raise InputError(f"Parallel files need as many lines each: {counts}.")
+            raise InputError(f"Parallel files must have the same number of lines: {counts}.")
         yield tuple(
             column.read(line, path.parent, f"{path}, line {number}")
             for column, line, path in zip(layout.columns, lines, paths, strict=True)
@@ -427,7 +430,7 @@ def _parallel_rows(paths: Sequence[Path], layout: Layout) -> Iterator[tuple]:
 
 
 Record = dict[str, Any]
-Records = Iterator[tuple[str, Record]]  # each record with its file and line, for messages
+Records = Iterator[tuple[str, Record]]  # the place of each record (file and line, for messages), and the record
 
 
 def _table_rows(path: Path, layout: Layout) -> Iterator[tuple]:
@@ -457,9 +460,9 @@ def _csv_records(path: Path) -> Records:
 
 
 def _headed_records(path: Path, rows: Iterator[tuple[int, list[str]]]) -> Records:
-    """The rows as dictionaries, by the names in the first line.
+    """Yield each row with its place, as a dictionary whose keys are the names in the first line that is not blank.
 
-    Blank lines are skipped, except in a table of one column, where they are empty texts.
+    Blank lines are skipped, except in a TSV file with a single column, where they are empty texts.
     """
     _, header = next((entry for entry in rows if not _is_blank(entry[1])), (0, []))
     for number, row in rows:
@@ -473,7 +476,7 @@ def _headed_records(path: Path, rows: Iterator[tuple[int, list[str]]]) -> Record
 
 
 def _is_blank(row: list[str]) -> bool:
-    """Whether the line of a table had no more than white space."""
+    """Whether the line that was split into the cells `row` is empty or consists of white space only."""
     return len(row) < 2 and not "".join(row).strip()
 
 
@@ -500,12 +503,13 @@ def _parse_json(text: str, where: str) -> Any:
 
 
 def _flat_record(record: Any, where: str) -> Record:
-    """The record with ``{"translation": {"en": …}}`` as ``{"translation.en": …}``, as `Dataset.flatten` names it."""
+    """Flatten a record: ``{"translation": {"en": …}}`` becomes ``{"translation.en": …}``."""
     if not isinstance(record, dict):
         raise InputError(f"{where}, is of type {type(record).__name__}, but must be an object with the columns.")
     flat: Record = {}
     for name, value in record.items():
-        flat |= {f"{name}.{key}": item for key, item in value.items()} if isinstance(value, dict) else {name: value}
+        nested = _flat_record(value, where) if isinstance(value, dict) else None
+        flat |= {name: value} if nested is None else {f"{name}.{key}": item for key, item in nested.items()}
     return flat
 
 
@@ -561,7 +565,7 @@ def _select_columns(dataset: Dataset, layout: Layout, where: str, folder: Path) 
 
 
 def _typed(dataset: Dataset, column: Column, name: str, where: str, folder: Path) -> Dataset:
-    """`dataset` with one column converted to `column.kind`; a column of texts or decoded images is not changed."""
+    """Convert the column `name` to `column.kind`; a column of kind `TEXT` or of type `Image` is not changed."""
     feature = dataset.features[name]
     is_text = getattr(feature, "dtype", None) in ("string", "large_string")
     if column.kind is TEXT and not is_text:
@@ -619,7 +623,7 @@ def numbered(dataset: Dataset) -> Dataset:
 
 
 def _cut_validation(train: Dataset, layout: Layout, size: float, seed: int) -> tuple[Dataset, Dataset]:
-    """Split off a share `size` of the rows, or from 1 on `size` rows. Copies of a row stay in the same part."""
+    """Split off the share `size` of the rows if `size` is below 1, else `size` rows; copies of a row stay together."""
     wanted = max(1, round(size * len(train))) if 0 < size < 1 else int(size)
     copies = defaultdict(list)
     for row, values in enumerate(row_values(train, [column.name for column in layout.columns])):
@@ -679,7 +683,7 @@ def _part_of_document(row: dict[str, Any], size: float, is_end: bool) -> dict[st
 
 
 def row_values(dataset: Dataset, columns: Sequence[str]) -> Iterator[tuple]:
-    """The values of the columns, row by row, to be compared: lists as tuples, images as their path or content."""
+    """Yield the values of `columns` in each row, as hashable tuples: lists as tuples, images as bytes and path."""
     dataset = dataset.select_columns(list(columns))
     for name in columns:
         if isinstance(dataset.features[name], Image):

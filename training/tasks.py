@@ -3,8 +3,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from .arguments import DataArguments, TrainingArguments
 from .captioning_arguments import CaptioningData, CaptioningTraining
@@ -14,9 +13,6 @@ from .language_modeling_arguments import LanguageModelingData, LanguageModelingT
 from .masked_language_modeling_arguments import MaskedLanguageModelingData, MaskedLanguageModelingTraining
 from .sequence_classification_arguments import SequenceClassificationData, SequenceClassificationTraining
 from .translation_arguments import TranslationData, TranslationTraining
-
-if TYPE_CHECKING:
-    from .recipe import Recipe
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,11 +37,6 @@ class Task:
     recipe_name: str
     config_fields: Mapping[str, Any] = field(default_factory=dict)
     decided_elsewhere: Mapping[str, str] = field(default_factory=dict)
-
-    def recipe(self) -> "type[Recipe]":
-        """Import the class of the recipe."""
-        module, _, name = self.recipe_name.partition(":")
-        return getattr(import_module(f".{module}", __package__), name)
 
 
 _ALL = (
@@ -74,7 +65,7 @@ _ALL = (
     ),
     Task(
         "sequence_classification",
-        "predict the label, the labels or a number for a text",
+        "predict a label, several labels or a number for a text",
         SequenceClassificationData,
         SequenceClassificationTraining,
         "sequence_classification:SequenceClassification",

@@ -1,5 +1,5 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""Pairs of texts as splits with the string columns ``source`` and ``target``."""
+"""Load splits of text pairs, with the columns ``source`` and ``target``, and count test rows that are also in train."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -40,7 +40,7 @@ def load_parallel_data(
 
 
 class Overlap(NamedTuple):
-    """The numbers of test rows that are also in train: `inputs`, by the first column; `rows`, by all columns."""
+    """How many test rows are also in train: `inputs` compares the first column only, `rows` compares all columns."""
 
     inputs: int
     rows: int

@@ -27,11 +27,11 @@ Tensors = tuple[torch.Tensor, ...]
 
 
 def by_length(dataset: Dataset, lengths: np.ndarray) -> Dataset:
-    """Sort rows by length for evaluation, longest first, and add their number in `dataset` as the column `row`.
+    """Sort rows by length for evaluation, longest first, and add their index in `dataset` as the column `row`.
 
     Args:
-        dataset: the rows, with no columns but those that the model takes.
-        lengths: the lengths of the rows, `(rows, lengths of a row)`.
+        dataset: the rows, with only the columns that the model takes.
+        lengths: an array `(rows, lengths of a row)`; a row may have several lengths, such as source and target.
     """
     order = np.argsort(-lengths.sum(axis=1), kind="stable")
     return dataset.select(order).add_column(ROW, order)
@@ -62,17 +62,17 @@ def can_skip_logits(model: PreTrainedModel) -> bool:
 
 
 class RecipeTrainer(PushingTrainer):
-    """A `Trainer` that trains on `TrainingRows`, and evaluates rows whose column `row` holds their number.
+    """A `Trainer` that trains on `TrainingRows`, and evaluates rows whose column `row` holds their index.
 
     The Trainer's own evaluation loss is a mean over batches of unequal size. `predict_batch` instead returns tensors
     with an entry for each row, such as summed losses, so that means are exact with any number of processes.
-    `compute_metrics` gets these tensors for all rows as `predictions`, and the numbers of the rows as `label_ids`.
+    `compute_metrics` gets these tensors for all rows as `predictions`, and the indices of the rows as `label_ids`.
 
     Args:
         args: Locant's `TrainingArguments`.
-        train_dataset: the training data, by key (epoch, row).
-        train_lengths: the lengths of the training rows, `(rows, lengths of a row)`; upper bounds if BPE dropout varies
-            the lengths.
+        train_dataset: the training data, indexed by keys (epoch, row).
+        train_lengths: the lengths of the training rows, an array `(rows, lengths of a row)`; if BPE dropout varies the
+            lengths, their upper bounds.
         kwargs: as for `PushingTrainer`.
     """
 
@@ -89,7 +89,7 @@ class RecipeTrainer(PushingTrainer):
         **kwargs: Any,
     ):
         super().__init__(args=args, train_dataset=train_dataset, **kwargs)
-        if args.coupled_weight_decay:  # Seq2SeqTrainer's __init__ does not take this argument of Trainer's
+        if args.coupled_weight_decay:  # Seq2SeqTrainer's __init__ has no argument optimizer_cls_and_kwargs
             betas = (args.adam_beta1, args.adam_beta2)
             options = {"lr": args.learning_rate, "betas": betas, "eps": args.adam_epsilon}
             self.optimizer_cls_and_kwargs = (torch.optim.Adam, options)
@@ -97,7 +97,7 @@ class RecipeTrainer(PushingTrainer):
         self._can_skip_logits = can_skip_logits(self.model)
 
     def _run_epoch(self, *args: Any, **kwargs: Any) -> None:
-        # a run that is resumed after its last step: the Trainer checks for the end only after another step
+        # in a run that is resumed after its last step, the Trainer would train another step before checking for the end
         if self.control.should_training_stop or self.state.global_step >= self.state.max_steps:
             self.control.should_training_stop = True
             return
@@ -110,19 +110,19 @@ class RecipeTrainer(PushingTrainer):
         return super().compute_loss(model, inputs, *args, **kwargs)
 
     def training_step(self, *args: Any, **kwargs: Any) -> torch.Tensor:
-        """The Trainer's step; `InputError` if the loss is not finite."""
+        """Run the Trainer's step, and raise `InputError` if the loss is not finite."""
         loss = super().training_step(*args, **kwargs)
         self._check_finite("loss", loss, self.state.global_step + 1)
         return loss
 
     def _get_grad_norm(self, *args: Any, **kwargs: Any) -> Any:
         norm = super()._get_grad_norm(*args, **kwargs)
-        if self.accelerator.scaler is None:  # the scaler of fp16 skips such a step, and goes on with a smaller scale
+        if self.accelerator.scaler is None:  # the scaler of fp16 skips a step whose gradient is not finite
             self._check_finite("norm of the gradient", norm, self.state.global_step + 1)
         return norm
 
     def evaluation_loop(self, *args: Any, **kwargs: Any) -> EvalLoopOutput:
-        """The Trainer's loop; `InputError` if the loss is not finite, before it is logged or a checkpoint is saved."""
+        """Run the Trainer's loop; in training, raise `InputError` if the loss is not finite, before it is logged."""
         output = super().evaluation_loop(*args, **kwargs)
         if self.is_in_train and output.metrics is not None:
             # with prediction_loss_only there is no eval_loss
@@ -146,7 +146,7 @@ class RecipeTrainer(PushingTrainer):
 
         Args:
             model: the model as the Trainer wraps it.
-            inputs: a collated batch without the numbers of the rows.
+            inputs: a collated batch without the indices of the rows.
             with_predictions: whether predictions, such as generated tokens, are wanted as well as losses.
         """
         raise NotImplementedError
@@ -173,14 +173,14 @@ class RecipeTrainer(PushingTrainer):
         ignore_keys: list[str] | None = None,
         **gen_kwargs: Any,
     ) -> tuple[None, Any, torch.Tensor]:
-        """One batch: what `predict_batch` returns, and the rows' numbers."""
+        """Evaluate a batch: return None (no loss), the tensors from `predict_batch`, and the row indices as labels."""
         inputs = self._prepare_inputs(inputs)
         rows = inputs.pop(ROW)
         with torch.no_grad():
             return None, self.predict_batch(model, inputs, not prediction_loss_only), rows
 
     def _issue_warnings_after_load(self, load_result: Any) -> None:
-        # tied weights are saved once, and are not missing
+        # a tied weight is saved under one name only, so its other names are not missing weights
         tied = set(self.model.all_tied_weights_keys)
         missing = [name for name in load_result.missing_keys if name not in tied]
         if len(missing) < len(load_result.missing_keys):
@@ -194,14 +194,14 @@ class GenerationTrainer(RecipeTrainer, Seq2SeqTrainer):
     args: GenerationTrainingArguments
 
     def evaluation_loop(self, *args: Any, **kwargs: Any) -> EvalLoopOutput:
-        """The Trainer's loop, each row counted once: Seq2SeqTrainer also counts rows that fill up the last batch."""
+        """Run the Trainer's loop, counting each row once; Seq2SeqTrainer also counts copies that pad the last batch."""
         self.gather_function = self.accelerator.gather_for_metrics
         return super().evaluation_loop(*args, **kwargs)
 
     def predict_batch(self, model: torch.nn.Module, inputs: dict[str, Any], with_predictions: bool) -> Tensors:
-        """Summed loss and number of tokens of each row, and the generated tokens `(batch, longest)` if asked for."""
+        """The summed loss and number of tokens of each row, and, if wanted, the generated tokens `(batch, longest)`."""
         labels = inputs.pop("labels")
-        own: Any = self.model  # the type PreTrainedModel declares neither this method nor `generate`
+        own: Any = self.model  # Any: the type PreTrainedModel does not declare the method in the next line
         decoder_input_ids = own.prepare_decoder_input_ids_from_labels(labels=labels)
         with self.compute_loss_context_manager():
             logits = model(**inputs, decoder_input_ids=decoder_input_ids, use_cache=False).logits
@@ -212,10 +212,10 @@ class GenerationTrainer(RecipeTrainer, Seq2SeqTrainer):
         return measured
 
     def _generate(self, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
-        """Generate tokens, as many as the options and the target positions allow.
+        """Generate tokens, up to the limit of the options and of the decoder's position table.
 
-        From texts of up to n tokens, at most 2 n + 10 tokens are generated, as an untrained model may never generate
-        the end token.
+        From source texts of up to n tokens, at most 2 n + 10 tokens are generated, as an untrained model may never
+        generate the end token.
         """
         own: Any = self.model
         limits = [

@@ -18,10 +18,10 @@ from .config_parser import RunConfig
 from .dry_run import print_dry_run
 from .history import EarlyStopping, HistoryWriter
 from .inference import write_tsv
+from .pictures import write_pictures
 from .progress import Pace, ProgressFromStep, SampleWriter, ScheduleNotice, TimedPrinter, count_tokens, hidden_bars
 from .pushing import WriteCard
-from .recipe import Prepared, Recipe, TrainerInputs, as_text, say
-from .report_parts import write_pictures
+from .recipe import Prepared, Recipe, TrainerInputs, as_text, recipe_of, say
 from .row_checks import describe_rows, tokenizer_warning
 from .run_folder import RunFolder, explain_unfinished, planned_steps, step_of
 from .tables import numbered
@@ -54,7 +54,7 @@ def train(run: RunConfig, write_card: WriteCard | None = None) -> dict[str, Any]
 
 
 def _train(run: RunConfig, write_card: WriteCard | None) -> dict[str, Any]:
-    recipe = TASKS[run.task].recipe()(run.data, run.training.seed)
+    recipe = recipe_of(TASKS[run.task])(run.data, run.training.seed)
     folder = RunFolder(run)
     check_fine_tuning(run)
     rows = load_rows(run, recipe)
@@ -110,7 +110,7 @@ MOST_PARAMETERS_PER_TOKEN = 50
 
 
 def load_rows(run: RunConfig, recipe: Recipe) -> DatasetDict:
-    """The rows of each split, numbered for messages."""
+    """Load the rows of each split, with the column `line`: the number of a row in its file, for messages."""
     with run.training.main_process_first(desc="loading the data"):
         return DatasetDict({split: numbered(dataset) for split, dataset in recipe.load().items()})
 
@@ -210,7 +210,7 @@ def choose_weights(run: RunConfig, trainer: RecipeTrainer, folder: RunFolder) ->
     """Load the mean of the weights of the last checkpoints into the model, if `average_checkpoints` is set.
 
     Returns:
-        The steps of the averaged checkpoints, or the single step that the model's weights are of.
+        A list of the steps of the averaged checkpoints; without averaging, of the one step whose weights the model has.
     """
     averaged = folder.checkpoints()[-run.training.average_checkpoints :] if run.training.average_checkpoints else []
     if averaged:
@@ -250,10 +250,10 @@ def measure(
     """Evaluate the finished model as `locant evaluate` does, and complete `metrics.json`.
 
     In `metrics.json`, `best_step` is the step with the best evaluation. The weights of the model are those of the
-    step in `weights_of_steps`, or the mean over the checkpoints at several steps.
+    step in `weights_of_steps`, or the mean of the weights at these steps if there are several.
     """
     metrics = folder.metrics()
-    # without the mixed precision that training put around its forward pass
+    # remove the autocast that mixed-precision training wrapped around the forward pass
     model = trainer.accelerator.unwrap_model(trainer.model, keep_fp32_wrapper=False).float().eval()
     for split in ("validation", "test"):
         if split in prepared.rows:
@@ -270,7 +270,7 @@ def measure(
             if run.training.report_to:
                 scores = {name: value for name, value in metrics[split].items() if isinstance(value, int | float)}
                 trainer.log({f"{split}_{name}": float(value) for name, value in scores.items()})
-        else:  # results of earlier weights, if the run had this split before
+        else:  # delete results for this split that the run wrote before it was resumed
             metrics.pop(split, None)
             (folder.path / f"{split}_{recipe.predictions_name}.tsv").unlink(missing_ok=True)
     metrics |= {

@@ -1,5 +1,5 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""The recipe of translation: from parallel text to a model whose translations are measured."""
+"""The recipe of translation: train an encoder–decoder on parallel text, and evaluate its translations."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -41,7 +41,7 @@ from .translation_arguments import TranslationData
 
 
 class TranslationMetrics:
-    """The Trainer's `compute_metrics`: loss and perplexity per token, and BLEU of what was generated.
+    """The Trainer's `compute_metrics`: loss and perplexity per token, and BLEU of generated translations.
 
     Args:
         tokenizer: decodes the translations.
@@ -56,7 +56,7 @@ class TranslationMetrics:
         self.samples: list[Sample] = []
 
     def __call__(self, prediction: EvalPrediction) -> dict[str, float]:
-        """Metrics of what `GenerationTrainer.predict_batch` returned for all sentences."""
+        """Compute the metrics from the tensors that `GenerationTrainer.predict_batch` returned for all sentences."""
         losses, counts, *tokens = tuple(prediction.predictions)
         loss = mean_loss(losses, counts)
         metrics = {"loss": loss, "perplexity": perplexity(loss)}
@@ -81,7 +81,7 @@ class Translation(Recipe):
 
     @property
     def layout(self) -> Layout:
-        """A source and a target."""
+        """The columns of a row: a source and a target."""
         data = self.data
         return parallel_layout(data.source_column, data.target_column, data.source_lang, data.target_lang)
 
@@ -90,12 +90,12 @@ class Translation(Recipe):
         return [*super().warnings(rows), *pair_warnings(rows)]
 
     def build_processor(self, run: RunConfig, train: Dataset, name: str | None) -> PreTrainedTokenizerBase:
-        """A tokenizer for both languages."""
+        """The tokenizer `name`; if `name` is None, a new tokenizer, trained on the texts of both languages."""
         texts = (text for row in train for text in (row["source"], row["target"]))
         return build_tokenizer(self.data, texts, name, show_progress=not run.training.disable_tqdm)
 
     def encode(self, rows: DatasetDict, processor: PreTrainedTokenizerBase) -> Prepared:
-        """Texts and token ids of every split, without the training pairs that are empty or too long."""
+        """Tokenize the pairs of every split, and drop the training pairs that have an empty side or are too long."""
         data = self.data
         encoded = DatasetDict(
             {
@@ -122,7 +122,7 @@ class Translation(Recipe):
         return Prepared(rows, encoded, processor, summary)
 
     def describe(self, summary: Mapping[str, Any]) -> list[str]:
-        """The numbers of pairs and tokens of each split, of dropped pairs, and of test pairs that are in train."""
+        """Lines with the numbers of pairs and tokens of each split, dropped pairs, and test pairs found in train."""
         lines = [
             f"{split}: {numbers['pairs']:,} pairs, {numbers['source_tokens']:,} source and "
             f"{numbers['target_tokens']:,} target tokens"
@@ -162,7 +162,7 @@ class Translation(Recipe):
         model.generation_config.update(**{name: v for name, v in search.items() if is_new or name in run.given})
 
     def check(self, model: PreTrainedModel, prepared: Prepared) -> None:
-        """Raise `InputError` if a source or a target has more tokens than its stack has learned positions."""
+        """Raise `InputError` if a source (target) has more tokens than the encoder (decoder) has learned positions."""
         for side in (SOURCE, TARGET):
             for split, pairs in prepared.encoded.items():
                 check_lengths(pairs, position_limit(model, side.text), split, side)
@@ -208,7 +208,7 @@ class Translation(Recipe):
         show_progress: bool,
         **search: Any,
     ) -> Measured:
-        """BLEU, chrF, loss and perplexity."""
+        """Measure BLEU, chrF, mean sentence BLEU, loss and perplexity; the predictions are the translations."""
         found = evaluate_split(
             model,
             processor,
@@ -222,7 +222,7 @@ class Translation(Recipe):
         return Measured(*found)
 
     def lines(self, metrics: Mapping[str, Any]) -> list[Line]:
-        """Each score with its signature."""
+        """BLEU, chrF and mean sentence BLEU with their signatures, loss, perplexity, and number of sentences."""
         return translation_lines(metrics)
 
 

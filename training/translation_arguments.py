@@ -1,6 +1,6 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
 """The data and training options of the task `translation`."""
-# ruff: noqa: RUF009 (`option` returns a field of its own at each call)
+# ruff: noqa: RUF009 (`option` returns a new dataclass field at each call)
 
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -35,7 +35,7 @@ class TranslationData(TokenizerArguments, DataArguments):
     )
     bpe_dropout: float = option(
         0.0,
-        "Share of BPE merges skipped at random in training (Provilkov et al. 2020); 0.1 helps on few pairs.",
+        "Share of BPE merges skipped at random in training (Provilkov et al. 2020); try 0.1 with few training pairs.",
     )
 
     columns: ClassVar[tuple[str, ...]] = ("source", "target")
@@ -58,9 +58,9 @@ class TranslationTraining(GenerationTrainingArguments):
     output_dir: str | None = option("runs/translator", "Folder of the run; the same command resumes a stopped run.")
 
     def find_measures(self, data: Any) -> dict[str, bool]:
-        """BLEU if the validation set is translated (`predict_with_generate`), and loss and perplexity per token."""
+        """The metrics of evaluation, with True if higher is better; BLEU only with `predict_with_generate`."""
         return {**({"bleu": True} if self.predict_with_generate else {}), "loss": False, "perplexity": False}
 
     def mend_measure(self, metric: str) -> str:
-        """What to do about a `metric_for_best_model` that is not measured; for BLEU, set `predict_with_generate`."""
+        """The advice for a `metric_for_best_model` that is not measured; for BLEU, to set `predict_with_generate`."""
         return "set predict_with_generate, or choose one of them" if metric == "bleu" else super().mend_measure(metric)

@@ -13,20 +13,23 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
-from .files import written_whole
+from locant.utils.files import atomic_write
+from locant.utils.markdown import markdown_table
+
 from .inference import EvaluationRow
 from .metrics import CorpusBLEU
-from .report_parts import markdown_table, mean_and_deviation, with_deviation, write_pictures
+from .pictures import write_pictures
+from .report_parts import mean_and_deviation, with_deviation
 
 LENGTHS = (10, 20, 30, 40)
-"""The largest numbers of source words, separated by white space, in the buckets; the last bucket has no limit."""
+"""The largest number of source words (separated by white space) in each bucket; one further bucket has no limit."""
 
 BUCKETS = (*(f"{low + 1}–{high}" for low, high in pairwise((0, *LENGTHS))), f"over {LENGTHS[-1]}")
 
 
 @dataclass(frozen=True)
 class RunResult:
-    """One finished run: what its `metrics.json` holds, and `bleu_by_length` of its test translations."""
+    """One finished run: the content of its `metrics.json`, and the result of `bleu_by_length` for its test set."""
 
     position_encoding: str
     seed: int
@@ -35,7 +38,7 @@ class RunResult:
 
 
 def bleu_by_length(rows: Iterable[EvaluationRow]) -> dict[str, tuple[int, float]]:
-    """The number of sentences and their corpus BLEU (0-100), for each of `BUCKETS` that has sentences."""
+    """Map each of `BUCKETS` that has sentences to the number of its sentences and their corpus BLEU (0-100)."""
     by_bucket: dict[str, list[EvaluationRow]] = {bucket: [] for bucket in BUCKETS}
     for row in rows:
         words = len(row.source.split())
@@ -69,7 +72,7 @@ def write_report(folder: Path, results: Sequence[RunResult], planned: int) -> Pa
     _write_csv(folder / "runs.csv", _RUN_COLUMNS, map(_run_record, results))
     _write_csv(folder / "bleu_by_length.csv", _LENGTH_COLUMNS, _length_records(results))
     plotted = write_pictures(folder, {"bleu_by_length": partial(_draw, curves=curves)}, "BLEU by length is not drawn")
-    with written_whole(folder / "report.md") as path:
+    with atomic_write(folder / "report.md") as path:
         path.write_text(_markdown(results, planned, sentences, curves, plotted), encoding="utf-8")
     return folder / "report.md"
 
@@ -92,7 +95,7 @@ def _length_records(results: Iterable[RunResult]) -> Iterator[tuple[Any, ...]]:
 
 
 def _write_csv(path: Path, columns: Sequence[str], records: Iterable[Sequence[Any]]) -> None:
-    with written_whole(path) as unfinished, open(unfinished, "w", newline="", encoding="utf-8") as file:
+    with atomic_write(path) as unfinished, open(unfinished, "w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(columns)
         writer.writerows(records)
@@ -118,13 +121,15 @@ def _markdown(
         f"steps on {data['train']['pairs']:,} pairs. Each figure is the mean ± the sample standard deviation over "
         "an encoding's runs, or of its one run.",
         f"## {test['sentences']:,} test sentences",
-        _table(("position encoding", "runs", "BLEU", "chrF", "perplexity", "parameters", "training"), _rows(results)),
+        markdown_table(
+            ("position encoding", "runs", "BLEU", "chrF", "perplexity", "parameters", "training"), _rows(results)
+        ),
         f"BLEU is `{test['bleu_signature']}`, chrF `{test['chrf_signature']}`; perplexity is that of the "
         f"references' tokens, from a vocabulary of {data['vocabulary']:,}. The time of training includes the "
         "evaluations in between, and not the last ones.",
         "## BLEU by source length",
         "Corpus BLEU of the test sentences whose source has so many words (between white space).",
-        _table(("words", *sentences), lengths),
+        markdown_table(("words", *sentences), lengths),
         "![BLEU by source length](bleu_by_length.png)" if plotted else "",
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
@@ -142,7 +147,6 @@ def _rows(results: Sequence[RunResult]) -> list[list[str]]:
     return rows
 
 
-_table = partial(markdown_table, figures="---:")
 _cell = partial(with_deviation, digits=2)
 
 

@@ -18,6 +18,7 @@ from .config_parser import RunConfig, make_run_config, read_given
 from .errors import InputError
 from .inference import EvaluationRow, load, write_tsv
 from .options import find_task, known_options
+from .recipe import recipe_of
 from .run_folder import RunFolder
 from .tasks import TASKS
 from .training_run import train
@@ -67,7 +68,7 @@ def parse_study(arguments: list[str]) -> TranslationStudy:
     """The study that the command line `arguments` of `locant study translation` ask for, with every value checked.
 
     Raises:
-        InputError: there is no file or no list, or an option of one of the runs cannot be used.
+        InputError: no YAML file is given, the file lacks a list of values, or an option of a run cannot be used.
     """
     path, given = read_given(arguments, beside=SECTION)
     if path is None:
@@ -109,13 +110,13 @@ def run_study(study: TranslationStudy) -> None:
         seconds = (time.monotonic() - start) / done * (len(left) - done) if done else None
         rest = "" if seconds is None else f", about {tqdm.format_interval(seconds)} left for all runs"
         _say(run, f"Run {before + done + 1} of {len(study.runs)}: {run.name}{rest}")
-        run.translations.unlink(missing_ok=True)  # from an earlier training of fewer steps
+        run.translations.unlink(missing_ok=True)  # an earlier training with fewer steps may have written this file
         train(run.config)
         _report(study, [run], results)
 
 
 def read_tsv(path: Path) -> list[EvaluationRow]:
-    """The rows that `write_tsv` wrote."""
+    """Read the evaluation rows that `write_tsv` wrote to the file at `path`."""
     _, *lines = path.read_text(encoding="utf-8").split("\n")[:-1]
     rows = (line.split("\t") for line in lines)
     return [EvaluationRow(source, reference, found, float(bleu)) for source, reference, found, bleu in rows]
@@ -126,7 +127,7 @@ def _name(position_encoding: str, seed: int) -> str:
 
 
 def _read_lists(path: str, entries: Iterable[Entry]) -> dict[str, list[Any]]:
-    """The checked values of the section `study:`, by option name."""
+    """Check the `entries` of the section `study:`, and return a dict from option name to the list of its values."""
     options, lists = known_options(TASKS["translation"]), {}
     for entry in entries:
         where = f"{path}, line {entry.line}"
@@ -167,7 +168,7 @@ def _try_out(runs: Iterable[StudyRun]) -> None:
 
 
 def _report(study: TranslationStudy, finished: list[StudyRun], results: dict[str, RunResult]) -> None:
-    """Add the `finished` runs to the `results`, by name, and write the report of them all."""
+    """Add the results of the `finished` runs to the dict `results`, then write the report on all its runs."""
     if not finished or finished[0].config.training.process_index != 0:
         return
     for run in finished:
@@ -184,7 +185,7 @@ def _translate_test(config: RunConfig) -> list[EvaluationRow]:
     """Translate the test sentences with the model of the finished run."""
     assert config.training.output_dir is not None
     model, tokenizer = load(Path(config.training.output_dir), config.training.device)
-    recipe = TASKS["translation"].recipe()(config.data, config.training.seed)
+    recipe = recipe_of(TASKS["translation"])(config.data, config.training.seed)
     measured = recipe.measure(
         model,
         tokenizer,

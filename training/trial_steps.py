@@ -1,5 +1,5 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""Timing of training steps, which chooses the values of `auto`, and tells the gain of `torch_compile`."""
+"""Timing of training steps, to choose values for options that are `auto`, and to show the gain of `torch_compile`."""
 
 import time
 from collections.abc import Iterator, Mapping
@@ -11,6 +11,8 @@ import torch
 from accelerate.utils import broadcast_object_list, send_to_device
 from transformers import PreTrainedModel
 from transformers.training_args import OptimizerNames
+
+from locant.utils.errors import first_line
 
 from .arguments import AUTO
 from .config_parser import RunConfig
@@ -40,16 +42,16 @@ class Choice(NamedTuple):
 
 
 def settle_choices(run: RunConfig, model: PreTrainedModel, inputs: TrainerInputs, folder: RunFolder) -> None:
-    """Replace each `auto` in `run` by the fastest value, and set the attention backend of `model` to it.
+    """Replace each `auto` in `run` by the fastest value, and set the chosen attention backend in `model`.
 
-    A run that is taken up again keeps the values with which it began. With `torch_compile`, the gain of compiled steps
-    over eager steps is printed as well.
+    A resumed run keeps the values with which it began. With `torch_compile`, the gain of compiled steps over eager
+    steps is printed as well.
 
     Args:
-        run: its options; `bf16` and `attn_implementation` are changed in place if they are `auto`.
+        run: the run's options; `bf16` and `attn_implementation` are changed in place if they are `auto`.
         model: the new or loaded model. Its weights stay as they are, and its gradients are None afterwards.
         inputs: the training data, of which three batches are computed.
-        folder: of the run, whose metrics hold the values of a run that is taken up again.
+        folder: the folder of the run; its `metrics.json` holds the values that a resumed run keeps.
     """
     begun = folder.metrics().get("hyperparameters", {}) if folder.last_checkpoint() is not None else {}
     needs_choice = AUTO in (run.training.bf16, run.model.attn_implementation)
@@ -71,15 +73,15 @@ def settle_choices(run: RunConfig, model: PreTrainedModel, inputs: TrainerInputs
 def check_step(run: RunConfig, model: PreTrainedModel, inputs: TrainerInputs) -> None:
     """Raise `InputError` before training if a training step cannot be computed with the given options on this device.
 
-    The optimiser may need a package. An attention backend that was given by name, such as flex_attention on a CPU, may
-    have no backward pass: one step is computed with it.
+    The optimiser may need a package that is not installed. An attention backend that was given by name may have no
+    backward pass, such as flex_attention on a CPU, so one step is computed with this backend.
     """
     name, device = run.model.attn_implementation, run.training.device
     try:
         RecipeTrainer.get_optimizer_cls_and_kwargs(run.training, model)
     except (ImportError, RuntimeError, ValueError) as error:
         optimizer = OptimizerNames(run.training.optim).value
-        raise InputError(f"optim is {optimizer}, but this optimiser cannot be used: {_first_line(error)}.") from error
+        raise InputError(f"optim is {optimizer}, but this optimiser cannot be used: {first_line(error)}.") from error
     if name in (None, AUTO, *ATTENTION_BACKENDS):
         return
     with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
@@ -88,7 +90,7 @@ def check_step(run: RunConfig, model: PreTrainedModel, inputs: TrainerInputs) ->
             seconds_of_round(model, trial_batches(run, inputs)[:1], run.training.bf16 is True)
         except (ImportError, RuntimeError, ValueError) as error:
             raise InputError(
-                f"attn_implementation {name} cannot compute a training step on {device.type} ({_first_line(error)}): "
+                f"attn_implementation {name} cannot compute a training step on {device.type} ({first_line(error)}): "
                 f"choose {' or '.join(ATTENTION_BACKENDS)}, or leave it out."
             ) from error
 
@@ -138,7 +140,7 @@ def multiplies_bf16(device: torch.device) -> bool:
 
 
 def choose_fastest(run: RunConfig, model: PreTrainedModel, batches: list[Batch]) -> Choice:
-    """Time the steps of all candidates, print the times, and return the candidate of the main process's least time.
+    """Time the steps of all candidates, print the times, and return the one that is fastest in the main process.
 
     A candidate whose first step takes several times as long as that of another candidate is not timed further.
     """
@@ -171,7 +173,7 @@ def tell_gain_of_compilation(run: RunConfig, model: PreTrainedModel, batches: li
 
 
 def seconds_of_round(model: Any, batches: list[Batch], bf16: bool) -> float:
-    """The seconds of forward and backward passes of all batches, as the Trainer computes them.
+    """The time in seconds of the forward and backward passes of all batches, computed as in the Trainer.
 
     Args:
         model: the model, or the compiled model; its gradients are None afterwards.
@@ -190,10 +192,6 @@ def seconds_of_round(model: Any, batches: list[Batch], bf16: bool) -> float:
     if device.type != "cpu":
         torch.accelerator.synchronize(device)
     return time.perf_counter() - start
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().partition("\n")[0].rstrip(".")
 
 
 __all__ = ["check_step", "settle_choices"]

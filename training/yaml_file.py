@@ -14,7 +14,7 @@ from .errors import InputError
 
 @dataclass(frozen=True)
 class Entry:
-    """One `key: value` under a section. If the section has no keys, `key` is None, and `value` is its own value."""
+    """One `key: value` under a section. In a section without keys, `key` is None, and `value` that of the section."""
 
     section: str
     key: str | None
@@ -23,7 +23,7 @@ class Entry:
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML 1.2's core schema: `no` is a text and `1e-3` a number, while PyYAML reads False and a text."""
+    """Reads `no` as a string and `1e-3` as a number (core schema of YAML 1.2); PyYAML reads False and a string."""
 
     yaml_implicit_resolvers: dict = {}  # noqa: RUF012 (the base class's own declaration)
 
@@ -47,10 +47,10 @@ for _tag, _pattern, _first in (
 
 
 def read_sections(path: str | Path) -> list[Entry]:
-    """The entries of the YAML file at `path`, a mapping of sections that are mappings, in their order.
+    """Read the entries of the YAML file at `path`, in order; the file must be a mapping from section to content.
 
     Raises:
-        InputError: the file cannot be read, is not YAML, has another form, or has a key twice.
+        InputError: the file cannot be read, is not YAML, is not such a mapping, or has a key twice.
     """
     try:
         loader = _Loader(Path(path).read_text(encoding="utf-8"))
@@ -67,7 +67,7 @@ def read_sections(path: str | Path) -> list[Entry]:
 
 
 def write_sections(sections: dict[str, Any]) -> str:
-    """The text of a file that `read_sections` reads as `sections`, and other YAML readers too."""
+    """Write `sections` as YAML text that `read_sections` and other YAML readers read with the same values."""
     return yaml.dump(sections, Dumper=_Dumper, sort_keys=False, allow_unicode=True)
 
 

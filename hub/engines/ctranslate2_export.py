@@ -15,14 +15,14 @@ from transformers import AutoTokenizer, GenerationConfig
 from transformers.utils import CONFIG_NAME
 
 from locant.configuration import LocantConfig
-from locant.hub.card_facts import RUN_CONFIG_FILE
 from locant.hub.errors import SharingError
 from locant.modeling import LocantForConditionalGeneration
+from locant.utils.run_files import RUN_CONFIG_FILE
 
 from .ctranslate2_model import SECTION
 from .ctranslate2_spec import QUANTIZATIONS, build_spec, check_config
-from .exporting import load_weights, write_config
 from .requirements import needs
+from .source_model import load_weights, write_config
 
 
 def export_ctranslate2(

@@ -24,7 +24,7 @@ VOCABULARY_FILE = "shared_vocabulary.json"
 SECTION = "ctranslate2"
 """The field of `config.json` that describes the export, beside the fields of Locant and CTranslate2."""
 
-# Generation options -> CTranslate2's name of the option, and the value that stands for an option not set
+# Generation option -> name of the option in CTranslate2, and its value there if the option is not set
 _SETTINGS = {
     "num_beams": ("beam_size", 1),
     "num_return_sequences": ("num_hypotheses", 1),
@@ -82,7 +82,7 @@ class CTranslate2Model:
         self._limits: dict[str, int | None] = settings["positions"]
         self._tokens: list[str] = json.loads((Path(folder) / VOCABULARY_FILE).read_text(encoding="utf-8"))
         self._ids = {token: number for number, token in enumerate(self._tokens)}
-        # the other fields are CTranslate2's own, which LocantConfig would warn of
+        # CTranslate2's fields are left out, because LocantConfig would warn of unknown fields
         self.config = LocantConfig(**{name: value for name, value in fields.items() if hasattr(LocantConfig, name)})
         self.generation_config = GenerationConfig.from_pretrained(folder)
         self.device = torch.device("cpu")  # the device of `input_ids` and of the results
@@ -108,20 +108,20 @@ class CTranslate2Model:
             input_ids, attention_mask: `(batch, length)`, padded on the right.
             options: override fields of `generation_config`: `num_beams`, `num_return_sequences`, `length_penalty`,
                 `max_new_tokens`, `max_length`, `min_new_tokens`, `no_repeat_ngram_size`, `bad_words_ids`,
-                `early_stopping`, and `forced_eos_token_id`, which replaces the last token of a translation of the
-                largest length after the search. The search always ends when there are as many finished translations as
-                beams, as with `early_stopping=True`, and excludes forbidden tokens before the softmax, as with
-                `renormalize_logits=True`.
+                `early_stopping` and `forced_eos_token_id`. After the search, `forced_eos_token_id` replaces the last
+                token of each translation that has the maximum length. The search always ends when there are as many
+                finished translations as beams, as with `early_stopping=True`, and excludes forbidden tokens before the
+                softmax, as with `renormalize_logits=True`.
 
         Returns:
             `sequences` `(batch · num_return_sequences, length)`, from the start token on, and `sequences_scores`: in
             beam search the log-probability divided by (number of tokens) ** length_penalty, in greedy search the
             log-probability itself, None if no scores are asked for. Log-probabilities are those of the model, as in
             transformers. The scores of CTranslate2's search are kept in two cases: in beam search with
-            `renormalize_logits=True`, and for translations that fill the learned position table without an end token.
+            `renormalize_logits=True`, and for translations that fill the position table without an end token.
 
         Raises:
-            SharingError: CTranslate2 does not have one of the options.
+            SharingError: one of the options has no counterpart in CTranslate2.
         """
         settings = {**self.generation_config.to_diff_dict(), **options}
         search = self._search(settings)
@@ -155,15 +155,15 @@ class CTranslate2Model:
         """The log-probabilities of the tokens of each target, given its source and the tokens before them.
 
         Args:
-            sources, targets: token ids of each sentence, without padding; a target without the decoder's start token,
-                and with an end token where one belongs to it.
+            sources, targets: token ids of each sentence, without padding. Targets must not have the decoder's start
+                token; an end token at the end of a target is scored like the other tokens.
         """
         texts = [[self._tokens[number] for number in source] for source in sources]
         return self._token_scores(texts, [[self._tokens[number] for number in target] for target in targets])
 
     def _token_scores(self, sources: list[list[str]], targets: list[list[str]]) -> list[list[float]]:
         [end, *_] = self._end_tokens({})
-        # the translator puts an end token behind each target itself, and scores it too
+        # CTranslate2 itself adds an end token to each target, and scores this token too
         prefixes = [target[:-1] if target[-1:] == [end] else target for target in targets]
         results = self.translator.score_batch(sources, prefixes, max_input_length=0)
         return [result.log_probs[: len(target)] for result, target in zip(results, targets, strict=True)]
@@ -185,8 +185,8 @@ class CTranslate2Model:
     ) -> list[float | None]:
         """The log-probability of each hypothesis under the model, divided by length ** `length_penalty`.
 
-        None for a hypothesis whose tokens fill the learned position table: `score_batch` also scores an end token, for
-        which no position is left.
+        The score is None for a hypothesis whose tokens fill the position table: `score_batch` also scores an end token,
+        for which no position is left.
         """
         [end, *_] = self._end_tokens({})
         limit = self._limits["decoder"]
@@ -202,7 +202,7 @@ class CTranslate2Model:
         return scores
 
     def _search(self, settings: dict[str, Any]) -> dict[str, Any]:
-        """The arguments of `translate_batch`."""
+        """The arguments of `translate_batch` for the generation options `settings`."""
         for name, value in settings.items():
             if name not in _SETTINGS and name not in _OTHERS and value not in (None, False):
                 raise SharingError(

@@ -5,10 +5,10 @@ CTranslate2's encoder–decoders support a table added to the embeddings, T5's b
 al. 2018, and rotary angles. Two of these also express encodings that they were not made for:
 
 - T5's biases get a bucket for each of at least `REACH` distances to either side. They can then express every encoding
-  whose bias depends on head and distance alone (t5, alibi, encodings from outside). For `none` the biases are zeros,
-  because CTranslate2 uses sinusoids if a model has no position encoding.
-- The scaling factors of the rotary frequencies are the default frequencies divided by those of the rope type. They can
-  then express every rope type whose frequencies are fixed.
+  whose bias depends on head and distance alone: t5, alibi, and such encodings from outside of Locant. For `none` the
+  biases are zeros, because CTranslate2 uses sinusoids if a model has no position encoding.
+- Rotary angles get scaling factors: the default frequencies divided by the frequencies of the rope type. They can then
+  express every rope type whose frequencies are fixed.
 """
 
 from functools import singledispatch
@@ -26,7 +26,7 @@ from locant.modeling.positions.sinusoidal import SinusoidalEncoding, sinusoidal_
 
 from .requirements import needs
 
-# The least number of positions in a table of sinusoids, and of distances to a side that have their own bias bucket
+# The least number of positions in a table of sinusoids, and of distances to each side with a separate bias bucket
 REACH = 2048
 
 _ABLE = "none, sinusoidal, learned, shaw, t5, alibi or rotary"
@@ -97,7 +97,7 @@ def _(encoding: RotaryEncoding) -> Expression:
 
 @singledispatch
 def write(encoding: PositionEncoding, spec: Any, stack: Any) -> None:
-    """Write the tensors of `encoding` to `spec`, the spec of `stack`, which has the weights of attention already."""
+    """Write the tensors of `encoding` to `spec`, the spec of `stack`, after the attention weights have been written."""
     biases = torch.zeros(4, encoding.config.heads_at(encoding.kind)) if _is_none(encoding) else _biases(encoding)
     buckets_to_a_side = len(biases) // (1 if encoding.kind == "decoder" else 2)
     for layer in spec.layer:
@@ -134,7 +134,7 @@ def _(encoding: RotaryEncoding, spec: Any, stack: Any) -> None:
     for layer_spec, layer in zip(spec.layer, stack.layers, strict=True):
         attention = layer_spec.self_attention
         attention.rotary_scaling_long_factor = attention.rotary_scaling_short_factor = _factors(encoding)
-        if encoding.attention_scaling != 1.0:  # the rotated parts of queries and of keys are multiplied by it
+        if encoding.attention_scaling != 1.0:  # the model scales both queries and keys, so the factor is squared
             _scale_queries(attention.linear[0], layer.self_attn, turned, encoding.attention_scaling**2)
 
 
@@ -148,7 +148,7 @@ def keep_exact(encoding: PositionEncoding, spec: Any) -> None:
 
 
 def _factors(encoding: RotaryEncoding) -> torch.Tensor:
-    """The scaling factors of rotary frequencies: the default frequency of each pair, divided by its own."""
+    """The scaling factors of rotary frequencies: the default frequencies divided by those of `encoding`."""
     turned = 2 * len(encoding.inv_freq)
     plain = encoding.rope_parameters["rope_theta"] ** (-torch.arange(0, turned, 2, dtype=torch.float64) / turned)
     return (plain / encoding.inv_freq.double()).float()

@@ -94,7 +94,7 @@ def build_spec(model: LocantForConditionalGeneration, tokens: list[str], unk_tok
     )
     _write_stack(spec.encoder, encoder, spec.encoder.embeddings[0])
     _write_stack(spec.decoder, decoder, spec.decoder.embeddings)
-    if encoder.embed_token_types is not None:  # type 0 for all tokens, added after scaling
+    if encoder.embed_token_types is not None:  # the model adds type 0 to each token, after scaling the embeddings
         embeddings = spec.encoder.embeddings[0]
         embeddings.weight = embeddings.weight + encoder.embed_token_types.weight[0] / encoder.embed_scale
     _write_linear(spec.decoder.projection, model.lm_head)

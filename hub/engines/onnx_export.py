@@ -1,5 +1,5 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""Exports an encoder to a folder with an ONNX graph, whose outputs are compared with the model's in onnxruntime."""
+"""Exports an encoder as an ONNX graph, and compares the outputs of onnxruntime with those of the model."""
 
 import logging
 import os
@@ -19,9 +19,10 @@ import locant.modeling as models
 from locant.configuration import LocantConfig
 from locant.hub.errors import SharingError
 from locant.modeling.positions.sinusoidal import SinusoidalEncoding
+from locant.utils.errors import first_line
 
-from .exporting import load_weights, write_config
 from .requirements import needs
+from .source_model import load_weights, write_config
 
 GRAPH_FILE = "model.onnx"
 SECTION = "onnx"
@@ -40,18 +41,18 @@ _OUTPUTS = {
 }
 _PER_TOKEN = ("LocantForMaskedLM", "LocantForTokenClassification", "LocantForQuestionAnswering")
 _LONGEST_TABLE = 2048  # the least number of rows in a table of sinusoids
-_EXTERNAL_FROM = 1_800_000_000  # bytes; a protobuf file can have 2 GiB at most
+_EXTERNAL_FROM = 1_800_000_000  # more bytes of weights go to a second file: a protobuf file has 2 GiB at most
 
 
 class Graph(nn.Module):
-    """The model with tensors in and a tuple of tensors out."""
+    """The model as a module that takes tensors and returns a tuple of tensors."""
 
     def __init__(self, model: Any, inputs: list[str], outputs: tuple[str, ...]):
         super().__init__()
         self.model, self.inputs, self.outputs = model, inputs, outputs
 
     def forward(self, *values: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        """The tensors `outputs` of the model, for `values` in the order of `inputs`."""
+        """Run the model on `values`, in the order of `self.inputs`; return the outputs named in `self.outputs`."""
         found = self.model(**dict(zip(self.inputs, values, strict=True)))
         return tuple(found[name] for name in self.outputs)
 
@@ -111,7 +112,7 @@ def _prepare(model: Any) -> int | None:
     """
     try:
         model.set_attn_implementation("sdpa")
-    except ValueError:  # sdpa cannot serve shaw with vectors of values
+    except ValueError:  # sdpa does not support the encoding shaw with vectors for the values
         model.set_attn_implementation("eager")
     encoder = model.get_submodule("encoder" if hasattr(model, "encoder") else "model.encoder")
     position = encoder.position
@@ -167,7 +168,7 @@ def _write(graph: Graph, batch: dict[str, torch.Tensor], longest: int | None, fi
                 verbose=False,
             )
     except OnnxExporterError as error:  # for example with an encoding from outside of Locant
-        reason = str(error.__cause__ or error).strip().partition("\n")[0]
+        reason = first_line(error.__cause__ or error)
         raise SharingError(
             f"The model cannot be exported as an ONNX graph for batches of any size and length ({reason})."
         ) from error
@@ -188,7 +189,9 @@ def _quiet() -> Iterator[None]:
 
 
 def _check(graph: Graph, config: LocantConfig, longest: int | None, file: Path, per_token: bool) -> float:
-    """The largest difference, relative as in `TOLERANCE`, on batches of several sizes; outputs at padding do not count.
+    """Compare the outputs of onnxruntime and of the model on batches of several sizes; return the largest difference.
+
+    The difference is relative, see `TOLERANCE`. Outputs at padding tokens do not count.
 
     Raises:
         SharingError: the difference is above `TOLERANCE` or NaN, or onnxruntime cannot run the graph.

@@ -1,5 +1,5 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""The model families that Locant converts from and to, a file each."""
+"""The model families that Locant converts from and to, with one file for each family."""
 
 import importlib
 
@@ -16,11 +16,11 @@ _FAMILIES = {
     "vit": "ViT",
 }
 MODEL_TYPES = tuple(_FAMILIES)
-"""The values that the option `--to` takes."""
+"""The values that the option `--to` of `locant convert` takes."""
 
 
 def find_family(model_type: str) -> Family:
-    """The family of transformers' `model_type`, one of `MODEL_TYPES`."""
+    """The `Family` object for `model_type`, which must be one of `MODEL_TYPES`."""
     return getattr(importlib.import_module(f".{model_type}", __name__), _FAMILIES[model_type])()
 
 

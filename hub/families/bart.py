@@ -11,11 +11,11 @@ from locant.configuration.configuration_locant import LocantConfig
 from .family import Entry, Family, linear, under
 from .marian import SAME, head, stacks
 
-_OFFSET = 2  # rows of the position table before that of position 0
+_OFFSET = 2  # the number of rows in the position table before the row of position 0
 
 
 class Bart(Family):
-    """`BartModel` and `BartForConditionalGeneration`."""
+    """Describes the conversion of `BartModel` and `BartForConditionalGeneration`."""
 
     name = "BART"
     model_type = "bart"

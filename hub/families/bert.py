@@ -51,10 +51,11 @@ _MASKED_LM = [
     *linear("cls.predictions.transform.LayerNorm", "transform.2"),
     Entry("cls.predictions.decoder.weight", "lm_head.weight"),
 ]
-_BIASES = ("cls.predictions.bias", "cls.predictions.decoder.bias")  # one weight if tied, else the first is unused
+# the two names of one weight if embeddings are tied; if they are not tied, the model does not use the first weight
+_BIASES = ("cls.predictions.bias", "cls.predictions.decoder.bias")
 _HEADS = {
     "BertForMaskedLM": _MASKED_LM,
-    "BertForPreTraining": _MASKED_LM,  # the head for pairs of sentences is left over, to be dropped
+    "BertForPreTraining": _MASKED_LM,  # the head for pairs of sentences must be left out with --drop
     "BertForSequenceClassification": [*linear("classifier", "classifier"), *under("bert.", "model.", _POOLER)],
     "BertForTokenClassification": linear("classifier", "classifier"),
     "BertForQuestionAnswering": linear("qa_outputs", "qa_outputs"),
@@ -79,7 +80,7 @@ class Bert(Family):
     ignored = (r"embeddings\.(position_ids|token_type_ids)$",)
 
     def to_locant(self, theirs: Any, names: Collection[str]) -> dict[str, Any]:
-        """See `Family`; a `BertModel` may lack the pooler, which only the names of its weights tell."""
+        """See `Family`; only the names of the weights show whether a `BertModel` has a pooler."""
         kind = getattr(theirs, "position_embedding_type", None) or "absolute"  # a field of older configs
         if kind != "absolute":
             raise SharingError(
@@ -119,7 +120,7 @@ class Bert(Family):
         return entries
 
     def build(self, model_class: type[PreTrainedModel], theirs: PreTrainedConfig, ours: LocantConfig | None) -> Any:
-        """Build the model; a `BertModel` that is converted from ours has a pooler only if ours has one.
+        """Build the model; a `BertModel` that a Locant model is converted to has a pooler only if that model has one.
 
         Raises:
             SharingError: a model for question answering has another number of labels than two, start and end.

@@ -35,7 +35,7 @@ Tensors = list[torch.Tensor]
 
 
 class Transform(ABC):
-    """A change of an entry's weights in the conversion to Locant, and its inverse."""
+    """A function that changes the weights of an `Entry` in the conversion to Locant, and its inverse function."""
 
     @abstractmethod
     def to_ours(self, theirs: Tensors) -> Tensors:
@@ -48,7 +48,7 @@ class Transform(ABC):
 
 @dataclass(frozen=True)
 class Scale(Transform):
-    """Our weights are the other family's times `factor`; both directions round unless it is a power of two."""
+    """Our weights are the other family's times `factor`; results are rounded unless `factor` is a power of two."""
 
     factor: float
 
@@ -131,8 +131,8 @@ class Unused(Transform):
 class Constant(Transform):
     """A weight that the other family's model has and our model does not; `value` computes it from the config.
 
-    If a file holds the weight, the weight is compared with this value to 1e-3, and a difference raises `ValueError`. A
-    file may leave it out.
+    If a file holds the weight, it must equal this value within 1e-3; otherwise `ValueError` is raised. A file may leave
+    the weight out.
     """
 
     value: Callable[[], torch.Tensor]
@@ -146,16 +146,16 @@ class Constant(Transform):
         return []
 
     def to_theirs(self, ours: Tensors) -> Tensors:
-        """The constant."""
+        """Return the value of the constant."""
         return [self.value()]
 
 
 @dataclass(frozen=True, init=False)
 class Entry:
-    """A line of the table: `transforms` compute the weights `ours` from the weights `theirs`.
+    """A line of a family's weight table: `transforms` compute the weights `ours` from the weights `theirs`.
 
     Args:
-        theirs, ours: one name, or several.
+        theirs, ours: the name of one weight, or the names of several.
         transforms: applied in this order to `theirs`; their inverses are applied in reverse order to `ours`.
         default: the number that fills a weight of `theirs` that a file leaves out; None if files must have the weight.
     """
@@ -213,17 +213,17 @@ class Family(ABC):
     model_type: ClassVar[str]
     """transformers' `model_type`, which is also the family's name for the option `--to`."""
     architectures: ClassVar[Mapping[str, str]]
-    """The name of the family's class -> the name of our class."""
+    """Name of a model class of the family -> name of the Locant class that it is converted to."""
     free: ClassVar[frozenset[str]] = frozenset()
     """Fields of the family's config that are not compared: they do not change what a trained model computes, or
     `to_locant` converts them completely."""
     bridged: ClassVar[Mapping[str, tuple[Any, Any]]] = {}
-    """A feature of our config -> (its value, its value after conversion to the family and back). This difference is
+    """A field of our config -> (its value, its value after conversion to the family and back). This difference is
     allowed, because the table converts the weights accordingly."""
     aliases: ClassVar[Mapping[str, str]] = {}
-    """Patterns of names in files -> the replacements with which `re.sub` makes names of the table."""
+    """Regular expression for names in files -> replacement (as in `re.sub`) that turns them into names in the table."""
     ignored: ClassVar[tuple[str, ...]] = ()
-    """Patterns of names in files that hold no weight; transformers leaves them out, too."""
+    """Regular expressions for the names of tensors in files that are not converted; transformers ignores them, too."""
 
     @abstractmethod
     def to_locant(self, theirs: PreTrainedConfig, names: Collection[str]) -> dict[str, Any]:
@@ -243,7 +243,7 @@ class Family(ABC):
 
     @abstractmethod
     def from_locant(self, ours: LocantConfig) -> dict[str, Any]:
-        """The fields of the family's config, as far as they can express `ours`; again without token ids and labels."""
+        """The fields of the family's config, as far as they can express `ours`; token ids and labels may be omitted."""
 
     @abstractmethod
     def table(self, ours: LocantConfig, theirs: PreTrainedConfig, architecture: str) -> list[Entry]:
@@ -264,7 +264,7 @@ class Family(ABC):
         return processor
 
     def canonical(self, name: str) -> str | None:
-        """The name in the table of the tensor that a file calls `name`; None if `ignored` matches it."""
+        """Translate a tensor's name in a file to its name in the table; None if a pattern in `ignored` matches it."""
         if any(re.search(pattern, name) for pattern in self.ignored):
             return None
         for pattern, replacement in self.aliases.items():

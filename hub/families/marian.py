@@ -22,13 +22,13 @@ SAME = (
 
 
 class Marian(Family):
-    """`MarianModel` and `MarianMTModel`."""
+    """Describes the conversion of `MarianModel` and `MarianMTModel`."""
 
     name = "Marian"
     model_type = "marian"
     architectures: ClassVar = {"MarianMTModel": "LocantForConditionalGeneration", "MarianModel": "LocantModel"}
     free = frozenset({"encoder_layerdrop", "decoder_layerdrop", "init_std", "forced_eos_token_id"}) | {
-        "share_encoder_decoder_embeddings"  # read together with tie_word_embeddings by `to_locant`
+        "share_encoder_decoder_embeddings"  # `to_locant` converts it together with tie_word_embeddings
     }
     bridged: ClassVar = {"lm_head_bias": (False, True), "share_encoder_decoder_embeddings": (True, False)}
 

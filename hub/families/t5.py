@@ -16,7 +16,7 @@ from .family import Entry, Family, Scale, linear, under
 
 
 class T5(Family):
-    """`T5Model`, `T5ForConditionalGeneration` and `T5EncoderModel`."""
+    """Describes the conversion of `T5Model`, `T5ForConditionalGeneration` and `T5EncoderModel`."""
 
     name = "T5"
     model_type = "t5"

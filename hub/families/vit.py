@@ -103,7 +103,7 @@ class ViT(Family):
         return [*under("vit.", "model.", body), *linear("classifier", "classifier")]
 
     def build(self, model_class: type[PreTrainedModel], theirs: PreTrainedConfig, ours: LocantConfig | None) -> Any:
-        """Build the model; a `ViTModel` that is converted from ours has a pooler only if ours has one."""
+        """Build the model; a `ViTModel` that a Locant model is converted to has a pooler only if that model has one."""
         if model_class.__name__ == "ViTModel" and ours is not None:
             return model_class(theirs, add_pooling_layer=ours.pooler_projection)
         return model_class(theirs)

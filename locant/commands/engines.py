@@ -11,6 +11,7 @@ from typing import Any
 from locant.checkpoints.checkpoint import WEIGHT_FILES
 from locant.training.errors import InputError
 from locant.training.inference import check_folder
+from locant.utils.errors import first_line
 
 from .model_options import load_model, shows_progress, text_options
 
@@ -88,8 +89,7 @@ def load_in_engine(parsed: argparse.Namespace) -> Iterator[tuple[Any, Any, dict[
         try:
             tokenizer = AutoTokenizer.from_pretrained(folder)
         except (OSError, ValueError) as error:
-            reason = str(error).partition("\n")[0]
             raise InputError(
-                f"The tokenizer in {folder} cannot be loaded ({reason}): export the model again."
+                f"The tokenizer in {folder} cannot be loaded ({first_line(error)}): export the model again."
             ) from error
         yield model, tokenizer, text_options(parsed, prefix, show_progress)

@@ -6,13 +6,14 @@ import dataclasses
 from contextlib import ExitStack
 
 from locant.training.arguments import GenerationTrainingArguments
-from locant.training.config_parser import RUN_CONFIG_FILE, read_run_data
+from locant.training.config_parser import read_run_data
 from locant.training.errors import InputError
 from locant.training.inference import evaluate_split, load, write_tsv
-from locant.training.recipe import Line, Measured
+from locant.training.recipe import Line, Measured, recipe_of
 from locant.training.tasks import TASKS
 from locant.training.translation import translation_lines
 from locant.training.translation_arguments import TranslationData
+from locant.utils.run_files import RUN_CONFIG_FILE
 
 from .engines import TORCH, add_engine_options, engine_of, load_in_engine
 from .model_options import add_model_options, add_search_options, run_config_file, search_options, shows_progress
@@ -76,7 +77,7 @@ def _measure_split(parsed: argparse.Namespace, data_options: list[str]) -> tuple
             raise InputError(f"--source_prefix is for translators, not for {task.name}: leave it out.")
         data = dataclasses.replace(data, source_prefix=parsed.source_prefix)
     show_progress = shows_progress(parsed)
-    recipe = task.recipe()(data, seed)
+    recipe = recipe_of(task)(data, seed)
     rows = recipe.load_split(split)
     with ExitStack() as stack:
         if engine == TORCH:

@@ -11,8 +11,9 @@ from typing import Any, TextIO
 from datasets import disable_progress_bars
 from transformers.utils.logging import disable_progress_bar
 
-from locant.training.config_parser import RUN_CONFIG_FILE, read_run_data
+from locant.training.config_parser import read_run_data
 from locant.training.inference import load
+from locant.utils.run_files import RUN_CONFIG_FILE
 
 
 def add_model_options(parser: argparse.ArgumentParser) -> None:

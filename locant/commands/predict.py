@@ -18,12 +18,13 @@ from locant.training.errors import InputError
 from locant.training.inference import check_folder, one_line, position_limit
 from locant.training.tables import Column, Layout, is_table, load_files
 from locant.training.text_data import read_lines
+from locant.utils.errors import first_line
 
 from .model_options import positive, run_config_file, shows_progress
 from .text_files import output, prompted, standard_input
 
-_OF_IMAGES = ("image-classification", "image-text-to-text")
-_OF_TEXTS = ("text-classification", "token-classification", "fill-mask", "text-generation", "translation")
+_IMAGE_TASKS = ("image-classification", "image-text-to-text")
+_TEXT_TASKS = ("text-classification", "token-classification", "fill-mask", "text-generation", "translation")
 _WITH_TOP_K = ("text-classification", "image-classification", "fill-mask")
 _GENERATING = ("text-generation", "translation", "image-text-to-text")
 _TEXT_KEYS = ("generated_text", "translation_text", "summary_text")
@@ -43,7 +44,7 @@ def run(arguments: list[str]) -> None:
     _check_options(pipe, parsed)
     if parsed.seed is not None:
         set_seed(parsed.seed)
-    reads_images = pipe.task in _OF_IMAGES
+    reads_images = pipe.task in _IMAGE_TASKS
     is_interactive = not reads_images and not parsed.files and sys.stdin.isatty()
     inputs = iter(_images(parsed) if reads_images else _lines(parsed, is_interactive, data))
     size = 1 if is_interactive else _CHUNK * parsed.batch_size
@@ -107,16 +108,15 @@ def _load(parsed: argparse.Namespace, trained_for: str | None) -> Any:
             None if trained_for is None else PIPELINE_TASKS[trained_for], model=parsed.model, device=parsed.device
         )
     except (AssertionError, KeyError, OSError, RuntimeError, StrictDataclassError, ValueError) as error:
-        reason = str(error).strip().partition("\n")[0].rstrip(".")
         if parsed.device is not None and isinstance(error, AssertionError | RuntimeError):
             raise InputError(
-                f"Device {parsed.device} cannot be used here ({reason}): give another one, such as cpu."
+                f"Device {parsed.device} cannot be used here ({first_line(error)}): give another one, such as cpu."
             ) from error
         raise InputError(
-            f"{parsed.model} does not load for predictions ({reason}): give a folder or a repository with a Locant "
-            "model that has a head, and with its tokenizer or image processor."
+            f"{parsed.model} does not load for predictions ({first_line(error)}): give a folder or a repository with a "
+            "Locant model that has a head, and with its tokenizer or image processor."
         ) from error
-    if pipe.task not in (*_OF_IMAGES, *_OF_TEXTS):
+    if pipe.task not in (*_IMAGE_TASKS, *_TEXT_TASKS):
         raise InputError(
             f"{parsed.model} is for {pipe.task}, whose results do not fit a line: call locant.pipeline in Python."
         )
@@ -148,7 +148,7 @@ def _predict(pipe: Any, inputs: list[str], parsed: argparse.Namespace, max_lengt
     try:
         found = iter(_call(pipe, filled, parsed, max_length) if filled else [])
     except ValueError as error:  # a text is longer than the learned positions of the model
-        raise InputError(str(error).strip().partition("\n")[0]) from error
+        raise InputError(f"{first_line(error)}.") from error
     for text in inputs:
         yield next(found) if text.strip() else []
 

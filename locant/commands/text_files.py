@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from typing import TextIO
 
 from locant.training.errors import InputError
-from locant.training.files import written_whole
 from locant.training.tables import decode_lines
 from locant.training.text_data import read_lines
+from locant.utils.files import atomic_write
 
 
 def read_parallel(source: str, target: str) -> tuple[list[str], list[str]]:
@@ -66,7 +66,7 @@ def output(path: str | None) -> Iterator[TextIO]:
         return
     with contextlib.ExitStack() as stack:
         try:
-            unfinished = stack.enter_context(written_whole(path))
+            unfinished = stack.enter_context(atomic_write(path))
             file = stack.enter_context(open(unfinished, "w", encoding="utf-8", newline="\n"))
         except OSError as error:
             raise InputError(f"{path} cannot be written: {error.strerror}.") from error

@@ -27,7 +27,7 @@ def alibi_slopes(heads: int, max_bias: float = 8.0) -> torch.Tensor:
 
 @dataclass(frozen=True)
 class AlibiBias(DistanceBias):
-    """The bias -slope · |distance|: as in the paper in a decoder, where no key is later; symmetric in an encoder.
+    """The bias -slope · |distance|. In a decoder, this is the paper's bias; in an encoder, it is symmetric.
 
     Args:
         slopes: `(heads,)`.
@@ -58,7 +58,7 @@ class AlibiEncoding(PositionEncoding):
 
     @classmethod
     def bias_types(cls, config: LocantConfig) -> frozenset[str]:
-        """Slopes times distance."""
+        """The bias type `linear`: a slope for each head times the distance."""
         return frozenset({"linear"})
 
     def computed_buffers(self) -> dict[str, torch.Tensor]:
@@ -73,5 +73,5 @@ class AlibiEncoding(PositionEncoding):
         return hidden_states, self.slopes
 
     def shared_bias(self, position: torch.Tensor, index: QueryKeyIndex) -> AlibiBias:
-        """The bias of all layers."""
+        """The bias for the queries and keys of `index`, which all layers share."""
         return AlibiBias(index, position)

@@ -1,10 +1,10 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
 """The interface between position encodings and attention, and the registry of encodings.
 
-A `PositionEncoding` belongs to one stack (or to the cross-attention of a decoder). Its `forward` runs once a forward
-pass (in cross-attention, once for the queries and once for the keys): it adds position to the embeddings (sinusoidal,
-learned), and computes from the position ids the tensors that all layers need (the cosines and sines of rotary, the bias
-table of T5).
+A `PositionEncoding` belongs to one stack (or to the cross-attention of a decoder). Its `forward` runs once in each
+forward pass (in cross-attention, once for the queries and once for the keys): it adds position to the embeddings
+(sinusoidal, learned), and computes from the position ids the tensors that all layers need (the cosines and sines of
+rotary, the bias table of T5).
 
 A `PositionLayer` belongs to one attention layer. Its `forward` runs once in each call of attention: it changes queries
 (rotary, Transformer-XL) and new keys (rotary), and returns the `PositionBias` that is added to the scores or to the
@@ -28,7 +28,7 @@ from locant.configuration.position_encodings import POSITION_ENCODINGS, Attentio
 
 
 class SlotIndex(NamedTuple):
-    """Queries and keys by their slots in the cache.
+    """Identifies queries and keys by their slots in the cache.
 
     Used in masks, and for distances in self-attention if the caller gave no position ids.
 
@@ -53,7 +53,7 @@ class SlotIndex(NamedTuple):
         return torch.arange(self.q_length + self.kv_length - 1, device=device) + first
 
     def distance_index(self, batch: Any, q_idx: Any, kv_idx: Any) -> Any:
-        """The index of a pair's distance in `distances`."""
+        """The index, in the result of `distances`, of the distance between a query and a key."""
         return kv_idx - q_idx + (self.q_length - 1)
 
     def block(self, queries: slice, keys: slice) -> "SlotIndex":
@@ -67,7 +67,7 @@ class SlotIndex(NamedTuple):
 
 
 class PositionIndex(NamedTuple):
-    """Queries and keys by their position ids.
+    """Identifies queries and keys by their position ids.
 
     Used for distances in cross-attention, and in self-attention if the caller gave position ids.
 
@@ -102,7 +102,7 @@ class PositionIndex(NamedTuple):
         return torch.arange(1 - self.q_bound, self.kv_bound, device=device)
 
     def distance_index(self, batch: Any, q_idx: Any, kv_idx: Any) -> Any:
-        """The index of a pair's distance in `distances`."""
+        """The index, in the result of `distances`, of the distance between a query and a key."""
         assert self.q_bound is not None
         return self.distance(batch, q_idx, kv_idx) + (self.q_bound - 1)
 
@@ -129,8 +129,9 @@ def pair_indices(batch: int, heads: int, index: QueryKeyIndex, device: torch.dev
 class PositionBias:
     """The bias that one call of attention adds to its scores or to its output, with every tensor needed to compute it.
 
-    A bias on the scores defines `pointwise`, or `matrix`, or both if the whole matrix can be computed faster;
-    flex_attention needs `pointwise`. A bias on the output defines `output`.
+    A subclass for a bias on the scores overrides `pointwise`, or `matrix`, or both if `matrix` can be computed faster
+    than pair by pair; flex_attention needs `pointwise`. A subclass for a bias on the output overrides `output` and sets
+    `has_output`.
 
     Args:
         index: the queries and keys.
@@ -152,7 +153,11 @@ class PositionBias:
         return self.pointwise(*pair_indices(batch, heads, self.index, device))
 
     def output(self, weights: torch.Tensor) -> torch.Tensor:
-        """The bias on the output, `(batch, heads, queries, head_dim)`, for weights `(batch, heads, queries, keys)`."""
+        """The bias on the output, `(batch, heads, queries, head_dim)`.
+
+        Args:
+            weights: the attention weights `(batch, heads, queries, keys)`.
+        """
         raise NotImplementedError
 
     def block(self, queries: slice, keys: slice) -> Self:
@@ -188,7 +193,7 @@ class DistanceBias(PositionBias):
         return self.of_distance(head, self.index.distance(batch, q_idx, kv_idx))
 
     def matrix(self, batch: int, heads: int, device: torch.device) -> torch.Tensor:
-        """The bias of all pairs, copied from the bias of each distance; computed pair by pair for a `PositionIndex`."""
+        """The bias on all scores; for a `SlotIndex`, the bias of a distance is computed once for all its pairs."""
         index = self.index
         if isinstance(index, PositionIndex):
             return super().matrix(batch, heads, device)
@@ -305,11 +310,11 @@ class PositionEncoding(nn.Module):
         return None
 
     def computed_buffers(self) -> dict[str, torch.Tensor]:
-        """Tensors computed from the config, by the names of the non-persistent buffers that hold them in float32."""
+        """Non-persistent buffers that are computed from the config: a dict from buffer name to float32 tensor."""
         return {}
 
     def register_computed_buffers(self) -> None:
-        """Register `computed_buffers`; a subclass that has some calls this method at the end of its `__init__`."""
+        """Register `computed_buffers`; a subclass with computed buffers calls this at the end of its `__init__`."""
         for name, values in self.computed_buffers().items():
             self.register_buffer(name, values, persistent=False)
 
@@ -319,7 +324,7 @@ class PositionEncoding(nn.Module):
             init.copy_(self.get_buffer(name), values)
 
     def _apply(self, fn: Callable[[torch.Tensor], torch.Tensor], recurse: bool = True) -> "PositionEncoding":
-        """Move or cast the module, but keep computed buffers in float32: rounding would move far positions."""
+        """Move or cast the module, but keep computed buffers in float32, which far positions need for accuracy."""
         super()._apply(fn, recurse)
         for name, values in self.computed_buffers().items():
             buffer = self.get_buffer(name)
@@ -357,7 +362,8 @@ def register_position_encoding(
         cls: the class of the encoding.
         options: its options with their defaults; `config.position_options(name)` reads them.
         check: called with the options and the size of a head; raises `ValueError` when they do not fit.
-        in_cross_attention: whether cross-attention can have it; an encoding that is added to embeddings cannot.
+        in_cross_attention: whether cross-attention can have this encoding. An encoding that is added to the embeddings
+            cannot be used there.
 
     Raises:
         ValueError: the name is taken.
@@ -372,7 +378,8 @@ def position_encoding_class(config: LocantConfig, kind: AttentionKind) -> type[P
     """The class of the encoding that `config` names for this kind of attention.
 
     Raises:
-        ValueError: the class is not registered: a saved model carries the code of its own encodings only.
+        ValueError: the class is not registered. The code that is saved with a model contains only the encodings of that
+            model.
     """
     name = config.position_encoding_at(kind)
     if name not in _CLASSES:

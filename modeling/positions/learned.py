@@ -33,7 +33,7 @@ class LearnedGridEncoding(PositionEncoding):
         self, hidden_states: torch.Tensor, position_ids: torch.Tensor, position_bound: Any
     ) -> tuple[torch.Tensor, None]:
         """Add the vectors to the embeddings; `position_bound` is the number of rows and columns of patches."""
-        # the module is called, so that a hook of accelerate loads a table that is offloaded
+        # call the module instead of reading its weight, so that accelerate's hook loads an offloaded table
         table = self.embeddings(torch.arange(self.embeddings.num_embeddings, device=hidden_states.device))
         if position_bound != self.grid:
             grid = table[self.before :].view(1, *self.grid, -1).permute(0, 3, 1, 2)
@@ -72,7 +72,7 @@ class LearnedEncoding(PositionEncoding):
         Raises:
             ValueError: a position is beyond the table. Compiled code does not check this.
         """
-        # the bound counts padding too, so the maximum of the positions decides if the bound is beyond the table
+        # position_bound also counts padding: if it exceeds the limit, the largest position id decides
         may_exceed = position_bound is None or position_bound > self.limit
         if may_exceed and not is_compiling() and int(position_ids.max()) >= self.limit:
             raise ValueError(

@@ -91,11 +91,11 @@ class RotaryEncoding(PositionEncoding):
 
     def __init__(self, config: LocantConfig, kind: AttentionKind = "encoder"):
         super().__init__(config, kind)
-        # `dynamic_rope_update` of transformers uses `config`, `attention_scaling`, and the names that begin with
-        # `rope_type`, `max_seq_len`, `original` and `inv_freq`
+        # `dynamic_rope_update` of transformers reads or sets the attributes `config`, `attention_scaling`, and those
+        # whose names begin with `rope_type`, `max_seq_len`, `original` or `inv_freq`
         self.config = copy.copy(config)
         self.config.head_dim = config.head_dim_at(kind) // config.axes_at(kind)
-        assert self.config.rope_parameters is not None  # LocantConfig has completed them
+        assert self.config.rope_parameters is not None  # the config has filled in the defaults
         self.rope_parameters = self.config.rope_parameters
         self.rope_type = self.rope_parameters["rope_type"]
         self.max_seq_len_cached = self.original_max_seq_len = config.max_position_embeddings
@@ -104,7 +104,7 @@ class RotaryEncoding(PositionEncoding):
         self.register_computed_buffers()
 
     def _frequencies(self) -> tuple[torch.Tensor, float]:
-        """Inverse frequencies of an axis, `(R / 2,)`, or `(R / 4,)` if there are two; the factor on cosine and sine."""
+        """The inverse frequencies of one axis, `(R / 2,)` or, with two axes, `(R / 4,)`; the factor on cos and sin."""
         if self.rope_type != "default":
             with torch.device("cpu"):  # these functions create some tensors on the default device
                 try:

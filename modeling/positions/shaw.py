@@ -1,5 +1,5 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""Trained vectors of the clipped distance, added to keys and to values (Shaw et al. 2018)."""
+"""A trained vector for each clipped distance, added to keys and to values (Shaw et al. 2018)."""
 
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
@@ -89,7 +89,7 @@ class ShawLayer(PositionLayer):
         self.vectors = nn.Parameter(torch.zeros(2 * max_distance + 1, head_dim)) if values else None
 
     def init_weights(self) -> None:
-        """Initialise with variance 1 / head_dim: a product q · a is then as large as one element's term in q · k."""
+        """Initialise with variance 1 / head_dim: q · a is then about as large as one of the summands of q · k."""
         for vectors in (self.keys, self.vectors):
             if vectors is not None:
                 init.normal_(vectors, std=vectors.shape[-1] ** -0.5)
@@ -116,7 +116,7 @@ class ShawEncoding(PositionEncoding):
 
     @classmethod
     def bias_types(cls, config: LocantConfig) -> frozenset[str]:
-        """A function of query and distance, and a bias on the output unless `values` is False."""
+        """`pointwise` for the bias on the scores, and `output` for the bias on the output unless `values` is False."""
         return frozenset({"pointwise", "output"} if config.position_options("shaw")["values"] else {"pointwise"})
 
     def build_layer(self, layer_idx: int) -> ShawLayer:

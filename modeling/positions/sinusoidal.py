@@ -59,7 +59,7 @@ class SinusoidalGridEncoding(PositionEncoding):
         return hidden_states + table.to(hidden_states), None
 
 
-_INITIAL_ELEMENTS = 2**22  # the largest size of a table before it grows
+_INITIAL_ELEMENTS = 2**22  # the largest number of elements of a table before it is extended
 
 
 @register_built_in("sinusoidal")

@@ -69,7 +69,7 @@ class T5Encoding(PositionEncoding):
 
     @classmethod
     def bias_types(cls, config: LocantConfig) -> frozenset[str]:
-        """A function of head and distance."""
+        """The bias type `pointwise`: the bias is a function of head and distance."""
         return frozenset({"pointwise"})
 
     def init_weights(self) -> None:
@@ -83,5 +83,5 @@ class T5Encoding(PositionEncoding):
         return hidden_states, self.table
 
     def shared_bias(self, position: torch.Tensor, index: QueryKeyIndex) -> T5Bias:
-        """The bias of all layers."""
+        """The bias for the queries and keys of `index`, which all layers share."""
         return T5Bias(index, position, self.kind == "decoder", **self.options)

@@ -1,8 +1,8 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
 """The relative position encoding of Transformer-XL (Dai et al. 2019, section 3.3).
 
-The score is the product of the query with the key plus its product with a projected sinusoid of the distance. Another
-trained vector is added to the query in each product.
+The score is the product of the query with the key, plus the product of the query with a projected sinusoid of the
+distance. Before each product, a trained vector is added to the query: u before the first, v before the second.
 """
 
 from dataclasses import dataclass
@@ -46,14 +46,14 @@ class TransformerXLBias(PositionBias):
 
     def matrix(self, batch: int, heads: int, device: torch.device) -> torch.Tensor:
         """The products of all pairs, `(batch, heads, queries, keys)`."""
-        products = self.queries @ self.projected.to(self.queries.dtype)  # of each query with each `W R`
+        products = self.queries @ self.projected.to(self.queries.dtype)  # the product of each query with each `W R`
         index = self.index
         if isinstance(index, PositionIndex):
             of_batch, head, q_idx, kv_idx = pair_indices(batch, heads, index, products.device)
             return products[of_batch, head, q_idx, index.distance_index(of_batch, q_idx, kv_idx)]
         if index.q_length == 1:
             return products
-        # the row of a query begins one element before that of the previous query
+        # the scores of a query begin one element earlier in its row than those of the previous query
         distances = products.shape[-1]
         skewed = products.flatten(-2)[..., index.q_length - 1 :]
         skewed = skewed[..., : index.q_length * (distances - 1)].unflatten(-1, (index.q_length, distances - 1))
@@ -71,7 +71,7 @@ class TransformerXLBias(PositionBias):
 class TransformerXLLayer(PositionLayer):
     """((q + u) kᵀ + (q + v) (W R_i-j)ᵀ) / √d: u is added to the query, and the second product is the bias.
 
-    u, v and W are each layer's own.
+    Each layer has its own u, v and W.
 
     Args:
         width: the width of R, which is `d_model`.
@@ -104,7 +104,7 @@ class TransformerXLLayer(PositionLayer):
 
 @register_built_in("transformer_xl")
 class TransformerXLEncoding(PositionEncoding):
-    """Transformer-XL's encoding, with u, v and W of its own in each layer; distances may be positive or negative.
+    """The position encoding of Transformer-XL. Each layer has its own u, v and W; distances may be of either sign.
 
     Args:
         config: uses `d_model`, the number of heads and the head size.
@@ -115,7 +115,7 @@ class TransformerXLEncoding(PositionEncoding):
 
     @classmethod
     def bias_types(cls, config: LocantConfig) -> frozenset[str]:
-        """A number for each pair of query and key."""
+        """The bias type `dense`: the bias is a matrix with a number for each pair of query and key."""
         return frozenset({"dense"})
 
     def build_layer(self, layer_idx: int) -> TransformerXLLayer:

@@ -65,8 +65,8 @@ BROKEN = {
     "labels in a list": ({"id2label": ["a", "b"]}, "id2label must be a dictionary of class numbers"),
     "labels that are no numbers": ({"id2label": {"a": "b"}}, "id2label must be .* class numbers .*, got 'a'"),
     "labels without names": ({"id2label": {"0": None}}, "id2label must be .* class numbers .*, got '0': None"),
-    "no such dtype": ({"dtype": "floatx"}, "dtype must be a type of torch.*'floatx'"),
-    "a function for a dtype": ({"dtype": "load"}, "dtype must be a type of torch.*'load'"),
+    "no such dtype": ({"dtype": "floatx"}, "dtype must be a torch dtype.*'floatx'"),
+    "a function for a dtype": ({"dtype": "load"}, "dtype must be a torch dtype.*'load'"),
     "layer types as text": ({"encoder_layer_types": "full_attention"}, "encoder_layer_types.*got str"),
     "nested layer types": ({"encoder_layer_types": [[], {}]}, "encoder_layer_types.*Invalid item"),
     "layer types of another depth": (

@@ -38,7 +38,7 @@ UNUSUAL = {
         "position_encoding": "transformer_xl",
     },
     "layers that slide and layers that do not": {
-        "sliding_window": 1,
+        "sliding_window": 2,
         "decoder_layers": 2,
         "decoder_layer_types": ["full_attention", "sliding_attention"],
     },
@@ -393,6 +393,11 @@ class TestWindows:
     def test_layer_types_are_checked(self, stack, types, window, message):
         fields = {f"{stack}_layer_types": types, "sliding_window": window}
         assert stack + message.format(stack=stack) in message_of(**fields)
+
+    def test_a_decoders_window_of_one_token_is_refused(self):
+        assert "sliding_window is 1, but the window of a decoder has at least 2 tokens" in message_of(sliding_window=1)
+        small(sliding_window=1, decoder_layer_types=["full_attention"])
+        small(sliding_window=1, is_encoder_decoder=False)
 
 
 class TestSaving:

@@ -246,7 +246,7 @@ class TestWhatIsNotKnown:
             ("hyperparameters", ["num_train_epochs", "`seed`"]),
             ("versions", ["Trained with"]),
             ("epochs", ["## Loss curve"]),
-            ("data", ["29,880", "Dropped", "stand in train"]),
+            ("data", ["29,880", "Dropped", "also in train"]),
             ("finished", ["## Results", "model-index", "4,670 steps", "weights: "]),
         ],
     )

@@ -244,7 +244,7 @@ def test_private(hub, run, locant_push):
     push(run, "me/public")
     head = hub.repositories["me/public"].resolve("main")
     status, _, error = locant_push(run, "me/public", "--private")
-    assert status == 2 and "me/public is there already, and public" in error
+    assert status == 2 and "me/public already exists and is public" in error
     assert hub.repositories["me/public"].resolve("main") is head
 
 

@@ -119,7 +119,8 @@ class TestEvaluate:
         source, reference = toy.files["test"][0], toy.files["train"][1]
         (error,) = run("evaluate", trained_run, "--source", source, "--reference", reference, status=2)
         assert error == (
-            f"locant evaluate: error: Parallel files need as many lines each: {source} has 40, {reference} has 320."
+            "locant evaluate: error: Parallel files must have the same number of lines: "
+            f"{source} has 40, {reference} has 320."
         )
 
     def test_needs_files_where_the_model_is_of_no_run(self, run, model_and_tokenizer, tmp_path):

@@ -20,6 +20,7 @@ from transformers import (
 )
 
 from locant import LocantConfig, LocantDecoderModel, LocantForCausalLM
+from locant.modeling.modeling_locant_decoder import next_tokens
 
 from .conftest import STEEP
 
@@ -421,6 +422,14 @@ class TestDocuments:
         torch.testing.assert_close(model(**packed, labels=packed["input_ids"]).loss.detach(), total)
         for name, parameter in model.named_parameters():
             torch.testing.assert_close(gradients[name], parameter.grad, atol=2e-5, rtol=1e-4)
+
+    def test_a_loss_after_cached_tokens(self, language_model, packed, no_grad):
+        model = language_model("rotary")
+        ids, documents = packed["input_ids"], packed["document_ids"]
+        cache = model(ids[:, :5], document_ids=documents[:, :5], use_cache=True).past_key_values
+        found = model(ids[:, 5:], document_ids=documents, labels=ids[:, 5:], past_key_values=cache).loss
+        labels = next_tokens(ids, documents).index_fill(1, torch.arange(5), -100)
+        torch.testing.assert_close(found, model(**packed, shift_labels=labels).loss)
 
     def test_documents_are_the_rows_own(self, language_model, no_grad):
         """Two rows of a batch have different documents, one row with padding behind them."""

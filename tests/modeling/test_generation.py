@@ -164,6 +164,19 @@ class TestSource:
         custom["cross_attention_mask"][..., 0] = 1
         assert_same(generate(model, ids, mask, **custom, **BEAM), repeated(model, ids, mask, **custom, **BEAM))
 
+    @pytest.mark.parametrize("queries", [1, 3])
+    @pytest.mark.parametrize("heads", [1, 4])
+    def test_rows_that_share_it_have_masks_of_their_own(self, shared_model, make_batch, queries, heads, no_grad):
+        model, (ids, mask) = shared_model("sdpa", **ONE_LAYER), make_batch(SOURCES)
+        states = model.get_encoder()(ids, mask).last_hidden_state
+        custom = torch.rand(6, heads, queries, 7, generator=torch.Generator().manual_seed(0)) < 0.7
+        custom[..., 0] = True
+        inputs = {"decoder_input_ids": torch.arange(3, 21).view(6, 3), "cross_attention_mask": custom}
+        shared = model(encoder_outputs=(states,), attention_mask=mask, **inputs).logits
+        repeated = [given.repeat_interleave(2, 0) for given in (states, mask)]
+        expected = model(encoder_outputs=(repeated[0],), attention_mask=repeated[1], **inputs).logits
+        torch.testing.assert_close(shared, expected, atol=1e-5, rtol=1e-5)
+
     @pytest.mark.parametrize("kind", ["dynamic", "static"])
     def test_the_cache_holds_it_once(self, shared_model, make_batch, kind):
         outputs = generate(shared_model(**ONE_LAYER), *make_batch(SOURCES), cache_implementation=kind, **BEAM)

@@ -88,6 +88,17 @@ def test_encoder_outputs_keep_the_states_of_layers(make_model, batch, no_grad):
                 assert torch.equal(given, own)
 
 
+@pytest.mark.parametrize(("encoder_layers", "decoder_layers"), [(1, 3), (3, 1)])
+def test_hidden_states_of_single_layers(make_model, batch, no_grad, encoder_layers, decoder_layers):
+    model = make_model(encoder_layers=encoder_layers, decoder_layers=decoder_layers)
+    every = model(**batch, output_hidden_states=True)
+    last = model(**batch, output_hidden_states=[-1])
+    for name in ("encoder_hidden_states", "decoder_hidden_states"):
+        assert len(last[name]) == len(every[name])
+        assert [number for number, states in enumerate(last[name]) if states is not None] == [len(every[name]) - 1]
+        assert torch.equal(last[name][-1], every[name][-1])
+
+
 @pytest.mark.parametrize("given", [torch.zeros(1, 3, 32), {"last_hidden_state": torch.zeros(1, 3, 32)}])
 def test_encoder_outputs_of_another_kind_are_refused(make_model, given):
     message = f"^encoder_outputs is a {type(given).__name__}: give the output of an encoder, or a tuple or list that"

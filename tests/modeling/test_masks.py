@@ -359,6 +359,14 @@ class TestDocuments:
             shared_model(**ONE_LAYER)(IDS, decoder_input_ids=IDS, **{given: torch.zeros_like(IDS)})
 
     @pytest.mark.parametrize("given", ["document_ids", "decoder_document_ids"])
+    @pytest.mark.parametrize("shape", [(LENGTH,), (3, LENGTH)])
+    def test_with_another_number_of_rows_are_refused(self, shared_model, given, shape):
+        documents = {"document_ids": torch.zeros_like(IDS), "decoder_document_ids": torch.zeros_like(IDS)}
+        documents[given] = torch.zeros(shape, dtype=torch.long)
+        with pytest.raises(ValueError, match=r"document_ids has the shape .*, but there are 2 sequences: give a row"):
+            shared_model(**ONE_LAYER)(IDS.repeat(2, 1), decoder_input_ids=IDS.repeat(2, 1), **documents)
+
+    @pytest.mark.parametrize("given", ["document_ids", "decoder_document_ids"])
     def test_too_short_are_refused(self, shared_model, given):
         documents = {"document_ids": torch.zeros_like(IDS), "decoder_document_ids": torch.zeros_like(IDS)}
         documents[given] = documents[given][:, 1:]

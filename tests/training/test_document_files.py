@@ -49,7 +49,7 @@ def test_a_separator_that_ends_a_file_makes_no_empty_document(tmp_path):
 def test_a_separator_that_stands_nowhere_is_refused(tmp_path):
     (tmp_path / "a.txt").write_text("one\n\ntwo\n")
     with pytest.raises(
-        InputError, match=r"^document_separator is 'lines', but this text does not occur in .*a\.txt: give file,"
+        InputError, match=r"^document_separator is 'lines', but this text does not occur in .*a\.txt: set it to file,"
     ):
         load_files(tmp_path / "a.txt", "train", layout("lines"))
 

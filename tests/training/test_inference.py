@@ -352,9 +352,9 @@ def test_a_folder_without_a_model_is_one_sentence(tmp_path):
 @pytest.mark.parametrize(
     ("fields", "reason"),
     [
-        ({"is_decoder": True}, "it is no encoder–decoder, so use locant predict"),
-        ({"is_encoder_decoder": False}, "it is no encoder–decoder, so use locant predict"),
-        ({"encoder_input": "patches"}, "it reads images, so use locant predict"),
+        ({"is_decoder": True}, "the model is no encoder–decoder, so use locant predict"),
+        ({"is_encoder_decoder": False}, "the model is no encoder–decoder, so use locant predict"),
+        ({"encoder_input": "patches"}, "the model reads images, so use locant predict"),
     ],
 )
 def test_a_model_of_another_topology_is_one_sentence(tokenizer, tmp_path, fields, reason):

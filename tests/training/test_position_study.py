@@ -168,7 +168,7 @@ class TestRun:
         before = {path: path.read_bytes() for path in tmp_path.iterdir() if path.is_file()}
         message = (
             r"study\.json is not a JSON object with the order_steps, length_steps, train_length of a study: "
-            r"give another output_dir, or write them into it again\.$"
+            r"give another output_dir, or write these values into the file again\.$"
         )
         with pytest.raises(InputError, match=message):
             run_study(tmp_path, ["t5"], [0], TINY, show_progress=False)

@@ -6,10 +6,11 @@ import shutil
 
 import pytest
 
-from locant.training.config_parser import RUN_CONFIG_FILE, parse_run_config
+from locant.training.config_parser import parse_run_config
 from locant.training.errors import InputError
-from locant.training.files import written_whole
-from locant.training.run_folder import METRICS_FILE, RunFolder, explain_unfinished, holds_unfinished_run
+from locant.training.run_folder import RunFolder, explain_unfinished, holds_unfinished_run
+from locant.utils.files import atomic_write
+from locant.utils.run_files import METRICS_FILE, RUN_CONFIG_FILE
 
 
 @pytest.fixture
@@ -219,7 +220,7 @@ class TestWrittenWhole:
     def test_replaces_the_file_only_at_the_end(self, tmp_path):
         file = tmp_path / METRICS_FILE
         file.write_text("old")
-        with written_whole(file) as path:
+        with atomic_write(file) as path:
             path.write_text("new")
             assert file.read_text() == "old"
             assert path.suffix == ".json"
@@ -231,7 +232,7 @@ class TestWrittenWhole:
         file.write_text("old")
 
         def fail():
-            with written_whole(file) as path:
+            with atomic_write(file) as path:
                 path.write_text("half")
                 json.loads("{")
 

@@ -119,6 +119,17 @@ class TestFormats:
         )
         assert sorted(pairs_of(data["train"]) + pairs_of(data["validation"])) == sorted(PAIRS)
 
+    @pytest.mark.parametrize("name", ["t.jsonl", "t.parquet"])
+    def test_nested_columns(self, tmp_path, name):
+        rows = [{"id": {"n": n}, "of": {"pair": {"en": en, "fr": fr}}} for n, (en, fr) in enumerate(PAIRS)]
+        if name == "t.parquet":
+            datasets.Dataset.from_list(rows).to_parquet(tmp_path / name)
+        else:
+            (tmp_path / name).write_text(json_lines(rows), encoding="utf-8")
+        columns = {"source_column": "of.pair.en", "target_column": "of.pair.fr"}
+        data = load_parallel_data(train_file=tmp_path / name, validation_split=1, **columns)
+        assert sorted(pairs_of(data["train"]) + pairs_of(data["validation"])) == sorted(PAIRS)
+
     def test_dataset_by_name_with_its_splits(self, tmp_path):
         features = datasets.Features({"translation": datasets.Translation(languages=("en", "fr"))})
         for split, pairs in (("train", numbered(5)), ("validation", numbered(2)), ("test", numbered(3))):
@@ -202,7 +213,7 @@ class TestErrors:
     def test_files_of_different_length(self, tmp_path):
         source = write(tmp_path / "a.en", "1\n2\n3\n")
         target = write(tmp_path / "a.fr", "1\n2\n3\n4\n5")
-        expected = f"Parallel files need as many lines each: {source} has 3, {target} has 5."
+        expected = f"Parallel files must have the same number of lines: {source} has 3, {target} has 5."
         assert self.message(train_file=[source, target]) == expected
 
     def test_missing_file_names_the_nearest(self, tmp_path):

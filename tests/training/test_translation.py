@@ -297,7 +297,7 @@ class TestBadInput:
         shorter = tmp_path / "shorter.fr"
         shorter.write_text("".join(f"{target}\n" for _, target in toy.pairs["train"][:-1]))
         assert self.sentence(toy, capsys, tmp_path / "run", train_file=[english, shorter]) == (
-            f"Parallel files need as many lines each: {english} has 320, {shorter} has 319."
+            f"Parallel files must have the same number of lines: {english} has 320, {shorter} has 319."
         )
 
     @pytest.mark.parametrize("split", ["train", "validation", "test"])

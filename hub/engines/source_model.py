@@ -1,0 +1,60 @@
+# Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
+"""The parts of exporting that all engines share: loading the model, and writing its config."""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub.errors import StrictDataclassError
+from transformers import AutoConfig
+from transformers.utils import CONFIG_NAME
+
+from locant.configuration import LocantConfig
+from locant.hub.errors import SharingError
+from locant.utils.errors import first_line
+
+_CODE_FIELDS = ("auto_map", "custom_pipelines", "locant_code")
+
+
+def load_weights(model_class: Any, model_path: str | os.PathLike[str], **kwargs: Any) -> Any:
+    """Load the model in `model_path`, and set it to evaluation mode.
+
+    Raises:
+        SharingError: the model cannot be loaded, or some of its weights are missing.
+    """
+    try:
+        model, found = model_class.from_pretrained(model_path, output_loading_info=True, **kwargs)
+    except (OSError, RuntimeError, ValueError) as error:
+        raise SharingError(f"{model_path} cannot be loaded ({first_line(error.__cause__ or error)}).") from error
+    if found["missing_keys"]:
+        raise SharingError(f"{model_path} has no weights called {sorted(found['missing_keys'])[0]}: train it first.")
+    return model.eval()
+
+
+def write_config(config: LocantConfig, folder: Path, others: dict[str, Any]) -> None:
+    """Write `config.json` with the fields of `config` and `others`, but without the fields about the model's code."""
+    fields = {name: value for name, value in config.to_diff_dict().items() if name not in _CODE_FIELDS}
+    text = json.dumps({**fields, **others}, indent=2, sort_keys=True)
+    (folder / CONFIG_NAME).write_text(text + "\n", encoding="utf-8")
+
+
+def read_config(model_path: str | os.PathLike[str]) -> LocantConfig:
+    """Load the config of the model in `model_path`.
+
+    Raises:
+        SharingError: the config cannot be loaded, or is not that of a Locant model.
+    """
+    try:
+        config = AutoConfig.from_pretrained(model_path)
+    except (OSError, ValueError, KeyError, StrictDataclassError) as error:
+        reason = first_line(error.__cause__ or error)
+        raise SharingError(
+            f"The config of {model_path} cannot be loaded ({reason}): give the folder or Hub name of a model."
+        ) from error
+    if not isinstance(config, LocantConfig):
+        raise SharingError(
+            f"{model_path} holds a model of type {config.model_type!r}: locant convert makes a Locant model of it, "
+            "which can be exported."
+        )
+    return config
