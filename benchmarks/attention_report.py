@@ -10,7 +10,7 @@ import attention_long
 import attention_memory
 import attention_speed
 
-from locant.training.pictures import write_pictures
+from locant.training.run.pictures import write_pictures
 
 _MEMORY = """
 ## Memory of attention, {device}

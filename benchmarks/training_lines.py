@@ -156,12 +156,12 @@ def _command_line(options: dict[str, Any]) -> list[str]:
 
 def locant_trainer(arguments: list[str]) -> Any:
     """The Trainer of a run of `locant train` with this command line."""
-    from locant.training.building import build_model
-    from locant.training.config_parser import parse_run_config
-    from locant.training.run_folder import RunFolder
-    from locant.training.tasks import TASKS
-    from locant.training.training_run import build_trainer, load_rows, prepare
-    from locant.training.trial_steps import settle_choices
+    from locant.training.options.config_parser import parse_run_config
+    from locant.training.run.building import build_model
+    from locant.training.run.run_folder import RunFolder
+    from locant.training.run.training_run import build_trainer, load_rows, prepare
+    from locant.training.run.trial_steps import settle_choices
+    from locant.training.tasks.registry import TASKS
 
     run = parse_run_config(arguments)
     recipe = TASKS[run.task].recipe()(run.data, run.training.seed)

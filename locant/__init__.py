@@ -11,12 +11,12 @@ from locant.auto_classes import register
 from locant.checkpoints.loading import check_weights, fault_of_files
 from locant.checkpoints.sizes import check_size
 from locant.configuration import LocantConfig
-from locant.hub.bundle import disable_bundling, enable_bundling, write_bundle
-from locant.hub.conversion import convert
+from locant.hub.conversion.conversion import convert
 from locant.hub.engines.exporting import export
-from locant.hub.model_card import write_card_of_push, write_model_card
-from locant.hub.pipelines import pipeline
-from locant.hub.push import push
+from locant.hub.pipelines.pipelines import pipeline
+from locant.hub.sharing.bundle import disable_bundling, enable_bundling, write_bundle
+from locant.hub.sharing.model_card import write_card_of_push, write_model_card
+from locant.hub.sharing.push import push
 from locant.modeling import (
     LocantDecoderModel,
     LocantEncoderModel,

@@ -18,11 +18,10 @@ from transformers.models.auto.video_processing_auto import AutoVideoProcessor  #
 from transformers.utils import is_vision_available
 
 from locant.configuration import LocantConfig
-from locant.hub.auto_map import CAPTIONER, DECODER, IMAGE_ENCODER, TEXT_ENCODER, auto_models
-from locant.hub.pipelines import PIPELINES
+from locant.hub.pipelines.pipelines import PIPELINES
+from locant.hub.sharing.auto_map import CAPTIONER, DECODER, IMAGE_ENCODER, TEXT_ENCODER, auto_models
+from locant.imports import when_imported
 from locant.tokenization import LocantImageProcessor, LocantProcessor, LocantTokenizer
-
-from .imports import when_imported
 
 
 class ModelWithoutHead:
@@ -113,7 +112,7 @@ def register_callback() -> None:
 
 
 def _enter_callback(trainer: ModuleType) -> None:
-    from .code_on_push import CodeOnPush  # imported here, because TrainerCallback takes time to import
+    from locant.code_on_push import CodeOnPush  # imported here, because TrainerCallback takes time to import
 
     if CodeOnPush not in trainer.DEFAULT_CALLBACKS:
         trainer.DEFAULT_CALLBACKS.append(CodeOnPush)

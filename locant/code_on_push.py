@@ -10,7 +10,7 @@ from typing import Any
 
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from locant.hub.bundle import write_bundle
+from locant.hub.sharing.bundle import write_bundle
 from locant.modeling.pretrained import LocantPreTrainedModel
 
 

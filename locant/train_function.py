@@ -23,9 +23,9 @@ def train(config: str | os.PathLike[str] | Mapping[str, Any] | None = None, **op
             subclass of ValueError, and its message says how to correct the input.
     """
     # imported here, because `import locant` would take longer with these modules
-    from locant.hub.model_card import write_model_card
-    from locant.training.config_parser import run_config_from_python
-    from locant.training.training_run import train as train_run
+    from locant.hub.sharing.model_card import write_model_card
+    from locant.training.options.config_parser import run_config_from_python
+    from locant.training.run.training_run import train as train_run
 
     return train_run(run_config_from_python(config, options), write_card=write_model_card)
 

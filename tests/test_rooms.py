@@ -2,6 +2,8 @@
 """The rooms (top-level folders) of the package: which may import which, and none by its bare name, as `modeling`."""
 
 import ast
+import graphlib
+import importlib.util
 import subprocess
 import sys
 import tomllib
@@ -12,13 +14,15 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 MAY_IMPORT = {
+    "utils": set(),
     "configuration": set(),
     "modeling": {"configuration"},
     "checkpoints": {"configuration", "modeling"},
     "tokenization": {"configuration"},
-    "training": {"configuration", "modeling", "checkpoints", "tokenization"},
-    "hub": {"configuration", "modeling", "checkpoints", "tokenization"},
-    "locant": {"configuration", "modeling", "checkpoints", "tokenization", "training", "hub"},
+    "training": {"configuration", "modeling", "checkpoints", "tokenization", "utils"},
+    "studies": {"configuration", "modeling", "training", "utils"},
+    "hub": {"configuration", "modeling", "checkpoints", "tokenization", "utils"},
+    "locant": {"configuration", "modeling", "checkpoints", "tokenization", "training", "studies", "hub", "utils"},
 }
 
 
@@ -56,6 +60,27 @@ def test_imports_run_downwards(room):
             assert other == room or other in MAY_IMPORT[room], f"{path}:{line} imports {other} from {room}"
 
 
+def imported_modules(path, module, known):
+    """The modules of Locant that a file imports, at its top or in a function."""
+    package = module if path.name == "__init__.py" else module.rpartition(".")[0]
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom):
+            base = importlib.util.resolve_name("." * node.level + (node.module or ""), package)
+            names = {f"{base}.{alias.name}" for alias in node.names} & known
+            yield from names or ({base} & known)
+
+
+def test_no_files_import_each_other_in_a_circle():
+    paths = {}
+    for path in (path for room in MAY_IMPORT for path in files_of(room)):
+        parts = path.relative_to(ROOT).with_suffix("").parts
+        module = ".".join(parts if parts[0] == "locant" else ("locant", *parts)).removesuffix(".__init__")
+        paths[module] = path
+    graph = {module: set(imported_modules(path, module, paths.keys())) for module, path in paths.items()}
+    assert sum(map(len, graph.values())) > 500
+    graphlib.TopologicalSorter(graph).prepare()  # raises CycleError with the files of a circle
+
+
 def test_the_check_sees_imports_of_every_form(tmp_path, monkeypatch):
     monkeypatch.setitem(globals(), "ROOT", tmp_path)
     path = tmp_path / "modeling" / "positions" / "base.py"
@@ -65,8 +90,8 @@ def test_the_check_sees_imports_of_every_form(tmp_path, monkeypatch):
         path.write_text(source)
         return {room for room, _ in imported_rooms(path, "modeling")}
 
-    assert rooms("import locant.training.trainer") == {"training"}
-    assert rooms("from locant.hub.push import push") == {"hub"}
+    assert rooms("import locant.training.run.trainer") == {"training"}
+    assert rooms("from locant.hub.sharing.push import push") == {"hub"}
     assert rooms("from locant import hub") == {"hub"}
     assert rooms("from locant import LocantConfig") == {"locant"}
     assert rooms("def f():\n    import locant") == {"locant"}
@@ -80,7 +105,7 @@ def test_a_bundle_is_flat_so_no_two_files_share_a_name():
     folders = defaultdict(list)
     for room in ("configuration", "modeling", "tokenization", "hub"):
         for path in files_of(room):
-            if path.parent not in (ROOT / "hub" / "families", ROOT / "hub" / "engines"):  # not in bundles
+            if path.parent.name not in ("conversion", "families", "engines"):  # not in bundles
                 folders[path.name.removeprefix("modeling_locant_")].append(str(path.parent.relative_to(ROOT)))
     folders.pop("__init__.py")
     assert {name: places for name, places in folders.items() if len(places) > 1} == {}
@@ -98,21 +123,21 @@ def test_an_installed_package_has_its_rooms_inside_and_registers_its_classes(tmp
 import importlib.util
 import sys
 
-for room in ("configuration", "modeling", "checkpoints", "tokenization", "training", "hub"):
+for room in ("configuration", "modeling", "checkpoints", "tokenization", "training", "studies", "hub", "utils"):
     assert importlib.util.find_spec(room) is None, room
 
 import locant
 from transformers import AutoConfig, AutoModel, AutoModelForSeq2SeqLM
 
 assert all(hasattr(locant, name) for name in locant.__all__)
-unasked = {"datasets", "evaluate", "sacrebleu", "matplotlib", "locant.training"} & set(sys.modules)
+unasked = {"datasets", "evaluate", "sacrebleu", "matplotlib", "locant.training", "locant.studies"} & set(sys.modules)
 assert not unasked, unasked
 config = AutoConfig.for_model("locant", vocab_size=9, d_model=8, encoder_layers=1, decoder_layers=1)
 assert type(config) is locant.LocantConfig
 assert type(AutoModel.from_config(config)) is locant.LocantModel
 assert type(AutoModelForSeq2SeqLM.from_config(config)) is locant.LocantForConditionalGeneration
 
-for room in ("configuration", "modeling", "checkpoints", "tokenization", "training", "hub"):
+for room in ("configuration", "modeling", "checkpoints", "tokenization", "training", "studies", "hub", "utils"):
     assert importlib.util.find_spec(f"locant.{room}") is not None, room
 """
     subprocess.run([sys.executable, "-P", "-c", script], check=True, cwd=tmp_path)

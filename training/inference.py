@@ -36,7 +36,7 @@ from locant.utils.files import atomic_write
 from locant.utils.paths import looks_like_path
 
 from .errors import InputError
-from .run_folder import explain_unfinished, holds_unfinished_run
+from .run.run_folder import explain_unfinished, holds_unfinished_run
 
 IGNORED = -100
 LONG = 512
@@ -261,11 +261,7 @@ def evaluate_split(
         (the mean negative log-probability of the tokens of the references, in nats, without label smoothing),
         `perplexity` (the exponential of `loss`), and `sentences` (the number of sentences).
     """
-    from .metrics import (  # imported here, because their libraries take a second to load
-        SentenceBLEU,
-        perplexity,
-        translation_metrics,
-    )
+    from .tasks.metrics import SentenceBLEU, perplexity, translation_metrics
 
     options: dict[str, Any] = {
         "batch_size": batch_size,

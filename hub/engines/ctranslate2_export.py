@@ -15,10 +15,10 @@ from transformers import AutoTokenizer, GenerationConfig
 from transformers.utils import CONFIG_NAME
 
 from locant.configuration import LocantConfig
-from locant.hub.errors import SharingError
 from locant.modeling import LocantForConditionalGeneration
 from locant.utils.run_files import RUN_CONFIG_FILE
 
+from ..errors import SharingError
 from .ctranslate2_model import SECTION
 from .ctranslate2_spec import QUANTIZATIONS, build_spec, check_config
 from .requirements import needs

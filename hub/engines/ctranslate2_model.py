@@ -15,8 +15,8 @@ from transformers.generation import GenerateBeamEncoderDecoderOutput
 from transformers.utils import CONFIG_NAME
 
 from locant.configuration import LocantConfig
-from locant.hub.errors import SharingError
 
+from ..errors import SharingError
 from .requirements import needs
 
 WEIGHTS_FILE = "model.bin"

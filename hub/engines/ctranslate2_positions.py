@@ -17,13 +17,13 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from locant.hub.errors import SharingError
 from locant.modeling.positions.base import DistanceBias, PositionEncoding, SlotIndex
 from locant.modeling.positions.learned import LearnedEncoding
 from locant.modeling.positions.rotary import RotaryEncoding
 from locant.modeling.positions.shaw import ShawEncoding
 from locant.modeling.positions.sinusoidal import SinusoidalEncoding, sinusoidal_table
 
+from ..errors import SharingError
 from .requirements import needs
 
 # The least number of positions in a table of sinusoids, and of distances to each side with a separate bias bucket

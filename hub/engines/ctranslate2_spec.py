@@ -8,10 +8,10 @@ from torch import nn
 
 from locant.configuration import LocantConfig
 from locant.configuration.position_encodings import AttentionKind
-from locant.hub.errors import SharingError
 from locant.modeling import LocantForConditionalGeneration
 from locant.modeling.positions.base import build_position_encoding
 
+from ..errors import SharingError
 from .ctranslate2_positions import express, keep_exact, write
 from .requirements import needs
 

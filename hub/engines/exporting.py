@@ -4,9 +4,8 @@
 import os
 from pathlib import Path
 
-from locant.hub.errors import SharingError
-from locant.hub.written_whole import whole_folder
-
+from ..errors import SharingError
+from ..new_folder import new_folder
 from .source_model import read_config
 
 FORMATS = ("ctranslate2", "onnx")
@@ -39,7 +38,7 @@ def export(
             f"quantization={quantization!r} is for CTranslate2: leave it out for ONNX, which is float32."
         )
     config = read_config(model_path)
-    with whole_folder(target) as unfinished:
+    with new_folder(target) as unfinished:
         if format == "ctranslate2":
             from .ctranslate2_export import export_ctranslate2
 

@@ -17,10 +17,10 @@ from transformers import AutoImageProcessor, AutoTokenizer
 
 import locant.modeling as models
 from locant.configuration import LocantConfig
-from locant.hub.errors import SharingError
 from locant.modeling.positions.sinusoidal import SinusoidalEncoding
 from locant.utils.errors import first_line
 
+from ..errors import SharingError
 from .requirements import needs
 from .source_model import load_weights, write_config
 

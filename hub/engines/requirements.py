@@ -4,7 +4,7 @@
 import importlib
 from typing import Any
 
-from locant.hub.errors import SharingError
+from ..errors import SharingError
 
 
 def needs(name: str) -> Any:

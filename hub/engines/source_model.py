@@ -11,8 +11,9 @@ from transformers import AutoConfig
 from transformers.utils import CONFIG_NAME
 
 from locant.configuration import LocantConfig
-from locant.hub.errors import SharingError
 from locant.utils.errors import first_line
+
+from ..errors import SharingError
 
 _CODE_FIELDS = ("auto_map", "custom_pipelines", "locant_code")
 

@@ -4,7 +4,7 @@
 import argparse
 from pathlib import Path
 
-from locant.hub.families import MODEL_TYPES
+from locant.hub.conversion.families import MODEL_TYPES
 from locant.training.errors import InputError
 
 
@@ -13,8 +13,8 @@ def run(arguments: list[str]) -> None:
     parsed = vars(_parser().parse_args(arguments))
 
     # imported here, because --help would take longer with the modules that `run_folder` imports
-    from locant.hub.conversion import convert
-    from locant.training.run_folder import explain_unfinished, holds_unfinished_run
+    from locant.hub.conversion.conversion import convert
+    from locant.training.run.run_folder import explain_unfinished, holds_unfinished_run
 
     source = parsed.pop("source")
     if holds_unfinished_run(Path(source)):

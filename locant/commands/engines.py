@@ -9,11 +9,10 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from locant.checkpoints.checkpoint import WEIGHT_FILES
+from locant.commands.model_options import load_model, shows_progress, text_options
 from locant.training.errors import InputError
 from locant.training.inference import check_folder
 from locant.utils.errors import first_line
-
-from .model_options import load_model, shows_progress, text_options
 
 TORCH, CTRANSLATE2 = ENGINES = ("torch", "ctranslate2")
 GRAPH_FILE = "model.onnx"  # equals `GRAPH_FILE` of `locant.hub.engines.onnx_export`, which is slow to import

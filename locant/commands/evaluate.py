@@ -5,19 +5,24 @@ import argparse
 import dataclasses
 from contextlib import ExitStack
 
-from locant.training.arguments import GenerationTrainingArguments
-from locant.training.config_parser import read_run_data
+from locant.commands.engines import TORCH, add_engine_options, engine_of, load_in_engine
+from locant.commands.model_options import (
+    add_model_options,
+    add_search_options,
+    run_config_file,
+    search_options,
+    shows_progress,
+)
+from locant.commands.text_files import read_parallel
 from locant.training.errors import InputError
 from locant.training.inference import evaluate_split, load, write_tsv
-from locant.training.recipe import Line, Measured, recipe_of
-from locant.training.tasks import TASKS
-from locant.training.translation import translation_lines
-from locant.training.translation_arguments import TranslationData
+from locant.training.options.arguments import GenerationTrainingArguments
+from locant.training.options.config_parser import read_run_data
+from locant.training.tasks.recipe import Line, Measured, recipe_of
+from locant.training.tasks.registry import TASKS
+from locant.training.tasks.translation import translation_lines
+from locant.training.tasks.translation_arguments import TranslationData
 from locant.utils.run_files import RUN_CONFIG_FILE
-
-from .engines import TORCH, add_engine_options, engine_of, load_in_engine
-from .model_options import add_model_options, add_search_options, run_config_file, search_options, shows_progress
-from .text_files import read_parallel
 
 
 def run(arguments: list[str]) -> None:

@@ -11,8 +11,8 @@ from typing import Any, TextIO
 from datasets import disable_progress_bars
 from transformers.utils.logging import disable_progress_bar
 
-from locant.training.config_parser import read_run_data
 from locant.training.inference import load
+from locant.training.options.config_parser import read_run_data
 from locant.utils.run_files import RUN_CONFIG_FILE
 
 

@@ -13,15 +13,14 @@ from huggingface_hub.errors import StrictDataclassError
 from tqdm.auto import tqdm
 from transformers import set_seed
 
-from locant.training.config_parser import read_run_data
+from locant.commands.model_options import positive, run_config_file, shows_progress
+from locant.commands.text_files import output, prompted, standard_input
+from locant.training.data.tables import Column, Layout, is_table, load_files
+from locant.training.data.text_data import read_lines
 from locant.training.errors import InputError
 from locant.training.inference import check_folder, one_line, position_limit
-from locant.training.tables import Column, Layout, is_table, load_files
-from locant.training.text_data import read_lines
+from locant.training.options.config_parser import read_run_data
 from locant.utils.errors import first_line
-
-from .model_options import positive, run_config_file, shows_progress
-from .text_files import output, prompted, standard_input
 
 _IMAGE_TASKS = ("image-classification", "image-text-to-text")
 _TEXT_TASKS = ("text-classification", "token-classification", "fill-mask", "text-generation", "translation")
@@ -99,8 +98,8 @@ def _load(parsed: argparse.Namespace, trained_for: str | None) -> Any:
     Raises:
         InputError: the model does not load as a pipeline or on this device, or its results do not fit on one line.
     """
-    from locant.hub.pipeline_tasks import PIPELINE_TASKS
-    from locant.hub.pipelines import pipeline
+    from locant.hub.pipelines.pipeline_tasks import PIPELINE_TASKS
+    from locant.hub.pipelines.pipelines import pipeline
 
     check_folder(parsed.model)
     try:

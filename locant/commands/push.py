@@ -14,7 +14,7 @@ def run(arguments: list[str]) -> None:
     """Push a run to the Hub, and print the URL of the commit or of the pull request."""
     parsed = vars(_parser().parse_args(arguments))
 
-    from locant.hub.push import push
+    from locant.hub.sharing.push import push
 
     print(push(parsed.pop("run"), parsed.pop("repo"), **parsed))
 

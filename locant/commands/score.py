@@ -8,14 +8,13 @@ import math
 import sys
 from collections.abc import Sequence
 
-from locant.training.config_parser import read_run_data
+from locant.commands.engines import add_engine_options, load_in_engine
+from locant.commands.model_options import add_model_options, positive, run_config_file, shows_progress
+from locant.commands.text_files import output, read_parallel
 from locant.training.errors import InputError
 from locant.training.inference import SentenceScore, load, position_limit, score
-from locant.training.metrics import perplexity
-
-from .engines import add_engine_options, load_in_engine
-from .model_options import add_model_options, positive, run_config_file, shows_progress
-from .text_files import output, read_parallel
+from locant.training.options.config_parser import read_run_data
+from locant.training.tasks.metrics import perplexity
 
 
 def run(arguments: list[str]) -> None:
@@ -52,9 +51,9 @@ def _score_documents(parsed: argparse.Namespace) -> tuple[list[SentenceScore], s
     # imported here, because --help would take longer with these modules
     from transformers import AutoModelForCausalLM
 
-    from locant.training.documents import counted_documents
-    from locant.training.language_modeling import LanguageModeling, score_documents
-    from locant.training.language_modeling_arguments import LanguageModelingData
+    from locant.training.tasks.documents import counted_documents
+    from locant.training.tasks.language_modeling import LanguageModeling, score_documents
+    from locant.training.tasks.language_modeling_arguments import LanguageModelingData
 
     options = ["--test_file", *parsed.text]
     if parsed.document_separator is not None:

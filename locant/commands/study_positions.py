@@ -5,16 +5,15 @@ import argparse
 import os
 import time
 
+from locant.commands.model_options import positive
 from locant.configuration.position_encodings import POSITION_ENCODINGS
-
-from .model_options import positive
 
 
 def run(arguments: list[str]) -> None:
     """Train the models of the study whose results the folder does not hold yet, and write the report."""
     parsed = _parser().parse_args(arguments)
 
-    from locant.training.position_study import StudySize, run_study  # imported here, because --help does not use it
+    from locant.studies.position_study import StudySize, run_study  # imported here, because --help does not use it
 
     start = time.monotonic()
     report = run_study(

@@ -22,6 +22,6 @@ def run(arguments: list[str]) -> None:
         print(_USAGE)
         return
 
-    from locant.training.translation_study import parse_study, run_study  # slow to import, and --help does not use it
+    from locant.studies.translation_study import parse_study, run_study  # slow to import, and --help does not use it
 
     run_study(parse_study(arguments))

@@ -6,9 +6,9 @@ import sys
 from collections.abc import Iterator
 from typing import TextIO
 
+from locant.training.data.tables import decode_lines
+from locant.training.data.text_data import read_lines
 from locant.training.errors import InputError
-from locant.training.tables import decode_lines
-from locant.training.text_data import read_lines
 from locant.utils.files import atomic_write
 
 

@@ -2,7 +2,7 @@
 """The subcommand `locant train`."""
 
 from locant.cpu_processes import start_missing_processes
-from locant.training.config_parser import parse_run_config
+from locant.training.options.config_parser import parse_run_config
 
 
 def run(arguments: list[str]) -> None:
@@ -11,7 +11,7 @@ def run(arguments: list[str]) -> None:
     run_config = parse_run_config(arguments)
 
     # imported here, because --help and error messages would take longer with these modules
-    from locant.hub.model_card import write_model_card
-    from locant.training.training_run import train
+    from locant.hub.sharing.model_card import write_model_card
+    from locant.training.run.training_run import train
 
     train(run_config, write_card=write_model_card)

@@ -5,12 +5,11 @@ import argparse
 import sys
 from collections.abc import Iterable
 
+from locant.commands.engines import add_engine_options, load_in_engine
+from locant.commands.model_options import add_model_options, add_search_options, positive, search_options
+from locant.commands.text_files import output, prompted, standard_input
+from locant.training.data.text_data import read_lines
 from locant.training.inference import one_line, translate_stream
-from locant.training.text_data import read_lines
-
-from .engines import add_engine_options, load_in_engine
-from .model_options import add_model_options, add_search_options, positive, search_options
-from .text_files import output, prompted, standard_input
 
 
 def run(arguments: list[str]) -> None:

@@ -15,7 +15,7 @@ from torch import nn
 
 import locant
 from locant.checkpoints.checkpoint import Checkpoint
-from locant.hub.conversion import convert
+from locant.hub.conversion.conversion import convert
 
 SENTENCES = [[5, 6, 7, 8, 9, 10, 2], [11, 12, 13, 2], [14, 15, 16, 17, 2]]
 TARGETS = [[0, 21, 20, 19], [0, 17], [0, 15, 14, 13, 12]]

@@ -25,11 +25,11 @@ from transformers.dynamic_module_utils import get_class_from_dynamic_module, get
 from transformers.models.auto.video_processing_auto import AutoVideoProcessor
 
 import locant
-from locant.hub import flat_code
-from locant.hub.auto_map import CAPTIONER, DECODER, IMAGE_ENCODER, TEXT_ENCODER, TRANSLATOR
-from locant.hub.bundle import code_named_in, write_code
 from locant.hub.errors import SharingError
-from locant.hub.supported_transformers import SUPPORTED
+from locant.hub.sharing import flat_code
+from locant.hub.sharing.auto_map import CAPTIONER, DECODER, IMAGE_ENCODER, TEXT_ENCODER, TRANSLATOR
+from locant.hub.sharing.bundle import code_named_in, write_code
+from locant.hub.sharing.supported_transformers import SUPPORTED
 from locant.modeling.positions.base import _CLASSES
 from locant.modeling.pretrained import LocantPreTrainedModel
 
@@ -293,7 +293,7 @@ class TestCode:
         monkeypatch.syspath_prepend(tmp_path)
         model_class = importlib.import_module("homely").Homely
         random_model(model_class).save_pretrained(tmp_path / "saved")
-        assert "cannot use locant.hub.conversion" in caplog.text
+        assert "cannot use locant.hub.conversion.conversion" in caplog.text
         assert not code_in(tmp_path / "saved")
 
     def test_replaces_its_own(self, saved):

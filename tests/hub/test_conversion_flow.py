@@ -33,7 +33,7 @@ from transformers import (
 import locant
 from locant.checkpoints.checkpoint import CheckpointError
 from locant.cli import main
-from locant.hub.conversion import convert
+from locant.hub.conversion.conversion import convert
 from locant.hub.errors import SharingError
 
 from .conversion_cases import assert_same, load, pickled, sharded, spread
@@ -544,7 +544,7 @@ import sys
 from pathlib import Path
 
 import psutil
-from locant.hub.conversion import convert
+from locant.hub.conversion.conversion import convert
 
 
 def peak():

@@ -12,7 +12,7 @@ from transformers import AutoImageProcessor, ViTConfig, ViTForImageClassificatio
 from transformers.models.vit.image_processing_pil_vit import ViTImageProcessorPil
 
 from locant import LocantConfig, LocantForImageClassification, LocantImageProcessor
-from locant.hub.conversion import convert
+from locant.hub.conversion.conversion import convert
 from locant.hub.errors import SharingError
 
 from .conversion_cases import (

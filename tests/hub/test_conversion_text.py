@@ -30,7 +30,7 @@ from transformers import (
 
 from locant import LocantConfig, LocantEncoderModel, LocantForMaskedLM
 from locant.cli import main
-from locant.hub.conversion import convert
+from locant.hub.conversion.conversion import convert
 from locant.hub.errors import SharingError
 
 from .conversion_cases import (

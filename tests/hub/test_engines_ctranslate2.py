@@ -24,7 +24,7 @@ from transformers import (
 from locant import LocantConfig, LocantForCausalLM, LocantForConditionalGeneration
 from locant.cli import main
 from locant.configuration.position_encodings import POSITION_ENCODINGS
-from locant.hub.conversion import convert
+from locant.hub.conversion.conversion import convert
 from locant.hub.engines.ctranslate2_export import vocabulary
 from locant.hub.engines.ctranslate2_model import CTranslate2Model
 from locant.hub.engines.ctranslate2_positions import write

@@ -17,10 +17,10 @@ from PIL import Image
 from transformers import BertConfig, BertForSequenceClassification, BertTokenizerFast
 
 import locant
-from locant.hub.bundle import Bundle
-from locant.hub.card_facts import METRICS, Facts
 from locant.hub.errors import SharingError
-from locant.hub.model_card import is_draft, write_card_of_push, write_model_card
+from locant.hub.sharing.bundle import Bundle
+from locant.hub.sharing.card_facts import METRICS, Facts
+from locant.hub.sharing.model_card import is_draft, write_card_of_push, write_model_card
 
 BLEU = "nrefs:1|case:mixed|eff:no|tok:13a|smooth:exp|version:2.6.0"
 SCORES = {  # of each task, as training writes them

@@ -14,7 +14,7 @@ from transformers import AutoConfig, AutoModelForSeq2SeqLM, AutoTokenizer
 
 import locant
 from locant.cli import main
-from locant.hub.push import push
+from locant.hub.sharing.push import push
 
 from .. import environments
 from ..hub_server.loopback import SERVER

@@ -16,7 +16,7 @@ from transformers import AutoModelForSeq2SeqLM, AutoTokenizer, Trainer, Training
 import locant
 from locant.cli import main
 from locant.hub.errors import SharingError
-from locant.hub.push import push
+from locant.hub.sharing.push import push
 
 from ..hub_server.repository import HubError, Repository
 

@@ -10,7 +10,7 @@ import transformers
 from transformers import AutoConfig, AutoModel
 
 import locant
-from locant.hub.auto_map import CAPTIONER, DECODER, IMAGE_ENCODER, TEXT_ENCODER, TRANSLATOR
+from locant.hub.sharing.auto_map import CAPTIONER, DECODER, IMAGE_ENCODER, TEXT_ENCODER, TRANSLATOR
 
 CLASSES = {
     "AutoModelForSeq2SeqLM": locant.LocantForConditionalGeneration,

@@ -157,7 +157,7 @@ def test_a_fault_of_ours_keeps_its_traceback(run, command):
 def test_train_hands_the_parsed_run_to_the_recipe(run, monkeypatch):
     runs = []
     training_run = types.SimpleNamespace(train=lambda run, write_card: runs.append(run))
-    monkeypatch.setitem(sys.modules, "locant.training.training_run", training_run)
+    monkeypatch.setitem(sys.modules, "locant.training.run.training_run", training_run)
     assert run("train", "--train_file", "a.en", "a.fr", "--seed", "3")[0] == 0
     assert (runs[0].data.train_file, runs[0].training.seed) == (["a.en", "a.fr"], 3)
 

@@ -10,8 +10,8 @@ import pytest
 import sacrebleu
 
 from locant.cli import main
-from locant.training import recipe
 from locant.training.inference import load, score, translate
+from locant.training.tasks import recipe
 
 
 @pytest.fixture(scope="module")

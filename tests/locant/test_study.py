@@ -9,8 +9,8 @@ import pytest
 
 from locant.cli import main
 from locant.commands.study import SUBJECTS
-from locant.training import position_study
-from locant.training.position_study import StudySize
+from locant.studies import position_study
+from locant.studies.position_study import StudySize
 
 
 @pytest.fixture

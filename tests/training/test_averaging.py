@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from locant import LocantConfig, LocantForConditionalGeneration
-from locant.training.averaging import load_mean_weights
+from locant.training.run.averaging import load_mean_weights
 
 SHAPE = {
     "vocab_size": 11,

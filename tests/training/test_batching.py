@@ -11,14 +11,9 @@ from accelerate import Accelerator, skip_first_batches
 from tokenizers import Tokenizer, models
 from transformers import DataCollatorForSeq2Seq, PreTrainedTokenizerFast
 
-from locant.training.batching import (
-    LengthBatchSampler,
-    TrainingRows,
-    build_training_dataloader,
-    padding_share,
-)
+from locant.training.data.batching import LengthBatchSampler, TrainingRows, build_training_dataloader, padding_share
+from locant.training.data.preprocessing import SOURCE, TARGET, Growth, Resegmentation, pair_lengths
 from locant.training.errors import InputError
-from locant.training.preprocessing import SOURCE, TARGET, Growth, Resegmentation, pair_lengths
 
 
 def corpus_lengths(pairs, seed=0):

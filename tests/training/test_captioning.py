@@ -23,8 +23,8 @@ from transformers import AutoModelForImageTextToText, AutoProcessor, AutoTokeniz
 
 from locant.cli import main
 from locant.tokenization import LocantImageProcessor
-from locant.training.captioning import CaptionCollator, exact_share
-from locant.training.trainer import GenerationTrainer
+from locant.training.run.trainer import GenerationTrainer
+from locant.training.tasks.captioning import CaptionCollator, exact_share
 
 TASK = "captioning"
 STEPS = 10  # in an epoch

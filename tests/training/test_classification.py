@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from transformers import EvalPrediction
 from transformers.loss.loss_utils import ForSequenceClassificationLoss
 
-from locant.training.classification import (
+from locant.training.tasks.classification import (
     ClassificationMetrics,
     class_lines,
     classification_lines,

@@ -15,13 +15,13 @@ from transformers.trainer_utils import SchedulerType
 
 from locant import LocantForConditionalGeneration
 from locant.configuration import PRESETS, LocantConfig
-from locant.training import config_parser, options
-from locant.training.arguments import DataArguments, ModelArguments, TrainingArguments, option
-from locant.training.config_parser import parse_run_config, read_run_data, run_config_from_python
 from locant.training.errors import InputError
-from locant.training.options import decided_elsewhere, known_options
-from locant.training.tasks import TASKS, Task
-from locant.training.translation_arguments import TranslationData, TranslationTraining
+from locant.training.options import config_parser, options
+from locant.training.options.arguments import DataArguments, ModelArguments, TrainingArguments, option
+from locant.training.options.config_parser import parse_run_config, read_run_data, run_config_from_python
+from locant.training.options.options import decided_elsewhere, known_options
+from locant.training.tasks.registry import TASKS, Task
+from locant.training.tasks.translation_arguments import TranslationData, TranslationTraining
 
 DATA = "data:\n  train_file: [a.en, a.fr]\n"
 
@@ -139,7 +139,7 @@ def test_a_translator_has_both_stacks_and_generates():
 
 
 def test_every_data_source_is_an_argument_of_the_loader():
-    from locant.training.tables import load_splits
+    from locant.training.data.tables import load_splits
 
     assert {"layout", *TranslationData(train_file="a.tsv").sources, "seed"} == set(
         inspect.signature(load_splits).parameters

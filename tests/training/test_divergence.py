@@ -9,10 +9,10 @@ import pytest
 import torch
 from datasets import Dataset, DatasetDict
 
-from locant.training.baseline import baseline, compare_with_baseline
-from locant.training.metrics import perplexity
-from locant.training.recipe import Prepared
-from locant.training.trainer import GenerationTrainer, RecipeTrainer
+from locant.training.run.trainer import GenerationTrainer, RecipeTrainer
+from locant.training.tasks.baseline import baseline, compare_with_baseline
+from locant.training.tasks.metrics import perplexity
+from locant.training.tasks.recipe import Prepared
 
 STEPS = 40  # in an epoch of the toy run
 MESSAGE = (

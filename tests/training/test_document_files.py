@@ -3,9 +3,9 @@
 
 import pytest
 
-from locant.training.document_files import split_documents
+from locant.training.data.document_files import split_documents
+from locant.training.data.tables import Column, Layout, load_files, load_splits
 from locant.training.errors import InputError
-from locant.training.tables import Column, Layout, load_files, load_splits
 
 LINES = ["A title", "", "First line,", "  indented.", " ", "", "<|end|>", "Second", ""]
 

@@ -13,8 +13,8 @@ from datasets import Dataset
 from safetensors.torch import load_file
 
 from locant.cli import main
-from locant.training.documents import alone, best_fit, block_lengths, by_document, measure_rows, pack
-from locant.training.trainer import RecipeTrainer
+from locant.training.run.trainer import RecipeTrainer
+from locant.training.tasks.documents import alone, best_fit, block_lengths, by_document, measure_rows, pack
 
 from ..tables import assert_same_table
 

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from locant.training.history import EarlyStopping, HistoryWriter, epoch_records, write_curve
+from locant.training.run.history import EarlyStopping, HistoryWriter, epoch_records, write_curve
 
 MEASURES = ("bleu", "loss", "perplexity")
 LOG = [
@@ -81,7 +81,7 @@ def test_table_and_picture_show_the_records(tmp_path):
 
 def test_picture_draws_losses_as_lines_and_bleu_on_its_own_axis(tmp_path):
     figure = pytest.importorskip("matplotlib.figure").Figure()
-    from locant.training.history import _draw
+    from locant.training.run.history import _draw
 
     losses, bleu = _draw(figure, epoch_records(LOG), MEASURES).axes
     assert [list(line.get_ydata()) for line in losses.lines] == [[pytest.approx(4.3), 3.0], [3.5, 2.5]]

@@ -21,7 +21,7 @@ from sklearn.metrics import f1_score
 from transformers import AutoImageProcessor, AutoModelForImageClassification, pipeline
 
 from locant.cli import main
-from locant.training.classification import ClassificationTrainer
+from locant.training.tasks.classification import ClassificationTrainer
 
 from ..tables import assert_same_table
 

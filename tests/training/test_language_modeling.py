@@ -16,8 +16,8 @@ from torch.nn.functional import cross_entropy
 from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig, GPT2Config, GPT2LMHeadModel, pipeline
 
 from locant.cli import main
-from locant.training.documents import best_fit
-from locant.training.language_modeling import BlockCollator, CausalTrainer, OverlappingPieces
+from locant.training.tasks.documents import best_fit
+from locant.training.tasks.language_modeling import BlockCollator, CausalTrainer, OverlappingPieces
 
 TASK = "language_modeling"
 

@@ -14,7 +14,7 @@ from torch.nn.functional import cross_entropy
 from transformers import AutoModelForMaskedLM, AutoTokenizer, BertConfig, BertForMaskedLM, pipeline
 
 from locant.training.errors import InputError
-from locant.training.masked_language_modeling import MaskedTrainer, Masking, SeparatePieces
+from locant.training.tasks.masked_language_modeling import MaskedTrainer, Masking, SeparatePieces
 
 TASK = "masked_language_modeling"
 SPECIAL = {0, 1, 2, 3, 4}

@@ -8,7 +8,7 @@ import pytest
 import sacrebleu
 
 from locant.training.errors import InputError
-from locant.training.metrics import ChrF, CorpusBLEU, SentenceBLEU, translation_metrics
+from locant.training.tasks.metrics import ChrF, CorpusBLEU, SentenceBLEU, translation_metrics
 
 PREDICTIONS = ["the cat sees the black dog .", "a dog sleeps", "", "hello , world !"]
 REFERENCES = ["the cat sees the dog .", "a small dog is sleeping .", "nothing", "hello , world !"]

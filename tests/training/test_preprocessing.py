@@ -11,8 +11,15 @@ import pytest
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerFast
 
+from locant.training.data.preprocessing import (
+    SOURCE,
+    TARGET,
+    check_lengths,
+    drop_unusable,
+    pair_lengths,
+    tokenize_pairs,
+)
 from locant.training.errors import InputError
-from locant.training.preprocessing import SOURCE, TARGET, check_lengths, drop_unusable, pair_lengths, tokenize_pairs
 
 SPECIAL = ["<pad>", "<s>", "</s>", "<unk>"]
 WORDS = ["a", "b", "c", "A", "B", "C", ">>fr<<"]
@@ -60,8 +67,8 @@ class TestCache:
     script = """
 import sys
 from transformers import AutoTokenizer
-from locant.training.preprocessing import tokenize_pairs
-from locant.training.text_data import load_parallel_data
+from locant.training.data.preprocessing import tokenize_pairs
+from locant.training.data.text_data import load_parallel_data
 
 table, tokenizer, prefix = sys.argv[1:]
 train = load_parallel_data(train_file=table, validation_file=table)["train"]

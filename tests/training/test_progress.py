@@ -7,9 +7,9 @@ from types import SimpleNamespace
 import datasets
 import pytest
 
-from locant.training import progress
-from locant.training.arguments import TrainingArguments
-from locant.training.progress import (
+from locant.training.options.arguments import TrainingArguments
+from locant.training.run import progress
+from locant.training.run.progress import (
     SAMPLES_FILE,
     Pace,
     ProgressFromStep,
@@ -20,7 +20,7 @@ from locant.training.progress import (
     sample_rows,
     take_samples,
 )
-from locant.training.trainer import GenerationTrainer
+from locant.training.run.trainer import GenerationTrainer
 
 
 def state(step, epoch=None, main=True):

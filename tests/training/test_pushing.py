@@ -10,7 +10,7 @@ import transformers
 from huggingface_hub import ModelCard
 from huggingface_hub.utils import filter_repo_objects
 
-from locant.training import pushing
+from locant.training.run import pushing
 
 PRIVATE = ("run_config.yaml", "training_args.bin", ".lock")
 

@@ -7,7 +7,7 @@ import random
 import pytest
 from datasets import Dataset, DatasetDict
 
-from locant.training.row_checks import (
+from locant.training.data.row_checks import (
     copy_warnings,
     describe_rows,
     label_warnings,

@@ -6,11 +6,10 @@ import shutil
 
 import pytest
 
-from locant.training.config_parser import parse_run_config
 from locant.training.errors import InputError
-from locant.training.run_folder import RunFolder, explain_unfinished, holds_unfinished_run
-from locant.utils.files import atomic_write
-from locant.utils.run_files import METRICS_FILE, RUN_CONFIG_FILE
+from locant.training.options.config_parser import parse_run_config
+from locant.training.run.run_folder import RunFolder, explain_unfinished, holds_unfinished_run
+from locant.utils.run_files import RUN_CONFIG_FILE
 
 
 @pytest.fixture
@@ -214,32 +213,6 @@ class TestUnfinished:
             f"{folder} holds an unfinished run, whose last checkpoint is at step 2,000 of 10,000: repeat the command "
         )
         assert explanation.endswith(f"{usable} can be used as a model.")
-
-
-class TestWrittenWhole:
-    def test_replaces_the_file_only_at_the_end(self, tmp_path):
-        file = tmp_path / METRICS_FILE
-        file.write_text("old")
-        with atomic_write(file) as path:
-            path.write_text("new")
-            assert file.read_text() == "old"
-            assert path.suffix == ".json"
-        assert file.read_text() == "new"
-        assert list(tmp_path.iterdir()) == [file]
-
-    def test_an_error_leaves_the_old_file_and_nothing_else(self, tmp_path):
-        file = tmp_path / METRICS_FILE
-        file.write_text("old")
-
-        def fail():
-            with atomic_write(file) as path:
-                path.write_text("half")
-                json.loads("{")
-
-        with pytest.raises(ValueError, match="Expecting property name"):
-            fail()
-        assert file.read_text() == "old"
-        assert list(tmp_path.iterdir()) == [file]
 
 
 class TestLock:

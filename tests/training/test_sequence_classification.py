@@ -20,7 +20,7 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer, pipe
 
 from locant import LocantForCausalLM
 from locant.cli import main
-from locant.training.classification import ClassificationTrainer
+from locant.training.tasks.classification import ClassificationTrainer
 
 from ..tables import assert_same_table
 

@@ -14,8 +14,19 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from locant.training.data.tables import (
+    IMAGE,
+    LABEL,
+    NUMBER,
+    TEXT,
+    Column,
+    Layout,
+    labels,
+    load_splits,
+    place_of,
+    table_of,
+)
 from locant.training.errors import InputError
-from locant.training.tables import IMAGE, LABEL, NUMBER, TEXT, Column, Layout, labels, load_splits, place_of, table_of
 
 
 @pytest.fixture(autouse=True)

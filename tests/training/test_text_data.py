@@ -6,8 +6,8 @@ import json
 import datasets
 import pytest
 
+from locant.training.data.text_data import count_overlap, load_parallel_data, read_lines
 from locant.training.errors import InputError
-from locant.training.text_data import count_overlap, load_parallel_data, read_lines
 
 ENGLISH = ["The cat sleeps.", "I see her.", "", 'A "quoted" word, and more']
 FRENCH = ["Le chat dort.", "Je la vois\u00a0!", "", "Un mot «\u00a0cité\u00a0», et plus"]

@@ -9,11 +9,11 @@ from datasets import Dataset
 from transformers import AutoTokenizer, DataCollatorForSeq2Seq, EvalPrediction, MarianConfig, MarianMTModel
 
 from locant import LocantForConditionalGeneration
-from locant.training.batching import TrainingRows
-from locant.training.preprocessing import pair_lengths, tokenize_pairs
-from locant.training.trainer import GenerationTrainer, by_length
-from locant.training.translation import TranslationMetrics
-from locant.training.translation_arguments import TranslationTraining
+from locant.training.data.batching import TrainingRows
+from locant.training.data.preprocessing import pair_lengths, tokenize_pairs
+from locant.training.run.trainer import GenerationTrainer, by_length
+from locant.training.tasks.translation import TranslationMetrics
+from locant.training.tasks.translation_arguments import TranslationTraining
 
 IDS = ["input_ids", "labels"]
 LEARNING_RATE = 0.01

@@ -20,12 +20,14 @@ from transformers import AutoModelForSeq2SeqLM, AutoTokenizer, MarianConfig, Mar
 from transformers.integrations import integration_utils
 
 from locant.cli import main
-from locant.training import preprocessing, training_run, translation
-from locant.training import trainer as trainer_module
-from locant.training.batching import LengthBatchSampler
-from locant.training.dry_run import activation_bytes
-from locant.training.run_folder import RunFolder
-from locant.training.trainer import GenerationTrainer
+from locant.training.data import preprocessing
+from locant.training.data.batching import LengthBatchSampler
+from locant.training.run import trainer as trainer_module
+from locant.training.run import training_run
+from locant.training.run.dry_run import activation_bytes
+from locant.training.run.run_folder import RunFolder
+from locant.training.run.trainer import GenerationTrainer
+from locant.training.tasks import translation
 
 STEPS = 40  # in an epoch of the toy run
 WITHOUT_BLEU = {"predict_with_generate": "false"}

@@ -8,8 +8,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from locant.training import trial_steps
-from locant.training.trainer import RecipeTrainer
+from locant.training.run import trial_steps
+from locant.training.run.trainer import RecipeTrainer
 
 SHORT = {"max_steps": 4, "predict_with_generate": "false"}
 AUTO = {"bf16": "auto", "attn_implementation": "auto"}

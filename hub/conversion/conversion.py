@@ -1,0 +1,312 @@
+# Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
+"""Converts models of other families to Locant models, and Locant models to models of other families."""
+
+import copy
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+from huggingface_hub.errors import StrictDataclassError
+from huggingface_hub.serialization._base import parse_size_to_int
+from transformers import (
+    AutoImageProcessor,
+    AutoProcessor,
+    AutoTokenizer,
+    GenerationConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerFast,
+)
+from transformers.configuration_utils import PretrainedConfig
+from transformers.utils import CONFIG_NAME, GENERATION_CONFIG_NAME, IMAGE_PROCESSOR_NAME, PROCESSOR_NAME
+
+from locant import modeling
+from locant.checkpoints.checkpoint import Checkpoint
+from locant.checkpoints.loading import check_settings
+from locant.configuration.configuration_locant import LocantConfig
+from locant.tokenization import LocantTokenizer
+
+from ..errors import SharingError
+from ..new_folder import new_folder
+from .config_matching import (
+    check_ours,
+    check_theirs,
+    config_class,
+    locant_config,
+    reason_of,
+    their_config,
+    warn_of_training,
+)
+from .families import MODEL_TYPES, Family, find_family
+from .source_folder import SourceFolder
+from .weight_transfer import SourceWeights, moves_of, transfer
+
+_MOST_LABELS = 2**20
+DTYPES = ("float32", "bfloat16", "float16")
+_TOKENIZER_FILES = (
+    *("tokenizer.json", "tokenizer_config.json", "vocab.json", "vocab.txt"),
+    *("spiece.model", "source.spm", "tokenizer.model", "sentencepiece.bpe.model"),
+)
+
+
+def convert(
+    source: str | os.PathLike[str],
+    target: str | os.PathLike[str],
+    to: str | None = None,
+    *,
+    drop: str | Sequence[str] = (),
+    dtype: str | torch.dtype | None = None,
+    max_shard_size: str | int = "5GB",
+    revision: str | None = None,
+    token: str | bool | None = None,
+) -> Path:
+    """Convert a model of another family to a Locant model that computes the same, or, with `to`, a Locant model to a
+    model of another family.
+
+    Configuration, weights, generation config, tokenizer and image processor are converted. A config that the target
+    cannot express is refused before weights are read. No folder is left behind on any error.
+
+    Args:
+        source: a folder, or a repository on the Hub, with a model of Marian, BART, T5, BERT, GPT-2, Llama, ViT or
+            Locant. The family is read from the config.
+        target: the folder to write, which must be empty or not exist yet.
+        to: the family to convert a Locant model to: `bart`, `bert`, `gpt2`, `llama`, `marian`, `t5` or `vit`.
+        drop: names of weights to leave out, with `*` as a wildcard (`cls.seq_relationship.*`). A weight that the target
+            has no place for is an error unless it is dropped.
+        dtype: type of the target's weights, such as `bfloat16`; by default the stored type of each weight.
+        max_shard_size: the largest size of one weights file.
+        revision: branch, tag or commit of the repository.
+        token: access token for a private repository.
+
+    Returns:
+        `target`.
+
+    Raises:
+        SharingError: the family does not exist; the target cannot express fields of the config, all of which the
+            message names; weights are missing, left over or of another shape; `target` is not empty.
+        CheckpointError: the weights files are damaged.
+    """
+    numbers = _dtype(dtype)
+    _check_size(max_shard_size)
+    patterns = (drop,) if isinstance(drop, str) else tuple(drop)
+    with new_folder(target) as folder:
+        files = SourceFolder(source, revision, token)
+        config = _read_config(files)
+        family = _family(files, config, to)
+        conversion = _Conversion(files, config, family, to_locant=to is None)
+        processors = conversion.convert_processors()
+        model = conversion.convert_weights(patterns, numbers)
+        model.save_pretrained(folder, max_shard_size=max_shard_size)
+        for processor in processors:
+            processor.save_pretrained(folder)
+    return Path(target)
+
+
+def _check_size(size: str | int) -> None:
+    try:
+        parse_size_to_int(size) if isinstance(size, str) else None
+    except ValueError as error:
+        raise SharingError(f"max_shard_size={size!r} is not a size: give a size such as 5GB or 200MB.") from error
+
+
+class _Conversion:
+    """The conversion of one model. `__init__` checks the config and builds the empty source model.
+
+    In this class, `ours` is the Locant side of the conversion and `theirs` the side of the other family.
+
+    Args:
+        files: the folder or repository of the source model.
+        config: the config of the source model.
+        family: the family to convert from, or to convert to.
+        to_locant: True for the conversion to Locant, False for the conversion from Locant to `family`.
+    """
+
+    def __init__(self, files: SourceFolder, config: Any, family: Family, to_locant: bool):
+        self.files, self.config, self.family, self.to_locant = files, config, family, to_locant
+        architecture = self._source_architecture()
+        pairs = family.architectures
+        if to_locant:
+            self.theirs, self.ours = architecture, pairs[architecture]
+        else:
+            self.ours, self.theirs = architecture, next(name for name, ours in pairs.items() if ours == architecture)
+        if to_locant:  # refuse a config that the target cannot express, before weights are looked for
+            check_theirs(family, config, self._locant_config(()))
+        else:
+            self._checked_theirs(config)
+        self.source = self._empty(architecture, config)
+
+    def convert_processors(self) -> list[Any]:
+        """Load and convert the tokenizer, the image processor and the processor, as far as the source has them."""
+        loaders = [
+            ("tokenizer", AutoTokenizer, _TOKENIZER_FILES),
+            ("image processor", AutoImageProcessor, (IMAGE_PROCESSOR_NAME,)),
+            ("processor", AutoProcessor, (PROCESSOR_NAME,)),
+        ]
+        folder = self.files.with_processors()
+        check_settings(folder)
+        found = [
+            _load(what, loader, folder)
+            for what, loader, names in loaders
+            if any((folder / name).exists() for name in names)
+        ]
+        found = found if self.to_locant else [_of_transformers(processor) for processor in found]
+        return [self.family.convert_processor(processor, self.to_locant) for processor in found]
+
+    def convert_weights(self, drop: Iterable[str], dtype: torch.dtype | None) -> PreTrainedModel:
+        """Build the target model, with the converted weights and the generation config."""
+        generation_config = self._generation_config() if self.source.can_generate() else None
+        checkpoint = Checkpoint.open(self.files.with_weights())
+        weights = SourceWeights(checkpoint, self.source, self.family if self.to_locant else None)
+        is_tied = weights.untie_output()
+        if self.to_locant:
+            theirs, ours = self.config, self._locant_config(weights.files)
+            if is_tied is not None:
+                ours.tie_word_embeddings = is_tied
+            target = self._empty(self.ours, ours)
+        else:
+            ours = copy.deepcopy(self.config)
+            if is_tied is not None:
+                ours.tie_word_embeddings = is_tied
+            theirs, target, again = self._checked_theirs(ours)
+            warn_of_training(self.family, ours, again)
+        moves = moves_of(self.family.table(ours, theirs, self.theirs), self.to_locant)
+        moves = weights.check(moves, drop)
+        transfer(weights, moves, target, dtype)
+        if generation_config is not None:
+            target.generation_config = generation_config
+        return target
+
+    def _source_architecture(self) -> str:
+        names = getattr(self.config, "architectures", None) or []
+        known = list(self.family.architectures) if self.to_locant else list(self.family.architectures.values())
+        if len(names) == 1 and names[0] in known:
+            return names[0]
+        what = f"from {self.family.name}" if self.to_locant else f"to {self.family.name}"
+        raise SharingError(
+            f"{self.files} holds {names[0] if names else 'a model whose config names no class'}, but the conversion "
+            f'{what} supports only {", ".join(dict.fromkeys(known))}. The class is "architectures" in the config.'
+        )
+
+    def _locant_config(self, names: Iterable[str]) -> LocantConfig:
+        return locant_config(self.family, self.config, set(names), self.ours)
+
+    def _checked_theirs(self, ours: LocantConfig) -> tuple[Any, PreTrainedModel, LocantConfig]:
+        """Convert `ours`: return the family's config, an empty model, and the Locant config it converts back to."""
+        theirs = their_config(self.family, ours)
+        target = self._empty(self.theirs, theirs, ours)
+        return theirs, target, check_ours(self.family, ours, theirs, set(target.state_dict()), self.ours)
+
+    def _empty(self, architecture: str, config: Any, ours: LocantConfig | None = None) -> PreTrainedModel:
+        config = copy.deepcopy(config)  # some model classes change their config
+        try:
+            with torch.device("meta"):
+                if isinstance(config, LocantConfig):
+                    return getattr(modeling, architecture)(config)
+                return self.family.build(getattr(transformers, architecture), config, ours)
+        except Exception as error:  # the family's classes check little, so any error can occur
+            reason = reason_of(error)
+            raise SharingError(f"The config of {self.files} cannot be used for a {architecture}: {reason}.") from error
+
+    def _generation_config(self) -> GenerationConfig:
+        file = GENERATION_CONFIG_NAME
+        legacy: dict[str, Any] = {}
+        # older models have their generation options in config.json
+        if not (self.files.folder / file).exists():
+            file, legacy = CONFIG_NAME, {"_from_model_config": True}
+        try:
+            config = GenerationConfig.from_pretrained(self.files.folder, file, **legacy)
+            config._from_model_config = False  # the target's config has no generation options
+            config.validate(strict=True)  # as save_pretrained does
+        except (ValueError, TypeError) as error:
+            raise SharingError(
+                f"The {GENERATION_CONFIG_NAME} of {self.files} is invalid: {reason_of(error)}."
+            ) from error
+        return config
+
+
+def _read_config(files: SourceFolder) -> Any:
+    """The source's config, as an object of its family's config class.
+
+    Raises:
+        SharingError: there is no config, it cannot be used, or its model type cannot be converted.
+        CheckpointError: a settings file is not JSON.
+    """
+    if not (files.folder / CONFIG_NAME).is_file():
+        raise SharingError(f"{files} holds no {CONFIG_NAME}: give a folder or repository with a model in it.")
+    check_settings(files.folder)
+    try:
+        saved, _ = PretrainedConfig.get_config_dict(files.folder)
+        model_type = saved.get("model_type") or _type_by_class(saved.get("architectures") or [])
+        if model_type not in (*MODEL_TYPES, LocantConfig.model_type):
+            raise SharingError(
+                f"{files} holds a model of the type {model_type!r}, but only {', '.join(MODEL_TYPES)} can be "
+                "converted to Locant, and Locant models to these types."
+            )
+        if isinstance(saved.get("num_labels"), int) and saved["num_labels"] > _MOST_LABELS:
+            # without this limit, transformers would make a name for each of the labels
+            raise SharingError(f"num_labels={saved['num_labels']} in {files} is too large.")
+        if model_type == LocantConfig.model_type:
+            return LocantConfig.from_pretrained(files.folder)
+        return config_class(find_family(model_type)).from_pretrained(files.folder)
+    except SharingError:
+        raise
+    except (OSError, ValueError, TypeError, AttributeError, StrictDataclassError) as error:
+        raise SharingError(f"The {CONFIG_NAME} of {files} cannot be used: {reason_of(error)}.") from error
+
+
+def _type_by_class(names: list[str]) -> str | None:
+    if any(name.startswith("Locant") for name in names):
+        return LocantConfig.model_type
+    return next((key for key in MODEL_TYPES if set(names) & set(find_family(key).architectures)), None)
+
+
+def _family(files: SourceFolder, config: Any, to: str | None) -> Family:
+    if to is not None and to not in MODEL_TYPES:
+        raise SharingError(f"Locant models cannot be converted to {to!r}: choose {', '.join(MODEL_TYPES)}.")
+    if isinstance(config, LocantConfig):
+        if to is None:
+            raise SharingError(
+                f"{files} is a Locant model: give the type to convert it to, with --to {'|'.join(MODEL_TYPES)}."
+            )
+        return find_family(to)
+    if to is not None:
+        raise SharingError(
+            f"{files} is a {config.model_type} model, which can be converted to a Locant model only: leave out --to."
+        )
+    return find_family(config.model_type)
+
+
+def _of_transformers(processor: Any) -> Any:
+    """Convert a `LocantTokenizer` to a `PreTrainedTokenizerFast`; return other processors unchanged."""
+    if not isinstance(processor, LocantTokenizer):
+        return processor
+    own = ("add_prefix_space", "added_special_tokens")
+    options = {name: value for name, value in processor.init_kwargs.items() if name not in own}
+    return PreTrainedTokenizerFast(tokenizer_object=processor.backend_tokenizer, **options)
+
+
+def _load(what: str, loader: Any, folder: Path) -> Any:
+    try:
+        return loader.from_pretrained(folder)
+    except (ImportError, OSError, ValueError, KeyError, AttributeError, TypeError) as error:
+        reason = reason_of(error)
+        if any(folder.glob("*.spm")) or any(folder.glob("*.model")):
+            try:
+                import sentencepiece  # noqa: F401
+            except ImportError:
+                reason = "it needs sentencepiece, which is not installed: pip install 'locant[convert]'"
+        raise SharingError(f"The {what} in {folder} does not load: {reason}.") from error
+
+
+def _dtype(dtype: str | torch.dtype | None) -> torch.dtype | None:
+    if dtype is None or dtype == "auto":
+        return None
+    name = str(dtype).removeprefix("torch.")
+    if name not in DTYPES:
+        raise SharingError(f"dtype {name!r} is not one of {', '.join(DTYPES)}.")
+    return getattr(torch, name)
+
+
+__all__ = ["convert"]

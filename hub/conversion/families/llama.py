@@ -1,0 +1,120 @@
+# Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
+"""Llama (Touvron et al. 2023): gated pre-norm language models with rotary positions of every rope type."""
+
+from collections.abc import Collection
+from typing import Any, ClassVar
+
+from transformers import PreTrainedConfig, PreTrainedModel
+from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
+
+from locant.configuration.configuration_locant import LocantConfig
+
+from ...errors import SharingError
+from .family import Entry, Family, linear, under
+
+_FIELDS = {
+    "vocab_size": "vocab_size",
+    "hidden_size": "d_model",
+    "intermediate_size": "decoder_ffn_dim",
+    "num_hidden_layers": "decoder_layers",
+    "num_attention_heads": "decoder_attention_heads",
+    "hidden_act": "activation_function",
+    "max_position_embeddings": "max_position_embeddings",
+    "initializer_range": "initializer_range",
+    "rms_norm_eps": "norm_eps",
+    "use_cache": "use_cache",
+    "tie_word_embeddings": "tie_word_embeddings",
+    "attention_bias": "attention_bias",
+    "mlp_bias": "ffn_bias",
+}
+
+
+class Llama(Family):
+    """Llama, with its language modelling head or without."""
+
+    name = "Llama"
+    model_type = "llama"
+    architectures: ClassVar = {"LlamaForCausalLM": "LocantForCausalLM", "LlamaModel": "LocantDecoderModel"}
+    free = frozenset({"attention_dropout", "pretraining_tp", "rope_parameters"})
+    ignored = (r"rotary_emb\.inv_freq$",)  # older versions saved the frequencies
+
+    def to_locant(self, theirs: Any, names: Collection[str]) -> dict[str, Any]:
+        """See `Family`."""
+        own_heads = theirs.num_key_value_heads == theirs.num_attention_heads
+        own_size = theirs.head_dim == theirs.hidden_size // theirs.num_attention_heads
+        return {
+            **{ours: getattr(theirs, field) for field, ours in _FIELDS.items()},
+            "decoder_key_value_heads": None if own_heads else theirs.num_key_value_heads,
+            "head_dim": None if own_size else theirs.head_dim,
+            "gated_ffn": True,
+            "norm_type": "rmsnorm",
+            "norm_position": "pre",
+            "dropout": 0.0,
+            "attention_dropout": theirs.attention_dropout or 0.0,
+            "scale_embedding": False,
+            "position_encoding": "rotary",
+            "rope_parameters": _rope_parameters(theirs.rope_parameters),
+            "initializer": "normal",
+        }
+
+    def from_locant(self, ours: LocantConfig) -> dict[str, Any]:
+        """See `Family`; Llama can rotate a part of each head only with the rope type `proportional`."""
+        rope = dict(ours.rope_parameters or {})
+        if rope.get("rope_type", "default") != "proportional":
+            rope.pop("partial_rotary_factor", None)
+        return {
+            **{field: getattr(ours, name) for field, name in _FIELDS.items()},
+            "num_key_value_heads": ours.decoder_key_value_heads or ours.decoder_attention_heads,
+            "head_dim": ours.head_dim_at("decoder"),
+            "attention_dropout": ours.attention_dropout,
+            "rope_parameters": rope,
+        }
+
+    def table(self, ours: LocantConfig, theirs: PreTrainedConfig, architecture: str) -> list[Entry]:
+        """See `Family`."""
+        body = [
+            Entry("embed_tokens.weight", "decoder.embed_tokens.weight"),
+            Entry("norm.weight", "decoder.final_norm.weight"),
+        ]
+        for idx in range(ours.decoder_layers):
+            body += under(f"layers.{idx}.", f"decoder.layers.{idx}.", _layer(ours))
+        if architecture == "LlamaModel":
+            return body
+        return [*under("model.", "model.", body), Entry("lm_head.weight", "lm_head.weight")]
+
+    def build(self, model_class: type[PreTrainedModel], theirs: PreTrainedConfig, ours: LocantConfig | None) -> Any:
+        """Check the rope parameters, which Llama's model class does not check, and build the model."""
+        _rope_parameters(theirs.rope_parameters)
+        return model_class(theirs)
+
+
+def _layer(ours: LocantConfig) -> list[Entry]:
+    entries = linear("input_layernorm", "self_attn_residual.norm", bias=False)
+    for letter in "qkvo":
+        entries += linear(f"self_attn.{letter}_proj", f"self_attn.{letter}_proj", bias=ours.attention_bias)
+    entries += linear("post_attention_layernorm", "ffn_residual.norm", bias=False)
+    for name in ("gate_proj", "up_proj", "down_proj"):
+        entries += linear(f"mlp.{name}", f"ffn.{name}", bias=ours.ffn_bias)
+    return entries
+
+
+def _rope_parameters(theirs: dict[str, Any]) -> dict[str, Any]:
+    """The rope parameters that Llama uses; `partial_rotary_factor` is left out if Llama would ignore it.
+
+    Raises:
+        SharingError: the rope type is unknown, or transformers' Llama cannot run it with the `partial_rotary_factor`.
+    """
+    # older configs call the rope type `type`, which transformers has read already; None is the same as no value
+    rope = {name: value for name, value in theirs.items() if name != "type" and value is not None}
+    kind, part = rope["rope_type"], rope.get("partial_rotary_factor", 1.0)
+    if kind not in ("default", *ROPE_INIT_FUNCTIONS):
+        known = ", ".join(["default", *ROPE_INIT_FUNCTIONS])
+        raise SharingError(f"rope_parameters has rope_type={kind!r}, which is none of Llama's: {known}.")
+    if kind not in ("default", "proportional") and part != 1.0:
+        raise SharingError(
+            f"rope_parameters has partial_rotary_factor={part} with rope_type={kind!r}, which transformers' Llama "
+            f"cannot run: it rotates a part of each head only with rope_type='proportional'."
+        )
+    if kind != "proportional":
+        rope.pop("partial_rotary_factor", None)
+    return rope

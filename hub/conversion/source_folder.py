@@ -1,0 +1,79 @@
+# Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
+"""Finds a model in a folder, or in a repository on the Hub, of which only the needed files are downloaded."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub import HfApi, snapshot_download
+from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+from locant.checkpoints.checkpoint import WEIGHT_FILES
+from locant.utils.errors import first_line
+from locant.utils.paths import looks_like_path
+
+from ..errors import SharingError
+
+_CONFIGS = ["config.json", "generation_config.json"]
+_PROCESSORS = ["*.json", "*.txt", "*.model", "*.spm", "*.jinja"]
+_FOREIGN = ["*/*", "*.index.json", "*.msgpack", "*.h5"]
+
+
+class SourceFolder:
+    """The folder or repository that a model is read from.
+
+    Args:
+        source: a folder, or the name of a repository.
+        revision: branch, tag or commit of the repository.
+        token: access token for a private repository.
+
+    Raises:
+        SharingError: `source` is neither a folder nor a repository that can be read.
+    """
+
+    def __init__(self, source: str | os.PathLike[str], revision: str | None = None, token: str | bool | None = None):
+        self.source = os.fspath(source)
+        self.is_local = Path(self.source).is_dir()
+        self._hub: dict[str, Any] = {"revision": revision, "token": token}
+        if not self.is_local and looks_like_path(self.source):
+            raise SharingError(
+                f"{self.source} is not a folder: give a folder that holds a model, or the name of a repository on the "
+                "Hub."
+            )
+        self.folder = self._get(_CONFIGS)
+
+    def __str__(self) -> str:
+        return self.source
+
+    def with_weights(self) -> Path:
+        """Download the weights of a repository, safetensors rather than `.bin`, and return the folder of the model."""
+        if not self.is_local:
+            names = self._ask(lambda: HfApi().list_repo_files(self.source, **self._hub))
+            file = next((name for name in WEIGHT_FILES if name in names), WEIGHT_FILES[0])
+            kind = file.removesuffix(".index.json").rpartition(".")[2]
+            self._get([file, *(["*-of-*." + kind] if file.endswith(".index.json") else [])])
+        return self.folder
+
+    def with_processors(self) -> Path:
+        """Download the files of a repository's tokenizer and image processor, and return the folder of the model."""
+        return self._get(_PROCESSORS, _FOREIGN)
+
+    def _get(self, patterns: list[str], ignore: list[str] | None = None) -> Path:
+        if self.is_local:
+            return Path(self.source)
+        return Path(
+            self._ask(
+                lambda: snapshot_download(
+                    self.source, allow_patterns=patterns, ignore_patterns=ignore or ["*/*"], **self._hub
+                )
+            )
+        )
+
+    def _ask(self, question: Any) -> Any:
+        try:
+            return question()
+        except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
+            raise SharingError(
+                f"{self.source} is neither a local folder nor a repository on the Hub that can be read: "
+                f"{first_line(error)}."
+            ) from error

@@ -1,0 +1,261 @@
+# Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
+"""Transfers the weights of a checkpoint into a model of another family, tensor by tensor.
+
+A weight that is missing, or left over and not dropped by name, is an error.
+"""
+
+import re
+from collections.abc import Callable, Iterable
+from fnmatch import fnmatchcase
+from typing import Any, NamedTuple
+
+import torch
+from torch import nn
+from tqdm.auto import tqdm
+from transformers import PreTrainedModel
+
+from locant.checkpoints.checkpoint import Checkpoint
+
+from ..errors import SharingError
+from .families import Family
+from .families.family import Constant, Entry, Tensors
+
+
+class Move(NamedTuple):
+    """One direction of an `Entry` of a weight table: `apply` computes the weights `targets` from `sources`."""
+
+    sources: tuple[str, ...]
+    targets: tuple[str, ...]
+    apply: Callable[[Tensors], Tensors]
+    default: float | None
+    is_constant: bool
+
+
+def moves_of(table: Iterable[Entry], to_locant: bool) -> list[Move]:
+    """The entries of `table` as moves to Locant, or as moves to the other family."""
+    moves = []
+    for entry in table:
+        is_constant = any(isinstance(transform, Constant) for transform in entry.transforms)
+        if to_locant:
+            moves.append(Move(entry.theirs, entry.ours, entry.to_ours, entry.default, is_constant))
+        else:
+            moves.append(Move(entry.ours, entry.theirs, entry.to_theirs, None, is_constant))
+    return moves
+
+
+class SourceWeights:
+    """Finds the weights of a checkpoint by their names in the model, which may differ from the names in the files.
+
+    Args:
+        checkpoint: the weights files.
+        model: an empty model of the source's class and config.
+        family: the family of the model, which translates names in the files by its `aliases`; None for a Locant model.
+
+    Raises:
+        SharingError: two tensors of the checkpoint have the same name in the model.
+    """
+
+    def __init__(self, checkpoint: Checkpoint, model: PreTrainedModel, family: Family | None):
+        self.checkpoint, self.model = checkpoint, model
+        self.shapes = {name: tensor.shape for name, tensor in model.state_dict().items()}
+        self.tied = TiedNames(model)
+        self.files: dict[str, str] = {}
+        for stored in checkpoint.headers:
+            name = self._name_of(stored, family)
+            if name in self.files:
+                raise SharingError(f"The checkpoint holds {name} twice, as {self.files[name]} and {stored}.")
+            if name is not None:
+                self.files[name] = stored
+
+    def _name_of(self, stored: str, family: Family | None) -> str | None:
+        name = stored if family is None else family.canonical(stored)
+        prefix = f"{self.model.base_model_prefix}."
+        if name is None or name in self.shapes:
+            return name
+        # names in a model with a head have the prefix, and names in the model without its head do not
+        others = (prefix + name, name.removeprefix(prefix))
+        return next((other for other in others if other in self.shapes), name)
+
+    def find(self, name: str) -> str | None:
+        """The name in the files of the weight `name`, or of a weight tied to it; None if the files hold neither."""
+        return next((self.files[other] for other in (name, *self.tied.with_(name)) if other in self.files), None)
+
+    def untie_output(self) -> bool | None:
+        """Whether the output layer and the embeddings are one weight in the files; None if the model does not tie them.
+
+        If the files hold both weights and they differ, the two are untied here, whatever the config says: transformers
+        also loads them as two weights.
+        """
+        output = self.model.get_output_embeddings()
+        name = next((f"{name}.weight" for name, module in self.model.named_modules() if module is output), "")
+        partners = [other for other in self.tied.with_(name) if other in self.files]
+        if not self.tied.with_(name):
+            return None
+        if name not in self.files or not partners:
+            return True
+        if torch.equal(*(self.checkpoint.read(self.files[other]) for other in (name, partners[0]))):
+            return True
+        self.tied.untie(name)
+        return False
+
+    def check(self, moves: list[Move], drop: Iterable[str]) -> list[Move]:
+        """Check the names and shapes of the weights, and return the moves to make; only headers are read.
+
+        All moves are made, except those of constants that the files do not hold.
+
+        Args:
+            moves: the moves of all entries of the table.
+            drop: patterns with `*` that match the names in the files of weights to leave out.
+
+        Raises:
+            SharingError: weights are missing, left over, or of another shape than the config says, or a pattern of
+                `drop` matches no left-over weight; the message names the first six.
+        """
+        used = {name for move in moves for name in move.sources}
+        used |= {other for name in used for other in self.tied.with_(name)}
+        left_over = [stored for name, stored in self.files.items() if name not in used]
+        unmatched = [pattern for pattern in drop if not any(fnmatchcase(name, pattern) for name in left_over)]
+        if unmatched:
+            raise SharingError(
+                f"No unused weight of the checkpoint matches {_listed(unmatched)}: drop only unused weights."
+            )
+        left_over = [name for name in left_over if not any(fnmatchcase(name, pattern) for pattern in drop)]
+        needed = [name for move in moves if move.default is None and not move.is_constant for name in move.sources]
+        missing = [name for name in dict.fromkeys(needed) if self.find(name) is None]
+        class_name = type(self.model).__name__
+        if missing:
+            raise SharingError(f"The checkpoint lacks {_listed(missing)}, which a {class_name} of this config has.")
+        if left_over:
+            patterns = list(dict.fromkeys(re.sub(r"\.\d+\..*|\.[^.]*$", ".*", name) for name in left_over))
+            raise SharingError(
+                f"The checkpoint holds {_listed(left_over)}, which the model that a {class_name} is converted to does "
+                "not have: if these weights are not needed, leave them out with --drop "
+                f"{_listed(patterns, between=' ')}"
+            )
+        shapes = {name: tuple(self.checkpoint.headers[stored].shape) for name, stored in self.files.items()}
+        reshaped = [
+            f"{self.files[name]} has the shape {shape} and not {tuple(self.shapes[name])}"
+            for name, shape in shapes.items()
+            if name in used and name in self.shapes and shape != self.shapes[name]
+        ]
+        if reshaped:
+            raise SharingError(f"Weights do not fit the config: {_listed(reshaped)}.")
+        return [
+            move for move in moves if not (move.is_constant and move.sources and self.find(move.sources[0]) is None)
+        ]
+
+    def read(self, move: Move) -> Tensors:
+        """The weights `move.sources`, in this order.
+
+        Raises:
+            CheckpointError: a stored tensor is not of a floating-point type, or holds NaN or infinity.
+            SharingError: the files hold two tied weights that differ.
+        """
+        return [self._read(name, move.default) for name in move.sources]
+
+    def _read(self, name: str, default: float | None) -> torch.Tensor:
+        stored = self.find(name)
+        if stored is None:
+            assert default is not None  # `check` refuses missing weights without a default
+            return torch.full(self.shapes[name], default, dtype=self.dtype)
+        tensor = self.checkpoint.read(stored)
+        for other in self.tied.with_(name):
+            twin = self.files.get(other)
+            if twin not in (None, stored) and not torch.equal(tensor, self.checkpoint.read(twin)):
+                raise SharingError(f"{stored} and {twin} differ, but the config ties them: remove one of them.")
+        return tensor
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The type of the first stored tensor that is a weight of the model."""
+        return next(self.checkpoint.headers[stored].dtype for name, stored in self.files.items() if name in self.shapes)
+
+    def place(self, move: Move) -> int:
+        """The lowest index of `move.sources` among the stored tensors; -1 if the files hold none of them.
+
+        `transfer` makes the moves in this order, so that each shard is opened once.
+        """
+        order = {name: index for index, name in enumerate(self.checkpoint.headers)}
+        stored = [self.find(name) for name in move.sources]
+        return min((order[name] for name in stored if name is not None), default=-1)
+
+
+class TiedNames:
+    """The groups of tied weights in a model."""
+
+    def __init__(self, model: PreTrainedModel):
+        self._groups: dict[str, list[str]] = {}
+        for name, other in model.all_tied_weights_keys.items():
+            group = self._groups.setdefault(other, [other])
+            group.append(name)
+            self._groups[name] = group
+
+    def with_(self, name: str) -> list[str]:
+        """The names of the other weights that the weight `name` is tied to."""
+        return [other for other in self._groups.get(name, ()) if other != name]
+
+    def untie(self, name: str) -> None:
+        """Untie a weight from all others."""
+        self._groups.pop(name).remove(name)
+
+
+def transfer(source: SourceWeights, moves: list[Move], target: PreTrainedModel, dtype: torch.dtype | None) -> None:
+    """Fill `target`, a model on the meta device, with weights, which are read in the order of the files.
+
+    The memory needed is that of the target, of one shard, and of the weights of one move.
+
+    Args:
+        source: the weights to read.
+        moves: the moves that `SourceWeights.check` returned.
+        target: an empty model.
+        dtype: type of the target's weights; None keeps the type that each weight has in the files.
+
+    Raises:
+        CheckpointError, SharingError: as in `SourceWeights.read`.
+        SharingError: a stored constant differs from the value that follows from the config.
+    """
+    shapes = {name: tensor.shape for name, tensor in target.state_dict().items()}
+    tied, filled = TiedNames(target), set()
+    places = {move: source.place(move) for move in moves}
+    for move in tqdm(sorted(moves, key=places.__getitem__), desc="converting", unit="weights"):
+        try:
+            results = move.apply(source.read(move))
+        except ValueError as error:
+            if isinstance(error, SharingError) or not move.is_constant:
+                raise
+            raise SharingError(f"{source.find(move.sources[0])} {error}.") from error
+        for name, tensor in zip(move.targets, results, strict=True):
+            assert name in shapes and tensor.shape == shapes[name], f"{name}: {tensor.shape}"  # the table is at fault
+            twin = next((other for other in tied.with_(name) if other in filled), None)
+            own = _owned(tensor, dtype or (source.dtype if move.is_constant else tensor.dtype))
+            if twin is not None and torch.equal(_weight(target, twin), own):
+                own = _weight(target, twin)
+            _set_weight(target, name, own)
+            filled.add(name)
+    for name in shapes.keys() - filled:
+        twin = next((other for other in tied.with_(name) if other in filled), None)
+        assert twin is not None, f"{name} is in no line of the table"
+        _set_weight(target, name, _weight(target, twin))
+
+
+def _owned(tensor: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+    """A contiguous copy of `tensor`, which may be mapped from a file or share its memory with other weights."""
+    return tensor.to(dtype, copy=True).contiguous()
+
+
+def _weight(model: nn.Module, name: str) -> torch.Tensor:
+    module, _, leaf = name.rpartition(".")
+    return getattr(model.get_submodule(module), leaf)
+
+
+def _set_weight(model: nn.Module, name: str, tensor: torch.Tensor) -> None:
+    path, _, leaf = name.rpartition(".")
+    module: Any = model.get_submodule(path)
+    if leaf in module._parameters and not isinstance(tensor, nn.Parameter):
+        tensor = nn.Parameter(tensor, requires_grad=module._parameters[leaf].requires_grad)
+    setattr(module, leaf, tensor)
+
+
+def _listed(names: list[str], most: int = 6, between: str = ", ") -> str:
+    rest = f" and {len(names) - most} more" if len(names) > most else ""
+    return between.join(names[:most]) + rest

@@ -1,0 +1,351 @@
+# Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
+"""Saves the code of a model with the model, so that the model loads where Locant is not installed.
+
+After `import locant`, each model that is saved calls `write_bundle`. The folder then holds the modules that this model
+needs, without subfolders. The config names the class for each of transformers' Auto classes (`auto_map`), the
+text-to-text pipelines (`custom_pipelines`), and the version and the hash of the code (`locant_code`). Where Locant is
+not installed, transformers loads this code with `trust_remote_code=True`. If transformers saves such a model again, the
+model still carries its code, because transformers copies the files that a model's file imports.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Iterable, Set
+from dataclasses import dataclass
+from functools import cache
+from importlib.metadata import version
+from pathlib import Path
+from types import FunctionType
+from typing import Any, cast
+
+from huggingface_hub.errors import StrictDataclassError
+from transformers import AutoConfig, PreTrainedModel
+from transformers.dynamic_module_utils import get_relative_imports
+from transformers.utils import CONFIG_NAME, logging
+
+from locant.checkpoints.checkpoint import CheckpointError
+from locant.configuration.configuration_locant import LocantConfig
+from locant.modeling.attention_backends import can_serve
+from locant.modeling.blockwise import blockwise_attention
+from locant.modeling.modeling_locant import LocantForConditionalGeneration
+from locant.modeling.positions.base import position_encoding_class
+from locant.modeling.pretrained import LocantPreTrainedModel
+from locant.modeling.stacks import ENCODERS
+from locant.tokenization.image_processing_locant import LocantImageProcessor
+from locant.tokenization.processing_locant import LocantProcessor
+from locant.tokenization.tokenization_locant import LocantTokenizer
+from locant.utils.files import write_text
+
+from ..errors import SharingError
+from ..pipelines import text_to_text_pipelines
+from ..pipelines.pipelines import PIPELINES
+from . import supported_transformers
+from .auto_map import auto_models
+from .flat_code import PACKAGE, file_of, flatten, imported_with, with_first
+
+logger = logging.get_logger(__name__)
+
+LICENCE = "# Copyright 2026 The Locant Authors."
+_PIPELINES = file_of(text_to_text_pipelines.__name__).removesuffix(".py")
+# models that were saved before file names had the prefix `modeling_locant_` have the second name in their config
+_OWN_PIPELINES = (f"{_PIPELINES}.", "text_to_text_pipelines.")
+
+Registered = type | FunctionType
+"""A class or a function that registers itself when its file is imported, such as a position encoding."""
+
+_is_enabled = False  # `import locant` sets it to True, unless LOCANT_BUNDLE is 0
+
+
+def enable_bundling() -> None:
+    """Save models, tokenizers and processors with their code from now on; the default unless `LOCANT_BUNDLE=0`."""
+    _enable(True)
+
+
+def disable_bundling() -> None:
+    """Save models, tokenizers and processors without code from now on: models load only where Locant is installed."""
+    _enable(False)
+
+
+def _enable(enabled: bool) -> None:
+    global _is_enabled
+    _is_enabled = enabled
+    # the code of each of these two processors is a single file, which transformers copies if `_auto_class` is set
+    LocantImageProcessor._auto_class = "AutoImageProcessor" if enabled else None
+    LocantProcessor._auto_class = "AutoProcessor" if enabled else None
+    LocantTokenizer.carries_code = enabled
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """The code of one model.
+
+    Args:
+        files: a dictionary from the name of each file to its source code.
+        config_fields: the fields of the config that describe the files.
+    """
+
+    files: dict[str, str]
+    config_fields: dict[str, Any]
+
+    @classmethod
+    def of(cls, model_class: type, config: LocantConfig) -> "Bundle":
+        """The code that a model of this class and config needs.
+
+        Raises:
+            SharingError: a module has no source file, or has an import that cannot be rewritten for a flat folder.
+        """
+        classes: dict[str, type] = {"AutoConfig": LocantConfig}
+        for auto, known in auto_models(config).items():
+            # if `model_class` is derived from Locant's class `known`, the Auto class builds `model_class` instead
+            classes[auto.__name__] = model_class if issubclass(model_class, known) else known
+        pipelines = pipeline_entries(model_class, config)
+        auto_map = {
+            auto: f"{file_of(item.__module__).removesuffix('.py')}.{item.__name__}" for auto, item in classes.items()
+        }
+        files = _files(
+            _sorted({*classes.values()}),
+            _sorted(registered_parts(config)),
+            _sorted(PIPELINES.values() if pipelines else ()),
+        )
+        files = _told_apart(files, auto_map)
+        fields: dict[str, Any] = {
+            "auto_map": auto_map,
+            "locant_code": {
+                "version": version(PACKAGE),
+                "sha256": _hash(files),
+                "transformers": supported_transformers.SUPPORTED,
+            },
+        }
+        return cls(files, {**fields, "custom_pipelines": pipelines} if pipelines else fields)
+
+    def write(self, folder: Path) -> None:
+        """Write each file to `folder` completely or not at all, and delete other code that Locant saved there before.
+
+        Raises:
+            SharingError: `folder` has a file of one of these names that Locant did not write; nothing is written then.
+        """
+        before = _code_before(folder)
+        for name in self.files.keys() - before:
+            if (folder / name).exists() and not _is_ours(folder / name):
+                raise SharingError(
+                    f"{folder / name} was not written by Locant, and the code of the model would overwrite it: rename "
+                    "the file."
+                )
+        for name, source in self.files.items():
+            path = folder / name
+            if not path.exists() or path.read_text(encoding="utf-8") != source:
+                write_text(path, source)
+        for name in before - self.files.keys():
+            if (folder / name).exists() and _is_ours(folder / name):
+                (folder / name).unlink()
+
+
+def code_named_in(settings: dict[str, Any], folder: Path) -> set[str]:
+    """The names of the code files that `settings` refer to, and of the files that these import, existing or not."""
+    places = [entry.get("impl", "") for entry in (settings.get("custom_pipelines") or {}).values()]
+    for named in (settings.get("auto_map") or {}).values():  # a tokenizer has a slow and a fast class; one may be None
+        places += named if isinstance(named, list) else [named]
+    found: set[str] = set()
+    todo = [f"{place.rpartition('.')[0]}.py" for place in places if place and "--" not in place]
+    while todo:
+        name = Path(todo.pop()).name  # settings may not name files of other folders
+        if name not in found:
+            found.add(name)
+            if (folder / name).is_file():
+                todo += [f"{module}.py" for module in get_relative_imports(folder / name)]
+    return found
+
+
+def _code_before(folder: Path) -> set[str]:
+    """The names of the code files of the Locant model that was saved to `folder` before."""
+    try:
+        settings = json.loads((folder / CONFIG_NAME).read_text(encoding="utf-8"))
+        return code_named_in(settings, folder) if "locant_code" in settings else set()
+    except (OSError, ValueError):
+        return set()
+
+
+def _is_ours(path: Path) -> bool:
+    return path.read_text(encoding="utf-8", errors="replace").startswith(LICENCE)
+
+
+def registered_parts(config: LocantConfig) -> set[Registered]:
+    """The position encodings, the encoder and the attention backend that a model of this config looks up by name.
+
+    No other file of the bundle imports the files of these parts. The attention backend `blockwise` is included only if
+    sdpa does not support one of the encodings; the other backends are in the file `attention_backends`.
+    """
+    parts: set[Registered] = {position_encoding_class(config, kind) for kind in config.attention_kinds}
+    if not config.is_decoder:
+        parts.add(ENCODERS[config.encoder_input])
+    if not all(can_serve("sdpa", config, kind) for kind in config.attention_kinds):
+        parts.add(cast(FunctionType, blockwise_attention))
+    return parts
+
+
+def pipeline_entries(model_class: type, config: LocantConfig) -> dict[str, dict[str, Any]]:
+    """The `custom_pipelines` of a text-to-text model's config; empty for other models."""
+    if not issubclass(model_class, LocantForConditionalGeneration) or config.encoder_input != "tokens":
+        return {}
+    classes = dict(PIPELINES)
+    if config.source_lang and config.target_lang:
+        classes[f"translation_{config.source_lang}_to_{config.target_lang}"] = PIPELINES["translation"]
+    return {
+        task: {"impl": f"{_PIPELINES}.{pipeline.__name__}", "pt": ["AutoModelForSeq2SeqLM"]}
+        for task, pipeline in classes.items()
+    }
+
+
+def write_bundle(model: PreTrainedModel, folder: Path) -> Set[str]:
+    """Write the code of `model` to `folder`, and the fields that describe the code to the model's config.
+
+    If the code cannot be written, a warning gives the reason. In this case, and if bundling is disabled, the fields
+    that describe Locant's code are removed from the config. Entries of `custom_pipelines` for other code than Locant's
+    are kept, and so are entries of `auto_map` that refer to other repositories.
+
+    Returns:
+        The names of the code files.
+    """
+    config: Any = model.config
+    files: Set[str] = set()
+    fields: dict[str, Any] = {}
+    if _is_enabled:
+        try:
+            bundle = Bundle.of(type(model), config)
+            bundle.write(folder)
+            files, fields = bundle.files.keys(), bundle.config_fields
+        except (OSError, SharingError) as error:
+            logger.warning(f"The model is saved without its code, and loads only where Locant is installed: {error}")
+    _say(config, fields)
+    return files
+
+
+def saved_class(folder: str | os.PathLike[str]) -> tuple[type[LocantPreTrainedModel], LocantConfig]:
+    """The class and the config of the model that was saved to `folder`.
+
+    Raises:
+        SharingError: the folder holds no model, or its class is not one of Locant's own.
+        CheckpointError: the config cannot be used.
+    """
+    if not (Path(folder) / CONFIG_NAME).is_file():
+        raise SharingError(f"{folder} has no {CONFIG_NAME}: give the folder of a saved model.")
+    try:
+        config: Any = AutoConfig.from_pretrained(folder)
+    except (OSError, ValueError, StrictDataclassError) as error:
+        reason = " ".join(str(error.__cause__ or error).split())
+        raise CheckpointError(f"The {CONFIG_NAME} of {folder} cannot be used: {reason}") from error
+    names = config.architectures or []
+    known = (
+        {model.__name__: model for model in auto_models(config).values()} if isinstance(config, LocantConfig) else {}
+    )
+    if not names or names[0] not in known:
+        raise SharingError(
+            f"{folder} holds no model of a Locant class (architectures: {names}), so Locant has no code for it."
+        )
+    return known[names[0]], config
+
+
+def write_code(folder: str | os.PathLike[str]) -> None:
+    """Write the current code of a saved model, and the config fields that describe it, to the model's folder.
+
+    Raises:
+        SharingError: the folder holds no model of Locant's own classes, or its code cannot be written.
+    """
+    bundle = Bundle.of(*saved_class(folder))
+    bundle.write(Path(folder))
+    path = Path(folder) / CONFIG_NAME
+    saved = json.loads(path.read_text(encoding="utf-8"))
+    write_text(path, json.dumps({**saved, **bundle.config_fields}, indent=2, sort_keys=True) + "\n")
+
+
+def _say(config: Any, ours: dict[str, Any]) -> None:
+    """Set the config fields that describe the model's code to `ours`.
+
+    Entries of `custom_pipelines` for other code than Locant's are kept, and so are entries of `auto_map` that refer to
+    other repositories.
+    """
+    maps = getattr(config, "auto_map", None) or {}
+    pipelines = getattr(config, "custom_pipelines", None) or {}
+    kept_maps = {auto: place for auto, place in maps.items() if "--" in str(place)}  # in another repository
+    kept_pipelines = {
+        task: entry for task, entry in pipelines.items() if not entry.get("impl", "").startswith(_OWN_PIPELINES)
+    }
+    fields = {
+        "auto_map": {**kept_maps, **ours.get("auto_map", {})},
+        "custom_pipelines": {**ours.get("custom_pipelines", {}), **kept_pipelines},
+        "locant_code": ours.get("locant_code"),
+    }
+    for name, value in fields.items():
+        if value:
+            setattr(config, name, value)
+        elif hasattr(config, name):
+            delattr(config, name)
+
+
+@cache
+def _files(
+    entries: tuple[type, ...], registered: tuple[Registered, ...], pipelines: tuple[type, ...]
+) -> dict[str, str]:
+    """A dictionary from file name to source code, for the files of all these parts and of the modules they import.
+
+    transformers loads the classes `entries` by name. A registered part registers itself when its file is imported, so
+    the files of the model classes import Locant's registered parts. A part from outside of Locant must be registered
+    before a config that names it is checked, so the config's file imports it.
+    """
+    ours = {part for part in registered if part.__module__.startswith(f"{PACKAGE}.")}
+    others = {*registered} - ours
+    models = {entry.__module__ for entry in entries} - {LocantConfig.__module__}
+    for part in others:
+        if reached := imported_with(part.__module__) & models:
+            raise SharingError(
+                f"{file_of(part.__module__)} imports {file_of(reached.pop())}, which needs {part.__name__} to be "
+                "registered first: move this import into the functions that use it."
+            )
+    named = {*entries, *pipelines}
+    files = flatten({part.__module__ for part in named | {*registered}} | {supported_transformers.__name__})
+    for module in {entry.__module__ for entry in entries}:
+        name = file_of(module)
+        files[name] = with_first(files[name], _import(supported_transformers.__name__, "SUPPORTED"))
+        if module == LocantConfig.__module__:
+            files[name] += _imports("These register themselves", others)
+        else:
+            files[name] += _imports("These register themselves", ours)
+            besides = {cls for cls in named if cls.__module__ not in (module, LocantConfig.__module__)}
+            files[name] += _names("transformers copies the files of these imports too", besides)
+    return files
+
+
+def _told_apart(files: dict[str, str], auto_map: dict[str, str]) -> dict[str, str]:
+    """`files`, with a comment in the config's file that makes the file's content unique to this code.
+
+    transformers caches a config class by the folder's name and the content of the config's file, and a model class by
+    its config class. Without the comment, two folders called `checkpoint-500` with equal config files would share a
+    config class, and a model from the second folder would get the model class of the first.
+    """
+    name, code = file_of(LocantConfig.__module__), _hash({**files, **auto_map})
+    return {**files, name: f"{files[name]}\n# The code that this config goes with: {code}\n"}
+
+
+def _imports(why: str, parts: Iterable[Registered], indent: str = "") -> str:
+    lines = sorted(_import(part.__module__, part.__name__) for part in parts)
+    return "".join(f"\n{indent}{line}" for line in [f"# {why}", *lines, ""]) if lines else ""
+
+
+def _names(why: str, classes: Iterable[type]) -> str:
+    """The code of imports under `if TYPE_CHECKING:`, which never run, but make transformers copy the imported files."""
+    lines = _imports(why, classes, indent="    ")
+    return f"\nfrom typing import TYPE_CHECKING  # noqa: E402\n\nif TYPE_CHECKING:{lines.rstrip(' ')}" if lines else ""
+
+
+def _import(module: str, name: str) -> str:
+    return f"from .{file_of(module).removesuffix('.py')} import {name}  # noqa: E402, F401"
+
+
+def _sorted(parts: Iterable[Any]) -> tuple[Any, ...]:
+    return tuple(sorted(parts, key=lambda part: (part.__module__, part.__qualname__)))
+
+
+def _hash(files: dict[str, str]) -> str:
+    content = json.dumps(files, sort_keys=True)
+    return hashlib.sha256(content.encode()).hexdigest()

@@ -1,0 +1,248 @@
+# Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
+"""Turns modules of a package, and the modules of the package that they import, into files of one flat folder.
+
+transformers loads code from a model's folder in this form. The file names of Locant's modules begin with
+`modeling_locant`, so that they stand together; the files of other modules keep their names. An import is an *inner*
+import if it is relative, or from the package `locant`. An inner import is rewritten to a relative import from the file
+of the module that defines the name. All other code stays as it is written, also an import in a `try` with an
+`except ImportError`.
+"""
+
+import ast
+import functools
+import importlib.util
+import sys
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..errors import SharingError
+
+PACKAGE = "locant"
+TRAVELLING = tuple(
+    f"{PACKAGE}.{place}"
+    for place in (
+        *("configuration.", "modeling.", "tokenization.image_processing_locant", "tokenization.processing_locant"),
+        *("hub.text_to_text_pipelines", "hub.supported_transformers"),
+    )
+)
+"""Prefixes of the full names of the Locant modules whose code may be saved with a model."""
+PREFIX = "modeling_locant"
+"""The prefix of the file names that Locant's modules have in a model's folder."""
+_NOT_RENAMED = ("configuration_locant", "image_processing_locant", "processing_locant")
+"""Modules that keep their names: the config's, and those that transformers itself copies when a processor is saved."""
+
+
+@dataclass(frozen=True)
+class _Module:
+    name: str
+    path: Path
+    source: str
+    tree: ast.Module
+    is_package: bool
+
+    @property
+    def flat_name(self) -> str:
+        """The name of the module's file in a model's folder, without `.py`."""
+        name = self.path.stem
+        is_renamed = _is_of_locant(self.name) and name not in _NOT_RENAMED and not name.startswith(PREFIX)
+        return f"{PREFIX}_{name}" if is_renamed else name
+
+    @property
+    def flat_file(self) -> str:
+        """The name of the module's file in a model's folder."""
+        return f"{self.flat_name}.py"
+
+
+@dataclass(frozen=True)
+class _InnerImport:
+    """The names (`aliases`) in a relative or `locant` import statement that are defined in one module, `module`."""
+
+    node: ast.Import | ast.ImportFrom
+    module: str
+    aliases: list[ast.alias]
+
+
+def flatten(roots: Iterable[str]) -> dict[str, str]:
+    """Rewrite the modules `roots`, and all modules that they reach by relative or `locant` imports.
+
+    Args:
+        roots: full names of modules.
+
+    Returns:
+        A dictionary from the name of each file in a model's folder to its rewritten source code.
+
+    Raises:
+        SharingError: a module has no source file, two files would have the same name, or an import has a form that
+            cannot be rewritten.
+    """
+    modules: dict[str, _Module] = {}
+    found = list(roots)
+    while found:
+        name = found.pop()
+        if name not in modules:
+            _check_travels(name)
+            modules[name] = _read(name)
+            found += [inner.module for inner in _inner_imports(modules[name])]
+    paths: dict[str, Path] = {}
+    files: dict[str, str] = {}
+    for _, module in sorted(modules.items()):
+        name = module.flat_file
+        if name in files:
+            raise SharingError(
+                f"{paths[name]} and {module.path} would both be {name} in the folder of a model: rename one of them."
+            )
+        paths[name], files[name] = module.path, _rewritten(module)
+    return files
+
+
+def _is_of_locant(module: str) -> bool:
+    return module.split(".")[0] == PACKAGE
+
+
+def _check_travels(name: str) -> None:
+    if _is_of_locant(name) and not name.startswith(TRAVELLING):
+        raise SharingError(
+            f"The code of a model cannot use {name}, which {PACKAGE} does not save with models: move the code that "
+            "uses it to another file."
+        )
+
+
+def imported_with(root: str) -> set[str]:
+    """`root` and all modules imported with it by relative or `locant` imports, except imports inside functions."""
+    found: set[str] = set()
+    todo = [root]
+    while todo:
+        name = todo.pop()
+        if name not in found:
+            found.add(name)
+            module = _read(name)
+            inside = {
+                node
+                for outer in ast.walk(module.tree)
+                if isinstance(outer, (ast.FunctionDef, ast.AsyncFunctionDef))
+                for node in ast.walk(outer)
+            }
+            todo += [inner.module for inner in _inner_imports(module) if inner.node not in inside]
+    return found
+
+
+def file_of(module: str) -> str:
+    """The name of a module's file in a model's folder."""
+    return _read(module).flat_file
+
+
+def with_first(source: str, line: str) -> str:
+    """`source` with `line` inserted before its first statement after the docstring and `from __future__` imports."""
+    tree = ast.parse(source)
+    statements = tree.body[1:] if ast.get_docstring(tree) is not None else tree.body
+    first = next(node for node in statements if not (isinstance(node, ast.ImportFrom) and node.module == "__future__"))
+    lines = source.splitlines(keepends=True)
+    return "".join([*lines[: first.lineno - 1], f"{line}\n", *lines[first.lineno - 1 :]])
+
+
+@functools.cache
+def _read(name: str) -> _Module:
+    try:
+        spec = importlib.util.find_spec(name)
+    except (ValueError, ModuleNotFoundError):  # `name` is __main__, or a module that was made at run time
+        spec = None
+    file = spec.origin if spec else getattr(sys.modules.get(name), "__file__", None)
+    if file is None or not file.endswith(".py"):
+        raise SharingError(
+            f"The module {name} has no source file that can be saved with the model: move its code to a Python file."
+        )
+    try:
+        source = Path(file).read_text(encoding="utf-8")
+    except OSError as error:
+        mend = f"install {PACKAGE} again" if _is_of_locant(name) else "put it back"
+        raise SharingError(
+            f"{file}, the source of {name}, cannot be read ({error.strerror}): {mend}, and save the model again."
+        ) from error
+    is_package = bool(spec and spec.submodule_search_locations)
+    return _Module(name, Path(file), source, ast.parse(source), is_package)
+
+
+def _inner_imports(module: _Module) -> Iterator[_InnerImport]:
+    optional = _optional_imports(module)
+    for node in ast.walk(module.tree):
+        if node in optional:
+            continue
+        if isinstance(node, ast.Import) and any(alias.name.split(".")[0] == PACKAGE for alias in node.names):
+            names = _names_used_whole(node, module)
+        elif isinstance(node, ast.ImportFrom) and (node.level or (node.module or "").split(".")[0] == PACKAGE):
+            names = [(_source_of(node, module), alias) for alias in node.names]
+        else:
+            continue
+        aliases: dict[str, list[ast.alias]] = {}
+        for source, alias in names:
+            aliases.setdefault(_defining_module(source, alias.name), []).append(alias)
+        for name, group in aliases.items():
+            yield _InnerImport(node, name, group)
+
+
+def _optional_imports(module: _Module) -> set[ast.AST]:
+    """The syntax-tree nodes in a `try` with an `except ImportError`, whose imports stay as written."""
+    tries = [node for node in ast.walk(module.tree) if isinstance(node, ast.Try)]
+    optional = [
+        node for node in tries if any(ast.unparse(h.type) == "ImportError" for h in node.handlers if h.type is not None)
+    ]
+    return {part for node in optional for statement in node.body for part in ast.walk(statement)}
+
+
+def _names_used_whole(node: ast.Import, module: _Module) -> list[tuple[str, ast.alias]]:
+    """A pair (`locant`, alias of Name) for each `locant.Name` that the code of a module with `import locant` uses."""
+    if [(alias.name, alias.asname) for alias in node.names] != [(PACKAGE, None)]:
+        raise SharingError(
+            f"{module.path.name}:{node.lineno} imports a module of {PACKAGE} as a whole, but code that is saved with a "
+            "model can import only names: write from … import …."
+        )
+    used = {
+        part.attr
+        for part in ast.walk(module.tree)
+        if isinstance(part, ast.Attribute) and isinstance(part.value, ast.Name) and part.value.id == PACKAGE
+    }
+    return [(PACKAGE, ast.alias(name)) for name in sorted(used)]
+
+
+def _source_of(node: ast.ImportFrom, module: _Module) -> str:
+    """The full name of the module that a statement imports from."""
+    if not node.level:
+        return node.module or ""
+    package = module.name if module.is_package else module.name.rpartition(".")[0]
+    return importlib.util.resolve_name("." * node.level + (node.module or ""), package or "__main__")
+
+
+def _defining_module(module_name: str, name: str) -> str:
+    """The full name of the module that defines `name`; if `module_name` is a package, its imports are followed."""
+    module = _read(module_name)
+    if not module.is_package:
+        return module_name
+    for node in ast.walk(module.tree):
+        if isinstance(node, ast.ImportFrom) and name in {alias.asname or alias.name for alias in node.names}:
+            source = _source_of(node, module)
+            if _is_of_locant(source):
+                return _defining_module(source, name)
+    raise SharingError(
+        f"{name} is imported from {module_name}, whose __init__.py does not import it from a file of Locant: import it "
+        "from the file that defines it."
+    )
+
+
+def _rewritten(module: _Module) -> str:
+    lines = module.source.splitlines(keepends=True)
+    statements: dict[ast.Import | ast.ImportFrom, list[str]] = {}
+    for inner in _inner_imports(module):
+        names = ", ".join(ast.unparse(alias) for alias in inner.aliases)
+        statements.setdefault(inner.node, []).append(f"from .{_read(inner.module).flat_name} import {names}")
+    for node, imports in sorted(statements.items(), key=lambda item: -item[0].lineno):
+        if isinstance(node, ast.Import):
+            used = sorted(alias.name for _, alias in _names_used_whole(node, module))
+            imports += ["import types", f"{PACKAGE} = types.SimpleNamespace({', '.join(f'{n}={n}' for n in used)})"]
+        indent = " " * node.col_offset
+        first, last = node.lineno - 1, (node.end_lineno or node.lineno) - 1
+        # columns of a syntax tree count bytes
+        before = lines[first].encode()[: node.col_offset].decode()
+        after = lines[last].encode()[node.end_col_offset :].decode()
+        lines[first : last + 1] = [before + f"\n{indent}".join(imports) + after]
+    return "".join(lines)

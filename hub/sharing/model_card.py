@@ -1,0 +1,155 @@
+# Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
+"""Writes the model card, README.md, from the files in a model's folder; what these files do not say is left out.
+
+The folder is that of a run of `locant train`, or any other folder that a model was saved to. card_sections.py makes the
+text of the card. This file makes its metadata, which follow the Hub's specification of model cards.
+"""
+
+import hashlib
+import math
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub import EvalResult, ModelCard, ModelCardData
+from transformers import PreTrainedModel
+from transformers.utils import logging
+
+from locant.utils.files import write_text
+
+from .card_facts import METRICS, Facts
+from .card_sections import sections
+
+logger = logging.get_logger(__name__)
+
+CARD_FILE = "README.md"
+
+_MARK = "<!-- Locant wrote what stands above ({hash}), and writes it anew while nobody changes it. Below is yours. -->"
+_MARKED = re.compile(re.escape(_MARK).replace(r"\{hash\}", "([0-9a-f]{64})"))
+
+
+def write_model_card(folder: str | os.PathLike[str], repo_id: str | None = None) -> Path:
+    """Write the card of the model in `folder`, and return its path.
+
+    A card that Locant wrote is replaced, and so is a draft of transformers. Text that a person added below Locant's
+    mark is kept. A card that a person wrote, or changed above the mark, is left unchanged, and a warning says so.
+
+    Args:
+        folder: the folder of a run, or of a saved model.
+        repo_id: the model's repository on the Hub; if it is None, the card uses the folder's name for the model.
+
+    Raises:
+        SharingError: there is no model in the folder.
+    """
+    folder = Path(folder)
+    facts = Facts.read(folder, repo_id)
+    path = folder / CARD_FILE
+    below = _below_the_mark(path)
+    if below is None:
+        logger.warning(
+            f"{path} was not written by Locant, or was changed, so it is kept: delete it, and Locant will write a new "
+            "card."
+        )
+        return path
+    write_text(path, _marked(str(make_card(facts))) + below)
+    return path
+
+
+def write_card_of_push(model: PreTrainedModel, folder: Path, repo_id: str) -> None:
+    """Replace transformers' draft of a card by Locant's card; called by `model.push_to_hub` before the upload."""
+    if is_draft(folder / CARD_FILE):
+        write_model_card(folder, repo_id)
+
+
+def is_draft(path: Path) -> bool:
+    """Whether the card is one that transformers wrote: the draft of its Trainer, or a form with blanks."""
+    if not path.is_file():
+        return False
+    text = _read(path)
+    return _TRAINER_DRAFT in text or (_FORM in text and text.count(_BLANK) >= _BLANKS)
+
+
+_TRAINER_DRAFT = "generated automatically according to the information the Trainer had access to"
+_FORM = "model card of a 🤗 transformers model that has been pushed on the Hub. This model card has been automatically"
+_BLANK, _BLANKS = "[More Information Needed]", 30  # the form has some forty blanks
+
+
+def make_card(facts: Facts) -> ModelCard:
+    """The card, metadata and text, without Locant's mark."""
+    return ModelCard(
+        f"---\n{metadata(facts).to_yaml()}\n---\n\n# {facts.name}\n\n" + "\n\n".join(sections(facts)) + "\n"
+    )
+
+
+def metadata(facts: Facts) -> ModelCardData:
+    """The metadata of the card, which the Hub reads."""
+    results = evaluation_results(facts)
+    dataset, base_model = (facts.from_hub(section, name) for section, name in _FROM_HUB)
+    encoding = facts.config.get("position_encoding")
+    return ModelCardData(
+        library_name="transformers",
+        pipeline_tag=facts.pipeline_tag,
+        tags=["locant", *([encoding] if encoding else [])],
+        language=[language for language in facts.languages if re.fullmatch("[a-z]{2,3}", language)] or None,
+        license=facts.option("training", "hub_license"),
+        datasets=[dataset] if dataset else None,
+        base_model=base_model,
+        metrics=list(dict.fromkeys(result.metric_type for result in results if result.metric_type != "loss")) or None,
+        model_name=facts.name if results else None,
+        eval_results=results or None,
+    )
+
+
+_FROM_HUB = (("data", "dataset_name"), ("model", "model_name_or_path"))
+
+
+def evaluation_results(facts: Facts) -> list[EvalResult]:
+    """The metrics of a finished run for the `model-index`; the signature of a metric is among its arguments."""
+    return [
+        EvalResult(
+            task_type=facts.pipeline_tag,
+            dataset_type=facts.from_hub("data", "dataset_name") or "custom",
+            dataset_name=source,
+            dataset_config=facts.option("data", "dataset_config_name"),
+            dataset_split=split,
+            metric_type=metric,
+            metric_name=name,
+            metric_value=measured[key],
+            metric_args=_arguments(arguments, measured.get(f"{key}_signature")),
+        )
+        for split, measured in facts.results.items()
+        if facts.pipeline_tag is not None and (source := facts.source_of(split)) is not None
+        for key, (metric, name, arguments) in METRICS.items()
+        if key in measured and math.isfinite(measured[key])
+    ]
+
+
+def _arguments(arguments: dict[str, Any], signature: str | None) -> dict[str, Any] | None:
+    return {**arguments, **({"signature": signature} if signature else {})} or None
+
+
+def _read(path: Path) -> str:
+    """The text of a card from any system: line ends are unified, and bytes that are not UTF-8 are replaced."""
+    return path.read_text(encoding="utf-8-sig", errors="replace")
+
+
+def _marked(text: str) -> str:
+    return text + "\n" + _MARK.format(hash=_hash(text)) + "\n"
+
+
+def _hash(text: str) -> str:
+    return hashlib.sha256(text.strip().encode()).hexdigest()
+
+
+def _below_the_mark(path: Path) -> str | None:
+    """The text that a person added below Locant's mark; None if the card must not be replaced."""
+    if not path.exists():
+        return ""
+    if is_draft(path):
+        return ""
+    text = _read(path)
+    mark = _MARKED.search(text)
+    if mark is not None and mark[1] == _hash(text[: mark.start()]):
+        return text[mark.end() :].removeprefix("\n")
+    return None

@@ -1,0 +1,260 @@
+# Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
+"""Pushes the model in a run's folder to the Hub: one commit with the model's files, its code and its card.
+
+Only files that match `SHARED` and the code of the model and its processors are uploaded. Texts of the data, paths,
+access tokens and the state of training are not. The folder itself is not changed.
+"""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.metadata import version
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, ModelCard
+from huggingface_hub.errors import (
+    HfHubHTTPError,
+    HFValidationError,
+    HTTPError,
+    LocalTokenNotFoundError,
+    RepositoryNotFoundError,
+)
+from huggingface_hub.utils import validate_repo_id
+from transformers.utils import CONFIG_NAME, SAFE_WEIGHTS_INDEX_NAME, SAFE_WEIGHTS_NAME
+from yaml import YAMLError
+
+from locant.checkpoints.checkpoint import WEIGHT_FILES, Checkpoint
+from locant.checkpoints.loading import check_settings
+from locant.utils.run_files import METRICS_FILE, RUN_CONFIG_FILE
+
+from ..errors import SharingError
+from .bundle import code_named_in, saved_class, write_code
+from .card_facts import read_settings
+from .model_card import CARD_FILE, write_model_card
+
+WEIGHTS = (SAFE_WEIGHTS_NAME, "model-*.safetensors", SAFE_WEIGHTS_INDEX_NAME)
+
+SHARED = (
+    *WEIGHTS,
+    *(CONFIG_NAME, "generation_config.json"),
+    # files of tokenizers and processors, including those of other model families
+    *("tokenizer*.json", "special_tokens_map.json", "added_tokens.json", "vocab.*", "merges.txt", "*.model", "*.spm"),
+    *("processor_config.json", "preprocessor_config.json", "chat_template.jinja"),
+    *(CARD_FILE, "LICENSE*", METRICS_FILE, "loss_curve.csv", "loss_curve.png", "*_confusion_matrix.png"),
+)
+"""Patterns of the files in a folder that are uploaded besides the code; files in subfolders are not uploaded."""
+
+_NAME_CODE = {
+    CONFIG_NAME: "model",
+    "processor_config.json": "processor",
+    "preprocessor_config.json": "image processor",
+    "tokenizer_config.json": "tokenizer",
+}
+"""Settings files that may name code files -> the owner of this code, for error messages."""
+
+_OTHER_WEIGHTS = ("pytorch_model.bin", "pytorch_model-*.bin", "pytorch_model.bin.index.json")
+
+
+def push(
+    run: str | os.PathLike[str],
+    repo_id: str,
+    *,
+    private: bool = False,
+    revision: str | None = None,
+    token: str | None = None,
+    create_pr: bool = False,
+    commit_message: str | None = None,
+) -> str:
+    """Put the model in the folder `run` on the Hub, and return the address of the commit, or of the pull request.
+
+    The repository and the branch are created if they do not exist. The same commit deletes weights files of the
+    repository that have other names than the uploaded ones: if shards stayed beside a single file, it would be unclear
+    which of them are the model's weights.
+
+    Args:
+        run: the folder of a finished run, of one of its checkpoints, or any folder that a Locant model was saved to.
+        repo_id: `name` or `user/name`.
+        private: create the repository as a private one.
+        revision: the branch to push to, instead of main.
+        token: access token, instead of the token of `hf auth login` or of `HF_TOKEN`.
+        create_pr: leave the branch as it is and open a pull request.
+        commit_message: by default the name of the folder and Locant's version.
+
+    Raises:
+        SharingError: the folder holds no model that can be pushed, or the Hub refuses the push.
+        CheckpointError: the weights are damaged.
+    """
+    folder = Path(run)
+    _check_names(folder, repo_id)
+    _check_model(folder)
+    if create_pr and revision not in (None, "main"):
+        raise SharingError(f"create_pr opens a pull request to main: leave out revision {revision}, or create_pr.")
+    hub = HfApi(token=token, library_name="locant", library_version=version("locant"))
+    with _in_one_sentence(hub, repo_id), TemporaryDirectory() as staging:
+        repo_id = _full_name(hub, repo_id)
+        _check_privacy(hub, repo_id, private)
+        files = _stage(folder, Path(staging), repo_id)
+        hub.create_repo(repo_id, private=private or None, exist_ok=True)
+        if revision is not None and not revision.startswith("refs/"):
+            hub.create_branch(repo_id, branch=revision, exist_ok=True)
+        commit = hub.create_commit(
+            repo_id,
+            [*_deletions(hub, repo_id, revision, files), *_additions(files)],
+            commit_message=commit_message or f"{folder.resolve().name}, by Locant {version('locant')}",
+            revision=revision,
+            create_pr=create_pr,
+        )
+    return commit.pr_url or commit.commit_url
+
+
+def _check_names(folder: Path, repo_id: str) -> None:
+    if not folder.is_dir():
+        if Path(repo_id).is_dir():
+            raise SharingError(
+                f"{folder} is no folder, but {repo_id} is a folder: "
+                f"give the folder of the run first, as in locant push {repo_id} {folder}"
+            )
+        raise SharingError(
+            f"{folder} is no folder: give the folder of a run, or another folder that a model was saved to."
+        )
+    try:
+        validate_repo_id(repo_id)
+    except HFValidationError:
+        raise SharingError(
+            f"{repo_id!r} cannot be the name of a repository: give USER/NAME, of letters, digits, '-', '_' and '.'."
+        ) from None
+
+
+def _check_model(folder: Path) -> None:
+    """Check that the folder holds a config and weights in safetensors, and that the model loads."""
+    if not any((folder / name).exists() for name in WEIGHT_FILES):
+        newest = max(
+            folder.glob("checkpoint-*/model*.safetensors"), key=lambda path: path.stat().st_mtime, default=None
+        )
+        if newest is None:
+            raise SharingError(f"{folder} holds no weights: give the folder of a finished run.")
+        raise SharingError(
+            f"The run in {folder} is not finished and has no weights: continue it with locant train, or push its "
+            f"newest checkpoint, {newest.parent}."
+        )
+    if not any((folder / name).exists() for name in (SAFE_WEIGHTS_NAME, SAFE_WEIGHTS_INDEX_NAME)):
+        raise SharingError(
+            f"{folder} has its weights as a pickle (.bin), which can run code when it is loaded: load the model, and "
+            "save it with save_pretrained, which writes safetensors."
+        )
+    if not (folder / CONFIG_NAME).is_file():
+        raise SharingError(f"{folder} has weights but no {CONFIG_NAME}: give a folder that a model was saved to.")
+    check_settings(folder)
+    _check_loads(folder)
+
+
+def _check_loads(folder: Path) -> None:
+    """Check that the model in `folder` loads.
+
+    If its class is not one of Locant's own, and the config names the code of the class, only the weights are read.
+    """
+    checkpoint = Checkpoint.open(folder)
+    try:
+        model_class, _ = saved_class(folder)
+    except SharingError:
+        if not _names_code(folder):
+            raise
+        for name in checkpoint.headers:
+            checkpoint.read(name)
+        return
+    model_class.from_pretrained(folder)
+
+
+def _names_code(folder: Path) -> bool:
+    return "auto_map" in read_settings(folder / CONFIG_NAME)
+
+
+def _full_name(hub: HfApi, repo_id: str) -> str:
+    """`repo_id`, preceded by the user name of the token if `repo_id` has none; a missing or wrong token is an error."""
+    user = hub.whoami()["name"]
+    return repo_id if "/" in repo_id else f"{user}/{repo_id}"
+
+
+def _check_privacy(hub: HfApi, repo_id: str, private: bool) -> None:
+    try:
+        is_public = not hub.model_info(repo_id).private
+    except RepositoryNotFoundError:
+        return
+    if private and is_public:
+        raise SharingError(
+            f"{repo_id} already exists and is public: make it private on the Hub first, give another name, or leave "
+            f"out the option private."
+        )
+
+
+def _stage(folder: Path, staging: Path, repo_id: str) -> dict[str, Path]:
+    """Fill `staging` with links to files in `folder`, a new card and the current code.
+
+    Returns:
+        A dictionary from the names of the files to upload to their paths in `staging`.
+    """
+    # the run config is in `staging` because the card is made from it; it is not uploaded
+    for pattern in (*SHARED, *_code_of(folder), RUN_CONFIG_FILE):
+        for path in folder.glob(pattern):
+            if path.is_file() and not path.name.startswith((".", "_")):
+                (staging / path.name).symlink_to(path.resolve())
+    try:
+        write_code(staging)  # the current code takes the place of the saved code
+    except SharingError:
+        if not _names_code(staging):  # if the config names other code than Locant's, this code is kept
+            raise
+    card = write_model_card(staging, repo_id)
+    try:
+        ModelCard.load(card)
+    except (ValueError, YAMLError) as error:
+        reason = " ".join(str(error).split())
+        raise SharingError(f"The metadata at the top of {folder / CARD_FILE} cannot be read: {reason}") from error
+    return {path.name: path for path in sorted(staging.iterdir()) if path.name != RUN_CONFIG_FILE}
+
+
+def _code_of(folder: Path) -> set[str]:
+    """The names of the Python files that the settings files in `folder` name, and of the files that these import.
+
+    Other Python files in the folder are not uploaded.
+    """
+    found: set[str] = set()
+    for settings, owner in _NAME_CODE.items():
+        names = code_named_in(read_settings(folder / settings), folder)
+        missing = sorted(name for name in names if not (folder / name).is_file())
+        if missing:
+            raise SharingError(
+                f"The code of the {owner} in {folder} lacks {', '.join(missing)}: load the {owner} where Locant is "
+                f"installed, and save it to {folder} again by save_pretrained."
+            )
+        found |= names
+    return found
+
+
+def _additions(files: dict[str, Path]) -> list[CommitOperationAdd]:
+    return [CommitOperationAdd(name, path) for name, path in files.items()]
+
+
+def _deletions(hub: HfApi, repo_id: str, revision: str | None, files: dict[str, Path]) -> list[CommitOperationDelete]:
+    there = (Path(name) for name in hub.list_repo_files(repo_id, revision=revision) if "/" not in name)
+    weights = [path.name for path in there if any(path.match(pattern) for pattern in (*WEIGHTS, *_OTHER_WEIGHTS))]
+    return [CommitOperationDelete(name) for name in weights if name not in files]
+
+
+@contextmanager
+def _in_one_sentence(hub: HfApi, repo_id: str) -> Iterator[None]:
+    """Replace errors of the Hub's client inside the `with` block by a `SharingError` with a message of one sentence."""
+    try:
+        yield
+    except LocalTokenNotFoundError as error:
+        raise SharingError("You are not logged in to the Hub: run `hf auth login`, or give --token.") from error
+    except HfHubHTTPError as error:
+        if error.response.status_code == 401:
+            raise SharingError(
+                "The Hub does not accept your token: create a token with write access at "
+                f"{hub.endpoint}/settings/tokens, and run `hf auth login`, or give --token."
+            ) from error
+        reason = " ".join((error.server_message or str(error)).split()).rstrip(".")
+        raise SharingError(f"The Hub refuses the push to {repo_id}: {reason}.") from error
+    except (HTTPError, ConnectionError) as error:
+        raise SharingError(f"The Hub at {hub.endpoint} cannot be reached: {error or type(error).__name__}.") from error

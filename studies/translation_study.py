@@ -1,0 +1,202 @@
+# Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
+"""`locant study translation`: trains one configuration with each position encoding and each seed at equal budget.
+
+The YAML file is a file for `locant train` with a section `study:`, which lists the position encodings and the seeds.
+Each run is an ordinary run of `locant train` in a folder of its own, so a study that was stopped can be resumed.
+"""
+
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+from tqdm.auto import tqdm
+
+from locant.training.errors import InputError
+from locant.training.inference import EvaluationRow, load, write_tsv
+from locant.training.options.config_parser import RunConfig, make_run_config, read_given
+from locant.training.options.options import find_task, known_options
+from locant.training.options.yaml_file import Entry, read_sections
+from locant.training.run.run_folder import RunFolder
+from locant.training.run.training_run import train
+from locant.training.tasks.recipe import recipe_of
+from locant.training.tasks.registry import TASKS
+
+from .translation_report import RunResult, bleu_by_length, write_report
+
+SECTION = "study"
+STUDIED = ("position_encoding", "seed")
+"""The options whose values the section `study:` lists; the runs of a study differ in no other option but the folder."""
+
+TRANSLATIONS_FILE = "test_translations.tsv"
+
+
+@dataclass(frozen=True)
+class StudyRun:
+    """One run of a study."""
+
+    position_encoding: str
+    seed: int
+    config: RunConfig
+
+    @property
+    def name(self) -> str:
+        """The name of the run's folder."""
+        return _name(self.position_encoding, self.seed)
+
+    @property
+    def folder(self) -> RunFolder:
+        """The run's folder; `InputError` if it holds another run, or other files."""
+        return RunFolder(self.config)
+
+    @property
+    def translations(self) -> Path:
+        """The file with the finished model's translations of the test sentences."""
+        return self.folder.path / TRANSLATIONS_FILE
+
+
+@dataclass(frozen=True)
+class TranslationStudy:
+    """The folder of a study and its runs: first all encodings with the first seed, then all with the second seed, …."""
+
+    folder: Path
+    runs: list[StudyRun]
+
+
+def parse_study(arguments: list[str]) -> TranslationStudy:
+    """The study that the command line `arguments` of `locant study translation` ask for, with every value checked.
+
+    Raises:
+        InputError: no YAML file is given, the file lacks a list of values, or an option of a run cannot be used.
+    """
+    path, given = read_given(arguments, beside=SECTION)
+    if path is None:
+        raise InputError(
+            f"No FILE.yaml is given: give a file for locant train with a section {SECTION}: that lists "
+            f"{' and '.join(STUDIED)}."
+        )
+    if find_task(given) is not TASKS["translation"]:
+        raise InputError(f"task is {given['task']!r}, but the study compares translators: leave task out.")
+    lists = _read_lists(path, [entry for entry in read_sections(path) if entry.section == SECTION])
+    for option in STUDIED:
+        if given.get(option) is not None:
+            raise InputError(
+                f"{option} is given as {given[option]!r}, but the study has a list of its values ({path}): leave one "
+                "of the two out."
+            )
+    folder = Path(given.get("output_dir") or known_options(TASKS["translation"])["output_dir"].default)
+    runs = []
+    for seed, encoding in product(lists["seed"], lists["position_encoding"]):
+        own = {"position_encoding": encoding, "seed": seed, "output_dir": str(folder / _name(encoding, seed))}
+        runs.append(StudyRun(encoding, seed, make_run_config(given | own)))
+    return TranslationStudy(folder, runs)
+
+
+def run_study(study: TranslationStudy) -> None:
+    """Train the runs that are not finished yet, and rewrite the report after each run.
+
+    Raises:
+        InputError: an option or the data cannot be used, in which case nothing was trained; or a run diverged.
+    """
+    left = [run for run in study.runs if not run.folder.is_finished()]
+    _try_out(left)
+    if study.runs[0].config.training.dry_run:
+        return
+    results: dict[str, RunResult] = {}
+    _report(study, [run for run in study.runs if run not in left], results)
+    start, before = time.monotonic(), len(study.runs) - len(left)
+    for done, run in enumerate(left):
+        seconds = (time.monotonic() - start) / done * (len(left) - done) if done else None
+        rest = "" if seconds is None else f", about {tqdm.format_interval(seconds)} left for all runs"
+        _say(run, f"Run {before + done + 1} of {len(study.runs)}: {run.name}{rest}")
+        run.translations.unlink(missing_ok=True)  # an earlier training with fewer steps may have written this file
+        train(run.config)
+        _report(study, [run], results)
+
+
+def read_tsv(path: Path) -> list[EvaluationRow]:
+    """Read the evaluation rows that `write_tsv` wrote to the file at `path`."""
+    _, *lines = path.read_text(encoding="utf-8").split("\n")[:-1]
+    rows = (line.split("\t") for line in lines)
+    return [EvaluationRow(source, reference, found, float(bleu)) for source, reference, found, bleu in rows]
+
+
+def _name(position_encoding: str, seed: int) -> str:
+    return f"{position_encoding}-seed{seed}"
+
+
+def _read_lists(path: str, entries: Iterable[Entry]) -> dict[str, list[Any]]:
+    """Check the `entries` of the section `study:`, and return a dict from option name to the list of its values."""
+    options, lists = known_options(TASKS["translation"]), {}
+    for entry in entries:
+        where = f"{path}, line {entry.line}"
+        if entry.key is None:
+            continue
+        if entry.key not in STUDIED:
+            raise InputError(
+                f"{entry.key} is not an option that a study varies ({where}): {SECTION}: lists {' and '.join(STUDIED)}."
+            )
+        if not isinstance(entry.value, list) or not entry.value:
+            raise InputError(
+                f"{entry.key} is {entry.value!r} ({where}), but must be a list of one or more values, such as [a, b]."
+            )
+        values = [options[entry.key].convert(value, where) for value in entry.value]
+        if None in values:
+            raise InputError(
+                f"{entry.key} has null in its list ({where}), but null is not a value of this option: leave null out."
+            )
+        if len(set(values)) < len(values):
+            raise InputError(f"{entry.key} has a value twice in its list ({where}): leave one out.")
+        lists[entry.key] = values
+    for option in STUDIED:
+        if option not in lists:
+            raise InputError(f"{path} has no list of {option} under {SECTION}:, so give one, such as {option}: [a, b].")
+    return lists
+
+
+def _try_out(runs: Iterable[StudyRun]) -> None:
+    """Do a dry run of each encoding, so that errors are found before any run is trained."""
+    first: dict[str, StudyRun] = {}
+    for run in runs:
+        first.setdefault(run.position_encoding, run)
+    for run in first.values():
+        _say(run, f"Dry run with {run.position_encoding}")
+        summary = train(make_run_config(run.config.given | {"dry_run": True}))
+        if "test" not in summary:
+            raise InputError("The study compares translations of the test data, but there are none: give test_file.")
+
+
+def _report(study: TranslationStudy, finished: list[StudyRun], results: dict[str, RunResult]) -> None:
+    """Add the results of the `finished` runs to the dict `results`, then write the report on all its runs."""
+    if not finished or finished[0].config.training.process_index != 0:
+        return
+    for run in finished:
+        if not run.translations.exists():
+            write_tsv(run.translations, _translate_test(run.config))
+        by_length = bleu_by_length(read_tsv(run.translations))
+        results[run.name] = RunResult(run.position_encoding, run.seed, run.folder.metrics(), by_length)
+    in_order = [results[run.name] for run in study.runs if run.name in results]
+    report = write_report(study.folder, in_order, planned=len(study.runs))
+    _say(finished[0], f"{len(results)} of {len(study.runs)} runs are in {report}")
+
+
+def _translate_test(config: RunConfig) -> list[EvaluationRow]:
+    """Translate the test sentences with the model of the finished run."""
+    assert config.training.output_dir is not None
+    model, tokenizer = load(Path(config.training.output_dir), config.training.device)
+    recipe = recipe_of(TASKS["translation"])(config.data, config.training.seed)
+    measured = recipe.measure(
+        model,
+        tokenizer,
+        recipe.load()["test"],
+        batch_size=config.training.per_device_eval_batch_size,
+        show_progress=not config.training.disable_tqdm,
+    )
+    return measured.predictions
+
+
+def _say(run: StudyRun, text: str) -> None:
+    if run.config.training.process_index == 0:
+        print(text, flush=True)

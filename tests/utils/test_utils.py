@@ -1,0 +1,79 @@
+# Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
+"""Small functions that several subpackages use."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from locant.utils.errors import first_line
+from locant.utils.files import atomic_write
+from locant.utils.markdown import markdown_table
+from locant.utils.paths import looks_like_path
+
+
+class TestAtomicWrite:
+    def test_replaces_the_file_only_at_the_end(self, tmp_path):
+        file = tmp_path / "metrics.json"
+        file.write_text("old")
+        with atomic_write(file) as path:
+            path.write_text("new")
+            assert file.read_text() == "old"
+            assert path.suffix == ".json"
+        assert file.read_text() == "new"
+        assert list(tmp_path.iterdir()) == [file]
+
+    def test_an_error_leaves_the_old_file_and_nothing_else(self, tmp_path):
+        file = tmp_path / "metrics.json"
+        file.write_text("old")
+
+        def fail():
+            with atomic_write(file) as path:
+                path.write_text("half")
+                json.loads("{")
+
+        with pytest.raises(ValueError, match="Expecting property name"):
+            fail()
+        assert file.read_text() == "old"
+        assert list(tmp_path.iterdir()) == [file]
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (ValueError("No file.\nGive one."), "No file"),
+        (OSError("  no end"), "no end"),
+        (KeyError(), "KeyError"),
+        (RuntimeError("\n"), "RuntimeError"),
+    ],
+)
+def test_first_line_has_no_full_stop_and_is_never_empty(error, line):
+    assert first_line(error) == line
+
+
+class TestPaths:
+    @pytest.mark.parametrize("name", ["model", "owner/model", "owner/model.v1"])
+    def test_names_of_repositories(self, tmp_path, monkeypatch, name):
+        monkeypatch.chdir(tmp_path)
+        assert not looks_like_path(name)
+
+    @pytest.mark.parametrize("name", ["./model", "../m", "~/m", "/m", "a/b/c", r"runs\m", Path("model")])
+    def test_names_that_no_repository_has(self, tmp_path, monkeypatch, name):
+        monkeypatch.chdir(tmp_path)
+        assert looks_like_path(name)
+
+    @pytest.mark.parametrize("name", ["runs", "runs/missing"])
+    def test_folders_that_exist(self, tmp_path, monkeypatch, name):
+        monkeypatch.chdir(tmp_path)
+        (tmp_path / "runs").mkdir()
+        assert looks_like_path(name)
+
+
+def test_a_table_has_names_on_the_left_and_figures_on_the_right():
+    rows = [["none", "1", "2"], ["rotary", "3", "4"]]
+    assert markdown_table(["encoding", "a", "b"], iter(rows)).splitlines() == [
+        "| encoding | a | b |",
+        "| --- | ---: | ---: |",
+        "| none | 1 | 2 |",
+        "| rotary | 3 | 4 |",
+    ]

@@ -1,0 +1,249 @@
+# Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
+"""Tokenising the texts of a dataset, and the checks that need the numbers of tokens."""
+
+import random
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import numpy as np
+import pyarrow.compute as pc
+from datasets import Dataset
+from transformers import AutoTokenizer, PreTrainedTokenizerBase
+
+from locant.tokenization import BPEDropout, train_tokenizer
+
+from ..errors import InputError
+from ..options.arguments import TokenizerArguments
+from .tables import LINE
+
+
+@dataclass(frozen=True)
+class Side:
+    """A column of text, and the column of token ids that is made from it.
+
+    Args:
+        text: the name of the column of text, also in messages.
+        ids: the name of the column of token ids.
+        limit: the name of the option that limits the number of tokens in training, for messages.
+    """
+
+    text: str
+    ids: str
+    limit: str
+
+
+SOURCE = Side("source", "input_ids", "max_source_length")
+TARGET = Side("target", "labels", "max_target_length")
+
+
+def build_tokenizer(
+    data: TokenizerArguments, texts: Iterable[str], name: str | None, show_progress: bool, purpose: str = "seq2seq"
+) -> PreTrainedTokenizerBase:
+    """Load the tokenizer `name`; if `name` is None, train a tokenizer on `texts` with the options in `data`.
+
+    `purpose` is the argument of `train_tokenizer`.
+
+    Raises:
+        InputError: no tokenizer loads from `name`, or no tokenizer can be trained with these options.
+    """
+    if name is not None:
+        try:
+            return AutoTokenizer.from_pretrained(name)
+        except (OSError, ValueError) as error:
+            raise InputError(f"No tokenizer loads from {name}: give the folder or Hub name of a tokenizer.") from error
+    try:
+        return train_tokenizer(
+            iter(texts),
+            kind=data.tokenizer_kind,
+            vocab_size=data.tokenizer_vocab_size,
+            purpose=purpose,
+            show_progress=show_progress,
+        )
+    except ValueError as error:
+        raise InputError(
+            f"No tokenizer can be trained with tokenizer_kind and tokenizer_vocab_size: {error}"
+        ) from error
+
+
+def tokenize(
+    dataset: Dataset,
+    encode: Callable[[dict[str, list[Any]]], dict[str, Any]],
+    *,
+    num_proc: int | None = None,
+    keep_text: bool = False,
+    desc: str | None = "Tokenising",
+) -> Dataset:
+    """Apply `encode` to batches of rows, and return the dataset with the columns of token ids that it makes.
+
+    The result is cached under a hash of the rows, and of `encode` with all objects that it refers to.
+
+    Args:
+        dataset: the rows, with columns of text.
+        encode: a function from the columns of a batch of rows to the columns of token ids of these rows.
+        num_proc: the number of processes; None for one process. The tokenizer uses all cores by itself, and processes
+            take seconds to start, so that more processes save time only from some million rows on.
+        keep_text: whether to keep the columns of `dataset`.
+        desc: the text before the progress bar.
+    """
+    return dataset.map(
+        encode,
+        batched=True,
+        num_proc=num_proc,
+        remove_columns=None if keep_text else dataset.column_names,
+        desc=desc,
+    )
+
+
+def tokenize_pairs(
+    dataset: Dataset, tokenizer: PreTrainedTokenizerBase, *, source_prefix: str = "", **options: Any
+) -> Dataset:
+    """Turn ``source`` (with `source_prefix` before it) into ``input_ids``, and ``target`` into ``labels``.
+
+    Both end with the tokenizer's end token, and nothing is truncated. `options` are those of `tokenize`.
+    """
+
+    def encode(batch: dict[str, list[str]]) -> dict[str, Any]:
+        sources = tokenizer([source_prefix + source for source in batch["source"]], verbose=False)
+        targets = tokenizer(text_target=batch["target"], verbose=False)
+        return {"input_ids": sources["input_ids"], "labels": targets["input_ids"]}
+
+    return tokenize(dataset, encode, **options)
+
+
+def token_lengths(dataset: Dataset, columns: Sequence[str]) -> np.ndarray:
+    """Count the tokens of each row: integers of shape (rows, columns), special tokens included."""
+    table = dataset.select_columns(list(columns)).with_format("arrow")[:]
+    return np.stack([pc.list_value_length(table[name]).to_numpy() for name in columns], axis=1)
+
+
+def pair_lengths(dataset: Dataset) -> np.ndarray:
+    """Count the tokens of each pair: integers of shape (pairs, 2), source and target, end tokens included."""
+    return token_lengths(dataset, [SOURCE.ids, TARGET.ids])
+
+
+class Dropped(NamedTuple):
+    """Counts of dropped training rows: `empty` of rows with a blank side, `long` of other rows with a long side."""
+
+    empty: int
+    long: int
+
+
+def drop_unusable(dataset: Dataset, limits: dict[Side, int | None], row: str = "row") -> tuple[Dataset, Dropped]:
+    """Drop the rows with a side of white space only, or with a side of more tokens than its limit.
+
+    For training rows only: the metrics on validation and test rows must not depend on the limits.
+
+    Args:
+        dataset: the result of :func:`tokenize` with `keep_text`.
+        limits: for each side its limit in tokens, including special tokens and a prefix; None for no limit.
+        row: the word for a row in messages.
+
+    Raises:
+        InputError: if no row is left.
+    """
+    text = dataset.select_columns([side.text for side in limits]).with_format("arrow")[:]
+    blank = [pc.equal(pc.utf8_trim_whitespace(text[side.text]), "").to_numpy() for side in limits]
+    empty = np.any(blank, axis=0)
+    bounds = [np.inf if limit is None else limit for limit in limits.values()]
+    long = (token_lengths(dataset, [side.ids for side in limits]) > bounds).any(axis=1) & ~empty
+    dropped = Dropped(empty=int(empty.sum()), long=int(long.sum()))
+    if sum(dropped) == len(dataset):
+        named = " or ".join(f"{side.limit} {limit}" for side, limit in limits.items())
+        raise InputError(
+            f"No training {row} is left: {dropped.empty:,} have an empty text, and {dropped.long:,} have a text "
+            f"longer than {named}: check the data, or raise the limit."
+        )
+    return dataset.select(np.flatnonzero(~(empty | long))), dropped
+
+
+def check_lengths(dataset: Dataset, limit: int | None, which: str, side: Side = SOURCE) -> None:
+    """Check that no text is longer than a table of learned positions allows.
+
+    Args:
+        dataset: the result of :func:`tokenize`; if it has a column ``line``, messages number the rows by this column.
+        limit: the number of positions in the table; None if there is no table.
+        which: the name of the split, for the message.
+        side: the text of a row that is checked.
+
+    Raises:
+        InputError: a text is too long; the message names the first one.
+    """
+    if limit is None:
+        return
+    lengths = token_lengths(dataset, [side.ids])[:, 0]
+    too_long = np.flatnonzero(lengths > limit)
+    if too_long.size:
+        row = int(too_long[0])
+        number = dataset[row][LINE] if LINE in dataset.column_names else row + 1
+        others = f" ({too_long.size:,} texts are too long)" if too_long.size > 1 else ""
+        raise InputError(
+            f"{which} {side.text}, row {number}, has {lengths[row]} tokens, but the learned positions end at "
+            f"{limit}{others}: raise max_position_embeddings, choose a position encoding without a table "
+            "(sinusoidal, rotary), or shorten the text."
+        )
+
+
+class Growth(NamedTuple):
+    """How many tokens BPE dropout adds to a text of n tokens: `mean` · n, with standard deviation `deviation` · √n."""
+
+    mean: float
+    deviation: float
+
+
+@dataclass
+class Resegmentation:
+    """Segments the texts of a row at random (BPE dropout): the argument `vary` of `TrainingRows`.
+
+    If a random segmentation has more tokens than the method `longest` allows, the deterministic segmentation is used.
+
+    Args:
+        bpe_dropout: segments a text at random, and appends the end token.
+        limits: for each side, the largest number of tokens of a random segmentation; None for no limit.
+        source_prefix: the text before each source.
+        growth: the `Growth` of each side, which `measure_growth` sets; while it is empty, `longest` uses `limits` only.
+    """
+
+    bpe_dropout: BPEDropout
+    limits: dict[Side, int | None]
+    source_prefix: str = ""
+    growth: dict[Side, Growth] = field(default_factory=dict)
+
+    def __call__(self, row: dict[str, Any], rng: random.Random) -> dict[str, Any]:
+        """Segment the texts of a row at random, and return the token ids; `rng` is the only source of randomness."""
+        found = {}
+        for side in self.limits:
+            ids = self._draw(row, side, rng)
+            found[side.ids] = ids if len(ids) <= self.longest(side, len(row[side.ids])) else row[side.ids]
+        return found
+
+    def measure_growth(self, pairs: Dataset, seed: int, sample: int = 1000) -> None:
+        """Estimate `growth`: segment `sample` random rows of `pairs` once; `seed` decides rows and segmentations."""
+        rng = random.Random(seed)
+        rows = pairs.select(sorted(rng.sample(range(len(pairs)), min(sample, len(pairs)))))
+        for side in self.limits:
+            lengths = token_lengths(rows, [side.ids])[:, 0]
+            longer = np.array([len(self._draw(row, side, rng)) for row in rows]) - lengths
+            mean = longer.sum() / lengths.sum()
+            self.growth[side] = Growth(mean, np.sqrt(np.mean((longer - mean * lengths) ** 2 / lengths)))
+
+    def longest(self, side: Side, lengths: Any) -> Any:
+        """The largest number of tokens that a segmentation may have.
+
+        With `growth`, it is two standard deviations above the mean, which some 2 % of segmentations exceed. A lower
+        bound would reject more segmentations, and a higher bound would leave more of the token budget unused.
+
+        Args:
+            side: source or target.
+            lengths: the number of tokens without dropout, or an array of such numbers.
+        """
+        bounds = np.full(np.shape(lengths), np.inf)
+        if side in self.growth:
+            mean, deviation = self.growth[side]
+            bounds = np.maximum(np.ceil((1 + mean) * lengths + 2 * deviation * np.sqrt(lengths)), lengths)
+        limit = self.limits[side]
+        return bounds if limit is None else np.minimum(bounds, limit)
+
+    def _draw(self, row: dict[str, Any], side: Side, rng: random.Random) -> list[int]:
+        prefix = self.source_prefix if side == SOURCE else ""
+        return self.bpe_dropout.encode(prefix + row[side.text], rng)

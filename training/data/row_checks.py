@@ -1,0 +1,228 @@
+# Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
+"""Checks of the rows before training: some rows are shown, and warnings say if the files may be the wrong files."""
+
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from datasets import Dataset, Image
+
+from locant.utils.run_files import METRICS_FILE
+
+from ..run.progress import count_tokens, sample_rows, shorten
+from .tables import row_values
+
+CHECKED_PAIRS = 5000
+"""If a split has more pairs, every n-th pair is checked: at least this number, and less than twice this number."""
+FEWEST_PAIRS = 50
+"""With fewer training rows, their labels are not checked; with fewer pairs, their lengths are not checked."""
+FEWEST_CHARACTERS = 2000
+"""The smallest number of characters by which the languages of two texts are compared."""
+MOST_CHARACTERS = 50_000
+"""The largest number of characters by which the languages of two texts are compared."""
+
+
+def describe_rows(rows: Dataset, columns: Sequence[str]) -> list[str]:
+    """Lines that show the first, the middle and the last row of train: the number of the row, then each column."""
+    for name in columns:
+        if isinstance(rows.features[name], Image):
+            rows = rows.cast_column(name, Image(decode=False))
+    width = max(map(len, columns)) + 1
+    lines = []
+    for number in sample_rows(len(rows)):
+        lines.append(f"train, row {number + 1:,}:")
+        lines += [f"  {name + ':':<{width}} {_in_words(rows[number][name])}" for name in columns]
+    return lines
+
+
+def _in_words(value: Any) -> str:
+    if isinstance(value, Mapping):  # an image, not decoded
+        value = value["path"] or f"an image of {len(value['bytes']):,} bytes"
+    if isinstance(value, list):
+        value = ", ".join(map(str, value))
+    return shorten(str(value))
+
+
+def copy_warnings(splits: Mapping[str, Dataset], columns: Sequence[str]) -> list[str]:
+    """A warning for each split except train if most of its rows are also in train: one file may be given for both."""
+    known = set(map(hash, row_values(splits["train"], columns)))
+    warnings = []
+    for split in (name for name in splits if name != "train"):
+        share = np.mean([hash(values) in known for values in row_values(splits[split], columns)])
+        if share > 0.5:
+            warnings.append(
+                f"Warning: {share:.0%} of the rows of {split} are rows of train too, so the metrics on {split} do not "
+                "show how good the model is on new rows."
+            )
+    return warnings
+
+
+def label_warnings(labels: Sequence[str], row: str) -> list[str]:
+    """Warn if the number of different labels is more than half of the number of training rows.
+
+    This is so if `label_column` names a column of texts by mistake.
+
+    Args:
+        labels: the label of each training row.
+        row: the word for a row of this task in the message, such as `text`.
+    """
+    different = len(set(labels))
+    if len(labels) < FEWEST_PAIRS or different <= len(labels) / 2:
+        return []
+    return [
+        f"Warning: the {len(labels):,} training {row}s have {different:,} different labels: does label_column name the "
+        "column of the labels?"
+    ]
+
+
+def tokenizer_warning(folder: Path, summary: Mapping[str, Any]) -> list[str]:
+    """A warning if the tokens per byte of train are more than twice those of the data the tokenizer was trained on.
+
+    If the number of bytes of train or of the tokenizer's data is unknown, the tokens per row are compared instead.
+
+    Args:
+        folder: the folder of the run that trained the tokenizer; without a `metrics.json` in it, no warning is given.
+        summary: `Prepared.summary` of the new run, with the numbers of tokens and bytes of its training data.
+    """
+    file = folder / METRICS_FILE
+    if not file.is_file():
+        return []
+    own, new = json.loads(file.read_text(encoding="utf-8")).get("data", {}).get("train", {}), summary["train"]
+    unit = "bytes" if "bytes" in own and "bytes" in new else next(iter(new))
+    if not (own.get(unit) and count_tokens(own) and new[unit]):
+        return []
+    before, now = (count_tokens(counts) / counts[unit] for counts in (own, new))
+    if now <= 2 * before:
+        return []
+    size, factor = ("100 bytes", 100) if unit == "bytes" else ("a row", 1)
+    return [
+        f"Warning: the tokenizer of {folder} makes {now * factor:.1f} tokens from {size} of the training data, but "
+        f"{before * factor:.1f} from {size} of the data that it was trained on: it may not know the language or script."
+    ]
+
+
+def pair_warnings(splits: Mapping[str, Dataset]) -> list[str]:
+    """Warnings if the pairs do not look like texts with their translations.
+
+    Args:
+        splits: the rows of each split, with the columns `source` and `target`; one split is `train`.
+
+    Returns:
+        A sentence for each suspicion:
+
+        - One file is given twice: most targets are equal to their sources.
+        - One file is shifted: the lengths of sources and targets do not correlate, in a split or from some pair on.
+        - Files are swapped: the sources of train are more similar to the targets of another split than to its sources,
+          and the targets of train to its sources.
+        - A split is in another language: its sources, or its targets, are less than half as similar to those of train
+          as two parts of train are to each other.
+
+        The similarity of two texts is the cosine between their counts of trigrams of characters.
+    """
+    pairs = {split: _spread(rows) for split, rows in splits.items()}
+    warnings = []
+    for split, (sources, targets) in pairs.items():
+        copied = np.mean([source == target for source, target in zip(sources, targets, strict=True)])
+        if copied > 0.5:
+            warnings.append(f"in {copied:.0%} of the {split} pairs the target is the source: is one file given twice?")
+    correlations = {split: _length_correlation(*texts) for split, texts in pairs.items()}
+    best = max((value for value in correlations.values() if value is not None), default=0.0)
+    for split, correlation in correlations.items():
+        if correlation is not None and correlation < max(0.1, best / 2 if best > 0.5 else 0.0):
+            others = [
+                f"{value:.2f} in {other}"
+                for other, value in correlations.items()
+                if other != split and value is not None
+            ]
+            warnings.append(
+                f"the correlation between the lengths of sources and targets is {correlation:.2f} in {split}"
+                + (f" ({', '.join(others)})" if others else "")
+                + ": do the lines of its files belong together, or is one file shifted?"
+            )
+        elif (place := _first_shifted(*pairs[split])) is not None:
+            warnings.append(
+                f"from about {place:.0%} of the {split} pairs on, the lengths of sources and targets do not correlate, "
+                "but they do in the pairs before: is one file shifted from some line on?"
+            )
+    for split in (name for name in pairs if name != "train"):
+        warnings += _language_warnings(pairs["train"], pairs[split], split)
+    return [f"Warning: {warning}" for warning in warnings]
+
+
+def _spread(rows: Dataset) -> tuple[list[str], list[str]]:
+    """The sources and targets of every n-th pair of the split: at least `CHECKED_PAIRS`, or all if there are fewer."""
+    chosen = rows.select(range(0, len(rows), max(1, len(rows) // CHECKED_PAIRS)))
+    return chosen["source"][:], chosen["target"][:]
+
+
+def _length_correlation(sources: Sequence[str], targets: Sequence[str]) -> float | None:
+    """Pearson's correlation between the logarithms of the lengths of the sources and of the targets.
+
+    None if there are fewer than `FEWEST_PAIRS` pairs, or if the sources or the targets all have nearly the same length.
+    """
+    lengths = np.log1p([[len(source), len(target)] for source, target in zip(sources, targets, strict=True)])
+    if len(lengths) < FEWEST_PAIRS or lengths.std(axis=0).min() < 0.1:
+        return None
+    return float(np.corrcoef(lengths.T)[0, 1])
+
+
+def _first_shifted(sources: Sequence[str], targets: Sequence[str]) -> float | None:
+    """The place from which the lengths of sources and targets no longer correlate: one file may lack a line there.
+
+    The pairs are divided into ten consecutive blocks of equal size, and the correlation is computed in each block.
+
+    Returns:
+        The number of pairs before the first block without correlation, divided by the number of all pairs. None if the
+        lengths correlate in every block, or not in the first block.
+    """
+    size = max(FEWEST_PAIRS, -(-len(sources) // 10))
+    starts = range(0, len(sources) - size + 1, size)
+    found = [_length_correlation(sources[start : start + size], targets[start : start + size]) for start in starts]
+    known = [value for value in found if value is not None]
+    if not known or max(known) < 0.5 or min(known) > max(known) / 3:
+        return None
+    first = next(place for place, value in enumerate(found) if value is not None and value <= max(known) / 3)
+    return first * size / len(sources) if first else None
+
+
+def _language_warnings(train: tuple[list[str], list[str]], other: tuple[list[str], list[str]], split: str) -> list[str]:
+    """The warnings of `pair_warnings` about swapped files and other languages, from train and one other split."""
+    ours, theirs = [" ".join(side) for side in train], [" ".join(side) for side in other]
+    # all compared texts have the same length, as the similarity of short texts is lower
+    size = min(MOST_CHARACTERS, *(len(text) // 2 for text in ours), *map(len, theirs))
+    if size < FEWEST_CHARACTERS:
+        return []
+    first, second = ([_trigrams(text[start : start + size]) for text in ours] for start in (0, size))
+    found = [_trigrams(text[:size]) for text in theirs]
+    straight = [_cosine(*sides) for sides in zip(first, found, strict=True)]
+    crossed = [_cosine(*sides) for sides in zip(first, reversed(found), strict=True)]
+    if sum(crossed) > sum(straight) + 0.1:
+        return [
+            f"the sources of train look like the targets of {split}, and the targets of train like the sources of that "
+            "split: are the files of one of the two splits swapped?"
+        ]
+    own = [_cosine(*halves) for halves in zip(first, second, strict=True)]
+    return [
+        f"the {side}s of train and of {split} look like different languages: the cosine between their counts of "
+        f"character trigrams is {likeness:.2f}, and {most:.2f} between two parts of train."
+        for side, likeness, most in zip(("source", "target"), straight, own, strict=True)
+        if likeness < most / 2
+    ]
+
+
+def _trigrams(text: str) -> Counter[str]:
+    text = text.lower()
+    return Counter(text[start : start + 3] for start in range(len(text) - 2))
+
+
+def _cosine(first: Counter[str], second: Counter[str]) -> float:
+    """The cosine between two vectors of counts, which is 1 for proportional counts and 0 without a common trigram."""
+    product = sum(count * second[key] for key, count in first.items())
+    norms = [np.sqrt(sum(count**2 for count in counts.values())) for counts in (first, second)]
+    return float(product / (norms[0] * norms[1]))
+
+
+__all__ = ["copy_warnings", "describe_rows", "label_warnings", "pair_warnings", "tokenizer_warning"]

@@ -1,0 +1,698 @@
+# Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
+"""The rows of a task's splits, from files or from the Hub, in columns that the task names.
+
+A split is given as one of
+
+- one ``.tsv`` (tabs separate, quotes are ordinary characters) or ``.csv`` file (commas, semicolons, tabs or bars
+  separate), headed by the columns' names;
+- one ``.jsonl`` file with an object a line, or a ``.json`` file with such lines or with one list of objects;
+- one ``.parquet`` file;
+- as many parallel text files as a row has columns: line N of each belongs to row N;
+- any number of text files of documents, where a row is a document.
+
+Objects and Parquet rows hold the values in columns of their own, or nested: the column ``translation.en`` is the
+``en`` of ``{"translation": {"en": …, "fr": …}}``. Text is UTF-8, a leading byte order mark is dropped, and a line ends
+at a line feed (or a carriage return and a line feed) and nowhere else: no-break spaces, U+2028, U+0085 and form feeds
+belong to the text. A text file or table whose name ends with ``.gz`` is unpacked as it is read.
+
+The rows of TSV, CSV, JSON and text files are cached by `datasets` under a hash of the files' content, so that later
+runs find the rows and the results of ``map`` on them.
+"""
+
+import codecs
+import csv
+import difflib
+import gzip
+import hashlib
+import json
+import os
+import random
+import zlib
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice, zip_longest
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.compute as pc
+from datasets import ClassLabel, Dataset, DatasetDict, Features, Image, List, NamedSplit, Value, load_dataset
+from datasets.exceptions import DatasetGenerationError
+from pyarrow import ArrowInvalid
+
+from ..errors import InputError
+from .document_files import BLANK_LINE, EACH_LINE, FILE, split_documents
+
+SplitFiles = str | Path | Sequence[str | Path]
+"""The files of a split: one table, parallel text files, or text files of documents."""
+
+GZIP = ".gz"
+DELIMITERS = (",", ";", "\t", "|")
+"""Delimiters of ``.csv`` files. A file has the first of them that splits its first line into two columns or more."""
+
+_READER_VERSION = "2"  # part of the cache key: increase it if a change of this code makes other rows of the same files
+
+LINE = "line"
+"""Column with the number of a row in its file."""
+
+
+@dataclass(frozen=True)
+class Kind:
+    """The kind of the values in a column.
+
+    Args:
+        expected: a description of the values, for messages.
+        feature: the type of the column in the dataset.
+        read: converts a cell to a value; the second argument is the folder of the table. It raises `TypeError` or
+            `ValueError` for a cell that cannot be converted, and `FileNotFoundError` with the path of a missing file.
+    """
+
+    expected: str
+    feature: Any
+    read: Callable[[Any, Path], Any]
+
+
+def _read_text(value: Any, folder: Path) -> str:
+    if not isinstance(value, str):
+        raise ValueError
+    value.encode()  # a UnicodeEncodeError is raised if JSON has half of a surrogate pair, such as "\\ud83d"
+    return value
+
+
+def _read_label(value: Any, folder: Path) -> str:
+    if not isinstance(value, str | int) or not str(value).strip():
+        raise ValueError
+    return _read_text(str(value).strip(), folder)
+
+
+def _read_number(value: Any, folder: Path) -> float:
+    if isinstance(value, bool) or not np.isfinite(number := float(value)):
+        raise ValueError
+    return number
+
+
+def _read_image(value: Any, folder: Path) -> Any:
+    if not isinstance(value, str):
+        return value  # an image that is in the dataset itself
+    path = folder / value
+    if not path.is_file():
+        raise FileNotFoundError(path)
+    return str(path)
+
+
+TEXT = Kind("text", Value("string"), _read_text)
+LABEL = Kind("the name of a class", Value("string"), _read_label)
+NUMBER = Kind("a number", Value("float64"), _read_number)
+IMAGE = Kind("the path of an image (relative to the folder of the table)", Image(), _read_image)
+
+
+def labels(separator: str) -> Kind:
+    """The kind of a column with any number of labels: a list, or a text in which `separator` separates the labels."""
+
+    def read(value: Any, folder: Path) -> list[str]:
+        parts = value.split(separator) if isinstance(value, str) else value
+        if not isinstance(parts, list):
+            raise ValueError
+        if isinstance(value, str):
+            parts = [part for part in parts if part.strip()]
+        return [_read_label(part, folder) for part in parts]
+
+    return Kind(f"names of classes, as a list or with {separator!r} between them", List(Value("string")), read)
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column of a row.
+
+    Args:
+        name: the name of the column in the rows.
+        kind: the kind of its values.
+        chosen: the name of the column in the table, from the option ``<name>_column``.
+        usual: names to try if `chosen` is None; the first that the table has is used, or else `name`.
+    """
+
+    name: str
+    kind: Kind = TEXT
+    chosen: str | None = None
+    usual: tuple[str, ...] = ()
+
+    @property
+    def wanted(self) -> tuple[str, ...]:
+        """The names that the column may have in a table, the preferred one first."""
+        return (self.chosen,) if self.chosen is not None else (*self.usual, self.name)
+
+    def read(self, value: Any, folder: Path, where: str, name: str | None = None) -> Any:
+        """Convert a cell to a value of `kind`; raise `InputError` with the place `where` if this is impossible."""
+        try:
+            return self.kind.read(value, folder)
+        except FileNotFoundError as missing:
+            raise InputError(f"{where}: there is no file {missing}, which {name or self.name!r} names.") from None
+        except UnicodeEncodeError as error:
+            raise InputError(
+                f"{where}: {name or self.name!r} holds {error.object[error.start]!a}, which is one half of a surrogate "
+                "pair and no character: write both halves, or the character itself."
+            ) from None
+        except (TypeError, ValueError):
+            raise InputError(
+                f"{where}: {name or self.name!r} is {value!r}, where {self.kind.expected} is expected."
+            ) from None
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The columns of the rows of a task.
+
+    Args:
+        columns: the columns of a row.
+        row: the name of a row in messages, such as `pair`.
+        document_separator: the separator of `split_documents`, if the rows are documents; else None.
+    """
+
+    columns: tuple[Column, ...]
+    row: str = "row"
+    document_separator: str | None = None
+
+    @property
+    def features(self) -> Features:
+        """The type of each column, by the name of the column."""
+        return Features({column.name: column.kind.feature for column in self.columns})
+
+    def find(self, names: Sequence[str], where: str | Path) -> list[str]:
+        """Find the name that each column of the layout has in a table.
+
+        Args:
+            names: the names of all columns of the table.
+            where: the table, for the message.
+
+        Raises:
+            InputError: columns are missing in the table; the message names all missing columns.
+        """
+        found = [next((name for name in column.wanted if name in names), None) for column in self.columns]
+        missing = [column for column, name in zip(self.columns, found, strict=True) if name is None]
+        if missing:
+            lacking = " and ".join(f"no column {' or '.join(map(repr, column.wanted))}" for column in missing)
+            options = " and ".join(f"{column.name}_column" for column in missing)
+            held = f"column holds the {missing[0].name}" if len(missing) == 1 else "columns hold them"
+            raise InputError(
+                f"{where} has {lacking}; it has {', '.join(map(repr, names))}: say with {options} which {held} (TSV "
+                "and CSV files name their columns in the first line)."
+            )
+        return [name for name in found if name is not None]
+
+
+def load_splits(
+    layout: Layout,
+    *,
+    dataset_name: str | None = None,
+    dataset_config_name: str | None = None,
+    train_file: SplitFiles | None = None,
+    validation_file: SplitFiles | None = None,
+    test_file: SplitFiles | None = None,
+    validation_split: float = 0.05,
+    seed: int = 0,
+) -> DatasetDict:
+    """Load the splits ``train``, ``validation`` and, where there is one, ``test``, with the columns of `layout`.
+
+    The training rows come from `dataset_name` (a dataset on the Hub, or a local folder of one) or `train_file`;
+    `validation_file` and `test_file` take the place of the dataset's own splits. Without validation rows,
+    `validation_split` (a fraction below 1, or a number of rows) is cut from train, the same rows for the same `seed`.
+    If the rows are documents that are not single lines, and the fraction is less than one document, the last part of
+    each document is used for validation instead.
+
+    Raises:
+        InputError: if a file, split or column is missing, empty or malformed, or if parallel files differ in length.
+    """
+    if (dataset_name is None) == (train_file is None):
+        given = "neither was given" if dataset_name is None else "both were given"
+        raise InputError(f"Training data come from either dataset_name or train_file, and {given}.")
+
+    splits = _load_hub_splits(dataset_name, dataset_config_name, layout) if dataset_name else {}
+    for split, files in (("train", train_file), ("validation", validation_file), ("test", test_file)):
+        if files is not None:
+            splits[split] = load_files(files, split, layout)
+
+    if "validation" not in splits:
+        train = numbered(splits["train"])
+        is_main = os.environ.get("RANK", "0") == "0"  # the main process, if several processes train
+        are_documents = layout.document_separator not in (None, EACH_LINE)
+        if are_documents and validation_split * len(train) < 1:
+            splits["train"], splits["validation"] = _cut_documents(train, validation_split)
+            if is_main:
+                print(f"Cut the last {validation_split:.0%} of each document from train for validation.")
+        else:
+            splits["train"], splits["validation"] = _cut_validation(train, layout, validation_split, seed)
+            if is_main:
+                cut, kept = len(splits["validation"]), len(splits["train"])
+                print(f"Cut {cut:,} of {cut + kept:,} {layout.row}s from train for validation (seed {seed}).")
+    return DatasetDict(splits)
+
+
+def read_lines(path: str | Path) -> list[str]:
+    """Read the lines of a UTF-8 text file, without their line ends.
+
+    Raises:
+        InputError: if the file is missing or empty, or at the first line that is not UTF-8.
+    """
+    return list(_iterate_lines(_existing_file(path)))
+
+
+def _iterate_lines(path: Path) -> Iterator[str]:
+    """The lines of a file, which is decompressed if its name ends with ``.gz``."""
+    is_packed = path.suffix.lower() == GZIP
+    try:
+        with gzip.open(path) if is_packed else path.open("rb") as file:
+            yield from decode_lines(file, path)
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+        raise InputError(
+            f"{path} cannot be unpacked ({error}): give a complete gzip file, or plain text in a file without .gz."
+        ) from None
+
+
+def _format_of(path: str | Path) -> str:
+    """The suffix of the name of a file in lower case, without ``.gz``: ``.csv`` for ``a.CSV`` and ``a.csv.gz``."""
+    path = Path(path)
+    return Path(path.stem).suffix.lower() if path.suffix.lower() == GZIP else path.suffix.lower()
+
+
+def is_table(path: str | Path) -> bool:
+    """Whether a file is a table, by the suffix of its name."""
+    return _format_of(path) in TABLES
+
+
+def decode_lines(file: Iterable[bytes], name: str | Path) -> Iterator[str]:
+    """Yield the lines of UTF-8 text, without their line ends and without a byte order mark at the start.
+
+    Args:
+        file: a binary file, which is split at line feeds alone; `str.splitlines` splits at ten other characters too.
+        name: the name of the file in messages.
+
+    Raises:
+        InputError: at the first line that is not UTF-8.
+    """
+    for number, line in enumerate(file, start=1):
+        if number == 1:
+            _check_encoding(line, name)
+            line = line.removeprefix(codecs.BOM_UTF8)
+        if line.endswith(b"\n"):
+            line = line[:-1].removesuffix(b"\r")
+        try:
+            yield line.decode("utf-8")
+        except UnicodeDecodeError as error:
+            raise InputError(
+                f"{name}, line {number}: byte {error.start + 1} (0x{line[error.start]:02x}) is not UTF-8; convert "
+                "the text to UTF-8."
+            ) from None
+
+
+def _check_encoding(start: bytes, name: str | Path) -> None:
+    """Raise `InputError` if the first bytes of a file are those of UTF-16 text or of a gzip file."""
+    if start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        raise InputError(f"{name} is UTF-16: convert it to UTF-8, with iconv -f UTF-16 -t UTF-8.")
+    if start.startswith(b"\x1f\x8b"):
+        raise InputError(f"{name} is packed with gzip: let its name end with .gz, or unpack it.")
+
+
+def _existing_file(path: str | Path) -> Path:
+    path = Path(path).expanduser()
+    if path.is_file():
+        if path.stat().st_size == 0:
+            raise InputError(f"{path} is empty.")
+        return path
+    if path.is_dir():
+        raise InputError(
+            f"{path} is a folder, where a file is expected; a dataset in a folder is given as dataset_name."
+        )
+    if not path.parent.is_dir():
+        raise InputError(f"{path} does not exist, nor does the folder {path.parent}.")
+    near = difflib.get_close_matches(path.name, [entry.name for entry in path.parent.iterdir()], n=1, cutoff=0)
+    hint = f"; the nearest name in its folder is {near[0]}" if near else "; its folder is empty"
+    raise InputError(f"{path} does not exist{hint}.")
+
+
+def load_files(files: SplitFiles, split: str, layout: Layout) -> Dataset:
+    """The rows of one split, from its files.
+
+    Raises:
+        InputError: if a file or column is missing, empty or malformed, or if parallel files differ in length.
+    """
+    names = [column.name for column in layout.columns]
+    if isinstance(files, str | Path) and (len(names) > 1 or _format_of(files) in TABLES):
+        path = _existing_file(files)
+        if _format_of(path) == ".parquet":
+            return _load_parquet(path, layout)
+        if _format_of(path) not in _RECORD_READERS:
+            raise InputError(
+                f"{path} must hold {' and '.join(names)}, but is not a table ({', '.join(TABLES)}): give a table, or "
+                f"parallel text as {len(names)} files, [{', '.join(names)}]."
+            )
+        return _cached((path,), split, layout, lambda: _table_rows(path, layout))
+
+    files = [files] if isinstance(files, str | Path) else files
+    if layout.document_separator is not None:
+        documents = [_existing_text_file(file) for file in files]
+        return _cached(documents, split, layout, lambda: _document_rows(documents, layout))
+    if len(files) != len(names):
+        raise InputError(
+            f"{split}_file holds {len(files)} paths, where one table or {len(names)} parallel text files are expected."
+        )
+    paths = [_existing_file(file) for file in files]
+    return _cached(paths, split, layout, lambda: _parallel_rows(paths, layout))
+
+
+def _cached(paths: Sequence[Path], split: str, layout: Layout, read: Callable[[], Iterator[tuple]]) -> Dataset:
+    """The rows that `read` yields as a memory-mapped dataset, cached under a hash of the content of `paths`."""
+    names = [column.name for column in layout.columns]
+
+    def rows() -> Iterator[dict[str, Any]]:
+        row = None
+        for values in read():
+            yield (row := dict(zip(names, values, strict=True)))
+        if row is None:
+            raise InputError(f"{paths[0]} holds no {layout.row}.")
+
+    described: list[Any] = [
+        (column.name, column.kind.expected, column.chosen, column.usual) for column in layout.columns
+    ]
+    if layout.document_separator not in (None, EACH_LINE) and _format_of(paths[0]) not in TABLES:
+        described.append(layout.document_separator)
+    content = hashlib.sha256(repr((_READER_VERSION, split, described, [path.suffixes[-2:] for path in paths])).encode())
+    for path in paths:
+        with path.open("rb") as file:
+            content.update(hashlib.file_digest(file, "sha256").digest())
+    if any(column.kind is IMAGE for column in layout.columns):
+        content.update(str(paths[0].parent.resolve()).encode())
+    try:
+        return Dataset.from_generator(
+            rows, features=layout.features, split=NamedSplit(split), fingerprint=content.hexdigest()[:32]
+        )
+    except DatasetGenerationError as error:
+        if isinstance(error.__cause__, InputError):
+            raise error.__cause__ from None
+        raise
+
+
+def _existing_text_file(path: str | Path) -> Path:
+    if _format_of(path) in TABLES:
+        raise InputError(f"{path} is a table among several files: give one table alone, or only text files.")
+    return _existing_file(path)
+
+
+def _document_rows(paths: Sequence[Path], layout: Layout) -> Iterator[tuple]:
+    separator = layout.document_separator
+    assert separator is not None
+    parts = 0
+    for path in paths:
+        if separator == FILE and path.stat().st_size >= 2**31:  # longer than a cell of an Arrow table can be
+            raise InputError(
+                f"{path} is one document of more than 2 GiB: set document_separator, or give a table of documents."
+            )
+        for document in split_documents(_iterate_lines(path), separator):
+            parts += 1
+            if separator == EACH_LINE or document.strip():
+                yield (document,)
+    if separator not in (FILE, BLANK_LINE, EACH_LINE) and parts == len(paths):
+        raise InputError(
+            f"document_separator is {separator!r}, but this text does not occur in {' and '.join(map(str, paths))}: "
+            "set it to file, blank_line, line, or a text that stands between two documents."
+        )
+
+
+def _parallel_rows(paths: Sequence[Path], layout: Layout) -> Iterator[tuple]:
+    for number, lines in enumerate(zip_longest(*map(_iterate_lines, paths)), start=1):
+        if None in lines:
+            counts = ", ".join(f"{path} has {sum(1 for _ in _iterate_lines(path)):,}" for path in paths)
+            raise InputError(f"Parallel files must have the same number of lines: {counts}.")
+        yield tuple(
+            column.read(line, path.parent, f"{path}, line {number}")
+            for column, line, path in zip(layout.columns, lines, paths, strict=True)
+        )
+
+
+Record = dict[str, Any]
+Records = Iterator[tuple[str, Record]]  # the place of each record (file and line, for messages), and the record
+
+
+def _table_rows(path: Path, layout: Layout) -> Iterator[tuple]:
+    names: list[str] | None = None
+    for where, record in _RECORD_READERS[_format_of(path)](path):
+        names = names or layout.find(list(record), path)
+        yield tuple(
+            column.read(record.get(name), path.parent, where, name)
+            for column, name in zip(layout.columns, names, strict=True)
+        )
+
+
+def _tsv_records(path: Path) -> Records:
+    return _headed_records(path, enumerate((line.split("\t") for line in _iterate_lines(path)), start=1))
+
+
+def _csv_records(path: Path) -> Records:
+    csv.field_size_limit(2**31 - 1)  # the default is 131,072 characters; more than 2**31 - 1 may not fit into a C long
+    header = next((line for line in _iterate_lines(path) if line.strip()), "")
+    separating = (mark for mark in DELIMITERS if len(next(csv.reader([header], delimiter=mark), ())) > 1)
+    lines = (line + "\n" for line in _iterate_lines(path))
+    reader = csv.reader(lines, delimiter=next(separating, ","), strict=True)
+    try:
+        yield from _headed_records(path, ((reader.line_num, row) for row in reader if row))
+    except csv.Error as error:
+        raise InputError(f"{path}, line {reader.line_num}, is not CSV ({error}).") from None
+
+
+def _headed_records(path: Path, rows: Iterator[tuple[int, list[str]]]) -> Records:
+    """Yield each row with its place, as a dictionary whose keys are the names in the first line that is not blank.
+
+    Blank lines are skipped, except in a TSV file with a single column, where they are empty texts.
+    """
+    _, header = next((entry for entry in rows if not _is_blank(entry[1])), (0, []))
+    for number, row in rows:
+        where = f"{path}, line {number}"
+        if len(header) > 1 and _is_blank(row):
+            continue
+        if len(row) != len(header):
+            names = ", ".join(map(repr, header))
+            raise InputError(f"{where}, has {len(row)} columns, but the first line names {len(header)} ({names}).")
+        yield where, dict(zip(header, row, strict=True))
+
+
+def _is_blank(row: list[str]) -> bool:
+    """Whether the line that was split into the cells `row` is empty or consists of white space only."""
+    return len(row) < 2 and not "".join(row).strip()
+
+
+def _json_records(path: Path) -> Records:
+    lines = ((number, line) for number, line in enumerate(_iterate_lines(path), start=1) if line.strip())
+    for number, line in lines:
+        where = f"{path}, line {number}"
+        if line.lstrip().startswith("["):
+            rest = (line for _, line in lines)
+            for item, record in enumerate(_parse_json("\n".join([line, *rest]), where), start=1):
+                where = f"{path}, item {item}"
+                yield where, _flat_record(record, where)
+        else:
+            yield where, _flat_record(_parse_json(line, where), where)
+
+
+def _parse_json(text: str, where: str) -> Any:
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        raise InputError(
+            f"{where}, is not JSON ({error}): give an object in each line, or one list of objects."
+        ) from None
+
+
+def _flat_record(record: Any, where: str) -> Record:
+    """Flatten a record: ``{"translation": {"en": …}}`` becomes ``{"translation.en": …}``."""
+    if not isinstance(record, dict):
+        raise InputError(f"{where}, is of type {type(record).__name__}, but must be an object with the columns.")
+    flat: Record = {}
+    for name, value in record.items():
+        nested = _flat_record(value, where) if isinstance(value, dict) else None
+        flat |= {name: value} if nested is None else {f"{name}.{key}": item for key, item in nested.items()}
+    return flat
+
+
+_RECORD_READERS: dict[str, Callable[[Path], Records]] = {
+    ".tsv": _tsv_records,
+    ".csv": _csv_records,
+    ".json": _json_records,
+    ".jsonl": _json_records,
+}
+TABLES = (*_RECORD_READERS, ".parquet")
+"""The suffixes of the names of tables."""
+
+
+def _load_parquet(path: Path, layout: Layout) -> Dataset:
+    try:
+        dataset = Dataset.from_parquet(str(path))
+    except (ArrowInvalid, DatasetGenerationError) as error:
+        raise InputError(f"{path} cannot be read as Parquet: {error.__cause__ or error}") from error
+    return _select_columns(dataset, layout, str(path), path.parent)
+
+
+def _load_hub_splits(name: str, config_name: str | None, layout: Layout) -> dict[str, Dataset]:
+    try:
+        loaded = load_dataset(name, config_name)
+    except (
+        OSError,
+        ValueError,
+        DatasetGenerationError,
+    ) as error:  # no such dataset, no network, or no such configuration
+        reason = " ".join(str(error).split())
+        raise InputError(f"The dataset {name!r} cannot be loaded: {reason}") from error
+    if "train" not in loaded:
+        raise InputError(f"The dataset {name!r} has no split 'train'; it has {', '.join(map(repr, loaded))}.")
+    return {
+        split: _select_columns(loaded[split], layout, f"{name} ({split})", Path())
+        for split in ("train", "validation", "test")
+        if split in loaded
+    }
+
+
+def _select_columns(dataset: Dataset, layout: Layout, where: str, folder: Path) -> Dataset:
+    """Select the columns of `layout` from a table that `datasets` loaded, and give them the names in `layout`."""
+    if len(dataset) == 0:
+        raise InputError(f"{where} holds no {layout.row}.")
+    images = [name for name, feature in dataset.features.items() if isinstance(feature, Image)]
+    if not images:  # `flatten` would divide images into bytes and paths
+        dataset = dataset.flatten()
+    names = layout.find(dataset.column_names, where)
+    dataset = dataset.select_columns(names)
+    for column, name in zip(layout.columns, names, strict=True):
+        dataset = _typed(dataset, column, name, where, folder)
+    return dataset.rename_columns(dict(zip(names, (column.name for column in layout.columns), strict=True)))
+
+
+def _typed(dataset: Dataset, column: Column, name: str, where: str, folder: Path) -> Dataset:
+    """Convert the column `name` to `column.kind`; a column of kind `TEXT` or of type `Image` is not changed."""
+    feature = dataset.features[name]
+    is_text = getattr(feature, "dtype", None) in ("string", "large_string")
+    if column.kind is TEXT and not is_text:
+        raise InputError(f"{where}: column {name!r} holds {feature}, where text is expected.")
+    if dataset.data.column(name).null_count:
+        row = pc.index(pc.is_null(dataset.data.column(name)), True).as_py() + 1
+        raise InputError(f"{where}, row {row}: {name!r} is null, where {column.kind.expected} is expected.")
+    if column.kind is TEXT or isinstance(feature, Image):
+        return dataset
+    item = getattr(feature, "feature", feature)  # the type of the items of a list
+    classes = item.names if isinstance(item, ClassLabel) else None
+
+    def read(value: Any, row: int) -> dict[str, Any]:
+        place = f"{where}, row {row + 1}"
+        if classes is not None:
+            value = _class_names(value, classes, place, name)
+        return {name: column.read(value, folder, place, name)}
+
+    features = Features({**dataset.features, name: column.kind.feature})
+    return dataset.map(read, input_columns=name, with_indices=True, features=features, desc=f"Reading {name}")
+
+
+def _class_names(value: Any, classes: list[str], place: str, name: str) -> Any:
+    """The name of a class that `datasets` stores as a number, or the names of a list of such numbers.
+
+    Raises:
+        InputError: the number is negative, which `datasets` allows for rows without a label.
+    """
+    if isinstance(value, list):
+        return [_class_names(number, classes, place, name) for number in value]
+    if value < 0:
+        raise InputError(f"{place}: {name!r} is {value}, which stands for no label: give a split that has labels.")
+    return classes[value]
+
+
+def place_of(table: str, row: int) -> str:
+    """The place of a row in `table`, for messages: its line in a TSV, CSV or JSON file, else its number from 1 on."""
+    path = Path(table).expanduser()
+    reader = _RECORD_READERS.get(_format_of(path)) if path.is_file() else None
+    places = (where for where, _ in islice(reader(path), row - 1, row)) if reader else iter(())
+    return next(places, f"{table}, row {row}")
+
+
+def table_of(data: Any, split: str) -> str:
+    """The file or dataset in the arguments `data` that the rows of a split come from, for messages."""
+    file = getattr(data, f"{split}_file")
+    if file is None and data.dataset_name is not None:
+        return f"{data.dataset_name} ({split})"
+    return str(data.train_file if file is None else file)
+
+
+def numbered(dataset: Dataset) -> Dataset:
+    """`dataset` with the number of each row in its file, from 1 on, as the column ``line``."""
+    return dataset if LINE in dataset.column_names else dataset.add_column(LINE, np.arange(1, len(dataset) + 1))
+
+
+def _cut_validation(train: Dataset, layout: Layout, size: float, seed: int) -> tuple[Dataset, Dataset]:
+    """Split off the share `size` of the rows if `size` is below 1, else `size` rows; copies of a row stay together."""
+    wanted = max(1, round(size * len(train))) if 0 < size < 1 else int(size)
+    copies = defaultdict(list)
+    for row, values in enumerate(row_values(train, [column.name for column in layout.columns])):
+        copies[values].append(row)
+    groups = list(copies.values())
+    random.Random(seed).shuffle(groups)
+
+    cut: list[int] = []
+    for group in groups:
+        if len(cut) + len(group) <= wanted:
+            cut += group
+    if not 0 < len(cut) < len(train):
+        raise InputError(
+            f"validation_split {size:g} cuts {len(cut):,} of {len(train):,} training {layout.row}s, but "
+            "training and validation need at least one each: change validation_split, or give a validation_file."
+        )
+    kept = sorted(set(range(len(train))).difference(cut))
+    return train.select(kept), train.select(sorted(cut))
+
+
+def _cut_documents(train: Dataset, size: float) -> tuple[Dataset, Dataset]:
+    """Split each document in two: the first part is for training, and the last part for validation.
+
+    Args:
+        train: the documents, in the column `text`.
+        size: the length of the last part divided by the length of the document, about.
+
+    Returns:
+        The first parts, and the last parts that hold any text.
+
+    Raises:
+        InputError: the first parts, or the last parts, hold no text.
+    """
+    begins, ends = (
+        train.map(_part_of_document, fn_kwargs={"size": size, "is_end": is_end}) for is_end in (False, True)
+    )
+    rows = [row for row, text in enumerate(ends["text"]) if text.strip()]
+    if not rows or not any(text.strip() for text in begins["text"]):
+        raise InputError(
+            f"validation_split {size:g} leaves no text for training or for validation in the {len(train):,} training "
+            "documents: change validation_split, or give a validation_file."
+        )
+    return begins, ends.select(rows)
+
+
+def _part_of_document(row: dict[str, Any], size: float, is_end: bool) -> dict[str, str]:
+    """The first part of a document, or its last part if `is_end` is True.
+
+    The document is cut near the character at `1 - size` times its length: behind the last line feed before this
+    character, or else behind the last space; both are searched for in the second half of the document only.
+    """
+    text = row["text"]
+    middle = max(1, round(len(text) * (1 - size)))
+    places = (text.rfind(mark, len(text) // 2, middle + 1) + 1 for mark in ("\n", " "))
+    place = next((place for place in places if 0 < place < len(text)), middle)
+    return {"text": text[place:] if is_end else text[:place]}
+
+
+def row_values(dataset: Dataset, columns: Sequence[str]) -> Iterator[tuple]:
+    """Yield the values of `columns` in each row, as hashable tuples: lists as tuples, images as bytes and path."""
+    dataset = dataset.select_columns(list(columns))
+    for name in columns:
+        if isinstance(dataset.features[name], Image):
+            dataset = dataset.cast_column(name, Image(decode=False))
+    for batch in dataset.iter(1000):
+        yield from zip(*(map(_comparable, batch[name]) for name in columns), strict=True)
+
+
+def _comparable(value: Any) -> Any:
+    if isinstance(value, dict):
+        return tuple(value.values())
+    return tuple(value) if isinstance(value, list) else value

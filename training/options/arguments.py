@@ -1,0 +1,377 @@
+# Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
+"""The options of `locant train` that several tasks share, in the sections `model:`, `data:` and `training:`.
+
+Each field of these dataclasses is an option of the same name; the function `option` defines its default and help text.
+Each task adds its own options in a module such as `translation_arguments.py`.
+"""
+# ruff: noqa: RUF009 (`option` returns a new dataclass field at each call)
+
+import copy
+from collections.abc import Iterable
+from dataclasses import InitVar, dataclass, field
+from typing import Any, ClassVar, Literal
+
+import torch
+import transformers
+from huggingface_hub.errors import StrictDataclassError
+from transformers import Seq2SeqTrainingArguments
+from transformers.trainer_utils import IntervalStrategy, SaveStrategy, SchedulerType
+
+from locant.configuration import PRESETS, LocantConfig
+from locant.utils.errors import first_line
+
+from ..errors import InputError
+
+FREE_IN_FINE_TUNING = ("dropout", "attention_dropout", "activation_dropout", "classifier_dropout", "label_smoothing")
+"""Fields of a trained model's config that fine-tuning may change, as the weights do not depend on them."""
+
+TOKENIZER_OPTIONS = ("tokenizer_name", "tokenizer_kind", "tokenizer_vocab_size")
+"""Options that choose a tokenizer."""
+
+PROCESSOR_OPTIONS = (*TOKENIZER_OPTIONS, "image_mean", "image_std")
+"""Options for a new tokenizer or image processor; a trained model comes with its own tokenizer or image processor."""
+
+AUTO = "auto"
+"""The value of `bf16` and `attn_implementation` for which the run times training steps and takes the fastest choice."""
+
+
+def option(default: Any, help: str, choices: Iterable[str] = ()) -> Any:
+    """A field of a dataclass that is an option of `locant train`."""
+    return field(default=default, metadata={"help": help, "choices": tuple(choices)})
+
+
+@dataclass
+class ModelArguments:
+    """The options of the section `model:`: the shape of a new model, or the folder or Hub name of a trained model.
+
+    Raises:
+        InputError: both a preset and trained weights are given.
+    """
+
+    preset: str | None = option(
+        None,
+        "Shape of the model; options for single fields, such as d_model, take precedence. With a vocabulary of 8,000, "
+        "a translator has 2 million parameters as tiny (2+2 layers, width 128), 36 million as iwslt (6+6, 512), 48 "
+        "million as base (6+6, 512, with wider feed-forward layers; also the default shape), and 185 million as big "
+        "(6+6, 1,024).",
+        choices=PRESETS,
+    )
+    model_name_or_path: str | None = option(
+        None,
+        "Folder or Hub name of a trained model to fine-tune: training starts from its weights, with its tokenizer or "
+        "image processor.",
+    )
+    attn_implementation: str | None = option(
+        None,
+        "Attention backend in training: sdpa by default; auto times some steps with sdpa and with eager, and takes the "
+        "faster backend.",
+    )
+    # Maps the name of each given field of LocantConfig to its value. Each field is an option of the same name.
+    overrides: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.preset is not None and self.model_name_or_path is not None:
+            raise InputError(
+                "preset and model_name_or_path are both given, but the trained model already has a shape: "
+                "leave one of them out, or set it to null."
+            )
+
+    @property
+    def first_attn_implementation(self) -> str | None:
+        """The attention backend with which the model is built; None (transformers' default) for `auto` or no value."""
+        return None if self.attn_implementation == AUTO else self.attn_implementation
+
+    def make_config(self, **decided: Any) -> LocantConfig:
+        """Make the config of a new model: `self.overrides` replaces fields of the preset, and `decided` replaces both.
+
+        Raises:
+            InputError: a value is out of range, or two values do not fit together.
+        """
+        fields = copy.deepcopy(
+            {**self.overrides, **decided}
+        )  # as LocantConfig changes the dict rope_parameters in place
+        try:
+            return LocantConfig.from_preset(self.preset, **fields) if self.preset else LocantConfig(**fields)
+        except (StrictDataclassError, ValueError) as error:
+            raise config_error(error, fields) from error
+
+
+def config_error(error: Exception, fields: Iterable[str]) -> InputError:
+    """Convert an error of a config to an `InputError` of one line, with the name of the field if it is in `fields`."""
+    if not isinstance(error, StrictDataclassError):
+        return InputError(f"{first_line(error)}.")
+    where = str(error).partition("'")[2].partition("'")[0]
+    named = f"{where}: " if where in fields else ""
+    return InputError(f"{named}{error.__cause__ or error}")
+
+
+@dataclass
+class DataArguments:
+    """The options of the section `data:` that all tasks have: the sources of the rows of each split.
+
+    A subclass for each task defines the columns of a row.
+
+    Raises:
+        InputError: no data or two sources of data are given, or a value is out of range.
+    """
+
+    dataset_name: str | None = option(None, "Dataset on the Hugging Face Hub; or give train_file.")
+    dataset_config_name: str | None = option(None, "Configuration of the dataset in dataset_name, such as en-fr.")
+    train_file: str | list[str] | None = option(
+        None,
+        "Training data: a TSV, CSV, JSON lines or Parquet file. Paths are relative to the current directory.",
+    )
+    validation_file: str | list[str] | None = option(None, "Validation data, in the same forms as train_file.")
+    test_file: str | list[str] | None = option(None, "Test data, in the same forms as train_file.")
+    validation_split: float = option(
+        0.05,
+        "Share of the training data (below 1) or number of training rows (from 1 on) that become the validation set, "
+        "if neither validation_file nor the dataset has validation data.",
+    )
+    license: str | None = option(None, "Licence of the data, such as cc-by-4.0, for the model card.")
+    preprocessing_num_workers: int | None = option(None, "Number of processes that prepare the data.")
+
+    columns: ClassVar[tuple[str, ...]] = ()
+    """The columns of a row. A split can also be given as parallel text files, one for each column."""
+    takes_many_files: ClassVar[bool] = False
+    """Whether a split may be given as any number of text files, whose rows are concatenated."""
+
+    def __post_init__(self) -> None:
+        for name in ("train_file", "validation_file", "test_file"):
+            setattr(self, name, self._checked_files(name))
+        self._check_sources()
+        check_positive(self, "validation_split", "preprocessing_num_workers")
+
+    @property
+    def sources(self) -> dict[str, Any]:
+        """The options for the sources of the rows, as keyword arguments of `load_splits`."""
+        return {name: getattr(self, name) for name in _SOURCES}
+
+    def _checked_files(self, name: str) -> str | list[str] | None:
+        """The value of the option `name`: a path for one file, a list of paths for several, None for none."""
+        files = getattr(self, name)
+        if not files or isinstance(files, str):
+            return files or None
+        if len(files) not in (1, len(self.columns)) and not self.takes_many_files:
+            parallel = f", or parallel text files ({', '.join(self.columns)})" if len(self.columns) > 1 else ""
+            raise InputError(f"{name} has {len(files)} paths, but takes one file with columns{parallel}.")
+        return files[0] if len(files) == 1 else files
+
+    def _check_sources(self) -> None:
+        if self.dataset_name is not None and self.train_file is not None:
+            raise InputError("dataset_name and train_file are both given: training data come from one of them.")
+        if self.dataset_name is None and self.train_file is None:
+            raise InputError("No training data are given: set train_file or dataset_name.")
+        if self.dataset_config_name is not None and self.dataset_name is None:
+            raise InputError("dataset_config_name is given without dataset_name: give both, or neither of them.")
+
+
+_SOURCES = (
+    *("dataset_name", "dataset_config_name", "train_file", "validation_file", "test_file"),
+    "validation_split",
+)
+
+
+@dataclass
+class TokenizerArguments:
+    """The options that choose or train a tokenizer, for the data arguments of tasks with text."""
+
+    tokenizer_name: str | None = option(None, "Folder or Hub name of a tokenizer to use instead of training one.")
+    tokenizer_kind: Literal["bpe", "unigram", "wordpiece", "word"] = option(
+        "bpe", "Kind of tokenizer to train on the training data; for translation, one tokenizer for both languages."
+    )
+    tokenizer_vocab_size: int = option(8000, "Largest vocabulary of the tokenizer to train.")
+
+
+@dataclass
+class TrainingArguments(transformers.TrainingArguments):
+    """The arguments of the Hugging Face Trainer with Locant's defaults, and the options that Locant adds.
+
+    Args:
+        data: the data arguments of the run, from which `find_measures` may derive the metrics.
+
+    Raises:
+        InputError: a value is out of range, two values contradict each other, a reporter in `report_to` cannot be
+            used, or `label_smoothing_factor` is set.
+        ValueError: from the Trainer's own checks.
+    """
+
+    output_dir: str | None = option("runs/model", "Folder of the run; the same command resumes a stopped run.")
+    bf16: bool | Literal["auto"] = option(  # type: ignore[assignment]  # the Trainer sees True or False
+        False,
+        "Mixed precision: forward passes in bfloat16; auto times some steps in bfloat16 and in float32, and takes the "
+        "faster precision.",
+    )
+    seed: int = option(42, "Seed of everything random; the same seed and command give the same weights on CPU.")
+    num_train_epochs: float = option(10.0, "Passes over the training data.")
+    max_tokens_per_batch: int | None = option(
+        None,
+        "Largest number of tokens in a batch on each device, padding included; by default a batch has "
+        "per_device_train_batch_size rows.",
+    )
+    per_device_train_batch_size: int = option(
+        32, "Rows in a batch on each device, if max_tokens_per_batch is not given."
+    )
+    per_device_eval_batch_size: int = option(64, "Rows in a batch on each device in evaluation.")
+    learning_rate: float = option(5e-4, "Highest learning rate, reached at the end of the warm-up.")
+    lr_scheduler_type: SchedulerType | str = option(
+        "inverse_sqrt", "Learning rate schedule after the warm-up (inverse_sqrt: Vaswani et al. 2017)."
+    )
+    warmup_steps: float = option(0.1, "Steps of linear warm-up, or (below 1) their share of all steps.")
+    coupled_weight_decay: bool = option(
+        False,
+        "Adam with weight_decay added to the gradient (L2; Kingma & Ba 2015) instead of AdamW's decoupled "
+        "decay (Loshchilov & Hutter 2019).",
+    )
+    adam_beta2: float = option(0.98, "Decay rate of Adam's second moment (Vaswani et al. 2017: 0.98).")
+
+    eval_strategy: IntervalStrategy | str = option("epoch", "When the model is evaluated on the validation set.")
+    save_strategy: SaveStrategy | str = option(
+        "epoch",
+        "When a checkpoint is saved; with load_best_model_at_end, save_strategy must equal eval_strategy or be best.",
+    )
+    save_total_limit: int | None = option(
+        3, "Number of checkpoints to keep, including the best one; at least 2, and at least average_checkpoints + 1."
+    )
+    logging_steps: float = option(50, "Steps between two reports of the loss, or (below 1) a share of all steps.")
+    load_best_model_at_end: bool = option(True, "End with the checkpoint that is best by metric_for_best_model.")
+    metric_for_best_model: str | None = option(
+        None,
+        "Metric on the validation set that decides which checkpoint is best; by default the first metric of the task.",
+    )
+    greater_is_better: bool | None = option(None, "Whether a higher metric_for_best_model is better.")
+    early_stopping_patience: int | None = option(
+        None, "Stop training after this number of evaluations in a row without a better metric_for_best_model."
+    )
+    average_checkpoints: int = option(
+        0, "End with the mean of the weights of the last N checkpoints; 0 turns averaging off."
+    )
+
+    ddp_find_unused_parameters: bool | None = option(
+        False, "Whether processes look for parameters without a gradient; Locant's models have none."
+    )
+    remove_unused_columns: bool = option(False, "Drop the columns that the model's forward does not take.")
+    hub_license: str | None = option(None, "Licence of the model, such as mit, for its card.")
+    dry_run: bool = option(False, "Report parameters, data, padding and memory, and train nothing.")
+
+    data: InitVar[Any] = None
+
+    def __post_init__(self, data: Any) -> None:
+        if self.label_smoothing_factor != 0:
+            raise InputError(
+                "label_smoothing_factor is given, but this option of the Trainer smooths the evaluation loss too: "
+                "use the model's label_smoothing, which smooths the training loss only."
+            )
+        check_positive(self, "per_device_train_batch_size", "per_device_eval_batch_size", "max_tokens_per_batch")
+        check_positive(self, "learning_rate", "num_train_epochs", "gradient_accumulation_steps")
+        check_positive(self, "early_stopping_patience")
+        if self.max_steps == 0 or self.max_steps < -1:
+            raise InputError(
+                f"max_steps is {self.max_steps}, but must be above 0, or -1 to train for num_train_epochs."
+            )
+        self.measures = self.find_measures(data)
+        self._check_best_model()
+        self._check_strategies()
+        if self.early_stopping_patience is not None and self.eval_strategy == "no":
+            raise InputError("early_stopping_patience needs evaluations: set eval_strategy to epoch or steps.")
+        if self.average_checkpoints and self.save_strategy in ("no", "best"):
+            raise InputError("average_checkpoints needs checkpoints: set save_strategy to epoch or steps.")
+        if self.average_checkpoints < 0:
+            raise InputError(f"average_checkpoints is {self.average_checkpoints}, but must be 0 or more.")
+        if self.save_total_limit is not None:
+            # the best checkpoint is kept too, and may be older than the checkpoints that are averaged
+            self.save_total_limit = max(self.save_total_limit, self.average_checkpoints + 1, 2)
+        # without an accelerator, the Trainer accepts bf16 only if use_cpu is set
+        self.use_cpu = self.use_cpu or not torch.accelerator.is_available()
+        self._check_with_bf16_chosen_later() if self.bf16 == AUTO else super().__post_init__()
+        self.logging_nan_inf_filter = False  # True would log the mean of earlier losses instead of a NaN or infinity
+        self._check_reporters()
+
+    def _check_with_bf16_chosen_later(self) -> None:
+        if self.fp16:
+            raise InputError("fp16 is true and bf16 is auto, but only one of them can be used: leave one of them out.")
+        self.bf16 = False
+        super().__post_init__()
+        self.bf16 = AUTO  # type: ignore[assignment]  # mypy infers the type str for the constant
+
+    def _check_reporters(self) -> None:
+        """Raise `InputError` if a reporter cannot be created; the Trainer would try it only after data preparation."""
+        if not self.report_to:
+            return
+        from transformers.integrations.integration_utils import INTEGRATION_TO_CALLBACK  # slow to import
+
+        for name in self.report_to:
+            if name not in INTEGRATION_TO_CALLBACK:
+                known = ", ".join(INTEGRATION_TO_CALLBACK)
+                raise InputError(f"report_to is {name}, but must be none, all, or some of {known}.")
+            try:
+                INTEGRATION_TO_CALLBACK[name]()
+            except (ImportError, RuntimeError) as error:
+                package = f"pip install 'locant[{name}]'" if name in ("tensorboard", "wandb") else "install its package"
+                raise InputError(
+                    f"report_to is {name}, but this reporter cannot be used ({first_line(error)}): {package}, or leave "
+                    "report_to out."
+                ) from error
+
+    def set_bf16(self, bf16: bool) -> None:
+        """Replace `bf16: auto` by the value that was chosen."""
+        self.bf16 = bf16
+        if bf16:
+            self.mixed_precision = "bf16"
+
+    def _check_strategies(self) -> None:
+        """Raise `InputError` for `load_best_model_at_end` if `save_strategy` is neither `eval_strategy` nor `best`."""
+        evaluated, saved = IntervalStrategy(self.eval_strategy).value, SaveStrategy(self.save_strategy).value
+        if self.load_best_model_at_end and saved not in (evaluated, "best"):
+            raise InputError(
+                f"eval_strategy is {evaluated} and save_strategy {saved}, but each checkpoint must be evaluated for "
+                "the best to be known: give both the same value, or set load_best_model_at_end to false."
+            )
+
+    def find_measures(self, data: Any) -> dict[str, bool]:
+        """Map each evaluation metric to whether higher is better; the first is the default `metric_for_best_model`."""
+        return {"loss": False}
+
+    def _check_best_model(self) -> None:
+        """Set `metric_for_best_model` and `greater_is_better`; raise `InputError` if the metric is not measured."""
+        metric = (self.metric_for_best_model or next(iter(self.measures))).removeprefix("eval_")
+        if metric not in self.measures:
+            raise InputError(
+                f"metric_for_best_model is {metric}, but the metrics of this run are {', '.join(self.measures)}: "
+                f"{self.mend_measure(metric)}."
+            )
+        self.metric_for_best_model = metric
+        if self.greater_is_better is None:
+            self.greater_is_better = self.measures[metric]
+
+    def mend_measure(self, metric: str) -> str:
+        """The advice in the error message for a `metric_for_best_model` that is not measured."""
+        return "choose one of them"
+
+
+@dataclass
+class GenerationTrainingArguments(TrainingArguments, Seq2SeqTrainingArguments):
+    """The training options of encoder–decoders: generation in evaluation, and the saved model's generation config."""
+
+    predict_with_generate: bool = option(
+        True, "In evaluation, generate a text for each validation row, and compare it with the reference."
+    )
+    generation_num_beams: int | None = option(
+        1, "Beams in evaluation during training; 1 is greedy search, which is fast."
+    )
+    num_beams: int = option(4, "Number of beams for the finished model, saved with the model.")
+    length_penalty: float = option(1.0, "Beam search divides scores by length ** length_penalty; saved with the model.")
+    max_new_tokens: int = option(256, "Largest number of tokens that are generated for a text; saved with the model.")
+    use_cache: bool = option(True, "Whether the saved model decodes with a cache; training itself needs none.")
+
+    def __post_init__(self, data: Any) -> None:
+        check_positive(self, "num_beams", "generation_num_beams", "max_new_tokens")
+        super().__post_init__(data)
+
+
+def check_positive(arguments: Any, *names: str) -> None:
+    """Raise `InputError` where one of the fields is neither None nor above 0."""
+    for name in names:
+        value = getattr(arguments, name)
+        if value is not None and value <= 0:
+            raise InputError(f"{name} is {value}, but must be above 0.")

@@ -1,0 +1,355 @@
+# Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
+"""The options of `locant train`, collected from the dataclasses, and the conversion of given values to their types."""
+
+import dataclasses
+import difflib
+import enum
+import inspect
+import json
+import math
+import re
+import types
+import typing
+from collections.abc import Callable
+from typing import Any, Literal
+
+from locant.configuration import LocantConfig
+from locant.configuration.configuration_locant import STACK_FIELDS
+
+from ..errors import InputError
+from ..tasks.registry import DEFAULT_TASK, TASKS, Task
+from .arguments import ModelArguments, TrainingArguments
+
+SECTIONS = ("model", "data", "training")
+
+# Fields that are not options of any task, each with the reason that an error message gives
+_DECIDED_ELSEWHERE = {
+    "vocab_size": "the tokenizer decides it, so set tokenizer_vocab_size",
+    "pad_token_id": "the tokenizer decides it",
+    "bos_token_id": "the tokenizer decides it",
+    "eos_token_id": "the tokenizer decides it",
+    "decoder_start_token_id": "the tokenizer decides it",
+    "is_encoder_decoder": "the task decides it",
+    "is_decoder": "the task decides it",
+    "encoder_input": "the task decides it",
+    "remove_unused_columns": "training always drops the columns that it does not use",
+    "train_sampling_strategy": "a batch always has rows of similar length",
+    "dataloader_drop_last": "all data are seen once an epoch",
+    "logging_nan_inf_filter": "training stops at a loss that is not finite",
+    "save_only_model": "an interrupted run resumes from the whole state of its last checkpoint",
+    "auto_find_batch_size": "max_tokens_per_batch or per_device_train_batch_size decides the batches",
+    "batch_eval_metrics": "metrics are always computed over a whole split",
+    "eval_do_concat_batches": "metrics are always computed over a whole split",
+    "prediction_loss_only": "the task decides which scores are measured",
+    "do_train": "locant train always trains the model",
+    "do_eval": "eval_strategy says when the model is evaluated",
+    "do_predict": "the model is always evaluated on the test data, if there are any",
+}
+_IMAGE_FIELDS = ("image_size", "patch_size", "num_channels")
+
+# Options of the Trainer that `--help` lists with Locant's options, before the Trainer's other options
+_OFTEN_USED = (
+    *("max_steps", "weight_decay", "max_grad_norm", "gradient_accumulation_steps", "activation_checkpointing"),
+    *("fp16", "torch_compile", "use_cpu", "dataloader_num_workers", "report_to", "run_name"),
+)
+
+_MOST_CHOICES = 12  # the largest number of choices that a message lists
+
+# Options of other programs that have no counterpart, and how to get their effect
+ADVICE = {
+    "device": "training uses the accelerator if there is one, unless use_cpu is given; CUDA_VISIBLE_DEVICES picks GPUs",
+}
+
+# Options of other programs, and the option of Locant with the same effect
+_OTHER_NAMES = {
+    "lr": "learning_rate",
+    "epochs": "num_train_epochs",
+    "num_epochs": "num_train_epochs",
+    "steps": "max_steps",
+    "batch_size": "per_device_train_batch_size",
+    "train_batch_size": "per_device_train_batch_size",
+    "eval_batch_size": "per_device_eval_batch_size",
+    "max_tokens": "max_tokens_per_batch",
+    "accumulation_steps": "gradient_accumulation_steps",
+    "update_freq": "gradient_accumulation_steps",
+    "clip_norm": "max_grad_norm",
+    "warmup": "warmup_steps",
+    "warmup_ratio": "warmup_steps",
+    "warmup_updates": "warmup_steps",
+    "scheduler": "lr_scheduler_type",
+    "lr_scheduler": "lr_scheduler_type",
+    "patience": "early_stopping_patience",
+    "cpu": "use_cpu",
+    "no_cuda": "use_cpu",
+    "beam": "num_beams",
+    "beam_size": "num_beams",
+    "beams": "num_beams",
+    "output": "output_dir",
+    "save_dir": "output_dir",
+    "model": "model_name_or_path",
+    "tokenizer": "tokenizer_name",
+    "vocab": "tokenizer_vocab_size",
+    "dataset": "dataset_name",
+    "source": "source_column",
+    "target": "target_column",
+    "src_lang": "source_lang",
+    "tgt_lang": "target_lang",
+    "arch": "preset",
+    "size": "preset",
+    "hidden_dim": "d_model",
+    "dim": "d_model",
+    "resume": "resume_from_checkpoint",
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Option:
+    """One field that can be given in the YAML file or on the command line.
+
+    `kinds` are the types that a value may have, the most specific type first. `choices` are the allowed strings; it is
+    empty if any string is allowed. `optional` says whether a value may be None. `often_used` is False for the
+    options of the Trainer that `--help` lists last.
+    """
+
+    name: str
+    section: str
+    kinds: tuple[Any, ...]
+    choices: tuple[str, ...]
+    optional: bool
+    default: Any
+    help: str
+    often_used: bool
+
+    @property
+    def takes_list(self) -> bool:
+        """Whether a value may be a list."""
+        return any((typing.get_origin(kind) or kind) is list for kind in self.kinds)
+
+    @property
+    def expected(self) -> str:
+        """What a value must be, in words."""
+        kinds = [_CONVERSIONS[kind][0] for kind in self.kinds if not (self.choices and kind is str)]
+        if self.choices:
+            more = ", …" if len(self.choices) > _MOST_CHOICES else ""
+            listed = f"{', '.join(self.choices[:_MOST_CHOICES])}{more}"
+            kinds.append(listed if len(self.choices) == 1 else f"one of {listed}")
+        return " or ".join(kinds)
+
+    def convert(self, value: Any, origin: str) -> Any:
+        """Convert `value`, from YAML or the command line, to the type of the field; `null` becomes None.
+
+        Raises:
+            InputError: `value` cannot be converted to any of `kinds`; the message names its `origin`.
+        """
+        if value is None or value == "null":
+            return None
+        for kind in self.kinds:
+            try:
+                converted = _CONVERSIONS[kind][1](value)
+            except (LookupError, TypeError, ValueError):
+                continue
+            if not self.choices or kind is not str or converted in self.choices:
+                return converted
+        nearest = _nearest(value, self.choices) if isinstance(value, str) else None
+        raise InputError(
+            f"{self.name} is {value!r} ({origin}), but must be {self.expected}"
+            + (f": did you mean {nearest}?" if nearest else ".")
+        )
+
+
+def find_task(given: dict[str, Any]) -> Task:
+    """The task that the given options are for."""
+    return TASKS[given.get("task") or DEFAULT_TASK]
+
+
+def known_options(task: Task) -> dict[str, Option]:
+    """A dict from name to option for `task`: the option `task`, then those of model, data and training."""
+    data, training = _options("data", task.data), _training_options(task.training)
+    theirs = {"overrides", *(option.name for option in (*data, *training))}
+    options = [*_options("model", ModelArguments), *_config_options()]
+    options = [TASK_OPTION, *(option for option in options if option.name not in theirs), *data, *training]
+    decided = decided_elsewhere(task)
+    return {option.name: option for option in options if option.kinds and option.name not in decided}
+
+
+def all_options() -> dict[str, Option]:
+    """A dict from name to option for all tasks. If tasks share a name, an option that takes a list is preferred."""
+    options: dict[str, Option] = {}
+    for task in TASKS.values():
+        for name, option in known_options(task).items():
+            if name not in options or (option.takes_list and not options[name].takes_list):
+                options[name] = option
+    return options
+
+
+def decided_elsewhere(task: Task) -> dict[str, str]:
+    """Map the name of each field that is not an option of `task` to the reason, for error messages."""
+    decided = {**_DECIDED_ELSEWHERE, **dict.fromkeys(task.config_fields, "the task decides it")}
+    is_encoder_decoder = task.config_fields.get("is_encoder_decoder", True)
+    missing = "encoder" if task.config_fields.get("is_decoder") else "decoder"
+    takes_images = task.config_fields.get("encoder_input") == "patches"
+    for name in inspect.get_annotations(LocantConfig):
+        if not is_encoder_decoder and name.startswith((f"{missing}_", "cross_", "share_encoder_decoder_")):
+            decided.setdefault(name, f"the model of this task has no {missing}")
+        if not takes_images and name in _IMAGE_FIELDS:
+            decided[name] = "the model of this task takes no images"
+    return {**decided, **task.decided_elsewhere}
+
+
+def nearest_option(name: str, options: dict[str, Option]) -> str | None:
+    """The name of the option that a user who wrote `name` probably meant, or None."""
+    name = name.replace("-", "_")
+    ours = (
+        _OTHER_NAMES.get(name),
+        LocantConfig.attribute_map.get(name),
+        *(f"{stack}_{STACK_FIELDS.get(name)}" for stack in ("encoder", "decoder")),
+    )
+    translated = next((known for known in ours if known in options), None)
+    containing = next((known for known in options if len(name) > 2 and name in known), None)
+    return translated or _nearest(name, options) or containing
+
+
+def _nearest(name: str, known: typing.Iterable[str]) -> str | None:
+    return next(iter(difflib.get_close_matches(name, list(known), n=1)), None)
+
+
+def _options(section: str, arguments: Any) -> list[Option]:
+    hints = typing.get_type_hints(arguments)
+    return [
+        _option(section, entry, hints[entry.name], entry.metadata.get("help", ""))
+        for entry in dataclasses.fields(arguments)
+        if entry.init
+    ]
+
+
+def _config_options() -> list[Option]:
+    hints, described = inspect.get_annotations(LocantConfig), _described(LocantConfig)
+    entries = dataclasses.fields(typing.cast(Any, LocantConfig))
+    return [
+        _option("model", entry, hints[entry.name], described.get(entry.name, ""))
+        for entry in entries
+        if entry.name in hints
+    ]
+
+
+def _training_options(arguments: type[TrainingArguments]) -> list[Option]:
+    """The training options: first Locant's own, then the Trainer's often used ones, then the Trainer's others."""
+    by_name = {option.name: option for option in _options("training", arguments)}
+    ours = [base for base in reversed(arguments.__mro__) if issubclass(base, TrainingArguments)]
+    own = dict.fromkeys(name for base in ours for name in inspect.get_annotations(base) if name in by_name)
+    for name in by_name.keys() - own.keys():
+        often_used, summary = name in _OFTEN_USED, _first_sentence(by_name[name].help)
+        by_name[name] = dataclasses.replace(by_name[name], often_used=often_used, help=summary)
+    first = [name for name in (*own, *_OFTEN_USED) if name in by_name]  # older versions of the Trainer lack some names
+    return [by_name[name] for name in first] + [by_name[name] for name in by_name if name not in first]
+
+
+def _first_sentence(text: str) -> str:
+    """The first sentence of the Trainer's help, which is written for argparse (`%%` stands for `%`)."""
+    text = " ".join(text.replace("%%", "%").split())
+    return re.split(r"(?<=\.)(?<!e\.g\.)(?<!i\.e\.) ", text)[0]
+
+
+def _option(section: str, entry: dataclasses.Field, hint: Any, help: str) -> Option:
+    kinds, choices, optional = _read_hint(hint)
+    choices = entry.metadata.get("choices") or choices
+    default = entry.default if entry.default is not dataclasses.MISSING else None
+    return Option(entry.name, section, kinds, choices, optional, default, help, often_used=True)
+
+
+def _read_hint(hint: Any) -> tuple[tuple[Any, ...], tuple[str, ...], bool]:
+    """The types and choices that a hint such as `SchedulerType | str | None` allows, and whether it allows None.
+
+    Types that have no text form, such as `GenerationConfig`, are ignored.
+    """
+    members = typing.get_args(hint) if typing.get_origin(hint) in (typing.Union, types.UnionType) else (hint,)
+    kinds: set[Any] = set()
+    choices: tuple[str, ...] = ()
+    for member in members:
+        if typing.get_origin(member) is Literal:
+            values = typing.get_args(member)
+            kinds |= {type(value) for value in values}
+            choices += tuple(value for value in values if isinstance(value, str))
+        elif isinstance(member, type) and issubclass(member, enum.Enum):
+            kinds.add(str)
+            choices += tuple(choice.value for choice in member)
+        else:
+            kinds.add(member if member == list[int] else typing.get_origin(member) or member)
+    ordered = tuple(kind for kind in _CONVERSIONS if kind in kinds)
+    return ordered, choices, type(None) in kinds
+
+
+def _described(documented: type) -> dict[str, str]:
+    """A dict from argument name to description, read from the section `Args:` of the docstring of `documented`."""
+    section = (inspect.getdoc(documented) or "").partition("Args:\n")[2].partition("\n\n")[0]
+    described = {}
+    for entry in re.split(r"\n    (?=\w)", "\n" + section)[1:]:
+        names, _, text = " ".join(entry.split()).partition(": ")
+        described.update(dict.fromkeys(names.split(", "), text[:1].upper() + text[1:]))
+    return described
+
+
+def _to_dict(value: Any) -> dict:
+    if isinstance(value, str):
+        value = json.loads(value)
+    if not isinstance(value, dict):
+        raise TypeError
+    return value
+
+
+def _to_list(value: Any) -> list[str]:
+    values = value if isinstance(value, list) else [value]
+    return [_to_str(item) for item in values]
+
+
+def _to_whole_numbers(value: Any) -> list[int]:
+    if not isinstance(value, list):
+        raise TypeError
+    return [_to_int(item) for item in value]
+
+
+def _to_bool(value: Any) -> bool:
+    if isinstance(value, bool):
+        return value
+    return {"true": True, "yes": True, "false": False, "no": False}[_to_str(value).lower()]
+
+
+def _to_int(value: Any) -> int:
+    if isinstance(value, bool | float):
+        raise TypeError
+    return int(value)
+
+
+def _to_float(value: Any) -> float:
+    if isinstance(value, bool) or not math.isfinite(float(value)):
+        raise ValueError
+    return float(value)
+
+
+def _to_str(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError
+    return value
+
+
+# The types in the order in which `Option.convert` tries them: the most specific type first
+_CONVERSIONS: dict[Any, tuple[str, Callable[[Any], Any]]] = {
+    dict: ("a mapping (JSON on the command line)", _to_dict),
+    bool: ("true or false", _to_bool),
+    int: ("a whole number", _to_int),
+    float: ("a number", _to_float),
+    list[int]: ("a list of whole numbers", _to_whole_numbers),
+    str: ("text", _to_str),
+    list: ("a list of texts", _to_list),
+}
+
+TASK_OPTION = Option(
+    "task",
+    section="",
+    kinds=(str,),
+    choices=tuple(TASKS),
+    optional=False,
+    default=DEFAULT_TASK,
+    help="Task that the model is trained for; in CONFIG.yaml, write task: above the sections.",
+    often_used=True,
+)

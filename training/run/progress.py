@@ -1,0 +1,236 @@
+# Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
+"""Callbacks that show the progress of training: the speed, the time left, and sample outputs of the model."""
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+from datasets import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
+from tqdm.auto import tqdm
+from transformers import PrinterCallback, ProgressCallback, TrainerCallback
+from transformers.utils.logging import disable_progress_bar, enable_progress_bar, is_progress_bar_enabled
+
+from ..inference import one_line, write_tsv
+
+SAMPLES_FILE = "samples_by_epoch.tsv"
+LONGEST_SAMPLE = 120
+"""The number of characters after which a text is cut in messages."""
+
+
+class Sample(NamedTuple):
+    """One row of the validation set, with the text that the model generates for it."""
+
+    source: str
+    reference: str
+    output: str
+
+
+class HasSamples(Protocol):
+    """A `compute_metrics` function of the Trainer that keeps samples of the last evaluation."""
+
+    samples: list[Sample]
+
+
+class SampleRow(NamedTuple):
+    """A row of `SAMPLES_FILE`: a sample, with the epoch and the training step of its evaluation."""
+
+    epoch: str
+    step: int
+    source: str
+    reference: str
+    output: str
+
+
+def sample_rows(number: int) -> list[int]:
+    """The indices of the first, the middle and the last of `number` rows."""
+    return sorted({0, number // 2, number - 1})
+
+
+def take_samples(sources: Sequence[str], references: Sequence[str], outputs: Mapping[int, str]) -> list[Sample]:
+    """The samples of three rows of the validation set, which are the same rows in each evaluation.
+
+    Args:
+        sources, references: the texts of all rows; if `sources` is empty, there are no samples.
+        outputs: a dict from the index of a row to its generated text.
+    """
+    rows = sample_rows(len(sources)) if sources else []
+    return [Sample(sources[row], references[row], one_line(outputs[row])) for row in rows]
+
+
+def shorten(text: str) -> str:
+    """Cut a text to `LONGEST_SAMPLE` characters, with a space for each line break, for messages."""
+    text = one_line(text[: 2 * LONGEST_SAMPLE])
+    return text if len(text) <= LONGEST_SAMPLE else f"{text[: LONGEST_SAMPLE - 1]}…"
+
+
+class SampleWriter(TrainerCallback):
+    """Prints the samples after each evaluation, and adds them to `SAMPLES_FILE` in the folder of the run.
+
+    Args:
+        folder: the folder of the run.
+        metrics: the `compute_metrics` function of the Trainer.
+    """
+
+    def __init__(self, folder: Path, metrics: HasSamples):
+        self.path = folder / SAMPLES_FILE
+        self.metrics = metrics
+
+    def on_evaluate(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Print and write samples in the main process; drop rows that an interrupted run wrote from this step on."""
+        if not state.is_world_process_zero or not self.metrics.samples:
+            return
+        for sample in self.metrics.samples:
+            tqdm.write("\n".join(f"{name + ':':<11}{shorten(text)}" for name, text in sample._asdict().items()))
+        rows = [row for row in self._written() if row.step < state.global_step]
+        rows += [SampleRow(f"{state.epoch:.4g}", state.global_step, *sample) for sample in self.metrics.samples]
+        write_tsv(self.path, rows)
+
+    def _written(self) -> list[SampleRow]:
+        lines = self.path.read_text(encoding="utf-8").split("\n")[1:-1] if self.path.exists() else []
+        return [SampleRow(epoch, int(step), *texts) for epoch, step, *texts in (line.split("\t") for line in lines)]
+
+
+def count_tokens(counts: Mapping[str, int]) -> int:
+    """The number of tokens in `counts`, the summary of a split; 0 for splits without text, such as labelled images."""
+    return sum(number for name, number in counts.items() if name.endswith("tokens"))
+
+
+class Pace(TrainerCallback):
+    """Prints the training speed and the estimated time left after each evaluation.
+
+    Args:
+        counts: the summary of the training split. The speed is in tokens if the summary counts tokens, else in rows.
+    """
+
+    def __init__(self, counts: Mapping[str, int]):
+        tokens = count_tokens(counts)
+        self.an_epoch, self.unit = (tokens, "tokens") if tokens else (next(iter(counts.values())), next(iter(counts)))
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Start the clock, at the beginning of training or when training resumes from a checkpoint."""
+        self._begin = self._since = time.monotonic()
+        self._first_step, self._epoch = state.global_step, state.epoch or 0.0
+        self._seconds = 0.0
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Record the time of the training steps, which must not include an evaluation."""
+        self._seconds = time.monotonic() - self._since
+
+    def on_evaluate(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Print the speed and the time left in the main process."""
+        now, steps = time.monotonic(), state.global_step - self._first_step
+        if state.is_world_process_zero and steps and self._seconds:
+            speed = self.an_epoch * (state.epoch - self._epoch) / self._seconds
+            left = (state.max_steps - state.global_step) * (now - self._begin) / steps
+            tqdm.write(
+                f"{_clock()} epoch {state.epoch:.4g}, step {state.global_step:,} of {state.max_steps:,}: "
+                f"{speed:,.0f} {self.unit} a second, {tqdm.format_interval(left)} left"
+            )
+        self._since, self._epoch = now, state.epoch
+
+
+def _clock() -> str:
+    return time.strftime("%H:%M:%S")
+
+
+@contextmanager
+def hidden_bars() -> Iterator[None]:
+    """Hide the progress bars of the libraries datasets and transformers until the end of the `with` block."""
+    had_bars = not are_progress_bars_disabled(), is_progress_bar_enabled()
+    disable_progress_bars()
+    disable_progress_bar()
+    try:
+        yield
+    finally:
+        for had, enable in zip(had_bars, (enable_progress_bars, enable_progress_bar), strict=True):
+            if had:
+                enable()
+
+
+class ScheduleNotice(TrainerCallback):
+    """Prints a message if a run is resumed with another number of steps, which changes its learning rate schedule.
+
+    Args:
+        planned_steps: the total number of training steps that the resumed checkpoint was saved with.
+    """
+
+    def __init__(self, planned_steps: int):
+        self.planned_steps = planned_steps
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Print the message in the main process if the schedule differs from the schedule for `planned_steps` steps."""
+        if not state.is_world_process_zero or state.max_steps == self.planned_steps:
+            return
+        before, after = map(args.get_warmup_steps, (self.planned_steps, state.max_steps))
+        schedule = str(getattr(args.lr_scheduler_type, "value", args.lr_scheduler_type))
+        if schedule in _WITHOUT_STEPS or (before == after and schedule in _OF_WARMUP_STEPS):
+            return
+        warmup = f"; with warmup_steps {args.warmup_steps:g} the warm-up now has {after:,} steps instead of {before:,}"
+        tqdm.write(
+            f"The run was planned for {self.planned_steps:,} steps and now has {state.max_steps:,}, which changes the "
+            f"learning rate of the steps to come{warmup if before != after else ''}."
+        )
+
+
+_WITHOUT_STEPS = ("constant", "reduce_lr_on_plateau")
+"""Learning rate schedules that do not depend on the total number of steps."""
+_OF_WARMUP_STEPS = ("inverse_sqrt", "constant_with_warmup")
+"""Learning rate schedules that depend on the total number of steps only if the warm-up is a share of the steps."""
+
+
+def _log_line(logs: Mapping[str, Any]) -> str:
+    shown = {name: f"{value:.4g}" if isinstance(value, float) else value for name, value in logs.items()}
+    shown.pop("total_flos", None)
+    return f"{_clock()} {shown}"
+
+
+class TimedPrinter(PrinterCallback):
+    """Prints each log entry of the Trainer with the time of day, in a run without progress bars."""
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:
+        """Print the log entry in the main process of each machine."""
+        if state.is_local_process_zero:
+            print(_log_line(logs))
+
+
+class ProgressFromStep(ProgressCallback):
+    """The Trainer's progress bar, started at the step of the checkpoint, so that its speed leaves out earlier steps."""
+
+    training_bar: Any
+    prediction_bar: Any
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Draw the bar at the step from which training starts."""
+        super().on_train_begin(args, state, control, **kwargs)
+        self.current_step = state.global_step
+        if self.training_bar is not None:
+            self.training_bar.initial = self.training_bar.n = self.training_bar.last_print_n = state.global_step
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:
+        """Print the log entry with the time of day, in the main process."""
+        if state.is_world_process_zero and self.training_bar is not None:
+            self.training_bar.write(_log_line(logs))
+
+    def close(self) -> None:
+        """Close bars that an error or an interrupt left open, so that the next message starts on a line of its own."""
+        for bar in (self.prediction_bar, self.training_bar):
+            if bar is not None:
+                bar.close()
+
+
+__all__ = [
+    "SAMPLES_FILE",
+    "Pace",
+    "ProgressFromStep",
+    "Sample",
+    "SampleWriter",
+    "ScheduleNotice",
+    "TimedPrinter",
+    "count_tokens",
+    "hidden_bars",
+    "sample_rows",
+    "shorten",
+    "take_samples",
+]

@@ -1,0 +1,179 @@
+# Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
+"""A Trainer that pushes its run to the Hub with a given model card, and without private files."""
+
+import shutil
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub import CommitInfo
+from huggingface_hub.errors import HfHubHTTPError, HFValidationError, HTTPError
+from transformers import Trainer
+from transformers.trainer import TRAINING_ARGS_NAME
+from transformers.trainer_utils import HubStrategy, SaveStrategy
+from transformers.utils.hub import PushInProgress, hf_api
+
+from locant.utils.files import atomic_write
+
+from ..errors import InputError
+from .run_folder import NOT_SHARED, TRAINING_STATE
+
+WriteCard = Callable[[Path, str | None], object]
+"""Writes the model card into the folder of a run; the second argument is the name of the Hub repository, or None."""
+
+
+class PushingTrainer(Trainer):
+    """A `Trainer` that pushes the run to the Hub with the card from `write_card`, without the files in `NOT_SHARED`.
+
+    It deletes `training_args.bin` after each save, because this pickle also holds the access token. The options of the
+    run are in `run_config.yaml`.
+
+    Args:
+        write_card: the function that writes the model card; if it is None, the Trainer writes its own card.
+        kwargs: as for `Trainer`.
+    """
+
+    push_in_progress: Any  # transformers does not annotate these two attributes
+    hub_model_id: Any
+
+    def __init__(self, *, write_card: WriteCard | None = None, **kwargs: Any):
+        super().__init__(**kwargs)
+        self.write_card = write_card
+
+    def init_hf_repo(self, token: str | None = None, private: bool | None = None) -> None:
+        """Create the repository on the Hub; the Trainer calls this method before training.
+
+        Raises:
+            InputError: the Hub refuses the repository, or `private` is set and the repository exists and is public.
+        """
+        private = self.args.hub_private_repo if private is None else private
+        mend = "Log in by `hf auth login`, set hub_model_id to USER/NAME, or leave push_to_hub out."
+        with _in_one_sentence(f"The run cannot be pushed to {self.args.hub_model_id or self._folder.name}", mend):
+            super().init_hf_repo(token, private)
+            if private and self.hub_model_id is not None:
+                hub: Any = hf_api()
+                if not hub.model_info(self.hub_model_id, token=token or self.args.hub_token).private:
+                    raise InputError(
+                        f"hub_private_repo is set, but {self.hub_model_id} already exists and is public: make it "
+                        f"private on the Hub first, or give another hub_model_id."
+                    )
+
+    def _save(self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None) -> None:
+        super()._save(output_dir, state_dict)
+        if self.args.should_save:
+            (Path(output_dir or self._folder) / TRAINING_ARGS_NAME).unlink(missing_ok=True)
+
+    def create_model_card(self, *args: Any, **kwargs: Any) -> None:
+        """Write the model card into the run's folder; the arguments are only for the Trainer's own card."""
+        if self.write_card is None:
+            super().create_model_card(*args, **kwargs)
+        elif self.is_world_process_zero():
+            self.write_card(self._folder, self.hub_model_id)
+
+    def push_to_hub(  # type: ignore[override]  # transformers annotates CommitInfo only
+        self,
+        commit_message: str | None = "End of training",
+        blocking: bool = True,
+        token: str | None = None,
+        revision: str | None = None,
+        private: bool | None = None,
+        **kwargs: Any,
+    ) -> CommitInfo | Future[CommitInfo] | None:
+        """Save the model, write its card, and upload the run's folder; returns None if not in the main process."""
+        token = self.args.hub_token if token is None else token
+        if self.hub_model_id is None:
+            self.init_hf_repo(token=token, private=private)
+        self.save_model(_internal_call=True)
+        return self.push_folder(commit_message, blocking, token, revision, **kwargs)
+
+    def push_folder(
+        self,
+        commit_message: str | None = "End of training",
+        blocking: bool = True,
+        token: str | None = None,
+        revision: str | None = None,
+        **kwargs: Any,
+    ) -> CommitInfo | Future[CommitInfo] | None:
+        """Write the model card and upload the run's folder, as `push_to_hub` does, but do not save the model."""
+        if not self.is_world_process_zero():
+            return None
+        self.callback_handler.on_push_begin(self.args, self.state, self.control)
+        self.create_model_card(**kwargs)
+        self._finish_current_push()
+        mend = f"The model is in {self._folder}: `locant push {self._folder} {self.hub_model_id}` tries again."
+        with _in_one_sentence(f"The run was not pushed to {self.hub_model_id}", mend):
+            return self._upload(self._folder, commit_message, token, revision, run_as_future=not blocking)
+
+    def _push_from_checkpoint(self, checkpoint_folder: str) -> None:
+        """Copy the model of a checkpoint into the run's folder, and upload the folder while training goes on.
+
+        Nothing is uploaded while another upload is running, unless `hub_always_push` is set.
+        """
+        if not self.is_world_process_zero() or self.args.hub_strategy == HubStrategy.END:
+            return
+        busy = self.push_in_progress is not None and not self.push_in_progress.is_done()
+        if busy and not self.args.hub_always_push:
+            return
+        checkpoint = Path(checkpoint_folder)
+        _copy_model(checkpoint, self._folder)
+        self.callback_handler.on_push_begin(self.args, self.state, self.control)
+        self.create_model_card()
+        in_steps = self.args.save_strategy == SaveStrategy.STEPS
+        moment = f"step {self.state.global_step}" if in_steps else f"epoch {int(self.state.epoch or 0)}"
+        message = f"Training in progress, {moment}"
+        jobs: list[Any] = [self._upload(self._folder, message, run_as_future=True)]
+        if self.args.hub_strategy in (HubStrategy.CHECKPOINT, HubStrategy.ALL_CHECKPOINTS):
+            is_last = self.args.hub_strategy == HubStrategy.CHECKPOINT
+            name = "last-checkpoint" if is_last else checkpoint.name
+            jobs.append(self._upload(checkpoint, f"{message}, checkpoint", path_in_repo=name, run_as_future=True))
+        if busy:
+            jobs += self.push_in_progress.jobs
+        self.push_in_progress = PushInProgress(jobs)  # type: ignore[arg-type]  # its docstring asks for a list
+
+    @property
+    def _folder(self) -> Path:
+        assert self.args.output_dir is not None  # transformers has set it
+        return Path(self.args.output_dir)
+
+    def _upload(
+        self,
+        folder: Path,
+        commit_message: str | None,
+        token: str | None = None,
+        revision: str | None = None,
+        **options: Any,
+    ) -> Any:
+        hub: Any = hf_api()
+        return hub.upload_folder(
+            repo_id=self.hub_model_id,
+            folder_path=folder,
+            commit_message=commit_message,
+            token=token or self.args.hub_token,
+            revision=revision or self.args.hub_revision,
+            ignore_patterns=list(NOT_SHARED),
+            **options,
+        )
+
+
+@contextmanager
+def _in_one_sentence(what: str, mend: str) -> Iterator[None]:
+    """Raise errors of the Hub's client as `InputError` with the message `{what}: {reason of the error}. {mend}`."""
+    try:
+        yield
+    except (HTTPError, HFValidationError, ConnectionError) as error:
+        said = error.server_message if isinstance(error, HfHubHTTPError) else None
+        reason = " ".join((said or str(error)).split()).rstrip(".")
+        raise InputError(f"{what}: {reason}. {mend}") from error
+
+
+def _copy_model(checkpoint: Path, folder: Path) -> None:
+    """Copy all files of a checkpoint except the files that only resumed training needs (`TRAINING_STATE`)."""
+    for file in checkpoint.iterdir():
+        if file.is_file() and not any(file.match(pattern) for pattern in TRAINING_STATE):
+            with atomic_write(folder / file.name) as path:
+                shutil.copyfile(file, path)
+
+
+__all__ = ["PushingTrainer", "WriteCard"]

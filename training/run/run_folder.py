@@ -1,0 +1,245 @@
+# Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
+"""The folder of a run: which run it belongs to, its checkpoints, and whether the run is finished."""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import yaml
+from filelock import FileLock, Timeout
+from transformers.trainer import TRAINER_STATE_NAME
+from transformers.trainer_callback import TrainerState
+from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
+from transformers.utils import CONFIG_NAME
+
+from locant.utils.files import atomic_write, write_text
+from locant.utils.run_files import METRICS_FILE, RUN_CONFIG_FILE
+
+from ..errors import InputError
+from ..options.config_parser import RunConfig
+from ..options.options import TASK_OPTION, find_task, known_options
+
+LOCK_FILE = ".lock"
+
+TRAINING_STATE = ("optimizer*", "scheduler.pt", "scaler.pt", "rng_state*.pth", TRAINER_STATE_NAME)
+"""Patterns of the files of a checkpoint that only resumed training needs, such as the state of the optimiser."""
+
+NOT_SHARED = (
+    *("_*", ".*", f"{PREFIX_CHECKPOINT_DIR}-*"),
+    *("training_args.bin", RUN_CONFIG_FILE),  # contain access tokens or local paths
+    "*.tsv",  # contain texts of the data, which have their own licence
+)
+"""Patterns of files that are not uploaded when a run is pushed: they are private, or of no use on the Hub."""
+
+MAY_CHANGE = {
+    # how long the run trains
+    *("num_train_epochs", "max_steps", "early_stopping_patience"),
+    # how the final model is made from checkpoints, generates and is tested
+    *("average_checkpoints", "num_beams", "length_penalty", "max_new_tokens", "test_file"),
+    # what is logged, saved and pushed
+    *("logging_steps", "logging_first_step", "disable_tqdm", "log_level", "report_to", "run_name"),
+    *("save_total_limit", "output_dir", "resume_from_checkpoint", "dry_run"),
+    *("push_to_hub", "hub_model_id", "hub_strategy", "hub_private_repo", "hub_token", "hub_revision"),
+    *("hub_license", "hub_always_push"),
+    # how the computation is done
+    *("per_device_eval_batch_size", "preprocessing_num_workers", "dataloader_num_workers", "use_cpu"),
+}
+"""Options that may differ when a run is resumed. With any other difference, the folder holds a different run."""
+
+
+class RunFolder:
+    """The folder `run.training.output_dir`.
+
+    Args:
+        run: the configuration of the run.
+
+    Raises:
+        InputError: the folder holds another run, other files, or the model to be fine-tuned; or
+            `resume_from_checkpoint` is not a complete checkpoint. Nothing in the folder was changed.
+    """
+
+    def __init__(self, run: RunConfig):
+        assert run.training.output_dir is not None  # transformers has set it
+        self.path = Path(run.training.output_dir)
+        self._yaml = run.to_yaml()
+        self._kept = self.path / RUN_CONFIG_FILE
+        self._default_lengths = {name: getattr(type(run.training), name) for name in ("max_steps", "num_train_epochs")}
+        given = run.training.resume_from_checkpoint
+        self._given_checkpoint = None if given is None else Path(given)
+        self._check(run)
+
+    def _check(self, run: RunConfig) -> None:
+        if self._given_checkpoint is not None and not _is_complete(self._given_checkpoint):
+            raise InputError(
+                f"resume_from_checkpoint {self._given_checkpoint} is not the folder of a complete checkpoint: give "
+                "such a folder, or leave the option out to resume from the last checkpoint of the run."
+            )
+        trained = run.model.model_name_or_path
+        if trained is not None and Path(trained).is_dir() and Path(trained).resolve() == self.path.resolve():
+            raise InputError(
+                f"output_dir {self.path} is the folder of the model that is to be fine-tuned: give another output_dir."
+            )
+        if self.path.exists() and not self.path.is_dir():
+            raise InputError(f"output_dir {self.path} is a file: give another output_dir.")
+        if not self._kept.exists():
+            names = [path.name for path in self.path.iterdir()] if self.path.exists() else []
+            # only these files are there if a process was killed during `claim`
+            if not all(name.endswith((RUN_CONFIG_FILE, METRICS_FILE, LOCK_FILE)) for name in names):
+                raise InputError(
+                    f"output_dir {self.path} is not empty, and has no {RUN_CONFIG_FILE}, so it holds no run: "
+                    f"give another output_dir."
+                )
+            return
+        asked, kept = _flat(self._yaml), _flat(self._kept.read_text(encoding="utf-8"))
+        options = known_options(find_task(run.given))
+        names = sorted((asked.keys() | kept.keys()) - MAY_CHANGE, key=lambda name: (name != TASK_OPTION.name, name))
+        for name in names:
+            # the defaults of model fields are not known here, as a preset may set them
+            known = name in options and options[name].section != "model"
+            default = options[name].default if known else None
+            now, then = asked.get(name, default), kept.get(name, default)
+            if now != then:
+                raise InputError(
+                    f"output_dir {self.path} holds a different run, with {name} {then!r} and not {now!r}: "
+                    f"give another output_dir, or the same {name}."
+                )
+
+    def check_data(self, identity: dict[str, str]) -> None:
+        """Raise `InputError` when the run in the folder trained on other data under the same names."""
+        kept = self.metrics().get("data_identity", identity)
+        for split in identity:
+            if kept.get(split) != identity[split]:
+                raise InputError(
+                    f"output_dir {self.path} holds a run whose {split} data have changed since the run was started: "
+                    f"give another output_dir, or the data with which the run was started."
+                )
+
+    def claim(self, data_identity: dict[str, str]) -> None:
+        """Write the run's options into the folder, so that it belongs to this run, and mark the run as not finished."""
+        for leftover in self.path.glob(".[0-9]*.*"):  # a temporary file of a killed process
+            leftover.unlink()
+        self.write_metrics(self.metrics() | {"finished": False, "data_identity": data_identity})
+        write_text(self._kept, self._yaml)
+        for checkpoint in self.checkpoints()[-1:]:
+            self._point_to_best(checkpoint / TRAINER_STATE_NAME)
+
+    def _point_to_best(self, state_file: Path) -> None:
+        """Correct the path of the best checkpoint in the Trainer's state file, if the folder of the run was moved."""
+        state = TrainerState.load_from_json(str(state_file))
+        best = self.path / f"{PREFIX_CHECKPOINT_DIR}-{state.best_global_step}"
+        if best.is_dir() and state.best_model_checkpoint != str(best):
+            state.best_model_checkpoint = str(best)
+            with atomic_write(state_file) as path:
+                state.save_to_json(str(path))
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Lock the folder until the end of the `with` block.
+
+        Raises:
+            InputError: another process has locked the folder.
+        """
+        self.path.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(self.path / LOCK_FILE)
+        try:
+            lock.acquire(blocking=False)
+        except Timeout:
+            raise InputError(
+                f"output_dir {self.path} is in use by another process: wait for it, or give another output_dir."
+            ) from None
+        try:
+            yield
+        finally:
+            (self.path / LOCK_FILE).unlink(missing_ok=True)
+            lock.release()
+
+    def is_finished(self) -> bool:
+        """Whether the folder holds a finished run with the same options, and at least as many steps or epochs."""
+        if not self._kept.exists() or not self.metrics().get("finished"):
+            return False
+        asked, kept = _flat(self._yaml), _flat(self._kept.read_text(encoding="utf-8"))
+        lengths = [
+            tuple(options.pop(name, default) for name, default in self._default_lengths.items())
+            for options in (asked, kept)
+        ]
+        (steps, epochs), (kept_steps, kept_epochs) = lengths
+        is_covered = 0 < steps <= kept_steps or (steps == kept_steps == -1 and epochs <= kept_epochs)
+        return asked == kept and is_covered
+
+    def metrics(self) -> dict[str, Any]:
+        """The content of `metrics.json`; an empty dictionary if there is no such file yet."""
+        file = self.path / METRICS_FILE
+        return json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+
+    def write_metrics(self, metrics: dict[str, Any]) -> None:
+        """Replace `metrics.json`."""
+        write_text(self.path / METRICS_FILE, json.dumps(metrics, indent=2, ensure_ascii=False) + "\n")
+
+    def checkpoints(self) -> list[Path]:
+        """The complete checkpoints in this folder, ordered by training step."""
+        return complete_checkpoints(self.path)
+
+    def last_checkpoint(self) -> Path | None:
+        """The checkpoint to resume from: `resume_from_checkpoint`, or the last one in the folder, or None."""
+        checkpoints = self.checkpoints()
+        return self._given_checkpoint or (checkpoints[-1] if checkpoints else None)
+
+
+def complete_checkpoints(folder: Path) -> list[Path]:
+    """The complete checkpoints in the folder of a run, ordered by training step.
+
+    The Trainer writes its state file last, so a checkpoint with a readable state file is complete. An incomplete
+    checkpoint, which a killed process left, is skipped; resumed training overwrites it at the same step.
+    """
+    found = [path for path in folder.glob(f"{PREFIX_CHECKPOINT_DIR}-*") if _is_complete(path)]
+    return sorted(found, key=step_of)
+
+
+def holds_unfinished_run(folder: Path) -> bool:
+    """Whether `folder` is the folder of a run that has not finished, so that no model was saved to it yet."""
+    return (folder / RUN_CONFIG_FILE).is_file() and not (folder / CONFIG_NAME).is_file()
+
+
+def explain_unfinished(folder: Path) -> str:
+    """A sentence that says how far an unfinished run is, how to resume it, and which of its checkpoints to use."""
+    checkpoints = complete_checkpoints(folder)
+    if not checkpoints:
+        return (
+            f"{folder} holds an unfinished run without a checkpoint: repeat the command of the run to start it again."
+        )
+    last = checkpoints[-1]
+    state = TrainerState.load_from_json(str(last / TRAINER_STATE_NAME))
+    best = folder / f"{PREFIX_CHECKPOINT_DIR}-{state.best_global_step}"
+    usable = f"{best} (the best so far)" if best in checkpoints else f"{last} (the last one)"
+    return (
+        f"{folder} holds an unfinished run, whose last checkpoint is at step {step_of(last):,} of {state.max_steps:,}: "
+        f"repeat the command of the run to resume from this checkpoint; until then, {usable} can be used as a model."
+    )
+
+
+def planned_steps(checkpoint: Path) -> int:
+    """The total number of training steps that the run was planned for when the checkpoint was saved."""
+    return TrainerState.load_from_json(str(checkpoint / TRAINER_STATE_NAME)).max_steps
+
+
+def step_of(checkpoint: Path) -> int:
+    """The optimiser step at which a checkpoint was saved, from the name of its folder."""
+    return int(checkpoint.name.rpartition("-")[2])
+
+
+def _flat(text: str) -> dict[str, Any]:
+    """Read a run's YAML text into one dict from option name to value, across all sections, including `task`."""
+    sections = yaml.safe_load(text) or {}
+    task = sections.pop(TASK_OPTION.name, TASK_OPTION.default)
+    options = {name: value for section in sections.values() for name, value in (section or {}).items()}
+    return {TASK_OPTION.name: task, **options}
+
+
+def _is_complete(checkpoint: Path) -> bool:
+    try:
+        TrainerState.load_from_json(str(checkpoint / TRAINER_STATE_NAME))
+    except (OSError, ValueError, TypeError):
+        return False
+    return True

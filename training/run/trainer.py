@@ -1,0 +1,230 @@
+# Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
+"""Trainers with batches of similar length, exact losses in evaluation, and Adam with coupled weight decay."""
+
+import inspect
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from datasets import Dataset
+from torch.utils.data import DataLoader
+from transformers import PreTrainedModel, Seq2SeqTrainer
+from transformers.trainer_utils import EvalLoopOutput
+
+from locant.modeling.loss import token_losses
+
+from ..data.batching import LengthBatchSampler, TrainingRows, build_training_dataloader
+from ..errors import InputError
+from ..inference import position_limit
+from ..options.arguments import GenerationTrainingArguments, TrainingArguments
+from .pushing import PushingTrainer
+from .run_folder import complete_checkpoints
+
+ROW = "row"
+Tensors = tuple[torch.Tensor, ...]
+
+
+def by_length(dataset: Dataset, lengths: np.ndarray) -> Dataset:
+    """Sort rows by length for evaluation, longest first, and add their index in `dataset` as the column `row`.
+
+    Args:
+        dataset: the rows, with only the columns that the model takes.
+        lengths: an array `(rows, lengths of a row)`; a row may have several lengths, such as source and target.
+    """
+    order = np.argsort(-lengths.sum(axis=1), kind="stable")
+    return dataset.select(order).add_column(ROW, order)
+
+
+def training_sampler(args: TrainingArguments, lengths: np.ndarray) -> LengthBatchSampler:
+    """The sampler of the training batches that `args` ask for; it yields the share of this process."""
+    devices = max(1, args.n_gpu)  # without a launcher, one process uses all GPUs
+    tokens = args.max_tokens_per_batch
+    return LengthBatchSampler(
+        lengths,
+        max_tokens=None if tokens is None else tokens * devices,
+        batch_size=args.per_device_train_batch_size * devices if tokens is None else None,
+        seed=args.seed if args.data_seed is None else args.data_seed,
+        num_replicas=args.world_size,
+        rank=args.process_index,
+    )
+
+
+def mean_loss(losses: np.ndarray, counts: np.ndarray) -> float:
+    """The mean loss over all tokens or labels, from the summed loss and the number of tokens or labels of each row."""
+    return float(losses.astype(np.float64).sum() / counts.sum())
+
+
+def can_skip_logits(model: PreTrainedModel) -> bool:
+    """Whether the model's `forward` has the argument `skip_logits`."""
+    return "skip_logits" in inspect.signature(model.forward).parameters
+
+
+class RecipeTrainer(PushingTrainer):
+    """A `Trainer` that trains on `TrainingRows`, and evaluates rows whose column `row` holds their index.
+
+    The Trainer's own evaluation loss is a mean over batches of unequal size. `predict_batch` instead returns tensors
+    with an entry for each row, such as summed losses, so that means are exact with any number of processes.
+    `compute_metrics` gets these tensors for all rows as `predictions`, and the indices of the rows as `label_ids`.
+
+    Args:
+        args: Locant's `TrainingArguments`.
+        train_dataset: the training data, indexed by keys (epoch, row).
+        train_lengths: the lengths of the training rows, an array `(rows, lengths of a row)`; if BPE dropout varies the
+            lengths, their upper bounds.
+        kwargs: as for `PushingTrainer`.
+    """
+
+    args: TrainingArguments
+    model: PreTrainedModel
+    train_dataset: TrainingRows
+
+    def __init__(
+        self,
+        *,
+        args: TrainingArguments,
+        train_dataset: TrainingRows,
+        train_lengths: np.ndarray,
+        **kwargs: Any,
+    ):
+        super().__init__(args=args, train_dataset=train_dataset, **kwargs)
+        if args.coupled_weight_decay:  # Seq2SeqTrainer's __init__ has no argument optimizer_cls_and_kwargs
+            betas = (args.adam_beta1, args.adam_beta2)
+            options = {"lr": args.learning_rate, "betas": betas, "eps": args.adam_epsilon}
+            self.optimizer_cls_and_kwargs = (torch.optim.Adam, options)
+        self.train_lengths = train_lengths
+        self._can_skip_logits = can_skip_logits(self.model)
+
+    def _run_epoch(self, *args: Any, **kwargs: Any) -> None:
+        # in a run that is resumed after its last step, the Trainer would train another step before checking for the end
+        if self.control.should_training_stop or self.state.global_step >= self.state.max_steps:
+            self.control.should_training_stop = True
+            return
+        super()._run_epoch(*args, **kwargs)
+
+    def compute_loss(self, model: Any, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
+        """The Trainer's loss, with `skip_logits=True` if the model's `forward` has this argument."""
+        if self._can_skip_logits:
+            inputs = {**inputs, "skip_logits": True}
+        return super().compute_loss(model, inputs, *args, **kwargs)
+
+    def training_step(self, *args: Any, **kwargs: Any) -> torch.Tensor:
+        """Run the Trainer's step, and raise `InputError` if the loss is not finite."""
+        loss = super().training_step(*args, **kwargs)
+        self._check_finite("loss", loss, self.state.global_step + 1)
+        return loss
+
+    def _get_grad_norm(self, *args: Any, **kwargs: Any) -> Any:
+        norm = super()._get_grad_norm(*args, **kwargs)
+        if self.accelerator.scaler is None:  # the scaler of fp16 skips a step whose gradient is not finite
+            self._check_finite("norm of the gradient", norm, self.state.global_step + 1)
+        return norm
+
+    def evaluation_loop(self, *args: Any, **kwargs: Any) -> EvalLoopOutput:
+        """Run the Trainer's loop; in training, raise `InputError` if the loss is not finite, before it is logged."""
+        output = super().evaluation_loop(*args, **kwargs)
+        if self.is_in_train and output.metrics is not None:
+            # with prediction_loss_only there is no eval_loss
+            self._check_finite("validation loss", output.metrics.get("eval_loss", 0.0), self.state.global_step)
+        return output
+
+    def _check_finite(self, what: str, value: Any, step: int) -> None:
+        if math.isfinite(value):
+            return
+        assert self.args.output_dir is not None and self.optimizer is not None  # training has begun
+        checkpoints = complete_checkpoints(Path(self.args.output_dir))
+        last = f"the last good checkpoint is {checkpoints[-1]}" if checkpoints else "there is no checkpoint before it"
+        raise InputError(
+            f"Training diverged at step {step:,} of {self.state.max_steps:,}: the {what} is {float(value)} at a "
+            f"learning rate of {self.optimizer.param_groups[0]['lr']:.3g}, and {last}; give a lower learning_rate or "
+            "more warmup_steps, and another output_dir."
+        )
+
+    def predict_batch(self, model: torch.nn.Module, inputs: dict[str, Any], with_predictions: bool) -> Tensors:
+        """Measure a batch in evaluation: tensors with an entry for each row of the batch, such as summed losses.
+
+        Args:
+            model: the model as the Trainer wraps it.
+            inputs: a collated batch without the indices of the rows.
+            with_predictions: whether predictions, such as generated tokens, are wanted as well as losses.
+        """
+        raise NotImplementedError
+
+    def get_train_dataloader(self) -> DataLoader:
+        """The loader of training batches, whose rows are of similar length; it yields the share of this process."""
+        sampler = training_sampler(self.args, self.train_lengths)
+        return build_training_dataloader(
+            self.train_dataset,
+            sampler,
+            self.data_collator,
+            self.accelerator,
+            num_workers=self.args.dataloader_num_workers,
+            persistent_workers=self.args.dataloader_persistent_workers,
+            prefetch_factor=self.args.dataloader_prefetch_factor,
+            pin_memory=self.args.dataloader_pin_memory and self.accelerator.device.type == "cuda",
+        )
+
+    def prediction_step(
+        self,
+        model: torch.nn.Module,
+        inputs: dict[str, Any],
+        prediction_loss_only: bool,
+        ignore_keys: list[str] | None = None,
+        **gen_kwargs: Any,
+    ) -> tuple[None, Any, torch.Tensor]:
+        """Evaluate a batch: return None (no loss), the tensors from `predict_batch`, and the row indices as labels."""
+        inputs = self._prepare_inputs(inputs)
+        rows = inputs.pop(ROW)
+        with torch.no_grad():
+            return None, self.predict_batch(model, inputs, not prediction_loss_only), rows
+
+    def _issue_warnings_after_load(self, load_result: Any) -> None:
+        # a tied weight is saved under one name only, so its other names are not missing weights
+        tied = set(self.model.all_tied_weights_keys)
+        missing = [name for name in load_result.missing_keys if name not in tied]
+        if len(missing) < len(load_result.missing_keys):
+            self.model.tie_weights()
+        super()._issue_warnings_after_load(load_result._replace(missing_keys=missing))
+
+
+class GenerationTrainer(RecipeTrainer, Seq2SeqTrainer):
+    """The Trainer for encoder–decoders on text or images, which evaluates the loss per token and generates text."""
+
+    args: GenerationTrainingArguments
+
+    def evaluation_loop(self, *args: Any, **kwargs: Any) -> EvalLoopOutput:
+        """Run the Trainer's loop, counting each row once; Seq2SeqTrainer also counts copies that pad the last batch."""
+        self.gather_function = self.accelerator.gather_for_metrics
+        return super().evaluation_loop(*args, **kwargs)
+
+    def predict_batch(self, model: torch.nn.Module, inputs: dict[str, Any], with_predictions: bool) -> Tensors:
+        """The summed loss and number of tokens of each row, and, if wanted, the generated tokens `(batch, longest)`."""
+        labels = inputs.pop("labels")
+        own: Any = self.model  # Any: the type PreTrainedModel does not declare the method in the next line
+        decoder_input_ids = own.prepare_decoder_input_ids_from_labels(labels=labels)
+        with self.compute_loss_context_manager():
+            logits = model(**inputs, decoder_input_ids=decoder_input_ids, use_cache=False).logits
+        losses = token_losses(logits, labels)
+        measured: Tensors = (losses.sum(dim=1), (labels != -100).sum(dim=1))
+        if self.args.predict_with_generate and with_predictions:
+            measured += (self._generate(inputs),)
+        return measured
+
+    def _generate(self, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
+        """Generate tokens, up to the limit of the options and of the decoder's position table.
+
+        From source texts of up to n tokens, at most 2 n + 10 tokens are generated, as an untrained model may never
+        generate the end token.
+        """
+        own: Any = self.model
+        limits = [
+            self.args.generation_max_length or self.args.max_new_tokens,
+            position_limit(self.model, "target"),
+            2 * inputs["input_ids"].shape[1] + 10 if "input_ids" in inputs else None,
+        ]
+        return own.generate(
+            **inputs,
+            num_beams=self.args.generation_num_beams or 1,
+            max_new_tokens=min(limit for limit in limits if limit is not None),
+        )

@@ -1,0 +1,307 @@
+# Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
+"""A run of `locant train`, whatever its task: from the data to a model that is trained, measured and saved."""
+
+from collections.abc import Mapping
+from contextlib import nullcontext
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from accelerate.utils import broadcast_object_list
+from datasets import DatasetDict
+from transformers import PreTrainedModel, PrinterCallback, ProgressCallback, set_seed
+
+from ..data.row_checks import describe_rows, tokenizer_warning
+from ..data.tables import numbered
+from ..inference import write_tsv
+from ..options.config_parser import RunConfig
+from ..tasks.baseline import compare_with_baseline
+from ..tasks.recipe import Prepared, Recipe, TrainerInputs, as_text, recipe_of, say
+from ..tasks.registry import TASKS
+from .averaging import load_mean_weights
+from .building import build_model, check_fine_tuning
+from .dry_run import print_dry_run
+from .history import EarlyStopping, HistoryWriter
+from .pictures import write_pictures
+from .progress import Pace, ProgressFromStep, SampleWriter, ScheduleNotice, TimedPrinter, count_tokens, hidden_bars
+from .pushing import WriteCard
+from .run_folder import RunFolder, explain_unfinished, planned_steps, step_of
+from .trainer import RecipeTrainer
+from .trial_steps import check_step, settle_choices
+
+HYPERPARAMETERS = (
+    *("num_train_epochs", "max_steps", "per_device_train_batch_size", "max_tokens_per_batch"),
+    *("gradient_accumulation_steps", "learning_rate", "lr_scheduler_type", "warmup_steps"),
+    *("optim", "coupled_weight_decay", "weight_decay", "adam_beta1", "adam_beta2", "adam_epsilon", "max_grad_norm"),
+    *("average_checkpoints", "early_stopping_patience", "bf16", "fp16", "seed"),
+)
+"""The training options that determine the weights; `metrics.json` records their values, including defaults."""
+
+
+def train(run: RunConfig, write_card: WriteCard | None = None) -> dict[str, Any]:
+    """Train as `run` says, or resume a stopped run, and return the content of `metrics.json`.
+
+    The output folder gets the model, its processor and generation config, `metrics.json`, the loss curve, the
+    predictions for the measured splits, `run_config.yaml`, and the card that `write_card` writes. A dry run returns the
+    summary of the data. Processes other than the main process return an empty dictionary after training.
+
+    Raises:
+        InputError: an option or the data cannot be used, in which case nothing was written; or training diverged; or
+            the Hub refused the finished model.
+    """
+    with hidden_bars() if run.training.disable_tqdm else nullcontext():
+        return _train(run, write_card)
+
+
+def _train(run: RunConfig, write_card: WriteCard | None) -> dict[str, Any]:
+    recipe = recipe_of(TASKS[run.task])(run.data, run.training.seed)
+    folder = RunFolder(run)
+    check_fine_tuning(run)
+    rows = load_rows(run, recipe)
+    folder.check_data(data_identity(rows))
+    if folder.is_finished() and not run.training.dry_run:
+        limit = "max_steps" if run.training.max_steps > 0 else "num_train_epochs"
+        say(run, f"The run in {folder.path} is already finished: give a larger {limit} to train further.")
+        report(run, recipe, folder.metrics())
+        return folder.metrics()
+    set_seed(run.training.seed)
+    prepared = prepare(run, recipe, rows, folder)
+    model = build_model(run, recipe, prepared)
+    recipe.check(model, prepared)
+    inputs = recipe.trainer_inputs(run, prepared, model)
+    say(run, describe_size(model, prepared.summary["train"], is_new=run.model.model_name_or_path is None))
+    check_step(run, model, inputs)
+    if run.training.dry_run:
+        if run.training.process_index == 0:
+            print_dry_run(run.training, model, inputs.train_dataset, inputs.train_lengths, inputs.data_collator)
+        return prepared.summary
+    settle_choices(run, model, inputs, folder)
+    trainer = build_trainer(run, recipe, prepared, model, inputs, folder, write_card)
+    with folder.locked() if trainer.is_world_process_zero() else nullcontext():
+        try:
+            return fit(run, recipe, prepared, trainer, folder)
+        except KeyboardInterrupt:
+            raise KeyboardInterrupt(explain_unfinished(folder.path)) from None
+
+
+def describe_size(model: PreTrainedModel, counts: Mapping[str, int], is_new: bool) -> str:
+    """A line with the number of parameters, in total and for each training token, and a warning if there are too many.
+
+    Args:
+        model: the model that is to be trained.
+        counts: the summary of the training split.
+        is_new: whether the model has random weights. A trained model, and a model that learns from images too, may have
+            many parameters for each token.
+    """
+    parameters, tokens = model.num_parameters(), count_tokens(counts)
+    size = f"parameters: {parameters:,}"
+    if not tokens:
+        return size
+    size += f", {parameters / tokens:,.1f} for each training token"
+    if is_new and "images" not in counts and parameters > MOST_PARAMETERS_PER_TOKEN * tokens:
+        size += (
+            f"\nWarning: a model of more than {MOST_PARAMETERS_PER_TOKEN} parameters for each training token may "
+            "overfit: a smaller preset, such as tiny, or more data may give a better model."
+        )
+    return size
+
+
+MOST_PARAMETERS_PER_TOKEN = 50
+
+
+def load_rows(run: RunConfig, recipe: Recipe) -> DatasetDict:
+    """Load the rows of each split, with the column `line`: the number of a row in its file, for messages."""
+    with run.training.main_process_first(desc="loading the data"):
+        return DatasetDict({split: numbered(dataset) for split, dataset in recipe.load().items()})
+
+
+def data_identity(rows: DatasetDict) -> dict[str, str]:
+    """Fingerprints of the training and validation rows, by which a resumed run notices that its data have changed."""
+    return {split: rows[split]._fingerprint for split in ("train", "validation")}
+
+
+def prepare(run: RunConfig, recipe: Recipe, rows: DatasetDict, folder: RunFolder) -> Prepared:
+    """Print some rows and the warnings about them, make or load the processor in one process, and encode the rows."""
+    if run.training.process_index == 0:
+        lines = describe_rows(rows["train"], list(recipe.layout.features))
+        print("\n".join([*lines, *recipe.warnings(rows)]), flush=True)
+    # a resumed run loads the tokenizer of its checkpoint, as training it again might give another tokenizer
+    name = run.model.model_name_or_path or getattr(run.data, "tokenizer_name", None) or folder.last_checkpoint()
+    processor = None
+    if run.training.process_index == 0:
+        processor = recipe.build_processor(run, rows["train"], None if name is None else str(name))
+    processor = broadcast_object_list([processor])[0]
+    with run.training.main_process_first(desc="encoding"):
+        prepared = recipe.encode(rows, processor)
+    given = run.model.model_name_or_path or getattr(run.data, "tokenizer_name", None)
+    warnings = [] if given is None else tokenizer_warning(Path(given), prepared.summary)
+    say(run, "\n".join([*recipe.describe(prepared.summary), *warnings]))
+    return prepared
+
+
+def build_trainer(
+    run: RunConfig,
+    recipe: Recipe,
+    prepared: Prepared,
+    model: PreTrainedModel,
+    inputs: TrainerInputs,
+    folder: RunFolder,
+    write_card: WriteCard | None = None,
+) -> RecipeTrainer:
+    """Make the recipe's Trainer, with callbacks for the history, the speed, early stopping and samples."""
+    callbacks: list[Any] = [HistoryWriter(folder, run.training.measures), Pace(prepared.summary["train"])]
+    if run.training.early_stopping_patience is not None:
+        callbacks.append(EarlyStopping(run.training.early_stopping_patience))
+    if hasattr(inputs.compute_metrics, "samples"):
+        callbacks.append(SampleWriter(folder.path, inputs.compute_metrics))
+    trainer = recipe.trainer_class(
+        args=run.training,
+        model=model,
+        processing_class=prepared.processor,
+        callbacks=callbacks,
+        write_card=write_card,
+        **vars(inputs),
+    )
+    if trainer.pop_callback(ProgressCallback) is not None:
+        trainer.add_callback(ProgressFromStep)
+    if trainer.pop_callback(PrinterCallback) is not None:
+        trainer.add_callback(TimedPrinter)
+    return trainer
+
+
+def fit(
+    run: RunConfig, recipe: Recipe, prepared: Prepared, trainer: RecipeTrainer, folder: RunFolder
+) -> dict[str, Any]:
+    """Train to the end, then average, save, measure and push the model.
+
+    Returns:
+        The metrics in the main process, and an empty dictionary in other processes.
+    """
+    last_checkpoint = folder.last_checkpoint()
+    if trainer.is_world_process_zero():
+        folder.claim(data_identity(prepared.rows))
+        folder.write_metrics(folder.metrics() | {"data": prepared.summary, **circumstances(run, trainer.model)})
+    if last_checkpoint is not None:
+        say(run, f"Resuming training from {last_checkpoint}")
+        trainer.add_callback(ScheduleNotice(planned_steps(last_checkpoint)))
+    try:
+        trainer.train(resume_from_checkpoint=as_text(last_checkpoint))
+    finally:
+        progress: Any = trainer.pop_callback(ProgressFromStep)
+        if progress is not None:
+            progress.close()
+    trainer.accelerator.wait_for_everyone()  # the main process may still be saving
+    steps = choose_weights(run, trainer, folder)
+    trainer.save_model(_internal_call=True)  # does not push: `push_folder` does, once the model is measured
+    if not trainer.is_world_process_zero():
+        return {}
+    metrics = measure(run, recipe, prepared, trainer, folder, steps)
+    report(run, recipe, metrics)
+    if warning := compare_with_baseline(prepared, metrics["validation"]):
+        say(run, warning)
+    if run.training.push_to_hub:
+        trainer.push_folder()
+    elif trainer.write_card is not None:
+        trainer.create_model_card()
+    return metrics
+
+
+def choose_weights(run: RunConfig, trainer: RecipeTrainer, folder: RunFolder) -> list[int]:
+    """Load the mean of the weights of the last checkpoints into the model, if `average_checkpoints` is set.
+
+    Returns:
+        A list of the steps of the averaged checkpoints; without averaging, of the one step whose weights the model has.
+    """
+    averaged = folder.checkpoints()[-run.training.average_checkpoints :] if run.training.average_checkpoints else []
+    if averaged:
+        load_mean_weights(trainer.model, averaged)
+        return [step_of(checkpoint) for checkpoint in averaged]
+    state = trainer.state
+    if run.training.load_best_model_at_end and state.best_global_step is not None:
+        return [state.best_global_step]
+    return [state.global_step]
+
+
+def circumstances(run: RunConfig, model: PreTrainedModel) -> dict[str, Any]:
+    """Facts about a run for its `metrics.json` that `run_config.yaml` does not record.
+
+    `hyperparameters` are the values in effect, including defaults and the values chosen for `auto`. `from_hub` lists
+    the options whose value is a name on the Hub and not a local path.
+    """
+    training, options = run.training, {**vars(run.model), **vars(run.data)}
+    names = [name for name in ("model_name_or_path", "dataset_name") if options[name] is not None]
+    hyperparameters = {name: getattr(training, name) for name in HYPERPARAMETERS}
+    return {
+        "hyperparameters": {**hyperparameters, "attn_implementation": model.config._attn_implementation},
+        "processes": training.world_size,
+        "from_hub": [name for name in names if not Path(options[name]).exists()],
+        "versions": {name: version(name) for name in ("locant", "transformers", "torch", "datasets", "tokenizers")},
+    }
+
+
+def measure(
+    run: RunConfig,
+    recipe: Recipe,
+    prepared: Prepared,
+    trainer: RecipeTrainer,
+    folder: RunFolder,
+    weights_of_steps: list[int],
+) -> dict[str, Any]:
+    """Evaluate the finished model as `locant evaluate` does, and complete `metrics.json`.
+
+    In `metrics.json`, `best_step` is the step with the best evaluation. The weights of the model are those of the
+    step in `weights_of_steps`, or the mean of the weights at these steps if there are several.
+    """
+    metrics = folder.metrics()
+    # remove the autocast that mixed-precision training wrapped around the forward pass
+    model = trainer.accelerator.unwrap_model(trainer.model, keep_fp32_wrapper=False).float().eval()
+    for split in ("validation", "test"):
+        if split in prepared.rows:
+            beams = getattr(run.training, "num_beams", None)
+            say(run, f"Evaluating the model on {split}" + ("" if beams is None else f" with num_beams {beams}"))
+            metrics[split], predictions = recipe.measure(
+                model,
+                prepared.processor,
+                prepared.rows[split],
+                batch_size=run.training.per_device_eval_batch_size,
+                show_progress=not run.training.disable_tqdm,
+            )
+            write_tsv(folder.path / f"{split}_{recipe.predictions_name}.tsv", predictions)
+            if run.training.report_to:
+                scores = {name: value for name, value in metrics[split].items() if isinstance(value, int | float)}
+                trainer.log({f"{split}_{name}": float(value) for name, value in scores.items()})
+        else:  # delete results for this split that the run wrote before it was resumed
+            metrics.pop(split, None)
+            (folder.path / f"{split}_{recipe.predictions_name}.tsv").unlink(missing_ok=True)
+    metrics |= {
+        "finished": True,
+        "steps": trainer.state.global_step,
+        "best_step": trainer.state.best_global_step,
+        "weights_of_steps": weights_of_steps,
+        "parameters": model.num_parameters(),
+    }
+    folder.write_metrics(metrics)
+    for split in ("validation", "test"):
+        drawings = recipe.drawings(metrics[split]) if split in metrics else {}
+        for name, draw in drawings.items():
+            write_pictures(folder.path, {f"{split}_{name}": draw}, f"The {name.replace('_', ' ')} is not drawn")
+    return metrics
+
+
+def report(run: RunConfig, recipe: Recipe, metrics: dict[str, Any]) -> None:
+    """Print the metrics, a line for each split, and the folder of the model."""
+    for split in ("validation", "test"):
+        if split in metrics:
+            first, *others = recipe.lines(metrics[split])
+            signature = f" ({first.note})" if first.note else ""
+            parts = [f"{first.name} {first.value}{signature}", *(f"{line.name} {line.value}" for line in others)]
+            say(run, f"{split}: {', '.join(parts)}")
+    steps = metrics.get("weights_of_steps", [])
+    if len(steps) > 1:
+        say(run, f"The weights are the mean of the weights after steps {', '.join(map(str, steps))}.")
+    elif steps and steps != [metrics["steps"]]:
+        say(run, f"The weights are from step {steps[0]:,}, which has the best {run.training.metric_for_best_model}.")
+    say(run, f"The model is in {run.training.output_dir}")
+
+
+__all__ = ["build_trainer", "fit", "load_rows", "measure", "prepare", "train"]

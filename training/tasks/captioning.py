@@ -1,0 +1,265 @@
+# Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
+"""The recipe of captioning: train an encoder–decoder on images with captions, and evaluate its captions."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from datasets import Dataset, DatasetDict
+from tqdm.auto import tqdm
+from transformers import AutoModelForImageTextToText, AutoProcessor, EvalPrediction, PreTrainedModel
+
+from locant.modeling.loss import token_losses
+from locant.tokenization import LocantProcessor
+
+from ..data.batching import TrainingRows
+from ..data.images import DIGEST, PIXEL_COLUMNS, ImageCollator, build_image_processor, read_images, variation
+from ..data.preprocessing import Side, build_tokenizer, check_lengths, drop_unusable, token_lengths, tokenize
+from ..data.tables import IMAGE, LINE, TEXT, Column, Layout, numbered, table_of
+from ..data.text_data import count_overlap
+from ..errors import InputError
+from ..inference import one_line, position_limit
+from ..options.config_parser import RunConfig
+from ..run.progress import Sample, take_samples
+from ..run.trainer import GenerationTrainer, by_length, mean_loss
+from .captioning_arguments import CaptioningData
+from .metrics import CorpusBLEU, perplexity, translation_metrics
+from .recipe import Line, Measured, Prepared, Recipe, TrainerInputs
+
+CAPTION_SIDE = Side("caption", "labels", "max_length")
+IGNORED = -100
+
+
+class Prediction(NamedTuple):
+    """A row of predictions: the number of the image in its file, its caption, and the generated caption."""
+
+    row: int
+    caption: str
+    prediction: str
+
+
+def exact_share(predictions: Sequence[str], captions: Sequence[str]) -> float:
+    """The share of predictions equal to their caption, with line breaks as spaces and white space stripped."""
+    pairs = zip(predictions, captions, strict=True)
+    return sum(one_line(found).strip() == one_line(caption).strip() for found, caption in pairs) / len(captions)
+
+
+class CaptioningMetrics:
+    """The Trainer's `compute_metrics`: loss and perplexity per token, and `exact` and `bleu` of generated captions.
+
+    Args:
+        processor: the processor whose tokenizer decodes the generated tokens.
+        captions: the reference caption of each row.
+        lines: a name for the image of each row; if given, `samples` holds generated captions of the last evaluation.
+    """
+
+    def __init__(self, processor: LocantProcessor, captions: list[str], lines: Sequence[str] = ()):
+        self.processor = processor
+        self.captions = captions
+        self.lines = lines
+        self.samples: list[Sample] = []
+
+    def __call__(self, prediction: EvalPrediction) -> dict[str, float]:
+        """Compute the metrics from the tensors that `GenerationTrainer.predict_batch` returned for all images."""
+        losses, counts, *tokens = tuple(prediction.predictions)
+        loss = mean_loss(losses, counts)
+        metrics = {"loss": loss, "perplexity": perplexity(loss)}
+        if tokens:
+            tokenizer = self.processor.tokenizer
+            ids = np.where(tokens[0] < 0, tokenizer.pad_token_id, tokens[0])
+            found = tokenizer.batch_decode(ids, skip_special_tokens=True)
+            outputs = dict(zip(map(int, prediction.label_ids), found, strict=True))
+            self.samples = take_samples(self.lines, self.captions, outputs)
+            captions = [self.captions[row] for row in prediction.label_ids]
+            metrics["exact"] = exact_share(found, captions)
+            metrics["bleu"] = CorpusBLEU().compute(predictions=found, references=captions)["bleu"]
+        return metrics
+
+
+@dataclass
+class CaptionCollator(ImageCollator):
+    """An `ImageCollator` that pads `labels`, lists of token ids."""
+
+    def __call__(self, rows: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
+        """Make a batch of rows; -100 pads the labels."""
+        longest = max(len(row["labels"]) for row in rows)
+        padded = [row["labels"] + [IGNORED] * (longest - len(row["labels"])) for row in rows]
+        return super().__call__([{**row, "labels": labels} for row, labels in zip(rows, padded, strict=True)])
+
+
+class Captioning(Recipe):
+    """The recipe of encoder–decoders that generate a caption for an image."""
+
+    auto_class = AutoModelForImageTextToText
+    processor_class = AutoProcessor
+    trainer_class = GenerationTrainer
+    predictions_name = "captions"
+
+    data: CaptioningData
+
+    @property
+    def layout(self) -> Layout:
+        """The columns of a row: an image and its caption."""
+        image = Column("image", IMAGE, chosen=self.data.image_column)
+        return Layout((image, Column("caption", TEXT, chosen=self.data.caption_column)), row="image")
+
+    def build_processor(self, run: RunConfig, train: Dataset, name: str | None) -> LocantProcessor:
+        """The processor of a captioner or checkpoint `name`; else a new one, with the tokenizer `name` or a new one."""
+        if name is not None and name != self.data.tokenizer_name:
+            return _load_processor(self.data, run, name)
+        captions = (row["caption"] for row in train.select_columns(["caption"]))
+        tokenizer = build_tokenizer(self.data, captions, name, show_progress=not run.training.disable_tqdm)
+        return LocantProcessor(build_image_processor(self.data, run, None), tokenizer)
+
+    def encode(self, rows: DatasetDict, processor: LocantProcessor) -> Prepared:
+        """Read images and tokenize captions of every split; drop training images with an empty or long caption."""
+        encoded = DatasetDict(
+            {split: self._encode_split(images, processor, table_of(self.data, split)) for split, images in rows.items()}
+        )
+        encoded["train"], dropped = drop_unusable(encoded["train"], {CAPTION_SIDE: self.data.max_length}, row="image")
+        summary: dict[str, Any] = {"vocabulary": len(processor.tokenizer), "dropped": dropped._asdict()}
+        for split, images in encoded.items():
+            tokens = int(token_lengths(images, [CAPTION_SIDE.ids]).sum())
+            summary[split] = {"images": len(images), "tokens": tokens}
+        if "test" in rows:
+            images, captions = (
+                count_overlap(encoded["train"], encoded["test"], [name]).rows for name in (DIGEST, "caption")
+            )
+            summary["test_in_train"] = {"images": images, "captions": captions}
+        return Prepared(rows, encoded, processor, summary)
+
+    def _encode_split(self, rows: Dataset, processor: LocantProcessor, table: str) -> Dataset:
+        """Read the images, and add the token ids of their captions as `labels`."""
+        num_proc, tokenizer = self.data.preprocessing_num_workers, processor.tokenizer
+        images = read_images(rows, processor.image_processor, table, num_proc)
+
+        def encode(batch: dict[str, list[Any]]) -> dict[str, Any]:
+            return {"labels": tokenizer(text_target=batch["caption"], verbose=False)["input_ids"]}
+
+        return tokenize(images, encode, num_proc=num_proc, keep_text=True, desc="Tokenising captions")
+
+    def describe(self, summary: Mapping[str, Any]) -> list[str]:
+        """Lines with the numbers of images and tokens of each split, dropped captions, and test rows found in train."""
+        lines = [
+            f"{split}: {summary[split]['images']:,} images, {summary[split]['tokens']:,} tokens in their captions"
+            for split in ("train", "validation", "test")
+            if split in summary
+        ]
+        lines.append(f"vocabulary: {summary['vocabulary']:,} tokens")
+        dropped = summary["dropped"]
+        if any(dropped.values()):
+            lines.append(f"dropped from train: {dropped['empty']:,} empty and {dropped['long']:,} long captions")
+        if overlap := summary.get("test_in_train"):
+            lines.append(
+                f"of test, {overlap['images']:,} images and {overlap['captions']:,} captions are also in train"
+            )
+        return lines
+
+    def config_fields(self, prepared: Prepared) -> dict[str, Any]:
+        """The vocabulary size and the ids of the special tokens; the BOS token is the decoder's first token."""
+        tokenizer = prepared.processor.tokenizer
+        return {
+            "vocab_size": len(tokenizer),
+            "pad_token_id": tokenizer.pad_token_id,
+            "bos_token_id": tokenizer.bos_token_id,
+            "eos_token_id": tokenizer.eos_token_id,
+            "decoder_start_token_id": tokenizer.bos_token_id,
+        }
+
+    def adapt(self, model: Any, run: RunConfig) -> None:
+        """Set the search options of the generation config; for a fine-tuned model, only the options that are given."""
+        search = {name: getattr(run.training, name) for name in ("num_beams", "length_penalty", "max_new_tokens")}
+        is_new = run.model.model_name_or_path is None
+        model.generation_config.update(**{name: v for name, v in search.items() if is_new or name in run.given})
+
+    def check(self, model: PreTrainedModel, prepared: Prepared) -> None:
+        """Raise `InputError` if a caption has more tokens than the decoder has learned positions."""
+        for split, images in prepared.encoded.items():
+            check_lengths(images, position_limit(model, "target"), split, CAPTION_SIDE)
+
+    def trainer_inputs(self, run: RunConfig, prepared: Prepared, model: PreTrainedModel) -> TrainerInputs:
+        """Pixels and labels of the splits; training images are augmented in each epoch if an option asks for it."""
+        columns = [*PIXEL_COLUMNS, CAPTION_SIDE.ids]
+        train, validation = (prepared.encoded[split].select_columns(columns) for split in ("train", "validation"))
+        captions = prepared.rows["validation"].select_columns(["caption", LINE])
+        lines = [f"image {line}" for line in captions[LINE]]
+        return TrainerInputs(
+            train_dataset=TrainingRows(train, variation(self.data), seed=run.training.seed),
+            train_lengths=np.ones((len(train), 1), dtype=int),
+            eval_dataset=by_length(validation, np.ones((len(validation), 1), dtype=int)),
+            data_collator=CaptionCollator(prepared.processor.image_processor),
+            compute_metrics=CaptioningMetrics(prepared.processor, captions["caption"][:], lines),
+        )
+
+    def measure(
+        self,
+        model: PreTrainedModel,
+        processor: LocantProcessor,
+        rows: Dataset,
+        *,
+        batch_size: int,
+        show_progress: bool,
+        **search: Any,
+    ) -> Measured:
+        """The share of exact captions, BLEU, chrF, loss and perplexity; and the generated caption of each image."""
+        encoded = self._encode_split(numbered(rows), processor, self.table)
+        images, collate = encoded.select_columns([*PIXEL_COLUMNS, "labels"]), CaptionCollator(processor.image_processor)
+        losses: list[float] = []
+        found: list[str] = []
+        starts = tqdm(range(0, len(rows), batch_size), desc="captioning", unit=" batches", disable=not show_progress)
+        for start in starts:
+            batch = collate(images.select(range(start, min(start + batch_size, len(rows)))).to_list())
+            batch = {name: tensor.to(model.device) for name, tensor in batch.items()}
+            losses += _caption_losses(model, **batch)
+            tokens = _generate(model, batch["pixel_values"], search)
+            found += processor.tokenizer.batch_decode(tokens, skip_special_tokens=True)
+        found = [one_line(caption) for caption in found]
+        captions = encoded["caption"][:]
+        loss = math.fsum(losses) / int(token_lengths(encoded, ["labels"]).sum())
+        metrics = {
+            "exact": exact_share(found, captions),
+            **translation_metrics(found, captions),
+            "loss": loss,
+            "perplexity": perplexity(loss),
+            "images": len(rows),
+        }
+        return Measured(metrics, [Prediction(*row) for row in zip(encoded[LINE], captions, found, strict=True)])
+
+    def lines(self, metrics: Mapping[str, Any]) -> list[Line]:
+        """The share of exact captions, BLEU and chrF with their signatures, loss, perplexity, and number of images."""
+        return [
+            Line("exactly right", f"{metrics['exact']:.4f}"),
+            Line("BLEU", f"{metrics['bleu']:.2f}", metrics["bleu_signature"]),
+            Line("chrF", f"{metrics['chrf']:.2f}", metrics["chrf_signature"]),
+            Line("loss", f"{metrics['loss']:.4f}", "nats a token"),
+            Line("perplexity", f"{metrics['perplexity']:.2f}"),
+            Line("images", f"{metrics['images']:,}"),
+        ]
+
+
+def _load_processor(data: CaptioningData, run: RunConfig, name: str) -> LocantProcessor:
+    """Load the processor of a trained captioner or of a checkpoint; `InputError` if it cannot be loaded."""
+    build_image_processor(data, run, name)  # raises an InputError if image_mean or image_std would have no effect
+    try:
+        return AutoProcessor.from_pretrained(name)
+    except (OSError, ValueError) as error:
+        raise InputError(f"No processor loads from {name}: give the folder or Hub name of a captioner.") from error
+
+
+@torch.no_grad()
+def _caption_losses(model: Any, pixel_values: torch.Tensor, labels: torch.Tensor) -> list[float]:
+    """The summed loss of each caption."""
+    decoder_input_ids = model.prepare_decoder_input_ids_from_labels(labels=labels)
+    logits = model(pixel_values=pixel_values, decoder_input_ids=decoder_input_ids, use_cache=False).logits
+    return token_losses(logits, labels).double().sum(dim=1).tolist()
+
+
+@torch.no_grad()
+def _generate(model: Any, pixel_values: torch.Tensor, search: Mapping[str, Any]) -> torch.Tensor:
+    """Generate a caption for each image, of at most `max_new_tokens` tokens, and no more than the learned positions."""
+    limits = [search.get("max_new_tokens", model.generation_config.max_new_tokens), position_limit(model, "target")]
+    given = [limit for limit in limits if limit is not None]
+    return model.generate(pixel_values, **{**search, **({"max_new_tokens": min(given)} if given else {})})

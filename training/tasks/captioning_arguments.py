@@ -1,0 +1,53 @@
+# Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
+"""The options of captioning."""
+# ruff: noqa: RUF009 (`option` returns a new dataclass field at each call)
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from ..options.arguments import GenerationTrainingArguments, TokenizerArguments, check_positive, option
+from .image_arguments import ImageArguments
+
+
+@dataclass
+class CaptioningData(TokenizerArguments, ImageArguments):
+    """The options of the section `data:` for captioning: images with captions, and the tokenizer.
+
+    Raises:
+        InputError: no data or two sources of data are given, or a value is out of range.
+    """
+
+    train_file: str | list[str] | None = option(
+        None,
+        "Training images with their captions: a TSV, CSV, JSON lines or Parquet file, whose path is relative to the "
+        "current directory. An image with several captions has a row for each of them. The paths of images in the file "
+        "are relative to the folder of the file.",
+    )
+    caption_column: str | None = option(None, "Column of the caption; by default caption.")
+    max_length: int | None = option(
+        256, "Training images whose caption has more tokens are dropped; the run prints their number."
+    )
+
+    columns: ClassVar[tuple[str, ...]] = ("image", "caption")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_positive(self, "max_length", "tokenizer_vocab_size")
+
+
+@dataclass
+class CaptioningTraining(GenerationTrainingArguments):
+    """The options of the section `training:`; by default, the share of exact captions decides the best model."""
+
+    output_dir: str | None = option("runs/captioner", "Folder of the run; the same command resumes a stopped run.")
+
+    def find_measures(self, data: Any) -> dict[str, bool]:
+        """The metrics of evaluation, with True if higher is better; `exact` and `bleu` if captions are generated."""
+        generated = {"exact": True, "bleu": True} if self.predict_with_generate else {}
+        return {**generated, "loss": False, "perplexity": False}
+
+    def mend_measure(self, metric: str) -> str:
+        """The advice for a metric that is not measured; for `exact` and `bleu`, to set `predict_with_generate`."""
+        if metric in ("exact", "bleu"):
+            return "set predict_with_generate, or choose one of them"
+        return super().mend_measure(metric)

@@ -1,0 +1,243 @@
+# Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
+"""Loss and metrics of classifiers of texts and images: one label or several labels for each row, or regression."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from sklearn.metrics import (
+    accuracy_score,
+    confusion_matrix,
+    f1_score,
+    mean_squared_error,
+    precision_recall_fscore_support,
+)
+from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy, mse_loss
+from transformers import EvalPrediction, PreTrainedModel
+
+from ..data.tables import place_of
+from ..errors import InputError
+from ..run.trainer import RecipeTrainer, Tensors, mean_loss
+from .recipe import Line, Prepared
+
+
+@dataclass
+class PreparedClasses(Prepared):
+    """`Prepared`, with the names of the classes in the order of their numbers; an empty list for regression."""
+
+    classes: list[str] = field(default_factory=list)
+
+
+def find_classes(names: Iterable[str], row: str) -> list[str]:
+    """The classes in the order of their numbers: the different labels, sorted.
+
+    Args:
+        names: the labels of the training rows.
+        row: the word for a row in the error message, such as `text`.
+
+    Raises:
+        InputError: there are fewer than two classes.
+    """
+    classes = sorted(set(names))
+    if len(classes) < 2:
+        raise InputError(
+            f"The training {row}s have {len(classes)} different labels ({', '.join(classes) or 'none'}): "
+            "a classifier needs two or more."
+        )
+    return classes
+
+
+def check_class(name: str, classes: Sequence[str] | Mapping[str, int], table: str, row: int) -> None:
+    """Raise `InputError` if `name`, the label of a row of `table`, is not one of the `classes` of the training data."""
+    if name not in classes:
+        raise InputError(
+            f"{place_of(table, row)}: the label {name!r} is not one of the {len(classes)} labels of the training data "
+            f"({', '.join([*classes][:10])}{', …' if len(classes) > 10 else ''})."
+        )
+
+
+def class_fields(classes: Sequence[str]) -> dict[str, Any]:
+    """The fields of a config that name the classes."""
+    return {"id2label": dict(enumerate(classes)), "label2id": {name: number for number, name in enumerate(classes)}}
+
+
+def describe_labels(counts: Mapping[str, int]) -> str:
+    """A line with the number of training rows of each label, for at most 20 labels."""
+    told = [f"{name} {count:,}" for name, count in counts.items()]
+    return f"labels in train: {', '.join(told[:20])}" + (", …" if len(told) > 20 else "")
+
+
+def label_losses(logits: torch.Tensor, labels: torch.Tensor, problem_type: str | None) -> torch.Tensor:
+    """The loss of each label, in float32.
+
+    Args:
+        logits: `(batch, num_labels)`.
+        labels: class numbers `(batch,)`; for `regression`, the expected values `(batch,)`; for
+            `multi_label_classification`, 1 for each label of a row and 0 for the other labels, `(batch, num_labels)`.
+        problem_type: `problem_type` of the config; None means `single_label_classification`.
+
+    Returns:
+        A tensor of the shape of `labels`: cross-entropy, squared error, or binary cross-entropy.
+    """
+    logits = logits.float()
+    if problem_type == "regression":
+        return mse_loss(logits.squeeze(-1), labels.float(), reduction="none")
+    if problem_type == "multi_label_classification":
+        return binary_cross_entropy_with_logits(logits, labels.float(), reduction="none")
+    return cross_entropy(logits, labels, reduction="none")
+
+
+def classification_scores(logits: np.ndarray, labels: np.ndarray, problem_type: str | None) -> dict[str, float]:
+    """The scores over all rows.
+
+    `accuracy` is the share of rows whose labels are all predicted correctly, and `macro_f1` the mean of F1 over the
+    classes; both are from 0 to 1. For `regression`, `mse` is the mean squared error, and `pearson` the correlation
+    between predictions and labels, which is set to 0 if all predictions or all labels are equal.
+    """
+    if problem_type == "regression":
+        values = logits.squeeze(-1).astype(np.float64)
+        varies = values.std() > 0 and labels.std() > 0
+        correlation = float(np.corrcoef(values, labels)[0, 1]) if varies else 0.0
+        return {"mse": float(mean_squared_error(labels, values)), "pearson": correlation}
+    found = predicted_labels(logits, problem_type)
+    macro_f1 = f1_score(labels, found, average="macro", zero_division=0)
+    return {"accuracy": float(accuracy_score(labels, found)), "macro_f1": float(macro_f1)}
+
+
+def predicted_labels(logits: np.ndarray, problem_type: str | None) -> np.ndarray:
+    """The predicted class numbers `(rows,)`; for multi-label classification, 1 where p ≥ 0.5, `(rows, num_labels)`."""
+    return (logits >= 0).astype(int) if problem_type == "multi_label_classification" else logits.argmax(axis=-1)
+
+
+class ClassificationTrainer(RecipeTrainer):
+    """A trainer of classifiers. Its loss is the mean over all labels of all batches of an optimiser step.
+
+    The loss of transformers is this mean only if each row has one class. For several labels or regression, the mean
+    losses of accumulated batches and of processes would be added up.
+    """
+
+    def __init__(self, **kwargs: Any):
+        super().__init__(compute_loss_func=self._step_loss, **kwargs)
+
+    def _step_loss(self, outputs: Any, labels: torch.Tensor, num_items_in_batch: Any = None) -> torch.Tensor:
+        losses = label_losses(outputs["logits"], labels, self.model.config.problem_type)
+        return losses.mean() if num_items_in_batch is None else losses.sum() / num_items_in_batch
+
+    def predict_batch(self, model: torch.nn.Module, inputs: dict[str, Any], with_predictions: bool) -> Tensors:
+        """For each row, the summed loss, the number of labels, the logits and the labels."""
+        labels = inputs.pop("labels")
+        with self.compute_loss_context_manager():
+            logits = model(**inputs).logits.float()
+        losses = label_losses(logits, labels, self.model.config.problem_type).reshape(len(labels), -1)
+        return losses.sum(dim=1), torch.full_like(losses[:, 0], losses.shape[1]), logits, labels
+
+
+class ClassificationMetrics:
+    """The Trainer's `compute_metrics` for `ClassificationTrainer`: the loss, and `classification_scores`."""
+
+    def __init__(self, problem_type: str | None):
+        self.problem_type = problem_type
+
+    def __call__(self, prediction: EvalPrediction) -> dict[str, float]:
+        """Compute the metrics from the tensors that `predict_batch` returned for all rows."""
+        losses, counts, logits, labels = tuple(prediction.predictions)
+        return {"loss": mean_loss(losses, counts), **classification_scores(logits, labels, self.problem_type)}
+
+
+@torch.no_grad()
+def predict_logits(model: PreTrainedModel, batches: Iterable[Mapping[str, torch.Tensor]]) -> torch.Tensor:
+    """The logits `(rows, num_labels)` of all batches, in float32 on the CPU."""
+    found = [
+        model(**{name: tensor.to(model.device) for name, tensor in batch.items()}).logits.float().cpu()
+        for batch in batches
+    ]
+    return torch.cat(found)
+
+
+def classification_metrics(
+    logits: torch.Tensor, labels: torch.Tensor, problem_type: str | None, classes: Sequence[str] = ()
+) -> dict[str, Any]:
+    """The loss and the scores of a finished model.
+
+    If `classes` are given, `by_class` holds the scores of each class. If, besides, each row has one label and there are
+    at most `MOST_CLASSES_OF_A_MATRIX` classes, `confusion_matrix` holds a list for each class, in the order of
+    `classes`: how many of its rows the model predicts to be of the first class, of the second class, and so on.
+    """
+    loss = label_losses(logits, labels, problem_type).double().mean().item()
+    metrics: dict[str, Any] = {"loss": loss, **classification_scores(logits.numpy(), labels.numpy(), problem_type)}
+    if classes:
+        found, numbers = predicted_labels(logits.numpy(), problem_type), range(len(classes))
+        metrics["by_class"] = _class_scores(found, labels.numpy(), classes)
+        if problem_type != "multi_label_classification" and len(classes) <= MOST_CLASSES_OF_A_MATRIX:
+            metrics["confusion_matrix"] = confusion_matrix(labels.numpy(), found, labels=[*numbers]).tolist()
+    return metrics
+
+
+def _class_scores(found: np.ndarray, labels: np.ndarray, classes: Sequence[str]) -> dict[str, dict[str, float]]:
+    """For each class, by name: precision, recall, F1, and the number of rows that have the class."""
+    scores = precision_recall_fscore_support(labels, found, labels=[*range(len(classes))], zero_division=0)
+    columns = zip(*(values.tolist() for values in scores), strict=True)
+    return {
+        name: {"precision": precision, "recall": recall, "f1": f1, "rows": int(rows)}
+        for name, (precision, recall, f1, rows) in zip(classes, columns, strict=True)
+    }
+
+
+def classification_lines(metrics: Mapping[str, Any]) -> list[Line]:
+    """The scores of `classification_scores` that `metrics` has, and the loss, as lines for the terminal."""
+    names = {"accuracy": "accuracy", "macro_f1": "macro F1", "mse": "mean squared error", "pearson": "correlation"}
+    lines = [Line(name, f"{metrics[key]:.4f}") for key, name in names.items() if key in metrics]
+    return [*lines, Line("loss", f"{metrics['loss']:.4f}")]
+
+
+def class_lines(metrics: Mapping[str, Any]) -> list[Line]:
+    """Lines with the F1, precision, recall and number of rows of each class; an empty list for regression."""
+    return [
+        Line(
+            f"F1 of {name}",
+            f"{scores['f1']:.4f}",
+            f"precision {scores['precision']:.4f}, recall {scores['recall']:.4f}, {scores['rows']:,} rows",
+        )
+        for name, scores in metrics.get("by_class", {}).items()
+    ]
+
+
+MOST_CLASSES_OF_A_MATRIX = 100
+"""The largest number of classes for which there is a confusion matrix."""
+MOST_CLASSES_WITH_NUMBERS = 20
+"""The largest number of classes for which the picture of a confusion matrix shows the numbers of rows."""
+
+
+def confusion_drawing(metrics: Mapping[str, Any]) -> dict[str, Callable[[Any], Any]]:
+    """The dict that `Recipe.drawings` returns for a classifier; empty if `metrics` has no confusion matrix."""
+    if "confusion_matrix" not in metrics:
+        return {}
+    matrix, classes = metrics["confusion_matrix"], list(metrics["by_class"])
+    return {"confusion_matrix": partial(draw_confusion_matrix, matrix=matrix, classes=classes)}
+
+
+def draw_confusion_matrix(figure: Any, matrix: Sequence[Sequence[int]], classes: Sequence[str]) -> Any:
+    """Draw the confusion matrix as a grid with a row for each class and a column for each predicted class.
+
+    The color of a cell shows the share of the rows of a class for which the class of the column was predicted. With at
+    most `MOST_CLASSES_WITH_NUMBERS` classes, a cell also shows the number of rows.
+    """
+    counts = np.array(matrix)
+    size = min(20.0, 3 + 0.5 * len(classes))
+    figure.set_size_inches(size, size)
+    axes = figure.add_subplot()
+    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    axes.set_xticks(range(len(classes)), classes, rotation="vertical")
+    axes.set_yticks(range(len(classes)), classes)
+    if len(classes) <= MOST_CLASSES_WITH_NUMBERS:
+        for row, column in np.ndindex(counts.shape):
+            color = "white" if shares[row, column] > 0.5 else "black"
+            axes.text(column, row, f"{counts[row, column]:,}", ha="center", va="center", color=color)
+    axes.set_title("color: share of the rows of the class")
+    axes.set_xlabel("predicted class")
+    axes.set_ylabel("class")
+    return figure

@@ -1,0 +1,305 @@
+# Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
+"""The base class of recipes whose rows are documents, and functions that pack pieces of documents into blocks."""
+
+import io
+from abc import abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import redirect_stdout
+from typing import Any, ClassVar
+
+import numpy as np
+import pyarrow as pa
+import torch
+from datasets import Dataset, DatasetDict, Features, List, Value
+from tqdm.auto import tqdm
+from transformers import PreTrainedTokenizerBase
+
+from ..data.document_files import EACH_LINE
+from ..data.preprocessing import build_tokenizer, token_lengths
+from ..data.tables import Column, Layout
+from ..errors import InputError
+from ..options.config_parser import RunConfig
+from ..run.trainer import Tensors
+from .recipe import Prepared, Recipe
+
+IDS = "input_ids"
+DOCUMENT = "document"
+
+Cutter = Callable[[list[str]], list[list[list[int]]]]
+"""A function from texts to the pieces of each text, where a piece is a list of token ids."""
+
+
+class DocumentRecipe(Recipe):
+    """A recipe whose rows are documents, which come from text files or from a column of a table.
+
+    Documents are cut into pieces, which are lists of token ids. A document of white space only has no pieces. The
+    pieces of any other document contain all of its tokens.
+    """
+
+    purpose: ClassVar[str]
+    """The argument `purpose` of `train_tokenizer` for a new tokenizer."""
+
+    def __init__(self, data: Any, seed: int):
+        super().__init__(data, seed)
+        self._rows: DatasetDict | None = None
+        self._unigram_losses: np.ndarray | None = None
+
+    @property
+    def layout(self) -> Layout:
+        """The column of a row: a text."""
+        column = Column("text", chosen=self.data.text_column)
+        return Layout((column,), row="document", document_separator=self.data.document_separator)
+
+    def load(self) -> DatasetDict:
+        """The documents of each split; `InputError` if all documents of a split are blank."""
+        if self._rows is None:
+            self._rows = super().load()
+            for split, rows in self._rows.items():
+                _check_text(rows, split)
+        return self._rows
+
+    def load_split(self, split: str) -> Dataset:
+        """The documents of one split; `InputError` if all of them are blank."""
+        rows = super().load_split(split)
+        _check_text(rows, split)
+        return rows
+
+    def warnings(self, rows: DatasetDict) -> list[str]:
+        """The warnings of every task, and one if lines are read as documents though many lines are blank."""
+        warnings = super().warnings(rows)
+        if self.data.document_separator == EACH_LINE:
+            blank = np.mean([not text.strip() for text in rows["train"]["text"]])
+            if blank > 0.05:
+                warnings.append(
+                    f"Warning: each line is a document, and {blank:.0%} of the documents are blank: if blank lines "
+                    "separate the documents, set document_separator to blank_line."
+                )
+        return warnings
+
+    def build_processor(self, run: RunConfig, train: Dataset, name: str | None) -> PreTrainedTokenizerBase:
+        """The tokenizer with the name `name`, or else a new tokenizer, trained on the training documents."""
+        texts = (row["text"] for row in train)
+        return build_tokenizer(self.data, texts, name, not run.training.disable_tqdm, self.purpose)
+
+    @abstractmethod
+    def cutter(self, tokenizer: PreTrainedTokenizerBase) -> Cutter:
+        """The function that cuts documents into pieces; `InputError` if the tokenizer lacks a required token."""
+
+    @abstractmethod
+    def learned(self, ids: np.ndarray, first: np.ndarray, tokenizer: PreTrainedTokenizerBase) -> np.ndarray:
+        """Whether each token can be predicted, as an array of booleans.
+
+        Args:
+            ids: the ids of the tokens of all pieces, one after the other.
+            first: for each token, whether it is the first token of its piece.
+            tokenizer: the tokenizer, which knows the special tokens.
+        """
+
+    def cut(self, rows: Dataset, tokenizer: PreTrainedTokenizerBase, desc: str = "Tokenising") -> Dataset:
+        """Cut documents into pieces: rows of ``input_ids`` and ``document``, the index of the document in `rows`."""
+        cut = self.cutter(tokenizer)
+
+        def cut_batch(texts: list[str], numbers: list[int]) -> dict[str, list[Any]]:
+            filled = [(text, number) for text, number in zip(texts, numbers, strict=True) if text.strip()]
+            documents = zip(filled, cut([text for text, _ in filled]) if filled else [], strict=True)
+            pieces = [(piece, number) for (_, number), cut_text in documents for piece in cut_text]
+            return {IDS: [ids for ids, _ in pieces], DOCUMENT: [number for _, number in pieces]}
+
+        return rows.map(
+            cut_batch,
+            batched=True,
+            with_indices=True,
+            input_columns="text",
+            remove_columns=rows.column_names,
+            features=Features({IDS: List(Value("int32")), DOCUMENT: Value("int32")}),
+            num_proc=self.data.preprocessing_num_workers,
+            desc=desc,
+        )
+
+    def encode(self, rows: DatasetDict, processor: PreTrainedTokenizerBase) -> Prepared:
+        """Cut the documents of every split into pieces, and count documents, pieces, tokens and bytes."""
+        encoded = DatasetDict()
+        summary: dict[str, Any] = {"vocabulary": len(processor)}
+        for split, documents in rows.items():
+            encoded[split] = self.cut(documents, processor, f"Tokenising {split}")
+            texts = documents["text"][:]
+            summary[split] = {
+                "documents": len(np.unique(encoded[split][DOCUMENT][:])),
+                "empty": sum(not text.strip() for text in texts),
+                "pieces": len(encoded[split]),
+                "median_characters": int(np.median([len(text) for text in texts if text.strip()])),
+                "tokens": len(self.learned_tokens(encoded[split], processor)),
+                "bytes": sum(len(text.encode()) for text in texts if text.strip()),
+            }
+        if "test" in rows:
+            known = set(rows["train"]["text"])
+            found = sum(text in known for text in rows["test"]["text"] if text.strip())
+            summary["test_in_train"] = {"documents": found}
+        self._unigram_losses = self._count(encoded["train"], processor)
+        return Prepared(rows, encoded, processor, summary)
+
+    def describe(self, summary: Mapping[str, Any]) -> list[str]:
+        """Lines with the size of each split and of the vocabulary, and the number of test documents found in train."""
+        lines = [
+            f"{split}: {counted_documents(numbers['documents'])} (median length {numbers['median_characters']:,} "
+            f"characters) of {numbers['tokens']:,} tokens, in {numbers['pieces']:,} pieces"
+            + (f"; {numbers['empty']:,} without text left out" if numbers["empty"] else "")
+            for split, numbers in summary.items()
+            if split in ("train", "validation", "test")
+        ]
+        lines.append(f"vocabulary: {summary['vocabulary']:,} tokens")
+        overlap = summary.get("test_in_train", {}).get("documents")
+        if overlap:
+            lines.append(f"of the test documents, {overlap:,} are also in train")
+        return lines
+
+    def config_fields(self, prepared: Prepared) -> dict[str, Any]:
+        """The vocabulary size and the ids of the special tokens."""
+        tokenizer = prepared.processor
+        names = ("pad_token_id", "bos_token_id", "eos_token_id")
+        return {"vocab_size": len(tokenizer), **{name: getattr(tokenizer, name) for name in names}}
+
+    def learned_tokens(self, pieces: Dataset, tokenizer: PreTrainedTokenizerBase) -> np.ndarray:
+        """The ids of all tokens of `pieces` that can be predicted."""
+        ids, first = flatten(pieces)
+        return ids[self.learned(ids, first, tokenizer)]
+
+    def unigram_losses(self, tokenizer: PreTrainedTokenizerBase) -> np.ndarray | None:
+        """The loss in nats of each token of the vocabulary in a unigram model of the training data.
+
+        The unigram model is the baseline of the tasks with documents. The probability of a token is in proportion to
+        its count plus one, so that none is 0. Returns None if the training data cannot be read, for example when a
+        finished model is evaluated on another machine.
+        """
+        if self._unigram_losses is None:
+            try:
+                with redirect_stdout(io.StringIO()):  # a message about the training data would mislead in an evaluation
+                    train = self.load()["train"]
+            except InputError:
+                return None
+            self._unigram_losses = self._count(self.cut(train, tokenizer), tokenizer)
+        return self._unigram_losses
+
+    def _count(self, pieces: Dataset, tokenizer: PreTrainedTokenizerBase) -> np.ndarray:
+        counts = np.bincount(self.learned_tokens(pieces, tokenizer), minlength=len(tokenizer)) + 1
+        return np.log(counts.sum()) - np.log(counts)
+
+
+def counted_documents(documents: int) -> str:
+    """The number of documents as a text for messages: `1 document`, `2 documents`."""
+    return f"{documents:,} document{'' if documents == 1 else 's'}"
+
+
+def _check_text(rows: Dataset, split: str) -> None:
+    if not any(text.strip() for text in rows["text"]):
+        raise InputError(f"{split} has {len(rows):,} documents, and none of them holds any text.")
+
+
+def flatten(pieces: Dataset) -> tuple[np.ndarray, np.ndarray]:
+    """The tokens of all pieces, one after the other, and whether each is the first of its piece."""
+    lengths = token_lengths(pieces, [IDS])[:, 0]
+    ids = pieces.with_format("arrow")[:][IDS].combine_chunks().flatten().to_numpy()
+    first = np.zeros(len(ids), dtype=bool)
+    first[np.cumsum(lengths) - lengths] = True
+    return ids, first
+
+
+def by_document(values: np.ndarray, pieces: Dataset, documents: int) -> np.ndarray:
+    """For each of `documents` documents, the sum of the `values` of its pieces, in float64."""
+    return np.bincount(np.asarray(pieces[DOCUMENT][:]), weights=values, minlength=documents)
+
+
+@torch.no_grad()
+def measure_rows(
+    rows: Dataset,
+    lengths: np.ndarray,
+    measure: Callable[[list[dict[str, Any]]], Tensors],
+    *,
+    batch_size: int,
+    show_progress: bool,
+) -> list[np.ndarray]:
+    """Call `measure` for batches of rows, the longest rows first.
+
+    Args:
+        rows: the rows to measure.
+        lengths: the lengths of the rows, `(rows, 1)`.
+        measure: a function from the rows of a batch to tensors with a value for each row.
+        batch_size: the number of rows in a batch.
+        show_progress: whether to draw a progress bar on standard error.
+
+    Returns:
+        For each tensor that `measure` returns, an array with its values for all rows, in the order of `rows`.
+    """
+    order = np.argsort(-lengths[:, 0], kind="stable")
+    starts = range(0, len(rows), batch_size)
+    batches = (rows.select(order[start : start + batch_size]).to_list() for start in starts)
+    progress = tqdm(batches, "measuring", len(starts), unit=" batches", disable=not show_progress)
+    found = [[values.cpu().numpy() for values in measure(batch)] for batch in progress]
+    return [np.concatenate(values)[np.argsort(order)] for values in zip(*found, strict=True)]
+
+
+def best_fit(lengths: Sequence[int] | np.ndarray, size: int) -> list[list[int]]:
+    """Pack pieces into blocks of at most `size` tokens by best-fit decreasing; no piece is cut.
+
+    From the longest piece to the shortest, each piece goes into the fullest block that still has room for it (Ding et
+    al. 2024, arXiv:2404.10830). Nearly all blocks are full as long as there are enough short pieces.
+
+    Args:
+        lengths: the number of tokens of each piece, at most `size`.
+        size: the largest number of tokens in a block.
+
+    Returns:
+        The indices of the pieces in each block.
+    """
+    blocks: list[list[int]] = []
+    with_room: list[list[int]] = [[] for _ in range(size + 1)]  # at index n: the blocks with room for n more tokens
+    roomy = np.zeros(size + 1, dtype=bool)  # at index n: whether `with_room[n]` has any blocks
+    for piece in np.argsort(-np.asarray(lengths), kind="stable").tolist():
+        length = int(lengths[piece])
+        room = length + int(roomy[length:].argmax())
+        if roomy[room]:
+            block = with_room[room].pop()
+            roomy[room] = bool(with_room[room])
+        else:
+            block, room = len(blocks), size
+            blocks.append([])
+        blocks[block].append(piece)
+        with_room[room - length].append(block)
+        roomy[room - length] = True
+    return blocks
+
+
+def pack(pieces: Dataset, size: int) -> Dataset:
+    """The blocks of `best_fit` as rows with one column ``pieces``: the lists of token ids of the pieces in a block."""
+    return _in_blocks(pieces, best_fit(token_lengths(pieces, [IDS])[:, 0], size))
+
+
+def alone(pieces: Dataset) -> Dataset:
+    """A block for each piece, in the format of `pack`."""
+    return _in_blocks(pieces, np.arange(len(pieces))[:, None])
+
+
+def _in_blocks(pieces: Dataset, blocks: Sequence[Sequence[int]] | np.ndarray) -> Dataset:
+    ids = pieces.select(np.concatenate(blocks)).with_format("arrow")[:][IDS].combine_chunks()
+    ends = np.cumsum([0, *map(len, blocks)]).astype(np.int32)
+    return Dataset(pa.table({"pieces": pa.ListArray.from_arrays(ends, ids)}))
+
+
+def block_lengths(blocks: Dataset) -> np.ndarray:
+    """The number of tokens of each block, `(blocks, 1)`."""
+    table = blocks.with_format("arrow")[:]["pieces"].combine_chunks()
+    ends = table.values.offsets.to_numpy()[table.offsets.to_numpy()]
+    return np.diff(ends)[:, None]
+
+
+__all__ = [
+    "DocumentRecipe",
+    "alone",
+    "best_fit",
+    "block_lengths",
+    "by_document",
+    "counted_documents",
+    "flatten",
+    "measure_rows",
+    "pack",
+]

@@ -1,0 +1,164 @@
+# Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
+"""The recipe of image classification: train an encoder on images with one label each, and evaluate it."""
+
+from collections import Counter
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from datasets import Dataset, DatasetDict
+from tqdm.auto import tqdm
+from transformers import AutoImageProcessor, AutoModelForImageClassification, BaseImageProcessor, PreTrainedModel
+
+from ..data.batching import TrainingRows
+from ..data.images import DIGEST, PIXEL_COLUMNS, ImageCollator, build_image_processor, read_images, variation
+from ..data.row_checks import label_warnings
+from ..data.tables import IMAGE, LABEL, LINE, Column, Layout, numbered, table_of
+from ..data.text_data import count_overlap
+from ..options.config_parser import RunConfig
+from ..run.trainer import by_length
+from .classification import (
+    ClassificationMetrics,
+    ClassificationTrainer,
+    PreparedClasses,
+    check_class,
+    class_fields,
+    class_lines,
+    classification_lines,
+    classification_metrics,
+    confusion_drawing,
+    describe_labels,
+    find_classes,
+    predict_logits,
+)
+from .image_classification_arguments import ImageClassificationData
+from .recipe import Line, Measured, Prepared, Recipe, TrainerInputs
+
+PROBLEM = "single_label_classification"
+
+
+class Prediction(NamedTuple):
+    """A row of predictions: the number of the image in its file, its label, the predicted label, its probability."""
+
+    row: int
+    label: str
+    prediction: str
+    probability: str
+
+
+class ImageClassification(Recipe):
+    """The recipe of encoders that predict one label for an image."""
+
+    auto_class = AutoModelForImageClassification
+    processor_class = AutoImageProcessor
+    trainer_class = ClassificationTrainer
+
+    data: ImageClassificationData
+
+    @property
+    def layout(self) -> Layout:
+        """The columns of a row: an image and its label."""
+        image = Column("image", IMAGE, chosen=self.data.image_column)
+        return Layout((image, Column("label", LABEL, chosen=self.data.label_column)), row="image")
+
+    def warnings(self, rows: DatasetDict) -> list[str]:
+        """The warnings of every task, and the warning of `label_warnings`."""
+        return [*super().warnings(rows), *label_warnings(rows["train"]["label"][:], "image")]
+
+    def build_processor(self, run: RunConfig, train: Dataset, name: str | None) -> BaseImageProcessor:
+        """The image processor with the name `name`, or else a new one for the image size and channels of the model."""
+        return build_image_processor(self.data, run, name)
+
+    def encode(self, rows: DatasetDict, processor: BaseImageProcessor) -> PreparedClasses:
+        """Read the images of every split, and add the class numbers as `labels`."""
+        classes = find_classes(rows["train"]["label"], "image")
+        encoded = DatasetDict(
+            {
+                split: self._encode_split(images, processor, classes, table_of(self.data, split))
+                for split, images in rows.items()
+            }
+        )
+        summary: dict[str, Any] = {"labels": dict(Counter(rows["train"]["label"]).most_common())}
+        summary |= {split: {"images": len(images)} for split, images in encoded.items()}
+        if "test" in rows:
+            overlap = count_overlap(encoded["train"], encoded["test"], [DIGEST, "labels"])
+            summary["test_in_train"] = {"images": overlap.inputs, "with_label": overlap.rows}
+        return PreparedClasses(rows, encoded, processor, summary, classes)
+
+    def _encode_split(self, rows: Dataset, processor: BaseImageProcessor, classes: list[str], table: str) -> Dataset:
+        """Read the images of a split, and add the class numbers as `labels`."""
+        numbers = {name: number for number, name in enumerate(classes)}
+        for line, label in zip(rows[LINE], rows["label"], strict=True):
+            check_class(label, numbers, table, line)
+        images = read_images(rows, processor, table, self.data.preprocessing_num_workers)
+        labels = [numbers[label] for label in images["label"]]
+        return images.add_column("labels", np.array(labels, dtype=np.int64))
+
+    def describe(self, summary: Mapping[str, Any]) -> list[str]:
+        """Lines with the number of images of each split, of rows of each label, and of test images found in train."""
+        splits = ("train", "validation", "test")
+        lines = [f"{split}: {summary[split]['images']:,} images" for split in splits if split in summary]
+        lines.append(describe_labels(summary["labels"]))
+        overlap = summary.get("test_in_train")
+        if overlap and overlap["images"]:
+            lines.append(
+                f"of the test images, {overlap['images']:,} are also in train, {overlap['with_label']:,} of them with "
+                "the same label"
+            )
+        return lines
+
+    def head_fields(self, prepared: PreparedClasses) -> dict[str, Any]:  # type: ignore[override]
+        """The problem type and the names of the classes."""
+        return {"problem_type": PROBLEM, **class_fields(prepared.classes)}
+
+    def trainer_inputs(self, run: RunConfig, prepared: Prepared, model: PreTrainedModel) -> TrainerInputs:
+        """Pixels and labels of the splits; training images are augmented in each epoch if an option asks for it."""
+        columns = [*PIXEL_COLUMNS, "labels"]
+        train, validation = (prepared.encoded[split].select_columns(columns) for split in ("train", "validation"))
+        return TrainerInputs(
+            train_dataset=TrainingRows(train, variation(self.data, self.data.random_flip), seed=run.training.seed),
+            train_lengths=np.ones((len(train), 1), dtype=int),
+            eval_dataset=by_length(validation, np.ones((len(validation), 1), dtype=int)),
+            data_collator=ImageCollator(prepared.processor),
+            compute_metrics=ClassificationMetrics(PROBLEM),
+        )
+
+    def measure(
+        self,
+        model: PreTrainedModel,
+        processor: BaseImageProcessor,
+        rows: Dataset,
+        *,
+        batch_size: int,
+        show_progress: bool,
+        **search: Any,
+    ) -> Measured:
+        """Loss, accuracy, macro F1 and scores of each class; and each image's predicted label with its probability."""
+        classes = [str(name) for _, name in sorted((model.config.id2label or {}).items())]
+        encoded = self._encode_split(numbered(rows), processor, classes, self.table)
+        images, collate = encoded.select_columns(PIXEL_COLUMNS), ImageCollator(processor)
+        starts = tqdm(range(0, len(rows), batch_size), desc="classifying", unit=" batches", disable=not show_progress)
+        batches = (collate(images.select(range(i, min(i + batch_size, len(rows)))).to_list()) for i in starts)
+        logits = predict_logits(model, batches)
+        metrics = classification_metrics(logits, torch.tensor(encoded["labels"][:]), PROBLEM, classes)
+        best = logits.softmax(dim=-1).max(dim=-1)
+        predictions = [
+            Prediction(line, label, classes[number], f"{probability:.4f}")
+            for line, label, number, probability in zip(
+                encoded[LINE], encoded["label"], best.indices.tolist(), best.values.tolist(), strict=True
+            )
+        ]
+        return Measured({**metrics, "images": len(rows)}, predictions)
+
+    def lines(self, metrics: Mapping[str, Any]) -> list[Line]:
+        """The scores, the loss, and the number of images."""
+        return [*classification_lines(metrics), Line("images", f"{metrics['images']:,}")]
+
+    def details(self, metrics: Mapping[str, Any]) -> list[Line]:
+        """The scores of each class."""
+        return class_lines(metrics)
+
+    def drawings(self, metrics: Mapping[str, Any]) -> dict[str, Callable[[Any], Any]]:
+        """A dict with the function that draws the confusion matrix, if `metrics` has one; see `Recipe.drawings`."""
+        return confusion_drawing(metrics)

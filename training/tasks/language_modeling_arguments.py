@@ -1,0 +1,46 @@
+# Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
+"""The data and training options of the task `language_modeling`."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from ..errors import InputError
+from ..options.arguments import TrainingArguments, check_positive, option
+from .document_arguments import DocumentArguments
+
+
+@dataclass
+class LanguageModelingData(DocumentArguments):
+    """The options of the section `data:`: where the text is, and how it is cut into blocks of tokens.
+
+    Raises:
+        InputError: no data or two sources of data are given, or a value is out of range.
+    """
+
+    block_size: int = option(
+        256,
+        "Largest number of tokens in a block: short documents share a block without attention between them, and longer "
+        "documents are cut into pieces.",
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.block_size < 2:
+            raise InputError(f"block_size is {self.block_size}, but must be at least 2: one token predicts the next.")
+
+
+@dataclass
+class LanguageModelingTraining(TrainingArguments):
+    """The options of the section `training:`. By default, the validation loss decides which checkpoint is the best."""
+
+    output_dir: str | None = option("runs/language-model", "Folder of the run; the same command resumes a stopped run.")
+    per_device_eval_batch_size: int = option(16, "Rows in a batch on each device in evaluation.")
+    max_new_tokens: int = option(128, "Largest number of tokens that the saved model generates after a prompt.")
+
+    def __post_init__(self, data: Any) -> None:
+        check_positive(self, "max_new_tokens")
+        super().__post_init__(data)
+
+    def find_measures(self, data: Any) -> dict[str, bool]:
+        """The metrics of evaluation: loss and perplexity per token, with False because lower is better."""
+        return {"loss": False, "perplexity": False}

@@ -1,0 +1,247 @@
+# Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
+"""The recipe of masked language modelling: some tokens of a text are masked, and predicted from all other tokens."""
+
+import copy
+import random
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from datasets import Dataset, Features, List, Value
+from transformers import (
+    AutoModelForMaskedLM,
+    DataCollatorForTokenClassification,
+    EvalPrediction,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+
+from locant.modeling.loss import token_losses
+
+from ..data.batching import TrainingRows
+from ..data.preprocessing import token_lengths
+from ..errors import InputError
+from ..inference import position_limit
+from ..options.config_parser import RunConfig
+from ..run.trainer import RecipeTrainer, Tensors, by_length, mean_loss
+from .documents import IDS, Cutter, DocumentRecipe, by_document, counted_documents, measure_rows
+from .masked_language_modeling_arguments import MaskedLanguageModelingData
+from .metrics import perplexity
+from .recipe import Line, Measured, Prepared, TrainerInputs
+
+LABELS = "labels"
+IGNORED = -100
+
+
+class GuessedDocument(NamedTuple):
+    """A document: how many tokens were masked, how many were predicted right, and the mean loss per masked token."""
+
+    text: str
+    masked: int
+    right: int
+    loss: float
+
+
+@dataclass(frozen=True)
+class SeparatePieces:
+    """Cuts documents into pieces of at most `size` tokens, each with the special tokens that the tokenizer adds."""
+
+    tokenizer: PreTrainedTokenizerBase
+    size: int
+
+    def __call__(self, texts: list[str]) -> list[list[list[int]]]:
+        """Cut each text into pieces, which are lists of token ids."""
+        tokenizer = copy.deepcopy(self.tokenizer)  # a fast tokenizer keeps `max_length`, which would be saved with it
+        encoded = tokenizer(
+            texts,
+            truncation=True,
+            max_length=self.size,
+            return_overflowing_tokens=True,
+            split_special_tokens=True,
+            verbose=False,
+        )
+        pieces: list[list[list[int]]] = [[] for _ in texts]
+        for text, ids in zip(encoded["overflow_to_sample_mapping"], encoded[IDS], strict=True):
+            pieces[text].append(ids)
+        return pieces
+
+
+class Masking:
+    """Masks tokens of a row (Devlin et al. 2019, section 3.1), anew in each epoch (Liu et al. 2019, section 4.1).
+
+    The tokens to be predicted are a random share of the tokens that are not special tokens, and at least one token.
+    With a probability of 80 %, such a token is replaced by the mask token; with 10 %, by a random token; with 10 %, it
+    is not replaced.
+
+    Args:
+        tokenizer: the tokenizer of the rows; `InputError` is raised if it has no mask token.
+        probability: the mean share of the tokens that are to be predicted.
+    """
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, probability: float):
+        if tokenizer.mask_token_id is None:
+            raise InputError(
+                f"The tokenizer {tokenizer.name_or_path} has no mask_token: choose the tokenizer of a masked language "
+                "model."
+            )
+        self.mask = tokenizer.mask_token_id
+        self.probability = probability
+        self.special = frozenset(tokenizer.all_special_ids)
+        self.ordinary = [token for token in range(len(tokenizer)) if token not in self.special]
+
+    def __call__(self, row: dict[str, Any], rng: random.Random) -> dict[str, Any]:
+        """Mask tokens of a row: ``labels`` are the ids of the tokens to be predicted, and -100 for all other tokens."""
+        ids = list(row[IDS])
+        labels = [IGNORED] * len(ids)
+        places = [place for place, token in enumerate(ids) if token not in self.special]
+        wanted = int(self.probability * len(places) + rng.random())  # rounded at random, so that the mean is exact
+        for place in rng.sample(places, min(max(1, wanted), len(places))):
+            labels[place] = ids[place]
+            chance = rng.random()
+            if chance < 0.8:
+                ids[place] = self.mask
+            elif chance < 0.9:
+                ids[place] = rng.choice(self.ordinary)
+        return {IDS: ids, LABELS: labels}
+
+
+class MaskedTrainer(RecipeTrainer):
+    """The Trainer for encoders, which evaluates loss and accuracy over the masked tokens."""
+
+    def predict_batch(self, model: torch.nn.Module, inputs: dict[str, Any], with_predictions: bool) -> Tensors:
+        """For each row, the summed loss, the number of masked tokens, and how many of them were predicted right."""
+        with self.compute_loss_context_manager():
+            return guesses(model, inputs)
+
+
+def guesses(model: torch.nn.Module, batch: dict[str, torch.Tensor]) -> Tensors:
+    """For each row, the summed loss, the number of masked tokens, and how many of them were predicted right."""
+    inputs = {name: values for name, values in batch.items() if name != LABELS}
+    labels = batch[LABELS]
+    logits = model(**inputs).logits
+    right = (logits.argmax(dim=-1) == labels).sum(dim=1)
+    return token_losses(logits, labels).sum(dim=1), (labels != IGNORED).sum(dim=1), right
+
+
+def guess_metrics(prediction: EvalPrediction) -> dict[str, float]:
+    """The Trainer's `compute_metrics`: loss and accuracy over the masked tokens."""
+    losses, counts, right = tuple(prediction.predictions)
+    return {"loss": mean_loss(losses, counts), "accuracy": float(right.sum() / counts.sum())}
+
+
+class MaskedLanguageModeling(DocumentRecipe):
+    """The recipe for encoders, which predict the masked tokens of a text from all other tokens."""
+
+    auto_class = AutoModelForMaskedLM
+    trainer_class = MaskedTrainer
+    purpose = "masked_lm"
+
+    data: MaskedLanguageModelingData
+
+    def cutter(self, tokenizer: PreTrainedTokenizerBase) -> Cutter:
+        """A `SeparatePieces` with `max_length` as its size."""
+        return SeparatePieces(tokenizer, self.data.max_length)
+
+    def learned(self, ids: np.ndarray, first: np.ndarray, tokenizer: PreTrainedTokenizerBase) -> np.ndarray:
+        """True for every token that is not a special token."""
+        return ~np.isin(ids, tokenizer.all_special_ids)
+
+    def check(self, model: PreTrainedModel, prepared: Prepared) -> None:
+        """Raise `InputError` if `max_length` is above the number of learned positions."""
+        limit = position_limit(model, "source")
+        if limit is not None and self.data.max_length > limit:
+            raise InputError(
+                f"max_length is {self.data.max_length}, but the learned positions end at {limit}: lower it, raise "
+                "max_position_embeddings, or choose a position encoding without a table (sinusoidal, rotary)."
+            )
+
+    def hide(self, pieces: Dataset, tokenizer: PreTrainedTokenizerBase) -> Dataset:
+        """Mask tokens in the pieces of a split for evaluation; the same seed always gives the same masks."""
+        masking, seed = Masking(tokenizer, self.data.mlm_probability), self.seed
+
+        def hide(row: dict[str, Any], number: int) -> dict[str, Any]:
+            return masking(row, random.Random(f"{seed} {number}"))
+
+        features = Features({**pieces.features, LABELS: List(Value("int32"))})
+        return pieces.map(hide, with_indices=True, features=features, desc="Masking")
+
+    def trainer_inputs(self, run: RunConfig, prepared: Prepared, model: PreTrainedModel) -> TrainerInputs:
+        """The training pieces, with different tokens masked in each epoch, and validation pieces with fixed masks."""
+        tokenizer, train = prepared.processor, prepared.encoded["train"]
+        validation = self.hide(prepared.encoded["validation"], tokenizer)
+        masking = Masking(tokenizer, self.data.mlm_probability)
+        return TrainerInputs(
+            train_dataset=TrainingRows(train.select_columns([IDS]), masking, seed=run.training.seed),
+            train_lengths=token_lengths(train, [IDS]),
+            eval_dataset=by_length(validation.select_columns([IDS, LABELS]), token_lengths(validation, [IDS])),
+            data_collator=DataCollatorForTokenClassification(tokenizer),
+            compute_metrics=guess_metrics,
+        )
+
+    def measure(
+        self,
+        model: PreTrainedModel,
+        processor: PreTrainedTokenizerBase,
+        rows: Dataset,
+        *,
+        batch_size: int,
+        show_progress: bool,
+        **search: Any,
+    ) -> Measured:
+        """Measure loss in nats, perplexity and accuracy over masked tokens; also loss and accuracy of a unigram model.
+
+        The predictions are a `GuessedDocument` for each document. The masks depend on the seed and the number of the
+        piece only, so a split always has the same masks. The unigram model gives each token its frequency in the
+        training data as probability, and always predicts the most frequent token; it is left out if the training data
+        cannot be read.
+        """
+        pieces = self.hide(self.cut(rows, processor), processor)
+        collate = DataCollatorForTokenClassification(processor)
+
+        def measure(batch: list[dict[str, Any]]) -> Tensors:
+            return guesses(model, collate(batch).to(model.device))
+
+        found = measure_rows(
+            pieces.select_columns([IDS, LABELS]),
+            token_lengths(pieces, [IDS]),
+            measure,
+            batch_size=batch_size,
+            show_progress=show_progress,
+        )
+        losses, counts, right = (by_document(values, pieces, len(rows)) for values in found)
+        labels = np.concatenate(pieces[LABELS][:])
+        labels = labels[labels != IGNORED]
+        loss = float(losses.sum() / counts.sum())
+        metrics = {
+            "loss": loss,
+            "perplexity": perplexity(loss),
+            "accuracy": float(right.sum() / counts.sum()),
+            "documents": int((counts > 0).sum()),
+            "masked_tokens": int(counts.sum()),
+        }
+        if (unigram_losses := self.unigram_losses(processor)) is not None:
+            metrics["unigram_loss"] = float(unigram_losses[labels].mean())
+            metrics["unigram_accuracy"] = float((labels == unigram_losses.argmin()).mean())
+        means = losses / np.maximum(counts, 1)
+        columns = (rows["text"][:], counts.astype(int).tolist(), right.astype(int).tolist(), means.tolist())
+        return Measured(metrics, [GuessedDocument(*row) for row in zip(*columns, strict=True)])
+
+    def lines(self, metrics: Mapping[str, Any]) -> list[Line]:
+        """The loss and the accuracy, with those of a unigram model if the metrics have them."""
+        lines = [
+            Line("loss", f"{metrics['loss']:.4f}", "nats a masked token"),
+            Line("accuracy", f"{metrics['accuracy']:.2%}"),
+            Line("perplexity", f"{metrics['perplexity']:.2f}"),
+            Line("masked tokens", f"{metrics['masked_tokens']:,}", f"in {counted_documents(metrics['documents'])}"),
+        ]
+        if "unigram_loss" in metrics:
+            note = "of the frequencies of the training tokens"
+            lines.insert(1, Line("unigram loss", f"{metrics['unigram_loss']:.4f}", note))
+            accuracy = f"{metrics['unigram_accuracy']:.2%}"
+            lines.insert(3, Line("unigram accuracy", accuracy, "always the most frequent token"))
+        return lines
+
+
+__all__ = ["GuessedDocument", "MaskedLanguageModeling", "MaskedTrainer", "Masking", "SeparatePieces"]

@@ -1,0 +1,197 @@
+# Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
+"""`Recipe`, the base class of the parts of `locant train` and `locant evaluate` that differ between tasks."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Any, ClassVar, NamedTuple
+
+import numpy as np
+from datasets import Dataset, DatasetDict
+from transformers import AutoTokenizer, EvalPrediction, PreTrainedModel
+
+from ..data.batching import TrainingRows
+from ..data.row_checks import copy_warnings
+from ..data.tables import Layout, load_files, load_splits, table_of
+from ..errors import InputError
+from ..options.config_parser import RunConfig
+from ..run.trainer import RecipeTrainer
+from .registry import Task
+
+
+@dataclass
+class Prepared:
+    """The data of a run, prepared for training.
+
+    Args:
+        rows: the splits as they were read.
+        encoded: the splits as token ids, pixels and labels, without the training rows that cannot be used.
+        processor: tokenizer, image processor or both, saved with the model.
+        summary: numbers about the data, such as rows and tokens of each split, which `metrics.json` has under `data`.
+    """
+
+    rows: DatasetDict
+    encoded: DatasetDict
+    processor: Any
+    summary: dict[str, Any]
+
+
+@dataclass
+class TrainerInputs:
+    """The arguments of `RecipeTrainer` that a recipe makes: datasets, data collator and metrics."""
+
+    train_dataset: TrainingRows
+    train_lengths: np.ndarray
+    eval_dataset: Dataset
+    data_collator: Callable[[list[Any]], Any]
+    compute_metrics: Callable[[EvalPrediction], dict[str, float]]
+
+
+class Measured(NamedTuple):
+    """The metrics of a trained model on a split, and its predictions, a named tuple for each row of the split."""
+
+    metrics: dict[str, Any]
+    predictions: list[Any]
+
+
+class Line(NamedTuple):
+    """One metric as it is printed: its name, its value, and a note, such as the signature of BLEU."""
+
+    name: str
+    value: str
+    note: str = ""
+
+
+class Recipe(ABC):
+    """The steps of a run that depend on the task, from reading the rows to measuring the model.
+
+    The methods are defined in about the order in which a run calls them. None of them writes a file.
+
+    Args:
+        data: the options of the section `data:`.
+        seed: the seed of random choices in the data, such as which rows are cut from train for validation.
+    """
+
+    auto_class: ClassVar[Any]
+    """The Auto class of the task's models."""
+    processor_class: ClassVar[Any] = AutoTokenizer
+    """The Auto class of the tokenizer or processor that is saved with the models."""
+    trainer_class: ClassVar[type[RecipeTrainer]]
+    predictions_name: ClassVar[str] = "predictions"
+    """The name of the file with the predictions for a split, which follows the name of the split."""
+
+    def __init__(self, data: Any, seed: int):
+        self.data = data
+        self.seed = seed
+        self.table = "data"  # the file or dataset of the rows that `measure` gets, for messages
+
+    @property
+    @abstractmethod
+    def layout(self) -> Layout:
+        """The columns of a row."""
+
+    def load(self) -> DatasetDict:
+        """The rows of each split."""
+        return load_splits(self.layout, **self.data.sources, seed=self.seed)
+
+    def load_split(self, split: str) -> Dataset:
+        """The rows of one split; `InputError` if the data do not have this split.
+
+        A test file is read without the other splits, so that a finished model can be measured on a machine without its
+        training data.
+        """
+        self.table = table_of(self.data, split)
+        if split == "test" and self.data.test_file is not None:
+            return load_files(self.data.test_file, split, self.layout)
+        splits = self.load()
+        if split not in splits:
+            raise InputError(f"There are no {split} data: give --{split}_file, or another --split.")
+        return splits[split]
+
+    def warnings(self, rows: DatasetDict) -> list[str]:
+        """Warnings if the rows may come from the wrong files, a sentence for each warning."""
+        return copy_warnings(rows, list(self.layout.features))
+
+    @abstractmethod
+    def build_processor(self, run: RunConfig, train: Dataset, name: str | None) -> Any:
+        """Load the processor from `name`, a folder or Hub name; if it is None, make the one that `run` asks for."""
+
+    @abstractmethod
+    def encode(self, rows: DatasetDict, processor: Any) -> Prepared:
+        """Convert the rows of each split to token ids, pixels and labels; check them, and count them for `summary`."""
+
+    @abstractmethod
+    def describe(self, summary: Mapping[str, Any]) -> list[str]:
+        """The summary as lines of text, to be printed."""
+
+    def config_fields(self, prepared: Prepared) -> dict[str, Any]:
+        """Fields of a new model's config that follow from the data, such as `vocab_size`."""
+        return {}
+
+    def head_fields(self, prepared: Prepared) -> dict[str, Any]:
+        """Config fields that are set from the data even if a model is fine-tuned, such as the names of the classes."""
+        return {}
+
+    def adapt(self, model: PreTrainedModel, run: RunConfig) -> None:  # noqa: B027 (most tasks need nothing)
+        """Copy options of `run` to a new or a trained model, such as `max_new_tokens` to its generation config."""
+
+    def check(self, model: PreTrainedModel, prepared: Prepared) -> None:  # noqa: B027
+        """Raise `InputError` where the data do not fit the model."""
+
+    @abstractmethod
+    def trainer_inputs(self, run: RunConfig, prepared: Prepared, model: PreTrainedModel) -> TrainerInputs:
+        """The datasets, the data collator and the metrics for the Trainer."""
+
+    @abstractmethod
+    def measure(
+        self,
+        model: PreTrainedModel,
+        processor: Any,
+        rows: Dataset,
+        *,
+        batch_size: int,
+        show_progress: bool,
+        **search: Any,
+    ) -> Measured:
+        """Measure a trained model, in evaluation mode, on all rows of one split as `load` returns it.
+
+        `search` holds arguments of `generate` that replace settings of the model's generation config. It is empty for
+        models that do not generate.
+        """
+
+    @abstractmethod
+    def lines(self, metrics: Mapping[str, Any]) -> list[Line]:
+        """The metrics of `measure` as lines to be printed, the most important metric first."""
+
+    def details(self, metrics: Mapping[str, Any]) -> list[Line]:
+        """Metrics of parts of the rows, such as of each class, which `locant evaluate` prints after `lines`."""
+        return []
+
+    def drawings(self, metrics: Mapping[str, Any]) -> dict[str, Callable[[Any], Any]]:
+        """A dict from the name of each picture of the metrics to the function that draws the picture.
+
+        The argument of each function is the empty matplotlib figure to draw on.
+        """
+        return {}
+
+
+def recipe_of(task: Task) -> type[Recipe]:
+    """Import the class of a task's recipe."""
+    module, _, name = task.recipe_name.partition(":")
+    return getattr(import_module(f".{module}", __package__), name)
+
+
+def say(run: RunConfig, text: str) -> None:
+    """Print `text`, in the main process only."""
+    if run.training.process_index == 0:
+        print(text, flush=True)
+
+
+def as_text(path: Path | None) -> str | None:
+    """The path as a string, which transformers expects; None stays None."""
+    return None if path is None else str(path)
+
+
+__all__ = ["Line", "Measured", "Prepared", "Recipe", "TrainerInputs", "as_text", "recipe_of", "say"]

@@ -1,0 +1,110 @@
+# Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
+"""The tasks that `locant train` knows: one table, from which options, help and recipes follow."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from ..options.arguments import DataArguments, TrainingArguments
+from .captioning_arguments import CaptioningData, CaptioningTraining
+from .image_arguments import IMAGES_ARE_OF_ONE_SIZE
+from .image_classification_arguments import ImageClassificationData, ImageClassificationTraining
+from .language_modeling_arguments import LanguageModelingData, LanguageModelingTraining
+from .masked_language_modeling_arguments import MaskedLanguageModelingData, MaskedLanguageModelingTraining
+from .sequence_classification_arguments import SequenceClassificationData, SequenceClassificationTraining
+from .translation_arguments import TranslationData, TranslationTraining
+
+
+@dataclass(frozen=True, eq=False)
+class Task:
+    """One task: its options and the name of its recipe, without the imports that the recipe needs.
+
+    Args:
+        name: the value of `--task`.
+        summary: what is trained, in a few words, for `--help`.
+        data: the options of the section `data:`.
+        training: the options of the section `training:`.
+        recipe_name: `module:Class` in this package; the module is imported only when the recipe is used.
+        config_fields: fields of `LocantConfig` that the task decides, above all which stacks the model has. They are
+            not options of the task, and neither are the fields of a stack that the model does not have.
+        decided_elsewhere: other fields that are not options of the task, each with the reason, for messages.
+    """
+
+    name: str
+    summary: str
+    data: type[DataArguments]
+    training: type[TrainingArguments]
+    recipe_name: str
+    config_fields: Mapping[str, Any] = field(default_factory=dict)
+    decided_elsewhere: Mapping[str, str] = field(default_factory=dict)
+
+
+_ALL = (
+    Task(
+        "translation",
+        "generate a text from a text, such as its translation",
+        TranslationData,
+        TranslationTraining,
+        "translation:Translation",
+    ),
+    Task(
+        "language_modeling",
+        "predict each token of a text from the tokens before it",
+        LanguageModelingData,
+        LanguageModelingTraining,
+        "language_modeling:LanguageModeling",
+        config_fields={"is_encoder_decoder": False, "is_decoder": True},
+    ),
+    Task(
+        "masked_language_modeling",
+        "predict the masked tokens of a text from all other tokens",
+        MaskedLanguageModelingData,
+        MaskedLanguageModelingTraining,
+        "masked_language_modeling:MaskedLanguageModeling",
+        config_fields={"is_encoder_decoder": False},
+    ),
+    Task(
+        "sequence_classification",
+        "predict a label, several labels or a number for a text",
+        SequenceClassificationData,
+        SequenceClassificationTraining,
+        "sequence_classification:SequenceClassification",
+        config_fields={"is_encoder_decoder": False},
+        decided_elsewhere={
+            "decoder_start_token_id": "a classifier has no decoder",
+            "label_smoothing": "the loss of a classifier is not smoothed",
+            "lm_head_bias": "a classifier has no output layer over the vocabulary",
+            "tie_word_embeddings": "a classifier has no output layer over the vocabulary",
+        },
+    ),
+    Task(
+        "image_classification",
+        "predict the label of an image",
+        ImageClassificationData,
+        ImageClassificationTraining,
+        "image_classification:ImageClassification",
+        config_fields={"is_encoder_decoder": False, "encoder_input": "patches"},
+        decided_elsewhere={
+            **IMAGES_ARE_OF_ONE_SIZE,
+            "label_smoothing": "the loss of a classifier is not smoothed",
+            "lm_head_bias": "a classifier has no output layer over the vocabulary",
+            "tie_word_embeddings": "a classifier has no output layer over the vocabulary",
+        },
+    ),
+    Task(
+        "captioning",
+        "generate a caption for an image",
+        CaptioningData,
+        CaptioningTraining,
+        "captioning:Captioning",
+        config_fields={"encoder_input": "patches"},
+        decided_elsewhere={
+            **IMAGES_ARE_OF_ONE_SIZE,
+            "source_lang": "a captioner does not translate",
+            "target_lang": "a captioner does not translate",
+        },
+    ),
+)
+
+TASKS: dict[str, Task] = {task.name: task for task in _ALL}
+DEFAULT_TASK = "translation"

@@ -1,0 +1,256 @@
+# Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
+"""The recipe of sequence classification: train an encoder on texts with labels, and evaluate it."""
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from datasets import Dataset, DatasetDict
+from tqdm.auto import tqdm
+from transformers import (
+    AutoModelForSequenceClassification,
+    DataCollatorWithPadding,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+
+from ..data.batching import TrainingRows
+from ..data.preprocessing import Side, build_tokenizer, check_lengths, token_lengths, tokenize
+from ..data.row_checks import label_warnings
+from ..data.tables import LABEL, LINE, NUMBER, Column, Layout, labels, numbered, table_of
+from ..data.text_data import count_overlap
+from ..inference import position_limit
+from ..options.config_parser import RunConfig
+from ..run.trainer import by_length
+from .classification import (
+    ClassificationMetrics,
+    ClassificationTrainer,
+    PreparedClasses,
+    check_class,
+    class_fields,
+    class_lines,
+    classification_lines,
+    classification_metrics,
+    confusion_drawing,
+    describe_labels,
+    find_classes,
+    predict_logits,
+    predicted_labels,
+)
+from .recipe import Line, Measured, Prepared, Recipe, TrainerInputs
+from .sequence_classification_arguments import SequenceClassificationData
+
+TEXT_SIDE = Side("text", "input_ids", "max_length")
+
+
+class Prediction(NamedTuple):
+    """A text, its label, and the predicted label; several labels of a text are joined by `label_separator`."""
+
+    text: str
+    label: str
+    prediction: str
+
+
+class SequenceClassification(Recipe):
+    """The recipe for encoders that predict one label, several labels or a number for a text."""
+
+    auto_class = AutoModelForSequenceClassification
+    trainer_class = ClassificationTrainer
+
+    data: SequenceClassificationData
+
+    @property
+    def layout(self) -> Layout:
+        """The columns of a row: a text and its label."""
+        kinds = {
+            "single_label_classification": LABEL,
+            "multi_label_classification": labels(self.data.label_separator),
+            "regression": NUMBER,
+        }
+        text = Column("text", chosen=self.data.text_column)
+        label = Column("label", kinds[self.data.problem_type], chosen=self.data.label_column)
+        return Layout((text, label), row="text")
+
+    def warnings(self, rows: DatasetDict) -> list[str]:
+        """The warnings of every task, and the warning of `label_warnings` if a text has one label."""
+        is_single = self.data.problem_type == "single_label_classification"
+        return [*super().warnings(rows), *(label_warnings(rows["train"]["label"][:], "text") if is_single else ())]
+
+    def build_processor(self, run: RunConfig, train: Dataset, name: str | None) -> PreTrainedTokenizerBase:
+        """The tokenizer `name`; if `name` is None, a new tokenizer, trained on the texts of `train`."""
+        texts = (row["text"] for row in train.select_columns(["text"]))
+        return build_tokenizer(self.data, texts, name, show_progress=not run.training.disable_tqdm)
+
+    def encode(self, rows: DatasetDict, processor: PreTrainedTokenizerBase) -> PreparedClasses:
+        """Convert every split to token ids and labels, and count texts, tokens and labels for the summary."""
+        is_regression = self.data.problem_type == "regression"
+        classes = [] if is_regression else find_classes(_names(rows["train"]), "text")
+        numbers = {name: number for number, name in enumerate(classes)}
+        encoded = DatasetDict(
+            {
+                split: self._encode_split(texts, processor, numbers, table_of(self.data, split))
+                for split, texts in rows.items()
+            }
+        )
+        summary: dict[str, Any] = {"vocabulary": len(processor)}
+        if classes:
+            summary["labels"] = {name: count for name, count in Counter(_names(rows["train"])).most_common()}
+        for split, texts in encoded.items():
+            lengths = np.array(texts["tokens"])
+            kept = lengths if self.data.max_length is None else np.minimum(lengths, self.data.max_length)
+            summary[split] = {"texts": len(texts), "tokens": int(kept.sum()), "cut": int((kept < lengths).sum())}
+        if "test" in rows:
+            overlap = count_overlap(rows["train"], rows["test"], ["text", "label"])
+            summary["test_in_train"] = {"texts": overlap.inputs, "with_label": overlap.rows}
+        return PreparedClasses(rows, encoded, processor, summary, classes)
+
+    def _encode_split(
+        self, rows: Dataset, tokenizer: PreTrainedTokenizerBase, numbers: dict[str, int], table: str
+    ) -> Dataset:
+        """Make the columns `input_ids`, `labels`, `tokens` (number before truncation) and `line` (the row number)."""
+        max_length, problem_type = self.data.max_length, self.data.problem_type
+
+        def encode(batch: dict[str, list[Any]]) -> dict[str, Any]:
+            found = tokenizer(batch["text"], verbose=False)["input_ids"]
+            tokens = [len(ids) for ids in found]
+            if max_length is not None and max(tokens) > max_length:
+                found = tokenizer(batch["text"], truncation=True, max_length=max_length)["input_ids"]
+            lines = zip(batch["label"], batch[LINE], strict=True)
+            targets = [_target(label, numbers, problem_type, table, line) for label, line in lines]
+            return {"input_ids": found, "labels": targets, "tokens": tokens, LINE: batch[LINE]}
+
+        return tokenize(rows, encode, num_proc=self.data.preprocessing_num_workers, desc="Tokenising texts")
+
+    def describe(self, summary: Mapping[str, Any]) -> list[str]:
+        """Lines with the numbers of texts and tokens of each split, rows of each label, and test texts in train."""
+        lines = []
+        for split in ("train", "validation", "test"):
+            if split in summary:
+                numbers = summary[split]
+                cut = f", {numbers['cut']:,} of them cut" if numbers["cut"] else ""
+                lines.append(f"{split}: {numbers['texts']:,} texts{cut}, {numbers['tokens']:,} tokens")
+        lines.append(f"vocabulary: {summary['vocabulary']:,} tokens")
+        if "labels" in summary:
+            lines.append(describe_labels(summary["labels"]))
+        overlap = summary.get("test_in_train")
+        if overlap and overlap["texts"]:
+            lines.append(
+                f"of the test texts, {overlap['texts']:,} are also in train, {overlap['with_label']:,} of them with "
+                "the same label"
+            )
+        return lines
+
+    def config_fields(self, prepared: Prepared) -> dict[str, Any]:
+        """The size of the vocabulary and the ids of special tokens."""
+        tokenizer = prepared.processor
+        return {
+            "vocab_size": len(tokenizer),
+            "pad_token_id": tokenizer.pad_token_id,
+            "bos_token_id": tokenizer.bos_token_id,
+            "eos_token_id": tokenizer.eos_token_id,
+        }
+
+    def head_fields(self, prepared: PreparedClasses) -> dict[str, Any]:  # type: ignore[override]
+        """The `problem_type`, and the names of the labels; for regression, `num_labels` is 1."""
+        if not prepared.classes:
+            return {"problem_type": self.data.problem_type, "num_labels": 1}
+        return {"problem_type": self.data.problem_type, **class_fields(prepared.classes)}
+
+    def check(self, model: PreTrainedModel, prepared: Prepared) -> None:
+        """Raise `InputError` if a text has more tokens than the model has learned positions."""
+        for split, texts in prepared.encoded.items():
+            check_lengths(texts, position_limit(model, "source"), split, TEXT_SIDE)
+
+    def trainer_inputs(self, run: RunConfig, prepared: Prepared, model: PreTrainedModel) -> TrainerInputs:
+        """Training and validation texts, with their lengths: a training batch holds texts of similar length."""
+        columns = ["input_ids", "labels"]
+        train, validation = (prepared.encoded[split].select_columns(columns) for split in ("train", "validation"))
+        return TrainerInputs(
+            train_dataset=TrainingRows(train, seed=run.training.seed),
+            train_lengths=token_lengths(train, ["input_ids"]),
+            eval_dataset=by_length(validation, token_lengths(validation, ["input_ids"])),
+            data_collator=DataCollatorWithPadding(prepared.processor),
+            compute_metrics=ClassificationMetrics(self.data.problem_type),
+        )
+
+    def measure(
+        self,
+        model: PreTrainedModel,
+        processor: PreTrainedTokenizerBase,
+        rows: Dataset,
+        *,
+        batch_size: int,
+        show_progress: bool,
+        **search: Any,
+    ) -> Measured:
+        """Measure accuracy and macro F1, or error and correlation for regression; and predict the label of each row."""
+        config: Any = model.config
+        numbers = {name: int(number) for name, number in config.label2id.items()}
+        encoded = self._encode_split(numbered(rows), processor, numbers, self.table)
+        problem_type = self.data.problem_type
+        order = np.argsort(-token_lengths(encoded, ["input_ids"])[:, 0], kind="stable")
+        batches = self._batches(encoded.select_columns(["input_ids"]), processor, order, batch_size)
+        with tqdm(total=len(rows), desc="classifying", unit=" texts", disable=not show_progress) as progress:
+            logits = predict_logits(model, _counted(batches, progress))[torch.from_numpy(np.argsort(order))]
+        targets = torch.tensor(encoded["labels"][:])
+        classes = [] if problem_type == "regression" else sorted(numbers, key=lambda name: numbers[name])
+        metrics = {**classification_metrics(logits, targets, problem_type, classes), "texts": len(rows)}
+        return Measured(metrics, self._predictions(rows, logits.numpy(), config.id2label))
+
+    @staticmethod
+    def _batches(
+        encoded: Dataset, tokenizer: PreTrainedTokenizerBase, order: np.ndarray, batch_size: int
+    ) -> Iterator[Mapping[str, torch.Tensor]]:
+        collate = DataCollatorWithPadding(tokenizer)
+        for start in range(0, len(order), batch_size):
+            rows = encoded[order[start : start + batch_size]]
+            yield collate([{"input_ids": ids} for ids in rows["input_ids"]])
+
+    def _predictions(self, rows: Dataset, logits: np.ndarray, names: Mapping[int, str]) -> list[Prediction]:
+        texts, given = rows["text"][:], rows["label"][:]
+        if self.data.problem_type == "regression":
+            found = [f"{value:.4f}" for value in logits[:, 0]]
+            return [Prediction(*row) for row in zip(texts, map(str, given), found, strict=True)]
+        numbers = predicted_labels(logits, self.data.problem_type)
+        if self.data.problem_type == "single_label_classification":
+            return [Prediction(*row) for row in zip(texts, given, (names[int(n)] for n in numbers), strict=True)]
+        join = self.data.label_separator.join
+        found = [join(names[int(number)] for number in np.flatnonzero(row)) for row in numbers]
+        return [Prediction(*row) for row in zip(texts, map(join, given), found, strict=True)]
+
+    def lines(self, metrics: Mapping[str, Any]) -> list[Line]:
+        """The scores, the loss, and the number of texts."""
+        return [*classification_lines(metrics), Line("texts", f"{metrics['texts']:,}")]
+
+    def details(self, metrics: Mapping[str, Any]) -> list[Line]:
+        """The scores of each class."""
+        return class_lines(metrics)
+
+    def drawings(self, metrics: Mapping[str, Any]) -> dict[str, Callable[[Any], Any]]:
+        """A dict with the function that draws the confusion matrix, if `metrics` has one; see `Recipe.drawings`."""
+        return confusion_drawing(metrics)
+
+
+def _names(rows: Dataset) -> list[str]:
+    """The labels of all rows in one list; a row with several labels adds each of them."""
+    return [name for label in rows["label"][:] for name in ([label] if isinstance(label, str) else label)]
+
+
+def _target(label: Any, numbers: dict[str, int], problem_type: str, table: str, row: int) -> Any:
+    """The target of a label: its class number; for several labels, 0 or 1 for each class; for regression, the label."""
+    if problem_type == "regression":
+        # the Trainer does not count a label of -100, so the next float32 number takes its place
+        return float(np.nextafter(np.float32(label), np.float32(0))) if label == -100 else label
+    for name in [label] if isinstance(label, str) else label:
+        check_class(name, numbers, table, row)
+    if isinstance(label, str):
+        return numbers[label]
+    return [float(name in label) for name in numbers]
+
+
+def _counted(batches: Iterator[Mapping[str, torch.Tensor]], progress: tqdm) -> Iterator[Mapping[str, torch.Tensor]]:
+    for batch in batches:
+        yield batch
+        progress.update(len(batch["input_ids"]))

@@ -1,0 +1,245 @@
+# Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
+"""The recipe of translation: train an encoder–decoder on parallel text, and evaluate its translations."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from datasets import Dataset, DatasetDict
+from transformers import (
+    AutoModelForSeq2SeqLM,
+    DataCollatorForSeq2Seq,
+    EvalPrediction,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+
+from locant.tokenization import BPEDropout
+
+from ..data.batching import TrainingRows
+from ..data.preprocessing import (
+    SOURCE,
+    TARGET,
+    Resegmentation,
+    build_tokenizer,
+    check_lengths,
+    drop_unusable,
+    pair_lengths,
+    tokenize_pairs,
+)
+from ..data.row_checks import pair_warnings
+from ..data.tables import Layout
+from ..data.text_data import count_overlap, parallel_layout
+from ..errors import InputError
+from ..inference import evaluate_split, position_limit
+from ..options.config_parser import RunConfig
+from ..run.progress import Sample, take_samples
+from ..run.trainer import GenerationTrainer, by_length, mean_loss
+from .metrics import CorpusBLEU, perplexity
+from .recipe import Line, Measured, Prepared, Recipe, TrainerInputs
+from .translation_arguments import TranslationData
+
+
+class TranslationMetrics:
+    """The Trainer's `compute_metrics`: loss and perplexity per token, and BLEU of generated translations.
+
+    Args:
+        tokenizer: decodes the translations.
+        references: the target text of each row.
+        sources: the source text of each row; if given, `samples` are some translations of the last evaluation.
+    """
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, references: list[str], sources: Sequence[str] = ()):
+        self.tokenizer = tokenizer
+        self.references = references
+        self.sources = sources
+        self.samples: list[Sample] = []
+
+    def __call__(self, prediction: EvalPrediction) -> dict[str, float]:
+        """Compute the metrics from the tensors that `GenerationTrainer.predict_batch` returned for all sentences."""
+        losses, counts, *tokens = tuple(prediction.predictions)
+        loss = mean_loss(losses, counts)
+        metrics = {"loss": loss, "perplexity": perplexity(loss)}
+        if tokens:
+            ids = np.where(tokens[0] < 0, self.tokenizer.pad_token_id, tokens[0])
+            translations = self.tokenizer.batch_decode(ids, skip_special_tokens=True)
+            references = [self.references[row] for row in prediction.label_ids]
+            found = dict(zip(map(int, prediction.label_ids), translations, strict=True))
+            self.samples = take_samples(self.sources, self.references, found)
+            metrics["bleu"] = CorpusBLEU().compute(predictions=translations, references=references)["bleu"]
+        return metrics
+
+
+class Translation(Recipe):
+    """The recipe for encoder–decoders that generate a text from a text."""
+
+    auto_class = AutoModelForSeq2SeqLM
+    trainer_class = GenerationTrainer
+    predictions_name = "translations"
+
+    data: TranslationData
+
+    @property
+    def layout(self) -> Layout:
+        """The columns of a row: a source and a target."""
+        data = self.data
+        return parallel_layout(data.source_column, data.target_column, data.source_lang, data.target_lang)
+
+    def warnings(self, rows: DatasetDict) -> list[str]:
+        """The warnings of every task, and those of `pair_warnings`."""
+        return [*super().warnings(rows), *pair_warnings(rows)]
+
+    def build_processor(self, run: RunConfig, train: Dataset, name: str | None) -> PreTrainedTokenizerBase:
+        """The tokenizer `name`; if `name` is None, a new tokenizer, trained on the texts of both languages."""
+        texts = (text for row in train for text in (row["source"], row["target"]))
+        return build_tokenizer(self.data, texts, name, show_progress=not run.training.disable_tqdm)
+
+    def encode(self, rows: DatasetDict, processor: PreTrainedTokenizerBase) -> Prepared:
+        """Tokenize the pairs of every split, and drop the training pairs that have an empty side or are too long."""
+        data = self.data
+        encoded = DatasetDict(
+            {
+                split: tokenize_pairs(
+                    pairs,
+                    processor,
+                    source_prefix=data.source_prefix or "",
+                    num_proc=data.preprocessing_num_workers,
+                    keep_text=True,
+                    desc=f"Tokenising {split}",
+                )
+                for split, pairs in rows.items()
+            }
+        )
+        limits = {SOURCE: data.max_source_length, TARGET: data.max_target_length}
+        encoded["train"], dropped = drop_unusable(encoded["train"], limits, row="pair")
+        summary: dict[str, Any] = {"vocabulary": len(processor), "dropped": dropped._asdict()}
+        for split, pairs in encoded.items():
+            source, target = pair_lengths(pairs).sum(axis=0).tolist()
+            summary[split] = {"pairs": len(pairs), "source_tokens": source, "target_tokens": target}
+        if "test" in rows:
+            overlap = count_overlap(rows["train"], rows["test"], ["source", "target"])
+            summary["test_in_train"] = {"sources": overlap.inputs, "pairs": overlap.rows}
+        return Prepared(rows, encoded, processor, summary)
+
+    def describe(self, summary: Mapping[str, Any]) -> list[str]:
+        """Lines with the numbers of pairs and tokens of each split, dropped pairs, and test pairs found in train."""
+        lines = [
+            f"{split}: {numbers['pairs']:,} pairs, {numbers['source_tokens']:,} source and "
+            f"{numbers['target_tokens']:,} target tokens"
+            for split, numbers in summary.items()
+            if split in ("train", "validation", "test")
+        ]
+        lines.append(f"vocabulary: {summary['vocabulary']:,} tokens")
+        dropped = summary["dropped"]
+        if any(dropped.values()):
+            lines.append(f"dropped from train: {dropped['empty']:,} empty and {dropped['long']:,} long pairs")
+        overlap = summary.get("test_in_train")
+        if overlap and overlap["sources"]:
+            lines.append(
+                f"of the test pairs, {overlap['sources']:,} have a source that is also in train, and "
+                f"{overlap['pairs']:,} are in train with the same target"
+            )
+        return lines
+
+    def config_fields(self, prepared: Prepared) -> dict[str, Any]:
+        """The size of the vocabulary and the ids of special tokens; the decoder starts with the `bos_token`."""
+        tokenizer = prepared.processor
+        return {
+            "vocab_size": len(tokenizer),
+            "pad_token_id": tokenizer.pad_token_id,
+            "bos_token_id": tokenizer.bos_token_id,
+            "eos_token_id": tokenizer.eos_token_id,
+            "decoder_start_token_id": tokenizer.bos_token_id,
+        }
+
+    def adapt(self, model: Any, run: RunConfig) -> None:
+        """Set languages and search settings; a fine-tuned model keeps its own settings unless an option is given."""
+        for name in ("source_lang", "target_lang"):
+            if getattr(self.data, name) is not None:
+                setattr(model.config, name, getattr(self.data, name))
+        search = {name: getattr(run.training, name) for name in ("num_beams", "length_penalty", "max_new_tokens")}
+        is_new = run.model.model_name_or_path is None
+        model.generation_config.update(**{name: v for name, v in search.items() if is_new or name in run.given})
+
+    def check(self, model: PreTrainedModel, prepared: Prepared) -> None:
+        """Raise `InputError` if a source (target) has more tokens than the encoder (decoder) has learned positions."""
+        for side in (SOURCE, TARGET):
+            for split, pairs in prepared.encoded.items():
+                check_lengths(pairs, position_limit(model, side.text), split, side)
+
+    def trainer_inputs(self, run: RunConfig, prepared: Prepared, model: PreTrainedModel) -> TrainerInputs:
+        """Pairs of token ids; with BPE dropout, the training texts are segmented anew in each epoch."""
+        ids = [SOURCE.ids, TARGET.ids]
+        train, validation = prepared.encoded["train"], prepared.encoded["validation"]
+        resegment = self._resegmentation(prepared.processor, model) if self.data.bpe_dropout else None
+        pairs, columns, lengths = prepared.rows["validation"], ids, pair_lengths(train)
+        if resegment is not None:
+            columns = [*ids, SOURCE.text, TARGET.text]
+            # batches are planned with upper bounds of the lengths in all epochs
+            if run.training.max_tokens_per_batch is not None:
+                resegment.measure_growth(train, run.training.seed)
+                bounds = [resegment.longest(side, lengths[:, i]) for i, side in enumerate((SOURCE, TARGET))]
+                lengths = np.stack(bounds, axis=1).astype(np.int64)
+        return TrainerInputs(
+            train_dataset=TrainingRows(train.select_columns(columns), resegment, seed=run.training.seed),
+            train_lengths=lengths,
+            eval_dataset=by_length(validation.select_columns(ids), pair_lengths(validation)),
+            data_collator=DataCollatorForSeq2Seq(prepared.processor, label_pad_token_id=-100),
+            compute_metrics=TranslationMetrics(prepared.processor, pairs["target"][:], pairs["source"][:]),
+        )
+
+    def _resegmentation(self, tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel) -> Resegmentation:
+        limits = {
+            SOURCE: _smaller(self.data.max_source_length, position_limit(model, "source")),
+            TARGET: _smaller(self.data.max_target_length, position_limit(model, "target")),
+        }
+        try:
+            return Resegmentation(BPEDropout(tokenizer, self.data.bpe_dropout), limits, self.data.source_prefix or "")
+        except ValueError as error:
+            raise InputError(str(error)) from error
+
+    def measure(
+        self,
+        model: PreTrainedModel,
+        processor: PreTrainedTokenizerBase,
+        rows: Dataset,
+        *,
+        batch_size: int,
+        show_progress: bool,
+        **search: Any,
+    ) -> Measured:
+        """Measure BLEU, chrF, mean sentence BLEU, loss and perplexity; the predictions are the translations."""
+        found = evaluate_split(
+            model,
+            processor,
+            rows["source"][:],
+            rows["target"][:],
+            batch_size=batch_size,
+            source_prefix=self.data.source_prefix or "",
+            show_progress=show_progress,
+            **search,
+        )
+        return Measured(*found)
+
+    def lines(self, metrics: Mapping[str, Any]) -> list[Line]:
+        """BLEU, chrF and mean sentence BLEU with their signatures, loss, perplexity, and number of sentences."""
+        return translation_lines(metrics)
+
+
+def translation_lines(metrics: Mapping[str, Any]) -> list[Line]:
+    """The metrics of `evaluate_split` as lines to be printed."""
+    return [
+        Line("BLEU", f"{metrics['bleu']:.2f}", metrics["bleu_signature"]),
+        Line("chrF", f"{metrics['chrf']:.2f}", metrics["chrf_signature"]),
+        Line("mean sentence BLEU", f"{metrics['sentence_bleu']:.2f}", metrics["sentence_bleu_signature"]),
+        Line("loss", f"{metrics['loss']:.4f}", "nats a token"),
+        Line("perplexity", f"{metrics['perplexity']:.2f}"),
+        Line("sentences", f"{metrics['sentences']:,}"),
+    ]
+
+
+def _smaller(*limits: int | None) -> int | None:
+    return min((limit for limit in limits if limit is not None), default=None)
+
+
+__all__ = ["Translation", "TranslationMetrics", "translation_lines"]
