@@ -423,6 +423,7 @@ class LocantConfig(PretrainedConfig):
 
     def head_dim_at(self, kind: AttentionKind) -> int:
         """The size of one attention head."""
+        # the stored field; the property `head_dim`, at the end of this file, returns the result of this method
         return vars(self)["head_dim"] or self.d_model // self.heads_at(kind)
 
     def key_value_heads_at(self, kind: AttentionKind) -> int:

@@ -74,6 +74,9 @@ def eager_attention(
     return output, weights
 
 
+_FUNCTIONS = AttentionInterface()  # transformers' backends; the end of this file replaces sdpa and flex_attention
+
+
 def attention_function(backend: str | None) -> Callable[..., tuple[torch.Tensor, torch.Tensor | None]]:
     """The attention function of a backend; `eager_attention` for None, `flash_attention` for every flash kernel."""
     if backend is None:
@@ -284,7 +287,5 @@ def _names(backends: Any) -> str:
     return " or ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
 
 
-# transformers' backends, with sdpa and flex_attention replaced by the functions above
-_FUNCTIONS = AttentionInterface()
 _FUNCTIONS["sdpa"] = sdpa_attention
 _FUNCTIONS["flex_attention"] = flex_attention

@@ -175,7 +175,7 @@ def self_attention_inputs(
     if inputs.given_position_ids is not None and encoding.bias_types(config):
         index = _index_of_given_positions(inputs, inputs.given_position_ids, slots, cache)
     bias = encoding.shared_bias(position_tensors, index)
-    folded = bias if may_add_bias_to_mask and config._attn_implementation in _MATRIX_BACKENDS else None
+    bias_in_mask = bias if may_add_bias_to_mask and config._attn_implementation in _MATRIX_BACKENDS else None
     mask = build_mask(
         config,
         inputs.hidden_states,
@@ -185,9 +185,9 @@ def self_attention_inputs(
         window=window,
         same_document=same_document,
         cache=cache,
-        bias=folded,
+        bias=bias_in_mask,
     )
-    bias = bias if folded is None else None
+    bias = bias if bias_in_mask is None else None
     position_inputs = PositionInputs(index, query_tensors=position_tensors, key_tensors=position_tensors, bias=bias)
     return AttentionInputs(position_inputs, mask, inputs.tokens)
 
@@ -235,11 +235,17 @@ def cross_attention_inputs(
     slots = SlotIndex(index.q_length, index.kv_length, q_offset)  # the mask is indexed by slots, as document ids are
     same_document = _same_document(inputs.document_ids, source.document_ids)
     bias = encoding.shared_bias(query_tensors, index)
-    folded = bias if may_add_bias_to_mask and config._attn_implementation in _MATRIX_BACKENDS else None
+    bias_in_mask = bias if may_add_bias_to_mask and config._attn_implementation in _MATRIX_BACKENDS else None
     mask = build_mask(
-        config, hidden_states, slots, source.attention_mask, kind="cross", same_document=same_document, bias=folded
+        config,
+        hidden_states,
+        slots,
+        source.attention_mask,
+        kind="cross",
+        same_document=same_document,
+        bias=bias_in_mask,
     )
-    bias = bias if folded is None else None
+    bias = bias if bias_in_mask is None else None
     position_inputs = PositionInputs(index, query_tensors, key_tensors, bias)
     return AttentionInputs(position_inputs, mask, inputs.tokens, source.tokens, beams)
 
@@ -342,8 +348,8 @@ def build_mask(
         hidden_states: `(batch, queries, d_model)`, from which only the shape, dtype and device are read.
         index: the slots of queries and keys.
         attention_mask: None; or a padding mask `(batch, slots)` with 0 at padding; or a custom mask for all keys,
-            `(batch or 1, 1 or heads, queries, slots)`. A boolean or integer custom mask is 0 where a key is not seen; a
-            floating-point one is added to the scores. Each is combined with causality, window and documents.
+            `(batch or 1, 1 or heads, queries or 1, slots)`. A boolean or integer custom mask is 0 where a key is not
+            seen; a floating-point one is added to the scores. Each is combined with causality, window and documents.
         kind: the kind of attention; in `decoder`, no query sees a later key.
         window: as in `self_attention_inputs`.
         same_document: tells if the slots of a query and a key belong to one document; None if each row is one document.

@@ -11,6 +11,8 @@ from torch.nn.functional import cross_entropy, linear, pad
 from .linear import is_plain_linear, project
 from .pretrained import LocantPreTrainedModel
 
+_COMPILED_CHUNKS = 8  # the number of chunks of rows in compiled code
+
 
 class VocabularyHead(LocantPreTrainedModel):
     """A model with a projection of hidden states onto the vocabulary, `lm_head`."""
@@ -171,9 +173,6 @@ def _chunk_logits(device: torch.device) -> int:
 def _chunk_rows(device: torch.device) -> int:
     """The number of rows that are multiplied by the weight of the head at a time: enough for fast matrix products."""
     return 256 if device.type == "cpu" else 1024
-
-
-_COMPILED_CHUNKS = 8  # the number of chunks in compiled code
 
 
 class _SummedCrossEntropy(torch.autograd.Function):

@@ -157,8 +157,8 @@ class LocantModel(LocantPreTrainedModel):
         if cross_attention_mask is None:
             cross_attention_mask = visible_keys(attention_mask, encoder_hidden_states.shape[0])
         if position_ids is None and cross_attention_mask is not attention_mask:
-            # the encoder counted the positions of the source from attention_mask; without them, the decoder would count
-            # them from cross_attention_mask
+            # visible_keys returns a mask of two dimensions itself, and the decoder counts the source's positions from
+            # it as the encoder did; from another mask of cross-attention, it would count other positions
             length, device = encoder_hidden_states.shape[1], encoder_hidden_states.device
             position_ids = count_positions(attention_mask, 0, length, device, document_ids)
         decoder_outputs = self.decoder(
@@ -199,6 +199,7 @@ class LocantForConditionalGeneration(VocabularyHead, LocantGenerationMixin):
     """
 
     _tied_weights_keys = {"lm_head.weight": "model.decoder.embed_tokens.weight"}  # noqa: RUF012
+    # for pipelines and the Trainer, see LocantPreTrainedModel
     class_tables = (MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES, MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES)
 
     def __init__(self, config: LocantConfig):

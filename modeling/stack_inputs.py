@@ -57,7 +57,8 @@ class StackInputs(NamedTuple):
 
     Args:
         hidden_states: `(batch, length, d_model)`: embeddings, or the encoder's output, which cross-attention reads.
-            After position has been added to the embeddings, only their shape, dtype and device are read.
+            Embeddings get no position here: the code that makes masks and indices reads only their shape, dtype and
+            device.
         attention_mask: `(batch, past + length)` with 0 at padding, or of four dimensions, as `build_mask` takes it.
         document_ids: `(batch, past + length)`; None if each row is one document.
         position_ids: `(batch or 1, length)`; for image patches `(1, length, 2)`, with row and column.
@@ -105,7 +106,7 @@ def prepare_stack_inputs(
 
     Raises:
         ValueError: there are fewer document ids than tokens, or the mask or the position ids do not fit the number of
-            rows and tokens. With a static cache, sizes are not checked.
+            rows and tokens. Sizes are not checked if the cache returns its length as a tensor, as a static cache does.
         TypeError: the mask, the position ids or the document ids are not a tensor.
     """
     check_tensors(attention_mask=attention_mask, position_ids=position_ids, document_ids=document_ids)
@@ -196,8 +197,8 @@ def count_positions(
         document_ids: `(batch, slots)`, one document after the other: positions begin anew where the id changes.
 
     Returns:
-        `(batch, length)` if there is a mask or document ids, else `(1, length)`. Padding behind the tokens repeats the
-        last position, and padding before them gets 0.
+        `(batch, length)` if there is a mask or document ids, else `(1, length)`. Padding before the tokens gets 0.
+        Padding behind them repeats the last position, or gets 0 if it has a document id of its own.
     """
     slots = torch.arange(length, device=device) + past_length
     real = attention_mask if attention_mask is not None and attention_mask.ndim == 2 else None

@@ -118,7 +118,7 @@ class LocantStack(LocantPreTrainedModel):
                 inputs,
                 window=self.config.window_of(layer_type),
                 cache=cache,
-                layer_idx=self.layer_types.index(layer_type),
+                layer_idx=self.layer_types.index(layer_type),  # the caches of all layers of a type have one size
                 may_add_bias_to_mask=self.may_add_bias_to_mask,
             )
             for layer_type in dict.fromkeys(self.layer_types)
@@ -142,8 +142,9 @@ class LocantStack(LocantPreTrainedModel):
     def _cross_inputs(self, inputs: StackInputs, source: StackInputs, past_key_values: Cache | None) -> AttentionInputs:
         """The inputs of cross-attention.
 
-        The steps of `generate()` share one result if cross-attention has no position encoding and there are no document
-        ids.
+        Without a position encoding (the class `PositionEncoding` itself is the encoding `none`) and without document
+        ids, they depend only on the source and on the shape of the decoder's embeddings. The steps of `generate()` then
+        share one result: `forward` takes `source` from the same `SourceCache`, so it is one object in all steps.
         """
         assert self.cross_position is not None
         is_cached = isinstance(past_key_values, EncoderDecoderCache) and past_key_values.is_updated.get(0, False)
@@ -212,13 +213,13 @@ def _check_input(prefix: str, input_ids: torch.Tensor | None, inputs_embeds: tor
         raise ValueError(f"{embeds} has the shape {tuple(inputs_embeds.shape)}: give (batch, length, d_model).")
 
 
-def refuse_input(name: str, given: Any, receiver: str) -> None:
+def refuse_input(name: str, given: Any, receiver_and_remedy: str) -> None:
     """Remove the argument `name` from the dictionary `given`, and raise `ValueError` if its value is not None.
 
     Models pass every argument to their stack, also those that only the other kind of encoder takes.
     """
     if given.pop(name, None) is not None:
-        raise ValueError(f"{name} is given to {receiver}.")
+        raise ValueError(f"{name} is given to {receiver_and_remedy}.")
 
 
 ENCODERS: dict[str, type[LocantStack]] = {}
@@ -312,7 +313,7 @@ def build_encoder(config: LocantConfig) -> LocantStack:
 
 
 class LocantDecoder(LocantTokenStack):
-    """The decoder: every token sees the tokens before it, or those in its window, and all tokens of the encoder."""
+    """The decoder: a token sees itself, the tokens before it (or those in its window) and all tokens of the encoder."""
 
     _can_record_outputs = {  # noqa: RUF012
         "hidden_states": OutputRecorder(TransformerLayer, num_hidden_layers_key="decoder_layers"),
@@ -357,7 +358,7 @@ class LocantDecoder(LocantTokenStack):
                 unless the given positions equal the default. By default, the real tokens are counted from 0.
             encoder_hidden_states: `(batch, source_length, d_model)`.
             encoder_attention_mask: `(batch, source_length)`, 0 at padding; or `(batch or 1, 1 or heads, length or 1,
-                source_length)`.
+                source_length)`, where `batch` is that of `encoder_hidden_states` or of `input_ids`.
             past_key_values: keys and values of earlier tokens.
             inputs_embeds: `(batch, length, d_model)` instead of ids, before scaling.
             use_cache: return a cache, a new one if none is given.

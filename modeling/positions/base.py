@@ -2,9 +2,9 @@
 """The interface between position encodings and attention, and the registry of encodings.
 
 A `PositionEncoding` belongs to one stack (or to the cross-attention of a decoder). Its `forward` runs once in each
-forward pass (in cross-attention, once for the queries and once for the keys): it adds position to the embeddings
-(sinusoidal, learned), and computes from the position ids the tensors that all layers need (the cosines and sines of
-rotary, the bias table of T5).
+forward pass (in cross-attention, once for the queries, and once for the keys unless the cache holds them): it adds
+position to the embeddings (sinusoidal, learned), and computes from the position ids the tensors that all layers need
+(the cosines and sines of rotary, the bias table of T5).
 
 A `PositionLayer` belongs to one attention layer. Its `forward` runs once in each call of attention: it changes queries
 (rotary, Transformer-XL) and new keys (rotary), and returns the `PositionBias` that is added to the scores or to the
@@ -34,7 +34,7 @@ class SlotIndex(NamedTuple):
 
     Args:
         q_length, kv_length: number of queries and of keys.
-        q_offset: slot of the first query; a tensor if the cache is static.
+        q_offset: slot of the first query; a tensor if the cache returns its length as one, as a static cache does.
         kv_offset: slot of the first key; above 0 when a sliding cache has dropped the oldest keys.
     """
 
@@ -44,7 +44,10 @@ class SlotIndex(NamedTuple):
     kv_offset: int | torch.Tensor = 0
 
     def distance(self, batch: Any, q_idx: Any, kv_idx: Any) -> Any:
-        """Slot of a key minus slot of a query; indices may be integers, scalars or broadcastable tensors."""
+        """Slot of a key minus slot of a query; indices may be integers, scalars or broadcastable tensors.
+
+        `batch` is ignored: it is an argument because the distances of `PositionIndex` differ between rows.
+        """
         return kv_idx - q_idx + (self.kv_offset - self.q_offset)
 
     def distances(self, device: torch.device) -> torch.Tensor:
