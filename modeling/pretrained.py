@@ -174,7 +174,7 @@ class LocantPreTrainedModel(PreTrainedModel):
             ImportError: the model's class comes from the code that was saved with it, and Locant is not installed.
         """
         try:
-            from .swapping import swap_position_encoding
+            from locant.modeling.swapping import swap_position_encoding
         except ImportError as error:
             raise ImportError("with_position_encoding needs the package locant: install and import locant.") from error
         model, report = swap_position_encoding(self, position_encoding=position_encoding, **fields)

@@ -23,7 +23,7 @@ TRAVELLING = tuple(
     f"{PACKAGE}.{place}"
     for place in (
         *("configuration.", "modeling.", "tokenization.image_processing_locant", "tokenization.processing_locant"),
-        *("hub.text_to_text_pipelines", "hub.supported_transformers"),
+        *("hub.pipelines.text_to_text_pipelines", "hub.sharing.supported_transformers"),
     )
 )
 """Prefixes of the full names of the Locant modules whose code may be saved with a model."""
