@@ -19,9 +19,11 @@ from transformers.masking_utils import AttentionMaskInterface
 from locant.cli import main
 from locant.modeling.blockwise import blockwise_attention, blockwise_mask
 
-# torch's cache of compiled code would return code for the machine's own instructions, which fails with others
-if capability := os.environ.get("ATEN_CPU_CAPABILITY"):
-    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", f"{tempfile.gettempdir()}/torchinductor-{capability}")
+# torch's cache of compiled code is not keyed by ATEN_CPU_CAPABILITY: it would return code for other instructions. torch
+# itself sets this variable when it is imported.
+os.environ["TORCHINDUCTOR_CACHE_DIR"] = (
+    f"{tempfile.gettempdir()}/torchinductor-{torch.backends.cpu.get_cpu_capability()}"
+)
 
 SUBJECTS = {"cat": "chat", "dog": "chien", "king": "roi", "boy": "gars", "fox": "renard", "bear": "ours"}
 VERBS = {"sees": "voit", "follows": "suit", "hears": "entend", "likes": "aime", "looks at": "regarde"}
