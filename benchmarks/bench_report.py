@@ -8,8 +8,6 @@ from typing import Any
 
 from rounds import ratios
 
-from locant.utils.markdown import markdown_table
-
 _SECTION = """
 ## Beside other packages
 
@@ -59,9 +57,10 @@ def tables(lines: Sequence[dict[str, Any]]) -> str:
     parts = []
     for (name, device), own in groupby(lines, key=lambda line: (line["section"], line["device"])):
         head = ["work", "peer", "precision", "threads", "Locant", "peer's", "ratio", "spread", "products", "weights"]
-        rows = [row for line in own for row in _rows(line)]
+        rows = [head, ["---"] * 3 + ["---:"] * (len(head) - 3)]
+        rows += [row for line in own for row in _rows(line)]
         title = name if device == "cpu" else f"{name}, on a GPU"
-        parts.append(f"### {title}\n\n{markdown_table(head, rows, names=3)}")
+        parts.append(f"### {title}\n\n" + "\n".join(f"| {' | '.join(row)} |" for row in rows))
     return "\n\n".join(parts)
 
 

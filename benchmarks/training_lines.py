@@ -161,10 +161,11 @@ def locant_trainer(arguments: list[str]) -> Any:
     from locant.training.run.run_folder import RunFolder
     from locant.training.run.training_run import build_trainer, load_rows, prepare
     from locant.training.run.trial_steps import settle_choices
+    from locant.training.tasks.recipe import recipe_of
     from locant.training.tasks.registry import TASKS
 
     run = parse_run_config(arguments)
-    recipe = TASKS[run.task].recipe()(run.data, run.training.seed)
+    recipe = recipe_of(TASKS[run.task])(run.data, run.training.seed)
     run_folder = RunFolder(run)
     prepared = prepare(run, recipe, load_rows(run, recipe), run_folder)
     model = build_model(run, recipe, prepared)

@@ -140,3 +140,16 @@ def trained_run(toy, tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs") / "toy"
     assert toy.train(folder) == 0
     return folder
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    """Mark cases of tests with the marker `sampled(n)` as slow, unless the indices of their parameters add up to k n.
+
+    If a test has three parameters or more, every pair of their values is in a fast case, as long as the indices of the
+    other parameters add up to n different numbers.
+    """
+    for item in items:
+        sampled = item.get_closest_marker("sampled")
+        if sampled and sum(item.callspec.indices.values()) % sampled.args[0]:
+            item.add_marker(pytest.mark.slow)

@@ -21,7 +21,8 @@ def read_parallel(source: str, target: str) -> tuple[list[str], list[str]]:
     sources, targets = read_lines(source), read_lines(target)
     if len(sources) != len(targets):
         raise InputError(
-            f"Parallel files need as many lines each: {source} has {len(sources):,}, {target} has {len(targets):,}."
+            f"Parallel files must have the same number of lines: {source} has {len(sources):,}, {target} has "
+            f"{len(targets):,}."
         )
     return sources, targets
 

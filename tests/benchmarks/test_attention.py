@@ -52,6 +52,7 @@ class TestInterleavedTimes:
         assert (slow, fast) == ([2.0, 2.0], [0.5, 0.5])
 
 
+@pytest.mark.slow
 def test_a_fresh_process_has_nothing_of_this_one(measuring):
     assert measuring.in_fresh_process(divmod, 7, 2) == (3, 1)
     assert measuring.in_fresh_process(eval, "__import__('os').getpid()") != os.getpid()
@@ -70,6 +71,7 @@ def run(monkeypatch):
 QUICK = ["--quick", "--device", "cpu", "--rounds", "1"]
 
 
+@pytest.mark.slow
 def test_the_command_writes_results_and_page(run, tmp_path, capsys):
     backends = ["--backends", "eager", "blockwise", "flex_attention"]
     limits = ["--encodings", "transformer_xl", "--lengths", "16", "32"]

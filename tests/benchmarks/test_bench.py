@@ -156,6 +156,7 @@ def bench():
     return run
 
 
+@pytest.mark.slow
 def test_the_command_writes_results_and_page(bench, tmp_path):
     done = bench("--only", "greedy search: language model", "--rounds", "3", "--output_dir", str(tmp_path))
     assert done.returncode == 0, done.stderr
@@ -169,6 +170,7 @@ def test_the_command_writes_results_and_page(bench, tmp_path):
     assert table in (tmp_path / "benchmarks.md").read_text()
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not (ROOT / ".git").exists(), reason="an older commit needs a git repository")
 def test_the_working_tree_is_compared_with_a_commit(bench, tmp_path):
     done = bench("--only", "batch 1,", "--rounds", "1", "--base", "HEAD", "--output_dir", str(tmp_path))
@@ -177,6 +179,7 @@ def test_the_working_tree_is_compared_with_a_commit(bench, tmp_path):
     assert all(list(names) == ["working tree", "HEAD"] for names in costs)
 
 
+@pytest.mark.slow
 def test_an_unknown_commit_is_refused_in_a_sentence(bench):
     done = bench("--base", "no-such-commit")
     assert done.returncode == 1

@@ -563,6 +563,7 @@ LIES = {
 }
 
 
+@pytest.mark.slow
 def test_no_lie_takes_memory_or_time_in_proportion_to_it(saved, tmp_path):
     for number, change_folder in enumerate(LIES.values()):
         change_folder(shutil.copytree(saved, tmp_path / str(number)))

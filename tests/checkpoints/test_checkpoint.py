@@ -98,6 +98,7 @@ def test_infinity_is_found_and_the_largest_numbers_are_not(value):
     assert not is_finite(largest)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["model.safetensors", "pytorch_model.bin"])
 def test_opening_reads_no_weights_and_reading_takes_one_tensor(tmp_path, name):
     big = {f"layer.{number}": torch.ones(4_000_000) for number in range(8)}  # 128 MB

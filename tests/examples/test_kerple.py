@@ -151,6 +151,7 @@ class TestBackends:
         for expected, actual in zip(*results, strict=True):
             torch.testing.assert_close(actual, expected, atol=1e-5, rtol=1e-4)
 
+    @pytest.mark.slow
     def test_flex_attention_computes_the_same_forward(self, model, monkeypatch):
         monkeypatch.setattr(torch_flex, "_FLEX_ATTENTION_DISABLE_COMPILE_DEBUG", True)
         path = "locant.modeling.attention_backends.compile_friendly_flex_attention"

@@ -148,6 +148,7 @@ def test_what_is_saved_there_is_loaded_there_and_at_home(home, abroad, results):
             assert_same_bits(expected, result)
 
 
+@pytest.mark.slow
 def test_folders_of_one_name_have_each_its_own_code(abroad, random_model, tmp_path):
     for encoding in ("rotary", "t5"):
         model = random_model(locant.LocantForCausalLM, position_encoding=encoding)
@@ -177,6 +178,7 @@ print(repr(translate("the fox sees the king", max_new_tokens=8)))
 """
 
 
+@pytest.mark.slow
 def test_what_is_pushed_from_there_is_loaded_by_its_name(hub, home, abroad):
     online = {"HF_ENDPOINT": SERVER.url, "HF_TOKEN": "hf_me", "HF_HUB_OFFLINE": "0", "HF_HUB_DISABLE_XET": "1"}
     abroad.run(PUSH, home / "translator", **online)
@@ -202,6 +204,7 @@ for auto in (AutoProcessor, AutoImageProcessor):
 """
 
 
+@pytest.mark.slow
 def test_processors_go_along_where_there_is_pillow(home, processor, tmp_path):
     environment = environments.Environment(tmp_path, (*TRANSFORMERS, "pillow"))
     lines = environment.run(PROCESSORS, home / "captioner", tmp_path / "again").splitlines()
@@ -256,6 +259,7 @@ except OSError as error:
 """
 
 
+@pytest.mark.slow
 def test_a_file_that_is_lost_is_named_there_and_saving_brings_it_back(home, abroad, tmp_path):
     shutil.copytree(home / "translator", tmp_path / "lost")
     names = ["configuration_locant.py", "modeling_locant.py", "modeling_locant_stacks.py"]

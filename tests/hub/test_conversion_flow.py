@@ -419,7 +419,7 @@ class TestConfigs:
     def test_directions(self, theirs, ours):
         assert_refused(theirs, "leave out --to", to="bart")
         assert_refused(ours, "give the type to convert it to, with --to")
-        assert_refused(ours, "'xlnet' is no family", to="xlnet")
+        assert_refused(ours, "cannot be converted to 'xlnet': choose", to="xlnet")
 
 
 class TestTarget:
@@ -560,6 +560,7 @@ print(peak() - before)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="memory is measured as Linux counts it")
 @pytest.mark.parametrize(
     "is_pickled", [pytest.param(False, id="safetensors"), pytest.param(True, id="bin", marks=pytest.mark.slow)]

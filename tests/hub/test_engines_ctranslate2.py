@@ -226,6 +226,7 @@ def compare(model, engine, inputs):
             torch.testing.assert_close(found.sequences_scores, scores, atol=1e-4, rtol=1e-4)
 
 
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize("fields", CASES.values(), ids=CASES.keys())
 def test_searches_find_what_transformers_finds(fields, save, tmp_path):
     model = random_translator(**fields)
@@ -565,6 +566,7 @@ def test_a_folder_for_onnx_is_refused_by_the_name_of_its_engine(tmp_path, capsys
         assert f"{tmp_path} was exported for ONNX, which no command of Locant can run" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_importing_locant_imports_no_engine():
     code = """
 import sys

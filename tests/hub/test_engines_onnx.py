@@ -75,6 +75,7 @@ def close(found, model, seen=None, **inputs):
     return set(found)
 
 
+@pytest.mark.sampled(8)
 @pytest.mark.parametrize(("model_class", "fields"), TEXT.values(), ids=TEXT.keys())
 def test_text_of_any_size_and_padding(model_class, fields, random_model, tokenizer, tmp_path):
     model = random_model(model_class, **{**SHAPE, **fields})

@@ -205,6 +205,7 @@ json.dump(results, open("results.json", "w"), default=float)
 """
 
 
+@pytest.mark.slow
 def test_a_fresh_process_gives_the_same(saved, results):
     paths = {task: saved.path(task) for task in CALLS}
     arguments = [sys.executable, "-c", FRESH, json.dumps(CALLS), json.dumps(paths)]

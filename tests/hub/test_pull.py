@@ -220,6 +220,7 @@ model.push_to_hub("me/again")
 """
 
 
+@pytest.mark.slow
 def test_where_locant_is_not_installed(hub, folder, translator, tmp_path):
     """The code comes from the Hub, at the revision that is asked for, and goes back there."""
     environment = environments.Environment(tmp_path, ("transformers[torch]", "torch"), without=["pillow"])

@@ -443,6 +443,7 @@ def test_a_tokenizer_is_pushed_beside_the_model(hub, translator, tokenizer):
     assert AutoTokenizer.from_pretrained("me/en-fr")("the red cat") == tokenizer("the red cat")
 
 
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize("strategy", STRATEGIES)
 def test_any_trainer_pushes_the_code(hub, translator, tokenizer, tmp_path, strategy):
     rows = [{**tokenizer(text), "labels": tokenizer(text)["input_ids"]} for text in ["the red cat"] * 4]
@@ -475,6 +476,7 @@ def test_any_trainer_pushes_the_code(hub, translator, tokenizer, tmp_path, strat
         }
 
 
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize("strategy", STRATEGIES)
 def test_training_pushes_the_model_and_its_card_and_nothing_private(hub, toy, tmp_path, strategy):
     folder = tmp_path / "run"

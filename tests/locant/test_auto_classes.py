@@ -124,6 +124,7 @@ assert "transformers.trainer" not in sys.modules  # it is watched for too
 """
 
 
+@pytest.mark.slow
 def test_a_peft_that_is_imported_later_learns_it(tmp_path):
     """One made of its tables alone, so that this is tested where PEFT is not installed too."""
     (tmp_path / "peft" / "utils").mkdir(parents=True)

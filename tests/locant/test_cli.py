@@ -175,6 +175,7 @@ def test_train_refuses_bad_options_before_anything_is_written(folder):
     assert not (folder / "runs").exists()
 
 
+@pytest.mark.slow
 def test_a_reader_that_goes_away_is_no_traceback(folder):
     process = subprocess.Popen(
         [sys.executable, "-m", "locant", "translate", "model", "a.en", "--no_progress", "--device", "cpu"],

@@ -10,6 +10,8 @@ from locant.modeling.modeling_locant import LocantForConditionalGeneration, Loca
 from locant.modeling.modeling_locant_decoder import LocantForCausalLM
 from locant.modeling.stacks import LocantDecoder, LocantEncoder
 
+from .conftest import slow_except
+
 # who can, where the backend cannot
 ABLE = {
     ("shaw", "sdpa"): "eager or blockwise",
@@ -78,6 +80,7 @@ class TestRefused:
 
 
 class TestServed:
+    @pytest.mark.sampled(3)
     def test_at_construction_when_set_and_when_loaded(self, make_model, served, field, tmp_path):
         encoding, backend = served
         encoding = in_its_place(encoding, field)
@@ -137,7 +140,7 @@ class TestWeights:
             torch.testing.assert_close(weights[mask.bool().any(1)].sum(-1), torch.ones(2, 4, 4))
             assert (weights[1, :, 2:, :2] == 0).all()
 
-    @pytest.mark.parametrize("backend", ["sdpa", "blockwise", "flex_attention"])
+    @pytest.mark.parametrize("backend", slow_except(["sdpa", "blockwise"], ["sdpa", "blockwise", "flex_attention"]))
     def test_others_say_that_they_have_none(self, shared_model, backend, monkeypatch, no_grad):
         told = []
         monkeypatch.setattr(attention.logger, "warning_once", told.append)

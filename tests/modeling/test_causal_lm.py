@@ -221,6 +221,7 @@ def language_model(make_model):
 
 
 class TestBatch:
+    @pytest.mark.sampled(3)
     @SEARCHES
     @pytest.mark.parametrize("cache", ["none", "dynamic", "static", "dynamic, mixed", "static, mixed"])
     def test_gives_what_each_prompt_gets_alone(self, language_model, make_batch, encoding, mode, cache):
@@ -257,6 +258,7 @@ class TestBatch:
 
 
 class TestCache:
+    @pytest.mark.sampled(3)
     @pytest.mark.parametrize("steps", [(7,), (4, 1, 2), (1,) * 7])
     @pytest.mark.parametrize("kind", ["dynamic", "static"])
     @pytest.mark.parametrize("fields", [{}, SLIDING, MIXED], ids=["full", "sliding", "mixed"])

@@ -72,9 +72,8 @@ def test_uncompiled(make_flex_model, make_inputs, no_grad, monkeypatch, encoding
     assert_agrees_with_eager(logits, model, inputs)
 
 
-@pytest.mark.parametrize(
-    "encoding", [name if name == "t5" else pytest.param(name, marks=pytest.mark.slow) for name in ENCODINGS]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("encoding", ENCODINGS)
 def test_compiled(make_flex_model, make_inputs, no_grad, encoding):
     model, inputs = make_flex_model(encoding), make_inputs(130)  # two blocks
     torch._dynamo.reset()

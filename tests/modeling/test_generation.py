@@ -52,6 +52,7 @@ def prompts(request, make_batch):
 
 
 class TestCache:
+    @pytest.mark.sampled(3)
     @MODES
     @pytest.mark.parametrize("kind", ["dynamic", "static"])
     def test_gives_what_decoding_without_one_gives(self, shared_model, make_batch, encoding, mode, kind, prompts):
@@ -92,6 +93,7 @@ class TestCache:
 
 
 class TestBatch:
+    @pytest.mark.sampled(3)
     @pytest.mark.parametrize("mode", [GREEDY, BEAM], ids=["greedy", "beam"])
     @pytest.mark.parametrize("kind", ["dynamic", "static"])
     def test_gives_what_each_sentence_gets_alone(self, shared_model, make_batch, encoding, mode, kind, side, prompts):
@@ -136,6 +138,7 @@ class TestSource:
 
         return call
 
+    @pytest.mark.sampled(3)
     @SHARING
     @pytest.mark.parametrize("cross", CROSS)
     def test_gives_what_a_repeated_source_gives(self, shared_model, make_batch, repeated, cross, backend, mode):

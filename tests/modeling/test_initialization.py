@@ -225,6 +225,7 @@ SAVED = {
 }
 
 
+@pytest.mark.slow
 def test_another_process_gets_the_same_bits_and_the_same_translations(make_model, make_batch, tmp_path):
     ids, mask = make_batch([[5, 6, 7, 8, 2], [9, 2]])
     inputs, expected = {"input_ids": ids, "attention_mask": mask}, {}

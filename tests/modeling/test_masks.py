@@ -266,6 +266,7 @@ class TestDocuments:
             return {**fields, "cross_position_encoding": cross}
         return {**fields, "sliding_window": 3} if request.param == "window" else fields
 
+    @pytest.mark.sampled(4)
     @pytest.mark.parametrize("kind", ["default", "none", "dynamic", "static"])
     def test_a_packed_row_is_its_sentences_alone(self, shared_model, alone, packed, served, fields, side, kind):
         model = shared_model(served[1], **fields)
@@ -306,6 +307,7 @@ class TestDocuments:
         logits = shared_model(backend, **fields)(sources, decoder_input_ids=targets, **inputs).logits[0]
         torch.testing.assert_close(logits, torch.cat(expected), atol=5e-5, rtol=1e-5)
 
+    @pytest.mark.sampled(2)
     @pytest.mark.parametrize("skip_logits", [False, True])
     @pytest.mark.parametrize("cross", [False, True])
     def test_packed_pairs_have_the_loss_and_gradients_of_each_alone(

@@ -197,10 +197,12 @@ def error(shared_model, expected, make_batch):
     return error
 
 
+@pytest.mark.sampled(5)
 def test_float32_is_exact(error, served, norm_position, side, cache, where):
     assert error(Case(*served, norm_position, side, cache, where, "float32")) < 1
 
 
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize("dtype", ["bf16", "fp16"])
 def test_half_precision_is_close(error, served, norm_position, side, cache, dtype):
     assert error(Case(*served, norm_position, side, cache, "both", dtype)) < 1
@@ -244,12 +246,14 @@ def gradient_errors(shared_model, make_batch):
 windows = pytest.mark.parametrize("window", [None, WINDOW], ids=["all", "window"])
 
 
+@pytest.mark.sampled(4)
 @windows
 def test_gradients_agree(gradient_errors, trained, norm_position, side, where, window):
     errors = gradient_errors(*trained, norm_position, side, where, window, "float32")
     assert not {name: error for name, error in errors.items() if not error < 1}
 
 
+@pytest.mark.sampled(2)
 def test_half_precision_has_gradients(gradient_errors, trained, norm_position, side):
     """In bf16, in which most models are trained, with the encoding in all attentions that can have it."""
     errors = gradient_errors(*trained, norm_position, side, "both", None, "bf16")

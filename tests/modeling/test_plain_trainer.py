@@ -84,6 +84,7 @@ def test_it_finds_the_labels_and_measures_the_loss(head, tmp_path):
     torch.testing.assert_close(torch.tensor(first), expected[1], atol=1e-5, rtol=1e-5)
 
 
+@pytest.mark.sampled(4)
 def test_it_loads_the_best_model_at_the_end(head, tmp_path):
     model, rows, _, _ = head
     steps = {"eval_strategy": "steps", "save_strategy": "steps", "eval_steps": 1, "save_steps": 1, "max_steps": 2}

@@ -161,6 +161,7 @@ class TestBackends:
 
 
 class TestSaving:
+    @pytest.mark.sampled(4)
     def test_gives_the_same_bits(self, build, topology, encoding, tmp_path, no_grad):
         model = build(position_encoding=encoding)
         model.save_pretrained(tmp_path)
@@ -385,6 +386,7 @@ class TestCompilation:
         yield model
         torch._dynamo.reset()
 
+    @pytest.mark.sampled(4)
     @COMPILED
     def test_the_model_is_taken_whole(self, model, topology):
         expected, gradients = loss_and_gradients(model, topology)

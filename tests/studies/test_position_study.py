@@ -101,6 +101,7 @@ class TestTraining:
         np.testing.assert_array_equal(first.attention, again.attention)
         assert not np.array_equal(first.attention, other.attention)
 
+    @pytest.mark.sampled(4)
     @pytest.mark.parametrize("encoding", POSITION_ENCODINGS)
     @pytest.mark.parametrize("part", position_study.PARTS)
     def test_every_encoding_is_measured(self, part, encoding):

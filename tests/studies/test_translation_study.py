@@ -160,6 +160,7 @@ class TestStopped:
         assert main(command) == 0
         assert file.read_bytes() == (folder / "rotary-seed3" / "test_translations.tsv").read_bytes()
 
+    @pytest.mark.slow
     def test_and_made_longer_does_not_keep_old_translations(self, write_config, tmp_path):
         one = {"position_encoding": ["rotary"], "seed": [3]}
         command = ["study", "translation", str(write_config(one, "one")), "--output_dir", str(tmp_path)]

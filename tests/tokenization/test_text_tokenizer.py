@@ -347,6 +347,7 @@ print(json.dumps([
 """
 
 
+@pytest.mark.slow
 def test_another_process_trains_the_same_tokenizers(tokenizers):
     command = [sys.executable, "-c", TRAIN_ELSEWHERE, *KINDS]
     result = subprocess.run(command, input=json.dumps(TEXTS), capture_output=True, text=True, check=True)

@@ -100,6 +100,7 @@ cache_file = tokenize_pairs(train, tokenizer, source_prefix=prefix).cache_files[
             table.write("c\tC\n")
         assert cache_file() != first
 
+    @pytest.mark.slow
     def test_another_process_finds_it(self, cache_file, tmp_path):
         first = cache_file()
         files = {path: path.stat().st_mtime_ns for path in (tmp_path / "cache").rglob("*.arrow")}

@@ -46,6 +46,7 @@ def names(commit):
     return {str(path.relative_to(commit.folder)) for path in commit.folder.rglob("*") if path.is_file()}
 
 
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize("strategy", ["end", "every_save", "checkpoint", "all_checkpoints"])
 def test_each_strategy_pushes_model_code_and_card(toy, tmp_path, hub, strategy):
     run = tmp_path / "run"
@@ -71,6 +72,7 @@ def test_each_strategy_pushes_model_code_and_card(toy, tmp_path, hub, strategy):
     assert scores["test", "BLEU"] == json.loads((run / "metrics.json").read_text())["test"]["bleu"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("strategy", "places"),
     [("checkpoint", ["last-checkpoint"] * 2), ("all_checkpoints", ["checkpoint-40", "checkpoint-80"])],

@@ -235,6 +235,7 @@ class TestTraining:
         assert animals.train(tmp_path / "again") == 0
         assert same_bits(tmp_path / "again", runs[PROBLEMS[0]])
 
+    @pytest.mark.sampled(3)
     @pytest.mark.parametrize("problem", PROBLEMS)
     def test_stopped_and_started_again_it_ends_as_if_nothing_had_happened(
         self, animals, runs, tmp_path, monkeypatch, problem
@@ -262,6 +263,7 @@ class TestTraining:
         del here["training_seconds"], there["training_seconds"]
         assert here == there
 
+    @pytest.mark.sampled(3)
     @pytest.mark.parametrize("problem", PROBLEMS)
     def test_accumulated_batches_are_one_batch(self, animals, tmp_path, problem):
         """16 texts in batches of 5 and 6: the step is the gradient of the mean over all of them."""

@@ -105,6 +105,7 @@ class TestSameCommand:
         del first["training_seconds"], again["training_seconds"]
         assert first == again
 
+    @pytest.mark.slow
     def test_with_another_seed_gives_others(self, toy, tmp_path):
         for seed in (1, 2):
             assert toy.train(tmp_path / str(seed), **SHORT, seed=seed) == 0
@@ -164,6 +165,7 @@ MOMENTS = {  # where a run is stopped: in which function, at which of its calls
 class TestKilled:
     """Started again with the same command, a run ends as if nothing had happened to it."""
 
+    @pytest.mark.sampled(18)
     @pytest.mark.parametrize(("owner", "name", "call"), MOMENTS.values(), ids=MOMENTS)
     def test_at_any_moment(self, toy, trained_run, tmp_path, stop_at, training_steps, owner, name, call):
         folder = tmp_path / "run"
@@ -174,6 +176,7 @@ class TestKilled:
         assert [step for step, *_ in training_steps] == list(range(saved, 3 * STEPS))
         self.check_ends_like(folder, trained_run)
 
+    @pytest.mark.slow
     def test_within_an_epoch_between_two_checkpoints(self, toy, tmp_path, stop_at, training_steps):
         options = {**SHORT, "bpe_dropout": 0.1, "gradient_accumulation_steps": 2}
         options |= {f"{kind}_strategy": "steps" for kind in ("save", "eval")}
@@ -266,6 +269,7 @@ class TestLongerRun:
         assert metrics(folder)["epochs"][:2] == shorter["epochs"]
         TestKilled.check_ends_like(folder, trained_run)
 
+    @pytest.mark.slow
     def test_killed_before_its_first_evaluation_goes_on_too(self, toy, trained_run, tmp_path, stop_at):
         folder = tmp_path / "run"
         assert toy.train(folder, num_train_epochs=2) == 0
@@ -627,6 +631,7 @@ class TestOptions:
         assert len(metrics(tmp_path / "run")["epochs"]) == 3
         assert len(training_steps) == 3 * STEPS
 
+    @pytest.mark.slow
     def test_early_stopping_keeps_its_patience_through_a_kill(self, toy, tmp_path, stop_at):
         options = {"learning_rate": 1e-9, "early_stopping_patience": 2, "num_train_epochs": 9}
         stop_at(lambda: toy.train(tmp_path / "run", **options), GenerationTrainer, "training_step", 2 * STEPS + 5)
@@ -755,6 +760,7 @@ class TestDryRun:
         model.resize_token_embeddings(10_000)
         assert activation_bytes(model, batch(20)) - small < 4 * 20 * 7 * (10_000 - vocabulary) / 2
 
+    @pytest.mark.sampled(3)
     @pytest.mark.parametrize(
         "options",
         [{"gradient_accumulation_steps": 3}, {"num_train_epochs": 0.33}, {"max_tokens_per_batch": 150}],
@@ -814,6 +820,7 @@ def launch(toy, folder, output_dir, **options):
     return subprocess.run(command, env=environment, capture_output=True, text=True, cwd=folder, timeout=300)
 
 
+@pytest.mark.slow
 def test_two_processes_do_what_one_does_with_their_batches(toy, tmp_path, monkeypatch):
     options = {"dropout": 0, "num_train_epochs": 2}
     process = launch(toy, tmp_path, tmp_path / "two", **options)

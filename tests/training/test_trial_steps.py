@@ -43,6 +43,7 @@ def make_fastest(monkeypatch):
     return install
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("fastest", [(False, "eager"), (True, "sdpa")])
 def test_the_fastest_choice_trains_as_if_it_had_been_given(toy, tmp_path, make_fastest, capsys, fastest):
     make_fastest(*fastest)
@@ -108,6 +109,7 @@ def test_bf16_takes_true_false_and_auto_only(toy, tmp_path, capsys):
     assert "bf16 is 'maybe' (command line), but must be true or false or auto" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_gain_of_compilation_is_printed(toy, tmp_path, capsys):
     options = {"torch_compile": "true", "torch_compile_backend": "eager"}
     assert toy.train(tmp_path / "run", **{**SHORT, "max_steps": 1}, **options) == 0
