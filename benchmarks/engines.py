@@ -22,7 +22,7 @@ from locant.hub.engines.ctranslate2_model import WEIGHTS_FILE, CTranslate2Model
 from locant.hub.engines.exporting import export
 from locant.training.data.text_data import read_lines
 from locant.training.inference import load, one_line, translate
-from locant.training.tasks.metrics import translation_metrics
+from locant.training.tasks.translation_metrics import translation_metrics
 
 QUANTIZATIONS = ("float32", "int8")
 HEADER = """| engine | weights | search | same as the model | BLEU | size, MB | seconds |

@@ -8,8 +8,8 @@ import os
 from importlib.metadata import version
 
 from locant.auto_classes import register
-from locant.checkpoints.loading import check_weights, fault_of_files
-from locant.checkpoints.sizes import check_size
+from locant.checkpoints.load_checks import check_weights, fault_of_files
+from locant.checkpoints.model_sizes import check_size
 from locant.configuration import LocantConfig
 from locant.hub.conversion.conversion import convert
 from locant.hub.engines.exporting import export

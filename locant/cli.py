@@ -6,7 +6,7 @@ import importlib
 import os
 import sys
 
-from locant.checkpoints.checkpoint import CheckpointError
+from locant.checkpoints.checkpoint_files import CheckpointError
 from locant.hub.errors import SharingError
 from locant.training.errors import InputError
 

@@ -24,7 +24,7 @@ def train(config: str | os.PathLike[str] | Mapping[str, Any] | None = None, **op
     """
     # imported here, because `import locant` would take longer with these modules
     from locant.hub.sharing.model_card import write_model_card
-    from locant.training.options.config_parser import run_config_from_python
+    from locant.training.options.run_config import run_config_from_python
     from locant.training.run.training_run import train as train_run
 
     return train_run(run_config_from_python(config, options), write_card=write_model_card)

@@ -1,5 +1,5 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""`project`, which calls a linear layer; on a CPU with several threads, oneDNN multiplies small batches."""
+"""`project`, which applies a linear layer; for few rows on a multi-threaded CPU, it calls oneDNN instead of MKL."""
 
 from typing import Any
 

@@ -1,5 +1,5 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""The means in the reports of studies, with their standard deviation."""
+"""Functions that compute and format means with their standard deviation for the reports of studies."""
 
 import statistics
 from collections.abc import Sequence

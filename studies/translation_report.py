@@ -15,7 +15,7 @@ from typing import Any
 
 from locant.training.inference import EvaluationRow
 from locant.training.run.pictures import write_pictures
-from locant.training.tasks.metrics import CorpusBLEU
+from locant.training.tasks.translation_metrics import corpus_bleu
 from locant.utils.files import atomic_write, write_text
 from locant.utils.markdown import markdown_table
 
@@ -47,7 +47,7 @@ def bleu_by_length(rows: Iterable[EvaluationRow]) -> dict[str, tuple[int, float]
     for bucket, inside in by_bucket.items():
         if inside:
             translations, references = [row.translation for row in inside], [row.reference for row in inside]
-            bleu = CorpusBLEU().compute(predictions=translations, references=references)["bleu"]
+            bleu = corpus_bleu(translations, references)["bleu"]
             found[bucket] = (len(inside), bleu)
     return found
 

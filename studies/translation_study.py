@@ -16,9 +16,9 @@ from tqdm.auto import tqdm
 
 from locant.training.errors import InputError
 from locant.training.inference import EvaluationRow, load, write_tsv
-from locant.training.options.config_parser import RunConfig, make_run_config, read_given
 from locant.training.options.options import find_task, known_options
-from locant.training.options.yaml_file import Entry, read_sections
+from locant.training.options.run_config import RunConfig, make_run_config, read_given
+from locant.training.options.yaml_sections import Entry, read_sections
 from locant.training.run.run_folder import RunFolder
 from locant.training.run.training_run import train
 from locant.training.tasks.recipe import recipe_of

@@ -1,5 +1,5 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""Text streamers whose output equals the decoded text, including a space at the start of a line."""
+"""Text streamers that keep a space at the start of a line, so that they yield exactly the decoded text."""
 
 from typing import cast
 

@@ -27,8 +27,8 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
-from locant.checkpoints.checkpoint import CheckpointError
-from locant.checkpoints.loading import check_settings
+from locant.checkpoints.checkpoint_files import CheckpointError
+from locant.checkpoints.load_checks import check_settings
 from locant.configuration import LocantConfig
 from locant.modeling.loss import token_losses
 from locant.utils.errors import first_line
@@ -261,7 +261,7 @@ def evaluate_split(
         (the mean negative log-probability of the tokens of the references, in nats, without label smoothing),
         `perplexity` (the exponential of `loss`), and `sentences` (the number of sentences).
     """
-    from .tasks.metrics import SentenceBLEU, perplexity, translation_metrics
+    from .tasks.translation_metrics import perplexity, sentence_bleu, translation_metrics
 
     options: dict[str, Any] = {
         "batch_size": batch_size,
@@ -273,7 +273,7 @@ def evaluate_split(
     translations = [one_line(best.text) for best, *_ in found]
     metrics = translation_metrics(translations, references)
     loss = -math.fsum(s.log_probability for s in scores) / sum(len(s.tokens) for s in scores)
-    bleus = SentenceBLEU().compute(predictions=translations, references=references)["scores"]
+    bleus = sentence_bleu(translations, references)["scores"]
     rows = [EvaluationRow(*row) for row in zip(sources, references, translations, bleus, strict=True)]
     return {**metrics, "loss": loss, "perplexity": perplexity(loss), "sentences": len(rows)}, rows
 

@@ -23,8 +23,8 @@ from transformers.configuration_utils import PretrainedConfig
 from transformers.utils import CONFIG_NAME, GENERATION_CONFIG_NAME, IMAGE_PROCESSOR_NAME, PROCESSOR_NAME
 
 from locant import modeling
-from locant.checkpoints.checkpoint import Checkpoint
-from locant.checkpoints.loading import check_settings
+from locant.checkpoints.checkpoint_files import Checkpoint
+from locant.checkpoints.load_checks import check_settings
 from locant.configuration.configuration_locant import LocantConfig
 from locant.tokenization import LocantTokenizer
 

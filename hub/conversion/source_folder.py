@@ -8,7 +8,7 @@ from typing import Any
 from huggingface_hub import HfApi, snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
-from locant.checkpoints.checkpoint import WEIGHT_FILES
+from locant.checkpoints.checkpoint_files import WEIGHT_FILES
 from locant.utils.errors import first_line
 from locant.utils.paths import looks_like_path
 

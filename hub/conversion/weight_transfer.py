@@ -14,7 +14,7 @@ from torch import nn
 from tqdm.auto import tqdm
 from transformers import PreTrainedModel
 
-from locant.checkpoints.checkpoint import Checkpoint
+from locant.checkpoints.checkpoint_files import Checkpoint
 
 from ..errors import SharingError
 from .families import Family
@@ -128,8 +128,8 @@ class SourceWeights:
         if left_over:
             patterns = list(dict.fromkeys(re.sub(r"\.\d+\..*|\.[^.]*$", ".*", name) for name in left_over))
             raise SharingError(
-                f"The checkpoint holds {_listed(left_over)}, which the model that a {class_name} is converted to does "
-                "not have: if these weights are not needed, leave them out with --drop "
+                f"The checkpoint holds {_listed(left_over)}, but the model converted from this {class_name} has no "
+                "such weights: if these weights are not needed, leave them out with --drop "
                 f"{_listed(patterns, between=' ')}"
             )
         shapes = {name: tuple(self.checkpoint.headers[stored].shape) for name, stored in self.files.items()}

@@ -24,7 +24,7 @@ from transformers import AutoConfig, PreTrainedModel
 from transformers.dynamic_module_utils import get_relative_imports
 from transformers.utils import CONFIG_NAME, logging
 
-from locant.checkpoints.checkpoint import CheckpointError
+from locant.checkpoints.checkpoint_files import CheckpointError
 from locant.configuration.configuration_locant import LocantConfig
 from locant.modeling.attention_backends import can_serve
 from locant.modeling.blockwise import blockwise_attention

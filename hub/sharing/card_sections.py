@@ -11,7 +11,7 @@ from typing import Any
 from locant.utils.markdown import markdown_table
 from locant.utils.run_files import CURVE_FILE
 
-from .card_facts import METRICS, SPLITS, Facts
+from .card_data import METRICS, SPLITS, CardData
 
 _MOST_ROWS = 20
 _MOST_LABELS = 20
@@ -46,70 +46,70 @@ _OF_DATA = (
 _OF_CONFIG = ("dropout", "attention_dropout", "activation_dropout", "classifier_dropout", "label_smoothing")
 
 
-def sections(facts: Facts) -> list[str]:
+def sections(card: CardData) -> list[str]:
     """The texts of all sections that are not empty."""
-    made = [summary(facts)]
+    made = [summary(card)]
     for title, section in _SECTIONS.items():
-        if text := section(facts):
+        if text := section(card):
             made.append(f"## {title}\n\n{text}")
     return [section for section in made if section]
 
 
-def summary(facts: Facts) -> str:
+def summary(card: CardData) -> str:
     """The class, task and languages of the model, its base model, and whether training is unfinished."""
     parts = []
-    if facts.model_class is not None:
-        purpose = f" for {facts.pipeline_tag.replace('-', ' ')}" if facts.pipeline_tag else ""
-        parts.append(f"`{facts.model_class}`{purpose}{_between(facts.languages)}.")
-    if (base := facts.option("model", "model_name_or_path")) is not None:
-        hub_name = facts.from_hub("model", "model_name_or_path")
-        told = (
+    if card.model_class is not None:
+        purpose = f" for {card.pipeline_tag.replace('-', ' ')}" if card.pipeline_tag else ""
+        parts.append(f"`{card.model_class}`{purpose}{_between(card.languages)}.")
+    if (base := card.option("model", "model_name_or_path")) is not None:
+        hub_name = card.from_hub("model", "model_name_or_path")
+        base_model = (
             f"[{hub_name}](https://huggingface.co/{hub_name})" if hub_name else f"a model in a folder ({_last(base)})"
         )
-        parts.append(f"Fine-tuned from {told}.")
-    if facts.metrics and not facts.metrics.get("finished"):
+        parts.append(f"Fine-tuned from {base_model}.")
+    if card.metrics and not card.metrics.get("finished"):
         parts.append("Training is not finished.")
     return " ".join(parts)
 
 
-def usage(facts: Facts) -> str:
+def usage(card: CardData) -> str:
     """Python code that runs the model, with `trust_remote_code=True` if the config names code in the model's folder."""
-    code = _ANSWER.format(where=_quoted(facts.where), trust=_trust(facts)) if _answers(facts) else _pipeline(facts)
-    needs = facts.config.get("locant_code", {}).get("transformers")
+    code = _ANSWER.format(where=_quoted(card.where), trust=_trust(card)) if _answers(card) else _pipeline(card)
+    needs = card.config.get("locant_code", {}).get("transformers")
     if "trust_remote_code" in code:
-        told = f"The folder carries the model's code, for transformers {needs}.\n\n" if needs else ""
+        note = f"The folder carries the model's code, for transformers {needs}.\n\n" if needs else ""
     else:
-        told = "This needs Locant to be installed.\n\n" if "locant" in code.partition("\n")[0] else ""
-    return f"{told}```python\n{code}\n```" if code else ""
+        note = "This needs Locant to be installed.\n\n" if "locant" in code.partition("\n")[0] else ""
+    return f"{note}```python\n{code}\n```" if code else ""
 
 
-def _answers(facts: Facts) -> bool:
-    return facts.pipeline_tag == "question-answering" and facts.has(*_PROCESSORS) and bool(_trust(facts))
+def _answers(card: CardData) -> bool:
+    return card.pipeline_tag == "question-answering" and card.has(*_PROCESSORS) and bool(_trust(card))
 
 
-def _pipeline(facts: Facts) -> str:
-    is_text_to_text = facts.pipeline_tag is None and facts.model_class == "LocantForConditionalGeneration"
-    task = "text2text-generation" if is_text_to_text else facts.pipeline_tag
-    if task not in _CALLS or not facts.has(*_PROCESSORS):
-        return _loading(facts)
-    call = _CALLS[task].format(prefix=_quoted(facts.option("data", "source_prefix") or ""))
-    where, trust = _quoted(facts.where), _trust(facts)
+def _pipeline(card: CardData) -> str:
+    is_text_to_text = card.pipeline_tag is None and card.model_class == "LocantForConditionalGeneration"
+    task = "text2text-generation" if is_text_to_text else card.pipeline_tag
+    if task not in _CALLS or not card.has(*_PROCESSORS):
+        return _loading(card)
+    call = _CALLS[task].format(prefix=_quoted(card.option("data", "source_prefix") or ""))
+    where, trust = _quoted(card.where), _trust(card)
     # transformers itself has no text-to-text pipelines
-    if trust or not (facts.is_locant or task in _TEXT_TO_TEXT):
+    if trust or not (card.is_locant or task in _TEXT_TO_TEXT):
         made = f'from transformers import pipeline\n\npipe = pipeline("{task}", model="{where}"{trust})'
     else:
         made = f'import locant\n\npipe = locant.pipeline("{task}", model="{where}")'
     return f"{made}\nprint(pipe({call}))"
 
 
-def _loading(facts: Facts) -> str:
+def _loading(card: CardData) -> str:
     """Python code that only loads a model which has no pipeline, or whose folder has no tokenizer or processor."""
-    if facts.model_class is None:
+    if card.model_class is None:
         return ""
-    classes = {place.rpartition(".")[2]: auto for auto, place in (facts.config.get("auto_map") or {}).items()}
-    home = "locant" if facts.is_locant and not classes else "transformers"
-    name = classes.get(facts.model_class, facts.model_class)
-    return f'from {home} import {name}\n\nmodel = {name}.from_pretrained("{_quoted(facts.where)}"{_trust(facts)})'
+    classes = {place.rpartition(".")[2]: auto for auto, place in (card.config.get("auto_map") or {}).items()}
+    home = "locant" if card.is_locant and not classes else "transformers"
+    name = classes.get(card.model_class, card.model_class)
+    return f'from {home} import {name}\n\nmodel = {name}.from_pretrained("{_quoted(card.where)}"{_trust(card)})'
 
 
 def _quoted(text: str) -> str:
@@ -117,54 +117,56 @@ def _quoted(text: str) -> str:
     return json.dumps(text, ensure_ascii=False)[1:-1]
 
 
-def _trust(facts: Facts) -> str:
-    return ", trust_remote_code=True" if facts.config.get("auto_map") else ""
+def _trust(card: CardData) -> str:
+    return ", trust_remote_code=True" if card.config.get("auto_map") else ""
 
 
-def results(facts: Facts) -> str:
+def results(card: CardData) -> str:
     """The metrics of the finished model as a table, with the signatures of the scores."""
-    if not facts.results:
+    if not card.results:
         return ""
-    keys = dict.fromkeys(key for measured in facts.results.values() for key in measured)
+    keys = dict.fromkeys(key for measured in card.results.values() for key in measured)
     rows = []
     for key in keys:
-        values = [measured.get(key) for measured in facts.results.values()]
+        values = [measured.get(key) for measured in card.results.values()]
         if all(isinstance(value, int | float) or value is None for value in values):
-            signatures = {str(measured.get(f"{key}_signature", "")) for measured in facts.results.values()} - {""}
-            told = [_score(key, value) for value in values]
+            signatures = {str(measured.get(f"{key}_signature", "")) for measured in card.results.values()} - {""}
+            scores = [_score(key, value) for value in values]
             rows.append(
                 [
                     METRICS[key][1] if key in METRICS else key.replace("_", " "),
-                    *told,
+                    *scores,
                     ", ".join(f"`{one}`" for one in sorted(signatures)),
                 ]
             )
-    table = _table(["", *facts.results, "signature"], rows)
-    search = [f"`{name}` {facts.generation[name]}" for name in _OF_SEARCH if name in facts.generation]
+    table = _table(["", *card.results, "signature"], rows)
+    search = [f"`{name}` {card.generation[name]}" for name in _OF_SEARCH if name in card.generation]
     return table + (f"\n\nGenerated with {', '.join(search)}." if search and "bleu" in keys else "")
 
 
 _OF_SEARCH = ("num_beams", "length_penalty", "max_new_tokens")
 
 
-def data(facts: Facts) -> str:
+def data(card: CardData) -> str:
     """The data that the model was trained and evaluated on."""
-    counted = facts.metrics.get("data", {})
+    counted = card.metrics.get("data", {})
     columns = list(dict.fromkeys(key for split in SPLITS for key in counted.get(split, ())))
     rows = []
     for split in SPLITS:
-        source = facts.source_of(split)
+        source = card.source_of(split)
         if split in counted or (source and split != "validation"):
             numbers = [_number(counted.get(split, {}).get(column)) for column in columns]
-            cut_off = split == "validation" and facts.option("data", "validation_file") is None
-            told = f"{source} (cut off)" if source and cut_off and not facts.option("data", "dataset_name") else source
-            rows.append([split, told or "", *numbers])
+            cut_off = split == "validation" and card.option("data", "validation_file") is None
+            shown_source = (
+                f"{source} (cut off)" if source and cut_off and not card.option("data", "dataset_name") else source
+            )
+            rows.append([split, shown_source or "", *numbers])
     parts = [_table(["", "from", *(column.replace("_", " ") for column in columns)], rows)]
-    if (name := facts.from_hub("data", "dataset_name")) is not None:
+    if (name := card.from_hub("data", "dataset_name")) is not None:
         parts.append(f"Dataset: [{name}](https://huggingface.co/datasets/{name})")
-        if (configuration := facts.option("data", "dataset_config_name")) is not None:
+        if (configuration := card.option("data", "dataset_config_name")) is not None:
             parts[-1] += f", {configuration}"
-    if (licence := facts.option("data", "license")) is not None:
+    if (licence := card.option("data", "license")) is not None:
         parts.append(f"Licence of the data: {licence}")
     if labels := counted.get("labels"):
         most = [f"{name} {count:,}" for name, count in [*labels.items()][:_MOST_LABELS]]
@@ -176,26 +178,26 @@ def data(facts: Facts) -> str:
     return "\n\n".join(part for part in parts if part)
 
 
-def model(facts: Facts) -> str:
+def model(card: CardData) -> str:
     """The architecture and the size of the model."""
-    config, saved = facts.config, facts.checkpoint
+    config, saved = card.config, card.checkpoint
     rows: list[list[str]] = []
-    if saved is not None and facts.parameters is not None:
+    if saved is not None and card.parameters is not None:
         types = sorted({str(header.dtype).removeprefix("torch.") for header in saved.headers.values()})
-        rows.append(["parameters", f"{facts.parameters:,} ({', '.join(types)})"])
-    rows += [["position encoding", text] for text in [_positions(facts)] if text]
-    for stack in facts.stacks:
-        told = [f"{name} {config[f'{stack}_{key}']}" for key, name in _SIZES.items() if config.get(f"{stack}_{key}")]
-        rows.append([stack, ", ".join(told)])
-    if facts.stacks:
+        rows.append(["parameters", f"{card.parameters:,} ({', '.join(types)})"])
+    rows += [["position encoding", text] for text in [_positions(card)] if text]
+    for stack in card.stacks:
+        sizes = [f"{name} {config[f'{stack}_{key}']}" for key, name in _SIZES.items() if config.get(f"{stack}_{key}")]
+        rows.append([stack, ", ".join(sizes)])
+    if card.stacks:
         rows.append(["width", str(config.get("d_model", ""))])
         norm = [config[name] for name in ("norm_position", "norm_type") if config.get(name)]
         rows.append(["norm", ", ".join(norm)])
         gated = ["gated"] if config.get("gated_ffn") else []
         rows.append(["activation", ", ".join([config.get("activation_function") or "", *gated]).strip(", ")])
-    if facts.reads_images:
+    if card.reads_images:
         rows += [[key.replace("_", " "), str(config.get(key, ""))] for key in _IMAGE_FIELDS]
-    if "decoder" in facts.stacks or not facts.reads_images:
+    if "decoder" in card.stacks or not card.reads_images:
         rows.append(["vocabulary", _number(config.get("vocab_size"))])
     return _table(["", ""], [row for row in rows if row[1]])
 
@@ -209,21 +211,21 @@ _SIZES = {
 _IMAGE_FIELDS = ("image_size", "patch_size", "num_channels")
 
 
-def _positions(facts: Facts) -> str:
+def _positions(card: CardData) -> str:
     """The position encoding with its options, then the decoder's if it differs, and cross-attention's if it has one."""
-    config = facts.config
+    config = card.config
     first = config.get("position_encoding")
     if first is None:
         return ""
-    if facts.stacks == ("decoder",):
+    if card.stacks == ("decoder",):
         first = config.get("decoder_position_encoding") or first
-    told = [_encoding(config, first, of_patches=config.get("encoder_input") == "patches")]
-    if facts.stacks == ("encoder", "decoder"):
+    encodings = [_encoding(config, first, of_patches=config.get("encoder_input") == "patches")]
+    if card.stacks == ("encoder", "decoder"):
         cross = config.get("cross_position_encoding")
         decoder = _encoding(config, config.get("decoder_position_encoding") or first)
-        told += [f"decoder: {decoder}"] if decoder != told[0] else []
-        told += [f"cross-attention: {_encoding(config, cross)}"] if cross not in (None, "none") else []
-    return "; ".join(told)
+        encodings += [f"decoder: {decoder}"] if decoder != encodings[0] else []
+        encodings += [f"cross-attention: {_encoding(config, cross)}"] if cross not in (None, "none") else []
+    return "; ".join(encodings)
 
 
 def _encoding(config: Mapping[str, Any], name: str, of_patches: bool = False) -> str:
@@ -232,42 +234,42 @@ def _encoding(config: Mapping[str, Any], name: str, of_patches: bool = False) ->
         options |= config.get("rope_parameters") or {}
     if name == "learned" and not of_patches:  # the size of an image encoder's table follows from its patch grid
         options |= {key: config[key] for key in ["max_position_embeddings"] if key in config}
-    told = ", ".join(f"{key} {value}" for key, value in options.items())
-    return f"{name} ({told})" if told else name
+    listed = ", ".join(f"{key} {value}" for key, value in options.items())
+    return f"{name} ({listed})" if listed else name
 
 
-def training(facts: Facts) -> str:
+def training(card: CardData) -> str:
     """The duration of training, and the hyperparameters."""
-    effective, given = facts.metrics.get("hyperparameters", {}), facts.run.get("training") or {}
+    effective, given = card.metrics.get("hyperparameters", {}), card.run.get("training") or {}
     numbers = {
         name: value
         for name, value in given.items()
         if not isinstance(value, str | list | dict) and not name.startswith(_NO_HYPERPARAMETERS)
     }
-    told = {**effective, **numbers} if facts.run or effective else {}
+    shown = {**effective, **numbers} if card.run or effective else {}
     rows = [
         [f"`{name}`", f"{_value(value)}{'' if name in given else ' (default)'}"]
-        for name, value in told.items()
+        for name, value in shown.items()
         if value is not None and not (name == "max_steps" and value < 0)
     ]
-    of_data = {name: facts.option("data", name) for name in _OF_DATA}
-    of_config = {name: facts.config.get(name) for name in _OF_CONFIG} if facts.run else {}
+    of_data = {name: card.option("data", name) for name in _OF_DATA}
+    of_config = {name: card.config.get(name) for name in _OF_CONFIG} if card.run else {}
     rows += [[f"`{name}`", _value(value)] for name, value in {**of_data, **of_config}.items() if value is not None]
-    return "\n\n".join(part for part in (_duration(facts), _table(["", ""], rows)) if part)
+    return "\n\n".join(part for part in (_duration(card), _table(["", ""], rows)) if part)
 
 
 _NO_HYPERPARAMETERS = ("hub_", "push_", "logging_", "log_", "save_", "disable_", "dataloader_", "use_cpu", "dry_run")
 
 
-def _duration(facts: Facts) -> str:
-    found = facts.metrics
+def _duration(card: CardData) -> str:
+    found = card.metrics
     # the number of steps is left out while a finished run is continued: metrics.json still has the earlier number
     is_finished = found.get("finished")
-    told = [f"{found['steps']:,} steps"] if is_finished and found.get("steps") else []
-    told += [f"{found['training_seconds']:,.0f} seconds"] if found.get("training_seconds") else []
-    told += [f"{found['processes']} processes"] if found.get("processes", 1) > 1 else []
-    told += [_weights(found)] if is_finished and found.get("weights_of_steps") else []
-    return f"{', '.join(told)}." if told else ""
+    parts = [f"{found['steps']:,} steps"] if is_finished and found.get("steps") else []
+    parts += [f"{found['training_seconds']:,.0f} seconds"] if found.get("training_seconds") else []
+    parts += [f"{found['processes']} processes"] if found.get("processes", 1) > 1 else []
+    parts += [_weights(found)] if is_finished and found.get("weights_of_steps") else []
+    return f"{', '.join(parts)}." if parts else ""
 
 
 def _weights(metrics: Mapping[str, Any]) -> str:
@@ -278,12 +280,12 @@ def _weights(metrics: Mapping[str, Any]) -> str:
     return f"weights: {'the best checkpoint, ' if steps[0] == metrics.get('best_step') else ''}step {steps[0]:,}"
 
 
-def curve(facts: Facts) -> str:
+def curve(card: CardData) -> str:
     """Losses and scores over the epochs: the picture that the run drew, or else a table."""
-    records = facts.metrics.get("epochs") or []
+    records = card.metrics.get("epochs") or []
     if not records:
         return ""
-    if facts.has(CURVE_FILE):
+    if card.has(CURVE_FILE):
         return f"![Losses and scores of training]({CURVE_FILE})"
     columns = list(dict.fromkeys(key for record in records for key in record))
     step = -(-len(records) // _MOST_ROWS)
@@ -294,14 +296,14 @@ def curve(facts: Facts) -> str:
     )
 
 
-def versions(facts: Facts) -> str:
+def versions(card: CardData) -> str:
     """The versions of the packages that trained and saved the model, and of the code in its folder."""
     lines = []
-    if found := facts.metrics.get("versions"):
+    if found := card.metrics.get("versions"):
         lines.append(f"Trained with {', '.join(f'{name} {number}' for name, number in found.items())}.")
-    if number := facts.config.get("transformers_version"):
+    if number := card.config.get("transformers_version"):
         lines.append(f"Saved with transformers {number}.")
-    if code := facts.config.get("locant_code"):
+    if code := card.config.get("locant_code"):
         lines.append(f"Its code: {', '.join(f'{name} {value}' for name, value in code.items())}.")
     return "\n".join(f"- {line}" for line in lines)
 

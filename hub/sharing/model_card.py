@@ -18,7 +18,7 @@ from transformers.utils import logging
 
 from locant.utils.files import write_text
 
-from .card_facts import METRICS, Facts
+from .card_data import METRICS, CardData
 from .card_sections import sections
 
 logger = logging.get_logger(__name__)
@@ -43,7 +43,7 @@ def write_model_card(folder: str | os.PathLike[str], repo_id: str | None = None)
         SharingError: there is no model in the folder.
     """
     folder = Path(folder)
-    facts = Facts.read(folder, repo_id)
+    card = CardData.read(folder, repo_id)
     path = folder / CARD_FILE
     below = _below_the_mark(path)
     if below is None:
@@ -52,7 +52,7 @@ def write_model_card(folder: str | os.PathLike[str], repo_id: str | None = None)
             "card."
         )
         return path
-    write_text(path, _marked(str(make_card(facts))) + below)
+    write_text(path, _marked(str(make_card(card))) + below)
     return path
 
 
@@ -75,28 +75,26 @@ _FORM = "model card of a 🤗 transformers model that has been pushed on the Hub
 _BLANK, _BLANKS = "[More Information Needed]", 30  # the form has some forty blanks
 
 
-def make_card(facts: Facts) -> ModelCard:
+def make_card(card: CardData) -> ModelCard:
     """The card, metadata and text, without Locant's mark."""
-    return ModelCard(
-        f"---\n{metadata(facts).to_yaml()}\n---\n\n# {facts.name}\n\n" + "\n\n".join(sections(facts)) + "\n"
-    )
+    return ModelCard(f"---\n{metadata(card).to_yaml()}\n---\n\n# {card.name}\n\n" + "\n\n".join(sections(card)) + "\n")
 
 
-def metadata(facts: Facts) -> ModelCardData:
+def metadata(card: CardData) -> ModelCardData:
     """The metadata of the card, which the Hub reads."""
-    results = evaluation_results(facts)
-    dataset, base_model = (facts.from_hub(section, name) for section, name in _FROM_HUB)
-    encoding = facts.config.get("position_encoding")
+    results = evaluation_results(card)
+    dataset, base_model = (card.from_hub(section, name) for section, name in _FROM_HUB)
+    encoding = card.config.get("position_encoding")
     return ModelCardData(
         library_name="transformers",
-        pipeline_tag=facts.pipeline_tag,
+        pipeline_tag=card.pipeline_tag,
         tags=["locant", *([encoding] if encoding else [])],
-        language=[language for language in facts.languages if re.fullmatch("[a-z]{2,3}", language)] or None,
-        license=facts.option("training", "hub_license"),
+        language=[language for language in card.languages if re.fullmatch("[a-z]{2,3}", language)] or None,
+        license=card.option("training", "hub_license"),
         datasets=[dataset] if dataset else None,
         base_model=base_model,
         metrics=list(dict.fromkeys(result.metric_type for result in results if result.metric_type != "loss")) or None,
-        model_name=facts.name if results else None,
+        model_name=card.name if results else None,
         eval_results=results or None,
     )
 
@@ -104,22 +102,22 @@ def metadata(facts: Facts) -> ModelCardData:
 _FROM_HUB = (("data", "dataset_name"), ("model", "model_name_or_path"))
 
 
-def evaluation_results(facts: Facts) -> list[EvalResult]:
+def evaluation_results(card: CardData) -> list[EvalResult]:
     """The metrics of a finished run for the `model-index`; the signature of a metric is among its arguments."""
     return [
         EvalResult(
-            task_type=facts.pipeline_tag,
-            dataset_type=facts.from_hub("data", "dataset_name") or "custom",
+            task_type=card.pipeline_tag,
+            dataset_type=card.from_hub("data", "dataset_name") or "custom",
             dataset_name=source,
-            dataset_config=facts.option("data", "dataset_config_name"),
+            dataset_config=card.option("data", "dataset_config_name"),
             dataset_split=split,
             metric_type=metric,
             metric_name=name,
             metric_value=measured[key],
             metric_args=_arguments(arguments, measured.get(f"{key}_signature")),
         )
-        for split, measured in facts.results.items()
-        if facts.pipeline_tag is not None and (source := facts.source_of(split)) is not None
+        for split, measured in card.results.items()
+        if card.pipeline_tag is not None and (source := card.source_of(split)) is not None
         for key, (metric, name, arguments) in METRICS.items()
         if key in measured and math.isfinite(measured[key])
     ]

@@ -24,13 +24,13 @@ from huggingface_hub.utils import validate_repo_id
 from transformers.utils import CONFIG_NAME, SAFE_WEIGHTS_INDEX_NAME, SAFE_WEIGHTS_NAME
 from yaml import YAMLError
 
-from locant.checkpoints.checkpoint import WEIGHT_FILES, Checkpoint
-from locant.checkpoints.loading import check_settings
+from locant.checkpoints.checkpoint_files import WEIGHT_FILES, Checkpoint
+from locant.checkpoints.load_checks import check_settings
 from locant.utils.run_files import METRICS_FILE, RUN_CONFIG_FILE
 
 from ..errors import SharingError
 from .bundle import code_named_in, saved_class, write_code
-from .card_facts import read_settings
+from .card_data import read_settings
 from .model_card import CARD_FILE, write_model_card
 
 WEIGHTS = (SAFE_WEIGHTS_NAME, "model-*.safetensors", SAFE_WEIGHTS_INDEX_NAME)

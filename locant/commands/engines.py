@@ -8,7 +8,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from locant.checkpoints.checkpoint import WEIGHT_FILES
+from locant.checkpoints.checkpoint_files import WEIGHT_FILES
 from locant.commands.model_options import load_model, shows_progress, text_options
 from locant.training.errors import InputError
 from locant.training.inference import check_folder

@@ -17,8 +17,8 @@ from locant.commands.text_files import read_parallel
 from locant.training.errors import InputError
 from locant.training.inference import evaluate_split, load, write_tsv
 from locant.training.options.arguments import GenerationTrainingArguments
-from locant.training.options.config_parser import read_run_data
-from locant.training.tasks.recipe import Line, Measured, recipe_of
+from locant.training.options.run_config import read_run_data
+from locant.training.tasks.recipe import EvaluationResult, MetricLine, recipe_of
 from locant.training.tasks.registry import TASKS
 from locant.training.tasks.translation import translation_lines
 from locant.training.tasks.translation_arguments import TranslationData
@@ -45,7 +45,7 @@ def run(arguments: list[str]) -> None:
         write_tsv(parsed.output, measured.predictions)
 
 
-def _measure_files(parsed: argparse.Namespace) -> tuple[Measured, list[Line]]:
+def _measure_files(parsed: argparse.Namespace) -> tuple[EvaluationResult, list[MetricLine]]:
     """Measure a translator on two parallel files."""
     config_file = run_config_file(parsed.model)
     if config_file is not None and (task := read_run_data(config_file)[0]) is not TASKS["translation"]:
@@ -55,10 +55,10 @@ def _measure_files(parsed: argparse.Namespace) -> tuple[Measured, list[Line]]:
     sources, references = read_parallel(parsed.source, parsed.reference)
     with load_in_engine(parsed) as (model, tokenizer, options):
         metrics, rows = evaluate_split(model, tokenizer, sources, references, **options, **search_options(parsed))
-    return Measured(metrics, rows), translation_lines(metrics)
+    return EvaluationResult(metrics, rows), translation_lines(metrics)
 
 
-def _measure_split(parsed: argparse.Namespace, data_options: list[str]) -> tuple[Measured, list[Line]]:
+def _measure_split(parsed: argparse.Namespace, data_options: list[str]) -> tuple[EvaluationResult, list[MetricLine]]:
     """Measure a model of any task on a split of the data of its run.
 
     Args:

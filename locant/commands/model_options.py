@@ -12,7 +12,7 @@ from datasets import disable_progress_bars
 from transformers.utils.logging import disable_progress_bar
 
 from locant.training.inference import load
-from locant.training.options.config_parser import read_run_data
+from locant.training.options.run_config import read_run_data
 from locant.utils.run_files import RUN_CONFIG_FILE
 
 

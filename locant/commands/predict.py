@@ -19,7 +19,7 @@ from locant.training.data.tables import Column, Layout, is_table, load_files
 from locant.training.data.text_data import read_lines
 from locant.training.errors import InputError
 from locant.training.inference import check_folder, one_line, position_limit
-from locant.training.options.config_parser import read_run_data
+from locant.training.options.run_config import read_run_data
 from locant.utils.errors import first_line
 
 _IMAGE_TASKS = ("image-classification", "image-text-to-text")

@@ -13,8 +13,8 @@ from locant.commands.model_options import add_model_options, positive, run_confi
 from locant.commands.text_files import output, read_parallel
 from locant.training.errors import InputError
 from locant.training.inference import SentenceScore, load, position_limit, score
-from locant.training.options.config_parser import read_run_data
-from locant.training.tasks.metrics import perplexity
+from locant.training.options.run_config import read_run_data
+from locant.training.tasks.translation_metrics import perplexity
 
 
 def run(arguments: list[str]) -> None:

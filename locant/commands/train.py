@@ -2,7 +2,7 @@
 """The subcommand `locant train`."""
 
 from locant.cpu_processes import start_missing_processes
-from locant.training.options.config_parser import parse_run_config
+from locant.training.options.run_config import parse_run_config
 
 
 def run(arguments: list[str]) -> None:

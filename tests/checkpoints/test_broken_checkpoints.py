@@ -29,7 +29,7 @@ from locant import (
     LocantModel,
     LocantPreTrainedModel,
 )
-from locant.checkpoints.checkpoint import Checkpoint, CheckpointError
+from locant.checkpoints.checkpoint_files import Checkpoint, CheckpointError
 
 from .. import memory
 
@@ -466,7 +466,7 @@ class TestLegitimate:
         saved.save_pretrained(tmp_path)
         model = model_class.from_pretrained(tmp_path)
         assert torch.equal(model.get_input_embeddings().weight, saved.get_input_embeddings().weight)
-        told = [record.getMessage() for record in caplog.records if record.name == "locant.checkpoints.loading"]
+        told = [record.getMessage() for record in caplog.records if record.name == "locant.checkpoints.load_checks"]
         assert told == [
             f"{tmp_path} holds a {saved_class.__name__}, which has no {stack} for this {model_class.__name__}: of "
             f"{weights} weights, {new} are new and random. Load the folder as a {saved_class.__name__}, or train this "
@@ -481,7 +481,7 @@ class TestLegitimate:
         LocantEncoderModel.from_pretrained(saved).save_pretrained(tmp_path)
         LocantForMaskedLM.from_pretrained(tmp_path)
         LocantForCausalLM.from_pretrained(saved)
-        assert "locant.checkpoints.loading" not in {record.name for record in caplog.records}
+        assert "locant.checkpoints.load_checks" not in {record.name for record in caplog.records}
 
     @pytest.mark.parametrize("model_class", [LocantForCausalLM, LocantDecoderModel])
     def test_a_decoder_alone_has_the_table_that_the_stacks_shared(self, saved, tmp_path, model_class):

@@ -10,7 +10,7 @@ import torch
 from transformers import AutoModel
 
 from locant import LocantConfig
-from locant.checkpoints.sizes import parameter_count
+from locant.checkpoints.model_sizes import parameter_count
 
 from ..memory import megabytes_taken
 

@@ -12,7 +12,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from transformers import AutoConfig, AutoModel
 
 from locant import LocantConfig, LocantForConditionalGeneration, LocantModel, LocantPreTrainedModel
-from locant.checkpoints.sizes import check_memory
+from locant.checkpoints.model_sizes import check_memory
 
 from ..memory import megabytes_taken
 

@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 import locant
-from locant.checkpoints.checkpoint import Checkpoint
+from locant.checkpoints.checkpoint_files import Checkpoint
 from locant.hub.conversion.conversion import convert
 
 SENTENCES = [[5, 6, 7, 8, 9, 10, 2], [11, 12, 13, 2], [14, 15, 16, 17, 2]]

@@ -31,7 +31,7 @@ from transformers import (
 )
 
 import locant
-from locant.checkpoints.checkpoint import CheckpointError
+from locant.checkpoints.checkpoint_files import CheckpointError
 from locant.cli import main
 from locant.hub.conversion.conversion import convert
 from locant.hub.errors import SharingError

@@ -19,7 +19,7 @@ from transformers import BertConfig, BertForSequenceClassification, BertTokenize
 import locant
 from locant.hub.errors import SharingError
 from locant.hub.sharing.bundle import Bundle
-from locant.hub.sharing.card_facts import METRICS, Facts
+from locant.hub.sharing.card_data import METRICS, CardData
 from locant.hub.sharing.model_card import is_draft, write_card_of_push, write_model_card
 
 BLEU = "nrefs:1|case:mixed|eff:no|tok:13a|smooth:exp|version:2.6.0"
@@ -164,10 +164,10 @@ class TestTasks:
     def test_every_number_of_the_text_stands_in_a_file(self, make_folder, task):
         folder = make_folder(task)
         write_model_card(folder)
-        facts = Facts.read(folder, None)
-        known = numbers_in([facts.config, facts.generation, facts.run, facts.metrics, facts.parameters])
+        card = CardData.read(folder, None)
+        known = numbers_in([card.config, card.generation, card.run, card.metrics, card.parameters])
         text = re.sub(r"(?<=\d),(?=\d{3})", "", body(folder))
-        found = re.findall(r"(?<![\w.])\d+(?:\.\d+)?(?:e-?\d+)?(?!\w)", text.replace(facts.name, ""))
+        found = re.findall(r"(?<![\w.])\d+(?:\.\d+)?(?:e-?\d+)?(?!\w)", text.replace(card.name, ""))
         assert len(found) > 40
         for number in found:
             decimals = len(number.partition(".")[2])

@@ -45,7 +45,7 @@ THIRD_PARTY = (
     *("torch", "torch.nn.attention.flex_attention", "transformers", "transformers.modeling_utils"),
     *("transformers.generation", "transformers.trainer_seq2seq"),
     *("transformers.pipelines", "transformers.models.auto.modeling_auto", "transformers.models.vit.modeling_vit"),
-    *("datasets", "evaluate", "sacrebleu.metrics", "sklearn.metrics", "accelerate", "safetensors.torch", "PIL.Image"),
+    *("datasets", "sacrebleu.metrics", "sklearn.metrics", "accelerate", "safetensors.torch", "PIL.Image"),
 )
 PYTEST_OPTIONS = ("-x", "-q", "-m", "not slow", "-p", "no:cacheprovider", "--tb=short", "--disable-warnings")
 BASELINE_TIMEOUT = 1200  # seconds

@@ -11,8 +11,8 @@ from datasets import Dataset, DatasetDict
 
 from locant.training.run.trainer import GenerationTrainer, RecipeTrainer
 from locant.training.tasks.baseline import baseline, compare_with_baseline
-from locant.training.tasks.metrics import perplexity
-from locant.training.tasks.recipe import Prepared
+from locant.training.tasks.recipe import PreparedData
+from locant.training.tasks.translation_metrics import perplexity
 
 STEPS = 40  # in an epoch of the toy run
 MESSAGE = (
@@ -98,7 +98,7 @@ def test_the_perplexity_of_any_finite_loss_is_a_number():
 
 def prepared(train, validation):
     splits = {"train": Dataset.from_dict({"labels": train}), "validation": Dataset.from_dict({"labels": validation})}
-    return Prepared(DatasetDict(), DatasetDict(splits), None, {})
+    return PreparedData(DatasetDict(), DatasetDict(splits), None, {})
 
 
 class TestGuess:
@@ -114,7 +114,7 @@ class TestGuess:
         assert baseline(prepared([[0.0, 1.0]], [[1.0, 1.0]]), {}) is None
 
     def test_of_documents_was_measured_before(self):
-        assert baseline(Prepared(DatasetDict(), DatasetDict(), None, {}), {"unigram_loss": 3.0}) == ("loss", 3.0)
+        assert baseline(PreparedData(DatasetDict(), DatasetDict(), None, {}), {"unigram_loss": 3.0}) == ("loss", 3.0)
 
     @pytest.mark.parametrize(
         ("labels", "metrics", "warns"),

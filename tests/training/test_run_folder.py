@@ -7,7 +7,7 @@ import shutil
 import pytest
 
 from locant.training.errors import InputError
-from locant.training.options.config_parser import parse_run_config
+from locant.training.options.run_config import parse_run_config
 from locant.training.run.run_folder import RunFolder, explain_unfinished, holds_unfinished_run
 from locant.utils.run_files import RUN_CONFIG_FILE
 

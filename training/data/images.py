@@ -22,7 +22,7 @@ from locant.tokenization import LocantImageProcessor
 from locant.utils.errors import first_line
 
 from ..errors import InputError
-from ..options.config_parser import RunConfig
+from ..options.run_config import RunConfig
 from ..tasks.image_arguments import ImageArguments
 from ..tasks.registry import TASKS
 from .tables import LINE, place_of

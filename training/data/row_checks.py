@@ -85,7 +85,7 @@ def tokenizer_warning(folder: Path, summary: Mapping[str, Any]) -> list[str]:
 
     Args:
         folder: the folder of the run that trained the tokenizer; without a `metrics.json` in it, no warning is given.
-        summary: `Prepared.summary` of the new run, with the numbers of tokens and bytes of its training data.
+        summary: `PreparedData.summary` of the new run, with the numbers of tokens and bytes of its training data.
     """
     file = folder / METRICS_FILE
     if not file.is_file():

@@ -11,12 +11,12 @@ from locant.utils.errors import first_line
 from ..errors import InputError
 from ..inference import check_folder
 from ..options.arguments import FREE_IN_FINE_TUNING, config_error
-from ..options.config_parser import RunConfig
-from ..tasks.recipe import Prepared, Recipe, say
+from ..options.run_config import RunConfig
+from ..tasks.recipe import PreparedData, Recipe, print_in_main_process
 from ..tasks.registry import TASKS
 
 
-def build_model(run: RunConfig, recipe: Recipe, prepared: Prepared) -> PreTrainedModel:
+def build_model(run: RunConfig, recipe: Recipe, prepared: PreparedData) -> PreTrainedModel:
     """Build a new model, or load the trained model of `model_name_or_path`, with the Auto class of `recipe`.
 
     Raises:
@@ -54,12 +54,13 @@ def check_fine_tuning(run: RunConfig) -> None:
     if others:
         raise InputError(
             f"{', '.join(others)} cannot be given with model_name_or_path, as the trained model has "
-            f"{', '.join(f'{option} {value!r}' for option, value in others.items())}: leave these options out, or add "
-            f"{' '.join(f'--{option} null' for option in others)}; only {', '.join(FREE_IN_FINE_TUNING)} may differ."
+            f"{', '.join(f'{option} {value!r}' for option, value in others.items())}: leave these options out, or "
+            f"unset them with {' '.join(f'--{option} null' for option in others)}; only "
+            f"{', '.join(FREE_IN_FINE_TUNING)} may differ from the trained model."
         )
 
 
-def _new_model(run: RunConfig, recipe: Recipe, prepared: Prepared) -> PreTrainedModel:
+def _new_model(run: RunConfig, recipe: Recipe, prepared: PreparedData) -> PreTrainedModel:
     config = run.model.make_config(
         **TASKS[run.task].config_fields, **recipe.config_fields(prepared), **recipe.head_fields(prepared)
     )
@@ -69,7 +70,7 @@ def _new_model(run: RunConfig, recipe: Recipe, prepared: Prepared) -> PreTrained
         raise InputError(f"{first_line(error)}.") from error
 
 
-def _trained_model(name: str, run: RunConfig, recipe: Recipe, prepared: Prepared) -> PreTrainedModel:
+def _trained_model(name: str, run: RunConfig, recipe: Recipe, prepared: PreparedData) -> PreTrainedModel:
     changes = {option: value for option, value in run.model.overrides.items() if option in FREE_IN_FINE_TUNING}
     try:
         model, loaded = recipe.auto_class.from_pretrained(
@@ -102,4 +103,4 @@ def _tell_of_new_weights(run: RunConfig, name: str, model: PreTrainedModel, load
             "model that has the stacks of this task (encoder, decoder, or both)."
         )
     if new:
-        say(run, f"New weights are initialised, as {name} does not contain them: {', '.join(new)}")
+        print_in_main_process(run, f"New weights are initialised, as {name} does not contain them: {', '.join(new)}")

@@ -18,8 +18,8 @@ from locant.utils.files import atomic_write, write_text
 from locant.utils.run_files import METRICS_FILE, RUN_CONFIG_FILE
 
 from ..errors import InputError
-from ..options.config_parser import RunConfig
 from ..options.options import TASK_OPTION, find_task, known_options
+from ..options.run_config import RunConfig
 
 LOCK_FILE = ".lock"
 

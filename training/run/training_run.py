@@ -14,9 +14,9 @@ from transformers import PreTrainedModel, PrinterCallback, ProgressCallback, set
 from ..data.row_checks import describe_rows, tokenizer_warning
 from ..data.tables import numbered
 from ..inference import write_tsv
-from ..options.config_parser import RunConfig
+from ..options.run_config import RunConfig
 from ..tasks.baseline import compare_with_baseline
-from ..tasks.recipe import Prepared, Recipe, TrainerInputs, as_text, recipe_of, say
+from ..tasks.recipe import PreparedData, Recipe, TrainerInputs, as_text, print_in_main_process, recipe_of
 from ..tasks.registry import TASKS
 from .averaging import load_mean_weights
 from .building import build_model, check_fine_tuning
@@ -61,7 +61,9 @@ def _train(run: RunConfig, write_card: WriteCard | None) -> dict[str, Any]:
     folder.check_data(data_identity(rows))
     if folder.is_finished() and not run.training.dry_run:
         limit = "max_steps" if run.training.max_steps > 0 else "num_train_epochs"
-        say(run, f"The run in {folder.path} is already finished: give a larger {limit} to train further.")
+        print_in_main_process(
+            run, f"The run in {folder.path} is already finished: give a larger {limit} to train further."
+        )
         report(run, recipe, folder.metrics())
         return folder.metrics()
     set_seed(run.training.seed)
@@ -69,7 +71,9 @@ def _train(run: RunConfig, write_card: WriteCard | None) -> dict[str, Any]:
     model = build_model(run, recipe, prepared)
     recipe.check(model, prepared)
     inputs = recipe.trainer_inputs(run, prepared, model)
-    say(run, describe_size(model, prepared.summary["train"], is_new=run.model.model_name_or_path is None))
+    print_in_main_process(
+        run, describe_size(model, prepared.summary["train"], is_new=run.model.model_name_or_path is None)
+    )
     check_step(run, model, inputs)
     if run.training.dry_run:
         if run.training.process_index == 0:
@@ -120,7 +124,7 @@ def data_identity(rows: DatasetDict) -> dict[str, str]:
     return {split: rows[split]._fingerprint for split in ("train", "validation")}
 
 
-def prepare(run: RunConfig, recipe: Recipe, rows: DatasetDict, folder: RunFolder) -> Prepared:
+def prepare(run: RunConfig, recipe: Recipe, rows: DatasetDict, folder: RunFolder) -> PreparedData:
     """Print some rows and the warnings about them, make or load the processor in one process, and encode the rows."""
     if run.training.process_index == 0:
         lines = describe_rows(rows["train"], list(recipe.layout.features))
@@ -135,14 +139,14 @@ def prepare(run: RunConfig, recipe: Recipe, rows: DatasetDict, folder: RunFolder
         prepared = recipe.encode(rows, processor)
     given = run.model.model_name_or_path or getattr(run.data, "tokenizer_name", None)
     warnings = [] if given is None else tokenizer_warning(Path(given), prepared.summary)
-    say(run, "\n".join([*recipe.describe(prepared.summary), *warnings]))
+    print_in_main_process(run, "\n".join([*recipe.describe(prepared.summary), *warnings]))
     return prepared
 
 
 def build_trainer(
     run: RunConfig,
     recipe: Recipe,
-    prepared: Prepared,
+    prepared: PreparedData,
     model: PreTrainedModel,
     inputs: TrainerInputs,
     folder: RunFolder,
@@ -170,7 +174,7 @@ def build_trainer(
 
 
 def fit(
-    run: RunConfig, recipe: Recipe, prepared: Prepared, trainer: RecipeTrainer, folder: RunFolder
+    run: RunConfig, recipe: Recipe, prepared: PreparedData, trainer: RecipeTrainer, folder: RunFolder
 ) -> dict[str, Any]:
     """Train to the end, then average, save, measure and push the model.
 
@@ -182,7 +186,7 @@ def fit(
         folder.claim(data_identity(prepared.rows))
         folder.write_metrics(folder.metrics() | {"data": prepared.summary, **circumstances(run, trainer.model)})
     if last_checkpoint is not None:
-        say(run, f"Resuming training from {last_checkpoint}")
+        print_in_main_process(run, f"Resuming training from {last_checkpoint}")
         trainer.add_callback(ScheduleNotice(planned_steps(last_checkpoint)))
     try:
         trainer.train(resume_from_checkpoint=as_text(last_checkpoint))
@@ -198,7 +202,7 @@ def fit(
     metrics = measure(run, recipe, prepared, trainer, folder, steps)
     report(run, recipe, metrics)
     if warning := compare_with_baseline(prepared, metrics["validation"]):
-        say(run, warning)
+        print_in_main_process(run, warning)
     if run.training.push_to_hub:
         trainer.push_folder()
     elif trainer.write_card is not None:
@@ -242,7 +246,7 @@ def circumstances(run: RunConfig, model: PreTrainedModel) -> dict[str, Any]:
 def measure(
     run: RunConfig,
     recipe: Recipe,
-    prepared: Prepared,
+    prepared: PreparedData,
     trainer: RecipeTrainer,
     folder: RunFolder,
     weights_of_steps: list[int],
@@ -258,7 +262,9 @@ def measure(
     for split in ("validation", "test"):
         if split in prepared.rows:
             beams = getattr(run.training, "num_beams", None)
-            say(run, f"Evaluating the model on {split}" + ("" if beams is None else f" with num_beams {beams}"))
+            print_in_main_process(
+                run, f"Evaluating the model on {split}" + ("" if beams is None else f" with num_beams {beams}")
+            )
             metrics[split], predictions = recipe.measure(
                 model,
                 prepared.processor,
@@ -295,13 +301,15 @@ def report(run: RunConfig, recipe: Recipe, metrics: dict[str, Any]) -> None:
             first, *others = recipe.lines(metrics[split])
             signature = f" ({first.note})" if first.note else ""
             parts = [f"{first.name} {first.value}{signature}", *(f"{line.name} {line.value}" for line in others)]
-            say(run, f"{split}: {', '.join(parts)}")
+            print_in_main_process(run, f"{split}: {', '.join(parts)}")
     steps = metrics.get("weights_of_steps", [])
     if len(steps) > 1:
-        say(run, f"The weights are the mean of the weights after steps {', '.join(map(str, steps))}.")
+        print_in_main_process(run, f"The weights are the mean of the weights after steps {', '.join(map(str, steps))}.")
     elif steps and steps != [metrics["steps"]]:
-        say(run, f"The weights are from step {steps[0]:,}, which has the best {run.training.metric_for_best_model}.")
-    say(run, f"The model is in {run.training.output_dir}")
+        print_in_main_process(
+            run, f"The weights are from step {steps[0]:,}, which has the best {run.training.metric_for_best_model}."
+        )
+    print_in_main_process(run, f"The model is in {run.training.output_dir}")
 
 
 __all__ = ["build_trainer", "fit", "load_rows", "measure", "prepare", "train"]

@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from .recipe import Prepared
+from .recipe import PreparedData
 
 
-def compare_with_baseline(prepared: Prepared, metrics: Mapping[str, Any]) -> str | None:
+def compare_with_baseline(prepared: PreparedData, metrics: Mapping[str, Any]) -> str | None:
     """Compare a trained model on the validation split with the baseline that `baseline` computes.
 
     Args:
@@ -34,7 +34,7 @@ def compare_with_baseline(prepared: Prepared, metrics: Mapping[str, Any]) -> str
     )
 
 
-def baseline(prepared: Prepared, metrics: Mapping[str, Any]) -> tuple[str, float] | None:
+def baseline(prepared: PreparedData, metrics: Mapping[str, Any]) -> tuple[str, float] | None:
     """The name of a metric and the value that the baseline reaches in it on the validation split.
 
     For labels that are tokens, the metric is the loss, and the baseline gives each token its frequency in the training
@@ -57,7 +57,7 @@ def baseline(prepared: Prepared, metrics: Mapping[str, Any]) -> tuple[str, float
     return "loss", float(np.log(counts.sum()) - np.log(counts[expected]).mean())
 
 
-def _labels(prepared: Prepared, split: str) -> Any:
+def _labels(prepared: PreparedData, split: str) -> Any:
     rows = prepared.encoded[split].select_columns("labels").with_format("arrow")
     return rows[:]["labels"].combine_chunks()
 

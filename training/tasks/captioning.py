@@ -22,12 +22,12 @@ from ..data.tables import IMAGE, LINE, TEXT, Column, Layout, numbered, table_of
 from ..data.text_data import count_overlap
 from ..errors import InputError
 from ..inference import one_line, position_limit
-from ..options.config_parser import RunConfig
+from ..options.run_config import RunConfig
 from ..run.progress import Sample, take_samples
 from ..run.trainer import GenerationTrainer, by_length, mean_loss
 from .captioning_arguments import CaptioningData
-from .metrics import CorpusBLEU, perplexity, translation_metrics
-from .recipe import Line, Measured, Prepared, Recipe, TrainerInputs
+from .recipe import EvaluationResult, MetricLine, PreparedData, Recipe, TrainerInputs
+from .translation_metrics import corpus_bleu, perplexity, translation_metrics
 
 CAPTION_SIDE = Side("caption", "labels", "max_length")
 IGNORED = -100
@@ -75,7 +75,7 @@ class CaptioningMetrics:
             self.samples = take_samples(self.lines, self.captions, outputs)
             captions = [self.captions[row] for row in prediction.label_ids]
             metrics["exact"] = exact_share(found, captions)
-            metrics["bleu"] = CorpusBLEU().compute(predictions=found, references=captions)["bleu"]
+            metrics["bleu"] = corpus_bleu(found, captions)["bleu"]
         return metrics
 
 
@@ -114,7 +114,7 @@ class Captioning(Recipe):
         tokenizer = build_tokenizer(self.data, captions, name, show_progress=not run.training.disable_tqdm)
         return LocantProcessor(build_image_processor(self.data, run, None), tokenizer)
 
-    def encode(self, rows: DatasetDict, processor: LocantProcessor) -> Prepared:
+    def encode(self, rows: DatasetDict, processor: LocantProcessor) -> PreparedData:
         """Read images and tokenize captions of every split; drop training images with an empty or long caption."""
         encoded = DatasetDict(
             {split: self._encode_split(images, processor, table_of(self.data, split)) for split, images in rows.items()}
@@ -129,7 +129,7 @@ class Captioning(Recipe):
                 count_overlap(encoded["train"], encoded["test"], [name]).rows for name in (DIGEST, "caption")
             )
             summary["test_in_train"] = {"images": images, "captions": captions}
-        return Prepared(rows, encoded, processor, summary)
+        return PreparedData(rows, encoded, processor, summary)
 
     def _encode_split(self, rows: Dataset, processor: LocantProcessor, table: str) -> Dataset:
         """Read the images, and add the token ids of their captions as `labels`."""
@@ -158,7 +158,7 @@ class Captioning(Recipe):
             )
         return lines
 
-    def config_fields(self, prepared: Prepared) -> dict[str, Any]:
+    def config_fields(self, prepared: PreparedData) -> dict[str, Any]:
         """The vocabulary size and the ids of the special tokens; the BOS token is the decoder's first token."""
         tokenizer = prepared.processor.tokenizer
         return {
@@ -175,12 +175,12 @@ class Captioning(Recipe):
         is_new = run.model.model_name_or_path is None
         model.generation_config.update(**{name: v for name, v in search.items() if is_new or name in run.given})
 
-    def check(self, model: PreTrainedModel, prepared: Prepared) -> None:
+    def check(self, model: PreTrainedModel, prepared: PreparedData) -> None:
         """Raise `InputError` if a caption has more tokens than the decoder has learned positions."""
         for split, images in prepared.encoded.items():
             check_lengths(images, position_limit(model, "target"), split, CAPTION_SIDE)
 
-    def trainer_inputs(self, run: RunConfig, prepared: Prepared, model: PreTrainedModel) -> TrainerInputs:
+    def trainer_inputs(self, run: RunConfig, prepared: PreparedData, model: PreTrainedModel) -> TrainerInputs:
         """Pixels and labels of the splits; training images are augmented in each epoch if an option asks for it."""
         columns = [*PIXEL_COLUMNS, CAPTION_SIDE.ids]
         train, validation = (prepared.encoded[split].select_columns(columns) for split in ("train", "validation"))
@@ -203,7 +203,7 @@ class Captioning(Recipe):
         batch_size: int,
         show_progress: bool,
         **search: Any,
-    ) -> Measured:
+    ) -> EvaluationResult:
         """The share of exact captions, BLEU, chrF, loss and perplexity; and the generated caption of each image."""
         encoded = self._encode_split(numbered(rows), processor, self.table)
         images, collate = encoded.select_columns([*PIXEL_COLUMNS, "labels"]), CaptionCollator(processor.image_processor)
@@ -226,17 +226,17 @@ class Captioning(Recipe):
             "perplexity": perplexity(loss),
             "images": len(rows),
         }
-        return Measured(metrics, [Prediction(*row) for row in zip(encoded[LINE], captions, found, strict=True)])
+        return EvaluationResult(metrics, [Prediction(*row) for row in zip(encoded[LINE], captions, found, strict=True)])
 
-    def lines(self, metrics: Mapping[str, Any]) -> list[Line]:
+    def lines(self, metrics: Mapping[str, Any]) -> list[MetricLine]:
         """The share of exact captions, BLEU and chrF with their signatures, loss, perplexity, and number of images."""
         return [
-            Line("exactly right", f"{metrics['exact']:.4f}"),
-            Line("BLEU", f"{metrics['bleu']:.2f}", metrics["bleu_signature"]),
-            Line("chrF", f"{metrics['chrf']:.2f}", metrics["chrf_signature"]),
-            Line("loss", f"{metrics['loss']:.4f}", "nats a token"),
-            Line("perplexity", f"{metrics['perplexity']:.2f}"),
-            Line("images", f"{metrics['images']:,}"),
+            MetricLine("exactly right", f"{metrics['exact']:.4f}"),
+            MetricLine("BLEU", f"{metrics['bleu']:.2f}", metrics["bleu_signature"]),
+            MetricLine("chrF", f"{metrics['chrf']:.2f}", metrics["chrf_signature"]),
+            MetricLine("loss", f"{metrics['loss']:.4f}", "nats a token"),
+            MetricLine("perplexity", f"{metrics['perplexity']:.2f}"),
+            MetricLine("images", f"{metrics['images']:,}"),
         ]
 
 

@@ -21,12 +21,12 @@ from transformers import EvalPrediction, PreTrainedModel
 from ..data.tables import place_of
 from ..errors import InputError
 from ..run.trainer import RecipeTrainer, Tensors, mean_loss
-from .recipe import Line, Prepared
+from .recipe import MetricLine, PreparedData
 
 
 @dataclass
-class PreparedClasses(Prepared):
-    """`Prepared`, with the names of the classes in the order of their numbers; an empty list for regression."""
+class PreparedClasses(PreparedData):
+    """`PreparedData`, with the names of the classes in the order of their numbers; an empty list for regression."""
 
     classes: list[str] = field(default_factory=list)
 
@@ -66,8 +66,8 @@ def class_fields(classes: Sequence[str]) -> dict[str, Any]:
 
 def describe_labels(counts: Mapping[str, int]) -> str:
     """A line with the number of training rows of each label, for at most 20 labels."""
-    told = [f"{name} {count:,}" for name, count in counts.items()]
-    return f"labels in train: {', '.join(told[:20])}" + (", …" if len(told) > 20 else "")
+    counted = [f"{name} {count:,}" for name, count in counts.items()]
+    return f"labels in train: {', '.join(counted[:20])}" + (", …" if len(counted) > 20 else "")
 
 
 def label_losses(logits: torch.Tensor, labels: torch.Tensor, problem_type: str | None) -> torch.Tensor:
@@ -186,17 +186,17 @@ def _class_scores(found: np.ndarray, labels: np.ndarray, classes: Sequence[str])
     }
 
 
-def classification_lines(metrics: Mapping[str, Any]) -> list[Line]:
+def classification_lines(metrics: Mapping[str, Any]) -> list[MetricLine]:
     """The scores of `classification_scores` that `metrics` has, and the loss, as lines for the terminal."""
     names = {"accuracy": "accuracy", "macro_f1": "macro F1", "mse": "mean squared error", "pearson": "correlation"}
-    lines = [Line(name, f"{metrics[key]:.4f}") for key, name in names.items() if key in metrics]
-    return [*lines, Line("loss", f"{metrics['loss']:.4f}")]
+    lines = [MetricLine(name, f"{metrics[key]:.4f}") for key, name in names.items() if key in metrics]
+    return [*lines, MetricLine("loss", f"{metrics['loss']:.4f}")]
 
 
-def class_lines(metrics: Mapping[str, Any]) -> list[Line]:
+def class_lines(metrics: Mapping[str, Any]) -> list[MetricLine]:
     """Lines with the F1, precision, recall and number of rows of each class; an empty list for regression."""
     return [
-        Line(
+        MetricLine(
             f"F1 of {name}",
             f"{scores['f1']:.4f}",
             f"precision {scores['precision']:.4f}, recall {scores['recall']:.4f}, {scores['rows']:,} rows",

@@ -18,9 +18,9 @@ from ..data.document_files import EACH_LINE
 from ..data.preprocessing import build_tokenizer, token_lengths
 from ..data.tables import Column, Layout
 from ..errors import InputError
-from ..options.config_parser import RunConfig
+from ..options.run_config import RunConfig
 from ..run.trainer import Tensors
-from .recipe import Prepared, Recipe
+from .recipe import PreparedData, Recipe
 
 IDS = "input_ids"
 DOCUMENT = "document"
@@ -116,7 +116,7 @@ class DocumentRecipe(Recipe):
             desc=desc,
         )
 
-    def encode(self, rows: DatasetDict, processor: PreTrainedTokenizerBase) -> Prepared:
+    def encode(self, rows: DatasetDict, processor: PreTrainedTokenizerBase) -> PreparedData:
         """Cut the documents of every split into pieces, and count documents, pieces, tokens and bytes."""
         encoded = DatasetDict()
         summary: dict[str, Any] = {"vocabulary": len(processor)}
@@ -136,7 +136,7 @@ class DocumentRecipe(Recipe):
             found = sum(text in known for text in rows["test"]["text"] if text.strip())
             summary["test_in_train"] = {"documents": found}
         self._unigram_losses = self._count(encoded["train"], processor)
-        return Prepared(rows, encoded, processor, summary)
+        return PreparedData(rows, encoded, processor, summary)
 
     def describe(self, summary: Mapping[str, Any]) -> list[str]:
         """Lines with the size of each split and of the vocabulary, and the number of test documents found in train."""
@@ -153,7 +153,7 @@ class DocumentRecipe(Recipe):
             lines.append(f"of the test documents, {overlap:,} are also in train")
         return lines
 
-    def config_fields(self, prepared: Prepared) -> dict[str, Any]:
+    def config_fields(self, prepared: PreparedData) -> dict[str, Any]:
         """The vocabulary size and the ids of the special tokens."""
         tokenizer = prepared.processor
         names = ("pad_token_id", "bos_token_id", "eos_token_id")

@@ -16,7 +16,7 @@ from ..data.images import DIGEST, PIXEL_COLUMNS, ImageCollator, build_image_proc
 from ..data.row_checks import label_warnings
 from ..data.tables import IMAGE, LABEL, LINE, Column, Layout, numbered, table_of
 from ..data.text_data import count_overlap
-from ..options.config_parser import RunConfig
+from ..options.run_config import RunConfig
 from ..run.trainer import by_length
 from .classification import (
     ClassificationMetrics,
@@ -33,7 +33,7 @@ from .classification import (
     predict_logits,
 )
 from .image_classification_arguments import ImageClassificationData
-from .recipe import Line, Measured, Prepared, Recipe, TrainerInputs
+from .recipe import EvaluationResult, MetricLine, PreparedData, Recipe, TrainerInputs
 
 PROBLEM = "single_label_classification"
 
@@ -112,7 +112,7 @@ class ImageClassification(Recipe):
         """The problem type and the names of the classes."""
         return {"problem_type": PROBLEM, **class_fields(prepared.classes)}
 
-    def trainer_inputs(self, run: RunConfig, prepared: Prepared, model: PreTrainedModel) -> TrainerInputs:
+    def trainer_inputs(self, run: RunConfig, prepared: PreparedData, model: PreTrainedModel) -> TrainerInputs:
         """Pixels and labels of the splits; training images are augmented in each epoch if an option asks for it."""
         columns = [*PIXEL_COLUMNS, "labels"]
         train, validation = (prepared.encoded[split].select_columns(columns) for split in ("train", "validation"))
@@ -133,7 +133,7 @@ class ImageClassification(Recipe):
         batch_size: int,
         show_progress: bool,
         **search: Any,
-    ) -> Measured:
+    ) -> EvaluationResult:
         """Loss, accuracy, macro F1 and scores of each class; and each image's predicted label with its probability."""
         classes = [str(name) for _, name in sorted((model.config.id2label or {}).items())]
         encoded = self._encode_split(numbered(rows), processor, classes, self.table)
@@ -149,13 +149,13 @@ class ImageClassification(Recipe):
                 encoded[LINE], encoded["label"], best.indices.tolist(), best.values.tolist(), strict=True
             )
         ]
-        return Measured({**metrics, "images": len(rows)}, predictions)
+        return EvaluationResult({**metrics, "images": len(rows)}, predictions)
 
-    def lines(self, metrics: Mapping[str, Any]) -> list[Line]:
+    def lines(self, metrics: Mapping[str, Any]) -> list[MetricLine]:
         """The scores, the loss, and the number of images."""
-        return [*classification_lines(metrics), Line("images", f"{metrics['images']:,}")]
+        return [*classification_lines(metrics), MetricLine("images", f"{metrics['images']:,}")]
 
-    def details(self, metrics: Mapping[str, Any]) -> list[Line]:
+    def details(self, metrics: Mapping[str, Any]) -> list[MetricLine]:
         """The scores of each class."""
         return class_lines(metrics)
 

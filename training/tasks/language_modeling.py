@@ -22,12 +22,12 @@ from locant.modeling.modeling_locant_decoder import next_tokens
 from ..data.batching import TrainingRows
 from ..errors import InputError
 from ..inference import SentenceScore, position_limit
-from ..options.config_parser import RunConfig
+from ..options.run_config import RunConfig
 from ..run.trainer import ROW, RecipeTrainer, Tensors, by_length, mean_loss
 from .documents import Cutter, DocumentRecipe, alone, block_lengths, by_document, counted_documents, measure_rows, pack
 from .language_modeling_arguments import LanguageModelingData
-from .metrics import perplexity
-from .recipe import Line, Measured, Prepared, TrainerInputs
+from .recipe import EvaluationResult, MetricLine, PreparedData, TrainerInputs
+from .translation_metrics import perplexity
 
 IGNORED = -100
 
@@ -158,7 +158,7 @@ class LanguageModeling(DocumentRecipe):
                 number = min(number, max(1, limit // 2))  # half of the positions are left for the prompt
             model.generation_config.max_new_tokens = number
 
-    def check(self, model: PreTrainedModel, prepared: Prepared) -> None:
+    def check(self, model: PreTrainedModel, prepared: PreparedData) -> None:
         """Raise `InputError` if `block_size` is above the number of learned positions."""
         limit = position_limit(model, "target")
         if limit is not None and self.data.block_size > limit:
@@ -167,7 +167,7 @@ class LanguageModeling(DocumentRecipe):
                 "max_position_embeddings, or choose a position encoding without a table (sinusoidal, rotary)."
             )
 
-    def trainer_inputs(self, run: RunConfig, prepared: Prepared, model: PreTrainedModel) -> TrainerInputs:
+    def trainer_inputs(self, run: RunConfig, prepared: PreparedData, model: PreTrainedModel) -> TrainerInputs:
         """Blocks of one piece each; training blocks have several pieces if `keeps_documents_apart(model)` is true."""
         packs = keeps_documents_apart(model)
         train, validation = prepared.encoded["train"], alone(prepared.encoded["validation"])
@@ -189,7 +189,7 @@ class LanguageModeling(DocumentRecipe):
         batch_size: int,
         show_progress: bool,
         **search: Any,
-    ) -> Measured:
+    ) -> EvaluationResult:
         """Measure loss per token in nats, perplexity and bits per byte, of the model and of a unigram model.
 
         The predictions are a `DocumentLoss` for each document. Each document is measured on its own. As in training, a
@@ -226,24 +226,24 @@ class LanguageModeling(DocumentRecipe):
         }
         means, rates = losses / np.maximum(counts, 1), bits / np.maximum(sizes, 1)
         columns = zip(texts, counts.astype(int).tolist(), means.tolist(), rates.tolist(), strict=True)
-        return Measured(metrics, [DocumentLoss(*row) for row in columns])
+        return EvaluationResult(metrics, [DocumentLoss(*row) for row in columns])
 
-    def lines(self, metrics: Mapping[str, Any]) -> list[Line]:
+    def lines(self, metrics: Mapping[str, Any]) -> list[MetricLine]:
         """The loss, the perplexity and the bits per byte, with those of a unigram model if the metrics have them."""
         has_unigram = "unigram_loss" in metrics
         perplexity, bits = (
             f"unigram {metrics[name]:{form}}" if has_unigram else ""
             for name, form in (("unigram_perplexity", ".2f"), ("unigram_bits_per_byte", ".4f"))
         )
-        lines = [Line("loss", f"{metrics['loss']:.4f}", "nats a token")]
+        lines = [MetricLine("loss", f"{metrics['loss']:.4f}", "nats a token")]
         if has_unigram:
             note = "of the frequencies of the training tokens"
-            lines.append(Line("unigram loss", f"{metrics['unigram_loss']:.4f}", note))
+            lines.append(MetricLine("unigram loss", f"{metrics['unigram_loss']:.4f}", note))
         return [
             *lines,
-            Line("perplexity", f"{metrics['perplexity']:.2f}", perplexity),
-            Line("bits per byte", f"{metrics['bits_per_byte']:.4f}", bits),
-            Line("tokens", f"{metrics['tokens']:,}", f"in {counted_documents(metrics['documents'])}"),
+            MetricLine("perplexity", f"{metrics['perplexity']:.2f}", perplexity),
+            MetricLine("bits per byte", f"{metrics['bits_per_byte']:.4f}", bits),
+            MetricLine("tokens", f"{metrics['tokens']:,}", f"in {counted_documents(metrics['documents'])}"),
         ]
 
 

@@ -24,12 +24,12 @@ from ..data.batching import TrainingRows
 from ..data.preprocessing import token_lengths
 from ..errors import InputError
 from ..inference import position_limit
-from ..options.config_parser import RunConfig
+from ..options.run_config import RunConfig
 from ..run.trainer import RecipeTrainer, Tensors, by_length, mean_loss
 from .documents import IDS, Cutter, DocumentRecipe, by_document, counted_documents, measure_rows
 from .masked_language_modeling_arguments import MaskedLanguageModelingData
-from .metrics import perplexity
-from .recipe import Line, Measured, Prepared, TrainerInputs
+from .recipe import EvaluationResult, MetricLine, PreparedData, TrainerInputs
+from .translation_metrics import perplexity
 
 LABELS = "labels"
 IGNORED = -100
@@ -148,7 +148,7 @@ class MaskedLanguageModeling(DocumentRecipe):
         """True for every token that is not a special token."""
         return ~np.isin(ids, tokenizer.all_special_ids)
 
-    def check(self, model: PreTrainedModel, prepared: Prepared) -> None:
+    def check(self, model: PreTrainedModel, prepared: PreparedData) -> None:
         """Raise `InputError` if `max_length` is above the number of learned positions."""
         limit = position_limit(model, "source")
         if limit is not None and self.data.max_length > limit:
@@ -167,7 +167,7 @@ class MaskedLanguageModeling(DocumentRecipe):
         features = Features({**pieces.features, LABELS: List(Value("int32"))})
         return pieces.map(hide, with_indices=True, features=features, desc="Masking")
 
-    def trainer_inputs(self, run: RunConfig, prepared: Prepared, model: PreTrainedModel) -> TrainerInputs:
+    def trainer_inputs(self, run: RunConfig, prepared: PreparedData, model: PreTrainedModel) -> TrainerInputs:
         """The training pieces, with different tokens masked in each epoch, and validation pieces with fixed masks."""
         tokenizer, train = prepared.processor, prepared.encoded["train"]
         validation = self.hide(prepared.encoded["validation"], tokenizer)
@@ -189,7 +189,7 @@ class MaskedLanguageModeling(DocumentRecipe):
         batch_size: int,
         show_progress: bool,
         **search: Any,
-    ) -> Measured:
+    ) -> EvaluationResult:
         """Measure loss in nats, perplexity and accuracy over masked tokens; also loss and accuracy of a unigram model.
 
         The predictions are a `GuessedDocument` for each document. The masks depend on the seed and the number of the
@@ -226,21 +226,23 @@ class MaskedLanguageModeling(DocumentRecipe):
             metrics["unigram_accuracy"] = float((labels == unigram_losses.argmin()).mean())
         means = losses / np.maximum(counts, 1)
         columns = (rows["text"][:], counts.astype(int).tolist(), right.astype(int).tolist(), means.tolist())
-        return Measured(metrics, [GuessedDocument(*row) for row in zip(*columns, strict=True)])
+        return EvaluationResult(metrics, [GuessedDocument(*row) for row in zip(*columns, strict=True)])
 
-    def lines(self, metrics: Mapping[str, Any]) -> list[Line]:
+    def lines(self, metrics: Mapping[str, Any]) -> list[MetricLine]:
         """The loss and the accuracy, with those of a unigram model if the metrics have them."""
         lines = [
-            Line("loss", f"{metrics['loss']:.4f}", "nats a masked token"),
-            Line("accuracy", f"{metrics['accuracy']:.2%}"),
-            Line("perplexity", f"{metrics['perplexity']:.2f}"),
-            Line("masked tokens", f"{metrics['masked_tokens']:,}", f"in {counted_documents(metrics['documents'])}"),
+            MetricLine("loss", f"{metrics['loss']:.4f}", "nats a masked token"),
+            MetricLine("accuracy", f"{metrics['accuracy']:.2%}"),
+            MetricLine("perplexity", f"{metrics['perplexity']:.2f}"),
+            MetricLine(
+                "masked tokens", f"{metrics['masked_tokens']:,}", f"in {counted_documents(metrics['documents'])}"
+            ),
         ]
         if "unigram_loss" in metrics:
             note = "of the frequencies of the training tokens"
-            lines.insert(1, Line("unigram loss", f"{metrics['unigram_loss']:.4f}", note))
+            lines.insert(1, MetricLine("unigram loss", f"{metrics['unigram_loss']:.4f}", note))
             accuracy = f"{metrics['unigram_accuracy']:.2%}"
-            lines.insert(3, Line("unigram accuracy", accuracy, "always the most frequent token"))
+            lines.insert(3, MetricLine("unigram accuracy", accuracy, "always the most frequent token"))
         return lines
 
 

@@ -16,13 +16,13 @@ from ..data.batching import TrainingRows
 from ..data.row_checks import copy_warnings
 from ..data.tables import Layout, load_files, load_splits, table_of
 from ..errors import InputError
-from ..options.config_parser import RunConfig
+from ..options.run_config import RunConfig
 from ..run.trainer import RecipeTrainer
 from .registry import Task
 
 
 @dataclass
-class Prepared:
+class PreparedData:
     """The data of a run, prepared for training.
 
     Args:
@@ -49,14 +49,14 @@ class TrainerInputs:
     compute_metrics: Callable[[EvalPrediction], dict[str, float]]
 
 
-class Measured(NamedTuple):
+class EvaluationResult(NamedTuple):
     """The metrics of a trained model on a split, and its predictions, a named tuple for each row of the split."""
 
     metrics: dict[str, Any]
     predictions: list[Any]
 
 
-class Line(NamedTuple):
+class MetricLine(NamedTuple):
     """One metric as it is printed: its name, its value, and a note, such as the signature of BLEU."""
 
     name: str
@@ -119,29 +119,29 @@ class Recipe(ABC):
         """Load the processor from `name`, a folder or Hub name; if it is None, make the one that `run` asks for."""
 
     @abstractmethod
-    def encode(self, rows: DatasetDict, processor: Any) -> Prepared:
+    def encode(self, rows: DatasetDict, processor: Any) -> PreparedData:
         """Convert the rows of each split to token ids, pixels and labels; check them, and count them for `summary`."""
 
     @abstractmethod
     def describe(self, summary: Mapping[str, Any]) -> list[str]:
         """The summary as lines of text, to be printed."""
 
-    def config_fields(self, prepared: Prepared) -> dict[str, Any]:
+    def config_fields(self, prepared: PreparedData) -> dict[str, Any]:
         """Fields of a new model's config that follow from the data, such as `vocab_size`."""
         return {}
 
-    def head_fields(self, prepared: Prepared) -> dict[str, Any]:
+    def head_fields(self, prepared: PreparedData) -> dict[str, Any]:
         """Config fields that are set from the data even if a model is fine-tuned, such as the names of the classes."""
         return {}
 
     def adapt(self, model: PreTrainedModel, run: RunConfig) -> None:  # noqa: B027 (most tasks need nothing)
         """Copy options of `run` to a new or a trained model, such as `max_new_tokens` to its generation config."""
 
-    def check(self, model: PreTrainedModel, prepared: Prepared) -> None:  # noqa: B027
+    def check(self, model: PreTrainedModel, prepared: PreparedData) -> None:  # noqa: B027
         """Raise `InputError` where the data do not fit the model."""
 
     @abstractmethod
-    def trainer_inputs(self, run: RunConfig, prepared: Prepared, model: PreTrainedModel) -> TrainerInputs:
+    def trainer_inputs(self, run: RunConfig, prepared: PreparedData, model: PreTrainedModel) -> TrainerInputs:
         """The datasets, the data collator and the metrics for the Trainer."""
 
     @abstractmethod
@@ -154,7 +154,7 @@ class Recipe(ABC):
         batch_size: int,
         show_progress: bool,
         **search: Any,
-    ) -> Measured:
+    ) -> EvaluationResult:
         """Measure a trained model, in evaluation mode, on all rows of one split as `load` returns it.
 
         `search` holds arguments of `generate` that replace settings of the model's generation config. It is empty for
@@ -162,10 +162,10 @@ class Recipe(ABC):
         """
 
     @abstractmethod
-    def lines(self, metrics: Mapping[str, Any]) -> list[Line]:
+    def lines(self, metrics: Mapping[str, Any]) -> list[MetricLine]:
         """The metrics of `measure` as lines to be printed, the most important metric first."""
 
-    def details(self, metrics: Mapping[str, Any]) -> list[Line]:
+    def details(self, metrics: Mapping[str, Any]) -> list[MetricLine]:
         """Metrics of parts of the rows, such as of each class, which `locant evaluate` prints after `lines`."""
         return []
 
@@ -183,7 +183,7 @@ def recipe_of(task: Task) -> type[Recipe]:
     return getattr(import_module(f".{module}", __package__), name)
 
 
-def say(run: RunConfig, text: str) -> None:
+def print_in_main_process(run: RunConfig, text: str) -> None:
     """Print `text`, in the main process only."""
     if run.training.process_index == 0:
         print(text, flush=True)
@@ -194,4 +194,13 @@ def as_text(path: Path | None) -> str | None:
     return None if path is None else str(path)
 
 
-__all__ = ["Line", "Measured", "Prepared", "Recipe", "TrainerInputs", "as_text", "recipe_of", "say"]
+__all__ = [
+    "EvaluationResult",
+    "MetricLine",
+    "PreparedData",
+    "Recipe",
+    "TrainerInputs",
+    "as_text",
+    "print_in_main_process",
+    "recipe_of",
+]

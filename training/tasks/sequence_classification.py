@@ -22,7 +22,7 @@ from ..data.row_checks import label_warnings
 from ..data.tables import LABEL, LINE, NUMBER, Column, Layout, labels, numbered, table_of
 from ..data.text_data import count_overlap
 from ..inference import position_limit
-from ..options.config_parser import RunConfig
+from ..options.run_config import RunConfig
 from ..run.trainer import by_length
 from .classification import (
     ClassificationMetrics,
@@ -39,7 +39,7 @@ from .classification import (
     predict_logits,
     predicted_labels,
 )
-from .recipe import Line, Measured, Prepared, Recipe, TrainerInputs
+from .recipe import EvaluationResult, MetricLine, PreparedData, Recipe, TrainerInputs
 from .sequence_classification_arguments import SequenceClassificationData
 
 TEXT_SIDE = Side("text", "input_ids", "max_length")
@@ -142,7 +142,7 @@ class SequenceClassification(Recipe):
             )
         return lines
 
-    def config_fields(self, prepared: Prepared) -> dict[str, Any]:
+    def config_fields(self, prepared: PreparedData) -> dict[str, Any]:
         """The size of the vocabulary and the ids of special tokens."""
         tokenizer = prepared.processor
         return {
@@ -158,12 +158,12 @@ class SequenceClassification(Recipe):
             return {"problem_type": self.data.problem_type, "num_labels": 1}
         return {"problem_type": self.data.problem_type, **class_fields(prepared.classes)}
 
-    def check(self, model: PreTrainedModel, prepared: Prepared) -> None:
+    def check(self, model: PreTrainedModel, prepared: PreparedData) -> None:
         """Raise `InputError` if a text has more tokens than the model has learned positions."""
         for split, texts in prepared.encoded.items():
             check_lengths(texts, position_limit(model, "source"), split, TEXT_SIDE)
 
-    def trainer_inputs(self, run: RunConfig, prepared: Prepared, model: PreTrainedModel) -> TrainerInputs:
+    def trainer_inputs(self, run: RunConfig, prepared: PreparedData, model: PreTrainedModel) -> TrainerInputs:
         """Training and validation texts, with their lengths: a training batch holds texts of similar length."""
         columns = ["input_ids", "labels"]
         train, validation = (prepared.encoded[split].select_columns(columns) for split in ("train", "validation"))
@@ -184,7 +184,7 @@ class SequenceClassification(Recipe):
         batch_size: int,
         show_progress: bool,
         **search: Any,
-    ) -> Measured:
+    ) -> EvaluationResult:
         """Measure accuracy and macro F1, or error and correlation for regression; and predict the label of each row."""
         config: Any = model.config
         numbers = {name: int(number) for name, number in config.label2id.items()}
@@ -197,7 +197,7 @@ class SequenceClassification(Recipe):
         targets = torch.tensor(encoded["labels"][:])
         classes = [] if problem_type == "regression" else sorted(numbers, key=lambda name: numbers[name])
         metrics = {**classification_metrics(logits, targets, problem_type, classes), "texts": len(rows)}
-        return Measured(metrics, self._predictions(rows, logits.numpy(), config.id2label))
+        return EvaluationResult(metrics, self._predictions(rows, logits.numpy(), config.id2label))
 
     @staticmethod
     def _batches(
@@ -220,11 +220,11 @@ class SequenceClassification(Recipe):
         found = [join(names[int(number)] for number in np.flatnonzero(row)) for row in numbers]
         return [Prediction(*row) for row in zip(texts, map(join, given), found, strict=True)]
 
-    def lines(self, metrics: Mapping[str, Any]) -> list[Line]:
+    def lines(self, metrics: Mapping[str, Any]) -> list[MetricLine]:
         """The scores, the loss, and the number of texts."""
-        return [*classification_lines(metrics), Line("texts", f"{metrics['texts']:,}")]
+        return [*classification_lines(metrics), MetricLine("texts", f"{metrics['texts']:,}")]
 
-    def details(self, metrics: Mapping[str, Any]) -> list[Line]:
+    def details(self, metrics: Mapping[str, Any]) -> list[MetricLine]:
         """The scores of each class."""
         return class_lines(metrics)
 

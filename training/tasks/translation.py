@@ -32,12 +32,12 @@ from ..data.tables import Layout
 from ..data.text_data import count_overlap, parallel_layout
 from ..errors import InputError
 from ..inference import evaluate_split, position_limit
-from ..options.config_parser import RunConfig
+from ..options.run_config import RunConfig
 from ..run.progress import Sample, take_samples
 from ..run.trainer import GenerationTrainer, by_length, mean_loss
-from .metrics import CorpusBLEU, perplexity
-from .recipe import Line, Measured, Prepared, Recipe, TrainerInputs
+from .recipe import EvaluationResult, MetricLine, PreparedData, Recipe, TrainerInputs
 from .translation_arguments import TranslationData
+from .translation_metrics import corpus_bleu, perplexity
 
 
 class TranslationMetrics:
@@ -66,7 +66,7 @@ class TranslationMetrics:
             references = [self.references[row] for row in prediction.label_ids]
             found = dict(zip(map(int, prediction.label_ids), translations, strict=True))
             self.samples = take_samples(self.sources, self.references, found)
-            metrics["bleu"] = CorpusBLEU().compute(predictions=translations, references=references)["bleu"]
+            metrics["bleu"] = corpus_bleu(translations, references)["bleu"]
         return metrics
 
 
@@ -94,7 +94,7 @@ class Translation(Recipe):
         texts = (text for row in train for text in (row["source"], row["target"]))
         return build_tokenizer(self.data, texts, name, show_progress=not run.training.disable_tqdm)
 
-    def encode(self, rows: DatasetDict, processor: PreTrainedTokenizerBase) -> Prepared:
+    def encode(self, rows: DatasetDict, processor: PreTrainedTokenizerBase) -> PreparedData:
         """Tokenize the pairs of every split, and drop the training pairs that have an empty side or are too long."""
         data = self.data
         encoded = DatasetDict(
@@ -119,7 +119,7 @@ class Translation(Recipe):
         if "test" in rows:
             overlap = count_overlap(rows["train"], rows["test"], ["source", "target"])
             summary["test_in_train"] = {"sources": overlap.inputs, "pairs": overlap.rows}
-        return Prepared(rows, encoded, processor, summary)
+        return PreparedData(rows, encoded, processor, summary)
 
     def describe(self, summary: Mapping[str, Any]) -> list[str]:
         """Lines with the numbers of pairs and tokens of each split, dropped pairs, and test pairs found in train."""
@@ -141,7 +141,7 @@ class Translation(Recipe):
             )
         return lines
 
-    def config_fields(self, prepared: Prepared) -> dict[str, Any]:
+    def config_fields(self, prepared: PreparedData) -> dict[str, Any]:
         """The size of the vocabulary and the ids of special tokens; the decoder starts with the `bos_token`."""
         tokenizer = prepared.processor
         return {
@@ -161,13 +161,13 @@ class Translation(Recipe):
         is_new = run.model.model_name_or_path is None
         model.generation_config.update(**{name: v for name, v in search.items() if is_new or name in run.given})
 
-    def check(self, model: PreTrainedModel, prepared: Prepared) -> None:
+    def check(self, model: PreTrainedModel, prepared: PreparedData) -> None:
         """Raise `InputError` if a source (target) has more tokens than the encoder (decoder) has learned positions."""
         for side in (SOURCE, TARGET):
             for split, pairs in prepared.encoded.items():
                 check_lengths(pairs, position_limit(model, side.text), split, side)
 
-    def trainer_inputs(self, run: RunConfig, prepared: Prepared, model: PreTrainedModel) -> TrainerInputs:
+    def trainer_inputs(self, run: RunConfig, prepared: PreparedData, model: PreTrainedModel) -> TrainerInputs:
         """Pairs of token ids; with BPE dropout, the training texts are segmented anew in each epoch."""
         ids = [SOURCE.ids, TARGET.ids]
         train, validation = prepared.encoded["train"], prepared.encoded["validation"]
@@ -207,7 +207,7 @@ class Translation(Recipe):
         batch_size: int,
         show_progress: bool,
         **search: Any,
-    ) -> Measured:
+    ) -> EvaluationResult:
         """Measure BLEU, chrF, mean sentence BLEU, loss and perplexity; the predictions are the translations."""
         found = evaluate_split(
             model,
@@ -219,22 +219,22 @@ class Translation(Recipe):
             show_progress=show_progress,
             **search,
         )
-        return Measured(*found)
+        return EvaluationResult(*found)
 
-    def lines(self, metrics: Mapping[str, Any]) -> list[Line]:
+    def lines(self, metrics: Mapping[str, Any]) -> list[MetricLine]:
         """BLEU, chrF and mean sentence BLEU with their signatures, loss, perplexity, and number of sentences."""
         return translation_lines(metrics)
 
 
-def translation_lines(metrics: Mapping[str, Any]) -> list[Line]:
+def translation_lines(metrics: Mapping[str, Any]) -> list[MetricLine]:
     """The metrics of `evaluate_split` as lines to be printed."""
     return [
-        Line("BLEU", f"{metrics['bleu']:.2f}", metrics["bleu_signature"]),
-        Line("chrF", f"{metrics['chrf']:.2f}", metrics["chrf_signature"]),
-        Line("mean sentence BLEU", f"{metrics['sentence_bleu']:.2f}", metrics["sentence_bleu_signature"]),
-        Line("loss", f"{metrics['loss']:.4f}", "nats a token"),
-        Line("perplexity", f"{metrics['perplexity']:.2f}"),
-        Line("sentences", f"{metrics['sentences']:,}"),
+        MetricLine("BLEU", f"{metrics['bleu']:.2f}", metrics["bleu_signature"]),
+        MetricLine("chrF", f"{metrics['chrf']:.2f}", metrics["chrf_signature"]),
+        MetricLine("mean sentence BLEU", f"{metrics['sentence_bleu']:.2f}", metrics["sentence_bleu_signature"]),
+        MetricLine("loss", f"{metrics['loss']:.4f}", "nats a token"),
+        MetricLine("perplexity", f"{metrics['perplexity']:.2f}"),
+        MetricLine("sentences", f"{metrics['sentences']:,}"),
     ]
 
 

@@ -247,7 +247,7 @@ class Family(ABC):
 
     @abstractmethod
     def table(self, ours: LocantConfig, theirs: PreTrainedConfig, architecture: str) -> list[Entry]:
-        """The entries for all weights of the family's class `architecture` with this config."""
+        """The weight table: entries for all weights of the family's class `architecture` with these two configs."""
 
     def build(self, model_class: type[PreTrainedModel], theirs: PreTrainedConfig, ours: LocantConfig | None) -> Any:
         """Build an empty model of the family; the caller sets the meta device.

@@ -1,5 +1,5 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""Reads the facts for a model card from a model's folder: config, headers of the weights, files of the training run."""
+"""Reads the data for a model card from a model's folder: config, headers of the weights, files of the training run."""
 
 import json
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 from transformers.utils import CONFIG_NAME, GENERATION_CONFIG_NAME
 
-from locant.checkpoints.checkpoint import Checkpoint, CheckpointError
+from locant.checkpoints.checkpoint_files import Checkpoint, CheckpointError
 from locant.utils.run_files import METRICS_FILE, RUN_CONFIG_FILE
 
 from ..errors import SharingError
@@ -34,8 +34,8 @@ METRICS: dict[str, tuple[str, str, dict[str, Any]]] = {
 
 
 @dataclass(frozen=True)
-class Facts:
-    """The facts that a model card is made from.
+class CardData:
+    """The data that a model card is made from.
 
     Args:
         folder: the model's folder.
@@ -54,8 +54,8 @@ class Facts:
     metrics: dict[str, Any]
 
     @classmethod
-    def read(cls, folder: Path, repo_id: str | None) -> "Facts":
-        """Read the facts from `folder`.
+    def read(cls, folder: Path, repo_id: str | None) -> "CardData":
+        """Read the data of the card from `folder`.
 
         Raises:
             SharingError: the folder has no config, or a file cannot be read.
@@ -103,7 +103,7 @@ class Facts:
 
     @property
     def pipeline_tag(self) -> str | None:
-        """The name of the model's task on the Hub; None if the Hub has no name for this task."""
+        """The name of the model's task on the Hub; None if the task is unknown or the Hub has no name for it."""
         if self.model_class == "LocantForConditionalGeneration" and not self.reads_images:
             return "translation" if self.languages or self.task == "translation" else None
         return pipeline_task(self.model_class, self.reads_images) or PIPELINE_TASKS.get(self.task or "")

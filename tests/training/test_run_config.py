@@ -16,10 +16,11 @@ from transformers.trainer_utils import SchedulerType
 from locant import LocantForConditionalGeneration
 from locant.configuration import PRESETS, LocantConfig
 from locant.training.errors import InputError
-from locant.training.options import config_parser, options
+from locant.training.options import options
+from locant.training.options import run_config as config_parser
 from locant.training.options.arguments import DataArguments, ModelArguments, TrainingArguments, option
-from locant.training.options.config_parser import parse_run_config, read_run_data, run_config_from_python
 from locant.training.options.options import decided_elsewhere, known_options
+from locant.training.options.run_config import parse_run_config, read_run_data, run_config_from_python
 from locant.training.tasks.registry import TASKS, Task
 from locant.training.tasks.translation_arguments import TranslationData, TranslationTraining
 

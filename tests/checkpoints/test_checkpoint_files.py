@@ -10,7 +10,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from locant.checkpoints.checkpoint import Checkpoint, CheckpointError, is_finite
+from locant.checkpoints.checkpoint_files import Checkpoint, CheckpointError, is_finite
 
 from .. import memory
 
@@ -105,7 +105,7 @@ def test_opening_reads_no_weights_and_reading_takes_one_tensor(tmp_path, name):
     (save_file if name.endswith("safetensors") else torch.save)(big, tmp_path / name)
     script = f"""
 import torch
-from locant.checkpoints.checkpoint import Checkpoint
+from locant.checkpoints.checkpoint_files import Checkpoint
 checkpoints = []
 print(megabytes_taken(lambda: checkpoints.append(Checkpoint.open({str(tmp_path)!r}))))
 print(megabytes_taken(lambda: checkpoints[0].read("layer.3")))

@@ -31,7 +31,7 @@ from .options import (
     known_options,
     nearest_option,
 )
-from .yaml_file import read_sections, write_sections
+from .yaml_sections import read_sections, write_sections
 
 _DESCRIPTION = (
     "Train a model for a task. CONFIG.yaml has the sections model:, data: and training:, which hold the options "

@@ -15,8 +15,8 @@ from locant import modeling
 from locant.configuration.configuration_locant import LocantConfig
 from locant.modeling.pretrained import table_of_other_stack
 
-from .checkpoint import WEIGHT_FILES, Checkpoint, CheckpointError, check_places, weights_file
-from .sizes import body_class
+from .checkpoint_files import WEIGHT_FILES, Checkpoint, CheckpointError, check_places, weights_file
+from .model_sizes import body_class
 
 logger = logging.get_logger(__name__)
 

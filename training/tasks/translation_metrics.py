@@ -1,0 +1,115 @@
+# Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
+"""BLEU, chrF and mean sentence BLEU of translations, by sacrebleu; and the perplexity of a loss.
+
+All scores are on the 0-100 scale, and each comes with the sacrebleu signature that makes it comparable
+(Post, 2018, "A Call for Clarity in Reporting BLEU Scores").
+"""
+
+import math
+from collections.abc import Sequence
+from itertools import zip_longest
+from typing import Any
+
+from sacrebleu.metrics import BLEU, CHRF
+
+from ..errors import InputError
+
+References = Sequence[str] | Sequence[Sequence[str]]
+"""For each prediction a reference, or a list of references."""
+
+
+def perplexity(loss: float) -> float:
+    """The exponential of a mean loss in nats. A loss above 700 counts as 700, as its exponential might overflow."""
+    return math.exp(min(loss, 700.0))
+
+
+def corpus_bleu(predictions: Sequence[str], references: References, **options: Any) -> dict[str, Any]:
+    """Corpus BLEU (Papineni et al., 2002) as sacrebleu computes it.
+
+    If every reference has fewer than four words, BLEU would be 0 even for perfect predictions. The largest order of the
+    n-grams is then the length of the longest reference, and `|order:N` is added to the signature.
+
+    Args:
+        predictions: the translations.
+        references: see `References`.
+        options: arguments of `sacrebleu.metrics.BLEU`, such as `tokenize="zh"` or `lowercase=True`.
+
+    Returns:
+        `bleu` and `signature`.
+
+    Raises:
+        InputError: there are no predictions, one of them has no reference, or the numbers of predictions and references
+            differ.
+    """
+    choices = _reference_lists(predictions, references)
+    metric = BLEU(**options)
+    longest = max(len(metric.tokenizer(text).split()) for texts in choices for text in texts)
+    if "max_ngram_order" not in options and 0 < longest < metric.max_ngram_order:
+        metric = BLEU(**options, max_ngram_order=longest)
+    score = metric.corpus_score(predictions, _reference_streams(choices)).score
+    order = f"|order:{metric.max_ngram_order}" if metric.max_ngram_order < BLEU().max_ngram_order else ""
+    return {"bleu": score, "signature": f"{metric.get_signature()}{order}"}
+
+
+def corpus_chrf(predictions: Sequence[str], references: References, **options: Any) -> dict[str, Any]:
+    """Corpus chrF, the character n-gram F-score (Popović, 2015), as sacrebleu computes it: `chrf` and `signature`.
+
+    The arguments and errors are those of `corpus_bleu`; the options are arguments of `sacrebleu.metrics.CHRF`, such as
+    `word_order=2` for chrF++.
+    """
+    metric, choices = CHRF(**options), _reference_lists(predictions, references)
+    score = metric.corpus_score(predictions, _reference_streams(choices)).score
+    return {"chrf": score, "signature": str(metric.get_signature())}
+
+
+def sentence_bleu(predictions: Sequence[str], references: References, **options: Any) -> dict[str, Any]:
+    """BLEU of each sentence alone, and the mean over the sentences, computed as sacrebleu recommends for sentences.
+
+    Counts of zero are smoothed exponentially (`smooth:exp` in the signature), and n-grams that are longer than the
+    prediction do not count (`eff:yes`). The arguments and errors are those of `corpus_bleu`.
+
+    Returns:
+        `sentence_bleu` (the mean), `scores` (a float for each sentence) and `signature`.
+    """
+    metric, choices = BLEU(**{"effective_order": True, **options}), _reference_lists(predictions, references)
+    scores = [metric.sentence_score(*pair).score for pair in zip(predictions, choices, strict=True)]
+    counts = {len(choice) for choice in choices}
+    metric.num_refs = counts.pop() if len(counts) == 1 else -1  # for sacrebleu, -1 means that this number varies
+    return {
+        "sentence_bleu": sum(scores) / len(scores),
+        "scores": scores,
+        "signature": str(metric.get_signature()),
+    }
+
+
+def translation_metrics(predictions: Sequence[str], references: References) -> dict[str, float | str]:
+    """Corpus BLEU, chrF and mean sentence BLEU (0-100) of `predictions`, each with its signature.
+
+    The keys are `bleu`, `chrf` and `sentence_bleu`, and the same names with the suffix `_signature`. The errors are
+    those of `corpus_bleu`.
+    """
+    results: dict[str, float | str] = {}
+    for name, metric in {"bleu": corpus_bleu, "chrf": corpus_chrf, "sentence_bleu": sentence_bleu}.items():
+        result = metric(predictions, references)
+        results |= {name: result[name], f"{name}_signature": result["signature"]}
+    return results
+
+
+def _reference_lists(predictions: Sequence[str], references: References) -> list[list[str]]:
+    """The references of each prediction as a list; the errors are those of `corpus_bleu`."""
+    if len(predictions) != len(references):
+        raise InputError(
+            f"There are {len(predictions)} predictions and {len(references)} references: give one reference, or one "
+            "list of references, for each prediction."
+        )
+    if len(predictions) == 0:
+        raise InputError("There are no predictions: give at least one, with its reference.")
+    lists = [[choices] if isinstance(choices, str) else list(choices) for choices in references]
+    if [] in lists:
+        raise InputError(f"Prediction {lists.index([]) + 1} has an empty list of references: give at least one.")
+    return lists
+
+
+def _reference_streams(choices: list[list[str]]) -> list[tuple[Any, ...]]:
+    """A tuple of the first reference of each prediction, a tuple of the second ones, …; `None` where one is missing."""
+    return list(zip_longest(*choices))
