@@ -1,4 +1,4 @@
-# The first two are all that a newcomer needs.
+# `make train` and `make test` are all that a newcomer needs.
 PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
@@ -46,7 +46,7 @@ profile: $(VENV)/bench  ## where the time of a line of `make bench` goes, by mod
 bench-attention: $(VENV)/installed  ## memory and speed of attention by encoding and backend, and long inputs: some 55 minutes alone on 2 cores
 	$(BIN)/python benchmarks/attention.py
 
-code-lines: $(VENV)/installed  ## lines of code by room, of a bundle, and of transformers' families
+code-lines: $(VENV)/installed  ## lines of code: subpackages, a saved model, transformers' families
 	$(BIN)/python -I tests/code_lines.py
 
 lint: $(VENV)/installed  ## style, format, types of the installed package

@@ -1,7 +1,7 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
 """Measure the time that the checks add to the loading of a model, and print the tables of docs/safety.md.
 
-python benchmarks/checkpoint_checks.py [--rounds 7]
+OMP_NUM_THREADS=1 python benchmarks/checkpoint_checks.py [--rounds 7]
 """
 
 import argparse

@@ -3,10 +3,10 @@
 
     python benchmarks/model_sizes.py --pairs 3000 --shapes tiny small --vocabularies 1000 4000 --dropouts 0.1 0.3
 
-Each combination is one run of `locant train` on the first N of the training pairs in a fixed random order, with rotary
-positions, pre-norm and label smoothing 0.1. A run ends when the validation loss has not fallen in three epochs, and
-keeps the best checkpoint. The runs are in `--output_dir`; the same command takes up runs that were interrupted, skips
-finished ones, and prints the table of all combinations.
+Each combination is one run of `locant train` on N training pairs, drawn at random with a fixed seed, with rotary
+positions, pre-norm and label smoothing 0.1. A run ends after 60 epochs, or when the validation loss has not fallen in
+three epochs, and keeps the best checkpoint. The runs are in `--output_dir`; the same command takes up runs that were
+interrupted, skips finished ones, and prints the table of all combinations.
 """
 
 import argparse
@@ -38,7 +38,7 @@ SHAPES: dict[str, dict[str, Any]] = {
 
 
 def write_pairs(folder: Path, pairs: int) -> list[str]:
-    """Write the first `pairs` training pairs in random order to two files, unless they exist; return their paths."""
+    """Draw `pairs` random training pairs, and write them to two files unless the files exist; return their paths."""
     targets = [folder / f"train-{pairs}.{language}" for language in ("en", "fr")]
     if not all(target.exists() for target in targets):
         sides = [path.read_text(encoding="utf-8").split("\n")[:-1] for path in data_files("train")]

@@ -217,7 +217,7 @@ def _read_index(path: Path) -> dict[str, Path]:
     """Read an index of shards: a dict from the name of each tensor to the path of the shard that contains it.
 
     Raises:
-        CheckpointError: the file is not an index, or it names files outside of its own folder.
+        CheckpointError: the file is not an index, or it names other files than shards in its own folder.
     """
     try:
         files = json.loads(path.read_text(encoding="utf-8"))["weight_map"]

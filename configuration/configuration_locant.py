@@ -211,7 +211,8 @@ class LocantConfig(PretrainedConfig):
         rope_parameters: for `rotary`, as in transformers: `rope_theta`, `rope_type`, `partial_rotary_factor`, …
         max_position_embeddings: length of the `learned` table; original length for the rope types that scale.
         sliding_window: size of the attention window in layers of type `sliding_attention`. In a decoder, a token sees
-            this many tokens, itself and those before it; in an encoder, it sees this many tokens on either side.
+            this many tokens (at least 2), itself and those before it; in an encoder, it sees this many tokens on either
+            side.
         encoder_layer_types, decoder_layer_types: `full_attention` or `sliding_attention` for each layer; by default,
             `sliding_attention` for all layers if `sliding_window` is given, else `full_attention`.
         initializer: `xavier` (uniform; embeddings normal with standard deviation d_model^-0.5) or `normal` (as in
@@ -423,7 +424,7 @@ class LocantConfig(PretrainedConfig):
 
     def head_dim_at(self, kind: AttentionKind) -> int:
         """The size of one attention head."""
-        # the stored field; the property `head_dim`, at the end of this file, returns the result of this method
+        # the stored field; the property `head_dim`, which is set after the class, returns the result of this method
         return vars(self)["head_dim"] or self.d_model // self.heads_at(kind)
 
     def key_value_heads_at(self, kind: AttentionKind) -> int:
@@ -496,7 +497,10 @@ class LocantConfig(PretrainedConfig):
                 )
 
     def validate_layer_type(self) -> None:
-        """Check that each layer has a known type, and that `sliding_window` is set if a type is `sliding_attention`."""
+        """Check that each layer has a known type, and that `sliding_window` fits the types.
+
+        It must be set if a type is `sliding_attention`, and be at least 2 if a decoder has layers of this type.
+        """
         # transformers' cache of a sliding layer keeps the last `sliding_window - 1` keys, and for 1 it keeps all keys
         slides = "decoder" in self._stacks and "sliding_attention" in self.layer_types_of("decoder")
         if self.sliding_window == 1 and slides:

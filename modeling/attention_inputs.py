@@ -285,6 +285,11 @@ def _fold_beams(
         tokens=tokens,
     )
     if mask is not None and mask.ndim == 4:
+        if mask.shape[2] not in (1, length):
+            raise ValueError(
+                f"The mask of cross-attention is for {mask.shape[2]} queries, but there are {length} queries: give a "
+                "mask for each query, or one for all of them."
+            )
         if mask.shape[0] == states.shape[0]:  # each beam has a mask
             mask = mask.expand(-1, -1, length, -1).unflatten(0, (-1, beams)).transpose(1, 2).flatten(2, 3)
         elif mask.shape[2] > 1:  # all beams of a source have the same mask

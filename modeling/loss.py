@@ -316,8 +316,8 @@ class _SummedLinearCrossEntropy(torch.autograd.Function):
         hidden_states, weight, bias, labels, *gradients = ctx.saved_tensors
         inputs = hidden_states, weight, bias
         if torch.is_grad_enabled() and not is_compiling():  # create_graph=True: autograd differentiates this gradient
-            # gradients by views, not by the inputs: hidden states may be computed from the tied weight, and autograd
-            # adds that part of the weight's gradient later
+            # gradients with respect to views, not to the inputs: hidden states may be computed from the tied weight,
+            # and autograd adds that part of the weight's gradient later
             views: list[Any] = [None if tensor is None else tensor.view_as(tensor) for tensor in inputs]
             operands: list[Any] = [None if view is None else view.to(ctx.dtype) for view in views]
             total = _differentiable_sum(linear(*operands), labels, ctx.smoothing)

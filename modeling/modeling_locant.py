@@ -126,8 +126,8 @@ class LocantModel(LocantPreTrainedModel):
                 tokens are counted from 0.
             cross_attention_mask: the mask of cross-attention, `(batch, source_length)` or of four dimensions; by
                 default, it is computed from `attention_mask`.
-            document_ids, decoder_document_ids: `(batch, source_length)` and `(batch, past + target_length)`, the
-                document of each token of a packed sequence. A token sees its own document only, and positions are
+            document_ids, decoder_document_ids: `(batch or 1, source_length)` and `(batch or 1, past + target_length)`,
+                the document of each token of a packed sequence. A token sees its own document only, and positions are
                 counted from 0 in each document.
             token_type_ids: `(batch, source_length)`, below `type_vocab_size`.
             pixel_values: `(batch, channels, height, width)`, the source if the encoder reads images; such an encoder
@@ -157,8 +157,8 @@ class LocantModel(LocantPreTrainedModel):
         if cross_attention_mask is None:
             cross_attention_mask = visible_keys(attention_mask, encoder_hidden_states.shape[0])
         if position_ids is None and cross_attention_mask is not attention_mask:
-            # visible_keys returns a mask of two dimensions itself, and the decoder counts the source's positions from
-            # it as the encoder did; from another mask of cross-attention, it would count other positions
+            # visible_keys returns a padding mask unchanged, and the decoder then counts the source's positions from it,
+            # as the encoder did; from any other mask of cross-attention, it would count other positions
             length, device = encoder_hidden_states.shape[1], encoder_hidden_states.device
             position_ids = count_positions(attention_mask, 0, length, device, document_ids)
         decoder_outputs = self.decoder(

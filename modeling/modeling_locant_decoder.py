@@ -138,7 +138,8 @@ class LocantForCausalLM(VocabularyHead, LocantGenerationMixin):
         """
         shift_labels = kwargs.pop("shift_labels", None)
         if shift_labels is None and labels is not None:
-            shift_labels = next_tokens(labels, document_ids)
+            past_length = 0 if past_key_values is None else past_key_values.get_seq_length()
+            shift_labels = next_tokens(labels, document_ids, past_length)
         if shift_labels is not None:
             use_cache = False if use_cache is None else use_cache
             if skip_logits:
@@ -167,12 +168,21 @@ class LocantForCausalLM(VocabularyHead, LocantGenerationMixin):
         )
 
 
-def next_tokens(labels: torch.Tensor, document_ids: torch.Tensor | None = None) -> torch.Tensor:
-    """The token that each position predicts, `(batch, length)`: the next label, or -100 at the end of a document."""
+def next_tokens(
+    labels: torch.Tensor, document_ids: torch.Tensor | None = None, past_length: int | torch.Tensor = 0
+) -> torch.Tensor:
+    """The token that each position predicts, `(batch, length)`: the next label, or -100 at the end of a document.
+
+    Args:
+        labels: `(batch, length)`.
+        document_ids: `(batch or 1, past + length)`; None if each row is one document.
+        past_length: the number of cached tokens, whose document ids come first.
+    """
     following = nn.functional.pad(labels[:, 1:], (0, 1), value=-100)
-    if document_ids is None:
+    if document_ids is None or document_ids.ndim != 2:  # the decoder refuses document ids of another shape
         return following
-    document_ids = document_ids[:, -labels.shape[1] :]  # without the ids of cached tokens
+    slots = torch.arange(labels.shape[1], device=document_ids.device) + past_length
+    document_ids = document_ids[:, slots]
     last = nn.functional.pad(document_ids[:, 1:] != document_ids[:, :-1], (0, 1), value=True)
     return following.masked_fill(last.to(following.device), -100)
 

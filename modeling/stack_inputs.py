@@ -57,8 +57,8 @@ class StackInputs(NamedTuple):
 
     Args:
         hidden_states: `(batch, length, d_model)`: embeddings, or the encoder's output, which cross-attention reads.
-            Embeddings get no position here: the code that makes masks and indices reads only their shape, dtype and
-            device.
+            Embeddings have no position until `run_layers` adds it. The code that makes masks and indices reads only
+            their shape, dtype and device.
         attention_mask: `(batch, past + length)` with 0 at padding, or of four dimensions, as `build_mask` takes it.
         document_ids: `(batch, past + length)`; None if each row is one document.
         position_ids: `(batch or 1, length)`; for image patches `(1, length, 2)`, with row and column.
@@ -96,7 +96,8 @@ def prepare_stack_inputs(
     """Check the inputs, and bundle them with position ids: the given ids, or ids counted from 0 in each document.
 
     Args:
-        hidden_states, attention_mask, document_ids: as in `StackInputs`.
+        hidden_states, attention_mask: as in `StackInputs`.
+        document_ids: `(batch or 1, past + length)`; None if each row is one document.
         position_ids: the position ids that the caller gave, in the shapes of `StackInputs.given_position_ids`, or None.
         cache: the cache of self-attention, or None.
         max_position_embeddings: in compiled code, the bound of given `position_ids`, or the number of tokens if that is
@@ -105,8 +106,8 @@ def prepare_stack_inputs(
         may_be_packed: whether a restart of `position_ids` starts a new document, if there are no document ids.
 
     Raises:
-        ValueError: there are fewer document ids than tokens, or the mask or the position ids do not fit the number of
-            rows and tokens. Sizes are not checked if the cache returns its length as a tensor, as a static cache does.
+        ValueError: the document ids, the mask or the position ids do not fit the number of rows and tokens. Sizes are
+            not checked if the cache returns its length as a tensor, as a static cache does.
         TypeError: the mask, the position ids or the document ids are not a tensor.
     """
     check_tensors(attention_mask=attention_mask, position_ids=position_ids, document_ids=document_ids)

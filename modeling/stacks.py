@@ -143,8 +143,9 @@ class LocantStack(LocantPreTrainedModel):
         """The inputs of cross-attention.
 
         Without a position encoding (the class `PositionEncoding` itself is the encoding `none`) and without document
-        ids, they depend only on the source and on the shape of the decoder's embeddings. The steps of `generate()` then
-        share one result: `forward` takes `source` from the same `SourceCache`, so it is one object in all steps.
+        ids, they depend only on the source, the backend and the shape of the decoder's embeddings. With a
+        `SourceCache`, the steps of `generate()` that have the same shape then share one result: `forward` takes
+        `source` from this cache too, so it is one object in all steps.
         """
         assert self.cross_position is not None
         is_cached = isinstance(past_key_values, EncoderDecoderCache) and past_key_values.is_updated.get(0, False)
@@ -263,7 +264,7 @@ class LocantEncoder(LocantTokenStack):
             position_ids: `(batch or 1, length)`; by default the real tokens are counted from 0.
             token_type_ids: `(batch, length)`, below `type_vocab_size`; by default 0.
             inputs_embeds: `(batch, length, d_model)` instead of ids, before scaling.
-            document_ids: `(batch, length)`, the document of each token of a packed sequence: a token sees its own
+            document_ids: `(batch or 1, length)`, the document of each token of a packed sequence: a token sees its own
                 document only, and positions are counted from 0 in each document.
 
         Raises:
@@ -312,11 +313,16 @@ def build_encoder(config: LocantConfig) -> LocantStack:
     return ENCODERS[config.encoder_input](config)  # type: ignore[call-arg]  # encoder classes take no `stack`
 
 
+_DECODER_STATES = OutputRecorder(TransformerLayer)
+# transformers resolves negative layer numbers with this field; its oldest supported release has no argument for it
+_DECODER_STATES.num_hidden_layers_key = "decoder_layers"
+
+
 class LocantDecoder(LocantTokenStack):
     """The decoder: a token sees itself, the tokens before it (or those in its window) and all tokens of the encoder."""
 
     _can_record_outputs = {  # noqa: RUF012
-        "hidden_states": OutputRecorder(TransformerLayer, num_hidden_layers_key="decoder_layers"),
+        "hidden_states": _DECODER_STATES,
         "attentions": OutputRecorder(SelfAttention, index=1),
         "cross_attentions": OutputRecorder(CrossAttention, index=1),
     }
@@ -358,13 +364,14 @@ class LocantDecoder(LocantTokenStack):
                 unless the given positions equal the default. By default, the real tokens are counted from 0.
             encoder_hidden_states: `(batch, source_length, d_model)`.
             encoder_attention_mask: `(batch, source_length)`, 0 at padding; or `(batch or 1, 1 or heads, length or 1,
-                source_length)`, where `batch` is that of `encoder_hidden_states` or of `input_ids`.
+                source_length)`. `batch` is that of `encoder_hidden_states`; with four dimensions, it may also be that
+                of `input_ids`.
             past_key_values: keys and values of earlier tokens.
             inputs_embeds: `(batch, length, d_model)` instead of ids, before scaling.
             use_cache: return a cache, a new one if none is given.
-            document_ids: `(batch, past + length)`, the document of each token of a packed sequence. Without encoder,
-                mask and cache, a restart of `position_ids` also starts a new document.
-            encoder_document_ids: `(batch, source_length)`; a token sees only source tokens of its own document.
+            document_ids: `(batch or 1, past + length)`, the document of each token of a packed sequence. Without
+                encoder, mask and cache, a restart of `position_ids` also starts a new document.
+            encoder_document_ids: `(batch or 1, source_length)`; a token sees only source tokens of its own document.
             encoder_position_ids: `(batch or 1, source_length)`, read if cross-attention has a position encoding; by
                 default, the real source tokens are counted from 0.
 

@@ -31,7 +31,7 @@ from locant.checkpoints.checkpoint_files import CheckpointError
 from locant.checkpoints.load_checks import check_settings
 from locant.configuration import LocantConfig
 from locant.modeling.loss import token_losses
-from locant.utils.errors import first_line
+from locant.utils.errors import first_line, reason_of
 from locant.utils.files import atomic_write
 from locant.utils.paths import looks_like_path
 
@@ -120,12 +120,14 @@ def _reason(error: Exception, model_path: str | os.PathLike[str]) -> str:
         check_settings(Path(model_path))
     except CheckpointError as fault:
         return str(fault).rstrip(".")
-    cause = error.__cause__ if isinstance(error, StrictDataclassError) else None
-    return first_line(cause or error)
+    return reason_of(error)
 
 
 def _check_reads_and_writes_text(model_path: str | os.PathLike[str]) -> None:
-    """Before a Locant model is loaded, raise `ValueError` unless it is an encoder–decoder that reads text."""
+    """Before a Locant model is loaded, raise `ValueError` unless it is an encoder–decoder that reads text.
+
+    The Auto class would load only some weights of another model, and initialise the others.
+    """
     try:
         saved, _ = PreTrainedConfig.get_config_dict(model_path)
     except OSError:  # a folder that holds only an adapter has no config.json
@@ -261,6 +263,7 @@ def evaluate_split(
         (the mean negative log-probability of the tokens of the references, in nats, without label smoothing),
         `perplexity` (the exponential of `loss`), and `sentences` (the number of sentences).
     """
+    # imported here, because only evaluation needs sacrebleu
     from .tasks.translation_metrics import perplexity, sentence_bleu, translation_metrics
 
     options: dict[str, Any] = {

@@ -1,7 +1,6 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
 """Converts configs between Locant and other families, and finds lost fields by converting the result back."""
 
-import re
 from collections.abc import Collection
 from dataclasses import fields
 from typing import Any
@@ -12,7 +11,7 @@ from transformers.utils import logging
 
 from locant.configuration.configuration_locant import LocantConfig
 from locant.configuration.position_encodings import ATTENTION_KINDS
-from locant.utils.errors import first_line
+from locant.utils.errors import reason_of, sentence
 
 from ..errors import SharingError
 from .families import Family
@@ -51,7 +50,8 @@ def locant_config(family: Family, theirs: PreTrainedConfig, names: Collection[st
     try:
         return LocantConfig(**{**_common(theirs), **family.to_locant(theirs, names), **stacks})
     except (StrictDataclassError, ValueError) as error:
-        raise SharingError(f"This {family.name} model has no counterpart in Locant: {reason_of(error)}.") from error
+        reason = f"This {family.name} model has no counterpart in Locant: {reason_of(error)}"
+        raise SharingError(sentence(reason)) from error
 
 
 def their_config(family: Family, ours: LocantConfig) -> PreTrainedConfig:
@@ -63,7 +63,8 @@ def their_config(family: Family, ours: LocantConfig) -> PreTrainedConfig:
     try:
         return config_class(family)(**{**_common(ours), **family.from_locant(ours)})
     except (StrictDataclassError, ValueError) as error:
-        raise SharingError(f"This Locant model has no counterpart in {family.name}: {reason_of(error)}.") from error
+        reason = f"This Locant model has no counterpart in {family.name}: {reason_of(error)}"
+        raise SharingError(sentence(reason)) from error
 
 
 def config_class(family: Family) -> Any:
@@ -193,12 +194,3 @@ def _common(config: PreTrainedConfig) -> dict[str, Any]:
 
 def _listed(pairs: dict[str, tuple[Any, Any]]) -> str:
     return ", ".join(f"{name}={value!r} (it would become {other!r})" for name, (value, other) in pairs.items())
-
-
-def reason_of(error: BaseException) -> str:
-    """An error's message in one line without a full stop, preceded by the field's name for a `StrictDataclassError`."""
-    if not isinstance(error, StrictDataclassError):
-        return first_line(error)
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    field = re.search(r"field '(\w+)'", lines[0])
-    return (f"{field[1]}: " if field else "") + re.sub(r"^\w+Error: ", "", lines[-1]).rstrip(".")

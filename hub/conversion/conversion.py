@@ -27,6 +27,7 @@ from locant.checkpoints.checkpoint_files import Checkpoint
 from locant.checkpoints.load_checks import check_settings
 from locant.configuration.configuration_locant import LocantConfig
 from locant.tokenization import LocantTokenizer
+from locant.utils.errors import reason_of, sentence
 
 from ..errors import SharingError
 from ..new_folder import new_folder
@@ -35,7 +36,6 @@ from .config_matching import (
     check_theirs,
     config_class,
     locant_config,
-    reason_of,
     their_config,
     warn_of_training,
 )
@@ -186,7 +186,7 @@ class _Conversion:
         what = f"from {self.family.name}" if self.to_locant else f"to {self.family.name}"
         raise SharingError(
             f"{self.files} holds {names[0] if names else 'a model whose config names no class'}, but the conversion "
-            f'{what} supports only {", ".join(dict.fromkeys(known))}. The class is "architectures" in the config.'
+            f'{what} supports only {", ".join(dict.fromkeys(known))}: "architectures" in the config names the class.'
         )
 
     def _locant_config(self, names: Iterable[str]) -> LocantConfig:
@@ -206,8 +206,8 @@ class _Conversion:
                     return getattr(modeling, architecture)(config)
                 return self.family.build(getattr(transformers, architecture), config, ours)
         except Exception as error:  # the family's classes check little, so any error can occur
-            reason = reason_of(error)
-            raise SharingError(f"The config of {self.files} cannot be used for a {architecture}: {reason}.") from error
+            reason = f"The config of {self.files} cannot be used for a {architecture}: {reason_of(error)}"
+            raise SharingError(sentence(reason)) from error
 
     def _generation_config(self) -> GenerationConfig:
         file = GENERATION_CONFIG_NAME
@@ -220,9 +220,8 @@ class _Conversion:
             config._from_model_config = False  # the target's config has no generation options
             config.validate(strict=True)  # as save_pretrained does
         except (ValueError, TypeError) as error:
-            raise SharingError(
-                f"The {GENERATION_CONFIG_NAME} of {self.files} is invalid: {reason_of(error)}."
-            ) from error
+            reason = f"The {GENERATION_CONFIG_NAME} of {self.files} is invalid: {reason_of(error)}"
+            raise SharingError(sentence(reason)) from error
         return config
 
 
@@ -253,7 +252,7 @@ def _read_config(files: SourceFolder) -> Any:
     except SharingError:
         raise
     except (OSError, ValueError, TypeError, AttributeError, StrictDataclassError) as error:
-        raise SharingError(f"The {CONFIG_NAME} of {files} cannot be used: {reason_of(error)}.") from error
+        raise SharingError(sentence(f"The {CONFIG_NAME} of {files} cannot be used: {reason_of(error)}")) from error
 
 
 def _type_by_class(names: list[str]) -> str | None:
@@ -297,7 +296,7 @@ def _load(what: str, loader: Any, folder: Path) -> Any:
                 import sentencepiece  # noqa: F401
             except ImportError:
                 reason = "it needs sentencepiece, which is not installed: pip install 'locant[convert]'"
-        raise SharingError(f"The {what} in {folder} does not load: {reason}.") from error
+        raise SharingError(sentence(f"The {what} in {folder} does not load: {reason}")) from error
 
 
 def _dtype(dtype: str | torch.dtype | None) -> torch.dtype | None:

@@ -219,7 +219,7 @@ def _positions(card: CardData) -> str:
         return ""
     if card.stacks == ("decoder",):
         first = config.get("decoder_position_encoding") or first
-    encodings = [_encoding(config, first, of_patches=config.get("encoder_input") == "patches")]
+    encodings = [_encoding(config, first, of_patches=card.reads_images and card.stacks != ("decoder",))]
     if card.stacks == ("encoder", "decoder"):
         cross = config.get("cross_position_encoding")
         decoder = _encoding(config, config.get("decoder_position_encoding") or first)

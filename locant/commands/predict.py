@@ -20,7 +20,7 @@ from locant.training.data.text_data import read_lines
 from locant.training.errors import InputError
 from locant.training.inference import check_folder, one_line, position_limit
 from locant.training.options.run_config import read_run_data
-from locant.utils.errors import first_line
+from locant.utils.errors import first_line, reason_of, sentence
 
 _IMAGE_TASKS = ("image-classification", "image-text-to-text")
 _TEXT_TASKS = ("text-classification", "token-classification", "fill-mask", "text-generation", "translation")
@@ -112,7 +112,7 @@ def _load(parsed: argparse.Namespace, trained_for: str | None) -> Any:
                 f"Device {parsed.device} cannot be used here ({first_line(error)}): give another one, such as cpu."
             ) from error
         raise InputError(
-            f"{parsed.model} does not load for predictions ({first_line(error)}): give a folder or a repository with a "
+            f"{parsed.model} does not load for predictions ({reason_of(error)}): give a folder or a repository with a "
             "Locant model that has a head, and with its tokenizer or image processor."
         ) from error
     if pipe.task not in (*_IMAGE_TASKS, *_TEXT_TASKS):
@@ -147,7 +147,7 @@ def _predict(pipe: Any, inputs: list[str], parsed: argparse.Namespace, max_lengt
     try:
         found = iter(_call(pipe, filled, parsed, max_length) if filled else [])
     except ValueError as error:  # a text is longer than the learned positions of the model
-        raise InputError(f"{first_line(error)}.") from error
+        raise InputError(sentence(first_line(error))) from error
     for text in inputs:
         yield next(found) if text.strip() else []
 

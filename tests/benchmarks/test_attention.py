@@ -1,5 +1,5 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""`make bench-attention`: the measurements see what is known beforehand, and the command writes its tables."""
+"""`make bench-attention`: measurements give values that are known beforehand, and the command writes its tables."""
 
 import importlib
 import json

@@ -1,5 +1,5 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""The time between training steps is told from the time in them."""
+"""The time between training steps is measured apart from the time in the steps."""
 
 import importlib
 from types import SimpleNamespace

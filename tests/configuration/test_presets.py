@@ -1,5 +1,5 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""Shapes by name."""
+"""Presets: the sizes of a model by name."""
 
 import pytest
 from torch import device

@@ -1,5 +1,5 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""The digits and their captions: what stands in which split, that captions are true; and the network beside them."""
+"""The digits and their captions: what is in which split, that captions are true; and the convolutional network."""
 
 import csv
 import importlib.util

@@ -1,5 +1,5 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""A model of another family goes to Locant and back: what has to be the same on each side, for any family."""
+"""Conversion of a model to Locant and back: the checks of what must be equal on both sides, for any family."""
 
 import copy
 import json

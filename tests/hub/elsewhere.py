@@ -1,5 +1,5 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""What a person does with a model, and what comes out; as a program, where Locant is not installed.
+"""A program that uses saved models as a person would, where Locant is not installed, and saves the results.
 
     python elsewhere.py FOLDER OUTPUT [AGAIN]
 

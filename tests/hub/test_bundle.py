@@ -1,5 +1,5 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""What is in the folder of a saved model, seen from where Locant is installed."""
+"""The code in the folder of a saved model, where Locant is installed."""
 
 import ast
 import importlib

@@ -1,5 +1,5 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""In a virtual environment without Locant, saved models give the bits that they give at home, and are saved again."""
+"""In a virtual environment without Locant, saved models give the same results to the bit, and can be saved again."""
 
 import json
 import os

@@ -1,5 +1,5 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""Marian, BART and T5 become Locant's with the same numbers, and come back; what cannot is refused by name."""
+"""Marian, BART and T5 are converted to Locant and back, with equal results; errors name what cannot be converted."""
 
 import pytest
 import torch

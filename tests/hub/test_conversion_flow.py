@@ -1,6 +1,6 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
 """Around the weights of a conversion: tokenizers, generation, the Hub, the command line, training, memory, what is
-refused, and that nothing half-written stays."""
+refused, and that no incomplete folder is left."""
 
 import io
 import json

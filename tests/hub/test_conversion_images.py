@@ -1,5 +1,5 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""ViT becomes Locant's with the same numbers, for images of every size, and comes back with its image processor."""
+"""ViT and its image processor are converted to Locant and back, with equal results for images of every size."""
 
 import json
 

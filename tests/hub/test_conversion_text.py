@@ -1,5 +1,5 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""BERT, GPT-2 and Llama become Locant's with the same numbers, and come back; what cannot is refused by name."""
+"""BERT, GPT-2 and Llama are converted to Locant and back, with equal results; errors name what cannot be converted."""
 
 import json
 

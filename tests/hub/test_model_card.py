@@ -1,5 +1,5 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""The model card says what the folder says, all of it checked against the files, and nothing else."""
+"""The model card says only what the files in the folder say; the tests compare its statements with the files."""
 
 import contextlib
 import copy

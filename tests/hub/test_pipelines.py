@@ -1,5 +1,5 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""Every pipeline on a saved model, from here and from a fresh process, beside the model called by hand."""
+"""Every pipeline on a saved model, in this process and in a new one, compared with direct calls of the model."""
 
 import json
 import shutil

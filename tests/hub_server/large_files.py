@@ -1,5 +1,5 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""Large files by git-lfs: the Hub says where to, a storage of its own takes and gives them.
+"""Large files by git-lfs: the Hub names an address in a separate storage, which receives and returns the files.
 
 As with the Hub's storage, an address is good only with its signature, and a request that brings an access token there
 is refused: a token is for the Hub alone.

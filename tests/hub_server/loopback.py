@@ -1,9 +1,9 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""Importing this turns all of Hugging Face's libraries in this process to a Hub on loopback.
+"""Importing this module directs all of Hugging Face's libraries in this process to a Hub on loopback.
 
-They read their settings once, when they are first imported, so this comes before any of them: in `tests/conftest.py`.
-(Where it does not, the fixture `hub` says so.)
-The client itself is as it is. No test can reach the real Hub, nor read the models, settings or token of whoever runs
+The libraries read their settings when they are first imported, so `tests/conftest.py` imports this module before any of
+them. (If it was imported too late, the fixture `hub` says so.)
+The client itself is unchanged. No test can reach the real Hub, nor read the models, settings or token of whoever runs
 the tests.
 """
 

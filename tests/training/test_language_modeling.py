@@ -1,5 +1,5 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""Language models by `locant train --task language_modeling`: packed as if alone, and measured as by hand.
+"""Language models by `locant train --task language_modeling`: packing changes no result; metrics are computed by hand.
 
 What tasks that learn from documents do alike is tested in `test_documents.py`.
 """

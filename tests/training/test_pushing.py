@@ -1,5 +1,5 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""What a run brings to the Hub, by each strategy: the card that it was given, the model whole, and nothing private."""
+"""What a run pushes to the Hub with each `hub_strategy`: the given card, the complete model, and no private files."""
 
 import json
 import shutil

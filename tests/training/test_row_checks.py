@@ -1,5 +1,5 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""Rows that are shown before training, and warnings of files that are not the files that were meant."""
+"""The rows that are printed before training, and the warnings that files may be the wrong ones."""
 
 import json
 import random

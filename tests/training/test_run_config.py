@@ -16,8 +16,7 @@ from transformers.trainer_utils import SchedulerType
 from locant import LocantForConditionalGeneration
 from locant.configuration import PRESETS, LocantConfig
 from locant.training.errors import InputError
-from locant.training.options import options
-from locant.training.options import run_config as config_parser
+from locant.training.options import options, run_config
 from locant.training.options.arguments import DataArguments, ModelArguments, TrainingArguments, option
 from locant.training.options.options import decided_elsewhere, known_options
 from locant.training.options.run_config import parse_run_config, read_run_data, run_config_from_python
@@ -451,7 +450,7 @@ class TestTask:
         monkeypatch.setitem(TASKS, "labelling", task)
         choices = dataclasses.replace(options.TASK_OPTION, choices=(*TASKS,))
         monkeypatch.setattr(options, "TASK_OPTION", choices)
-        monkeypatch.setattr(config_parser, "TASK_OPTION", choices)
+        monkeypatch.setattr(run_config, "TASK_OPTION", choices)
 
     table = "data: {train_file: a.tsv}\n"
 

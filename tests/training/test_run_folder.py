@@ -1,5 +1,5 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""Whose an output folder is, how far its run got, and that finding out leaves it as it was."""
+"""Which run an output folder belongs to, how far the run got, and that these checks do not change the folder."""
 
 import json
 import shutil

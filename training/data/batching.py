@@ -113,7 +113,7 @@ class LengthBatchSampler(Sampler[list[Key]]):
         return cells
 
     def _cut(self, rows: np.ndarray, least: int) -> tuple[np.ndarray, np.ndarray] | None:
-        """Cut `rows`, sorted by one length, where this saves most padding; each part fills at least `least` batches.
+        """Sort `rows` by one length, and cut where this saves most padding; each part fills at least `least` batches.
 
         Returns None if no cut saves any padding, as among rows of equal length.
         """

@@ -503,7 +503,7 @@ def _parse_json(text: str, where: str) -> Any:
 
 
 def _flat_record(record: Any, where: str) -> Record:
-    """Flatten a record: ``{"translation": {"en": …}}`` becomes ``{"translation.en": …}``."""
+    """Flatten a record, as `Dataset.flatten` does: ``{"translation": {"en": …}}`` becomes ``{"translation.en": …}``."""
     if not isinstance(record, dict):
         raise InputError(f"{where}, is of type {type(record).__name__}, but must be an object with the columns.")
     flat: Record = {}

@@ -18,7 +18,7 @@ from transformers import Seq2SeqTrainingArguments
 from transformers.trainer_utils import IntervalStrategy, SaveStrategy, SchedulerType
 
 from locant.configuration import PRESETS, LocantConfig
-from locant.utils.errors import first_line
+from locant.utils.errors import first_line, sentence
 
 from ..errors import InputError
 
@@ -87,9 +87,8 @@ class ModelArguments:
         Raises:
             InputError: a value is out of range, or two values do not fit together.
         """
-        fields = copy.deepcopy(
-            {**self.overrides, **decided}
-        )  # as LocantConfig changes the dict rope_parameters in place
+        # a copy, because LocantConfig changes the dict rope_parameters in place
+        fields = copy.deepcopy({**self.overrides, **decided})
         try:
             return LocantConfig.from_preset(self.preset, **fields) if self.preset else LocantConfig(**fields)
         except (StrictDataclassError, ValueError) as error:
@@ -99,7 +98,7 @@ class ModelArguments:
 def config_error(error: Exception, fields: Iterable[str]) -> InputError:
     """Convert an error of a config to an `InputError` of one line, with the name of the field if it is in `fields`."""
     if not isinstance(error, StrictDataclassError):
-        return InputError(f"{first_line(error)}.")
+        return InputError(sentence(first_line(error)))
     where = str(error).partition("'")[2].partition("'")[0]
     named = f"{where}: " if where in fields else ""
     return InputError(f"{named}{error.__cause__ or error}")

@@ -14,7 +14,7 @@ from ..errors import InputError
 
 @dataclass(frozen=True)
 class Entry:
-    """One `key: value` under a section. In a section without keys, `key` is None, and `value` that of the section."""
+    """One `key: value` under a section. For a section without keys, `key` is None, and `value` is the section's."""
 
     section: str
     key: str | None
@@ -25,7 +25,7 @@ class Entry:
 class _Loader(yaml.SafeLoader):
     """Reads `no` as a string and `1e-3` as a number (core schema of YAML 1.2); PyYAML reads False and a string."""
 
-    yaml_implicit_resolvers: dict = {}  # noqa: RUF012 (the base class's own declaration)
+    yaml_implicit_resolvers: dict = {}  # noqa: RUF012 (declared in the base class)
 
 
 class _Dumper(yaml.SafeDumper):

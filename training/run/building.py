@@ -6,7 +6,7 @@ from typing import Any
 from huggingface_hub.errors import StrictDataclassError
 from transformers import AutoConfig, PreTrainedModel
 
-from locant.utils.errors import first_line
+from locant.utils.errors import first_line, reason_of, sentence
 
 from ..errors import InputError
 from ..inference import check_folder
@@ -43,7 +43,7 @@ def check_fine_tuning(run: RunConfig) -> None:
     try:
         config = AutoConfig.from_pretrained(name)
     except (ImportError, KeyError, OSError, StrictDataclassError, ValueError) as error:
-        raise InputError(f"No model loads from {name}: {first_line(error)}.") from error
+        raise InputError(sentence(f"No model loads from {name}: {reason_of(error)}")) from error
     if unknown := [option for option in run.model.overrides if not hasattr(config, option)]:
         raise InputError(
             f"{', '.join(unknown)} cannot be given for a {config.model_type} model such as {name}: leave out the "
@@ -67,7 +67,7 @@ def _new_model(run: RunConfig, recipe: Recipe, prepared: PreparedData) -> PreTra
     try:
         return recipe.auto_class.from_config(config, attn_implementation=run.model.first_attn_implementation)
     except (ImportError, KeyError, ValueError) as error:
-        raise InputError(f"{first_line(error)}.") from error
+        raise InputError(sentence(first_line(error))) from error
 
 
 def _trained_model(name: str, run: RunConfig, recipe: Recipe, prepared: PreparedData) -> PreTrainedModel:
@@ -84,7 +84,7 @@ def _trained_model(name: str, run: RunConfig, recipe: Recipe, prepared: Prepared
     except StrictDataclassError as error:
         raise config_error(error, changes) from error
     except (ImportError, KeyError, OSError, ValueError) as error:
-        raise InputError(f"No model loads from {name}: {first_line(error)}.") from error
+        raise InputError(sentence(f"No model loads from {name}: {reason_of(error)}")) from error
     _tell_of_new_weights(run, name, model, loaded)
     return model
 

@@ -122,7 +122,10 @@ class RecipeTrainer(PushingTrainer):
         return norm
 
     def evaluation_loop(self, *args: Any, **kwargs: Any) -> EvalLoopOutput:
-        """Run the Trainer's loop; in training, raise `InputError` if the loss is not finite, before it is logged."""
+        """Run the Trainer's loop; in training, raise `InputError` if the loss is not finite.
+
+        The error is raised before the loss is logged and before a checkpoint is saved.
+        """
         output = super().evaluation_loop(*args, **kwargs)
         if self.is_in_train and output.metrics is not None:
             # with prediction_loss_only there is no eval_loss

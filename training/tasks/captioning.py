@@ -107,7 +107,11 @@ class Captioning(Recipe):
         return Layout((image, Column("caption", TEXT, chosen=self.data.caption_column)), row="image")
 
     def build_processor(self, run: RunConfig, train: Dataset, name: str | None) -> LocantProcessor:
-        """The processor of a captioner or checkpoint `name`; else a new one, with the tokenizer `name` or a new one."""
+        """Load the processor of the captioner or checkpoint `name`, or make a new one.
+
+        A new processor has the tokenizer `name` if this is the option `tokenizer_name`, or a new tokenizer if `name`
+        is None.
+        """
         if name is not None and name != self.data.tokenizer_name:
             return _load_processor(self.data, run, name)
         captions = (row["caption"] for row in train.select_columns(["caption"]))

@@ -42,7 +42,7 @@ class CaptioningTraining(GenerationTrainingArguments):
     output_dir: str | None = option("runs/captioner", "Folder of the run; the same command resumes a stopped run.")
 
     def find_measures(self, data: Any) -> dict[str, bool]:
-        """The metrics of evaluation, with True if higher is better; `exact` and `bleu` if captions are generated."""
+        """The metrics of evaluation, with True if higher is better; `exact` and `bleu` only for generated captions."""
         generated = {"exact": True, "bleu": True} if self.predict_with_generate else {}
         return {**generated, "loss": False, "perplexity": False}
 

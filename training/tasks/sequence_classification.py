@@ -185,7 +185,7 @@ class SequenceClassification(Recipe):
         show_progress: bool,
         **search: Any,
     ) -> EvaluationResult:
-        """Measure accuracy and macro F1, or error and correlation for regression; and predict the label of each row."""
+        """Measure accuracy and macro F1, or error and correlation for regression; the predictions are `Prediction`s."""
         config: Any = model.config
         numbers = {name: int(number) for name, number in config.label2id.items()}
         encoded = self._encode_split(numbered(rows), processor, numbers, self.table)

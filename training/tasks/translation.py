@@ -208,7 +208,7 @@ class Translation(Recipe):
         show_progress: bool,
         **search: Any,
     ) -> EvaluationResult:
-        """Measure BLEU, chrF, mean sentence BLEU, loss and perplexity; the predictions are the translations."""
+        """Measure BLEU, chrF, mean sentence BLEU, loss and perplexity; the predictions are `EvaluationRow`s."""
         found = evaluate_split(
             model,
             processor,
