@@ -308,7 +308,8 @@ def check_folder(name: str | os.PathLike[str]) -> None:
 
     If it is the folder of an unfinished run, the error names the checkpoint that can be used.
     """
-    if looks_like_path(name) and not os.path.isdir(name):
+    is_in_folder = "/" in os.fspath(name) and os.path.isdir(os.path.dirname(name))
+    if (looks_like_path(name) or is_in_folder) and not os.path.isdir(name):
         parent = Path(name).parent
         folders = [entry.name for entry in parent.iterdir() if entry.is_dir()] if parent.is_dir() else []
         nearest = difflib.get_close_matches(Path(name).name, folders, n=1)

@@ -26,7 +26,7 @@ from yaml import YAMLError
 
 from locant.checkpoints.checkpoint_files import WEIGHT_FILES, Checkpoint
 from locant.checkpoints.load_checks import check_settings
-from locant.utils.run_files import METRICS_FILE, RUN_CONFIG_FILE
+from locant.utils.run_files import CURVE_FILE, METRICS_FILE, RUN_CONFIG_FILE
 
 from ..errors import SharingError
 from .bundle import code_named_in, saved_class, write_code
@@ -41,7 +41,7 @@ SHARED = (
     # files of tokenizers and processors, including those of other model families
     *("tokenizer*.json", "special_tokens_map.json", "added_tokens.json", "vocab.*", "merges.txt", "*.model", "*.spm"),
     *("processor_config.json", "preprocessor_config.json", "chat_template.jinja"),
-    *(CARD_FILE, "LICENSE*", METRICS_FILE, "loss_curve.csv", "loss_curve.png", "*_confusion_matrix.png"),
+    *(CARD_FILE, "LICENSE*", METRICS_FILE, "loss_curve.csv", CURVE_FILE, "*_confusion_matrix.png"),
 )
 """Patterns of the files in a folder that are uploaded besides the code; files in subfolders are not uploaded."""
 

@@ -5,8 +5,10 @@ import json
 from pathlib import Path
 
 import pytest
+from huggingface_hub.errors import StrictDataclassError
 
-from locant.utils.errors import first_line
+from locant import LocantConfig
+from locant.utils.errors import first_line, reason_of, sentence
 from locant.utils.files import atomic_write
 from locant.utils.markdown import markdown_table
 from locant.utils.paths import looks_like_path
@@ -51,6 +53,18 @@ def test_first_line_has_no_full_stop_and_is_never_empty(error, line):
     assert first_line(error) == line
 
 
+def test_reason_of_a_config_error_names_the_field_and_its_fault():
+    with pytest.raises(StrictDataclassError) as error:
+        LocantConfig(dropout=3.0)
+    assert reason_of(error.value) == "dropout: must be at least 0 and below 1, got 3.0"
+    assert reason_of(ValueError("No file.\nGive one.")) == "No file"
+
+
+@pytest.mark.parametrize(("text", "expected"), [("a", "a."), ("a.", "a."), ("a?", "a?"), ("a!", "a!")])
+def test_a_sentence_ends_with_one_mark(text, expected):
+    assert sentence(text) == expected
+
+
 class TestPaths:
     @pytest.mark.parametrize("name", ["model", "owner/model", "owner/model.v1"])
     def test_names_of_repositories(self, tmp_path, monkeypatch, name):
@@ -62,11 +76,12 @@ class TestPaths:
         monkeypatch.chdir(tmp_path)
         assert looks_like_path(name)
 
-    @pytest.mark.parametrize("name", ["runs", "runs/missing"])
-    def test_folders_that_exist(self, tmp_path, monkeypatch, name):
+    def test_folders_that_exist(self, tmp_path, monkeypatch):
         monkeypatch.chdir(tmp_path)
-        (tmp_path / "runs").mkdir()
-        assert looks_like_path(name)
+        (tmp_path / "owner" / "model").mkdir(parents=True)
+        assert looks_like_path("owner")
+        assert looks_like_path("owner/model")
+        assert not looks_like_path("owner/other")
 
 
 def test_a_table_has_names_on_the_left_and_figures_on_the_right():
