@@ -11,7 +11,7 @@ from typing import Any
 
 import peers
 import torch
-from lines import Cost, MetricLine, Repetition, Setting
+from lines import Cost, Line, Repetition, Setting
 from peers import Shape
 from ted import TRANSLATOR, data_files
 from torch import nn
@@ -272,12 +272,12 @@ _PEERS: dict[str, Callable[[Shape], nn.Module]] = {
 }
 
 
-def _step_line(peer: str) -> MetricLine:
+def _step_line(peer: str) -> Line:
     build = _PEERS[peer]
     # peers of other libraries than transformers cannot be converted: Locant has Marian's shape beside them
     twin = build if peer in ("Marian", "BART", "T5") else peers.marian
     sentences = 64 if peer == "Marian" else 16
-    return MetricLine(
+    return Line(
         "Training step",
         f"3+3 layers, width 256, vocabulary 8,000, batch {sentences} × {LONGEST}, a quarter padding",
         {"Locant": partial(training_step, partial(_with_the_weights_of, twin), sentences)},
@@ -291,7 +291,7 @@ def _step_line(peer: str) -> MetricLine:
 
 LINES = [
     *map(_step_line, _PEERS),
-    MetricLine(
+    Line(
         "Training loop",
         f"the Trainer's loop on TED, 3+3 layers, width 256, {UPDATE_SENTENCES} sentences an update",
         {"locant train": locant_loop},
@@ -300,7 +300,7 @@ LINES = [
         unit="s/token",
         precisions=("float32", "bfloat16"),
     ),
-    MetricLine(
+    Line(
         "Training loop",
         f"a language model on documents of mixed length, 4 layers, width 256, {LM_DOCUMENTS} documents an update",
         {"locant train": locant_language_loop},
