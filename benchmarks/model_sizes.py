@@ -3,7 +3,7 @@
 
     python benchmarks/model_sizes.py --pairs 3000 --shapes tiny small --vocabularies 1000 4000 --dropouts 0.1 0.3
 
-Each combination is one run of `locant train` on N training pairs, drawn at random with a fixed seed, with rotary
+Each combination is one run of `locant train` on the first N training pairs in a random order, with rotary
 positions, pre-norm and label smoothing 0.1. A run ends after 60 epochs, or when the validation loss has not fallen in
 three epochs, and keeps the best checkpoint. The runs are in `--output_dir`; the same command takes up runs that were
 interrupted, skips finished ones, and prints the table of all combinations.
@@ -38,13 +38,14 @@ SHAPES: dict[str, dict[str, Any]] = {
 
 
 def write_pairs(folder: Path, pairs: int) -> list[str]:
-    """Draw `pairs` random training pairs, and write them to two files unless the files exist; return their paths."""
+    """Write the first `pairs` training pairs in a random order to two files, unless they exist; return the paths."""
     targets = [folder / f"train-{pairs}.{language}" for language in ("en", "fr")]
     if not all(target.exists() for target in targets):
         sides = [path.read_text(encoding="utf-8").split("\n")[:-1] for path in data_files("train")]
-        chosen = random.Random(0).sample(list(zip(*sides, strict=True)), pairs)
+        chosen = list(zip(*sides, strict=True))
+        random.Random(0).shuffle(chosen)
         folder.mkdir(parents=True, exist_ok=True)
-        for target, side in zip(targets, zip(*chosen, strict=True), strict=True):
+        for target, side in zip(targets, zip(*chosen[:pairs], strict=True), strict=True):
             target.write_text("\n".join(side) + "\n", encoding="utf-8")
     return [str(target) for target in targets]
 

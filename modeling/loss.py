@@ -184,7 +184,7 @@ class _SummedCrossEntropy(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, logits: torch.Tensor, labels: torch.Tensor, smoothing: float) -> torch.Tensor:
-        """The summed loss, a float32 scalar, of logits `(rows, vocabulary)` and labels `(rows, 1)`; -100 is ignored."""
+        """Sum the cross-entropy of logits `(rows, vocabulary)` and labels `(rows, 1)` in float32; -100 is ignored."""
         counted, targets = _counted_and_targets(labels)
         rows = _rows_at_a_time(logits)
         total = logits.new_zeros((), dtype=torch.float32)
@@ -276,7 +276,7 @@ class _SummedLinearCrossEntropy(torch.autograd.Function):
         smoothing: float,
         grad_enabled: bool,
     ) -> torch.Tensor:
-        """The summed loss, a float32 scalar, from hidden states `(rows, d_model)` and labels `(rows, 1)`.
+        """Sum the cross-entropy, as a float32 scalar, of hidden states `(rows, d_model)` and labels `(rows, 1)`.
 
         Compiled code also passes rows whose label is -100; their hidden states must be finite. `grad_enabled` says
         whether gradients are enabled in the caller; if they are not, the forward pass computes none.

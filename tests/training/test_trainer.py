@@ -12,7 +12,7 @@ from locant import LocantForConditionalGeneration
 from locant.training.data.batching import TrainingRows
 from locant.training.data.preprocessing import pair_lengths, tokenize_pairs
 from locant.training.run.trainer import GenerationTrainer, by_length
-from locant.training.tasks.translation import TranslationMetrics
+from locant.training.tasks.generation import GenerationMetrics
 from locant.training.tasks.translation_arguments import TranslationTraining
 
 IDS = ["input_ids", "labels"]
@@ -53,7 +53,7 @@ def make_trainer(toy, trained_run, tokenizer, tokens, tmp_path):
             train_dataset=TrainingRows(tokens["train"].select_columns(IDS)),
             train_lengths=pair_lengths(tokens["train"]),
             eval_dataset=longest_first(tokens["validation"]),
-            compute_metrics=TranslationMetrics(tokenizer, [target for _, target in toy.pairs["validation"]]),
+            compute_metrics=GenerationMetrics(tokenizer, [target for _, target in toy.pairs["validation"]]),
         )
 
     return make
@@ -128,7 +128,7 @@ class TestEvaluation:
         assert len(ids[0]) == len(ids[1])
         tokens = np.pad(np.array(ids), ((0, 0), (1, 2)), constant_values=((1, -100),))
         outputs = (np.array([3.0, 1.0]), np.array([5, 3]), tokens)
-        compute = TranslationMetrics(tokenizer, references)
+        compute = GenerationMetrics(tokenizer, references)
         found = compute(EvalPrediction(predictions=outputs, label_ids=np.array([1, 0])))
         assert found == {"loss": 0.5, "perplexity": pytest.approx(np.exp(0.5)), "bleu": pytest.approx(100)}
         assert compute(EvalPrediction(predictions=outputs, label_ids=np.array([0, 1])))["bleu"] < 100

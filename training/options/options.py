@@ -163,7 +163,7 @@ def find_task(given: dict[str, Any]) -> Task:
 
 
 def known_options(task: Task) -> dict[str, Option]:
-    """A dict from name to option for `task`: the option `task`, then those of model, data and training."""
+    """The options of `task`, by name: the option `task` itself, then those of model, data and training."""
     data, training = _options("data", task.data), _training_options(task.training)
     theirs = {"overrides", *(option.name for option in (*data, *training))}
     options = [*_options("model", ModelArguments), *_config_options()]
@@ -173,7 +173,7 @@ def known_options(task: Task) -> dict[str, Option]:
 
 
 def all_options() -> dict[str, Option]:
-    """A dict from name to option for all tasks. If tasks share a name, an option that takes a list is preferred."""
+    """The options of all tasks, by name. If several tasks have an option of one name, one that takes a list is kept."""
     options: dict[str, Option] = {}
     for task in TASKS.values():
         for name, option in known_options(task).items():

@@ -211,7 +211,7 @@ def make_run_config(given: dict[str, Any]) -> RunConfig:
 
 
 def read_run_data(config_file: str | Path, arguments: Sequence[str] = ()) -> tuple[Task, DataArguments, int]:
-    """Read the task, the data options, and the seed that selects validation rows from a file such as `run_config.yaml`.
+    """Read a file such as `run_config.yaml`: return the task, the data options, and the seed of the validation split.
 
     Args:
         config_file: the YAML file.

@@ -155,7 +155,7 @@ class RecipeTrainer(PushingTrainer):
         raise NotImplementedError
 
     def get_train_dataloader(self) -> DataLoader:
-        """The loader of training batches, whose rows are of similar length; it yields the share of this process."""
+        """The `DataLoader` of training batches of rows of similar length; it yields the batches of this process."""
         sampler = training_sampler(self.args, self.train_lengths)
         return build_training_dataloader(
             self.train_dataset,
@@ -202,7 +202,10 @@ class GenerationTrainer(RecipeTrainer, Seq2SeqTrainer):
         return super().evaluation_loop(*args, **kwargs)
 
     def predict_batch(self, model: torch.nn.Module, inputs: dict[str, Any], with_predictions: bool) -> Tensors:
-        """The summed loss and number of tokens of each row, and, if wanted, the generated tokens `(batch, longest)`."""
+        """The summed loss and the number of label tokens of each row; then the generated tokens `(batch, longest)`.
+
+        There are no generated tokens if `predict_with_generate` or `with_predictions` is False.
+        """
         labels = inputs.pop("labels")
         own: Any = self.model  # Any: the type PreTrainedModel does not declare the method in the next line
         decoder_input_ids = own.prepare_decoder_input_ids_from_labels(labels=labels)
@@ -215,10 +218,11 @@ class GenerationTrainer(RecipeTrainer, Seq2SeqTrainer):
         return measured
 
     def _generate(self, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
-        """Generate tokens, up to the limit of the options and of the decoder's position table.
+        """Generate the target tokens of a batch, `(batch, longest)`.
 
-        From source texts of up to n tokens, at most 2 n + 10 tokens are generated, as an untrained model may never
-        generate the end token.
+        The number of new tokens is limited by the option `generation_max_length` (or else `max_new_tokens`), by the
+        decoder's table of learned positions, and to 2 n + 10 for source texts of n tokens, because an untrained model
+        may never generate the end token.
         """
         own: Any = self.model
         limits = [

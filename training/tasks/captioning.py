@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from datasets import Dataset, DatasetDict
 from tqdm.auto import tqdm
-from transformers import AutoModelForImageTextToText, AutoProcessor, EvalPrediction, PreTrainedModel
+from transformers import AutoModelForImageTextToText, AutoProcessor, PreTrainedModel
 
 from locant.modeling.loss import token_losses
 from locant.tokenization import LocantProcessor
@@ -23,11 +23,11 @@ from ..data.text_data import count_overlap
 from ..errors import InputError
 from ..inference import one_line, position_limit
 from ..options.run_config import RunConfig
-from ..run.progress import Sample, take_samples
-from ..run.trainer import GenerationTrainer, by_length, mean_loss
+from ..run.trainer import GenerationTrainer, by_length
 from .captioning_arguments import CaptioningData
-from .recipe import EvaluationResult, MetricLine, PreparedData, Recipe, TrainerInputs
-from .translation_metrics import corpus_bleu, perplexity, translation_metrics
+from .generation import GenerationMetrics, bleu, set_search_options
+from .recipe import EvaluationResult, MetricLine, PreparedData, Recipe, TrainerInputs, tokenizer_fields
+from .translation_metrics import perplexity, translation_metrics
 
 CAPTION_SIDE = Side("caption", "labels", "max_length")
 IGNORED = -100
@@ -47,36 +47,9 @@ def exact_share(predictions: Sequence[str], captions: Sequence[str]) -> float:
     return sum(one_line(found).strip() == one_line(caption).strip() for found, caption in pairs) / len(captions)
 
 
-class CaptioningMetrics:
-    """The Trainer's `compute_metrics`: loss and perplexity per token, and `exact` and `bleu` of generated captions.
-
-    Args:
-        processor: the processor whose tokenizer decodes the generated tokens.
-        captions: the reference caption of each row.
-        lines: a name for the image of each row; if given, `samples` holds generated captions of the last evaluation.
-    """
-
-    def __init__(self, processor: LocantProcessor, captions: list[str], lines: Sequence[str] = ()):
-        self.processor = processor
-        self.captions = captions
-        self.lines = lines
-        self.samples: list[Sample] = []
-
-    def __call__(self, prediction: EvalPrediction) -> dict[str, float]:
-        """Compute the metrics from the tensors that `GenerationTrainer.predict_batch` returned for all images."""
-        losses, counts, *tokens = tuple(prediction.predictions)
-        loss = mean_loss(losses, counts)
-        metrics = {"loss": loss, "perplexity": perplexity(loss)}
-        if tokens:
-            tokenizer = self.processor.tokenizer
-            ids = np.where(tokens[0] < 0, tokenizer.pad_token_id, tokens[0])
-            found = tokenizer.batch_decode(ids, skip_special_tokens=True)
-            outputs = dict(zip(map(int, prediction.label_ids), found, strict=True))
-            self.samples = take_samples(self.lines, self.captions, outputs)
-            captions = [self.captions[row] for row in prediction.label_ids]
-            metrics["exact"] = exact_share(found, captions)
-            metrics["bleu"] = corpus_bleu(found, captions)["bleu"]
-        return metrics
+def caption_scores(texts: list[str], captions: list[str]) -> dict[str, float]:
+    """The share of exact captions, and corpus BLEU."""
+    return {"exact": exact_share(texts, captions), **bleu(texts, captions)}
 
 
 @dataclass
@@ -165,19 +138,11 @@ class Captioning(Recipe):
     def config_fields(self, prepared: PreparedData) -> dict[str, Any]:
         """The vocabulary size and the ids of the special tokens; the BOS token is the decoder's first token."""
         tokenizer = prepared.processor.tokenizer
-        return {
-            "vocab_size": len(tokenizer),
-            "pad_token_id": tokenizer.pad_token_id,
-            "bos_token_id": tokenizer.bos_token_id,
-            "eos_token_id": tokenizer.eos_token_id,
-            "decoder_start_token_id": tokenizer.bos_token_id,
-        }
+        return {**tokenizer_fields(tokenizer), "decoder_start_token_id": tokenizer.bos_token_id}
 
     def adapt(self, model: Any, run: RunConfig) -> None:
         """Set the search options of the generation config; for a fine-tuned model, only the options that are given."""
-        search = {name: getattr(run.training, name) for name in ("num_beams", "length_penalty", "max_new_tokens")}
-        is_new = run.model.model_name_or_path is None
-        model.generation_config.update(**{name: v for name, v in search.items() if is_new or name in run.given})
+        set_search_options(model, run)
 
     def check(self, model: PreTrainedModel, prepared: PreparedData) -> None:
         """Raise `InputError` if a caption has more tokens than the decoder has learned positions."""
@@ -195,7 +160,9 @@ class Captioning(Recipe):
             train_lengths=np.ones((len(train), 1), dtype=int),
             eval_dataset=by_length(validation, np.ones((len(validation), 1), dtype=int)),
             data_collator=CaptionCollator(prepared.processor.image_processor),
-            compute_metrics=CaptioningMetrics(prepared.processor, captions["caption"][:], lines),
+            compute_metrics=GenerationMetrics(
+                prepared.processor.tokenizer, captions["caption"][:], lines, scores=caption_scores
+            ),
         )
 
     def measure(

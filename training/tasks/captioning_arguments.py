@@ -37,7 +37,7 @@ class CaptioningData(TokenizerArguments, ImageArguments):
 
 @dataclass
 class CaptioningTraining(GenerationTrainingArguments):
-    """The options of the section `training:`; by default, the share of exact captions decides the best model."""
+    """The options of the section `training:`; by default, `metric_for_best_model` is the share of exact captions."""
 
     output_dir: str | None = option("runs/captioner", "Folder of the run; the same command resumes a stopped run.")
 

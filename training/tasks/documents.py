@@ -20,7 +20,7 @@ from ..data.tables import Column, Layout
 from ..errors import InputError
 from ..options.run_config import RunConfig
 from ..run.trainer import Tensors
-from .recipe import PreparedData, Recipe
+from .recipe import PreparedData, Recipe, tokenizer_fields
 
 IDS = "input_ids"
 DOCUMENT = "document"
@@ -155,9 +155,7 @@ class DocumentRecipe(Recipe):
 
     def config_fields(self, prepared: PreparedData) -> dict[str, Any]:
         """The vocabulary size and the ids of the special tokens."""
-        tokenizer = prepared.processor
-        names = ("pad_token_id", "bos_token_id", "eos_token_id")
-        return {"vocab_size": len(tokenizer), **{name: getattr(tokenizer, name) for name in names}}
+        return tokenizer_fields(prepared.processor)
 
     def learned_tokens(self, pieces: Dataset, tokenizer: PreTrainedTokenizerBase) -> np.ndarray:
         """The ids of all tokens of `pieces` that can be predicted."""

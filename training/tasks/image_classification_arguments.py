@@ -30,7 +30,7 @@ class ImageClassificationData(ImageArguments):
 
 @dataclass
 class ImageClassificationTraining(TrainingArguments):
-    """The options of the section `training:` for image classification; by default, accuracy decides the best model."""
+    """The options of the section `training:`; by default, `metric_for_best_model` is accuracy."""
 
     output_dir: str | None = option(
         "runs/image-classifier", "Folder of the run; the same command resumes a stopped run."

@@ -36,7 +36,7 @@ class MaskedLanguageModelingData(DocumentArguments):
 
 @dataclass
 class MaskedLanguageModelingTraining(TrainingArguments):
-    """The options of the section `training:`. By default, the validation loss decides which checkpoint is the best."""
+    """The options of the section `training:`; by default, `metric_for_best_model` is the validation loss."""
 
     output_dir: str | None = option(
         "runs/masked-language-model", "Folder of the run; the same command resumes a stopped run."

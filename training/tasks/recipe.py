@@ -10,7 +10,7 @@ from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 from datasets import Dataset, DatasetDict
-from transformers import AutoTokenizer, EvalPrediction, PreTrainedModel
+from transformers import AutoTokenizer, EvalPrediction, PreTrainedModel, PreTrainedTokenizerBase
 
 from ..data.batching import TrainingRows
 from ..data.row_checks import copy_warnings
@@ -183,6 +183,12 @@ def recipe_of(task: Task) -> type[Recipe]:
     return getattr(import_module(f".{module}", __package__), name)
 
 
+def tokenizer_fields(tokenizer: PreTrainedTokenizerBase) -> dict[str, Any]:
+    """The config fields that follow from a tokenizer: the size of the vocabulary and the ids of special tokens."""
+    names = ("pad_token_id", "bos_token_id", "eos_token_id")
+    return {"vocab_size": len(tokenizer), **{name: getattr(tokenizer, name) for name in names}}
+
+
 def print_in_main_process(run: RunConfig, text: str) -> None:
     """Print `text`, in the main process only."""
     if run.training.process_index == 0:
@@ -203,4 +209,5 @@ __all__ = [
     "as_text",
     "print_in_main_process",
     "recipe_of",
+    "tokenizer_fields",
 ]

@@ -39,7 +39,7 @@ from .classification import (
     predict_logits,
     predicted_labels,
 )
-from .recipe import EvaluationResult, MetricLine, PreparedData, Recipe, TrainerInputs
+from .recipe import EvaluationResult, MetricLine, PreparedData, Recipe, TrainerInputs, tokenizer_fields
 from .sequence_classification_arguments import SequenceClassificationData
 
 TEXT_SIDE = Side("text", "input_ids", "max_length")
@@ -144,13 +144,7 @@ class SequenceClassification(Recipe):
 
     def config_fields(self, prepared: PreparedData) -> dict[str, Any]:
         """The size of the vocabulary and the ids of special tokens."""
-        tokenizer = prepared.processor
-        return {
-            "vocab_size": len(tokenizer),
-            "pad_token_id": tokenizer.pad_token_id,
-            "bos_token_id": tokenizer.bos_token_id,
-            "eos_token_id": tokenizer.eos_token_id,
-        }
+        return tokenizer_fields(prepared.processor)
 
     def head_fields(self, prepared: PreparedClasses) -> dict[str, Any]:  # type: ignore[override]
         """The `problem_type`, and the names of the labels; for regression, `num_labels` is 1."""

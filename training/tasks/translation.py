@@ -1,7 +1,7 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
 """The recipe of translation: train an encoder–decoder on parallel text, and evaluate its translations."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -9,7 +9,6 @@ from datasets import Dataset, DatasetDict
 from transformers import (
     AutoModelForSeq2SeqLM,
     DataCollatorForSeq2Seq,
-    EvalPrediction,
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
@@ -33,41 +32,10 @@ from ..data.text_data import count_overlap, parallel_layout
 from ..errors import InputError
 from ..inference import evaluate_split, position_limit
 from ..options.run_config import RunConfig
-from ..run.progress import Sample, take_samples
-from ..run.trainer import GenerationTrainer, by_length, mean_loss
-from .recipe import EvaluationResult, MetricLine, PreparedData, Recipe, TrainerInputs
+from ..run.trainer import GenerationTrainer, by_length
+from .generation import GenerationMetrics, set_search_options
+from .recipe import EvaluationResult, MetricLine, PreparedData, Recipe, TrainerInputs, tokenizer_fields
 from .translation_arguments import TranslationData
-from .translation_metrics import corpus_bleu, perplexity
-
-
-class TranslationMetrics:
-    """The Trainer's `compute_metrics`: loss and perplexity per token, and BLEU of generated translations.
-
-    Args:
-        tokenizer: decodes the translations.
-        references: the target text of each row.
-        sources: the source text of each row; if given, `samples` are some translations of the last evaluation.
-    """
-
-    def __init__(self, tokenizer: PreTrainedTokenizerBase, references: list[str], sources: Sequence[str] = ()):
-        self.tokenizer = tokenizer
-        self.references = references
-        self.sources = sources
-        self.samples: list[Sample] = []
-
-    def __call__(self, prediction: EvalPrediction) -> dict[str, float]:
-        """Compute the metrics from the tensors that `GenerationTrainer.predict_batch` returned for all sentences."""
-        losses, counts, *tokens = tuple(prediction.predictions)
-        loss = mean_loss(losses, counts)
-        metrics = {"loss": loss, "perplexity": perplexity(loss)}
-        if tokens:
-            ids = np.where(tokens[0] < 0, self.tokenizer.pad_token_id, tokens[0])
-            translations = self.tokenizer.batch_decode(ids, skip_special_tokens=True)
-            references = [self.references[row] for row in prediction.label_ids]
-            found = dict(zip(map(int, prediction.label_ids), translations, strict=True))
-            self.samples = take_samples(self.sources, self.references, found)
-            metrics["bleu"] = corpus_bleu(translations, references)["bleu"]
-        return metrics
 
 
 class Translation(Recipe):
@@ -144,22 +112,14 @@ class Translation(Recipe):
     def config_fields(self, prepared: PreparedData) -> dict[str, Any]:
         """The size of the vocabulary and the ids of special tokens; the decoder starts with the `bos_token`."""
         tokenizer = prepared.processor
-        return {
-            "vocab_size": len(tokenizer),
-            "pad_token_id": tokenizer.pad_token_id,
-            "bos_token_id": tokenizer.bos_token_id,
-            "eos_token_id": tokenizer.eos_token_id,
-            "decoder_start_token_id": tokenizer.bos_token_id,
-        }
+        return {**tokenizer_fields(tokenizer), "decoder_start_token_id": tokenizer.bos_token_id}
 
     def adapt(self, model: Any, run: RunConfig) -> None:
         """Set languages and search settings; a fine-tuned model keeps its own settings unless an option is given."""
         for name in ("source_lang", "target_lang"):
             if getattr(self.data, name) is not None:
                 setattr(model.config, name, getattr(self.data, name))
-        search = {name: getattr(run.training, name) for name in ("num_beams", "length_penalty", "max_new_tokens")}
-        is_new = run.model.model_name_or_path is None
-        model.generation_config.update(**{name: v for name, v in search.items() if is_new or name in run.given})
+        set_search_options(model, run)
 
     def check(self, model: PreTrainedModel, prepared: PreparedData) -> None:
         """Raise `InputError` if a source (target) has more tokens than the encoder (decoder) has learned positions."""
@@ -185,7 +145,7 @@ class Translation(Recipe):
             train_lengths=lengths,
             eval_dataset=by_length(validation.select_columns(ids), pair_lengths(validation)),
             data_collator=DataCollatorForSeq2Seq(prepared.processor, label_pad_token_id=-100),
-            compute_metrics=TranslationMetrics(prepared.processor, pairs["target"][:], pairs["source"][:]),
+            compute_metrics=GenerationMetrics(prepared.processor, pairs["target"][:], pairs["source"][:]),
         )
 
     def _resegmentation(self, tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel) -> Resegmentation:
@@ -242,4 +202,4 @@ def _smaller(*limits: int | None) -> int | None:
     return min((limit for limit in limits if limit is not None), default=None)
 
 
-__all__ = ["Translation", "TranslationMetrics", "translation_lines"]
+__all__ = ["Translation", "translation_lines"]

@@ -63,7 +63,7 @@ _HEADS = {
 
 
 class Bert(Family):
-    """BERT's encoder, alone, with its pooler, or under a head."""
+    """Describes the conversion of `BertModel`, with or without pooler, and of BERT's classes with a head."""
 
     name = "BERT"
     model_type = "bert"

@@ -40,7 +40,7 @@ _LAYER = [
 
 
 class GPT2(Family):
-    """GPT-2, with its language modelling head or without."""
+    """Describes the conversion of `GPT2Model` and `GPT2LMHeadModel`."""
 
     name = "GPT-2"
     model_type = "gpt2"

@@ -30,7 +30,7 @@ _FIELDS = {
 
 
 class Llama(Family):
-    """Llama, with its language modelling head or without."""
+    """Describes the conversion of `LlamaModel` and `LlamaForCausalLM`."""
 
     name = "Llama"
     model_type = "llama"

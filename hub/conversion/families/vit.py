@@ -41,7 +41,7 @@ _LAYER = [
 
 
 class ViT(Family):
-    """ViT's encoder, alone, with its pooler, or under a classifier."""
+    """Describes the conversion of `ViTModel`, with or without pooler, and of `ViTForImageClassification`."""
 
     name = "ViT"
     model_type = "vit"
