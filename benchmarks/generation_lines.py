@@ -1,7 +1,6 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
 """Lines of work in generation: beam search, greedy search, a language model, and loading with the first token."""
 
-import math
 import tempfile
 from collections.abc import Callable
 from functools import partial
@@ -61,11 +60,19 @@ def first_token(is_twin: bool, setting: Setting) -> Repetition:
 
 
 def _line(
-    section: str, work: str, peer: str, build: Build, shape: Shape, batch: int, beams: int = 1, processes: int = 3
+    section: str,
+    work: str,
+    peer: str,
+    build: Build,
+    shape: Shape,
+    batch: int,
+    beams: int = 1,
+    processes: int = 3,
+    rounds: int = 4,
 ) -> Line:
+    """A line whose sides run `rounds` times in each process."""
     locant, stock = (partial(generation, build, shape, batch, beams, is_twin) for is_twin in (True, False))
-    rounds = processes * math.ceil(8 / processes)  # the same number of rounds in each process
-    return Line(section, work, {"Locant": locant}, peer, stock, rounds=rounds, processes=processes)
+    return Line(section, work, {"Locant": locant}, peer, stock, rounds=processes * rounds, processes=processes)
 
 
 _SMALL = "3+3 layers, width 256, vocabulary 8,000"
@@ -73,19 +80,19 @@ _LARGE = "6+6 layers, width 512, vocabulary 8,000"
 _DECODER = "12 layers, width 768, vocabulary 32,000"
 
 LINES = [
-    _line("Beam search, 4 beams", f"{_SMALL}, batch 32", "Marian", peers.marian, SMALL, 32, beams=4),
+    _line("Beam search, 4 beams", f"{_SMALL}, batch 32", "Marian", peers.marian, SMALL, 32, beams=4, rounds=5),
     _line("Beam search, 4 beams", f"{_LARGE}, batch 32", "Marian", peers.marian, LARGE, 32, beams=4, processes=2),
     _line("Greedy search", f"{_LARGE}, batch 1", "Marian", peers.marian, LARGE, 1),
-    _line("Greedy search", f"{_LARGE}, batch 32", "Marian", peers.marian, LARGE, 32, processes=2),
-    _line(
-        "Greedy search", f"language model, {_DECODER}, batch 1", "Llama", peers.llama, LANGUAGE_MODEL, 1, processes=4
-    ),
+    _line("Greedy search", f"{_LARGE}, batch 32", "Marian", peers.marian, LARGE, 32),
+    _line("Greedy search", f"language model, {_DECODER}, batch 1", "Llama", peers.llama, LANGUAGE_MODEL, 1),
     Line(
         "Loading",
         f"from_pretrained and the first token, {_SMALL}",
         {"Locant": partial(first_token, True)},
         "Marian",
         partial(first_token, False),
+        rounds=8,
+        processes=2,
         has_bound=False,
     ),
 ]

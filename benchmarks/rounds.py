@@ -29,6 +29,7 @@ _CONTEXT.set_forkserver_preload(
 
 
 _SECONDS, _MOST_ROUNDS = 8.0, 25  # seconds in which a line runs more than its least number of rounds; the most rounds
+_TURN_SECONDS, _MOST_REPEATS = 2.0, 3  # a side that takes less than half of these seconds runs twice or more in a turn
 
 
 class WorkerError(RuntimeError):
@@ -54,14 +55,14 @@ class Worker:
         theirs.close()
         self._answer()
 
-    def run(self, side: str, number: int) -> float:
-        """Run repetition `number` of a side, and return its cost."""
-        self._connection.send(("run", side, number))
+    def run(self, side: str, number: int, repeats: int = 1) -> float:
+        """Run repetition `number` of a side `repeats` times, and return the least cost."""
+        self._connection.send(("run", side, (number, repeats)))
         return self._answer()
 
     def bound(self, side: str) -> dict[str, float]:
         """The bound of the side's work, as `bound_of` returns it."""
-        self._connection.send(("bound", side, 0))
+        self._connection.send(("bound", side, (0, 1)))
         return self._answer()
 
     def close(self) -> None:
@@ -85,13 +86,18 @@ def _serve(connection: Connection, sides: dict[str, Build], setting: Setting, tr
     try:
         _settle(setting, tree)
         repetitions = {name: build(setting) for name, build in sides.items()}
+        gc.freeze()  # a collection then takes microseconds instead of a quarter of a second
         connection.send(("ready", None))
-        for request, side, number in iter(connection.recv, None):
-            gc.collect()
+        for request, side, (number, repeats) in iter(connection.recv, None):
             if request == "bound":
+                gc.unfreeze()  # the parameters are found among the objects that the collector tracks
                 connection.send(("bound", bound_of(repetitions[side], setting.device)))
-            else:
-                connection.send(("cost", repetitions[side](number).value))
+                continue
+            costs = []
+            for _ in range(repeats):
+                gc.collect()
+                costs.append(repetitions[side](number).value)
+            connection.send(("cost", min(costs)))
     except Exception:
         connection.send(("error", traceback.format_exc()))
 
@@ -143,7 +149,7 @@ def measure(line: Line, setting: Setting, rounds: int, trees: dict[str, Path] | 
         line: the line to measure.
         setting: device, threads and precision.
         rounds: the least number of rounds that count; short rounds go on for some seconds. A round before them does
-            not count.
+            not count. In each round, sides that take less than a second repeat their work, and the least cost counts.
         trees: source trees by name. If given, they are the sides, and all of them run the first of Locant's ways.
 
     Returns:
@@ -173,16 +179,20 @@ def measure(line: Line, setting: Setting, rounds: int, trees: dict[str, Path] | 
 def _take_turns(workers: dict[str, Worker], costs: dict[str, list[float]], rounds: int, budget: float) -> None:
     """Append the costs of at least `rounds` rounds to `costs`; one round before them is not counted.
 
-    More rounds follow until `budget` seconds have passed.
+    The seconds of the slowest side in that round decide how often each side repeats its work in a turn. More rounds
+    follow until `budget` seconds have passed; without a budget, each side works once in a turn.
     """
-    start = time.monotonic()
-    for number in range(_MOST_ROUNDS + 1):
+    start, slowest = time.monotonic(), 0.0
+    for name, worker in workers.items():
+        before = time.monotonic()
+        worker.run(name, 0)
+        slowest = max(slowest, time.monotonic() - before)
+    repeats = max(1, min(_MOST_REPEATS, int(_TURN_SECONDS / slowest))) if budget else 1
+    for number in range(1, _MOST_ROUNDS + 1):
         if number > rounds and time.monotonic() - start > budget:
             break
         for name, worker in workers.items():
-            cost = worker.run(name, number)
-            if number:
-                costs[name].append(cost)
+            costs[name].append(worker.run(name, number, repeats))
 
 
 def ratios(costs: Sequence[float], reference: Sequence[float]) -> list[float]:

@@ -205,7 +205,7 @@ def locant_loop(setting: Setting) -> Repetition:
 
 
 LM_SHAPE = Shape(layers=4, dropout=0.0)
-LM_LENGTH, LM_DOCUMENTS, LM_BLOCKS = 256, 16, 8  # 16 documents have about as many tokens as 8 packed blocks
+LM_LENGTH, LM_DOCUMENTS, LM_BLOCKS = 256, 8, 4  # 8 documents have about as many tokens as 4 packed blocks
 
 
 def _documents() -> list[str]:
@@ -284,7 +284,6 @@ def _step_line(peer: str) -> Line:
         peer,
         partial(training_step, build, sentences),
         precisions=("float32", "bfloat16") if peer == "Marian" else ("float32",),
-        rounds=7 if peer == "Marian" else 14,  # short steps vary more
         processes=7 if peer == "x-transformers" else 1,  # its step takes 350 or 390 ms, depending on the process
     )
 
@@ -299,6 +298,7 @@ LINES = [
         stock_loop,
         unit="s/token",
         precisions=("float32", "bfloat16"),
+        rounds=12,
     ),
     Line(
         "Training loop",
@@ -308,5 +308,6 @@ LINES = [
         stock_language_loop,
         unit="s/token",
         precisions=("float32", "bfloat16"),
+        rounds=10,
     ),
 ]

@@ -2,6 +2,7 @@
 """A translator that runs in CTranslate2, with the interface of transformers' `generate`."""
 
 import json
+import math
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -51,7 +52,8 @@ class CTranslate2Model:
 
     Args:
         folder: the folder of the export.
-        device: `cpu`, `cuda` or `cuda:1`; by default a GPU if there is one.
+        device: `cpu`, `cuda` or `cuda:1`; by default a GPU if there is one. On a CPU, the sentences of a batch are
+            divided among as many workers as torch has threads.
         compute_type: the type of numbers to compute in, by its name in CTranslate2; by default the stored type if the
             device supports it, otherwise the type that CTranslate2 chooses in its place.
 
@@ -66,13 +68,16 @@ class CTranslate2Model:
         if device is None:
             device = "cuda" if ctranslate2.get_cuda_device_count() else "cpu"
         kind, _, index = device.partition(":")
+        # on a CPU, workers with one thread each are faster than threads that wait for each other in every product
+        self._workers = torch.get_num_threads() if kind == "cpu" else 1
         try:
             self.translator = ctranslate2.Translator(
                 str(folder),
                 device=kind,
                 device_index=int(index or 0),
                 compute_type=compute_type or "default",
-                intra_threads=torch.get_num_threads(),
+                inter_threads=self._workers,
+                intra_threads=1,
             )
         except (RuntimeError, ValueError) as error:
             raise SharingError(f"CTranslate2 does not load {folder} ({str(error).strip()}).") from error
@@ -129,6 +134,7 @@ class CTranslate2Model:
             [self._tokens[number] for number in row[seen.bool()].tolist()]
             for row, seen in zip(input_ids, attention_mask, strict=True)
         ]
+        search["max_batch_size"] = self._batch_size(len(sources))
         results = self.translator.translate_batch(sources, max_input_length=0, return_end_token=True, **search)
         hypotheses = [
             [self._ids[token] for token in hypothesis] for result in results for hypothesis in result.hypotheses
@@ -165,8 +171,13 @@ class CTranslate2Model:
         [end, *_] = self._end_tokens({})
         # CTranslate2 itself adds an end token to each target, and scores this token too
         prefixes = [target[:-1] if target[-1:] == [end] else target for target in targets]
-        results = self.translator.score_batch(sources, prefixes, max_input_length=0)
+        batch_size = self._batch_size(len(sources))
+        results = self.translator.score_batch(sources, prefixes, max_input_length=0, max_batch_size=batch_size)
         return [result.log_probs[: len(target)] for result, target in zip(results, targets, strict=True)]
+
+    def _batch_size(self, sentences: int) -> int:
+        """The size of the batches that divide `sentences` evenly among the workers."""
+        return math.ceil(sentences / self._workers)
 
     def _renormalizes(self, search: dict[str, Any], settings: dict[str, Any]) -> bool:
         """Whether CTranslate2's scores must be replaced by the model's log-probabilities.

@@ -233,6 +233,23 @@ def test_searches_find_what_transformers_finds(fields, save, tmp_path):
     compare(model, engine, batch())
 
 
+def test_workers_that_share_a_batch_find_what_one_worker_finds(save, tmp_path, monkeypatch):
+    folder = export(save(random_translator()), tmp_path / "engine")
+    options = {**batch(), "num_beams": 3, "num_return_sequences": 2, "max_new_tokens": 16, "output_scores": True}
+    one = CTranslate2Model(folder, device="cpu").generate(**options)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 3)
+    engine = CTranslate2Model(folder, device="cpu")
+    assert engine.translator.num_translators == 3
+    batches, translate_batch = [], engine.translator.translate_batch
+    engine.translator = SimpleNamespace(
+        translate_batch=lambda *args, **search: batches.append(search) or translate_batch(*args, **search)
+    )
+    several = engine.generate(**options)
+    assert [search["max_batch_size"] for search in batches] == [2]  # four sentences for three workers
+    assert several.sequences.tolist() == one.sequences.tolist()
+    torch.testing.assert_close(several.sequences_scores, one.sequences_scores)
+
+
 def test_greedy_scores_are_sums_of_log_probabilities(save, tmp_path, tokenizer):
     model = random_translator(position_encoding="rotary")
     engine = CTranslate2Model(export(save(model), tmp_path / "engine"), device="cpu")
