@@ -27,12 +27,13 @@ import training_lines
 import translation_lines
 from lines import Line, Setting
 from measuring import machine
-from rounds import WorkerError, measure
+from rounds import WorkerError, measure, preload
 from tqdm.auto import tqdm
 
 ROOT = Path(__file__).resolve().parent.parent
 LINES = [*training_lines.LINES, *generation_lines.LINES, *translation_lines.LINES, *memory_lines.LINES]
 _OF_TED = ("Training loop", "Translation")
+PASSES = 3
 
 
 def _parse(arguments: Sequence[str]) -> argparse.Namespace:
@@ -42,7 +43,7 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--base", metavar="COMMIT", help="compare the working tree with this commit of Locant")
     parser.add_argument("--device", choices=("cpu", "cuda"), help="one device (default: all that are there)")
     parser.add_argument("--threads", type=int, choices=(1, 2), help="one number of threads (default: 2, then 1)")
-    parser.add_argument("--rounds", type=int, help="rounds of each line (default: 7, of memory 1)")
+    parser.add_argument("--rounds", type=int, help="rounds of each line (default: 7 or 9, of memory 1)")
     parser.add_argument("--quick", action="store_true", help="tiny models: shows that all runs, its times mean nothing")
     parser.add_argument("--output_dir", type=Path, help="where results and page go, instead of their places")
     return parser.parse_args(arguments)
@@ -98,27 +99,45 @@ def _importable(tree: Path, folder: Path) -> Path:
 
 
 def _results(lines: Sequence[Line], options: argparse.Namespace, trees: dict[str, Path]) -> list[dict[str, Any]]:
+    """Measure all lines in several passes, so that the rounds of a line are spread over the whole time."""
     cases = [(line, setting) for line in lines for setting in settings(line, options)]
-    results = []
-    for line, setting in (bar := tqdm(cases, desc="lines of work", dynamic_ncols=True)):
+    results = [_description(line, setting, trees) for line, setting in cases]
+    turns = [(number, *case) for number in range(PASSES) for case in zip(cases, results, strict=True)]
+    for number, (line, setting), result in (bar := tqdm(turns, desc="lines of work", dynamic_ncols=True)):
         bar.set_postfix_str(f"{line.name}, {setting.precision}, {setting.threads} threads")
-        result = {
-            "section": line.section,
-            "work": line.work,
-            "peer": list(trees)[-1] if trees else line.peer,
-            "unit": line.unit,
-            "device": setting.device,
-            "threads": setting.threads,
-            "precision": setting.precision,
-        }
-        try:
-            rounds = options.rounds or line.rounds
-            result |= measure(line, setting, rounds, trees)
-        except WorkerError as error:
-            result["error"] = str(error)
-            tqdm.write(f"{line.name} failed:\n{error}", file=sys.stderr)
-        results.append(result)
+        numbers = range(number, options.rounds or line.rounds, PASSES)
+        if numbers and "error" not in result:
+            _add_rounds(result, line, setting, numbers, trees)
     return results
+
+
+def _description(line: Line, setting: Setting, trees: dict[str, Path]) -> dict[str, Any]:
+    return {
+        "section": line.section,
+        "work": line.work,
+        "peer": list(trees)[-1] if trees else line.peer,
+        "unit": line.unit,
+        "device": setting.device,
+        "threads": setting.threads,
+        "precision": setting.precision,
+    }
+
+
+def _add_rounds(
+    result: dict[str, Any], line: Line, setting: Setting, numbers: Sequence[int], trees: dict[str, Path]
+) -> None:
+    """Measure these rounds of a line, and add their costs to its result; the first rounds also measure the bound."""
+    try:
+        found = measure(line, setting, numbers, trees, with_bound="costs" not in result)
+    except WorkerError as error:
+        result["error"] = str(error)
+        tqdm.write(f"{line.name} failed:\n{error}", file=sys.stderr)
+        return
+    if "costs" not in result:
+        result |= found
+    else:
+        for side, costs in found["costs"].items():
+            result["costs"][side] += costs
 
 
 def _chosen(options: argparse.Namespace) -> list[Line]:
@@ -137,6 +156,8 @@ def main(arguments: Sequence[str]) -> int:
     if options.list:
         print("\n".join(line.name for line in LINES))
         return 0
+    if options.base is None:
+        preload("locant.hub.conversion.conversion", "locant.training.run.training_run")
     with source_trees(options.base) as trees:
         results = {
             "command": " ".join(["python benchmarks/bench.py", *arguments]),

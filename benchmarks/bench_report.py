@@ -11,13 +11,14 @@ from rounds import ratios
 _SECTION = """
 ## Beside other packages
 
-Each row is a line of work that Locant and a peer do in turns, A B A B, in one process on the same batch. Speed differs
-between processes, so loading, generation and translation are measured in two or three processes one after the other,
-and the step beside x-transformers, where it differs most, in seven. Where the slower side takes less than a second,
-each side works two or three times in its turn, and its shortest time counts. Beside models of transformers Locant has
-the same weights (`locant convert`), beside other packages the same shape. The first round of a process is not counted;
-costs are medians of the others. **Ratio** is the peer's cost divided by Locant's, the median over the rounds: above 1,
-Locant is faster, or needs less memory. *Spread* is the smallest and the largest ratio of a round.
+Each row is a line of work that Locant and a peer do in turns, A B A B, in one process on the same batch. The speed of
+the same work differs between processes and with time, so all lines are measured in three passes, in a new process
+each; the step beside x-transformers, where processes differ most, in three processes a pass. Where the slower side
+takes less than a second, each side works two or three times in its turn, and its shortest time counts. Beside models
+of transformers Locant has the same weights (`locant convert`), beside other packages the same shape. The first round
+of a process is not counted; costs are medians of the others. **Ratio** is the peer's cost divided by Locant's, the
+median over the rounds: above 1, Locant is faster, or needs less memory. *Spread* is the smallest and the largest ratio
+of a round.
 
 Two columns are physical bounds of Locant's work, measured on the same machine with the same threads. *Products* is the
 time of all its matrix products, each of them made by itself. *Weights* is the time to read the weights, as often as

@@ -60,19 +60,10 @@ def first_token(is_twin: bool, setting: Setting) -> Repetition:
 
 
 def _line(
-    section: str,
-    work: str,
-    peer: str,
-    build: Build,
-    shape: Shape,
-    batch: int,
-    beams: int = 1,
-    processes: int = 3,
-    rounds: int = 4,
+    section: str, work: str, peer: str, build: Build, shape: Shape, batch: int, beams: int = 1, rounds: int = 9
 ) -> Line:
-    """A line whose sides run `rounds` times in each process."""
     locant, stock = (partial(generation, build, shape, batch, beams, is_twin) for is_twin in (True, False))
-    return Line(section, work, {"Locant": locant}, peer, stock, rounds=processes * rounds, processes=processes)
+    return Line(section, work, {"Locant": locant}, peer, stock, rounds=rounds)
 
 
 _SMALL = "3+3 layers, width 256, vocabulary 8,000"
@@ -80,8 +71,8 @@ _LARGE = "6+6 layers, width 512, vocabulary 8,000"
 _DECODER = "12 layers, width 768, vocabulary 32,000"
 
 LINES = [
-    _line("Beam search, 4 beams", f"{_SMALL}, batch 32", "Marian", peers.marian, SMALL, 32, beams=4, rounds=5),
-    _line("Beam search, 4 beams", f"{_LARGE}, batch 32", "Marian", peers.marian, LARGE, 32, beams=4, processes=2),
+    _line("Beam search, 4 beams", f"{_SMALL}, batch 32", "Marian", peers.marian, SMALL, 32, beams=4),
+    _line("Beam search, 4 beams", f"{_LARGE}, batch 32", "Marian", peers.marian, LARGE, 32, beams=4, rounds=7),
     _line("Greedy search", f"{_LARGE}, batch 1", "Marian", peers.marian, LARGE, 1),
     _line("Greedy search", f"{_LARGE}, batch 32", "Marian", peers.marian, LARGE, 32),
     _line("Greedy search", f"language model, {_DECODER}, batch 1", "Llama", peers.llama, LANGUAGE_MODEL, 1),
@@ -91,8 +82,7 @@ LINES = [
         {"Locant": partial(first_token, True)},
         "Marian",
         partial(first_token, False),
-        rounds=8,
-        processes=2,
+        rounds=9,
         has_bound=False,
     ),
 ]

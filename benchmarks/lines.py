@@ -72,9 +72,9 @@ class Line:
         unit: of the costs: `s`, `s/token` or `bytes`.
         precisions: precisions in which the line is measured on CPU.
         threads: numbers of CPU threads with which the line is measured.
-        rounds: how often each side runs at least, after one round that is not counted.
-        processes: number of processes, one after the other, among which the rounds are divided. Speed differs between
-            processes that do the same work, because their memory is at different addresses.
+        rounds: how often each side runs, in all passes together, besides a round of each process that is not counted.
+        processes: number of processes, one after the other, among which the rounds of a pass are divided. Speed
+            differs between processes that do the same work, because their memory is at different addresses.
         has_bound: the cost is time, and the matrix products of Locant's first way can be recorded.
         fresh: whether every repetition runs in a process of its own, as is needed to measure memory.
     """

@@ -6,6 +6,7 @@ imports Locant.
 """
 
 import gc
+import itertools
 import multiprocessing
 import os
 import sys
@@ -22,14 +23,17 @@ from bounds import bound_of
 from lines import Build, Line, Setting
 
 _CONTEXT = multiprocessing.get_context("forkserver")
-# without Locant: a worker imports it from its own source tree
-_CONTEXT.set_forkserver_preload(
-    ["rounds", "transformers.trainer_seq2seq", "transformers.models.marian.modeling_marian", "datasets", "sklearn"]
-)
+_PRELOADED = [
+    *("rounds", "transformers.trainer_seq2seq", "transformers.models.marian.modeling_marian", "datasets", "sklearn"),
+]
+_CONTEXT.set_forkserver_preload(_PRELOADED)  # without Locant: a worker may import it from another source tree
 
-
-_SECONDS, _MOST_ROUNDS = 8.0, 25  # seconds in which a line runs more than its least number of rounds; the most rounds
 _TURN_SECONDS, _MOST_REPEATS = 2.0, 3  # a side that takes less than half of these seconds runs twice or more in a turn
+
+
+def preload(*modules: str) -> None:
+    """Import these modules once for all workers, if no worker has been started yet."""
+    _CONTEXT.set_forkserver_preload([*_PRELOADED, *modules])
 
 
 class WorkerError(RuntimeError):
@@ -142,15 +146,22 @@ def _workers(
             yield dict.fromkeys(sides, start(sides))
 
 
-def measure(line: Line, setting: Setting, rounds: int, trees: dict[str, Path] | None = None) -> dict[str, Any]:
+def measure(
+    line: Line,
+    setting: Setting,
+    numbers: Sequence[int],
+    trees: dict[str, Path] | None = None,
+    with_bound: bool = False,
+) -> dict[str, Any]:
     """The costs of each side in each round, and the bound.
 
     Args:
         line: the line to measure.
         setting: device, threads and precision.
-        rounds: the least number of rounds that count; short rounds go on for some seconds. A round before them does
-            not count. In each round, sides that take less than a second repeat their work, and the least cost counts.
+        numbers: numbers of the rounds. Each process runs a round before them, which does not count. In each round,
+            sides that take less than a second repeat their work, and the least cost counts.
         trees: source trees by name. If given, they are the sides, and all of them run the first of Locant's ways.
+        with_bound: whether to measure the bound, if the line has one.
 
     Returns:
         `costs`, lists by side, and `bound`, as `bound_of` returns it, or None.
@@ -162,35 +173,34 @@ def measure(line: Line, setting: Setting, rounds: int, trees: dict[str, Path] | 
     names = list(trees or line.sides)
     costs: dict[str, list[float]] = {name: [] for name in names}
     if line.fresh:
-        for number in range(rounds):
-            for name in names:
-                with _workers(line, setting, trees, only=name) as workers:
-                    costs[name].append(workers[name].run(name, number))
+        for number, name in itertools.product(numbers, names):
+            with _workers(line, setting, trees, only=name) as workers:
+                costs[name].append(workers[name].run(name, number))
         return {"costs": costs, "bound": None}
-    processes = min(line.processes, rounds)
-    for number in range(processes):
+    bound = None
+    for process in range(min(line.processes, len(numbers))):
         with _workers(line, setting, trees) as workers:
-            _take_turns(workers, costs, rounds // processes, 0.0 if setting.quick else _SECONDS / processes)
-            is_last = number == processes - 1
-            bound = workers[names[0]].bound(names[0]) if is_last and line.has_bound and not trees else None
+            _take_turns(workers, costs, numbers[process :: line.processes], is_quick=setting.quick)
+            if with_bound and line.has_bound and not trees and bound is None:
+                bound = workers[names[0]].bound(names[0])
     return {"costs": costs, "bound": bound}
 
 
-def _take_turns(workers: dict[str, Worker], costs: dict[str, list[float]], rounds: int, budget: float) -> None:
-    """Append the costs of at least `rounds` rounds to `costs`; one round before them is not counted.
+def _take_turns(
+    workers: dict[str, Worker], costs: dict[str, list[float]], numbers: Sequence[int], is_quick: bool
+) -> None:
+    """Append the costs of the rounds to `costs`; a round before them is not counted.
 
-    The seconds of the slowest side in that round decide how often each side repeats its work in a turn. More rounds
-    follow until `budget` seconds have passed; without a budget, each side works once in a turn.
+    The seconds of the slowest side in that round decide how often each side repeats its work in a turn: once if
+    `is_quick`.
     """
-    start, slowest = time.monotonic(), 0.0
+    slowest = 0.0
     for name, worker in workers.items():
-        before = time.monotonic()
-        worker.run(name, 0)
-        slowest = max(slowest, time.monotonic() - before)
-    repeats = max(1, min(_MOST_REPEATS, int(_TURN_SECONDS / slowest))) if budget else 1
-    for number in range(1, _MOST_ROUNDS + 1):
-        if number > rounds and time.monotonic() - start > budget:
-            break
+        start = time.monotonic()
+        worker.run(name, numbers[0])
+        slowest = max(slowest, time.monotonic() - start)
+    repeats = 1 if is_quick else max(1, min(_MOST_REPEATS, int(_TURN_SECONDS / slowest)))
+    for number in numbers:
         for name, worker in workers.items():
             costs[name].append(worker.run(name, number, repeats))
 

@@ -158,11 +158,11 @@ def bench():
 
 @pytest.mark.slow
 def test_the_command_writes_results_and_page(bench, tmp_path):
-    done = bench("--only", "greedy search: language model", "--rounds", "3", "--output_dir", str(tmp_path))
+    done = bench("--only", "greedy search: language model", "--rounds", "4", "--output_dir", str(tmp_path))
     assert done.returncode == 0, done.stderr
     results = json.loads((tmp_path / "bench.json").read_text())
     (line,) = results["lines"]
-    assert {name: len(costs) for name, costs in line["costs"].items()} == {"Locant": 3, "Llama": 3}
+    assert {name: len(costs) for name, costs in line["costs"].items()} == {"Locant": 4, "Llama": 4}
     assert all(0 < cost < 60 for costs in line["costs"].values() for cost in costs)
     assert 0 < line["bound"]["products"] < statistics.median(line["costs"]["Locant"])
     assert {"CPU", "torch", "transformers", "commit", "date"} <= results["machine"].keys()
@@ -191,4 +191,4 @@ def test_a_line_that_fails_leaves_the_others(tmp_path):
     rounds, lines = importlib.import_module("rounds"), importlib.import_module("lines")
     line = lines.Line("Section", "work", {"Locant": int}, "peer", len)
     with pytest.raises(rounds.WorkerError, match="TypeError"):
-        rounds.measure(line, lines.Setting(quick=True, threads=1), 1)
+        rounds.measure(line, lines.Setting(quick=True, threads=1), [0])
