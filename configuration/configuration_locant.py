@@ -5,7 +5,7 @@ import copy
 import difflib
 import inspect
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection
 from dataclasses import field, fields
 from typing import Any, Literal, Self
 
@@ -614,8 +614,10 @@ def _check_extra_name(config: type, name: str) -> None:
         raise ValueError(f"{name[:80]!r} is not a field of a Locant config: leave it out.")
 
 
-def _warn_of_unknown(config: type, given: Iterable[str]) -> None:
+def _warn_of_unknown(config: type, given: Collection[str]) -> None:
     """Log a warning for each name in `given` that is unknown to Locant and transformers; the config keeps the field."""
+    if "ctranslate2" in given:
+        return  # the config of an exported model, which has the fields of CTranslate2's own config too
     unknown = [name for name in given if not (name.startswith("_") or name in _OTHER_FIELDS or hasattr(config, name))]
     of_generation = GenerationConfig().to_dict() if unknown else {}
     for name in unknown:

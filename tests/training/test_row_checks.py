@@ -12,6 +12,7 @@ from locant.training.data.row_checks import (
     describe_rows,
     label_warnings,
     pair_warnings,
+    quote_warnings,
     tokenizer_warning,
 )
 
@@ -113,6 +114,15 @@ def test_rows_of_train_in_another_split_are_told():
         "good the model is on new rows."
     ]
     assert copy_warnings(DatasetDict(train=train, test=other.select([0, 2])), ["text"]) == []
+
+
+def test_quoted_cells_of_a_csv_file_are_told():
+    texts = ['He said "yes".', '"quoted"', '"to the ""old"" king"', '"a "b" c"', '"""', '"""x"""']
+    [warning] = quote_warnings(Dataset.from_dict({"text": texts, "label": [0] * 6}), ["text", "label"])
+    assert warning.startswith(
+        'Warning: 2 texts of train look like quoted cells of a CSV file, such as "to the ""old"" king". Quotes are '
+    )
+    assert quote_warnings(Dataset.from_dict({"text": texts[:2]}), ["text"]) == []
 
 
 def test_labels_that_are_as_many_as_rows_are_told():

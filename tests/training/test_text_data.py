@@ -285,6 +285,11 @@ class TestErrors:
         ("name", "text", "expected"),
         [
             ("t.tsv", "source\ttarget\na\tb\na\tb\tc\n", "line 3, has 3 columns, but the first line names 2 "),
+            (
+                "t.tsv",
+                'source\ttarget\na\tb\n"a\tc"\td\n',
+                "line 3, has 3 columns, but the first line names 2 ('source', 'target'). Quotes are ordinary characters in",
+            ),
             ("t.tsv", "source\ttarget\na\tb\na\n", "line 3, has 1 columns, but the first line names 2 "),
             ("t.csv", 'source,target\na,b\n"a"x,b\n', "line 3, is not CSV ("),
             ("t.csv", 'source,target\na,"b\n', "line 2, is not CSV ("),

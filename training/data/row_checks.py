@@ -2,6 +2,7 @@
 """Checks of the rows before training: some rows are shown, and warnings say if the files may be the wrong files."""
 
 import json
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,7 +14,7 @@ from datasets import Dataset, Image
 from locant.utils.run_files import METRICS_FILE
 
 from ..run.progress import count_tokens, sample_rows, shorten
-from .tables import row_values
+from .tables import QUOTED_TSV, row_values
 
 CHECKED_PAIRS = 5000
 """If a split has more pairs, every n-th pair is checked: at least this number, and less than twice this number."""
@@ -23,6 +24,7 @@ FEWEST_CHARACTERS = 2000
 """The smallest number of characters by which the languages of two texts are compared."""
 MOST_CHARACTERS = 50_000
 """The largest number of characters by which the languages of two texts are compared."""
+_QUOTED_CELL = re.compile(r'"[^"]*(""[^"]*)+"')
 
 
 def describe_rows(rows: Dataset, columns: Sequence[str]) -> list[str]:
@@ -58,6 +60,18 @@ def copy_warnings(splits: Mapping[str, Dataset], columns: Sequence[str]) -> list
                 "show how good the model is on new rows."
             )
     return warnings
+
+
+def quote_warnings(train: Dataset, columns: Sequence[str]) -> list[str]:
+    """A warning if texts of train look like quoted cells of a CSV file: ``"the ""old"" king"``."""
+    texts = [name for name in columns if getattr(train.features[name], "dtype", None) == "string"]
+    quoted = [text for name in texts for text in train[name][:] if _QUOTED_CELL.fullmatch(text)]
+    if not quoted:
+        return []
+    return [
+        f"Warning: {len(quoted):,} texts of train look like quoted cells of a CSV file, such as {shorten(quoted[0])}. "
+        f"{QUOTED_TSV}"
+    ]
 
 
 def label_warnings(labels: Sequence[str], row: str) -> list[str]:
@@ -225,4 +239,4 @@ def _cosine(first: Counter[str], second: Counter[str]) -> float:
     return float(product / (norms[0] * norms[1]))
 
 
-__all__ = ["copy_warnings", "describe_rows", "label_warnings", "pair_warnings", "tokenizer_warning"]
+__all__ = ["copy_warnings", "describe_rows", "label_warnings", "pair_warnings", "quote_warnings", "tokenizer_warning"]

@@ -51,6 +51,11 @@ GZIP = ".gz"
 DELIMITERS = (",", ";", "\t", "|")
 """Delimiters of ``.csv`` files. A file has the first of them that splits its first line into two columns or more."""
 
+QUOTED_TSV = (
+    "Quotes are ordinary characters in a .tsv file: if a program has put its cells in quotes, let its name end with "
+    ".csv (tabs may separate the cells of a .csv file too)."
+)
+
 _READER_VERSION = "2"  # part of the cache key: increase it if a change of this code makes other rows of the same files
 
 LINE = "line"
@@ -471,7 +476,9 @@ def _headed_records(path: Path, rows: Iterator[tuple[int, list[str]]]) -> Record
             continue
         if len(row) != len(header):
             names = ", ".join(map(repr, header))
-            raise InputError(f"{where}, has {len(row)} columns, but the first line names {len(header)} ({names}).")
+            is_quoted = _format_of(path) == ".tsv" and any(cell.startswith('"') for cell in row)
+            hint = f". {QUOTED_TSV}" if is_quoted else "."
+            raise InputError(f"{where}, has {len(row)} columns, but the first line names {len(header)} ({names}){hint}")
         yield where, dict(zip(header, row, strict=True))
 
 

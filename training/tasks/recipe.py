@@ -13,7 +13,7 @@ from datasets import Dataset, DatasetDict
 from transformers import AutoTokenizer, EvalPrediction, PreTrainedModel, PreTrainedTokenizerBase
 
 from ..data.batching import TrainingRows
-from ..data.row_checks import copy_warnings
+from ..data.row_checks import copy_warnings, quote_warnings
 from ..data.tables import Layout, load_files, load_splits, table_of
 from ..errors import InputError
 from ..options.run_config import RunConfig
@@ -112,7 +112,8 @@ class Recipe(ABC):
 
     def warnings(self, rows: DatasetDict) -> list[str]:
         """Warnings if the rows may come from the wrong files, a sentence for each warning."""
-        return copy_warnings(rows, list(self.layout.features))
+        columns = list(self.layout.features)
+        return [*copy_warnings(rows, columns), *quote_warnings(rows["train"], columns)]
 
     @abstractmethod
     def build_processor(self, run: RunConfig, train: Dataset, name: str | None) -> Any:
