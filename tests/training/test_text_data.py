@@ -288,7 +288,7 @@ class TestErrors:
             (
                 "t.tsv",
                 'source\ttarget\na\tb\n"a\tc"\td\n',
-                "line 3, has 3 columns, but the first line names 2 ('source', 'target'). Quotes are ordinary characters in",
+                "line 3, has 3 columns, but the first line names 2 ('source', 'target'). Quotes are ordinary ",
             ),
             ("t.tsv", "source\ttarget\na\tb\na\n", "line 3, has 1 columns, but the first line names 2 "),
             ("t.csv", 'source,target\na,b\n"a"x,b\n', "line 3, is not CSV ("),
