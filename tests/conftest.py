@@ -3,6 +3,7 @@
 
 from .hub_server import loopback  # isort: skip  # noqa: F401  (before anything of Hugging Face's is imported)
 
+import gc
 import os
 import random
 import tempfile
@@ -153,3 +154,9 @@ def pytest_collection_modifyitems(items):
         sampled = item.get_closest_marker("sampled")
         if sampled and sum(item.callspec.indices.values()) % sampled.args[0]:
             item.add_marker(pytest.mark.slow)
+
+
+def pytest_collection_finish():
+    """Exclude all objects that exist now from garbage collection: the Trainer collects several times in a run."""
+    gc.collect()
+    gc.freeze()

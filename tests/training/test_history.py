@@ -6,7 +6,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from locant.training.run.history import EarlyStopping, HistoryWriter, epoch_records, write_curve
+from locant.training.run import history
+from locant.training.run.history import EarlyStopping, HistoryWriter, draw_curve, epoch_records, write_curve
 
 MEASURES = ("bleu", "loss", "perplexity")
 LOG = [
@@ -72,6 +73,7 @@ def test_without_translations_there_is_no_bleu():
 def test_table_and_picture_show_the_records(tmp_path):
     pytest.importorskip("matplotlib")
     write_curve(tmp_path, epoch_records(LOG), MEASURES)
+    draw_curve(tmp_path, epoch_records(LOG), MEASURES)
     with open(tmp_path / "loss_curve.csv", newline="", encoding="utf-8") as file:
         rows = [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
     assert rows == RECORDS
@@ -101,16 +103,30 @@ def test_records_that_lack_a_value_are_still_written(tmp_path, missing):
         if missing == "validation_bleu":
             del record["validation_bleu"]
     write_curve(tmp_path, records, MEASURES)
+    draw_curve(tmp_path, records, MEASURES)
     with open(tmp_path / "loss_curve.csv", newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     assert [row["train_loss"] for row in rows] == ["", ""]
     assert [row["validation_bleu"] for row in rows] == (["1.5", "7.0"] if missing == "train_loss" else ["", ""])
 
 
-def test_without_matplotlib_the_table_is_written_all_the_same(tmp_path, monkeypatch):
+def test_without_matplotlib_nothing_is_drawn(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
-    write_curve(tmp_path, epoch_records(LOG), MEASURES)
-    assert [path.name for path in tmp_path.iterdir()] == ["loss_curve.csv"]
+    draw_curve(tmp_path, epoch_records(LOG), MEASURES)
+    assert not list(tmp_path.iterdir())
+
+
+def test_pictures_are_drawn_every_ten_seconds_and_at_the_end(tmp_path, monkeypatch):
+    seconds, drawn = [0.0], []
+    monkeypatch.setattr(history.time, "monotonic", lambda: seconds[0])
+    monkeypatch.setattr(history, "draw_curve", lambda folder, records, measures: drawn.append(len(records)))
+    writer = HistoryWriter(Folder(tmp_path), MEASURES)
+    for seconds[0], end in ((3.0, 3), (11.0, 3), (12.0, 5)):
+        writer.on_evaluate(None, SimpleNamespace(is_world_process_zero=True, log_history=LOG[:end]), None)
+    assert drawn == [1]
+    for _ in range(2):
+        writer.on_train_end(None, None, None)
+    assert drawn == [1, 2]
 
 
 def test_each_evaluation_brings_the_metrics_up_to_date(tmp_path):

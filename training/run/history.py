@@ -16,6 +16,7 @@ from .pictures import write_pictures
 from .run_folder import RunFolder
 
 _OF_TIME = ("runtime", "per_second", "preparation_time")  # suffixes of the Trainer's time metrics of an evaluation
+_SECONDS_BETWEEN_PICTURES = 10.0
 
 
 def epoch_records(log_history: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -45,6 +46,8 @@ def epoch_records(log_history: list[dict[str, Any]]) -> list[dict[str, Any]]:
 class HistoryWriter(TrainerCallback):
     """Updates `metrics.json`, `loss_curve.csv` and `loss_curve.png` of a run after each evaluation.
 
+    The picture is drawn at most every ten seconds, and at the end of training.
+
     Args:
         folder: the folder of the run.
         measures: the names of the metrics of an evaluation.
@@ -53,7 +56,8 @@ class HistoryWriter(TrainerCallback):
     def __init__(self, folder: RunFolder, measures: Iterable[str]):
         self.folder = folder
         self.measures = tuple(measures)
-        self._since = time.monotonic()
+        self._since = self._last_drawing = time.monotonic()
+        self._undrawn: list[dict[str, Any]] = []
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Take `logging_steps` from the options; the Trainer takes it from the checkpoint when it resumes a run."""
@@ -77,6 +81,18 @@ class HistoryWriter(TrainerCallback):
         self._since = now
         self.folder.write_metrics(metrics)
         write_curve(self.folder.path, metrics["epochs"], self.measures)
+        self._undrawn = metrics["epochs"]
+        if now - self._last_drawing > _SECONDS_BETWEEN_PICTURES:
+            self._draw()
+
+    def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Draw the evaluations since the last picture, in the main process only."""
+        if self._undrawn:
+            self._draw()
+
+    def _draw(self) -> None:
+        draw_curve(self.folder.path, self._undrawn, self.measures)
+        self._undrawn, self._last_drawing = [], time.monotonic()
 
 
 class EarlyStopping(EarlyStoppingCallback):
@@ -93,7 +109,7 @@ class EarlyStopping(EarlyStoppingCallback):
 
 
 def write_curve(folder: Path, records: list[dict[str, Any]], measures: Sequence[str]) -> None:
-    """Write the records as `loss_curve.csv`, and as `loss_curve.png` where matplotlib is installed."""
+    """Write the records as `loss_curve.csv`."""
     columns = ["epoch", "step", "train_loss", *(f"validation_{name}" for name in _in_order(measures))]
     with (
         atomic_write(folder / "loss_curve.csv") as path,
@@ -102,6 +118,10 @@ def write_curve(folder: Path, records: list[dict[str, Any]], measures: Sequence[
         writer = csv.DictWriter(file, columns, extrasaction="ignore")
         writer.writeheader()
         writer.writerows(records)
+
+
+def draw_curve(folder: Path, records: list[dict[str, Any]], measures: Sequence[str]) -> None:
+    """Draw the records as `loss_curve.png`, if matplotlib is installed."""
     draw = partial(_draw, records=records, measures=measures)
     write_pictures(folder, {"loss_curve": draw}, "The loss curve is not drawn")
 
