@@ -159,7 +159,8 @@ def _blocks(query: torch.Tensor, key: torch.Tensor, mask: BlockwiseMask | None) 
     """Split the queries into slices of a multiple of 16 queries, and find the slice of the keys that each may see."""
     scores_of_a_query = max(1, query.shape[0] * query.shape[1] * key.shape[2])  # the product is 0 in an empty batch
     length, size = query.shape[2], max(16, _BLOCK_ELEMENTS // scores_of_a_query // 16 * 16)
-    queries = [slice(start, min(start + size, length)) for start in range(0, length, size)]
+    # not range(0, length, size), which would make the length a constant of compiled code
+    queries = [slice(index * size, min((index + 1) * size, length)) for index in range(-(-length // size))]
     if mask is None:
         return [(block, slice(0, key.shape[2])) for block in queries]
     return [(block, mask.keys(block, key.shape[2])) for block in queries]

@@ -107,6 +107,20 @@ class TestCompilation:
         for name, gradient in gradients.items():
             torch.testing.assert_close(others[name], gradient, atol=1e-6, rtol=1e-4)
 
+    @compiled("eager", "sdpa", "blockwise")
+    def test_batches_of_other_sizes_share_a_graph(self, model):
+        compiled_at = []
+        compiled = torch.compile(model, backend=lambda graph, inputs: compiled_at.append(size) or graph.forward)
+        for size in range(2, 8):
+            ids, labels = torch.full((size, size + 3), 5), torch.full((size, size + 8), 6)
+            mask = torch.arange(size + 3) < torch.arange(4, size + 4)[:, None]
+            loss = compiled(input_ids=ids, attention_mask=mask.long(), labels=labels).loss
+            loss.backward()
+            expected = model(input_ids=ids, attention_mask=mask.long(), labels=labels).loss
+            torch.testing.assert_close(loss, expected)
+        # the first graph is for its own sizes, the second one for all others
+        assert compiled_at == [2, 3]
+
     @pytest.mark.slow
     @pytest.mark.parametrize(
         "trained", [("sinusoidal", "sdpa"), ("rotary", "eager"), ("t5", "blockwise")], ids="-".join

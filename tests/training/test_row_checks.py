@@ -117,12 +117,16 @@ def test_rows_of_train_in_another_split_are_told():
 
 
 def test_quoted_cells_of_a_csv_file_are_told():
-    texts = ['He said "yes".', '"quoted"', '"to the ""old"" king"', '"a "b" c"', '"""', '"""x"""']
-    [warning] = quote_warnings(Dataset.from_dict({"text": texts, "label": [0] * 6}), ["text", "label"])
+    def found(*texts):
+        return quote_warnings(Dataset.from_dict({"text": texts, "label": [0] * len(texts)}), ["text", "label"])
+
+    [warning] = found("plain", '"a\tb"', '"an ""old"" king"')
     assert warning.startswith(
-        'Warning: 2 texts of train look like quoted cells of a CSV file, such as "to the ""old"" king". Quotes are '
+        'Warning: 2 texts of train look like quoted cells of a CSV file, such as "an ""old"" king". Quotes are '
     )
-    assert quote_warnings(Dataset.from_dict({"text": texts[:2]}), ["text"]) == []
+    assert found("plain", '"quoted"') == []
+    assert found('"an ""old"" king"', 'He said "yes".') == []
+    assert found('"No.""Yes."', '"half') == []
 
 
 def test_labels_that_are_as_many_as_rows_are_told():

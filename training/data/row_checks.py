@@ -24,7 +24,7 @@ FEWEST_CHARACTERS = 2000
 """The smallest number of characters by which the languages of two texts are compared."""
 MOST_CHARACTERS = 50_000
 """The largest number of characters by which the languages of two texts are compared."""
-_QUOTED_CELL = re.compile(r'"[^"]*(""[^"]*)+"')
+_QUOTED_CELL = re.compile(r'"([^"]|"")*"')
 
 
 def describe_rows(rows: Dataset, columns: Sequence[str]) -> list[str]:
@@ -63,13 +63,17 @@ def copy_warnings(splits: Mapping[str, Dataset], columns: Sequence[str]) -> list
 
 
 def quote_warnings(train: Dataset, columns: Sequence[str]) -> list[str]:
-    """A warning if texts of train look like quoted cells of a CSV file: ``"the ""old"" king"``."""
+    """A warning if all texts of train with quotation marks look like quoted cells of a CSV file: ``"an ""old"" king"``.
+
+    There is no warning if none of these texts has doubled quotation marks inside.
+    """
     texts = [name for name in columns if getattr(train.features[name], "dtype", None) == "string"]
-    quoted = [text for name in texts for text in train[name][:] if _QUOTED_CELL.fullmatch(text)]
-    if not quoted:
+    quoted = [text for name in texts for text in train[name][:] if '"' in text]
+    doubled = next((text for text in quoted if '""' in text[1:-1]), None)
+    if doubled is None or not all(map(_QUOTED_CELL.fullmatch, quoted)):
         return []
     return [
-        f"Warning: {len(quoted):,} texts of train look like quoted cells of a CSV file, such as {shorten(quoted[0])}. "
+        f"Warning: {len(quoted):,} texts of train look like quoted cells of a CSV file, such as {shorten(doubled)}. "
         f"{QUOTED_TSV}"
     ]
 
