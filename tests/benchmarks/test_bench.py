@@ -186,6 +186,7 @@ def test_an_unknown_commit_is_refused_in_a_sentence(bench):
     assert done.stderr.startswith("make bench: there is no commit no-such-commit")
 
 
+@pytest.mark.slow
 def test_a_line_that_fails_leaves_the_others(tmp_path):
     """A side that raises is reported by its traceback, and the worker's end is no hang."""
     rounds, lines = importlib.import_module("rounds"), importlib.import_module("lines")

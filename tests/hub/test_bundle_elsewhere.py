@@ -138,6 +138,7 @@ def test_what_is_saved_there_has_the_same_code(kind, home, results):
             assert again.get(field) == config.get(field)
 
 
+@pytest.mark.slow
 def test_what_is_saved_there_is_loaded_there_and_at_home(home, abroad, results):
     abroad.run(ELSEWHERE.read_text(), results / "again", results / "second.pt", "", "no training")
     elsewhere.main(str(results / "again"), str(results / "home.pt"), train="no training")

@@ -155,6 +155,7 @@ class TestTokenizers:
         ids = expected(texts[0], return_tensors="pt").input_ids
         assert torch.equal(load(tmp_path / "ours").generate(ids), model.generate(ids))
 
+    @pytest.mark.slow
     @pytest.mark.filterwarnings("ignore:Recommended. pip install sacremoses")
     def test_a_missing_library_is_named(self, texts, tmp_path):
         (tmp_path / "files").mkdir()

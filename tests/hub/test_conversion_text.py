@@ -480,6 +480,7 @@ def test_tokenizers_go_along(tmp_path, case, make):
     assert len(set(map(tuple, tokenizer(texts).input_ids))) == 5
 
 
+@pytest.mark.slow
 def test_a_converted_model_is_trained_on_and_comes_back(tmp_path, toy):  # toy: for its cache of datasets
     tokenizer = wordpiece()
     theirs = bert("", BertForMaskedLM, {"vocab_size": len(tokenizer), "hidden_dropout_prob": 0.0}).model()

@@ -162,6 +162,7 @@ def test_train_hands_the_parsed_run_to_the_recipe(run, monkeypatch):
     assert (runs[0].data.train_file, runs[0].training.seed) == (["a.en", "a.fr"], 3)
 
 
+@pytest.mark.slow
 def test_train_refuses_bad_options_before_anything_is_written(folder):
     process = subprocess.run(
         [sys.executable, "-m", "locant", "train", "--train_file", "a.en", "a.fr", "--learning_rat", "1"],

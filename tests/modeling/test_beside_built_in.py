@@ -715,6 +715,7 @@ def source_of(batch):
 
 @pytest.mark.parametrize("backend", ["eager", "sdpa"])
 class TestTheTables:
+    @pytest.mark.sampled(3)
     @cases(FORWARD)
     def test_forward(self, both, name, rows, row, backend):
         models, batch = both(name, backend), PAIRS[name].batch

@@ -188,6 +188,7 @@ class TestSaving:
             {name: weight for name, weight in body.state_dict().items() if name in inner}, inner, atol=0, rtol=0
         )
 
+    @pytest.mark.sampled(3)
     def test_a_swapped_encoding_keeps_all_other_weights(self, build, encoding):
         model = build(position_encoding=encoding)
         swapped = model.with_position_encoding("rotary")

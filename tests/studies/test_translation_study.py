@@ -123,6 +123,7 @@ class Killed(BaseException):
 
 
 class TestStopped:
+    @pytest.mark.slow
     def test_goes_on_with_the_run_where_it_was(self, study, write_config, tmp_path, monkeypatch, capsys):
         command = ["study", "translation", str(write_config(STUDY)), "--output_dir", str(tmp_path), *SHORT]
         claims, original = [], RunFolder.claim

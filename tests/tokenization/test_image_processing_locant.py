@@ -151,6 +151,7 @@ def test_saved_and_loaded_is_the_same(options, tmp_path):
         same(values(loaded, GREY), values(processor, GREY))
 
 
+@pytest.mark.slow
 def test_the_package_imports_where_pil_and_torchvision_are_not_installed():
     script = """
 import sys

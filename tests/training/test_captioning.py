@@ -135,10 +135,12 @@ class TestMeasuring:
 
 
 class TestTraining:
+    @pytest.mark.slow
     def test_the_same_command_gives_the_same_bits(self, pictures, folder, tmp_path):
         assert pictures.train(TASK, tmp_path / "again") == 0
         assert same_bits(tmp_path / "again", folder)
 
+    @pytest.mark.slow
     def test_stopped_and_started_again_it_ends_as_if_nothing_had_happened(
         self, pictures, folder, tmp_path, monkeypatch
     ):

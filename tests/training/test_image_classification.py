@@ -101,16 +101,19 @@ class TestMeasuring:
 
 
 class TestTraining:
+    @pytest.mark.slow
     def test_the_same_command_gives_the_same_bits_and_other_shifts_others(self, pictures, folder, tmp_path):
         assert pictures.train(TASK, tmp_path / "again") == 0
         assert same_bits(tmp_path / "again", folder)
         assert pictures.train(TASK, tmp_path / "other", random_shift=0) == 0
         assert not same_bits(tmp_path / "other", folder)
 
+    @pytest.mark.slow
     def test_worker_processes_change_nothing(self, pictures, folder, tmp_path):
         assert pictures.train(TASK, tmp_path / "run", dataloader_num_workers=2) == 0
         assert same_bits(tmp_path / "run", folder)
 
+    @pytest.mark.slow
     def test_stopped_and_started_again_it_ends_as_if_nothing_had_happened(
         self, pictures, folder, tmp_path, monkeypatch
     ):
@@ -216,6 +219,7 @@ class TestFineTuning:
         for name in before.keys() - {"classifier.weight", "classifier.bias"}:
             torch.testing.assert_close(after[name], before[name], rtol=0, atol=1e-6, msg=name)
 
+    @pytest.mark.slow
     def test_goes_on_with_the_processor_that_it_had(self, pictures, folder, tmp_path, capsys):
         start = {"model_name_or_path": str(folder), "learning_rate": 1e-9, "max_steps": 1}
         assert pictures.train(TASK, tmp_path / "run", **start) == 0

@@ -231,6 +231,7 @@ def test_documents_without_text_cost_nothing(folder, writings, tmp_path):
     assert writings.metrics(tmp_path / "run")["test"]["documents"] == 2
 
 
+@pytest.mark.slow
 def test_other_families_are_trained_on_pieces_alone(tokenizer, writings, tmp_path, monkeypatch):
     shape = {"n_embd": 32, "n_layer": 1, "n_head": 2, "n_positions": 24}
     torch.manual_seed(0)

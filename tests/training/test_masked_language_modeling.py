@@ -176,6 +176,7 @@ def test_the_unigram_model_is_counted_plus_one_and_always_guesses_the_same(token
     assert found["unigram_accuracy"] == pytest.approx(hidden.labels.count(guess) / len(hidden.labels))
 
 
+@pytest.mark.slow
 def test_other_families_are_fine_tuned(tokenizer, writings, tmp_path):
     shape = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 64}
     torch.manual_seed(0)

@@ -132,6 +132,7 @@ class TestSchedule:
         ScheduleNotice(planned_steps=100).on_train_begin(None, state(40), None)
         assert capsys.readouterr().out == ""
 
+    @pytest.mark.slow
     def test_a_run_that_is_taken_up_for_longer_says_so(self, toy, tmp_path, capsys):
         options = {"warmup_steps": 0.5, "num_train_epochs": 1}
         assert toy.train(tmp_path / "run", **options) == 0

@@ -231,6 +231,7 @@ class TestMeasuring:
 
 
 class TestTraining:
+    @pytest.mark.slow
     def test_the_same_command_gives_the_same_bits(self, animals, runs, tmp_path):
         assert animals.train(tmp_path / "again") == 0
         assert same_bits(tmp_path / "again", runs[PROBLEMS[0]])
@@ -263,6 +264,7 @@ class TestTraining:
         del here["training_seconds"], there["training_seconds"]
         assert here == there
 
+    @pytest.mark.slow
     @pytest.mark.sampled(3)
     @pytest.mark.parametrize("problem", PROBLEMS)
     def test_accumulated_batches_are_one_batch(self, animals, tmp_path, problem):
@@ -341,6 +343,7 @@ class TestFineTuning:
         config = AutoModelForSequenceClassification.from_pretrained(tmp_path / "run").config
         assert (config.problem_type, config.num_labels) == (PROBLEMS[1], 6)
 
+    @pytest.mark.slow
     def test_goes_on_with_the_same_labels(self, animals, runs, tmp_path, capsys):
         start = {"model_name_or_path": runs[PROBLEMS[0]], "learning_rate": 1e-9, "max_steps": 1}
         assert self.train(animals, tmp_path / "run", **start) == 0

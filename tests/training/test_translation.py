@@ -115,6 +115,7 @@ class TestSameCommand:
             one["model.encoder.embed_tokens.weight"], other["model.encoder.embed_tokens.weight"], atol=0.01
         )
 
+    @pytest.mark.slow
     def test_with_bpe_dropout_gives_the_same_bits_and_others_than_without(self, toy, tmp_path):
         for name, share in (("one", 0.3), ("same", 0.3), ("without", 0)):
             assert toy.train(tmp_path / name, **SHORT, bpe_dropout=share) == 0
@@ -165,6 +166,7 @@ MOMENTS = {  # where a run is stopped: in which function, at which of its calls
 class TestKilled:
     """Started again with the same command, a run ends as if nothing had happened to it."""
 
+    @pytest.mark.slow
     @pytest.mark.sampled(18)
     @pytest.mark.parametrize(("owner", "name", "call"), MOMENTS.values(), ids=MOMENTS)
     def test_at_any_moment(self, toy, trained_run, tmp_path, stop_at, training_steps, owner, name, call):
@@ -188,6 +190,7 @@ class TestKilled:
         assert training_steps[0][0] == 12
         self.check_ends_like(tmp_path / "run", tmp_path / "whole")
 
+    @pytest.mark.slow
     def test_by_the_system(self, toy, trained_run, tmp_path):
         folder, delay = tmp_path / "run", random.uniform(0, 0.3)
         command = [sys.executable, "-m", "locant", *toy.arguments(folder)]
@@ -259,6 +262,7 @@ class TestKilled:
 
 
 class TestLongerRun:
+    @pytest.mark.slow
     def test_goes_on_and_keeps_the_history(self, toy, trained_run, tmp_path, training_steps):
         folder = tmp_path / "run"
         assert toy.train(folder, num_train_epochs=2) == 0
@@ -384,6 +388,7 @@ class TestBadInput:
             rf"train {('source', 'target')[side]}, row 8, has \d\d tokens, but the learned positions end at 16:", error
         )
 
+    @pytest.mark.slow
     def test_seen_from_outside(self, toy, tmp_path):
         command = [sys.executable, "-m", "locant", *toy.arguments(tmp_path / "run", learning_rat=1)]
         process = subprocess.run(command, env=toy.environment, capture_output=True, text=True, cwd=tmp_path)
@@ -429,10 +434,12 @@ class TestFineTuning:
         assert (tmp_path / "run" / "tokenizer.json").read_bytes() == (trained_run / "tokenizer.json").read_bytes()
         assert metrics(tmp_path / "run")["test"]["bleu"] == metrics(trained_run)["test"]["bleu"]
 
+    @pytest.mark.slow
     def test_learns_on(self, toy, trained_run, tmp_path, config):
         assert toy.train(tmp_path / "run", config, **SHORT) == 0
         assert metrics(tmp_path / "run")["test"]["loss"] < metrics(trained_run)["test"]["loss"]
 
+    @pytest.mark.slow
     def test_may_change_what_leaves_the_weights_as_they_are(self, toy, tmp_path, config):
         options = {"dropout": 0.3, "label_smoothing": 0.2}
         assert toy.train(tmp_path / "run", config, **SHORT, **options) == 0
@@ -560,6 +567,7 @@ generated = model.generate(**tokenizer(sys.argv[2:], padding=True, return_tensor
 print(*tokenizer.batch_decode(generated, skip_special_tokens=True), sep="\\n")
 """
 
+    @pytest.mark.slow
     def test_gives_the_same_bits_and_translations_in_another_process(
         self, toy, trained_run, tmp_path, monkeypatch, capsys
     ):
@@ -602,6 +610,7 @@ print(*tokenizer.batch_decode(generated, skip_special_tokens=True), sep="\\n")
         assert metrics(folder)["weights_of_steps"] == [80, 120]
         assert "the mean of the last 2 checkpoints, steps 80 to 120" in (folder / "README.md").read_text("utf-8")
 
+    @pytest.mark.slow
     def test_is_the_best_checkpoint_by_loss_where_nothing_is_translated(self, toy, tmp_path, monkeypatch):
         original, penalties = GenerationTrainer.evaluation_loop, itertools.count(step=100)
 
@@ -625,6 +634,7 @@ print(*tokenizer.batch_decode(generated, skip_special_tokens=True), sep="\\n")
 
 
 class TestOptions:
+    @pytest.mark.slow
     def test_early_stopping_stops(self, toy, tmp_path, training_steps):
         options = {"learning_rate": 1e-9, "early_stopping_patience": 2, "num_train_epochs": 9}
         assert toy.train(tmp_path / "run", **options) == 0
@@ -647,6 +657,7 @@ class TestOptions:
             assert len(metrics(tmp_path / "run")["epochs"]) == 3
         assert len(training_steps) == 3 * STEPS
 
+    @pytest.mark.slow
     def test_figures_of_a_split_that_is_left_out_later_go(self, toy, tmp_path):
         assert toy.train(tmp_path / "run", **SHORT) == 0
         assert "test" in metrics(tmp_path / "run")
@@ -654,6 +665,7 @@ class TestOptions:
         assert "test" not in metrics(tmp_path / "run")
         assert [path.name for path in (tmp_path / "run").glob("*_translations.tsv")] == ["validation_translations.tsv"]
 
+    @pytest.mark.slow
     def test_a_run_that_goes_on_logs_as_often_as_asked(self, toy, tmp_path):
         for steps, every in ((4, 4), (8, 1)):
             saving = {**WITHOUT_EVALUATION, "save_strategy": "steps", "save_steps": 4}
@@ -678,6 +690,7 @@ class TestOptions:
         assert sum(slots) / len(slots) > budget * 2 / 3
         assert sum(len(batch["labels"]) for batch in batches) == 320
 
+    @pytest.mark.slow
     def test_bf16_trains_and_saves_float32(self, toy, trained_run, tmp_path):
         assert toy.train(tmp_path / "run", **WITHOUT_BLEU, bf16="true") == 0
         assert {weight.dtype for weight in weights(tmp_path / "run").values()} == {torch.float32}

@@ -59,6 +59,7 @@ def test_the_fastest_choice_trains_as_if_it_had_been_given(toy, tmp_path, make_f
     assert all(torch.equal(auto[name], given[name]) for name in auto)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("options", "expected"),
     [
