@@ -87,8 +87,7 @@ class CTranslate2Model:
         self._limits: dict[str, int | None] = settings["positions"]
         self._tokens: list[str] = json.loads((Path(folder) / VOCABULARY_FILE).read_text(encoding="utf-8"))
         self._ids = {token: number for number, token in enumerate(self._tokens)}
-        # CTranslate2's fields are left out, because LocantConfig would warn of unknown fields
-        self.config = LocantConfig(**{name: value for name, value in fields.items() if hasattr(LocantConfig, name)})
+        self.config = LocantConfig.from_dict(fields)
         self.generation_config = GenerationConfig.from_pretrained(folder)
         self.device = torch.device("cpu")  # the device of `input_ids` and of the results
 
