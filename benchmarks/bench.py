@@ -99,7 +99,7 @@ def _importable(tree: Path, folder: Path) -> Path:
 
 
 def _results(lines: Sequence[Line], options: argparse.Namespace, trees: dict[str, Path]) -> list[dict[str, Any]]:
-    """Measure all lines in several passes, so that the rounds of a line are spread over the whole time."""
+    """Measure all lines in several passes, so that each line has rounds early and late in the run."""
     cases = [(line, setting) for line in lines for setting in settings(line, options)]
     results = [_description(line, setting, trees) for line, setting in cases]
     turns = [(number, *case) for number in range(PASSES) for case in zip(cases, results, strict=True)]

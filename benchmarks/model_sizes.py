@@ -38,7 +38,10 @@ SHAPES: dict[str, dict[str, Any]] = {
 
 
 def write_pairs(folder: Path, pairs: int) -> list[str]:
-    """Write the first `pairs` training pairs in a random order to two files, unless they exist; return the paths."""
+    """Shuffle the training pairs, and write the first `pairs` of them, one file a language; return the files' paths.
+
+    Existing files are not written again.
+    """
     targets = [folder / f"train-{pairs}.{language}" for language in ("en", "fr")]
     if not all(target.exists() for target in targets):
         sides = [path.read_text(encoding="utf-8").split("\n")[:-1] for path in data_files("train")]

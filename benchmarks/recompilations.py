@@ -23,7 +23,7 @@ from locant.utils.markdown import markdown_table
 
 
 def graphs_after(steps: int, backend: str) -> tuple[list[int], int]:
-    """The steps (from 1 on) at which graphs were compiled, one entry for each graph, and the number of batch shapes."""
+    """The step (counted from 1) at which each graph was compiled, and the number of different batch shapes."""
     options = {
         "output_dir": tempfile.mkdtemp(),
         "attn_implementation": backend,

@@ -68,7 +68,8 @@ class CTranslate2Model:
         if device is None:
             device = "cuda" if ctranslate2.get_cuda_device_count() else "cpu"
         kind, _, index = device.partition(":")
-        # on a CPU, workers with one thread each are faster than threads that wait for each other in every product
+        # on a CPU, several workers of one thread are faster than one worker of several threads, because the threads of
+        # a worker wait for each other after every matrix product
         self._workers = torch.get_num_threads() if kind == "cpu" else 1
         try:
             self.translator = ctranslate2.Translator(
@@ -175,7 +176,7 @@ class CTranslate2Model:
         return [result.log_probs[: len(target)] for result, target in zip(results, targets, strict=True)]
 
     def _batch_size(self, sentences: int) -> int:
-        """The size of the batches that divide `sentences` evenly among the workers."""
+        """The number of sentences in a batch, if the number `sentences` is divided evenly among the workers."""
         return math.ceil(sentences / self._workers)
 
     def _renormalizes(self, search: dict[str, Any], settings: dict[str, Any]) -> bool:

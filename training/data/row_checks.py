@@ -63,9 +63,10 @@ def copy_warnings(splits: Mapping[str, Dataset], columns: Sequence[str]) -> list
 
 
 def quote_warnings(train: Dataset, columns: Sequence[str]) -> list[str]:
-    """A warning if all texts of train with quotation marks look like quoted cells of a CSV file: ``"an ""old"" king"``.
+    """Warn if training texts look like quoted cells of a CSV file, such as ``"an ""old"" king"``.
 
-    There is no warning if none of these texts has doubled quotation marks inside.
+    There is a warning if every text that contains a quotation mark is enclosed in quotation marks, all quotation marks
+    inside are doubled, and at least one text has such doubled quotation marks.
     """
     texts = [name for name in columns if getattr(train.features[name], "dtype", None) == "string"]
     quoted = [text for name in texts for text in train[name][:] if '"' in text]

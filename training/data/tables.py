@@ -52,8 +52,8 @@ DELIMITERS = (",", ";", "\t", "|")
 """Delimiters of ``.csv`` files. A file has the first of them that splits its first line into two columns or more."""
 
 QUOTED_TSV = (
-    "Quotes are ordinary characters in a .tsv file: if a program has put its cells in quotes, let its name end with "
-    ".csv (tabs may separate the cells of a .csv file too)."
+    "Quotes are ordinary characters in a .tsv file: if the cells are enclosed in quotes, rename the file to .csv (a "
+    ".csv file may also have tabs between its cells)."
 )
 
 _READER_VERSION = "2"  # part of the cache key: increase it if a change of this code makes other rows of the same files

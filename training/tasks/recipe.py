@@ -185,7 +185,7 @@ def recipe_of(task: Task) -> type[Recipe]:
 
 
 def tokenizer_fields(tokenizer: PreTrainedTokenizerBase) -> dict[str, Any]:
-    """The config fields that follow from a tokenizer: the size of the vocabulary and the ids of special tokens."""
+    """The config fields whose values come from the tokenizer: `vocab_size` and the ids of special tokens."""
     names = ("pad_token_id", "bos_token_id", "eos_token_id")
     return {"vocab_size": len(tokenizer), **{name: getattr(tokenizer, name) for name in names}}
 

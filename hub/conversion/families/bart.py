@@ -15,7 +15,7 @@ _OFFSET = 2  # the number of rows in the position table before the row of positi
 
 
 class Bart(Family):
-    """Describes the conversion of `BartModel` and `BartForConditionalGeneration`."""
+    """Converts `BartModel` and `BartForConditionalGeneration` to Locant's models and back."""
 
     name = "BART"
     model_type = "bart"

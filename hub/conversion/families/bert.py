@@ -63,7 +63,7 @@ _HEADS = {
 
 
 class Bert(Family):
-    """Describes the conversion of `BertModel`, with or without pooler, and of BERT's classes with a head."""
+    """Converts `BertModel`, with or without pooler, and BERT's classes with a head to Locant's models and back."""
 
     name = "BERT"
     model_type = "bert"

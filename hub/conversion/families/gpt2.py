@@ -40,7 +40,7 @@ _LAYER = [
 
 
 class GPT2(Family):
-    """Describes the conversion of `GPT2Model` and `GPT2LMHeadModel`."""
+    """Converts `GPT2Model` and `GPT2LMHeadModel` to Locant's models and back."""
 
     name = "GPT-2"
     model_type = "gpt2"

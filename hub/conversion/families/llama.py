@@ -30,7 +30,7 @@ _FIELDS = {
 
 
 class Llama(Family):
-    """Describes the conversion of `LlamaModel` and `LlamaForCausalLM`."""
+    """Converts `LlamaModel` and `LlamaForCausalLM` to Locant's models and back."""
 
     name = "Llama"
     model_type = "llama"

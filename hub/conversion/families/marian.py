@@ -22,7 +22,7 @@ SAME = (
 
 
 class Marian(Family):
-    """Describes the conversion of `MarianModel` and `MarianMTModel`."""
+    """Converts `MarianModel` and `MarianMTModel` to Locant's models and back."""
 
     name = "Marian"
     model_type = "marian"

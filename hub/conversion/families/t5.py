@@ -16,7 +16,7 @@ from .family import Entry, Family, Scale, linear, under
 
 
 class T5(Family):
-    """Describes the conversion of `T5Model`, `T5ForConditionalGeneration` and `T5EncoderModel`."""
+    """Converts `T5Model`, `T5ForConditionalGeneration` and `T5EncoderModel` to Locant's models and back."""
 
     name = "T5"
     model_type = "t5"

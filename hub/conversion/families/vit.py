@@ -41,7 +41,7 @@ _LAYER = [
 
 
 class ViT(Family):
-    """Describes the conversion of `ViTModel`, with or without pooler, and of `ViTForImageClassification`."""
+    """Converts `ViTModel`, with or without pooler, and `ViTForImageClassification` to Locant's models and back."""
 
     name = "ViT"
     model_type = "vit"
