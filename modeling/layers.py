@@ -5,6 +5,7 @@ from typing import Any, Literal
 
 import torch
 from torch import nn
+from torch.compiler import is_compiling
 from transformers.activations import ACT2FN
 from transformers.cache_utils import Cache
 from transformers.modeling_layers import GradientCheckpointingLayer
@@ -102,7 +103,26 @@ class NormAndDropout(nn.Module):
     def __init__(self, config: LocantConfig):
         super().__init__()
         self.norm = build_norm(config)
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
+
+
+class Dropout(nn.Dropout):
+    """`nn.Dropout` that draws 16 random bits for each element on a CPU, a third of the time of torch's own draws.
+
+    The probability is rounded to a multiple of 2⁻¹⁶, and kept elements are divided by the rounded probability of being
+    kept, so the expected value of the output is the input.
+    """
+
+    def forward(self, states: torch.Tensor) -> torch.Tensor:
+        """Set each element to 0 with probability `p` and scale the others, in training mode only."""
+        dropped = round(self.p * 2**16)  # of the 2¹⁶ values of 16 bits
+        is_plain = type(states) is torch.Tensor and not torch._C._are_functorch_transforms_active()
+        if not (self.training and 0 < dropped < 2**16 and states.is_cpu and is_plain) or is_compiling():
+            return super().forward(states)
+        draws = torch.empty(-(-states.numel() // 4), dtype=torch.int64, device=states.device).random_(-(2**63), None)
+        bits = draws.view(torch.int16)[: states.numel()].view(states.shape)
+        kept = (bits >= dropped - 2**15).to(states.dtype)  # int16 begins at -2¹⁵
+        return states * kept.mul_(2**16 / (2**16 - dropped))
 
 
 _NORMS = {"layernorm": nn.LayerNorm, "rmsnorm": nn.RMSNorm}
@@ -129,7 +149,7 @@ class FeedForward(nn.Module):
         self.down_proj = nn.Linear(inner_dim, config.d_model, bias=config.ffn_bias)
         self.gate_proj = nn.Linear(config.d_model, inner_dim, bias=config.ffn_bias) if config.gated_ffn else None
         self.activation = ACT2FN[config.activation_function]
-        self.dropout = nn.Dropout(config.activation_dropout)
+        self.dropout = Dropout(config.activation_dropout)
 
     def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
         """Apply the network to each position of `(…, d_model)` separately; the shape stays the same."""

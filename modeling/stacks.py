@@ -21,7 +21,7 @@ from locant.configuration.position_encodings import AttentionKind
 from .attention import Attention, CrossAttention, SelfAttention
 from .attention_inputs import AttentionInputs, cross_attention_inputs, query_offset, self_attention_inputs
 from .generation import SourceCache
-from .layers import TransformerLayer, build_norm
+from .layers import Dropout, TransformerLayer, build_norm
 from .positions.base import PositionEncoding, build_position_encoding
 from .pretrained import LocantPreTrainedModel
 from .stack_inputs import NeededTokens, StackInputs, check_tensors, prepare_stack_inputs, self_attention_cache
@@ -42,7 +42,7 @@ class LocantStack(LocantPreTrainedModel):
         self.add_embeddings(config)
         self.position = build_position_encoding(config, stack)
         self.embed_norm = build_norm(config) if config.embedding_norm else nn.Identity()
-        self.embed_dropout = nn.Dropout(config.dropout)
+        self.embed_dropout = Dropout(config.dropout)
         has_cross_attention = stack == "decoder" and config.is_encoder_decoder
         self.cross_position = build_position_encoding(config, "cross") if has_cross_attention else None
         self.layer_types = config.layer_types_of(stack)

@@ -65,7 +65,7 @@ def calls_the_layer(layer, states=None):
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("states", [torch.randn(33, 512), torch.randn(0, 512)])
+@pytest.mark.parametrize("states", [torch.randn(257, 512), torch.randn(0, 512)])
 def test_many_rows_and_none_call_the_layer(layer, states):
     calls_the_layer(layer, states)
 
@@ -78,7 +78,7 @@ def test_one_thread_calls_the_layer(layer):
 
 @torch.no_grad()
 def test_small_weights_call_the_layer():
-    calls_the_layer(nn.Linear(512, 512))
+    calls_the_layer(nn.Linear(512, 511))
 
 
 @torch.no_grad()

@@ -19,6 +19,7 @@ from transformers import (
 )
 
 import locant
+from locant.modeling.layers import Dropout
 
 IDS = torch.tensor([[5, 6, 7, 8, 9, 2], [10, 11, 12, 2, 0, 0]])
 TARGETS = torch.tensor([[1, 15, 16, 17], [1, 18, 19, 2]])
@@ -288,7 +289,8 @@ class TestTraining:
             calls.update([p] * training)
             return states
 
-        monkeypatch.setattr(torch.nn.functional, "dropout", count)
+        monkeypatch.setattr(torch.nn.functional, "dropout", count)  # attention calls it
+        monkeypatch.setattr(Dropout, "forward", lambda module, states: count(states, module.p, module.training))
         model(**topology.inputs)
         # two layers a stack: embeddings and sublayers; attentions; feed-forward layers
         assert calls == {0.1: 1 + 2 * 2 + 1 + 2 * 3, 0.2: 2 + 2 * 2, 0.3: 2 + 2}
