@@ -31,8 +31,9 @@ trained with `skip_logits=True`, as `locant train` does. A training loop
 includes data loading, clipping and the optimiser, and counts real tokens, source and target, without padding; `locant
 train` puts sentences of like length into a batch. Generation makes exactly 40 tokens from 28. Translation goes from a
 file to a file, loading included; both sides translate the same sentences in a round, other ones in the next. Peak
-memory is the high-water mark above the model with its gradients, each figure from a process of its own, in one round;
-memory of freed tensors goes back to the system at once, which the C library does not do by default.
+memory is the high-water mark above the model with its gradients, each figure from a process of its own, in one round
+(beam search: in three); memory of freed tensors goes back to the system at once, which the C library does not do by
+default.
 `bfloat16` is autocast. It is measured where oneDNN multiplies bfloat16 matrices on the CPU: {bfloat16} on this
 machine.
 

@@ -12,8 +12,8 @@ import torch
 from measuring import interleaved_times
 from torch import nn
 
-ROWS = (1, 4, 8, 32, 128)
-SHAPES = ((512, 512), (768, 768), (2048, 512), (512, 2048), (8000, 512))  # outputs and inputs
+ROWS = (1, 4, 32, 128, 512)
+SHAPES = ((256, 256), (1024, 256), (512, 512), (768, 768), (2048, 512), (512, 2048), (8000, 512))  # outputs and inputs
 _MOST_BYTES = 100 * 2**20  # bytes of all layers, which run in turns, so that no weight comes from a cache
 
 

@@ -108,6 +108,6 @@ LINES = [
         {"Locant": partial(beam_search, True)},
         "Marian",
         partial(beam_search, False),
-        **_MEMORY,
+        **{**_MEMORY, "rounds": 3},
     ),
 ]

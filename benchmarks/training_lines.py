@@ -30,6 +30,7 @@ from transformers import (
 SHAPE = Shape()
 LONGEST = 28
 UPDATES, UPDATE_SENTENCES = 2, 32
+PAIRS, DOCUMENT_SENTENCES = 1000, 1500
 
 
 def batch_of_pairs(shape: Shape, sentences: int, longest: int, shortest: int) -> dict[str, torch.Tensor]:
@@ -130,7 +131,7 @@ def stock_loop(setting: Setting) -> Repetition:
     tokenizer = AutoTokenizer.from_pretrained(TRANSLATOR)
     model = peers.marian(Shape(**{**vars(shape), "vocabulary": len(tokenizer)}))
     source, target = (Path(file).read_text(encoding="utf-8").splitlines() for file in data_files("train"))
-    pairs = datasets.Dataset.from_dict({"source": source[:3000], "target": target[:3000]})
+    pairs = datasets.Dataset.from_dict({"source": source[:PAIRS], "target": target[:PAIRS]})
     encoded = pairs.map(
         lambda rows: tokenizer(rows["source"], text_target=rows["target"], max_length=128, truncation=True),
         batched=True,
@@ -186,7 +187,7 @@ def locant_loop(setting: Setting) -> Repetition:
     files = []
     for file in data_files("train"):
         files.append(str(folder / file.name))
-        lines = file.read_text(encoding="utf-8").splitlines()[:3000]
+        lines = file.read_text(encoding="utf-8").splitlines()[:PAIRS]
         Path(files[-1]).write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
     fields = {"d_model": shape.width, "dropout": shape.dropout, "lm_head_bias": True}
     for stack in ("encoder", "decoder"):
@@ -210,7 +211,7 @@ LM_LENGTH, LM_DOCUMENTS, LM_BLOCKS = 256, 8, 4  # 8 documents have about as many
 
 def _documents() -> list[str]:
     """Texts of 1 to 12 successive English sentences of TED."""
-    lines = data_files("train")[0].read_text(encoding="utf-8").splitlines()[:6000]
+    lines = data_files("train")[0].read_text(encoding="utf-8").splitlines()[:DOCUMENT_SENTENCES]
     generator = torch.Generator().manual_seed(0)
     sizes = torch.randint(1, 13, (len(lines),), generator=generator).tolist()
     documents, start = [], 0

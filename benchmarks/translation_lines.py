@@ -11,7 +11,7 @@ import transformers
 from lines import Cost, Line, Repetition, Setting
 from ted import TRANSLATOR, data_files
 
-PARTS, BATCH, BEAMS, MAX_NEW_TOKENS = 7, 32, 4, 100
+PARTS, BATCH, BEAMS, MAX_NEW_TOKENS = 6, 32, 4, 100
 PART_SENTENCES = 48
 
 
@@ -92,5 +92,6 @@ LINES = [
         },
         "Marian in a plain loop",
         plain_loop,
+        rounds=PARTS,
     )
 ]
