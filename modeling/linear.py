@@ -8,8 +8,8 @@ from torch import nn
 from torch.compiler import is_compiling
 
 # nn.Linear calls MKL, which multiplies up to four rows in one thread. With several threads, oneDNN is faster for at
-# least _LEAST_WEIGHTS weights. It compiles code for each new number of rows, and for more than _MOST_ROWS rows, the gain
-# is small (benchmarks/few_rows.py)
+# least _LEAST_WEIGHTS weights. It compiles code for each new number of rows, and above _MOST_ROWS rows, the gain is
+# small (benchmarks/few_rows.py)
 _MOST_ROWS, _LEAST_WEIGHTS = 256, 2**18
 _HAS_BOTH = torch.backends.mkl.is_available() and torch.backends.mkldnn.is_available()
 
