@@ -7,6 +7,7 @@ import gc
 import os
 import random
 import tempfile
+from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
@@ -147,13 +148,25 @@ def trained_run(toy, tmp_path_factory):
 def pytest_collection_modifyitems(items):
     """Mark cases of tests with the marker `sampled(n)` as slow, unless the indices of their parameters add up to k n.
 
-    If a test has three parameters or more, every pair of their values is in a fast case, as long as the indices of the
-    other parameters add up to n different numbers.
+    Parameters that one decorator varies together count as one. If a test has three parameters or more, every pair of
+    their values is in a fast case, as long as the indices of the other parameters add up to n different numbers.
     """
+    cases_of_tests = defaultdict(list)
     for item in items:
-        sampled = item.get_closest_marker("sampled")
-        if sampled and sum(item.callspec.indices.values()) % sampled.args[0]:
-            item.add_marker(pytest.mark.slow)
+        if item.get_closest_marker("sampled"):
+            cases_of_tests[item.nodeid.partition("[")[0]].append(item)
+    for cases in cases_of_tests.values():
+        (n,) = cases[0].get_closest_marker("sampled").args
+        parameters = {_indices([case.callspec.params[name] for case in cases]) for name in cases[0].callspec.params}
+        for case, *indices in zip(cases, *parameters, strict=True):
+            if sum(indices) % n:
+                case.add_marker(pytest.mark.slow)
+
+
+def _indices(values):
+    """The index of each value among the different objects, in the order in which they come first."""
+    seen = {}
+    return tuple(seen.setdefault(id(value), len(seen)) for value in values)
 
 
 def pytest_collection_finish():

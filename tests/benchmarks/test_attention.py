@@ -32,11 +32,13 @@ class TestPeakMemory:
 
 
 class TestInterleavedTimes:
+    @pytest.mark.slow
     def test_everyone_runs_once_a_round_and_begins_in_turn(self, measuring):
         order = []
         measuring.interleaved_times([lambda name=name: order.append(name) for name in "abc"], rounds=3)
         assert "".join(order) == "abcbcacab"
 
+    @pytest.mark.slow
     def test_a_budget_buys_more_rounds_up_to_three_times_as_many(self, measuring):
         assert [len(times) for times in measuring.interleaved_times([int], rounds=2, budget=60)] == [6]
         assert [len(times) for times in measuring.interleaved_times([int], rounds=2)] == [2]
@@ -108,6 +110,7 @@ def test_the_command_writes_results_and_page(run, tmp_path, capsys):
     assert all(section in page for section in capsys.readouterr().out.split("\n\n") if section.startswith("|"))
 
 
+@pytest.mark.slow
 def test_a_part_by_itself_is_printed_only(run, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(importlib.import_module("attention"), "ROOT", tmp_path)
     run([*QUICK, "--only", "memory", "--encodings", "t5", "--lengths", "16"])

@@ -327,6 +327,7 @@ class TestLoadingAtHome:
                 (tmp_path / name / file).write_text(f"raise SystemExit('{file} was run')\n")
         return tmp_path
 
+    @pytest.mark.sampled(2)
     @pytest.mark.parametrize("trust", [None, False, True])
     @pytest.mark.parametrize("name", MODELS)
     def test_runs_no_code_of_the_folder(self, name, trust, broken):
@@ -347,6 +348,7 @@ class TestLoadingAtHome:
 
         monkeypatch.setattr("builtins.input", ask)
 
+    @pytest.mark.sampled(2)
     @pytest.mark.parametrize("trust", [None, False, True])
     @pytest.mark.parametrize("make", [locant.pipeline, transformers.pipeline], ids=["locant", "transformers"])
     @pytest.mark.parametrize(("name", "task"), PIPELINE_TASKS)

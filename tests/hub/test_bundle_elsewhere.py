@@ -219,6 +219,7 @@ def test_processors_go_along_where_there_is_pillow(home, processor, tmp_path):
     ]
 
 
+@pytest.mark.slow
 def test_another_version_of_transformers_is_told_in_one_sentence(home, abroad):
     script = """
 import sys

@@ -518,6 +518,7 @@ class TestHub:
 
 
 class TestTraining:
+    @pytest.mark.sampled(3)
     @pytest.mark.filterwarnings("ignore:Recommended. pip install sacremoses")
     @pytest.mark.parametrize("family", ["marian", "bart", "t5"])
     def test_a_converted_folder_goes_straight_into_training(self, family, toy, tmp_path):

@@ -198,6 +198,7 @@ def pairs(cases):
     return pytest.mark.parametrize("pair", [pytest.param(case, id=case.name) for case in cases], indirect=True)
 
 
+@pytest.mark.sampled(2)
 @pairs([case for case in LANGUAGE_MODELS if "bin" not in case.name])
 def test_batches_padded_on_the_left(pair):
     """Prompts of several lengths, which grow beyond the length that rope types scale from."""

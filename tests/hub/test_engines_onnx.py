@@ -97,6 +97,7 @@ def test_text_of_any_size_and_padding(model_class, fields, random_model, tokeniz
     assert AutoTokenizer.from_pretrained(folder).get_vocab() == tokenizer.get_vocab()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("model_class", "fields"), IMAGES.values(), ids=IMAGES.keys())
 def test_any_number_of_images(model_class, fields, random_model, tmp_path):
     model = random_model(model_class, **{**SHAPE, **fields, "encoder_input": "patches"})
@@ -147,6 +148,7 @@ def test_quantization_is_refused(tmp_path):
         export(tmp_path, tmp_path / "engine", "onnx", quantization="int8")
 
 
+@pytest.mark.slow
 def test_large_weights_stand_beside_the_graph(random_model, tmp_path, monkeypatch):
     model = random_model(LocantForImageClassification, **SHAPE, encoder_input="patches")
     model.save_pretrained(tmp_path / "run")

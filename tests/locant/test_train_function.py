@@ -10,6 +10,7 @@ from safetensors.torch import load_file
 import locant
 
 
+@pytest.mark.slow
 def test_it_gives_the_bits_and_the_metrics_of_the_command(toy, trained_run, tmp_path):
     found = locant.train(toy.config, output_dir=tmp_path / "run")
     here, there = (load_file(folder / "model.safetensors") for folder in (tmp_path / "run", trained_run))

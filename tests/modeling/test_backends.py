@@ -80,7 +80,7 @@ class TestRefused:
 
 
 class TestServed:
-    @pytest.mark.sampled(3)
+    @pytest.mark.sampled(6)
     def test_at_construction_when_set_and_when_loaded(self, make_model, served, field, tmp_path):
         encoding, backend = served
         encoding = in_its_place(encoding, field)
@@ -109,6 +109,7 @@ class TestServed:
 
 
 class TestDefault:
+    @pytest.mark.sampled(2)
     def test_is_one_that_serves(self, make_model, encoding, field, tmp_path):
         encoding = in_its_place(encoding, field)
         model = make_model(**ONE_LAYER, **only(field, encoding)).train()
@@ -164,6 +165,7 @@ class TestFlexCannotTrain:
         ids = torch.tensor([[5, 6, 7]])
         return {"input_ids": ids, "labels": ids}
 
+    @pytest.mark.slow
     def test_on_cpu(self, make_model, batch):
         model = make_model(attn_implementation="flex_attention").train()
         with pytest.raises(ValueError, match=r"^flex_attention has no backward pass on CPU: .* blockwise to train\.$"):

@@ -99,6 +99,7 @@ class TestAsTransformers:
             # all are as long as they may be where length counts that much
             assert (length_penalty == 2.0 and early_stopping == "never") or len(set().union(*lengths)) > 1
 
+    @pytest.mark.sampled(2)
     @pytest.mark.parametrize("ends", [None, 2, [2, 7, 9, 11]])
     @pytest.mark.parametrize("beams", [2, 5])
     @pytest.mark.parametrize("pad", [0, 3])

@@ -715,7 +715,7 @@ def source_of(batch):
 
 @pytest.mark.parametrize("backend", ["eager", "sdpa"])
 class TestTheTables:
-    @pytest.mark.sampled(3)
+    @pytest.mark.sampled(4)
     @cases(FORWARD)
     def test_forward(self, both, name, rows, row, backend):
         models, batch = both(name, backend), PAIRS[name].batch
@@ -727,6 +727,7 @@ class TestTheTables:
         batch = {**PAIRS[name].batch, **PAIRS[name].labels}
         assert compare(both(name, backend), forward, batch, rows[row]) == is_alike(rows[row], name, backend)
 
+    @pytest.mark.sampled(2)
     @cases(GENERATE)
     def test_generate(self, both, name, rows, row, backend):
         models, batch = both(name, backend), source_of(PAIRS[name].batch)
@@ -739,6 +740,7 @@ class TestTheTables:
 class TestHalfPrecision:
     """With weights in half precision, outputs have the built-in class's types, except losses, which are float32."""
 
+    @pytest.mark.sampled(2)
     @pytest.mark.parametrize("name", ALL)
     def test_forward(self, both, name, backend, dtype):
         models, batch = both(name, backend, dtype), PAIRS[name].batch

@@ -85,6 +85,7 @@ def test_outputs_and_gradients(shared_model, encoding, kind):
         torch.testing.assert_close(others[name], gradient, atol=2e-5, rtol=1e-4, msg=lambda m, n=name: f"{n}: {m}")
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("kind", ["dynamic", "static", "sliding", "static sliding"])
 def test_caches(shared_model, no_grad, encoding, kind, side):
     """Decoding in steps: longer than a block, of one token, and longer than the window."""
@@ -117,6 +118,7 @@ class Largest(TorchDispatchMode):
         return result
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("kind", ["plain", "padding", "window and documents"])
 def test_no_tensor_has_all_pairs(shared_model, encoding, kind):
     """Forward and backward pass of encoder, decoder and cross-attention, with masks."""

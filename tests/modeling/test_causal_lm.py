@@ -290,6 +290,7 @@ class TestCache:
             assert_same(outputs, expected)
             said = outputs.sequences
 
+    @pytest.mark.sampled(2)
     @SEARCHES
     @pytest.mark.parametrize("chunk", [1, 3])
     def test_prompts_taken_in_chunks(self, language_model, make_batch, encoding, mode, chunk):
@@ -326,6 +327,7 @@ class TestCache:
 class TestHelpers:
     """Methods of `generate()` that propose several tokens at once do not change the result."""
 
+    @pytest.mark.sampled(2)
     @pytest.mark.parametrize("fields", [{}, SLIDING], ids=["full", "sliding"])
     def test_a_smaller_model(self, language_model, make_batch, encoding, fields):
         model, batch = language_model(encoding, **fields), make_batch(PROMPTS[:1])
@@ -357,6 +359,7 @@ class TestHelpers:
 
 
 class TestInputs:
+    @pytest.mark.sampled(2)
     @SEARCHES
     @pytest.mark.parametrize("kind", ["dynamic", "static"])
     def test_embeddings_as_a_prompt(self, language_model, make_batch, encoding, mode, kind):

@@ -62,6 +62,7 @@ class TestCache:
         expected = generate(model, ids, mask, use_cache=False, **prompts, **mode)
         assert_same(generate(model, ids, mask, cache_implementation=kind, **prompts, **mode), expected)
 
+    @pytest.mark.sampled(6)
     @pytest.mark.parametrize(("mode", "window"), [(GREEDY, 3), (BEAM, None)], ids=["greedy, window", "beam"])
     def test_with_every_backend(self, shared_model, make_batch, no_grad, served, mode, window):
         """Generation after prompts, with a dynamic cache and with a static one."""
@@ -93,7 +94,7 @@ class TestCache:
 
 
 class TestBatch:
-    @pytest.mark.sampled(3)
+    @pytest.mark.sampled(4)
     @pytest.mark.parametrize("mode", [GREEDY, BEAM], ids=["greedy", "beam"])
     @pytest.mark.parametrize("kind", ["dynamic", "static"])
     def test_gives_what_each_sentence_gets_alone(self, shared_model, make_batch, encoding, mode, kind, side, prompts):
@@ -227,6 +228,7 @@ class TestSource:
 
 
 class TestAssisted:
+    @pytest.mark.sampled(2)
     @pytest.mark.parametrize("mode", [GREEDY, {"decoder_input_ids": torch.tensor([PROMPTS[0]])}], ids=["", "prompt"])
     def test_a_smaller_model_changes_nothing(self, make_model, make_batch, encoding, mode):
         model = make_model(position_encoding=encoding, **ONE_LAYER)

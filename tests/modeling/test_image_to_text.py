@@ -184,6 +184,7 @@ class TestVisionEncoderDecoder:
 class TestGeneration:
     OPTIONS = {"max_new_tokens": 10, "no_repeat_ngram_size": 2, "num_beams": 2}  # noqa: RUF012
 
+    @pytest.mark.sampled(2)
     @poolings
     def test_batched_as_one_by_one(self, make_captioner, encoding, pooling):
         model, batch = make_captioner(position_encoding=encoding, pooling=pooling), images(batch=3)
@@ -329,6 +330,7 @@ class TestTables:
         assert (model.lm_head.weight is model.get_decoder().embed_tokens.weight) == tied
         assert model(pixel_values=images(), decoder_input_ids=IDS + 6).logits.shape == (2, 4, 30)
 
+    @pytest.mark.sampled(2)
     @pytest.mark.parametrize("tied", [True, False])
     @torch.no_grad()
     def test_auto_classes_load_the_same_bits(self, make_captioner, encoding, tied, tmp_path):
@@ -374,6 +376,7 @@ class TestTrainingAndCompilation:
         for name, gradient in gradients.items():
             torch.testing.assert_close(others[name], gradient, atol=1e-5, rtol=1e-5, msg=lambda m, n=name: f"{n}: {m}")
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("encoding", ["learned", "rotary"])
     def test_compiled_whole(self, make_captioner, encoding):
         model = make_captioner(position_encoding=encoding, encoder_layers=1, decoder_layers=1)
@@ -385,6 +388,7 @@ class TestTrainingAndCompilation:
         for name, gradient in gradients.items():
             torch.testing.assert_close(others[name], gradient, atol=1e-6, rtol=1e-4)
 
+    @pytest.mark.sampled(2)
     @poolings
     @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
     def test_half_precision(self, make_captioner, encoding, pooling, dtype, assert_close_in_half):

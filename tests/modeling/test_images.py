@@ -371,6 +371,7 @@ class TestRotary:
 
 @poolings
 class TestEncodings:
+    @pytest.mark.sampled(2)
     @pytest.mark.parametrize("shape", [(12, 8), (16, 20)], ids=str)
     @torch.no_grad()
     def test_backends_agree(self, make_images_model, served, pooling, shape):
@@ -532,6 +533,7 @@ def loss_and_gradients(model, forward=None):
 
 
 class TestTrainingAndCompilation:
+    @pytest.mark.sampled(2)
     @pytest.mark.filterwarnings("ignore:`gradient_checkpointing_enable` is deprecated:FutureWarning")
     @pytest.mark.parametrize("reentrant", [True, False])
     def test_gradient_checkpointing_changes_no_number(self, make_images_model, trained, reentrant):
@@ -561,6 +563,7 @@ class TestTrainingAndCompilation:
         model(images(), labels=torch.tensor([0, 1])).loss.backward()
         assert model.model.encoder.layers[0].self_attn.q_proj.weight.grad.abs().max() > 0
 
+    @pytest.mark.slow
     @pytest.mark.sampled(4)
     @pytest.mark.parametrize("encoding", ENCODINGS)
     def test_compiled_whole(self, make_images_model, encoding):
@@ -573,6 +576,7 @@ class TestTrainingAndCompilation:
         for name, gradient in gradients.items():
             torch.testing.assert_close(others[name], gradient, atol=1e-6, rtol=1e-4)
 
+    @pytest.mark.slow
     @pytest.mark.sampled(3)
     @pytest.mark.parametrize("encoding", ["sinusoidal", "learned", "rotary"])
     @torch.no_grad()
@@ -664,6 +668,7 @@ class TestInitialization:
 
 
 class TestSaving:
+    @pytest.mark.sampled(2)
     @poolings
     @torch.no_grad()
     def test_auto_classes_load_the_same_bits(self, make_images_model, encoding, pooling, tmp_path):

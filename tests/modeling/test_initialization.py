@@ -267,6 +267,7 @@ def test_every_rope_type_is_saved_and_loaded(make_model, rope_type, tmp_path):
     assert_same_state(model, LocantForConditionalGeneration.from_pretrained(tmp_path))
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_loading_in_half_precision_rounds_the_weights_alone(make_model, encoding, dtype, tmp_path):
     model = make_model(position_encoding=encoding)

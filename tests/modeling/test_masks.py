@@ -178,6 +178,7 @@ class TestWindows:
         assert torch.equal(seen(model.get_encoder(), attention_mask=given), mask & band(LENGTH, LENGTH, WINDOW, False))
         assert torch.equal(seen(model.get_decoder(), attention_mask=given), mask & band(LENGTH, LENGTH, WINDOW, True))
 
+    @pytest.mark.sampled(2)
     @pytest.mark.parametrize("types", [("sliding", "full"), ("full", "sliding"), ("full", "full")], ids="-".join)
     @pytest.mark.parametrize("kind", ["none", "dynamic", "static"])
     def test_by_layer(self, make_model, shared_model, backend, types, kind, make_batch):

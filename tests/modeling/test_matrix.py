@@ -282,6 +282,7 @@ class TestCanFail:
     def trained(self, request, small_blocks):
         return request.param
 
+    @pytest.mark.sampled(2)
     @pytest.mark.parametrize(("where", "dtype"), PLACES_AND_TYPES)
     def test_fails_without_the_encoding(self, error, served, norm_position, side, cache, where, dtype):
         """The cases are those of `test_float32_is_exact` and `test_half_precision_is_close`."""
@@ -304,6 +305,7 @@ class TestCanFail:
         for attention in attentions(encoding, "both")[1:]:
             assert error(case, later_without=[attention]) > 2, attention
 
+    @pytest.mark.sampled(2)
     @pytest.mark.parametrize(("mask", "cache"), MASKS_AND_CACHES)
     @pytest.mark.parametrize("dtype", slow_except(["bf16"], TYPES))
     def test_fails_without_a_mask(self, error, encoding, norm_position, side, cache, dtype, mask, monkeypatch):
@@ -340,6 +342,7 @@ class TestCanFail:
 
         assert error(Case(encoding, "eager", norm_position, side, cache, "both", dtype), damage=lose) > 2
 
+    @pytest.mark.sampled(2)
     @windows
     def test_gradients_differ_without_the_encoding(self, gradient_errors, trained, norm_position, side, where, window):
         without = attentions(trained[0], where)

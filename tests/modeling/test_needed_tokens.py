@@ -47,6 +47,7 @@ def assert_learns_the_same(model, batch):
     torch.testing.assert_close(gradients, expected_gradients, atol=1e-5, rtol=1e-4)
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("side", PADDINGS)
 @pytest.mark.parametrize(("encoding", "backend"), TRAINED)
 def test_translator_learns_the_same(make_model, encoding, backend, side):

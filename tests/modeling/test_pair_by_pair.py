@@ -246,6 +246,7 @@ def assert_same(expected, output):
     assert expected.std() > 0.1
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("place", ["encoder", "decoder", "cross"])
 def test_output_and_gradients(name, make, batch, place):
     model = make()

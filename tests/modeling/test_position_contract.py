@@ -214,6 +214,7 @@ class TestParameters:
         assert abs(numbers.mean() - mean) < std / 2
         assert 0.5 < numbers.std() / std < 1.5
 
+    @pytest.mark.slow
     @pytest.mark.filterwarnings("ignore:.*pin_memory.*:UserWarning")
     def test_are_trained_by_the_trainer_and_saved(self, outside, make_config, tmp_path):
         model = LocantForConditionalGeneration(make_config(position_encoding=outside, norm_position="pre"))

@@ -61,6 +61,7 @@ class TestSwap:
             logits = [model(input_ids=IDS, decoder_input_ids=TARGET).logits for model in (swapped, made)]
         torch.testing.assert_close(*logits, atol=0, rtol=0)
 
+    @pytest.mark.sampled(2)
     def test_loading_takes_another_encoding(self, make_model, before, after, tmp_path):
         model = make_model(position_encoding=before)
         model.save_pretrained(tmp_path)

@@ -167,6 +167,7 @@ class TestBert:
                 logits = outputs[name][row] if case.startswith("sequences") else outputs[name][row, real]
                 other_implementations.assert_same(logits, expected[name][0])
 
+    @pytest.mark.sampled(2)
     @pytest.mark.parametrize("backend", ["eager", "sdpa", "blockwise"])
     @pytest.mark.parametrize("case", CASES)
     def test_loss_and_gradients(self, build, make_batch, batch, side, case, backend, other_implementations):
@@ -357,6 +358,7 @@ class TestLoss:
             )
             torch.testing.assert_close(outputs.loss, total / ((labels != -100).sum() if items is None else items))
 
+    @pytest.mark.slow
     @pytest.mark.sampled(5)
     @pytest.mark.filterwarnings("ignore")
     @pytest.mark.parametrize("case", [name for name in CASES if name != "questions"])

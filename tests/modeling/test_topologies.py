@@ -201,6 +201,7 @@ class TestSaving:
 
 
 class TestPrecision:
+    @pytest.mark.sampled(2)
     @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
     @pytest.mark.parametrize("backend", ["eager", "sdpa", "blockwise"])
     def test_half_is_close_and_learns(self, build, topology, dtype, backend, assert_close_in_half):
@@ -214,6 +215,7 @@ class TestPrecision:
         loss_of(model, topology).backward()
         assert all(weight.grad.isfinite().all() for weight in model.parameters())
 
+    @pytest.mark.sampled(2)
     @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
     def test_loaded_in_half(self, build, topology, dtype, tmp_path, no_grad):
         model = build(position_encoding="sinusoidal")
@@ -224,6 +226,7 @@ class TestPrecision:
 
 
 class TestTraining:
+    @pytest.mark.sampled(2)
     def test_every_parameter_learns(self, build, topology, encoding):
         """Except those that shift all scores of a softmax: keys' biases, and the last two before answers' places."""
         fields = {"share_encoder_decoder_embeddings": False, "tie_word_embeddings": False, "gated_ffn": True}
@@ -235,6 +238,7 @@ class TestTraining:
             shifting += ["qa_outputs.bias", "layers.1.ffn_residual.norm.bias"]
         assert not {name for name in still if not name.endswith(tuple(shifting))}
 
+    @pytest.mark.sampled(2)
     @ALONE
     @pytest.mark.filterwarnings("ignore:`gradient_checkpointing_enable` is deprecated:FutureWarning")
     def test_gradient_checkpointing_with_every_encoding(self, build, topology, trained):
@@ -398,6 +402,7 @@ class TestCompilation:
         torch.testing.assert_close(loss, expected)
         assert_close(others, gradients, atol=1e-5, rtol=1e-4)
 
+    @pytest.mark.sampled(3)
     @COMPILED
     def test_export(self, model, topology, no_grad):
         inputs = {**topology.inputs, **({"use_cache": False} if model.config.is_decoder else {})}

@@ -27,6 +27,7 @@ def loss_and_gradients(model, batch, forward=None):
 
 
 class TestGradientCheckpointing:
+    @pytest.mark.sampled(2)
     @pytest.mark.filterwarnings("ignore:`gradient_checkpointing_enable` is deprecated:FutureWarning")
     @pytest.mark.parametrize("reentrant", [True, False])
     def test_changes_no_number(self, make_model, batch, trained, reentrant):
@@ -144,6 +145,7 @@ class TestCompilation:
                 steps.append(compiled(**batch, decoder_input_ids=part, past_key_values=past).logits)
         torch.testing.assert_close(torch.cat(steps, 1), expected, atol=1e-5, rtol=1e-5)
 
+    @pytest.mark.sampled(3)
     @pytest.mark.parametrize("topology", ["encoder-decoder", pytest.param("decoder", marks=pytest.mark.slow)])
     @compiled("eager", "sdpa", "blockwise")
     def test_generation_with_a_static_cache_compiles_one_step(self, model, make_model, make_batch, trained, topology):
@@ -186,6 +188,7 @@ class TestCompilation:
 
 
 class TestHalfPrecision:
+    @pytest.mark.sampled(2)
     @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
     def test_logits_are_close_and_gradients_finite(
         self, make_model, batch, trained, norm_position, dtype, assert_close_in_half

@@ -81,6 +81,7 @@ def test_pictures_are_written_and_shown_in_the_report(folder):
         assert (folder / name).read_bytes().startswith(b"\x89PNG\r\n")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("seeds", "expected"),
     [

@@ -90,6 +90,7 @@ class TestTraining:
         np.testing.assert_allclose(attention.sum(-1), np.ones((4, 16)), atol=1e-5)
         assert np.abs(attention - 1 / 16).max() > 0.005
 
+    @pytest.mark.slow
     def test_the_seed_decides_and_nothing_outside_is_changed(self):
         torch.manual_seed(5)
         expected, threads = torch.rand(3), torch.get_num_threads()
@@ -101,6 +102,7 @@ class TestTraining:
         np.testing.assert_array_equal(first.attention, again.attention)
         assert not np.array_equal(first.attention, other.attention)
 
+    @pytest.mark.slow
     @pytest.mark.sampled(4)
     @pytest.mark.parametrize("encoding", POSITION_ENCODINGS)
     @pytest.mark.parametrize("part", position_study.PARTS)
@@ -208,6 +210,7 @@ def backwards():
     del POSITION_ENCODINGS["backwards"], _CLASSES["backwards"]
 
 
+@pytest.mark.slow
 def test_an_encoding_from_outside_takes_part(backwards, tmp_path):
     run_study(tmp_path, seeds=[0], encodings=["backwards"], size=TINY, show_progress=False)
     assert {row["encoding"] for row in read(tmp_path)} == {"backwards"}

@@ -91,6 +91,7 @@ class TestRuns:
         models = [json.loads((folder / name / "config.json").read_text())["position_encoding"] for name in NAMES]
         assert models == ENCODINGS * 2
 
+    @pytest.mark.slow
     def test_are_what_locant_train_gives(self, study, toy, tmp_path):
         folder, _ = study
         options = {"num_train_epochs": 1, "predict_with_generate": "false", "position_encoding": "rotary", "seed": 3}
@@ -151,6 +152,7 @@ class TestStopped:
         whole = [(path / "report.md").read_text("utf-8") for path in (tmp_path, study[0])]
         assert times.sub("", whole[0]) == times.sub("", whole[1])
 
+    @pytest.mark.slow
     def test_before_its_translations_were_kept_makes_them_then(self, study, write_config, tmp_path):
         folder, _ = study
         one = {"position_encoding": ["rotary"], "seed": [3]}

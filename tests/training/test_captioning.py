@@ -171,6 +171,7 @@ class TestTraining:
         assert (model.generation_config.num_beams, model.generation_config.max_new_tokens) == (2, 8)
         assert model.generation_config.decoder_start_token_id == AutoTokenizer.from_pretrained(folder).bos_token_id
 
+    @pytest.mark.slow
     def test_empty_and_long_captions_are_dropped_from_train_only(self, pictures, tmp_path, capsys):
         rows = [
             (path, label, "" if i < 2 else f"{caption} it is" if i < 5 else caption)

@@ -45,7 +45,7 @@ def left_by(folder):
 
 
 class TestStops:
-    @pytest.mark.sampled(2)
+    @pytest.mark.sampled(4)
     @pytest.mark.parametrize(
         ("name", "call", "what"),
         [
@@ -79,6 +79,7 @@ class TestStops:
         assert left_by(folder) == (False, 0)
         assert not list(folder.glob("checkpoint-*"))
 
+    @pytest.mark.slow
     def test_where_the_learning_rate_makes_the_weights_overflow(self, toy, tmp_path, capsys):
         assert toy.train(tmp_path / "run", learning_rate=1e38, warmup_steps=0, predict_with_generate="false") == 2
         error = capsys.readouterr().err.splitlines()[-1]

@@ -94,6 +94,7 @@ class TestOneDocument:
             load_splits(layout(), train_file=tmp_path / "a.txt", validation_split=0.1)
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("task", ["language_modeling", "masked_language_modeling"])
 def test_a_run_on_one_plain_text_file(writings, tmp_path, capsys, task):
     text = "\n\n".join(f"Chapter {number}\n    {' '.join(writings.texts['train'][number:])}" for number in (0, 80))

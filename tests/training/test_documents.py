@@ -85,12 +85,14 @@ def same_bits(one, other):
 
 @pytest.mark.parametrize("task", TASKS)
 class TestRun:
+    @pytest.mark.slow
     @pytest.mark.sampled(2)
     def test_the_same_command_gives_the_same_bits_and_numbers(self, writings, document_runs, tmp_path, task):
         assert writings.train(task, tmp_path / "again") == 0
         assert same_bits(tmp_path / "again", document_runs[task])
         assert writings.metrics(tmp_path / "again") == writings.metrics(document_runs[task])
 
+    @pytest.mark.slow
     @pytest.mark.sampled(2)
     def test_stopped_and_started_again_it_ends_alike(self, writings, document_runs, tmp_path, task, monkeypatch):
         class Stopped(BaseException):
@@ -159,6 +161,7 @@ class TestRun:
         assert "1 without text left out" in out
         assert "Dry run: nothing was trained or written." in out
 
+    @pytest.mark.slow
     @pytest.mark.sampled(2)
     def test_fine_tuning_goes_on_from_its_weights_and_tokenizer(self, writings, document_runs, tmp_path, task):
         options = {"model_name_or_path": document_runs[task], "num_train_epochs": 1}
@@ -170,6 +173,7 @@ class TestRun:
         scratch, tuned = (writings.metrics(folder)["epochs"][0] for folder in (document_runs[task], tmp_path / "on"))
         assert tuned["train_loss"] < scratch["train_loss"] - 1
 
+    @pytest.mark.slow
     def test_tables_have_whole_texts_and_validation_is_cut(self, writings, tmp_path, capsys, task):
         texts = ["the cat\\nsees the dog.", "a\\n\\nb", *writings.texts["validation"]]
         lines = [f'{{"content": "{text}", "id": {number}}}\n' for number, text in enumerate(texts)]

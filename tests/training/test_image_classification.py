@@ -140,6 +140,7 @@ class TestTraining:
         del here["training_seconds"], there["training_seconds"]
         assert here == there
 
+    @pytest.mark.slow
     def test_labels_are_counted_and_so_is_what_stands_in_train_and_test(self, pictures, folder, tmp_path, capsys):
         labels = [label for _, label, _ in pictures.rows["train"]]
         assert metrics(folder)["data"]["labels"] == {name: labels.count(name) for name in NAMES}
@@ -154,6 +155,7 @@ class TestTraining:
         assert metrics(tmp_path / "run")["data"]["test_in_train"] == {"images": 3, "with_label": 2}
         assert "of the test images, 3 are also in train, 2 of them with the same label" in capsys.readouterr().out
 
+    @pytest.mark.slow
     def test_validation_is_cut_from_the_training_images(self, pictures, tmp_path, capsys):
         options = {"validation_file": None, "validation_split": 0.25, "max_steps": 1}
         assert pictures.train(TASK, tmp_path / "run", **options) == 0
@@ -170,6 +172,7 @@ class TestTraining:
 
 
 class TestSources:
+    @pytest.mark.slow
     def test_colour_images_of_any_size_come_from_a_parquet_file(self, pictures, tmp_path):
         rng = np.random.default_rng(0)
         images = [Image.fromarray(rng.integers(0, 256, (10 + i, 20, 3), dtype=np.uint8)) for i in range(8)]
@@ -189,6 +192,7 @@ class TestSources:
         logits = one_by_one(tmp_path / "run", paths)
         assert [row["prediction"] for row in predictions(tmp_path / "run")] == [str(int(i)) for i in logits.argmax(-1)]
 
+    @pytest.mark.slow
     def test_a_folder_of_images_by_class_is_a_data_set(self, pictures, tmp_path):
         for split in ("train", "test"):
             for number, (path, label, _) in enumerate(pictures.rows[split]):

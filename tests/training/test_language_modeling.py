@@ -104,6 +104,7 @@ class TestPacking:
         alone = BlockCollator(0, with_documents=False)(blocks)
         assert alone["attention_mask"].tolist() == [[1, 1, 1, 1, 1], [1, 1, 1, 0, 0]]
 
+    @pytest.mark.slow
     def test_a_run_trains_on_full_blocks_of_every_token_in_each_epoch(self, writings, tmp_path, monkeypatch):
         seen, original = [], CausalTrainer.training_step
 
@@ -220,6 +221,7 @@ def test_the_unigram_model_is_counted_plus_one(tokenizer, folder, writings):
     assert found["unigram_bits_per_byte"] == pytest.approx(loss / math.log(2) * len(tokens) / found["bytes"])
 
 
+@pytest.mark.slow
 def test_documents_without_text_cost_nothing(folder, writings, tmp_path):
     texts = [writings.texts["test"][1], " ", writings.texts["test"][2]]
     path, options = writings.write("gaps.txt", texts), {"num_train_epochs": 1, "model_name_or_path": folder}

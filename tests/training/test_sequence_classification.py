@@ -236,6 +236,7 @@ class TestTraining:
         assert animals.train(tmp_path / "again") == 0
         assert same_bits(tmp_path / "again", runs[PROBLEMS[0]])
 
+    @pytest.mark.slow
     @pytest.mark.sampled(3)
     @pytest.mark.parametrize("problem", PROBLEMS)
     def test_stopped_and_started_again_it_ends_as_if_nothing_had_happened(
@@ -291,6 +292,7 @@ class TestTraining:
         losses = [metrics(tmp_path / name)["epochs"][0]["train_loss"] for name in ("whole", "parts")]
         assert losses[1] == pytest.approx(losses[0], rel=1e-4)
 
+    @pytest.mark.slow
     def test_texts_are_cut_and_counted_in_every_split(self, animals, tmp_path, capsys):
         assert (
             animals.train(
@@ -329,6 +331,7 @@ class TestTraining:
 
 
 class TestFineTuning:
+    @pytest.mark.slow
     def test_a_classifier_learns_other_labels_with_a_new_head(self, animals, runs, tmp_path, capsys):
         start = {"model_name_or_path": runs[PROBLEMS[0]], "learning_rate": 1e-9, "max_steps": 1}
         assert self.train(animals, tmp_path / "run", PROBLEMS[1], **start) == 0
@@ -352,6 +355,7 @@ class TestFineTuning:
             metrics(runs[PROBLEMS[0]])["test"]["loss"], rel=1e-3
         )
 
+    @pytest.mark.slow
     def test_starts_from_the_encoder_of_a_translator(self, animals, trained_run, tmp_path, capsys):
         start = {"model_name_or_path": trained_run, "learning_rate": 1e-9, "max_steps": 1}
         assert self.train(animals, tmp_path / "run", **start) == 0

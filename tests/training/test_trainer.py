@@ -181,6 +181,7 @@ class TestTraining:
         assert skipped[:2] == [(True, True)] * 2
         assert set(skipped[2:]) == {(False, False)}
 
+    @pytest.mark.slow
     def test_a_model_that_cannot_leave_out_logits_is_not_asked_to(self, make_trainer):
         marian = MarianMTModel(MarianConfig(vocab_size=2000, d_model=16, pad_token_id=0, decoder_start_token_id=0))
         trainer = make_trainer(max_steps=1, eval_strategy="no", model=marian)

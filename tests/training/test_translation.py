@@ -167,7 +167,7 @@ class TestKilled:
     """Started again with the same command, a run ends as if nothing had happened to it."""
 
     @pytest.mark.slow
-    @pytest.mark.sampled(18)
+    @pytest.mark.sampled(9)
     @pytest.mark.parametrize(("owner", "name", "call"), MOMENTS.values(), ids=MOMENTS)
     def test_at_any_moment(self, toy, trained_run, tmp_path, stop_at, training_steps, owner, name, call):
         folder = tmp_path / "run"
@@ -455,6 +455,7 @@ class TestFineTuning:
         )
         assert "--d_model null --ffn_bias null" in error
 
+    @pytest.mark.slow
     def test_may_repeat_the_shape(self, toy, trained_run, tmp_path, config):
         trained = AutoModelForSeq2SeqLM.from_pretrained(trained_run).config
         shape = {name: getattr(trained, name) for name in ("d_model", "encoder_layers", "position_encoding")}
@@ -480,6 +481,7 @@ class TestFineTuning:
         del sections["data"]["tokenizer_vocab_size"]
         return toy.write_config("marian", sections)
 
+    @pytest.mark.slow
     def test_takes_models_of_other_families(self, toy, tmp_path, marian):
         assert toy.train(tmp_path / "run", marian, num_train_epochs=2, dropout=0.0) == 0
         first, second = metrics(tmp_path / "run")["epochs"]
@@ -502,6 +504,7 @@ class TestMetrics:
             assert record["validation_perplexity"] == pytest.approx(math.exp(record["validation_loss"]))
         assert [record["validation_bleu"] for record in epochs][-1] > 10
 
+    @pytest.mark.slow
     def test_have_the_mean_of_the_training_losses(self, toy, tmp_path, training_steps):
         assert toy.train(tmp_path / "run", **{**SHORT, "num_train_epochs": 2}, logging_steps=30) == 0
         losses = [loss for *_, loss in training_steps]
@@ -674,12 +677,14 @@ class TestOptions:
         state = json.loads((tmp_path / "run" / "checkpoint-8" / "trainer_state.json").read_text())
         assert [entry["step"] for entry in state["log_history"] if "loss" in entry] == [4, 5, 6, 7, 8]
 
+    @pytest.mark.slow
     def test_without_translations_there_are_losses_alone_and_bleu_at_the_end(self, toy, tmp_path):
         assert toy.train(tmp_path / "run", **SHORT) == 0
         found = metrics(tmp_path / "run")
         assert "validation_bleu" not in found["epochs"][0]
         assert found["test"]["bleu"] >= 0
 
+    @pytest.mark.slow
     @pytest.mark.parametrize(("budget", "bpe_dropout"), [(150, 0), (400, 0.3)])
     def test_token_budget_fills_batches_by_their_tokens(self, toy, tmp_path, training_steps, budget, bpe_dropout):
         options = {"max_tokens_per_batch": budget, "bpe_dropout": bpe_dropout}
@@ -704,18 +709,21 @@ class TestOptions:
         assert (found["train"]["pairs"], found["validation"]["pairs"]) == (290, 30)
         assert "Cut 30 of 320 pairs from train for validation (seed 42)." in capsys.readouterr().out
 
+    @pytest.mark.slow
     def test_a_named_tokenizer_is_used_as_it_is(self, toy, trained_run, tmp_path):
         options = {**SHORT, "max_steps": 1, "tokenizer_vocab_size": "null", "tokenizer_name": trained_run}
         pairs = [("wholly other words", "de tout autres mots")] * 40
         assert toy.train(tmp_path / "run", **options, train_file=toy.write("other", pairs)) == 0
         assert (tmp_path / "run" / "tokenizer.json").read_bytes() == (trained_run / "tokenizer.json").read_bytes()
 
+    @pytest.mark.slow
     def test_languages_and_licence_are_kept_with_the_run(self, toy, tmp_path):
         declared = {"source_lang": "en", "target_lang": "fr", "license": "cc0-1.0", "source_prefix": "fr: "}
         assert toy.train(tmp_path / "run", **SHORT, max_steps=1, **declared) == 0
         kept = yaml.safe_load((tmp_path / "run" / "run_config.yaml").read_text())["data"]
         assert {name: kept[name] for name in declared} == declared
 
+    @pytest.mark.slow
     def test_source_prefix_stands_before_every_source(self, toy, tmp_path, training_steps):
         assert toy.train(tmp_path / "run", **SHORT, max_steps=2, source_prefix="loyal ") == 0
         tokenizer = AutoTokenizer.from_pretrained(tmp_path / "run")
@@ -723,6 +731,7 @@ class TestOptions:
             for text in tokenizer.batch_decode(batch["input_ids"], skip_special_tokens=True):
                 assert text.startswith("loyal the ")
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("bpe_dropout", [0, 0.5])
     def test_a_learned_table_that_just_holds_the_text_is_never_left(self, toy, tmp_path, bpe_dropout):
         options = {"position_encoding": "learned", "max_position_embeddings": 12, "learning_rate": 1e-9}
@@ -773,6 +782,7 @@ class TestDryRun:
         model.resize_token_embeddings(10_000)
         assert activation_bytes(model, batch(20)) - small < 4 * 20 * 7 * (10_000 - vocabulary) / 2
 
+    @pytest.mark.slow
     @pytest.mark.sampled(3)
     @pytest.mark.parametrize(
         "options",

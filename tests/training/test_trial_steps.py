@@ -136,6 +136,7 @@ def test_an_optimiser_without_its_package_is_refused_before_training(toy, tmp_pa
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 def test_a_backend_that_cannot_add_the_bias_is_no_candidate(toy, tmp_path, make_fastest):
     timed = make_fastest(False, "blockwise")
     options = {"position_encoding": "shaw", "attn_implementation": "auto"}
@@ -144,6 +145,7 @@ def test_a_backend_that_cannot_add_the_bias_is_no_candidate(toy, tmp_path, make_
     assert hyperparameters(tmp_path / "run") == (False, "blockwise")
 
 
+@pytest.mark.slow
 def test_bf16_is_no_candidate_on_a_device_that_cannot_multiply_it(toy, tmp_path, make_fastest, monkeypatch):
     timed = make_fastest(False, "eager")
     monkeypatch.setattr(trial_steps, "multiplies_bf16", lambda device: False)
