@@ -347,6 +347,7 @@ BROKEN = {
 }
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("case", BROKEN)
 def test_is_refused_in_one_sentence(folder, case):
     change_folder, expected = BROKEN[case]

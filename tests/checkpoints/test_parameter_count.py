@@ -58,7 +58,7 @@ def parameters(model_class, config):
     return sum(parameter.numel() for parameter in model.parameters())
 
 
-@pytest.mark.sampled(4)
+@pytest.mark.sampled(5)
 @pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS)
 @pytest.mark.parametrize("encoding", ENCODINGS)
 @pytest.mark.parametrize("topology", TOPOLOGIES)

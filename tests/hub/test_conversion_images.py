@@ -56,6 +56,7 @@ CASES = [
 ]
 
 
+@pytest.mark.sampled(2)
 @parametrized(CASES)
 def test_there_and_back(case, tmp_path):
     assert_there_and_back(case, tmp_path)

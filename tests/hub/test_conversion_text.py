@@ -159,6 +159,7 @@ LANGUAGE_MODELS = [
 OTHERS = [gpt2("without head", GPT2Model), llama("without head", LlamaModel, {"num_key_value_heads": 2})]
 
 
+@pytest.mark.sampled(2)
 @parametrized([*BERTS, *LANGUAGE_MODELS, *OTHERS])
 def test_there_and_back(case, tmp_path):
     assert_there_and_back(case, tmp_path)
@@ -211,6 +212,7 @@ def test_batches_padded_on_the_left(pair):
         assert len({tuple(row[-10:]) for row in expected}) > 1
 
 
+@pytest.mark.sampled(2)
 @pairs([case for case in LANGUAGE_MODELS if "rope" in case.name])
 @torch.no_grad()
 def test_lengths_beyond_the_original_one_and_back(pair):

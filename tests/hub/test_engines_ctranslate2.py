@@ -226,6 +226,7 @@ def compare(model, engine, inputs):
             torch.testing.assert_close(found.sequences_scores, scores, atol=1e-4, rtol=1e-4)
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("fields", CASES.values(), ids=CASES.keys())
 def test_searches_find_what_transformers_finds(fields, save, tmp_path):
     model = random_translator(**fields)
@@ -322,6 +323,7 @@ def test_max_length_counts_the_start_token(save, tmp_path):
     assert found.shape[1] == 6
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("encoding", ["alibi", "t5", "none", "shaw", "rotary", "sinusoidal"])
 def test_far_distances(encoding, save, tmp_path):
     """Longer than max_position_embeddings, where the encoding has no end."""
@@ -383,6 +385,7 @@ def test_converted_models_find_what_they_found_before(model_class, config, save,
     compare(model, CTranslate2Model(export(run, tmp_path / "engine"), device="cpu"), batch())
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("quantization", ["int8", "int8_float32", "int16", "float16", "bfloat16"])
 def test_quantized_weights_are_smaller_and_nearly_the_same(quantization, save, tmp_path):
     model = random_translator(position_encoding="rotary", rope_parameters=LLAMA3, d_model=64, vocab_size=64)

@@ -159,6 +159,7 @@ def test_large_weights_stand_beside_the_graph(random_model, tmp_path, monkeypatc
     close(run(folder, pixel_values=images), model, pixel_values=images)
 
 
+@pytest.mark.slow
 def test_command_says_how_far_the_numbers_are_apart(random_model, tmp_path, capsys):
     random_model(LocantForImageClassification, **SHAPE, encoder_input="patches").save_pretrained(tmp_path / "run")
     assert main(["export", str(tmp_path / "run"), str(tmp_path / "engine"), "--format", "onnx"]) == 0

@@ -193,6 +193,7 @@ def test_shards_are_loaded_by_name(hub, translator):
     assert torch.equal(logits(model), logits(translator))
 
 
+@pytest.mark.slow
 def test_a_long_list_of_files_comes_in_pages(hub, folder):
     push(folder, "me/en-fr")
     HfApi().upload_folder(repo_id="me/en-fr", folder_path=folder, path_in_repo="copies/of/it")
@@ -237,6 +238,7 @@ def test_where_locant_is_not_installed(hub, folder, translator, tmp_path):
     assert {name for name in pushed if name.endswith(".py")} == {name for name in there if name.endswith(".py")}
 
 
+@pytest.mark.slow
 def test_training_goes_on_from_the_name(hub, toy, trained_run, tmp_path):
     push(trained_run, "me/toy")
     config = toy.write_config("finer", {**toy.sections(), "model": {"model_name_or_path": "me/toy"}})

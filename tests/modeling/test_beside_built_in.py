@@ -750,6 +750,7 @@ class TestHalfPrecision:
         for row in rows:
             assert compare(models, forward, batch, (OF_ANY_MODEL | OF_TEXT)[row]), row
 
+    @pytest.mark.sampled(2)
     @pytest.mark.parametrize("name", READS_TEXT)
     def test_embeddings_in_float32(self, both, name, backend, dtype):
         differs = "Locant gives embeddings the type of those of ids; transformers adds, or multiplies, two types"

@@ -72,6 +72,7 @@ def forward_and_backward(model, **batch):
     return logits.detach(), {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("kind", KINDS)
 def test_outputs_and_gradients(shared_model, encoding, kind):
     window = 20 if kind in ("window", "everything") else None
@@ -302,6 +303,7 @@ def second_derivatives(model, way):
     return torch.cat([gradient.flatten() for gradient in found])
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("way", ["penalty", "hvp", "torch.func"])
 def test_second_derivatives(make_model, encoding, way):
     """The masks keep sdpa from replacing blockwise: on CPU, the kernel of sdpa has no second derivatives."""

@@ -142,6 +142,7 @@ class TestFamilies:
         expected = theirs(ids, attention_mask=mask, position_ids=positions).logits
         other_implementations.assert_same(ours(ids, mask).logits[mask.bool()], expected[mask.bool()])
 
+    @pytest.mark.sampled(2)
     @pytest.mark.parametrize("backend", ["eager", "sdpa", "blockwise"])
     @pytest.mark.parametrize("items", [None, 50, torch.tensor(50)])
     def test_loss_and_gradients(self, family, make_batch, backend, items):
@@ -176,6 +177,7 @@ class TestFamilies:
         del inputs["labels"]
         torch.testing.assert_close(ours(**inputs).loss, expected, atol=1e-5, rtol=1e-5)
 
+    @pytest.mark.sampled(2)
     @MODES
     def test_generation(self, family, make_batch, mode):
         theirs, ours, _ = family
@@ -239,6 +241,7 @@ class TestBatch:
                 torch.testing.assert_close(scores, alone.sequences_scores, atol=1e-5, rtol=1e-5)
         assert len({tuple(tokens) for tokens in rows}) > 1
 
+    @pytest.mark.sampled(2)
     @MODES
     @pytest.mark.parametrize("cache", CACHES)
     def test_every_mode_gives_what_it_gives_without_a_cache(self, language_model, make_batch, mode, cache):
@@ -247,6 +250,7 @@ class TestBatch:
         expected = generate(model, *batch, use_cache=False, **mode)
         assert_same(generate(model, *batch, cache_implementation=kind, **mode), expected)
 
+    @pytest.mark.sampled(2)
     def test_with_every_backend(self, language_model, make_batch, served, no_grad):
         encoding, backend = served
         model, batch = language_model(encoding, **MIXED), make_batch(PROMPTS, "left")
@@ -258,7 +262,7 @@ class TestBatch:
 
 
 class TestCache:
-    @pytest.mark.sampled(3)
+    @pytest.mark.sampled(4)
     @pytest.mark.parametrize("steps", [(7,), (4, 1, 2), (1,) * 7])
     @pytest.mark.parametrize("kind", ["dynamic", "static"])
     @pytest.mark.parametrize("fields", [{}, SLIDING, MIXED], ids=["full", "sliding", "mixed"])

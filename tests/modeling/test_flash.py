@@ -122,7 +122,7 @@ class TestForward:
         logits = flash_model(**fields)(ids, decoder_input_ids=target).logits
         torch.testing.assert_close(logits, expected, atol=2e-5, rtol=1e-5)
 
-    @pytest.mark.sampled(2)
+    @pytest.mark.sampled(4)
     @pytest.mark.parametrize("masked", [True, False], ids=["mask", "no mask"])
     @pytest.mark.parametrize("kind", ["dynamic", "sliding", "static"])
     def test_in_steps(self, shared_model, flash_model, batch, fields, kind, masked):

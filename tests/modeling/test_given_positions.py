@@ -177,6 +177,7 @@ class TestAnEncoder:
                 torch.testing.assert_close(other, one, atol=1e-4, rtol=1e-3, msg=lambda m, n=name: f"{n}: {m}")
 
 
+@pytest.mark.slow
 @pytest.mark.sampled(4)
 @pytest.mark.parametrize("encoding", BY_DISTANCE)
 def test_compiled_code_takes_them(build, encoding, no_grad):

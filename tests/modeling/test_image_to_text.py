@@ -330,7 +330,7 @@ class TestTables:
         assert (model.lm_head.weight is model.get_decoder().embed_tokens.weight) == tied
         assert model(pixel_values=images(), decoder_input_ids=IDS + 6).logits.shape == (2, 4, 30)
 
-    @pytest.mark.sampled(2)
+    @pytest.mark.sampled(4)
     @pytest.mark.parametrize("tied", [True, False])
     @torch.no_grad()
     def test_auto_classes_load_the_same_bits(self, make_captioner, encoding, tied, tmp_path):

@@ -429,6 +429,7 @@ class TestEncodings:
         assert states.shape == (2, 12 + (pooling == "first"), 32)
         torch.testing.assert_close(outputs.pooler_output, states[:, 0] if pooling == "first" else states.mean(1))
 
+    @pytest.mark.sampled(2)
     @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
     def test_half_precision(self, make_images_model, encoding, pooling, dtype, assert_close_in_half):
         fields = {"position_encoding": encoding, "position_parameters": STEEP, "num_labels": 20}
@@ -682,6 +683,7 @@ class TestSaving:
         assert type(body) is LocantEncoderModel
         assert torch.equal(body(pixel_values=images()).pooler_output, model.model(pixel_values=images()).pooler_output)
 
+    @pytest.mark.sampled(2)
     @pytest.mark.parametrize("device_map", [{"": "cpu"}, "cpu", "auto"], ids=str)
     @torch.no_grad()
     def test_device_map(self, make_images_model, encoding, tmp_path, device_map):
@@ -731,6 +733,7 @@ class TestSaving:
         larger = make_images_model(position_encoding=encoding, image_size=[24, 16])
         assert torch.equal(loaded(small).logits, larger(small).logits)
 
+    @pytest.mark.sampled(2)
     @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
     @torch.no_grad()
     def test_loading_in_half_precision(self, make_images_model, encoding, dtype, tmp_path):

@@ -178,7 +178,7 @@ class TestWindows:
         assert torch.equal(seen(model.get_encoder(), attention_mask=given), mask & band(LENGTH, LENGTH, WINDOW, False))
         assert torch.equal(seen(model.get_decoder(), attention_mask=given), mask & band(LENGTH, LENGTH, WINDOW, True))
 
-    @pytest.mark.sampled(2)
+    @pytest.mark.sampled(3)
     @pytest.mark.parametrize("types", [("sliding", "full"), ("full", "sliding"), ("full", "full")], ids="-".join)
     @pytest.mark.parametrize("kind", ["none", "dynamic", "static"])
     def test_by_layer(self, make_model, shared_model, backend, types, kind, make_batch):
@@ -292,6 +292,7 @@ class TestDocuments:
         real = decoder_mask.bool()
         torch.testing.assert_close(torch.cat(logits, 1)[real], alone(**fields), atol=5e-5, rtol=1e-5)
 
+    @pytest.mark.sampled(2)
     @pytest.mark.parametrize("mask", ["none", "ones"])
     def test_without_padding(self, shared_model, packed, served, mask):
         encoding, backend = served

@@ -202,8 +202,8 @@ def test_float32_is_exact(error, served, norm_position, side, cache, where):
     assert error(Case(*served, norm_position, side, cache, where, "float32")) < 1
 
 
-@pytest.mark.sampled(4)
-@pytest.mark.parametrize("dtype", ["bf16", "fp16"])
+@pytest.mark.sampled(3)
+@pytest.mark.parametrize("dtype", slow_except(["bf16"], ["bf16", "fp16"]))
 def test_half_precision_is_close(error, served, norm_position, side, cache, dtype):
     assert error(Case(*served, norm_position, side, cache, "both", dtype)) < 1
 
@@ -282,13 +282,14 @@ class TestCanFail:
     def trained(self, request, small_blocks):
         return request.param
 
-    @pytest.mark.sampled(2)
+    @pytest.mark.sampled(4)
     @pytest.mark.parametrize(("where", "dtype"), PLACES_AND_TYPES)
     def test_fails_without_the_encoding(self, error, served, norm_position, side, cache, where, dtype):
         """The cases are those of `test_float32_is_exact` and `test_half_precision_is_close`."""
         case = Case(*served, norm_position, side, cache, where, dtype)
         assert error(case, without=attentions(case.encoding, where)) > 2
 
+    @pytest.mark.sampled(2)
     @pytest.mark.parametrize("encoding", ENCODED)
     @pytest.mark.parametrize("cache", slow_except(["none", "sliding"], CACHES))
     @pytest.mark.parametrize("dtype", slow_except(["float32", "bf16"], TYPES))
@@ -297,6 +298,7 @@ class TestCanFail:
         for attention in attentions(encoding, "both"):
             assert error(case, without=[attention]) > 2, attention
 
+    @pytest.mark.sampled(2)
     @pytest.mark.parametrize("encoding", ENCODED)
     @pytest.mark.parametrize("cache", STEPWISE)
     @pytest.mark.parametrize("dtype", slow_except(["bf16"], TYPES))
@@ -305,7 +307,7 @@ class TestCanFail:
         for attention in attentions(encoding, "both")[1:]:
             assert error(case, later_without=[attention]) > 2, attention
 
-    @pytest.mark.sampled(2)
+    @pytest.mark.sampled(4)
     @pytest.mark.parametrize(("mask", "cache"), MASKS_AND_CACHES)
     @pytest.mark.parametrize("dtype", slow_except(["bf16"], TYPES))
     def test_fails_without_a_mask(self, error, encoding, norm_position, side, cache, dtype, mask, monkeypatch):
@@ -332,6 +334,7 @@ class TestCanFail:
 
         assert error(Case(encoding, "eager", norm_position, side, cache, "both", dtype), damage=lose) > 2
 
+    @pytest.mark.sampled(2)
     @pytest.mark.parametrize("cache", STEPWISE)
     @pytest.mark.parametrize("dtype", slow_except(["bf16"], TYPES))
     @pytest.mark.parametrize("attention", ["self", "cross"])
@@ -342,13 +345,14 @@ class TestCanFail:
 
         assert error(Case(encoding, "eager", norm_position, side, cache, "both", dtype), damage=lose) > 2
 
-    @pytest.mark.sampled(2)
+    @pytest.mark.sampled(4)
     @windows
     def test_gradients_differ_without_the_encoding(self, gradient_errors, trained, norm_position, side, where, window):
         without = attentions(trained[0], where)
         errors = gradient_errors(*trained, norm_position, side, where, window, "float32", without=without)
         assert max(errors.values()) > 2
 
+    @pytest.mark.sampled(2)
     def test_half_precision_gradients_differ_without_the_encoding(self, gradient_errors, trained, norm_position, side):
         everywhere = attentions(trained[0], "both")
         for without in (everywhere, *([attention] for attention in everywhere)):

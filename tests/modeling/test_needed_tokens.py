@@ -83,6 +83,7 @@ def test_one_stack_learns_the_same(make_model, cls, side, norm_position):
     assert rows == [(4, 9), (4, 9) if is_decoder and side != "right" else (1, 21)]
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize(("encoding", "backend"), TRAINED)
 def test_left_padding_and_a_source_of_padding_alone_learn_the_same(make_model, encoding, backend):
     """A token that sees no key gets the average of the values of all keys."""
@@ -149,6 +150,7 @@ def test_a_batch_of_padding_alone_has_no_loss(make_model):
     assert model(ids, attention_mask=ids, labels=ids - 100, skip_logits=True).loss.isnan()
 
 
+@pytest.mark.slow
 def test_compiled_code_computes_all_tokens(make_model):
     model = make_model(LocantForMaskedLM, position_encoding="rotary", encoder_layers=1).train()
     batch = batch_of(LocantForMaskedLM)

@@ -611,6 +611,7 @@ class TestT5:
             "decoder_attention_mask": decoder_mask,
         }
 
+    @pytest.mark.sampled(2)
     @pytest.mark.parametrize("attention", ["eager", "sdpa", "blockwise", "flex_attention"])
     @pytest.mark.usefixtures("uncompiled_flex", "small_blocks")
     @torch.no_grad()

@@ -53,6 +53,7 @@ class TestSwap:
             assert f"{name} {shape}" in said
         assert "dropped weights: none" in said if not info["unexpected_keys"] else "dropped weights: model." in said
 
+    @pytest.mark.sampled(2)
     def test_the_result_is_a_model_made_so_with_those_weights(self, make_model, make_config, before, after):
         swapped = make_model(position_encoding=before).with_position_encoding(after)
         made = LocantForConditionalGeneration(make_config(position_encoding=after)).eval()

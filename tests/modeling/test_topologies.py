@@ -145,6 +145,7 @@ class TestBackends:
         encoding, backend = served
         self.compare(build(position_encoding=encoding), topology, backend)
 
+    @pytest.mark.sampled(2)
     def test_agree_for_every_topology(self, build, topology, backend, no_grad):
         self.compare(build(position_encoding="t5"), topology, backend)
 
@@ -162,7 +163,7 @@ class TestBackends:
 
 
 class TestSaving:
-    @pytest.mark.sampled(4)
+    @pytest.mark.sampled(8)
     def test_gives_the_same_bits(self, build, topology, encoding, tmp_path, no_grad):
         model = build(position_encoding=encoding)
         model.save_pretrained(tmp_path)
@@ -177,6 +178,7 @@ class TestSaving:
             added = {"architectures": [topology.model.__name__], "dtype": "float32", "_name_or_path": str(tmp_path)}
             assert loaded.config.to_dict() == {**model.config.to_dict(), **added}
 
+    @pytest.mark.sampled(2)
     def test_body_of_a_head(self, build, topology, tmp_path, no_grad):
         """`AutoModel` loads the model below a head."""
         model = build()

@@ -99,6 +99,7 @@ class TestCompilation:
         yield model
         torch._dynamo.reset()
 
+    @pytest.mark.sampled(3)
     @compiled("eager", "sdpa", "blockwise")
     def test_the_model_is_taken_whole(self, model, batch):
         expected, gradients = loss_and_gradients(model, batch)

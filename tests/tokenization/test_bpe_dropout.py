@@ -88,6 +88,7 @@ def distribution(tokenizer, word: str, dropout: float) -> dict[tuple[str, ...], 
     return follow(tuple(word))
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("word", ["banana", "aaaa", "sees", "cat"])
 @pytest.mark.parametrize("dropout", [0.1, 0.5])
 def test_segmentations_have_the_frequencies_of_the_papers_algorithm(tokenizer, word, dropout):

@@ -124,6 +124,7 @@ print(tokenizer.add_tokens(["<2de>"], special_tokens=True), tokenizer.tokenize("
 """
 
 
+@pytest.mark.slow
 def test_added_tokens_are_read_by_the_code_that_travels_with_them(load, tmp_path):
     tokenizer = added(load("seq2seq", "bpe"))
     tokenizer.save_pretrained(tmp_path)

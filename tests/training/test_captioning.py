@@ -216,6 +216,7 @@ class TestBegin:
         assert (search.num_beams, search.max_new_tokens) == (2, 6)
         assert metrics(tmp_path / "run")["test"]["loss"] == pytest.approx(metrics(folder)["test"]["loss"], rel=1e-3)
 
+    @pytest.mark.slow
     def test_a_tokenizer_of_another_model_is_taken(self, pictures, trained_run, tmp_path):
         names = {"tokenizer_name": str(trained_run), "tokenizer_kind": None, "tokenizer_vocab_size": None}
         assert pictures.train(TASK, tmp_path / "run", **names, max_position_embeddings=64, max_steps=1) == 0

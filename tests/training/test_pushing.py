@@ -92,6 +92,7 @@ def test_every_run_has_its_card_and_no_pickle_of_its_arguments(trained_run):
     assert not list(trained_run.rglob("training_args.bin"))
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize(
     "task", ["language_modeling", "masked_language_modeling", "image_classification", "captioning"]
 )

@@ -117,6 +117,7 @@ def test_gain_of_compilation_is_printed(toy, tmp_path, capsys):
     assert "torch.compile: a training step takes" in capsys.readouterr().out
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("dry_run", ["true", "false"])
 def test_a_backend_without_a_backward_pass_here_is_refused_before_training(toy, tmp_path, capsys, dry_run):
     options = {**SHORT, "dropout": 0, "attn_implementation": "flex_attention", "dry_run": dry_run}
