@@ -12,7 +12,7 @@ import torch
 from measuring import interleaved_times
 from torch import nn
 
-ROWS = (1, 4, 32, 128, 512)
+ROWS = (1, 4, 32, 128, 256, 512)
 SHAPES = ((256, 256), (1024, 256), (512, 512), (768, 768), (2048, 512), (512, 2048), (8000, 512))  # outputs and inputs
 _MOST_BYTES = 100 * 2**20  # bytes of all layers, which run in turns, so that no weight comes from a cache
 

@@ -95,7 +95,8 @@ def sdpa_attention(
 ) -> tuple[torch.Tensor, None]:
     """Call torch's scaled_dot_product_attention, with the bias as a matrix.
 
-    Arguments and output are as in `eager_attention`, but no weights are returned.
+    Arguments and output are as in `eager_attention`, but the mask may also be boolean, True where a key is seen, and no
+    weights are returned.
     """
     matrix = None if bias is None else bias.matrix(query.shape[0], query.shape[1], query.device).to(query.dtype)
     if query.numel() == 0:  # transformers reshapes the output by a size of -1, which is ambiguous for an empty tensor

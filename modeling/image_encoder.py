@@ -10,7 +10,6 @@ from transformers import initialization as init
 from transformers.modeling_outputs import BaseModelOutput
 from transformers.processing_utils import Unpack
 from transformers.utils import TransformersKwargs
-from transformers.utils.generic import merge_with_config_defaults
 from transformers.utils.output_capturing import capture_outputs
 
 from locant.configuration.configuration_locant import LocantConfig
@@ -45,7 +44,6 @@ class LocantImageEncoder(LocantStack):
         """The linear layer that projects flattened patches."""
         return self.embed_patches.projection
 
-    @merge_with_config_defaults
     @capture_outputs
     def forward(
         self, pixel_values: torch.Tensor | None = None, **kwargs: Unpack[TransformersKwargs]
@@ -63,7 +61,7 @@ class LocantImageEncoder(LocantStack):
             ValueError: `pixel_values` is missing or has another shape; an input is given that only encoders of tokens
                 take.
         """
-        cast(Any, kwargs).pop("use_cache", None)
+        cast(Any, kwargs).pop("use_cache", None)  # an encoder has no cache
         for name in _OF_OTHERS:
             refuse_input(name, kwargs, "an encoder of images, which takes pixel_values only")
         if pixel_values is None:

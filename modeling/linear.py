@@ -1,5 +1,5 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""`project`, which applies a linear layer; for few rows on a multi-threaded CPU, it calls oneDNN instead of MKL."""
+"""`project`, which applies a linear layer; for up to 256 rows on a multi-threaded CPU, it calls oneDNN, not MKL."""
 
 from typing import Any
 
@@ -7,9 +7,9 @@ import torch
 from torch import nn
 from torch.compiler import is_compiling
 
-# nn.Linear calls MKL, which multiplies up to four rows in one thread. With several threads, oneDNN is faster for at
-# least _LEAST_WEIGHTS weights. It compiles code for each new number of rows, and above _MOST_ROWS rows, the gain is
-# small (benchmarks/few_rows.py)
+# With several threads, oneDNN is faster than MKL for at least _LEAST_WEIGHTS weights, most of all for up to four rows,
+# which MKL multiplies in one thread. oneDNN compiles code for each new number of rows, so more than _MOST_ROWS rows,
+# where the gain is small, are left to MKL (benchmarks/few_rows.py)
 _MOST_ROWS, _LEAST_WEIGHTS = 256, 2**18
 _HAS_BOTH = torch.backends.mkl.is_available() and torch.backends.mkldnn.is_available()
 
@@ -17,8 +17,9 @@ _HAS_BOTH = torch.backends.mkl.is_available() and torch.backends.mkldnn.is_avail
 def project(layer: Any, states: torch.Tensor) -> torch.Tensor:
     """`layer(states)`, `(…, in_features)` to `(…, out_features)`.
 
-    A step of `generate()` multiplies few rows by each weight. On a CPU with several threads and without gradients,
-    oneDNN computes such products of large float32 weights. Its result differs from that of `nn.Linear` by rounding.
+    Without gradients, on a CPU with several threads, oneDNN multiplies up to 256 rows by a float32 weight of at least
+    2¹⁸ numbers, as in the steps of `generate()` and in evaluation. The result differs from that of `nn.Linear` by
+    rounding.
     """
     if not is_compiling() and not torch.is_grad_enabled() and _suits_onednn(layer, states):
         return torch.ops.mkldnn._linear_pointwise(states, layer.weight, layer.bias, "none", [], "")
@@ -33,11 +34,13 @@ def _suits_onednn(layer: Any, states: torch.Tensor) -> bool:
         and type(layer) is nn.Linear
         and layer.in_features * layer.out_features >= _LEAST_WEIGHTS
         and 0 < states.numel() <= _MOST_ROWS * layer.in_features
+        and type(states) is torch.Tensor
         and states.is_cpu
         and is_plain_linear(layer)
         and states.dtype == layer.weight.dtype == torch.float32
         and torch._C._get_mkldnn_enabled()
         and not torch.is_autocast_enabled("cpu")
+        and torch.autograd.forward_ad._current_level < 0  # oneDNN's product has no forward-mode derivative
         and not torch._C._get_tracing_state()
         and not torch._C._len_torch_dispatch_stack()
     )

@@ -34,8 +34,8 @@ class VocabularyHead(LocantPreTrainedModel):
             num_items_in_batch: number of labels in the whole optimiser step, by which the summed loss is divided; by
                 default the number of labels in this batch that are not -100.
             skip_logits: return None for the logits. The loss is then computed without a tensor of all logits.
-                Exception: if another library has wrapped or replaced `lm_head` or attached hooks to it, `lm_head` is
-                called and computes all logits.
+                Exception: if another library has wrapped or replaced `lm_head` or attached hooks to it, or under a
+                transform of torch.func, `lm_head` is called and computes all logits.
 
         The loss is smoothed by `config.label_smoothing` in training mode only.
 

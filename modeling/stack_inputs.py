@@ -66,7 +66,7 @@ class StackInputs(NamedTuple):
             of rows and columns.
         given_position_ids: the position ids that the caller gave: `(batch or 1, length)`, or `(batch or 1, past +
             length)` with the positions of the cached tokens. None if positions are counted from the mask; the distance
-            between a query and a key is then the difference of their indices in the sequence, padding included.
+            between a query and a key is then the difference of their slots.
         tokens: the tokens that the layers compute.
     """
 

@@ -243,7 +243,6 @@ class LocantEncoder(LocantTokenStack):
         types = config.type_vocab_size
         self.embed_token_types = nn.Embedding(types, config.d_model) if types else None
 
-    @merge_with_config_defaults
     @capture_outputs
     def forward(  # type: ignore[misc]  # TransformersKwargs repeats names of ours
         self,
@@ -271,7 +270,7 @@ class LocantEncoder(LocantTokenStack):
             ValueError: ids and embeddings are both given or both missing; a position is beyond a learned table; the
                 backend cannot take the mask; there are token types other than 0, but `type_vocab_size` is 0.
         """
-        kwargs.pop("use_cache", None)
+        kwargs.pop("use_cache", None)  # an encoder has no cache
         refuse_input("pixel_values", kwargs, 'an encoder of tokens: set encoder_input="patches" to encode images')
         hidden_states = self._add_token_types(self.embed(input_ids, inputs_embeds), token_type_ids)
         inputs = prepare_stack_inputs(

@@ -7,7 +7,6 @@ import gc
 import os
 import random
 import tempfile
-from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
@@ -144,23 +143,22 @@ def trained_run(toy, tmp_path_factory):
     return folder
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items):
-    """Mark cases of tests with the marker `sampled(n)` as slow, unless the indices of their parameters add up to k n.
+@pytest.hookimpl(wrapper=True)
+def pytest_pycollect_makeitem():
+    """Mark the cases of a test with the marker `sampled(n)` as slow, except those whose indices sum to a multiple of n.
 
-    Parameters that one decorator varies together count as one. If a test has three parameters or more, every pair of
-    their values is in a fast case, as long as the indices of the other parameters add up to n different numbers.
+    A case has an index for each parameter. Parameters whose values change together in all cases count as one. In a test
+    with the full product of three parameters or more, every pair of values is in a fast case, as long as the sums of
+    the indices of the other parameters have all n remainders.
     """
-    cases_of_tests = defaultdict(list)
-    for item in items:
-        if item.get_closest_marker("sampled"):
-            cases_of_tests[item.nodeid.partition("[")[0]].append(item)
-    for cases in cases_of_tests.values():
-        (n,) = cases[0].get_closest_marker("sampled").args
+    cases = yield
+    sampled = cases[0].get_closest_marker("sampled") if isinstance(cases, list) and cases else None
+    if sampled:
         parameters = {_indices([case.callspec.params[name] for case in cases]) for name in cases[0].callspec.params}
         for case, *indices in zip(cases, *parameters, strict=True):
-            if sum(indices) % n:
+            if sum(indices) % sampled.args[0]:
                 case.add_marker(pytest.mark.slow)
+    return cases
 
 
 def _indices(values):

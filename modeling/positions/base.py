@@ -28,7 +28,7 @@ from locant.configuration.position_encodings import POSITION_ENCODINGS, Attentio
 
 
 class SlotIndex(NamedTuple):
-    """Identifies queries and keys by their slots in the cache.
+    """Identifies queries and keys by their slots, their indices in the row; padding and cached tokens count too.
 
     Used in masks, and for distances in self-attention if the caller gave no position ids.
 

@@ -347,7 +347,6 @@ BROKEN = {
 }
 
 
-@pytest.mark.sampled(2)
 @pytest.mark.parametrize("case", BROKEN)
 def test_is_refused_in_one_sentence(folder, case):
     change_folder, expected = BROKEN[case]

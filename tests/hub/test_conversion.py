@@ -1,7 +1,6 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
 """Marian, BART and T5 are converted to Locant and back, with equal results; errors name what cannot be converted."""
 
-import pytest
 import torch
 from transformers import (
     BartConfig,
@@ -130,7 +129,6 @@ CASES = [
 ]
 
 
-@pytest.mark.sampled(2)
 @parametrized(CASES)
 def test_there_and_back(case, tmp_path):
     assert_there_and_back(case, tmp_path)

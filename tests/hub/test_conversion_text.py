@@ -159,7 +159,6 @@ LANGUAGE_MODELS = [
 OTHERS = [gpt2("without head", GPT2Model), llama("without head", LlamaModel, {"num_key_value_heads": 2})]
 
 
-@pytest.mark.sampled(2)
 @parametrized([*BERTS, *LANGUAGE_MODELS, *OTHERS])
 def test_there_and_back(case, tmp_path):
     assert_there_and_back(case, tmp_path)

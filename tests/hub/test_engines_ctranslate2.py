@@ -226,7 +226,6 @@ def compare(model, engine, inputs):
             torch.testing.assert_close(found.sequences_scores, scores, atol=1e-4, rtol=1e-4)
 
 
-@pytest.mark.sampled(2)
 @pytest.mark.parametrize("fields", CASES.values(), ids=CASES.keys())
 def test_searches_find_what_transformers_finds(fields, save, tmp_path):
     model = random_translator(**fields)

@@ -80,7 +80,7 @@ class TestRefused:
 
 
 class TestServed:
-    @pytest.mark.sampled(6)
+    @pytest.mark.sampled(3)
     def test_at_construction_when_set_and_when_loaded(self, make_model, served, field, tmp_path):
         encoding, backend = served
         encoding = in_its_place(encoding, field)

@@ -250,7 +250,7 @@ class TestBatch:
         expected = generate(model, *batch, use_cache=False, **mode)
         assert_same(generate(model, *batch, cache_implementation=kind, **mode), expected)
 
-    @pytest.mark.sampled(2)
+    @pytest.mark.sampled(3)
     def test_with_every_backend(self, language_model, make_batch, served, no_grad):
         encoding, backend = served
         model, batch = language_model(encoding, **MIXED), make_batch(PROMPTS, "left")

@@ -28,6 +28,14 @@ def test_elements_are_dropped_with_the_probability_and_others_are_scaled(probabi
     )
 
 
+@pytest.mark.parametrize("probability", [0.1, 0.3, 0.5])
+def test_as_many_of_all_values_drop_an_element_as_the_probability_says(probability, monkeypatch):
+    all_values = torch.arange(-(2**15), 2**15).to(torch.int16).view(torch.int64)
+    monkeypatch.setattr(torch.Tensor, "random_", lambda draws, *range: draws.copy_(all_values))
+    output = Dropout(probability)(torch.ones(2**16))
+    assert (output == 0).sum() == round(probability * 2**16)
+
+
 def test_the_expected_output_is_the_input_although_the_probability_is_rounded():
     torch.manual_seed(0)
     output = Dropout(2.4 / 2**16)(torch.ones(4))
@@ -80,10 +88,31 @@ def test_evaluation_mode_changes_nothing():
 
 @pytest.mark.parametrize("probability", [0.0, 1e-6, 1.0])
 def test_a_probability_that_16_bits_cannot_hold_is_left_to_torch(probability):
-    torch.manual_seed(0)
-    output = Dropout(probability)(torch.ones(100))
-    torch.manual_seed(0)
-    assert torch.equal(output, nn.Dropout(probability)(torch.ones(100)))
+    assert_as_torch(lambda module: module(probability))
+
+
+def test_in_place_is_left_to_torch():
+    assert_as_torch(lambda module: module(0.5, inplace=True))
+
+
+def assert_as_torch(build, compiled=lambda module: module):
+    """Both modules give the same output with the same seed, and draw the same random numbers."""
+    results = []
+    for module in (Dropout, nn.Dropout):
+        torch.manual_seed(0)
+        results.append((compiled(build(module))(torch.ones(100)), torch.get_rng_state()))
+    for own, stock in zip(*results, strict=True):
+        assert torch.equal(own, stock)
+
+
+def test_compiled_code_is_left_to_torch_in_one_graph():
+    assert_as_torch(lambda module: module(0.5), lambda module: torch.compile(module, fullgraph=True, backend="eager"))
+
+
+@pytest.mark.filterwarnings("ignore:Trace had nondeterministic nodes", "ignore:`torch.jit:DeprecationWarning")
+def test_traced_code_is_left_to_torch():
+    traced = torch.jit.trace(Dropout(0.5), torch.ones(100), check_trace=False)
+    assert "dropout" in str(traced.graph)
 
 
 def test_vmap_is_left_to_torch():

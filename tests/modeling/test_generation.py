@@ -62,7 +62,7 @@ class TestCache:
         expected = generate(model, ids, mask, use_cache=False, **prompts, **mode)
         assert_same(generate(model, ids, mask, cache_implementation=kind, **prompts, **mode), expected)
 
-    @pytest.mark.sampled(6)
+    @pytest.mark.sampled(2)
     @pytest.mark.parametrize(("mode", "window"), [(GREEDY, 3), (BEAM, None)], ids=["greedy, window", "beam"])
     def test_with_every_backend(self, shared_model, make_batch, no_grad, served, mode, window):
         """Generation after prompts, with a dynamic cache and with a static one."""

@@ -178,7 +178,6 @@ class TestAnEncoder:
 
 
 @pytest.mark.slow
-@pytest.mark.sampled(4)
 @pytest.mark.parametrize("encoding", BY_DISTANCE)
 def test_compiled_code_takes_them(build, encoding, no_grad):
     model = build(encoding, "eager")

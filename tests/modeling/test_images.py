@@ -565,7 +565,6 @@ class TestTrainingAndCompilation:
         assert model.model.encoder.layers[0].self_attn.q_proj.weight.grad.abs().max() > 0
 
     @pytest.mark.slow
-    @pytest.mark.sampled(4)
     @pytest.mark.parametrize("encoding", ENCODINGS)
     def test_compiled_whole(self, make_images_model, encoding):
         """`backend="eager"` traces as any other backend does, and generates no code."""
@@ -578,7 +577,6 @@ class TestTrainingAndCompilation:
             torch.testing.assert_close(others[name], gradient, atol=1e-6, rtol=1e-4)
 
     @pytest.mark.slow
-    @pytest.mark.sampled(3)
     @pytest.mark.parametrize("encoding", ["sinusoidal", "learned", "rotary"])
     @torch.no_grad()
     def test_compiled_for_images_of_all_sizes(self, make_images_model, encoding):

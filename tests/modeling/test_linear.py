@@ -4,6 +4,7 @@
 import pytest
 import torch
 from torch import nn
+from torch.autograd import forward_ad
 from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -35,7 +36,7 @@ def operations(call):
 
 
 @pytest.mark.parametrize("bias", [True, False])
-@pytest.mark.parametrize("shape", [(512,), (1, 512), (1, 1, 512), (4, 8, 512)])
+@pytest.mark.parametrize("shape", [(512,), (1, 512), (1, 1, 512), (4, 64, 512)])
 def test_few_rows_are_multiplied_by_onednn(shape, bias):
     layer, states = nn.Linear(512, 1024, bias=bias), torch.randn(shape)
     with torch.no_grad():
@@ -77,6 +78,12 @@ def test_one_thread_calls_the_layer(layer):
 
 
 @torch.no_grad()
+def test_the_smallest_weights_for_onednn():
+    _, by_onednn = operations(lambda: project(nn.Linear(512, 512), torch.randn(1, 512)))
+    assert by_onednn
+
+
+@torch.no_grad()
 def test_small_weights_call_the_layer():
     calls_the_layer(nn.Linear(512, 511))
 
@@ -103,6 +110,14 @@ def test_gradients_call_the_layer(layer):
     states = torch.randn(1, 512, requires_grad=True)
     project(layer, states).sum().backward()
     torch.testing.assert_close(states.grad, layer.weight.sum(0)[None])
+
+
+@torch.no_grad()
+def test_forward_mode_derivatives_call_the_layer(layer):
+    with forward_ad.dual_level():
+        states = forward_ad.make_dual(torch.randn(1, 512), torch.ones(1, 512))
+        tangent = forward_ad.unpack_dual(project(layer, states)).tangent
+    torch.testing.assert_close(tangent, layer.weight.sum(1)[None])
 
 
 @torch.no_grad()

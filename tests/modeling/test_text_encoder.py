@@ -359,7 +359,6 @@ class TestLoss:
             torch.testing.assert_close(outputs.loss, total / ((labels != -100).sum() if items is None else items))
 
     @pytest.mark.slow
-    @pytest.mark.sampled(5)
     @pytest.mark.filterwarnings("ignore")
     @pytest.mark.parametrize("case", [name for name in CASES if name != "questions"])
     def test_accumulated_steps_learn_what_one_large_batch_does(self, make_model, tmp_path, case):

@@ -5,6 +5,7 @@ import pytest
 import torch
 from torch._dynamo.utils import counters
 from transformers import CompileConfig, DynamicCache, EncoderDecoderCache
+from transformers.utils import generic
 
 from locant import LocantForCausalLM
 
@@ -46,6 +47,15 @@ class TestGradientCheckpointing:
         torch.testing.assert_close(loss, expected, atol=0, rtol=1e-6)
         for name, gradient in gradients.items():  # shared weights may get their parts in another order
             torch.testing.assert_close(others[name], gradient, atol=1e-5, rtol=1e-5, msg=lambda m, n=name: f"{n}: {m}")
+
+    @pytest.mark.filterwarnings("ignore:`gradient_checkpointing_enable` is deprecated:FutureWarning")
+    def test_it_does_not_warn_of_a_cache_that_was_not_asked_for(self, make_model, batch, monkeypatch):
+        warnings = []
+        monkeypatch.setattr(generic.logger, "warning_once", warnings.append)
+        model = make_model().train()
+        model.gradient_checkpointing_enable()
+        loss_and_gradients(model, batch)
+        assert warnings == []
 
     def test_every_parameter_gets_a_gradient(self, make_model, batch, encoding, norm_position):
         fields = {"gated_ffn": True, "share_encoder_decoder_embeddings": False, "tie_word_embeddings": False}

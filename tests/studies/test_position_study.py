@@ -103,7 +103,6 @@ class TestTraining:
         assert not np.array_equal(first.attention, other.attention)
 
     @pytest.mark.slow
-    @pytest.mark.sampled(4)
     @pytest.mark.parametrize("encoding", POSITION_ENCODINGS)
     @pytest.mark.parametrize("part", position_study.PARTS)
     def test_every_encoding_is_measured(self, part, encoding):

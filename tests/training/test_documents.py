@@ -86,14 +86,12 @@ def same_bits(one, other):
 @pytest.mark.parametrize("task", TASKS)
 class TestRun:
     @pytest.mark.slow
-    @pytest.mark.sampled(2)
     def test_the_same_command_gives_the_same_bits_and_numbers(self, writings, document_runs, tmp_path, task):
         assert writings.train(task, tmp_path / "again") == 0
         assert same_bits(tmp_path / "again", document_runs[task])
         assert writings.metrics(tmp_path / "again") == writings.metrics(document_runs[task])
 
     @pytest.mark.slow
-    @pytest.mark.sampled(2)
     def test_stopped_and_started_again_it_ends_alike(self, writings, document_runs, tmp_path, task, monkeypatch):
         class Stopped(BaseException):
             pass
@@ -162,7 +160,6 @@ class TestRun:
         assert "Dry run: nothing was trained or written." in out
 
     @pytest.mark.slow
-    @pytest.mark.sampled(2)
     def test_fine_tuning_goes_on_from_its_weights_and_tokenizer(self, writings, document_runs, tmp_path, task):
         options = {"model_name_or_path": document_runs[task], "num_train_epochs": 1}
         assert writings.train(task, tmp_path / "same", **options, learning_rate=1e-9) == 0

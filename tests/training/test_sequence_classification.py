@@ -237,7 +237,6 @@ class TestTraining:
         assert same_bits(tmp_path / "again", runs[PROBLEMS[0]])
 
     @pytest.mark.slow
-    @pytest.mark.sampled(3)
     @pytest.mark.parametrize("problem", PROBLEMS)
     def test_stopped_and_started_again_it_ends_as_if_nothing_had_happened(
         self, animals, runs, tmp_path, monkeypatch, problem
@@ -266,7 +265,6 @@ class TestTraining:
         assert here == there
 
     @pytest.mark.slow
-    @pytest.mark.sampled(3)
     @pytest.mark.parametrize("problem", PROBLEMS)
     def test_accumulated_batches_are_one_batch(self, animals, tmp_path, problem):
         """16 texts in batches of 5 and 6: the step is the gradient of the mean over all of them."""

@@ -167,7 +167,6 @@ class TestKilled:
     """Started again with the same command, a run ends as if nothing had happened to it."""
 
     @pytest.mark.slow
-    @pytest.mark.sampled(9)
     @pytest.mark.parametrize(("owner", "name", "call"), MOMENTS.values(), ids=MOMENTS)
     def test_at_any_moment(self, toy, trained_run, tmp_path, stop_at, training_steps, owner, name, call):
         folder = tmp_path / "run"
@@ -783,7 +782,6 @@ class TestDryRun:
         assert activation_bytes(model, batch(20)) - small < 4 * 20 * 7 * (10_000 - vocabulary) / 2
 
     @pytest.mark.slow
-    @pytest.mark.sampled(3)
     @pytest.mark.parametrize(
         "options",
         [{"gradient_accumulation_steps": 3}, {"num_train_epochs": 0.33}, {"max_tokens_per_batch": 150}],
