@@ -43,7 +43,7 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--base", metavar="COMMIT", help="compare the working tree with this commit of Locant")
     parser.add_argument("--device", choices=("cpu", "cuda"), help="one device (default: all that are there)")
     parser.add_argument("--threads", type=int, choices=(1, 2), help="one number of threads (default: 2, then 1)")
-    parser.add_argument("--rounds", type=int, help="rounds of each line (default: 6 to 15, of memory 1 or 3)")
+    parser.add_argument("--rounds", type=int, help="rounds of each line (default: 6 or 9, of memory 1 or 3)")
     parser.add_argument("--quick", action="store_true", help="tiny models: shows that all runs, its times mean nothing")
     parser.add_argument("--output_dir", type=Path, help="where results and page go, instead of their places")
     return parser.parse_args(arguments)

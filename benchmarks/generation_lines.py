@@ -72,9 +72,9 @@ _DECODER = "12 layers, width 768, vocabulary 32,000"
 
 LINES = [
     _line("Beam search, 4 beams", f"{_SMALL}, batch 32", "Marian", peers.marian, SMALL, 32, beams=4),
-    _line("Beam search, 4 beams", f"{_LARGE}, batch 32", "Marian", peers.marian, LARGE, 32, beams=4, rounds=9),
+    _line("Beam search, 4 beams", f"{_LARGE}, batch 32", "Marian", peers.marian, LARGE, 32, beams=4, rounds=6),
     _line("Greedy search", f"{_LARGE}, batch 1", "Marian", peers.marian, LARGE, 1),
-    _line("Greedy search", f"{_LARGE}, batch 32", "Marian", peers.marian, LARGE, 32, rounds=12),
+    _line("Greedy search", f"{_LARGE}, batch 32", "Marian", peers.marian, LARGE, 32),
     _line("Greedy search", f"language model, {_DECODER}, batch 1", "Llama", peers.llama, LANGUAGE_MODEL, 1),
     Line(
         "Loading",
@@ -82,7 +82,7 @@ LINES = [
         {"Locant": partial(first_token, True)},
         "Marian",
         partial(first_token, False),
-        rounds=15,
+        rounds=9,
         has_bound=False,
     ),
 ]

@@ -20,4 +20,7 @@ def write(results: Path, target: Path) -> None:
     bench = results / "bench.json"
     if bench.exists():
         sections.append(bench_report.section(json.loads(bench.read_text(encoding="utf-8"))))
+    profile = results / "generation_profile.md"
+    if profile.exists():
+        sections.append(profile.read_text(encoding="utf-8"))
     target.write_text("".join([*sections, *attention_report.sections(results)]), encoding="utf-8")

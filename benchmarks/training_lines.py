@@ -300,7 +300,7 @@ LINES = [
         stock_loop,
         unit="s/token",
         precisions=("float32", "bfloat16"),
-        rounds=9,
+        rounds=6,
     ),
     Line(
         "Training loop",
@@ -310,6 +310,6 @@ LINES = [
         stock_language_loop,
         unit="s/token",
         precisions=("float32", "bfloat16"),
-        rounds=9,
+        rounds=6,
     ),
 ]
