@@ -43,7 +43,7 @@ class AttentionInputs(NamedTuple):
     Args:
         position_inputs: the index of queries and keys, and the tensors and bias that the position encoding computed.
         mask: the mask in the form that the backend takes; None if nothing is masked, or if the backend applies
-            causality by itself (sdpa and flash attention, by the layer's `is_causal`).
+            causality by itself (sdpa and flash attention, by the layer's `is_causal`; flash attention also the window).
         tokens: the tokens whose hidden states attention gets and returns; by default all.
         source_tokens: in cross-attention, the tokens of the source whose keys and values are computed; by default all.
         beams: in cross-attention, the number of neighbouring rows of the decoder that share one row of the source. If
@@ -346,7 +346,7 @@ def build_mask(
 ) -> Mask | None:
     """Make the mask of one kind of attention, in the form that the configured backend takes.
 
-    The result is None if nothing is masked, or if the backend applies causality by itself.
+    The result is None if nothing is masked, or if the backend applies causality, or the window, by itself.
 
     Args:
         config: names the backend.

@@ -157,8 +157,8 @@ class LocantModel(LocantPreTrainedModel):
         if cross_attention_mask is None:
             cross_attention_mask = visible_keys(attention_mask, encoder_hidden_states.shape[0])
         if position_ids is None and cross_attention_mask is not attention_mask:
-            # visible_keys returns a padding mask unchanged, and the decoder then counts the source's positions from it,
-            # as the encoder did; from any other mask of cross-attention, it would count other positions
+            # The decoder counts the source's positions from the mask of cross-attention. If this is not the encoder's
+            # own mask, they are counted here from the encoder's mask, as the encoder did
             length, device = encoder_hidden_states.shape[1], encoder_hidden_states.device
             position_ids = count_positions(attention_mask, 0, length, device, document_ids)
         decoder_outputs = self.decoder(
@@ -277,10 +277,11 @@ class LocantForConditionalGeneration(VocabularyHead, LocantGenerationMixin):
             if decoder_input_ids is None and decoder_inputs_embeds is None:
                 decoder_input_ids = self.prepare_decoder_input_ids_from_labels(labels)
             if skip_logits:
+                # a query that sees no token of the source may depend on padding, over which attention averages with an
+                # additive mask; so all are computed with document ids, a cross_attention_mask or a source of padding
                 is_own = cross_attention_mask is None and document_ids is None
                 if is_own and attention_mask is not None and attention_mask.ndim == 2:
                     real = attention_mask.bool()
-                    # if a source has no real token, cross-attention averages over its padding: all tokens are needed
                     kwargs["needed_tokens"] = real | ~real.any(dim=1).all()
                 kwargs["decoder_needed_tokens"] = needed_by_loss(labels, decoder_attention_mask)
         kwargs["return_dict"] = True

@@ -14,7 +14,8 @@ _LEAST_LEFT_OUT = 1 / 16
 class NeededTokens(NamedTuple):
     """The tokens of a batch that the layers compute, if the loss depends on some of the tokens only.
 
-    Attention itself works on the whole batch, with queries, keys and values of 0 for the tokens that are left out.
+    Attention itself works on the whole batch, with projected queries, keys and values of 0 for the tokens that are
+    left out.
 
     Args:
         indices: `(tokens,)`, the indices of these tokens in the flattened batch; None if all tokens are computed.
@@ -62,8 +63,8 @@ class StackInputs(NamedTuple):
         attention_mask: `(batch, past + length)` with 0 at padding, or of four dimensions, as `build_mask` takes it.
         document_ids: `(batch, past + length)`; None if each row is one document.
         position_ids: `(batch or 1, length)`; for image patches `(1, length, 2)`, with row and column.
-        position_bound: exclusive upper bound of the position ids; None if it is unknown. For image patches, the numbers
-            of rows and columns.
+        position_bound: exclusive upper bound of the position ids, to which sinusoidal encodings extend their table;
+            None if it was not computed. For image patches, the numbers of rows and columns.
         given_position_ids: the position ids that the caller gave: `(batch or 1, length)`, or `(batch or 1, past +
             length)` with the positions of the cached tokens. None if positions are counted from the mask; the distance
             between a query and a key is then the difference of their slots.
@@ -102,7 +103,7 @@ def prepare_stack_inputs(
         cache: the cache of self-attention, or None.
         max_position_embeddings: in compiled code, the bound of given `position_ids`, or the number of tokens if that is
             larger. Eager code computes the bound from the largest id, which synchronises with a GPU. If it is None, no
-            encoding needs a bound, and none is computed.
+            encoding needs a bound, and that of given ids is not computed.
         may_be_packed: whether a restart of `position_ids` starts a new document, if there are no document ids.
 
     Raises:
