@@ -86,7 +86,7 @@ def prompts(make_batch):
 
 
 class TestAsTransformers:
-    @pytest.mark.sampled(3)
+    @pytest.mark.sampled(2)
     @pytest.mark.parametrize("early_stopping", [False, True, "never"])
     @pytest.mark.parametrize("length_penalty", [-1.0, 0.0, 0.6, 2.0])
     @pytest.mark.parametrize("returned", [1, 3])
