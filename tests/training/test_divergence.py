@@ -45,7 +45,7 @@ def left_by(folder):
 
 
 class TestStops:
-    @pytest.mark.sampled(4)
+    @pytest.mark.sampled(2)
     @pytest.mark.parametrize(
         ("name", "call", "what"),
         [
