@@ -1,7 +1,9 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""Time of `torch.nn.Dropout` and of Locant's `Dropout` on a CPU, forward and backward.
+"""Time of a forward and backward pass of `torch.nn.Dropout` and of Locant's `Dropout` on a CPU.
 
-python benchmarks/dropout.py
+The times are printed for one thread and for as many threads as torch uses by default:
+
+    python benchmarks/dropout.py
 """
 
 import statistics
@@ -19,12 +21,12 @@ ROUNDS = 20
 
 
 def passes(module: nn.Module, states: torch.Tensor) -> Callable[[], object]:
-    """A forward and a backward pass of the module."""
+    """A function that runs a forward and a backward pass of the module on `states`."""
     return lambda: torch.autograd.grad(module(states), states, states.detach())
 
 
 def main() -> None:
-    """Print a table for one thread, and one for all cores."""
+    """Print a table for one thread, and a table for torch's default number of threads."""
     for threads in sorted({1, torch.get_num_threads()}):
         torch.set_num_threads(threads)
         print(f"threads: {threads}; ms of torch's and of Locant's dropout, and their ratio")

@@ -38,9 +38,10 @@ SHAPES: dict[str, dict[str, Any]] = {
 
 
 def write_pairs(folder: Path, pairs: int) -> list[str]:
-    """Shuffle the training pairs, and write the first `pairs` of them, one file a language; return the files' paths.
+    """Write `pairs` randomly chosen training pairs to two files, one for each language, and return the files' paths.
 
-    Existing files are not written again.
+    The same pairs are chosen each time, and a smaller number of pairs is a subset of a larger one. Existing files are
+    not written again.
     """
     targets = [folder / f"train-{pairs}.{language}" for language in ("en", "fr")]
     if not all(target.exists() for target in targets):

@@ -116,7 +116,10 @@ class Dropout(nn.Dropout):
     """
 
     def forward(self, states: torch.Tensor) -> torch.Tensor:
-        """Set each element to 0 with probability `p` and scale the others, in training mode only."""
+        """In training mode, set each element to 0 with probability `p`, and divide the others by 1 - `p`.
+
+        In evaluation mode, return `states` unchanged.
+        """
         dropped = round(self.p * 2**16)  # the number of the 2¹⁶ values that drop an element
         if not self.training or self.inplace or not 0 < dropped < 2**16 or not _is_plain_on_cpu(states):
             return super().forward(states)

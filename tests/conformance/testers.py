@@ -234,7 +234,7 @@ def leave_out(reason: str, *tests: str) -> Callable[[type], type]:
             if not variants:
                 raise LookupError(f"the suite has no test {test!r} to leave out of {test_class.__name__}")
             for name in variants:
-                setattr(test_class, name, unittest.skip(f"not for Locant: {reason}")(getattr(test_class, name)))
+                setattr(test_class, name, unittest.skip(reason=f"not for Locant: {reason}")(getattr(test_class, name)))
         return test_class
 
     return decorate
