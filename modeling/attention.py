@@ -1,7 +1,7 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
 """Multi-head attention: self-attention, and cross-attention of a decoder to the encoder's output."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import nn
@@ -33,6 +33,13 @@ class Attention(nn.Module):
         sliding_window: `config.sliding_window` if the layer has a window, else None. Only flash attention reads it; in
             other backends, the mask contains the window.
     """
+
+    tensor_parallel_plan: ClassVar[dict[str, str]] = {
+        "q_proj": "colwise",
+        "k_proj": "colwise",
+        "v_proj": "colwise",
+        "o_proj": "rowwise",
+    }
 
     def __init__(
         self,

@@ -24,7 +24,15 @@ from transformers.masking_utils import (
 from locant.configuration.configuration_locant import LocantConfig
 from locant.configuration.position_encodings import AttentionKind
 
-from .positions.base import PositionBias, PositionEncoding, PositionIndex, PositionInputs, QueryKeyIndex, SlotIndex
+from .positions.base import (
+    PositionBias,
+    PositionEncoding,
+    PositionIndex,
+    PositionInputs,
+    QueryKeyIndex,
+    SlotIndex,
+    heads_of_process,
+)
 from .stack_inputs import NeededTokens, StackInputs, count_positions
 
 Mask = Any  # the type depends on the backend: a tensor, a BlockMask, a FlexMask or a BlockwiseMask
@@ -390,9 +398,11 @@ def build_mask(
         is_causal=is_causal,  # this and the window are for `blockwise_mask`
         window=window,
     )
+    heads = heads_of_process(config, kind)
     if custom is not None:
-        mask = _with_custom(mask, _for_keys(custom, index, cache), hidden_states.dtype)
-    return mask if bias is None else _with_bias(mask, bias, hidden_states, config.heads_at(kind))
+        of_heads = custom if custom.shape[1] == 1 else custom[:, heads]
+        mask = _with_custom(mask, _for_keys(of_heads, index, cache), hidden_states.dtype)
+    return mask if bias is None else _with_bias(mask, bias, hidden_states, heads.stop - heads.start)
 
 
 def is_flash(backend: str) -> bool:

@@ -1,7 +1,7 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
 """The Transformer layer, one class for encoder and decoder, with its norms, dropout and feed-forward sublayer."""
 
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import nn
@@ -155,6 +155,12 @@ class FeedForward(nn.Module):
         config: uses `d_model`, `activation_function`, `activation_dropout`, `ffn_bias` and `gated_ffn`.
         inner_dim: the inner width of the network, d_ff in the paper.
     """
+
+    tensor_parallel_plan: ClassVar[dict[str, str]] = {
+        "up_proj": "colwise",
+        "gate_proj": "colwise",
+        "down_proj": "rowwise",
+    }
 
     def __init__(self, config: LocantConfig, inner_dim: int):
         super().__init__()

@@ -18,6 +18,7 @@ class VocabularyHead(LocantPreTrainedModel):
     """A model with a projection of hidden states onto the vocabulary, `lm_head`."""
 
     lm_head: nn.Linear
+    _tp_plan = {"lm_head": "colwise_gather_output"}  # noqa: RUF012 (declared in the base class)
 
     def logits_and_loss(
         self,

@@ -209,6 +209,33 @@ class LocantPreTrainedModel(PreTrainedModel):
             self._run_save_hooks(save_directory)
         super().save_pretrained(save_directory, is_main_process, state_dict, push_to_hub, *args, **kwargs)
 
+    @classmethod
+    def maybe_distribute_model(cls, model: PreTrainedModel, distributed_config: Any, mesh_manager: Any) -> Any:
+        """As in transformers, but tie weights before FSDP2, which would train weights that are tied later separately.
+
+        `from_pretrained(distributed_config=...)` calls this method.
+
+        Raises:
+            ValueError: the weights are tied, and both FSDP2 and tensor parallelism, which needs untied weights, are
+                asked for.
+        """
+        if model.all_tied_weights_keys and distributed_config is not None and distributed_config.dp_size > 1:
+            if distributed_config.tp_size > 1:
+                raise ValueError(
+                    "fsdp_size and tp_size are both above 1, but together they cannot train tied embeddings: set one "
+                    "of them to 1, or tie_word_embeddings and share_encoder_decoder_embeddings to False."
+                )
+            model.tie_weights(recompute_mapping=False)
+        return super().maybe_distribute_model(model, distributed_config, mesh_manager)
+
+    def gather_sharded_state_dict_for_save(self, *args: Any, **kwargs: Any) -> dict[str, torch.Tensor]:
+        """As in transformers, but leave out the other names of tied weights, which are separate tensors once gathered.
+
+        `save_pretrained` calls this method, in all processes.
+        """
+        gathered = super().gather_sharded_state_dict_for_save(*args, **kwargs)
+        return {name: tensor for name, tensor in gathered.items() if name not in self.all_tied_weights_keys}
+
     def _upload_modified_files(
         self,
         working_dir: str | os.PathLike[str],

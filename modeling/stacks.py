@@ -2,6 +2,7 @@
 """The encoder and the decoder of text: embeddings, position encoding, layers, final norm."""
 
 import math
+import re
 from functools import partial
 from typing import Any, ClassVar, Literal
 
@@ -35,6 +36,8 @@ class LocantStack(LocantPreTrainedModel):
         stack: `encoder` or `decoder`.
     """
 
+    _fsdp_plan = {"layers.*": "free_full_weight"}  # noqa: RUF012 (declared in the base class)
+
     def __init__(self, config: LocantConfig, stack: Literal["encoder", "decoder"]):
         super().__init__(config)
         config.validate()  # fields may have been set since the config was made
@@ -62,6 +65,17 @@ class LocantStack(LocantPreTrainedModel):
     def add_embeddings(self, config: LocantConfig) -> None:
         """Add the embedding modules. They are added before the layers, as `device_map` fills devices in this order."""
         raise NotImplementedError
+
+    def init_parallel_plans(self) -> None:
+        """As in transformers, and add the `tensor_parallel_plan` of each module to the stack's `tp_plan`."""
+        super().init_parallel_plans()
+        if isinstance(getattr(self, "embed_tokens", None), nn.Embedding):
+            self._tp_plan["embed_tokens"] = "embedding_rowwise"
+        for name, module in self.named_modules():
+            for part, style in getattr(module, "tensor_parallel_plan", {}).items():
+                if not part or getattr(module, part, None) is not None:
+                    full_name = f"{name}.{part}" if part else name
+                    self._tp_plan[re.sub(r"\.\d+\.", ".*.", full_name)] = style
 
     def position_bound_if_needed(self, *encodings: PositionEncoding | None) -> int | None:
         """`max_position_embeddings` if one of the encodings sets `needs_position_bound`, else None."""

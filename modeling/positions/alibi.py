@@ -10,7 +10,7 @@ import torch
 from locant.configuration.configuration_locant import LocantConfig
 from locant.configuration.position_encodings import AttentionKind
 
-from .base import DistanceBias, PositionEncoding, QueryKeyIndex, register_built_in
+from .base import DistanceBias, PositionEncoding, QueryKeyIndex, heads_of_process, register_built_in
 
 
 def alibi_slopes(heads: int, max_bias: float = 8.0) -> torch.Tensor:
@@ -62,9 +62,10 @@ class AlibiEncoding(PositionEncoding):
         return frozenset({"linear"})
 
     def computed_buffers(self) -> dict[str, torch.Tensor]:
-        """The slopes."""
+        """The slopes; under tensor parallelism, those of the heads that this process computes."""
         max_bias = self.config.position_options("alibi")["max_bias"]
-        return {"slopes": alibi_slopes(self.config.heads_at(self.kind), max_bias)}
+        slopes = alibi_slopes(self.config.heads_at(self.kind), max_bias)
+        return {"slopes": slopes[heads_of_process(self.config, self.kind)]}
 
     def forward(
         self, hidden_states: torch.Tensor, position_ids: torch.Tensor, position_bound: Any

@@ -27,6 +27,17 @@ from locant.configuration.configuration_locant import LocantConfig
 from locant.configuration.position_encodings import POSITION_ENCODINGS, AttentionKind, EncodingOptions
 
 
+def heads_of_process(config: LocantConfig, kind: AttentionKind) -> slice:
+    """The heads that this process computes: all heads, or with tensor parallelism an equal share for each process."""
+    heads = config.heads_at(kind)
+    distributed = getattr(config, "distributed_config", None)  # set by `from_pretrained(distributed_config=...)`
+    if distributed is None or distributed.tp_size == 1:
+        return slice(0, heads)
+    share = heads // distributed.tp_size
+    first = torch.distributed.get_rank() % distributed.tp_size * share
+    return slice(first, first + share)
+
+
 class SlotIndex(NamedTuple):
     """Identifies queries and keys by their slots, their indices in the row; padding and cached tokens count too.
 
@@ -229,6 +240,9 @@ class PositionInputs(NamedTuple):
 class PositionLayer(nn.Module):
     """The part of a position encoding that one attention layer owns. This base class returns the shared bias."""
 
+    tensor_parallel_plan: ClassVar[dict[str, str]] = {}
+    """As `PositionEncoding.tensor_parallel_plan`."""
+
     def forward(
         self, query: torch.Tensor, key: torch.Tensor | None, inputs: PositionInputs
     ) -> tuple[torch.Tensor, torch.Tensor | None, PositionBias | None]:
@@ -260,6 +274,12 @@ class PositionEncoding(nn.Module):
     """Whether `forward` or a bias needs the bound of the positions.
 
     Computing the bound of positions that the caller gave synchronises with a GPU.
+    """
+    tensor_parallel_plan: ClassVar[dict[str, str]] = {}
+    """How tensor parallelism divides the weights among processes, each of which computes some of the heads.
+
+    The dictionary maps the name of a parameter or submodule, or "" for the module itself, to a style of
+    `transformers.distributed`, such as `colwise`. All other weights are whole in every process.
     """
 
     def __init__(self, config: LocantConfig, kind: AttentionKind = "encoder"):

@@ -82,6 +82,9 @@ class ShawLayer(PositionLayer):
         values: whether vectors are added to values too.
     """
 
+    # all heads share the vectors, so the gradients of the heads in all processes are added
+    tensor_parallel_plan: ClassVar[dict[str, str]] = {"": "replicated_with_grad_allreduce"}
+
     def __init__(self, head_dim: int, max_distance: int = 16, values: bool = True):
         super().__init__()
         self.max_distance = max_distance

@@ -3,7 +3,7 @@
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import nn
@@ -61,6 +61,8 @@ class T5Encoding(PositionEncoding):
         config: uses `d_model`, the number of heads, and the options `num_buckets` and `max_distance`.
         kind: `encoder` or `cross` (buckets for earlier and later keys), or `decoder` (buckets for earlier keys only).
     """
+
+    tensor_parallel_plan: ClassVar[dict[str, str]] = {"table": "rowwise", "": "local_params"}  # the columns are heads
 
     def __init__(self, config: LocantConfig, kind: AttentionKind = "encoder"):
         super().__init__(config, kind)

@@ -6,6 +6,7 @@ distance. Before each product, a trained vector is added to the query: u before 
 """
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import nn
@@ -77,6 +78,13 @@ class TransformerXLLayer(PositionLayer):
         width: the width of R, which is `d_model`.
         heads, head_dim: the number and the size of the query heads.
     """
+
+    tensor_parallel_plan: ClassVar[dict[str, str]] = {
+        "r_proj": "colwise",
+        "content_bias": "colwise",
+        "position_bias": "colwise",
+        "": "local_params",
+    }
 
     def __init__(self, width: int, heads: int, head_dim: int):
         super().__init__()

@@ -1,49 +1,99 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""`DistributedDataParallel` over two processes."""
+"""Two gloo processes follow one process: data parallelism, FSDP2, and tensor parallelism."""
 
+import json
 import os
+import socket
 import subprocess
 import sys
+from pathlib import Path
 
-# Each process checks that the gradients are the means of those of the two batches, whose lengths differ
-PROCESS = """
-import datetime, sys, torch
-from torch.nn.parallel import DistributedDataParallel
-from locant import LocantConfig, LocantForConditionalGeneration
+import pytest
+from transformers import AutoModelForSeq2SeqLM
 
-folder, rank = sys.argv[1], int(sys.argv[2])
-torch.distributed.init_process_group(
-    "gloo", init_method=f"file://{folder}/store", rank=rank, world_size=2, timeout=datetime.timedelta(seconds=30)
-)
-sizes = {"vocab_size": 24, "d_model": 16, "encoder_ffn_dim": 16, "decoder_ffn_dim": 16, "num_attention_heads": 2}
-config = LocantConfig(
-    **sizes, num_hidden_layers=1, dropout=0.0, position_encoding="sinusoidal", max_position_embeddings=8
-)
-torch.manual_seed(0)
-single = LocantForConditionalGeneration(config)
-model = LocantForConditionalGeneration(config)
-model.load_state_dict(single.state_dict())
-model = DistributedDataParallel(model)
+from tests.modeling.conftest import ENCODINGS
 
-def loss(model, length):
-    ids = torch.arange(length)[None] % 20 + 4
-    return model(input_ids=ids, labels=ids).loss
-
-for lengths in ((20, 5), (5, 6), (3, 40)):
-    single.zero_grad()
-    model.zero_grad()
-    for length in lengths:
-        (loss(single, length) / 2).backward()
-    loss(model, lengths[rank]).backward()
-    for (name, one), other in zip(single.named_parameters(), model.module.parameters(), strict=True):
-        torch.testing.assert_close(other.grad, one.grad, msg=name)
-"""
+# encodings with weights or slopes that belong to heads
+WITH_A_PLAN = ("shaw", "transformer_xl", "t5", "alibi")
 
 
-def test_lengths_may_differ_between_processes(tmp_path):
-    """The table of sinusoids is longer in the process that has seen the longer sequence."""
-    command = [sys.executable, "-c", PROCESS, str(tmp_path)]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    both = [subprocess.Popen([*command, rank], stderr=subprocess.PIPE, text=True, env=environment) for rank in "01"]
-    errors = [process.communicate(timeout=120)[1] for process in both]
-    assert [process.returncode for process in both] == [0, 0], errors
+def run_two(folder: Path, steps: int, *works: str) -> dict[str, dict]:
+    """Run two processes of two_processes.py, and return the results of each work."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    shared = {**os.environ, "OMP_NUM_THREADS": "1", "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1"}
+    shared["MASTER_PORT"] = str(port)
+    command = [sys.executable, str(Path(__file__).with_name("two_processes.py")), str(folder)]
+    processes = [
+        subprocess.Popen(
+            [*command, str(steps), *works],
+            env={**shared, "RANK": rank, "LOCAL_RANK": rank},
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for rank in "01"
+    ]
+    errors = [process.communicate(timeout=600)[1] for process in processes]
+    assert [process.returncode for process in processes] == [0, 0], "\n".join(errors)
+    assert "match nothing" not in errors[0]  # transformers' warning about rules of a plan
+    return {work: json.loads((folder / f"{work}.json").read_text()) for work in works}
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory):
+    works = ("ddp", "fsdp", *(f"tp:{encoding}" for encoding in WITH_A_PLAN))
+    return run_two(tmp_path_factory.mktemp("two"), 6, *works)
+
+
+def check_follows(result) -> None:
+    assert result["two"] == pytest.approx(result["one"], abs=1e-5)
+    assert result["one"][-1] < result["one"][0]
+
+
+def test_data_parallel_processes_follow_one_process(results):
+    check_follows(results["ddp"])
+
+
+class TestShardedWeights:
+    def test_they_follow_one_process_through_a_checkpoint(self, results):
+        check_follows(results["fsdp"])
+        assert results["fsdp"]["difference"] < 1e-4
+
+    def test_one_process_takes_their_checkpoint_up(self, results):
+        result = results["fsdp"]
+        assert result["resumed_by_one"] == pytest.approx(result["one"][len(result["one"]) // 2 :], abs=1e-5)
+
+    def test_they_generate_and_are_saved_like_whole_ones(self, results):
+        whole, sharded = results["fsdp"]["tokens"]
+        assert sharded == whole
+        names, model_class = results["fsdp"]["names"]
+        assert model_class == "LocantForConditionalGeneration"
+        assert "lm_head.weight" not in names
+
+
+def check_tensor_parallel(result) -> None:
+    check_follows(result)
+    assert result["difference"] < 1e-4
+    assert result["masked"] < 1e-5
+    whole, divided = result["tokens"]
+    assert divided == whole
+
+
+@pytest.mark.parametrize("encoding", WITH_A_PLAN)
+def test_processes_that_share_the_heads_follow_one_process(results, encoding):
+    check_tensor_parallel(results[f"tp:{encoding}"])
+
+
+@pytest.mark.slow
+def test_data_parallel_and_sharded_processes_follow_one_process_over_50_steps(tmp_path):
+    for result in run_two(tmp_path, 50, "ddp", "fsdp").values():
+        check_follows(result)
+
+
+@pytest.mark.slow
+def test_every_encoding_follows_one_process_when_heads_are_shared(tmp_path):
+    for work, result in run_two(tmp_path, 50, *(f"tp:{encoding}" for encoding in ENCODINGS)).items():
+        check_tensor_parallel(result)
+        end = AutoModelForSeq2SeqLM.from_pretrained(tmp_path / work.removeprefix("tp:") / "end")
+        assert type(end).__name__ == "LocantForConditionalGeneration"

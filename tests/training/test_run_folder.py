@@ -54,6 +54,16 @@ class TestWhoseItIs:
         with pytest.raises(InputError, match=r"is the folder of the model that is to be fine-tuned: give"):
             RunFolder(run_config(folder, "--model_name_or_path", str(folder)))
 
+    def test_a_checkpoint_of_another_number_of_processes_is_refused(self, folder):
+        run_folder = claimed(folder)
+        run_folder.write_metrics({"processes": 2})
+        run_folder.check_processes(1)
+        checkpoint = make_checkpoint(folder, 3)
+        run_folder.check_processes(2)
+        with pytest.raises(InputError, match="holds a run on 2 processes, but this command has 1: start it with 2, or"):
+            run_folder.check_processes(1)
+        assert checkpoint.is_dir()
+
     def test_a_folder_with_other_things_is_refused(self, folder):
         folder.mkdir()
         (folder / "thesis.txt").write_text("years of work")

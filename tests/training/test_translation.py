@@ -19,6 +19,7 @@ from safetensors.torch import load_file
 from transformers import AutoModelForSeq2SeqLM, AutoTokenizer, MarianConfig, MarianMTModel, TrainerCallback
 from transformers.integrations import integration_utils
 
+from locant import LocantForConditionalGeneration
 from locant.cli import main
 from locant.training.data import preprocessing
 from locant.training.data.batching import LengthBatchSampler
@@ -842,10 +843,12 @@ def launch(toy, folder, output_dir, **options):
 
 
 @pytest.mark.slow
-def test_two_processes_do_what_one_does_with_their_batches(toy, tmp_path, monkeypatch):
-    options = {"dropout": 0, "num_train_epochs": 2}
-    process = launch(toy, tmp_path, tmp_path / "two", **options)
+@pytest.mark.parametrize("sharded", [False, True], ids=["copies", "sharded"])
+def test_two_processes_do_what_one_does_with_their_batches(toy, tmp_path, monkeypatch, sharded):
+    options = {"dropout": 0, "num_train_epochs": 2, "logging_steps": 1, "adam_epsilon": 1e-4}
+    process = launch(toy, tmp_path, tmp_path / "two", **options, fsdp=str(sharded).lower())
     assert process.returncode == 0, process.stderr
+    assert ("The weights are sharded over 2 processes" in process.stdout) is sharded
 
     with monkeypatch.context() as patch:
         patch.setattr(trainer_module, "LengthBatchSampler", BatchesOfTwoProcesses)
@@ -854,7 +857,9 @@ def test_two_processes_do_what_one_does_with_their_batches(toy, tmp_path, monkey
     assert one.keys() == two.keys()
     for name, weight in one.items():
         torch.testing.assert_close(two[name], weight, msg=name)
-    assert metrics(tmp_path / "two")["steps"] == STEPS
+    losses = [logged_losses(tmp_path / name) for name in ("one", "two")]
+    assert losses[1] == pytest.approx(losses[0], abs=1e-5)
+    assert metrics(tmp_path / "two")["steps"] == STEPS == len(losses[0])
     for part in ("validation", "test"):
         of_one, of_two = metrics(tmp_path / "one")[part], metrics(tmp_path / "two")[part]
         assert of_two["loss"] == pytest.approx(of_one["loss"], rel=1e-5)
@@ -873,11 +878,24 @@ def test_two_processes_end_where_one_has_bad_input(toy, tmp_path):
     assert not (tmp_path / "run").exists()
 
 
+def logged_losses(folder):
+    """The loss of each step, from the state of the last checkpoint."""
+    last = max(folder.glob("checkpoint-*"), key=lambda path: int(path.name.rpartition("-")[2]))
+    state = json.loads((last / "trainer_state.json").read_text())
+    return [entry["loss"] for entry in state["log_history"] if "loss" in entry]
+
+
 @pytest.mark.slow
-def test_two_processes_go_on_where_they_stopped(toy, tmp_path):
+@pytest.mark.parametrize("fsdp", ["false", "true"], ids=["copies", "sharded"])
+def test_two_processes_go_on_where_they_stopped(toy, tmp_path, fsdp, capsys):
     """Bit for bit, dropout included."""
-    assert launch(toy, tmp_path, tmp_path / "whole").returncode == 0
-    assert launch(toy, tmp_path, tmp_path / "run", num_train_epochs=1).returncode == 0
-    assert launch(toy, tmp_path, tmp_path / "run").returncode == 0
+    options = {"fsdp": fsdp, "average_checkpoints": 2, "activation_checkpointing": "true"}
+    assert launch(toy, tmp_path, tmp_path / "whole", **options).returncode == 0
+    assert launch(toy, tmp_path, tmp_path / "run", **options, num_train_epochs=1).returncode == 0
+    assert launch(toy, tmp_path, tmp_path / "run", **options).returncode == 0
     assert same_bits(tmp_path / "run", tmp_path / "whole")
     assert metrics(tmp_path / "run")["epochs"] == metrics(tmp_path / "whole")["epochs"]
+    one = AutoModelForSeq2SeqLM.from_pretrained(tmp_path / "run")
+    assert type(one) is LocantForConditionalGeneration
+    assert toy.train(tmp_path / "run", num_train_epochs=4, fsdp=fsdp, activation_checkpointing="true") == 2
+    assert "holds a run on 2 processes, but this command has 1: " in capsys.readouterr().err

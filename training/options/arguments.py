@@ -246,6 +246,11 @@ class TrainingArguments(transformers.TrainingArguments):
         0, "End with the mean of the weights of the last N checkpoints; 0 turns averaging off."
     )
 
+    fsdp: bool = option(  # type: ignore[assignment]  # the Trainer sees None
+        False,
+        "Shard weights, gradients and the optimiser's state over the processes (FSDP2), for models that are too large "
+        "for one device.",
+    )
     ddp_find_unused_parameters: bool | None = option(
         False, "Whether processes look for parameters without a gradient; Locant's models have none."
     )
@@ -282,6 +287,8 @@ class TrainingArguments(transformers.TrainingArguments):
             self.save_total_limit = max(self.save_total_limit, self.average_checkpoints + 1, 2)
         # without an accelerator, the Trainer accepts bf16 only if use_cpu is set
         self.use_cpu = self.use_cpu or not torch.accelerator.is_available()
+        # the Trainer's own `fsdp` trains unsharded copies on CPUs; `shard_model` shards on every kind of device
+        self.shard_weights, self.fsdp = bool(self.fsdp), None  # type: ignore[assignment]
         self._check_with_bf16_chosen_later() if self.bf16 == AUTO else super().__post_init__()
         self.logging_nan_inf_filter = False  # True would log the mean of earlier losses instead of a NaN or infinity
         self._check_reporters()

@@ -5,19 +5,18 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file
 from transformers import PreTrainedModel
-from transformers.utils import SAFE_WEIGHTS_NAME
+
+from .sharding import load_weights, read_weights
 
 
 def load_mean_weights(model: PreTrainedModel, checkpoints: Sequence[Path]) -> None:
-    """Give `model` the mean of the weights in `checkpoints`, folders that hold a `model.safetensors` each."""
+    """Give `model` the mean of the weights in the folders `checkpoints`."""
     total: dict[str, torch.Tensor] = {}
     for checkpoint in checkpoints:
-        for name, weight in load_file(checkpoint / SAFE_WEIGHTS_NAME).items():
+        for name, weight in read_weights(checkpoint).items():
             total[name] = total[name] + weight.double() if name in total else weight.double()
     own = model.state_dict()
     mean = {name: (weight / len(checkpoints)).to(own[name].dtype) for name, weight in total.items()}
-    # strict=False, as a checkpoint contains a tied weight under only one of its names
-    model.load_state_dict(mean, strict=False)
+    load_weights(model, mean)
     model.tie_weights()

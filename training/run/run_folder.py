@@ -44,7 +44,7 @@ MAY_CHANGE = {
     *("push_to_hub", "hub_model_id", "hub_strategy", "hub_private_repo", "hub_token", "hub_revision"),
     *("hub_license", "hub_always_push"),
     # how the computation is done
-    *("per_device_eval_batch_size", "preprocessing_num_workers", "dataloader_num_workers", "use_cpu"),
+    *("per_device_eval_batch_size", "preprocessing_num_workers", "dataloader_num_workers", "use_cpu", "fsdp"),
 }
 """Options that may differ when a run is resumed. With any other difference, the folder holds a different run."""
 
@@ -115,6 +115,20 @@ class RunFolder:
                     f"output_dir {self.path} holds a run whose {split} data have changed since the run was started: "
                     f"give another output_dir, or the data with which the run was started."
                 )
+
+    def check_processes(self, processes: int) -> None:
+        """Raise `InputError` when the run in the folder has a checkpoint of another number of processes.
+
+        The number of batches in an epoch depends on the number of processes, so that the position of the checkpoint in
+        the data is not defined for another number.
+        """
+        last, kept = self.last_checkpoint(), self.metrics().get("processes", processes)
+        if last is not None and kept != processes:
+            raise InputError(
+                f"output_dir {self.path} holds a run on {kept} processes, but this command has {processes}: start it "
+                f"with {kept}, or begin another run from its weights, with --model_name_or_path {last} and another "
+                "output_dir."
+            )
 
     def claim(self, data_identity: dict[str, str]) -> None:
         """Write the run's options into the folder, so that it belongs to this run, and mark the run as not finished."""

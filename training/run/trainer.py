@@ -11,6 +11,7 @@ import torch
 from datasets import Dataset
 from torch.utils.data import DataLoader
 from transformers import PreTrainedModel, Seq2SeqTrainer
+from transformers.trainer import OPTIMIZER_NAME, SCHEDULER_NAME
 from transformers.trainer_utils import EvalLoopOutput
 
 from locant.modeling.loss import token_losses
@@ -21,6 +22,7 @@ from ..inference import position_limit
 from ..options.arguments import GenerationTrainingArguments, TrainingArguments
 from .pushing import PushingTrainer
 from .run_folder import complete_checkpoints
+from .sharding import load_optimizer_state, load_weights, optimizer_state, read_weights
 
 ROW = "row"
 Tensors = tuple[torch.Tensor, ...]
@@ -88,7 +90,9 @@ class RecipeTrainer(PushingTrainer):
         train_lengths: np.ndarray,
         **kwargs: Any,
     ):
+        given, args.save_only_model = args.save_only_model, True  # the Trainer refuses to save all of a sharded model
         super().__init__(args=args, train_dataset=train_dataset, **kwargs)
+        args.save_only_model = given
         if args.coupled_weight_decay:  # Seq2SeqTrainer's __init__ has no argument optimizer_cls_and_kwargs
             betas = (args.adam_beta1, args.adam_beta2)
             options = {"lr": args.learning_rate, "betas": betas, "eps": args.adam_epsilon}
@@ -181,6 +185,36 @@ class RecipeTrainer(PushingTrainer):
         rows = inputs.pop(ROW)
         with torch.no_grad():
             return None, self.predict_batch(model, inputs, not prediction_loss_only), rows
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
+        if not self.is_distributed_loading_by_transformers:
+            super()._load_from_checkpoint(resume_from_checkpoint, model)
+        else:
+            load_weights(self.model, read_weights(Path(resume_from_checkpoint)))
+
+    def _load_best_model(self) -> None:
+        if not self.is_distributed_loading_by_transformers:
+            super()._load_best_model()
+        else:
+            assert self.state.best_model_checkpoint is not None  # the Trainer has checked it
+            self._load_from_checkpoint(self.state.best_model_checkpoint)
+
+    def _save_optimizer_and_scheduler(self, output_dir: str) -> None:
+        if not self.is_distributed_loading_by_transformers:
+            super()._save_optimizer_and_scheduler(output_dir)
+            return
+        state = optimizer_state(self.model, self.optimizer.optimizer)  # in all processes
+        if self.args.should_save:
+            torch.save(state, Path(output_dir, OPTIMIZER_NAME))
+            torch.save(self.lr_scheduler.state_dict(), Path(output_dir, SCHEDULER_NAME))
+
+    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
+        if not self.is_distributed_loading_by_transformers or checkpoint is None:
+            super()._load_optimizer_and_scheduler(checkpoint)
+            return
+        state = torch.load(Path(checkpoint, OPTIMIZER_NAME), map_location="cpu", weights_only=True)
+        load_optimizer_state(self.model, self.optimizer.optimizer, state)
+        self.lr_scheduler.load_state_dict(torch.load(Path(checkpoint, SCHEDULER_NAME), weights_only=True))
 
     def _issue_warnings_after_load(self, load_result: Any) -> None:
         # a tied weight is saved under one name only, so its other names are not missing weights

@@ -26,6 +26,7 @@ from .pictures import write_pictures
 from .progress import Pace, ProgressFromStep, SampleWriter, ScheduleNotice, TimedPrinter, count_tokens, hidden_bars
 from .pushing import WriteCard
 from .run_folder import RunFolder, explain_unfinished, planned_steps, step_of
+from .sharding import shard_model
 from .trainer import RecipeTrainer
 from .trial_steps import check_step, settle_choices
 
@@ -66,6 +67,7 @@ def _train(run: RunConfig, write_card: WriteCard | None) -> dict[str, Any]:
         )
         report(run, recipe, folder.metrics())
         return folder.metrics()
+    folder.check_processes(run.training.world_size)
     set_seed(run.training.seed)
     prepared = prepare(run, recipe, rows, folder)
     model = build_model(run, recipe, prepared)
@@ -80,6 +82,9 @@ def _train(run: RunConfig, write_card: WriteCard | None) -> dict[str, Any]:
             print_dry_run(run.training, model, inputs.train_dataset, inputs.train_lengths, inputs.data_collator)
         return prepared.summary
     settle_choices(run, model, inputs, folder)
+    if run.training.shard_weights and run.training.world_size > 1:
+        shard_model(model, run.training.world_size)
+        print_in_main_process(run, f"The weights are sharded over {run.training.world_size} processes (FSDP2).")
     trainer = build_trainer(run, recipe, prepared, model, inputs, folder, write_card)
     with folder.locked() if trainer.is_world_process_zero() else nullcontext():
         try:
@@ -257,8 +262,7 @@ def measure(
     step in `weights_of_steps`, or the mean of the weights at these steps if there are several.
     """
     metrics = folder.metrics()
-    # remove the autocast that mixed-precision training wrapped around the forward pass
-    model = trainer.accelerator.unwrap_model(trainer.model, keep_fp32_wrapper=False).float().eval()
+    model = whole_model(trainer, folder)
     for split in ("validation", "test"):
         if split in prepared.rows:
             beams = getattr(run.training, "num_beams", None)
@@ -292,6 +296,16 @@ def measure(
         for name, draw in drawings.items():
             write_pictures(folder.path, {f"{split}_{name}": draw}, f"The {name.replace('_', ' ')} is not drawn")
     return metrics
+
+
+def whole_model(trainer: RecipeTrainer, folder: RunFolder) -> PreTrainedModel:
+    """The finished model in float32, which `fit` has saved: if its weights are sharded, it is loaded from `folder`."""
+    if trainer.is_distributed_loading_by_transformers:
+        backend = trainer.model.config._attn_implementation
+        model = type(trainer.model).from_pretrained(folder.path, attn_implementation=backend)
+        return model.to(trainer.args.device).eval()
+    # remove the autocast that mixed-precision training wrapped around the forward pass
+    return trainer.accelerator.unwrap_model(trainer.model, keep_fp32_wrapper=False).float().eval()
 
 
 def report(run: RunConfig, recipe: Recipe, metrics: dict[str, Any]) -> None:
