@@ -210,7 +210,9 @@ class LocantPreTrainedModel(PreTrainedModel):
         super().save_pretrained(save_directory, is_main_process, state_dict, push_to_hub, *args, **kwargs)
 
     @classmethod
-    def maybe_distribute_model(cls, model: PreTrainedModel, distributed_config: Any, mesh_manager: Any) -> Any:
+    def maybe_distribute_model(  # type: ignore[override]  # transformers takes any module
+        cls, model: PreTrainedModel, distributed_config: Any, mesh_manager: Any
+    ) -> Any:
         """As in transformers, but tie weights before FSDP2, which would train weights that are tied later separately.
 
         `from_pretrained(distributed_config=...)` calls this method.

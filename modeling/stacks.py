@@ -69,13 +69,13 @@ class LocantStack(LocantPreTrainedModel):
     def init_parallel_plans(self) -> None:
         """As in transformers, and add the `tensor_parallel_plan` of each module to the stack's `tp_plan`."""
         super().init_parallel_plans()
-        if isinstance(getattr(self, "embed_tokens", None), nn.Embedding):
-            self._tp_plan["embed_tokens"] = "embedding_rowwise"
+        plan = {"embed_tokens": "embedding_rowwise"} if isinstance(self, LocantTokenStack) else {}
         for name, module in self.named_modules():
             for part, style in getattr(module, "tensor_parallel_plan", {}).items():
                 if not part or getattr(module, part, None) is not None:
                     full_name = f"{name}.{part}" if part else name
-                    self._tp_plan[re.sub(r"\.\d+\.", ".*.", full_name)] = style
+                    plan[re.sub(r"\.\d+\.", ".*.", full_name)] = style  # one rule for all layers
+        self._tp_plan = {**(self._tp_plan or {}), **plan}
 
     def position_bound_if_needed(self, *encodings: PositionEncoding | None) -> int | None:
         """`max_position_embeddings` if one of the encodings sets `needs_position_bound`, else None."""

@@ -1,9 +1,9 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
 """Training with weights, gradients and optimiser state sharded over the processes (FSDP2; Zhao et al. 2023).
 
-transformers shards a model that is loaded with a `DistributedConfig`, but its Trainer saves no optimiser state of such a
-model, and cannot load weights into it. The functions of this file do so, with the files of an ordinary checkpoint:
-whole tensors, and the optimiser's state by the number of each parameter. So a checkpoint does not depend on whether the
+transformers shards a model by a `DistributedConfig`, but its Trainer neither saves the optimiser's state of such a
+model nor loads weights into it. The functions of this file do so, with the files of an ordinary checkpoint: whole
+tensors, and the optimiser's state by the number of each parameter. So a checkpoint does not depend on whether the
 weights were sharded.
 """
 

@@ -81,6 +81,8 @@ class RecipeTrainer(PushingTrainer):
     args: TrainingArguments
     model: PreTrainedModel
     train_dataset: TrainingRows
+    optimizer: Any  # None until training begins, as in transformers
+    lr_scheduler: Any
 
     def __init__(
         self,

@@ -302,7 +302,7 @@ def whole_model(trainer: RecipeTrainer, folder: RunFolder) -> PreTrainedModel:
     """The finished model in float32, which `fit` has saved: if its weights are sharded, it is loaded from `folder`."""
     if trainer.is_distributed_loading_by_transformers:
         backend = trainer.model.config._attn_implementation
-        model = type(trainer.model).from_pretrained(folder.path, attn_implementation=backend)
+        model: Any = type(trainer.model).from_pretrained(folder.path, attn_implementation=backend)
         return model.to(trainer.args.device).eval()
     # remove the autocast that mixed-precision training wrapped around the forward pass
     return trainer.accelerator.unwrap_model(trainer.model, keep_fp32_wrapper=False).float().eval()
