@@ -25,7 +25,7 @@ from locant.training.data import preprocessing
 from locant.training.data.batching import LengthBatchSampler
 from locant.training.run import trainer as trainer_module
 from locant.training.run import training_run
-from locant.training.run.dry_run import activation_bytes
+from locant.training.run.dry_run import peak_of_step
 from locant.training.run.run_folder import RunFolder
 from locant.training.run.trainer import GenerationTrainer
 from locant.training.tasks import translation
@@ -754,8 +754,13 @@ class TestDryRun:
         assert rows["batches an epoch"].startswith("40 ")
         assert rows["steps"] == "120"
         assert 0 < float(re.match(r"([\d.]+)% ", rows["padding"])[1]) < 20
-        assert re.match(r"\d+ MiB with gradients", rows["memory of weights"])
-        assert re.match(r"\d+ MiB kept", rows["memory of activations"])
+        assert rows["memory of the model"] == f"{4 * found['parameters'] / 2**20:.0f} MiB for the weights"
+        assert re.match(r"[\d,]+ MiB above the model at its peak: ", rows["memory of training"])
+        assert float(rows["largest batch"].split()[0]) > 10
+        tokens = (train_tokens := found["data"]["train"])["source_tokens"] + train_tokens["target_tokens"]
+        flop = 6 * found["parameters"] * tokens * 3
+        assert flop < float(rows["computation"].split()[0]) < 1.2 * flop
+        assert re.match(r"0:0\d:\d\d on this device", rows["time of training"])
         train = found["data"]["train"]
         assert (
             f"train: 320 pairs, {train['source_tokens']:,} source and {train['target_tokens']:,} target tokens" in out
@@ -776,11 +781,13 @@ class TestDryRun:
             sides = {"input_ids": 5, "attention_mask": 5, "labels": 7}
             return {name: torch.ones(pairs, length, dtype=torch.long) for name, length in sides.items()}
 
-        small, large = (activation_bytes(model, batch(pairs)) for pairs in (20, 40))
-        assert large == pytest.approx(2 * small, rel=0.05)
-        model.config.vocab_size, vocabulary = 10_000, model.config.vocab_size
+        gradients = 4 * model.num_parameters()
+        small, large = (peak_of_step(model, batch(pairs)) - gradients for pairs in (600, 1200))
+        assert large == pytest.approx(2 * small, rel=0.1)
+        vocabulary = model.config.vocab_size
         model.resize_token_embeddings(10_000)
-        assert activation_bytes(model, batch(20)) - small < 4 * 20 * 7 * (10_000 - vocabulary) / 2
+        gradients = 2 * 4 * model.num_parameters()  # the gradient of the embeddings is added to that of the logits
+        assert peak_of_step(model, batch(600)) - gradients - small < 4 * 600 * 7 * (10_000 - vocabulary) / 2
 
     @pytest.mark.slow
     @pytest.mark.parametrize(

@@ -1,21 +1,30 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""The dry run of `locant train`: print the number of batches, the padding and the memory, without training."""
+"""The dry run of `locant train`: print batches, padding, memory and time, from two training steps that are measured."""
 
 import math
-from collections.abc import Callable, Mapping
-from typing import Any
+import os
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from datetime import timedelta
+from itertools import accumulate
+from typing import Any, cast
 
 import numpy as np
+import psutil
 import torch
+from accelerate.utils import send_to_device
+from torch.autograd import DeviceType
+from torch.profiler import profile
 from transformers import PreTrainedModel
 
 from ..data.batching import TrainingRows, padding_share
 from ..options.arguments import TrainingArguments
-from .trainer import can_skip_logits, training_sampler
+from .trainer import training_sampler
+from .trial_steps import seconds_of_round
 
 MIB = 2**20
-# weight, gradient, and the two moments of Adam, all in float32
-BYTES_PER_PARAMETER = 16
+_BYTES_OF_MOMENTS = 8
+"""Bytes of the two moments of Adam for a parameter; its gradient has four bytes."""
 
 
 def print_dry_run(
@@ -25,43 +34,90 @@ def print_dry_run(
     lengths: np.ndarray,
     collator: Callable[[list[Any]], Mapping[str, torch.Tensor]],
 ) -> None:
-    """Print the numbers of batches and steps, the share of padding, and the memory of weights and activations."""
+    """Print the numbers of batches and steps, the share of padding, and the memory and the time of training.
+
+    For the memory, forward and backward pass of the largest batch are computed on the device of the run; for the time,
+    those of the batch of median size.
+    """
     batches = list(training_sampler(args, lengths))
     rows_of_batches = [[row for _, row in batch] for batch in batches]
-    steps = math.ceil(math.ceil(len(batches) / args.gradient_accumulation_steps) * args.num_train_epochs)
-    parameters = model.num_parameters()
-    slots = [len(rows) * int(lengths[rows].max(axis=0).sum()) for rows in rows_of_batches]
-    activations = activation_bytes(model, collator(dataset.__getitems__(batches[int(np.argmax(slots))])))
+    tokens = [len(rows) * int(lengths[rows].max(axis=0).sum()) for rows in rows_of_batches]
+    updates = math.ceil(math.ceil(len(batches) / args.gradient_accumulation_steps) * args.num_train_epochs)
+    updates = args.max_steps if args.max_steps > 0 else updates
+    passes = updates * args.gradient_accumulation_steps
+
+    def load(number: int) -> Mapping[str, torch.Tensor]:
+        return send_to_device(collator(dataset.__getitems__(batches[number])), args.device)
+
+    cast(Any, model).to(args.device)
+    if args.gradient_checkpointing:
+        model.gradient_checkpointing_enable(args.gradient_checkpointing_kwargs)
+    by_size = np.argsort(tokens)
+    largest, median = int(by_size[-1]), int(by_size[len(by_size) // 2])
+    step = peak_of_step(model, load(largest), args.bf16 is True)
+    seconds = seconds_of_round(model, [load(median)], args.bf16 is True)
+
+    processes = args.world_size if args.shard_weights else 1
+    parameters = sum(parameter.numel() for parameter in model.parameters())
+    trained = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
+    gradients, moments = 4 * trained, _BYTES_OF_MOMENTS * trained
+    activations = step - gradients
+    above_the_model = activations + (gradients + moments) / processes
+    free = free_bytes(args.device)
+    larger = max(0.0, free - (gradients + moments) / processes) / activations
     report = [
         ("batches an epoch", f"{len(batches):,} on each of {args.world_size} devices"),
-        ("steps", f"{args.max_steps if args.max_steps > 0 else steps:,}"),
+        ("steps", f"{updates:,}"),
         ("padding", f"{padding_share(lengths, rows_of_batches):.1%} of the tokens in training batches"),
+        ("memory of the model", f"{_mib(4 * parameters / processes)} for the weights"),
         (
-            "memory of weights",
-            f"{parameters * BYTES_PER_PARAMETER / MIB:,.0f} MiB with gradients and optimiser",
+            "memory of training",
+            f"{_mib(above_the_model)} above the model at its peak: {_mib(activations)} for activations of the largest "
+            f"batch, {_mib(gradients / processes)} for gradients, {_mib(moments / processes)} for the optimiser (Adam)",
         ),
-        (
-            "memory of activations",
-            f"{activations / MIB:,.0f} MiB kept for the backward pass of the largest batch",
-        ),
+        ("largest batch", f"{larger:.1f} times the largest of this run would fill the {_mib(free)} that are free"),
+        ("computation", f"{6 * parameters * float(np.mean(tokens)) * passes:.2g} FLOP, 6 for each parameter and token"),
+        ("time of training", f"{timedelta(seconds=round(seconds * passes))} on this device, without evaluations"),
     ]
     print("\n".join(f"{name:<22} {value}" for name, value in report))
     print("Dry run: nothing was trained or written.")
 
 
-def activation_bytes(model: PreTrainedModel, batch: Mapping[str, torch.Tensor]) -> int:
-    """The number of bytes that autograd saves for the backward pass of `batch`, measured in a forward pass."""
-    own = {parameter.untyped_storage().data_ptr() for parameter in model.parameters()}
-    kept: dict[int, int] = {}
+def peak_of_step(model: PreTrainedModel, batch: Mapping[str, torch.Tensor], bf16: bool = False) -> int:
+    """The largest number of bytes that forward and backward pass of `batch` hold at a time, gradients included.
 
-    def note(tensor: torch.Tensor) -> torch.Tensor:
-        storage = tensor.untyped_storage()
-        if storage.data_ptr() not in own:
-            kept[storage.data_ptr()] = storage.nbytes()
-        return tensor
+    The bytes are those that torch's allocator for the device of the model gives and takes back, so the weights, which
+    it gave before, are not counted.
+    """
+    device = DeviceType.CPU if model.device.type == "cpu" else DeviceType.CUDA
+    with _without_standard_error(), profile(profile_memory=True) as recorded:
+        seconds_of_round(model, [batch], bf16)
+    assert recorded.profiler is not None and recorded.profiler.kineto_results is not None
+    changes = sorted(
+        (event.start_ns(), event.nbytes())
+        for event in recorded.profiler.kineto_results.events()
+        if event.name() == "[memory]" and event.device_type() == device
+    )
+    return max(accumulate(change for _, change in changes), default=0)
 
-    model.train()
-    with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
-        loss = model(**batch, **({"skip_logits": True} if can_skip_logits(model) else {})).loss
-    del loss
-    return sum(kept.values())
+
+@contextmanager
+def _without_standard_error() -> Iterator[None]:
+    """Discard what is written to standard error: the profiler writes two lines there, whatever its log level is."""
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
+
+
+def free_bytes(device: torch.device) -> int:
+    """The memory of a GPU that is free, or of the machine that is available."""
+    return torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else psutil.virtual_memory().available
+
+
+def _mib(size: float) -> str:
+    return f"{size / MIB:,.0f} MiB"
