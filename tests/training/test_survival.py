@@ -1,0 +1,265 @@
+# Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
+"""A run that is killed, terminated or out of space, at any moment, ends with the bits of a run that never was."""
+
+import itertools
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from locant.training.data import preprocessing
+from locant.training.run import training_run
+from locant.training.run.trainer import GenerationTrainer
+
+STEPS = 10  # in an epoch of the short run
+
+
+@pytest.fixture(scope="session")
+def short(toy):
+    """The YAML file of a run of three epochs, which averages its checkpoints and deletes the first of them."""
+    sections = toy.sections()
+    files = {
+        split: toy.write(f"short-{split}", toy.pairs[split][:size])
+        for split, size in (("train", 80), ("validation", 8))
+    }
+    sections["data"] = {f"{split}_file": paths for split, paths in files.items()} | {"tokenizer_vocab_size": 300}
+    sections["training"] |= {"predict_with_generate": False, "num_beams": 1, "max_new_tokens": 4}
+    sections["training"] |= {"eval_strategy": "steps", "eval_steps": 5, "save_strategy": "steps", "save_steps": 5}
+    sections["training"] |= {"average_checkpoints": 2, "logging_steps": 3}
+    return toy.write_config("short", sections)
+
+
+@pytest.fixture(scope="session")
+def uninterrupted(toy, short, tmp_path_factory):
+    """The folder of a short run that nothing interrupted: for reading only."""
+    folder = tmp_path_factory.mktemp("uninterrupted") / "run"
+    assert toy.train(folder, short) == 0
+    return folder
+
+
+def metrics(folder):
+    return json.loads((folder / "metrics.json").read_text("utf-8"))
+
+
+def steps_of_checkpoints(folder):
+    return sorted(int(path.name.rpartition("-")[2]) for path in folder.glob("checkpoint-*"))
+
+
+def log_history(folder):
+    """The Trainer's log of the last checkpoint, without times."""
+    state = json.loads((folder / f"checkpoint-{steps_of_checkpoints(folder)[-1]}" / "trainer_state.json").read_text())
+    timed = ("runtime", "per_second", "preparation_time")
+    return [{name: v for name, v in entry.items() if not name.endswith(timed)} for entry in state["log_history"]]
+
+
+def check_ends_like(folder, uninterrupted):
+    here, there = (load_file(path / "model.safetensors") for path in (folder, uninterrupted))
+    assert here.keys() == there.keys()
+    assert [name for name in here if not torch.equal(here[name], there[name])] == []
+    here, there = metrics(folder), metrics(uninterrupted)
+    del here["training_seconds"], there["training_seconds"]
+    assert here == there
+    assert (folder / "loss_curve.csv").read_bytes() == (uninterrupted / "loss_curve.csv").read_bytes()
+    assert steps_of_checkpoints(folder) == steps_of_checkpoints(uninterrupted)
+    assert log_history(folder) == log_history(uninterrupted)
+    assert {path.name for path in folder.iterdir()} == {path.name for path in uninterrupted.iterdir()}
+
+
+WEIGHTS, OPTIMIZER = "transformers.modeling_utils:safe_save_file", "torch:save"
+STATE = "transformers.trainer_callback:TrainerState.save_to_json"
+TRAINER = "locant.training.run.trainer:GenerationTrainer"
+RUN = "locant.training.run.training_run"
+
+KILLS = {  # in the order in which one run suffers them: function, call, end of an argument, whether half is done
+    "while the data are read": ("datasets.arrow_writer:ArrowWriter.finalize", 1),
+    "while the tokenizer is trained": ("locant.training.data.preprocessing:train_tokenizer", 1),
+    "while the rows are encoded": ("datasets.arrow_writer:ArrowWriter.finalize", 2),
+    "while the folder is claimed": ("os:replace", 1, "run_config.yaml"),
+    "in a step before the first checkpoint": (f"{TRAINER}.training_step", 3),
+    "in the weights of the first checkpoint": (WEIGHTS, 1, "", True),
+    "between weights and optimiser": (f"{TRAINER}._save_optimizer_and_scheduler", 1),
+    "in the state of the optimiser": (OPTIMIZER, 1, "optimizer.pt", True),
+    "before the random state": (f"{TRAINER}._save_rng_state", 1),
+    "before the state file": (STATE, 1),
+    "in the state file": (STATE, 1, "", True),
+    "in an evaluation": (f"{TRAINER}.prediction_step", 1),
+    "in a step after the first checkpoint": (f"{TRAINER}.training_step", 8),
+    "while metrics.json is written": ("os:replace", 2, "metrics.json"),
+    "while the loss curve is written": ("os:replace", 1, "loss_curve.csv"),
+    "between weights and optimiser of a later checkpoint": (f"{TRAINER}._save_optimizer_and_scheduler", 2),
+    "before old checkpoints are deleted": ("locant.training.run.trainer:rotate", 1),
+    "when an old checkpoint is half deleted": ("shutil:rmtree", 1, "checkpoint-5", True),
+    "when the next is half deleted": ("shutil:rmtree", 1, "checkpoint-10", True),
+    "in the weights of the last checkpoint": (WEIGHTS, 1, "", True),
+    "when the best weights are loaded": (f"{TRAINER}._load_best_model", 1),
+    "while the checkpoints are averaged": ("locant.training.run.averaging:load_file", 2),
+    "in the weights of the finished model": (WEIGHTS, 1, "", True),
+    "while the finished model takes its place": ("os:replace", 1, "run/model.safetensors"),
+    "before the config of the finished model": ("os:replace", 1, "run/config.json"),
+    "before the finished model is measured": (f"{RUN}:measure", 1),
+    "while the predictions are written": ("os:replace", 1, "validation_translations.tsv"),
+    "before metrics.json says that it is finished": ("os:replace", 2, "metrics.json"),
+}
+
+
+class KillServer:
+    """Runs `locant` in processes of their own, see `kill_server.py`."""
+
+    def __init__(self, toy):
+        command = [sys.executable, str(Path(__file__).with_name("kill_server.py"))]
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+        self.process = subprocess.Popen(command, env=toy.environment, cwd=toy.folder, **pipes)
+
+    def run(self, arguments, folder, kill=None):
+        """The return code of `locant`, which is negative for a signal; `folder` holds its log and its cache."""
+        job = {"arguments": arguments, "cache": str(folder / "cache"), "log": str(folder / "log"), "kill": kill}
+        print(json.dumps(job), file=self.process.stdin, flush=True)
+        return int(self.process.stdout.readline())
+
+
+@pytest.fixture(scope="session")
+def kill_server(toy):
+    server = KillServer(toy)
+    with server.process:
+        yield server
+        server.process.stdin.close()
+
+
+class TestKilled:
+    @staticmethod
+    def suffer(kill_server, toy, short, tmp_path, uninterrupted, moments):
+        folder, log = tmp_path / "run", tmp_path / "log"
+        for moment in moments:
+            status = kill_server.run(toy.arguments(folder, short), tmp_path, KILLS[moment])
+            assert status == -signal.SIGKILL, f"{moment}: {log.read_text()}"
+            assert not (folder / "config.json").exists() or (folder / "model.safetensors").exists()
+        assert kill_server.run(toy.arguments(folder, short), tmp_path) == 0, log.read_text()
+        check_ends_like(folder, uninterrupted)
+
+    def test_three_times(self, kill_server, toy, short, tmp_path, uninterrupted):
+        moments = (
+            "in the state of the optimiser",
+            "when an old checkpoint is half deleted",
+            "while the finished model takes its place",
+        )
+        self.suffer(kill_server, toy, short, tmp_path, uninterrupted, moments)
+
+    @pytest.mark.slow
+    def test_at_every_moment_one_after_the_other(self, kill_server, toy, short, tmp_path, uninterrupted):
+        self.suffer(kill_server, toy, short, tmp_path, uninterrupted, KILLS)
+
+
+@pytest.fixture
+def call_at(monkeypatch):
+    """Call a function before the `number`th call of `owner.name`."""
+
+    def patch(owner, name, number, then):
+        calls, original = itertools.count(1), getattr(owner, name)
+
+        def calling(*args, **kwargs):
+            if next(calls) == number:
+                then()
+            return original(*args, **kwargs)
+
+        monkeypatch.setattr(owner, name, calling)
+        return lambda: monkeypatch.setattr(owner, name, original)
+
+    return patch
+
+
+def terminate():
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+class TestTerminated:
+    """By SIGTERM: status 143, one sentence, a checkpoint at the end of the step, and no finished model."""
+
+    @staticmethod
+    def terminated(toy, config, folder, capsys, **options):
+        assert toy.train(folder, config, **options) == 143
+        assert not metrics(folder)["finished"]
+        assert "validation" not in metrics(folder)
+        assert not (folder / "config.json").exists()
+        assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+        captured = capsys.readouterr()
+        assert "Evaluating the model" not in captured.out
+        return captured.err.splitlines()[-1]
+
+    def test_within_an_epoch_it_goes_on_from_the_step(self, toy, short, tmp_path, uninterrupted, call_at, capsys):
+        folder = tmp_path / "run"
+        restore = call_at(GenerationTrainer, "training_step", 18, terminate)
+        error = self.terminated(toy, short, folder, capsys)
+        restore()
+        assert error == (
+            f"locant train: terminated: {folder} holds an unfinished run, whose last checkpoint is at step 18 of 30: "
+            "repeat the command of the run to resume from this checkpoint; until then, "
+            f"{folder / 'checkpoint-15'} (the best so far) can be used as a model."
+        )
+        assert steps_of_checkpoints(folder) == [5, 10, 15, 18]
+        assert toy.train(folder, short) == 0
+        assert f"Resuming training from {folder / 'checkpoint-18'}\n" in capsys.readouterr().out
+        check_ends_like(folder, uninterrupted)
+
+    def test_at_every_step_the_checkpoints_that_are_averaged_are_the_same(
+        self, toy, short, tmp_path, uninterrupted, call_at, capsys
+    ):
+        folder = tmp_path / "run"
+        for step in (26, 27):  # each run goes on from the step before and is terminated in its first step
+            restore = call_at(GenerationTrainer, "training_step", step if step == 26 else 1, terminate)
+            assert toy.train(folder, short) == 143
+            restore()
+            assert steps_of_checkpoints(folder) == [15, 20, 25, step]
+        assert toy.train(folder, short) == 0
+        check_ends_like(folder, uninterrupted)
+
+    @pytest.mark.slow
+    @pytest.mark.parametrize("step", [*range(1, 5), 9, 10, 11, 20, 29, 30])
+    @pytest.mark.parametrize("strategy", ["epoch", "steps", "best", "no"])
+    def test_with_any_strategy(self, toy, short, tmp_path, call_at, capsys, strategy, step):
+        options = {"save_strategy": strategy, "average_checkpoints": 0, "eval_strategy": "epoch"}
+        if strategy == "steps":
+            options["eval_strategy"] = "steps"
+        if strategy == "no":
+            options["load_best_model_at_end"] = False
+        assert toy.train(tmp_path / "whole", short, **options) == 0
+        restore = call_at(GenerationTrainer, "training_step", step, terminate)
+        self.terminated(toy, short, tmp_path / "run", capsys, **options)
+        restore()
+        assert toy.train(tmp_path / "run", short, **options) == 0
+        here, there = (load_file(tmp_path / name / "model.safetensors") for name in ("run", "whole"))
+        assert all(torch.equal(here[name], there[name]) for name in there)
+        here, there = metrics(tmp_path / "run"), metrics(tmp_path / "whole")
+        del here["training_seconds"], there["training_seconds"]
+        assert here == there
+
+    def test_in_an_evaluation_it_ends_after_it_with_its_checkpoint(
+        self, toy, short, tmp_path, uninterrupted, call_at, capsys
+    ):
+        folder = tmp_path / "run"
+        restore = call_at(GenerationTrainer, "prediction_step", 2, terminate)
+        self.terminated(toy, short, folder, capsys)
+        restore()
+        assert steps_of_checkpoints(folder) == [5, 10]
+        assert toy.train(folder, short) == 0
+        check_ends_like(folder, uninterrupted)
+
+    def test_outside_of_training_it_ends_at_once(self, toy, short, tmp_path, call_at, capsys):
+        restore = call_at(preprocessing, "train_tokenizer", 1, terminate)
+        assert toy.train(tmp_path / "new", short) == 143
+        restore()
+        assert not (tmp_path / "new").exists()
+        assert capsys.readouterr().err.splitlines()[-1] == (
+            "locant train: terminated: the run had not begun to train: repeat the command of the run to start it again."
+        )
+        options = {"max_steps": 5}
+        call_at(training_run, "measure", 1, terminate)
+        assert toy.train(tmp_path / "run", short, **options) == 143
+        assert not metrics(tmp_path / "run")["finished"]
+        assert "whose last checkpoint is at step 5 of 5: repeat" in capsys.readouterr().err.splitlines()[-1]
+        assert toy.train(tmp_path / "run", short, **options) == 0
