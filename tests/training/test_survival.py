@@ -3,18 +3,25 @@
 
 import itertools
 import json
+import multiprocessing
 import os
 import signal
 import subprocess
 import sys
 from pathlib import Path
 
+import datasets
+import pyarrow
 import pytest
 import torch
+import yaml
+from pyarrow import parquet
 from safetensors.torch import load_file
 
 from locant.training.data import preprocessing
+from locant.training.options.arguments import TrainingArguments
 from locant.training.run import training_run
+from locant.training.run.failures import in_one_sentence
 from locant.training.run.trainer import GenerationTrainer
 
 STEPS = 10  # in an epoch of the short run
@@ -267,3 +274,176 @@ class TestTerminated:
         assert not metrics(tmp_path / "run")["finished"]
         assert "whose last checkpoint is at step 5 of 5: repeat" in capsys.readouterr().err.splitlines()[-1]
         assert toy.train(tmp_path / "run", short, **options) == 0
+
+    def test_where_data_workers_get_the_signal_too_the_checkpoint_is_saved(self, toy, short, tmp_path, call_at, capsys):
+        def terminate_all():
+            for worker in multiprocessing.active_children():
+                worker.terminate()
+            terminate()
+
+        call_at(GenerationTrainer, "training_step", 7, terminate_all)
+        error = self.terminated(toy, short, tmp_path / "run", capsys, dataloader_num_workers=1)
+        assert "whose last checkpoint is at step 7 of 30" in error
+
+    @pytest.mark.slow
+    def test_two_processes_save_at_the_same_step(self, toy, short, tmp_path):
+        def launch(name, **variables):
+            command = [
+                sys.executable,
+                "-m",
+                "torch.distributed.run",
+                "--standalone",
+                "--nproc_per_node=2",
+                "-m",
+                "locant",
+            ]
+            environment = {**toy.environment, "PYTHONPATH": str(tmp_path), **variables}
+            command += toy.arguments(tmp_path / name, short)
+            return subprocess.run(command, env=environment, capture_output=True, text=True, cwd=tmp_path, timeout=300)
+
+        (tmp_path / "sitecustomize.py").write_text(TERMINATION_OF_THE_LAUNCHER)
+        assert launch("whole").returncode == 0
+        process = launch("run", TERMINATE_AT="8")
+        assert process.returncode != 0
+        assert process.stderr.count("locant train: terminated: ") == 2, process.stderr
+        step = steps_of_checkpoints(tmp_path / "run")[-1]
+        assert step in (8, 9, 10)
+        files = {path.name for path in (tmp_path / "run" / f"checkpoint-{step}").iterdir()}
+        assert {"rng_state_0.pth", "rng_state_1.pth", "trainer_state.json"} <= files
+        assert launch("run").returncode == 0
+        check_ends_like(tmp_path / "run", tmp_path / "whole")
+
+
+TERMINATION_OF_THE_LAUNCHER = """
+import os, signal, sys
+
+def note(event, arguments):
+    if event == "open" and str(arguments[0]).endswith("checkpoint-5/rng_state_1.pth"):
+        import locant.training.run.trainer as module
+
+        original = module.GenerationTrainer.training_step
+
+        def training_step(self, *args, **kwargs):
+            if self.state.global_step + 1 == int(os.environ["TERMINATE_AT"]):
+                os.kill(os.getppid(), signal.SIGTERM)
+            return original(self, *args, **kwargs)
+
+        module.GenerationTrainer.training_step = training_step
+
+if os.environ.get("RANK") == "1" and "TERMINATE_AT" in os.environ:
+    sys.addaudithook(note)
+"""
+
+
+def mount(*arguments):
+    return subprocess.run(["mount", *map(str, arguments)], capture_output=True, text=True)
+
+
+@pytest.fixture
+def mounted(tmp_path):
+    """Mount a file system on a new folder, which is returned; skip the test where this is not permitted."""
+    folders = []
+
+    def make(*options):
+        folder = tmp_path / "mounted"
+        folder.mkdir()
+        source = ["tmpfs"] if "tmpfs" in options else [folder]
+        result = mount(*options, *source, folder)
+        if result.returncode:
+            pytest.skip(f"mounting is not permitted here: {result.stderr.strip()}")
+        folders.append(folder)
+        return folder
+
+    yield make
+    for folder in folders:
+        subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+class TestSystem:
+    """An error of the system: status 2 and one sentence, and the run can go on from its last checkpoint."""
+
+    @staticmethod
+    def sentence(toy, config, folder, capsys, **options):
+        capsys.readouterr()
+        assert toy.train(folder, config, **options) == 2
+        errors = capsys.readouterr().err
+        assert "Traceback" not in errors
+        return errors.splitlines()[-1].removeprefix("locant train: error: ")
+
+    @pytest.mark.parametrize(
+        ("kilobytes", "last"),
+        [
+            pytest.param(60, None, id="config", marks=pytest.mark.slow),
+            pytest.param(150, None, id="weights of the first checkpoint", marks=pytest.mark.slow),
+            pytest.param(620, None, id="optimiser of the first checkpoint", marks=pytest.mark.slow),
+            pytest.param(1000, 5, id="weights", marks=pytest.mark.slow),
+            pytest.param(1300, 5, id="optimiser"),
+            pytest.param(2700, 15, id="third optimiser", marks=pytest.mark.slow),
+        ],
+    )
+    def test_a_full_disk(self, toy, short, tmp_path, uninterrupted, mounted, capsys, kilobytes, last):
+        disk = mounted("-t", "tmpfs", "-o", f"size={kilobytes}k")
+        folder = disk / "run"
+        error = self.sentence(toy, short, folder, capsys)
+        reason, _, goes_on = error.partition(": free some space, and repeat the command of the run to ")
+        assert reason == f"Access to {folder} failed (No space left on device)"
+        if last is None:
+            assert goes_on == f"start it again, as {folder} has no checkpoint yet."
+        else:
+            assert goes_on == f"resume from its last good checkpoint, {folder / f'checkpoint-{last}'} (step {last})."
+        assert steps_of_checkpoints(folder) == ([] if last is None else list(range(5, last + 1, 5)))
+        assert mount("-o", "remount,size=50m", disk).returncode == 0
+        assert toy.train(folder, short) == 0
+        check_ends_like(folder, uninterrupted)
+
+    def test_a_full_disk_of_the_cache(self, toy, short, tmp_path, mounted, capsys, monkeypatch):
+        cache = mounted("-t", "tmpfs", "-o", "size=20k")
+        monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", str(cache))
+        error = self.sentence(toy, short, tmp_path / "run", capsys)
+        assert error.startswith(f"Access to {cache} failed (No space left on device): free some space, and repeat the")
+        assert not (tmp_path / "run").exists()
+
+    @pytest.mark.slow
+    def test_a_read_only_folder(self, toy, short, uninterrupted, mounted, call_at, capsys):
+        disk = mounted("--bind")
+        folder = disk / "run"
+        restore = call_at(GenerationTrainer, "training_step", 7, terminate)
+        assert toy.train(folder, short) == 143
+        restore()
+        assert mount("-o", "remount,ro,bind", disk).returncode == 0
+        error = self.sentence(toy, short, folder, capsys)
+        assert "failed (Read-only file system): make it accessible, and writable" in error
+        assert error.endswith(f"last good checkpoint, {folder / 'checkpoint-7'} (step 7).")
+        assert f"Access to {disk / 'new'} failed (Read-only" in self.sentence(toy, short, disk / "new", capsys)
+        assert mount("-o", "remount,rw,bind", disk).returncode == 0
+        assert toy.train(folder, short) == 0
+        check_ends_like(folder, uninterrupted)
+
+    def test_a_data_worker_that_dies(self, toy, short, tmp_path, call_at, capsys):
+        def kill_worker():
+            os.kill(multiprocessing.active_children()[0].pid, signal.SIGKILL)
+
+        call_at(GenerationTrainer, "training_step", 7, kill_worker)
+        error = self.sentence(toy, short, tmp_path / "run", capsys, dataloader_num_workers=1)
+        assert error.startswith("A process that loads data has died (DataLoader worker (pid")
+        assert "free some memory, or set dataloader_num_workers to 0, and repeat the command of the run to" in error
+        assert error.endswith(f"last good checkpoint, {tmp_path / 'run' / 'checkpoint-5'} (step 5).")
+
+    def test_a_truncated_shard_is_named(self, toy, short, tmp_path, capsys):
+        folder = tmp_path / "shards"
+        folder.mkdir()
+        sources, targets = zip(*toy.pairs["train"], strict=True)
+        for shard in ("train-00000.parquet", "train-00001.parquet"):
+            parquet.write_table(pyarrow.table({"source": sources, "target": targets}), folder / shard)
+        os.truncate(folder / "train-00001.parquet", 1000)
+        sections = yaml.safe_load(short.read_text())
+        sections["data"] = {"dataset_name": str(folder)}
+        error = self.sentence(toy, toy.write_config("shards", sections), tmp_path / "run", capsys)
+        assert error.startswith(f"{folder / 'train-00001.parquet'} cannot be read as Parquet: Parquet magic bytes not")
+        assert not (tmp_path / "run").exists()
+
+    @pytest.mark.parametrize("error", [FileNotFoundError(2, "No such file", "a"), RuntimeError("a bug"), KeyError("a")])
+    def test_another_error_is_not_hidden(self, tmp_path, error):
+        arguments = TrainingArguments(output_dir=str(tmp_path), report_to="none")
+        with pytest.raises(type(error)), in_one_sentence(arguments, tmp_path):
+            raise error

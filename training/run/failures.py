@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from ..errors import InputError
+from ..options.arguments import TrainingArguments
 from .run_folder import complete_checkpoints, step_of
 from .saving import delete_incomplete
 
@@ -23,13 +24,13 @@ _MENDS = {
 
 
 @contextmanager
-def in_one_sentence(folder: Path, place: Path) -> Iterator[None]:
+def in_one_sentence(training: TrainingArguments, place: Path) -> Iterator[None]:
     """Raise `InputError` for an error of the system, such as a full disk, or for the death of a data worker.
 
-    A checkpoint that could not be written to the end is deleted.
+    In the main process, a checkpoint that could not be written to the end is deleted.
 
     Args:
-        folder: the folder of the run.
+        training: the training options of the run.
         place: the folder that the message names if the error has no path: the one in which the block writes.
     """
     try:
@@ -38,7 +39,10 @@ def in_one_sentence(folder: Path, place: Path) -> Iterator[None]:
         explanation = _explain(error, place)
         if explanation is None:
             raise
-        delete_incomplete(folder)
+        assert training.output_dir is not None  # transformers has set it
+        folder = Path(training.output_dir)
+        if training.process_index == 0:
+            delete_incomplete(folder)
         raise InputError(f"{explanation}, and repeat the command of the run to {_goes_on(folder)}.") from error
 
 
@@ -56,7 +60,7 @@ def _explain(error: BaseException, place: Path) -> str | None:
         if number in _MENDS:
             filename = getattr(cause, "filename", None)
             path = place if filename is None else os.fsdecode(filename)
-            return f"The system refuses access to {path} ({os.strerror(number)}): {_MENDS[number]}"
+            return f"Access to {path} failed ({os.strerror(number)}): {_MENDS[number]}"
     return None
 
 
@@ -77,14 +81,14 @@ def _number_of(error: BaseException, place: Path) -> int | None:
     return None
 
 
-def _try_to_write(folder: Path) -> int | None:
-    """The number of the error that a write in `folder` ends in; None if it succeeds."""
+def _try_to_write(folder: Path) -> int:
+    """The number of the error in which a write in `folder` ends; the number of "Input/output error" if it succeeds."""
     try:
         with tempfile.TemporaryFile(dir=folder) as file:
             file.write(bytes(2**20))
     except OSError as error:
-        return error.errno
-    return None
+        return error.errno or errno.EIO
+    return errno.EIO
 
 
 def _goes_on(folder: Path) -> str:
