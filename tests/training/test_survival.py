@@ -288,21 +288,14 @@ class TestTerminated:
     @pytest.mark.slow
     def test_two_processes_save_at_the_same_step(self, toy, short, tmp_path):
         def launch(name, **variables):
-            command = [
-                sys.executable,
-                "-m",
-                "torch.distributed.run",
-                "--standalone",
-                "--nproc_per_node=2",
-                "-m",
-                "locant",
-            ]
+            command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
+            command += ["-m", "locant", *toy.arguments(tmp_path / name, short)]
             environment = {**toy.environment, "PYTHONPATH": str(tmp_path), **variables}
-            command += toy.arguments(tmp_path / name, short)
             return subprocess.run(command, env=environment, capture_output=True, text=True, cwd=tmp_path, timeout=300)
 
         (tmp_path / "sitecustomize.py").write_text(TERMINATION_OF_THE_LAUNCHER)
-        assert launch("whole").returncode == 0
+        process = launch("whole")
+        assert process.returncode == 0, process.stderr
         process = launch("run", TERMINATE_AT="8")
         assert process.returncode != 0
         assert process.stderr.count("locant train: terminated: ") == 2, process.stderr
@@ -318,7 +311,7 @@ TERMINATION_OF_THE_LAUNCHER = """
 import os, signal, sys
 
 def note(event, arguments):
-    if event == "open" and str(arguments[0]).endswith("checkpoint-5/rng_state_1.pth"):
+    if event == "open" and "/checkpoint-5/" in str(arguments[0]):
         import locant.training.run.trainer as module
 
         original = module.GenerationTrainer.training_step
@@ -425,8 +418,8 @@ class TestSystem:
 
         call_at(GenerationTrainer, "training_step", 7, kill_worker)
         error = self.sentence(toy, short, tmp_path / "run", capsys, dataloader_num_workers=1)
-        assert error.startswith("A process that loads data has died (DataLoader worker (pid")
-        assert "free some memory, or set dataloader_num_workers to 0, and repeat the command of the run to" in error
+        assert error.startswith("A process that loads data has died (")
+        assert "): free some memory, or set dataloader_num_workers to 0, and repeat the command of the run to" in error
         assert error.endswith(f"last good checkpoint, {tmp_path / 'run' / 'checkpoint-5'} (step 5).")
 
     def test_a_truncated_shard_is_named(self, toy, short, tmp_path, capsys):

@@ -5,6 +5,7 @@ import errno
 import os
 import re
 import tempfile
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -51,11 +52,9 @@ def _explain(error: BaseException, place: Path) -> str | None:
     if isinstance(error, InputError):
         return None
     for cause in _causes(error):
-        if "DataLoader worker" in str(cause):
-            return (
-                f"A process that loads data has died ({' '.join(str(cause).split()).rstrip('. ')}): free some memory, "
-                "or set dataloader_num_workers to 0"
-            )
+        if _is_of_dead_worker(cause):
+            told = " ".join(str(cause).split()).rstrip(". ")
+            return f"A process that loads data has died ({told}): free some memory, or set dataloader_num_workers to 0"
         number = _number_of(cause, place)
         if number in _MENDS:
             filename = getattr(cause, "filename", None)
@@ -68,6 +67,13 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
     while error is not None:
         yield error
         error = error.__cause__ or error.__context__
+
+
+def _is_of_dead_worker(error: BaseException) -> bool:
+    """Whether the cause of the error is the death of a worker, which may come while a batch is received from it."""
+    modules = (frame.f_globals.get("__name__") for frame, _ in traceback.walk_tb(error.__traceback__))
+    is_receiving = isinstance(error, OSError | EOFError) and "torch.multiprocessing.reductions" in modules
+    return is_receiving or "DataLoader worker" in str(error)
 
 
 def _number_of(error: BaseException, place: Path) -> int | None:
