@@ -1,6 +1,7 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
 """A run that is killed, terminated or out of space, at any moment, ends with the bits of a run that never was."""
 
+import importlib
 import itertools
 import json
 import multiprocessing
@@ -8,6 +9,7 @@ import os
 import signal
 import subprocess
 import sys
+import traceback
 from pathlib import Path
 
 import datasets
@@ -18,6 +20,7 @@ import yaml
 from pyarrow import parquet
 from safetensors.torch import load_file
 
+from locant.cli import main
 from locant.training.data import preprocessing
 from locant.training.options.arguments import TrainingArguments
 from locant.training.run import training_run
@@ -115,51 +118,94 @@ KILLS = {  # in the order in which one run suffers them: function, call, end of 
 }
 
 
-class KillServer:
-    """Runs `locant` in processes of their own, see `kill_server.py`."""
+def kill_at(where, number, ending="", half=False):
+    """Let this process kill itself at the call with this number of the function `where` (`module:name`).
 
-    def __init__(self, toy):
-        command = [sys.executable, str(Path(__file__).with_name("kill_server.py"))]
-        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
-        self.process = subprocess.Popen(command, env=toy.environment, cwd=toy.folder, **pipes)
+    Args:
+        ending: the end that one argument of a call must have for it to count.
+        half: whether half of the work is done before: half of the bytes of the file that the function writes are
+            written, or half of the files of the folder that it deletes, and the weights, are deleted.
+    """
+    owner, _, names = where.partition(":")
+    owner = importlib.import_module(owner)
+    *owners, name = names.split(".")
+    for part in owners:
+        owner = getattr(owner, part)
+    original, calls = getattr(owner, name), []
 
-    def run(self, arguments, folder, kill=None):
-        """The return code of `locant`, which is negative for a signal; `folder` holds its log and its cache."""
-        job = {"arguments": arguments, "cache": str(folder / "cache"), "log": str(folder / "log"), "kill": kill}
-        print(json.dumps(job), file=self.process.stdin, flush=True)
-        return int(self.process.stdout.readline())
+    def killing(*args, **kwargs):
+        paths = [Path(value) for value in (*args, *kwargs.values()) if isinstance(value, str | Path)]
+        calls.extend([name] if any(str(path).endswith(ending) for path in paths) or not ending else [])
+        if len(calls) < number:
+            return original(*args, **kwargs)
+        if half and name == "rmtree":
+            files = sorted(path for path in paths[0].iterdir() if path.is_file())
+            for file in {*files[: len(files) // 2], *paths[0].glob("*.safetensors")}:
+                file.unlink()
+        elif half:
+            original(*args, **kwargs)
+            path = next(path for path in paths if path.is_file())
+            os.truncate(path, path.stat().st_size // 2)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    setattr(owner, name, killing)
 
 
-@pytest.fixture(scope="session")
-def kill_server(toy):
-    server = KillServer(toy)
-    with server.process:
-        yield server
-        server.process.stdin.close()
+def run_in_fork(arguments, folder, kill=None):
+    """The return code of `locant` in a fork of this process; its output and its cache of `datasets` are in `folder`."""
+    child = os.fork()
+    if child:
+        return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    status = 1
+    try:
+        with open(folder / "log", "a") as log:
+            sys.stdout = sys.stderr = log
+            datasets.config.HF_DATASETS_CACHE = str(folder / "cache")
+            if kill:
+                kill_at(*kill)
+            try:
+                status = main(arguments)
+            except Exception:
+                traceback.print_exc()
+    finally:
+        os._exit(status)
 
 
+@pytest.mark.skipif(
+    torch.get_num_threads() > 1 or torch.accelerator.is_available(),
+    reason="a fork cannot compute with the threads or the accelerator of its parent: set OMP_NUM_THREADS=1",
+)
 class TestKilled:
+    """By SIGKILL."""
+
     @staticmethod
-    def suffer(kill_server, toy, short, tmp_path, uninterrupted, moments):
+    def suffer(toy, short, tmp_path, uninterrupted, moments):
         folder, log = tmp_path / "run", tmp_path / "log"
         for moment in moments:
-            status = kill_server.run(toy.arguments(folder, short), tmp_path, KILLS[moment])
+            status = run_in_fork(toy.arguments(folder, short), tmp_path, KILLS[moment])
             assert status == -signal.SIGKILL, f"{moment}: {log.read_text()}"
-            assert not (folder / "config.json").exists() or (folder / "model.safetensors").exists()
-        assert kill_server.run(toy.arguments(folder, short), tmp_path) == 0, log.read_text()
+            if (folder / "config.json").exists():
+                assert load_file(folder / "model.safetensors"), moment
+        assert run_in_fork(toy.arguments(folder, short), tmp_path) == 0, log.read_text()
         check_ends_like(folder, uninterrupted)
 
-    def test_three_times(self, kill_server, toy, short, tmp_path, uninterrupted):
-        moments = (
-            "in the state of the optimiser",
-            "when an old checkpoint is half deleted",
-            "while the finished model takes its place",
-        )
-        self.suffer(kill_server, toy, short, tmp_path, uninterrupted, moments)
+    def test_three_times(self, toy, short, tmp_path, uninterrupted):
+        moments = ("in the state of the optimiser", "when an old checkpoint is half deleted")
+        self.suffer(toy, short, tmp_path, uninterrupted, (*moments, "while the finished model takes its place"))
 
     @pytest.mark.slow
-    def test_at_every_moment_one_after_the_other(self, kill_server, toy, short, tmp_path, uninterrupted):
-        self.suffer(kill_server, toy, short, tmp_path, uninterrupted, KILLS)
+    def test_at_every_moment_one_after_the_other(self, toy, short, tmp_path, uninterrupted):
+        self.suffer(toy, short, tmp_path, uninterrupted, KILLS)
+
+    @pytest.mark.slow
+    def test_at_the_checkpoint_that_sigterm_asked_for(self, toy, short, tmp_path, uninterrupted, call_at):
+        """And SIGKILL in the middle of it, as when a node gives a run too little time."""
+        restore = call_at(GenerationTrainer, "training_step", 8, terminate)
+        for kill in ((OPTIMIZER, 2, "optimizer.pt", True), (STATE, 2, "", True), None):
+            status = run_in_fork(toy.arguments(tmp_path / "run", short), tmp_path, kill)
+            assert status == (-signal.SIGKILL if kill else 143)
+        restore()
+        self.suffer(toy, short, tmp_path, uninterrupted, ())
 
 
 @pytest.fixture
