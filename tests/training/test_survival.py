@@ -22,9 +22,8 @@ from safetensors.torch import load_file
 
 from locant.cli import main
 from locant.training.data import preprocessing
-from locant.training.options.arguments import TrainingArguments
 from locant.training.run import training_run
-from locant.training.run.failures import in_one_sentence
+from locant.training.run.run_folder import is_extra
 from locant.training.run.trainer import GenerationTrainer
 
 STEPS = 10  # in an epoch of the short run
@@ -295,16 +294,19 @@ class TestTerminated:
             del here["training_seconds"], there["training_seconds"]
             assert here == there, step
 
-    def test_in_an_evaluation_it_ends_after_it_with_its_checkpoint(
-        self, toy, short, tmp_path, uninterrupted, call_at, capsys
-    ):
-        folder = tmp_path / "run"
-        restore = call_at(GenerationTrainer, "prediction_step", 2, terminate)
-        self.terminated(toy, short, folder, capsys)
-        restore()
-        assert steps_of_checkpoints(folder) == [5, 10]
-        assert toy.train(folder, short) == 0
-        check_ends_like(folder, uninterrupted)
+    def test_in_an_evaluation_it_ends_after_it_with_its_checkpoint(self, toy, short, tmp_path, call_at, capsys):
+        call_at(GenerationTrainer, "prediction_step", 2, terminate)
+        self.terminated(toy, short, tmp_path / "run", capsys)
+        assert [epoch["step"] for epoch in metrics(tmp_path / "run")["epochs"]] == [5, 10]
+        assert steps_of_checkpoints(tmp_path / "run") == [5, 10]
+        assert not is_extra(tmp_path / "run" / "checkpoint-10")
+
+    def test_in_the_last_step_of_an_epoch_it_ends_after_the_evaluation(self, toy, short, tmp_path, call_at, capsys):
+        call_at(GenerationTrainer, "training_step", STEPS, terminate)
+        self.terminated(toy, short, tmp_path / "run", capsys, eval_strategy="epoch", save_strategy="epoch")
+        assert [epoch["step"] for epoch in metrics(tmp_path / "run")["epochs"]] == [STEPS]
+        assert steps_of_checkpoints(tmp_path / "run") == [STEPS]
+        assert not is_extra(tmp_path / "run" / f"checkpoint-{STEPS}")
 
     def test_outside_of_training_it_ends_at_once(self, toy, short, tmp_path, call_at, capsys):
         restore = call_at(preprocessing, "train_tokenizer", 1, terminate)
@@ -480,9 +482,3 @@ class TestSystem:
         error = self.sentence(toy, toy.write_config("shards", sections), tmp_path / "run", capsys)
         assert error.startswith(f"{folder / 'train-00001.parquet'} cannot be read as Parquet: Parquet magic bytes not")
         assert not (tmp_path / "run").exists()
-
-    @pytest.mark.parametrize("error", [FileNotFoundError(2, "No such file", "a"), RuntimeError("a bug"), KeyError("a")])
-    def test_another_error_is_not_hidden(self, tmp_path, error):
-        arguments = TrainingArguments(output_dir=str(tmp_path), report_to="none")
-        with pytest.raises(type(error)), in_one_sentence(arguments, tmp_path):
-            raise error
