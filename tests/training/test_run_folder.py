@@ -11,7 +11,7 @@ import pytest
 from locant.training.errors import InputError
 from locant.training.options.run_config import parse_run_config
 from locant.training.run import ownership
-from locant.training.run.run_folder import RunFolder, explain_unfinished, holds_unfinished_run
+from locant.training.run.run_folder import RunFolder, explain_unfinished, holds_unfinished_run, mark_extra
 from locant.utils.run_files import RUN_CONFIG_FILE
 
 
@@ -190,6 +190,15 @@ class TestCheckpoints:
         assert run_folder.last_checkpoint() == complete
         shutil.rmtree(complete)
         assert run_folder.last_checkpoint() is None
+
+    def test_regular_ones_leave_out_those_of_sigterm(self, folder):
+        run_folder = RunFolder(run_config(folder))
+        regular, extra = make_checkpoint(folder, 10), make_checkpoint(folder, 15)
+        mark_extra(extra, True)
+        assert run_folder.regular_checkpoints() == [regular]
+        assert run_folder.last_checkpoint() == extra
+        mark_extra(extra, False)
+        assert run_folder.regular_checkpoints() == [regular, extra]
 
 
 class TestUnfinished:

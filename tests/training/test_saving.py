@@ -3,12 +3,10 @@
 
 import errno
 import os
-from pathlib import Path
 
 import pytest
 
 from locant.training.errors import InputError
-from locant.training.options.arguments import TrainingArguments
 from locant.training.run.failures import in_one_sentence
 from locant.training.run.run_folder import complete_checkpoints, holds_unfinished_run, is_complete, is_extra
 from locant.training.run.saving import begin_checkpoint, replaced_model, rotate
@@ -115,10 +113,6 @@ class TestReplacedModel:
 
 
 class TestFailures:
-    @pytest.fixture
-    def arguments(self, tmp_path):
-        return TrainingArguments(output_dir=str(tmp_path), report_to="none")
-
     @pytest.mark.parametrize(
         ("error", "beginning"),
         [
@@ -130,10 +124,10 @@ class TestFailures:
         ],
         ids=["write", "open", "rust", "torch", "worker"],
     )
-    def test_name_the_place_the_reason_and_the_last_good_checkpoint(self, tmp_path, make, arguments, error, beginning):
+    def test_name_the_place_the_reason_and_the_last_good_checkpoint(self, tmp_path, make, error, beginning):
         good = make(5)
         make(10, complete=False)
-        with pytest.raises(InputError) as raised, in_one_sentence(arguments, Path(tmp_path)):
+        with pytest.raises(InputError) as raised, in_one_sentence(tmp_path, tmp_path, has_lock=True):
             try:
                 raise error
             finally:
@@ -143,7 +137,13 @@ class TestFailures:
         assert complete_checkpoints(tmp_path) == [good]
         assert steps(tmp_path) == [5]
 
+    def test_in_another_process_leave_the_checkpoint_that_a_run_is_writing(self, tmp_path, make):
+        make(10, complete=False)
+        with pytest.raises(InputError, match="No space left"), in_one_sentence(tmp_path, tmp_path):
+            raise OSError(errno.ENOSPC, "full")
+        assert steps(tmp_path) == [10]
+
     @pytest.mark.parametrize("error", [FileNotFoundError(2, "No such file", "a"), RuntimeError("a bug"), KeyError("a")])
-    def test_do_not_hide_other_errors(self, tmp_path, arguments, error):
-        with pytest.raises(type(error)), in_one_sentence(arguments, tmp_path):
+    def test_do_not_hide_other_errors(self, tmp_path, error):
+        with pytest.raises(type(error)), in_one_sentence(tmp_path, tmp_path):
             raise error

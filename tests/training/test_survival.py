@@ -9,6 +9,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 import traceback
 from pathlib import Path
 
@@ -23,6 +24,7 @@ from safetensors.torch import load_file
 from locant.cli import main
 from locant.training.data import preprocessing
 from locant.training.run import training_run
+from locant.training.run.pushing import PushingTrainer
 from locant.training.run.run_folder import is_extra
 from locant.training.run.trainer import GenerationTrainer
 
@@ -245,17 +247,17 @@ class TestTerminated:
 
     def test_within_an_epoch_it_goes_on_from_the_step(self, toy, short, tmp_path, uninterrupted, call_at, capsys):
         folder = tmp_path / "run"
-        restore = call_at(GenerationTrainer, "training_step", 18, terminate)
+        restore = call_at(GenerationTrainer, "training_step", 17, terminate)
         error = self.terminated(toy, short, folder, capsys)
         restore()
         assert error == (
-            f"locant train: terminated: {folder} holds an unfinished run, whose last checkpoint is at step 18 of 30: "
+            f"locant train: terminated: {folder} holds an unfinished run, whose last checkpoint is at step 17 of 30: "
             "repeat the command of the run to resume from this checkpoint; until then, "
             f"{folder / 'checkpoint-15'} (the best so far) can be used as a model."
         )
-        assert steps_of_checkpoints(folder) == [5, 10, 15, 18]
+        assert steps_of_checkpoints(folder) == [5, 10, 15, 17]
         assert toy.train(folder, short) == 0
-        assert f"Resuming training from {folder / 'checkpoint-18'}\n" in capsys.readouterr().out
+        assert f"Resuming training from {folder / 'checkpoint-17'}\n" in capsys.readouterr().out
         check_ends_like(folder, uninterrupted)
 
     def test_at_every_step_the_checkpoints_that_are_averaged_are_the_same(
@@ -323,10 +325,20 @@ class TestTerminated:
         assert "whose last checkpoint is at step 5 of 5: repeat" in capsys.readouterr().err.splitlines()[-1]
         assert toy.train(tmp_path / "run", short, **options) == 0
 
+    def test_its_extra_checkpoint_is_not_pushed(self, monkeypatch):
+        pushed = []
+        monkeypatch.setattr(PushingTrainer, "_push_from_checkpoint", lambda self, folder: pushed.append(folder))
+        trainer = object.__new__(GenerationTrainer)
+        for trainer.saves_extra_checkpoint in (False, True):
+            trainer._push_from_checkpoint(f"extra: {trainer.saves_extra_checkpoint}")
+        assert pushed == ["extra: False"]
+
     def test_where_data_workers_get_the_signal_too_the_checkpoint_is_saved(self, toy, short, tmp_path, call_at, capsys):
         def terminate_all():
-            for worker in multiprocessing.active_children():
-                worker.terminate()
+            workers = [str(worker.pid) for worker in multiprocessing.active_children()]
+            # by another process, as a worker that its parent terminates ends without an error
+            subprocess.run(["kill", *workers], check=True)
+            time.sleep(0.1)
             terminate()
 
         call_at(GenerationTrainer, "training_step", 7, terminate_all)

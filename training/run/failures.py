@@ -11,7 +11,6 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from ..errors import InputError
-from ..options.arguments import TrainingArguments
 from .run_folder import complete_checkpoints, step_of
 from .saving import delete_incomplete
 
@@ -25,14 +24,14 @@ _MENDS = {
 
 
 @contextmanager
-def in_one_sentence(training: TrainingArguments, place: Path) -> Iterator[None]:
+def in_one_sentence(folder: Path, place: Path, has_lock: bool = False) -> Iterator[None]:
     """Raise `InputError` for an error of the system, such as a full disk, or for the death of a data worker.
 
-    In the main process, a checkpoint that could not be written to the end is deleted.
-
     Args:
-        training: the training options of the run.
+        folder: the folder of the run.
         place: the folder that the message names if the error has no path: the one in which the block writes.
+        has_lock: whether this process has locked `folder`. If it has, a checkpoint that could not be written to the end
+            is deleted.
     """
     try:
         yield
@@ -40,9 +39,7 @@ def in_one_sentence(training: TrainingArguments, place: Path) -> Iterator[None]:
         explanation = _explain(error, place)
         if explanation is None:
             raise
-        assert training.output_dir is not None  # transformers has set it
-        folder = Path(training.output_dir)
-        if training.process_index == 0:
+        if has_lock:
             delete_incomplete(folder)
         raise InputError(f"{explanation}, and repeat the command of the run to {_goes_on(folder)}.") from error
 

@@ -237,7 +237,7 @@ def mark_extra(checkpoint: Path, extra: bool) -> None:
 
 
 def holds_unfinished_run(folder: Path) -> bool:
-    """Whether `folder` is the folder of a run that has not finished, so that no model was saved to it yet."""
+    """Whether `folder` is the folder of a run that has not finished, and that has no complete model of its own yet."""
     return (folder / RUN_CONFIG_FILE).is_file() and not (folder / CONFIG_NAME).is_file()
 
 

@@ -4,7 +4,7 @@
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from transformers.trainer import TRAINER_STATE_NAME
@@ -54,10 +54,14 @@ def rotate(folder: Path, limit: int | None, best: Path | None) -> None:
 
 
 def delete_checkpoint(checkpoint: Path) -> None:
-    """Delete a checkpoint, which is renamed first: if the process is killed meanwhile, no checkpoint has lost files."""
+    """Delete a checkpoint, which is renamed first: if the process is killed meanwhile, no checkpoint has lost files.
+
+    A checkpoint that cannot be deleted stays, as a run can go on with it.
+    """
     hidden = checkpoint.with_name(_DELETED + checkpoint.name)
-    checkpoint.rename(hidden)
-    shutil.rmtree(hidden, ignore_errors=True)
+    with suppress(OSError):
+        checkpoint.rename(hidden)
+        shutil.rmtree(hidden)
 
 
 def delete_incomplete(folder: Path) -> None:

@@ -71,7 +71,7 @@ def _train(run: RunConfig, write_card: WriteCard | None, termination: Terminatio
     folder = RunFolder(run)
     check_fine_tuning(run)
     cache = Path(datasets.config.HF_DATASETS_CACHE)
-    with in_one_sentence(run.training, cache):
+    with in_one_sentence(folder.path, cache):
         rows = load_rows(run, recipe)
     folder.check_data(data_identity(rows))
     if folder.is_finished() and not run.training.dry_run:
@@ -82,7 +82,7 @@ def _train(run: RunConfig, write_card: WriteCard | None, termination: Terminatio
         report(run, recipe, folder.metrics())
         return folder.metrics()
     set_seed(run.training.seed)
-    with in_one_sentence(run.training, cache):
+    with in_one_sentence(folder.path, cache):
         prepared = prepare(run, recipe, rows, folder)
     model = build_model(run, recipe, prepared)
     recipe.check(model, prepared)
@@ -95,11 +95,15 @@ def _train(run: RunConfig, write_card: WriteCard | None, termination: Terminatio
         if run.training.process_index == 0:
             print_dry_run(run.training, model, inputs.train_dataset, inputs.train_lengths, inputs.data_collator)
         return prepared.summary
-    with in_one_sentence(run.training, folder.path):
+    with in_one_sentence(folder.path, folder.path):
         settle_choices(run, model, inputs, folder)
         trainer = build_trainer(run, recipe, prepared, model, inputs, folder, write_card)
         trainer.add_callback(SaveOnTermination(termination, trainer))
-        with folder.locked() if trainer.is_world_process_zero() else nullcontext():
+        is_main = trainer.is_world_process_zero()
+        with (
+            folder.locked() if is_main else nullcontext(),
+            in_one_sentence(folder.path, folder.path, has_lock=is_main),
+        ):
             return fit(run, recipe, prepared, trainer, folder, termination)
 
 
