@@ -8,7 +8,7 @@ import sys
 
 from locant.checkpoints.checkpoint_files import CheckpointError
 from locant.hub.errors import SharingError
-from locant.training.errors import InputError
+from locant.training.errors import InputError, Terminated
 
 # Subcommand -> the module whose `run` takes the arguments of the subcommand, and a summary for the usage message.
 COMMANDS = {
@@ -47,8 +47,9 @@ _USAGE = "\n".join(
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line `arguments` (by default the program's) and return the exit status.
 
-    The status is 0 for success, 2 for input that cannot be used or with which training diverges, 130 for an interrupt,
-    and 141 if the program that reads the output closed the pipe. Other exceptions are not caught.
+    The status is 0 for success; 2 for input that cannot be used or with which training diverges, and for a full disk or
+    another error of the system that ends training; 130 for an interrupt; 141 if the program that reads the output
+    closed the pipe; and 143 if SIGTERM ended training. Other exceptions are not caught.
     """
     arguments = sys.argv[1:] if arguments is None else arguments
     name, rest = (arguments[0], arguments[1:]) if arguments else ("", [])
@@ -78,6 +79,9 @@ def _run(name: str, arguments: list[str]) -> int:
         explanation = f": {interrupt}" if str(interrupt) else ""
         print(f"locant {name}: interrupted{explanation}", file=sys.stderr)
         return 130
+    except Terminated as termination:
+        print(f"locant {name}: terminated: {termination.explanation}", file=sys.stderr)
+        return termination.code
     except BrokenPipeError:
         # send buffered text to the null device, so that Python does not raise the error again when it closes stdout
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

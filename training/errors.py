@@ -1,5 +1,7 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""The error that a user's input causes."""
+"""The errors that end a run: by the user's input, or by a signal."""
+
+import signal
 
 
 class InputError(ValueError):
@@ -9,3 +11,17 @@ class InputError(ValueError):
 
     The command line prints the sentence to standard error and exits with status 2, without a traceback.
     """
+
+
+class Terminated(SystemExit):
+    """The signal SIGTERM ended the run. A program that does not catch this error exits with status 143.
+
+    Args:
+        explanation: a sentence that says how far the run is, and how to resume it.
+    """
+
+    code: int
+
+    def __init__(self, explanation: str = ""):
+        super().__init__(128 + signal.SIGTERM)
+        self.explanation = explanation

@@ -15,7 +15,7 @@ import locant
 import locant_command
 from locant import cli
 from locant.training import inference
-from locant.training.errors import InputError
+from locant.training.errors import InputError, Terminated
 
 SOURCES = ["the cat sees the dog", "", "the dog sees the cat"]
 TARGETS = ["le chat voit le chien", "", "le chien voit le chat"]
@@ -146,6 +146,14 @@ def test_an_interrupt_is_status_130(run, command):
 
     command(interrupted)
     assert run("broken")[0] == 130
+
+
+def test_sigterm_is_status_143_and_one_sentence(run, command):
+    def terminated(arguments):
+        raise Terminated("go on.")
+
+    command(terminated)
+    assert run("broken") == (143, "", "locant broken: terminated: go on.\n")
 
 
 def test_a_fault_of_ours_keeps_its_traceback(run, command):

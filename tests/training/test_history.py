@@ -129,6 +129,19 @@ def test_pictures_are_drawn_every_ten_seconds_and_at_the_end(tmp_path, monkeypat
     assert drawn == [1, 2]
 
 
+def test_a_resumed_run_draws_the_evaluations_before_its_checkpoint(tmp_path, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(history, "draw_curve", lambda folder, records, measures: drawn.append(len(records)))
+    for is_main in (False, True):
+        writer = HistoryWriter(Folder(tmp_path), MEASURES)
+        state = SimpleNamespace(
+            is_world_process_zero=is_main, log_history=LOG, max_steps=9, compute_steps=lambda args, max_steps: None
+        )
+        writer.on_train_begin(None, state, None)
+        writer.on_train_end(None, state, None)
+    assert drawn == [2]
+
+
 def test_each_evaluation_brings_the_metrics_up_to_date(tmp_path):
     folder = Folder(tmp_path)
     folder.kept = {"finished": True, "training_seconds": 100.0, "test": {"bleu": 1.0}}

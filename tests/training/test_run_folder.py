@@ -2,13 +2,16 @@
 """Which run an output folder belongs to, how far the run got, and that these checks do not change the folder."""
 
 import json
+import os
 import shutil
+import time
 
 import pytest
 
 from locant.training.errors import InputError
 from locant.training.options.run_config import parse_run_config
-from locant.training.run.run_folder import RunFolder, explain_unfinished, holds_unfinished_run
+from locant.training.run import ownership
+from locant.training.run.run_folder import RunFolder, explain_unfinished, holds_unfinished_run, mark_extra
 from locant.utils.run_files import RUN_CONFIG_FILE
 
 
@@ -198,6 +201,15 @@ class TestCheckpoints:
         shutil.rmtree(complete)
         assert run_folder.last_checkpoint() is None
 
+    def test_regular_ones_leave_out_those_of_sigterm(self, folder):
+        run_folder = RunFolder(run_config(folder))
+        regular, extra = make_checkpoint(folder, 10), make_checkpoint(folder, 15)
+        mark_extra(extra, True)
+        assert run_folder.regular_checkpoints() == [regular]
+        assert run_folder.last_checkpoint() == extra
+        mark_extra(extra, False)
+        assert run_folder.regular_checkpoints() == [regular, extra]
+
 
 class TestUnfinished:
     def test_a_run_without_a_model_is_unfinished(self, folder):
@@ -240,3 +252,50 @@ class TestLock:
         assert contents(folder) == {}
         with RunFolder(run_config(folder)).locked():
             pass
+
+
+class TestOwner:
+    """Another machine that trains in the same folder of a shared disk, where the lock does not reach."""
+
+    @staticmethod
+    def write_owner(folder, seconds_ago, host="node-7"):
+        folder.mkdir()
+        file = folder / ".owner.json"
+        file.write_text(json.dumps({"host": host, "pid": 123}))
+        os.utime(file, (time.time() - seconds_ago,) * 2)
+        return file
+
+    def test_another_machine_that_was_alive_is_refused_by_its_name(self, folder):
+        file = self.write_owner(folder, 90)
+        before = file.read_text(), file.stat().st_mtime
+        with (
+            pytest.raises(
+                InputError, match=rf"in use by process 123 on node-7, which was last heard of 9\d s.* delete {file} if"
+            ),
+            RunFolder(run_config(folder)).locked(),
+        ):
+            pass
+        assert (file.read_text(), file.stat().st_mtime) == before
+
+    @pytest.mark.parametrize(("seconds_ago", "host"), [(601, "node-7"), (5, ownership.socket.gethostname())])
+    def test_a_stale_owner_or_one_on_this_machine_is_replaced(self, folder, seconds_ago, host):
+        file = self.write_owner(folder, seconds_ago, host)
+        with RunFolder(run_config(folder)).locked():
+            assert json.loads(file.read_text())["pid"] == os.getpid()
+        assert contents(folder) == {}
+
+    @pytest.mark.parametrize("text", ["", "[]", "{}", "null"])
+    def test_a_file_that_names_no_owner_is_replaced(self, folder, text):
+        self.write_owner(folder, 5).write_text(text)
+        with RunFolder(run_config(folder)).locked():
+            pass
+
+    def test_a_run_says_again_and_again_that_it_is_alive(self, folder, monkeypatch):
+        monkeypatch.setattr(ownership, "_SECONDS_BETWEEN_SIGNS", 0.01)
+        with RunFolder(run_config(folder)).locked():
+            file = folder / ".owner.json"
+            os.utime(file, (0, 0))
+            deadline = time.monotonic() + 10
+            while not file.stat().st_mtime and time.monotonic() < deadline:
+                time.sleep(0.01)
+            assert file.stat().st_mtime > 0

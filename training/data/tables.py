@@ -40,6 +40,9 @@ import pyarrow.compute as pc
 from datasets import ClassLabel, Dataset, DatasetDict, Features, Image, List, NamedSplit, Value, load_dataset
 from datasets.exceptions import DatasetGenerationError
 from pyarrow import ArrowInvalid
+from pyarrow.parquet import ParquetFile
+
+from locant.utils.errors import first_line
 
 from ..errors import InputError
 from .document_files import BLANK_LINE, EACH_LINE, FILE, split_documents
@@ -538,6 +541,14 @@ def _load_parquet(path: Path, layout: Layout) -> Dataset:
     return _select_columns(dataset, layout, str(path), path.parent)
 
 
+def _check_parquet(path: Path) -> None:
+    """Raise `InputError` if a Parquet file has no readable end, as after an incomplete download."""
+    try:
+        ParquetFile(path).close()
+    except (ArrowInvalid, OSError) as error:
+        raise InputError(f"{path} cannot be read as Parquet: {first_line(error)}.") from error
+
+
 def _load_hub_splits(name: str, config_name: str | None, layout: Layout) -> dict[str, Dataset]:
     try:
         loaded = load_dataset(name, config_name)
@@ -546,7 +557,9 @@ def _load_hub_splits(name: str, config_name: str | None, layout: Layout) -> dict
         ValueError,
         DatasetGenerationError,
     ) as error:  # no such dataset, no network, or no such configuration
-        reason = " ".join(str(error).split())
+        for file in sorted(Path(name).rglob("*.parquet")):
+            _check_parquet(file)
+        reason = " ".join(str(error.__cause__ or error).split())
         raise InputError(f"The dataset {name!r} cannot be loaded: {reason}") from error
     if "train" not in loaded:
         raise InputError(f"The dataset {name!r} has no split 'train'; it has {', '.join(map(repr, loaded))}.")

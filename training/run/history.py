@@ -60,8 +60,13 @@ class HistoryWriter(TrainerCallback):
         self._undrawn: list[dict[str, Any]] = []
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Take `logging_steps` from the options; the Trainer takes it from the checkpoint when it resumes a run."""
+        """Take `logging_steps` from the options; the Trainer takes it from the checkpoint when it resumes a run.
+
+        The evaluations before the checkpoint are drawn at the end, as the run may have been killed before it drew them.
+        """
         state.compute_steps(args, state.max_steps)
+        if state.is_world_process_zero:
+            self._undrawn = epoch_records(state.log_history)
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Log the training loss before each evaluation, even if the step is not a multiple of `logging_steps`."""

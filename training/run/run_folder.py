@@ -3,7 +3,7 @@
 
 import json
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ from filelock import FileLock, Timeout
 from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_callback import TrainerState
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
-from transformers.utils import CONFIG_NAME
+from transformers.utils import CONFIG_NAME, SAFE_WEIGHTS_INDEX_NAME, SAFE_WEIGHTS_NAME
 
 from locant.utils.files import atomic_write, write_text
 from locant.utils.run_files import METRICS_FILE, RUN_CONFIG_FILE
@@ -20,10 +20,17 @@ from locant.utils.run_files import METRICS_FILE, RUN_CONFIG_FILE
 from ..errors import InputError
 from ..options.options import TASK_OPTION, find_task, known_options
 from ..options.run_config import RunConfig
+from .ownership import OWNER_FILE, owned
 
 LOCK_FILE = ".lock"
+_EXTRA_FILE = "extra_checkpoint"
+UNLOGGED_LOSS_FILE = "unlogged_loss_{}.json"
+"""The losses since the last log entry in a checkpoint, for the process of the number in the name."""
 
-TRAINING_STATE = ("optimizer*", "scheduler.pt", "scaler.pt", "rng_state*.pth", TRAINER_STATE_NAME)
+TRAINING_STATE = (
+    *("optimizer*", "scheduler.pt", "scaler.pt", "rng_state*.pth", TRAINER_STATE_NAME),
+    *(UNLOGGED_LOSS_FILE.format("*"), _EXTRA_FILE),
+)
 """Patterns of the files of a checkpoint that only resumed training needs, such as the state of the optimiser."""
 
 NOT_SHARED = (
@@ -71,7 +78,7 @@ class RunFolder:
         self._check(run)
 
     def _check(self, run: RunConfig) -> None:
-        if self._given_checkpoint is not None and not _is_complete(self._given_checkpoint):
+        if self._given_checkpoint is not None and not is_complete(self._given_checkpoint):
             raise InputError(
                 f"resume_from_checkpoint {self._given_checkpoint} is not the folder of a complete checkpoint: give "
                 "such a folder, or leave the option out to resume from the last checkpoint of the run."
@@ -86,7 +93,7 @@ class RunFolder:
         if not self._kept.exists():
             names = [path.name for path in self.path.iterdir()] if self.path.exists() else []
             # only these files are there if a process was killed during `claim`
-            if not all(name.endswith((RUN_CONFIG_FILE, METRICS_FILE, LOCK_FILE)) for name in names):
+            if not all(name.endswith((RUN_CONFIG_FILE, METRICS_FILE, LOCK_FILE, OWNER_FILE)) for name in names):
                 raise InputError(
                     f"output_dir {self.path} is not empty, and has no {RUN_CONFIG_FILE}, so it holds no run: "
                     f"give another output_dir."
@@ -153,7 +160,7 @@ class RunFolder:
         """Lock the folder until the end of the `with` block.
 
         Raises:
-            InputError: another process has locked the folder.
+            InputError: another process has locked the folder, on this machine or on another.
         """
         self.path.mkdir(parents=True, exist_ok=True)
         lock = FileLock(self.path / LOCK_FILE)
@@ -164,9 +171,11 @@ class RunFolder:
                 f"output_dir {self.path} is in use by another process: wait for it, or give another output_dir."
             ) from None
         try:
-            yield
+            with owned(self.path):
+                yield
         finally:
-            (self.path / LOCK_FILE).unlink(missing_ok=True)
+            with suppress(OSError):  # the disk may have become read-only
+                (self.path / LOCK_FILE).unlink(missing_ok=True)
             lock.release()
 
     def is_finished(self) -> bool:
@@ -195,6 +204,10 @@ class RunFolder:
         """The complete checkpoints in this folder, ordered by training step."""
         return complete_checkpoints(self.path)
 
+    def regular_checkpoints(self) -> list[Path]:
+        """The complete checkpoints that the run would also have saved if it had never been terminated."""
+        return [checkpoint for checkpoint in self.checkpoints() if not is_extra(checkpoint)]
+
     def last_checkpoint(self) -> Path | None:
         """The checkpoint to resume from: `resume_from_checkpoint`, or the last one in the folder, or None."""
         checkpoints = self.checkpoints()
@@ -204,16 +217,52 @@ class RunFolder:
 def complete_checkpoints(folder: Path) -> list[Path]:
     """The complete checkpoints in the folder of a run, ordered by training step.
 
-    The Trainer writes its state file last, so a checkpoint with a readable state file is complete. An incomplete
-    checkpoint, which a killed process left, is skipped; resumed training overwrites it at the same step.
+    An incomplete checkpoint, which a killed process left, is skipped; resumed training overwrites it at the same step.
     """
-    found = [path for path in folder.glob(f"{PREFIX_CHECKPOINT_DIR}-*") if _is_complete(path)]
+    found = [path for path in folder.glob(f"{PREFIX_CHECKPOINT_DIR}-*") if is_complete(path)]
     return sorted(found, key=step_of)
 
 
+def is_complete(checkpoint: Path) -> bool:
+    """Whether `checkpoint` has weights and a readable state file, which the Trainer writes last."""
+    if not any((checkpoint / name).is_file() for name in (SAFE_WEIGHTS_NAME, SAFE_WEIGHTS_INDEX_NAME)):
+        return False
+    try:
+        TrainerState.load_from_json(str(checkpoint / TRAINER_STATE_NAME))
+    except (OSError, ValueError, TypeError):
+        return False
+    return True
+
+
+def is_extra(checkpoint: Path) -> bool:
+    """Whether a checkpoint was only saved because SIGTERM ended the run, see `mark_extra`."""
+    return (checkpoint / _EXTRA_FILE).exists()
+
+
+def mark_extra(checkpoint: Path, extra: bool) -> None:
+    """Mark a checkpoint as one that was only saved because SIGTERM ended the run, or remove the mark.
+
+    Such a checkpoint is not averaged, does not count for `save_total_limit`, and is deleted at the next save.
+    """
+    if extra:
+        (checkpoint / _EXTRA_FILE).touch()
+    else:
+        (checkpoint / _EXTRA_FILE).unlink(missing_ok=True)
+
+
 def holds_unfinished_run(folder: Path) -> bool:
-    """Whether `folder` is the folder of a run that has not finished, so that no model was saved to it yet."""
+    """Whether `folder` is the folder of a run that has not finished, and that has no complete model of its own yet."""
     return (folder / RUN_CONFIG_FILE).is_file() and not (folder / CONFIG_NAME).is_file()
+
+
+def explain_stop(folder: Path) -> str:
+    """A sentence that says how far a run is that was interrupted or terminated."""
+    if not (folder / RUN_CONFIG_FILE).is_file():
+        return "the run had not begun to train: repeat the command of the run to start it again."
+    metrics = folder / METRICS_FILE
+    if metrics.is_file() and json.loads(metrics.read_text(encoding="utf-8")).get("finished"):
+        return f"{folder} holds a finished run, whose model can be used."
+    return explain_unfinished(folder)
 
 
 def explain_unfinished(folder: Path) -> str:
@@ -249,11 +298,3 @@ def _flat(text: str) -> dict[str, Any]:
     task = sections.pop(TASK_OPTION.name, TASK_OPTION.default)
     options = {name: value for section in sections.values() for name, value in (section or {}).items()}
     return {TASK_OPTION.name: task, **options}
-
-
-def _is_complete(checkpoint: Path) -> bool:
-    try:
-        TrainerState.load_from_json(str(checkpoint / TRAINER_STATE_NAME))
-    except (OSError, ValueError, TypeError):
-        return False
-    return True

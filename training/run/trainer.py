@@ -2,6 +2,7 @@
 """Trainers with batches of similar length, exact losses in evaluation, and Adam with coupled weight decay."""
 
 import inspect
+import json
 import math
 from pathlib import Path
 from typing import Any
@@ -12,16 +13,19 @@ from datasets import Dataset
 from torch.utils.data import DataLoader
 from transformers import PreTrainedModel, Seq2SeqTrainer
 from transformers.trainer import OPTIMIZER_NAME, SCHEDULER_NAME
-from transformers.trainer_utils import EvalLoopOutput
+from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, EvalLoopOutput
 
 from locant.modeling.loss import token_losses
+from locant.utils.files import write_text
 
 from ..data.batching import LengthBatchSampler, TrainingRows, build_training_dataloader
 from ..errors import InputError
 from ..inference import position_limit
 from ..options.arguments import GenerationTrainingArguments, TrainingArguments
+from .interruption import survive_first_sigterm
 from .pushing import PushingTrainer
-from .run_folder import complete_checkpoints
+from .run_folder import UNLOGGED_LOSS_FILE, complete_checkpoints
+from .saving import begin_checkpoint, replaced_model, rotate
 from .sharding import load_optimizer_state, load_weights, optimizer_state, read_weights
 
 ROW = "row"
@@ -83,6 +87,8 @@ class RecipeTrainer(PushingTrainer):
     train_dataset: TrainingRows
     optimizer: Any  # None until training begins, as in transformers
     lr_scheduler: Any
+    saves_extra_checkpoint = False
+    """Whether the next checkpoint is only saved because SIGTERM ends the run."""
 
     def __init__(
         self,
@@ -108,6 +114,45 @@ class RecipeTrainer(PushingTrainer):
             self.control.should_training_stop = True
             return
         super()._run_epoch(*args, **kwargs)
+
+    def _save_checkpoint(self, model: Any, trial: Any) -> None:
+        # the Trainer deletes old checkpoints by the times of their folders, which change when a run is copied
+        limit, self.args.save_total_limit = self.args.save_total_limit, None
+        try:
+            if self.args.should_save:
+                checkpoint = self._folder / f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}"
+                begin_checkpoint(checkpoint, self.saves_extra_checkpoint)
+            super()._save_checkpoint(model, trial)
+        finally:
+            self.args.save_total_limit = limit
+        if self.args.should_save:
+            best = self.state.best_model_checkpoint
+            rotate(self._folder, limit, None if best is None else Path(best))
+
+    def _save_rng_state(self, output_dir: str) -> None:
+        super()._save_rng_state(output_dir)
+        unlogged = {"loss": self._tr_loss.item(), "logged_step": self._globalstep_last_logged}
+        write_text(Path(output_dir) / UNLOGGED_LOSS_FILE.format(self.args.process_index), json.dumps(unlogged))
+        self.accelerator.wait_for_everyone()  # the main process writes the state file next, which completes the folder
+
+    def _load_rng_state(self, checkpoint: str | None) -> None:
+        super()._load_rng_state(checkpoint)
+        file = None if checkpoint is None else Path(checkpoint) / UNLOGGED_LOSS_FILE.format(self.args.process_index)
+        if file is not None and file.exists():  # else the Trainer would log the mean of the losses since it resumed
+            unlogged = json.loads(file.read_text(encoding="utf-8"))
+            self._tr_loss.fill_(unlogged["loss"])
+            self._globalstep_last_logged = unlogged["logged_step"]
+
+    def _save(self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None) -> None:
+        if not self.args.should_save or Path(output_dir or self._folder) != self._folder:
+            super()._save(output_dir, state_dict)
+            return
+        with replaced_model(self._folder) as unfinished:
+            super()._save(str(unfinished), state_dict)
+
+    def _push_from_checkpoint(self, checkpoint_folder: str) -> None:
+        if not self.saves_extra_checkpoint:
+            super()._push_from_checkpoint(checkpoint_folder)
 
     def compute_loss(self, model: Any, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
         """The Trainer's loss, with `skip_logits=True` if the model's `forward` has this argument."""
@@ -171,6 +216,7 @@ class RecipeTrainer(PushingTrainer):
             num_workers=self.args.dataloader_num_workers,
             persistent_workers=self.args.dataloader_persistent_workers,
             prefetch_factor=self.args.dataloader_prefetch_factor,
+            worker_init_fn=survive_first_sigterm,
             pin_memory=self.args.dataloader_pin_memory and self.accelerator.device.type == "cuda",
         )
 

@@ -7,12 +7,14 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import datasets
 from accelerate.utils import broadcast_object_list
 from datasets import DatasetDict
 from transformers import PreTrainedModel, PrinterCallback, ProgressCallback, set_seed
 
 from ..data.row_checks import describe_rows, tokenizer_warning
 from ..data.tables import numbered
+from ..errors import Terminated
 from ..inference import write_tsv
 from ..options.run_config import RunConfig
 from ..tasks.baseline import compare_with_baseline
@@ -21,11 +23,13 @@ from ..tasks.registry import TASKS
 from .averaging import load_mean_weights
 from .building import build_model, check_fine_tuning
 from .dry_run import print_dry_run
+from .failures import in_one_sentence
 from .history import EarlyStopping, HistoryWriter
+from .interruption import SaveOnTermination, Termination
 from .pictures import write_pictures
 from .progress import Pace, ProgressFromStep, SampleWriter, ScheduleNotice, TimedPrinter, count_tokens, hidden_bars
 from .pushing import WriteCard
-from .run_folder import RunFolder, explain_unfinished, planned_steps, step_of
+from .run_folder import RunFolder, explain_stop, planned_steps, step_of
 from .sharding import shard_model
 from .trainer import RecipeTrainer
 from .trial_steps import check_step, settle_choices
@@ -48,17 +52,28 @@ def train(run: RunConfig, write_card: WriteCard | None = None) -> dict[str, Any]
 
     Raises:
         InputError: an option or the data cannot be used, in which case nothing was written; or training diverged; or
-            the Hub refused the finished model.
+            the Hub refused the finished model; or the system refused access to a file; or a data worker died.
+        Terminated: SIGTERM ended the run, see `Termination`. Its explanation says how far the run is.
+        KeyboardInterrupt: Ctrl-C ended the run. Its message says how far the run is.
     """
-    with hidden_bars() if run.training.disable_tqdm else nullcontext():
-        return _train(run, write_card)
+    assert run.training.output_dir is not None  # transformers has set it
+    termination = Termination()
+    with hidden_bars() if run.training.disable_tqdm else nullcontext(), termination.handled():
+        try:
+            return _train(run, write_card, termination)
+        except KeyboardInterrupt:
+            raise KeyboardInterrupt(explain_stop(Path(run.training.output_dir))) from None
+        except Terminated:
+            raise Terminated(explain_stop(Path(run.training.output_dir))) from None
 
 
-def _train(run: RunConfig, write_card: WriteCard | None) -> dict[str, Any]:
+def _train(run: RunConfig, write_card: WriteCard | None, termination: Termination) -> dict[str, Any]:
     recipe = recipe_of(TASKS[run.task])(run.data, run.training.seed)
     folder = RunFolder(run)
     check_fine_tuning(run)
-    rows = load_rows(run, recipe)
+    cache = Path(datasets.config.HF_DATASETS_CACHE)
+    with in_one_sentence(folder.path, cache):
+        rows = load_rows(run, recipe)
     folder.check_data(data_identity(rows))
     if folder.is_finished() and not run.training.dry_run:
         limit = "max_steps" if run.training.max_steps > 0 else "num_train_epochs"
@@ -69,7 +84,8 @@ def _train(run: RunConfig, write_card: WriteCard | None) -> dict[str, Any]:
         return folder.metrics()
     folder.check_processes(run.training.world_size)
     set_seed(run.training.seed)
-    prepared = prepare(run, recipe, rows, folder)
+    with in_one_sentence(folder.path, cache):
+        prepared = prepare(run, recipe, rows, folder)
     model = build_model(run, recipe, prepared)
     recipe.check(model, prepared)
     inputs = recipe.trainer_inputs(run, prepared, model)
@@ -81,16 +97,19 @@ def _train(run: RunConfig, write_card: WriteCard | None) -> dict[str, Any]:
         if run.training.process_index == 0:
             print_dry_run(run.training, model, inputs.train_dataset, inputs.train_lengths, inputs.data_collator)
         return prepared.summary
-    settle_choices(run, model, inputs, folder)
-    if run.training.shard_weights and run.training.world_size > 1:
-        shard_model(model, run.training.world_size)
-        print_in_main_process(run, f"The weights are sharded over {run.training.world_size} processes (FSDP2).")
-    trainer = build_trainer(run, recipe, prepared, model, inputs, folder, write_card)
-    with folder.locked() if trainer.is_world_process_zero() else nullcontext():
-        try:
-            return fit(run, recipe, prepared, trainer, folder)
-        except KeyboardInterrupt:
-            raise KeyboardInterrupt(explain_unfinished(folder.path)) from None
+    with in_one_sentence(folder.path, folder.path):
+        settle_choices(run, model, inputs, folder)
+        if run.training.shard_weights and run.training.world_size > 1:
+            shard_model(model, run.training.world_size)
+            print_in_main_process(run, f"The weights are sharded over {run.training.world_size} processes (FSDP2).")
+        trainer = build_trainer(run, recipe, prepared, model, inputs, folder, write_card)
+        trainer.add_callback(SaveOnTermination(termination, trainer))
+        is_main = trainer.is_world_process_zero()
+        with (
+            folder.locked() if is_main else nullcontext(),
+            in_one_sentence(folder.path, folder.path, has_lock=is_main),
+        ):
+            return fit(run, recipe, prepared, trainer, folder, termination)
 
 
 def describe_size(model: PreTrainedModel, counts: Mapping[str, int], is_new: bool) -> str:
@@ -179,7 +198,12 @@ def build_trainer(
 
 
 def fit(
-    run: RunConfig, recipe: Recipe, prepared: PreparedData, trainer: RecipeTrainer, folder: RunFolder
+    run: RunConfig,
+    recipe: Recipe,
+    prepared: PreparedData,
+    trainer: RecipeTrainer,
+    folder: RunFolder,
+    termination: Termination,
 ) -> dict[str, Any]:
     """Train to the end, then average, save, measure and push the model.
 
@@ -194,7 +218,8 @@ def fit(
         print_in_main_process(run, f"Resuming training from {last_checkpoint}")
         trainer.add_callback(ScheduleNotice(planned_steps(last_checkpoint)))
     try:
-        trainer.train(resume_from_checkpoint=as_text(last_checkpoint))
+        with termination.deferred():
+            trainer.train(resume_from_checkpoint=as_text(last_checkpoint))
     finally:
         progress: Any = trainer.pop_callback(ProgressFromStep)
         if progress is not None:
@@ -221,7 +246,8 @@ def choose_weights(run: RunConfig, trainer: RecipeTrainer, folder: RunFolder) ->
     Returns:
         A list of the steps of the averaged checkpoints; without averaging, of the one step whose weights the model has.
     """
-    averaged = folder.checkpoints()[-run.training.average_checkpoints :] if run.training.average_checkpoints else []
+    number = run.training.average_checkpoints
+    averaged = folder.regular_checkpoints()[-number:] if number else []
     if averaged:
         load_mean_weights(trainer.model, averaged)
         return [step_of(checkpoint) for checkpoint in averaged]

@@ -1,0 +1,101 @@
+# Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
+"""Errors of the system that end a run, such as a full disk, in one sentence."""
+
+import errno
+import os
+import re
+import tempfile
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from ..errors import InputError
+from .run_folder import complete_checkpoints, step_of
+from .saving import delete_incomplete
+
+_FREE, _ALLOW, _CHECK = "free some space", "make it accessible, and writable for what a run writes", "check the disk"
+_MENDS = {
+    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EFBIG), _FREE),
+    **dict.fromkeys((errno.EROFS, errno.EACCES, errno.EPERM), _ALLOW),
+    **dict.fromkeys((errno.EIO, errno.ESTALE, errno.ENODEV, errno.ENXIO), _CHECK),
+}
+"""The errors that are explained in one sentence -> the advice. Other errors may be errors in the program."""
+
+
+@contextmanager
+def in_one_sentence(folder: Path, place: Path, has_lock: bool = False) -> Iterator[None]:
+    """Raise `InputError` for an error of the system, such as a full disk, or for the death of a data worker.
+
+    Args:
+        folder: the folder of the run.
+        place: the folder that the message names if the error has no path: the one in which the block writes.
+        has_lock: whether this process has locked `folder`. If it has, a checkpoint that could not be written to the end
+            is deleted.
+    """
+    try:
+        yield
+    except Exception as error:
+        explanation = _explain(error, place)
+        if explanation is None:
+            raise
+        if has_lock:
+            delete_incomplete(folder)
+        raise InputError(f"{explanation}, and repeat the command of the run to {_goes_on(folder)}.") from error
+
+
+def _explain(error: BaseException, place: Path) -> str | None:
+    """What happened, why, and what to do; None for another error."""
+    if isinstance(error, InputError):
+        return None
+    for cause in _causes(error):
+        if _is_of_dead_worker(cause):
+            told = " ".join(str(cause).split()).rstrip(". ")
+            return f"A process that loads data has died ({told}): free some memory, or set dataloader_num_workers to 0"
+        number = _number_of(cause, place)
+        if number in _MENDS:
+            filename = getattr(cause, "filename", None)
+            path = place if filename is None else os.fsdecode(filename)
+            return f"Access to {path} failed ({os.strerror(number)}): {_MENDS[number]}"
+    return None
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+def _is_of_dead_worker(error: BaseException) -> bool:
+    """Whether the cause of the error is the death of a worker, which may come while a batch is received from it."""
+    modules = (frame.f_globals.get("__name__") for frame, _ in traceback.walk_tb(error.__traceback__))
+    is_receiving = isinstance(error, OSError | EOFError) and "torch.multiprocessing.reductions" in modules
+    return is_receiving or "DataLoader worker" in str(error)
+
+
+def _number_of(error: BaseException, place: Path) -> int | None:
+    """The number of the system's error, as in the module `errno`; None if the error is not one of the system."""
+    if isinstance(error, OSError):
+        return error.errno
+    if told := re.search(r"os error (\d+)", str(error)):  # libraries in Rust, which write weights and tokenizers
+        return int(told[1])
+    if "PytorchStreamWriter" in str(error) or "inline_container" in str(error):  # torch.save, which tells no reason
+        return _try_to_write(place)
+    return None
+
+
+def _try_to_write(folder: Path) -> int:
+    """The number of the error in which a write in `folder` ends; the number of "Input/output error" if it succeeds."""
+    try:
+        with tempfile.TemporaryFile(dir=folder) as file:
+            file.write(bytes(2**20))
+    except OSError as error:
+        return error.errno or errno.EIO
+    return errno.EIO
+
+
+def _goes_on(folder: Path) -> str:
+    checkpoints = complete_checkpoints(folder)
+    if not checkpoints:
+        return f"start it again, as {folder} has no checkpoint yet"
+    return f"resume from its last good checkpoint, {checkpoints[-1]} (step {step_of(checkpoints[-1]):,})"

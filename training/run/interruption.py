@@ -1,0 +1,129 @@
+# Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
+"""Ends a run on the signal SIGTERM: while it trains, after the running step and with a checkpoint, else at once."""
+
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from transformers import TrainerCallback
+from transformers.trainer_utils import SaveStrategy
+
+from ..errors import Terminated
+
+
+class Termination:
+    """The reaction of a run to SIGTERM.
+
+    `is_requested` says whether the signal has come.
+    """
+
+    def __init__(self) -> None:
+        self.is_requested = False
+        self._is_deferred = False
+        self._process = os.getpid()
+
+    @contextmanager
+    def handled(self) -> Iterator[None]:
+        """Raise `Terminated` when SIGTERM comes, until the end of the `with` block; then restore the old handler.
+
+        Only the main thread can handle signals. In another thread, this function changes nothing.
+        """
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        before = signal.signal(signal.SIGTERM, self._receive)
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGTERM, before)
+
+    @contextmanager
+    def deferred(self) -> Iterator[None]:
+        """Only set `is_requested` when SIGTERM comes, and raise `Terminated` at the end of the `with` block.
+
+        An error in the block is replaced by `Terminated` too, as the signal may have ended other processes of the run.
+        """
+        self._is_deferred = True
+        try:
+            yield
+        except Exception as error:
+            if self.is_requested:
+                raise Terminated from error
+            raise
+        finally:
+            self._is_deferred = False
+        if self.is_requested:
+            raise Terminated
+
+    def _receive(self, number: int, frame: Any) -> None:
+        if os.getpid() != self._process:  # a worker process, which inherits the handler
+            os._exit(128 + number)
+        is_first, self.is_requested = not self.is_requested, True
+        if is_first and not self._is_deferred:
+            raise Terminated
+
+
+def survive_first_sigterm(worker: int) -> None:
+    """Make a worker process of a DataLoader survive the first SIGTERM, which may be sent to all processes of a run.
+
+    The main process needs the worker until the checkpoint is saved. The next SIGTERM ends the worker.
+    """
+    signal.signal(signal.SIGTERM, lambda *_: signal.signal(signal.SIGTERM, signal.SIG_DFL))
+
+
+class SaveOnTermination(TrainerCallback):
+    """When SIGTERM has come, saves a checkpoint at the end of the step, and raises `Terminated`.
+
+    At the end of an epoch, the checkpoint is saved after the evaluation, as a resumed run begins with the next epoch.
+    With several processes, all of them save at the first step at whose end one of them has received the signal.
+
+    Args:
+        termination: the reaction of the run to SIGTERM.
+        trainer: the `RecipeTrainer`, whose attribute `saves_extra_checkpoint` is set if the run would not save a
+            checkpoint at this step without the signal.
+    """
+
+    def __init__(self, termination: Termination, trainer: Any):
+        self.termination = termination
+        self.trainer = trainer
+        self._is_agreed = False
+        self._may_end = False
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Ask for a checkpoint, unless the step is the last one of an epoch."""
+        self._agree()
+        self._may_end = not (float(state.epoch).is_integer() or state.global_step >= state.max_steps)
+        if self._is_agreed and self._may_end:
+            self._ask_for_checkpoint(args, control)
+
+    def on_epoch_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Ask for a checkpoint after the last step of an epoch."""
+        self._may_end = True
+        if self._is_agreed:
+            self._ask_for_checkpoint(args, control)
+
+    def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Raise `Terminated` once all processes have saved the checkpoint."""
+        self._agree()
+        if self._is_agreed and self._may_end:
+            self.trainer.accelerator.wait_for_everyone()
+            raise Terminated
+
+    def _ask_for_checkpoint(self, args: Any, control: Any) -> None:
+        if control.should_evaluate and args.save_strategy == SaveStrategy.BEST:
+            return  # the result of the evaluation decides; if it is no better, the next step saves a checkpoint
+        self.trainer.saves_extra_checkpoint = not control.should_save
+        control.should_save = True
+
+    def _agree(self) -> None:
+        """Set `_is_agreed` if one of the processes has received the signal."""
+        requested = self.termination.is_requested
+        accelerator = self.trainer.accelerator
+        if accelerator.num_processes > 1 and not self._is_agreed:
+            if requested:
+                accelerator.set_trigger()
+            requested = accelerator.check_trigger()
+        self._is_agreed = self._is_agreed or requested
