@@ -35,7 +35,7 @@ def new_model(encoding: str) -> LocantForConditionalGeneration:
         position_encoding=encoding,
         cross_position_encoding=encoding if encoding in DISTANCES else "none",
         position_parameters=STEEP if encoding in STEEP else {},
-        max_position_embeddings=32,
+        max_position_embeddings=6 if encoding == "sinusoidal" else 32,  # sinusoids grow with the longest sequence seen
     )
     model = LocantForConditionalGeneration(config).train()
     with torch.no_grad():
@@ -46,7 +46,7 @@ def new_model(encoding: str) -> LocantForConditionalGeneration:
 
 
 def batches() -> list[dict[str, torch.Tensor]]:
-    """Batches of unequal lengths with padding; the last one has an odd number of rows."""
+    """Batches of unequal lengths with padding, more of it in odd rows; the last one has an odd number of rows."""
     generator = torch.Generator().manual_seed(1)
     made = []
     for step in range(STEPS):
@@ -55,6 +55,7 @@ def batches() -> list[dict[str, torch.Tensor]]:
         target = torch.arange(5, 9).repeat(rows, 1)
         mask = torch.ones_like(source)
         mask[0, 3:] = 0
+        mask[1::2, -2:] = 0
         target[1, 2:] = -100
         made.append({"input_ids": source, "attention_mask": mask, "labels": target})
     return made
@@ -72,6 +73,8 @@ def train(model, rows=slice(None), optimizer=None, steps=slice(None)) -> list[fl
     for batch in batches()[steps]:
         number = (batch["labels"] != -100).sum()
         own = {name: tensor[rows] for name, tensor in batch.items()}
+        is_used = own["attention_mask"].any(dim=0)  # so the processes of data parallelism have unequal lengths
+        own |= {name: own[name][:, is_used] for name in ("input_ids", "attention_mask")}
         share = model(**own, skip_logits=True, num_items_in_batch=number).loss
         processes = 1 if rows == slice(None) else 2
         (share * processes).backward()  # data parallelism takes the mean of the gradients
@@ -98,7 +101,7 @@ def difference(one, other) -> float:
 
 
 def ddp() -> None:
-    """`DistributedDataParallel`; the table of sinusoids is longer in the process that has seen the longer sequence."""
+    """`DistributedDataParallel`; the table of sinusoids is longer in the process with the longer sequences."""
     one = train(new_model("sinusoidal"))
     report("ddp", one=one, two=train(DistributedDataParallel(new_model("sinusoidal")), OWN_ROWS))
 
