@@ -218,9 +218,11 @@ class LocantPreTrainedModel(PreTrainedModel):
         `from_pretrained(distributed_config=...)` calls this method.
 
         Raises:
-            ValueError: the weights are tied, and both FSDP2 and tensor parallelism, which needs untied weights, are
-                asked for.
+            ValueError: a number of heads is not a multiple of `tp_size`; or the weights are tied, and both FSDP2 and
+                tensor parallelism, which needs untied weights, are asked for.
         """
+        if distributed_config is not None and distributed_config.tp_size > 1:
+            _check_heads(cast(LocantPreTrainedModel, model), distributed_config.tp_size)
         if model.all_tied_weights_keys and distributed_config is not None and distributed_config.dp_size > 1:
             if distributed_config.tp_size > 1:
                 raise ValueError(
@@ -270,6 +272,16 @@ class LocantPreTrainedModel(PreTrainedModel):
             ]
             inputs = {"pixel_values": torch.zeros(2, self.config.num_channels, *sides, device=self.device)}
         return {**inputs, "decoder_input_ids": ids} if self.config.is_encoder_decoder else inputs
+
+
+def _check_heads(model: LocantPreTrainedModel, tp_size: int) -> None:
+    for kind in model.attention_kinds:
+        heads, key_value_heads = model.config.heads_at(kind), model.config.key_value_heads_at(kind)
+        if heads % tp_size or key_value_heads % tp_size:
+            raise ValueError(
+                f"tp_size is {tp_size}, but the attention of kind {kind!r} has {heads} heads and {key_value_heads} "
+                "key-value heads: give a tp_size that divides both numbers."
+            )
 
 
 def table_of_other_stack(config: LocantConfig) -> str | None:

@@ -10,7 +10,9 @@ from pathlib import Path
 
 import pytest
 from transformers import AutoModelForSeq2SeqLM
+from transformers.distributed import DistributedConfig
 
+from locant import LocantConfig, LocantForConditionalGeneration
 from tests.modeling.conftest import ENCODINGS
 
 # Vectors that all heads share; weights of heads and a bias; slopes of heads
@@ -83,6 +85,14 @@ def check_tensor_parallel(result) -> None:
 @pytest.mark.parametrize("encoding", HARDEST)
 def test_processes_that_share_the_heads_follow_one_process(results, encoding):
     check_tensor_parallel(results[f"tp:{encoding}"])
+
+
+@pytest.mark.parametrize(("tp_size", "fsdp_size", "told"), [(3, 1, "has 4 heads and 2"), (2, 2, "both above 1")])
+def test_what_cannot_be_divided_is_refused(tp_size, fsdp_size, told):
+    config = LocantConfig(vocab_size=24, d_model=16, num_hidden_layers=1, num_attention_heads=4, num_key_value_heads=2)
+    model = LocantForConditionalGeneration(config)
+    with pytest.raises(ValueError, match=told):
+        model.maybe_distribute_model(model, DistributedConfig(tp_size=tp_size, fsdp_size=fsdp_size), None)
 
 
 @pytest.mark.slow

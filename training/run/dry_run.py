@@ -51,7 +51,7 @@ def print_dry_run(
 
     cast(Any, model).to(args.device)
     if args.gradient_checkpointing:
-        model.gradient_checkpointing_enable(args.gradient_checkpointing_kwargs)
+        enable_checkpointing(model)
     by_size = np.argsort(tokens)
     largest, median = int(by_size[-1]), int(by_size[len(by_size) // 2])
     step = peak_of_step(model, load(largest), args.bf16 is True)
@@ -81,6 +81,11 @@ def print_dry_run(
     ]
     print("\n".join(f"{name:<22} {value}" for name, value in report))
     print("Dry run: nothing was trained or written.")
+
+
+def enable_checkpointing(model: PreTrainedModel) -> None:
+    """Turn activation checkpointing on, by the method that the installed release of transformers has for it."""
+    getattr(model, "activation_checkpointing_enable", model.gradient_checkpointing_enable)()
 
 
 def peak_of_step(model: PreTrainedModel, batch: Mapping[str, torch.Tensor], bf16: bool = False) -> int:
