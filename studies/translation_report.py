@@ -8,23 +8,15 @@ import csv
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from itertools import pairwise
 from pathlib import Path
 from statistics import mean
 from typing import Any
 
-from locant.training.inference import EvaluationRow
 from locant.training.run.pictures import write_pictures
-from locant.training.tasks.translation_metrics import corpus_bleu
 from locant.utils.files import atomic_write, write_text
 from locant.utils.markdown import markdown_table
 
 from .report_parts import mean_and_deviation, with_deviation
-
-LENGTHS = (10, 20, 30, 40)
-"""The largest number of source words (separated by white space) in each bucket; one further bucket has no limit."""
-
-BUCKETS = (*(f"{low + 1}–{high}" for low, high in pairwise((0, *LENGTHS))), f"over {LENGTHS[-1]}")
 
 
 @dataclass(frozen=True)
@@ -35,21 +27,6 @@ class RunResult:
     seed: int
     metrics: dict[str, Any]
     by_length: dict[str, tuple[int, float]]
-
-
-def bleu_by_length(rows: Iterable[EvaluationRow]) -> dict[str, tuple[int, float]]:
-    """Map each of `BUCKETS` that has sentences to the number of its sentences and their corpus BLEU (0-100)."""
-    by_bucket: dict[str, list[EvaluationRow]] = {bucket: [] for bucket in BUCKETS}
-    for row in rows:
-        words = len(row.source.split())
-        by_bucket[BUCKETS[sum(words > longest for longest in LENGTHS)]].append(row)
-    found = {}
-    for bucket, inside in by_bucket.items():
-        if inside:
-            translations, references = [row.translation for row in inside], [row.reference for row in inside]
-            bleu = corpus_bleu(translations, references)["bleu"]
-            found[bucket] = (len(inside), bleu)
-    return found
 
 
 def write_report(folder: Path, results: Sequence[RunResult], planned: int) -> Path:

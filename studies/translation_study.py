@@ -21,10 +21,11 @@ from locant.training.options.run_config import RunConfig, make_run_config, read_
 from locant.training.options.yaml_sections import Entry, read_sections
 from locant.training.run.run_folder import RunFolder
 from locant.training.run.training_run import train
+from locant.training.tasks.bleu_by_length import bleu_by_length
 from locant.training.tasks.recipe import recipe_of
 from locant.training.tasks.registry import TASKS
 
-from .translation_report import RunResult, bleu_by_length, write_report
+from .translation_report import RunResult, write_report
 
 SECTION = "study"
 STUDIED = ("position_encoding", "seed")

@@ -13,10 +13,11 @@ import yaml
 
 from locant.cli import main
 from locant.studies import translation_study
-from locant.studies.translation_report import RunResult, bleu_by_length, write_report
+from locant.studies.translation_report import RunResult, write_report
 from locant.studies.translation_study import parse_study, read_tsv
 from locant.training.inference import EvaluationRow, write_tsv
 from locant.training.run.run_folder import RunFolder
+from locant.training.tasks.bleu_by_length import bleu_by_length
 
 ENCODINGS, SEEDS = ["rotary", "none"], [3, 1]
 NAMES = ["rotary-seed3", "none-seed3", "rotary-seed1", "none-seed1"]

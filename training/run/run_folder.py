@@ -36,7 +36,7 @@ TRAINING_STATE = (
 NOT_SHARED = (
     *("_*", ".*", f"{PREFIX_CHECKPOINT_DIR}-*"),
     *("training_args.bin", RUN_CONFIG_FILE),  # contain access tokens or local paths
-    "*.tsv",  # contain texts of the data, which have their own licence
+    *("*.tsv", "report.md", "report.html"),  # contain texts of the data, which have their own licence
 )
 """Patterns of files that are not uploaded when a run is pushed: they are private, or of no use on the Hub."""
 

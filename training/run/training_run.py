@@ -29,6 +29,7 @@ from .interruption import SaveOnTermination, Termination
 from .pictures import write_pictures
 from .progress import Pace, ProgressFromStep, SampleWriter, ScheduleNotice, TimedPrinter, count_tokens, hidden_bars
 from .pushing import WriteCard
+from .report import write_report
 from .run_folder import RunFolder, explain_stop, planned_steps, step_of
 from .sharding import shard_model
 from .trainer import RecipeTrainer
@@ -289,6 +290,7 @@ def measure(
     """
     metrics = folder.metrics()
     model = whole_model(trainer, folder)
+    rows: dict[str, list[Any]] = {}
     for split in ("validation", "test"):
         if split in prepared.rows:
             beams = getattr(run.training, "num_beams", None)
@@ -302,7 +304,8 @@ def measure(
                 batch_size=run.training.per_device_eval_batch_size,
                 show_progress=not run.training.disable_tqdm,
             )
-            write_tsv(folder.path / f"{split}_{recipe.predictions_name}.tsv", predictions)
+            rows[split] = list(predictions)
+            write_tsv(folder.path / f"{split}_{recipe.predictions_name}.tsv", rows[split])
             if run.training.report_to:
                 scores = {name: value for name, value in metrics[split].items() if isinstance(value, int | float)}
                 trainer.log({f"{split}_{name}": float(value) for name, value in scores.items()})
@@ -317,6 +320,7 @@ def measure(
         "parameters": model.num_parameters(),
     }
     folder.write_metrics(metrics)
+    write_report(folder.path, recipe, metrics, rows)
     for split in ("validation", "test"):
         drawings = recipe.drawings(metrics[split]) if split in metrics else {}
         for name, draw in drawings.items():

@@ -26,7 +26,16 @@ from ..options.run_config import RunConfig
 from ..run.trainer import GenerationTrainer, by_length
 from .captioning_arguments import CaptioningData
 from .generation import GenerationMetrics, bleu, set_search_options
-from .recipe import EvaluationResult, MetricLine, PreparedData, Recipe, TrainerInputs, tokenizer_fields
+from .recipe import (
+    EvaluationResult,
+    MetricLine,
+    PreparedData,
+    Recipe,
+    ReportTable,
+    TrainerInputs,
+    report_rows,
+    tokenizer_fields,
+)
 from .translation_metrics import perplexity, translation_metrics
 
 CAPTION_SIDE = Side("caption", "labels", "max_length")
@@ -198,6 +207,10 @@ class Captioning(Recipe):
             "images": len(rows),
         }
         return EvaluationResult(metrics, [Prediction(*row) for row in zip(encoded[LINE], captions, found, strict=True)])
+
+    def report_tables(self, rows: Sequence[Prediction]) -> list[ReportTable]:
+        """Captions that are not exactly right."""
+        return [report_rows("Wrong captions", [row for row in rows if row.prediction != row.caption])]
 
     def lines(self, metrics: Mapping[str, Any]) -> list[MetricLine]:
         """The share of exact captions, BLEU and chrF with their signatures, loss, perplexity, and number of images."""

@@ -2,7 +2,7 @@
 """The recipe of image classification: train an encoder on images with one label each, and evaluate it."""
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -33,7 +33,7 @@ from .classification import (
     predict_logits,
 )
 from .image_classification_arguments import ImageClassificationData
-from .recipe import EvaluationResult, MetricLine, PreparedData, Recipe, TrainerInputs
+from .recipe import EvaluationResult, MetricLine, PreparedData, Recipe, ReportTable, TrainerInputs, report_rows
 
 PROBLEM = "single_label_classification"
 
@@ -150,6 +150,10 @@ class ImageClassification(Recipe):
             )
         ]
         return EvaluationResult({**metrics, "images": len(rows)}, predictions)
+
+    def report_tables(self, rows: Sequence[Prediction]) -> list[ReportTable]:
+        """Rows whose prediction is not their label."""
+        return [report_rows("Wrong predictions", [row for row in rows if row.prediction != row.label])]
 
     def lines(self, metrics: Mapping[str, Any]) -> list[MetricLine]:
         """The scores, the loss, and the number of images."""

@@ -3,7 +3,7 @@
 
 import inspect
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
 from typing import Any, NamedTuple
@@ -26,7 +26,7 @@ from ..options.run_config import RunConfig
 from ..run.trainer import ROW, RecipeTrainer, Tensors, by_length, mean_loss
 from .documents import Cutter, DocumentRecipe, alone, block_lengths, by_document, counted_documents, measure_rows, pack
 from .language_modeling_arguments import LanguageModelingData
-from .recipe import EvaluationResult, MetricLine, PreparedData, TrainerInputs
+from .recipe import EvaluationResult, MetricLine, PreparedData, ReportTable, TrainerInputs, report_rows
 from .translation_metrics import perplexity
 
 IGNORED = -100
@@ -227,6 +227,10 @@ class LanguageModeling(DocumentRecipe):
         means, rates = losses / np.maximum(counts, 1), bits / np.maximum(sizes, 1)
         columns = zip(texts, counts.astype(int).tolist(), means.tolist(), rates.tolist(), strict=True)
         return EvaluationResult(metrics, [DocumentLoss(*row) for row in columns])
+
+    def report_tables(self, rows: Sequence[DocumentLoss]) -> list[ReportTable]:
+        """The documents with the highest loss."""
+        return [report_rows("Highest loss", sorted(rows, key=lambda row: -row.loss))]
 
     def lines(self, metrics: Mapping[str, Any]) -> list[MetricLine]:
         """The loss, the perplexity and the bits per byte, with those of a unigram model if the metrics have them."""

@@ -3,7 +3,7 @@
 
 import copy
 import random
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -28,7 +28,7 @@ from ..options.run_config import RunConfig
 from ..run.trainer import RecipeTrainer, Tensors, by_length, mean_loss
 from .documents import IDS, Cutter, DocumentRecipe, by_document, counted_documents, measure_rows
 from .masked_language_modeling_arguments import MaskedLanguageModelingData
-from .recipe import EvaluationResult, MetricLine, PreparedData, TrainerInputs
+from .recipe import EvaluationResult, MetricLine, PreparedData, ReportTable, TrainerInputs, report_rows
 from .translation_metrics import perplexity
 
 LABELS = "labels"
@@ -227,6 +227,10 @@ class MaskedLanguageModeling(DocumentRecipe):
         means = losses / np.maximum(counts, 1)
         columns = (rows["text"][:], counts.astype(int).tolist(), right.astype(int).tolist(), means.tolist())
         return EvaluationResult(metrics, [GuessedDocument(*row) for row in zip(*columns, strict=True)])
+
+    def report_tables(self, rows: Sequence[GuessedDocument]) -> list[ReportTable]:
+        """The documents with the highest loss."""
+        return [report_rows("Highest loss", sorted(rows, key=lambda row: -row.loss))]
 
     def lines(self, metrics: Mapping[str, Any]) -> list[MetricLine]:
         """The loss and the accuracy, with those of a unigram model if the metrics have them."""

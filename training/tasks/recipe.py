@@ -2,7 +2,7 @@
 """`Recipe`, the base class of the parts of `locant train` and `locant evaluate` that differ between tasks."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -62,6 +62,23 @@ class MetricLine(NamedTuple):
     name: str
     value: str
     note: str = ""
+
+
+class ReportTable(NamedTuple):
+    """A table of the report of a run: its title, the names of its columns, and its rows of texts."""
+
+    title: str
+    columns: Sequence[str]
+    rows: Sequence[Sequence[str]]
+
+
+MOST_REPORTED_ROWS = 20
+
+
+def report_rows(title: str, rows: Sequence[Any]) -> ReportTable:
+    """A table of the first `MOST_REPORTED_ROWS` named tuples in `rows`, with long texts cut."""
+    shown = [[f"{cell:.2f}" if isinstance(cell, float) else str(cell)[:500] for cell in row] for row in rows]
+    return ReportTable(title, rows[0]._fields if rows else [], shown[:MOST_REPORTED_ROWS])
 
 
 class Recipe(ABC):
@@ -170,6 +187,10 @@ class Recipe(ABC):
         """Metrics of parts of the rows, such as of each class, which `locant evaluate` prints after `lines`."""
         return []
 
+    def report_tables(self, rows: Sequence[Any]) -> list[ReportTable]:
+        """Tables for the report of a run, such as the worst rows, from the predictions of `measure` for one split."""
+        return []
+
     def drawings(self, metrics: Mapping[str, Any]) -> dict[str, Callable[[Any], Any]]:
         """A dict from the name of each picture of the metrics to the function that draws the picture.
 
@@ -206,9 +227,11 @@ __all__ = [
     "MetricLine",
     "PreparedData",
     "Recipe",
+    "ReportTable",
     "TrainerInputs",
     "as_text",
     "print_in_main_process",
     "recipe_of",
+    "report_rows",
     "tokenizer_fields",
 ]

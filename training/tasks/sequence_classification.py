@@ -2,7 +2,7 @@
 """The recipe of sequence classification: train an encoder on texts with labels, and evaluate it."""
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -39,7 +39,16 @@ from .classification import (
     predict_logits,
     predicted_labels,
 )
-from .recipe import EvaluationResult, MetricLine, PreparedData, Recipe, TrainerInputs, tokenizer_fields
+from .recipe import (
+    EvaluationResult,
+    MetricLine,
+    PreparedData,
+    Recipe,
+    ReportTable,
+    TrainerInputs,
+    report_rows,
+    tokenizer_fields,
+)
 from .sequence_classification_arguments import SequenceClassificationData
 
 TEXT_SIDE = Side("text", "input_ids", "max_length")
@@ -213,6 +222,13 @@ class SequenceClassification(Recipe):
         join = self.data.label_separator.join
         found = [join(names[int(number)] for number in np.flatnonzero(row)) for row in numbers]
         return [Prediction(*row) for row in zip(texts, map(join, given), found, strict=True)]
+
+    def report_tables(self, rows: Sequence[Prediction]) -> list[ReportTable]:
+        """Rows whose prediction is not their label; for numbers, the rows with the largest errors."""
+        if self.data.problem_type == "regression":
+            worst = sorted(rows, key=lambda row: -abs(float(row.prediction) - float(row.label)))
+            return [report_rows("Largest errors", worst)]
+        return [report_rows("Wrong predictions", [row for row in rows if row.prediction != row.label])]
 
     def lines(self, metrics: Mapping[str, Any]) -> list[MetricLine]:
         """The scores, the loss, and the number of texts."""

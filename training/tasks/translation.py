@@ -1,7 +1,7 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
 """The recipe of translation: train an encoder–decoder on parallel text, and evaluate its translations."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -30,11 +30,21 @@ from ..data.row_checks import pair_warnings
 from ..data.tables import Layout
 from ..data.text_data import count_overlap, parallel_layout
 from ..errors import InputError
-from ..inference import evaluate_split, position_limit
+from ..inference import EvaluationRow, evaluate_split, position_limit
 from ..options.run_config import RunConfig
 from ..run.trainer import GenerationTrainer, by_length
+from .bleu_by_length import bleu_by_length
 from .generation import GenerationMetrics, set_search_options
-from .recipe import EvaluationResult, MetricLine, PreparedData, Recipe, TrainerInputs, tokenizer_fields
+from .recipe import (
+    EvaluationResult,
+    MetricLine,
+    PreparedData,
+    Recipe,
+    ReportTable,
+    TrainerInputs,
+    report_rows,
+    tokenizer_fields,
+)
 from .translation_arguments import TranslationData
 
 
@@ -184,6 +194,15 @@ class Translation(Recipe):
     def lines(self, metrics: Mapping[str, Any]) -> list[MetricLine]:
         """BLEU, chrF and mean sentence BLEU with their signatures, loss, perplexity, and number of sentences."""
         return translation_lines(metrics)
+
+    def report_tables(self, rows: Sequence[EvaluationRow]) -> list[ReportTable]:
+        """BLEU by the number of words in the source, and the translations with the lowest sentence BLEU."""
+        lengths = [[words, f"{number:,}", f"{bleu:.2f}"] for words, (number, bleu) in bleu_by_length(rows).items()]
+        worst = sorted(rows, key=lambda row: row.sentence_bleu)
+        return [
+            ReportTable("BLEU by the number of words in the source", ["words", "sentences", "BLEU"], lengths),
+            report_rows("Lowest sentence BLEU", worst),
+        ]
 
 
 def translation_lines(metrics: Mapping[str, Any]) -> list[MetricLine]:

@@ -1,0 +1,28 @@
+# Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
+"""BLEU by the length of the source."""
+
+from collections.abc import Iterable
+from itertools import pairwise
+
+from ..inference import EvaluationRow
+from .translation_metrics import corpus_bleu
+
+LENGTHS = (10, 20, 30, 40)
+"""The largest number of source words (separated by white space) in each bucket; one further bucket has no limit."""
+
+BUCKETS = (*(f"{low + 1}–{high}" for low, high in pairwise((0, *LENGTHS))), f"over {LENGTHS[-1]}")
+
+
+def bleu_by_length(rows: Iterable[EvaluationRow]) -> dict[str, tuple[int, float]]:
+    """Map each of `BUCKETS` that has sentences to the number of its sentences and their corpus BLEU (0-100)."""
+    by_bucket: dict[str, list[EvaluationRow]] = {bucket: [] for bucket in BUCKETS}
+    for row in rows:
+        words = len(row.source.split())
+        by_bucket[BUCKETS[sum(words > longest for longest in LENGTHS)]].append(row)
+    found = {}
+    for bucket, inside in by_bucket.items():
+        if inside:
+            translations, references = [row.translation for row in inside], [row.reference for row in inside]
+            bleu = corpus_bleu(translations, references)["bleu"]
+            found[bucket] = (len(inside), bleu)
+    return found
