@@ -213,7 +213,7 @@ class LocantPreTrainedModel(PreTrainedModel):
     def maybe_distribute_model(  # type: ignore[override]  # transformers takes any module
         cls, model: PreTrainedModel, distributed_config: Any, mesh_manager: Any
     ) -> Any:
-        """As in transformers, but tie weights before FSDP2, which would train weights that are tied later separately.
+        """As in transformers, but tie weights before FSDP2 is applied, which would train them as separate weights.
 
         `from_pretrained(distributed_config=...)` calls this method.
 
@@ -233,7 +233,7 @@ class LocantPreTrainedModel(PreTrainedModel):
         return super().maybe_distribute_model(model, distributed_config, mesh_manager)
 
     def gather_sharded_state_dict_for_save(self, *args: Any, **kwargs: Any) -> dict[str, torch.Tensor]:
-        """As in transformers, but leave out the other names of tied weights, which are separate tensors once gathered.
+        """As in transformers, but leave out the duplicates of tied weights: gathered, they are separate tensors.
 
         `save_pretrained` calls this method, in all processes.
         """

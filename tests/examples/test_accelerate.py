@@ -10,7 +10,7 @@ from accelerate.commands.config.config_args import load_config_from_file
 from accelerate.commands.launch import _validate_launch_command, launch_command_parser
 
 FOLDER = Path("examples/accelerate").resolve()
-PROCESSES = {"two_cpu_processes": 2, "eight_gpus": 8, "two_machines": 16}
+PROCESSES = {"two_cpu_processes": 2, "eight_gpus": 8}
 
 
 @pytest.mark.parametrize("name", PROCESSES)

@@ -24,6 +24,7 @@ from safetensors.torch import load_file
 from locant.cli import main
 from locant.training.data import preprocessing
 from locant.training.run import training_run
+from locant.training.run.interruption import survive_first_sigterm
 from locant.training.run.pushing import PushingTrainer
 from locant.training.run.run_folder import is_extra
 from locant.training.run.trainer import GenerationTrainer
@@ -332,6 +333,27 @@ class TestTerminated:
         for trainer.saves_extra_checkpoint in (False, True):
             trainer._push_from_checkpoint(f"extra: {trainer.saves_extra_checkpoint}")
         assert pushed == ["extra: False"]
+
+    @pytest.mark.parametrize("trains", [False, True])
+    def test_a_data_worker_survives_one_signal_while_the_main_process_trains(self, trains):
+        is_training = torch.full((1,), float(trains)).share_memory_()
+        fork = multiprocessing.get_context("fork")
+        is_ready = fork.Event()
+
+        def work():
+            survive_first_sigterm(is_training, 0)
+            is_ready.set()
+            time.sleep(30)
+
+        worker = fork.Process(target=work)
+        worker.start()
+        assert is_ready.wait(10)
+        for _ in range(1 + trains):
+            assert worker.is_alive()
+            worker.terminate()
+            worker.join(0.3 if trains and worker.exitcode is None else 10)
+        worker.join(10)
+        assert worker.exitcode in (143, -signal.SIGTERM)
 
     def test_where_data_workers_get_the_signal_too_the_checkpoint_is_saved(self, toy, short, tmp_path, call_at, capsys):
         def terminate_all():

@@ -756,7 +756,7 @@ class TestDryRun:
         assert 0 < float(re.match(r"([\d.]+)% ", rows["padding"])[1]) < 20
         assert rows["memory of the model"] == f"{4 * found['parameters'] / 2**20:.0f} MiB for the weights"
         assert re.match(r"[\d,]+ MiB above the model at its peak: ", rows["memory of training"])
-        assert float(rows["largest batch"].split()[0]) > 10
+        assert float(rows["largest batch"].split()[2]) > 10
         tokens = (train_tokens := found["data"]["train"])["source_tokens"] + train_tokens["target_tokens"]
         flop = 6 * found["parameters"] * tokens * 3
         assert flop < float(rows["computation"].split()[0]) < 1.2 * flop
@@ -905,4 +905,4 @@ def test_two_processes_go_on_where_they_stopped(toy, tmp_path, fsdp, capsys):
     one = AutoModelForSeq2SeqLM.from_pretrained(tmp_path / "run")
     assert type(one) is LocantForConditionalGeneration
     assert toy.train(tmp_path / "run", num_train_epochs=4, fsdp=fsdp, activation_checkpointing="true") == 2
-    assert "holds a run on 2 processes, but this command has 1: " in capsys.readouterr().err
+    assert "is a checkpoint of 2 processes, but this command has 1: " in capsys.readouterr().err

@@ -256,7 +256,7 @@ class TrainingArguments(transformers.TrainingArguments):
     )
     remove_unused_columns: bool = option(False, "Drop the columns that the model's forward does not take.")
     hub_license: str | None = option(None, "Licence of the model, such as mit, for its card.")
-    dry_run: bool = option(False, "Report parameters, data, padding and memory, and train nothing.")
+    dry_run: bool = option(False, "Report parameters, data, padding, memory and time, and train nothing.")
 
     data: InitVar[Any] = None
 

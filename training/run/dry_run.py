@@ -18,13 +18,14 @@ from torch.profiler import profile
 from transformers import PreTrainedModel
 
 from ..data.batching import TrainingRows, padding_share
+from ..errors import InputError
 from ..options.arguments import TrainingArguments
 from .trainer import training_sampler
 from .trial_steps import seconds_of_round
 
 MIB = 2**20
 _BYTES_OF_MOMENTS = 8
-"""Bytes of the two moments of Adam for a parameter; its gradient has four bytes."""
+"""The number of bytes of the two moments of Adam for a parameter."""
 
 
 def print_dry_run(
@@ -50,21 +51,25 @@ def print_dry_run(
         return send_to_device(collator(dataset.__getitems__(batches[number])), args.device)
 
     cast(Any, model).to(args.device)
+    free = free_bytes(args.device)
     if args.gradient_checkpointing:
         enable_checkpointing(model)
     by_size = np.argsort(tokens)
     largest, median = int(by_size[-1]), int(by_size[len(by_size) // 2])
-    step = peak_of_step(model, load(largest), args.bf16 is True)
-    seconds = seconds_of_round(model, [load(median)], args.bf16 is True)
+    try:
+        step = peak_of_step(model, load(largest), args.bf16 is True)
+        seconds = seconds_of_round(model, [load(median)], args.bf16 is True)
+    except torch.OutOfMemoryError as error:
+        raise InputError(
+            f"The largest batch of {tokens[largest]:,} tokens does not fit into the memory of the device: give a "
+            "smaller max_tokens_per_batch or per_device_train_batch_size."
+        ) from error
 
     processes = args.world_size if args.shard_weights else 1
     parameters = sum(parameter.numel() for parameter in model.parameters())
     trained = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
-    gradients, moments = 4 * trained, _BYTES_OF_MOMENTS * trained
-    activations = step - gradients
-    above_the_model = activations + (gradients + moments) / processes
-    free = free_bytes(args.device)
-    larger = max(0.0, free - (gradients + moments) / processes) / activations
+    moments = _BYTES_OF_MOMENTS * trained / processes
+    flop = 6 * parameters * float(np.mean(tokens)) * passes * args.world_size
     report = [
         ("batches an epoch", f"{len(batches):,} on each of {args.world_size} devices"),
         ("steps", f"{updates:,}"),
@@ -72,11 +77,15 @@ def print_dry_run(
         ("memory of the model", f"{_mib(4 * parameters / processes)} for the weights"),
         (
             "memory of training",
-            f"{_mib(above_the_model)} above the model at its peak: {_mib(activations)} for activations of the largest "
-            f"batch, {_mib(gradients / processes)} for gradients, {_mib(moments / processes)} for the optimiser (Adam)",
+            f"{_mib(step + moments)} above the model at its peak: {_mib(step)} for activations and gradients of the "
+            f"largest batch, {_mib(moments)} for the optimiser (Adam)",
         ),
-        ("largest batch", f"{larger:.1f} times the largest of this run would fill the {_mib(free)} that are free"),
-        ("computation", f"{6 * parameters * float(np.mean(tokens)) * passes:.2g} FLOP, 6 for each parameter and token"),
+        (
+            "largest batch",
+            f"a batch {max(0.0, free - moments) / max(step, 1):.1f} times as large as the largest of this run would fill "
+            f"the free {_mib(free)}",
+        ),
+        ("computation", f"{flop:.2g} FLOP, 6 for each parameter and token"),
         ("time of training", f"{timedelta(seconds=round(seconds * passes))} on this device, without evaluations"),
     ]
     print("\n".join(f"{name:<22} {value}" for name, value in report))
@@ -89,19 +98,22 @@ def enable_checkpointing(model: PreTrainedModel) -> None:
 
 
 def peak_of_step(model: PreTrainedModel, batch: Mapping[str, torch.Tensor], bf16: bool = False) -> int:
-    """The largest number of bytes that forward and backward pass of `batch` hold at a time, gradients included.
+    """The peak of the bytes that torch allocates in forward and backward pass of `batch`.
 
-    The bytes are those that torch's allocator for the device of the model gives and takes back, so the weights, which
-    it gave before, are not counted.
+    Gradients are included. Weights are not, as they were allocated before. The device is a CPU or a GPU of CUDA.
     """
-    device = DeviceType.CPU if model.device.type == "cpu" else DeviceType.CUDA
+    if model.device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(model.device)
+        before = torch.cuda.memory_allocated(model.device)
+        seconds_of_round(model, [batch], bf16)
+        return torch.cuda.max_memory_allocated(model.device) - before
     with _without_standard_error(), profile(profile_memory=True) as recorded:
         seconds_of_round(model, [batch], bf16)
     assert recorded.profiler is not None and recorded.profiler.kineto_results is not None
     changes = sorted(
         (event.start_ns(), event.nbytes())
         for event in recorded.profiler.kineto_results.events()
-        if event.name() == "[memory]" and event.device_type() == device
+        if event.name() == "[memory]" and event.device_type() == DeviceType.CPU
     )
     return max(accumulate(change for _, change in changes), default=0)
 

@@ -20,7 +20,7 @@ _MENDS = {
     **dict.fromkeys((errno.EROFS, errno.EACCES, errno.EPERM), _ALLOW),
     **dict.fromkeys((errno.EIO, errno.ESTALE, errno.ENODEV, errno.ENXIO), _CHECK),
 }
-"""The errors that are explained in one sentence -> the advice. Other errors may be errors in the program."""
+"""Maps numbers of errors to advice. Other numbers may be errors in the program, which are not converted."""
 
 
 @contextmanager
@@ -30,8 +30,7 @@ def in_one_sentence(folder: Path, place: Path, has_lock: bool = False) -> Iterat
     Args:
         folder: the folder of the run.
         place: the folder that the message names if the error has no path: the one in which the block writes.
-        has_lock: whether this process has locked `folder`. If it has, a checkpoint that could not be written to the end
-            is deleted.
+        has_lock: whether this process holds the lock of `folder`. Only then, incomplete checkpoints are deleted.
     """
     try:
         yield
@@ -70,7 +69,7 @@ def _is_of_dead_worker(error: BaseException) -> bool:
     """Whether the cause of the error is the death of a worker, which may come while a batch is received from it."""
     modules = (frame.f_globals.get("__name__") for frame, _ in traceback.walk_tb(error.__traceback__))
     is_receiving = isinstance(error, OSError | EOFError) and "torch.multiprocessing.reductions" in modules
-    return is_receiving or "DataLoader worker" in str(error)
+    return is_receiving or "DataLoader worker (pid" in str(error)
 
 
 def _number_of(error: BaseException, place: Path) -> int | None:

@@ -1,5 +1,5 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""Ends a run on the signal SIGTERM: while it trains, after the running step and with a checkpoint, else at once."""
+"""Ends a run on the signal SIGTERM. During training, the run finishes its step and saves a checkpoint first."""
 
 import os
 import signal
@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import torch
 from transformers import TrainerCallback
 from transformers.trainer_utils import SaveStrategy
 
@@ -41,16 +42,18 @@ class Termination:
             signal.signal(signal.SIGTERM, before)
 
     @contextmanager
-    def deferred(self) -> Iterator[None]:
+    def deferred(self, has_other_processes: bool) -> Iterator[None]:
         """Only set `is_requested` when SIGTERM comes, and raise `Terminated` at the end of the `with` block.
 
-        An error in the block is replaced by `Terminated` too, as the signal may have ended other processes of the run.
+        Args:
+            has_other_processes: whether the run has several processes. If it has, `Terminated` also replaces an error
+                in the block, as the signal may have ended another process, which this process waits for.
         """
         self._is_deferred = True
         try:
             yield
         except Exception as error:
-            if self.is_requested:
+            if self.is_requested and has_other_processes:
                 raise Terminated from error
             raise
         finally:
@@ -66,12 +69,23 @@ class Termination:
             raise Terminated
 
 
-def survive_first_sigterm(worker: int) -> None:
-    """Make a worker process of a DataLoader survive the first SIGTERM, which may be sent to all processes of a run.
+def survive_first_sigterm(is_training: torch.Tensor, worker: int) -> None:
+    """Make a worker process of a DataLoader survive one SIGTERM, which may be sent to all processes of a run.
 
-    The main process needs the worker until the checkpoint is saved. The next SIGTERM ends the worker.
+    The main process needs the worker until the checkpoint is saved. When the main process ends, also by an error, it
+    sends SIGTERM to its workers, which must end then.
+
+    Args:
+        is_training: a number in shared memory; it is not 0 while the main process trains.
+        worker: the number of the worker.
     """
-    signal.signal(signal.SIGTERM, lambda *_: signal.signal(signal.SIGTERM, signal.SIG_DFL))
+
+    def receive(number: int, frame: Any) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        if not is_training.item():
+            os._exit(128 + number)
+
+    signal.signal(signal.SIGTERM, receive)
 
 
 class SaveOnTermination(TrainerCallback):

@@ -126,15 +126,19 @@ class RunFolder:
     def check_processes(self, processes: int) -> None:
         """Raise `InputError` when the run in the folder has a checkpoint of another number of processes.
 
-        The number of batches in an epoch depends on the number of processes, so that the position of the checkpoint in
-        the data is not defined for another number.
+        An epoch has another number of batches with another number of processes, so the step of a checkpoint does not
+        say which rows were used.
         """
-        last, kept = self.last_checkpoint(), self.metrics().get("processes", processes)
-        if last is not None and kept != processes:
+        last = self.last_checkpoint()
+        if last is None:
+            return
+        file = last.parent / METRICS_FILE
+        metrics = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+        kept = metrics.get("processes", processes)
+        if kept != processes:
             raise InputError(
-                f"output_dir {self.path} holds a run on {kept} processes, but this command has {processes}: start it "
-                f"with {kept}, or begin another run from its weights, with --model_name_or_path {last} and another "
-                "output_dir."
+                f"{last} is a checkpoint of {kept} processes, but this command has {processes}: start {kept}, or begin "
+                f"another run from its weights, with --model_name_or_path {last} and another output_dir."
             )
 
     def claim(self, data_identity: dict[str, str]) -> None:

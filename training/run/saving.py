@@ -1,5 +1,8 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""Saves and deletes checkpoints and models so that a process killed meanwhile leaves none that looks complete."""
+"""Saves and deletes checkpoints and models.
+
+If the process is killed in between, nothing that is incomplete looks complete.
+"""
 
 import os
 import shutil
@@ -15,6 +18,8 @@ from .run_folder import complete_checkpoints, is_complete, is_extra, mark_extra,
 
 _DELETED = ".deleted-"
 _UNFINISHED = ".unfinished-model"
+_OF_MODEL = ("model*.safetensors*", "modeling_locant*.py")
+"""Patterns of files of an older model, which the new model may not have under the same names."""
 
 
 def begin_checkpoint(checkpoint: Path, extra: bool) -> None:
@@ -85,8 +90,11 @@ def replaced_model(folder: Path) -> Iterator[Path]:
         yield unfinished
         files = [file.relative_to(unfinished) for file in unfinished.rglob("*") if file.is_file()]
         (folder / CONFIG_NAME).unlink(missing_ok=True)
+        for pattern in _OF_MODEL:
+            for old in folder.glob(pattern):
+                old.unlink()
         for file in sorted(files, key=lambda file: file.name == CONFIG_NAME):
-            (folder / file).parent.mkdir(exist_ok=True)
+            (folder / file).parent.mkdir(parents=True, exist_ok=True)
             os.replace(unfinished / file, folder / file)
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)

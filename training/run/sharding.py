@@ -37,8 +37,7 @@ def shard_model(model: PreTrainedModel, processes: int) -> None:
     # the warning is about changing a layer's output in place, which no stack does
     warnings.filterwarnings("ignore", message="FSDP2-wrapped module .* returned a view tensor")
     whole_class = type(model)
-    config, device, mesh = model.prepare_distribute_model(DistributedConfig(fsdp_size=processes))
-    cast(Any, model).to(device)
+    config, _, mesh = model.prepare_distribute_model(DistributedConfig(fsdp_size=processes))
     model.maybe_distribute_model(model, config, mesh)
     # FSDP2 derives a class from the model's class, but a saved model has to name the class that it is loaded with
     type(model).__name__, type(model).__module__ = whole_class.__name__, whole_class.__module__

@@ -4,6 +4,7 @@
 import inspect
 import json
 import math
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -98,15 +99,35 @@ class RecipeTrainer(PushingTrainer):
         train_lengths: np.ndarray,
         **kwargs: Any,
     ):
-        given, args.save_only_model = args.save_only_model, True  # the Trainer refuses to save all of a sharded model
-        super().__init__(args=args, train_dataset=train_dataset, **kwargs)
-        args.save_only_model = given
+        given = args.save_only_model
+        # for a sharded model, the Trainer's constructor raises an error unless save_only_model is True
+        args.save_only_model = given or getattr(kwargs.get("model"), "is_distributed_loading_by_transformers", False)
+        try:
+            super().__init__(args=args, train_dataset=train_dataset, **kwargs)
+        finally:
+            args.save_only_model = given
         if args.coupled_weight_decay:  # Seq2SeqTrainer's __init__ has no argument optimizer_cls_and_kwargs
             betas = (args.adam_beta1, args.adam_beta2)
             options = {"lr": args.learning_rate, "betas": betas, "eps": args.adam_epsilon}
             self.optimizer_cls_and_kwargs = (torch.optim.Adam, options)
         self.train_lengths = train_lengths
         self._can_skip_logits = can_skip_logits(self.model)
+        self._is_training = torch.zeros(1).share_memory_()
+        self._init_worker = partial(survive_first_sigterm, self._is_training)
+
+    def train(self, *args: Any, **kwargs: Any) -> Any:
+        """Train as the Trainer does, while worker processes survive one SIGTERM."""
+        self._is_training.fill_(1)
+        try:
+            return super().train(*args, **kwargs)
+        finally:
+            self._is_training.fill_(0)
+
+    def get_eval_dataloader(self, *args: Any, **kwargs: Any) -> DataLoader:
+        """The Trainer's `DataLoader` for evaluation, whose workers survive one SIGTERM in training too."""
+        loader = super().get_eval_dataloader(*args, **kwargs)
+        getattr(loader, "base_dataloader", loader).worker_init_fn = self._init_worker
+        return loader
 
     def _run_epoch(self, *args: Any, **kwargs: Any) -> None:
         # in a run that is resumed after its last step, the Trainer would train another step before checking for the end
@@ -216,7 +237,7 @@ class RecipeTrainer(PushingTrainer):
             num_workers=self.args.dataloader_num_workers,
             persistent_workers=self.args.dataloader_persistent_workers,
             prefetch_factor=self.args.dataloader_prefetch_factor,
-            worker_init_fn=survive_first_sigterm,
+            worker_init_fn=self._init_worker,
             pin_memory=self.args.dataloader_pin_memory and self.accelerator.device.type == "cuda",
         )
 
@@ -259,6 +280,8 @@ class RecipeTrainer(PushingTrainer):
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
         if not self.is_distributed_loading_by_transformers or checkpoint is None:
             super()._load_optimizer_and_scheduler(checkpoint)
+            return
+        if not Path(checkpoint, OPTIMIZER_NAME).exists():  # the run has save_only_model
             return
         state = torch.load(Path(checkpoint, OPTIMIZER_NAME), map_location="cpu", weights_only=True)
         load_optimizer_state(self.model, self.optimizer.optimizer, state)

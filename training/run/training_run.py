@@ -83,7 +83,8 @@ def _train(run: RunConfig, write_card: WriteCard | None, termination: Terminatio
         )
         report(run, recipe, folder.metrics())
         return folder.metrics()
-    folder.check_processes(run.training.world_size)
+    if not run.training.dry_run:
+        folder.check_processes(run.training.world_size)
     set_seed(run.training.seed)
     with in_one_sentence(folder.path, cache):
         prepared = prepare(run, recipe, rows, folder)
@@ -219,7 +220,7 @@ def fit(
         print_in_main_process(run, f"Resuming training from {last_checkpoint}")
         trainer.add_callback(ScheduleNotice(planned_steps(last_checkpoint)))
     try:
-        with termination.deferred():
+        with termination.deferred(has_other_processes=run.training.world_size > 1):
             trainer.train(resume_from_checkpoint=as_text(last_checkpoint))
     finally:
         progress: Any = trainer.pop_callback(ProgressFromStep)
@@ -333,7 +334,7 @@ def whole_model(trainer: RecipeTrainer, folder: RunFolder) -> PreTrainedModel:
     if trainer.is_distributed_loading_by_transformers:
         backend = trainer.model.config._attn_implementation
         model: Any = type(trainer.model).from_pretrained(folder.path, attn_implementation=backend)
-        return model.to(trainer.args.device).eval()
+        return model.to(trainer.args.device).float().eval()
     # remove the autocast that mixed-precision training wrapped around the forward pass
     return trainer.accelerator.unwrap_model(trainer.model, keep_fp32_wrapper=False).float().eval()
 
