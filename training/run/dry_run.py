@@ -69,6 +69,7 @@ def print_dry_run(
     parameters = sum(parameter.numel() for parameter in model.parameters())
     trained = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
     moments = _BYTES_OF_MOMENTS * trained / processes
+    larger = max(0.0, free - moments) / max(step, 1)
     flop = 6 * parameters * float(np.mean(tokens)) * passes * args.world_size
     report = [
         ("batches an epoch", f"{len(batches):,} on each of {args.world_size} devices"),
@@ -82,8 +83,7 @@ def print_dry_run(
         ),
         (
             "largest batch",
-            f"a batch {max(0.0, free - moments) / max(step, 1):.1f} times as large as the largest of this run would fill "
-            f"the free {_mib(free)}",
+            f"a batch {larger:.1f} times as large as the largest of this run would fill the free {_mib(free)}",
         ),
         ("computation", f"{flop:.2g} FLOP, 6 for each parameter and token"),
         ("time of training", f"{timedelta(seconds=round(seconds * passes))} on this device, without evaluations"),
