@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import torch
 from datasets import Dataset
-from torch.utils.data import DataLoader
 from transformers import PreTrainedModel, Seq2SeqTrainer, TrainerCallback
 from transformers.trainer import OPTIMIZER_NAME, SCHEDULER_NAME
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, EvalLoopOutput
@@ -20,7 +19,7 @@ from locant.modeling.loss import token_losses
 from locant.utils.files import write_text
 
 from ..data.batching import LengthBatchSampler, TrainingRows, build_training_dataloader
-from ..data.streaming import BlockBatches, Place, StreamLoader
+from ..data.streaming import BlockBatches, Place, StreamLoader, divide_block
 from ..errors import InputError
 from ..inference import position_limit
 from ..options.arguments import GenerationTrainingArguments, TrainingArguments
@@ -45,21 +44,20 @@ def by_length(dataset: Dataset, lengths: np.ndarray) -> Dataset:
     return dataset.select(order).add_column(ROW, order)
 
 
-def training_sampler(args: TrainingArguments, lengths: np.ndarray, shared: bool = True) -> LengthBatchSampler:
-    """The sampler of the training batches that `args` ask for.
-
-    It yields the share of this process, or, if `shared` is False, the batches of all rows.
-    """
+def batch_options(args: TrainingArguments) -> dict[str, Any]:
+    """The arguments `max_tokens`, `batch_size` and `seed` of the samplers of training batches."""
     devices = max(1, args.n_gpu)  # without a launcher, one process uses all GPUs
     tokens = args.max_tokens_per_batch
-    return LengthBatchSampler(
-        lengths,
-        max_tokens=None if tokens is None else tokens * devices,
-        batch_size=args.per_device_train_batch_size * devices if tokens is None else None,
-        seed=args.seed if args.data_seed is None else args.data_seed,
-        num_replicas=args.world_size if shared else 1,
-        rank=args.process_index if shared else 0,
-    )
+    return {
+        "max_tokens": None if tokens is None else tokens * devices,
+        "batch_size": args.per_device_train_batch_size * devices if tokens is None else None,
+        "seed": args.seed if args.data_seed is None else args.data_seed,
+    }
+
+
+def training_sampler(args: TrainingArguments, lengths: np.ndarray) -> LengthBatchSampler:
+    """The sampler of the training batches that `args` ask for; it yields the share of this process."""
+    return LengthBatchSampler(lengths, **batch_options(args), num_replicas=args.world_size, rank=args.process_index)
 
 
 def mean_loss(losses: np.ndarray, counts: np.ndarray) -> float:
@@ -130,7 +128,7 @@ class RecipeTrainer(PushingTrainer):
         self.stream_loader: StreamLoader | None = None
         if stream is not None:
             args.ignore_data_skip = True  # the loader itself starts at the place of the checkpoint
-            divide = partial(training_sampler, args, shared=False)
+            divide = partial(divide_block, **batch_options(args))
             batches = BlockBatches(stream.blocks, stream.encode, divide, kwargs["data_collator"])
             self.stream_loader = StreamLoader(
                 batches, num_replicas=args.world_size, rank=args.process_index, **self._worker_options
