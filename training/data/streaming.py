@@ -270,9 +270,17 @@ class Blocks:
         files: the training files.
         weights: the weight of each file; None if all weights are 1.
         seed: the seed of the order.
+
+    Raises:
+        InputError: there is not one weight for each file.
     """
 
     def __init__(self, files: Sequence[BlockFile], weights: Sequence[float] | None, seed: int):
+        if weights is not None and len(weights) != len(files):
+            raise InputError(
+                f"train_weights has {len(weights)} weights, but train_file has {len(files)} tables (parallel text files "
+                "count as one): give a weight for each."
+            )
         self.files = files
         self.order = BlockOrder(list(map(len, files)), weights or [1.0] * len(files), seed)
 

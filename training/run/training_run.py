@@ -185,8 +185,11 @@ def describe_stream(recipe: Recipe) -> list[str]:
 
 def describe_dropped(counts: list[dict[str, int]]) -> str:
     """A line with the numbers of rows that all processes dropped from the blocks that they finished."""
-    total: Counter[str] = sum(map(Counter, counts), Counter())
-    return f"dropped from the blocks of train: {', '.join(f'{number:,} {name}' for name, number in total.items()) or 0}"
+    total: Counter[str] = Counter()
+    for count in counts:
+        total.update(count)
+    listed = ", ".join(f"{number:,} {name}" for name, number in total.items())
+    return f"dropped from the blocks of train that were read: {listed or 'none'}"
 
 
 def build_trainer(

@@ -65,20 +65,16 @@ class TranslationData(TokenizerArguments, DataArguments):
         return files  # any number of tables, or parallel text files, which `open_blocks` tells from each other
 
     def _check_streaming(self) -> None:
-        weights, files = self.train_weights, self.train_file
+        weights = self.train_weights
         if not self.streaming:
             if weights is not None:
                 raise InputError("train_weights is given without streaming: set streaming to true, or leave it out.")
             return
-        if files is None:
+        if self.train_file is None:
             raise InputError("streaming reads files, but dataset_name is given: give train_file instead.")
         if self.validation_file is None:
             raise InputError(
                 "streaming cuts no validation rows from the training data, and no validation_file is given: give one."
-            )
-        if weights is not None and (len(weights) != len(files := [files] if isinstance(files, str) else files)):
-            raise InputError(
-                f"train_weights has {len(weights)} weights for {len(files)} files: give a weight for each table."
             )
         if weights is not None and min(weights) <= 0:
             raise InputError(f"train_weights is {weights}, but each weight must be above 0.")
