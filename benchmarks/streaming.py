@@ -6,9 +6,10 @@
     python benchmarks/streaming.py padding
 
 `memory` reads the batches of generated pairs as a run with one worker does, but without computing steps, so that it
-reads many blocks, and prints the growth of the resident memory of both processes after the first minute. `resume` prints the seconds from the command to the first
-step, of a new run and of one that goes on after nearly all pairs, with 0 and 2 workers, and 1 and 2 processes.
-`padding` prints the share of real tokens in the batches of a pass over TED, with a budget of 4,096 tokens.
+reads many blocks, and prints the growth of the resident memory of both processes after the first minute. `resume`
+prints the seconds from the command to the first step, of a new run and of one that goes on after nearly all pairs, with
+0 and 2 workers, and 1 and 2 processes. `padding` prints the share of real tokens in the batches of a pass over TED,
+with a budget of 4,096 tokens.
 """
 
 import argparse
@@ -107,8 +108,8 @@ def measure_memory(folder: Path, pairs: int, minutes: float) -> None:
     most = max(value for passed, value in values if passed >= 60)
     read = int(loader.passes * pairs)
     print(
-        f"{pairs:,} pairs, {minutes:g} minutes, {read:,} pairs read: at most {base:,.0f} MiB before the end of the first "
-        f"minute and {most:,.0f} MiB after it: growth {most / base - 1:.1%}"
+        f"{pairs:,} pairs, {minutes:g} minutes, {read:,} pairs read: at most {base:,.0f} MiB before the end of the "
+        f"first minute and {most:,.0f} MiB after it: growth {most / base - 1:.1%}"
     )
 
 

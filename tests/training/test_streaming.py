@@ -44,6 +44,8 @@ PAIRS = [(f"source {number}", f"target {number}") for number in range(8)]
 
 @pytest.fixture
 def rows_of_block(monkeypatch):
+    """A function that sets the number of rows of a block; files are scanned in chunks of a few bytes."""
+    monkeypatch.setattr(streaming, "_CHUNK", 7)
     return partial(monkeypatch.setattr, streaming, "BLOCK_ROWS")
 
 
@@ -55,7 +57,10 @@ def write_text(path, lines, end="\n"):
 def write_parallel(folder, end, last):
     sides = zip(*PAIRS, strict=True)
     names = ("a.en", "a.fr")
-    return [write_text(folder / name, [*side[:4], "", *side[5:], last], end) for name, side in zip(names, sides)]
+    return [
+        write_text(folder / name, [*side[:4], "", *side[5:], last], end)
+        for name, side in zip(names, sides, strict=True)
+    ]
 
 
 def write_table(folder, name, to_line, end, last, header=("source", "target")):
@@ -191,7 +196,7 @@ def numbers(tmp_path, rows_of_block):
 
 def encode_numbers(rows):
     """Drop the rows without a target; the length of a row is that of its target."""
-    kept = [(int(source), len(target)) for source, target in zip(rows["source"], rows["target"]) if target]
+    kept = [(int(source), len(target)) for source, target in zip(rows["source"], rows["target"], strict=True) if target]
     dataset = Dataset.from_dict({"number": [number for number, _ in kept]})
     lengths = np.array([[length] for _, length in kept]).reshape(-1, 1)
     return EncodedBlock(TrainingRows(dataset), lengths, {"empty": len(rows) - len(kept)})
@@ -219,6 +224,10 @@ def take_pass(loader, blocks):
         batches.append(batch["numbers"].tolist())
 
 
+def flat(batches):
+    return list(itertools.chain.from_iterable(batches))
+
+
 KEPT = [number for number in range(205) if number % 7]
 
 
@@ -230,11 +239,11 @@ class TestLoader:
         assert take(loader_of(numbers, num_workers=2), 120) == alone
 
     def test_a_pass_has_each_usable_row_once(self, numbers):
-        rows = sum(take_pass(loader_of(numbers), len(numbers)), [])
+        rows = flat(take_pass(loader_of(numbers), len(numbers)))
         assert sorted(rows) == KEPT != rows
 
     def test_processes_share_a_pass(self, numbers):
-        shares = [sum(take_pass(loader_of(numbers, num_replicas=2, rank=rank), len(numbers)), []) for rank in range(2)]
+        shares = [flat(take_pass(loader_of(numbers, num_replicas=2, rank=rank), len(numbers))) for rank in range(2)]
         assert sorted(shares[0] + shares[1]) == KEPT
         assert min(map(len, shares)) > 60
 
@@ -274,7 +283,7 @@ class TestLoader:
         rows_of_block(5)
         lines = ["source\ttarget", *(f"{number}\t{'x' if number < 7 else ''}" for number in range(25))]
         blocks = Blocks(open_blocks(write_text(tmp_path / "empty.tsv", lines), LAYOUT), None, seed=3)
-        rows = sum(take_pass(loader_of(blocks), len(blocks)), [])
+        rows = flat(take_pass(loader_of(blocks), len(blocks)))
         assert sorted(rows) == list(range(7))
 
 
@@ -288,7 +297,7 @@ class TestDivision:
 
     def test_each_row_comes_once_within_the_budget(self):
         batches = self.batches(max_tokens=1024)
-        assert sorted(sum(batches, [])) == list(range(3000))
+        assert sorted(flat(batches)) == list(range(3000))
         sizes = np.array([len(batch) * self.LENGTHS[batch].max(axis=0).sum() for batch in batches])
         assert sizes.max() <= 1024
         assert self.LENGTHS.sum() / sizes.sum() > 0.9

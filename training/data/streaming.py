@@ -278,8 +278,8 @@ class Blocks:
     def __init__(self, files: Sequence[BlockFile], weights: Sequence[float] | None, seed: int):
         if weights is not None and len(weights) != len(files):
             raise InputError(
-                f"train_weights has {len(weights)} weights, but train_file has {len(files)} tables (parallel text files "
-                "count as one): give a weight for each."
+                f"train_weights has {len(weights)} weights, but train_file has {len(files)} tables (parallel text "
+                "files count as one): give a weight for each."
             )
         self.files = files
         self.order = BlockOrder(list(map(len, files)), weights or [1.0] * len(files), seed)
