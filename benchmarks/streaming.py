@@ -69,8 +69,9 @@ def running(options: dict[str, Any], processes: int = 1) -> Iterator[subprocess.
     try:
         yield process
     finally:
-        process.terminate()
-        process.communicate()
+        if process.poll() is None:
+            process.terminate()
+            process.communicate()
 
 
 def wait_for_step(process: subprocess.Popen) -> None:

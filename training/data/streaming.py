@@ -346,19 +346,21 @@ def divide_block(
         batch_size: the number of rows in a batch; either this or `max_tokens` is None.
         seed: the seed.
     """
+    most_tokens, most_rows = (np.inf if limit is None else limit for limit in (max_tokens, batch_size))
     rng = np.random.default_rng((seed, position))
     order = rng.permutation(len(lengths))
     order = order[np.argsort(lengths[order, 0], kind="stable")]
-    number = len(lengths) / batch_size if max_tokens is None else lengths.sum() / max_tokens
+    number = max(len(lengths) / most_rows, lengths.sum() / most_tokens)
     before = lengths[order].sum(axis=1).cumsum() / lengths.sum()
     group = np.floor(_GROUPS * np.sqrt(number) * before + rng.random())
     order = order[np.lexsort((lengths[order, -1] * (-1) ** group, group))]
     batches: list[list[int]] = []
-    batch, longest = [], np.zeros(lengths.shape[1], dtype=np.int64)
+    batch: list[int] = []
+    longest = np.zeros(lengths.shape[1], dtype=np.int64)
     for row in order.tolist():
         longest = np.maximum(longest, lengths[row])
         rows = len(batch) + 1
-        if batch and (rows > batch_size if max_tokens is None else rows * longest.sum() > max_tokens):
+        if batch and (rows > most_rows or rows * longest.sum() > most_tokens):
             batches.append(batch)
             batch, longest = [], lengths[row]
         batch.append(row)
