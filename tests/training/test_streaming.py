@@ -36,7 +36,10 @@ from locant.training.data.streaming import (
 from locant.training.data.tables import load_files
 from locant.training.data.text_data import parallel_layout
 from locant.training.errors import InputError
+from locant.training.options.run_config import make_run_config
 from locant.training.run.trainer import GenerationTrainer
+from locant.training.tasks.translation import Translation
+from locant.training.tasks.translation_arguments import TranslationData
 
 LAYOUT = parallel_layout()
 PAIRS = [(f"source {number}", f"target {number}") for number in range(8)]
@@ -316,6 +319,31 @@ class TestDivision:
         assert len(set(map(frozenset, first)) & set(map(frozenset, other))) < len(first) / 2
         longest = [self.LENGTHS[batch].sum(axis=1).max() for batch in first]
         assert abs(np.corrcoef(longest[1:], longest[:-1])[0, 1]) < 0.3
+
+
+class TestOptions:
+    """What the options of a streamed run mean."""
+
+    GIVEN = {"train_file": ["a", "b"], "validation_file": ["c", "d"], "streaming": True, "use_cpu": True}  # noqa: RUF012
+
+    @pytest.mark.parametrize(
+        ("options", "steps"), [({}, 1000), ({"max_steps": 30}, 30), ({"eval_steps": 20, "max_steps": 30}, 20)]
+    )
+    def test_an_epoch_is_a_number_of_steps(self, options, steps):
+        training = make_run_config({**self.GIVEN, "max_steps": 5000, **options}).training
+        assert (training.eval_strategy, training.eval_steps) == ("steps", steps)
+        assert (training.save_strategy, training.save_steps) == ("steps", steps)
+
+    def test_other_strategies_stay(self):
+        options = {"eval_strategy": "no", "save_strategy": "steps", "save_steps": 7, "load_best_model_at_end": False}
+        training = make_run_config({**self.GIVEN, "max_steps": 50, **options}).training
+        assert (training.eval_strategy, training.save_strategy, training.save_steps) == ("no", "steps", 7)
+
+    def test_validation_and_test_are_read_without_the_training_files(self, toy):
+        files = {f"{split}_file": toy.files[split] for split in ("validation", "test")}
+        recipe = Translation(TranslationData(train_file="nowhere.tsv", streaming=True, **files), seed=1)
+        for split in ("validation", "test"):
+            assert list(recipe.load_split(split)["source"]) == [source for source, _ in toy.pairs[split]]
 
 
 STEPS = 30
