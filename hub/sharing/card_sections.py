@@ -173,6 +173,8 @@ def data(card: CardData) -> str:
         parts.append(f"Labels in train: {', '.join(most)}{', …' if len(labels) > _MOST_LABELS else ''}")
     if any(counted.get("dropped", {}).values()):
         parts.append(f"Dropped from train: {_counts(counted['dropped'])}")
+    if (streamed := counted.get("streamed")) is not None:
+        parts.append(f"The tokens of train are estimated from {_number(streamed['counted_rows'])} rows.")
     if any(counted.get("test_in_train", {}).values()):
         parts.append(f"Data of test that is also in train: {_counts(counted['test_in_train'])}")
     return "\n\n".join(part for part in parts if part)

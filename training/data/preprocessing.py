@@ -2,7 +2,7 @@
 """Tokenising the texts of a dataset, and the checks that need the numbers of tokens."""
 
 import random
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -104,11 +104,18 @@ def tokenize_pairs(
     """
 
     def encode(batch: dict[str, list[str]]) -> dict[str, Any]:
-        sources = tokenizer([source_prefix + source for source in batch["source"]], verbose=False)
-        targets = tokenizer(text_target=batch["target"], verbose=False)
-        return {"input_ids": sources["input_ids"], "labels": targets["input_ids"]}
+        return encode_pairs(batch, tokenizer, source_prefix)
 
     return tokenize(dataset, encode, **options)
+
+
+def encode_pairs(
+    batch: Mapping[str, list[str]], tokenizer: PreTrainedTokenizerBase, source_prefix: str
+) -> dict[str, Any]:
+    """The columns ``input_ids`` and ``labels`` of `tokenize_pairs` for a batch of pairs."""
+    sources = tokenizer([source_prefix + source for source in batch["source"]], verbose=False)
+    targets = tokenizer(text_target=batch["target"], verbose=False)
+    return {"input_ids": sources["input_ids"], "labels": targets["input_ids"]}
 
 
 def token_lengths(dataset: Dataset, columns: Sequence[str]) -> np.ndarray:
@@ -129,18 +136,12 @@ class Dropped(NamedTuple):
     long: int
 
 
-def drop_unusable(dataset: Dataset, limits: dict[Side, int | None], row: str = "row") -> tuple[Dataset, Dropped]:
+def select_usable(dataset: Dataset, limits: dict[Side, int | None]) -> tuple[Dataset, Dropped]:
     """Drop the rows with a side of white space only, or with a side of more tokens than its limit.
-
-    For training rows only: the metrics on validation and test rows must not depend on the limits.
 
     Args:
         dataset: the result of :func:`tokenize` with `keep_text`.
         limits: for each side its limit in tokens, including special tokens and a prefix; None for no limit.
-        row: the word for a row in messages.
-
-    Raises:
-        InputError: if no row is left.
     """
     text = dataset.select_columns([side.text for side in limits]).with_format("arrow")[:]
     blank = [pc.equal(pc.utf8_trim_whitespace(text[side.text]), "").to_numpy() for side in limits]
@@ -148,13 +149,25 @@ def drop_unusable(dataset: Dataset, limits: dict[Side, int | None], row: str = "
     bounds = [np.inf if limit is None else limit for limit in limits.values()]
     long = (token_lengths(dataset, [side.ids for side in limits]) > bounds).any(axis=1) & ~empty
     dropped = Dropped(empty=int(empty.sum()), long=int(long.sum()))
-    if sum(dropped) == len(dataset):
+    return dataset.select(np.flatnonzero(~(empty | long))), dropped
+
+
+def drop_unusable(dataset: Dataset, limits: dict[Side, int | None], row: str = "row") -> tuple[Dataset, Dropped]:
+    """Do as `select_usable`; `row` is the word for a row in messages.
+
+    For training rows only: the metrics on validation and test rows must not depend on the limits.
+
+    Raises:
+        InputError: if no row is left.
+    """
+    kept, dropped = select_usable(dataset, limits)
+    if not len(kept):
         named = " or ".join(f"{side.limit} {limit}" for side, limit in limits.items())
         raise InputError(
             f"No training {row} is left: {dropped.empty:,} have an empty text, and {dropped.long:,} have a text "
             f"longer than {named}: check the data, or raise the limit."
         )
-    return dataset.select(np.flatnonzero(~(empty | long))), dropped
+    return kept, dropped
 
 
 def check_lengths(dataset: Dataset, limit: int | None, which: str, side: Side = SOURCE) -> None:

@@ -31,7 +31,7 @@ import zlib
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice, zip_longest
+from itertools import chain, islice, zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -262,7 +262,7 @@ def read_lines(path: str | Path) -> list[str]:
     Raises:
         InputError: if the file is missing or empty, or at the first line that is not UTF-8.
     """
-    return list(_iterate_lines(_existing_file(path)))
+    return list(_iterate_lines(existing_file(path)))
 
 
 def _iterate_lines(path: Path) -> Iterator[str]:
@@ -277,7 +277,7 @@ def _iterate_lines(path: Path) -> Iterator[str]:
         ) from None
 
 
-def _format_of(path: str | Path) -> str:
+def format_of(path: str | Path) -> str:
     """The suffix of the name of a file in lower case, without ``.gz``: ``.csv`` for ``a.CSV`` and ``a.csv.gz``."""
     path = Path(path)
     return Path(path.stem).suffix.lower() if path.suffix.lower() == GZIP else path.suffix.lower()
@@ -285,20 +285,21 @@ def _format_of(path: str | Path) -> str:
 
 def is_table(path: str | Path) -> bool:
     """Whether a file is a table, by the suffix of its name."""
-    return _format_of(path) in TABLES
+    return format_of(path) in TABLES
 
 
-def decode_lines(file: Iterable[bytes], name: str | Path) -> Iterator[str]:
+def decode_lines(file: Iterable[bytes], name: str | Path, first: int = 1) -> Iterator[str]:
     """Yield the lines of UTF-8 text, without their line ends and without a byte order mark at the start.
 
     Args:
         file: a binary file, which is split at line feeds alone; `str.splitlines` splits at ten other characters too.
         name: the name of the file in messages.
+        first: the number of the first line of `file`, for messages; if it is not 1, `file` is a part of a file.
 
     Raises:
         InputError: at the first line that is not UTF-8.
     """
-    for number, line in enumerate(file, start=1):
+    for number, line in enumerate(file, start=first):
         if number == 1:
             _check_encoding(line, name)
             line = line.removeprefix(codecs.BOM_UTF8)
@@ -321,7 +322,8 @@ def _check_encoding(start: bytes, name: str | Path) -> None:
         raise InputError(f"{name} is packed with gzip: let its name end with .gz, or unpack it.")
 
 
-def _existing_file(path: str | Path) -> Path:
+def existing_file(path: str | Path) -> Path:
+    """The path of a file that is not empty; `InputError` if there is no such file."""
     path = Path(path).expanduser()
     if path.is_file():
         if path.stat().st_size == 0:
@@ -345,16 +347,16 @@ def load_files(files: SplitFiles, split: str, layout: Layout) -> Dataset:
         InputError: if a file or column is missing, empty or malformed, or if parallel files differ in length.
     """
     names = [column.name for column in layout.columns]
-    if isinstance(files, str | Path) and (len(names) > 1 or _format_of(files) in TABLES):
-        path = _existing_file(files)
-        if _format_of(path) == ".parquet":
+    if isinstance(files, str | Path) and (len(names) > 1 or format_of(files) in TABLES):
+        path = existing_file(files)
+        if format_of(path) == ".parquet":
             return _load_parquet(path, layout)
-        if _format_of(path) not in _RECORD_READERS:
+        if format_of(path) not in _RECORD_READERS:
             raise InputError(
                 f"{path} must hold {' and '.join(names)}, but is not a table ({', '.join(TABLES)}): give a table, or "
                 f"parallel text as {len(names)} files, [{', '.join(names)}]."
             )
-        return _cached((path,), split, layout, lambda: _table_rows(path, layout))
+        return _cached((path,), split, layout, lambda: _table_rows(path, layout, table_records(path)))
 
     files = [files] if isinstance(files, str | Path) else files
     if layout.document_separator is not None:
@@ -364,8 +366,8 @@ def load_files(files: SplitFiles, split: str, layout: Layout) -> Dataset:
         raise InputError(
             f"{split}_file holds {len(files)} paths, where one table or {len(names)} parallel text files are expected."
         )
-    paths = [_existing_file(file) for file in files]
-    return _cached(paths, split, layout, lambda: _parallel_rows(paths, layout))
+    paths = [existing_file(file) for file in files]
+    return _cached(paths, split, layout, lambda: parallel_rows(paths, layout, map(_iterate_lines, paths)))
 
 
 def _cached(paths: Sequence[Path], split: str, layout: Layout, read: Callable[[], Iterator[tuple]]) -> Dataset:
@@ -382,7 +384,7 @@ def _cached(paths: Sequence[Path], split: str, layout: Layout, read: Callable[[]
     described: list[Any] = [
         (column.name, column.kind.expected, column.chosen, column.usual) for column in layout.columns
     ]
-    if layout.document_separator not in (None, EACH_LINE) and _format_of(paths[0]) not in TABLES:
+    if layout.document_separator not in (None, EACH_LINE) and format_of(paths[0]) not in TABLES:
         described.append(layout.document_separator)
     content = hashlib.sha256(repr((_READER_VERSION, split, described, [path.suffixes[-2:] for path in paths])).encode())
     for path in paths:
@@ -401,9 +403,9 @@ def _cached(paths: Sequence[Path], split: str, layout: Layout, read: Callable[[]
 
 
 def _existing_text_file(path: str | Path) -> Path:
-    if _format_of(path) in TABLES:
+    if format_of(path) in TABLES:
         raise InputError(f"{path} is a table among several files: give one table alone, or only text files.")
-    return _existing_file(path)
+    return existing_file(path)
 
 
 def _document_rows(paths: Sequence[Path], layout: Layout) -> Iterator[tuple]:
@@ -426,45 +428,91 @@ def _document_rows(paths: Sequence[Path], layout: Layout) -> Iterator[tuple]:
         )
 
 
-def _parallel_rows(paths: Sequence[Path], layout: Layout) -> Iterator[tuple]:
-    for number, lines in enumerate(zip_longest(*map(_iterate_lines, paths)), start=1):
+def parallel_rows(
+    paths: Sequence[Path], layout: Layout, texts: Iterable[Iterable[str]], first: int = 1
+) -> Iterator[tuple]:
+    """Yield the values of each row of parallel text files, from the lines of each file in `texts`.
+
+    `first` is the number of the first line in `texts`, for messages.
+    """
+    for number, lines in enumerate(zip_longest(*texts), start=first):
         if None in lines:
-            counts = ", ".join(f"{path} has {sum(1 for _ in _iterate_lines(path)):,}" for path in paths)
-            raise InputError(f"Parallel files must have the same number of lines: {counts}.")
+            raise unequal_lengths(paths, [sum(1 for _ in _iterate_lines(path)) for path in paths])
         yield tuple(
             column.read(line, path.parent, f"{path}, line {number}")
             for column, line, path in zip(layout.columns, lines, paths, strict=True)
         )
 
 
+def unequal_lengths(paths: Sequence[Path], counts: Sequence[int]) -> InputError:
+    """The error for parallel files with these numbers of lines."""
+    listed = ", ".join(f"{path} has {count:,}" for path, count in zip(paths, counts, strict=True))
+    return InputError(f"Parallel files must have the same number of lines: {listed}.")
+
+
 Record = dict[str, Any]
+NumberedLines = Iterable[tuple[int, str]]
 Records = Iterator[tuple[str, Record]]  # the place of each record (file and line, for messages), and the record
 
 
-def _table_rows(path: Path, layout: Layout) -> Iterator[tuple]:
+def _table_rows(path: Path, layout: Layout, records: Records) -> Iterator[tuple]:
     names: list[str] | None = None
-    for where, record in _RECORD_READERS[_format_of(path)](path):
+    for where, record in records:
         names = names or layout.find(list(record), path)
-        yield tuple(
-            column.read(record.get(name), path.parent, where, name)
-            for column, name in zip(layout.columns, names, strict=True)
-        )
+        yield read_record(layout, names, where, record, path.parent)
 
 
-def _tsv_records(path: Path) -> Records:
-    return _headed_records(path, enumerate((line.split("\t") for line in _iterate_lines(path)), start=1))
+def read_record(layout: Layout, names: Sequence[str], where: str, record: Record, folder: Path) -> tuple:
+    """The values of a row; `names` are the names that the columns of `layout` have in the record."""
+    return tuple(
+        column.read(record.get(name), folder, where, name) for column, name in zip(layout.columns, names, strict=True)
+    )
 
 
-def _csv_records(path: Path) -> Records:
+def table_records(path: Path, lines: NumberedLines | None = None) -> Records:
+    """The records of a TSV, CSV or JSON file.
+
+    Args:
+        path: the file.
+        lines: lines of a block of the file, after its header, with their numbers; None for the whole file. In a block,
+            a record must be one line.
+    """
+    whole = enumerate(_iterate_lines(path), start=1)
+    return _RECORD_READERS[format_of(path)](path, whole if lines is None else lines, lines is not None)
+
+
+def _tsv_records(path: Path, lines: NumberedLines, is_block: bool) -> Records:
+    return _headed_records(path, ((number, line.split("\t")) for number, line in lines))
+
+
+def _csv_records(path: Path, lines: NumberedLines, is_block: bool) -> Records:
     csv.field_size_limit(2**31 - 1)  # the default is 131,072 characters; more than 2**31 - 1 may not fit into a C long
-    header = next((line for line in _iterate_lines(path) if line.strip()), "")
+    number = 0
+
+    def read_texts() -> Iterator[str]:
+        nonlocal number
+        for number, line in lines:  # noqa: B007 (the messages below need the number of the last line)
+            yield line + "\n"
+
+    texts = read_texts()
+    header = next((text for text in texts if text.strip()), "")
     separating = (mark for mark in DELIMITERS if len(next(csv.reader([header], delimiter=mark), ())) > 1)
-    lines = (line + "\n" for line in _iterate_lines(path))
-    reader = csv.reader(lines, delimiter=next(separating, ","), strict=True)
+    reader = csv.reader(chain([header], texts), delimiter=next(separating, ","), strict=True)
+
+    def read_rows() -> Iterator[tuple[int, list[str]]]:
+        for count, row in enumerate(reader, start=1):
+            if is_block and reader.line_num != count:
+                raise InputError(
+                    f"{path}, line {number}: a cell holds a line break, which a streamed CSV file may not have: "
+                    "write the rows as JSON lines or Parquet."
+                )
+            if row:
+                yield number, row
+
     try:
-        yield from _headed_records(path, ((reader.line_num, row) for row in reader if row))
+        yield from _headed_records(path, read_rows())
     except csv.Error as error:
-        raise InputError(f"{path}, line {reader.line_num}, is not CSV ({error}).") from None
+        raise InputError(f"{path}, line {number}, is not CSV ({error}).") from None
 
 
 def _headed_records(path: Path, rows: Iterator[tuple[int, list[str]]]) -> Records:
@@ -479,7 +527,7 @@ def _headed_records(path: Path, rows: Iterator[tuple[int, list[str]]]) -> Record
             continue
         if len(row) != len(header):
             names = ", ".join(map(repr, header))
-            is_quoted = _format_of(path) == ".tsv" and any(cell.startswith('"') for cell in row)
+            is_quoted = format_of(path) == ".tsv" and any(cell.startswith('"') for cell in row)
             hint = f". {QUOTED_TSV}" if is_quoted else "."
             raise InputError(f"{where}, has {len(row)} columns, but the first line names {len(header)} ({names}){hint}")
         yield where, dict(zip(header, row, strict=True))
@@ -490,11 +538,13 @@ def _is_blank(row: list[str]) -> bool:
     return len(row) < 2 and not "".join(row).strip()
 
 
-def _json_records(path: Path) -> Records:
-    lines = ((number, line) for number, line in enumerate(_iterate_lines(path), start=1) if line.strip())
+def _json_records(path: Path, lines: NumberedLines, is_block: bool) -> Records:
+    lines = ((number, line) for number, line in lines if line.strip())
     for number, line in lines:
         where = f"{path}, line {number}"
         if line.lstrip().startswith("["):
+            if is_block:
+                raise InputError(f"{where}, begins a list, which cannot be streamed: give an object in each line.")
             rest = (line for _, line in lines)
             for item, record in enumerate(_parse_json("\n".join([line, *rest]), where), start=1):
                 where = f"{path}, item {item}"
@@ -523,7 +573,7 @@ def _flat_record(record: Any, where: str) -> Record:
     return flat
 
 
-_RECORD_READERS: dict[str, Callable[[Path], Records]] = {
+_RECORD_READERS: dict[str, Callable[[Path, NumberedLines, bool], Records]] = {
     ".tsv": _tsv_records,
     ".csv": _csv_records,
     ".json": _json_records,
@@ -538,10 +588,10 @@ def _load_parquet(path: Path, layout: Layout) -> Dataset:
         dataset = Dataset.from_parquet(str(path))
     except (ArrowInvalid, DatasetGenerationError) as error:
         raise InputError(f"{path} cannot be read as Parquet: {error.__cause__ or error}") from error
-    return _select_columns(dataset, layout, str(path), path.parent)
+    return select_columns(dataset, layout, str(path), path.parent)
 
 
-def _check_parquet(path: Path) -> None:
+def check_parquet(path: Path) -> None:
     """Raise `InputError` if a Parquet file has no readable end, as after an incomplete download."""
     try:
         ParquetFile(path).close()
@@ -558,20 +608,23 @@ def _load_hub_splits(name: str, config_name: str | None, layout: Layout) -> dict
         DatasetGenerationError,
     ) as error:  # no such dataset, no network, or no such configuration
         for file in sorted(Path(name).rglob("*.parquet")):
-            _check_parquet(file)
+            check_parquet(file)
         reason = " ".join(str(error.__cause__ or error).split())
         raise InputError(f"The dataset {name!r} cannot be loaded: {reason}") from error
     if "train" not in loaded:
         raise InputError(f"The dataset {name!r} has no split 'train'; it has {', '.join(map(repr, loaded))}.")
     return {
-        split: _select_columns(loaded[split], layout, f"{name} ({split})", Path())
+        split: select_columns(loaded[split], layout, f"{name} ({split})", Path())
         for split in ("train", "validation", "test")
         if split in loaded
     }
 
 
-def _select_columns(dataset: Dataset, layout: Layout, where: str, folder: Path) -> Dataset:
-    """Select the columns of `layout` from a table that `datasets` loaded, and give them the names in `layout`."""
+def select_columns(dataset: Dataset, layout: Layout, where: str, folder: Path, first: int = 1) -> Dataset:
+    """Select the columns of `layout` from a table that `datasets` loaded, and give them the names in `layout`.
+
+    `first` is the number of the first row, for messages.
+    """
     if len(dataset) == 0:
         raise InputError(f"{where} holds no {layout.row}.")
     images = [name for name, feature in dataset.features.items() if isinstance(feature, Image)]
@@ -580,18 +633,18 @@ def _select_columns(dataset: Dataset, layout: Layout, where: str, folder: Path) 
     names = layout.find(dataset.column_names, where)
     dataset = dataset.select_columns(names)
     for column, name in zip(layout.columns, names, strict=True):
-        dataset = _typed(dataset, column, name, where, folder)
+        dataset = _typed(dataset, column, name, where, folder, first)
     return dataset.rename_columns(dict(zip(names, (column.name for column in layout.columns), strict=True)))
 
 
-def _typed(dataset: Dataset, column: Column, name: str, where: str, folder: Path) -> Dataset:
+def _typed(dataset: Dataset, column: Column, name: str, where: str, folder: Path, first: int) -> Dataset:
     """Convert the column `name` to `column.kind`; a column of kind `TEXT` or of type `Image` is not changed."""
     feature = dataset.features[name]
     is_text = getattr(feature, "dtype", None) in ("string", "large_string")
     if column.kind is TEXT and not is_text:
         raise InputError(f"{where}: column {name!r} holds {feature}, where text is expected.")
     if dataset.data.column(name).null_count:
-        row = pc.index(pc.is_null(dataset.data.column(name)), True).as_py() + 1
+        row = pc.index(pc.is_null(dataset.data.column(name)), True).as_py() + first
         raise InputError(f"{where}, row {row}: {name!r} is null, where {column.kind.expected} is expected.")
     if column.kind is TEXT or isinstance(feature, Image):
         return dataset
@@ -599,7 +652,7 @@ def _typed(dataset: Dataset, column: Column, name: str, where: str, folder: Path
     classes = item.names if isinstance(item, ClassLabel) else None
 
     def read(value: Any, row: int) -> dict[str, Any]:
-        place = f"{where}, row {row + 1}"
+        place = f"{where}, row {row + first}"
         if classes is not None:
             value = _class_names(value, classes, place, name)
         return {name: column.read(value, folder, place, name)}
@@ -624,8 +677,8 @@ def _class_names(value: Any, classes: list[str], place: str, name: str) -> Any:
 def place_of(table: str, row: int) -> str:
     """The place of a row in `table`, for messages: its line in a TSV, CSV or JSON file, else its number from 1 on."""
     path = Path(table).expanduser()
-    reader = _RECORD_READERS.get(_format_of(path)) if path.is_file() else None
-    places = (where for where, _ in islice(reader(path), row - 1, row)) if reader else iter(())
+    has_lines = path.is_file() and format_of(path) in _RECORD_READERS
+    places = (where for where, _ in islice(table_records(path), row - 1, row)) if has_lines else iter(())
     return next(places, f"{table}, row {row}")
 
 

@@ -31,6 +31,9 @@ TOKENIZER_OPTIONS = ("tokenizer_name", "tokenizer_kind", "tokenizer_vocab_size")
 PROCESSOR_OPTIONS = (*TOKENIZER_OPTIONS, "image_mean", "image_std")
 """Options for a new tokenizer or image processor; a trained model comes with its own tokenizer or image processor."""
 
+STREAMING_STEPS = 1000
+"""With streaming, the number of steps that `eval_strategy` and `save_strategy` mean by `epoch`."""
+
 AUTO = "auto"
 """The value of `bf16` and `attn_implementation` for which the run times training steps and takes the fastest choice."""
 
@@ -273,6 +276,8 @@ class TrainingArguments(transformers.TrainingArguments):
             raise InputError(
                 f"max_steps is {self.max_steps}, but must be above 0, or -1 to train for num_train_epochs."
             )
+        if getattr(data, "streaming", False):
+            self._prepare_for_streaming()
         self.measures = self.find_measures(data)
         self._check_best_model()
         self._check_strategies()
@@ -292,6 +297,16 @@ class TrainingArguments(transformers.TrainingArguments):
         self._check_with_bf16_chosen_later() if self.bf16 == AUTO else super().__post_init__()
         self.logging_nan_inf_filter = False  # True would log the mean of earlier losses instead of a NaN or infinity
         self._check_reporters()
+
+    def _prepare_for_streaming(self) -> None:
+        """Let `epoch` stand for a number of steps; raise `InputError` without `max_steps`."""
+        if self.max_steps < 0:
+            raise InputError("streaming data have no epochs, and max_steps is not given: give max_steps.")
+        steps = int(self.eval_steps or min(STREAMING_STEPS, self.max_steps))
+        if self.eval_strategy == "epoch":
+            self.eval_strategy, self.eval_steps = "steps", steps
+        if self.save_strategy == "epoch":
+            self.save_strategy, self.save_steps = "steps", steps
 
     def _check_with_bf16_chosen_later(self) -> None:
         if self.fp16:

@@ -274,7 +274,7 @@ def _read_hint(hint: Any) -> tuple[tuple[Any, ...], tuple[str, ...], bool]:
             kinds.add(str)
             choices += tuple(choice.value for choice in member)
         else:
-            kinds.add(member if member == list[int] else typing.get_origin(member) or member)
+            kinds.add(member if member in (list[int], list[float]) else typing.get_origin(member) or member)
     ordered = tuple(kind for kind in _CONVERSIONS if kind in kinds)
     return ordered, choices, type(None) in kinds
 
@@ -308,6 +308,12 @@ def _to_whole_numbers(value: Any) -> list[int]:
     return [_to_int(item) for item in value]
 
 
+def _to_numbers(value: Any) -> list[float]:
+    if not isinstance(value, list):
+        raise TypeError
+    return [_to_float(item) for item in value]
+
+
 def _to_bool(value: Any) -> bool:
     if isinstance(value, bool):
         return value
@@ -339,6 +345,7 @@ _CONVERSIONS: dict[Any, tuple[str, Callable[[Any], Any]]] = {
     int: ("a whole number", _to_int),
     float: ("a number", _to_float),
     list[int]: ("a list of whole numbers", _to_whole_numbers),
+    list[float]: ("a list of numbers", _to_numbers),
     str: ("text", _to_str),
     list: ("a list of texts", _to_list),
 }

@@ -38,7 +38,16 @@ _DESCRIPTION = (
     "below. An option on the command line takes precedence over the file, and the file over the default, which is "
     "printed in brackets. The value null unsets an option. --option and --no_option set an option to true and false."
 )
-_METAVARS = {dict: "JSON", bool: "BOOL", int: "N", float: "X", list[int]: "N", str: "TEXT", list: "TEXT"}
+_METAVARS = {
+    dict: "JSON",
+    bool: "BOOL",
+    int: "N",
+    float: "X",
+    list[int]: "N",
+    list[float]: "X",
+    str: "TEXT",
+    list: "TEXT",
+}
 
 
 @dataclass(frozen=True)

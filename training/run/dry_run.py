@@ -3,7 +3,7 @@
 
 import math
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import timedelta
 from itertools import accumulate
@@ -17,9 +17,10 @@ from torch.autograd import DeviceType
 from torch.profiler import profile
 from transformers import PreTrainedModel
 
-from ..data.batching import TrainingRows, padding_share
+from ..data.batching import padding_share
 from ..errors import InputError
 from ..options.arguments import TrainingArguments
+from ..tasks.recipe import TrainerInputs
 from .trainer import training_sampler
 from .trial_steps import seconds_of_round
 
@@ -31,15 +32,14 @@ _BYTES_OF_MOMENTS = 8
 def print_dry_run(
     args: TrainingArguments,
     model: PreTrainedModel,
-    dataset: TrainingRows,
-    lengths: np.ndarray,
-    collator: Callable[[list[Any]], Mapping[str, torch.Tensor]],
+    inputs: TrainerInputs,
 ) -> None:
     """Print the numbers of batches and steps, the share of padding, and the memory and the time of training.
 
     For the memory, forward and backward pass of the largest batch are computed on the device of the run; for the time,
-    those of the batch of median size.
+    those of the batch of median size. In a streamed run, the batches are those of the first block.
     """
+    lengths = inputs.train_lengths
     batches = list(training_sampler(args, lengths))
     rows_of_batches = [[row for _, row in batch] for batch in batches]
     tokens = [len(rows) * int(lengths[rows].max(axis=0).sum()) for rows in rows_of_batches]
@@ -48,7 +48,7 @@ def print_dry_run(
     passes = updates * args.gradient_accumulation_steps
 
     def load(number: int) -> Mapping[str, torch.Tensor]:
-        return send_to_device(collator(dataset.__getitems__(batches[number])), args.device)
+        return send_to_device(inputs.data_collator(inputs.train_dataset.__getitems__(batches[number])), args.device)
 
     cast(Any, model).to(args.device)
     free = free_bytes(args.device)
@@ -72,7 +72,10 @@ def print_dry_run(
     larger = max(0.0, free - moments) / max(step, 1)
     flop = 6 * parameters * float(np.mean(tokens)) * passes * args.world_size
     report = [
-        ("batches an epoch", f"{len(batches):,} on each of {args.world_size} devices"),
+        (
+            "batches an epoch" if inputs.stream is None else "batches a block",
+            f"{len(batches):,} on each of {args.world_size} devices",
+        ),
         ("steps", f"{updates:,}"),
         ("padding", f"{padding_share(lengths, rows_of_batches):.1%} of the tokens in training batches"),
         ("memory of the model", f"{_mib(4 * parameters / processes)} for the weights"),

@@ -27,9 +27,12 @@ _EXTRA_FILE = "extra_checkpoint"
 UNLOGGED_LOSS_FILE = "unlogged_loss_{}.json"
 """The losses since the last log entry in a checkpoint, for the process of the number in the name."""
 
+STREAM_PLACE_FILE = "stream_place_{}.json"
+"""The place in streamed data in a checkpoint, for the process of the number in the name."""
+
 TRAINING_STATE = (
     *("optimizer*", "scheduler.pt", "scaler.pt", "rng_state*.pth", TRAINER_STATE_NAME),
-    *(UNLOGGED_LOSS_FILE.format("*"), _EXTRA_FILE),
+    *(UNLOGGED_LOSS_FILE.format("*"), STREAM_PLACE_FILE.format("*"), _EXTRA_FILE),
 )
 """Patterns of the files of a checkpoint that only resumed training needs, such as the state of the optimiser."""
 

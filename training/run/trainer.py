@@ -11,8 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 from datasets import Dataset
-from torch.utils.data import DataLoader
-from transformers import PreTrainedModel, Seq2SeqTrainer
+from transformers import PreTrainedModel, Seq2SeqTrainer, TrainerCallback
 from transformers.trainer import OPTIMIZER_NAME, SCHEDULER_NAME
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, EvalLoopOutput
 
@@ -20,12 +19,13 @@ from locant.modeling.loss import token_losses
 from locant.utils.files import write_text
 
 from ..data.batching import LengthBatchSampler, TrainingRows, build_training_dataloader
+from ..data.streaming import BlockBatches, Place, StreamLoader, divide_block
 from ..errors import InputError
 from ..inference import position_limit
 from ..options.arguments import GenerationTrainingArguments, TrainingArguments
 from .interruption import survive_first_sigterm
 from .pushing import PushingTrainer
-from .run_folder import UNLOGGED_LOSS_FILE, complete_checkpoints
+from .run_folder import STREAM_PLACE_FILE, UNLOGGED_LOSS_FILE, complete_checkpoints
 from .saving import begin_checkpoint, replaced_model, rotate
 from .sharding import load_optimizer_state, load_weights, optimizer_state, read_weights
 
@@ -44,18 +44,20 @@ def by_length(dataset: Dataset, lengths: np.ndarray) -> Dataset:
     return dataset.select(order).add_column(ROW, order)
 
 
-def training_sampler(args: TrainingArguments, lengths: np.ndarray) -> LengthBatchSampler:
-    """The sampler of the training batches that `args` ask for; it yields the share of this process."""
+def batch_options(args: TrainingArguments) -> dict[str, Any]:
+    """The arguments `max_tokens`, `batch_size` and `seed` of the samplers of training batches."""
     devices = max(1, args.n_gpu)  # without a launcher, one process uses all GPUs
     tokens = args.max_tokens_per_batch
-    return LengthBatchSampler(
-        lengths,
-        max_tokens=None if tokens is None else tokens * devices,
-        batch_size=args.per_device_train_batch_size * devices if tokens is None else None,
-        seed=args.seed if args.data_seed is None else args.data_seed,
-        num_replicas=args.world_size,
-        rank=args.process_index,
-    )
+    return {
+        "max_tokens": None if tokens is None else tokens * devices,
+        "batch_size": args.per_device_train_batch_size * devices if tokens is None else None,
+        "seed": args.seed if args.data_seed is None else args.data_seed,
+    }
+
+
+def training_sampler(args: TrainingArguments, lengths: np.ndarray) -> LengthBatchSampler:
+    """The sampler of the training batches that `args` ask for; it yields the share of this process."""
+    return LengthBatchSampler(lengths, **batch_options(args), num_replicas=args.world_size, rank=args.process_index)
 
 
 def mean_loss(losses: np.ndarray, counts: np.ndarray) -> float:
@@ -66,6 +68,20 @@ def mean_loss(losses: np.ndarray, counts: np.ndarray) -> float:
 def can_skip_logits(model: PreTrainedModel) -> bool:
     """Whether the model's `forward` has the argument `skip_logits`."""
     return "skip_logits" in inspect.signature(model.forward).parameters
+
+
+class PassCounter(TrainerCallback):
+    """Lets the epoch of a streamed run be the number of blocks that were read, divided by the number of all blocks.
+
+    The Trainer knows neither number, and counts from 0 in a resumed run whose data it does not skip.
+    """
+
+    def __init__(self, loader: StreamLoader):
+        self.loader = loader
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Set the epoch."""
+        state.epoch = self.loader.passes
 
 
 class RecipeTrainer(PushingTrainer):
@@ -80,6 +96,7 @@ class RecipeTrainer(PushingTrainer):
         train_dataset: the training data, indexed by keys (epoch, row).
         train_lengths: the lengths of the training rows, an array `(rows, lengths of a row)`; if BPE dropout varies the
             lengths, their upper bounds.
+        stream: the blocks of a streamed run, which are trained on in place of `train_dataset`; else None.
         kwargs: as for `PushingTrainer`.
     """
 
@@ -97,6 +114,7 @@ class RecipeTrainer(PushingTrainer):
         args: TrainingArguments,
         train_dataset: TrainingRows,
         train_lengths: np.ndarray,
+        stream: Any = None,
         **kwargs: Any,
     ):
         given = args.save_only_model
@@ -111,9 +129,18 @@ class RecipeTrainer(PushingTrainer):
             options = {"lr": args.learning_rate, "betas": betas, "eps": args.adam_epsilon}
             self.optimizer_cls_and_kwargs = (torch.optim.Adam, options)
         self.train_lengths = train_lengths
-        self._can_skip_logits = can_skip_logits(self.model)
         self._is_training = torch.zeros(1).share_memory_()
         self._init_worker = partial(survive_first_sigterm, self._is_training)
+        self.stream_loader: StreamLoader | None = None
+        if stream is not None:
+            args.ignore_data_skip = True  # the loader itself starts at the place of the checkpoint
+            divide = partial(divide_block, **batch_options(args))
+            batches = BlockBatches(stream.blocks, stream.encode, divide, kwargs["data_collator"])
+            self.stream_loader = StreamLoader(
+                batches, num_replicas=args.world_size, rank=args.process_index, **self._worker_options
+            )
+            self.add_callback(PassCounter(self.stream_loader))
+        self._can_skip_logits = can_skip_logits(self.model)
 
     def train(self, *args: Any, **kwargs: Any) -> Any:
         """Train as the Trainer does, while worker processes survive one SIGTERM."""
@@ -123,7 +150,7 @@ class RecipeTrainer(PushingTrainer):
         finally:
             self._is_training.fill_(0)
 
-    def get_eval_dataloader(self, *args: Any, **kwargs: Any) -> DataLoader:
+    def get_eval_dataloader(self, *args: Any, **kwargs: Any) -> Any:
         """The Trainer's `DataLoader` for evaluation, whose workers survive one SIGTERM in training too."""
         loader = super().get_eval_dataloader(*args, **kwargs)
         getattr(loader, "base_dataloader", loader).worker_init_fn = self._init_worker
@@ -154,6 +181,9 @@ class RecipeTrainer(PushingTrainer):
         super()._save_rng_state(output_dir)
         unlogged = {"loss": self._tr_loss.item(), "logged_step": self._globalstep_last_logged}
         write_text(Path(output_dir) / UNLOGGED_LOSS_FILE.format(self.args.process_index), json.dumps(unlogged))
+        if self.stream_loader is not None:
+            place = json.dumps(self.stream_loader.place._asdict())
+            write_text(Path(output_dir) / STREAM_PLACE_FILE.format(self.args.process_index), place)
         self.accelerator.wait_for_everyone()  # the main process writes the state file next, which completes the folder
 
     def _load_rng_state(self, checkpoint: str | None) -> None:
@@ -163,6 +193,9 @@ class RecipeTrainer(PushingTrainer):
             unlogged = json.loads(file.read_text(encoding="utf-8"))
             self._tr_loss.fill_(unlogged["loss"])
             self._globalstep_last_logged = unlogged["logged_step"]
+        if checkpoint is not None and self.stream_loader is not None:
+            place = (Path(checkpoint) / STREAM_PLACE_FILE.format(self.args.process_index)).read_text(encoding="utf-8")
+            self.stream_loader.place = Place(**json.loads(place))
 
     def _save(self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None) -> None:
         if not self.args.should_save or Path(output_dir or self._folder) != self._folder:
@@ -226,18 +259,26 @@ class RecipeTrainer(PushingTrainer):
         """
         raise NotImplementedError
 
-    def get_train_dataloader(self) -> DataLoader:
-        """The `DataLoader` of training batches of rows of similar length; it yields the batches of this process."""
+    @property
+    def _worker_options(self) -> dict[str, Any]:
+        return {
+            "num_workers": self.args.dataloader_num_workers,
+            "persistent_workers": self.args.dataloader_persistent_workers,
+            "prefetch_factor": self.args.dataloader_prefetch_factor,
+            "worker_init_fn": self._init_worker,
+        }
+
+    def get_train_dataloader(self) -> Any:  # a DataLoader, or a StreamLoader, which is none
+        """The loader of training batches of rows of similar length; it yields the batches of this process."""
+        if self.stream_loader is not None:
+            return self.stream_loader
         sampler = training_sampler(self.args, self.train_lengths)
         return build_training_dataloader(
             self.train_dataset,
             sampler,
             self.data_collator,
             self.accelerator,
-            num_workers=self.args.dataloader_num_workers,
-            persistent_workers=self.args.dataloader_persistent_workers,
-            prefetch_factor=self.args.dataloader_prefetch_factor,
-            worker_init_fn=self._init_worker,
+            **self._worker_options,
             pin_memory=self.args.dataloader_pin_memory and self.accelerator.device.type == "cuda",
         )
 

@@ -1,6 +1,7 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
 """A run of `locant train`, whatever its task: from the data to a model that is trained, measured and saved."""
 
+from collections import Counter
 from collections.abc import Mapping
 from contextlib import nullcontext
 from importlib.metadata import version
@@ -8,11 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import datasets
-from accelerate.utils import broadcast_object_list
+from accelerate.utils import broadcast_object_list, gather_object
 from datasets import DatasetDict
 from transformers import PreTrainedModel, PrinterCallback, ProgressCallback, set_seed
 
 from ..data.row_checks import describe_rows, tokenizer_warning
+from ..data.streaming import estimate_counts
 from ..data.tables import numbered
 from ..errors import Terminated
 from ..inference import write_tsv
@@ -75,7 +77,7 @@ def _train(run: RunConfig, write_card: WriteCard | None, termination: Terminatio
     cache = Path(datasets.config.HF_DATASETS_CACHE)
     with in_one_sentence(folder.path, cache):
         rows = load_rows(run, recipe)
-    folder.check_data(data_identity(rows))
+    folder.check_data(data_identity(recipe, rows))
     if folder.is_finished() and not run.training.dry_run:
         limit = "max_steps" if run.training.max_steps > 0 else "num_train_epochs"
         print_in_main_process(
@@ -97,7 +99,7 @@ def _train(run: RunConfig, write_card: WriteCard | None, termination: Terminatio
     check_step(run, model, inputs)
     if run.training.dry_run:
         if run.training.process_index == 0:
-            print_dry_run(run.training, model, inputs.train_dataset, inputs.train_lengths, inputs.data_collator)
+            print_dry_run(run.training, model, inputs)
         return prepared.summary
     with in_one_sentence(folder.path, folder.path):
         settle_choices(run, model, inputs, folder)
@@ -145,9 +147,10 @@ def load_rows(run: RunConfig, recipe: Recipe) -> DatasetDict:
         return DatasetDict({split: numbered(dataset) for split, dataset in recipe.load().items()})
 
 
-def data_identity(rows: DatasetDict) -> dict[str, str]:
+def data_identity(recipe: Recipe, rows: DatasetDict) -> dict[str, str]:
     """Fingerprints of the training and validation rows, by which a resumed run notices that its data have changed."""
-    return {split: rows[split]._fingerprint for split in ("train", "validation")}
+    train = rows["train"]._fingerprint if recipe.blocks is None else recipe.blocks.identity()
+    return {"train": train, "validation": rows["validation"]._fingerprint}
 
 
 def prepare(run: RunConfig, recipe: Recipe, rows: DatasetDict, folder: RunFolder) -> PreparedData:
@@ -163,10 +166,32 @@ def prepare(run: RunConfig, recipe: Recipe, rows: DatasetDict, folder: RunFolder
     processor = broadcast_object_list([processor])[0]
     with run.training.main_process_first(desc="encoding"):
         prepared = recipe.encode(rows, processor)
+    if recipe.blocks is not None:
+        prepared.summary = estimate_counts(prepared.summary, recipe.blocks, len(rows["train"]))
     given = run.model.model_name_or_path or getattr(run.data, "tokenizer_name", None)
     warnings = [] if given is None else tokenizer_warning(Path(given), prepared.summary)
-    print_in_main_process(run, "\n".join([*recipe.describe(prepared.summary), *warnings]))
+    print_in_main_process(run, "\n".join([*recipe.describe(prepared.summary), *describe_stream(recipe), *warnings]))
     return prepared
+
+
+def describe_stream(recipe: Recipe) -> list[str]:
+    """A line with the numbers of rows and blocks of a streamed run; no line if all rows were read."""
+    if recipe.blocks is None:
+        return []
+    files = ", ".join(f"{' and '.join(map(str, file.paths))} {file.rows:,}" for file in recipe.blocks.files)
+    return [
+        f"streaming: {len(recipe.blocks):,} blocks of training rows ({files}); the numbers of tokens are estimated "
+        "from the first block"
+    ]
+
+
+def describe_dropped(counts: list[dict[str, int]]) -> str:
+    """A line with the numbers of rows that all processes dropped from the blocks that they finished."""
+    total: Counter[str] = Counter()
+    for count in counts:
+        total.update(count)
+    listed = ", ".join(f"{number:,} {name}" for name, number in total.items())
+    return f"dropped from the blocks of train that were read: {listed or 'none'}"
 
 
 def build_trainer(
@@ -214,7 +239,7 @@ def fit(
     """
     last_checkpoint = folder.last_checkpoint()
     if trainer.is_world_process_zero():
-        folder.claim(data_identity(prepared.rows))
+        folder.claim(data_identity(recipe, prepared.rows))
         folder.write_metrics(folder.metrics() | {"data": prepared.summary, **circumstances(run, trainer.model)})
     if last_checkpoint is not None:
         print_in_main_process(run, f"Resuming training from {last_checkpoint}")
@@ -227,6 +252,8 @@ def fit(
         if progress is not None:
             progress.close()
     trainer.accelerator.wait_for_everyone()  # the main process may still be saving
+    if trainer.stream_loader is not None:
+        print_in_main_process(run, describe_dropped(gather_object([trainer.stream_loader.place.dropped])))
     steps = choose_weights(run, trainer, folder)
     trainer.save_model(_internal_call=True)  # does not push: `push_folder` does, once the model is measured
     if not trainer.is_world_process_zero():

@@ -14,6 +14,7 @@ from transformers import AutoTokenizer, EvalPrediction, PreTrainedModel, PreTrai
 
 from ..data.batching import TrainingRows
 from ..data.row_checks import copy_warnings, quote_warnings
+from ..data.streaming import Blocks, EncodedBlock
 from ..data.tables import Layout, load_files, load_splits, table_of
 from ..errors import InputError
 from ..options.run_config import RunConfig
@@ -39,14 +40,26 @@ class PreparedData:
 
 
 @dataclass
+class Stream:
+    """The blocks of a streamed run, and the function that converts the rows of a block to token ids."""
+
+    blocks: Blocks
+    encode: Callable[[Dataset], EncodedBlock]
+
+
+@dataclass
 class TrainerInputs:
-    """The arguments of `RecipeTrainer` that a recipe makes: datasets, data collator and metrics."""
+    """The arguments of `RecipeTrainer` that a recipe makes: datasets, data collator and metrics.
+
+    In a streamed run, `train_dataset` and `train_lengths` are those of one block, and `stream` gives all blocks.
+    """
 
     train_dataset: TrainingRows
     train_lengths: np.ndarray
     eval_dataset: Dataset
     data_collator: Callable[[list[Any]], Any]
     compute_metrics: Callable[[EvalPrediction], dict[str, float]]
+    stream: Stream | None = None
 
 
 class EvaluationResult(NamedTuple):
@@ -103,6 +116,7 @@ class Recipe(ABC):
         self.data = data
         self.seed = seed
         self.table = "data"  # the file or dataset of the rows that `measure` gets, for messages
+        self.blocks: Blocks | None = None  # of a streamed run, once `load` has opened them
 
     @property
     @abstractmethod

@@ -2,6 +2,7 @@
 """The recipe of translation: train an encoder–decoder on parallel text, and evaluate its translations."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -20,14 +21,18 @@ from ..data.preprocessing import (
     SOURCE,
     TARGET,
     Resegmentation,
+    Side,
     build_tokenizer,
     check_lengths,
     drop_unusable,
+    encode_pairs,
     pair_lengths,
+    select_usable,
     tokenize_pairs,
 )
 from ..data.row_checks import pair_warnings
-from ..data.tables import Layout
+from ..data.streaming import Blocks, EncodedBlock, open_blocks
+from ..data.tables import Layout, load_files, table_of
 from ..data.text_data import count_overlap, parallel_layout
 from ..errors import InputError
 from ..inference import EvaluationRow, evaluate_split, position_limit
@@ -41,11 +46,55 @@ from .recipe import (
     PreparedData,
     Recipe,
     ReportTable,
+    Stream,
     TrainerInputs,
     report_rows,
     tokenizer_fields,
 )
 from .translation_arguments import TranslationData
+
+
+@dataclass
+class TrainingPairs:
+    """Converts tokenised pairs to training rows and their lengths.
+
+    Args:
+        resegment: the random segmentation of BPE dropout; None without BPE dropout. If its growth is measured, the
+            lengths are upper bounds of those of all segmentations.
+        seed: the seed of the segmentations.
+    """
+
+    resegment: Resegmentation | None
+    seed: int
+
+    def __call__(self, pairs: Dataset) -> tuple[TrainingRows, np.ndarray]:
+        """The rows, and their lengths `(pairs, 2)`."""
+        columns, lengths = [SOURCE.ids, TARGET.ids], pair_lengths(pairs)
+        if self.resegment is not None:
+            columns = [*columns, SOURCE.text, TARGET.text]
+            if self.resegment.growth:  # measured if batches have a budget of tokens
+                bounds = [self.resegment.longest(side, lengths[:, i]) for i, side in enumerate((SOURCE, TARGET))]
+                lengths = np.stack(bounds, axis=1).astype(np.int64)
+        return TrainingRows(pairs.select_columns(columns), self.resegment, seed=self.seed), lengths
+
+
+@dataclass
+class PairEncoder:
+    """Tokenises the pairs of a streamed block, and drops pairs with an empty side or a side beyond its limit."""
+
+    tokenizer: PreTrainedTokenizerBase
+    source_prefix: str
+    limits: dict[Side, int | None]
+    rows: TrainingPairs
+
+    def __call__(self, pairs: Dataset) -> EncodedBlock:
+        """The rows of the block that can be used."""
+        columns = pairs[:]
+        if not len(pairs):
+            return EncodedBlock(TrainingRows(pairs), np.zeros((0, 2), dtype=np.int64), {})
+        encoded = Dataset.from_dict({**columns, **encode_pairs(columns, self.tokenizer, self.source_prefix)})
+        kept, dropped = select_usable(encoded, self.limits)
+        return EncodedBlock(*self.rows(kept), dropped._asdict())
 
 
 class Translation(Recipe):
@@ -63,12 +112,37 @@ class Translation(Recipe):
         data = self.data
         return parallel_layout(data.source_column, data.target_column, data.source_lang, data.target_lang)
 
+    def load(self) -> DatasetDict:
+        """The rows of each split; with `streaming`, the split train is the first block of the training files."""
+        if not self.data.streaming:
+            return super().load()
+        assert self.data.train_file is not None  # `TranslationData` has checked it
+        self.blocks = Blocks(open_blocks(self.data.train_file, self.layout), self.data.train_weights, self.seed)
+        splits = {"train": self.blocks.first()}
+        for split in ("validation", "test"):
+            if getattr(self.data, f"{split}_file") is not None:
+                splits[split] = self.load_split(split)
+        return DatasetDict(splits)
+
+    def load_split(self, split: str) -> Dataset:
+        """The rows of one split; with `streaming`, validation is read without the training files, as test is."""
+        files = self.data.validation_file
+        if files is None or not self.data.streaming or split != "validation":
+            return super().load_split(split)
+        self.table = table_of(self.data, split)
+        return load_files(files, split, self.layout)
+
     def warnings(self, rows: DatasetDict) -> list[str]:
         """The warnings of every task, and those of `pair_warnings`."""
         return [*super().warnings(rows), *pair_warnings(rows)]
 
     def build_processor(self, run: RunConfig, train: Dataset, name: str | None) -> PreTrainedTokenizerBase:
-        """The tokenizer `name`; if `name` is None, a new tokenizer, trained on the texts of both languages."""
+        """The tokenizer `name`; if `name` is None, a new tokenizer, trained on the texts of both languages.
+
+        With `streaming`, it is trained on a sample of the blocks.
+        """
+        if self.blocks is not None and name is None:
+            train = self.blocks.sample()
         texts = (text for row in train for text in (row["source"], row["target"]))
         return build_tokenizer(self.data, texts, name, show_progress=not run.training.disable_tqdm)
 
@@ -108,7 +182,7 @@ class Translation(Recipe):
             if split in ("train", "validation", "test")
         ]
         lines.append(f"vocabulary: {summary['vocabulary']:,} tokens")
-        dropped = summary["dropped"]
+        dropped = summary.get("dropped", {})
         if any(dropped.values()):
             lines.append(f"dropped from train: {dropped['empty']:,} empty and {dropped['long']:,} long pairs")
         overlap = summary.get("test_in_train")
@@ -139,32 +213,35 @@ class Translation(Recipe):
 
     def trainer_inputs(self, run: RunConfig, prepared: PreparedData, model: PreTrainedModel) -> TrainerInputs:
         """Pairs of token ids; with BPE dropout, the training texts are segmented anew in each epoch."""
-        ids = [SOURCE.ids, TARGET.ids]
         train, validation = prepared.encoded["train"], prepared.encoded["validation"]
         resegment = self._resegmentation(prepared.processor, model) if self.data.bpe_dropout else None
-        pairs, columns, lengths = prepared.rows["validation"], ids, pair_lengths(train)
-        if resegment is not None:
-            columns = [*ids, SOURCE.text, TARGET.text]
-            # batches are planned with upper bounds of the lengths in all epochs
-            if run.training.max_tokens_per_batch is not None:
-                resegment.measure_growth(train, run.training.seed)
-                bounds = [resegment.longest(side, lengths[:, i]) for i, side in enumerate((SOURCE, TARGET))]
-                lengths = np.stack(bounds, axis=1).astype(np.int64)
+        if resegment is not None and run.training.max_tokens_per_batch is not None:
+            resegment.measure_growth(train, run.training.seed)
+        pairs, rows = prepared.rows["validation"], TrainingPairs(resegment, run.training.seed)
+        stream = None
+        if self.blocks is not None:
+            limits = self._limits(model)
+            stream = Stream(self.blocks, PairEncoder(prepared.processor, self.data.source_prefix or "", limits, rows))
+        train_dataset, lengths = rows(train)
         return TrainerInputs(
-            train_dataset=TrainingRows(train.select_columns(columns), resegment, seed=run.training.seed),
+            train_dataset=train_dataset,
             train_lengths=lengths,
-            eval_dataset=by_length(validation.select_columns(ids), pair_lengths(validation)),
+            eval_dataset=by_length(validation.select_columns([SOURCE.ids, TARGET.ids]), pair_lengths(validation)),
             data_collator=DataCollatorForSeq2Seq(prepared.processor, label_pad_token_id=-100),
             compute_metrics=GenerationMetrics(prepared.processor, pairs["target"][:], pairs["source"][:]),
+            stream=stream,
         )
 
-    def _resegmentation(self, tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel) -> Resegmentation:
-        limits = {
+    def _limits(self, model: PreTrainedModel) -> dict[Side, int | None]:
+        return {
             SOURCE: _smaller(self.data.max_source_length, position_limit(model, "source")),
             TARGET: _smaller(self.data.max_target_length, position_limit(model, "target")),
         }
+
+    def _resegmentation(self, tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel) -> Resegmentation:
+        dropout, prefix = self.data.bpe_dropout, self.data.source_prefix or ""
         try:
-            return Resegmentation(BPEDropout(tokenizer, self.data.bpe_dropout), limits, self.data.source_prefix or "")
+            return Resegmentation(BPEDropout(tokenizer, dropout), self._limits(model), prefix)
         except ValueError as error:
             raise InputError(str(error)) from error
 

@@ -1,0 +1,486 @@
+# Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
+"""Training data that are read while the model trains, in blocks of `BLOCK_ROWS` rows, in a seeded order of blocks.
+
+An epoch of `data.batching` needs the lengths of all rows. Here, a block is read, tokenised and divided into batches
+only when its turn comes, so that neither the memory nor the cache of `datasets` holds all rows. The order of the blocks
+is a function of the seed, so a position in it is all that a checkpoint has to hold.
+"""
+
+import itertools
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from fractions import Fraction
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from datasets import Dataset, concatenate_datasets
+from pyarrow.parquet import ParquetFile
+from torch.utils.data import DataLoader
+from torch.utils.data import Dataset as TorchDataset
+
+from ..errors import InputError
+from .batching import TrainingRows
+from .tables import (
+    GZIP,
+    Layout,
+    check_parquet,
+    decode_lines,
+    existing_file,
+    format_of,
+    is_table,
+    parallel_rows,
+    read_record,
+    select_columns,
+    table_records,
+    unequal_lengths,
+)
+
+BLOCK_ROWS = 10_000
+"""The number of rows of a block: the batches of a block hold rows of this block only."""
+
+SAMPLED_BLOCKS = 10
+"""A tokenizer is trained on the first blocks in the order of training, at most this number."""
+
+_CHUNK = 2**24
+_GROUPS = 2  # times the square root of the number of batches; of 1 to 4, it left least padding in TED
+
+
+class LineIndex:
+    """Random access to the lines of a text file in blocks, from one pass over the file.
+
+    Args:
+        path: the file.
+        size: the number of lines of a block; the last block may have fewer.
+    """
+
+    def __init__(self, path: Path, size: int):
+        self.path = path
+        self.size = size
+        self.count = 0
+        self._starts = [0]
+        length, last = 0, b"\n"
+        with path.open("rb") as file:
+            while chunk := file.read(_CHUNK):
+                ends = np.flatnonzero(np.frombuffer(chunk, dtype=np.uint8) == ord("\n"))
+                first = -(self.count + 1) % size  # of the ends, the first one before a new block
+                self._starts += (length + ends[first::size] + 1).tolist()
+                self.count += len(ends)
+                length, last = length + len(chunk), chunk[-1:]
+        self.count += last != b"\n"
+        del self._starts[-(-self.count // size) :]  # the end of the file begins no block
+
+    def __len__(self) -> int:
+        """The number of blocks."""
+        return len(self._starts)
+
+    def lines(self, block: int) -> Iterator[str]:
+        """The lines of a block; `InputError` at the first line that is not UTF-8."""
+        with self.path.open("rb") as file:
+            file.seek(self._starts[block])
+            yield from decode_lines(itertools.islice(file, self.size), self.path, self.first(block))
+
+    def first(self, block: int) -> int:
+        """The number of the first line of a block, from 1 on."""
+        return block * self.size + 1
+
+
+class BlockFile(ABC):
+    """Random access to the blocks of a training file, or of several parallel files.
+
+    Args:
+        paths: the file, or the parallel files.
+        layout: the columns of a row.
+
+    Raises:
+        InputError: a file is missing, empty, compressed or malformed.
+    """
+
+    rows: int
+    """The number of rows; blank lines that a table may have count too."""
+
+    def __init__(self, paths: Sequence[Path], layout: Layout):
+        self.paths = paths
+        self.layout = layout
+
+    @abstractmethod
+    def __len__(self) -> int:
+        """The number of blocks."""
+
+    @abstractmethod
+    def read(self, block: int) -> Dataset:
+        """The rows of a block, with the columns of the layout."""
+
+    def identity(self) -> str:
+        """The names and sizes of the files, and the number of rows."""
+        return " ".join([*(f"{path.name} {path.stat().st_size}" for path in self.paths), str(self.rows)])
+
+    def _as_dataset(self, rows: Iterator[tuple]) -> Dataset:
+        names, values = list(self.layout.features), list(rows)
+        columns = zip(*values, strict=True) if values else [()] * len(names)
+        return Dataset.from_dict(dict(zip(names, map(list, columns), strict=True)), features=self.layout.features)
+
+
+class ParallelBlocks(BlockFile):
+    """Parallel text files: line N of each file belongs to row N."""
+
+    def __init__(self, paths: Sequence[Path], layout: Layout):
+        super().__init__(paths, layout)
+        self._indices = [LineIndex(path, BLOCK_ROWS) for path in paths]
+        counts = [index.count for index in self._indices]
+        if len(set(counts)) > 1:
+            raise unequal_lengths(paths, counts)
+        self.rows = counts[0]
+
+    def __len__(self) -> int:
+        return len(self._indices[0])
+
+    def read(self, block: int) -> Dataset:
+        texts = [index.lines(block) for index in self._indices]
+        return self._as_dataset(parallel_rows(self.paths, self.layout, texts, self._indices[0].first(block)))
+
+
+class TableBlocks(BlockFile):
+    """A TSV, CSV or JSON lines file whose rows are single lines."""
+
+    def __init__(self, paths: Sequence[Path], layout: Layout):
+        super().__init__(paths, layout)
+        self._index = LineIndex(paths[0], BLOCK_ROWS)
+        has_header = format_of(paths[0]) in (".tsv", ".csv")
+        numbered = enumerate(self._index.lines(0), start=1)
+        self._header = [next((entry for entry in numbered if entry[1].strip()), (1, ""))] if has_header else []
+        self.rows = self._index.count - len(self._header)
+        first = next(table_records(paths[0], enumerate(self._index.lines(0), start=1)), None)
+        if first is None:
+            raise InputError(f"{paths[0]} holds no {layout.row} in its first {BLOCK_ROWS:,} lines.")
+        self._names = layout.find(list(first[1]), paths[0])
+
+    def __len__(self) -> int:
+        return len(self._index)
+
+    def read(self, block: int) -> Dataset:
+        path = self.paths[0]
+        lines = enumerate(self._index.lines(block), start=self._index.first(block))
+        records = table_records(path, itertools.chain(self._header if block else [], lines))
+        return self._as_dataset(
+            read_record(self.layout, self._names, where, record, path.parent) for where, record in records
+        )
+
+
+class ParquetBlocks(BlockFile):
+    """A Parquet file. The row groups that hold rows of a block are read as a whole."""
+
+    def __init__(self, paths: Sequence[Path], layout: Layout):
+        super().__init__(paths, layout)
+        check_parquet(paths[0])
+        with ParquetFile(paths[0]) as file:
+            sizes = [file.metadata.row_group(group).num_rows for group in range(file.num_row_groups)]
+            empty = Dataset(file.schema_arrow.empty_table()).flatten()
+        self._ends = np.cumsum(sizes)
+        self._columns = layout.find(empty.column_names, paths[0])
+        self.rows = sum(sizes)
+        if not self.rows:
+            raise InputError(f"{paths[0]} holds no {layout.row}.")
+
+    def __len__(self) -> int:
+        return -(-self.rows // BLOCK_ROWS)
+
+    def read(self, block: int) -> Dataset:
+        start, stop = block * BLOCK_ROWS, min((block + 1) * BLOCK_ROWS, self.rows)
+        first, last = np.searchsorted(self._ends, [start, stop - 1], side="right").tolist()
+        before = int(self._ends[first - 1]) if first else 0
+        with ParquetFile(self.paths[0]) as file:
+            table = file.read_row_groups(range(first, last + 1), columns=self._columns)
+        rows = Dataset(table.slice(start - before, stop - start))
+        return select_columns(rows, self.layout, str(self.paths[0]), self.paths[0].parent, start + 1)
+
+
+def open_blocks(files: str | Sequence[str], layout: Layout) -> list[BlockFile]:
+    """Open the training files: tables, or parallel text files, which count as one file.
+
+    Raises:
+        InputError: a file is missing, empty, compressed or malformed, or tables and text files are mixed.
+    """
+    given = [files] if isinstance(files, str) else files
+    paths = [existing_file(file) for file in given]
+    for path in paths:
+        if path.suffix.lower() == GZIP:
+            raise InputError(f"{path} is compressed, but streaming reads any part of a file at once: unpack it.")
+    tables = [path for path in paths if is_table(path)]
+    if not tables and len(paths) == len(layout.columns):
+        return [ParallelBlocks(paths, layout)]
+    if len(tables) < len(paths):
+        raise InputError(
+            f"train_file is {' and '.join(map(str, paths))}, but streaming takes tables only, or "
+            f"{len(layout.columns)} parallel text files."
+        )
+    return [(ParquetBlocks if format_of(path) == ".parquet" else TableBlocks)([path], layout) for path in paths]
+
+
+class BlockOrder:
+    """The infinite sequence of the blocks of all files in which a run reads them, a function of the seed.
+
+    The sequence consists of passes. A file with weight w has each of its blocks w times in a pass, in the mean: its
+    blocks are permuted over and over, and each pass takes the next w · n of this sequence, for n blocks. The blocks
+    that the files give to a pass are shuffled together.
+
+    Args:
+        counts: the number of blocks of each file.
+        weights: the weight of each file, above 0.
+        seed: the seed of all permutations.
+    """
+
+    def __init__(self, counts: Sequence[int], weights: Sequence[float], seed: int):
+        self._counts = counts
+        # exact arithmetic, as 3 · 0.1 is above 0.3 in floating point
+        self._shares = [Fraction(str(weight)) * count for count, weight in zip(counts, weights, strict=True)]
+        self._seed = seed
+
+    def block_at(self, position: int) -> tuple[int, int]:
+        """The number of the file and the number of its block that come at `position`, from 0 on."""
+        number = int(position / sum(self._shares))  # of the pass, unless shares are rounded down
+        while self._begin(number + 1) <= position:
+            number += 1
+        order = np.random.default_rng((self._seed, 0, number)).permutation(
+            self._begin(number + 1) - self._begin(number)
+        )
+        place = int(order[position - self._begin(number)])
+        for file, share in enumerate(self._shares):
+            first, end = int(share * number), int(share * (number + 1))
+            if place < end - first:
+                return file, self._of_file(file, first + place)
+            place -= end - first
+        raise AssertionError("a pass has as many blocks as its files give it")
+
+    def _begin(self, number: int) -> int:
+        """The position at which a pass begins."""
+        return sum(int(share * number) for share in self._shares)
+
+    def _of_file(self, file: int, place: int) -> int:
+        """The block at `place` in the endless sequence of permutations of the blocks of a file."""
+        repeat, place = divmod(place, self._counts[file])
+        return int(np.random.default_rng((self._seed, file + 1, repeat)).permutation(self._counts[file])[place])
+
+
+class Blocks:
+    """All blocks of the training files, by their position in the `BlockOrder`.
+
+    Args:
+        files: the training files.
+        weights: the weight of each file; None if all weights are 1.
+        seed: the seed of the order.
+
+    Raises:
+        InputError: there is not one weight for each file.
+    """
+
+    def __init__(self, files: Sequence[BlockFile], weights: Sequence[float] | None, seed: int):
+        if weights is not None and len(weights) != len(files):
+            raise InputError(
+                f"train_weights has {len(weights)} weights, but train_file has {len(files)} tables (parallel text "
+                "files count as one): give a weight for each."
+            )
+        self.files = files
+        self.order = BlockOrder(list(map(len, files)), weights or [1.0] * len(files), seed)
+
+    @property
+    def rows(self) -> int:
+        """The number of rows of all files."""
+        return sum(file.rows for file in self.files)
+
+    def __len__(self) -> int:
+        """The number of blocks of all files."""
+        return sum(map(len, self.files))
+
+    def read(self, position: int) -> Dataset:
+        """The rows of the block at `position` of the order."""
+        file, block = self.order.block_at(position)
+        return self.files[file].read(block)
+
+    def first(self) -> Dataset:
+        """The first rows of the first file."""
+        return self.files[0].read(0)
+
+    def sample(self) -> Dataset:
+        """The rows of the first `SAMPLED_BLOCKS` blocks of the order, or of all blocks if there are fewer."""
+        found = dict.fromkeys(self.order.block_at(place) for place in range(min(SAMPLED_BLOCKS, len(self))))
+        return concatenate_datasets([self.files[file].read(block) for file, block in found])
+
+    def identity(self) -> str:
+        """The names, sizes and numbers of rows of the files, by which a resumed run notices that they have changed."""
+        return ", ".join(file.identity() for file in self.files)
+
+
+class EncodedBlock(NamedTuple):
+    """The rows of a block that can be used, their lengths `(rows, lengths of a row)`, and counts of other rows."""
+
+    rows: TrainingRows
+    lengths: np.ndarray
+    dropped: Mapping[str, int]
+
+
+class Batches(NamedTuple):
+    """The batches of the block at `position`, as arrays by the name of a model input, and counts of dropped rows."""
+
+    position: int
+    batches: list[dict[str, np.ndarray]]
+    dropped: Mapping[str, int]
+
+
+def divide_block(
+    lengths: np.ndarray, position: int, *, max_tokens: int | None, batch_size: int | None, seed: int
+) -> list[list[int]]:
+    """Divide the rows of a block into batches of rows of similar lengths.
+
+    The rows are sorted by their first length and cut into groups of equally many tokens. In each group, the rows are
+    sorted by their last length, ascending and descending in turn, so that neighbours at the border of two groups are
+    similar too. Batches are then filled in this order, and shuffled. `LengthBatchSampler` would give more padding and
+    more batches that are not full, as the last batch of each of its cells has few rows, and a block fills few batches.
+
+    Args:
+        lengths: the number of tokens of every row, `(rows, lengths of a row)`.
+        position: the position of the block; with `seed`, it decides the cuts, the order of equal rows, and the order
+            of the batches.
+        max_tokens: the largest number of tokens in a batch, padding included. A longer row is a batch by itself.
+        batch_size: the number of rows in a batch; either this or `max_tokens` is None.
+        seed: the seed.
+    """
+    most_tokens, most_rows = (np.inf if limit is None else limit for limit in (max_tokens, batch_size))
+    rng = np.random.default_rng((seed, position))
+    order = rng.permutation(len(lengths))
+    order = order[np.argsort(lengths[order, 0], kind="stable")]
+    number = max(len(lengths) / most_rows, lengths.sum() / most_tokens)
+    before = lengths[order].sum(axis=1).cumsum() / lengths.sum()
+    group = np.floor(_GROUPS * np.sqrt(number) * before + rng.random())
+    order = order[np.lexsort((lengths[order, -1] * (-1) ** group, group))]
+    batches: list[list[int]] = []
+    batch: list[int] = []
+    longest = np.zeros(lengths.shape[1], dtype=np.int64)
+    for row in order.tolist():
+        longest = np.maximum(longest, lengths[row])
+        rows = len(batch) + 1
+        if batch and (rows > most_rows or rows * longest.sum() > most_tokens):
+            batches.append(batch)
+            batch, longest = [], lengths[row]
+        batch.append(row)
+    batches.append(batch)
+    return [batches[number] for number in rng.permutation(len(batches))]
+
+
+class BlockBatches(TorchDataset[Batches | InputError]):
+    """The batches of each block by its position, the same in every process and in every worker of a DataLoader.
+
+    Args:
+        blocks: the blocks.
+        encode: converts the rows of a block to token ids.
+        divide: divides the rows of a block into batches, from the lengths of the rows and the position of the block.
+        collator: makes a batch of tensors from rows.
+    """
+
+    def __init__(
+        self,
+        blocks: Blocks,
+        encode: Callable[[Dataset], EncodedBlock],
+        divide: Callable[[np.ndarray, int], list[list[int]]],
+        collator: Callable[[list[Any]], Mapping[str, torch.Tensor]],
+    ):
+        self.blocks = blocks
+        self.encode = encode
+        self.divide = divide
+        self.collator = collator
+
+    def __getitem__(self, position: int) -> Batches | InputError:
+        """The batches; an `InputError` is returned, as a worker of a DataLoader would change its message."""
+        try:
+            rows, lengths, dropped = self.encode(self.blocks.read(position))
+        except InputError as error:
+            return error
+        if not len(rows):
+            return Batches(position, [], dropped)
+        keys = ([(position, row) for row in batch] for batch in self.divide(lengths, position))
+        batches = [self.collator(rows.__getitems__(batch)) for batch in keys]
+        # arrays are sent from a worker by value; each tensor would take a file descriptor of shared memory
+        return Batches(
+            position, [{name: tensor.numpy() for name, tensor in batch.items()} for batch in batches], dropped
+        )
+
+
+class Place(NamedTuple):
+    """The place of a process in its data: the next batch of the block at `position`, and what was dropped before it."""
+
+    position: int
+    batch: int
+    dropped: dict[str, int]
+
+
+class StreamLoader:
+    """Yields the batches of one process without end, from `place` on, and keeps `place` up to date.
+
+    Of n processes, each reads every n-th block of the order, so no row is read twice in a pass.
+
+    Args:
+        dataset: the batches of each block.
+        num_replicas: the number of processes that train together.
+        rank: the number of this process, from 0 on.
+        dataloader_kwargs: further arguments of :class:`torch.utils.data.DataLoader`, such as ``num_workers``; a worker
+            reads whole blocks ahead.
+    """
+
+    def __init__(self, dataset: BlockBatches, *, num_replicas: int = 1, rank: int = 0, **dataloader_kwargs: Any):
+        self.dataset = dataset
+        self.place = Place(rank, 0, {})
+        self.passes = 0.0
+        self._num_replicas = num_replicas
+        self._dataloader_kwargs = dataloader_kwargs
+
+    def __iter__(self) -> Iterator[dict[str, torch.Tensor]]:
+        positions: Any = itertools.count(self.place.position, self._num_replicas)
+        generator = torch.Generator()  # otherwise the loader would draw from the global generator, which dropout uses
+        loader = DataLoader(
+            self.dataset,
+            batch_size=None,
+            sampler=positions,
+            collate_fn=_unchanged,
+            generator=generator,
+            **self._dataloader_kwargs,
+        )
+        for block in loader:
+            if isinstance(block, InputError):
+                raise block
+            yield from self._batches_of(block)
+
+    def _batches_of(self, block: Batches) -> Iterator[dict[str, torch.Tensor]]:
+        for number in range(self.place.batch, len(block.batches)):
+            self.place = self.place._replace(batch=number + 1)
+            self.passes = (block.position + (number + 1) / len(block.batches)) / len(self.dataset.blocks)
+            yield {name: torch.from_numpy(array) for name, array in block.batches[number].items()}
+        dropped = {name: count + self.place.dropped.get(name, 0) for name, count in block.dropped.items()}
+        self.place = Place(block.position + self._num_replicas, 0, dropped)
+
+
+def _unchanged(item: Any) -> Any:
+    return item
+
+
+def estimate_counts(summary: Mapping[str, Any], blocks: Blocks, sample: int) -> dict[str, Any]:
+    """The summary of the data of a streamed run, whose numbers for train are scaled from a block of `sample` rows.
+
+    The counts of dropped rows, and of test rows that are in train, are left out, as the block tells nothing about them.
+    """
+    kept = {name: value for name, value in summary.items() if name not in ("dropped", "test_in_train")}
+    rows = blocks.rows
+    scaled = {name: round(count * rows / sample) for name, count in summary["train"].items()}
+    return {**kept, "train": scaled, "streamed": {"rows": rows, "blocks": len(blocks), "counted_rows": sample}}
+
+
+__all__ = [
+    "BlockBatches",
+    "Blocks",
+    "EncodedBlock",
+    "Place",
+    "StreamLoader",
+    "divide_block",
+    "estimate_counts",
+    "open_blocks",
+]
