@@ -110,7 +110,7 @@ KILLS = {  # in the order in which one run suffers them: function, call, end of 
     "when the next is half deleted": ("shutil:rmtree", 1, "checkpoint-10", True),
     "in the weights of the last checkpoint": (WEIGHTS, 1, "", True),
     "when the best weights are loaded": (f"{TRAINER}._load_best_model", 1),
-    "while the checkpoints are averaged": ("locant.training.run.averaging:load_file", 2),
+    "while the checkpoints are averaged": ("locant.training.run.averaging:read_weights", 2),
     "in the weights of the finished model": (WEIGHTS, 1, "", True),
     "while the finished model takes its place": ("os:replace", 1, "run/model.safetensors"),
     "before the config of the finished model": ("os:replace", 1, "run/config.json"),
