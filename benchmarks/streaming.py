@@ -28,15 +28,16 @@ from typing import Any
 import psutil
 from ted import data_files
 
+from locant.training.data.streaming import BLOCK_ROWS
+
 SMALL = {"d_model": 32, "encoder_layers": 1, "decoder_layers": 1, "encoder_attention_heads": 2}
 SMALL |= {"decoder_attention_heads": 2, "encoder_ffn_dim": 64, "decoder_ffn_dim": 64}
 FIXED = {"streaming": True, "report_to": "none", "max_tokens_per_batch": 4096, "tokenizer_vocab_size": 4000}
 FIXED |= {"disable_tqdm": True, "predict_with_generate": False, "load_best_model_at_end": False}
-BLOCK_ROWS = 10_000
 
 
 def write_pairs(path: Path, pairs: int) -> None:
-    """Write a TSV file of generated pairs: numbered, so that no two are equal, of some 30 tokens a side, as in TED."""
+    """Write a TSV file of different generated pairs, whose sides have some 30 tokens, as the sentences of TED."""
     rng = random.Random(1)
     words = ["".join(rng.choices("abcdefghijklmnopqrstuvwxyz", k=rng.randint(2, 9))) for _ in range(5000)]
     texts = [rng.choices(words, k=rng.randint(2, 18)) for _ in range(20_000)]
@@ -115,7 +116,7 @@ def measure_memory(folder: Path, pairs: int, minutes: float) -> None:
 
 
 def streamed_loader(options: dict[str, Any]) -> Any:
-    """The loader of the training batches of a run with these options."""
+    """The loader from which a run of `locant train` with the options `options` takes its training batches."""
     from training_lines import locant_trainer
 
     return locant_trainer(command_line(options)[1:]).get_train_dataloader()
@@ -150,14 +151,14 @@ def seconds_to_step(options: dict[str, Any], processes: int, to_the_end: bool = 
 
 
 def move_to_the_last_blocks(checkpoint: Path, pairs: int) -> None:
-    """Let the checkpoint say that all blocks of a pass but the last ones are read."""
+    """Set the position in the data that a checkpoint holds to the last blocks of a pass."""
     for file in checkpoint.glob("stream_place_*.json"):
         place = json.loads(file.read_text())
         file.write_text(json.dumps(place | {"position": place["position"] + (pairs // BLOCK_ROWS - 2) // 2 * 2}))
 
 
 def run_options(folder: Path, pairs: int) -> dict[str, Any]:
-    """The options of a small model on generated pairs, which are written into `folder`."""
+    """Write generated pairs to `folder`, and return options of `locant train` that train a small model on them."""
     write_pairs(folder / "train.tsv", pairs)
     write_pairs(folder / "validation.tsv", 100)
     files = {f"{split}_file": str(folder / f"{split}.tsv") for split in ("train", "validation")}
@@ -187,7 +188,7 @@ def measure_padding(folder: Path) -> None:
 
 
 def main() -> None:
-    """Measure what the command line asks for."""
+    """Run the measurement that the command line names."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=("memory", "resume", "padding"))
     parser.add_argument("--pairs", type=int)

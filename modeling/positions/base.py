@@ -28,7 +28,7 @@ from locant.configuration.position_encodings import POSITION_ENCODINGS, Attentio
 
 
 def heads_of_process(config: LocantConfig, kind: AttentionKind) -> slice:
-    """The heads that this process computes: all heads, or with tensor parallelism an equal share for each process."""
+    """The range of heads that this process computes: all heads, or with tensor parallelism its share of them."""
     heads = config.heads_at(kind)
     distributed = getattr(config, "distributed_config", None)  # set by `from_pretrained(distributed_config=...)`
     if distributed is None or distributed.tp_size == 1:

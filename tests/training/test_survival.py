@@ -425,7 +425,7 @@ def mounted(tmp_path):
         source = ["tmpfs"] if "tmpfs" in options else [folder]
         result = mount(*options, *source, folder)
         if result.returncode:
-            pytest.skip(f"mounting is not permitted here: {result.stderr.strip()}")
+            pytest.skip(reason=f"mounting is not permitted here: {result.stderr.strip()}")
         folders.append(folder)
         return folder
 

@@ -44,7 +44,7 @@ SAMPLED_BLOCKS = 10
 """A tokenizer is trained on the first blocks in the order of training, at most this number."""
 
 _CHUNK = 2**24
-_GROUPS = 2  # times the square root of the number of batches; of 1 to 4, it left least padding in TED
+_GROUPS = 2  # `divide_block` makes this number of groups times the square root of the number of batches
 
 
 class LineIndex:
@@ -64,7 +64,7 @@ class LineIndex:
         with path.open("rb") as file:
             while chunk := file.read(_CHUNK):
                 ends = np.flatnonzero(np.frombuffer(chunk, dtype=np.uint8) == ord("\n"))
-                first = -(self.count + 1) % size  # of the ends, the first one before a new block
+                first = -(self.count + 1) % size  # index of the first line end that is followed by a new block
                 self._starts += (length + ends[first::size] + 1).tolist()
                 self.count += len(ends)
                 length, last = length + len(chunk), chunk[-1:]
@@ -98,7 +98,7 @@ class BlockFile(ABC):
     """
 
     rows: int
-    """The number of rows; blank lines that a table may have count too."""
+    """The number of rows, including the blank lines of a table."""
 
     def __init__(self, paths: Sequence[Path], layout: Layout):
         self.paths = paths
@@ -239,7 +239,7 @@ class BlockOrder:
 
     def block_at(self, position: int) -> tuple[int, int]:
         """The number of the file and the number of its block that come at `position`, from 0 on."""
-        number = int(position / sum(self._shares))  # of the pass, unless shares are rounded down
+        number = int(position / sum(self._shares))  # of the pass, or a lower one, because shares are rounded down
         while self._begin(number + 1) <= position:
             number += 1
         order = np.random.default_rng((self._seed, 0, number)).permutation(
@@ -313,7 +313,7 @@ class Blocks:
 
 
 class EncodedBlock(NamedTuple):
-    """The rows of a block that can be used, their lengths `(rows, lengths of a row)`, and counts of other rows."""
+    """The training rows of a block, their lengths `(rows, lengths of a row)`, and the numbers of dropped rows."""
 
     rows: TrainingRows
     lengths: np.ndarray
@@ -407,7 +407,7 @@ class BlockBatches(TorchDataset[Batches | InputError]):
 
 
 class Place(NamedTuple):
-    """The place of a process in its data: the next batch of the block at `position`, and what was dropped before it."""
+    """The next batch of a process, in the block at `position`, and the numbers of rows that were dropped before it."""
 
     position: int
     batch: int

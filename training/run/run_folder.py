@@ -242,12 +242,12 @@ def is_complete(checkpoint: Path) -> bool:
 
 
 def is_extra(checkpoint: Path) -> bool:
-    """Whether a checkpoint was only saved because SIGTERM ended the run, see `mark_extra`."""
+    """Whether a checkpoint was saved only because of SIGTERM, see `mark_extra`."""
     return (checkpoint / _EXTRA_FILE).exists()
 
 
 def mark_extra(checkpoint: Path, extra: bool) -> None:
-    """Mark a checkpoint as one that was only saved because SIGTERM ended the run, or remove the mark.
+    """Mark a checkpoint as one that was saved only because of SIGTERM, or remove the mark.
 
     Such a checkpoint is not averaged, does not count for `save_total_limit`, and is deleted at the next save.
     """

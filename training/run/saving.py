@@ -39,8 +39,8 @@ def begin_checkpoint(checkpoint: Path, extra: bool) -> None:
 def rotate(folder: Path, limit: int | None, best: Path | None) -> None:
     """Delete the checkpoints of a run that are no longer needed.
 
-    These are the regular checkpoints with the fewest steps, until `limit` are left, but neither the best nor the last
-    one; and the extra checkpoints, unless it is the last checkpoint of all.
+    Of the regular checkpoints, the oldest beyond `limit` are deleted, except the best and the last one. Every extra
+    checkpoint that is not the last checkpoint is deleted.
 
     Args:
         folder: the folder of the run.

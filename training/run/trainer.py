@@ -268,7 +268,7 @@ class RecipeTrainer(PushingTrainer):
             "worker_init_fn": self._init_worker,
         }
 
-    def get_train_dataloader(self) -> Any:  # a DataLoader, or a StreamLoader, which is none
+    def get_train_dataloader(self) -> Any:  # Any: a StreamLoader is not a DataLoader
         """The loader of training batches of rows of similar length; it yields the batches of this process."""
         if self.stream_loader is not None:
             return self.stream_loader
