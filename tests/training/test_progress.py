@@ -2,6 +2,7 @@
 """What is shown while a model trains."""
 
 import re
+import sys
 from types import SimpleNamespace
 
 import datasets
@@ -11,7 +12,6 @@ from locant.training.options.arguments import TrainingArguments
 from locant.training.run import progress
 from locant.training.run.progress import (
     SAMPLES_FILE,
-    Pace,
     ProgressFromStep,
     Sample,
     SampleWriter,
@@ -78,34 +78,6 @@ class TestSamples:
         assert [row.split("\t")[2] for row in rows[:3]] == ["image 1", "image 13", "image 24"]
 
 
-class TestPace:
-    def test_is_of_this_session_and_without_evaluations(self, clock, capsys):
-        pace = Pace({"pairs": 7, "source_tokens": 300, "target_tokens": 700})
-        clock.seconds = 1000.0
-        pace.on_train_begin(None, state(20, 2.0), None)  # taken up
-        for step, epoch, trained, evaluated in ((30, 3.0, 1005.0, 1010.0), (50, 5.0, 1015.0, 1030.0)):
-            clock.seconds = trained
-            pace.on_step_end(None, state(step, epoch), None)
-            clock.seconds = evaluated
-            pace.on_evaluate(None, state(step, epoch), None)
-        assert capsys.readouterr().out.splitlines() == [
-            "12:34:56 epoch 3, step 30 of 100: 200 tokens a second, 01:10 left",
-            "12:34:56 epoch 5, step 50 of 100: 400 tokens a second, 00:50 left",
-        ]
-
-    def test_is_of_rows_where_there_are_no_tokens(self, clock, capsys):
-        pace = Pace({"images": 500})
-        pace.on_train_begin(None, state(0), None)
-        clock.seconds = 10.0
-        pace.on_step_end(None, state(10, 1.0), None)
-        pace.on_evaluate(None, state(10, 1.0, main=False), None)
-        assert capsys.readouterr().out == ""
-        clock.seconds = 20.0
-        pace.on_step_end(None, state(20, 2.0), None)
-        pace.on_evaluate(None, state(20, 2.0), None)
-        assert "50 images a second" in capsys.readouterr().out
-
-
 class TestSchedule:
     def told(self, capsys, **options):
         arguments = TrainingArguments(output_dir="unused", use_cpu=True, **options)
@@ -141,14 +113,23 @@ class TestSchedule:
         assert "The run was planned for 40 steps and now has 80" in capsys.readouterr().out
 
 
-def test_what_is_logged_has_the_time_of_day(clock, capsys):
+LOGGED = {"loss": 1.23456, "tokens_per_second": 8123.4, "seconds_left": 70.2, "epoch": 1, "total_flos": 7.0}
+
+
+def test_log_entries_are_lines_with_the_time_of_day(clock, capsys):
+    args = SimpleNamespace(metric_for_best_model="bleu")
     bar = ProgressFromStep()
-    bar.on_train_begin(None, state(0), None)
-    bar.on_log(None, state(1), None, logs={"loss": 1.23456, "epoch": 1, "total_flos": 7.0})
-    bar.on_train_end(None, state(1), None)
-    assert "12:34:56 {'loss': '1.235', 'epoch': 1}" in capsys.readouterr().out
-    TimedPrinter().on_log(None, SimpleNamespace(is_local_process_zero=True), None, logs={"loss": 2.0})
-    assert capsys.readouterr().out == "12:34:56 {'loss': '2'}\n"
+    bar.on_train_begin(args, state(0), None)
+    bar.on_log(args, state(1), None, logs=LOGGED)
+    bar.on_log(args, state(1), None, logs={"eval_loss": 2.0, "eval_bleu": 12.3})
+    shown = bar.training_bar.postfix
+    bar.on_train_end(args, state(1), None)
+    line = "12:34:56 step 1 of 100: loss 1.235, tokens_per_second 8,123, epoch 1, time_left 01:10"
+    assert line in capsys.readouterr().out.splitlines()
+    assert shown == "loss=1.235, tokens_per_second=8,123, eval_bleu=12.3"
+    lines_only = SimpleNamespace(is_local_process_zero=True, global_step=1, max_steps=100)
+    TimedPrinter().on_log(None, lines_only, None, logs=LOGGED)
+    assert capsys.readouterr().out == f"{line}\n"
 
 
 def test_disable_tqdm_hides_all_bars_and_afterwards_they_are_back(toy, tmp_path, capfd):
@@ -186,3 +167,11 @@ def test_a_run_draws_this_bar_and_ends_it_before_a_message(toy, tmp_path, monkey
     assert toy.train(tmp_path / "run", disable_tqdm="false") == 130
     assert [bar.total for bar in bars] == [120]
     assert "\nlocant train: interrupted: " in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("is_terminal", "given", "hides_bars"), [(True, None, False), (False, None, True), (False, False, False)]
+)
+def test_bars_are_drawn_on_terminals_only_unless_asked_for(monkeypatch, tmp_path, is_terminal, given, hides_bars):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: is_terminal)
+    assert TrainingArguments(output_dir=str(tmp_path), disable_tqdm=given).disable_tqdm == hides_bars

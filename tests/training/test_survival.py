@@ -64,9 +64,9 @@ def steps_of_checkpoints(folder):
 
 
 def log_history(folder):
-    """The Trainer's log of the last checkpoint, without times."""
+    """The Trainer's log of the last checkpoint, without times, memory, and padding, which a resumed run counts anew."""
     state = json.loads((folder / f"checkpoint-{steps_of_checkpoints(folder)[-1]}" / "trainer_state.json").read_text())
-    timed = ("runtime", "per_second", "preparation_time")
+    timed = ("runtime", "per_second", "preparation_time", "seconds_left", "memory_gib", "padding")
     return [{name: v for name, v in entry.items() if not name.endswith(timed)} for entry in state["log_history"]]
 
 

@@ -152,19 +152,21 @@ class TestTraining:
         )
         model = LocantForConditionalGeneration(trainer.model.config)
         model.load_state_dict(trainer.model.state_dict())
-        rows = [
-            row
-            for batch, _ in zip(trainer.get_train_dataloader().batch_sampler, range(2), strict=False)
-            for row in batch
-        ]
-        rows = [tokens["train"][row] for _, row in rows]
+        sampler = trainer.get_train_dataloader().batch_sampler
+        batches = [[tokens["train"][row] for _, row in batch] for batch, _ in zip(sampler, range(2), strict=False)]
+        rows = [row for batch in batches for row in batch]
         assert len(rows) == 10
         count = sum(len(row["labels"]) for row in rows)
         loss = sum(summed_loss(model.train(), row, smoothing=0.2) for row in rows) / count
         loss.backward()
 
         trainer.train()
-        assert trainer.state.log_history[0]["loss"] == pytest.approx(loss.item(), rel=1e-4)
+        logged = trainer.state.log_history[0]
+        assert logged["loss"] == pytest.approx(loss.item(), rel=1e-4)
+        sides = ("input_ids", "labels")
+        slots = sum(len(batch) * max(len(row[side]) for row in batch) for batch in batches for side in sides)
+        assert logged["padding"] == pytest.approx(1 - sum(len(row[side]) for row in rows for side in sides) / slots)
+        assert logged["padding"] > 0
         trained = dict(trainer.model.named_parameters())
         for name, weight in model.named_parameters():
             torch.testing.assert_close(trained[name].data, weight.data - weight.grad, rtol=1e-4, atol=1e-5, msg=name)

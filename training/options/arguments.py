@@ -7,6 +7,7 @@ Each task adds its own options in a module such as `translation_arguments.py`.
 # ruff: noqa: RUF009 (`option` returns a new dataclass field at each call)
 
 import copy
+import sys
 from collections.abc import Iterable
 from dataclasses import InitVar, dataclass, field
 from typing import Any, ClassVar, Literal
@@ -16,6 +17,7 @@ import transformers
 from huggingface_hub.errors import StrictDataclassError
 from transformers import Seq2SeqTrainingArguments
 from transformers.trainer_utils import IntervalStrategy, SaveStrategy, SchedulerType
+from transformers.utils import is_in_notebook
 
 from locant.configuration import PRESETS, LocantConfig
 from locant.utils.errors import first_line, sentence
@@ -235,6 +237,9 @@ class TrainingArguments(transformers.TrainingArguments):
     save_total_limit: int | None = option(
         3, "Number of checkpoints to keep, including the best one; at least 2, and at least average_checkpoints + 1."
     )
+    disable_tqdm: bool | None = option(
+        None, "Print lines instead of progress bars; by default, bars are drawn on terminals and in notebooks only."
+    )
     logging_steps: float = option(50, "Steps between two reports of the loss, or (below 1) a share of all steps.")
     load_best_model_at_end: bool = option(True, "End with the checkpoint that is best by metric_for_best_model.")
     metric_for_best_model: str | None = option(
@@ -290,6 +295,8 @@ class TrainingArguments(transformers.TrainingArguments):
         if self.save_total_limit is not None:
             # the best checkpoint is kept too, and may be older than the checkpoints that are averaged
             self.save_total_limit = max(self.save_total_limit, self.average_checkpoints + 1, 2)
+        if self.disable_tqdm is None:
+            self.disable_tqdm = not (sys.stderr.isatty() or is_in_notebook())
         # without an accelerator, the Trainer accepts bf16 only if use_cpu is set
         self.use_cpu = self.use_cpu or not torch.accelerator.is_available()
         # the Trainer's own `fsdp` trains unsharded copies on CPUs; `shard_model` shards on every kind of device

@@ -1,5 +1,5 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""Callbacks that show the progress of training: the speed, the time left, and sample outputs of the model."""
+"""Callbacks that show the progress of training: progress bar, log entries, and sample outputs of the model."""
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -97,40 +97,6 @@ def count_tokens(counts: Mapping[str, int]) -> int:
     return sum(number for name, number in counts.items() if name.endswith("tokens"))
 
 
-class Pace(TrainerCallback):
-    """Prints the training speed and the estimated time left after each evaluation.
-
-    Args:
-        counts: the summary of the training split. The speed is in tokens if the summary counts tokens, else in rows.
-    """
-
-    def __init__(self, counts: Mapping[str, int]):
-        tokens = count_tokens(counts)
-        self.an_epoch, self.unit = (tokens, "tokens") if tokens else (next(iter(counts.values())), next(iter(counts)))
-
-    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Start the clock, at the beginning of training or when training resumes from a checkpoint."""
-        self._begin = self._since = time.monotonic()
-        self._first_step, self._epoch = state.global_step, state.epoch or 0.0
-        self._seconds = 0.0
-
-    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Record the time of the training steps, which must not include an evaluation."""
-        self._seconds = time.monotonic() - self._since
-
-    def on_evaluate(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Print the speed and the time left in the main process."""
-        now, steps = time.monotonic(), state.global_step - self._first_step
-        if state.is_world_process_zero and steps and self._seconds:
-            speed = self.an_epoch * (state.epoch - self._epoch) / self._seconds
-            left = (state.max_steps - state.global_step) * (now - self._begin) / steps
-            tqdm.write(
-                f"{_clock()} epoch {state.epoch:.4g}, step {state.global_step:,} of {state.max_steps:,}: "
-                f"{speed:,.0f} {self.unit} a second, {tqdm.format_interval(left)} left"
-            )
-        self._since, self._epoch = now, state.epoch
-
-
 def _clock() -> str:
     return time.strftime("%H:%M:%S")
 
@@ -180,10 +146,19 @@ _OF_WARMUP_STEPS = ("inverse_sqrt", "constant_with_warmup")
 """Learning rate schedules that depend on the total number of steps only if the warm-up is a share of the steps."""
 
 
-def _log_line(logs: Mapping[str, Any]) -> str:
-    shown = {name: f"{value:.4g}" if isinstance(value, float) else value for name, value in logs.items()}
-    shown.pop("total_flos", None)
-    return f"{_clock()} {shown}"
+def _as_texts(logs: Mapping[str, Any]) -> dict[str, str]:
+    """The values of a log entry as they are printed."""
+    texts = {name: f"{value:.4g}" if isinstance(value, float) else str(value) for name, value in logs.items()}
+    texts |= {name: f"{value:,.0f}" for name, value in logs.items() if name.endswith("_per_second")}
+    if "seconds_left" in texts:
+        texts["time_left"] = tqdm.format_interval(float(texts.pop("seconds_left")))
+    texts.pop("total_flos", None)
+    return texts
+
+
+def _log_line(logs: Mapping[str, Any], state: Any) -> str:
+    values = ", ".join(f"{name} {text}" for name, text in _as_texts(logs).items())
+    return f"{_clock()} step {state.global_step:,} of {state.max_steps:,}: {values}"
 
 
 class TimedPrinter(PrinterCallback):
@@ -192,7 +167,7 @@ class TimedPrinter(PrinterCallback):
     def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:
         """Print the log entry in the main process of each machine."""
         if state.is_local_process_zero:
-            print(_log_line(logs))
+            print(_log_line(logs, state))
 
 
 class ProgressFromStep(ProgressCallback):
@@ -205,13 +180,18 @@ class ProgressFromStep(ProgressCallback):
         """Draw the bar at the step from which training starts."""
         super().on_train_begin(args, state, control, **kwargs)
         self.current_step = state.global_step
+        self._shown: dict[str, str] = {}
         if self.training_bar is not None:
             self.training_bar.initial = self.training_bar.n = self.training_bar.last_print_n = state.global_step
 
     def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:
-        """Print the log entry with the time of day, in the main process."""
+        """Print the log entry with the time of day, and show the newest values in the bar, in the main process."""
         if state.is_world_process_zero and self.training_bar is not None:
-            self.training_bar.write(_log_line(logs))
+            self.training_bar.write(_log_line(logs, state))
+            score = f"eval_{str(args.metric_for_best_model).removeprefix('eval_')}"
+            names = ("loss", score, "tokens_per_second", "images_per_second", "padding")
+            self._shown |= {name: text for name, text in _as_texts(logs).items() if name in names}
+            self.training_bar.set_postfix(self._shown, refresh=False)
 
     def close(self) -> None:
         """Close bars that an error or an interrupt left open, so that the next message starts on a line of its own."""
@@ -222,7 +202,6 @@ class ProgressFromStep(ProgressCallback):
 
 __all__ = [
     "SAMPLES_FILE",
-    "Pace",
     "ProgressFromStep",
     "Sample",
     "SampleWriter",

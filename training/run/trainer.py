@@ -28,6 +28,7 @@ from .pushing import PushingTrainer
 from .run_folder import STREAM_PLACE_FILE, UNLOGGED_LOSS_FILE, complete_checkpoints
 from .saving import begin_checkpoint, replaced_model, rotate
 from .sharding import load_optimizer_state, load_weights, optimizer_state, read_weights
+from .throughput import Throughput
 
 ROW = "row"
 Tensors = tuple[torch.Tensor, ...]
@@ -141,6 +142,8 @@ class RecipeTrainer(PushingTrainer):
             )
             self.add_callback(PassCounter(self.stream_loader))
         self._can_skip_logits = can_skip_logits(self.model)
+        self._throughput = Throughput(self.accelerator, labels_are_inputs=self.model.config.is_encoder_decoder)
+        self.add_callback(self._throughput)
 
     def train(self, *args: Any, **kwargs: Any) -> Any:
         """Train as the Trainer does, while worker processes survive one SIGTERM."""
@@ -214,9 +217,16 @@ class RecipeTrainer(PushingTrainer):
             inputs = {**inputs, "skip_logits": True}
         return super().compute_loss(model, inputs, *args, **kwargs)
 
-    def training_step(self, *args: Any, **kwargs: Any) -> torch.Tensor:
-        """Run the Trainer's step, and raise `InputError` if the loss is not finite."""
-        loss = super().training_step(*args, **kwargs)
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """Log as the Trainer does; an entry about training also has the numbers of `Throughput`."""
+        if "loss" in logs:  # such entries are logged in all processes
+            logs |= self._throughput.entry(self.state)
+        super().log(logs, start_time)
+
+    def training_step(self, model: Any, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> torch.Tensor:
+        """Run the Trainer's step, count its tokens, and raise `InputError` if the loss is not finite."""
+        self._throughput.count(inputs)
+        loss = super().training_step(model, inputs, *args, **kwargs)
         self._check_finite("loss", loss, self.state.global_step + 1)
         return loss
 

@@ -29,7 +29,7 @@ from .failures import in_one_sentence
 from .history import EarlyStopping, HistoryWriter
 from .interruption import SaveOnTermination, Termination
 from .pictures import write_pictures
-from .progress import Pace, ProgressFromStep, SampleWriter, ScheduleNotice, TimedPrinter, count_tokens, hidden_bars
+from .progress import ProgressFromStep, SampleWriter, ScheduleNotice, TimedPrinter, count_tokens, hidden_bars
 from .pushing import WriteCard
 from .report import write_report
 from .run_folder import RunFolder, explain_stop, planned_steps, step_of
@@ -203,8 +203,8 @@ def build_trainer(
     folder: RunFolder,
     write_card: WriteCard | None = None,
 ) -> RecipeTrainer:
-    """Make the recipe's Trainer, with callbacks for the history, the speed, early stopping and samples."""
-    callbacks: list[Any] = [HistoryWriter(folder, run.training.measures), Pace(prepared.summary["train"])]
+    """Make the recipe's Trainer, with callbacks for the history, early stopping and samples."""
+    callbacks: list[Any] = [HistoryWriter(folder, run.training.measures)]
     if run.training.early_stopping_patience is not None:
         callbacks.append(EarlyStopping(run.training.early_stopping_patience))
     if hasattr(inputs.compute_metrics, "samples"):

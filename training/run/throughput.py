@@ -1,0 +1,77 @@
+# Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
+"""The speed of training, the share of padding, the memory and the time left, for the Trainer's log."""
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import psutil
+import torch
+from accelerate import Accelerator
+from transformers import TrainerCallback
+
+GIB = 2**30
+
+
+class Throughput(TrainerCallback):
+    """Counts the tokens of the training batches since the last log entry.
+
+    Args:
+        accelerator: sums the counts over all processes.
+        labels_are_inputs: whether a decoder reads the labels in addition to the other inputs.
+    """
+
+    def __init__(self, accelerator: Accelerator, labels_are_inputs: bool):
+        self._accelerator = accelerator
+        self._labels_are_inputs = labels_are_inputs
+        self._counts = torch.zeros(3, dtype=torch.long, device=accelerator.device)
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Start the clock, at the beginning of training or when training resumes from a checkpoint."""
+        self._begin = self._since = time.monotonic()
+        self._first_step = state.global_step
+
+    def on_evaluate(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Leave the time since the last log entry out of the speed: it was spent on an evaluation or a checkpoint."""
+        self._since = time.monotonic()
+
+    on_save = on_evaluate
+
+    def count(self, batch: Mapping[str, torch.Tensor]) -> None:
+        """Count the tokens, the tokens and padding, and the rows of a batch."""
+        masks = [batch["document_ids"] >= 0] if "document_ids" in batch else []
+        masks += [batch["attention_mask"]] if "attention_mask" in batch else []
+        masks += [batch["labels"] != -100] if self._labels_are_inputs else []
+        for mask in masks:
+            self._counts[0] += mask.sum().to(self._counts.device)  # does not wait for a GPU
+            self._counts[1] += mask.numel()
+        self._counts[2] += len(batch["labels"])
+
+    def entry(self, state: Any) -> dict[str, float]:
+        """The numbers for a log entry, about the batches since the last one; called in all processes.
+
+        Returns:
+            A dict with `tokens_per_second` (without padding, of all processes together) and `padding`, the share of
+            padding, or with `images_per_second` if the batches have no tokens; with `memory_gib`, the largest memory
+            that the main process has allocated on its GPU, or the memory that it occupies now on a CPU; and with
+            `seconds_left`, estimated from the mean time of a step, evaluations included.
+        """
+        now = time.monotonic()
+        tokens, slots, rows = self._accelerator.reduce(self._counts, "sum").tolist()
+        seconds = max(now - self._since, 1e-9)
+        speed = {"tokens_per_second": tokens / seconds, "padding": 1 - tokens / slots} if slots else {}
+        self._counts.zero_()
+        self._since = now
+        steps = max(1, state.global_step - self._first_step)
+        return {
+            **(speed or {"images_per_second": rows / seconds}),
+            "memory_gib": memory_in_use(self._accelerator.device) / GIB,
+            "seconds_left": (state.max_steps - state.global_step) * (now - self._begin) / steps,
+        }
+
+
+def memory_in_use(device: torch.device) -> int:
+    """The largest number of bytes that were allocated on a GPU, or the bytes that this process occupies on a CPU."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    return psutil.Process().memory_info().rss
