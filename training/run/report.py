@@ -22,6 +22,7 @@ _STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; }
 table { border-collapse: collapse; display: block; overflow-x: auto; }
 td, th { border-bottom: 1px solid #8888; padding: 0.3rem 0.6rem; text-align: left; vertical-align: top; }
+td { overflow-wrap: anywhere; min-width: 4rem; }
 img { max-width: 100%; background: white; }
 """
 
@@ -59,7 +60,8 @@ def as_markdown(name: str, tables: Sequence[ReportTable], picture: str | None) -
 def as_html(name: str, tables: Sequence[ReportTable], picture: str | None) -> str:
     """The report as an HTML page for light and dark themes; `picture` is the loss curve, a PNG image in base64."""
     parts = [
-        f'<!doctype html>\n<html lang="en">\n<meta charset="utf-8">\n<title>{escape(name)}</title>',
+        '<!doctype html>\n<html lang="en">\n<meta charset="utf-8">',
+        f'<meta name="viewport" content="width=device-width">\n<title>{escape(name)}</title>',
         f"<style>{_STYLE}</style>\n<h1>{escape(name)}</h1>",
     ]
     for number, table in enumerate(tables):

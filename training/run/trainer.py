@@ -334,7 +334,8 @@ class RecipeTrainer(PushingTrainer):
             return
         if not Path(checkpoint, OPTIMIZER_NAME).exists():  # the run has save_only_model
             return
-        state = torch.load(Path(checkpoint, OPTIMIZER_NAME), map_location="cpu", weights_only=True)
+        # mapped into memory, as the weights are, so that the processes of a machine share the pages of the file
+        state = torch.load(Path(checkpoint, OPTIMIZER_NAME), map_location="cpu", weights_only=True, mmap=True)
         load_optimizer_state(self.model, self.optimizer.optimizer, state)
         self.lr_scheduler.load_state_dict(torch.load(Path(checkpoint, SCHEDULER_NAME), weights_only=True))
 
