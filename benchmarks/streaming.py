@@ -5,11 +5,11 @@
     python benchmarks/streaming.py resume [--pairs 1000000]
     python benchmarks/streaming.py padding
 
-`memory` reads the batches of generated pairs as a run with one worker does, but without computing steps, so that it
-reads many blocks, and prints the growth of the resident memory of both processes after the first minute. `resume`
-prints the seconds from the command to the first step, of a new run and of one that goes on after nearly all pairs, with
-0 and 2 workers, and 1 and 2 processes. `padding` prints the share of real tokens in the batches of a pass over TED,
-with a budget of 4,096 tokens.
+`memory` trains a small model on generated pairs, with one worker, evaluations and checkpoints. It prints the growth of
+the resident memory of both processes after the first minute, and the seconds that the run, stopped by SIGTERM, takes to
+the first step when it is resumed. `resume` prints the seconds from the command to the first step, of a new run and of
+one that goes on after nearly all pairs, with 0 and 2 workers, and 1 and 2 processes. `padding` prints the share of real
+tokens in the batches of a pass over TED, with a budget of 4,096 tokens.
 """
 
 import argparse
@@ -17,6 +17,7 @@ import contextlib
 import json
 import os
 import random
+import re
 import subprocess
 import sys
 import tempfile
@@ -80,7 +81,7 @@ def wait_for_step(process: subprocess.Popen) -> None:
     assert process.stdout is not None
     for line in process.stdout:
         print(f"  {line}", end="")
-        if "'loss'" in line:
+        if " loss " in line:
             return
     raise SystemExit(f"the run has ended before its first step, with status {process.wait()}")
 
@@ -91,28 +92,30 @@ def resident(process: psutil.Process) -> float:
 
 
 def measure_memory(folder: Path, pairs: int, minutes: float) -> None:
-    """Print the memory while the batches of a run are read for `minutes`."""
-    options = run_options(folder, pairs) | {"max_steps": 1, "dataloader_num_workers": 1}
-    loader = streamed_loader(options)
-    family = psutil.Process()
+    """Print the memory of a run that trains for `minutes`, is stopped, and goes on."""
+    options = run_options(folder, pairs) | {"logging_steps": 100, "eval_steps": 500, "save_steps": 500}
+    options |= {"eval_strategy": "steps", "save_strategy": "steps", "max_steps": 10**6, "dataloader_num_workers": 1}
     values: list[tuple[float, float]] = []
-    begin = time.monotonic()
-    for _ in loader:
-        passed = time.monotonic() - begin
-        if not values or passed > values[-1][0] + 1:
+    with running(options) as process:
+        wait_for_step(process)
+        family, begin = psutil.Process(process.pid), time.monotonic()
+        while (passed := time.monotonic() - begin) < 60 * minutes:
             values.append((passed, resident(family)))
-            if len(values) % 30 == 0:
-                print(f"  after {passed:4.0f} s: {values[-1][1]:,.0f} MiB, {loader.passes:.3f} passes", flush=True)
-        if passed > 60 * minutes:
-            break
+            time.sleep(1)
+        process.terminate()
+        output, _ = process.communicate()
+    entry = [line for line in output.splitlines() if " loss " in line][-1]
+    step, epoch = (re.search(f"{name} ([0-9,.]+)", entry) for name in ("step", "epoch"))
+    assert step is not None and epoch is not None
     # single values vary by the block that the worker has at hand, so the largest of half a minute is compared
     base = max(value for passed, value in values if 30 <= passed < 60)
     most = max(value for passed, value in values if passed >= 60)
-    read = int(loader.passes * pairs)
     print(
-        f"{pairs:,} pairs, {minutes:g} minutes, {read:,} pairs read: at most {base:,.0f} MiB before the end of the "
-        f"first minute and {most:,.0f} MiB after it: growth {most / base - 1:.1%}"
+        f"{pairs:,} pairs, {minutes:g} minutes, {step[1]} steps, {float(epoch[1]) * pairs:,.0f} pairs read: at most "
+        f"{base:,.0f} MiB before the end of the first minute and {most:,.0f} MiB after it: growth {most / base - 1:.1%}"
     )
+    print(f"stopped with status {process.returncode}; the resumed run logs its first steps after")
+    print(f"{seconds_to_step(options | {'logging_steps': 1}, processes=1):.1f} s")
 
 
 def streamed_loader(options: dict[str, Any]) -> Any:

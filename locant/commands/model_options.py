@@ -72,12 +72,12 @@ def text_options(arguments: argparse.Namespace, source_prefix: str | None, show_
 
 
 def shows_progress(arguments: argparse.Namespace) -> bool:
-    """Whether to draw progress bars: only if the results go to a file, as results and bars would mix on a terminal.
+    """Whether to draw progress bars: only on a terminal, and only if the results go to a file, not to the terminal too.
 
     If not, the progress bars of transformers and datasets are switched off too.
     """
     to_file = getattr(arguments, "output", None) is not None or _is_file(sys.stdout)
-    if arguments.no_progress or not to_file:
+    if arguments.no_progress or not to_file or not sys.stderr.isatty():
         disable_progress_bar()
         disable_progress_bars()
         return False

@@ -191,12 +191,12 @@ class TestTranslate:
         assert printed.err == "Type a sentence and press Enter; press Ctrl-D at the end.\n> > > \n"
 
     def test_draws_no_bar_where_the_output_may_come_between(self, run, toy, trained_run, capsys, tmp_path, monkeypatch):
-        bar = "translating"
+        bar, to_file = "translating", ["--output", str(tmp_path / "out")]
         capsys.readouterr()
-        main(["translate", str(trained_run), toy.files["test"][0]])
-        assert bar not in capsys.readouterr().err
-        main(["translate", str(trained_run), toy.files["test"][0], "--output", str(tmp_path / "out")])
-        assert bar in capsys.readouterr().err
+        for is_terminal, output, is_drawn in ((True, [], False), (True, to_file, True), (False, to_file, False)):
+            monkeypatch.setattr(sys.stderr, "isatty", lambda answer=is_terminal: answer)
+            main(["translate", str(trained_run), toy.files["test"][0], *output])
+            assert (bar in capsys.readouterr().err) == is_drawn
 
     def test_reads_crlf_and_ends_without_a_line_end(self, run, toy, trained_run, feed):
         first, second = (toy.pairs["test"][i][0] for i in (0, 1))
