@@ -160,7 +160,8 @@ class LocantConfig(PretrainedConfig):
 
     Other libraries read the names `hidden_size`, `num_hidden_layers`, `num_attention_heads`, `num_key_value_heads`,
     `intermediate_size` and `layer_types`. Their values are those of the decoder if the model has a decoder alone, else
-    those of the encoder; in the config that `get_text_config(decoder=True)` returns, they are those of the decoder.
+    those of the encoder; in the config that `get_text_config(decoder=True)` of a model with a decoder returns, they are
+    those of the decoder.
     Setting one of these names sets the field of every stack of the model. Reading one of them, or `head_dim`, gives the
     value that the model is built with, even if the field is None.
 

@@ -114,7 +114,8 @@ def _index_of_given_positions(
     ids must equal the positions that `count_positions` counts.
 
     Raises:
-        ValueError: the ids were given for the new tokens only, and differ from the counted positions.
+        ValueError: the ids were given for the new tokens only, and differ from the counted positions, or cannot be
+            compared with them because compiled code does not know the length of the cache.
     """
     batch, length = inputs.hidden_states.shape[:2]
     past = cache.get_seq_length() if cache is not None else 0
@@ -171,7 +172,7 @@ def self_attention_inputs(
 
     Raises:
         ValueError: the encoding depends on distances, and `position_ids` cover the new tokens only and differ from the
-            positions counted from the mask.
+            positions counted from the mask, or cannot be compared with them in compiled code.
     """
     slots, documents = _slot_index(cache, inputs.hidden_states.shape[1], layer_idx), inputs.document_ids
     same_document = None
@@ -389,6 +390,7 @@ def build_mask(
         kv_offset=index.kv_offset,
         mask_function=_pattern(is_causal, window, same_document),
         attention_mask=padding,
+        # where a skip is allowed, the result may be None, if the kernel needs no mask to attend to the same keys
         local_size=window,
         allow_is_causal_skip=is_causal and is_simple and bias is None and not has_empty_slots,
         allow_is_bidirectional_skip=not is_causal and is_simple,
@@ -488,7 +490,7 @@ def _with_custom(mask: Mask, custom: torch.Tensor, dtype: torch.dtype) -> Mask:
     """Combine the mask of the backend with a custom mask; the result has the form that the backend takes."""
     if isinstance(mask, BlockMask):
         return FlexMask(mask, custom if custom.is_floating_point() else additive(custom, dtype))
-    if not isinstance(mask, torch.Tensor):
+    if not isinstance(mask, torch.Tensor):  # a `BlockwiseMask`
         return mask.with_custom(custom)
     unseen = torch.finfo(dtype).min
     if custom.is_floating_point():

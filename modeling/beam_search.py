@@ -65,7 +65,8 @@ def can_search(
     """Whether `beam_search` supports the arguments of `generate()`.
 
     `beam_search` returns sequences only, does not sample, and supports the logits processors in `_PROCESSORS` and the
-    stopping criteria that transformers makes for `max_length` and `eos_token_id`.
+    stopping criteria that transformers makes for `max_length` and `eos_token_id`. The vocabulary must have as many
+    tokens as a step chooses continuations of a sentence.
     """
     for criterion in stopping_criteria:
         is_length = type(criterion) is MaxLengthCriteria and criterion.max_length == generation_config.max_length

@@ -65,7 +65,7 @@ class GrowingLayer(DynamicLayer):
         return is_view and may_write and end <= room.shape[2]
 
     def reorder_cache(self, beam_idx: Any) -> None:
-        """Reorder the rows of keys and values as in `DynamicLayer`, but without allocating memory."""
+        """Reorder the rows of keys and values as in `DynamicLayer`, into a spare tensor that all layers share."""
         end = self.get_seq_length()
         if self.room is None or end == 0 or not self._fits(self.room[0], end):
             super().reorder_cache(beam_idx)

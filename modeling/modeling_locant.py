@@ -282,7 +282,7 @@ class LocantForConditionalGeneration(VocabularyHead, LocantGenerationMixin):
                 is_own = cross_attention_mask is None and document_ids is None
                 if is_own and attention_mask is not None and attention_mask.ndim == 2:
                     real = attention_mask.bool()
-                    kwargs["needed_tokens"] = real | ~real.any(dim=1).all()
+                    kwargs["needed_tokens"] = real | ~real.any(dim=1).all()  # all, if a source is padding alone
                 kwargs["decoder_needed_tokens"] = needed_by_loss(labels, decoder_attention_mask)
         kwargs["return_dict"] = True
         outputs = self.model(

@@ -66,8 +66,8 @@ class StackInputs(NamedTuple):
         position_bound: exclusive upper bound of the position ids, to which sinusoidal encodings extend their table;
             None if it was not computed. For image patches, the numbers of rows and columns.
         given_position_ids: the position ids that the caller gave: `(batch or 1, length)`, or `(batch or 1, past +
-            length)` with the positions of the cached tokens. None if positions are counted from the mask; the distance
-            between a query and a key is then the difference of their slots.
+            length)` with the positions of the cached tokens. None if positions are counted from the mask; in
+            self-attention, the distance between a query and a key is then the difference of their slots.
         tokens: the tokens that the layers compute.
     """
 

@@ -3,8 +3,8 @@
 
 A `PositionEncoding` belongs to one stack (or to the cross-attention of a decoder). Its `forward` runs once in each
 forward pass (in cross-attention, once for the queries, and once for the keys unless the cache holds them): it adds
-position to the embeddings (sinusoidal, learned), and computes from the position ids the tensors that all layers need
-(the cosines and sines of rotary, the bias table of T5).
+position to the embeddings (sinusoidal, learned), and returns the tensors that all layers need (the cosines and sines of
+rotary, computed from the position ids; the bias table of T5).
 
 A `PositionLayer` belongs to one attention layer. Its `forward` runs once in each call of attention: it changes queries
 (rotary, Transformer-XL) and new keys (rotary), and returns the `PositionBias` that is added to the scores or to the
@@ -41,7 +41,8 @@ def heads_of_process(config: LocantConfig, kind: AttentionKind) -> slice:
 class SlotIndex(NamedTuple):
     """Identifies queries and keys by their slots, their indices in the row; padding and cached tokens count too.
 
-    Used in masks, and for distances in self-attention if the caller gave no position ids.
+    Used in masks, and for distances in self-attention if the caller gave no position ids, or gave them for the new
+    tokens only.
 
     Args:
         q_length, kv_length: number of queries and of keys.
@@ -83,7 +84,7 @@ class SlotIndex(NamedTuple):
 class PositionIndex(NamedTuple):
     """Identifies queries and keys by their position ids.
 
-    Used for distances in cross-attention, and in self-attention if the caller gave position ids.
+    Used for distances in cross-attention, and in self-attention if the caller gave the position ids of all tokens.
 
     Args:
         query_positions: `(batch or 1, q_length)`.
