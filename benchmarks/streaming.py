@@ -105,13 +105,12 @@ def measure_memory(folder: Path, pairs: int, minutes: float) -> None:
         process.terminate()
         output, _ = process.communicate()
     entry = [line for line in output.splitlines() if " loss " in line][-1]
-    step, epoch = (re.search(f"{name} ([0-9,.]+)", entry) for name in ("step", "epoch"))
-    assert step is not None and epoch is not None
+    step, epoch = re.findall(r"step ([\d,]+).* epoch ([\d.e-]+)", entry)[0]
     # single values vary by the block that the worker has at hand, so the largest of half a minute is compared
     base = max(value for passed, value in values if 30 <= passed < 60)
     most = max(value for passed, value in values if passed >= 60)
     print(
-        f"{pairs:,} pairs, {minutes:g} minutes, {step[1]} steps, {float(epoch[1]) * pairs:,.0f} pairs read: at most "
+        f"{pairs:,} pairs, {minutes:g} minutes, {step} steps, {float(epoch) * pairs:,.0f} pairs read: at most "
         f"{base:,.0f} MiB before the end of the first minute and {most:,.0f} MiB after it: growth {most / base - 1:.1%}"
     )
     print(f"stopped with status {process.returncode}; the resumed run logs its first steps after")
