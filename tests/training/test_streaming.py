@@ -5,6 +5,7 @@ import gzip
 import itertools
 import json
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -404,16 +405,48 @@ class TestTasks:
 
         assert masked(0) == masked(0) != masked(1)
 
-    @pytest.mark.parametrize("seed", [1, 2])
-    def test_labels_are_those_of_all_rows(self, toy, tmp_path, rows_of_block, tokenizer, seed):
+    @pytest.mark.parametrize(
+        ("problem", "labels"),
+        [
+            ("single_label_classification", ["cat", "dog", "cow"]),
+            ("multi_label_classification", [["cat"], [], ["dog", "cow"]]),
+            ("regression", [0.5, -1, -100]),
+        ],
+    )
+    def test_blocks_have_the_rows_of_a_run_without_streaming(
+        self, toy, tmp_path, rows_of_block, texts, tokenizer, problem, labels
+    ):
+        rows_of_block(7)
+        records = [json.dumps({"text": text, "label": labels[len(text) % 3]}) for text in texts]
+        files = dict.fromkeys(["train_file", "validation_file"], write_text(tmp_path / "a.jsonl", records))
+        found = []
+        for is_streamed in (True, False):
+            data = SequenceClassificationData(streaming=is_streamed, problem_type=problem, max_length=9, **files)
+            recipe = SequenceClassification(data, seed=1)
+            rows = {split: numbered(dataset) for split, dataset in recipe.load().items()}
+            inputs = recipe.trainer_inputs(None, recipe.encode(rows, tokenizer), None)
+            if is_streamed:  # a copy, as in a worker that is not forked
+                stream = pickle.loads(pickle.dumps(inputs.stream))
+                blocks = [stream.encode(stream.blocks.files[0].read(number)) for number in range(6)]
+                found.append([row for block in blocks for row in block.rows.dataset])
+            else:
+                found.append(list(inputs.train_dataset.dataset))
+        assert found[0] == found[1]
+        assert len(found[0]) == 40
+
+    @pytest.mark.parametrize("form", ["tsv", "parallel"])
+    def test_labels_are_those_of_all_rows(self, toy, tmp_path, rows_of_block, tokenizer, form):
         rows_of_block(5)
-        labels = {"train": ["cat", "dog"] * 20 + ["rare", "zebra"], "validation": ["dog"]}
+        labels, files = {"train": ["cat", "dog"] * 20 + ["rare", "zebra"], "validation": ["dog"]}, {}
         for split, names in labels.items():
-            write_text(tmp_path / f"{split}.tsv", ["text\tlabel", *(f"a {name}\t{name}" for name in names)])
-        files = {f"{split}_file": str(tmp_path / f"{split}.tsv") for split in labels}
+            columns = {"text": [f"a {name}" for name in names], "label": names}
+            lines = map("\t".join, zip(*columns.values(), strict=True))
+            files[f"{split}_file"] = write_text(tmp_path / f"{split}.tsv", ["\t".join(columns), *lines])
+            if form == "parallel":
+                files[f"{split}_file"] = [write_text(tmp_path / f"{split}.{name}", columns[name]) for name in columns]
         found = []
         for streaming_or_not in (True, False):
-            recipe = SequenceClassification(SequenceClassificationData(streaming=streaming_or_not, **files), seed)
+            recipe = SequenceClassification(SequenceClassificationData(streaming=streaming_or_not, **files), 1)
             rows = {split: numbered(dataset) for split, dataset in recipe.load().items()}
             prepared = recipe.encode(rows, tokenizer)
             found.append((prepared.classes, prepared.summary["labels"]))
@@ -627,14 +660,19 @@ class TestRuns:
         assert not (tmp_path / "run").exists()
 
     @pytest.mark.slow
-    def test_tables_with_weights(self, toy, streamed, tmp_path, rows_of_block):
+    @pytest.mark.parametrize(("task", "rows"), [("translation", "pairs"), ("masked_language_modeling", "documents")])
+    def test_files_with_weights(self, toy, configs, tmp_path, rows_of_block, task, rows):
         rows_of_block(20)
-        tables = []
+        files = []
         for number in range(3):
-            lines = ["source\ttarget", *map("\t".join, toy.pairs["train"][number::3])]
-            tables.append(write_text(tmp_path / f"{number}.tsv", lines))
-        assert toy.train(tmp_path / "run", streamed, train_file=tables, train_weights=[2, 1, 0.5]) == 0
-        assert outcome(tmp_path / "run")[1]["data"]["train"]["pairs"] == 320
+            pairs = toy.pairs["train"][number::3]
+            if task == "translation":
+                lines = ["source\ttarget", *map("\t".join, pairs)]
+                files.append(write_text(tmp_path / f"{number}.tsv", lines))
+            else:
+                files.append(write_text(tmp_path / f"{number}.txt", [source for source, _ in pairs]))
+        assert toy.train(tmp_path / "run", configs[task], train_file=files, train_weights=[2, 1, 0.5]) == 0
+        assert outcome(tmp_path / "run")[1]["data"]["train"][rows] == 320
 
     @pytest.mark.parametrize(
         ("options", "error"),

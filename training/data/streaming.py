@@ -371,11 +371,6 @@ class Blocks:
         file, block = self.order.block_at(position)
         return self.files[file].read(block)
 
-    def each_once(self) -> Iterator[Dataset]:
-        """The rows of each block of all files, once, in the order of the files."""
-        for file in self.files:
-            yield from map(file.read, range(len(file)))
-
     def first(self) -> Dataset:
         """The first rows of the first file."""
         return self.files[0].read(0)

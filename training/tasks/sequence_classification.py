@@ -21,7 +21,7 @@ from transformers import (
 from ..data.batching import TrainingRows
 from ..data.preprocessing import Side, build_tokenizer, check_lengths, token_lengths, tokenize
 from ..data.row_checks import label_warnings
-from ..data.streaming import EncodedBlock
+from ..data.streaming import EncodedBlock, open_blocks
 from ..data.tables import LABEL, LINE, NUMBER, Column, Layout, labels, numbered, table_of
 from ..data.text_data import count_overlap
 from ..errors import InputError
@@ -121,12 +121,16 @@ class SequenceClassification(Recipe):
         return PreparedClasses(rows, encoded, processor, summary, classes)
 
     def _count_labels(self, train: Dataset) -> Counter[str]:
-        """The number of training rows of each label; with `streaming`, all blocks are read once to count them."""
+        """The number of training rows of each label; with `streaming`, the labels of all blocks are read once."""
         if self.blocks is None:
             return Counter(_names(train))
-        counts = Counter[str]()
-        for block in datasets_tqdm(self.blocks.each_once(), "Counting labels", len(self.blocks), unit=" blocks"):
-            counts.update(_names(block))
+        counts, layout = Counter[str](), Layout(self.layout.columns[1:], row="text")
+        with datasets_tqdm(desc="Counting labels", total=len(self.blocks), unit=" blocks") as progress:
+            for file in self.blocks.files:
+                [column] = open_blocks(str(file.paths[-1]), layout)  # of parallel files, the last one has the labels
+                for block in range(len(column)):
+                    counts.update(_names(column.read(block)))
+                    progress.update()
         return counts
 
     def _encode_block(
