@@ -5,6 +5,7 @@ import gzip
 import itertools
 import json
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -16,11 +17,14 @@ import numpy as np
 import pyarrow
 import pytest
 import torch
-from datasets import Dataset
+import yaml
+from datasets import ClassLabel, Dataset, Features, Value
 from pyarrow import parquet
 from safetensors.torch import load_file
+from transformers import DataCollatorForTokenClassification
 
 from locant.cli import main
+from locant.tokenization import train_tokenizer
 from locant.training.data import streaming
 from locant.training.data.batching import TrainingRows
 from locant.training.data.streaming import (
@@ -33,11 +37,16 @@ from locant.training.data.streaming import (
     divide_block,
     open_blocks,
 )
-from locant.training.data.tables import load_files
+from locant.training.data.tables import LABEL, Column, Layout, load_files, numbered
 from locant.training.data.text_data import parallel_layout
 from locant.training.errors import InputError
 from locant.training.options.run_config import make_run_config
-from locant.training.run.trainer import GenerationTrainer
+from locant.training.run.trainer import RecipeTrainer
+from locant.training.tasks.documents import DocumentEncoder
+from locant.training.tasks.language_modeling import OverlappingPieces, training_blocks
+from locant.training.tasks.masked_language_modeling import Masking, SeparatePieces, masked_rows
+from locant.training.tasks.sequence_classification import SequenceClassification
+from locant.training.tasks.sequence_classification_arguments import SequenceClassificationData
 from locant.training.tasks.translation import Translation
 from locant.training.tasks.translation_arguments import TranslationData
 
@@ -105,8 +114,29 @@ class TestReading:
         layout = parallel_layout(source_lang="en", target_lang="fr") if nested else LAYOUT
         self.check(write_parquet(tmp_path, "a.parquet", nested), rows_of_block, layout, 8)
 
+    def test_labels_of_parquet(self, toy, tmp_path, rows_of_block):
+        numbers = pyarrow.array([number % 3 for number in range(8)])
+        classes = Features({"text": Value("string"), "label": ClassLabel(names=["cat", "dog", "cow"])})
+        rows = Dataset(pyarrow.table({"text": [source for source, _ in PAIRS], "label": numbers}))
+        rows.cast(classes).to_parquet(str(tmp_path / "a.parquet"))
+        self.check(str(tmp_path / "a.parquet"), rows_of_block, Layout((Column("text"), Column("label", LABEL))), 8)
+
+    @pytest.mark.parametrize("end", ["\n", "\r\n"], ids=["unix", "windows"])
+    @pytest.mark.parametrize("separator", ["line", "blank_line", "<|end|>"])
+    def test_documents(self, toy, tmp_path, rows_of_block, separator, end):
+        lines = ["<|end|>", " ", "a", "b<|end|>c", "", "blank_line", "d <|end|>", "", " \t", *"efghijklm", "n<|end|>"]
+        lines += ["", "o", "p", "q<|end|><|end|>r<|end|>s", "", "t", "u", "<|end|>", ""]
+        files = write_text(tmp_path / "a.txt", lines, end)
+        self.check(files, rows_of_block, Layout((Column("text"),), "document", separator))
+
+    def test_documents_of_a_line_are_counted(self, toy, tmp_path, rows_of_block):
+        rows_of_block(4)
+        layout = Layout((Column("text"),), "document", "blank_line")
+        files = [write_text(tmp_path / f"{name}.txt", [name, ""] * 10) for name in "ab"]
+        assert [file.rows for file in open_blocks(files, layout)] == [10, 10]
+
     @staticmethod
-    def check(files, rows_of_block, layout, count):
+    def check(files, rows_of_block, layout, count=None):
         whole = load_files(files, "train", layout)
         for rows in (3, 4, 100):
             rows_of_block(rows)
@@ -115,7 +145,7 @@ class TestReading:
             found = [row for number in range(len(file)) for row in blocks[number]]
             assert found == list(whole)
             assert max(map(len, blocks.values())) <= rows
-            assert file.rows >= len(whole)
+            assert file.rows >= len(whole) or layout.document_separator is not None
         assert count is None or len(whole) == count
 
     @pytest.mark.parametrize(
@@ -155,6 +185,26 @@ class TestReading:
             with pytest.raises(InputError, match=error):
                 open_blocks(files, LAYOUT)
 
+    @pytest.mark.parametrize(
+        ("separator", "error"),
+        [
+            ("file", "document_separator is file, so .*a.txt is a single document, but streaming reads the documents"),
+            ("blank_line", "document_separator is 'blank_line', but separates no documents in the first 3 lines of"),
+            ("<|e|>", r"document_separator is '<\|e\|>', but separates no documents in the first 3 lines of"),
+            ("b\nc", r"document_separator is 'b\\nc', but streaming looks for it in single lines: set it to"),
+        ],
+    )
+    def test_documents_that_cannot_be_streamed(self, tmp_path, rows_of_block, separator, error):
+        rows_of_block(3)
+        files = write_text(tmp_path / "a.txt", [*"abc", "", "<|e|>", ""])
+        with pytest.raises(InputError, match=error):
+            open_blocks(files, Layout((Column("text"),), "document", separator))
+
+    def test_tables_and_texts_of_documents_are_not_mixed(self, tmp_path):
+        files = [write_text(tmp_path / name, ["text", "a"]) for name in ("a.tsv", "a.txt")]
+        with pytest.raises(InputError, match=r"but streaming takes tables only, or text files only.$"):
+            open_blocks(files, Layout((Column("text"),), "document", "line"))
+
 
 class TestOrder:
     """The order of the blocks of files with 5, 3 and 8 blocks."""
@@ -187,6 +237,17 @@ class TestOrder:
     def test_rounded_weights_lose_no_block(self):
         counts = Counter(self.take(48, weights=(0.3, 0.3, 0.3)))  # ten passes, in which 0.1 has no exact value
         assert set(counts.values()) == {3}
+
+
+@pytest.fixture(scope="module")
+def texts():
+    """Documents of 0 to 8 parts, of 0 to 24 words."""
+    return [" ".join(["the fox sees", "a dog"][number % 2] for _ in range(number % 9)) for number in range(40)]
+
+
+@pytest.fixture(scope="module")
+def tokenizer(texts):
+    return train_tokenizer(iter(texts), vocab_size=300, purpose="masked_lm", show_progress=False)
 
 
 @pytest.fixture
@@ -275,6 +336,23 @@ class TestLoader:
         assert loader.place.position > 2
         assert loader.place.dropped == {"empty": rows - kept}
 
+    def test_blocks_without_rows_keep_the_counts(self, tmp_path, rows_of_block):
+        rows_of_block(5)
+        lines = ["source\ttarget", *("" if number // 10 % 2 else f"{number}\t" for number in range(60)), "1\tx"]
+        blocks = Blocks(open_blocks(write_text(tmp_path / "blank.tsv", lines), LAYOUT), None, seed=3)
+        loader = loader_of(blocks)
+        next(batch for batch in loader if loader.place.position >= 2 * len(blocks))
+        assert loader.place.dropped == {"empty": 2 * 30 + sum(map(self.empty_of, self.begun(blocks, loader)))}
+
+    @staticmethod
+    def begun(blocks, loader):
+        """The blocks that were read after two passes, without the block of the next batch."""
+        return map(blocks.read, range(2 * len(blocks), loader.place.position))
+
+    @staticmethod
+    def empty_of(rows):
+        return sum(not target for target in rows["target"])
+
     def test_an_error_in_a_worker_is_one_sentence(self, tmp_path, rows_of_block):
         rows_of_block(20)
         lines = ["source\ttarget", *(f"{number}\tx" for number in range(50)), "x"]
@@ -288,6 +366,91 @@ class TestLoader:
         blocks = Blocks(open_blocks(write_text(tmp_path / "empty.tsv", lines), LAYOUT), None, seed=3)
         rows = flat(take_pass(loader_of(blocks), len(blocks)))
         assert sorted(rows) == list(range(7))
+
+
+class TestTasks:
+    """The training rows that the tasks make of a block."""
+
+    @pytest.fixture
+    def documents(self, tmp_path, rows_of_block, texts):
+        rows_of_block(100)
+        layout = Layout((Column("text"),), "document", "line")
+        return Blocks(open_blocks(write_text(tmp_path / "texts.txt", texts), layout), None, seed=1)
+
+    def encoder(self, task, tokenizer):
+        if task == "language_modeling":
+            return DocumentEncoder(OverlappingPieces(tokenizer, 16), partial(training_blocks, size=16))
+        masked = partial(masked_rows, masking=Masking(tokenizer, 0.3), seed=1)
+        return DocumentEncoder(SeparatePieces(tokenizer, 16), masked)
+
+    @pytest.mark.parametrize(("task", "shared"), [("language_modeling", 1), ("masked_language_modeling", 2)])
+    def test_a_block_has_all_tokens_of_its_documents(self, documents, texts, tokenizer, task, shared):
+        rows, lengths, dropped = self.encoder(task, tokenizer)(documents.read(0))
+        assert dropped == {"empty": 5} == {"empty": sum(not text for text in texts)}
+        tokens = [len(tokenizer(text, add_special_tokens=False)["input_ids"]) for text in texts if text]
+        pieces = [max(1, -(-(count + 2 - shared) // (16 - shared))) for count in tokens]
+        assert lengths.sum() == sum(tokens) + 2 * len(tokens) + shared * (sum(pieces) - len(tokens))
+        assert (len(rows), 1) == lengths.shape
+        assert len(rows) < sum(pieces) if task == "language_modeling" else len(rows) == sum(pieces)
+
+    def test_tokens_are_masked_anew_in_each_pass(self, documents, tokenizer):
+        encode, divide = self.encoder("masked_language_modeling", tokenizer), partial(divide_block, max_tokens=64)
+        divide = partial(divide, batch_size=None, seed=1)
+        batches = BlockBatches(documents, encode, divide, DataCollatorForTokenClassification(tokenizer))
+
+        def masked(position):
+            """The masked tokens of the block, which is the only one."""
+            batches_of_pass = batches[position].batches
+            return sorted(tuple(label[label >= 0]) for batch in batches_of_pass for label in batch["labels"])
+
+        assert masked(0) == masked(0) != masked(1)
+
+    @pytest.mark.parametrize(
+        ("problem", "labels"),
+        [
+            ("single_label_classification", ["cat", "dog", "cow"]),
+            ("multi_label_classification", [["cat"], [], ["dog", "cow"]]),
+            ("regression", [0.5, -1, -100]),
+        ],
+    )
+    def test_blocks_have_the_rows_of_a_run_without_streaming(
+        self, toy, tmp_path, rows_of_block, texts, tokenizer, problem, labels
+    ):
+        rows_of_block(7)
+        records = [json.dumps({"text": text, "label": labels[len(text) % 3]}) for text in texts]
+        files = dict.fromkeys(["train_file", "validation_file"], write_text(tmp_path / "a.jsonl", records))
+        found = []
+        for is_streamed in (True, False):
+            data = SequenceClassificationData(streaming=is_streamed, problem_type=problem, max_length=9, **files)
+            recipe = SequenceClassification(data, seed=1)
+            rows = {split: numbered(dataset) for split, dataset in recipe.load().items()}
+            inputs = recipe.trainer_inputs(None, recipe.encode(rows, tokenizer), None)
+            if is_streamed:  # a copy, as in a worker that is not forked
+                stream = pickle.loads(pickle.dumps(inputs.stream))
+                blocks = [stream.encode(stream.blocks.files[0].read(number)) for number in range(6)]
+                found.append([row for block in blocks for row in block.rows.dataset])
+            else:
+                found.append(list(inputs.train_dataset.dataset))
+        assert found[0] == found[1]
+        assert len(found[0]) == 40
+
+    @pytest.mark.parametrize("form", ["tsv", "parallel"])
+    def test_labels_are_those_of_all_rows(self, toy, tmp_path, rows_of_block, tokenizer, form):
+        rows_of_block(5)
+        labels, files = {"train": ["cat", "dog"] * 20 + ["rare", "zebra"], "validation": ["dog"]}, {}
+        for split, names in labels.items():
+            columns = {"text": [f"a {name}" for name in names], "label": names}
+            lines = map("\t".join, zip(*columns.values(), strict=True))
+            files[f"{split}_file"] = write_text(tmp_path / f"{split}.tsv", ["\t".join(columns), *lines])
+            if form == "parallel":
+                files[f"{split}_file"] = [write_text(tmp_path / f"{split}.{name}", columns[name]) for name in columns]
+        found = []
+        for streaming_or_not in (True, False):
+            recipe = SequenceClassification(SequenceClassificationData(streaming=streaming_or_not, **files), 1)
+            rows = {split: numbered(dataset) for split, dataset in recipe.load().items()}
+            prepared = recipe.encode(rows, tokenizer)
+            found.append((prepared.classes, prepared.summary["labels"]))
+        assert found[0] == found[1] == (["cat", "dog", "rare", "zebra"], {"cat": 20, "dog": 20, "rare": 1, "zebra": 1})
 
 
 class TestDivision:
@@ -347,6 +510,13 @@ class TestOptions:
 
 
 STEPS = 30
+TASKS = {
+    "translation": ("train: 320 pairs, ", "0 empty, 0 long"),
+    "language_modeling": ("train: 320 documents (median length 56 ", "0 empty"),
+    "masked_language_modeling": ("train: 315 documents (median length 28 ", "2 empty"),
+    "sequence_classification": ("train: 320 texts, ", "none"),
+}
+"""For each task, what a streamed run prints about its training data, and about the rows that were dropped."""
 
 
 @pytest.fixture(scope="module")
@@ -362,25 +532,47 @@ def streamed(toy):
 
 
 @pytest.fixture(scope="module")
-def uninterrupted(toy, streamed, tmp_path_factory):
-    """The folder of a streamed run that nothing interrupted, for reading only."""
-    folder = tmp_path_factory.mktemp("streamed") / "run"
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(streaming, "BLOCK_ROWS", 70)
-        assert toy.train(folder, streamed) == 0
-    return folder
+def configs(toy, streamed):
+    """The YAML file of a streamed run for each task, with 30 steps on blocks of at most 70 lines."""
+    sources = {split: [source for source, _ in toy.pairs[split]] for split in ("train", "validation")}
+    files = {}
+    for split, texts in sources.items():
+        lines = {
+            "language_modeling": [line for text in texts for line in (text, text, "")],
+            "masked_language_modeling": ["  ", *texts[1:]],
+            "sequence_classification": ["text\tlabel", *(f"{text}\t{text.split()[-1]}" for text in texts)],
+        }
+        for task, written in lines.items():
+            name = f"{task}-{split}.{'tsv' if task == 'sequence_classification' else 'txt'}"
+            files[task, split] = write_text(toy.folder / name, written)
+    own = {
+        "language_modeling": {"document_separator": "blank_line", "block_size": 24},
+        "masked_language_modeling": {"document_separator": "line", "max_length": 12},
+        "sequence_classification": {"max_length": 12},
+    }
+    found = {"translation": streamed}
+    for task, data in own.items():
+        sections = yaml.safe_load(streamed.read_text())
+        other_stack = "encoder" if task == "language_modeling" else "decoder"
+        left_out = (other_stack, "label_smoothing", "bpe_dropout", "predict_with_generate", "num_beams", "max_new")
+        for section in sections.values():
+            for name in [name for name in section if name.startswith(left_out)]:
+                del section[name]
+        sections["data"] |= {**data, **{f"{split}_file": files[task, split] for split in sources}}
+        found[task] = toy.write_config(f"streamed-{task}", {"task": task, **sections})
+    return found
 
 
 def terminate_in(monkeypatch, step):
     """Send SIGTERM before the forward pass of a step of the next run."""
-    calls, original = itertools.count(1), GenerationTrainer.training_step
+    calls, original = itertools.count(1), RecipeTrainer.training_step
 
     def training_step(*args, **kwargs):
         if next(calls) == step:
             os.kill(os.getpid(), signal.SIGTERM)
         return original(*args, **kwargs)
 
-    monkeypatch.setattr(GenerationTrainer, "training_step", training_step)
+    monkeypatch.setattr(RecipeTrainer, "training_step", training_step)
 
 
 def outcome(folder):
@@ -402,38 +594,41 @@ class TestRuns:
                 assert toy.train(folder, streamed, **options) == 143
         assert toy.train(folder, streamed, **options) == 0
 
+    @pytest.mark.parametrize("task", TASKS)
     def test_a_run_that_goes_on_within_a_block_ends_with_the_same_bits(
-        self, toy, streamed, uninterrupted, tmp_path, rows_of_block, monkeypatch, capsys
+        self, toy, configs, tmp_path, rows_of_block, monkeypatch, capsys, task
     ):
         rows_of_block(70)
-        self.resume(toy, streamed, tmp_path / "run", monkeypatch, (14, 2))
-        assert outcome(tmp_path / "run") == outcome(uninterrupted)
+        assert toy.train(tmp_path / "whole", configs[task]) == 0
+        capsys.readouterr()
+        self.resume(toy, configs[task], tmp_path / "run", monkeypatch, (14,))
+        assert outcome(tmp_path / "run") == outcome(tmp_path / "whole")
         printed = capsys.readouterr().out
+        rows, dropped = TASKS[task]
         assert "Resuming training from" in printed
-        assert "checkpoint-16" in printed
-        assert "train: 320 pairs, " in printed
-        assert "streaming: 5 blocks of training rows (" in printed
-        assert "dropped from the blocks of train that were read: 0 empty, 0 long" in printed
-        records = outcome(uninterrupted)[1]["epochs"]
+        assert "checkpoint-14" in printed
+        assert rows in printed
+        assert " blocks of training rows (" in printed
+        assert f"dropped from the blocks of train that were read: {dropped}\n" in printed
+        records = outcome(tmp_path / "whole")[1]["epochs"]
         assert [record["step"] for record in records] == [10, 20, 30]
-        assert records[0]["epoch"] < records[1]["epoch"] < records[2]["epoch"] < 2
+        assert records[0]["epoch"] < records[1]["epoch"] < records[2]["epoch"]
 
     @pytest.mark.slow
-    @pytest.mark.parametrize("workers", [1, 2])
-    @pytest.mark.parametrize("accumulation", [1, 3])
-    def test_with_workers_too(self, toy, streamed, tmp_path, rows_of_block, monkeypatch, workers, accumulation):
+    @pytest.mark.parametrize(("workers", "accumulation"), [(1, 1), (2, 3)])
+    @pytest.mark.parametrize("task", TASKS)
+    def test_with_workers_too(self, toy, configs, tmp_path, rows_of_block, monkeypatch, task, workers, accumulation):
         rows_of_block(70)
-        options = {"gradient_accumulation_steps": accumulation}
-        assert toy.train(tmp_path / "whole", streamed, **options) == 0
+        config, options = configs[task], {"gradient_accumulation_steps": accumulation}
+        assert toy.train(tmp_path / "whole", config, **options) == 0
         accumulated = [accumulation * step for step in (7, 2)]
-        self.resume(
-            toy, streamed, tmp_path / "run", monkeypatch, accumulated, **options, dataloader_num_workers=workers
-        )
+        self.resume(toy, config, tmp_path / "run", monkeypatch, accumulated, **options, dataloader_num_workers=workers)
         # the number of workers is an option, but no hyperparameter
         assert outcome(tmp_path / "run") == outcome(tmp_path / "whole")
 
     @pytest.mark.slow
-    def test_two_processes_go_on_where_they_stopped(self, toy, streamed, tmp_path):
+    @pytest.mark.parametrize("task", TASKS)
+    def test_two_processes_go_on_where_they_stopped(self, toy, configs, tmp_path, task):
         def launch(folder, **options):
             script = tmp_path / "train.py"
             script.write_text(
@@ -442,7 +637,7 @@ class TestRuns:
             )
             command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2"]
             command += ["--rdzv-backend", "c10d", "--rdzv-endpoint", "localhost:0", str(script)]
-            command += toy.arguments(folder, streamed, use_cpu="true", **options)
+            command += toy.arguments(folder, configs[task], use_cpu="true", **options)
             done = subprocess.run(command, env=toy.environment, capture_output=True, text=True, timeout=300)
             assert done.returncode == 0, done.stderr
 
@@ -465,14 +660,19 @@ class TestRuns:
         assert not (tmp_path / "run").exists()
 
     @pytest.mark.slow
-    def test_tables_with_weights(self, toy, streamed, tmp_path, rows_of_block):
+    @pytest.mark.parametrize(("task", "rows"), [("translation", "pairs"), ("masked_language_modeling", "documents")])
+    def test_files_with_weights(self, toy, configs, tmp_path, rows_of_block, task, rows):
         rows_of_block(20)
-        tables = []
+        files = []
         for number in range(3):
-            lines = ["source\ttarget", *map("\t".join, toy.pairs["train"][number::3])]
-            tables.append(write_text(tmp_path / f"{number}.tsv", lines))
-        assert toy.train(tmp_path / "run", streamed, train_file=tables, train_weights=[2, 1, 0.5]) == 0
-        assert outcome(tmp_path / "run")[1]["data"]["train"]["pairs"] == 320
+            pairs = toy.pairs["train"][number::3]
+            if task == "translation":
+                lines = ["source\ttarget", *map("\t".join, pairs)]
+                files.append(write_text(tmp_path / f"{number}.tsv", lines))
+            else:
+                files.append(write_text(tmp_path / f"{number}.txt", [source for source, _ in pairs]))
+        assert toy.train(tmp_path / "run", configs[task], train_file=files, train_weights=[2, 1, 0.5]) == 0
+        assert outcome(tmp_path / "run")[1]["data"]["train"][rows] == 320
 
     @pytest.mark.parametrize(
         ("options", "error"),
@@ -480,7 +680,7 @@ class TestRuns:
             ({"max_steps": -1}, "streaming data have no epochs, and max_steps is not given: give max_steps."),
             ({"validation_file": "null"}, "streaming cuts no validation rows from the training data, and no"),
             ({"train_file": "null", "dataset_name": "x"}, "streaming reads files, but dataset_name is given"),
-            ({"train_weights": [1, 2]}, "train_weights has 2 weights, but train_file has 1 tables (parallel text"),
+            ({"train_weights": [1, 2]}, "train_weights has 2 weights, but train_file has 1 files (parallel text"),
             ({"train_weights": [0, 1]}, "train_weights is [0.0, 1.0], but each weight must be above 0."),
             ({"streaming": "false", "train_weights": [1, 1]}, "train_weights is given without streaming"),
         ],
@@ -490,10 +690,18 @@ class TestRuns:
         assert error in capsys.readouterr().err.splitlines()[-1]
         assert not (tmp_path / "run").exists()
 
-    @pytest.mark.parametrize("task", ["language_modeling", "sequence_classification", "captioning"])
-    def test_other_tasks_have_no_such_option(self, tmp_path, capsys, task):
+    @pytest.mark.parametrize("task", ["image_classification", "captioning"])
+    def test_tasks_with_images_have_no_such_option(self, tmp_path, capsys, task):
         assert main(["train", "--task", task, "--train_file", "x", "--streaming", "true"]) == 2
-        error = f"--streaming is not an option of {task}, but of translation: leave it out."
+        error = f"--streaming is not an option of {task}, but of {', '.join(TASKS)}: leave it out."
+        assert error in capsys.readouterr().err
+
+    @pytest.mark.parametrize("length", [17, "null"])
+    def test_texts_that_may_be_longer_than_the_learned_positions(self, toy, configs, tmp_path, capsys, length):
+        options = {"position_encoding": "learned", "max_position_embeddings": 16, "max_length": length}
+        assert toy.train(tmp_path / "run", configs["sequence_classification"], **options) == 2
+        given = "not given" if length == "null" else length
+        error = f"max_length is {given}, but the learned positions end at 16, and a streamed text may be longer: "
         assert error in capsys.readouterr().err
 
     def test_files_that_changed_since_the_run_began(self, toy, streamed, tmp_path, rows_of_block, capsys, monkeypatch):
@@ -514,12 +722,12 @@ class TestRuns:
         assert toy.train(tmp_path / "run", streamed, **options) == 0
         file = tmp_path / "run" / "checkpoint-10" / "stream_place_0.json"
         file.write_text(json.dumps(json.loads(file.read_text()) | {"position": 99}))
-        begin, seconds, original = time.monotonic(), [], GenerationTrainer.training_step
+        begin, seconds, original = time.monotonic(), [], RecipeTrainer.training_step
 
         def training_step(*args, **kwargs):
             seconds.append(time.monotonic() - begin)
             return original(*args, **kwargs)
 
-        monkeypatch.setattr(GenerationTrainer, "training_step", training_step)
+        monkeypatch.setattr(RecipeTrainer, "training_step", training_step)
         assert toy.train(tmp_path / "run", streamed, **{**options, "max_steps": 11}) == 0
         assert seconds[0] < 30

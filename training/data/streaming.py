@@ -21,7 +21,9 @@ from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
 from ..errors import InputError
+from ..run.progress import hidden_bars
 from .batching import TrainingRows
+from .document_files import BLANK_LINE, EACH_LINE, FILE, split_documents
 from .tables import (
     GZIP,
     Layout,
@@ -75,11 +77,16 @@ class LineIndex:
         """The number of blocks."""
         return len(self._starts)
 
-    def lines(self, block: int) -> Iterator[str]:
-        """The lines of a block; `InputError` at the first line that is not UTF-8."""
+    def lines(self, block: int, *, to_end: bool = False) -> Iterator[str]:
+        """The lines of a block, or with `to_end` of the file from this block on.
+
+        Raises:
+            InputError: at the first line that is not UTF-8.
+        """
         with self.path.open("rb") as file:
             file.seek(self._starts[block])
-            yield from decode_lines(itertools.islice(file, self.size), self.path, self.first(block))
+            lines = file if to_end else itertools.islice(file, self.size)
+            yield from decode_lines(lines, self.path, self.first(block))
 
     def first(self, block: int) -> int:
         """The number of the first line of a block, from 1 on."""
@@ -98,7 +105,7 @@ class BlockFile(ABC):
     """
 
     rows: int
-    """The number of rows, including the blank lines of a table."""
+    """The number of rows, including the blank lines of a table; an estimate if a row may have several lines."""
 
     def __init__(self, paths: Sequence[Path], layout: Layout):
         self.paths = paths
@@ -123,7 +130,7 @@ class BlockFile(ABC):
 
 
 class ParallelBlocks(BlockFile):
-    """Parallel text files: line N of each file belongs to row N."""
+    """Parallel text files, or a single text file: line N of each file belongs to row N."""
 
     def __init__(self, paths: Sequence[Path], layout: Layout):
         super().__init__(paths, layout)
@@ -139,6 +146,63 @@ class ParallelBlocks(BlockFile):
     def read(self, block: int) -> Dataset:
         texts = [index.lines(block) for index in self._indices]
         return self._as_dataset(parallel_rows(self.paths, self.layout, texts, self._indices[0].first(block)))
+
+
+class DocumentBlocks(BlockFile):
+    """A text file with a separator between documents of any number of lines.
+
+    A block ends at the first separator behind its `BLOCK_ROWS` lines, and the next block begins there, so that each
+    document is in one block. The number of rows is estimated from the first block.
+    """
+
+    def __init__(self, paths: Sequence[Path], layout: Layout):
+        super().__init__(paths, layout)
+        assert layout.document_separator is not None
+        self._separator = layout.document_separator
+        if "\n" in self._separator:
+            raise InputError(
+                f"document_separator is {self._separator!r}, but streaming looks for it in single lines: set it to "
+                "blank_line, line, or a text without a line feed."
+            )
+        self._index = LineIndex(paths[0], BLOCK_ROWS)
+        if not any(map(self._separates, self._index.lines(0))):
+            raise InputError(
+                f"document_separator is {self._separator!r}, but separates no documents in the first {BLOCK_ROWS:,} "
+                f"lines of {paths[0]}: set it to blank_line, line, or a text that stands between two documents."
+            )
+        own = self._lines(0)
+        self.rows = round(len(self._documents(own)) * self._index.count / len(own))
+
+    def __len__(self) -> int:
+        return len(self._index)
+
+    def read(self, block: int) -> Dataset:
+        return self._as_dataset((document,) for document in self._documents(self._lines(block)))
+
+    def _documents(self, lines: list[str]) -> list[str]:
+        return [document for document in split_documents(lines, self._separator) if document.strip()]
+
+    def _lines(self, block: int) -> list[str]:
+        """The lines of the documents of a block."""
+        lines = self._index.lines(block, to_end=True)
+        own = list(itertools.islice(lines, BLOCK_ROWS))
+        if block:
+            own = list(itertools.dropwhile(lambda line: not self._separates(line), own))
+            own[:1] = [self._parts(line)[1] for line in own[:1]]
+        for line in lines if own else ():
+            if self._separates(line):
+                own.append(self._parts(line)[0])
+                break
+            own.append(line)
+        return own
+
+    def _separates(self, line: str) -> bool:
+        return not line.strip() if self._separator == BLANK_LINE else self._separator in line
+
+    def _parts(self, line: str) -> tuple[str, str]:
+        """The parts of a line before and after its first separator."""
+        before, _, after = ("", "", "") if self._separator == BLANK_LINE else line.partition(self._separator)
+        return before, after
 
 
 class TableBlocks(BlockFile):
@@ -193,14 +257,16 @@ class ParquetBlocks(BlockFile):
         with ParquetFile(self.paths[0]) as file:
             table = file.read_row_groups(range(first, last + 1), columns=self._columns)
         rows = Dataset(table.slice(start - before, stop - start))
-        return select_columns(rows, self.layout, str(self.paths[0]), self.paths[0].parent, start + 1)
+        with hidden_bars():
+            return select_columns(rows, self.layout, str(self.paths[0]), self.paths[0].parent, start + 1)
 
 
 def open_blocks(files: str | Sequence[str], layout: Layout) -> list[BlockFile]:
-    """Open the training files: tables, or parallel text files, which count as one file.
+    """Open the training files: tables, text files of documents, or parallel text files, which count as one file.
 
     Raises:
-        InputError: a file is missing, empty, compressed or malformed, or tables and text files are mixed.
+        InputError: a file is missing, empty, compressed, malformed or a single document, or tables and text files are
+            mixed.
     """
     given = [files] if isinstance(files, str) else files
     paths = [existing_file(file) for file in given]
@@ -208,13 +274,20 @@ def open_blocks(files: str | Sequence[str], layout: Layout) -> list[BlockFile]:
         if path.suffix.lower() == GZIP:
             raise InputError(f"{path} is compressed, but streaming reads any part of a file at once: unpack it.")
     tables = [path for path in paths if is_table(path)]
+    separator = layout.document_separator
+    if not tables and separator == FILE:
+        raise InputError(
+            f"document_separator is file, so {paths[0]} is a single document, but streaming reads the documents of a "
+            "file in blocks: set document_separator to blank_line, line, or a text that stands between two documents, "
+            "or give a table of documents."
+        )
+    if not tables and separator is not None:
+        return [(ParallelBlocks if separator == EACH_LINE else DocumentBlocks)([path], layout) for path in paths]
     if not tables and len(paths) == len(layout.columns):
         return [ParallelBlocks(paths, layout)]
     if len(tables) < len(paths):
-        raise InputError(
-            f"train_file is {' and '.join(map(str, paths))}, but streaming takes tables only, or "
-            f"{len(layout.columns)} parallel text files."
-        )
+        texts = "text files only" if separator is not None else f"{len(layout.columns)} parallel text files"
+        raise InputError(f"train_file is {' and '.join(map(str, paths))}, but streaming takes tables only, or {texts}.")
     return [(ParquetBlocks if format_of(path) == ".parquet" else TableBlocks)([path], layout) for path in paths]
 
 
@@ -278,8 +351,8 @@ class Blocks:
     def __init__(self, files: Sequence[BlockFile], weights: Sequence[float] | None, seed: int):
         if weights is not None and len(weights) != len(files):
             raise InputError(
-                f"train_weights has {len(weights)} weights, but train_file has {len(files)} tables (parallel text "
-                "files count as one): give a weight for each."
+                f"train_weights has {len(weights)} weights, but train_file has {len(files)} files (parallel text files "
+                "count as one): give a weight for each."
             )
         self.files = files
         self.order = BlockOrder(list(map(len, files)), weights or [1.0] * len(files), seed)
@@ -393,7 +466,11 @@ class BlockBatches(TorchDataset[Batches | InputError]):
     def __getitem__(self, position: int) -> Batches | InputError:
         """The batches; an `InputError` is returned, as a worker of a DataLoader would change its message."""
         try:
-            rows, lengths, dropped = self.encode(self.blocks.read(position))
+            block = self.blocks.read(position)
+            if not len(block):
+                return Batches(position, [], {})
+            with hidden_bars():
+                rows, lengths, dropped = self.encode(block)
         except InputError as error:
             return error
         if not len(rows):
@@ -455,7 +532,9 @@ class StreamLoader:
             self.place = self.place._replace(batch=number + 1)
             self.passes = (block.position + (number + 1) / len(block.batches)) / len(self.dataset.blocks)
             yield {name: torch.from_numpy(array) for name, array in block.batches[number].items()}
-        dropped = {name: count + self.place.dropped.get(name, 0) for name, count in block.dropped.items()}
+        dropped = dict(self.place.dropped)
+        for name, count in block.dropped.items():
+            dropped[name] = dropped.get(name, 0) + count
         self.place = Place(block.position + self._num_replicas, 0, dropped)
 
 
@@ -464,13 +543,14 @@ def _unchanged(item: Any) -> Any:
 
 
 def estimate_counts(summary: Mapping[str, Any], blocks: Blocks, sample: int) -> dict[str, Any]:
-    """The summary of the data of a streamed run, whose numbers for train are scaled from a block of `sample` rows.
+    """The summary of the data of a streamed run, whose counts for train are scaled from a block of `sample` rows.
 
     The counts of dropped rows, and of test rows that are in train, are left out, as the block tells nothing about them.
     """
     kept = {name: value for name, value in summary.items() if name not in ("dropped", "test_in_train")}
     rows = blocks.rows
-    scaled = {name: round(count * rows / sample) for name, count in summary["train"].items()}
+    counts, factor = summary["train"], rows / sample
+    scaled = {name: count if name.startswith("median") else round(count * factor) for name, count in counts.items()}
     return {**kept, "train": scaled, "streamed": {"rows": rows, "blocks": len(blocks), "counted_rows": sample}}
 
 

@@ -31,6 +31,7 @@ import zlib
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain, islice, zip_longest
 from pathlib import Path
 from typing import Any
@@ -118,15 +119,17 @@ IMAGE = Kind("the path of an image (relative to the folder of the table)", Image
 def labels(separator: str) -> Kind:
     """The kind of a column with any number of labels: a list, or a text in which `separator` separates the labels."""
 
-    def read(value: Any, folder: Path) -> list[str]:
-        parts = value.split(separator) if isinstance(value, str) else value
-        if not isinstance(parts, list):
-            raise ValueError
-        if isinstance(value, str):
-            parts = [part for part in parts if part.strip()]
-        return [_read_label(part, folder) for part in parts]
+    expected = f"names of classes, as a list or with {separator!r} between them"
+    return Kind(expected, List(Value("string")), partial(_read_labels, separator))
 
-    return Kind(f"names of classes, as a list or with {separator!r} between them", List(Value("string")), read)
+
+def _read_labels(separator: str, value: Any, folder: Path) -> list[str]:
+    parts = value.split(separator) if isinstance(value, str) else value
+    if not isinstance(parts, list):
+        raise ValueError
+    if isinstance(value, str):
+        parts = [part for part in parts if part.strip()]
+    return [_read_label(part, folder) for part in parts]
 
 
 @dataclass(frozen=True)

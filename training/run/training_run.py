@@ -162,7 +162,8 @@ def prepare(run: RunConfig, recipe: Recipe, rows: DatasetDict, folder: RunFolder
     name = run.model.model_name_or_path or getattr(run.data, "tokenizer_name", None) or folder.last_checkpoint()
     processor = None
     if run.training.process_index == 0:
-        processor = recipe.build_processor(run, rows["train"], None if name is None else str(name))
+        train = rows["train"] if recipe.blocks is None or name is not None else recipe.blocks.sample()
+        processor = recipe.build_processor(run, train, None if name is None else str(name))
     processor = broadcast_object_list([processor])[0]
     with run.training.main_process_first(desc="encoding"):
         prepared = recipe.encode(rows, processor)
@@ -180,8 +181,8 @@ def describe_stream(recipe: Recipe) -> list[str]:
         return []
     files = ", ".join(f"{' and '.join(map(str, file.paths))} {file.rows:,}" for file in recipe.blocks.files)
     return [
-        f"streaming: {len(recipe.blocks):,} blocks of training rows ({files}); the numbers of tokens are estimated "
-        "from the first block"
+        f"streaming: {len(recipe.blocks):,} blocks of training rows ({files}); the numbers of rows and tokens of "
+        "train are estimated from the first block"
     ]
 
 

@@ -6,11 +6,12 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from ..errors import InputError
-from ..options.arguments import DataArguments, TokenizerArguments, option
+from ..options.arguments import TokenizerArguments, option
+from .streaming_arguments import StreamingArguments
 
 
 @dataclass
-class DocumentArguments(TokenizerArguments, DataArguments):
+class DocumentArguments(TokenizerArguments, StreamingArguments):
     """The options of the section `data:` for tasks whose rows are documents.
 
     Raises:

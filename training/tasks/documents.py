@@ -5,6 +5,7 @@ import io
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import redirect_stdout
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
@@ -14,13 +15,15 @@ from datasets import Dataset, DatasetDict, Features, List, Value
 from tqdm.auto import tqdm
 from transformers import PreTrainedTokenizerBase
 
+from ..data.batching import TrainingRows
 from ..data.document_files import EACH_LINE
 from ..data.preprocessing import build_tokenizer, token_lengths
+from ..data.streaming import EncodedBlock
 from ..data.tables import Column, Layout
 from ..errors import InputError
 from ..options.run_config import RunConfig
 from ..run.trainer import Tensors
-from .recipe import PreparedData, Recipe, tokenizer_fields
+from .recipe import PreparedData, Recipe, Stream, tokenizer_fields
 
 IDS = "input_ids"
 DOCUMENT = "document"
@@ -96,25 +99,14 @@ class DocumentRecipe(Recipe):
         """
 
     def cut(self, rows: Dataset, tokenizer: PreTrainedTokenizerBase, desc: str = "Tokenising") -> Dataset:
-        """Cut documents into pieces: rows of ``input_ids`` and ``document``, the index of the document in `rows`."""
-        cut = self.cutter(tokenizer)
+        """The result of `cut_documents` with the cutter of the task."""
+        return cut_documents(rows, self.cutter(tokenizer), num_proc=self.data.preprocessing_num_workers, desc=desc)
 
-        def cut_batch(texts: list[str], numbers: list[int]) -> dict[str, list[Any]]:
-            filled = [(text, number) for text, number in zip(texts, numbers, strict=True) if text.strip()]
-            documents = zip(filled, cut([text for text, _ in filled]) if filled else [], strict=True)
-            pieces = [(piece, number) for (_, number), cut_text in documents for piece in cut_text]
-            return {IDS: [ids for ids, _ in pieces], DOCUMENT: [number for _, number in pieces]}
-
-        return rows.map(
-            cut_batch,
-            batched=True,
-            with_indices=True,
-            input_columns="text",
-            remove_columns=rows.column_names,
-            features=Features({IDS: List(Value("int32")), DOCUMENT: Value("int32")}),
-            num_proc=self.data.preprocessing_num_workers,
-            desc=desc,
-        )
+    def stream_pieces(
+        self, tokenizer: PreTrainedTokenizerBase, training_rows: Callable[[Dataset], tuple[TrainingRows, np.ndarray]]
+    ) -> Stream | None:
+        """The `Stream` of a streamed run; `training_rows` converts pieces to training rows and their lengths."""
+        return self.stream(DocumentEncoder(self.cutter(tokenizer), training_rows))
 
     def encode(self, rows: DatasetDict, processor: PreTrainedTokenizerBase) -> PreparedData:
         """Cut the documents of every split into pieces, and count documents, pieces, tokens and bytes."""
@@ -181,6 +173,48 @@ class DocumentRecipe(Recipe):
     def _count(self, pieces: Dataset, tokenizer: PreTrainedTokenizerBase) -> np.ndarray:
         counts = np.bincount(self.learned_tokens(pieces, tokenizer), minlength=len(tokenizer)) + 1
         return np.log(counts.sum()) - np.log(counts)
+
+
+@dataclass
+class DocumentEncoder:
+    """Cuts the documents of a streamed block into pieces; documents of white space only are dropped.
+
+    Args:
+        cut: cuts documents into pieces.
+        training_rows: converts pieces to training rows and their lengths `(rows, 1)`.
+    """
+
+    cut: Cutter
+    training_rows: Callable[[Dataset], tuple[TrainingRows, np.ndarray]]
+
+    def __call__(self, documents: Dataset) -> EncodedBlock:
+        """The training rows of a block."""
+        pieces = cut_documents(documents, self.cut)
+        dropped = {"empty": len(documents) - len(np.unique(pieces[DOCUMENT][:]))}
+        if not len(pieces):
+            return EncodedBlock(TrainingRows(pieces), np.zeros((0, 1), dtype=np.int64), dropped)
+        return EncodedBlock(*self.training_rows(pieces), dropped)
+
+
+def cut_documents(rows: Dataset, cut: Cutter, *, num_proc: int | None = None, desc: str | None = None) -> Dataset:
+    """Cut documents into pieces: rows of ``input_ids`` and ``document``, the index of the document in `rows`."""
+
+    def cut_batch(texts: list[str], numbers: list[int]) -> dict[str, list[Any]]:
+        filled = [(text, number) for text, number in zip(texts, numbers, strict=True) if text.strip()]
+        documents = zip(filled, cut([text for text, _ in filled]) if filled else [], strict=True)
+        pieces = [(piece, number) for (_, number), cut_text in documents for piece in cut_text]
+        return {IDS: [ids for ids, _ in pieces], DOCUMENT: [number for _, number in pieces]}
+
+    return rows.map(
+        cut_batch,
+        batched=True,
+        with_indices=True,
+        input_columns="text",
+        remove_columns=rows.column_names,
+        features=Features({IDS: List(Value("int32")), DOCUMENT: Value("int32")}),
+        num_proc=num_proc,
+        desc=desc,
+    )
 
 
 def counted_documents(documents: int) -> str:

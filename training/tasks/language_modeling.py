@@ -5,6 +5,7 @@ import inspect
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import chain
 from typing import Any, NamedTuple
 
@@ -126,6 +127,12 @@ def loss_metrics(prediction: EvalPrediction) -> dict[str, float]:
     return {"loss": loss, "perplexity": perplexity(loss)}
 
 
+def training_blocks(pieces: Dataset, size: int | None) -> tuple[TrainingRows, np.ndarray]:
+    """The training rows and their lengths `(rows, 1)`: blocks of at most `size` tokens; if None, of one piece each."""
+    blocks = alone(pieces) if size is None else pack(pieces, size)
+    return TrainingRows(blocks), block_lengths(blocks)
+
+
 class LanguageModeling(DocumentRecipe):
     """The recipe for decoders, which predict each token of a document from the tokens before it."""
 
@@ -170,14 +177,16 @@ class LanguageModeling(DocumentRecipe):
     def trainer_inputs(self, run: RunConfig, prepared: PreparedData, model: PreTrainedModel) -> TrainerInputs:
         """Blocks of one piece each; training blocks have several pieces if `keeps_documents_apart(model)` is true."""
         packs = keeps_documents_apart(model)
-        train, validation = prepared.encoded["train"], alone(prepared.encoded["validation"])
-        blocks = pack(train, self.data.block_size) if packs else alone(train)
+        in_blocks = partial(training_blocks, size=self.data.block_size if packs else None)
+        train_dataset, train_lengths = in_blocks(prepared.encoded["train"])
+        validation = alone(prepared.encoded["validation"])
         return TrainerInputs(
-            train_dataset=TrainingRows(blocks, seed=run.training.seed),
-            train_lengths=block_lengths(blocks),
+            train_dataset=train_dataset,
+            train_lengths=train_lengths,
             eval_dataset=by_length(validation, block_lengths(validation)),
             data_collator=BlockCollator(_padding_id(prepared.processor), with_documents=packs),
             compute_metrics=loss_metrics,
+            stream=self.stream_pieces(prepared.processor, in_blocks),
         )
 
     def measure(

@@ -5,6 +5,7 @@ import copy
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -107,6 +108,11 @@ class Masking:
         return {IDS: ids, LABELS: labels}
 
 
+def masked_rows(pieces: Dataset, masking: Masking, seed: int) -> tuple[TrainingRows, np.ndarray]:
+    """The training rows and their lengths `(pieces, 1)`; `seed` decides which tokens are masked in each epoch."""
+    return TrainingRows(pieces.select_columns([IDS]), masking, seed=seed), token_lengths(pieces, [IDS])
+
+
 class MaskedTrainer(RecipeTrainer):
     """The Trainer for encoders, which evaluates loss and accuracy over the masked tokens."""
 
@@ -169,15 +175,18 @@ class MaskedLanguageModeling(DocumentRecipe):
 
     def trainer_inputs(self, run: RunConfig, prepared: PreparedData, model: PreTrainedModel) -> TrainerInputs:
         """The training pieces, with different tokens masked in each epoch, and validation pieces with fixed masks."""
-        tokenizer, train = prepared.processor, prepared.encoded["train"]
+        tokenizer = prepared.processor
         validation = self.hide(prepared.encoded["validation"], tokenizer)
         masking = Masking(tokenizer, self.data.mlm_probability)
+        masked = partial(masked_rows, masking=masking, seed=run.training.seed)
+        train_dataset, train_lengths = masked(prepared.encoded["train"])
         return TrainerInputs(
-            train_dataset=TrainingRows(train.select_columns([IDS]), masking, seed=run.training.seed),
-            train_lengths=token_lengths(train, [IDS]),
+            train_dataset=train_dataset,
+            train_lengths=train_lengths,
             eval_dataset=by_length(validation.select_columns([IDS, LABELS]), token_lengths(validation, [IDS])),
             data_collator=DataCollatorForTokenClassification(tokenizer),
             compute_metrics=guess_metrics,
+            stream=self.stream_pieces(tokenizer, masked),
         )
 
     def measure(

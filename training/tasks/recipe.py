@@ -14,7 +14,7 @@ from transformers import AutoTokenizer, EvalPrediction, PreTrainedModel, PreTrai
 
 from ..data.batching import TrainingRows
 from ..data.row_checks import copy_warnings, quote_warnings
-from ..data.streaming import Blocks, EncodedBlock
+from ..data.streaming import Blocks, EncodedBlock, open_blocks
 from ..data.tables import Layout, load_files, load_splits, table_of
 from ..errors import InputError
 from ..options.run_config import RunConfig
@@ -119,27 +119,42 @@ class Recipe(ABC):
         self.blocks: Blocks | None = None  # of a streamed run, once `load` has opened them
 
     @property
+    def is_streamed(self) -> bool:
+        """Whether the training data are read while the model trains; some tasks do not have this option."""
+        return getattr(self.data, "streaming", False)
+
+    @property
     @abstractmethod
     def layout(self) -> Layout:
         """The columns of a row."""
 
     def load(self) -> DatasetDict:
-        """The rows of each split."""
-        return load_splits(self.layout, **self.data.sources, seed=self.seed)
+        """The rows of each split; with `streaming`, the split train is the first block of the training files."""
+        if not self.is_streamed:
+            return load_splits(self.layout, **self.data.sources, seed=self.seed)
+        self.blocks = Blocks(open_blocks(self.data.train_file, self.layout), self.data.train_weights, self.seed)
+        files = {split: getattr(self.data, f"{split}_file") for split in ("validation", "test")}
+        held_out = {split: load_files(given, split, self.layout) for split, given in files.items() if given is not None}
+        return DatasetDict({"train": self.blocks.first(), **held_out})
 
     def load_split(self, split: str) -> Dataset:
         """The rows of one split; `InputError` if the data do not have this split.
 
         A test file is read without the other splits, so that a finished model can be measured on a machine without its
-        training data.
+        training data; with `streaming`, a validation file too.
         """
         self.table = table_of(self.data, split)
-        if split == "test" and self.data.test_file is not None:
-            return load_files(self.data.test_file, split, self.layout)
+        file = getattr(self.data, f"{split}_file")
+        if file is not None and (split == "test" or (split == "validation" and self.is_streamed)):
+            return load_files(file, split, self.layout)
         splits = self.load()
         if split not in splits:
             raise InputError(f"There are no {split} data: give --{split}_file, or another --split.")
         return splits[split]
+
+    def stream(self, encode: Callable[[Dataset], EncodedBlock]) -> Stream | None:
+        """The `Stream` of the blocks that `load` has opened, if the run is streamed; else None."""
+        return None if self.blocks is None else Stream(self.blocks, encode)
 
     def warnings(self, rows: DatasetDict) -> list[str]:
         """Warnings if the rows may come from the wrong files, a sentence for each warning."""
@@ -148,7 +163,10 @@ class Recipe(ABC):
 
     @abstractmethod
     def build_processor(self, run: RunConfig, train: Dataset, name: str | None) -> Any:
-        """Load the processor from `name`, a folder or Hub name; if it is None, make the one that `run` asks for."""
+        """Load the processor from `name`, a folder or Hub name; if it is None, make the one that `run` asks for.
+
+        `train` holds the training rows, or with `streaming` a sample of them, from which a tokenizer can be trained.
+        """
 
     @abstractmethod
     def encode(self, rows: DatasetDict, processor: Any) -> PreparedData:

@@ -3,11 +3,13 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from datasets import Dataset, DatasetDict
+from datasets.utils import tqdm as datasets_tqdm
 from tqdm.auto import tqdm
 from transformers import (
     AutoModelForSequenceClassification,
@@ -19,8 +21,10 @@ from transformers import (
 from ..data.batching import TrainingRows
 from ..data.preprocessing import Side, build_tokenizer, check_lengths, token_lengths, tokenize
 from ..data.row_checks import label_warnings
+from ..data.streaming import EncodedBlock, open_blocks
 from ..data.tables import LABEL, LINE, NUMBER, Column, Layout, labels, numbered, table_of
 from ..data.text_data import count_overlap
+from ..errors import InputError
 from ..inference import position_limit
 from ..options.run_config import RunConfig
 from ..run.trainer import by_length
@@ -95,17 +99,18 @@ class SequenceClassification(Recipe):
     def encode(self, rows: DatasetDict, processor: PreTrainedTokenizerBase) -> PreparedClasses:
         """Convert every split to token ids and labels, and count texts, tokens and labels for the summary."""
         is_regression = self.data.problem_type == "regression"
-        classes = [] if is_regression else find_classes(_names(rows["train"]), "text")
-        numbers = {name: number for number, name in enumerate(classes)}
+        counts = Counter[str]() if is_regression else self._count_labels(rows["train"])
+        classes = [] if is_regression else find_classes(counts, "text")
+        num_proc = self.data.preprocessing_num_workers
         encoded = DatasetDict(
             {
-                split: self._encode_split(texts, processor, numbers, table_of(self.data, split))
+                split: self._encode_split(texts, processor, _numbers(classes), table_of(self.data, split), num_proc)
                 for split, texts in rows.items()
             }
         )
         summary: dict[str, Any] = {"vocabulary": len(processor)}
         if classes:
-            summary["labels"] = {name: count for name, count in Counter(_names(rows["train"])).most_common()}
+            summary["labels"] = dict(counts.most_common())
         for split, texts in encoded.items():
             lengths = np.array(texts["tokens"])
             kept = lengths if self.data.max_length is None else np.minimum(lengths, self.data.max_length)
@@ -115,8 +120,33 @@ class SequenceClassification(Recipe):
             summary["test_in_train"] = {"texts": overlap.inputs, "with_label": overlap.rows}
         return PreparedClasses(rows, encoded, processor, summary, classes)
 
+    def _count_labels(self, train: Dataset) -> Counter[str]:
+        """The number of training rows of each label; with `streaming`, the labels of all blocks are read once."""
+        if self.blocks is None:
+            return Counter(_names(train))
+        counts, layout = Counter[str](), Layout(self.layout.columns[1:], row="text")
+        with datasets_tqdm(desc="Counting labels", total=len(self.blocks), unit=" blocks") as progress:
+            for file in self.blocks.files:
+                [column] = open_blocks(str(file.paths[-1]), layout)  # of parallel files, the last one has the labels
+                for block in range(len(column)):
+                    counts.update(_names(column.read(block)))
+                    progress.update()
+        return counts
+
+    def _encode_block(
+        self, rows: Dataset, *, tokenizer: PreTrainedTokenizerBase, classes: Sequence[str]
+    ) -> EncodedBlock:
+        """The training rows of a streamed block, of which none is dropped."""
+        encoded = self._encode_split(numbered(rows), tokenizer, _numbers(classes), "a block of train_file")
+        return EncodedBlock(*_training_rows(encoded), {})
+
     def _encode_split(
-        self, rows: Dataset, tokenizer: PreTrainedTokenizerBase, numbers: dict[str, int], table: str
+        self,
+        rows: Dataset,
+        tokenizer: PreTrainedTokenizerBase,
+        numbers: dict[str, int],
+        table: str,
+        num_proc: int | None = None,
     ) -> Dataset:
         """Make the columns `input_ids`, `labels`, `tokens` (number before truncation) and `line` (the row number)."""
         max_length, problem_type = self.data.max_length, self.data.problem_type
@@ -130,7 +160,7 @@ class SequenceClassification(Recipe):
             targets = [_target(label, numbers, problem_type, table, line) for label, line in lines]
             return {"input_ids": found, "labels": targets, "tokens": tokens, LINE: batch[LINE]}
 
-        return tokenize(rows, encode, num_proc=self.data.preprocessing_num_workers, desc="Tokenising texts")
+        return tokenize(rows, encode, num_proc=num_proc, desc="Tokenising texts")
 
     def describe(self, summary: Mapping[str, Any]) -> list[str]:
         """Lines with the numbers of texts and tokens of each split, rows of each label, and test texts in train."""
@@ -162,20 +192,29 @@ class SequenceClassification(Recipe):
         return {"problem_type": self.data.problem_type, **class_fields(prepared.classes)}
 
     def check(self, model: PreTrainedModel, prepared: PreparedData) -> None:
-        """Raise `InputError` if a text has more tokens than the model has learned positions."""
+        """Raise `InputError` if a text has, or with `streaming` may have, more tokens than learned positions."""
+        limit, longest = position_limit(model, "source"), self.data.max_length
+        if self.is_streamed and limit is not None and (longest is None or longest > limit):
+            raise InputError(
+                f"max_length is {longest or 'not given'}, but the learned positions end at {limit}, and a streamed "
+                "text may be longer: set max_length to this number or less, raise max_position_embeddings, or choose a "
+                "position encoding without a table (sinusoidal, rotary)."
+            )
         for split, texts in prepared.encoded.items():
-            check_lengths(texts, position_limit(model, "source"), split, TEXT_SIDE)
+            check_lengths(texts, limit, split, TEXT_SIDE)
 
-    def trainer_inputs(self, run: RunConfig, prepared: PreparedData, model: PreTrainedModel) -> TrainerInputs:
+    def trainer_inputs(self, run: RunConfig, prepared: PreparedClasses, model: PreTrainedModel) -> TrainerInputs:  # type: ignore[override]
         """Training and validation texts, with their lengths: a training batch holds texts of similar length."""
-        columns = ["input_ids", "labels"]
-        train, validation = (prepared.encoded[split].select_columns(columns) for split in ("train", "validation"))
+        train_dataset, train_lengths = _training_rows(prepared.encoded["train"])
+        validation, lengths = _training_rows(prepared.encoded["validation"])
+        encode = partial(self._encode_block, tokenizer=prepared.processor, classes=prepared.classes)
         return TrainerInputs(
-            train_dataset=TrainingRows(train, seed=run.training.seed),
-            train_lengths=token_lengths(train, ["input_ids"]),
-            eval_dataset=by_length(validation, token_lengths(validation, ["input_ids"])),
+            train_dataset=train_dataset,
+            train_lengths=train_lengths,
+            eval_dataset=by_length(validation.dataset, lengths),
             data_collator=DataCollatorWithPadding(prepared.processor),
             compute_metrics=ClassificationMetrics(self.data.problem_type),
+            stream=self.stream(encode),
         )
 
     def measure(
@@ -246,6 +285,15 @@ class SequenceClassification(Recipe):
 def _names(rows: Dataset) -> list[str]:
     """The labels of all rows in one list; a row with several labels adds each of them."""
     return [name for label in rows["label"][:] for name in ([label] if isinstance(label, str) else label)]
+
+
+def _numbers(classes: Sequence[str]) -> dict[str, int]:
+    return {name: number for number, name in enumerate(classes)}
+
+
+def _training_rows(encoded: Dataset) -> tuple[TrainingRows, np.ndarray]:
+    """The rows with the columns that the model takes, and their lengths `(rows, 1)`."""
+    return TrainingRows(encoded.select_columns(["input_ids", "labels"])), token_lengths(encoded, ["input_ids"])
 
 
 def _target(label: Any, numbers: dict[str, int], problem_type: str, table: str, row: int) -> Any:

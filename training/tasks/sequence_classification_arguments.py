@@ -6,11 +6,12 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 from ..errors import InputError
-from ..options.arguments import DataArguments, TokenizerArguments, TrainingArguments, check_positive, option
+from ..options.arguments import TokenizerArguments, TrainingArguments, check_positive, option
+from .streaming_arguments import StreamingArguments
 
 
 @dataclass
-class SequenceClassificationData(TokenizerArguments, DataArguments):
+class SequenceClassificationData(TokenizerArguments, StreamingArguments):
     """The options of the section `data:`: where the texts and labels are, and how the texts are tokenised.
 
     Raises:

@@ -31,8 +31,8 @@ from ..data.preprocessing import (
     tokenize_pairs,
 )
 from ..data.row_checks import pair_warnings
-from ..data.streaming import Blocks, EncodedBlock, open_blocks
-from ..data.tables import Layout, load_files, table_of
+from ..data.streaming import EncodedBlock
+from ..data.tables import Layout
 from ..data.text_data import count_overlap, parallel_layout
 from ..errors import InputError
 from ..inference import EvaluationRow, evaluate_split, position_limit
@@ -46,7 +46,6 @@ from .recipe import (
     PreparedData,
     Recipe,
     ReportTable,
-    Stream,
     TrainerInputs,
     report_rows,
     tokenizer_fields,
@@ -90,8 +89,6 @@ class PairEncoder:
     def __call__(self, pairs: Dataset) -> EncodedBlock:
         """The rows of the block that can be used."""
         columns = pairs[:]
-        if not len(pairs):
-            return EncodedBlock(TrainingRows(pairs), np.zeros((0, 2), dtype=np.int64), {})
         encoded = Dataset.from_dict({**columns, **encode_pairs(columns, self.tokenizer, self.source_prefix)})
         kept, dropped = select_usable(encoded, self.limits)
         return EncodedBlock(*self.rows(kept), dropped._asdict())
@@ -112,37 +109,12 @@ class Translation(Recipe):
         data = self.data
         return parallel_layout(data.source_column, data.target_column, data.source_lang, data.target_lang)
 
-    def load(self) -> DatasetDict:
-        """The rows of each split; with `streaming`, the split train is the first block of the training files."""
-        if not self.data.streaming:
-            return super().load()
-        assert self.data.train_file is not None  # `TranslationData` has checked it
-        self.blocks = Blocks(open_blocks(self.data.train_file, self.layout), self.data.train_weights, self.seed)
-        splits = {"train": self.blocks.first()}
-        for split in ("validation", "test"):
-            if getattr(self.data, f"{split}_file") is not None:
-                splits[split] = self.load_split(split)
-        return DatasetDict(splits)
-
-    def load_split(self, split: str) -> Dataset:
-        """The rows of one split; with `streaming`, validation is read without the training files, as test is."""
-        files = self.data.validation_file
-        if files is None or not self.data.streaming or split != "validation":
-            return super().load_split(split)
-        self.table = table_of(self.data, split)
-        return load_files(files, split, self.layout)
-
     def warnings(self, rows: DatasetDict) -> list[str]:
         """The warnings of every task, and those of `pair_warnings`."""
         return [*super().warnings(rows), *pair_warnings(rows)]
 
     def build_processor(self, run: RunConfig, train: Dataset, name: str | None) -> PreTrainedTokenizerBase:
-        """The tokenizer `name`; if `name` is None, a new tokenizer, trained on the texts of both languages.
-
-        With `streaming`, it is trained on a sample of the blocks.
-        """
-        if self.blocks is not None and name is None:
-            train = self.blocks.sample()
+        """The tokenizer `name`; if `name` is None, a new tokenizer, trained on the texts of both languages."""
         texts = (text for row in train for text in (row["source"], row["target"]))
         return build_tokenizer(self.data, texts, name, show_progress=not run.training.disable_tqdm)
 
@@ -218,10 +190,7 @@ class Translation(Recipe):
         if resegment is not None and run.training.max_tokens_per_batch is not None:
             resegment.measure_growth(train, run.training.seed)
         pairs, rows = prepared.rows["validation"], TrainingPairs(resegment, run.training.seed)
-        stream = None
-        if self.blocks is not None:
-            limits = self._limits(model)
-            stream = Stream(self.blocks, PairEncoder(prepared.processor, self.data.source_prefix or "", limits, rows))
+        encoder = PairEncoder(prepared.processor, self.data.source_prefix or "", self._limits(model), rows)
         train_dataset, lengths = rows(train)
         return TrainerInputs(
             train_dataset=train_dataset,
@@ -229,7 +198,7 @@ class Translation(Recipe):
             eval_dataset=by_length(validation.select_columns([SOURCE.ids, TARGET.ids]), pair_lengths(validation)),
             data_collator=DataCollatorForSeq2Seq(prepared.processor, label_pad_token_id=-100),
             compute_metrics=GenerationMetrics(prepared.processor, pairs["target"][:], pairs["source"][:]),
-            stream=stream,
+            stream=self.stream(encoder),
         )
 
     def _limits(self, model: PreTrainedModel) -> dict[Side, int | None]:

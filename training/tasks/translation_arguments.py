@@ -6,11 +6,12 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from ..errors import InputError
-from ..options.arguments import DataArguments, GenerationTrainingArguments, TokenizerArguments, check_positive, option
+from ..options.arguments import GenerationTrainingArguments, TokenizerArguments, check_positive, option
+from .streaming_arguments import StreamingArguments
 
 
 @dataclass
-class TranslationData(TokenizerArguments, DataArguments):
+class TranslationData(TokenizerArguments, StreamingArguments):
     """The options of the section `data:`: where the parallel text is, and how it is tokenised.
 
     Raises:
@@ -38,46 +39,13 @@ class TranslationData(TokenizerArguments, DataArguments):
         "Share of BPE merges skipped at random in training (Provilkov et al. 2020); try 0.1 with few training pairs.",
     )
 
-    streaming: bool = option(
-        False,
-        "Read the training data in blocks of 10,000 rows while the model trains, for data that are too large for the "
-        "memory or the disk cache; needs max_steps and validation_file.",
-    )
-    train_weights: list[float] | None = option(
-        None,
-        "With streaming, how many times the rows of each table in train_file come in a pass over the data, such as "
-        "[2, 0.5].",
-    )
-
     columns: ClassVar[tuple[str, ...]] = ("source", "target")
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self._check_streaming()
         if not 0.0 <= self.bpe_dropout < 1.0:
             raise InputError(f"bpe_dropout is {self.bpe_dropout}, but must be at least 0 and below 1.")
         check_positive(self, "max_source_length", "max_target_length", "tokenizer_vocab_size")
-
-    def _checked_files(self, name: str) -> str | list[str] | None:
-        files = getattr(self, name)
-        if not (self.streaming and name == "train_file" and isinstance(files, list) and len(files) > 1):
-            return super()._checked_files(name)
-        return files  # any number of tables, or parallel text files, which `open_blocks` tells from each other
-
-    def _check_streaming(self) -> None:
-        weights = self.train_weights
-        if not self.streaming:
-            if weights is not None:
-                raise InputError("train_weights is given without streaming: set streaming to true, or leave it out.")
-            return
-        if self.train_file is None:
-            raise InputError("streaming reads files, but dataset_name is given: give train_file instead.")
-        if self.validation_file is None:
-            raise InputError(
-                "streaming cuts no validation rows from the training data, and no validation_file is given: give one."
-            )
-        if weights is not None and min(weights) <= 0:
-            raise InputError(f"train_weights is {weights}, but each weight must be above 0.")
 
 
 @dataclass
