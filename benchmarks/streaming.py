@@ -93,7 +93,7 @@ def resident(process: psutil.Process) -> float:
 
 def measure_memory(folder: Path, pairs: int, minutes: float) -> None:
     """Print the memory of a run that trains for `minutes`, is stopped, and goes on."""
-    options = run_options(folder, pairs) | {"logging_steps": 100, "eval_steps": 500, "save_steps": 500}
+    options = run_options(folder, pairs) | {"logging_steps": 100, "eval_steps": 100, "save_steps": 100}
     options |= {"eval_strategy": "steps", "save_strategy": "steps", "max_steps": 10**6, "dataloader_num_workers": 1}
     values: list[tuple[float, float]] = []
     with running(options) as process:
@@ -105,6 +105,8 @@ def measure_memory(folder: Path, pairs: int, minutes: float) -> None:
         process.terminate()
         output, _ = process.communicate()
     entry = [line for line in output.splitlines() if " loss " in line][-1]
+    for minute in range(int(minutes)):
+        print(f"minute {minute + 1}: {max(value for passed, value in values if passed // 60 == minute):,.0f} MiB")
     step, epoch = re.findall(r"step ([\d,]+).* epoch ([\d.e-]+)", entry)[0]
     # single values vary by the block that the worker has at hand, so the largest of half a minute is compared
     base = max(value for passed, value in values if 30 <= passed < 60)
