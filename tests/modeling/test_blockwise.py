@@ -215,6 +215,7 @@ class TestDropout:
         assert ((outputs.mean(0) - whole).abs() < 6 * error + 1e-6).all()
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("reentrant", [True, False])
 @pytest.mark.filterwarnings("ignore:`gradient_checkpointing_enable` is deprecated:FutureWarning")
 def test_gradient_checkpointing_on_top(make_model, encoding, reentrant):

@@ -52,7 +52,7 @@ def prompts(request, make_batch):
 
 
 class TestCache:
-    @pytest.mark.sampled(3)
+    @pytest.mark.pairwise
     @MODES
     @pytest.mark.parametrize("kind", ["dynamic", "static"])
     def test_gives_what_decoding_without_one_gives(self, shared_model, make_batch, encoding, mode, kind, prompts):
@@ -77,6 +77,7 @@ class TestCache:
         for kind in ("dynamic", "static"):
             assert_same(generate(model, ids, mask, cache_implementation=kind, **options), expected)
 
+    @pytest.mark.pairwise
     @pytest.mark.parametrize("mode", [GREEDY, BEAM], ids=["greedy", "beam"])
     @pytest.mark.parametrize("kind", ["dynamic", "static"])
     def test_with_windows(self, shared_model, make_batch, mode, kind, side):
@@ -94,7 +95,7 @@ class TestCache:
 
 
 class TestBatch:
-    @pytest.mark.sampled(4)
+    @pytest.mark.pairwise
     @pytest.mark.parametrize("mode", [GREEDY, BEAM], ids=["greedy", "beam"])
     @pytest.mark.parametrize("kind", ["dynamic", "static"])
     def test_gives_what_each_sentence_gets_alone(self, shared_model, make_batch, encoding, mode, kind, side, prompts):

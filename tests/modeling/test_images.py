@@ -371,7 +371,7 @@ class TestRotary:
 
 @poolings
 class TestEncodings:
-    @pytest.mark.sampled(2)
+    @pytest.mark.sampled(4)
     @pytest.mark.parametrize("shape", [(12, 8), (16, 20)], ids=str)
     @torch.no_grad()
     def test_backends_agree(self, make_images_model, served, pooling, shape):

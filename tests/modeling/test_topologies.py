@@ -191,7 +191,7 @@ class TestSaving:
             {name: weight for name, weight in body.state_dict().items() if name in inner}, inner, atol=0, rtol=0
         )
 
-    @pytest.mark.sampled(3)
+    @pytest.mark.sampled(8)
     def test_a_swapped_encoding_keeps_all_other_weights(self, build, encoding):
         model = build(position_encoding=encoding)
         swapped = model.with_position_encoding("rotary")
@@ -228,7 +228,7 @@ class TestPrecision:
 
 
 class TestTraining:
-    @pytest.mark.sampled(2)
+    @pytest.mark.sampled(4)
     def test_every_parameter_learns(self, build, topology, encoding):
         """Except those that shift all scores of a softmax: keys' biases, and the last two before answers' places."""
         fields = {"share_encoder_decoder_embeddings": False, "tie_word_embeddings": False, "gated_ffn": True}
