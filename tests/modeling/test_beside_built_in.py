@@ -741,7 +741,7 @@ class TestTheTables:
 class TestHalfPrecision:
     """With weights in half precision, outputs have the built-in class's types, except losses, which are float32."""
 
-    @pytest.mark.sampled(2)
+    @pytest.mark.sampled(4)
     @pytest.mark.parametrize("name", ALL)
     def test_forward(self, both, name, backend, dtype):
         models, batch = both(name, backend, dtype), PAIRS[name].batch

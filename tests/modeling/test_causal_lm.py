@@ -224,7 +224,7 @@ def language_model(make_model):
 
 
 class TestBatch:
-    @pytest.mark.sampled(3)
+    @pytest.mark.sampled(5)
     @SEARCHES
     @pytest.mark.parametrize("cache", ["none", "dynamic", "static", "dynamic, mixed", "static, mixed"])
     def test_gives_what_each_prompt_gets_alone(self, language_model, make_batch, encoding, mode, cache):
@@ -296,7 +296,7 @@ class TestCache:
             assert_same(outputs, expected)
             said = outputs.sequences
 
-    @pytest.mark.sampled(2)
+    @pytest.mark.sampled(4)
     @SEARCHES
     @pytest.mark.parametrize("chunk", [1, 3])
     def test_prompts_taken_in_chunks(self, language_model, make_batch, encoding, mode, chunk):
@@ -334,7 +334,7 @@ class TestCache:
 class TestHelpers:
     """Methods of `generate()` that propose several tokens at once do not change the result."""
 
-    @pytest.mark.sampled(2)
+    @pytest.mark.sampled(4)
     @pytest.mark.parametrize("fields", [{}, SLIDING], ids=["full", "sliding"])
     def test_a_smaller_model(self, language_model, make_batch, encoding, fields):
         model, batch = language_model(encoding, **fields), make_batch(PROMPTS[:1])
@@ -342,6 +342,7 @@ class TestHelpers:
         expected = generate(model, *batch, max_new_tokens=12)
         assert_same(generate(model, *batch, max_new_tokens=12, assistant_model=assistant), expected)
 
+    @pytest.mark.sampled(2)
     def test_a_perfect_one(self, language_model, make_batch, encoding):
         model, batch = language_model(encoding), make_batch(PROMPTS[:1])
         assert_same(generate(model, *batch, assistant_model=model), generate(model, *batch))
@@ -367,7 +368,7 @@ class TestHelpers:
 
 
 class TestInputs:
-    @pytest.mark.sampled(2)
+    @pytest.mark.sampled(4)
     @SEARCHES
     @pytest.mark.parametrize("kind", ["dynamic", "static"])
     def test_embeddings_as_a_prompt(self, language_model, make_batch, encoding, mode, kind):

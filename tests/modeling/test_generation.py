@@ -87,6 +87,7 @@ class TestCache:
             expected = generate(model, *batch, use_cache=False, **mode)
             assert_same(generate(model, *batch, cache_implementation=kind, **mode), expected)
 
+    @pytest.mark.sampled(2)
     @pytest.mark.parametrize("mode", [GREEDY, BEAM], ids=["greedy", "beam"])
     def test_with_pre_norm(self, shared_model, make_batch, mode, encoding):
         model = shared_model("eager", position_encoding=encoding, norm_position="pre", **ONE_LAYER)
@@ -238,6 +239,7 @@ class TestAssisted:
         expected = generate(model, ids, mask, **mode)
         assert_same(generate(model, ids, mask, assistant_model=assistant, **mode), expected)
 
+    @pytest.mark.sampled(2)
     def test_a_perfect_assistant_changes_nothing(self, make_model, make_batch, encoding):
         model = make_model(position_encoding=encoding, **ONE_LAYER)
         ids, mask = make_batch(SOURCES[:1])

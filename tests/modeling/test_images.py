@@ -534,7 +534,7 @@ def loss_and_gradients(model, forward=None):
 
 
 class TestTrainingAndCompilation:
-    @pytest.mark.sampled(2)
+    @pytest.mark.sampled(4)
     @pytest.mark.filterwarnings("ignore:`gradient_checkpointing_enable` is deprecated:FutureWarning")
     @pytest.mark.parametrize("reentrant", [True, False])
     def test_gradient_checkpointing_changes_no_number(self, make_images_model, trained, reentrant):

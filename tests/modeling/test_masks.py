@@ -123,6 +123,7 @@ class TestOwnMasks:
         everything = model(**inputs, attention_mask=mask[None, None], cross_attention_mask=torch.ones_like(padding))
         assert (everything.logits - given).abs().max() > 1e-3
 
+    @pytest.mark.sampled(2)
     def test_with_padding_in_them_are_padding(self, shared_model, make_batch, served, side):
         encoding, backend = served
         model = shared_model(backend, **{**ONE_LAYER, "position_encoding": encoding})

@@ -307,7 +307,7 @@ class TestCanFail:
         for attention in attentions(encoding, "both"):
             assert error(case, without=[attention]) > 2, attention
 
-    @pytest.mark.sampled(2)
+    @pytest.mark.sampled(4)
     @pytest.mark.parametrize("encoding", ENCODED)
     @pytest.mark.parametrize("cache", STEPWISE)
     @pytest.mark.parametrize("dtype", slow_except(["bf16"], TYPES))

@@ -203,7 +203,7 @@ class TestSaving:
 
 
 class TestPrecision:
-    @pytest.mark.sampled(2)
+    @pytest.mark.sampled(4)
     @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
     @pytest.mark.parametrize("backend", ["eager", "sdpa", "blockwise"])
     def test_half_is_close_and_learns(self, build, topology, dtype, backend, assert_close_in_half):
@@ -247,6 +247,7 @@ class TestTraining:
         encoding, backend = trained
         self.compare_checkpointed(build(position_encoding=encoding, **self.DROPOUT), topology, backend, reentrant=False)
 
+    @pytest.mark.sampled(2)
     @pytest.mark.filterwarnings("ignore:`gradient_checkpointing_enable` is deprecated:FutureWarning")
     @pytest.mark.parametrize("reentrant", [True, False])
     def test_gradient_checkpointing_of_every_topology(self, build, topology, reentrant):

@@ -57,6 +57,7 @@ class TestGradientCheckpointing:
         loss_and_gradients(model, batch)
         assert warnings == []
 
+    @pytest.mark.sampled(2)
     def test_every_parameter_gets_a_gradient(self, make_model, batch, encoding, norm_position):
         fields = {"gated_ffn": True, "share_encoder_decoder_embeddings": False, "tie_word_embeddings": False}
         model = make_model(position_encoding=encoding, norm_position=norm_position, **fields)
@@ -227,6 +228,7 @@ class TestHalfPrecision:
         outputs.loss.backward()
         assert all(p.grad.isfinite().all() for p in model.parameters())
 
+    @pytest.mark.sampled(2)
     @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
     def test_autocast(self, make_model, batch, encoding, dtype, assert_close_in_half):
         model = make_model(position_encoding=encoding, position_parameters=STEEP).to(dtype).float()
@@ -238,6 +240,7 @@ class TestHalfPrecision:
         assert_close_in_half(outputs.logits, expected.logits)
         assert 0 < abs(outputs.loss - expected.loss) < 0.04
 
+    @pytest.mark.sampled(2)
     @pytest.mark.parametrize("kind", ["dynamic", "static"])
     def test_generates(self, make_model, batch, encoding, kind):
         model = make_model(position_encoding=encoding).to(torch.bfloat16)
