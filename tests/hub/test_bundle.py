@@ -349,7 +349,6 @@ class TestLoadingAtHome:
 
         monkeypatch.setattr("builtins.input", ask)
 
-    @pytest.mark.sampled(2)
     @pytest.mark.parametrize("trust", [None, False, True])
     @pytest.mark.parametrize("make", [locant.pipeline, transformers.pipeline], ids=["locant", "transformers"])
     @pytest.mark.parametrize(("name", "task"), PIPELINE_TASKS)
