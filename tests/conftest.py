@@ -4,6 +4,7 @@
 from .hub_server import loopback  # isort: skip  # noqa: F401  (before anything of Hugging Face's is imported)
 
 import gc
+import itertools
 import os
 import random
 import tempfile
@@ -88,7 +89,7 @@ class Toy:
             "learning_rate": 0.01,
             "warmup_steps": 10,
             "num_beams": 2,
-            "max_new_tokens": 24,
+            "max_new_tokens": 16,
             "disable_tqdm": True,
         }
         return {"model": model, "data": {**data, "tokenizer_vocab_size": 400}, "training": training}
@@ -145,20 +146,37 @@ def trained_run(toy, tmp_path_factory):
 
 @pytest.hookimpl(wrapper=True)
 def pytest_pycollect_makeitem():
-    """Mark the cases of a test with the marker `sampled(n)` as slow, except those whose indices sum to a multiple of n.
+    """Mark cases of tests with the marker `sampled(n)` or `pairwise` as slow.
 
-    A case has an index for each parameter. Parameters whose values change together in all cases count as one. In a test
-    with the full product of three parameters or more, every pair of values is in a fast case, as long as the sums of
-    the indices of the other parameters have all n remainders.
+    A case has an index for each parameter. Parameters whose values change together in all cases count as one. With
+    `sampled(n)`, the fast cases are those whose indices sum to a multiple of n. With `pairwise`, the fast cases are as
+    few as a simple search finds in which every pair of values of two parameters occurs.
     """
     cases = yield
-    sampled = cases[0].get_closest_marker("sampled") if isinstance(cases, list) and cases else None
-    if sampled:
-        parameters = {_indices([case.callspec.params[name] for case in cases]) for name in cases[0].callspec.params}
-        for case, *indices in zip(cases, *parameters, strict=True):
-            if sum(indices) % sampled.args[0]:
-                case.add_marker(pytest.mark.slow)
+    if isinstance(cases, list) and cases:
+        sampled, pairwise = (cases[0].get_closest_marker(name) for name in ("sampled", "pairwise"))
+        if sampled or pairwise:
+            cases_left = [case for case in cases if not case.get_closest_marker("slow")] if pairwise else cases
+            names = cases[0].callspec.params
+            parameters = {_indices([case.callspec.params[name] for case in cases_left]) for name in names}
+            rows = list(zip(*parameters, strict=True))
+            fast = _covering(rows) if pairwise else {n for n, row in enumerate(rows) if sum(row) % sampled.args[0] == 0}
+            for number, case in enumerate(cases_left):
+                if number not in fast:
+                    case.add_marker(pytest.mark.slow)
     return cases
+
+
+def _covering(rows):
+    """The numbers of rows that together have every pair of indices of two columns: first those with many new pairs."""
+    pairs = [set(itertools.combinations(enumerate(row), 2)) for row in rows]
+    missing, found = set().union(*pairs), set()
+    for wanted in range(len(pairs[0]), 0, -1):
+        for number, of_row in enumerate(pairs):
+            if len(of_row & missing) >= wanted:
+                found.add(number)
+                missing -= of_row
+    return found
 
 
 def _indices(values):

@@ -317,15 +317,16 @@ class TestSwitchedOff:
 class TestLoadingAtHome:
     """The folder's code is broken: where Locant is imported, nothing of it may run."""
 
-    @pytest.fixture
-    def broken(self, random_model, processor, tmp_path, monkeypatch):
+    @pytest.fixture(scope="class")
+    def broken(self, random_model, processor, tmp_path_factory):
+        folder = tmp_path_factory.mktemp("broken")
         for name, (model_class, fields, _, _) in MODELS.items():
-            random_model(model_class, **fields).save_pretrained(tmp_path / name)
-            processor.save_pretrained(tmp_path / name)
-            processor.image_processor.save_pretrained(tmp_path / name)
-            for file in code_in(tmp_path / name):
-                (tmp_path / name / file).write_text(f"raise SystemExit('{file} was run')\n")
-        return tmp_path
+            random_model(model_class, **fields).save_pretrained(folder / name)
+            processor.save_pretrained(folder / name)
+            processor.image_processor.save_pretrained(folder / name)
+            for file in code_in(folder / name):
+                (folder / name / file).write_text(f"raise SystemExit('{file} was run')\n")
+        return folder
 
     @pytest.mark.sampled(2)
     @pytest.mark.parametrize("trust", [None, False, True])

@@ -273,6 +273,7 @@ def test_a_file_that_is_lost_is_named_there_and_saving_brings_it_back(home, abro
     assert "modeling_locant_stacks.py" in saving
 
 
+@pytest.mark.slow
 def test_code_runs_only_where_it_is_trusted(home, abroad):
     script = """
 import sys

@@ -211,14 +211,18 @@ def without_padding(rows):
     return [row[: row.index(2) + 1] if 2 in row else row for row in rows]
 
 
-def compare(model, engine, inputs):
-    for options in (
-        {"num_beams": 1, "forced_eos_token_id": 2},
-        {"num_beams": 3, "num_return_sequences": 2, "length_penalty": 0.7},
-        # the start token is one of transformers' n-grams and none of CTranslate2's: it must not come again
-        {"num_beams": 2, "no_repeat_ngram_size": 2, "bad_words_ids": [[1]], "renormalize_logits": True},
-    ):
-        options |= {"max_new_tokens": 16}
+BEAMS = {"num_beams": 3, "num_return_sequences": 2, "length_penalty": 0.7}
+SEARCHES = (
+    {"num_beams": 1, "forced_eos_token_id": 2},
+    BEAMS,
+    # the start token is one of transformers' n-grams and none of CTranslate2's: it must not come again
+    {"num_beams": 2, "no_repeat_ngram_size": 2, "bad_words_ids": [[1]], "renormalize_logits": True},
+)
+
+
+def compare(model, engine, inputs, searches=(BEAMS,)):
+    for options in searches:
+        options = {**options, "max_new_tokens": 16}
         rows, scores = expected(model, inputs, **options)
         found = engine.generate(**inputs, **options, output_scores=True)
         assert without_padding([row.tolist() for row in found.sequences]) == without_padding(rows)
@@ -230,7 +234,7 @@ def compare(model, engine, inputs):
 def test_searches_find_what_transformers_finds(fields, save, tmp_path):
     model = random_translator(**fields)
     engine = CTranslate2Model(export(save(model), tmp_path / "engine"), device="cpu")
-    compare(model, engine, batch())
+    compare(model, engine, batch(), (BEAMS,) if fields else SEARCHES)  # all searches with the defaults
 
 
 def test_workers_that_share_a_batch_find_what_one_worker_finds(save, tmp_path, monkeypatch):

@@ -27,7 +27,7 @@ pytest.importorskip("onnxscript")
 
 SHAPE = {
     "d_model": 16,
-    "encoder_layers": 2,
+    "encoder_layers": 1,
     "encoder_attention_heads": 2,
     "encoder_ffn_dim": 24,
     "max_position_embeddings": 64,

@@ -60,7 +60,7 @@ def test_a_text_gives_what_generate_gives_by_the_key_of_the_task(task, model, to
     assert pipe.task == task
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize("side", ["left", "right"])
 @pytest.mark.parametrize("options", [{}, {"num_return_sequences": 3}, {"num_beams": 1}, {"return_tensors": True}])
 @pytest.mark.parametrize("encoding", ["sinusoidal", "learned", "rotary", "t5"])

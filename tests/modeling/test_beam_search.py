@@ -94,7 +94,7 @@ class TestAsTransformers:
         options = {"early_stopping": early_stopping, "length_penalty": length_penalty, "max_new_tokens": 12}
         options |= {"num_beams": 3, "num_return_sequences": returned}
         for words, seed in ((24, 2), (WIDE, 1)):
-            models = [model(words=words, seed=seed, end=end) for end in (0, 0.5, 1, 1.5, 2, 3, 4, 6)]
+            models = [model(words=words, seed=seed, end=end) for end in (0, 1, 2, 4)]
             lengths = [assert_same(each, searched, **batch, **options) for each in models]
             # all are as long as they may be where length counts that much
             assert (length_penalty == 2.0 and early_stopping == "never") or len(set().union(*lengths)) > 1

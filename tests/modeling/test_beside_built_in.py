@@ -722,6 +722,7 @@ class TestTheTables:
         assert compare(models, forward, batch, rows[row]) == is_alike(rows[row], name, backend)
         assert_like(models, forward, batch, rows, rows[row])
 
+    @pytest.mark.pairwise
     @cases(WITH_LABELS_GIVEN)
     def test_forward_with_labels(self, both, name, rows, row, backend):
         batch = {**PAIRS[name].batch, **PAIRS[name].labels}
@@ -740,7 +741,7 @@ class TestTheTables:
 class TestHalfPrecision:
     """With weights in half precision, outputs have the built-in class's types, except losses, which are float32."""
 
-    @pytest.mark.sampled(2)
+    @pytest.mark.sampled(4)
     @pytest.mark.parametrize("name", ALL)
     def test_forward(self, both, name, backend, dtype):
         models, batch = both(name, backend, dtype), PAIRS[name].batch
@@ -759,6 +760,7 @@ class TestHalfPrecision:
         assert not compare(models, forward, batch, row)
         assert_like(models, forward, batch, OF_ANY_MODEL, row)
 
+    @pytest.mark.pairwise
     @pytest.mark.parametrize("name", WITH_LABELS)
     def test_losses_of_tokens_are_in_float32(self, both, name, backend, dtype):
         batch = {**PAIRS[name].batch, **PAIRS[name].labels}
@@ -767,6 +769,7 @@ class TestHalfPrecision:
         assert ours.loss.dtype == (torch.float32 if in_float32 else dtype)
         assert theirs.loss.dtype == (torch.float32 if name == "LocantForCausalLM" else dtype)
 
+    @pytest.mark.pairwise
     @pytest.mark.parametrize("name", GENERATING)
     def test_generate(self, both, name, backend, dtype):
         models, batch = both(name, backend, dtype), source_of(PAIRS[name].batch)

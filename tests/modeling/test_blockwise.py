@@ -86,7 +86,7 @@ def test_outputs_and_gradients(shared_model, encoding, kind):
         torch.testing.assert_close(others[name], gradient, atol=2e-5, rtol=1e-4, msg=lambda m, n=name: f"{n}: {m}")
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize("kind", ["dynamic", "static", "sliding", "static sliding"])
 def test_caches(shared_model, no_grad, encoding, kind, side):
     """Decoding in steps: longer than a block, of one token, and longer than the window."""
@@ -215,6 +215,7 @@ class TestDropout:
         assert ((outputs.mean(0) - whole).abs() < 6 * error + 1e-6).all()
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("reentrant", [True, False])
 @pytest.mark.filterwarnings("ignore:`gradient_checkpointing_enable` is deprecated:FutureWarning")
 def test_gradient_checkpointing_on_top(make_model, encoding, reentrant):

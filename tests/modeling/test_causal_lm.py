@@ -133,6 +133,7 @@ class TestFamilies:
         ours.load_state_dict(weights(theirs, other_implementations), strict=True)
         return theirs, ours, lambda: weights(theirs, other_implementations)
 
+    @pytest.mark.pairwise
     @pytest.mark.parametrize("backend", ["eager", "sdpa", "blockwise"])
     def test_logits(self, family, make_batch, side, backend, no_grad, other_implementations):
         theirs, ours, _ = family
@@ -142,7 +143,7 @@ class TestFamilies:
         expected = theirs(ids, attention_mask=mask, position_ids=positions).logits
         other_implementations.assert_same(ours(ids, mask).logits[mask.bool()], expected[mask.bool()])
 
-    @pytest.mark.sampled(2)
+    @pytest.mark.pairwise
     @pytest.mark.parametrize("backend", ["eager", "sdpa", "blockwise"])
     @pytest.mark.parametrize("items", [None, 50, torch.tensor(50)])
     def test_loss_and_gradients(self, family, make_batch, backend, items):
@@ -223,7 +224,7 @@ def language_model(make_model):
 
 
 class TestBatch:
-    @pytest.mark.sampled(3)
+    @pytest.mark.sampled(5)
     @SEARCHES
     @pytest.mark.parametrize("cache", ["none", "dynamic", "static", "dynamic, mixed", "static, mixed"])
     def test_gives_what_each_prompt_gets_alone(self, language_model, make_batch, encoding, mode, cache):
@@ -262,7 +263,7 @@ class TestBatch:
 
 
 class TestCache:
-    @pytest.mark.sampled(4)
+    @pytest.mark.pairwise
     @pytest.mark.parametrize("steps", [(7,), (4, 1, 2), (1,) * 7])
     @pytest.mark.parametrize("kind", ["dynamic", "static"])
     @pytest.mark.parametrize("fields", [{}, SLIDING, MIXED], ids=["full", "sliding", "mixed"])
@@ -282,6 +283,7 @@ class TestCache:
         cache = language_model("rotary")(torch.tensor([[5, 6, 7]])).past_key_values
         assert [layer.keys.shape for layer in cache.layers] == [(1, 2, 3, 8)] * 2
 
+    @pytest.mark.sampled(3)
     @pytest.mark.parametrize("prompt_lengths", [(3, 2), (1, 1), (4, 3)])
     def test_goes_on_where_it_ended(self, language_model, encoding, prompt_lengths):
         """A conversation: the cache keeps the earlier prompts and answers."""
@@ -294,7 +296,7 @@ class TestCache:
             assert_same(outputs, expected)
             said = outputs.sequences
 
-    @pytest.mark.sampled(2)
+    @pytest.mark.sampled(4)
     @SEARCHES
     @pytest.mark.parametrize("chunk", [1, 3])
     def test_prompts_taken_in_chunks(self, language_model, make_batch, encoding, mode, chunk):
@@ -304,6 +306,7 @@ class TestCache:
             outputs = generate(model, *batch, prefill_chunk_size=chunk, cache_implementation=kind, **mode)
             assert_same(outputs, expected)
 
+    @pytest.mark.sampled(2)
     @pytest.mark.filterwarnings("ignore")
     @pytest.mark.parametrize(
         "options",
@@ -331,7 +334,7 @@ class TestCache:
 class TestHelpers:
     """Methods of `generate()` that propose several tokens at once do not change the result."""
 
-    @pytest.mark.sampled(2)
+    @pytest.mark.sampled(4)
     @pytest.mark.parametrize("fields", [{}, SLIDING], ids=["full", "sliding"])
     def test_a_smaller_model(self, language_model, make_batch, encoding, fields):
         model, batch = language_model(encoding, **fields), make_batch(PROMPTS[:1])
@@ -339,6 +342,7 @@ class TestHelpers:
         expected = generate(model, *batch, max_new_tokens=12)
         assert_same(generate(model, *batch, max_new_tokens=12, assistant_model=assistant), expected)
 
+    @pytest.mark.sampled(2)
     def test_a_perfect_one(self, language_model, make_batch, encoding):
         model, batch = language_model(encoding), make_batch(PROMPTS[:1])
         assert_same(generate(model, *batch, assistant_model=model), generate(model, *batch))
@@ -349,6 +353,7 @@ class TestHelpers:
         expected = generate(model, ids, torch.ones_like(ids), **options)
         assert_same(generate(model, ids, torch.ones_like(ids), prompt_lookup_num_tokens=3, **options), expected)
 
+    @pytest.mark.sampled(2)
     @pytest.mark.filterwarnings("ignore")
     @pytest.mark.parametrize("fields", [{}, MIXED], ids=["full", "mixed"])
     def test_the_first_layer_alone(self, language_model, make_batch, encoding, fields):
@@ -363,7 +368,7 @@ class TestHelpers:
 
 
 class TestInputs:
-    @pytest.mark.sampled(2)
+    @pytest.mark.sampled(4)
     @SEARCHES
     @pytest.mark.parametrize("kind", ["dynamic", "static"])
     def test_embeddings_as_a_prompt(self, language_model, make_batch, encoding, mode, kind):
@@ -403,6 +408,7 @@ class TestDocuments:
         ids, documents = torch.tensor(tokens).T
         return {"input_ids": ids[None], "document_ids": documents[None]}
 
+    @pytest.mark.pairwise
     @pytest.mark.parametrize("use_cache", [True, False])
     @pytest.mark.parametrize("fields", [{}, MIXED], ids=["full", "mixed"])
     def test_logits_are_those_of_each_alone(self, language_model, packed, encoding, fields, use_cache, no_grad):

@@ -56,6 +56,7 @@ class TestBackendOfAStackAlone:
 
 
 class TestAttention:
+    @pytest.mark.pairwise
     @pytest.mark.parametrize("window", [None, 2])
     @pytest.mark.parametrize("encoding", ["none", "t5", "shaw"])
     @pytest.mark.parametrize("backend", [None, "eager", "sdpa", "blockwise", "flex_attention"])

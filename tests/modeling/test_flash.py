@@ -111,6 +111,7 @@ def assert_same(logits, expected, mask):
 
 
 class TestForward:
+    @pytest.mark.pairwise
     def test_of_a_padded_batch(self, shared_model, flash_model, batch, fields):
         expected = shared_model("eager", **fields)(**batch).logits
         logits = flash_model(**fields)(**batch).logits
@@ -122,7 +123,7 @@ class TestForward:
         logits = flash_model(**fields)(ids, decoder_input_ids=target).logits
         torch.testing.assert_close(logits, expected, atol=2e-5, rtol=1e-5)
 
-    @pytest.mark.sampled(4)
+    @pytest.mark.pairwise
     @pytest.mark.parametrize("masked", [True, False], ids=["mask", "no mask"])
     @pytest.mark.parametrize("kind", ["dynamic", "sliding", "static"])
     def test_in_steps(self, shared_model, flash_model, batch, fields, kind, masked):
@@ -144,7 +145,7 @@ class TestForward:
             logits.append(model(**batch, **step, past_key_values=past).logits)
         assert_same(torch.cat(logits, 1), expected, real)
 
-    @pytest.mark.sampled(2)
+    @pytest.mark.pairwise
     @pytest.mark.parametrize("options", [{}, {"num_beams": 3}, {"cache_implementation": "static"}], ids=str)
     def test_generation(self, shared_model, flash_model, batch, fields, options):
         options = {"max_new_tokens": 5, "no_repeat_ngram_size": 2, "input_ids": batch["input_ids"], **options}

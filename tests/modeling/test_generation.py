@@ -52,7 +52,7 @@ def prompts(request, make_batch):
 
 
 class TestCache:
-    @pytest.mark.sampled(3)
+    @pytest.mark.pairwise
     @MODES
     @pytest.mark.parametrize("kind", ["dynamic", "static"])
     def test_gives_what_decoding_without_one_gives(self, shared_model, make_batch, encoding, mode, kind, prompts):
@@ -77,6 +77,7 @@ class TestCache:
         for kind in ("dynamic", "static"):
             assert_same(generate(model, ids, mask, cache_implementation=kind, **options), expected)
 
+    @pytest.mark.pairwise
     @pytest.mark.parametrize("mode", [GREEDY, BEAM], ids=["greedy", "beam"])
     @pytest.mark.parametrize("kind", ["dynamic", "static"])
     def test_with_windows(self, shared_model, make_batch, mode, kind, side):
@@ -86,6 +87,7 @@ class TestCache:
             expected = generate(model, *batch, use_cache=False, **mode)
             assert_same(generate(model, *batch, cache_implementation=kind, **mode), expected)
 
+    @pytest.mark.sampled(2)
     @pytest.mark.parametrize("mode", [GREEDY, BEAM], ids=["greedy", "beam"])
     def test_with_pre_norm(self, shared_model, make_batch, mode, encoding):
         model = shared_model("eager", position_encoding=encoding, norm_position="pre", **ONE_LAYER)
@@ -94,7 +96,7 @@ class TestCache:
 
 
 class TestBatch:
-    @pytest.mark.sampled(4)
+    @pytest.mark.pairwise
     @pytest.mark.parametrize("mode", [GREEDY, BEAM], ids=["greedy", "beam"])
     @pytest.mark.parametrize("kind", ["dynamic", "static"])
     def test_gives_what_each_sentence_gets_alone(self, shared_model, make_batch, encoding, mode, kind, side, prompts):
@@ -237,6 +239,7 @@ class TestAssisted:
         expected = generate(model, ids, mask, **mode)
         assert_same(generate(model, ids, mask, assistant_model=assistant, **mode), expected)
 
+    @pytest.mark.sampled(2)
     def test_a_perfect_assistant_changes_nothing(self, make_model, make_batch, encoding):
         model = make_model(position_encoding=encoding, **ONE_LAYER)
         ids, mask = make_batch(SOURCES[:1])

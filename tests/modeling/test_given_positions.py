@@ -62,12 +62,14 @@ class TestADecoder:
         by_slots = model(TREE, attention_mask=tree_mask()).logits[:, 3:]
         assert (by_slots - expected)[:, 2:].abs().max() > 1e-3  # the second branch would be two positions further
 
+    @pytest.mark.sampled(2)
     def test_branches_share_a_cached_prefix(self, branches, served):
         model, expected = branches(*served)
         cache = model(torch.tensor(PREFIX), use_cache=True).past_key_values
         inputs = {"attention_mask": tree_mask()[:, :, 3:], "position_ids": TREE_POSITIONS}
         close(model(TREE[:, 3:], past_key_values=cache, **inputs).logits, expected)
 
+    @pytest.mark.sampled(2)
     def test_branches_share_a_prefix_in_a_static_cache(self, branches, served):
         model, expected = branches(*served)
         cache = StaticCache(config=model.config, max_cache_len=9)

@@ -115,7 +115,7 @@ def test_gradient_penalty_is_that_of_torchs_loss(make_model, cls, training):
     assert (found - expected).norm() < 1e-5 * expected.norm()
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.pairwise
 @pytest.mark.usefixtures("small_blocks")
 @pytest.mark.parametrize("backend", ["eager", "sdpa", "blockwise"])
 @pytest.mark.parametrize(("cls", "mask"), MASKED)

@@ -365,6 +365,7 @@ class TestTrainingAndCompilation:
         loss.backward()
         return loss.detach(), {name: parameter.grad.clone() for name, parameter in model.named_parameters()}
 
+    @pytest.mark.sampled(2)
     @pytest.mark.filterwarnings("ignore:`gradient_checkpointing_enable` is deprecated:FutureWarning")
     @pytest.mark.parametrize("reentrant", [True, False])
     def test_gradient_checkpointing_changes_no_number(self, make_captioner, encoding, reentrant):
@@ -388,7 +389,7 @@ class TestTrainingAndCompilation:
         for name, gradient in gradients.items():
             torch.testing.assert_close(others[name], gradient, atol=1e-6, rtol=1e-4)
 
-    @pytest.mark.sampled(2)
+    @pytest.mark.sampled(4)
     @poolings
     @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
     def test_half_precision(self, make_captioner, encoding, pooling, dtype, assert_close_in_half):

@@ -371,7 +371,7 @@ class TestRotary:
 
 @poolings
 class TestEncodings:
-    @pytest.mark.sampled(2)
+    @pytest.mark.sampled(4)
     @pytest.mark.parametrize("shape", [(12, 8), (16, 20)], ids=str)
     @torch.no_grad()
     def test_backends_agree(self, make_images_model, served, pooling, shape):
@@ -534,7 +534,7 @@ def loss_and_gradients(model, forward=None):
 
 
 class TestTrainingAndCompilation:
-    @pytest.mark.sampled(2)
+    @pytest.mark.sampled(4)
     @pytest.mark.filterwarnings("ignore:`gradient_checkpointing_enable` is deprecated:FutureWarning")
     @pytest.mark.parametrize("reentrant", [True, False])
     def test_gradient_checkpointing_changes_no_number(self, make_images_model, trained, reentrant):

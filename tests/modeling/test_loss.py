@@ -51,6 +51,7 @@ def pieces(request, monkeypatch):
 
 @pytest.mark.usefixtures("pieces")
 class TestTokenLoss:
+    @pytest.mark.pairwise
     @pytest.mark.parametrize("smoothing", [0.0, 0.1, 0.9])
     @pytest.mark.parametrize("items", [None, 20, torch.tensor(20)], ids=["mean", "number", "tensor"])
     def test_value_and_gradient_are_torchs(self, logits, labels, smoothing, items):
@@ -123,6 +124,7 @@ class TestTokenLoss:
         assert expected.norm() > 0.1
         torch.testing.assert_close(found, expected, atol=1e-7, rtol=1e-5)
 
+    @pytest.mark.pairwise
     @pytest.mark.parametrize("smoothing", [0.0, 0.1])
     @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
     @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
@@ -173,6 +175,7 @@ class TestLinearTokenLoss:
     def hidden_states(self):
         return (3 * torch.randn(3, 5, 8)).requires_grad_()
 
+    @pytest.mark.pairwise
     @pytest.mark.parametrize("smoothing", [0.0, 0.1, 0.9])
     @pytest.mark.parametrize("items", [None, 20, torch.tensor(20)], ids=["mean", "number", "tensor"])
     def test_value_and_gradients_are_torchs(self, hidden_states, head, labels, smoothing, items):
@@ -230,6 +233,7 @@ class TestLinearTokenLoss:
             assert found.dtype == torch.bfloat16
             assert (found - wanted).norm() < 0.02 * wanted.norm()
 
+    @pytest.mark.pairwise
     @pytest.mark.parametrize("value", [math.nan, math.inf])
     def test_hidden_states_of_ignored_labels_may_be_anything(self, hidden_states, head, labels, value):
         spoilt = hidden_states.detach().masked_fill((labels == -100).unsqueeze(-1), value).requires_grad_()

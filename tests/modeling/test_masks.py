@@ -76,6 +76,7 @@ class TestOwnMasks:
         found = seen(decoder, attention_mask=as_type(mask, dtype)[None, None], use_cache=False)
         assert torch.equal(found, mask & CAUSAL)
 
+    @pytest.mark.pairwise
     @FORMS
     @pytest.mark.parametrize("queries", [1, LENGTH])
     def test_say_whom_of_the_encoder_the_decoder_sees(self, shared_model, backend, dtype, queries):
@@ -122,6 +123,7 @@ class TestOwnMasks:
         everything = model(**inputs, attention_mask=mask[None, None], cross_attention_mask=torch.ones_like(padding))
         assert (everything.logits - given).abs().max() > 1e-3
 
+    @pytest.mark.sampled(2)
     def test_with_padding_in_them_are_padding(self, shared_model, make_batch, served, side):
         encoding, backend = served
         model = shared_model(backend, **{**ONE_LAYER, "position_encoding": encoding})
@@ -137,6 +139,7 @@ class TestOwnMasks:
         real = decoder_padding.bool()
         torch.testing.assert_close(logits[real], expected[real], atol=2e-5, rtol=1e-5)
 
+    @pytest.mark.pairwise
     @pytest.mark.parametrize("window", [None, WINDOW], ids=["all", "window"])
     @pytest.mark.parametrize("kind", ["dynamic", "static"])
     def test_in_steps(self, shared_model, backend, kind, window):
@@ -267,7 +270,7 @@ class TestDocuments:
             return {**fields, "cross_position_encoding": cross}
         return {**fields, "sliding_window": 3} if request.param == "window" else fields
 
-    @pytest.mark.sampled(4)
+    @pytest.mark.pairwise
     @pytest.mark.parametrize("kind", ["default", "none", "dynamic", "static"])
     def test_a_packed_row_is_its_sentences_alone(self, shared_model, alone, packed, served, fields, side, kind):
         model = shared_model(served[1], **fields)
@@ -318,7 +321,8 @@ class TestDocuments:
         encoding, backend = trained
         if cross and encoding in ("sinusoidal", "learned"):
             pytest.skip("an encoding of the embeddings is not one of cross-attention")
-        model = shared_model(backend, position_encoding=encoding, cross_position_encoding=encoding if cross else "none")
+        encodings = {"position_encoding": encoding, "cross_position_encoding": encoding if cross else "none"}
+        model = shared_model(backend, **{**ONE_LAYER, **encodings})
         parameters = list(model.parameters())
 
         def loss_and_gradients(sources, targets, side="right"):
@@ -379,6 +383,7 @@ class TestDocuments:
 
 
 class TestOwnMasksAtTheirLimits:
+    @pytest.mark.pairwise
     @pytest.mark.parametrize("lowest", [torch.finfo(torch.float32).min, float("-inf")])
     @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
     @pytest.mark.parametrize("backend", ["eager", "sdpa", "blockwise"])

@@ -197,12 +197,12 @@ def error(shared_model, expected, make_batch):
     return error
 
 
-@pytest.mark.sampled(5)
+@pytest.mark.pairwise
 def test_float32_is_exact(error, served, norm_position, side, cache, where):
     assert error(Case(*served, norm_position, side, cache, where, "float32")) < 1
 
 
-@pytest.mark.sampled(3)
+@pytest.mark.pairwise
 @pytest.mark.parametrize("dtype", slow_except(["bf16"], ["bf16", "fp16"]))
 def test_half_precision_is_close(error, served, norm_position, side, cache, dtype):
     assert error(Case(*served, norm_position, side, cache, "both", dtype)) < 1
@@ -225,15 +225,24 @@ def error_of_gradient(gradient, expected):
     return (difference.norm() / (GRADIENT_TOLERANCE * (expected.norm() + 0.1))).item()
 
 
+@pytest.fixture(scope="module")
+def known_gradients():
+    """The expected gradients of the models for which they are computed already."""
+    return {}
+
+
 @pytest.fixture
-def gradient_errors(shared_model, make_batch):
+def gradient_errors(shared_model, make_batch, known_gradients):
     """The error of each parameter's gradient, in multiples of the tolerance; `without` is as in `error`."""
 
     def errors(encoding, backend, norm_position, side, where, window, dtype, without=()):
         fields = {**FIELDS, **places(encoding, where), "norm_position": norm_position, "sliding_window": window}
         bare = {**fields, **{FIELD_OF[attention]: "none" for attention in without}}
-        exact = shared_model(weights_dtype=TYPES[dtype], **fields)
-        expected = gradients(exact, make_batch(SOURCES, "right"), make_batch(TARGETS, "right"))
+        key = dtype, repr(sorted(fields.items()))
+        if key not in known_gradients:
+            exact = shared_model(weights_dtype=TYPES[dtype], **fields)
+            known_gradients[key] = gradients(exact, make_batch(SOURCES, "right"), make_batch(TARGETS, "right"))
+        expected = known_gradients[key]
         tested = shared_model(backend, TYPES[dtype], weights_of=fields if without else None, **bare)
         others = gradients(tested, make_batch(SOURCES, side), make_batch(TARGETS, side))
         assert len(others) > 30
@@ -246,7 +255,7 @@ def gradient_errors(shared_model, make_batch):
 windows = pytest.mark.parametrize("window", [None, WINDOW], ids=["all", "window"])
 
 
-@pytest.mark.sampled(4)
+@pytest.mark.pairwise
 @windows
 def test_gradients_agree(gradient_errors, trained, norm_position, side, where, window):
     errors = gradient_errors(*trained, norm_position, side, where, window, "float32")
@@ -282,14 +291,14 @@ class TestCanFail:
     def trained(self, request, small_blocks):
         return request.param
 
-    @pytest.mark.sampled(4)
+    @pytest.mark.pairwise
     @pytest.mark.parametrize(("where", "dtype"), PLACES_AND_TYPES)
     def test_fails_without_the_encoding(self, error, served, norm_position, side, cache, where, dtype):
         """The cases are those of `test_float32_is_exact` and `test_half_precision_is_close`."""
         case = Case(*served, norm_position, side, cache, where, dtype)
         assert error(case, without=attentions(case.encoding, where)) > 2
 
-    @pytest.mark.sampled(2)
+    @pytest.mark.pairwise
     @pytest.mark.parametrize("encoding", ENCODED)
     @pytest.mark.parametrize("cache", slow_except(["none", "sliding"], CACHES))
     @pytest.mark.parametrize("dtype", slow_except(["float32", "bf16"], TYPES))
@@ -298,7 +307,7 @@ class TestCanFail:
         for attention in attentions(encoding, "both"):
             assert error(case, without=[attention]) > 2, attention
 
-    @pytest.mark.sampled(2)
+    @pytest.mark.sampled(4)
     @pytest.mark.parametrize("encoding", ENCODED)
     @pytest.mark.parametrize("cache", STEPWISE)
     @pytest.mark.parametrize("dtype", slow_except(["bf16"], TYPES))
@@ -307,7 +316,7 @@ class TestCanFail:
         for attention in attentions(encoding, "both")[1:]:
             assert error(case, later_without=[attention]) > 2, attention
 
-    @pytest.mark.sampled(4)
+    @pytest.mark.pairwise
     @pytest.mark.parametrize(("mask", "cache"), MASKS_AND_CACHES)
     @pytest.mark.parametrize("dtype", slow_except(["bf16"], TYPES))
     def test_fails_without_a_mask(self, error, encoding, norm_position, side, cache, dtype, mask, monkeypatch):
@@ -322,6 +331,7 @@ class TestCanFail:
         monkeypatch.setattr("locant.modeling.attention_inputs.build_mask", build)
         assert error(case) > 2
 
+    @pytest.mark.pairwise
     @pytest.mark.parametrize("cache", STEPWISE)
     @pytest.mark.parametrize("dtype", slow_except(["fp16"], ["float32", "fp16"]))
     def test_fails_without_one_cached_token(self, error, encoding, norm_position, side, cache, dtype):
@@ -334,7 +344,7 @@ class TestCanFail:
 
         assert error(Case(encoding, "eager", norm_position, side, cache, "both", dtype), damage=lose) > 2
 
-    @pytest.mark.sampled(2)
+    @pytest.mark.pairwise
     @pytest.mark.parametrize("cache", STEPWISE)
     @pytest.mark.parametrize("dtype", slow_except(["bf16"], TYPES))
     @pytest.mark.parametrize("attention", ["self", "cross"])

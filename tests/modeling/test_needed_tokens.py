@@ -47,7 +47,7 @@ def assert_learns_the_same(model, batch):
     torch.testing.assert_close(gradients, expected_gradients, atol=1e-5, rtol=1e-4)
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.pairwise
 @pytest.mark.parametrize("side", PADDINGS)
 @pytest.mark.parametrize(("encoding", "backend"), TRAINED)
 def test_translator_learns_the_same(make_model, encoding, backend, side):
@@ -71,6 +71,7 @@ def test_source_tokens_that_the_decoder_alone_sees_are_computed(make_model):
     assert_learns_the_same(model, {**batch, "cross_attention_mask": torch.ones(4, 9, dtype=torch.long)})
 
 
+@pytest.mark.pairwise
 @pytest.mark.parametrize("norm_position", ["pre", "post"])
 @pytest.mark.parametrize("side", PADDINGS)
 @pytest.mark.parametrize("cls", [LocantForCausalLM, LocantForMaskedLM])

@@ -441,6 +441,7 @@ def inputs_of(theirs, ids, mask):
 class TestStacks:
     FAMILIES = (bert, roformer, roformer_decoder, xlnet, gpt2, bloom, mpt)
 
+    @pytest.mark.pairwise
     @pytest.mark.parametrize(("family", "attention"), served(*FAMILIES))
     @pytest.mark.usefixtures("uncompiled_flex", "small_blocks")
     @torch.no_grad()

@@ -267,6 +267,7 @@ def test_output_and_gradients(name, make, batch, place):
         assert right.abs().max() > 1e-3 or parameter == "k_proj.bias"
 
 
+@pytest.mark.pairwise
 @pytest.mark.parametrize("cache", ["dynamic", "static"])
 @torch.no_grad()
 def test_steps_with_a_cache(name, make, batch, cache):

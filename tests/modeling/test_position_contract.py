@@ -154,6 +154,7 @@ class TestInAModel:
             "decoder_attention_mask": decoder_mask,
         }
 
+    @pytest.mark.pairwise
     def test_backends_agree_or_are_refused(self, from_outside, outside, inputs, backend):
         expected = logits(from_outside, **inputs)
         if outside == "sides" and backend in ("sdpa", "flex_attention"):
@@ -186,6 +187,7 @@ class TestInAModel:
             real = inputs["decoder_attention_mask"][row].bool()
             torch.testing.assert_close(batch[row][real], alone, atol=1e-5, rtol=1e-5)
 
+    @pytest.mark.pairwise
     @pytest.mark.parametrize("cache", ["dynamic", "static"])
     @pytest.mark.parametrize("beams", [1, 3])
     def test_generates_with_a_cache_what_it_generates_without(self, from_outside, make_batch, cache, beams):

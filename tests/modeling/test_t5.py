@@ -63,6 +63,7 @@ def theirs_and_ours(make_config, kind, num_buckets, max_distance):
 @pytest.mark.parametrize("kind", ["encoder", "decoder"])
 @pytest.mark.parametrize(("num_buckets", "max_distance"), SIZES)
 class TestBias:
+    @pytest.mark.pairwise
     @pytest.mark.parametrize("past", [0, 250])
     def test_is_t5s(self, make_config, kind, num_buckets, max_distance, past):
         theirs, encoding = theirs_and_ours(make_config, kind, num_buckets, max_distance)

@@ -152,6 +152,7 @@ class TestBert:
             for state, other in zip(outputs.hidden_states, expected.hidden_states, strict=True):
                 other_implementations.assert_same(state[row, real], other[0])
 
+    @pytest.mark.pairwise
     @pytest.mark.parametrize("backend", ["eager", "sdpa", "blockwise"])
     @pytest.mark.parametrize("case", ["masked", "sequences, one label", "tokens", "questions"])
     def test_logits(self, build, batch, case, backend, no_grad, other_implementations):
@@ -259,6 +260,7 @@ class TestPooling:
         gradients = [torch.autograd.grad((vectors * weight).sum(), states)[0] for vectors in (pooled, expected)]
         assert torch.equal(*gradients)
 
+    @pytest.mark.pairwise
     @pytest.mark.parametrize("pooling", ["mean", "first"])
     @pytest.mark.parametrize("kind", ["boolean", "whole numbers", "floating"])
     @pytest.mark.parametrize("heads", [1, 4])
@@ -315,6 +317,7 @@ class TestPooling:
 
 
 class TestPadding:
+    @pytest.mark.pairwise
     @pytest.mark.parametrize("pooling", ["mean", "first"])
     def test_sentence_embeddings_are_those_of_each_sentence_alone(
         self, make_model, make_batch, encoding, side, pooling, no_grad

@@ -191,7 +191,7 @@ class TestSaving:
             {name: weight for name, weight in body.state_dict().items() if name in inner}, inner, atol=0, rtol=0
         )
 
-    @pytest.mark.sampled(3)
+    @pytest.mark.sampled(8)
     def test_a_swapped_encoding_keeps_all_other_weights(self, build, encoding):
         model = build(position_encoding=encoding)
         swapped = model.with_position_encoding("rotary")
@@ -203,7 +203,7 @@ class TestSaving:
 
 
 class TestPrecision:
-    @pytest.mark.sampled(2)
+    @pytest.mark.sampled(4)
     @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
     @pytest.mark.parametrize("backend", ["eager", "sdpa", "blockwise"])
     def test_half_is_close_and_learns(self, build, topology, dtype, backend, assert_close_in_half):
@@ -228,7 +228,7 @@ class TestPrecision:
 
 
 class TestTraining:
-    @pytest.mark.sampled(2)
+    @pytest.mark.sampled(4)
     def test_every_parameter_learns(self, build, topology, encoding):
         """Except those that shift all scores of a softmax: keys' biases, and the last two before answers' places."""
         fields = {"share_encoder_decoder_embeddings": False, "tie_word_embeddings": False, "gated_ffn": True}
@@ -247,6 +247,7 @@ class TestTraining:
         encoding, backend = trained
         self.compare_checkpointed(build(position_encoding=encoding, **self.DROPOUT), topology, backend, reentrant=False)
 
+    @pytest.mark.sampled(2)
     @pytest.mark.filterwarnings("ignore:`gradient_checkpointing_enable` is deprecated:FutureWarning")
     @pytest.mark.parametrize("reentrant", [True, False])
     def test_gradient_checkpointing_of_every_topology(self, build, topology, reentrant):

@@ -28,7 +28,7 @@ def loss_and_gradients(model, batch, forward=None):
 
 
 class TestGradientCheckpointing:
-    @pytest.mark.sampled(2)
+    @pytest.mark.sampled(4)
     @pytest.mark.filterwarnings("ignore:`gradient_checkpointing_enable` is deprecated:FutureWarning")
     @pytest.mark.parametrize("reentrant", [True, False])
     def test_changes_no_number(self, make_model, batch, trained, reentrant):
@@ -57,6 +57,7 @@ class TestGradientCheckpointing:
         loss_and_gradients(model, batch)
         assert warnings == []
 
+    @pytest.mark.sampled(2)
     def test_every_parameter_gets_a_gradient(self, make_model, batch, encoding, norm_position):
         fields = {"gated_ffn": True, "share_encoder_decoder_embeddings": False, "tie_word_embeddings": False}
         model = make_model(position_encoding=encoding, norm_position=norm_position, **fields)
@@ -120,6 +121,18 @@ class TestCompilation:
             torch.testing.assert_close(others[name], gradient, atol=1e-6, rtol=1e-4)
 
     @compiled("eager", "sdpa", "blockwise", fast=[("t5", "blockwise")])
+    def test_batches_of_other_sizes_share_a_graph_in_the_encoder(self, model):
+        compiled_at, encoder = [], model.get_encoder()
+        compiled = torch.compile(encoder, backend=lambda graph, inputs: compiled_at.append(size) or graph.forward)
+        for size in range(2, 5):
+            ids, mask = torch.full((size, size + 3), 5), torch.arange(size + 3) < torch.arange(4, size + 4)[:, None]
+            states, expected = (each(ids, attention_mask=mask.long()).last_hidden_state for each in (compiled, encoder))
+            torch.testing.assert_close(states, expected)
+        # the first graph is for its own sizes, the second one for all others
+        assert compiled_at == [2, 3]
+
+    @pytest.mark.slow
+    @compiled("eager", "sdpa", "blockwise")
     def test_batches_of_other_sizes_share_a_graph(self, model):
         compiled_at = []
         compiled = torch.compile(model, backend=lambda graph, inputs: compiled_at.append(size) or graph.forward)
@@ -199,7 +212,7 @@ class TestCompilation:
 
 
 class TestHalfPrecision:
-    @pytest.mark.sampled(2)
+    @pytest.mark.sampled(4)
     @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
     def test_logits_are_close_and_gradients_finite(
         self, make_model, batch, trained, norm_position, dtype, assert_close_in_half
@@ -215,6 +228,7 @@ class TestHalfPrecision:
         outputs.loss.backward()
         assert all(p.grad.isfinite().all() for p in model.parameters())
 
+    @pytest.mark.sampled(2)
     @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
     def test_autocast(self, make_model, batch, encoding, dtype, assert_close_in_half):
         model = make_model(position_encoding=encoding, position_parameters=STEEP).to(dtype).float()
@@ -226,6 +240,7 @@ class TestHalfPrecision:
         assert_close_in_half(outputs.logits, expected.logits)
         assert 0 < abs(outputs.loss - expected.loss) < 0.04
 
+    @pytest.mark.sampled(2)
     @pytest.mark.parametrize("kind", ["dynamic", "static"])
     def test_generates(self, make_model, batch, encoding, kind):
         model = make_model(position_encoding=encoding).to(torch.bfloat16)

@@ -30,7 +30,7 @@ def new_model(encoding: str) -> LocantForConditionalGeneration:
     torch.manual_seed(0)
     config = LocantConfig(
         **SIZES,
-        num_hidden_layers=2,
+        num_hidden_layers=1,
         dropout=0.0,
         position_encoding=encoding,
         cross_position_encoding=encoding if encoding in DISTANCES else "none",
@@ -134,7 +134,7 @@ def fsdp() -> None:
     resumed_by_one = train(loaded, optimizer=optimizer, steps=slice(half, None))
     inputs = {name: tensor for name, tensor in batches()[0].items() if name != "labels"}
     load_weights(sharded, whole.state_dict())
-    tokens = [model.eval().generate(**inputs, num_beams=2, max_new_tokens=5).tolist() for model in (whole, sharded)]
+    tokens = [model.eval().generate(**inputs, num_beams=2, max_new_tokens=3).tolist() for model in (whole, sharded)]
     sharded.save_pretrained(folder / "end")
     report(
         "fsdp",
@@ -167,7 +167,7 @@ def tp(encoding: str) -> None:
     with torch.no_grad():
         logits = [model.eval()(**inputs, **target).logits for model in (whole, divided)]
     inputs.pop("cross_attention_mask")
-    tokens = [model.generate(**inputs, num_beams=2, max_new_tokens=5).tolist() for model in (whole, divided)]
+    tokens = [model.generate(**inputs, num_beams=2, max_new_tokens=3).tolist() for model in (whole, divided)]
     divided.save_pretrained(folder / "end")
     report(
         f"tp:{encoding}",

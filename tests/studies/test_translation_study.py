@@ -21,7 +21,7 @@ from locant.training.tasks.bleu_by_length import bleu_by_length
 
 ENCODINGS, SEEDS = ["rotary", "none"], [3, 1]
 NAMES = ["rotary-seed3", "none-seed3", "rotary-seed1", "none-seed1"]
-SHORT = ["--num_train_epochs", "1", "--predict_with_generate", "false"]
+SHORT = ["--num_train_epochs", "1", "--predict_with_generate", "false", "--num_beams", "1", "--max_new_tokens", "12"]
 STUDY = {"position_encoding": ENCODINGS, "seed": SEEDS}
 
 
@@ -95,7 +95,8 @@ class TestRuns:
     @pytest.mark.slow
     def test_are_what_locant_train_gives(self, study, toy, tmp_path):
         folder, _ = study
-        options = {"num_train_epochs": 1, "predict_with_generate": "false", "position_encoding": "rotary", "seed": 3}
+        options = dict(zip((name.removeprefix("--") for name in SHORT[::2]), SHORT[1::2], strict=True))
+        options |= {"position_encoding": "rotary", "seed": 3}
         assert toy.train(tmp_path / "alone", **options) == 0
         for name in ("model.safetensors", "tokenizer.json", "config.json"):
             assert (folder / "rotary-seed3" / name).read_bytes() == (tmp_path / "alone" / name).read_bytes()

@@ -32,6 +32,7 @@ def streamed(streamer, prompt, ids):
     streamer.end()
 
 
+@pytest.mark.pairwise
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("purpose", ["seq2seq", "causal_lm", "masked_lm"])
 @pytest.mark.parametrize("skip_special_tokens", [False, True])

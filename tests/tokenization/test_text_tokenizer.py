@@ -322,6 +322,7 @@ def test_a_saved_tokenizer_loads_and_behaves_the_same(tokenizers, kind, tmp_path
     assert loaded.model_input_names == ["input_ids", "attention_mask"]
 
 
+@pytest.mark.slow
 def test_a_saved_tokenizer_loads_where_locant_is_not_installed(tokenizers, tmp_path):
     texts = AWKWARD + random_strings(100, seed=2)
     tokenizer = tokenizers["bpe"]

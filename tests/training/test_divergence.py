@@ -134,5 +134,10 @@ class TestGuess:
             assert warning.startswith(f"Warning: on validation the {name} is {metrics[name]}, no better than the 0.6")
 
     def test_is_what_a_run_that_learned_nothing_ends_with(self, toy, tmp_path, capsys):
-        assert toy.train(tmp_path / "run", max_steps=1, learning_rate=1e-9, predict_with_generate="false") == 0
+        assert (
+            toy.train(
+                tmp_path / "run", max_steps=1, max_new_tokens=4, learning_rate=1e-9, predict_with_generate="false"
+            )
+            == 0
+        )
         assert "Warning: on validation the loss is " in capsys.readouterr().out

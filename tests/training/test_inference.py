@@ -64,7 +64,7 @@ def tokenizer():
     )
 
 
-@pytest.fixture(params=["marian", "bart"])
+@pytest.fixture(params=["marian", pytest.param("bart", marks=pytest.mark.slow)])
 def model(request):
     """Random, with a seed and an end-of-sentence bias that make translations differ and most of them end."""
     torch.manual_seed(5)

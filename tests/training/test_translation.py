@@ -33,6 +33,7 @@ from locant.training.tasks import translation
 STEPS = 40  # in an epoch of the toy run
 WITHOUT_BLEU = {"predict_with_generate": "false"}
 SHORT = {"num_train_epochs": 1, **WITHOUT_BLEU}
+FEW_TOKENS = {"max_new_tokens": 4}  # a model that has hardly been trained does not end its translations by itself
 WITHOUT_EVALUATION = {"eval_strategy": "no", "save_strategy": "no", "load_best_model_at_end": "false"}
 
 
@@ -140,7 +141,7 @@ class TestSameCommand:
         assert f"{trained_run} is already finished" in capsys.readouterr().out
 
     def test_never_trains_beyond_max_steps(self, toy, tmp_path, training_steps, capsys):
-        limits = {**SHORT, "max_steps": 3}
+        limits = {**SHORT, **FEW_TOKENS, "max_steps": 3}
         for epochs, beams in ((1, 1), (1, 2), (50, 3), (50, 3)):  # with other beams, it is measured again
             assert toy.train(tmp_path / "run", **{**limits, "num_train_epochs": epochs, "num_beams": beams}) == 0
             assert [step for step, *_ in training_steps] == [0, 1, 2]
@@ -407,7 +408,7 @@ class TestReporters:
                 logged.append(logs)
 
         monkeypatch.setitem(integration_utils.INTEGRATION_TO_CALLBACK, "tensorboard", Reporter)
-        assert toy.train(tmp_path / "run", **SHORT, report_to="tensorboard") == 0
+        assert toy.train(tmp_path / "run", **SHORT, **FEW_TOKENS, report_to="tensorboard") == 0
         for logs, split in zip(logged[-2:], ("validation", "test"), strict=True):
             measured = metrics(tmp_path / "run")[split]
             assert {name: logs[f"{split}_{name}"] for name in ("bleu", "loss")} == {
@@ -544,7 +545,7 @@ class TestMetrics:
     def test_count_what_was_dropped_and_what_stands_in_train_and_test(self, toy, tmp_path, capsys):
         train, test = toy.pairs["train"], toy.pairs["test"]
         pairs = [*train, ("", "rien"), *test[:2], (" ".join([test[0][0]] * 9), "trop long"), (test[3][0], "autre")]
-        options = {**SHORT, "max_steps": 1, "max_source_length": 20}
+        options = {**SHORT, **FEW_TOKENS, "max_steps": 1, "max_source_length": 20}
         assert toy.train(tmp_path / "run", **options, train_file=toy.write("mixed", pairs)) == 0
         found = metrics(tmp_path / "run")["data"]
         assert found["dropped"] == {"empty": 1, "long": 1}
@@ -588,7 +589,7 @@ print(*tokenizer.batch_decode(generated, skip_special_tokens=True), sep="\\n")
         assert {name: saved[name] for name in ("num_beams", "length_penalty", "max_new_tokens")} == {
             "num_beams": 2,
             "length_penalty": 1.0,
-            "max_new_tokens": 24,
+            "max_new_tokens": 16,
         }
         assert {name: saved[f"{name}_token_id"] for name in ("pad", "decoder_start", "eos")} == {
             "pad": 0,
@@ -604,7 +605,7 @@ print(*tokenizer.batch_decode(generated, skip_special_tokens=True), sep="\\n")
 
     def test_can_be_the_mean_of_the_last_checkpoints(self, toy, tmp_path):
         folder = tmp_path / "run"
-        assert toy.train(folder, average_checkpoints=2) == 0
+        assert toy.train(folder, **WITHOUT_BLEU, average_checkpoints=2) == 0
         second, last = weights(folder / "checkpoint-80"), weights(folder / "checkpoint-120")
         for name, weight in weights(folder).items():
             torch.testing.assert_close(weight, (second[name] + last[name]) / 2, rtol=1e-6, atol=1e-7, msg=name)
@@ -632,7 +633,7 @@ print(*tokenizer.batch_decode(generated, skip_special_tokens=True), sep="\\n")
 
     def test_is_the_last_step_where_the_best_is_not_loaded(self, toy, tmp_path):
         options = {"load_best_model_at_end": "false", "eval_steps": 10, "eval_strategy": "steps"}
-        assert toy.train(tmp_path / "run", **SHORT, **options, max_steps=15, learning_rate=1.0) == 0
+        assert toy.train(tmp_path / "run", **SHORT, **FEW_TOKENS, **options, max_steps=15, learning_rate=1.0) == 0
         assert metrics(tmp_path / "run")["weights_of_steps"] == [15]
 
 
@@ -652,7 +653,7 @@ class TestOptions:
         assert len(metrics(tmp_path / "run")["epochs"]) == 3
 
     def test_a_run_that_stopped_early_trains_no_more(self, toy, tmp_path, training_steps, stop_at):
-        options = {"learning_rate": 1e-9, "early_stopping_patience": 2, "num_train_epochs": 9}
+        options = {"learning_rate": 1e-9, "early_stopping_patience": 2, "num_train_epochs": 9, **FEW_TOKENS}
         stop_at(lambda: toy.train(tmp_path / "run", **options), training_run, "measure", 1)
         assert len(training_steps) == 3 * STEPS
         for changed in ({}, {"num_beams": 1}):
@@ -703,7 +704,7 @@ class TestOptions:
         assert metrics(tmp_path / "run")["test"]["loss"] == pytest.approx(metrics(trained_run)["test"]["loss"], rel=0.3)
 
     def test_validation_pairs_can_be_cut_from_train(self, toy, tmp_path, capsys):
-        options = {**SHORT, "max_steps": 1, "validation_file": "null", "validation_split": 30}
+        options = {**SHORT, **FEW_TOKENS, "max_steps": 1, "validation_file": "null", "validation_split": 30}
         assert toy.train(tmp_path / "run", **options) == 0
         found = metrics(tmp_path / "run")["data"]
         assert (found["train"]["pairs"], found["validation"]["pairs"]) == (290, 30)
