@@ -6,7 +6,7 @@
     python benchmarks/streaming.py padding
 
 `memory` trains a small model on generated pairs, with one worker, evaluations and checkpoints. It prints the growth of
-the resident memory of both processes after the first minute, and the seconds that the run, stopped by SIGTERM, takes to
+the memory of all processes of the run after the first minute, and the seconds that the run, stopped by SIGTERM, takes to
 the first step when it is resumed. `resume` prints the seconds from the command to the first step, of a new run and of
 one that goes on after nearly all pairs, with 0 and 2 workers, and 1 and 2 processes. `padding` prints the share of real
 tokens in the batches of a pass over TED, with a budget of 4,096 tokens.
@@ -86,21 +86,25 @@ def wait_for_step(process: subprocess.Popen) -> None:
     raise SystemExit(f"the run has ended before its first step, with status {process.wait()}")
 
 
-def resident(process: psutil.Process) -> float:
-    """The resident memory of a process and its descendants, in MiB."""
-    return sum(one.memory_info().rss for one in [process, *process.children(recursive=True)]) / 2**20
+def memory_of(process: psutil.Process) -> float:
+    """The memory of a process and its descendants, in MiB; pages that they share count once (PSS, on Linux only)."""
+    total = 0
+    for one in [process, *process.children(recursive=True)]:
+        with contextlib.suppress(psutil.NoSuchProcess):  # the worker of an evaluation has ended
+            total += one.memory_full_info().pss
+    return total / 2**20
 
 
 def measure_memory(folder: Path, pairs: int, minutes: float) -> None:
     """Print the memory of a run that trains for `minutes`, is stopped, and goes on."""
-    options = run_options(folder, pairs) | {"logging_steps": 100, "eval_steps": 100, "save_steps": 100}
+    options = run_options(folder, pairs) | {"logging_steps": 100, "eval_steps": 20, "save_steps": 20}
     options |= {"eval_strategy": "steps", "save_strategy": "steps", "max_steps": 10**6, "dataloader_num_workers": 1}
     values: list[tuple[float, float]] = []
     with running(options) as process:
         wait_for_step(process)
         family, begin = psutil.Process(process.pid), time.monotonic()
         while (passed := time.monotonic() - begin) < 60 * minutes:
-            values.append((passed, resident(family)))
+            values.append((passed, memory_of(family)))
             time.sleep(1)
         process.terminate()
         output, _ = process.communicate()

@@ -99,7 +99,8 @@ def test_the_perplexity_of_any_finite_loss_is_a_number():
 
 def prepared(train, validation):
     splits = {"train": Dataset.from_dict({"labels": train}), "validation": Dataset.from_dict({"labels": validation})}
-    return PreparedData(DatasetDict(), DatasetDict(splits), None, {})
+    of_classes = {f"class {label}": train.count(label) for label in train} if isinstance(train[0], int) else {}
+    return PreparedData(DatasetDict(), DatasetDict(splits), None, {"labels": of_classes})
 
 
 class TestGuess:
@@ -113,6 +114,11 @@ class TestGuess:
         assert baseline(prepared([1, 1, 0], [0, 1, 2, 2]), {}) == ("accuracy", 0.25)
         assert baseline(prepared([1.0, 3.0], [2.0, 4.0]), {}) == ("mse", 2.0)
         assert baseline(prepared([[0.0, 1.0]], [[1.0, 1.0]]), {}) is None
+
+    def test_of_streamed_classes_is_by_the_labels_of_all_rows(self):
+        first_block = prepared([0, 0, 1], [0, 1, 1, 1])
+        first_block.summary["labels"] = {"b": 90, "a": 10}
+        assert baseline(first_block, {}) == ("accuracy", 0.75)
 
     def test_of_documents_was_measured_before(self):
         assert baseline(PreparedData(DatasetDict(), DatasetDict(), None, {}), {"unigram_loss": 3.0}) == ("loss", 3.0)

@@ -113,7 +113,14 @@ class TestSchedule:
         assert "The run was planned for 40 steps and now has 80" in capsys.readouterr().out
 
 
-LOGGED = {"loss": 1.23456, "tokens_per_second": 8123.4, "seconds_left": 70.2, "epoch": 1, "total_flos": 7.0}
+LOGGED = {
+    "loss": 1.23456,
+    "tokens_per_second": 8123.4,
+    "steps_per_second": 0.41,
+    "seconds_left": 70.2,
+    "epoch": 1,
+    "total_flos": 7.0,
+}
 
 
 def test_log_entries_are_lines_with_the_time_of_day(clock, capsys):
@@ -124,7 +131,9 @@ def test_log_entries_are_lines_with_the_time_of_day(clock, capsys):
     bar.on_log(args, state(1), None, logs={"eval_loss": 2.0, "eval_bleu": 12.3})
     shown = bar.training_bar.postfix
     bar.on_train_end(args, state(1), None)
-    line = "12:34:56 step 1 of 100: loss 1.235, tokens_per_second 8,123, epoch 1, time_left 01:10"
+    line = (
+        "12:34:56 step 1 of 100: loss 1.235, tokens_per_second 8,123, steps_per_second 0.41, epoch 1, time_left 01:10"
+    )
     assert line in capsys.readouterr().out.splitlines()
     assert shown == "loss=1.235, tokens_per_second=8,123, eval_bleu=12.3"
     lines_only = SimpleNamespace(is_local_process_zero=True, global_step=1, max_steps=100)

@@ -681,7 +681,10 @@ class TestRuns:
             ({"validation_file": "null"}, "streaming cuts no validation rows from the training data, and no"),
             ({"train_file": "null", "dataset_name": "x"}, "streaming reads files, but dataset_name is given"),
             ({"train_weights": [1, 2]}, "train_weights has 2 weights, but train_file has 1 files (parallel text"),
-            ({"train_weights": [0, 1]}, "train_weights is [0.0, 1.0], but each weight must be above 0."),
+            (
+                {"train_weights": [0, 1]},
+                "train_weights is [0.0, 1.0], but each weight must be a finite number above 0.",
+            ),
             ({"streaming": "false", "train_weights": [1, 1]}, "train_weights is given without streaming"),
         ],
     )

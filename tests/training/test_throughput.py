@@ -54,6 +54,7 @@ def test_counts_the_tokens_of_each_kind_of_batch(clock, kind):
     found.count(batch)
     found.count(batch)
     clock.seconds += 4
+    found.on_step_end(None, state(22), None)
     entry = found.entry(state(22))
     assert entry["tokens_per_second"] == 2 * tokens / 4
     assert entry["padding"] == pytest.approx(1 - tokens / slots)
@@ -65,6 +66,7 @@ def test_speed_leaves_out_evaluations_and_the_time_left_includes_them(clock):
     for trained, evaluated, step in ((5.0, 5.0, 30), (10.0, 15.0, 50)):
         found.count(BATCHES["captions"][0])
         clock.seconds += trained
+        found.on_step_end(None, state(step), None)
         entry = found.entry(state(step))
         assert entry["tokens_per_second"] == pytest.approx(3 / trained)
         clock.seconds += evaluated
@@ -72,10 +74,22 @@ def test_speed_leaves_out_evaluations_and_the_time_left_includes_them(clock):
     assert entry["seconds_left"] == pytest.approx(50 * 20 / 30)
 
 
+def test_speed_includes_the_steps_before_a_checkpoint_and_not_the_checkpoint(clock):
+    found = begin(True)
+    for _ in range(3):
+        found.count(BATCHES["captions"][0])
+        clock.seconds += 2
+        found.on_step_end(None, state(30), None)
+        clock.seconds += 100
+        found.on_save(None, state(30), None)
+    assert found.entry(state(30))["tokens_per_second"] == pytest.approx(3 / 2)
+
+
 def test_speed_is_of_images_if_a_batch_has_no_tokens(clock):
     found = begin(False)
     found.count({"pixel_values": torch.ones(5, 1, 8, 8), "labels": torch.zeros(5)})
     clock.seconds += 2
+    found.on_step_end(None, state(21), None)
     entry = found.entry(state(21))
     assert entry["images_per_second"] == 2.5
     assert not {"tokens_per_second", "padding"} & entry.keys()

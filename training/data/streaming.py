@@ -165,7 +165,7 @@ class DocumentBlocks(BlockFile):
                 "blank_line, line, or a text without a line feed."
             )
         self._index = LineIndex(paths[0], BLOCK_ROWS)
-        if not any(map(self._separates, self._index.lines(0))):
+        if len(self) > 1 and not any(map(self._separates, self._index.lines(0))):
             raise InputError(
                 f"document_separator is {self._separator!r}, but separates no documents in the first {BLOCK_ROWS:,} "
                 f"lines of {paths[0]}: set it to blank_line, line, or a text that stands between two documents."
@@ -258,7 +258,9 @@ class ParquetBlocks(BlockFile):
             table = file.read_row_groups(range(first, last + 1), columns=self._columns)
         rows = Dataset(table.slice(start - before, stop - start))
         with hidden_bars():
-            return select_columns(rows, self.layout, str(self.paths[0]), self.paths[0].parent, start + 1)
+            rows = select_columns(rows, self.layout, str(self.paths[0]), self.paths[0].parent, start + 1)
+            # blocks of several files can only be concatenated if their types are the same
+            return rows if rows.features == self.layout.features else rows.cast(self.layout.features)
 
 
 def open_blocks(files: str | Sequence[str], layout: Layout) -> list[BlockFile]:

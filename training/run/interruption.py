@@ -109,7 +109,9 @@ class SaveOnTermination(TrainerCallback):
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Ask for a checkpoint, unless the step is the last one of an epoch."""
         self._agree()
-        self._may_end = not (float(state.epoch).is_integer() or state.global_step >= state.max_steps)
+        # a streamed run has no epochs: there, `state.epoch` differs between processes
+        is_epoch_end = self.trainer.stream_loader is None and float(state.epoch).is_integer()
+        self._may_end = not (is_epoch_end or state.global_step >= state.max_steps)
         if self._is_agreed and self._may_end:
             self._ask_for_checkpoint(args, control)
 

@@ -149,7 +149,7 @@ _OF_WARMUP_STEPS = ("inverse_sqrt", "constant_with_warmup")
 def _as_texts(logs: Mapping[str, Any]) -> dict[str, str]:
     """The values of a log entry as they are printed."""
     texts = {name: f"{value:.4g}" if isinstance(value, float) else str(value) for name, value in logs.items()}
-    texts |= {name: f"{value:,.0f}" for name, value in logs.items() if name.endswith("_per_second")}
+    texts |= {name: f"{value:,.0f}" for name, value in logs.items() if name.endswith("_per_second") and value >= 1000}
     if "seconds_left" in texts:
         texts["time_left"] = tqdm.format_interval(float(texts.pop("seconds_left")))
     texts.pop("total_flos", None)
@@ -167,7 +167,7 @@ class TimedPrinter(PrinterCallback):
     def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:
         """Print the log entry in the main process of each machine."""
         if state.is_local_process_zero:
-            print(_log_line(logs, state))
+            print(_log_line(logs, state), flush=True)
 
 
 class ProgressFromStep(ProgressCallback):

@@ -28,12 +28,21 @@ class Throughput(TrainerCallback):
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Start the clock, at the beginning of training or when training resumes from a checkpoint."""
-        self._begin = self._since = time.monotonic()
+        self._begin = self._resumed = time.monotonic()
+        self._seconds = 0.0
         self._first_step = state.global_step
+        if self._accelerator.device.type == "cuda":  # the run has tried some steps before
+            torch.cuda.reset_peak_memory_stats(self._accelerator.device)
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Count the seconds of the step, which has waited for its batches too."""
+        now = time.monotonic()
+        self._seconds += now - self._resumed
+        self._resumed = now
 
     def on_evaluate(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Leave the time since the last log entry out of the speed: it was spent on an evaluation or a checkpoint."""
-        self._since = time.monotonic()
+        """Leave the time since the end of the step out of the speed: an evaluation or a checkpoint took it."""
+        self._resumed = time.monotonic()
 
     on_save = on_evaluate
 
@@ -53,25 +62,24 @@ class Throughput(TrainerCallback):
         Returns:
             A dict with `tokens_per_second` (without padding, of all processes together) and `padding`, the share of
             padding, or with `images_per_second` if the batches have no tokens; with `memory_gib`, the largest memory
-            that the main process has allocated on its GPU, or the memory that it occupies now on a CPU; and with
-            `seconds_left`, estimated from the mean time of a step, evaluations included.
+            that the main process has allocated on its CUDA device, or else the memory that the process occupies now;
+            and with `seconds_left`, estimated from the mean time of a step, evaluations included.
         """
-        now = time.monotonic()
         tokens, slots, rows = self._accelerator.reduce(self._counts, "sum").tolist()
-        seconds = max(now - self._since, 1e-9)
+        seconds, passed = max(self._seconds, 1e-9), time.monotonic() - self._begin
         speed = {"tokens_per_second": tokens / seconds, "padding": 1 - tokens / slots} if slots else {}
         self._counts.zero_()
-        self._since = now
+        self._seconds = 0.0
         steps = max(1, state.global_step - self._first_step)
         return {
             **(speed or {"images_per_second": rows / seconds}),
             "memory_gib": memory_in_use(self._accelerator.device) / GIB,
-            "seconds_left": (state.max_steps - state.global_step) * (now - self._begin) / steps,
+            "seconds_left": (state.max_steps - state.global_step) * passed / steps,
         }
 
 
 def memory_in_use(device: torch.device) -> int:
-    """The largest number of bytes that were allocated on a GPU, or the bytes that this process occupies on a CPU."""
+    """The largest number of bytes allocated on a CUDA device, or else the number of bytes that this process occupies."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
     return psutil.Process().memory_info().rss

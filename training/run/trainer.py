@@ -142,7 +142,7 @@ class RecipeTrainer(PushingTrainer):
             )
             self.add_callback(PassCounter(self.stream_loader))
         self._can_skip_logits = can_skip_logits(self.model)
-        self._throughput = Throughput(self.accelerator, labels_are_inputs=self.model.config.is_encoder_decoder)
+        self._throughput = Throughput(self.accelerator, labels_are_inputs=isinstance(self, GenerationTrainer))
         self.add_callback(self._throughput)
 
     def train(self, *args: Any, **kwargs: Any) -> Any:

@@ -2,6 +2,7 @@
 """The options of tasks whose training data can be read while the model trains."""
 # ruff: noqa: RUF009 (`option` returns a new dataclass field at each call)
 
+import math
 from dataclasses import dataclass
 
 from ..errors import InputError
@@ -49,8 +50,8 @@ class StreamingArguments(DataArguments):
             raise InputError(
                 "streaming cuts no validation rows from the training data, and no validation_file is given: give one."
             )
-        if weights is not None and min(weights) <= 0:
-            raise InputError(f"train_weights is {weights}, but each weight must be above 0.")
+        if weights is not None and not all(0 < weight < math.inf for weight in weights):
+            raise InputError(f"train_weights is {weights}, but each weight must be a finite number above 0.")
 
 
 __all__ = ["StreamingArguments"]
