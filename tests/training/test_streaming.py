@@ -200,6 +200,26 @@ class TestReading:
         with pytest.raises(InputError, match=error):
             open_blocks(files, Layout((Column("text"),), "document", separator))
 
+    def test_files_with_other_types_of_texts_give_one_sample(self, tmp_path):
+        table = write_text(tmp_path / "a.jsonl", ['{"text": "a"}'])
+        texts = pyarrow.table({"text": pyarrow.array(["b", "c"], pyarrow.large_string())})
+        parquet.write_table(texts, tmp_path / "b.parquet")
+        files = open_blocks([table, str(tmp_path / "b.parquet")], Layout((Column("text"),), "text"))
+        assert sorted(Blocks(files, None, 0).sample()["text"][:]) == ["a", "b", "c"]
+
+    def test_a_file_of_one_block_may_hold_one_document(self, tmp_path, rows_of_block):
+        rows_of_block(3)
+        files = [write_text(tmp_path / "a.txt", ["a", "", "b"]), write_text(tmp_path / "b.txt", ["c"])]
+        opened = open_blocks(list(map(str, files)), Layout((Column("text"),), "document", "blank_line"))
+        assert [file.read(0)["text"][:] for file in opened] == [["a", "b"], ["c"]]
+        assert [file.rows for file in opened] == [2, 1]
+
+    @pytest.mark.parametrize("separator", ["blank_line", "line"])
+    def test_an_empty_file_of_documents_is_refused(self, tmp_path, separator):
+        (tmp_path / "a.txt").write_bytes(b"")
+        with pytest.raises(InputError, match=r"a\.txt"):
+            open_blocks(str(tmp_path / "a.txt"), Layout((Column("text"),), "document", separator))
+
     def test_tables_and_texts_of_documents_are_not_mixed(self, tmp_path):
         files = [write_text(tmp_path / name, ["text", "a"]) for name in ("a.tsv", "a.txt")]
         with pytest.raises(InputError, match=r"but streaming takes tables only, or text files only.$"):

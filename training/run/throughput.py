@@ -79,7 +79,7 @@ class Throughput(TrainerCallback):
 
 
 def memory_in_use(device: torch.device) -> int:
-    """The largest number of bytes allocated on a CUDA device, or else the number of bytes that this process occupies."""
+    """The largest number of bytes allocated on a CUDA device; on other devices, the bytes of this process in memory."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
     return psutil.Process().memory_info().rss
