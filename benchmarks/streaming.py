@@ -5,9 +5,8 @@
     python benchmarks/streaming.py resume [--pairs 1000000]
     python benchmarks/streaming.py padding
 
-`memory` trains a small model on generated pairs, with one worker, evaluations and checkpoints. It prints the growth of
-the memory of all processes of the run after the first minute, and the seconds to the first step when the run, which
-SIGTERM has stopped, is resumed. `resume` prints the seconds from the command to the first step, of a new run and of one
+`memory` trains a small model on generated pairs, with evaluations and checkpoints. It prints the growth of the memory
+after the first minute, and the seconds to the first step when the run, which SIGTERM has stopped, is resumed. `resume` prints the seconds from the command to the first step, of a new run and of one
 that goes on after nearly all pairs, with 0 and 2 workers, and 1 and 2 processes. `padding` prints the share of real
 tokens in the batches of a pass over TED, with a budget of 4,096 tokens.
 """
@@ -86,25 +85,16 @@ def wait_for_step(process: subprocess.Popen) -> None:
     raise SystemExit(f"the run has ended before its first step, with status {process.wait()}")
 
 
-def memory_of(process: psutil.Process) -> float:
-    """The memory of a process and its descendants, in MiB; pages that they share count once (PSS, on Linux only)."""
-    total = 0
-    for one in [process, *process.children(recursive=True)]:
-        with contextlib.suppress(psutil.NoSuchProcess):  # the worker of an evaluation has ended
-            total += one.memory_full_info().pss
-    return total / 2**20
-
-
 def measure_memory(folder: Path, pairs: int, minutes: float) -> None:
     """Print the memory of a run that trains for `minutes`, is stopped, and goes on."""
     options = run_options(folder, pairs) | {"logging_steps": 100, "eval_steps": 20, "save_steps": 20}
-    options |= {"eval_strategy": "steps", "save_strategy": "steps", "max_steps": 10**6, "dataloader_num_workers": 1}
+    options |= {"eval_strategy": "steps", "save_strategy": "steps", "max_steps": 10**6}
     values: list[tuple[float, float]] = []
     with running(options) as process:
         wait_for_step(process)
-        family, begin = psutil.Process(process.pid), time.monotonic()
+        own, begin = psutil.Process(process.pid), time.monotonic()
         while (passed := time.monotonic() - begin) < 60 * minutes:
-            values.append((passed, memory_of(family)))
+            values.append((passed, own.memory_info().rss / 2**20))
             time.sleep(1)
         process.terminate()
         output, _ = process.communicate()
@@ -112,7 +102,7 @@ def measure_memory(folder: Path, pairs: int, minutes: float) -> None:
     for minute in range(int(minutes)):
         print(f"minute {minute + 1}: {max(value for passed, value in values if passed // 60 == minute):,.0f} MiB")
     step, epoch = re.findall(r"step ([\d,]+).* epoch ([\d.e-]+)", entry)[0]
-    # single values vary by the block that the worker has at hand, so the largest of half a minute is compared
+    # single values vary by the block at hand, so the largest of half a minute is compared
     base = max(value for passed, value in values if 30 <= passed < 60)
     most = max(value for passed, value in values if passed >= 60)
     print(
