@@ -7,7 +7,9 @@ writes the study. A trial that the study holds as running when the search starts
 
 import math
 import signal
+import subprocess
 import sys
+import tempfile
 import time
 from collections import deque
 from collections.abc import Iterator
@@ -22,7 +24,6 @@ from optuna.trial import FrozenTrial, TrialState
 from tqdm.auto import tqdm
 
 from locant.training.errors import InputError, Terminated
-from locant.training.run.training_run import train
 
 from .run_process import RunProcess
 from .search_config import Search
@@ -49,10 +50,9 @@ def run_search(search: Search) -> Path | None:
     check_folder(search.folder)
     is_dry_run = search.given.get("dry_run", False)
     if is_dry_run or not (search.folder / JOURNAL_FILE).exists():
-        print(f"Dry run of the first of {len(search.planned)} trials", flush=True)
-        train(search.first_config(output_dir=str(search.folder / "trials" / "dry_run"), dry_run=True))
-        if is_dry_run:
-            return None
+        try_out(search)
+    if is_dry_run:
+        return None
     with locked(search.folder), _signals_kept() as signals:
         running = _Trials(search, open_study(search))
         try:
@@ -68,6 +68,23 @@ def run_search(search: Search) -> Path | None:
     if running.stopped:
         raise InputError(left)
     return report
+
+
+def try_out(search: Search) -> None:
+    """Do a dry run of the first trial, in a process of its own, which occupies memory no longer than it runs.
+
+    Raises:
+        InputError: an option or the data cannot be used.
+    """
+    print(f"Dry run of the first of {len(search.planned)} trials", flush=True)
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "trial.yaml"
+        file.write_text(search.first_config(output_dir=f"{folder}/run").to_yaml(), encoding="utf-8")
+        command = [sys.executable, "-P", "-m", "locant", "train", str(file), "--dry_run"]
+        done = subprocess.run(command, stderr=subprocess.PIPE, text=True)
+    if done.returncode != 0:
+        last = (done.stderr.splitlines() or [f"exit status {done.returncode}"])[-1]
+        raise InputError(last.partition("error: ")[2] or f"The dry run of the first trial failed: {last}.")
 
 
 @contextmanager

@@ -72,7 +72,11 @@ class Search:
         return make_run_config(self.given | own | {"output_dir": str(folder)})
 
     def first_config(self, **options: Any) -> RunConfig:
-        """The configuration of a run with the first value of each hyperparameter, and with the given `options`."""
+        """The configuration of the run of the first trial, or of one with the first value of each hyperparameter.
+
+        Args:
+            options: options of `locant train` that replace those of the search.
+        """
         values = self.planned[0].values or {h.name: h.first for h in self.space}
         own = {option: values[h.name] for h in self.space for option in h.options}
         return make_run_config(self.given | own | options)

@@ -76,7 +76,7 @@ def replace_trials(patch, folder, behaviour=""):
     script.write_text(STAND_IN.replace("BEHAVIOUR", behaviour))
     patch.setattr(run_process, "COMMAND", [sys.executable, str(script)])
     patch.setattr(search, "_SECONDS_BETWEEN_LOOKS", 0.01)
-    patch.setattr(search, "train", lambda run: None)
+    patch.setattr(search, "try_out", lambda run: None)
 
 
 @pytest.fixture
@@ -458,18 +458,21 @@ class TestWhatCannotBe:
         assert main(["train", write_search()]) == 2
         assert "is a section for locant search: run this command" in capsys.readouterr().err
 
+    def test_an_error_of_the_dry_run_ends_the_search(self, write_search, tmp_path, capsys, monkeypatch):
+        def fail(command, **options):
+            assert yaml.safe_load(Path(command[-2]).read_text())["model"]["d_model"] == 16
+            return subprocess.CompletedProcess(command, 2, stderr="locant train: error: a.en cannot be read.\n")
+
+        monkeypatch.setattr(subprocess, "run", fail)
+        assert main(["search", write_search(), "--output_dir", str(tmp_path / "out")]) == 2
+        assert capsys.readouterr().err == "locant search: error: a.en cannot be read.\n"
+        assert not (tmp_path / "out").exists()
+
+    @pytest.mark.slow
     def test_data_that_are_missing_are_found_before_the_first_trial(self, write_search, tmp_path, capsys):
-        arguments = [
-            "search",
-            write_search(),
-            "--output_dir",
-            str(tmp_path / "out"),
-            "--train_file",
-            "none.en",
-            "none.fr",
-        ]
-        assert main(arguments) == 2
-        assert "none.en" in capsys.readouterr().err
+        files = ["--train_file", "none.en", "none.fr"]
+        assert main(["search", write_search(), "--output_dir", str(tmp_path / "out"), *files]) == 2
+        assert re.fullmatch("locant search: error: .*none.en.*\n", capsys.readouterr().err)
         assert not (tmp_path / "out").exists()
 
 
