@@ -16,11 +16,9 @@ from locant.utils.run_files import RUN_CONFIG_FILE
 COMMAND = [sys.executable, "-P", "-m", "locant.commands.trial"]
 """The command that trains the run in the folder that is its argument."""
 
-LOG_FILE = "log.txt"
-
 
 class RunProcess:
-    """A run of `locant train` in a process of its own; its output is added to `log.txt` in the folder of the run.
+    """A run of `locant train` in a process of its own; its output is added to the file `FOLDER.log` beside its folder.
 
     A finished run is not started again. Ctrl-C at the terminal does not reach the process: `stop` ends it.
 
@@ -34,6 +32,7 @@ class RunProcess:
 
     def __init__(self, config: RunConfig, threads: int):
         self.folder = RunFolder(config)
+        self.log = self.folder.path.with_name(f"{self.folder.path.name}.log")
         self._process: subprocess.Popen | None = None
         if self.folder.is_finished():
             return
@@ -41,7 +40,7 @@ class RunProcess:
         if not file.exists():
             write_text(file, config.to_yaml())
         environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
-        with open(self.folder.path / LOG_FILE, "ab") as log:
+        with open(self.log, "ab") as log:
             # the process reads the pipe until its end, which comes when this process ends, in whatever way
             self._process = subprocess.Popen(
                 [*COMMAND, str(self.folder.path)],
@@ -62,7 +61,7 @@ class RunProcess:
 
     def explanation(self) -> str:
         """Why the run ended before its end: the sentence of its error, or else the signal or the end of its log."""
-        with open(self.folder.path / LOG_FILE, encoding="utf-8", errors="replace") as log:
+        with open(self.log, encoding="utf-8", errors="replace") as log:
             last = [line.strip() for line in deque(log, maxlen=20) if line.strip()]
         errors = [line.partition("error: ")[2] for line in last if line.startswith("locant ") and "error: " in line]
         status = self.status()

@@ -136,9 +136,8 @@ class _Trials:
         self._interrupted = deque(study.get_trials(states=(TrialState.RUNNING,)))
         self._threads = max(1, torch.get_num_threads() // search.workers)
         ended = study.get_trials(states=(TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL))
-        self._bar = tqdm(
-            desc="trials", total=len(search.planned), initial=len(ended), disable=not sys.stderr.isatty(), smoothing=0
-        )
+        has_bar = sys.stderr.isatty() and not search.given.get("disable_tqdm")
+        self._bar = tqdm(desc="trials", total=len(search.planned), initial=len(ended), disable=not has_bar, smoothing=0)
 
     def start_more(self) -> bool:
         """Start trials until as many run as there are workers; return whether any trial runs."""

@@ -61,6 +61,11 @@ class Search:
     pruning: bool
     workers: int
 
+    @property
+    def label(self) -> str:
+        """The metric in the words of a report."""
+        return {"bleu": "BLEU"}.get(self.metric, self.metric.replace("_", " "))
+
     def config_of(self, values: dict[str, Any], seed: int | None, folder: Path) -> RunConfig:
         """The configuration of the run of a trial.
 
@@ -259,8 +264,8 @@ def _with_metric(search: Search, section: _Section) -> Search:
 
 
 def identity(search: Search) -> dict[str, Any]:
-    """The options and keys that must be the same when a search is resumed, by name, as JSON can hold them."""
-    fixed = {name: value for name, value in search.given.items() if name not in _MAY_CHANGE}
+    """The options and keys that must be the same when a search is resumed, by name; access tokens are left out."""
+    fixed = {n: value for n, value in search.given.items() if n not in _MAY_CHANGE and not n.endswith("_token")}
     cells = [[*p.values.values(), p.seed] for p in search.planned if p.values]
     keys = {"sampler": search.sampler, "seed": search.seed, "metric": search.metric, "pruning": search.pruning}
     return {

@@ -29,7 +29,7 @@ def draw_main_effects(figure: Any, search: Search, design: Sequence[TrialResult]
             panel.plot([result.values[h.name] for result in design], scores, ".", color=_STYLES[0][0], markersize=7)
             panel.set_xscale("log" if h.log else "linear")
         panel.set_xlabel(_label(h), fontsize=9)
-    figure.supylabel(f"{search.metric} on the validation data", fontsize=9)
+    figure.supylabel(f"{search.label} on the validation data", fontsize=9)
 
 
 def draw_pairs(figure: Any, search: Search, design: Sequence[TrialResult]) -> None:
@@ -43,7 +43,7 @@ def draw_pairs(figure: Any, search: Search, design: Sequence[TrialResult]) -> No
         panel.set_xlabel(_label(one), fontsize=9)
         above = {"loc": "lower center", "bbox_to_anchor": (0.5, 1.0), "ncols": min(len(other.values), 4)}
         panel.legend(title=_label(other), fontsize=8, title_fontsize=9, frameon=False, **above)
-    figure.supylabel(f"mean {search.metric} on the validation data", fontsize=9)
+    figure.supylabel(f"mean {search.label} on the validation data", fontsize=9)
 
 
 def draw_scores(figure: Any, search: Search, results: Sequence[TrialResult]) -> None:
@@ -73,7 +73,7 @@ def draw_scores(figure: Any, search: Search, results: Sequence[TrialResult]) -> 
         )
         panel.margins(x=0.12, y=0.12)
         panel.set_xlabel(label, fontsize=9)
-    figure.supylabel(f"{search.metric} on the validation data", fontsize=9)
+    figure.supylabel(f"{search.label} on the validation data", fontsize=9)
     if any(result.seed is not None for result in complete):
         figure.legend(*panels[0].get_legend_handles_labels(), loc="outside upper center", ncols=2, frameon=False)
 

@@ -54,7 +54,7 @@ def write_report(search: Search, results: Sequence[TrialResult], with_pictures: 
         write_pictures(search.folder, drawings, "The report has no pictures", "and repeat the command to get them")
     _write_table(search, order)
     parts = [
-        f"# Search by {search.metric}",
+        f"# Search by {search.label}",
         _introduction(search, results),
         "## Trials, best first",
         _trial_table(search, order),
@@ -91,7 +91,7 @@ def _introduction(search: Search, results: Sequence[TrialResult]) -> str:
     others = "".join(f", {number} {state}" for state, number in counts.items() if number and state != "complete")
     return (
         f"{counts['complete']} of {len(results)} trials are complete{others} ({kinds[search.sampler]}). The score is "
-        f"the {search.metric} of the finished model on the validation data; {direction} is better. The train–dev gap "
+        f"the {search.label} of the finished model on the validation data; {direction} is better. The train–dev gap "
         "is the validation loss of the best evaluation minus the mean training loss since the evaluation before. The "
         "training loss includes dropout and label smoothing, so the gap may be negative, and serves to compare trials. "
         "The folder `trials/N` holds the run of trial N."
@@ -101,7 +101,7 @@ def _introduction(search: Search, results: Sequence[TrialResult]) -> str:
 def _trial_table(search: Search, order: Sequence[TrialResult]) -> str:
     names = [hyperparameter.name for hyperparameter in search.space]
     has_seeds = any(result.seed is not None for result in order)
-    header = ["trial", *names, *(["seed"] if has_seeds else []), search.metric]
+    header = ["trial", *names, *(["seed"] if has_seeds else []), search.label]
     header += ["train loss", "validation loss", "gap", "parameters", "minutes"]
     show = _shower(order)
     rows = []
@@ -150,11 +150,11 @@ def _effects_of_one(
         scores = [_score(result) for result in repeats]
         noise = (
             f"{len(repeats)} seeds of one cell (trials {', '.join(folder_name(r.number) for r in repeats)}) have the "
-            f"{search.metric} {with_deviation(scores, _digits(design))} (mean ± sample standard deviation)."
+            f"{search.label} {with_deviation(scores, _digits(design))} (mean ± sample standard deviation)."
         )
     return [
         "## Effect of each hyperparameter",
-        f"The difference is by how much the {search.metric} grows with the change, all others equal (least squares "
+        f"The difference is by how much the {search.label} grows with the change, all others equal (least squares "
         f"over {len(design)} trials). Its standard error is given twice: from the scores that these effects leave "
         f"unexplained, interactions included, and from the noise of the seeds alone. {noise}"
         + (" The difference of a range is that of a straight line through the scores." if has_ranges else ""),
