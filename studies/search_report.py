@@ -117,7 +117,7 @@ def _trial_table(search: Search, order: Sequence[TrialResult]) -> str:
                 *(["" if result.seed is None else str(result.seed)] if has_seeds else []),
                 score,
                 *losses,
-                "–" if result.gap is None else f"{result.gap:+.3f}",
+                "–" if result.gap is None else f"{result.gap:+.3f}".replace("-", "−"),
                 "–" if result.parameters is None else f"{result.parameters:,}",
                 "–" if result.seconds is None else f"{result.seconds / 60:.1f}",
             ]

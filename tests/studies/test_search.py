@@ -17,6 +17,7 @@ import time
 from contextlib import redirect_stdout
 from pathlib import Path
 
+import psutil
 import pytest
 import yaml
 from optuna.storages.journal import JournalFileBackend
@@ -551,7 +552,7 @@ class TestProcessOfATrial:
 
 @pytest.mark.slow
 def test_a_search_that_is_killed_again_and_again_ends_like_one_that_is_not(write_search, toy, tmp_path):
-    """Trials are trained; the search and both of its workers get SIGKILL at random moments."""
+    """Trials are trained; the search gets SIGKILL at random moments, and every second time its trials get it too."""
     file = write_search(space={"d_model": [16, 32], "learning_rate": [0.01, 0.001]}, workers=2)
     environment = toy.environment | {"OMP_NUM_THREADS": "1"}
     folders = {name: tmp_path / name for name in ("killed", "whole")}
@@ -560,11 +561,14 @@ def test_a_search_that_is_killed_again_and_again_ends_like_one_that_is_not(write
         return [sys.executable, "-P", "-m", "locant", "search", file, "--output_dir", str(folders[name])]
 
     draw = random.Random(5)
-    for _ in range(4):
+    for turn in range(4):
         process = subprocess.Popen(command("killed"), env=environment, cwd=tmp_path, stdout=subprocess.DEVNULL)
         wait_until((folders["killed"] / JOURNAL_FILE).exists, 300)
         time.sleep(draw.uniform(2, 30))
+        trials = psutil.Process(process.pid).children() if turn % 2 else []
         process.kill()
+        for child in trials:
+            child.kill()
         process.wait()
     for name in folders:
         subprocess.run(command(name), env=environment, cwd=tmp_path, check=True, timeout=900)
