@@ -32,7 +32,7 @@ from .search_results import describe_values, folder_name, results_of
 from .search_storage import JOURNAL_FILE, check_folder, locked, open_study, sampler_of
 
 _SECONDS_BETWEEN_LOOKS = 0.5
-_TO_REPEAT = "repeat the command of the run"  # in the sentences of errors that are none of the trial, as a full disk
+_TO_REPEAT = "repeat the command of the run"  # part of the messages for a full disk and other errors of the system
 
 
 def run_search(search: Search) -> Path | None:
@@ -193,7 +193,7 @@ class _Trials:
         return self.study.ask()
 
     def _start(self, trial: optuna.Trial) -> None:
-        # an interrupted trial has its values already, and this gives the values that it has
+        # for an interrupted trial, Optuna returns the values that were drawn before
         values = {hyperparameter.name: hyperparameter.suggest(trial) for hyperparameter in self.search.space}
         seed = self.search.planned[trial.number].seed
         trial.set_user_attr("seed", seed)
@@ -234,7 +234,7 @@ class _Trials:
     def _complete(self, trial: optuna.Trial, metrics: dict[str, Any]) -> None:
         score = metrics["validation"].get(self.search.metric)
         if score is None or not math.isfinite(score):
-            self._fail(trial, f"the {self.search.metric} of the finished model is {score}.")
+            self._fail(trial, f"the {self.search.label} of the finished model is {score}.")
             return
         by_step = {record["step"]: record for record in metrics.get("epochs", [])}
         best = by_step.get(metrics["best_step"], next(reversed(by_step.values()), {}))
@@ -246,7 +246,7 @@ class _Trials:
         self.study.tell(trial, score)
         minutes = (metrics.get("training_seconds") or 0) / 60
         leader = f"best: trial {folder_name(self.study.best_trial.number)}, {self.study.best_value:.4g}"
-        self._say(trial, f"{self.search.metric} {score:.4g}, {minutes:.1f} min; {leader}")
+        self._say(trial, f"{self.search.label} {score:.4g}, {minutes:.1f} min; {leader}")
 
     def _fail(self, trial: optuna.Trial, reason: str) -> None:
         trial.set_user_attr("error", reason)

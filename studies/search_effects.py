@@ -2,7 +2,7 @@
 """The effects of hyperparameters on the score, and of their pairs, by least squares over the trials of a search.
 
 In a full grid, and in a fraction of it that is balanced, the effect of a hyperparameter is the difference between the
-mean scores of two of its values. Least squares also hold if some trials are missing or values were drawn.
+mean scores of two of its values. Least squares also apply if some trials are missing, or if values were drawn.
 """
 
 import itertools
