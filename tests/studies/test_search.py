@@ -34,16 +34,18 @@ CELLS = [(16, 0.0), (16, 0.2), (32, 0.0), (32, 0.2)]
 
 # Stands in for `locant.commands.trial`: three evaluations, each after a pause; a second start goes on after the first
 STAND_IN = """
-import json, os, signal, sys, threading, time
+import fcntl, json, os, signal, sys, threading, time
 import yaml
 
 folder = sys.argv[1]
 sections = yaml.safe_load(open(f"{folder}/run_config.yaml"))
 options = {name: value for section in sections.values() if isinstance(section, dict) for name, value in section.items()}
-with open(f"{folder}/starts", "a") as file:
-    file.write(os.environ["OMP_NUM_THREADS"] + chr(10))
 signal.signal(signal.SIGTERM, lambda *_: os._exit(143))
 threading.Thread(target=lambda: (os.read(0, 1), os._exit(143)), daemon=True).start()
+lock = open(f"{folder}/.lock", "w")
+fcntl.flock(lock, fcntl.LOCK_EX)
+with open(f"{folder}/starts", "a") as file:
+    file.write(os.environ["OMP_NUM_THREADS"] + chr(10))
 
 
 def write(metrics):
@@ -65,9 +67,9 @@ for number in range(len(metrics["epochs"]) + 1, 4):
     metrics["epochs"].append({"epoch": number, "step": 10 * number, **losses, "validation_bleu": score(number)})
     write(metrics)
 validation = {"bleu": score(3)}
+# one atomic write says that the trial is finished, and how often: a kill cannot come between the two
+metrics["finishes"] = metrics.get("finishes", 0) + 1
 write({**metrics, "validation": validation, "best_step": 30, "parameters": options.get("d_model", 1), "finished": True})
-with open(f"{folder}/ends", "a") as file:
-    file.write("end" + chr(10))
 """
 
 
@@ -210,6 +212,14 @@ def test_options_joined_by_an_equals_sign_get_one_value(write_search, tmp_path):
     assert (run.given["encoder_layers"], run.given["decoder_layers"]) == (3, 3)
 
 
+def has_ended(pid):
+    """Whether a process has ended, also if nothing has asked for its exit status yet."""
+    try:
+        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
+
+
 class TestKilled:
     def check_complete(self, file, folder):
         found = results(file, folder)
@@ -217,7 +227,8 @@ class TestKilled:
         assert [r.state for r in found] == ["complete"] * 4
         assert [r.score for r in found] == [19, 39, 35, 55]
         # a trial that is finished is never trained again, whenever the search was killed
-        assert set(map(len, lines_of(folder, "ends").values())) == {1}
+        metrics = [json.loads(path.read_text()) for path in (folder / "trials").glob("*/metrics.json")]
+        assert [finished["finishes"] for finished in metrics] == [1] * 4
         assert all(len(set(lines)) == 1 for lines in lines_of(folder, "starts").values())
 
     @pytest.mark.parametrize(
@@ -252,10 +263,13 @@ class TestKilled:
         self.check_complete(file, folder)
 
     def test_in_trials_goes_on_with_them(self, stand_in, write_search, tmp_path):
-        stand_in("pause = 0.3")
+        stand_in(
+            "record = {'epoch': 1, 'step': 10, 'train_loss': 3, 'validation_loss': 4, 'validation_bleu': score(1)}\n"
+            "write({'epochs': [record]})\ntime.sleep(60)"
+        )
         file, folder = write_search(workers=2), tmp_path / "out"
         process = start(file, folder)
-        wait_until(lambda: (folder / "trials/000/metrics.json").exists() and (folder / "trials/001/starts").exists())
+        wait_until(lambda: all((folder / f"trials/00{number}/metrics.json").exists() for number in (0, 1)))
         process.kill()
         process.join()
         assert [r.state for r in results(file, folder)] == ["left"] * 4
@@ -274,7 +288,7 @@ class TestKilled:
         process.kill()
         process.join()
         pid = int((folder / "trials/000/pid").read_text())
-        wait_until(lambda: not Path(f"/proc/{pid}").exists() or "Z" in Path(f"/proc/{pid}/stat").read_text().split()[2])
+        wait_until(lambda: has_ended(pid))
 
     @pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
     def test_a_signal_lets_the_trials_save(self, stand_in, write_search, tmp_path, capfd, number, status):
