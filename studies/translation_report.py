@@ -4,7 +4,6 @@
 Means are over the runs of an encoding, and come with the sample standard deviation (n − 1).
 """
 
-import csv
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -13,10 +12,10 @@ from statistics import mean
 from typing import Any
 
 from locant.training.run.pictures import write_pictures
-from locant.utils.files import atomic_write, write_text
+from locant.utils.files import write_text
 from locant.utils.markdown import markdown_table
 
-from .report_parts import mean_and_deviation, with_deviation
+from .report_parts import mean_and_deviation, with_deviation, write_csv
 
 
 @dataclass(frozen=True)
@@ -46,8 +45,8 @@ def write_report(folder: Path, results: Sequence[RunResult], planned: int) -> Pa
         curve = curves.setdefault(result.position_encoding, {bucket: [] for bucket in sentences})
         for bucket, (_, bleu) in result.by_length.items():
             curve[bucket].append(bleu)
-    _write_csv(folder / "runs.csv", _RUN_COLUMNS, map(_run_record, results))
-    _write_csv(folder / "bleu_by_length.csv", _LENGTH_COLUMNS, _length_records(results))
+    write_csv(folder / "runs.csv", _RUN_COLUMNS, map(_run_record, results))
+    write_csv(folder / "bleu_by_length.csv", _LENGTH_COLUMNS, _length_records(results))
     plotted = write_pictures(folder, {"bleu_by_length": partial(_draw, curves=curves)}, "BLEU by length is not drawn")
     write_text(folder / "report.md", _markdown(results, planned, sentences, curves, plotted))
     return folder / "report.md"
@@ -68,13 +67,6 @@ def _length_records(results: Iterable[RunResult]) -> Iterator[tuple[Any, ...]]:
     for result in results:
         for bucket, (number, bleu) in result.by_length.items():
             yield result.position_encoding, result.seed, bucket, number, f"{bleu:.4f}"
-
-
-def _write_csv(path: Path, columns: Sequence[str], records: Iterable[Sequence[Any]]) -> None:
-    with atomic_write(path) as unfinished, open(unfinished, "w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(columns)
-        writer.writerows(records)
 
 
 def _markdown(

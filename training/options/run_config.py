@@ -38,6 +38,7 @@ _DESCRIPTION = (
     "below. An option on the command line takes precedence over the file, and the file over the default, which is "
     "printed in brackets. The value null unsets an option. --option and --no_option set an option to true and false."
 )
+_SECTIONS_OF_COMMANDS = {"study": "locant study translation", "search": "locant search"}
 _METAVARS = {
     dict: "JSON",
     bool: "BOOL",
@@ -439,8 +440,7 @@ def _read_yaml(path: str | Path, task: Task, beside: str | None = None) -> dict[
 def _unknown_section(name: str, where: str, options: dict[str, Option]) -> str:
     if name in options:
         return f"{name} stands under no section ({where}), but belongs under {options[name].section}:."
-    if name == "study":
-        return (
-            f"study: ({where}) is a section for locant study translation: run this command, or leave the section out."
-        )
+    if name in _SECTIONS_OF_COMMANDS:
+        command = _SECTIONS_OF_COMMANDS[name]
+        return f"{name}: ({where}) is a section for {command}: run this command, or leave the section out."
     return f"{name} is not a section ({where}): the sections are {', '.join(SECTIONS)}."

@@ -1,0 +1,36 @@
+# Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
+"""The process of one trial of `locant search`: `locant train` with the options in the folder of the trial.
+
+The process gets SIGTERM when its standard input ends, which happens when the process of the search ends.
+"""
+
+import os
+import signal
+import sys
+import threading
+from pathlib import Path
+
+from filelock import FileLock
+
+from locant.utils.run_files import RUN_CONFIG_FILE
+
+LOCK_FILE = ".trial.lock"
+
+
+def main(folder: Path) -> int:
+    """Train the run in `folder` as `locant train` does, and return its exit status."""
+    threading.Thread(target=_end_with_search, daemon=True).start()
+    # the process of a search that was killed may still be saving its checkpoint: wait for it
+    with FileLock(folder / LOCK_FILE):
+        from locant.cli import main as locant  # imported here, because the lock is to be waited for first
+
+        return locant(["train", str(folder / RUN_CONFIG_FILE)])
+
+
+def _end_with_search() -> None:
+    os.read(sys.stdin.fileno(), 1)
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+if __name__ == "__main__":
+    sys.exit(main(Path(sys.argv[1])))

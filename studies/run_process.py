@@ -1,0 +1,82 @@
+# Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
+"""A run of `locant train` in a process of its own, which saves a checkpoint and stops if the process above it ends."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections import deque
+from typing import Any
+
+from locant.training.options.run_config import RunConfig
+from locant.training.run.run_folder import RunFolder
+from locant.utils.files import write_text
+from locant.utils.run_files import RUN_CONFIG_FILE
+
+COMMAND = [sys.executable, "-P", "-m", "locant.commands.trial"]
+"""The command that trains the run in the folder that is its argument."""
+
+
+class RunProcess:
+    """A run of `locant train` in a process of its own; its output is added to the file `FOLDER.log` beside its folder.
+
+    A finished run is not started again. Ctrl-C at the terminal does not reach the process: `stop` ends it.
+
+    Args:
+        config: the configuration of the run.
+        threads: the number of threads of the process.
+
+    Raises:
+        InputError: the folder of the run holds another run, or other files.
+    """
+
+    def __init__(self, config: RunConfig, threads: int):
+        self.folder = RunFolder(config)
+        self.log = self.folder.path.with_name(f"{self.folder.path.name}.log")
+        self._process: subprocess.Popen | None = None
+        if self.folder.is_finished():
+            return
+        file = self.folder.path / RUN_CONFIG_FILE
+        if not file.exists():
+            write_text(file, config.to_yaml())
+        environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
+        with open(self.log, "ab") as log:
+            # the process reads the pipe until its end, which comes when this process ends, in whatever way
+            self._process = subprocess.Popen(
+                [*COMMAND, str(self.folder.path)],
+                stdin=subprocess.PIPE,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                env=environment,
+                start_new_session=True,
+            )
+
+    def status(self) -> int | None:
+        """The exit status, which is negative if a signal killed the process, or None while the run goes on."""
+        return 0 if self._process is None else self._process.poll()
+
+    def metrics(self) -> dict[str, Any]:
+        """The content of `metrics.json` in the folder of the run, which is rewritten after each evaluation."""
+        return self.folder.metrics()
+
+    def explanation(self) -> str:
+        """Why the run ended before its end: the sentence of its error, or else the signal or the end of its log."""
+        with open(self.log, encoding="utf-8", errors="replace") as log:
+            last = [line.strip() for line in deque(log, maxlen=20) if line.strip()]
+        errors = [line.partition("error: ")[2] for line in last if line.startswith("locant ") and "error: " in line]
+        status = self.status()
+        if errors:
+            return errors[-1]
+        if status is not None and status < 0:
+            return f"the process was killed by {signal.Signals(-status).name}"
+        return f"exit status {status}, {last[-1] if last else 'without a message'}"
+
+    def stop(self) -> None:
+        """Make the run save a checkpoint and end, as SIGTERM makes `locant train` do; `wait` waits for the end."""
+        if self._process is not None and self._process.poll() is None:
+            self._process.terminate()
+
+    def wait(self) -> None:
+        """Wait until the process has ended."""
+        if self._process is not None:
+            self._process.wait()

@@ -1,0 +1,276 @@
+# Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
+"""The configuration of a hyperparameter search: a file for `locant train` with one more section, `search:`."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+from locant.training.errors import InputError
+from locant.training.options.options import find_task, known_options
+from locant.training.options.run_config import RunConfig, make_run_config, read_given
+from locant.training.options.yaml_sections import Entry, read_sections
+
+from .search_space import Hyperparameter, read_space
+
+SECTION = "search"
+SAMPLERS = ("grid", "random", "tpe")
+KEYS = ("space", "sampler", "trials", "cells", "repeat_cell", "repeat_seeds", "metric", "pruning", "seed", "workers")
+_MAY_CHANGE = ("output_dir", "dry_run", "disable_tqdm", "trials", "workers")
+
+
+@dataclass(frozen=True)
+class PlannedTrial:
+    """One trial that the search is going to run.
+
+    Args:
+        values: the value of each hyperparameter, by its name; empty if the sampler draws the values.
+        seed: the seed of a repeated cell; None for the seed of all other trials.
+    """
+
+    values: dict[str, Any]
+    seed: int | None = None
+
+
+@dataclass(frozen=True)
+class Search:
+    """A hyperparameter search.
+
+    Args:
+        folder: the folder of the search.
+        given: the options of `locant train` that are the same in all trials.
+        space: the hyperparameters.
+        planned: the trials; the trial of number N is at index N.
+        sampler: which values a trial gets if `planned` does not say: `random` or `tpe`; `grid` if `planned` says all.
+        seed: the seed of the sampler.
+        metric: the metric on the validation data by which trials are ranked.
+        higher_is_better: whether a higher value of the metric is better.
+        pruning: whether trials that are worse than the median at the same evaluation are stopped.
+        workers: how many trials run at a time.
+    """
+
+    folder: Path
+    given: dict[str, Any]
+    space: tuple[Hyperparameter, ...]
+    planned: tuple[PlannedTrial, ...]
+    sampler: str
+    seed: int
+    metric: str
+    higher_is_better: bool
+    pruning: bool
+    workers: int
+
+    @property
+    def label(self) -> str:
+        """The metric in the words of a report."""
+        return {"bleu": "BLEU"}.get(self.metric, self.metric.replace("_", " "))
+
+    def config_of(self, values: dict[str, Any], seed: int | None, folder: Path) -> RunConfig:
+        """The configuration of the run of a trial.
+
+        Raises:
+            InputError: an option of the run has a value that contradicts another one.
+        """
+        own = {option: values[h.name] for h in self.space for option in h.options}
+        own |= {} if seed is None else {"seed": seed}
+        return make_run_config(self.given | own | {"output_dir": str(folder)})
+
+    def first_config(self, **options: Any) -> RunConfig:
+        """The configuration of the run of the first trial, or of one with the first value of each hyperparameter.
+
+        Args:
+            options: options of `locant train` that replace those of the search.
+        """
+        values = self.planned[0].values or {h.name: h.first for h in self.space}
+        own = {option: values[h.name] for h in self.space for option in h.options}
+        return make_run_config(self.given | own | options)
+
+
+def parse_search(arguments: list[str], workers: int | None = None) -> Search:
+    """The search that the command line `arguments` of `locant search` ask for.
+
+    Args:
+        arguments: the path of the YAML file, and options of `locant train`.
+        workers: the number of workers, which takes precedence over the one in the file.
+
+    Raises:
+        InputError: no YAML file is given, or a key of the section `search:` or an option cannot be used.
+    """
+    path, given = read_given(arguments, beside=SECTION)
+    if path is None:
+        raise InputError(f"No SEARCH.yaml is given: give a file for locant train with a section {SECTION}:.")
+    section = _Section(path, [entry for entry in read_sections(path) if entry.section == SECTION])
+    known = known_options(find_task(given))
+    space = read_space(section.values.get("space"), known, section.where("space"))
+    for option in (option for hyperparameter in space for option in hyperparameter.options):
+        if given.get(option) is not None:
+            raise InputError(
+                f"{option} is given as {given[option]!r}, but the search has values for it ({section.where('space')}): "
+                "leave one of the two out."
+            )
+    sampler = section.choice("sampler", SAMPLERS)
+    planned = _plan(section, space, sampler)
+    folder = Path(given.pop("output_dir", None) or known["output_dir"].default)
+    search = Search(
+        folder=folder,
+        given=given,
+        space=space,
+        planned=tuple(planned),
+        sampler=sampler,
+        seed=section.whole("seed", default=0, least=0),
+        metric="",
+        higher_is_better=True,
+        pruning=section.choice("pruning", (False, True)),
+        workers=workers or section.whole("workers", default=1),
+    )
+    return _with_metric(search, section)
+
+
+class _Section:
+    """The keys of the section `search:`, whose methods check a value and raise `InputError` with file and line."""
+
+    def __init__(self, path: str, entries: Iterable[Entry]):
+        self.path = path
+        self.values: dict[str, Any] = {}
+        self._lines: dict[str, int] = {}
+        for entry in entries:
+            if entry.key is None:
+                continue
+            if entry.key not in KEYS:
+                raise InputError(
+                    f"{entry.key} is not a key of {SECTION}: ({path}, line {entry.line}): the keys are "
+                    f"{', '.join(KEYS)}."
+                )
+            self.values[entry.key], self._lines[entry.key] = entry.value, entry.line
+
+    def where(self, key: str) -> str:
+        """The file, and the line of `key` if the file has it."""
+        return f"{self.path}, line {self._lines[key]}" if key in self._lines else self.path
+
+    def choice(self, key: str, choices: tuple[Any, ...]) -> Any:
+        """The value of `key`, which is one of `choices`; by default the first of them."""
+        value = self.values.get(key, choices[0])
+        if value not in choices:
+            listed = ", ".join(str(choice).lower() for choice in choices)
+            raise InputError(f"{key} is {value!r} ({self.where(key)}), but must be one of {listed}.")
+        return value
+
+    def whole(self, key: str, default: int | None, least: int = 1) -> int:
+        """The value of `key`, a whole number of at least `least`; without a default, the key must be given."""
+        value = self.values.get(key, default)
+        if not isinstance(value, int) or isinstance(value, bool) or value < least:
+            raise InputError(f"{key} is {value!r} ({self.where(key)}), but must be a whole number, at least {least}.")
+        return value
+
+    def rows(self, key: str, space: tuple[Hyperparameter, ...]) -> list[dict[str, Any]]:
+        """The value of `key`, a list of cells: each is a list with a value of each hyperparameter, in their order."""
+        return [self._cell(key, row, space) for row in self._list(key)]
+
+    def cell(self, key: str, space: tuple[Hyperparameter, ...]) -> dict[str, Any]:
+        """The value of `key`, which is one cell."""
+        return self._cell(key, self.values[key], space)
+
+    def seeds(self, key: str) -> list[int]:
+        """The value of `key`, a list of seeds."""
+        for seed in self._list(key):
+            if not isinstance(seed, int) or isinstance(seed, bool):
+                raise InputError(f"{key} has {seed!r} ({self.where(key)}), but a seed must be a whole number.")
+        return self._list(key)
+
+    def _list(self, key: str) -> list[Any]:
+        value = self.values[key]
+        if not isinstance(value, list) or not value:
+            raise InputError(f"{key} is {value!r} ({self.where(key)}), but must be a list with one or more entries.")
+        return value
+
+    def _cell(self, key: str, row: Any, space: tuple[Hyperparameter, ...]) -> dict[str, Any]:
+        names = ", ".join(hyperparameter.name for hyperparameter in space)
+        if not isinstance(row, list) or len(row) != len(space):
+            raise InputError(
+                f"{key} has {row!r} ({self.where(key)}), but a cell must be a list of {len(space)} values, in the "
+                f"order of space: {names}."
+            )
+        for hyperparameter, value in zip(space, row, strict=True):
+            if value not in hyperparameter.values:
+                raise InputError(
+                    f"{key} has {value!r} for {hyperparameter.name} ({self.where(key)}), but space does not list this "
+                    f"value: give one of {', '.join(map(str, hyperparameter.values)) or 'a list in space'}."
+                )
+        return {hyperparameter.name: value for hyperparameter, value in zip(space, row, strict=True)}
+
+
+def _plan(section: _Section, space: tuple[Hyperparameter, ...], sampler: str) -> list[PlannedTrial]:
+    """The trials of the search, in their order; those that repeat a cell come last in a grid, and else first.
+
+    A search by `random` or `tpe` may be given more trials later, which then follow those that it has already.
+    """
+    repeats = _repeats(section, space)
+    if sampler != "grid":
+        if "cells" in section.values:
+            raise InputError(
+                f"cells and sampler: {sampler} are both given ({section.where('cells')}), but the cells are all "
+                "trials: leave one of the two out."
+            )
+        return repeats + [PlannedTrial({})] * section.whole("trials", default=None)
+    if "trials" in section.values:
+        raise InputError(
+            f"trials is given ({section.where('trials')}), but a grid has as many trials as it has cells: leave trials "
+            "out, or set sampler to random or tpe."
+        )
+    if "cells" in section.values:
+        cells = section.rows("cells", space)
+        if doubled := next((cell for cell in cells if cells.count(cell) > 1), None):
+            raise InputError(f"cells has {list(doubled.values())} twice ({section.where('cells')}): leave one out.")
+    else:
+        if ranged := next((h.name for h in space if not h.values), None):
+            raise InputError(
+                f"{ranged} in space is a range ({section.where('space')}), of which a grid cannot try all numbers: "
+                "list its values, or set sampler to random or tpe."
+            )
+        names = [hyperparameter.name for hyperparameter in space]
+        cells = [dict(zip(names, row, strict=True)) for row in product(*(h.values for h in space))]
+    return [PlannedTrial(cell) for cell in cells] + repeats
+
+
+def _repeats(section: _Section, space: tuple[Hyperparameter, ...]) -> list[PlannedTrial]:
+    """The trials that train one cell again with other seeds, to measure how much the score varies with the seed."""
+    keys = ("repeat_cell", "repeat_seeds")
+    given = [key for key in keys if key in section.values]
+    if not given:
+        return []
+    if len(given) == 1:
+        missing = next(key for key in keys if key not in given)
+        raise InputError(f"{given[0]} is given ({section.where(given[0])}) without {missing}: give both, or neither.")
+    if any("seed" in hyperparameter.options for hyperparameter in space):
+        raise InputError(f"repeat_seeds is given, but seed is in space ({section.where('space')}): leave one out.")
+    cell = section.cell("repeat_cell", space)
+    return [PlannedTrial(cell, seed) for seed in section.seeds("repeat_seeds")]
+
+
+def _with_metric(search: Search, section: _Section) -> Search:
+    """The search with the metric of the section, or else the run's `metric_for_best_model`."""
+    training = search.first_config().training
+    metric = section.values.get("metric", training.metric_for_best_model)
+    if metric not in training.measures:
+        raise InputError(
+            f"metric is {metric!r} ({section.where('metric')}), but the metrics of a trial are "
+            f"{', '.join(training.measures)}: choose one of them."
+        )
+    is_higher_better = training.measures[metric]
+    if metric == training.metric_for_best_model:
+        is_higher_better = bool(training.greater_is_better)
+    return Search(**{**vars(search), "metric": metric, "higher_is_better": is_higher_better})
+
+
+def identity(search: Search) -> dict[str, Any]:
+    """The options and keys that must be the same when a search is resumed, by name; access tokens are left out."""
+    fixed = {n: value for n, value in search.given.items() if n not in _MAY_CHANGE and not n.endswith("_token")}
+    cells = [[*p.values.values(), p.seed] for p in search.planned if p.values]
+    keys = {"sampler": search.sampler, "seed": search.seed, "metric": search.metric, "pruning": search.pruning}
+    return {
+        **fixed,
+        **{f"{SECTION}.{name}": value for name, value in keys.items()},
+        f"{SECTION}.cells": cells,
+        **{f"{SECTION}.space.{h.name}": list(h.values) or [h.low, h.high, h.log] for h in search.space},
+    }

@@ -1,0 +1,117 @@
+# Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
+"""The effects of hyperparameters on the score, and of their pairs, by least squares over the trials of a search.
+
+In a full grid, and in a fraction of it that is balanced, the effect of a hyperparameter is the difference between the
+mean scores of two of its values. Least squares also apply if some trials are missing, or if values were drawn.
+"""
+
+import itertools
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from .search_results import TrialResult
+from .search_space import Hyperparameter
+
+
+@dataclass(frozen=True)
+class Effect:
+    """The effect of one hyperparameter, or the interaction of two.
+
+    Args:
+        names: the name of the hyperparameter, or the names of the two.
+        steps: for each of them, the two values between which it changes; for a range, its two ends.
+        difference: how much the score grows by the change. For a pair: how much more it grows by the change of the
+            second one, if the first one has changed.
+        spread: the standard error of the difference, from the scores that the effects do not explain; NaN if there are
+            no more trials than effects.
+        noise: the standard error that the difference has if seeds alone make the scores vary; NaN if no cell is
+            repeated.
+    """
+
+    names: tuple[str, ...]
+    steps: tuple[tuple[Any, Any], ...]
+    difference: float
+    spread: float
+    noise: float
+
+
+def main_effects(space: Sequence[Hyperparameter], results: Sequence[TrialResult], deviation: float) -> list[Effect]:
+    """The effect of each hyperparameter, in a model of the score without interactions.
+
+    Args:
+        space: the hyperparameters.
+        results: complete trials.
+        deviation: the standard deviation of the score over seeds; NaN if it is not known.
+
+    Returns:
+        For each listed hyperparameter, an effect for each of its values but the first, which it is compared with; for
+        each range, one effect. The list is empty if the trials are too few to tell the effects apart.
+    """
+    columns = _columns(space, results)
+    found = _least_squares([values for _, _, values in columns], results, deviation)
+    # `found` is empty if the effects cannot be told apart
+    return [Effect((h.name,), (step,), *numbers) for (h, step, _), numbers in zip(columns, found, strict=False)]
+
+
+def pair_effects(space: Sequence[Hyperparameter], results: Sequence[TrialResult], deviation: float) -> list[Effect]:
+    """The interaction of each pair, in a model of the score with the effects of all and the interaction of this pair.
+
+    The arguments are those of `main_effects`. Pairs that the trials cannot tell apart from other effects are left out.
+    """
+    columns, effects = _columns(space, results), []
+    for one, other in itertools.combinations(space, 2):
+        pairs = [
+            ((step, other_step), values * other_values)
+            for (h, step, values), (other_h, other_step, other_values) in itertools.product(columns, columns)
+            if h is one and other_h is other
+        ]
+        model = [values for _, _, values in columns] + [values for _, values in pairs]
+        found = _least_squares(model, results, deviation)[len(columns) :]
+        for (steps, _), numbers in zip(pairs, found, strict=False):
+            effects.append(Effect((one.name, other.name), steps, *numbers))
+    return effects
+
+
+def _columns(
+    space: Sequence[Hyperparameter], results: Sequence[TrialResult]
+) -> list[tuple[Hyperparameter, tuple[Any, Any], np.ndarray]]:
+    """The columns of the model: the hyperparameter, the two values that its coefficient compares, and the column.
+
+    A column of a listed hyperparameter is 1 where a trial has the second of the two values, and else 0. The column of a
+    range runs from 0 at its lower end to 1 at its upper end.
+    """
+    columns: list[tuple[Hyperparameter, tuple[Any, Any], np.ndarray]] = []
+    for h in space:
+        found = [result.values[h.name] for result in results]
+        if not h.values:
+            columns.append((h, (h.low, h.high), np.array([h.place(value) for value in found])))
+        tried = [value for value in h.values if value in found]
+        for value in tried[1:]:
+            columns.append((h, (tried[0], value), np.array([float(other == value) for other in found])))
+    return columns
+
+
+def _least_squares(
+    columns: Sequence[np.ndarray], results: Sequence[TrialResult], deviation: float
+) -> list[tuple[float, float, float]]:
+    """Coefficient, standard error from the residuals, and standard error from the seeds, for each column.
+
+    The list is empty if the columns, with a constant, are not linearly independent.
+    """
+    scores = np.array([result.score for result in results], dtype=float)
+    matrix = np.column_stack([np.ones(len(scores)), *columns])
+    if not columns or np.linalg.matrix_rank(matrix) < matrix.shape[1]:
+        return []
+    inverse = np.linalg.inv(matrix.T @ matrix)
+    coefficients = inverse @ matrix.T @ scores
+    residuals, free = scores - matrix @ coefficients, len(scores) - matrix.shape[1]
+    residual_deviation = math.sqrt(residuals @ residuals / free) if free else math.nan
+    factors = np.sqrt(np.diag(inverse))
+    return [
+        (float(coefficient), float(factor * residual_deviation), float(factor * deviation))
+        for coefficient, factor in zip(coefficients[1:], factors[1:], strict=True)
+    ]
