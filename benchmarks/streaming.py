@@ -6,9 +6,10 @@
     python benchmarks/streaming.py padding
 
 `memory` trains a small model on generated pairs, with evaluations and checkpoints. It prints the growth of the memory
-after the first minute, and the seconds to the first step when the run, which SIGTERM has stopped, is resumed. `resume` prints the seconds from the command to the first step, of a new run and of one
-that goes on after nearly all pairs, with 0 and 2 workers, and 1 and 2 processes. `padding` prints the share of real
-tokens in the batches of a pass over TED, with a budget of 4,096 tokens.
+after the first minute, and the seconds to the first step when the run, which SIGTERM has stopped, is resumed. `resume`
+prints the seconds from the command to the first step, of a new run and of one that goes on after nearly all pairs, with
+0 and 2 workers, and 1 and 2 processes. `padding` prints the share of real tokens in the batches of a pass over TED,
+with a budget of 4,096 tokens.
 """
 
 import argparse
