@@ -34,13 +34,14 @@ class RunProcess:
         self.folder = RunFolder(config)
         self.log = self.folder.path.with_name(f"{self.folder.path.name}.log")
         self._process: subprocess.Popen | None = None
+        self._log_start = 0  # the length of the log before this process
         if self.folder.is_finished():
             return
-        file = self.folder.path / RUN_CONFIG_FILE
-        if not file.exists():
-            write_text(file, config.to_yaml())
+        # written again for a resumed run too, whose folder may have been moved
+        write_text(self.folder.path / RUN_CONFIG_FILE, config.to_yaml())
         environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
         with open(self.log, "ab") as log:
+            self._log_start = log.tell()
             # the process reads the pipe until its end, which comes when this process ends, in whatever way
             self._process = subprocess.Popen(
                 [*COMMAND, str(self.folder.path)],
@@ -62,6 +63,7 @@ class RunProcess:
     def explanation(self) -> str:
         """Why the run ended before its end: the sentence of its error, or else the signal or the end of its log."""
         with open(self.log, encoding="utf-8", errors="replace") as log:
+            log.seek(self._log_start)
             last = [line.strip() for line in deque(log, maxlen=20) if line.strip()]
         errors = [line.partition("error: ")[2] for line in last if line.startswith("locant ") and "error: " in line]
         status = self.status()

@@ -32,7 +32,8 @@ from .search_results import describe_values, folder_name, results_of
 from .search_storage import JOURNAL_FILE, check_folder, locked, open_study, sampler_of
 
 _SECONDS_BETWEEN_LOOKS = 0.5
-_TO_REPEAT = "repeat the command of the run"  # part of the messages for a full disk and other errors of the system
+# parts of the messages for a full disk and other errors of the system, and for a folder that another process uses
+_TO_REPEAT = ("repeat the command of the run", " is in use by ")
 
 
 def run_search(search: Search) -> Path | None:
@@ -225,7 +226,7 @@ class _Trials:
         else:
             reason = run.explanation()
             # SIGINT and SIGTERM end `locant train` with 130 and 143, other signals with a negative status
-            if status < 0 or status in (130, 143) or _TO_REPEAT in reason:
+            if status < 0 or status in (130, 143) or any(part in reason for part in _TO_REPEAT):
                 self.stopped[trial.number] = reason
                 tqdm.write(f"trial {folder_name(trial.number)} was stopped: {reason}")
                 return

@@ -17,6 +17,7 @@ from .search_space import Hyperparameter, read_space
 SECTION = "search"
 SAMPLERS = ("grid", "random", "tpe")
 KEYS = ("space", "sampler", "trials", "cells", "repeat_cell", "repeat_seeds", "metric", "pruning", "seed", "workers")
+_OF_ONE_RUN = ("push_to_hub", "resume_from_checkpoint")  # options that a search refuses
 _MAY_CHANGE = ("output_dir", "dry_run", "disable_tqdm", "trials", "workers")
 
 
@@ -109,6 +110,12 @@ def parse_search(arguments: list[str], workers: int | None = None) -> Search:
                 f"{option} is given as {given[option]!r}, but the search has values for it ({section.where('space')}): "
                 "leave one of the two out."
             )
+    for option in _OF_ONE_RUN:
+        if given.get(option):
+            raise InputError(
+                f"{option} is given, but would apply to each trial: leave it out (`locant push` pushes the folder of a "
+                "trial)."
+            )
     sampler = section.choice("sampler", SAMPLERS)
     planned = _plan(section, space, sampler)
     folder = Path(given.pop("output_dir", None) or known["output_dir"].default)
@@ -173,10 +180,13 @@ class _Section:
 
     def seeds(self, key: str) -> list[int]:
         """The value of `key`, a list of seeds."""
-        for seed in self._list(key):
+        seeds = self._list(key)
+        for seed in seeds:
             if not isinstance(seed, int) or isinstance(seed, bool):
                 raise InputError(f"{key} has {seed!r} ({self.where(key)}), but a seed must be a whole number.")
-        return self._list(key)
+            if seeds.count(seed) > 1:
+                raise InputError(f"{key} has {seed} twice ({self.where(key)}): leave one out.")
+        return seeds
 
     def _list(self, key: str) -> list[Any]:
         value = self.values[key]
@@ -252,10 +262,15 @@ def _with_metric(search: Search, section: _Section) -> Search:
     """The search with the metric of the section, or else the run's `metric_for_best_model`."""
     training = search.first_config().training
     metric = section.values.get("metric", training.metric_for_best_model)
-    if metric not in training.measures:
+    if not isinstance(metric, str) or metric not in training.measures:
         raise InputError(
             f"metric is {metric!r} ({section.where('metric')}), but the metrics of a trial are "
             f"{', '.join(training.measures)}: choose one of them."
+        )
+    if training.seed in [planned.seed for planned in search.planned]:
+        raise InputError(
+            f"repeat_seeds has {training.seed} ({section.where('repeat_seeds')}), which is the seed of all other "
+            f"trials: give seeds other than {training.seed}."
         )
     is_higher_better = training.measures[metric]
     if metric == training.metric_for_best_model:

@@ -93,7 +93,8 @@ def _introduction(search: Search, results: Sequence[TrialResult]) -> str:
         f"{counts['complete']} of {len(results)} trials are complete{others} ({kinds[search.sampler]}). The score is "
         f"the {search.label} of the finished model on the validation data; {direction} is better. The train–dev gap "
         "is the validation loss of the best evaluation minus the mean training loss since the evaluation before. The "
-        "training loss includes dropout and label smoothing, so the gap may be negative, and serves to compare trials. "
+        "training loss includes dropout and label smoothing, so the gap may be negative, and can be compared between "
+        "trials with the same dropout and label smoothing only. "
         "The folder `trials/N` holds the run of trial N."
     )
 
@@ -155,8 +156,9 @@ def _effects_of_one(
     return [
         "## Effect of each hyperparameter",
         f"The difference is by how much the {search.label} grows with the change, all others equal (least squares "
-        f"over {len(design)} trials). Its standard error is given twice: from the scores that these effects leave "
-        f"unexplained, interactions included, and from the noise of the seeds alone. {noise}"
+        f"over {len(design)} complete trials; if cells are missing, it is not the difference of the means). Its "
+        "standard error is given twice: from the scores that these effects leave unexplained, interactions included, "
+        f"and from the noise of the seeds alone. {noise}"
         + (" The difference of a range is that of a straight line through the scores." if has_ranges else ""),
         markdown_table(header, rows, names=2),
         *_picture(search.folder, "main_effects"),
@@ -175,7 +177,7 @@ def _effects_of_pairs(search: Search, effects: Sequence[Effect], design: Sequenc
     return [
         "## Interaction of each pair",
         "The difference is by how much the effect of the second change grows if the first change is made too; without "
-        "an interaction it is 0. The standard errors are those of the section above.",
+        "an interaction it is 0. The two standard errors are made as in the section above.",
         markdown_table(["first change", "second change", "difference", "± from trials", "± from seeds"], rows, names=2),
         *_picture(search.folder, "pairs"),
     ]

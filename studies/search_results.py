@@ -86,9 +86,10 @@ def ranked(results: Sequence[TrialResult], higher_is_better: bool) -> list[Trial
 
 
 def repeats_of_cell(results: Sequence[TrialResult]) -> list[TrialResult]:
-    """The complete trials of the cell that is repeated with other seeds, the one with the common seed included."""
+    """A complete trial for each seed of the cell that is repeated with other seeds, the common seed included."""
     repeated = next((result.values for result in results if result.seed is not None), None)
-    return [result for result in results if result.state == "complete" and result.values == repeated]
+    found = [result for result in results if result.state == "complete" and result.values == repeated]
+    return list({result.seed: result for result in found}.values())  # `random` may draw the cell several times
 
 
 def folder_name(number: int) -> str:

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import optuna
 from filelock import FileLock, Timeout
 from optuna.storages.journal import JournalFileBackend, JournalStorage
@@ -98,7 +99,8 @@ def sampler_of(search: Search, number: int) -> optuna.samplers.BaseSampler:
     again when the search is resumed.
     """
     samplers = {"random": optuna.samplers.RandomSampler, "tpe": optuna.samplers.TPESampler}
-    return samplers.get(search.sampler, optuna.samplers.RandomSampler)(seed=search.seed + number)
+    seed = int(np.random.SeedSequence([search.seed, number]).generate_state(1)[0])
+    return samplers.get(search.sampler, optuna.samplers.RandomSampler)(seed=seed)
 
 
 def _cut_unfinished_line(journal: Path) -> None:

@@ -338,6 +338,11 @@ class TestTrials:
                 "command of the run to start it again.')\n    sys.exit(2)",
                 "Access to x failed",
             ),
+            (
+                "print('locant train: error: output_dir x is in use by process 3 on another machine: wait for it.')\n"
+                "    sys.exit(2)",
+                "output_dir x is in use by process 3",
+            ),
         ],
     )
     def test_that_are_stopped_from_outside_are_resumed(
@@ -352,6 +357,24 @@ class TestTrials:
         stand_in()
         assert main(["search", file, "--output_dir", str(folder)]) == 0
         assert [r.state for r in results(file, folder)] == ["complete", "complete"]
+
+    def test_that_are_stopped_go_on_in_a_folder_that_was_moved(self, stand_in, write_search, tmp_path):
+        file, folder, moved = write_search(space={"d_model": [16]}), tmp_path / "out", tmp_path / "moved"
+        stand_in("os.kill(os.getpid(), signal.SIGKILL)")
+        assert main(["search", file, "--output_dir", str(folder)]) == 2
+        folder.rename(moved)
+        stand_in()
+        assert main(["search", file, "--output_dir", str(moved)]) == 0
+        assert not folder.exists()
+        assert [r.state for r in results(file, moved)] == ["complete"]
+
+    def test_that_fail_after_they_were_stopped_have_failed(self, stand_in, write_search, tmp_path):
+        file, folder = write_search(space={"d_model": [16]}), tmp_path / "out"
+        stand_in("print('locant train: error: repeat the command of the run')\nsys.exit(2)")
+        assert main(["search", file, "--output_dir", str(folder)]) == 2
+        stand_in("sys.exit(3)")
+        assert main(["search", file, "--output_dir", str(folder)]) == 0
+        assert [r.state for r in results(file, folder)] == ["failed"]
 
     def test_that_are_worse_than_the_median_are_pruned(self, stand_in, write_search, tmp_path):
         # the stand-in of the bad trial writes one evaluation, and would then wait
@@ -450,6 +473,9 @@ class TestWhatCannotBe:
             ({"cells": [[16, 0.0], [16, 0.0]]}, "twice"),
             ({"repeat_seeds": [1]}, "without repeat_cell"),
             ({"repeat_cell": [16, 0.0], "repeat_seeds": ["a"]}, "a seed must be a whole number"),
+            ({"repeat_cell": [16, 0.0], "repeat_seeds": [7, 8, 7]}, "repeat_seeds has 7 twice"),
+            ({"repeat_cell": [16, 0.0], "repeat_seeds": [42]}, "repeat_seeds has 42 .*the seed of all other trials"),
+            ({"metric": ["bleu"]}, "metric is .'bleu'. .*bleu, loss, perplexity"),
             ({"metric": "blue"}, "metric is 'blue' .*bleu, loss, perplexity"),
             ({"workers": 0}, "workers is 0 .*at least 1"),
             ({"pruning": "yes"}, "pruning is 'yes' .*one of false, true"),
@@ -467,6 +493,10 @@ class TestWhatCannotBe:
     def test_an_option_that_is_given_and_searched(self, write_search, capsys):
         assert main(["search", write_search(), "--d_model", "64"]) == 2
         assert "d_model is given as 64, but the search has values for it" in capsys.readouterr().err
+
+    def test_an_option_of_a_single_run(self, write_search, capsys):
+        assert main(["search", write_search(), "--push_to_hub", "true"]) == 2
+        assert "push_to_hub is given, but would apply to each trial" in capsys.readouterr().err
 
     def test_section_search_in_a_plain_run(self, write_search, capsys):
         assert main(["train", write_search()]) == 2
