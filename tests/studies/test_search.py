@@ -294,7 +294,8 @@ class TestKilled:
     def test_a_signal_lets_the_trials_save(self, stand_in, write_search, tmp_path, capfd, number, status):
         stand_in(
             "def save(*_):\n    time.sleep(0.2)\n    open(f'{folder}/saved', 'w').write('x')\n    os._exit(143)\n"
-            "signal.signal(signal.SIGTERM, save)\nopen(f'{folder}/ready', 'w').close()\npause = 30"
+            "signal.signal(signal.SIGTERM, save)\nsignal.signal(signal.SIGINT, lambda *_: os._exit(130))\n"
+            "open(f'{folder}/ready', 'w').close()\npause = 30"
         )
         file, folder = write_search(workers=2), tmp_path / "out"
         process = start(file, folder)
