@@ -103,12 +103,12 @@ def measure_memory(folder: Path, pairs: int, minutes: float) -> None:
     for minute in range(int(minutes)):
         print(f"minute {minute + 1}: {max(value for passed, value in values if passed // 60 == minute):,.0f} MiB")
     step, epoch = re.findall(r"step ([\d,]+).* epoch ([\d.e-]+)", entry)[0]
-    # single values vary by the block at hand, so the largest of half a minute is compared
-    base = max(value for passed, value in values if 30 <= passed < 60)
+    # single values vary by the block at hand, so the largest of a minute is compared
+    base = max(value for passed, value in values if passed < 60)
     most = max(value for passed, value in values if passed >= 60)
     print(
         f"{pairs:,} pairs, {minutes:g} minutes, {step} steps, {float(epoch) * pairs:,.0f} pairs read: at most "
-        f"{base:,.0f} MiB before the end of the first minute and {most:,.0f} MiB after it: growth {most / base - 1:.1%}"
+        f"{base:,.0f} MiB in the first minute and {most:,.0f} MiB after it: growth {most / base - 1:.1%}"
     )
     print(f"stopped with status {process.returncode}; the resumed run logs its first steps after")
     print(f"{seconds_to_step(options | {'logging_steps': 1}, processes=1):.1f} s")
