@@ -157,7 +157,7 @@ def move_to_the_last_blocks(checkpoint: Path, pairs: int) -> None:
 
 
 def run_options(folder: Path, pairs: int) -> dict[str, Any]:
-    """Write generated pairs to `folder`, and return options of `locant train` that train a small model on them."""
+    """Write files of generated pairs to `folder`; return `locant train` options for a small model and these files."""
     write_pairs(folder / "train.tsv", pairs)
     write_pairs(folder / "validation.tsv", 100)
     files = {f"{split}_file": str(folder / f"{split}.tsv") for split in ("train", "validation")}

@@ -42,7 +42,7 @@ class RunProcess:
         environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
         with open(self.log, "ab") as log:
             self._log_start = log.tell()
-            # the process reads the pipe until its end, which comes when this process ends, in whatever way
+            # the trial reads from this pipe, which the system closes when the present process ends, even by SIGKILL
             self._process = subprocess.Popen(
                 [*COMMAND, str(self.folder.path)],
                 stdin=subprocess.PIPE,

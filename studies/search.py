@@ -80,7 +80,7 @@ def try_out(search: Search) -> None:
     print(f"Dry run of the first of {len(search.planned)} trials", flush=True)
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "trial.yaml"
-        file.write_text(search.first_config(output_dir=f"{folder}/run").to_yaml(), encoding="utf-8")
+        file.write_text(search.first_config(Path(folder) / "run").to_yaml(), encoding="utf-8")
         command = [sys.executable, "-P", "-m", "locant", "train", str(file), "--dry_run"]
         done = subprocess.run(command, stderr=subprocess.PIPE, text=True)
     if done.returncode != 0:
@@ -161,7 +161,7 @@ class _Trials:
                 running.run.stop()
 
     def stop(self) -> None:
-        """Make all processes save and end, and wait for them."""
+        """Make the process of each running trial save a checkpoint and end, and wait until all of them have ended."""
         for running in self._running:
             running.run.stop()
         for running in self._running:
@@ -173,16 +173,19 @@ class _Trials:
         return write_report(self.search, results_of(self.study), with_pictures=True)
 
     def describe_left(self) -> str:
-        """A sentence that says how many trials have ended, which were stopped, and how to go on."""
+        """A sentence with the number of trials that have ended, the trials that were stopped, and how to continue."""
         left = self.study.get_trials(states=(TrialState.RUNNING, TrialState.WAITING))
         total = len(self.search.planned)
         sentence = f"{total - len(left)} of {total} trials have ended"
         for number, reason in self.stopped.items():
             sentence += f"; trial {folder_name(number)} was stopped ({reason.rstrip('.')})"
-        return f"{sentence}: repeat the command of the search to go on with the others."
+        return f"{sentence}: repeat the command of the search to continue with the remaining trials."
 
     def _next(self) -> optuna.Trial | None:
-        """An interrupted trial, or else a new one, or None if there is neither."""
+        """The trial to start next: an interrupted trial if there is one, else a planned trial that has not begun.
+
+        Returns None if all planned trials have begun.
+        """
         if self._interrupted:
             number = self._interrupted[0].number
             self.study.sampler = sampler_of(self.search, number)
@@ -194,7 +197,7 @@ class _Trials:
         return self.study.ask()
 
     def _start(self, trial: optuna.Trial) -> None:
-        # for an interrupted trial, Optuna returns the values that were drawn before
+        # for an interrupted trial, Optuna returns the values that it drew when the trial first began
         values = {hyperparameter.name: hyperparameter.suggest(trial) for hyperparameter in self.search.space}
         seed = self.search.planned[trial.number].seed
         trial.set_user_attr("seed", seed)

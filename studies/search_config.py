@@ -43,7 +43,7 @@ class Search:
         given: the options of `locant train` that are the same in all trials.
         space: the hyperparameters.
         planned: the trials; the trial of number N is at index N.
-        sampler: which values a trial gets if `planned` does not say: `random` or `tpe`; `grid` if `planned` says all.
+        sampler: how a trial gets values that `planned` does not hold: `random` or `tpe`; `grid` if it holds all values.
         seed: the seed of the sampler.
         metric: the metric on the validation data by which trials are ranked.
         higher_is_better: whether a higher value of the metric is better.
@@ -64,7 +64,7 @@ class Search:
 
     @property
     def label(self) -> str:
-        """The metric in the words of a report."""
+        """The name of the metric in reports."""
         return {"bleu": "BLEU"}.get(self.metric, self.metric.replace("_", " "))
 
     def config_of(self, values: dict[str, Any], seed: int | None, folder: Path) -> RunConfig:
@@ -77,15 +77,10 @@ class Search:
         own |= {} if seed is None else {"seed": seed}
         return make_run_config(self.given | own | {"output_dir": str(folder)})
 
-    def first_config(self, **options: Any) -> RunConfig:
-        """The configuration of the run of the first trial, or of one with the first value of each hyperparameter.
-
-        Args:
-            options: options of `locant train` that replace those of the search.
-        """
+    def first_config(self, folder: Path) -> RunConfig:
+        """The configuration of the first trial; values that a sampler would draw are the first values in `space`."""
         values = self.planned[0].values or {h.name: h.first for h in self.space}
-        own = {option: values[h.name] for h in self.space for option in h.options}
-        return make_run_config(self.given | own | options)
+        return self.config_of(values, None, folder)
 
 
 def parse_search(arguments: list[str], workers: int | None = None) -> Search:
@@ -260,7 +255,7 @@ def _repeats(section: _Section, space: tuple[Hyperparameter, ...]) -> list[Plann
 
 def _with_metric(search: Search, section: _Section) -> Search:
     """The search with the metric of the section, or else the run's `metric_for_best_model`."""
-    training = search.first_config().training
+    training = search.first_config(search.folder).training
     metric = section.values.get("metric", training.metric_for_best_model)
     if not isinstance(metric, str) or metric not in training.measures:
         raise InputError(

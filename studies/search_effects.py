@@ -58,7 +58,7 @@ def main_effects(space: Sequence[Hyperparameter], results: Sequence[TrialResult]
 
 
 def pair_effects(space: Sequence[Hyperparameter], results: Sequence[TrialResult], deviation: float) -> list[Effect]:
-    """The interaction of each pair, in a model of the score with the effects of all and the interaction of this pair.
+    """The interaction of each pair, in a linear model with the effects of all hyperparameters and this interaction.
 
     The arguments are those of `main_effects`. Pairs that the trials cannot tell apart from other effects are left out.
     """

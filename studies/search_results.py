@@ -75,7 +75,7 @@ def results_of(study: optuna.Study) -> list[TrialResult]:
 
 
 def ranked(results: Sequence[TrialResult], higher_is_better: bool) -> list[TrialResult]:
-    """The results: complete trials, best first; then pruned, failed and left ones, by number."""
+    """Order the results: complete trials, best first; then pruned, failed and unfinished trials, each by number."""
 
     def key(result: TrialResult) -> tuple[int, float, int]:
         place = [*_STATES.values(), "left"].index(result.state)
@@ -93,17 +93,17 @@ def repeats_of_cell(results: Sequence[TrialResult]) -> list[TrialResult]:
 
 
 def folder_name(number: int) -> str:
-    """The name of the folder of a trial."""
+    """The name of the folder of a trial: its number with three digits."""
     return f"{number:03d}"
 
 
 def describe_values(values: dict[str, Any]) -> str:
-    """The values of a trial in a line."""
+    """Format the hyperparameters of a trial as a text of one line: `name value, name value`."""
     return ", ".join(f"{name} {show_value(value)}" for name, value in values.items())
 
 
 def show_value(value: Any) -> str:
-    """A value as in YAML; a number that was drawn is rounded to four digits."""
+    """Format the value of a hyperparameter as YAML writes it; a float is rounded to four significant digits."""
     if isinstance(value, bool):
         return str(value).lower()
     return f"{value:.4g}" if isinstance(value, float) else str(value)

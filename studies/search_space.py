@@ -50,7 +50,7 @@ class Hyperparameter:
         return trial.suggest_float(self.name, self.low, self.high, log=self.log)
 
     def place(self, value: float) -> float:
-        """Where `value` lies in the range: 0 at the lower end, 1 at the upper end."""
+        """The position of `value` in the range, from 0 at the lower end to 1 at the upper end."""
         if self.log:
             return math.log(value / self.low) / math.log(self.high / self.low)
         return (value - self.low) / (self.high - self.low)

@@ -1,5 +1,5 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""The stored study of a search: Optuna's journal file, which one process writes, and which survives its death."""
+"""The stored study of a search: Optuna's journal file, which one process writes, and which a kill leaves readable."""
 
 import json
 from collections.abc import Iterator
@@ -55,7 +55,7 @@ def check_folder(folder: Path) -> None:
 
 
 def open_study(search: Search) -> optuna.Study:
-    """The study in the folder of the search, which must be locked; its trials of all numbers planned are in it.
+    """Open the study of a search, or create it, and add planned trials that it lacks; the folder must be locked.
 
     Raises:
         InputError: the folder holds another search.
@@ -104,7 +104,7 @@ def sampler_of(search: Search, number: int) -> optuna.samplers.BaseSampler:
 
 
 def _cut_unfinished_line(journal: Path) -> None:
-    """Delete what follows the last line end: a process that was killed has not written the rest of this line."""
+    """Delete an incomplete last line of the journal, which a process leaves that is killed while it writes."""
     if not journal.exists():
         return
     with open(journal, "r+b") as file:

@@ -18,7 +18,7 @@ LOCK_FILE = ".trial.lock"
 
 
 def main(folder: Path) -> int:
-    """Train the run in `folder` as `locant train` does, and return its exit status."""
+    """Run `locant train` on the `run_config.yaml` in `folder`, and return the exit status of `locant train`."""
     threading.Thread(target=_end_with_search, daemon=True).start()
     # the process of a search that was killed may still be saving its checkpoint: wait for it
     with FileLock(folder / LOCK_FILE):

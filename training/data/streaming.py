@@ -78,7 +78,7 @@ class LineIndex:
         return len(self._starts)
 
     def lines(self, block: int, *, to_end: bool = False) -> Iterator[str]:
-        """The lines of a block, or with `to_end` of the file from this block on.
+        """The lines of a block; with `to_end`, all lines from the start of the block to the end of the file.
 
         Raises:
             InputError: at the first line that is not UTF-8.
@@ -183,7 +183,7 @@ class DocumentBlocks(BlockFile):
         return [document for document in split_documents(lines, self._separator) if document.strip()]
 
     def _lines(self, block: int) -> list[str]:
-        """The lines of the documents of a block."""
+        """The lines of the documents that belong to a block; the block may begin and end within a document."""
         lines = self._index.lines(block, to_end=True)
         own = list(itertools.islice(lines, BLOCK_ROWS))
         if block:
@@ -200,7 +200,7 @@ class DocumentBlocks(BlockFile):
         return not line.strip() if self._separator == BLANK_LINE else self._separator in line
 
     def _parts(self, line: str) -> tuple[str, str]:
-        """The parts of a line before and after its first separator."""
+        """The texts before and after the first document separator of a line; both are empty for a blank line."""
         before, _, after = ("", "", "") if self._separator == BLANK_LINE else line.partition(self._separator)
         return before, after
 
@@ -259,7 +259,7 @@ class ParquetBlocks(BlockFile):
         rows = Dataset(table.slice(start - before, stop - start))
         with hidden_bars():
             rows = select_columns(rows, self.layout, str(self.paths[0]), self.paths[0].parent, start + 1)
-            # blocks of several files can only be concatenated if their types are the same
+            # `concatenate_datasets` needs equal column types, and a text column of a Parquet file may be large_string
             return rows if rows.features == self.layout.features else rows.cast(self.layout.features)
 
 

@@ -109,7 +109,7 @@ class SaveOnTermination(TrainerCallback):
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Ask for a checkpoint, unless the step is the last one of an epoch."""
         self._agree()
-        # a streamed run has no epochs: there, `state.epoch` differs between processes
+        # in a streamed run, `state.epoch` counts passes over the data, and differs between processes
         is_epoch_end = self.trainer.stream_loader is None and float(state.epoch).is_integer()
         self._may_end = not (is_epoch_end or state.global_step >= state.max_steps)
         if self._is_agreed and self._may_end:

@@ -31,33 +31,33 @@ class Throughput(TrainerCallback):
         self._begin = self._resumed = time.monotonic()
         self._seconds = 0.0
         self._first_step = state.global_step
-        if self._accelerator.device.type == "cuda":  # the run has tried some steps before
+        if self._accelerator.device.type == "cuda":  # leaves out the steps that were tried before training
             torch.cuda.reset_peak_memory_stats(self._accelerator.device)
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Count the seconds of the step, which has waited for its batches too."""
+        """Add the seconds since the step before to the training time; they include the loading of the batches."""
         now = time.monotonic()
         self._seconds += now - self._resumed
         self._resumed = now
 
     def on_evaluate(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Leave the time since the end of the step out of the speed: an evaluation or a checkpoint took it."""
+        """Leave the time of an evaluation or a checkpoint out of the training time."""
         self._resumed = time.monotonic()
 
     on_save = on_evaluate
 
     def count(self, batch: Mapping[str, torch.Tensor]) -> None:
-        """Count the tokens, the tokens and padding, and the rows of a batch."""
+        """Add a batch to three counts: tokens without padding, tokens with padding, and rows."""
         masks = [batch["document_ids"] >= 0] if "document_ids" in batch else []
         masks += [batch["attention_mask"]] if "attention_mask" in batch else []
         masks += [batch["labels"] != -100] if self._labels_are_inputs else []
         for mask in masks:
-            self._counts[0] += mask.sum().to(self._counts.device)  # does not wait for a GPU
+            self._counts[0] += mask.sum().to(self._counts.device)  # on a GPU, this does not wait for the result
             self._counts[1] += mask.numel()
         self._counts[2] += len(batch["labels"])
 
     def entry(self, state: Any) -> dict[str, float]:
-        """The numbers for a log entry, about the batches since the last one; called in all processes.
+        """The numbers for a log entry about the batches since the previous entry; all processes must call this method.
 
         Returns:
             A dict with `tokens_per_second` (without padding, of all processes together) and `padding`, the share of

@@ -218,8 +218,8 @@ class RecipeTrainer(PushingTrainer):
         return super().compute_loss(model, inputs, *args, **kwargs)
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        """Log as the Trainer does; an entry about training also has the numbers of `Throughput`."""
-        if "loss" in logs:  # such entries are logged in all processes
+        """Log `logs` as the Trainer does; if they hold the training loss, add speed, padding, memory and time left."""
+        if "loss" in logs:  # all processes log the training loss, and `entry` must be called in all of them
             logs |= self._throughput.entry(self.state)
         super().log(logs, start_time)
 
@@ -334,7 +334,7 @@ class RecipeTrainer(PushingTrainer):
             return
         if not Path(checkpoint, OPTIMIZER_NAME).exists():  # the run has save_only_model
             return
-        # mapped into memory, as the weights are, so that the processes of a machine share the pages of the file
+        # with mmap, the processes of one machine share the memory of the file; safetensors also maps the weights
         state = torch.load(Path(checkpoint, OPTIMIZER_NAME), map_location="cpu", weights_only=True, mmap=True)
         load_optimizer_state(self.model, self.optimizer.optimizer, state)
         self.lr_scheduler.load_state_dict(torch.load(Path(checkpoint, SCHEDULER_NAME), weights_only=True))

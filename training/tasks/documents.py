@@ -99,7 +99,7 @@ class DocumentRecipe(Recipe):
         """
 
     def cut(self, rows: Dataset, tokenizer: PreTrainedTokenizerBase, desc: str = "Tokenising") -> Dataset:
-        """The result of `cut_documents` with the cutter of the task."""
+        """Cut documents into pieces with the task's `cutter`, as `cut_documents` does."""
         return cut_documents(rows, self.cutter(tokenizer), num_proc=self.data.preprocessing_num_workers, desc=desc)
 
     def stream_pieces(
@@ -188,7 +188,7 @@ class DocumentEncoder:
     training_rows: Callable[[Dataset], tuple[TrainingRows, np.ndarray]]
 
     def __call__(self, documents: Dataset) -> EncodedBlock:
-        """The training rows of a block."""
+        """Cut the documents of a block into training rows, and count the documents that were dropped."""
         pieces = cut_documents(documents, self.cut)
         dropped = {"empty": len(documents) - len(np.unique(pieces[DOCUMENT][:]))}
         if not len(pieces):
