@@ -1,25 +1,57 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
 """The entry point of the program `locant`, which passes the command line to `locant.cli`.
 
-Importing the package `locant` takes seconds. This module is outside of the package, so that it can print the version,
-or report that a YAML file is missing, before it imports the package.
+Importing the package `locant` takes seconds. This module is outside of the package, so that it can print the usage or
+the version, or report an unknown command or a missing YAML file, before it imports the package.
 """
 
+import difflib
 import sys
 from importlib.metadata import version
 from pathlib import Path
+
+# Subcommand -> the module whose `run` takes the arguments of the subcommand, and a summary for the usage message.
+COMMANDS = {
+    "train": ("locant.commands.train", "train or fine-tune a translator or a model for another task"),
+    "evaluate": ("locant.commands.evaluate", "measure a model on a test set"),
+    "translate": ("locant.commands.translate", "translate text, one sentence per line"),
+    "predict": (
+        "locant.commands.predict",
+        "predict labels, captions, continuations or masked tokens",
+    ),
+    "score": (
+        "locant.commands.score",
+        "compute log-probabilities of given translations, or of text under a language model",
+    ),
+    "push": ("locant.commands.push", "put a model with its card and its code on the Hub"),
+    "convert": (
+        "locant.commands.convert",
+        "convert a model of another family to Locant, or a Locant model to another family",
+    ),
+    "export": ("locant.commands.export", "write a model for another engine: CTranslate2 or ONNX"),
+    "search": ("locant.commands.search", "search for hyperparameters of locant train"),
+    "study": ("locant.commands.study", "compare position encodings"),
+}
+
+_USAGE = "\n".join(
+    [
+        "usage: locant COMMAND ...",
+        "",
+        "commands:",
+        *(f"  {name:<10} {summary}" for name, (_, summary) in COMMANDS.items()),
+        "",
+        "locant COMMAND --help explains a command; locant --version prints the version.",
+    ]
+)
+_RUN_FROM_YAML = ("train", "search")  # the commands whose first argument is a YAML file
 
 
 def main() -> int:
     """Run the command line of the program, and return the exit status, see `locant.cli.main`."""
     arguments = sys.argv[1:]
-    if arguments == ["--version"]:
-        print(f"locant {version('locant')}")
-        return 0
-    wants_help = "--help" in arguments or "-h" in arguments
-    if arguments[:1] == ["train"] and not wants_help and (file := _missing_file(arguments[1:])):
-        print(f"locant train: error: {file} cannot be read: No such file or directory.", file=sys.stderr)
-        return 2
+    status = answer_without_package(arguments)
+    if status is not None:
+        return status
     try:
         from locant.cli import main as run
     except KeyboardInterrupt:
@@ -28,7 +60,32 @@ def main() -> int:
     return run(arguments)
 
 
-def _missing_file(arguments: list[str]) -> str | None:
-    """The first argument if it names a YAML file that does not exist, else None."""
-    named = next(iter(arguments), "")
-    return named if named.endswith((".yaml", ".yml")) and not Path(named).exists() else None
+def answer_without_package(arguments: list[str]) -> int | None:
+    """Print the answer to a command line that needs no part of the package, and return the exit status.
+
+    Returns None, and prints nothing, if the package is needed.
+    """
+    name, rest = (arguments[0], arguments[1:]) if arguments else ("", [])
+    if name in ("-h", "--help"):
+        print(_USAGE)
+        return 0
+    if name == "--version":
+        print(f"locant {version('locant')}")
+        return 0
+    if name not in COMMANDS:
+        print(_unknown_command(name), file=sys.stderr)
+        return 2
+    file = next(iter(rest), "")
+    is_yaml = name in _RUN_FROM_YAML and file.endswith((".yaml", ".yml"))
+    if is_yaml and not {"-h", "--help"} & set(rest) and not Path(file).exists():
+        print(f"locant {name}: error: {file} cannot be read: No such file or directory.", file=sys.stderr)
+        return 2
+    return None
+
+
+def _unknown_command(name: str) -> str:
+    if not name:
+        return _USAGE
+    nearest = difflib.get_close_matches(name, COMMANDS, n=1)
+    hint = f"did you mean {nearest[0]}?" if nearest else f"the commands are {', '.join(COMMANDS)}."
+    return f"locant: error: {name} is not a command: {hint}"

@@ -1,6 +1,7 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
 """The command line: which command runs, how it ends, and what it writes."""
 
+import importlib
 import importlib.metadata
 import io
 import json
@@ -88,15 +89,24 @@ class TestProgram:
     def test_its_version(self, monkeypatch, capfd):
         assert self.answer(["--version"], monkeypatch, capfd) == (0, f"locant {locant.__version__}\n", "")
 
-    def test_a_missing_file_as_the_command_does(self, monkeypatch, capfd, run):
-        found = self.answer(["train", "nowhere.yaml", "--seed", "1"], monkeypatch, capfd)
-        monkeypatch.undo()
-        assert found == run("train", "nowhere.yaml", "--seed", "1")
+    @pytest.mark.parametrize("name", ["train", "search"])
+    def test_a_missing_file_as_the_command_does(self, monkeypatch, capfd, name):
+        found = self.answer([name, "nowhere.yaml", "--seed", "1"], monkeypatch, capfd)
+        with pytest.raises(InputError) as error:
+            importlib.import_module(cli.COMMANDS[name][0]).run(["nowhere.yaml", "--seed", "1"])
+        assert found == (2, "", f"locant {name}: error: {error.value}\n")
+
+    @pytest.mark.parametrize(
+        ("arguments", "status", "text"),
+        [(["--help"], 0, "usage: locant"), ([], 2, "usage: locant"), (["trian"], 2, "did you mean train?")],
+    )
+    def test_usage_and_an_unknown_command(self, monkeypatch, capfd, arguments, status, text):
+        found, output, errors = self.answer(arguments, monkeypatch, capfd)
+        assert found == status and text in (errors if status else output)
 
     def test_everything_else_is_handed_on(self, monkeypatch, capfd, tmp_path):
         (tmp_path / "a.yaml").touch()
         for arguments in (
-            [],
             ["train"],
             ["train", "--seed", "1"],
             ["train", str(tmp_path / "a.yaml")],
