@@ -171,7 +171,7 @@ class FeedForward(nn.Module):
         self.dropout = Dropout(config.activation_dropout)
 
     def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
-        """Apply the network to each position of `(…, d_model)` separately; the shape stays the same."""
+        """Apply the network to each token of `(…, d_model)` separately; the shape stays the same."""
         if self.gate_proj is None:
             inner = self.activation(project(self.up_proj, hidden_states))
         else:

@@ -31,7 +31,7 @@ class VocabularyHead(LocantPreTrainedModel):
 
         Args:
             hidden_states: `(batch, length, d_model)`.
-            labels: `(batch, length)`, the token that is predicted at each position; -100 where no loss is wanted.
+            labels: `(batch, length)`, the token that each token has to predict; -100 for no loss.
             num_items_in_batch: number of labels in the whole optimiser step, by which the summed loss is divided; by
                 default the number of labels in this batch that are not -100.
             skip_logits: return None for the logits. The loss is then computed without a tensor of all logits.
@@ -116,7 +116,7 @@ def linear_token_loss(
 ) -> torch.Tensor:
     """`token_loss(head(hidden_states), ...)`, without a tensor of all logits.
 
-    Positions whose label is -100 are not computed, except in compiled code, whose shapes must not depend on the labels.
+    Tokens whose label is -100 are not computed, except in compiled code, whose shapes must not depend on the labels.
 
     Args:
         hidden_states: `(batch, length, d_model)`.
@@ -264,7 +264,8 @@ class _SummedLinearCrossEntropy(torch.autograd.Function):
     """`_SummedCrossEntropy` of the logits that a linear layer computes from hidden states, one chunk of rows at a time.
 
     The forward pass computes the gradients as well, as otherwise the backward pass would have to compute the logits
-    again. Matrices are multiplied in the dtype of autocast, and sums are in float32.
+    again. Matrices are multiplied in the dtype of autocast (without autocast, in that of the weight),
+    and sums are in float32.
     """
 
     @staticmethod

@@ -277,8 +277,9 @@ class LocantForConditionalGeneration(VocabularyHead, LocantGenerationMixin):
             if decoder_input_ids is None and decoder_inputs_embeds is None:
                 decoder_input_ids = self.prepare_decoder_input_ids_from_labels(labels)
             if skip_logits:
-                # a query that sees no token of the source may depend on padding, over which attention averages with an
-                # additive mask; so all are computed with document ids, a cross_attention_mask or a source of padding
+                # If all keys of a query are masked, an additive mask makes attention average over all keys, padding
+                # too. So padding is computed if a query may see no token of the source: with document ids, with a
+                # cross_attention_mask, and if a source is padding alone
                 is_own = cross_attention_mask is None and document_ids is None
                 if is_own and attention_mask is not None and attention_mask.ndim == 2:
                     real = attention_mask.bool()

@@ -157,9 +157,9 @@ class LocantStack(LocantPreTrainedModel):
         """The inputs of cross-attention.
 
         Without a position encoding (the class `PositionEncoding` itself is the encoding `none`) and without document
-        ids, what attention reads of them depends only on the source, the backend and the shape of the decoder's
-        embeddings. With a `SourceCache`, the steps of `generate()` that have the same shape then share one result:
-        `forward` takes `source` from this cache too, so it is one object in all steps.
+        ids, attention does not read the slots of the queries: the inputs then depend only on the source, the backend
+        and the shape of the decoder's embeddings. So, with a `SourceCache`, the steps of `generate()` that have the
+        same shape share one result; `forward` takes `source` from this cache too, so it is one object in all steps.
         """
         assert self.cross_position is not None
         is_cached = isinstance(past_key_values, EncoderDecoderCache) and past_key_values.is_updated.get(0, False)

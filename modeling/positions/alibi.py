@@ -58,7 +58,7 @@ class AlibiEncoding(PositionEncoding):
 
     @classmethod
     def bias_types(cls, config: LocantConfig) -> frozenset[str]:
-        """The bias type `linear`: a slope for each head times the distance."""
+        """The bias type `linear`: minus a slope for each head times the absolute distance."""
         return frozenset({"linear"})
 
     def computed_buffers(self) -> dict[str, torch.Tensor]:
