@@ -30,7 +30,7 @@ def new_folder(target: str | os.PathLike[str]) -> Iterator[Path]:
         raise SharingError(f"{path} cannot be written: {error.strerror}.") from error
     try:
         yield beside
-        if resolved.is_dir():  # it is empty; not every system can rename a folder to an existing one
+        if resolved.is_dir():  # an empty folder; some systems cannot rename a folder to the name of an existing folder
             resolved.rmdir()
         beside.rename(resolved)
     finally:

@@ -394,7 +394,7 @@ class LocantDecoder(LocantTokenStack):
                 backend cannot take the mask; an encoding of distances needs the positions of all tokens, but only those
                 of the new tokens are given; there are hidden states of an encoder, but no cross-attention.
         """
-        refuse_input("pixel_values", kwargs, "a decoder, which reads tokens only")
+        refuse_input("pixel_values", kwargs, "a decoder, which reads tokens only: leave it out")
         may_be_packed = attention_mask is None and past_key_values is None and self.cross_position is None
         if use_cache and past_key_values is None:
             past_key_values = self._new_cache()

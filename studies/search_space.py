@@ -1,5 +1,5 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""The hyperparameters of a search: the values that each may have, and the option of `locant train` that it sets."""
+"""The hyperparameters of a search: their possible values, and the options of `locant train` that each of them sets."""
 
 import math
 from collections.abc import Mapping

@@ -77,7 +77,7 @@ class SourceWeights:
         return next((other for other in others if other in self.shapes), name)
 
     def find(self, name: str) -> str | None:
-        """The name in the files of the weight `name`, or of a weight tied to it; None if the files hold neither."""
+        """The name under which the files store the weight `name`, or a weight tied to it; None if they hold neither."""
         return next((self.files[other] for other in (name, *self.tied.with_(name)) if other in self.files), None)
 
     def untie_output(self) -> bool | None:

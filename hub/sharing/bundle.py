@@ -173,8 +173,9 @@ def _is_ours(path: Path) -> bool:
 def registered_parts(config: LocantConfig) -> set[Registered]:
     """The position encodings, the encoder and the attention backend that a model of this config looks up by name.
 
-    No other file of the bundle imports the files of these parts. The attention backend `blockwise` is included only if
-    sdpa does not support one of the encodings; the other backends are in the file `attention_backends`.
+    The bundle needs explicit imports of these parts, because its other files may not import the files of the parts. The
+    attention backend `blockwise` is included only if there is an encoding that sdpa does not support; the other
+    backends are in the file `attention_backends`, which every model imports.
     """
     parts: set[Registered] = {position_encoding_class(config, kind) for kind in config.attention_kinds}
     if not config.is_decoder:

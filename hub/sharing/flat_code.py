@@ -56,7 +56,7 @@ class _Module:
 
 @dataclass(frozen=True)
 class _InnerImport:
-    """The names (`aliases`) in a relative or `locant` import statement that are defined in one module, `module`."""
+    """An import statement, `node`, that is relative or of `locant`, and the names (`aliases`) that `module` defines."""
 
     node: ast.Import | ast.ImportFrom
     module: str

@@ -34,7 +34,7 @@ class LengthBatchSampler(Sampler[list[Key]]):
     Yields lists of keys (epoch, row), so that the data can vary with the epoch without shared state.
 
     Args:
-        lengths: the number of tokens of every row; integers of shape (rows, lengths of a row), such as (pairs, 2).
+        lengths: the numbers of tokens of every row, integers of shape (rows, 1), or (rows, 2) for pairs of texts.
         max_tokens: the largest number of tokens in a batch of one process, padding included: the number of rows times
             the sum of the largest first length, the largest second length, …. A longer row is a batch by itself.
         batch_size: the number of rows in a batch; give either this or `max_tokens`.

@@ -153,9 +153,13 @@ def select_usable(dataset: Dataset, limits: dict[Side, int | None]) -> tuple[Dat
 
 
 def drop_unusable(dataset: Dataset, limits: dict[Side, int | None], row: str = "row") -> tuple[Dataset, Dropped]:
-    """Do as `select_usable`; `row` is the word for a row in messages.
+    """Drop rows as `select_usable` does, and raise an error if no row is left.
 
-    For training rows only: the metrics on validation and test rows must not depend on the limits.
+    Call this function for training rows only: the metrics on validation and test rows must not depend on the limits.
+
+    Args:
+        dataset, limits: as for `select_usable`.
+        row: the word for a row in the error message.
 
     Raises:
         InputError: if no row is left.

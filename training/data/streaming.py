@@ -89,7 +89,7 @@ class LineIndex:
             yield from decode_lines(lines, self.path, self.first(block))
 
     def first(self, block: int) -> int:
-        """The number of the first line of a block, from 1 on."""
+        """The line number, counted from 1, of the first line of a block; blocks are counted from 0."""
         return block * self.size + 1
 
 
@@ -149,10 +149,11 @@ class ParallelBlocks(BlockFile):
 
 
 class DocumentBlocks(BlockFile):
-    """A text file with a separator between documents of any number of lines.
+    """A text file with a separator between documents; a document may have several lines.
 
-    A block ends at the first separator behind its `BLOCK_ROWS` lines, and the next block begins there, so that each
-    document is in one block. The number of rows is estimated from the first block.
+    A block begins at the first separator in its `BLOCK_ROWS` lines (the first block at the start of the file), and ends
+    at the first separator after these lines, so that each document is in one block. A later block without a separator
+    in its lines is empty. The number of rows is estimated from the first block.
     """
 
     def __init__(self, paths: Sequence[Path], layout: Layout):
@@ -313,7 +314,7 @@ class BlockOrder:
         self._seed = seed
 
     def block_at(self, position: int) -> tuple[int, int]:
-        """The number of the file and the number of its block that come at `position`, from 0 on."""
+        """The number of the file, and of the block in this file, at `position` (from 0) in the order of the blocks."""
         number = int(position / sum(self._shares))  # of the pass, or a lower one, because shares are rounded down
         while self._begin(number + 1) <= position:
             number += 1
@@ -369,7 +370,7 @@ class Blocks:
         return sum(map(len, self.files))
 
     def read(self, position: int) -> Dataset:
-        """The rows of the block at `position` of the order."""
+        """Read the rows of the block at `position` in the order of the blocks."""
         file, block = self.order.block_at(position)
         return self.files[file].read(block)
 
@@ -388,7 +389,10 @@ class Blocks:
 
 
 class EncodedBlock(NamedTuple):
-    """The training rows of a block, their lengths `(rows, lengths of a row)`, and the numbers of dropped rows."""
+    """The training rows of a block, the token counts of each row, and how many rows were dropped for each reason.
+
+    `lengths` has the shape `(rows, 1)`, or `(rows, 2)` for pairs of texts.
+    """
 
     rows: TrainingRows
     lengths: np.ndarray
@@ -414,7 +418,7 @@ def divide_block(
     more batches that are not full, as the last batch of each of its cells has few rows, and a block fills few batches.
 
     Args:
-        lengths: the number of tokens of every row, `(rows, lengths of a row)`.
+        lengths: the numbers of tokens of every row, `(rows, 1)`, or `(rows, 2)` for pairs of texts.
         position: the position of the block; with `seed`, it decides the cuts, the order of equal rows, and the order
             of the batches.
         max_tokens: the largest number of tokens in a batch, padding included. A longer row is a batch by itself.
@@ -486,7 +490,7 @@ class BlockBatches(TorchDataset[Batches | InputError]):
 
 
 class Place(NamedTuple):
-    """The next batch of a process, in the block at `position`, and the numbers of rows that were dropped before it."""
+    """The next batch of a process, in the block at `position`, and the counts of rows dropped before it."""
 
     position: int
     batch: int

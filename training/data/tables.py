@@ -60,7 +60,7 @@ QUOTED_TSV = (
     ".csv file may also have tabs between its cells)."
 )
 
-_READER_VERSION = "2"  # part of the cache key: increase it if a change of this code makes other rows of the same files
+_READER_VERSION = "2"  # part of the cache key: increase it if the readers return other rows for the same files
 
 LINE = "line"
 """Column with the number of a row in its file."""

@@ -14,7 +14,8 @@ from ..errors import InputError
 
 @dataclass(frozen=True)
 class Entry:
-    """One `key: value` under a section. For a section without keys, `key` is None, and `value` is the section's."""
+    """One `key: value` under a section. For a section without keys, `key` is None, and `value` is the
+    value of the section."""
 
     section: str
     key: str | None
@@ -23,13 +24,16 @@ class Entry:
 
 
 class _Loader(yaml.SafeLoader):
-    """Reads `no` as a string and `1e-3` as a number (core schema of YAML 1.2); PyYAML reads False and a string."""
+    """Reads `no` as a string and `1e-3` as a number (core schema of YAML 1.2).
+
+    PyYAML itself reads `no` as False, and `1e-3` as a string.
+    """
 
     yaml_implicit_resolvers: dict = {}  # noqa: RUF012 (declared in the base class)
 
 
 class _Dumper(yaml.SafeDumper):
-    """Quotes a text that YAML 1.1 or the core schema would read as something else."""
+    """Quotes a string, such as `no`, that YAML 1.1 or the core schema of YAML 1.2 would read as another type."""
 
 
 for _tag, _pattern, _first in (

@@ -44,16 +44,16 @@ NOT_SHARED = (
 """Patterns of files that are not uploaded when a run is pushed: they are private, or of no use on the Hub."""
 
 MAY_CHANGE = {
-    # how long the run trains
+    # the length of training
     *("num_train_epochs", "max_steps", "early_stopping_patience"),
-    # how the final model is made from checkpoints, generates and is tested
+    # averaging, generation and test data of the final model
     *("average_checkpoints", "num_beams", "length_penalty", "max_new_tokens", "test_file"),
-    # what is logged, saved and pushed
+    # logging, saving, pushing, and the place of the folder
     *("logging_steps", "logging_first_step", "disable_tqdm", "log_level", "report_to", "run_name"),
     *("save_total_limit", "output_dir", "resume_from_checkpoint", "dry_run"),
     *("push_to_hub", "hub_model_id", "hub_strategy", "hub_private_repo", "hub_token", "hub_revision"),
     *("hub_license", "hub_always_push"),
-    # how the computation is done
+    # the size of evaluation batches, the numbers of worker processes, the devices
     *("per_device_eval_batch_size", "preprocessing_num_workers", "dataloader_num_workers", "use_cpu", "fsdp"),
 }
 """Options that may differ when a run is resumed. With any other difference, the folder holds a different run."""

@@ -95,8 +95,8 @@ class RecipeTrainer(PushingTrainer):
     Args:
         args: Locant's `TrainingArguments`.
         train_dataset: the training data, indexed by keys (epoch, row).
-        train_lengths: the lengths of the training rows, an array `(rows, lengths of a row)`; if BPE dropout varies the
-            lengths, their upper bounds.
+        train_lengths: the lengths of the training rows, an array `(rows, 1)`, or `(rows, 2)` for pairs of texts; if
+            BPE dropout varies the lengths, their upper bounds.
         stream: the blocks of a streamed run, which are trained on in place of `train_dataset`; else None.
         kwargs: as for `PushingTrainer`.
     """

@@ -187,7 +187,7 @@ def describe_stream(recipe: Recipe) -> list[str]:
 
 
 def describe_dropped(counts: list[dict[str, int]]) -> str:
-    """A line with the numbers of rows that all processes dropped from the blocks that they finished."""
+    """A line with the counts of rows that all processes dropped from the blocks that they finished."""
     total: Counter[str] = Counter()
     for count in counts:
         total.update(count)

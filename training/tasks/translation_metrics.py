@@ -111,5 +111,5 @@ def _reference_lists(predictions: Sequence[str], references: References) -> list
 
 
 def _reference_streams(choices: list[list[str]]) -> list[tuple[Any, ...]]:
-    """A tuple of the first reference of each prediction, a tuple of the second ones, …; `None` where one is missing."""
+    """For each index, a tuple of the references with this index of all predictions; None for a missing reference."""
     return list(zip_longest(*choices))

@@ -4,12 +4,12 @@
 In this folder, `ours` is the Locant side of a conversion and `theirs` the side of the other family. Each file describes
 one family of transformers as a `Family`:
 
-1. `architectures`: their class -> our class. If several of their classes become the same class of ours, our class is
-   converted back to the first of them.
+1. `architectures`: a class of the other family -> a class of Locant. If several classes of the family become the same
+   class of Locant, that class is converted back to the first of them.
 2. `to_locant` and `from_locant`: convert the fields of one config to the fields of the other. They need not check
    whether a field is lost: `config_matching.py` converts the result back and refuses every field that has changed, all
-   of them in one error. It compares only fields that determine what a model computes: on their side the fields of the
-   family's own config class except `free`, on our side the fields that `features` lists. `to_locant` and `from_locant`
+   of them in one error. It compares only fields that determine what a model computes: of the other family, the fields
+   of its own config class except `free`; of Locant, the fields that `features` lists. `to_locant` and `from_locant`
    raise `SharingError` for a value that they would misread, or that needs a better explanation.
 3. `table`: the weights that correspond to each other, as `Entry`s with the transforms between them. It is read from
    left to right in a conversion to Locant and from right to left in a conversion back, so every transform has an
@@ -39,16 +39,19 @@ class Transform(ABC):
 
     @abstractmethod
     def to_ours(self, theirs: Tensors) -> Tensors:
-        """Compute our weights from the other family's."""
+        """Compute the weights of the Locant model from the weights of the other family's model."""
 
     @abstractmethod
     def to_theirs(self, ours: Tensors) -> Tensors:
-        """Compute the other family's weights from ours: the inverse of `to_ours`."""
+        """Compute the weights of the other family's model from those of the Locant model: the inverse of `to_ours`."""
 
 
 @dataclass(frozen=True)
 class Scale(Transform):
-    """Our weights are the other family's times `factor`; results are rounded unless `factor` is a power of two."""
+    """The weights of the Locant model are those of the other family times `factor`.
+
+    Results are rounded unless `factor` is a power of two.
+    """
 
     factor: float
 
@@ -63,7 +66,7 @@ class Scale(Transform):
 
 @dataclass(frozen=True)
 class Transpose(Transform):
-    """Our matrices are the other family's transposed; vectors are the same."""
+    """The matrices of the Locant model are those of the other family, transposed; vectors are the same."""
 
     def to_ours(self, theirs: Tensors) -> Tensors:
         """Transpose the matrices."""
@@ -76,7 +79,7 @@ class Transpose(Transform):
 
 @dataclass(frozen=True)
 class Split(Transform):
-    """One weight of the other family is several of ours, concatenated along the first dimension.
+    """One weight of the other family is several weights of Locant, concatenated along the first dimension.
 
     Args:
         parts: the number of parts, all of one size; or the size of each part.
@@ -97,25 +100,26 @@ class Split(Transform):
 
 @dataclass(frozen=True)
 class Reshape(Transform):
-    """Our weights hold the same numbers as the other family's, in another shape."""
+    """The weights of the Locant model hold the same numbers as those of the other family, in another shape."""
 
     theirs: tuple[int, ...]
     ours: tuple[int, ...]
 
     def to_ours(self, theirs: Tensors) -> Tensors:
-        """Reshape to our shape."""
+        """Reshape to the shape in the Locant model."""
         return [weight.reshape(self.ours) for weight in theirs]
 
     def to_theirs(self, ours: Tensors) -> Tensors:
-        """Reshape to the other family's shape."""
+        """Reshape to the shape in the other family's model."""
         return [weight.reshape(self.theirs) for weight in ours]
 
 
 @dataclass(frozen=True)
 class Unused(Transform):
-    """Drops the first of two weights of the other family, which the family's model does not use.
+    """Drops the first of two weights of the other family.
 
-    In the conversion back, the first weight becomes a copy of the second.
+    The other family's model ties the first weight to the second, or does not use the first weight. In the
+    conversion back, the first weight becomes a copy of the second.
     """
 
     def to_ours(self, theirs: Tensors) -> Tensors:
@@ -178,13 +182,13 @@ class Entry:
         object.__setattr__(self, "default", default)
 
     def to_ours(self, theirs: Tensors) -> Tensors:
-        """Compute our weights, in the order of `ours`, from the other family's, in the order of `theirs`."""
+        """Compute the Locant weights, in the order of `ours`, from the other family's, in the order of `theirs`."""
         for transform in self.transforms:
             theirs = transform.to_ours(theirs)
         return theirs
 
     def to_theirs(self, ours: Tensors) -> Tensors:
-        """Compute the other family's weights from ours: the inverse of `to_ours`."""
+        """Compute the weights of the other family's model from those of the Locant model: the inverse of `to_ours`."""
         for transform in reversed(self.transforms):
             ours = transform.to_theirs(ours)
         return ours
