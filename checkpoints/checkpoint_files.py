@@ -50,8 +50,9 @@ class Checkpoint:
         headers: a dict from the name of each stored tensor to a tensor on the meta device with its shape and dtype.
 
     Raises:
-        CheckpointError: a file is missing, truncated, not a checkpoint, or of another kind than its suffix says; two
-            files have a tensor of the same name; an index names files or tensors that do not exist.
+        CheckpointError: a file is missing, truncated, not a checkpoint, or of another kind than its suffix says; a file
+            does not hold a dict of dense tensors; two files have a tensor of the same name; an index names files or
+            tensors that do not exist.
     """
 
     def __init__(self, *files: str | os.PathLike[str]):
@@ -142,7 +143,7 @@ def _open(path: Path) -> tuple[dict[str, torch.Tensor], Callable[[str], torch.Te
     """A dict of a file's tensors on the meta device, and a function that takes a tensor's name and reads the tensor.
 
     Raises:
-        CheckpointError: as `Checkpoint`.
+        CheckpointError: the file cannot be read, is damaged or mislabelled, or does not hold a dict of dense tensors.
     """
     try:
         if path.suffix == ".safetensors":

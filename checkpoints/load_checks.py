@@ -61,7 +61,8 @@ def check_weights(model: PreTrainedModel, files: list[str], load_config: Any, in
         if not is_stored or (load_config.is_quantized and not checkpoint.headers[own].is_floating_point()):
             continue
         if weight.is_meta or not weight.is_floating_point() or type(weight.data) is not torch.Tensor:
-            checkpoint.read(own)  # the weight stays on disk, or has been quantized
+            # the stored tensor is checked: the loaded weight is on the meta device (kept on disk), or is quantized
+            checkpoint.read(own)
         else:
             checkpoint.checked(own, weight.data)
     if load_config.is_quantized:

@@ -80,7 +80,7 @@ class PatchEmbedding(nn.Module):
     """A linear projection of flattened patches, with an optional class token in front (Dosovitskiy et al. 2021, eq. 1).
 
     Args:
-        config: uses `d_model`, `num_channels`, `patch_size`, `image_size`, `pooling`.
+        config: gives `d_model`, `num_channels`, `patch_size`, `image_size`, `pooling`.
     """
 
     def __init__(self, config: LocantConfig):

@@ -152,7 +152,7 @@ class FeedForward(nn.Module):
     With `config.gated_ffn`, W_down · dropout(f(W_gate · x) * (W_up · x)) (Shazeer 2020, section 2).
 
     Args:
-        config: uses `d_model`, `activation_function`, `activation_dropout`, `ffn_bias` and `gated_ffn`.
+        config: gives `d_model`, `activation_function`, `activation_dropout`, `ffn_bias` and `gated_ffn`.
         inner_dim: the inner width of the network, d_ff in the paper.
     """
 

@@ -11,7 +11,7 @@ import optuna
 from locant.training.errors import InputError
 from locant.training.options.options import Option, nearest_option
 
-# Options that a search sets itself, or that change nothing about the trained model
+# Options that a search sets itself or refuses, that all trials share, or that do not change the trained model
 _NOT_SEARCHED = ("task", "output_dir", "dry_run", "resume_from_checkpoint", "disable_tqdm", "metric_for_best_model")
 _KEYS_OF_RANGE = ("low", "high", "log")
 

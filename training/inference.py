@@ -1,9 +1,9 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
 """Translating and scoring text with any sequence-to-sequence model of transformers.
 
-Sentences are batched by length, longest first: if memory is too small, already the first batch fails, and the progress
-bar (on standard error) does not underestimate the time left. Results are in the order of the input, and do not depend
-on padding. Scores are natural logarithms of probabilities.
+Sentences are sorted by length and batched, the longest first: if memory is too small, the first batch fails already,
+and the progress bar (on standard error) does not underestimate the time left. Results are in the order of the input,
+and do not depend on padding. Scores are natural logarithms of probabilities.
 """
 
 import difflib
@@ -40,7 +40,7 @@ from .run.run_folder import explain_unfinished, holds_unfinished_run
 
 IGNORED = -100
 LONG = 512
-"""A batch with a sentence of more tokens than this has fewer sentences, so that one long line does not fill memory."""
+"""A batch that has a sentence of more than `LONG` tokens has fewer sentences, so that a long line fits into memory."""
 
 
 @dataclass(frozen=True)
@@ -359,7 +359,10 @@ def _encode(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], target: bo
 
 
 def _batches(lengths: Sequence[int], batch_size: int) -> Iterator[list[int]]:
-    """Yield batches of indices into `lengths`, longest first: `batch_size` each, or fewer for lengths above `LONG`."""
+    """Yield batches of indices into `lengths`, in descending order of length.
+
+    A batch has `batch_size` indices, or fewer if its largest length is above `LONG`; the last batch may have fewer too.
+    """
     order = sorted(range(len(lengths)), key=lambda i: -lengths[i])
     start = 0
     while start < len(order):

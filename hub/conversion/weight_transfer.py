@@ -22,7 +22,10 @@ from .families.family import Constant, Entry, Tensors
 
 
 class Move(NamedTuple):
-    """One direction of an `Entry` of a weight table: `apply` computes the weights `targets` from `sources`."""
+    """The conversion of an `Entry` in one direction: `apply` computes the weights `targets` from the weights `sources`.
+
+    `default` is that of the entry in the direction to Locant, else None; `is_constant` says if it has a `Constant`.
+    """
 
     sources: tuple[str, ...]
     targets: tuple[str, ...]
@@ -32,7 +35,7 @@ class Move(NamedTuple):
 
 
 def moves_of(table: Iterable[Entry], to_locant: bool) -> list[Move]:
-    """The entries of `table` as moves to Locant, or as moves to the other family."""
+    """The conversions of the entries of `table`: to Locant if `to_locant`, else to the other family."""
     moves = []
     for entry in table:
         is_constant = any(isinstance(transform, Constant) for transform in entry.transforms)

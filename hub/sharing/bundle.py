@@ -120,10 +120,13 @@ class Bundle:
         return cls(files, {**fields, "custom_pipelines": pipelines} if pipelines else fields)
 
     def write(self, folder: Path) -> None:
-        """Write each file to `folder` completely or not at all, and delete other code that Locant saved there before.
+        """Write each file of the bundle to `folder` completely or not at all, and delete files of Locant's old code.
+
+        The old code is the code of the model that was saved to `folder` before; its files from outside of Locant stay.
 
         Raises:
-            SharingError: `folder` has a file of one of these names that Locant did not write; nothing is written then.
+            SharingError: a file in `folder` has the name of a file of the bundle, but is neither written by Locant nor
+                part of the old code; no file is written in this case.
         """
         before = _code_before(folder)
         for name in self.files.keys() - before:
@@ -288,7 +291,7 @@ def _say(config: Any, ours: dict[str, Any]) -> None:
 def _files(
     entries: tuple[type, ...], registered: tuple[Registered, ...], pipelines: tuple[type, ...]
 ) -> dict[str, str]:
-    """A dictionary from file name to source code, for the files of all these parts and of the modules they import.
+    """A dictionary from file name to source code: the files of `entries`, `registered`, `pipelines`, and their imports.
 
     transformers loads the classes `entries` by name. A registered part registers itself when its file is imported, so
     the files of the model classes import Locant's registered parts. A part from outside of Locant must be registered

@@ -114,7 +114,7 @@ def _load(parsed: argparse.Namespace, trained_for: str | None) -> Any:
             ) from error
         raise InputError(
             f"{parsed.model} does not load for predictions ({reason_of(error)}): give a folder or a repository with a "
-            "Locant model that has a head, and with its tokenizer or image processor."
+            "model that has a head, and with its tokenizer or image processor."
         ) from error
     if pipe.task not in (*_IMAGE_TASKS, *_TEXT_TASKS):
         raise InputError(
@@ -225,7 +225,7 @@ def _texts(file: str, data: Any) -> Iterable[str]:
 
 
 def _images(parsed: argparse.Namespace) -> Iterator[str]:
-    """The paths of the images: the files that are given, and the images in the folders that are given, sorted by name.
+    """Yield the path of each image, in the order of the arguments; the images of a folder are sorted by name.
 
     Raises:
         InputError: no image is given, or an image cannot be read.

@@ -178,7 +178,7 @@ class TestReading:
         texts = [write_text(tmp_path / "b.en", ["a", "b"]), write_text(tmp_path / "b.fr", ["a"])]
         (tmp_path / "c.tsv.gz").write_bytes(gzip.compress(b"source\ttarget\na\tb\n"))
         for files, error in (
-            (str(tmp_path / "c.tsv.gz"), "c.tsv.gz is compressed, but streaming reads any part"),
+            (str(tmp_path / "c.tsv.gz"), "c.tsv.gz is compressed, but streaming begins to read in the middle"),
             ([table, texts[0]], "but streaming takes tables only, or 2 parallel text files."),
             (texts, "Parallel files must have the same number of lines: "),
         ):

@@ -113,9 +113,9 @@ class LengthBatchSampler(Sampler[list[Key]]):
         return cells
 
     def _cut(self, rows: np.ndarray, least: int) -> tuple[np.ndarray, np.ndarray] | None:
-        """Sort `rows` by one length, and cut where this saves most padding; each part fills at least `least` batches.
+        """Cut `rows`, sorted by one of their lengths, into two parts at the point that saves the most padding.
 
-        Returns None if no cut saves any padding, as among rows of equal length.
+        Each part fills at least `least` batches. Returns None if no such cut saves padding, such as for equal lengths.
         """
         best_cost, best_parts = len(rows) * self.lengths[rows].max(axis=0).sum(), None
         sides = range(self.lengths.shape[1])

@@ -50,7 +50,7 @@ _GROUPS = 2  # `divide_block` makes this number of groups times the square root 
 
 
 class LineIndex:
-    """Random access to the lines of a text file in blocks, from one pass over the file.
+    """Random access to blocks of lines in a text file; one pass over the file finds the first byte of each block.
 
     Args:
         path: the file.
@@ -275,7 +275,7 @@ def open_blocks(files: str | Sequence[str], layout: Layout) -> list[BlockFile]:
     paths = [existing_file(file) for file in given]
     for path in paths:
         if path.suffix.lower() == GZIP:
-            raise InputError(f"{path} is compressed, but streaming reads any part of a file at once: unpack it.")
+            raise InputError(f"{path} is compressed, but streaming begins to read in the middle of a file: unpack it.")
     tables = [path for path in paths if is_table(path)]
     separator = layout.document_separator
     if not tables and separator == FILE:
@@ -295,11 +295,11 @@ def open_blocks(files: str | Sequence[str], layout: Layout) -> list[BlockFile]:
 
 
 class BlockOrder:
-    """The infinite sequence of the blocks of all files in which a run reads them, a function of the seed.
+    """The infinite sequence in which a run reads the blocks of all files; it is a function of the seed.
 
     The sequence consists of passes. A file with weight w has each of its blocks w times in a pass, in the mean: its
-    blocks are permuted over and over, and each pass takes the next w · n of this sequence, for n blocks. The blocks
-    that the files give to a pass are shuffled together.
+    blocks are permuted over and over, and each pass takes the next w · n blocks of these permutations, for a file of n
+    blocks. The blocks that the files give to a pass are shuffled together.
 
     Args:
         counts: the number of blocks of each file.

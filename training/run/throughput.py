@@ -57,13 +57,17 @@ class Throughput(TrainerCallback):
         self._counts[2] += len(batch["labels"])
 
     def entry(self, state: Any) -> dict[str, float]:
-        """The numbers for a log entry about the batches since the previous entry; all processes must call this method.
+        """The speed since the previous log entry, the memory and the time left; all processes must call this method.
 
         Returns:
-            A dict with `tokens_per_second` (without padding, of all processes together) and `padding`, the share of
-            padding, or with `images_per_second` if the batches have no tokens; with `memory_gib`, the largest memory
-            that the main process has allocated on its CUDA device, or else the memory that the process occupies now;
-            and with `seconds_left`, estimated from the mean time of a step, evaluations included.
+            A dict with these numbers:
+
+            - `tokens_per_second`: the tokens of all processes together, without padding;
+            - `padding`: the share of padding;
+            - `images_per_second`, instead of the first two, if the batches have no tokens;
+            - `memory_gib`: the largest memory allocated on the CUDA device of this process since training began; on
+              other devices, the memory that this process occupies now;
+            - `seconds_left`: estimated from the mean time of a step, evaluations included.
         """
         tokens, slots, rows = self._accelerator.reduce(self._counts, "sum").tolist()
         seconds, passed = max(self._seconds, 1e-9), time.monotonic() - self._begin

@@ -176,7 +176,7 @@ def prepare(run: RunConfig, recipe: Recipe, rows: DatasetDict, folder: RunFolder
 
 
 def describe_stream(recipe: Recipe) -> list[str]:
-    """A line with the numbers of rows and blocks of a streamed run; no line if all rows were read."""
+    """A list with a line that says the numbers of blocks and rows of a streamed run; an empty list for other runs."""
     if recipe.blocks is None:
         return []
     files = ", ".join(f"{' and '.join(map(str, file.paths))} {file.rows:,}" for file in recipe.blocks.files)
@@ -204,7 +204,11 @@ def build_trainer(
     folder: RunFolder,
     write_card: WriteCard | None = None,
 ) -> RecipeTrainer:
-    """Make the recipe's Trainer, with callbacks for the history, early stopping and samples."""
+    """Make the recipe's Trainer and its callbacks.
+
+    The callbacks write the metrics and the loss curve, and, if the run asks for it, stop training early or write sample
+    outputs of the model.
+    """
     callbacks: list[Any] = [HistoryWriter(folder, run.training.measures)]
     if run.training.early_stopping_patience is not None:
         callbacks.append(EarlyStopping(run.training.early_stopping_patience))

@@ -101,7 +101,7 @@ class Captioning(Recipe):
         return LocantProcessor(build_image_processor(self.data, run, None), tokenizer)
 
     def encode(self, rows: DatasetDict, processor: LocantProcessor) -> PreparedData:
-        """Read images and tokenize captions of every split; drop training images with an empty or long caption."""
+        """Read images and tokenize captions of every split; drop training rows with an empty or long caption."""
         encoded = DatasetDict(
             {split: self._encode_split(images, processor, table_of(self.data, split)) for split, images in rows.items()}
         )

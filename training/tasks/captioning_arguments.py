@@ -25,7 +25,9 @@ class CaptioningData(TokenizerArguments, ImageArguments):
     )
     caption_column: str | None = option(None, "Column of the caption; by default caption.")
     max_length: int | None = option(
-        256, "Training images whose caption has more tokens are dropped; the run prints their number."
+        256,
+        "Largest number of tokens in a caption: training rows with a longer caption are dropped, and the run prints "
+        "their number.",
     )
 
     columns: ClassVar[tuple[str, ...]] = ("image", "caption")

@@ -157,9 +157,10 @@ class DocumentRecipe(Recipe):
     def unigram_losses(self, tokenizer: PreTrainedTokenizerBase) -> np.ndarray | None:
         """The loss in nats of each token of the vocabulary in a unigram model of the training data.
 
-        The unigram model is the baseline of the tasks with documents. The probability of a token is in proportion to
-        its count plus one, so that none is 0. Returns None if the training data cannot be read, for example when a
-        finished model is evaluated on another machine.
+        The unigram model is the baseline of the tasks with documents. It counts the tokens of the training data, or of
+        their first block with `streaming`. The probability of a token is in proportion to its count plus one, so that
+        no probability is 0. Returns None if the training data cannot be read, for example when a finished model is
+        evaluated on another machine.
         """
         if self._unigram_losses is None:
             try:

@@ -203,8 +203,8 @@ class MaskedLanguageModeling(DocumentRecipe):
 
         The predictions are a `GuessedDocument` for each document. The masks depend on the seed and the number of the
         piece only, so a split always has the same masks. The unigram model gives each token its frequency in the
-        training data as probability, and always predicts the most frequent token; it is left out if the training data
-        cannot be read.
+        training data (with `streaming`, in their first block) as probability, and always predicts the most frequent
+        token; it is left out if the training data cannot be read.
         """
         pieces = self.hide(self.cut(rows, processor), processor)
         collate = DataCollatorForTokenClassification(processor)

@@ -78,7 +78,7 @@ class MetricLine(NamedTuple):
 
 
 class ReportTable(NamedTuple):
-    """A table of the report of a run: its title, the names of its columns, and its rows of texts."""
+    """A table of the report of a run: its title, the names of its columns, and its rows, whose cells are strings."""
 
     title: str
     columns: Sequence[str]
@@ -89,7 +89,7 @@ MOST_REPORTED_ROWS = 20
 
 
 def report_rows(title: str, rows: Sequence[Any]) -> ReportTable:
-    """A table of the first `MOST_REPORTED_ROWS` named tuples in `rows`, with long texts cut."""
+    """A table of the first `MOST_REPORTED_ROWS` named tuples in `rows`, with each cell cut to 500 characters."""
     shown = [[f"{cell:.2f}" if isinstance(cell, float) else str(cell)[:500] for cell in row] for row in rows]
     return ReportTable(title, rows[0]._fields if rows else [], shown[:MOST_REPORTED_ROWS])
 
@@ -188,7 +188,7 @@ class Recipe(ABC):
         """Copy options of `run` to a new or a trained model, such as `max_new_tokens` to its generation config."""
 
     def check(self, model: PreTrainedModel, prepared: PreparedData) -> None:  # noqa: B027
-        """Raise `InputError` where the data do not fit the model."""
+        """Raise `InputError` if the data do not fit the model."""
 
     @abstractmethod
     def trainer_inputs(self, run: RunConfig, prepared: PreparedData, model: PreTrainedModel) -> TrainerInputs:

@@ -136,7 +136,7 @@ class SequenceClassification(Recipe):
     def _encode_block(
         self, rows: Dataset, *, tokenizer: PreTrainedTokenizerBase, classes: Sequence[str]
     ) -> EncodedBlock:
-        """Convert the texts of a streamed block to token ids, and their labels to class numbers; no text is dropped."""
+        """Convert the texts of a streamed block to token ids and their labels to targets (`_target`); drop no text."""
         encoded = self._encode_split(numbered(rows), tokenizer, _numbers(classes), "a block of train_file")
         return EncodedBlock(*_training_rows(encoded), {})
 

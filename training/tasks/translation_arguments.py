@@ -29,10 +29,14 @@ class TranslationData(TokenizerArguments, StreamingArguments):
     target_lang: str | None = option(None, "Code of the target language, such as fr; saved in the model's config.")
     source_prefix: str | None = option(None, "Text put before every source, such as 'translate English to French: '.")
     max_source_length: int | None = option(
-        256, "Training pairs whose source has more tokens are dropped; the run prints their number."
+        256,
+        "Largest number of tokens in a source: training pairs with a longer source are dropped, and the run prints "
+        "their number.",
     )
     max_target_length: int | None = option(
-        256, "Training pairs whose target has more tokens are dropped; the run prints their number."
+        256,
+        "Largest number of tokens in a target: training pairs with a longer target are dropped, and the run prints "
+        "their number.",
     )
     bpe_dropout: float = option(
         0.0,

@@ -54,8 +54,8 @@ def corpus_bleu(predictions: Sequence[str], references: References, **options: A
 def corpus_chrf(predictions: Sequence[str], references: References, **options: Any) -> dict[str, Any]:
     """Corpus chrF, the character n-gram F-score (Popović, 2015), as sacrebleu computes it: `chrf` and `signature`.
 
-    The arguments and errors are those of `corpus_bleu`; the options are arguments of `sacrebleu.metrics.CHRF`, such as
-    `word_order=2` for chrF++.
+    Takes the arguments of `corpus_bleu`, and raises the same errors; the options are arguments of
+    `sacrebleu.metrics.CHRF`, such as `word_order=2` for chrF++.
     """
     metric, choices = CHRF(**options), _reference_lists(predictions, references)
     score = metric.corpus_score(predictions, _reference_streams(choices)).score
@@ -66,7 +66,7 @@ def sentence_bleu(predictions: Sequence[str], references: References, **options:
     """BLEU of each sentence alone, and the mean over the sentences, computed as sacrebleu recommends for sentences.
 
     Counts of zero are smoothed exponentially (`smooth:exp` in the signature), and n-grams that are longer than the
-    prediction do not count (`eff:yes`). The arguments and errors are those of `corpus_bleu`.
+    prediction do not count (`eff:yes`). Takes the arguments of `corpus_bleu`, and raises the same errors.
 
     Returns:
         `sentence_bleu` (the mean), `scores` (a float for each sentence) and `signature`.
@@ -85,8 +85,8 @@ def sentence_bleu(predictions: Sequence[str], references: References, **options:
 def translation_metrics(predictions: Sequence[str], references: References) -> dict[str, float | str]:
     """Corpus BLEU, chrF and mean sentence BLEU (0-100) of `predictions`, each with its signature.
 
-    The keys are `bleu`, `chrf` and `sentence_bleu`, and the same names with the suffix `_signature`. The errors are
-    those of `corpus_bleu`.
+    The keys are `bleu`, `chrf` and `sentence_bleu`, and the same names with the suffix `_signature`. Raises the
+    same errors as `corpus_bleu`.
     """
     results: dict[str, float | str] = {}
     for name, metric in {"bleu": corpus_bleu, "chrf": corpus_chrf, "sentence_bleu": sentence_bleu}.items():
@@ -96,7 +96,7 @@ def translation_metrics(predictions: Sequence[str], references: References) -> d
 
 
 def _reference_lists(predictions: Sequence[str], references: References) -> list[list[str]]:
-    """The references of each prediction as a list; the errors are those of `corpus_bleu`."""
+    """The references of each prediction as a list; raises the same `InputError` as `corpus_bleu`."""
     if len(predictions) != len(references):
         raise InputError(
             f"There are {len(predictions)} predictions and {len(references)} references: give one reference, or one "
@@ -111,5 +111,5 @@ def _reference_lists(predictions: Sequence[str], references: References) -> list
 
 
 def _reference_streams(choices: list[list[str]]) -> list[tuple[Any, ...]]:
-    """For each index, a tuple of the references with this index of all predictions; None for a missing reference."""
+    """A tuple for each index: the references with the index, one of each prediction; None if a prediction has fewer."""
     return list(zip_longest(*choices))
