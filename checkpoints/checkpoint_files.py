@@ -40,8 +40,8 @@ class Checkpoint:
     """The weights of a model on disk, in one file or in shards with an index.
 
     Opening a checkpoint reads the names, shapes and dtypes of its tensors, and `read` reads the values of one tensor.
-    `.bin` files are read with `weights_only=True`, so that no code in them runs. A `.bin` file is mapped into memory;
-    one in the format of PyTorch before version 1.6 is read whole when it is opened.
+    `.bin` files are read with `weights_only=True`, so that no code in them runs. They are mapped into memory, except
+    files in the format that PyTorch had before version 1.6: these files are read whole when they are opened.
 
     Args:
         files: one or several `.safetensors` or `.bin` files; or the index (`.json`) of shards, which are in the folder
@@ -87,7 +87,7 @@ class Checkpoint:
         is preferred to shards, as in transformers.
 
         Raises:
-            CheckpointError: the folder does not exist or holds no weights, or `Checkpoint` raises this error for them.
+            CheckpointError: the folder does not exist or holds no weights, or they cannot be opened (see `Checkpoint`).
         """
         file = weights_file(folder)
         if file is None:

@@ -41,8 +41,8 @@ def check_weights(model: PreTrainedModel, files: list[str], load_config: Any, in
     Args:
         model: the model, whose missing weights are still on the meta device.
         files: the weights files of the checkpoint.
-        load_config: transformers' `LoadStateDictConfig`. If the model is quantized, quantized weights have names and
-            shapes of their own. Therefore shapes, missing weights and weights stored as integers are not checked then.
+        load_config: transformers' `LoadStateDictConfig`. If the model is quantized, shapes, missing weights and weights
+            that are stored as integers are not checked, because quantized weights have names and shapes of their own.
         info: transformers' `LoadStateDictInfo`.
 
     Raises:
@@ -54,7 +54,7 @@ def check_weights(model: PreTrainedModel, files: list[str], load_config: Any, in
     checkpoint, source = Checkpoint(*files), load_config.pretrained_model_name_or_path
     stored = {_bare(model, name): name for name in checkpoint.headers}
     if (other := table_of_other_stack(cast(LocantConfig, model.config))) is not None and f"{other}.weight" in stored:
-        # loading renames the embeddings of the stack that the model does not have: it uses them as its own
+        # loading renames the embeddings of the stack that the model does not have, and the model uses them as its own
         stored.setdefault(f"{model.config.main_stack}.embed_tokens.weight", stored[f"{other}.weight"])
     mismatched = {name for name, *_ in info.mismatched_keys}
     for name, weight in model.named_parameters(remove_duplicate=False):

@@ -98,7 +98,7 @@ def check_theirs(family: Family, theirs: PreTrainedConfig, ours: LocantConfig) -
 def check_ours(
     family: Family, ours: LocantConfig, theirs: PreTrainedConfig, names: Collection[str], cls: str
 ) -> LocantConfig:
-    """Check that no field of `ours` is lost in `theirs`, the config of the other family that it was converted to.
+    """Check that no field of `ours` is lost in `theirs`, the config of another family that `ours` was converted to.
 
     `theirs` is converted back, and the fields that affect a Locant model of the class `cls` are compared.
 

@@ -64,9 +64,9 @@ def convert(
 ) -> Path:
     """Convert a model of another family to a Locant model, or a Locant model to a model of another family.
 
-    Both models compute the same outputs. The config, the weights, the generation config, the tokenizer and the image
-    processor are converted. A config that the target family cannot express is refused before weights are read. If there
-    is an error, no folder is left behind.
+    Both models compute the same outputs, up to rounding. The config, the weights, the generation config, the tokenizer
+    and the image processor are converted. A config that the target family cannot express is refused before weights are
+    read. If there is an error, no folder is left behind.
 
     Args:
         source: a folder, or a repository on the Hub, with a model of Marian, BART, T5, BERT, GPT-2, Llama, ViT or

@@ -58,10 +58,7 @@ class SourceFolder:
         return self.folder
 
     def with_processors(self) -> Path:
-        """Return the folder that holds the tokenizer and the image processor, if the model has them.
-
-        If the source is a repository, their files are downloaded first.
-        """
+        """Return the folder of the model; if it is on the Hub, download the tokenizer and the processors first."""
         return self._get(_PROCESSORS, _FOREIGN)
 
     def _get(self, patterns: list[str], ignore: list[str] | None = None) -> Path:

@@ -97,11 +97,11 @@ class CTranslate2Model:
         return self
 
     def get_encoder(self) -> Any:
-        """Return an object whose `position.limit` is the largest number of source tokens; None if it is unlimited."""
+        """Return an object whose `position.limit` is the largest number of source positions; None for any number."""
         return SimpleNamespace(position=SimpleNamespace(limit=self._limits["encoder"]))
 
     def get_decoder(self) -> Any:
-        """Return an object whose `position.limit` is the largest number of target tokens; None if it is unlimited."""
+        """Return an object whose `position.limit` is the largest number of target positions; None for any number."""
         return SimpleNamespace(position=SimpleNamespace(limit=self._limits["decoder"]))
 
     def generate(

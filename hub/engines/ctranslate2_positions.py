@@ -109,8 +109,8 @@ def write(encoding: PositionEncoding, spec: Any, stack: Any) -> None:
     buckets_to_a_side = len(biases) // (1 if encoding.kind == "decoder" else 2)
     for layer in spec.layer:
         layer.self_attention.relative_attention_bias = biases
-        # half of the buckets of a side have one distance each, and the others cover distances up to four times the
-        # number of these: see `_biases`
+        # half of the buckets of a side stand for one distance each, and the other half reaches to a distance of four
+        # times that number of buckets: see `_biases`
         layer.self_attention.relative_attention_max_distance = np.int32(2 * buckets_to_a_side)
 
 

@@ -127,7 +127,7 @@ def _prepare(model: Any) -> int | None:
 
 
 def _batches(config: LocantConfig, inputs: list[str], longest: int | None) -> Iterator[dict[str, torch.Tensor]]:
-    """Yield random batches of different sizes, with tokens padded right, left or not at all.
+    """Yield random batches of different sizes; batches of tokens are padded right, left or not at all.
 
     The model is traced with the first batch.
     """

@@ -65,7 +65,7 @@ class TextToTextPipeline(_Pipeline):
     """
 
     prefix: str
-    """The text before each input: the `prefix` of the task in the config's `task_specific_params`, or of the config."""
+    """The text to put before each input: the task's `prefix` in `task_specific_params`, or that of the config."""
     return_name: ClassVar[str]
     """The keys of results are `<return_name>_text` and `<return_name>_token_ids`."""
 
@@ -279,7 +279,7 @@ def _learned_positions(config: PretrainedConfig, stack: str) -> int | None:
 
 
 def _without_filler(ids: torch.Tensor, pad_token_id: int | None, eos_token_id: int | list[int] | None) -> torch.Tensor:
-    """Remove the padding after a result, which has the length of the longest result in its batch.
+    """Remove the padding at the end of a result; all results of a batch are padded to the length of the longest one.
 
     The first end token is kept. Beam search pads with the first end token instead of the padding token if the padding
     token has the id 0.

@@ -60,7 +60,10 @@ _is_enabled = False  # `import locant` sets it to True, unless LOCANT_BUNDLE is 
 
 
 def enable_bundling() -> None:
-    """Save models, tokenizers and processors with their code from now on, as is the default without LOCANT_BUNDLE=0."""
+    """Save models, tokenizers and processors with their code from now on.
+
+    This is the default, unless the environment variable `LOCANT_BUNDLE` is 0.
+    """
     _enable(True)
 
 

@@ -103,7 +103,10 @@ def _pipeline(card: CardData) -> str:
 
 
 def _loading(card: CardData) -> str:
-    """Write Python code that only loads the model; for models without a pipeline, a tokenizer or a processor."""
+    """Write Python code that only loads the model.
+
+    It is for models without a pipeline, and for folders that have neither a tokenizer nor a processor.
+    """
     if card.model_class is None:
         return ""
     classes = {place.rpartition(".")[2]: auto for auto, place in (card.config.get("auto_map") or {}).items()}
@@ -342,7 +345,10 @@ def _number(value: Any) -> str:
 
 
 def _score(key: str, value: Any) -> str:
-    """Format a number: integers without decimals; scores out of 100, perplexity, epoch with two; others with four."""
+    """Format a number.
+
+    Integers have no decimals. Scores out of 100, perplexity and epoch have two decimals, and other numbers have four.
+    """
     if isinstance(value, int):
         return f"{value:,}"
     if value is None:

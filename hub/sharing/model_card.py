@@ -56,7 +56,7 @@ def write_model_card(folder: str | os.PathLike[str], repo_id: str | None = None)
 
 
 def write_card_of_push(model: PreTrainedModel, folder: Path, repo_id: str) -> None:
-    """Replace a draft that transformers wrote by Locant's card; `model.push_to_hub` calls this before the upload."""
+    """Replace transformers' draft of a card with Locant's card; `model.push_to_hub` calls this before the upload."""
     if is_draft(folder / CARD_FILE):
         write_model_card(folder, repo_id)
 

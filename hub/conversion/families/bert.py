@@ -56,7 +56,7 @@ _MASKED_LM = [
 _BIASES = ("cls.predictions.bias", "cls.predictions.decoder.bias")
 _HEADS = {
     "BertForMaskedLM": _MASKED_LM,
-    "BertForPreTraining": _MASKED_LM,  # the weights of next-sentence prediction must be left out with --drop
+    "BertForPreTraining": _MASKED_LM,  # the pooler and the head for sentence pairs must be left out with --drop
     "BertForSequenceClassification": [*linear("classifier", "classifier"), *under("bert.", "model.", _POOLER)],
     "BertForTokenClassification": linear("classifier", "classifier"),
     "BertForQuestionAnswering": linear("qa_outputs", "qa_outputs"),

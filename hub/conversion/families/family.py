@@ -263,7 +263,7 @@ class Family(ABC):
 
     @abstractmethod
     def from_locant(self, ours: LocantConfig) -> dict[str, Any]:
-        """Convert `ours` to fields of the family's config, as far as they can express it.
+        """Convert `ours` to fields of the family's config, as far as these fields can express `ours`.
 
         Token ids and labels, which have the same names in every config, may be omitted.
         """
@@ -315,5 +315,5 @@ def _replaced(entry: Entry, theirs: Iterable[str], ours: Iterable[str]) -> Entry
 
 
 def _product(weight: torch.Tensor, factor: float) -> torch.Tensor:
-    # multiplied in float64, because the factor must not be rounded to the dtype of the weight before
+    # in float64, so that the factor is not rounded to the dtype of the weight before the multiplication
     return (weight.double() * factor).to(weight.dtype)

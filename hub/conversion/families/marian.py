@@ -93,7 +93,10 @@ def stacks(ours: LocantConfig, has_unused_table: bool) -> list[Entry]:
 
 
 def head(ours: LocantConfig) -> list[Entry]:
-    """Return the entries of the output layer of Marian and BART; its bias is the buffer `final_logits_bias` there."""
+    """Return the entries of the output layer of Marian and BART.
+
+    In transformers, the bias of this layer is the buffer `final_logits_bias`.
+    """
     size = ours.vocab_size
     if ours.lm_head_bias:
         bias = Entry("final_logits_bias", "lm_head.bias", Reshape((1, size), (size,)), default=0.0)
