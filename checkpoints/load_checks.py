@@ -160,7 +160,7 @@ def _warn_of_new_stacks(model: PreTrainedModel, missing: set[str], load_config: 
 
 
 def _saved_config(model: PreTrainedModel, load_config: Any) -> LocantConfig:
-    """The config in the folder that the model was loaded from, or the model's own config if the folder has none."""
+    """Load the config from the folder of the model; if the folder has no config, return the config of `model`."""
     config = cast(LocantConfig, model.config)
     with suppress(OSError, ValueError):
         path, hub = load_config.pretrained_model_name_or_path, load_config.download_kwargs or {}

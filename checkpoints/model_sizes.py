@@ -46,7 +46,7 @@ def check_size(model: PreTrainedModel) -> None:
 
 
 def body_class(config: LocantConfig) -> type[LocantPreTrainedModel]:
-    """The class of the model without a head that has the stacks of `config`."""
+    """Return the class of the model without a head that has the stacks of `config`."""
     return LocantModel if config.is_encoder_decoder else LocantDecoderModel if config.is_decoder else LocantEncoderModel
 
 

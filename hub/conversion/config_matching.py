@@ -68,7 +68,7 @@ def their_config(family: Family, ours: LocantConfig) -> PreTrainedConfig:
 
 
 def config_class(family: Family) -> Any:
-    """transformers' config class of a family."""
+    """Return transformers' config class of a family."""
     from transformers import CONFIG_MAPPING
 
     return CONFIG_MAPPING[family.model_type]

@@ -260,7 +260,7 @@ def transfer(source: SourceWeights, moves: list[Move], target: PreTrainedModel, 
 
 
 def _owned(tensor: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
-    """A contiguous copy of `tensor`, which may be mapped from a file or share its memory with other weights."""
+    """Return a contiguous copy: `tensor` may be mapped from a file, or share its memory with other weights."""
     return tensor.to(dtype, copy=True).contiguous()
 
 

@@ -27,7 +27,8 @@ from locant.modeling.positions.sinusoidal import SinusoidalEncoding, sinusoidal_
 from ..errors import SharingError
 from .requirements import needs
 
-# The least number of positions in a table of sinusoids, and of distances to each side with a separate bias bucket
+# The least number of positions in a table of sinusoids. It is also the least number of distances, on each
+# side of the query, that have a separate bucket
 REACH = 2048
 
 _ABLE = "none, sinusoidal, learned, shaw, t5, alibi or rotary"
@@ -142,7 +143,8 @@ def _(encoding: RotaryEncoding, spec: Any, stack: Any) -> None:
     for layer_spec, layer in zip(spec.layer, stack.layers, strict=True):
         attention = layer_spec.self_attention
         attention.rotary_scaling_long_factor = attention.rotary_scaling_short_factor = _factors(encoding)
-        if encoding.attention_scaling != 1.0:  # the model scales both queries and keys, so the factor is squared
+        # the model scales queries and keys by the factor; scaling only the queries by its square has the same effect
+        if encoding.attention_scaling != 1.0:
             _scale_queries(attention.linear[0], layer.self_attn, turned, encoding.attention_scaling**2)
 
 
@@ -156,7 +158,7 @@ def keep_exact(encoding: PositionEncoding, spec: Any) -> None:
 
 
 def _factors(encoding: RotaryEncoding) -> torch.Tensor:
-    """The scaling factors of rotary frequencies: the default frequencies divided by those of `encoding`."""
+    """Compute the scaling factors of rotary frequencies: the default frequencies divided by those of `encoding`."""
     turned = 2 * len(encoding.inv_freq)
     plain = encoding.rope_parameters["rope_theta"] ** (-torch.arange(0, turned, 2, dtype=torch.float64) / turned)
     return (plain / encoding.inv_freq.double()).float()
@@ -178,7 +180,7 @@ def _scale_queries(fused: Any, attention: Any, turned: int, factor: float) -> No
 
 
 def _is_none(encoding: PositionEncoding) -> bool:
-    """Whether the encoding is `none`."""
+    """Return whether the encoding is `none`."""
     return type(encoding) is PositionEncoding
 
 

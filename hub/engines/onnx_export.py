@@ -97,7 +97,9 @@ def _check_config(config: LocantConfig) -> str:
         )
     name = (config.architectures or ["LocantEncoderModel"])[0]
     if name not in _OUTPUTS:
-        raise SharingError(f"architectures names {name}, which cannot be exported to ONNX: {', '.join(_OUTPUTS)} can.")
+        raise SharingError(
+            f"architectures names {name}, which cannot be exported to ONNX: only {', '.join(_OUTPUTS)} can be exported."
+        )
     rope_type = (config.rope_parameters or {}).get("rope_type")
     if config.position_encoding_at("encoder") == "rotary" and rope_type in ("dynamic", "longrope"):
         raise SharingError(

@@ -1,5 +1,5 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""The parts of exporting that all engines share: loading the model, and writing its config."""
+"""The parts of an export that all engines share: loading the config and the model, and writing the config."""
 
 import json
 import os

@@ -271,7 +271,7 @@ def _not_text(value: object) -> str:
 
 
 def _learned_positions(config: PretrainedConfig, stack: str) -> int | None:
-    """The number of positions in a stack's learned position table; None if its position encoding is not learned."""
+    """Return the number of positions in a stack's learned position table; None if the encoding is not `learned`."""
     encoding = getattr(config, "position_encoding", None)
     if stack == "decoder":
         encoding = getattr(config, "decoder_position_encoding", None) or encoding

@@ -84,7 +84,7 @@ class CardData:
 
     @property
     def stacks(self) -> tuple[str, ...]:
-        """The stacks of a Locant model; empty for other models."""
+        """The stacks of a Locant model; empty for other models, and if the config does not name the class."""
         if not self.is_locant or self.model_class is None:
             return ()
         if self.model_class in ("LocantForConditionalGeneration", "LocantModel"):

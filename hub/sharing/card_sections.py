@@ -116,7 +116,7 @@ def _loading(card: CardData) -> str:
 
 
 def _quoted(text: str) -> str:
-    """`text` escaped for a Python string in double quotes."""
+    """Escape `text` for a Python string in double quotes."""
     return json.dumps(text, ensure_ascii=False)[1:-1]
 
 

@@ -134,7 +134,7 @@ def imported_with(root: str) -> set[str]:
 
 
 def file_of(module: str) -> str:
-    """The name of a module's file in a model's folder."""
+    """Return the name of a module's file in a model's folder."""
     return _read(module).flat_file
 
 
@@ -219,7 +219,7 @@ def _names_used_whole(node: ast.Import, module: _Module) -> list[tuple[str, ast.
 
 
 def _source_of(node: ast.ImportFrom, module: _Module) -> str:
-    """The full name of the module that a statement imports from."""
+    """Return the full name of the module that a statement imports from."""
     if not node.level:
         return node.module or ""
     package = module.name if module.is_package else module.name.rpartition(".")[0]

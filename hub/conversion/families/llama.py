@@ -99,7 +99,7 @@ def _layer(ours: LocantConfig) -> list[Entry]:
 
 
 def _rope_parameters(theirs: dict[str, Any]) -> dict[str, Any]:
-    """The rope parameters that Llama uses; `partial_rotary_factor` is left out if Llama would ignore it.
+    """Return the rope parameters that Llama uses, without `partial_rotary_factor` if Llama would ignore it.
 
     Raises:
         SharingError: the rope type is unknown, or transformers' Llama cannot run it with the `partial_rotary_factor`.
