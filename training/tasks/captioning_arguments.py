@@ -20,7 +20,7 @@ class CaptioningData(TokenizerArguments, ImageArguments):
     train_file: str | list[str] | None = option(
         None,
         "Training images with their captions: a TSV, CSV, JSON lines or Parquet file, whose path is relative to the "
-        "current directory. An image with several captions has a row for each of them. The paths of images in the file "
+        "current directory. An image with several captions has a row for each caption. The paths of images in the file "
         "are relative to the folder of the file.",
     )
     caption_column: str | None = option(None, "Column of the caption; by default caption.")

@@ -32,7 +32,7 @@ class PreparedClasses(PreparedData):
 
 
 def find_classes(names: Iterable[str], row: str) -> list[str]:
-    """The classes in the order of their numbers: the different labels, sorted.
+    """Return the classes in the order of their numbers: the different labels, sorted.
 
     Args:
         names: the labels of the training rows.
@@ -44,8 +44,8 @@ def find_classes(names: Iterable[str], row: str) -> list[str]:
     classes = sorted(set(names))
     if len(classes) < 2:
         raise InputError(
-            f"The training {row}s have {len(classes)} different labels ({', '.join(classes) or 'none'}): "
-            "a classifier needs two or more."
+            f"The training {row}s have {len(classes)} different labels ({', '.join(classes) or 'none'}), but a "
+            "classifier needs two or more: correct the labels, or choose another label_column."
         )
     return classes
 
@@ -55,7 +55,7 @@ def check_class(name: str, classes: Sequence[str] | Mapping[str, int], table: st
     if name not in classes:
         raise InputError(
             f"{place_of(table, row)}: the label {name!r} is not one of the {len(classes)} labels of the training data "
-            f"({', '.join([*classes][:10])}{', …' if len(classes) > 10 else ''})."
+            f"({', '.join([*classes][:10])}{', …' if len(classes) > 10 else ''}): correct the label, or remove the row."
         )
 
 
@@ -71,7 +71,7 @@ def describe_labels(counts: Mapping[str, int]) -> str:
 
 
 def label_losses(logits: torch.Tensor, labels: torch.Tensor, problem_type: str | None) -> torch.Tensor:
-    """The loss of each label, in float32.
+    """Compute the loss of each label, in float32.
 
     Args:
         logits: `(batch, num_labels)`.
@@ -91,7 +91,7 @@ def label_losses(logits: torch.Tensor, labels: torch.Tensor, problem_type: str |
 
 
 def classification_scores(logits: np.ndarray, labels: np.ndarray, problem_type: str | None) -> dict[str, float]:
-    """The scores over all rows.
+    """Compute the scores over all rows.
 
     `accuracy` is the share of rows whose labels are all predicted correctly, and `macro_f1` the mean of F1 over the
     classes; both are from 0 to 1. For `regression`, `mse` is the mean squared error, and `pearson` the correlation
@@ -113,10 +113,10 @@ def predicted_labels(logits: np.ndarray, problem_type: str | None) -> np.ndarray
 
 
 class ClassificationTrainer(RecipeTrainer):
-    """A trainer of classifiers. Its loss is the mean over all labels of all batches of an optimiser step.
+    """A Trainer for classifiers, whose loss is the mean over all labels in all batches of an optimiser step.
 
-    The loss of transformers is this mean only if each row has one class. For several labels or regression, the mean
-    losses of accumulated batches and of processes would be added up.
+    The loss of transformers is this mean only if each row has one class. For several labels or regression, transformers
+    would add up the mean losses of accumulated batches and of processes.
     """
 
     def __init__(self, **kwargs: Any):
@@ -127,7 +127,7 @@ class ClassificationTrainer(RecipeTrainer):
         return losses.mean() if num_items_in_batch is None else losses.sum() / num_items_in_batch
 
     def predict_batch(self, model: torch.nn.Module, inputs: dict[str, Any], with_predictions: bool) -> Tensors:
-        """For each row, the summed loss, the number of labels, the logits and the labels."""
+        """Return the summed loss, the number of labels, the logits and the labels of each row."""
         labels = inputs.pop("labels")
         with self.compute_loss_context_manager():
             logits = model(**inputs).logits.float()
@@ -149,7 +149,7 @@ class ClassificationMetrics:
 
 @torch.no_grad()
 def predict_logits(model: PreTrainedModel, batches: Iterable[Mapping[str, torch.Tensor]]) -> torch.Tensor:
-    """The logits `(rows, num_labels)` of all batches, in float32 on the CPU."""
+    """Compute the logits `(rows, num_labels)` of all batches, in float32 on the CPU."""
     found = [
         model(**{name: tensor.to(model.device) for name, tensor in batch.items()}).logits.float().cpu()
         for batch in batches
@@ -160,11 +160,11 @@ def predict_logits(model: PreTrainedModel, batches: Iterable[Mapping[str, torch.
 def classification_metrics(
     logits: torch.Tensor, labels: torch.Tensor, problem_type: str | None, classes: Sequence[str] = ()
 ) -> dict[str, Any]:
-    """The loss and the scores of a finished model.
+    """Compute the loss and the scores of a finished model.
 
-    If `classes` are given, `by_class` holds the scores of each class. If, besides, each row has one label and there are
-    at most `MOST_CLASSES_OF_A_MATRIX` classes, `confusion_matrix` holds a list for each class, in the order of
-    `classes`: how many of its rows the model predicts to be of the first class, of the second class, and so on.
+    If `classes` are given, `by_class` holds the scores of each class. If, in addition, each row has one label and there
+    are at most `MOST_CLASSES_OF_A_MATRIX` classes, `confusion_matrix` holds a list for each class, in the order of
+    `classes`: entry i of the list is the number of rows of this class for which the model predicts class i.
     """
     loss = label_losses(logits, labels, problem_type).double().mean().item()
     metrics: dict[str, Any] = {"loss": loss, **classification_scores(logits.numpy(), labels.numpy(), problem_type)}
@@ -177,7 +177,7 @@ def classification_metrics(
 
 
 def _class_scores(found: np.ndarray, labels: np.ndarray, classes: Sequence[str]) -> dict[str, dict[str, float]]:
-    """For each class, by name: precision, recall, F1, and the number of rows that have the class."""
+    """Return a dict from the name of each class to its precision, recall, F1, and number of rows with this class."""
     scores = precision_recall_fscore_support(labels, found, labels=[*range(len(classes))], zero_division=0)
     columns = zip(*(values.tolist() for values in scores), strict=True)
     return {

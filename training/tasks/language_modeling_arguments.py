@@ -11,7 +11,7 @@ from .document_arguments import DocumentArguments
 
 @dataclass
 class LanguageModelingData(DocumentArguments):
-    """The options of the section `data:`: where the text is, and how it is cut into blocks of tokens.
+    """The options of the section `data:`: the sources of the documents, and the size of the blocks of tokens.
 
     Raises:
         InputError: no data or two sources of data are given, or a value is out of range.
