@@ -218,7 +218,7 @@ class Recipe(ABC):
         """Return the lines that are printed for the metrics of `measure`, with the most important metric first."""
 
     def details(self, metrics: Mapping[str, Any]) -> list[MetricLine]:
-        """Return lines with metrics of parts of the rows, such as a class, which `locant evaluate` prints after `lines`."""
+        """Return lines with metrics of parts of the rows, such as of each class; they are printed after `lines`."""
         return []
 
     def report_tables(self, rows: Sequence[Any]) -> list[ReportTable]:
