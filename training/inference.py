@@ -164,8 +164,8 @@ def translate_stream(
     """Yield the `num_return_sequences` translations of each line, best first, while `lines` is being read.
 
     The lines are processed in chunks of `chunk_size` lines (by default 64 batches): a chunk is read, sorted by length
-    and translated. Line breaks at the end of a line are removed. The translations of a blank line are empty texts with
-    score 0, which the model does not compute.
+    and translated. Line breaks at the end of a line are removed. A blank line is not given to the model: its
+    translations are empty texts with score 0.
 
     `generate_kwargs` take precedence over the generation config that is saved with the model. If neither of them limits
     the length, a translation has at most 2 n + 10 tokens, where n is the number of tokens of the longest source in the
@@ -282,7 +282,7 @@ def evaluate_split(
 
 
 def one_line(text: str) -> str:
-    """Replace each line break in `text` by a space, for output with one sentence in each line."""
+    """Join the lines of `text` with spaces, for output with one sentence in each line."""
     return " ".join(text.splitlines())
 
 

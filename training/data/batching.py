@@ -95,7 +95,7 @@ class LengthBatchSampler(Sampler[list[Key]]):
             yield [(epoch, row) for row in batches[step * self.num_replicas + self.rank].tolist()]
 
     def _capacity(self, longest: np.ndarray) -> np.ndarray:
-        """The largest number of rows in a batch; `longest` is the number of tokens in each row, padding included."""
+        """Return the largest number of rows in a batch; `longest` is the number of tokens in a row, padding included."""
         if self._rows_per_batch is not None:
             return np.full_like(longest, self._rows_per_batch)
         return np.maximum(1, self._max_tokens // longest)
@@ -145,7 +145,7 @@ class LengthBatchSampler(Sampler[list[Key]]):
         return best_parts
 
     def _count_batches(self) -> np.ndarray:
-        """The number of batches of each cell: as few as possible, with a total that is a multiple of `num_replicas`."""
+        """Count the batches of each cell: as few as possible, with a total that is a multiple of `num_replicas`."""
         sizes = np.array([len(cell) for cell in self._cells])
         longest = np.array([self.lengths[cell].max(axis=0).sum() for cell in self._cells])
         counts = -(-sizes // self._capacity(longest))

@@ -122,7 +122,7 @@ class _Reading:
 
 
 def _versions(stored: Dataset) -> str:
-    """A hash of the sizes and modification times of the image files, which changes when one of the files changes."""
+    """Compute a hash of the sizes and modification times of the image files, which changes if a file changes."""
     versions = hashlib.sha256()
     for path in pc.struct_field(stored.data.column(IMAGE_COLUMN), "path").to_pylist():
         try:
@@ -146,7 +146,7 @@ def _check_faults(faults: list[str], rows: Dataset, table: str) -> None:
 
 
 def pixels_of(row: dict[str, Any]) -> np.ndarray:
-    """The pixels of a row of `read_images`, from 0 to 255, as a read-only array `(channels, height, width)`."""
+    """Return the pixels of a row of `read_images`, from 0 to 255, as a read-only array `(channels, height, width)`."""
     return np.frombuffer(row["pixels"], dtype=np.uint8).reshape(row["shape"])
 
 

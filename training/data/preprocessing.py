@@ -131,7 +131,10 @@ def pair_lengths(dataset: Dataset) -> np.ndarray:
 
 
 class Dropped(NamedTuple):
-    """The numbers of dropped training rows: `empty` with a blank text, and `long` with no blank but a long text."""
+    """The numbers of dropped training rows.
+
+    `empty` is the number of rows with a blank text, and `long` the number of other rows with a text above its limit.
+    """
 
     empty: int
     long: int
@@ -254,9 +257,9 @@ class Resegmentation:
     def longest(self, side: Side, lengths: Any) -> Any:
         """Return the largest number of tokens that a segmentation may have.
 
-        With `growth`, this number is two standard deviations above the mean, which about 2 % of the segmentations
-        exceed, but at most the limit of the side. A lower number would reject more segmentations, and a higher number
-        would leave more of the budget `max_tokens_per_batch` unused.
+        With `growth`, this number is two standard deviations above the mean number of tokens, but at most the limit of
+        the side; about 2 % of the segmentations have more tokens. A lower number would reject more segmentations, and a
+        higher number would leave more of the budget `max_tokens_per_batch` unused.
 
         Args:
             side: source or target.

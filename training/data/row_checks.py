@@ -49,7 +49,7 @@ def _in_words(value: Any) -> str:
 
 
 def copy_warnings(splits: Mapping[str, Dataset], columns: Sequence[str]) -> list[str]:
-    """Warn about each split other than train if most of its rows are also in train, as if one file was given twice."""
+    """Warn about each split but train if most of its rows are also in train: the same file may be given for both."""
     known = set(map(hash, row_values(splits["train"], columns)))
     warnings = []
     for split in (name for name in splits if name != "train"):

@@ -43,7 +43,7 @@ BLOCK_ROWS = 10_000
 """The largest number of rows in a block, or of lines if a row may have several lines. A batch has rows of one block."""
 
 SAMPLED_BLOCKS = 10
-"""The largest number of blocks, the first in the order of training, from which a tokenizer is trained."""
+"""A tokenizer is trained on at most this number of blocks, which are the first blocks in the order of training."""
 
 _CHUNK = 2**24
 _GROUPS = 2  # for n batches, `divide_block` makes `_GROUPS` · √n groups
@@ -89,7 +89,7 @@ class LineIndex:
             yield from decode_lines(lines, self.path, self.first(block))
 
     def first(self, block: int) -> int:
-        """The line number, counted from 1, of the first line of a block; blocks are counted from 0."""
+        """Return the line number, counted from 1, of the first line of a block; blocks are counted from 0."""
         return block * self.size + 1
 
 
@@ -170,8 +170,8 @@ class DocumentBlocks(BlockFile):
         if len(self) > 1 and not any(map(self._separates, self._index.lines(0))):
             raise InputError(
                 f"document_separator is {self._separator!r}, but separates no documents in the first {BLOCK_ROWS:,} "
-                f"lines of {paths[0]}: set it to another separator: line, or a separator (blank_line or a text) that "
-                "occurs in these lines."
+                f"lines of {paths[0]}: set it to line, or to a separator (blank_line or a text) that occurs in these "
+                "lines."
             )
         own = self._lines(0)
         self.rows = round(len(self._documents(own)) * self._index.count / len(own))
@@ -186,7 +186,7 @@ class DocumentBlocks(BlockFile):
         return [document for document in split_documents(lines, self._separator) if document.strip()]
 
     def _lines(self, block: int) -> list[str]:
-        """Return the lines of the documents of a block, of which the last may end after the block's `BLOCK_ROWS` lines.
+        """Return the lines of the documents of a block; the last document may end after the lines of the block.
 
         The lines before the first separator belong to a document of an earlier block, except in the first block.
         """
@@ -514,7 +514,7 @@ class BlockBatches(TorchDataset[Batches | InputError]):
 
 
 class Place(NamedTuple):
-    """The next batch of a process, in the block at `position`, and the number of rows dropped before it by reason."""
+    """The next batch of a process, in the block at `position`, and the numbers of rows dropped earlier, by reason."""
 
     position: int
     batch: int

@@ -121,7 +121,7 @@ IMAGE = Kind("the path of an image (relative to the folder of the table)", Image
 
 
 def labels(separator: str) -> Kind:
-    """The kind of a column whose values are lists of labels, or texts in which `separator` separates the labels."""
+    """Return the kind of a column with lists of labels, or with texts in which `separator` separates the labels."""
 
     expected = f"names of classes, as a list or with {separator!r} between them"
     return Kind(expected, List(Value("string")), partial(_read_labels, separator))
@@ -297,7 +297,7 @@ def _iterate_lines(path: Path) -> Iterator[str]:
 
 
 def format_of(path: str | Path) -> str:
-    """The suffix of the name of a file in lower case, without ``.gz``: ``.csv`` for ``a.CSV`` and ``a.csv.gz``."""
+    """Return the suffix of a file name in lower case, without ``.gz``: ``.csv`` for ``a.CSV`` and ``a.csv.gz``."""
     path = Path(path)
     return Path(path.stem).suffix.lower() if path.suffix.lower() == GZIP else path.suffix.lower()
 

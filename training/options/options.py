@@ -241,7 +241,7 @@ def _config_options() -> list[Option]:
 def _training_options(arguments: type[TrainingArguments]) -> list[Option]:
     """Return the options of the section training, in the order of `--help`.
 
-    The options that Locant defines are the first, followed by those in `_OFTEN_USED` and all others of the Trainer.
+    The options of Locant come first, then the options in `_OFTEN_USED`, and then the other options of the Trainer.
     """
     by_name = {option.name: option for option in _options("training", arguments)}
     ours = [base for base in reversed(arguments.__mro__) if issubclass(base, TrainingArguments)]
@@ -267,7 +267,7 @@ def _option(section: str, entry: dataclasses.Field, hint: Any, help: str) -> Opt
 
 
 def _read_hint(hint: Any) -> tuple[tuple[Any, ...], tuple[str, ...], bool]:
-    """Return the types and choices that a hint such as `SchedulerType | str | None` allows, and if it allows None.
+    """Return the types and choices that a hint such as `SchedulerType | None` allows, and whether it allows None.
 
     Types that have no text form, such as `GenerationConfig`, are ignored.
     """

@@ -47,7 +47,7 @@ def check_fine_tuning(run: RunConfig) -> None:
     if unknown := [option for option in run.model.overrides if not hasattr(config, option)]:
         raise InputError(
             f"{', '.join(unknown)} cannot be given for a {config.model_type} model such as {name}, whose config has no "
-            "such options: leave them out."
+            "such options: leave these options out."
         )
     others = {option: getattr(config, option) for option in run.model.overrides if option not in FREE_IN_FINE_TUNING}
     others = {option: value for option, value in others.items() if value != run.model.overrides[option]}

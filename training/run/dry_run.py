@@ -105,7 +105,7 @@ def enable_checkpointing(model: PreTrainedModel) -> None:
 
 
 def peak_of_step(model: PreTrainedModel, batch: Mapping[str, torch.Tensor], bf16: bool = False) -> int:
-    """Return the largest number of bytes that torch has allocated at a time in a forward and backward pass of `batch`.
+    """Return the peak of the memory that torch allocates in a forward and backward pass of `batch`, in bytes.
 
     Activations and gradients are counted; weights are not, as they are allocated before. The device must be a CPU or a
     CUDA GPU.

@@ -44,9 +44,9 @@ def in_one_sentence(folder: Path, place: Path, has_lock: bool = False) -> Iterat
 
 
 def _explain(error: BaseException, place: Path) -> str | None:
-    """Return the error, its reason and advice as a text.
+    """Return a text with the error, its reason, and advice.
 
-    Returns None if the error is neither an error of the system with a number in `_MENDS` nor the death of a worker.
+    Returns None if the cause is neither an error of the system with a number in `_MENDS` nor a data worker's death.
     """
     if isinstance(error, InputError):
         return None
@@ -69,7 +69,7 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
 
 
 def _is_of_dead_worker(error: BaseException) -> bool:
-    """Whether the cause of the error is that a data worker died, before or while a batch was received from it."""
+    """Whether the error occurred because a data worker died, possibly while a batch was received from the worker."""
     modules = (frame.f_globals.get("__name__") for frame, _ in traceback.walk_tb(error.__traceback__))
     is_receiving = isinstance(error, OSError | EOFError) and "torch.multiprocessing.reductions" in modules
     return is_receiving or "DataLoader worker (pid" in str(error)

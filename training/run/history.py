@@ -45,9 +45,9 @@ def epoch_records(log_history: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 class HistoryWriter(TrainerCallback):
-    """Updates `metrics.json` and `loss_curve.csv` of a run after each evaluation, and the picture `loss_curve.png`.
+    """Updates `metrics.json` and `loss_curve.csv` of a run after each evaluation, and draws `loss_curve.png`.
 
-    The picture is updated after an evaluation if it is more than ten seconds old, and at the end of training.
+    The picture is drawn after an evaluation, but at most every ten seconds, and again at the end of training.
 
     Args:
         folder: the folder of the run.

@@ -206,7 +206,7 @@ class RunFolder:
         return asked == kept and is_covered
 
     def metrics(self) -> dict[str, Any]:
-        """The content of `metrics.json`; an empty dictionary if there is no such file yet."""
+        """Return the content of `metrics.json`; an empty dictionary if there is no such file yet."""
         file = self.path / METRICS_FILE
         return json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
 
@@ -215,21 +215,21 @@ class RunFolder:
         write_text(self.path / METRICS_FILE, json.dumps(metrics, indent=2, ensure_ascii=False) + "\n")
 
     def checkpoints(self) -> list[Path]:
-        """The complete checkpoints in this folder, ordered by training step."""
+        """Return the complete checkpoints in this folder, ordered by training step."""
         return complete_checkpoints(self.path)
 
     def regular_checkpoints(self) -> list[Path]:
-        """The complete checkpoints that the run would also have saved if it had never been terminated."""
+        """Return the complete checkpoints that the run would also have saved if it had never been terminated."""
         return [checkpoint for checkpoint in self.checkpoints() if not is_extra(checkpoint)]
 
     def last_checkpoint(self) -> Path | None:
-        """The checkpoint to resume from: `resume_from_checkpoint`, or the last one in the folder, or None."""
+        """Return the checkpoint to resume from: `resume_from_checkpoint`, or the last one in the folder, or None."""
         checkpoints = self.checkpoints()
         return self._given_checkpoint or (checkpoints[-1] if checkpoints else None)
 
 
 def complete_checkpoints(folder: Path) -> list[Path]:
-    """The complete checkpoints in the folder of a run, ordered by training step.
+    """Return the complete checkpoints in the folder of a run, ordered by training step.
 
     An incomplete checkpoint, which a killed process left, is skipped; resumed training overwrites it at the same step.
     """
@@ -300,12 +300,12 @@ def explain_unfinished(folder: Path) -> str:
 
 
 def planned_steps(checkpoint: Path) -> int:
-    """The total number of training steps that the run was planned for when the checkpoint was saved."""
+    """Return the total number of training steps that the run was planned for when the checkpoint was saved."""
     return TrainerState.load_from_json(str(checkpoint / TRAINER_STATE_NAME)).max_steps
 
 
 def step_of(checkpoint: Path) -> int:
-    """The optimiser step at which a checkpoint was saved, from the name of its folder."""
+    """Return the optimiser step at which a checkpoint was saved, from the name of its folder."""
     return int(checkpoint.name.rpartition("-")[2])
 
 

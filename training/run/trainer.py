@@ -62,7 +62,7 @@ def training_sampler(args: TrainingArguments, lengths: np.ndarray) -> LengthBatc
 
 
 def mean_loss(losses: np.ndarray, counts: np.ndarray) -> float:
-    """Return the mean loss over all tokens or labels, from the summed loss and their number in each row."""
+    """Compute the mean loss over all tokens (or labels) from the summed loss and the number of tokens of each row."""
     return float(losses.astype(np.float64).sum() / counts.sum())
 
 
@@ -72,7 +72,7 @@ def can_skip_logits(model: PreTrainedModel) -> bool:
 
 
 class PassCounter(TrainerCallback):
-    """Sets the epoch of a streamed run to the number of passes over the blocks of the training data.
+    """Sets the epoch of a streamed run to the position in the order of the blocks, divided by the number of blocks.
 
     The Trainer does not know the number of blocks, and would count from 0 in a resumed run whose data it does not skip.
     """
@@ -154,7 +154,7 @@ class RecipeTrainer(PushingTrainer):
             self._is_training.fill_(0)
 
     def get_eval_dataloader(self, *args: Any, **kwargs: Any) -> Any:
-        """The Trainer's `DataLoader` for evaluation, whose workers survive one SIGTERM in training too."""
+        """Return the Trainer's `DataLoader` for evaluation, whose workers survive one SIGTERM in training too."""
         loader = super().get_eval_dataloader(*args, **kwargs)
         getattr(loader, "base_dataloader", loader).worker_init_fn = self._init_worker
         return loader
@@ -212,7 +212,7 @@ class RecipeTrainer(PushingTrainer):
             super()._push_from_checkpoint(checkpoint_folder)
 
     def compute_loss(self, model: Any, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
-        """The Trainer's loss, with `skip_logits=True` if the model's `forward` has this argument."""
+        """Compute the Trainer's loss, with `skip_logits=True` if the model's `forward` has this argument."""
         if self._can_skip_logits:
             inputs = {**inputs, "skip_logits": True}
         return super().compute_loss(model, inputs, *args, **kwargs)

@@ -151,7 +151,7 @@ class Captioning(Recipe):
         return lines
 
     def config_fields(self, prepared: PreparedData) -> dict[str, Any]:
-        """The vocabulary size and the ids of the special tokens; the BOS token is the decoder's first token."""
+        """Return the vocabulary size and the ids of the special tokens; the BOS token is the decoder's first token."""
         tokenizer = prepared.processor.tokenizer
         return {**tokenizer_fields(tokenizer), "decoder_start_token_id": tokenizer.bos_token_id}
 
@@ -219,7 +219,7 @@ class Captioning(Recipe):
         return [report_rows("Wrong captions", [row for row in rows if row.prediction != row.caption])]
 
     def lines(self, metrics: Mapping[str, Any]) -> list[MetricLine]:
-        """Lines with the share of exact captions, BLEU, chrF, their signatures, loss, perplexity, number of images."""
+        """Return lines with the share of exact captions, BLEU and chrF, loss, perplexity, and the number of images."""
         return [
             MetricLine("exactly right", f"{metrics['exact']:.4f}"),
             MetricLine("BLEU", f"{metrics['bleu']:.2f}", metrics["bleu_signature"]),

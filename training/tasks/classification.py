@@ -60,12 +60,12 @@ def check_class(name: str, classes: Sequence[str] | Mapping[str, int], table: st
 
 
 def class_fields(classes: Sequence[str]) -> dict[str, Any]:
-    """The fields of a config that name the classes."""
+    """Return the fields of a config that name the classes."""
     return {"id2label": dict(enumerate(classes)), "label2id": {name: number for number, name in enumerate(classes)}}
 
 
 def describe_labels(counts: Mapping[str, int]) -> str:
-    """A line with the number of training rows of each label, for at most 20 labels."""
+    """Return a line with the number of training rows of each label, for at most 20 labels."""
     counted = [f"{name} {count:,}" for name, count in counts.items()]
     return f"labels in train: {', '.join(counted[:20])}" + (", …" if len(counted) > 20 else "")
 
@@ -108,7 +108,11 @@ def classification_scores(logits: np.ndarray, labels: np.ndarray, problem_type: 
 
 
 def predicted_labels(logits: np.ndarray, problem_type: str | None) -> np.ndarray:
-    """The predicted class numbers `(rows,)`; for multi-label classification, 1 where p ≥ 0.5, `(rows, num_labels)`."""
+    """Return the predicted class numbers, `(rows,)`.
+
+    For multi-label classification, return 1 for each label with a probability of at least 0.5 and 0 for other labels,
+    `(rows, num_labels)`.
+    """
     return (logits >= 0).astype(int) if problem_type == "multi_label_classification" else logits.argmax(axis=-1)
 
 
@@ -187,14 +191,14 @@ def _class_scores(found: np.ndarray, labels: np.ndarray, classes: Sequence[str])
 
 
 def classification_lines(metrics: Mapping[str, Any]) -> list[MetricLine]:
-    """The scores of `classification_scores` that `metrics` has, and the loss, as lines for the terminal."""
+    """Return lines for the terminal with the scores of `classification_scores` that `metrics` has, and the loss."""
     names = {"accuracy": "accuracy", "macro_f1": "macro F1", "mse": "mean squared error", "pearson": "correlation"}
     lines = [MetricLine(name, f"{metrics[key]:.4f}") for key, name in names.items() if key in metrics]
     return [*lines, MetricLine("loss", f"{metrics['loss']:.4f}")]
 
 
 def class_lines(metrics: Mapping[str, Any]) -> list[MetricLine]:
-    """Lines with the F1, precision, recall and number of rows of each class; an empty list for regression."""
+    """Return lines with the F1, precision, recall and number of rows of each class; an empty list for regression."""
     return [
         MetricLine(
             f"F1 of {name}",
@@ -212,7 +216,7 @@ MOST_CLASSES_WITH_NUMBERS = 20
 
 
 def confusion_drawing(metrics: Mapping[str, Any]) -> dict[str, Callable[[Any], Any]]:
-    """The dict that `Recipe.drawings` returns for a classifier; empty if `metrics` has no confusion matrix."""
+    """Return the dict that `Recipe.drawings` returns for a classifier; empty if `metrics` has no confusion matrix."""
     if "confusion_matrix" not in metrics:
         return {}
     matrix, classes = metrics["confusion_matrix"], list(metrics["by_class"])

@@ -68,7 +68,7 @@ class DocumentRecipe(Recipe):
         return rows
 
     def warnings(self, rows: DatasetDict) -> list[str]:
-        """The warnings of every task, and a warning if each line is read as a document, but many lines are blank."""
+        """Return the warnings of every task, and a warning if each line is a document, but many lines are blank."""
         warnings = super().warnings(rows)
         if self.data.document_separator == EACH_LINE:
             blank = np.mean([not text.strip() for text in rows["train"]["text"]])
@@ -86,7 +86,11 @@ class DocumentRecipe(Recipe):
 
     @abstractmethod
     def cutter(self, tokenizer: PreTrainedTokenizerBase) -> Cutter:
-        """Return the function that cuts documents into pieces; raise `InputError` if the tokenizer lacks a token."""
+        """Return the function that cuts documents into pieces.
+
+        Raises:
+            InputError: the tokenizer lacks a token that the task needs.
+        """
 
     @abstractmethod
     def learned(self, ids: np.ndarray, first: np.ndarray, tokenizer: PreTrainedTokenizerBase) -> np.ndarray:
@@ -149,7 +153,7 @@ class DocumentRecipe(Recipe):
         return lines
 
     def config_fields(self, prepared: PreparedData) -> dict[str, Any]:
-        """The vocabulary size and the ids of the special tokens."""
+        """Return the vocabulary size and the ids of the special tokens."""
         return tokenizer_fields(prepared.processor)
 
     def learned_tokens(self, pieces: Dataset, tokenizer: PreTrainedTokenizerBase) -> np.ndarray:

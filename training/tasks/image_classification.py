@@ -63,7 +63,7 @@ class ImageClassification(Recipe):
         return Layout((image, Column("label", LABEL, chosen=self.data.label_column)), row="image")
 
     def warnings(self, rows: DatasetDict) -> list[str]:
-        """The warnings of every task, and the warning of `label_warnings`."""
+        """Return the warnings of every task, and the warning of `label_warnings`."""
         return [*super().warnings(rows), *label_warnings(rows["train"]["label"][:], "image")]
 
     def build_processor(self, run: RunConfig, train: Dataset, name: str | None) -> BaseImageProcessor:
@@ -109,7 +109,7 @@ class ImageClassification(Recipe):
         return lines
 
     def head_fields(self, prepared: PreparedClasses) -> dict[str, Any]:  # type: ignore[override]
-        """The problem type and the names of the classes."""
+        """Return the problem type and the names of the classes."""
         return {"problem_type": PROBLEM, **class_fields(prepared.classes)}
 
     def trainer_inputs(self, run: RunConfig, prepared: PreparedData, model: PreTrainedModel) -> TrainerInputs:
@@ -156,13 +156,13 @@ class ImageClassification(Recipe):
         return [report_rows("Wrong predictions", [row for row in rows if row.prediction != row.label])]
 
     def lines(self, metrics: Mapping[str, Any]) -> list[MetricLine]:
-        """The scores, the loss, and the number of images."""
+        """Return lines with the scores, the loss, and the number of images."""
         return [*classification_lines(metrics), MetricLine("images", f"{metrics['images']:,}")]
 
     def details(self, metrics: Mapping[str, Any]) -> list[MetricLine]:
-        """The scores of each class."""
+        """Return lines with the scores of each class."""
         return class_lines(metrics)
 
     def drawings(self, metrics: Mapping[str, Any]) -> dict[str, Callable[[Any], Any]]:
-        """A dict with the function that draws the confusion matrix, if `metrics` has one; see `Recipe.drawings`."""
+        """Return a dict with the function that draws the confusion matrix, if there is one; see `Recipe.drawings`."""
         return confusion_drawing(metrics)

@@ -34,7 +34,7 @@ IGNORED = -100
 
 
 class DocumentLoss(NamedTuple):
-    """The loss of a document: mean nats per token, and bits per byte of UTF-8; for a blank document, all are 0."""
+    """The loss of a document: mean nats per token, and bits per byte of UTF-8; both are 0 for a blank document."""
 
     text: str
     tokens: int
@@ -121,7 +121,7 @@ def batch_losses(model: torch.nn.Module, batch: dict[str, torch.Tensor]) -> torc
 
 
 def loss_metrics(prediction: EvalPrediction) -> dict[str, float]:
-    """The Trainer's `compute_metrics`: loss and perplexity per token."""
+    """Compute the loss and perplexity per token, as the Trainer's `compute_metrics`."""
     losses, counts = tuple(prediction.predictions)
     loss = mean_loss(losses, counts)
     return {"loss": loss, "perplexity": perplexity(loss)}
@@ -178,9 +178,10 @@ class LanguageModeling(DocumentRecipe):
             )
 
     def trainer_inputs(self, run: RunConfig, prepared: PreparedData, model: PreTrainedModel) -> TrainerInputs:
-        """Return blocks of pieces: a validation block is one piece, a training block one piece or several pieces.
+        """Return training and validation blocks.
 
-        Training blocks have several pieces only if `keeps_documents_apart(model)` is true.
+        A validation block is one piece. A training block may have several pieces if `keeps_documents_apart(model)` is
+        true; if it is false, a training block is one piece too.
         """
         packs = keeps_documents_apart(model)
         in_blocks = partial(training_blocks, size=self.data.block_size if packs else None)
@@ -249,7 +250,7 @@ class LanguageModeling(DocumentRecipe):
         return [report_rows("Highest loss", sorted(rows, key=lambda row: -row.loss))]
 
     def lines(self, metrics: Mapping[str, Any]) -> list[MetricLine]:
-        """Lines with the loss, the perplexity, the bits per byte, and the number of tokens.
+        """Return lines with the loss, the perplexity, the bits per byte, and the number of tokens.
 
         If `metrics` has the metrics of a unigram model, the lines have them too.
         """

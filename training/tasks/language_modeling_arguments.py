@@ -42,5 +42,5 @@ class LanguageModelingTraining(TrainingArguments):
         super().__post_init__(data)
 
     def find_measures(self, data: Any) -> dict[str, bool]:
-        """The metrics of evaluation: loss and perplexity per token, with False because lower is better."""
+        """Return the metrics of evaluation: loss and perplexity per token, with False because lower is better."""
         return {"loss": False, "perplexity": False}

@@ -37,7 +37,7 @@ IGNORED = -100
 
 
 class GuessedDocument(NamedTuple):
-    """A document, its numbers of masked tokens and of masked tokens predicted right, and the loss per masked token."""
+    """A document, with its number of masked tokens, the number predicted right, and the mean loss per masked token."""
 
     text: str
     masked: int
@@ -132,7 +132,7 @@ def guesses(model: torch.nn.Module, batch: dict[str, torch.Tensor]) -> Tensors:
 
 
 def guess_metrics(prediction: EvalPrediction) -> dict[str, float]:
-    """The Trainer's `compute_metrics`: loss and accuracy over the masked tokens."""
+    """Compute the loss and accuracy over the masked tokens, as the Trainer's `compute_metrics`."""
     losses, counts, right = tuple(prediction.predictions)
     return {"loss": mean_loss(losses, counts), "accuracy": float(right.sum() / counts.sum())}
 
@@ -241,7 +241,7 @@ class MaskedLanguageModeling(DocumentRecipe):
         return [report_rows("Highest loss", sorted(rows, key=lambda row: -row.loss))]
 
     def lines(self, metrics: Mapping[str, Any]) -> list[MetricLine]:
-        """Lines with the loss, the accuracy, the perplexity, and the number of masked tokens.
+        """Return lines with the loss, the accuracy, the perplexity, and the number of masked tokens.
 
         If `metrics` has the metrics of a unigram model, the lines have them too.
         """

@@ -44,5 +44,5 @@ class MaskedLanguageModelingTraining(TrainingArguments):
     per_device_eval_batch_size: int = option(16, "Rows in a batch on each device in evaluation.")
 
     def find_measures(self, data: Any) -> dict[str, bool]:
-        """The metrics of evaluation over the masked tokens, with True if higher is better."""
+        """Return the metrics of evaluation over the masked tokens, with True if higher is better."""
         return {"loss": False, "accuracy": True}

@@ -194,7 +194,7 @@ class Recipe(ABC):
 
     @abstractmethod
     def trainer_inputs(self, run: RunConfig, prepared: PreparedData, model: PreTrainedModel) -> TrainerInputs:
-        """The datasets, the data collator and the metrics for the Trainer."""
+        """Return the datasets, the data collator and the metrics for the Trainer."""
 
     @abstractmethod
     def measure(

@@ -90,7 +90,7 @@ class SequenceClassification(Recipe):
         return Layout((text, label), row="text")
 
     def warnings(self, rows: DatasetDict) -> list[str]:
-        """The warnings of every task, and the warning of `label_warnings` if a text has one label."""
+        """Return the warnings of every task, and the warning of `label_warnings` if a text has one label."""
         is_single = self.data.problem_type == "single_label_classification"
         return [*super().warnings(rows), *(label_warnings(rows["train"]["label"][:], "text") if is_single else ())]
 
@@ -188,11 +188,11 @@ class SequenceClassification(Recipe):
         return lines
 
     def config_fields(self, prepared: PreparedData) -> dict[str, Any]:
-        """The size of the vocabulary and the ids of special tokens."""
+        """Return the size of the vocabulary and the ids of special tokens."""
         return tokenizer_fields(prepared.processor)
 
     def head_fields(self, prepared: PreparedClasses) -> dict[str, Any]:  # type: ignore[override]
-        """The `problem_type`, and the names of the labels; for regression, `num_labels` is 1."""
+        """Return the `problem_type`, and the names of the labels; for regression, `num_labels` is 1."""
         if not prepared.classes:
             return {"problem_type": self.data.problem_type, "num_labels": 1}
         return {"problem_type": self.data.problem_type, **class_fields(prepared.classes)}
@@ -279,15 +279,15 @@ class SequenceClassification(Recipe):
         return [report_rows("Wrong predictions", [row for row in rows if row.prediction != row.label])]
 
     def lines(self, metrics: Mapping[str, Any]) -> list[MetricLine]:
-        """The scores, the loss, and the number of texts."""
+        """Return lines with the scores, the loss, and the number of texts."""
         return [*classification_lines(metrics), MetricLine("texts", f"{metrics['texts']:,}")]
 
     def details(self, metrics: Mapping[str, Any]) -> list[MetricLine]:
-        """The scores of each class."""
+        """Return lines with the scores of each class."""
         return class_lines(metrics)
 
     def drawings(self, metrics: Mapping[str, Any]) -> dict[str, Callable[[Any], Any]]:
-        """A dict with the function that draws the confusion matrix, if `metrics` has one; see `Recipe.drawings`."""
+        """Return a dict with the function that draws the confusion matrix, if there is one; see `Recipe.drawings`."""
         return confusion_drawing(metrics)
 
 

@@ -61,5 +61,5 @@ class SequenceClassificationTraining(TrainingArguments):
     output_dir: str | None = option("runs/classifier", "Folder of the run; the same command resumes a stopped run.")
 
     def find_measures(self, data: Any) -> dict[str, bool]:
-        """The metrics for `data.problem_type`, with True if higher is better; the first metric is the default."""
+        """Return the metrics for `data.problem_type`, the default first, with True if higher is better."""
         return MEASURES[data.problem_type if data else "single_label_classification"]

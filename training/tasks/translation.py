@@ -110,7 +110,7 @@ class Translation(Recipe):
         return parallel_layout(data.source_column, data.target_column, data.source_lang, data.target_lang)
 
     def warnings(self, rows: DatasetDict) -> list[str]:
-        """The warnings of every task, and the warnings of `pair_warnings`."""
+        """Return the warnings of every task, and the warnings of `pair_warnings`."""
         return [*super().warnings(rows), *pair_warnings(rows)]
 
     def build_processor(self, run: RunConfig, train: Dataset, name: str | None) -> PreTrainedTokenizerBase:
@@ -170,7 +170,7 @@ class Translation(Recipe):
         return lines
 
     def config_fields(self, prepared: PreparedData) -> dict[str, Any]:
-        """The size of the vocabulary and the ids of special tokens; the decoder starts with the `bos_token`."""
+        """Return the size of the vocabulary and the ids of special tokens; the decoder starts with the `bos_token`."""
         tokenizer = prepared.processor
         return {**tokenizer_fields(tokenizer), "decoder_start_token_id": tokenizer.bos_token_id}
 
@@ -245,7 +245,7 @@ class Translation(Recipe):
         return EvaluationResult(*found)
 
     def lines(self, metrics: Mapping[str, Any]) -> list[MetricLine]:
-        """Lines with BLEU, chrF, mean sentence BLEU and their signatures, loss, perplexity, number of sentences."""
+        """Return lines with BLEU, chrF and mean sentence BLEU, loss, perplexity, and the number of sentences."""
         return translation_lines(metrics)
 
     def report_tables(self, rows: Sequence[EvaluationRow]) -> list[ReportTable]:
