@@ -256,7 +256,7 @@ class TestBadInput:
             (
                 [("images/train-0.png", "x"), ("images/train-1.png", "x")],
                 {},
-                "have 1 different labels (x): a classifier ",
+                "have 1 different labels (x), but a classifier ",
             ),
             (
                 [("images/train-0.png", "x"), ("images/train-1.png", "y")],
