@@ -15,7 +15,7 @@ def parallel_layout(
     source_lang: str | None = None,
     target_lang: str | None = None,
 ) -> Layout:
-    """The layout of rows with a source and a target.
+    """Return the layout of rows with a source and a target.
 
     In a table, the column of the source is `source_column` if given, else the first of ``translation.<source_lang>``,
     ``<source_lang>`` and ``source`` that the table has. The column of the target is found in the same way.

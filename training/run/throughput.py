@@ -35,7 +35,7 @@ class Throughput(TrainerCallback):
             torch.cuda.reset_peak_memory_stats(self._accelerator.device)
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Add the seconds since the step before to the training time; they include the loading of the batches."""
+        """Add the seconds since the previous step to the training time, including the loading of the batches."""
         now = time.monotonic()
         self._seconds += now - self._resumed
         self._resumed = now
@@ -57,7 +57,9 @@ class Throughput(TrainerCallback):
         self._counts[2] += len(batch["labels"])
 
     def entry(self, state: Any) -> dict[str, float]:
-        """The speed since the previous log entry, the memory and the time left; all processes must call this method.
+        """Return the speed since the previous log entry, the memory and the time left.
+
+        All processes must call this method.
 
         Returns:
             A dict with these numbers:
@@ -83,7 +85,7 @@ class Throughput(TrainerCallback):
 
 
 def memory_in_use(device: torch.device) -> int:
-    """The largest number of bytes allocated on a CUDA device; on other devices, the bytes of this process in memory."""
+    """Return the largest number of bytes allocated on a CUDA device; for other devices, the memory of this process."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
     return psutil.Process().memory_info().rss

@@ -12,7 +12,7 @@ from .streaming_arguments import StreamingArguments
 
 @dataclass
 class TranslationData(TokenizerArguments, StreamingArguments):
-    """The options of the section `data:`: where the parallel text is, and how it is tokenised.
+    """The options of the section `data:`: the sources of the parallel text, and its tokenisation.
 
     Raises:
         InputError: no data or two sources of data are given, or a value is out of range.
@@ -63,9 +63,9 @@ class TranslationTraining(GenerationTrainingArguments):
     output_dir: str | None = option("runs/translator", "Folder of the run; the same command resumes a stopped run.")
 
     def find_measures(self, data: Any) -> dict[str, bool]:
-        """The metrics of evaluation, with True if higher is better; BLEU only with `predict_with_generate`."""
+        """Return the metrics of evaluation, with True if higher is better; BLEU only with `predict_with_generate`."""
         return {**({"bleu": True} if self.predict_with_generate else {}), "loss": False, "perplexity": False}
 
     def mend_measure(self, metric: str) -> str:
-        """The advice for a `metric_for_best_model` that is not measured; for BLEU, to set `predict_with_generate`."""
+        """Return the advice for a metric that is not measured; for BLEU, it is to set `predict_with_generate`."""
         return "set predict_with_generate, or choose one of them" if metric == "bleu" else super().mend_measure(metric)
