@@ -23,6 +23,8 @@ COMMANDS = {
         "locant.commands.score",
         "compute log-probabilities of given translations, or of text under a language model",
     ),
+    "visualize": ("locant.commands.visualize", "draw attention, position encoding and word alignment"),
+    "align": ("locant.commands.align", "align the words of translations, in Pharaoh format"),
     "push": ("locant.commands.push", "put a model with its card and its code on the Hub"),
     "convert": (
         "locant.commands.convert",

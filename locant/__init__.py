@@ -39,6 +39,7 @@ from locant.tokenization import (
     train_tokenizer,
 )
 from locant.train_function import train
+from locant.visualize_function import visualize
 
 __version__ = version("locant")
 
@@ -79,5 +80,6 @@ __all__ = [
     "push",
     "train",
     "train_tokenizer",
+    "visualize",
     "write_model_card",
 ]

@@ -21,8 +21,12 @@ MAY_IMPORT = {
     "tokenization": {"configuration"},
     "training": {"configuration", "modeling", "checkpoints", "tokenization", "utils"},
     "studies": {"configuration", "modeling", "training", "utils"},
+    "visualization": {"configuration", "modeling", "training", "utils"},
     "hub": {"configuration", "modeling", "checkpoints", "tokenization", "utils"},
-    "locant": {"configuration", "modeling", "checkpoints", "tokenization", "training", "studies", "hub", "utils"},
+    "locant": {
+        *("configuration", "modeling", "checkpoints", "tokenization", "training", "studies", "visualization", "hub"),
+        "utils",
+    },
 }
 
 
@@ -123,21 +127,22 @@ def test_an_installed_package_has_its_rooms_inside_and_registers_its_classes(tmp
 import importlib.util
 import sys
 
-for room in ("configuration", "modeling", "checkpoints", "tokenization", "training", "studies", "hub", "utils"):
+rooms = ["configuration", "modeling", "checkpoints", "tokenization", "training", "studies", "visualization", "hub"]
+for room in (*rooms, "utils"):
     assert importlib.util.find_spec(room) is None, room
 
 import locant
 from transformers import AutoConfig, AutoModel, AutoModelForSeq2SeqLM
 
 assert all(hasattr(locant, name) for name in locant.__all__)
-unasked = {"datasets", "sacrebleu", "matplotlib", "locant.training", "locant.studies"} & set(sys.modules)
-assert not unasked, unasked
+unasked = {"datasets", "sacrebleu", "matplotlib", "locant.training", "locant.studies", "locant.visualization"}
+assert not unasked & set(sys.modules), unasked & set(sys.modules)
 config = AutoConfig.for_model("locant", vocab_size=9, d_model=8, encoder_layers=1, decoder_layers=1)
 assert type(config) is locant.LocantConfig
 assert type(AutoModel.from_config(config)) is locant.LocantModel
 assert type(AutoModelForSeq2SeqLM.from_config(config)) is locant.LocantForConditionalGeneration
 
-for room in ("configuration", "modeling", "checkpoints", "tokenization", "training", "studies", "hub", "utils"):
+for room in (*rooms, "utils"):
     assert importlib.util.find_spec(f"locant.{room}") is not None, room
 """
     subprocess.run([sys.executable, "-P", "-c", script], check=True, cwd=tmp_path)

@@ -1,0 +1,65 @@
+# Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
+"""The subcommand `locant visualize`."""
+
+import argparse
+from pathlib import Path
+
+from locant.commands.model_options import positive
+
+
+def run(arguments: list[str]) -> None:
+    """Write a page and PNG files with pictures of a model on a text or an image; print the path of the page."""
+    parser = _parser()
+    parsed = vars(parser.parse_args(arguments))
+    if (parsed["text"] is None) == (parsed["image"] is None):
+        parser.error("give either TEXT or --image")
+
+    # imported here, because --help would take longer with this module
+    from locant.visualization.visualization import check_output_folder, visualize
+
+    folder, overwrite = Path(parsed.pop("output_dir")), parsed.pop("overwrite")
+    check_output_folder(folder, overwrite)  # before the model is loaded
+    print(visualize(parsed.pop("model"), **parsed).save(folder, overwrite=overwrite))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        "locant visualize",
+        description="Write a self-contained HTML page (index.html) and PNG files with the attention weights of each "
+        "layer and head, the position encoding, the norms at the input, and, for translators, the word alignment. The "
+        "model can be any model of transformers that returns attention weights.",
+    )
+    parser.add_argument("model", metavar="MODEL", help="folder or Hub name of the model")
+    parser.add_argument("text", metavar="TEXT", nargs="?", help="text that the model reads")
+    parser.add_argument(
+        "target",
+        metavar="TARGET",
+        nargs="?",
+        help="target of an encoder-decoder, such as a translation (default: the text that the model generates)",
+    )
+    parser.add_argument("--image", metavar="FILE", help="image that the model reads, instead of TEXT")
+    parser.add_argument(
+        "--compare", metavar="TEXT", help="second text: the similarity of the words of both texts is drawn too"
+    )
+    parser.add_argument(
+        "--reverse_model",
+        metavar="MODEL",
+        help="translator of the other direction: the word alignments of both translators are symmetrised",
+    )
+    parser.add_argument(
+        "--layer",
+        type=positive,
+        metavar="N",
+        help="decoder layer whose cross-attention makes the word alignment (default: the mean over all layers)",
+    )
+    parser.add_argument(
+        "--output_dir",
+        default="runs/visualization",
+        metavar="DIR",
+        help="folder for the page and the PNG files, which must be new or empty (runs/visualization)",
+    )
+    parser.add_argument("--overwrite", action="store_true", help="replace files in the folder")
+    parser.add_argument(
+        "--device", help="device that computes, such as cpu, cuda or cuda:1 (default: the accelerator if there is one)"
+    )
+    return parser

@@ -1,0 +1,39 @@
+# Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
+"""The function `locant.visualize`, which does in Python what the command `locant visualize` does."""
+
+import os
+from typing import TYPE_CHECKING, Any
+
+from transformers import PreTrainedModel
+
+if TYPE_CHECKING:
+    from locant.visualization.visualization import Visualization
+
+
+def visualize(
+    model: PreTrainedModel | str | os.PathLike[str], text: str | None = None, target: str | None = None, **options: Any
+) -> "Visualization":
+    """Run a model on a text or an image, and make pictures of its attention and its position encoding.
+
+    In a notebook, the returned object is displayed as a page. Its method `save` writes the page and PNG files, and its
+    field `heatmaps` has the data as NumPy arrays.
+
+    Args:
+        model: a model of transformers, or the folder or Hub name of one.
+        text: the text to read; None if the model reads an image.
+        target: the target of an encoder–decoder; by default the text that it generates.
+        **options: `image`, `compare`, `reverse_model`, `layer`, `tokenizer`, `image_processor`, `reverse_tokenizer` and
+            `device`, see `locant.visualization.visualization.visualize`. `tokenizer` (or `image_processor`) is needed
+            if `model` is a model and not a name.
+
+    Raises:
+        InputError: the model does not load or returns no attention weights, or an argument does not fit the model. It
+            is a subclass of ValueError.
+    """
+    # imported here, because `import locant` would take longer with these modules
+    from locant.visualization.visualization import visualize
+
+    return visualize(model, text, target, **options)
+
+
+__all__ = ["visualize"]

@@ -1,0 +1,97 @@
+# Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
+"""Word alignments from attention between tokens, and their symmetrisation."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+
+from .sequences import Sequence, membership
+
+Links = frozenset[tuple[int, int]]
+"""Pairs of the index of a source word and the index of a target word, both counted from 0."""
+
+
+@dataclass(frozen=True, eq=False)
+class Alignment:
+    """The alignment of a sentence with its translation.
+
+    Args:
+        source, target: the words of both texts, which whitespace separates.
+        weights: the attention of each target word to each source word, `(target words, source words)`.
+        links: the aligned pairs of words.
+    """
+
+    source: list[str]
+    target: list[str]
+    weights: np.ndarray
+    links: Links
+
+    @property
+    def pharaoh(self) -> str:
+        """The links in Pharaoh format: `0-0 1-2` links source word 0 to target word 0, and 1 to 2."""
+        return " ".join(f"{source}-{target}" for source, target in sorted(self.links))
+
+
+def word_attention(attention: np.ndarray, queries: Sequence, keys: Sequence) -> np.ndarray:
+    """The attention between words: summed over the tokens of a key word, averaged over the tokens of a query word.
+
+    This is the conversion of Clark et al. 2019, "What Does BERT Look At?", section 4.1. Special tokens belong to no
+    word, so the attention of a word to all words may sum to less than 1.
+
+    Args:
+        attention: `(…, query tokens, key tokens)`.
+        queries, keys: the sequences of the tokens.
+
+    Returns:
+        `(…, query words, key words)`; 0 for words without tokens.
+    """
+    of_queries, of_keys = membership(queries), membership(keys)
+    of_queries /= of_queries.sum(axis=1, keepdims=True).clip(min=1)
+    return of_queries @ attention @ of_keys.T
+
+
+def strongest_links(weights: np.ndarray) -> Links:
+    """Link each target word to the source word with the largest weight; a word whose weights are all 0 has no link.
+
+    Args:
+        weights: `(target words, source words)`.
+    """
+    if not weights.size:
+        return frozenset()
+    return frozenset((int(row.argmax()), number) for number, row in enumerate(weights) if row.max() > 0)
+
+
+def grow_diag_final_and(forward: Links, reverse: Links) -> Links:
+    """Symmetrise the links of two directions by the heuristic grow-diag-final-and.
+
+    The heuristic is that of Koehn et al. 2005, "Edinburgh System Description for the 2005 IWSLT Speech Translation
+    Evaluation".
+
+    The intersection grows by links of the union that neighbour a link already there, also diagonally, if the source
+    word or the target word has no link yet. Then links of either direction are added if neither of the two words has
+    a link yet.
+
+    Args:
+        forward, reverse: links of both directions, each as (source word, target word).
+    """
+    union, links = forward | reverse, set(forward & reverse)
+    has_grown = True
+    while has_grown:
+        has_grown = False
+        for source, target in sorted(links):
+            for neighbour in sorted((source + i, target + j) for i in (-1, 0, 1) for j in (-1, 0, 1)):
+                if neighbour in union - links and not all(_are_linked(neighbour, links)):
+                    links.add(neighbour)
+                    has_grown = True
+    for direction in (forward, reverse):
+        for link in sorted(direction):
+            if not any(_are_linked(link, links)):
+                links.add(link)
+    return frozenset(links)
+
+
+def _are_linked(link: tuple[int, int], links: Iterable[tuple[int, int]]) -> tuple[bool, bool]:
+    """Whether the source word and the target word of a pair have a link already."""
+    sources, targets = zip(*links, strict=True) if links else ((), ())
+    return link[0] in sources, link[1] in targets

@@ -1,0 +1,199 @@
+# Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
+"""Pictures of position encodings: the vectors of positions, the bias of distances, the rotary angles.
+
+The encodings of Locant are called through their interface (`locant.modeling.positions.base`), so registered encodings
+of other authors are drawn too. In other models of transformers, tables of positions, T5's bias and the rotary
+frequencies are found by the names of their modules.
+"""
+
+import math
+import re
+from collections import defaultdict
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import nn
+from transformers import PreTrainedModel
+
+from locant.modeling.attention import Attention
+from locant.modeling.positions.base import DistanceBias, PositionEncoding, PositionInputs, SlotIndex
+from locant.modeling.positions.shaw import ShawLayer
+from locant.modeling.positions.transformer_xl import TransformerXLLayer
+
+from .heatmaps import Heatmaps, numbered
+from .sequences import image_sequence
+
+MIN_POSITIONS = 64
+"""The smallest number of positions that is drawn: a few positions would not show how an encoding behaves."""
+
+TABLE, BIAS, VECTORS, ANGLES = "vectors by position", "bias by distance", "vectors by distance", "rotary angles"
+_CAPTIONS = {
+    TABLE: "The vector that is added to the embedding at each position: a row is a position, a column a dimension.",
+    BIAS: "The bias that is added to the attention scores before the softmax: a row is a head, a column the distance, "
+    "which is the position of the key minus the position of the query.",
+    VECTORS: "The vector that is added to the keys at each distance: a row is a distance, a column a dimension of the "
+    "head.",
+    ANGLES: "The angle, in radians from −π to π, by which a pair of entries of queries and keys is rotated: a row is a "
+    "position, a column a pair.",
+}
+_TABLE_NAMES = ("wpe", "embed_positions", "position_embedding", "position_embeddings")
+
+
+class _Picture(NamedTuple):
+    """The picture of one module.
+
+    Args:
+        kind: a key of `_CAPTIONS`.
+        values: `(rows, columns)`.
+        first: the position or distance of the first row, or of the first column if the columns are distances.
+    """
+
+    kind: str
+    values: np.ndarray
+    first: int = 0
+
+
+@torch.no_grad()
+def position_heatmaps(model: PreTrainedModel, length: int, patches: tuple[int, int] | None = None) -> list[Heatmaps]:
+    """The pictures of all position encodings of a model. Stacks with equal encodings share a picture.
+
+    Args:
+        model: a Locant model, or another model of transformers.
+        length: the largest number of tokens of a sequence that the model reads; at least `MIN_POSITIONS` are drawn.
+        patches: rows and columns of the image patches that the encoder reads; None if it reads text.
+
+    Returns:
+        Heatmaps whose grid has a row for each layer, or one row if all layers have the same encoding.
+    """
+    by_place: dict[tuple[str, str], list[_Picture]] = defaultdict(list)  # module name, kind -> picture of each layer
+    for name, module in model.named_modules():
+        for picture in _pictures(name, module, max(length, MIN_POSITIONS), patches):
+            by_place[re.sub(r"\.\d+\.", ".*.", name), picture.kind].append(picture)
+    found: list[tuple[str, _Picture, np.ndarray]] = []
+    for (name, kind), layers in by_place.items():
+        same_in_all = all(np.array_equal(layers[0].values, layer.values) for layer in layers)
+        values = np.stack([layer.values for layer in (layers[:1] if same_in_all else layers)])
+        for i, (names, other, known) in enumerate(found):
+            if other.kind == kind and np.array_equal(known, values):
+                found[i] = (f"{names}, {name}", other, known)
+                break
+        else:
+            found.append((name, layers[0], values))
+    return [_heatmaps(number, *entry, patches) for number, entry in enumerate(found, start=1)]
+
+
+@torch.no_grad()
+def position_table(stack: nn.Module, length: int, patches: tuple[int, int] | None = None) -> np.ndarray | None:
+    """The vectors `(positions, width)` that a stack adds to its embeddings at the first `length` positions.
+
+    None if it adds none; see `added_vectors` for `patches`.
+    """
+    pictures = (entry for name, module in stack.named_modules() for entry in _pictures(name, module, length, patches))
+    return next((entry.values for entry in pictures if entry.kind == TABLE), None)
+
+
+def _pictures(name: str, module: Any, length: int, patches: tuple[int, int] | None) -> Iterator[_Picture]:
+    """The pictures of one module; most modules have none."""
+    if isinstance(getattr(module, "inv_freq", None), torch.Tensor):
+        yield _Picture(ANGLES, rotary_angles(module.inv_freq, length))
+    elif isinstance(module, PositionEncoding):
+        if (table := added_vectors(module, length, patches)) is not None:
+            yield _Picture(TABLE, table)
+        elif (bias := _shared_bias(module, length)) is not None:
+            yield _bias_picture(bias, module.kind == "decoder")
+    elif isinstance(module, Attention) and isinstance(module.position, ShawLayer):
+        yield _Picture(VECTORS, _array(module.position.keys), first=-module.position.max_distance)
+    elif isinstance(module, Attention) and isinstance(module.position, TransformerXLLayer):
+        heads, width = module.position.position_bias.shape
+        queries = module.position.position_bias.new_zeros(1, heads, length, width)  # they leave v (W R)ᵀ / √d alone
+        _, _, bias = module.position(queries, None, PositionInputs(SlotIndex(length, length)))
+        yield _bias_picture(bias.matrix(1, heads, queries.device)[0], module.is_causal)
+    elif hasattr(module, "relative_attention_bias") and hasattr(module, "compute_bias"):  # T5 of transformers
+        yield _bias_picture(module.compute_bias(length, length)[0], module.is_decoder)
+    elif name.rpartition(".")[2] in _TABLE_NAMES and isinstance(module, nn.Embedding):
+        offset = getattr(module, "offset", 0)
+        yield _Picture(TABLE, _array(module.weight[offset : offset + length]))
+    elif isinstance(table := getattr(module, "position_embeddings", None), nn.Parameter) and table.ndim == 3:
+        yield _Picture(TABLE, _array(table[0]))  # ViT of transformers
+
+
+def added_vectors(encoding: PositionEncoding, length: int, patches: tuple[int, int] | None = None) -> np.ndarray | None:
+    """The vectors `(positions, d_model)` that an encoding of Locant adds to the embeddings; None if it adds nothing.
+
+    Args:
+        encoding: the position encoding of a stack.
+        length: the number of positions; fewer are returned if the encoding has a table with fewer.
+        patches: rows and columns of the image patches; the encoder's encoding then returns a vector for each patch, and
+            before them for the class token if its table has one.
+    """
+    device = _device(encoding)
+    nothing = torch.zeros(1, 1, encoding.config.d_model, device=device)
+    if encoding.kind == "encoder" and patches is not None:
+        rows, columns = (torch.arange(side, dtype=torch.float32, device=device) for side in patches)
+        added, _ = encoding(nothing, torch.cartesian_prod(rows, columns)[None], patches)
+    else:
+        length = min(length, encoding.limit or length)
+        added, _ = encoding(nothing, torch.arange(length, device=device)[None], length)
+    return _array(added[0]) if added.any() else None
+
+
+def _shared_bias(encoding: PositionEncoding, length: int) -> torch.Tensor | None:
+    """The bias `(heads, length, length)` that an encoding adds in all layers; None if it is no function of distance."""
+    device = _device(encoding)
+    positions = torch.arange(length, device=device)[None]
+    _, tensors = encoding(torch.zeros(1, length, encoding.config.d_model, device=device), positions, length)
+    bias = encoding.shared_bias(tensors, SlotIndex(length, length))
+    if not isinstance(bias, DistanceBias):
+        return None
+    return bias.matrix(1, encoding.config.heads_at(encoding.kind), device)[0]
+
+
+def _bias_picture(matrix: torch.Tensor, is_causal: bool) -> _Picture:
+    """The picture of a bias `(heads, length, length)` that depends on the distance alone.
+
+    The distances are from 1 − length to 0 if queries see no later keys (`is_causal`), else to length − 1.
+    """
+    earlier, later = matrix[:, -1], matrix[:, 0, 1:]
+    values = earlier if is_causal else torch.cat([earlier, later], dim=-1)
+    return _Picture(BIAS, _array(values), first=1 - matrix.shape[-1])
+
+
+def rotary_angles(frequencies: torch.Tensor, length: int) -> np.ndarray:
+    """Position times frequency (Su et al. 2021, equation 15) in radians from −π to π, `(length, frequencies)`."""
+    angles = torch.outer(torch.arange(length, dtype=torch.float64), frequencies.cpu().double())
+    return _array(torch.remainder(angles + math.pi, 2 * math.pi) - math.pi)
+
+
+def _heatmaps(
+    number: int, name: str, picture: _Picture, values: np.ndarray, patches: tuple[int, int] | None
+) -> Heatmaps:
+    """The heatmaps of values `(layers, rows, columns)`; `name` lists the modules, `picture` is of the first layer."""
+    layers, rows, columns = values.shape
+    row_labels, column_labels = list(map(str, range(rows))), list(map(str, range(columns)))
+    if picture.kind == BIAS:
+        row_labels = numbered("head", rows)
+        column_labels = [str(picture.first + column) for column in range(columns)]
+    elif picture.kind == VECTORS:
+        row_labels = [str(picture.first + row) for row in range(rows)]
+    elif picture.kind == TABLE and patches is not None and rows - math.prod(patches) in (0, 1):
+        row_labels = image_sequence(patches, rows).tokens
+    return Heatmaps(
+        name=f"position_{number}",
+        title=f"Position encoding: {picture.kind}",
+        caption=f"{_CAPTIONS[picture.kind]} Modules: {name}.",
+        values=values[:, None],
+        row_labels=row_labels,
+        column_labels=column_labels,
+        grid_row_labels=["all layers"] if layers == 1 else numbered("layer", layers),
+        grid_column_labels=[""],
+    )
+
+
+def _device(module: nn.Module) -> torch.device:
+    return next((tensor.device for tensor in [*module.parameters(), *module.buffers()]), torch.device("cpu"))
+
+
+def _array(tensor: torch.Tensor) -> np.ndarray:
+    return tensor.detach().float().cpu().numpy()

@@ -1,0 +1,180 @@
+# Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
+"""`visualize`: everything that can be drawn of a model on a text or an image, as data, as a page and as PNG files."""
+
+import html
+import os
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import PreTrainedModel
+
+from locant.training.errors import InputError
+from locant.training.run.pictures import write_pictures
+from locant.utils.files import write_text
+
+from .aligning import align_recording, describe_alignment
+from .alignment import Alignment
+from .attention import attention_heatmaps
+from .heatmaps import Heatmaps
+from .input_norms import InputNorms, input_norms
+from .loading import load_model, open_image
+from .page import alignment_part, heatmaps_part, norms_part, page_html, text_part
+from .pictures import draw_alignment, draw_heatmaps, draw_norms
+from .positions import position_heatmaps
+from .recording import Recording, record
+from .similarity import similarity_heatmaps
+
+PAGE_FILE = "index.html"
+
+
+@dataclass(frozen=True, eq=False)
+class Visualization:
+    """The pictures of a model on a text or an image, and their data.
+
+    In a notebook, an object of this class is displayed as the page.
+
+    Args:
+        title: the heading of the page.
+        recording: the attention weights and hidden states of the model.
+        heatmaps: the heatmaps by name: `encoder_attention`, `cross_attention`, `decoder_attention` or
+            `self_attention`; `position_1`, …; `similarity`. The data are in `heatmaps[name].values`.
+        norms: the norms at the input of each stack.
+        alignment: the alignment of the words of the text and of its target; None without cross-attention between texts.
+        texts: the texts at the top of the page, by label.
+        alignment_caption: the sentence that explains how the alignment was made.
+    """
+
+    title: str
+    recording: Recording
+    heatmaps: dict[str, Heatmaps]
+    norms: list[InputNorms]
+    alignment: Alignment | None = None
+    texts: dict[str, str] = field(default_factory=dict)
+    alignment_caption: str = ""
+
+    def html(self) -> str:
+        """The text of the page, a complete HTML document that loads nothing from elsewhere."""
+        parts = [text_part(label, text) for label, text in self.texts.items()]
+        if self.alignment is not None:
+            parts.append(alignment_part(self.alignment, self.alignment_caption))
+        parts += [heatmaps_part(heatmaps) for heatmaps in self.heatmaps.values()]
+        parts += [norms_part(norms) for norms in self.norms]
+        return page_html(self.title, parts, self.recording.pixels)
+
+    def _repr_html_(self) -> str:
+        """The page in a frame, so that neither its styles nor those of the notebook change the other."""
+        page = html.escape(self.html(), quote=True)
+        return (
+            f'<iframe sandbox="allow-scripts" style="width: 100%; height: 800px; border: 0" srcdoc="{page}"></iframe>'
+        )
+
+    def save(self, folder: str | os.PathLike[str], *, overwrite: bool = False) -> Path:
+        """Write the page as `index.html`, and each picture as a PNG file if matplotlib is installed.
+
+        Args:
+            folder: the folder to write.
+            overwrite: whether files in the folder are replaced; if not, it must be new or empty.
+
+        Returns:
+            The path of the page.
+
+        Raises:
+            InputError: `folder` is a file or cannot be written, or holds files and `overwrite` is False.
+        """
+        path = Path(folder)
+        check_output_folder(path, overwrite)
+        drawings = {
+            name: partial(draw_heatmaps, heatmaps=heatmaps, pixels=self.recording.pixels)
+            for name, heatmaps in self.heatmaps.items()
+        }
+        drawings |= {f"{norms.name}_norms": partial(draw_norms, norms=norms) for norms in self.norms}
+        if self.alignment is not None:
+            drawings["alignment"] = partial(draw_alignment, alignment=self.alignment)
+        try:
+            write_text(path / PAGE_FILE, self.html())
+            write_pictures(path, drawings, "The pictures are not written as PNG files", "to get them")
+        except OSError as error:
+            raise InputError(f"{path} cannot be written ({error.strerror}): give another folder.") from error
+        return path / PAGE_FILE
+
+
+def check_output_folder(path: Path, overwrite: bool) -> None:
+    """Raise `InputError` if `path` is a file, or if it is a folder with files that must not be overwritten."""
+    if path.is_file():
+        raise InputError(f"{path} is a file: give a folder.")
+    if not overwrite and path.is_dir() and any(path.iterdir()):
+        raise InputError(f"{path} is not empty: give a new or an empty folder, or --overwrite (overwrite=True).")
+
+
+def visualize(
+    model: PreTrainedModel | str | os.PathLike[str],
+    text: str | None = None,
+    target: str | None = None,
+    *,
+    image: Any = None,
+    compare: str | None = None,
+    reverse_model: PreTrainedModel | str | os.PathLike[str] | None = None,
+    layer: int | None = None,
+    tokenizer: Any = None,
+    image_processor: Any = None,
+    reverse_tokenizer: Any = None,
+    device: str | torch.device | None = None,
+) -> Visualization:
+    """Run a model on a text or an image, and make pictures of its attention and its position encoding.
+
+    Args:
+        model: a model of transformers, or the folder or Hub name of one.
+        text: the text to read.
+        target: the target of an encoder–decoder; by default the text that it generates.
+        image: an image instead of a text, for a model that reads images: a path, a PIL image or an array.
+        compare: a second text; the similarity of the words of both texts is drawn.
+        reverse_model: a translator of the other direction; the word alignments of both are symmetrised.
+        layer: the number of the decoder layer, counted from 1, from which the word alignment is made; see
+            `align_recording`.
+        tokenizer, image_processor: needed if `model` is a model and not a name.
+        reverse_tokenizer: needed if `reverse_model` is a model and not a name.
+        device: where a model that is given by its name computes; by default the accelerator if there is one.
+
+    Raises:
+        InputError: the model does not load or returns no attention weights, or an argument does not fit the model.
+    """
+    name = type(model).__name__ if isinstance(model, PreTrainedModel) else os.fspath(model)
+    if not isinstance(model, PreTrainedModel):
+        model, tokenizer, image_processor = load_model(model, device, reads_image=image is not None)
+    image = open_image(image)
+    recording = record(model, tokenizer, text, target, image=image, image_processor=image_processor)
+    heatmaps = attention_heatmaps(recording)
+    if compare is not None:
+        if image is not None:
+            raise InputError("A second text is given to compare with, but the model reads an image: leave it out.")
+        heatmaps.append(similarity_heatmaps(recording, record(model, tokenizer, compare)))
+    length = max(len(recording.source.tokens), len(recording.decoder_tokens))
+    heatmaps += position_heatmaps(model, length, recording.source.patches)
+
+    alignment, caption = None, ""
+    if recording.target is not None and recording.source.words and recording.target.words:
+        reverse = None
+        if reverse_model is not None:
+            reverse = _recorded_in_reverse(reverse_model, reverse_tokenizer, recording, device)
+        alignment = align_recording(recording, layer, reverse)
+        caption = describe_alignment(layer, is_symmetrised=reverse is not None)
+    elif reverse_model is not None:
+        raise InputError("A model of the other direction is given, but only translations of text have word alignments.")
+
+    generated = " ".join(recording.target.words) if recording.target is not None else None
+    texts = {"text": text, "target": target or generated, "compared with": compare}
+    shown = {label: value for label, value in texts.items() if value}
+    norms = input_norms(model, recording)
+    by_name = {entry.name: entry for entry in heatmaps}
+    return Visualization(f"Attention of {name}", recording, by_name, norms, alignment, shown, caption)
+
+
+def _recorded_in_reverse(model: Any, tokenizer: Any, recording: Recording, device: Any) -> Recording:
+    """The recording of a translator of the other direction, which reads the target and writes the source."""
+    assert recording.target is not None
+    if not isinstance(model, PreTrainedModel):
+        model, tokenizer, _ = load_model(model, device)
+    return record(model, tokenizer, " ".join(recording.target.words), " ".join(recording.source.words))
