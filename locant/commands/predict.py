@@ -37,7 +37,7 @@ def run(arguments: list[str]) -> None:
     show_progress, number = shows_progress(parsed), 0
     config_file = run_config_file(parsed.model)
     task, data = (None, None) if config_file is None else read_run_data(config_file)[:2]
-    pipe = _load(parsed, None if task is None else task.name)
+    pipe = load_pipeline(parsed, None if task is None else task.name)
     if pipe.task == "translation":
         pipe.prefix = getattr(data, "source_prefix", None) or pipe.prefix
     _check_options(pipe, parsed)
@@ -47,7 +47,7 @@ def run(arguments: list[str]) -> None:
     is_interactive = not reads_images and not parsed.files and sys.stdin.isatty()
     inputs = iter(_images(parsed) if reads_images else _lines(parsed, is_interactive, data))
     size = 1 if is_interactive else _CHUNK * parsed.batch_size
-    max_length, cut = _max_length(pipe, data), 0
+    max_length, cut = max_text_tokens(pipe, data), 0
     with output(parsed.output) as file, tqdm(desc="predicting", unit=" inputs", disable=not show_progress) as progress:
         while chunk := list(islice(inputs, size)):
             _check_masks(pipe, chunk, number)
@@ -80,7 +80,7 @@ def _check_options(pipe: Any, parsed: argparse.Namespace) -> None:
         raise InputError(f"--max_new_tokens is for models that generate text, not for {pipe.task}: leave it out.")
 
 
-def _max_length(pipe: Any, data: Any) -> int | None:
+def max_text_tokens(pipe: Any, data: Any) -> int | None:
     """The number of tokens that a classifier reads of a text, as in training; None if texts are not cut."""
     if pipe.task != "text-classification":
         return None
@@ -88,7 +88,7 @@ def _max_length(pipe: Any, data: Any) -> int | None:
     return min((limit for limit in limits if limit is not None), default=None)
 
 
-def _load(parsed: argparse.Namespace, trained_for: str | None) -> Any:
+def load_pipeline(parsed: argparse.Namespace, trained_for: str | None) -> Any:
     """Load the pipeline of the model.
 
     Args:

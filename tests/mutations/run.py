@@ -38,7 +38,10 @@ import yaml
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
-ROOMS = ("configuration", "modeling", "checkpoints", "tokenization", "training", "studies", "hub", "utils", "locant")
+ROOMS = (
+    *("configuration", "modeling", "checkpoints", "tokenization", "training", "studies", "hub", "serving", "utils"),
+    "locant",
+)
 
 # The libraries that the tests import: each worker imports them once, and the processes that it forks have them already
 THIRD_PARTY = (
