@@ -4,7 +4,7 @@
 import asyncio
 import signal
 import socket
-import sys
+from collections.abc import Callable
 
 import uvicorn
 from fastapi import FastAPI
@@ -37,12 +37,16 @@ class _Protocol(H11Protocol):
 
 
 class _Server(uvicorn.Server):
-    """A server that prints its address as soon as it accepts connections."""
+    """A server that calls `on_ready` with its address as soon as it accepts connections."""
+
+    def __init__(self, config: uvicorn.Config, on_ready: Callable[[str], None]):
+        super().__init__(config)
+        self._on_ready = on_ready
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         for listener in sockets or ():
-            print(f"Ready at {_address(listener)}; the page /docs describes the requests.", file=sys.stderr, flush=True)
+            self._on_ready(_address(listener))
 
 
 def bind(host: str, port: int) -> socket.socket:
@@ -66,7 +70,9 @@ def bind(host: str, port: int) -> socket.socket:
     return listener
 
 
-def serve(app: FastAPI, listener: socket.socket, idle_seconds: int, stop_seconds: int) -> None:
+def serve(
+    app: FastAPI, listener: socket.socket, idle_seconds: int, stop_seconds: int, on_ready: Callable[[str], None]
+) -> None:
     """Answer requests until SIGTERM or SIGINT.
 
     Then no connections are accepted any more, and the requests that were received are answered.
@@ -76,6 +82,7 @@ def serve(app: FastAPI, listener: socket.socket, idle_seconds: int, stop_seconds
         listener: the socket that `bind` returned.
         idle_seconds: seconds after which a connection without a request is closed.
         stop_seconds: seconds after which requests that are still not answered get status 500.
+        on_ready: is called with the address of the server as soon as it accepts connections.
     """
     config = uvicorn.Config(
         app,
@@ -88,7 +95,7 @@ def serve(app: FastAPI, listener: socket.socket, idle_seconds: int, stop_seconds
         timeout_keep_alive=idle_seconds,
         timeout_graceful_shutdown=stop_seconds,
     )
-    server = _Server(config)
+    server = _Server(config, on_ready)
 
     # uvicorn sends itself the signal again after it stopped, which would end the process with the status of the signal
     def stop(number: int, frame: object) -> None:

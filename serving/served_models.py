@@ -48,8 +48,8 @@ class ServedTranslator:
 
     def __init__(self, model: Any, tokenizer: Any, source_prefix: str = ""):
         self.model = model
-        self._tokenizer = tokenizer
-        self._prefix = source_prefix
+        self.tokenizer = tokenizer
+        self.source_prefix = source_prefix
         self._longest_source = _table_size(model, tokenizer, "source")
         self._longest_target = _table_size(model, tokenizer, "target")
 
@@ -70,14 +70,14 @@ class ServedTranslator:
         with_scores = search.pop("scores", False)
         if self._longest_target is not None and "max_new_tokens" in search:
             search["max_new_tokens"] = min(search["max_new_tokens"], self._longest_target)
-        lengths = _lengths(self._tokenizer, [self._prefix + text for text in texts])
+        lengths = _lengths(self.tokenizer, [self.source_prefix + text for text in texts])
         fitting = [i for i, length in enumerate(lengths) if not self._is_too_long(length)]
         found = translate(
             self.model,
-            self._tokenizer,
+            self.tokenizer,
             [texts[i] for i in fitting],
             batch_size=len(texts),
-            source_prefix=self._prefix,
+            source_prefix=self.source_prefix,
             show_progress=False,
             with_scores=with_scores,
             **search,

@@ -23,7 +23,7 @@ MAY_IMPORT = {
     "studies": {"configuration", "modeling", "training", "utils"},
     "visualization": {"configuration", "modeling", "training", "utils"},
     "hub": {"configuration", "modeling", "checkpoints", "tokenization", "utils"},
-    "serving": {"configuration", "training"},
+    "serving": {"configuration", "training", "visualization"},
 }
 MAY_IMPORT["locant"] = set(MAY_IMPORT)
 

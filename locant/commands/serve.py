@@ -49,7 +49,11 @@ def run(arguments: list[str]) -> None:
     print(f"Loading {parsed.model}", file=sys.stderr)
     with _load(parsed) as (served, engine):
         app = create_app(served, parsed.model, engine, parsed.batch_size, limits)
-        serve(app, listener, limits.read_seconds, parsed.stop_seconds)
+        serve(app, listener, limits.read_seconds, parsed.stop_seconds, _print_ready)
+
+
+def _print_ready(address: str) -> None:
+    print(f"Ready at {address}; the page /docs describes the requests.", file=sys.stderr, flush=True)
 
 
 @contextmanager
@@ -60,7 +64,7 @@ def _load(parsed: argparse.Namespace) -> Iterator[tuple[ServedTranslator | Serve
         InputError, SharingError: the model does not load, or is for a task that is not served.
     """
     engine = engine_of(parsed)
-    task = "translation" if engine == CTRANSLATE2 else _task(parsed.model)
+    task = "translation" if engine == CTRANSLATE2 else find_served_task(parsed.model)
     if task not in _TASKS:
         raise InputError(
             f"{parsed.model} is for {task}, but locant serve serves translators and text classifiers: use locant "
@@ -76,7 +80,7 @@ def _load(parsed: argparse.Namespace) -> Iterator[tuple[ServedTranslator | Serve
     yield ServedClassifier(pipe, max_text_tokens(pipe, data)), TORCH
 
 
-def _task(model: str) -> str:
+def find_served_task(model: str) -> str:
     """The name of the model's task in pipelines, or of its class if it is for another one."""
     check_folder(model)
     if found := find_task(model, {}):
@@ -100,7 +104,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     add_model_options(parser)
     parser.add_argument("--host", default="127.0.0.1", metavar="ADDRESS", help="address to listen on (127.0.0.1)")
-    parser.add_argument("--port", type=_port, default=8000, metavar="N", help="port, 0 for any free port (8000)")
+    parser.add_argument("--port", type=port, default=8000, metavar="N", help="port, 0 for any free port (8000)")
     parser.add_argument(
         "--stop_seconds",
         type=positive,
@@ -123,7 +127,8 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _port(text: str) -> int:
+def port(text: str) -> int:
+    """`text` as the number of a port."""
     number = int(text)
     if not 0 <= number < 2**16:
         raise argparse.ArgumentTypeError(f"{text} is not a number from 0 to 65535")
