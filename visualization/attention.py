@@ -15,6 +15,13 @@ _TITLES = {
     SELF: "Self-attention",
 }
 
+_OF_TOKENS = "A row is the token that attends, a column the token to which it attends; a row sums to 1."
+_OF_PREDICTIONS = (
+    "A row is the target token that is predicted, a column the source token to which the decoder attends when it "
+    "predicts the target token; a row sums to 1."
+)
+_OF_PATCHES = "The attention to each patch of the image, relative to the patch with the largest attention."
+
 
 def attention_heatmaps(recording: Recording) -> list[Heatmaps]:
     """The attention weights of each kind of attention, layer and head: a row is a query, a column a key.
@@ -22,35 +29,33 @@ def attention_heatmaps(recording: Recording) -> list[Heatmaps]:
     The queries of cross-attention have the names of the tokens that they predict, and those of the decoder's
     self-attention the names of the tokens that they read.
     """
-    source = recording.source
-    found = []
-    for kind, weights in recording.attention.items():
-        queries = keys = source.tokens
-        reader = "token" if source.patches is None else "patch"
-        caption = f"A row is the {reader} that attends, a column the {reader} to which it attends; a row sums to 1."
-        if kind == CROSS:
-            assert recording.target is not None
-            queries = recording.target.tokens
-            caption = (
-                "A row is the target token that is predicted, a column the source token or patch to which the decoder "
-                "attends when it predicts that token; a row sums to 1."
-            )
-        elif kind == DECODER:
-            queries = keys = recording.decoder_tokens
-        patches = None if kind == DECODER else source.patches
-        found.append(
-            Heatmaps(
-                name=kind,
-                title=_TITLES[kind],
-                caption=caption,
-                values=weights.astype(np.float32),
-                row_labels=queries,
-                column_labels=keys,
-                grid_row_labels=numbered("layer", weights.shape[0]),
-                grid_column_labels=numbered("head", weights.shape[1]),
-                are_weights=True,
-                patches=patches,
-                columns_before_patches=0 if patches is None else len(keys) - math.prod(patches),
-            )
-        )
-    return found
+    return [_heatmaps(kind, weights, recording) for kind, weights in recording.attention.items()]
+
+
+def _heatmaps(kind: str, weights: np.ndarray, recording: Recording) -> Heatmaps:
+    """The heatmaps of weights `(layers, heads, queries, keys)`."""
+    queries = keys = recording.source.tokens
+    caption, patches = _OF_TOKENS, recording.source.patches
+    if kind == DECODER:
+        queries = keys = recording.decoder_tokens
+        patches = None
+    elif kind == CROSS:
+        assert recording.target is not None
+        queries, caption = recording.target.tokens, _OF_PREDICTIONS
+    if patches is not None:
+        caption = _OF_PATCHES
+        if kind != CROSS:
+            caption += " A click on a patch shows the attention from this patch."
+    return Heatmaps(
+        name=kind,
+        title=_TITLES[kind],
+        caption=caption,
+        values=weights.astype(np.float32),
+        row_labels=queries,
+        column_labels=keys,
+        grid_row_labels=numbered("layer", weights.shape[0]),
+        grid_column_labels=numbered("head", weights.shape[1]),
+        are_weights=True,
+        patches=patches,
+        columns_before_patches=0 if patches is None else len(keys) - math.prod(patches),
+    )

@@ -10,7 +10,8 @@ from .alignment import Alignment
 from .heatmaps import Heatmaps
 from .input_norms import InputNorms
 
-_MOST_LABELS = 40  # an axis with more labels has none: they would not be readable
+# an axis with more labels has none: they would not be readable
+_MOST_LABELS, _MOST_LABELS_OF_A_GRID = 40, 25
 _LONGEST_LABEL = 14  # characters
 # Okabe and Ito's blue and vermilion, which colour-blind readers can tell apart
 _BLUE, _VERMILION = "#0072B2", "#D55E00"
@@ -29,8 +30,12 @@ def draw_heatmaps(figure: Any, heatmaps: Heatmaps, pixels: np.ndarray | None = N
         return
     values, (rows, columns) = heatmaps.values, heatmaps.values.shape[2:]
     is_single = values.shape[:2] == (1, 1)
-    side = 0.2 if is_single else 1.5 / max(rows, columns)  # inches for a value
-    width, height = (min(max(count * side, 1.2), 12.0) for count in (columns, rows))
+    if is_single:
+        width, height = (min(max(0.2 * count, 2.0), 12.0) for count in (columns, rows))
+    else:  # as wide as the labels need, if there are labels
+        width, height = (
+            max(0.12 * count, 1.2) if count <= _MOST_LABELS_OF_A_GRID else 1.5 for count in (columns, rows)
+        )
     panels = _panels(figure, heatmaps, width, height)
     norm, colours = _scale(heatmaps)
     for (i, j), panel in np.ndenumerate(panels):
@@ -130,8 +135,7 @@ def _scale(heatmaps: Heatmaps) -> tuple[Any, str]:
 
 
 def _label(panel: Any, heatmaps: Heatmaps, *, with_rows: bool, with_columns: bool) -> None:
-    is_small = heatmaps.values.shape[:2] != (1, 1)
-    most = 12 if is_small else _MOST_LABELS  # small panels have less room
+    most = _MOST_LABELS if heatmaps.values.shape[:2] == (1, 1) else _MOST_LABELS_OF_A_GRID
     columns = heatmaps.column_labels if with_columns and len(heatmaps.column_labels) <= most else None
     rows = heatmaps.row_labels if with_rows and len(heatmaps.row_labels) <= most else None
     _ticks(panel, columns, rows)

@@ -179,9 +179,10 @@ def _heatmaps(
         row_labels = [str(picture.first + row) for row in range(rows)]
     elif picture.kind == TABLE and patches is not None and rows - math.prod(patches) in (0, 1):
         row_labels = image_sequence(patches, rows).tokens
+    stacks = [stack for stack in ("encoder", "decoder", "cross") if stack in name]
     return Heatmaps(
         name=f"position_{number}",
-        title=f"Position encoding: {picture.kind}",
+        title=f"Position encoding: {picture.kind}" + (f" ({', '.join(stacks)})" if stacks else ""),
         caption=f"{_CAPTIONS[picture.kind]} Modules: {name}.",
         values=values[:, None],
         row_labels=row_labels,

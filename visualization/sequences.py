@@ -76,7 +76,7 @@ def image_sequence(patches: tuple[int, int], length: int) -> Sequence:
     rows, columns = patches
     before = length - rows * columns
     names = ["[class]"] if before == 1 else [f"[extra {number}]" for number in range(1, before + 1)]
-    names += [f"row {row}, column {column}" for row in range(1, rows + 1) for column in range(1, columns + 1)]
+    names += [f"patch {row}, {column}" for row in range(1, rows + 1) for column in range(1, columns + 1)]
     return Sequence(names, [], [], [None] * length, patches)
 
 

@@ -21,7 +21,7 @@ DOCUMENTS = {
     name: (ROOT / name).read_text(encoding="utf-8")
     for name in (
         *("README.md", "docs/fine_tuning.md", "docs/parts.md", "docs/pipelines.md", "docs/position_encodings.md"),
-        "docs/sharing.md",
+        *("docs/sharing.md", "docs/visualization.md"),
     )
 }
 # What variables hold in the end

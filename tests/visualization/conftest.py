@@ -7,7 +7,7 @@ from transformers import ViTImageProcessorPil
 
 import locant
 
-from .models import SENTENCES
+from .models import SENTENCES, build
 
 
 @pytest.fixture(scope="session")
@@ -23,3 +23,12 @@ def image_processor():
 @pytest.fixture(scope="session")
 def image():
     return np.random.default_rng(0).integers(0, 256, (12, 12, 3), dtype=np.uint8)
+
+
+@pytest.fixture(scope="session")
+def image_model(tmp_path_factory):
+    """The folder of an image classifier with its image processor."""
+    folder = tmp_path_factory.mktemp("image_run")
+    build("locant image encoder").save_pretrained(folder)
+    locant.LocantImageProcessor(size=12).save_pretrained(folder)
+    return folder

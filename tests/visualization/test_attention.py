@@ -62,7 +62,7 @@ def test_image_models(name, tokenizer, image_processor, image):
     part = part_named(found.html(), "cross_attention" if is_captioner else "self_attention")
     assert part["patches"] == [3, 3]
     assert part["columnsBeforePatches"] == (0 if is_captioner else 1)
-    assert part["columns"][-1] == "row 3, column 3"
+    assert part["columns"][-1] == "patch 3, 3"
     assert np.abs(found.recording.pixels * 255 - image).max() < 1e-3  # the normalisation is undone
 
 

@@ -136,7 +136,7 @@ def test_images(encoding):
     if encoding == "learned":
         table = next(module for name, module in model.named_modules() if name.endswith("position.embeddings")).weight
         assert np.array_equal(found[0].values[0, 0], table.detach().numpy())
-        assert found[0].row_labels[:2] == ["[class]", "row 1, column 1"]
+        assert found[0].row_labels[:2] == ["[class]", "patch 1, 1"]
 
 
 @pytest.mark.parametrize(
