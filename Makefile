@@ -59,7 +59,7 @@ $(VENV)/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --upgrade pip
 	$(BIN)/pip install --quiet -c constraints.txt torch
-	$(BIN)/pip install --quiet -c constraints.txt -e ".[plots,vision,convert,export,search,test,browser,dev]"
+	$(BIN)/pip install --quiet -c constraints.txt -e ".[plots,vision,convert,export,search,serve,demo,test,browser,dev]"
 	touch $@
 
 $(VENV)/bench: $(VENV)/installed

@@ -31,6 +31,8 @@ COMMANDS = {
         "convert a model of another family to Locant, or a Locant model to another family",
     ),
     "export": ("locant.commands.export", "write a model for another engine: CTranslate2 or ONNX"),
+    "serve": ("locant.commands.serve", "answer requests for translations or classifications over HTTP"),
+    "demo": ("locant.commands.demo", "serve a page on which to try a model in a browser"),
     "search": ("locant.commands.search", "search for hyperparameters of locant train"),
     "study": ("locant.commands.study", "compare position encodings"),
 }

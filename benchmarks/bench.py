@@ -93,7 +93,7 @@ def _importable(tree: Path, folder: Path) -> Path:
     for file in (tree / "locant").iterdir():
         (package / file.name).symlink_to(file)
     rooms = ("checkpoints", "configuration", "modeling", "tokenization", "training", "studies", "visualization", "hub")
-    for room in (*rooms, "utils"):
+    for room in (*rooms, "serving", "utils"):
         if (tree / room).is_dir():  # an older commit may lack one
             (package / room).symlink_to(tree / room)
     return folder

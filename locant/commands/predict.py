@@ -4,7 +4,7 @@
 import argparse
 import json
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -37,7 +37,7 @@ def run(arguments: list[str]) -> None:
     show_progress, number = shows_progress(parsed), 0
     config_file = run_config_file(parsed.model)
     task, data = (None, None) if config_file is None else read_run_data(config_file)[:2]
-    pipe = _load(parsed, None if task is None else task.name)
+    pipe = load_pipeline(parsed, None if task is None else task.name)
     if pipe.task == "translation":
         pipe.prefix = getattr(data, "source_prefix", None) or pipe.prefix
     _check_options(pipe, parsed)
@@ -45,16 +45,16 @@ def run(arguments: list[str]) -> None:
         set_seed(parsed.seed)
     reads_images = pipe.task in _IMAGE_TASKS
     is_interactive = not reads_images and not parsed.files and sys.stdin.isatty()
-    inputs = iter(_images(parsed) if reads_images else _lines(parsed, is_interactive, data))
+    inputs = iter(image_files(parsed.model, parsed.files) if reads_images else _lines(parsed, is_interactive, data))
     size = 1 if is_interactive else _CHUNK * parsed.batch_size
-    max_length, cut = _max_length(pipe, data), 0
+    max_length, cut = max_text_tokens(pipe, data), 0
     with output(parsed.output) as file, tqdm(desc="predicting", unit=" inputs", disable=not show_progress) as progress:
         while chunk := list(islice(inputs, size)):
             _check_masks(pipe, chunk, number)
             number += len(chunk)
             if max_length is not None:
                 cut += sum(len(ids) > max_length for ids in pipe.tokenizer(chunk, verbose=False)["input_ids"])
-            for given, found in zip(chunk, _predict(pipe, chunk, parsed, max_length), strict=True):
+            for given, found in zip(chunk, predict_inputs(pipe, chunk, parsed, max_length), strict=True):
                 if parsed.json:
                     line = json.dumps({"input": given, "output": found}, ensure_ascii=False)
                 else:
@@ -80,7 +80,7 @@ def _check_options(pipe: Any, parsed: argparse.Namespace) -> None:
         raise InputError(f"--max_new_tokens is for models that generate text, not for {pipe.task}: leave it out.")
 
 
-def _max_length(pipe: Any, data: Any) -> int | None:
+def max_text_tokens(pipe: Any, data: Any) -> int | None:
     """The number of tokens that a classifier reads of a text, as in training; None if texts are not cut."""
     if pipe.task != "text-classification":
         return None
@@ -88,7 +88,7 @@ def _max_length(pipe: Any, data: Any) -> int | None:
     return min((limit for limit in limits if limit is not None), default=None)
 
 
-def _load(parsed: argparse.Namespace, trained_for: str | None) -> Any:
+def load_pipeline(parsed: argparse.Namespace, trained_for: str | None) -> Any:
     """Load the pipeline of the model.
 
     Args:
@@ -142,7 +142,7 @@ def _check_masks(pipe: Any, lines: list[str], before: int) -> None:
             raise InputError(f"Line {number} has no {mask}: write it in place of the word that is to be predicted.")
 
 
-def _predict(pipe: Any, inputs: list[str], parsed: argparse.Namespace, max_length: int | None) -> Iterator[Any]:
+def predict_inputs(pipe: Any, inputs: list[str], parsed: argparse.Namespace, max_length: int | None) -> Iterator[Any]:
     """Yield what the pipeline returns for each input, and an empty list for each blank line."""
     filled = [text for text in inputs if text.strip()]
     try:
@@ -224,19 +224,19 @@ def _texts(file: str, data: Any) -> Iterable[str]:
     return map(one_line, load_files(file, "test", Layout((column,)))["text"])
 
 
-def _images(parsed: argparse.Namespace) -> Iterator[str]:
+def image_files(model: str, files: Sequence[str]) -> Iterator[str]:
     """Yield the path of each image, in the order of the arguments; the images of a folder are sorted by name.
 
     Raises:
         InputError: no image is given, or an image cannot be read.
     """
-    if not parsed.files:
-        raise InputError(f"{parsed.model} reads images: give image files, or folders of them.")
+    if not files:
+        raise InputError(f"{model} reads images: give image files, or folders of them.")
     from PIL import Image  # an optional dependency
 
     Image.init()
     suffixes = {suffix for suffix, name in Image.registered_extensions().items() if name in Image.OPEN}
-    for path in map(Path, parsed.files):
+    for path in map(Path, files):
         found = [path]
         if path.is_dir():
             found = sorted(entry for entry in path.iterdir() if entry.suffix.lower() in suffixes)

@@ -40,7 +40,7 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 ROOMS = (
     *("configuration", "modeling", "checkpoints", "tokenization", "training", "studies", "visualization", "hub"),
-    *("utils", "locant"),
+    *("serving", "utils", "locant"),
 )
 
 # The libraries that the tests import: each worker imports them once, and the processes that it forks have them already

@@ -1,0 +1,129 @@
+# Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
+"""The subcommand `locant demo`."""
+
+import argparse
+import functools
+import sys
+import webbrowser
+from collections.abc import Callable, Sequence
+from itertools import islice
+from typing import Any
+
+from locant.commands.model_options import load_model, run_config_file, shows_progress
+from locant.commands.predict import image_files, load_pipeline, max_text_tokens, predict_inputs
+from locant.commands.serve import find_served_task, port
+from locant.training.data.text_data import read_lines
+from locant.training.errors import InputError
+from locant.training.options.run_config import read_run_data
+
+_MOST_EXAMPLES = 10
+_IDLE_SECONDS, _STOP_SECONDS = 60, 1
+_NEW_TOKENS = 40  # preset for a language model whose generation config has no limit
+
+
+def run(arguments: list[str]) -> None:
+    """Serve a page for a model until a signal ends the server."""
+    parsed = _parser().parse_args(arguments)
+    shows_progress(parsed)  # switches the progress bars of transformers off
+    try:
+        from locant.serving.demo_page import build_page, create_app
+        from locant.serving.http_server import bind, serve
+    except ImportError as error:
+        raise InputError(f"locant demo needs more packages ({error}): pip install 'locant[demo]'.") from error
+    listener = bind(parsed.host, parsed.port)
+    print(f"Loading {parsed.model}", file=sys.stderr)
+    app = create_app(build_page(parsed.model, load_form(parsed)))
+
+    def on_ready(address: str) -> None:
+        print(f"Ready at {address}", file=sys.stderr, flush=True)
+        if parsed.open:
+            webbrowser.open(address)
+
+    serve(app, listener, _IDLE_SECONDS, _STOP_SECONDS, on_ready)
+
+
+def load_form(parsed: argparse.Namespace) -> Callable[[], None]:
+    """Load the model, and return a function that adds the form of its task to a page.
+
+    Raises:
+        InputError, SharingError: the model or the examples do not load, or there is no form for the model's task.
+    """
+    from locant.serving import demo_page
+    from locant.serving.served_models import ServedClassifier, ServedTranslator
+
+    if find_served_task(parsed.model) == "translation":
+        model, tokenizer, options = load_model(parsed)
+        served = ServedTranslator(model, tokenizer, options["source_prefix"])
+        beams = model.generation_config.num_beams or 1
+        return functools.partial(demo_page.add_translation, served, beams, _texts(parsed))
+
+    config_file = run_config_file(parsed.model)
+    task, data = (None, None) if config_file is None else read_run_data(config_file)[:2]
+    pipe = load_pipeline(parsed, None if task is None else task.name)
+    predict = functools.partial(_predict, pipe)
+    match pipe.task:
+        case "text-classification":
+            classifier = ServedClassifier(pipe, max_text_tokens(pipe, data))
+            return functools.partial(demo_page.add_text_classification, classifier, _texts(parsed))
+        case "fill-mask":
+            return functools.partial(demo_page.add_fill_mask, predict, pipe.tokenizer.mask_token, _texts(parsed))
+        case "text-generation":
+            length = pipe.model.generation_config.max_new_tokens or _NEW_TOKENS
+            return functools.partial(demo_page.add_text_generation, predict, length, _texts(parsed))
+        case "image-classification":
+            labels = pipe.model.config.num_labels
+            return functools.partial(demo_page.add_image_classification, predict, labels, _images(parsed))
+        case "image-text-to-text":
+            return functools.partial(demo_page.add_captioning, predict, _images(parsed))
+    raise InputError(f"{parsed.model} is for {pipe.task}, for which there is no page: use locant predict.")
+
+
+def _predict(
+    pipe: Any, given: str, *, top_k: int | None = None, do_sample: bool = False, max_new_tokens: int | None = None
+) -> Any:
+    """What `locant predict` with these options predicts for one text, or for the image at one path."""
+    options = argparse.Namespace(batch_size=1, top_k=top_k, do_sample=do_sample, max_new_tokens=max_new_tokens)
+    [found] = predict_inputs(pipe, [given], options, max_length=None)
+    return found
+
+
+def _texts(parsed: argparse.Namespace) -> Sequence[str]:
+    """The first lines of the files of examples that are not blank."""
+    lines = (line for file in parsed.examples for line in read_lines(file) if line.strip())
+    return list(islice(lines, _MOST_EXAMPLES))
+
+
+def _images(parsed: argparse.Namespace) -> Sequence[str]:
+    """The paths of the first example images."""
+    if not parsed.examples:
+        return []
+    return list(islice(image_files(parsed.model, parsed.examples), _MOST_EXAMPLES))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        "locant demo",
+        description="Serve a page on which to try a model: translation with scores and attention, classification of "
+        "texts or images, masked words, continuations, or captions. The page loads nothing from other hosts. It has no "
+        "access control and no encryption.",
+    )
+    parser.add_argument("model", metavar="MODEL", help="folder or Hub name of the model")
+    parser.add_argument(
+        "--examples",
+        nargs="+",
+        default=[],
+        metavar="FILE",
+        help=f"files of texts, one text per line, or images, or folders of images; the page offers the first "
+        f"{_MOST_EXAMPLES}",
+    )
+    parser.add_argument("--host", default="127.0.0.1", metavar="ADDRESS", help="address to listen on (127.0.0.1)")
+    parser.add_argument("--port", type=port, default=7860, metavar="N", help="port, 0 for any free port (7860)")
+    parser.add_argument("--open", action="store_true", help="open the page in the default browser")
+    parser.add_argument(
+        "--device", help="device that computes, such as cpu, cuda or cuda:1 (default: the accelerator if there is one)"
+    )
+    parser.add_argument(
+        "--source_prefix", metavar="TEXT", help="text put before every source (default: the prefix of the training run)"
+    )
+    parser.set_defaults(no_progress=True, batch_size=1)
+    return parser

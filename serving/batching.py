@@ -1,0 +1,147 @@
+# Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
+"""A queue of texts from many requests, which one thread computes in batches of similar length."""
+
+import asyncio
+import math
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+from .metrics import Metrics
+
+Compute = Callable[[Sequence[str], dict[str, Any]], Sequence[Any]]
+_LONGEST_RETRY = 60  # seconds
+
+
+class QueueFullError(Exception):
+    """The queue has no room for the texts of a request.
+
+    Args:
+        retry_after: seconds, rounded up, in which the texts that wait now will have been computed.
+    """
+
+    def __init__(self, retry_after: int):
+        super().__init__(f"The server is busy: try again in {retry_after} s.")
+        self.retry_after = retry_after
+
+
+@dataclass(eq=False)
+class _Item:
+    """A text in the queue; `result` receives the result or the error."""
+
+    text: str
+    options: dict[str, Any]
+    result: asyncio.Future
+
+
+class Batcher:
+    """Computes the texts of concurrent requests in shared batches.
+
+    All methods are called in one event loop, which alone changes the queue, so that there are no locks. Only `compute`
+    runs in a thread.
+
+    A batch is computed as soon as the thread is free. While it is computed, the texts of the next batch arrive.
+
+    Args:
+        compute: takes texts, and options that hold for all of them, and returns a result for each text. A result that
+            is an exception is raised in the request of its text. If `compute` itself raises, it is called again for
+            each text alone, so that a text that cannot be computed fails alone.
+        batch_size: the largest number of texts in a batch.
+        max_waiting: the largest number of texts in the queue.
+        metrics: gets the size and the seconds of each batch.
+    """
+
+    def __init__(self, compute: Compute, batch_size: int, max_waiting: int, metrics: Metrics):
+        self._compute = compute
+        self._batch_size = batch_size
+        self._max_waiting = max_waiting
+        self._metrics = metrics
+        self._waiting: list[_Item] = []  # oldest first
+        self._arrived = asyncio.Event()
+        self._seconds_per_text = 0.0  # of the last batch
+        metrics.waiting_texts.set_function(lambda: len(self._waiting))
+
+    async def submit(self, texts: Sequence[str], options: dict[str, Any]) -> list[Any]:
+        """The result of each text, once all texts are computed.
+
+        If the caller is cancelled, or a text fails, the other texts of this call that still wait are not computed.
+
+        Raises:
+            QueueFullError: there is no room for all `texts`, in which case none of them was added to the queue.
+            Exception: the error of the first text that failed.
+        """
+        if len(self._waiting) + len(texts) > self._max_waiting:
+            seconds = math.ceil(self._seconds_per_text * len(self._waiting))
+            raise QueueFullError(min(max(1, seconds), _LONGEST_RETRY))
+        loop = asyncio.get_running_loop()
+        items = [_Item(text, options, loop.create_future()) for text in texts]
+        self._waiting += items
+        self._arrived.set()
+        try:
+            return await asyncio.gather(*(item.result for item in items))
+        except BaseException:
+            for item in items:
+                item.result.cancel()
+            self._waiting = [item for item in self._waiting if not item.result.done()]
+            raise
+
+    async def run(self) -> None:
+        """Compute batches until this task is cancelled."""
+        loop = asyncio.get_running_loop()
+        thread = ThreadPoolExecutor(1, thread_name_prefix="locant-batches")
+        try:
+            while True:
+                while not self._waiting:
+                    self._arrived.clear()
+                    await self._arrived.wait()
+                batch = self._take()
+                texts = [item.text for item in batch]
+                results = await loop.run_in_executor(thread, self._timed, texts, batch[0].options)
+                for item, result in zip(batch, results, strict=True):
+                    _deliver(item, result)
+        finally:
+            thread.shutdown(wait=False, cancel_futures=True)
+
+    def _take(self) -> list[_Item]:
+        """Remove the next batch from the queue.
+
+        The batch has the text that has waited longest, and those texts with the same options whose lengths, in
+        characters, are nearest in order of length.
+        """
+        oldest = self._waiting[0]
+        alike = [item for item in self._waiting if item.options == oldest.options]
+        alike.sort(key=lambda item: len(item.text))
+        start = min(alike.index(oldest) - self._batch_size // 2, len(alike) - self._batch_size)
+        batch = alike[max(0, start) :][: self._batch_size]
+        taken = set(batch)
+        self._waiting = [item for item in self._waiting if item not in taken]
+        return batch
+
+    def _timed(self, texts: list[str], options: dict[str, Any]) -> list[Any]:
+        start = time.perf_counter()
+        results = self._results(texts, options)
+        seconds = time.perf_counter() - start
+        self._metrics.batch_texts.observe(len(texts))
+        self._metrics.batch_seconds.observe(seconds)
+        self._seconds_per_text = seconds / len(texts)
+        return results
+
+    def _results(self, texts: list[str], options: dict[str, Any]) -> list[Any]:
+        """The result of each text, or its exception."""
+        try:
+            return list(self._compute(texts, options))
+        except Exception as error:
+            if len(texts) == 1:
+                return [error]
+            return [result for text in texts for result in self._results([text], options)]
+
+
+def _deliver(item: _Item, result: Any) -> None:
+    if item.result.done():  # its request was cancelled while the batch was computed
+        return
+    if isinstance(result, Exception):
+        item.result.set_exception(result)
+    else:
+        item.result.set_result(result)

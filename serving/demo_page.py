@@ -1,0 +1,211 @@
+# Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
+"""The page of `locant demo`, made with Gradio: a form for each task, and the application that serves the page.
+
+Each function `add_…` adds the form of one task to the page that is being built.
+"""
+
+import functools
+import html
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import gradio as gr
+from fastapi import FastAPI
+
+from locant.training.errors import InputError
+
+from .demo_functions import (
+    Predict,
+    caption,
+    classify_image,
+    classify_text,
+    fill_masks,
+    generate,
+    translate,
+)
+from .served_models import ServedClassifier, ServedTranslator
+
+MOST_BEAMS = 8
+MOST_TOKENS = 256
+_CANDIDATES = 10  # tokens for each mask
+_WAITING = 64  # requests that wait for the model
+_UPLOAD = "20mb"
+_KEEP_UPLOADS = 3600  # seconds
+_SYSTEM_FONT = ("system-ui", "sans-serif")
+_CSS = "textarea, td, label { unicode-bidi: plaintext; }"  # Arabic and Hebrew begin at the right
+
+
+def build_page(name: str, add_form: Callable[[], None]) -> gr.Blocks:
+    """The page of a model.
+
+    Args:
+        name: the name of the model, in the heading.
+        add_form: adds the form of the model's task.
+    """
+    title = f"Locant: {name}"
+    with gr.Blocks(title=title, analytics_enabled=False, delete_cache=(_KEEP_UPLOADS, _KEEP_UPLOADS)) as page:
+        gr.HTML(f"<h1>{html.escape(title)}</h1>")
+        add_form()
+    page.queue(max_size=_WAITING, default_concurrency_limit=1)
+    return page
+
+
+def create_app(page: gr.Blocks) -> FastAPI:
+    """The application that serves a page at `/`, without parts of Gradio that load or send data over the internet."""
+    app = FastAPI(openapi_url=None)
+    gr.mount_gradio_app(
+        app,
+        page,
+        path="/",
+        theme=gr.themes.Default(primary_hue="blue", font=_SYSTEM_FONT, font_mono=("ui-monospace", "monospace")),
+        css=_CSS,
+        app_kwargs={"openapi_url": None},
+        max_file_size=_UPLOAD,
+        footer_links=[],
+        run_history=False,
+        enable_monitoring=False,
+        mcp_server=False,
+        ssr_mode=False,
+        pwa=False,
+    )
+    # a page that is mounted, not launched, would otherwise accept the path of any file of this machine as an upload
+    page.has_launched = True
+    return app
+
+
+def add_translation(served: ServedTranslator, num_beams: int, examples: Sequence[str] = ()) -> None:
+    """Text → translations with scores, and the attention of each word of the best translation.
+
+    Args:
+        served: the translator.
+        num_beams: the number of beams that is preset, and of translations.
+        examples: texts to choose from.
+    """
+    text = _text_field("Text", examples)
+    with gr.Row():
+        most = max(MOST_BEAMS, num_beams)
+        beams = gr.Slider(1, most, value=num_beams, step=1, precision=0, label="Beams (1 is greedy search)")
+        number = gr.Slider(1, most, value=num_beams, step=1, precision=0, label="Translations, at most one per beam")
+    button = gr.Button("Translate", variant="primary")
+    best = gr.Textbox(label="Translation", interactive=False, buttons=["copy"])
+    words = gr.Radio(label="Choose a word of the translation to see its attention", elem_id="target-words")
+    weights = gr.HighlightedText(
+        label="Attention of the chosen word to the text: mean over all layers and heads", elem_id="source-words"
+    )
+    table = gr.Dataframe(
+        label="Translations by score, the log-probability (in beam search divided by the length to the power of "
+        "length_penalty)",
+        headers=["translation", "score"],
+        interactive=False,
+        wrap=True,
+        column_widths=["80%", "20%"],
+    )
+    shown_alignment = gr.State()
+
+    def show(given: str, num_beams: int, number: int) -> tuple[Any, ...]:
+        found, alignment = translate(served, given, num_beams, number)
+        rows = [[translation.text, f"{translation.score:.4f}"] for translation in found]
+        choices = [(word, index) for index, word in enumerate(alignment.target)]
+        return found[0].text, gr.Radio(choices=choices, value=None), [], rows, alignment
+
+    def show_attention(index: int, alignment: Any) -> list[tuple[str, float]]:
+        pairs = zip(alignment.source, alignment.weights[index].tolist(), strict=True)
+        return [(f"{word} {weight:.2f}", weight) for word, weight in pairs]
+
+    gr.on(
+        [button.click, text.submit],
+        _with_page_errors(show),
+        [text, beams, number],
+        [best, words, weights, table, shown_alignment],
+    )
+    words.input(show_attention, [words, shown_alignment], weights)
+
+
+def add_text_classification(served: ServedClassifier, examples: Sequence[str] = ()) -> None:
+    """Text → the probability of each label, or the number that a regression model predicts."""
+    text = _text_field("Text", examples)
+    button = gr.Button("Classify", variant="primary")
+    labels = gr.Label(label="Prediction")
+
+    def show(given: str) -> dict[str, float] | str:
+        found, is_cut = classify_text(served, given)
+        if is_cut:
+            gr.Warning("The text is longer than the texts of the training: only its beginning was read.")
+        return found
+
+    gr.on([button.click, text.submit], _with_page_errors(show), text, labels)
+
+
+def add_image_classification(predict: Predict, num_labels: int, examples: Sequence[str] = ()) -> None:
+    """Image → the probability of each label."""
+    image = _image_field(examples)
+    button = gr.Button("Classify", variant="primary")
+    labels = gr.Label(label="Prediction", num_top_classes=10)
+    function = functools.partial(classify_image, predict, num_labels)
+    button.click(_with_page_errors(function), image, labels)
+
+
+def add_fill_mask(predict: Predict, mask: str, examples: Sequence[str] = ()) -> None:
+    """Text with masks → the most probable tokens for each mask."""
+    text = _text_field(f"Text with {mask} in place of the words that are to be predicted", examples)
+    button = gr.Button("Predict", variant="primary")
+    table = gr.Dataframe(
+        label="The most probable tokens",
+        headers=["mask", "token", "probability"],
+        interactive=False,
+        column_widths=["20%", "50%", "30%"],
+    )
+
+    def show(given: str) -> list[list[Any]]:
+        found = fill_masks(predict, mask, given, _CANDIDATES)
+        return [[number, token, f"{probability:.4f}"] for number, token, probability in found]
+
+    gr.on([button.click, text.submit], _with_page_errors(show), text, table)
+
+
+def add_text_generation(predict: Predict, max_new_tokens: int, examples: Sequence[str] = ()) -> None:
+    """Text → its continuation, of which `max_new_tokens` is the preset length."""
+    text = _text_field("Beginning", examples)
+    with gr.Row():
+        most = max(MOST_TOKENS, max_new_tokens)
+        length = gr.Slider(1, most, value=max_new_tokens, step=1, precision=0, label="Longest continuation, in tokens")
+        do_sample = gr.Checkbox(label="Draw the tokens at random")
+    button = gr.Button("Continue", variant="primary")
+    continuation = gr.Textbox(label="Continuation", interactive=False, lines=4, buttons=["copy"])
+    function = functools.partial(generate, predict)
+    gr.on([button.click, text.submit], _with_page_errors(function), [text, length, do_sample], continuation)
+
+
+def add_captioning(predict: Predict, examples: Sequence[str] = ()) -> None:
+    """Image → caption."""
+    image = _image_field(examples)
+    button = gr.Button("Describe", variant="primary")
+    text = gr.Textbox(label="Caption", interactive=False, buttons=["copy"])
+    button.click(_with_page_errors(functools.partial(caption, predict)), image, text)
+
+
+def _text_field(label: str, examples: Sequence[str]) -> gr.Textbox:
+    text = gr.Textbox(label=label, lines=3, max_lines=12, autofocus=True)
+    if examples:
+        gr.Examples([[example] for example in examples], text)
+    return text
+
+
+def _image_field(examples: Sequence[str]) -> gr.Image:
+    """A field for an image, which the page passes on as the path of the unchanged file."""
+    image = gr.Image(label="Image", type="filepath", image_mode=None, sources=["upload", "clipboard"], height=280)
+    if examples:
+        gr.Examples([[example] for example in examples], image)
+    return image
+
+
+def _with_page_errors(function: Callable[..., Any]) -> Callable[..., Any]:
+    """`function`, whose `InputError` the page shows as one sentence."""
+
+    def call(*given: Any) -> Any:
+        try:
+            return function(*given)
+        except InputError as error:  # Gradio shows the message as HTML
+            raise gr.Error(html.escape(str(error)), duration=None, print_exception=False) from error
+
+    return call

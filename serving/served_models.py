@@ -1,0 +1,147 @@
+# Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
+"""Computes batches of texts with a translator or a text classifier, as `locant translate` and `locant predict` do."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from locant.configuration import LocantConfig
+from locant.training.errors import InputError
+from locant.training.inference import Translation, position_limit, translate
+
+
+@dataclass(frozen=True)
+class TranslatedText:
+    """The translations of a text, best first, and the number of tokens of the text with its prefix."""
+
+    translations: list[Translation]
+    source_tokens: int
+
+
+@dataclass(frozen=True)
+class ClassifiedText:
+    """The probability of each label for a text, highest first: none for a blank text.
+
+    For a regression model, the only entry has the predicted number.
+
+    Args:
+        scores: pairs of label and probability.
+        source_tokens: the number of tokens that the model read.
+        is_cut: whether the text has more tokens than that.
+    """
+
+    scores: list[tuple[str, float]]
+    source_tokens: int
+    is_cut: bool
+
+
+class ServedTranslator:
+    """A sequence-to-sequence model of transformers, or a translator in CTranslate2.
+
+    Args:
+        model: the model, see `locant.training.inference.load` and `CTranslate2Model`.
+        tokenizer: its tokenizer.
+        source_prefix: text before every source.
+    """
+
+    task = "translation"
+
+    def __init__(self, model: Any, tokenizer: Any, source_prefix: str = ""):
+        self.model = model
+        self.tokenizer = tokenizer
+        self.source_prefix = source_prefix
+        self._longest_source = _table_size(model, tokenizer, "source")
+        self._longest_target = _table_size(model, tokenizer, "target")
+
+    def compute(self, texts: Sequence[str], options: dict[str, Any]) -> list[TranslatedText | InputError]:
+        """Translate texts in one batch.
+
+        Args:
+            texts: the texts.
+            options: `scores`, whether to compute scores (no by default), and keyword arguments of `translate_stream`.
+
+        Returns:
+            For each text its translations, or an error if it has more tokens than the model has positions.
+
+        Raises:
+            InputError: `options` ask for more translations than the search finds.
+        """
+        search = dict(options)
+        with_scores = search.pop("scores", False)
+        if self._longest_target is not None and "max_new_tokens" in search:
+            search["max_new_tokens"] = min(search["max_new_tokens"], self._longest_target)
+        lengths = _lengths(self.tokenizer, [self.source_prefix + text for text in texts])
+        fitting = [i for i, length in enumerate(lengths) if not self._is_too_long(length)]
+        found = translate(
+            self.model,
+            self.tokenizer,
+            [texts[i] for i in fitting],
+            batch_size=len(texts),
+            source_prefix=self.source_prefix,
+            show_progress=False,
+            with_scores=with_scores,
+            **search,
+        )
+        results: list[TranslatedText | InputError] = [self._error(length) for length in lengths]
+        for i, translations in zip(fitting, found, strict=True):
+            results[i] = TranslatedText(translations, lengths[i])
+        return results
+
+    def _is_too_long(self, length: int) -> bool:
+        return self._longest_source is not None and length > self._longest_source
+
+    def _error(self, length: int) -> InputError:
+        return InputError(
+            f"A text has {length} tokens, but the model reads at most {self._longest_source}: split the text."
+        )
+
+
+class ServedClassifier:
+    """A pipeline of transformers for text classification.
+
+    Args:
+        pipe: the pipeline.
+        max_length: the number of tokens to which a text is cut, as in training; None to cut only texts that have more
+            tokens than the model has positions.
+    """
+
+    task = "text-classification"
+
+    def __init__(self, pipe: Any, max_length: int | None = None):
+        self.model = pipe.model
+        self._pipe = pipe
+        limits = (max_length, _table_size(pipe.model, pipe.tokenizer, "source"))
+        self._max_length = min((limit for limit in limits if limit is not None), default=None)
+
+    def compute(self, texts: Sequence[str], options: dict[str, Any]) -> list[ClassifiedText]:
+        """Classify texts in one batch; there are no options."""
+        results = [ClassifiedText([], 0, is_cut=False)] * len(texts)
+        filled = [i for i, text in enumerate(texts) if text.strip()]
+        if not filled:
+            return results
+        given = [texts[i] for i in filled]
+        lengths = _lengths(self._pipe.tokenizer, given)
+        cut = {} if self._max_length is None else {"truncation": True, "max_length": self._max_length}
+        found = self._pipe(given, batch_size=len(given), top_k=self.model.config.num_labels, **cut)
+        for i, length, labels in zip(filled, lengths, found, strict=True):
+            read = min(length, self._max_length or length)
+            results[i] = ClassifiedText([(one["label"], one["score"]) for one in labels], read, is_cut=read < length)
+        return results
+
+
+def _lengths(tokenizer: Any, texts: Sequence[str]) -> list[int]:
+    """The number of tokens of each text."""
+    return [len(ids) for ids in tokenizer(list(texts), verbose=False)["input_ids"]]
+
+
+def _table_size(model: Any, tokenizer: Any, side: str) -> int | None:
+    """The largest number of tokens in the encoder (side "source") or decoder ("target"); None if unlimited.
+
+    Models of other families do not refuse longer texts with a message, so their configs are read here.
+    """
+    limits = [position_limit(model, side)]
+    if not isinstance(model.config, LocantConfig):
+        limits.append(getattr(model.config, "max_position_embeddings", None))
+        if side == "source":
+            limits.append(tokenizer.model_max_length)
+    return min((limit for limit in limits if limit is not None), default=None)

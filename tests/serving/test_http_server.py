@@ -1,0 +1,173 @@
+# Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
+"""`locant serve` as a process: clients that hang, send too much or leave, and the stop."""
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+
+import httpx
+import pytest
+
+from locant.training.inference import load, translate
+
+READ_SECONDS = 3
+SLOW = {"num_beams": 4, "max_new_tokens": 160}
+
+
+@contextmanager
+def running(folder, tmp_path, *arguments):
+    """A server process and its address."""
+    command = [sys.executable, "-m", "locant", "serve", folder, "--device", "cpu", "--port", "0", *arguments]
+    log = tmp_path / "log"
+    with open(log, "w") as stderr:
+        process = subprocess.Popen(command, stderr=stderr, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    try:
+        while not (ready := re.search(r"Ready at (\S+);", log.read_text())):
+            assert process.poll() is None, log.read_text()
+            time.sleep(0.05)
+        yield process, ready[1]
+        assert "Traceback" not in log.read_text()
+    finally:
+        process.kill()
+        process.wait()
+
+
+@pytest.fixture(scope="module")
+def server(translator, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("server")
+    with running(translator, folder, "--max_read_seconds", str(READ_SECONDS)) as (_, address):
+        yield address
+
+
+@pytest.fixture(scope="module")
+def expected(translator, texts):
+    found = translate(*load(translator, "cpu"), texts[:20], show_progress=False)
+    return {text: best.text for text, (best, *_) in zip(texts, found, strict=False)}
+
+
+@pytest.fixture
+def undisturbed(server, expected):
+    """Check that other clients get their answers."""
+
+    def check():
+        with httpx.Client(base_url=server, timeout=60) as client, ThreadPoolExecutor(4) as threads:
+            answers = list(threads.map(lambda text: client.post("/translate", json={"text": text}).json(), expected))
+        assert [answer["translations"][0]["text"] for answer in answers] == list(expected.values())
+
+    return check
+
+
+def connect(address, content=b""):
+    host, port = address.removeprefix("http://").split(":")
+    connection = socket.create_connection((host, int(port)), timeout=60)
+    connection.sendall(content)
+    return connection
+
+
+def post(body, length=None):
+    head = ["POST /translate HTTP/1.1", "Host: a", "Content-Type: application/json"]
+    head.append(f"Content-Length: {length or len(body)}")
+    return "\r\n".join([*head, "", ""]).encode() + body
+
+
+def status_counts(server):
+    page = httpx.get(f"{server}/metrics", timeout=60).text
+    return {
+        status: float(n)
+        for status, n in re.findall(r'locant_requests_total{.*"/translate",status="(\w+)"} (\S+)', page)
+    }
+
+
+def test_clients_that_hang_are_closed_and_nobody_waits_for_them(server, undisturbed):
+    silent = connect(server)
+    in_headers = connect(server, b"POST /translate HTTP/1.1\r\nHost:")
+    in_body = connect(server, post(b'{"text": "a', length=100))
+    reads_nothing = connect(server, post(b'{"text": "a"}') * 20)
+    undisturbed()
+    for connection in (silent, in_headers):
+        assert connection.recv(100) == b""
+    assert in_body.recv(100).startswith(b"HTTP/1.1 408 ")
+    undisturbed()
+    reads_nothing.close()
+
+
+@pytest.mark.slow
+def test_clients_that_drip_headers_are_closed(server):
+    connection = connect(server, b"GET /health HTTP/1.1\r\n")
+    start = time.monotonic()
+    with pytest.raises(OSError):
+        while time.monotonic() < start + 20 * READ_SECONDS:
+            connection.sendall(b"X: y\r\n")
+            time.sleep(0.1)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("chunked", [False, True])
+def test_10_megabytes_are_refused_without_being_kept(server, undisturbed, chunked):
+    before = memory(server)
+    body = b'{"text": "' + b"a" * 10_000_000 + b'"}'
+    content = (body[start : start + 65536] for start in range(0, len(body), 65536)) if chunked else body
+    with ThreadPoolExecutor(1) as thread:
+        kind = {"content-type": "application/json"}
+        answer = thread.submit(httpx.post, f"{server}/translate", content=content, headers=kind, timeout=60)
+        undisturbed()
+        assert answer.result().status_code == 413
+    assert memory(server) < before + 8e6
+
+
+def memory(server):
+    page = httpx.get(f"{server}/metrics", timeout=60).text
+    return float(re.search(r"^process_resident_memory_bytes (\S+)", page, re.MULTILINE)[1])
+
+
+@pytest.mark.slow
+def test_clients_that_disconnect_are_not_computed(server, undisturbed, texts):
+    """The first request occupies the thread, so that the others are still in the queue when their clients leave."""
+    with ThreadPoolExecutor(1) as thread:
+        slow = thread.submit(httpx.post, f"{server}/translate", json={"text": texts[:32], **SLOW}, timeout=120)
+        page = ""
+        while 'le="32.0"' not in page:
+            page = httpx.get(f"{server}/metrics", timeout=60).text
+        for _ in range(10):
+            connect(server, post(b'{"text": ["a", "b"], "num_beams": 7}')).close()
+        undisturbed()
+        assert slow.result().status_code == 200
+    counts = status_counts(server)
+    assert counts["disconnected"] >= 10
+    assert "500" not in counts
+
+
+def test_sigterm_answers_what_was_received_and_exits_0(translator, tmp_path, texts):
+    with running(translator, tmp_path, "--stop_seconds", "300") as (process, address):
+        host, port = address.removeprefix("http://").split(":")
+        with ThreadPoolExecutor(4) as threads:
+            requests = [
+                threads.submit(httpx.post, f"{address}/translate", json={"text": texts[n::3], **SLOW}, timeout=300)
+                for n in range(3)
+            ]
+            page = ""
+            while not re.search(r"^locant_waiting_texts 3\d\.", page, re.MULTILINE):  # 64 texts but a batch
+                page = httpx.get(f"{address}/metrics", timeout=60).text
+            process.send_signal(signal.SIGTERM)
+            answers = [request.result() for request in requests]
+        assert [answer.status_code for answer in answers] == [200] * 3
+        assert sum(len(answer.json()["translations"]) for answer in answers) == len(texts)
+        assert process.wait(60) == 0
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection((host, int(port)))
+
+
+@pytest.mark.slow
+def test_a_second_server_on_the_port_is_refused_before_its_model_is_loaded(server, tmp_path, capsys):
+    from locant.cli import main
+
+    port = server.rpartition(":")[2]
+    (tmp_path / "config.json").write_text("{}")
+    assert main(["serve", str(tmp_path), "--port", port]) == 2
+    assert f"Port {port} of 127.0.0.1 cannot be used (Address already in use)" in capsys.readouterr().err
