@@ -7,8 +7,10 @@ starts the server as a process on loopback, and prints a table with a row for ea
 sentences in a request. A client sends its next request when it has the answer to the last one, and compares each answer
 with the output of `locant translate`. In each round, the same sentences are also translated in this process by the
 function that `locant translate` calls: with its batches of 32 sentences, and with batches of as many sentences as the
-clients of the row have sent at a time, if these are fewer. A ratio is the median of the rounds. Loading the model is
-not timed. Rows in which few sentences are sent at a time have fewer sentences.
+clients of the row have sent at a time, if these are fewer. The ratio of processor time is the processor time of the
+function, with batches of 32 sentences, divided by that of the server: on a machine that other processes use too, it
+varies less than the ratio of sentences/s. A ratio is the median of the rounds. Loading the model is not timed. Rows in
+which few sentences are sent at a time have fewer sentences.
 """
 
 import argparse
@@ -34,19 +36,20 @@ from locant.training.inference import translate_stream
 
 CLIENTS, LIST_SIZES = (1, 8, 32), (16, 1)
 BATCH_SIZE = 32  # the default of `locant translate` and `locant serve`
-HEADER = """| clients | sentences a request | sentences/s | ratio | ratio, same batches | p50, ms | p95, ms | p99, ms |
-| --: | --: | --: | --: | --: | --: | --: | --: |"""
+HEADER = """| clients | per request | texts/s | ratio | same batches | processor time | p50, ms | p95, ms | p99, ms |
+| --: | --: | --: | --: | --: | --: | --: | --: | --: |"""
 
 
 @dataclass
 class Row:
-    """The figures of all rounds of one row: sentences/s, the two ratios, and the seconds of each request."""
+    """The figures of all rounds of one row: sentences/s, three ratios, and the seconds of each request."""
 
     clients: int
     size: int
     rates: list[float] = field(default_factory=list)
     ratios: list[float] = field(default_factory=list)
     ratios_same_batches: list[float] = field(default_factory=list)
+    ratios_processor: list[float] = field(default_factory=list)
     seconds: list[float] = field(default_factory=list)
 
     @property
@@ -56,7 +59,8 @@ class Row:
 
     def __str__(self) -> str:
         cuts = quantiles(self.seconds, n=100, method="inclusive")
-        figures = [f"{median(self.rates):.0f}", f"{median(self.ratios):.2f}", f"{median(self.ratios_same_batches):.2f}"]
+        ratios = (self.ratios, self.ratios_same_batches, self.ratios_processor)
+        figures = [f"{median(self.rates):.0f}", *(f"{median(values):.2f}" for values in ratios)]
         times = [f"{1000 * cuts[percent - 1]:.0f}" for percent in (50, 95, 99)]
         return f"| {' | '.join((str(self.clients), str(self.size), *figures, *times))} |"
 
@@ -78,8 +82,12 @@ def main() -> None:
         _rate(loaded, sentences[:BATCH_SIZE], BATCH_SIZE)
         for _, row in product(range(parsed.rounds), rows):
             chosen = sentences[: max(2 * BATCH_SIZE, len(sentences) * row.sent_at_a_time // BATCH_SIZE)]
+            before = time.process_time()
             reference = _rate(loaded, chosen, BATCH_SIZE)
+            reference_processor = time.process_time() - before
+            before = _processor_seconds(port)
             rate, seconds = _load(port, row, {sentence: expected[sentence] for sentence in chosen})
+            row.ratios_processor.append(reference_processor / (_processor_seconds(port) - before))
             same = reference if row.sent_at_a_time == BATCH_SIZE else _rate(loaded, chosen, row.sent_at_a_time)
             row.rates.append(rate)
             row.ratios.append(rate / reference)
@@ -123,6 +131,15 @@ def _server(arguments: Sequence[str]) -> Iterator[int]:
 def _content(log) -> str:
     log.seek(0)
     return log.read()
+
+
+def _processor_seconds(port: int) -> float:
+    """The processor time of the server until now."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=120)
+    connection.request("GET", "/metrics")
+    page = connection.getresponse().read().decode()
+    connection.close()
+    return float(page.partition("\nprocess_cpu_seconds_total ")[2].split()[0])
 
 
 def _load(port: int, row: Row, expected: dict[str, str]) -> tuple[float, list[float]]:
