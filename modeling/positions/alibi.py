@@ -70,7 +70,7 @@ class AlibiEncoding(PositionEncoding):
     def forward(
         self, hidden_states: torch.Tensor, position_ids: torch.Tensor, position_bound: Any
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """The embeddings unchanged, and the slopes `(heads,)` for the layers."""
+        """Return the embeddings unchanged, and the slopes `(heads,)` for the layers."""
         return hidden_states, self.slopes
 
     def shared_bias(self, position: torch.Tensor, index: QueryKeyIndex) -> AlibiBias:

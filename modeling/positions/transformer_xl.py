@@ -2,7 +2,8 @@
 """The relative position encoding of Transformer-XL (Dai et al. 2019, section 3.3).
 
 The score is the product of the query with the key, plus the product of the query with a projected sinusoid of the
-distance. Before each product, a trained vector is added to the query: u before the first, v before the second.
+distance. Before each product, a trained vector is added to the query: u before the first product, v before the
+second product.
 """
 
 from dataclasses import dataclass
@@ -101,7 +102,7 @@ class TransformerXLLayer(PositionLayer):
     def forward(
         self, query: torch.Tensor, key: torch.Tensor | None, inputs: PositionInputs
     ) -> tuple[torch.Tensor, torch.Tensor | None, PositionBias]:
-        """The queries plus u, the keys unchanged, and the bias."""
+        """Return the queries plus u, the keys unchanged, and the bias."""
         sinusoids = distance_sinusoids(-inputs.query_key_index.distances(query.device), self.width)
         projected = self.r_proj(sinusoids.to(self.position_bias.dtype))
         projected = projected.unflatten(-1, self.position_bias.shape).permute(1, 2, 0)
