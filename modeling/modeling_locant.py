@@ -72,7 +72,10 @@ class LocantModel(LocantPreTrainedModel):
         self.post_init()
 
     def get_expanded_tied_weights_keys(self, all_submodels: bool = False) -> dict[str, str]:
-        """As in transformers, return the tied weights; embeddings that the stacks share are tied in any case."""
+        """Return the tied weights as in transformers, and embeddings that the stacks share.
+
+        Shared embeddings are tied even if `tie_word_embeddings` is False.
+        """
         if all_submodels:
             return super().get_expanded_tied_weights_keys(all_submodels=True)
         return dict(self._tied_weights_keys or {})

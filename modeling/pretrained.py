@@ -204,7 +204,7 @@ class LocantPreTrainedModel(PreTrainedModel):
         *args: Any,
         **kwargs: Any,
     ) -> None:
-        """Save as in transformers, but first call `save_hooks`, which add files to the folder and fields to config.json."""
+        """Call `save_hooks`, which add files to the folder and fields to the config; then save as in transformers."""
         if self.should_save_on_this_rank(is_main_process):
             self._run_save_hooks(save_directory)
         super().save_pretrained(save_directory, is_main_process, state_dict, push_to_hub, *args, **kwargs)
@@ -213,7 +213,7 @@ class LocantPreTrainedModel(PreTrainedModel):
     def maybe_distribute_model(  # type: ignore[override]  # transformers takes any module
         cls, model: PreTrainedModel, distributed_config: Any, mesh_manager: Any
     ) -> Any:
-        """Distribute as in transformers, but tie weights before FSDP2 is applied, which would train them separately.
+        """Distribute as in transformers, but tie weights before FSDP2, which would train them as separate weights.
 
         `from_pretrained(distributed_config=...)` calls this method.
 
@@ -233,7 +233,7 @@ class LocantPreTrainedModel(PreTrainedModel):
         return super().maybe_distribute_model(model, distributed_config, mesh_manager)
 
     def gather_sharded_state_dict_for_save(self, *args: Any, **kwargs: Any) -> dict[str, torch.Tensor]:
-        """Gather as in transformers, but leave out duplicates of tied weights, which would be saved as separate tensors.
+        """Gather as in transformers, but leave out the duplicates of tied weights, as gathering makes separate tensors.
 
         `save_pretrained` calls this method, in all processes.
         """

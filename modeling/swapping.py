@@ -80,7 +80,10 @@ def swap_position_encoding(model: Any, position_encoding: str, **fields: Any) ->
 
 @torch.no_grad()
 def copy_weights(source: nn.Module, target: nn.Module) -> SwapReport:
-    """Copy weights of equal name and shape; weights of a position encoding only if both models have its class."""
+    """Copy the weights that have the same name and shape in both models.
+
+    The weights of a position encoding are copied only if its class is the same in both models.
+    """
     old, new = source.state_dict(keep_vars=True), target.state_dict(keep_vars=True)
     foreign = [
         f"{name}."

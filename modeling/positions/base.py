@@ -85,8 +85,8 @@ class SlotIndex(NamedTuple):
 class PositionIndex(NamedTuple):
     """Identifies queries and keys by their position ids.
 
-    A `PositionIndex` is used for distances in cross-attention, and in self-attention if the caller gave the position ids
-    of all tokens.
+    A `PositionIndex` is used for distances in cross-attention, and in self-attention if the caller gave position ids of
+    all tokens.
 
     Args:
         query_positions: `(batch or 1, q_length)`.

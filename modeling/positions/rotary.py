@@ -106,7 +106,10 @@ class RotaryEncoding(PositionEncoding):
         self.register_computed_buffers()
 
     def _frequencies(self) -> tuple[torch.Tensor, float]:
-        """The inverse frequencies of an axis, `(R / 2,)` or, with two axes, `(R / 4,)`, and the factor on cos and sin."""
+        """Return the inverse frequencies of one axis, and the factor by which cosines and sines are multiplied.
+
+        The frequencies are `(R / 2,)`; with two axes, those of one axis are `(R / 4,)`.
+        """
         if self.rope_type != "default":
             with torch.device("cpu"):  # these functions create some tensors on the default device
                 try:
@@ -128,7 +131,10 @@ class RotaryEncoding(PositionEncoding):
     def forward(
         self, hidden_states: torch.Tensor, position_ids: torch.Tensor, position_bound: Any
     ) -> tuple[torch.Tensor, CosSin]:
-        """Return the embeddings unchanged, and cosines and sines of the positions, `(batch or 1, 1, length, R)` each."""
+        """Return the embeddings unchanged, and cosines and sines for all positions.
+
+        Cosines and sines are `(batch or 1, 1, length, R)` each.
+        """
         return hidden_states, self._cos_sin(hidden_states, position_ids)
 
     @torch.no_grad()
