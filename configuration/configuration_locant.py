@@ -230,7 +230,7 @@ class LocantConfig(PretrainedConfig):
 
     Raises:
         StrictDataclassError: a value is of the wrong type or out of range; the message names the field.
-        ValueError: `id2label`, `num_labels` or `dtype` is not valid, or a name that is not a field cannot be stored.
+        ValueError: `id2label`, `num_labels` or `dtype` is not valid, or the name of an extra field is not allowed.
     """
 
     model_type = "locant"
@@ -363,8 +363,8 @@ class LocantConfig(PretrainedConfig):
     def get_text_config(self, decoder: bool | None = None, encoder: bool | None = None) -> "LocantConfig":
         """A copy of the config whose `main_stack` is the requested stack.
 
-        If the model has one stack only, or if neither or both of the stacks are requested, the method returns the config
-        itself. transformers makes caches from `get_text_config(decoder=True)`.
+        If the model has one stack only, or if neither or both of the stacks are requested, the method returns the
+        config itself. transformers makes caches from `get_text_config(decoder=True)`.
         """
         if decoder == encoder or not self.is_encoder_decoder:
             return self
