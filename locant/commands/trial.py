@@ -1,7 +1,7 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
 """The process of one trial of `locant search`: `locant train` with the options in the folder of the trial.
 
-The process gets SIGTERM when its standard input ends, which happens when the process of the search ends.
+The process sends itself SIGTERM when its standard input ends, as it does when the process of the search ends.
 """
 
 import os
