@@ -190,7 +190,7 @@ class LocantConfig(PretrainedConfig):
         scale_embedding: multiply token embeddings by sqrt(d_model) (Vaswani et al. 2017, section 3.4).
         embedding_norm: apply a norm to the embeddings after position is added (Devlin et al. 2019, BERT).
         type_vocab_size: number of token types that the encoder has embeddings for (BERT's segments); 0 for none.
-        encoder_input: what the encoder reads, `tokens` or the `patches` of an image (Dosovitskiy et al. 2021, ViT).
+        encoder_input: the input of the encoder, `tokens` or the `patches` of an image (Dosovitskiy et al. 2021, ViT).
         image_size: height and width of the training images in pixels, or one number for both. The model also takes
             images of other sizes: the positions of their patches are scaled to the grid of an image of this size.
         patch_size: height and width of a patch in pixels, or one number for both.
@@ -216,8 +216,8 @@ class LocantConfig(PretrainedConfig):
         max_position_embeddings: number of positions of the `learned` table; original length for the rope types that
             scale; first length of the `sinusoidal` table, which grows.
         sliding_window: size of the attention window in layers of type `sliding_attention`. In a decoder, a token sees
-            this many tokens (at least 2), itself and those before it; in an encoder, it sees this many tokens on either
-            side.
+            this many tokens (at least 2), itself and the tokens before it; in an encoder, it sees this many tokens on
+            either side.
         encoder_layer_types, decoder_layer_types: `full_attention` or `sliding_attention` for each layer; by default,
             `sliding_attention` for all layers if `sliding_window` is given, else `full_attention`.
         initializer: `xavier` (uniform; embeddings normal with standard deviation d_model^-0.5) or `normal` (as in
@@ -535,7 +535,7 @@ class LocantConfig(PretrainedConfig):
     def validate_rope(self) -> None:
         """Run transformers' rope checks for each kind of attention that has rotary encoding.
 
-        The head size in the checks is that of one coordinate of a position: for patches, half of `head_dim_at(kind)`.
+        The checks get the head size for one coordinate of a position: for patches, half of `head_dim_at(kind)`.
         """
         for kind in self.attention_kinds:
             if self.position_encoding_at(kind) == "rotary":

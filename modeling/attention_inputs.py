@@ -135,7 +135,7 @@ def _index_of_given_positions(
 
 
 def _are_counted(inputs: StackInputs, given: torch.Tensor, past: int) -> bool:
-    """Whether the ids `given` for the new tokens equal those that `count_positions` counts; padding is not compared."""
+    """Whether the ids `given` for the new tokens equal the ids from `count_positions`; padding is not compared."""
     length, mask = given.shape[1], inputs.attention_mask
     same = given == count_positions(mask, past, length, given.device, inputs.document_ids)
     if mask is not None and mask.ndim == 2:

@@ -147,7 +147,7 @@ def beam_search(
 
 
 class BeamSearch:
-    """The state of a beam search. The rows of the batch are the beams of sentence 0, those of sentence 1, and so on.
+    """The state of a beam search. The rows of the batch are the beams of sentence 0, then of sentence 1, and so on.
 
     Args:
         input_ids, logits_processor, generation_config: as in `beam_search`.
@@ -245,7 +245,7 @@ class BeamSearch:
         return model_kwargs
 
     def _leave(self, kept: torch.Tensor, model_kwargs: dict[str, Any]) -> dict[str, Any]:
-        """Remove all sentences from the batch but those with the indices `kept`."""
+        """Remove all sentences whose indices are not in `kept` from the batch."""
         sentences = len(self.is_done)
         done = self.is_done.nonzero().squeeze(1)
         self.results.append((self.sentences[done], self.ended_scores[done], self.ended[done]))

@@ -101,7 +101,7 @@ class LocantGenerationMixin(GenerationMixin):
         """Prepare the inputs as in transformers, but do not cut position ids that cover all tokens, cached and new.
 
         If the caller gave position ids for the new tokens alone, they are cut to the tokens of this step, as in
-        transformers. `inputs_embeds` must be in the signature, because `generate()` looks for it there.
+        transformers. `inputs_embeds` must be in the signature, because `generate()` looks for this name in it.
         """
         prepare: Any = super().prepare_inputs_for_generation  # type: ignore[misc]  # transformers annotates `self`
         inputs = prepare(*args, inputs_embeds=inputs_embeds, **kwargs)

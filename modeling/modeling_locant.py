@@ -120,7 +120,7 @@ class LocantModel(LocantPreTrainedModel):
                 source_length)`, boolean or integers with 0 where a token is not seen, or floating and then added to
                 the scores. Source tokens that are hidden from all source tokens are hidden in cross-attention too;
                 an entry of a floating mask hides a token if it is minus infinity or the lowest number of its type.
-            decoder_input_ids: target tokens `(batch, target_length)`, those that the cache does not hold yet.
+            decoder_input_ids: the target tokens that the cache does not hold yet, `(batch, target_length)`.
             decoder_attention_mask: `(batch, past + target_length)`, 0 at padding; or `(batch or 1, 1 or heads,
                 target_length, past + target_length)`, as for the encoder. It is combined with causality.
             encoder_outputs: the output of the encoder, which is then not run: a `ModelOutput`, tuple or list that

@@ -178,7 +178,7 @@ def next_tokens(
     Args:
         labels: `(batch, length)`.
         document_ids: `(batch or 1, past + length)`; None if each row is one document.
-        past_length: the number of cached tokens, whose document ids come before those of the labels.
+        past_length: the number of cached tokens. Their document ids come first, and they have no labels.
     """
     following = nn.functional.pad(labels[:, 1:], (0, 1), value=-100)
     if document_ids is None or document_ids.ndim != 2:  # the decoder refuses document ids of another shape

@@ -301,7 +301,7 @@ class LocantForQuestionAnswering(LocantPreTrainedModel):
         end_positions: torch.Tensor | None = None,
         **kwargs: Unpack[TransformersKwargs],
     ) -> QuestionAnsweringModelOutput:
-        """Run `LocantEncoderModel`, and compute the logits and, if there are labels, the loss.
+        """Run `LocantEncoderModel`, and compute the logits and, if start and end positions are given, the loss.
 
         Args:
             input_ids, attention_mask, token_type_ids, position_ids, inputs_embeds: as in `LocantEncoderModel`.

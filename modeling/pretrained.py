@@ -46,11 +46,11 @@ class LocantPreTrainedModel(PreTrainedModel):
     """Functions that are called with a model, its files, and transformers' `LoadStateDictConfig` and
     `LoadStateDictInfo`, once the weights of the files are in the model and missing weights are on the meta device."""
     fault_hooks: ClassVar[list[Callable[..., Exception | None]]] = []
-    """Functions that are called with a model's name, the error that loading it raised, and the keyword arguments of
-    `from_pretrained`; the first error that one of them returns is raised instead."""
+    """Functions that are called with a model's name, the error that loading the model raised, and the keyword arguments
+    of `from_pretrained`; the first error that one of them returns is raised instead."""
     save_hooks: ClassVar[list[Callable[[PreTrainedModel, Path], Iterable[str] | None]]] = []
-    """Functions that are called with a model and its folder whenever it is saved, before config.json is written. They
-    return the names of the files that they write, which a push uploads even if they existed before."""
+    """Functions that are called with a model and its folder whenever a model is saved, before config.json is written.
+    They return the names of the files that they write, which a push uploads even if they existed before."""
     push_hooks: ClassVar[list[Callable[[PreTrainedModel, Path, str], object]]] = []
     """Functions that are called with a model, a folder and a repository before files are pushed to the repository."""
     _files_of_hooks: Set[str] = frozenset()

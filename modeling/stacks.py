@@ -336,7 +336,10 @@ _DECODER_STATES.num_hidden_layers_key = "decoder_layers"
 
 
 class LocantDecoder(LocantTokenStack):
-    """The decoder: a token sees itself, the tokens before it (or those in its window) and all tokens of the encoder."""
+    """The decoder: every token sees itself and the tokens before it, and, if there is an encoder, the source tokens.
+
+    In a layer with a sliding window, a token sees only the earlier tokens in its window.
+    """
 
     _can_record_outputs = {  # noqa: RUF012
         "hidden_states": _DECODER_STATES,
@@ -381,8 +384,8 @@ class LocantDecoder(LocantTokenStack):
                 unless the given positions equal the default. By default, the real tokens are counted from 0.
             encoder_hidden_states: `(batch, source_length, d_model)`.
             encoder_attention_mask: `(batch, source_length)`, 0 at padding; or `(batch or 1, 1 or heads, length or 1,
-                source_length)`. `batch` is that of `encoder_hidden_states`; with four dimensions, it may also be that
-                of `input_ids`.
+                source_length)`. `batch` is the batch size of `encoder_hidden_states`; with four dimensions, it may also
+                be the batch size of `input_ids`.
             past_key_values: the cache, with keys and values of earlier tokens.
             inputs_embeds: `(batch, length, d_model)` instead of ids, before scaling.
             use_cache: return a cache, a new one if none is given.
@@ -395,8 +398,8 @@ class LocantDecoder(LocantTokenStack):
         Raises:
             ValueError: ids and embeddings are both given or both missing; a position is beyond a learned table; the
                 cache cannot hold keys of cross-attention; document ids are given for one of the stacks only; the
-                backend cannot take the mask; an encoding of distances needs the positions of all tokens, but only those
-                of the new tokens are given; there are hidden states of an encoder, but no cross-attention.
+                backend cannot take the mask; an encoding of distances needs the positions of all tokens, but only the
+                positions of the new tokens are given; there are hidden states of an encoder, but no cross-attention.
         """
         refuse_input("pixel_values", kwargs, "a decoder, which reads tokens only: leave it out")
         may_be_packed = attention_mask is None and past_key_values is None and self.cross_position is None

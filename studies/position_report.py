@@ -243,6 +243,6 @@ def _colour_bar(figure: Any, image: Any, panels: list[Any]) -> None:
 
 
 def _ordered(encodings: Iterable[str]) -> list[str]:
-    """Sort encodings: registered ones in the order of `POSITION_ENCODINGS`, then unregistered ones by name."""
+    """Sort registered encodings in the order of `POSITION_ENCODINGS`; unregistered encodings follow, sorted by name."""
     known = list(POSITION_ENCODINGS)
     return sorted(encodings, key=lambda name: (known.index(name) if name in known else len(known), name))

@@ -74,7 +74,7 @@ def run_search(search: Search) -> Path | None:
 
 
 def try_out(search: Search) -> None:
-    """Do a dry run of the first trial in another process, so that its memory is free afterwards.
+    """Do a dry run of the first trial in another process, so that the memory of the dry run is free afterwards.
 
     Raises:
         InputError: an option or the data cannot be used.
@@ -120,7 +120,7 @@ class _RunningTrial:
         trial: the trial of Optuna.
         run: the process.
         reported: the number of evaluations of the trial that the study has.
-        is_pruned: whether the process was told to stop, because the trial is pruned.
+        is_pruned: whether the trial is pruned; its process then stops.
     """
 
     trial: optuna.Trial

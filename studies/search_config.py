@@ -256,7 +256,7 @@ def _repeats(section: _Section, space: tuple[Hyperparameter, ...]) -> list[Plann
 
 
 def _with_metric(search: Search, section: _Section) -> Search:
-    """The search with the metric of the section, or without one, with `metric_for_best_model` of the runs."""
+    """Return the search with the metric of the section, which is by default `metric_for_best_model` of the runs."""
     training = search.first_config(search.folder).training
     metric = section.values.get("metric", training.metric_for_best_model)
     if not isinstance(metric, str) or metric not in training.measures:

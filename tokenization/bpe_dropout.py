@@ -23,7 +23,7 @@ class BPEDropout:
     """Encodes text with a byte-level BPE tokenizer, dropping merges at random (algorithm 1 of the paper).
 
     A word starts as its bytes. At each step, every possible merge is dropped with probability `dropout`. Of the
-    remaining merges, the one of the lowest rank is applied, and of several such merges the leftmost. The word is done
+    remaining merges, the merge of the lowest rank is applied, and of several such merges the leftmost. The word is done
     when no merge remains.
 
     Args:

@@ -82,7 +82,7 @@ class LocantProcessor(ProcessorMixin):
             raise ValueError("The tokenizer has no token to start a text with: set its bos_token.")
         own = {"add_special_tokens": False, "padding": False}
         if options.get("truncation") and options.get("max_length") is not None:
-            own["max_length"] = max(options["max_length"] - 1, 0)  # the start token counts too
+            own["max_length"] = max(options["max_length"] - 1, 0)  # leave room for the start token
         encoded = self.tokenizer(texts, **{**options, **own})
         padded = self.tokenizer.pad(
             {"input_ids": [[start, *ids] for ids in encoded["input_ids"]]},

@@ -319,7 +319,7 @@ def _settle_scores(backend: Tokenizer, special_tokens: int) -> None:
     - To bytes that are in the vocabulary only so that any text can be encoded, the trainer gives scores that rise from
       the lowest score in steps of 0.0001, also in hash order: all these bytes get the lowest score.
     - The trainer gives a special token the probability 1, so the same characters in a text would be encoded as this
-      token: its score is set below that of any segmentation of these characters into ordinary pieces.
+      token: its score is set below the score of any segmentation of these characters into ordinary pieces.
     """
     model = json.loads(backend.to_str())["model"]
     special, pieces = model["vocab"][:special_tokens], model["vocab"][special_tokens:]

@@ -51,7 +51,7 @@ def _measure_files(parsed: argparse.Namespace) -> tuple[EvaluationResult, list[M
     if config_file is not None and (task := read_run_data(config_file)[0]) is not TASKS["translation"]:
         raise InputError(
             f"--source and --reference are for translators, but {parsed.model} is a model for {task.name}: leave both "
-            "out, and give --test_file to measure the model on other data than the test data of its run."
+            "out, or give --test_file instead."
         )
     sources, references = read_parallel(parsed.source, parsed.reference)
     with load_in_engine(parsed) as (model, tokenizer, options):

@@ -22,7 +22,7 @@ def main(folder: Path) -> int:
     threading.Thread(target=_end_with_search, daemon=True).start()
     # the process of a search that was killed may still be saving its checkpoint: wait for it
     with FileLock(folder / LOCK_FILE):
-        from locant.cli import main as locant  # imported here, because the lock is to be waited for first
+        from locant.cli import main as locant  # imported here, so that this process waits for the lock first
 
         return locant(["train", str(folder / RUN_CONFIG_FILE)])
 

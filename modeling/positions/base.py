@@ -279,7 +279,7 @@ class PositionEncoding(nn.Module):
     Computing the bound of positions that the caller gave synchronises with a GPU.
     """
     tensor_parallel_plan: ClassVar[dict[str, str]] = {}
-    """How tensor parallelism divides the weights among processes, each of which computes some of the heads.
+    """The plan by which tensor parallelism divides the weights among processes, which compute some of the heads each.
 
     The dictionary maps the name of a parameter or submodule, or "" for the module itself, to a style of
     `transformers.distributed`, such as `colwise`. All other weights are whole in every process.

@@ -108,7 +108,7 @@ class RotaryEncoding(PositionEncoding):
     def _frequencies(self) -> tuple[torch.Tensor, float]:
         """Return the inverse frequencies of one axis, and the factor by which cosines and sines are multiplied.
 
-        The frequencies are `(R / 2,)`; with two axes, those of one axis are `(R / 4,)`.
+        The frequencies are `(R / 2,)`; with two axes, the frequencies of one axis are `(R / 4,)`.
         """
         if self.rope_type != "default":
             with torch.device("cpu"):  # these functions create some tensors on the default device

@@ -55,7 +55,7 @@ class TransformerXLBias(PositionBias):
             return products[of_batch, head, q_idx, index.distance_index(of_batch, q_idx, kv_idx)]
         if index.q_length == 1:
             return products
-        # the scores of a query begin one element earlier in its row than those of the previous query
+        # the scores of a query begin one element earlier in its row than the scores of the query before
         distances = products.shape[-1]
         skewed = products.flatten(-2)[..., index.q_length - 1 :]
         skewed = skewed[..., : index.q_length * (distances - 1)].unflatten(-1, (index.q_length, distances - 1))
