@@ -78,7 +78,7 @@ _FUNCTIONS = AttentionInterface()  # transformers' backends; the end of this fil
 
 
 def attention_function(backend: str | None) -> Callable[..., tuple[torch.Tensor, torch.Tensor | None]]:
-    """The attention function of a backend; `eager_attention` for None and `eager`, `flash_attention` if `is_flash`."""
+    """The attention function of a backend; `eager_attention` for None, `flash_attention` for every flash kernel."""
     if backend is None:
         return eager_attention
     return flash_attention if is_flash(backend) else _FUNCTIONS.get_interface(backend, eager_attention)

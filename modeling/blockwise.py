@@ -1,9 +1,9 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
 """The backend `blockwise`: attention of one block of queries at a time, in memory that grows linearly with the length.
 
-The mask, the bias and the weights of a block exist only while the block is computed; if there are several blocks, the
-backward pass computes them again (Rabe & Staats 2021, section 3, with blocks of queries only). Blocks leave out keys
-that causality or a window hides from all of their queries. The backend serves every encoding, on any device, and
+If there are several blocks, the mask, the bias and the weights of a block exist only while the block is computed, and
+the backward pass computes them again (Rabe & Staats 2021, section 3, with blocks of queries only). Blocks leave out
+keys that causality or a window hides from all of their queries. The backend serves every encoding, on any device, and
 supports dropout.
 """
 

@@ -58,8 +58,8 @@ class LocantImageEncoder(LocantStack):
             row.
 
         Raises:
-            ValueError: `pixel_values` is missing or has another shape; an argument is given that an encoder of images
-                does not take.
+            ValueError: `pixel_values` is missing or has another shape; an argument is given that only other encoders
+                take.
             TypeError: `pixel_values` is not a tensor.
         """
         cast(Any, kwargs).pop("use_cache", None)  # an encoder has no cache
