@@ -152,21 +152,22 @@ def _stack_field(name: str, read: Callable[["LocantConfig", Stack], Any] | None 
 
 @strict
 class LocantConfig(PretrainedConfig):
-    """The configuration of a Locant model. The defaults are the base model of Vaswani et al. 2017.
+    """The configuration of a Locant model. The defaults give the layers of the base model of Vaswani et al. 2017.
 
     A model has an encoder and a decoder (`is_encoder_decoder`), a decoder alone (`is_decoder`), or an encoder alone
     (neither). If these two flags do not fit a model class, the class uses a copy of the config with other flags
     (`with_stacks`).
 
     Other libraries read the names `hidden_size`, `num_hidden_layers`, `num_attention_heads`, `num_key_value_heads`,
-    `intermediate_size` and `layer_types`. Their values are those of the decoder if the model has a decoder alone, else
-    those of the encoder; in the config that `get_text_config(decoder=True)` of a model with a decoder returns, they are
-    those of the decoder.
+    `intermediate_size` and `layer_types`. For a decoder alone, these names have the values of the decoder; for other
+    models, they have the values of the encoder. For an encoder–decoder, `get_text_config(decoder=True)` returns a
+    config in which they have the values of the decoder.
+
     Setting one of these names sets the field of every stack of the model. Reading one of them, or `head_dim`, gives the
     value that the model is built with, even if the field is None.
 
     Args:
-        vocab_size: number of tokens, one vocabulary for source and target.
+        vocab_size: number of tokens in the vocabulary, which source and target share.
         d_model: width of the hidden states; may be odd.
         encoder_layers, decoder_layers: number of layers of each stack.
         encoder_attention_heads, decoder_attention_heads: query heads of each stack. They must divide `d_model`
@@ -189,8 +190,8 @@ class LocantConfig(PretrainedConfig):
         scale_embedding: multiply token embeddings by sqrt(d_model) (Vaswani et al. 2017, section 3.4).
         embedding_norm: apply a norm to the embeddings after position is added (Devlin et al. 2019, BERT).
         type_vocab_size: number of token types that the encoder has embeddings for (BERT's segments); 0 for none.
-        encoder_input: what the encoder reads, `tokens` or the `patches` of an image (Dosovitskiy et al. 2021, ViT).
-        image_size: height and width, or one number for both, of the images trained on, in pixels. The model also takes
+        encoder_input: the input of the encoder, `tokens` or the `patches` of an image (Dosovitskiy et al. 2021, ViT).
+        image_size: height and width of the training images in pixels, or one number for both. The model also takes
             images of other sizes: the positions of their patches are scaled to the grid of an image of this size.
         patch_size: height and width of a patch in pixels, or one number for both.
         num_channels: number of channels of an image.
@@ -199,8 +200,9 @@ class LocantConfig(PretrainedConfig):
         pooler_projection: apply a linear layer and tanh to that vector (BERT).
         classifier_dropout: dropout probability for the input of classification heads; by default `dropout`.
         lm_head_bias: whether the output layer over the vocabulary has a bias.
-        share_encoder_decoder_embeddings: one embedding table for both stacks.
-        tie_word_embeddings: the output layer uses the decoder's embedding table (Press & Wolf 2017).
+        share_encoder_decoder_embeddings: use one table of token embeddings for both stacks.
+        tie_word_embeddings: the output layer uses a table of token embeddings as its weight (Press & Wolf 2017): the
+            table of the decoder, or of the encoder in a masked language model.
         position_encoding: how position enters self-attention of both stacks: one of `none`, `sinusoidal`,
             `learned`, `shaw`, `transformer_xl`, `t5`, `alibi`, `rotary`, or a name that is registered with
             `register_position_encoding`.
@@ -209,11 +211,13 @@ class LocantConfig(PretrainedConfig):
             (`sinusoidal`, `learned`) are not possible.
         position_parameters: options of the encodings, `{encoding: {option: value}}`, such as
             `{"sinusoidal": {"layout": "concatenated"}}`.
-        rope_parameters: for `rotary`, as in transformers: `rope_theta`, `rope_type`, `partial_rotary_factor`, …
-        max_position_embeddings: length of the `learned` table; original length for the rope types that scale.
+        rope_parameters: the parameters of `rotary`, as in transformers, such as `rope_theta`, `rope_type` and
+            `partial_rotary_factor`.
+        max_position_embeddings: number of positions of the `learned` table; original length for the rope types that
+            scale; first length of the `sinusoidal` table, which grows.
         sliding_window: size of the attention window in layers of type `sliding_attention`. In a decoder, a token sees
-            this many tokens (at least 2), itself and those before it; in an encoder, it sees this many tokens on either
-            side.
+            this many tokens (at least 2), itself and the tokens before it; in an encoder, it sees this many tokens on
+            either side.
         encoder_layer_types, decoder_layer_types: `full_attention` or `sliding_attention` for each layer; by default,
             `sliding_attention` for all layers if `sliding_window` is given, else `full_attention`.
         initializer: `xavier` (uniform; embeddings normal with standard deviation d_model^-0.5) or `normal` (as in
@@ -226,6 +230,7 @@ class LocantConfig(PretrainedConfig):
 
     Raises:
         StrictDataclassError: a value is of the wrong type or out of range; the message names the field.
+        ValueError: `id2label`, `num_labels` or `dtype` is not valid, or the name of an extra field is not allowed.
     """
 
     model_type = "locant"
@@ -316,7 +321,7 @@ class LocantConfig(PretrainedConfig):
 
     @classmethod
     def from_preset(cls, name: str, **overrides: Any) -> "LocantConfig":
-        """A config of the preset `name` (`tiny`, `iwslt`, `base`, `big`) with `overrides` on top.
+        """Make the config of the preset `name` (`tiny`, `iwslt`, `base`, `big`), whose fields `overrides` can replace.
 
         Raises:
             ValueError: there is no such preset.
@@ -329,7 +334,7 @@ class LocantConfig(PretrainedConfig):
 
     @classmethod
     def get_config_dict(cls, *args: Any, **kwargs: Any) -> tuple[dict[str, Any], dict[str, Any]]:
-        """As in transformers, but raise `ValueError` if config.json is not a JSON object or is nested too deeply."""
+        """Read a config as in transformers; raise `ValueError` if it is not a JSON object or is nested too deeply."""
         cause: Exception | None = None
         try:
             values, others = super().get_config_dict(*args, **kwargs)
@@ -344,7 +349,7 @@ class LocantConfig(PretrainedConfig):
 
     @classmethod
     def from_dict(cls, config_dict: dict[str, Any], **kwargs: Any) -> Any:
-        """A config from the fields in `config_dict`, where fields among the keyword arguments take precedence.
+        """Make a config from the fields in `config_dict`; fields among the keyword arguments take precedence.
 
         All fields are checked and completed together. The keyword argument `position_encoding` is for both stacks,
         unless `decoder_position_encoding` is given too.
@@ -358,8 +363,8 @@ class LocantConfig(PretrainedConfig):
     def get_text_config(self, decoder: bool | None = None, encoder: bool | None = None) -> "LocantConfig":
         """A copy of the config whose `main_stack` is the requested stack.
 
-        If the model has one stack only, or if neither or both of the stacks are requested, this is the config itself.
-        transformers makes caches from `get_text_config(decoder=True)`.
+        If the model has one stack only, or if neither or both of the stacks are requested, the method returns the
+        config itself. transformers makes caches from `get_text_config(decoder=True)`.
         """
         if decoder == encoder or not self.is_encoder_decoder:
             return self
@@ -421,7 +426,7 @@ class LocantConfig(PretrainedConfig):
         return {**POSITION_ENCODINGS[name].defaults, **(self.position_parameters or {}).get(name, {})}
 
     def heads_at(self, kind: AttentionKind) -> int:
-        """The number of query heads; those of cross-attention are the decoder's."""
+        """The number of query heads; cross-attention has as many as self-attention of the decoder."""
         return self.encoder_attention_heads if kind == "encoder" else self.decoder_attention_heads
 
     def head_dim_at(self, kind: AttentionKind) -> int:
@@ -430,7 +435,7 @@ class LocantConfig(PretrainedConfig):
         return vars(self)["head_dim"] or self.d_model // self.heads_at(kind)
 
     def key_value_heads_at(self, kind: AttentionKind) -> int:
-        """The number of key–value heads; those of cross-attention are the decoder's."""
+        """The number of key–value heads; cross-attention has as many as self-attention of the decoder."""
         shared = self.encoder_key_value_heads if kind == "encoder" else self.decoder_key_value_heads
         return shared or self.heads_at(kind)
 
@@ -530,7 +535,7 @@ class LocantConfig(PretrainedConfig):
     def validate_rope(self) -> None:
         """Run transformers' rope checks for each kind of attention that has rotary encoding.
 
-        The head size in the checks is that of one coordinate of a position: for patches, half of `head_dim_at(kind)`.
+        The checks get the head size for one coordinate of a position: for patches, half of `head_dim_at(kind)`.
         """
         for kind in self.attention_kinds:
             if self.position_encoding_at(kind) == "rotary":
@@ -613,7 +618,7 @@ def _check_dtype(dtype: Any) -> None:
 
 
 def _check_extra_name(config: type, name: str) -> None:
-    """Raise `ValueError` if `name`, which is not a field, would replace a method or a read-only property."""
+    """Raise `ValueError` if the extra `name` is reserved or would replace a method or a read-only property."""
     own = inspect.getattr_static(config, name, None)
     is_read_only = isinstance(own, property) and own.fset is None
     if name.startswith("__") or name == "per_layer_config" or callable(own) or is_read_only:

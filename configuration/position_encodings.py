@@ -26,9 +26,10 @@ class EncodingOptions:
 
     Args:
         defaults: the default value of each option.
-        check: called with the options and the size of a head; raises `ValueError` when they do not fit.
+        check: a function that is called with the options and the size of a head, and raises `ValueError` if they do not
+            fit.
         in_cross_attention: whether cross-attention can have this encoding. An encoding that is added to the embeddings
-            cannot be used there, because cross-attention has no embeddings of its own.
+            cannot be used in cross-attention, which has no embeddings.
     """
 
     defaults: dict[str, Any] = field(default_factory=dict)
@@ -68,7 +69,7 @@ def _check_t5(options: dict[str, Any], head_dim: int) -> None:
 
 def _check_alibi(options: dict[str, Any], head_dim: int) -> None:
     if not _is_positive(options["max_bias"]):
-        raise ValueError(f"max_bias must be a number above 0, got {repr(options['max_bias'])[:80]}.")
+        raise ValueError(f"max_bias must be a number above 0 and below 2**127, got {repr(options['max_bias'])[:80]}.")
 
 
 def _is_positive(value: Any) -> bool:
@@ -188,11 +189,11 @@ def check_rope_parameters(parameters: dict[str, Any], head_dim: int, kind: Atten
         )
     for name in _ROPE_NUMBERS & parameters.keys():
         if not _is_positive(parameters[name]):
-            raise ValueError(f"{name} must be a number above 0, got {repr(parameters[name])[:80]}.")
+            raise ValueError(f"{name} must be a number above 0 and below 2**127, got {repr(parameters[name])[:80]}.")
     for name in _ROPE_LISTS & parameters.keys():
         factors = parameters[name]
         if not isinstance(factors, list | tuple) or not all(map(_is_positive, factors)):
-            raise ValueError(f"{name} must be a list of numbers above 0, got {repr(factors)[:80]}.")
+            raise ValueError(f"{name} must be a list of numbers above 0 and below 2**127, got {repr(factors)[:80]}.")
     if parameters.get("partial_rotary_factor", 1.0) > 1:
         raise ValueError(f"partial_rotary_factor must be at most 1, got {parameters['partial_rotary_factor']}.")
     rotated = int(head_dim / axes * parameters.get("partial_rotary_factor", 1.0)) * axes
@@ -201,5 +202,6 @@ def check_rope_parameters(parameters: dict[str, Any], head_dim: int, kind: Atten
         size = "an even size" if axes == 1 else f"a size that {2 * axes} divides, for the row and column of a patch"
         raise ValueError(
             f"Rotary encoding rotates pairs of entries, so the rotated part of a head must have {size}, but in the "
-            f"{stack} its size is {rotated}: change d_model, {stack}_attention_heads or head_dim."
+            f"{stack} its size is {rotated}: change d_model, {stack}_attention_heads, head_dim or "
+            "partial_rotary_factor."
         )

@@ -56,7 +56,7 @@ class NoVideoProcessor:
     @classmethod
     def from_pretrained(cls, path: str, *args: Any, **kwargs: Any) -> None:
         """Raise `ValueError`. Pipelines catch this error and continue without a video processor."""
-        raise ValueError(f"{path} holds a Locant model, which reads no videos: use AutoImageProcessor.")
+        raise ValueError(f"{path} has a Locant model, which reads no videos: use AutoTokenizer or AutoImageProcessor.")
 
 
 def register() -> None:

@@ -1,9 +1,9 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
 """Makes `accelerate launch --cpu --num_processes N` start N processes.
 
-Without an MPI host file, Accelerate starts one process for this command, and does not say so. It sets the environment
-variable MASTER_ADDR only if several processes were asked for. Their number is parsed from the command line of the
-parent process, with Accelerate's own parser.
+Without an MPI host file, Accelerate starts one process for this command, and gives no warning. It sets the environment
+variable MASTER_ADDR only if the user asked for several processes. This module reads their number from the command line
+of the parent process, with the parser of Accelerate.
 """
 
 import logging

@@ -1,5 +1,5 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""The function `locant.train`, which does in Python what the command `locant train` does."""
+"""The function `locant.train`, which trains a model from Python as the command `locant train` does."""
 
 import os
 from collections.abc import Mapping

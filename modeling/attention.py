@@ -30,8 +30,8 @@ class Attention(nn.Module):
         kind: `encoder` or `decoder` for the self-attention of that stack, `cross` for cross-attention.
         layer_idx: the layer's index in the cache.
         position: the part of the position encoding that this layer owns.
-        sliding_window: `config.sliding_window` if the layer has a window, else None. Only flash attention reads it; in
-            other backends, the mask contains the window.
+        sliding_window: `config.sliding_window` if the layer has a window, else None. Only flash attention reads it; for
+            the other backends, the mask contains the window.
     """
 
     tensor_parallel_plan: ClassVar[dict[str, str]] = {
@@ -54,7 +54,7 @@ class Attention(nn.Module):
         self.layer_idx = layer_idx
         self.sliding_window = sliding_window
         self.is_cross = kind == "cross"
-        self.is_causal = kind == "decoder"  # flash attention reads it, and sdpa where the mask is None
+        self.is_causal = kind == "decoder"  # read by flash attention, and by sdpa if the mask is None
         heads, key_value_heads = config.heads_at(kind), config.key_value_heads_at(kind)
         self.num_key_value_groups = heads // key_value_heads
         self.head_dim = config.head_dim_at(kind)
@@ -69,8 +69,8 @@ class Attention(nn.Module):
     def split_heads(self, states: torch.Tensor, tokens: NeededTokens) -> torch.Tensor:
         """Reshape `(batch, length, heads · head_dim)` to `(batch, heads, length, head_dim)`.
 
-        If `tokens` has indices, the input is `(1, tokens, heads · head_dim)`, and the output is 0 at tokens without an
-        index.
+        If `tokens` has indices, the input is `(1, tokens, heads · head_dim)`, and the output is 0 at tokens that the
+        indices leave out.
         """
         states = tokens.scatter(states)
         return states.view(*states.shape[:2], states.shape[2] // self.head_dim, self.head_dim).transpose(1, 2)
@@ -94,8 +94,9 @@ class Attention(nn.Module):
             bias: the bias of the position encoding, or None.
 
         Returns:
-            The output, of the shape of the hidden states, and the attention weights `(batch, heads, queries, keys)`, or
-            None if the backend returns no weights; of Locant's backends, only `eager` returns them.
+            The output, in the shape of the hidden states that the layer got, and the attention weights `(batch, heads,
+            queries, keys)`. The weights are None if the backend returns none; of Locant's backends, only `eager`
+            returns weights.
         """
         wants_weights = kwargs.pop("output_attentions", False)
         output, weights = attention_function(self.config._attn_implementation)(
@@ -129,10 +130,10 @@ class SelfAttention(Attention):
         Args:
             hidden_states: `(batch, queries, d_model)`, or `(1, tokens, d_model)` if `inputs.tokens` has indices.
             inputs: the result of `self_attention_inputs`, made before the new keys are added to the cache.
-            past_key_values: the cache, which appends the new keys and values and returns all keys and values.
+            past_key_values: the cache, which appends the new keys and values and returns all keys and values; or None.
 
         Returns:
-            As `Attention.attend`.
+            The output and the attention weights, as `Attention.attend` returns them.
         """
         query = self.split_heads(project(self.q_proj, hidden_states), inputs.tokens)
         key = self.split_heads(project(self.k_proj, hidden_states), inputs.tokens)
@@ -171,7 +172,7 @@ class CrossAttention(Attention):
             past_key_values: an `EncoderDecoderCache`, in which the first call stores the keys and values; or None.
 
         Returns:
-            As `Attention.attend`.
+            The output and the attention weights, as `Attention.attend` returns them.
         """
         query = self.split_heads(project(self.q_proj, inputs.fold(hidden_states)), inputs.tokens)
         cache = past_key_values if isinstance(past_key_values, EncoderDecoderCache) else None

@@ -47,7 +47,7 @@ def eager_attention(
     """Compute softmax(Q K^T · scaling + bias + mask) V (Vaswani et al. 2017, equation 1), plus a bias on the output.
 
     Args:
-        module: the attention layer; its `training` decides on dropout.
+        module: the attention layer, whose attribute `training` tells whether dropout is applied.
         query: `(batch, heads, queries, head_dim)`.
         key, value: `(batch, key_value_heads, keys, head_dim)`.
         attention_mask: added to the scores, broadcastable to `(batch, heads, queries, keys)`, or None.
@@ -185,6 +185,9 @@ def flash_attention(
 
     transformers' function has no argument for the slopes of ALiBi, and in cross-attention it applies the padding mask
     of the source to the queries as well.
+
+    Raises:
+        ValueError: the encoding is ALiBi and the caller gave position ids, from which the kernels compute no distances.
     """
     window = module.sliding_window
     if window is not None and not module.is_causal:
@@ -219,7 +222,7 @@ def _flash_without_padding(
     is_cross: bool,
     options: dict[str, Any],
 ) -> torch.Tensor:
-    """Call `varlen` with all real tokens of the batch in one row, and scatter its output; padding queries get 0."""
+    """Call `varlen` with all real tokens of the batch in one row, and scatter its output; padding gets 0."""
     seen = attention_mask.bool()
     key, value = key[:, : seen.shape[1]][seen], value[:, : seen.shape[1]][seen]
     real = torch.ones_like(query[..., 0, 0], dtype=torch.bool) if is_cross else seen[:, -query.shape[1] :]

@@ -110,8 +110,8 @@ def _index_of_given_positions(
 ) -> QueryKeyIndex:
     """The index of queries and keys for an encoding that depends on distances, if the caller gave position ids.
 
-    It is a `PositionIndex`, or `slots` if there are cached tokens and the ids were given for the new tokens only. Such
-    ids must equal the positions that `count_positions` counts.
+    The index is a `PositionIndex`; or it is `slots`, if there are cached tokens and the caller gave ids for the new
+    tokens only. In this case, the ids must equal the positions that `count_positions` counts.
 
     Raises:
         ValueError: the ids were given for the new tokens only, and differ from the counted positions, or cannot be
@@ -135,7 +135,7 @@ def _index_of_given_positions(
 
 
 def _are_counted(inputs: StackInputs, given: torch.Tensor, past: int) -> bool:
-    """Whether the ids `given` for the new tokens equal those that `count_positions` counts; padding is not compared."""
+    """Whether the ids `given` for the new tokens equal the ids from `count_positions`; padding is not compared."""
     length, mask = given.shape[1], inputs.attention_mask
     same = given == count_positions(mask, past, length, given.device, inputs.document_ids)
     if mask is not None and mask.ndim == 2:
@@ -160,19 +160,20 @@ def self_attention_inputs(
     """Make the `AttentionInputs` of self-attention for all layers of one type.
 
     Args:
-        config: names the backend.
+        config: the config of the model, which names the backend.
         encoding: the position encoding of the stack.
         position_tensors: the tensors that the encoding's `forward` returned.
         inputs: the embeddings of the sequence, with mask, document ids and position ids.
-        window: `config.sliding_window`, or None. A query of a decoder sees the last `window` keys, including its own
-            key; a query of an encoder sees the keys at a distance of at most `window`.
+        window: `config.sliding_window`, or None for layers without a window. A query of a decoder sees the last
+            `window` keys, including its own key; a query of an encoder sees the keys at a distance of at most `window`.
         cache: the cache of self-attention, or None.
         layer_idx: the index of a layer of this type; the cache may hold different keys for each type.
         may_add_bias_to_mask: if all layers share a bias and the backend takes it as a matrix, add the bias to the mask.
 
     Raises:
-        ValueError: the encoding depends on distances, and `position_ids` cover the new tokens only and differ from the
-            positions counted from the mask, or cannot be compared with them in compiled code.
+        ValueError: the backend cannot take the mask; or the encoding depends on distances, and `position_ids` cover the
+            new tokens only and differ from the positions counted from the mask, or cannot be compared with these
+            positions in compiled code.
     """
     slots, documents = _slot_index(cache, inputs.hidden_states.shape[1], layer_idx), inputs.document_ids
     same_document = None
@@ -218,12 +219,12 @@ def cross_attention_inputs(
         encoding: the position encoding of cross-attention.
         inputs: the embeddings of the decoder's sequence, with mask, document ids and position ids.
         source: the encoder's output, with mask, document ids and position ids.
-        q_offset: slot of the first query.
+        q_offset: the slot of the first query.
         has_new_keys: False if the cache already holds the keys of the source.
 
     Raises:
         ValueError: document ids are given for one of the sequences only; the number of rows of the decoder is not a
-            multiple of the number of rows of the source.
+            multiple of the number of rows of the source; the backend cannot take the mask.
     """
     beams = _rows_of_each_source(inputs.hidden_states.shape[0], source.hidden_states.shape[0])
     if beams > 1:
@@ -265,8 +266,8 @@ def _rows_of_each_source(batch: int, sources: int) -> int:
         return 1
     if sources == 0 or batch % sources:
         raise ValueError(
-            f"The batch size of the decoder is {batch} and that of the encoder's output is {sources}: the first must "
-            f"be a multiple of the second."
+            f"The batch size of the decoder is {batch}, and the batch size of the encoder's output is {sources}: give "
+            f"the decoder a batch size that is a multiple of {sources}."
         )
     return batch // sources
 
@@ -358,7 +359,7 @@ def build_mask(
     The result is None if nothing is masked, or if the backend applies causality, or the window, by itself.
 
     Args:
-        config: names the backend.
+        config: the config of the model, which names the backend.
         hidden_states: `(batch, queries, d_model)`, from which only the shape, dtype and device are read.
         index: the slots of queries and keys.
         attention_mask: None; or a padding mask `(batch, slots)` with 0 at padding; or a custom mask for all keys,
@@ -397,7 +398,7 @@ def build_mask(
         dtype=hidden_states.dtype,
         device=hidden_states.device,
         config=config,
-        is_causal=is_causal,  # this and the window are for `blockwise_mask`
+        is_causal=is_causal,  # only `blockwise_mask` reads `is_causal` and `window`
         window=window,
     )
     heads = heads_of_process(config, kind)
@@ -417,7 +418,7 @@ def _custom_or_padding(
 ) -> tuple[torch.Tensor | None, torch.Tensor | None]:
     """The custom mask of four dimensions (boolean, or additive in the hidden states' dtype), and the padding mask.
 
-    At most one of them is given; the other is None.
+    At least one of the two is None.
     """
     if attention_mask is None:
         return None, None
@@ -460,7 +461,10 @@ def _check_flash(backend: str, custom: torch.Tensor | None, same_document: MaskF
 def _without_empty_slots(
     padding: torch.Tensor | None, index: SlotIndex, hidden_states: torch.Tensor
 ) -> torch.Tensor | None:
-    """The padding mask of flash attention for a cache that may have empty slots: it ends with the last query's slot."""
+    """Cut the padding mask for flash attention after the slot of the last query, so that it has no empty slots.
+
+    Without a padding mask, make a mask of ones if the cache has empty slots, and else return None.
+    """
     seen = int(index.q_offset) + index.q_length
     if padding is not None:
         return padding[:, :seen]

@@ -1,9 +1,9 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
 """Beam search without sampling: the results of `GenerationMixin._beam_search` of transformers in less time.
 
-A step finds the best continuations by the maxima of groups of tokens, stores for each beam the index of the beam that
-it continues, and removes sentences whose search has finished from the batch. The sequences are put together at the end,
-by following these indices backwards.
+A step finds the best continuations with the help of the maximum log-probability of each group of tokens, stores for
+each new beam the index of the beam that it continues, and may remove finished sentences from the batch. The sequences
+are put together at the end, by following these indices backwards.
 """
 
 import math
@@ -33,7 +33,7 @@ from locant.configuration.configuration_locant import LocantConfig
 
 from .stack_inputs import self_attention_cache
 
-# Logits processors whose effect on a row depends on the tokens of this row only: other rows can be removed
+# Logits processors whose effect on a row depends on the tokens of this row only, so that other rows can be removed
 _PROCESSORS = {
     ForcedBOSTokenLogitsProcessor,
     ForcedEOSTokenLogitsProcessor,
@@ -45,7 +45,8 @@ _PROCESSORS = {
     SuppressTokensLogitsProcessor,
 }
 
-# Finished sentences are removed from the batch once they are this share of it, as removing them copies the cache
+# Finished sentences are removed from the batch once they make up this share of it, and not one by one, because each
+# removal copies the cache
 _LEAST_DONE = 1 / 8
 
 # Added to a score to rule a beam or a continuation out: at the start, to all beams of a sentence but the first, because
@@ -65,8 +66,8 @@ def can_search(
     """Whether `beam_search` supports the arguments of `generate()`.
 
     `beam_search` returns sequences only, does not sample, and supports the logits processors in `_PROCESSORS` and the
-    stopping criteria that transformers makes for `max_length` and `eos_token_id`. The vocabulary must have as many
-    tokens as a step chooses continuations of a sentence.
+    stopping criteria that transformers makes for `max_length` and `eos_token_id`. The vocabulary must have at
+    least as many tokens as the number of continuations that a step chooses for a sentence.
     """
     for criterion in stopping_criteria:
         is_length = type(criterion) is MaxLengthCriteria and criterion.max_length == generation_config.max_length
@@ -81,12 +82,12 @@ def can_search(
 
 
 def _ends(generation_config: GenerationConfig) -> torch.Tensor | None:
-    """The tokens that end a sequence."""
+    """The ids of the tokens that end a sequence, `(tokens,)`; None if there is no such token."""
     return generation_config._eos_token_tensor  # generate() sets it
 
 
 def _width(generation_config: GenerationConfig) -> int:
-    """The number of continuations of a sentence that a step chooses: at least `num_beams` of them do not end."""
+    """The number of continuations that a step chooses for a sentence; at least `num_beams` have no end token."""
     ends = _ends(generation_config)
     return max(2, 1 + (0 if ends is None else len(ends))) * generation_config.num_beams
 
@@ -99,7 +100,7 @@ def search_beams(
     generation_config: GenerationConfig,
     model_kwargs: dict[str, Any],
 ) -> torch.Tensor | None:
-    """The sequences that `beam_search` finds, or None if it does not support the arguments."""
+    """Return the sequences that `beam_search` finds, or None if `beam_search` does not support the arguments."""
     if not can_search(model.config, logits_processor, stopping_criteria, generation_config):
         return None
     return beam_search(model, input_ids, logits_processor, generation_config, model_kwargs)[0]
@@ -113,7 +114,9 @@ def beam_search(
     generation_config: GenerationConfig,
     model_kwargs: dict[str, Any],
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Search for the sequences with the highest score: log-probability divided by length ** `length_penalty`.
+    """Search for the sequences with the highest score.
+
+    The score is the log-probability of the generated tokens, divided by their number to the power of `length_penalty`.
 
     Args:
         model: a model with `generate()`.
@@ -144,7 +147,7 @@ def beam_search(
 
 
 class BeamSearch:
-    """The state of a beam search. The rows of the batch are the beams of sentence 0, those of sentence 1, and so on.
+    """The state of a beam search. The rows of the batch are the beams of sentence 0, then of sentence 1, and so on.
 
     Args:
         input_ids, logits_processor, generation_config: as in `beam_search`.
@@ -209,7 +212,7 @@ class BeamSearch:
         self._stop()
 
     def _end(self, scores: torch.Tensor, rows: torch.Tensor, tokens: torch.Tensor, is_end: torch.Tensor) -> None:
-        """Add continuations that end to the ended sequences, if they are among the `num_beams` best continuations."""
+        """Add the continuations that end a sequence and are among the `num_beams` best to the ended sequences."""
         counts = is_end[:, : self.beams] & ~self.is_done[:, None]
         new_scores = scores[:, : self.beams] / (self.length + 1) ** self.options.length_penalty
         new_scores = new_scores.masked_fill(~counts, -math.inf)
@@ -219,7 +222,7 @@ class BeamSearch:
         self.ended = torch.cat([self.ended, new], 1).gather(1, order[..., None].expand(-1, -1, 3))
 
     def _stop(self) -> None:
-        """Mark sentences whose search can stop as done; `early_stopping` has the same meaning as in transformers."""
+        """Mark the sentences whose search can stop as done, according to `early_stopping` as in transformers."""
         early_stopping, penalty = self.options.early_stopping, self.options.length_penalty
         longest = self.last_length if early_stopping == "never" and penalty > 0 else self.length
         worst = self.ended_scores[:, -1]
@@ -233,7 +236,7 @@ class BeamSearch:
             self.kept = (~self.is_done).nonzero().squeeze(1)
 
     def reorder(self, model_kwargs: dict[str, Any]) -> dict[str, Any]:
-        """Reorder the cache by the continued rows, and remove finished sentences from all arguments of the model."""
+        """Remove the sentences that `kept` leaves out, unless the cache is static, and reorder the cache."""
         cache: Any = self_attention_cache(model_kwargs.get("past_key_values"))
         if self.kept is not None and (cache is None or type(cache) is DynamicCache):  # a static cache keeps its rows
             model_kwargs = self._leave(self.kept, model_kwargs)
@@ -242,7 +245,7 @@ class BeamSearch:
         return model_kwargs
 
     def _leave(self, kept: torch.Tensor, model_kwargs: dict[str, Any]) -> dict[str, Any]:
-        """Remove all sentences from the batch but those with the indices `kept`."""
+        """Remove all sentences whose indices are not in `kept` from the batch."""
         sentences = len(self.is_done)
         done = self.is_done.nonzero().squeeze(1)
         self.results.append((self.sentences[done], self.ended_scores[done], self.ended[done]))
@@ -308,7 +311,7 @@ def _select(value: Any, indices: dict[int, torch.Tensor]) -> Any:
 def best_continuations(
     log_probs: torch.Tensor, scores: torch.Tensor, count: int
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """For each sentence, the continuations by one token that have the best scores, best first.
+    """Find, for each sentence, the `count` continuations by one token that have the best scores, best first.
 
     Args:
         log_probs: the log-probability of each token after each beam, `(sentences · beams, vocabulary)`.
@@ -323,7 +326,7 @@ def best_continuations(
     if vocabulary < _GROUP * count:
         found, index = (log_probs + scores.view(-1, 1)).view(sentences, -1).topk(count)
         return found, index // vocabulary + first_rows, index % vocabulary
-    # the best tokens are in the groups with the best maxima, or among the last few, which are in no group
+    # the best tokens are in the groups with the best maxima, or among the last tokens, which are in no group
     groups = vocabulary // _GROUP
     grouped = groups * _GROUP
     maxima = log_probs[:, :grouped].unflatten(1, (groups, _GROUP)).amax(2)

@@ -1,9 +1,10 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
 """The backend `blockwise`: attention of one block of queries at a time, in memory that grows linearly with the length.
 
-Mask, bias and weights of a block exist while it is computed, and are computed again in the backward pass (Rabe & Staats
-2021, section 3, with blocks of queries only). Blocks leave out keys that causality or a window hides from all of their
-queries. The backend serves every encoding, on any device, and supports dropout.
+If there are several blocks, the mask, the bias and the weights of a block exist only while the block is computed, and
+the backward pass computes them again (Rabe & Staats 2021, section 3, with blocks of queries only). Blocks leave out
+keys that causality or a window hides from all of their queries. The backend serves every encoding, on any device, and
+supports dropout.
 """
 
 from collections.abc import Callable, Sequence
@@ -21,7 +22,8 @@ from .attention_backends import eager_attention, sdpa_attention
 from .attention_inputs import additive
 from .positions.base import PositionBias
 
-# The number of scores in one block of queries, unless 16 queries have more; a few matrices of this size exist at a time
+# The largest number of scores in a block of queries (16 queries may have more); a few matrices of this size exist at a
+# time
 _BLOCK_ELEMENTS = 2**22
 
 
@@ -31,8 +33,8 @@ class BlockwiseMask:
 
     Args:
         pattern: a `MaskFunction`, which tells whether the slot of a query sees the slot of a key.
-        batch_size: rows of the batch.
-        q_offset, kv_offset: slots of the first query and key.
+        batch_size: the number of rows of the batch.
+        q_offset, kv_offset: the slots of the first query and of the first key.
         device: the device of the tensors that `pattern` reads.
         is_causal, window: whether `pattern` is causal, and its window or None. The method `keys` uses both to find the
             keys that a block can leave out.
@@ -108,8 +110,8 @@ def blockwise_mask(
 ) -> BlockwiseMask | None:
     """Make the mask of the backend `blockwise`; None if nothing is masked.
 
-    `masking_utils` of transformers has such a function for each backend. The arguments are those of its `sdpa_mask`,
-    and `is_causal` and `window` of `BlockwiseMask`.
+    `masking_utils` of transformers has a mask function for each backend. This function takes the arguments of the
+    function for sdpa, `sdpa_mask`, and the arguments `is_causal` and `window` of `BlockwiseMask`.
     """
     assert mask_function is not None
     padded = attention_mask is not None and (torch.compiler.is_compiling() or not bool(attention_mask.all()))
@@ -138,7 +140,13 @@ def blockwise_attention(
     bias: PositionBias | None = None,
     **kwargs: Any,
 ) -> tuple[torch.Tensor, None]:
-    """Compute attention block by block. The arguments are those of `eager_attention`; no weights are returned."""
+    """Compute attention block by block.
+
+    The arguments are those of `eager_attention`, except for the mask, which is a `BlockwiseMask` or None.
+
+    Returns:
+        Output `(batch, queries, heads, head_dim)`, and None instead of weights.
+    """
     mask = attention_mask
     if (mask is None or mask.is_plain) and bias is None and dropout == 0:
         # without a mask matrix and a bias, the memory of sdpa's kernels grows linearly with the length
@@ -156,7 +164,10 @@ def blockwise_attention(
 
 
 def _blocks(query: torch.Tensor, key: torch.Tensor, mask: BlockwiseMask | None) -> list[tuple[slice, slice]]:
-    """Split the queries into slices of a multiple of 16 queries, and find the slice of the keys that each may see."""
+    """Split the queries into slices, and find the slice of the keys that each slice may see.
+
+    The number of queries in a slice is a multiple of 16, except in the last slice.
+    """
     scores_of_a_query = max(1, query.shape[0] * query.shape[1] * key.shape[2])  # the product is 0 in an empty batch
     length, size = query.shape[2], max(16, _BLOCK_ELEMENTS // scores_of_a_query // 16 * 16)
     # not range(0, length, size), which would make the length a constant of compiled code
@@ -265,7 +276,7 @@ class _Blockwise(torch.autograd.Function):
 def _summed_gradients(
     call: _Call, states: Sequence[torch.Tensor], needs: Sequence[bool], output_gradient: torch.Tensor
 ) -> list[torch.Tensor | None]:
-    """The gradients of the tensors in `states` that need one, computed block by block; None for the others."""
+    """The gradients of the tensors in `states` that need one, computed block by block; None for other tensors."""
     # gradients are summed over the blocks in float32, as hundreds of additions would lose bfloat16's precision
     gradients = [
         torch.zeros_like(whole, dtype=torch.promote_types(whole.dtype, torch.float32)) if need else None

@@ -1,5 +1,5 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""A cache layer that allocates room for later tokens, so that a step of `generate()` does not copy the earlier ones.
+"""A cache layer that allocates room for later tokens, so that a step of `generate()` does not copy earlier tokens.
 
 The code that a saved model carries does not contain this file, and uses the cache layers of transformers.
 """
@@ -58,7 +58,7 @@ class GrowingLayer(DynamicLayer):
         return self.keys, self.values
 
     def _fits(self, room: torch.Tensor, end: int) -> bool:
-        """Whether `self.keys` is still a view of `room`, and `room` can take `end` tokens."""
+        """Whether `self.keys` is still a view of `room`, and `room` may be written to and can take `end` tokens."""
         keys: Any = self.keys
         is_view = keys.data_ptr() == room.data_ptr() and keys.shape[:2] == room.shape[:2]
         may_write = torch.is_inference_mode_enabled() or not room.is_inference()

@@ -15,7 +15,7 @@ from .stack_inputs import self_attention_cache
 
 _Made = TypeVar("_Made")
 
-# Arguments of `forward` that belong to the source
+# Arguments of `forward` that describe the source, which the encoder or cross-attention reads
 _OF_SOURCE = (
     *("encoder_outputs", "attention_mask", "cross_attention_mask", "position_ids", "document_ids"),
     *("token_type_ids", "inputs_embeds", "pixel_values"),
@@ -23,14 +23,14 @@ _OF_SOURCE = (
 
 
 class SourceCache(EncoderDecoderCache):
-    """A cache whose cross-attention holds the keys and values of each source once, for all beams of the source."""
+    """A cache whose cross-attention part holds the keys and values of each source once, for all beams of the source."""
 
     def __init__(self, *caches: Any) -> None:
         super().__init__(*caches)
         self._made: dict[Any, tuple[tuple[Any, ...], Any]] = {}
 
     def made_once(self, key: Any, given: tuple[Any, ...], make: Callable[[], _Made]) -> _Made:
-        """The result of `make()`, kept for later steps. Compiled code calls `make()` in each step.
+        """Return the result of `make()`, which is kept for later steps. Compiled code calls `make()` in each step.
 
         Args:
             key: the name under which the result is kept.
@@ -69,10 +69,10 @@ class SourceCache(EncoderDecoderCache):
 class LocantGenerationMixin(GenerationMixin):
     """`generate()` of transformers with the same results in less time and memory.
 
-    The model's `forward` computes the masks of each layer type and the positions. The encoder's output and the
+    The model's `forward` computes the masks of each layer type and the position ids. The encoder's output and the
     cross-attention cache keep one row for each source, which its beams or returned sequences share. Beam search runs in
-    `beam_search.py` if that supports the arguments; `generate(custom_generate=GenerationMixin._beam_search)` runs the
-    beam search of transformers.
+    `beam_search.py` if its function `can_search` accepts the arguments;
+    `generate(custom_generate=GenerationMixin._beam_search)` runs the beam search of transformers.
     """
 
     config: LocantConfig
@@ -98,10 +98,10 @@ class LocantGenerationMixin(GenerationMixin):
     def prepare_inputs_for_generation(
         self, *args: Any, inputs_embeds: torch.Tensor | None = None, **kwargs: Any
     ) -> dict[str, Any]:
-        """As in transformers, but position ids that cover all tokens, cached and new, are passed to `forward` uncut.
+        """Prepare the inputs as in transformers, but do not cut position ids that cover all tokens, cached and new.
 
         If the caller gave position ids for the new tokens alone, they are cut to the tokens of this step, as in
-        transformers. `inputs_embeds` must be in the signature, because `generate()` looks for it there.
+        transformers. `inputs_embeds` must be in the signature, because `generate()` looks for this name in it.
         """
         prepare: Any = super().prepare_inputs_for_generation  # type: ignore[misc]  # transformers annotates `self`
         inputs = prepare(*args, inputs_embeds=inputs_embeds, **kwargs)
@@ -117,7 +117,7 @@ class LocantGenerationMixin(GenerationMixin):
     def _maybe_initialize_input_ids_for_generation(
         self, inputs: torch.Tensor | None, bos_token_id: torch.Tensor | None, model_kwargs: dict[str, Any]
     ) -> Any:
-        """As in transformers, but raise `ValueError` for an image model without images or for a batch without rows."""
+        """Run transformers' method; raise `ValueError` for an image model without images, or for a batch of no rows."""
         given = {name for name, value in model_kwargs.items() if value is not None}
         # for input_ids and inputs_embeds, the image encoder itself raises an error
         encoded = given & {"encoder_outputs", "input_ids", "inputs_embeds"}
@@ -161,7 +161,7 @@ class LocantGenerationMixin(GenerationMixin):
     def _prepare_cache_for_generation(  # type: ignore[override]  # annotated as bool in transformers, but returns None
         self, generation_config: GenerationConfig, model_kwargs: dict[str, Any], *args: Any
     ) -> None:
-        """Make the cache as in transformers, with layers from `make_room`; with an encoder, it is a `SourceCache`.
+        """Make the cache as in transformers, with layers from `make_room`; an encoder–decoder gets a `SourceCache`.
 
         A cache that the caller gave is not changed.
         """

@@ -58,14 +58,15 @@ class LocantImageEncoder(LocantStack):
             row.
 
         Raises:
-            ValueError: `pixel_values` is missing or has another shape; an input is given that only encoders of tokens
+            ValueError: `pixel_values` is missing or has another shape; an argument is given that only other encoders
                 take.
+            TypeError: `pixel_values` is not a tensor.
         """
         cast(Any, kwargs).pop("use_cache", None)  # an encoder has no cache
         for name in _OF_OTHERS:
             refuse_input(name, kwargs, "an encoder of images, which takes pixel_values only: leave it out")
         if pixel_values is None:
-            raise ValueError("An encoder of images needs pixel_values (batch, channels, height, width).")
+            raise ValueError("An encoder of images needs pixel_values: give a tensor (batch, channels, height, width).")
         grid = self.embed_patches.grid(pixel_values)
         hidden_states = self.embed_patches(pixel_values)
         positions = self.embed_patches.positions(grid, hidden_states.device)
@@ -100,7 +101,9 @@ class PatchEmbedding(nn.Module):
         """Embed images `(batch, channels, height, width)` as `(batch, tokens, d_model)`, the patches row by row.
 
         Raises:
-            ValueError: the number of channels is not the config's, or the patch size does not divide height and width.
+            ValueError: the shape is not `(batch, config.num_channels, height, width)`, or the patch size does not
+                divide height and width.
+            TypeError: `pixel_values` is not a tensor.
         """
         rows, columns = self.grid(pixel_values)
         height, width = self.patch_shape
@@ -115,7 +118,7 @@ class PatchEmbedding(nn.Module):
         """The numbers of rows and columns of patches in images `(batch, channels, height, width)`.
 
         Raises:
-            ValueError: as in `forward`.
+            ValueError, TypeError: as in `forward`.
         """
         check_tensors(pixel_values=pixel_values)
         if pixel_values.ndim != 4 or pixel_values.shape[1] != self.num_channels:
@@ -134,8 +137,8 @@ class PatchEmbedding(nn.Module):
     def positions(self, grid: tuple[int, int], device: torch.device) -> torch.Tensor:
         """Row and column of each token, `(1, tokens, 2)`, counted from 0 in the grid that the model was trained on.
 
-        Row and column are the coordinates of the patch's centre after the image is scaled to the config's `image_size`.
-        They are whole numbers if the image has this size. The class token has row 0 and column 0.
+        Row and column are the coordinates, in patches, of the patch's centre after the image is scaled to the config's
+        `image_size`. They are whole numbers if the image has this size. The class token has row 0 and column 0.
         """
         dtype = torch.float32 if device.type == "mps" else torch.float64
         axes = [

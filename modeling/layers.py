@@ -29,7 +29,8 @@ class TransformerLayer(GradientCheckpointingLayer):
         stack: `encoder` or `decoder`.
         layer_idx: the layer's index in the stack, and in the cache.
         position: the part of the position encoding that the layer's self-attention owns.
-        cross_position: the part of the position encoding that its cross-attention owns; None without cross-attention.
+        cross_position: the part of the position encoding that the layer's cross-attention owns; None without
+            cross-attention.
     """
 
     def __init__(
@@ -142,7 +143,7 @@ _NORMS = {"layernorm": nn.LayerNorm, "rmsnorm": nn.RMSNorm}
 
 
 def build_norm(config: LocantConfig) -> nn.Module:
-    """LayerNorm (Ba et al. 2016) or RMSNorm (Zhang & Sennrich 2019) over the last dimension."""
+    """Build a LayerNorm (Ba et al. 2016) or RMSNorm (Zhang & Sennrich 2019) over the last dimension."""
     return _NORMS[config.norm_type](config.d_model, eps=config.norm_eps)
 
 

@@ -8,18 +8,18 @@ from torch import nn
 from torch.compiler import is_compiling
 
 # With several threads, oneDNN is faster than MKL for at least _LEAST_WEIGHTS weights, most of all for up to four rows,
-# which MKL multiplies in one thread. More than _MOST_ROWS rows are left to MKL, because oneDNN is little faster there
-# and has to compile code for each new number of rows (benchmarks/few_rows.py)
+# which MKL multiplies in one thread. More than _MOST_ROWS rows are left to MKL, because oneDNN is hardly faster for so
+# many rows and has to compile code for each new number of rows (benchmarks/few_rows.py)
 _MOST_ROWS, _LEAST_WEIGHTS = 256, 2**18
 _HAS_BOTH = torch.backends.mkl.is_available() and torch.backends.mkldnn.is_available()
 
 
 def project(layer: Any, states: torch.Tensor) -> torch.Tensor:
-    """`layer(states)`, `(…, in_features)` to `(…, out_features)`.
+    """Compute `layer(states)`, from `(…, in_features)` to `(…, out_features)`.
 
     Without gradients, on a CPU with several threads, oneDNN multiplies up to 256 rows by a float32 weight of at least
-    2¹⁸ numbers, as in the steps of `generate()` and in evaluation. The result differs from that of `nn.Linear` by
-    rounding.
+    2¹⁸ numbers, as in the steps of `generate()` and in evaluation. The result differs from the result of
+    `nn.Linear` by rounding.
     """
     if not is_compiling() and not torch.is_grad_enabled() and _suits_onednn(layer, states):
         return torch.ops.mkldnn._linear_pointwise(states, layer.weight, layer.bias, "none", [], "")

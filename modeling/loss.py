@@ -11,7 +11,7 @@ from torch.nn.functional import cross_entropy, linear, pad
 from .linear import is_plain_linear, project
 from .pretrained import LocantPreTrainedModel
 
-_COMPILED_CHUNKS = 8  # the number of chunks of rows in compiled code
+_COMPILED_CHUNKS = 8  # the number of chunks into which compiled code splits the hidden states
 
 
 class VocabularyHead(LocantPreTrainedModel):
@@ -89,7 +89,7 @@ def token_loss(
 
     Args:
         logits: `(batch, length, vocab_size)`.
-        labels: `(batch, length)`, the token that the logits at the same position predict; -100 is ignored.
+        labels: `(batch, length)`, the token that the logits with the same indices predict; -100 is ignored.
         label_smoothing: share of probability spread evenly over the vocabulary.
         num_items_in_batch: number of labels in the whole optimiser step (all devices and accumulated batches), by which
             the summed loss is divided; by default the number of labels in this batch that are not -100.
@@ -152,8 +152,8 @@ def _label_rows(labels: torch.Tensor, places: torch.Tensor) -> torch.Tensor:
     """
     if labels.shape != places.shape[:-1]:
         raise ValueError(
-            f"labels have the shape {tuple(labels.shape)}, but the positions that predict them have "
-            f"the shape {tuple(places.shape[:-1])}: give a label for each position (and no logits_to_keep)."
+            f"labels have the shape {tuple(labels.shape)}, but the tokens that predict them have "
+            f"the shape {tuple(places.shape[:-1])}: give a label for each token, and leave logits_to_keep out."
         )
     return labels.to(places.device).reshape(-1, 1)
 
@@ -201,7 +201,7 @@ class _SummedCrossEntropy(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, grad_output: torch.Tensor) -> tuple[torch.Tensor, None, None]:
-        """The gradient of the logits: softmax minus the smoothed target, and 0 in rows whose label is -100."""
+        """The gradient of the logits: softmax minus smoothed target, times `grad_output`; 0 if the label is -100."""
         logits, labels, normalisers = ctx.saved_tensors
         if torch.is_grad_enabled() and not is_compiling():  # create_graph=True: autograd differentiates this gradient
             total = _differentiable_sum(logits, labels, ctx.smoothing)
@@ -265,8 +265,8 @@ class _SummedLinearCrossEntropy(torch.autograd.Function):
     """`_SummedCrossEntropy` of the logits that a linear layer computes from hidden states, one chunk of rows at a time.
 
     The forward pass computes the gradients as well, as otherwise the backward pass would have to compute the logits
-    again. Matrices are multiplied in the dtype of autocast (without autocast, in that of the weight),
-    and sums are in float32.
+    again. Matrices are multiplied in the dtype of autocast (without autocast, in the dtype of the weight), and sums are
+    in float32.
     """
 
     @staticmethod

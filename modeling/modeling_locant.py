@@ -26,7 +26,10 @@ from .stacks import LocantDecoder, LocantEncoder, build_encoder
 
 
 def shift_right(labels: torch.Tensor, start_token_id: int, pad_token_id: int) -> torch.Tensor:
-    """Shift the labels `(batch, length)` by one token, to decoder inputs that predict them; -100 becomes padding."""
+    """Make decoder inputs from labels `(batch, length)`: the start token, then all labels but the last.
+
+    A label of -100 becomes padding.
+    """
     shifted = torch.cat([torch.full_like(labels[:, :1], start_token_id), labels[:, :-1]], dim=1)
     return shifted.masked_fill(shifted == -100, pad_token_id)
 
@@ -69,7 +72,10 @@ class LocantModel(LocantPreTrainedModel):
         self.post_init()
 
     def get_expanded_tied_weights_keys(self, all_submodels: bool = False) -> dict[str, str]:
-        """As in transformers, but embeddings that the stacks share are tied even if `tie_word_embeddings` is False."""
+        """Return the tied weights as in transformers, and embeddings that the stacks share.
+
+        Shared embeddings are tied even if `tie_word_embeddings` is False.
+        """
         if all_submodels:
             return super().get_expanded_tied_weights_keys(all_submodels=True)
         return dict(self._tied_weights_keys or {})
@@ -114,7 +120,7 @@ class LocantModel(LocantPreTrainedModel):
                 source_length)`, boolean or integers with 0 where a token is not seen, or floating and then added to
                 the scores. Source tokens that are hidden from all source tokens are hidden in cross-attention too;
                 an entry of a floating mask hides a token if it is minus infinity or the lowest number of its type.
-            decoder_input_ids: target tokens `(batch, target_length)`, those that the cache does not hold yet.
+            decoder_input_ids: the target tokens that the cache does not hold yet, `(batch, target_length)`.
             decoder_attention_mask: `(batch, past + target_length)`, 0 at padding; or `(batch or 1, 1 or heads,
                 target_length, past + target_length)`, as for the encoder. It is combined with causality.
             encoder_outputs: the output of the encoder, which is then not run: a `ModelOutput`, tuple or list that
@@ -157,8 +163,8 @@ class LocantModel(LocantPreTrainedModel):
         if cross_attention_mask is None:
             cross_attention_mask = visible_keys(attention_mask, encoder_hidden_states.shape[0])
         if position_ids is None and cross_attention_mask is not attention_mask:
-            # The decoder counts the source's positions from the mask of cross-attention. If this is not the encoder's
-            # own mask, they are counted here from the encoder's mask, as the encoder did
+            # Without position ids, the decoder counts the source's positions from the mask of cross-attention. If the
+            # encoder has another mask, the positions are counted from that mask, as in the encoder
             length, device = encoder_hidden_states.shape[1], encoder_hidden_states.device
             position_ids = count_positions(attention_mask, 0, length, device, document_ids)
         decoder_outputs = self.decoder(
@@ -192,7 +198,7 @@ class LocantModel(LocantPreTrainedModel):
 class LocantForConditionalGeneration(VocabularyHead, LocantGenerationMixin):
     """An encoder–decoder with a language modelling head, for translation, summarisation and similar tasks.
 
-    With `encoder_input="patches"`, it captions images.
+    With `encoder_input="patches"`, the model captions images.
 
     Args:
         config: the model's configuration.
@@ -214,7 +220,7 @@ class LocantForConditionalGeneration(VocabularyHead, LocantGenerationMixin):
         self.post_init()
 
     def generate(self, *args: Any, encoder_outputs: ModelOutput | Sequence[Any] | None = None, **kwargs: Any) -> Any:
-        """As in transformers; `encoder_outputs` may also be a tuple or a list, as in `forward`."""
+        """Generate as in transformers; `encoder_outputs` may also be a tuple or a list, as in `forward`."""
         if encoder_outputs is not None:
             kwargs["encoder_outputs"] = as_encoder_output(encoder_outputs)
         return super().generate(*args, **kwargs)  # type: ignore[misc]  # transformers annotates `self`
@@ -257,7 +263,7 @@ class LocantForConditionalGeneration(VocabularyHead, LocantGenerationMixin):
         skip_logits: bool | None = None,
         **kwargs: Unpack[TransformersKwargs],
     ) -> Seq2SeqLMOutput:
-        """As `LocantModel`, with logits and loss.
+        """Run `LocantModel`, and compute the logits and, if there are labels, the loss.
 
         Args:
             input_ids, attention_mask, decoder_input_ids, decoder_attention_mask, encoder_outputs, past_key_values,
@@ -287,7 +293,7 @@ class LocantForConditionalGeneration(VocabularyHead, LocantGenerationMixin):
                 is_own = cross_attention_mask is None and document_ids is None
                 if is_own and attention_mask is not None and attention_mask.ndim == 2:
                     real = attention_mask.bool()
-                    kwargs["needed_tokens"] = real | ~real.any(dim=1).all()  # all, if a source is padding alone
+                    kwargs["needed_tokens"] = real | ~real.any(dim=1).all()  # all tokens, if a source is padding alone
                 kwargs["decoder_needed_tokens"] = needed_by_loss(labels, decoder_attention_mask)
         kwargs["return_dict"] = True
         outputs = self.model(

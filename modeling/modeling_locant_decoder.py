@@ -50,7 +50,7 @@ class LocantDecoderModel(LocantPreTrainedModel):
         document_ids: torch.Tensor | None = None,
         **kwargs: Unpack[TransformersKwargs],
     ) -> BaseModelOutputWithPast:
-        """Decode.
+        """Run the decoder on tokens or embeddings.
 
         Args:
             input_ids, attention_mask, position_ids, past_key_values, inputs_embeds, use_cache, document_ids: as in
@@ -113,19 +113,19 @@ class LocantForCausalLM(VocabularyHead, LocantGenerationMixin):
         skip_logits: bool | None = None,
         **kwargs: Unpack[TransformersKwargs],
     ) -> CausalLMOutputWithPast:
-        """As `LocantDecoderModel`, with logits and loss.
+        """Run `LocantDecoderModel`, and compute the logits and, if there are labels, the loss.
 
         Args:
             input_ids, attention_mask, position_ids, past_key_values, inputs_embeds, use_cache, document_ids: as in
                 `LocantDecoderModel`.
             labels: `(batch, length)`, the input ids themselves, with -100 where no loss is wanted; each is predicted
-                from the tokens before it. The label of the first token of each document of `document_ids` is ignored.
-            kwargs: may contain `shift_labels`, `(batch, length)`, instead of labels: the token that each position has
-                to predict. Trainers that split sequences over devices pass it. `shift_labels` is not in the signature,
-                because the Trainer takes every argument with "label" in its name for a column of labels that all
-                batches have.
-            logits_to_keep: the number of last positions that get logits, or a tensor with the indices of the positions
-                that get logits; 0 for all positions. With labels, all positions must get logits.
+                from the tokens before it. The labels of the first token of a row and of each document are ignored.
+            kwargs: may contain `shift_labels`, `(batch, length)`, instead of labels: the token that each token has to
+                predict, or -100. Trainers that split sequences over devices pass `shift_labels`. It is not in the
+                signature, because the Trainer takes every argument with "label" in its name for a column of labels that
+                all batches have.
+            logits_to_keep: the number of tokens at the end of each row whose logits are computed, or a tensor with the
+                indices of these tokens; 0 for all tokens. With labels, the logits of all tokens must be computed.
             num_items_in_batch: number of labels in the whole optimiser step, by which the summed loss is divided; by
                 default the number of labels in this batch that are not -100.
             skip_logits: return None for the logits, and compute the loss in less time and memory; it needs `labels` or
@@ -171,12 +171,14 @@ class LocantForCausalLM(VocabularyHead, LocantGenerationMixin):
 def next_tokens(
     labels: torch.Tensor, document_ids: torch.Tensor | None = None, past_length: int | torch.Tensor = 0
 ) -> torch.Tensor:
-    """The token that each position predicts, `(batch, length)`: the next label, or -100 at the end of a document.
+    """The label that each token predicts, `(batch, length)`: the label of the next token, or -100.
+
+    It is -100 for the last token of a row and of a document.
 
     Args:
         labels: `(batch, length)`.
         document_ids: `(batch or 1, past + length)`; None if each row is one document.
-        past_length: the number of cached tokens, whose document ids come first.
+        past_length: the number of cached tokens. Their document ids come first, and they have no labels.
     """
     following = nn.functional.pad(labels[:, 1:], (0, 1), value=-100)
     if document_ids is None or document_ids.ndim != 2:  # the decoder refuses document ids of another shape

@@ -68,7 +68,7 @@ class LocantEncoderModel(LocantPreTrainedModel):
         pixel_values: torch.Tensor | None = None,
         **kwargs: Unpack[TransformersKwargs],
     ) -> BaseModelOutputWithPooling:
-        """Encode.
+        """Encode tokens or images.
 
         Args:
             input_ids, token_type_ids, position_ids, inputs_embeds, document_ids: as in `LocantEncoder`.
@@ -129,12 +129,12 @@ class LocantForMaskedLM(VocabularyHead):
         skip_logits: bool | None = None,
         **kwargs: Unpack[TransformersKwargs],
     ) -> MaskedLMOutput:
-        """As `LocantEncoderModel`, with logits and loss.
+        """Run `LocantEncoderModel`, and compute the logits and, if there are labels, the loss.
 
         Args:
             input_ids, attention_mask, token_type_ids, position_ids, inputs_embeds, document_ids: as in
                 `LocantEncoderModel`.
-            labels: `(batch, length)`, the original tokens at the positions to be predicted, and -100 elsewhere.
+            labels: `(batch, length)`, the original ids of the tokens to be predicted, and -100 for all other tokens.
             num_items_in_batch: number of labels in the whole optimiser step, by which the summed loss is divided; by
                 default the number of labels in this batch that are not -100.
             skip_logits: return None for the logits, and compute the loss in less time and memory; it needs labels. The
@@ -164,7 +164,7 @@ class LocantForMaskedLM(VocabularyHead):
 
 
 class LocantForSequenceClassification(LocantPreTrainedModel):
-    """The encoder with a linear layer over its pooled vector, which predicts one class, several classes, or a number.
+    """The encoder with a linear layer over its pooled vector, which predicts one class, several classes, or numbers.
 
     Args:
         config: the model's configuration, with `num_labels` and, optionally, `problem_type`; a decoder in it is left
@@ -193,13 +193,14 @@ class LocantForSequenceClassification(LocantPreTrainedModel):
         labels: torch.Tensor | None = None,
         **kwargs: Unpack[TransformersKwargs],
     ) -> SequenceClassifierOutput:
-        """As `LocantEncoderModel`, with logits and loss.
+        """Run `LocantEncoderModel`, and compute the logits and, if there are labels, the loss.
 
         Args:
             input_ids, attention_mask, token_type_ids, position_ids, inputs_embeds: as in `LocantEncoderModel`.
             labels: `(batch,)`, class numbers, or the numbers to be predicted if `num_labels` is 1; `(batch,
-                num_labels)` in floating point if several classes may apply. `config.problem_type` selects the loss; if
-                it is None, transformers sets it by `num_labels` and the dtype of the labels.
+                num_labels)` in floating point if several classes may apply or several numbers are predicted.
+                `config.problem_type` selects the loss; if it is None, transformers sets it by `num_labels` and the
+                dtype of the labels.
 
         Returns:
             `loss` (cross-entropy, binary cross-entropy or squared error) and `logits` `(batch, num_labels)`.
@@ -245,7 +246,7 @@ class LocantForTokenClassification(LocantPreTrainedModel):
         document_ids: torch.Tensor | None = None,
         **kwargs: Unpack[TransformersKwargs],
     ) -> TokenClassifierOutput:
-        """As `LocantEncoderModel`, with logits and loss.
+        """Run `LocantEncoderModel`, and compute the logits and, if there are labels, the loss.
 
         Args:
             input_ids, attention_mask, token_type_ids, position_ids, inputs_embeds, document_ids: as in
@@ -300,7 +301,7 @@ class LocantForQuestionAnswering(LocantPreTrainedModel):
         end_positions: torch.Tensor | None = None,
         **kwargs: Unpack[TransformersKwargs],
     ) -> QuestionAnsweringModelOutput:
-        """As `LocantEncoderModel`, with logits and loss.
+        """Run `LocantEncoderModel`, and compute the logits and, if start and end positions are given, the loss.
 
         Args:
             input_ids, attention_mask, token_type_ids, position_ids, inputs_embeds: as in `LocantEncoderModel`.

@@ -42,7 +42,7 @@ class LocantForImageClassification(LocantPreTrainedModel):
         labels: torch.Tensor | None = None,
         **kwargs: Unpack[TransformersKwargs],
     ) -> ImageClassifierOutput:
-        """Classify.
+        """Classify images.
 
         Args:
             pixel_values: `(batch, channels, height, width)`; height and width are multiples of the patch size.

@@ -12,7 +12,7 @@ from .stack_inputs import visible_keys
 
 
 class Pooler(nn.Module):
-    """Pools by the mean over the tokens (Reimers & Gurevych 2019, section 3) or the first token (Devlin et al. 2019).
+    """Pools by the mean of the tokens (Reimers & Gurevych 2019, section 3) or by the first token (Devlin et al. 2019).
 
     Args:
         config: gives `pooling` and `pooler_projection`.

@@ -44,15 +44,15 @@ class LocantPreTrainedModel(PreTrainedModel):
     """Functions that are called with a model that has its config and no modules yet."""
     load_hooks: ClassVar[list[Callable[[PreTrainedModel, list[str], Any, Any], None]]] = []
     """Functions that are called with a model, its files, and transformers' `LoadStateDictConfig` and
-    `LoadStateDictInfo`, once the weights of the files are in the model and missing ones are on the meta device."""
+    `LoadStateDictInfo`, once the weights of the files are in the model and missing weights are on the meta device."""
     fault_hooks: ClassVar[list[Callable[..., Exception | None]]] = []
-    """Functions that are called with a model's name, the error that loading it raised, and the keyword arguments of
-    `from_pretrained`; the first error that one of them returns is raised instead."""
+    """Functions that are called with a model's name, the error that loading the model raised, and the keyword arguments
+    of `from_pretrained`; the first error that one of them returns is raised instead."""
     save_hooks: ClassVar[list[Callable[[PreTrainedModel, Path], Iterable[str] | None]]] = []
-    """Functions that are called with a model and its folder whenever it is saved, before config.json is written. They
-    return the names of the files that they write, which a push uploads even if they existed before."""
+    """Functions that are called with a model and its folder whenever a model is saved, before config.json is written.
+    They return the names of the files that they write, which a push uploads even if they existed before."""
     push_hooks: ClassVar[list[Callable[[PreTrainedModel, Path, str], object]]] = []
-    """Functions that are called with a model, a folder and a repository before files of the folder are pushed to it."""
+    """Functions that are called with a model, a folder and a repository before files are pushed to the repository."""
     _files_of_hooks: Set[str] = frozenset()
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
@@ -73,7 +73,7 @@ class LocantPreTrainedModel(PreTrainedModel):
     def from_pretrained(
         cls, pretrained_model_name_or_path: str | os.PathLike[str] | None, *model_args: Any, **kwargs: Any
     ) -> Any:
-        """As in transformers, with the errors that `load_hooks` raise and `fault_hooks` return."""
+        """Load a model as in transformers; also raise the errors that `load_hooks` raise and `fault_hooks` return."""
         try:
             return super().from_pretrained(pretrained_model_name_or_path, *model_args, **kwargs)
         except Exception as error:
@@ -135,7 +135,7 @@ class LocantPreTrainedModel(PreTrainedModel):
         return [name for name, _ in self.named_non_persistent_buffers()]
 
     def _check_and_adjust_attn_implementation(self, attn_implementation: str | None, *args: Any, **kwargs: Any) -> str:
-        """As in transformers, but default to `blockwise` if transformers' default does not support a position encoding.
+        """Choose as in transformers, but take `blockwise` if the default backend does not support a position encoding.
 
         Raises:
             ValueError: the backend does not exist, or does not support a position encoding of this model.
@@ -188,7 +188,7 @@ class LocantPreTrainedModel(PreTrainedModel):
     def resize_token_embeddings(
         self, new_num_tokens: int | None = None, pad_to_multiple_of: int | None = None, mean_resizing: bool = True
     ) -> nn.Embedding:
-        """As in transformers, but also resize the embeddings of a decoder that does not share the encoder's."""
+        """Resize as in transformers, and also resize the embeddings of a decoder that does not share the encoder's."""
         decoder: Any = getattr(self.base_model, "decoder", None)
         has_own = decoder is not None and not self.config.shares_embeddings
         if has_own and decoder.get_input_embeddings() is not self.get_input_embeddings():
@@ -204,7 +204,7 @@ class LocantPreTrainedModel(PreTrainedModel):
         *args: Any,
         **kwargs: Any,
     ) -> None:
-        """As in transformers, but call `save_hooks` first, which add files to the folder and fields to the config."""
+        """Call `save_hooks`, which add files to the folder and fields to the config; then save as in transformers."""
         if self.should_save_on_this_rank(is_main_process):
             self._run_save_hooks(save_directory)
         super().save_pretrained(save_directory, is_main_process, state_dict, push_to_hub, *args, **kwargs)
@@ -213,7 +213,7 @@ class LocantPreTrainedModel(PreTrainedModel):
     def maybe_distribute_model(  # type: ignore[override]  # transformers takes any module
         cls, model: PreTrainedModel, distributed_config: Any, mesh_manager: Any
     ) -> Any:
-        """As in transformers, but tie weights before FSDP2 is applied, which would train them as separate weights.
+        """Distribute as in transformers, but tie weights before FSDP2, which would train them as separate weights.
 
         `from_pretrained(distributed_config=...)` calls this method.
 
@@ -233,7 +233,7 @@ class LocantPreTrainedModel(PreTrainedModel):
         return super().maybe_distribute_model(model, distributed_config, mesh_manager)
 
     def gather_sharded_state_dict_for_save(self, *args: Any, **kwargs: Any) -> dict[str, torch.Tensor]:
-        """As in transformers, but leave out the duplicates of tied weights: gathered, they are separate tensors.
+        """Gather as in transformers, but leave out the duplicates of tied weights, as gathering makes separate tensors.
 
         `save_pretrained` calls this method, in all processes.
         """
@@ -285,10 +285,10 @@ def _check_heads(model: LocantPreTrainedModel, tp_size: int) -> None:
 
 
 def table_of_other_stack(config: LocantConfig) -> str | None:
-    """The name of the other stack's token embeddings, which a model with one stack loads from a file as its own.
+    """The name of the other stack's token embeddings, under which a file may hold the embeddings of a one-stack model.
 
-    None if the model has two stacks, reads no tokens, or does not share embeddings. An encoder–decoder saves shared
-    embeddings as `encoder.embed_tokens`, and a decoder without an encoder saves its embeddings as
+    The name is None if the model has two stacks, reads no tokens, or does not share embeddings. An encoder–decoder
+    saves shared embeddings as `encoder.embed_tokens`, and a decoder without an encoder saves its embeddings as
     `decoder.embed_tokens`.
     """
     reads_tokens = config.is_decoder or config.encoder_input == "tokens"

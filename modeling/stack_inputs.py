@@ -22,7 +22,7 @@ class NeededTokens(NamedTuple):
     left out.
 
     Args:
-        indices: `(tokens,)`, the indices of these tokens in the flattened batch; None if all tokens are computed.
+        indices: `(tokens,)`, the indices of the computed tokens in the flattened batch; None for all tokens.
         batch, length: the shape of the batch.
     """
 
@@ -195,13 +195,13 @@ def count_positions(
     device: torch.device,
     document_ids: torch.Tensor | None = None,
 ) -> torch.Tensor:
-    """Position ids that count the real tokens of each sentence, or of each document, from 0.
+    """Position ids that count the real tokens of each sequence, or of each document, from 0.
 
     Args:
         attention_mask: `(batch, slots)` with 0 at padding on either side; a mask of another shape is ignored.
-        past_length: number of slots before the tokens to number.
-        length: number of tokens to number.
-        document_ids: `(batch or 1, slots)`, one document after the other: positions begin anew where the id changes.
+        past_length: the number of slots before the tokens that get position ids.
+        length: the number of tokens that get position ids.
+        document_ids: `(batch or 1, slots)`, one document after the other: counting restarts where the id changes.
 
     Returns:
         A row of `length` position ids for each row of the mask or of the document ids; one row if there are neither.
@@ -227,7 +227,7 @@ def documents_of_positions(position_ids: torch.Tensor) -> torch.Tensor | None:
     """Compute document ids from position ids that restart in each document, as collators for packing give them.
 
     Args:
-        position_ids: `(batch or 1, length)`. A position id that is not larger than the one before starts a document.
+        position_ids: `(batch or 1, length)`. A position id that is not larger than the id before it starts a document.
 
     Returns:
         Document ids of the same shape. None if no position id restarts, and in compiled code, which must not depend on

@@ -1,5 +1,5 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""The encoder and the decoder of text: embeddings, position encoding, layers, final norm."""
+"""The encoder and the decoder of tokens: embeddings, position encoding, layers, final norm."""
 
 import math
 import re
@@ -67,7 +67,7 @@ class LocantStack(LocantPreTrainedModel):
         raise NotImplementedError
 
     def init_parallel_plans(self) -> None:
-        """As in transformers, and add the `tensor_parallel_plan` of each module to the stack's `tp_plan`."""
+        """Set the plans as in transformers, and add the `tensor_parallel_plan` of each module to `tp_plan`."""
         super().init_parallel_plans()
         plan = {"embed_tokens": "embedding_rowwise"} if isinstance(self, LocantTokenStack) else {}
         for name, module in self.named_modules():
@@ -191,7 +191,7 @@ class LocantTokenStack(LocantStack):
     def embed(self, input_ids: torch.Tensor | None, inputs_embeds: torch.Tensor | None) -> torch.Tensor:
         """The embeddings of `input_ids`, or `inputs_embeds`, times `embed_scale`.
 
-        `inputs_embeds` is cast to the dtype of the norms' weights, because quantisation leaves these in floating point.
+        `inputs_embeds` is cast to the dtype of the norms' weights, which quantisation leaves in floating point.
 
         Raises:
             ValueError: both or neither are given; `input_ids` does not have 2 dimensions, or `inputs_embeds` 3.
@@ -218,7 +218,9 @@ def _check_input(prefix: str, input_ids: torch.Tensor | None, inputs_embeds: tor
         raise ValueError(f"{ids} and {embeds} are both given: leave one of them out.")
     if input_ids is None and inputs_embeds is None:
         of_labels = (
-            ", or labels to compute them from (DataCollatorForSeq2Seq does so if it has model=model)" if prefix else ""
+            ", or labels, from which a model with a head, or DataCollatorForSeq2Seq(..., model=model), computes them"
+            if prefix
+            else ""
         )
         raise ValueError(f"There are no {ids}: give them, or {embeds}{of_labels}.")
     check_tensors(**{ids: input_ids, embeds: inputs_embeds})
@@ -231,7 +233,7 @@ def _check_input(prefix: str, input_ids: torch.Tensor | None, inputs_embeds: tor
 def refuse_input(name: str, given: Any, receiver_and_remedy: str) -> None:
     """Remove the argument `name` from the dictionary `given`, and raise `ValueError` if its value is not None.
 
-    Models pass every argument to their stack, also those that only the other kind of encoder takes.
+    Models pass all arguments to their stacks, also arguments that only another kind of stack takes.
     """
     if given.pop(name, None) is not None:
         raise ValueError(f"{name} is given to {receiver_and_remedy}.")
@@ -268,7 +270,7 @@ class LocantEncoder(LocantTokenStack):
         document_ids: torch.Tensor | None = None,
         **kwargs: Unpack[TransformersKwargs],
     ) -> BaseModelOutput:
-        """Encode.
+        """Encode tokens.
 
         Args:
             input_ids: `(batch, length)`.
@@ -300,7 +302,8 @@ class LocantEncoder(LocantTokenStack):
         if self.embed_token_types is None:
             if token_type_ids is not None and not is_compiling() and token_type_ids.any():
                 raise ValueError(
-                    "token_type_ids are given, but type_vocab_size is 0: set it to the number of token types."
+                    "token_type_ids are given, but type_vocab_size is 0: leave them out, or set type_vocab_size to the "
+                    "number of token types."
                 )
             return hidden_states
         if token_type_ids is None:
@@ -327,12 +330,16 @@ def build_encoder(config: LocantConfig) -> LocantStack:
 
 
 _DECODER_STATES = OutputRecorder(TransformerLayer)
-# transformers resolves negative layer numbers with this field; its oldest supported release has no argument for it
+# transformers resolves negative layer numbers with this field; in its oldest supported release, `OutputRecorder` has no
+# argument for the field
 _DECODER_STATES.num_hidden_layers_key = "decoder_layers"
 
 
 class LocantDecoder(LocantTokenStack):
-    """The decoder: a token sees itself, the tokens before it (or those in its window) and all tokens of the encoder."""
+    """The decoder: every token sees itself and the tokens before it, and, if there is an encoder, the source tokens.
+
+    In a layer with a sliding window, a token sees only the earlier tokens in its window.
+    """
 
     _can_record_outputs = {  # noqa: RUF012
         "hidden_states": _DECODER_STATES,
@@ -366,7 +373,7 @@ class LocantDecoder(LocantTokenStack):
         encoder_position_ids: torch.Tensor | None = None,
         **kwargs: Unpack[TransformersKwargs],
     ) -> BaseModelOutputWithPastAndCrossAttentions:
-        """Decode.
+        """Run the decoder on tokens or embeddings.
 
         Args:
             input_ids: `(batch, length)`, the tokens that the cache does not hold yet.
@@ -377,9 +384,9 @@ class LocantDecoder(LocantTokenStack):
                 unless the given positions equal the default. By default, the real tokens are counted from 0.
             encoder_hidden_states: `(batch, source_length, d_model)`.
             encoder_attention_mask: `(batch, source_length)`, 0 at padding; or `(batch or 1, 1 or heads, length or 1,
-                source_length)`. `batch` is that of `encoder_hidden_states`; with four dimensions, it may also be that
-                of `input_ids`.
-            past_key_values: keys and values of earlier tokens.
+                source_length)`. `batch` is the batch size of `encoder_hidden_states`; with four dimensions, it may also
+                be the batch size of `input_ids`.
+            past_key_values: the cache, with keys and values of earlier tokens.
             inputs_embeds: `(batch, length, d_model)` instead of ids, before scaling.
             use_cache: return a cache, a new one if none is given.
             document_ids: `(batch or 1, past + length)`, the document of each token of a packed sequence. Without
@@ -390,9 +397,9 @@ class LocantDecoder(LocantTokenStack):
 
         Raises:
             ValueError: ids and embeddings are both given or both missing; a position is beyond a learned table; the
-                cache has no place for the encoder's keys; document ids are given for one of the stacks only; the
-                backend cannot take the mask; an encoding of distances needs the positions of all tokens, but only those
-                of the new tokens are given; there are hidden states of an encoder, but no cross-attention.
+                cache cannot hold keys of cross-attention; document ids are given for one of the stacks only; the
+                backend cannot take the mask; an encoding of distances needs the positions of all tokens, but only the
+                positions of the new tokens are given; there are hidden states of an encoder, but no cross-attention.
         """
         refuse_input("pixel_values", kwargs, "a decoder, which reads tokens only: leave it out")
         may_be_packed = attention_mask is None and past_key_values is None and self.cross_position is None
@@ -427,7 +434,7 @@ class LocantDecoder(LocantTokenStack):
         return EncoderDecoderCache(cache, DynamicCache()) if self.config.is_encoder_decoder else cache
 
     def _check_cross_attention(self, past_key_values: Cache | None) -> None:
-        """Raise `ValueError` if there is no cross-attention, or if the cache has no place for its keys."""
+        """Raise `ValueError` if there is no cross-attention, or if the cache cannot hold its keys."""
         if self.cross_position is None:
             raise ValueError(
                 "This decoder has no cross-attention for encoder_hidden_states: leave out encoder_hidden_states, or "
@@ -436,7 +443,8 @@ class LocantDecoder(LocantTokenStack):
         if past_key_values is not None and not isinstance(past_key_values, EncoderDecoderCache):
             raise ValueError(
                 f"A decoder with cross-attention needs an EncoderDecoderCache, which holds a cache for self-attention "
-                f"and a cache for cross-attention, but past_key_values is a {type(past_key_values).__name__}."
+                f"and a cache for cross-attention, but past_key_values is a {type(past_key_values).__name__}: give an "
+                "EncoderDecoderCache, or leave past_key_values out."
             )
 
 

@@ -1,5 +1,5 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""Replaces the position encoding of a trained model, and reports which weights were dropped and which are new."""
+"""Copies a model with another position encoding, and reports which weights were dropped and which are new."""
 
 import copy
 from dataclasses import dataclass, replace
@@ -80,7 +80,10 @@ def swap_position_encoding(model: Any, position_encoding: str, **fields: Any) ->
 
 @torch.no_grad()
 def copy_weights(source: nn.Module, target: nn.Module) -> SwapReport:
-    """Copy weights of the same name and shape; weights of a position encoding only if its class is the same in both."""
+    """Copy the weights that have the same name and shape in both models.
+
+    The weights of a position encoding are copied only if its class is the same in both models.
+    """
     old, new = source.state_dict(keep_vars=True), target.state_dict(keep_vars=True)
     foreign = [
         f"{name}."

@@ -1,2 +1,2 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""`locant study`: position encodings compared on generated data and on a translation task."""
+"""The code of `locant study`, which compares position encodings, and of `locant search`, the hyperparameter search."""

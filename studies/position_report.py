@@ -33,7 +33,7 @@ _cell = partial(with_deviation, digits=1)
 
 
 def write_report(folder: Path, size: dict[str, int], rows: list[dict[str, Any]], task: LetterTask) -> Path:
-    """Write `report.md` into the study's folder, and its pictures where matplotlib is installed.
+    """Write `report.md` into the study's folder, and its pictures if matplotlib is installed.
 
     Args:
         folder: the study's folder, with the attention weights of each training of the part `length` in
@@ -187,7 +187,7 @@ def draw_length(figure: Any, scores: Scores) -> Any:
 
 
 def draw_attention(figure: Any, attention: dict[str, np.ndarray]) -> Any:
-    """Draw the mean attention of the heads between all positions: a panel for each encoding, with one colour scale."""
+    """Draw the attention weights, averaged over the heads: a panel for each encoding, with one colour scale."""
     axes = _panels(figure, list(attention), 2.4, 2.5)
     means = {name: weights.mean(0) for name, weights in attention.items()}
     scale = _scale(means)
@@ -243,6 +243,6 @@ def _colour_bar(figure: Any, image: Any, panels: list[Any]) -> None:
 
 
 def _ordered(encodings: Iterable[str]) -> list[str]:
-    """Sort encodings: registered ones in the order of `POSITION_ENCODINGS`, then unregistered ones by name."""
+    """Sort registered encodings in the order of `POSITION_ENCODINGS`; unregistered encodings follow, sorted by name."""
     known = list(POSITION_ENCODINGS)
     return sorted(encodings, key=lambda name: (known.index(name) if name in known else len(known), name))

@@ -217,7 +217,7 @@ def _typed(row: dict[str, str]) -> dict[str, Any]:
 
 @contextmanager
 def _mapped(trainings: list[Training], size: StudySize, workers: int) -> Iterator[Iterable[Outcome]]:
-    """The outcomes of `trainings`, in their order; worker processes end with the `with` block."""
+    """Yield an iterable of the outcomes of `trainings`, in their order; worker processes end with the `with` block."""
     workers = min(workers, len(trainings))
     if workers <= 1:
         yield (train(training, size) for training in trainings)
@@ -228,7 +228,7 @@ def _mapped(trainings: list[Training], size: StudySize, workers: int) -> Iterato
 
 
 def _ignore_interrupts() -> None:
-    """Ignore Ctrl+C in a worker: the main process gets it too, and terminates the workers."""
+    """Ignore Ctrl-C in a worker: the main process gets the signal too, and terminates the workers."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
@@ -291,7 +291,7 @@ def _word_order(training: Training, size: StudySize) -> tuple[list[dict[str, Any
 
 
 def _length(training: Training, size: StudySize) -> tuple[list[dict[str, Any]], np.ndarray]:
-    """Train an encoder with a linear head for the questions, and test it at `FACTORS` times the trained length."""
+    """Train an encoder with a linear head for each question, and test it at `FACTORS` times the trained length."""
     longest = max(FACTORS) * size.train_length
     config = LocantConfig(
         **_MODEL,

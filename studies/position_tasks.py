@@ -34,7 +34,7 @@ class Pair(NamedTuple):
 
 
 def sentence_pairs(held_out: float = 0.2) -> tuple[list[Pair], list[Pair]]:
-    """All pairs of sentences, split into training and test pairs. No training pair has the three words of a test pair.
+    """Split all pairs of sentences into training and test pairs. No training pair has the three words of a test pair.
 
     Args:
         held_out: the number of test pairs divided by the number of all pairs.
@@ -56,7 +56,7 @@ def _pair(one: str, other: str, verb: str) -> Pair:
 
 
 def encode(sentences: list[str]) -> torch.Tensor:
-    """The ids `(sentences, words + 1)` of sentences with equal numbers of words, each followed by the end token.
+    """Encode sentences with equal numbers of words as ids `(sentences, words + 1)`, with the end token after each.
 
     The end token matters: without it, the sentences of a pair are mirror images of each other, which a symmetric
     position encoding cannot tell apart.

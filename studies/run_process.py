@@ -14,7 +14,7 @@ from locant.utils.files import write_text
 from locant.utils.run_files import RUN_CONFIG_FILE
 
 COMMAND = [sys.executable, "-P", "-m", "locant.commands.trial"]
-"""The command that trains the run in the folder that is its argument."""
+"""The command that trains a run; its argument is the folder of the run."""
 
 
 class RunProcess:
@@ -42,7 +42,7 @@ class RunProcess:
         environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
         with open(self.log, "ab") as log:
             self._log_start = log.tell()
-            # the trial reads from this pipe, which the system closes when the present process ends, even by SIGKILL
+            # the trial reads from this pipe, which the system closes when this process ends, even if SIGKILL ends it
             self._process = subprocess.Popen(
                 [*COMMAND, str(self.folder.path)],
                 stdin=subprocess.PIPE,

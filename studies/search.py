@@ -1,8 +1,9 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
 """`locant search`: runs the trials of a hyperparameter search, each as a run of `locant train` in a process of its own.
 
-One process asks Optuna for trials, starts a process for each, reads their scores and tells Optuna the results. It alone
-writes the study. A trial that the study holds as running when the search starts was interrupted; it is resumed first.
+The process of the search asks Optuna for trials, starts a process for each trial, reads the scores of the trials and
+tells Optuna the results. No other process writes the study. A trial that the study holds as running when the search
+starts was interrupted; such trials are resumed first.
 """
 
 import math
@@ -32,7 +33,8 @@ from .search_results import describe_values, folder_name, results_of
 from .search_storage import JOURNAL_FILE, check_folder, locked, open_study, sampler_of
 
 _SECONDS_BETWEEN_LOOKS = 0.5
-# parts of the messages for a full disk and other errors of the system, and for a folder that another process uses
+# Parts of the error messages after which a trial is to be resumed: a full disk or another error of the system, and a
+# folder that another process uses
 _TO_REPEAT = ("repeat the command of the run", " is in use by ")
 
 
@@ -72,7 +74,7 @@ def run_search(search: Search) -> Path | None:
 
 
 def try_out(search: Search) -> None:
-    """Do a dry run of the first trial, in a process of its own, which occupies memory no longer than it runs.
+    """Do a dry run of the first trial in another process, so that the memory of the dry run is free afterwards.
 
     Raises:
         InputError: an option or the data cannot be used.
@@ -90,7 +92,10 @@ def try_out(search: Search) -> None:
 
 @contextmanager
 def _signals_kept() -> Iterator[list[int]]:
-    """Put SIGINT and SIGTERM in the list that is yielded, until the end of the `with` block; the second one acts."""
+    """Yield a list to which SIGINT and SIGTERM are added until the end of the `with` block.
+
+    A second signal with the same number has its usual effect.
+    """
     received: list[int] = []
 
     def receive(number: int, frame: Any) -> None:
@@ -114,8 +119,8 @@ class _RunningTrial:
     Args:
         trial: the trial of Optuna.
         run: the process.
-        reported: how many evaluations the study has.
-        is_pruned: whether the process was told to stop, because the trial is pruned.
+        reported: the number of evaluations of the trial that the study has.
+        is_pruned: whether the trial is pruned; its process then stops.
     """
 
     trial: optuna.Trial
@@ -125,9 +130,9 @@ class _RunningTrial:
 
 
 class _Trials:
-    """The trials of a search: those that run, and those that are still to run.
+    """The trials of a search that are running, and the trials that are still to run.
 
-    `stopped` maps the numbers of trials that were stopped from outside of the search to the reasons.
+    `stopped` maps the number of each trial that was stopped from outside of the search to the reason.
     """
 
     def __init__(self, search: Search, study: optuna.Study):

@@ -27,7 +27,7 @@ class PlannedTrial:
 
     Args:
         values: the value of each hyperparameter, by its name; empty if the sampler draws the values.
-        seed: the seed of a repeated cell; None for the seed of all other trials.
+        seed: the seed of a trial that repeats a cell; None if the trial has the seed of all other trials.
     """
 
     values: dict[str, Any]
@@ -43,12 +43,14 @@ class Search:
         given: the options of `locant train` that are the same in all trials.
         space: the hyperparameters.
         planned: the trials; the trial of number N is at index N.
-        sampler: how a trial gets values that `planned` does not hold: `random` or `tpe`; `grid` if it holds all values.
+        sampler: how a trial gets values that `planned` does not hold: `random` or `tpe`; `grid` if `planned`
+            holds all values.
         seed: the seed of the sampler.
         metric: the metric on the validation data by which trials are ranked.
         higher_is_better: whether a higher value of the metric is better.
-        pruning: whether trials that are worse than the median at the same evaluation are stopped.
-        workers: how many trials run at a time.
+        pruning: whether a trial is stopped if its best score is worse than the median score of the complete trials at
+            the same evaluation.
+        workers: the number of trials that run at a time.
     """
 
     folder: Path
@@ -71,7 +73,7 @@ class Search:
         """The configuration of the run of a trial.
 
         Raises:
-            InputError: an option of the run has a value that contradicts another one.
+            InputError: an option of the run has a value that contradicts another option.
         """
         own = {option: values[h.name] for h in self.space for option in h.options}
         own |= {} if seed is None else {"seed": seed}
@@ -84,11 +86,11 @@ class Search:
 
 
 def parse_search(arguments: list[str], workers: int | None = None) -> Search:
-    """The search that the command line `arguments` of `locant search` ask for.
+    """Read the search that the command line `arguments` of `locant search` ask for.
 
     Args:
         arguments: the path of the YAML file, and options of `locant train`.
-        workers: the number of workers, which takes precedence over the one in the file.
+        workers: the number of workers; None for the number in the file.
 
     Raises:
         InputError: no YAML file is given, or a key of the section `search:` or an option cannot be used.
@@ -166,7 +168,7 @@ class _Section:
         return value
 
     def rows(self, key: str, space: tuple[Hyperparameter, ...]) -> list[dict[str, Any]]:
-        """The value of `key`, a list of cells: each is a list with a value of each hyperparameter, in their order."""
+        """The value of `key`, a list of cells; a cell is a list with a value of each hyperparameter, in their order."""
         return [self._cell(key, row, space) for row in self._list(key)]
 
     def cell(self, key: str, space: tuple[Hyperparameter, ...]) -> dict[str, Any]:
@@ -206,16 +208,16 @@ class _Section:
 
 
 def _plan(section: _Section, space: tuple[Hyperparameter, ...], sampler: str) -> list[PlannedTrial]:
-    """The trials of the search, in their order; those that repeat a cell come last in a grid, and else first.
+    """Plan the trials of the search, in order; trials that repeat a cell come last in a grid, else first.
 
-    A search by `random` or `tpe` may be given more trials later, which then follow those that it has already.
+    A search by `random` or `tpe` may be given more trials later, which then follow the earlier trials.
     """
     repeats = _repeats(section, space)
     if sampler != "grid":
         if "cells" in section.values:
             raise InputError(
-                f"cells and sampler: {sampler} are both given ({section.where('cells')}), but the cells are all "
-                "trials: leave one of the two out."
+                f"cells and sampler: {sampler} are both given ({section.where('cells')}), but cells lists the "
+                "values of all trials: leave one of the two out."
             )
         return repeats + [PlannedTrial({})] * section.whole("trials", default=None)
     if "trials" in section.values:
@@ -254,7 +256,7 @@ def _repeats(section: _Section, space: tuple[Hyperparameter, ...]) -> list[Plann
 
 
 def _with_metric(search: Search, section: _Section) -> Search:
-    """The search with the metric of the section, or else the run's `metric_for_best_model`."""
+    """Return the search with the metric of the section, which is by default `metric_for_best_model` of the runs."""
     training = search.first_config(search.folder).training
     metric = section.values.get("metric", training.metric_for_best_model)
     if not isinstance(metric, str) or metric not in training.measures:

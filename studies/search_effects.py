@@ -1,5 +1,5 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""The effects of hyperparameters on the score, and of their pairs, by least squares over the trials of a search.
+"""The effects of hyperparameters and of their pairs on the score, by least squares over the trials of a search.
 
 In a full grid, and in a fraction of it that is balanced, the effect of a hyperparameter is the difference between the
 mean scores of two of its values. Least squares also apply if some trials are missing, or if values were drawn.
@@ -22,10 +22,10 @@ class Effect:
     """The effect of one hyperparameter, or the interaction of two.
 
     Args:
-        names: the name of the hyperparameter, or the names of the two.
-        steps: for each of them, the two values between which it changes; for a range, its two ends.
-        difference: how much the score grows by the change. For a pair: how much more it grows by the change of the
-            second one, if the first one has changed.
+        names: the name of the hyperparameter, or the names of the two hyperparameters.
+        steps: for each name, the two values between which the hyperparameter changes; for a range, its two ends.
+        difference: how much the score grows by the change. For a pair: how much more the score grows by the change of
+            the second hyperparameter if the first hyperparameter has changed.
         spread: the standard error of the difference, from the scores that the effects do not explain; NaN if there are
             no more trials than effects.
         noise: the standard error that the difference has if seeds alone make the scores vary; NaN if no cell is
@@ -48,8 +48,8 @@ def main_effects(space: Sequence[Hyperparameter], results: Sequence[TrialResult]
         deviation: the standard deviation of the score over seeds; NaN if it is not known.
 
     Returns:
-        For each listed hyperparameter, an effect for each of its values but the first, which it is compared with; for
-        each range, one effect. The list is empty if the trials are too few to tell the effects apart.
+        For each listed hyperparameter, an effect for each of its values but the first value, with which the others
+        are compared; for each range, one effect. The list is empty if the trials are too few to tell the effects apart.
     """
     columns = _columns(space, results)
     found = _least_squares([values for _, _, values in columns], results, deviation)
@@ -58,7 +58,7 @@ def main_effects(space: Sequence[Hyperparameter], results: Sequence[TrialResult]
 
 
 def pair_effects(space: Sequence[Hyperparameter], results: Sequence[TrialResult], deviation: float) -> list[Effect]:
-    """The interaction of each pair, in a linear model with the effects of all hyperparameters and this interaction.
+    """The interaction of each pair of hyperparameters, in a linear model with all main effects and this interaction.
 
     The arguments are those of `main_effects`. Pairs that the trials cannot tell apart from other effects are left out.
     """

@@ -1,5 +1,5 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""The pictures of a hyperparameter search: scores by hyperparameter, by pairs of them, by size and by time."""
+"""The pictures of a hyperparameter search: scores by one and by two hyperparameters, by size and by time."""
 
 import itertools
 import math
@@ -47,7 +47,7 @@ def draw_pairs(figure: Any, search: Search, design: Sequence[TrialResult]) -> No
 
 
 def draw_scores(figure: Any, search: Search, results: Sequence[TrialResult]) -> None:
-    """Draw the score of each complete trial against its parameters and its time; the best trial has its number."""
+    """Draw the scores of complete trials against the number of parameters and the time, and label the best trial."""
     complete = [result for result in results if result.state == "complete"]
     best = ranked(complete, search.higher_is_better)[0]
     panels = _panels(figure, 2, 4, 3.4)
@@ -105,5 +105,5 @@ def _panels(figure: Any, number: int, width: float, height: float) -> list[Any]:
 
 
 def _label(hyperparameter: Hyperparameter) -> str:
-    """The name in lines of one option each."""
+    """The name of a hyperparameter, with each of its options on a separate line."""
     return hyperparameter.name.replace(" = ", " =\n")

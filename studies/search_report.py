@@ -31,8 +31,8 @@ def write_report(search: Search, results: Sequence[TrialResult], with_pictures: 
 
     Args:
         search: the search.
-        results: the results of all trials, those that have not ended too.
-        with_pictures: whether to draw the pictures; else the report shows the pictures that are in the folder.
+        results: the results of all trials, including trials that have not ended.
+        with_pictures: whether to draw the pictures; if not, the report shows the pictures that the folder already has.
 
     Returns:
         The path of `report.md`.
@@ -197,7 +197,7 @@ def _score(result: TrialResult) -> float:
 
 
 def _digits(results: Sequence[TrialResult]) -> int:
-    """Digits after the point: two for scores such as BLEU, and four for losses and shares."""
+    """The number of digits after the point: two for scores such as BLEU, and four for losses and shares."""
     return 2 if max((abs(_score(result)) for result in results if result.score is not None), default=0) >= 10 else 4
 
 

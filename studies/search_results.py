@@ -17,14 +17,15 @@ class TrialResult:
         number: the number of the trial, which is the name of its folder.
         state: `complete`, `pruned`, `failed`, or `left` for a trial that has not ended.
         values: the value of each hyperparameter, by its name.
-        seed: the seed of a repeated cell; None for other trials.
-        score: the metric of the finished model on the validation data; of a pruned trial, that of its last evaluation.
+        seed: the seed of a trial that repeats a cell; None for other trials.
+        score: the metric of the finished model on the validation data; for a pruned trial, the metric at its last
+            evaluation.
         train_loss: the mean training loss before the best evaluation, with label smoothing and dropout.
         validation_loss: the loss of the best evaluation.
         best_step: the step of the best evaluation.
         parameters: the number of parameters.
         seconds: the time of training.
-        error: why the trial failed.
+        error: the reason why the trial failed; None for other trials.
     """
 
     number: int
@@ -86,7 +87,7 @@ def ranked(results: Sequence[TrialResult], higher_is_better: bool) -> list[Trial
 
 
 def repeats_of_cell(results: Sequence[TrialResult]) -> list[TrialResult]:
-    """A complete trial for each seed of the cell that is repeated with other seeds, the common seed included."""
+    """One complete trial for each seed of the repeated cell, including the seed that all other trials have."""
     repeated = next((result.values for result in results if result.seed is not None), None)
     found = [result for result in results if result.state == "complete" and result.values == repeated]
     return list({result.seed: result for result in found}.values())  # `random` may draw the cell several times

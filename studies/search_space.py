@@ -57,7 +57,7 @@ class Hyperparameter:
 
 
 def read_space(written: Any, known: Mapping[str, Option], where: str) -> tuple[Hyperparameter, ...]:
-    """The hyperparameters that the key `space` of the section `search:` lists.
+    """Read the hyperparameters that the key `space` of the section `search:` lists.
 
     Args:
         written: the value of the key, from YAML.
@@ -65,7 +65,7 @@ def read_space(written: Any, known: Mapping[str, Option], where: str) -> tuple[H
         where: the file and the line of the key, for messages.
 
     Raises:
-        InputError: the value is not such a mapping, or an option or a value cannot be used.
+        InputError: the value is not a mapping from options to values, or an option or a value cannot be used.
     """
     if not isinstance(written, dict) or not written:
         raise InputError(

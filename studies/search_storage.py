@@ -1,5 +1,5 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""The stored study of a search: Optuna's journal file, which one process writes, and which a kill leaves readable."""
+"""The stored study of a search: Optuna's journal file, which stays readable if the process that writes it is killed."""
 
 import json
 from collections.abc import Iterator
@@ -26,7 +26,7 @@ def locked(folder: Path) -> Iterator[None]:
     """Lock the folder of a search until the end of the `with` block; the system removes the lock of a dead process.
 
     Raises:
-        InputError: another search runs in the folder; or the folder holds no search, but other files.
+        InputError: another search runs in the folder; or the folder holds files, but no search.
     """
     check_folder(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -44,7 +44,7 @@ def locked(folder: Path) -> Iterator[None]:
 
 
 def check_folder(folder: Path) -> None:
-    """Raise `InputError` if the folder of a search is a file, or holds other files than those of a search."""
+    """Raise `InputError` if the folder of a search is a file, or holds files, but no search."""
     if folder.exists() and not folder.is_dir():
         raise InputError(f"output_dir {folder} is a file: give another output_dir.")
     if not (folder / JOURNAL_FILE).exists() and any(not path.name.startswith(".") for path in folder.glob("*")):
@@ -55,7 +55,7 @@ def check_folder(folder: Path) -> None:
 
 
 def open_study(search: Search) -> optuna.Study:
-    """Open the study of a search, or create it, and add planned trials that it lacks; the folder must be locked.
+    """Open or create the study of a search, and add the planned trials that the study lacks; the folder must be locked.
 
     Raises:
         InputError: the folder holds another search.
@@ -85,7 +85,7 @@ def open_study(search: Search) -> optuna.Study:
     if kept_trials > len(search.planned):
         raise InputError(
             f"output_dir {search.folder} holds a search of {kept_trials} trials, but this one has "
-            f"{len(search.planned)}: give as many trials or more, or another output_dir."
+            f"{len(search.planned)}: give as many trials as the folder holds or more, or another output_dir."
         )
     for planned in search.planned[kept_trials:]:
         study.enqueue_trial(planned.values)
@@ -104,7 +104,7 @@ def sampler_of(search: Search, number: int) -> optuna.samplers.BaseSampler:
 
 
 def _cut_unfinished_line(journal: Path) -> None:
-    """Delete an incomplete last line of the journal, which a process leaves that is killed while it writes."""
+    """Delete an incomplete last line of the journal, which is left if a process is killed while it writes the line."""
     if not journal.exists():
         return
     with open(journal, "r+b") as file:

@@ -1,5 +1,5 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""The report of a translation study: measures of each position encoding over the seeds, and BLEU by source length.
+"""The report of a translation study: metrics of each position encoding over the seeds, and BLEU by source length.
 
 Means are over the runs of an encoding, and come with the sample standard deviation (n − 1).
 """
@@ -34,7 +34,7 @@ def write_report(folder: Path, results: Sequence[RunResult], planned: int) -> Pa
     Args:
         folder: the folder of the study.
         results: the results of the finished runs, of at least one run.
-        planned: the number of runs of the study, including those that are not finished.
+        planned: the number of runs of the study, including runs that are not finished.
 
     Returns:
         The path of `report.md`.

@@ -29,7 +29,7 @@ from .translation_report import RunResult, write_report
 
 SECTION = "study"
 STUDIED = ("position_encoding", "seed")
-"""The options whose values the section `study:` lists; the runs of a study differ in no other option but the folder."""
+"""The options whose values the section `study:` lists; apart from them, the runs differ in `output_dir` only."""
 
 TRANSLATIONS_FILE = "test_translations.tsv"
 
@@ -49,7 +49,7 @@ class StudyRun:
 
     @property
     def folder(self) -> RunFolder:
-        """The run's folder; `InputError` if it holds another run, or other files."""
+        """The run's folder; raises `InputError` if the folder holds another run, or other files."""
         return RunFolder(self.config)
 
     @property
@@ -62,7 +62,7 @@ class StudyRun:
 class TranslationStudy:
     """The folder of a study, and the runs of the study in order.
 
-    First come the runs of each encoding with the first seed, then those with the second seed, and so on.
+    First come the runs of each encoding with the first seed, then the runs with the second seed, and so on.
     """
 
     folder: Path
@@ -70,7 +70,7 @@ class TranslationStudy:
 
 
 def parse_study(arguments: list[str]) -> TranslationStudy:
-    """The study that the command line `arguments` of `locant study translation` ask for, with every value checked.
+    """Read the study that the command line `arguments` of `locant study translation` ask for, and check every value.
 
     Raises:
         InputError: no YAML file is given, the file lacks a list of values, or an option of a run cannot be used.
@@ -169,11 +169,13 @@ def _try_out(runs: Iterable[StudyRun]) -> None:
         _say(run, f"Dry run with {run.position_encoding}")
         summary = train(make_run_config(run.config.given | {"dry_run": True}))
         if "test" not in summary:
-            raise InputError("The study compares translations of the test data, but there are none: give test_file.")
+            raise InputError(
+                "The study compares translations of the test data, but there is no test data: give test_file."
+            )
 
 
 def _report(study: TranslationStudy, finished: list[StudyRun], results: dict[str, RunResult]) -> None:
-    """Add the results of the `finished` runs to the dict `results`, then write the report on all its runs."""
+    """Add the results of the `finished` runs to the dict `results`, then write the report on all runs in `results`."""
     if not finished or finished[0].config.training.process_index != 0:
         return
     for run in finished:

@@ -1,8 +1,9 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
 """BPE dropout: a random segmentation of a text at each encoding (Provilkov et al. 2020, arXiv:1910.13267).
 
-The dropout of the `tokenizers` library draws from a generator that cannot be seeded, so a training run with it could
-not be repeated. It also drops fewer merges than the paper's algorithm, as stale entries of its queue bring some back.
+The `tokenizers` library has BPE dropout too, but draws from a generator that cannot be seeded, so that a training run
+could not be repeated. It also drops fewer merges than the paper's algorithm, because stale entries of its queue bring
+some dropped merges back.
 """
 
 import json
@@ -22,12 +23,12 @@ class BPEDropout:
     """Encodes text with a byte-level BPE tokenizer, dropping merges at random (algorithm 1 of the paper).
 
     A word starts as its bytes. At each step, every possible merge is dropped with probability `dropout`. Of the
-    remaining merges, the one of the lowest rank is applied, and of several such merges the leftmost. The word is done
+    remaining merges, the merge of the lowest rank is applied, and of several such merges the leftmost. The word is done
     when no merge remains.
 
     Args:
         tokenizer: a tokenizer of kind `bpe` as `train_tokenizer` makes it.
-        dropout: the probability; 0 encodes as the tokenizer does, 1 gives single bytes.
+        dropout: the probability that a merge is dropped; 0 encodes as the tokenizer does, 1 gives single bytes.
 
     Raises:
         ValueError: `dropout` is outside [0, 1], or the tokenizer is not a byte-level BPE that appends `</s>` only.
@@ -35,7 +36,7 @@ class BPEDropout:
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, dropout: float):
         if not 0 <= dropout <= 1:
-            raise ValueError(f"BPE dropout is {dropout}, but a probability lies between 0 and 1.")
+            raise ValueError(f"BPE dropout is {dropout}, but must be a probability from 0 to 1.")
         if not isinstance(tokenizer, PreTrainedTokenizerFast):
             raise ValueError(
                 f"BPE dropout needs a byte-level BPE tokenizer, but this tokenizer is a {type(tokenizer).__name__}: "
@@ -70,7 +71,7 @@ class BPEDropout:
             )
 
     def encode(self, text: str, rng: Random) -> list[int]:
-        """Token ids of `text`, `</s>` at the end, with merges dropped by draws from `rng`."""
+        """Encode `text` as token ids, with `</s>` at the end; draws from `rng` decide which merges are dropped."""
         return self._encode(text, self._draw(rng), rng)
 
     def _draw(self, rng: Random) -> float:
@@ -102,7 +103,7 @@ class BPEDropout:
         return ids
 
     def _merge(self, word: str, kept: float, rng: Random) -> tuple[list[int], float]:
-        """The token ids of one word, which is given as byte symbols, and the remaining value of `kept`.
+        """Return the token ids of one word, which is given as byte symbols, and the remaining value of `kept`.
 
         The queue yields the possible merges by rank. They are dropped at random until one is kept, which is applied.
         This equals first dropping or keeping each possible merge, and then applying the first merge that is kept.

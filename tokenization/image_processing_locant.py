@@ -34,13 +34,13 @@ class LocantImageProcessor(PilBackend):
     Args:
         num_channels: 3, or 1 for grey (as PIL's mode `L`). For any other number, the images must have that number of
             channels already.
-        do_convert_rgb: with `num_channels=3`, turn grey, palette and transparent images into RGB, the
-            transparent ones on white.
+        do_convert_rgb: with `num_channels=3`, turn grey, palette and transparent images into RGB,
+            transparent images on a white background.
         do_resize, size, resample: resize to `size`, `{"height": …, "width": …}` or one number for both, with the
             PIL filter whose number is `resample` (2 is bilinear).
-        do_rescale, rescale_factor: multiply by `rescale_factor`.
-        do_normalize, image_mean, image_std: subtract the mean and divide by the standard deviation. Both are one
-            number, or one number for each channel.
+        do_rescale, rescale_factor: multiply the values by `rescale_factor`.
+        do_normalize, image_mean, image_std: subtract `image_mean` and divide by `image_std`, which are each one number,
+            or one number for each channel.
 
     Raises:
         ValueError: an image cannot be converted to `num_channels` channels, or `image_mean` or `image_std` has another
@@ -113,7 +113,7 @@ def _channel_axis(image: Any, num_channels: int) -> ChannelDimension:
 
 
 def _to_grey(image: np.ndarray) -> np.ndarray:
-    """The luma (1, height, width) of RGB (3, height, width), rounded as PIL does where the values are integers."""
+    """The luma (1, height, width) of RGB (3, height, width), rounded as in PIL if the values are integers."""
     grey = np.tensordot(_LUMA, image, axes=1)[None]
     if np.issubdtype(image.dtype, np.integer):
         grey = np.floor(grey + 0.5)

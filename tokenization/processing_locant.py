@@ -40,17 +40,18 @@ class LocantProcessor(ProcessorMixin):
         text_target: str | list[str] | None = None,
         **kwargs: Unpack[ProcessingKwargs],
     ) -> BatchFeature:
-        """Inputs for a model's `forward` or `generate()`; a single image or text is a batch of one.
+        """Make inputs for a model's `forward` or `generate()`; a single image or text is a batch of one.
 
         Args:
-            images: one or several, → `pixel_values` (batch, channels, height, width).
-            text: prompts, → `decoder_input_ids` and `decoder_attention_mask` (batch, length).
-            text_target: the texts to learn, with the end token, → `labels` (batch, length), -100 where padded.
+            images: one image or several, which become `pixel_values` (batch, channels, height, width).
+            text: prompts, which become `decoder_input_ids` and `decoder_attention_mask` (batch, length).
+            text_target: target texts, which become `labels` (batch, length), with the end token and -100 at padding.
             **kwargs: options of the image processor and of the tokenizer, usually `return_tensors="pt"` and
                 `padding=True`.
 
         Raises:
-            ValueError: no images and no texts are given, their numbers differ, or the tokenizer has no `bos` token.
+            ValueError: no images and no texts are given; their numbers differ; or the tokenizer has no `bos` token for
+                prompts.
         """
         given = {"images": images, "text": text, "text_target": text_target}
         if all(value is None for value in given.values()):
@@ -71,7 +72,7 @@ class LocantProcessor(ProcessorMixin):
         if len(set(sizes.values())) > 1:
             raise ValueError(
                 f"A batch has {', '.join(f'{size} {name}' for name, size in sizes.items())}: "
-                "give as many texts as images."
+                "give the same number of images, prompts and target texts."
             )
         return BatchFeature(inputs, tensor_type=return_tensors)
 
@@ -81,7 +82,7 @@ class LocantProcessor(ProcessorMixin):
             raise ValueError("The tokenizer has no token to start a text with: set its bos_token.")
         own = {"add_special_tokens": False, "padding": False}
         if options.get("truncation") and options.get("max_length") is not None:
-            own["max_length"] = max(options["max_length"] - 1, 0)  # the start token is one of the prompt's tokens
+            own["max_length"] = max(options["max_length"] - 1, 0)  # leave room for the start token
         encoded = self.tokenizer(texts, **{**options, **own})
         padded = self.tokenizer.pad(
             {"input_ids": [[start, *ids] for ids in encoded["input_ids"]]},

@@ -15,7 +15,7 @@ class _KeepsLineBreak(TextStreamer):
     """
 
     def put(self, value: torch.Tensor) -> None:
-        """Receive the ids of the prompt, `(1, length)`, or one new id, `(1,)`; `ValueError` for larger batches."""
+        """Take the ids of the prompt, `(1, length)`, or one new id, `(1,)`; raise `ValueError` for larger batches."""
         line = self.token_cache
         super().put(value)
         if self.token_cache is line:

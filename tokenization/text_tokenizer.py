@@ -1,5 +1,5 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""Training a tokenizer from text.
+"""The training of a tokenizer from text.
 
 All kinds of tokenizers share one reversible pipeline, and differ only in the model that splits a word into pieces:
 
@@ -7,8 +7,8 @@ All kinds of tokenizers share one reversible pipeline, and differ only in the mo
 2. each word is written as its UTF-8 bytes, so 256 symbols spell any text;
 3. the decoder joins the bytes.
 
-Nothing is normalised and nothing is dropped, so decoding gives back the very text that was encoded, unless a word is
-encoded as `<unk>`. This happens for the kind `word` only, with a word that is not in the vocabulary.
+No character is changed or dropped, so decoding gives back exactly the text that was encoded, unless a word is encoded
+as `<unk>`. This happens for the kind `word` only, with a word that is not in the vocabulary.
 
 The purpose of a tokenizer (`PURPOSES`) decides which special tokens are put around a text. It also decides whether
 encoding puts a space before each text, which decoding removes, so that a word has the same pieces at the start of a
@@ -136,14 +136,15 @@ def train_tokenizer(
             arXiv:1508.07909), here of bytes. `unigram`: into the likeliest pieces of a unigram model (Kudo
             2018, arXiv:1804.10959). `wordpiece`: into the longest known pieces, from the left (Wu et al.
             2016, arXiv:1609.08144), without `##`, since the space already marks where a word begins. These
-            three are lossless. `word`: not at all, and a word outside the vocabulary becomes `<unk>`.
-        vocab_size: the number of tokens, special ones included; fewer if the texts don't hold so many.
-        min_frequency: how often a pair or a word must occur to enter the vocabulary; `unigram` ignores it.
+            three are lossless. `word`: words are not cut, and a word outside the vocabulary becomes `<unk>`.
+        vocab_size: the number of tokens, including special tokens; fewer if the texts do not contain so many pieces.
+        min_frequency: the least number of times that a pair or a word must occur to enter the vocabulary; `unigram`
+            ignores it.
         purpose: the kind of model that the tokenizer is for. `seq2seq`: whole texts, ended by `</s>`, for
             translators and classifiers. `causal_lm`: a text begins with `<s>` and has no end token, so it can be
             continued, and batches are padded on the left. `masked_lm`: a text stands between `<s>` and `</s>`, and
             `<mask>` in it, with the id 4, is a word to be guessed.
-        text_columns: the columns of the dataset that hold text; all its string columns if None.
+        text_columns: the columns of the dataset that hold text; all string columns of the dataset if None.
         show_progress: whether to draw progress bars on standard error.
 
     Raises:
@@ -289,7 +290,7 @@ def _read_columns(dataset: "Dataset", columns: list[str] | None) -> Iterator[str
 
 
 def _checked(texts: Iterable[object]) -> Iterator[str]:
-    """The strings of `texts` from the first string on that is not blank.
+    """Return the strings of `texts`, from the first string that is not blank.
 
     Raises:
         ValueError: an item of `texts` is not a string, or all strings are blank.
@@ -318,7 +319,7 @@ def _settle_scores(backend: Tokenizer, special_tokens: int) -> None:
     - To bytes that are in the vocabulary only so that any text can be encoded, the trainer gives scores that rise from
       the lowest score in steps of 0.0001, also in hash order: all these bytes get the lowest score.
     - The trainer gives a special token the probability 1, so the same characters in a text would be encoded as this
-      token: its score is set below that of any segmentation of these characters into ordinary pieces.
+      token: its score is set below the score of any segmentation of these characters into ordinary pieces.
     """
     model = json.loads(backend.to_str())["model"]
     special, pieces = model["vocab"][:special_tokens], model["vocab"][special_tokens:]

@@ -26,8 +26,8 @@ class LocantTokenizer(PreTrainedTokenizerFast):
 
     Args:
         add_prefix_space: whether encoding puts a space before each text, and before each word if
-            `is_split_into_words=True`, and decoding removes it; None keeps the saved setting. With the space, a word
-            is encoded alike at the start of a text, inside a text, and in a list of words.
+            `is_split_into_words=True`, and decoding removes this space; None keeps the saved setting. With the space, a
+            word is encoded alike at the start of a text, inside a text, and in a list of words.
         added_special_tokens: the special tokens that were added after the training; saved in `tokenizer_config.json`.
 
     Raises:
@@ -59,7 +59,7 @@ class LocantTokenizer(PreTrainedTokenizerFast):
 
     @classmethod
     def convert_to_native_format(cls, trust_remote_code: bool = False, **kwargs: Any) -> dict[str, Any]:
-        """The arguments of `__init__`, so that it loads the whole `tokenizer.json`, not only vocabulary and merges."""
+        """Return arguments with which `__init__` loads the whole `tokenizer.json`, not only vocabulary and merges."""
         return super().convert_to_native_format(trust_remote_code=True, **kwargs)
 
     @property
@@ -90,7 +90,7 @@ class LocantTokenizer(PreTrainedTokenizerFast):
         return normalizer is not None and _PREPEND in _steps(json.loads(normalizer.__getstate__()), "normalizers")
 
     def _read_tokens(self) -> list[AddedToken]:
-        """The added tokens that the backend recognises in a text; special ones only if they are not split."""
+        """The added tokens that the backend recognises in a text; special tokens only if they are not split."""
         tokens = self._tokenizer.get_added_tokens_decoder().values()
         return [token for token in tokens if not (token.special and self.split_special_tokens)]
 

@@ -24,13 +24,13 @@ def add_engine_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--engine",
         choices=ENGINES,
-        help="library that computes (default: ctranslate2 for a folder that locant export wrote for CTranslate2, "
+        help="library that runs the model (default: ctranslate2 for a folder that locant export wrote for CTranslate2, "
         "else torch)",
     )
     group.add_argument(
         "--compute_type",
         metavar="TYPE",
-        help="type in which CTranslate2 computes, such as float32 or int8; auto takes the fastest type of this device "
+        help="type in which CTranslate2 computes, such as float32 or int8; auto takes the fastest type on the device "
         "(default: the type in which the weights are stored)",
     )
 
@@ -58,7 +58,10 @@ def engine_of(parsed: argparse.Namespace) -> str:
             "the folder of the original model."
         )
     if engine == TORCH and parsed.compute_type is not None:
-        raise InputError(f"--compute_type {parsed.compute_type} is for --engine ctranslate2 only.")
+        raise InputError(
+            f"--compute_type {parsed.compute_type} is for --engine ctranslate2 only: leave it out, or add --engine "
+            "ctranslate2."
+        )
     return engine
 
 

@@ -26,13 +26,13 @@ from locant.utils.run_files import RUN_CONFIG_FILE
 
 
 def run(arguments: list[str]) -> None:
-    """Measure a model, print the metrics, and write the predictions to the file that `--output` names."""
+    """Measure a model, print the metrics, and write the predictions to the file in `--output` if it is given."""
     parser = _parser()
     parsed, data_options = parser.parse_known_args(arguments)
     if parsed.test_file is not None:
         data_options = ["--test_file", *parsed.test_file, *data_options]
     if (parsed.source is None) != (parsed.reference is None):
-        parser.error("--source and --reference belong together")
+        parser.error("--source and --reference belong together: give both of them or neither")
     if parsed.source is not None and parsed.split is not None:
         parser.error("give either --source and --reference, or --split")
     if parsed.source is not None and data_options:
@@ -50,7 +50,8 @@ def _measure_files(parsed: argparse.Namespace) -> tuple[EvaluationResult, list[M
     config_file = run_config_file(parsed.model)
     if config_file is not None and (task := read_run_data(config_file)[0]) is not TASKS["translation"]:
         raise InputError(
-            f"--source and --reference are for translators, but {parsed.model} is a model for {task.name}."
+            f"--source and --reference are for translators, but {parsed.model} is a model for {task.name}: leave both "
+            "out, or give --test_file instead."
         )
     sources, references = read_parallel(parsed.source, parsed.reference)
     with load_in_engine(parsed) as (model, tokenizer, options):
@@ -111,7 +112,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--split",
         choices=("train", "validation", "test"),
-        help="part of the data of the model's own run, instead of --source and --reference (default: test)",
+        help="part of the data of the model's training run, instead of --source and --reference (default: test)",
     )
     parser.add_argument("--test_file", nargs="+", metavar="FILE", help="test data, instead of the test data of the run")
     parser.add_argument(

@@ -20,7 +20,7 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
     """Add the options for the model, the device, the batch size, the source prefix and the progress bar."""
     parser.add_argument("model", metavar="MODEL", help="folder or Hub name of the model")
     parser.add_argument(
-        "--device", help="device that computes, such as cpu, cuda or cuda:1 (default: the accelerator if there is one)"
+        "--device", help="device for the model, such as cpu, cuda or cuda:1 (default: the accelerator if there is one)"
     )
     parser.add_argument(
         "--batch_size", type=positive, default=32, metavar="N", help="number of rows in a batch (default: 32)"
@@ -28,7 +28,7 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--source_prefix", metavar="TEXT", help="text put before every source (default: the prefix of the training run)"
     )
-    parser.add_argument("--no_progress", action="store_true", help="no progress bar")
+    parser.add_argument("--no_progress", action="store_true", help="draw no progress bar")
 
 
 def add_search_options(parser: argparse.ArgumentParser) -> None:
@@ -74,9 +74,9 @@ def text_options(arguments: argparse.Namespace, source_prefix: str | None, show_
 
 
 def shows_progress(arguments: argparse.Namespace) -> bool:
-    """Whether to draw progress bars: only on a terminal, and only if the results go to a file, not to the terminal too.
+    """Return whether to draw progress bars; if not, also switch off the progress bars of transformers and datasets.
 
-    If not, the progress bars of transformers and datasets are switched off too.
+    Progress bars are drawn if standard error is a terminal, the results go to a file, and `--no_progress` is not given.
     """
     to_file = getattr(arguments, "output", None) is not None or _is_file(sys.stdout)
     if arguments.no_progress or not to_file or not sys.stderr.isatty():
@@ -101,7 +101,7 @@ def run_config_file(model: str) -> Path | None:
 
 
 def positive(text: str) -> int:
-    """`text` as a whole number above 0."""
+    """Convert `text` to a whole number above 0; raise `ArgumentTypeError` or `ValueError` if that is not possible."""
     number = int(text)
     if number < 1:
         raise argparse.ArgumentTypeError(f"{text} is not above 0")

@@ -32,7 +32,7 @@ _CHUNK = 16
 
 
 def run(arguments: list[str]) -> None:
-    """Write what a model predicts for each input, in the order of the inputs."""
+    """Write the prediction of a model for each input, in the order of the inputs."""
     parsed = _parser().parse_intermixed_args(arguments)  # files may stand after the options
     show_progress, number = shows_progress(parsed), 0
     config_file = run_config_file(parsed.model)
@@ -110,7 +110,7 @@ def load_pipeline(parsed: argparse.Namespace, trained_for: str | None) -> Any:
     except (AssertionError, KeyError, OSError, RuntimeError, StrictDataclassError, ValueError) as error:
         if parsed.device is not None and isinstance(error, AssertionError | RuntimeError):
             raise InputError(
-                f"Device {parsed.device} cannot be used here ({first_line(error)}): give another one, such as cpu."
+                f"Device {parsed.device} cannot be used here ({first_line(error)}): give another device, such as cpu."
             ) from error
         raise InputError(
             f"{parsed.model} does not load for predictions ({reason_of(error)}): give a folder or a repository with a "
@@ -143,7 +143,7 @@ def _check_masks(pipe: Any, lines: list[str], before: int) -> None:
 
 
 def predict_inputs(pipe: Any, inputs: list[str], parsed: argparse.Namespace, max_length: int | None) -> Iterator[Any]:
-    """Yield what the pipeline returns for each input, and an empty list for each blank line."""
+    """Yield the result of the pipeline for each input, and an empty list for each blank line."""
     filled = [text for text in inputs if text.strip()]
     try:
         found = iter(_call(pipe, filled, parsed, max_length) if filled else [])
@@ -250,7 +250,7 @@ def image_files(model: str, files: Sequence[str]) -> Iterator[str]:
                 with Image.open(file) as image:
                     image.load()
             except (OSError, SyntaxError, ValueError) as error:
-                raise InputError(f"{file} cannot be read as an image ({error}): leave it out, or mend it.") from error
+                raise InputError(f"{file} cannot be read as an image ({error}): leave it out, or repair it.") from error
             yield str(file)
 
 
@@ -277,13 +277,13 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--do_sample", action="store_true", help="draw a continuation at random, not greedily")
     parser.add_argument("--seed", type=int, metavar="N", help="seed of the random numbers of --do_sample")
-    parser.add_argument("--json", action="store_true", help="write JSON lines with each input and all of its output")
+    parser.add_argument("--json", action="store_true", help="write JSON lines with each input and its whole result")
     parser.add_argument("--max_new_tokens", type=positive, metavar="N", help="longest generated text, in tokens")
     parser.add_argument(
-        "--device", help="device that computes, such as cpu, cuda or cuda:1 (default: the accelerator if there is one)"
+        "--device", help="device for the model, such as cpu, cuda or cuda:1 (default: the accelerator if there is one)"
     )
     parser.add_argument(
         "--batch_size", type=positive, default=32, metavar="N", help="number of inputs in a batch (default: 32)"
     )
-    parser.add_argument("--no_progress", action="store_true", help="no progress bar")
+    parser.add_argument("--no_progress", action="store_true", help="draw no progress bar")
     return parser

@@ -27,9 +27,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--private", action="store_true", help="create the repository as a private repository")
     parser.add_argument(
-        "--revision", metavar="BRANCH", help="branch to push to, which is created if it does not exist (main)"
+        "--revision", metavar="BRANCH", help="branch to push to, which is created if it does not exist (default: main)"
     )
     parser.add_argument("--token", help="access token (default: the token of `hf auth login` or of HF_TOKEN)")
-    parser.add_argument("--create_pr", action="store_true", help="open a pull request instead of committing to main")
+    parser.add_argument("--create_pr", action="store_true", help="open a pull request instead of changing the branch")
     parser.add_argument("--commit_message", metavar="TEXT", help="title of the commit")
     return parser

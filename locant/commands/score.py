@@ -22,7 +22,7 @@ def run(arguments: list[str]) -> None:
     parser = _parser()
     parsed = parser.parse_args(arguments)
     if (parsed.source is None) != (parsed.target is None):
-        parser.error("--source and --target belong together")
+        parser.error("--source and --target belong together: give both of them or neither")
     if (parsed.source is None) == (parsed.text is None):
         parser.error("give --source and --target for a translator, or --text for a language model")
     if parsed.text is not None and (parsed.engine, parsed.compute_type, parsed.source_prefix) != (None, None, None):
@@ -47,7 +47,7 @@ def _write(scores: Sequence[SentenceScore], parsed: argparse.Namespace) -> None:
 
 
 def _score_documents(parsed: argparse.Namespace) -> tuple[list[SentenceScore], str]:
-    """The score of each document in `--text`, and a line with the perplexity and the bits per byte of all documents."""
+    """Score each document in `--text`, and make a line with the perplexity and the bits per byte of all documents."""
     # imported here, because --help would take longer with these modules
     from transformers import AutoModelForCausalLM
 
@@ -65,7 +65,9 @@ def _score_documents(parsed: argparse.Namespace) -> tuple[list[SentenceScore], s
     else:
         task, read, _ = read_run_data(config_file, options)
         if not isinstance(read, LanguageModelingData):
-            raise InputError(f"--text is for language models, but {parsed.model} is a model for {task.name}.")
+            raise InputError(
+                f"--text is for language models, but {parsed.model} is a model for {task.name}: give a language model."
+            )
         data = read
     texts = LanguageModeling(data, seed=0).load_split("test")["text"][:]
     show_progress = shows_progress(parsed)

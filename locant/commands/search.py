@@ -18,15 +18,16 @@ SEARCH.yaml is a file of locant train with one more section:
       encoder_layers = decoder_layers: [1, 2]    # two options that have the same value in a trial
       learning_rate: {low: 0.0001, high: 0.01, log: true}      # a range, for random and tpe
 
-Other keys of the section:
+Other keys of the section, with defaults in brackets:
 
   sampler        grid (each combination once; the default), random, or tpe (tree-structured Parzen estimator)
   trials         number of trials, for random and tpe; may be raised later
   cells          instead of a sampler: the combinations to try, each a list of values in the order of space
   repeat_cell    a combination that is trained again with other seeds, to measure the noise of the score
   repeat_seeds   the other seeds
-  metric         metric on the validation data by which trials are ranked [metric_for_best_model]
-  pruning        true: stop a trial whose score is worse than the median of the others' at the same evaluation [false]
+  metric         metric on the validation data by which trials are ranked [metric_for_best_model of the runs]
+  pruning        true: stop a trial whose best score is worse than the median score of the complete trials at the same
+                 evaluation [false]
   seed           seed of the sampler [0]
   workers        number of trials that run at a time, which share the cores [1]; --workers replaces it
 
@@ -59,7 +60,7 @@ def run(arguments: list[str]) -> None:
 
 
 def _read_workers(arguments: list[str]) -> tuple[int | None, list[str]]:
-    """The value of `--workers`, or None, and the other arguments."""
+    """Return the value of `--workers`, or None if it is not given, and the other arguments."""
     parser = _Parser("locant search", add_help=False, allow_abbrev=False)
     parser.add_argument("--workers", type=int)
     parsed, rest = parser.parse_known_args(arguments)

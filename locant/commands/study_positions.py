@@ -39,13 +39,13 @@ def _parser() -> argparse.ArgumentParser:
         "--output_dir",
         default="runs/study-positions",
         metavar="DIR",
-        help="folder of the results and the report (runs/study-positions)",
+        help="folder of the results and the report (default: runs/study-positions)",
     )
     parser.add_argument(
         "--encodings",
         nargs="+",
         metavar="NAME",
-        help=f"position encodings to train with, out of {', '.join(POSITION_ENCODINGS)} (all)",
+        help=f"position encodings to train with, out of {', '.join(POSITION_ENCODINGS)} (default: all)",
     )
     parser.add_argument(
         "--seeds",
@@ -53,10 +53,10 @@ def _parser() -> argparse.ArgumentParser:
         type=int,
         default=[0, 1, 2],
         metavar="N",
-        help="seeds; each model is trained once with each seed (0 1 2)",
+        help="seeds; each model is trained once with each seed (default: 0 1 2)",
     )
     parser.add_argument(
-        "--order_steps", type=positive, default=300, metavar="N", help="training steps for word order (300)"
+        "--order_steps", type=positive, default=300, metavar="N", help="training steps for word order (default: 300)"
     )
     parser.add_argument(
         "--length_steps", type=positive, default=1200, metavar="N", help="training steps for length (default: 1200)"
@@ -73,7 +73,8 @@ def _parser() -> argparse.ArgumentParser:
         type=positive,
         default=min(os.cpu_count() or 1, 8),
         metavar="N",
-        help="number of processes, with one thread each (the number of cores, at most 8); results do not depend on it",
+        help="number of processes, with one thread each (default: number of cores, at most 8); results do not depend "
+        "on this number",
     )
-    parser.add_argument("--no_progress", action="store_true", help="no progress bar")
+    parser.add_argument("--no_progress", action="store_true", help="draw no progress bar")
     return parser

@@ -1,5 +1,5 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""Reading the input and writing the output of the commands, as UTF-8 text with one sentence per line."""
+"""Functions that read the input and write the output of the commands, as UTF-8 text with one text per line."""
 
 import contextlib
 import sys
@@ -13,7 +13,7 @@ from locant.utils.files import atomic_write
 
 
 def read_parallel(source: str, target: str) -> tuple[list[str], list[str]]:
-    """The lines of two parallel files.
+    """Read the lines of two parallel files.
 
     Raises:
         InputError: a file cannot be read, or the files differ in their number of lines.
@@ -28,16 +28,16 @@ def read_parallel(source: str, target: str) -> tuple[list[str], list[str]]:
 
 
 def standard_input() -> Iterator[str]:
-    """The lines of standard input, as they come.
+    """Yield the lines of standard input as they arrive.
 
     Raises:
-        InputError: at the first line that is not UTF-8.
+        InputError: a line is not UTF-8; the lines before it have been yielded.
     """
     return decode_lines(sys.stdin.buffer, "standard input")
 
 
 def prompted(path: str | None) -> Iterator[str]:
-    """The lines that the user types at a terminal. A prompt is printed to standard error before each line.
+    """Yield the lines that the user types at a terminal; print a prompt to standard error before each line.
 
     Args:
         path: the output file; None if the output goes to standard output.

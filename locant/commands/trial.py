@@ -1,7 +1,7 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
 """The process of one trial of `locant search`: `locant train` with the options in the folder of the trial.
 
-The process gets SIGTERM when its standard input ends, which happens when the process of the search ends.
+The process sends itself SIGTERM when its standard input ends, as it does when the process of the search ends.
 """
 
 import os
@@ -22,7 +22,7 @@ def main(folder: Path) -> int:
     threading.Thread(target=_end_with_search, daemon=True).start()
     # the process of a search that was killed may still be saving its checkpoint: wait for it
     with FileLock(folder / LOCK_FILE):
-        from locant.cli import main as locant  # imported here, because the lock is to be waited for first
+        from locant.cli import main as locant  # imported here, so that this process waits for the lock first
 
         return locant(["train", str(folder / RUN_CONFIG_FILE)])
 

@@ -62,7 +62,7 @@ class AlibiEncoding(PositionEncoding):
         return frozenset({"linear"})
 
     def computed_buffers(self) -> dict[str, torch.Tensor]:
-        """The slopes; under tensor parallelism, those of the heads that this process computes."""
+        """The slopes; under tensor parallelism, the slopes of the heads that this process computes."""
         max_bias = self.config.position_options("alibi")["max_bias"]
         slopes = alibi_slopes(self.config.heads_at(self.kind), max_bias)
         return {"slopes": slopes[heads_of_process(self.config, self.kind)]}
@@ -70,7 +70,7 @@ class AlibiEncoding(PositionEncoding):
     def forward(
         self, hidden_states: torch.Tensor, position_ids: torch.Tensor, position_bound: Any
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """The embeddings unchanged, and the slopes `(heads,)` for the layers."""
+        """Return the embeddings unchanged, and the slopes `(heads,)` for the layers."""
         return hidden_states, self.slopes
 
     def shared_bias(self, position: torch.Tensor, index: QueryKeyIndex) -> AlibiBias:

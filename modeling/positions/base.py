@@ -41,13 +41,14 @@ def heads_of_process(config: LocantConfig, kind: AttentionKind) -> slice:
 class SlotIndex(NamedTuple):
     """Identifies queries and keys by their slots, their indices in the row; padding and cached tokens count too.
 
-    Used in masks, and for distances in self-attention if the caller gave no position ids, or gave them for the new
-    tokens only.
+    A `SlotIndex` is used in masks. It is used for distances in self-attention if the caller gave no position ids, or if
+    tokens are cached and the caller gave position ids for the new tokens only.
 
     Args:
-        q_length, kv_length: number of queries and of keys.
-        q_offset: slot of the first query; a tensor if the cache returns its length as a tensor (a filled static one).
-        kv_offset: slot of the first key; above 0 when a sliding cache has dropped the oldest keys.
+        q_length, kv_length: the numbers of queries and of keys.
+        q_offset: the slot of the first query; a tensor if the cache returns its length as a tensor, as a static cache
+            does once it holds tokens.
+        kv_offset: the slot of the first key; above 0 if a sliding cache has dropped the oldest keys.
     """
 
     q_length: int
@@ -56,7 +57,7 @@ class SlotIndex(NamedTuple):
     kv_offset: int | torch.Tensor = 0
 
     def distance(self, batch: Any, q_idx: Any, kv_idx: Any) -> Any:
-        """Slot of a key minus slot of a query; indices may be integers, scalars or broadcastable tensors.
+        """The slot of a key minus the slot of a query; indices may be integers, scalars or broadcastable tensors.
 
         `batch` is ignored: it is an argument because the distances of `PositionIndex` differ between rows.
         """
@@ -84,7 +85,8 @@ class SlotIndex(NamedTuple):
 class PositionIndex(NamedTuple):
     """Identifies queries and keys by their position ids.
 
-    Used for distances in cross-attention, and in self-attention if the caller gave the position ids of all tokens.
+    A `PositionIndex` is used for distances in cross-attention, and in self-attention if the caller gave position ids of
+    all tokens.
 
     Args:
         query_positions: `(batch or 1, q_length)`.
@@ -99,16 +101,16 @@ class PositionIndex(NamedTuple):
 
     @property
     def q_length(self) -> int:
-        """Number of queries."""
+        """The number of queries."""
         return self.query_positions.shape[1]
 
     @property
     def kv_length(self) -> int:
-        """Number of keys."""
+        """The number of keys."""
         return self.key_positions.shape[1]
 
     def distance(self, batch: Any, q_idx: Any, kv_idx: Any) -> Any:
-        """Position of a key minus position of a query; indices as in `SlotIndex.distance`."""
+        """The position of a key minus the position of a query; the indices are as in `SlotIndex.distance`."""
         return self.key_positions[batch, kv_idx] - self.query_positions[batch, q_idx]
 
     def distances(self, device: torch.device) -> torch.Tensor:
@@ -183,7 +185,7 @@ class PositionBias:
         return replace(self, index=self.index.block(queries, keys))
 
     def tensors(self) -> dict[str, torch.Tensor]:
-        """The fields that are tensors."""
+        """The fields that are tensors, by name."""
         values = {entry.name: getattr(self, entry.name) for entry in fields(self)}
         return {name: value for name, value in values.items() if isinstance(value, torch.Tensor)}
 
@@ -228,7 +230,7 @@ class PositionInputs(NamedTuple):
     Args:
         query_key_index: the index of queries and keys.
         query_tensors: the tensors that `PositionEncoding.forward` returned for the positions of the queries.
-        key_tensors: the tensors that it returned for the positions of the new keys.
+        key_tensors: the tensors that `PositionEncoding.forward` returned for the positions of the new keys.
         bias: the result of `PositionEncoding.shared_bias`, or None if `build_mask` added it to the mask.
     """
 
@@ -242,7 +244,7 @@ class PositionLayer(nn.Module):
     """The part of a position encoding that one attention layer owns. This base class returns the shared bias."""
 
     tensor_parallel_plan: ClassVar[dict[str, str]] = {}
-    """As `PositionEncoding.tensor_parallel_plan`."""
+    """The plan for the weights of the layer, in the form of `PositionEncoding.tensor_parallel_plan`."""
 
     def forward(
         self, query: torch.Tensor, key: torch.Tensor | None, inputs: PositionInputs
@@ -277,7 +279,7 @@ class PositionEncoding(nn.Module):
     Computing the bound of positions that the caller gave synchronises with a GPU.
     """
     tensor_parallel_plan: ClassVar[dict[str, str]] = {}
-    """How tensor parallelism divides the weights among processes, each of which computes some of the heads.
+    """The plan by which tensor parallelism divides the weights among processes, which compute some of the heads each.
 
     The dictionary maps the name of a parameter or submodule, or "" for the module itself, to a style of
     `transformers.distributed`, such as `colwise`. All other weights are whole in every process.
@@ -364,7 +366,7 @@ _Encoding = TypeVar("_Encoding", bound=type[PositionEncoding])
 
 
 def register_built_in(name: str) -> Callable[[_Encoding], _Encoding]:
-    """A decorator that registers a class as the encoding `name`, which `POSITION_ENCODINGS` already contains."""
+    """Return a decorator that registers a class as the encoding `name`, which `POSITION_ENCODINGS` already contains."""
 
     def register(cls: _Encoding) -> _Encoding:
         _CLASSES[name] = cls
@@ -385,13 +387,15 @@ def register_position_encoding(
     Args:
         name: the name of the encoding in the config.
         cls: the class of the encoding.
-        options: its options with their defaults; `config.position_options(name)` reads them.
-        check: called with the options and the size of a head; raises `ValueError` when they do not fit.
+        options: the options of the encoding with their defaults; `config.position_options(name)` returns the options of
+            a model.
+        check: a function that is called with the options and the size of a head, and raises `ValueError` if they do not
+            fit.
         in_cross_attention: whether cross-attention can have this encoding. An encoding that is added to the embeddings
-            cannot be used there.
+            cannot be used in cross-attention.
 
     Raises:
-        ValueError: the name is taken.
+        ValueError: another class has this name.
     """
     if name in _CLASSES and _CLASSES[name] is not cls:
         raise ValueError(f"The position encoding {name!r} exists already: choose another name.")

@@ -44,12 +44,12 @@ class LearnedGridEncoding(PositionEncoding):
 
 @register_built_in("learned")
 class LearnedEncoding(PositionEncoding):
-    """A trained table of `max_position_embeddings` rows, which has no position beyond its last row.
+    """A trained table with a row for each of `max_position_embeddings` positions; it has no other positions.
 
     Args:
         config: gives `d_model`, `max_position_embeddings` and the option `offset`: the number of rows before the row of
             position 0 (BART has 2).
-        kind: encoder or decoder.
+        kind: `encoder` or `decoder`.
     """
 
     grid_class = LearnedGridEncoding
@@ -77,6 +77,7 @@ class LearnedEncoding(PositionEncoding):
         if may_exceed and not is_compiling() and int(position_ids.max()) >= self.limit:
             raise ValueError(
                 f"A sequence needs {int(position_ids.max()) + 1} positions, but the learned table has {self.limit}: "
-                "shorten the sequence, or choose a larger max_position_embeddings before training."
+                "shorten the sequence (or give smaller position_ids), or choose a larger max_position_embeddings "
+                "before training."
             )
         return hidden_states + self.embeddings(position_ids + self.offset), None

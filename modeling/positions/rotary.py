@@ -41,7 +41,8 @@ def rotate(states: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor, pairing: 
     Args:
         states: `(batch, heads, length, head_dim)`.
         cos, sin: `(batch or 1, 1, length, R)`, made by `cos_sin_of_entries`; R is at most `head_dim`.
-        pairing: `halves` pairs k with k + R/2 (GPT-NeoX, Llama), `interleaved` 2k with 2k + 1 (RoFormer, GPT-J).
+        pairing: `halves` pairs entry k with entry k + R/2 (GPT-NeoX, Llama), `interleaved` pairs entry 2k with entry
+            2k + 1 (RoFormer, GPT-J).
     """
     width = cos.shape[-1]
     if width < states.shape[-1]:
@@ -105,14 +106,18 @@ class RotaryEncoding(PositionEncoding):
         self.register_computed_buffers()
 
     def _frequencies(self) -> tuple[torch.Tensor, float]:
-        """The inverse frequencies of one axis, `(R / 2,)` or, with two axes, `(R / 4,)`; the factor on cos and sin."""
+        """Return the inverse frequencies of one axis, and the factor by which cosines and sines are multiplied.
+
+        The frequencies are `(R / 2,)`; with two axes, the frequencies of one axis are `(R / 4,)`.
+        """
         if self.rope_type != "default":
             with torch.device("cpu"):  # these functions create some tensors on the default device
                 try:
                     return ROPE_INIT_FUNCTIONS[self.rope_type](self.config, torch.device("cpu"))
-                except RuntimeError as error:  # a list of factors that is too long or too short
+                except RuntimeError as error:  # raised for a list of factors of the wrong length
                     raise ValueError(
-                        f"rope_parameters do not fit heads of size {self.config.head_dim}: {error}."
+                        f"rope_parameters do not fit heads of size {self.config.head_dim} ({error}): give a factor for "
+                        "each rotated pair of entries."
                     ) from error
         rotated = int(self.config.head_dim * self.rope_parameters.get("partial_rotary_factor", 1.0))
         exponents = torch.arange(0, rotated, 2, dtype=torch.float32, device="cpu") / rotated
@@ -126,7 +131,10 @@ class RotaryEncoding(PositionEncoding):
     def forward(
         self, hidden_states: torch.Tensor, position_ids: torch.Tensor, position_bound: Any
     ) -> tuple[torch.Tensor, CosSin]:
-        """The embeddings unchanged, and cosines and sines of all positions, `(batch or 1, 1, length, R)` each."""
+        """Return the embeddings unchanged, and cosines and sines for all positions.
+
+        Cosines and sines are `(batch or 1, 1, length, R)` each.
+        """
         return hidden_states, self._cos_sin(hidden_states, position_ids)
 
     @torch.no_grad()

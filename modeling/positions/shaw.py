@@ -15,7 +15,7 @@ from .base import PositionBias, PositionEncoding, PositionInputs, PositionLayer,
 
 @dataclass(frozen=True)
 class ShawKeysBias(PositionBias):
-    """The part with a^K of the score e_ij = q_i (k_j + a^K_clip(j-i))ᵀ / √d (equation 4).
+    """The part with a^K in the score e_ij = q_i (k_j + a^K_clip(j-i))ᵀ / √d (equation 4).
 
     Args:
         products: products of each query with each vector a^K, scaled like the scores, `(batch, heads, queries, 2k +
@@ -100,7 +100,7 @@ class ShawLayer(PositionLayer):
     def forward(
         self, query: torch.Tensor, key: torch.Tensor | None, inputs: PositionInputs
     ) -> tuple[torch.Tensor, torch.Tensor | None, PositionBias]:
-        """The queries and keys unchanged, and the bias."""
+        """Return the queries and keys unchanged, and the bias."""
         products = query @ (self.keys.T * self.keys.shape[-1] ** -0.5).to(query.dtype)
         if self.vectors is None:
             return query, key, ShawKeysBias(inputs.query_key_index, products, self.max_distance)
@@ -109,7 +109,7 @@ class ShawLayer(PositionLayer):
 
 @register_built_in("shaw")
 class ShawEncoding(PositionEncoding):
-    """The position encoding of Shaw et al.; each layer has vectors of its own.
+    """The position encoding of Shaw et al. (2018); each layer has its own vectors.
 
     Args:
         config: gives the head size and the options `max_distance` and `values` (whether vectors are added to values

@@ -16,9 +16,9 @@ def sinusoids(positions: torch.Tensor, width: int, layout: str = "interleaved") 
 
     Args:
         positions: `(length,)`, possibly fractional; the computation uses their dtype.
-        width: number of columns; may be odd.
-        layout: `interleaved`, the paper's: sin, cos, sin, cos, …; `concatenated`: all sines, then all cosines
-            (tensor2tensor, Marian).
+        width: the number of columns; may be odd.
+        layout: `interleaved`, the layout of the paper, in which sines and cosines alternate; or `concatenated`, all
+            sines, then all cosines (tensor2tensor, Marian).
 
     Returns:
         `(length, width)` in float32. If `positions` is float64, the values of large positions are accurate too.
@@ -33,7 +33,7 @@ def sinusoids(positions: torch.Tensor, width: int, layout: str = "interleaved") 
 
 
 def sinusoidal_table(length: int, width: int, layout: str = "interleaved") -> torch.Tensor:
-    """`sinusoids` of the positions 0 to `length` - 1."""
+    """Compute `sinusoids` of the positions 0 to `length` - 1, `(length, width)`."""
     return sinusoids(torch.arange(length, dtype=torch.float64, device="cpu"), width, layout)
 
 
@@ -69,7 +69,7 @@ class SinusoidalEncoding(PositionEncoding):
     Args:
         config: gives `d_model`, `max_position_embeddings` (the number of rows at first, up to a table of 16 MiB) and
             the option `layout`.
-        kind: encoder or decoder.
+        kind: `encoder` or `decoder`.
     """
 
     grid_class = SinusoidalGridEncoding

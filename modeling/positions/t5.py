@@ -19,8 +19,8 @@ def t5_bucket(distance: torch.Tensor, is_causal: bool, num_buckets: int, max_dis
     """The bucket of each distance (key minus query), in the same shape.
 
     Half of the buckets hold one distance each. The other half hold ranges that grow logarithmically up to
-    `max_distance`; all longer distances share the last bucket. If `is_causal` is False, earlier keys have the lower
-    half of all buckets, and later keys the upper half.
+    `max_distance`; all longer distances share the last bucket. If `is_causal` is False, later keys have the upper
+    half of all buckets, and the other keys the lower half.
     """
     if is_causal:
         side, steps = torch.zeros_like(distance), (-distance).clamp(min=0)
@@ -81,7 +81,7 @@ class T5Encoding(PositionEncoding):
     def forward(
         self, hidden_states: torch.Tensor, position_ids: torch.Tensor, position_bound: Any
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """The embeddings unchanged, and the bias table `(num_buckets, heads)` for the layers."""
+        """Return the embeddings unchanged, and the bias table `(num_buckets, heads)` for the layers."""
         return hidden_states, self.table
 
     def shared_bias(self, position: torch.Tensor, index: QueryKeyIndex) -> T5Bias:

@@ -2,7 +2,8 @@
 """The relative position encoding of Transformer-XL (Dai et al. 2019, section 3.3).
 
 The score is the product of the query with the key, plus the product of the query with a projected sinusoid of the
-distance. Before each product, a trained vector is added to the query: u before the first, v before the second.
+distance. Before each product, a trained vector is added to the query: u before the first product, v before the
+second product.
 """
 
 from dataclasses import dataclass
@@ -54,7 +55,7 @@ class TransformerXLBias(PositionBias):
             return products[of_batch, head, q_idx, index.distance_index(of_batch, q_idx, kv_idx)]
         if index.q_length == 1:
             return products
-        # the scores of a query begin one element earlier in its row than those of the previous query
+        # the scores of a query begin one element earlier in its row than the scores of the query before
         distances = products.shape[-1]
         skewed = products.flatten(-2)[..., index.q_length - 1 :]
         skewed = skewed[..., : index.q_length * (distances - 1)].unflatten(-1, (index.q_length, distances - 1))
@@ -101,7 +102,7 @@ class TransformerXLLayer(PositionLayer):
     def forward(
         self, query: torch.Tensor, key: torch.Tensor | None, inputs: PositionInputs
     ) -> tuple[torch.Tensor, torch.Tensor | None, PositionBias]:
-        """The queries plus u, the keys unchanged, and the bias."""
+        """Return the queries plus u, the keys unchanged, and the bias."""
         sinusoids = distance_sinusoids(-inputs.query_key_index.distances(query.device), self.width)
         projected = self.r_proj(sinusoids.to(self.position_bias.dtype))
         projected = projected.unflatten(-1, self.position_bias.shape).permute(1, 2, 0)

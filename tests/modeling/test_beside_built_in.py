@@ -439,7 +439,7 @@ OF_LOGITS = {
     "a list of places": Row(given(logits_to_keep=[0, 4]), like="logits of some places"),
     "fewer logits than labels": Row(
         given(logits_to_keep=1, labels=IDS),
-        r"^labels have the shape \(2, 5\), but the positions that predict them have the shape \(2, 1\)",
+        r"^labels have the shape \(2, 5\), but the tokens that predict them have the shape \(2, 1\)",
     ),
     "shifted labels alone": Row(
         given(shift_labels=IDS),

@@ -25,7 +25,8 @@ class TestLearnedEncoding:
             encoding(torch.zeros(1, 9, 32), torch.arange(9)[None], 9)
         assert str(error.value) == (
             "A sequence needs 9 positions, but the learned table has 8: "
-            "shorten the sequence, or choose a larger max_position_embeddings before training."
+            "shorten the sequence (or give smaller position_ids), or choose a larger max_position_embeddings before "
+            "training."
         )
 
     @pytest.mark.parametrize("where", ["source", "target", "given positions", "generate"])

@@ -283,7 +283,7 @@ class TestWhatCannotBe:
             (["--position_encoding", "none"], "position_encoding is given as 'none', but the study has a list"),
             (["--num_train_epocs", "7"], "did you mean --num_train_epochs"),
             (["--learning_rate", "-1"], "learning_rate is -1.0"),
-            (["--test_file", "null"], "of the test data, but there are none"),
+            (["--test_file", "null"], "of the test data, but there is no test data"),
             (["--max_position_embeddings", "4"], "learned positions end at 4"),
         ],
     )

@@ -102,7 +102,7 @@ def test_labels_decode_to_the_caption(processor):
 def test_wrong_use_is_one_sentence(processor):
     with pytest.raises(ValueError, match="given nothing: give images, text or text_target"):
         processor()
-    with pytest.raises(ValueError, match="2 pixel_values, 3 labels: give as many texts as images"):
+    with pytest.raises(ValueError, match="2 pixel_values, 3 labels: give the same number of images"):
         processor(images=IMAGES, text_target=CAPTIONS)
     tokenizer = train_tokenizer(iter(CAPTIONS), kind="word", vocab_size=40, show_progress=False)
     tokenizer.bos_token = None
