@@ -22,7 +22,11 @@ MAY_IMPORT = {
     "training": {"configuration", "modeling", "checkpoints", "tokenization", "utils"},
     "studies": {"configuration", "modeling", "training", "utils"},
     "hub": {"configuration", "modeling", "checkpoints", "tokenization", "utils"},
-    "locant": {"configuration", "modeling", "checkpoints", "tokenization", "training", "studies", "hub", "utils"},
+    "examples": {"configuration", "modeling", "locant"},
+    "locant": {
+        *("configuration", "modeling", "checkpoints", "tokenization", "training", "studies", "hub", "utils"),
+        "examples",
+    },
 }
 
 
@@ -123,7 +127,8 @@ def test_an_installed_package_has_its_rooms_inside_and_registers_its_classes(tmp
 import importlib.util
 import sys
 
-for room in ("configuration", "modeling", "checkpoints", "tokenization", "training", "studies", "hub", "utils"):
+ROOMS = "configuration", "modeling", "checkpoints", "tokenization", "training", "studies", "hub", "utils", "examples"
+for room in ROOMS:
     assert importlib.util.find_spec(room) is None, room
 
 import locant
@@ -137,7 +142,7 @@ assert type(config) is locant.LocantConfig
 assert type(AutoModel.from_config(config)) is locant.LocantModel
 assert type(AutoModelForSeq2SeqLM.from_config(config)) is locant.LocantForConditionalGeneration
 
-for room in ("configuration", "modeling", "checkpoints", "tokenization", "training", "studies", "hub", "utils"):
+for room in ROOMS:
     assert importlib.util.find_spec(f"locant.{room}") is not None, room
 """
     subprocess.run([sys.executable, "-P", "-c", script], check=True, cwd=tmp_path)
