@@ -3,13 +3,14 @@ PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 DATA   := examples/data/phrasebook
+VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
 # the translator that `make bench` needs, where the data to train it on are
 TRANSLATOR := $(if $(wildcard ../shared/data/ted-en-fr),runs/bench-translator/model.safetensors)
 
 # two test processes share two cores
 test test-all: export OMP_NUM_THREADS := 1
 
-.PHONY: train test test-all conformance mutations ecosystem bench profile bench-attention code-lines lint clean
+.PHONY: train test test-all conformance mutations ecosystem bench profile bench-attention code-lines lint docs release clean
 
 train: $(VENV)/installed  ## train a translator on the phrasebook, measure it, show ten translations
 	$(BIN)/python examples/phrasebook.py --output_dir $(DATA)
@@ -54,6 +55,17 @@ lint: $(VENV)/installed  ## style, format, types of the installed package
 	$(BIN)/ruff format --check .
 	$(BIN)/python tests/check_types.py
 
+docs: $(VENV)/docs docs/assets/katex  ## the site, into site/index.html; a broken link is an error
+	rm -rf build/reference build/lib
+	$(BIN)/pip install --quiet --no-deps --target build/reference .
+	$(BIN)/zensical build --clean --strict
+
+release: lint docs $(VENV)/release  ## wheel and sdist in dist/, checked; the commands that publish them
+	rm -rf build dist
+	$(BIN)/python -m build
+	$(BIN)/twine check --strict dist/*
+	@echo "To publish: git tag v$(VERSION) && git push origin v$(VERSION) && $(BIN)/twine upload dist/*"
+
 $(VENV)/installed: pyproject.toml constraints.txt
 	@echo "Installing into $(VENV): torch, transformers and the test tools, some 2 GB, a few minutes"
 	$(PYTHON) -m venv $(VENV)
@@ -69,9 +81,24 @@ $(VENV)/bench: $(VENV)/installed
 runs/bench-translator/model.safetensors: | $(VENV)/installed
 	$(BIN)/locant train benchmarks/translator.yaml
 
+$(VENV)/docs: $(VENV)/installed
+	$(BIN)/pip install --quiet -c constraints.txt -e ".[docs]"
+	touch $@
+
+$(VENV)/release: $(VENV)/installed
+	$(BIN)/pip install --quiet -c constraints.txt -e ".[release]"
+	touch $@
+
+# the browser's code for formulas, and for the search in a site that is opened from the disk
+docs/assets/katex:
+	npm install --silent --no-save --ignore-scripts --prefix build/npm katex@0.19.1 iframe-worker@1.0.4
+	cp build/npm/node_modules/iframe-worker/shim/index.js docs/assets/iframe-worker.js
+	mkdir $@
+	cd build/npm/node_modules/katex/dist && cp -r katex.min.css katex.min.js contrib/auto-render.min.js fonts $(CURDIR)/$@
+
 $(VENV)/ecosystem: $(VENV)/installed
 	$(BIN)/pip install --quiet -c constraints.txt -e ".[ecosystem]"
 	touch $@
 
 clean:
-	rm -rf $(VENV) .conformance build *.egg-info
+	rm -rf $(VENV) .conformance build dist site docs/assets/katex docs/assets/iframe-worker.js *.egg-info
