@@ -10,7 +10,7 @@ TRANSLATOR := $(if $(wildcard ../shared/data/ted-en-fr),runs/bench-translator/mo
 # two test processes share two cores
 test test-all: export OMP_NUM_THREADS := 1
 
-.PHONY: train test test-all conformance mutations ecosystem bench profile bench-attention code-lines lint docs release clean
+.PHONY: train test test-all conformance mutations ecosystem bench profile bench-attention code-lines lint docs release wheel-test clean
 
 train: $(VENV)/installed  ## train a translator on the phrasebook, measure it, show ten translations
 	$(BIN)/python examples/phrasebook.py --output_dir $(DATA)
@@ -26,7 +26,7 @@ train: $(VENV)/installed  ## train a translator on the phrasebook, measure it, s
 test: $(VENV)/installed  ## the fast tests
 	$(BIN)/python -m pytest -m "not slow" -n 2
 
-test-all: $(VENV)/installed  ## all tests
+test-all: $(VENV)/docs  ## all tests
 	$(BIN)/python -m pytest -n 2
 
 conformance: $(VENV)/installed  ## Hugging Face's own model tests, on Locant and on a built-in model of each kind
@@ -50,10 +50,13 @@ bench-attention: $(VENV)/installed  ## memory and speed of attention by encoding
 code-lines: $(VENV)/installed  ## lines of code: subpackages, a saved model, transformers' families
 	$(BIN)/python -I tests/code_lines.py
 
-lint: $(VENV)/installed  ## style, format, types of the installed package
+lint: $(VENV)/installed  ## style, format, types of the installed package, schemas of the GitHub files
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/python tests/check_types.py
+	$(BIN)/check-jsonschema --quiet --builtin-schema vendor.github-workflows .github/workflows/*.yml
+	$(BIN)/check-jsonschema --quiet --builtin-schema vendor.github-issue-forms .github/ISSUE_TEMPLATE/[bf]*.yml
+	$(BIN)/check-jsonschema --quiet --builtin-schema vendor.citation-file-format CITATION.cff
 
 docs: $(VENV)/docs docs/assets/katex  ## the site, into site/index.html; a broken link is an error
 	rm -rf build/reference build/lib
@@ -65,6 +68,14 @@ release: lint docs $(VENV)/release  ## wheel and sdist in dist/, checked; the co
 	$(BIN)/python -m build
 	$(BIN)/twine check --strict dist/*
 	@echo "To publish: git tag v$(VERSION) && git push origin v$(VERSION) && $(BIN)/twine upload dist/*"
+
+wheel-test: $(VENV)/release  ## the wheel in an empty environment: a new phrasebook, and 100 steps of training on it
+	rm -rf build dist
+	$(BIN)/python -m build
+	$(PYTHON) -m venv build/empty
+	build/empty/bin/pip install --quiet dist/*.whl
+	build/empty/bin/locant new phrasebook build/phrasebook
+	cd build/phrasebook && ../empty/bin/locant train phrasebook.yaml --max_steps 100
 
 $(VENV)/installed: pyproject.toml constraints.txt
 	@echo "Installing into $(VENV): torch, transformers and the test tools, some 2 GB, a few minutes"

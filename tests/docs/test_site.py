@@ -12,6 +12,10 @@ from urllib.parse import unquote, urldefrag, urlsplit
 
 import pytest
 
+import locant
+from locant import modeling, tokenization
+from locant.modeling import positions
+
 ROOT = Path(__file__).parents[2]
 SITE = ROOT / "site"
 LOADED = {"src", "srcset", "poster", "data"}  # attributes whose address a browser requests by itself
@@ -69,6 +73,14 @@ def test_every_link_leads_to_a_page_and_a_heading_of_the_site(pages):
             if known is None or (fragment and known and unquote(fragment) not in known):
                 broken.append((str(path.relative_to(SITE)), link))
     assert broken == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("package", [locant, modeling, positions, tokenization], ids=lambda package: package.__name__)
+def test_every_public_name_has_a_heading_in_the_reference(pages, package):
+    headings = set().union(*(page.ids for path, page in pages.items() if path.parent.name == "reference"))
+    names = {value.__name__: f"{value.__module__}.{value.__name__}" for value in map(vars(package).get, package.__all__)}
+    assert {name for name, full in names.items() if not {full, f"{package.__name__}.{name}"} & headings} == set()
 
 
 @pytest.mark.slow
