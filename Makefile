@@ -10,7 +10,7 @@ TRANSLATOR := $(if $(wildcard ../shared/data/ted-en-fr),runs/bench-translator/mo
 # two test processes share two cores
 test test-all: export OMP_NUM_THREADS := 1
 
-.PHONY: train test test-all conformance mutations ecosystem bench profile bench-attention code-lines lint docs release wheel-test clean
+.PHONY: train test test-all conformance mutations ecosystem bench profile bench-attention concept-pictures code-lines lint docs release wheel-test clean
 
 train: $(VENV)/installed  ## train a translator on the phrasebook, measure it, show ten translations
 	$(BIN)/python examples/phrasebook.py --output_dir $(DATA)
@@ -46,6 +46,9 @@ profile: $(VENV)/bench  ## where the time of a line of `make bench` goes, by mod
 
 bench-attention: $(VENV)/installed  ## memory and speed of attention by encoding and backend, and long inputs: some 55 minutes alone on 2 cores
 	$(BIN)/python benchmarks/attention.py
+
+concept-pictures: $(VENV)/installed runs/phrasebook/model.safetensors runs/phrasebook-600/model.safetensors  ## the pictures of docs/concepts
+	$(BIN)/python benchmarks/concept_pictures.py
 
 code-lines: $(VENV)/installed  ## lines of code: subpackages, a saved model, transformers' families
 	$(BIN)/python -I tests/code_lines.py
@@ -106,6 +109,20 @@ docs/assets/katex:
 	cp build/npm/node_modules/iframe-worker/shim/index.js docs/assets/iframe-worker.js
 	mkdir $@
 	cd build/npm/node_modules/katex/dist && cp -r katex.min.css katex.min.js contrib/auto-render.min.js fonts $(CURDIR)/$@
+
+runs/phrasebook/model.safetensors: | $(VENV)/installed
+	$(MAKE) train
+
+# an overfitted translator: the first 600 pairs of the phrasebook, 80 passes, validated on the first 100 pairs
+runs/phrasebook-600/model.safetensors: | runs/phrasebook/model.safetensors
+	for language in en fr; do \
+		head -n 600 $(DATA)/train.$$language > $(DATA)/train-600.$$language; \
+		head -n 100 $(DATA)/dev.$$language > $(DATA)/dev-100.$$language; \
+	done
+	$(BIN)/locant train examples/phrasebook.yaml --output_dir runs/phrasebook-600 --num_train_epochs 80 \
+		--train_file $(DATA)/train-600.en $(DATA)/train-600.fr \
+		--validation_file $(DATA)/dev-100.en $(DATA)/dev-100.fr \
+		--eval_strategy steps --eval_steps 40 --save_strategy steps --save_steps 40 --label_smoothing 0
 
 $(VENV)/ecosystem: $(VENV)/installed
 	$(BIN)/pip install --quiet -c constraints.txt -e ".[ecosystem]"
