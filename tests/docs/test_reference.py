@@ -5,6 +5,7 @@ import ast
 import importlib
 import inspect
 import re
+import types
 from pathlib import Path
 
 import pytest
@@ -29,9 +30,14 @@ def documented():
                 objects += [
                     value
                     for key, value in vars(objects[-1]).items()
-                    if not key.startswith("_") and getattr(value, "__module__", None) == name
+                    if not key.startswith("_") and (getattr(value, "__module__", None) == name or is_union(value))
                 ]
     return objects
+
+
+def is_union(value):
+    """Whether the value is a union of classes, which does not know its module."""
+    return isinstance(value, types.UnionType)
 
 
 def resolve(name):

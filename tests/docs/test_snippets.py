@@ -76,7 +76,7 @@ def save_image_models(folder, tokenizer):
     captioner.save_pretrained(folder / "captions")
     processor = LocantImageProcessor(size=8, num_channels=1)
     LocantProcessor(processor, tokenizer).save_pretrained(folder / "captions")
-    config = LocantConfig.from_preset("tiny", decoder_layers=0, num_labels=10, **images)
+    config = LocantConfig.from_preset("tiny", num_labels=10, **images)
     LocantForImageClassification(config).save_pretrained(folder / "digits")
     processor.save_pretrained(folder / "digits")
 
@@ -90,7 +90,7 @@ def exports(checkout, request):
         pytest.importorskip(package)
     locant.export("runs/phrasebook", "en-fr-ct2")
     tokenizer = AutoTokenizer.from_pretrained("runs/phrasebook")
-    config = LocantConfig.from_preset("tiny", vocab_size=len(tokenizer), decoder_layers=0, num_labels=2)
+    config = LocantConfig.from_preset("tiny", vocab_size=len(tokenizer), num_labels=2)
     locant.LocantForSequenceClassification(config).save_pretrained("runs/classifier")
     tokenizer.save_pretrained("runs/classifier")
     locant.export("runs/classifier", "classifier-onnx", format="onnx")
