@@ -37,11 +37,13 @@ def test_the_pages_show_all_pictures_and_each_is_small():
     assert all(picture.stat().st_size < 100_000 for picture in shown)
 
 
-def test_the_index_leads_to_every_page():
-    linked = re.findall(r"\]\((\w+\.md)\)", (DOCS / "concepts" / "index.md").read_text(encoding="utf-8"))
-    assert sorted(linked) == sorted(
-        page.name for page in PAGES if page.parent.name == "concepts" and page.stem != "index"
-    )
+def test_the_index_leads_to_every_page_and_to_headings_that_exist():
+    links = re.findall(r"\]\((\w+\.md)(?:#([\w-]+))?\)", (DOCS / "concepts" / "index.md").read_text(encoding="utf-8"))
+    assert {name for name, _ in links} == {path.name for path in (DOCS / "concepts").glob("*.md")} - {"index.md"}
+    for name, anchor in links:
+        headings = re.findall(r"^#+ (.+)$", (DOCS / "concepts" / name).read_text(encoding="utf-8"), re.MULTILINE)
+        anchors = {re.sub(r"[^\w -]", "", heading).lower().replace(" ", "-") for heading in headings}
+        assert not anchor or anchor in anchors
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
