@@ -96,7 +96,7 @@ runs/bench-translator/model.safetensors: | $(VENV)/installed
 	$(BIN)/locant train benchmarks/translator.yaml
 
 $(VENV)/docs: $(VENV)/installed
-	$(BIN)/pip install --quiet -c constraints.txt -e ".[docs]"
+	$(BIN)/pip install --quiet -c constraints.txt -e ".[docs,browser]"
 	touch $@
 
 $(VENV)/release: $(VENV)/installed
