@@ -1,2 +1,2 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""Reading checkpoints, and the checks of files, weights and sizes when a saved model is loaded."""
+"""Reads checkpoints, and checks files, weights and sizes when a saved model is loaded."""

@@ -17,41 +17,45 @@ from safetensors import safe_open
 from transformers.modeling_utils import load_state_dict
 from transformers.utils import SAFE_WEIGHTS_INDEX_NAME, SAFE_WEIGHTS_NAME, WEIGHTS_INDEX_NAME, WEIGHTS_NAME
 
-# In the order in which transformers looks for them
+# Names of weights files and of shard indexes, in the order in which transformers looks for them
 WEIGHT_FILES = (SAFE_WEIGHTS_NAME, SAFE_WEIGHTS_INDEX_NAME, WEIGHTS_NAME, WEIGHTS_INDEX_NAME)
 
 _SAFETENSORS, _PICKLE = "a safetensors file", "a pickle of torch.save"
-# The first bytes of a file, as a pattern, and the kind of file that they identify
+# Pattern of the first bytes of a file -> the kind of file that begins with these bytes, for error messages
 _CONTENTS = {
-    rb"version https://git-lfs": "a Git LFS pointer, which `git lfs pull` replaces",
+    rb"version https://git-lfs": "a Git LFS pointer, which `git lfs pull` replaces with the weights",
     rb"GGUF": "a GGUF file",
     rb".{8}\{": _SAFETENSORS,
     rb"PK\x03\x04|\x80": _PICKLE,
     rb"\s*[<{]": "a text",
 }
-_LONGEST_HEADER = 100_000_000  # bytes; safetensors' own limit
+_LONGEST_HEADER = 100_000_000  # bytes; the limit of the library safetensors
 
 
 class CheckpointError(ValueError):
-    """A damaged, truncated or mislabelled checkpoint; the message names the file or the tensor."""
+    """A file or weight of a saved model is missing, damaged or mislabelled; the message names the file or weight."""
 
 
 class Checkpoint:
-    """The weights of a model on disk, in one file or in shards with an index. Opening a checkpoint reads headers only.
+    """The weights of a model on disk, in one file or in shards with an index.
 
-    `.bin` files are read with `weights_only=True`, so that no code in them runs. They are mapped into memory, but a
-    file in the format before PyTorch 1.6 is read whole when it is opened.
+    Opening a checkpoint reads the names, shapes and dtypes of its tensors, and `read` reads the values of one tensor.
+    `.bin` files are read with `weights_only=True`, so that no code in them runs. They are mapped into memory, except
+    files in the format that PyTorch had before version 1.6: these files are read whole when they are opened.
 
     Args:
-        files: `.safetensors` or `.bin` files, or the index (`.json`) of shards in the same folder.
+        files: one or several `.safetensors` or `.bin` files; or the index (`.json`) of shards, which are in the folder
+            of the index.
 
     Attributes:
-        file: the first of `files`.
-        headers: a dict from the name of each stored tensor to a tensor on the meta device with its shape and dtype.
+        file: the path of the first of `files`.
+        headers: a dict from the name of each stored tensor to a tensor on the meta device that has the shape and dtype
+            of the stored tensor.
 
     Raises:
-        CheckpointError: a file is missing, truncated, not a checkpoint, or of another kind than its suffix says; two
-            files have a tensor of the same name; an index names files or tensors that do not exist.
+        CheckpointError: a file is missing, truncated, not a checkpoint, or of another kind than its suffix says; a file
+            does not hold a dict of dense tensors; two files have a tensor of the same name; an index cannot be read, or
+            names files or tensors that do not exist.
     """
 
     def __init__(self, *files: str | os.PathLike[str]):
@@ -71,15 +75,19 @@ class Checkpoint:
         for name, file in places.items():
             if self._files.get(name) != file:
                 raise CheckpointError(
-                    f"{self.file.name} says that {_short(name)} is in {file.name}, which has no tensor of this name."
+                    f"{self.file.name} says that {_short(name)} is in {file.name}, which has no tensor of this name: "
+                    "give an index and shards of the same checkpoint."
                 )
 
     @classmethod
     def open(cls, folder: str | os.PathLike[str]) -> "Checkpoint":
-        """The checkpoint in `folder`: safetensors before `.bin`, one file before shards, as transformers chooses.
+        """Open the checkpoint in `folder`.
+
+        If the folder has weights in several forms, safetensors files are preferred to `.bin` files, and a single file
+        is preferred to shards, as in transformers.
 
         Raises:
-            CheckpointError: the folder holds no weights or does not exist, or an error that `Checkpoint` raises.
+            CheckpointError: the folder does not exist or holds no weights, or they cannot be opened (see `Checkpoint`).
         """
         file = weights_file(folder)
         if file is None:
@@ -91,14 +99,15 @@ class Checkpoint:
         """Read the tensor `name` into CPU memory.
 
         Raises:
-            CheckpointError: no tensor has that name; it is not of a floating-point type, or holds NaN or infinity.
+            CheckpointError: no tensor has that name; the tensor is not of a floating-point type, or holds NaN or
+                infinity; the file cannot be read any more.
         """
         if name not in self.headers:
-            raise CheckpointError(f"{self.file.name} holds no tensor {_short(name)}.")
+            raise CheckpointError(f"{self.file.name} holds no tensor {_short(name)}: choose a name in `headers`.")
         return self.checked(name, self._open(self._files[name])[1](name))
 
     def checked(self, name: str, tensor: torch.Tensor) -> torch.Tensor:
-        """Check `tensor`, which holds the values of the stored tensor `name`, and return it.
+        """Check `tensor`, which holds the values of the stored tensor `name` in any dtype, and return `tensor`.
 
         Raises:
             CheckpointError: the stored tensor is not of a floating-point type; `tensor` holds NaN or infinity.
@@ -106,30 +115,51 @@ class Checkpoint:
         where, dtype = f"The tensor {_short(name)} in {self._files[name].name}", self.headers[name].dtype
         if not dtype.is_floating_point:
             kind = str(dtype).removeprefix("torch.")
-            raise CheckpointError(f"{where} is of the type {kind}, but weights are floating-point numbers.")
+            raise CheckpointError(
+                f"{where} is of the type {kind}, but weights are floating-point numbers: save it in such a type, for "
+                "example as float32."
+            )
         if not is_finite(tensor):
             if tensor.dtype != dtype and tensor.dtype.itemsize < dtype.itemsize:
                 kind, stored = (str(each).removeprefix("torch.") for each in (tensor.dtype, dtype))
                 raise CheckpointError(f"{where} is not finite in {kind}: load the model with dtype={stored}.")
-            raise CheckpointError(f"{where} holds NaN or infinity: the file is damaged, or training had diverged.")
+            raise CheckpointError(
+                f"{where} holds NaN or infinity: give an earlier checkpoint if training diverged, or an undamaged file."
+            )
         return tensor
 
 
 def weights_file(folder: str | os.PathLike[str], variant: str | None = None) -> Path | None:
-    """The weights file in `folder`, or the index of its shards; None if there is neither."""
+    """Find the path of the weights file in `folder`, or of the index of shards; None if the folder has neither.
+
+    Args:
+        folder: a folder, which need not exist.
+        variant: as in `from_pretrained`: with `fp16`, the file is `model.fp16.safetensors`, for example.
+    """
     names = [f".{variant}.".join(name.rsplit(".", 1)) if variant else name for name in WEIGHT_FILES]
     paths = (Path(folder, name) for name in names)
     return next((path for path in paths if path.exists() or path.is_symlink()), None)
 
 
 def is_finite(tensor: torch.Tensor) -> bool:
-    """Whether all numbers of a floating-point tensor are finite, in one pass, and without a copy except for float8."""
+    """Return whether all numbers of a floating-point tensor are finite.
+
+    The tensor is read in one pass. It is not copied, except for a float8 tensor, which is converted to float32.
+    """
     ordered = tensor.float() if tensor.dtype.itemsize == 1 else tensor.detach()  # torch has no aminmax for float8
-    return not tensor.numel() or all(bound.isfinite().item() for bound in ordered.aminmax())  # a NaN makes bounds NaN
+    # if one number is NaN, both bounds are NaN
+    return not tensor.numel() or all(bound.isfinite().item() for bound in ordered.aminmax())
 
 
 def check_places(files: dict[str, str]) -> None:
-    """Raise `CheckpointError` if an index (tensor name -> file name) names other files than shards in its folder."""
+    """Check that an index of shards names only `.safetensors` and `.bin` files in its own folder.
+
+    Args:
+        files: the `weight_map` of the index: tensor name -> file name.
+
+    Raises:
+        CheckpointError: the index names a file with another suffix, or a path outside of its folder.
+    """
     for name, file in files.items():
         if not file.endswith((".safetensors", ".bin")) or set(file) & {"/", "\\", ":", "\0"}:
             raise CheckpointError(
@@ -139,10 +169,10 @@ def check_places(files: dict[str, str]) -> None:
 
 
 def _open(path: Path) -> tuple[dict[str, torch.Tensor], Callable[[str], torch.Tensor]]:
-    """A dict of a file's tensors on the meta device, and a function that takes a tensor's name and reads the tensor.
+    """Open a file: return a dict of its tensors on the meta device, and a function that reads a tensor by its name.
 
     Raises:
-        CheckpointError: as `Checkpoint`.
+        CheckpointError: the file cannot be read, is damaged or mislabelled, or does not hold a dict of dense tensors.
     """
     try:
         if path.suffix == ".safetensors":
@@ -153,7 +183,7 @@ def _open(path: Path) -> tuple[dict[str, torch.Tensor], Callable[[str], torch.Te
         raise
     except (FileNotFoundError, PermissionError, IsADirectoryError) as error:
         raise CheckpointError(f"{path.name} cannot be read: {_line(error)}.") from error
-    except Exception as error:  # torch and its unpickler raise many types on damaged files
+    except Exception as error:  # safetensors, torch and its unpickler raise errors of many types on damaged files
         raise CheckpointError(f"{path.name} {_fault(path, error)}.") from error
 
 
@@ -162,42 +192,55 @@ def _read_pickle(path: Path) -> dict[str, torch.Tensor]:
     if zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as archive:
             if any(record.compress_type != zipfile.ZIP_STORED for record in archive.infolist()):
-                raise CheckpointError(f"{path.name} has a compressed record, which torch.save does not write.")
+                raise CheckpointError(
+                    f"{path.name} has a compressed record, which torch.save does not write: save the weights again."
+                )
     state: Any = load_state_dict(path)
     if not isinstance(state, dict):
-        raise CheckpointError(f"{path.name} holds a {type(state).__name__}, not a dictionary from names to tensors.")
+        raise CheckpointError(
+            f"{path.name} holds a {type(state).__name__}, not a dictionary from names to tensors: save the state_dict "
+            "of the model."
+        )
     for name, value in state.items():
         if not isinstance(name, str) or not isinstance(value, torch.Tensor):
             what = f"a {type(value).__name__} at {_short(name)}"
-            raise CheckpointError(f"{path.name} holds {what}, but weights are tensors with strings as keys.")
+            raise CheckpointError(
+                f"{path.name} holds {what}, but weights are tensors with strings as keys: save only the state_dict of "
+                "the model."
+            )
         is_dense = value.layout == torch.strided and not value.is_quantized and not value.is_meta
         if not is_dense or value.numel() * value.element_size() > value.untyped_storage().nbytes():
-            fault = "is sparse, quantized or empty, or fewer numbers are stored than its shape says: save it dense"
+            fault = (
+                "is sparse, quantized or on the meta device, or fewer numbers are stored than its shape says: save it "
+                "as a dense tensor with all its numbers"
+            )
             raise CheckpointError(f"The tensor {_short(name)} in {path.name} {fault}.")
     return {name: tensor.detach() for name, tensor in state.items()}
 
 
 def _fault(path: Path, error: Exception) -> str:
-    """What is wrong with a file that could not be read: the rest of a sentence that begins with the file's name."""
+    """Find the fault of a file that could not be read: the rest of a sentence that begins with the file's name."""
     expected = _SAFETENSORS if path.suffix == ".safetensors" else _PICKLE
     with open(path, "rb") as file:
         start = file.read(64)
     found = next((what for pattern, what in _CONTENTS.items() if re.match(pattern, start, re.DOTALL)), expected)
     if not start or found != expected:
-        return f"is mislabelled: its content is {found}" if start else "is empty"
+        return f"is mislabelled: its content is {found}, but its suffix is that of {expected}" if start else "is empty"
     if expected == _SAFETENSORS:
         return _fault_of_header(path) or f"is damaged: {_line(error)}"
     if code := re.search(r"GLOBAL (\S+)", str(error)):
         return (
-            f"holds {_short(code[1])}, a Python object that might run code, so the file is not read: save tensors alone"
+            f"holds {_short(code[1])}, a Python object that might run code, so the file is not read: save only tensors"
         )
     return f"is truncated or damaged: {_line(error)}"
 
 
 def _fault_of_header(path: Path) -> str | None:
-    """The fault of a truncated safetensors file, with the name of the first tensor that is cut off.
+    """Find the fault of a safetensors file that is shorter than its header says, or whose header is too long.
 
-    None if the file is not truncated, or if its header cannot be parsed.
+    Returns:
+        The rest of a sentence that begins with the file's name. If the header is whole and a tensor is cut off, the
+        text names the first such tensor. None if the file has another fault, or if its header cannot be parsed.
     """
     size = path.stat().st_size
     with open(path, "rb") as file:
@@ -209,7 +252,7 @@ def _fault_of_header(path: Path) -> str | None:
         entries = {name: entry for name, entry in json.loads(header).items() if name != "__metadata__"}
         ends = {name: 8 + length + entry["data_offsets"][1] for name, entry in entries.items()}
         end, name = min((end, name) for name, end in ends.items() if end > size)
-        return f"is truncated: the tensor {_short(name)} ends at byte {end}, and the file at {size}"
+        return f"is truncated: the tensor {_short(name)} ends at byte {end}, but the file ends at byte {size}"
     return None
 
 
@@ -217,20 +260,22 @@ def _read_index(path: Path) -> dict[str, Path]:
     """Read an index of shards: a dict from the name of each tensor to the path of the shard that contains it.
 
     Raises:
-        CheckpointError: the file is not an index, or it names other files than shards in its own folder.
+        CheckpointError: the file is not an index, or names a file that cannot be a shard (see `check_places`).
     """
     try:
         files = json.loads(path.read_text(encoding="utf-8"))["weight_map"]
     except (OSError, ValueError, RecursionError, LookupError, TypeError) as error:
         raise CheckpointError(f"{path.name} is no index of shards: {_line(error)}.") from error
     if not isinstance(files, dict) or not files or not all(isinstance(file, str) for file in files.values()):
-        raise CheckpointError(f"{path.name} is no index of shards: its weight_map must give each tensor a file name.")
+        raise CheckpointError(
+            f"{path.name} is no index of shards: its weight_map must give each tensor a file name, and not be empty."
+        )
     check_places(files)
     return {name: path.parent / file for name, file in files.items()}
 
 
 def _short(value: Any, limit: int = 120) -> str:
-    """The `repr` of a value, cut to `limit` characters."""
+    """The `repr` of a value; if it is longer than `limit` characters, its middle is left out."""
     text = repr(os.fspath(value)) if isinstance(value, os.PathLike) else repr(value)
     return text if len(text) <= limit else f"{text[: limit - 20]}…{text[-15:]}"
 

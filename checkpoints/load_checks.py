@@ -25,34 +25,36 @@ _SETTINGS += ["special_tokens_map.json", "processor_config.json", "preprocessor_
 
 
 class MismatchedSizes(CheckpointError, RuntimeError):
-    """A weight in the checkpoint has another shape than in the model.
+    """A weight has another shape in the checkpoint than in the model.
 
-    The class derives from `RuntimeError` too, because transformers raises a `RuntimeError` in this case.
+    The class also derives from `RuntimeError`, which transformers raises in this case.
     """
 
 
 def check_weights(model: PreTrainedModel, files: list[str], load_config: Any, info: Any) -> None:
-    """Check the weights that were loaded into a model. A hook of `LocantPreTrainedModel.load_hooks`.
+    """Check the weights that were loaded into a model. A hook in `LocantPreTrainedModel.load_hooks`.
 
-    A missing weight is an error if the saved model had it. A head, stack or encoding that the saved model did not have
-    is initialised, and so is a model of which the checkpoint has no weight at all.
+    A missing weight is an error if the saved model had this weight. It is not an error if the weight belongs to a head,
+    stack or encoding that the saved model did not have, or if the checkpoint has no weight of the model at all:
+    transformers then initialises the missing weights.
 
     Args:
-        model: has the weights of the files; weights that are missing are still on the meta device.
+        model: the model, whose missing weights are still on the meta device.
         files: the weights files of the checkpoint.
-        load_config: transformers' `LoadStateDictConfig`. If the model is quantized, shapes and missing weights are not
-            checked, nor are weights that are stored as integers: quantized weights have their own names and shapes.
+        load_config: transformers' `LoadStateDictConfig`. If the model is quantized, shapes, missing weights and weights
+            that are stored as integers are not checked, because quantized weights have names and shapes of their own.
         info: transformers' `LoadStateDictInfo`.
 
     Raises:
         CheckpointError: a file is broken; a shard is outside of the folder; a weight is not of a floating-point type,
-            holds NaN or infinity, has another shape than the model's, or is missing.
+            holds NaN or infinity, or is missing.
+        MismatchedSizes: a weight has another shape in the checkpoint than in the model.
     """
     check_places((load_config.sharded_metadata or {}).get("weight_map") or {})
     checkpoint, source = Checkpoint(*files), load_config.pretrained_model_name_or_path
     stored = {_bare(model, name): name for name in checkpoint.headers}
     if (other := table_of_other_stack(cast(LocantConfig, model.config))) is not None and f"{other}.weight" in stored:
-        # loading renames the embeddings of the other stack
+        # loading renames the embeddings of the stack that the model does not have, and the model uses them as its own
         stored.setdefault(f"{model.config.main_stack}.embed_tokens.weight", stored[f"{other}.weight"])
     mismatched = {name for name, *_ in info.mismatched_keys}
     for name, weight in model.named_parameters(remove_duplicate=False):
@@ -61,7 +63,8 @@ def check_weights(model: PreTrainedModel, files: list[str], load_config: Any, in
         if not is_stored or (load_config.is_quantized and not checkpoint.headers[own].is_floating_point()):
             continue
         if weight.is_meta or not weight.is_floating_point() or type(weight.data) is not torch.Tensor:
-            checkpoint.read(own)  # the weight stays on disk, or has been quantized
+            # the stored tensor is checked: the loaded weight is on the meta device (kept on disk), or is quantized
+            checkpoint.read(own)
         else:
             checkpoint.checked(own, weight.data)
     if load_config.is_quantized:
@@ -76,7 +79,7 @@ def check_weights(model: PreTrainedModel, files: list[str], load_config: Any, in
     for tied, twin in model.all_tied_weights_keys.items():
         if not {tied, twin} <= info.missing_keys:
             missing -= {tied, twin}
-    # if all weights are missing, the checkpoint is another model's, and transformers logs a warning
+    # if all weights are missing, the checkpoint is of another kind of model, and transformers logs a warning
     if missing and not missing >= model.state_dict().keys():
         promised = _weights_of_saved(model, load_config)
         for name in sorted(name for name in missing if _bare(model, name) in promised):
@@ -88,15 +91,19 @@ def check_weights(model: PreTrainedModel, files: list[str], load_config: Any, in
 def fault_of_files(
     name: str | os.PathLike[str] | None, error: Exception, options: dict[str, Any]
 ) -> CheckpointError | None:
-    """The error that names the damaged file of a model that could not be loaded; None if no file is damaged.
+    """Check the files of a model that could not be loaded, and return an error that names a damaged file.
 
-    A hook of `LocantPreTrainedModel.fault_hooks`.
+    A hook in `LocantPreTrainedModel.fault_hooks`.
 
     Args:
         name: a folder, or the name of a repository whose files are already in the cache.
         error: the exception that loading raised. For an `OSError`, the JSON files are not checked, because the message
             of transformers names the file already.
         options: the keyword arguments of `from_pretrained`.
+
+    Returns:
+        The error; None if no damaged file is found, if `error` is a `CheckpointError` (which names the damaged file
+        already), or if the weights are in a GGUF file.
     """
     if name is None or options.get("gguf_file") or isinstance(error, CheckpointError):
         return None
@@ -117,7 +124,7 @@ def fault_of_files(
 
 
 def check_settings(folder: Path) -> None:
-    """Raise `CheckpointError` if a settings file of a model, tokenizer or processor does not contain a JSON object."""
+    """Raise `CheckpointError` if a JSON file of the model, tokenizer or processor in `folder` holds no JSON object."""
     for file in (folder / name for name in _SETTINGS if (folder / name).is_file()):
         try:
             settings = json.loads(file.read_text(encoding="utf-8"))
@@ -128,12 +135,12 @@ def check_settings(folder: Path) -> None:
 
 
 def _bare(model: PreTrainedModel, name: str) -> str:
-    """The name that a weight has in the model without a head."""
+    """The name that the weight `name` of `model` has in the model without a head."""
     return name.removeprefix(f"{model.base_model_prefix}.")
 
 
 def _warn_of_new_stacks(model: PreTrainedModel, missing: set[str], load_config: Any) -> None:
-    """Log a warning if the saved model is of another class and has no layers for one of the model's stacks."""
+    """Log a warning if `model` has a stack of layers, all random, that a saved model of another class did not have."""
     weights = dict(model.named_parameters(remove_duplicate=False))
     new = [
         stack
@@ -153,7 +160,7 @@ def _warn_of_new_stacks(model: PreTrainedModel, missing: set[str], load_config: 
 
 
 def _saved_config(model: PreTrainedModel, load_config: Any) -> LocantConfig:
-    """The config in the folder that the model was loaded from, or the model's own config if the folder has none."""
+    """Load the config from the folder of the model; if the folder has no config, return the config of `model`."""
     config = cast(LocantConfig, model.config)
     with suppress(OSError, ValueError):
         path, hub = load_config.pretrained_model_name_or_path, load_config.download_kwargs or {}
@@ -164,7 +171,8 @@ def _saved_config(model: PreTrainedModel, load_config: Any) -> LocantConfig:
 def _weights_of_saved(model: PreTrainedModel, load_config: Any) -> set[str]:
     """The names of the weights that the saved model has according to its config.
 
-    Tied weights are left out. The names have no prefix `model.`, which a model with a head adds.
+    Of a group of tied weights, only one is included. Names are those in the model without a head: the prefix `model.`,
+    which a model with a head adds, is removed.
     """
     saved = _saved_config(model, load_config)
     known = {name: getattr(modeling, name) for name in modeling.__all__} | {type(model).__name__: type(model)}

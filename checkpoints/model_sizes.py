@@ -1,5 +1,5 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""Counts the parameters of a config, and checks that they fit into memory, before a model is built."""
+"""Counts the parameters of a model from its config, and checks that they fit into memory before the model is built."""
 
 import copy
 import math
@@ -16,21 +16,21 @@ from transformers.modeling_utils import PreTrainedModel
 from locant.configuration.configuration_locant import LocantConfig
 from locant.modeling import LocantDecoderModel, LocantEncoderModel, LocantModel, LocantPreTrainedModel
 
-_MOST_PARAMETERS = 10**13  # no model has more
+_MOST_PARAMETERS = 10**13  # more than any known model has, so that a larger number is a mistake in the config
 
 
 def check_size(model: PreTrainedModel) -> None:
     """Refuse a model that is too large for any machine, or for this one, before its weights are allocated.
 
-    A hook of `LocantPreTrainedModel.build_hooks`.
+    A hook in `LocantPreTrainedModel.build_hooks`. A model with a head is not checked, because it builds a model without
+    a head, which is checked. Under DeepSpeed ZeRO-3, which shards the weights, no model is checked.
 
     Args:
-        model: has its config, and no modules yet. Nothing is checked for a model with a head, because it builds a model
-            without a head, which is checked.
+        model: a model that has its config, but no modules yet.
 
     Raises:
-        ValueError: the model has more than 10¹³ parameters, and the message names the largest size in its config; or
-            its parameters need more memory than the machine, the container or the GPU has.
+        ValueError: the model would have more than 10¹³ parameters, in which case the message names the largest size in
+            its config; or its parameters would need more memory than the machine, the container or the GPU has.
     """
     config: Any = model.config
     is_counted = getattr(config, "built_for", None) is parameter_count
@@ -40,23 +40,24 @@ def check_size(model: PreTrainedModel) -> None:
     if count > _MOST_PARAMETERS:
         raise ValueError(
             f"A model with the sizes in this config has {count:.1e} parameters, and more than {_MOST_PARAMETERS:.0e} "
-            f"are refused: the largest of the sizes is {_largest_size(config)}."
+            f"are refused: the largest of the sizes is {_largest_size(config)}; choose smaller sizes."
         )
     check_memory(count)
 
 
 def body_class(config: LocantConfig) -> type[LocantPreTrainedModel]:
-    """The class of the model without a head that has the stacks of `config`."""
+    """Return the class of the model without a head that has the stacks of `config`."""
     return LocantModel if config.is_encoder_decoder else LocantDecoderModel if config.is_decoder else LocantEncoderModel
 
 
 def parameter_count(config: LocantConfig) -> int | float:
-    """The number of parameters of the model without a head that `config` describes; shared embeddings count once.
+    """Compute the number of parameters of the model without a head that `config` describes.
+
+    A model with one layer per stack is built on the meta device, and the parameters of its layers are multiplied by the
+    number of layers. Shared embeddings count once.
 
     Returns:
-        The number of parameters. It is computed from a model on the meta device that has one layer per stack: the
-        parameters of this layer are multiplied by the number of layers. Infinity if a tensor would have more elements
-        than torch can count.
+        The number of parameters; infinity if a tensor would have more elements than torch can count.
     """
     small = copy.copy(config)
     small.encoder_layers = small.decoder_layers = 1
@@ -73,12 +74,14 @@ def parameter_count(config: LocantConfig) -> int | float:
 
 
 def check_memory(parameters: int | float) -> None:
-    """Check that the memory can hold this many parameters of the default type. On the meta device, any number passes.
+    """Check that the default device has enough memory for this many parameters of the default dtype.
+
+    Nothing is checked while new parameters take no memory: on the meta device, and if they are fake tensors.
 
     Raises:
         ValueError: the parameters take more memory than the machine, the container or the GPU has.
     """
-    probe = nn.LayerNorm(1).weight  # has the default device and type, and needs no random numbers
+    probe = nn.LayerNorm(1).weight  # has the default device and dtype, and needs no random numbers
     if probe.is_meta or type(probe.data) is not torch.Tensor:
         return
     needed, limit = parameters * probe.element_size(), Path("/sys/fs/cgroup/memory.max")  # the limit of a container
@@ -93,7 +96,7 @@ def check_memory(parameters: int | float) -> None:
 
 
 def _largest_size(config: LocantConfig) -> str:
-    """The largest of the config's fields and of the options of its encodings, as `name=value`."""
+    """The largest integer among the config's fields and the options of its position encodings, as `name=value`."""
     sizes = {entry.name: getattr(config, entry.name) for entry in fields(config)}
     for encoding in map(config.position_encoding_at, config.attention_kinds):
         options = config.position_options(encoding)

@@ -453,10 +453,10 @@ class LocantConfig(PretrainedConfig):
         return [kind for kind in self.attention_kinds if kind != "cross"]
 
     def validate_token_ids(self) -> None:
-        """Raise `ValueError` if a special token's id is negative, or is read by the decoder but not in the vocabulary.
+        """Raise `ValueError` if a special token's id is negative, or if the decoder reads an id outside the vocabulary.
 
-        The decoder of an encoder–decoder reads `pad_token_id` and `decoder_start_token_id`. For other ids that are not
-        in the vocabulary, transformers logs a warning.
+        The decoder of an encoder–decoder reads `pad_token_id` and `decoder_start_token_id`. For another single id that
+        is not in the vocabulary, transformers logs a warning; ids in a list get no warning.
         """
         fed = ("pad_token_id", "decoder_start_token_id") if self.is_encoder_decoder else ()
         for name in ("pad_token_id", "bos_token_id", "eos_token_id", "decoder_start_token_id"):
@@ -501,7 +501,8 @@ class LocantConfig(PretrainedConfig):
     def validate_layer_type(self) -> None:
         """Check that each layer has a known type, and that `sliding_window` fits the types.
 
-        It must be set if a type is `sliding_attention`, and be at least 2 if a decoder has layers of this type.
+        `sliding_window` must be set if a type is `sliding_attention`, and be at least 2 if a decoder has layers of this
+        type.
         """
         # transformers' cache of a sliding layer keeps the last `sliding_window - 1` keys, and for 1 it keeps all keys
         slides = "decoder" in self._stacks and "sliding_attention" in self.layer_types_of("decoder")
@@ -527,7 +528,10 @@ class LocantConfig(PretrainedConfig):
                 )
 
     def validate_rope(self) -> None:
-        """Run transformers' rope checks with the head size of each kind of attention that has rotary encoding."""
+        """Run transformers' rope checks for each kind of attention that has rotary encoding.
+
+        The head size in the checks is that of one coordinate of a position: for patches, half of `head_dim_at(kind)`.
+        """
         for kind in self.attention_kinds:
             if self.position_encoding_at(kind) == "rotary":
                 resolved = copy.copy(self)

@@ -120,7 +120,7 @@ _NAMES_ELSEWHERE = {
 
 
 def check_position_encoding(option: str, name: str) -> None:
-    """Raise `ValueError` if `name`, which the config field `option` gives, is not a known position encoding."""
+    """Raise `ValueError` if `name`, the value of the config field `option`, is not a known position encoding."""
     if name in POSITION_ENCODINGS:
         return
     ours = _NAMES_ELSEWHERE.get(name.lower().replace("-", "_"))

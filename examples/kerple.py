@@ -52,7 +52,7 @@ class KerpleEncoding(PositionEncoding):
     keeps r1 and r2 above 0; the authors' code instead clamps them at 0.01 in each forward pass.
 
     Args:
-        config: uses the number of heads and the option `power`, 1 in the paper's experiments.
+        config: gives the number of heads and the option `power`, 1 in the paper's experiments.
         kind: encoder (|i - j| is the same to the left and to the right), decoder, or cross-attention.
     """
 

@@ -13,10 +13,13 @@ from .errors import SharingError
 
 @contextmanager
 def new_folder(target: str | os.PathLike[str]) -> Iterator[Path]:
-    """Make a temporary folder beside `target`; at the end it is renamed to `target`, or deleted if an error occurred.
+    """Yield a temporary folder beside `target`, for the caller to write files to.
+
+    When the `with` block ends without an error, the folder is renamed to `target`; after an error it is deleted.
 
     Raises:
-        SharingError: `target` is a file, is not empty, or cannot be written; nothing was written or changed then.
+        SharingError: `target` is a file or a folder that is not empty, or the temporary folder cannot be created. The
+            body of the `with` block does not run in this case.
     """
     path = Path(target)
     if path.exists() and (not path.is_dir() or any(path.iterdir())):
@@ -27,10 +30,10 @@ def new_folder(target: str | os.PathLike[str]) -> Iterator[Path]:
     try:
         beside.mkdir(parents=True)
     except OSError as error:
-        raise SharingError(f"{path} cannot be written: {error.strerror}.") from error
+        raise SharingError(f"{path} cannot be written ({error.strerror}): give another folder.") from error
     try:
         yield beside
-        if resolved.is_dir():  # it is empty; not every system can rename a folder to an existing one
+        if resolved.is_dir():  # an empty folder; some systems cannot rename a folder to the name of an existing folder
             resolved.rmdir()
         beside.rename(resolved)
     finally:

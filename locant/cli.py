@@ -12,11 +12,11 @@ from locant_command import COMMANDS, answer_without_package
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the command line `arguments` (by default the program's) and return the exit status.
+    """Run the command line `arguments`, by default `sys.argv[1:]`, and return the exit status.
 
-    The status is 0 for success; 2 for input that cannot be used or with which training diverges, and for a full disk or
-    another error of the system that ends training; 130 for an interrupt; 141 if the program that reads the output
-    closed the pipe; and 143 if SIGTERM ended training. Other exceptions are not caught.
+    The status is 0 for success; 2 for an unknown command and for an `InputError`, `SharingError` or `CheckpointError`,
+    which is printed; 130 for an interrupt; 141 if the program that reads the output closed the pipe; and 143 if SIGTERM
+    ended training. Other exceptions are not caught, such as the `SystemExit` of argparse for a wrong option.
     """
     arguments = sys.argv[1:] if arguments is None else arguments
     status = answer_without_package(arguments)

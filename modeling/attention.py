@@ -24,7 +24,7 @@ class Attention(nn.Module):
     """Base class of self-attention and cross-attention: projections and heads (Vaswani et al. 2017, section 3.2).
 
     Args:
-        config: uses `d_model`, `head_dim`, the heads of the stack, `attention_bias`, `attention_dropout` and the
+        config: gives `d_model`, `head_dim`, the heads of the stack, `attention_bias`, `attention_dropout` and the
             attention implementation. Each key–value head is shared by `heads / key_value_heads` query heads
             (Ainslie et al. 2023).
         kind: `encoder` or `decoder` for the self-attention of that stack, `cross` for cross-attention.

@@ -7,7 +7,7 @@
 | `sdpa` | as a matrix | – | any device |
 | `blockwise` (blockwise.py) | as a matrix, one block of queries at a time | yes | any device |
 | `flex_attention` | inside the kernel, but no dense bias | – | any device, training on GPUs only; no dropout |
-| `flash_attention_2` | linear (ALiBi) | – | GPUs |
+| `flash_attention_2`, also as a kernel from the Hub | linear (ALiBi) | – | GPUs |
 
 All other backends that are registered in transformers serve only encodings without a bias.
 """
@@ -251,7 +251,7 @@ BIAS_TYPES: dict[str, set[str]] = {
 def can_serve(backend: str, config: LocantConfig, kind: AttentionKind) -> bool:
     """Whether `backend` can add the bias of the encoding that `config` names for this kind of attention."""
     bias_types = position_encoding_class(config, kind).bias_types(config)
-    # flash attention 2 adds slope · distance between slots; cross-attention needs distances between position ids
+    # flash attention 2 adds -slope · |distance| between slots; cross-attention needs distances between position ids
     if is_flash(backend):
         is_linear = bias_types == {"linear"} and kind != "cross"
         return not bias_types or (is_linear and (backend == "flash_attention_2" or "flash-attn2" in backend))

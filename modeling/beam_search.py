@@ -135,7 +135,7 @@ def beam_search(
             outputs, model_kwargs, is_encoder_decoder=model.config.is_encoder_decoder
         )
         search.extend(outputs.logits[:, -1])
-        del outputs  # frees the memory of the logits, which are many for a long prompt
+        del outputs  # frees the logits, which an encoder–decoder computes for each token of a decoder prompt
         if search.is_over:
             return search.best()
         model_kwargs = search.reorder(model_kwargs)
@@ -144,7 +144,7 @@ def beam_search(
 
 
 class BeamSearch:
-    """The state of a beam search. The rows of the batch are the beams of the first sentence, then of the second, ….
+    """The state of a beam search. The rows of the batch are the beams of sentence 0, those of sentence 1, and so on.
 
     Args:
         input_ids, logits_processor, generation_config: as in `beam_search`.

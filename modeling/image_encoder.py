@@ -63,7 +63,7 @@ class LocantImageEncoder(LocantStack):
         """
         cast(Any, kwargs).pop("use_cache", None)  # an encoder has no cache
         for name in _OF_OTHERS:
-            refuse_input(name, kwargs, "an encoder of images, which takes pixel_values only")
+            refuse_input(name, kwargs, "an encoder of images, which takes pixel_values only: leave it out")
         if pixel_values is None:
             raise ValueError("An encoder of images needs pixel_values (batch, channels, height, width).")
         grid = self.embed_patches.grid(pixel_values)
@@ -80,7 +80,7 @@ class PatchEmbedding(nn.Module):
     """A linear projection of flattened patches, with an optional class token in front (Dosovitskiy et al. 2021, eq. 1).
 
     Args:
-        config: uses `d_model`, `num_channels`, `patch_size`, `image_size`, `pooling`.
+        config: gives `d_model`, `num_channels`, `patch_size`, `image_size`, `pooling`.
     """
 
     def __init__(self, config: LocantConfig):

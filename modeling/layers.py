@@ -152,7 +152,7 @@ class FeedForward(nn.Module):
     With `config.gated_ffn`, W_down · dropout(f(W_gate · x) * (W_up · x)) (Shazeer 2020, section 2).
 
     Args:
-        config: uses `d_model`, `activation_function`, `activation_dropout`, `ffn_bias` and `gated_ffn`.
+        config: gives `d_model`, `activation_function`, `activation_dropout`, `ffn_bias` and `gated_ffn`.
         inner_dim: the inner width of the network, d_ff in the paper.
     """
 
@@ -171,7 +171,7 @@ class FeedForward(nn.Module):
         self.dropout = Dropout(config.activation_dropout)
 
     def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
-        """Apply the network to each position of `(…, d_model)` separately; the shape stays the same."""
+        """Apply the network to each token of `(…, d_model)` separately; the shape stays the same."""
         if self.gate_proj is None:
             inner = self.activation(project(self.up_proj, hidden_states))
         else:

@@ -31,7 +31,7 @@ class VocabularyHead(LocantPreTrainedModel):
 
         Args:
             hidden_states: `(batch, length, d_model)`.
-            labels: `(batch, length)`, the token that is predicted at each position; -100 where no loss is wanted.
+            labels: `(batch, length)`, the token that each token has to predict; -100 for no loss.
             num_items_in_batch: number of labels in the whole optimiser step, by which the summed loss is divided; by
                 default the number of labels in this batch that are not -100.
             skip_logits: return None for the logits. The loss is then computed without a tensor of all logits.
@@ -60,7 +60,7 @@ def needed_by_loss(labels: torch.Tensor, attention_mask: torch.Tensor | None) ->
     own label and the labels of all later tokens are -100, as causality hides the token from earlier tokens.
 
     Args:
-        labels: `(batch, length)`, the token that each position has to predict, or -100.
+        labels: `(batch, length)`, the token that each token has to predict, or -100.
         attention_mask: the attention mask of the stack. It may be None for a decoder only.
     """
     counted = labels != -100
@@ -116,7 +116,8 @@ def linear_token_loss(
 ) -> torch.Tensor:
     """`token_loss(head(hidden_states), ...)`, without a tensor of all logits.
 
-    Positions whose label is -100 are not computed, except in compiled code, whose shapes must not depend on the labels.
+    No logits are computed for tokens whose label is -100, except in compiled code, whose shapes must not depend on the
+    labels.
 
     Args:
         hidden_states: `(batch, length, d_model)`.
@@ -144,7 +145,7 @@ def linear_token_loss(
 
 
 def _label_rows(labels: torch.Tensor, places: torch.Tensor) -> torch.Tensor:
-    """The labels as `(rows, 1)`, on the device of `places`, which are logits or hidden states.
+    """Reshape the labels of all tokens to `(tokens, 1)`, on the device of `places`, the logits or hidden states.
 
     Raises:
         ValueError: the shape of the labels is not the shape of `places` without the last dimension.
@@ -255,7 +256,7 @@ def _chunk_gradient(
     """The gradient of `_SummedCrossEntropy` for a chunk of logits, in float32; 0 in rows whose label is -100."""
     grad = _softmax_minus_target(part.float(), target, normaliser, smoothing)
     grad.mul_(grad_output)
-    # the same as `where(is_counted, grad, 0)`, which also removes NaN, but several times faster on a CPU
+    # sets rows that do not count to 0, NaN in them too, as `where` does, but several times faster on a CPU
     grad.view(torch.int32).bitwise_and_(-is_counted.int())
     return grad
 
@@ -264,7 +265,8 @@ class _SummedLinearCrossEntropy(torch.autograd.Function):
     """`_SummedCrossEntropy` of the logits that a linear layer computes from hidden states, one chunk of rows at a time.
 
     The forward pass computes the gradients as well, as otherwise the backward pass would have to compute the logits
-    again. Matrices are multiplied in the dtype of autocast, and sums are in float32.
+    again. Matrices are multiplied in the dtype of autocast (without autocast, in that of the weight),
+    and sums are in float32.
     """
 
     @staticmethod

@@ -26,7 +26,7 @@ from .stacks import LocantDecoder, LocantEncoder, build_encoder
 
 
 def shift_right(labels: torch.Tensor, start_token_id: int, pad_token_id: int) -> torch.Tensor:
-    """Shift labels `(batch, length)` by one position, for decoder inputs that predict them; -100 becomes padding."""
+    """Shift the labels `(batch, length)` by one token, to decoder inputs that predict them; -100 becomes padding."""
     shifted = torch.cat([torch.full_like(labels[:, :1], start_token_id), labels[:, :-1]], dim=1)
     return shifted.masked_fill(shifted == -100, pad_token_id)
 
@@ -220,12 +220,16 @@ class LocantForConditionalGeneration(VocabularyHead, LocantGenerationMixin):
         return super().generate(*args, **kwargs)  # type: ignore[misc]  # transformers annotates `self`
 
     def prepare_decoder_input_ids_from_labels(self, labels: torch.Tensor) -> torch.Tensor:
-        """Shift labels `(batch, length)` with `shift_right`, for decoder inputs of the same shape."""
+        """Make the decoder input ids `(batch, length)` from the labels `(batch, length)`, with `shift_right`.
+
+        Raises:
+            ValueError: `decoder_start_token_id` or `pad_token_id` is None.
+        """
         start, pad = self.config.decoder_start_token_id, self.config.pad_token_id
         if start is None or pad is None:
             raise ValueError(
-                "Shifting labels needs decoder_start_token_id and pad_token_id, but one of them is None: set both in "
-                "the config."
+                "Shifting labels needs decoder_start_token_id and pad_token_id, but at least one of them is None: set "
+                "both in the config."
             )
         return shift_right(labels, start, pad)
 
@@ -277,8 +281,9 @@ class LocantForConditionalGeneration(VocabularyHead, LocantGenerationMixin):
             if decoder_input_ids is None and decoder_inputs_embeds is None:
                 decoder_input_ids = self.prepare_decoder_input_ids_from_labels(labels)
             if skip_logits:
-                # a query that sees no token of the source may depend on padding, over which attention averages with an
-                # additive mask; so all are computed with document ids, a cross_attention_mask or a source of padding
+                # If all keys of a query are masked, an additive mask makes attention average over all keys, padding
+                # too. So padding is computed if a query may see no token of the source: with document ids, with a
+                # cross_attention_mask, and if a source is padding alone
                 is_own = cross_attention_mask is None and document_ids is None
                 if is_own and attention_mask is not None and attention_mask.ndim == 2:
                     real = attention_mask.bool()

@@ -49,7 +49,7 @@ class LocantEncoderModel(LocantPreTrainedModel):
         return type(self)(config, add_pooling_layer=self.pooler is not None)
 
     def get_input_embeddings(self) -> nn.Module:
-        """The token embeddings, or the embedding of patches."""
+        """The token embeddings; in an encoder of images, the linear layer that projects flattened patches."""
         return self.encoder.get_input_embeddings()
 
     def set_input_embeddings(self, value: nn.Module) -> None:
@@ -204,7 +204,7 @@ class LocantForSequenceClassification(LocantPreTrainedModel):
         Returns:
             `loss` (cross-entropy, binary cross-entropy or squared error) and `logits` `(batch, num_labels)`.
         """
-        refuse_input("document_ids", kwargs, "a sequence classifier, which pools each row to one vector")
+        refuse_input("document_ids", kwargs, "a sequence classifier, which pools each row to one vector: leave it out")
         kwargs["return_dict"] = True
         outputs = self.model(input_ids, attention_mask, token_type_ids, position_ids, inputs_embeds, **kwargs)
         logits = self.classifier(self.dropout(outputs.pooler_output))

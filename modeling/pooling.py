@@ -15,7 +15,7 @@ class Pooler(nn.Module):
     """Pools by the mean over the tokens (Reimers & Gurevych 2019, section 3) or the first token (Devlin et al. 2019).
 
     Args:
-        config: uses `pooling` and `pooler_projection`.
+        config: gives `pooling` and `pooler_projection`.
     """
 
     def __init__(self, config: LocantConfig):

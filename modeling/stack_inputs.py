@@ -1,5 +1,9 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""`StackInputs`: the embeddings that the encoder or decoder gets, with their mask, document ids and position ids."""
+"""The inputs of a stack of layers.
+
+`StackInputs` holds the hidden states that the encoder, the decoder or cross-attention reads, with their mask, document
+ids and position ids; `NeededTokens` selects the tokens that the layers compute.
+"""
 
 from typing import Any, NamedTuple, cast
 
@@ -101,14 +105,15 @@ def prepare_stack_inputs(
         document_ids: `(batch or 1, past + length)`; None if each row is one document.
         position_ids: the position ids that the caller gave, in the shapes of `StackInputs.given_position_ids`, or None.
         cache: the cache of self-attention, or None.
-        max_position_embeddings: in compiled code, the bound of given `position_ids`, or the number of tokens if that is
-            larger. Eager code computes the bound from the largest id, which synchronises with a GPU. If it is None, no
-            encoding needs a bound, and that of given ids is not computed.
+        max_position_embeddings: None if no encoding needs the bound of given `position_ids`, which is then not
+            computed. Otherwise, compiled code takes this number as the bound, or the number of tokens if that is
+            larger; eager code computes the bound from the largest id, which synchronises with a GPU.
         may_be_packed: whether a restart of `position_ids` starts a new document, if there are no document ids.
 
     Raises:
         ValueError: the document ids, the mask or the position ids do not fit the number of rows and tokens. Sizes are
-            not checked if the cache returns its length as a tensor, as a static cache does.
+            not checked if the cache returns its length as a tensor, as a static cache without a window does once it
+            holds tokens.
         TypeError: the mask, the position ids or the document ids are not a tensor.
     """
     check_tensors(attention_mask=attention_mask, position_ids=position_ids, document_ids=document_ids)
@@ -194,13 +199,14 @@ def count_positions(
 
     Args:
         attention_mask: `(batch, slots)` with 0 at padding on either side; a mask of another shape is ignored.
-        past_length: number of slots before the first token.
+        past_length: number of slots before the tokens to number.
         length: number of tokens to number.
-        document_ids: `(batch, slots)`, one document after the other: positions begin anew where the id changes.
+        document_ids: `(batch or 1, slots)`, one document after the other: positions begin anew where the id changes.
 
     Returns:
-        `(batch, length)` if there is a mask or document ids, else `(1, length)`. Padding before the tokens gets 0.
-        Padding behind them repeats the last position, or gets 0 if it has a document id of its own.
+        A row of `length` position ids for each row of the mask or of the document ids; one row if there are neither.
+        Padding before the tokens gets 0. Padding behind them repeats the last position, or gets 0 if it has a document
+        id of its own.
     """
     slots = torch.arange(length, device=device) + past_length
     real = attention_mask if attention_mask is not None and attention_mask.ndim == 2 else None

@@ -157,9 +157,9 @@ class LocantStack(LocantPreTrainedModel):
         """The inputs of cross-attention.
 
         Without a position encoding (the class `PositionEncoding` itself is the encoding `none`) and without document
-        ids, what attention reads of them depends only on the source, the backend and the shape of the decoder's
-        embeddings. With a `SourceCache`, the steps of `generate()` that have the same shape then share one result:
-        `forward` takes `source` from this cache too, so it is one object in all steps.
+        ids, attention does not read the slots of the queries: the inputs then depend only on the source, the backend
+        and the shape of the decoder's embeddings. So, with a `SourceCache`, the steps of `generate()` that have the
+        same shape share one result; `forward` takes `source` from this cache too, so it is one object in all steps.
         """
         assert self.cross_position is not None
         is_cached = isinstance(past_key_values, EncoderDecoderCache) and past_key_values.is_updated.get(0, False)
@@ -394,7 +394,7 @@ class LocantDecoder(LocantTokenStack):
                 backend cannot take the mask; an encoding of distances needs the positions of all tokens, but only those
                 of the new tokens are given; there are hidden states of an encoder, but no cross-attention.
         """
-        refuse_input("pixel_values", kwargs, "a decoder, which reads tokens only")
+        refuse_input("pixel_values", kwargs, "a decoder, which reads tokens only: leave it out")
         may_be_packed = attention_mask is None and past_key_values is None and self.cross_position is None
         if use_cache and past_key_values is None:
             past_key_values = self._new_cache()

@@ -78,7 +78,7 @@ class Training(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """A training's result: rows of `results.csv`; for the part `length` also attention `(heads, length, length)`."""
+    """Rows of `results.csv` from a training; for the part `length` also attention weights `(heads, length, length)`."""
 
     rows: list[dict[str, Any]]
     attention: np.ndarray | None = None
@@ -338,9 +338,9 @@ def _length(training: Training, size: StudySize) -> tuple[list[dict[str, Any]], 
 
 @torch.no_grad()
 def _attention(encoder: LocantEncoder, length: int) -> np.ndarray:
-    """First-layer attention `(heads, length, length)` on one letter repeated, averaged over the letters.
+    """The mean attention weights of the first layer, `(heads, length, length)`, over inputs that repeat one letter.
 
-    All tokens are the same, so whatever differs between two places comes from position.
+    All tokens of an input are equal, so the weights of two keys differ only because of their positions.
     """
     ids = torch.arange(_TASK.letters)[:, None].expand(-1, length)
     return encoder(input_ids=ids, output_attentions=True).attentions[0].mean(0).numpy()

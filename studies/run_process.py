@@ -1,5 +1,5 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""A run of `locant train` in a process of its own, which saves a checkpoint and stops if the process above it ends."""
+"""A run of `locant train` in a process of its own, which saves a checkpoint and stops if its parent process ends."""
 
 import os
 import signal
@@ -18,7 +18,7 @@ COMMAND = [sys.executable, "-P", "-m", "locant.commands.trial"]
 
 
 class RunProcess:
-    """A run of `locant train` in a process of its own; its output is added to the file `FOLDER.log` beside its folder.
+    """A run of `locant train` in a process of its own; the log `FOLDER.log` beside the run's folder gets its output.
 
     A finished run is not started again. Ctrl-C at the terminal does not reach the process: `stop` ends it.
 
@@ -61,7 +61,7 @@ class RunProcess:
         return self.folder.metrics()
 
     def explanation(self) -> str:
-        """Why the run ended before its end: the sentence of its error, or else the signal or the end of its log."""
+        """The reason why the run failed: its error message, or else the signal or its exit status and last log line."""
         with open(self.log, encoding="utf-8", errors="replace") as log:
             log.seek(self._log_start)
             last = [line.strip() for line in deque(log, maxlen=20) if line.strip()]

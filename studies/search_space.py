@@ -1,5 +1,5 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""The hyperparameters of a search: the values that each may have, and the option of `locant train` that it sets."""
+"""The hyperparameters of a search: their possible values, and the options of `locant train` that each of them sets."""
 
 import math
 from collections.abc import Mapping
@@ -11,7 +11,7 @@ import optuna
 from locant.training.errors import InputError
 from locant.training.options.options import Option, nearest_option
 
-# Options that a search sets itself, or that change nothing about the trained model
+# Options that a search sets itself or refuses, that all trials share, or that do not change the trained model
 _NOT_SEARCHED = ("task", "output_dir", "dry_run", "resume_from_checkpoint", "disable_tqdm", "metric_for_best_model")
 _KEYS_OF_RANGE = ("low", "high", "log")
 

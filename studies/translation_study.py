@@ -60,7 +60,10 @@ class StudyRun:
 
 @dataclass(frozen=True)
 class TranslationStudy:
-    """The folder of a study and its runs: first all encodings with the first seed, then all with the second seed, …."""
+    """The folder of a study, and the runs of the study in order.
+
+    First come the runs of each encoding with the first seed, then those with the second seed, and so on.
+    """
 
     folder: Path
     runs: list[StudyRun]

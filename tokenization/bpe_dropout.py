@@ -15,7 +15,7 @@ from tokenizers import pre_tokenizers
 from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 _CACHED_WORDS = 2**16
-_GONE = -1  # takes the place of a piece that was merged into the piece before it
+_GONE = -1  # takes the place of a symbol that was merged into the symbol before it
 
 
 class BPEDropout:
@@ -122,7 +122,7 @@ class BPEDropout:
             rank, merged, left = entry
             right = following[left]
             if right == end or merges.get((symbols[left], symbols[right]), (None,))[0] != rank:
-                continue  # one of its two pieces has gone into another merge
+                continue  # another merge has changed one of the two symbols of this merge
             if kept < 1:
                 kept = self._draw(rng)
                 dropped.append(entry)

@@ -1,5 +1,5 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""The errors that end a run: by the user's input, or by a signal."""
+"""The exceptions that end a run: for an input of the user that cannot be used, and for the signal SIGTERM."""
 
 import signal
 
@@ -7,7 +7,7 @@ import signal
 class InputError(ValueError):
     """An option, file or other input of the user cannot be used.
 
-    The message is one sentence that says which input was given, which is expected, and how to correct it.
+    The message is one sentence that says which input was given, which input is expected, and how to correct the input.
 
     The command line prints the sentence to standard error and exits with status 2, without a traceback.
     """

@@ -1,9 +1,9 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
 """Translating and scoring text with any sequence-to-sequence model of transformers.
 
-Sentences are batched by length, longest first: if memory is too small, already the first batch fails, and the progress
-bar (on standard error) does not underestimate the time left. Results are in the order of the input, and do not depend
-on padding. Scores are natural logarithms of probabilities.
+Sentences are sorted by length and batched, the longest first: if memory is too small, the first batch fails already,
+and the progress bar (on standard error) does not underestimate the time left. Results are in the order of the input,
+and do not depend on padding. Scores are natural logarithms of probabilities.
 """
 
 import difflib
@@ -40,7 +40,7 @@ from .run.run_folder import explain_unfinished, holds_unfinished_run
 
 IGNORED = -100
 LONG = 512
-"""A batch with a sentence of more tokens than this has fewer sentences, so that one long line does not fill memory."""
+"""A batch that has a sentence of more than `LONG` tokens has fewer sentences, so that a long line fits into memory."""
 
 
 @dataclass(frozen=True)
@@ -82,8 +82,8 @@ def load(
 
     Args:
         model_path: the folder, or the name of the repository; a name that looks like a path is not sought on the Hub.
-        device: by default the accelerator (cuda, mps, …) if there is one, else the CPU.
-        auto_class: the Auto class of the model; other tasks than translation have another one.
+        device: the device of the model; by default the accelerator, such as cuda or mps, if there is one, else the CPU.
+        auto_class: the Auto class of the model; the default is the Auto class for translation.
         processor_class: the Auto class of the tokenizer or processor.
 
     Raises:
@@ -102,7 +102,7 @@ def load(
         what = "tokenizer" if processor_class is AutoTokenizer else "processor"
         raise InputError(
             f"{model_path} does not load as {kind} with its {what} ({reason}): "
-            "give a folder that both were saved to, or the name of such a repository on the Hugging Face Hub."
+            "give a folder, or the name of a repository on the Hugging Face Hub, to which both were saved."
         ) from error
     if device is None:
         device = torch.accelerator.current_accelerator(check_available=True) or "cpu"
@@ -110,12 +110,12 @@ def load(
         return model.to(device).eval(), processor
     except (RuntimeError, AssertionError) as error:
         raise InputError(
-            f"Device {device} cannot be used here ({first_line(error)}): give another one, such as cpu."
+            f"Device {device} cannot be used here ({first_line(error)}): give another device, such as cpu."
         ) from error
 
 
 def _reason(error: Exception, model_path: str | os.PathLike[str]) -> str:
-    """The reason why a folder does not load, in one line, with the name of an invalid settings file if there is one."""
+    """Return the reason why a folder does not load, in one line; it names an invalid settings file, if there is one."""
     try:
         check_settings(Path(model_path))
     except CheckpointError as fault:
@@ -126,7 +126,7 @@ def _reason(error: Exception, model_path: str | os.PathLike[str]) -> str:
 def _check_reads_and_writes_text(model_path: str | os.PathLike[str]) -> None:
     """Before a Locant model is loaded, raise `ValueError` unless it is an encoder–decoder that reads text.
 
-    The Auto class would load only some weights of another model, and initialise the others.
+    For a Locant model of another kind, the Auto class would load only some weights, and initialise all other weights.
     """
     try:
         saved, _ = PreTrainedConfig.get_config_dict(model_path)
@@ -164,12 +164,12 @@ def translate_stream(
     """Yield the `num_return_sequences` translations of each line, best first, while `lines` is being read.
 
     The lines are processed in chunks of `chunk_size` lines (by default 64 batches): a chunk is read, sorted by length
-    and translated. The line break is not part of a sentence. The translations of a blank line are empty, with score 0,
-    and the model does not read it.
+    and translated. Line breaks at the end of a line are removed. A blank line is not given to the model: its
+    translations are empty texts with score 0.
 
-    `generate_kwargs` take precedence over the generation config that is saved with the model. If neither limits the
-    length, a translation has at most 2 n + 10 tokens, where n is the number of tokens of the longest source in the
-    batch. `max_new_tokens` is lowered to the size of the learned position table of the decoder, if it has one.
+    `generate_kwargs` take precedence over the generation config that is saved with the model. If neither of them limits
+    the length, a translation has at most 2 n + 10 tokens, where n is the number of tokens of the longest source in the
+    batch. `max_new_tokens` is lowered to the size of the learned position table of the decoder, if it has such a table.
 
     The score of a beam search is the log-probability of the tokens, with the end-of-sentence token, divided by (the
     number of tokens) ** length_penalty. The score of greedy search and sampling is the log-probability of the tokens,
@@ -215,7 +215,7 @@ def score(
     source_prefix: str = "",
     show_progress: bool = True,
 ) -> list[SentenceScore]:
-    """The log-probability of each target as the translation of its source, by teacher forcing.
+    """Compute the log-probability of each target as the translation of its source, by teacher forcing.
 
     Raises `InputError` if the numbers of sources and targets differ, or if a source or target is longer than the
     learned position table of the encoder or decoder.
@@ -256,7 +256,7 @@ def evaluate_split(
 ) -> tuple[dict[str, Any], list[EvaluationRow]]:
     """Translate `sources` and compare the translations with `references`.
 
-    No sentence is left out. Raises `InputError` as `score` and `translation_metrics` do.
+    No sentence is left out. Raises `InputError` for the same reasons as `score` and `translation_metrics`.
 
     Returns:
         A dictionary of metrics, and a row for each sentence. The metrics are those of `translation_metrics`, `loss`
@@ -282,7 +282,7 @@ def evaluate_split(
 
 
 def one_line(text: str) -> str:
-    """The lines of `text`, separated by spaces instead of line breaks, for output with one sentence in each line."""
+    """Join the lines of `text` with spaces, for output with one sentence in each line."""
     return " ".join(text.splitlines())
 
 
@@ -306,7 +306,7 @@ def _field(value: Any) -> str:
 def check_folder(name: str | os.PathLike[str]) -> None:
     """Raise `InputError` if `name` is a path but not a folder, or if the folder holds an unfinished run.
 
-    If it is the folder of an unfinished run, the error names the checkpoint that can be used.
+    The message for an unfinished run names a checkpoint that can be used, if the run has a checkpoint.
     """
     is_in_folder = "/" in os.fspath(name) and os.path.isdir(os.path.dirname(name))
     if (looks_like_path(name) or is_in_folder) and not os.path.isdir(name):
@@ -320,7 +320,7 @@ def check_folder(name: str | os.PathLike[str]) -> None:
 
 
 def _setting(model: PreTrainedModel, generate_kwargs: dict[str, Any], name: str) -> Any:
-    """The value of the option `name` in `generate`: from `generate_kwargs`, or else from the generation config."""
+    """Return the value that `generate` uses for `name`: from `generate_kwargs`, or else from the generation config."""
     config = generate_kwargs.get("generation_config") or model.generation_config
     return generate_kwargs.get(name, getattr(config, name))
 
@@ -335,7 +335,7 @@ def _check_num_return_sequences(model: PreTrainedModel, number: int, generate_kw
 
 
 def position_limit(model: PreTrainedModel, side: str) -> int | None:
-    """The largest number of positions in the encoder (side "source") or decoder ("target"); None if unlimited."""
+    """Return the largest number of positions of the encoder (`source`) or decoder (`target`); None without a limit."""
     stack = model.get_encoder() if side == "source" else model.get_decoder()
     return getattr(getattr(stack, "position", None), "limit", None)
 
@@ -359,7 +359,10 @@ def _encode(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], target: bo
 
 
 def _batches(lengths: Sequence[int], batch_size: int) -> Iterator[list[int]]:
-    """Yield batches of indices into `lengths`, longest first: `batch_size` each, or fewer for lengths above `LONG`."""
+    """Yield batches of indices into `lengths`, in descending order of length.
+
+    A batch has `batch_size` indices, or fewer if its largest length is above `LONG`; the last batch may have fewer too.
+    """
     order = sorted(range(len(lengths)), key=lambda i: -lengths[i])
     start = 0
     while start < len(order):
@@ -374,7 +377,7 @@ def _pad(sequences: Sequence[Sequence[int]], value: int) -> torch.Tensor:
 
 
 def _source_inputs(model: PreTrainedModel, sources: Sequence[Sequence[int]]) -> dict[str, torch.Tensor]:
-    """`input_ids` and `attention_mask`, both (batch, longest source), on the model's device."""
+    """Return `input_ids` and `attention_mask`, both (batch, longest source), on the model's device."""
     mask = _pad([[1] * len(source) for source in sources], 0)
     return {
         "input_ids": _pad(sources, model.config.pad_token_id).to(model.device),
@@ -382,7 +385,7 @@ def _source_inputs(model: PreTrainedModel, sources: Sequence[Sequence[int]]) -> 
     }
 
 
-# no_grad instead of inference_mode, as training may later use buffers that the model enlarges during this call.
+# no_grad instead of inference_mode, as training may later use buffers that the model enlarges during this call
 @torch.no_grad()
 def _generate(
     model: Any,
@@ -390,7 +393,7 @@ def _generate(
     sources: Sequence[Sequence[int]],
     generate_kwargs: dict[str, Any],
 ) -> list[list[Translation]]:
-    """Translate one batch: a list of translations for each source."""
+    """Translate one batch, and return a list of translations for each source."""
     limit = _new_tokens_limit(model, len(max(sources, key=len)), generate_kwargs)
     outputs = model.generate(**_source_inputs(model, sources), **{**generate_kwargs, **limit})
     sequences = outputs if isinstance(outputs, torch.Tensor) else outputs.sequences
@@ -411,7 +414,7 @@ def _new_tokens_limit(model: PreTrainedModel, source_length: int, generate_kwarg
 
 
 def _scores(model: Any, outputs: Any, generate_kwargs: dict[str, Any]) -> list[float | None]:
-    """The score of each sequence, as `translate_stream` defines it, or None if `generate` returned no scores."""
+    """Return the score of each sequence, as `translate_stream` defines it; None if `generate` returned no scores."""
     if isinstance(outputs, torch.Tensor):
         return [None] * len(outputs)
     if outputs.get("sequences_scores") is not None:
@@ -428,7 +431,7 @@ def _scores(model: Any, outputs: Any, generate_kwargs: dict[str, Any]) -> list[f
 def _log_probabilities(
     model: Any, sources: Sequence[Sequence[int]], targets: Sequence[Sequence[int]]
 ) -> list[list[float]]:
-    """Score one batch: a list of the log-probabilities of the tokens for each target."""
+    """Score one batch, and return a list of the log-probabilities of the tokens for each target."""
     if hasattr(model, "log_probabilities"):  # a model of another engine, such as CTranslate2
         return model.log_probabilities(sources, targets)
     labels = _pad(targets, IGNORED).to(model.device)

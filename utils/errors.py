@@ -1,5 +1,5 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""The message of an error as part of another message."""
+"""Formats the message of an error as part of another message."""
 
 import re
 
@@ -7,12 +7,16 @@ from huggingface_hub.errors import StrictDataclassError
 
 
 def first_line(error: BaseException) -> str:
-    """The first line of the message without a full stop at its end; the name of the class if there is no message."""
+    """The first line of an error's message, without the full stop; if there is no message, the name of the class."""
     return str(error).strip().partition("\n")[0].rstrip(".") or type(error).__name__
 
 
 def reason_of(error: BaseException) -> str:
-    """As `first_line`; for an error of a strict config class, the field's name and the message of the check's error."""
+    """Return the first line of an error's message, or of the message of its cause if a strict config class raised it.
+
+    The cause of such an error is the error that the check of a field raised. If the message of the error names the
+    field, the name and a colon come before the first line.
+    """
     if not isinstance(error, StrictDataclassError):
         return first_line(error)
     field = re.search(r"field '(\w+)'", str(error))
@@ -20,5 +24,5 @@ def reason_of(error: BaseException) -> str:
 
 
 def sentence(text: str) -> str:
-    """`text` with a full stop at its end, unless it ends with a punctuation mark."""
+    """Return `text` with a full stop at its end, unless it ends with a full stop, question mark or exclamation mark."""
     return text if text.endswith((".", "?", "!")) else f"{text}."

@@ -9,7 +9,11 @@ from pathlib import Path
 
 @contextmanager
 def atomic_write(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """Yield a temporary path in the folder of `path`; its file replaces `path` when the block ends without an error."""
+    """Yield a temporary path in the folder of `path`; if the folder does not exist, create it.
+
+    The caller writes a file to the temporary path. When the `with` block ends without an error, this file replaces
+    `path`; after an error, the file is deleted, and `path` stays as it was.
+    """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     # the temporary name keeps the suffix of `path`, by which some writers choose the file format

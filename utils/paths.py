@@ -5,7 +5,10 @@ import os
 
 
 def looks_like_path(name: str | os.PathLike[str]) -> bool:
-    """Whether `name` exists as a path, or cannot be the name of a repository (`model` or `owner/model`) on the Hub."""
+    """Return whether `name` is meant as a path, and not as the name of a repository on the Hub.
+
+    A path is a path object, a path that exists, or a text that is not of the form `model` or `owner/model`.
+    """
     if isinstance(name, os.PathLike) or os.path.exists(name):
         return True
     return name.startswith((".", "~", "/")) or "\\" in name or name.count("/") > 1

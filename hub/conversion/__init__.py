@@ -1,2 +1,2 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""Conversion between Locant's models and those of other families."""
+"""Converts models of other families to Locant's models and back."""

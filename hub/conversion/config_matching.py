@@ -18,7 +18,7 @@ from .families import Family
 
 logger = logging.get_logger(__name__)
 
-# Fields that have the same name in every family: `_common` copies them, so a family need not map them
+# Fields that have the same name in every family. `_common` copies them, so that families need not convert them
 _TOKENS = ("pad_token_id", "bos_token_id", "eos_token_id", "decoder_start_token_id")
 _LABELS = ("id2label", "label2id", "problem_type")
 _OF_PIPELINES = ("task_specific_params", "prefix")
@@ -44,7 +44,7 @@ def locant_config(family: Family, theirs: PreTrainedConfig, names: Collection[st
         architecture: the name of the Locant class that the config is for.
 
     Raises:
-        SharingError: Locant cannot express such a model.
+        SharingError: Locant cannot express a model with this config.
     """
     stacks = _STACKS.get(architecture, _ENCODER)
     try:
@@ -68,17 +68,20 @@ def their_config(family: Family, ours: LocantConfig) -> PreTrainedConfig:
 
 
 def config_class(family: Family) -> Any:
-    """transformers' config class of a family."""
+    """Return transformers' config class of a family."""
     from transformers import CONFIG_MAPPING
 
     return CONFIG_MAPPING[family.model_type]
 
 
 def check_theirs(family: Family, theirs: PreTrainedConfig, ours: LocantConfig) -> None:
-    """Check that no field of `theirs` is lost in `ours`, the Locant config that it was converted to.
+    """Check that no field of `theirs` is lost in `ours`, the Locant config that `theirs` was converted to.
+
+    `ours` is converted back, and the fields of the family's config class are compared. Not compared are the fields in
+    `family.free`, `use_cache`, `tie_word_embeddings`, and the fields that transformers' base class defines.
 
     Raises:
-        SharingError: fields are lost; the message lists all of them.
+        SharingError: fields are lost, all of which the message lists; or `ours` cannot be converted back.
     """
     base = {entry.name for entry in fields(PreTrainedConfig)}
     counted = {entry.name for entry in fields(type(theirs))} - base - family.free - {"use_cache", "tie_word_embeddings"}
@@ -95,13 +98,22 @@ def check_theirs(family: Family, theirs: PreTrainedConfig, ours: LocantConfig) -
 def check_ours(
     family: Family, ours: LocantConfig, theirs: PreTrainedConfig, names: Collection[str], cls: str
 ) -> LocantConfig:
-    """Check that `theirs`, converted from `ours`, has lost no field that affects a Locant model of the class `cls`.
+    """Check that no field of `ours` is lost in `theirs`, the config of another family that `ours` was converted to.
+
+    `theirs` is converted back, and the fields that affect a Locant model of the class `cls` are compared.
+
+    Args:
+        family: the family of `theirs`.
+        ours: the Locant config.
+        theirs: the config that `ours` was converted to.
+        names: the names of the weights in the other family's model.
+        cls: the name of the Locant model's class.
 
     Returns:
         The Locant config that `theirs` converts back to.
 
     Raises:
-        SharingError: such fields are lost; the message lists all of them.
+        SharingError: fields are lost, all of which the message lists; or `theirs` cannot be converted back.
     """
     again = locant_config(family, theirs, names, cls)
     wanted, found = features(ours, cls), features(again, cls)
@@ -116,7 +128,7 @@ def check_ours(
 
 
 def warn_of_training(family: Family, ours: LocantConfig, again: LocantConfig) -> None:
-    """Log a warning if dropout fields of `ours` differ in `again`, the result of converting it to `family` and back."""
+    """Log a warning if dropout fields of `ours` differ in `again`, which is `ours` converted to `family` and back."""
     changed = {name: (getattr(ours, name), getattr(again, name)) for name in _TRAINING}
     changed = {name: pair for name, pair in changed.items() if pair[0] != pair[1]}
     if changed:
@@ -130,8 +142,8 @@ def warn_of_training(family: Family, ours: LocantConfig, again: LocantConfig) ->
 def features(config: LocantConfig, architecture: str) -> dict[str, Any]:
     """The config fields that determine what a model of the Locant class `architecture` computes, with their values.
 
-    Fields without effect in such a model are left out. A field whose default depends on other fields has its computed
-    value instead of None.
+    Fields without effect in such a model are left out. If a field is None because its default depends on other fields,
+    the value computed from these fields takes the place of None.
     """
     stacks = [place for place in config.attention_kinds if place != "cross"]
     reads_images = "encoder" in stacks and config.encoder_input == "patches"
@@ -186,7 +198,7 @@ def _of_positions(config: LocantConfig, reads_images: bool) -> dict[str, Any]:
 def _common(config: PreTrainedConfig) -> dict[str, Any]:
     found = {name: getattr(config, name, None) for name in (*_TOKENS, *_LABELS)}
     found |= {name: getattr(config, name) for name in _OF_PIPELINES if getattr(config, name, None) is not None}
-    # a model of one stack has no start token, and not every family's config accepts None for it
+    # a model with one stack has no decoder_start_token_id, and not every family's config accepts None for this field
     if not config.is_encoder_decoder or found["decoder_start_token_id"] is None:
         del found["decoder_start_token_id"]
     return {**found, "use_cache": getattr(config, "use_cache", True)}

@@ -62,21 +62,23 @@ def convert(
     revision: str | None = None,
     token: str | bool | None = None,
 ) -> Path:
-    """Convert a model of another family to a Locant model that computes the same, or, with `to`, a Locant model to a
-    model of another family.
+    """Convert a model of another family to a Locant model, or a Locant model to a model of another family.
 
-    Configuration, weights, generation config, tokenizer and image processor are converted. A config that the target
-    cannot express is refused before weights are read. No folder is left behind on any error.
+    Both models compute the same outputs, up to rounding. The config, the weights, the generation config, the tokenizer
+    and the image processor are converted. A config that the target family cannot express is refused before weights are
+    read. If there is an error, no folder is left behind.
 
     Args:
         source: a folder, or a repository on the Hub, with a model of Marian, BART, T5, BERT, GPT-2, Llama, ViT or
             Locant. The family is read from the config.
         target: the folder to write, which must be empty or not exist yet.
-        to: the family to convert a Locant model to: `bart`, `bert`, `gpt2`, `llama`, `marian`, `t5` or `vit`.
-        drop: names of weights to leave out, with `*` as a wildcard (`cls.seq_relationship.*`). A weight that the target
-            has no place for is an error unless it is dropped.
-        dtype: type of the target's weights, such as `bfloat16`; by default the stored type of each weight.
-        max_shard_size: the largest size of one weights file.
+        to: the family to convert a Locant model to: `bart`, `bert`, `gpt2`, `llama`, `marian`, `t5` or `vit`. None
+            converts a model of another family to Locant.
+        drop: names of weights in the source's files to leave out, with `*` as a wildcard (`cls.seq_relationship.*`). A
+            weight that the target model does not have is an error unless it is dropped.
+        dtype: dtype of the converted weights: `float32`, `bfloat16` or `float16`; by default each weight keeps the
+            dtype that it has in the files.
+        max_shard_size: the largest size of one weights file, in bytes or as a text such as `200MB`.
         revision: branch, tag or commit of the repository.
         token: access token for a private repository.
 
@@ -84,9 +86,10 @@ def convert(
         `target`.
 
     Raises:
-        SharingError: the family does not exist; the target cannot express fields of the config, all of which the
-            message names; weights are missing, left over or of another shape; `target` is not empty.
-        CheckpointError: the weights files are damaged.
+        SharingError: `source` holds no model that can be converted to the target family; the target family cannot
+            express fields of the config, all of which the message names; weights are missing, unused or of another
+            shape than the config says; `target` is not empty; or an argument is invalid.
+        CheckpointError: the weights files or the JSON files of the model are missing or damaged.
     """
     numbers = _dtype(dtype)
     _check_size(max_shard_size)
@@ -131,14 +134,14 @@ class _Conversion:
             self.theirs, self.ours = architecture, pairs[architecture]
         else:
             self.ours, self.theirs = architecture, next(name for name, ours in pairs.items() if ours == architecture)
-        if to_locant:  # refuse a config that the target cannot express, before weights are looked for
+        if to_locant:  # refuse a config that the target family cannot express, before weights are looked for
             check_theirs(family, config, self._locant_config(()))
         else:
             self._checked_theirs(config)
         self.source = self._empty(architecture, config)
 
     def convert_processors(self) -> list[Any]:
-        """Load and convert the tokenizer, the image processor and the processor, as far as the source has them."""
+        """Load and convert the tokenizer, the image processor and the processor, if the source model has them."""
         loaders = [
             ("tokenizer", AutoTokenizer, _TOKENIZER_FILES),
             ("image processor", AutoImageProcessor, (IMAGE_PROCESSOR_NAME,)),
@@ -155,7 +158,12 @@ class _Conversion:
         return [self.family.convert_processor(processor, self.to_locant) for processor in found]
 
     def convert_weights(self, drop: Iterable[str], dtype: torch.dtype | None) -> PreTrainedModel:
-        """Build the target model, with the converted weights and the generation config."""
+        """Build the target model with the converted weights and, if it can generate, with the generation config.
+
+        Args:
+            drop: names of weights in the files that are left out, with `*` as a wildcard.
+            dtype: dtype of the converted weights; None keeps the dtype that each weight has in the files.
+        """
         generation_config = self._generation_config() if self.source.can_generate() else None
         checkpoint = Checkpoint.open(self.files.with_weights())
         weights = SourceWeights(checkpoint, self.source, self.family if self.to_locant else None)
@@ -186,14 +194,20 @@ class _Conversion:
         what = f"from {self.family.name}" if self.to_locant else f"to {self.family.name}"
         raise SharingError(
             f"{self.files} holds {names[0] if names else 'a model whose config names no class'}, but the conversion "
-            f'{what} supports only {", ".join(dict.fromkeys(known))}: "architectures" in the config names the class.'
+            f'{what} supports only {", ".join(dict.fromkeys(known))}: "architectures" in the config must name one of '
+            "these classes, and no other."
         )
 
     def _locant_config(self, names: Iterable[str]) -> LocantConfig:
         return locant_config(self.family, self.config, set(names), self.ours)
 
     def _checked_theirs(self, ours: LocantConfig) -> tuple[Any, PreTrainedModel, LocantConfig]:
-        """Convert `ours`: return the family's config, an empty model, and the Locant config it converts back to."""
+        """Convert the Locant config `ours`, and check the result.
+
+        Returns:
+            The family's config, an empty model of the family, and the Locant config that the family's config converts
+            back to.
+        """
         theirs = their_config(self.family, ours)
         target = self._empty(self.theirs, theirs, ours)
         return theirs, target, check_ours(self.family, ours, theirs, set(target.state_dict()), self.ours)
@@ -217,20 +231,20 @@ class _Conversion:
             file, legacy = CONFIG_NAME, {"_from_model_config": True}
         try:
             config = GenerationConfig.from_pretrained(self.files.folder, file, **legacy)
-            config._from_model_config = False  # the target's config has no generation options
-            config.validate(strict=True)  # as save_pretrained does
+            config._from_model_config = False  # the config of the target model has no generation options
+            config.validate(strict=True)  # save_pretrained makes the same check
         except (ValueError, TypeError) as error:
-            reason = f"The {GENERATION_CONFIG_NAME} of {self.files} is invalid: {reason_of(error)}"
+            reason = f"The generation config in the {file} of {self.files} is invalid: {reason_of(error)}"
             raise SharingError(sentence(reason)) from error
         return config
 
 
 def _read_config(files: SourceFolder) -> Any:
-    """The source's config, as an object of its family's config class.
+    """Load the config of the source model as an object of the family's config class.
 
     Raises:
-        SharingError: there is no config, it cannot be used, or its model type cannot be converted.
-        CheckpointError: a settings file is not JSON.
+        SharingError: there is no config, the config cannot be used, or its model type cannot be converted.
+        CheckpointError: a JSON file of the model, tokenizer or processor holds no JSON object.
     """
     if not (files.folder / CONFIG_NAME).is_file():
         raise SharingError(f"{files} holds no {CONFIG_NAME}: give a folder or repository with a model in it.")
@@ -245,7 +259,9 @@ def _read_config(files: SourceFolder) -> Any:
             )
         if isinstance(saved.get("num_labels"), int) and saved["num_labels"] > _MOST_LABELS:
             # without this limit, transformers would make a name for each of the labels
-            raise SharingError(f"num_labels={saved['num_labels']} in {files} is too large.")
+            raise SharingError(
+                f"num_labels={saved['num_labels']} in {files} is too large: at most {_MOST_LABELS} labels are allowed."
+            )
         if model_type == LocantConfig.model_type:
             return LocantConfig.from_pretrained(files.folder)
         return config_class(find_family(model_type)).from_pretrained(files.folder)
@@ -267,7 +283,7 @@ def _family(files: SourceFolder, config: Any, to: str | None) -> Family:
     if isinstance(config, LocantConfig):
         if to is None:
             raise SharingError(
-                f"{files} is a Locant model: give the type to convert it to, with --to {'|'.join(MODEL_TYPES)}."
+                f"{files} is a Locant model: give the family to convert it to, with --to {'|'.join(MODEL_TYPES)}."
             )
         return find_family(to)
     if to is not None:
@@ -304,7 +320,7 @@ def _dtype(dtype: str | torch.dtype | None) -> torch.dtype | None:
         return None
     name = str(dtype).removeprefix("torch.")
     if name not in DTYPES:
-        raise SharingError(f"dtype {name!r} is not one of {', '.join(DTYPES)}.")
+        raise SharingError(f"dtype {name!r} is not one of {', '.join(DTYPES)}, or auto.")
     return getattr(torch, name)
 
 

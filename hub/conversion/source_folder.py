@@ -1,5 +1,5 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""Finds a model in a folder, or in a repository on the Hub, of which only the needed files are downloaded."""
+"""Finds the files of a model in a folder or in a repository on the Hub; only the needed files are downloaded."""
 
 import os
 from pathlib import Path
@@ -46,7 +46,10 @@ class SourceFolder:
         return self.source
 
     def with_weights(self) -> Path:
-        """Download the weights of a repository, safetensors rather than `.bin`, and return the folder of the model."""
+        """Return the folder that holds the weights; if the source is a repository, download them first.
+
+        If the repository has safetensors files and `.bin` files, the safetensors files are downloaded.
+        """
         if not self.is_local:
             names = self._ask(lambda: HfApi().list_repo_files(self.source, **self._hub))
             file = next((name for name in WEIGHT_FILES if name in names), WEIGHT_FILES[0])
@@ -55,7 +58,7 @@ class SourceFolder:
         return self.folder
 
     def with_processors(self) -> Path:
-        """Download the files of a repository's tokenizer and image processor, and return the folder of the model."""
+        """Return the folder of the model; if it is on the Hub, download the tokenizer and the processors first."""
         return self._get(_PROCESSORS, _FOREIGN)
 
     def _get(self, patterns: list[str], ignore: list[str] | None = None) -> Path:

@@ -1,7 +1,7 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
 """Transfers the weights of a checkpoint into a model of another family, tensor by tensor.
 
-A weight that is missing, or left over and not dropped by name, is an error.
+A missing weight is an error. A stored weight that is not used is an error, too, unless the caller drops it by name.
 """
 
 import re
@@ -22,7 +22,15 @@ from .families.family import Constant, Entry, Tensors
 
 
 class Move(NamedTuple):
-    """One direction of an `Entry` of a weight table: `apply` computes the weights `targets` from `sources`."""
+    """The conversion of an `Entry` in one direction.
+
+    Args:
+        sources: the names of the weights in the source model.
+        targets: the names of the weights in the target model.
+        apply: computes the weights `targets` from the weights `sources`.
+        default: `Entry.default` in the conversion to Locant; None in the conversion from Locant.
+        is_constant: whether one of the entry's transforms is a `Constant`.
+    """
 
     sources: tuple[str, ...]
     targets: tuple[str, ...]
@@ -32,7 +40,7 @@ class Move(NamedTuple):
 
 
 def moves_of(table: Iterable[Entry], to_locant: bool) -> list[Move]:
-    """The entries of `table` as moves to Locant, or as moves to the other family."""
+    """Return a `Move` for each entry of `table`: to Locant if `to_locant` is true, otherwise to the other family."""
     moves = []
     for entry in table:
         is_constant = any(isinstance(transform, Constant) for transform in entry.transforms)
@@ -63,7 +71,9 @@ class SourceWeights:
         for stored in checkpoint.headers:
             name = self._name_of(stored, family)
             if name in self.files:
-                raise SharingError(f"The checkpoint holds {name} twice, as {self.files[name]} and {stored}.")
+                raise SharingError(
+                    f"The checkpoint holds {name} twice, as {self.files[name]} and {stored}: remove one of them."
+                )
             if name is not None:
                 self.files[name] = stored
 
@@ -72,19 +82,22 @@ class SourceWeights:
         prefix = f"{self.model.base_model_prefix}."
         if name is None or name in self.shapes:
             return name
-        # names in a model with a head have the prefix, and names in the model without its head do not
+        # in a model with a head, names of weights outside of the head have the prefix; without a head, no names have it
         others = (prefix + name, name.removeprefix(prefix))
         return next((other for other in others if other in self.shapes), name)
 
     def find(self, name: str) -> str | None:
-        """The name in the files of the weight `name`, or of a weight tied to it; None if the files hold neither."""
+        """The name in the files of the weight `name`, or else of a weight tied to it; None if neither is stored."""
         return next((self.files[other] for other in (name, *self.tied.with_(name)) if other in self.files), None)
 
     def untie_output(self) -> bool | None:
-        """Whether the output layer and the embeddings are one weight in the files; None if the model does not tie them.
+        """Untie the output layer from the embeddings if the files hold two different weights for them.
 
-        If the files hold both weights and they differ, the two are untied here, whatever the config says: transformers
-        also loads them as two weights.
+        transformers, too, loads them as two weights in this case, whatever the config says.
+
+        Returns:
+            True if the output layer and the embeddings are one weight, or equal weights, in the files. False if they
+            were untied. None if the model does not tie them.
         """
         output = self.model.get_output_embeddings()
         name = next((f"{name}.weight" for name, module in self.model.named_modules() if module is output), "")
@@ -99,17 +112,17 @@ class SourceWeights:
         return False
 
     def check(self, moves: list[Move], drop: Iterable[str]) -> list[Move]:
-        """Check the names and shapes of the weights, and return the moves to make; only headers are read.
+        """Check the names and shapes of the weights, without reading their values, and return the moves to make.
 
-        All moves are made, except those of constants that the files do not hold.
+        The moves to make are all `moves` except those of constants that the files do not hold.
 
         Args:
             moves: the moves of all entries of the table.
-            drop: patterns with `*` that match the names in the files of weights to leave out.
+            drop: names of weights in the files that are left out, with `*` as a wildcard.
 
         Raises:
-            SharingError: weights are missing, left over, or of another shape than the config says, or a pattern of
-                `drop` matches no left-over weight; the message names the first six.
+            SharingError: weights are missing, are not used by any move, or have another shape than the config says; or
+                a name in `drop` matches no unused weight. The message names at most six of them.
         """
         used = {name for move in moves for name in move.sources}
         used |= {other for name in used for other in self.tied.with_(name)}
@@ -124,7 +137,10 @@ class SourceWeights:
         missing = [name for name in dict.fromkeys(needed) if self.find(name) is None]
         class_name = type(self.model).__name__
         if missing:
-            raise SharingError(f"The checkpoint lacks {_listed(missing)}, which a {class_name} of this config has.")
+            raise SharingError(
+                f"The checkpoint lacks {_listed(missing)}, which a {class_name} of this config has: give the whole "
+                "checkpoint, or correct the config."
+            )
         if left_over:
             patterns = list(dict.fromkeys(re.sub(r"\.\d+\..*|\.[^.]*$", ".*", name) for name in left_over))
             raise SharingError(
@@ -139,13 +155,15 @@ class SourceWeights:
             if name in used and name in self.shapes and shape != self.shapes[name]
         ]
         if reshaped:
-            raise SharingError(f"Weights do not fit the config: {_listed(reshaped)}.")
+            raise SharingError(
+                f"Weights do not fit the config: {_listed(reshaped)}; give the weights and the config of one model."
+            )
         return [
             move for move in moves if not (move.is_constant and move.sources and self.find(move.sources[0]) is None)
         ]
 
     def read(self, move: Move) -> Tensors:
-        """The weights `move.sources`, in this order.
+        """Read the weights `move.sources`, in this order; a weight that is not stored is filled with `move.default`.
 
         Raises:
             CheckpointError: a stored tensor is not of a floating-point type, or holds NaN or infinity.
@@ -167,13 +185,13 @@ class SourceWeights:
 
     @property
     def dtype(self) -> torch.dtype:
-        """The type of the first stored tensor that is a weight of the model."""
+        """The dtype of the first stored tensor that is a weight of the model."""
         return next(self.checkpoint.headers[stored].dtype for name, stored in self.files.items() if name in self.shapes)
 
     def place(self, move: Move) -> int:
-        """The lowest index of `move.sources` among the stored tensors; -1 if the files hold none of them.
+        """The lowest index of the weights `move.sources` among the stored tensors; -1 if the files hold none of them.
 
-        `transfer` makes the moves in this order, so that each shard is opened once.
+        `transfer` sorts the moves by this index, so that it reads one shard after the other.
         """
         order = {name: index for index, name in enumerate(self.checkpoint.headers)}
         stored = [self.find(name) for name in move.sources]
@@ -191,28 +209,30 @@ class TiedNames:
             self._groups[name] = group
 
     def with_(self, name: str) -> list[str]:
-        """The names of the other weights that the weight `name` is tied to."""
+        """The names of the other weights in the group of the weight `name`; empty if it is not tied."""
         return [other for other in self._groups.get(name, ()) if other != name]
 
     def untie(self, name: str) -> None:
-        """Untie a weight from all others."""
+        """Untie a weight from all others: remove it from its group."""
         self._groups.pop(name).remove(name)
 
 
 def transfer(source: SourceWeights, moves: list[Move], target: PreTrainedModel, dtype: torch.dtype | None) -> None:
-    """Fill `target`, a model on the meta device, with weights, which are read in the order of the files.
+    """Fill the model `target` with the converted weights.
 
-    The memory needed is that of the target, of one shard, and of the weights of one move.
+    The weights are read in the order in which the files store them. This needs memory for the target model, for one
+    shard and for the weights of one move.
 
     Args:
         source: the weights to read.
         moves: the moves that `SourceWeights.check` returned.
-        target: an empty model.
-        dtype: type of the target's weights; None keeps the type that each weight has in the files.
+        target: an empty model, on the meta device.
+        dtype: dtype of the converted weights; None keeps the dtype that each weight has in the files.
 
     Raises:
-        CheckpointError, SharingError: as in `SourceWeights.read`.
-        SharingError: a stored constant differs from the value that follows from the config.
+        CheckpointError: a stored tensor is not of a floating-point type, or holds NaN or infinity.
+        SharingError: the files hold two tied weights that differ; or a stored constant differs from the value that
+            Locant computes from the config.
     """
     shapes = {name: tensor.shape for name, tensor in target.state_dict().items()}
     tied, filled = TiedNames(target), set()
@@ -225,7 +245,8 @@ def transfer(source: SourceWeights, moves: list[Move], target: PreTrainedModel, 
                 raise
             raise SharingError(f"{source.find(move.sources[0])} {error}.") from error
         for name, tensor in zip(move.targets, results, strict=True):
-            assert name in shapes and tensor.shape == shapes[name], f"{name}: {tensor.shape}"  # the table is at fault
+            # if this fails, the family's table of weights is wrong
+            assert name in shapes and tensor.shape == shapes[name], f"{name}: {tensor.shape}"
             twin = next((other for other in tied.with_(name) if other in filled), None)
             own = _owned(tensor, dtype or (source.dtype if move.is_constant else tensor.dtype))
             if twin is not None and torch.equal(_weight(target, twin), own):
@@ -234,12 +255,12 @@ def transfer(source: SourceWeights, moves: list[Move], target: PreTrainedModel, 
             filled.add(name)
     for name in shapes.keys() - filled:
         twin = next((other for other in tied.with_(name) if other in filled), None)
-        assert twin is not None, f"{name} is in no line of the table"
+        assert twin is not None, f"{name} is in no entry of the family's table of weights"
         _set_weight(target, name, _weight(target, twin))
 
 
 def _owned(tensor: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
-    """A contiguous copy of `tensor`, which may be mapped from a file or share its memory with other weights."""
+    """Return a contiguous copy: `tensor` may be mapped from a file, or share its memory with other weights."""
     return tensor.to(dtype, copy=True).contiguous()
 
 

@@ -1,2 +1,2 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""Exports of Locant models to other inference engines, CTranslate2 and ONNX."""
+"""Exports Locant models for other inference engines: to CTranslate2, and to ONNX."""

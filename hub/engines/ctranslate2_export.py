@@ -1,7 +1,7 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""Exports a translator to a folder for CTranslate2, with its tokenizer and its generation config.
+"""Exports a text-to-text model to a folder for CTranslate2, with its tokenizer and its generation config.
 
-CTranslate2 and transformers share one `config.json`: each reads the fields that it knows.
+CTranslate2 and transformers share one `config.json`: each of them reads the fields that it knows.
 """
 
 import json
@@ -28,11 +28,17 @@ from .source_model import load_weights, write_config
 def export_ctranslate2(
     model_path: str | os.PathLike[str], config: LocantConfig, folder: Path, quantization: str
 ) -> None:
-    """Write the translator in `model_path` to the empty `folder`.
+    """Write the text-to-text model in `model_path` to the empty `folder`, in the format of CTranslate2.
+
+    Args:
+        model_path: folder of the model, or its name on the Hub.
+        config: the config of the model.
+        folder: the folder to write.
+        quantization: one of `QUANTIZATIONS`.
 
     Raises:
         SharingError: CTranslate2 does not support `config` or `quantization`, or is not installed; the model cannot be
-            loaded, lacks weights or has no tokenizer, or its tokenizer has token ids of `vocab_size` or more.
+            loaded, lacks weights or has no tokenizer; or its tokenizer has token ids of `vocab_size` or more.
     """
     needs("ctranslate2")
     if quantization not in QUANTIZATIONS:
@@ -59,16 +65,16 @@ def export_ctranslate2(
 
 
 def vocabulary(tokenizer: Any, size: int) -> list[str]:
-    """A token for each of the `size` rows of the embeddings; rows without a token get names such as `<unused_0>`.
+    """List the tokens with the ids from 0 to `size` - 1; an id without a token gets a name such as `<unused_0>`.
 
     Raises:
-        SharingError: the tokenizer has more than `size` tokens.
+        SharingError: the tokenizer has a token id of `size` or more.
     """
     ids = tokenizer.get_vocab()
     if max(ids.values()) >= size:
         raise SharingError(
-            f"The tokenizer has {max(ids.values()) + 1:,} tokens, but vocab_size is {size:,}: save the tokenizer that "
-            "the model was trained with."
+            f"The tokenizer has token ids up to {max(ids.values()):,}, but vocab_size is {size:,}: save the tokenizer "
+            "that the model was trained with."
         )
     by_id = {number: token for token, number in ids.items()}
     names = (name for number in range(2 * size) if (name := f"<unused_{number}>") not in ids)
@@ -80,14 +86,15 @@ def _load_tokenizer(model_path: str | os.PathLike[str]) -> Any:
         return AutoTokenizer.from_pretrained(model_path)
     except (OSError, ValueError, KeyError) as error:
         raise SharingError(
-            f"{model_path} has no tokenizer, but CTranslate2 needs its vocabulary: save the tokenizer with the model."
+            f"{model_path} has no tokenizer that can be loaded, but CTranslate2 needs the tokenizer's vocabulary: save "
+            "the tokenizer with the model."
         ) from error
 
 
 def _source_prefix(model_path: str | os.PathLike[str]) -> str:
-    """The text that the training run put before every source, from the run config; empty if there is none.
+    """Read the text that the training run put before every source text; empty if there is no such text or no run.
 
-    The run config is in the model's folder, or in the folder above if the model is a checkpoint of a run.
+    The text is in the run config, which is in the model's folder, or in the folder above for a checkpoint of a run.
     """
     for folder in (Path(model_path), Path(model_path).parent):
         file = folder / RUN_CONFIG_FILE

@@ -1,5 +1,5 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""A translator that runs in CTranslate2, with the interface of transformers' `generate`."""
+"""A text-to-text model that runs in CTranslate2, with the interface of transformers' `generate`."""
 
 import json
 import math
@@ -25,7 +25,7 @@ VOCABULARY_FILE = "shared_vocabulary.json"
 SECTION = "ctranslate2"
 """The field of `config.json` that describes the export, beside the fields of Locant and CTranslate2."""
 
-# Generation option -> name of the option in CTranslate2, and its value there if the option is not set
+# Generation option -> name of the option in CTranslate2, and the value for CTranslate2 if the option is not set
 _SETTINGS = {
     "num_beams": ("beam_size", 1),
     "num_return_sequences": ("num_hypotheses", 1),
@@ -33,7 +33,7 @@ _SETTINGS = {
     "no_repeat_ngram_size": ("no_repeat_ngram_size", 0),
     "min_new_tokens": ("min_decoding_length", 0),
 }
-# Generation options that this file reads elsewhere, or accepts although they have no effect
+# Other generation options: the code below reads some of them, and accepts the others although they have no effect
 _OTHERS = {
     *("max_new_tokens", "max_length", "early_stopping", "bad_words_ids"),
     *("pad_token_id", "bos_token_id", "eos_token_id", "decoder_start_token_id", "forced_eos_token_id"),
@@ -43,19 +43,19 @@ _OTHERS = {
 
 
 def is_exported(folder: str | os.PathLike[str]) -> bool:
-    """Whether `folder` holds a model for CTranslate2."""
+    """Return whether `folder` holds a model for CTranslate2."""
     return (Path(folder) / WEIGHTS_FILE).is_file()
 
 
 class CTranslate2Model:
-    """A translator in a folder that `export` wrote for CTranslate2; its `generate` works like the Locant model's.
+    """A text-to-text model that `export` wrote for CTranslate2; `generate` works like that of the Locant model.
 
     Args:
         folder: the folder of the export.
-        device: `cpu`, `cuda` or `cuda:1`; by default a GPU if there is one. On a CPU, the sentences of a batch are
-            divided among as many workers as torch has threads.
+        device: `cpu`, `cuda`, or one GPU of several, such as `cuda:1`; by default a GPU if there is one. On a CPU, the
+            sentences of a batch are divided among as many workers as torch has threads.
         compute_type: the type of numbers to compute in, by its name in CTranslate2; by default the stored type if the
-            device supports it, otherwise the type that CTranslate2 chooses in its place.
+            device supports it, otherwise the type that CTranslate2 chooses instead.
 
     Raises:
         SharingError: the export, the device or the type does not exist, or CTranslate2 is not installed.
@@ -93,37 +93,46 @@ class CTranslate2Model:
         self.device = torch.device("cpu")  # the device of `input_ids` and of the results
 
     def eval(self) -> "CTranslate2Model":
-        """Return the model unchanged: it has no training mode."""
+        """Return this model unchanged, because it has no training mode."""
         return self
 
     def get_encoder(self) -> Any:
-        """An object whose `position.limit` is the largest number of source positions, None for any number."""
+        """Return an object whose `position.limit` is the largest number of source positions; None for any number."""
         return SimpleNamespace(position=SimpleNamespace(limit=self._limits["encoder"]))
 
     def get_decoder(self) -> Any:
-        """An object whose `position.limit` is the largest number of target positions, None for any number."""
+        """Return an object whose `position.limit` is the largest number of target positions; None for any number."""
         return SimpleNamespace(position=SimpleNamespace(limit=self._limits["decoder"]))
 
     def generate(
         self, input_ids: torch.Tensor, attention_mask: torch.Tensor, **options: Any
     ) -> GenerateBeamEncoderDecoderOutput:
-        """Translate a batch, greedily or by beam search.
+        """Generate texts for a batch, by greedy search or beam search.
+
+        The search differs from that of transformers in three points. It always ends when there are as many finished
+        sequences as beams, as with `early_stopping=True`. It excludes forbidden tokens before the softmax, as with
+        `renormalize_logits=True`. `forced_eos_token_id` has no effect on the search; afterwards it replaces the last
+        token of each sequence that has the maximum length.
 
         Args:
-            input_ids, attention_mask: `(batch, length)`, padded on the right.
+            input_ids: `(batch, length)`.
+            attention_mask: `(batch, length)`, 0 at padding tokens, which are left out.
             options: override fields of `generation_config`: `num_beams`, `num_return_sequences`, `length_penalty`,
                 `max_new_tokens`, `max_length`, `min_new_tokens`, `no_repeat_ngram_size`, `bad_words_ids`,
-                `early_stopping` and `forced_eos_token_id`. After the search, `forced_eos_token_id` replaces the last
-                token of each translation that has the maximum length. The search always ends when there are as many
-                finished translations as beams, as with `early_stopping=True`, and excludes forbidden tokens before the
-                softmax, as with `renormalize_logits=True`.
+                `eos_token_id`, `forced_eos_token_id`, `renormalize_logits` (for scores only), `output_scores` and
+                `output_logits` (either of them asks for scores).
 
         Returns:
-            `sequences` `(batch · num_return_sequences, length)`, from the start token on, and `sequences_scores`: in
-            beam search the log-probability divided by (number of tokens) ** length_penalty, in greedy search the
-            log-probability itself, None if no scores are asked for. Log-probabilities are those of the model, as in
-            transformers. The scores of CTranslate2's search are kept in two cases: in beam search with
-            `renormalize_logits=True`, and for translations that fill the position table without an end token.
+            An output with two fields:
+
+            - `sequences` `(batch · num_return_sequences, length)`, each from the decoder's start token on.
+            - `sequences_scores` `(batch · num_return_sequences,)`: in beam search, the log-probability of a sequence
+              divided by (number of tokens) ** length_penalty; in greedy search, the log-probability. None if no scores
+              are asked for.
+
+            Log-probabilities are those of the model, as in transformers, except in two cases. In beam search with
+            `renormalize_logits=True`, and for sequences that fill the position table without an end token, scores are
+            those of CTranslate2's search.
 
         Raises:
             SharingError: one of the options has no counterpart in CTranslate2.
@@ -158,11 +167,12 @@ class CTranslate2Model:
     def log_probabilities(
         self, sources: Sequence[Sequence[int]], targets: Sequence[Sequence[int]]
     ) -> list[list[float]]:
-        """The log-probabilities of the tokens of each target, given its source and the tokens before them.
+        """Compute the log-probability of each token of each target, given the source and the target's earlier tokens.
 
         Args:
-            sources, targets: token ids of each sentence, without padding. Targets must not have the decoder's start
-                token; an end token at the end of a target is scored like the other tokens.
+            sources: the token ids of each source, without padding.
+            targets: the token ids of each target, without padding and without the decoder's start token. An end token
+                at the end of a target is scored like the other tokens.
         """
         texts = [[self._tokens[number] for number in source] for source in sources]
         return self._token_scores(texts, [[self._tokens[number] for number in target] for target in targets])
@@ -176,15 +186,16 @@ class CTranslate2Model:
         return [result.log_probs[: len(target)] for result, target in zip(results, targets, strict=True)]
 
     def _batch_size(self, sentences: int) -> int:
-        """The number of sentences in a batch, if the number `sentences` is divided evenly among the workers."""
+        """The number of sentences in each batch if `sentences` sentences are divided evenly among the workers."""
         return math.ceil(sentences / self._workers)
 
     def _renormalizes(self, search: dict[str, Any], settings: dict[str, Any]) -> bool:
-        """Whether CTranslate2's scores must be replaced by the model's log-probabilities.
+        """Return whether the scores of CTranslate2's search must be replaced by log-probabilities of the model.
 
-        They differ if the search restricts tokens: CTranslate2 excludes forbidden tokens before its softmax, which
-        raises the probabilities of all other tokens. transformers does the same in beam search with
-        `renormalize_logits=True`, so in that case CTranslate2's scores stay.
+        The two differ if the search forbids tokens: CTranslate2 excludes forbidden tokens before its softmax, which
+        raises the probabilities of all other tokens. The two also differ if an end token is forced after the search.
+        In beam search with `renormalize_logits=True`, transformers computes scores as CTranslate2 does, so the scores
+        of CTranslate2's search are kept.
         """
         if search["beam_size"] > 1 and settings.get("renormalize_logits"):
             return False
@@ -194,10 +205,10 @@ class CTranslate2Model:
     def _model_scores(
         self, sources: list[list[str]], hypotheses: list[list[int]], search: dict[str, Any], is_forced: bool
     ) -> list[float | None]:
-        """The log-probability of each hypothesis under the model, divided by length ** `length_penalty`.
+        """Compute the log-probability of each hypothesis under the model, divided by length ** `length_penalty`.
 
-        The score is None for a hypothesis whose tokens fill the position table: `score_batch` also scores an end token,
-        for which no position is left.
+        The score is None for a hypothesis without an end token that fills the position table: `score_batch` also scores
+        an end token after the hypothesis, for which the table has no position left.
         """
         [end, *_] = self._end_tokens({})
         limit = self._limits["decoder"]
@@ -213,12 +224,12 @@ class CTranslate2Model:
         return scores
 
     def _search(self, settings: dict[str, Any]) -> dict[str, Any]:
-        """The arguments of `translate_batch` for the generation options `settings`."""
+        """Convert the generation options `settings` to arguments of CTranslate2's `translate_batch`."""
         for name, value in settings.items():
             if name not in _SETTINGS and name not in _OTHERS and value not in (None, False):
                 raise SharingError(
-                    f"The search option {name} has no counterpart in CTranslate2: leave it out, or translate with "
-                    "the model itself."
+                    f"The search option {name} has no counterpart in CTranslate2: leave it out, or generate with the "
+                    "original model in PyTorch."
                 )
         search = {ours: settings.get(name) or default for name, (ours, default) in _SETTINGS.items()}
         if settings.get("length_penalty") is not None:

@@ -1,12 +1,13 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
 """Expresses each position encoding in the terms of CTranslate2.
 
-CTranslate2's encoder–decoders support a table added to the embeddings, T5's biases by distance, the vectors of Shaw et
-al. 2018, and rotary angles. Two of these also express encodings that they were not made for:
+CTranslate2's encoder–decoders support four kinds of encodings: a table that is added to the embeddings, T5's biases by
+distance, the vectors of Shaw et al. 2018, and rotary angles. Two of the four also express encodings that they were not
+made for:
 
 - T5's biases get a bucket for each of at least `REACH` distances to either side. They can then express every encoding
-  whose bias depends on head and distance alone: t5, alibi, and such encodings from outside of Locant. For `none` the
-  biases are zeros, because CTranslate2 uses sinusoids if a model has no position encoding.
+  whose bias depends on head and distance alone: t5, alibi, and encodings of this kind from outside of Locant. For
+  `none`, the biases are zeros, because CTranslate2 uses sinusoids if a model has no position encoding.
 - Rotary angles get scaling factors: the default frequencies divided by the frequencies of the rope type. They can then
   express every rope type whose frequencies are fixed.
 """
@@ -26,7 +27,8 @@ from locant.modeling.positions.sinusoidal import SinusoidalEncoding, sinusoidal_
 from ..errors import SharingError
 from .requirements import needs
 
-# The least number of positions in a table of sinusoids, and of distances to each side with a separate bias bucket
+# The least number of positions in a table of sinusoids. It is also the least number of distances, on each
+# side of the query, that have a separate bucket
 REACH = 2048
 
 _ABLE = "none, sinusoidal, learned, shaw, t5, alibi or rotary"
@@ -46,7 +48,7 @@ class Expression(NamedTuple):
 
 @singledispatch
 def express(encoding: PositionEncoding) -> Expression:
-    """The spec arguments and the largest number of positions that express `encoding` in CTranslate2.
+    """Return the form of `encoding` in CTranslate2: arguments of the spec, and the largest number of positions.
 
     The weights of `encoding` are not read, and may be on the meta device.
 
@@ -97,12 +99,19 @@ def _(encoding: RotaryEncoding) -> Expression:
 
 @singledispatch
 def write(encoding: PositionEncoding, spec: Any, stack: Any) -> None:
-    """Write the tensors of `encoding` to `spec`, the spec of `stack`, after the attention weights have been written."""
+    """Write the tensors of `encoding` to `spec`, which already has the attention weights.
+
+    Args:
+        encoding: the position encoding of `stack`.
+        spec: the `TransformerEncoderSpec` or `TransformerDecoderSpec` of `stack`.
+        stack: the encoder or the decoder.
+    """
     biases = torch.zeros(4, encoding.config.heads_at(encoding.kind)) if _is_none(encoding) else _biases(encoding)
     buckets_to_a_side = len(biases) // (1 if encoding.kind == "decoder" else 2)
     for layer in spec.layer:
         layer.self_attention.relative_attention_bias = biases
-        # half of the buckets of a side have one distance each, the others reach four times as far: see `_biases`
+        # half of the buckets of a side stand for one distance each, and the other half reaches to a distance of four
+        # times that number of buckets: see `_biases`
         layer.self_attention.relative_attention_max_distance = np.int32(2 * buckets_to_a_side)
 
 
@@ -134,12 +143,13 @@ def _(encoding: RotaryEncoding, spec: Any, stack: Any) -> None:
     for layer_spec, layer in zip(spec.layer, stack.layers, strict=True):
         attention = layer_spec.self_attention
         attention.rotary_scaling_long_factor = attention.rotary_scaling_short_factor = _factors(encoding)
-        if encoding.attention_scaling != 1.0:  # the model scales both queries and keys, so the factor is squared
+        # the model scales queries and keys by the factor; scaling only the queries by its square has the same effect
+        if encoding.attention_scaling != 1.0:
             _scale_queries(attention.linear[0], layer.self_attn, turned, encoding.attention_scaling**2)
 
 
 def keep_exact(encoding: PositionEncoding, spec: Any) -> None:
-    """Write the scaling factors of rotary frequencies again in float32, as quantisation to 16-bit types rounds them."""
+    """Write the scaling factors of rotary frequencies again in float32, because quantisation to 16 bits rounds them."""
     if isinstance(encoding, RotaryEncoding) and encoding.rope_type != "default":
         factors = needs("ctranslate2.specs.model_spec").PyTorchVariable(_factors(encoding))
         for layer in spec.layer:
@@ -148,16 +158,21 @@ def keep_exact(encoding: PositionEncoding, spec: Any) -> None:
 
 
 def _factors(encoding: RotaryEncoding) -> torch.Tensor:
-    """The scaling factors of rotary frequencies: the default frequencies divided by those of `encoding`."""
+    """Compute the scaling factors of rotary frequencies: the default frequencies divided by those of `encoding`."""
     turned = 2 * len(encoding.inv_freq)
     plain = encoding.rope_parameters["rope_theta"] ** (-torch.arange(0, turned, 2, dtype=torch.float64) / turned)
     return (plain / encoding.inv_freq.double()).float()
 
 
 def _scale_queries(fused: Any, attention: Any, turned: int, factor: float) -> None:
-    """Multiply the rotated part of each head's queries by `factor`, in the fused weights.
+    """Multiply the rotated part of each head's queries by `factor`.
 
-    The fused weights are a copy, so the model's own weights do not change.
+    Args:
+        fused: the spec of the fused projection of queries, keys and values. Its weights are copies, so the weights of
+            the model do not change.
+        attention: the attention module of the model.
+        turned: the size of the rotated part of a head.
+        factor: the factor.
     """
     rows = attention.q_proj.out_features
     for values in (fused.weight, fused.bias) if fused.has_bias() else (fused.weight,):
@@ -165,23 +180,24 @@ def _scale_queries(fused: Any, attention: Any, turned: int, factor: float) -> No
 
 
 def _is_none(encoding: PositionEncoding) -> bool:
-    """Whether the encoding is `none`."""
+    """Return whether the encoding is `none`."""
     return type(encoding) is PositionEncoding
 
 
 def _distance_bias(encoding: PositionEncoding) -> DistanceBias | None:
-    """The bias of an encoding, if it depends on head and distance alone; otherwise None."""
+    """Return the bias of an encoding if the bias depends on head and distance alone; otherwise return None."""
     no_tokens = torch.zeros(1, 1, encoding.config.d_model), torch.zeros(1, 1, dtype=torch.long)
     bias = encoding.shared_bias(encoding(*no_tokens, 1)[1], SlotIndex(1, 1))
     return bias if isinstance(bias, DistanceBias) and not bias.has_output else None
 
 
 def _biases(encoding: PositionEncoding) -> torch.Tensor:
-    """The bias that the encoding adds to the scores, `(buckets, heads)`, in the order of T5's buckets.
+    """Compute the biases that the encoding adds to the scores, `(buckets, heads)`, in the order of T5's buckets.
 
-    The keys before the query have a group of buckets; in an encoder, the keys after it have a second group. In the
-    first half of a group, each bucket is one distance. The second half goes on to four times the distance at which the
-    first ends, in logarithmic steps; each of its buckets has the bias of the distance at its geometric middle.
+    Keys before the query have one group of buckets. In an encoder, keys after the query have a second group. In the
+    first half of a group, each bucket stands for one distance. In the second half, each bucket stands for a range of
+    distances, and has the bias of the distance at the geometric middle of the range. These ranges are spaced
+    logarithmically, and end at four times the number of distances in the first half.
     """
     near = max(REACH, encoding.config.max_position_embeddings)
     far = near * 4.0 ** ((torch.arange(near) + 0.5) / near)

@@ -1,5 +1,5 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""Checks that CTranslate2 supports a translator, and writes its weights to a `TransformerSpec` of CTranslate2."""
+"""Checks that CTranslate2 supports a text-to-text model, and writes its weights to CTranslate2's `TransformerSpec`."""
 
 from typing import Any, Literal
 
@@ -37,14 +37,14 @@ def check_config(config: LocantConfig) -> dict[AttentionKind, int | None]:
     """Check that CTranslate2 supports `config`.
 
     Returns:
-        The largest number of positions of the encoder and of the decoder, `None` for any number.
+        A dict from `encoder` and `decoder` to the largest number of positions of the stack, or None for any number.
 
     Raises:
         SharingError: CTranslate2 does not support `config`.
     """
     if not config.is_encoder_decoder:
         raise SharingError(
-            "is_encoder_decoder is false: Locant exports encoder–decoders to CTranslate2, and encoders to ONNX."
+            "is_encoder_decoder is false: only encoder–decoders are exported to CTranslate2, and only encoders to ONNX."
         )
     if config.encoder_input != "tokens":
         raise SharingError(
@@ -52,8 +52,8 @@ def check_config(config: LocantConfig) -> dict[AttentionKind, int | None]:
         )
     if config.cross_position_encoding != "none":
         raise SharingError(
-            f"cross_position_encoding={config.cross_position_encoding!r}: CTranslate2 has no positions in "
-            "cross-attention, so it must be none."
+            f"cross_position_encoding={config.cross_position_encoding!r}: CTranslate2 has no position encodings in "
+            "cross-attention, so cross_position_encoding must be none."
         )
     if config.activation_function not in _ACTIVATIONS:
         raise SharingError(
@@ -62,7 +62,10 @@ def check_config(config: LocantConfig) -> dict[AttentionKind, int | None]:
         )
     for field in ("decoder_start_token_id", "eos_token_id"):
         if getattr(config, field) is None:
-            raise SharingError(f"{field} is not set, but CTranslate2 must know where a translation begins and ends.")
+            raise SharingError(
+                f"{field} is not set, but CTranslate2 must know the first and the last token of generated texts: set "
+                f"{field} in config.json."
+            )
     limits: dict[AttentionKind, int | None] = {}
     stacks: tuple[Literal["encoder"], Literal["decoder"]] = ("encoder", "decoder")
     for place in stacks:
@@ -78,11 +81,11 @@ def check_config(config: LocantConfig) -> dict[AttentionKind, int | None]:
 
 @torch.no_grad()
 def build_spec(model: LocantForConditionalGeneration, tokens: list[str], unk_token: str, quantization: str) -> Any:
-    """The `TransformerSpec` of `model`, ready to be saved; the model's weights must not be used any more.
+    """Build the `TransformerSpec` of `model`, ready to be saved; `model` must not be used afterwards.
 
     Args:
         model: a model in float32 whose config `check_config` accepts.
-        tokens: the vocabulary, one string for each row of the embeddings.
+        tokens: the vocabulary: the token of each token id, in the order of the ids.
         unk_token: the token of the vocabulary that stands for unknown tokens.
         quantization: one of `QUANTIZATIONS`.
     """
@@ -94,7 +97,7 @@ def build_spec(model: LocantForConditionalGeneration, tokens: list[str], unk_tok
     )
     _write_stack(spec.encoder, encoder, spec.encoder.embeddings[0])
     _write_stack(spec.decoder, decoder, spec.decoder.embeddings)
-    if encoder.embed_token_types is not None:  # the model adds type 0 to each token, after scaling the embeddings
+    if encoder.embed_token_types is not None:  # by default, the model adds the vector of type 0 to scaled embeddings
         embeddings = spec.encoder.embeddings[0]
         embeddings.weight = embeddings.weight + encoder.embed_token_types.weight[0] / encoder.embed_scale
     _write_linear(spec.decoder.projection, model.lm_head)

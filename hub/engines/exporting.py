@@ -18,24 +18,28 @@ def export(
     *,
     quantization: str | None = None,
 ) -> Path:
-    """Write the Locant model in `model_path` for another engine, with its config and processor; return the folder.
+    """Export a Locant model to a folder for another inference engine, and return the folder.
+
+    The folder also holds the config, and the tokenizer or image processor.
 
     Args:
         model_path: folder of a model, or its name on the Hub.
         target: folder to write, which appears when it is complete.
-        format: `ctranslate2` for translators, `onnx` for encoders of text and images and their heads.
-        quantization: for CTranslate2, the type of the stored weights: `float32` (by default), `int8`, `int8_float32`,
-            `int8_float16`, `int8_bfloat16`, `int16`, `float16` or `bfloat16`.
+        format: `ctranslate2` for encoder–decoders that read text; `onnx` for encoders of text or images, with or
+            without a head.
+        quantization: for CTranslate2, the type of the stored weights: `float32` (default), `int8`, `int8_float32`,
+            `int8_float16`, `int8_bfloat16`, `int16`, `float16` or `bfloat16`. For ONNX, it must be None.
 
     Raises:
-        SharingError: the model or the format does not exist; the engine does not support the model's config; or
-            `target` exists and is not empty. Nothing is written then.
+        SharingError: the model does not exist or does not load; the format does not exist; the engine does not support
+            the model's config; a package is not installed; or `target` is not empty. No folder is written in these
+            cases.
     """
     if format not in FORMATS:
-        raise SharingError(f"format={format!r} is not an engine: choose {' or '.join(FORMATS)}.")
+        raise SharingError(f"format={format!r} is not a format to export to: choose {' or '.join(FORMATS)}.")
     if format == "onnx" and quantization is not None:
         raise SharingError(
-            f"quantization={quantization!r} is for CTranslate2: leave it out for ONNX, which is float32."
+            f"quantization={quantization!r} is for CTranslate2: leave it out for ONNX, which stores float32."
         )
     config = read_config(model_path)
     with new_folder(target) as unfinished:

@@ -29,7 +29,7 @@ SECTION = "onnx"
 """The field of `config.json` that describes the export."""
 TOLERANCE = 1e-4
 """The largest difference allowed between outputs of onnxruntime and of the model, relative to the largest absolute
-value of the model's output, or to 1 if that value is smaller."""
+value of the model's output, or to 1 if the largest absolute value is smaller than 1."""
 
 _OUTPUTS = {
     "LocantEncoderModel": ("last_hidden_state", "pooler_output"),
@@ -40,8 +40,9 @@ _OUTPUTS = {
     "LocantForImageClassification": ("logits",),
 }
 _PER_TOKEN = ("LocantForMaskedLM", "LocantForTokenClassification", "LocantForQuestionAnswering")
-_LONGEST_TABLE = 2048  # the least number of rows in a table of sinusoids
-_EXTERNAL_FROM = 1_800_000_000  # more bytes of weights go to a second file: a protobuf file has 2 GiB at most
+_LONGEST_TABLE = 2048  # a table of sinusoids has at least this number of positions
+# If the weights have more bytes, they are written to a second file, because a protobuf file has at most 2 GiB
+_EXTERNAL_FROM = 1_800_000_000
 
 
 class Graph(nn.Module):
@@ -58,11 +59,13 @@ class Graph(nn.Module):
 
 
 def export_onnx(model_path: str | os.PathLike[str], config: LocantConfig, folder: Path) -> None:
-    """Write the encoder in `model_path` to the empty `folder`; `config.json` names the graph's inputs and outputs.
+    """Write the encoder in `model_path`, with its head if it has one, to the empty `folder` as an ONNX graph.
+
+    The field `onnx` of `config.json` names the inputs and outputs of the graph.
 
     Raises:
-        SharingError: the model is not an encoder, or cannot be traced; the outputs of onnxruntime differ from the
-            model's; a package is not installed.
+        SharingError: the model is not an encoder, does not load, lacks weights, or cannot be traced; the outputs of
+            onnxruntime differ from those of the model; or a package is not installed.
     """
     for package in ("onnx", "onnxscript", "onnxruntime"):
         needs(package)
@@ -84,7 +87,7 @@ def _check_config(config: LocantConfig) -> str:
     """Check that a model of this config can be exported, and return the name of its class.
 
     Raises:
-        SharingError: the model generates, or its class or its rope type cannot be exported.
+        SharingError: the model has a decoder, or its class or its rope type cannot be exported.
     """
     if config.is_encoder_decoder or config.is_decoder:
         raise SharingError(
@@ -94,7 +97,9 @@ def _check_config(config: LocantConfig) -> str:
         )
     name = (config.architectures or ["LocantEncoderModel"])[0]
     if name not in _OUTPUTS:
-        raise SharingError(f"architectures names {name}, which cannot be exported to ONNX: {', '.join(_OUTPUTS)} can.")
+        raise SharingError(
+            f"architectures names {name}, which cannot be exported to ONNX: only {', '.join(_OUTPUTS)} can be exported."
+        )
     rope_type = (config.rope_parameters or {}).get("rope_type")
     if config.position_encoding_at("encoder") == "rotary" and rope_type in ("dynamic", "longrope"):
         raise SharingError(
@@ -105,14 +110,14 @@ def _check_config(config: LocantConfig) -> str:
 
 
 def _prepare(model: Any) -> int | None:
-    """Set the attention backend, and give a table of sinusoids its final length.
+    """Set the attention backend, and extend a table of sinusoids to the length that it has in the graph.
 
     Returns:
         The largest number of positions; None if it is unlimited.
     """
     try:
         model.set_attn_implementation("sdpa")
-    except ValueError:  # sdpa does not support the encoding shaw with vectors for the values
+    except ValueError:  # sdpa does not support encodings that add vectors to the values, as shaw may do
         model.set_attn_implementation("eager")
     encoder = model.get_submodule("encoder" if hasattr(model, "encoder") else "model.encoder")
     position = encoder.position
@@ -124,7 +129,10 @@ def _prepare(model: Any) -> int | None:
 
 
 def _batches(config: LocantConfig, inputs: list[str], longest: int | None) -> Iterator[dict[str, torch.Tensor]]:
-    """Random batches of different sizes, the first one for tracing; tokens are padded right, left or not at all."""
+    """Yield random batches of different sizes; batches of tokens are padded right, left or not at all.
+
+    The model is traced with the first batch.
+    """
     generator = torch.Generator().manual_seed(0)
     if inputs == ["pixel_values"]:
         sides = [cells * patch for cells, patch in zip(config.patch_grid, config.patch_shape, strict=True)]
@@ -167,7 +175,7 @@ def _write(graph: Graph, batch: dict[str, torch.Tensor], longest: int | None, fi
                 external_data=weights > _EXTERNAL_FROM,
                 verbose=False,
             )
-    except OnnxExporterError as error:  # for example with an encoding from outside of Locant
+    except OnnxExporterError as error:  # for example if the model has an encoding from outside of Locant
         reason = first_line(error.__cause__ or error)
         raise SharingError(
             f"The model cannot be exported as an ONNX graph for batches of any size and length ({reason})."
@@ -191,7 +199,7 @@ def _quiet() -> Iterator[None]:
 def _check(graph: Graph, config: LocantConfig, longest: int | None, file: Path, per_token: bool) -> float:
     """Compare the outputs of onnxruntime and of the model on batches of several sizes; return the largest difference.
 
-    The difference is relative, see `TOLERANCE`. Outputs at padding tokens do not count.
+    The difference is relative, see `TOLERANCE`. Outputs at padding tokens are not compared.
 
     Raises:
         SharingError: the difference is above `TOLERANCE` or NaN, or onnxruntime cannot run the graph.
@@ -201,7 +209,7 @@ def _check(graph: Graph, config: LocantConfig, longest: int | None, file: Path, 
     for batch in _batches(config, graph.inputs, longest):
         try:
             found = session.run(None, {name: values.numpy() for name, values in batch.items()})
-        except Exception as error:  # onnxruntime's errors have no base class in common
+        except Exception as error:  # the error classes of onnxruntime have no base class of their own
             sizes = ", ".join(f"{name} {tuple(values.shape)}" for name, values in batch.items())
             raise SharingError(f"onnxruntime cannot run the graph on {sizes} ({error}).") from error
         with torch.no_grad():

@@ -18,5 +18,6 @@ def needs(name: str) -> Any:
     except ImportError as error:
         package = name.partition(".")[0]
         raise SharingError(
-            f"{package} is needed for exported models, but is not installed: pip install 'locant[export]'."
+            f"{package} is needed to export models or to run exported models, but is not installed: pip install "
+            "'locant[export]'."
         ) from error

@@ -1,5 +1,5 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""The parts of exporting that all engines share: loading the model, and writing its config."""
+"""The parts of an export that all engines share: loading the config and the model, and writing the config."""
 
 import json
 import os
@@ -29,12 +29,15 @@ def load_weights(model_class: Any, model_path: str | os.PathLike[str], **kwargs:
     except (OSError, RuntimeError, ValueError) as error:
         raise SharingError(f"{model_path} cannot be loaded ({first_line(error.__cause__ or error)}).") from error
     if found["missing_keys"]:
-        raise SharingError(f"{model_path} has no weights called {sorted(found['missing_keys'])[0]}: train it first.")
+        raise SharingError(
+            f"{model_path} has no weights called {sorted(found['missing_keys'])[0]}: give a model that was saved with "
+            f"all weights of a {model_class.__name__}."
+        )
     return model.eval()
 
 
 def write_config(config: LocantConfig, folder: Path, others: dict[str, Any]) -> None:
-    """Write `config.json` with the fields of `config` and `others`, but without the fields about the model's code."""
+    """Write `config.json` with the fields of `config` and of `others`, but without those about the model's code."""
     fields = {name: value for name, value in config.to_diff_dict().items() if name not in _CODE_FIELDS}
     text = json.dumps({**fields, **others}, indent=2, sort_keys=True)
     (folder / CONFIG_NAME).write_text(text + "\n", encoding="utf-8")
@@ -44,7 +47,7 @@ def read_config(model_path: str | os.PathLike[str]) -> LocantConfig:
     """Load the config of the model in `model_path`.
 
     Raises:
-        SharingError: the config cannot be loaded, or is not that of a Locant model.
+        SharingError: the config cannot be loaded, or is the config of a model of another family.
     """
     try:
         config = AutoConfig.from_pretrained(model_path)
@@ -55,7 +58,7 @@ def read_config(model_path: str | os.PathLike[str]) -> LocantConfig:
         ) from error
     if not isinstance(config, LocantConfig):
         raise SharingError(
-            f"{model_path} holds a model of type {config.model_type!r}: locant convert makes a Locant model of it, "
-            "which can be exported."
+            f"{model_path} holds a model of type {config.model_type!r}, but only Locant models can be exported: locant "
+            "convert makes Locant models from models of some types."
         )
     return config

@@ -1,5 +1,5 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""Tables from model classes, and from the tasks of `locant train`, to the task names of transformers' pipelines."""
+"""Finds the task of transformers' pipelines for a model class, and for a task of `locant train`."""
 
 PIPELINE_TASKS = {
     "translation": "translation",
@@ -28,14 +28,14 @@ _TASKS_WITH_IMAGES = {
 
 
 def pipeline_task(model_class: str | None, reads_images: bool) -> str | None:
-    """The task of transformers' pipelines that a model of this class is for.
+    """Return the task of transformers' pipelines that a model of this class is for.
 
     Args:
-        model_class: name of the model's class, as in `architectures` of its config.
+        model_class: name of the model's class, as in `architectures` of its config; None if it is not known.
         reads_images: whether the encoder reads patches of images instead of tokens.
 
     Returns:
-        The name of the task; None if the class fits several tasks (a text-to-text model) or is not in the tables.
+        The name of the task; None if the class is for several tasks (a text-to-text model) or for no task.
     """
     found = _TASKS_WITH_IMAGES.get(model_class or "") if reads_images else None
     return found or _TASKS.get(model_class or "")

@@ -1,5 +1,5 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""`locant.pipeline`: `transformers.pipeline`, and the text-to-text tasks that transformers no longer has."""
+"""`locant.pipeline`: `transformers.pipeline` with the text-to-text tasks that transformers no longer has."""
 
 import json
 import os
@@ -34,20 +34,23 @@ HUB_OPTIONS = ("revision", "token", "trust_remote_code", "local_files_only", "co
 def pipeline(
     task: str | None = None, model: str | os.PathLike[str] | PreTrainedModel | None = None, **kwargs: Any
 ) -> Pipeline:
-    """`transformers.pipeline`, which also knows `translation`, `summarization` and `text2text-generation`.
+    """Build a pipeline as `transformers.pipeline` does, also for the text-to-text tasks.
 
-    These three, and `translation_xx_to_yy`, work for every encoder–decoder of transformers; see `TextToTextPipeline`.
+    The text-to-text tasks are `translation`, `translation_xx_to_yy`, `summarization` and `text2text-generation`. Each
+    of them works with every encoder–decoder of Locant and of transformers that reads text; see `TextToTextPipeline`.
     All other tasks are passed to `transformers.pipeline` unchanged.
 
     Args:
-        task: the name of the task; by default the task that the class of a Locant model is for.
+        task: the name of the task; by default the task that the class of a Locant model is for. For other models,
+            transformers looks up the default on the Hub.
         model: a folder, the name of a repository on the Hub, or a model object; with an object, also give `tokenizer`.
-        **kwargs: as in `transformers.pipeline`: `tokenizer`, `device`, `device_map`, `dtype`, `batch_size`, … A Locant
-            model never runs code of its repository, whatever `trust_remote_code` says.
+        **kwargs: as in `transformers.pipeline`, for example `tokenizer`, `device`, `device_map`, `dtype` and
+            `batch_size`. In a text-to-text task, a Locant model never runs code of its repository, whatever
+            `trust_remote_code` says.
 
     Raises:
         ValueError: the task is a text-to-text task, and the model is missing, is not an encoder–decoder that reads
-            text, or translates between other languages than `translation_xx_to_yy` names.
+            text, cannot generate, or translates between other languages than `translation_xx_to_yy` names.
     """
     if isinstance(model, os.PathLike):
         model = os.fspath(model)
@@ -58,7 +61,9 @@ def pipeline(
         # the overloads of transformers.pipeline accept literal task names only, so mypy refuses a variable
         return transformers.pipeline(task, model=model, **kwargs)  # type: ignore[arg-type]
     if model is None:
-        raise ValueError(f"The pipeline {task!r} has no default model: give model=, a folder or a name on the Hub.")
+        raise ValueError(
+            f"The pipeline {task!r} has no default model: give model=, a folder, a name on the Hub or a model object."
+        )
     if isinstance(model, str):
         base = _base_model(model, kwargs)
         config = _load_config(base, kwargs)
@@ -69,18 +74,22 @@ def pipeline(
     check_task(task, config)
     if isinstance(config, LocantConfig):
         kwargs["trust_remote_code"] = False
-    # transformers refuses the names of these tasks unless the config says that the model brings its own pipeline
+    # transformers refuses the names of text-to-text tasks unless the config names a pipeline for them
     config.custom_pipelines = {task: {"impl": pipeline_class.__name__, "pt": "AutoModelForSeq2SeqLM"}}
     options: Any = {"pipeline_class": pipeline_class, **kwargs, "config": config}
     return transformers.pipeline(task, model=model, **options)  # type: ignore[call-overload]
 
 
 def find_task(model: str | PreTrainedModel, kwargs: dict[str, Any]) -> str | None:
-    """The task of a Locant model, from its config; None for other models, whose task transformers looks up on the Hub.
+    """Return the task of a Locant model, from its class.
 
     Args:
-        model: a folder, the name of a repository on the Hub, or a model.
+        model: a folder, the name of a repository on the Hub, or a model object.
         kwargs: the keyword arguments of `pipeline`.
+
+    Returns:
+        The name of the task. None if the class is for no task, if the config cannot be loaded, and for other models,
+        whose task transformers looks up on the Hub.
     """
     if isinstance(model, PreTrainedModel):
         config: Any = model.config
@@ -100,7 +109,7 @@ def find_task(model: str | PreTrainedModel, kwargs: dict[str, Any]) -> str | Non
 
 
 def _base_model(model: str, kwargs: dict[str, Any]) -> str:
-    """The folder or Hub name of the base model if `model` holds only an adapter; otherwise `model`."""
+    """Return the folder or Hub name of the base model if `model` holds only an adapter; otherwise return `model`."""
     options = {name: kwargs[name] for name in ("revision", "token") if name in kwargs}
     adapter = find_adapter_config_file(model, **options)
     if adapter is None or Path(model, "config.json").is_file():

@@ -1,8 +1,8 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
 """The pipelines `translation`, `summarization` and `text2text-generation`, for any encoder–decoder of transformers.
 
-This file is saved beside a model, for `transformers.pipeline(task, model=..., trust_remote_code=True)`, so it imports
-nothing but torch and transformers.
+This file is saved in the folder of a model, for `transformers.pipeline(task, model=..., trust_remote_code=True)`. It
+therefore imports nothing but torch, transformers and the standard library.
 """
 
 import re
@@ -23,7 +23,7 @@ LANGUAGES = re.compile(r"translation_(.+)_to_(.+)")
 
 
 def check_task(task: str, config: PretrainedConfig) -> None:
-    """Check that a model of this config serves `task`.
+    """Check that a model with this config is for `task`, one of the text-to-text tasks.
 
     Raises:
         ValueError: the model is not an encoder–decoder, does not read text, or translates between other languages than
@@ -42,7 +42,7 @@ def check_task(task: str, config: PretrainedConfig) -> None:
     known = getattr(config, "source_lang", None), getattr(config, "target_lang", None)
     if asked and None not in known and asked.groups() != known:
         raise ValueError(
-            f"The pipeline {task!r} is for other languages than the model's: "
+            f"The pipeline {task!r} is for other languages than those of the model: "
             f"ask for 'translation_{known[0]}_to_{known[1]}', or for 'translation'."
         )
 
@@ -50,8 +50,9 @@ def check_task(task: str, config: PretrainedConfig) -> None:
 class TextToTextPipeline(_Pipeline):
     """Generates text from text; the base class of the three pipelines in this file.
 
-    Unless the model's generation config or the caller says otherwise, search has 4 beams and at most 256 new tokens
-    (fewer if the decoder's learned position table has fewer positions).
+    The defaults are beam search with 4 beams, and at most 256 new tokens (or as many as the decoder's learned position
+    table has positions, if they are fewer). Options of the model's generation config, of `task_specific_params` in its
+    config, and of the caller override the defaults.
 
     Args:
         model: an encoder–decoder that reads text.
@@ -60,10 +61,11 @@ class TextToTextPipeline(_Pipeline):
         **kwargs: as in every pipeline (`device`, `batch_size`, `num_workers`), and all arguments of `__call__`.
 
     Raises:
-        ValueError: the model does not serve the task (see `check_task`), or cannot generate.
+        ValueError: the model is not for the task (see `check_task`), or cannot generate.
     """
 
     prefix: str
+    """The text to put before each input: the task's `prefix` in `task_specific_params`, or that of the config."""
     return_name: ClassVar[str]
     """The keys of results are `<return_name>_text` and `<return_name>_token_ids`."""
 
@@ -116,13 +118,13 @@ class TextToTextPipeline(_Pipeline):
         """Generate a text for each input text.
 
         Args:
-            inputs: a text; or a list of them; or a generator, a dataset (a column, `KeyDataset`) or any other
-                iterable, which is read as results are asked for.
-            truncation: whether to cut an input that is longer than the model takes, with a warning (the default); if
-                False, the whole input is passed to the model. The limit is the smaller of the tokenizer's
-                `model_max_length` and the number of positions in the encoder's learned position table.
-            return_text: whether results have `<return_name>_text`; by default unless `return_tensors` is set.
-            return_tensors: whether results have `<return_name>_token_ids`.
+            inputs: a text; a list or tuple of texts; or any other iterable of texts, such as a generator, a column of a
+                dataset or a `KeyDataset`. Such an iterable is read as results are asked for.
+            truncation: whether to cut an input that is longer than the model takes, with a warning (default: True). If
+                False, the whole input is passed to the model. The limit is the tokenizer's `model_max_length`, or the
+                number of positions in the encoder's learned position table if that is smaller.
+            return_text: whether results have `<return_name>_text` (default: True unless `return_tensors` is set).
+            return_tensors: whether results have `<return_name>_token_ids` (default: False).
             clean_up_tokenization_spaces: as in the tokenizer's `decode`.
             batch_size, num_workers: as in every pipeline.
             **kwargs: anything that `generate()` takes.
@@ -149,7 +151,16 @@ class TextToTextPipeline(_Pipeline):
         return results
 
     def preprocess(self, input_: str, truncation: bool = True, **kwargs: Any) -> dict[str, torch.Tensor]:
-        """The model inputs for one text, with token ids `(1, length)` that `truncation` cuts to the model's limit."""
+        """Compute the model inputs for one text, with token ids `(1, length)`.
+
+        Args:
+            input_: the text, without the prefix.
+            truncation: whether to cut the token ids to the limit of the model, with a warning (see `__call__`).
+            **kwargs: arguments of `tokenize`.
+
+        Raises:
+            TypeError: `input_` is not a string.
+        """
         if not isinstance(input_, str):
             raise TypeError(_not_text(input_))
         text, limit = self.prefix + input_, self._source_limit()
@@ -170,7 +181,7 @@ class TextToTextPipeline(_Pipeline):
         return inputs
 
     def tokenize(self, text: str, **kwargs: Any) -> dict[str, torch.Tensor]:
-        """The model inputs for `text`: `input_ids` and `attention_mask`."""
+        """Compute the model inputs for `text`: `input_ids` and `attention_mask`, each `(1, length)`."""
         inputs = self.tokenizer(text, return_tensors="pt", return_attention_mask=True, **kwargs)
         return {name: inputs[name] for name in ("input_ids", "attention_mask")}
 
@@ -190,7 +201,7 @@ class TextToTextPipeline(_Pipeline):
         return_tensors: bool = False,
         clean_up_tokenization_spaces: bool | None = None,
     ) -> list[dict[str, Any]]:
-        """The results for one text, best first."""
+        """Build the results for one text, in the order of `generate`: beam search returns the best sequence first."""
         options = _given({"clean_up_tokenization_spaces": clean_up_tokenization_spaces})
         records = []
         for ids in model_outputs["output_ids"][0]:
@@ -234,7 +245,7 @@ class TranslationPipeline(TextToTextPipeline):
         return {**preprocess, **_given({"src_lang": src_lang, "tgt_lang": tgt_lang})}, forward, postprocess
 
     def tokenize(self, text: str, src_lang: str | None = None, tgt_lang: str | None = None, **kwargs: Any):
-        """The model inputs for `text`; from a multilingual tokenizer also the `forced_bos_token_id`."""
+        """Compute the model inputs for `text`; with a multilingual tokenizer, also the `forced_bos_token_id`."""
         build = getattr(self.tokenizer, "_build_translation_inputs", None)
         if build is None:
             return super().tokenize(text, **kwargs)
@@ -245,7 +256,7 @@ class TranslationPipeline(TextToTextPipeline):
         return {**inputs, "forced_bos_token_id": torch.tensor([inputs["forced_bos_token_id"]])}
 
     def _forward(self, input_tensors: dict[str, torch.Tensor], **generate_kwargs: Any) -> dict[str, torch.Tensor]:
-        language = input_tensors.pop("forced_bos_token_id", None)  # (batch,), all the same
+        language = input_tensors.pop("forced_bos_token_id", None)  # (batch,), the same id for all texts
         if language is not None:
             generate_kwargs["forced_bos_token_id"] = int(language[0])
         return super()._forward(input_tensors, **generate_kwargs)
@@ -260,7 +271,7 @@ def _not_text(value: object) -> str:
 
 
 def _learned_positions(config: PretrainedConfig, stack: str) -> int | None:
-    """The number of positions in a stack's learned position table; None if its position encoding is not learned."""
+    """Return the number of positions in a stack's learned position table; None if the encoding is not `learned`."""
     encoding = getattr(config, "position_encoding", None)
     if stack == "decoder":
         encoding = getattr(config, "decoder_position_encoding", None) or encoding
@@ -268,12 +279,13 @@ def _learned_positions(config: PretrainedConfig, stack: str) -> int | None:
 
 
 def _without_filler(ids: torch.Tensor, pad_token_id: int | None, eos_token_id: int | list[int] | None) -> torch.Tensor:
-    """The token ids of a result without the padding up to the length of the longest result in its batch.
+    """Remove the padding at the end of a result; all results of a batch are padded to the length of the longest one.
 
-    Beam search pads with the first end token instead of the padding token if the padding token has the id 0.
+    The first end token is kept. Beam search pads with the first end token instead of the padding token if the padding
+    token has the id 0.
     """
     ends = [eos_token_id] if isinstance(eos_token_id, int) else eos_token_id or []
-    for place, token in enumerate(ids[1:].tolist(), start=1):  # the first token may be the end token as well
+    for place, token in enumerate(ids[1:].tolist(), start=1):  # the decoder's start token may equal the end token
         if token in ends:
             return ids[: place + 1]
     length = len(ids)

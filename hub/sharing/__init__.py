@@ -1,2 +1,2 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""The code and the card that are saved with a model, and pushing to the Hub."""
+"""Saves the code and the model card with a model, and pushes models to the Hub."""

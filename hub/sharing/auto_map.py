@@ -1,5 +1,5 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""Tables of the Locant model class that each of transformers' Auto classes builds, one table for each kind of model."""
+"""Tables from transformers' Auto classes to the Locant model classes that they build, one for each kind of model."""
 
 from transformers import (
     AutoModel,
@@ -47,7 +47,7 @@ IMAGE_ENCODER: Models = {
 
 
 def auto_models(config: LocantConfig) -> Models:
-    """A dictionary from each Auto class that can build a model of this config to the model class that it builds."""
+    """Return a dict from each Auto class that can build a model of this config to the model class that it builds."""
     if config.is_encoder_decoder:
         return TRANSLATOR if config.encoder_input == "tokens" else CAPTIONER
     if config.is_decoder:

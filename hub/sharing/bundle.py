@@ -1,11 +1,13 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
 """Saves the code of a model with the model, so that the model loads where Locant is not installed.
 
-After `import locant`, each model that is saved calls `write_bundle`. The folder then holds the modules that this model
-needs, without subfolders. The config names the class for each of transformers' Auto classes (`auto_map`), the
-text-to-text pipelines (`custom_pipelines`), and the version and the hash of the code (`locant_code`). Where Locant is
-not installed, transformers loads this code with `trust_remote_code=True`. If transformers saves such a model again, the
-model still carries its code, because transformers copies the files that a model's file imports.
+After `import locant`, saving a model calls `write_bundle`. The folder then holds the modules that this model needs,
+without subfolders. The config names the class for each of transformers' Auto classes (`auto_map`), the text-to-text
+pipelines (`custom_pipelines`), and the version and the hash of the code (`locant_code`).
+
+Where Locant is not installed, transformers loads this code with `trust_remote_code=True`. If the model is then saved
+again, the new folder holds the code too, because transformers copies the file of the model's class and the files that
+this file imports.
 """
 
 import hashlib
@@ -48,7 +50,7 @@ logger = logging.get_logger(__name__)
 
 LICENCE = "# Copyright 2026 The Locant Authors."
 _PIPELINES = file_of(text_to_text_pipelines.__name__).removesuffix(".py")
-# models that were saved before file names had the prefix `modeling_locant_` have the second name in their config
+# The second name is in the configs of older models, whose code files do not have the prefix `modeling_locant_`
 _OWN_PIPELINES = (f"{_PIPELINES}.", "text_to_text_pipelines.")
 
 Registered = type | FunctionType
@@ -58,7 +60,10 @@ _is_enabled = False  # `import locant` sets it to True, unless LOCANT_BUNDLE is 
 
 
 def enable_bundling() -> None:
-    """Save models, tokenizers and processors with their code from now on; the default unless `LOCANT_BUNDLE=0`."""
+    """Save models, tokenizers and processors with their code from now on.
+
+    This is the default, unless the environment variable `LOCANT_BUNDLE` is 0.
+    """
     _enable(True)
 
 
@@ -81,8 +86,8 @@ class Bundle:
     """The code of one model.
 
     Args:
-        files: a dictionary from the name of each file to its source code.
-        config_fields: the fields of the config that describe the files.
+        files: a dict from the name of each file to its source code.
+        config_fields: the fields of the model's config that describe the files.
     """
 
     files: dict[str, str]
@@ -90,10 +95,11 @@ class Bundle:
 
     @classmethod
     def of(cls, model_class: type, config: LocantConfig) -> "Bundle":
-        """The code that a model of this class and config needs.
+        """Collect the code that a model of this class and config needs.
 
         Raises:
-            SharingError: a module has no source file, or has an import that cannot be rewritten for a flat folder.
+            SharingError: `flatten` refuses a module; or a module from outside of Locant that defines a registered part
+                imports the file of a model, although the part must be registered before this file is imported.
         """
         classes: dict[str, type] = {"AutoConfig": LocantConfig}
         for auto, known in auto_models(config).items():
@@ -120,10 +126,13 @@ class Bundle:
         return cls(files, {**fields, "custom_pipelines": pipelines} if pipelines else fields)
 
     def write(self, folder: Path) -> None:
-        """Write each file to `folder` completely or not at all, and delete other code that Locant saved there before.
+        """Write each file of the bundle to `folder` completely or not at all, and delete files of Locant's old code.
+
+        The old code is the code of the model that was saved to `folder` before; its files from outside of Locant stay.
 
         Raises:
-            SharingError: `folder` has a file of one of these names that Locant did not write; nothing is written then.
+            SharingError: a file in `folder` has the name of a file of the bundle, but is neither written by Locant nor
+                part of the old code; no file is written in this case.
         """
         before = _code_before(folder)
         for name in self.files.keys() - before:
@@ -142,14 +151,21 @@ class Bundle:
 
 
 def code_named_in(settings: dict[str, Any], folder: Path) -> set[str]:
-    """The names of the code files that `settings` refer to, and of the files that these import, existing or not."""
+    """Find the names of the code files that `settings` refer to, and of the code files that they import.
+
+    Code in other repositories is left out. A code file is named even if it does not exist in the folder.
+
+    Args:
+        settings: the content of a JSON file of a model, tokenizer or processor.
+        folder: the folder of the JSON file.
+    """
     places = [entry.get("impl", "") for entry in (settings.get("custom_pipelines") or {}).values()]
     for named in (settings.get("auto_map") or {}).values():  # a tokenizer has a slow and a fast class; one may be None
         places += named if isinstance(named, list) else [named]
     found: set[str] = set()
     todo = [f"{place.rpartition('.')[0]}.py" for place in places if place and "--" not in place]
     while todo:
-        name = Path(todo.pop()).name  # settings may not name files of other folders
+        name = Path(todo.pop()).name  # without the path, because only files in `folder` are looked for
         if name not in found:
             found.add(name)
             if (folder / name).is_file():
@@ -158,7 +174,7 @@ def code_named_in(settings: dict[str, Any], folder: Path) -> set[str]:
 
 
 def _code_before(folder: Path) -> set[str]:
-    """The names of the code files of the Locant model that was saved to `folder` before."""
+    """The names of the code files of the Locant model that was saved to `folder` before; empty if there is none."""
     try:
         settings = json.loads((folder / CONFIG_NAME).read_text(encoding="utf-8"))
         return code_named_in(settings, folder) if "locant_code" in settings else set()
@@ -171,10 +187,11 @@ def _is_ours(path: Path) -> bool:
 
 
 def registered_parts(config: LocantConfig) -> set[Registered]:
-    """The position encodings, the encoder and the attention backend that a model of this config looks up by name.
+    """Find the position encodings, the encoder and the attention backend that a model of this config looks up by name.
 
-    No other file of the bundle imports the files of these parts. The attention backend `blockwise` is included only if
-    sdpa does not support one of the encodings; the other backends are in the file `attention_backends`.
+    The bundle needs explicit imports of these parts, because it is possible that no other file of the bundle imports
+    them. The attention backend `blockwise` is included only if the model has a position encoding that sdpa does not
+    support. The other backends are in the file `attention_backends`, which every model imports.
     """
     parts: set[Registered] = {position_encoding_class(config, kind) for kind in config.attention_kinds}
     if not config.is_decoder:
@@ -185,7 +202,7 @@ def registered_parts(config: LocantConfig) -> set[Registered]:
 
 
 def pipeline_entries(model_class: type, config: LocantConfig) -> dict[str, dict[str, Any]]:
-    """The `custom_pipelines` of a text-to-text model's config; empty for other models."""
+    """Build the field `custom_pipelines` of a text-to-text model's config; empty for other models."""
     if not issubclass(model_class, LocantForConditionalGeneration) or config.encoder_input != "tokens":
         return {}
     classes = dict(PIPELINES)
@@ -198,7 +215,7 @@ def pipeline_entries(model_class: type, config: LocantConfig) -> dict[str, dict[
 
 
 def write_bundle(model: PreTrainedModel, folder: Path) -> Set[str]:
-    """Write the code of `model` to `folder`, and the fields that describe the code to the model's config.
+    """Write the code of `model` to `folder`, and set the fields of the model's config that describe the code.
 
     If the code cannot be written, a warning gives the reason. In this case, and if bundling is disabled, the fields
     that describe Locant's code are removed from the config. Entries of `custom_pipelines` for other code than Locant's
@@ -222,7 +239,7 @@ def write_bundle(model: PreTrainedModel, folder: Path) -> Set[str]:
 
 
 def saved_class(folder: str | os.PathLike[str]) -> tuple[type[LocantPreTrainedModel], LocantConfig]:
-    """The class and the config of the model that was saved to `folder`.
+    """Return the class and the config of the model that was saved to `folder`.
 
     Raises:
         SharingError: the folder holds no model, or its class is not one of Locant's own.
@@ -241,13 +258,14 @@ def saved_class(folder: str | os.PathLike[str]) -> tuple[type[LocantPreTrainedMo
     )
     if not names or names[0] not in known:
         raise SharingError(
-            f"{folder} holds no model of a Locant class (architectures: {names}), so Locant has no code for it."
+            f"{folder} holds no model of a Locant class (architectures: {names}), so Locant has no code for it: give "
+            "the folder of a saved Locant model."
         )
     return known[names[0]], config
 
 
 def write_code(folder: str | os.PathLike[str]) -> None:
-    """Write the current code of a saved model, and the config fields that describe it, to the model's folder.
+    """Write the code of a saved model, as it is in the installed Locant, to the model's folder, and update config.json.
 
     Raises:
         SharingError: the folder holds no model of Locant's own classes, or its code cannot be written.
@@ -287,11 +305,17 @@ def _say(config: Any, ours: dict[str, Any]) -> None:
 def _files(
     entries: tuple[type, ...], registered: tuple[Registered, ...], pipelines: tuple[type, ...]
 ) -> dict[str, str]:
-    """A dictionary from file name to source code, for the files of all these parts and of the modules they import.
+    """Collect the files of some classes and functions, and of the modules that they import.
 
-    transformers loads the classes `entries` by name. A registered part registers itself when its file is imported, so
-    the files of the model classes import Locant's registered parts. A part from outside of Locant must be registered
-    before a config that names it is checked, so the config's file imports it.
+    Args:
+        entries: the config class and the model classes, which transformers loads by name.
+        registered: parts that register themselves when their files are imported. The files of the model classes import
+            Locant's registered parts. A part from outside of Locant must be registered before a config that names the
+            part is checked, so the config's file imports it.
+        pipelines: the pipeline classes, which transformers loads by name.
+
+    Returns:
+        A dict from the name of each file to its source code.
     """
     ours = {part for part in registered if part.__module__.startswith(f"{PACKAGE}.")}
     others = {*registered} - ours
@@ -317,7 +341,7 @@ def _files(
 
 
 def _told_apart(files: dict[str, str], auto_map: dict[str, str]) -> dict[str, str]:
-    """`files`, with a comment in the config's file that makes the file's content unique to this code.
+    """Return `files` with a comment in the config's file that makes the content of this file unique to the code.
 
     transformers caches a config class by the folder's name and the content of the config's file, and a model class by
     its config class. Without the comment, two folders called `checkpoint-500` with equal config files would share a
@@ -333,7 +357,7 @@ def _imports(why: str, parts: Iterable[Registered], indent: str = "") -> str:
 
 
 def _names(why: str, classes: Iterable[type]) -> str:
-    """The code of imports under `if TYPE_CHECKING:`, which never run, but make transformers copy the imported files."""
+    """Write imports under `if TYPE_CHECKING:`, which never run, but make transformers copy the imported files."""
     lines = _imports(why, classes, indent="    ")
     return f"\nfrom typing import TYPE_CHECKING  # noqa: E402\n\nif TYPE_CHECKING:{lines.rstrip(' ')}" if lines else ""
 

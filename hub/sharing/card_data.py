@@ -1,5 +1,5 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""Reads the data for a model card from a model's folder: config, headers of the weights, files of the training run."""
+"""Reads the data for a model card from a model's folder: its configs, headers of weights, and files of the run."""
 
 import json
 from dataclasses import dataclass
@@ -41,9 +41,10 @@ class CardData:
         folder: the model's folder.
         where: the argument of `from_pretrained` in the card's code: the repository, or the folder's name.
         config: content of config.json.
-        generation: content of generation_config.json; this and the next two dictionaries are empty without their file.
-        run: content of run_config.yaml: the task, and a dictionary of options for each section.
-        metrics: content of metrics.json.
+        generation: content of generation_config.json; empty if the file does not exist.
+        run: content of run_config.yaml: the task, and a dict of options for each section; empty if the file does not
+            exist.
+        metrics: content of metrics.json; empty if the file does not exist.
     """
 
     folder: Path
@@ -68,7 +69,7 @@ class CardData:
 
     @property
     def name(self) -> str:
-        """The name of the model: that of its repository without the user, or that of its folder."""
+        """The name of the model: the name of its repository without the user, or the name of its folder."""
         return self.where.rpartition("/")[2]
 
     @property
@@ -78,12 +79,12 @@ class CardData:
 
     @property
     def is_locant(self) -> bool:
-        """Whether the model is a Locant model; `locant train` also fine-tunes models of other families."""
+        """Whether the model is a Locant model. It may not be one: `locant train` also fine-tunes other models."""
         return self.config.get("model_type") == "locant"
 
     @property
     def stacks(self) -> tuple[str, ...]:
-        """The stacks of a Locant model; empty for other models."""
+        """The stacks of a Locant model; empty for other models, and if the config does not name the class."""
         if not self.is_locant or self.model_class is None:
             return ()
         if self.model_class in ("LocantForConditionalGeneration", "LocantModel"):
@@ -97,7 +98,7 @@ class CardData:
 
     @property
     def languages(self) -> list[str]:
-        """The source and target language of a translator, as far as they are known."""
+        """The source and target languages of a translator, if they are known; if they are equal, only one of them."""
         found = [self.config.get(name) or self.option("data", name) for name in ("source_lang", "target_lang")]
         return list(dict.fromkeys(language for language in found if language))
 
@@ -114,15 +115,15 @@ class CardData:
         return self.run.get("task") or ("translation" if self.run else None)
 
     def option(self, section: str, name: str) -> Any:
-        """The value of an option in the run config, or None."""
+        """Return the value of an option in the run config; None if it is not set."""
         return (self.run.get(section) or {}).get(name)
 
     def from_hub(self, section: str, name: str) -> str | None:
-        """The value of an option, if it is a name on the Hub; None if it is a local folder or not set."""
+        """Return the value of an option if the value is a name on the Hub; None if it is a local path or not set."""
         return self.option(section, name) if name in self.metrics.get("from_hub", ()) else None
 
     def source_of(self, split: str) -> str | None:
-        """The name of the dataset or the files that the rows of `split` come from; None if they are unknown."""
+        """Return the name of the dataset, or of the files, that `split` comes from; None if it is not known."""
         files = self.option("data", f"{split}_file")
         if files:
             return ", ".join(_base_name(file) for file in ([files] if isinstance(files, str) else files))
@@ -132,14 +133,14 @@ class CardData:
 
     @property
     def results(self) -> dict[str, dict[str, Any]]:
-        """A dictionary from split to the metrics of the finished model; empty while training is not finished."""
+        """A dict from the name of each split to the metrics of the finished model; empty until training is finished."""
         if not self.metrics.get("finished"):
             return {}
         return {split: self.metrics[split] for split in SPLITS if split in self.metrics}
 
     @cached_property
     def checkpoint(self) -> Checkpoint | None:
-        """The checkpoint in the folder, opened by reading its headers only; None if no checkpoint there can be read."""
+        """The checkpoint in the folder; None if the folder has no checkpoint that can be read."""
         try:
             return Checkpoint.open(self.folder)
         except CheckpointError:
@@ -147,12 +148,15 @@ class CardData:
 
     @property
     def parameters(self) -> int | None:
-        """The number of stored parameters, with tied weights counted once; None without a checkpoint."""
+        """The number of parameters that the checkpoint stores; None without a checkpoint.
+
+        Tied weights count once if they are stored once, as `save_pretrained` stores them.
+        """
         saved = self.checkpoint
         return None if saved is None else sum(header.numel() for header in saved.headers.values())
 
     def has(self, *names: str) -> bool:
-        """Whether at least one of the files `names` is in the folder."""
+        """Return whether at least one of the files `names` is in the folder."""
         return any((self.folder / name).is_file() for name in names)
 
 
@@ -161,7 +165,11 @@ def _base_name(path: str) -> str:
 
 
 def read_settings(path: Path) -> dict[str, Any]:
-    """The content of a JSON or YAML file; empty if the file does not exist."""
+    """Read a JSON or YAML file that contains a mapping; return an empty dict if the file does not exist.
+
+    Raises:
+        SharingError: the file cannot be read, or does not contain a mapping.
+    """
     if not path.is_file():
         return {}
     try:

@@ -1,7 +1,7 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""The text of a model card, made by one function for each section.
+"""Writes the text of a model card, with one function for each section.
 
-A function returns an empty string if the folder says nothing about the section's subject.
+A function returns an empty string if the files in the model's folder have no data for the section.
 """
 
 import json
@@ -47,7 +47,7 @@ _OF_CONFIG = ("dropout", "attention_dropout", "activation_dropout", "classifier_
 
 
 def sections(card: CardData) -> list[str]:
-    """The texts of all sections that are not empty."""
+    """Write the texts of all sections that are not empty."""
     made = [summary(card)]
     for title, section in _SECTIONS.items():
         if text := section(card):
@@ -56,7 +56,7 @@ def sections(card: CardData) -> list[str]:
 
 
 def summary(card: CardData) -> str:
-    """The class, task and languages of the model, its base model, and whether training is unfinished."""
+    """Write the model's class, task, languages and base model, and whether its training is unfinished."""
     parts = []
     if card.model_class is not None:
         purpose = f" for {card.pipeline_tag.replace('-', ' ')}" if card.pipeline_tag else ""
@@ -73,7 +73,7 @@ def summary(card: CardData) -> str:
 
 
 def usage(card: CardData) -> str:
-    """Python code that runs the model, with `trust_remote_code=True` if the config names code in the model's folder."""
+    """Write Python code that runs the model, with `trust_remote_code=True` if the config names code (`auto_map`)."""
     code = _ANSWER.format(where=_quoted(card.where), trust=_trust(card)) if _answers(card) else _pipeline(card)
     needs = card.config.get("locant_code", {}).get("transformers")
     if "trust_remote_code" in code:
@@ -103,7 +103,10 @@ def _pipeline(card: CardData) -> str:
 
 
 def _loading(card: CardData) -> str:
-    """Python code that only loads a model which has no pipeline, or whose folder has no tokenizer or processor."""
+    """Write Python code that only loads the model.
+
+    It is for models without a pipeline, and for folders that have neither a tokenizer nor a processor.
+    """
     if card.model_class is None:
         return ""
     classes = {place.rpartition(".")[2]: auto for auto, place in (card.config.get("auto_map") or {}).items()}
@@ -113,7 +116,7 @@ def _loading(card: CardData) -> str:
 
 
 def _quoted(text: str) -> str:
-    """`text` escaped for a Python string in double quotes."""
+    """Escape `text` for a Python string in double quotes."""
     return json.dumps(text, ensure_ascii=False)[1:-1]
 
 
@@ -122,7 +125,7 @@ def _trust(card: CardData) -> str:
 
 
 def results(card: CardData) -> str:
-    """The metrics of the finished model as a table, with the signatures of the scores."""
+    """Write a table with the metrics of the finished model, and with the signatures of scores that have one."""
     if not card.results:
         return ""
     keys = dict.fromkeys(key for measured in card.results.values() for key in measured)
@@ -148,7 +151,7 @@ _OF_SEARCH = ("num_beams", "length_penalty", "max_new_tokens")
 
 
 def data(card: CardData) -> str:
-    """The data that the model was trained and evaluated on."""
+    """Write about the data that the model was trained and evaluated on."""
     counted = card.metrics.get("data", {})
     columns = list(dict.fromkeys(key for split in SPLITS for key in counted.get(split, ())))
     rows = []
@@ -181,7 +184,7 @@ def data(card: CardData) -> str:
 
 
 def model(card: CardData) -> str:
-    """The architecture and the size of the model."""
+    """Write a table with the architecture and the size of the model."""
     config, saved = card.config, card.checkpoint
     rows: list[list[str]] = []
     if saved is not None and card.parameters is not None:
@@ -214,7 +217,11 @@ _IMAGE_FIELDS = ("image_size", "patch_size", "num_channels")
 
 
 def _positions(card: CardData) -> str:
-    """The position encoding with its options, then the decoder's if it differs, and cross-attention's if it has one."""
+    """List the model's position encodings with their options.
+
+    The encoding of the decoder is listed if it differs from the encoding of the encoder, and the encoding of
+    cross-attention if it is not `none`.
+    """
     config = card.config
     first = config.get("position_encoding")
     if first is None:
@@ -241,7 +248,7 @@ def _encoding(config: Mapping[str, Any], name: str, of_patches: bool = False) ->
 
 
 def training(card: CardData) -> str:
-    """The duration of training, and the hyperparameters."""
+    """Write the duration of training, and a table of hyperparameters."""
     effective, given = card.metrics.get("hyperparameters", {}), card.run.get("training") or {}
     numbers = {
         name: value
@@ -275,7 +282,7 @@ def _duration(card: CardData) -> str:
 
 
 def _weights(metrics: Mapping[str, Any]) -> str:
-    """The training steps of the checkpoints that the weights were taken from."""
+    """Name the training steps of the checkpoints that the weights were taken from."""
     steps = metrics["weights_of_steps"]
     if len(steps) > 1:
         return f"weights: the mean of the last {len(steps)} checkpoints, steps {steps[0]:,} to {steps[-1]:,}"
@@ -283,7 +290,7 @@ def _weights(metrics: Mapping[str, Any]) -> str:
 
 
 def curve(card: CardData) -> str:
-    """Losses and scores over the epochs: the picture that the run drew, or else a table."""
+    """Show losses and scores over the epochs: in the picture that the run drew, or else in a table."""
     records = card.metrics.get("epochs") or []
     if not records:
         return ""
@@ -299,7 +306,7 @@ def curve(card: CardData) -> str:
 
 
 def versions(card: CardData) -> str:
-    """The versions of the packages that trained and saved the model, and of the code in its folder."""
+    """List the versions of the packages that trained and saved the model, and of the model's code."""
     lines = []
     if found := card.metrics.get("versions"):
         lines.append(f"Trained with {', '.join(f'{name} {number}' for name, number in found.items())}.")
@@ -338,7 +345,10 @@ def _number(value: Any) -> str:
 
 
 def _score(key: str, value: Any) -> str:
-    """`value` as text: integers without decimals; scores up to 100, perplexity and epoch with two; others with four."""
+    """Format a number.
+
+    Integers have no decimals. Scores out of 100, perplexity and epoch have two decimals, and other numbers have four.
+    """
     if isinstance(value, int):
         return f"{value:,}"
     if value is None:
@@ -351,14 +361,14 @@ def _value(value: Any) -> str:
 
 
 def _cell(text: str) -> str:
-    """`text` on one line, with each `|` escaped; Markdown requires this inside code too."""
+    """Put `text` on one line and escape each `|`, which Markdown requires inside code, too."""
     return " ".join(text.split()).replace("|", "\\|")
 
 
 def _table(head: Iterable[str], rows: Sequence[Sequence[str]]) -> str:
-    """A table in Markdown; an empty string if there are no rows.
+    """Format a table in Markdown; return an empty string if there are no rows.
 
-    Columns after the first that are empty in all rows are left out.
+    A column that is empty in all rows is left out, unless it is the first column.
     """
     names = list(head)
     kept = [place for place in range(len(names)) if place == 0 or any(row[place] for row in rows)]

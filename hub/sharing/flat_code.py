@@ -4,7 +4,7 @@
 transformers loads code from a model's folder in this form. The file names of Locant's modules begin with
 `modeling_locant`, so that they stand together; the files of other modules keep their names. An import is an *inner*
 import if it is relative, or from the package `locant`. An inner import is rewritten to a relative import from the file
-of the module that defines the name. All other code stays as it is written, also an import in a `try` with an
+of the module that defines the name. All other code stays as it is written, including an import in a `try` with an
 `except ImportError`.
 """
 
@@ -30,7 +30,7 @@ TRAVELLING = tuple(
 PREFIX = "modeling_locant"
 """The prefix of the file names that Locant's modules have in a model's folder."""
 _NOT_RENAMED = ("configuration_locant", "image_processing_locant", "processing_locant")
-"""Modules that keep their names: the config's, and those that transformers itself copies when a processor is saved."""
+"""Modules that keep their names: the config's module, and the modules that transformers copies with a processor."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,13 @@ class _Module:
 
 @dataclass(frozen=True)
 class _InnerImport:
-    """The names (`aliases`) in a relative or `locant` import statement that are defined in one module, `module`."""
+    """An inner import.
+
+    Args:
+        node: the import statement.
+        module: the full name of a module that defines some of the imported names.
+        aliases: these names.
+    """
 
     node: ast.Import | ast.ImportFrom
     module: str
@@ -64,17 +70,17 @@ class _InnerImport:
 
 
 def flatten(roots: Iterable[str]) -> dict[str, str]:
-    """Rewrite the modules `roots`, and all modules that they reach by relative or `locant` imports.
+    """Rewrite the modules `roots`, and all modules that they import, directly or not, by inner imports.
 
     Args:
         roots: full names of modules.
 
     Returns:
-        A dictionary from the name of each file in a model's folder to its rewritten source code.
+        A dict from the name of each file in a model's folder to its rewritten source code.
 
     Raises:
-        SharingError: a module has no source file, two files would have the same name, or an import has a form that
-            cannot be rewritten.
+        SharingError: a module has no source file or is not saved with models (see `TRAVELLING`), two files would have
+            the same name, or an import has a form that cannot be rewritten.
     """
     modules: dict[str, _Module] = {}
     found = list(roots)
@@ -109,7 +115,7 @@ def _check_travels(name: str) -> None:
 
 
 def imported_with(root: str) -> set[str]:
-    """`root` and all modules imported with it by relative or `locant` imports, except imports inside functions."""
+    """Return `root` and all modules that it imports, directly or not, by inner imports outside of functions."""
     found: set[str] = set()
     todo = [root]
     while todo:
@@ -128,12 +134,12 @@ def imported_with(root: str) -> set[str]:
 
 
 def file_of(module: str) -> str:
-    """The name of a module's file in a model's folder."""
+    """Return the name of a module's file in a model's folder."""
     return _read(module).flat_file
 
 
 def with_first(source: str, line: str) -> str:
-    """`source` with `line` inserted before its first statement after the docstring and `from __future__` imports."""
+    """Insert `line` before the first statement of `source` that is not its docstring or a `from __future__` import."""
     tree = ast.parse(source)
     statements = tree.body[1:] if ast.get_docstring(tree) is not None else tree.body
     first = next(node for node in statements if not (isinstance(node, ast.ImportFrom) and node.module == "__future__"))
@@ -182,7 +188,7 @@ def _inner_imports(module: _Module) -> Iterator[_InnerImport]:
 
 
 def _optional_imports(module: _Module) -> set[ast.AST]:
-    """The syntax-tree nodes in a `try` with an `except ImportError`, whose imports stay as written."""
+    """Find the syntax-tree nodes in each `try` with an `except ImportError`; imports among them are not rewritten."""
     tries = [node for node in ast.walk(module.tree) if isinstance(node, ast.Try)]
     optional = [
         node for node in tries if any(ast.unparse(h.type) == "ImportError" for h in node.handlers if h.type is not None)
@@ -191,11 +197,18 @@ def _optional_imports(module: _Module) -> set[ast.AST]:
 
 
 def _names_used_whole(node: ast.Import, module: _Module) -> list[tuple[str, ast.alias]]:
-    """A pair (`locant`, alias of Name) for each `locant.Name` that the code of a module with `import locant` uses."""
+    """List the names `locant.Name` that a module with the statement `import locant` uses.
+
+    Returns:
+        A pair (`locant`, alias of `Name`) for each of them.
+
+    Raises:
+        SharingError: the statement `node` is not exactly `import locant`.
+    """
     if [(alias.name, alias.asname) for alias in node.names] != [(PACKAGE, None)]:
         raise SharingError(
             f"{module.path.name}:{node.lineno} imports a module of {PACKAGE} as a whole, but code that is saved with a "
-            "model can import only names: write from … import …."
+            "model can import only names from it: write `from MODULE import NAME`."
         )
     used = {
         part.attr
@@ -206,7 +219,7 @@ def _names_used_whole(node: ast.Import, module: _Module) -> list[tuple[str, ast.
 
 
 def _source_of(node: ast.ImportFrom, module: _Module) -> str:
-    """The full name of the module that a statement imports from."""
+    """Return the full name of the module that a statement imports from."""
     if not node.level:
         return node.module or ""
     package = module.name if module.is_package else module.name.rpartition(".")[0]
@@ -214,7 +227,13 @@ def _source_of(node: ast.ImportFrom, module: _Module) -> str:
 
 
 def _defining_module(module_name: str, name: str) -> str:
-    """The full name of the module that defines `name`; if `module_name` is a package, its imports are followed."""
+    """Return the full name of the module that defines `name`, which is imported from `module_name`.
+
+    If `module_name` is a package, the import of `name` in its `__init__.py` is followed.
+
+    Raises:
+        SharingError: `module_name` is a package that does not import `name` from a module of Locant.
+    """
     module = _read(module_name)
     if not module.is_package:
         return module_name

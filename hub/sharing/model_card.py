@@ -1,8 +1,8 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""Writes the model card, README.md, from the files in a model's folder; what these files do not say is left out.
+"""Writes the model card, README.md, from the files in a model's folder.
 
-The folder is that of a run of `locant train`, or any other folder that a model was saved to. card_sections.py makes the
-text of the card. This file makes its metadata, which follow the Hub's specification of model cards.
+The folder is the folder of a run of `locant train`, or any other folder that a model was saved to. card_sections.py
+writes the text of the card. This file writes the card's metadata, which follow the Hub's specification of model cards.
 """
 
 import hashlib
@@ -30,17 +30,17 @@ _MARKED = re.compile(re.escape(_MARK).replace(r"\{hash\}", "([0-9a-f]{64})"))
 
 
 def write_model_card(folder: str | os.PathLike[str], repo_id: str | None = None) -> Path:
-    """Write the card of the model in `folder`, and return its path.
+    """Write the model card of the model in `folder`, and return the path of the card.
 
-    A card that Locant wrote is replaced, and so is a draft of transformers. Text that a person added below Locant's
-    mark is kept. A card that a person wrote, or changed above the mark, is left unchanged, and a warning says so.
+    A card that Locant wrote is replaced, and so is a draft that transformers wrote. Text that a person added below
+    Locant's mark is kept. A card that a person wrote, or changed above the mark, is not changed, and a warning says so.
 
     Args:
         folder: the folder of a run, or of a saved model.
         repo_id: the model's repository on the Hub; if it is None, the card uses the folder's name for the model.
 
     Raises:
-        SharingError: there is no model in the folder.
+        SharingError: the folder has no config.json, or one of its files that the card is made from cannot be read.
     """
     folder = Path(folder)
     card = CardData.read(folder, repo_id)
@@ -48,8 +48,7 @@ def write_model_card(folder: str | os.PathLike[str], repo_id: str | None = None)
     below = _below_the_mark(path)
     if below is None:
         logger.warning(
-            f"{path} was not written by Locant, or was changed, so it is kept: delete it, and Locant will write a new "
-            "card."
+            f"{path} was not written by Locant, or was changed, so it is kept: delete it to get a new card from Locant."
         )
         return path
     write_text(path, _marked(str(make_card(card))) + below)
@@ -57,13 +56,13 @@ def write_model_card(folder: str | os.PathLike[str], repo_id: str | None = None)
 
 
 def write_card_of_push(model: PreTrainedModel, folder: Path, repo_id: str) -> None:
-    """Replace transformers' draft of a card by Locant's card; called by `model.push_to_hub` before the upload."""
+    """Replace transformers' draft of a card with Locant's card; `model.push_to_hub` calls this before the upload."""
     if is_draft(folder / CARD_FILE):
         write_model_card(folder, repo_id)
 
 
 def is_draft(path: Path) -> bool:
-    """Whether the card is one that transformers wrote: the draft of its Trainer, or a form with blanks."""
+    """Return whether transformers wrote the card: the draft of its Trainer, or a form with blanks to fill in."""
     if not path.is_file():
         return False
     text = _read(path)
@@ -72,16 +71,17 @@ def is_draft(path: Path) -> bool:
 
 _TRAINER_DRAFT = "generated automatically according to the information the Trainer had access to"
 _FORM = "model card of a 🤗 transformers model that has been pushed on the Hub. This model card has been automatically"
-_BLANK, _BLANKS = "[More Information Needed]", 30  # the form has some forty blanks
+# The form has some forty blanks; with fewer than 30, a person has filled it in
+_BLANK, _BLANKS = "[More Information Needed]", 30
 
 
 def make_card(card: CardData) -> ModelCard:
-    """The card, metadata and text, without Locant's mark."""
+    """Make the card with its metadata and its text, without Locant's mark."""
     return ModelCard(f"---\n{metadata(card).to_yaml()}\n---\n\n# {card.name}\n\n" + "\n\n".join(sections(card)) + "\n")
 
 
 def metadata(card: CardData) -> ModelCardData:
-    """The metadata of the card, which the Hub reads."""
+    """Make the metadata of the card, which the Hub reads."""
     results = evaluation_results(card)
     dataset, base_model = (card.from_hub(section, name) for section, name in _FROM_HUB)
     encoding = card.config.get("position_encoding")
@@ -103,7 +103,10 @@ _FROM_HUB = (("data", "dataset_name"), ("model", "model_name_or_path"))
 
 
 def evaluation_results(card: CardData) -> list[EvalResult]:
-    """The metrics of a finished run for the `model-index`; the signature of a metric is among its arguments."""
+    """List the metrics of a finished run for the metadata `model-index`.
+
+    If a metric has a signature, the signature is among the arguments of the metric.
+    """
     return [
         EvalResult(
             task_type=card.pipeline_tag,
@@ -128,7 +131,7 @@ def _arguments(arguments: dict[str, Any], signature: str | None) -> dict[str, An
 
 
 def _read(path: Path) -> str:
-    """The text of a card from any system: line ends are unified, and bytes that are not UTF-8 are replaced."""
+    """Read a card that was written on any system: line ends are unified, and bytes that are not UTF-8 are replaced."""
     return path.read_text(encoding="utf-8-sig", errors="replace")
 
 
@@ -141,7 +144,12 @@ def _hash(text: str) -> str:
 
 
 def _below_the_mark(path: Path) -> str | None:
-    """The text that a person added below Locant's mark; None if the card must not be replaced."""
+    """Read the text that a person added below Locant's mark.
+
+    Returns:
+        The text; empty if there is no such text, no card, or a draft of transformers. None if the card must not be
+        replaced, because a person wrote it or changed it above the mark.
+    """
     if not path.exists():
         return ""
     if is_draft(path):

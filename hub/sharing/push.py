@@ -1,8 +1,8 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
 """Pushes the model in a run's folder to the Hub: one commit with the model's files, its code and its card.
 
-Only files that match `SHARED` and the code of the model and its processors are uploaded. Texts of the data, paths,
-access tokens and the state of training are not. The folder itself is not changed.
+Two kinds of files are uploaded: files that match `SHARED`, and the code of the model and its processors. Texts of the
+data, local paths, access tokens and the state of training are not uploaded. The folder itself is not changed.
 """
 
 import os
@@ -66,24 +66,24 @@ def push(
     create_pr: bool = False,
     commit_message: str | None = None,
 ) -> str:
-    """Put the model in the folder `run` on the Hub, and return the address of the commit, or of the pull request.
+    """Push the model in the folder `run` to the Hub, and return the address of the commit or of the pull request.
 
-    The repository and the branch are created if they do not exist. The same commit deletes weights files of the
-    repository that have other names than the uploaded ones: if shards stayed beside a single file, it would be unclear
-    which of them are the model's weights.
+    The repository and the branch are created if they do not exist. The commit also deletes weights files of the
+    repository that have other names than the uploaded weights files. Otherwise the repository could hold old shards
+    beside a new single file, and it would be unclear which files are the model's weights.
 
     Args:
         run: the folder of a finished run, of one of its checkpoints, or any folder that a Locant model was saved to.
         repo_id: `name` or `user/name`.
         private: create the repository as a private one.
-        revision: the branch to push to, instead of main.
-        token: access token, instead of the token of `hf auth login` or of `HF_TOKEN`.
-        create_pr: leave the branch as it is and open a pull request.
+        revision: the branch to push to (default: main).
+        token: access token; by default the token of `HF_TOKEN` or of `hf auth login`.
+        create_pr: open a pull request to main, and leave main as it is.
         commit_message: by default the name of the folder and Locant's version.
 
     Raises:
-        SharingError: the folder holds no model that can be pushed, or the Hub refuses the push.
-        CheckpointError: the weights are damaged.
+        SharingError: the folder holds no model that can be pushed, or the Hub refuses the push or cannot be reached.
+        CheckpointError: the weights or the JSON files of the model are damaged, or the weights do not fit the config.
     """
     folder = Path(run)
     _check_names(folder, repo_id)
@@ -133,7 +133,10 @@ def _check_model(folder: Path) -> None:
             folder.glob("checkpoint-*/model*.safetensors"), key=lambda path: path.stat().st_mtime, default=None
         )
         if newest is None:
-            raise SharingError(f"{folder} holds no weights: give the folder of a finished run.")
+            raise SharingError(
+                f"{folder} holds no weights: give the folder of a finished run, or another folder that a model was "
+                "saved to."
+            )
         raise SharingError(
             f"The run in {folder} is not finished and has no weights: continue it with locant train, or push its "
             f"newest checkpoint, {newest.parent}."
@@ -152,7 +155,12 @@ def _check_model(folder: Path) -> None:
 def _check_loads(folder: Path) -> None:
     """Check that the model in `folder` loads.
 
-    If its class is not one of Locant's own, and the config names the code of the class, only the weights are read.
+    If the class of the model is from outside of Locant, and the config names the code of the class, this code does not
+    run: only the weights are read and checked.
+
+    Raises:
+        SharingError: the class is from outside of Locant, and the config does not name its code.
+        CheckpointError: the config or the weights cannot be used.
     """
     checkpoint = Checkpoint.open(folder)
     try:
@@ -171,7 +179,12 @@ def _names_code(folder: Path) -> bool:
 
 
 def _full_name(hub: HfApi, repo_id: str) -> str:
-    """`repo_id`, preceded by the user name of the token if `repo_id` has none; a missing or wrong token is an error."""
+    """Return `repo_id`, with the user of the token in front if it names no user or organisation.
+
+    Raises:
+        LocalTokenNotFoundError: there is no token.
+        HfHubHTTPError: the Hub does not accept the token.
+    """
     user = hub.whoami()["name"]
     return repo_id if "/" in repo_id else f"{user}/{repo_id}"
 
@@ -184,7 +197,7 @@ def _check_privacy(hub: HfApi, repo_id: str, private: bool) -> None:
     if private and is_public:
         raise SharingError(
             f"{repo_id} already exists and is public: make it private on the Hub first, give another name, or leave "
-            f"out the option private."
+            "out the option private."
         )
 
 
@@ -192,7 +205,7 @@ def _stage(folder: Path, staging: Path, repo_id: str) -> dict[str, Path]:
     """Fill `staging` with links to files in `folder`, a new card and the current code.
 
     Returns:
-        A dictionary from the names of the files to upload to their paths in `staging`.
+        A dict from the names of the files to upload to their paths in `staging`.
     """
     # the run config is in `staging` because the card is made from it; it is not uploaded
     for pattern in (*SHARED, *_code_of(folder), RUN_CONFIG_FILE):
@@ -200,7 +213,7 @@ def _stage(folder: Path, staging: Path, repo_id: str) -> dict[str, Path]:
             if path.is_file() and not path.name.startswith((".", "_")):
                 (staging / path.name).symlink_to(path.resolve())
     try:
-        write_code(staging)  # the current code takes the place of the saved code
+        write_code(staging)  # the code of the installed Locant replaces the saved code
     except SharingError:
         if not _names_code(staging):  # if the config names other code than Locant's, this code is kept
             raise
@@ -214,9 +227,12 @@ def _stage(folder: Path, staging: Path, repo_id: str) -> dict[str, Path]:
 
 
 def _code_of(folder: Path) -> set[str]:
-    """The names of the Python files that the settings files in `folder` name, and of the files that these import.
+    """Find the names of the code files that JSON files in `folder` refer to, and of the code files that they import.
 
     Other Python files in the folder are not uploaded.
+
+    Raises:
+        SharingError: a code file is not in the folder, or a JSON file cannot be read.
     """
     found: set[str] = set()
     for settings, owner in _NAME_CODE.items():
@@ -225,7 +241,7 @@ def _code_of(folder: Path) -> set[str]:
         if missing:
             raise SharingError(
                 f"The code of the {owner} in {folder} lacks {', '.join(missing)}: load the {owner} where Locant is "
-                f"installed, and save it to {folder} again by save_pretrained."
+                f"installed, and save it to {folder} again with save_pretrained, or put the missing files back."
             )
         found |= names
     return found
@@ -243,7 +259,7 @@ def _deletions(hub: HfApi, repo_id: str, revision: str | None, files: dict[str, 
 
 @contextmanager
 def _in_one_sentence(hub: HfApi, repo_id: str) -> Iterator[None]:
-    """Replace errors of the Hub's client inside the `with` block by a `SharingError` with a message of one sentence."""
+    """Turn errors that the Hub's client raises inside the `with` block into a `SharingError` of one sentence."""
     try:
         yield
     except LocalTokenNotFoundError as error:

@@ -45,7 +45,9 @@ def _parser() -> argparse.ArgumentParser:
         metavar="DTYPE",
         help="type of the written weights: float32, bfloat16 or float16 (default: the stored type of each weight)",
     )
-    parser.add_argument("--max_shard_size", default="5GB", metavar="SIZE", help="largest size of a weights file (5GB)")
+    parser.add_argument(
+        "--max_shard_size", default="5GB", metavar="SIZE", help="largest size of a weights file (default: 5GB)"
+    )
     parser.add_argument("--revision", help="branch, tag or commit of the repository on the Hub")
     parser.add_argument(
         "--token", help="access token of the Hub, for a private repository (default: the token of `hf auth login`)"

@@ -22,7 +22,9 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--device", help="device that computes, such as cpu, cuda or cuda:1 (default: the accelerator if there is one)"
     )
-    parser.add_argument("--batch_size", type=positive, default=32, metavar="N", help="rows at a time (32)")
+    parser.add_argument(
+        "--batch_size", type=positive, default=32, metavar="N", help="number of rows in a batch (default: 32)"
+    )
     parser.add_argument(
         "--source_prefix", metavar="TEXT", help="text put before every source (default: the prefix of the training run)"
     )

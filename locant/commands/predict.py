@@ -93,10 +93,11 @@ def _load(parsed: argparse.Namespace, trained_for: str | None) -> Any:
 
     Args:
         parsed: the arguments of the command.
-        trained_for: the task of `locant train` that the model was trained for; None if the model is not of a run.
+        trained_for: the name of the task that `locant train` trained the model for; None if the model is not in the
+            folder of a run.
 
     Raises:
-        InputError: the model does not load as a pipeline or on this device, or its results do not fit on one line.
+        InputError: the model does not load as a pipeline or on the given device, or its results do not fit on one line.
     """
     from locant.hub.pipelines.pipeline_tasks import PIPELINE_TASKS
     from locant.hub.pipelines.pipelines import pipeline
@@ -113,7 +114,7 @@ def _load(parsed: argparse.Namespace, trained_for: str | None) -> Any:
             ) from error
         raise InputError(
             f"{parsed.model} does not load for predictions ({reason_of(error)}): give a folder or a repository with a "
-            "Locant model that has a head, and with its tokenizer or image processor."
+            "model that has a head, and with its tokenizer or image processor."
         ) from error
     if pipe.task not in (*_IMAGE_TASKS, *_TEXT_TASKS):
         raise InputError(
@@ -224,7 +225,7 @@ def _texts(file: str, data: Any) -> Iterable[str]:
 
 
 def _images(parsed: argparse.Namespace) -> Iterator[str]:
-    """The paths of the images: the files that are given, and the images in the folders that are given, sorted by name.
+    """Yield the path of each image, in the order of the arguments; the images of a folder are sorted by name.
 
     Raises:
         InputError: no image is given, or an image cannot be read.
@@ -272,7 +273,7 @@ def _parser() -> argparse.ArgumentParser:
         "--top_k",
         type=positive,
         metavar="N",
-        help="number of labels of an input, or of tokens for each mask, the most probable first (1)",
+        help="number of labels of an input, or of tokens for each mask, the most probable first (default: 1)",
     )
     parser.add_argument("--do_sample", action="store_true", help="draw a continuation at random, not greedily")
     parser.add_argument("--seed", type=int, metavar="N", help="seed of the random numbers of --do_sample")
@@ -281,6 +282,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--device", help="device that computes, such as cpu, cuda or cuda:1 (default: the accelerator if there is one)"
     )
-    parser.add_argument("--batch_size", type=positive, default=32, metavar="N", help="inputs at a time (32)")
+    parser.add_argument(
+        "--batch_size", type=positive, default=32, metavar="N", help="number of inputs in a batch (default: 32)"
+    )
     parser.add_argument("--no_progress", action="store_true", help="no progress bar")
     return parser

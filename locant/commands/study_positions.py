@@ -59,10 +59,14 @@ def _parser() -> argparse.ArgumentParser:
         "--order_steps", type=positive, default=300, metavar="N", help="training steps for word order (300)"
     )
     parser.add_argument(
-        "--length_steps", type=positive, default=1200, metavar="N", help="training steps for length (1200)"
+        "--length_steps", type=positive, default=1200, metavar="N", help="training steps for length (default: 1200)"
     )
     parser.add_argument(
-        "--train_length", type=positive, default=32, metavar="N", help="length of the longest training sequences (32)"
+        "--train_length",
+        type=positive,
+        default=32,
+        metavar="N",
+        help="length of the longest training sequences (default: 32)",
     )
     parser.add_argument(
         "--workers",

@@ -48,8 +48,8 @@ def _parser() -> argparse.ArgumentParser:
         type=positive,
         default=1,
         metavar="N",
-        help="number of translations of each sentence, best first (1); above 1, lines begin with the number of the "
-        "sentence",
+        help="number of translations of each sentence, best first (default: 1); above 1, lines begin with the number "
+        "of the sentence",
     )
     parser.add_argument("--scores", action="store_true", help="put the score and a tab before each translation")
     add_search_options(parser)

@@ -45,8 +45,8 @@ class AlibiEncoding(PositionEncoding):
     """A bias that falls linearly with the distance, with a fixed slope for each head; it has no parameters.
 
     Args:
-        config: uses the number of heads and the option `max_bias` (MPT's `alibi_bias_max`): if the number of heads is a
-            power of two, the last slope is 2^-max_bias.
+        config: gives the number of heads and the option `max_bias` (MPT's `alibi_bias_max`): if the number of heads is
+            a power of two, the last slope is 2^-max_bias.
         kind: `encoder`, `decoder`, or `cross`; in cross-attention, distances are differences of position ids.
     """
 
@@ -58,7 +58,7 @@ class AlibiEncoding(PositionEncoding):
 
     @classmethod
     def bias_types(cls, config: LocantConfig) -> frozenset[str]:
-        """The bias type `linear`: a slope for each head times the distance."""
+        """The bias type `linear`: minus a slope for each head times the absolute distance."""
         return frozenset({"linear"})
 
     def computed_buffers(self) -> dict[str, torch.Tensor]:

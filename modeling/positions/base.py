@@ -46,7 +46,7 @@ class SlotIndex(NamedTuple):
 
     Args:
         q_length, kv_length: number of queries and of keys.
-        q_offset: slot of the first query; a tensor if the cache returns its length as one, as a static cache does.
+        q_offset: slot of the first query; a tensor if the cache returns its length as a tensor (a filled static one).
         kv_offset: slot of the first key; above 0 when a sliding cache has dropped the oldest keys.
     """
 
@@ -293,7 +293,7 @@ class PositionEncoding(nn.Module):
     def bias_types(cls, config: LocantConfig) -> frozenset[str]:
         """The types of bias that the encoding adds, and that a backend must support:
 
-        - `linear`: minus a slope for each head times the distance, on the scores; the bias has a tensor `slopes`;
+        - `linear`: minus a slope for each head times |distance|, on the scores; the bias has a tensor `slopes`;
         - `pointwise`: a function of head, query and key on the scores, which a kernel can compute for each pair;
         - `dense`: a number for each pair of query and key on the scores, which has to be in memory;
         - `output`: a bias on the output.
@@ -306,7 +306,8 @@ class PositionEncoding(nn.Module):
         """Add position to the embeddings, and compute the tensors that the layers need for these positions.
 
         Args:
-            hidden_states: embeddings `(batch, length, d_model)`.
+            hidden_states: embeddings `(batch, length, d_model)`. In cross-attention, the hidden states of the decoder
+                or the output of the encoder, which only give shape, dtype and device: the returned states are not used.
             position_ids: `(batch or 1, length)`; of patches `(1, length, 2)`, row and column, not always whole numbers.
             position_bound: exclusive upper bound of the position ids. It may be None (unknown) if
                 `needs_position_bound` is False. For patches, the number of rows and of columns.

@@ -20,7 +20,7 @@ class LearnedGridEncoding(PositionEncoding):
     3.2).
 
     Args:
-        config: uses `d_model`, the grid of patches, and whether there is a class token.
+        config: gives `d_model`, the grid of patches, and whether there is a class token.
         kind: `encoder`.
     """
 
@@ -47,7 +47,7 @@ class LearnedEncoding(PositionEncoding):
     """A trained table of `max_position_embeddings` rows, which has no position beyond its last row.
 
     Args:
-        config: uses `d_model`, `max_position_embeddings` and the option `offset`: the number of rows before the row of
+        config: gives `d_model`, `max_position_embeddings` and the option `offset`: the number of rows before the row of
             position 0 (BART has 2).
         kind: encoder or decoder.
     """

@@ -81,7 +81,8 @@ class RotaryEncoding(PositionEncoding):
     """Computes rotation angles with the rope type of transformers that `config.rope_parameters` names.
 
     Args:
-        config: uses `rope_parameters`, `max_position_embeddings`, the head size and the option `pairing`.
+        config: the config of the model, with the fields `rope_parameters` and `max_position_embeddings`, the size of a
+            head and the option `pairing`.
         kind: `encoder`, `decoder`, or `cross`; in cross-attention, queries are rotated by target positions, and keys by
             source positions.
     """

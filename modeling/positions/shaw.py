@@ -112,8 +112,8 @@ class ShawEncoding(PositionEncoding):
     """The position encoding of Shaw et al.; each layer has vectors of its own.
 
     Args:
-        config: uses the head size and the options `max_distance` and `values` (whether vectors are added to values too;
-            if not, more backends can serve the encoding).
+        config: gives the head size and the options `max_distance` and `values` (whether vectors are added to values
+            too; if not, more backends can serve the encoding).
         kind: `encoder`, `decoder`, or `cross`; in cross-attention, distances are differences of position ids.
     """
 

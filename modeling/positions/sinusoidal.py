@@ -41,7 +41,7 @@ class SinusoidalGridEncoding(PositionEncoding):
     """Sinusoids for patches: half of the width is for the row, half for the column (He et al. 2022, MAE).
 
     Args:
-        config: uses the option `layout`.
+        config: gives the option `layout`.
         kind: `encoder`.
     """
 
@@ -67,8 +67,8 @@ class SinusoidalEncoding(PositionEncoding):
     """A table of sinusoids, computed once and extended for longer sequences, so that there is no last position.
 
     Args:
-        config: uses `d_model`, `max_position_embeddings` (the number of rows at first, up to a table of 16 MiB) and the
-            option `layout`.
+        config: gives `d_model`, `max_position_embeddings` (the number of rows at first, up to a table of 16 MiB) and
+            the option `layout`.
         kind: encoder or decoder.
     """
 

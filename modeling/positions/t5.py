@@ -58,7 +58,7 @@ class T5Encoding(PositionEncoding):
     """The position encoding of T5, with one bias table for all layers of the stack.
 
     Args:
-        config: uses `d_model`, the number of heads, and the options `num_buckets` and `max_distance`.
+        config: gives `d_model`, the number of heads, and the options `num_buckets` and `max_distance`.
         kind: `encoder` or `cross` (buckets for earlier and later keys), or `decoder` (buckets for earlier keys only).
     """
 

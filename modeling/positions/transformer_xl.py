@@ -115,7 +115,7 @@ class TransformerXLEncoding(PositionEncoding):
     """The position encoding of Transformer-XL. Each layer has its own u, v and W; distances may be of either sign.
 
     Args:
-        config: uses `d_model`, the number of heads and the head size.
+        config: gives `d_model`, the number of heads and the head size.
         kind: `encoder`, `decoder`, or `cross`; in cross-attention, distances are differences of position ids.
     """
 

@@ -424,7 +424,7 @@ def test_rows_without_a_token_get_names_of_their_own(tokenizer):
     tokens = vocabulary(tokenizer, 60)
     assert len(set(tokens)) == 60
     assert tokens[: len(WORDS)] == WORDS
-    with pytest.raises(SharingError, match=r"54 tokens, but vocab_size is 50"):
+    with pytest.raises(SharingError, match=r"token ids up to 53, but vocab_size is 50"):
         vocabulary(tokenizer, 50)
 
 
@@ -462,7 +462,7 @@ def test_other_models_and_folders_are_refused(save, tmp_path):
     with pytest.raises(SharingError, match="is_encoder_decoder is false"):
         export(run, tmp_path / "engine")
     BertConfig().save_pretrained(tmp_path / "bert")
-    with pytest.raises(SharingError, match="type 'bert': locant convert"):
+    with pytest.raises(SharingError, match="type 'bert', but only Locant models can be exported: locant convert"):
         export(tmp_path / "bert", tmp_path / "engine")
     run = save(random_translator(), name="bare", with_tokenizer=False)
     with pytest.raises(SharingError, match="has no tokenizer"):

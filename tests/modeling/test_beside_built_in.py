@@ -470,7 +470,7 @@ OF_AN_IMAGE_CLASSIFIER = {
     ),
     "a mask of patches": Row(
         given(attention_mask=torch.ones(2, 5)),
-        r"^attention_mask is given to an encoder of images, which takes pixel_values only\.$",
+        r"^attention_mask is given to an encoder of images, which takes pixel_values only: leave it out\.$",
         "images of a batch have one size, so that no patch is padding",
     ),
 }
@@ -602,7 +602,7 @@ OF_A_GIVEN_SOURCE = {
 OF_AN_IMAGE = {
     "input_ids for a start": Row(
         given(input_ids=torch.tensor([[1, 11], [1, 12]])),
-        r"^input_ids is given to an encoder of images, which takes pixel_values only\.$",
+        r"^input_ids is given to an encoder of images, which takes pixel_values only: leave it out\.$",
         "VisionEncoderDecoderModel begins the caption with them; here decoder_input_ids do, as in translation",
     ),
 }

@@ -145,8 +145,8 @@ class TestArguments:
         with pytest.raises(InputError) as error:
             LengthBatchSampler(LENGTHS[:pairs], batch_size=batch_size, num_replicas=2)
         assert str(error.value) == (
-            f"{pairs} training rows in batches of one cannot be shared out evenly among 2 processes: "
-            "allow more rows in a batch, or use fewer processes."
+            f"{pairs} training rows in batches of one row cannot be divided evenly among 2 processes: "
+            "use one process, or larger batches and at least 2 training rows."
         )
 
 

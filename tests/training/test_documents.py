@@ -185,8 +185,8 @@ class TestRun:
         ("options", "part"),
         [
             ({"train_file": "table.jsonl"}, "table.jsonl has no column 'text'; it has 'content': say with text_column"),
-            ({"train_file": "blank.txt"}, "train has 2 documents, and none of them holds any text."),
-            ({"test_file": "blank.txt"}, "test has 2 documents, and none of them holds any text."),
+            ({"train_file": "blank.txt"}, "train has 2 documents, and none of them holds any text: give documents"),
+            ({"test_file": "blank.txt"}, "test has 2 documents, and none of them holds any text: give documents"),
             ({"test_file": "latin1.txt"}, "latin1.txt, line 2: byte 3 (0xe9) is not UTF-8"),
             ({"tokenizer_vocab_size": 99}, "vocab_size is 99, but a tokenizer of kind 'bpe' needs at least 26"),
             (

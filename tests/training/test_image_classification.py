@@ -256,12 +256,12 @@ class TestBadInput:
             (
                 [("images/train-0.png", "x"), ("images/train-1.png", "x")],
                 {},
-                "have 1 different labels (x): a classifier ",
+                "have 1 different labels (x), but a classifier ",
             ),
             (
                 [("images/train-0.png", "x"), ("images/train-1.png", "y")],
                 {},
-                "validation.csv, line 2: the label 'light' is not one of the 2 labels of the training data (x, y).",
+                "validation.csv, line 2: the label 'light' is not one of the 2 labels of the training data (x, y): ",
             ),
             (None, {"image_column": "photo"}, "has no column 'photo'; it has 'image', 'label', 'caption'"),
             (None, {"patch_size": 3}, "patch_size 3 does not divide the height 8 of image_size"),

@@ -86,13 +86,13 @@ class TestSchedule:
 
     def test_another_number_of_steps_changes_a_warmup_that_is_a_share(self, capsys):
         assert self.told(capsys, warmup_steps=0.1) == (
-            "The run was planned for 80 steps and now has 100, which changes the learning rate of the steps to come; "
+            "The run was planned for 80 steps and now has 100, which changes the learning rate of the remaining steps; "
             "with warmup_steps 0.1 the warm-up now has 10 steps instead of 8.\n"
         )
 
     def test_and_a_schedule_that_ends_with_the_run(self, capsys):
         found = self.told(capsys, warmup_steps=5, lr_scheduler_type="cosine")
-        assert found.endswith("which changes the learning rate of the steps to come.\n")
+        assert found.endswith("which changes the learning rate of the remaining steps.\n")
 
     @pytest.mark.parametrize(
         ("schedule", "warmup_steps"), [("inverse_sqrt", 5), ("constant_with_warmup", 5), ("constant", 0.1)]

@@ -487,7 +487,7 @@ class TestSystem:
         restore()
         assert mount("-o", "remount,ro,bind", disk).returncode == 0
         error = self.sentence(toy, short, folder, capsys)
-        assert "failed (Read-only file system): make it accessible, and writable" in error
+        assert "failed (Read-only file system): make it readable, and writable" in error
         assert error.endswith(f"last good checkpoint, {folder / 'checkpoint-7'} (step 7).")
         assert f"Access to {disk / 'new'} failed (Read-only" in self.sentence(toy, short, disk / "new", capsys)
         assert mount("-o", "remount,rw,bind", disk).returncode == 0

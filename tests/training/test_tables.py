@@ -219,24 +219,24 @@ class TestErrors:
                 "t.tsv, line 3: 'label' is ' ', where the name of a class is",
             ),
             ("t.jsonl", '{"text": "a", "label": 1.5}', LABEL, "line 1: 'label' is 1.5, where the name of a class"),
-            ("t.tsv", "text\tlabel\na\t1\nb\tx\n", NUMBER, "line 3: 'label' is 'x', where a number is expected."),
+            ("t.tsv", "text\tlabel\na\t1\nb\tx\n", NUMBER, "line 3: 'label' is 'x', where a number is expected: cor"),
             ("t.tsv", "text\tlabel\na\tnan\n", NUMBER, "line 2: 'label' is 'nan', where a number"),
             ("t.jsonl", '{"text": "a", "label": true}', NUMBER, "line 1: 'label' is True, where a number"),
-            ("t.jsonl", '{"text": "a", "label": 4}', labels("|"), "as a list or with '|' between them is expected."),
+            ("t.jsonl", '{"text": "a", "label": 4}', labels("|"), "as a list or with '|' between them is expected: "),
             (
                 "t.tsv",
                 "text\tkind\na\tx\n",
                 LABEL,
                 "has no column 'label'; it has 'text', 'kind': say with label_column",
             ),
-            ("t.tsv", "text\tlabel\n", LABEL, "t.tsv holds no row."),
+            ("t.tsv", "text\tlabel\n", LABEL, "t.tsv holds no row: give a file with at least one row."),
             ("t.jsonl", '{"text": "a", "label": "\\ud83d"}', LABEL, "line 1: 'label' holds '\\ud83d', which is one"),
             ("t.jsonl", '{"text": "a", "label": ["x", "\\ud83d"]}', labels(","), "'label' holds '\\ud83d', which is"),
             (
                 "t.tsv",
                 "text\tlabel\na\tno.png",
                 IMAGE,
-                "no.png, which 'label' names.",
+                "no.png, which 'label' names: correct the path, or remove the row.",
             ),
         ],
     )
@@ -249,8 +249,8 @@ class TestErrors:
     @pytest.mark.parametrize(
         ("values", "kind", "message"),
         [
-            (["1", "x"], NUMBER, "row 2: 'label' is 'x', where a number is expected."),
-            (["x", None], LABEL, "row 2: 'label' is null, where the name of a class is expected."),
+            (["1", "x"], NUMBER, "row 2: 'label' is 'x', where a number is expected: correct the value, or choose "),
+            (["x", None], LABEL, "row 2: 'label' is null, where the name of a class is expected: give a value, or "),
             ([["x"], [None]], labels(","), "row 2: 'label' is [None], where names of classes"),
         ],
     )

@@ -213,18 +213,23 @@ class TestErrors:
     def test_files_of_different_length(self, tmp_path):
         source = write(tmp_path / "a.en", "1\n2\n3\n")
         target = write(tmp_path / "a.fr", "1\n2\n3\n4\n5")
-        expected = f"Parallel files must have the same number of lines: {source} has 3, {target} has 5."
+        expected = (
+            f"Parallel files must have the same number of lines: {source} has 3, {target} has 5; correct them, so that "
+            "line N of each file belongs to row N."
+        )
         assert self.message(train_file=[source, target]) == expected
 
     def test_missing_file_names_the_nearest(self, tmp_path):
         parallel(tmp_path, "train", PAIRS)
         missing = tmp_path / "trian.en"
-        expected = f"{missing} does not exist; the nearest name in its folder is train.en."
+        expected = f"{missing} does not exist: correct the path; the nearest name in its folder is train.en."
         assert self.message(train_file=[missing, tmp_path / "train.fr"]) == expected
 
     def test_missing_folder(self, tmp_path):
         missing = tmp_path / "nowhere" / "train.tsv"
-        assert self.message(train_file=missing) == f"{missing} does not exist, nor does the folder {missing.parent}."
+        assert self.message(train_file=missing) == (
+            f"{missing} does not exist, and its folder {missing.parent} is missing too: correct the path."
+        )
 
     def test_folder_in_place_of_a_file(self, tmp_path):
         assert self.message(train_file=tmp_path).startswith(
@@ -235,12 +240,12 @@ class TestErrors:
     def test_empty_file(self, tmp_path, side):
         files = parallel(tmp_path, "train", PAIRS)
         write(tmp_path / f"train.{('en', 'fr')[side]}", "")
-        assert self.message(train_file=files) == f"{files[side]} is empty."
+        assert self.message(train_file=files) == f"{files[side]} is empty: give a file that is not empty."
 
     @pytest.mark.parametrize(("name", "text"), [("t.tsv", "source\ttarget\n"), ("t.jsonl", "\n"), ("t.csv", "\ufeff")])
     def test_table_without_pairs(self, tmp_path, name, text):
         path = write(tmp_path / name, text)
-        assert self.message(train_file=path) == f"{path} holds no pair."
+        assert self.message(train_file=path) == f"{path} holds no pair: give a file with at least one pair."
 
     def test_invalid_utf8_in_a_split(self, tmp_path):
         source, target = parallel(tmp_path, "train", numbered(3))
@@ -278,7 +283,7 @@ class TestErrors:
 
     def test_three_files(self, tmp_path):
         files = [*parallel(tmp_path, "train", PAIRS), "more"]
-        expected = "train_file holds 3 paths, where one table or 2 parallel text files are expected."
+        expected = "train_file has 3 paths: give one table, or 2 parallel text files (source, target)."
         assert self.message(train_file=files) == expected
 
     @pytest.mark.parametrize(
@@ -288,7 +293,8 @@ class TestErrors:
             (
                 "t.tsv",
                 'source\ttarget\na\tb\n"a\tc"\td\n',
-                "line 3, has 3 columns, but the first line names 2 ('source', 'target'). Quotes are ordinary ",
+                "line 3, has 3 columns, but the first line names 2 ('source', 'target'): give each row one cell for "
+                "each name. Quotes are ordinary ",
             ),
             ("t.tsv", "source\ttarget\na\tb\na\n", "line 3, has 1 columns, but the first line names 2 "),
             ("t.csv", 'source,target\na,b\n"a"x,b\n', "line 3, is not CSV ("),
@@ -307,7 +313,9 @@ class TestErrors:
     def test_null_and_number_in_parquet(self, tmp_path):
         path = tmp_path / "t.parquet"
         datasets.Dataset.from_dict({"source": ["a", "b"], "target": ["A", None]}).to_parquet(path)
-        assert self.message(train_file=path) == f"{path}, row 2: 'target' is null, where text is expected."
+        assert self.message(train_file=path) == (
+            f"{path}, row 2: 'target' is null, where text is expected: give a value, or remove the row."
+        )
         datasets.Dataset.from_dict({"source": ["a", "b"], "target": [1, 2]}).to_parquet(path)
         assert self.message(train_file=path).startswith(f"{path}: column 'target' holds Value('int64')")
 
@@ -316,8 +324,11 @@ class TestErrors:
         assert self.message(train_file=path).startswith(f"{path} cannot be read as Parquet: ")
 
     def test_training_data_from_nowhere_or_from_two_places(self):
-        assert self.message() == "Training data come from either dataset_name or train_file, and neither was given."
-        assert self.message(dataset_name="a", train_file="b").endswith("and both were given.")
+        advice = "give one of these options."
+        assert self.message() == (
+            f"Training data come from either dataset_name or train_file, and neither was given: {advice}"
+        )
+        assert self.message(dataset_name="a", train_file="b").endswith(f"and both were given: {advice}")
 
     def test_dataset_that_is_not_there(self, tmp_path, monkeypatch):
         monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", True)
@@ -328,4 +339,7 @@ class TestErrors:
         (tmp_path / "corpus").mkdir()
         datasets.Dataset.from_dict({"source": ["a"]}).to_parquet(tmp_path / "corpus" / "test.parquet")
         name = str(tmp_path / "corpus")
-        assert self.message(dataset_name=name) == f"The dataset {name!r} has no split 'train'; it has 'test'."
+        assert self.message(dataset_name=name) == (
+            f"The dataset {name!r} has no split 'train'; it has 'test': give a dataset with a split 'train', or give "
+            "the training data as train_file."
+        )

@@ -308,20 +308,22 @@ class TestBadInput:
         shorter = tmp_path / "shorter.fr"
         shorter.write_text("".join(f"{target}\n" for _, target in toy.pairs["train"][:-1]))
         assert self.sentence(toy, capsys, tmp_path / "run", train_file=[english, shorter]) == (
-            f"Parallel files must have the same number of lines: {english} has 320, {shorter} has 319."
+            f"Parallel files must have the same number of lines: {english} has 320, {shorter} has 319; correct them, "
+            "so that line N of each file belongs to row N."
         )
 
     @pytest.mark.parametrize("split", ["train", "validation", "test"])
     def test_a_missing_file(self, toy, tmp_path, capsys, split):
         english, french = toy.files[split]
         error = self.sentence(toy, capsys, tmp_path / "run", **{f"{split}_file": [english, f"{french}x"]})
-        assert error == f"{french}x does not exist; the nearest name in its folder is {split}.fr."
+        assert error == f"{french}x does not exist: correct the path; the nearest name in its folder is {split}.fr."
 
     @pytest.mark.parametrize("split", ["train", "validation", "test"])
     def test_an_empty_file(self, toy, tmp_path, capsys, split):
         (tmp_path / "empty").touch()
         files = [toy.files[split][0], tmp_path / "empty"]
-        assert self.sentence(toy, capsys, tmp_path / "run", **{f"{split}_file": files}) == f"{tmp_path}/empty is empty."
+        error = self.sentence(toy, capsys, tmp_path / "run", **{f"{split}_file": files})
+        assert error == f"{tmp_path}/empty is empty: give a file that is not empty."
 
     def test_text_that_is_not_utf8(self, toy, tmp_path, capsys):
         (tmp_path / "latin1.fr").write_bytes("un\ndeux\nl'été\n".encode("latin-1"))

@@ -124,7 +124,7 @@ def test_a_backend_without_a_backward_pass_here_is_refused_before_training(toy, 
     assert toy.train(tmp_path / "run", **options) == 2
     error = capsys.readouterr().err.splitlines()[-1]
     assert "error: attn_implementation flex_attention cannot compute a training step on cpu (" in error
-    assert error.endswith("): choose sdpa or eager, or leave it out.")
+    assert error.endswith("): choose sdpa or eager, or leave attn_implementation out.")
     assert not (tmp_path / "run").exists()
 
 

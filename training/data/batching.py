@@ -16,35 +16,40 @@ from torch.utils.data import Dataset as TorchDataset
 from ..errors import InputError
 
 Key = tuple[int, int]
-"""(epoch, row): the key with which a DataLoader reads a row of `TrainingRows` for an epoch."""
+"""(epoch, row): the key with which a row of `TrainingRows` is read for an epoch.
+
+With `streaming`, the position of a block in the order of the blocks takes the place of the epoch.
+"""
 
 
 class LengthBatchSampler(Sampler[list[Key]]):
-    """Samples batches of rows of similar length, different ones in every epoch, and distributes them over processes.
+    """Samples batches of rows of similar length, and distributes the batches over the processes.
 
-    A row has one length or several, such as those of source and target. The rows are divided into cells by their
-    lengths: a cell is cut in two where the cut saves most padding, as long as each part fills at least three batches
-    and a 200th of all batches. In each epoch, the rows of each cell are shuffled and divided into batches, and the
-    batches of all cells are shuffled. The cells are the same in every epoch, so every epoch has the same number of
-    batches. Every epoch has every row once. The shuffling depends on `seed` and the epoch only.
+    A row has one length or several, such as the lengths of its source and its target. The rows are divided into cells
+    by their lengths: a cell is cut in two at the point that saves the most padding, and its parts are cut in the same
+    way, until no cut saves padding. Each part must fill at least three batches and a 200th of all batches. In each
+    epoch, the rows of each cell are shuffled and divided into batches, and the batches of all cells are shuffled. The
+    cells are the same in every epoch, so every epoch has the same number of batches. Every epoch has every row once.
+    The shuffling depends on `seed` and the epoch only.
 
     With several processes, some cells are divided into more batches, until the number of batches is a multiple of the
     number of processes. In each step, the processes get batches of similar size.
 
-    Yields lists of keys (epoch, row), so that the data can vary with the epoch without shared state.
+    Yields lists of keys (epoch, row), so that a worker of a DataLoader learns the epoch from the keys.
 
     Args:
-        lengths: the number of tokens of every row; integers of shape (rows, lengths of a row), such as (pairs, 2).
-        max_tokens: the largest number of tokens in a batch of one process, padding included: the number of rows times
-            the sum of the largest first length, the largest second length, …. A longer row is a batch by itself.
-        batch_size: the number of rows in a batch; give either this or `max_tokens`.
+        lengths: the numbers of tokens of every row, integers of shape (rows, 1), or (rows, 2) for pairs of texts.
+        max_tokens: the largest number of tokens in a batch of one process, padding included: the number of rows in the
+            batch times the sum of the largest first length and, for pairs, the largest second length. A row of more
+            tokens is a batch by itself.
+        batch_size: the largest number of rows in a batch; give either `batch_size` or `max_tokens`.
         seed: the seed of the shuffling.
         num_replicas: the number of processes that train together.
-        rank: the number of the process that this sampler is for, from 0 on.
+        rank: the number of the process for which this sampler yields batches, from 0 on.
 
     Raises:
         ValueError: if not exactly one of `max_tokens` and `batch_size` is given.
-        InputError: if the processes cannot get equally many batches.
+        InputError: if the rows cannot be divided into the same number of batches for each process.
     """
 
     def __init__(
@@ -90,7 +95,7 @@ class LengthBatchSampler(Sampler[list[Key]]):
             yield [(epoch, row) for row in batches[step * self.num_replicas + self.rank].tolist()]
 
     def _capacity(self, longest: np.ndarray) -> np.ndarray:
-        """The largest number of rows in a batch; `longest` is the sum of its largest source and target lengths."""
+        """Return the largest number of rows in a batch; `longest` is the number of tokens in a row, with padding."""
         if self._rows_per_batch is not None:
             return np.full_like(longest, self._rows_per_batch)
         return np.maximum(1, self._max_tokens // longest)
@@ -113,9 +118,10 @@ class LengthBatchSampler(Sampler[list[Key]]):
         return cells
 
     def _cut(self, rows: np.ndarray, least: int) -> tuple[np.ndarray, np.ndarray] | None:
-        """Sort `rows` by one length, and cut where this saves most padding; each part fills at least `least` batches.
+        """Sort `rows` by one of their lengths, and cut them into two parts at the point that saves the most padding.
 
-        Returns None if no cut saves any padding, as among rows of equal length.
+        Each part fills at least `least` batches. Returns None if no such cut saves padding, for example because all
+        rows have equal lengths.
         """
         best_cost, best_parts = len(rows) * self.lengths[rows].max(axis=0).sum(), None
         sides = range(self.lengths.shape[1])
@@ -139,15 +145,16 @@ class LengthBatchSampler(Sampler[list[Key]]):
         return best_parts
 
     def _count_batches(self) -> np.ndarray:
-        """The number of batches of each cell: as few as possible, with a total that is a multiple of `num_replicas`."""
+        """Count the batches of each cell: as few as possible, with a total that is a multiple of `num_replicas`."""
         sizes = np.array([len(cell) for cell in self._cells])
         longest = np.array([self.lengths[cell].max(axis=0).sum() for cell in self._cells])
         counts = -(-sizes // self._capacity(longest))
         while counts.sum() % self.num_replicas:
             if (counts == sizes).all():
                 raise InputError(
-                    f"{sizes.sum():,} training rows in batches of one cannot be shared out evenly among "
-                    f"{self.num_replicas} processes: allow more rows in a batch, or use fewer processes."
+                    f"{sizes.sum():,} training rows in batches of one row cannot be divided evenly among "
+                    f"{self.num_replicas} processes: use one process, or larger batches and at least "
+                    f"{self.num_replicas} training rows."
                 )
             tokens = np.where(counts < sizes, -(-sizes // counts) * longest, 0)
             counts[tokens.argmax()] += 1
@@ -155,7 +162,7 @@ class LengthBatchSampler(Sampler[list[Key]]):
 
 
 def padding_share(lengths: Sequence[Sequence[int]] | np.ndarray, batches: Sequence[list[int]]) -> float:
-    """Return the share of the token slots in `batches` (lists of indices into `lengths`) that hold padding."""
+    """Return the share of the tokens of `batches` that are padding; a batch is a list of indices into `lengths`."""
     lengths = np.asarray(lengths)
     slots = sum(len(batch) * int(lengths[batch].max(axis=0).sum()) for batch in batches)
     tokens = sum(int(lengths[batch].sum()) for batch in batches)
@@ -166,14 +173,15 @@ Row = dict[str, Any]
 
 
 class TrainingRows(TorchDataset[Row]):
-    """Training data by key (epoch, row).
+    """Training rows that are read by keys (epoch, row).
 
-    `vary` changes a row in each epoch, with a random generator that is seeded by (`seed`, epoch, row). The result does
-    not depend on which process or worker reads the row, nor on whether the run was resumed.
+    `vary` changes a row in each epoch, with a random generator that is seeded by (`seed`, epoch, row). So the result
+    depends neither on the process or worker that reads the row, nor on whether the run was resumed.
 
     Args:
         dataset: the rows, with the columns that the model takes, and further columns that `vary` needs.
-        vary: a function from a row and a random generator to the row of an epoch. It is copied to worker processes.
+        vary: a function that takes a row and a random generator, and returns the row for an epoch; None to leave the
+            rows as they are. Each worker of a DataLoader has a copy of this function.
         seed: the seed of the random generators.
     """
 
@@ -189,7 +197,7 @@ class TrainingRows(TorchDataset[Row]):
         return self.__getitems__([key])[0]
 
     def __getitems__(self, keys: list[Key]) -> list[Row]:
-        """Read all rows of a batch; a DataLoader calls this method, as Arrow reads a batch faster than single rows."""
+        """Read all rows of a batch at once, which is faster than row by row; a DataLoader calls this method."""
         columns = self.dataset[[row for _, row in keys]]
         rows = [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
         if self.vary is None:
@@ -211,12 +219,12 @@ def build_training_dataloader(
     The sampler yields only the batches of this process (it has ``num_replicas=accelerator.num_processes`` and
     ``rank=accelerator.process_index``), so Accelerate gets ``num_processes=1`` and does not shard the batches. If
     Accelerate sharded them, the Trainer could not call ``set_epoch`` of the sampler when it resumes within an epoch.
-    No random state is synchronised between processes, as the order of the batches depends on none.
+    No random state is synchronised between processes, as the order of the batches does not depend on one.
 
     Args:
         dataset: the training data.
         sampler: the sampler of the batches, made from the lengths of the rows of `dataset`.
-        collator: makes a batch of tensors, as :class:`transformers.DataCollatorForSeq2Seq` does.
+        collator: makes a batch of tensors from rows, as :class:`transformers.DataCollatorForSeq2Seq` does.
         accelerator: the accelerator of the Trainer.
         dataloader_kwargs: further arguments of :class:`torch.utils.data.DataLoader`, such as ``num_workers``.
     """

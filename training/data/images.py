@@ -37,11 +37,11 @@ _UNREADABLE = (OSError, SyntaxError, ValueError, Pillow.DecompressionBombError)
 
 
 def build_image_processor(data: ImageArguments, run: RunConfig, name: str | None) -> BaseImageProcessor:
-    """The image processor with the name `name`, or else a new one for the image size and channels of the new model.
+    """Load the image processor `name`; if `name` is None, make one for the image size and channels of the new model.
 
     Raises:
-        InputError: no image processor loads from `name`; or `image_mean` or `image_std` is given for a trained model,
-            which has its own.
+        InputError: no image processor loads from `name`; or `image_mean` or `image_std` is given, although a trained
+            model comes with an image processor.
     """
     if name is None:
         config = run.model.make_config(**TASKS[run.task].config_fields)
@@ -122,7 +122,7 @@ class _Reading:
 
 
 def _versions(stored: Dataset) -> str:
-    """A hash of the sizes and modification times of the image files, which changes when one of the files changes."""
+    """Compute a hash of the sizes and modification times of the image files, which changes if a file changes."""
     versions = hashlib.sha256()
     for path in pc.struct_field(stored.data.column(IMAGE_COLUMN), "path").to_pylist():
         try:
@@ -146,7 +146,7 @@ def _check_faults(faults: list[str], rows: Dataset, table: str) -> None:
 
 
 def pixels_of(row: dict[str, Any]) -> np.ndarray:
-    """The pixels of a row of `read_images`, from 0 to 255, as a read-only array `(channels, height, width)`."""
+    """Return the pixels of a row of `read_images`, from 0 to 255, as a read-only array `(channels, height, width)`."""
     return np.frombuffer(row["pixels"], dtype=np.uint8).reshape(row["shape"])
 
 
@@ -165,7 +165,7 @@ class Variation:
     flip: bool = False
 
     def __call__(self, row: dict[str, Any], rng: random.Random) -> dict[str, Any]:
-        """The row with its image augmented; `rng` is the only source of randomness."""
+        """Augment the image of a row; `rng` is the only source of randomness."""
         pixels = pixels_of(row)
         if self.crop < 1.0:
             pixels = _cut(pixels, rng.uniform(self.crop, 1.0), rng.random(), rng.random())
@@ -177,7 +177,10 @@ class Variation:
 
 
 def _cut(pixels: np.ndarray, share: float, down: float, right: float) -> np.ndarray:
-    """Cut out `share` of each side, at the position `down`, `right` (0 to 1), and enlarge it to the image size."""
+    """Cut out a box with `share` of each side of the image, and enlarge it to the size of the image.
+
+    `down` and `right` are from 0 to 1: the box is at the top (left) edge for 0, and at the bottom (right) edge for 1.
+    """
     height, width = pixels.shape[1:]
     top, left = down * (1 - share) * height, right * (1 - share) * width
     box = (left, top, left + share * width, top + share * height)
@@ -197,7 +200,7 @@ def _moved(pixels: np.ndarray, down: int, right: int) -> np.ndarray:
 
 
 def variation(data: ImageArguments, flip: bool = False) -> Variation | None:
-    """The augmentation that `data` and `flip` ask for; None if they ask for none."""
+    """Return a `Variation` with the options in `data` and with `flip`; None if it would change no image."""
     wanted = Variation(data.random_shift, data.random_crop, flip)
     return None if wanted == Variation() else wanted
 

@@ -23,7 +23,7 @@ class Side:
     """A column of text, and the column of token ids that is made from it.
 
     Args:
-        text: the name of the column of text, also in messages.
+        text: the name of the column of text, which messages use too.
         ids: the name of the column of token ids.
         limit: the name of the option that limits the number of tokens in training, for messages.
     """
@@ -42,7 +42,7 @@ def build_tokenizer(
 ) -> PreTrainedTokenizerBase:
     """Load the tokenizer `name`; if `name` is None, train a tokenizer on `texts` with the options in `data`.
 
-    `purpose` is the argument of `train_tokenizer`.
+    `purpose` is the argument `purpose` of `train_tokenizer`.
 
     Raises:
         InputError: no tokenizer loads from `name`, or no tokenizer can be trained with these options.
@@ -82,7 +82,7 @@ def tokenize(
         dataset: the rows, with columns of text.
         encode: a function from the columns of a batch of rows to the columns of token ids of these rows.
         num_proc: the number of processes; None for one process. The tokenizer uses all cores by itself, and processes
-            take seconds to start, so that more processes save time only from some million rows on.
+            take seconds to start, so several processes save time only for millions of rows.
         keep_text: whether to keep the columns of `dataset`.
         desc: the text before the progress bar.
     """
@@ -100,7 +100,8 @@ def tokenize_pairs(
 ) -> Dataset:
     """Turn ``source`` (with `source_prefix` before it) into ``input_ids``, and ``target`` into ``labels``.
 
-    Both end with the tokenizer's end token, and nothing is truncated. `options` are those of `tokenize`.
+    Sources and targets end with the tokenizer's end token, and are not truncated. `options` are further arguments of
+    `tokenize`.
     """
 
     def encode(batch: dict[str, list[str]]) -> dict[str, Any]:
@@ -112,7 +113,7 @@ def tokenize_pairs(
 def encode_pairs(
     batch: Mapping[str, list[str]], tokenizer: PreTrainedTokenizerBase, source_prefix: str
 ) -> dict[str, Any]:
-    """The columns ``input_ids`` and ``labels`` of `tokenize_pairs` for a batch of pairs."""
+    """Compute the columns ``input_ids`` and ``labels`` of `tokenize_pairs` for a batch of pairs."""
     sources = tokenizer([source_prefix + source for source in batch["source"]], verbose=False)
     targets = tokenizer(text_target=batch["target"], verbose=False)
     return {"input_ids": sources["input_ids"], "labels": targets["input_ids"]}
@@ -130,18 +131,21 @@ def pair_lengths(dataset: Dataset) -> np.ndarray:
 
 
 class Dropped(NamedTuple):
-    """Counts of dropped training rows: `empty` of rows with a blank side, `long` of other rows with a long side."""
+    """The numbers of dropped training rows.
+
+    `empty` is the number of rows with a blank text, and `long` the number of other rows with a text above its limit.
+    """
 
     empty: int
     long: int
 
 
 def select_usable(dataset: Dataset, limits: dict[Side, int | None]) -> tuple[Dataset, Dropped]:
-    """Drop the rows with a side of white space only, or with a side of more tokens than its limit.
+    """Drop the rows in which a text is blank, or has more tokens than the limit of its side.
 
     Args:
         dataset: the result of :func:`tokenize` with `keep_text`.
-        limits: for each side its limit in tokens, including special tokens and a prefix; None for no limit.
+        limits: the limit of each side in tokens, including special tokens and a prefix; None for no limit.
     """
     text = dataset.select_columns([side.text for side in limits]).with_format("arrow")[:]
     blank = [pc.equal(pc.utf8_trim_whitespace(text[side.text]), "").to_numpy() for side in limits]
@@ -153,9 +157,13 @@ def select_usable(dataset: Dataset, limits: dict[Side, int | None]) -> tuple[Dat
 
 
 def drop_unusable(dataset: Dataset, limits: dict[Side, int | None], row: str = "row") -> tuple[Dataset, Dropped]:
-    """Do as `select_usable`; `row` is the word for a row in messages.
+    """Drop rows as `select_usable` does, and raise an error if no row is left.
 
-    For training rows only: the metrics on validation and test rows must not depend on the limits.
+    Call this function for training rows only: the metrics on validation and test rows must not depend on the limits.
+
+    Args:
+        dataset, limits: the arguments of `select_usable`.
+        row: the word for a row in the error message.
 
     Raises:
         InputError: if no row is left.
@@ -164,23 +172,23 @@ def drop_unusable(dataset: Dataset, limits: dict[Side, int | None], row: str = "
     if not len(kept):
         named = " or ".join(f"{side.limit} {limit}" for side, limit in limits.items())
         raise InputError(
-            f"No training {row} is left: {dropped.empty:,} have an empty text, and {dropped.long:,} have a text "
+            f"No training {row} is left, as {dropped.empty:,} have an empty text, and {dropped.long:,} have a text "
             f"longer than {named}: check the data, or raise the limit."
         )
     return kept, dropped
 
 
 def check_lengths(dataset: Dataset, limit: int | None, which: str, side: Side = SOURCE) -> None:
-    """Check that no text is longer than a table of learned positions allows.
+    """Check that no text has more tokens than a table of learned positions allows.
 
     Args:
         dataset: the result of :func:`tokenize`; if it has a column ``line``, messages number the rows by this column.
         limit: the number of positions in the table; None if there is no table.
         which: the name of the split, for the message.
-        side: the text of a row that is checked.
+        side: the side of a row whose text is checked.
 
     Raises:
-        InputError: a text is too long; the message names the first one.
+        InputError: a text is too long; the message names the first text that is too long.
     """
     if limit is None:
         return
@@ -198,7 +206,10 @@ def check_lengths(dataset: Dataset, limit: int | None, which: str, side: Side = 
 
 
 class Growth(NamedTuple):
-    """How many tokens BPE dropout adds to a text of n tokens: `mean` · n, with standard deviation `deviation` · √n."""
+    """The number of tokens that BPE dropout adds to a text of n tokens.
+
+    Its mean is `mean` · n, and its standard deviation is `deviation` · √n.
+    """
 
     mean: float
     deviation: float
@@ -206,7 +217,7 @@ class Growth(NamedTuple):
 
 @dataclass
 class Resegmentation:
-    """Segments the texts of a row at random (BPE dropout): the argument `vary` of `TrainingRows`.
+    """Segments the texts of a row at random (BPE dropout), as the argument `vary` of `TrainingRows`.
 
     If a random segmentation has more tokens than the method `longest` allows, the deterministic segmentation is used.
 
@@ -231,7 +242,10 @@ class Resegmentation:
         return found
 
     def measure_growth(self, pairs: Dataset, seed: int, sample: int = 1000) -> None:
-        """Estimate `growth`: segment `sample` random rows of `pairs` once; `seed` decides rows and segmentations."""
+        """Estimate `growth` from one random segmentation of each of `sample` rows of `pairs`.
+
+        `seed` decides the rows and the segmentations. If `pairs` has fewer rows than `sample`, all rows are used.
+        """
         rng = random.Random(seed)
         rows = pairs.select(sorted(rng.sample(range(len(pairs)), min(sample, len(pairs)))))
         for side in self.limits:
@@ -241,10 +255,11 @@ class Resegmentation:
             self.growth[side] = Growth(mean, np.sqrt(np.mean((longer - mean * lengths) ** 2 / lengths)))
 
     def longest(self, side: Side, lengths: Any) -> Any:
-        """The largest number of tokens that a segmentation may have.
+        """Return the largest number of tokens that a segmentation may have.
 
-        With `growth`, it is two standard deviations above the mean, which some 2 % of segmentations exceed. A lower
-        bound would reject more segmentations, and a higher bound would leave more of the token budget unused.
+        With `growth`, this number is two standard deviations above the mean number of tokens, but at most the limit of
+        the side; about 2 % of the segmentations have more tokens. A lower number would reject more segmentations, and a
+        higher number would leave more of the budget `max_tokens_per_batch` unused.
 
         Args:
             side: source or target.

@@ -1,5 +1,5 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""Checks of the rows before training: some rows are shown, and warnings say if the files may be the wrong files."""
+"""Checks of the rows before training: functions that show some rows, and warn if the files may be the wrong files."""
 
 import json
 import re
@@ -17,7 +17,7 @@ from ..run.progress import count_tokens, sample_rows, shorten
 from .tables import QUOTED_TSV, row_values
 
 CHECKED_PAIRS = 5000
-"""If a split has more pairs, every n-th pair is checked: at least this number, and less than twice this number."""
+"""If a split has at least twice this number of pairs, only every n-th pair is checked, and at least this number."""
 FEWEST_PAIRS = 50
 """With fewer training rows, their labels are not checked; with fewer pairs, their lengths are not checked."""
 FEWEST_CHARACTERS = 2000
@@ -28,7 +28,7 @@ _QUOTED_CELL = re.compile(r'"([^"]|"")*"')
 
 
 def describe_rows(rows: Dataset, columns: Sequence[str]) -> list[str]:
-    """Lines that show the first, the middle and the last row of train: the number of the row, then each column."""
+    """Return lines that show the first, the middle and the last row of train: the row number, and each column."""
     for name in columns:
         if isinstance(rows.features[name], Image):
             rows = rows.cast_column(name, Image(decode=False))
@@ -49,7 +49,7 @@ def _in_words(value: Any) -> str:
 
 
 def copy_warnings(splits: Mapping[str, Dataset], columns: Sequence[str]) -> list[str]:
-    """A warning for each split except train if most of its rows are also in train: one file may be given for both."""
+    """Warn about each split but train if most of its rows are also in train: the same file may be given for both."""
     known = set(map(hash, row_values(splits["train"], columns)))
     warnings = []
     for split in (name for name in splits if name != "train"):
@@ -82,7 +82,7 @@ def quote_warnings(train: Dataset, columns: Sequence[str]) -> list[str]:
 def label_warnings(labels: Sequence[str], row: str) -> list[str]:
     """Warn if the number of different labels is more than half of the number of training rows.
 
-    This is so if `label_column` names a column of texts by mistake.
+    `label_column` may then name a column of texts by mistake. Fewer than `FEWEST_PAIRS` rows give no warning.
 
     Args:
         labels: the label of each training row.
@@ -98,12 +98,12 @@ def label_warnings(labels: Sequence[str], row: str) -> list[str]:
 
 
 def tokenizer_warning(folder: Path, summary: Mapping[str, Any]) -> list[str]:
-    """A warning if the tokens per byte of train are more than twice those of the data the tokenizer was trained on.
+    """Warn if train has more than twice as many tokens per byte as the data on which the tokenizer was trained.
 
-    If the number of bytes of train or of the tokenizer's data is unknown, the tokens per row are compared instead.
+    If one of the two numbers of bytes is unknown, the tokens per row are compared instead.
 
     Args:
-        folder: the folder of the run that trained the tokenizer; without a `metrics.json` in it, no warning is given.
+        folder: the folder of the run that trained the tokenizer; if it has no `metrics.json`, there is no warning.
         summary: `PreparedData.summary` of the new run, with the numbers of tokens and bytes of its training data.
     """
     file = folder / METRICS_FILE
@@ -124,7 +124,7 @@ def tokenizer_warning(folder: Path, summary: Mapping[str, Any]) -> list[str]:
 
 
 def pair_warnings(splits: Mapping[str, Dataset]) -> list[str]:
-    """Warnings if the pairs do not look like texts with their translations.
+    """Warn if the pairs do not look like texts with their translations.
 
     Args:
         splits: the rows of each split, with the columns `source` and `target`; one split is `train`.
@@ -134,10 +134,10 @@ def pair_warnings(splits: Mapping[str, Dataset]) -> list[str]:
 
         - One file is given twice: most targets are equal to their sources.
         - One file is shifted: the lengths of sources and targets do not correlate, in a split or from some pair on.
-        - Files are swapped: the sources of train are more similar to the targets of another split than to its sources,
-          and the targets of train to its sources.
-        - A split is in another language: its sources, or its targets, are less than half as similar to those of train
-          as two parts of train are to each other.
+        - Files are swapped: train is more similar to another split if the sources of one are compared with the targets
+          of the other than if sources are compared with sources, and targets with targets.
+        - A split is in another language: its sources are less than half as similar to the sources of train as two parts
+          of the sources of train are to each other; or the same is true of its targets.
 
         The similarity of two texts is the cosine between their counts of trigrams of characters.
     """
@@ -172,15 +172,16 @@ def pair_warnings(splits: Mapping[str, Dataset]) -> list[str]:
 
 
 def _spread(rows: Dataset) -> tuple[list[str], list[str]]:
-    """The sources and targets of every n-th pair of the split: at least `CHECKED_PAIRS`, or all if there are fewer."""
+    """Return the sources and targets of every n-th pair: at least `CHECKED_PAIRS`, or all if there are fewer pairs."""
     chosen = rows.select(range(0, len(rows), max(1, len(rows) // CHECKED_PAIRS)))
     return chosen["source"][:], chosen["target"][:]
 
 
 def _length_correlation(sources: Sequence[str], targets: Sequence[str]) -> float | None:
-    """Pearson's correlation between the logarithms of the lengths of the sources and of the targets.
+    """Return Pearson's correlation between log(1 + length) of the sources and of the targets, in characters.
 
-    None if there are fewer than `FEWEST_PAIRS` pairs, or if the sources or the targets all have nearly the same length.
+    Returns None if there are fewer than `FEWEST_PAIRS` pairs, or if the sources or the targets all have nearly the same
+    length.
     """
     lengths = np.log1p([[len(source), len(target)] for source, target in zip(sources, targets, strict=True)])
     if len(lengths) < FEWEST_PAIRS or lengths.std(axis=0).min() < 0.1:
@@ -189,13 +190,14 @@ def _length_correlation(sources: Sequence[str], targets: Sequence[str]) -> float
 
 
 def _first_shifted(sources: Sequence[str], targets: Sequence[str]) -> float | None:
-    """The place from which the lengths of sources and targets no longer correlate: one file may lack a line there.
+    """Find the pair from which on the lengths of sources and targets do not correlate: one file may lack a line there.
 
-    The pairs are divided into ten consecutive blocks of equal size, and the correlation is computed in each block.
+    The pairs are divided into at most ten consecutive blocks of equal size, with at least `FEWEST_PAIRS` pairs each,
+    and the correlation is computed in each block.
 
     Returns:
         The number of pairs before the first block without correlation, divided by the number of all pairs. None if the
-        lengths correlate in every block, or not in the first block.
+        lengths correlate in every block, or do not correlate in the first block.
     """
     size = max(FEWEST_PAIRS, -(-len(sources) // 10))
     starts = range(0, len(sources) - size + 1, size)
@@ -208,7 +210,10 @@ def _first_shifted(sources: Sequence[str], targets: Sequence[str]) -> float | No
 
 
 def _language_warnings(train: tuple[list[str], list[str]], other: tuple[list[str], list[str]], split: str) -> list[str]:
-    """The warnings of `pair_warnings` about swapped files and other languages, from train and one other split."""
+    """Return the warnings of `pair_warnings` about swapped files and other languages, for train and another split.
+
+    `train` and `other` are the sources and the targets of the two splits; `split` is the name of the other split.
+    """
     ours, theirs = [" ".join(side) for side in train], [" ".join(side) for side in other]
     # all compared texts have the same length, as the similarity of short texts is lower
     size = min(MOST_CHARACTERS, *(len(text) // 2 for text in ours), *map(len, theirs))
@@ -226,7 +231,8 @@ def _language_warnings(train: tuple[list[str], list[str]], other: tuple[list[str
     own = [_cosine(*halves) for halves in zip(first, second, strict=True)]
     return [
         f"the {side}s of train and of {split} look like different languages: the cosine between their counts of "
-        f"character trigrams is {likeness:.2f}, and {most:.2f} between two parts of train."
+        f"character trigrams is {likeness:.2f}, and {most:.2f} between two parts of train: is {split} in the right "
+        "language?"
         for side, likeness, most in zip(("source", "target"), straight, own, strict=True)
         if likeness < most / 2
     ]
@@ -238,7 +244,7 @@ def _trigrams(text: str) -> Counter[str]:
 
 
 def _cosine(first: Counter[str], second: Counter[str]) -> float:
-    """The cosine between two vectors of counts, which is 1 for proportional counts and 0 without a common trigram."""
+    """Return the cosine between two vectors of counts: 1 for proportional counts, 0 without a common trigram."""
     product = sum(count * second[key] for key, count in first.items())
     norms = [np.sqrt(sum(count**2 for count in counts.values())) for counts in (first, second)]
     return float(product / (norms[0] * norms[1]))

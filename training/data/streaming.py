@@ -1,9 +1,9 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
 """Training data that are read while the model trains, in blocks of `BLOCK_ROWS` rows, in a seeded order of blocks.
 
-An epoch of `data.batching` needs the lengths of all rows. Here, a block is read, tokenised and divided into batches
-only when its turn comes, so that neither the memory nor the cache of `datasets` holds all rows. The order of the blocks
-is a function of the seed, so a position in it is all that a checkpoint has to hold.
+`LengthBatchSampler` needs the lengths of all rows. The classes of this module read a block, tokenise it and divide it
+into batches only when training reaches the block, so that neither the memory nor the cache of `datasets` holds all
+rows. The order of the blocks is a function of the seed, so a checkpoint stores only a `Place` in this order.
 """
 
 import itertools
@@ -40,17 +40,17 @@ from .tables import (
 )
 
 BLOCK_ROWS = 10_000
-"""The number of rows of a block: the batches of a block hold rows of this block only."""
+"""The largest number of rows in a block, or of lines if a row may have several lines. A batch has rows of one block."""
 
 SAMPLED_BLOCKS = 10
-"""A tokenizer is trained on the first blocks in the order of training, at most this number."""
+"""A tokenizer is trained on at most this number of blocks, which are the first blocks in the order of training."""
 
 _CHUNK = 2**24
-_GROUPS = 2  # `divide_block` makes this number of groups times the square root of the number of batches
+_GROUPS = 2  # for n batches, `divide_block` makes `_GROUPS` · √n groups
 
 
 class LineIndex:
-    """Random access to the lines of a text file in blocks, from one pass over the file.
+    """Random access to blocks of lines in a text file; one pass over the file finds the first byte of each block.
 
     Args:
         path: the file.
@@ -71,14 +71,14 @@ class LineIndex:
                 self.count += len(ends)
                 length, last = length + len(chunk), chunk[-1:]
         self.count += last != b"\n"
-        del self._starts[-(-self.count // size) :]  # the end of the file begins no block
+        del self._starts[-(-self.count // size) :]  # no block begins at the end of the file
 
     def __len__(self) -> int:
         """The number of blocks."""
         return len(self._starts)
 
     def lines(self, block: int, *, to_end: bool = False) -> Iterator[str]:
-        """The lines of a block; with `to_end`, all lines from the start of the block to the end of the file.
+        """Yield the lines of a block; with `to_end`, all lines from the start of the block to the end of the file.
 
         Raises:
             InputError: at the first line that is not UTF-8.
@@ -89,7 +89,7 @@ class LineIndex:
             yield from decode_lines(lines, self.path, self.first(block))
 
     def first(self, block: int) -> int:
-        """The number of the first line of a block, from 1 on."""
+        """Return the line number, counted from 1, of the first line of a block; blocks are counted from 0."""
         return block * self.size + 1
 
 
@@ -101,11 +101,12 @@ class BlockFile(ABC):
         layout: the columns of a row.
 
     Raises:
-        InputError: a file is missing, empty, compressed or malformed.
+        InputError: a file is malformed or holds no rows, parallel files have different numbers of lines, or the
+            document separator cannot be used.
     """
 
     rows: int
-    """The number of rows, including the blank lines of a table; an estimate if a row may have several lines."""
+    """The number of rows, including the blank lines of a table; it is estimated if a row may have several lines."""
 
     def __init__(self, paths: Sequence[Path], layout: Layout):
         self.paths = paths
@@ -117,10 +118,10 @@ class BlockFile(ABC):
 
     @abstractmethod
     def read(self, block: int) -> Dataset:
-        """The rows of a block, with the columns of the layout."""
+        """Read the rows of a block, with the columns of the layout."""
 
     def identity(self) -> str:
-        """The names and sizes of the files, and the number of rows."""
+        """Return a text with the name and size of each file, and the number of rows."""
         return " ".join([*(f"{path.name} {path.stat().st_size}" for path in self.paths), str(self.rows)])
 
     def _as_dataset(self, rows: Iterator[tuple]) -> Dataset:
@@ -149,10 +150,11 @@ class ParallelBlocks(BlockFile):
 
 
 class DocumentBlocks(BlockFile):
-    """A text file with a separator between documents of any number of lines.
+    """A text file with a separator between documents; a document may have several lines.
 
-    A block ends at the first separator behind its `BLOCK_ROWS` lines, and the next block begins there, so that each
-    document is in one block. The number of rows is estimated from the first block.
+    A block begins at the first separator in its `BLOCK_ROWS` lines (the first block at the start of the file), and ends
+    at the first separator after these lines, so that each document is in one block. A block other than the first block
+    is empty if its lines have no separator. The number of rows is estimated from the first block.
     """
 
     def __init__(self, paths: Sequence[Path], layout: Layout):
@@ -168,7 +170,8 @@ class DocumentBlocks(BlockFile):
         if len(self) > 1 and not any(map(self._separates, self._index.lines(0))):
             raise InputError(
                 f"document_separator is {self._separator!r}, but separates no documents in the first {BLOCK_ROWS:,} "
-                f"lines of {paths[0]}: set it to blank_line, line, or a text that stands between two documents."
+                f"lines of {paths[0]}: set it to line, or to a separator (blank_line or a text) that occurs in these "
+                "lines."
             )
         own = self._lines(0)
         self.rows = round(len(self._documents(own)) * self._index.count / len(own))
@@ -183,7 +186,10 @@ class DocumentBlocks(BlockFile):
         return [document for document in split_documents(lines, self._separator) if document.strip()]
 
     def _lines(self, block: int) -> list[str]:
-        """The lines of the documents that belong to a block; the block may begin and end within a document."""
+        """Return the lines of the documents of a block; the last document may end after the lines of the block.
+
+        The lines before the first separator belong to a document of an earlier block, except in the first block.
+        """
         lines = self._index.lines(block, to_end=True)
         own = list(itertools.islice(lines, BLOCK_ROWS))
         if block:
@@ -200,7 +206,7 @@ class DocumentBlocks(BlockFile):
         return not line.strip() if self._separator == BLANK_LINE else self._separator in line
 
     def _parts(self, line: str) -> tuple[str, str]:
-        """The texts before and after the first document separator of a line; both are empty for a blank line."""
+        """Return the texts before and after the first separator in a line; for `blank_line`, both texts are empty."""
         before, _, after = ("", "", "") if self._separator == BLANK_LINE else line.partition(self._separator)
         return before, after
 
@@ -217,7 +223,10 @@ class TableBlocks(BlockFile):
         self.rows = self._index.count - len(self._header)
         first = next(table_records(paths[0], enumerate(self._index.lines(0), start=1)), None)
         if first is None:
-            raise InputError(f"{paths[0]} holds no {layout.row} in its first {BLOCK_ROWS:,} lines.")
+            raise InputError(
+                f"{paths[0]} holds no {layout.row} in its first {BLOCK_ROWS:,} lines: give a file with at least one "
+                f"{layout.row} in these lines."
+            )
         self._names = layout.find(list(first[1]), paths[0])
 
     def __len__(self) -> int:
@@ -245,7 +254,7 @@ class ParquetBlocks(BlockFile):
         self._columns = layout.find(empty.column_names, paths[0])
         self.rows = sum(sizes)
         if not self.rows:
-            raise InputError(f"{paths[0]} holds no {layout.row}.")
+            raise InputError(f"{paths[0]} holds no {layout.row}: give a file with at least one {layout.row}.")
 
     def __len__(self) -> int:
         return -(-self.rows // BLOCK_ROWS)
@@ -264,7 +273,7 @@ class ParquetBlocks(BlockFile):
 
 
 def open_blocks(files: str | Sequence[str], layout: Layout) -> list[BlockFile]:
-    """Open the training files: tables, text files of documents, or parallel text files, which count as one file.
+    """Open the training files: tables, text files of documents, or parallel text files, which make one `BlockFile`.
 
     Raises:
         InputError: a file is missing, empty, compressed, malformed or a single document, or tables and text files are
@@ -274,7 +283,7 @@ def open_blocks(files: str | Sequence[str], layout: Layout) -> list[BlockFile]:
     paths = [existing_file(file) for file in given]
     for path in paths:
         if path.suffix.lower() == GZIP:
-            raise InputError(f"{path} is compressed, but streaming reads any part of a file at once: unpack it.")
+            raise InputError(f"{path} is compressed, but streaming begins to read in the middle of a file: unpack it.")
     tables = [path for path in paths if is_table(path)]
     separator = layout.document_separator
     if not tables and separator == FILE:
@@ -289,16 +298,19 @@ def open_blocks(files: str | Sequence[str], layout: Layout) -> list[BlockFile]:
         return [ParallelBlocks(paths, layout)]
     if len(tables) < len(paths):
         texts = "text files only" if separator is not None else f"{len(layout.columns)} parallel text files"
-        raise InputError(f"train_file is {' and '.join(map(str, paths))}, but streaming takes tables only, or {texts}.")
+        raise InputError(
+            f"train_file is {' and '.join(map(str, paths))}, but streaming takes tables only, or {texts}: give one of "
+            "the two."
+        )
     return [(ParquetBlocks if format_of(path) == ".parquet" else TableBlocks)([path], layout) for path in paths]
 
 
 class BlockOrder:
-    """The infinite sequence of the blocks of all files in which a run reads them, a function of the seed.
+    """The infinite sequence in which a run reads the blocks of all files; it is a function of the seed.
 
-    The sequence consists of passes. A file with weight w has each of its blocks w times in a pass, in the mean: its
-    blocks are permuted over and over, and each pass takes the next w · n of this sequence, for n blocks. The blocks
-    that the files give to a pass are shuffled together.
+    The sequence consists of passes. If a file has n blocks and the weight w, the blocks of the file are permuted over
+    and over, and each pass takes the next w · n blocks of these permutations: on average, a pass has each block of the
+    file w times. The blocks of all files in a pass are shuffled together.
 
     Args:
         counts: the number of blocks of each file.
@@ -313,8 +325,8 @@ class BlockOrder:
         self._seed = seed
 
     def block_at(self, position: int) -> tuple[int, int]:
-        """The number of the file and the number of its block that come at `position`, from 0 on."""
-        number = int(position / sum(self._shares))  # of the pass, or a lower one, because shares are rounded down
+        """Return the index of the file, and the index of the block in it, at `position` (from 0) in the sequence."""
+        number = int(position / sum(self._shares))  # not above the number of the pass, as `_begin` rounds down
         while self._begin(number + 1) <= position:
             number += 1
         order = np.random.default_rng((self._seed, 0, number)).permutation(
@@ -329,17 +341,17 @@ class BlockOrder:
         raise AssertionError("a pass has as many blocks as its files give it")
 
     def _begin(self, number: int) -> int:
-        """The position at which a pass begins."""
+        """Return the position at which the pass `number` begins."""
         return sum(int(share * number) for share in self._shares)
 
     def _of_file(self, file: int, place: int) -> int:
-        """The block at `place` in the endless sequence of permutations of the blocks of a file."""
+        """Return the index of the block at `place` in a file's sequence of permuted blocks, which has no end."""
         repeat, place = divmod(place, self._counts[file])
         return int(np.random.default_rng((self._seed, file + 1, repeat)).permutation(self._counts[file])[place])
 
 
 class Blocks:
-    """All blocks of the training files, by their position in the `BlockOrder`.
+    """All blocks of the training files, which are read by their position in the `BlockOrder`.
 
     Args:
         files: the training files.
@@ -347,48 +359,57 @@ class Blocks:
         seed: the seed of the order.
 
     Raises:
-        InputError: there is not one weight for each file.
+        InputError: the number of weights differs from the number of files.
     """
 
     def __init__(self, files: Sequence[BlockFile], weights: Sequence[float] | None, seed: int):
         if weights is not None and len(weights) != len(files):
             raise InputError(
                 f"train_weights has {len(weights)} weights, but train_file has {len(files)} files (parallel text files "
-                "count as one): give a weight for each."
+                "count as one file): give one weight for each file."
             )
         self.files = files
         self.order = BlockOrder(list(map(len, files)), weights or [1.0] * len(files), seed)
 
     @property
     def rows(self) -> int:
-        """The number of rows of all files."""
+        """The number of rows of all files together."""
         return sum(file.rows for file in self.files)
 
     def __len__(self) -> int:
-        """The number of blocks of all files."""
+        """The number of blocks of all files together."""
         return sum(map(len, self.files))
 
     def read(self, position: int) -> Dataset:
-        """The rows of the block at `position` of the order."""
+        """Read the rows of the block at `position` in the order of the blocks."""
         file, block = self.order.block_at(position)
         return self.files[file].read(block)
 
     def first(self) -> Dataset:
-        """The first rows of the first file."""
+        """Read the first block of the first file."""
         return self.files[0].read(0)
 
     def sample(self) -> Dataset:
-        """The rows of the first `SAMPLED_BLOCKS` blocks of the order, or of all blocks if there are fewer."""
+        """Read the rows of the blocks at the first `SAMPLED_BLOCKS` positions, each block once.
+
+        If there are fewer blocks than `SAMPLED_BLOCKS`, the number of positions is the number of blocks.
+        """
         found = dict.fromkeys(self.order.block_at(place) for place in range(min(SAMPLED_BLOCKS, len(self))))
         return concatenate_datasets([self.files[file].read(block) for file, block in found])
 
     def identity(self) -> str:
-        """The names, sizes and numbers of rows of the files, by which a resumed run notices that they have changed."""
+        """Return a text with the names, sizes and numbers of rows of the files.
+
+        A resumed run compares it with the text of the interrupted run, to notice that the files have changed.
+        """
         return ", ".join(file.identity() for file in self.files)
 
 
 class EncodedBlock(NamedTuple):
-    """The training rows of a block, their lengths `(rows, lengths of a row)`, and the numbers of dropped rows."""
+    """The training rows of a block, the numbers of tokens of each row, and the number of dropped rows by reason.
+
+    `lengths` has the shape `(rows, 1)`, or `(rows, 2)` for pairs of texts.
+    """
 
     rows: TrainingRows
     lengths: np.ndarray
@@ -396,7 +417,10 @@ class EncodedBlock(NamedTuple):
 
 
 class Batches(NamedTuple):
-    """The batches of the block at `position`, as arrays by the name of a model input, and counts of dropped rows."""
+    """The batches of the block at `position`, and the number of dropped rows by reason.
+
+    A batch is a dict from the name of a model input to an array.
+    """
 
     position: int
     batches: list[dict[str, np.ndarray]]
@@ -408,18 +432,20 @@ def divide_block(
 ) -> list[list[int]]:
     """Divide the rows of a block into batches of rows of similar lengths.
 
-    The rows are sorted by their first length and cut into groups of equally many tokens. In each group, the rows are
-    sorted by their last length, ascending and descending in turn, so that neighbours at the border of two groups are
-    similar too. Batches are then filled in this order, and shuffled. `LengthBatchSampler` would give more padding and
-    more batches that are not full, as the last batch of each of its cells has few rows, and a block fills few batches.
+    The rows are sorted by their first length and cut into groups with about the same number of tokens. The rows of a
+    group are then sorted by their last length: in ascending order in one group, and in descending order in the next
+    group, so that rows at the border of two groups are similar too. Batches are filled in this order, and shuffled. For
+    the few batches of a block, `LengthBatchSampler` would give more padding, as each of its cells fills at least three
+    batches, and more batches that are not full, as it rounds up the number of batches of each cell.
 
     Args:
-        lengths: the number of tokens of every row, `(rows, lengths of a row)`.
-        position: the position of the block; with `seed`, it decides the cuts, the order of equal rows, and the order
-            of the batches.
-        max_tokens: the largest number of tokens in a batch, padding included. A longer row is a batch by itself.
-        batch_size: the number of rows in a batch; either this or `max_tokens` is None.
-        seed: the seed.
+        lengths: the numbers of tokens of every row, `(rows, 1)`, or `(rows, 2)` for pairs of texts.
+        position: the position of the block; with `seed`, it decides the cuts, the order of rows with equal lengths, and
+            the order of the batches.
+        max_tokens: the largest number of tokens in a batch, padding included. A row of more tokens is a batch by
+            itself.
+        batch_size: the largest number of rows in a batch; either `batch_size` or `max_tokens` is None.
+        seed: the seed of the random generator.
     """
     most_tokens, most_rows = (np.inf if limit is None else limit for limit in (max_tokens, batch_size))
     rng = np.random.default_rng((seed, position))
@@ -444,11 +470,13 @@ def divide_block(
 
 
 class BlockBatches(TorchDataset[Batches | InputError]):
-    """The batches of each block by its position, the same in every process and in every worker of a DataLoader.
+    """Reads the batches of a block by the position of the block.
+
+    The batches are the same in every process and in every worker of a DataLoader.
 
     Args:
-        blocks: the blocks.
-        encode: converts the rows of a block to token ids.
+        blocks: the blocks of the training files.
+        encode: converts the rows of a block to training rows, and drops rows that cannot be used.
         divide: divides the rows of a block into batches, from the lengths of the rows and the position of the block.
         collator: makes a batch of tensors from rows.
     """
@@ -466,7 +494,7 @@ class BlockBatches(TorchDataset[Batches | InputError]):
         self.collator = collator
 
     def __getitem__(self, position: int) -> Batches | InputError:
-        """The batches; an `InputError` is returned, as a worker of a DataLoader would change its message."""
+        """Return the batches of a block, or an `InputError`: a worker that raised it would change its message."""
         try:
             block = self.blocks.read(position)
             if not len(block):
@@ -486,7 +514,7 @@ class BlockBatches(TorchDataset[Batches | InputError]):
 
 
 class Place(NamedTuple):
-    """The next batch of a process, in the block at `position`, and the numbers of rows that were dropped before it."""
+    """The next batch of a process, in the block at `position`, and the numbers of rows dropped earlier, by reason."""
 
     position: int
     batch: int
@@ -496,7 +524,7 @@ class Place(NamedTuple):
 class StreamLoader:
     """Yields the batches of one process without end, from `place` on, and keeps `place` up to date.
 
-    Of n processes, each reads every n-th block of the order, so no row is read twice in a pass.
+    Each of n processes reads every n-th block in the order of the blocks, so each position is read by one process.
 
     Args:
         dataset: the batches of each block.
@@ -545,9 +573,10 @@ def _unchanged(item: Any) -> Any:
 
 
 def estimate_counts(summary: Mapping[str, Any], blocks: Blocks, sample: int) -> dict[str, Any]:
-    """The summary of the data of a streamed run, whose counts for train are scaled from a block of `sample` rows.
+    """Return the summary of a streamed run, with counts for train that are estimated for the rows of all blocks.
 
-    The counts of dropped rows, and of test rows that are in train, are left out, as the block tells nothing about them.
+    The counts for train in `summary` are those of a block of `sample` rows, and are scaled to all rows. The numbers of
+    dropped rows, and of test rows that are also in train, are left out, as one block is not enough to estimate them.
     """
     kept = {name: value for name, value in summary.items() if name not in ("dropped", "test_in_train")}
     rows = blocks.rows

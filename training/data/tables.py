@@ -3,17 +3,18 @@
 
 A split is given as one of
 
-- one ``.tsv`` (tabs separate, quotes are ordinary characters) or ``.csv`` file (commas, semicolons, tabs or bars
-  separate), headed by the columns' names;
-- one ``.jsonl`` file with an object a line, or a ``.json`` file with such lines or with one list of objects;
+- one ``.tsv`` file, whose cells are separated by tabs; quotes are ordinary characters;
+- one ``.csv`` file, whose cells are separated by commas, semicolons, tabs or vertical bars;
+- one ``.jsonl`` file with an object in each line, or a ``.json`` file with such lines or with one list of objects;
 - one ``.parquet`` file;
-- as many parallel text files as a row has columns: line N of each belongs to row N;
-- any number of text files of documents, where a row is a document.
+- as many parallel text files as a row has columns: line N of each file belongs to row N;
+- any number of text files of documents, if each row is a document.
 
-Objects and Parquet rows hold the values in columns of their own, or nested: the column ``translation.en`` is the
-``en`` of ``{"translation": {"en": …, "fr": …}}``. Text is UTF-8, a leading byte order mark is dropped, and a line ends
-at a line feed (or a carriage return and a line feed) and nowhere else: no-break spaces, U+2028, U+0085 and form feeds
-belong to the text. A text file or table whose name ends with ``.gz`` is unpacked as it is read.
+The first line of a TSV or CSV file has the names of the columns. A value in a JSON or Parquet file may be nested: the
+column ``translation.en`` is the value of ``en`` in ``{"translation": {"en": "Hello", "fr": "Bonjour"}}``. Text is
+UTF-8, and a byte order mark at the start is dropped. A line ends only at a line feed, or at a carriage return and a
+line feed: no-break spaces, U+2028, U+0085 and form feeds belong to the text. A file whose name ends with ``.gz`` is
+decompressed as it is read.
 
 The rows of TSV, CSV, JSON and text files are cached by `datasets` under a hash of the files' content, so that later
 runs find the rows and the results of ``map`` on them.
@@ -53,17 +54,20 @@ SplitFiles = str | Path | Sequence[str | Path]
 
 GZIP = ".gz"
 DELIMITERS = (",", ";", "\t", "|")
-"""Delimiters of ``.csv`` files. A file has the first of them that splits its first line into two columns or more."""
+"""Delimiters of ``.csv`` files. A file is read with the first delimiter that divides its header into several columns.
+
+A file whose header is a single column is read with a comma as the delimiter.
+"""
 
 QUOTED_TSV = (
     "Quotes are ordinary characters in a .tsv file: if the cells are enclosed in quotes, rename the file to .csv (a "
     ".csv file may also have tabs between its cells)."
 )
 
-_READER_VERSION = "2"  # part of the cache key: increase it if a change of this code makes other rows of the same files
+_READER_VERSION = "2"  # part of the cache key: increase it if the readers return other rows for the same files
 
 LINE = "line"
-"""Column with the number of a row in its file."""
+"""The name of the column with the number of a row in its file or dataset, see `numbered`."""
 
 
 @dataclass(frozen=True)
@@ -117,7 +121,7 @@ IMAGE = Kind("the path of an image (relative to the folder of the table)", Image
 
 
 def labels(separator: str) -> Kind:
-    """The kind of a column with any number of labels: a list, or a text in which `separator` separates the labels."""
+    """Return the kind of a column with lists of labels, or with texts in which `separator` separates the labels."""
 
     expected = f"names of classes, as a list or with {separator!r} between them"
     return Kind(expected, List(Value("string")), partial(_read_labels, separator))
@@ -134,13 +138,14 @@ def _read_labels(separator: str, value: Any, folder: Path) -> list[str]:
 
 @dataclass(frozen=True)
 class Column:
-    """One column of a row.
+    """A column of the rows of a task, and the names that this column may have in a table.
 
     Args:
         name: the name of the column in the rows.
-        kind: the kind of its values.
+        kind: the kind of the values in the column.
         chosen: the name of the column in the table, from the option ``<name>_column``.
-        usual: names to try if `chosen` is None; the first that the table has is used, or else `name`.
+        usual: names of the column in the table if `chosen` is None; the first name that the table has is used, or
+            else `name`.
     """
 
     name: str
@@ -154,11 +159,18 @@ class Column:
         return (self.chosen,) if self.chosen is not None else (*self.usual, self.name)
 
     def read(self, value: Any, folder: Path, where: str, name: str | None = None) -> Any:
-        """Convert a cell to a value of `kind`; raise `InputError` with the place `where` if this is impossible."""
+        """Convert a cell to a value of `kind`.
+
+        Raises:
+            InputError: the cell cannot be converted; the message names its file and line, `where`.
+        """
         try:
             return self.kind.read(value, folder)
         except FileNotFoundError as missing:
-            raise InputError(f"{where}: there is no file {missing}, which {name or self.name!r} names.") from None
+            raise InputError(
+                f"{where}: there is no file {missing}, which {name or self.name!r} names: correct the path, or remove "
+                "the row."
+            ) from None
         except UnicodeEncodeError as error:
             raise InputError(
                 f"{where}: {name or self.name!r} holds {error.object[error.start]!a}, which is one half of a surrogate "
@@ -166,7 +178,8 @@ class Column:
             ) from None
         except (TypeError, ValueError):
             raise InputError(
-                f"{where}: {name or self.name!r} is {value!r}, where {self.kind.expected} is expected."
+                f"{where}: {name or self.name!r} is {value!r}, where {self.kind.expected} is expected: correct the "
+                "value, or choose another column."
             ) from None
 
 
@@ -177,7 +190,7 @@ class Layout:
     Args:
         columns: the columns of a row.
         row: the name of a row in messages, such as `pair`.
-        document_separator: the separator of `split_documents`, if the rows are documents; else None.
+        document_separator: the argument `separator` of `split_documents` if the rows are documents; else None.
     """
 
     columns: tuple[Column, ...]
@@ -223,20 +236,23 @@ def load_splits(
     validation_split: float = 0.05,
     seed: int = 0,
 ) -> DatasetDict:
-    """Load the splits ``train``, ``validation`` and, where there is one, ``test``, with the columns of `layout`.
+    """Load the splits ``train`` and ``validation``, and ``test`` if test data are given, with the columns of `layout`.
 
-    The training rows come from `dataset_name` (a dataset on the Hub, or a local folder of one) or `train_file`;
-    `validation_file` and `test_file` take the place of the dataset's own splits. Without validation rows,
-    `validation_split` (a fraction below 1, or a number of rows) is cut from train, the same rows for the same `seed`.
+    The training rows come from `dataset_name`, a dataset on the Hub or in a local folder, or from `train_file`.
+    `validation_file` and `test_file` replace the splits of the dataset. If no validation data are given,
+    `validation_split` (a fraction below 1, or a number of rows) is cut from train; the same `seed` cuts the same rows.
     If the rows are documents that are not single lines, and the fraction is less than one document, the last part of
     each document is used for validation instead.
 
     Raises:
-        InputError: if a file, split or column is missing, empty or malformed, or if parallel files differ in length.
+        InputError: if a file, split or column is missing, empty or malformed, or if parallel files have different
+            numbers of lines.
     """
     if (dataset_name is None) == (train_file is None):
         given = "neither was given" if dataset_name is None else "both were given"
-        raise InputError(f"Training data come from either dataset_name or train_file, and {given}.")
+        raise InputError(
+            f"Training data come from either dataset_name or train_file, and {given}: give one of these options."
+        )
 
     splits = _load_hub_splits(dataset_name, dataset_config_name, layout) if dataset_name else {}
     for split, files in (("train", train_file), ("validation", validation_file), ("test", test_file)):
@@ -269,7 +285,7 @@ def read_lines(path: str | Path) -> list[str]:
 
 
 def _iterate_lines(path: Path) -> Iterator[str]:
-    """The lines of a file, which is decompressed if its name ends with ``.gz``."""
+    """Yield the lines of a file, which is decompressed if its name ends with ``.gz``."""
     is_packed = path.suffix.lower() == GZIP
     try:
         with gzip.open(path) if is_packed else path.open("rb") as file:
@@ -281,7 +297,7 @@ def _iterate_lines(path: Path) -> Iterator[str]:
 
 
 def format_of(path: str | Path) -> str:
-    """The suffix of the name of a file in lower case, without ``.gz``: ``.csv`` for ``a.CSV`` and ``a.csv.gz``."""
+    """Return the suffix of a file name in lower case, without ``.gz``: ``.csv`` for ``a.CSV`` and ``a.csv.gz``."""
     path = Path(path)
     return Path(path.stem).suffix.lower() if path.suffix.lower() == GZIP else path.suffix.lower()
 
@@ -295,9 +311,10 @@ def decode_lines(file: Iterable[bytes], name: str | Path, first: int = 1) -> Ite
     """Yield the lines of UTF-8 text, without their line ends and without a byte order mark at the start.
 
     Args:
-        file: a binary file, which is split at line feeds alone; `str.splitlines` splits at ten other characters too.
-        name: the name of the file in messages.
-        first: the number of the first line of `file`, for messages; if it is not 1, `file` is a part of a file.
+        file: the lines of a binary file, which is divided at line feeds only; `str.splitlines` would also divide it at
+            other characters, such as U+2028.
+        name: the name of the file, for messages.
+        first: the number of the first line of `file`; above 1 if `file` has only a later part of the lines.
 
     Raises:
         InputError: at the first line that is not UTF-8.
@@ -326,28 +343,33 @@ def _check_encoding(start: bytes, name: str | Path) -> None:
 
 
 def existing_file(path: str | Path) -> Path:
-    """The path of a file that is not empty; `InputError` if there is no such file."""
+    """Return `path` as a `Path`, with a leading `~` replaced by the home folder.
+
+    Raises:
+        InputError: there is no file at `path`, or the file is empty.
+    """
     path = Path(path).expanduser()
     if path.is_file():
         if path.stat().st_size == 0:
-            raise InputError(f"{path} is empty.")
+            raise InputError(f"{path} is empty: give a file that is not empty.")
         return path
     if path.is_dir():
         raise InputError(
             f"{path} is a folder, where a file is expected; a dataset in a folder is given as dataset_name."
         )
     if not path.parent.is_dir():
-        raise InputError(f"{path} does not exist, nor does the folder {path.parent}.")
+        raise InputError(f"{path} does not exist, and its folder {path.parent} is missing too: correct the path.")
     near = difflib.get_close_matches(path.name, [entry.name for entry in path.parent.iterdir()], n=1, cutoff=0)
     hint = f"; the nearest name in its folder is {near[0]}" if near else "; its folder is empty"
-    raise InputError(f"{path} does not exist{hint}.")
+    raise InputError(f"{path} does not exist: correct the path{hint}.")
 
 
 def load_files(files: SplitFiles, split: str, layout: Layout) -> Dataset:
-    """The rows of one split, from its files.
+    """Load the rows of one split from its files.
 
     Raises:
-        InputError: if a file or column is missing, empty or malformed, or if parallel files differ in length.
+        InputError: if a file or column is missing, empty or malformed, or if parallel files have different numbers of
+            lines.
     """
     names = [column.name for column in layout.columns]
     if isinstance(files, str | Path) and (len(names) > 1 or format_of(files) in TABLES):
@@ -367,14 +389,18 @@ def load_files(files: SplitFiles, split: str, layout: Layout) -> Dataset:
         return _cached(documents, split, layout, lambda: _document_rows(documents, layout))
     if len(files) != len(names):
         raise InputError(
-            f"{split}_file holds {len(files)} paths, where one table or {len(names)} parallel text files are expected."
+            f"{split}_file has {len(files)} paths: give one table, or {len(names)} parallel text files "
+            f"({', '.join(names)})."
         )
     paths = [existing_file(file) for file in files]
     return _cached(paths, split, layout, lambda: parallel_rows(paths, layout, map(_iterate_lines, paths)))
 
 
 def _cached(paths: Sequence[Path], split: str, layout: Layout, read: Callable[[], Iterator[tuple]]) -> Dataset:
-    """The rows that `read` yields as a memory-mapped dataset, cached under a hash of the content of `paths`."""
+    """Return the rows that `read` yields as a memory-mapped dataset.
+
+    The dataset is cached under a hash of the content of the files `paths`, of `split` and of `layout`.
+    """
     names = [column.name for column in layout.columns]
 
     def rows() -> Iterator[dict[str, Any]]:
@@ -382,7 +408,7 @@ def _cached(paths: Sequence[Path], split: str, layout: Layout, read: Callable[[]
         for values in read():
             yield (row := dict(zip(names, values, strict=True)))
         if row is None:
-            raise InputError(f"{paths[0]} holds no {layout.row}.")
+            raise InputError(f"{paths[0]} holds no {layout.row}: give a file with at least one {layout.row}.")
 
     described: list[Any] = [
         (column.name, column.kind.expected, column.chosen, column.usual) for column in layout.columns
@@ -416,9 +442,9 @@ def _document_rows(paths: Sequence[Path], layout: Layout) -> Iterator[tuple]:
     assert separator is not None
     parts = 0
     for path in paths:
-        if separator == FILE and path.stat().st_size >= 2**31:  # longer than a cell of an Arrow table can be
+        if separator == FILE and path.stat().st_size >= 2**31:  # too long for a cell of an Arrow table
             raise InputError(
-                f"{path} is one document of more than 2 GiB: set document_separator, or give a table of documents."
+                f"{path} is one document of 2 GiB or more: set document_separator, or give a table of documents."
             )
         for document in split_documents(_iterate_lines(path), separator):
             parts += 1
@@ -448,9 +474,12 @@ def parallel_rows(
 
 
 def unequal_lengths(paths: Sequence[Path], counts: Sequence[int]) -> InputError:
-    """The error for parallel files with these numbers of lines."""
+    """Return the `InputError` for parallel files, from their numbers of lines in `counts`."""
     listed = ", ".join(f"{path} has {count:,}" for path, count in zip(paths, counts, strict=True))
-    return InputError(f"Parallel files must have the same number of lines: {listed}.")
+    return InputError(
+        f"Parallel files must have the same number of lines: {listed}; correct them, so that line N of each file "
+        "belongs to row N."
+    )
 
 
 Record = dict[str, Any]
@@ -466,19 +495,22 @@ def _table_rows(path: Path, layout: Layout, records: Records) -> Iterator[tuple]
 
 
 def read_record(layout: Layout, names: Sequence[str], where: str, record: Record, folder: Path) -> tuple:
-    """The values of a row; `names` are the names that the columns of `layout` have in the record."""
+    """Convert a record to the values of a row; `names` are the names that the columns of `layout` have in the record.
+
+    `where` is the file and line of the record, for messages.
+    """
     return tuple(
         column.read(record.get(name), folder, where, name) for column, name in zip(layout.columns, names, strict=True)
     )
 
 
 def table_records(path: Path, lines: NumberedLines | None = None) -> Records:
-    """The records of a TSV, CSV or JSON file.
+    """Yield the records of a TSV, CSV or JSON file, each with its file and line for messages.
 
     Args:
         path: the file.
-        lines: lines of a block of the file, after its header, with their numbers; None for the whole file. In a block,
-            a record must be one line.
+        lines: the numbered lines of a block of the file, with the header of a TSV or CSV file before them; None for the
+            whole file. In a block, each record must be one line.
     """
     whole = enumerate(_iterate_lines(path), start=1)
     return _RECORD_READERS[format_of(path)](path, whole if lines is None else lines, lines is not None)
@@ -515,13 +547,16 @@ def _csv_records(path: Path, lines: NumberedLines, is_block: bool) -> Records:
     try:
         yield from _headed_records(path, read_rows())
     except csv.Error as error:
-        raise InputError(f"{path}, line {number}, is not CSV ({error}).") from None
+        raise InputError(
+            f"{path}, line {number}, is not CSV ({error}): correct the file, or give the rows as JSON lines or Parquet."
+        ) from None
 
 
 def _headed_records(path: Path, rows: Iterator[tuple[int, list[str]]]) -> Records:
-    """Yield each row with its place, as a dictionary whose keys are the names in the first line that is not blank.
+    """Yield the file and line of each row, and the row as a dict from column name to cell.
 
-    Blank lines are skipped, except in a TSV file with a single column, where they are empty texts.
+    The first line that is not blank has the names of the columns. Further blank lines are skipped; but in a TSV file
+    with a single column, a blank line is a row.
     """
     _, header = next((entry for entry in rows if not _is_blank(entry[1])), (0, []))
     for number, row in rows:
@@ -532,12 +567,15 @@ def _headed_records(path: Path, rows: Iterator[tuple[int, list[str]]]) -> Record
             names = ", ".join(map(repr, header))
             is_quoted = format_of(path) == ".tsv" and any(cell.startswith('"') for cell in row)
             hint = f". {QUOTED_TSV}" if is_quoted else "."
-            raise InputError(f"{where}, has {len(row)} columns, but the first line names {len(header)} ({names}){hint}")
+            raise InputError(
+                f"{where}, has {len(row)} columns, but the first line names {len(header)} ({names}): give each row one "
+                f"cell for each name{hint}"
+            )
         yield where, dict(zip(header, row, strict=True))
 
 
 def _is_blank(row: list[str]) -> bool:
-    """Whether the line that was split into the cells `row` is empty or consists of white space only."""
+    """Whether a line, which was divided into the cells `row`, is empty or consists of white space only."""
     return len(row) < 2 and not "".join(row).strip()
 
 
@@ -566,7 +604,7 @@ def _parse_json(text: str, where: str) -> Any:
 
 
 def _flat_record(record: Any, where: str) -> Record:
-    """Flatten a record, as `Dataset.flatten` does: ``{"translation": {"en": …}}`` becomes ``{"translation.en": …}``."""
+    """Flatten a record, as `Dataset.flatten` does: ``{"a": {"b": "text"}}`` becomes ``{"a.b": "text"}``."""
     if not isinstance(record, dict):
         raise InputError(f"{where}, is of type {type(record).__name__}, but must be an object with the columns.")
     flat: Record = {}
@@ -590,16 +628,21 @@ def _load_parquet(path: Path, layout: Layout) -> Dataset:
     try:
         dataset = Dataset.from_parquet(str(path))
     except (ArrowInvalid, DatasetGenerationError) as error:
-        raise InputError(f"{path} cannot be read as Parquet: {error.__cause__ or error}") from error
+        raise InputError(
+            f"{path} cannot be read as Parquet: {str(error.__cause__ or error).rstrip('.')}; give a Parquet file that "
+            "is complete."
+        ) from error
     return select_columns(dataset, layout, str(path), path.parent)
 
 
 def check_parquet(path: Path) -> None:
-    """Raise `InputError` if a Parquet file has no readable end, as after an incomplete download."""
+    """Raise `InputError` if the end of a Parquet file cannot be read, for example after an incomplete download."""
     try:
         ParquetFile(path).close()
     except (ArrowInvalid, OSError) as error:
-        raise InputError(f"{path} cannot be read as Parquet: {first_line(error)}.") from error
+        raise InputError(
+            f"{path} cannot be read as Parquet: {first_line(error)}; give a Parquet file that is complete and readable."
+        ) from error
 
 
 def _load_hub_splits(name: str, config_name: str | None, layout: Layout) -> dict[str, Dataset]:
@@ -613,9 +656,15 @@ def _load_hub_splits(name: str, config_name: str | None, layout: Layout) -> dict
         for file in sorted(Path(name).rglob("*.parquet")):
             check_parquet(file)
         reason = " ".join(str(error.__cause__ or error).split())
-        raise InputError(f"The dataset {name!r} cannot be loaded: {reason}") from error
+        raise InputError(
+            f"The dataset {name!r} cannot be loaded: {reason.rstrip('.')}; check dataset_name, dataset_config_name and "
+            "the connection to the Hub."
+        ) from error
     if "train" not in loaded:
-        raise InputError(f"The dataset {name!r} has no split 'train'; it has {', '.join(map(repr, loaded))}.")
+        raise InputError(
+            f"The dataset {name!r} has no split 'train'; it has {', '.join(map(repr, loaded))}: give a dataset with a "
+            "split 'train', or give the training data as train_file."
+        )
     return {
         split: select_columns(loaded[split], layout, f"{name} ({split})", Path())
         for split in ("train", "validation", "test")
@@ -626,10 +675,18 @@ def _load_hub_splits(name: str, config_name: str | None, layout: Layout) -> dict
 def select_columns(dataset: Dataset, layout: Layout, where: str, folder: Path, first: int = 1) -> Dataset:
     """Select the columns of `layout` from a table that `datasets` loaded, and give them the names in `layout`.
 
-    `first` is the number of the first row, for messages.
+    Args:
+        dataset: the table.
+        layout: the columns of the rows.
+        where: the file or dataset of the table, for messages.
+        folder: the folder to which paths in the table are relative.
+        first: the number of the first row, for messages.
+
+    Raises:
+        InputError: the table has no rows, lacks a column, or has a value that cannot be converted.
     """
     if len(dataset) == 0:
-        raise InputError(f"{where} holds no {layout.row}.")
+        raise InputError(f"{where} holds no {layout.row}: give data with at least one {layout.row}.")
     images = [name for name, feature in dataset.features.items() if isinstance(feature, Image)]
     if not images:  # `flatten` would divide images into bytes and paths
         dataset = dataset.flatten()
@@ -645,10 +702,16 @@ def _typed(dataset: Dataset, column: Column, name: str, where: str, folder: Path
     feature = dataset.features[name]
     is_text = getattr(feature, "dtype", None) in ("string", "large_string")
     if column.kind is TEXT and not is_text:
-        raise InputError(f"{where}: column {name!r} holds {feature}, where text is expected.")
+        raise InputError(
+            f"{where}: column {name!r} holds {feature}, where text is expected: choose a column of text with "
+            f"{column.name}_column."
+        )
     if dataset.data.column(name).null_count:
         row = pc.index(pc.is_null(dataset.data.column(name)), True).as_py() + first
-        raise InputError(f"{where}, row {row}: {name!r} is null, where {column.kind.expected} is expected.")
+        raise InputError(
+            f"{where}, row {row}: {name!r} is null, where {column.kind.expected} is expected: give a value, or remove "
+            "the row."
+        )
     if column.kind is TEXT or isinstance(feature, Image):
         return dataset
     item = getattr(feature, "feature", feature)  # the type of the items of a list
@@ -665,7 +728,7 @@ def _typed(dataset: Dataset, column: Column, name: str, where: str, folder: Path
 
 
 def _class_names(value: Any, classes: list[str], place: str, name: str) -> Any:
-    """The name of a class that `datasets` stores as a number, or the names of a list of such numbers.
+    """Return the name of a class that `datasets` stores as a number, or the names for a list of such numbers.
 
     Raises:
         InputError: the number is negative, which `datasets` allows for rows without a label.
@@ -678,7 +741,14 @@ def _class_names(value: Any, classes: list[str], place: str, name: str) -> Any:
 
 
 def place_of(table: str, row: int) -> str:
-    """The place of a row in `table`, for messages: its line in a TSV, CSV or JSON file, else its number from 1 on."""
+    """Return a text that says where a row is, for messages: `table`, and the line or the number of the row.
+
+    Rows of TSV, CSV and JSON files have a line; rows of a JSON file with one list have the number of the item instead.
+
+    Args:
+        table: the path of the file, or the name of the dataset.
+        row: the number of the row, from 1 on.
+    """
     path = Path(table).expanduser()
     has_lines = path.is_file() and format_of(path) in _RECORD_READERS
     places = (where for where, _ in islice(table_records(path), row - 1, row)) if has_lines else iter(())
@@ -686,7 +756,10 @@ def place_of(table: str, row: int) -> str:
 
 
 def table_of(data: Any, split: str) -> str:
-    """The file or dataset in the arguments `data` that the rows of a split come from, for messages."""
+    """Return the name of the file or dataset from which the rows of a split come, for messages.
+
+    `data` are the arguments of the section `data:`.
+    """
     file = getattr(data, f"{split}_file")
     if file is None and data.dataset_name is not None:
         return f"{data.dataset_name} ({split})"
@@ -694,12 +767,18 @@ def table_of(data: Any, split: str) -> str:
 
 
 def numbered(dataset: Dataset) -> Dataset:
-    """`dataset` with the number of each row in its file, from 1 on, as the column ``line``."""
+    """Add the column ``line`` with the number of each row, from 1 on; if `dataset` has this column, keep it.
+
+    If the rows come from one file or from parallel files, the number is the number of the row in the file.
+    """
     return dataset if LINE in dataset.column_names else dataset.add_column(LINE, np.arange(1, len(dataset) + 1))
 
 
 def _cut_validation(train: Dataset, layout: Layout, size: float, seed: int) -> tuple[Dataset, Dataset]:
-    """Split off the share `size` of the rows if `size` is below 1, else `size` rows; copies of a row stay together."""
+    """Split off a share `size` of the rows if `size` is below 1, or else `size` rows.
+
+    Rows with equal values stay together, so that slightly fewer rows may be split off.
+    """
     wanted = max(1, round(size * len(train))) if 0 < size < 1 else int(size)
     copies = defaultdict(list)
     for row, values in enumerate(row_values(train, [column.name for column in layout.columns])):
@@ -713,8 +792,8 @@ def _cut_validation(train: Dataset, layout: Layout, size: float, seed: int) -> t
             cut += group
     if not 0 < len(cut) < len(train):
         raise InputError(
-            f"validation_split {size:g} cuts {len(cut):,} of {len(train):,} training {layout.row}s, but "
-            "training and validation need at least one each: change validation_split, or give a validation_file."
+            f"validation_split {size:g} cuts {len(cut):,} of {len(train):,} training {layout.row}s, but training and "
+            f"validation need at least one {layout.row} each: change validation_split, or give a validation_file."
         )
     kept = sorted(set(range(len(train))).difference(cut))
     return train.select(kept), train.select(sorted(cut))
@@ -725,7 +804,7 @@ def _cut_documents(train: Dataset, size: float) -> tuple[Dataset, Dataset]:
 
     Args:
         train: the documents, in the column `text`.
-        size: the length of the last part divided by the length of the document, about.
+        size: the approximate share of a document that becomes the last part, below 1.
 
     Returns:
         The first parts, and the last parts that hold any text.
@@ -746,10 +825,11 @@ def _cut_documents(train: Dataset, size: float) -> tuple[Dataset, Dataset]:
 
 
 def _part_of_document(row: dict[str, Any], size: float, is_end: bool) -> dict[str, str]:
-    """The first part of a document, or its last part if `is_end` is True.
+    """Return the first part of a document, or its last part if `is_end` is True.
 
-    The document is cut near the character at `1 - size` times its length: behind the last line feed before this
-    character, or else behind the last space; both are searched for in the second half of the document only.
+    The document is cut near the character at `1 - size` times its length: after the last line feed up to this
+    character, or else after the last space. Both are searched for in the second half of the document only; without
+    them, the document is cut at the character.
     """
     text = row["text"]
     middle = max(1, round(len(text) * (1 - size)))
@@ -759,7 +839,7 @@ def _part_of_document(row: dict[str, Any], size: float, is_end: bool) -> dict[st
 
 
 def row_values(dataset: Dataset, columns: Sequence[str]) -> Iterator[tuple]:
-    """Yield the values of `columns` in each row, as hashable tuples: lists as tuples, images as bytes and path."""
+    """Yield the values of `columns` in each row as a hashable tuple; lists and images become tuples too."""
     dataset = dataset.select_columns(list(columns))
     for name in columns:
         if isinstance(dataset.features[name], Image):

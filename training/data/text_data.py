@@ -15,7 +15,7 @@ def parallel_layout(
     source_lang: str | None = None,
     target_lang: str | None = None,
 ) -> Layout:
-    """The layout of rows with a source and a target.
+    """Return the layout of rows with a source and a target.
 
     In a table, the column of the source is `source_column` if given, else the first of ``translation.<source_lang>``,
     ``<source_lang>`` and ``source`` that the table has. The column of the target is found in the same way.
@@ -40,14 +40,14 @@ def load_parallel_data(
 
 
 class Overlap(NamedTuple):
-    """How many test rows are also in train: `inputs` compares the first column only, `rows` compares all columns."""
+    """The numbers of test rows that are also in train: `inputs` by the first column alone, `rows` by all columns."""
 
     inputs: int
     rows: int
 
 
 def count_overlap(train: Dataset, test: Dataset, columns: Sequence[str]) -> Overlap:
-    """Count the rows of `test` that are also in `train`, compared by the first of `columns`, and by all of them."""
+    """Count the rows of `test` that are also in `train`: once compared by `columns[0]`, and once by all `columns`."""
     train_rows = set(row_values(train, columns))
     train_inputs = {values[0] for values in train_rows}
     test_rows = list(row_values(test, columns))

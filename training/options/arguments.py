@@ -34,14 +34,17 @@ PROCESSOR_OPTIONS = (*TOKENIZER_OPTIONS, "image_mean", "image_std")
 """Options for a new tokenizer or image processor; a trained model comes with its own tokenizer or image processor."""
 
 STREAMING_STEPS = 1000
-"""With streaming, the number of steps that `eval_strategy` and `save_strategy` mean by `epoch`."""
+"""The number of steps for which the value `epoch` of `eval_strategy` and `save_strategy` stands with streaming.
+
+`eval_steps`, or a smaller `max_steps`, replaces this number.
+"""
 
 AUTO = "auto"
 """The value of `bf16` and `attn_implementation` for which the run times training steps and takes the fastest choice."""
 
 
 def option(default: Any, help: str, choices: Iterable[str] = ()) -> Any:
-    """A field of a dataclass that is an option of `locant train`."""
+    """Return a dataclass field that is an option of `locant train`, with its default, help text and choices."""
     return field(default=default, metadata={"help": help, "choices": tuple(choices)})
 
 
@@ -50,7 +53,7 @@ class ModelArguments:
     """The options of the section `model:`: the shape of a new model, or the folder or Hub name of a trained model.
 
     Raises:
-        InputError: both a preset and trained weights are given.
+        InputError: `preset` and `model_name_or_path` are both given.
     """
 
     preset: str | None = option(
@@ -71,7 +74,7 @@ class ModelArguments:
         "Attention backend in training: sdpa by default; auto times some steps with sdpa and with eager, and takes the "
         "faster backend.",
     )
-    # Maps the name of each given field of LocantConfig to its value. Each field is an option of the same name.
+    # Maps the name of each given field of LocantConfig to its value; each field is an option of the same name
     overrides: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -119,7 +122,9 @@ class DataArguments:
         InputError: no data or two sources of data are given, or a value is out of range.
     """
 
-    dataset_name: str | None = option(None, "Dataset on the Hugging Face Hub; or give train_file.")
+    dataset_name: str | None = option(
+        None, "Name of a dataset on the Hugging Face Hub, or folder of a dataset; or give train_file."
+    )
     dataset_config_name: str | None = option(None, "Configuration of the dataset in dataset_name, such as en-fr.")
     train_file: str | list[str] | None = option(
         None,
@@ -138,7 +143,7 @@ class DataArguments:
     columns: ClassVar[tuple[str, ...]] = ()
     """The columns of a row. A split can also be given as parallel text files, one for each column."""
     takes_many_files: ClassVar[bool] = False
-    """Whether a split may be given as any number of text files, whose rows are concatenated."""
+    """Whether a split may be given as any number of text files, whose rows make one split."""
 
     def __post_init__(self) -> None:
         for name in ("train_file", "validation_file", "test_file"):
@@ -148,11 +153,15 @@ class DataArguments:
 
     @property
     def sources(self) -> dict[str, Any]:
-        """The options for the sources of the rows, as keyword arguments of `load_splits`."""
+        """The options that say where the rows come from, as keyword arguments of `load_splits`."""
         return {name: getattr(self, name) for name in _SOURCES}
 
     def _checked_files(self, name: str) -> str | list[str] | None:
-        """The value of the option `name`: a path for one file, a list of paths for several, None for none."""
+        """Return the value of the option `name`: the path of one file, a list of several paths, or None for no file.
+
+        Raises:
+            InputError: the number of paths is neither 1 nor the number of columns, unless `takes_many_files` is True.
+        """
         files = getattr(self, name)
         if not files or isinstance(files, str):
             return files or None
@@ -163,7 +172,7 @@ class DataArguments:
 
     def _check_sources(self) -> None:
         if self.dataset_name is not None and self.train_file is not None:
-            raise InputError("dataset_name and train_file are both given: training data come from one of them.")
+            raise InputError("dataset_name and train_file are both given: give only one of them.")
         if self.dataset_name is None and self.train_file is None:
             raise InputError("No training data are given: set train_file or dataset_name.")
         if self.dataset_config_name is not None and self.dataset_name is None:
@@ -192,7 +201,7 @@ class TrainingArguments(transformers.TrainingArguments):
     """The arguments of the Hugging Face Trainer with Locant's defaults, and the options that Locant adds.
 
     Args:
-        data: the data arguments of the run, from which `find_measures` may derive the metrics.
+        data: the data arguments of the run, on which the metrics of `find_measures` may depend.
 
     Raises:
         InputError: a value is out of range, two values contradict each other, a reporter in `report_to` cannot be
@@ -260,7 +269,7 @@ class TrainingArguments(transformers.TrainingArguments):
         "for one device.",
     )
     ddp_find_unused_parameters: bool | None = option(
-        False, "Whether processes look for parameters without a gradient; Locant's models have none."
+        False, "Whether processes look for parameters without a gradient; Locant's models have no such parameters."
     )
     remove_unused_columns: bool = option(False, "Drop the columns that the model's forward does not take.")
     hub_license: str | None = option(None, "Licence of the model, such as mit, for its card.")
@@ -306,7 +315,11 @@ class TrainingArguments(transformers.TrainingArguments):
         self._check_reporters()
 
     def _prepare_for_streaming(self) -> None:
-        """Let `epoch` stand for a number of steps; raise `InputError` without `max_steps`."""
+        """Replace the value `epoch` of `eval_strategy` and `save_strategy` by a number of steps.
+
+        Raises:
+            InputError: `max_steps` is not given.
+        """
         if self.max_steps < 0:
             raise InputError("streaming data have no epochs, and max_steps is not given: give max_steps.")
         steps = int(self.eval_steps or min(STREAMING_STEPS, self.max_steps))
@@ -348,7 +361,7 @@ class TrainingArguments(transformers.TrainingArguments):
             self.mixed_precision = "bf16"
 
     def _check_strategies(self) -> None:
-        """Raise `InputError` for `load_best_model_at_end` if `save_strategy` is neither `eval_strategy` nor `best`."""
+        """With `load_best_model_at_end`, raise `InputError` unless `save_strategy` is `eval_strategy` or `best`."""
         evaluated, saved = IntervalStrategy(self.eval_strategy).value, SaveStrategy(self.save_strategy).value
         if self.load_best_model_at_end and saved not in (evaluated, "best"):
             raise InputError(
@@ -357,7 +370,10 @@ class TrainingArguments(transformers.TrainingArguments):
             )
 
     def find_measures(self, data: Any) -> dict[str, bool]:
-        """Map each evaluation metric to whether higher is better; the first is the default `metric_for_best_model`."""
+        """Return a dict from the name of each evaluation metric to whether higher is better.
+
+        The first metric is the default of `metric_for_best_model`.
+        """
         return {"loss": False}
 
     def _check_best_model(self) -> None:
@@ -373,7 +389,7 @@ class TrainingArguments(transformers.TrainingArguments):
             self.greater_is_better = self.measures[metric]
 
     def mend_measure(self, metric: str) -> str:
-        """The advice in the error message for a `metric_for_best_model` that is not measured."""
+        """Return the advice in the error message for a `metric_for_best_model` that is not measured."""
         return "choose one of them"
 
 
@@ -398,7 +414,7 @@ class GenerationTrainingArguments(TrainingArguments, Seq2SeqTrainingArguments):
 
 
 def check_positive(arguments: Any, *names: str) -> None:
-    """Raise `InputError` where one of the fields is neither None nor above 0."""
+    """Raise `InputError` if one of the fields `names` of `arguments` is neither None nor above 0."""
     for name in names:
         value = getattr(arguments, name)
         if value is not None and value <= 0:

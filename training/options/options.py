@@ -55,12 +55,12 @@ _OFTEN_USED = (
 
 _MOST_CHOICES = 12  # the largest number of choices that a message lists
 
-# Options of other programs that have no counterpart, and how to get their effect
+# Options of other programs for which Locant has no option, with advice
 ADVICE = {
     "device": "training uses the accelerator if there is one, unless use_cpu is given; CUDA_VISIBLE_DEVICES picks GPUs",
 }
 
-# Options of other programs, and the option of Locant with the same effect
+# Options of other programs, with the option of Locant that has the same effect
 _OTHER_NAMES = {
     "lr": "learning_rate",
     "epochs": "num_train_epochs",
@@ -127,7 +127,7 @@ class Option:
 
     @property
     def expected(self) -> str:
-        """What a value must be, in words."""
+        """A description of the values that the option may have, for messages."""
         kinds = [_CONVERSIONS[kind][0] for kind in self.kinds if not (self.choices and kind is str)]
         if self.choices:
             more = ", …" if len(self.choices) > _MOST_CHOICES else ""
@@ -136,7 +136,7 @@ class Option:
         return " or ".join(kinds)
 
     def convert(self, value: Any, origin: str) -> Any:
-        """Convert `value`, from YAML or the command line, to the type of the field; `null` becomes None.
+        """Convert `value`, from YAML, the command line or Python, to the type of the field; `null` becomes None.
 
         Raises:
             InputError: `value` cannot be converted to any of `kinds`; the message names its `origin`.
@@ -158,12 +158,15 @@ class Option:
 
 
 def find_task(given: dict[str, Any]) -> Task:
-    """The task that the given options are for."""
+    """Return the task that the options in `given` name, or the default task if they name none."""
     return TASKS[given.get("task") or DEFAULT_TASK]
 
 
 def known_options(task: Task) -> dict[str, Option]:
-    """The options of `task`, by name: the option `task` itself, then those of model, data and training."""
+    """Return the options of `task` by name: the option `task`, then the options of the sections model, data, training.
+
+    An option that has the same name in `model` as in `data` or `training` is left out of `model`.
+    """
     data, training = _options("data", task.data), _training_options(task.training)
     theirs = {"overrides", *(option.name for option in (*data, *training))}
     options = [*_options("model", ModelArguments), *_config_options()]
@@ -173,7 +176,10 @@ def known_options(task: Task) -> dict[str, Option]:
 
 
 def all_options() -> dict[str, Option]:
-    """The options of all tasks, by name. If several tasks have an option of one name, one that takes a list is kept."""
+    """Return the options of all tasks by name.
+
+    If several tasks have an option of the same name, the result has an option that takes a list, if there is one.
+    """
     options: dict[str, Option] = {}
     for task in TASKS.values():
         for name, option in known_options(task).items():
@@ -183,7 +189,7 @@ def all_options() -> dict[str, Option]:
 
 
 def decided_elsewhere(task: Task) -> dict[str, str]:
-    """Map the name of each field that is not an option of `task` to the reason, for error messages."""
+    """Return a dict from each field that is not an option of `task` to the reason, for error messages."""
     decided = {**_DECIDED_ELSEWHERE, **dict.fromkeys(task.config_fields, "the task decides it")}
     is_encoder_decoder = task.config_fields.get("is_encoder_decoder", True)
     missing = "encoder" if task.config_fields.get("is_decoder") else "decoder"
@@ -197,7 +203,7 @@ def decided_elsewhere(task: Task) -> dict[str, str]:
 
 
 def nearest_option(name: str, options: dict[str, Option]) -> str | None:
-    """The name of the option that a user who wrote `name` probably meant, or None."""
+    """Return the name of the option that a user who wrote `name` probably meant, or None."""
     name = name.replace("-", "_")
     ours = (
         _OTHER_NAMES.get(name),
@@ -233,7 +239,10 @@ def _config_options() -> list[Option]:
 
 
 def _training_options(arguments: type[TrainingArguments]) -> list[Option]:
-    """The training options: first Locant's own, then the Trainer's often used ones, then the Trainer's others."""
+    """Return the options of the section training, in the order of `--help`.
+
+    The options of Locant come first, then the options in `_OFTEN_USED`, and then the other options of the Trainer.
+    """
     by_name = {option.name: option for option in _options("training", arguments)}
     ours = [base for base in reversed(arguments.__mro__) if issubclass(base, TrainingArguments)]
     own = dict.fromkeys(name for base in ours for name in inspect.get_annotations(base) if name in by_name)
@@ -245,7 +254,7 @@ def _training_options(arguments: type[TrainingArguments]) -> list[Option]:
 
 
 def _first_sentence(text: str) -> str:
-    """The first sentence of the Trainer's help, which is written for argparse (`%%` stands for `%`)."""
+    """Return the first sentence of a help text of the Trainer, which is written for argparse (`%%` stands for `%`)."""
     text = " ".join(text.replace("%%", "%").split())
     return re.split(r"(?<=\.)(?<!e\.g\.)(?<!i\.e\.) ", text)[0]
 
@@ -258,7 +267,7 @@ def _option(section: str, entry: dataclasses.Field, hint: Any, help: str) -> Opt
 
 
 def _read_hint(hint: Any) -> tuple[tuple[Any, ...], tuple[str, ...], bool]:
-    """The types and choices that a hint such as `SchedulerType | str | None` allows, and whether it allows None.
+    """Return the types and choices that a hint such as `SchedulerType | None` allows, and whether it allows None.
 
     Types that have no text form, such as `GenerationConfig`, are ignored.
     """
@@ -280,7 +289,7 @@ def _read_hint(hint: Any) -> tuple[tuple[Any, ...], tuple[str, ...], bool]:
 
 
 def _described(documented: type) -> dict[str, str]:
-    """A dict from argument name to description, read from the section `Args:` of the docstring of `documented`."""
+    """Return a dict from argument name to description, from the section `Args:` of the docstring of `documented`."""
     section = (inspect.getdoc(documented) or "").partition("Args:\n")[2].partition("\n\n")[0]
     described = {}
     for entry in re.split(r"\n    (?=\w)", "\n" + section)[1:]:

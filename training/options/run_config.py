@@ -1,5 +1,5 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""The configuration of a training run: options replace the values of a YAML file, which replace the defaults."""
+"""The configuration of a training run, from options on the command line or in Python, a YAML file, and defaults."""
 
 import argparse
 import enum
@@ -36,7 +36,8 @@ from .yaml_sections import read_sections, write_sections
 _DESCRIPTION = (
     "Train a model for a task. CONFIG.yaml has the sections model:, data: and training:, which hold the options "
     "below. An option on the command line takes precedence over the file, and the file over the default, which is "
-    "printed in brackets. The value null unsets an option. --option and --no_option set an option to true and false."
+    "printed in brackets. The value null unsets an option. For an option with the values true and false, --option sets "
+    "true, and --no_option sets false."
 )
 _SECTIONS_OF_COMMANDS = {"study": "locant study translation", "search": "locant search"}
 _METAVARS = {
@@ -55,7 +56,8 @@ _METAVARS = {
 class RunConfig:
     """The configuration of one training run.
 
-    `given` holds the values of the options in the file or on the command line; all other options have their defaults.
+    `given` holds the values of all options that were given in the file, on the command line or in Python. All other
+    options have their defaults.
     """
 
     model: ModelArguments
@@ -65,11 +67,11 @@ class RunConfig:
 
     @property
     def task(self) -> str:
-        """The name of the task."""
+        """The name of the task, such as `translation`."""
         return self.given.get("task") or DEFAULT_TASK
 
     def to_yaml(self) -> str:
-        """The text of a YAML file with which `locant train` repeats this run; access tokens are left out."""
+        """Return the text of a YAML file with which `locant train` repeats this run; access tokens are left out."""
         options = known_options(TASKS[self.task])
         sections: dict[str, dict[str, Any]] = {section: {} for section in SECTIONS}
         for name, value in self.given.items():
@@ -82,8 +84,8 @@ def parse_run_config(arguments: list[str]) -> RunConfig:
     """Parse the command line `arguments` of `locant train`, check every value, and return the run's configuration.
 
     Raises:
-        InputError: an option does not exist, or a value is of the wrong type, out of range, or contradicts
-            another value.
+        InputError: the YAML file cannot be read, an option does not exist, or a value is of the wrong type, out of
+            range, or contradicts another value.
         SystemExit: help was asked for, and printed.
     """
     return make_run_config(read_given(arguments)[1])
@@ -92,14 +94,16 @@ def parse_run_config(arguments: list[str]) -> RunConfig:
 def run_config_from_python(
     config: str | os.PathLike[str] | Mapping[str, Any] | None, options: Mapping[str, Any]
 ) -> RunConfig:
-    """The configuration of the run for a call of `locant.train`, with every value checked.
+    """Make the configuration of the run for a call of `locant.train`, and check every value.
 
     Args:
-        config: the path of a YAML file; or a dict like such a file: a dict of options for each section, and `task`.
-        options: a dict from option name to value; these values take precedence over those in `config`.
+        config: the path of a YAML file; or a dict with the content of such a file: a dict of options for each section,
+            and `task`; or None for no file.
+        options: a dict from option name to value; these values take precedence over the values in `config`.
 
     Raises:
-        InputError: as `parse_run_config`.
+        InputError: the YAML file cannot be read, an option does not exist, or a value is of the wrong type, out of
+            range, or contradicts another value.
     """
     origin = "locant.train"
     if config is None or isinstance(config, Mapping):
@@ -151,14 +155,18 @@ def _as_in_yaml(value: Any) -> Any:
 
 
 def read_given(arguments: list[str], beside: str | None = None) -> tuple[str | None, dict[str, Any]]:
-    """Return the path of the YAML file or None, and a dict from option name to typed value, from file and command line.
+    """Read the options that are given on the command line and in its YAML file.
 
     Args:
         arguments: the arguments of the command line.
-        beside: the name of a section that the file may also have; this section is skipped.
+        beside: the name of a section that the file may have in addition to the usual sections; it is skipped.
+
+    Returns:
+        The path of the YAML file, or None if there is none; and a dict from option name to typed value.
 
     Raises:
-        InputError, SystemExit: as `parse_run_config`.
+        InputError: the YAML file cannot be read, an option does not exist, or a value is of the wrong type.
+        SystemExit: help was asked for, and printed.
     """
     config_file, texts = _read_command_line(arguments)
     task = _task_of(config_file, texts)
@@ -185,7 +193,7 @@ def _for_fine_tuning(
         config_file: the name of the file, for the message.
 
     Returns:
-        The other items of `given`.
+        The items of `given` that were not dropped.
     """
     kept = {"model_name_or_path", "attn_implementation", *FREE_IN_FINE_TUNING}
     brought = [
@@ -197,8 +205,8 @@ def _for_fine_tuning(
     ]
     if brought and os.environ.get("RANK", "0") == "0":  # in the main process only
         print(
-            f"{typed['model_name_or_path']} has its own shape and tokenizer, so these options of {config_file} are "
-            f"ignored: {', '.join(brought)}."
+            f"{typed['model_name_or_path']} has its own shape, and its own tokenizer or image processor, so these "
+            f"options of {config_file} are ignored: {', '.join(brought)}."
         )
     return {name: value for name, value in given.items() if name not in brought}
 
@@ -228,7 +236,8 @@ def read_run_data(config_file: str | Path, arguments: Sequence[str] = ()) -> tup
         arguments: options of the data section, as on the command line, which replace those of the file.
 
     Raises:
-        InputError: as `parse_run_config`; or `arguments` contains an option of another section.
+        InputError: the YAML file cannot be read, an option does not exist, `arguments` has an option of another
+            section, or a value is of the wrong type, out of range, or contradicts another value.
     """
     task = _task_of(config_file, {})
     options = known_options(task)
@@ -254,7 +263,10 @@ def _read_data_options(arguments: Sequence[str], task: Task, options: dict[str, 
 
 
 def _task_of(config_file: str | Path | None, given: Mapping[str, Any], origin: str = "command line") -> Task:
-    """The task that is named in `given`, which is from `origin`, or else in the YAML file, or else the default task."""
+    """Return the task that `given` names; or else the task that the YAML file names; or else the default task.
+
+    `origin` says for messages where `given` comes from.
+    """
     name = TASK_OPTION.convert(given.get(TASK_OPTION.name), origin)
     if name is None and config_file is not None:
         for entry in read_sections(config_file):
@@ -264,7 +276,7 @@ def _task_of(config_file: str | Path | None, given: Mapping[str, Any], origin: s
 
 
 def _without_nulls(given: dict[str, Any], options: dict[str, Option]) -> dict[str, Any]:
-    """Remove options that are None but may not be None (`optional` is False), so that they get their defaults."""
+    """Remove the options whose value is None although they may not be None, so that they get their defaults."""
     return {name: value for name, value in given.items() if value is not None or options[name].optional}
 
 
@@ -381,7 +393,7 @@ def _add_option(group: argparse._ArgumentGroup, option: Option) -> None:
 
 
 class _StoreOneOrMany(argparse.Action):
-    """Store one text as it is, and several texts as a list, for options that take a text or a list of texts."""
+    """Store a single value as it is, and several values as a list, for options that take a list."""
 
     def __call__(self, parser: Any, namespace: Any, values: Any, option_string: str | None = None) -> None:
         setattr(namespace, self.dest, values[0] if len(values) == 1 else values)

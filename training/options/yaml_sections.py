@@ -14,7 +14,11 @@ from ..errors import InputError
 
 @dataclass(frozen=True)
 class Entry:
-    """One `key: value` under a section. For a section without keys, `key` is None, and `value` is the section's."""
+    """One `key: value` under a section.
+
+    For a section without keys, `key` is None, and `value` is the value of the section. `line` is the number of the line
+    in the file, from 1 on.
+    """
 
     section: str
     key: str | None
@@ -23,13 +27,16 @@ class Entry:
 
 
 class _Loader(yaml.SafeLoader):
-    """Reads `no` as a string and `1e-3` as a number (core schema of YAML 1.2); PyYAML reads False and a string."""
+    """Reads `no` as a string and `1e-3` as a number (core schema of YAML 1.2).
+
+    PyYAML itself reads `no` as False, and `1e-3` as a string.
+    """
 
     yaml_implicit_resolvers: dict = {}  # noqa: RUF012 (declared in the base class)
 
 
 class _Dumper(yaml.SafeDumper):
-    """Quotes a text that YAML 1.1 or the core schema would read as something else."""
+    """Quotes a string, such as `no`, that YAML 1.1 or the core schema of YAML 1.2 would read as another type."""
 
 
 for _tag, _pattern, _first in (
@@ -50,13 +57,14 @@ def read_sections(path: str | Path) -> list[Entry]:
     """Read the entries of the YAML file at `path`, in order; the file must be a mapping from section to content.
 
     Raises:
-        InputError: the file cannot be read, is not YAML, is not such a mapping, or has a key twice.
+        InputError: the file cannot be read, is not YAML, is not a mapping from section to content, or has a mapping
+            with a key twice or with a key that is a list or a mapping.
     """
     try:
         loader = _Loader(Path(path).read_text(encoding="utf-8"))
         return list(_entries(loader, path))
     except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror}.") from error
+        raise InputError(f"{path} cannot be read: {error.strerror}; give the path of a readable YAML file.") from error
     except UnicodeDecodeError as error:
         raise InputError(f"{path} is not UTF-8 text: save it in that encoding.") from error
     except yaml.MarkedYAMLError as error:
@@ -88,7 +96,7 @@ def _entries(loader: _Loader, path: str | Path) -> Iterator[Entry]:
 
 
 def _check_keys(node: yaml.Node, path: str | Path) -> None:
-    """Raise `InputError` if a key below `node` is a list or a mapping, or stands twice in its mapping."""
+    """Raise `InputError` if a mapping at or below `node` has a key twice, or a key that is a list or a mapping."""
     if isinstance(node, yaml.SequenceNode):
         for item in node.value:
             _check_keys(item, path)
@@ -97,7 +105,7 @@ def _check_keys(node: yaml.Node, path: str | Path) -> None:
     lines: dict[str, int] = {}
     for key, value in node.value:
         if not isinstance(key, yaml.ScalarNode):
-            raise InputError(f"{path}, line {_line(key)}, has a list or a mapping where a key is expected.")
+            raise InputError(f"{path}, line {_line(key)}, has a list or a mapping as a key: write a name instead.")
         if key.value in lines:
             both = f"lines {lines[key.value]} and {_line(key)}"
             raise InputError(f"{key.value} is given twice ({path}, {both}): leave one out.")

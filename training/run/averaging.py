@@ -11,7 +11,7 @@ from .sharding import load_weights, read_weights
 
 
 def load_mean_weights(model: PreTrainedModel, checkpoints: Sequence[Path]) -> None:
-    """Give `model` the mean of the weights in the folders `checkpoints`."""
+    """Load the mean of the weights in the folders `checkpoints` into `model`; the mean is computed in float64."""
     total: dict[str, torch.Tensor] = {}
     for checkpoint in checkpoints:
         for name, weight in read_weights(checkpoint).items():

@@ -46,8 +46,8 @@ def check_fine_tuning(run: RunConfig) -> None:
         raise InputError(sentence(f"No model loads from {name}: {reason_of(error)}")) from error
     if unknown := [option for option in run.model.overrides if not hasattr(config, option)]:
         raise InputError(
-            f"{', '.join(unknown)} cannot be given for a {config.model_type} model such as {name}: leave out the "
-            "options that its config does not have."
+            f"{', '.join(unknown)} cannot be given for a {config.model_type} model such as {name}, whose config has no "
+            "such options: leave these options out."
         )
     others = {option: getattr(config, option) for option in run.model.overrides if option not in FREE_IN_FINE_TUNING}
     others = {option: value for option, value in others.items() if value != run.model.overrides[option]}
@@ -90,9 +90,9 @@ def _trained_model(name: str, run: RunConfig, recipe: Recipe, prepared: Prepared
 
 
 def _tell_of_new_weights(run: RunConfig, name: str, model: PreTrainedModel, loaded: dict[str, Any]) -> None:
-    """Print the names of newly initialised weights; raise `InputError` if they are over half of the parameters.
+    """Print the names of newly initialised weights; raise `InputError` if they have over half of the parameters.
 
-    They are over half if, for example, a decoder is loaded as an encoder. Token embeddings are not counted.
+    This is so if, for example, a decoder is loaded as an encoder. Token embeddings are not counted.
     """
     new = sorted({*loaded["missing_keys"], *(key for key, *_ in loaded["mismatched_keys"])})
     # token embeddings are not counted, as checkpoints of encoders and of decoders both have them

@@ -1,5 +1,5 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""The dry run of `locant train`: print batches, padding, memory and time, from two training steps that are measured."""
+"""The dry run of `locant train`, which prints the padding, memory and time of training from two measured steps."""
 
 import math
 import os
@@ -26,7 +26,7 @@ from .trial_steps import seconds_of_round
 
 MIB = 2**20
 _BYTES_OF_MOMENTS = 8
-"""The number of bytes of the two moments of Adam for a parameter."""
+"""The number of bytes that the two moments of Adam take for each parameter."""
 
 
 def print_dry_run(
@@ -36,8 +36,12 @@ def print_dry_run(
 ) -> None:
     """Print the numbers of batches and steps, the share of padding, and the memory and the time of training.
 
-    For the memory, forward and backward pass of the largest batch are computed on the device of the run; for the time,
-    those of the batch of median size. In a streamed run, the batches are those of the first block.
+    The memory is measured in the forward and backward pass of the largest batch, on the device of the run. The time is
+    measured in the forward and backward pass of the batch of median size. In a streamed run, these are batches of the
+    first block.
+
+    Raises:
+        InputError: the largest batch does not fit into the memory of the device.
     """
     lengths = inputs.train_lengths
     batches = list(training_sampler(args, lengths))
@@ -61,8 +65,8 @@ def print_dry_run(
         seconds = seconds_of_round(model, [load(median)], args.bf16 is True)
     except torch.OutOfMemoryError as error:
         raise InputError(
-            f"The largest batch of {tokens[largest]:,} tokens does not fit into the memory of the device: give a "
-            "smaller max_tokens_per_batch or per_device_train_batch_size."
+            f"The largest batch, of {len(batches[largest]):,} rows, does not fit into the memory of the device: give a "
+            "smaller per_device_train_batch_size, or a smaller max_tokens_per_batch if this option is given."
         ) from error
 
     processes = args.world_size if args.shard_weights else 1
@@ -101,9 +105,10 @@ def enable_checkpointing(model: PreTrainedModel) -> None:
 
 
 def peak_of_step(model: PreTrainedModel, batch: Mapping[str, torch.Tensor], bf16: bool = False) -> int:
-    """The peak of the bytes that torch allocates in forward and backward pass of `batch`.
+    """Return the peak of the memory that torch allocates in a forward and backward pass of `batch`, in bytes.
 
-    Gradients are included. Weights are not, as they were allocated before. The device is a CPU or a GPU of CUDA.
+    Activations and gradients are counted; weights are not, as they are allocated before. The device must be a CPU or a
+    CUDA GPU.
     """
     if model.device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(model.device)
@@ -123,7 +128,7 @@ def peak_of_step(model: PreTrainedModel, batch: Mapping[str, torch.Tensor], bf16
 
 @contextmanager
 def _without_standard_error() -> Iterator[None]:
-    """Discard what is written to standard error: the profiler writes two lines there, whatever its log level is."""
+    """Discard all output to standard error, to which the profiler writes two lines whatever its log level is."""
     kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, 2)
     try:
@@ -135,7 +140,7 @@ def _without_standard_error() -> Iterator[None]:
 
 
 def free_bytes(device: torch.device) -> int:
-    """The memory of a GPU that is free, or of the machine that is available."""
+    """Return the free memory of a CUDA device in bytes; for other devices, the available memory of the machine."""
     return torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else psutil.virtual_memory().available
 
 

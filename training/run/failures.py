@@ -14,13 +14,13 @@ from ..errors import InputError
 from .run_folder import complete_checkpoints, step_of
 from .saving import delete_incomplete
 
-_FREE, _ALLOW, _CHECK = "free some space", "make it accessible, and writable for what a run writes", "check the disk"
+_FREE, _ALLOW, _CHECK = "free some space", "make it readable, and writable if the run writes to it", "check the disk"
 _MENDS = {
     **dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EFBIG), _FREE),
     **dict.fromkeys((errno.EROFS, errno.EACCES, errno.EPERM), _ALLOW),
     **dict.fromkeys((errno.EIO, errno.ESTALE, errno.ENODEV, errno.ENXIO), _CHECK),
 }
-"""Maps numbers of errors to advice. Other numbers may be errors in the program, which are not converted."""
+"""Maps the number of an error of the system to advice. Errors of other numbers may be faults in the program."""
 
 
 @contextmanager
@@ -29,8 +29,8 @@ def in_one_sentence(folder: Path, place: Path, has_lock: bool = False) -> Iterat
 
     Args:
         folder: the folder of the run.
-        place: the folder that the message names if the error has no path: the one in which the block writes.
-        has_lock: whether this process holds the lock of `folder`. Only then, incomplete checkpoints are deleted.
+        place: the folder in which the `with` block writes; the message names it if the error has no path.
+        has_lock: whether this process holds the lock of `folder`. If it does, incomplete checkpoints are deleted.
     """
     try:
         yield
@@ -44,7 +44,10 @@ def in_one_sentence(folder: Path, place: Path, has_lock: bool = False) -> Iterat
 
 
 def _explain(error: BaseException, place: Path) -> str | None:
-    """What happened, why, and what to do; None for another error."""
+    """Return a text with the error, its reason, and advice.
+
+    Returns None if the cause is neither an error of the system with a number in `_MENDS` nor a data worker's death.
+    """
     if isinstance(error, InputError):
         return None
     for cause in _causes(error):
@@ -66,25 +69,25 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
 
 
 def _is_of_dead_worker(error: BaseException) -> bool:
-    """Whether the cause of the error is the death of a worker, which may come while a batch is received from it."""
+    """Whether the error occurred because a data worker died, possibly while a batch was received from the worker."""
     modules = (frame.f_globals.get("__name__") for frame, _ in traceback.walk_tb(error.__traceback__))
     is_receiving = isinstance(error, OSError | EOFError) and "torch.multiprocessing.reductions" in modules
     return is_receiving or "DataLoader worker (pid" in str(error)
 
 
 def _number_of(error: BaseException, place: Path) -> int | None:
-    """The number of the system's error, as in the module `errno`; None if the error is not one of the system."""
+    """Return the number of an error of the system, as in the module `errno`; None for other errors."""
     if isinstance(error, OSError):
         return error.errno
     if told := re.search(r"os error (\d+)", str(error)):  # libraries in Rust, which write weights and tokenizers
         return int(told[1])
-    if "PytorchStreamWriter" in str(error) or "inline_container" in str(error):  # torch.save, which tells no reason
+    if "PytorchStreamWriter" in str(error) or "inline_container" in str(error):  # torch.save, which gives no reason
         return _try_to_write(place)
     return None
 
 
 def _try_to_write(folder: Path) -> int:
-    """The number of the error in which a write in `folder` ends; the number of "Input/output error" if it succeeds."""
+    """Write a file in `folder`, and return the number of the error that occurs; if no error occurs, return `EIO`."""
     try:
         with tempfile.TemporaryFile(dir=folder) as file:
             file.write(bytes(2**20))

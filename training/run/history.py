@@ -20,10 +20,11 @@ _SECONDS_BETWEEN_PICTURES = 10.0
 
 
 def epoch_records(log_history: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """One record for each evaluation, from the Trainer's log.
+    """Return one record for each evaluation, from the Trainer's log.
 
-    `train_loss` is the mean over the steps since the previous evaluation, with label smoothing, and None if no loss was
-    logged. `validation_loss` is the loss without label smoothing. Each other metric has the prefix `validation_` too.
+    `train_loss` is the mean training loss of the steps since the previous evaluation, with label smoothing, or None if
+    no loss was logged. `validation_loss` is the validation loss, without label smoothing. The names of all other
+    metrics have the prefix `validation_` too.
     """
     records, since, last_step = [], [], 0
     for entry in log_history:
@@ -44,9 +45,9 @@ def epoch_records(log_history: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 class HistoryWriter(TrainerCallback):
-    """Updates `metrics.json`, `loss_curve.csv` and `loss_curve.png` of a run after each evaluation.
+    """Updates `metrics.json` and `loss_curve.csv` of a run after each evaluation, and draws `loss_curve.png`.
 
-    The picture is drawn at most every ten seconds, and at the end of training.
+    The picture is drawn after an evaluation, but at most every ten seconds, and again at the end of training.
 
     Args:
         folder: the folder of the run.
@@ -60,9 +61,10 @@ class HistoryWriter(TrainerCallback):
         self._undrawn: list[dict[str, Any]] = []
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Take `logging_steps` from the options; the Trainer takes it from the checkpoint when it resumes a run.
+        """Take `logging_steps`, `eval_steps` and `save_steps` from the options, also when a run is resumed.
 
-        The evaluations before the checkpoint are drawn at the end, as the run may have been killed before it drew them.
+        The Trainer would take them from the checkpoint. The evaluations before the checkpoint are drawn at the end of
+        training at the latest, as the run may have been killed before it drew them.
         """
         state.compute_steps(args, state.max_steps)
         if state.is_world_process_zero:
@@ -91,7 +93,7 @@ class HistoryWriter(TrainerCallback):
             self._draw()
 
     def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Draw the evaluations since the last picture, in the main process only."""
+        """Update the picture if there was an evaluation since it was drawn, in the main process only."""
         if self._undrawn:
             self._draw()
 
@@ -132,7 +134,7 @@ def draw_curve(folder: Path, records: list[dict[str, Any]], measures: Sequence[s
 
 
 def _in_order(measures: Sequence[str]) -> list[str]:
-    """Reorder the names of metrics: first `loss` and `perplexity`, then the others in their order."""
+    """Return the names of metrics with `loss` and `perplexity` before all others, whose order is kept."""
     losses = [name for name in _LOSSES if name in measures]
     return losses + [name for name in measures if name not in losses]
 

@@ -46,8 +46,8 @@ class Termination:
         """Only set `is_requested` when SIGTERM comes, and raise `Terminated` at the end of the `with` block.
 
         Args:
-            has_other_processes: whether the run has several processes. If it has, `Terminated` also replaces an error
-                in the block, as the signal may have ended another process, which this process waits for.
+            has_other_processes: whether the run has several processes. If it has and SIGTERM has come, `Terminated`
+                also replaces an error in the block, as the signal may have ended a process that this process waits for.
         """
         self._is_deferred = True
         try:
@@ -107,7 +107,7 @@ class SaveOnTermination(TrainerCallback):
         self._may_end = False
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Ask for a checkpoint, unless the step is the last one of an epoch."""
+        """If SIGTERM has come, ask for a checkpoint, unless the step is the last one of an epoch or of the run."""
         self._agree()
         # in a streamed run, `state.epoch` counts passes over the data, and differs between processes
         is_epoch_end = self.trainer.stream_loader is None and float(state.epoch).is_integer()
@@ -116,13 +116,13 @@ class SaveOnTermination(TrainerCallback):
             self._ask_for_checkpoint(args, control)
 
     def on_epoch_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Ask for a checkpoint after the last step of an epoch."""
+        """If SIGTERM has come, ask for a checkpoint after the last step of an epoch."""
         self._may_end = True
         if self._is_agreed:
             self._ask_for_checkpoint(args, control)
 
     def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Raise `Terminated` once all processes have saved the checkpoint."""
+        """If SIGTERM has come, raise `Terminated` once all processes have saved the checkpoint."""
         self._agree()
         if self._is_agreed and self._may_end:
             self.trainer.accelerator.wait_for_everyone()

@@ -1,8 +1,9 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
 """The owner file, by which a run on one machine notices that a run on another machine trains in the same folder.
 
-A lock on a file does not always reach the other machines that share a disk. The owner file names the machine and the
-process, and its modification time is when the process was last alive.
+A file lock does not always exclude the processes on other machines that share the disk. The owner file names the
+machine and the process that trains in the folder. Its modification time is a time at which the process was alive, and
+is updated every 30 seconds.
 """
 
 import json
@@ -25,10 +26,10 @@ _SECONDS_UNTIL_STALE = 600.0
 
 @contextmanager
 def owned(folder: Path) -> Iterator[None]:
-    """Keep the owner file in `folder` up to date until the end of the `with` block, which deletes it.
+    """Write the owner file into `folder`, keep its time up to date, and delete it at the end of the `with` block.
 
-    The caller holds a lock that excludes other processes on this machine, so an owner file that names this machine is
-    one that a killed process left.
+    The caller must hold a lock that excludes other processes on this machine. So an owner file that names this machine
+    was left by a killed process, and is replaced.
 
     Raises:
         InputError: a process on another machine owns the folder, and was alive in the last ten minutes.
@@ -58,7 +59,8 @@ def _check(file: Path) -> None:
     if host != socket.gethostname() and age < _SECONDS_UNTIL_STALE:
         raise InputError(
             f"output_dir {file.parent} is in use by process {pid} on {host}, which was last heard of {max(0, age):.0f} "
-            f"seconds ago: wait for it, or give another output_dir, or delete {file} if that process has ended."
+            f"seconds ago: wait until the process has ended, or give another output_dir, or delete {file} if the "
+            "process has ended already."
         )
 
 

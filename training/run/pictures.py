@@ -19,8 +19,9 @@ def write_pictures(
 
     Args:
         folder: the folder for the pictures.
-        drawings: the name of each picture -> the function that draws it on an empty matplotlib figure, its argument.
-        missing: the beginning of the warning, which says what is missing, such as `The loss curve is not drawn`.
+        drawings: a dict from the name of each picture to the function that draws the picture; the argument of the
+            function is an empty matplotlib figure.
+        missing: the beginning of the warning, which names the missing pictures, such as `The loss curve is not drawn`.
         remedy: the end of the warning: the purpose of the `pip install` command before it, such as `to see it`.
 
     Returns:

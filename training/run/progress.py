@@ -16,11 +16,11 @@ from ..inference import one_line, write_tsv
 
 SAMPLES_FILE = "samples_by_epoch.tsv"
 LONGEST_SAMPLE = 120
-"""The number of characters after which a text is cut in messages."""
+"""The largest number of characters of a text in messages; longer texts are cut."""
 
 
 class Sample(NamedTuple):
-    """One row of the validation set, with the text that the model generates for it."""
+    """A row of the validation set: its source, its reference, and the text that the model generates for it."""
 
     source: str
     reference: str
@@ -44,12 +44,12 @@ class SampleRow(NamedTuple):
 
 
 def sample_rows(number: int) -> list[int]:
-    """The indices of the first, the middle and the last of `number` rows."""
+    """Return the indices of the first, the middle and the last of `number` rows."""
     return sorted({0, number // 2, number - 1})
 
 
 def take_samples(sources: Sequence[str], references: Sequence[str], outputs: Mapping[int, str]) -> list[Sample]:
-    """The samples of three rows of the validation set, which are the same rows in each evaluation.
+    """Return the samples of the first, the middle and the last row of the validation set.
 
     Args:
         sources, references: the texts of all rows; if `sources` is empty, there are no samples.
@@ -78,7 +78,10 @@ class SampleWriter(TrainerCallback):
         self.metrics = metrics
 
     def on_evaluate(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Print and write samples in the main process; drop rows that an interrupted run wrote from this step on."""
+        """Print the samples and write them to the file, in the main process only.
+
+        Rows of this step and of later steps, which the run wrote before it was interrupted, are dropped from the file.
+        """
         if not state.is_world_process_zero or not self.metrics.samples:
             return
         for sample in self.metrics.samples:
@@ -93,7 +96,7 @@ class SampleWriter(TrainerCallback):
 
 
 def count_tokens(counts: Mapping[str, int]) -> int:
-    """The number of tokens in `counts`, the summary of a split; 0 for splits without text, such as labelled images."""
+    """Return the number of tokens in `counts`, the summary of a split; 0 for a split without text."""
     return sum(number for name, number in counts.items() if name.endswith("tokens"))
 
 
@@ -136,7 +139,7 @@ class ScheduleNotice(TrainerCallback):
         warmup = f"; with warmup_steps {args.warmup_steps:g} the warm-up now has {after:,} steps instead of {before:,}"
         tqdm.write(
             f"The run was planned for {self.planned_steps:,} steps and now has {state.max_steps:,}, which changes the "
-            f"learning rate of the steps to come{warmup if before != after else ''}."
+            f"learning rate of the remaining steps{warmup if before != after else ''}."
         )
 
 
@@ -147,7 +150,7 @@ _OF_WARMUP_STEPS = ("inverse_sqrt", "constant_with_warmup")
 
 
 def _as_texts(logs: Mapping[str, Any]) -> dict[str, str]:
-    """The values of a log entry as they are printed."""
+    """Return the values of a log entry as the texts that are printed."""
     texts = {name: f"{value:.4g}" if isinstance(value, float) else str(value) for name, value in logs.items()}
     texts |= {name: f"{value:,.0f}" for name, value in logs.items() if name.endswith("_per_second") and value >= 1000}
     if "seconds_left" in texts:

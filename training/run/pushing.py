@@ -21,7 +21,10 @@ from ..errors import InputError
 from .run_folder import NOT_SHARED, TRAINING_STATE
 
 WriteCard = Callable[[Path, str | None], object]
-"""Writes the model card into the folder of a run; the second argument is the name of the Hub repository, or None."""
+"""A function that writes the model card into the folder of a run.
+
+The first argument is the folder, and the second argument is the name of the Hub repository, or None.
+"""
 
 
 class PushingTrainer(Trainer):
@@ -32,7 +35,7 @@ class PushingTrainer(Trainer):
 
     Args:
         write_card: the function that writes the model card; if it is None, the Trainer writes its own card.
-        kwargs: as for `Trainer`.
+        kwargs: further arguments of `Trainer`.
     """
 
     push_in_progress: Any  # transformers does not annotate these two attributes

@@ -1,5 +1,8 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""The report of a finished run, `report.md` and `report.html`: scores, curves, samples by epoch, and the worst rows."""
+"""The report of a finished run, `report.md` and `report.html`.
+
+A report has the scores, the loss curve, samples of some evaluations, and tables of the task, such as its worst rows.
+"""
 
 import base64
 from collections.abc import Mapping, Sequence
@@ -28,13 +31,13 @@ img { max-width: 100%; background: white; }
 
 
 def write_report(folder: Path, recipe: Recipe, metrics: Mapping[str, Any], rows: Mapping[str, Sequence[Any]]) -> None:
-    """Write the report of a run, as Markdown and as one HTML file that loads nothing.
+    """Write the report of a run, as Markdown and as one HTML file that loads no other files.
 
     Args:
-        folder: the folder of the run, which has the loss curve and the samples already, if there are any.
+        folder: the folder of the run; the loss curve and the samples are read from it, if it has them.
         recipe: the recipe of the run's task.
         metrics: the content of `metrics.json`.
-        rows: the predictions for each measured split.
+        rows: a dict from each measured split to the predictions for its rows.
     """
     splits = [split for split in ("test", "validation") if split in rows]
     tables = [_scores(recipe, metrics, splits), _samples(folder / SAMPLES_FILE)]
@@ -47,7 +50,7 @@ def write_report(folder: Path, recipe: Recipe, metrics: Mapping[str, Any], rows:
 
 
 def as_markdown(name: str, tables: Sequence[ReportTable], picture: str | None) -> str:
-    """The report in Markdown; `picture` is the path of the loss curve."""
+    """Return the report in Markdown; `picture` is the path of the loss curve, or None if there is none."""
     parts = [f"# {name}"]
     for number, table in enumerate(tables):
         rows = [[cell.replace("|", "\\|") for cell in row] for row in table.rows]
@@ -58,7 +61,10 @@ def as_markdown(name: str, tables: Sequence[ReportTable], picture: str | None) -
 
 
 def as_html(name: str, tables: Sequence[ReportTable], picture: str | None) -> str:
-    """The report as an HTML page for light and dark themes; `picture` is the loss curve, a PNG image in base64."""
+    """Return the report as an HTML page for light and dark themes.
+
+    `picture` is the loss curve, a PNG image in base64, or None if there is none.
+    """
     parts = [
         '<!doctype html>\n<html lang="en">\n<meta charset="utf-8">',
         f'<meta name="viewport" content="width=device-width">\n<title>{escape(name)}</title>',
@@ -84,7 +90,7 @@ def _scores(recipe: Recipe, metrics: Mapping[str, Any], splits: Sequence[str]) -
 
 
 def _samples(file: Path) -> ReportTable:
-    """The samples of some evaluations, with about equal distances, and of the last one."""
+    """Return a table with the samples of the last evaluation, and of some earlier evaluations at equal distances."""
     header, *rows = [line.split("\t") for line in file.read_text("utf-8").splitlines()] if file.exists() else [[]]
     steps = list(dict.fromkeys(row[1] for row in rows))
     distance = max(1, (len(steps) - 1) // (_EPOCHS_WITH_SAMPLES - 1))

@@ -25,10 +25,16 @@ from .ownership import OWNER_FILE, owned
 LOCK_FILE = ".lock"
 _EXTRA_FILE = "extra_checkpoint"
 UNLOGGED_LOSS_FILE = "unlogged_loss_{}.json"
-"""The losses since the last log entry in a checkpoint, for the process of the number in the name."""
+"""The name of the file in a checkpoint that has the sum of the losses since the last log entry.
+
+The name contains the number of the process.
+"""
 
 STREAM_PLACE_FILE = "stream_place_{}.json"
-"""The place in streamed data in a checkpoint, for the process of the number in the name."""
+"""The name of the file in a checkpoint that has the `Place` of a process in the streamed data.
+
+The name contains the number of the process.
+"""
 
 TRAINING_STATE = (
     *("optimizer*", "scheduler.pt", "scaler.pt", "rng_state*.pth", TRAINER_STATE_NAME),
@@ -44,19 +50,19 @@ NOT_SHARED = (
 """Patterns of files that are not uploaded when a run is pushed: they are private, or of no use on the Hub."""
 
 MAY_CHANGE = {
-    # how long the run trains
+    # the length of training
     *("num_train_epochs", "max_steps", "early_stopping_patience"),
-    # how the final model is made from checkpoints, generates and is tested
+    # averaging, generation and test data of the final model
     *("average_checkpoints", "num_beams", "length_penalty", "max_new_tokens", "test_file"),
-    # what is logged, saved and pushed
+    # logging, saving, pushing, and the path of the folder
     *("logging_steps", "logging_first_step", "disable_tqdm", "log_level", "report_to", "run_name"),
     *("save_total_limit", "output_dir", "resume_from_checkpoint", "dry_run"),
     *("push_to_hub", "hub_model_id", "hub_strategy", "hub_private_repo", "hub_token", "hub_revision"),
     *("hub_license", "hub_always_push"),
-    # how the computation is done
+    # the size of evaluation batches, the numbers of worker processes, the devices
     *("per_device_eval_batch_size", "preprocessing_num_workers", "dataloader_num_workers", "use_cpu", "fsdp"),
 }
-"""Options that may differ when a run is resumed. With any other difference, the folder holds a different run."""
+"""Options that may differ when a run is resumed. If any other option differs, the folder holds a different run."""
 
 
 class RunFolder:
@@ -66,8 +72,8 @@ class RunFolder:
         run: the configuration of the run.
 
     Raises:
-        InputError: the folder holds another run, other files, or the model to be fine-tuned; or
-            `resume_from_checkpoint` is not a complete checkpoint. Nothing in the folder was changed.
+        InputError: `output_dir` is a file, or a folder that holds another run, other files, or the model to be
+            fine-tuned; or `resume_from_checkpoint` is not a complete checkpoint. Nothing in the folder was changed.
     """
 
     def __init__(self, run: RunConfig):
@@ -117,7 +123,7 @@ class RunFolder:
                 )
 
     def check_data(self, identity: dict[str, str]) -> None:
-        """Raise `InputError` when the run in the folder trained on other data under the same names."""
+        """Raise `InputError` if the run in the folder trained on other data under the same names."""
         kept = self.metrics().get("data_identity", identity)
         for split in identity:
             if kept.get(split) != identity[split]:
@@ -127,10 +133,10 @@ class RunFolder:
                 )
 
     def check_processes(self, processes: int) -> None:
-        """Raise `InputError` when the run in the folder has a checkpoint of another number of processes.
+        """Raise `InputError` if the checkpoint to resume from was saved by a run of another number of processes.
 
-        An epoch has another number of batches with another number of processes, so the step of a checkpoint does not
-        say which rows were used.
+        The number of batches in an epoch depends on the number of processes. So for another number of processes, the
+        step of a checkpoint does not say which rows were used.
         """
         last = self.last_checkpoint()
         if last is None:
@@ -141,7 +147,8 @@ class RunFolder:
         if kept != processes:
             raise InputError(
                 f"{last} is a checkpoint of {kept} processes, but this command has {processes}: start {kept}, or begin "
-                f"another run from its weights, with --model_name_or_path {last} and another output_dir."
+                f"another run from the weights of the checkpoint, with --model_name_or_path {last} and another "
+                "output_dir."
             )
 
     def claim(self, data_identity: dict[str, str]) -> None:
@@ -167,7 +174,7 @@ class RunFolder:
         """Lock the folder until the end of the `with` block.
 
         Raises:
-            InputError: another process has locked the folder, on this machine or on another.
+            InputError: another process, on this machine or on another machine, trains in the folder.
         """
         self.path.mkdir(parents=True, exist_ok=True)
         lock = FileLock(self.path / LOCK_FILE)
@@ -199,7 +206,7 @@ class RunFolder:
         return asked == kept and is_covered
 
     def metrics(self) -> dict[str, Any]:
-        """The content of `metrics.json`; an empty dictionary if there is no such file yet."""
+        """Return the content of `metrics.json`; an empty dictionary if there is no such file yet."""
         file = self.path / METRICS_FILE
         return json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
 
@@ -208,21 +215,21 @@ class RunFolder:
         write_text(self.path / METRICS_FILE, json.dumps(metrics, indent=2, ensure_ascii=False) + "\n")
 
     def checkpoints(self) -> list[Path]:
-        """The complete checkpoints in this folder, ordered by training step."""
+        """Return the complete checkpoints in this folder, ordered by training step."""
         return complete_checkpoints(self.path)
 
     def regular_checkpoints(self) -> list[Path]:
-        """The complete checkpoints that the run would also have saved if it had never been terminated."""
+        """Return the complete checkpoints that the run would also have saved if it had never been terminated."""
         return [checkpoint for checkpoint in self.checkpoints() if not is_extra(checkpoint)]
 
     def last_checkpoint(self) -> Path | None:
-        """The checkpoint to resume from: `resume_from_checkpoint`, or the last one in the folder, or None."""
+        """Return the checkpoint to resume from: `resume_from_checkpoint`, or the last one in the folder, or None."""
         checkpoints = self.checkpoints()
         return self._given_checkpoint or (checkpoints[-1] if checkpoints else None)
 
 
 def complete_checkpoints(folder: Path) -> list[Path]:
-    """The complete checkpoints in the folder of a run, ordered by training step.
+    """Return the complete checkpoints in the folder of a run, ordered by training step.
 
     An incomplete checkpoint, which a killed process left, is skipped; resumed training overwrites it at the same step.
     """
@@ -263,7 +270,7 @@ def holds_unfinished_run(folder: Path) -> bool:
 
 
 def explain_stop(folder: Path) -> str:
-    """A sentence that says how far a run is that was interrupted or terminated."""
+    """Return a sentence that says how far an interrupted or terminated run is, and how to go on with it."""
     if not (folder / RUN_CONFIG_FILE).is_file():
         return "the run had not begun to train: repeat the command of the run to start it again."
     metrics = folder / METRICS_FILE
@@ -273,7 +280,10 @@ def explain_stop(folder: Path) -> str:
 
 
 def explain_unfinished(folder: Path) -> str:
-    """A sentence that says how far an unfinished run is, how to resume it, and which of its checkpoints to use."""
+    """Return a sentence that says how far an unfinished run is, and how to resume it.
+
+    If the run has checkpoints, the sentence also names the checkpoint that can be used as a model until then.
+    """
     checkpoints = complete_checkpoints(folder)
     if not checkpoints:
         return (
@@ -290,12 +300,12 @@ def explain_unfinished(folder: Path) -> str:
 
 
 def planned_steps(checkpoint: Path) -> int:
-    """The total number of training steps that the run was planned for when the checkpoint was saved."""
+    """Return the total number of training steps that the run was planned for when the checkpoint was saved."""
     return TrainerState.load_from_json(str(checkpoint / TRAINER_STATE_NAME)).max_steps
 
 
 def step_of(checkpoint: Path) -> int:
-    """The optimiser step at which a checkpoint was saved, from the name of its folder."""
+    """Return the optimiser step at which a checkpoint was saved, from the name of its folder."""
     return int(checkpoint.name.rpartition("-")[2])
 
 

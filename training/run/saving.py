@@ -1,7 +1,7 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""Saves and deletes checkpoints and models.
+"""Saving and deleting checkpoints and models.
 
-If the process is killed in between, nothing that is incomplete looks complete.
+If the process is killed meanwhile, an incomplete checkpoint or model does not count as complete.
 """
 
 import os
@@ -19,16 +19,16 @@ from .run_folder import complete_checkpoints, is_complete, is_extra, mark_extra,
 _DELETED = ".deleted-"
 _UNFINISHED = ".unfinished-model"
 _OF_MODEL = ("model*.safetensors*", "modeling_locant*.py")
-"""Patterns of files of an older model, which the new model may not have under the same names."""
+"""Patterns of the files of an older model that are deleted, as the new model may have files of other names."""
 
 
 def begin_checkpoint(checkpoint: Path, extra: bool) -> None:
     """Make the folder of a checkpoint that is about to be saved, and mark it as incomplete.
 
     Args:
-        checkpoint: the folder, in which the Trainer then writes its state file last.
-        extra: whether the run would not save a checkpoint at this step if it had not been terminated. A checkpoint that
-            the run has already saved at this step does not become an extra one.
+        checkpoint: the folder, into which the Trainer then writes the files of the checkpoint, its state file last.
+        extra: whether the checkpoint is saved only because SIGTERM ends the run. If the folder already holds a complete
+            checkpoint that is not extra, the new checkpoint is not extra either.
     """
     extra = extra and not (is_complete(checkpoint) and not is_extra(checkpoint))
     checkpoint.mkdir(parents=True, exist_ok=True)
@@ -39,13 +39,13 @@ def begin_checkpoint(checkpoint: Path, extra: bool) -> None:
 def rotate(folder: Path, limit: int | None, best: Path | None) -> None:
     """Delete the checkpoints of a run that are no longer needed.
 
-    Of the regular checkpoints, the oldest beyond `limit` are deleted, except the best and the last one. Every extra
-    checkpoint that is not the last checkpoint is deleted.
+    If there are more than `limit` regular checkpoints, the oldest are deleted, but neither the best checkpoint nor the
+    last one. Every extra checkpoint is deleted too, unless it is the last complete checkpoint.
 
     Args:
         folder: the folder of the run.
         limit: the number of regular checkpoints to keep; None keeps all.
-        best: the best checkpoint.
+        best: the best checkpoint; None if it is not known.
     """
     for leftover in folder.glob(f"{_DELETED}*"):  # of a process that was killed while it deleted a checkpoint
         shutil.rmtree(leftover, ignore_errors=True)
@@ -59,9 +59,9 @@ def rotate(folder: Path, limit: int | None, best: Path | None) -> None:
 
 
 def delete_checkpoint(checkpoint: Path) -> None:
-    """Delete a checkpoint, which is renamed first: if the process is killed meanwhile, no checkpoint has lost files.
+    """Rename a checkpoint, and then delete it, so that no checkpoint lacks files if the process is killed meanwhile.
 
-    A checkpoint that cannot be deleted stays, as a run can go on with it.
+    Errors are ignored, as a run can go on although a checkpoint was not deleted.
     """
     hidden = checkpoint.with_name(_DELETED + checkpoint.name)
     with suppress(OSError):
@@ -70,7 +70,7 @@ def delete_checkpoint(checkpoint: Path) -> None:
 
 
 def delete_incomplete(folder: Path) -> None:
-    """Delete checkpoints beyond the last complete one, which could not be written to the end; errors are ignored."""
+    """Delete the checkpoints after the last complete one, which were not written to the end; errors are ignored."""
     last = max(map(step_of, complete_checkpoints(folder)), default=-1)
     for checkpoint in _checkpoint_folders(folder):
         if step_of(checkpoint) > last:
@@ -81,7 +81,7 @@ def delete_incomplete(folder: Path) -> None:
 def replaced_model(folder: Path) -> Iterator[Path]:
     """Yield a temporary folder, whose files then replace the files of the model in `folder`.
 
-    The model's config is removed first and replaced last: in between, the folder counts as one without a model.
+    The model's config is removed first and replaced last: in between, the folder counts as a folder without a model.
     """
     unfinished = folder / _UNFINISHED
     shutil.rmtree(unfinished, ignore_errors=True)

@@ -1,10 +1,10 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
 """Training with weights, gradients and optimiser state sharded over the processes (FSDP2; Zhao et al. 2023).
 
-transformers shards a model by a `DistributedConfig`, but its Trainer neither saves the optimiser's state of such a
-model nor loads weights into it. The functions of this file do so, with the files of an ordinary checkpoint: whole
-tensors, and the optimiser's state by the number of each parameter. So a checkpoint does not depend on whether the
-weights were sharded.
+transformers shards a model by a `DistributedConfig`, but its Trainer neither saves the optimiser's state of a sharded
+model nor loads weights into the model. The functions of this module do both, with the files of an ordinary checkpoint:
+these hold whole tensors, and the optimiser's state by the number of each parameter. So a checkpoint does not depend on
+whether the weights were sharded.
 """
 
 import warnings
@@ -47,18 +47,18 @@ def shard_model(model: PreTrainedModel, processes: int) -> None:
 
 
 def load_weights(model: nn.Module, weights: Mapping[str, torch.Tensor]) -> None:
-    """Copy whole tensors into a model, sharded or not. A tied weight may be given under only one of its names."""
+    """Copy whole tensors into a model, which may be sharded. A tied weight may be given under only one of its names."""
     options = StateDictOptions(full_state_dict=True, strict=False)
     set_model_state_dict(model, cast(Any, dict(weights)), options=options)
 
 
 def read_weights(folder: Path) -> dict[str, torch.Tensor]:
-    """The weights of a saved model, which may be divided among several files."""
+    """Read the weights of a saved model, which may be divided among several files."""
     return {name: weight for path in sorted(folder.glob("*.safetensors")) for name, weight in load_file(path).items()}
 
 
 def optimizer_state(model: nn.Module, optimizer: Optimizer) -> dict[str, Any]:
-    """What `optimizer.state_dict()` would be with whole weights, on the CPU.
+    """Return the result that `optimizer.state_dict()` would have if the weights were not sharded, on the CPU.
 
     All processes must call this function; it returns an empty dictionary in all processes but the main process.
     """
@@ -73,7 +73,7 @@ def optimizer_state(model: nn.Module, optimizer: Optimizer) -> dict[str, Any]:
 
 
 def load_optimizer_state(model: nn.Module, optimizer: Optimizer, state: Mapping[str, Any]) -> None:
-    """Load the state that `optimizer_state`, or `state_dict` of an optimiser of whole weights, has returned."""
+    """Load a state that `optimizer_state` returned, or that an optimiser of whole weights returned as `state_dict`."""
     names = {parameter: name for name, parameter in model.named_parameters()}
     ordered = [names[parameter] for group in optimizer.param_groups for parameter in group["params"]]
     by_name = {

@@ -35,7 +35,7 @@ class Throughput(TrainerCallback):
             torch.cuda.reset_peak_memory_stats(self._accelerator.device)
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Add the seconds since the step before to the training time; they include the loading of the batches."""
+        """Add the seconds since the previous step to the training time, including the loading of the batches."""
         now = time.monotonic()
         self._seconds += now - self._resumed
         self._resumed = now
@@ -57,13 +57,19 @@ class Throughput(TrainerCallback):
         self._counts[2] += len(batch["labels"])
 
     def entry(self, state: Any) -> dict[str, float]:
-        """The numbers for a log entry about the batches since the previous entry; all processes must call this method.
+        """Return the speed since the previous log entry, the memory and the time left.
+
+        All processes must call this method.
 
         Returns:
-            A dict with `tokens_per_second` (without padding, of all processes together) and `padding`, the share of
-            padding, or with `images_per_second` if the batches have no tokens; with `memory_gib`, the largest memory
-            that the main process has allocated on its CUDA device, or else the memory that the process occupies now;
-            and with `seconds_left`, estimated from the mean time of a step, evaluations included.
+            A dict with these numbers:
+
+            - `tokens_per_second`: the tokens of all processes together, without padding;
+            - `padding`: the share of padding;
+            - `images_per_second`, instead of the first two, if the batches have no tokens;
+            - `memory_gib`: the largest memory allocated on the CUDA device of this process since training began; on
+              other devices, the memory that this process occupies now;
+            - `seconds_left`: estimated from the mean time of a step, evaluations included.
         """
         tokens, slots, rows = self._accelerator.reduce(self._counts, "sum").tolist()
         seconds, passed = max(self._seconds, 1e-9), time.monotonic() - self._begin
@@ -79,7 +85,7 @@ class Throughput(TrainerCallback):
 
 
 def memory_in_use(device: torch.device) -> int:
-    """The largest number of bytes allocated on a CUDA device; on other devices, the bytes of this process in memory."""
+    """Return the largest number of bytes allocated on a CUDA device; for other devices, the memory of this process."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
     return psutil.Process().memory_info().rss

@@ -1,5 +1,5 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""Trainers with batches of similar length, exact losses in evaluation, and Adam with coupled weight decay."""
+"""Trainers with batches of rows of similar length, exact losses in evaluation, and Adam with coupled weight decay."""
 
 import inspect
 import json
@@ -39,14 +39,14 @@ def by_length(dataset: Dataset, lengths: np.ndarray) -> Dataset:
 
     Args:
         dataset: the rows, with only the columns that the model takes.
-        lengths: an array `(rows, lengths of a row)`; a row may have several lengths, such as source and target.
+        lengths: the lengths of the rows, an array `(rows, 1)`, or `(rows, 2)` for pairs of texts.
     """
     order = np.argsort(-lengths.sum(axis=1), kind="stable")
     return dataset.select(order).add_column(ROW, order)
 
 
 def batch_options(args: TrainingArguments) -> dict[str, Any]:
-    """The arguments `max_tokens`, `batch_size` and `seed` of the samplers of training batches."""
+    """Return the arguments `max_tokens`, `batch_size` and `seed` of `LengthBatchSampler` and of `divide_block`."""
     devices = max(1, args.n_gpu)  # without a launcher, one process uses all GPUs
     tokens = args.max_tokens_per_batch
     return {
@@ -57,12 +57,12 @@ def batch_options(args: TrainingArguments) -> dict[str, Any]:
 
 
 def training_sampler(args: TrainingArguments, lengths: np.ndarray) -> LengthBatchSampler:
-    """The sampler of the training batches that `args` ask for; it yields the share of this process."""
+    """Return the sampler of training batches for the options in `args`; it yields the batches of this process."""
     return LengthBatchSampler(lengths, **batch_options(args), num_replicas=args.world_size, rank=args.process_index)
 
 
 def mean_loss(losses: np.ndarray, counts: np.ndarray) -> float:
-    """The mean loss over all tokens or labels, from the summed loss and the number of tokens or labels of each row."""
+    """Compute the mean loss over all tokens (or labels) from the summed loss and the number of tokens of each row."""
     return float(losses.astype(np.float64).sum() / counts.sum())
 
 
@@ -72,16 +72,16 @@ def can_skip_logits(model: PreTrainedModel) -> bool:
 
 
 class PassCounter(TrainerCallback):
-    """Lets the epoch of a streamed run be the number of blocks that were read, divided by the number of all blocks.
+    """Sets the epoch of a streamed run to the position in the order of the blocks, divided by the number of blocks.
 
-    The Trainer knows neither number, and counts from 0 in a resumed run whose data it does not skip.
+    The Trainer does not know the number of blocks, and would count from 0 in a resumed run whose data it does not skip.
     """
 
     def __init__(self, loader: StreamLoader):
         self.loader = loader
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Set the epoch."""
+        """Set the epoch in the state of the Trainer."""
         state.epoch = self.loader.passes
 
 
@@ -95,10 +95,10 @@ class RecipeTrainer(PushingTrainer):
     Args:
         args: Locant's `TrainingArguments`.
         train_dataset: the training data, indexed by keys (epoch, row).
-        train_lengths: the lengths of the training rows, an array `(rows, lengths of a row)`; if BPE dropout varies the
-            lengths, their upper bounds.
-        stream: the blocks of a streamed run, which are trained on in place of `train_dataset`; else None.
-        kwargs: as for `PushingTrainer`.
+        train_lengths: the lengths of the training rows, an array `(rows, 1)`, or `(rows, 2)` for pairs of texts; with
+            BPE dropout and a budget of tokens, upper bounds of the lengths.
+        stream: the `Stream` with the blocks that replace `train_dataset` in a streamed run; None in other runs.
+        kwargs: further arguments of `PushingTrainer`.
     """
 
     args: TrainingArguments
@@ -154,7 +154,7 @@ class RecipeTrainer(PushingTrainer):
             self._is_training.fill_(0)
 
     def get_eval_dataloader(self, *args: Any, **kwargs: Any) -> Any:
-        """The Trainer's `DataLoader` for evaluation, whose workers survive one SIGTERM in training too."""
+        """Return the Trainer's `DataLoader` for evaluation, whose workers survive one SIGTERM in training too."""
         loader = super().get_eval_dataloader(*args, **kwargs)
         getattr(loader, "base_dataloader", loader).worker_init_fn = self._init_worker
         return loader
@@ -212,7 +212,7 @@ class RecipeTrainer(PushingTrainer):
             super()._push_from_checkpoint(checkpoint_folder)
 
     def compute_loss(self, model: Any, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
-        """The Trainer's loss, with `skip_logits=True` if the model's `forward` has this argument."""
+        """Compute the Trainer's loss, with `skip_logits=True` if the model's `forward` has this argument."""
         if self._can_skip_logits:
             inputs = {**inputs, "skip_logits": True}
         return super().compute_loss(model, inputs, *args, **kwargs)
@@ -260,7 +260,7 @@ class RecipeTrainer(PushingTrainer):
         )
 
     def predict_batch(self, model: torch.nn.Module, inputs: dict[str, Any], with_predictions: bool) -> Tensors:
-        """Measure a batch in evaluation: tensors with an entry for each row of the batch, such as summed losses.
+        """Measure a batch in evaluation, and return tensors with an entry for each row, such as summed losses.
 
         Args:
             model: the model as the Trainer wraps it.
@@ -279,7 +279,7 @@ class RecipeTrainer(PushingTrainer):
         }
 
     def get_train_dataloader(self) -> Any:  # Any: a StreamLoader is not a DataLoader
-        """The loader of training batches of rows of similar length; it yields the batches of this process."""
+        """Return the loader of training batches of rows of similar length; it yields the batches of this process."""
         if self.stream_loader is not None:
             return self.stream_loader
         sampler = training_sampler(self.args, self.train_lengths)
@@ -359,9 +359,10 @@ class GenerationTrainer(RecipeTrainer, Seq2SeqTrainer):
         return super().evaluation_loop(*args, **kwargs)
 
     def predict_batch(self, model: torch.nn.Module, inputs: dict[str, Any], with_predictions: bool) -> Tensors:
-        """The summed loss and the number of label tokens of each row; then the generated tokens `(batch, longest)`.
+        """Return the summed loss and the number of label tokens of each row, and the generated tokens.
 
-        There are no generated tokens if `predict_with_generate` or `with_predictions` is False.
+        The shape of the generated tokens is `(batch, longest)`. They are left out if `predict_with_generate` or
+        `with_predictions` is False.
         """
         labels = inputs.pop("labels")
         own: Any = self.model  # Any: the type PreTrainedModel does not declare the method in the next line
@@ -377,9 +378,9 @@ class GenerationTrainer(RecipeTrainer, Seq2SeqTrainer):
     def _generate(self, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
         """Generate the target tokens of a batch, `(batch, longest)`.
 
-        The number of new tokens is limited by the option `generation_max_length` (or else `max_new_tokens`), by the
-        decoder's table of learned positions, and to 2 n + 10 for source texts of n tokens, because an untrained model
-        may never generate the end token.
+        The number of new tokens is limited by the option `generation_max_length` (or else `max_new_tokens`), and by the
+        decoder's table of learned positions. For source texts, it is also at most 2 n + 10, where n is the number of
+        tokens of the longest source in the batch, because an untrained model may never generate the end token.
         """
         own: Any = self.model
         limits = [

@@ -43,21 +43,21 @@ HYPERPARAMETERS = (
     *("optim", "coupled_weight_decay", "weight_decay", "adam_beta1", "adam_beta2", "adam_epsilon", "max_grad_norm"),
     *("average_checkpoints", "early_stopping_patience", "bf16", "fp16", "seed"),
 )
-"""The training options that determine the weights; `metrics.json` records their values, including defaults."""
+"""The main training options that determine the weights; `metrics.json` records their values, including defaults."""
 
 
 def train(run: RunConfig, write_card: WriteCard | None = None) -> dict[str, Any]:
-    """Train as `run` says, or resume a stopped run, and return the content of `metrics.json`.
+    """Train with the options in `run`, or resume a stopped run, and return the content of `metrics.json`.
 
     The output folder gets the model, its processor and generation config, `metrics.json`, the loss curve, the
-    predictions for the measured splits, `run_config.yaml`, and the card that `write_card` writes. A dry run returns the
-    summary of the data. Processes other than the main process return an empty dictionary after training.
+    predictions for the measured splits, a report, `run_config.yaml`, and the card that `write_card` writes. A dry run
+    returns the summary of the data. Processes other than the main process return an empty dictionary after training.
 
     Raises:
         InputError: an option or the data cannot be used, in which case nothing was written; or training diverged; or
             the Hub refused the finished model; or the system refused access to a file; or a data worker died.
-        Terminated: SIGTERM ended the run, see `Termination`. Its explanation says how far the run is.
-        KeyboardInterrupt: Ctrl-C ended the run. Its message says how far the run is.
+        Terminated: SIGTERM ended the run, see `Termination`; `explanation` says how far the run is.
+        KeyboardInterrupt: Ctrl-C ended the run; the message says how far the run is.
     """
     assert run.training.output_dir is not None  # transformers has set it
     termination = Termination()
@@ -117,13 +117,15 @@ def _train(run: RunConfig, write_card: WriteCard | None, termination: Terminatio
 
 
 def describe_size(model: PreTrainedModel, counts: Mapping[str, int], is_new: bool) -> str:
-    """A line with the number of parameters, in total and for each training token, and a warning if there are too many.
+    """Return a line with the number of parameters, in total and for each training token.
+
+    If a new model for text has more than `MOST_PARAMETERS_PER_TOKEN` parameters for each token, a second line warns
+    that it may overfit.
 
     Args:
         model: the model that is to be trained.
         counts: the summary of the training split.
-        is_new: whether the model has random weights. A trained model, and a model that learns from images too, may have
-            many parameters for each token.
+        is_new: whether the model has random weights, and is not a trained model.
     """
     parameters, tokens = model.num_parameters(), count_tokens(counts)
     size = f"parameters: {parameters:,}"
@@ -142,13 +144,16 @@ MOST_PARAMETERS_PER_TOKEN = 50
 
 
 def load_rows(run: RunConfig, recipe: Recipe) -> DatasetDict:
-    """Load the rows of each split, with the column `line`: the number of a row in its file, for messages."""
+    """Load the rows of each split, and add the column `line` with the numbers of the rows, for messages."""
     with run.training.main_process_first(desc="loading the data"):
         return DatasetDict({split: numbered(dataset) for split, dataset in recipe.load().items()})
 
 
 def data_identity(recipe: Recipe, rows: DatasetDict) -> dict[str, str]:
-    """Fingerprints of the training and validation rows, by which a resumed run notices that its data have changed."""
+    """Return fingerprints of the training and validation rows.
+
+    A resumed run compares them with the fingerprints in `metrics.json`, to notice that its data have changed.
+    """
     train = rows["train"]._fingerprint if recipe.blocks is None else recipe.blocks.identity()
     return {"train": train, "validation": rows["validation"]._fingerprint}
 
@@ -176,7 +181,7 @@ def prepare(run: RunConfig, recipe: Recipe, rows: DatasetDict, folder: RunFolder
 
 
 def describe_stream(recipe: Recipe) -> list[str]:
-    """A line with the numbers of rows and blocks of a streamed run; no line if all rows were read."""
+    """Return a list of one line with the numbers of blocks and rows of a streamed run; an empty list for other runs."""
     if recipe.blocks is None:
         return []
     files = ", ".join(f"{' and '.join(map(str, file.paths))} {file.rows:,}" for file in recipe.blocks.files)
@@ -187,7 +192,10 @@ def describe_stream(recipe: Recipe) -> list[str]:
 
 
 def describe_dropped(counts: list[dict[str, int]]) -> str:
-    """A line with the numbers of rows that all processes dropped from the blocks that they finished."""
+    """Return a line with the numbers of rows that were dropped from all blocks that the processes have finished.
+
+    `counts` has a dict for each process, from the reason to the number of dropped rows.
+    """
     total: Counter[str] = Counter()
     for count in counts:
         total.update(count)
@@ -204,7 +212,11 @@ def build_trainer(
     folder: RunFolder,
     write_card: WriteCard | None = None,
 ) -> RecipeTrainer:
-    """Make the recipe's Trainer, with callbacks for the history, early stopping and samples."""
+    """Make the recipe's Trainer and its callbacks.
+
+    The callbacks write the metrics and the loss curve, and, if the run asks for it, stop training early or write sample
+    outputs of the model.
+    """
     callbacks: list[Any] = [HistoryWriter(folder, run.training.measures)]
     if run.training.early_stopping_patience is not None:
         callbacks.append(EarlyStopping(run.training.early_stopping_patience))
@@ -233,7 +245,7 @@ def fit(
     folder: RunFolder,
     termination: Termination,
 ) -> dict[str, Any]:
-    """Train to the end, then average, save, measure and push the model.
+    """Train to the end; then choose the weights, and save and measure the model; push it if `push_to_hub` is set.
 
     Returns:
         The metrics in the main process, and an empty dictionary in other processes.
@@ -274,7 +286,7 @@ def choose_weights(run: RunConfig, trainer: RecipeTrainer, folder: RunFolder) ->
     """Load the mean of the weights of the last checkpoints into the model, if `average_checkpoints` is set.
 
     Returns:
-        A list of the steps of the averaged checkpoints; without averaging, of the one step whose weights the model has.
+        The steps of the averaged checkpoints; without averaging, a list of the single step whose weights the model has.
     """
     number = run.training.average_checkpoints
     averaged = folder.regular_checkpoints()[-number:] if number else []
@@ -288,10 +300,10 @@ def choose_weights(run: RunConfig, trainer: RecipeTrainer, folder: RunFolder) ->
 
 
 def circumstances(run: RunConfig, model: PreTrainedModel) -> dict[str, Any]:
-    """Facts about a run for its `metrics.json` that `run_config.yaml` does not record.
+    """Return the facts about a run that `metrics.json` records, and `run_config.yaml` does not.
 
     `hyperparameters` are the values in effect, including defaults and the values chosen for `auto`. `from_hub` lists
-    the options whose value is a name on the Hub and not a local path.
+    which of `model_name_or_path` and `dataset_name` is a name on the Hub and not a local path.
     """
     training, options = run.training, {**vars(run.model), **vars(run.data)}
     names = [name for name in ("model_name_or_path", "dataset_name") if options[name] is not None]
@@ -358,7 +370,7 @@ def measure(
 
 
 def whole_model(trainer: RecipeTrainer, folder: RunFolder) -> PreTrainedModel:
-    """The finished model in float32, which `fit` has saved: if its weights are sharded, it is loaded from `folder`."""
+    """Return the finished model in float32; if its weights are sharded, load it from `folder`, where `fit` saved it."""
     if trainer.is_distributed_loading_by_transformers:
         backend = trainer.model.config._attn_implementation
         model: Any = type(trainer.model).from_pretrained(folder.path, attn_implementation=backend)

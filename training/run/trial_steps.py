@@ -1,5 +1,5 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""Timing of training steps, to choose values for options that are `auto`, and to show the gain of `torch_compile`."""
+"""Timing of training steps, to choose values for options that are `auto`, and to print the gain by `torch_compile`."""
 
 import time
 from collections.abc import Iterator, Mapping
@@ -44,13 +44,13 @@ class Choice(NamedTuple):
 def settle_choices(run: RunConfig, model: PreTrainedModel, inputs: TrainerInputs, folder: RunFolder) -> None:
     """Replace each `auto` in `run` by the fastest value, and set the chosen attention backend in `model`.
 
-    A resumed run keeps the values with which it began. With `torch_compile`, the gain of compiled steps over eager
-    steps is printed as well.
+    A resumed run keeps the values with which it began. With `torch_compile`, the times of a compiled and of an eager
+    step are printed as well.
 
     Args:
         run: the run's options; `bf16` and `attn_implementation` are changed in place if they are `auto`.
         model: the new or loaded model. Its weights stay as they are, and its gradients are None afterwards.
-        inputs: the training data, of which three batches are computed.
+        inputs: the training data, from which three batches are taken for the timing.
         folder: the folder of the run; its `metrics.json` holds the values that a resumed run keeps.
     """
     begun = folder.metrics().get("hyperparameters", {}) if folder.last_checkpoint() is not None else {}
@@ -81,7 +81,10 @@ def check_step(run: RunConfig, model: PreTrainedModel, inputs: TrainerInputs) ->
         RecipeTrainer.get_optimizer_cls_and_kwargs(run.training, model)
     except (ImportError, RuntimeError, ValueError) as error:
         optimizer = OptimizerNames(run.training.optim).value
-        raise InputError(f"optim is {optimizer}, but this optimiser cannot be used: {first_line(error)}.") from error
+        raise InputError(
+            f"optim is {optimizer}, but this optimiser cannot be used: {first_line(error)}; choose another optim, or "
+            "install the packages that this optimiser needs."
+        ) from error
     if name in (None, AUTO, *ATTENTION_BACKENDS):
         return
     with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
@@ -91,7 +94,7 @@ def check_step(run: RunConfig, model: PreTrainedModel, inputs: TrainerInputs) ->
         except (ImportError, RuntimeError, ValueError) as error:
             raise InputError(
                 f"attn_implementation {name} cannot compute a training step on {device.type} ({first_line(error)}): "
-                f"choose {' or '.join(ATTENTION_BACKENDS)}, or leave it out."
+                f"choose {' or '.join(ATTENTION_BACKENDS)}, or leave attn_implementation out."
             ) from error
 
 
@@ -105,7 +108,7 @@ def apply_choice(choice: Choice, run: RunConfig, model: PreTrainedModel) -> None
 
 
 def trial_batches(run: RunConfig, inputs: TrainerInputs) -> list[Batch]:
-    """Three batches of the first epoch: at the quartiles of the batches' sizes in tokens, padding included."""
+    """Return the three batches of the first epoch whose numbers of tokens, padding included, are the quartiles."""
     batches = list(training_sampler(run.training, inputs.train_lengths))
     sizes = [len(batch) * inputs.train_lengths[[row for _, row in batch]].max(axis=0).sum() for batch in batches]
     numbers = np.argsort(sizes)[[int(quantile * len(batches)) for quantile in _QUANTILES]]
@@ -140,9 +143,10 @@ def multiplies_bf16(device: torch.device) -> bool:
 
 
 def choose_fastest(run: RunConfig, model: PreTrainedModel, batches: list[Batch]) -> Choice:
-    """Time the steps of all candidates, print the times, and return the one that is fastest in the main process.
+    """Time the steps of all candidates, print the times, and return the candidate that is fastest in the main process.
 
-    A candidate whose first step takes several times as long as that of another candidate is not timed further.
+    A candidate is timed only once if its first step takes more than `_FAR_SLOWER` times as long as the fastest first
+    step.
     """
     first = {choice: seconds_of_round(model, batches[:1], choice.bf16) for choice in candidates(run, model)}
     times = {}
@@ -173,7 +177,7 @@ def tell_gain_of_compilation(run: RunConfig, model: PreTrainedModel, batches: li
 
 
 def seconds_of_round(model: Any, batches: list[Batch], bf16: bool) -> float:
-    """The time in seconds of the forward and backward passes of all batches, computed as in the Trainer.
+    """Compute the forward and backward passes of all batches as in the Trainer, and return the time in seconds.
 
     Args:
         model: the model, or the compiled model; its gradients are None afterwards.

@@ -1,5 +1,5 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""A baseline for trained models: predictions from the label frequencies of the training split, without any input."""
+"""A baseline for trained models: predictions from the labels of the training split alone, without any input."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -28,19 +28,19 @@ def compare_with_baseline(prepared: PreparedData, metrics: Mapping[str, Any]) ->
     if (own > value) if name == "accuracy" else (own < value):
         return None
     return (
-        f"Warning: on validation the {name} is {own:.4g}, no better than the {value:.4g} of a guess from the "
-        "frequencies of the training labels: the model has not learned from its inputs yet, and more epochs, a lower "
+        f"Warning: on validation the {name} is {own:.4g}, no better than the {value:.4g} of a guess from the labels of "
+        "the training data alone: the model has not learned from its inputs yet, and more epochs, a lower "
         "learning_rate or more warmup_steps may help."
     )
 
 
 def baseline(prepared: PreparedData, metrics: Mapping[str, Any]) -> tuple[str, float] | None:
-    """The name of a metric and the value that the baseline reaches in it on the validation split.
+    """Return the name of a metric, and the value of this metric that the baseline reaches on the validation split.
 
     For labels that are tokens, the metric is the loss, and the baseline gives each token its frequency in the training
-    labels (counts plus one, so that no token has probability 0). For classes, the metric is the accuracy, and the
-    baseline predicts the most frequent class. For numbers, the metric is the squared error, and the baseline predicts
-    the mean. Returns None if a row has several classes, for which there is no baseline.
+    labels as probability (counts plus one, so that no token has probability 0). For classes, the metric is the
+    accuracy, and the baseline predicts the most frequent class. For numbers, the metric is the mean squared error, and
+    the baseline predicts the mean. Returns None if rows may have several classes, as there is no baseline for them.
     """
     if "unigram_loss" in metrics:
         return "loss", metrics["unigram_loss"]

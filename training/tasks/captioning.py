@@ -43,7 +43,7 @@ IGNORED = -100
 
 
 class Prediction(NamedTuple):
-    """A row of predictions: the number of the image in its file, its caption, and the generated caption."""
+    """A row of predictions: the number of the row in its file, the caption of the image, and the generated caption."""
 
     row: int
     caption: str
@@ -51,13 +51,16 @@ class Prediction(NamedTuple):
 
 
 def exact_share(predictions: Sequence[str], captions: Sequence[str]) -> float:
-    """The share of predictions equal to their caption, with line breaks as spaces and white space stripped."""
+    """Return the share of predictions that are equal to their caption.
+
+    Line breaks count as spaces, and white space at the ends does not count.
+    """
     pairs = zip(predictions, captions, strict=True)
     return sum(one_line(found).strip() == one_line(caption).strip() for found, caption in pairs) / len(captions)
 
 
 def caption_scores(texts: list[str], captions: list[str]) -> dict[str, float]:
-    """The share of exact captions, and corpus BLEU."""
+    """Compute the share of exact captions, and corpus BLEU."""
     return {"exact": exact_share(texts, captions), **bleu(texts, captions)}
 
 
@@ -91,8 +94,8 @@ class Captioning(Recipe):
     def build_processor(self, run: RunConfig, train: Dataset, name: str | None) -> LocantProcessor:
         """Load the processor of the captioner or checkpoint `name`, or make a new one.
 
-        A new processor has the tokenizer `name` if this is the option `tokenizer_name`, or a new tokenizer if `name`
-        is None.
+        If `name` is the value of the option `tokenizer_name`, the new processor has this tokenizer. If `name` is None,
+        a new tokenizer is trained on the captions of `train`.
         """
         if name is not None and name != self.data.tokenizer_name:
             return _load_processor(self.data, run, name)
@@ -101,7 +104,7 @@ class Captioning(Recipe):
         return LocantProcessor(build_image_processor(self.data, run, None), tokenizer)
 
     def encode(self, rows: DatasetDict, processor: LocantProcessor) -> PreparedData:
-        """Read images and tokenize captions of every split; drop training images with an empty or long caption."""
+        """Read images and tokenize captions of every split; drop training rows with an empty or long caption."""
         encoded = DatasetDict(
             {split: self._encode_split(images, processor, table_of(self.data, split)) for split, images in rows.items()}
         )
@@ -128,7 +131,10 @@ class Captioning(Recipe):
         return tokenize(images, encode, num_proc=num_proc, keep_text=True, desc="Tokenising captions")
 
     def describe(self, summary: Mapping[str, Any]) -> list[str]:
-        """Lines with the numbers of images and tokens of each split, dropped captions, and test rows found in train."""
+        """Return lines with the numbers of images and tokens of each split, and with the size of the vocabulary.
+
+        Further lines have the numbers of dropped captions, and of test images and captions that are also in train.
+        """
         lines = [
             f"{split}: {summary[split]['images']:,} images, {summary[split]['tokens']:,} tokens in their captions"
             for split in ("train", "validation", "test")
@@ -145,12 +151,12 @@ class Captioning(Recipe):
         return lines
 
     def config_fields(self, prepared: PreparedData) -> dict[str, Any]:
-        """The vocabulary size and the ids of the special tokens; the BOS token is the decoder's first token."""
+        """Return the vocabulary size and the ids of the special tokens; the BOS token is the decoder's first token."""
         tokenizer = prepared.processor.tokenizer
         return {**tokenizer_fields(tokenizer), "decoder_start_token_id": tokenizer.bos_token_id}
 
     def adapt(self, model: Any, run: RunConfig) -> None:
-        """Set the search options of the generation config; for a fine-tuned model, only the options that are given."""
+        """Set the options of the search in the generation config, see `set_search_options`."""
         set_search_options(model, run)
 
     def check(self, model: PreTrainedModel, prepared: PreparedData) -> None:
@@ -159,7 +165,7 @@ class Captioning(Recipe):
             check_lengths(images, position_limit(model, "target"), split, CAPTION_SIDE)
 
     def trainer_inputs(self, run: RunConfig, prepared: PreparedData, model: PreTrainedModel) -> TrainerInputs:
-        """Pixels and labels of the splits; training images are augmented in each epoch if an option asks for it."""
+        """Return pixels and labels; training images are augmented in each epoch if an option asks for augmentation."""
         columns = [*PIXEL_COLUMNS, CAPTION_SIDE.ids]
         train, validation = (prepared.encoded[split].select_columns(columns) for split in ("train", "validation"))
         captions = prepared.rows["validation"].select_columns(["caption", LINE])
@@ -184,7 +190,7 @@ class Captioning(Recipe):
         show_progress: bool,
         **search: Any,
     ) -> EvaluationResult:
-        """The share of exact captions, BLEU, chrF, loss and perplexity; and the generated caption of each image."""
+        """Measure the share of exact captions, BLEU, chrF, loss and perplexity; the predictions are `Prediction`s."""
         encoded = self._encode_split(numbered(rows), processor, self.table)
         images, collate = encoded.select_columns([*PIXEL_COLUMNS, "labels"]), CaptionCollator(processor.image_processor)
         losses: list[float] = []
@@ -209,11 +215,11 @@ class Captioning(Recipe):
         return EvaluationResult(metrics, [Prediction(*row) for row in zip(encoded[LINE], captions, found, strict=True)])
 
     def report_tables(self, rows: Sequence[Prediction]) -> list[ReportTable]:
-        """Captions that are not exactly right."""
+        """Make a table of the rows whose generated caption is not equal to the caption."""
         return [report_rows("Wrong captions", [row for row in rows if row.prediction != row.caption])]
 
     def lines(self, metrics: Mapping[str, Any]) -> list[MetricLine]:
-        """The share of exact captions, BLEU and chrF with their signatures, loss, perplexity, and number of images."""
+        """Return lines with the share of exact captions, BLEU and chrF, loss, perplexity, and the number of images."""
         return [
             MetricLine("exactly right", f"{metrics['exact']:.4f}"),
             MetricLine("BLEU", f"{metrics['bleu']:.2f}", metrics["bleu_signature"]),
@@ -235,7 +241,7 @@ def _load_processor(data: CaptioningData, run: RunConfig, name: str) -> LocantPr
 
 @torch.no_grad()
 def _caption_losses(model: Any, pixel_values: torch.Tensor, labels: torch.Tensor) -> list[float]:
-    """The summed loss of each caption."""
+    """Compute the summed loss of the tokens of each caption."""
     decoder_input_ids = model.prepare_decoder_input_ids_from_labels(labels=labels)
     logits = model(pixel_values=pixel_values, decoder_input_ids=decoder_input_ids, use_cache=False).logits
     return token_losses(logits, labels).double().sum(dim=1).tolist()
@@ -243,7 +249,7 @@ def _caption_losses(model: Any, pixel_values: torch.Tensor, labels: torch.Tensor
 
 @torch.no_grad()
 def _generate(model: Any, pixel_values: torch.Tensor, search: Mapping[str, Any]) -> torch.Tensor:
-    """Generate a caption for each image, of at most `max_new_tokens` tokens, and no more than the learned positions."""
+    """Generate a caption for each image, of at most `max_new_tokens` tokens and at most the learned positions."""
     limits = [search.get("max_new_tokens", model.generation_config.max_new_tokens), position_limit(model, "target")]
     given = [limit for limit in limits if limit is not None]
     return model.generate(pixel_values, **{**search, **({"max_new_tokens": min(given)} if given else {})})

@@ -20,12 +20,14 @@ class CaptioningData(TokenizerArguments, ImageArguments):
     train_file: str | list[str] | None = option(
         None,
         "Training images with their captions: a TSV, CSV, JSON lines or Parquet file, whose path is relative to the "
-        "current directory. An image with several captions has a row for each of them. The paths of images in the file "
+        "current directory. An image with several captions has a row for each caption. The paths of images in the file "
         "are relative to the folder of the file.",
     )
     caption_column: str | None = option(None, "Column of the caption; by default caption.")
     max_length: int | None = option(
-        256, "Training images whose caption has more tokens are dropped; the run prints their number."
+        256,
+        "Largest number of tokens in a caption: training rows with a longer caption are dropped, and the run prints "
+        "their number.",
     )
 
     columns: ClassVar[tuple[str, ...]] = ("image", "caption")
@@ -42,12 +44,12 @@ class CaptioningTraining(GenerationTrainingArguments):
     output_dir: str | None = option("runs/captioner", "Folder of the run; the same command resumes a stopped run.")
 
     def find_measures(self, data: Any) -> dict[str, bool]:
-        """The metrics of evaluation, with True if higher is better; `exact` and `bleu` only for generated captions."""
+        """Return the metrics, with True if higher is better; `exact` and `bleu` only if captions are generated."""
         generated = {"exact": True, "bleu": True} if self.predict_with_generate else {}
         return {**generated, "loss": False, "perplexity": False}
 
     def mend_measure(self, metric: str) -> str:
-        """The advice for a metric that is not measured; for `exact` and `bleu`, to set `predict_with_generate`."""
+        """Return the advice for a metric that is not measured, such as to set `predict_with_generate`."""
         if metric in ("exact", "bleu"):
             return "set predict_with_generate, or choose one of them"
         return super().mend_measure(metric)

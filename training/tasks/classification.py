@@ -32,7 +32,7 @@ class PreparedClasses(PreparedData):
 
 
 def find_classes(names: Iterable[str], row: str) -> list[str]:
-    """The classes in the order of their numbers: the different labels, sorted.
+    """Return the classes in the order of their numbers: the different labels, sorted.
 
     Args:
         names: the labels of the training rows.
@@ -44,8 +44,8 @@ def find_classes(names: Iterable[str], row: str) -> list[str]:
     classes = sorted(set(names))
     if len(classes) < 2:
         raise InputError(
-            f"The training {row}s have {len(classes)} different labels ({', '.join(classes) or 'none'}): "
-            "a classifier needs two or more."
+            f"The training {row}s have {len(classes)} different labels ({', '.join(classes) or 'none'}), but a "
+            "classifier needs two or more: correct the labels, or choose another label_column."
         )
     return classes
 
@@ -55,23 +55,23 @@ def check_class(name: str, classes: Sequence[str] | Mapping[str, int], table: st
     if name not in classes:
         raise InputError(
             f"{place_of(table, row)}: the label {name!r} is not one of the {len(classes)} labels of the training data "
-            f"({', '.join([*classes][:10])}{', …' if len(classes) > 10 else ''})."
+            f"({', '.join([*classes][:10])}{', …' if len(classes) > 10 else ''}): correct the label, or remove the row."
         )
 
 
 def class_fields(classes: Sequence[str]) -> dict[str, Any]:
-    """The fields of a config that name the classes."""
+    """Return the fields of a config that name the classes."""
     return {"id2label": dict(enumerate(classes)), "label2id": {name: number for number, name in enumerate(classes)}}
 
 
 def describe_labels(counts: Mapping[str, int]) -> str:
-    """A line with the number of training rows of each label, for at most 20 labels."""
+    """Return a line with the number of training rows of each label, for at most 20 labels."""
     counted = [f"{name} {count:,}" for name, count in counts.items()]
     return f"labels in train: {', '.join(counted[:20])}" + (", …" if len(counted) > 20 else "")
 
 
 def label_losses(logits: torch.Tensor, labels: torch.Tensor, problem_type: str | None) -> torch.Tensor:
-    """The loss of each label, in float32.
+    """Compute the loss of each label, in float32.
 
     Args:
         logits: `(batch, num_labels)`.
@@ -91,7 +91,7 @@ def label_losses(logits: torch.Tensor, labels: torch.Tensor, problem_type: str |
 
 
 def classification_scores(logits: np.ndarray, labels: np.ndarray, problem_type: str | None) -> dict[str, float]:
-    """The scores over all rows.
+    """Compute the scores over all rows.
 
     `accuracy` is the share of rows whose labels are all predicted correctly, and `macro_f1` the mean of F1 over the
     classes; both are from 0 to 1. For `regression`, `mse` is the mean squared error, and `pearson` the correlation
@@ -108,15 +108,19 @@ def classification_scores(logits: np.ndarray, labels: np.ndarray, problem_type: 
 
 
 def predicted_labels(logits: np.ndarray, problem_type: str | None) -> np.ndarray:
-    """The predicted class numbers `(rows,)`; for multi-label classification, 1 where p ≥ 0.5, `(rows, num_labels)`."""
+    """Return the predicted class numbers, `(rows,)`.
+
+    For multi-label classification, return 1 for each label with a probability of at least 0.5 and 0 for other labels,
+    `(rows, num_labels)`.
+    """
     return (logits >= 0).astype(int) if problem_type == "multi_label_classification" else logits.argmax(axis=-1)
 
 
 class ClassificationTrainer(RecipeTrainer):
-    """A trainer of classifiers. Its loss is the mean over all labels of all batches of an optimiser step.
+    """A Trainer for classifiers, whose loss is the mean over all labels in all batches of an optimiser step.
 
-    The loss of transformers is this mean only if each row has one class. For several labels or regression, the mean
-    losses of accumulated batches and of processes would be added up.
+    The loss of transformers is this mean only if each row has one class. For several labels or regression, transformers
+    would add up the mean losses of accumulated batches and of processes.
     """
 
     def __init__(self, **kwargs: Any):
@@ -127,7 +131,7 @@ class ClassificationTrainer(RecipeTrainer):
         return losses.mean() if num_items_in_batch is None else losses.sum() / num_items_in_batch
 
     def predict_batch(self, model: torch.nn.Module, inputs: dict[str, Any], with_predictions: bool) -> Tensors:
-        """For each row, the summed loss, the number of labels, the logits and the labels."""
+        """Return the summed loss, the number of labels, the logits and the labels of each row."""
         labels = inputs.pop("labels")
         with self.compute_loss_context_manager():
             logits = model(**inputs).logits.float()
@@ -149,7 +153,7 @@ class ClassificationMetrics:
 
 @torch.no_grad()
 def predict_logits(model: PreTrainedModel, batches: Iterable[Mapping[str, torch.Tensor]]) -> torch.Tensor:
-    """The logits `(rows, num_labels)` of all batches, in float32 on the CPU."""
+    """Compute the logits `(rows, num_labels)` of all batches, in float32 on the CPU."""
     found = [
         model(**{name: tensor.to(model.device) for name, tensor in batch.items()}).logits.float().cpu()
         for batch in batches
@@ -160,11 +164,11 @@ def predict_logits(model: PreTrainedModel, batches: Iterable[Mapping[str, torch.
 def classification_metrics(
     logits: torch.Tensor, labels: torch.Tensor, problem_type: str | None, classes: Sequence[str] = ()
 ) -> dict[str, Any]:
-    """The loss and the scores of a finished model.
+    """Compute the loss and the scores of a finished model.
 
-    If `classes` are given, `by_class` holds the scores of each class. If, besides, each row has one label and there are
-    at most `MOST_CLASSES_OF_A_MATRIX` classes, `confusion_matrix` holds a list for each class, in the order of
-    `classes`: how many of its rows the model predicts to be of the first class, of the second class, and so on.
+    If `classes` are given, `by_class` holds the scores of each class. If, in addition, each row has one label and there
+    are at most `MOST_CLASSES_OF_A_MATRIX` classes, `confusion_matrix` holds a list for each class, in the order of
+    `classes`: entry i of the list is the number of rows of this class for which the model predicts class i.
     """
     loss = label_losses(logits, labels, problem_type).double().mean().item()
     metrics: dict[str, Any] = {"loss": loss, **classification_scores(logits.numpy(), labels.numpy(), problem_type)}
@@ -177,7 +181,7 @@ def classification_metrics(
 
 
 def _class_scores(found: np.ndarray, labels: np.ndarray, classes: Sequence[str]) -> dict[str, dict[str, float]]:
-    """For each class, by name: precision, recall, F1, and the number of rows that have the class."""
+    """Return a dict from the name of each class to its precision, recall, F1, and number of rows with this class."""
     scores = precision_recall_fscore_support(labels, found, labels=[*range(len(classes))], zero_division=0)
     columns = zip(*(values.tolist() for values in scores), strict=True)
     return {
@@ -187,14 +191,14 @@ def _class_scores(found: np.ndarray, labels: np.ndarray, classes: Sequence[str])
 
 
 def classification_lines(metrics: Mapping[str, Any]) -> list[MetricLine]:
-    """The scores of `classification_scores` that `metrics` has, and the loss, as lines for the terminal."""
+    """Return lines for the terminal with the scores of `classification_scores` that `metrics` has, and the loss."""
     names = {"accuracy": "accuracy", "macro_f1": "macro F1", "mse": "mean squared error", "pearson": "correlation"}
     lines = [MetricLine(name, f"{metrics[key]:.4f}") for key, name in names.items() if key in metrics]
     return [*lines, MetricLine("loss", f"{metrics['loss']:.4f}")]
 
 
 def class_lines(metrics: Mapping[str, Any]) -> list[MetricLine]:
-    """Lines with the F1, precision, recall and number of rows of each class; an empty list for regression."""
+    """Return lines with the F1, precision, recall and number of rows of each class; an empty list for regression."""
     return [
         MetricLine(
             f"F1 of {name}",
@@ -212,7 +216,7 @@ MOST_CLASSES_WITH_NUMBERS = 20
 
 
 def confusion_drawing(metrics: Mapping[str, Any]) -> dict[str, Callable[[Any], Any]]:
-    """The dict that `Recipe.drawings` returns for a classifier; empty if `metrics` has no confusion matrix."""
+    """Return the dict that `Recipe.drawings` returns for a classifier; empty if `metrics` has no confusion matrix."""
     if "confusion_matrix" not in metrics:
         return {}
     matrix, classes = metrics["confusion_matrix"], list(metrics["by_class"])

@@ -20,13 +20,13 @@ class DocumentArguments(TokenizerArguments, StreamingArguments):
 
     train_file: str | list[str] | None = option(
         None,
-        "Training documents: text files, see document_separator, or a TSV, CSV, JSON lines or Parquet file with a "
-        "column of texts, each a document. Paths are relative to the current directory.",
+        "Training documents: text files (see document_separator), or a TSV, CSV, JSON lines or Parquet file with a "
+        "document in each row. Paths are relative to the current directory.",
     )
     document_separator: str = option(
         "file",
-        "What separates the documents of a text file: file (each file is one document), blank_line, line (each line is "
-        "a document), or a text that stands between two documents, such as <|endoftext|>.",
+        "Separator of the documents in a text file: file (each file is one document), blank_line, line (each line is a "
+        "document), or a text that stands between two documents, such as <|endoftext|>.",
     )
     text_column: str | None = option(None, "Column of the text, in files and datasets that have columns.")
 

@@ -54,7 +54,7 @@ class DocumentRecipe(Recipe):
         return Layout((column,), row="document", document_separator=self.data.document_separator)
 
     def load(self) -> DatasetDict:
-        """The documents of each split; `InputError` if all documents of a split are blank."""
+        """Load the documents of each split; raise `InputError` if all documents of a split are blank."""
         if self._rows is None:
             self._rows = super().load()
             for split, rows in self._rows.items():
@@ -62,13 +62,13 @@ class DocumentRecipe(Recipe):
         return self._rows
 
     def load_split(self, split: str) -> Dataset:
-        """The documents of one split; `InputError` if all of them are blank."""
+        """Load the documents of one split; raise `InputError` if all of its documents are blank."""
         rows = super().load_split(split)
         _check_text(rows, split)
         return rows
 
     def warnings(self, rows: DatasetDict) -> list[str]:
-        """The warnings of every task, and one if lines are read as documents though many lines are blank."""
+        """Return the warnings of every task, and a warning if each line is a document, but many lines are blank."""
         warnings = super().warnings(rows)
         if self.data.document_separator == EACH_LINE:
             blank = np.mean([not text.strip() for text in rows["train"]["text"]])
@@ -80,21 +80,25 @@ class DocumentRecipe(Recipe):
         return warnings
 
     def build_processor(self, run: RunConfig, train: Dataset, name: str | None) -> PreTrainedTokenizerBase:
-        """The tokenizer with the name `name`, or else a new tokenizer, trained on the training documents."""
+        """Load the tokenizer `name`; if `name` is None, train a new tokenizer on the documents of `train`."""
         texts = (row["text"] for row in train)
         return build_tokenizer(self.data, texts, name, not run.training.disable_tqdm, self.purpose)
 
     @abstractmethod
     def cutter(self, tokenizer: PreTrainedTokenizerBase) -> Cutter:
-        """The function that cuts documents into pieces; `InputError` if the tokenizer lacks a required token."""
+        """Return the function that cuts documents into pieces.
+
+        Raises:
+            InputError: the tokenizer lacks a token that the task needs.
+        """
 
     @abstractmethod
     def learned(self, ids: np.ndarray, first: np.ndarray, tokenizer: PreTrainedTokenizerBase) -> np.ndarray:
-        """Whether each token can be predicted, as an array of booleans.
+        """Return an array of booleans that says for each token whether the task predicts it.
 
         Args:
-            ids: the ids of the tokens of all pieces, one after the other.
-            first: for each token, whether it is the first token of its piece.
+            ids: the ids of the tokens of all pieces, one piece after the other.
+            first: an array of booleans that says for each token whether it is the first token of its piece.
             tokenizer: the tokenizer, which knows the special tokens.
         """
 
@@ -105,7 +109,10 @@ class DocumentRecipe(Recipe):
     def stream_pieces(
         self, tokenizer: PreTrainedTokenizerBase, training_rows: Callable[[Dataset], tuple[TrainingRows, np.ndarray]]
     ) -> Stream | None:
-        """The `Stream` of a streamed run; `training_rows` converts pieces to training rows and their lengths."""
+        """Return the `Stream` of a streamed run, or None for other runs.
+
+        `training_rows` converts pieces to training rows and their lengths.
+        """
         return self.stream(DocumentEncoder(self.cutter(tokenizer), training_rows))
 
     def encode(self, rows: DatasetDict, processor: PreTrainedTokenizerBase) -> PreparedData:
@@ -131,7 +138,7 @@ class DocumentRecipe(Recipe):
         return PreparedData(rows, encoded, processor, summary)
 
     def describe(self, summary: Mapping[str, Any]) -> list[str]:
-        """Lines with the size of each split and of the vocabulary, and the number of test documents found in train."""
+        """Return lines with the sizes of the splits and the vocabulary, and the number of test documents in train."""
         lines = [
             f"{split}: {counted_documents(numbers['documents'])} (median length {numbers['median_characters']:,} "
             f"characters) of {numbers['tokens']:,} tokens, in {numbers['pieces']:,} pieces"
@@ -146,20 +153,21 @@ class DocumentRecipe(Recipe):
         return lines
 
     def config_fields(self, prepared: PreparedData) -> dict[str, Any]:
-        """The vocabulary size and the ids of the special tokens."""
+        """Return the vocabulary size and the ids of the special tokens."""
         return tokenizer_fields(prepared.processor)
 
     def learned_tokens(self, pieces: Dataset, tokenizer: PreTrainedTokenizerBase) -> np.ndarray:
-        """The ids of all tokens of `pieces` that can be predicted."""
+        """Return the ids of all tokens of `pieces` that the task predicts."""
         ids, first = flatten(pieces)
         return ids[self.learned(ids, first, tokenizer)]
 
     def unigram_losses(self, tokenizer: PreTrainedTokenizerBase) -> np.ndarray | None:
-        """The loss in nats of each token of the vocabulary in a unigram model of the training data.
+        """Compute the loss in nats of each token of the vocabulary in a unigram model of the training data.
 
-        The unigram model is the baseline of the tasks with documents. The probability of a token is in proportion to
-        its count plus one, so that none is 0. Returns None if the training data cannot be read, for example when a
-        finished model is evaluated on another machine.
+        The unigram model is the baseline of the tasks with documents. It counts the tokens of the training data, or of
+        their first block with `streaming`. The probability of a token is in proportion to its count plus one, so that
+        no probability is 0. Returns None if the training data cannot be read, for example when a finished model is
+        evaluated on another machine.
         """
         if self._unigram_losses is None:
             try:
@@ -197,7 +205,11 @@ class DocumentEncoder:
 
 
 def cut_documents(rows: Dataset, cut: Cutter, *, num_proc: int | None = None, desc: str | None = None) -> Dataset:
-    """Cut documents into pieces: rows of ``input_ids`` and ``document``, the index of the document in `rows`."""
+    """Cut documents into pieces.
+
+    Returns:
+        A row for each piece, with the columns ``input_ids`` and ``document``, the index of the document in `rows`.
+    """
 
     def cut_batch(texts: list[str], numbers: list[int]) -> dict[str, list[Any]]:
         filled = [(text, number) for text, number in zip(texts, numbers, strict=True) if text.strip()]
@@ -218,17 +230,22 @@ def cut_documents(rows: Dataset, cut: Cutter, *, num_proc: int | None = None, de
 
 
 def counted_documents(documents: int) -> str:
-    """The number of documents as a text for messages: `1 document`, `2 documents`."""
+    """Return the number of documents as a text for messages, such as `1 document` or `2 documents`."""
     return f"{documents:,} document{'' if documents == 1 else 's'}"
 
 
 def _check_text(rows: Dataset, split: str) -> None:
     if not any(text.strip() for text in rows["text"]):
-        raise InputError(f"{split} has {len(rows):,} documents, and none of them holds any text.")
+        raise InputError(
+            f"{split} has {len(rows):,} documents, and none of them holds any text: give documents that hold text."
+        )
 
 
 def flatten(pieces: Dataset) -> tuple[np.ndarray, np.ndarray]:
-    """The tokens of all pieces, one after the other, and whether each is the first of its piece."""
+    """Return the ids of the tokens of all pieces, one piece after the other, and whether a token begins its piece.
+
+    The second array has a boolean for each token.
+    """
     lengths = token_lengths(pieces, [IDS])[:, 0]
     ids = pieces.with_format("arrow")[:][IDS].combine_chunks().flatten().to_numpy()
     first = np.zeros(len(ids), dtype=bool)
@@ -237,7 +254,7 @@ def flatten(pieces: Dataset) -> tuple[np.ndarray, np.ndarray]:
 
 
 def by_document(values: np.ndarray, pieces: Dataset, documents: int) -> np.ndarray:
-    """For each of `documents` documents, the sum of the `values` of its pieces, in float64."""
+    """Return the sum of the `values` of the pieces of each document, in float64; `documents` is their number."""
     return np.bincount(np.asarray(pieces[DOCUMENT][:]), weights=values, minlength=documents)
 
 
@@ -250,17 +267,17 @@ def measure_rows(
     batch_size: int,
     show_progress: bool,
 ) -> list[np.ndarray]:
-    """Call `measure` for batches of rows, the longest rows first.
+    """Call `measure` for batches of rows, in descending order of length.
 
     Args:
         rows: the rows to measure.
         lengths: the lengths of the rows, `(rows, 1)`.
-        measure: a function from the rows of a batch to tensors with a value for each row.
+        measure: a function that takes the rows of a batch, and returns tensors with a value for each row.
         batch_size: the number of rows in a batch.
         show_progress: whether to draw a progress bar on standard error.
 
     Returns:
-        For each tensor that `measure` returns, an array with its values for all rows, in the order of `rows`.
+        A list with an array for each tensor that `measure` returns: the values for all rows, in the order of `rows`.
     """
     order = np.argsort(-lengths[:, 0], kind="stable")
     starts = range(0, len(rows), batch_size)
@@ -302,12 +319,16 @@ def best_fit(lengths: Sequence[int] | np.ndarray, size: int) -> list[list[int]]:
 
 
 def pack(pieces: Dataset, size: int) -> Dataset:
-    """The blocks of `best_fit` as rows with one column ``pieces``: the lists of token ids of the pieces in a block."""
+    """Pack pieces into blocks with `best_fit`.
+
+    Returns:
+        A row for each block, with the column ``pieces``: a list of the pieces in the block, each a list of token ids.
+    """
     return _in_blocks(pieces, best_fit(token_lengths(pieces, [IDS])[:, 0], size))
 
 
 def alone(pieces: Dataset) -> Dataset:
-    """A block for each piece, in the format of `pack`."""
+    """Make a block of each piece, in the format of `pack`."""
     return _in_blocks(pieces, np.arange(len(pieces))[:, None])
 
 
@@ -318,7 +339,7 @@ def _in_blocks(pieces: Dataset, blocks: Sequence[Sequence[int]] | np.ndarray) ->
 
 
 def block_lengths(blocks: Dataset) -> np.ndarray:
-    """The number of tokens of each block, `(blocks, 1)`."""
+    """Count the tokens of each block: integers of shape `(blocks, 1)`."""
     table = blocks.with_format("arrow")[:]["pieces"].combine_chunks()
     ends = table.values.offsets.to_numpy()[table.offsets.to_numpy()]
     return np.diff(ends)[:, None]

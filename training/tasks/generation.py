@@ -13,11 +13,11 @@ from ..run.trainer import mean_loss
 from .translation_metrics import corpus_bleu, perplexity
 
 Scores = Callable[[list[str], list[str]], dict[str, float]]
-"""Computes metrics from generated texts and their references."""
+"""A function that computes metrics from generated texts and their references."""
 
 
 def bleu(texts: list[str], references: list[str]) -> dict[str, float]:
-    """Corpus BLEU of the texts."""
+    """Compute the corpus BLEU of the texts."""
     return {"bleu": corpus_bleu(texts, references)["bleu"]}
 
 
@@ -27,8 +27,8 @@ class GenerationMetrics:
     Args:
         tokenizer: decodes the generated tokens.
         references: the reference text of each row.
-        sources: the source text of each row, or a name for its image; if given, `samples` has some of the texts that
-            were generated in the last evaluation.
+        sources: the source text of each row, or a name for its image; if sources are given, `samples` has some of the
+            texts that were generated in the last evaluation.
         scores: computes the metrics of the generated texts.
     """
 
@@ -60,7 +60,7 @@ class GenerationMetrics:
 
 
 def set_search_options(model: Any, run: RunConfig) -> None:
-    """Set the search options of the generation config; for a fine-tuned model, only the options that are given."""
+    """Set the options of the search in the generation config; in fine-tuning, only options that are given are set."""
     search = {name: getattr(run.training, name) for name in ("num_beams", "length_penalty", "max_new_tokens")}
     is_new = run.model.model_name_or_path is None
     model.generation_config.update(**{name: v for name, v in search.items() if is_new or name in run.given})

@@ -39,7 +39,7 @@ PROBLEM = "single_label_classification"
 
 
 class Prediction(NamedTuple):
-    """A row of predictions: the number of the image in its file, its label, the predicted label, its probability."""
+    """A row of predictions: the number of the row in its file, the label, the predicted label, and its probability."""
 
     row: int
     label: str
@@ -63,11 +63,11 @@ class ImageClassification(Recipe):
         return Layout((image, Column("label", LABEL, chosen=self.data.label_column)), row="image")
 
     def warnings(self, rows: DatasetDict) -> list[str]:
-        """The warnings of every task, and the warning of `label_warnings`."""
+        """Return the warnings of every task, and the warning of `label_warnings`."""
         return [*super().warnings(rows), *label_warnings(rows["train"]["label"][:], "image")]
 
     def build_processor(self, run: RunConfig, train: Dataset, name: str | None) -> BaseImageProcessor:
-        """The image processor with the name `name`, or else a new one for the image size and channels of the model."""
+        """Load the image processor `name`; if `name` is None, make one for the image size and channels of the model."""
         return build_image_processor(self.data, run, name)
 
     def encode(self, rows: DatasetDict, processor: BaseImageProcessor) -> PreparedClasses:
@@ -96,7 +96,7 @@ class ImageClassification(Recipe):
         return images.add_column("labels", np.array(labels, dtype=np.int64))
 
     def describe(self, summary: Mapping[str, Any]) -> list[str]:
-        """Lines with the number of images of each split, of rows of each label, and of test images found in train."""
+        """Return lines with the number of images of each split, of rows of each label, and of test images in train."""
         splits = ("train", "validation", "test")
         lines = [f"{split}: {summary[split]['images']:,} images" for split in splits if split in summary]
         lines.append(describe_labels(summary["labels"]))
@@ -109,11 +109,11 @@ class ImageClassification(Recipe):
         return lines
 
     def head_fields(self, prepared: PreparedClasses) -> dict[str, Any]:  # type: ignore[override]
-        """The problem type and the names of the classes."""
+        """Return the problem type and the names of the classes."""
         return {"problem_type": PROBLEM, **class_fields(prepared.classes)}
 
     def trainer_inputs(self, run: RunConfig, prepared: PreparedData, model: PreTrainedModel) -> TrainerInputs:
-        """Pixels and labels of the splits; training images are augmented in each epoch if an option asks for it."""
+        """Return pixels and labels; training images are augmented in each epoch if an option asks for augmentation."""
         columns = [*PIXEL_COLUMNS, "labels"]
         train, validation = (prepared.encoded[split].select_columns(columns) for split in ("train", "validation"))
         return TrainerInputs(
@@ -134,7 +134,7 @@ class ImageClassification(Recipe):
         show_progress: bool,
         **search: Any,
     ) -> EvaluationResult:
-        """Loss, accuracy, macro F1 and scores of each class; and each image's predicted label with its probability."""
+        """Measure loss, accuracy, macro F1 and the scores of each class; the predictions are `Prediction`s."""
         classes = [str(name) for _, name in sorted((model.config.id2label or {}).items())]
         encoded = self._encode_split(numbered(rows), processor, classes, self.table)
         images, collate = encoded.select_columns(PIXEL_COLUMNS), ImageCollator(processor)
@@ -152,17 +152,17 @@ class ImageClassification(Recipe):
         return EvaluationResult({**metrics, "images": len(rows)}, predictions)
 
     def report_tables(self, rows: Sequence[Prediction]) -> list[ReportTable]:
-        """Rows whose prediction is not their label."""
+        """Make a table of the rows whose prediction is not their label."""
         return [report_rows("Wrong predictions", [row for row in rows if row.prediction != row.label])]
 
     def lines(self, metrics: Mapping[str, Any]) -> list[MetricLine]:
-        """The scores, the loss, and the number of images."""
+        """Return lines with the scores, the loss, and the number of images."""
         return [*classification_lines(metrics), MetricLine("images", f"{metrics['images']:,}")]
 
     def details(self, metrics: Mapping[str, Any]) -> list[MetricLine]:
-        """The scores of each class."""
+        """Return lines with the scores of each class."""
         return class_lines(metrics)
 
     def drawings(self, metrics: Mapping[str, Any]) -> dict[str, Callable[[Any], Any]]:
-        """A dict with the function that draws the confusion matrix, if `metrics` has one; see `Recipe.drawings`."""
+        """Return a dict with the function that draws the confusion matrix, if there is one; see `Recipe.drawings`."""
         return confusion_drawing(metrics)

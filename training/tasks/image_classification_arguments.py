@@ -37,5 +37,5 @@ class ImageClassificationTraining(TrainingArguments):
     )
 
     def find_measures(self, data: Any) -> dict[str, bool]:
-        """The metrics of evaluation, with True if higher is better; accuracy comes first and decides the best model."""
+        """Return the metrics, with True if higher is better; accuracy is the default of `metric_for_best_model`."""
         return {"accuracy": True, "macro_f1": True, "loss": False}

@@ -34,7 +34,7 @@ IGNORED = -100
 
 
 class DocumentLoss(NamedTuple):
-    """The loss of one document: mean nats per token, and bits per byte of UTF-8; all numbers are 0 if it is blank."""
+    """The loss of a document: mean nats per token, and bits per byte of UTF-8; both are 0 for a blank document."""
 
     text: str
     tokens: int
@@ -47,8 +47,8 @@ class OverlappingPieces:
     """Cuts documents into pieces of at most `size` tokens; a piece begins with the last token of the piece before it.
 
     A document is encoded as a start token, the tokens of its text, and an end token. Every token but the start token
-    is predicted once: the token that two pieces share is predicted in the first of them. The start token is the
-    tokenizer's `bos_token`, or its `eos_token` if the tokenizer has no `bos_token` (as in GPT-2).
+    is predicted once: a token that two pieces share is predicted in the earlier piece. The start token is the
+    tokenizer's `bos_token`, or its `eos_token` if the tokenizer has no `bos_token`.
     """
 
     tokenizer: PreTrainedTokenizerBase
@@ -70,15 +70,15 @@ class BlockCollator:
     """Makes a batch of blocks, padded on the right: `input_ids`, `labels`, and `document_ids` or `attention_mask`.
 
     The label is -100 for padding, and for the first token of a piece, as the piece has no token to predict it from. If
-    `with_documents` is True, `document_ids` restrict attention to the tokens of the same piece. If it is False, each
-    block must hold a single piece, and the batch has an `attention_mask`.
+    `with_documents` is True, `document_ids` restrict attention to the tokens of the same piece. If `with_documents` is
+    False, each block must hold a single piece, and the batch has an `attention_mask`.
     """
 
     pad_token_id: int
     with_documents: bool
 
     def __call__(self, blocks: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
-        """Make tensors `(blocks, tokens)`; a column `row` with the numbers of the blocks also becomes a tensor."""
+        """Make tensors `(blocks, tokens)`; a column `row` with the indices of the blocks also becomes a tensor."""
         ids, labels, documents = [], [], []
         for pieces in (block["pieces"] for block in blocks):
             ids.append(torch.tensor(list(chain.from_iterable(pieces))))
@@ -104,31 +104,34 @@ class CausalTrainer(RecipeTrainer):
     """The Trainer for decoders, which evaluates the loss per token."""
 
     def predict_batch(self, model: torch.nn.Module, inputs: dict[str, Any], with_predictions: bool) -> Tensors:
-        """Summed loss and number of predicted tokens of each row."""
+        """Return the summed loss and the number of predicted tokens of each row."""
         with self.compute_loss_context_manager():
             return summed_losses(model, inputs)
 
 
 def summed_losses(model: torch.nn.Module, batch: dict[str, torch.Tensor]) -> Tensors:
-    """Summed loss and number of predicted tokens of each row of a `BlockCollator`'s batch."""
+    """Compute the summed loss and the number of predicted tokens of each row in a batch of `BlockCollator`."""
     return batch_losses(model, batch).sum(dim=1), (next_tokens(batch["labels"]) != IGNORED).sum(dim=1)
 
 
 def batch_losses(model: torch.nn.Module, batch: dict[str, torch.Tensor]) -> torch.Tensor:
-    """The loss of predicting the token after each token of a batch, `(rows, tokens)`; 0 if the next label is -100."""
+    """Compute the loss of the token after each token of a batch, `(rows, tokens)`; 0 if the next label is -100."""
     inputs = {name: values for name, values in batch.items() if name != "labels"}
     return token_losses(model(**inputs, use_cache=False).logits, next_tokens(batch["labels"]))
 
 
 def loss_metrics(prediction: EvalPrediction) -> dict[str, float]:
-    """The Trainer's `compute_metrics`: loss and perplexity per token."""
+    """Compute the loss and perplexity per token, as the Trainer's `compute_metrics`."""
     losses, counts = tuple(prediction.predictions)
     loss = mean_loss(losses, counts)
     return {"loss": loss, "perplexity": perplexity(loss)}
 
 
 def training_blocks(pieces: Dataset, size: int | None) -> tuple[TrainingRows, np.ndarray]:
-    """The training rows and their lengths `(rows, 1)`: blocks of at most `size` tokens; if None, of one piece each."""
+    """Make training rows, each of which is a block of pieces, and their lengths `(rows, 1)`.
+
+    The pieces are packed into blocks of at most `size` tokens; if `size` is None, each block is one piece.
+    """
     blocks = alone(pieces) if size is None else pack(pieces, size)
     return TrainingRows(blocks), block_lengths(blocks)
 
@@ -144,7 +147,7 @@ class LanguageModeling(DocumentRecipe):
     data: LanguageModelingData
 
     def cutter(self, tokenizer: PreTrainedTokenizerBase) -> Cutter:
-        """An `OverlappingPieces` with `block_size` as its size; `InputError` if the tokenizer has no `eos_token`."""
+        """Return an `OverlappingPieces` with the size `block_size`; raise `InputError` without an `eos_token`."""
         if tokenizer.eos_token_id is None:
             raise InputError(
                 f"The tokenizer {tokenizer.name_or_path} has no eos_token to end a document with: choose a tokenizer "
@@ -153,11 +156,11 @@ class LanguageModeling(DocumentRecipe):
         return OverlappingPieces(tokenizer, self.data.block_size)
 
     def learned(self, ids: np.ndarray, first: np.ndarray, tokenizer: PreTrainedTokenizerBase) -> np.ndarray:
-        """True for every token but the first token of each piece."""
+        """Return an array with True for every token but the first token of each piece."""
         return ~first
 
     def adapt(self, model: Any, run: RunConfig) -> None:
-        """Set `max_new_tokens` of the generation config; for a fine-tuned model, only if the option is given."""
+        """Set `max_new_tokens` in the generation config; in fine-tuning, only if the option is given."""
         if run.model.model_name_or_path is None or "max_new_tokens" in run.given:
             training: Any = run.training
             number, limit = training.max_new_tokens, position_limit(model, "target")
@@ -170,12 +173,16 @@ class LanguageModeling(DocumentRecipe):
         limit = position_limit(model, "target")
         if limit is not None and self.data.block_size > limit:
             raise InputError(
-                f"block_size is {self.data.block_size}, but the learned positions end at {limit}: lower it, raise "
-                "max_position_embeddings, or choose a position encoding without a table (sinusoidal, rotary)."
+                f"block_size is {self.data.block_size}, but the learned positions end at {limit}: lower block_size, "
+                "raise max_position_embeddings, or choose a position encoding without a table (sinusoidal, rotary)."
             )
 
     def trainer_inputs(self, run: RunConfig, prepared: PreparedData, model: PreTrainedModel) -> TrainerInputs:
-        """Blocks of one piece each; training blocks have several pieces if `keeps_documents_apart(model)` is true."""
+        """Return training and validation blocks.
+
+        A validation block is one piece. A training block may have several pieces if `keeps_documents_apart(model)` is
+        true; if it is false, a training block is one piece too.
+        """
         packs = keeps_documents_apart(model)
         in_blocks = partial(training_blocks, size=self.data.block_size if packs else None)
         train_dataset, train_lengths = in_blocks(prepared.encoded["train"])
@@ -201,11 +208,12 @@ class LanguageModeling(DocumentRecipe):
     ) -> EvaluationResult:
         """Measure loss per token in nats, perplexity and bits per byte, of the model and of a unigram model.
 
-        The predictions are a `DocumentLoss` for each document. Each document is measured on its own. As in training, a
+        The predictions are a `DocumentLoss` for each document. No token attends to another document. As in training, a
         long document is cut into pieces of `block_size` tokens, so the first tokens of a later piece are predicted from
-        few tokens. Every token counts once, including the end token of a document. Bits per byte are the bits of a
-        document and its end token, divided by the number of its bytes in UTF-8. They can be compared between
-        tokenizers, if no token is unknown. The unigram model is left out if the training data cannot be read.
+        few tokens. Every token counts once, including the end token of a document. Bits per byte are the loss of the
+        tokens of a document and of its end token in bits, divided by the number of bytes of the document in UTF-8. They
+        can be compared between tokenizers, if no token is unknown. The unigram model is left out if the training data
+        cannot be read.
         """
         pieces = self.cut(rows, processor)
         blocks = alone(pieces)
@@ -238,11 +246,14 @@ class LanguageModeling(DocumentRecipe):
         return EvaluationResult(metrics, [DocumentLoss(*row) for row in columns])
 
     def report_tables(self, rows: Sequence[DocumentLoss]) -> list[ReportTable]:
-        """The documents with the highest loss."""
+        """Make a table of the documents with the highest loss."""
         return [report_rows("Highest loss", sorted(rows, key=lambda row: -row.loss))]
 
     def lines(self, metrics: Mapping[str, Any]) -> list[MetricLine]:
-        """The loss, the perplexity and the bits per byte, with those of a unigram model if the metrics have them."""
+        """Return lines with the loss, the perplexity, the bits per byte, and the number of tokens.
+
+        If `metrics` has the metrics of a unigram model, the lines have them too.
+        """
         has_unigram = "unigram_loss" in metrics
         perplexity, bits = (
             f"unigram {metrics[name]:{form}}" if has_unigram else ""
@@ -269,7 +280,7 @@ def score_documents(
     batch_size: int,
     show_progress: bool,
 ) -> list[SentenceScore]:
-    """The log-probability of each text as a document, including its end token.
+    """Compute the log-probability of each text as a document, including its end token.
 
     A document longer than `block_size` tokens is scored in pieces, as `LanguageModeling.measure` does. A text of white
     space only has log-probability 0 and no tokens.
@@ -292,13 +303,13 @@ def score_documents(
 
 
 def keeps_documents_apart(model: PreTrainedModel) -> bool:
-    """Whether the model and its attention backend take `document_ids`."""
+    """Whether the model and its attention backend take `document_ids`, so that a block may hold several documents."""
     takes = "document_ids" in inspect.signature(model.forward).parameters
     return takes and not is_flash(model.config._attn_implementation or "")
 
 
 def _padding_id(tokenizer: PreTrainedTokenizerBase) -> int:
-    """The id of padding tokens. Any id will do: no text token attends to padding, and padding is not predicted."""
+    """Return the id of padding tokens; any id will do, as no token of a text attends to padding or predicts it."""
     found: Any = tokenizer.eos_token_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id
     return found
 

@@ -11,7 +11,7 @@ from .document_arguments import DocumentArguments
 
 @dataclass
 class LanguageModelingData(DocumentArguments):
-    """The options of the section `data:`: where the text is, and how it is cut into blocks of tokens.
+    """The options of the section `data:`: the sources of the documents, and the size of the blocks of tokens.
 
     Raises:
         InputError: no data or two sources of data are given, or a value is out of range.
@@ -42,5 +42,5 @@ class LanguageModelingTraining(TrainingArguments):
         super().__post_init__(data)
 
     def find_measures(self, data: Any) -> dict[str, bool]:
-        """The metrics of evaluation: loss and perplexity per token, with False because lower is better."""
+        """Return the metrics of evaluation: loss and perplexity per token, with False because lower is better."""
         return {"loss": False, "perplexity": False}

@@ -37,7 +37,7 @@ IGNORED = -100
 
 
 class GuessedDocument(NamedTuple):
-    """A document: how many tokens were masked, how many were predicted right, and the mean loss per masked token."""
+    """A document, with its number of masked tokens, the number predicted right, and the mean loss per masked token."""
 
     text: str
     masked: int
@@ -72,9 +72,9 @@ class SeparatePieces:
 class Masking:
     """Masks tokens of a row (Devlin et al. 2019, section 3.1), anew in each epoch (Liu et al. 2019, section 4.1).
 
-    The tokens to be predicted are a random share of the tokens that are not special tokens, and at least one token.
-    With a probability of 80 %, such a token is replaced by the mask token; with 10 %, by a random token; with 10 %, it
-    is not replaced.
+    The tokens to be predicted are a random share of the tokens that are not special tokens, and at least one token. A
+    token to be predicted is replaced by the mask token with a probability of 80 %, and by a random token with a
+    probability of 10 %; otherwise it is not replaced.
 
     Args:
         tokenizer: the tokenizer of the rows; `InputError` is raised if it has no mask token.
@@ -93,7 +93,7 @@ class Masking:
         self.ordinary = [token for token in range(len(tokenizer)) if token not in self.special]
 
     def __call__(self, row: dict[str, Any], rng: random.Random) -> dict[str, Any]:
-        """Mask tokens of a row: ``labels`` are the ids of the tokens to be predicted, and -100 for all other tokens."""
+        """Mask tokens of a row: ``labels`` has the id of each token to be predicted, and -100 for each other token."""
         ids = list(row[IDS])
         labels = [IGNORED] * len(ids)
         places = [place for place, token in enumerate(ids) if token not in self.special]
@@ -109,7 +109,7 @@ class Masking:
 
 
 def masked_rows(pieces: Dataset, masking: Masking, seed: int) -> tuple[TrainingRows, np.ndarray]:
-    """The training rows and their lengths `(pieces, 1)`; `seed` decides which tokens are masked in each epoch."""
+    """Make training rows, and their lengths `(pieces, 1)`; `seed` decides which tokens are masked in each epoch."""
     return TrainingRows(pieces.select_columns([IDS]), masking, seed=seed), token_lengths(pieces, [IDS])
 
 
@@ -117,13 +117,13 @@ class MaskedTrainer(RecipeTrainer):
     """The Trainer for encoders, which evaluates loss and accuracy over the masked tokens."""
 
     def predict_batch(self, model: torch.nn.Module, inputs: dict[str, Any], with_predictions: bool) -> Tensors:
-        """For each row, the summed loss, the number of masked tokens, and how many of them were predicted right."""
+        """Return the tensors of `guesses` for the batch."""
         with self.compute_loss_context_manager():
             return guesses(model, inputs)
 
 
 def guesses(model: torch.nn.Module, batch: dict[str, torch.Tensor]) -> Tensors:
-    """For each row, the summed loss, the number of masked tokens, and how many of them were predicted right."""
+    """Compute the summed loss, the number of masked tokens, and the number of them predicted right, for each row."""
     inputs = {name: values for name, values in batch.items() if name != LABELS}
     labels = batch[LABELS]
     logits = model(**inputs).logits
@@ -132,7 +132,7 @@ def guesses(model: torch.nn.Module, batch: dict[str, torch.Tensor]) -> Tensors:
 
 
 def guess_metrics(prediction: EvalPrediction) -> dict[str, float]:
-    """The Trainer's `compute_metrics`: loss and accuracy over the masked tokens."""
+    """Compute the loss and accuracy over the masked tokens, as the Trainer's `compute_metrics`."""
     losses, counts, right = tuple(prediction.predictions)
     return {"loss": mean_loss(losses, counts), "accuracy": float(right.sum() / counts.sum())}
 
@@ -147,11 +147,11 @@ class MaskedLanguageModeling(DocumentRecipe):
     data: MaskedLanguageModelingData
 
     def cutter(self, tokenizer: PreTrainedTokenizerBase) -> Cutter:
-        """A `SeparatePieces` with `max_length` as its size."""
+        """Return a `SeparatePieces` with the size `max_length`."""
         return SeparatePieces(tokenizer, self.data.max_length)
 
     def learned(self, ids: np.ndarray, first: np.ndarray, tokenizer: PreTrainedTokenizerBase) -> np.ndarray:
-        """True for every token that is not a special token."""
+        """Return an array with True for every token that is not a special token."""
         return ~np.isin(ids, tokenizer.all_special_ids)
 
     def check(self, model: PreTrainedModel, prepared: PreparedData) -> None:
@@ -159,8 +159,8 @@ class MaskedLanguageModeling(DocumentRecipe):
         limit = position_limit(model, "source")
         if limit is not None and self.data.max_length > limit:
             raise InputError(
-                f"max_length is {self.data.max_length}, but the learned positions end at {limit}: lower it, raise "
-                "max_position_embeddings, or choose a position encoding without a table (sinusoidal, rotary)."
+                f"max_length is {self.data.max_length}, but the learned positions end at {limit}: lower max_length, "
+                "raise max_position_embeddings, or choose a position encoding without a table (sinusoidal, rotary)."
             )
 
     def hide(self, pieces: Dataset, tokenizer: PreTrainedTokenizerBase) -> Dataset:
@@ -174,7 +174,7 @@ class MaskedLanguageModeling(DocumentRecipe):
         return pieces.map(hide, with_indices=True, features=features, desc="Masking")
 
     def trainer_inputs(self, run: RunConfig, prepared: PreparedData, model: PreTrainedModel) -> TrainerInputs:
-        """The training pieces, with different tokens masked in each epoch, and validation pieces with fixed masks."""
+        """Return training pieces, with other tokens masked in each epoch, and validation pieces with fixed masks."""
         tokenizer = prepared.processor
         validation = self.hide(prepared.encoded["validation"], tokenizer)
         masking = Masking(tokenizer, self.data.mlm_probability)
@@ -201,10 +201,9 @@ class MaskedLanguageModeling(DocumentRecipe):
     ) -> EvaluationResult:
         """Measure loss in nats, perplexity and accuracy over masked tokens; also loss and accuracy of a unigram model.
 
-        The predictions are a `GuessedDocument` for each document. The masks depend on the seed and the number of the
-        piece only, so a split always has the same masks. The unigram model gives each token its frequency in the
-        training data as probability, and always predicts the most frequent token; it is left out if the training data
-        cannot be read.
+        The predictions are a `GuessedDocument` for each document. The masks depend only on the seed and the number of
+        the piece, so a split always has the same masks. The unigram model is the model of `unigram_losses`, and always
+        predicts the most frequent token; it is left out if the training data cannot be read.
         """
         pieces = self.hide(self.cut(rows, processor), processor)
         collate = DataCollatorForTokenClassification(processor)
@@ -238,11 +237,14 @@ class MaskedLanguageModeling(DocumentRecipe):
         return EvaluationResult(metrics, [GuessedDocument(*row) for row in zip(*columns, strict=True)])
 
     def report_tables(self, rows: Sequence[GuessedDocument]) -> list[ReportTable]:
-        """The documents with the highest loss."""
+        """Make a table of the documents with the highest loss."""
         return [report_rows("Highest loss", sorted(rows, key=lambda row: -row.loss))]
 
     def lines(self, metrics: Mapping[str, Any]) -> list[MetricLine]:
-        """The loss and the accuracy, with those of a unigram model if the metrics have them."""
+        """Return lines with the loss, the accuracy, the perplexity, and the number of masked tokens.
+
+        If `metrics` has the metrics of a unigram model, the lines have them too.
+        """
         lines = [
             MetricLine("loss", f"{metrics['loss']:.4f}", "nats a masked token"),
             MetricLine("accuracy", f"{metrics['accuracy']:.2%}"),

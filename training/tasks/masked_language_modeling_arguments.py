@@ -11,7 +11,7 @@ from .document_arguments import DocumentArguments
 
 @dataclass
 class MaskedLanguageModelingData(DocumentArguments):
-    """The options of the section `data:`: where the text is, how it is cut into pieces, and how many tokens are masked.
+    """The options of the section `data:`: the sources of the documents, their pieces, and the share of masked tokens.
 
     Raises:
         InputError: no data or two sources of data are given, or a value is out of range.
@@ -44,5 +44,5 @@ class MaskedLanguageModelingTraining(TrainingArguments):
     per_device_eval_batch_size: int = option(16, "Rows in a batch on each device in evaluation.")
 
     def find_measures(self, data: Any) -> dict[str, bool]:
-        """The metrics of evaluation over the masked tokens, with True if higher is better."""
+        """Return the metrics of evaluation over the masked tokens, with True if higher is better."""
         return {"loss": False, "accuracy": True}

@@ -51,7 +51,7 @@ class Stream:
 class TrainerInputs:
     """The arguments of `RecipeTrainer` that a recipe makes: datasets, data collator and metrics.
 
-    In a streamed run, `train_dataset` and `train_lengths` are those of one block, and `stream` gives all blocks.
+    In a streamed run, `train_dataset` and `train_lengths` belong to the first block, and `stream` has all blocks.
     """
 
     train_dataset: TrainingRows
@@ -63,14 +63,14 @@ class TrainerInputs:
 
 
 class EvaluationResult(NamedTuple):
-    """The metrics of a trained model on a split, and its predictions, a named tuple for each row of the split."""
+    """The metrics of a trained model on a split, and a named tuple with the prediction for each row of the split."""
 
     metrics: dict[str, Any]
     predictions: list[Any]
 
 
 class MetricLine(NamedTuple):
-    """One metric as it is printed: its name, its value, and a note, such as the signature of BLEU."""
+    """The texts that are printed for one metric: its name, its value, and a note, such as the signature of BLEU."""
 
     name: str
     value: str
@@ -78,7 +78,7 @@ class MetricLine(NamedTuple):
 
 
 class ReportTable(NamedTuple):
-    """A table of the report of a run: its title, the names of its columns, and its rows of texts."""
+    """A table of the report of a run: its title, the names of its columns, and its rows, whose cells are strings."""
 
     title: str
     columns: Sequence[str]
@@ -89,7 +89,7 @@ MOST_REPORTED_ROWS = 20
 
 
 def report_rows(title: str, rows: Sequence[Any]) -> ReportTable:
-    """A table of the first `MOST_REPORTED_ROWS` named tuples in `rows`, with long texts cut."""
+    """Make a table of the first `MOST_REPORTED_ROWS` named tuples in `rows`, with each cell cut to 500 characters."""
     shown = [[f"{cell:.2f}" if isinstance(cell, float) else str(cell)[:500] for cell in row] for row in rows]
     return ReportTable(title, rows[0]._fields if rows else [], shown[:MOST_REPORTED_ROWS])
 
@@ -101,7 +101,8 @@ class Recipe(ABC):
 
     Args:
         data: the options of the section `data:`.
-        seed: the seed of random choices in the data, such as which rows are cut from train for validation.
+        seed: the seed of random choices in the data, such as the choice of the rows that are cut from train for
+            validation.
     """
 
     auto_class: ClassVar[Any]
@@ -110,7 +111,7 @@ class Recipe(ABC):
     """The Auto class of the tokenizer or processor that is saved with the models."""
     trainer_class: ClassVar[type[RecipeTrainer]]
     predictions_name: ClassVar[str] = "predictions"
-    """The name of the file with the predictions for a split, which follows the name of the split."""
+    """The second part of the name of the file with the predictions for a split, as in `test_predictions.tsv`."""
 
     def __init__(self, data: Any, seed: int):
         self.data = data
@@ -129,7 +130,7 @@ class Recipe(ABC):
         """The columns of a row."""
 
     def load(self) -> DatasetDict:
-        """The rows of each split; with `streaming`, the split train is the first block of the training files."""
+        """Load the rows of each split; with `streaming`, the split train is the first block of the first file."""
         if not self.is_streamed:
             return load_splits(self.layout, **self.data.sources, seed=self.seed)
         self.blocks = Blocks(open_blocks(self.data.train_file, self.layout), self.data.train_weights, self.seed)
@@ -138,10 +139,10 @@ class Recipe(ABC):
         return DatasetDict({"train": self.blocks.first(), **held_out})
 
     def load_split(self, split: str) -> Dataset:
-        """The rows of one split; `InputError` if the data do not have this split.
+        """Load the rows of one split; raise `InputError` if the data do not have this split.
 
         A test file is read without the other splits, so that a finished model can be measured on a machine without its
-        training data; with `streaming`, a validation file too.
+        training data. With `streaming`, this is true of a validation file too.
         """
         self.table = table_of(self.data, split)
         file = getattr(self.data, f"{split}_file")
@@ -149,50 +150,51 @@ class Recipe(ABC):
             return load_files(file, split, self.layout)
         splits = self.load()
         if split not in splits:
-            raise InputError(f"There are no {split} data: give --{split}_file, or another --split.")
+            raise InputError(f"There are no {split} data: give --{split}_file, or choose another --split.")
         return splits[split]
 
     def stream(self, encode: Callable[[Dataset], EncodedBlock]) -> Stream | None:
-        """The `Stream` of the blocks that `load` has opened, if the run is streamed; else None."""
+        """Return a `Stream` of the blocks that `load` has opened if the run is streamed, or else None."""
         return None if self.blocks is None else Stream(self.blocks, encode)
 
     def warnings(self, rows: DatasetDict) -> list[str]:
-        """Warnings if the rows may come from the wrong files, a sentence for each warning."""
+        """Return a sentence for each warning that the rows may come from the wrong files."""
         columns = list(self.layout.features)
         return [*copy_warnings(rows, columns), *quote_warnings(rows["train"], columns)]
 
     @abstractmethod
     def build_processor(self, run: RunConfig, train: Dataset, name: str | None) -> Any:
-        """Load the processor from `name`, a folder or Hub name; if it is None, make the one that `run` asks for.
+        """Load the processor from `name`, a folder or Hub name; if `name` is None, make one with the options in `run`.
 
-        `train` holds the training rows, or with `streaming` a sample of them, from which a tokenizer can be trained.
+        `train` holds the rows from which a tokenizer is trained: the training rows, or with `streaming` a sample of the
+        training rows.
         """
 
     @abstractmethod
     def encode(self, rows: DatasetDict, processor: Any) -> PreparedData:
-        """Convert the rows of each split to token ids, pixels and labels; check them, and count them for `summary`."""
+        """Check the rows of each split, convert them to token ids, pixels and labels, and count them for `summary`."""
 
     @abstractmethod
     def describe(self, summary: Mapping[str, Any]) -> list[str]:
-        """The summary as lines of text, to be printed."""
+        """Return the lines of text that are printed for the summary."""
 
     def config_fields(self, prepared: PreparedData) -> dict[str, Any]:
-        """Fields of a new model's config that follow from the data, such as `vocab_size`."""
+        """Return the fields of a new model's config that follow from the data, such as `vocab_size`."""
         return {}
 
     def head_fields(self, prepared: PreparedData) -> dict[str, Any]:
-        """Config fields that are set from the data even if a model is fine-tuned, such as the names of the classes."""
+        """Return config fields that follow from the data, also in fine-tuning, such as the names of the classes."""
         return {}
 
     def adapt(self, model: PreTrainedModel, run: RunConfig) -> None:  # noqa: B027 (most tasks need nothing)
         """Copy options of `run` to a new or a trained model, such as `max_new_tokens` to its generation config."""
 
     def check(self, model: PreTrainedModel, prepared: PreparedData) -> None:  # noqa: B027
-        """Raise `InputError` where the data do not fit the model."""
+        """Raise `InputError` if the data do not fit the model."""
 
     @abstractmethod
     def trainer_inputs(self, run: RunConfig, prepared: PreparedData, model: PreTrainedModel) -> TrainerInputs:
-        """The datasets, the data collator and the metrics for the Trainer."""
+        """Return the datasets, the data collator and the metrics for the Trainer."""
 
     @abstractmethod
     def measure(
@@ -213,18 +215,18 @@ class Recipe(ABC):
 
     @abstractmethod
     def lines(self, metrics: Mapping[str, Any]) -> list[MetricLine]:
-        """The metrics of `measure` as lines to be printed, the most important metric first."""
+        """Return the lines that are printed for the metrics of `measure`, with the most important metric first."""
 
     def details(self, metrics: Mapping[str, Any]) -> list[MetricLine]:
-        """Metrics of parts of the rows, such as of each class, which `locant evaluate` prints after `lines`."""
+        """Return lines with metrics of parts of the rows, such as of each class; they are printed after `lines`."""
         return []
 
     def report_tables(self, rows: Sequence[Any]) -> list[ReportTable]:
-        """Tables for the report of a run, such as the worst rows, from the predictions of `measure` for one split."""
+        """Make tables for the report of a run, such as the worst rows, from the predictions for a split."""
         return []
 
     def drawings(self, metrics: Mapping[str, Any]) -> dict[str, Callable[[Any], Any]]:
-        """A dict from the name of each picture of the metrics to the function that draws the picture.
+        """Return a dict from the name of each picture of the metrics to the function that draws the picture.
 
         The argument of each function is the empty matplotlib figure to draw on.
         """
@@ -238,7 +240,7 @@ def recipe_of(task: Task) -> type[Recipe]:
 
 
 def tokenizer_fields(tokenizer: PreTrainedTokenizerBase) -> dict[str, Any]:
-    """The config fields whose values come from the tokenizer: `vocab_size` and the ids of special tokens."""
+    """Return the config fields whose values come from the tokenizer: `vocab_size` and the ids of special tokens."""
     names = ("pad_token_id", "bos_token_id", "eos_token_id")
     return {"vocab_size": len(tokenizer), **{name: getattr(tokenizer, name) for name in names}}
 
@@ -250,7 +252,7 @@ def print_in_main_process(run: RunConfig, text: str) -> None:
 
 
 def as_text(path: Path | None) -> str | None:
-    """The path as a string, which transformers expects; None stays None."""
+    """Return the path as a string, which transformers expects, or None if `path` is None."""
     return None if path is None else str(path)
 
 

@@ -21,7 +21,7 @@ class Task:
 
     Args:
         name: the value of `--task`.
-        summary: what is trained, in a few words, for `--help`.
+        summary: a short description of the task, for `--help`.
         data: the options of the section `data:`.
         training: the options of the section `training:`.
         recipe_name: `module:Class` in this package; the module is imported only when the recipe is used.

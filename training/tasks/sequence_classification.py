@@ -59,7 +59,10 @@ TEXT_SIDE = Side("text", "input_ids", "max_length")
 
 
 class Prediction(NamedTuple):
-    """A text, its label, and the predicted label; several labels of a text are joined by `label_separator`."""
+    """A text, its label, and the predicted label.
+
+    Several labels of a text are joined by `label_separator`; for regression, the labels are numbers.
+    """
 
     text: str
     label: str
@@ -87,12 +90,12 @@ class SequenceClassification(Recipe):
         return Layout((text, label), row="text")
 
     def warnings(self, rows: DatasetDict) -> list[str]:
-        """The warnings of every task, and the warning of `label_warnings` if a text has one label."""
+        """Return the warnings of every task, and the warning of `label_warnings` if a text has one label."""
         is_single = self.data.problem_type == "single_label_classification"
         return [*super().warnings(rows), *(label_warnings(rows["train"]["label"][:], "text") if is_single else ())]
 
     def build_processor(self, run: RunConfig, train: Dataset, name: str | None) -> PreTrainedTokenizerBase:
-        """The tokenizer `name`; if `name` is None, a new tokenizer, trained on the texts of `train`."""
+        """Load the tokenizer `name`; if `name` is None, train a new tokenizer on the texts of `train`."""
         texts = (row["text"] for row in train.select_columns(["text"]))
         return build_tokenizer(self.data, texts, name, show_progress=not run.training.disable_tqdm)
 
@@ -121,7 +124,7 @@ class SequenceClassification(Recipe):
         return PreparedClasses(rows, encoded, processor, summary, classes)
 
     def _count_labels(self, train: Dataset) -> Counter[str]:
-        """The number of training rows of each label; with `streaming`, the labels of all blocks are read once."""
+        """Count the training rows of each label; with `streaming`, the labels of all blocks are read once."""
         if self.blocks is None:
             return Counter(_names(train))
         counts, layout = Counter[str](), Layout(self.layout.columns[1:], row="text")
@@ -136,7 +139,7 @@ class SequenceClassification(Recipe):
     def _encode_block(
         self, rows: Dataset, *, tokenizer: PreTrainedTokenizerBase, classes: Sequence[str]
     ) -> EncodedBlock:
-        """Convert the texts of a streamed block to token ids, and their labels to class numbers; no text is dropped."""
+        """Convert the texts of a streamed block to token ids and their labels to targets (`_target`); drop no text."""
         encoded = self._encode_split(numbered(rows), tokenizer, _numbers(classes), "a block of train_file")
         return EncodedBlock(*_training_rows(encoded), {})
 
@@ -148,7 +151,7 @@ class SequenceClassification(Recipe):
         table: str,
         num_proc: int | None = None,
     ) -> Dataset:
-        """Make the columns `input_ids`, `labels`, `tokens` (number before truncation) and `line` (the row number)."""
+        """Make the columns `input_ids`, `labels`, `tokens` (number of tokens before truncation) and `line`."""
         max_length, problem_type = self.data.max_length, self.data.problem_type
 
         def encode(batch: dict[str, list[Any]]) -> dict[str, Any]:
@@ -163,7 +166,10 @@ class SequenceClassification(Recipe):
         return tokenize(rows, encode, num_proc=num_proc, desc="Tokenising texts")
 
     def describe(self, summary: Mapping[str, Any]) -> list[str]:
-        """Lines with the numbers of texts and tokens of each split, rows of each label, and test texts in train."""
+        """Return lines with the numbers of texts and tokens of each split, and with the size of the vocabulary.
+
+        Further lines have the numbers of training rows of each label, and of test texts that are also in train.
+        """
         lines = []
         for split in ("train", "validation", "test"):
             if split in summary:
@@ -182,29 +188,32 @@ class SequenceClassification(Recipe):
         return lines
 
     def config_fields(self, prepared: PreparedData) -> dict[str, Any]:
-        """The size of the vocabulary and the ids of special tokens."""
+        """Return the size of the vocabulary and the ids of special tokens."""
         return tokenizer_fields(prepared.processor)
 
     def head_fields(self, prepared: PreparedClasses) -> dict[str, Any]:  # type: ignore[override]
-        """The `problem_type`, and the names of the labels; for regression, `num_labels` is 1."""
+        """Return the `problem_type`, and the names of the labels; for regression, `num_labels` is 1."""
         if not prepared.classes:
             return {"problem_type": self.data.problem_type, "num_labels": 1}
         return {"problem_type": self.data.problem_type, **class_fields(prepared.classes)}
 
     def check(self, model: PreTrainedModel, prepared: PreparedData) -> None:
-        """Raise `InputError` if a text has, or with `streaming` may have, more tokens than learned positions."""
+        """Raise `InputError` if a text has more tokens than the encoder has learned positions.
+
+        With `streaming`, raise it if a text may have more tokens, as `max_length` is None or above that number.
+        """
         limit, longest = position_limit(model, "source"), self.data.max_length
         if self.is_streamed and limit is not None and (longest is None or longest > limit):
             raise InputError(
                 f"max_length is {longest or 'not given'}, but the learned positions end at {limit}, and a streamed "
-                "text may be longer: set max_length to this number or less, raise max_position_embeddings, or choose a "
+                f"text may be longer: set max_length to {limit} or less, raise max_position_embeddings, or choose a "
                 "position encoding without a table (sinusoidal, rotary)."
             )
         for split, texts in prepared.encoded.items():
             check_lengths(texts, limit, split, TEXT_SIDE)
 
     def trainer_inputs(self, run: RunConfig, prepared: PreparedClasses, model: PreTrainedModel) -> TrainerInputs:  # type: ignore[override]
-        """Training and validation texts, with their lengths: a training batch holds texts of similar length."""
+        """Return training and validation texts; a training batch has texts of similar length."""
         train_dataset, train_lengths = _training_rows(prepared.encoded["train"])
         validation, lengths = _training_rows(prepared.encoded["validation"])
         encode = partial(self._encode_block, tokenizer=prepared.processor, classes=prepared.classes)
@@ -263,27 +272,27 @@ class SequenceClassification(Recipe):
         return [Prediction(*row) for row in zip(texts, map(join, given), found, strict=True)]
 
     def report_tables(self, rows: Sequence[Prediction]) -> list[ReportTable]:
-        """Rows whose prediction is not their label; for numbers, the rows with the largest errors."""
+        """Return a table of the rows whose prediction is not their label; for regression, of the largest errors."""
         if self.data.problem_type == "regression":
             worst = sorted(rows, key=lambda row: -abs(float(row.prediction) - float(row.label)))
             return [report_rows("Largest errors", worst)]
         return [report_rows("Wrong predictions", [row for row in rows if row.prediction != row.label])]
 
     def lines(self, metrics: Mapping[str, Any]) -> list[MetricLine]:
-        """The scores, the loss, and the number of texts."""
+        """Return lines with the scores, the loss, and the number of texts."""
         return [*classification_lines(metrics), MetricLine("texts", f"{metrics['texts']:,}")]
 
     def details(self, metrics: Mapping[str, Any]) -> list[MetricLine]:
-        """The scores of each class."""
+        """Return lines with the scores of each class."""
         return class_lines(metrics)
 
     def drawings(self, metrics: Mapping[str, Any]) -> dict[str, Callable[[Any], Any]]:
-        """A dict with the function that draws the confusion matrix, if `metrics` has one; see `Recipe.drawings`."""
+        """Return a dict with the function that draws the confusion matrix, if there is one; see `Recipe.drawings`."""
         return confusion_drawing(metrics)
 
 
 def _names(rows: Dataset) -> list[str]:
-    """The labels of all rows in one list; a row with several labels adds each of them."""
+    """Return the labels of all rows in one list; a row with several labels adds each of its labels."""
     return [name for label in rows["label"][:] for name in ([label] if isinstance(label, str) else label)]
 
 
@@ -292,12 +301,15 @@ def _numbers(classes: Sequence[str]) -> dict[str, int]:
 
 
 def _training_rows(encoded: Dataset) -> tuple[TrainingRows, np.ndarray]:
-    """The rows with the columns that the model takes, and their lengths `(rows, 1)`."""
+    """Return the rows with the columns that the model takes, and their lengths `(rows, 1)`."""
     return TrainingRows(encoded.select_columns(["input_ids", "labels"])), token_lengths(encoded, ["input_ids"])
 
 
 def _target(label: Any, numbers: dict[str, int], problem_type: str, table: str, row: int) -> Any:
-    """The target of a label: its class number; for several labels, 0 or 1 for each class; for regression, the label."""
+    """Return the target of a row: the class number of its label; for regression, the label.
+
+    If a row may have several labels, its target has 1 for each class that is among its labels, and 0 for other classes.
+    """
     if problem_type == "regression":
         # the Trainer does not count a label of -100, so the next float32 number takes its place
         return float(np.nextafter(np.float32(label), np.float32(0))) if label == -100 else label

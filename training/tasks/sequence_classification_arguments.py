@@ -12,7 +12,7 @@ from .streaming_arguments import StreamingArguments
 
 @dataclass
 class SequenceClassificationData(TokenizerArguments, StreamingArguments):
-    """The options of the section `data:`: where the texts and labels are, and how the texts are tokenised.
+    """The options of the section `data:`: the sources of texts and labels, and the tokenisation of the texts.
 
     Raises:
         InputError: no data or two sources of data are given, or a value is out of range.
@@ -27,11 +27,11 @@ class SequenceClassificationData(TokenizerArguments, StreamingArguments):
     label_column: str | None = option(None, "Column of the label; by default label.")
     problem_type: Literal["single_label_classification", "multi_label_classification", "regression"] = option(
         "single_label_classification",
-        "What a label is: the name of one class, the names of any number of classes, or a number.",
+        "Kind of label: the name of one class, the names of any number of classes, or a number.",
     )
     label_separator: str = option(",", "Separator between the labels of one text, if the labels are not a list.")
     max_length: int | None = option(
-        256, "Longer texts are cut after this number of tokens; the run prints how many texts are cut."
+        256, "Largest number of tokens in a text: longer texts are cut, and the run prints their number."
     )
 
     columns: ClassVar[tuple[str, ...]] = ("text", "label")
@@ -61,5 +61,5 @@ class SequenceClassificationTraining(TrainingArguments):
     output_dir: str | None = option("runs/classifier", "Folder of the run; the same command resumes a stopped run.")
 
     def find_measures(self, data: Any) -> dict[str, bool]:
-        """The metrics for `data.problem_type`, with True if higher is better; the first decides the best checkpoint."""
+        """Return the metrics for `data.problem_type`, the default first, with True if higher is better."""
         return MEASURES[data.problem_type if data else "single_label_classification"]

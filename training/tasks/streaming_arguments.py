@@ -24,8 +24,8 @@ class StreamingArguments(DataArguments):
     )
     train_weights: list[float] | None = option(
         None,
-        "With streaming, how many times the rows of each file in train_file come in a pass over the data, such as "
-        "[2, 0.5]; parallel text files count as one file.",
+        "With streaming, the number of times that the rows of each file in train_file are read in a pass over the "
+        "data, such as [2, 0.5]; parallel text files count as one file.",
     )
 
     def __post_init__(self) -> None:
@@ -36,19 +36,22 @@ class StreamingArguments(DataArguments):
         files = getattr(self, name)
         if not (self.streaming and name == "train_file" and isinstance(files, list) and len(files) > 1):
             return super()._checked_files(name)
-        return files  # any number of tables, or text files, which `open_blocks` tells from each other
+        return files  # any number of tables or text files; `open_blocks` checks them
 
     def _check_streaming(self) -> None:
         weights = self.train_weights
         if not self.streaming:
             if weights is not None:
-                raise InputError("train_weights is given without streaming: set streaming to true, or leave it out.")
+                raise InputError(
+                    "train_weights is given without streaming: set streaming to true, or leave train_weights out."
+                )
             return
         if self.train_file is None:
             raise InputError("streaming reads files, but dataset_name is given: give train_file instead.")
         if self.validation_file is None:
             raise InputError(
-                "streaming cuts no validation rows from the training data, and no validation_file is given: give one."
+                "streaming cuts no validation rows from the training data, and no validation_file is given: give a "
+                "validation_file."
             )
         if weights is not None and not all(0 < weight < math.inf for weight in weights):
             raise InputError(f"train_weights is {weights}, but each weight must be a finite number above 0.")

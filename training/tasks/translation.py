@@ -58,8 +58,8 @@ class TrainingPairs:
     """Converts tokenised pairs to training rows and their lengths.
 
     Args:
-        resegment: the random segmentation of BPE dropout; None without BPE dropout. If its growth is measured, the
-            lengths are upper bounds of those of all segmentations.
+        resegment: the random segmentation of BPE dropout; None without BPE dropout. If `resegment.growth` is set, the
+            lengths are upper bounds of the lengths that the segmentations may have.
         seed: the seed of the segmentations.
     """
 
@@ -67,7 +67,7 @@ class TrainingPairs:
     seed: int
 
     def __call__(self, pairs: Dataset) -> tuple[TrainingRows, np.ndarray]:
-        """The rows, and their lengths `(pairs, 2)`."""
+        """Return the training rows, and their lengths `(pairs, 2)`."""
         columns, lengths = [SOURCE.ids, TARGET.ids], pair_lengths(pairs)
         if self.resegment is not None:
             columns = [*columns, SOURCE.text, TARGET.text]
@@ -79,7 +79,7 @@ class TrainingPairs:
 
 @dataclass
 class PairEncoder:
-    """Tokenises the pairs of a streamed block, and drops pairs with an empty side or a side beyond its limit."""
+    """Tokenises the pairs of a streamed block, and drops pairs in which a text is blank or exceeds its limit."""
 
     tokenizer: PreTrainedTokenizerBase
     source_prefix: str
@@ -87,7 +87,7 @@ class PairEncoder:
     rows: TrainingPairs
 
     def __call__(self, pairs: Dataset) -> EncodedBlock:
-        """The rows of the block that can be used."""
+        """Return the training rows of a block, their lengths, and the numbers of dropped pairs."""
         columns = pairs[:]
         encoded = Dataset.from_dict({**columns, **encode_pairs(columns, self.tokenizer, self.source_prefix)})
         kept, dropped = select_usable(encoded, self.limits)
@@ -110,16 +110,16 @@ class Translation(Recipe):
         return parallel_layout(data.source_column, data.target_column, data.source_lang, data.target_lang)
 
     def warnings(self, rows: DatasetDict) -> list[str]:
-        """The warnings of every task, and those of `pair_warnings`."""
+        """Return the warnings of every task, and the warnings of `pair_warnings`."""
         return [*super().warnings(rows), *pair_warnings(rows)]
 
     def build_processor(self, run: RunConfig, train: Dataset, name: str | None) -> PreTrainedTokenizerBase:
-        """The tokenizer `name`; if `name` is None, a new tokenizer, trained on the texts of both languages."""
+        """Load the tokenizer `name`; if `name` is None, train a new tokenizer on the texts of both languages."""
         texts = (text for row in train for text in (row["source"], row["target"]))
         return build_tokenizer(self.data, texts, name, show_progress=not run.training.disable_tqdm)
 
     def encode(self, rows: DatasetDict, processor: PreTrainedTokenizerBase) -> PreparedData:
-        """Tokenize the pairs of every split, and drop the training pairs that have an empty side or are too long."""
+        """Tokenise the pairs of every split, and drop the training pairs in which a text is empty or too long."""
         data = self.data
         encoded = DatasetDict(
             {
@@ -146,7 +146,11 @@ class Translation(Recipe):
         return PreparedData(rows, encoded, processor, summary)
 
     def describe(self, summary: Mapping[str, Any]) -> list[str]:
-        """Lines with the numbers of pairs and tokens of each split, dropped pairs, and test pairs found in train."""
+        """Return lines with the numbers of pairs and tokens of each split, and with the size of the vocabulary.
+
+        Further lines have the numbers of dropped pairs, and of test pairs of which the source, or both texts, are also
+        in train.
+        """
         lines = [
             f"{split}: {numbers['pairs']:,} pairs, {numbers['source_tokens']:,} source and "
             f"{numbers['target_tokens']:,} target tokens"
@@ -166,25 +170,28 @@ class Translation(Recipe):
         return lines
 
     def config_fields(self, prepared: PreparedData) -> dict[str, Any]:
-        """The size of the vocabulary and the ids of special tokens; the decoder starts with the `bos_token`."""
+        """Return the size of the vocabulary and the ids of special tokens; the decoder starts with the `bos_token`."""
         tokenizer = prepared.processor
         return {**tokenizer_fields(tokenizer), "decoder_start_token_id": tokenizer.bos_token_id}
 
     def adapt(self, model: Any, run: RunConfig) -> None:
-        """Set languages and search settings; a fine-tuned model keeps its own settings unless an option is given."""
+        """Set the languages and the options of the search; a fine-tuned model keeps those that no option gives."""
         for name in ("source_lang", "target_lang"):
             if getattr(self.data, name) is not None:
                 setattr(model.config, name, getattr(self.data, name))
         set_search_options(model, run)
 
     def check(self, model: PreTrainedModel, prepared: PreparedData) -> None:
-        """Raise `InputError` if a source (target) has more tokens than the encoder (decoder) has learned positions."""
+        """Raise `InputError` if a source has more tokens than the encoder has learned positions.
+
+        For targets, the number of learned positions of the decoder is the limit.
+        """
         for side in (SOURCE, TARGET):
             for split, pairs in prepared.encoded.items():
                 check_lengths(pairs, position_limit(model, side.text), split, side)
 
     def trainer_inputs(self, run: RunConfig, prepared: PreparedData, model: PreTrainedModel) -> TrainerInputs:
-        """Pairs of token ids; with BPE dropout, the training texts are segmented anew in each epoch."""
+        """Return pairs of token ids; with BPE dropout, the training texts are segmented anew in each epoch."""
         train, validation = prepared.encoded["train"], prepared.encoded["validation"]
         resegment = self._resegmentation(prepared.processor, model) if self.data.bpe_dropout else None
         if resegment is not None and run.training.max_tokens_per_batch is not None:
@@ -238,11 +245,11 @@ class Translation(Recipe):
         return EvaluationResult(*found)
 
     def lines(self, metrics: Mapping[str, Any]) -> list[MetricLine]:
-        """BLEU, chrF and mean sentence BLEU with their signatures, loss, perplexity, and number of sentences."""
+        """Return lines with BLEU, chrF and mean sentence BLEU, loss, perplexity, and the number of sentences."""
         return translation_lines(metrics)
 
     def report_tables(self, rows: Sequence[EvaluationRow]) -> list[ReportTable]:
-        """BLEU by the number of words in the source, and the translations with the lowest sentence BLEU."""
+        """Make a table of BLEU by the number of words in the source, and a table of the lowest sentence BLEU."""
         lengths = [[words, f"{number:,}", f"{bleu:.2f}"] for words, (number, bleu) in bleu_by_length(rows).items()]
         worst = sorted(rows, key=lambda row: row.sentence_bleu)
         return [
@@ -252,7 +259,7 @@ class Translation(Recipe):
 
 
 def translation_lines(metrics: Mapping[str, Any]) -> list[MetricLine]:
-    """The metrics of `evaluate_split` as lines to be printed."""
+    """Return the lines that are printed for the metrics of `evaluate_split`."""
     return [
         MetricLine("BLEU", f"{metrics['bleu']:.2f}", metrics["bleu_signature"]),
         MetricLine("chrF", f"{metrics['chrf']:.2f}", metrics["chrf_signature"]),

@@ -12,7 +12,7 @@ from .streaming_arguments import StreamingArguments
 
 @dataclass
 class TranslationData(TokenizerArguments, StreamingArguments):
-    """The options of the section `data:`: where the parallel text is, and how it is tokenised.
+    """The options of the section `data:`: the sources of the parallel text, and its tokenisation.
 
     Raises:
         InputError: no data or two sources of data are given, or a value is out of range.
@@ -29,10 +29,14 @@ class TranslationData(TokenizerArguments, StreamingArguments):
     target_lang: str | None = option(None, "Code of the target language, such as fr; saved in the model's config.")
     source_prefix: str | None = option(None, "Text put before every source, such as 'translate English to French: '.")
     max_source_length: int | None = option(
-        256, "Training pairs whose source has more tokens are dropped; the run prints their number."
+        256,
+        "Largest number of tokens in a source: training pairs with a longer source are dropped, and the run prints "
+        "their number.",
     )
     max_target_length: int | None = option(
-        256, "Training pairs whose target has more tokens are dropped; the run prints their number."
+        256,
+        "Largest number of tokens in a target: training pairs with a longer target are dropped, and the run prints "
+        "their number.",
     )
     bpe_dropout: float = option(
         0.0,
@@ -59,9 +63,9 @@ class TranslationTraining(GenerationTrainingArguments):
     output_dir: str | None = option("runs/translator", "Folder of the run; the same command resumes a stopped run.")
 
     def find_measures(self, data: Any) -> dict[str, bool]:
-        """The metrics of evaluation, with True if higher is better; BLEU only with `predict_with_generate`."""
+        """Return the metrics of evaluation, with True if higher is better; BLEU only with `predict_with_generate`."""
         return {**({"bleu": True} if self.predict_with_generate else {}), "loss": False, "perplexity": False}
 
     def mend_measure(self, metric: str) -> str:
-        """The advice for a `metric_for_best_model` that is not measured; for BLEU, to set `predict_with_generate`."""
+        """Return the advice for a metric that is not measured; for BLEU, it is to set `predict_with_generate`."""
         return "set predict_with_generate, or choose one of them" if metric == "bleu" else super().mend_measure(metric)

@@ -15,16 +15,16 @@ from sacrebleu.metrics import BLEU, CHRF
 from ..errors import InputError
 
 References = Sequence[str] | Sequence[Sequence[str]]
-"""For each prediction a reference, or a list of references."""
+"""A reference for each prediction, or a list of references for each prediction."""
 
 
 def perplexity(loss: float) -> float:
-    """The exponential of a mean loss in nats. A loss above 700 counts as 700, as its exponential might overflow."""
+    """Return the exponential of a mean loss in nats; a loss above 700 counts as 700, to prevent an overflow."""
     return math.exp(min(loss, 700.0))
 
 
 def corpus_bleu(predictions: Sequence[str], references: References, **options: Any) -> dict[str, Any]:
-    """Corpus BLEU (Papineni et al., 2002) as sacrebleu computes it.
+    """Compute corpus BLEU (Papineni et al., 2002) with sacrebleu.
 
     If every reference has fewer than four words, BLEU would be 0 even for perfect predictions. The largest order of the
     n-grams is then the length of the longest reference, and `|order:N` is added to the signature.
@@ -35,7 +35,7 @@ def corpus_bleu(predictions: Sequence[str], references: References, **options: A
         options: arguments of `sacrebleu.metrics.BLEU`, such as `tokenize="zh"` or `lowercase=True`.
 
     Returns:
-        `bleu` and `signature`.
+        A dict with `bleu` and `signature`.
 
     Raises:
         InputError: there are no predictions, one of them has no reference, or the numbers of predictions and references
@@ -52,10 +52,13 @@ def corpus_bleu(predictions: Sequence[str], references: References, **options: A
 
 
 def corpus_chrf(predictions: Sequence[str], references: References, **options: Any) -> dict[str, Any]:
-    """Corpus chrF, the character n-gram F-score (Popović, 2015), as sacrebleu computes it: `chrf` and `signature`.
+    """Compute corpus chrF, the character n-gram F-score (Popović, 2015), with sacrebleu.
 
-    The arguments and errors are those of `corpus_bleu`; the options are arguments of `sacrebleu.metrics.CHRF`, such as
-    `word_order=2` for chrF++.
+    Takes the arguments of `corpus_bleu`, and raises the same errors; but `options` are arguments of
+    `sacrebleu.metrics.CHRF`, such as `word_order=2` for chrF++.
+
+    Returns:
+        A dict with `chrf` and `signature`.
     """
     metric, choices = CHRF(**options), _reference_lists(predictions, references)
     score = metric.corpus_score(predictions, _reference_streams(choices)).score
@@ -63,13 +66,13 @@ def corpus_chrf(predictions: Sequence[str], references: References, **options: A
 
 
 def sentence_bleu(predictions: Sequence[str], references: References, **options: Any) -> dict[str, Any]:
-    """BLEU of each sentence alone, and the mean over the sentences, computed as sacrebleu recommends for sentences.
+    """Compute BLEU of each sentence alone and the mean over the sentences, as sacrebleu recommends for sentences.
 
     Counts of zero are smoothed exponentially (`smooth:exp` in the signature), and n-grams that are longer than the
-    prediction do not count (`eff:yes`). The arguments and errors are those of `corpus_bleu`.
+    prediction do not count (`eff:yes`). Takes the arguments of `corpus_bleu`, and raises the same errors.
 
     Returns:
-        `sentence_bleu` (the mean), `scores` (a float for each sentence) and `signature`.
+        A dict with `sentence_bleu` (the mean), `scores` (a float for each sentence) and `signature`.
     """
     metric, choices = BLEU(**{"effective_order": True, **options}), _reference_lists(predictions, references)
     scores = [metric.sentence_score(*pair).score for pair in zip(predictions, choices, strict=True)]
@@ -83,10 +86,10 @@ def sentence_bleu(predictions: Sequence[str], references: References, **options:
 
 
 def translation_metrics(predictions: Sequence[str], references: References) -> dict[str, float | str]:
-    """Corpus BLEU, chrF and mean sentence BLEU (0-100) of `predictions`, each with its signature.
+    """Compute corpus BLEU, chrF and mean sentence BLEU (0-100) of `predictions`, each with its signature.
 
-    The keys are `bleu`, `chrf` and `sentence_bleu`, and the same names with the suffix `_signature`. The errors are
-    those of `corpus_bleu`.
+    The keys are `bleu`, `chrf` and `sentence_bleu`, and the same names with the suffix `_signature`. Raises the
+    same errors as `corpus_bleu`.
     """
     results: dict[str, float | str] = {}
     for name, metric in {"bleu": corpus_bleu, "chrf": corpus_chrf, "sentence_bleu": sentence_bleu}.items():
@@ -96,7 +99,7 @@ def translation_metrics(predictions: Sequence[str], references: References) -> d
 
 
 def _reference_lists(predictions: Sequence[str], references: References) -> list[list[str]]:
-    """The references of each prediction as a list; the errors are those of `corpus_bleu`."""
+    """Return the references of each prediction as a list; raise the same `InputError` as `corpus_bleu`."""
     if len(predictions) != len(references):
         raise InputError(
             f"There are {len(predictions)} predictions and {len(references)} references: give one reference, or one "
@@ -111,5 +114,5 @@ def _reference_lists(predictions: Sequence[str], references: References) -> list
 
 
 def _reference_streams(choices: list[list[str]]) -> list[tuple[Any, ...]]:
-    """A tuple of the first reference of each prediction, a tuple of the second ones, …; `None` where one is missing."""
+    """Return a tuple for each index i: reference i of each prediction, or None if a prediction has fewer references."""
     return list(zip_longest(*choices))

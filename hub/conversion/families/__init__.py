@@ -5,7 +5,8 @@ import importlib
 
 from .family import Family
 
-# model_type -> the class that describes the family, in the file of the same name, which is imported on demand
+# model_type -> the class that describes the family. The file with the class is named after the model_type, and imported
+# when the family is needed
 _FAMILIES = {
     "bart": "Bart",
     "bert": "Bert",
@@ -20,7 +21,7 @@ MODEL_TYPES = tuple(_FAMILIES)
 
 
 def find_family(model_type: str) -> Family:
-    """The `Family` object for `model_type`, which must be one of `MODEL_TYPES`."""
+    """Return the `Family` object for `model_type`, which must be one of `MODEL_TYPES`."""
     return getattr(importlib.import_module(f".{model_type}", __name__), _FAMILIES[model_type])()
 
 

@@ -46,7 +46,7 @@ class Bart(Family):
         return {
             **{field: getattr(ours, field) for field in SAME},
             "tie_word_embeddings": ours.tie_word_embeddings,
-            "forced_eos_token_id": None,  # the generation config has this field
+            "forced_eos_token_id": None,  # the generation config has this field, too
         }
 
     def table(self, ours: LocantConfig, theirs: PreTrainedConfig, architecture: str) -> list[Entry]:

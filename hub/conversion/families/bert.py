@@ -51,11 +51,12 @@ _MASKED_LM = [
     *linear("cls.predictions.transform.LayerNorm", "transform.2"),
     Entry("cls.predictions.decoder.weight", "lm_head.weight"),
 ]
-# the two names of one weight if embeddings are tied; if they are not tied, the model does not use the first weight
+# The names of the output bias. If the embeddings are tied, both names belong to one weight; if they are not tied, the
+# model does not use the weight with the first name
 _BIASES = ("cls.predictions.bias", "cls.predictions.decoder.bias")
 _HEADS = {
     "BertForMaskedLM": _MASKED_LM,
-    "BertForPreTraining": _MASKED_LM,  # the head for pairs of sentences must be left out with --drop
+    "BertForPreTraining": _MASKED_LM,  # the pooler and the head for sentence pairs must be left out with --drop
     "BertForSequenceClassification": [*linear("classifier", "classifier"), *under("bert.", "model.", _POOLER)],
     "BertForTokenClassification": linear("classifier", "classifier"),
     "BertForQuestionAnswering": linear("qa_outputs", "qa_outputs"),
@@ -80,7 +81,7 @@ class Bert(Family):
     ignored = (r"embeddings\.(position_ids|token_type_ids)$",)
 
     def to_locant(self, theirs: Any, names: Collection[str]) -> dict[str, Any]:
-        """See `Family`; only the names of the weights show whether a `BertModel` has a pooler."""
+        """See `Family.to_locant`; only the names of the weights show whether a `BertModel` has a pooler."""
         kind = getattr(theirs, "position_embedding_type", None) or "absolute"  # a field of older configs
         if kind != "absolute":
             raise SharingError(
@@ -103,7 +104,7 @@ class Bert(Family):
         }
 
     def from_locant(self, ours: LocantConfig) -> dict[str, Any]:
-        """See `Family`; a BERT always has token types."""
+        """See `Family.from_locant`; a BERT model always has token types, at least one."""
         fields = {field: getattr(ours, name) for field, name in _FIELDS.items()}
         return {**fields, "type_vocab_size": max(ours.type_vocab_size, 1)}
 
@@ -120,13 +121,16 @@ class Bert(Family):
         return entries
 
     def build(self, model_class: type[PreTrainedModel], theirs: PreTrainedConfig, ours: LocantConfig | None) -> Any:
-        """Build the model; a `BertModel` that a Locant model is converted to has a pooler only if that model has one.
+        """Build the model. A `BertModel` converted from a Locant model has a pooler only if the Locant model has one.
 
         Raises:
-            SharingError: a model for question answering has another number of labels than two, start and end.
+            SharingError: the number of labels of a model for question answering is not two (start and end).
         """
         if model_class.__name__ == "BertForQuestionAnswering" and theirs.num_labels != 2:
-            raise SharingError(f"Question answering has two labels, start and end, but num_labels={theirs.num_labels}.")
+            raise SharingError(
+                f"Question answering has two labels, start and end, but the config has num_labels={theirs.num_labels}: "
+                "only models with two labels can be converted."
+            )
         if model_class.__name__ == "BertModel" and ours is not None:
             return model_class(theirs, add_pooling_layer=ours.pooler_projection)
         return model_class(theirs)

@@ -4,16 +4,15 @@
 In this folder, `ours` is the Locant side of a conversion and `theirs` the side of the other family. Each file describes
 one family of transformers as a `Family`:
 
-1. `architectures`: their class -> our class. If several of their classes become the same class of ours, our class is
-   converted back to the first of them.
+1. `architectures`: a class of the other family -> a class of Locant. If several classes of the family become the same
+   class of Locant, that class is converted back to the first of them.
 2. `to_locant` and `from_locant`: convert the fields of one config to the fields of the other. They need not check
    whether a field is lost: `config_matching.py` converts the result back and refuses every field that has changed, all
-   of them in one error. It compares only fields that determine what a model computes: on their side the fields of the
-   family's own config class except `free`, on our side the fields that `features` lists. `to_locant` and `from_locant`
-   raise `SharingError` for a value that they would misread, or that needs a better explanation.
-3. `table`: the weights that correspond to each other, as `Entry`s with the transforms between them. It is read from
-   left to right in a conversion to Locant and from right to left in a conversion back, so every transform has an
-   inverse.
+   of them in one error. It compares only fields that determine what a model computes: of the other family, the fields
+   of its own config class except `free`; of Locant, the fields that `features` lists. `to_locant` and `from_locant` may
+   raise `SharingError` for a value that they would misread, or that needs a better explanation than a changed field.
+3. `table`: the weights that correspond to each other, as `Entry`s with the transforms between them. The conversion to
+   Locant applies the transforms, and the conversion from Locant applies their inverses.
 
 Names in the table are those of `model.state_dict()`, on both sides. If weights are tied, a file may store them under
 any of their names, and the table may list one of the names or each. `aliases` translates names of weights in older
@@ -39,16 +38,19 @@ class Transform(ABC):
 
     @abstractmethod
     def to_ours(self, theirs: Tensors) -> Tensors:
-        """Compute our weights from the other family's."""
+        """Compute the weights of the Locant model from the weights of the other family's model."""
 
     @abstractmethod
     def to_theirs(self, ours: Tensors) -> Tensors:
-        """Compute the other family's weights from ours: the inverse of `to_ours`."""
+        """Compute the weights of the other family's model from those of the Locant model: the inverse of `to_ours`."""
 
 
 @dataclass(frozen=True)
 class Scale(Transform):
-    """Our weights are the other family's times `factor`; results are rounded unless `factor` is a power of two."""
+    """The weights of the Locant model are those of the other family's model times `factor`.
+
+    Results are rounded unless `factor` is a power of two.
+    """
 
     factor: float
 
@@ -63,7 +65,7 @@ class Scale(Transform):
 
 @dataclass(frozen=True)
 class Transpose(Transform):
-    """Our matrices are the other family's transposed; vectors are the same."""
+    """The matrices of the Locant model are those of the other family's model, transposed; vectors are the same."""
 
     def to_ours(self, theirs: Tensors) -> Tensors:
         """Transpose the matrices."""
@@ -76,7 +78,7 @@ class Transpose(Transform):
 
 @dataclass(frozen=True)
 class Split(Transform):
-    """One weight of the other family is several of ours, concatenated along the first dimension.
+    """One weight of the other family's model is several weights of Locant, concatenated along the first dimension.
 
     Args:
         parts: the number of parts, all of one size; or the size of each part.
@@ -97,25 +99,31 @@ class Split(Transform):
 
 @dataclass(frozen=True)
 class Reshape(Transform):
-    """Our weights hold the same numbers as the other family's, in another shape."""
+    """The weights of the Locant model hold the same numbers as those of the other family's model, in another shape.
+
+    Args:
+        theirs: the shape in the other family's model.
+        ours: the shape in the Locant model.
+    """
 
     theirs: tuple[int, ...]
     ours: tuple[int, ...]
 
     def to_ours(self, theirs: Tensors) -> Tensors:
-        """Reshape to our shape."""
+        """Reshape to the shape in the Locant model."""
         return [weight.reshape(self.ours) for weight in theirs]
 
     def to_theirs(self, ours: Tensors) -> Tensors:
-        """Reshape to the other family's shape."""
+        """Reshape to the shape in the other family's model."""
         return [weight.reshape(self.theirs) for weight in ours]
 
 
 @dataclass(frozen=True)
 class Unused(Transform):
-    """Drops the first of two weights of the other family, which the family's model does not use.
+    """Drops the first of two weights of the other family's model.
 
-    In the conversion back, the first weight becomes a copy of the second.
+    The other family's model ties the first weight to the second, or does not use the first weight. In the conversion
+    from Locant, the first weight becomes a copy of the second.
     """
 
     def to_ours(self, theirs: Tensors) -> Tensors:
@@ -123,22 +131,27 @@ class Unused(Transform):
         return theirs[1:]
 
     def to_theirs(self, ours: Tensors) -> Tensors:
-        """Return our weight for both weights of the other family."""
+        """Return the weight of the Locant model twice, for both weights of the other family's model."""
         return [ours[0], ours[0]]
 
 
 @dataclass(frozen=True)
 class Constant(Transform):
-    """A weight that the other family's model has and our model does not; `value` computes it from the config.
+    """A weight that the other family's model has and the Locant model does not have.
 
-    If a file holds the weight, it must equal this value within 1e-3; otherwise `ValueError` is raised. A file may leave
-    the weight out.
+    Args:
+        value: computes the weight from the config. If a file holds the weight, each of its numbers may differ from this
+            value by 1e-3 at most; otherwise `to_ours` raises `ValueError`. A file may leave the weight out.
     """
 
     value: Callable[[], torch.Tensor]
 
     def to_ours(self, theirs: Tensors) -> Tensors:
-        """Compare the stored weight with the constant, and return no weights."""
+        """Compare the stored weight with the constant, and return no weights.
+
+        Raises:
+            ValueError: the two differ.
+        """
         for weight in theirs:
             expected = self.value().to(weight.dtype)
             if weight.shape != expected.shape or not torch.allclose(weight, expected, rtol=0, atol=1e-3):
@@ -155,7 +168,7 @@ class Entry:
     """A line of a family's weight table: `transforms` compute the weights `ours` from the weights `theirs`.
 
     Args:
-        theirs, ours: the name of one weight, or the names of several.
+        theirs, ours: the name of one weight, or the names of several weights or of none.
         transforms: applied in this order to `theirs`; their inverses are applied in reverse order to `ours`.
         default: the number that fills a weight of `theirs` that a file leaves out; None if files must have the weight.
     """
@@ -178,30 +191,37 @@ class Entry:
         object.__setattr__(self, "default", default)
 
     def to_ours(self, theirs: Tensors) -> Tensors:
-        """Compute our weights, in the order of `ours`, from the other family's, in the order of `theirs`."""
+        """Compute the weights of the Locant model from those of the other family's model.
+
+        Args:
+            theirs: the weights of the other family's model, in the order of their names in the entry.
+
+        Returns:
+            The weights of the Locant model, in the order of their names in the entry.
+        """
         for transform in self.transforms:
             theirs = transform.to_ours(theirs)
         return theirs
 
     def to_theirs(self, ours: Tensors) -> Tensors:
-        """Compute the other family's weights from ours: the inverse of `to_ours`."""
+        """Compute the weights of the other family's model from those of the Locant model: the inverse of `to_ours`."""
         for transform in reversed(self.transforms):
             ours = transform.to_theirs(ours)
         return ours
 
     def under(self, theirs: str, ours: str) -> "Entry":
-        """The same entry with the prefixes `theirs` and `ours` in front of its names."""
+        """Return the same entry with the prefixes `theirs` and `ours` in front of its names."""
         return _replaced(self, [theirs + name for name in self.theirs], [ours + name for name in self.ours])
 
 
 def linear(theirs: str, ours: str, *transforms: Transform, bias: bool = True) -> list[Entry]:
-    """The entries of a linear layer or a norm: one for the weight and, if it has a bias, one for the bias."""
+    """Return the entries of a linear layer or a norm: one for its weight and, if `bias` is true, one for its bias."""
     kinds = ("weight", "bias") if bias else ("weight",)
     return [Entry(f"{theirs}.{kind}", f"{ours}.{kind}", *transforms) for kind in kinds]
 
 
 def under(theirs: str, ours: str, entries: Iterable[Entry]) -> list[Entry]:
-    """The entries with `theirs` and `ours` in front of the names: `under("encoder.layers.3.", "layers.3.", layer)`."""
+    """Return the entries with prefixes in front of their names: `under("encoder.layers.3.", "layers.3.", layer)`."""
     return [entry.under(theirs, ours) for entry in entries]
 
 
@@ -218,8 +238,8 @@ class Family(ABC):
     """Fields of the family's config that are not compared: they do not change what a trained model computes, or
     `to_locant` converts them completely."""
     bridged: ClassVar[Mapping[str, tuple[Any, Any]]] = {}
-    """A field of our config -> (its value, its value after conversion to the family and back). This difference is
-    allowed, because the table converts the weights accordingly."""
+    """A field of the Locant config -> (its value, its value after conversion to the family and back). This difference
+    is allowed, because the table converts the weights accordingly."""
     aliases: ClassVar[Mapping[str, str]] = {}
     """Regular expression for names in files -> replacement (as in `re.sub`) that turns them into names in the table."""
     ignored: ClassVar[tuple[str, ...]] = ()
@@ -227,27 +247,36 @@ class Family(ABC):
 
     @abstractmethod
     def to_locant(self, theirs: PreTrainedConfig, names: Collection[str]) -> dict[str, Any]:
-        """The fields of our config, converted from those of `theirs`.
+        """Convert the fields of `theirs` to fields of the Locant config.
 
-        They need not include token ids and labels, which have the same names in every config, nor `is_encoder_decoder`
-        and `is_decoder`, which follow from the class. `tie_word_embeddings` is corrected later if the weights in the
-        files contradict the config.
+        Two kinds of fields may be omitted: token ids and labels, which have the same names in every config, and
+        `is_encoder_decoder` and `is_decoder`, which follow from the class. `tie_word_embeddings` is corrected later if
+        the weights in the files contradict the config.
 
         Args:
             theirs: the family's config.
             names: the names of the weights in the family's model; empty while they are not known.
 
         Raises:
-            SharingError: Locant cannot express such a model.
+            SharingError: Locant cannot express a model with this config.
         """
 
     @abstractmethod
     def from_locant(self, ours: LocantConfig) -> dict[str, Any]:
-        """The fields of the family's config, as far as they can express `ours`; token ids and labels may be omitted."""
+        """Convert `ours` to fields of the family's config, as far as these fields can express `ours`.
+
+        Token ids and labels, which have the same names in every config, may be omitted.
+        """
 
     @abstractmethod
     def table(self, ours: LocantConfig, theirs: PreTrainedConfig, architecture: str) -> list[Entry]:
-        """The weight table: entries for all weights of the family's class `architecture` with these two configs."""
+        """Return the table of weights: entries for all weights of a model of the family's class `architecture`.
+
+        Args:
+            ours: the Locant config.
+            theirs: the family's config.
+            architecture: the name of the family's model class.
+        """
 
     def build(self, model_class: type[PreTrainedModel], theirs: PreTrainedConfig, ours: LocantConfig | None) -> Any:
         """Build an empty model of the family; the caller sets the meta device.
@@ -260,7 +289,12 @@ class Family(ABC):
         return model_class(theirs)
 
     def convert_processor(self, processor: Any, to_locant: bool) -> Any:
-        """Convert a tokenizer, image processor or processor of the model; by default it is returned unchanged."""
+        """Convert a tokenizer, image processor or processor of the model; by default, return it unchanged.
+
+        Args:
+            processor: the tokenizer, image processor or processor.
+            to_locant: True for the conversion to Locant, False for the conversion from Locant to the family.
+        """
         return processor
 
     def canonical(self, name: str) -> str | None:
@@ -281,5 +315,5 @@ def _replaced(entry: Entry, theirs: Iterable[str], ours: Iterable[str]) -> Entry
 
 
 def _product(weight: torch.Tensor, factor: float) -> torch.Tensor:
-    # multiplied in float64, so that the factor is not rounded to the dtype of the weight first
+    # in float64, so that the factor is not rounded to the dtype of the weight before the multiplication
     return (weight.double() * factor).to(weight.dtype)

@@ -59,7 +59,7 @@ class GPT2(Family):
     ignored = (r"\.attn\.(bias|masked_bias)$",)  # older versions saved their causal mask
 
     def to_locant(self, theirs: Any, names: Collection[str]) -> dict[str, Any]:
-        """See `Family`; our `dropout` is GPT-2's `resid_pdrop`, and also applies to the embeddings."""
+        """See `Family.to_locant`; Locant's `dropout` is `resid_pdrop`, and is also used in place of `embd_pdrop`."""
         return {
             **{ours: getattr(theirs, field) for field, ours in _FIELDS.items()},
             "decoder_ffn_dim": 4 * theirs.n_embd if theirs.n_inner is None else theirs.n_inner,

@@ -58,7 +58,7 @@ class Llama(Family):
         }
 
     def from_locant(self, ours: LocantConfig) -> dict[str, Any]:
-        """See `Family`; Llama can rotate a part of each head only with the rope type `proportional`."""
+        """See `Family.from_locant`; Llama can rotate a part of each head only with the rope type `proportional`."""
         rope = dict(ours.rope_parameters or {})
         if rope.get("rope_type", "default") != "proportional":
             rope.pop("partial_rotary_factor", None)
@@ -99,17 +99,17 @@ def _layer(ours: LocantConfig) -> list[Entry]:
 
 
 def _rope_parameters(theirs: dict[str, Any]) -> dict[str, Any]:
-    """The rope parameters that Llama uses; `partial_rotary_factor` is left out if Llama would ignore it.
+    """Return the rope parameters that Llama uses, without `partial_rotary_factor` if Llama would ignore it.
 
     Raises:
         SharingError: the rope type is unknown, or transformers' Llama cannot run it with the `partial_rotary_factor`.
     """
-    # older configs call the rope type `type`, which transformers has read already; None is the same as no value
+    # older configs have `type`, which transformers has copied to `rope_type`; None means that there is no value
     rope = {name: value for name, value in theirs.items() if name != "type" and value is not None}
     kind, part = rope["rope_type"], rope.get("partial_rotary_factor", 1.0)
     if kind not in ("default", *ROPE_INIT_FUNCTIONS):
         known = ", ".join(["default", *ROPE_INIT_FUNCTIONS])
-        raise SharingError(f"rope_parameters has rope_type={kind!r}, which is none of Llama's: {known}.")
+        raise SharingError(f"rope_parameters has rope_type={kind!r}, but Llama supports only the rope types {known}.")
     if kind not in ("default", "proportional") and part != 1.0:
         raise SharingError(
             f"rope_parameters has partial_rotary_factor={part} with rope_type={kind!r}, which transformers' Llama "

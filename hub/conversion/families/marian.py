@@ -1,5 +1,5 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""Marian (Junczys-Dowmunt et al. 2018): Vaswani's post-norm Transformer, with a bias in the output layer."""
+"""Marian (Junczys-Dowmunt et al. 2018): the post-norm Transformer of Vaswani et al. 2017, plus a bias in the output."""
 
 from collections.abc import Collection
 from typing import Any, ClassVar
@@ -50,7 +50,7 @@ class Marian(Family):
             **{field: getattr(ours, field) for field in SAME},
             "share_encoder_decoder_embeddings": ours.share_encoder_decoder_embeddings and ours.tie_word_embeddings,
             "tie_word_embeddings": ours.tie_word_embeddings,
-            "forced_eos_token_id": None,  # the generation config has this field
+            "forced_eos_token_id": None,  # the generation config has this field, too
         }
 
     def table(self, ours: LocantConfig, theirs: PreTrainedConfig, architecture: str) -> list[Entry]:
@@ -69,11 +69,12 @@ class Marian(Family):
 
 
 def stacks(ours: LocantConfig, has_unused_table: bool) -> list[Entry]:
-    """The entries of the embeddings and layers of Marian and BART, without positions.
+    """Return the entries of the embeddings and layers of Marian and BART, without the entries of positions.
 
     Args:
         ours: the Locant config.
-        has_unused_table: whether the transformers model also has a table `shared.weight`, tied to no other table.
+        has_unused_table: whether the model of transformers also has an embedding table `shared.weight` that it does not
+            use, because `shared.weight` is tied to no other table.
     """
     entries = []
     for stack in ("encoder", "decoder"):
@@ -92,7 +93,10 @@ def stacks(ours: LocantConfig, has_unused_table: bool) -> list[Entry]:
 
 
 def head(ours: LocantConfig) -> list[Entry]:
-    """Entries of the output layer of Marian and BART, whose bias in transformers is the buffer `final_logits_bias`."""
+    """Return the entries of the output layer of Marian and BART.
+
+    In transformers, the bias of this layer is the buffer `final_logits_bias`.
+    """
     size = ours.vocab_size
     if ours.lm_head_bias:
         bias = Entry("final_logits_bias", "lm_head.bias", Reshape((1, size), (size,)), default=0.0)

@@ -1,8 +1,9 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
 """T5 (Raffel et al. 2020), version 1.0 with tied output weights, and version 1.1 (Flan-T5) with separate ones.
 
-T5 does not divide attention scores by √head_dim, so our query projections are T5's times √head_dim. Version 1.0 divides
-the input of the output layer by √d_model, so our decoder's final norm is T5's divided by √d_model.
+T5 does not divide attention scores by √head_dim, so the query projections of the Locant model are those of T5 times
+√head_dim. Version 1.0 divides the input of the output layer by √d_model, so the final norm of the decoder in the Locant
+model is that of T5 divided by √d_model.
 """
 
 from collections.abc import Collection
@@ -95,7 +96,14 @@ class T5(Family):
 
 
 def _stack(stack: str, layers: int, theirs: PreTrainedConfig, *last: Scale) -> list[Entry]:
-    """The entries of a stack: layers, table of position biases, and the final norm with the transforms `last`."""
+    """Return the entries of a stack: its layers, its table of position biases, and its final norm.
+
+    Args:
+        stack: `encoder` or `decoder`.
+        layers: the number of layers.
+        theirs: the config of T5.
+        last: the transforms of the final norm.
+    """
     first = f"{stack}.block.0.layer.0.SelfAttention.relative_attention_bias.weight"
     entries = [Entry(first, f"{stack}.position.table")]
     layer = _attention("layer.0", "SelfAttention", "self_attn", theirs)

@@ -50,7 +50,7 @@ class ViT(Family):
         "ViTForImageClassification": "LocantForImageClassification",
     }
     free = frozenset({"encoder_stride"})
-    aliases: ClassVar = {  # files have the weight names of older versions of the classes
+    aliases: ClassVar = {  # files have the names of weights that older versions of transformers used
         r"encoder\.layer\.": "layers.",
         r"attention\.attention\.query": "attention.q_proj",
         r"attention\.attention\.key": "attention.k_proj",
@@ -61,7 +61,7 @@ class ViT(Family):
     }
 
     def to_locant(self, theirs: Any, names: Collection[str]) -> dict[str, Any]:
-        """See `Family`; ViT's classifier has no dropout."""
+        """See `Family.to_locant`; the classifier of ViT has no dropout."""
         return {
             **{ours: getattr(theirs, field) for field, ours in _FIELDS.items()},
             "encoder_input": "patches",
@@ -103,13 +103,17 @@ class ViT(Family):
         return [*under("vit.", "model.", body), *linear("classifier", "classifier")]
 
     def build(self, model_class: type[PreTrainedModel], theirs: PreTrainedConfig, ours: LocantConfig | None) -> Any:
-        """Build the model; a `ViTModel` that a Locant model is converted to has a pooler only if that model has one."""
+        """Build the model. A `ViTModel` converted from a Locant model has a pooler only if the Locant model has one."""
         if model_class.__name__ == "ViTModel" and ours is not None:
             return model_class(theirs, add_pooling_layer=ours.pooler_projection)
         return model_class(theirs)
 
     def convert_processor(self, processor: Any, to_locant: bool) -> Any:
-        """Convert our image processor to ViT's, which computes the same but cannot convert colour images to grey."""
+        """Convert Locant's image processor to an image processor of ViT, in the conversion from Locant to ViT.
+
+        Both image processors compute the same pixel values, but ViT's cannot convert colour images to grey. Other
+        processors, and all processors in the conversion to Locant, are returned unchanged.
+        """
         if to_locant or not isinstance(processor, LocantImageProcessor):
             return processor
         options = processor.to_dict()
