@@ -3,13 +3,14 @@ PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 DATA   := examples/data/phrasebook
+VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
 # the translator that `make bench` needs, where the data to train it on are
 TRANSLATOR := $(if $(wildcard ../shared/data/ted-en-fr),runs/bench-translator/model.safetensors)
 
 # two test processes share two cores
 test test-all: export OMP_NUM_THREADS := 1
 
-.PHONY: train test test-all conformance mutations ecosystem bench profile bench-attention code-lines lint clean
+.PHONY: train test test-all conformance mutations ecosystem bench profile bench-attention concept-pictures code-lines lint docs release wheel-test clean
 
 train: $(VENV)/installed  ## train a translator on the phrasebook, measure it, show ten translations
 	$(BIN)/python examples/phrasebook.py --output_dir $(DATA)
@@ -25,7 +26,7 @@ train: $(VENV)/installed  ## train a translator on the phrasebook, measure it, s
 test: $(VENV)/installed  ## the fast tests
 	$(BIN)/python -m pytest -m "not slow" -n 2
 
-test-all: $(VENV)/installed  ## all tests
+test-all: $(VENV)/docs  ## all tests
 	$(BIN)/python -m pytest -n 2
 
 conformance: $(VENV)/installed  ## Hugging Face's own model tests, on Locant and on a built-in model of each kind
@@ -46,13 +47,38 @@ profile: $(VENV)/bench  ## where the time of a line of `make bench` goes, by mod
 bench-attention: $(VENV)/installed  ## memory and speed of attention by encoding and backend, and long inputs: some 55 minutes alone on 2 cores
 	$(BIN)/python benchmarks/attention.py
 
+concept-pictures: $(VENV)/installed runs/phrasebook/model.safetensors runs/phrasebook-600/model.safetensors  ## the pictures of docs/concepts
+	$(BIN)/python benchmarks/concept_pictures.py
+
 code-lines: $(VENV)/installed  ## lines of code: subpackages, a saved model, transformers' families
 	$(BIN)/python -I tests/code_lines.py
 
-lint: $(VENV)/installed  ## style, format, types of the installed package
+lint: $(VENV)/installed  ## style, format, types of the installed package, schemas of the GitHub files
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/python tests/check_types.py
+	$(BIN)/check-jsonschema --quiet --builtin-schema vendor.github-workflows .github/workflows/*.yml
+	$(BIN)/check-jsonschema --quiet --builtin-schema vendor.github-issue-forms .github/ISSUE_TEMPLATE/[bf]*.yml
+	$(BIN)/check-jsonschema --quiet --builtin-schema vendor.citation-file-format CITATION.cff
+
+docs: $(VENV)/docs docs/assets/katex  ## the site, into site/index.html; a broken link is an error
+	rm -rf build/reference build/lib
+	$(BIN)/pip install --quiet --no-deps --target build/reference .
+	$(BIN)/zensical build --clean --strict
+
+release: lint docs $(VENV)/release  ## wheel and sdist in dist/, checked; the commands that publish them
+	rm -rf build dist
+	$(BIN)/python -m build
+	$(BIN)/twine check --strict dist/*
+	@echo "To publish: git tag v$(VERSION) && git push origin v$(VERSION) && $(BIN)/twine upload dist/*"
+
+wheel-test: $(VENV)/release  ## the wheel in an empty environment: a new phrasebook, and 100 steps of training on it
+	rm -rf build dist
+	$(BIN)/python -m build
+	$(PYTHON) -m venv build/empty
+	build/empty/bin/pip install --quiet dist/*.whl
+	build/empty/bin/locant new phrasebook build/phrasebook
+	cd build/phrasebook && ../empty/bin/locant train phrasebook.yaml --max_steps 100
 
 $(VENV)/installed: pyproject.toml constraints.txt
 	@echo "Installing into $(VENV): torch, transformers and the test tools, some 2 GB, a few minutes"
@@ -69,9 +95,38 @@ $(VENV)/bench: $(VENV)/installed
 runs/bench-translator/model.safetensors: | $(VENV)/installed
 	$(BIN)/locant train benchmarks/translator.yaml
 
+$(VENV)/docs: $(VENV)/installed
+	$(BIN)/pip install --quiet -c constraints.txt -e ".[docs,browser]"
+	touch $@
+
+$(VENV)/release: $(VENV)/installed
+	$(BIN)/pip install --quiet -c constraints.txt -e ".[release]"
+	touch $@
+
+# the browser's code for formulas, and for the search in a site that is opened from the disk
+docs/assets/katex:
+	npm install --silent --no-save --ignore-scripts --prefix build/npm katex@0.19.1 iframe-worker@1.0.4
+	cp build/npm/node_modules/iframe-worker/shim/index.js docs/assets/iframe-worker.js
+	mkdir $@
+	cd build/npm/node_modules/katex/dist && cp -r katex.min.css katex.min.js contrib/auto-render.min.js fonts $(CURDIR)/$@
+
+runs/phrasebook/model.safetensors: | $(VENV)/installed
+	$(MAKE) train
+
+# an overfitted translator: the first 600 pairs of the phrasebook, 80 passes, validated on the first 100 pairs
+runs/phrasebook-600/model.safetensors: | runs/phrasebook/model.safetensors
+	for language in en fr; do \
+		head -n 600 $(DATA)/train.$$language > $(DATA)/train-600.$$language; \
+		head -n 100 $(DATA)/dev.$$language > $(DATA)/dev-100.$$language; \
+	done
+	$(BIN)/locant train examples/phrasebook.yaml --output_dir runs/phrasebook-600 --num_train_epochs 80 \
+		--train_file $(DATA)/train-600.en $(DATA)/train-600.fr \
+		--validation_file $(DATA)/dev-100.en $(DATA)/dev-100.fr \
+		--eval_strategy steps --eval_steps 40 --save_strategy steps --save_steps 40 --label_smoothing 0
+
 $(VENV)/ecosystem: $(VENV)/installed
 	$(BIN)/pip install --quiet -c constraints.txt -e ".[ecosystem]"
 	touch $@
 
 clean:
-	rm -rf $(VENV) .conformance build *.egg-info
+	rm -rf $(VENV) .conformance build dist site docs/assets/katex docs/assets/iframe-worker.js *.egg-info

@@ -12,6 +12,7 @@ from pathlib import Path
 
 # Subcommand -> the module whose `run` takes the arguments of the subcommand, and a summary for the usage message.
 COMMANDS = {
+    "new": ("locant.commands.new", "write a project with data and a YAML file, ready for locant train"),
     "train": ("locant.commands.train", "train or fine-tune a translator or a model for another task"),
     "evaluate": ("locant.commands.evaluate", "measure a model on a test set"),
     "translate": ("locant.commands.translate", "translate text, one sentence per line"),

@@ -1088,6 +1088,7 @@ class Sampler:
 
 # The corpus.
 
+TRAIN_PAIRS, DEV_PAIRS, TEST_PAIRS = 12_000, 500, 500  # sizes of the splits if the command line gives none
 MOST_PAIRS = 200_000
 TRAIN_TWINS, HELD_OUT_TWINS = 0.1, 0.35  # probability that a draw is a training sentence's twin
 PATIENCE = 5_000  # draws in a row without a usable sentence
@@ -1202,9 +1203,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     folder = Path("examples/data/phrasebook")
     parser.add_argument("--output_dir", type=Path, default=folder, help="folder for the six files")
-    parser.add_argument("--train", type=int, default=12_000, help="training pairs")
-    parser.add_argument("--dev", type=int, default=500, help="pairs to choose a checkpoint by")
-    parser.add_argument("--test", type=int, default=500, help="pairs to measure the translator on")
+    parser.add_argument("--train", type=int, default=TRAIN_PAIRS, help="training pairs")
+    parser.add_argument("--dev", type=int, default=DEV_PAIRS, help="pairs to choose a checkpoint by")
+    parser.add_argument("--test", type=int, default=TEST_PAIRS, help="pairs to measure the translator on")
     parser.add_argument("--seed", type=int, default=1, help="seed of the random draws")
     parser.add_argument("--overwrite", action="store_true", help="replace files that hold another text")
     options = parser.parse_args(arguments)

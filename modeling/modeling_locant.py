@@ -266,10 +266,10 @@ class LocantForConditionalGeneration(VocabularyHead, LocantGenerationMixin):
         """Run `LocantModel`, and compute the logits and, if there are labels, the loss.
 
         Args:
-            input_ids, attention_mask, decoder_input_ids, decoder_attention_mask, encoder_outputs, past_key_values,
-                inputs_embeds, decoder_inputs_embeds, use_cache, position_ids, decoder_position_ids,
-                cross_attention_mask, document_ids, decoder_document_ids, token_type_ids, pixel_values: as in
-                `LocantModel`.
+            input_ids, attention_mask, decoder_input_ids, decoder_attention_mask: as in `LocantModel`.
+            encoder_outputs, past_key_values, inputs_embeds, decoder_inputs_embeds, use_cache: as in `LocantModel`.
+            position_ids, decoder_position_ids, cross_attention_mask: as in `LocantModel`.
+            document_ids, decoder_document_ids, token_type_ids, pixel_values: as in `LocantModel`.
             labels: target tokens `(batch, target_length)`, -100 where no loss is wanted. Decoder inputs are
                 computed from the labels unless they are given.
             num_items_in_batch: number of target tokens in the whole optimiser step, by which the summed loss is

@@ -24,6 +24,7 @@ MAY_IMPORT = {
     "visualization": {"configuration", "modeling", "training", "utils"},
     "hub": {"configuration", "modeling", "checkpoints", "tokenization", "utils"},
     "serving": {"configuration", "training", "visualization"},
+    "examples": {"configuration", "modeling", "locant"},
 }
 MAY_IMPORT["locant"] = set(MAY_IMPORT)
 
@@ -125,9 +126,9 @@ def test_an_installed_package_has_its_rooms_inside_and_registers_its_classes(tmp
 import importlib.util
 import sys
 
-rooms = ["configuration", "modeling", "checkpoints", "tokenization", "training", "studies", "visualization", "hub"]
-rooms += ["serving", "utils"]
-for room in rooms:
+ROOMS = ["configuration", "modeling", "checkpoints", "tokenization", "training", "studies", "visualization", "hub"]
+ROOMS += ["serving", "utils", "examples"]
+for room in ROOMS:
     assert importlib.util.find_spec(room) is None, room
 
 import locant
@@ -141,7 +142,7 @@ assert type(config) is locant.LocantConfig
 assert type(AutoModel.from_config(config)) is locant.LocantModel
 assert type(AutoModelForSeq2SeqLM.from_config(config)) is locant.LocantForConditionalGeneration
 
-for room in rooms:
+for room in ROOMS:
     assert importlib.util.find_spec(f"locant.{room}") is not None, room
 """
     subprocess.run([sys.executable, "-P", "-c", script], check=True, cwd=tmp_path)

@@ -131,6 +131,7 @@ class PositionIndex(NamedTuple):
 
 
 QueryKeyIndex = SlotIndex | PositionIndex
+"""The queries and keys of one call of attention, identified by their slots or by their positions."""
 
 
 def pair_indices(batch: int, heads: int, index: QueryKeyIndex, device: torch.device) -> list[torch.Tensor]:
