@@ -480,7 +480,7 @@ class TestLoss:
 
     def test_needs_all_logits(self, language_model):
         model, ids = language_model("rotary"), torch.tensor([[5, 6, 7]])
-        message = r"^labels have the shape \(1, 3\), but the positions that .* the shape \(1, 1\): give a label"
+        message = r"^labels have the shape \(1, 3\), but the tokens that .* the shape \(1, 1\): give a label"
         with pytest.raises(ValueError, match=message):
             model(ids, labels=ids, logits_to_keep=1)
 

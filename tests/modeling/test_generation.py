@@ -225,7 +225,7 @@ class TestSource:
 
     def test_rows_that_no_source_belongs_to(self, shared_model, make_batch):
         model, (ids, mask) = shared_model(**ONE_LAYER), make_batch(SOURCES)
-        with pytest.raises(ValueError, match=r"^The batch size of the decoder is 4 and that .* is 3: the first"):
+        with pytest.raises(ValueError, match=r"^The batch size of the decoder is 4, and .* is 3: give the decoder"):
             model(ids, mask, torch.ones(4, 2).long())
 
 

@@ -147,7 +147,7 @@ class TestMessages:
     """An error about an input is true, and names the argument."""
 
     def test_labels_that_the_trainer_took_away(self, make_model):
-        message = r"^There are no decoder_input_ids: give them, or decoder_inputs_embeds, or labels .*if it has model="
+        message = r"^There are no decoder_input_ids: give them, or decoder_inputs_embeds, or labels, .*model=model"
         with pytest.raises(ValueError, match=message):
             make_model()(input_ids=torch.tensor([[5, 6]]))
 

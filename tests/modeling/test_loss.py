@@ -253,7 +253,7 @@ class TestLinearTokenLoss:
         assert torch.equal(first, second)
 
     def test_labels_of_another_shape_are_refused(self, hidden_states, head, labels):
-        with pytest.raises(ValueError, match=r"^labels have the shape \(3, 4\), but the positions .* \(3, 5\): give a"):
+        with pytest.raises(ValueError, match=r"^labels have the shape \(3, 4\), but the tokens .* \(3, 5\): give a"):
             linear_token_loss(hidden_states, head, labels[:, :4])
 
 
