@@ -92,10 +92,8 @@ def _importable(tree: Path, folder: Path) -> Path:
     package.mkdir(parents=True)
     for file in (tree / "locant").iterdir():
         (package / file.name).symlink_to(file)
-    for room in (
-        *("checkpoints", "configuration", "modeling", "tokenization", "training", "studies", "hub", "serving"),
-        "utils",
-    ):
+    rooms = ("checkpoints", "configuration", "modeling", "tokenization", "training", "studies", "visualization", "hub")
+    for room in (*rooms, "serving", "utils"):
         if (tree / room).is_dir():  # an older commit may lack one
             (package / room).symlink_to(tree / room)
     return folder

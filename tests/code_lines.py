@@ -21,7 +21,7 @@ from locant.hub.sharing.bundle import Bundle
 
 ROOT = Path(__file__).resolve().parents[1]
 MODEL = ("modeling", "checkpoints", "configuration")
-ROOMS = (*MODEL, "tokenization", "training", "studies", "hub", "serving", "utils", "locant")
+ROOMS = (*MODEL, "tokenization", "training", "studies", "visualization", "hub", "serving", "utils", "locant")
 FAMILIES = ("marian", "bart", "t5", "bert", "gpt2", "llama", "vit")
 LONG = 60
 """A function with more lines of code than this is listed."""

@@ -16,8 +16,8 @@ from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parents[1]
 ROOMS = (
-    *("configuration", "modeling", "checkpoints", "tokenization", "training", "studies", "hub", "serving", "utils"),
-    "locant",
+    *("configuration", "modeling", "checkpoints", "tokenization", "training", "studies", "visualization", "hub"),
+    *("serving", "utils", "locant"),
 )
 _DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 _LEAST_WORDS = 4  # of a message or a comment: shorter texts are labels

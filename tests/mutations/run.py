@@ -39,8 +39,8 @@ import yaml
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 ROOMS = (
-    *("configuration", "modeling", "checkpoints", "tokenization", "training", "studies", "hub", "serving", "utils"),
-    "locant",
+    *("configuration", "modeling", "checkpoints", "tokenization", "training", "studies", "visualization", "hub"),
+    *("serving", "utils", "locant"),
 )
 
 # The libraries that the tests import: each worker imports them once, and the processes that it forks have them already
