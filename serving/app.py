@@ -41,7 +41,6 @@ _PROBLEMS: dict[int | str, dict[str, Any]] = {
     422: {"model": Problem, "description": "The body is not valid, or a value is above its limit."},
     503: {"model": Problem, "description": "The queue is full; the header Retry-After says when to try again."},
 }
-_WARM_UP = "The cat sees the dog."
 
 
 def create_app(
@@ -54,8 +53,7 @@ def create_app(
     """The application that serves a model.
 
     It has POST /translate or POST /classify, GET /health, GET /metrics, GET /openapi.json, and the page GET /docs,
-    which loads nothing from other hosts. Its startup computes one text, so that the first request does not wait longer
-    than others.
+    which loads nothing from other hosts.
 
     Args:
         served: the model.
@@ -71,7 +69,6 @@ def create_app(
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         batches = asyncio.create_task(batcher.run())
-        await batcher.submit([_WARM_UP], {})
         yield
         batches.cancel()
         with suppress(asyncio.CancelledError):

@@ -70,10 +70,11 @@ def request_models(limits: Limits) -> tuple[type[BaseModel], type[BaseModel]]:
 class Alternative(BaseModel):
     """A translation and its score."""
 
-    text: str
+    text: str = Field(examples=["Le chat voit le chien."])
     score: float | None = Field(
+        examples=[-0.06],
         description="In beam search, the log-probability divided by (number of tokens) ** length_penalty; in greedy "
-        "search, the log-probability. null if the request does not ask for scores."
+        "search, the log-probability. null if the request does not ask for scores.",
     )
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from transformers import AutoConfig
 
 from locant.commands.engines import CTRANSLATE2, TORCH, add_engine_options, engine_of, load_in_engine
-from locant.commands.model_options import add_model_options, positive, run_config_file
+from locant.commands.model_options import add_model_options, positive, run_config_file, shows_progress
 from locant.commands.predict import load_pipeline, max_text_tokens
 from locant.hub.pipelines.pipelines import find_task
 from locant.serving.served_models import ServedClassifier, ServedTranslator
@@ -19,12 +19,12 @@ from locant.training.inference import check_folder
 from locant.training.options.run_config import read_run_data
 
 _TASKS = ("translation", "text-classification")
+_WARM_UP = "The cat sees the dog."
 
 
 def run(arguments: list[str]) -> None:
     """Serve a translator or a text classifier until a signal ends the server."""
     parsed = _parser().parse_args(arguments)
-    parsed.no_progress = True
     try:
         from locant.serving.app import create_app
         from locant.serving.http_server import bind, serve
@@ -47,7 +47,10 @@ def run(arguments: list[str]) -> None:
         )
     listener = bind(parsed.host, parsed.port)
     print(f"Loading {parsed.model}", file=sys.stderr)
+    shows_progress(parsed)  # switches the bars of transformers off
     with _load(parsed) as (served, engine):
+        # so that the first request does not wait longer than others, and a model that cannot compute is not served
+        served.compute([_WARM_UP], {})
         app = create_app(served, parsed.model, engine, parsed.batch_size, limits)
         serve(app, listener, limits.read_seconds, parsed.stop_seconds, _print_ready)
 
@@ -74,8 +77,8 @@ def _load(parsed: argparse.Namespace) -> Iterator[tuple[ServedTranslator | Serve
         with load_in_engine(parsed) as (model, tokenizer, options):
             yield ServedTranslator(model, tokenizer, options["source_prefix"]), engine
         return
+    pipe = load_pipeline(parsed, "sequence_classification")
     config_file = run_config_file(parsed.model)
-    pipe = load_pipeline(parsed, None if config_file is None else "sequence_classification")
     data = None if config_file is None else read_run_data(config_file)[1]
     yield ServedClassifier(pipe, max_text_tokens(pipe, data)), TORCH
 

@@ -129,14 +129,15 @@ def test_a_text_that_fails_fails_alone():
 
     async def run():
         async with running(recorder) as batcher:
-            good, bad, other = await waiting(batcher, (["a", "b"], {}), (["bad", "c"], {}), (["d"], {}))
+            good, bad, other = await waiting(batcher, (["one", "two"], {}), (["bad", "six"], {}), (["ten"], {}))
             recorder.gate.set()
-            assert await good == ["A", "B"]
+            assert await good == ["ONE", "TWO"]
             with pytest.raises(ValueError, match="bad text"):
                 await bad
-            assert await other == ["D"]
+            assert await other == ["TEN"]
 
     asyncio.run(run())
+    assert recorder.batches[1][0] == ["one", "two", "bad", "six"]
 
 
 def test_metrics_have_the_texts_of_each_batch_and_those_that_wait():
