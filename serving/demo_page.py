@@ -32,7 +32,10 @@ _WAITING = 64  # requests that wait for the model
 _UPLOAD = "20mb"
 _KEEP_UPLOADS = 3600  # seconds
 _SYSTEM_FONT = ("system-ui", "sans-serif")
-_CSS = "textarea, td, label { unicode-bidi: plaintext; }"  # Arabic and Hebrew begin at the right
+_CSS = """
+textarea, td, label { unicode-bidi: plaintext; } /* Arabic and Hebrew begin at the right */
+h1 { overflow-wrap: anywhere; }
+"""
 
 
 def build_page(name: str, add_form: Callable[[], None]) -> gr.Blocks:
@@ -52,12 +55,14 @@ def build_page(name: str, add_form: Callable[[], None]) -> gr.Blocks:
 
 def create_app(page: gr.Blocks) -> FastAPI:
     """The application that serves a page at `/`, without parts of Gradio that load or send data over the internet."""
+    theme = gr.themes.Default(primary_hue="blue", font=_SYSTEM_FONT, font_mono=_SYSTEM_FONT)
+    theme.set(button_primary_background_fill="*primary_600")  # white text on the lighter preset is hard to read
     app = FastAPI(openapi_url=None)
     gr.mount_gradio_app(
         app,
         page,
         path="/",
-        theme=gr.themes.Default(primary_hue="blue", font=_SYSTEM_FONT, font_mono=("ui-monospace", "monospace")),
+        theme=theme,
         css=_CSS,
         app_kwargs={"openapi_url": None},
         max_file_size=_UPLOAD,
@@ -84,21 +89,20 @@ def add_translation(served: ServedTranslator, num_beams: int, examples: Sequence
     text = _text_field("Text", examples)
     with gr.Row():
         most = max(MOST_BEAMS, num_beams)
-        beams = gr.Slider(1, most, value=num_beams, step=1, precision=0, label="Beams (1 is greedy search)")
-        number = gr.Slider(1, most, value=num_beams, step=1, precision=0, label="Translations, at most one per beam")
+        beams = gr.Slider(1, most, value=num_beams, step=1, precision=0, label="Beams")
+        number = gr.Slider(1, most, value=num_beams, step=1, precision=0, label="Translations")
     button = gr.Button("Translate", variant="primary")
-    best = gr.Textbox(label="Translation", interactive=False, buttons=["copy"])
+    best = gr.Textbox(label="Translation", interactive=False, buttons=["copy"], elem_id="translation")
     words = gr.Radio(label="Choose a word of the translation to see its attention", elem_id="target-words")
     weights = gr.HighlightedText(
         label="Attention of the chosen word to the text: mean over all layers and heads", elem_id="source-words"
     )
     table = gr.Dataframe(
-        label="Translations by score, the log-probability (in beam search divided by the length to the power of "
-        "length_penalty)",
+        label="Translations with scores, best first",
         headers=["translation", "score"],
         interactive=False,
         wrap=True,
-        column_widths=["80%", "20%"],
+        column_widths=["70%", "30%"],
     )
     shown_alignment = gr.State()
 
@@ -171,7 +175,9 @@ def add_text_generation(predict: Predict, max_new_tokens: int, examples: Sequenc
         length = gr.Slider(1, most, value=max_new_tokens, step=1, precision=0, label="Longest continuation, in tokens")
         do_sample = gr.Checkbox(label="Draw the tokens at random")
     button = gr.Button("Continue", variant="primary")
-    continuation = gr.Textbox(label="Continuation", interactive=False, lines=4, buttons=["copy"])
+    continuation = gr.Textbox(
+        label="Continuation", interactive=False, lines=4, buttons=["copy"], elem_id="continuation"
+    )
     function = functools.partial(generate, predict)
     gr.on([button.click, text.submit], _with_page_errors(function), [text, length, do_sample], continuation)
 
@@ -180,7 +186,7 @@ def add_captioning(predict: Predict, examples: Sequence[str] = ()) -> None:
     """Image → caption."""
     image = _image_field(examples)
     button = gr.Button("Describe", variant="primary")
-    text = gr.Textbox(label="Caption", interactive=False, buttons=["copy"])
+    text = gr.Textbox(label="Caption", interactive=False, buttons=["copy"], elem_id="caption")
     button.click(_with_page_errors(functools.partial(caption, predict)), image, text)
 
 

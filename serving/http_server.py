@@ -71,7 +71,12 @@ def bind(host: str, port: int) -> socket.socket:
 
 
 def serve(
-    app: FastAPI, listener: socket.socket, idle_seconds: int, stop_seconds: int, on_ready: Callable[[str], None]
+    app: FastAPI,
+    listener: socket.socket,
+    idle_seconds: int,
+    stop_seconds: int,
+    on_ready: Callable[[str], None],
+    log_level: str = "warning",
 ) -> None:
     """Answer requests until SIGTERM or SIGINT.
 
@@ -83,12 +88,13 @@ def serve(
         idle_seconds: seconds after which a connection without a request is closed.
         stop_seconds: seconds after which requests that are still not answered get status 500.
         on_ready: is called with the address of the server as soon as it accepts connections.
+        log_level: the lowest level of the messages of uvicorn that are printed.
     """
     config = uvicorn.Config(
         app,
         http=_Protocol,
         ws="none",
-        log_level="warning",
+        log_level=log_level,
         access_log=False,
         server_header=False,
         limit_concurrency=_MOST_CONNECTIONS,

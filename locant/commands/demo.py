@@ -39,7 +39,8 @@ def run(arguments: list[str]) -> None:
         if parsed.open:
             webbrowser.open(address)
 
-    serve(app, listener, _IDLE_SECONDS, _STOP_SECONDS, on_ready)
+    # uvicorn would print a traceback for each page that is still open in a browser when the server stops
+    serve(app, listener, _IDLE_SECONDS, _STOP_SECONDS, on_ready, log_level="critical")
 
 
 def load_form(parsed: argparse.Namespace) -> Callable[[], None]:
