@@ -83,7 +83,8 @@ def answer_without_package(arguments: list[str]) -> int | None:
     file = next(iter(rest), "")
     is_yaml = name in _RUN_FROM_YAML and file.endswith((".yaml", ".yml"))
     if is_yaml and not {"-h", "--help"} & set(rest) and not Path(file).exists():
-        print(f"locant {name}: error: {file} cannot be read: No such file or directory.", file=sys.stderr)
+        problem = f"{file} cannot be read: No such file or directory; give the path of a readable YAML file."
+        print(f"locant {name}: error: {problem}", file=sys.stderr)
         return 2
     return None
 
