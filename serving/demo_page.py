@@ -33,7 +33,7 @@ _UPLOAD = "20mb"
 _KEEP_UPLOADS = 3600  # seconds
 _SYSTEM_FONT = ("system-ui", "sans-serif")
 _CSS = """
-textarea, td, label { unicode-bidi: plaintext; } /* Arabic and Hebrew begin at the right */
+textarea, label { unicode-bidi: plaintext; } /* Arabic and Hebrew begin at the right */
 h1 { overflow-wrap: anywhere; }
 """
 
