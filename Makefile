@@ -9,7 +9,7 @@ TRANSLATOR := $(if $(wildcard ../shared/data/ted-en-fr),runs/bench-translator/mo
 # two test processes share two cores
 test test-all: export OMP_NUM_THREADS := 1
 
-.PHONY: train test test-all conformance mutations ecosystem bench profile bench-attention code-lines lint clean
+.PHONY: train test test-all conformance mutations ecosystem bench profile bench-attention comparisons code-lines lint clean
 
 train: $(VENV)/installed  ## train a translator on the phrasebook, measure it, show ten translations
 	$(BIN)/python examples/phrasebook.py --output_dir $(DATA)
@@ -45,6 +45,9 @@ profile: $(VENV)/bench  ## where the time of a line of `make bench` goes, by mod
 
 bench-attention: $(VENV)/installed  ## memory and speed of attention by encoding and backend, and long inputs: some 55 minutes alone on 2 cores
 	$(BIN)/python benchmarks/attention.py
+
+comparisons: $(VENV)/installed  ## Transformer, LSTM and convolutions compared: tables and plots of docs/comparisons.md; ONLY=recall: one part; AGAIN=1: measure it again
+	$(BIN)/python benchmarks/comparisons.py $(if $(ONLY),--only $(ONLY)) $(if $(AGAIN),--again)
 
 code-lines: $(VENV)/installed  ## lines of code: subpackages, a saved model, transformers' families
 	$(BIN)/python -I tests/code_lines.py
