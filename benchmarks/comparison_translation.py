@@ -1,5 +1,5 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""Translation by a Transformer and by an LSTM with attention, on TED talks, at equal parameters and at equal time.
+"""Translation by a Transformer and by an LSTM with attention, at equal parameters, at equal steps and at equal time.
 
 Both models have the same tokenizer, and are trained and measured by `locant.train` with the same options. A folder in
 `runs/comparisons` holds each run, so that an interrupted comparison goes on where it was.
@@ -7,6 +7,8 @@ Both models have the same tokenizer, and are trained and measured by `locant.tra
 
 import json
 import statistics
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -54,20 +56,15 @@ class Size:
             **{"decoder_layers": 2, "decoder_attention_heads": 4, "decoder_ffn_dim": 512},
         }
     )
-    lstm: dict[str, int] = field(default_factory=lambda: {"d_model": 160, "num_layers": 2})
-    vocabulary: int = 4000
+    lstm: dict[str, int] = field(default_factory=lambda: {"d_model": 168, "num_layers": 2})
+    vocabulary: int = 1000
     tokens: int = 1024
-    steps: int = 1000
+    steps: int = 900
     rates: tuple[float, ...] = (0.001, 0.003)
-    trial_steps: int = 250
-    evaluation_steps: int = 250
-    warmup_steps: int = 200
+    trial_steps: int = 150
+    evaluation_steps: int = 150
+    warmup_steps: int = 100
     max_new_tokens: int = 64
-
-
-def measure() -> dict[str, Any]:
-    """Compare the models on TED talks, in the default size."""
-    return Comparison().measure()
 
 
 def new_model(name: str, vocabulary: int, size: Size) -> PreTrainedModel:
@@ -85,14 +82,21 @@ class Comparison:
     """The comparison on the data of `files`.
 
     Args:
+        name: the name of the data, also in the name of the plot.
         size: the size of models and trainings.
-        folder: where the runs are kept.
         files: the function from a split (`train`, `dev`, `test`) to its source file and its target file.
+        runs: the folder in which the runs are kept, in a folder with the name of the data.
     """
 
-    size: Size = Size()
-    folder: Path = ROOT / "runs" / "comparisons"
-    files: Callable[[str], list[Path]] = data_files
+    name: str
+    size: Size
+    files: Callable[[str], list[Path]]
+    runs: Path = ROOT / "runs" / "comparisons"
+
+    @property
+    def folder(self) -> Path:
+        """The folder of the runs."""
+        return self.runs / self.name
 
     def measure(self) -> dict[str, Any]:
         """Choose the learning rates; train both models for the same steps, and the slower one for the same time too."""
@@ -206,6 +210,44 @@ class Comparison:
         rows = [[{"input_ids": pairs[i][0], "labels": pairs[i][1]} for _, i in batch] for batch in chosen]
         return [collate(row) for row in rows], int(lengths.sum()), len(batches)
 
+    def table(self, results: dict[str, Any]) -> str:
+        """The quality of all runs on the test set."""
+        rows = []
+        for run in results["runs"]:
+            test, seconds = run["test"], results["seconds_an_epoch"][run["model"]]
+            rows.append(
+                [
+                    NAMES[run["model"]],
+                    f"{run['parameters']:,}",
+                    f"{run['steps']:,}",
+                    f"{run['epochs'] * seconds['median'] / 60:.1f} min",
+                    f"{test['perplexity']:.1f}",
+                    f"{test['bleu']:.2f}",
+                    f"{test['chrf']:.2f}",
+                    f"{seconds['median'] / 60:.1f} min",
+                    f"{seconds['tokens_a_second']:,.0f}",
+                ]
+            )
+        head = ["model", "parameters", "steps", "training", "perplexity", "BLEU", "chrF", "an epoch", "tokens a second"]
+        return markdown_table(head, rows)
+
+    def drawings(self, results: dict[str, Any]) -> dict[str, Callable[[Any], None]]:
+        """The validation loss over the time of training."""
+
+        def draw(figure: Any) -> None:
+            figure.set_size_inches(7, 3.6)
+            axes = figure.add_subplot(xlabel="processor time of the training steps (minutes)", ylabel="nats a token")
+            for run, style in zip(results["runs"], ("-", "-", "--"), strict=True):
+                minutes = run["epochs"] / run["steps"] * results["seconds_an_epoch"][run["model"]]["median"] / 60
+                steps, losses = zip(*run["curve"], strict=True)
+                colour = "C0" if run["model"] == "transformer" else "C1"
+                label = f"{NAMES[run['model']]}, {run['steps']:,} steps"
+                axes.plot([minutes * step for step in steps], losses, style, color=colour, marker=".", label=label)
+            axes.set_title("Validation loss")
+            axes.legend(frameon=False)
+
+        return {f"comparison-{self.name}": draw}
+
 
 def _train_on(model: PreTrainedModel, optimizer: torch.optim.Optimizer, batches: list[Any]) -> None:
     for batch in batches:
@@ -214,41 +256,26 @@ def _train_on(model: PreTrainedModel, optimizer: torch.optim.Optimizer, batches:
         optimizer.zero_grad()
 
 
-def table(results: dict[str, Any]) -> str:
-    """The quality of all runs on the test set."""
-    rows = []
-    for run in results["runs"]:
-        test, seconds = run["test"], results["seconds_an_epoch"][run["model"]]
-        rows.append(
-            [
-                NAMES[run["model"]],
-                f"{run['parameters']:,}",
-                f"{run['steps']:,}",
-                f"{run['epochs'] * seconds['median'] / 60:.1f} min",
-                f"{test['perplexity']:.1f}",
-                f"{test['bleu']:.2f}",
-                f"{test['chrf']:.2f}",
-                f"{seconds['median'] / 60:.1f} min",
-                f"{seconds['tokens_a_second']:,.0f}",
-            ]
-        )
-    head = ["model", "parameters", "steps", "training", "perplexity", "BLEU", "chrF", "an epoch", "tokens a second"]
-    return markdown_table(head, rows)
+def phrasebook_files(split: str) -> list[Path]:
+    """The English and the French file of a split of examples/phrasebook.py, which writes them if they are not there."""
+    folder = ROOT / "examples" / "data" / "phrasebook"
+    if not folder.exists():
+        command = [sys.executable, "examples/phrasebook.py", "--output_dir", str(folder)]
+        subprocess.run(command, cwd=ROOT, check=True)
+    return [folder / f"{split}.{language}" for language in ("en", "fr")]
 
 
-def drawings(results: dict[str, Any]) -> dict[str, Callable[[Any], None]]:
-    """The validation loss over the time of training."""
-
-    def draw(figure: Any) -> None:
-        figure.set_size_inches(7, 3.6)
-        axes = figure.add_subplot(xlabel="processor time of the training steps (minutes)", ylabel="nats a token")
-        for run, style in zip(results["runs"], ("-", "-", "--"), strict=True):
-            minutes = run["epochs"] / run["steps"] * results["seconds_an_epoch"][run["model"]]["median"] / 60
-            steps, losses = zip(*run["curve"], strict=True)
-            colour = "C0" if run["model"] == "transformer" else "C1"
-            label = f"{NAMES[run['model']]}, {run['steps']:,} steps"
-            axes.plot([minutes * step for step in steps], losses, style, color=colour, marker=".", label=label)
-        axes.set_title("Validation loss")
-        axes.legend(frameon=False)
-
-    return {"comparison-translation": draw}
+PHRASEBOOK = Comparison("phrasebook", Size(), phrasebook_files)
+TED = Comparison(
+    "ted",
+    Size(
+        lstm={"d_model": 160, "num_layers": 2},
+        vocabulary=4000,
+        steps=4000,
+        trial_steps=250,
+        evaluation_steps=500,
+        warmup_steps=200,
+        max_new_tokens=128,
+    ),
+    data_files,
+)

@@ -26,7 +26,8 @@ from locant.training.run.pictures import write_pictures
 from locant.utils.files import write_text
 
 PARTS: dict[str, Any] = {
-    "translation": comparison_translation,
+    "phrasebook": comparison_translation.PHRASEBOOK,
+    "ted": comparison_translation.TED,
     "speed": comparison_speed,
     "recall": comparison_recall,
     "order": comparison_order,
@@ -55,8 +56,8 @@ def main(arguments: Sequence[str]) -> int:
     torch.set_num_threads(1)
     for part in [options.only] if options.only else PARTS:
         is_measured = (options.results / f"comparison_{part}.json").exists() and not options.again
-        if part == "translation" and not is_measured and not data_files("train")[0].exists():
-            print(f"The part translation is left out, as {data_files('train')[0]} is not there.", file=sys.stderr)
+        if part == "ted" and not is_measured and not data_files("train")[0].exists():
+            print(f"The part ted is left out, as {data_files('train')[0]} is not there.", file=sys.stderr)
             continue
         results = results_of(part, options.results, options.again)
         print(f"\n{part}\n\n{PARTS[part].table(results)}")

@@ -12,12 +12,7 @@ import torch
 from transformers import AutoModelForSeq2SeqLM
 
 ROOT = Path(__file__).resolve().parents[2]
-PARTS = ("translation", "speed", "recall", "order", "images")
-
-
-@pytest.fixture
-def part(request):
-    return importlib.import_module(f"comparison_{request.param}")
+PARTS = ("phrasebook", "ted", "speed", "recall", "order", "images")
 
 
 def small_model_size(module):
@@ -42,7 +37,7 @@ class TestTranslation:
         )
         size = dataclasses.replace(size, warmup_steps=4, max_new_tokens=6)
         files = lambda split: [tmp_path / f"{split}.{language}" for language in ("en", "fr")]  # noqa: E731
-        return module.Comparison(size, tmp_path / "runs", files)
+        return module.Comparison("numbers", size, files, tmp_path / "runs")
 
     def test_trains_both_models_and_the_slower_one_for_the_same_time(self, comparison, monkeypatch):
         module = importlib.import_module("comparison_translation")
@@ -71,11 +66,13 @@ class TestTranslation:
         assert comparison.measure() == results
         kept = [file for file in before if "start" not in file.parent.name]
         assert all(file.stat().st_mtime_ns == before[file] for file in kept)
-        assert "20" in module.table(results)
+        assert "| LSTM with attention |" in comparison.table(results)
 
-    def test_the_models_have_as_many_parameters(self):
+    @pytest.mark.parametrize("data", ["PHRASEBOOK", "TED"])
+    def test_the_models_have_as_many_parameters(self, data):
         module = importlib.import_module("comparison_translation")
-        numbers = [module.new_model(name, 4000, module.Size()).num_parameters() for name in module.NAMES]
+        size = getattr(module, data).size
+        numbers = [module.new_model(name, size.vocabulary, size).num_parameters() for name in module.NAMES]
         assert numbers[0] == pytest.approx(numbers[1], rel=0.02)
 
 
@@ -198,9 +195,10 @@ class TestCommand:
         assert command.results_of("fake", tmp_path)["figure"] == 1
 
 
-@pytest.mark.parametrize("part", PARTS, indirect=True)
-def test_the_page_has_the_tables_and_the_plots_of_the_figures(part):
-    file = ROOT / "benchmarks" / "results" / f"{part.__name__}.json"
+@pytest.mark.parametrize("name", PARTS)
+def test_the_page_has_the_tables_and_the_plots_of_the_figures(name):
+    part = importlib.import_module("comparisons").PARTS[name]
+    file = ROOT / "benchmarks" / "results" / f"comparison_{name}.json"
     if not file.exists():
         pytest.skip(f"{file.name} is not there")
     results = json.loads(file.read_text(encoding="utf-8"))
