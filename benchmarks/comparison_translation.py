@@ -59,10 +59,10 @@ class Size:
     lstm: dict[str, int] = field(default_factory=lambda: {"d_model": 168, "num_layers": 2})
     vocabulary: int = 1000
     tokens: int = 1024
-    steps: int = 900
+    steps: int = 600
     rates: tuple[float, ...] = (0.001, 0.003)
-    trial_steps: int = 150
-    evaluation_steps: int = 150
+    trial_steps: int = 100
+    evaluation_steps: int = 200
     warmup_steps: int = 100
     max_new_tokens: int = 64
 
