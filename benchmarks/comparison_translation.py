@@ -43,7 +43,7 @@ class Size:
         vocabulary: the number of tokens of the tokenizer.
         tokens: the largest number of tokens in a batch, padding included.
         steps: the optimiser steps that both models are trained for.
-        rates: the learning rates that are tried.
+        rates: the learning rates that are tried; a single one is taken without a trial.
         trial_steps: the optimiser steps of each trial of a learning rate.
         evaluation_steps: the optimiser steps between two evaluations.
         warmup_steps: the optimiser steps in which the learning rate rises.
@@ -59,10 +59,10 @@ class Size:
     lstm: dict[str, int] = field(default_factory=lambda: {"d_model": 168, "num_layers": 2})
     vocabulary: int = 1000
     tokens: int = 1024
-    steps: int = 600
-    rates: tuple[float, ...] = (0.001, 0.003)
+    steps: int = 450
+    rates: tuple[float, ...] = (0.003,)
     trial_steps: int = 100
-    evaluation_steps: int = 200
+    evaluation_steps: int = 150
     warmup_steps: int = 100
     max_new_tokens: int = 64
 
@@ -104,7 +104,10 @@ class Comparison:
         starts = {name: self._start(name, tokenizer) for name in NAMES}
         seconds = self._kept_seconds(tokenizer)
         trials = {name: self._try_rates(name, starts[name]) for name in NAMES}
-        rates = {name: float(min(losses, key=losses.__getitem__)) for name, losses in trials.items()}
+        rates = {
+            name: float(min(losses, key=losses.__getitem__)) if losses else self.size.rates[0]
+            for name, losses in trials.items()
+        }
         runs = [self._run(name, starts[name], rates[name], self.size.steps) for name in NAMES]
         faster, slower = sorted(NAMES, key=lambda name: seconds[name]["median"])
         steps = round(self.size.steps * seconds[faster]["median"] / seconds[slower]["median"])
@@ -147,9 +150,9 @@ class Comparison:
         )
 
     def _try_rates(self, name: str, start: Path) -> dict[str, float]:
-        """The validation loss after a short training with each learning rate."""
+        """The validation loss after a short training with each learning rate; none if there is only one rate."""
         losses = {}
-        for rate in self.size.rates:
+        for rate in self.size.rates if len(self.size.rates) > 1 else ():
             folder = self.folder / f"{name}-trial-{rate}"
             steps = {"max_steps": self.size.trial_steps, "eval_strategy": "no", "save_strategy": "no"}
             metrics = self._train(start, folder, learning_rate=rate, load_best_model_at_end=False, **steps)
@@ -199,7 +202,7 @@ class Comparison:
     def _some_batches(self, tokenizer: PreTrainedTokenizerBase) -> tuple[list[Any], int, int]:
         """Ten batches of an epoch, from short to long, the tokens of the epoch without padding, and its batches."""
         sources, targets = (
-            tokenizer(file.read_text(encoding="utf-8").splitlines(), verbose=False)["input_ids"]
+            tokenizer(file.read_text(encoding="utf-8").removesuffix("\n").split("\n"), verbose=False)["input_ids"]
             for file in self.files("train")
         )
         pairs = [pair for pair in zip(sources, targets, strict=True) if max(map(len, pair)) <= _LONGEST]
@@ -272,6 +275,7 @@ TED = Comparison(
         lstm={"d_model": 160, "num_layers": 2},
         vocabulary=4000,
         steps=4000,
+        rates=(0.001, 0.003),
         trial_steps=250,
         evaluation_steps=500,
         warmup_steps=200,

@@ -2,8 +2,9 @@
 """Compare Transformers with recurrent and convolutional networks: `make comparisons`.
 
 Each part writes its figures to benchmarks/results/comparison_PART.json and its plots to docs/images/, and prints its
-table, which docs/comparisons.md shows. A part whose figures are there is not measured again without --again. Times are
-processor times of one thread, which differ little if other processes share the cores.
+table, which docs/comparisons.md shows. A part whose figures are there is not measured again without --again; the
+trainings of translators are kept in runs/comparisons/, and are only repeated if their folder is deleted. Times are
+processor times of one thread, from which the time of other processes on the same cores is left out.
 """
 
 import argparse

@@ -33,7 +33,7 @@ class TestTranslation:
                 text = "".join(f"{row[side]}\n" for row in rows)
                 (tmp_path / f"{split}.{language}").write_text(text, encoding="utf-8")
         size = dataclasses.replace(
-            small_model_size(module), tokens=128, steps=40, rates=(0.01,), trial_steps=2, evaluation_steps=20
+            small_model_size(module), tokens=128, steps=40, rates=(1e-5, 0.01), trial_steps=2, evaluation_steps=20
         )
         size = dataclasses.replace(size, warmup_steps=4, max_new_tokens=6)
         files = lambda split: [tmp_path / f"{split}.{language}" for language in ("en", "fr")]  # noqa: E731
@@ -52,6 +52,7 @@ class TestTranslation:
             ("lstm", 40),
             ("lstm", 20),
         ]
+        assert results["rates"] == {"transformer": 0.01, "lstm": 0.01}
         lstm = results["runs"][1]
         folder = comparison.folder / "lstm-40"
         assert type(AutoModelForSeq2SeqLM.from_pretrained(folder)).__name__ == "LSTMForConditionalGeneration"
