@@ -223,11 +223,11 @@ class Comparison:
                     NAMES[run["model"]],
                     f"{run['parameters']:,}",
                     f"{run['steps']:,}",
-                    f"{run['epochs'] * seconds['median'] / 60:.1f} min",
-                    f"{test['perplexity']:.1f}",
+                    f"{run['epochs'] * seconds['median']:,.0f} s",
+                    f"{test['perplexity']:.2f}",
                     f"{test['bleu']:.2f}",
                     f"{test['chrf']:.2f}",
-                    f"{seconds['median'] / 60:.1f} min",
+                    f"{seconds['median']:,.0f} s",
                     f"{seconds['tokens_a_second']:,.0f}",
                 ]
             )
@@ -239,13 +239,13 @@ class Comparison:
 
         def draw(figure: Any) -> None:
             figure.set_size_inches(7, 3.6)
-            axes = figure.add_subplot(xlabel="processor time of the training steps (minutes)", ylabel="nats a token")
+            axes = figure.add_subplot(xlabel="processor time of the training steps (s)", ylabel="nats a token")
             for run, style in zip(results["runs"], ("-", "-", "--"), strict=True):
-                minutes = run["epochs"] / run["steps"] * results["seconds_an_epoch"][run["model"]]["median"] / 60
+                seconds = run["epochs"] / run["steps"] * results["seconds_an_epoch"][run["model"]]["median"]
                 steps, losses = zip(*run["curve"], strict=True)
                 colour = "C0" if run["model"] == "transformer" else "C1"
                 label = f"{NAMES[run['model']]}, {run['steps']:,} steps"
-                axes.plot([minutes * step for step in steps], losses, style, color=colour, marker=".", label=label)
+                axes.plot([seconds * step for step in steps], losses, style, color=colour, marker=".", label=label)
             axes.set_title("Validation loss")
             axes.legend(frameon=False)
 
