@@ -46,7 +46,7 @@ profile: $(VENV)/bench  ## where the time of a line of `make bench` goes, by mod
 bench-attention: $(VENV)/installed  ## memory and speed of attention by encoding and backend, and long inputs: some 55 minutes alone on 2 cores
 	$(BIN)/python benchmarks/attention.py
 
-comparisons: $(VENV)/installed  ## Transformer, LSTM and convolutions compared: tables and plots of docs/comparisons.md; ONLY=recall: one part; AGAIN=1: measure it again
+comparisons: $(VENV)/installed  ## Transformer, LSTM and convolutions compared: tables and plots of docs/comparisons.md, some 55 minutes alone on a core; ONLY=recall: one part; AGAIN=1: measure it again
 	$(BIN)/python benchmarks/comparisons.py $(if $(ONLY),--only $(ONLY)) $(if $(AGAIN),--again)
 
 code-lines: $(VENV)/installed  ## lines of code: subpackages, a saved model, transformers' families
