@@ -10,7 +10,7 @@ TRANSLATOR := $(if $(wildcard ../shared/data/ted-en-fr),runs/bench-translator/mo
 # two test processes share two cores
 test test-all: export OMP_NUM_THREADS := 1
 
-.PHONY: train test test-all conformance mutations ecosystem bench profile bench-attention concept-pictures code-lines lint docs release wheel-test clean
+.PHONY: train test test-all conformance mutations ecosystem bench profile bench-attention comparisons concept-pictures code-lines lint docs release wheel-test clean
 
 train: $(VENV)/installed  ## train a translator on the phrasebook, measure it, show ten translations
 	$(BIN)/python examples/phrasebook.py --output_dir $(DATA)
@@ -49,6 +49,9 @@ bench-attention: $(VENV)/installed  ## memory and speed of attention by encoding
 
 concept-pictures: $(VENV)/installed runs/phrasebook/model.safetensors runs/phrasebook-600/model.safetensors  ## the pictures of docs/concepts
 	$(BIN)/python benchmarks/concept_pictures.py
+
+comparisons: $(VENV)/installed  ## Transformer, LSTM and convolutions compared: tables and plots of docs/comparisons.md, some 55 minutes alone on a core; ONLY=recall: one part; AGAIN=1: measure it again
+	$(BIN)/python benchmarks/comparisons.py $(if $(ONLY),--only $(ONLY)) $(if $(AGAIN),--again)
 
 code-lines: $(VENV)/installed  ## lines of code: subpackages, a saved model, transformers' families
 	$(BIN)/python -I tests/code_lines.py

@@ -30,7 +30,17 @@ from locant.training.errors import InputError
 from locant.utils.files import atomic_write, write_text
 
 from .position_report import write_report
-from .position_tasks import BEGIN, END, IGNORE, ORDER_VOCABULARY_SIZE, PAD, LetterTask, encode, sentence_pairs
+from .position_tasks import (
+    BEGIN,
+    END,
+    IGNORE,
+    ORDER_LENGTH,
+    ORDER_VOCABULARY_SIZE,
+    PAD,
+    LetterTask,
+    encode,
+    sentence_pairs,
+)
 
 OPTIONS_FILE, RESULTS_FILE = "study.json", "results.csv"
 PARTS = ("word_order", "length")
@@ -267,27 +277,37 @@ def _word_order(training: Training, size: StudySize) -> tuple[list[dict[str, Any
         eos_token_id=END,
         decoder_start_token_id=BEGIN,
     )
-    model = LocantForConditionalGeneration(config)
+    measured = train_on_word_order(LocantForConditionalGeneration(config), training.seed, size.order_steps)
+    return [{"length": ORDER_LENGTH, "measure": name, "accuracy": share} for name, share in measured.items()], None
+
+
+def train_on_word_order(model: nn.Module, seed: int, steps: int) -> dict[str, float]:
+    """Train an encoder–decoder on the training sentences of `sentence_pairs`, and test it on the others.
+
+    Args:
+        model: returns the loss and the logits for `input_ids` and `labels`, as the models of transformers do.
+        seed: the seed of the batches.
+        steps: optimiser steps, with batches of 64 sentences.
+
+    Returns:
+        The share of test sentences, `sentence`, and of test pairs, `pair`, of which every word is predicted correctly.
+    """
     (sources, targets), (test_sources, test_targets) = (
         (encode([text for pair in pairs for text in pair.sources]), encode([t for pair in pairs for t in pair.targets]))
         for pairs in sentence_pairs()
     )
-    generator = torch.Generator().manual_seed(training.seed)
+    generator = torch.Generator().manual_seed(seed)
 
     def loss() -> torch.Tensor:
         rows = torch.randint(len(sources), (64,), generator=generator)
         return model(input_ids=sources[rows], labels=targets[rows]).loss
 
-    _optimise(model, loss, size.order_steps)
+    optimise(model, loss, steps)
     with torch.no_grad():
         # teacher forcing; if every word of a sentence is predicted correctly, greedy search generates this sentence too
         best = model(input_ids=test_sources, labels=test_targets).logits.argmax(-1)
     is_right = (best == test_targets).all(-1).view(-1, 2)
-    length = sources.shape[1]
-    return [
-        {"length": length, "measure": "sentence", "accuracy": is_right.float().mean().item()},
-        {"length": length, "measure": "pair", "accuracy": is_right.all(-1).float().mean().item()},
-    ], None
+    return {"sentence": is_right.float().mean().item(), "pair": is_right.all(-1).float().mean().item()}
 
 
 def _length(training: Training, size: StudySize) -> tuple[list[dict[str, Any]], np.ndarray]:
@@ -322,7 +342,7 @@ def _length(training: Training, size: StudySize) -> tuple[list[dict[str, Any]], 
         return torch.stack(losses).sum()
 
     model = nn.ModuleList([encoder, heads])
-    _optimise(model, loss, size.length_steps)
+    optimise(model, loss, size.length_steps)
     rows = []
     for factor in FACTORS:
         length = factor * size.train_length
@@ -346,7 +366,7 @@ def _attention(encoder: LocantEncoder, length: int) -> np.ndarray:
     return encoder(input_ids=ids, output_attentions=True).attentions[0].mean(0).numpy()
 
 
-def _optimise(model: nn.Module, loss: Callable[[], torch.Tensor], steps: int) -> None:
+def optimise(model: nn.Module, loss: Callable[[], torch.Tensor], steps: int) -> None:
     """Train with Adam, then set evaluation mode; the learning rate rises for a tenth of the steps, then falls to 0."""
     optimizer = torch.optim.Adam(model.parameters(), lr=_LEARNING_RATE, fused=True)
     schedule = get_linear_schedule_with_warmup(optimizer, steps // 10, steps)

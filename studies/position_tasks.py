@@ -23,6 +23,7 @@ _VERBS = {
 
 _VOCABULARY = [*_NOUNS, *_VERBS, *_NOUNS.values(), *_VERBS.values()]
 ORDER_VOCABULARY_SIZE = END + 1 + len(_VOCABULARY)
+ORDER_LENGTH = 4  # three words and the end token
 _IDS = {word: number for number, word in enumerate(_VOCABULARY, start=END + 1)}
 
 

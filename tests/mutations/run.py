@@ -40,7 +40,7 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 ROOMS = (
     *("configuration", "modeling", "checkpoints", "tokenization", "training", "studies", "visualization", "hub"),
-    *("serving", "utils", "locant"),
+    *("serving", "utils", "locant", "benchmarks"),
 )
 
 # The libraries that the tests import: each worker imports them once, and the processes that it forks have them already
@@ -134,7 +134,7 @@ def copy_repository(target: Path) -> None:
         if name and (ROOT / name).is_file():
             (target / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(ROOT / name, target / name)
-    for room in set(ROOMS) - {"locant"}:  # that room is the package itself
+    for room in set(ROOMS) - {"locant", "benchmarks"}:  # the package itself, and a folder outside the package
         (target / "locant" / room).symlink_to(Path("..") / room)
     # A mutated file may have the size and the time in seconds of the original: cached code is checked by content.
     for room in ROOMS:

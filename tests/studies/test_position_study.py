@@ -12,7 +12,7 @@ from locant.configuration.position_encodings import POSITION_ENCODINGS
 from locant.modeling.positions import DistanceBias, PositionEncoding, register_position_encoding
 from locant.modeling.positions.base import _CLASSES
 from locant.studies import position_report, position_study
-from locant.studies.position_study import Outcome, StudySize, Training, _optimise, _train_in_worker, run_study, train
+from locant.studies.position_study import Outcome, StudySize, Training, _train_in_worker, optimise, run_study, train
 from locant.training.errors import InputError
 
 SMALL = StudySize(order_steps=90, length_steps=60, train_length=16)
@@ -226,7 +226,7 @@ def test_an_encoding_that_a_worker_does_not_know_is_an_error():
 def test_a_training_that_diverges_gives_no_result():
     model = torch.nn.Linear(2, 1)
     with pytest.raises(RuntimeError, match="non-finite"):
-        _optimise(model, lambda: model(torch.full((1, 2), torch.inf)).sum() * 0, 3)
+        optimise(model, lambda: model(torch.full((1, 2), torch.inf)).sum() * 0, 3)
 
 
 @pytest.mark.slow
