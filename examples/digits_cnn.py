@@ -111,8 +111,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     torch.manual_seed(options.seed)
     start = time.perf_counter()
-    network = make_network(options.parameters, len(labels))
-    network = train(data, network, options.epochs, options.seed)
+    network = train(data, make_network(options.parameters, len(labels)), options.epochs, options.seed)
     report = {
         "test_accuracy": round(accuracy(network, *data["test"]), 4),
         "validation_accuracy": round(accuracy(network, *data["validation"]), 4),

@@ -134,7 +134,8 @@ def copy_repository(target: Path) -> None:
         if name and (ROOT / name).is_file():
             (target / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(ROOT / name, target / name)
-    for room in set(ROOMS) - {"locant", "benchmarks"}:  # the package itself, and a folder outside the package
+    # the package itself is a copy, and benchmarks is outside of the package
+    for room in {*ROOMS, "examples"} - {"locant", "benchmarks"}:
         (target / "locant" / room).symlink_to(Path("..") / room)
     # A mutated file may have the size and the time in seconds of the original: cached code is checked by content.
     for room in ROOMS:
