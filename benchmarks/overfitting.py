@@ -1,7 +1,7 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
 """Train a translator far beyond its best epoch, and compare losses, corpus BLEU and mean sentence BLEU.
 
-    python benchmarks/overfitting.py [--pairs 10000] [--epochs 20] [--output_dir runs/overfitting]
+    python benchmarks/overfitting.py [--pairs 5000] [--epochs 20] [--output_dir runs/overfitting]
 
 The translator learns from the first pairs of the TED talks (English to French), without dropout and label smoothing.
 The script writes `epochs.png` (losses and BLEU of 400 validation pairs after each epoch), `sentence_bleu.png` (how
@@ -77,9 +77,9 @@ def translate_test(config: RunConfig) -> list[EvaluationRow]:
 
 def epoch_table(epochs: Sequence[dict[str, Any]]) -> str:
     """Losses and BLEU of the validation data after each epoch."""
-    columns = ("train_loss", "validation_loss", "validation_bleu", "validation_sentence_bleu")
-    rows = [[f"{e['epoch']:.0f}", *(f"{e[name]:.2f}" for name in columns)] for e in epochs]
-    return markdown_table(("epoch", "train loss", "validation loss", "BLEU", "mean sentence BLEU"), rows)
+    columns = ("train_loss", "validation_loss", "validation_bleu")
+    rows = [[f"{record['epoch']:.0f}", *(f"{record[name]:.2f}" for name in columns)] for record in epochs]
+    return markdown_table(("epoch", "train loss", "validation loss", "validation BLEU"), rows)
 
 
 def smoothing_table(rows: Sequence[EvaluationRow]) -> str:
@@ -119,7 +119,7 @@ def draw_epochs(figure: Any, epochs: Sequence[dict[str, Any]]) -> None:
     places = [record["epoch"] for record in epochs]
     for axes, names, label in (
         (losses, {"train_loss": "training", "validation_loss": "validation"}, "loss (nats per token)"),
-        (scores, {"validation_bleu": "corpus BLEU", "validation_sentence_bleu": "mean sentence BLEU"}, "BLEU"),
+        (scores, {"validation_bleu": "validation"}, "corpus BLEU"),
     ):
         for name, legend in names.items():
             axes.plot(places, [record[name] for record in epochs], marker="o", markersize=3, label=legend)
@@ -143,7 +143,7 @@ def draw_sentences(figure: Any, rows: Sequence[EvaluationRow], corpus: float) ->
 def main() -> None:
     """Train, unless the run is finished, and write the report."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--pairs", type=int, default=10_000, help="training pairs [%(default)s]")
+    parser.add_argument("--pairs", type=int, default=5_000, help="training pairs [%(default)s]")
     parser.add_argument("--epochs", type=int, default=20, help="passes over the training pairs [%(default)s]")
     parser.add_argument("--output_dir", type=Path, default=Path("runs/overfitting"), help="[%(default)s]")
     parsed = parser.parse_args()

@@ -35,6 +35,7 @@ from .schemas import (
 from .served_models import ClassifiedText, ServedClassifier, ServedTranslator, TranslatedText
 
 _ENDPOINTS = ("/translate", "/classify", "/health", "/metrics")
+_MOST_FAULTS = 10  # in the answer to an invalid body
 _PROBLEMS: dict[int | str, dict[str, Any]] = {
     408: {"model": Problem, "description": "The body did not arrive in time."},
     413: {"description": "The body has too many bytes."},
@@ -150,6 +151,6 @@ def _unusable(_: Request, error: Any) -> Response:
 
 
 def _invalid(_: Request, error: Any) -> Response:
-    """What is not valid, without the value itself, which may be long or no valid Unicode."""
-    faults = [{key: fault[key] for key in ("type", "loc", "msg")} for fault in error.errors()]
+    """The first faults of an invalid body, without the values, which may be long or no valid Unicode."""
+    faults = [{key: fault[key] for key in ("type", "loc", "msg")} for fault in error.errors()[:_MOST_FAULTS]]
     return JSONResponse({"detail": jsonable_encoder(faults)}, 422)

@@ -49,7 +49,8 @@ def build_page(name: str, add_form: Callable[[], None]) -> gr.Blocks:
     with gr.Blocks(title=title, analytics_enabled=False, delete_cache=(_KEEP_UPLOADS, _KEEP_UPLOADS)) as page:
         gr.HTML(f"<h1>{html.escape(title)}</h1>")
         add_form()
-    page.queue(max_size=_WAITING, default_concurrency_limit=1)
+    # without api_open=False, requests to /run would not wait in the queue, and would compute at the same time
+    page.queue(max_size=_WAITING, default_concurrency_limit=1, api_open=False)
     return page
 
 
@@ -113,6 +114,8 @@ def add_translation(served: ServedTranslator, num_beams: int, examples: Sequence
         return found[0].text, gr.Radio(choices=choices, value=None), [], rows, alignment
 
     def show_attention(index: int, alignment: Any) -> list[tuple[str, float]]:
+        if alignment is None:  # the session has ended
+            return []
         pairs = zip(alignment.source, alignment.weights[index].tolist(), strict=True)
         return [(f"{word} {weight:.2f}", weight) for word, weight in pairs]
 

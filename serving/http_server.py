@@ -24,16 +24,21 @@ class _Protocol(H11Protocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        self.loop.call_later(self.timeout_keep_alive, self._close_if_idle, None)
+        self.loop.call_later(self.timeout_keep_alive, self._close_if_idle, (None, True))
 
-    def _close_if_idle(self, last_request: object) -> None:
-        """Close the connection if no request has begun since `last_request`, and `last_request` is answered."""
+    def _close_if_idle(self, before: tuple[object, bool]) -> None:
+        """Close the connection if it was idle for the whole interval: with the last request and its answer of `before`.
+
+        Args:
+            before: the last request at the beginning of the interval, and whether it was answered.
+        """
         if self.transport.is_closing():
             return
-        if self.cycle is last_request and (self.cycle is None or self.cycle.response_complete):
+        now = (self.cycle, self.cycle is None or self.cycle.response_complete)
+        if now == before and now[1]:
             self.transport.close()
         else:
-            self.loop.call_later(self.timeout_keep_alive, self._close_if_idle, self.cycle)
+            self.loop.call_later(self.timeout_keep_alive, self._close_if_idle, now)
 
 
 class _Server(uvicorn.Server):
@@ -50,7 +55,7 @@ class _Server(uvicorn.Server):
 
 
 def bind(host: str, port: int) -> socket.socket:
-    """Reserve a port, on which connections are refused until `serve` runs.
+    """Bind a port, on which connections are refused until `serve` runs.
 
     Args:
         host: name or address of the interface.

@@ -79,6 +79,10 @@ class RequestMetrics:
 
         try:
             await self._app(scope, receive, send_and_note)
+        except BaseException:
+            # the answer with status 500 is sent outside of this middleware; for a client that left, nothing is raised
+            status = "500" if status == DISCONNECTED else status
+            raise
         finally:
             endpoint = scope["path"] if scope["path"] in self._endpoints else "other"
             self._metrics.requests.labels(endpoint, status).inc()

@@ -58,7 +58,8 @@ def request_models(limits: Limits) -> tuple[type[BaseModel], type[BaseModel]]:
         )
         length_penalty: float | None = Field(
             None,
-            allow_inf_nan=False,
+            ge=-10,
+            le=10,
             description="Exponent of the length by which beam search divides the log-probability of a translation.",
             examples=[1.0],
         )

@@ -136,7 +136,8 @@ def _cross_attention(model: Any, pairs: list[tuple[Sequence, Sequence]], layer: 
                 output_attentions=True,
                 return_dict=True,
             )
-        except ValueError as error:  # a text is longer than the learned positions of the model
+        # a text is longer than the table of positions: Locant raises ValueError, other models index beyond the table
+        except (IndexError, RuntimeError, ValueError) as error:
             raise InputError(f"A pair of texts cannot be aligned: {first_line(error)}.") from error
     if not outputs.get("cross_attentions"):
         raise InputError(f"{type(model).__name__} returns no cross-attention: give an encoder–decoder.")
@@ -148,6 +149,6 @@ def _chosen(attention: np.ndarray, layer: int | None) -> np.ndarray:
     """The attention of one layer or of all layers; the first dimension is that of layers."""
     if layer is None:
         return attention
-    if layer > len(attention):
+    if not 1 <= layer <= len(attention):
         raise InputError(f"There is no layer {layer}: the layers of the decoder are 1 to {len(attention)}.")
     return attention[layer - 1 : layer]

@@ -39,7 +39,7 @@ class InputNorms:
         """A sentence that explains the bars."""
         first = "The Euclidean norm of the embedding of each token, times the model's scale of embeddings"
         if self.positions is None:
-            return f"{first}. The model adds no position vectors."
+            return f"{first}. No position vectors that are added were found."
         return f"{first} (first bar), and of the vector of its position (second bar): the two vectors are added."
 
 
@@ -66,7 +66,10 @@ def _norms(name: str, stack: Any, recording: Recording) -> InputNorms:
         return _norms_of_tokens(name, stack, source.tokens, source.ids)
     count = math.prod(source.patches)
     embed = getattr(stack, "embed_patches", None) or stack.get_input_embeddings()
-    vectors = _array(embed(recording.pixel_values))[0, -count:]
+    embedded = embed(recording.pixel_values)
+    if embedded.ndim == 4:  # a convolution, as in CLIP: (1, width, rows, columns)
+        embedded = embedded.flatten(2).transpose(1, 2)
+    vectors = _array(embedded)[0, -count:]
     table = position_table(stack, len(source.tokens), source.patches)
     positions = None if table is None or len(table) < count else np.linalg.norm(table[-count:], axis=-1)
     return InputNorms(name, source.tokens[-count:], np.linalg.norm(vectors, axis=-1), positions)

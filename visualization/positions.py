@@ -113,7 +113,8 @@ def _pictures(name: str, module: Any, length: int, patches: tuple[int, int] | No
     elif hasattr(module, "relative_attention_bias") and hasattr(module, "compute_bias"):  # T5 of transformers
         yield _bias_picture(module.compute_bias(length, length)[0], module.is_decoder)
     elif name.rpartition(".")[2] in _TABLE_NAMES and isinstance(module, nn.Embedding):
-        offset = getattr(module, "offset", 0)
+        # BART has an attribute for the row of position 0; in RoBERTa, it is the row after that of the padding
+        offset = getattr(module, "offset", 0 if module.padding_idx is None else module.padding_idx + 1)
         yield _Picture(TABLE, _array(module.weight[offset : offset + length]))
     elif isinstance(table := getattr(module, "position_embeddings", None), nn.Parameter) and table.ndim == 3:
         yield _Picture(TABLE, _array(table[0]))  # ViT of transformers
@@ -177,7 +178,9 @@ def _heatmaps(
         column_labels = [str(picture.first + column) for column in range(columns)]
     elif picture.kind == VECTORS:
         row_labels = [str(picture.first + row) for row in range(rows)]
-    elif picture.kind == TABLE and patches is not None and rows - math.prod(patches) in (0, 1):
+    elif (
+        picture.kind == TABLE and patches is not None and "decoder" not in name and rows - math.prod(patches) in (0, 1)
+    ):
         row_labels = image_sequence(patches, rows).tokens
     stacks = [stack for stack in ("encoder", "decoder", "cross") if stack in name]
     return Heatmaps(

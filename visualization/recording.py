@@ -13,6 +13,7 @@ from transformers import PreTrainedModel
 
 from locant.training.errors import InputError
 from locant.training.inference import translate
+from locant.utils.errors import first_line
 
 from .sequences import Sequence, image_sequence, read_text
 
@@ -123,10 +124,11 @@ def eager_attention(model: PreTrainedModel) -> Iterator[None]:
 def _outputs(model: PreTrainedModel, inputs: dict[str, torch.Tensor]) -> Any:
     try:
         return model(**inputs, output_attentions=True, output_hidden_states=True, return_dict=True)
-    except (TypeError, ValueError) as error:
+    except (IndexError, RuntimeError, TypeError, ValueError) as error:
         raise InputError(
-            f"{type(model).__name__} cannot be run on the given input ({error}): give a text to a model that reads "
-            "text, or an image to a model that reads images."
+            f"{type(model).__name__} cannot be run on the given input ({first_line(error)}): give a text to a model "
+            "that reads text, of at most as many tokens as the model has positions, or an image to a model that reads "
+            "images."
         ) from error
 
 

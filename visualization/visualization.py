@@ -150,7 +150,7 @@ def visualize(
     if compare is not None:
         if image is not None:
             raise InputError("A second text is given to compare with, but the model reads an image: leave it out.")
-        heatmaps.append(similarity_heatmaps(recording, record(model, tokenizer, compare)))
+        heatmaps.append(similarity_heatmaps(recording, record(model, tokenizer, compare, target)))
     length = max(len(recording.source.tokens), len(recording.decoder_tokens))
     heatmaps += position_heatmaps(model, length, recording.source.patches)
 
