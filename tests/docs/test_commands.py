@@ -5,6 +5,7 @@ Most of these commands need data, hours or a login, so that no test can run them
 """
 
 import importlib
+import itertools
 import re
 import shlex
 import tomllib
@@ -29,7 +30,7 @@ YAML = re.compile(r"^```yaml\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 def commands(text):
     """The words of each command in the console blocks of a page; a pipe separates two commands."""
     for block in SHELL.findall(text):
-        for line in re.findall(r"^\$ (.*)$", block, re.MULTILINE):
+        for line in re.findall(r"^\$ (.*)$", block.replace("\\\n", ""), re.MULTILINE):
             lexer = shlex.shlex(line, posix=True, punctuation_chars="|<>&;")
             lexer.whitespace_split = True
             words = []
@@ -77,8 +78,10 @@ def test_the_commands_of_a_page_have_the_options_that_it_gives_them(page, monkey
     monkeypatch.chdir(ROOT)
     checked = 0
     for words in commands(PAGES[page]):
-        if "<" in words:
-            words = words[: words.index("<")]
+        words = list(itertools.takewhile(lambda word: word not in ("<", ">"), words))
+        words = list(itertools.dropwhile(re.compile(r"[A-Z_]+=").match, words))  # environment variables
+        if not words:
+            continue
         if words[:2] == ["accelerate", "launch"]:
             words = words[words.index("-m") + 1 :]
         program, *arguments = words
@@ -93,7 +96,7 @@ def test_the_commands_of_a_page_have_the_options_that_it_gives_them(page, monkey
             for argument in arguments:
                 check_extras(argument)
         else:
-            assert program in ("cd", "echo", "git", "hf", "python", "python3", "source"), words
+            assert program in ("cd", "curl", "echo", "git", "hf", "python", "python3", "source"), words
         checked += 1
     assert checked
 

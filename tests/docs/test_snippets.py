@@ -53,7 +53,8 @@ def checkout(trained_run, tmp_path, monkeypatch):
     """A folder that looks like a checkout after `make train`; afterwards, the encodings of the pages are gone."""
     (tmp_path / "runs").mkdir()
     (tmp_path / "runs" / "phrasebook").symlink_to(trained_run)
-    (tmp_path / "examples").symlink_to(ROOT / "examples")
+    for folder in ("examples", "benchmarks"):
+        (tmp_path / folder).symlink_to(ROOT / folder)
     save_image_models(tmp_path / "runs", AutoTokenizer.from_pretrained(trained_run))
     for name in ("1.png", "2.png"):
         Image.new("L", (8, 8)).save(tmp_path / name)

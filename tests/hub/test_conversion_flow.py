@@ -419,7 +419,7 @@ class TestConfigs:
 
     def test_directions(self, theirs, ours):
         assert_refused(theirs, "leave out --to", to="bart")
-        assert_refused(ours, "give the type to convert it to, with --to")
+        assert_refused(ours, "give the family to convert it to, with --to")
         assert_refused(ours, "cannot be converted to 'xlnet': choose", to="xlnet")
 
 

@@ -283,7 +283,7 @@ class TestRefusals:
 
     def test_a_folder_that_holds_no_model(self, predict, lines, tmp_path):
         [error] = predict(tmp_path, lines, status=2)
-        assert "give a folder or a repository with a Locant model that has a head" in error
+        assert "give a folder or a repository with a model that has a head" in error
 
 
 @pytest.mark.parametrize(

@@ -18,12 +18,14 @@ def test_help_explains_every_key_of_the_section(capsys):
 
 
 @pytest.mark.parametrize(("arguments", "workers"), [([], None), (["--workers", "3"], 3)])
-def test_the_number_of_workers_is_an_option(monkeypatch, capsys, arguments, workers):
+def test_the_number_of_workers_is_an_option(monkeypatch, tmp_path, capsys, arguments, workers):
     calls = []
+    file = tmp_path / "x.yaml"
+    file.touch()
     monkeypatch.setattr(search_config, "parse_search", lambda *given: calls.append(given))
     monkeypatch.setattr(search, "run_search", lambda found: "there/report.md")
-    assert main(["search", "x.yaml", *arguments, "--seed", "1"]) == 0
-    assert calls == [(["x.yaml", "--seed", "1"], workers)]
+    assert main(["search", str(file), *arguments, "--seed", "1"]) == 0
+    assert calls == [([str(file), "--seed", "1"], workers)]
     assert capsys.readouterr().out == "The report is there/report.md\n"
 
 
@@ -42,7 +44,8 @@ def test_arguments_that_cannot_be_used_are_one_sentence(capsys, arguments, messa
     assert error.startswith("locant search: error: ") and message in error and error.count("\n") == 1
 
 
-def test_without_optuna_the_message_names_the_extra(monkeypatch, capsys):
+def test_without_optuna_the_message_names_the_extra(monkeypatch, tmp_path, capsys):
     monkeypatch.setitem(sys.modules, "optuna", None)
-    assert main(["search", "x.yaml"]) == 2
+    (tmp_path / "x.yaml").touch()
+    assert main(["search", str(tmp_path / "x.yaml")]) == 2
     assert "pip install 'locant[search]'" in capsys.readouterr().err

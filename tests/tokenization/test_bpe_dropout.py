@@ -137,7 +137,7 @@ def test_the_same_seed_gives_the_same_pieces_whatever_was_encoded_before(tokeniz
 
 @pytest.mark.parametrize("dropout", [-0.1, 1.5, float("nan")])
 def test_a_dropout_that_is_no_probability_is_refused(tokenizer, dropout):
-    with pytest.raises(ValueError, match="between 0 and 1"):
+    with pytest.raises(ValueError, match="a probability from 0 to 1"):
         BPEDropout(tokenizer, dropout)
 
 

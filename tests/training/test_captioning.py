@@ -233,7 +233,7 @@ class TestBadInput:
             ({"train_file": "unreadable.csv"}, "bad.png cannot be read: cannot identify image file"),
             (
                 {"max_length": 2},
-                "No training image is left: 0 have an empty text, and 80 have a text longer than max_length 2:",
+                "No training image is left, as 0 have an empty text, and 80 have a text longer than max_length 2:",
             ),
             ({"max_length": 0}, "max_length is 0, but must be above 0."),
             ({"max_position_embeddings": 3}, "caption, row 1, has 4 tokens, but the learned positions end at 3"),

@@ -147,7 +147,7 @@ class TestDropping:
         with pytest.raises(InputError) as error:
             drop_unusable_pairs(tokenized, 2, 8)
         assert str(error.value) == (
-            "No training pair is left: 1 have an empty text, and 1 have a text longer than max_source_length 2 or "
+            "No training pair is left, as 1 have an empty text, and 1 have a text longer than max_source_length 2 or "
             "max_target_length 8: check the data, or raise the limit."
         )
 

@@ -395,7 +395,7 @@ class TestBadInput:
                 "validation.jsonl, line 1: the label 'cow' is not one of the 2 labels of the training data",
             ),
             ([("a", "x"), ("b", "x")], {}, "have 1 different labels (x), but a classifier needs two or more: "),
-            ([("a", "x"), ("b", "")], {}, "line 2: 'label' is '', where the name of a class is expected."),
+            ([("a", "x"), ("b", "")], {}, "line 2: 'label' is '', where the name of a class is expected: correct"),
             (
                 [("a", 1), ("b", "x")],
                 {"problem_type": "regression"},
