@@ -15,9 +15,8 @@ import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-import phrasebook as grammar
-from phrasebook import Pair
-
+from locant.examples import phrasebook as grammar
+from locant.examples.phrasebook import Pair
 from locant.training.errors import InputError
 from locant.training.inference import load
 from locant.visualization.aligning import Translator, align
