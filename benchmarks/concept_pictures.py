@@ -122,7 +122,7 @@ def draw_sinusoids(figure: Any) -> None:
 
 
 def draw_recent_encodings(figure: Any) -> None:
-    """What four encodings give a pair of tokens, over their distance."""
+    """Draw the product, factor, bias or bucket that four encodings give two tokens, over the distance of the tokens."""
     figure.set_size_inches(8.5, 4.6)
     (sinusoidal, rotary), (alibi, t5) = figure.subplots(2, 2)
     distances = torch.arange(-100, 101)
@@ -141,7 +141,7 @@ def draw_recent_encodings(figure: Any) -> None:
 
 
 def draw_encoder_decoder(figure: Any) -> None:
-    """The attention weights of an untrained head under four masks."""
+    """Draw the attention weights of an untrained head under four masks."""
     figure.set_size_inches(9, 2.7)
     padding = torch.tensor([[1, 1, 1, 1, 1, 0, 0]])
     band = (torch.arange(7) - torch.arange(7)[:, None]).abs() <= 2
@@ -165,7 +165,7 @@ def draw_encoder_decoder(figure: Any) -> None:
 
 
 def draw_normalisation(figure: Any) -> None:
-    """What the two norms average over, and the norms of hidden states after each layer."""
+    """Draw the axes over which layer norm and batch norm average, and the norms of hidden states after each layer."""
     figure.set_size_inches(9, 3.1)
     layer, batch, right = figure.subplots(1, 3, width_ratios=(1, 1, 1.6))
     for panel, title in ((layer, "layer norm: one token"), (batch, "batch norm: one feature")):

@@ -44,7 +44,7 @@ SMOOTHINGS = {
     "`exp`, orders up to the sentence's length (Locant's `sentence_bleu`)": {},
     "`add-k`, k = 1": {"smooth_method": "add-k", "smooth_value": 1, "effective_order": False},
 }
-"""How sentence BLEU treats n-grams without a match -> the options of `sentence_bleu`."""
+"""The name of each smoothing of n-gram counts of 0 -> the options of `sentence_bleu` that select the smoothing."""
 
 
 def write_first(paths: Sequence[Path], lines: int, folder: Path) -> list[Path]:

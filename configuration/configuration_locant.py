@@ -152,7 +152,7 @@ def _stack_field(name: str, read: Callable[["LocantConfig", Stack], Any] | None 
 
 @strict
 class LocantConfig(PretrainedConfig):
-    """The configuration of a Locant model. The defaults give the layers of the base model of Vaswani et al. 2017.
+    """The configuration of a Locant model. By default, its layers are those of the base model of Vaswani et al. 2017.
 
     A model has an encoder and a decoder (`is_encoder_decoder`), a decoder alone (`is_decoder`), or an encoder alone
     (neither). If these two flags do not fit a model class, the class uses a copy of the config with other flags

@@ -1,5 +1,5 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""Pools hidden states to one vector for each row of the batch; builds the dropout and linear layer of classifiers."""
+"""`Pooler`, which computes one vector for each row of the batch; the dropout and the linear layer of classifiers."""
 
 from typing import cast
 
@@ -12,10 +12,13 @@ from .stack_inputs import visible_keys
 
 
 class Pooler(nn.Module):
-    """Pools by the mean of the tokens (Reimers & Gurevych 2019, section 3) or by the first token (Devlin et al. 2019).
+    """Computes one vector for each row of the batch from the hidden states of the row's tokens.
+
+    The vector is the mean of the hidden states (Reimers & Gurevych 2019, section 3) or the hidden state of the first
+    token (Devlin et al. 2019), followed by a linear layer and tanh if `pooler_projection` is set.
 
     Args:
-        config: gives `pooling` and `pooler_projection`.
+        config: the config of the model, with the fields `d_model`, `pooling` and `pooler_projection`.
     """
 
     def __init__(self, config: LocantConfig):
@@ -36,7 +39,7 @@ class Pooler(nn.Module):
 
 
 def mean_token(hidden_states: torch.Tensor, seen: torch.Tensor | None) -> torch.Tensor:
-    """The mean over the hidden states of the tokens where `seen`, `(batch or 1, length)`, is not 0."""
+    """Compute the mean of the hidden states of the tokens for which `seen`, `(batch or 1, length)`, is not 0."""
     if seen is None:
         return hidden_states.mean(dim=1)
     seen = seen.to(hidden_states.device, torch.bool).unsqueeze(-1)
@@ -46,7 +49,7 @@ def mean_token(hidden_states: torch.Tensor, seen: torch.Tensor | None) -> torch.
 
 
 def first_token(hidden_states: torch.Tensor, seen: torch.Tensor | None) -> torch.Tensor:
-    """The hidden state of the first token where `seen` is not 0; padding may be on the left."""
+    """Return the hidden state of the first token for which `seen` is not 0, as padding may be on the left."""
     if seen is None:
         return hidden_states[:, 0]
     first = seen.bool().int().argmax(dim=1).expand(hidden_states.shape[0])
@@ -54,10 +57,10 @@ def first_token(hidden_states: torch.Tensor, seen: torch.Tensor | None) -> torch
 
 
 def build_classifier_dropout(config: LocantConfig) -> nn.Dropout:
-    """The dropout before the linear layer of a classifier."""
+    """Build the dropout before the linear layer of a classifier."""
     return nn.Dropout(config.dropout if config.classifier_dropout is None else config.classifier_dropout)
 
 
 def build_classifier(config: LocantConfig) -> nn.Linear:
-    """The linear layer of a classifier, from hidden states of width `d_model` to `config.num_labels` logits."""
+    """Build the linear layer of a classifier, from hidden states of width `d_model` to `config.num_labels` logits."""
     return nn.Linear(config.d_model, cast(int, config.num_labels))

@@ -1,5 +1,5 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""What the server counts and times, for Prometheus."""
+"""The counters and histograms of the server, for Prometheus, and the middleware that updates them."""
 
 import time
 

@@ -80,16 +80,16 @@ class Search:
         return make_run_config(self.given | own | {"output_dir": str(folder)})
 
     def first_config(self, folder: Path) -> RunConfig:
-        """The configuration of the first trial; values that a sampler would draw are the first values in `space`."""
+        """The configuration of the first trial, with the first value of each hyperparameter if a sampler draws them."""
         values = self.planned[0].values or {h.name: h.first for h in self.space}
         return self.config_of(values, None, folder)
 
 
 def parse_search(arguments: list[str], workers: int | None = None) -> Search:
-    """Read the search that the command line `arguments` of `locant search` ask for.
+    """Parse the command line of `locant search`, and check every value.
 
     Args:
-        arguments: the path of the YAML file, and options of `locant train`.
+        arguments: the arguments after `locant search`: the path of the YAML file, and options of `locant train`.
         workers: the number of workers; None for the number in the file.
 
     Raises:

@@ -58,7 +58,7 @@ def load_model(
 
 
 def _has_patches(config: Any) -> bool:
-    """Whether the config is of a model that reads images: it, or the config of its encoder, has a patch size."""
+    """Whether a config is that of a model for images: it has a patch size, itself or in the config of its encoder."""
     if config.model_type == "locant":
         return config.encoder_input == "patches" and not config.is_decoder
     return any(hasattr(part, "patch_size") for part in (config, getattr(config, "encoder", None)))

@@ -53,7 +53,7 @@ def read_text(tokenizer: Any, text: str, *, is_target: bool = False) -> Sequence
 
 
 def _from_pieces(tokenizer: Any, text: str, ids: list[int]) -> Sequence:
-    """As `read_text`, for a tokenizer without offsets: each piece that begins with ▁ or Ġ begins a word."""
+    """Read a text with a tokenizer without offsets: each piece that begins with ▁ or Ġ begins a word."""
     pieces = tokenizer.convert_ids_to_tokens(ids)
     special = set(tokenizer.all_special_ids) - {tokenizer.unk_token_id}
     begun = list(accumulate(piece.startswith(_WORD_STARTS) for piece in pieces))

@@ -245,7 +245,7 @@ def transfer(source: SourceWeights, moves: list[Move], target: PreTrainedModel, 
                 raise
             raise SharingError(f"{source.find(move.sources[0])} {error}.") from error
         for name, tensor in zip(move.targets, results, strict=True):
-            # if this fails, the family's table of weights is wrong
+            # a wrong name or shape is an error in the family's table of weights, and not in the checkpoint
             assert name in shapes and tensor.shape == shapes[name], f"{name}: {tensor.shape}"
             twin = next((other for other in tied.with_(name) if other in filled), None)
             own = _owned(tensor, dtype or (source.dtype if move.is_constant else tensor.dtype))

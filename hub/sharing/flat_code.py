@@ -197,10 +197,10 @@ def _optional_imports(module: _Module) -> set[ast.AST]:
 
 
 def _names_used_whole(node: ast.Import, module: _Module) -> list[tuple[str, ast.alias]]:
-    """List the names `locant.Name` that a module with the statement `import locant` uses.
+    """Find the attributes of the package that a module with the statement `import locant` reads, as in `locant.Name`.
 
     Returns:
-        A pair (`locant`, alias of `Name`) for each of them.
+        A pair for each attribute: `locant`, and an `ast.alias` with the name of the attribute.
 
     Raises:
         SharingError: the statement `node` is not exactly `import locant`.
@@ -219,7 +219,7 @@ def _names_used_whole(node: ast.Import, module: _Module) -> list[tuple[str, ast.
 
 
 def _source_of(node: ast.ImportFrom, module: _Module) -> str:
-    """Return the full name of the module that a statement imports from."""
+    """Return the full name of the module from which the import statement `node` imports."""
     if not node.level:
         return node.module or ""
     package = module.name if module.is_package else module.name.rpartition(".")[0]

@@ -3,7 +3,7 @@
 
 import argparse
 
-from locant.commands.model_options import positive, shows_progress
+from locant.commands.model_options import add_device_option, positive, shows_progress
 from locant.commands.text_files import output, read_parallel
 
 
@@ -56,9 +56,9 @@ def _parser() -> argparse.ArgumentParser:
         help="decoder layer, counted from 1, whose cross-attention is used (default: the mean over all layers)",
     )
     parser.add_argument("--output", metavar="FILE", help="file for the alignments (default: standard output)")
+    add_device_option(parser)
     parser.add_argument(
-        "--device", help="device that computes, such as cpu, cuda or cuda:1 (default: the accelerator if there is one)"
+        "--batch_size", type=positive, default=32, metavar="N", help="number of pairs in a batch (default: 32)"
     )
-    parser.add_argument("--batch_size", type=positive, default=32, metavar="N", help="pairs at a time (32)")
-    parser.add_argument("--no_progress", action="store_true", help="no progress bar")
+    parser.add_argument("--no_progress", action="store_true", help="draw no progress bar")
     return parser

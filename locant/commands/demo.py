@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from itertools import islice
 from typing import Any
 
-from locant.commands.model_options import load_model, run_config_file, shows_progress
+from locant.commands.model_options import add_device_option, load_model, run_config_file, shows_progress
 from locant.commands.predict import image_files, load_pipeline, max_text_tokens, predict_inputs
 from locant.commands.serve import find_served_task, port
 from locant.training.data.text_data import read_lines
@@ -82,20 +82,20 @@ def load_form(parsed: argparse.Namespace) -> Callable[[], None]:
 def _predict(
     pipe: Any, given: str, *, top_k: int | None = None, do_sample: bool = False, max_new_tokens: int | None = None
 ) -> Any:
-    """What `locant predict` with these options predicts for one text, or for the image at one path."""
+    """Return the prediction of `locant predict`, with the given options, for one text or for the image at one path."""
     options = argparse.Namespace(batch_size=1, top_k=top_k, do_sample=do_sample, max_new_tokens=max_new_tokens)
     [found] = predict_inputs(pipe, [given], options, max_length=None)
     return found
 
 
 def _texts(parsed: argparse.Namespace) -> Sequence[str]:
-    """The first lines of the files of examples that are not blank."""
+    """Read the example texts of the page: the first `_MOST_EXAMPLES` lines of the given files, without blank lines."""
     lines = (line for file in parsed.examples for line in read_lines(file) if line.strip())
     return list(islice(lines, _MOST_EXAMPLES))
 
 
 def _images(parsed: argparse.Namespace) -> Sequence[str]:
-    """The paths of the first example images."""
+    """Find the example images of the page: the first `_MOST_EXAMPLES` images among the given files and folders."""
     if not parsed.examples:
         return []
     return list(islice(image_files(parsed.model, parsed.examples), _MOST_EXAMPLES))
@@ -117,12 +117,14 @@ def _parser() -> argparse.ArgumentParser:
         help=f"files of texts, one text per line, or images, or folders of images; the page offers the first "
         f"{_MOST_EXAMPLES}",
     )
-    parser.add_argument("--host", default="127.0.0.1", metavar="ADDRESS", help="address to listen on (127.0.0.1)")
-    parser.add_argument("--port", type=port, default=7860, metavar="N", help="port, 0 for any free port (7860)")
-    parser.add_argument("--open", action="store_true", help="open the page in the default browser")
     parser.add_argument(
-        "--device", help="device that computes, such as cpu, cuda or cuda:1 (default: the accelerator if there is one)"
+        "--host", default="127.0.0.1", metavar="ADDRESS", help="address to listen on (default: 127.0.0.1)"
     )
+    parser.add_argument(
+        "--port", type=port, default=7860, metavar="N", help="port, 0 for any free port (default: 7860)"
+    )
+    parser.add_argument("--open", action="store_true", help="open the page in the default browser")
+    add_device_option(parser)
     parser.add_argument(
         "--source_prefix", metavar="TEXT", help="text put before every source (default: the prefix of the training run)"
     )

@@ -19,9 +19,7 @@ from locant.utils.run_files import RUN_CONFIG_FILE
 def add_model_options(parser: argparse.ArgumentParser) -> None:
     """Add the options for the model, the device, the batch size, the source prefix and the progress bar."""
     parser.add_argument("model", metavar="MODEL", help="folder or Hub name of the model")
-    parser.add_argument(
-        "--device", help="device for the model, such as cpu, cuda or cuda:1 (default: the accelerator if there is one)"
-    )
+    add_device_option(parser)
     parser.add_argument(
         "--batch_size", type=positive, default=32, metavar="N", help="number of rows in a batch (default: 32)"
     )
@@ -29,6 +27,13 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
         "--source_prefix", metavar="TEXT", help="text put before every source (default: the prefix of the training run)"
     )
     parser.add_argument("--no_progress", action="store_true", help="draw no progress bar")
+
+
+def add_device_option(parser: argparse.ArgumentParser) -> None:
+    """Add the option `--device`."""
+    parser.add_argument(
+        "--device", help="device for the model, such as cpu, cuda or cuda:1 (default: the accelerator if there is one)"
+    )
 
 
 def add_search_options(parser: argparse.ArgumentParser) -> None:

@@ -13,7 +13,7 @@ from huggingface_hub.errors import StrictDataclassError
 from tqdm.auto import tqdm
 from transformers import set_seed
 
-from locant.commands.model_options import positive, run_config_file, shows_progress
+from locant.commands.model_options import add_device_option, positive, run_config_file, shows_progress
 from locant.commands.text_files import output, prompted, standard_input
 from locant.training.data.tables import Column, Layout, is_table, load_files
 from locant.training.data.text_data import read_lines
@@ -279,9 +279,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--seed", type=int, metavar="N", help="seed of the random numbers of --do_sample")
     parser.add_argument("--json", action="store_true", help="write JSON lines with each input and its whole result")
     parser.add_argument("--max_new_tokens", type=positive, metavar="N", help="longest generated text, in tokens")
-    parser.add_argument(
-        "--device", help="device for the model, such as cpu, cuda or cuda:1 (default: the accelerator if there is one)"
-    )
+    add_device_option(parser)
     parser.add_argument(
         "--batch_size", type=positive, default=32, metavar="N", help="number of inputs in a batch (default: 32)"
     )

@@ -106,14 +106,18 @@ def _parser() -> argparse.ArgumentParser:
         "control and no encryption.",
     )
     add_model_options(parser)
-    parser.add_argument("--host", default="127.0.0.1", metavar="ADDRESS", help="address to listen on (127.0.0.1)")
-    parser.add_argument("--port", type=port, default=8000, metavar="N", help="port, 0 for any free port (8000)")
+    parser.add_argument(
+        "--host", default="127.0.0.1", metavar="ADDRESS", help="address to listen on (default: 127.0.0.1)"
+    )
+    parser.add_argument(
+        "--port", type=port, default=8000, metavar="N", help="port, 0 for any free port (default: 8000)"
+    )
     parser.add_argument(
         "--stop_seconds",
         type=positive,
         default=30,
         metavar="N",
-        help="seconds after SIGTERM or Ctrl-C in which the requests that were received are still answered (30)",
+        help="seconds after SIGTERM or Ctrl-C in which received requests are still answered (default: 30)",
     )
     add_engine_options(parser)
     group = parser.add_argument_group("limits")
@@ -126,7 +130,9 @@ def _parser() -> argparse.ArgumentParser:
         ("max_num_beams", 8, "beams that a request may ask for"),
         ("max_new_tokens", 512, "tokens of a translation that a request may ask for"),
     ):
-        group.add_argument(f"--{name}", type=positive, default=default, metavar="N", help=f"{explanation} ({default})")
+        group.add_argument(
+            f"--{name}", type=positive, default=default, metavar="N", help=f"{explanation} (default: {default})"
+        )
     return parser
 
 

@@ -4,7 +4,7 @@
 import argparse
 from pathlib import Path
 
-from locant.commands.model_options import positive
+from locant.commands.model_options import add_device_option, positive
 
 
 def run(arguments: list[str]) -> None:
@@ -56,10 +56,8 @@ def _parser() -> argparse.ArgumentParser:
         "--output_dir",
         default="runs/visualization",
         metavar="DIR",
-        help="folder for the page and the PNG files, which must be new or empty (runs/visualization)",
+        help="folder for the page and the PNG files, which must be new or empty (default: runs/visualization)",
     )
     parser.add_argument("--overwrite", action="store_true", help="replace files in the folder")
-    parser.add_argument(
-        "--device", help="device that computes, such as cpu, cuda or cuda:1 (default: the accelerator if there is one)"
-    )
+    add_device_option(parser)
     return parser

@@ -196,12 +196,12 @@ class TestCommand:
         assert command.results_of("fake", tmp_path)["figure"] == 1
 
 
-@pytest.mark.parametrize("name", PARTS)
+@pytest.mark.parametrize(
+    "name", [part for part in PARTS if (ROOT / "benchmarks" / "results" / f"comparison_{part}.json").exists()]
+)
 def test_the_page_has_the_tables_and_the_plots_of_the_figures(name):
     part = importlib.import_module("comparisons").PARTS[name]
     file = ROOT / "benchmarks" / "results" / f"comparison_{name}.json"
-    if not file.exists():
-        pytest.skip(f"{file.name} is not there")
     results = json.loads(file.read_text(encoding="utf-8"))
     page = (ROOT / "docs" / "comparisons.md").read_text(encoding="utf-8")
     assert part.table(results) in page

@@ -1,7 +1,6 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
 """The site that `make docs` builds: its links, its reference, and that a browser requests nothing from the network."""
 
-import importlib.util
 import re
 import shutil
 import subprocess
@@ -15,6 +14,8 @@ import pytest
 import locant
 from locant import modeling, tokenization
 from locant.modeling import positions
+
+from ..browser import chromium
 
 ROOT = Path(__file__).parents[2]
 SITE = ROOT / "site"
@@ -47,9 +48,6 @@ def addresses_of_css(text):
 @pytest.fixture(scope="session")
 def pages():
     """The pages of a new build, by path."""
-    for module in ("zensical", "mkdocstrings"):
-        if importlib.util.find_spec(module) is None:
-            pytest.skip(f"{module} is not installed: pip install -c constraints.txt '.[docs]'")
     if not (ROOT / "docs" / "assets" / "katex").exists() and shutil.which("npm") is None:
         pytest.skip("npm, which fetches KaTeX, is not installed")
     built = subprocess.run(
@@ -98,12 +96,7 @@ def test_no_page_and_no_style_sheet_loads_anything_from_another_host(pages):
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [1000, 420])
 def test_a_browser_shows_every_page_without_a_request_and_within_the_width_of_the_screen(pages, scheme, width):
-    sync_api = pytest.importorskip("playwright.sync_api")
-    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    if chromium is None:
-        pytest.skip("the machine has no Chromium")
-    with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+    with chromium() as browser:
         page = browser.new_page(color_scheme=scheme, viewport={"width": width, "height": 800})
         requests, errors = set(), []
         page.on("request", lambda request: requests.add(request.url))
@@ -113,6 +106,5 @@ def test_a_browser_shows_every_page_without_a_request_and_within_the_width_of_th
             # the body of a page is never wider than the screen: wide tables and formulas scroll by themselves
             assert page.evaluate("document.scrollingElement.scrollWidth") <= width, path
             assert page.locator(".katex-error").count() == 0, path
-        browser.close()
     assert errors == []
     assert {url for url in requests if not url.startswith(("file:", "data:", "blob:"))} == set()

@@ -273,7 +273,10 @@ class ParquetBlocks(BlockFile):
 
 
 def open_blocks(files: str | Sequence[str], layout: Layout) -> list[BlockFile]:
-    """Open the training files: tables, text files of documents, or parallel text files, which make one `BlockFile`.
+    """Open the training files for streaming.
+
+    Returns:
+        A `BlockFile` for each table or text file of documents, or one `BlockFile` for all parallel text files.
 
     Raises:
         InputError: a file is missing, empty, compressed, malformed or a single document, or tables and text files are

@@ -151,7 +151,10 @@ class Captioning(Recipe):
         return lines
 
     def config_fields(self, prepared: PreparedData) -> dict[str, Any]:
-        """Return the vocabulary size and the ids of the special tokens; the BOS token is the decoder's first token."""
+        """Return the config fields that the tokenizer determines: the vocabulary size and the ids of special tokens.
+
+        The decoder begins with the BOS token, so `decoder_start_token_id` is `bos_token_id`.
+        """
         tokenizer = prepared.processor.tokenizer
         return {**tokenizer_fields(tokenizer), "decoder_start_token_id": tokenizer.bos_token_id}
 

@@ -153,7 +153,7 @@ class DocumentRecipe(Recipe):
         return lines
 
     def config_fields(self, prepared: PreparedData) -> dict[str, Any]:
-        """Return the vocabulary size and the ids of the special tokens."""
+        """Return the config fields that the tokenizer determines: the vocabulary size and the ids of special tokens."""
         return tokenizer_fields(prepared.processor)
 
     def learned_tokens(self, pieces: Dataset, tokenizer: PreTrainedTokenizerBase) -> np.ndarray:
