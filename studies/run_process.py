@@ -1,11 +1,13 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""A run of `locant train` in a process of its own, which saves a checkpoint and stops if its parent process ends."""
+"""Runs of `locant train`, each in a process of its own that saves a checkpoint and stops if its parent process ends."""
 
 import os
 import signal
 import subprocess
 import sys
 from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from locant.training.options.run_config import RunConfig
@@ -13,8 +15,11 @@ from locant.training.run.run_folder import RunFolder
 from locant.utils.files import write_text
 from locant.utils.run_files import RUN_CONFIG_FILE
 
-COMMAND = [sys.executable, "-P", "-m", "locant.commands.trial"]
+COMMAND = [sys.executable, "-P", "-m", "locant.commands.child_run"]
 """The command that trains a run; its argument is the folder of the run."""
+
+SECONDS_BETWEEN_LOOKS = 0.5
+"""The time that a process waits before it looks again which of its runs have ended."""
 
 
 class RunProcess:
@@ -42,7 +47,7 @@ class RunProcess:
         environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
         with open(self.log, "ab") as log:
             self._log_start = log.tell()
-            # the trial reads from this pipe, which the system closes when this process ends, even if SIGKILL ends it
+            # the run reads from this pipe, which the system closes when this process ends, even if SIGKILL ends it
             self._process = subprocess.Popen(
                 [*COMMAND, str(self.folder.path)],
                 stdin=subprocess.PIPE,
@@ -82,3 +87,25 @@ class RunProcess:
         """Wait until the process has ended."""
         if self._process is not None:
             self._process.wait()
+
+
+@contextmanager
+def signals_kept() -> Iterator[list[int]]:
+    """Yield a list to which SIGINT and SIGTERM are added until the end of the `with` block.
+
+    A second signal with the same number has its usual effect.
+    """
+    received: list[int] = []
+
+    def receive(number: int, frame: Any) -> None:
+        received.append(number)
+        signal.signal(number, before[number])
+
+    before: dict[int, Any] = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    for number in before:
+        signal.signal(number, receive)
+    try:
+        yield received
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

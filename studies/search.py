@@ -13,8 +13,6 @@ import sys
 import tempfile
 import time
 from collections import deque
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,13 +24,12 @@ from tqdm.auto import tqdm
 
 from locant.training.errors import InputError, Terminated
 
-from .run_process import RunProcess
+from .run_process import SECONDS_BETWEEN_LOOKS, RunProcess, signals_kept
 from .search_config import Search
 from .search_report import write_report
 from .search_results import describe_values, folder_name, results_of
 from .search_storage import JOURNAL_FILE, check_folder, locked, open_study, sampler_of
 
-_SECONDS_BETWEEN_LOOKS = 0.5
 # Parts of the error messages after which a trial is to be resumed: a full disk or another error of the system, and a
 # folder that another process uses
 _TO_REPEAT = ("repeat the command of the run", " is in use by ")
@@ -56,11 +53,11 @@ def run_search(search: Search) -> Path | None:
         try_out(search)
     if is_dry_run:
         return None
-    with locked(search.folder), _signals_kept() as signals:
+    with locked(search.folder), signals_kept() as signals:
         running = _Trials(search, open_study(search))
         try:
             while not signals and running.start_more():
-                time.sleep(_SECONDS_BETWEEN_LOOKS)
+                time.sleep(SECONDS_BETWEEN_LOOKS)
                 running.look()
         finally:
             running.stop()
@@ -88,28 +85,6 @@ def try_out(search: Search) -> None:
     if done.returncode != 0:
         last = (done.stderr.splitlines() or [f"exit status {done.returncode}"])[-1]
         raise InputError(last.partition("error: ")[2] or f"The dry run of the first trial failed: {last}.")
-
-
-@contextmanager
-def _signals_kept() -> Iterator[list[int]]:
-    """Yield a list to which SIGINT and SIGTERM are added until the end of the `with` block.
-
-    A second signal with the same number has its usual effect.
-    """
-    received: list[int] = []
-
-    def receive(number: int, frame: Any) -> None:
-        received.append(number)
-        signal.signal(number, before[number])
-
-    before: dict[int, Any] = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    for number in before:
-        signal.signal(number, receive)
-    try:
-        yield received
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 @dataclass

@@ -2,19 +2,23 @@
 """`locant study translation`: trains one configuration with each position encoding and each seed at equal budget.
 
 The YAML file is a file for `locant train` with a section `study:`, which lists the position encodings and the seeds.
-Each run is an ordinary run of `locant train` in a folder of its own, so a study that was stopped can be resumed.
+Each run is an ordinary run of `locant train`, in a folder and a process of its own, so a study that was stopped can be
+resumed.
 """
 
+import signal
 import time
+from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
 from typing import Any
 
+import torch
 from tqdm.auto import tqdm
 
-from locant.training.errors import InputError
+from locant.training.errors import InputError, Terminated
 from locant.training.inference import EvaluationRow, load, write_tsv
 from locant.training.options.options import find_task, known_options
 from locant.training.options.run_config import RunConfig, make_run_config, read_given
@@ -25,6 +29,7 @@ from locant.training.tasks.bleu_by_length import bleu_by_length
 from locant.training.tasks.recipe import recipe_of
 from locant.training.tasks.registry import TASKS
 
+from .run_process import SECONDS_BETWEEN_LOOKS, RunProcess, signals_kept
 from .translation_report import RunResult, write_report
 
 SECTION = "study"
@@ -62,18 +67,28 @@ class StudyRun:
 class TranslationStudy:
     """The folder of a study, and the runs of the study in order.
 
-    First come the runs of each encoding with the first seed, then the runs with the second seed, and so on.
+    Args:
+        folder: the folder of the study.
+        runs: the runs of each encoding with the first seed, then the runs with the second seed, and so on.
+        workers: the number of runs that run at a time.
     """
 
     folder: Path
     runs: list[StudyRun]
+    workers: int
 
 
-def parse_study(arguments: list[str]) -> TranslationStudy:
-    """Read the study that the command line `arguments` of `locant study translation` ask for, and check every value.
+def parse_study(arguments: list[str], workers: int | None = None) -> TranslationStudy:
+    """Parse the command line of `locant study translation`, and check every value.
+
+    Args:
+        arguments: the arguments after `locant study translation`: the path of the YAML file, and options of
+            `locant train`.
+        workers: the number of workers; None for 1.
 
     Raises:
-        InputError: no YAML file is given, the file lacks a list of values, or an option of a run cannot be used.
+        InputError: no YAML file is given, the file lacks a list of values, an option of a run cannot be used, or the
+            command was started in several processes.
     """
     path, given = read_given(arguments, beside=SECTION)
     if path is None:
@@ -95,14 +110,23 @@ def parse_study(arguments: list[str]) -> TranslationStudy:
     for seed, encoding in product(lists["seed"], lists["position_encoding"]):
         own = {"position_encoding": encoding, "seed": seed, "output_dir": str(folder / _name(encoding, seed))}
         runs.append(StudyRun(encoding, seed, make_run_config(given | own)))
-    return TranslationStudy(folder, runs)
+    processes = runs[0].config.training.world_size
+    if processes > 1:
+        raise InputError(
+            f"locant study translation was started in {processes} processes, but it starts the processes of its runs "
+            "by itself: start it without accelerate launch and torchrun."
+        )
+    return TranslationStudy(folder, runs, workers or 1)
 
 
 def run_study(study: TranslationStudy) -> None:
-    """Train the runs that are not finished yet, and rewrite the report after each run.
+    """Train the runs that are not finished yet, each in a process of its own, and rewrite the report after each run.
 
     Raises:
-        InputError: an option or the data cannot be used, in which case nothing was trained; or a run diverged.
+        InputError: an option or the data cannot be used, in which case nothing was trained; or a run failed, in which
+            case the other running runs have saved a checkpoint.
+        Terminated: SIGTERM ended the study, once the running runs had saved a checkpoint.
+        KeyboardInterrupt: Ctrl-C ended the study, once the running runs had saved a checkpoint.
     """
     left = [run for run in study.runs if not run.folder.is_finished()]
     _try_out(left)
@@ -110,14 +134,68 @@ def run_study(study: TranslationStudy) -> None:
         return
     results: dict[str, RunResult] = {}
     _report(study, [run for run in study.runs if run not in left], results)
-    start, before = time.monotonic(), len(study.runs) - len(left)
-    for done, run in enumerate(left):
-        seconds = (time.monotonic() - start) / done * (len(left) - done) if done else None
-        rest = "" if seconds is None else f", about {tqdm.format_interval(seconds)} left for all runs"
-        _say(run, f"Run {before + done + 1} of {len(study.runs)}: {run.name}{rest}")
-        run.translations.unlink(missing_ok=True)  # an earlier training with fewer steps may have written this file
-        train(run.config)
-        _report(study, [run], results)
+    with signals_kept() as signals:
+        running = _Runs(study, left)
+        try:
+            while not signals and running.start_more():
+                time.sleep(SECONDS_BETWEEN_LOOKS)
+                for run in running.take_finished():
+                    _report(study, [run], results)
+        finally:
+            running.stop()
+    if signals:
+        rest = f"{len(results)} of {len(study.runs)} runs are finished: repeat the command to continue with the others."
+        raise Terminated(rest) if signal.SIGTERM in signals else KeyboardInterrupt(rest)
+
+
+class _Runs:
+    """The runs of a study that are running, and the runs `left` that are still to run."""
+
+    def __init__(self, study: TranslationStudy, left: list[StudyRun]):
+        self._study, self._left = study, deque(left)
+        self._running: dict[str, tuple[StudyRun, RunProcess]] = {}
+        self._threads = max(1, torch.get_num_threads() // study.workers)
+        self._start, self._finished = time.monotonic(), 0
+
+    def start_more(self) -> bool:
+        """Start runs until as many run as there are workers; return whether any run is running."""
+        while self._left and len(self._running) < self._study.workers:
+            run = self._left.popleft()
+            number = len(self._study.runs) - len(self._left)
+            run.translations.unlink(missing_ok=True)  # an earlier training with fewer steps may have written this file
+            process = RunProcess(run.config, self._threads)
+            self._running[run.name] = run, process
+            print(f"Run {number} of {len(self._study.runs)}: {run.name}, log {process.log}{self._rest()}", flush=True)
+        return bool(self._running)
+
+    def take_finished(self) -> list[StudyRun]:
+        """Remove the finished runs from the running ones, and return them; raises `InputError` if a run failed."""
+        finished = []
+        for run, process in list(self._running.values()):
+            status = process.status()
+            if status is None:
+                continue
+            del self._running[run.name]
+            if status != 0:
+                raise InputError(f"The run {run.name} ended: {process.explanation()}")
+            finished.append(run)
+        self._finished += len(finished)
+        return finished
+
+    def stop(self) -> None:
+        """Make the process of each running run save a checkpoint and end, and wait until all of them have ended."""
+        for _, process in self._running.values():
+            process.stop()
+        for _, process in self._running.values():
+            process.wait()
+
+    def _rest(self) -> str:
+        """The time that all runs which have not ended are expected to take, once a run has ended."""
+        if not self._finished:
+            return ""
+        unfinished = len(self._left) + len(self._running)
+        seconds = (time.monotonic() - self._start) / self._finished * unfinished
+        return f", about {tqdm.format_interval(seconds)} left for all runs"
 
 
 def read_tsv(path: Path) -> list[EvaluationRow]:
@@ -166,7 +244,7 @@ def _try_out(runs: Iterable[StudyRun]) -> None:
     for run in runs:
         first.setdefault(run.position_encoding, run)
     for run in first.values():
-        _say(run, f"Dry run with {run.position_encoding}")
+        print(f"Dry run with {run.position_encoding}", flush=True)
         summary = train(make_run_config(run.config.given | {"dry_run": True}))
         if "test" not in summary:
             raise InputError(
@@ -176,7 +254,7 @@ def _try_out(runs: Iterable[StudyRun]) -> None:
 
 def _report(study: TranslationStudy, finished: list[StudyRun], results: dict[str, RunResult]) -> None:
     """Add the results of the `finished` runs to the dict `results`, then write the report on all runs in `results`."""
-    if not finished or finished[0].config.training.process_index != 0:
+    if not finished:
         return
     for run in finished:
         if not run.translations.exists():
@@ -185,7 +263,7 @@ def _report(study: TranslationStudy, finished: list[StudyRun], results: dict[str
         results[run.name] = RunResult(run.position_encoding, run.seed, run.folder.metrics(), by_length)
     in_order = [results[run.name] for run in study.runs if run.name in results]
     report = write_report(study.folder, in_order, planned=len(study.runs))
-    _say(finished[0], f"{len(results)} of {len(study.runs)} runs are in {report}")
+    print(f"{len(results)} of {len(study.runs)} runs are in {report}", flush=True)
 
 
 def _translate_test(config: RunConfig) -> list[EvaluationRow]:
@@ -201,8 +279,3 @@ def _translate_test(config: RunConfig) -> list[EvaluationRow]:
         show_progress=not config.training.disable_tqdm,
     )
     return measured.predictions
-
-
-def _say(run: StudyRun, text: str) -> None:
-    if run.config.training.process_index == 0:
-        print(text, flush=True)

@@ -1,10 +1,9 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
 """The subcommand `locant search`."""
 
-import argparse
-from typing import NoReturn
-
 from locant.training.errors import InputError
+
+from .workers import read_workers
 
 _USAGE = """usage: locant search SEARCH.yaml [--workers N] [--option value ...]
 
@@ -44,7 +43,7 @@ def run(arguments: list[str]) -> None:
     if {"-h", "--help"} & set(arguments):
         print(_USAGE)
         return
-    workers, rest = _read_workers(arguments)
+    workers, rest = read_workers("locant search", arguments)
     try:
         import optuna  # noqa: F401
     except ImportError as error:
@@ -57,20 +56,3 @@ def run(arguments: list[str]) -> None:
     report = run_search(parse_search(rest, workers))
     if report is not None:
         print(f"The report is {report}")
-
-
-def _read_workers(arguments: list[str]) -> tuple[int | None, list[str]]:
-    """Return the value of `--workers`, or None if it is not given, and the other arguments."""
-    parser = _Parser("locant search", add_help=False, allow_abbrev=False)
-    parser.add_argument("--workers", type=int)
-    parsed, rest = parser.parse_known_args(arguments)
-    if parsed.workers is not None and parsed.workers < 1:
-        raise InputError(f"--workers is {parsed.workers}, but must be at least 1.")
-    return parsed.workers, rest
-
-
-class _Parser(argparse.ArgumentParser):
-    """An argument parser that raises an `InputError` of one sentence instead of printing the usage."""
-
-    def error(self, message: str) -> NoReturn:
-        raise InputError(f"{message}.")

@@ -1,7 +1,9 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
 """The subcommand `locant study translation`."""
 
-_USAGE = """usage: locant study translation FILE.yaml [--option value ...]
+from .workers import read_workers
+
+_USAGE = """usage: locant study translation FILE.yaml [--workers N] [--option value ...]
 
 Train one recipe with each of several position encodings and seeds, and compare the translators.
 
@@ -12,8 +14,9 @@ FILE.yaml is a file of locant train with one more section:
     seed: [1, 2, 3]
 
 All other options are the options of locant train (see locant train --help) and apply to every run. Each run has a
-folder in output_dir. The report, output_dir/report.md, is rewritten after each run. The same command continues a study
-that was stopped."""
+folder in output_dir, and a log beside the folder; --workers N trains N runs at a time, which share the cores (the
+default is 1). The report, output_dir/report.md, is rewritten after each run. The same command continues a study that
+was stopped. Ctrl-C and SIGTERM let the runs save a checkpoint first."""
 
 
 def run(arguments: list[str]) -> None:
@@ -24,4 +27,5 @@ def run(arguments: list[str]) -> None:
 
     from locant.studies.translation_study import parse_study, run_study  # slow to import, and --help does not use it
 
-    run_study(parse_study(arguments))
+    workers, rest = read_workers("locant study translation", arguments)
+    run_study(parse_study(rest, workers))

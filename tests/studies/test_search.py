@@ -23,7 +23,7 @@ import yaml
 from optuna.storages.journal import JournalFileBackend
 
 from locant.cli import main
-from locant.commands import trial as trial_command
+from locant.commands import child_run
 from locant.studies import run_process, search, search_report
 from locant.studies.search_config import parse_search
 from locant.studies.search_results import results_of
@@ -32,7 +32,7 @@ from locant.studies.search_storage import JOURNAL_FILE, open_study
 SPACE = {"d_model": [16, 32], "dropout": [0.0, 0.2]}
 CELLS = [(16, 0.0), (16, 0.2), (32, 0.0), (32, 0.2)]
 
-# Stands in for `locant.commands.trial`: three evaluations, each after a pause; a second start goes on after the first
+# Stands in for `locant.commands.child_run`: three evaluations, each after a pause; a second start continues the first
 STAND_IN = """
 import fcntl, json, os, signal, sys, threading, time
 import yaml
@@ -78,7 +78,7 @@ def replace_trials(patch, folder, behaviour=""):
     script = folder / "stand_in.py"
     script.write_text(STAND_IN.replace("BEHAVIOUR", behaviour))
     patch.setattr(run_process, "COMMAND", [sys.executable, str(script)])
-    patch.setattr(search, "_SECONDS_BETWEEN_LOOKS", 0.01)
+    patch.setattr(search, "SECONDS_BETWEEN_LOOKS", 0.01)
     patch.setattr(search, "try_out", lambda run: None)
 
 
@@ -553,7 +553,7 @@ class TestExamples:
 
 
 class TestProcessOfATrial:
-    """`locant.commands.trial`, in a fork, with a function in the place of `locant train`."""
+    """`locant.commands.child_run`, in a fork, with a function in the place of `locant train`."""
 
     def start(self, monkeypatch, folder, train):
         reading, writing = os.pipe()
@@ -562,7 +562,7 @@ class TestProcessOfATrial:
             os.dup2(reading, 0)
             os.close(writing)
             sys.stdin = os.fdopen(0)
-            os._exit(trial_command.main(folder))
+            os._exit(child_run.main(folder))
 
         monkeypatch.setattr("locant.cli.main", train)
         process = multiprocessing.get_context("fork").Process(target=run)

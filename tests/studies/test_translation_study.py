@@ -12,11 +12,11 @@ import sacrebleu
 import yaml
 
 from locant.cli import main
-from locant.studies import translation_study
+from locant.studies import run_process, translation_study
+from locant.studies.run_process import RunProcess
 from locant.studies.translation_report import RunResult, write_report
 from locant.studies.translation_study import parse_study, read_tsv
 from locant.training.inference import EvaluationRow, write_tsv
-from locant.training.run.run_folder import RunFolder
 from locant.training.tasks.bleu_by_length import bleu_by_length
 
 ENCODINGS, SEEDS = ["rotary", "none"], [3, 1]
@@ -42,17 +42,18 @@ def write_config(toy):
 def study(write_config, tmp_path_factory):
     """The folder of a finished study, and the names of the runs that it trained, in their order: for reading only."""
     folder = tmp_path_factory.mktemp("study") / "positions"
-    trained, original = [], translation_study.train
+    trained = []
 
-    def train(run):
-        if not run.training.dry_run:
-            trained.append(run.training.output_dir)
-        return original(run)
+    class Recorded(RunProcess):
+        def __init__(self, config, threads):
+            super().__init__(config, threads)
+            trained.append(self.folder.path.name)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(translation_study, "train", train)
-        assert main(["study", "translation", str(write_config(STUDY)), "--output_dir", str(folder), *SHORT]) == 0
-    return folder, [path.removeprefix(f"{folder}/") for path in trained]
+        patch.setattr(translation_study, "RunProcess", Recorded)
+        command = ["study", "translation", str(write_config(STUDY)), "--workers", "2", "--output_dir", str(folder)]
+        assert main([*command, *SHORT]) == 0
+    return folder, trained
 
 
 def run_config(folder):
@@ -112,7 +113,7 @@ class TestRuns:
 
     def test_that_are_finished_are_not_trained_again(self, study, write_config, monkeypatch, capsys):
         folder, _ = study
-        monkeypatch.setattr(translation_study, "train", lambda run: pytest.fail("trained"))
+        monkeypatch.setattr(translation_study, "RunProcess", lambda *_: pytest.fail("trained"))
         monkeypatch.setattr(translation_study, "_translate_test", lambda run: pytest.fail("translated"))
         before = (folder / "report.md").read_text("utf-8")
         (folder / "report.md").unlink()
@@ -129,24 +130,25 @@ class TestStopped:
     @pytest.mark.slow
     def test_goes_on_with_the_run_where_it_was(self, study, write_config, tmp_path, monkeypatch, capsys):
         command = ["study", "translation", str(write_config(STUDY)), "--output_dir", str(tmp_path), *SHORT]
-        claims, original = [], RunFolder.claim
+        started = []
 
-        def kill_at_third(self, identity):
-            claims.append(self.path.name)
-            if len(claims) == 3:
-                raise Killed
-            original(self, identity)
+        class KilledAtThird(RunProcess):
+            def __init__(self, config, threads):
+                started.append(config)
+                if len(started) == 3:
+                    raise Killed
+                super().__init__(config, threads)
 
         with monkeypatch.context() as patch:
-            patch.setattr(RunFolder, "claim", kill_at_third)
+            patch.setattr(translation_study, "RunProcess", KilledAtThird)
             with pytest.raises(Killed):
                 main(command)
         report = (tmp_path / "report.md").read_text("utf-8")
         assert "2 of 4 runs are in this report" in report
         assert {row[0] for row in table(report, "position encoding").values()} == {"runs", "1"}
         printed = capsys.readouterr().out
-        assert re.findall(r"Run \d of 4: [\w-]+", printed) == [f"Run {i + 1} of 4: {NAMES[i]}" for i in range(3)]
-        assert len(re.findall(r"Run [23] of 4: .*, about [\d:]+ left for all runs", printed)) == 2
+        assert re.findall(r"Run \d of 4: [\w-]+", printed) == [f"Run {i + 1} of 4: {NAMES[i]}" for i in range(2)]
+        assert len(re.findall(r"Run 2 of 4: .*, about [\d:]+ left for all runs", printed)) == 1
         assert main(command) == 0
         printed = capsys.readouterr().out
         assert re.findall(r"Run \d of 4: [\w-]+", printed) == [f"Run {i + 1} of 4: {NAMES[i]}" for i in (2, 3)]
@@ -174,6 +176,54 @@ class TestStopped:
         rows = read_tsv(tmp_path / "rotary-seed3" / "test_translations.tsv")
         bleu = sacrebleu.corpus_bleu([row.translation for row in rows], [[row.reference for row in rows]]).score
         assert metrics(tmp_path / "rotary-seed3")["test"]["bleu"] == pytest.approx(bleu)
+
+
+# Stands in for a run of `locant train`: the run with rotary waits for SIGTERM, the other run ends as ENDING says
+STAND_IN = """
+import os, pathlib, signal, sys, time
+
+folder = pathlib.Path(sys.argv[1])
+if "rotary" in folder.name:
+    signal.signal(signal.SIGTERM, lambda *_: (folder.joinpath("saved").touch(), os._exit(143)))
+    folder.joinpath("ready").touch()
+    time.sleep(60)
+while not folder.with_name("rotary-seed3").joinpath("ready").exists():
+    time.sleep(0.01)
+ENDING
+"""
+
+
+class TestWorkers:
+    @pytest.fixture
+    def stopped_study(self, write_config, tmp_path, monkeypatch, capsys):
+        """Run two runs at a time, of which one ends with the lines `ending`; return exit status, errors and folder."""
+
+        def run(ending):
+            script = tmp_path / "stand_in.py"
+            script.write_text(STAND_IN.replace("ENDING", ending))
+            monkeypatch.setattr(run_process, "COMMAND", [sys.executable, str(script)])
+            monkeypatch.setattr(translation_study, "_try_out", lambda runs: None)
+            section = {"position_encoding": ENCODINGS, "seed": [3]}
+            command = ["study", "translation", str(write_config(section, "two")), "--workers", "2"]
+            return main([*command, "--output_dir", str(tmp_path / "out")]), capsys.readouterr().err, tmp_path / "out"
+
+        return run
+
+    def test_a_run_that_fails_ends_the_study_after_the_others_have_saved(self, stopped_study):
+        status, errors, folder = stopped_study("print('locant train: error: the loss is nan.'); sys.exit(2)")
+        assert status == 2
+        assert "The run none-seed3 ended: the loss is nan." in errors
+        assert (folder / "rotary-seed3" / "saved").exists()
+
+    def test_sigterm_lets_the_runs_save(self, stopped_study):
+        status, errors, folder = stopped_study("os.kill(os.getppid(), signal.SIGTERM); time.sleep(60)")
+        assert status == 143
+        assert "0 of 2 runs are finished: repeat the command" in errors
+        assert (folder / "rotary-seed3" / "saved").exists()
+
+    def test_below_one_are_refused(self, tmp_path, capsys):
+        assert main(["study", "translation", "study.yaml", "--workers", "0"]) == 2
+        assert "--workers is 0, but must be at least 1." in capsys.readouterr().err
 
 
 class TestReport:

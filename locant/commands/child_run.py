@@ -1,7 +1,8 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""The process of one trial of `locant search`: `locant train` with the options in the folder of the trial.
+"""A run of `locant train` in a process that `locant search` or `locant study translation` starts.
 
-The process sends itself SIGTERM when its standard input ends, as it does when the process of the search ends.
+The options are those of the `run_config.yaml` in the folder of the run. The process sends itself SIGTERM when its
+standard input ends, as it does when the process that started it ends.
 """
 
 import os
@@ -14,20 +15,20 @@ from filelock import FileLock
 
 from locant.utils.run_files import RUN_CONFIG_FILE
 
-LOCK_FILE = ".trial.lock"
+LOCK_FILE = ".process.lock"
 
 
 def main(folder: Path) -> int:
     """Run `locant train` on the `run_config.yaml` in `folder`, and return the exit status of `locant train`."""
-    threading.Thread(target=_end_with_search, daemon=True).start()
-    # the process of a search that was killed may still be saving its checkpoint: wait for it
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    # an earlier process of the run, whose parent was killed, may still be saving its checkpoint: wait for it
     with FileLock(folder / LOCK_FILE):
         from locant.cli import main as locant  # imported here, so that this process waits for the lock first
 
         return locant(["train", str(folder / RUN_CONFIG_FILE)])
 
 
-def _end_with_search() -> None:
+def _end_with_parent() -> None:
     os.read(sys.stdin.fileno(), 1)
     os.kill(os.getpid(), signal.SIGTERM)
 
