@@ -26,8 +26,8 @@ class EncodingOptions:
 
     Args:
         defaults: the default value of each option.
-        check: a function that is called with the options and the size of a head, and raises `ValueError` if they do not
-            fit.
+        check: a function that is called with the options and the size of a head, and raises `ValueError` if a value is
+            invalid, or not possible with this size of a head.
         in_cross_attention: whether cross-attention can have this encoding. An encoding that is added to the embeddings
             cannot be used in cross-attention, which has no embeddings.
     """

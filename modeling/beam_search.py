@@ -45,8 +45,7 @@ _PROCESSORS = {
     SuppressTokensLogitsProcessor,
 }
 
-# Finished sentences are removed from the batch once they make up this share of it, and not one by one, because each
-# removal copies the cache
+# Finished sentences are removed from the batch once they make up this share of it: each removal copies the cache
 _LEAST_DONE = 1 / 8
 
 # Added to a score to rule a beam or a continuation out: at the start, to all beams of a sentence but the first, because

@@ -105,9 +105,10 @@ def prepare_stack_inputs(
         document_ids: `(batch or 1, past + length)`; None if each row is one document.
         position_ids: the position ids that the caller gave, in the shapes of `StackInputs.given_position_ids`, or None.
         cache: the cache of self-attention, or None.
-        max_position_embeddings: None if no encoding needs the bound of given `position_ids`, which is then not
-            computed. Otherwise, compiled code takes this number as the bound, or the number of tokens if that is
-            larger; eager code computes the bound from the largest id, which synchronises with a GPU.
+        max_position_embeddings: the config's value, or None if no encoding needs a bound of the `position_ids` that
+            the caller gave. With None, no bound is computed. Otherwise, compiled code takes this number as the bound,
+            or the number of tokens if that is larger; eager code computes the bound from the largest id, which
+            synchronises with a GPU.
         may_be_packed: whether a restart of `position_ids` starts a new document, if there are no document ids.
 
     Raises:

@@ -156,10 +156,11 @@ class LocantStack(LocantPreTrainedModel):
     def _cross_inputs(self, inputs: StackInputs, source: StackInputs, past_key_values: Cache | None) -> AttentionInputs:
         """The inputs of cross-attention.
 
-        Without a position encoding (the class `PositionEncoding` itself is the encoding `none`) and without document
-        ids, attention does not read the slots of the queries: the inputs then depend only on the source, the backend
-        and the shape of the decoder's embeddings. So, with a `SourceCache`, the steps of `generate()` that have the
-        same shape share one result; `forward` takes `source` from this cache too, so it is one object in all steps.
+        Without a position encoding (the class `PositionEncoding` itself is the encoding `none`), no layer reads the
+        positions in the index; without document ids, the mask does not depend on the slots of the queries. The inputs
+        then depend only on the source, the backend and the shape of the decoder's embeddings. So, with a
+        `SourceCache`, the steps of `generate()` that have the same shape share one result, with the positions and slots
+        of the first of these steps. `forward` takes `source` from this cache too, so it is one object in all steps.
         """
         assert self.cross_position is not None
         is_cached = isinstance(past_key_values, EncoderDecoderCache) and past_key_values.is_updated.get(0, False)

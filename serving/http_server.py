@@ -16,10 +16,12 @@ _MOST_CONNECTIONS = 1000
 
 
 class _Protocol(H11Protocol):
-    """A connection that is closed if no request begins within `timeout_keep_alive` seconds.
+    """A connection that is closed if the headers of a request do not arrive completely in time.
 
-    uvicorn itself closes a connection only if it is idle after a request. For the first request, and for the rest of
-    its headers, it waits without end.
+    The headers of the first request must arrive within `timeout_keep_alive` seconds after the connection was made. If
+    the headers of a later request stay incomplete, the connection is closed at most 2 * `timeout_keep_alive` seconds
+    after the last answer. uvicorn itself closes a connection only if no data arrive for `timeout_keep_alive` seconds
+    after an answer: uvicorn waits without end for the first request, and for the rest of incomplete headers.
     """
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]

@@ -12,10 +12,11 @@ def first_line(error: BaseException) -> str:
 
 
 def reason_of(error: BaseException) -> str:
-    """Return the first line of an error's message, or of the message of its cause if a strict config class raised it.
+    """Return the first line of an error's message, or, for a `StrictDataclassError`, of the message of its cause.
 
-    The cause of such an error is the error that the check of a field raised. If the message of the error names the
-    field, the name and a colon come before the first line.
+    A strict config class raises a `StrictDataclassError` if a check of one field, or of the whole config, fails; its
+    cause is the error that the check raised. If the message of the `StrictDataclassError` names a field, the name of
+    the field and a colon come before the first line.
     """
     if not isinstance(error, StrictDataclassError):
         return first_line(error)

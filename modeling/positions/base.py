@@ -7,8 +7,8 @@ position to the embeddings (sinusoidal, learned), and returns the tensors that a
 rotary, computed from the position ids; the bias table of T5).
 
 A `PositionLayer` belongs to one attention layer. Its `forward` runs once in each call of attention: it changes queries
-(rotary, Transformer-XL) and new keys (rotary), and returns the `PositionBias` that is added to the scores or to the
-output of attention (T5, ALiBi, Shaw, Transformer-XL).
+(rotary, Transformer-XL) and new keys (rotary), and returns the `PositionBias` that the backend adds to the scores or to
+the output of attention (Shaw, Transformer-XL; T5 and ALiBi, unless `build_mask` has added their bias to the mask).
 
 Embeddings, queries and keys depend on position ids, which count the real tokens of a sequence. A bias depends on the
 distance between a query and a key, which a `SlotIndex` or a `PositionIndex` gives.

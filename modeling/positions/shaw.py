@@ -74,12 +74,12 @@ class ShawBias(ShawKeysBias):
 
 
 class ShawLayer(PositionLayer):
-    """The vectors of one layer, which all its heads share (section 3.3).
+    """The trained vectors a^K and a^V of one layer, which all its heads share (Shaw et al. 2018, section 3.3).
 
     Args:
         head_dim: d, the size of a head.
         max_distance: the distance to which longer distances are clipped, k in the paper.
-        values: whether vectors are added to values too.
+        values: whether vectors a^V are added to the values; vectors a^K are always added to the keys.
     """
 
     # all heads share the vectors, so the gradients of the heads in all processes are added

@@ -129,7 +129,7 @@ class ScheduleNotice(TrainerCallback):
         self.planned_steps = planned_steps
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Print the message in the main process if the schedule differs from the schedule for `planned_steps` steps."""
+        """In the main process, print a message if the learning rate schedule differs from that for `planned_steps`."""
         if not state.is_world_process_zero or state.max_steps == self.planned_steps:
             return
         before, after = map(args.get_warmup_steps, (self.planned_steps, state.max_steps))

@@ -64,7 +64,7 @@ _HEADS = {
 
 
 class Bert(Family):
-    """Converts `BertModel`, with or without pooler, and BERT's classes with a head to Locant's models and back."""
+    """Converts the BERT classes in `architectures` to Locant's models and back; a `BertModel` may lack the pooler."""
 
     name = "BERT"
     model_type = "bert"
