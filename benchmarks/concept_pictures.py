@@ -91,7 +91,7 @@ def draw_positions(figure: Any) -> None:
     """The cosines between the outputs of all pairs of tokens, without and with positions."""
     figure.set_size_inches(7.5, 3.3)
     words = ["your", "cat", "is", "a", "lovely", "cat"]
-    ids = torch.tensor([[sorted(set(words)).index(word) + 3 for word in words]])
+    ids = torch.tensor([[6, 7, 8, 9, 10, 7]])  # the ids in the example of the page
     for encoding, panel in zip(("none", "sinusoidal"), figure.subplots(1, 2, sharey=True), strict=True):
         torch.manual_seed(0)
         config = LocantConfig.from_preset("tiny", vocab_size=11, position_encoding=encoding)
