@@ -3,6 +3,7 @@
 
 import asyncio
 import math
+import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -13,6 +14,12 @@ from .metrics import Metrics
 
 Compute = Callable[[Sequence[str], dict[str, Any]], Sequence[Any]]
 _LONGEST_RETRY = 60  # seconds
+_THREAD_NAME = "locant-batches"
+
+
+def is_computing() -> bool:
+    """Whether a thread that computes batches has not ended."""
+    return any(thread.name.startswith(_THREAD_NAME) for thread in threading.enumerate())
 
 
 class QueueFullError(Exception):
@@ -90,7 +97,7 @@ class Batcher:
     async def run(self) -> None:
         """Compute batches until this task is cancelled."""
         loop = asyncio.get_running_loop()
-        thread = ThreadPoolExecutor(1, thread_name_prefix="locant-batches")
+        thread = ThreadPoolExecutor(1, thread_name_prefix=_THREAD_NAME)
         try:
             while True:
                 while not self._waiting:

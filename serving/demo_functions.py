@@ -47,7 +47,7 @@ def check_image(path: str | None) -> str:
 
 def translate(
     served: ServedTranslator, text: str, num_beams: int, num_return_sequences: int
-) -> tuple[list[Translation], Alignment]:
+) -> tuple[list[Translation], Alignment | None]:
     """Translate a text as `locant translate` does, and align the words of the best translation with those of the text.
 
     Args:
@@ -59,7 +59,7 @@ def translate(
     Returns:
         The translations, best first. And the alignment, whose `weights` are the cross-attention of each word of the
         best translation to each word of the text, with the source prefix of the model: the mean over all layers and
-        heads.
+        heads; None if the model returns no cross-attention.
 
     Raises:
         InputError: the text is blank or too long, or more translations than beams are asked for.
@@ -71,7 +71,10 @@ def translate(
         raise found
     translator = Translator(served.model, served.tokenizer)
     best = found.translations[0].text
-    [alignment] = align(translator, [served.source_prefix + text], [best], show_progress=False)
+    try:
+        [alignment] = align(translator, [served.source_prefix + text], [best], show_progress=False)
+    except InputError:
+        return found.translations, None
     return found.translations, alignment
 
 

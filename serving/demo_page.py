@@ -110,7 +110,9 @@ def add_translation(served: ServedTranslator, num_beams: int, examples: Sequence
     def show(given: str, num_beams: int, number: int) -> tuple[Any, ...]:
         found, alignment = translate(served, given, num_beams, number)
         rows = [[translation.text, f"{translation.score:.4f}"] for translation in found]
-        choices = [(word, index) for index, word in enumerate(alignment.target)]
+        if alignment is None:
+            gr.Warning("The attention of this translation cannot be computed.")
+        choices = [(word, index) for index, word in enumerate(alignment.target if alignment else [])]
         return found[0].text, gr.Radio(choices=choices, value=None), [], rows, alignment
 
     def show_attention(index: int, alignment: Any) -> list[tuple[str, float]]:

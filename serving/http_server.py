@@ -16,29 +16,33 @@ _MOST_CONNECTIONS = 1000
 
 
 class _Protocol(H11Protocol):
-    """A connection that is closed if the headers of a request do not arrive completely in time.
+    """A connection that is closed if the headers of a request do not arrive in time, or the client reads no answer.
 
     The headers of the first request must arrive within `timeout_keep_alive` seconds after the connection was made. If
     the headers of a later request stay incomplete, the connection is closed at most 2 * `timeout_keep_alive` seconds
     after the last answer. uvicorn itself closes a connection only if no data arrive for `timeout_keep_alive` seconds
-    after an answer: uvicorn waits without end for the first request, and for the rest of incomplete headers.
+    after an answer: uvicorn waits without end for the first request, and for the rest of incomplete headers. If the
+    client reads nothing of an answer for `timeout_keep_alive` seconds, uvicorn waits without end, too; the connection
+    is then closed after at most 2 * `timeout_keep_alive` seconds.
     """
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        self.loop.call_later(self.timeout_keep_alive, self._close_if_idle, (None, True))
+        self.loop.call_later(self.timeout_keep_alive, self._close_if_idle, (None, True, 0))
 
-    def _close_if_idle(self, before: tuple[object, bool]) -> None:
-        """Close the connection if it was idle for the whole interval: with the last request and its answer of `before`.
+    def _close_if_idle(self, before: tuple[object, bool, int]) -> None:
+        """Close the connection if it did not change in the interval, and the server computes no answer for it.
 
         Args:
-            before: the last request at the beginning of the interval, and whether it was answered.
+            before: the state at the beginning of the interval: the last request, whether its answer is complete, and
+                the number of bytes that the client has not read.
         """
         if self.transport.is_closing():
             return
-        now = (self.cycle, self.cycle is None or self.cycle.response_complete)
-        if now == before and now[1]:
-            self.transport.close()
+        unread = self.transport.get_write_buffer_size()
+        now = (self.cycle, self.cycle is None or self.cycle.response_complete, unread)
+        if now == before and (now[1] or unread):
+            self.transport.abort()  # `close` would wait until the client has read the answer
         else:
             self.loop.call_later(self.timeout_keep_alive, self._close_if_idle, now)
 
@@ -72,8 +76,7 @@ def bind(host: str, port: int) -> socket.socket:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(address)
     except OSError as error:
-        reason = error.strerror or error
-        raise InputError(f"Port {port} of {host} cannot be used ({reason}): give another --port or --host.") from error
+        raise _unusable(host, port, error) from error
     return listener
 
 
@@ -87,7 +90,8 @@ def serve(
 ) -> None:
     """Answer requests until SIGTERM or SIGINT.
 
-    Then no connections are accepted any more, and the requests that were received are answered.
+    Then no connections are accepted any more, and the requests that were received are answered. A second signal ends
+    the process at once.
 
     Args:
         app: the application.
@@ -96,7 +100,14 @@ def serve(
         stop_seconds: seconds after which requests that are still not answered get status 500.
         on_ready: is called with the address of the server as soon as it accepts connections.
         log_level: the lowest level of the messages of uvicorn that are printed.
+
+    Raises:
+        InputError: another process has begun to listen on the port since `bind`.
     """
+    try:
+        listener.listen()
+    except OSError as error:
+        raise _unusable(*listener.getsockname()[:2], error) from error
     config = uvicorn.Config(
         app,
         http=_Protocol,
@@ -113,10 +124,16 @@ def serve(
     # uvicorn sends itself the signal again after it stopped, which would end the process with the status of the signal
     def stop(number: int, frame: object) -> None:
         server.should_exit = True
+        signal.signal(number, signal.SIG_DFL)
 
     for name in (signal.SIGTERM, signal.SIGINT):
         signal.signal(name, stop)
     server.run([listener])
+
+
+def _unusable(host: str, port: int, error: OSError) -> InputError:
+    reason = error.strerror or error
+    return InputError(f"Port {port} of {host} cannot be used ({reason}): give another --port or --host.")
 
 
 def _address(listener: socket.socket) -> str:

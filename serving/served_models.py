@@ -9,6 +9,8 @@ from locant.configuration import LocantConfig
 from locant.training.errors import InputError
 from locant.training.inference import Translation, position_limit, translate
 
+_SCORE_BYTES = 2**30  # of the tensors over the vocabulary that `generate` keeps for the scores of a batch
+
 
 @dataclass(frozen=True)
 class TranslatedText:
@@ -54,7 +56,7 @@ class ServedTranslator:
         self._longest_target = _table_size(model, tokenizer, "target")
 
     def compute(self, texts: Sequence[str], options: dict[str, Any]) -> list[TranslatedText | InputError]:
-        """Translate texts in one batch.
+        """Translate texts in one batch, or, with scores, in batches whose scores take at most `_SCORE_BYTES`.
 
         Args:
             texts: the texts.
@@ -76,7 +78,7 @@ class ServedTranslator:
             self.model,
             self.tokenizer,
             [texts[i] for i in fitting],
-            batch_size=len(texts),
+            batch_size=self._batch_size(search, lengths) if with_scores else len(texts),
             source_prefix=self.source_prefix,
             show_progress=False,
             with_scores=with_scores,
@@ -86,6 +88,13 @@ class ServedTranslator:
         for i, translations in zip(fitting, found, strict=True):
             results[i] = TranslatedText(translations, lengths[i])
         return results
+
+    def _batch_size(self, search: dict[str, Any], lengths: Sequence[int]) -> int:
+        """The number of texts whose scores, over the vocabulary for each beam and step, take at most `_SCORE_BYTES`."""
+        config = self.model.generation_config
+        beams = search.get("num_beams") or config.num_beams or 1
+        steps = search.get("max_new_tokens") or config.max_new_tokens or 2 * max(lengths) + 10  # as in `translate`
+        return max(1, _SCORE_BYTES // (4 * beams * steps * len(self.tokenizer)))
 
     def _is_too_long(self, length: int) -> bool:
         return self._longest_source is not None and length > self._longest_source

@@ -2,6 +2,7 @@
 """The subcommand `locant serve`."""
 
 import argparse
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -27,6 +28,7 @@ def run(arguments: list[str]) -> None:
     parsed = _parser().parse_args(arguments)
     try:
         from locant.serving.app import create_app
+        from locant.serving.batching import is_computing
         from locant.serving.http_server import bind, serve
         from locant.serving.schemas import Limits
     except ImportError as error:
@@ -53,6 +55,9 @@ def run(arguments: list[str]) -> None:
         served.compute([_WARM_UP], {})
         app = create_app(served, parsed.model, engine, parsed.batch_size, limits)
         serve(app, listener, limits.read_seconds, parsed.stop_seconds, _print_ready)
+    if is_computing():  # the interpreter would wait for the batch, for longer than --stop_seconds
+        sys.stderr.flush()
+        os._exit(0)
 
 
 def _print_ready(address: str) -> None:

@@ -14,6 +14,8 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer, Mari
 
 from locant.hub.engines.ctranslate2_model import CTranslate2Model
 from locant.hub.engines.exporting import export
+from locant.modeling import LocantForConditionalGeneration
+from locant.serving import served_models
 from locant.serving.app import create_app
 from locant.serving.schemas import Limits
 from locant.serving.served_models import ServedClassifier, ServedTranslator, TranslatedText
@@ -58,6 +60,24 @@ def sample(client, name):
 
 
 class TestTranslations:
+    def test_with_scores_are_computed_in_batches_that_fit_into_memory(self, loaded, texts, monkeypatch):
+        sizes, original = [], LocantForConditionalGeneration.generate
+
+        def generate(self, **inputs):
+            sizes.append(len(inputs["input_ids"]))
+            return original(self, **inputs)
+
+        monkeypatch.setattr(LocantForConditionalGeneration, "generate", generate)
+        monkeypatch.setattr(served_models, "_SCORE_BYTES", 4 * (4 * 3 * 5 * len(loaded[1])) + 1)
+        options = {"num_beams": 3, "max_new_tokens": 5}
+        served = ServedTranslator(*loaded)
+        found = served.compute(texts[:10], options | {"scores": True})
+        assert max(sizes) == 4 and sum(sizes) == 10
+        sizes.clear()
+        expected = served.compute(texts[:10], options)
+        assert sizes == [10]
+        assert [one.translations[0].text for one in found] == [one.translations[0].text for one in expected]
+
     def test_are_those_of_each_text_alone(self, client, loaded, texts):
         alone = [translate(*loaded, [text], show_progress=False)[0][0] for text in texts]
         assert len({translation.text for translation in alone}) > 0.8 * len(texts)
@@ -173,6 +193,8 @@ class TestHostileTexts:
             b'{"text": "a", "num_beams": 1' + b"0" * 5000 + b"}",
             b'{"text": "a", "length_penalty": NaN}',
             b'{"text": "a", "length_penalty": 1e999}',
+            b'{"text": "a", "length_penalty": 10.5}',
+            b'{"text": "a", "length_penalty": -1e300}',
             b'{"text": 1}',
             b'{"text": null}',
             b'{"text": [["a"]]}',
@@ -295,6 +317,14 @@ class TestLimits:
             blocked.served.gate.set()
             assert (good.result().status_code, bad.result().status_code) == (200, 500)
         assert "secret" not in bad.result().text
+        page = blocked.get("/metrics").text
+        assert 'locant_requests_total{endpoint="/translate",status="500"} 1.0' in page
+        assert "disconnected" not in page
+
+    def test_at_most_ten_faults_of_a_body_are_listed(self, blocked):
+        answer = blocked.post("/translate", json={"text": [1] * 200})
+        assert answer.status_code == 422
+        assert len(answer.json()["detail"]) == 10
 
     def test_a_score_that_is_no_number_is_null(self, blocked):
         blocked.served.gate.set()

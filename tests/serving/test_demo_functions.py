@@ -11,6 +11,7 @@ pytest.importorskip("gradio", reason="Gradio is missing: pip install 'locant[dem
 
 from locant.cli import main
 from locant.commands.demo import _parser, load_form
+from locant.serving import demo_functions
 from locant.serving.demo_functions import (
     LONGEST_TEXT,
     caption,
@@ -71,6 +72,15 @@ class TestTranslation:
     def test_reads_line_breaks_as_spaces(self, translator):
         served = model_of(translator)
         assert translate(served, "the red\ncat", 2, 2)[0] == translate(served, "the red cat", 2, 2)[0]
+
+    def test_has_no_attention_if_the_model_returns_none(self, translator, texts, monkeypatch):
+        def refuse(*args, **kwargs):
+            raise InputError("The model returns no cross-attention.")
+
+        served = model_of(translator)
+        expected, _ = translate(served, texts[0], 2, 1)
+        monkeypatch.setattr(demo_functions, "align", refuse)
+        assert translate(served, texts[0], 2, 1) == (expected, None)
 
     def test_of_more_translations_than_beams_is_refused(self, translator):
         with pytest.raises(InputError, match="3 translations of a sentence cannot come from a search with num_beams 2"):

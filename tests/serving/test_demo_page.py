@@ -257,6 +257,13 @@ def test_a_file_that_was_not_uploaded_is_not_read(image_classifier, image):
     assert "event: complete" not in answer
 
 
+def test_no_function_runs_outside_of_the_queue():
+    with serving(lambda: demo_page.add_translation(None, 1)) as address:
+        [name] = httpx.get(f"{address}/gradio_api/info", timeout=SECONDS).json()["named_endpoints"].keys() & {"/show"}
+        answer = httpx.post(f"{address}/gradio_api/run{name}", json={"data": ["a", 1, 1]}, timeout=SECONDS)
+    assert answer.status_code == 404
+
+
 @pytest.mark.slow
 def test_the_command_serves_the_page_until_sigterm(image_classifier, tmp_path):
     log = tmp_path / "log"

@@ -13,7 +13,10 @@ from contextlib import contextmanager
 
 import httpx
 import pytest
+from fastapi import FastAPI
 
+from locant.serving.http_server import bind, serve
+from locant.training.errors import InputError
 from locant.training.inference import load, translate
 
 READ_SECONDS = 3
@@ -102,6 +105,50 @@ def test_clients_that_hang_are_closed_and_nobody_waits_for_them(server, undistur
 
 
 @pytest.mark.slow
+def test_clients_that_leave_their_answers_unread_are_closed(server, undisturbed, texts):
+    """The answers are larger than the buffers of the system, so the server cannot hand them over."""
+    connection = connect(server, b"GET /docs HTTP/1.1\r\nHost: a\r\n\r\n")
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    connection.settimeout(5 * READ_SECONDS)
+    script = b"GET /static-offline-docs/swagger-ui-bundle.js HTTP/1.1\r\nHost: a\r\n\r\n"
+    connection.sendall(script * 20)
+    undisturbed()
+    time.sleep(3 * READ_SECONDS)
+    with pytest.raises(OSError):
+        for _ in range(100):
+            connection.sendall(script)
+            time.sleep(0.1)
+
+
+@pytest.mark.slow
+def test_a_second_sigterm_ends_a_server_that_still_answers(translator, tmp_path, texts):
+    with running(translator, tmp_path, "--stop_seconds", "300") as (process, address):
+        long = {"text": texts * 4, "num_beams": 8, "max_new_tokens": 512}
+        with ThreadPoolExecutor(1) as threads:
+            request = threads.submit(httpx.post, f"{address}/translate", json=long, timeout=300)
+            while metric(address, "locant_waiting_texts") == 0:
+                assert not request.done()
+            for _ in range(2):
+                process.send_signal(signal.SIGTERM)
+                time.sleep(1)
+            assert process.wait(10) == -signal.SIGTERM
+            assert isinstance(request.exception(), httpx.HTTPError)
+
+
+@pytest.mark.slow
+def test_a_batch_does_not_outlive_the_seconds_for_the_stop(translator, tmp_path, texts):
+    with running(translator, tmp_path, "--stop_seconds", "1", "--batch_size", "256") as (process, address):
+        long = {"text": texts * 4, "num_beams": 8, "max_new_tokens": 512, "scores": True}
+        with ThreadPoolExecutor(1) as threads:
+            request = threads.submit(httpx.post, f"{address}/translate", json=long, timeout=300)
+            time.sleep(2)
+            assert not request.done()
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(15) == 0
+            assert request.exception() is not None or request.result().status_code == 500
+
+
+@pytest.mark.slow
 def test_clients_that_drip_headers_are_closed(server):
     connection = connect(server, b"GET /health HTTP/1.1\r\n")
     start = time.monotonic()
@@ -158,6 +205,16 @@ def test_sigterm_answers_what_was_received_and_exits_0(translator, tmp_path, tex
         assert process.wait(60) == 0
         with pytest.raises(ConnectionRefusedError):
             socket.create_connection((host, int(port)))
+
+
+def test_a_port_that_another_server_took_after_bind_is_refused_in_a_sentence():
+    first = bind("127.0.0.1", 0)
+    second = bind("127.0.0.1", first.getsockname()[1])
+    first.listen()
+    with pytest.raises(InputError, match=r"cannot be used .*: give another --port"):
+        serve(FastAPI(), second, 1, 1, lambda address: None)
+    first.close()
+    second.close()
 
 
 @pytest.mark.slow
