@@ -514,5 +514,5 @@ def _with_bias(mask: torch.Tensor | None, bias: PositionBias, hidden_states: tor
 
 
 def additive(visible: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
-    """An additive mask from a boolean one, which is True where a key is seen."""
+    """Convert a boolean mask, True where a query attends to a key, to an additive mask of 0 and the lowest number."""
     return torch.zeros_like(visible, dtype=dtype).masked_fill(~visible, torch.finfo(dtype).min)

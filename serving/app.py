@@ -83,7 +83,7 @@ def create_app(
         lifespan=lifespan,
         swagger_ui_parameters={"validatorUrl": None, "defaultModelsExpandDepth": 0, "tryItOutEnabled": True},
     )
-    # the last one is outermost, and so counts what the others refuse
+    # the middleware that is added last is outermost: RequestMetrics also counts requests that the other two refuse
     app.add_middleware(RequestGuard, body_seconds=limits.read_seconds)
     app.add_middleware(RequestBodyLimitMiddleware, max_body_size=limits.body_bytes)
     app.add_middleware(RequestMetrics, metrics=metrics, endpoints=_ENDPOINTS)

@@ -1,5 +1,5 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""The functions behind the page of `locant demo`: they check an input, and call the model as the commands do."""
+"""Check the inputs of the page of `locant demo`, and call the model as `locant translate` and `locant predict` do."""
 
 from collections.abc import Callable
 from typing import Any

@@ -232,8 +232,8 @@ def _plan(section: _Section, space: tuple[Hyperparameter, ...], sampler: str) ->
     else:
         if ranged := next((h.name for h in space if not h.values), None):
             raise InputError(
-                f"{ranged} in space is a range ({section.where('space')}), of which a grid cannot try all numbers: "
-                "list its values, or set sampler to random or tpe."
+                f"{ranged} in space is a range ({section.where('space')}), and a grid cannot try every number of a "
+                "range: give a list of values, or set sampler to random or tpe."
             )
         names = [hyperparameter.name for hyperparameter in space]
         cells = [dict(zip(names, row, strict=True)) for row in product(*(h.values for h in space))]

@@ -202,7 +202,7 @@ class _Conversion:
         return locant_config(self.family, self.config, set(names), self.ours)
 
     def _checked_theirs(self, ours: LocantConfig) -> tuple[Any, PreTrainedModel, LocantConfig]:
-        """Convert the Locant config `ours`, and check the result.
+        """Convert the Locant config `ours` to the family's config, and check that no field of `ours` is lost.
 
         Returns:
             The family's config, an empty model of the family, and the Locant config that the family's config converts
@@ -231,7 +231,8 @@ class _Conversion:
             file, legacy = CONFIG_NAME, {"_from_model_config": True}
         try:
             config = GenerationConfig.from_pretrained(self.files.folder, file, **legacy)
-            config._from_model_config = False  # the config of the target model has no generation options
+            # the generation config is not one that was derived from a model config: the target's has no such options
+            config._from_model_config = False
             config.validate(strict=True)  # save_pretrained makes the same check
         except (ValueError, TypeError) as error:
             reason = f"The generation config in the {file} of {self.files} is invalid: {reason_of(error)}"

@@ -37,10 +37,12 @@ def standard_input() -> Iterator[str]:
 
 
 def prompted(path: str | None) -> Iterator[str]:
-    """Yield the lines that the user types at a terminal; print a prompt to standard error before each line.
+    """Yield the lines that the user types at a terminal; print instructions first, and a prompt before each line.
+
+    The instructions and the prompts are printed to standard error.
 
     Args:
-        path: the output file; None if the output goes to standard output.
+        path: the output file that the instructions name; None if the output goes to standard output.
     """
     written = f", and {path} is written" if path else ""
     print(f"Type a sentence and press Enter; press Ctrl-D at the end{written}.", file=sys.stderr)

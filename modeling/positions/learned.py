@@ -44,7 +44,7 @@ class LearnedGridEncoding(PositionEncoding):
 
 @register_built_in("learned")
 class LearnedEncoding(PositionEncoding):
-    """A trained table with a row for each of `max_position_embeddings` positions; it has no other positions.
+    """A trained table with a row for each of `max_position_embeddings` positions; a position beyond it is an error.
 
     Args:
         config: gives `d_model`, `max_position_embeddings` and the option `offset`: the number of rows before the row of

@@ -47,7 +47,7 @@ class TransformerXLBias(PositionBias):
     projected: torch.Tensor
 
     def matrix(self, batch: int, heads: int, device: torch.device) -> torch.Tensor:
-        """The products of all pairs, `(batch, heads, queries, keys)`."""
+        """The bias (q + v) (W R_i-j)ᵀ / √d of each pair of a query and a key, `(batch, heads, queries, keys)`."""
         products = self.queries @ self.projected.to(self.queries.dtype)  # the product of each query with each `W R`
         index = self.index
         if isinstance(index, PositionIndex):

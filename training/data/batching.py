@@ -95,7 +95,7 @@ class LengthBatchSampler(Sampler[list[Key]]):
             yield [(epoch, row) for row in batches[step * self.num_replicas + self.rank].tolist()]
 
     def _capacity(self, longest: np.ndarray) -> np.ndarray:
-        """Return the largest number of rows in a batch; `longest` is the number of tokens in a row, with padding."""
+        """Return the largest batch size, in rows, for each entry of `longest`: the number of tokens in a padded row."""
         if self._rows_per_batch is not None:
             return np.full_like(longest, self._rows_per_batch)
         return np.maximum(1, self._max_tokens // longest)

@@ -164,8 +164,8 @@ class DocumentRecipe(Recipe):
     def unigram_losses(self, tokenizer: PreTrainedTokenizerBase) -> np.ndarray | None:
         """Compute the loss in nats of each token of the vocabulary in a unigram model of the training data.
 
-        The unigram model is the baseline of the tasks with documents. It counts the tokens of the training data, or of
-        their first block with `streaming`. The probability of a token is in proportion to its count plus one, so that
+        The unigram model is the baseline of the tasks with documents. It counts the tokens of the training data that
+        the task predicts, or those of the first block with `streaming`. The probability of a token is in proportion to its count plus one, so that
         no probability is 0. Returns None if the training data cannot be read, for example when a finished model is
         evaluated on another machine.
         """

@@ -226,7 +226,7 @@ def under(theirs: str, ours: str, entries: Iterable[Entry]) -> list[Entry]:
 
 
 class Family(ABC):
-    """One family of transformers, see the top of this file."""
+    """The description of one model family of the library transformers; the docstring of this module explains it."""
 
     name: ClassVar[str]
     """The name of the family in messages, such as `T5`."""
