@@ -231,8 +231,8 @@ class Comparison:
                     f"{seconds['tokens_a_second']:,.0f}",
                 ]
             )
-        head = ["model", "parameters", "steps", "training", "perplexity", "BLEU", "chrF", "an epoch", "tokens a second"]
-        return markdown_table(head, rows)
+        head = ["model", "parameters", "steps", "training time", "perplexity", "BLEU", "chrF", "time of an epoch"]
+        return markdown_table([*head, "tokens a second"], rows)
 
     def drawings(self, results: dict[str, Any]) -> dict[str, Callable[[Any], None]]:
         """The validation loss over the time of training."""

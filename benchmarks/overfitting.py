@@ -79,7 +79,8 @@ def epoch_table(epochs: Sequence[dict[str, Any]]) -> str:
     """Losses and BLEU of the validation data after each epoch."""
     columns = ("train_loss", "validation_loss", "validation_bleu")
     rows = [[f"{record['epoch']:.0f}", *(f"{record[name]:.2f}" for name in columns)] for record in epochs]
-    return markdown_table(("epoch", "train loss", "validation loss", "validation BLEU"), rows)
+    losses = ("training loss (nats per token)", "validation loss (nats per token)")
+    return markdown_table(("epoch", *losses, "validation corpus BLEU"), rows)
 
 
 def smoothing_table(rows: Sequence[EvaluationRow]) -> str:

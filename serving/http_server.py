@@ -5,6 +5,7 @@ import asyncio
 import signal
 import socket
 from collections.abc import Callable
+from types import FrameType
 
 import uvicorn
 from fastapi import FastAPI
@@ -48,7 +49,10 @@ class _Protocol(H11Protocol):
 
 
 class _Server(uvicorn.Server):
-    """A server that calls `on_ready` with its address as soon as it accepts connections."""
+    """A server that calls `on_ready` with its address as soon as it accepts connections.
+
+    The first SIGTERM or SIGINT stops it, and the second ends the process at once.
+    """
 
     def __init__(self, config: uvicorn.Config, on_ready: Callable[[str], None]):
         super().__init__(config)
@@ -58,6 +62,13 @@ class _Server(uvicorn.Server):
         await super().startup(sockets)
         for listener in sockets or ():
             self._on_ready(_address(listener))
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Stop the server; if it is stopping already, end the process."""
+        if self.should_exit:
+            signal.signal(sig, signal.SIG_DFL)
+            signal.raise_signal(sig)
+        super().handle_exit(sig, frame)
 
 
 def bind(host: str, port: int) -> socket.socket:
@@ -124,7 +135,6 @@ def serve(
     # uvicorn sends itself the signal again after it stopped, which would end the process with the status of the signal
     def stop(number: int, frame: object) -> None:
         server.should_exit = True
-        signal.signal(number, signal.SIG_DFL)
 
     for name in (signal.SIGTERM, signal.SIGINT):
         signal.signal(name, stop)
