@@ -27,7 +27,7 @@ class Shape:
     def __str__(self) -> str:
         layers = f"{self.layers} layer{'' if self.layers == 1 else 's'}"
         return (
-            f"{layers}, width {self.width:,}, {self.heads} heads, feed-forward {self.ffn:,}, {self.vocabulary:,} tokens"
+            f"{layers}, width {self.width:,}, {self.heads} heads, feed-forward {self.ffn:,}, vocabulary {self.vocabulary:,}"
         )
 
 

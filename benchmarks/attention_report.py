@@ -15,13 +15,13 @@ from locant.training.run.pictures import write_pictures
 _MEMORY = """
 ## Memory of attention, {device}
 
-What one forward and backward pass of one sequence needs at most, in GB (10⁹ bytes), beyond the weights and their
+The largest memory of one forward and backward pass of one sequence, in GB (10⁹ bytes), beyond the weights and their
 gradients. The encoders have {shape}; all are pre-norm with RMSNorm and without biases, as T5 is.
 
 {table}
 
-The last column says what the last doubling of the length multiplied the peak by: 2 is linear growth, 4 quadratic. What
-grows quadratically was not measured beyond {limit:,} tokens.
+The last column is the peak at the last length divided by the peak at half of this length: 2 is linear growth, 4
+quadratic. Rows of this table that grow quadratically were not measured beyond {limit:,} tokens.
 
 Each figure comes from a process of its own. {method}
 """
@@ -30,10 +30,11 @@ _DEVICES = {"cpu": "CPU", "cuda": "GPU"}
 
 _METHODS = {
     "cpu": """It is the high-water mark of resident memory that the kernel keeps (`VmHWM`, reset just
-before the pass), less what was resident before. A pass of 16 tokens had started threads and allocated gradients.
+before the pass), less what was resident before. Before the measured pass, a pass of 16 tokens starts the threads and
+allocates the gradients.
 Memory of freed tensors goes back to the system at once, which the C library does not do by default.""",
-    "cuda": """It is `torch.cuda.max_memory_allocated` less what was allocated before. A first pass of
-the same length had compiled kernels and allocated gradients.""",
+    "cuda": """It is `torch.cuda.max_memory_allocated` less what was allocated before. Before the measured
+pass, a pass of the same length compiles the kernels and allocates the gradients.""",
 }
 
 _SPEED = """
@@ -41,12 +42,13 @@ _SPEED = """
 
 Microseconds per token; the fastest backend of Locant is bold. All stacks have {shape}, no dropout and no padding in
 their input. Short inputs come in batches of {batch_tokens:,} tokens. `forward` is without gradients, `training` forward
-and backward. The last column is the time of our fastest backend over that of the built-in model: below 1, Locant is
-faster. A decoder stands by itself and is causal, as the model beside it.
+and backward. The last column is the time of Locant's fastest backend divided by that of the built-in model: below 1,
+Locant is faster. A decoder has no encoder and is causal, as the built-in model in its row.
 
-Locant's layers have the norms, activation and biases of that model, and those of Vaswani et al. 2017 where there is
-none, so rows of different encodings do not compare. Built-in models run with eager and sdpa, where they have both; the
-fastest is shown. SmolLM3 has its rotary encoding switched off in all layers.
+Locant's layers have the norms, the activation and the biases of the built-in model in the row, or those of Vaswani et
+al. 2017 if the row has no built-in model. So the times of different encodings cannot be compared. Built-in models run
+with eager and with sdpa, if they have both; the fastest is shown. SmolLM3 has its rotary encoding switched off in all
+layers.
 
 ### Forward
 
@@ -58,12 +60,14 @@ fastest is shown. SmolLM3 has its rotary encoding switched off in all layers.
 
 {notes}
 
-transformers has no encoder without position, and none with ALiBi. Shaw's keys live on there in speech models alone
-(Wav2Vec2-BERT and its kin), whose layers have convolutions and a second feed-forward: nothing compares.
+transformers has no encoder without a position encoding, and none with ALiBi. In transformers, only speech models
+(Wav2Vec2-BERT and similar models) have Shaw's vectors for keys, and their layers have convolutions and a second
+feed-forward, so they cannot be compared.
 
-Each row is measured in a process of its own. When all competitors are warm, each runs once a round, in turns, in at
-least {rounds} rounds; the figure is the median over the rounds. Built-in models that took twice as long as the fastest
-of them in the first round ran no more. The slowest round takes longer than the fastest by {spread}.
+Each row is measured in a process of its own. After a warm-up, each model of the row runs once in each round, in turns,
+in at least {rounds} rounds; the figure is the median over the rounds. A built-in model that took twice as long as the
+fastest of them in the first round was not measured further. The slowest round takes longer than the fastest by
+{spread}.
 """
 
 _LONG = """
@@ -73,11 +77,12 @@ Microseconds per token, and the peak memory of one forward pass, or of one forwa
 above the weights and their gradients. The encoders have {shape}. With a window, a token sees {window} tokens to either
 side. With sdpa, an encoding that adds a bias to the scores makes a matrix of all pairs for each head, and was not
 measured beyond {limit:,} tokens. Without a bias, the memory of torch's kernel grows linearly, as the tensors of
-`blockwise` and `flex_attention` do with every encoding.
+`blockwise` and `flex_attention` do with every encoding. Larger figures of `blockwise` at the greatest length include
+freed memory that the C library keeps (see below the tables).
 
-*Half* is the number of tokens from which on the part of the time that grows quadratically is larger than the rest: the
-time of a token is taken as a + b · length, through the two longest inputs, and a / b is shown. A dash means that the
-time of a token does not grow, and 0 that it grows faster than the length.
+*Half* is the number of tokens from which on the part of the time that grows quadratically is larger than the rest. The
+time of a token is taken as a + b · length, through the two longest inputs, and a / b is shown. If the time of a token
+grows faster than the length, a is below 0, and 0 is shown; if it does not grow, a dash is shown.
 
 ### Forward
 
@@ -90,7 +95,7 @@ time of a token does not grow, and 0 that it grows faster than the length.
 ![Time per token and peak memory over the number of tokens](images/long-inputs-{device_name}.png)
 
 Each figure comes from a process of its own. Time is the median of up to five passes, and memory is measured in another
-pass, as in the section on memory. Where a pass takes more than {budget:.0f} seconds, both are measured in one pass, and
+pass, as in the section on memory. If a pass takes more than {budget:.0f} seconds, both are measured in one pass, and
 memory includes the freed blocks that the C library keeps, which can be many times the rest.
 `MALLOC_MMAP_THRESHOLD_=131072 python benchmarks/attention.py --only long --encodings t5 --lengths 32768` makes the C
 library return them: on a CPU, blockwise attention with T5's bias then takes 0.40 GB instead of 4.82 GB forward and

@@ -96,10 +96,10 @@ def main() -> None:
     rounds = parser.parse_args().rounds
     logging.set_verbosity_error()
     logging.disable_progress_bar()
-    print("| model | with | without | the check |\n| --- | --- | --- | --- |")
+    print("| model | loading with the checks | loading without | time of the checks |\n| --- | --- | --- | --- |")
     for preset, dtype in MODELS:
         print(row(preset, dtype, rounds))
-    print("\n| `big`, float32 | loading | and the first forward pass | with the checks / this |")
+    print("\n| `big`, float32 | loading | loading and first forward pass | Locant with the checks / this row |")
     print("| --- | --- | --- | --- |")
     print("\n".join(first_passes(rounds)))
 

@@ -74,7 +74,7 @@ class KerpleEncoding(PositionEncoding):
     def forward(
         self, hidden_states: torch.Tensor, position_ids: torch.Tensor, position_bound: Any
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """The embeddings unchanged, and r1 and r2, `(2, heads)`, in float32, as bfloat16 cannot hold 257."""
+        """The embeddings unchanged, and r1 and r2, `(2, heads)`, in float32, as bfloat16 rounds integers above 256."""
         return hidden_states, nn.functional.softplus(self.free.float())
 
     def shared_bias(self, position: torch.Tensor, index: QueryKeyIndex) -> KerpleBias:
