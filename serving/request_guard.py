@@ -51,6 +51,10 @@ class RequestGuard:
         answer = asyncio.ensure_future(self._app(scope, receive_again, send))
         try:
             await asyncio.wait({answer, disconnect}, return_when=asyncio.FIRST_COMPLETED)
+        except asyncio.CancelledError:
+            # The server stops, and does not wait for this answer any longer. uvicorn sends status 500 if no answer was
+            # sent; a CancelledError would print a traceback as well.
+            pass
         finally:
             if not answer.done():
                 answer.cancel()
