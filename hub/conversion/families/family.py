@@ -8,10 +8,11 @@ one model family of the library transformers as a `Family`:
    class of Locant, that class is converted back to the first of them.
 2. `to_locant` and `from_locant`: convert the fields of one config to the fields of the other. They need not check
    whether a field is lost: `config_matching.py` converts the result back, and raises one error that lists all fields
-   that have changed. `config_matching.py` compares only fields that determine what a model computes: in a config of the
-   other family, the fields of its config class that are not in `free`; in a Locant config, the fields that `features`
-   returns. `to_locant` and `from_locant` may raise `SharingError` for a value that they would misread, or if the list
-   of changed fields would not explain the error.
+   that have changed, except changes in `bridged`. `config_matching.py` compares only fields that determine what a model
+   computes: in a config of the other family, the fields that its config class adds to `PreTrainedConfig`, except
+   `use_cache`, `tie_word_embeddings` and those in `free`; in a Locant config, the fields that `features` returns.
+   `to_locant` and `from_locant` may raise `SharingError` for a value that they would misread, or if the list of changed
+   fields would not explain the error.
 3. `table`: the weights that correspond to each other, as `Entry`s with the transforms between them. The conversion to
    Locant applies the transforms, and the conversion from Locant applies their inverses.
 
