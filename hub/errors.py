@@ -1,5 +1,5 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""The error of sharing, converting and exporting models."""
+"""The error that the functions for sharing, converting and exporting models raise."""
 
 
 class SharingError(ValueError):

@@ -18,8 +18,8 @@ def new_folder(target: str | os.PathLike[str]) -> Iterator[Path]:
     When the `with` block ends without an error, the folder is renamed to `target`; after an error it is deleted.
 
     Raises:
-        SharingError: `target` is a file or a folder that is not empty, or the temporary folder cannot be created. The
-            body of the `with` block does not run in this case.
+        SharingError: `target` is a file, or a folder that is not empty; or the temporary folder cannot be created. The
+            body of the `with` block does not run in these cases.
     """
     path = Path(target)
     if path.exists() and (not path.is_dir() or any(path.iterdir())):

@@ -7,7 +7,7 @@ from huggingface_hub.errors import StrictDataclassError
 
 
 def first_line(error: BaseException) -> str:
-    """The first line of an error's message, without the full stop; if there is no message, the name of the class."""
+    """Return the first line of an error's message without the full stop; without a message, return the class name."""
     return str(error).strip().partition("\n")[0].rstrip(".") or type(error).__name__
 
 

@@ -77,11 +77,12 @@ def config_class(family: Family) -> Any:
 def check_theirs(family: Family, theirs: PreTrainedConfig, ours: LocantConfig) -> None:
     """Check that no field of `theirs` is lost in `ours`, the Locant config that `theirs` was converted to.
 
-    `ours` is converted back, and the fields of the family's config class are compared. Not compared are the fields in
-    `family.free`, `use_cache`, `tie_word_embeddings`, and the fields that transformers' base class defines.
+    `ours` is converted back, and the fields of the result are compared with the fields of `theirs`. The fields in
+    `family.free`, `use_cache`, `tie_word_embeddings` and the fields of the base class `PreTrainedConfig` are not
+    compared.
 
     Raises:
-        SharingError: fields are lost, all of which the message lists; or `ours` cannot be converted back.
+        SharingError: fields are lost (the message lists all of them), or `ours` cannot be converted back.
     """
     base = {entry.name for entry in fields(PreTrainedConfig)}
     counted = {entry.name for entry in fields(type(theirs))} - base - family.free - {"use_cache", "tie_word_embeddings"}
@@ -100,7 +101,8 @@ def check_ours(
 ) -> LocantConfig:
     """Check that no field of `ours` is lost in `theirs`, the config of another family that `ours` was converted to.
 
-    `theirs` is converted back, and the fields that affect a Locant model of the class `cls` are compared.
+    `theirs` is converted back, and the fields that affect a Locant model of the class `cls` are compared with the
+    fields of `ours`. The differences in `family.bridged` are allowed.
 
     Args:
         family: the family of `theirs`.
@@ -113,7 +115,7 @@ def check_ours(
         The Locant config that `theirs` converts back to.
 
     Raises:
-        SharingError: fields are lost, all of which the message lists; or `theirs` cannot be converted back.
+        SharingError: fields are lost (the message lists all of them), or `theirs` cannot be converted back.
     """
     again = locant_config(family, theirs, names, cls)
     wanted, found = features(ours, cls), features(again, cls)
@@ -128,7 +130,10 @@ def check_ours(
 
 
 def warn_of_training(family: Family, ours: LocantConfig, again: LocantConfig) -> None:
-    """Log a warning if dropout fields of `ours` differ in `again`, which is `ours` converted to `family` and back."""
+    """Log a warning if a dropout field in `_TRAINING` changes in the conversion of `ours` to `family`.
+
+    `again` is the Locant config that `ours` becomes after the conversion to `family` and back.
+    """
     changed = {name: (getattr(ours, name), getattr(again, name)) for name in _TRAINING}
     changed = {name: pair for name, pair in changed.items() if pair[0] != pair[1]}
     if changed:
@@ -140,7 +145,7 @@ def warn_of_training(family: Family, ours: LocantConfig, again: LocantConfig) ->
 
 
 def features(config: LocantConfig, architecture: str) -> dict[str, Any]:
-    """The config fields that determine what a model of the Locant class `architecture` computes, with their values.
+    """Return a dict of the config fields that determine what a model of the Locant class `architecture` computes.
 
     Fields without effect in such a model are left out. If a field is None because its default depends on other fields,
     the value computed from these fields takes the place of None.

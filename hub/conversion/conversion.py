@@ -115,7 +115,7 @@ def _check_size(size: str | int) -> None:
 
 
 class _Conversion:
-    """The conversion of one model. `__init__` checks the config and builds the empty source model.
+    """The conversion of one model. `__init__` checks the config, and builds the source model on the meta device.
 
     In this class, `ours` is the Locant side of the conversion and `theirs` the side of the other family.
 
@@ -231,7 +231,7 @@ class _Conversion:
             file, legacy = CONFIG_NAME, {"_from_model_config": True}
         try:
             config = GenerationConfig.from_pretrained(self.files.folder, file, **legacy)
-            # the generation config is not one that was derived from a model config: the target's has no such options
+            # unset the mark "made from config.json": the config.json of the target model holds no generation options
             config._from_model_config = False
             config.validate(strict=True)  # save_pretrained makes the same check
         except (ValueError, TypeError) as error:
@@ -241,7 +241,7 @@ class _Conversion:
 
 
 def _read_config(files: SourceFolder) -> Any:
-    """Load the config of the source model as an object of the family's config class.
+    """Load the config of the source model as a `LocantConfig`, or as an object of the config class of its family.
 
     Raises:
         SharingError: there is no config, the config cannot be used, or its model type cannot be converted.

@@ -48,7 +48,7 @@ class SourceFolder:
     def with_weights(self) -> Path:
         """Return the folder that holds the weights; if the source is a repository, download them first.
 
-        If the repository has safetensors files and `.bin` files, the safetensors files are downloaded.
+        If the repository has safetensors files and `.bin` files, only the safetensors files are downloaded.
         """
         if not self.is_local:
             names = self._ask(lambda: HfApi().list_repo_files(self.source, **self._hub))

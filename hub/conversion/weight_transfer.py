@@ -1,7 +1,8 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
 """Transfers the weights of a checkpoint into a model of another family, tensor by tensor.
 
-A missing weight is an error. A stored weight that is not used is an error, too, unless the caller drops it by name.
+A missing weight is an error, unless its entry in the family's table of weights has a `default` or a `Constant`. An
+unused weight in the files is an error, too, unless the caller drops it by name.
 """
 
 import re
@@ -22,7 +23,7 @@ from .families.family import Constant, Entry, Tensors
 
 
 class Move(NamedTuple):
-    """The conversion of an `Entry` in one direction.
+    """The conversion of the weights of one `Entry`, in one direction.
 
     Args:
         sources: the names of the weights in the source model.
@@ -87,7 +88,7 @@ class SourceWeights:
         return next((other for other in others if other in self.shapes), name)
 
     def find(self, name: str) -> str | None:
-        """The name in the files of the weight `name`, or else of a weight tied to it; None if neither is stored."""
+        """Return the name in the files of the weight `name`, or else of a tied weight; None if neither is stored."""
         return next((self.files[other] for other in (name, *self.tied.with_(name)) if other in self.files), None)
 
     def untie_output(self) -> bool | None:
@@ -189,7 +190,7 @@ class SourceWeights:
         return next(self.checkpoint.headers[stored].dtype for name, stored in self.files.items() if name in self.shapes)
 
     def place(self, move: Move) -> int:
-        """The lowest index of the weights `move.sources` among the stored tensors; -1 if the files hold none of them.
+        """Return the lowest index of the weights `move.sources` among the stored tensors; -1 if none of them is stored.
 
         `transfer` sorts the moves by this index, so that it reads one shard after the other.
         """
@@ -209,7 +210,7 @@ class TiedNames:
             self._groups[name] = group
 
     def with_(self, name: str) -> list[str]:
-        """The names of the other weights in the group of the weight `name`; empty if it is not tied."""
+        """Return the names of the weights that are tied to the weight `name`, without `name` itself."""
         return [other for other in self._groups.get(name, ()) if other != name]
 
     def untie(self, name: str) -> None:
@@ -243,7 +244,7 @@ def transfer(source: SourceWeights, moves: list[Move], target: PreTrainedModel, 
         except ValueError as error:
             if isinstance(error, SharingError) or not move.is_constant:
                 raise
-            raise SharingError(f"{source.find(move.sources[0])} {error}.") from error
+            raise SharingError(f"{source.find(move.sources[0])} cannot be converted: {error}.") from error
         for name, tensor in zip(move.targets, results, strict=True):
             # a wrong name or shape is an error in the family's table of weights, and not in the checkpoint
             assert name in shapes and tensor.shape == shapes[name], f"{name}: {tensor.shape}"

@@ -48,7 +48,7 @@ def is_exported(folder: str | os.PathLike[str]) -> bool:
 
 
 class CTranslate2Model:
-    """A text-to-text model that `export` wrote for CTranslate2; `generate` works like that of the Locant model.
+    """A text-to-text model that `export` wrote for CTranslate2; `generate` works like `generate` of the Locant model.
 
     Args:
         folder: the folder of the export.
@@ -186,7 +186,7 @@ class CTranslate2Model:
         return [result.log_probs[: len(target)] for result, target in zip(results, targets, strict=True)]
 
     def _batch_size(self, sentences: int) -> int:
-        """The number of sentences in each batch if `sentences` sentences are divided evenly among the workers."""
+        """Return the number of sentences in a batch if `sentences` sentences are divided evenly among the workers."""
         return math.ceil(sentences / self._workers)
 
     def _renormalizes(self, search: dict[str, Any], settings: dict[str, Any]) -> bool:

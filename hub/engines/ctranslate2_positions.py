@@ -110,8 +110,8 @@ def write(encoding: PositionEncoding, spec: Any, stack: Any) -> None:
     buckets_to_a_side = len(biases) // (1 if encoding.kind == "decoder" else 2)
     for layer in spec.layer:
         layer.self_attention.relative_attention_bias = biases
-        # half of the buckets of a side stand for one distance each, and the other half reaches to a distance of four
-        # times that number of buckets: see `_biases`
+        # of the n buckets for distances to one side, the first n / 2 stand for one distance each, and the others for
+        # ranges of distances up to 2 n (see `_biases`)
         layer.self_attention.relative_attention_max_distance = np.int32(2 * buckets_to_a_side)
 
 
@@ -143,7 +143,8 @@ def _(encoding: RotaryEncoding, spec: Any, stack: Any) -> None:
     for layer_spec, layer in zip(spec.layer, stack.layers, strict=True):
         attention = layer_spec.self_attention
         attention.rotary_scaling_long_factor = attention.rotary_scaling_short_factor = _factors(encoding)
-        # the model scales queries and keys by the factor; scaling only the queries by its square has the same effect
+        # the model multiplies queries and keys by `attention_scaling`; multiplying only the queries by its square gives
+        # the same scores
         if encoding.attention_scaling != 1.0:
             _scale_queries(attention.linear[0], layer.self_attn, turned, encoding.attention_scaling**2)
 

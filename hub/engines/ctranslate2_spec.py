@@ -1,5 +1,5 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""Checks that CTranslate2 supports a text-to-text model, and writes its weights to CTranslate2's `TransformerSpec`."""
+"""Checks that CTranslate2 supports a text-to-text model, and writes the weights of the model to a `TransformerSpec`."""
 
 from typing import Any, Literal
 

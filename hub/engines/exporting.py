@@ -20,11 +20,11 @@ def export(
 ) -> Path:
     """Export a Locant model to a folder for another inference engine, and return the folder.
 
-    The folder also holds the config, and the tokenizer or image processor.
+    The folder also holds the config, and the tokenizer or image processor if the model was saved with one.
 
     Args:
         model_path: folder of a model, or its name on the Hub.
-        target: folder to write, which appears when it is complete.
+        target: folder to write, which must be empty or not exist yet. It appears when all its files are written.
         format: `ctranslate2` for encoder–decoders that read text; `onnx` for encoders of text or images, with or
             without a head.
         quantization: for CTranslate2, the type of the stored weights: `float32` (default), `int8`, `int8_float32`,

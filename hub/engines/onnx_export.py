@@ -41,7 +41,7 @@ _OUTPUTS = {
 }
 _PER_TOKEN = ("LocantForMaskedLM", "LocantForTokenClassification", "LocantForQuestionAnswering")
 _LONGEST_TABLE = 2048  # a table of sinusoids has at least this number of positions
-# If the weights have more bytes, they are written to a second file, because a protobuf file has at most 2 GiB
+# Weights of more than this number of bytes are written to a second file, because a protobuf file has at most 2 GiB
 _EXTERNAL_FROM = 1_800_000_000
 
 
@@ -110,7 +110,7 @@ def _check_config(config: LocantConfig) -> str:
 
 
 def _prepare(model: Any) -> int | None:
-    """Set the attention backend, and extend a table of sinusoids to the length that it has in the graph.
+    """Set the attention backend, and extend a table of sinusoids to at least `_LONGEST_TABLE` positions.
 
     Returns:
         The largest number of positions; None if it is unlimited.
@@ -199,7 +199,8 @@ def _quiet() -> Iterator[None]:
 def _check(graph: Graph, config: LocantConfig, longest: int | None, file: Path, per_token: bool) -> float:
     """Compare the outputs of onnxruntime and of the model on batches of several sizes; return the largest difference.
 
-    The difference is relative, see `TOLERANCE`. Outputs at padding tokens are not compared.
+    The difference is relative to the largest absolute value of the model's output, or to 1 if this value is below 1.
+    Outputs at padding tokens are not compared.
 
     Raises:
         SharingError: the difference is above `TOLERANCE` or NaN, or onnxruntime cannot run the graph.

@@ -88,8 +88,8 @@ def find_task(model: str | PreTrainedModel, kwargs: dict[str, Any]) -> str | Non
         kwargs: the keyword arguments of `pipeline`.
 
     Returns:
-        The name of the task. None if the class is for no task, if the config cannot be loaded, and for other models,
-        whose task transformers looks up on the Hub.
+        The name of the task. None if the class is for no task, if the config cannot be loaded, or if the model is not a
+        Locant model: then transformers looks up the task on the Hub.
     """
     if isinstance(model, PreTrainedModel):
         config: Any = model.config

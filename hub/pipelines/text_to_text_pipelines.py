@@ -50,9 +50,9 @@ def check_task(task: str, config: PretrainedConfig) -> None:
 class TextToTextPipeline(_Pipeline):
     """Generates text from text; the base class of the three pipelines in this file.
 
-    The defaults are beam search with 4 beams, and at most 256 new tokens (or as many as the decoder's learned position
-    table has positions, if they are fewer). Options of the model's generation config, of `task_specific_params` in its
-    config, and of the caller override the defaults.
+    The defaults are beam search with 4 beams, and at most 256 new tokens (or at most the number of positions in the
+    decoder's learned position table, if that number is lower). Options of the model's generation config, of
+    `task_specific_params` in the model's config, and of the caller override the defaults.
 
     Args:
         model: an encoder–decoder that reads text.
@@ -119,7 +119,7 @@ class TextToTextPipeline(_Pipeline):
 
         Args:
             inputs: a text; a list or tuple of texts; or any other iterable of texts, such as a generator, a column of a
-                dataset or a `KeyDataset`. Such an iterable is read as results are asked for.
+                dataset or a `KeyDataset`. Such an iterable is read while the results are consumed.
             truncation: whether to cut an input that is longer than the model takes, with a warning (default: True). If
                 False, the whole input is passed to the model. The limit is the tokenizer's `model_max_length`, or the
                 number of positions in the encoder's learned position table if that is smaller.
@@ -281,8 +281,8 @@ def _learned_positions(config: PretrainedConfig, stack: str) -> int | None:
 def _without_filler(ids: torch.Tensor, pad_token_id: int | None, eos_token_id: int | list[int] | None) -> torch.Tensor:
     """Remove the padding at the end of a result; all results of a batch are padded to the length of the longest one.
 
-    The first end token is kept. Beam search pads with the first end token instead of the padding token if the padding
-    token has the id 0.
+    The result is cut after the first end token in it. If there is no end token, padding tokens at the end are removed.
+    The padding may also consist of end tokens: beam search pads with an end token if `pad_token_id` is 0.
     """
     ends = [eos_token_id] if isinstance(eos_token_id, int) else eos_token_id or []
     for place, token in enumerate(ids[1:].tolist(), start=1):  # the decoder's start token may equal the end token

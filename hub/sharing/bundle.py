@@ -98,8 +98,8 @@ class Bundle:
         """Collect the code that a model of this class and config needs.
 
         Raises:
-            SharingError: `flatten` refuses a module; or a module from outside of Locant that defines a registered part
-                imports the file of a model, although the part must be registered before this file is imported.
+            SharingError: a module cannot be rewritten (see `flatten`); or a module from outside of Locant that defines
+                a registered part imports the file of a model class, unless a function contains this import.
         """
         classes: dict[str, type] = {"AutoConfig": LocantConfig}
         for auto, known in auto_models(config).items():
@@ -174,7 +174,7 @@ def code_named_in(settings: dict[str, Any], folder: Path) -> set[str]:
 
 
 def _code_before(folder: Path) -> set[str]:
-    """The names of the code files of the Locant model that was saved to `folder` before; empty if there is none."""
+    """Return the names of the code files of the Locant model that is already in `folder`; empty if there is none."""
     try:
         settings = json.loads((folder / CONFIG_NAME).read_text(encoding="utf-8"))
         return code_named_in(settings, folder) if "locant_code" in settings else set()
@@ -265,7 +265,7 @@ def saved_class(folder: str | os.PathLike[str]) -> tuple[type[LocantPreTrainedMo
 
 
 def write_code(folder: str | os.PathLike[str]) -> None:
-    """Write the code of a saved model, as it is in the installed Locant, to the model's folder, and update config.json.
+    """Write the code of a saved model from the installed Locant to the model's folder, and update config.json.
 
     Raises:
         SharingError: the folder holds no model of Locant's own classes, or its code cannot be written.

@@ -123,7 +123,7 @@ class CardData:
         return self.option(section, name) if name in self.metrics.get("from_hub", ()) else None
 
     def source_of(self, split: str) -> str | None:
-        """Return the name of the dataset, or of the files, that `split` comes from; None if it is not known."""
+        """Return the name of the dataset, or the names of the files, that `split` comes from; None if unknown."""
         files = self.option("data", f"{split}_file")
         if files:
             return ", ".join(_base_name(file) for file in ([files] if isinstance(files, str) else files))

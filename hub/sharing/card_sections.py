@@ -105,7 +105,7 @@ def _pipeline(card: CardData) -> str:
 def _loading(card: CardData) -> str:
     """Write Python code that only loads the model.
 
-    It is for models without a pipeline, and for folders that have neither a tokenizer nor a processor.
+    The code is for models without a pipeline, and for folders that have neither a tokenizer nor a processor.
     """
     if card.model_class is None:
         return ""
@@ -125,7 +125,7 @@ def _trust(card: CardData) -> str:
 
 
 def results(card: CardData) -> str:
-    """Write a table with the metrics of the finished model, and with the signatures of scores that have one."""
+    """Write a table with the metrics of the finished model, and the signature of each metric that has one."""
     if not card.results:
         return ""
     keys = dict.fromkeys(key for measured in card.results.values() for key in measured)
@@ -151,7 +151,7 @@ _OF_SEARCH = ("num_beams", "length_penalty", "max_new_tokens")
 
 
 def data(card: CardData) -> str:
-    """Write about the data that the model was trained and evaluated on."""
+    """Write a table with the source and the size of each split, and facts about the data such as the licence."""
     counted = card.metrics.get("data", {})
     columns = list(dict.fromkeys(key for split in SPLITS for key in counted.get(split, ())))
     rows = []

@@ -1,11 +1,11 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
 """Turns modules of a package, and the modules of the package that they import, into files of one flat folder.
 
-transformers loads code from a model's folder in this form. The file names of Locant's modules begin with
-`modeling_locant`, so that they stand together; the files of other modules keep their names. An import is an *inner*
-import if it is relative, or from the package `locant`. An inner import is rewritten to a relative import from the file
-of the module that defines the name. All other code stays as it is written, including an import in a `try` with an
-`except ImportError`.
+transformers loads code from a model's folder in this form. The file names of Locant's modules, except those in
+`_NOT_RENAMED`, begin with `modeling_locant`, so that they stand together; the files of other modules keep their names.
+An import is an *inner* import if it is relative, or from the package `locant`. An inner import is rewritten to a
+relative import from the file of the module that defines the name. All other code stays as it is written, including an
+import in a `try` with an `except ImportError`.
 """
 
 import ast
@@ -56,12 +56,12 @@ class _Module:
 
 @dataclass(frozen=True)
 class _InnerImport:
-    """An inner import.
+    """An inner import, with those of the imported names that one module defines.
 
     Args:
-        node: the import statement.
-        module: the full name of a module that defines some of the imported names.
-        aliases: these names.
+        node: the import statement, which may also import names that other modules define.
+        module: the full name of the module.
+        aliases: the names that `module` defines.
     """
 
     node: ast.Import | ast.ImportFrom

@@ -33,7 +33,8 @@ def write_model_card(folder: str | os.PathLike[str], repo_id: str | None = None)
     """Write the model card of the model in `folder`, and return the path of the card.
 
     A card that Locant wrote is replaced, and so is a draft that transformers wrote. Text that a person added below
-    Locant's mark is kept. A card that a person wrote, or changed above the mark, is not changed, and a warning says so.
+    Locant's mark, a comment at the end of a new card, is kept. A card that a person wrote, or changed above the mark,
+    is not changed, and a warning says so.
 
     Args:
         folder: the folder of a run, or of a saved model.
@@ -56,7 +57,7 @@ def write_model_card(folder: str | os.PathLike[str], repo_id: str | None = None)
 
 
 def write_card_of_push(model: PreTrainedModel, folder: Path, repo_id: str) -> None:
-    """Replace transformers' draft of a card with Locant's card; `model.push_to_hub` calls this before the upload."""
+    """Replace transformers' draft of a card with Locant's card; `model.push_to_hub` calls it before the upload."""
     if is_draft(folder / CARD_FILE):
         write_model_card(folder, repo_id)
 

@@ -2,7 +2,7 @@
 """Pushes the model in a run's folder to the Hub: one commit with the model's files, its code and its card.
 
 Two kinds of files are uploaded: files that match `SHARED`, and the code of the model and its processors. Texts of the
-data, local paths, access tokens and the state of training are not uploaded. The folder itself is not changed.
+training data, local paths, access tokens and the state of training are not uploaded. The folder itself is not changed.
 """
 
 import os

@@ -30,7 +30,7 @@ class Bart(Family):
     ignored = (r"^(model\.)?(encoder|decoder)\.version$",)
 
     def to_locant(self, theirs: PreTrainedConfig, names: Collection[str]) -> dict[str, Any]:
-        """See `Family`."""
+        """Convert the fields of a BART config to fields of the Locant config."""
         return {
             **{field: getattr(theirs, field) for field in SAME},
             "position_encoding": "learned",
@@ -42,15 +42,15 @@ class Bart(Family):
         }
 
     def from_locant(self, ours: LocantConfig) -> dict[str, Any]:
-        """See `Family`."""
+        """Convert the fields of a Locant config to fields of the BART config."""
         return {
             **{field: getattr(ours, field) for field in SAME},
             "tie_word_embeddings": ours.tie_word_embeddings,
-            "forced_eos_token_id": None,  # the generation config has this field, too
+            "forced_eos_token_id": None,  # this option is in the generation config, which is converted separately
         }
 
     def table(self, ours: LocantConfig, theirs: PreTrainedConfig, architecture: str) -> list[Entry]:
-        """See `Family`."""
+        """Return the entries of the weights of a BART model."""
         body = stacks(ours, has_unused_table=not theirs.tie_word_embeddings)
         for stack in ("encoder", "decoder"):
             body.append(Entry(f"{stack}.embed_positions.weight", f"{stack}.position.embeddings.weight"))

@@ -51,8 +51,8 @@ _MASKED_LM = [
     *linear("cls.predictions.transform.LayerNorm", "transform.2"),
     Entry("cls.predictions.decoder.weight", "lm_head.weight"),
 ]
-# The names of the output bias. If the embeddings are tied, both names belong to one weight; if they are not tied, the
-# model does not use the weight with the first name
+# The names of the output bias. If the output layer is tied to the embeddings, both names belong to one weight; if it is
+# not tied, the model does not use the weight with the first name
 _BIASES = ("cls.predictions.bias", "cls.predictions.decoder.bias")
 _HEADS = {
     "BertForMaskedLM": _MASKED_LM,
@@ -81,7 +81,10 @@ class Bert(Family):
     ignored = (r"embeddings\.(position_ids|token_type_ids)$",)
 
     def to_locant(self, theirs: Any, names: Collection[str]) -> dict[str, Any]:
-        """See `Family.to_locant`; only the names of the weights show whether a `BertModel` has a pooler."""
+        """Convert the fields of a BERT config to fields of the Locant config.
+
+        The config does not say whether a `BertModel` has a pooler: the names of the weights show this.
+        """
         kind = getattr(theirs, "position_embedding_type", None) or "absolute"  # a field of older configs
         if kind != "absolute":
             raise SharingError(
@@ -104,12 +107,12 @@ class Bert(Family):
         }
 
     def from_locant(self, ours: LocantConfig) -> dict[str, Any]:
-        """See `Family.from_locant`; a BERT model always has token types, at least one."""
+        """Convert the fields of a Locant config to fields of the BERT config, with at least one token type."""
         fields = {field: getattr(ours, name) for field, name in _FIELDS.items()}
         return {**fields, "type_vocab_size": max(ours.type_vocab_size, 1)}
 
     def table(self, ours: LocantConfig, theirs: PreTrainedConfig, architecture: str) -> list[Entry]:
-        """See `Family`."""
+        """Return the entries of the weights of a BERT model."""
         body = under("embeddings.", "encoder.", _EMBEDDINGS)
         for idx in range(ours.encoder_layers):
             body += under(f"encoder.layer.{idx}.", f"encoder.layers.{idx}.", _LAYER)

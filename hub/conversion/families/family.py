@@ -2,21 +2,23 @@
 """The description of a model family that the converter works with: class names, config fields and a table of weights.
 
 In this folder, `ours` is the Locant side of a conversion and `theirs` the side of the other family. Each file describes
-one family of transformers as a `Family`:
+one model family of the library transformers as a `Family`:
 
 1. `architectures`: a class of the other family -> a class of Locant. If several classes of the family become the same
    class of Locant, that class is converted back to the first of them.
 2. `to_locant` and `from_locant`: convert the fields of one config to the fields of the other. They need not check
-   whether a field is lost: `config_matching.py` converts the result back and refuses every field that has changed, all
-   of them in one error. It compares only fields that determine what a model computes: of the other family, the fields
-   of its own config class except `free`; of Locant, the fields that `features` lists. `to_locant` and `from_locant` may
-   raise `SharingError` for a value that they would misread, or that needs a better explanation than a changed field.
+   whether a field is lost: `config_matching.py` converts the result back, and raises one error that lists all fields
+   that have changed, except changes in `bridged`. `config_matching.py` compares only fields that determine what a model
+   computes: in a config of the other family, the fields that its config class adds to `PreTrainedConfig`, except
+   `use_cache`, `tie_word_embeddings` and those in `free`; in a Locant config, the fields that `features` returns.
+   `to_locant` and `from_locant` may raise `SharingError` for a value that they would misread, or if the list of changed
+   fields would not explain the error.
 3. `table`: the weights that correspond to each other, as `Entry`s with the transforms between them. The conversion to
    Locant applies the transforms, and the conversion from Locant applies their inverses.
 
 Names in the table are those of `model.state_dict()`, on both sides. If weights are tied, a file may store them under
-any of their names, and the table may list one of the names or each. `aliases` translates names of weights in older
-files, and `ignored` matches names in older files that are no weights.
+any of their names, and the table may list one of the names or all of them. `aliases` translates names of weights in
+older files, and `ignored` matches the names of tensors in older files that are not converted.
 """
 
 import re
@@ -150,12 +152,12 @@ class Constant(Transform):
         """Compare the stored weight with the constant, and return no weights.
 
         Raises:
-            ValueError: the two differ.
+            ValueError: the shapes differ, or a number differs by more than 1e-3.
         """
         for weight in theirs:
             expected = self.value().to(weight.dtype)
             if weight.shape != expected.shape or not torch.allclose(weight, expected, rtol=0, atol=1e-3):
-                raise ValueError("holds other numbers than Locant computes from the config, and cannot be converted")
+                raise ValueError("the stored numbers differ from those that Locant computes from the config")
         return []
 
     def to_theirs(self, ours: Tensors) -> Tensors:
@@ -168,7 +170,7 @@ class Entry:
     """A line of a family's weight table: `transforms` compute the weights `ours` from the weights `theirs`.
 
     Args:
-        theirs, ours: the name of one weight, or the names of several weights or of none.
+        theirs, ours: the name of one weight, the names of several weights, or () if the model has no such weight.
         transforms: applied in this order to `theirs`; their inverses are applied in reverse order to `ours`.
         default: the number that fills a weight of `theirs` that a file leaves out; None if files must have the weight.
     """
@@ -243,7 +245,7 @@ class Family(ABC):
     aliases: ClassVar[Mapping[str, str]] = {}
     """Regular expression for names in files -> replacement (as in `re.sub`) that turns them into names in the table."""
     ignored: ClassVar[tuple[str, ...]] = ()
-    """Regular expressions for the names of tensors in files that are not converted; transformers ignores them, too."""
+    """Regular expressions for names of tensors that files hold but the conversion and transformers ignore."""
 
     @abstractmethod
     def to_locant(self, theirs: PreTrainedConfig, names: Collection[str]) -> dict[str, Any]:
@@ -270,7 +272,7 @@ class Family(ABC):
 
     @abstractmethod
     def table(self, ours: LocantConfig, theirs: PreTrainedConfig, architecture: str) -> list[Entry]:
-        """Return the table of weights: entries for all weights of a model of the family's class `architecture`.
+        """Return the table of weights of a model of the family's class `architecture`, as a list of entries.
 
         Args:
             ours: the Locant config.

@@ -56,10 +56,13 @@ class GPT2(Family):
             "summary_first_dropout",
         }
     )
-    ignored = (r"\.attn\.(bias|masked_bias)$",)  # older versions saved their causal mask
+    ignored = (r"\.attn\.(bias|masked_bias)$",)  # older versions of transformers saved the causal mask
 
     def to_locant(self, theirs: Any, names: Collection[str]) -> dict[str, Any]:
-        """See `Family.to_locant`; Locant's `dropout` is `resid_pdrop`, and is also used in place of `embd_pdrop`."""
+        """Convert the fields of a GPT-2 config to fields of the Locant config.
+
+        `resid_pdrop` becomes Locant's `dropout`, which is also the dropout of the embeddings in place of `embd_pdrop`.
+        """
         return {
             **{ours: getattr(theirs, field) for field, ours in _FIELDS.items()},
             "decoder_ffn_dim": 4 * theirs.n_embd if theirs.n_inner is None else theirs.n_inner,
@@ -71,12 +74,12 @@ class GPT2(Family):
         }
 
     def from_locant(self, ours: LocantConfig) -> dict[str, Any]:
-        """See `Family`."""
+        """Convert the fields of a Locant config to fields of the GPT-2 config."""
         fields = {field: getattr(ours, name) for field, name in _FIELDS.items()}
         return {**fields, "n_inner": ours.decoder_ffn_dim, "embd_pdrop": ours.dropout}
 
     def table(self, ours: LocantConfig, theirs: PreTrainedConfig, architecture: str) -> list[Entry]:
-        """See `Family`."""
+        """Return the entries of the weights of a GPT-2 model."""
         body = [
             Entry("wte.weight", "decoder.embed_tokens.weight"),
             Entry("wpe.weight", "decoder.position.embeddings.weight"),

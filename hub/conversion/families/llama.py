@@ -1,5 +1,5 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""Llama (Touvron et al. 2023): gated pre-norm language models with rotary positions of every rope type."""
+"""Llama (Touvron et al. 2023): pre-norm decoders with gated feed-forward layers; all rope types are converted."""
 
 from collections.abc import Collection
 from typing import Any, ClassVar
@@ -36,10 +36,10 @@ class Llama(Family):
     model_type = "llama"
     architectures: ClassVar = {"LlamaForCausalLM": "LocantForCausalLM", "LlamaModel": "LocantDecoderModel"}
     free = frozenset({"attention_dropout", "pretraining_tp", "rope_parameters"})
-    ignored = (r"rotary_emb\.inv_freq$",)  # older versions saved the frequencies
+    ignored = (r"rotary_emb\.inv_freq$",)  # older versions of transformers saved the frequencies
 
     def to_locant(self, theirs: Any, names: Collection[str]) -> dict[str, Any]:
-        """See `Family`."""
+        """Convert the fields of a Llama config to fields of the Locant config."""
         own_heads = theirs.num_key_value_heads == theirs.num_attention_heads
         own_size = theirs.head_dim == theirs.hidden_size // theirs.num_attention_heads
         return {
@@ -58,7 +58,11 @@ class Llama(Family):
         }
 
     def from_locant(self, ours: LocantConfig) -> dict[str, Any]:
-        """See `Family.from_locant`; Llama can rotate a part of each head only with the rope type `proportional`."""
+        """Convert the fields of a Locant config to fields of the Llama config.
+
+        `partial_rotary_factor` is left out unless the rope type is `proportional`: with other rope types, transformers'
+        Llama cannot rotate a part of each head.
+        """
         rope = dict(ours.rope_parameters or {})
         if rope.get("rope_type", "default") != "proportional":
             rope.pop("partial_rotary_factor", None)
@@ -71,7 +75,7 @@ class Llama(Family):
         }
 
     def table(self, ours: LocantConfig, theirs: PreTrainedConfig, architecture: str) -> list[Entry]:
-        """See `Family`."""
+        """Return the entries of the weights of a Llama model."""
         body = [
             Entry("embed_tokens.weight", "decoder.embed_tokens.weight"),
             Entry("norm.weight", "decoder.final_norm.weight"),

@@ -33,7 +33,7 @@ class Marian(Family):
     bridged: ClassVar = {"lm_head_bias": (False, True), "share_encoder_decoder_embeddings": (True, False)}
 
     def to_locant(self, theirs: PreTrainedConfig, names: Collection[str]) -> dict[str, Any]:
-        """See `Family`."""
+        """Convert the fields of a Marian config to fields of the Locant config."""
         return {
             **{field: getattr(theirs, field) for field in SAME},
             "position_encoding": "sinusoidal",
@@ -45,16 +45,16 @@ class Marian(Family):
         }
 
     def from_locant(self, ours: LocantConfig) -> dict[str, Any]:
-        """See `Family`."""
+        """Convert the fields of a Locant config to fields of the Marian config."""
         return {
             **{field: getattr(ours, field) for field in SAME},
             "share_encoder_decoder_embeddings": ours.share_encoder_decoder_embeddings and ours.tie_word_embeddings,
             "tie_word_embeddings": ours.tie_word_embeddings,
-            "forced_eos_token_id": None,  # the generation config has this field, too
+            "forced_eos_token_id": None,  # this option is in the generation config, which is converted separately
         }
 
     def table(self, ours: LocantConfig, theirs: PreTrainedConfig, architecture: str) -> list[Entry]:
-        """See `Family`."""
+        """Return the entries of the weights of a Marian model."""
         has_unused_table = theirs.share_encoder_decoder_embeddings and not theirs.tie_word_embeddings
         body = [*stacks(ours, has_unused_table), *self._positions(theirs)]
         if architecture == "MarianModel":

@@ -1,5 +1,5 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""T5 (Raffel et al. 2020), version 1.0 with tied output weights, and version 1.1 (Flan-T5) with separate ones.
+"""T5 (Raffel et al. 2020): version 1.0 ties the output layer to the embeddings; version 1.1 (Flan-T5) does not.
 
 T5 does not divide attention scores by √head_dim, so the query projections of the Locant model are those of T5 times
 √head_dim. Version 1.0 divides the input of the output layer by √d_model, so the final norm of the decoder in the Locant
@@ -30,7 +30,7 @@ class T5(Family):
     ignored = (r"^decoder\.block\.0\.layer\.1\.EncDecAttention\.relative_attention_bias\.weight$",)
 
     def to_locant(self, theirs: PreTrainedConfig, names: Collection[str]) -> dict[str, Any]:
-        """See `Family`."""
+        """Convert the fields of a T5 config to fields of the Locant config."""
         return {
             "vocab_size": theirs.vocab_size,
             "d_model": theirs.d_model,
@@ -60,7 +60,7 @@ class T5(Family):
         }
 
     def from_locant(self, ours: LocantConfig) -> dict[str, Any]:
-        """See `Family`."""
+        """Convert the fields of a Locant config to fields of the T5 config."""
         activation = {"gelu_new": "gelu"}.get(ours.activation_function, ours.activation_function)
         options = ours.position_options("t5")
         return {
@@ -80,7 +80,7 @@ class T5(Family):
         }
 
     def table(self, ours: LocantConfig, theirs: PreTrainedConfig, architecture: str) -> list[Entry]:
-        """See `Family`."""
+        """Return the entries of the weights of a T5 model."""
         if architecture == "T5EncoderModel":
             return [
                 Entry("shared.weight", "encoder.embed_tokens.weight"),

@@ -61,7 +61,7 @@ class ViT(Family):
     }
 
     def to_locant(self, theirs: Any, names: Collection[str]) -> dict[str, Any]:
-        """See `Family.to_locant`; the classifier of ViT has no dropout."""
+        """Convert the fields of a ViT config to fields of the Locant config; the classifier of ViT has no dropout."""
         return {
             **{ours: getattr(theirs, field) for field, ours in _FIELDS.items()},
             "encoder_input": "patches",
@@ -76,11 +76,11 @@ class ViT(Family):
         }
 
     def from_locant(self, ours: LocantConfig) -> dict[str, Any]:
-        """See `Family`."""
+        """Convert the fields of a Locant config to fields of the ViT config."""
         return {field: getattr(ours, name) for field, name in _FIELDS.items()}
 
     def table(self, ours: LocantConfig, theirs: PreTrainedConfig, architecture: str) -> list[Entry]:
-        """See `Family`."""
+        """Return the entries of the weights of a ViT model."""
         channels, width, patch, places = ours.num_channels, ours.d_model, ours.patch_shape, math.prod(ours.patch_grid)
         convolution = Reshape((width, channels, *patch), (width, channels * math.prod(patch)))
         body = [
