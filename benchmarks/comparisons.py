@@ -50,7 +50,11 @@ def main(arguments: Sequence[str]) -> int:
     """Measure the parts that the arguments select, print their tables and draw their plots; returns the exit status."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", choices=PARTS, help="one part (default: all)")
-    parser.add_argument("--again", action="store_true", help="measure parts whose figures are there, too")
+    parser.add_argument(
+        "--again",
+        action="store_true",
+        help="measure parts whose figures are there, too; finished runs in runs/comparisons are not trained again",
+    )
     parser.add_argument("--results", type=Path, default=ROOT / "benchmarks" / "results", help="folder of the figures")
     parser.add_argument("--images", type=Path, default=ROOT / "docs" / "images", help="folder of the plots")
     options = parser.parse_args(arguments)
