@@ -26,9 +26,8 @@ class Shape:
 
     def __str__(self) -> str:
         layers = f"{self.layers} layer{'' if self.layers == 1 else 's'}"
-        return (
-            f"{layers}, width {self.width:,}, {self.heads} heads, feed-forward {self.ffn:,}, vocabulary {self.vocabulary:,}"
-        )
+        width = f"width {self.width:,}, {self.heads} heads, feed-forward {self.ffn:,}"
+        return f"{layers}, {width}, vocabulary {self.vocabulary:,}"
 
 
 BENCHMARK = Shape()
