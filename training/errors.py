@@ -7,9 +7,8 @@ import signal
 class InputError(ValueError):
     """An option, file or other input of the user cannot be used.
 
-    The message is one sentence that says which input was given, which input is expected, and how to correct the input.
-
-    The command line prints the sentence to standard error and exits with status 2, without a traceback.
+    The message says what is wrong with the input, and usually how to correct the input. The command line prints the
+    message to standard error and exits with status 2, without a traceback.
     """
 
 

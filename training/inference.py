@@ -2,8 +2,8 @@
 """Translating and scoring text with any sequence-to-sequence model of transformers.
 
 Sentences are sorted by length and batched, the longest first: if memory is too small, the first batch fails already,
-and the progress bar (on standard error) does not underestimate the time left. Results are in the order of the input,
-and do not depend on padding. Scores are natural logarithms of probabilities.
+and the progress bar (on standard error) does not underestimate the time left. Results are in the order of the input.
+Scores are computed from natural logarithms of probabilities.
 """
 
 import difflib
@@ -40,12 +40,12 @@ from .run.run_folder import explain_unfinished, holds_unfinished_run
 
 IGNORED = -100
 LONG = 512
-"""A batch that has a sentence of more than `LONG` tokens has fewer sentences, so that a long line fits into memory."""
+"""A batch that has a sentence of more than `LONG` tokens has fewer sentences, so that the batch fits into memory."""
 
 
 @dataclass(frozen=True)
 class Translation:
-    """A translation and its score, see `translate_stream`; the score is None with `with_scores=False`."""
+    """A translation, and its score as `translate_stream` defines it; the score is None with `with_scores=False`."""
 
     text: str
     score: float | None
@@ -53,9 +53,9 @@ class Translation:
 
 @dataclass(frozen=True)
 class SentenceScore:
-    """The natural logarithm of the probability that a model gives a target, and of the probability of each token.
+    """The log-probability (natural logarithm) that a model gives a target, and the log-probability of each token of it.
 
-    `tokens` are as the tokenizer's vocabulary spells them; the last one is the end-of-sentence token.
+    `tokens` are spelled as in the vocabulary of the tokenizer; the last token is the end-of-sentence token.
     """
 
     log_probability: float
@@ -115,7 +115,7 @@ def load(
 
 
 def _reason(error: Exception, model_path: str | os.PathLike[str]) -> str:
-    """Return the reason why a folder does not load, in one line; it names an invalid settings file, if there is one."""
+    """Return in one line why a model does not load: the fault of an invalid settings file, or else that of `error`."""
     try:
         check_settings(Path(model_path))
     except CheckpointError as fault:
@@ -124,9 +124,9 @@ def _reason(error: Exception, model_path: str | os.PathLike[str]) -> str:
 
 
 def _check_reads_and_writes_text(model_path: str | os.PathLike[str]) -> None:
-    """Before a Locant model is loaded, raise `ValueError` unless it is an encoder–decoder that reads text.
+    """Raise `ValueError` if `model_path` holds a Locant model that is not an encoder–decoder, or that reads images.
 
-    For a Locant model of another kind, the Auto class would load only some weights, and initialise all other weights.
+    The Auto class would load even a model that has only an encoder or a decoder, and initialise the missing weights.
     """
     try:
         saved, _ = PreTrainedConfig.get_config_dict(model_path)
@@ -143,7 +143,10 @@ def _check_reads_and_writes_text(model_path: str | os.PathLike[str]) -> None:
 def translate(
     model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, sentences: Iterable[str], **options: Any
 ) -> list[list[Translation]]:
-    """Translate all `sentences` in one chunk. `options` are the keyword arguments of `translate_stream`."""
+    """Return the translations of each of `sentences`, best first.
+
+    `options` are keyword arguments of `translate_stream`, except `chunk_size`: all sentences form one chunk.
+    """
     sentences = list(sentences)
     return list(translate_stream(model, tokenizer, sentences, chunk_size=max(1, len(sentences)), **options))
 
@@ -165,11 +168,11 @@ def translate_stream(
 
     The lines are processed in chunks of `chunk_size` lines (by default 64 batches): a chunk is read, sorted by length
     and translated. Line breaks at the end of a line are removed. A blank line is not given to the model: its
-    translations are empty texts with score 0.
+    translations are empty texts with score 0, or None with `with_scores=False`.
 
-    `generate_kwargs` take precedence over the generation config that is saved with the model. If neither of them limits
-    the length, a translation has at most 2 n + 10 tokens, where n is the number of tokens of the longest source in the
-    batch. `max_new_tokens` is lowered to the size of the learned position table of the decoder, if it has such a table.
+    `generate_kwargs` take precedence over the generation config that is saved with the model. If neither sets a
+    limit, a translation has at most 2 n + 10 tokens, where n is the number of tokens of the longest source in the
+    batch. If the decoder has a learned position table, `max_new_tokens` is lowered to at most the size of the table.
 
     The score of a beam search is the log-probability of the tokens, with the end-of-sentence token, divided by (the
     number of tokens) ** length_penalty. The score of greedy search and sampling is the log-probability of the tokens,
@@ -256,7 +259,8 @@ def evaluate_split(
 ) -> tuple[dict[str, Any], list[EvaluationRow]]:
     """Translate `sources` and compare the translations with `references`.
 
-    No sentence is left out. Raises `InputError` for the same reasons as `score` and `translation_metrics`.
+    No sentence is left out. Raises `InputError` if there are no sources, if the numbers of sources and references
+    differ, or if a source or reference is longer than the learned position table of the encoder or decoder.
 
     Returns:
         A dictionary of metrics, and a row for each sentence. The metrics are those of `translation_metrics`, `loss`
@@ -424,14 +428,15 @@ def _scores(model: Any, outputs: Any, generate_kwargs: dict[str, Any]) -> list[f
     steps = model.compute_transition_scores(outputs.sequences, outputs.logits, normalize_logits=True)
     ends = torch.tensor(_setting(model, generate_kwargs, "eos_token_id"), device=steps.device)
     is_end = torch.isin(outputs.sequences[:, -steps.shape[1] :], ends).long()
-    return steps.masked_fill(is_end.cumsum(dim=1) > is_end, 0.0).sum(dim=1).tolist()  # 0 after the end token
+    # the tokens after the end token do not count
+    return steps.masked_fill(is_end.cumsum(dim=1) > is_end, 0.0).sum(dim=1).tolist()
 
 
 @torch.no_grad()
 def _log_probabilities(
     model: Any, sources: Sequence[Sequence[int]], targets: Sequence[Sequence[int]]
 ) -> list[list[float]]:
-    """Score one batch, and return a list of the log-probabilities of the tokens for each target."""
+    """Return, for each target of a batch, the list of the log-probabilities of its tokens."""
     if hasattr(model, "log_probabilities"):  # a model of another engine, such as CTranslate2
         return model.log_probabilities(sources, targets)
     labels = _pad(targets, IGNORED).to(model.device)

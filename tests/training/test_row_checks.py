@@ -74,7 +74,7 @@ class TestPairs:
         assert "the correlation between the lengths of sources and targets is" in warning
         [warning, _] = found(mixed, mixed)
         assert warning.startswith(
-            "Warning: from about 30% of the train pairs on, the lengths of sources and targets do not"
+            "Warning: after about 30% of the train pairs, the lengths of sources and targets do not correlate any more"
         )
 
     def test_shifted_in_all_splits(self):

@@ -16,7 +16,7 @@ from torch.utils.data import Dataset as TorchDataset
 from ..errors import InputError
 
 Key = tuple[int, int]
-"""(epoch, row): the key with which a row of `TrainingRows` is read for an epoch.
+"""(epoch, index of a row): the key with which a row of `TrainingRows` is read for an epoch.
 
 With `streaming`, the position of a block in the order of the blocks takes the place of the epoch.
 """
@@ -26,11 +26,11 @@ class LengthBatchSampler(Sampler[list[Key]]):
     """Samples batches of rows of similar length, and distributes the batches over the processes.
 
     A row has one length or several, such as the lengths of its source and its target. The rows are divided into cells
-    by their lengths: a cell is cut in two at the point that saves the most padding, and its parts are cut in the same
-    way, until no cut saves padding. Each part must fill at least three batches and a 200th of all batches. In each
-    epoch, the rows of each cell are shuffled and divided into batches, and the batches of all cells are shuffled. The
-    cells are the same in every epoch, so every epoch has the same number of batches. Every epoch has every row once.
-    The shuffling depends on `seed` and the epoch only.
+    by their lengths: at first, all rows form one cell; a cell is cut in two at the point that saves the most padding,
+    and its parts are cut in the same way, until no cut saves padding. Each part must fill at least three batches and a
+    200th of all batches. In each epoch, the rows of each cell are shuffled and divided into batches, and the batches of
+    all cells are shuffled. The cells are the same in every epoch, so every epoch has the same number of batches. Every
+    epoch has every row once. The shuffling depends on `seed` and the epoch only.
 
     With several processes, some cells are divided into more batches, until the number of batches is a multiple of the
     number of processes. In each step, the processes get batches of similar size.
@@ -90,7 +90,7 @@ class LengthBatchSampler(Sampler[list[Key]]):
             for cell, count in zip(self._cells, self._batches_per_cell, strict=True)
             for batch in np.array_split(rng.permutation(cell), count)
         ]
-        # Consecutive batches are of the same cell or of similar cells, so processes wait little for each other.
+        # in a step, the processes take consecutive batches, whose rows have similar lengths: no process waits long
         for step in rng.permutation(len(self)):
             yield [(epoch, row) for row in batches[step * self.num_replicas + self.rank].tolist()]
 
@@ -126,7 +126,7 @@ class LengthBatchSampler(Sampler[list[Key]]):
         best_cost, best_parts = len(rows) * self.lengths[rows].max(axis=0).sum(), None
         sides = range(self.lengths.shape[1])
         for side in sides:
-            # np.lexsort sorts by the last key, and by the other keys where the last one is equal
+            # np.lexsort sorts by the last key, and sorts rows with equal last keys by the other keys
             keys = [self.lengths[rows, other] for other in sides if other != side] + [self.lengths[rows, side]]
             ordered = rows[np.lexsort(keys)]
             lengths = self.lengths[ordered]
@@ -136,7 +136,7 @@ class LengthBatchSampler(Sampler[list[Key]]):
             longest_above = np.maximum.accumulate(lengths[::-1])[::-1][1:].sum(axis=1)
             allowed = below >= least * self._capacity(longest_below)
             allowed &= above >= least * self._capacity(longest_above)
-            if self._rows_per_batch is not None:  # so that only one cell can have batches that are not full
+            if self._rows_per_batch is not None:  # cut at a multiple of the batch size, so that most batches are full
                 allowed &= below % self._rows_per_batch == 0
             cost = np.where(allowed, below * longest_below + above * longest_above, np.inf)
             if allowed.any() and cost.min() < best_cost:
@@ -219,7 +219,7 @@ def build_training_dataloader(
     The sampler yields only the batches of this process (it has ``num_replicas=accelerator.num_processes`` and
     ``rank=accelerator.process_index``), so Accelerate gets ``num_processes=1`` and does not shard the batches. If
     Accelerate sharded them, the Trainer could not call ``set_epoch`` of the sampler when it resumes within an epoch.
-    No random state is synchronised between processes, as the order of the batches does not depend on one.
+    No random state is synchronised between processes, as the order of the batches depends on no global random state.
 
     Args:
         dataset: the training data.
@@ -228,7 +228,7 @@ def build_training_dataloader(
         accelerator: the accelerator of the Trainer.
         dataloader_kwargs: further arguments of :class:`torch.utils.data.DataLoader`, such as ``num_workers``.
     """
-    generator = torch.Generator()  # otherwise each epoch would draw from the global generator, which dropout uses
+    generator = torch.Generator()  # otherwise the loader would draw from the global generator, which dropout uses
     loader = DataLoader(dataset, batch_sampler=sampler, collate_fn=collator, generator=generator, **dataloader_kwargs)
     return prepare_data_loader(
         loader,

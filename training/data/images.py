@@ -1,5 +1,5 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""Images as rows of pixels: read and resized once, augmented in each epoch, and normalized when a batch is collated.
+"""Reading and resizing images once, augmenting them in each epoch, and normalizing them when a batch is collated.
 
 Reading and resizing are by far the slowest steps, so the resized images are kept, as bytes, in the cache of `datasets`.
 """
@@ -29,9 +29,9 @@ from .tables import LINE, place_of
 
 IMAGE_COLUMN = "image"
 PIXEL_COLUMNS = ["pixels", "shape"]
-"""The columns of `read_images` with the pixels of an image, as bytes, and their shape `(channels, height, width)`."""
+"""Columns that `read_images` adds: the pixels of an image, as bytes, and its shape `(channels, height, width)`."""
 DIGEST = "digest"
-"""The column of `read_images` with a hash of the shape and the pixels, by which equal images are found."""
+"""A column that `read_images` adds: a hash of the shape and the pixels of an image; equal images have equal hashes."""
 
 _UNREADABLE = (OSError, SyntaxError, ValueError, Pillow.DecompressionBombError)
 
@@ -40,8 +40,8 @@ def build_image_processor(data: ImageArguments, run: RunConfig, name: str | None
     """Load the image processor `name`; if `name` is None, make one for the image size and channels of the new model.
 
     Raises:
-        InputError: no image processor loads from `name`; or `image_mean` or `image_std` is given, although a trained
-            model comes with an image processor.
+        InputError: no image processor loads from `name`; or `image_mean` or `image_std` is given, although the model
+            named by `model_name_or_path` comes with an image processor.
     """
     if name is None:
         config = run.model.make_config(**TASKS[run.task].config_fields)
@@ -68,7 +68,7 @@ def build_image_processor(data: ImageArguments, run: RunConfig, name: str | None
 
 
 def read_images(rows: Dataset, processor: BaseImageProcessor, table: str, num_proc: int | None = None) -> Dataset:
-    """Read all images, and return `rows` with `PIXEL_COLUMNS` and `DIGEST` instead of `image`, stored on disk.
+    """Read all images, and return `rows`, stored on disk, with `PIXEL_COLUMNS` and `DIGEST` instead of `image`.
 
     Args:
         rows: the rows, with the columns `image` and `line`.
@@ -77,7 +77,8 @@ def read_images(rows: Dataset, processor: BaseImageProcessor, table: str, num_pr
         num_proc: the number of processes that read images.
 
     Raises:
-        InputError: an image is missing or broken, or the processor cannot convert it; the message names the first one.
+        InputError: an image is missing or broken, or the processor cannot convert it; the message names the first
+            such image.
     """
     stored = rows.cast_column(IMAGE_COLUMN, Image(decode=False))
     others = {name: feature for name, feature in stored.features.items() if name != IMAGE_COLUMN}
@@ -99,8 +100,8 @@ def read_images(rows: Dataset, processor: BaseImageProcessor, table: str, num_pr
 class _Reading:
     """The function for `Dataset.map` that reads a batch of images.
 
-    `datasets` finds its cached result by a hash of this object. `versions`, the result of `_versions`, is a field so
-    that images are read again when their files change.
+    `datasets` finds its cached result by a hash of this object. The field `versions`, the result of `_versions`,
+    changes this hash when an image file changes, so that the images are read again.
     """
 
     processor: BaseImageProcessor
@@ -179,7 +180,8 @@ class Variation:
 def _cut(pixels: np.ndarray, share: float, down: float, right: float) -> np.ndarray:
     """Cut out a box with `share` of each side of the image, and enlarge it to the size of the image.
 
-    `down` and `right` are from 0 to 1: the box is at the top (left) edge for 0, and at the bottom (right) edge for 1.
+    `down` is the place of the box from 0 (at the top edge) to 1 (at the bottom edge), and `right` its place from 0 (at
+    the left edge) to 1 (at the right edge).
     """
     height, width = pixels.shape[1:]
     top, left = down * (1 - share) * height, right * (1 - share) * width

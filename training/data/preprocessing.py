@@ -62,7 +62,7 @@ def build_tokenizer(
         )
     except ValueError as error:
         raise InputError(
-            f"No tokenizer can be trained with tokenizer_kind and tokenizer_vocab_size: {error}"
+            f"No tokenizer can be trained with this tokenizer_kind and tokenizer_vocab_size: {error}"
         ) from error
 
 
@@ -74,7 +74,7 @@ def tokenize(
     keep_text: bool = False,
     desc: str | None = "Tokenising",
 ) -> Dataset:
-    """Apply `encode` to batches of rows, and return the dataset with the columns of token ids that it makes.
+    """Apply `encode` to batches of rows, and return the dataset with the columns of token ids that `encode` makes.
 
     The result is cached under a hash of the rows, and of `encode` with all objects that it refers to.
 
@@ -206,9 +206,9 @@ def check_lengths(dataset: Dataset, limit: int | None, which: str, side: Side = 
 
 
 class Growth(NamedTuple):
-    """The number of tokens that BPE dropout adds to a text of n tokens.
+    """The distribution of the number of tokens that BPE dropout adds to a text of n tokens.
 
-    Its mean is `mean` · n, and its standard deviation is `deviation` · √n.
+    The mean of this number is `mean` · n, and the standard deviation is `deviation` · √n.
     """
 
     mean: float
@@ -225,7 +225,7 @@ class Resegmentation:
         bpe_dropout: segments a text at random, and appends the end token.
         limits: for each side, the largest number of tokens of a random segmentation; None for no limit.
         source_prefix: the text before each source.
-        growth: the `Growth` of each side, which `measure_growth` sets; while it is empty, `longest` uses `limits` only.
+        growth: the `Growth` of each side, set by `measure_growth`; until then, `longest` uses `limits` only.
     """
 
     bpe_dropout: BPEDropout

@@ -17,9 +17,9 @@ from ..run.progress import count_tokens, sample_rows, shorten
 from .tables import QUOTED_TSV, row_values
 
 CHECKED_PAIRS = 5000
-"""If a split has at least twice this number of pairs, only every n-th pair is checked, and at least this number."""
+"""At least this number of pairs of a split is checked, evenly spread; of a split with fewer pairs, all are checked."""
 FEWEST_PAIRS = 50
-"""With fewer training rows, their labels are not checked; with fewer pairs, their lengths are not checked."""
+"""The smallest number of training rows whose labels are checked, and of pairs whose lengths are checked."""
 FEWEST_CHARACTERS = 2000
 """The smallest number of characters by which the languages of two texts are compared."""
 MOST_CHARACTERS = 50_000
@@ -49,7 +49,10 @@ def _in_words(value: Any) -> str:
 
 
 def copy_warnings(splits: Mapping[str, Dataset], columns: Sequence[str]) -> list[str]:
-    """Warn about each split but train if most of its rows are also in train: the same file may be given for both."""
+    """Return a warning for each split, except train, most of whose rows are also in train.
+
+    The same file may be given for the two splits by mistake.
+    """
     known = set(map(hash, row_values(splits["train"], columns)))
     warnings = []
     for split in (name for name in splits if name != "train"):
@@ -63,7 +66,7 @@ def copy_warnings(splits: Mapping[str, Dataset], columns: Sequence[str]) -> list
 
 
 def quote_warnings(train: Dataset, columns: Sequence[str]) -> list[str]:
-    """Warn if training texts look like quoted cells of a CSV file, such as ``"an ""old"" king"``.
+    """Return a warning if training texts look like quoted cells of a CSV file, such as ``"an ""old"" king"``.
 
     There is a warning if every text that contains a quotation mark is enclosed in quotation marks, all quotation marks
     inside are doubled, and at least one text has such doubled quotation marks.
@@ -80,7 +83,7 @@ def quote_warnings(train: Dataset, columns: Sequence[str]) -> list[str]:
 
 
 def label_warnings(labels: Sequence[str], row: str) -> list[str]:
-    """Warn if the number of different labels is more than half of the number of training rows.
+    """Return a warning if the number of different labels is more than half of the number of training rows.
 
     `label_column` may then name a column of texts by mistake. Fewer than `FEWEST_PAIRS` rows give no warning.
 
@@ -98,7 +101,7 @@ def label_warnings(labels: Sequence[str], row: str) -> list[str]:
 
 
 def tokenizer_warning(folder: Path, summary: Mapping[str, Any]) -> list[str]:
-    """Warn if train has more than twice as many tokens per byte as the data on which the tokenizer was trained.
+    """Return a warning if train has more than twice as many tokens per byte as the training data of the tokenizer.
 
     If one of the two numbers of bytes is unknown, the tokens per row are compared instead.
 
@@ -124,7 +127,7 @@ def tokenizer_warning(folder: Path, summary: Mapping[str, Any]) -> list[str]:
 
 
 def pair_warnings(splits: Mapping[str, Dataset]) -> list[str]:
-    """Warn if the pairs do not look like texts with their translations.
+    """Return warnings if the pairs do not look like texts with their translations.
 
     Args:
         splits: the rows of each split, with the columns `source` and `target`; one split is `train`.
@@ -133,9 +136,10 @@ def pair_warnings(splits: Mapping[str, Dataset]) -> list[str]:
         A sentence for each suspicion:
 
         - One file is given twice: most targets are equal to their sources.
-        - One file is shifted: the lengths of sources and targets do not correlate, in a split or from some pair on.
-        - Files are swapped: train is more similar to another split if the sources of one are compared with the targets
-          of the other than if sources are compared with sources, and targets with targets.
+        - One file is shifted: in a split, or from some pair on, the lengths of sources and targets do not correlate, or
+          far less than in another split or before this pair.
+        - Files are swapped: the sources of train resemble the targets of another split, and the targets of train its
+          sources, more than sources resemble sources and targets resemble targets.
         - A split is in another language: its sources are less than half as similar to the sources of train as two parts
           of the sources of train are to each other; or the same is true of its targets.
 
@@ -163,8 +167,8 @@ def pair_warnings(splits: Mapping[str, Dataset]) -> list[str]:
             )
         elif (place := _first_shifted(*pairs[split])) is not None:
             warnings.append(
-                f"from about {place:.0%} of the {split} pairs on, the lengths of sources and targets do not correlate, "
-                "but they do in the pairs before: is one file shifted from some line on?"
+                f"after about {place:.0%} of the {split} pairs, the lengths of sources and targets do not correlate "
+                "any more: is one file shifted from some line on?"
             )
     for split in (name for name in pairs if name != "train"):
         warnings += _language_warnings(pairs["train"], pairs[split], split)
@@ -172,7 +176,7 @@ def pair_warnings(splits: Mapping[str, Dataset]) -> list[str]:
 
 
 def _spread(rows: Dataset) -> tuple[list[str], list[str]]:
-    """Return the sources and targets of every n-th pair: at least `CHECKED_PAIRS`, or all if there are fewer pairs."""
+    """Return the sources and targets of at least `CHECKED_PAIRS` evenly spread pairs, or of all if there are fewer."""
     chosen = rows.select(range(0, len(rows), max(1, len(rows) // CHECKED_PAIRS)))
     return chosen["source"][:], chosen["target"][:]
 
@@ -196,8 +200,9 @@ def _first_shifted(sources: Sequence[str], targets: Sequence[str]) -> float | No
     and the correlation is computed in each block.
 
     Returns:
-        The number of pairs before the first block without correlation, divided by the number of all pairs. None if the
-        lengths correlate in every block, or do not correlate in the first block.
+        The number of pairs before the first block whose correlation is at most a third of the highest correlation of a
+        block, divided by the number of all pairs. None if there is no such block, if it is the first block, or if the
+        highest correlation is below 0.5.
     """
     size = max(FEWEST_PAIRS, -(-len(sources) // 10))
     starts = range(0, len(sources) - size + 1, size)

@@ -46,7 +46,7 @@ SAMPLED_BLOCKS = 10
 """A tokenizer is trained on at most this number of blocks, which are the first blocks in the order of training."""
 
 _CHUNK = 2**24
-_GROUPS = 2  # for n batches, `divide_block` makes `_GROUPS` · √n groups
+_GROUPS = 2  # for n batches, `divide_block` makes about `_GROUPS` · √n groups
 
 
 class LineIndex:
@@ -66,7 +66,7 @@ class LineIndex:
         with path.open("rb") as file:
             while chunk := file.read(_CHUNK):
                 ends = np.flatnonzero(np.frombuffer(chunk, dtype=np.uint8) == ord("\n"))
-                first = -(self.count + 1) % size  # index of the first line end that is followed by a new block
+                first = -(self.count + 1) % size  # index of the first line end after which a block begins
                 self._starts += (length + ends[first::size] + 1).tolist()
                 self.count += len(ends)
                 length, last = length + len(chunk), chunk[-1:]
@@ -279,8 +279,8 @@ def open_blocks(files: str | Sequence[str], layout: Layout) -> list[BlockFile]:
         A `BlockFile` for each table or text file of documents, or one `BlockFile` for all parallel text files.
 
     Raises:
-        InputError: a file is missing, empty, compressed, malformed or a single document, or tables and text files are
-            mixed.
+        InputError: a file is missing, empty, compressed, malformed or a single document; tables and text files are
+            mixed; or the number of parallel text files is not the number of columns.
     """
     given = [files] if isinstance(files, str) else files
     paths = [existing_file(file) for file in given]
@@ -329,7 +329,7 @@ class BlockOrder:
 
     def block_at(self, position: int) -> tuple[int, int]:
         """Return the index of the file, and the index of the block in it, at `position` (from 0) in the sequence."""
-        number = int(position / sum(self._shares))  # not above the number of the pass, as `_begin` rounds down
+        number = int(position / sum(self._shares))  # at most the number of the pass, as `_begin` rounds down
         while self._begin(number + 1) <= position:
             number += 1
         order = np.random.default_rng((self._seed, 0, number)).permutation(
@@ -348,7 +348,7 @@ class BlockOrder:
         return sum(int(share * number) for share in self._shares)
 
     def _of_file(self, file: int, place: int) -> int:
-        """Return the index of the block at `place` in a file's sequence of permuted blocks, which has no end."""
+        """Return the index of the block at `place` in the endless sequence of permutations of the blocks of a file."""
         repeat, place = divmod(place, self._counts[file])
         return int(np.random.default_rng((self._seed, file + 1, repeat)).permutation(self._counts[file])[place])
 
@@ -393,9 +393,9 @@ class Blocks:
         return self.files[0].read(0)
 
     def sample(self) -> Dataset:
-        """Read the rows of the blocks at the first `SAMPLED_BLOCKS` positions, each block once.
+        """Read the rows of the blocks at the first positions, each block once.
 
-        If there are fewer blocks than `SAMPLED_BLOCKS`, the number of positions is the number of blocks.
+        The number of positions is `SAMPLED_BLOCKS`, or the number of blocks if there are fewer blocks.
         """
         found = dict.fromkeys(self.order.block_at(place) for place in range(min(SAMPLED_BLOCKS, len(self))))
         return concatenate_datasets([self.files[file].read(block) for file, block in found])
@@ -497,7 +497,10 @@ class BlockBatches(TorchDataset[Batches | InputError]):
         self.collator = collator
 
     def __getitem__(self, position: int) -> Batches | InputError:
-        """Return the batches of a block, or an `InputError`: a worker that raised it would change its message."""
+        """Return the batches of a block.
+
+        An `InputError` is returned, not raised: if a worker raised the error, the DataLoader would change its message.
+        """
         try:
             block = self.blocks.read(position)
             if not len(block):
@@ -517,7 +520,10 @@ class BlockBatches(TorchDataset[Batches | InputError]):
 
 
 class Place(NamedTuple):
-    """The next batch of a process, in the block at `position`, and the numbers of rows dropped earlier, by reason."""
+    """The next batch of a process, and the numbers of dropped rows of the earlier blocks, by reason.
+
+    `position` is the position of the block that has the batch, and `batch` is the index of the batch in the block.
+    """
 
     position: int
     batch: int
@@ -578,8 +584,9 @@ def _unchanged(item: Any) -> Any:
 def estimate_counts(summary: Mapping[str, Any], blocks: Blocks, sample: int) -> dict[str, Any]:
     """Return the summary of a streamed run, with counts for train that are estimated for the rows of all blocks.
 
-    The counts for train in `summary` are those of a block of `sample` rows, and are scaled to all rows. The numbers of
-    dropped rows, and of test rows that are also in train, are left out, as one block is not enough to estimate them.
+    The counts for train in `summary` are those of a block of `sample` rows; all but the medians are scaled to all rows.
+    The numbers of dropped rows, and of test rows that are also in train, are left out, as one block is not enough to
+    estimate them.
     """
     kept = {name: value for name, value in summary.items() if name not in ("dropped", "test_in_train")}
     rows = blocks.rows

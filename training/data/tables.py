@@ -13,8 +13,8 @@ A split is given as one of
 The first line of a TSV or CSV file has the names of the columns. A value in a JSON or Parquet file may be nested: the
 column ``translation.en`` is the value of ``en`` in ``{"translation": {"en": "Hello", "fr": "Bonjour"}}``. Text is
 UTF-8, and a byte order mark at the start is dropped. A line ends only at a line feed, or at a carriage return and a
-line feed: no-break spaces, U+2028, U+0085 and form feeds belong to the text. A file whose name ends with ``.gz`` is
-decompressed as it is read.
+line feed: no-break spaces, U+2028, U+0085 and form feeds belong to the text. A file other than Parquet whose name ends
+with ``.gz`` is decompressed as it is read.
 
 The rows of TSV, CSV, JSON and text files are cached by `datasets` under a hash of the files' content, so that later
 runs find the rows and the results of ``map`` on them.
@@ -67,7 +67,7 @@ QUOTED_TSV = (
 _READER_VERSION = "2"  # part of the cache key: increase it if the readers return other rows for the same files
 
 LINE = "line"
-"""The name of the column with the number of a row in its file or dataset, see `numbered`."""
+"""The name of the column with the number of a row in its file or dataset; the function `numbered` adds this column."""
 
 
 @dataclass(frozen=True)
@@ -261,7 +261,7 @@ def load_splits(
 
     if "validation" not in splits:
         train = numbered(splits["train"])
-        is_main = os.environ.get("RANK", "0") == "0"  # the main process, if several processes train
+        is_main = os.environ.get("RANK", "0") == "0"  # torchrun sets RANK, the number of the process
         are_documents = layout.document_separator not in (None, EACH_LINE)
         if are_documents and validation_split * len(train) < 1:
             splits["train"], splits["validation"] = _cut_documents(train, validation_split)
@@ -279,7 +279,7 @@ def read_lines(path: str | Path) -> list[str]:
     """Read the lines of a UTF-8 text file, without their line ends.
 
     Raises:
-        InputError: if the file is missing or empty, or at the first line that is not UTF-8.
+        InputError: the file is missing or empty, cannot be decompressed, or has a line that is not UTF-8.
     """
     return list(_iterate_lines(existing_file(path)))
 
@@ -397,7 +397,7 @@ def load_files(files: SplitFiles, split: str, layout: Layout) -> Dataset:
 
 
 def _cached(paths: Sequence[Path], split: str, layout: Layout, read: Callable[[], Iterator[tuple]]) -> Dataset:
-    """Return the rows that `read` yields as a memory-mapped dataset.
+    """Return a memory-mapped dataset of the rows that `read` yields.
 
     The dataset is cached under a hash of the content of the files `paths`, of `split` and of `layout`.
     """
@@ -474,7 +474,7 @@ def parallel_rows(
 
 
 def unequal_lengths(paths: Sequence[Path], counts: Sequence[int]) -> InputError:
-    """Return the `InputError` for parallel files, from their numbers of lines in `counts`."""
+    """Return the `InputError` for parallel files with different numbers of lines, which are given in `counts`."""
     listed = ", ".join(f"{path} has {count:,}" for path, count in zip(paths, counts, strict=True))
     return InputError(
         f"Parallel files must have the same number of lines: {listed}; correct them, so that line N of each file "
@@ -606,7 +606,9 @@ def _parse_json(text: str, where: str) -> Any:
 def _flat_record(record: Any, where: str) -> Record:
     """Flatten a record, as `Dataset.flatten` does: ``{"a": {"b": "text"}}`` becomes ``{"a.b": "text"}``."""
     if not isinstance(record, dict):
-        raise InputError(f"{where}, is of type {type(record).__name__}, but must be an object with the columns.")
+        raise InputError(
+            f"{where}, is of type {type(record).__name__}, but must be an object with a value for each column."
+        )
     flat: Record = {}
     for name, value in record.items():
         nested = _flat_record(value, where) if isinstance(value, dict) else None

@@ -40,7 +40,7 @@ def load_parallel_data(
 
 
 class Overlap(NamedTuple):
-    """The numbers of test rows that are also in train: `inputs` by the first column alone, `rows` by all columns."""
+    """The numbers of test rows that are also in train: `inputs` compares the first column only, `rows` all columns."""
 
     inputs: int
     rows: int

@@ -34,9 +34,9 @@ PROCESSOR_OPTIONS = (*TOKENIZER_OPTIONS, "image_mean", "image_std")
 """Options for a new tokenizer or image processor; a trained model comes with its own tokenizer or image processor."""
 
 STREAMING_STEPS = 1000
-"""The number of steps for which the value `epoch` of `eval_strategy` and `save_strategy` stands with streaming.
+"""With streaming, the value `epoch` of `eval_strategy` or `save_strategy` stands for every `STREAMING_STEPS` steps.
 
-`eval_steps`, or a smaller `max_steps`, replaces this number.
+`eval_steps`, or else a smaller `max_steps`, replaces this number.
 """
 
 AUTO = "auto"
@@ -104,7 +104,10 @@ class ModelArguments:
 
 
 def config_error(error: Exception, fields: Iterable[str]) -> InputError:
-    """Convert an error of a config to an `InputError` of one line, with the name of the field if it is in `fields`."""
+    """Convert an error of a config to an `InputError`.
+
+    If the check of one field failed, and the field is in `fields`, the message begins with the name of the field.
+    """
     if not isinstance(error, StrictDataclassError):
         return InputError(sentence(first_line(error)))
     where = str(error).partition("'")[2].partition("'")[0]
@@ -119,7 +122,8 @@ class DataArguments:
     A subclass for each task defines the columns of a row.
 
     Raises:
-        InputError: no data or two sources of data are given, or a value is out of range.
+        InputError: none or both of `train_file` and `dataset_name` are given, `dataset_config_name` is given without
+            `dataset_name`, an option has a wrong number of files, or a value is out of range.
     """
 
     dataset_name: str | None = option(
@@ -201,7 +205,7 @@ class TrainingArguments(transformers.TrainingArguments):
     """The arguments of the Hugging Face Trainer with Locant's defaults, and the options that Locant adds.
 
     Args:
-        data: the data arguments of the run, on which the metrics of `find_measures` may depend.
+        data: the data arguments of the run; the metrics may depend on them, and they say whether the data are streamed.
 
     Raises:
         InputError: a value is out of range, two values contradict each other, a reporter in `report_to` cannot be
@@ -212,8 +216,8 @@ class TrainingArguments(transformers.TrainingArguments):
     output_dir: str | None = option("runs/model", "Folder of the run; the same command resumes a stopped run.")
     bf16: bool | Literal["auto"] = option(  # type: ignore[assignment]  # the Trainer sees True or False
         False,
-        "Mixed precision: forward passes in bfloat16; auto times some steps in bfloat16 and in float32, and takes the "
-        "faster precision.",
+        "Mixed precision: forward passes in bfloat16; auto times some steps in float32 and, if the device supports it, "
+        "in bfloat16, and takes the faster precision.",
     )
     seed: int = option(42, "Seed of everything random; the same seed and command give the same weights on CPU.")
     num_train_epochs: float = option(10.0, "Passes over the training data.")
@@ -336,7 +340,10 @@ class TrainingArguments(transformers.TrainingArguments):
         self.bf16 = AUTO  # type: ignore[assignment]  # mypy infers the type str for the constant
 
     def _check_reporters(self) -> None:
-        """Raise `InputError` if a reporter cannot be created; the Trainer would try it only after data preparation."""
+        """Raise `InputError` if a reporter cannot be created.
+
+        The Trainer itself creates the reporters only after the data are prepared.
+        """
         if not self.report_to:
             return
         from transformers.integrations.integration_utils import INTEGRATION_TO_CALLBACK  # slow to import
@@ -355,7 +362,7 @@ class TrainingArguments(transformers.TrainingArguments):
                 ) from error
 
     def set_bf16(self, bf16: bool) -> None:
-        """Replace `bf16: auto` by the value that was chosen."""
+        """Replace the value `auto` of `bf16` by the value that the run chose."""
         self.bf16 = bf16
         if bf16:
             self.mixed_precision = "bf16"
@@ -365,12 +372,12 @@ class TrainingArguments(transformers.TrainingArguments):
         evaluated, saved = IntervalStrategy(self.eval_strategy).value, SaveStrategy(self.save_strategy).value
         if self.load_best_model_at_end and saved not in (evaluated, "best"):
             raise InputError(
-                f"eval_strategy is {evaluated} and save_strategy {saved}, but each checkpoint must be evaluated for "
-                "the best to be known: give both the same value, or set load_best_model_at_end to false."
+                f"eval_strategy is {evaluated} and save_strategy {saved}, but each checkpoint must be evaluated to "
+                "find the best checkpoint: give both options the same value, or set load_best_model_at_end to false."
             )
 
     def find_measures(self, data: Any) -> dict[str, bool]:
-        """Return a dict from the name of each evaluation metric to whether higher is better.
+        """Return a dict from the name of each evaluation metric to whether a higher value is better.
 
         The first metric is the default of `metric_for_best_model`.
         """
@@ -414,7 +421,7 @@ class GenerationTrainingArguments(TrainingArguments, Seq2SeqTrainingArguments):
 
 
 def check_positive(arguments: Any, *names: str) -> None:
-    """Raise `InputError` if one of the fields `names` of `arguments` is neither None nor above 0."""
+    """Raise `InputError` if one of the fields `names` of `arguments` is 0 or negative; None is allowed."""
     for name in names:
         value = getattr(arguments, name)
         if value is not None and value <= 0:

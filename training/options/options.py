@@ -1,5 +1,5 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""The options of `locant train`, collected from the dataclasses, and the conversion of given values to their types."""
+"""Collecting the options of `locant train` from dataclasses, and converting given values to the options' types."""
 
 import dataclasses
 import difflib
@@ -178,7 +178,8 @@ def known_options(task: Task) -> dict[str, Option]:
 def all_options() -> dict[str, Option]:
     """Return the options of all tasks by name.
 
-    If several tasks have an option of the same name, the result has an option that takes a list, if there is one.
+    If several tasks have an option of the same name, the result has the first one that takes a list, or else the first
+    one.
     """
     options: dict[str, Option] = {}
     for task in TASKS.values():

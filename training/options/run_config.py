@@ -188,7 +188,7 @@ def _for_fine_tuning(
 
     Args:
         given: a dict from option name to value, from the file.
-        typed: a dict from option name to value, from the command line; it contains `model_name_or_path`.
+        typed: a dict from option name to value, from the command line or Python; it contains `model_name_or_path`.
         options: a dict from option name to `Option`, with all options of the task.
         config_file: the name of the file, for the message.
 
@@ -306,7 +306,10 @@ def _training_arguments(task: Task, data: DataArguments, given: dict[str, Any]) 
 
 
 def _check_tokenizer(model: ModelArguments, data: DataArguments, given: dict[str, Any]) -> None:
-    """Raise `InputError` if options of the tokenizer have no effect, because a model or tokenizer is loaded by name."""
+    """Raise `InputError` if an option of the tokenizer is given that has no effect.
+
+    The option has no effect if the tokenizer of `model_name_or_path`, or the tokenizer `tokenizer_name`, is loaded.
+    """
     chosen = "model_name_or_path" if model.model_name_or_path is not None else "tokenizer_name"
     if model.model_name_or_path is None and getattr(data, "tokenizer_name", None) is None:
         return
@@ -326,7 +329,7 @@ class _Parser(argparse.ArgumentParser):
 
 
 def _read_command_line(arguments: list[str]) -> tuple[str | None, dict[str, Any]]:
-    """Return the path of the YAML file or None, and a dict from option name to text for options of any task."""
+    """Return the path of the YAML file or None, and a dict from the name of each given option to its text or texts."""
     parsed, unknown = _parser(all_options()).parse_known_args(arguments)
     texts = vars(parsed)
     config_file, wants_help = texts.pop("config_file", None), texts.pop("help", False)

@@ -1,5 +1,5 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""Reading and writing YAML files of sections; keys must be unique, and the line of each key is known."""
+"""Reading and writing YAML files that consist of sections; keys must be unique, and each entry has its line number."""
 
 import re
 from collections.abc import Iterator
@@ -66,7 +66,7 @@ def read_sections(path: str | Path) -> list[Entry]:
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror}; give the path of a readable YAML file.") from error
     except UnicodeDecodeError as error:
-        raise InputError(f"{path} is not UTF-8 text: save it in that encoding.") from error
+        raise InputError(f"{path} is not UTF-8 text: save the file as UTF-8.") from error
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
         raise InputError(f"{path}, line {line}, is not YAML: {error.problem}.") from error
@@ -75,7 +75,7 @@ def read_sections(path: str | Path) -> list[Entry]:
 
 
 def write_sections(sections: dict[str, Any]) -> str:
-    """Write `sections` as YAML text that `read_sections` and other YAML readers read with the same values."""
+    """Return `sections` as YAML text that `read_sections` and other YAML readers read with the same values."""
     return yaml.dump(sections, Dumper=_Dumper, sort_keys=False, allow_unicode=True)
 
 
