@@ -24,7 +24,7 @@ MODELS: dict[str, tuple[dict[str, Any], tuple[int, int]]] = {
         {"num_hidden_layers": 6, "d_model": 512, "num_attention_heads": 8, "vocab_size": 32000},
         (64, 32),
     ),
-    "language model, 12 layers, width 768, vocabulary 32,000, gradient checkpointing": (
+    "language model, 12 layers, width 768, vocabulary 32,000, activation checkpointing": (
         {"decoder_layers": 12, "d_model": 768, "num_attention_heads": 12, "vocab_size": 32000},
         (4, 256),
     ),
@@ -76,9 +76,8 @@ def measured(name: str) -> float:
 def main() -> None:
     """Print a table with a row for each model."""
     argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
-    print(
-        "| model | batch | predicted, MiB | measured, MiB | predicted / measured |\n| --- | --- | ---: | ---: | ---: |"
-    )
+    print("| model | batch, sequences × tokens | predicted, MiB | measured, MiB | predicted / measured |")
+    print("| --- | --- | ---: | ---: | ---: |")
     for name, (_, (rows, length)) in MODELS.items():
         guess, peak = in_fresh_process(predicted, name), in_fresh_process(measured, name)
         print(f"| {name} | {rows} × {length} | {guess:,.0f} | {peak:,.0f} | {guess / peak:.3f} |", flush=True)

@@ -36,7 +36,8 @@ from locant.training.inference import translate_stream
 
 CLIENTS, LIST_SIZES = (1, 8, 32), (16, 1)
 BATCH_SIZE = 32  # the default of `locant translate` and `locant serve`
-HEADER = """| clients | list of | sentences/s | ratio | same batches | processor time | p50, ms | p95, ms | p99, ms |
+HEADER = """\
+| clients | sentences in a request | sentences/s | ratio | same batches | processor time | p50, ms | p95, ms | p99, ms |
 | --: | --: | --: | --: | --: | --: | --: | --: | --: |"""
 
 
