@@ -219,7 +219,7 @@ def draw_heads(figure: Any, attention: dict[str, np.ndarray]) -> Any:
 
 
 def _panels(figure: Any, names: list[str], width: float, height: float) -> dict[str, Any]:
-    """Add axes for each name, up to `_COLUMNS` in a row, and return them by name; `width` and `height` in inches."""
+    """Add axes of `width` × `height` inches for each name, at most `_COLUMNS` in a row, and return them by name."""
     columns = min(len(names), _COLUMNS)
     rows = math.ceil(len(names) / columns)
     figure.set_size_inches(max(width * columns, 4.5) + 0.6, height * rows + 0.6)
@@ -230,7 +230,7 @@ def _panels(figure: Any, names: list[str], width: float, height: float) -> dict[
 
 
 def _scale(attention: dict[str, np.ndarray]) -> Any:
-    """A colour scale from 0 to the largest attention weight, by square root, as most of the weights are small."""
+    """Return a colour scale from 0 to the largest attention weight, by square root, as most weights are small."""
     from matplotlib.colors import PowerNorm
 
     return PowerNorm(0.5, vmin=0, vmax=max(float(weights.max()) for weights in attention.values()))

@@ -88,7 +88,10 @@ class Training(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """Rows of `results.csv` from a training; for the part `length` also attention weights `(heads, length, length)`."""
+    """The results of a training: rows of `results.csv`, and in the part `length` also attention weights.
+
+    The attention weights have the shape `(heads, length, length)`.
+    """
 
     rows: list[dict[str, Any]]
     attention: np.ndarray | None = None
@@ -135,7 +138,7 @@ def run_study(
             desc="trainings",
             total=len(asked),
             initial=len(asked) - len(todo),
-            smoothing=0,  # estimate by the mean over all trainings, as the two parts alternate and differ in time
+            smoothing=0,  # estimate the time left from the mean time of all trainings, as the two parts differ in time
             disable=not show_progress,
         ) as bar,
         _mapped(todo, size, workers) as outcomes,
@@ -252,7 +255,7 @@ def _train_in_worker(training: Training, size: StudySize) -> Outcome:
 
 
 def train(training: Training, size: StudySize) -> Outcome:
-    """Train one model and measure it. The accuracies are the same in every call: one thread, seeded generators."""
+    """Train one model and measure it, on one thread and with seeded generators: each call gives the same accuracies."""
     threads, start = torch.get_num_threads(), time.process_time()
     torch.set_num_threads(1)
     try:
@@ -266,7 +269,7 @@ def train(training: Training, size: StudySize) -> Outcome:
 
 
 def _word_order(training: Training, size: StudySize) -> tuple[list[dict[str, Any]], None]:
-    """Train and test an encoder–decoder on word order; its decoder has no position encoding, only its encoder has."""
+    """Train and test an encoder–decoder on word order; its encoder has the position encoding, its decoder has none."""
     config = LocantConfig(
         **_MODEL,
         vocab_size=ORDER_VOCABULARY_SIZE,
@@ -282,7 +285,7 @@ def _word_order(training: Training, size: StudySize) -> tuple[list[dict[str, Any
 
 
 def train_on_word_order(model: nn.Module, seed: int, steps: int) -> dict[str, float]:
-    """Train an encoder–decoder on the training sentences of `sentence_pairs`, and test it on the others.
+    """Train an encoder–decoder on the training sentences of `sentence_pairs`, and test it on the test sentences.
 
     Args:
         model: returns the loss and the logits for `input_ids` and `labels`, as the models of transformers do.
@@ -290,7 +293,7 @@ def train_on_word_order(model: nn.Module, seed: int, steps: int) -> dict[str, fl
         steps: optimiser steps, with batches of 64 sentences.
 
     Returns:
-        The share of test sentences, `sentence`, and of test pairs, `pair`, of which every word is predicted correctly.
+        The shares of test sentences (`sentence`) and of test pairs (`pair`) whose words are all predicted correctly.
     """
     (sources, targets), (test_sources, test_targets) = (
         (encode([text for pair in pairs for text in pair.sources]), encode([t for pair in pairs for t in pair.targets]))
@@ -328,7 +331,7 @@ def _length(training: Training, size: StudySize) -> tuple[list[dict[str, Any]], 
     generator = torch.Generator().manual_seed(training.seed)
 
     def scores(ids: torch.Tensor) -> torch.Tensor:
-        """The logits of the answers, `(questions, batch, length, letters)`, for ids `(batch, length)`."""
+        """Return the logits of the answers, `(questions, batch, length, letters)`, for ids `(batch, length)`."""
         answers = heads(encoder(input_ids=ids).last_hidden_state)
         return answers.unflatten(-1, (len(_TASK.questions), -1)).permute(2, 0, 1, 3)
 
@@ -358,7 +361,9 @@ def _length(training: Training, size: StudySize) -> tuple[list[dict[str, Any]], 
 
 @torch.no_grad()
 def _attention(encoder: LocantEncoder, length: int) -> np.ndarray:
-    """The mean attention weights of the first layer, `(heads, length, length)`, over inputs that repeat one letter.
+    """Return the attention weights of the first layer, `(heads, length, length)`, for inputs that repeat one letter.
+
+    The weights are means over the inputs, one for each letter.
 
     All tokens of an input are equal, so the weights of two keys differ only because of their positions.
     """

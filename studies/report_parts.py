@@ -11,7 +11,7 @@ from locant.utils.files import atomic_write
 
 
 def mean_and_deviation(values: Sequence[float]) -> tuple[float, float]:
-    """The mean and the sample standard deviation (n − 1), which is NaN for one value."""
+    """Return the mean and the sample standard deviation (n − 1); the standard deviation of one value is NaN."""
     return statistics.mean(values), statistics.stdev(values) if len(values) > 1 else float("nan")
 
 

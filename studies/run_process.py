@@ -19,11 +19,11 @@ COMMAND = [sys.executable, "-P", "-m", "locant.commands.child_run"]
 """The command that trains a run; its argument is the folder of the run."""
 
 SECONDS_BETWEEN_LOOKS = 0.5
-"""The time that a process waits before it looks again which of its runs have ended."""
+"""The number of seconds between two checks which of the running processes have ended."""
 
 
 class RunProcess:
-    """A run of `locant train` in a process of its own; the log `FOLDER.log` beside the run's folder gets its output.
+    """A run of `locant train` in a process of its own, which writes its output to `FOLDER.log` beside the run's folder.
 
     A finished run is not started again. Ctrl-C at the terminal does not reach the process: `stop` ends it.
 
@@ -39,10 +39,10 @@ class RunProcess:
         self.folder = RunFolder(config)
         self.log = self.folder.path.with_name(f"{self.folder.path.name}.log")
         self._process: subprocess.Popen | None = None
-        self._log_start = 0  # the length of the log before this process
+        self._log_start = 0  # the number of bytes that earlier processes of the run have written to the log
         if self.folder.is_finished():
             return
-        # written again for a resumed run too, whose folder may have been moved
+        # also written for a resumed run: the file has the path of the folder, which may have been moved
         write_text(self.folder.path / RUN_CONFIG_FILE, config.to_yaml())
         environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
         with open(self.log, "ab") as log:
@@ -58,15 +58,22 @@ class RunProcess:
             )
 
     def status(self) -> int | None:
-        """The exit status, which is negative if a signal killed the process, or None while the run goes on."""
+        """Return the exit status, which is negative if a signal killed the process; None while the process runs.
+
+        If no process was started, as the run was finished already, return 0.
+        """
         return 0 if self._process is None else self._process.poll()
 
     def metrics(self) -> dict[str, Any]:
-        """The content of `metrics.json` in the folder of the run, which is rewritten after each evaluation."""
+        """Return the content of `metrics.json` in the folder of the run; the run updates it after each evaluation."""
         return self.folder.metrics()
 
     def explanation(self) -> str:
-        """The reason why the run failed: its error message, or else the signal or its exit status and last log line."""
+        """Return why the run failed.
+
+        The reason is its error message; or else the signal that killed the process; or else the exit status and the
+        last line of the log.
+        """
         with open(self.log, encoding="utf-8", errors="replace") as log:
             log.seek(self._log_start)
             last = [line.strip() for line in deque(log, maxlen=20) if line.strip()]
@@ -79,7 +86,7 @@ class RunProcess:
         return f"exit status {status}, {last[-1] if last else 'without a message'}"
 
     def stop(self) -> None:
-        """Make the run save a checkpoint and end, as SIGTERM makes `locant train` do; `wait` waits for the end."""
+        """Send SIGTERM to the process, so that the run saves a checkpoint and ends; `wait` waits for the end."""
         if self._process is not None and self._process.poll() is None:
             self._process.terminate()
 
@@ -91,9 +98,9 @@ class RunProcess:
 
 @contextmanager
 def signals_kept() -> Iterator[list[int]]:
-    """Yield a list to which SIGINT and SIGTERM are added until the end of the `with` block.
+    """Yield a list; in the `with` block, the first SIGINT and the first SIGTERM only add their number to the list.
 
-    A second signal with the same number has its usual effect.
+    A second SIGINT or SIGTERM has its usual effect.
     """
     received: list[int] = []
 

@@ -43,7 +43,7 @@ def run_search(search: Search) -> Path | None:
 
     Raises:
         InputError: an option or the data cannot be used, in which case no trial was run; or some trials were stopped
-            from outside, and are to be resumed.
+            from outside, for example by a signal or a full disk, and are to be resumed.
         Terminated: SIGTERM ended the search, once the running trials had saved a checkpoint.
         KeyboardInterrupt: Ctrl-C ended the search, once the running trials had saved a checkpoint.
     """
@@ -93,9 +93,9 @@ class _RunningTrial:
 
     Args:
         trial: the trial of Optuna.
-        run: the process.
-        reported: the number of evaluations of the trial that the study has.
-        is_pruned: whether the trial is pruned; its process then stops.
+        run: the process of the trial.
+        reported: the number of evaluations of the trial whose scores were reported to Optuna, or were not finite.
+        is_pruned: whether the trial was pruned; its process is then told to stop.
     """
 
     trial: optuna.Trial
@@ -121,7 +121,7 @@ class _Trials:
         self._bar = tqdm(desc="trials", total=len(search.planned), initial=len(ended), disable=not has_bar, smoothing=0)
 
     def start_more(self) -> bool:
-        """Start trials until as many run as there are workers; return whether any trial runs."""
+        """Start trials until `search.workers` trials run or none is left to start; return whether any trial runs."""
         while len(self._running) < self.search.workers and (trial := self._next()) is not None:
             self._start(trial)
         return bool(self._running)
@@ -153,7 +153,7 @@ class _Trials:
         return write_report(self.search, results_of(self.study), with_pictures=True)
 
     def describe_left(self) -> str:
-        """A sentence with the number of trials that have ended, the trials that were stopped, and how to continue."""
+        """Return a sentence: how many trials have ended, which trials were stopped and why, and how to continue."""
         left = self.study.get_trials(states=(TrialState.RUNNING, TrialState.WAITING))
         total = len(self.search.planned)
         sentence = f"{total - len(left)} of {total} trials have ended"
@@ -162,7 +162,7 @@ class _Trials:
         return f"{sentence}: repeat the command of the search to continue with the remaining trials."
 
     def _next(self) -> optuna.Trial | None:
-        """The trial to start next: an interrupted trial if there is one, else a planned trial that has not begun.
+        """Return the trial to start next: an interrupted trial if there is one, else a trial that has not begun.
 
         Returns None if all planned trials have begun.
         """
@@ -208,7 +208,7 @@ class _Trials:
             return
         else:
             reason = run.explanation()
-            # SIGINT and SIGTERM end `locant train` with 130 and 143, other signals with a negative status
+            # after SIGINT or SIGTERM, the exit status of `locant train` is 130 or 143; after another signal, negative
             if status < 0 or status in (130, 143) or any(part in reason for part in _TO_REPEAT):
                 self.stopped[trial.number] = reason
                 tqdm.write(f"trial {folder_name(trial.number)} was stopped: {reason}")

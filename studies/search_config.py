@@ -27,7 +27,8 @@ class PlannedTrial:
 
     Args:
         values: the value of each hyperparameter, by its name; empty if the sampler draws the values.
-        seed: the seed of a trial that repeats a cell; None if the trial has the seed of all other trials.
+        seed: the seed of a trial that repeats a cell (a combination of values) with another seed than the other trials;
+            None for the other trials.
     """
 
     values: dict[str, Any]
@@ -48,8 +49,8 @@ class Search:
         seed: the seed of the sampler.
         metric: the metric on the validation data by which trials are ranked.
         higher_is_better: whether a higher value of the metric is better.
-        pruning: whether a trial is stopped if its best score is worse than the median score of the complete trials at
-            the same evaluation.
+        pruning: whether, once five trials are complete, a trial is stopped if its best score is worse than the median
+            score of the complete trials at the same evaluation.
         workers: the number of trials that run at a time.
     """
 
@@ -70,7 +71,7 @@ class Search:
         return {"bleu": "BLEU"}.get(self.metric, self.metric.replace("_", " "))
 
     def config_of(self, values: dict[str, Any], seed: int | None, folder: Path) -> RunConfig:
-        """The configuration of the run of a trial.
+        """Return the configuration of the run of a trial.
 
         Raises:
             InputError: an option of the run has a value that contradicts another option.
@@ -80,7 +81,10 @@ class Search:
         return make_run_config(self.given | own | {"output_dir": str(folder)})
 
     def first_config(self, folder: Path) -> RunConfig:
-        """The configuration of the first trial, with the first value of each hyperparameter if a sampler draws them."""
+        """Return the configuration of the first trial.
+
+        If a sampler draws the values, the configuration has the first value of each hyperparameter.
+        """
         values = self.planned[0].values or {h.name: h.first for h in self.space}
         return self.config_of(values, None, folder)
 
@@ -132,7 +136,10 @@ def parse_search(arguments: list[str], workers: int | None = None) -> Search:
 
 
 class _Section:
-    """The keys of the section `search:`, whose methods check a value and raise `InputError` with file and line."""
+    """The keys of the section `search:` with their values.
+
+    A method that returns the value of a key raises `InputError`, with file and line, if the value is invalid.
+    """
 
     def __init__(self, path: str, entries: Iterable[Entry]):
         self.path = path
@@ -149,11 +156,11 @@ class _Section:
             self.values[entry.key], self._lines[entry.key] = entry.value, entry.line
 
     def where(self, key: str) -> str:
-        """The file, and the line of `key` if the file has it."""
+        """Return the path of the file, with the line of `key` if the section has this key."""
         return f"{self.path}, line {self._lines[key]}" if key in self._lines else self.path
 
     def choice(self, key: str, choices: tuple[Any, ...]) -> Any:
-        """The value of `key`, which is one of `choices`; by default the first of them."""
+        """Return the value of `key`, which must be one of `choices`; by default the first of them."""
         value = self.values.get(key, choices[0])
         if value not in choices:
             listed = ", ".join(str(choice).lower() for choice in choices)
@@ -161,22 +168,22 @@ class _Section:
         return value
 
     def whole(self, key: str, default: int | None, least: int = 1) -> int:
-        """The value of `key`, a whole number of at least `least`; without a default, the key must be given."""
+        """Return the value of `key`, a whole number of at least `least`; if `default` is None, `key` must be given."""
         value = self.values.get(key, default)
         if not isinstance(value, int) or isinstance(value, bool) or value < least:
             raise InputError(f"{key} is {value!r} ({self.where(key)}), but must be a whole number, at least {least}.")
         return value
 
     def rows(self, key: str, space: tuple[Hyperparameter, ...]) -> list[dict[str, Any]]:
-        """The value of `key`, a list of cells; a cell is a list with a value of each hyperparameter, in their order."""
+        """Return the value of `key`, a list of cells; a cell is a list of values in the order of `space`."""
         return [self._cell(key, row, space) for row in self._list(key)]
 
     def cell(self, key: str, space: tuple[Hyperparameter, ...]) -> dict[str, Any]:
-        """The value of `key`, which is one cell."""
+        """Return the value of `key`, which must be one cell."""
         return self._cell(key, self.values[key], space)
 
     def seeds(self, key: str) -> list[int]:
-        """The value of `key`, a list of seeds."""
+        """Return the value of `key`, which must be a list of different seeds."""
         seeds = self._list(key)
         for seed in seeds:
             if not isinstance(seed, int) or isinstance(seed, bool):
@@ -200,15 +207,16 @@ class _Section:
             )
         for hyperparameter, value in zip(space, row, strict=True):
             if value not in hyperparameter.values:
+                listed = ", ".join(map(str, hyperparameter.values))
                 raise InputError(
                     f"{key} has {value!r} for {hyperparameter.name} ({self.where(key)}), but space does not list this "
-                    f"value: give one of {', '.join(map(str, hyperparameter.values)) or 'a list in space'}."
+                    f"value: give {f'one of {listed}' if listed else 'a list of values in space'}."
                 )
         return {hyperparameter.name: value for hyperparameter, value in zip(space, row, strict=True)}
 
 
 def _plan(section: _Section, space: tuple[Hyperparameter, ...], sampler: str) -> list[PlannedTrial]:
-    """Plan the trials of the search, in order; trials that repeat a cell come last in a grid, else first.
+    """Plan the trials in their order; trials that repeat a cell come last in a grid, and first for other samplers.
 
     A search by `random` or `tpe` may be given more trials later, which then follow the earlier trials.
     """
@@ -241,7 +249,7 @@ def _plan(section: _Section, space: tuple[Hyperparameter, ...], sampler: str) ->
 
 
 def _repeats(section: _Section, space: tuple[Hyperparameter, ...]) -> list[PlannedTrial]:
-    """The trials that train one cell again with other seeds, to measure how much the score varies with the seed."""
+    """Return the trials that train one cell again with other seeds, to measure how the score varies with the seed."""
     keys = ("repeat_cell", "repeat_seeds")
     given = [key for key in keys if key in section.values]
     if not given:
@@ -276,7 +284,7 @@ def _with_metric(search: Search, section: _Section) -> Search:
 
 
 def identity(search: Search) -> dict[str, Any]:
-    """The options and keys that must be the same when a search is resumed, by name; access tokens are left out."""
+    """Return the options and keys that must be the same when a search is resumed; access tokens are left out."""
     fixed = {n: value for n, value in search.given.items() if n not in _MAY_CHANGE and not n.endswith("_token")}
     cells = [[*p.values.values(), p.seed] for p in search.planned if p.values]
     keys = {"sampler": search.sampler, "seed": search.seed, "metric": search.metric, "pruning": search.pruning}

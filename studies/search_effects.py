@@ -26,10 +26,10 @@ class Effect:
         steps: for each name, the two values between which the hyperparameter changes; for a range, its two ends.
         difference: how much the score grows by the change. For a pair: how much more the score grows by the change of
             the second hyperparameter if the first hyperparameter has changed.
-        spread: the standard error of the difference, from the scores that the effects do not explain; NaN if there are
-            no more trials than effects.
-        noise: the standard error that the difference has if seeds alone make the scores vary; NaN if no cell is
-            repeated.
+        spread: the standard error of the difference, estimated from the residuals of the linear model; NaN if the model
+            has as many coefficients, with the constant, as there are trials.
+        noise: the standard error that the difference has if seeds alone make the scores vary; NaN if the standard
+            deviation of the score over seeds is not known.
     """
 
     names: tuple[str, ...]
@@ -40,7 +40,7 @@ class Effect:
 
 
 def main_effects(space: Sequence[Hyperparameter], results: Sequence[TrialResult], deviation: float) -> list[Effect]:
-    """The effect of each hyperparameter, in a model of the score without interactions.
+    """Estimate the effect of each hyperparameter, in a linear model of the score without interactions.
 
     Args:
         space: the hyperparameters.
@@ -48,8 +48,9 @@ def main_effects(space: Sequence[Hyperparameter], results: Sequence[TrialResult]
         deviation: the standard deviation of the score over seeds; NaN if it is not known.
 
     Returns:
-        For each listed hyperparameter, an effect for each of its values but the first value, with which the others
-        are compared; for each range, one effect. The list is empty if the trials are too few to tell the effects apart.
+        For each hyperparameter with a list of values, an effect for each value in `results` but the first one, with
+        which the other values are compared; for each range, one effect. The list is empty if the trials cannot tell the
+        effects apart.
     """
     columns = _columns(space, results)
     found = _least_squares([values for _, _, values in columns], results, deviation)
@@ -58,7 +59,7 @@ def main_effects(space: Sequence[Hyperparameter], results: Sequence[TrialResult]
 
 
 def pair_effects(space: Sequence[Hyperparameter], results: Sequence[TrialResult], deviation: float) -> list[Effect]:
-    """The interaction of each pair of hyperparameters, in a linear model with all main effects and this interaction.
+    """Estimate the interaction of each pair of hyperparameters, each in a linear model with all main effects.
 
     The arguments are those of `main_effects`. Pairs that the trials cannot tell apart from other effects are left out.
     """
@@ -79,7 +80,7 @@ def pair_effects(space: Sequence[Hyperparameter], results: Sequence[TrialResult]
 def _columns(
     space: Sequence[Hyperparameter], results: Sequence[TrialResult]
 ) -> list[tuple[Hyperparameter, tuple[Any, Any], np.ndarray]]:
-    """The columns of the model: the hyperparameter, the two values that its coefficient compares, and the column.
+    """Return a tuple for each column of the linear model: the hyperparameter, the two compared values, and the column.
 
     A column of a listed hyperparameter is 1 where a trial has the second of the two values, and else 0. The column of a
     range runs from 0 at its lower end to 1 at its upper end.
@@ -98,7 +99,7 @@ def _columns(
 def _least_squares(
     columns: Sequence[np.ndarray], results: Sequence[TrialResult], deviation: float
 ) -> list[tuple[float, float, float]]:
-    """Coefficient, standard error from the residuals, and standard error from the seeds, for each column.
+    """Return the coefficient, its standard error from residuals, and its standard error from seeds, for each column.
 
     The list is empty if the columns, with a constant, are not linearly independent.
     """

@@ -17,7 +17,7 @@ _STYLES = (("#0072B2", "o-"), ("#D55E00", "s--"), ("#009E73", "^:"), ("#CC79A7",
 
 
 def draw_main_effects(figure: Any, search: Search, design: Sequence[TrialResult]) -> None:
-    """Draw the scores against each hyperparameter: a panel for each, a dot for each trial, a line through the means."""
+    """Draw the scores against each hyperparameter: a dot for each trial, and a line of mean scores of listed values."""
     panels = _panels(figure, len(search.space), 2.7, 2.6)
     for panel, h in zip(panels, search.space, strict=True):
         scores = [result.score for result in design]
@@ -33,7 +33,7 @@ def draw_main_effects(figure: Any, search: Search, design: Sequence[TrialResult]
 
 
 def draw_pairs(figure: Any, search: Search, design: Sequence[TrialResult]) -> None:
-    """Draw mean scores by two listed hyperparameters: a panel for each pair, a line for each value of the second."""
+    """Draw mean scores by two listed hyperparameters: each pair has a panel, each value of the second one a line."""
     pairs = list(itertools.combinations([h for h in search.space if h.values], 2))
     panels = _panels(figure, len(pairs), 2.7, 3.2)
     for panel, (one, other) in zip(panels, pairs, strict=True):
@@ -105,5 +105,5 @@ def _panels(figure: Any, number: int, width: float, height: float) -> list[Any]:
 
 
 def _label(hyperparameter: Hyperparameter) -> str:
-    """The name of a hyperparameter, with each of its options on a separate line."""
+    """Return the name of a hyperparameter, with each of its options on a separate line."""
     return hyperparameter.name.replace(" = ", " =\n")

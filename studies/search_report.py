@@ -135,7 +135,7 @@ def _failures(order: Sequence[TrialResult]) -> list[str]:
 def _effects_of_one(
     search: Search, design: Sequence[TrialResult], effects: Sequence[Effect], repeats: Sequence[TrialResult]
 ) -> list[str]:
-    """The section on the main effects, or a sentence that says that the trials are too few."""
+    """Return the section on the main effects, or a section that says that the trials are too few to estimate them."""
     if not effects:
         return ["## Effect of each hyperparameter", "The complete trials are too few to tell the effects apart."]
     show = _shower(design)
@@ -197,7 +197,7 @@ def _score(result: TrialResult) -> float:
 
 
 def _digits(results: Sequence[TrialResult]) -> int:
-    """The number of digits after the point: two for scores such as BLEU, and four for losses and shares."""
+    """Return the number of digits after the point: two if a score is 10 or more, as for BLEU, and else four."""
     return 2 if max((abs(_score(result)) for result in results if result.score is not None), default=0) >= 10 else 4
 
 

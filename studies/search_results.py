@@ -20,7 +20,8 @@ class TrialResult:
         seed: the seed of a trial that repeats a cell; None for other trials.
         score: the metric of the finished model on the validation data; for a pruned trial, the metric at its last
             evaluation.
-        train_loss: the mean training loss before the best evaluation, with label smoothing and dropout.
+        train_loss: the mean training loss of the steps between the best evaluation and the evaluation before it, with
+            label smoothing and dropout.
         validation_loss: the loss of the best evaluation.
         best_step: the step of the best evaluation.
         parameters: the number of parameters.
@@ -57,7 +58,7 @@ _STATES = {TrialState.COMPLETE: "complete", TrialState.PRUNED: "pruned", TrialSt
 
 
 def results_of(study: optuna.Study) -> list[TrialResult]:
-    """The results of all trials of the study, ordered by number."""
+    """Return the results of all trials of the study, ordered by number."""
     return [
         TrialResult(
             number=trial.number,
@@ -87,14 +88,14 @@ def ranked(results: Sequence[TrialResult], higher_is_better: bool) -> list[Trial
 
 
 def repeats_of_cell(results: Sequence[TrialResult]) -> list[TrialResult]:
-    """One complete trial for each seed of the repeated cell, including the seed that all other trials have."""
+    """Return one complete trial for each seed of the repeated cell, including the seed that all other trials have."""
     repeated = next((result.values for result in results if result.seed is not None), None)
     found = [result for result in results if result.state == "complete" and result.values == repeated]
     return list({result.seed: result for result in found}.values())  # `random` may draw the cell several times
 
 
 def folder_name(number: int) -> str:
-    """The name of the folder of a trial: its number with three digits."""
+    """Return the name of the folder of a trial: its number with at least three digits."""
     return f"{number:03d}"
 
 

@@ -42,7 +42,7 @@ class Hyperparameter:
         return self.values[0] if self.values else self.low
 
     def suggest(self, trial: optuna.Trial) -> Any:
-        """The value of this hyperparameter in `trial`; it is drawn by the sampler if the trial has none yet."""
+        """Return the value of this hyperparameter in `trial`; the sampler draws the value if the trial has none yet."""
         if self.values:
             return trial.suggest_categorical(self.name, self.values)
         if isinstance(self.low, int):
@@ -50,7 +50,7 @@ class Hyperparameter:
         return trial.suggest_float(self.name, self.low, self.high, log=self.log)
 
     def place(self, value: float) -> float:
-        """The position of `value` in the range, from 0 at the lower end to 1 at the upper end."""
+        """Return the position of `value` in the range, from 0 at the lower end to 1 at the upper end."""
         if self.log:
             return math.log(value / self.low) / math.log(self.high / self.low)
         return (value - self.low) / (self.high - self.low)

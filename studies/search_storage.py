@@ -93,7 +93,7 @@ def open_study(search: Search) -> optuna.Study:
 
 
 def sampler_of(search: Search, number: int) -> optuna.samplers.BaseSampler:
-    """The sampler for the trial `number`.
+    """Return the sampler for the trial `number`.
 
     Each trial has a sampler with a seed of its own: a sampler with one seed would draw the values of the first trials
     again when the search is resumed.

@@ -29,7 +29,7 @@ class RunResult:
 
 
 def write_report(folder: Path, results: Sequence[RunResult], planned: int) -> Path:
-    """Write `report.md`, its data as `runs.csv` and `bleu_by_length.csv`, and a plot of BLEU by length.
+    """Write `report.md`, its data as `runs.csv` and `bleu_by_length.csv`, and with matplotlib a plot of BLEU by length.
 
     Args:
         folder: the folder of the study.
@@ -104,7 +104,7 @@ def _markdown(
 
 
 def _rows(results: Sequence[RunResult]) -> list[list[str]]:
-    """The cells of the main table, with a row for each encoding."""
+    """Return the cells of the main table, with a row for each encoding."""
     rows = []
     for encoding in dict.fromkeys(result.position_encoding for result in results):
         found = [result.metrics for result in results if result.position_encoding == encoding]

@@ -158,7 +158,7 @@ class _Runs:
         self._start, self._finished = time.monotonic(), 0
 
     def start_more(self) -> bool:
-        """Start runs until as many run as there are workers; return whether any run is running."""
+        """Start runs until `study.workers` runs are running or none is left to start; return whether any is running."""
         while self._left and len(self._running) < self._study.workers:
             run = self._left.popleft()
             number = len(self._study.runs) - len(self._left)
@@ -169,7 +169,7 @@ class _Runs:
         return bool(self._running)
 
     def take_finished(self) -> list[StudyRun]:
-        """Remove the finished runs from the running ones, and return them; raises `InputError` if a run failed."""
+        """Return the runs that have finished since the last call; raise `InputError` if a run failed."""
         finished = []
         for run, process in list(self._running.values()):
             status = process.status()
@@ -190,7 +190,7 @@ class _Runs:
             process.wait()
 
     def _rest(self) -> str:
-        """The time that all runs which have not ended are expected to take, once a run has ended."""
+        """Return a text with the expected time until all runs have ended; it is empty until a first run has ended."""
         if not self._finished:
             return ""
         unfinished = len(self._left) + len(self._running)

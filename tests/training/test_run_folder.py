@@ -63,7 +63,7 @@ class TestWhoseItIs:
         run_folder.check_processes(1)
         checkpoint = make_checkpoint(folder, 3)
         run_folder.check_processes(2)
-        with pytest.raises(InputError, match="is a checkpoint of 2 processes, but this command has 1: start 2, or"):
+        with pytest.raises(InputError, match="is a checkpoint of 2 processes, but this command has 1: use the same"):
             run_folder.check_processes(1)
         assert checkpoint.is_dir()
 

@@ -31,10 +31,13 @@ def build_model(run: RunConfig, recipe: Recipe, prepared: PreparedData) -> PreTr
 
 
 def check_fine_tuning(run: RunConfig) -> None:
-    """Check that the model options agree with the config of the trained model in `model_name_or_path`, if it is given.
+    """If `model_name_or_path` is given, check that the model options agree with the config of that trained model.
+
+    The options in `FREE_IN_FINE_TUNING` may have other values than the config.
 
     Raises:
-        InputError: no config loads from `model_name_or_path`, or options contradict it; the message names the options.
+        InputError: no config loads from `model_name_or_path`; or the config lacks some of the options, or has other
+            values for them, in which case the message names the options.
     """
     name = run.model.model_name_or_path
     if name is None:
@@ -76,7 +79,7 @@ def _trained_model(name: str, run: RunConfig, recipe: Recipe, prepared: Prepared
         model, loaded = recipe.auto_class.from_pretrained(
             name,
             attn_implementation=run.model.first_attn_implementation,
-            ignore_mismatched_sizes=True,  # the head may be for other labels
+            ignore_mismatched_sizes=True,  # the head of the trained model may predict other labels
             output_loading_info=True,
             **changes,
             **recipe.head_fields(prepared),
@@ -90,9 +93,11 @@ def _trained_model(name: str, run: RunConfig, recipe: Recipe, prepared: Prepared
 
 
 def _tell_of_new_weights(run: RunConfig, name: str, model: PreTrainedModel, loaded: dict[str, Any]) -> None:
-    """Print the names of newly initialised weights; raise `InputError` if they have over half of the parameters.
+    """Print the names of newly initialised weights: the checkpoint lacks them, or has them in another shape.
 
-    This is so if, for example, a decoder is loaded as an encoder. Token embeddings are not counted.
+    Raises:
+        InputError: these weights have more than half of the model's parameters, token embeddings not counted, for
+            example because the checkpoint of a decoder was loaded as an encoder.
     """
     new = sorted({*loaded["missing_keys"], *(key for key, *_ in loaded["mismatched_keys"])})
     # token embeddings are not counted, as checkpoints of encoders and of decoders both have them

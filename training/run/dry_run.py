@@ -1,5 +1,5 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""The dry run of `locant train`, which prints the padding, memory and time of training from two measured steps."""
+"""The dry run of `locant train`: prints the share of padding, and estimates of the memory and the time of training."""
 
 import math
 import os
@@ -36,9 +36,10 @@ def print_dry_run(
 ) -> None:
     """Print the numbers of batches and steps, the share of padding, and the memory and the time of training.
 
-    The memory is measured in the forward and backward pass of the largest batch, on the device of the run. The time is
-    measured in the forward and backward pass of the batch of median size. In a streamed run, these are batches of the
-    first block.
+    The memory of activations and gradients is measured in a forward and backward pass of the largest batch, on the
+    device of the run; the memory of the optimiser is computed for Adam. The time of training is the measured time of a
+    forward and backward pass of the batch of median size, times the number of passes. In a streamed run, both batches
+    are batches of the first block.
 
     Raises:
         InputError: the largest batch does not fit into the memory of the device.
@@ -128,7 +129,7 @@ def peak_of_step(model: PreTrainedModel, batch: Mapping[str, torch.Tensor], bf16
 
 @contextmanager
 def _without_standard_error() -> Iterator[None]:
-    """Discard all output to standard error, to which the profiler writes two lines whatever its log level is."""
+    """Discard output to standard error in the `with` block, as the profiler writes two lines to it at any log level."""
     kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, 2)
     try:

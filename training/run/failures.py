@@ -1,5 +1,5 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""Errors of the system that end a run, such as a full disk, in one sentence."""
+"""Converts errors of the operating system that end a run, such as a full disk, to an `InputError` of one sentence."""
 
 import errno
 import os
@@ -20,17 +20,21 @@ _MENDS = {
     **dict.fromkeys((errno.EROFS, errno.EACCES, errno.EPERM), _ALLOW),
     **dict.fromkeys((errno.EIO, errno.ESTALE, errno.ENODEV, errno.ENXIO), _CHECK),
 }
-"""Maps the number of an error of the system to advice. Errors of other numbers may be faults in the program."""
+"""Maps error numbers of the operating system (`errno`) to advice.
+
+An error with another number may be a fault in the program, and is raised unchanged.
+"""
 
 
 @contextmanager
 def in_one_sentence(folder: Path, place: Path, has_lock: bool = False) -> Iterator[None]:
-    """Raise `InputError` for an error of the system, such as a full disk, or for the death of a data worker.
+    """Raise `InputError` for an error of the operating system, such as a full disk, or for the death of a data worker.
 
     Args:
         folder: the folder of the run.
         place: the folder in which the `with` block writes; the message names it if the error has no path.
-        has_lock: whether this process holds the lock of `folder`. If it does, incomplete checkpoints are deleted.
+        has_lock: whether this process holds the lock of `folder`, and so deletes its incomplete checkpoints after such
+            an error.
     """
     try:
         yield
@@ -44,9 +48,10 @@ def in_one_sentence(folder: Path, place: Path, has_lock: bool = False) -> Iterat
 
 
 def _explain(error: BaseException, place: Path) -> str | None:
-    """Return a text with the error, its reason, and advice.
+    """Return the first part of the message for `error`: what failed, the reason, and advice.
 
-    Returns None if the cause is neither an error of the system with a number in `_MENDS` nor a data worker's death.
+    Returns None if `error` is an `InputError`, or if neither `error` nor one of its causes is an error of the operating
+    system with a number in `_MENDS` or the death of a data worker.
     """
     if isinstance(error, InputError):
         return None
@@ -79,9 +84,10 @@ def _number_of(error: BaseException, place: Path) -> int | None:
     """Return the number of an error of the system, as in the module `errno`; None for other errors."""
     if isinstance(error, OSError):
         return error.errno
-    if told := re.search(r"os error (\d+)", str(error)):  # libraries in Rust, which write weights and tokenizers
+    if told := re.search(r"os error (\d+)", str(error)):  # from safetensors or tokenizers, which are written in Rust
         return int(told[1])
-    if "PytorchStreamWriter" in str(error) or "inline_container" in str(error):  # torch.save, which gives no reason
+    # errors of torch.save do not contain the number of the error of the operating system
+    if "PytorchStreamWriter" in str(error) or "inline_container" in str(error):
         return _try_to_write(place)
     return None
 

@@ -15,7 +15,7 @@ from locant.utils.files import atomic_write
 from .pictures import write_pictures
 from .run_folder import RunFolder
 
-_OF_TIME = ("runtime", "per_second", "preparation_time")  # suffixes of the Trainer's time metrics of an evaluation
+_OF_TIME = ("runtime", "per_second", "preparation_time")  # suffixes of the names of the Trainer's time metrics
 _SECONDS_BETWEEN_PICTURES = 10.0
 
 
@@ -47,7 +47,8 @@ def epoch_records(log_history: list[dict[str, Any]]) -> list[dict[str, Any]]:
 class HistoryWriter(TrainerCallback):
     """Updates `metrics.json` and `loss_curve.csv` of a run after each evaluation, and draws `loss_curve.png`.
 
-    The picture is drawn after an evaluation, but at most every ten seconds, and again at the end of training.
+    The picture is drawn after an evaluation, but at most every ten seconds, and at the end of training if it does not
+    show the last evaluation yet.
 
     Args:
         folder: the folder of the run.
@@ -77,7 +78,10 @@ class HistoryWriter(TrainerCallback):
     on_epoch_end = on_step_end
 
     def on_evaluate(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Update the files, in the main process only."""
+        """Update `metrics.json` and `loss_curve.csv`, in the main process only.
+
+        The picture is also updated if more than ten seconds have passed since it was last drawn.
+        """
         if not state.is_world_process_zero:
             return
         now = time.monotonic()
@@ -93,7 +97,7 @@ class HistoryWriter(TrainerCallback):
             self._draw()
 
     def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Update the picture if there was an evaluation since it was drawn, in the main process only."""
+        """Draw the picture if it does not show the last evaluation yet, in the main process only."""
         if self._undrawn:
             self._draw()
 
@@ -116,7 +120,7 @@ class EarlyStopping(EarlyStoppingCallback):
 
 
 def write_curve(folder: Path, records: list[dict[str, Any]], measures: Sequence[str]) -> None:
-    """Write the records as `loss_curve.csv`."""
+    """Write the records of all evaluations, from `epoch_records`, to `loss_curve.csv` in `folder`."""
     columns = ["epoch", "step", "train_loss", *(f"validation_{name}" for name in _in_order(measures))]
     with (
         atomic_write(folder / "loss_curve.csv") as path,
@@ -128,13 +132,13 @@ def write_curve(folder: Path, records: list[dict[str, Any]], measures: Sequence[
 
 
 def draw_curve(folder: Path, records: list[dict[str, Any]], measures: Sequence[str]) -> None:
-    """Draw the records as `loss_curve.png`, if matplotlib is installed."""
+    """Draw the losses and a score of all evaluations as `loss_curve.png`; without matplotlib, log a warning instead."""
     draw = partial(_draw, records=records, measures=measures)
     write_pictures(folder, {"loss_curve": draw}, "The loss curve is not drawn")
 
 
 def _in_order(measures: Sequence[str]) -> list[str]:
-    """Return the names of metrics with `loss` and `perplexity` before all others, whose order is kept."""
+    """Return the names in `measures`: first `loss` and `perplexity`, then the other names in their old order."""
     losses = [name for name in _LOSSES if name in measures]
     return losses + [name for name in measures if name not in losses]
 
@@ -143,7 +147,7 @@ _LOSSES = ("loss", "perplexity")
 
 
 def _draw(figure: Any, records: list[dict[str, Any]], measures: Sequence[str]) -> Any:
-    """Draw the training loss, the validation loss, and, on a second y-axis, the first score if there is one."""
+    """Draw training and validation loss; on a second y-axis, the first metric that is neither loss nor perplexity."""
     figure.set_size_inches(7, 4)
     epochs = [record["epoch"] for record in records]
     unit = " (nats a token)" if "perplexity" in measures else ""

@@ -62,7 +62,7 @@ class Termination:
             raise Terminated
 
     def _receive(self, number: int, frame: Any) -> None:
-        if os.getpid() != self._process:  # a worker process, which inherits the handler
+        if os.getpid() != self._process:  # this is a forked worker process, which has inherited the signal handler
             os._exit(128 + number)
         is_first, self.is_requested = not self.is_requested, True
         if is_first and not self._is_deferred:
@@ -70,10 +70,10 @@ class Termination:
 
 
 def survive_first_sigterm(is_training: torch.Tensor, worker: int) -> None:
-    """Make a worker process of a DataLoader survive one SIGTERM, which may be sent to all processes of a run.
+    """Make this worker process of a DataLoader survive the first SIGTERM if it comes while the main process trains.
 
-    The main process needs the worker until the checkpoint is saved. When the main process ends, also by an error, it
-    sends SIGTERM to its workers, which must end then.
+    SIGTERM may be sent to all processes of a run, but the main process needs its workers until the checkpoint is saved.
+    After training, SIGTERM ends the worker, as the main process sends this signal to its workers when it ends.
 
     Args:
         is_training: a number in shared memory; it is not 0 while the main process trains.
@@ -92,7 +92,7 @@ class SaveOnTermination(TrainerCallback):
     """When SIGTERM has come, saves a checkpoint at the end of the step, and raises `Terminated`.
 
     At the end of an epoch, the checkpoint is saved after the evaluation, as a resumed run begins with the next epoch.
-    With several processes, all of them save at the first step at whose end one of them has received the signal.
+    If a run has several processes, and one of them has received the signal at the end of a step, all of them save.
 
     Args:
         termination: the reaction of the run to SIGTERM.
@@ -130,7 +130,7 @@ class SaveOnTermination(TrainerCallback):
 
     def _ask_for_checkpoint(self, args: Any, control: Any) -> None:
         if control.should_evaluate and args.save_strategy == SaveStrategy.BEST:
-            return  # the result of the evaluation decides; if it is no better, the next step saves a checkpoint
+            return  # the Trainer saves a checkpoint if the evaluation is the best; if not, the next step asks for one
         self.trainer.saves_extra_checkpoint = not control.should_save
         control.should_save = True
 

@@ -174,7 +174,7 @@ class TimedPrinter(PrinterCallback):
 
 
 class ProgressFromStep(ProgressCallback):
-    """The Trainer's progress bar, started at the step of the checkpoint, so that its speed leaves out earlier steps."""
+    """The Trainer's progress bar; in a resumed run, it starts at the checkpoint's step, and times later steps only."""
 
     training_bar: Any
     prediction_bar: Any

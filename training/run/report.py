@@ -1,7 +1,7 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
 """The report of a finished run, `report.md` and `report.html`.
 
-A report has the scores, the loss curve, samples of some evaluations, and tables of the task, such as its worst rows.
+A report has the scores, the loss curve, samples of some evaluations, and tables of the task, such as wrong predictions.
 """
 
 import base64

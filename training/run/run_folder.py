@@ -66,7 +66,7 @@ MAY_CHANGE = {
 
 
 class RunFolder:
-    """The folder `run.training.output_dir`.
+    """The folder of a run, `run.training.output_dir`, with its options, metrics and checkpoints.
 
     Args:
         run: the configuration of the run.
@@ -101,7 +101,7 @@ class RunFolder:
             raise InputError(f"output_dir {self.path} is a file: give another output_dir.")
         if not self._kept.exists():
             names = [path.name for path in self.path.iterdir()] if self.path.exists() else []
-            # only these files are there if a process was killed during `claim`
+            # a process that is killed before or during `claim` leaves only these files
             if not all(name.endswith((RUN_CONFIG_FILE, METRICS_FILE, LOCK_FILE, OWNER_FILE)) for name in names):
                 raise InputError(
                     f"output_dir {self.path} is not empty, and has no {RUN_CONFIG_FILE}, so it holds no run: "
@@ -123,7 +123,10 @@ class RunFolder:
                 )
 
     def check_data(self, identity: dict[str, str]) -> None:
-        """Raise `InputError` if the run in the folder trained on other data under the same names."""
+        """Raise `InputError` if the data have changed since the run in the folder was started.
+
+        `identity` is a dict from the name of a split to the fingerprint of its rows, the result of `data_identity`.
+        """
         kept = self.metrics().get("data_identity", identity)
         for split in identity:
             if kept.get(split) != identity[split]:
@@ -146,9 +149,9 @@ class RunFolder:
         kept = metrics.get("processes", processes)
         if kept != processes:
             raise InputError(
-                f"{last} is a checkpoint of {kept} processes, but this command has {processes}: start {kept}, or begin "
-                f"another run from the weights of the checkpoint, with --model_name_or_path {last} and another "
-                "output_dir."
+                f"{last} is a checkpoint of {kept} processes, but this command has {processes}: use the same number of "
+                f"processes, or begin another run from the weights of the checkpoint, with --model_name_or_path {last} "
+                "and another output_dir."
             )
 
     def claim(self, data_identity: dict[str, str]) -> None:
@@ -193,7 +196,10 @@ class RunFolder:
             lock.release()
 
     def is_finished(self) -> bool:
-        """Whether the folder holds a finished run with the same options, and at least as many steps or epochs."""
+        """Whether the folder holds a finished run with the same options as this run.
+
+        The finished run may have more steps or epochs than this run.
+        """
         if not self._kept.exists() or not self.metrics().get("finished"):
             return False
         asked, kept = _flat(self._yaml), _flat(self._kept.read_text(encoding="utf-8"))
@@ -265,7 +271,7 @@ def mark_extra(checkpoint: Path, extra: bool) -> None:
 
 
 def holds_unfinished_run(folder: Path) -> bool:
-    """Whether `folder` is the folder of a run that has not finished, and that has no complete model of its own yet."""
+    """Whether `folder` is the folder of a run, but has no complete model yet, apart from the models in checkpoints."""
     return (folder / RUN_CONFIG_FILE).is_file() and not (folder / CONFIG_NAME).is_file()
 
 
@@ -282,7 +288,7 @@ def explain_stop(folder: Path) -> str:
 def explain_unfinished(folder: Path) -> str:
     """Return a sentence that says how far an unfinished run is, and how to resume it.
 
-    If the run has checkpoints, the sentence also names the checkpoint that can be used as a model until then.
+    If the run has checkpoints, the sentence also names the checkpoint that can be used as a model until the run ends.
     """
     checkpoints = complete_checkpoints(folder)
     if not checkpoints:

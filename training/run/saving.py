@@ -1,7 +1,8 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""Saving and deleting checkpoints and models.
+"""Functions that save and delete checkpoints and models.
 
-If the process is killed meanwhile, an incomplete checkpoint or model does not count as complete.
+If the process is killed meanwhile, the program does not take a partly saved or partly deleted checkpoint or model for a
+complete one.
 """
 
 import os
@@ -70,7 +71,7 @@ def delete_checkpoint(checkpoint: Path) -> None:
 
 
 def delete_incomplete(folder: Path) -> None:
-    """Delete the checkpoints after the last complete one, which were not written to the end; errors are ignored."""
+    """Delete the incomplete checkpoints that come after the last complete checkpoint; errors are ignored."""
     last = max(map(step_of, complete_checkpoints(folder)), default=-1)
     for checkpoint in _checkpoint_folders(folder):
         if step_of(checkpoint) > last:

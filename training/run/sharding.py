@@ -73,7 +73,7 @@ def optimizer_state(model: nn.Module, optimizer: Optimizer) -> dict[str, Any]:
 
 
 def load_optimizer_state(model: nn.Module, optimizer: Optimizer, state: Mapping[str, Any]) -> None:
-    """Load a state that `optimizer_state` returned, or that an optimiser of whole weights returned as `state_dict`."""
+    """Load a result of `optimizer_state`, or of the `state_dict` method of an optimiser of unsharded weights."""
     names = {parameter: name for name, parameter in model.named_parameters()}
     ordered = [names[parameter] for group in optimizer.param_groups for parameter in group["params"]]
     by_name = {

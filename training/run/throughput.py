@@ -31,7 +31,7 @@ class Throughput(TrainerCallback):
         self._begin = self._resumed = time.monotonic()
         self._seconds = 0.0
         self._first_step = state.global_step
-        if self._accelerator.device.type == "cuda":  # leaves out the steps that were tried before training
+        if self._accelerator.device.type == "cuda":  # so that `memory_gib` leaves out the trial steps before training
             torch.cuda.reset_peak_memory_stats(self._accelerator.device)
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:

@@ -154,7 +154,7 @@ class RecipeTrainer(PushingTrainer):
             self._is_training.fill_(0)
 
     def get_eval_dataloader(self, *args: Any, **kwargs: Any) -> Any:
-        """Return the Trainer's `DataLoader` for evaluation, whose workers survive one SIGTERM in training too."""
+        """Return the Trainer's `DataLoader` for evaluation; during training, its workers survive one SIGTERM too."""
         loader = super().get_eval_dataloader(*args, **kwargs)
         getattr(loader, "base_dataloader", loader).worker_init_fn = self._init_worker
         return loader
@@ -192,7 +192,8 @@ class RecipeTrainer(PushingTrainer):
     def _load_rng_state(self, checkpoint: str | None) -> None:
         super()._load_rng_state(checkpoint)
         file = None if checkpoint is None else Path(checkpoint) / UNLOGGED_LOSS_FILE.format(self.args.process_index)
-        if file is not None and file.exists():  # else the Trainer would log the mean of the losses since it resumed
+        # without these values, the next log entry would leave out the losses of the steps before the checkpoint
+        if file is not None and file.exists():
             unlogged = json.loads(file.read_text(encoding="utf-8"))
             self._tr_loss.fill_(unlogged["loss"])
             self._globalstep_last_logged = unlogged["logged_step"]
@@ -323,7 +324,7 @@ class RecipeTrainer(PushingTrainer):
         if not self.is_distributed_loading_by_transformers:
             super()._save_optimizer_and_scheduler(output_dir)
             return
-        state = optimizer_state(self.model, self.optimizer.optimizer)  # in all processes
+        state = optimizer_state(self.model, self.optimizer.optimizer)  # all processes must call this function
         if self.args.should_save:
             torch.save(state, Path(output_dir, OPTIMIZER_NAME))
             torch.save(self.lr_scheduler.state_dict(), Path(output_dir, SCHEDULER_NAME))
@@ -334,7 +335,8 @@ class RecipeTrainer(PushingTrainer):
             return
         if not Path(checkpoint, OPTIMIZER_NAME).exists():  # the run has save_only_model
             return
-        # with mmap, the processes of one machine share the memory of the file; safetensors also maps the weights
+        # with mmap, the processes of one machine share the memory of the optimiser's state, as safetensors does for
+        # the weights
         state = torch.load(Path(checkpoint, OPTIMIZER_NAME), map_location="cpu", weights_only=True, mmap=True)
         load_optimizer_state(self.model, self.optimizer.optimizer, state)
         self.lr_scheduler.load_state_dict(torch.load(Path(checkpoint, SCHEDULER_NAME), weights_only=True))

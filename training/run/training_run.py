@@ -300,7 +300,7 @@ def choose_weights(run: RunConfig, trainer: RecipeTrainer, folder: RunFolder) ->
 
 
 def circumstances(run: RunConfig, model: PreTrainedModel) -> dict[str, Any]:
-    """Return the facts about a run that `metrics.json` records, and `run_config.yaml` does not.
+    """Return the facts about a run that `metrics.json` records in addition to the options in `run_config.yaml`.
 
     `hyperparameters` are the values in effect, including defaults and the values chosen for `auto`. `from_hub` lists
     which of `model_name_or_path` and `dataset_name` is a name on the Hub and not a local path.
@@ -324,7 +324,7 @@ def measure(
     folder: RunFolder,
     weights_of_steps: list[int],
 ) -> dict[str, Any]:
-    """Evaluate the finished model as `locant evaluate` does, and complete `metrics.json`.
+    """Evaluate the finished model as `locant evaluate` does; write `metrics.json`, predictions, report and pictures.
 
     In `metrics.json`, `best_step` is the step with the best evaluation. The weights of the model are those of the
     step in `weights_of_steps`, or the mean of the weights at these steps if there are several.

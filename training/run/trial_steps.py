@@ -73,8 +73,8 @@ def settle_choices(run: RunConfig, model: PreTrainedModel, inputs: TrainerInputs
 def check_step(run: RunConfig, model: PreTrainedModel, inputs: TrainerInputs) -> None:
     """Raise `InputError` before training if a training step cannot be computed with the given options on this device.
 
-    The optimiser may need a package that is not installed. An attention backend that was given by name may have no
-    backward pass, such as flex_attention on a CPU, so one step is computed with this backend.
+    The optimiser may need a package that is not installed. An attention backend other than `ATTENTION_BACKENDS` may
+    have no backward pass, such as flex_attention on a CPU, so one step is computed with this backend.
     """
     name, device = run.model.attn_implementation, run.training.device
     try:

@@ -37,10 +37,10 @@ def compare_with_baseline(prepared: PreparedData, metrics: Mapping[str, Any]) ->
 def baseline(prepared: PreparedData, metrics: Mapping[str, Any]) -> tuple[str, float] | None:
     """Return the name of a metric, and the value of this metric that the baseline reaches on the validation split.
 
-    For labels that are tokens, the metric is the loss, and the baseline gives each token its frequency in the training
-    labels as probability (counts plus one, so that no token has probability 0). For classes, the metric is the
-    accuracy, and the baseline predicts the most frequent class. For numbers, the metric is the mean squared error, and
-    the baseline predicts the mean. Returns None if rows may have several classes, as there is no baseline for them.
+    If the labels are tokens, the metric is the loss; in the baseline, the probability of a token is its frequency in
+    the training labels (counts plus one, so that no probability is 0). If the labels are classes, the metric is the
+    accuracy, and the baseline predicts the most frequent class. If the labels are numbers, the metric is the mean
+    squared error, and the baseline predicts the mean. Returns None if a row may have several classes.
     """
     if "unigram_loss" in metrics:
         return "loss", metrics["unigram_loss"]

@@ -104,7 +104,10 @@ class Captioning(Recipe):
         return LocantProcessor(build_image_processor(self.data, run, None), tokenizer)
 
     def encode(self, rows: DatasetDict, processor: LocantProcessor) -> PreparedData:
-        """Read images and tokenize captions of every split; drop training rows with an empty or long caption."""
+        """Read the images and tokenise the captions of every split.
+
+        Training rows whose caption is blank, or has more than `max_length` tokens, are dropped.
+        """
         encoded = DatasetDict(
             {split: self._encode_split(images, processor, table_of(self.data, split)) for split, images in rows.items()}
         )
@@ -168,7 +171,7 @@ class Captioning(Recipe):
             check_lengths(images, position_limit(model, "target"), split, CAPTION_SIDE)
 
     def trainer_inputs(self, run: RunConfig, prepared: PreparedData, model: PreTrainedModel) -> TrainerInputs:
-        """Return pixels and labels; training images are augmented in each epoch if an option asks for augmentation."""
+        """Return datasets of pixels and labels; an option can have the training images augmented anew in each epoch."""
         columns = [*PIXEL_COLUMNS, CAPTION_SIDE.ids]
         train, validation = (prepared.encoded[split].select_columns(columns) for split in ("train", "validation"))
         captions = prepared.rows["validation"].select_columns(["caption", LINE])
@@ -218,7 +221,7 @@ class Captioning(Recipe):
         return EvaluationResult(metrics, [Prediction(*row) for row in zip(encoded[LINE], captions, found, strict=True)])
 
     def report_tables(self, rows: Sequence[Prediction]) -> list[ReportTable]:
-        """Make a table of the rows whose generated caption is not equal to the caption."""
+        """Make a table of the rows whose generated caption is not equal to the caption of the image."""
         return [report_rows("Wrong captions", [row for row in rows if row.prediction != row.caption])]
 
     def lines(self, metrics: Mapping[str, Any]) -> list[MetricLine]:
@@ -234,7 +237,7 @@ class Captioning(Recipe):
 
 
 def _load_processor(data: CaptioningData, run: RunConfig, name: str) -> LocantProcessor:
-    """Load the processor of a trained captioner or of a checkpoint; `InputError` if it cannot be loaded."""
+    """Load the processor of a trained captioner or of a checkpoint; raise `InputError` if it does not load."""
     build_image_processor(data, run, name)  # raises an InputError if image_mean or image_std would have no effect
     try:
         return AutoProcessor.from_pretrained(name)
@@ -252,7 +255,10 @@ def _caption_losses(model: Any, pixel_values: torch.Tensor, labels: torch.Tensor
 
 @torch.no_grad()
 def _generate(model: Any, pixel_values: torch.Tensor, search: Mapping[str, Any]) -> torch.Tensor:
-    """Generate a caption for each image, of at most `max_new_tokens` tokens and at most the learned positions."""
+    """Generate a caption for each image.
+
+    A caption has at most `max_new_tokens` tokens, and not more tokens than the decoder has learned positions.
+    """
     limits = [search.get("max_new_tokens", model.generation_config.max_new_tokens), position_limit(model, "target")]
     given = [limit for limit in limits if limit is not None]
     return model.generate(pixel_values, **{**search, **({"max_new_tokens": min(given)} if given else {})})

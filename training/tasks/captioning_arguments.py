@@ -39,7 +39,11 @@ class CaptioningData(TokenizerArguments, ImageArguments):
 
 @dataclass
 class CaptioningTraining(GenerationTrainingArguments):
-    """The options of the section `training:`; by default, `metric_for_best_model` is the share of exact captions."""
+    """The options of the section `training:`.
+
+    By default, the best checkpoint is the one with the highest share of exact captions on the validation set, or with
+    the lowest loss if `predict_with_generate` is false.
+    """
 
     output_dir: str | None = option("runs/captioner", "Folder of the run; the same command resumes a stopped run.")
 

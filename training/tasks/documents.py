@@ -68,7 +68,7 @@ class DocumentRecipe(Recipe):
         return rows
 
     def warnings(self, rows: DatasetDict) -> list[str]:
-        """Return the warnings of every task, and a warning if each line is a document, but many lines are blank."""
+        """Return the warnings of every task, and a warning if each line is a document, but over 5 % are blank."""
         warnings = super().warnings(rows)
         if self.data.document_separator == EACH_LINE:
             blank = np.mean([not text.strip() for text in rows["train"]["text"]])
@@ -164,10 +164,10 @@ class DocumentRecipe(Recipe):
     def unigram_losses(self, tokenizer: PreTrainedTokenizerBase) -> np.ndarray | None:
         """Compute the loss in nats of each token of the vocabulary in a unigram model of the training data.
 
-        The unigram model is the baseline of the tasks with documents. It counts the tokens of the training data that
-        the task predicts, or those of the first block with `streaming`. The probability of a token is in proportion to its count plus one, so that
-        no probability is 0. Returns None if the training data cannot be read, for example when a finished model is
-        evaluated on another machine.
+        The unigram model is the baseline of the tasks with documents. It counts the tokens that the task predicts in
+        the training data; with `streaming`, in the first block only. The probability of a token is in proportion to its
+        count plus one, so that no probability is 0. Returns None if the training data cannot be read, for example when
+        a finished model is evaluated on another machine.
         """
         if self._unigram_losses is None:
             try:
@@ -254,7 +254,13 @@ def flatten(pieces: Dataset) -> tuple[np.ndarray, np.ndarray]:
 
 
 def by_document(values: np.ndarray, pieces: Dataset, documents: int) -> np.ndarray:
-    """Return the sum of the `values` of the pieces of each document, in float64; `documents` is their number."""
+    """Return an array with the sum of the `values` of the pieces of each document, in float64.
+
+    Args:
+        values: a value for each piece.
+        pieces: the pieces, with the column `document`.
+        documents: the number of documents.
+    """
     return np.bincount(np.asarray(pieces[DOCUMENT][:]), weights=values, minlength=documents)
 
 

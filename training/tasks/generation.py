@@ -60,7 +60,10 @@ class GenerationMetrics:
 
 
 def set_search_options(model: Any, run: RunConfig) -> None:
-    """Set the options of the search in the generation config; in fine-tuning, only options that are given are set."""
+    """Copy `num_beams`, `length_penalty` and `max_new_tokens` from `run.training` to the model's generation config.
+
+    In fine-tuning, only the options that are given are copied.
+    """
     search = {name: getattr(run.training, name) for name in ("num_beams", "length_penalty", "max_new_tokens")}
     is_new = run.model.model_name_or_path is None
     model.generation_config.update(**{name: v for name, v in search.items() if is_new or name in run.given})

@@ -113,7 +113,7 @@ class ImageClassification(Recipe):
         return {"problem_type": PROBLEM, **class_fields(prepared.classes)}
 
     def trainer_inputs(self, run: RunConfig, prepared: PreparedData, model: PreTrainedModel) -> TrainerInputs:
-        """Return pixels and labels; training images are augmented in each epoch if an option asks for augmentation."""
+        """Return datasets of pixels and labels; an option can have the training images augmented anew in each epoch."""
         columns = [*PIXEL_COLUMNS, "labels"]
         train, validation = (prepared.encoded[split].select_columns(columns) for split in ("train", "validation"))
         return TrainerInputs(

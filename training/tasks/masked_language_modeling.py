@@ -37,7 +37,7 @@ IGNORED = -100
 
 
 class GuessedDocument(NamedTuple):
-    """A document, with its number of masked tokens, the number predicted right, and the mean loss per masked token."""
+    """A document, the numbers of its masked tokens and of those predicted right, and the mean loss per masked token."""
 
     text: str
     masked: int
@@ -117,7 +117,7 @@ class MaskedTrainer(RecipeTrainer):
     """The Trainer for encoders, which evaluates loss and accuracy over the masked tokens."""
 
     def predict_batch(self, model: torch.nn.Module, inputs: dict[str, Any], with_predictions: bool) -> Tensors:
-        """Return the tensors of `guesses` for the batch."""
+        """Return the result of `guesses`: summed loss, masked tokens and correct predictions of each row."""
         with self.compute_loss_context_manager():
             return guesses(model, inputs)
 

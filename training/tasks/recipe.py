@@ -97,7 +97,7 @@ def report_rows(title: str, rows: Sequence[Any]) -> ReportTable:
 class Recipe(ABC):
     """The steps of a run that depend on the task, from reading the rows to measuring the model.
 
-    The methods are defined in about the order in which a run calls them. None of them writes a file.
+    The methods are defined in about the order in which a run calls them. None of them writes to the folder of the run.
 
     Args:
         data: the options of the section `data:`.
@@ -117,11 +117,11 @@ class Recipe(ABC):
         self.data = data
         self.seed = seed
         self.table = "data"  # the file or dataset of the rows that `measure` gets, for messages
-        self.blocks: Blocks | None = None  # of a streamed run, once `load` has opened them
+        self.blocks: Blocks | None = None  # the blocks of a streamed run, after `load` has opened them
 
     @property
     def is_streamed(self) -> bool:
-        """Whether the training data are read while the model trains; some tasks do not have this option."""
+        """Whether the training data are read while the model trains; some tasks do not have the option `streaming`."""
         return getattr(self.data, "streaming", False)
 
     @property
@@ -176,21 +176,21 @@ class Recipe(ABC):
 
     @abstractmethod
     def describe(self, summary: Mapping[str, Any]) -> list[str]:
-        """Return the lines of text that are printed for the summary."""
+        """Return the lines of text that are printed for `summary`, the summary of the encoded data."""
 
     def config_fields(self, prepared: PreparedData) -> dict[str, Any]:
         """Return the fields of a new model's config that follow from the data, such as `vocab_size`."""
         return {}
 
     def head_fields(self, prepared: PreparedData) -> dict[str, Any]:
-        """Return config fields that follow from the data, also in fine-tuning, such as the names of the classes."""
+        """Return the config fields that the data decide for fine-tuned models too, such as the names of the classes."""
         return {}
 
     def adapt(self, model: PreTrainedModel, run: RunConfig) -> None:  # noqa: B027 (most tasks need nothing)
         """Copy options of `run` to a new or a trained model, such as `max_new_tokens` to its generation config."""
 
     def check(self, model: PreTrainedModel, prepared: PreparedData) -> None:  # noqa: B027
-        """Raise `InputError` if the data do not fit the model."""
+        """Raise `InputError` if the model cannot process the data, such as a text longer than its learned positions."""
 
     @abstractmethod
     def trainer_inputs(self, run: RunConfig, prepared: PreparedData, model: PreTrainedModel) -> TrainerInputs:
@@ -222,7 +222,7 @@ class Recipe(ABC):
         return []
 
     def report_tables(self, rows: Sequence[Any]) -> list[ReportTable]:
-        """Make tables for the report of a run, such as the worst rows, from the predictions for a split."""
+        """Make tables of the predictions for a split, such as wrong predictions, for the report of a run."""
         return []
 
     def drawings(self, metrics: Mapping[str, Any]) -> dict[str, Callable[[Any], Any]]:

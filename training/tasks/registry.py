@@ -27,7 +27,7 @@ class Task:
         recipe_name: `module:Class` in this package; the module is imported only when the recipe is used.
         config_fields: fields of `LocantConfig` that the task decides, above all which stacks the model has. They are
             not options of the task, and neither are the fields of a stack that the model does not have.
-        decided_elsewhere: other fields that are not options of the task, each with the reason, for messages.
+        decided_elsewhere: further options that this task does not have, each with the reason, for messages.
     """
 
     name: str

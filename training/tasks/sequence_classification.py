@@ -200,7 +200,7 @@ class SequenceClassification(Recipe):
     def check(self, model: PreTrainedModel, prepared: PreparedData) -> None:
         """Raise `InputError` if a text has more tokens than the encoder has learned positions.
 
-        With `streaming`, raise it if a text may have more tokens, as `max_length` is None or above that number.
+        If the encoder has learned positions, `streaming` also needs a `max_length` that is not above their number.
         """
         limit, longest = position_limit(model, "source"), self.data.max_length
         if self.is_streamed and limit is not None and (longest is None or longest > limit):
@@ -236,7 +236,10 @@ class SequenceClassification(Recipe):
         show_progress: bool,
         **search: Any,
     ) -> EvaluationResult:
-        """Measure accuracy and macro F1, or error and correlation for regression; the predictions are `Prediction`s."""
+        """Measure loss, accuracy and macro F1, or loss, squared error and correlation for regression.
+
+        The predictions are `Prediction`s.
+        """
         config: Any = model.config
         numbers = {name: int(number) for name, number in config.label2id.items()}
         encoded = self._encode_split(numbered(rows), processor, numbers, self.table)

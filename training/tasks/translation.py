@@ -71,7 +71,7 @@ class TrainingPairs:
         columns, lengths = [SOURCE.ids, TARGET.ids], pair_lengths(pairs)
         if self.resegment is not None:
             columns = [*columns, SOURCE.text, TARGET.text]
-            if self.resegment.growth:  # measured if batches have a budget of tokens
+            if self.resegment.growth:  # `measure_growth` was called, as batches have a budget of tokens
                 bounds = [self.resegment.longest(side, lengths[:, i]) for i, side in enumerate((SOURCE, TARGET))]
                 lengths = np.stack(bounds, axis=1).astype(np.int64)
         return TrainingRows(pairs.select_columns(columns), self.resegment, seed=self.seed), lengths
@@ -175,7 +175,10 @@ class Translation(Recipe):
         return {**tokenizer_fields(tokenizer), "decoder_start_token_id": tokenizer.bos_token_id}
 
     def adapt(self, model: Any, run: RunConfig) -> None:
-        """Set the languages and the options of the search; a fine-tuned model keeps those that no option gives."""
+        """Set the languages in the config, and the options of the search in the generation config.
+
+        A fine-tuned model keeps its languages and settings of the search for which no option is given.
+        """
         for name in ("source_lang", "target_lang"):
             if getattr(self.data, name) is not None:
                 setattr(model.config, name, getattr(self.data, name))
@@ -249,7 +252,7 @@ class Translation(Recipe):
         return translation_lines(metrics)
 
     def report_tables(self, rows: Sequence[EvaluationRow]) -> list[ReportTable]:
-        """Make a table of BLEU by the number of words in the source, and a table of the lowest sentence BLEU."""
+        """Make a table of BLEU by number of words in the source, and a table of the sentences with the lowest BLEU."""
         lengths = [[words, f"{number:,}", f"{bleu:.2f}"] for words, (number, bleu) in bleu_by_length(rows).items()]
         worst = sorted(rows, key=lambda row: row.sentence_bleu)
         return [
