@@ -146,7 +146,8 @@ def is_finite(tensor: torch.Tensor) -> bool:
 
     The tensor is read in one pass. It is not copied, except for a float8 tensor, which is converted to float32.
     """
-    ordered = tensor.float() if tensor.dtype.itemsize == 1 else tensor.detach()  # torch has no aminmax for float8
+    # torch has no aminmax for float8
+    ordered = tensor.float() if tensor.dtype.itemsize == 1 else tensor.detach()
     # if one number is NaN, both bounds are NaN
     return not tensor.numel() or all(bound.isfinite().item() for bound in ordered.aminmax())
 
@@ -219,7 +220,7 @@ def _read_pickle(path: Path) -> dict[str, torch.Tensor]:
 
 
 def _fault(path: Path, error: Exception) -> str:
-    """Find the fault of a file that could not be read: the rest of a sentence that begins with the file's name."""
+    """Describe the fault of a file that could not be read: the rest of a sentence that begins with the file's name."""
     expected = _SAFETENSORS if path.suffix == ".safetensors" else _PICKLE
     with open(path, "rb") as file:
         start = file.read(64)

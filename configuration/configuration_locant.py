@@ -121,7 +121,7 @@ STACK_FIELDS = {
     "intermediate_size": "ffn_dim",
     "layer_types": "layer_types",
 }
-"""transformers' name of each field that both stacks have, and Locant's name without `encoder_` or `decoder_`."""
+"""A dict from transformers' name of a field that each stack has to Locant's name without `encoder_` or `decoder_`."""
 
 
 def _stack_field(name: str, read: Callable[["LocantConfig", Stack], Any] | None = None) -> Any:
@@ -182,7 +182,7 @@ class LocantConfig(PretrainedConfig):
         norm_type: `layernorm` (Ba et al. 2016) or `rmsnorm` (Zhang & Sennrich 2019).
         norm_position: `post`, after the residual sum (Vaswani et al. 2017), or `pre`, before each sublayer, with one
             more norm at the end of each stack (Xiong et al. 2020).
-        norm_eps: added to the variance in every norm.
+        norm_eps: number that every norm adds to the variance, or with `rmsnorm` to the mean square.
         attention_bias, ffn_bias: whether the projections of attention and feed-forward have biases.
         dropout: dropout probability for the embeddings and for the output of each sublayer.
         attention_dropout: dropout probability for the attention weights.
@@ -213,8 +213,9 @@ class LocantConfig(PretrainedConfig):
             `{"sinusoidal": {"layout": "concatenated"}}`.
         rope_parameters: the parameters of `rotary`, as in transformers, such as `rope_theta`, `rope_type` and
             `partial_rotary_factor`.
-        max_position_embeddings: number of positions of the `learned` table; original length for the rope types that
-            scale; first length of the `sinusoidal` table, which grows.
+        max_position_embeddings: number of positions of the `learned` table; first length of the `sinusoidal` table,
+            which grows; for `rotary`, the length of the training sequences, on which the rope types `dynamic`,
+            `llama3`, `yarn` and `longrope` depend by default.
         sliding_window: size of the attention window in layers of type `sliding_attention`. In a decoder, a token sees
             this many tokens (at least 2), itself and the tokens before it; in an encoder, it sees this many tokens on
             either side.
@@ -351,8 +352,8 @@ class LocantConfig(PretrainedConfig):
     def from_dict(cls, config_dict: dict[str, Any], **kwargs: Any) -> Any:
         """Make a config from the fields in `config_dict`; fields among the keyword arguments take precedence.
 
-        All fields are checked and completed together. The keyword argument `position_encoding` is for both stacks,
-        unless `decoder_position_encoding` is given too.
+        The fields of both are merged before they are checked. The keyword argument `position_encoding` is for both
+        stacks, unless `decoder_position_encoding` is given too.
         """
         if "position_encoding" in kwargs:
             kwargs.setdefault("decoder_position_encoding", None)
@@ -361,7 +362,7 @@ class LocantConfig(PretrainedConfig):
         return super().from_dict({**config_dict, **given}, **kwargs)
 
     def get_text_config(self, decoder: bool | None = None, encoder: bool | None = None) -> "LocantConfig":
-        """A copy of the config whose `main_stack` is the requested stack.
+        """Return a copy of the config whose `main_stack` is the requested stack.
 
         If the model has one stack only, or if neither or both of the stacks are requested, the method returns the
         config itself. transformers makes caches from `get_text_config(decoder=True)`.
@@ -373,7 +374,7 @@ class LocantConfig(PretrainedConfig):
         return config
 
     def with_stacks(self, *, encoder: bool = True, decoder: bool = True, **others: Any) -> Self:
-        """This config if it already has these stacks and the field values in `others`, else a copy that has them."""
+        """Return this config if it has these stacks and the field values in `others`, else a copy that has them."""
         others |= {"is_encoder_decoder": encoder and decoder, "is_decoder": not encoder}
         if all(getattr(self, name) == value for name, value in others.items()):
             return self
@@ -422,7 +423,7 @@ class LocantConfig(PretrainedConfig):
         return own or self.position_encoding
 
     def position_options(self, name: str) -> dict[str, Any]:
-        """The options of the encoding `name`: its defaults, with `position_parameters` on top."""
+        """The options of the encoding `name`: the values in `position_parameters`, else the defaults."""
         return {**POSITION_ENCODINGS[name].defaults, **(self.position_parameters or {}).get(name, {})}
 
     def heads_at(self, kind: AttentionKind) -> int:
@@ -547,7 +548,7 @@ class LocantConfig(PretrainedConfig):
                     raise ValueError(f"rope_parameters: {error.args[0]}.") from error
 
     def validate_position_encodings(self) -> None:
-        """Check that the encodings and their options exist, and that they fit the kinds of attention that have them."""
+        """Check that the encodings and their options exist, and that each kind of attention can have its encoding."""
         for option in ("position_encoding", "decoder_position_encoding", "cross_position_encoding"):
             if getattr(self, option) is not None:
                 check_position_encoding(option, getattr(self, option))
@@ -599,7 +600,10 @@ def _check_number_of_labels(value: Any) -> None:
 
 
 def _check_labels(id2label: Any) -> None:
-    """Raise `ValueError` unless `id2label` is None or maps class numbers, which are strings in JSON, to names."""
+    """Raise `ValueError` unless `id2label` is None or maps class numbers, which are strings in JSON, to names.
+
+    `ValueError` is also raised for more than `_MOST_LABELS` classes.
+    """
     if id2label is None:
         return
     pairs = id2label.items() if isinstance(id2label, dict) else [(id2label, None)]
@@ -618,7 +622,7 @@ def _check_dtype(dtype: Any) -> None:
 
 
 def _check_extra_name(config: type, name: str) -> None:
-    """Raise `ValueError` if the extra `name` is reserved or would replace a method or a read-only property."""
+    """Raise `ValueError` if an extra field's name is reserved or would replace a method or a read-only property."""
     own = inspect.getattr_static(config, name, None)
     is_read_only = isinstance(own, property) and own.fset is None
     if name.startswith("__") or name == "per_layer_config" or callable(own) or is_read_only:

@@ -137,7 +137,7 @@ def check_position_encoding(option: str, name: str) -> None:
 
 
 def check_attention_kind(name: str, kind: AttentionKind, options: dict[str, Any], head_dim: int) -> None:
-    """Raise `ValueError` when this kind of attention cannot have the encoding `name`, or the options do not fit."""
+    """Raise `ValueError` if this kind of attention cannot have the encoding `name`, or if `options` are not valid."""
     entry = POSITION_ENCODINGS[name]
     if kind == "cross" and not entry.in_cross_attention:
         able = [other for other, options in POSITION_ENCODINGS.items() if options.in_cross_attention]
@@ -153,7 +153,7 @@ def check_attention_kind(name: str, kind: AttentionKind, options: dict[str, Any]
 
 
 def check_option_names(parameters: dict[str, dict[str, Any]]) -> None:
-    """Raise `ValueError` when an encoding or option in `parameters`, `{encoding: {option: value}}`, does not exist."""
+    """Raise `ValueError` if an encoding or option in `parameters`, `{encoding: {option: value}}`, does not exist."""
     for name, options in parameters.items():
         check_position_encoding("position_parameters", name)
         if not isinstance(options, dict):
@@ -174,10 +174,10 @@ _ROPE_NUMBERS |= {"low_freq_factor", "high_freq_factor", "original_max_position_
 
 
 def check_rope_parameters(parameters: dict[str, Any], head_dim: int, kind: AttentionKind, axes: int = 1) -> None:
-    """Raise `ValueError` when the rope parameters are not valid for this kind of attention.
+    """Raise `ValueError` if the rope parameters are not valid for this kind of attention.
 
     They are not valid if the rope type is unknown, or is not possible in cross-attention; if a number is out of range;
-    or if the rotated part of a head is not a whole number of pairs for each axis.
+    or if the rotated part of a head does not consist of the same whole number of pairs, at least one, for each axis.
     """
     known = ["default", *ROPE_INIT_FUNCTIONS]
     if parameters.get("rope_type", "default") not in known:
@@ -199,9 +199,9 @@ def check_rope_parameters(parameters: dict[str, Any], head_dim: int, kind: Atten
     rotated = int(head_dim / axes * parameters.get("partial_rotary_factor", 1.0)) * axes
     if rotated < 2 * axes or rotated % (2 * axes) or head_dim % axes:
         stack = "encoder" if kind == "encoder" else "decoder"
-        size = "an even size" if axes == 1 else f"a size that {2 * axes} divides, for the row and column of a patch"
+        size = "even size" if axes == 1 else f"size that {2 * axes} divides, for the row and column of a patch"
         raise ValueError(
-            f"Rotary encoding rotates pairs of entries, so the rotated part of a head must have {size}, but in the "
-            f"{stack} its size is {rotated}: change d_model, {stack}_attention_heads, head_dim or "
+            f"Rotary encoding rotates pairs of entries, so the rotated part of a head must have a positive {size}, but "
+            f"in the {stack} its size is {rotated}: change d_model, {stack}_attention_heads, head_dim or "
             "partial_rotary_factor."
         )

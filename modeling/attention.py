@@ -24,9 +24,9 @@ class Attention(nn.Module):
     """Base class of self-attention and cross-attention: projections and heads (Vaswani et al. 2017, section 3.2).
 
     Args:
-        config: gives `d_model`, `head_dim`, the heads of the stack, `attention_bias`, `attention_dropout` and the
-            attention implementation. Each key–value head is shared by `heads / key_value_heads` query heads
-            (Ainslie et al. 2023).
+        config: gives `d_model`, the size of a head, the numbers of query heads and of key–value heads,
+            `attention_bias`, `attention_dropout` and the attention implementation. Each key–value head is shared by
+            `heads / key_value_heads` query heads (Ainslie et al. 2023).
         kind: `encoder` or `decoder` for the self-attention of that stack, `cross` for cross-attention.
         layer_idx: the layer's index in the cache.
         position: the part of the position encoding that this layer owns.
@@ -84,7 +84,7 @@ class Attention(nn.Module):
         bias: PositionBias | None,
         **kwargs: Any,
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """Call the configured backend, and project its output.
+        """Call the attention backend that the config names, and project its output.
 
         Args:
             query: `(batch, heads, queries, head_dim)`.
@@ -130,7 +130,8 @@ class SelfAttention(Attention):
         Args:
             hidden_states: `(batch, queries, d_model)`, or `(1, tokens, d_model)` if `inputs.tokens` has indices.
             inputs: the result of `self_attention_inputs`, made before the new keys are added to the cache.
-            past_key_values: the cache, which appends the new keys and values and returns all keys and values; or None.
+            past_key_values: the cache, to which the new keys and values are added, and whose keys and values the
+                queries attend to; or None.
 
         Returns:
             The output and the attention weights, as `Attention.attend` returns them.

@@ -99,7 +99,7 @@ def sdpa_attention(
     weights are returned.
     """
     matrix = None if bias is None else bias.matrix(query.shape[0], query.shape[1], query.device).to(query.dtype)
-    if query.numel() == 0:  # transformers reshapes the output by a size of -1, which is ambiguous for an empty tensor
+    if query.numel() == 0:  # transformers reshapes the output with a size of -1, which is ambiguous for an empty tensor
         return query.transpose(1, 2), None
     return sdpa_attention_forward(module, query, key, value, attention_mask, position_bias=matrix, **kwargs)
 
@@ -187,12 +187,13 @@ def flash_attention(
     of the source to the queries as well.
 
     Raises:
-        ValueError: the encoding is ALiBi and the caller gave position ids, from which the kernels compute no distances.
+        ValueError: the encoding is ALiBi, and `bias.index` is a `PositionIndex`: the kernels compute distances from the
+            order of the tokens, not from position ids.
     """
     window = module.sliding_window
     if window is not None and not module.is_causal:
         window += 1  # transformers' window counts the query's own token, but `sliding_window` of an encoder does not
-    slopes = None if bias is None else bias.slopes  # type: ignore[attr-defined]  # `bias_types` allows ALiBi's bias alone
+    slopes = None if bias is None else bias.slopes  # type: ignore[attr-defined]  # `can_serve` allows linear biases
     if bias is not None and isinstance(bias.index, PositionIndex):
         raise ValueError(
             "The kernels of flash attention compute distances from the order of the tokens, not from position_ids: "
@@ -222,7 +223,10 @@ def _flash_without_padding(
     is_cross: bool,
     options: dict[str, Any],
 ) -> torch.Tensor:
-    """Call `varlen` with all real tokens of the batch in one row, and scatter its output; padding gets 0."""
+    """Call `varlen`, the kernel for sequences of different lengths, with all real tokens of the batch in one row.
+
+    The output of the kernel is returned in the shape of `query`, with 0 at padding.
+    """
     seen = attention_mask.bool()
     key, value = key[:, : seen.shape[1]][seen], value[:, : seen.shape[1]][seen]
     real = torch.ones_like(query[..., 0, 0], dtype=torch.bool) if is_cross else seen[:, -query.shape[1] :]
@@ -269,7 +273,10 @@ def check_name(backend: str, config: LocantConfig, kinds: Iterable[AttentionKind
 
 
 def check_backend(backend: str, config: LocantConfig, kind: AttentionKind) -> None:
-    """Raise `ValueError` when `backend` cannot serve the encoding that `config` names for this kind of attention."""
+    """Raise `ValueError` if `backend` has no mask function, or cannot add the bias of the encoding in `config`.
+
+    The encoding is the one that `config` names for this kind of attention.
+    """
     if backend not in ALL_MASK_ATTENTION_FUNCTIONS:
         known = "" if backend not in BIAS_TYPES else " or install and import locant, which registers one,"
         raise ValueError(

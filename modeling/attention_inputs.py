@@ -1,8 +1,9 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""The inputs of attention besides hidden states: the index of queries and keys, the position bias, and the mask.
+"""The inputs of attention besides hidden states: the index of queries and keys, the shared position bias, and the mask.
 
-They are computed once in each forward pass, for all layers of the same type. transformers' `masking_utils` provides the
-mask patterns, and for each backend a function that makes a mask from a pattern, in the form that the backend takes.
+All layers of the same type share these inputs, which are computed at most once in a forward pass. transformers'
+`masking_utils` provides the mask patterns. For each backend, it holds a function that makes a mask from a pattern, in
+the form that the backend takes.
 """
 
 from collections.abc import Callable
@@ -37,8 +38,8 @@ from .stack_inputs import NeededTokens, StackInputs, count_positions
 
 Mask = Any  # the type depends on the backend: a tensor, a BlockMask, a FlexMask or a BlockwiseMask
 
-# Tells whether a query sees a key. The arguments are the indices of batch, head, query and key: scalars, or tensors
-# that broadcast
+# A function that tells whether a query may attend to a key. Its arguments are the indices of batch, head, query and
+# key: scalars, or tensors that broadcast
 MaskFunction = Callable[[Any, Any, Any, Any], Any]
 
 # Backends whose mask is a matrix, to which a bias on the scores can be added
@@ -50,8 +51,9 @@ class AttentionInputs(NamedTuple):
 
     Args:
         position_inputs: the index of queries and keys, and the tensors and bias that the position encoding computed.
-        mask: the mask in the form that the backend takes; None if nothing is masked, or if the backend applies
-            causality by itself (sdpa and flash attention, by the layer's `is_causal`; flash attention also the window).
+        mask: the mask in the form that the backend takes; None if nothing is masked, or if the backend itself masks
+            keys: sdpa and flash attention mask later keys if the layer's attribute `is_causal` is True, and flash
+            attention also masks keys outside the window.
         tokens: the tokens whose hidden states attention gets and returns; by default all.
         source_tokens: in cross-attention, the tokens of the source whose keys and values are computed; by default all.
         beams: in cross-attention, the number of neighbouring rows of the decoder that share one row of the source. If
@@ -92,7 +94,7 @@ class AttentionInputs(NamedTuple):
 
 
 def query_offset(cache: Cache | None, layer_idx: int = 0) -> int | torch.Tensor:
-    """The slot of the first new query."""
+    """Return the slot of the first new query: the number of tokens that the cache has seen, or 0 without a cache."""
     past = cache.get_query_offset(layer_idx) if cache is not None else 0
     return past.clone() if isinstance(past, torch.Tensor) else past  # a static cache increments its tensor in place
 
@@ -168,12 +170,13 @@ def self_attention_inputs(
             `window` keys, including its own key; a query of an encoder sees the keys at a distance of at most `window`.
         cache: the cache of self-attention, or None.
         layer_idx: the index of a layer of this type; the cache may hold different keys for each type.
-        may_add_bias_to_mask: if all layers share a bias and the backend takes it as a matrix, add the bias to the mask.
+        may_add_bias_to_mask: whether a bias that all layers share is added to the mask if the backend is eager or sdpa,
+            whose mask is a matrix.
 
     Raises:
-        ValueError: the backend cannot take the mask; or the encoding depends on distances, and `position_ids` cover the
-            new tokens only and differ from the positions counted from the mask, or cannot be compared with these
-            positions in compiled code.
+        ValueError: the backend cannot take the mask; or the encoding depends on distances, tokens are cached, and the
+            caller gave position ids for the new tokens only, which differ from the positions counted from the mask, or
+            cannot be compared with these positions in compiled code.
     """
     slots, documents = _slot_index(cache, inputs.hidden_states.shape[1], layer_idx), inputs.document_ids
     same_document = None
@@ -309,9 +312,10 @@ def _fold_beams(
 
 
 def _same_document(of_queries: torch.Tensor | None, of_keys: torch.Tensor | None) -> MaskFunction | None:
-    """A function that tells if a query and a key have the same document id; None without document ids.
+    """Return a function that tells if a query and a key have the same document id; None without document ids.
 
-    Both arguments are document ids `(batch, slots)` or None.
+    Args:
+        of_queries, of_keys: the document ids of the queries and of the keys, `(batch, slots)` each, or None.
 
     Raises:
         ValueError: document ids are given for the queries only, or for the keys only.
@@ -356,7 +360,7 @@ def build_mask(
 ) -> Mask | None:
     """Make the mask of one kind of attention, in the form that the configured backend takes.
 
-    The result is None if nothing is masked, or if the backend applies causality, or the window, by itself.
+    The result is None if nothing is masked, or if the backend itself applies causality and the window.
 
     Args:
         config: the config of the model, which names the backend.
@@ -391,7 +395,7 @@ def build_mask(
         kv_offset=index.kv_offset,
         mask_function=_pattern(is_causal, window, same_document),
         attention_mask=padding,
-        # where a skip is allowed, the result may be None, if the kernel needs no mask to attend to the same keys
+        # if a skip is allowed, the mask function returns None when the kernel attends to the same keys without a mask
         local_size=window,
         allow_is_causal_skip=is_causal and is_simple and bias is None and not has_empty_slots,
         allow_is_bidirectional_skip=not is_causal and is_simple,
@@ -409,16 +413,17 @@ def build_mask(
 
 
 def is_flash(backend: str) -> bool:
-    """Whether a backend is a version of flash attention, or a kernel from the Hub that implements it."""
+    """Whether a backend is, by its name, a version of flash attention or a kernel from the Hub that implements it."""
     return "flash" in backend
 
 
 def _custom_or_padding(
     attention_mask: torch.Tensor | None, hidden_states: torch.Tensor
 ) -> tuple[torch.Tensor | None, torch.Tensor | None]:
-    """The custom mask of four dimensions (boolean, or additive in the hidden states' dtype), and the padding mask.
+    """Return a custom mask of four dimensions and a padding mask: one of them is `attention_mask`, the other is None.
 
-    At least one of the two is None.
+    A custom mask is boolean, or additive in the dtype of the hidden states; a padding mask is boolean. Both are None if
+    `attention_mask` is None.
     """
     if attention_mask is None:
         return None, None
@@ -461,9 +466,9 @@ def _check_flash(backend: str, custom: torch.Tensor | None, same_document: MaskF
 def _without_empty_slots(
     padding: torch.Tensor | None, index: SlotIndex, hidden_states: torch.Tensor
 ) -> torch.Tensor | None:
-    """Cut the padding mask for flash attention after the slot of the last query, so that it has no empty slots.
+    """Cut the padding mask for flash attention after the slot of the last query: a static cache has empty slots there.
 
-    Without a padding mask, make a mask of ones if the cache has empty slots, and else return None.
+    Without a padding mask, make a mask of ones that ends there if the cache has empty slots, and else return None.
     """
     seen = int(index.q_offset) + index.q_length
     if padding is not None:

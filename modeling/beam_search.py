@@ -64,9 +64,9 @@ def can_search(
 ) -> bool:
     """Whether `beam_search` supports the arguments of `generate()`.
 
-    `beam_search` returns sequences only, does not sample, and supports the logits processors in `_PROCESSORS` and the
-    stopping criteria that transformers makes for `max_length` and `eos_token_id`. The vocabulary must have at
-    least as many tokens as the number of continuations that a step chooses for a sentence.
+    `beam_search` returns sequences only, does not sample, has no `low_memory` mode, and supports the logits processors
+    in `_PROCESSORS` and the stopping criteria that transformers makes for `max_length` and `eos_token_id`. The
+    vocabulary must have at least as many tokens as the number of continuations that a step chooses for a sentence.
     """
     for criterion in stopping_criteria:
         is_length = type(criterion) is MaxLengthCriteria and criterion.max_length == generation_config.max_length
@@ -82,7 +82,7 @@ def can_search(
 
 def _ends(generation_config: GenerationConfig) -> torch.Tensor | None:
     """The ids of the tokens that end a sequence, `(tokens,)`; None if there is no such token."""
-    return generation_config._eos_token_tensor  # generate() sets it
+    return generation_config._eos_token_tensor  # generate() sets this attribute
 
 
 def _width(generation_config: GenerationConfig) -> int:
@@ -125,7 +125,8 @@ def beam_search(
         model_kwargs: arguments of the model's `prepare_inputs_for_generation`.
 
     Returns:
-        Sequences `(sentences · num_return_sequences, length)`, best first, and their scores.
+        Sequences `(sentences · num_return_sequences, length)`, the best sequence of each sentence first, and their
+        scores.
     """
     search = BeamSearch(input_ids, logits_processor, generation_config)
     step = 1 if model_kwargs["use_cache"] else None
@@ -174,9 +175,10 @@ class BeamSearch:
         # the scores of the running beams
         self.scores = torch.full((sentences, self.beams), _UNLIKELY, dtype=torch.float32, device=device)
         self.scores[:, 0] = 0.0
-        self.history: list[tuple[torch.Tensor, torch.Tensor]] = []  # for each step, the continued rows and the tokens
-        # the scores of the best ended sequences of each sentence, best first; and in `ended`, the last step of each of
-        # these sequences, the row before this step, and the last token
+        # for each step, the rows that the new beams continue, and the tokens that the step adds to these rows
+        self.history: list[tuple[torch.Tensor, torch.Tensor]] = []
+        # `ended_scores`: the scores of the best ended sequences of each sentence, best first. `ended`: for each of
+        # these sequences, its last step, the row that this step continued, and its last token
         self.ended_scores = torch.full_like(self.scores, -math.inf)
         self.ended = torch.zeros(sentences, self.beams, 3, dtype=torch.long, device=device)
         # `sentences`, `ended_scores` and `ended` of the sentences that were removed from the batch
@@ -211,7 +213,11 @@ class BeamSearch:
         self._stop()
 
     def _end(self, scores: torch.Tensor, rows: torch.Tensor, tokens: torch.Tensor, is_end: torch.Tensor) -> None:
-        """Add the continuations that end a sequence and are among the `num_beams` best to the ended sequences."""
+        """Update the ended sequences with the continuations that end a sequence.
+
+        A continuation counts if it is among the `num_beams` best of its sentence, and if the search for this sentence
+        is not done.
+        """
         counts = is_end[:, : self.beams] & ~self.is_done[:, None]
         new_scores = scores[:, : self.beams] / (self.length + 1) ** self.options.length_penalty
         new_scores = new_scores.masked_fill(~counts, -math.inf)
@@ -221,7 +227,10 @@ class BeamSearch:
         self.ended = torch.cat([self.ended, new], 1).gather(1, order[..., None].expand(-1, -1, 3))
 
     def _stop(self) -> None:
-        """Mark the sentences whose search can stop as done, according to `early_stopping` as in transformers."""
+        """Set `is_done` for the sentences whose search can stop, which `early_stopping` decides as in transformers.
+
+        Also set `is_over`, and in `kept` the sentences that stay in the batch.
+        """
         early_stopping, penalty = self.options.early_stopping, self.options.length_penalty
         longest = self.last_length if early_stopping == "never" and penalty > 0 else self.length
         worst = self.ended_scores[:, -1]
@@ -235,9 +244,13 @@ class BeamSearch:
             self.kept = (~self.is_done).nonzero().squeeze(1)
 
     def reorder(self, model_kwargs: dict[str, Any]) -> dict[str, Any]:
-        """Remove the sentences that `kept` leaves out, unless the cache is static, and reorder the cache."""
+        """Remove the sentences that `kept` leaves out, and reorder the cache.
+
+        No sentence is removed if there is a cache that is no `DynamicCache`.
+        """
         cache: Any = self_attention_cache(model_kwargs.get("past_key_values"))
-        if self.kept is not None and (cache is None or type(cache) is DynamicCache):  # a static cache keeps its rows
+        # a static cache has a fixed number of rows
+        if self.kept is not None and (cache is None or type(cache) is DynamicCache):
             model_kwargs = self._leave(self.kept, model_kwargs)
         if cache is not None:
             cache.reorder_cache(self.history[-1][0])
@@ -272,10 +285,10 @@ class BeamSearch:
         return self._follow(*ended.unbind(-1)), scores
 
     def _follow(self, step: torch.Tensor, row: torch.Tensor, token: torch.Tensor) -> torch.Tensor:
-        """Put sequences together, with the prompts, by following the continued rows back from the last step.
+        """Put ended sequences together, with their prompts, by following the continued rows back from the last step.
 
         Args:
-            step, row, token: for each sequence, the last step, the row before this step, and the last token.
+            step, row, token: for each sequence, its last step, the row that this step continued, and its last token.
         """
         pad, ends = self.options._pad_token_tensor, self.ends
         # as in transformers, which fills with the first end token if pad_token_id is None or 0

@@ -22,8 +22,8 @@ from .attention_backends import eager_attention, sdpa_attention
 from .attention_inputs import additive
 from .positions.base import PositionBias
 
-# The largest number of scores in a block of queries (16 queries may have more); a few matrices of this size exist at a
-# time
+# The largest number of scores in a block of queries; a block of 16 queries, the smallest size, may have more. A few
+# matrices of this size are in memory at a time
 _BLOCK_ELEMENTS = 2**22
 
 
@@ -184,7 +184,7 @@ class _Call(NamedTuple):
         module: the attention layer.
         blocks: for each block, a slice of the queries and the slice of the keys that they may see.
         mask: the mask of the whole call.
-        bias: the bias of the whole call; `attend` replaces its tensors.
+        bias: the bias of the whole call; `attend` replaces its tensors by the tensors in `states`.
         options: keyword arguments of the backends, `dropout` among them.
         is_eager: use `eager_attention` for every block, as it can be differentiated any number of times.
     """
@@ -277,7 +277,7 @@ def _summed_gradients(
     call: _Call, states: Sequence[torch.Tensor], needs: Sequence[bool], output_gradient: torch.Tensor
 ) -> list[torch.Tensor | None]:
     """The gradients of the tensors in `states` that need one, computed block by block; None for other tensors."""
-    # gradients are summed over the blocks in float32, as hundreds of additions would lose bfloat16's precision
+    # gradients are summed over the blocks in float32, as hundreds of additions in bfloat16 would lose precision
     gradients = [
         torch.zeros_like(whole, dtype=torch.promote_types(whole.dtype, torch.float32)) if need else None
         for whole, need in zip(states, needs, strict=True)
@@ -303,10 +303,11 @@ def _differentiable_gradients(
     All blocks stay in memory.
     """
     # Differentiate with respect to views, not the states themselves: a bias may be computed from the queries, and
-    # autograd adds the part of their gradient that flows through the bias later
+    # autograd later adds the part of the queries' gradient that flows through the bias
     views = [state.view_as(state) for state in states]
     wanted = [view for view, need in zip(views, needs, strict=True) if need]
-    if call.options["dropout"] == 0:  # with dropout, keep the forward pass's backend, to draw the same random numbers
+    # with dropout, use the backend of the forward pass, which draws the same random numbers
+    if call.options["dropout"] == 0:
         call = call._replace(is_eager=True)
     found = iter(torch.autograd.grad(call.attend_all(views), wanted, output_gradient, None, True, allow_unused=True))
     return [next(found) if need else None for need in needs]
@@ -322,7 +323,7 @@ def _random_state(device: torch.device) -> torch.Tensor:
     """The state of the device's random number generator."""
     if device.type == "cpu":
         return torch.get_rng_state()
-    return torch.get_device_module(device).get_rng_state(device)  # the default is the current device
+    return torch.get_device_module(device).get_rng_state(device)  # without an argument: the state of the current device
 
 
 def _set_random_state(device: torch.device, state: torch.Tensor) -> None:

@@ -15,7 +15,7 @@ _LEAST_ROOM, _ROOM = 32, 1 / 4
 
 
 class GrowingLayer(DynamicLayer):
-    """A `DynamicLayer` with room allocated for later tokens: a step writes the new keys and values only.
+    """A `DynamicLayer` with memory allocated for later tokens: a step writes the new keys and values only.
 
     `keys` and `values` are views of the allocated tensors. They are valid until the next `crop` or `reorder_cache`;
     `reorder_cache` may write another layer's keys or values into the same memory. With gradients enabled or in compiled

@@ -67,17 +67,17 @@ class SourceCache(EncoderDecoderCache):
 
 
 class LocantGenerationMixin(GenerationMixin):
-    """`generate()` of transformers with the same results in less time and memory.
+    """Adds transformers' `generate()` to a model, changed to return the same results in less time and memory.
 
     The model's `forward` computes the masks of each layer type and the position ids. The encoder's output and the
     cross-attention cache keep one row for each source, which its beams or returned sequences share. Beam search runs in
-    `beam_search.py` if its function `can_search` accepts the arguments;
-    `generate(custom_generate=GenerationMixin._beam_search)` runs the beam search of transformers.
+    `beam_search.py`, unless its function `can_search` refuses the arguments, the caller gives a cache, or `synced_gpus`
+    is set. `generate(custom_generate=GenerationMixin._beam_search)` always runs the beam search of transformers.
     """
 
     config: LocantConfig
     main_input_name: str
-    # `modeling/__init__.py` sets both functions. In the code that is saved with a model, they stay None, and the beam
+    # `modeling/__init__.py` sets both functions. In the code that is saved with a model, both stay None, and the beam
     # search and the cache layers of transformers are used
     search_beams: ClassVar[Any] = None
     make_room: ClassVar[Any] = None
@@ -91,7 +91,7 @@ class LocantGenerationMixin(GenerationMixin):
         """
         if attention_mask is None:
             return None
-        # if all layers have sliding windows, the cache has the length of a window, and the mask outgrows it
+        # if all layers have sliding windows, the cache has the length of a window, and the mask becomes longer
         missing = max(0, past_key_values.get_max_length() - attention_mask.shape[1])
         return torch.nn.functional.pad(attention_mask, (0, missing))
 
@@ -142,7 +142,7 @@ class LocantGenerationMixin(GenerationMixin):
         input_ids: torch.Tensor | None = None,
         **model_kwargs: Any,
     ) -> tuple[Any, dict[str, Any]]:
-        """Repeat the decoder's inputs for the beams; the inputs of the source keep one row, which the beams share.
+        """Repeat the decoder's inputs for the beams; the inputs of a source keep one row, which its beams share.
 
         The inputs of the source are repeated as well if the caller gave a cache whose cross-attention has a row for
         each beam, or a cache that is no `SourceCache`.
@@ -186,7 +186,11 @@ class LocantGenerationMixin(GenerationMixin):
         synced_gpus: bool = False,
         **model_kwargs: Any,
     ) -> Any:
-        """Run `search_beams` if it is set and supports the arguments, else the beam search of transformers."""
+        """Run `search_beams`, or else the beam search of transformers.
+
+        `search_beams` runs if it is set and supports the arguments, the caller gave no cache, and `synced_gpus` is
+        False.
+        """
         # search_beams removes finished sentences from the cache; a cache that the caller gave must keep all its rows
         is_given = hasattr(model_kwargs.get("past_key_values"), "_is_user_defined")
         if self.search_beams is not None and not (synced_gpus or is_given):

@@ -109,7 +109,8 @@ class PatchEmbedding(nn.Module):
         height, width = self.patch_shape
         patches = pixel_values.unflatten(2, (rows, height)).unflatten(4, (columns, width))  # b c rows h columns w
         patches = patches.permute(0, 2, 4, 1, 3, 5).flatten(3).flatten(1, 2)
-        hidden_states = self.projection(patches.to(self.projection.bias.dtype))  # the weight may be quantised
+        # the dtype of the bias, as the weight may be quantised
+        hidden_states = self.projection(patches.to(self.projection.bias.dtype))
         if self.class_token is None:
             return hidden_states
         return torch.cat([self.class_token.expand(hidden_states.shape[0], 1, -1), hidden_states], dim=1)

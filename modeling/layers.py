@@ -117,11 +117,11 @@ class Dropout(nn.Dropout):
     """
 
     def forward(self, states: torch.Tensor) -> torch.Tensor:
-        """In training mode, set each element to 0 with probability `p`, and divide the others by 1 - `p`.
+        """In training mode, set each element to 0 with probability `p`, and divide all other elements by 1 - `p`.
 
         In evaluation mode, return `states` unchanged.
         """
-        dropped = round(self.p * 2**16)  # the number of the 2¹⁶ values that drop an element
+        dropped = round(self.p * 2**16)  # the number of values of 16 random bits that drop an element
         if not self.training or self.inplace or not 0 < dropped < 2**16 or not _is_plain_on_cpu(states):
             return super().forward(states)
         draws = torch.empty(-(-states.numel() // 4), dtype=torch.int64, device=states.device)
@@ -148,9 +148,9 @@ def build_norm(config: LocantConfig) -> nn.Module:
 
 
 class FeedForward(nn.Module):
-    """W_down · dropout(f(W_up · x)) (Vaswani et al. 2017, equation 2).
+    """The feed-forward network W_down · dropout(f(W_up · x)) (Vaswani et al. 2017, equation 2).
 
-    With `config.gated_ffn`, W_down · dropout(f(W_gate · x) * (W_up · x)) (Shazeer 2020, section 2).
+    With `config.gated_ffn`, it is W_down · dropout(f(W_gate · x) * (W_up · x)) (Shazeer 2020, section 2).
 
     Args:
         config: gives `d_model`, `activation_function`, `activation_dropout`, `ffn_bias` and `gated_ffn`.

@@ -1,5 +1,5 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""`project`, which applies a linear layer; for up to 256 rows on a multi-threaded CPU, it calls oneDNN, not MKL."""
+"""`project` applies a linear layer; on a CPU with several threads, it calls oneDNN instead of MKL if that is faster."""
 
 from typing import Any
 

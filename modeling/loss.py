@@ -15,7 +15,7 @@ _COMPILED_CHUNKS = 8  # the number of chunks into which compiled code splits the
 
 
 class VocabularyHead(LocantPreTrainedModel):
-    """A model with a projection of hidden states onto the vocabulary, `lm_head`."""
+    """Base class of models that project hidden states onto the vocabulary with a linear layer, `lm_head`."""
 
     lm_head: nn.Linear
     _tp_plan = {"lm_head": "colwise_gather_output"}  # noqa: RUF012 (declared in the base class)
@@ -85,7 +85,7 @@ def token_loss(
     label_smoothing: float = 0.0,
     num_items_in_batch: int | torch.Tensor | None = None,
 ) -> torch.Tensor:
-    """Cross-entropy per token, in float32, with label smoothing (Szegedy et al. 2016, section 7).
+    """Compute the mean cross-entropy of the tokens, in float32, with label smoothing (Szegedy et al. 2016, section 7).
 
     Args:
         logits: `(batch, length, vocab_size)`.
@@ -114,7 +114,7 @@ def linear_token_loss(
     label_smoothing: float = 0.0,
     num_items_in_batch: int | torch.Tensor | None = None,
 ) -> torch.Tensor:
-    """`token_loss(head(hidden_states), ...)`, without a tensor of all logits.
+    """Compute `token_loss(head(hidden_states), ...)` without a tensor of all logits.
 
     No logits are computed for tokens whose label is -100, except in compiled code, whose shapes must not depend on the
     labels.
@@ -159,7 +159,7 @@ def _label_rows(labels: torch.Tensor, places: torch.Tensor) -> torch.Tensor:
 
 
 def _per_item(total: torch.Tensor, labels: torch.Tensor, num_items_in_batch: int | torch.Tensor | None) -> torch.Tensor:
-    """Divide a summed loss by `num_items_in_batch`, or by the number of labels that are not -100 if it is None."""
+    """Divide a summed loss by `num_items_in_batch`; if that is None, by the number of labels that are not -100."""
     if num_items_in_batch is None:
         num_items_in_batch = (labels != -100).sum()
     elif isinstance(num_items_in_batch, torch.Tensor):
@@ -201,7 +201,10 @@ class _SummedCrossEntropy(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, grad_output: torch.Tensor) -> tuple[torch.Tensor, None, None]:
-        """The gradient of the logits: softmax minus smoothed target, times `grad_output`; 0 if the label is -100."""
+        """The gradient with respect to the logits: softmax minus smoothed target, times `grad_output`.
+
+        The gradient is 0 in rows whose label is -100.
+        """
         logits, labels, normalisers = ctx.saved_tensors
         if torch.is_grad_enabled() and not is_compiling():  # create_graph=True: autograd differentiates this gradient
             total = _differentiable_sum(logits, labels, ctx.smoothing)
@@ -256,7 +259,7 @@ def _chunk_gradient(
     """The gradient of `_SummedCrossEntropy` for a chunk of logits, in float32; 0 in rows whose label is -100."""
     grad = _softmax_minus_target(part.float(), target, normaliser, smoothing)
     grad.mul_(grad_output)
-    # sets rows that do not count to 0, NaN in them too, as `where` does, but several times faster on a CPU
+    # sets rows whose label is -100 to 0, even if they hold NaN, as `where` does, but several times faster on a CPU
     grad.view(torch.int32).bitwise_and_(-is_counted.int())
     return grad
 
@@ -318,9 +321,10 @@ class _SummedLinearCrossEntropy(torch.autograd.Function):
         """The gradients that the forward pass computed, times `grad_output`."""
         hidden_states, weight, bias, labels, *gradients = ctx.saved_tensors
         inputs = hidden_states, weight, bias
-        if torch.is_grad_enabled() and not is_compiling():  # create_graph=True: autograd differentiates this gradient
+        # with create_graph=True, autograd differentiates this gradient
+        if torch.is_grad_enabled() and not is_compiling():
             # gradients with respect to views, not to the inputs: hidden states may be computed from the tied weight,
-            # and autograd adds that part of the weight's gradient later
+            # and autograd later adds the part of the weight's gradient that flows through the hidden states
             views: list[Any] = [None if tensor is None else tensor.view_as(tensor) for tensor in inputs]
             operands: list[Any] = [None if view is None else view.to(ctx.dtype) for view in views]
             total = _differentiable_sum(linear(*operands), labels, ctx.smoothing)

@@ -92,7 +92,7 @@ class LocantModel(LocantPreTrainedModel):
             self.decoder.embed_tokens = value
 
     @can_return_tuple
-    def forward(  # type: ignore[misc]  # TransformersKwargs repeats names of ours
+    def forward(  # type: ignore[misc]  # TransformersKwargs has some of these names too
         self,
         input_ids: torch.Tensor | None = None,
         attention_mask: torch.Tensor | None = None,
@@ -126,7 +126,8 @@ class LocantModel(LocantPreTrainedModel):
             encoder_outputs: the output of the encoder, which is then not run: a `ModelOutput`, tuple or list that
                 begins with the last hidden states.
             past_key_values: keys and values of earlier target tokens.
-            inputs_embeds, decoder_inputs_embeds: embeddings instead of ids, before scaling.
+            inputs_embeds, decoder_inputs_embeds: embeddings instead of ids; the model multiplies them by sqrt(d_model)
+                if `scale_embedding` is set.
             use_cache: return a cache.
             position_ids, decoder_position_ids: the positions of source and target tokens; by default, the real
                 tokens are counted from 0.
@@ -163,8 +164,8 @@ class LocantModel(LocantPreTrainedModel):
         if cross_attention_mask is None:
             cross_attention_mask = visible_keys(attention_mask, encoder_hidden_states.shape[0])
         if position_ids is None and cross_attention_mask is not attention_mask:
-            # Without position ids, the decoder counts the source's positions from the mask of cross-attention. If the
-            # encoder has another mask, the positions are counted from that mask, as in the encoder
+            # Without position ids, the decoder would count the source's positions from the mask of cross-attention. The
+            # encoder has another mask here, so the positions are counted from the encoder's mask, as in the encoder
             length, device = encoder_hidden_states.shape[1], encoder_hidden_states.device
             position_ids = count_positions(attention_mask, 0, length, device, document_ids)
         decoder_outputs = self.decoder(
@@ -205,7 +206,7 @@ class LocantForConditionalGeneration(VocabularyHead, LocantGenerationMixin):
     """
 
     _tied_weights_keys = {"lm_head.weight": "model.decoder.embed_tokens.weight"}  # noqa: RUF012
-    # for pipelines and the Trainer, see LocantPreTrainedModel
+    # the lists of class names in which pipelines and the Trainer look up this class
     class_tables = (MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES, MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES)
 
     def __init__(self, config: LocantConfig):
@@ -240,7 +241,7 @@ class LocantForConditionalGeneration(VocabularyHead, LocantGenerationMixin):
         return shift_right(labels, start, pad)
 
     @can_return_tuple
-    def forward(  # type: ignore[misc]  # TransformersKwargs repeats names of ours
+    def forward(  # type: ignore[misc]  # TransformersKwargs has some of these names too
         self,
         input_ids: torch.Tensor | None = None,
         attention_mask: torch.Tensor | None = None,
@@ -287,13 +288,14 @@ class LocantForConditionalGeneration(VocabularyHead, LocantGenerationMixin):
             if decoder_input_ids is None and decoder_inputs_embeds is None:
                 decoder_input_ids = self.prepare_decoder_input_ids_from_labels(labels)
             if skip_logits:
-                # If all keys of a query are masked, an additive mask makes attention average over all keys, padding
-                # too. So padding is computed if a query may see no token of the source: with document ids, with a
-                # cross_attention_mask, and if a source is padding alone
+                # If all keys of a query are masked, attention with an additive mask averages over all keys, including
+                # padding. So padding is computed if a query may see no token of the source: with document ids, with a
+                # cross_attention_mask, and if a source consists of padding only
                 is_own = cross_attention_mask is None and document_ids is None
                 if is_own and attention_mask is not None and attention_mask.ndim == 2:
                     real = attention_mask.bool()
-                    kwargs["needed_tokens"] = real | ~real.any(dim=1).all()  # all tokens, if a source is padding alone
+                    # all tokens if a source consists of padding only
+                    kwargs["needed_tokens"] = real | ~real.any(dim=1).all()
                 kwargs["decoder_needed_tokens"] = needed_by_loss(labels, decoder_attention_mask)
         kwargs["return_dict"] = True
         outputs = self.model(

@@ -39,7 +39,7 @@ class LocantDecoderModel(LocantPreTrainedModel):
         self.decoder.embed_tokens = value
 
     @can_return_tuple
-    def forward(  # type: ignore[misc]  # TransformersKwargs repeats names of ours
+    def forward(  # type: ignore[misc]  # TransformersKwargs has some of these names too
         self,
         input_ids: torch.Tensor | None = None,
         attention_mask: torch.Tensor | None = None,
@@ -98,7 +98,7 @@ class LocantForCausalLM(VocabularyHead, LocantGenerationMixin):
         self.post_init()
 
     @can_return_tuple
-    def forward(  # type: ignore[misc]  # TransformersKwargs repeats names of ours
+    def forward(  # type: ignore[misc]  # TransformersKwargs has some of these names too
         self,
         input_ids: torch.Tensor | None = None,
         attention_mask: torch.Tensor | None = None,

@@ -57,7 +57,7 @@ class LocantEncoderModel(LocantPreTrainedModel):
         self.encoder.set_input_embeddings(value)
 
     @can_return_tuple
-    def forward(  # type: ignore[misc]  # TransformersKwargs repeats names of ours
+    def forward(  # type: ignore[misc]  # TransformersKwargs has some of these names too
         self,
         input_ids: torch.Tensor | None = None,
         attention_mask: torch.Tensor | None = None,
@@ -116,7 +116,7 @@ class LocantForMaskedLM(VocabularyHead):
         self.post_init()
 
     @can_return_tuple
-    def forward(  # type: ignore[misc]  # TransformersKwargs repeats names of ours
+    def forward(  # type: ignore[misc]  # TransformersKwargs has some of these names too
         self,
         input_ids: torch.Tensor | None = None,
         attention_mask: torch.Tensor | None = None,
@@ -179,11 +179,11 @@ class LocantForSequenceClassification(LocantPreTrainedModel):
         self.model = LocantEncoderModel(self.config)
         self.dropout = build_classifier_dropout(config)
         self.classifier = build_classifier(config)
-        self.loss_type = "ForSequenceClassification"  # else chosen by the class name, which a subclass may change
+        self.loss_type = "ForSequenceClassification"  # by default derived from the class name, which subclasses change
         self.post_init()
 
     @can_return_tuple
-    def forward(  # type: ignore[misc]  # TransformersKwargs repeats names of ours
+    def forward(  # type: ignore[misc]  # TransformersKwargs has some of these names too
         self,
         input_ids: torch.Tensor | None = None,
         attention_mask: torch.Tensor | None = None,
@@ -231,11 +231,11 @@ class LocantForTokenClassification(LocantPreTrainedModel):
         self.model = LocantEncoderModel(self.config, add_pooling_layer=False)
         self.dropout = build_classifier_dropout(config)
         self.classifier = build_classifier(config)
-        self.loss_type = "ForTokenClassification"  # else chosen by the class name, which a subclass may change
+        self.loss_type = "ForTokenClassification"  # by default derived from the class name, which subclasses change
         self.post_init()
 
     @can_return_tuple
-    def forward(  # type: ignore[misc]  # TransformersKwargs repeats names of ours
+    def forward(  # type: ignore[misc]  # TransformersKwargs has some of these names too
         self,
         input_ids: torch.Tensor | None = None,
         attention_mask: torch.Tensor | None = None,
@@ -286,11 +286,11 @@ class LocantForQuestionAnswering(LocantPreTrainedModel):
         super().__init__(config.with_stacks(decoder=False, encoder_input="tokens"))
         self.model = LocantEncoderModel(self.config, add_pooling_layer=False)
         self.qa_outputs = nn.Linear(config.d_model, 2)
-        self.loss_type = "ForQuestionAnswering"  # else chosen by the class name, which a subclass may change
+        self.loss_type = "ForQuestionAnswering"  # by default derived from the class name, which subclasses change
         self.post_init()
 
     @can_return_tuple
-    def forward(  # type: ignore[misc]  # TransformersKwargs repeats names of ours
+    def forward(  # type: ignore[misc]  # TransformersKwargs has some of these names too
         self,
         input_ids: torch.Tensor | None = None,
         attention_mask: torch.Tensor | None = None,

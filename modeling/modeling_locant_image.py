@@ -32,7 +32,7 @@ class LocantForImageClassification(LocantPreTrainedModel):
         self.model = LocantEncoderModel(self.config)
         self.dropout = build_classifier_dropout(config)
         self.classifier = build_classifier(config)
-        self.loss_type = "ForImageClassification"  # else chosen by the class name, which a subclass may change
+        self.loss_type = "ForImageClassification"  # by default derived from the class name, which subclasses change
         self.post_init()
 
     @can_return_tuple

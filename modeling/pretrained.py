@@ -95,10 +95,10 @@ class LocantPreTrainedModel(PreTrainedModel):
             renaming = WeightRenaming(other, f"{model.config.main_stack}.embed_tokens")
             load_config = replace(load_config, weight_mapping=[*(load_config.weight_mapping or []), renaming])
         info, offloaded = load(model, state_dict, checkpoint_files, load_config, expected_keys)
-        if renaming is not None:  # `save_pretrained` would reverse the renaming
+        if renaming is not None:  # otherwise `save_pretrained` would reverse the renaming
             loaded: Any = model
             loaded._weight_conversions = [kept for kept in loaded._weight_conversions if kept is not renaming]
-        # load_hooks are for the files of a whole model; transformers' load_adapter() sets expected_keys
+        # load_hooks get the files of a whole model; with expected_keys, load_adapter() loads the files of an adapter
         if checkpoint_files and state_dict is None and expected_keys is None:
             for hook in LocantPreTrainedModel.load_hooks:
                 hook(model, checkpoint_files, load_config, info)
@@ -135,7 +135,7 @@ class LocantPreTrainedModel(PreTrainedModel):
         return [name for name, _ in self.named_non_persistent_buffers()]
 
     def _check_and_adjust_attn_implementation(self, attn_implementation: str | None, *args: Any, **kwargs: Any) -> str:
-        """Choose as in transformers, but take `blockwise` if the default backend does not support a position encoding.
+        """Choose the backend as in transformers, or `blockwise` if the default backend does not support an encoding.
 
         Raises:
             ValueError: the backend does not exist, or does not support a position encoding of this model.
@@ -152,7 +152,7 @@ class LocantPreTrainedModel(PreTrainedModel):
     def with_position_encoding(
         self, position_encoding: str, *, output_loading_info: bool = False, **fields: Any
     ) -> Self | tuple[Self, dict[str, Any]]:
-        """Make a copy of this model with another position encoding, whose weights are newly initialised.
+        """Make a copy of this model with another position encoding, and initialise the weights of the new encoding.
 
         The names of dropped and of new weights are logged as a warning. A saved model can be loaded with another
         encoding too: `from_pretrained(path, position_encoding="rotary")`.
@@ -169,8 +169,9 @@ class LocantPreTrainedModel(PreTrainedModel):
             dtype, and are frozen if they are frozen in this model.
 
         Raises:
-            StrictDataclassError: the encoding does not exist or does not fit the config; the message names the field.
-            TypeError: one of `fields` is not about position.
+            StrictDataclassError: the encoding does not exist, or is not possible with the other fields of the config;
+                the message names the field.
+            TypeError: `fields` contains a name other than the five names above.
             ImportError: the model's class comes from the code that was saved with it, and Locant is not installed.
         """
         try:
@@ -188,7 +189,7 @@ class LocantPreTrainedModel(PreTrainedModel):
     def resize_token_embeddings(
         self, new_num_tokens: int | None = None, pad_to_multiple_of: int | None = None, mean_resizing: bool = True
     ) -> nn.Embedding:
-        """Resize as in transformers, and also resize the embeddings of a decoder that does not share the encoder's."""
+        """Resize the token embeddings as in transformers, and also those of a decoder with a table of its own."""
         decoder: Any = getattr(self.base_model, "decoder", None)
         has_own = decoder is not None and not self.config.shares_embeddings
         if has_own and decoder.get_input_embeddings() is not self.get_input_embeddings():
@@ -213,13 +214,14 @@ class LocantPreTrainedModel(PreTrainedModel):
     def maybe_distribute_model(  # type: ignore[override]  # transformers takes any module
         cls, model: PreTrainedModel, distributed_config: Any, mesh_manager: Any
     ) -> Any:
-        """Distribute as in transformers, but tie weights before FSDP2, which would train them as separate weights.
+        """Distribute the model as in transformers, but tie the weights before FSDP2 shards them.
 
-        `from_pretrained(distributed_config=...)` calls this method.
+        FSDP2 would otherwise train tied weights as separate weights. `from_pretrained(distributed_config=...)` calls
+        this method.
 
         Raises:
             ValueError: a number of heads is not a multiple of `tp_size`; or the weights are tied, and both FSDP2 and
-                tensor parallelism, which needs untied weights, are asked for.
+                tensor parallelism are asked for, which together cannot train tied weights.
         """
         if distributed_config is not None and distributed_config.tp_size > 1:
             _check_heads(cast(LocantPreTrainedModel, model), distributed_config.tp_size)
@@ -233,9 +235,10 @@ class LocantPreTrainedModel(PreTrainedModel):
         return super().maybe_distribute_model(model, distributed_config, mesh_manager)
 
     def gather_sharded_state_dict_for_save(self, *args: Any, **kwargs: Any) -> dict[str, torch.Tensor]:
-        """Gather as in transformers, but leave out the duplicates of tied weights, as gathering makes separate tensors.
+        """Gather the weights as in transformers, but keep only one tensor of each group of tied weights.
 
-        `save_pretrained` calls this method, in all processes.
+        The gathered tensors of tied weights do not share memory, so they would be saved several times.
+        `save_pretrained` calls this method in all processes.
         """
         gathered = super().gather_sharded_state_dict_for_save(*args, **kwargs)
         return {name: tensor for name, tensor in gathered.items() if name not in self.all_tied_weights_keys}
@@ -285,11 +288,12 @@ def _check_heads(model: LocantPreTrainedModel, tp_size: int) -> None:
 
 
 def table_of_other_stack(config: LocantConfig) -> str | None:
-    """The name of the other stack's token embeddings, under which a file may hold the embeddings of a one-stack model.
+    """Return the name under which a checkpoint may hold the token embeddings, if the model has one stack.
 
-    The name is None if the model has two stacks, reads no tokens, or does not share embeddings. An encoder–decoder
-    saves shared embeddings as `encoder.embed_tokens`, and a decoder without an encoder saves its embeddings as
-    `decoder.embed_tokens`.
+    For a decoder, this is `encoder.embed_tokens`, the name under which an encoder–decoder saves the embeddings that its
+    stacks share. For an encoder, this is `decoder.embed_tokens`, the name under which a decoder alone saves its
+    embeddings. The result is None if the model has two stacks, reads no tokens, or `share_encoder_decoder_embeddings`
+    is False.
     """
     reads_tokens = config.is_decoder or config.encoder_input == "tokens"
     if config.is_encoder_decoder or not (reads_tokens and config.share_encoder_decoder_embeddings):

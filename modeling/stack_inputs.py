@@ -35,7 +35,7 @@ class NeededTokens(NamedTuple):
         return states if self.indices is None else states.flatten(0, 1).index_select(0, self.indices).unsqueeze(0)
 
     def scatter(self, states: torch.Tensor) -> torch.Tensor:
-        """The inverse of `gather`: `(1, tokens, width)` to `(batch, length, width)`, with 0 at other tokens."""
+        """The inverse of `gather`: `(1, tokens, width)` to `(batch, length, width)`, with 0 at all other tokens."""
         if self.indices is None:
             return states
         padded = states.new_zeros(self.batch * self.length, states.shape[-1])
@@ -43,10 +43,11 @@ class NeededTokens(NamedTuple):
 
     @classmethod
     def of(cls, mask: torch.Tensor | None, hidden_states: torch.Tensor) -> "NeededTokens":
-        """The tokens where the mask `(batch, length)` is not 0; all tokens if the mask leaves out few of them.
+        """Select the tokens where the mask `(batch, length)` is not 0.
 
-        The result is all tokens as well if the mask is None, is 0 everywhere or has another shape, under a transform of
-        torch.func, and in compiled code, whose shapes must not depend on the values of the mask.
+        All tokens are selected if the mask leaves out a share below `_LEAST_LEFT_OUT`, is None, is 0 everywhere or has
+        another shape; under a transform of torch.func; and in compiled code, whose shapes must not depend on the values
+        of the mask.
         """
         if mask is None or mask.shape != hidden_states.shape[:2] or is_compiling():
             return cls()
@@ -106,9 +107,9 @@ def prepare_stack_inputs(
         position_ids: the position ids that the caller gave, in the shapes of `StackInputs.given_position_ids`, or None.
         cache: the cache of self-attention, or None.
         max_position_embeddings: the config's value, or None if no encoding needs a bound of the `position_ids` that
-            the caller gave. With None, no bound is computed. Otherwise, compiled code takes this number as the bound,
-            or the number of tokens if that is larger; eager code computes the bound from the largest id, which
-            synchronises with a GPU.
+            the caller gave. With None, no bound of these ids is computed. Otherwise, compiled code takes this number as
+            the bound, or the number of tokens if that is larger; eager code computes the bound from the largest id,
+            which synchronises with a GPU.
         may_be_packed: whether a restart of `position_ids` starts a new document, if there are no document ids.
 
     Raises:

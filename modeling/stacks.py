@@ -67,7 +67,7 @@ class LocantStack(LocantPreTrainedModel):
         raise NotImplementedError
 
     def init_parallel_plans(self) -> None:
-        """Set the plans as in transformers, and add the `tensor_parallel_plan` of each module to `tp_plan`."""
+        """Set the parallel plans as in transformers, and add the `tensor_parallel_plan` of each module to `tp_plan`."""
         super().init_parallel_plans()
         plan = {"embed_tokens": "embedding_rowwise"} if isinstance(self, LocantTokenStack) else {}
         for name, module in self.named_modules():
@@ -78,7 +78,7 @@ class LocantStack(LocantPreTrainedModel):
         self._tp_plan = {**(self._tp_plan or {}), **plan}
 
     def position_bound_if_needed(self, *encodings: PositionEncoding | None) -> int | None:
-        """`max_position_embeddings` if one of the encodings sets `needs_position_bound`, else None."""
+        """Return `max_position_embeddings` if one of the encodings sets `needs_position_bound`, else None."""
         needs = any(encoding is not None and encoding.needs_position_bound for encoding in encodings)
         return self.config.max_position_embeddings if needs else None
 
@@ -132,7 +132,7 @@ class LocantStack(LocantPreTrainedModel):
                 inputs,
                 window=self.config.window_of(layer_type),
                 cache=cache,
-                layer_idx=self.layer_types.index(layer_type),  # the caches of all layers of a type have one size
+                layer_idx=self.layer_types.index(layer_type),  # the cache has the same size in all layers of a type
                 may_add_bias_to_mask=self.may_add_bias_to_mask,
             )
             for layer_type in dict.fromkeys(self.layer_types)
@@ -154,13 +154,12 @@ class LocantStack(LocantPreTrainedModel):
         return self.final_norm(hidden_states)
 
     def _cross_inputs(self, inputs: StackInputs, source: StackInputs, past_key_values: Cache | None) -> AttentionInputs:
-        """The inputs of cross-attention.
+        """Make the inputs of cross-attention; with a `SourceCache`, several steps of `generate()` may share one result.
 
-        Without a position encoding (the class `PositionEncoding` itself is the encoding `none`), no layer reads the
-        positions in the index; without document ids, the mask does not depend on the slots of the queries. The inputs
-        then depend only on the source, the backend and the shape of the decoder's embeddings. So, with a
-        `SourceCache`, the steps of `generate()` that have the same shape share one result, with the positions and slots
-        of the first of these steps. `forward` takes `source` from this cache too, so it is one object in all steps.
+        Steps share a result if cross-attention has no position encoding (the class `PositionEncoding` itself is the
+        encoding `none`) and there are no document ids. The result then depends only on the source, the backend and the
+        shape of the decoder's embeddings: no layer reads the positions in it, and the mask does not depend on the slots
+        of the queries. `forward` takes `source` from the `SourceCache` too, so all steps have the same object `source`.
         """
         assert self.cross_position is not None
         is_cached = isinstance(past_key_values, EncoderDecoderCache) and past_key_values.is_updated.get(0, False)
@@ -195,7 +194,8 @@ class LocantTokenStack(LocantStack):
         `inputs_embeds` is cast to the dtype of the norms' weights, which quantisation leaves in floating point.
 
         Raises:
-            ValueError: both or neither are given; `input_ids` does not have 2 dimensions, or `inputs_embeds` 3.
+            ValueError: both inputs or none of them are given; `input_ids` does not have 2 dimensions, or
+                `inputs_embeds` does not have 3.
             TypeError: the input is not a tensor.
             IndexError: an id is beyond the vocabulary, and the embeddings are on a CPU.
         """
@@ -261,7 +261,7 @@ class LocantEncoder(LocantTokenStack):
         self.embed_token_types = nn.Embedding(types, config.d_model) if types else None
 
     @capture_outputs
-    def forward(  # type: ignore[misc]  # TransformersKwargs repeats names of ours
+    def forward(  # type: ignore[misc]  # TransformersKwargs has some of these names too
         self,
         input_ids: torch.Tensor | None = None,
         attention_mask: torch.Tensor | None = None,
@@ -279,7 +279,8 @@ class LocantEncoder(LocantTokenStack):
                 integers with 0 where a token is not seen, or floating and then added to the scores.
             position_ids: `(batch or 1, length)`; by default the real tokens are counted from 0.
             token_type_ids: `(batch, length)`, below `type_vocab_size`; by default 0.
-            inputs_embeds: `(batch, length, d_model)` instead of ids, before scaling.
+            inputs_embeds: embeddings `(batch, length, d_model)` instead of ids; the stack multiplies them by
+                sqrt(d_model) if `scale_embedding` is set.
             document_ids: `(batch or 1, length)`, the document of each token of a packed sequence: a token sees its own
                 document only, and positions are counted from 0 in each document.
 
@@ -331,8 +332,8 @@ def build_encoder(config: LocantConfig) -> LocantStack:
 
 
 _DECODER_STATES = OutputRecorder(TransformerLayer)
-# transformers resolves negative layer numbers with this field; in its oldest supported release, `OutputRecorder` has no
-# argument for the field
+# The config field with which transformers resolves negative layer numbers. It is set as an attribute, because
+# `OutputRecorder` has no such argument in the oldest release of transformers that Locant supports
 _DECODER_STATES.num_hidden_layers_key = "decoder_layers"
 
 
@@ -359,7 +360,7 @@ class LocantDecoder(LocantTokenStack):
 
     @merge_with_config_defaults
     @capture_outputs
-    def forward(  # type: ignore[misc]  # TransformersKwargs repeats names of ours
+    def forward(  # type: ignore[misc]  # TransformersKwargs has some of these names too
         self,
         input_ids: torch.Tensor | None = None,
         attention_mask: torch.Tensor | None = None,
@@ -388,7 +389,8 @@ class LocantDecoder(LocantTokenStack):
                 source_length)`. `batch` is the batch size of `encoder_hidden_states`; with four dimensions, it may also
                 be the batch size of `input_ids`.
             past_key_values: the cache, with keys and values of earlier tokens.
-            inputs_embeds: `(batch, length, d_model)` instead of ids, before scaling.
+            inputs_embeds: embeddings `(batch, length, d_model)` instead of ids; the stack multiplies them by
+                sqrt(d_model) if `scale_embedding` is set.
             use_cache: return a cache, a new one if none is given.
             document_ids: `(batch or 1, past + length)`, the document of each token of a packed sequence. Without
                 encoder, mask and cache, a restart of `position_ids` also starts a new document.

@@ -40,8 +40,8 @@ class SwapReport:
         return "The new position encoding changes the model:\n  " + "\n  ".join(lines)
 
 
-# The fields that may change together with `position_encoding`. A field that is given as None keeps its value, but
-# `decoder_position_encoding` then follows `position_encoding`
+# The fields that may change together with `position_encoding`. A field that is given as None keeps its value;
+# exception: `decoder_position_encoding=None` gives the decoder the same encoding as `position_encoding`
 _FIELDS = {
     "decoder_position_encoding",
     "cross_position_encoding",
@@ -55,7 +55,7 @@ def swap_position_encoding(model: Any, position_encoding: str, **fields: Any) ->
     """Make a copy of `model` with another position encoding; see `LocantPreTrainedModel.with_position_encoding`.
 
     Raises:
-        TypeError: one of `fields` is not about position.
+        TypeError: `fields` contains a name that is not in `_FIELDS`.
     """
     if unknown := fields.keys() - _FIELDS:
         raise TypeError(

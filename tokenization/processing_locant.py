@@ -23,7 +23,7 @@ class LocantProcessor(ProcessorMixin):
     `Pix2StructProcessor`, no labels are made from `text`, so that the model computes no loss. Labels are made from
     `text_target`, the captions to train on, whereas `TrOCRProcessor` and `DonutProcessor` make labels from `text`.
 
-    `AutoProcessor` loads this class too.
+    `AutoProcessor.from_pretrained` loads a saved processor as an object of this class.
 
     Args:
         image_processor: makes `pixel_values` from images, such as a `LocantImageProcessor`.

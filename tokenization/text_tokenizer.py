@@ -88,12 +88,13 @@ _ENGLISH_ENDING = r"['’](?i:s|t|re|ve|m|ll|d)(?![\p{L}\p{M}])"
 _MANY = f"{{1,{LONGEST_WORD}}}"  # the quantifier of the patterns, which replaces `+`
 WORD = "|".join(
     (
-        _ENGLISH_ENDING,  # don't is split as don|'t, and dog's as dog|'s
+        # don't is split as don|'t, and dog's as dog|'s.
+        _ENGLISH_ENDING,
         # A word includes its combining marks, and a word with elision includes its apostrophe: l'|homme.
         rf" ?[\p{{L}}\p{{M}}]{_MANY}(?:(?!{_ENGLISH_ENDING})['’](?=\p{{L}}))?",
         rf" ?\p{{N}}{_MANY}",
         rf"[ \u00A0\u202F]?[^\s\p{{L}}\p{{M}}\p{{N}}]{_MANY}",  # in French, a no-break space stands before ; : ! ? »
-        rf"\s{_MANY}(?!\S)",  # of several spaces, the last goes with the word after them
+        rf"\s{_MANY}(?!\S)",  # the last of several spaces belongs to the word after the spaces
         rf"\s{_MANY}",
     )
 )
@@ -121,7 +122,7 @@ def train_tokenizer(
     text_columns: list[str] | None = None,
     show_progress: bool = True,
 ) -> LocantTokenizer:
-    """Train a tokenizer. Once saved, it loads with `AutoTokenizer` where Locant is not installed.
+    """Train a tokenizer. A saved tokenizer loads with `AutoTokenizer` even where Locant is not installed.
 
     Source and target share the vocabulary: give the texts of both languages. `<pad>`, `<s>`, `</s>` and
     `<unk>` have the ids 0 to 3. Text that spells a special token is encoded as ordinary text; for `masked_lm`, only
@@ -203,7 +204,7 @@ def _model_and_trainer(
     kind: str, vocab_size: int, min_frequency: int, special_tokens: list[str | AddedToken], show_progress: bool
 ) -> tuple[models.Model, trainers.Trainer]:
     alphabet = [] if kind == "word" else sorted(pre_tokenizers.ByteLevel.alphabet())
-    # The vocabularies of unigram and word have at least one piece besides special tokens and bytes.
+    # The vocabulary of a unigram or word tokenizer has at least one piece besides the special tokens and the bytes.
     smallest = len(special_tokens) + len(alphabet) + (kind in ("unigram", "word"))
     if vocab_size < smallest:
         raise ValueError(

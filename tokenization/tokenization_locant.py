@@ -46,7 +46,8 @@ class LocantTokenizer(PreTrainedTokenizerFast):
         added_special_tokens: Iterable[str] = (),
         **kwargs: Any,
     ):
-        self.added_special_tokens = list(added_special_tokens)  # super().__init__ calls `_add_tokens`, which reads it
+        # set before super().__init__, which calls `_add_tokens`, which reads and extends this list
+        self.added_special_tokens = list(added_special_tokens)
         super().__init__(*args, **kwargs)
         if add_prefix_space is not None and add_prefix_space != self._puts_space:
             pipeline = json.loads(self._tokenizer.to_str())
@@ -76,7 +77,7 @@ class LocantTokenizer(PreTrainedTokenizerFast):
                 continue
             if (special_tokens or token.special) and token.content not in self.added_special_tokens:
                 self.added_special_tokens.append(token.content)
-            # special=False: with `split_special_tokens`, the backend splits every token that is marked as special
+            # special=False, as with `split_special_tokens` the backend splits every token that is marked as special;
             # normalized=True, as the normalizer would otherwise put a space before each text between two added tokens
             strips = {"single_word": token.single_word, "lstrip": token.lstrip, "rstrip": token.rstrip}
             added.append(AddedToken(token.content, special=False, normalized=True, **strips))
@@ -124,7 +125,7 @@ def _steps(part: dict[str, Any] | None, name: str) -> list[dict[str, Any]]:
 
 
 def _space_unless(read: Iterable[AddedToken]) -> normalizers.Normalizer:
-    """A normalizer that puts a space before a text, unless the text begins with one of the tokens `read`."""
+    """Return a normalizer that puts a space before a text, unless the text begins with one of the tokens in `read`."""
     spelled = "|".join(re.escape(token.content) + (r"(?!\w)" if token.single_word else "") for token in read)
     space = normalizers.Prepend(" ")
     if not spelled:

@@ -14,10 +14,11 @@ from .base import DistanceBias, PositionEncoding, QueryKeyIndex, heads_of_proces
 
 
 def alibi_slopes(heads: int, max_bias: float = 8.0) -> torch.Tensor:
-    """The slopes `(heads,)`; if the number of heads n is a power of two, 2^(-max_bias · i / n) for i from 1 to n.
+    """Return the slope of each head, `(heads,)`.
 
-    For another number of heads, they are the slopes for the next lower power of two, followed by every second slope for
-    twice this power (as in the authors' code; section 3 of the paper gives the slopes for powers of two).
+    If the number of heads n is a power of two, the slopes are 2^(-max_bias · i / n) for i from 1 to n (section 3 of the
+    paper). For another number of heads, they are the slopes for the next lower power of two, followed by every second
+    slope for twice this power (as in the authors' code).
     """
     below = 2 ** math.floor(math.log2(heads))
     slopes = [2.0 ** (-max_bias * (i + 1) / below) for i in range(below)]

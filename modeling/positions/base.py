@@ -39,10 +39,11 @@ def heads_of_process(config: LocantConfig, kind: AttentionKind) -> slice:
 
 
 class SlotIndex(NamedTuple):
-    """Identifies queries and keys by their slots, their indices in the row; padding and cached tokens count too.
+    """Identifies queries and keys by their slots.
 
-    A `SlotIndex` is used in masks. It is used for distances in self-attention if the caller gave no position ids, or if
-    tokens are cached and the caller gave position ids for the new tokens only.
+    The slot of a token is its index in the row; padding and cached tokens have slots too. A `SlotIndex` is used in
+    masks. It is used for distances in self-attention if the caller gave no position ids, or if tokens are cached and
+    the caller gave position ids for the new tokens only.
 
     Args:
         q_length, kv_length: the numbers of queries and of keys.
@@ -211,7 +212,10 @@ class DistanceBias(PositionBias):
         return self.of_distance(head, self.index.distance(batch, q_idx, kv_idx))
 
     def matrix(self, batch: int, heads: int, device: torch.device) -> torch.Tensor:
-        """The bias on all scores; for a `SlotIndex`, the bias of a distance is computed once for all its pairs."""
+        """The bias on all scores.
+
+        For a `SlotIndex`, the bias of a distance is computed once for all pairs of a query and a key at this distance.
+        """
         index = self.index
         if isinstance(index, PositionIndex):
             return super().matrix(batch, heads, device)
@@ -390,8 +394,8 @@ def register_position_encoding(
         cls: the class of the encoding.
         options: the options of the encoding with their defaults; `config.position_options(name)` returns the options of
             a model.
-        check: a function that is called with the options and the size of a head, and raises `ValueError` if they do not
-            fit.
+        check: a function that is called with the options and the size of a head, and raises `ValueError` if a value is
+            invalid, or not possible with this size of a head.
         in_cross_attention: whether cross-attention can have this encoding. An encoding that is added to the embeddings
             cannot be used in cross-attention.
 

@@ -94,7 +94,7 @@ class RotaryEncoding(PositionEncoding):
     def __init__(self, config: LocantConfig, kind: AttentionKind = "encoder"):
         super().__init__(config, kind)
         # `dynamic_rope_update` of transformers reads or sets the attributes `config`, `attention_scaling`, and those
-        # whose names begin with `rope_type`, `max_seq_len`, `original` or `inv_freq`
+        # whose names begin with `rope_type`, `max_seq_len`, `original`, `inv_freq` or `long_inv_freq`
         self.config = copy.copy(config)
         self.config.head_dim = config.head_dim_at(kind) // config.axes_at(kind)
         assert self.config.rope_parameters is not None  # the config has filled in the defaults
@@ -108,7 +108,8 @@ class RotaryEncoding(PositionEncoding):
     def _frequencies(self) -> tuple[torch.Tensor, float]:
         """Return the inverse frequencies of one axis, and the factor by which cosines and sines are multiplied.
 
-        The frequencies are `(R / 2,)`; with two axes, the frequencies of one axis are `(R / 4,)`.
+        R is the number of entries of a head that are rotated. The frequencies are `(R / 2,)`; with two axes, the
+        frequencies of one axis are `(R / 4,)`.
         """
         if self.rope_type != "default":
             with torch.device("cpu"):  # these functions create some tensors on the default device
@@ -133,7 +134,7 @@ class RotaryEncoding(PositionEncoding):
     ) -> tuple[torch.Tensor, CosSin]:
         """Return the embeddings unchanged, and cosines and sines for all positions.
 
-        Cosines and sines are `(batch or 1, 1, length, R)` each.
+        Cosines and sines are `(batch or 1, 1, length, R)` each; R is the number of entries of a head that are rotated.
         """
         return hidden_states, self._cos_sin(hidden_states, position_ids)
 

@@ -15,7 +15,7 @@ from .base import PositionBias, PositionEncoding, PositionInputs, PositionLayer,
 
 @dataclass(frozen=True)
 class ShawKeysBias(PositionBias):
-    """The part with a^K in the score e_ij = q_i (k_j + a^K_clip(j-i))ᵀ / √d (equation 4).
+    """The bias on the scores: the part with a^K of the score e_ij = q_i (k_j + a^K_clip(j-i))ᵀ / √d (equation 4).
 
     Args:
         products: products of each query with each vector a^K, scaled like the scores, `(batch, heads, queries, 2k +
@@ -27,11 +27,11 @@ class ShawKeysBias(PositionBias):
     max_distance: int
 
     def pointwise(self, batch: Any, head: Any, q_idx: Any, kv_idx: Any) -> torch.Tensor:
-        """The product of a query with the vector of its distance to a key."""
+        """The bias q_i · a^K_clip(j-i) / √d on the score of query i and key j."""
         return self.products[batch, head, q_idx, self._clipped(batch, q_idx, kv_idx)]
 
     def matrix(self, batch: int, heads: int, device: torch.device) -> torch.Tensor:
-        """The products of all pairs, `(batch, heads, queries, keys)`."""
+        """The bias q_i · a^K_clip(j-i) / √d of each pair of a query and a key, `(batch, heads, queries, keys)`."""
         return self.products.gather(-1, self._clipped_of_all_pairs(self.products.shape))
 
     def block(self, queries: slice, keys: slice) -> "ShawKeysBias":
@@ -50,7 +50,7 @@ class ShawKeysBias(PositionBias):
 
 @dataclass(frozen=True)
 class ShawBias(ShawKeysBias):
-    """Adds the bias on the output to `ShawKeysBias`: z_i = Σ_j α_ij (v_j + a^V_clip(j-i)) (equation 3).
+    """`ShawKeysBias` and a bias on the output: the part with a^V of z_i = Σ_j α_ij (v_j + a^V_clip(j-i)) (equation 3).
 
     Args:
         vectors: a^V, `(2k + 1, head_dim)`.
@@ -123,5 +123,5 @@ class ShawEncoding(PositionEncoding):
         return frozenset({"pointwise", "output"} if config.position_options("shaw")["values"] else {"pointwise"})
 
     def build_layer(self, layer_idx: int) -> ShawLayer:
-        """Build the vectors of one layer."""
+        """Build the `ShawLayer` that holds the vectors of one layer."""
         return ShawLayer(self.config.head_dim_at(self.kind), **self.config.position_options("shaw"))

@@ -35,7 +35,7 @@ def t5_bucket(distance: torch.Tensor, is_causal: bool, num_buckets: int, max_dis
 
 @dataclass(frozen=True)
 class T5Bias(DistanceBias):
-    """The entry of the table for the head and the bucket of the distance.
+    """The trained bias of T5: the table's entry for the head and for the bucket of the distance.
 
     Args:
         table: `(num_buckets, heads)`.
@@ -62,7 +62,8 @@ class T5Encoding(PositionEncoding):
         kind: `encoder` or `cross` (buckets for earlier and later keys), or `decoder` (buckets for earlier keys only).
     """
 
-    tensor_parallel_plan: ClassVar[dict[str, str]] = {"table": "rowwise", "": "local_params"}  # the columns are heads
+    # each column of the table belongs to a head, and `rowwise` divides the columns among the processes
+    tensor_parallel_plan: ClassVar[dict[str, str]] = {"table": "rowwise", "": "local_params"}
 
     def __init__(self, config: LocantConfig, kind: AttentionKind = "encoder"):
         super().__init__(config, kind)

@@ -71,9 +71,9 @@ class TransformerXLBias(PositionBias):
 
 
 class TransformerXLLayer(PositionLayer):
-    """((q + u) kᵀ + (q + v) (W R_i-j)ᵀ) / √d: u is added to the query, and the second product is the bias.
+    """The trained u, v and W of one layer, for the scores ((q + u) kᵀ + (q + v) (W R_i-j)ᵀ) / √d.
 
-    Each layer has its own u, v and W.
+    `forward` adds u to the queries, and returns the second product as the bias.
 
     Args:
         width: the width of R, which is `d_model`.

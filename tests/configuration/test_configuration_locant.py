@@ -149,8 +149,8 @@ class TestChecks:
     def test_rotary_heads_are_even(self, fields, stack, size):
         message = message_of(**fields)
         assert (
-            f"must have an even size, but in the {stack} its size is {size}: change d_model, {stack}_attention_heads"
-            in message
+            f"must have a positive even size, but in the {stack} its size is {size}: change d_model, "
+            f"{stack}_attention_heads" in message
         )
 
     @pytest.mark.parametrize("share", [0.375, 0.1])

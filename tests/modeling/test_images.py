@@ -356,7 +356,9 @@ class TestRotary:
         assert len({round(group[0], 4) for group in groups.values()}) > 0.9 * len(groups)
 
     def test_heads_that_four_does_not_divide_are_refused(self, make_config):
-        with pytest.raises(StrictDataclassError, match="a size that 4 divides, for the row and column of a patch"):
+        with pytest.raises(
+            StrictDataclassError, match="a positive size that 4 divides, for the row and column of a patch"
+        ):
             make_config(**IMAGES, position_encoding="rotary", head_dim=6)
 
     @pytest.mark.parametrize("rope_type", ["linear", "dynamic", "yarn"])
