@@ -52,7 +52,7 @@ _RUN_FROM_YAML = ("train", "search")  # the commands whose first argument is a Y
 
 
 def main() -> int:
-    """Run the command line of the program, and return the exit status, see `locant.cli.main`."""
+    """Run the command line of the program, and return the exit status, which `locant.cli.main` describes."""
     arguments = sys.argv[1:]
     status = answer_without_package(arguments)
     if status is not None:
@@ -66,9 +66,9 @@ def main() -> int:
 
 
 def answer_without_package(arguments: list[str]) -> int | None:
-    """Print the answer to a command line that needs no part of the package, and return the exit status.
+    """Answer a command line without the package, if that is possible: print the answer and return the exit status.
 
-    Returns None, and prints nothing, if the package is needed.
+    Returns None, and prints nothing, if the package is needed to run the command line.
     """
     name, rest = (arguments[0], arguments[1:]) if arguments else ("", [])
     if name in ("-h", "--help"):

@@ -1,7 +1,7 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""The Transformer with its own attention and position encodings, at home in the Hugging Face ecosystem.
+"""A Transformer with its own attention and position encodings, for use with the Hugging Face libraries.
 
-Importing `locant` registers its configuration and models with transformers' Auto classes.
+Importing `locant` registers its configuration, models, tokenizer and processors with transformers' Auto classes.
 """
 
 import os

@@ -34,7 +34,7 @@ class ModelWithoutHead:
 
     @classmethod
     def from_pretrained(cls, path: str, *args: Any, config: PreTrainedConfig, **kwargs: Any) -> PreTrainedModel:
-        """Load the model in `path`, as `PreTrainedModel.from_pretrained` does."""
+        """Load the model in the folder or repository `path`, with the model class that fits `config`."""
         return cls._class_for(config).from_pretrained(path, *args, config=config, **kwargs)
 
     @classmethod
@@ -49,8 +49,8 @@ class ModelWithoutHead:
 class NoVideoProcessor:
     """The video processor that is registered for `LocantConfig`; its `from_pretrained` always raises.
 
-    Image pipelines try to load a video processor. Without this class, transformers would import the code files of the
-    model's folder to find one.
+    Image pipelines try to load a video processor. Without this class, and with `trust_remote_code=True`, transformers
+    would import the code files of the model's folder to find a video processor.
     """
 
     @classmethod
@@ -77,7 +77,7 @@ def register_models() -> None:
         AutoImageProcessor.register(LocantConfig, image_processor_classes={"pil": LocantImageProcessor}, exist_ok=True)
         AutoVideoProcessor.register(LocantConfig, NoVideoProcessor, exist_ok=True)
     # with LocantConfig as the key, AutoProcessor would look for an image processor in the folder of a text model; with
-    # LocantProcessor as the key, AutoProcessor finds the class by the class name in the folder of a saved processor
+    # LocantProcessor as the key, AutoProcessor finds the class by the field `processor_class` of a saved processor
     AutoProcessor.register(LocantProcessor, LocantProcessor, exist_ok=True)
     # the key is the tokenizer's class: with LocantConfig as the key, image pipelines would load a tokenizer too
     AutoTokenizer.register(LocantTokenizer, LocantTokenizer, exist_ok=True)
@@ -119,7 +119,8 @@ def _enter_callback(trainer: ModuleType) -> None:
 
 
 def _enter_targets(constants: ModuleType) -> None:
-    # Locant's linear layers are named as in Llama, so PEFT's defaults for Llama fit: for LoRA, q_proj and v_proj
+    # Locant's linear layers have the same names as Llama's, so the linear layers that PEFT adapts in Llama by default
+    # fit: for LoRA, q_proj and v_proj
     for name, table in vars(constants).items():
         if name.startswith("TRANSFORMERS_MODELS_TO_") and name.endswith("_MODULES_MAPPING") and "llama" in table:
             table.setdefault(LocantConfig.model_type, table["llama"])

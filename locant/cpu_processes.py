@@ -1,9 +1,9 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
 """Makes `accelerate launch --cpu --num_processes N` start N processes.
 
-Without an MPI host file, Accelerate starts one process for this command, and gives no warning. It sets the environment
-variable MASTER_ADDR only if the user asked for several processes. This module reads their number from the command line
-of the parent process, with the parser of Accelerate.
+Without an MPI host file, Accelerate starts one process for this command, and gives no warning. Accelerate sets the
+environment variable MASTER_ADDR only if the user asked for several processes or machines. This module reads the number
+of processes from the command line of the parent process, with the parser of Accelerate.
 """
 
 import logging
@@ -25,7 +25,7 @@ def start_missing_processes(arguments: list[str], environment: Mapping[str, str]
 
     Args:
         arguments: the arguments of `locant train`.
-        environment: the environment variables, which tell how this process was started.
+        environment: the environment variables, which show whether Accelerate started this process.
     """
     on_cpu = environment.get("ACCELERATE_USE_CPU", "").lower() in ("1", "true", "yes")
     is_one_of_several = any(name in environment for name in _RANKS)
@@ -39,7 +39,7 @@ def start_missing_processes(arguments: list[str], environment: Mapping[str, str]
 
 
 def asked_for(command_line: list[str]) -> int:
-    """The number of processes that `accelerate launch` was called or configured to start; 1 for other commands."""
+    """Return the number of processes that `accelerate launch` was asked to start; 1 if the command is another one."""
     for place, word in enumerate(command_line):
         if word == "launch" or word.endswith(("accelerate-launch", "accelerate.commands.launch", "commands/launch.py")):
             # Accelerate has already logged its warning about default values

@@ -15,12 +15,13 @@ def train(config: str | os.PathLike[str] | Mapping[str, Any] | None = None, **op
         **options: options of `locant train` by name; they take precedence over the options in `config`.
 
     Returns:
-        The content of `metrics.json` in the folder of the run; with `dry_run`, the counts of the data. After training,
-        the processes other than the main process return an empty dictionary.
+        The content of `metrics.json` in the folder of the run; with `dry_run`, a dictionary of counts, such as the rows
+        and the tokens of each split. After training, the processes other than the main process return an empty
+        dictionary.
 
     Raises:
-        InputError: an option does not exist or cannot have the given value, or the data cannot be used. It is a
-            subclass of ValueError, and its message says how to correct the input.
+        InputError: an option does not exist or cannot have the given value, the data cannot be used, or training
+            diverged. `InputError` is a subclass of ValueError; its message says how to correct the input.
     """
     # imported here, because `import locant` would take longer with these modules
     from locant.hub.sharing.model_card import write_model_card

@@ -1,5 +1,5 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""The function `locant.visualize`, which does in Python what the command `locant visualize` does."""
+"""The function `locant.visualize`, which makes the pictures of the command `locant visualize` from Python."""
 
 import os
 from typing import TYPE_CHECKING, Any
@@ -19,16 +19,16 @@ def visualize(
     field `heatmaps` has the data as NumPy arrays.
 
     Args:
-        model: a model of transformers, or the folder or Hub name of one.
+        model: a model object of transformers, or the folder or Hub name of a model.
         text: the text to read; None if the model reads an image.
-        target: the target of an encoder–decoder; by default the text that it generates.
+        target: the target text of an encoder–decoder; by default the text that the model generates.
         **options: `image`, `compare`, `reverse_model`, `layer`, `tokenizer`, `image_processor`, `reverse_tokenizer` and
             `device`, see `locant.visualization.visualization.visualize`. `tokenizer` (or `image_processor`) is needed
-            if `model` is a model and not a name.
+            if `model` is a model object.
 
     Raises:
-        InputError: the model does not load or returns no attention weights, or an argument does not fit the model. It
-            is a subclass of ValueError.
+        InputError: the model does not load or returns no attention weights, or an argument does not fit the model.
+            `InputError` is a subclass of ValueError.
     """
     # imported here, because `import locant` would take longer with these modules
     from locant.visualization.visualization import visualize

@@ -1,5 +1,5 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""The FastAPI application: endpoints, errors, and the page of the OpenAPI description."""
+"""The FastAPI application of `locant serve`: endpoints, errors, and the page with the OpenAPI description."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -35,11 +35,11 @@ from .schemas import (
 from .served_models import ClassifiedText, ServedClassifier, ServedTranslator, TranslatedText
 
 _ENDPOINTS = ("/translate", "/classify", "/health", "/metrics")
-_MOST_FAULTS = 10  # in the answer to an invalid body
+_MOST_FAULTS = 10  # the largest number of faults that the answer to an invalid body lists
 _PROBLEMS: dict[int | str, dict[str, Any]] = {
     408: {"model": Problem, "description": "The body did not arrive in time."},
     413: {"description": "The body has too many bytes."},
-    422: {"model": Problem, "description": "The body is not valid, or a value is above its limit."},
+    422: {"model": Problem, "description": "The body is not valid, or a value or a text is above its limit."},
     503: {"model": Problem, "description": "The queue is full; the header Retry-After says when to try again."},
 }
 
@@ -51,17 +51,17 @@ def create_app(
     batch_size: int = 32,
     limits: Limits | None = None,
 ) -> FastAPI:
-    """The application that serves a model.
+    """Create the application that serves a model.
 
-    It has POST /translate or POST /classify, GET /health, GET /metrics, GET /openapi.json, and the page GET /docs,
-    which loads nothing from other hosts.
+    The application has POST /translate or POST /classify, GET /health, GET /metrics, GET /openapi.json, and the page
+    GET /docs, which loads nothing from other hosts.
 
     Args:
         served: the model.
-        name: the name of the model in /health.
-        engine: the engine in /health, `torch` or `ctranslate2`.
+        name: the name of the model that /health returns.
+        engine: the engine that /health returns, `torch` or `ctranslate2`.
         batch_size: the largest number of texts in a batch.
-        limits: the largest values that are accepted; by default those of `Limits`.
+        limits: the largest values that are accepted; by default `Limits()`.
     """
     limits = limits or Limits()
     metrics = Metrics()
@@ -94,7 +94,7 @@ def create_app(
 
     @app.get("/health", summary="State of the server", tags=["server"])
     async def health() -> Health:
-        """The state of the server, which listens only after the model is loaded and has computed a text."""
+        """The state of the server, which accepts connections only after the model has computed a first text."""
         return Health(status="ok", model=name, task=served.task, engine=engine)
 
     @app.get("/metrics", summary="Metrics for Prometheus", tags=["server"], response_class=Response)
@@ -151,6 +151,6 @@ def _unusable(_: Request, error: Any) -> Response:
 
 
 def _invalid(_: Request, error: Any) -> Response:
-    """The first faults of an invalid body, without the values, which may be long or no valid Unicode."""
+    """Answer an invalid body with its first faults, without the values, which may be long or invalid Unicode."""
     faults = [{key: fault[key] for key in ("type", "loc", "msg")} for fault in error.errors()[:_MOST_FAULTS]]
     return JSONResponse({"detail": jsonable_encoder(faults)}, 422)

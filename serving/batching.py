@@ -1,5 +1,5 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""A queue of texts from many requests, which one thread computes in batches of similar length."""
+"""A queue of the texts of many requests; one thread computes the texts in batches of similar length."""
 
 import asyncio
 import math
@@ -13,12 +13,12 @@ from typing import Any
 from .metrics import Metrics
 
 Compute = Callable[[Sequence[str], dict[str, Any]], Sequence[Any]]
-_LONGEST_RETRY = 60  # seconds
+_LONGEST_RETRY = 60  # the largest `retry_after`, in seconds
 _THREAD_NAME = "locant-batches"
 
 
 def is_computing() -> bool:
-    """Whether a thread that computes batches has not ended."""
+    """Return whether a thread that computes batches is still running."""
     return any(thread.name.startswith(_THREAD_NAME) for thread in threading.enumerate())
 
 
@@ -26,7 +26,7 @@ class QueueFullError(Exception):
     """The queue has no room for the texts of a request.
 
     Args:
-        retry_after: seconds, rounded up, in which the texts that wait now will have been computed.
+        retry_after: the estimated number of seconds, from 1 to 60, until the texts in the queue are computed.
     """
 
     def __init__(self, retry_after: int):
@@ -36,7 +36,7 @@ class QueueFullError(Exception):
 
 @dataclass(eq=False)
 class _Item:
-    """A text in the queue; `result` receives the result or the error."""
+    """A text in the queue; the future `result` receives the result of the text, or the error."""
 
     text: str
     options: dict[str, Any]
@@ -46,18 +46,18 @@ class _Item:
 class Batcher:
     """Computes the texts of concurrent requests in shared batches.
 
-    All methods are called in one event loop, which alone changes the queue, so that there are no locks. Only `compute`
-    runs in a thread.
+    The public methods are called in one event loop. Only this event loop changes the queue, so no locks are needed.
+    `compute` is called in another thread.
 
-    A batch is computed as soon as the thread is free. While it is computed, the texts of the next batch arrive.
+    A batch is computed as soon as the thread is free. While a batch is computed, the texts of the next batch arrive.
 
     Args:
-        compute: takes texts, and options that hold for all of them, and returns a result for each text. A result that
-            is an exception is raised in the request of its text. If `compute` itself raises, it is called again for
-            each text alone, so that a text that cannot be computed fails alone.
+        compute: takes texts, and options that apply to all of them, and returns a result for each text. A result that
+            is an exception is raised in the request of its text. If `compute` itself raises, `compute` is called again
+            for each text alone, so that a text that cannot be computed fails alone.
         batch_size: the largest number of texts in a batch.
         max_waiting: the largest number of texts in the queue.
-        metrics: gets the size and the seconds of each batch.
+        metrics: the metrics that record the number of texts and the seconds of each batch.
     """
 
     def __init__(self, compute: Compute, batch_size: int, max_waiting: int, metrics: Metrics):
@@ -67,16 +67,16 @@ class Batcher:
         self._metrics = metrics
         self._waiting: list[_Item] = []  # oldest first
         self._arrived = asyncio.Event()
-        self._seconds_per_text = 0.0  # of the last batch
+        self._seconds_per_text = 0.0  # the mean in the last batch
         metrics.waiting_texts.set_function(lambda: len(self._waiting))
 
     async def submit(self, texts: Sequence[str], options: dict[str, Any]) -> list[Any]:
-        """The result of each text, once all texts are computed.
+        """Return the result of each text, once all texts are computed.
 
         If the caller is cancelled, or a text fails, the other texts of this call that still wait are not computed.
 
         Raises:
-            QueueFullError: there is no room for all `texts`, in which case none of them was added to the queue.
+            QueueFullError: the queue has no room for all `texts`; in this case none of them was added to the queue.
             Exception: the error of the first text that failed.
         """
         if len(self._waiting) + len(texts) > self._max_waiting:
@@ -112,10 +112,10 @@ class Batcher:
             thread.shutdown(wait=False, cancel_futures=True)
 
     def _take(self) -> list[_Item]:
-        """Remove the next batch from the queue.
+        """Remove the next batch from the queue, and return it.
 
-        The batch has the text that has waited longest, and those texts with the same options whose lengths, in
-        characters, are nearest in order of length.
+        The batch has the text that has waited longest. The other texts of the batch have the same options, and are the
+        neighbours of this text when the texts are sorted by their number of characters.
         """
         oldest = self._waiting[0]
         alike = [item for item in self._waiting if item.options == oldest.options]
@@ -136,7 +136,7 @@ class Batcher:
         return results
 
     def _results(self, texts: list[str], options: dict[str, Any]) -> list[Any]:
-        """The result of each text, or its exception."""
+        """Return the result of each text, or the exception that `compute` raised for the text."""
         try:
             return list(self._compute(texts, options))
         except Exception as error:
@@ -146,7 +146,7 @@ class Batcher:
 
 
 def _deliver(item: _Item, result: Any) -> None:
-    if item.result.done():  # its request was cancelled while the batch was computed
+    if item.result.done():  # the request of the text was cancelled, or failed, while the batch was computed
         return
     if isinstance(result, Exception):
         item.result.set_exception(result)

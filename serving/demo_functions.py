@@ -20,7 +20,7 @@ Predict = Callable[..., Any]
 
 
 def check_text(text: str) -> str:
-    """The text without unpaired surrogates, which browsers may send and tokenizers refuse.
+    """Return the text with `?` in place of unpaired surrogates, which browsers may send and tokenizers refuse.
 
     Raises:
         InputError: the text is blank, or has more than `LONGEST_TEXT` characters.
@@ -35,10 +35,10 @@ def check_text(text: str) -> str:
 
 
 def check_image(path: str | None) -> str:
-    """The path of an image.
+    """Return the path of the chosen image.
 
     Raises:
-        InputError: there is no image.
+        InputError: `path` is None, because no image was chosen.
     """
     if path is None:
         raise InputError("There is no image: choose an image file.")
@@ -59,7 +59,7 @@ def translate(
     Returns:
         The translations, best first. And the alignment, whose `weights` are the cross-attention of each word of the
         best translation to each word of the text, with the source prefix of the model: the mean over all layers and
-        heads; None if the model returns no cross-attention.
+        heads; None if the cross-attention cannot be computed.
 
     Raises:
         InputError: the text is blank or too long, or more translations than beams are asked for.
@@ -83,7 +83,7 @@ def classify_text(served: ServedClassifier, text: str) -> tuple[dict[str, float]
 
     Returns:
         The probability of each label, highest first; or, of a regression model, the predicted number with four
-        decimals. And whether only the beginning of the text was read, because it has more tokens than a text may have.
+        decimals. And whether only the beginning of the text was read, because it has more tokens than the model reads.
 
     Raises:
         InputError: the text is blank or too long for this page.
@@ -96,25 +96,26 @@ def classify_text(served: ServedClassifier, text: str) -> tuple[dict[str, float]
 
 
 def classify_image(predict: Predict, num_labels: int, path: str | None) -> dict[str, float]:
-    """The probability of each label of an image, highest first.
+    """Return the probability of each label of an image, highest first.
 
     Raises:
-        InputError: there is no image.
+        InputError: no image was chosen.
     """
     return {label["label"]: label["score"] for label in predict(check_image(path), top_k=num_labels)}
 
 
 def fill_masks(predict: Predict, mask: str, text: str, top_k: int) -> list[tuple[int, str, float]]:
-    """The most probable tokens for each mask of a text.
+    """Find the most probable tokens for each mask of a text.
 
     Args:
-        predict: calls the masked language model.
+        predict: the function that calls the masked language model.
         mask: the mask token.
         text: the text, in which line breaks are read as spaces.
         top_k: the number of tokens for each mask.
 
     Returns:
-        The number of the mask, counted from 1, with a token and its probability; the most probable token first.
+        For each mask, `top_k` tuples of the number of the mask (counted from 1), a token and its probability, the most
+        probable token first.
 
     Raises:
         InputError: the text is blank or too long, or has no mask.
@@ -132,7 +133,7 @@ def fill_masks(predict: Predict, mask: str, text: str, top_k: int) -> list[tuple
 
 
 def generate(predict: Predict, text: str, max_new_tokens: int, do_sample: bool) -> str:
-    """The continuation of a text, of at most `max_new_tokens` tokens, drawn at random with `do_sample`, else greedy.
+    """Continue a text by at most `max_new_tokens` tokens; with `do_sample`, the tokens are drawn at random.
 
     Raises:
         InputError: the text is blank or too long.
@@ -142,9 +143,9 @@ def generate(predict: Predict, text: str, max_new_tokens: int, do_sample: bool) 
 
 
 def caption(predict: Predict, path: str | None) -> str:
-    """The caption of an image.
+    """Return the caption of an image.
 
     Raises:
-        InputError: there is no image.
+        InputError: no image was chosen.
     """
     return predict(check_image(path))["generated_text"]

@@ -27,8 +27,8 @@ from .served_models import ServedClassifier, ServedTranslator
 
 MOST_BEAMS = 8
 MOST_TOKENS = 256
-_CANDIDATES = 10  # tokens for each mask
-_WAITING = 64  # requests that wait for the model
+_CANDIDATES = 10  # the number of tokens that are shown for each mask
+_WAITING = 64  # the largest number of requests that wait for the model
 _UPLOAD = "20mb"
 _KEEP_UPLOADS = 3600  # seconds
 _SYSTEM_FONT = ("system-ui", "sans-serif")
@@ -39,25 +39,25 @@ h1 { overflow-wrap: anywhere; }
 
 
 def build_page(name: str, add_form: Callable[[], None]) -> gr.Blocks:
-    """The page of a model.
+    """Build the page of a model.
 
     Args:
         name: the name of the model, in the heading.
-        add_form: adds the form of the model's task.
+        add_form: the function that adds the form of the model's task to the page.
     """
     title = f"Locant: {name}"
     with gr.Blocks(title=title, analytics_enabled=False, delete_cache=(_KEEP_UPLOADS, _KEEP_UPLOADS)) as page:
         gr.HTML(f"<h1>{html.escape(title)}</h1>")
         add_form()
-    # without api_open=False, requests to /run would not wait in the queue, and would compute at the same time
+    # without api_open=False, requests to /run would not wait in the queue, and several would run at the same time
     page.queue(max_size=_WAITING, default_concurrency_limit=1, api_open=False)
     return page
 
 
 def create_app(page: gr.Blocks) -> FastAPI:
-    """The application that serves a page at `/`, without parts of Gradio that load or send data over the internet."""
+    """Create the application that serves `page` at `/`, without Gradio's parts that use the internet."""
     theme = gr.themes.Default(primary_hue="blue", font=_SYSTEM_FONT, font_mono=_SYSTEM_FONT)
-    theme.set(button_primary_background_fill="*primary_600")  # white text on the lighter preset is hard to read
+    theme.set(button_primary_background_fill="*primary_600")  # white text is hard to read on the theme's lighter blue
     app = FastAPI(openapi_url=None)
     gr.mount_gradio_app(
         app,
@@ -80,12 +80,12 @@ def create_app(page: gr.Blocks) -> FastAPI:
 
 
 def add_translation(served: ServedTranslator, num_beams: int, examples: Sequence[str] = ()) -> None:
-    """Text → translations with scores, and the attention of each word of the best translation.
+    """Add a form that shows the translations of a text with scores, and the attention of the best translation.
 
     Args:
         served: the translator.
-        num_beams: the number of beams that is preset, and of translations.
-        examples: texts to choose from.
+        num_beams: the preset number of beams, and also the preset number of translations.
+        examples: example texts that the user can choose.
     """
     text = _text_field("Text", examples)
     with gr.Row():
@@ -116,7 +116,7 @@ def add_translation(served: ServedTranslator, num_beams: int, examples: Sequence
         return found[0].text, gr.Radio(choices=choices, value=None), [], rows, alignment
 
     def show_attention(index: int, alignment: Any) -> list[tuple[str, float]]:
-        if alignment is None:  # the session has ended
+        if alignment is None:  # Gradio has deleted the state of this session
             return []
         pairs = zip(alignment.source, alignment.weights[index].tolist(), strict=True)
         return [(f"{word} {weight:.2f}", weight) for word, weight in pairs]
@@ -131,7 +131,7 @@ def add_translation(served: ServedTranslator, num_beams: int, examples: Sequence
 
 
 def add_text_classification(served: ServedClassifier, examples: Sequence[str] = ()) -> None:
-    """Text → the probability of each label, or the number that a regression model predicts."""
+    """Add a form that shows the probability of each label of a text, or the number that a regression model predicts."""
     text = _text_field("Text", examples)
     button = gr.Button("Classify", variant="primary")
     labels = gr.Label(label="Prediction")
@@ -139,14 +139,14 @@ def add_text_classification(served: ServedClassifier, examples: Sequence[str] = 
     def show(given: str) -> dict[str, float] | str:
         found, is_cut = classify_text(served, given)
         if is_cut:
-            gr.Warning("The text is longer than the texts of the training: only its beginning was read.")
+            gr.Warning("The text has more tokens than the model reads of a text: only its beginning was read.")
         return found
 
     gr.on([button.click, text.submit], _with_page_errors(show), text, labels)
 
 
 def add_image_classification(predict: Predict, num_labels: int, examples: Sequence[str] = ()) -> None:
-    """Image → the probability of each label."""
+    """Add a form that shows the probabilities of the most probable labels of an image."""
     image = _image_field(examples)
     button = gr.Button("Classify", variant="primary")
     labels = gr.Label(label="Prediction", num_top_classes=10)
@@ -155,7 +155,7 @@ def add_image_classification(predict: Predict, num_labels: int, examples: Sequen
 
 
 def add_fill_mask(predict: Predict, mask: str, examples: Sequence[str] = ()) -> None:
-    """Text with masks → the most probable tokens for each mask."""
+    """Add a form that shows the most probable tokens for each mask of a text."""
     text = _text_field(f"Text with {mask} in place of the words that are to be predicted", examples)
     button = gr.Button("Predict", variant="primary")
     table = gr.Dataframe(
@@ -173,7 +173,7 @@ def add_fill_mask(predict: Predict, mask: str, examples: Sequence[str] = ()) -> 
 
 
 def add_text_generation(predict: Predict, max_new_tokens: int, examples: Sequence[str] = ()) -> None:
-    """Text → its continuation, of which `max_new_tokens` is the preset length."""
+    """Add a form that continues a text, by default by at most `max_new_tokens` tokens."""
     text = _text_field("Beginning", examples)
     with gr.Row():
         most = max(MOST_TOKENS, max_new_tokens)
@@ -188,7 +188,7 @@ def add_text_generation(predict: Predict, max_new_tokens: int, examples: Sequenc
 
 
 def add_captioning(predict: Predict, examples: Sequence[str] = ()) -> None:
-    """Image → caption."""
+    """Add a form that shows the caption of an image."""
     image = _image_field(examples)
     button = gr.Button("Describe", variant="primary")
     text = gr.Textbox(label="Caption", interactive=False, buttons=["copy"], elem_id="caption")
@@ -203,7 +203,7 @@ def _text_field(label: str, examples: Sequence[str]) -> gr.Textbox:
 
 
 def _image_field(examples: Sequence[str]) -> gr.Image:
-    """A field for an image, which the page passes on as the path of the unchanged file."""
+    """Make a field for an image, from which a function of the page gets the path of the unchanged file."""
     image = gr.Image(label="Image", type="filepath", image_mode=None, sources=["upload", "clipboard"], height=280)
     if examples:
         gr.Examples([[example] for example in examples], image)
@@ -211,7 +211,7 @@ def _image_field(examples: Sequence[str]) -> gr.Image:
 
 
 def _with_page_errors(function: Callable[..., Any]) -> Callable[..., Any]:
-    """`function`, whose `InputError` the page shows as one sentence."""
+    """Wrap `function`, so that the page shows the message of an `InputError` that `function` raises."""
 
     def call(*given: Any) -> Any:
         try:

@@ -1,5 +1,5 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""Runs the application in uvicorn: the socket, idle connections, and the stop on a signal."""
+"""Runs a FastAPI application in uvicorn: binds the socket, closes idle connections, and stops on a signal."""
 
 import asyncio
 import signal
@@ -32,7 +32,9 @@ class _Protocol(H11Protocol):
         self.loop.call_later(self.timeout_keep_alive, self._close_if_idle, (None, True, 0))
 
     def _close_if_idle(self, before: tuple[object, bool, int]) -> None:
-        """Close the connection if it did not change in the interval, and the server computes no answer for it.
+        """Close the connection if its state did not change in the last interval of `timeout_keep_alive` seconds.
+
+        A connection is not closed while the server computes an answer and the client has read all bytes sent so far.
 
         Args:
             before: the state at the beginning of the interval: the last request, whether its answer is complete, and
@@ -51,7 +53,7 @@ class _Protocol(H11Protocol):
 class _Server(uvicorn.Server):
     """A server that calls `on_ready` with its address as soon as it accepts connections.
 
-    The first SIGTERM or SIGINT stops it, and the second ends the process at once.
+    The first SIGTERM or SIGINT stops the server, and the second ends the process at once.
     """
 
     def __init__(self, config: uvicorn.Config, on_ready: Callable[[str], None]):
@@ -64,7 +66,7 @@ class _Server(uvicorn.Server):
             self._on_ready(_address(listener))
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """Stop the server; if it is stopping already, end the process."""
+        """Stop the server; if the server is already stopping, end the process."""
         if self.should_exit:
             signal.signal(sig, signal.SIG_DFL)
             signal.raise_signal(sig)
@@ -101,15 +103,15 @@ def serve(
 ) -> None:
     """Answer requests until SIGTERM or SIGINT.
 
-    Then no connections are accepted any more, and the requests that were received are answered. A second signal ends
-    the process at once.
+    After the signal, no connections are accepted any more, and the requests that were received are answered. A second
+    signal ends the process at once.
 
     Args:
         app: the application.
         listener: the socket that `bind` returned.
-        idle_seconds: seconds after which a connection without a request is closed.
-        stop_seconds: seconds after which requests that are still not answered get status 500.
-        on_ready: is called with the address of the server as soon as it accepts connections.
+        idle_seconds: a connection without a request is closed after `idle_seconds` to 2 * `idle_seconds`.
+        stop_seconds: seconds after the signal; requests that are not answered by then get status 500.
+        on_ready: the function that is called with the address of the server as soon as it accepts connections.
         log_level: the lowest level of the messages of uvicorn that are printed.
 
     Raises:
@@ -132,7 +134,7 @@ def serve(
     )
     server = _Server(config, on_ready)
 
-    # uvicorn sends itself the signal again after it stopped, which would end the process with the status of the signal
+    # after its stop, uvicorn sends the signal again: without this handler, the signal would decide the exit status
     def stop(number: int, frame: object) -> None:
         server.should_exit = True
 

@@ -8,7 +8,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 DISCONNECTED = "disconnected"
-"""The `status` of a request whose client left before the answer."""
+"""The `status` of a request whose client disconnected before the answer."""
 
 
 class Metrics:
@@ -53,9 +53,9 @@ class RequestMetrics:
 
     Args:
         app: the application.
-        metrics: where the counts go.
-        endpoints: paths that have figures of their own; requests to other paths are counted together as `other`, so
-            that clients cannot make up new series.
+        metrics: the metrics that are updated.
+        endpoints: the paths whose requests are counted separately. Requests to other paths are counted together as
+            `other`, so that clients cannot create new time series.
     """
 
     def __init__(self, app: ASGIApp, metrics: Metrics, endpoints: tuple[str, ...]):
@@ -64,7 +64,7 @@ class RequestMetrics:
         self._endpoints = endpoints
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Run the application, and note the status of its answer and the seconds."""
+        """Run the application, and record the status of its answer and the seconds that the answer took."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -80,7 +80,8 @@ class RequestMetrics:
         try:
             await self._app(scope, receive, send_and_note)
         except BaseException:
-            # the answer with status 500 is sent outside of this middleware; for a client that left, nothing is raised
+            # if the application raises an error, status 500 is sent outside of this middleware; if the client
+            # disconnects, nothing is raised
             status = "500" if status == DISCONNECTED else status
             raise
         finally:

@@ -10,8 +10,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 class RequestGuard:
     """ASGI middleware that reads the whole body first, and cancels the application if the client disconnects.
 
-    A body that is not complete in time is answered with status 408, and the connection is closed. The size of the body
-    is not checked here.
+    A request whose body is not complete in time is answered with status 408, and the connection is closed. The size of
+    the body is not checked here.
 
     Args:
         app: the application.
@@ -47,13 +47,13 @@ class RequestGuard:
             is_read = True
             return {"type": "http.request", "body": body, "more_body": False}
 
-        disconnect = asyncio.ensure_future(receive())  # after the body, the only message is that of the disconnect
+        disconnect = asyncio.ensure_future(receive())  # after the body, `receive` returns only the disconnect
         answer = asyncio.ensure_future(self._app(scope, receive_again, send))
         try:
             await asyncio.wait({answer, disconnect}, return_when=asyncio.FIRST_COMPLETED)
         except asyncio.CancelledError:
             # The server stops, and does not wait for this answer any longer. uvicorn sends status 500 if no answer was
-            # sent; a CancelledError would print a traceback as well.
+            # sent; if this method raised the CancelledError again, uvicorn would also print a traceback.
             pass
         finally:
             if not answer.done():
@@ -65,7 +65,7 @@ class RequestGuard:
 
 
 async def _read(receive: Receive) -> bytes | None:
-    """The whole body of a request; None if the client disconnects first."""
+    """Read the whole body of a request; return None if the client disconnects before the end of the body."""
     parts = []
     while True:
         message = await receive()

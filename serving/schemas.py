@@ -1,5 +1,5 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""The JSON of requests and answers, and their limits."""
+"""The classes for the JSON of requests and answers, and the limits of requests."""
 
 from dataclasses import dataclass
 from typing import Annotated, Any
@@ -12,13 +12,13 @@ class Limits:
     """The largest values that the server accepts.
 
     Args:
-        texts: texts of one request.
-        text_length: characters of one text.
-        num_beams: beams of a search, and so translations of one text.
-        max_new_tokens: tokens of a translation that a request may ask for.
-        body_bytes: bytes of the body of a request.
-        read_seconds: seconds in which the body of a request must arrive.
-        waiting_texts: texts in the queue.
+        texts: the number of texts in a request.
+        text_length: the number of characters in a text.
+        num_beams: the number of beams that a request may ask for, and so the number of translations of a text.
+        max_new_tokens: the value of `max_new_tokens` that a request may ask for.
+        body_bytes: the number of bytes in the body of a request.
+        read_seconds: the seconds in which the headers of a request, and then its body, must arrive.
+        waiting_texts: the number of texts in the queue.
     """
 
     texts: int = 256
@@ -31,7 +31,7 @@ class Limits:
 
 
 def request_models(limits: Limits) -> tuple[type[BaseModel], type[BaseModel]]:
-    """The classes of the bodies of POST /translate and POST /classify, which refuse values above `limits`."""
+    """Define the classes of the bodies of POST /translate and POST /classify, which refuse values above `limits`."""
 
     class ClassificationRequest(BaseModel, extra="forbid"):
         """Texts to classify."""
@@ -60,7 +60,8 @@ def request_models(limits: Limits) -> tuple[type[BaseModel], type[BaseModel]]:
             None,
             ge=-10,
             le=10,
-            description="Exponent of the length by which beam search divides the log-probability of a translation.",
+            description="Beam search divides the log-probability of a translation by (number of tokens) ** "
+            "length_penalty.",
             examples=[1.0],
         )
         scores: bool = Field(False, description="Whether to return the score of each translation.")
@@ -99,7 +100,7 @@ class LabelScore(BaseModel):
 
 
 class Classification(BaseModel):
-    """The most probable label of a text, and the probability of each label, highest first."""
+    """The most probable label of a text, and each label with its probability, the most probable label first."""
 
     label: str | None = Field(description="null for a blank text")
     scores: list[LabelScore]
@@ -113,7 +114,7 @@ class ClassificationAnswer(BaseModel):
 
 
 class Health(BaseModel):
-    """The state of the server and what it serves."""
+    """The state of the server, and the model, task and engine that it serves."""
 
     status: str
     model: str

@@ -9,7 +9,7 @@ from locant.configuration import LocantConfig
 from locant.training.errors import InputError
 from locant.training.inference import Translation, position_limit, translate
 
-_SCORE_BYTES = 2**30  # of the tensors over the vocabulary that `generate` keeps for the scores of a batch
+_SCORE_BYTES = 2**30  # the largest size of the tensors over the vocabulary that `generate` keeps for scores
 
 
 @dataclass(frozen=True)
@@ -22,14 +22,13 @@ class TranslatedText:
 
 @dataclass(frozen=True)
 class ClassifiedText:
-    """The probability of each label for a text, highest first: none for a blank text.
-
-    For a regression model, the only entry has the predicted number.
+    """The probability of each label for a text, the most probable label first.
 
     Args:
-        scores: pairs of label and probability.
+        scores: pairs of label and probability; for a regression model, one pair with the predicted number; empty for a
+            blank text.
         source_tokens: the number of tokens that the model read.
-        is_cut: whether the text has more tokens than that.
+        is_cut: whether the text has more tokens than the model read.
     """
 
     scores: list[tuple[str, float]]
@@ -41,9 +40,9 @@ class ServedTranslator:
     """A sequence-to-sequence model of transformers, or a translator in CTranslate2.
 
     Args:
-        model: the model, see `locant.training.inference.load` and `CTranslate2Model`.
-        tokenizer: its tokenizer.
-        source_prefix: text before every source.
+        model: a model that `locant.training.inference.load` loaded, or a `CTranslate2Model`.
+        tokenizer: the tokenizer of the model.
+        source_prefix: the text that is put before every source.
     """
 
     task = "translation"
@@ -56,14 +55,14 @@ class ServedTranslator:
         self._longest_target = _table_size(model, tokenizer, "target")
 
     def compute(self, texts: Sequence[str], options: dict[str, Any]) -> list[TranslatedText | InputError]:
-        """Translate texts in one batch, or, with scores, in batches whose scores take at most `_SCORE_BYTES`.
+        """Translate texts in one batch, or, with scores, in batches whose score tensors take at most `_SCORE_BYTES`.
 
         Args:
             texts: the texts.
             options: `scores`, whether to compute scores (no by default), and keyword arguments of `translate_stream`.
 
         Returns:
-            For each text its translations, or an error if it has more tokens than the model has positions.
+            For each text its translations, or an error if the text has more tokens than the model has positions.
 
         Raises:
             InputError: `options` ask for more translations than the search finds.
@@ -90,7 +89,10 @@ class ServedTranslator:
         return results
 
     def _batch_size(self, search: dict[str, Any], lengths: Sequence[int]) -> int:
-        """The number of texts whose scores, over the vocabulary for each beam and step, take at most `_SCORE_BYTES`."""
+        """Return the number of texts whose score tensors take at most `_SCORE_BYTES`, but at least 1.
+
+        `generate` keeps a float32 score for each text, beam, step and token of the vocabulary.
+        """
         config = self.model.generation_config
         beams = search.get("num_beams") or config.num_beams or 1
         steps = search.get("max_new_tokens") or config.max_new_tokens or 2 * max(lengths) + 10  # as in `translate`
@@ -110,8 +112,8 @@ class ServedClassifier:
 
     Args:
         pipe: the pipeline.
-        max_length: the number of tokens to which a text is cut, as in training; None to cut only texts that have more
-            tokens than the model has positions.
+        max_length: the number of tokens to which a longer text is cut, as in training; None to cut only texts that have
+            more tokens than the model has positions.
     """
 
     task = "text-classification"
@@ -123,7 +125,7 @@ class ServedClassifier:
         self._max_length = min((limit for limit in limits if limit is not None), default=None)
 
     def compute(self, texts: Sequence[str], options: dict[str, Any]) -> list[ClassifiedText]:
-        """Classify texts in one batch; there are no options."""
+        """Classify texts in one batch; `options` has no effect."""
         results = [ClassifiedText([], 0, is_cut=False)] * len(texts)
         filled = [i for i, text in enumerate(texts) if text.strip()]
         if not filled:
@@ -139,14 +141,15 @@ class ServedClassifier:
 
 
 def _lengths(tokenizer: Any, texts: Sequence[str]) -> list[int]:
-    """The number of tokens of each text."""
+    """Return the number of tokens of each text."""
     return [len(ids) for ids in tokenizer(list(texts), verbose=False)["input_ids"]]
 
 
 def _table_size(model: Any, tokenizer: Any, side: str) -> int | None:
-    """The largest number of tokens in the encoder (side "source") or decoder ("target"); None if unlimited.
+    """Return the largest number of tokens of the encoder (`side` "source") or decoder ("target"); None if unlimited.
 
-    Models of other families do not refuse longer texts with a message, so their configs are read here.
+    For a longer text, models of other families than Locant raise no error that names the limit, so this function reads
+    their limit from the config and the tokenizer.
     """
     limits = [position_limit(model, side)]
     if not isinstance(model.config, LocantConfig):

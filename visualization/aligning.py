@@ -1,5 +1,5 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""Aligns the words of translations by the cross-attention of a translator, of one sentence or of many.
+"""Aligns the words of sentences with the words of their translations, by the cross-attention of a translator.
 
 Each target word is linked to the source word to which the decoder attends most when it predicts the tokens of the
 target word. If a translator of the other direction is given, the links of both directions are symmetrised.
@@ -41,7 +41,7 @@ def align(
     """Align the words of each source with the words of its target, in batches of similar length.
 
     Args:
-        translator: the translator from the language of the sources to that of the targets.
+        translator: the translator from the language of the sources to the language of the targets.
         sources, targets: the texts; a pair with a blank text has no links.
         layer: the decoder layer, counted from 1, whose cross-attention is used, with the mean over its heads; None for
             the mean over all layers and heads.
@@ -63,10 +63,10 @@ def align(
 
 
 def align_recording(recording: Recording, layer: int | None = None, reverse: Recording | None = None) -> Alignment:
-    """Align the words of a recording of a translator, as `align` does.
+    """Align the words of the source with the words of the target in the recording of a translator, as `align` does.
 
     Args:
-        recording: the recording of the source and its target.
+        recording: the recording of the translator on the source and the target.
         layer: as in `align`.
         reverse: the recording of a translator of the other direction on the target and the source.
     """
@@ -82,7 +82,7 @@ def align_recording(recording: Recording, layer: int | None = None, reverse: Rec
 
 
 def describe_alignment(layer: int | None, *, is_symmetrised: bool) -> str:
-    """Sentences that say how an alignment was made, for the page."""
+    """Return the caption of an alignment for the page: sentences that say how the alignment was made."""
     layers = "the mean over all layers and heads" if layer is None else f"the mean over the heads of layer {layer}"
     rule = "Framed: the source word to which each target word attends most"
     if is_symmetrised:
@@ -91,8 +91,13 @@ def describe_alignment(layer: int | None, *, is_symmetrised: bool) -> str:
 
 
 def _alignment(source: list[str], target: list[str], weights: np.ndarray, backward: np.ndarray | None) -> Alignment:
-    """The alignment from the attention `(target words, source words)`, and `(source words, target words)` of the other
-    direction."""
+    """Link the words of a source with the words of its target.
+
+    Args:
+        source, target: the words of both texts.
+        weights: the attention `(target words, source words)` of the translator.
+        backward: the attention `(source words, target words)` of a translator of the other direction, or None.
+    """
     links = strongest_links(weights)
     if backward is not None:
         links = grow_diag_final_and(links, frozenset((i, j) for j, i in strongest_links(backward)))
@@ -102,7 +107,7 @@ def _alignment(source: list[str], target: list[str], weights: np.ndarray, backwa
 def _weights(
     translator: Translator, sources: list[str], targets: list[str], layer: int | None, batch_size: int, progress: Any
 ) -> list[np.ndarray]:
-    """The attention `(target words, source words)` of each pair."""
+    """Return the attention `(target words, source words)` of each pair of a source and a target."""
     model, tokenizer = translator
     pairs = [
         (read_text(tokenizer, source), read_text(tokenizer, target, is_target=True))
@@ -123,7 +128,10 @@ def _weights(
 
 @torch.no_grad()
 def _cross_attention(model: Any, pairs: list[tuple[Sequence, Sequence]], layer: int | None) -> np.ndarray:
-    """The mean cross-attention `(pairs, longest target, longest source)` of a batch."""
+    """Compute the cross-attention `(pairs, longest target, longest source)` of a batch of pairs.
+
+    The cross-attention is the mean over the heads of `layer`, or over the heads of all layers if `layer` is None.
+    """
     sources = [torch.tensor(source.ids) for source, _ in pairs]
     read = [torch.tensor(decoder_ids(model, target.ids)) for _, target in pairs]
     padding = model.config.pad_token_id or 0
@@ -146,7 +154,7 @@ def _cross_attention(model: Any, pairs: list[tuple[Sequence, Sequence]], layer: 
 
 
 def _chosen(attention: np.ndarray, layer: int | None) -> np.ndarray:
-    """The attention of one layer or of all layers; the first dimension is that of layers."""
+    """Select one layer, or all layers if `layer` is None, in the first dimension of `attention`."""
     if layer is None:
         return attention
     if not 1 <= layer <= len(attention):

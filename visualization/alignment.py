@@ -17,7 +17,7 @@ class Alignment:
     """The alignment of a sentence with its translation.
 
     Args:
-        source, target: the words of both texts, which whitespace separates.
+        source, target: the words of both texts; words are separated by whitespace.
         weights: the attention of each target word to each source word, `(target words, source words)`.
         links: the aligned pairs of words.
     """
@@ -29,19 +29,21 @@ class Alignment:
 
     @property
     def pharaoh(self) -> str:
-        """The links in Pharaoh format: `0-0 1-2` links source word 0 to target word 0, and 1 to 2."""
+        """The links in Pharaoh format: `0-0 1-2` links source words 0 and 1 to target words 0 and 2."""
         return " ".join(f"{source}-{target}" for source, target in sorted(self.links))
 
 
 def word_attention(attention: np.ndarray, queries: Sequence, keys: Sequence) -> np.ndarray:
-    """The attention between words: summed over the tokens of a key word, averaged over the tokens of a query word.
+    """Convert attention between tokens to attention between words.
+
+    The weights are summed over the tokens of a key word, and averaged over the tokens of a query word.
 
     This is the conversion of Clark et al. 2019, "What Does BERT Look At?", section 4.1. Special tokens belong to no
     word, so the attention of a word to all words may sum to less than 1.
 
     Args:
-        attention: `(…, query tokens, key tokens)`.
-        queries, keys: the sequences of the tokens.
+        attention: the attention weights `(…, query tokens, key tokens)`.
+        queries, keys: the sequences that the query tokens and the key tokens belong to.
 
     Returns:
         `(…, query words, key words)`; 0 for words without tokens.
@@ -55,7 +57,7 @@ def strongest_links(weights: np.ndarray) -> Links:
     """Link each target word to the source word with the largest weight; a word whose weights are all 0 has no link.
 
     Args:
-        weights: `(target words, source words)`.
+        weights: the attention weights `(target words, source words)`.
     """
     if not weights.size:
         return frozenset()
@@ -68,9 +70,10 @@ def grow_diag_final_and(forward: Links, reverse: Links) -> Links:
     The heuristic is that of Koehn et al. 2005, "Edinburgh System Description for the 2005 IWSLT Speech Translation
     Evaluation".
 
-    The intersection grows by links of the union that neighbour a link already there, also diagonally, if the source
-    word or the target word has no link yet. Then links of either direction are added if neither of the two words has
-    a link yet.
+    The result starts as the intersection of both directions. A link of their union is added if it neighbours a link of
+    the result, also diagonally, and its source word or its target word has no link yet. This step is repeated until no
+    link is added. Finally, a link of either direction is added if both its source word and its target word have no link
+    yet.
 
     Args:
         forward, reverse: links of both directions, each as (source word, target word).
@@ -92,6 +95,6 @@ def grow_diag_final_and(forward: Links, reverse: Links) -> Links:
 
 
 def _are_linked(link: tuple[int, int], links: Iterable[tuple[int, int]]) -> tuple[bool, bool]:
-    """Whether the source word and the target word of a pair have a link already."""
+    """Return whether the source word of `link` has a link in `links`, and whether its target word has one."""
     sources, targets = zip(*links, strict=True) if links else ((), ())
     return link[0] in sources, link[1] in targets

@@ -24,16 +24,16 @@ _OF_PATCHES = "The attention to each patch of the image, relative to the patch w
 
 
 def attention_heatmaps(recording: Recording) -> list[Heatmaps]:
-    """The attention weights of each kind of attention, layer and head: a row is a query, a column a key.
+    """Make the heatmaps of each kind of attention, with a matrix for each layer and head.
 
-    The queries of cross-attention have the names of the tokens that they predict, and those of the decoder's
-    self-attention the names of the tokens that they read.
+    A row is a query, and a column is a key. In cross-attention, the label of a row is the token that the query
+    predicts; in the decoder's self-attention, the label is the token that the decoder reads.
     """
     return [_heatmaps(kind, weights, recording) for kind, weights in recording.attention.items()]
 
 
 def _heatmaps(kind: str, weights: np.ndarray, recording: Recording) -> Heatmaps:
-    """The heatmaps of weights `(layers, heads, queries, keys)`."""
+    """Make the heatmaps of one kind of attention, from its weights `(layers, heads, queries, keys)`."""
     queries = keys = recording.source.tokens
     caption, patches = _OF_TOKENS, recording.source.patches
     if kind == DECODER:

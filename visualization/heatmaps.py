@@ -1,5 +1,5 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""The data of a picture: a grid of matrices that share their rows and columns."""
+"""The data of a picture: a grid of matrices that have the same labels of rows and columns."""
 
 from dataclasses import dataclass
 
@@ -19,8 +19,8 @@ class Heatmaps:
         grid_row_labels, grid_column_labels: a label for each row and each column of the grid, such as `layer 1` and
             `head 1`.
         are_weights: whether the values are attention weights, from 0 to 1.
-        patches: rows and columns of the image patches that the columns of a matrix stand for, row by row; None if the
-            columns do not stand for patches.
+        patches: the numbers of rows and columns of the image patches, if the columns of a matrix stand for the patches,
+            row by row; None if the columns do not stand for patches.
         columns_before_patches: the number of columns before the first patch, such as 1 for a class token.
     """
 
@@ -40,9 +40,11 @@ class Heatmaps:
         labels = (self.grid_row_labels, self.grid_column_labels, self.row_labels, self.column_labels)
         expected = tuple(map(len, labels))
         if self.values.shape != expected:
-            raise ValueError(f"The values of {self.name} have the shape {self.values.shape}, but labels {expected}.")
+            raise ValueError(
+                f"The values of {self.name} have the shape {self.values.shape}, but the labels are for {expected}."
+            )
 
 
 def numbered(name: str, count: int) -> list[str]:
-    """The labels `NAME 1`, `NAME 2`, … of layers or heads."""
+    """Return the labels `NAME 1`, `NAME 2`, … of layers or heads."""
     return [f"{name} {number}" for number in range(1, count + 1)]

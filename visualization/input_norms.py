@@ -1,5 +1,5 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""The norms of the two vectors that are added at the input of a stack: the embedding of a token and its position."""
+"""The norms of the two vectors that are added at the input of a stack: a token's embedding and its position vector."""
 
 import math
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ class InputNorms:
     """The Euclidean norms of the vectors that are added at the input of a stack.
 
     Args:
-        name: `encoder_input` or `decoder_input`; in a model with one stack, `input`.
+        name: the name of the picture: `encoder_input` or `decoder_input`; in a model with one stack, `input`.
         tokens: the tokens or patches that the stack reads.
         embeddings: the norm of the embedding of each token, times the factor by which the model scales embeddings.
         positions: the norm of the position vector of each token; None if the model adds no position vectors.
@@ -36,16 +36,16 @@ class InputNorms:
 
     @property
     def caption(self) -> str:
-        """A sentence that explains the bars."""
+        """One or two sentences that explain the bars."""
         first = "The Euclidean norm of the embedding of each token, times the model's scale of embeddings"
         if self.positions is None:
-            return f"{first}. No position vectors that are added were found."
+            return f"{first}. No position vectors were found that the model adds to the embeddings."
         return f"{first} (first bar), and of the vector of its position (second bar): the two vectors are added."
 
 
 @torch.no_grad()
 def input_norms(model: PreTrainedModel, recording: Recording) -> list[InputNorms]:
-    """The norms at the input of each stack of a model, for the sequences of a recording.
+    """Compute the norms at the input of each stack of a model, for the sequences of a recording.
 
     The embedding of a patch is the projection of its pixels; tokens without a patch, such as a class token, are left
     out.
@@ -77,7 +77,7 @@ def _norms(name: str, stack: Any, recording: Recording) -> InputNorms:
 
 def _norms_of_tokens(name: str, stack: Any, tokens: list[str], ids: list[int]) -> InputNorms:
     embed = stack.get_input_embeddings()
-    # an embedding module with a scale of its own has multiplied its output already
+    # an embedding module that has a scale itself already multiplies its output by this scale
     scale = 1.0 if hasattr(embed, "embed_scale") else getattr(stack, "embed_scale", 1.0)
     vectors = _array(embed(torch.tensor(ids, device=embed.weight.device))) * scale
     table = position_table(stack, len(ids))

@@ -28,15 +28,15 @@ def load_model(
 
     Args:
         name: the folder or Hub name of the model.
-        device: by default the accelerator if there is one, else the CPU.
-        reads_image: whether the model is to read an image; it reads a text otherwise.
+        device: the device of the model; by default the accelerator if there is one, else the CPU.
+        reads_image: whether the model must read images; if False, the model must read text.
 
     Returns:
-        The model; its tokenizer, or None if it neither reads nor writes text; its image processor, or None if it reads
-        text.
+        The model; its tokenizer, or None if the model neither reads nor writes text; its image processor, or None if
+        the model reads text.
 
     Raises:
-        InputError: there is no such model, or it does not read what is given.
+        InputError: the model does not load, or does not read the kind of input that `reads_image` says.
     """
     check_folder(name)
     try:
@@ -58,14 +58,17 @@ def load_model(
 
 
 def _has_patches(config: Any) -> bool:
-    """Whether a config is that of a model for images: it has a patch size, itself or in the config of its encoder."""
+    """Return whether the model of a config reads images.
+
+    A model of another family than Locant does if its config, or the config of its encoder, has a patch size.
+    """
     if config.model_type == "locant":
         return config.encoder_input == "patches" and not config.is_decoder
     return any(hasattr(part, "patch_size") for part in (config, getattr(config, "encoder", None)))
 
 
 def open_image(image: Any) -> Any:
-    """The image at a path, in RGB; an image that is not a path is returned as it is.
+    """Open the image at a path, in RGB; return an `image` that is not a path, such as an array, unchanged.
 
     Raises:
         InputError: there is no image at the path, or Pillow is not installed.

@@ -1,7 +1,8 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
 """The HTML page of a visualization: one file with its data, styles and scripts, which needs no network.
 
-Each matrix is stored with 8 bits a value, between the smallest and the largest value of the matrix, and all matrices of
+Each value is stored in 8 bits, as a level of the range of its matrix. The range is from the smallest to the largest
+value, or, for attention weights, from 0 to the largest weight, but at least to `MIN_RANGE_OF_WEIGHTS`. All matrices of
 a picture are compressed together (zlib) and encoded in base64; the browser decompresses them (`DecompressionStream`).
 """
 
@@ -21,17 +22,18 @@ from .input_norms import InputNorms
 
 LEVELS = 255
 MIN_RANGE_OF_WEIGHTS = 0.25
-"""The smallest range of a matrix of attention weights. Weights that are spread over many keys are stored with fewer
-levels than the 255 of their own range, because noise in all 8 bits would not compress."""
+"""The smallest range of a matrix of attention weights. If the largest weight of a matrix is smaller, its weights use
+fewer than 255 levels, and compress better."""
 
 
 def page_html(title: str, parts: list[dict[str, Any]], pixels: np.ndarray | None = None) -> str:
-    """The text of the page.
+    """Build the HTML text of the page.
 
     Args:
         title: the heading.
-        parts: the sections in their order, from `text_part`, `heatmaps_part`, `norms_part` and `alignment_part`.
-        pixels: the image under the heatmaps of patches, `(height, width, channels)` from 0 to 1, if any.
+        parts: the sections in their order; each is a result of `text_part`, `heatmaps_part`, `norms_part` or
+            `alignment_part`.
+        pixels: the image under the heatmaps of patches, `(height, width, channels)` from 0 to 1; None without an image.
     """
     data = {"title": title, "parts": parts, "image": None if pixels is None else _png_url(pixels)}
     template = (files(__package__) / "page.html").read_text(encoding="utf-8")
@@ -41,12 +43,12 @@ def page_html(title: str, parts: list[dict[str, Any]], pixels: np.ndarray | None
 
 
 def text_part(label: str, text: str) -> dict[str, Any]:
-    """A line at the top of the page, such as the source text."""
+    """Return the data of a line at the top of the page, such as the source text."""
     return {"type": "text", "title": label, "text": text}
 
 
 def heatmaps_part(heatmaps: Heatmaps) -> dict[str, Any]:
-    """A section with a grid of matrices."""
+    """Return the data of a section with a grid of matrices."""
     values = heatmaps.values.astype(np.float64)
     low, high = values.min(axis=(2, 3), initial=np.inf), values.max(axis=(2, 3), initial=-np.inf)
     if heatmaps.are_weights:
@@ -72,7 +74,7 @@ def heatmaps_part(heatmaps: Heatmaps) -> dict[str, Any]:
 
 
 def norms_part(norms: InputNorms) -> dict[str, Any]:
-    """A section with two bars for each token."""
+    """Return the data of a section with a bar for each token, or two bars if the model adds position vectors."""
     return {
         "type": "norms",
         "name": norms.name,
@@ -85,7 +87,7 @@ def norms_part(norms: InputNorms) -> dict[str, Any]:
 
 
 def alignment_part(alignment: Alignment, caption: str) -> dict[str, Any]:
-    """A section with the alignment as a picture, as a table and in Pharaoh format."""
+    """Return the data of a section with the alignment as a picture, as a table and in Pharaoh format."""
     heatmaps = Heatmaps(
         name="alignment",
         title="Word alignment",
@@ -102,8 +104,8 @@ def alignment_part(alignment: Alignment, caption: str) -> dict[str, Any]:
 
 
 def _png_url(pixels: np.ndarray) -> str:
-    """The image as a PNG in a data URL."""
-    from PIL import Image  # an optional dependency, without which no image was read
+    """Convert an image to a data URL with a PNG."""
+    from PIL import Image  # an optional dependency: models for images need it, too
 
     levels = np.rint(pixels * LEVELS).astype(np.uint8)
     image = Image.fromarray(levels[..., 0] if levels.shape[-1] == 1 else levels[..., :3])

@@ -10,7 +10,7 @@ from .alignment import Alignment
 from .heatmaps import Heatmaps
 from .input_norms import InputNorms
 
-# an axis with more labels has none: they would not be readable
+# an axis that would have more labels than these numbers has no labels, because they would not be readable
 _MOST_LABELS, _MOST_LABELS_OF_A_GRID = 40, 25
 _LONGEST_LABEL = 14  # characters
 # Okabe and Ito's blue and vermilion, which colour-blind readers can tell apart
@@ -18,12 +18,12 @@ _BLUE, _VERMILION = "#0072B2", "#D55E00"
 
 
 def draw_heatmaps(figure: Any, heatmaps: Heatmaps, pixels: np.ndarray | None = None) -> None:
-    """Draw a panel for each matrix, with one colour scale; of heatmaps over patches, draw them over the image.
+    """Draw a panel for each matrix, all with the same colour scale; draw attention to image patches over the image.
 
     Args:
         figure: the figure to draw on.
         heatmaps: the matrices.
-        pixels: the image `(height, width, channels)`, from 0 to 1.
+        pixels: the image `(height, width, channels)`, from 0 to 1; None if the model read a text.
     """
     if heatmaps.patches is not None and pixels is not None:
         _draw_patches(figure, heatmaps, pixels)
@@ -46,7 +46,7 @@ def draw_heatmaps(figure: Any, heatmaps: Heatmaps, pixels: np.ndarray | None = N
 
 
 def draw_norms(figure: Any, norms: InputNorms) -> None:
-    """Draw a bar for the embedding of each token, and a bar for its position."""
+    """Draw for each token a bar for the norm of its embedding and, if there is one, of its position vector."""
     count = len(norms.tokens)
     figure.set_size_inches(min(max(0.3 * count, 4.0), 14.0), 3.0)
     panel = figure.subplots()
@@ -78,8 +78,8 @@ def draw_alignment(figure: Any, alignment: Alignment) -> None:
 def _draw_patches(figure: Any, heatmaps: Heatmaps, pixels: np.ndarray) -> None:
     """Draw attention over the image.
 
-    In self-attention, a panel is a layer and head, with the mean over all queries. In cross-attention, a panel is a
-    target token, with the mean over all layers and heads.
+    In self-attention, there is a panel for each layer and head, with the mean over all queries. In cross-attention,
+    there is a panel for each target token, with the mean over all layers and heads.
     """
     assert heatmaps.patches is not None
     weights = heatmaps.values[..., heatmaps.columns_before_patches :]
@@ -106,7 +106,7 @@ def _draw_patches(figure: Any, heatmaps: Heatmaps, pixels: np.ndarray) -> None:
 
 
 def _panels(figure: Any, heatmaps: Heatmaps, width: float, height: float) -> np.ndarray:
-    """Axes for each matrix, each of about `width` × `height` inches, with the labels of the grid."""
+    """Make the axes of each matrix, each of about `width` × `height` inches, with the labels of the grid."""
     rows, columns = heatmaps.values.shape[:2]
     figure.set_size_inches(width * columns + 2.5, height * rows + 2.0)
     panels = figure.subplots(rows, columns, squeeze=False)
@@ -119,10 +119,10 @@ def _panels(figure: Any, heatmaps: Heatmaps, width: float, height: float) -> np.
 
 
 def _scale(heatmaps: Heatmaps) -> tuple[Any, str]:
-    """The colour scale of all panels and the colour map.
+    """Return the colour scale of all panels, and the name of the colour map.
 
-    Weights are coloured by their square root, because most of them are small; numbers of both signs by their distance
-    from 0.
+    Attention weights are coloured by their square root, because most weights are small. If there are negative values, 0
+    is in the middle of the colour scale.
     """
     from matplotlib.colors import Normalize, PowerNorm
 
@@ -142,7 +142,7 @@ def _label(panel: Any, heatmaps: Heatmaps, *, with_rows: bool, with_columns: boo
 
 
 def _ticks(panel: Any, columns: list[str] | None, rows: list[str] | None) -> None:
-    """Label both axes; None, or too many labels, for an axis without labels."""
+    """Label both axes; an axis has no labels if the list is None or has more than `_MOST_LABELS` labels."""
     for axis, labels, rotation in ((panel.xaxis, columns, 90), (panel.yaxis, rows, 0)):
         shown = labels if labels is not None and len(labels) <= _MOST_LABELS else []
         axis.set_ticks(range(len(shown)), map(_short, shown), rotation=rotation, fontsize=7, parse_math=False)

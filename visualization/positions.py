@@ -1,9 +1,10 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""Pictures of position encodings: the vectors of positions, the bias of distances, the rotary angles.
+"""Pictures of position encodings: vectors by position, bias by distance, vectors by distance, and rotary angles.
 
-The encodings of Locant are called through their interface (`locant.modeling.positions.base`), so registered encodings
-of other authors are drawn too. In other models of transformers, tables of positions, T5's bias and the rotary
-frequencies are found by the names of their modules.
+The encodings of Locant are called through their interface (`locant.modeling.positions.base`). So an encoding from
+outside of Locant is drawn too if it adds vectors to the embeddings, or the same bias by distance in all layers. In
+other models of transformers, tables of positions, T5's bias and the rotary frequencies are found by the names of
+modules and attributes.
 """
 
 import math
@@ -42,11 +43,11 @@ _TABLE_NAMES = ("wpe", "embed_positions", "position_embedding", "position_embedd
 
 
 class _Picture(NamedTuple):
-    """The picture of one module.
+    """A picture of the position encoding in one module.
 
     Args:
         kind: a key of `_CAPTIONS`.
-        values: `(rows, columns)`.
+        values: the values of the picture, `(rows, columns)`.
         first: the position or distance of the first row, or of the first column if the columns are distances.
     """
 
@@ -57,12 +58,13 @@ class _Picture(NamedTuple):
 
 @torch.no_grad()
 def position_heatmaps(model: PreTrainedModel, length: int, patches: tuple[int, int] | None = None) -> list[Heatmaps]:
-    """The pictures of all position encodings of a model. Stacks with equal encodings share a picture.
+    """Make the pictures of all position encodings of a model. Stacks with equal encodings share a picture.
 
     Args:
         model: a Locant model, or another model of transformers.
-        length: the largest number of tokens of a sequence that the model reads; at least `MIN_POSITIONS` are drawn.
-        patches: rows and columns of the image patches that the encoder reads; None if it reads text.
+        length: the number of positions to draw, which is raised to `MIN_POSITIONS` if it is smaller; fewer positions
+            are drawn if the encoding has a table with fewer.
+        patches: the numbers of rows and columns of the image patches that the encoder reads; None if it reads text.
 
     Returns:
         Heatmaps whose grid has a row for each layer, or one row if all layers have the same encoding.
@@ -86,16 +88,16 @@ def position_heatmaps(model: PreTrainedModel, length: int, patches: tuple[int, i
 
 @torch.no_grad()
 def position_table(stack: nn.Module, length: int, patches: tuple[int, int] | None = None) -> np.ndarray | None:
-    """The vectors `(positions, width)` that a stack adds to its embeddings at the first `length` positions.
+    """Return the vectors `(positions, width)` that a stack adds to its embeddings at the first `length` positions.
 
-    None if it adds none; see `added_vectors` for `patches`.
+    Returns None if no such vectors are found. `patches` is as in `added_vectors`.
     """
     pictures = (entry for name, module in stack.named_modules() for entry in _pictures(name, module, length, patches))
     return next((entry.values for entry in pictures if entry.kind == TABLE), None)
 
 
 def _pictures(name: str, module: Any, length: int, patches: tuple[int, int] | None) -> Iterator[_Picture]:
-    """The pictures of one module; most modules have none."""
+    """Yield the pictures of the position encoding in one module; most modules have none."""
     if isinstance(getattr(module, "inv_freq", None), torch.Tensor):
         yield _Picture(ANGLES, rotary_angles(module.inv_freq, length))
     elif isinstance(module, PositionEncoding):
@@ -107,13 +109,13 @@ def _pictures(name: str, module: Any, length: int, patches: tuple[int, int] | No
         yield _Picture(VECTORS, _array(module.position.keys), first=-module.position.max_distance)
     elif isinstance(module, Attention) and isinstance(module.position, TransformerXLLayer):
         heads, width = module.position.position_bias.shape
-        queries = module.position.position_bias.new_zeros(1, heads, length, width)  # they leave v (W R)ᵀ / √d alone
+        queries = module.position.position_bias.new_zeros(1, heads, length, width)  # so that the bias is v (W R)ᵀ / √d
         _, _, bias = module.position(queries, None, PositionInputs(SlotIndex(length, length)))
         yield _bias_picture(bias.matrix(1, heads, queries.device)[0], module.is_causal)
     elif hasattr(module, "relative_attention_bias") and hasattr(module, "compute_bias"):  # T5 of transformers
         yield _bias_picture(module.compute_bias(length, length)[0], module.is_decoder)
     elif name.rpartition(".")[2] in _TABLE_NAMES and isinstance(module, nn.Embedding):
-        # BART has an attribute for the row of position 0; in RoBERTa, it is the row after that of the padding
+        # position 0 is the row `offset` of the table in BART, and the row after the row of the padding in RoBERTa
         offset = getattr(module, "offset", 0 if module.padding_idx is None else module.padding_idx + 1)
         yield _Picture(TABLE, _array(module.weight[offset : offset + length]))
     elif isinstance(table := getattr(module, "position_embeddings", None), nn.Parameter) and table.ndim == 3:
@@ -121,13 +123,13 @@ def _pictures(name: str, module: Any, length: int, patches: tuple[int, int] | No
 
 
 def added_vectors(encoding: PositionEncoding, length: int, patches: tuple[int, int] | None = None) -> np.ndarray | None:
-    """The vectors `(positions, d_model)` that an encoding of Locant adds to the embeddings; None if it adds nothing.
+    """Return the vectors `(positions, d_model)` that an encoding of Locant adds to the embeddings; None if all are 0.
 
     Args:
         encoding: the position encoding of a stack.
-        length: the number of positions; fewer are returned if the encoding has a table with fewer.
-        patches: rows and columns of the image patches; the encoder's encoding then returns a vector for each patch, and
-            before them for the class token if its table has one.
+        length: the number of vectors; fewer are returned if the table of the encoding has fewer positions.
+        patches: the numbers of rows and columns of the image patches. The result for the encoder is then the vector of
+            the class token, if the table of the encoding has one, and the vectors of the patches.
     """
     device = _device(encoding)
     nothing = torch.zeros(1, 1, encoding.config.d_model, device=device)
@@ -141,7 +143,7 @@ def added_vectors(encoding: PositionEncoding, length: int, patches: tuple[int, i
 
 
 def _shared_bias(encoding: PositionEncoding, length: int) -> torch.Tensor | None:
-    """The bias `(heads, length, length)` that an encoding adds in all layers; None if it is no function of distance."""
+    """Return the bias by distance, `(heads, length, length)`, that all layers share; None if there is none."""
     device = _device(encoding)
     positions = torch.arange(length, device=device)[None]
     _, tensors = encoding(torch.zeros(1, length, encoding.config.d_model, device=device), positions, length)
@@ -152,9 +154,9 @@ def _shared_bias(encoding: PositionEncoding, length: int) -> torch.Tensor | None
 
 
 def _bias_picture(matrix: torch.Tensor, is_causal: bool) -> _Picture:
-    """The picture of a bias `(heads, length, length)` that depends on the distance alone.
+    """Make the picture of a bias `(heads, length, length)` that depends on head and distance alone.
 
-    The distances are from 1 − length to 0 if queries see no later keys (`is_causal`), else to length − 1.
+    The distances are from 1 − length to 0 if queries attend to no later keys (`is_causal`), else to length − 1.
     """
     earlier, later = matrix[:, -1], matrix[:, 0, 1:]
     values = earlier if is_causal else torch.cat([earlier, later], dim=-1)
@@ -162,7 +164,10 @@ def _bias_picture(matrix: torch.Tensor, is_causal: bool) -> _Picture:
 
 
 def rotary_angles(frequencies: torch.Tensor, length: int) -> np.ndarray:
-    """Position times frequency (Su et al. 2021, equation 15) in radians from −π to π, `(length, frequencies)`."""
+    """Return the rotary angles `(length, frequencies)`, in radians from −π to π.
+
+    An angle is the position times the frequency (Su et al. 2021, equation 15).
+    """
     angles = torch.outer(torch.arange(length, dtype=torch.float64), frequencies.cpu().double())
     return _array(torch.remainder(angles + math.pi, 2 * math.pi) - math.pi)
 
@@ -170,7 +175,15 @@ def rotary_angles(frequencies: torch.Tensor, length: int) -> np.ndarray:
 def _heatmaps(
     number: int, name: str, picture: _Picture, values: np.ndarray, patches: tuple[int, int] | None
 ) -> Heatmaps:
-    """The heatmaps of values `(layers, rows, columns)`; `name` lists the modules, `picture` is of the first layer."""
+    """Make the heatmaps of one position encoding.
+
+    Args:
+        number: the number of the encoding in the model, counted from 1.
+        name: the names of the modules that have the encoding.
+        picture: the picture of the first layer.
+        values: the values of all layers, `(layers, rows, columns)`.
+        patches: as in `position_heatmaps`.
+    """
     layers, rows, columns = values.shape
     row_labels, column_labels = list(map(str, range(rows))), list(map(str, range(columns)))
     if picture.kind == BIAS:

@@ -24,9 +24,9 @@ ENCODER, DECODER, CROSS, SELF = "encoder_attention", "decoder_attention", "cross
 class Recording:
     """The attention weights and the hidden states of one forward pass.
 
-    A model with one stack, such as BERT, GPT-2 or ViT, has a `source` only. In an encoder–decoder, the decoder reads
-    `decoder_tokens`: the start token and the target without its last token. The query of the decoder at the place of
-    `decoder_tokens[i]` predicts `target.tokens[i]`.
+    The recording of a model with one stack, such as BERT, GPT-2 or ViT, has a `source` and no `target`. In an
+    encoder–decoder, the decoder reads `decoder_tokens`: the start token and the target without its last token. The
+    query of the decoder at `decoder_tokens[i]` predicts `target.tokens[i]`.
 
     Args:
         source: the tokens or the patches that the encoder or the only stack reads.
@@ -60,13 +60,13 @@ def record(
     image: Any = None,
     image_processor: Any = None,
 ) -> Recording:
-    """Run a model once with `output_attentions=True`, in the attention implementation `eager`.
+    """Record a forward pass of a model with `output_attentions=True`, in the attention implementation `eager`.
 
     Args:
         model: any model of transformers that returns attention weights.
         tokenizer: the tokenizer of the model; None if the model reads an image and writes no text.
         text: the text that the encoder or the only stack reads.
-        target: the target of an encoder–decoder; None for the text that `model.generate` returns.
+        target: the target text of an encoder–decoder; None for the text that the model generates.
         image: an image for `image_processor`, instead of a text.
         image_processor: the image processor of the model, if it reads images.
 
@@ -112,7 +112,7 @@ def record(
 
 @contextmanager
 def eager_attention(model: PreTrainedModel) -> Iterator[None]:
-    """Use the attention implementation `eager` inside the block, because the others return no attention weights."""
+    """Use the attention implementation `eager` in the `with` block, because the others return no attention weights."""
     implementation = model.config._attn_implementation
     try:
         model.set_attn_implementation("eager")
@@ -126,14 +126,14 @@ def _outputs(model: PreTrainedModel, inputs: dict[str, torch.Tensor]) -> Any:
         return model(**inputs, output_attentions=True, output_hidden_states=True, return_dict=True)
     except (IndexError, RuntimeError, TypeError, ValueError) as error:
         raise InputError(
-            f"{type(model).__name__} cannot be run on the given input ({first_line(error)}): give a text to a model "
-            "that reads text, of at most as many tokens as the model has positions, or an image to a model that reads "
-            "images."
+            f"{type(model).__name__} cannot be run on the given input ({first_line(error)}): a model that reads text "
+            "needs a text with at most as many tokens as the model has positions, and a model that reads images needs "
+            "an image."
         ) from error
 
 
 def _attention(model: PreTrainedModel, outputs: Any, is_encoder_decoder: bool) -> dict[str, np.ndarray]:
-    """The attention weights in a model's outputs, `(layers, heads, queries, keys)` for each kind of attention."""
+    """Return the attention weights in a model's outputs, `(layers, heads, queries, keys)` by kind of attention."""
     fields = {SELF: "attentions"}
     if is_encoder_decoder:
         fields = {ENCODER: "encoder_attentions", CROSS: "cross_attentions", DECODER: "decoder_attentions"}
@@ -150,16 +150,16 @@ def _attention(model: PreTrainedModel, outputs: Any, is_encoder_decoder: bool) -
 
 
 def _generated(model: Any, tokenizer: Any, text: str | None, inputs: dict[str, torch.Tensor]) -> str:
-    """The text that the model generates for a text or an image."""
+    """Return the text that the model generates for a text or an image."""
     if not model.can_generate():
-        raise InputError(f"{type(model).__name__} cannot generate a target: give one.")
+        raise InputError(f"{type(model).__name__} cannot generate a target: give a target.")
     if text is None:
         return tokenizer.decode(model.generate(**inputs)[0], skip_special_tokens=True)
     return translate(model, tokenizer, [text], with_scores=False, show_progress=False)[0][0].text
 
 
 def decoder_ids(model: Any, target_ids: list[int]) -> list[int]:
-    """The ids that the decoder reads: the start token, and the target without its last token."""
+    """Return the ids that the decoder reads: the start token, and the target without its last token."""
     config = model.config.get_text_config(decoder=True)
     start = model.generation_config.decoder_start_token_id if model.generation_config else None
     for name in ("decoder_start_token_id", "bos_token_id"):
@@ -170,7 +170,7 @@ def decoder_ids(model: Any, target_ids: list[int]) -> list[int]:
 
 
 def _patch_grid(config: Any, pixel_values: torch.Tensor, length: int) -> tuple[int, int]:
-    """The rows and columns of the patches of `pixel_values`, from the patch size in the config of the image encoder."""
+    """Return the numbers of rows and columns of the patches of `pixel_values`, from the patch size in the config."""
     for part in (config, getattr(config, "encoder", None), getattr(config, "vision_config", None)):
         size = getattr(part, "patch_size", None)
         if size is not None:
@@ -185,7 +185,10 @@ def _patch_grid(config: Any, pixel_values: torch.Tensor, length: int) -> tuple[i
 
 
 def _shown(pixel_values: torch.Tensor, image_processor: Any) -> np.ndarray:
-    """Pixels `(height, width, channels)` from 0 to 1: the input of the model, with the normalisation undone."""
+    """Convert `pixel_values`, an input of the model, to pixels `(height, width, channels)` from 0 to 1.
+
+    The normalisation of the image processor is undone.
+    """
     pixels = _array(pixel_values).transpose(1, 2, 0)
     if getattr(image_processor, "do_normalize", False):
         pixels = pixels * np.asarray(image_processor.image_std) + np.asarray(image_processor.image_mean)

@@ -20,7 +20,8 @@ class Sequence:
         words: the words of the text, separated by whitespace; empty for an image.
         word_of_token: the index of the word of each token; None for special tokens, such as the end-of-sentence token,
             and for patches.
-        patches: rows and columns of the image patches, row by row the last of `tokens`; None for a text.
+        patches: the numbers of rows and columns of the image patches; the patches are the last of `tokens`, row by row.
+            None for a text.
     """
 
     tokens: list[str]
@@ -36,7 +37,7 @@ def read_text(tokenizer: Any, text: str, *, is_target: bool = False) -> Sequence
     Args:
         tokenizer: a tokenizer of transformers.
         text: the text.
-        is_target: whether the text is a target of an encoder–decoder, which some tokenizers treat differently.
+        is_target: whether the text is the target of an encoder–decoder; some tokenizers convert targets differently.
     """
     argument = {"text_target" if is_target else "text": text}
     if not tokenizer.is_fast:
@@ -53,7 +54,7 @@ def read_text(tokenizer: Any, text: str, *, is_target: bool = False) -> Sequence
 
 
 def _from_pieces(tokenizer: Any, text: str, ids: list[int]) -> Sequence:
-    """Read a text with a tokenizer without offsets: each piece that begins with ▁ or Ġ begins a word."""
+    """Make the sequence of a text from ids without offsets: each piece that begins with ▁ or Ġ begins a word."""
     pieces = tokenizer.convert_ids_to_tokens(ids)
     special = set(tokenizer.all_special_ids) - {tokenizer.unk_token_id}
     begun = list(accumulate(piece.startswith(_WORD_STARTS) for piece in pieces))
@@ -67,11 +68,11 @@ def _from_pieces(tokenizer: Any, text: str, ids: list[int]) -> Sequence:
 
 
 def image_sequence(patches: tuple[int, int], length: int) -> Sequence:
-    """The sequence of an image: tokens without a patch, such as a class token, then the patches row by row.
+    """Make the sequence of an image: tokens without a patch, such as a class token, then the patches row by row.
 
     Args:
-        patches: rows and columns of patches.
-        length: the number of all tokens.
+        patches: the numbers of rows and columns of the patches.
+        length: the number of all tokens, with those without a patch.
     """
     rows, columns = patches
     before = length - rows * columns
@@ -81,6 +82,6 @@ def image_sequence(patches: tuple[int, int], length: int) -> Sequence:
 
 
 def membership(sequence: Sequence) -> np.ndarray:
-    """A matrix `(words, tokens)` with 1 where a token belongs to a word, and 0 elsewhere."""
+    """Return a matrix `(words, tokens)` with 1 where a token belongs to a word, and 0 elsewhere."""
     words = np.array([-1 if word is None else word for word in sequence.word_of_token], dtype=int)
     return (words[None] == np.arange(len(sequence.words))[:, None]).astype(np.float32)

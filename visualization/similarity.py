@@ -9,7 +9,7 @@ from .sequences import membership
 
 
 def similarity_heatmaps(one: Recording, other: Recording) -> Heatmaps:
-    """The cosines between each word of one sentence and each word of another sentence, after each layer.
+    """Compute the cosine between each word of one sentence and each word of another sentence, after each layer.
 
     The vector of a word is the mean of the hidden states of its tokens.
 
@@ -33,7 +33,7 @@ def similarity_heatmaps(one: Recording, other: Recording) -> Heatmaps:
 
 
 def _unit_word_vectors(recording: Recording) -> np.ndarray:
-    """The vector of each word, divided by its norm, `(layers + 1, words, width)`; 0 for a word without tokens."""
+    """Return the vectors of the words, `(layers + 1, words, width)`, of norm 1; 0 for a word without tokens."""
     sums = membership(recording.source) @ recording.hidden_states  # the cosine is the same for sums and means
     norms = np.linalg.norm(sums, axis=-1, keepdims=True)
     return np.divide(sums, norms, out=np.zeros_like(sums), where=norms > 0)

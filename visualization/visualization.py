@@ -1,5 +1,5 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""`visualize`: everything that can be drawn of a model on a text or an image, as data, as a page and as PNG files."""
+"""The function `visualize`, which makes all pictures of a model on a text or an image: data, a page and PNG files."""
 
 import html
 import os
@@ -42,9 +42,10 @@ class Visualization:
         heatmaps: the heatmaps by name: `encoder_attention`, `cross_attention`, `decoder_attention` or
             `self_attention`; `position_1`, …; `similarity`. The data are in `heatmaps[name].values`.
         norms: the norms at the input of each stack.
-        alignment: the alignment of the words of the text and of its target; None without cross-attention between texts.
+        alignment: the alignment of the words of the text and of its target; None if the model has no target, the target
+            has no words, or the model reads an image.
         texts: the texts at the top of the page, by label.
-        alignment_caption: the sentence that explains how the alignment was made.
+        alignment_caption: the sentences that explain how the alignment was made.
     """
 
     title: str
@@ -56,7 +57,7 @@ class Visualization:
     alignment_caption: str = ""
 
     def html(self) -> str:
-        """The text of the page, a complete HTML document that loads nothing from elsewhere."""
+        """Return the page as a complete HTML document, which loads no other files."""
         parts = [text_part(label, text) for label, text in self.texts.items()]
         if self.alignment is not None:
             parts.append(alignment_part(self.alignment, self.alignment_caption))
@@ -65,7 +66,7 @@ class Visualization:
         return page_html(self.title, parts, self.recording.pixels)
 
     def _repr_html_(self) -> str:
-        """The page in a frame, so that neither its styles nor those of the notebook change the other."""
+        """Return the page in a frame, which keeps the styles of the page and of the notebook apart."""
         page = html.escape(self.html(), quote=True)
         return (
             f'<iframe sandbox="allow-scripts" style="width: 100%; height: 800px; border: 0" srcdoc="{page}"></iframe>'
@@ -76,7 +77,7 @@ class Visualization:
 
         Args:
             folder: the folder to write.
-            overwrite: whether files in the folder are replaced; if not, it must be new or empty.
+            overwrite: whether files in the folder are replaced; if False, the folder must be new or empty.
 
         Returns:
             The path of the page.
@@ -126,17 +127,17 @@ def visualize(
     """Run a model on a text or an image, and make pictures of its attention and its position encoding.
 
     Args:
-        model: a model of transformers, or the folder or Hub name of one.
-        text: the text to read.
-        target: the target of an encoder–decoder; by default the text that it generates.
+        model: a model object of transformers, or the folder or Hub name of a model.
+        text: the text that the model reads.
+        target: the target text of an encoder–decoder; by default the text that the model generates.
         image: an image instead of a text, for a model that reads images: a path, a PIL image or an array.
         compare: a second text; the similarity of the words of both texts is drawn.
-        reverse_model: a translator of the other direction; the word alignments of both are symmetrised.
+        reverse_model: a translator of the other direction; the word alignments of both translators are symmetrised.
         layer: the number of the decoder layer, counted from 1, from which the word alignment is made; see
             `align_recording`.
-        tokenizer, image_processor: needed if `model` is a model and not a name.
-        reverse_tokenizer: needed if `reverse_model` is a model and not a name.
-        device: where a model that is given by its name computes; by default the accelerator if there is one.
+        tokenizer, image_processor: the tokenizer and the image processor of the model, if `model` is a model object.
+        reverse_tokenizer: the tokenizer of the reverse model, if `reverse_model` is a model object.
+        device: the device of a model that is given by folder or Hub name; by default the accelerator if there is one.
 
     Raises:
         InputError: the model does not load or returns no attention weights, or an argument does not fit the model.
@@ -149,7 +150,7 @@ def visualize(
     heatmaps = attention_heatmaps(recording)
     if compare is not None:
         if image is not None:
-            raise InputError("A second text is given to compare with, but the model reads an image: leave it out.")
+            raise InputError("compare is given, but the model reads an image and no text: leave compare out.")
         heatmaps.append(similarity_heatmaps(recording, record(model, tokenizer, compare, target)))
     length = max(len(recording.source.tokens), len(recording.decoder_tokens))
     heatmaps += position_heatmaps(model, length, recording.source.patches)
@@ -162,7 +163,9 @@ def visualize(
         alignment = align_recording(recording, layer, reverse)
         caption = describe_alignment(layer, is_symmetrised=reverse is not None)
     elif reverse_model is not None:
-        raise InputError("A model of the other direction is given, but only translations of text have word alignments.")
+        raise InputError(
+            "reverse_model is given, but only translations of texts have word alignments: leave reverse_model out."
+        )
 
     generated = " ".join(recording.target.words) if recording.target is not None else None
     texts = {"text": text, "target": target or generated, "compared with": compare}
@@ -173,7 +176,7 @@ def visualize(
 
 
 def _recorded_in_reverse(model: Any, tokenizer: Any, recording: Recording, device: Any) -> Recording:
-    """The recording of a translator of the other direction, which reads the target and writes the source."""
+    """Record a translator of the other direction, which reads the target and writes the source."""
     assert recording.target is not None
     if not isinstance(model, PreTrainedModel):
         model, tokenizer, _ = load_model(model, device)

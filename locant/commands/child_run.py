@@ -1,8 +1,8 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
 """A run of `locant train` in a process that `locant search` or `locant study translation` starts.
 
-The options are those of the `run_config.yaml` in the folder of the run. The process sends itself SIGTERM when its
-standard input ends, as it does when the process that started it ends.
+The options of the run are in `run_config.yaml` in the folder of the run. The standard input of the process is a pipe
+from the parent process. When the parent process ends, the pipe is closed, and this process sends itself SIGTERM.
 """
 
 import os
@@ -21,7 +21,7 @@ LOCK_FILE = ".process.lock"
 def main(folder: Path) -> int:
     """Run `locant train` on the `run_config.yaml` in `folder`, and return the exit status of `locant train`."""
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    # an earlier process of the run, whose parent was killed, may still be saving its checkpoint: wait for it
+    # an earlier process of the run, whose parent was killed, may still be saving a checkpoint: wait until it has ended
     with FileLock(folder / LOCK_FILE):
         from locant.cli import main as locant  # imported here, so that this process waits for the lock first
 

@@ -18,7 +18,7 @@ from locant.training.options.run_config import read_run_data
 
 _MOST_EXAMPLES = 10
 _IDLE_SECONDS, _STOP_SECONDS = 60, 1
-_NEW_TOKENS = 40  # preset for a language model whose generation config has no limit
+_NEW_TOKENS = 40  # preset length of a continuation if the model's generation config has no `max_new_tokens`
 
 
 def run(arguments: list[str]) -> None:
@@ -39,7 +39,7 @@ def run(arguments: list[str]) -> None:
         if parsed.open:
             webbrowser.open(address)
 
-    # uvicorn would print a traceback for each page that is still open in a browser when the server stops
+    # with a lower log level, uvicorn prints a traceback for each page that is open in a browser when the server stops
     serve(app, listener, _IDLE_SECONDS, _STOP_SECONDS, on_ready, log_level="critical")
 
 
@@ -47,7 +47,7 @@ def load_form(parsed: argparse.Namespace) -> Callable[[], None]:
     """Load the model, and return a function that adds the form of its task to a page.
 
     Raises:
-        InputError, SharingError: the model or the examples do not load, or there is no form for the model's task.
+        InputError: the model or the examples do not load, or there is no form for the model's task.
     """
     from locant.serving import demo_page
     from locant.serving.served_models import ServedClassifier, ServedTranslator
@@ -114,8 +114,8 @@ def _parser() -> argparse.ArgumentParser:
         nargs="+",
         default=[],
         metavar="FILE",
-        help=f"files of texts, one text per line, or images, or folders of images; the page offers the first "
-        f"{_MOST_EXAMPLES}",
+        help=f"files of texts, one text per line; or images, or folders of images; the page offers the first "
+        f"{_MOST_EXAMPLES} texts or images as examples",
     )
     parser.add_argument(
         "--host", default="127.0.0.1", metavar="ADDRESS", help="address to listen on (default: 127.0.0.1)"

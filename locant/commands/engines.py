@@ -31,15 +31,16 @@ def add_engine_options(parser: argparse.ArgumentParser) -> None:
         "--compute_type",
         metavar="TYPE",
         help="type in which CTranslate2 computes, such as float32 or int8; auto takes the fastest type on the device "
-        "(default: the type in which the weights are stored)",
+        "(default: the type in which the weights are stored, if the device supports it)",
     )
 
 
 def engine_of(parsed: argparse.Namespace) -> str:
-    """The engine that `--engine` names, or by default the engine that the model's folder was written for.
+    """Return the engine that `--engine` names; by default `ctranslate2` for a folder exported for it, else `torch`.
 
     Raises:
-        InputError: the folder was written for another engine, or `--compute_type` is given for PyTorch.
+        InputError: the folder was exported for ONNX, or for CTranslate2 although `--engine` is `torch`; or
+            `--compute_type` is given and the engine is `torch`.
     """
     from locant.hub.engines.ctranslate2_model import is_exported
 
@@ -70,7 +71,8 @@ def load_in_engine(parsed: argparse.Namespace) -> Iterator[tuple[Any, Any, dict[
     """Load a model into its engine; yield the model, its tokenizer and the keyword arguments of `text_options`.
 
     Raises:
-        InputError, SharingError: there is no such model, device or engine.
+        InputError, SharingError: there is no such model or device, the engine is not installed, or the engine cannot
+            run the model.
     """
     if engine_of(parsed) == TORCH:
         yield load_model(parsed)

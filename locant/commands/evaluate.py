@@ -114,7 +114,9 @@ def _parser() -> argparse.ArgumentParser:
         choices=("train", "validation", "test"),
         help="part of the data of the model's training run, instead of --source and --reference (default: test)",
     )
-    parser.add_argument("--test_file", nargs="+", metavar="FILE", help="test data, instead of the test data of the run")
+    parser.add_argument(
+        "--test_file", nargs="+", metavar="FILE", help="files of test data, instead of the test data of the run"
+    )
     parser.add_argument(
         "--output", metavar="TSV", help="TSV file to which the prediction for each row is written, one row per line"
     )

@@ -18,7 +18,10 @@ def run(arguments: list[str]) -> None:
     print(f"{folder} holds the model for {parsed.format}, {size:.1f} MB.")
     if parsed.format == "onnx":
         difference = AutoConfig.from_pretrained(folder).onnx["largest_difference"]
-        print(f"The outputs of onnxruntime differ from the outputs of the model by at most {difference:.1e}.")
+        print(
+            f"The outputs of onnxruntime differ from the outputs of the model by at most {difference:.1e}, relative to "
+            "the largest output, or to 1 if the largest output is smaller."
+        )
 
 
 def _parser() -> argparse.ArgumentParser:

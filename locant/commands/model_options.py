@@ -45,12 +45,12 @@ def add_search_options(parser: argparse.ArgumentParser) -> None:
         "--length_penalty",
         type=float,
         metavar="X",
-        help="exponent of the length by which beam search divides the log-probability of a text",
+        help="exponent X: beam search divides the log-probability of a text by (number of tokens) ** X",
     )
 
 
 def search_options(arguments: argparse.Namespace) -> dict[str, Any]:
-    """The options of `add_search_options` that were given, as keyword arguments of `generate`."""
+    """Return the search options that the command line gives, as keyword arguments of `generate`."""
     given = {name: getattr(arguments, name) for name in ("num_beams", "max_new_tokens", "length_penalty")}
     return {name: value for name, value in given.items() if value is not None}
 
@@ -59,7 +59,7 @@ def load_model(arguments: argparse.Namespace) -> tuple[Any, Any, dict[str, Any]]
     """Load a model into PyTorch; return the model, its tokenizer and the keyword arguments of `text_options`.
 
     Raises:
-        InputError: there is no such model or device.
+        InputError: the model does not load, or there is no such device.
     """
     show_progress = shows_progress(arguments)
     model, tokenizer = load(arguments.model, arguments.device)
@@ -70,7 +70,7 @@ def load_model(arguments: argparse.Namespace) -> tuple[Any, Any, dict[str, Any]]
 
 
 def text_options(arguments: argparse.Namespace, source_prefix: str | None, show_progress: bool) -> dict[str, Any]:
-    """The keyword arguments for `score`, `translate_stream` and `evaluate_split` of `locant.training.inference`."""
+    """Return the keyword arguments that `score`, `translate_stream` and `evaluate_split` have in common."""
     return {
         "batch_size": arguments.batch_size,
         "source_prefix": source_prefix or "",
@@ -92,7 +92,7 @@ def shows_progress(arguments: argparse.Namespace) -> bool:
 
 
 def _is_file(stream: TextIO) -> bool:
-    """Whether the stream writes to a regular file, and not to a terminal, a pipe or memory."""
+    """Return whether the stream writes to a regular file, and not to a terminal, a pipe or memory."""
     try:
         return stat.S_ISREG(os.fstat(stream.fileno()).st_mode)
     except (OSError, ValueError):
@@ -100,7 +100,7 @@ def _is_file(stream: TextIO) -> bool:
 
 
 def run_config_file(model: str) -> Path | None:
-    """The path of a run's `run_config.yaml`, if `model` is the run's folder or one of its checkpoints; else None."""
+    """Return the path of a run's `run_config.yaml` if `model` is the run's folder or a checkpoint in it; else None."""
     candidates = (Path(model) / RUN_CONFIG_FILE, Path(model).parent / RUN_CONFIG_FILE)
     return next((path for path in candidates if Path(model).is_dir() and path.is_file()), None)
 

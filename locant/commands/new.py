@@ -14,7 +14,7 @@ def run(arguments: list[str]) -> None:
     configuration = files("locant.examples").joinpath("phrasebook.yaml").read_text(encoding="utf-8")
     with new_folder(parsed.folder) as folder:
         write_corpus(make_corpus(TRAIN_PAIRS, DEV_PAIRS, TEST_PAIRS), folder / "data")
-        # the paths in the file begin at the root of the repository, in which the data have another folder
+        # the paths in the YAML file are those of Locant's repository; in a new project, the data are in `data/`
         text = configuration.replace("examples/data/phrasebook/", "data/")
         (folder / "phrasebook.yaml").write_text(text, encoding="utf-8")
     print(f"cd {parsed.folder}\nlocant train phrasebook.yaml")

@@ -28,7 +28,7 @@ _WITH_TOP_K = ("text-classification", "image-classification", "fill-mask")
 _GENERATING = ("text-generation", "translation", "image-text-to-text")
 _TEXT_KEYS = ("generated_text", "translation_text", "summary_text")
 _CHUNK = 16
-"""The number of batches whose inputs are read at a time."""
+"""The number of batches whose inputs are read before the model predicts them."""
 
 
 def run(arguments: list[str]) -> None:
@@ -81,7 +81,7 @@ def _check_options(pipe: Any, parsed: argparse.Namespace) -> None:
 
 
 def max_text_tokens(pipe: Any, data: Any) -> int | None:
-    """The number of tokens that a classifier reads of a text, as in training; None if texts are not cut."""
+    """Return the number of tokens to which a text classifier cuts a text, as in training; None if texts are not cut."""
     if pipe.task != "text-classification":
         return None
     limits = [getattr(data, "max_length", None), position_limit(pipe.model, "source")]
@@ -118,16 +118,16 @@ def load_pipeline(parsed: argparse.Namespace, trained_for: str | None) -> Any:
         ) from error
     if pipe.task not in (*_IMAGE_TASKS, *_TEXT_TASKS):
         raise InputError(
-            f"{parsed.model} is for {pipe.task}, whose results do not fit a line: call locant.pipeline in Python."
+            f"{parsed.model} is for {pipe.task}, whose results do not fit on one line: call locant.pipeline in Python."
         )
     tokenizer: Any = pipe.tokenizer
-    if pipe.task == "text-generation" and tokenizer.pad_token_id is None:  # GPT-2 and Llama have none
+    if pipe.task == "text-generation" and tokenizer.pad_token_id is None:  # as in GPT-2 and Llama
         tokenizer.pad_token = tokenizer.eos_token
     return pipe
 
 
 def _check_masks(pipe: Any, lines: list[str], before: int) -> None:
-    """Raise `InputError` if a line has no mask for a masked language model.
+    """If the model is a masked language model, raise `InputError` for a line that has text but no mask token.
 
     Args:
         pipe: the pipeline.
@@ -147,7 +147,7 @@ def predict_inputs(pipe: Any, inputs: list[str], parsed: argparse.Namespace, max
     filled = [text for text in inputs if text.strip()]
     try:
         found = iter(_call(pipe, filled, parsed, max_length) if filled else [])
-    except ValueError as error:  # a text is longer than the learned positions of the model
+    except ValueError as error:  # a text has more tokens than the model has learned positions
         raise InputError(sentence(first_line(error))) from error
     for text in inputs:
         yield next(found) if text.strip() else []
@@ -182,9 +182,9 @@ def _may_have_several(pipe: Any) -> bool:
 
 
 def _shown(pipe: Any, found: Any) -> Any:
-    """The part of the output of a pipeline that is printed.
+    """Return the part of the output of a pipeline that is printed.
 
-    For a multi-label classifier, it is the labels with a probability of at least 0.5; for regression, the number
+    For a multi-label classifier, this part is the labels with a probability of at least 0.5; for regression, the number
     without a label; for other models, the whole output.
     """
     if _may_have_several(pipe):
@@ -195,7 +195,7 @@ def _shown(pipe: Any, found: Any) -> Any:
 
 
 def _as_line(found: Any) -> str:
-    """The output of a pipeline as a line, with tabs between labels or tokens and their probabilities."""
+    """Convert the output of a pipeline to one line, with tabs between labels or tokens and their probabilities."""
     if isinstance(found, list):
         return "\t".join(map(_as_line, found))
     if isinstance(found, float):
@@ -209,7 +209,7 @@ def _as_line(found: Any) -> str:
 
 
 def _lines(parsed: argparse.Namespace, is_interactive: bool, data: Any) -> Iterable[str]:
-    """The texts of the input: lines of files, texts of tables, or lines of standard input if no files are given."""
+    """Read the input texts: lines of files, texts of tables, or lines of standard input if no files are given."""
     if is_interactive:
         return prompted(parsed.output)
     if not parsed.files:
@@ -218,7 +218,11 @@ def _lines(parsed: argparse.Namespace, is_interactive: bool, data: Any) -> Itera
 
 
 def _texts(file: str, data: Any) -> Iterable[str]:
-    """The texts of a table, in the column that the run of the model reads; line breaks in a text become spaces."""
+    """Read the texts in one column of a table; line breaks in a text become spaces.
+
+    The column is the column that the options of the model's training run name, or else, in this order of preference,
+    the column `text`, the column with the name of the run's source language, or the column `source`.
+    """
     chosen = getattr(data, "text_column", None) or getattr(data, "source_column", None)
     column = Column("text", chosen=chosen, usual=("text", getattr(data, "source_lang", None) or "source", "source"))
     return map(one_line, load_files(file, "test", Layout((column,)))["text"])
@@ -275,7 +279,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="N",
         help="number of labels of an input, or of tokens for each mask, the most probable first (default: 1)",
     )
-    parser.add_argument("--do_sample", action="store_true", help="draw a continuation at random, not greedily")
+    parser.add_argument("--do_sample", action="store_true", help="draw the tokens of a continuation at random")
     parser.add_argument("--seed", type=int, metavar="N", help="seed of the random numbers of --do_sample")
     parser.add_argument("--json", action="store_true", help="write JSON lines with each input and its whole result")
     parser.add_argument("--max_new_tokens", type=positive, metavar="N", help="longest generated text, in tokens")

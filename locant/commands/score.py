@@ -47,7 +47,11 @@ def _write(scores: Sequence[SentenceScore], parsed: argparse.Namespace) -> None:
 
 
 def _score_documents(parsed: argparse.Namespace) -> tuple[list[SentenceScore], str]:
-    """Score each document in `--text`, and make a line with the perplexity and the bits per byte of all documents."""
+    """Score each document in the files of `--text`.
+
+    Returns:
+        The score of each document, and a line of text with the perplexity and the bits per byte of all documents.
+    """
     # imported here, because --help would take longer with these modules
     from transformers import AutoModelForCausalLM
 
@@ -108,13 +112,14 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--document_separator",
         metavar="TEXT",
-        help="separator of the documents in --text: file, blank_line, line or another text (default: as in training)",
+        help="separator of the documents in --text: file, blank_line, line or another text (default: as in training, "
+        "else file)",
     )
     parser.add_argument(
         "--block_size",
         type=positive,
         metavar="N",
-        help="number of tokens of the blocks in which longer documents are scored (default: as in training, else 256)",
+        help="largest number of tokens of the pieces into which a document is cut (default: as in training, else 256)",
     )
     parser.add_argument("--tokens", action="store_true", help="write JSON lines with the log-probability of each token")
     parser.add_argument("--output", metavar="FILE", help="file for the results (default: standard output)")

@@ -49,7 +49,7 @@ def run(arguments: list[str]) -> None:
     except ImportError as error:
         raise InputError(f"locant search needs Optuna ({error}): pip install 'locant[search]'.") from error
 
-    # imported here, because --help does not use them
+    # imported here, because --help would take longer with these modules
     from locant.studies.search import run_search
     from locant.studies.search_config import parse_search
 

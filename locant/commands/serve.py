@@ -49,13 +49,13 @@ def run(arguments: list[str]) -> None:
         )
     listener = bind(parsed.host, parsed.port)
     print(f"Loading {parsed.model}", file=sys.stderr)
-    shows_progress(parsed)  # switches the bars of transformers off
+    shows_progress(parsed)  # switches the progress bars of transformers off
     with _load(parsed) as (served, engine):
-        # so that the first request does not wait longer than others, and a model that cannot compute is not served
+        # compute one text first: a model that cannot compute is not served, and the first request is not slower
         served.compute([_WARM_UP], {})
         app = create_app(served, parsed.model, engine, parsed.batch_size, limits)
         serve(app, listener, limits.read_seconds, parsed.stop_seconds, _print_ready)
-    if is_computing():  # the interpreter would wait for the batch, for longer than --stop_seconds
+    if is_computing():  # at its exit, Python would wait for the thread that computes a batch, beyond --stop_seconds
         sys.stderr.flush()
         os._exit(0)
 
@@ -89,7 +89,15 @@ def _load(parsed: argparse.Namespace) -> Iterator[tuple[ServedTranslator | Serve
 
 
 def find_served_task(model: str) -> str:
-    """The name of the model's task in pipelines, or of its class if it is for another one."""
+    """Return the name that the task of a model has in pipelines, such as `translation`.
+
+    The class of a Locant model with a head decides the task. For every other model, the task is `text-classification`
+    if the name of its class ends in `ForSequenceClassification`, or else `translation` if it is an encoder–decoder, or
+    else `another task (CLASS)`. If the config does not load, the result is `translation`.
+
+    Raises:
+        InputError: `model` is a path but not a folder, or the folder holds an unfinished run.
+    """
     check_folder(model)
     if found := find_task(model, {}):
         return found
@@ -131,7 +139,7 @@ def _parser() -> argparse.ArgumentParser:
         ("max_texts", 256, "texts in a request"),
         ("max_text_length", 2000, "characters in a text"),
         ("max_body_bytes", 2**20, "bytes in the body of a request"),
-        ("max_read_seconds", 10, "seconds in which a client must begin, and then complete, a request"),
+        ("max_read_seconds", 10, "seconds in which the headers of a request, and then its body, must arrive"),
         ("max_num_beams", 8, "beams that a request may ask for"),
         ("max_new_tokens", 512, "tokens of a translation that a request may ask for"),
     ):
@@ -142,7 +150,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def port(text: str) -> int:
-    """`text` as the number of a port."""
+    """Convert `text` to the number of a port; raise `ArgumentTypeError` or `ValueError` if it is not a port number."""
     number = int(text)
     if not 0 <= number < 2**16:
         raise argparse.ArgumentTypeError(f"{text} is not a number from 0 to 65535")

@@ -56,17 +56,25 @@ def _parser() -> argparse.ArgumentParser:
         help="seeds; each model is trained once with each seed (default: 0 1 2)",
     )
     parser.add_argument(
-        "--order_steps", type=positive, default=300, metavar="N", help="training steps for word order (default: 300)"
+        "--order_steps",
+        type=positive,
+        default=300,
+        metavar="N",
+        help="training steps of each model in the part on word order (default: 300)",
     )
     parser.add_argument(
-        "--length_steps", type=positive, default=1200, metavar="N", help="training steps for length (default: 1200)"
+        "--length_steps",
+        type=positive,
+        default=1200,
+        metavar="N",
+        help="training steps of each model in the part on length (default: 1200)",
     )
     parser.add_argument(
         "--train_length",
         type=positive,
         default=32,
         metavar="N",
-        help="length of the longest training sequences (default: 32)",
+        help="length of the longest training sequences, in tokens (default: 32)",
     )
     parser.add_argument(
         "--workers",

@@ -6,7 +6,7 @@ from locant.training.options.run_config import parse_run_config
 
 
 def run(arguments: list[str]) -> None:
-    """Train as the configuration file and the options say."""
+    """Train a model with the options of the YAML file and of the command line, or resume a stopped run."""
     start_missing_processes(arguments)
     run_config = parse_run_config(arguments)
 

@@ -41,17 +41,19 @@ def run(arguments: list[str]) -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser("locant translate", description="Translate text, one sentence per line.")
     add_model_options(parser)
-    parser.add_argument("files", nargs="*", metavar="FILE", help="text to translate (default: standard input)")
+    parser.add_argument(
+        "files", nargs="*", metavar="FILE", help="files of sentences, one per line (default: standard input)"
+    )
     parser.add_argument("--output", metavar="FILE", help="file for the translations (default: standard output)")
     parser.add_argument(
         "--num_return_sequences",
         type=positive,
         default=1,
         metavar="N",
-        help="number of translations of each sentence, best first (default: 1); above 1, lines begin with the number "
-        "of the sentence",
+        help="number of translations of each sentence, best first (default: 1); if it is above 1, each line begins "
+        "with the number of its sentence",
     )
-    parser.add_argument("--scores", action="store_true", help="put the score and a tab before each translation")
+    parser.add_argument("--scores", action="store_true", help="write the score and a tab before each translation")
     add_search_options(parser)
     add_engine_options(parser)
     return parser

@@ -56,8 +56,9 @@ def _parser() -> argparse.ArgumentParser:
         "--output_dir",
         default="runs/visualization",
         metavar="DIR",
-        help="folder for the page and the PNG files, which must be new or empty (default: runs/visualization)",
+        help="folder for the page and the PNG files, which must be new or empty unless --overwrite is given (default: "
+        "runs/visualization)",
     )
-    parser.add_argument("--overwrite", action="store_true", help="replace files in the folder")
+    parser.add_argument("--overwrite", action="store_true", help="replace files in the folder of --output_dir")
     add_device_option(parser)
     return parser

@@ -279,7 +279,7 @@ class TestRefusals:
 
     def test_a_model_without_a_head(self, predict, folders, lines):
         [error] = predict(folders["bare"], lines, status=2)
-        assert "is for feature-extraction, whose results do not fit a line: call locant.pipeline" in error
+        assert "is for feature-extraction, whose results do not fit on one line: call locant.pipeline" in error
 
     def test_a_folder_that_holds_no_model(self, predict, lines, tmp_path):
         [error] = predict(tmp_path, lines, status=2)
