@@ -36,7 +36,8 @@ _OTHER_FIELDS = {"auto_map", "custom_pipelines", "locant_code", "quantization_co
 _OTHER_FIELDS |= {"attn_implementation", "experts_implementation", "partial_rotary_factor", "rope_scaling"}
 _OTHER_FIELDS |= {"tokenizer_class", "processor_class", "task_specific_params", "prefix"}
 
-# Upper limits, which are checked before anything of this size is allocated
+# Upper limits of the number of labels and of the sides of images and patches, checked before memory of this size is
+# allocated
 _MOST_LABELS = 2**20
 _LONGEST_SIDE = 2**20
 

@@ -227,7 +227,8 @@ def cross_attention_inputs(
 
     Raises:
         ValueError: document ids are given for one of the sequences only; the number of rows of the decoder is not a
-            multiple of the number of rows of the source; the backend cannot take the mask.
+            multiple of the number of rows of the source; a four-dimensional mask fits neither one query nor all queries
+            of the decoder; the backend cannot take the mask.
     """
     beams = _rows_of_each_source(inputs.hidden_states.shape[0], source.hidden_states.shape[0])
     if beams > 1:

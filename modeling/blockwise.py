@@ -323,7 +323,7 @@ def _random_state(device: torch.device) -> torch.Tensor:
     """The state of the device's random number generator."""
     if device.type == "cpu":
         return torch.get_rng_state()
-    return torch.get_device_module(device).get_rng_state(device)  # without an argument: the state of the current device
+    return torch.get_device_module(device).get_rng_state(device)  # the default is the current device
 
 
 def _set_random_state(device: torch.device, state: torch.Tensor) -> None:

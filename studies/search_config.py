@@ -284,7 +284,7 @@ def _with_metric(search: Search, section: _Section) -> Search:
 
 
 def identity(search: Search) -> dict[str, Any]:
-    """Return the options and keys that must be the same when a search is resumed; access tokens are left out."""
+    """Return the options, without access tokens, and the keys of `search:` that must not change in a resumed search."""
     fixed = {n: value for n, value in search.given.items() if n not in _MAY_CHANGE and not n.endswith("_token")}
     cells = [[*p.values.values(), p.seed] for p in search.planned if p.values]
     keys = {"sampler": search.sampler, "seed": search.seed, "metric": search.metric, "pruning": search.pruning}

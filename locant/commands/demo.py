@@ -89,7 +89,7 @@ def _predict(
 
 
 def _texts(parsed: argparse.Namespace) -> Sequence[str]:
-    """Read the example texts of the page: the first `_MOST_EXAMPLES` lines of the given files, without blank lines."""
+    """Read the example texts of the page: the first `_MOST_EXAMPLES` lines of the given files that are not blank."""
     lines = (line for file in parsed.examples for line in read_lines(file) if line.strip())
     return list(islice(lines, _MOST_EXAMPLES))
 

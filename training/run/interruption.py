@@ -122,7 +122,7 @@ class SaveOnTermination(TrainerCallback):
             self._ask_for_checkpoint(args, control)
 
     def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """If SIGTERM has come, raise `Terminated` once all processes have saved the checkpoint."""
+        """If SIGTERM has come and `_may_end` is true, raise `Terminated` once all processes have saved a checkpoint."""
         self._agree()
         if self._is_agreed and self._may_end:
             self.trainer.accelerator.wait_for_everyone()

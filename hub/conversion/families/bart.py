@@ -50,7 +50,7 @@ class Bart(Family):
         }
 
     def table(self, ours: LocantConfig, theirs: PreTrainedConfig, architecture: str) -> list[Entry]:
-        """Return the entries of the weights of a BART model."""
+        """Return the table of weights of a BART model, as a list of entries."""
         body = stacks(ours, has_unused_table=not theirs.tie_word_embeddings)
         for stack in ("encoder", "decoder"):
             body.append(Entry(f"{stack}.embed_positions.weight", f"{stack}.position.embeddings.weight"))

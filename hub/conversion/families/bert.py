@@ -112,7 +112,7 @@ class Bert(Family):
         return {**fields, "type_vocab_size": max(ours.type_vocab_size, 1)}
 
     def table(self, ours: LocantConfig, theirs: PreTrainedConfig, architecture: str) -> list[Entry]:
-        """Return the entries of the weights of a BERT model."""
+        """Return the table of weights of a BERT model, as a list of entries."""
         body = under("embeddings.", "encoder.", _EMBEDDINGS)
         for idx in range(ours.encoder_layers):
             body += under(f"encoder.layer.{idx}.", f"encoder.layers.{idx}.", _LAYER)

@@ -79,7 +79,7 @@ class GPT2(Family):
         return {**fields, "n_inner": ours.decoder_ffn_dim, "embd_pdrop": ours.dropout}
 
     def table(self, ours: LocantConfig, theirs: PreTrainedConfig, architecture: str) -> list[Entry]:
-        """Return the entries of the weights of a GPT-2 model."""
+        """Return the table of weights of a GPT-2 model, as a list of entries."""
         body = [
             Entry("wte.weight", "decoder.embed_tokens.weight"),
             Entry("wpe.weight", "decoder.position.embeddings.weight"),

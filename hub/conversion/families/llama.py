@@ -75,7 +75,7 @@ class Llama(Family):
         }
 
     def table(self, ours: LocantConfig, theirs: PreTrainedConfig, architecture: str) -> list[Entry]:
-        """Return the entries of the weights of a Llama model."""
+        """Return the table of weights of a Llama model, as a list of entries."""
         body = [
             Entry("embed_tokens.weight", "decoder.embed_tokens.weight"),
             Entry("norm.weight", "decoder.final_norm.weight"),

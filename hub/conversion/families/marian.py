@@ -54,7 +54,7 @@ class Marian(Family):
         }
 
     def table(self, ours: LocantConfig, theirs: PreTrainedConfig, architecture: str) -> list[Entry]:
-        """Return the entries of the weights of a Marian model."""
+        """Return the table of weights of a Marian model, as a list of entries."""
         has_unused_table = theirs.share_encoder_decoder_embeddings and not theirs.tie_word_embeddings
         body = [*stacks(ours, has_unused_table), *self._positions(theirs)]
         if architecture == "MarianModel":

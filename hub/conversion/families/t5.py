@@ -80,7 +80,7 @@ class T5(Family):
         }
 
     def table(self, ours: LocantConfig, theirs: PreTrainedConfig, architecture: str) -> list[Entry]:
-        """Return the entries of the weights of a T5 model."""
+        """Return the table of weights of a T5 model, as a list of entries."""
         if architecture == "T5EncoderModel":
             return [
                 Entry("shared.weight", "encoder.embed_tokens.weight"),

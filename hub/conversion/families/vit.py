@@ -80,7 +80,7 @@ class ViT(Family):
         return {field: getattr(ours, name) for field, name in _FIELDS.items()}
 
     def table(self, ours: LocantConfig, theirs: PreTrainedConfig, architecture: str) -> list[Entry]:
-        """Return the entries of the weights of a ViT model."""
+        """Return the table of weights of a ViT model, as a list of entries."""
         channels, width, patch, places = ours.num_channels, ours.d_model, ours.patch_shape, math.prod(ours.patch_grid)
         convolution = Reshape((width, channels, *patch), (width, channels * math.prod(patch)))
         body = [
