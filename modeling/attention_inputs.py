@@ -421,10 +421,11 @@ def is_flash(backend: str) -> bool:
 def _custom_or_padding(
     attention_mask: torch.Tensor | None, hidden_states: torch.Tensor
 ) -> tuple[torch.Tensor | None, torch.Tensor | None]:
-    """Return a custom mask of four dimensions and a padding mask: one of them is `attention_mask`, the other is None.
+    """Return the pair (custom mask, padding mask), in which `attention_mask` has one place and the other is None.
 
-    A custom mask is boolean, or additive in the dtype of the hidden states; a padding mask is boolean. Both are None if
-    `attention_mask` is None.
+    An `attention_mask` of four dimensions is a custom mask, and is converted to boolean, or, if it is additive, to the
+    dtype of the hidden states. An `attention_mask` of two dimensions is a padding mask, and is converted to boolean; in
+    a transform of torch.func it becomes a custom mask. If `attention_mask` is None, both masks are None.
     """
     if attention_mask is None:
         return None, None

@@ -181,7 +181,8 @@ class BeamSearch:
         # these sequences, its last step, the row that this step continued, and its last token
         self.ended_scores = torch.full_like(self.scores, -math.inf)
         self.ended = torch.zeros(sentences, self.beams, 3, dtype=torch.long, device=device)
-        # `sentences`, `ended_scores` and `ended` of the sentences that were removed from the batch
+        # one tuple for each time that sentences were removed from the batch: the indices of these sentences, and their
+        # entries of `ended_scores` and `ended`
         self.results: list[tuple[torch.Tensor, torch.Tensor, torch.Tensor]] = []
         self.kept: torch.Tensor | None = None  # indices of the sentences that stay in the batch; None if all stay
 

@@ -37,7 +37,7 @@ class ClassifiedText:
 
 
 class ServedTranslator:
-    """A sequence-to-sequence model of transformers, or a translator in CTranslate2.
+    """Translates batches of texts with a sequence-to-sequence model of transformers or with a CTranslate2 model.
 
     Args:
         model: a model that `locant.training.inference.load` loaded, or a `CTranslate2Model`.

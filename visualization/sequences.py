@@ -54,10 +54,11 @@ def read_text(tokenizer: Any, text: str, *, is_target: bool = False) -> Sequence
 
 
 def _from_pieces(tokenizer: Any, text: str, ids: list[int]) -> Sequence:
-    """Make the sequence of a text from ids without offsets: each piece that begins with ▁ or Ġ begins a word."""
+    """Make the sequence of a text from ids without offsets: the first piece and each piece with ▁ or Ġ begin a word."""
     pieces = tokenizer.convert_ids_to_tokens(ids)
     special = set(tokenizer.all_special_ids) - {tokenizer.unk_token_id}
-    begun = list(accumulate(piece.startswith(_WORD_STARTS) for piece in pieces))
+    first = next((index for index, id_ in enumerate(ids) if id_ not in special), None)
+    begun = list(accumulate(index == first or piece.startswith(_WORD_STARTS) for index, piece in enumerate(pieces)))
     words = text.split()
     word_of_token = [
         None if id_ in special else min(max(number - 1, 0), len(words) - 1)

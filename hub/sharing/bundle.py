@@ -278,10 +278,10 @@ def write_code(folder: str | os.PathLike[str]) -> None:
 
 
 def _say(config: Any, ours: dict[str, Any]) -> None:
-    """Set the config fields that describe the model's code to `ours`.
+    """Set the config fields that describe the model's code to `ours`, and delete those of the fields that end up empty.
 
-    Entries of `custom_pipelines` for other code than Locant's are kept, and so are entries of `auto_map` that refer to
-    other repositories.
+    Entries of `custom_pipelines` for other code than Locant's are kept, also if `ours` has an entry for the same task.
+    Entries of `auto_map` that refer to other repositories are kept unless `ours` has an entry for the same Auto class.
     """
     maps = getattr(config, "auto_map", None) or {}
     pipelines = getattr(config, "custom_pipelines", None) or {}

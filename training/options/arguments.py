@@ -90,7 +90,7 @@ class ModelArguments:
         return None if self.attn_implementation == AUTO else self.attn_implementation
 
     def make_config(self, **decided: Any) -> LocantConfig:
-        """Make the config of a new model: `self.overrides` replaces fields of the preset, and `decided` replaces both.
+        """Make the config of a new model: `self.overrides` takes precedence over the preset, and `decided` over both.
 
         Raises:
             InputError: a value is out of range, or two values do not fit together.

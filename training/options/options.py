@@ -22,7 +22,7 @@ from .arguments import ModelArguments, TrainingArguments
 
 SECTIONS = ("model", "data", "training")
 
-# Fields that are not options of any task, each with the reason that an error message gives
+# Fields of LocantConfig and TrainingArguments that are not options of any task, each with the reason for a message
 _DECIDED_ELSEWHERE = {
     "vocab_size": "the tokenizer decides it, so set tokenizer_vocab_size",
     "pad_token_id": "the tokenizer decides it",

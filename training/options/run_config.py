@@ -306,9 +306,9 @@ def _training_arguments(task: Task, data: DataArguments, given: dict[str, Any]) 
 
 
 def _check_tokenizer(model: ModelArguments, data: DataArguments, given: dict[str, Any]) -> None:
-    """Raise `InputError` if an option of the tokenizer is given that has no effect.
+    """Raise `InputError` if the tokenizer is loaded by one option, and another option in `TOKENIZER_OPTIONS` is given.
 
-    The option has no effect if the tokenizer of `model_name_or_path`, or the tokenizer `tokenizer_name`, is loaded.
+    `model_name_or_path`, or else `tokenizer_name`, loads the tokenizer; then the other options would have no effect.
     """
     chosen = "model_name_or_path" if model.model_name_or_path is not None else "tokenizer_name"
     if model.model_name_or_path is None and getattr(data, "tokenizer_name", None) is None:

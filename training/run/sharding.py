@@ -58,7 +58,7 @@ def read_weights(folder: Path) -> dict[str, torch.Tensor]:
 
 
 def optimizer_state(model: nn.Module, optimizer: Optimizer) -> dict[str, Any]:
-    """Return the result that `optimizer.state_dict()` would have if the weights were not sharded, on the CPU.
+    """Return the state that `optimizer.state_dict()` would return for unsharded weights, with all tensors on the CPU.
 
     All processes must call this function; it returns an empty dictionary in all processes but the main process.
     """

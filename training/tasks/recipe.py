@@ -183,7 +183,7 @@ class Recipe(ABC):
         return {}
 
     def head_fields(self, prepared: PreparedData) -> dict[str, Any]:
-        """Return the config fields that the data decide for fine-tuned models too, such as the names of the classes."""
+        """Return the fields of a new or a fine-tuned model's config that follow from the data, such as class names."""
         return {}
 
     def adapt(self, model: PreTrainedModel, run: RunConfig) -> None:  # noqa: B027 (most tasks need nothing)
