@@ -16,8 +16,8 @@ def main(arguments: list[str] | None = None) -> int:
 
     The status is 0 for success; 2 for an unknown command and for an `InputError`, `SharingError` or `CheckpointError`,
     which is printed; 130 for an interrupt; 141 if the program that reads the output closed the pipe; and 143 if SIGTERM
-    ended a training, a search or a study. Other exceptions are not caught, such as the `SystemExit` of argparse for a
-    wrong option.
+    ended a training, a search or a study. Other exceptions are not caught, such as the `SystemExit` of argparse for
+    `--help`.
     """
     arguments = sys.argv[1:] if arguments is None else arguments
     status = answer_without_package(arguments)

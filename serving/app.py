@@ -10,7 +10,7 @@ from typing import Any
 from fastapi import FastAPI, Request
 from fastapi.encoders import jsonable_encoder
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse, Response
+from fastapi.responses import JSONResponse, RedirectResponse, Response
 from fastapi_offline import FastAPIOffline
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.middleware.body_limit import RequestBodyLimitMiddleware
@@ -91,6 +91,11 @@ def create_app(
     app.add_exception_handler(InputError, _unusable)
     app.add_exception_handler(RequestValidationError, _invalid)
     _add_task(app, served, batcher, metrics, limits)
+
+    @app.get("/", include_in_schema=False)
+    async def root() -> RedirectResponse:
+        """The page that describes the requests."""
+        return RedirectResponse("/docs")
 
     @app.get("/health", summary="State of the server", tags=["server"])
     async def health() -> Health:

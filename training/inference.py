@@ -26,6 +26,7 @@ from transformers import (
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
+from transformers.utils import CONFIG_NAME
 
 from locant.checkpoints.checkpoint_files import CheckpointError
 from locant.checkpoints.load_checks import check_settings
@@ -308,12 +309,15 @@ def _field(value: Any) -> str:
 
 
 def check_folder(name: str | os.PathLike[str]) -> None:
-    """Raise `InputError` if `name` is a path but not a folder, or if the folder holds an unfinished run.
+    """Raise `InputError` if `name` is a path, but not the folder of a model or of an exported model.
 
-    The message for an unfinished run names a checkpoint that can be used, if the run has a checkpoint.
+    The message for an unfinished run names a checkpoint that can be used, if the run has a checkpoint. A folder without
+    a config is refused here only if a folder in it has one, which the message names.
     """
     is_in_folder = "/" in os.fspath(name) and os.path.isdir(os.path.dirname(name))
     if (looks_like_path(name) or is_in_folder) and not os.path.isdir(name):
+        if os.path.isfile(name):
+            raise InputError(f"{name} is a file: give the folder that a model was saved to, and other files after it.")
         parent = Path(name).parent
         folders = [entry.name for entry in parent.iterdir() if entry.is_dir()] if parent.is_dir() else []
         nearest = difflib.get_close_matches(Path(name).name, folders, n=1)
@@ -321,6 +325,9 @@ def check_folder(name: str | os.PathLike[str]) -> None:
         raise InputError(f"There is no folder {name}: {hint}")
     if holds_unfinished_run(Path(name)):
         raise InputError(explain_unfinished(Path(name)))
+    inside = sorted(file.parent for file in Path(name).glob(f"*/{CONFIG_NAME}"))
+    if inside and not (Path(name) / CONFIG_NAME).exists():
+        raise InputError(f"{name} has no {CONFIG_NAME}, so it holds no model: did you mean {inside[0]}?")
 
 
 def _setting(model: PreTrainedModel, generate_kwargs: dict[str, Any], name: str) -> Any:

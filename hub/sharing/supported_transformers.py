@@ -1,17 +1,18 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
 """The versions of transformers that Locant's code works with; importing this file checks the installed version.
 
-This file is saved with each model, and the files of the model's classes import it first. Therefore, with an unsupported
-version of transformers, loading the model raises an error of one sentence even where Locant is not installed.
+`locant` imports this file first. It is also saved with each model, and the files of the model's classes import it
+first. Therefore, an unsupported version of transformers is an error of one sentence, with and without Locant installed.
+From version 5.24 on, `generate()` of transformers passes the cache to the model as `cache`, not as `past_key_values`.
 """
 
 import transformers
 from packaging.specifiers import SpecifierSet
 
-SUPPORTED = ">=5.20,<6"
+SUPPORTED = ">=5.20,<5.24"
 
 if not SpecifierSet(SUPPORTED).contains(transformers.__version__, prereleases=True):
     raise ImportError(
-        f"The code of this model works with transformers {SUPPORTED}, but {transformers.__version__} is installed: "
+        f"Locant's code works with transformers {SUPPORTED}, but {transformers.__version__} is installed: "
         f"pip install 'transformers{SUPPORTED}'."
     )

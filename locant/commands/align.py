@@ -3,6 +3,7 @@
 
 import argparse
 
+from locant.commands.command_parser import CommandParser
 from locant.commands.model_options import add_device_option, positive, shows_progress
 from locant.commands.text_files import output, read_parallel
 
@@ -34,7 +35,7 @@ def run(arguments: list[str]) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         "locant align",
         description="Align the words of translations by the cross-attention of a translator. A line of the output has "
         "the links of one pair of sentences in Pharaoh format: 0-0 1-2 links the first source word to the first target "

@@ -4,6 +4,7 @@
 import argparse
 from pathlib import Path
 
+from locant.commands.command_parser import CommandParser
 from locant.hub.conversion.families import MODEL_TYPES
 from locant.training.errors import InputError
 
@@ -23,7 +24,7 @@ def run(arguments: list[str]) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         "locant convert",
         description=f"Convert a model of one of the types {', '.join(MODEL_TYPES)} to a Locant model, or, with --to, "
         "a Locant model to one of these types. The config, the weights, the tokenizer, the image processor and the "

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from itertools import islice
 from typing import Any
 
+from locant.commands.command_parser import CommandParser
 from locant.commands.model_options import add_device_option, load_model, run_config_file, shows_progress
 from locant.commands.predict import image_files, load_pipeline, max_text_tokens, predict_inputs
 from locant.commands.serve import find_served_task, port
@@ -102,7 +103,7 @@ def _images(parsed: argparse.Namespace) -> Sequence[str]:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         "locant demo",
         description="Serve a page on which to try a model: translation with scores and attention, classification of "
         "texts or images, masked words, continuations, or captions. The page loads nothing from other hosts. It has no "

@@ -5,6 +5,7 @@ import argparse
 import dataclasses
 from contextlib import ExitStack
 
+from locant.commands.command_parser import CommandParser
 from locant.commands.engines import TORCH, add_engine_options, engine_of, load_in_engine
 from locant.commands.model_options import (
     add_model_options,
@@ -96,13 +97,12 @@ def _measure_split(parsed: argparse.Namespace, data_options: list[str]) -> tuple
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         "locant evaluate",
         usage="locant evaluate MODEL [--test_file FILE] [--option value ...]",
         description="Measure a model with the metrics of its task, on the data of its training run or on another "
         "--test_file in a format that locant train reads; or measure a translator on two parallel files. All options "
         "of the section data: of locant train, such as --label_column, can be given too.",
-        allow_abbrev=False,
     )
     add_model_options(parser)
     parser.add_argument("--source", metavar="FILE", help="for translators: file of source sentences, one per line")

@@ -5,6 +5,7 @@ import argparse
 
 from transformers import AutoConfig
 
+from locant.commands.command_parser import CommandParser
 from locant.hub.engines.exporting import FORMATS, export
 from locant.training.inference import check_folder
 
@@ -25,9 +26,7 @@ def run(arguments: list[str]) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        "locant export", description="Export a model for another engine: CTranslate2 or ONNX."
-    )
+    parser = CommandParser("locant export", description="Export a model for another engine: CTranslate2 or ONNX.")
     parser.add_argument("model", metavar="MODEL", help="folder or Hub name of the model")
     parser.add_argument("target", metavar="TARGET", help="folder to write, which must be new or empty")
     parser.add_argument(

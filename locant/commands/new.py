@@ -4,6 +4,7 @@
 import argparse
 from importlib.resources import files
 
+from locant.commands.command_parser import CommandParser
 from locant.examples.phrasebook import DEV_PAIRS, TEST_PAIRS, TRAIN_PAIRS, make_corpus, write_corpus
 from locant.hub.new_folder import new_folder
 
@@ -21,7 +22,7 @@ def run(arguments: list[str]) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         "locant new",
         description="Write a project that is ready to train: phrasebook.yaml, the configuration of a translator, and "
         f"its training data in the folder data, {TRAIN_PAIRS:,} English–French sentence pairs from a small grammar. "

@@ -13,6 +13,7 @@ from huggingface_hub.errors import StrictDataclassError
 from tqdm.auto import tqdm
 from transformers import set_seed
 
+from locant.commands.command_parser import CommandParser
 from locant.commands.model_options import add_device_option, positive, run_config_file, shows_progress
 from locant.commands.text_files import output, prompted, standard_input
 from locant.training.data.tables import Column, Layout, is_table, load_files
@@ -259,7 +260,7 @@ def image_files(model: str, files: Sequence[str]) -> Iterator[str]:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         "locant predict",
         description="Write the prediction of a model for each input, one line per input: a label with its probability "
         "(classifiers), the most probable token for each mask (masked language models), a continuation (language "

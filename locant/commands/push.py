@@ -3,6 +3,8 @@
 
 import argparse
 
+from locant.commands.command_parser import CommandParser
+
 _DESCRIPTION = (
     "Upload a model from a local folder to the Hub: its weights, config, tokenizer and code, the model card, the "
     "metrics and the loss curve, in one commit. Checkpoints, the state of training, the run's configuration, and files "
@@ -20,7 +22,7 @@ def run(arguments: list[str]) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser("locant push", description=_DESCRIPTION)
+    parser = CommandParser("locant push", description=_DESCRIPTION)
     parser.add_argument("run", metavar="RUN", help="folder of the run, or of one of its checkpoints")
     parser.add_argument(
         "repo", metavar="REPO", help="USER/NAME of the repository, which is created if it does not exist"

@@ -8,6 +8,7 @@ import math
 import sys
 from collections.abc import Sequence
 
+from locant.commands.command_parser import CommandParser
 from locant.commands.engines import add_engine_options, load_in_engine
 from locant.commands.model_options import add_model_options, positive, run_config_file, shows_progress
 from locant.commands.text_files import output, read_parallel
@@ -95,7 +96,7 @@ def _score_documents(parsed: argparse.Namespace) -> tuple[list[SentenceScore], s
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         "locant score",
         description="Write the natural log-probability of given translations, one sentence per line; or of documents "
         "under a language model, with the perplexity and the bits per byte of all documents on standard error.",

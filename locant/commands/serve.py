@@ -10,6 +10,7 @@ from typing import Any
 
 from transformers import AutoConfig
 
+from locant.commands.command_parser import CommandParser
 from locant.commands.engines import CTRANSLATE2, TORCH, add_engine_options, engine_of, load_in_engine
 from locant.commands.model_options import add_model_options, positive, run_config_file, shows_progress
 from locant.commands.predict import load_pipeline, max_text_tokens
@@ -112,7 +113,7 @@ def find_served_task(model: str) -> str:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         "locant serve",
         description="Answer HTTP requests for translations or classifications. The texts of different clients are "
         "computed together in batches. The page /docs of the server describes the requests. The server has no access "

@@ -5,6 +5,7 @@ import argparse
 import os
 import time
 
+from locant.commands.command_parser import CommandParser
 from locant.commands.model_options import positive
 from locant.configuration.position_encodings import POSITION_ENCODINGS
 
@@ -28,7 +29,7 @@ def run(arguments: list[str]) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         "locant study positions",
         description="Train the same small model with each position encoding on generated data, and report whether the "
         "model tells apart sentences that differ in word order alone, its accuracy at 2, 4 and 8 times the training "

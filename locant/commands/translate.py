@@ -5,6 +5,7 @@ import argparse
 import sys
 from collections.abc import Iterable
 
+from locant.commands.command_parser import CommandParser
 from locant.commands.engines import add_engine_options, load_in_engine
 from locant.commands.model_options import add_model_options, add_search_options, positive, search_options
 from locant.commands.text_files import output, prompted, standard_input
@@ -39,7 +40,7 @@ def run(arguments: list[str]) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser("locant translate", description="Translate text, one sentence per line.")
+    parser = CommandParser("locant translate", description="Translate text, one sentence per line.")
     add_model_options(parser)
     parser.add_argument(
         "files", nargs="*", metavar="FILE", help="files of sentences, one per line (default: standard input)"

@@ -4,6 +4,7 @@
 import argparse
 from pathlib import Path
 
+from locant.commands.command_parser import CommandParser
 from locant.commands.model_options import add_device_option, positive
 
 
@@ -23,7 +24,7 @@ def run(arguments: list[str]) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         "locant visualize",
         description="Write a self-contained HTML page (index.html) and PNG files with the attention weights of each "
         "layer and head, the position encoding, the norms at the input, and, for translators, the word alignment. The "
@@ -50,7 +51,8 @@ def _parser() -> argparse.ArgumentParser:
         "--layer",
         type=positive,
         metavar="N",
-        help="decoder layer whose cross-attention makes the word alignment (default: the mean over all layers)",
+        help="decoder layer, counted from 1, whose cross-attention makes the word alignment (default: the mean over "
+        "all layers)",
     )
     parser.add_argument(
         "--output_dir",

@@ -232,7 +232,7 @@ except ImportError as error:
 """
     said = abroad.run(script, home / "language model")
     assert said.strip() == (
-        f"The code of this model works with transformers {SUPPORTED}, but 4.57.6 is installed: "
+        f"Locant's code works with transformers {SUPPORTED}, but 4.57.6 is installed: "
         f"pip install 'transformers{SUPPORTED}'."
     )
 
@@ -287,7 +287,7 @@ except ValueError as error:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("version", ["5.20.0", "4.57.6"])
+@pytest.mark.parametrize("version", ["5.20.0", "4.57.6", "5.24.0"])
 def test_other_versions_of_transformers(version, home, tmp_path):
     """The oldest supported gives the same; an older one says what it needs. They are taken from the package index."""
     environment = environments.Environment(

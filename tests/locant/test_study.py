@@ -75,7 +75,5 @@ class TestPositions:
 
     @pytest.mark.parametrize("option", ["--seeds x", "--order_steps 0", "--workers -1", "--step 3"])
     def test_an_option_that_cannot_be_read_is_status_2(self, option, capsys):
-        with pytest.raises(SystemExit) as exit:
-            main(["study", "positions", *option.split()])
-        assert exit.value.code == 2
-        assert "usage: locant study positions" in capsys.readouterr().err
+        assert main(["study", "positions", *option.split()]) == 2
+        assert "see locant study positions --help." in capsys.readouterr().err

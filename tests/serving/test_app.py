@@ -358,6 +358,10 @@ class TestPage:
         for path in re.findall(r"(?:src|href)=\"([^\"]+)\"", page.text):
             assert client.get(path).status_code == 200, path
 
+    def test_is_what_the_root_leads_to(self, client):
+        answer = client.get("/")
+        assert answer.url.path == "/docs" and answer.text == client.get("/docs").text
+
     def test_describes_only_the_task_of_the_model(self, client, classifier_client):
         assert set(client.get("/openapi.json").json()["paths"]) == {"/translate", "/health", "/metrics"}
         assert set(classifier_client.get("/openapi.json").json()["paths"]) == {"/classify", "/health", "/metrics"}

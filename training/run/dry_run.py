@@ -21,6 +21,7 @@ from ..data.batching import padding_share
 from ..errors import InputError
 from ..options.arguments import TrainingArguments
 from ..tasks.recipe import TrainerInputs
+from .progress import warmup_warning
 from .trainer import training_sampler
 from .trial_steps import seconds_of_round
 
@@ -97,6 +98,8 @@ def print_dry_run(
         ("time of training", f"{timedelta(seconds=round(seconds * passes))} on this device, without evaluations"),
     ]
     print("\n".join(f"{name:<22} {value}" for name, value in report))
+    if warning := warmup_warning(args, updates):
+        print(warning)
     print("Dry run: nothing was trained or written.")
 
 

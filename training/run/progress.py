@@ -143,6 +143,26 @@ class ScheduleNotice(TrainerCallback):
         )
 
 
+class WarmupNotice(TrainerCallback):
+    """Prints a warning when a training begins whose warm-up is at least as long as the training."""
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """In the main process, print `warmup_warning` if there is one."""
+        if state.is_world_process_zero and (warning := warmup_warning(args, state.max_steps)):
+            tqdm.write(warning)
+
+
+def warmup_warning(args: Any, steps: int) -> str | None:
+    """Return a warning if the warm-up is at least as long as a training of `steps` steps; else None."""
+    warmup = args.get_warmup_steps(steps)
+    if warmup < max(steps, 1):
+        return None
+    return (
+        f"Warning: the warm-up has {warmup:,} steps and the training {steps:,}, so the learning rate never falls, and "
+        "may stay far below learning_rate: give fewer warmup_steps, or a share of all steps, such as 0.1."
+    )
+
+
 _WITHOUT_STEPS = ("constant", "reduce_lr_on_plateau")
 """Learning rate schedules that do not depend on the total number of steps."""
 _OF_WARMUP_STEPS = ("inverse_sqrt", "constant_with_warmup")

@@ -29,7 +29,15 @@ from .failures import in_one_sentence
 from .history import EarlyStopping, HistoryWriter
 from .interruption import SaveOnTermination, Termination
 from .pictures import write_pictures
-from .progress import ProgressFromStep, SampleWriter, ScheduleNotice, TimedPrinter, count_tokens, hidden_bars
+from .progress import (
+    ProgressFromStep,
+    SampleWriter,
+    ScheduleNotice,
+    TimedPrinter,
+    WarmupNotice,
+    count_tokens,
+    hidden_bars,
+)
 from .pushing import WriteCard
 from .report import write_report
 from .run_folder import RunFolder, explain_stop, planned_steps, step_of
@@ -80,6 +88,8 @@ def _train(run: RunConfig, write_card: WriteCard | None, termination: Terminatio
     folder.check_data(data_identity(recipe, rows))
     if folder.is_finished() and not run.training.dry_run:
         limit = "max_steps" if run.training.max_steps > 0 else "num_train_epochs"
+        if run.training.early_stopping_patience is not None:
+            limit += ", or a larger early_stopping_patience,"
         print_in_main_process(
             run, f"The run in {folder.path} is already finished: give a larger {limit} to train further."
         )
@@ -257,6 +267,7 @@ def fit(
     if last_checkpoint is not None:
         print_in_main_process(run, f"Resuming training from {last_checkpoint}")
         trainer.add_callback(ScheduleNotice(planned_steps(last_checkpoint)))
+    trainer.add_callback(WarmupNotice())
     try:
         with termination.deferred(has_other_processes=run.training.world_size > 1):
             trainer.train(resume_from_checkpoint=as_text(last_checkpoint))
@@ -265,6 +276,14 @@ def fit(
         if progress is not None:
             progress.close()
     trainer.accelerator.wait_for_everyone()  # the main process may still be saving
+    state = trainer.state
+    if run.training.early_stopping_patience is not None and state.global_step < state.max_steps:
+        print_in_main_process(
+            run,
+            f"Training ended early, at step {state.global_step:,} of {state.max_steps:,}: the last "
+            f"{run.training.early_stopping_patience} evaluations had no better {run.training.metric_for_best_model} "
+            "(early_stopping_patience).",
+        )
     if trainer.stream_loader is not None:
         print_in_main_process(run, describe_dropped(gather_object([trainer.stream_loader.place.dropped])))
     steps = choose_weights(run, trainer, folder)

@@ -29,8 +29,8 @@ def compare_with_baseline(prepared: PreparedData, metrics: Mapping[str, Any]) ->
         return None
     return (
         f"Warning: on validation the {name} is {own:.4g}, no better than the {value:.4g} of a guess from the labels of "
-        "the training data alone: the model has not learned from its inputs yet, and more epochs, a lower "
-        "learning_rate or more warmup_steps may help."
+        "the training data alone: the model has not learned from its inputs yet, and more epochs, another "
+        "learning_rate or another number of warmup_steps may help."
     )
 
 

@@ -25,8 +25,12 @@ class TranslationData(TokenizerArguments, StreamingArguments):
     )
     source_column: str | None = option(None, "Column of the source text, in files and datasets that have columns.")
     target_column: str | None = option(None, "Column of the target text.")
-    source_lang: str | None = option(None, "Code of the source language, such as en; saved in the model's config.")
-    target_lang: str | None = option(None, "Code of the target language, such as fr; saved in the model's config.")
+    source_lang: str | None = option(
+        None, "ISO 639 code of the source language, such as en, if it has one; saved in the model's config."
+    )
+    target_lang: str | None = option(
+        None, "ISO 639 code of the target language, such as fr, if it has one; saved in the model's config."
+    )
     source_prefix: str | None = option(None, "Text put before every source, such as 'translate English to French: '.")
     max_source_length: int | None = option(
         256,
