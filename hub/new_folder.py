@@ -33,7 +33,7 @@ def new_folder(target: str | os.PathLike[str]) -> Iterator[Path]:
         raise SharingError(f"{path} cannot be written ({error.strerror}): give another folder.") from error
     try:
         yield beside
-        if resolved.is_dir():  # an empty folder; some systems cannot rename a folder to the name of an existing folder
+        if resolved.is_dir():  # remove the empty folder: some systems cannot rename a folder to an existing one
             resolved.rmdir()
         beside.rename(resolved)
     finally:

@@ -7,7 +7,7 @@ from huggingface_hub.errors import StrictDataclassError
 
 
 def first_line(error: BaseException) -> str:
-    """Return the first line of an error's message without the full stop; without a message, return the class name."""
+    """Return the first line of an error's message, without its full stop; if the message is empty, the class name."""
     return str(error).strip().partition("\n")[0].rstrip(".") or type(error).__name__
 
 

@@ -1,5 +1,5 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""Converts configs between Locant and other families, and finds lost fields by converting the result back."""
+"""Converts configs between Locant and other families, and converts the results back to find fields that were lost."""
 
 from collections.abc import Collection
 from dataclasses import fields
@@ -18,7 +18,7 @@ from .families import Family
 
 logger = logging.get_logger(__name__)
 
-# Fields that have the same name in every family. `_common` copies them, so that families need not convert them
+# Config fields that have the same name in every family: `_common` copies them, and `Family.to_locant` may omit them
 _TOKENS = ("pad_token_id", "bos_token_id", "eos_token_id", "decoder_start_token_id")
 _LABELS = ("id2label", "label2id", "problem_type")
 _OF_PIPELINES = ("task_specific_params", "prefix")
@@ -55,7 +55,7 @@ def locant_config(family: Family, theirs: PreTrainedConfig, names: Collection[st
 
 
 def their_config(family: Family, ours: LocantConfig) -> PreTrainedConfig:
-    """Convert the Locant config `ours` to a config of the family, as far as the family can express it.
+    """Convert the Locant config `ours` to a config of the family; fields that the family cannot express are lost.
 
     Raises:
         SharingError: the converted fields are not a valid config of the family.
@@ -147,8 +147,8 @@ def warn_of_training(family: Family, ours: LocantConfig, again: LocantConfig) ->
 def features(config: LocantConfig, architecture: str) -> dict[str, Any]:
     """Return a dict of the config fields that determine what a model of the Locant class `architecture` computes.
 
-    Fields without effect in such a model are left out. If a field is None because its default depends on other fields,
-    the value computed from these fields takes the place of None.
+    Fields without effect in a model of this class and config are left out. If a field is None because its default
+    depends on other fields, the dict has the default in place of None.
     """
     stacks = [place for place in config.attention_kinds if place != "cross"]
     reads_images = "encoder" in stacks and config.encoder_input == "patches"

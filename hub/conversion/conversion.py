@@ -88,8 +88,8 @@ def convert(
     Raises:
         SharingError: `source` holds no model that can be converted to the target family; the target family cannot
             express fields of the config, all of which the message names; weights are missing, unused or of another
-            shape than the config says; `target` is not empty; or an argument is invalid.
-        CheckpointError: the weights files or the JSON files of the model are missing or damaged.
+            shape than the config says; `target` is not empty or cannot be written; or an argument is invalid.
+        CheckpointError: a weights file of the model is missing or damaged, or a JSON file is damaged.
     """
     numbers = _dtype(dtype)
     _check_size(max_shard_size)

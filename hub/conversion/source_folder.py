@@ -20,7 +20,7 @@ _FOREIGN = ["*/*", "*.index.json", "*.msgpack", "*.h5"]
 
 
 class SourceFolder:
-    """The folder or repository that a model is read from.
+    """Finds the files of a model in a folder, or downloads them from a repository on the Hub.
 
     Args:
         source: a folder, or the name of a repository.
@@ -58,7 +58,7 @@ class SourceFolder:
         return self.folder
 
     def with_processors(self) -> Path:
-        """Return the folder of the model; if it is on the Hub, download the tokenizer and the processors first."""
+        """Return the folder of the model; if the model is on the Hub, download its tokenizer and processors first."""
         return self._get(_PROCESSORS, _FOREIGN)
 
     def _get(self, patterns: list[str], ignore: list[str] | None = None) -> Path:

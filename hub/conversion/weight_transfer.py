@@ -1,8 +1,8 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
 """Transfers the weights of a checkpoint into a model of another family, tensor by tensor.
 
-A missing weight is an error, unless its entry in the family's table of weights has a `default` or a `Constant`. An
-unused weight in the files is an error, too, unless the caller drops it by name.
+A missing weight is an error unless its entry in the family's table of weights has a `Constant` or, in the conversion to
+Locant, a `default`. An unused weight in the files is an error unless the family ignores it or the caller drops it.
 """
 
 import re
@@ -58,7 +58,7 @@ class SourceWeights:
     Args:
         checkpoint: the weights files.
         model: an empty model of the source's class and config.
-        family: the family of the model, which translates names in the files by its `aliases`; None for a Locant model.
+        family: the family of the model; its method `canonical` translates names in the files. None for a Locant model.
 
     Raises:
         SharingError: two tensors of the checkpoint have the same name in the model.
@@ -83,12 +83,13 @@ class SourceWeights:
         prefix = f"{self.model.base_model_prefix}."
         if name is None or name in self.shapes:
             return name
-        # in a model with a head, names of weights outside of the head have the prefix; without a head, no names have it
+        # the prefix is in the names of a model with a head, except those of the head, and in no name of a model without
+        # a head; the files may be of a model with a head and `self.model` without one, or the reverse
         others = (prefix + name, name.removeprefix(prefix))
         return next((other for other in others if other in self.shapes), name)
 
     def find(self, name: str) -> str | None:
-        """Return the name in the files of the weight `name`, or else of a tied weight; None if neither is stored."""
+        """Return the name in the files of the weight `name`, or else of a weight tied to it; None if none is stored."""
         return next((self.files[other] for other in (name, *self.tied.with_(name)) if other in self.files), None)
 
     def untie_output(self) -> bool | None:
@@ -115,15 +116,16 @@ class SourceWeights:
     def check(self, moves: list[Move], drop: Iterable[str]) -> list[Move]:
         """Check the names and shapes of the weights, without reading their values, and return the moves to make.
 
-        The moves to make are all `moves` except those of constants that the files do not hold.
+        In the conversion to Locant, the moves of constants that the files do not hold are left out. All other moves in
+        `moves` are made.
 
         Args:
             moves: the moves of all entries of the table.
             drop: names of weights in the files that are left out, with `*` as a wildcard.
 
         Raises:
-            SharingError: weights are missing, are not used by any move, or have another shape than the config says; or
-                a name in `drop` matches no unused weight. The message names at most six of them.
+            SharingError: weights are missing, are neither used by a move nor dropped, or have another shape than the
+                config says; or a name in `drop` matches no unused weight. The message lists at most six names.
         """
         used = {name for move in moves for name in move.sources}
         used |= {other for name in used for other in self.tied.with_(name)}
@@ -200,7 +202,7 @@ class SourceWeights:
 
 
 class TiedNames:
-    """The groups of tied weights in a model."""
+    """Finds the names of the weights that are tied to a weight of a model."""
 
     def __init__(self, model: PreTrainedModel):
         self._groups: dict[str, list[str]] = {}
@@ -214,15 +216,15 @@ class TiedNames:
         return [other for other in self._groups.get(name, ()) if other != name]
 
     def untie(self, name: str) -> None:
-        """Untie a weight from all others: remove it from its group."""
+        """Untie the weight `name` from all others: remove the name from its group of tied weights."""
         self._groups.pop(name).remove(name)
 
 
 def transfer(source: SourceWeights, moves: list[Move], target: PreTrainedModel, dtype: torch.dtype | None) -> None:
     """Fill the model `target` with the converted weights.
 
-    The weights are read in the order in which the files store them. This needs memory for the target model, for one
-    shard and for the weights of one move.
+    The weights are read in the order in which the files store them. The transfer needs memory for the target model, for
+    one shard and for the weights of one move.
 
     Args:
         source: the weights to read.
@@ -261,7 +263,7 @@ def transfer(source: SourceWeights, moves: list[Move], target: PreTrainedModel, 
 
 
 def _owned(tensor: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
-    """Return a contiguous copy: `tensor` may be mapped from a file, or share its memory with other weights."""
+    """Return a contiguous copy in `dtype`; `tensor` may be mapped from a file, or share memory with other weights."""
     return tensor.to(dtype, copy=True).contiguous()
 
 

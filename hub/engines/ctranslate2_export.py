@@ -43,7 +43,7 @@ def export_ctranslate2(
     needs("ctranslate2")
     if quantization not in QUANTIZATIONS:
         raise SharingError(
-            f"quantization={quantization!r} is not a type of CTranslate2: choose {', '.join(QUANTIZATIONS)}."
+            f"quantization={quantization!r} is not a type of weights in CTranslate2: choose {', '.join(QUANTIZATIONS)}."
         )
     positions = check_config(config)
     tokenizer = _load_tokenizer(model_path)
@@ -92,9 +92,9 @@ def _load_tokenizer(model_path: str | os.PathLike[str]) -> Any:
 
 
 def _source_prefix(model_path: str | os.PathLike[str]) -> str:
-    """Read the text that the training run put before every source text; empty if there is no such text or no run.
+    """Read the text that training put before every source text; empty if there is no run config or no such text.
 
-    The text is in the run config, which is in the model's folder, or in the folder above for a checkpoint of a run.
+    The run config is in the model's folder or, if the model is a checkpoint of a run, in the folder above it.
     """
     for folder in (Path(model_path), Path(model_path).parent):
         file = folder / RUN_CONFIG_FILE

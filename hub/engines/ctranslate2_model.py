@@ -48,7 +48,7 @@ def is_exported(folder: str | os.PathLike[str]) -> bool:
 
 
 class CTranslate2Model:
-    """A text-to-text model that `export` wrote for CTranslate2; `generate` works like `generate` of the Locant model.
+    """Runs a text-to-text model that `export` wrote for CTranslate2; `generate` works like that of the Locant model.
 
     Args:
         folder: the folder of the export.
@@ -58,7 +58,8 @@ class CTranslate2Model:
             device supports it, otherwise the type that CTranslate2 chooses instead.
 
     Raises:
-        SharingError: the export, the device or the type does not exist, or CTranslate2 is not installed.
+        SharingError: `folder` holds no export, CTranslate2 cannot load the export with this device and type, or
+            CTranslate2 is not installed.
     """
 
     def __init__(self, folder: str | os.PathLike[str], device: str | None = None, compute_type: str | None = None):
@@ -233,7 +234,7 @@ class CTranslate2Model:
                 )
         search = {ours: settings.get(name) or default for name, (ours, default) in _SETTINGS.items()}
         if settings.get("length_penalty") is not None:
-            search["length_penalty"] = settings["length_penalty"]  # 0 is a valid value
+            search["length_penalty"] = settings["length_penalty"]  # 0 is a valid value, which `or` replaced with 1.0
         if search["beam_size"] == 1:
             search["length_penalty"] = 0.0
         limit = settings.get("max_new_tokens")

@@ -27,8 +27,8 @@ from locant.modeling.positions.sinusoidal import SinusoidalEncoding, sinusoidal_
 from ..errors import SharingError
 from .requirements import needs
 
-# The least number of positions in a table of sinusoids. It is also the least number of distances, on each
-# side of the query, that have a separate bucket
+# The least number of positions in a table of sinusoids, and the least number of distances to either side of a query
+# that have a bucket of their own
 REACH = 2048
 
 _ABLE = "none, sinusoidal, learned, shaw, t5, alibi or rotary"
@@ -60,8 +60,8 @@ def express(encoding: PositionEncoding) -> Expression:
     name = encoding.config.position_encoding_at(encoding.kind)
     field = "decoder_position_encoding" if encoding.kind == "decoder" else "position_encoding"
     raise SharingError(
-        f"{field}={name!r} is not supported by CTranslate2: train a model with {_ABLE}, or translate with this model "
-        "in PyTorch."
+        f"{field}={name!r} is not supported by CTranslate2: train a model with one of the encodings {_ABLE}, or "
+        "translate with this model in PyTorch."
     )
 
 

@@ -97,7 +97,8 @@ def build_spec(model: LocantForConditionalGeneration, tokens: list[str], unk_tok
     )
     _write_stack(spec.encoder, encoder, spec.encoder.embeddings[0])
     _write_stack(spec.decoder, decoder, spec.decoder.embeddings)
-    if encoder.embed_token_types is not None:  # by default, the model adds the vector of type 0 to scaled embeddings
+    # without token_type_ids, the model adds the vector of type 0 to the scaled token embeddings
+    if encoder.embed_token_types is not None:
         embeddings = spec.encoder.embeddings[0]
         embeddings.weight = embeddings.weight + encoder.embed_token_types.weight[0] / encoder.embed_scale
     _write_linear(spec.decoder.projection, model.lm_head)

@@ -40,13 +40,14 @@ _OUTPUTS = {
     "LocantForImageClassification": ("logits",),
 }
 _PER_TOKEN = ("LocantForMaskedLM", "LocantForTokenClassification", "LocantForQuestionAnswering")
-_LONGEST_TABLE = 2048  # a table of sinusoids has at least this number of positions
+# The least number of positions in an exported table of sinusoids
+_LONGEST_TABLE = 2048
 # Weights of more than this number of bytes are written to a second file, because a protobuf file has at most 2 GiB
 _EXTERNAL_FROM = 1_800_000_000
 
 
 class Graph(nn.Module):
-    """The model as a module that takes tensors and returns a tuple of tensors."""
+    """Wraps a model in a module that takes its inputs as positional arguments, and returns a tuple of tensors."""
 
     def __init__(self, model: Any, inputs: list[str], outputs: tuple[str, ...]):
         super().__init__()
@@ -64,8 +65,9 @@ def export_onnx(model_path: str | os.PathLike[str], config: LocantConfig, folder
     The field `onnx` of `config.json` names the inputs and outputs of the graph.
 
     Raises:
-        SharingError: the model is not an encoder, does not load, lacks weights, or cannot be traced; the outputs of
-            onnxruntime differ from those of the model; or a package is not installed.
+        SharingError: the model has a decoder, or a class or rope type that cannot be exported; it does not load, lacks
+            weights, or cannot be traced; onnxruntime cannot run the graph, or its outputs differ from those of the
+            model; or a package is not installed.
     """
     for package in ("onnx", "onnxscript", "onnxruntime"):
         needs(package)
@@ -110,7 +112,7 @@ def _check_config(config: LocantConfig) -> str:
 
 
 def _prepare(model: Any) -> int | None:
-    """Set the attention backend, and extend a table of sinusoids to at least `_LONGEST_TABLE` positions.
+    """Set the attention backend, and extend the table of sinusoids, if there is one, to at least `_LONGEST_TABLE` rows.
 
     Returns:
         The largest number of positions; None if it is unlimited.

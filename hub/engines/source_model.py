@@ -37,7 +37,7 @@ def load_weights(model_class: Any, model_path: str | os.PathLike[str], **kwargs:
 
 
 def write_config(config: LocantConfig, folder: Path, others: dict[str, Any]) -> None:
-    """Write `config.json` with the fields of `config`, except the fields about the model's code, and with `others`."""
+    """Write `config.json` with the fields of `config`, except those about the model's code, and the fields `others`."""
     fields = {name: value for name, value in config.to_diff_dict().items() if name not in _CODE_FIELDS}
     text = json.dumps({**fields, **others}, indent=2, sort_keys=True)
     (folder / CONFIG_NAME).write_text(text + "\n", encoding="utf-8")

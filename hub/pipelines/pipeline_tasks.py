@@ -35,7 +35,7 @@ def pipeline_task(model_class: str | None, reads_images: bool) -> str | None:
         reads_images: whether the encoder reads patches of images instead of tokens.
 
     Returns:
-        The name of the task; None if the class is for several tasks (a text-to-text model) or for no task.
+        The name of the task; None if the class is not known, or is for no task or several tasks (a text-to-text model).
     """
     found = _TASKS_WITH_IMAGES.get(model_class or "") if reads_images else None
     return found or _TASKS.get(model_class or "")

@@ -37,15 +37,15 @@ def pipeline(
     """Build a pipeline as `transformers.pipeline` does, also for the text-to-text tasks.
 
     The text-to-text tasks are `translation`, `translation_xx_to_yy`, `summarization` and `text2text-generation`. Each
-    of them works with every encoder–decoder of Locant and of transformers that reads text; see `TextToTextPipeline`.
-    All other tasks are passed to `transformers.pipeline` unchanged.
+    of them works with every encoder–decoder of Locant and of transformers that reads text, and builds a subclass of
+    `TextToTextPipeline`. All other tasks are passed to `transformers.pipeline` unchanged.
 
     Args:
         task: the name of the task; by default the task that the class of a Locant model is for. For other models,
             transformers looks up the default on the Hub.
         model: a folder, the name of a repository on the Hub, or a model object; with an object, also give `tokenizer`.
         **kwargs: as in `transformers.pipeline`, for example `tokenizer`, `device`, `device_map`, `dtype` and
-            `batch_size`. In a text-to-text task, a Locant model never runs code of its repository, whatever
+            `batch_size`. In a text-to-text task, the code in the repository of a Locant model is never run, whatever
             `trust_remote_code` says.
 
     Raises:
@@ -81,7 +81,7 @@ def pipeline(
 
 
 def find_task(model: str | PreTrainedModel, kwargs: dict[str, Any]) -> str | None:
-    """Return the task of a Locant model, from its class.
+    """Return the pipeline task that the class of a Locant model is for.
 
     Args:
         model: a folder, the name of a repository on the Hub, or a model object.
@@ -89,7 +89,7 @@ def find_task(model: str | PreTrainedModel, kwargs: dict[str, Any]) -> str | Non
 
     Returns:
         The name of the task. None if the class is for no task, if the config cannot be loaded, or if the model is not a
-        Locant model: then transformers looks up the task on the Hub.
+        Locant model; in these three cases, `pipeline` leaves the choice of the task to transformers.
     """
     if isinstance(model, PreTrainedModel):
         config: Any = model.config

@@ -18,7 +18,7 @@ from transformers.utils import logging
 
 logger = logging.get_logger(__name__)
 
-_Pipeline: Any = Pipeline  # Any, because Pipeline declares that its tokenizer may be None
+_Pipeline: Any = Pipeline  # typed as Any, because Pipeline declares that its tokenizer may be None
 LANGUAGES = re.compile(r"translation_(.+)_to_(.+)")
 
 
@@ -65,7 +65,7 @@ class TextToTextPipeline(_Pipeline):
     """
 
     prefix: str
-    """The text to put before each input: the task's `prefix` in `task_specific_params`, or that of the config."""
+    """The text before each input: the task's `prefix` in `task_specific_params`, or else the `prefix` of the config."""
     return_name: ClassVar[str]
     """The keys of results are `<return_name>_text` and `<return_name>_token_ids`."""
 
@@ -119,7 +119,7 @@ class TextToTextPipeline(_Pipeline):
 
         Args:
             inputs: a text; a list or tuple of texts; or any other iterable of texts, such as a generator, a column of a
-                dataset or a `KeyDataset`. Such an iterable is read while the results are consumed.
+                dataset or a `KeyDataset`. These other iterables are read while the results are consumed.
             truncation: whether to cut an input that is longer than the model takes, with a warning (default: True). If
                 False, the whole input is passed to the model. The limit is the tokenizer's `model_max_length`, or the
                 number of positions in the encoder's learned position table if that is smaller.
@@ -130,9 +130,9 @@ class TextToTextPipeline(_Pipeline):
             **kwargs: anything that `generate()` takes.
 
         Returns:
-            For a text, a list with a dictionary for each of its `num_return_sequences` results. For a list of texts, a
-            list of such lists, or a list of dictionaries if each text has one result. For any other iterable, an
-            iterator over such lists, one for each text.
+            For a text, a list with a dictionary for each of its `num_return_sequences` results. For a list or tuple of
+            texts, a list with one such list for each text, or a list of dictionaries if each text has one result. For
+            any other iterable, an iterator over such lists, one for each text.
 
         Raises:
             TypeError: one of the inputs is not a string.
@@ -144,7 +144,7 @@ class TextToTextPipeline(_Pipeline):
         if isinstance(inputs, tuple):
             inputs = list(inputs)
         if not isinstance(inputs, str | list | Dataset | GeneratorType):
-            inputs = (text for text in inputs)  # such as a column of a dataset or an open file
+            inputs = (text for text in inputs)  # for example if `inputs` is a column of a dataset or an open file
         results = super().__call__(inputs, **kwargs)
         if isinstance(inputs, list) and all(len(result) == 1 for result in results):
             return [result[0] for result in results]
@@ -173,7 +173,7 @@ class TextToTextPipeline(_Pipeline):
                 f"An input of {length} tokens is longer than the {limit} that the model takes: {kept} tokens are kept. "
                 "Split the text, or give truncation=False to pass the whole text to the model."
             )
-        if not length:  # an empty string, with a tokenizer that adds no special tokens
+        if not length:  # the text is empty, and the tokenizer adds no special tokens
             end = (
                 self.tokenizer.eos_token_id if self.tokenizer.eos_token_id is not None else self.tokenizer.pad_token_id
             )

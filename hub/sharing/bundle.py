@@ -50,7 +50,8 @@ logger = logging.get_logger(__name__)
 
 LICENCE = "# Copyright 2026 The Locant Authors."
 _PIPELINES = file_of(text_to_text_pipelines.__name__).removesuffix(".py")
-# The second name is in the configs of older models, whose code files do not have the prefix `modeling_locant_`
+# The beginnings of `impl` in entries of `custom_pipelines` for Locant's pipelines. The second one is in the configs of
+# older models, whose code files do not have the prefix `modeling_locant_`
 _OWN_PIPELINES = (f"{_PIPELINES}.", "text_to_text_pipelines.")
 
 Registered = type | FunctionType
@@ -99,7 +100,7 @@ class Bundle:
 
         Raises:
             SharingError: a module cannot be rewritten (see `flatten`); or a module from outside of Locant that defines
-                a registered part imports the file of a model class, unless a function contains this import.
+                a registered part imports the file of a model class, and this import is not inside a function.
         """
         classes: dict[str, type] = {"AutoConfig": LocantConfig}
         for auto, known in auto_models(config).items():
@@ -126,13 +127,14 @@ class Bundle:
         return cls(files, {**fields, "custom_pipelines": pipelines} if pipelines else fields)
 
     def write(self, folder: Path) -> None:
-        """Write each file of the bundle to `folder` completely or not at all, and delete files of Locant's old code.
+        """Write each file of the bundle to `folder` completely or not at all, and delete old code files of Locant.
 
-        The old code is the code of the model that was saved to `folder` before; its files from outside of Locant stay.
+        The old code files are those of the Locant model that was saved to `folder` before. Those that are also in the
+        bundle are overwritten, and those from outside of Locant are not deleted.
 
         Raises:
-            SharingError: a file in `folder` has the name of a file of the bundle, but is neither written by Locant nor
-                part of the old code; no file is written in this case.
+            SharingError: a file in `folder` has the name of a file of the bundle, but was not written by Locant and is
+                not an old code file; no file is written in this case.
         """
         before = _code_before(folder)
         for name in self.files.keys() - before:
@@ -219,10 +221,11 @@ def write_bundle(model: PreTrainedModel, folder: Path) -> Set[str]:
 
     If the code cannot be written, a warning gives the reason. In this case, and if bundling is disabled, the fields
     that describe Locant's code are removed from the config. Entries of `custom_pipelines` for other code than Locant's
-    are kept, and so are entries of `auto_map` that refer to other repositories.
+    are kept. An entry of `auto_map` that refers to another repository is kept unless the written code has a class for
+    the same Auto class.
 
     Returns:
-        The names of the code files.
+        The names of the code files; empty if no code is written.
     """
     config: Any = model.config
     files: Set[str] = set()
@@ -265,10 +268,11 @@ def saved_class(folder: str | os.PathLike[str]) -> tuple[type[LocantPreTrainedMo
 
 
 def write_code(folder: str | os.PathLike[str]) -> None:
-    """Write the code of a saved model from the installed Locant to the model's folder, and update config.json.
+    """Replace the code in the folder of a saved model with the code of the installed Locant, and update config.json.
 
     Raises:
-        SharingError: the folder holds no model of Locant's own classes, or its code cannot be written.
+        SharingError: the folder holds no model of Locant's own classes, or the model's code cannot be written.
+        CheckpointError: the config cannot be used.
     """
     bundle = Bundle.of(*saved_class(folder))
     bundle.write(Path(folder))
@@ -285,7 +289,7 @@ def _say(config: Any, ours: dict[str, Any]) -> None:
     """
     maps = getattr(config, "auto_map", None) or {}
     pipelines = getattr(config, "custom_pipelines", None) or {}
-    kept_maps = {auto: place for auto, place in maps.items() if "--" in str(place)}  # in another repository
+    kept_maps = {auto: place for auto, place in maps.items() if "--" in str(place)}  # code in another repository
     kept_pipelines = {
         task: entry for task, entry in pipelines.items() if not entry.get("impl", "").startswith(_OWN_PIPELINES)
     }
@@ -305,7 +309,7 @@ def _say(config: Any, ours: dict[str, Any]) -> None:
 def _files(
     entries: tuple[type, ...], registered: tuple[Registered, ...], pipelines: tuple[type, ...]
 ) -> dict[str, str]:
-    """Collect the files of some classes and functions, and of the modules that they import.
+    """Collect the files that define some classes and functions, and the files of the modules that these files import.
 
     Args:
         entries: the config class and the model classes, which transformers loads by name.

@@ -119,7 +119,7 @@ class CardData:
         return (self.run.get(section) or {}).get(name)
 
     def from_hub(self, section: str, name: str) -> str | None:
-        """Return the value of an option if the value is a name on the Hub; None if it is a local path or not set."""
+        """Return the value of an option if metrics.json says that the value is a name on the Hub; otherwise None."""
         return self.option(section, name) if name in self.metrics.get("from_hub", ()) else None
 
     def source_of(self, split: str) -> str | None:

@@ -272,7 +272,8 @@ _NO_HYPERPARAMETERS = ("hub_", "push_", "logging_", "log_", "save_", "disable_",
 
 def _duration(card: CardData) -> str:
     found = card.metrics
-    # the number of steps is left out while a finished run is continued: metrics.json still has the earlier number
+    # until the run is finished, steps and weights are left out: while a finished run is continued, metrics.json still
+    # has their earlier values
     is_finished = found.get("finished")
     parts = [f"{found['steps']:,} steps"] if is_finished and found.get("steps") else []
     parts += [f"{found['training_seconds']:,.0f} seconds"] if found.get("training_seconds") else []
@@ -361,7 +362,7 @@ def _value(value: Any) -> str:
 
 
 def _cell(text: str) -> str:
-    """Put `text` on one line and escape each `|`, which Markdown requires inside code, too."""
+    """Put `text` on one line and escape each `|`, which Markdown requires in a cell of a table, even inside code."""
     return " ".join(text.split()).replace("|", "\\|")
 
 

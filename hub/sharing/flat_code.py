@@ -2,10 +2,10 @@
 """Turns modules of a package, and the modules of the package that they import, into files of one flat folder.
 
 transformers loads code from a model's folder in this form. The file names of Locant's modules, except those in
-`_NOT_RENAMED`, begin with `modeling_locant`, so that they stand together; the files of other modules keep their names.
-An import is an *inner* import if it is relative, or from the package `locant`. An inner import is rewritten to a
-relative import from the file of the module that defines the name. All other code stays as it is written, including an
-import in a `try` with an `except ImportError`.
+`_NOT_RENAMED`, begin with `modeling_locant`, so that lists of files show them together; the files of other modules keep
+their names. An import is an *inner* import if it is relative, or from the package `locant`. An inner import is
+rewritten to a relative import from the file of the module that defines the name. All other code stays as it is written,
+including an import in a `try` with an `except ImportError`.
 """
 
 import ast
@@ -56,12 +56,12 @@ class _Module:
 
 @dataclass(frozen=True)
 class _InnerImport:
-    """An inner import, with those of the imported names that one module defines.
+    """An inner import statement, and those of its imported names that the module `module` defines.
 
     Args:
         node: the import statement, which may also import names that other modules define.
-        module: the full name of the module.
-        aliases: the names that `module` defines.
+        module: the full name of a module.
+        aliases: the imported names that `module` defines.
     """
 
     node: ast.Import | ast.ImportFrom
@@ -70,7 +70,7 @@ class _InnerImport:
 
 
 def flatten(roots: Iterable[str]) -> dict[str, str]:
-    """Rewrite the modules `roots`, and all modules that they import, directly or not, by inner imports.
+    """Rewrite the modules `roots` and all modules that they import by inner imports, directly or not, as flat files.
 
     Args:
         roots: full names of modules.
@@ -188,7 +188,7 @@ def _inner_imports(module: _Module) -> Iterator[_InnerImport]:
 
 
 def _optional_imports(module: _Module) -> set[ast.AST]:
-    """Find the syntax-tree nodes in each `try` with an `except ImportError`; imports among them are not rewritten."""
+    """Find the syntax-tree nodes in each `try` body with an `except ImportError`; imports in it are not rewritten."""
     tries = [node for node in ast.walk(module.tree) if isinstance(node, ast.Try)]
     optional = [
         node for node in tries if any(ast.unparse(h.type) == "ImportError" for h in node.handlers if h.type is not None)

@@ -57,13 +57,13 @@ def write_model_card(folder: str | os.PathLike[str], repo_id: str | None = None)
 
 
 def write_card_of_push(model: PreTrainedModel, folder: Path, repo_id: str) -> None:
-    """Replace transformers' draft of a card with Locant's card; `model.push_to_hub` calls it before the upload."""
+    """Replace transformers' draft of a card with Locant's card; `push_to_hub` calls this function before the upload."""
     if is_draft(folder / CARD_FILE):
         write_model_card(folder, repo_id)
 
 
 def is_draft(path: Path) -> bool:
-    """Return whether transformers wrote the card: the draft of its Trainer, or a form with blanks to fill in."""
+    """Return whether the card is a draft of transformers: its Trainer's, or a form with at least `_BLANKS` blanks."""
     if not path.is_file():
         return False
     text = _read(path)

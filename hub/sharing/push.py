@@ -82,7 +82,8 @@ def push(
         commit_message: by default the name of the folder and Locant's version.
 
     Raises:
-        SharingError: the folder holds no model that can be pushed, or the Hub refuses the push or cannot be reached.
+        SharingError: the folder holds no model that can be pushed; an argument is invalid; the repository is public,
+            and `private` is true; there is no valid token; or the Hub refuses the push or cannot be reached.
         CheckpointError: the weights or the JSON files of the model are damaged, or the weights do not fit the config.
     """
     folder = Path(run)
@@ -179,7 +180,7 @@ def _names_code(folder: Path) -> bool:
 
 
 def _full_name(hub: HfApi, repo_id: str) -> str:
-    """Return `repo_id`, with the user of the token in front if it names no user or organisation.
+    """Return `repo_id`, with the name of the token's user in front if `repo_id` names no user or organisation.
 
     Raises:
         LocalTokenNotFoundError: there is no token.
@@ -202,7 +203,7 @@ def _check_privacy(hub: HfApi, repo_id: str, private: bool) -> None:
 
 
 def _stage(folder: Path, staging: Path, repo_id: str) -> dict[str, Path]:
-    """Fill `staging` with links to files in `folder`, a new card and the current code.
+    """Fill `staging` with links to the files in `folder` that are shared, and update the code and the card there.
 
     Returns:
         A dict from the names of the files to upload to their paths in `staging`.
@@ -215,7 +216,7 @@ def _stage(folder: Path, staging: Path, repo_id: str) -> dict[str, Path]:
     try:
         write_code(staging)  # the code of the installed Locant replaces the saved code
     except SharingError:
-        if not _names_code(staging):  # if the config names other code than Locant's, this code is kept
+        if not _names_code(staging):  # if the config names code, the saved code is kept
             raise
     card = write_model_card(staging, repo_id)
     try:

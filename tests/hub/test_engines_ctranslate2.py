@@ -467,7 +467,7 @@ def test_other_models_and_folders_are_refused(save, tmp_path):
     run = save(random_translator(), name="bare", with_tokenizer=False)
     with pytest.raises(SharingError, match="has no tokenizer"):
         export(run, tmp_path / "engine")
-    with pytest.raises(SharingError, match=r"quantization='int4' is not a type of CTranslate2"):
+    with pytest.raises(SharingError, match=r"quantization='int4' is not a type of weights in CTranslate2"):
         export(run, tmp_path / "engine", quantization="int4")
     with pytest.raises(SharingError, match=r"format='tflite'"):
         export(run, tmp_path / "engine", "tflite")

@@ -1,5 +1,5 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""BART (Lewis et al. 2020): Marian's layers with learned positions and a norm over the embeddings."""
+"""BART (Lewis et al. 2020): post-norm encoder–decoders with learned positions and a layer norm after the embeddings."""
 
 from collections.abc import Collection
 from typing import Any, ClassVar

@@ -64,7 +64,10 @@ _HEADS = {
 
 
 class Bert(Family):
-    """Converts the BERT classes in `architectures` to Locant's models and back; a `BertModel` may lack the pooler."""
+    """Converts the BERT classes in `architectures` to Locant's classes and, except `BertForPreTraining`, back.
+
+    A `BertModel` may have a pooler or not.
+    """
 
     name = "BERT"
     model_type = "bert"

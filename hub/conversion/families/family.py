@@ -80,7 +80,7 @@ class Transpose(Transform):
 
 @dataclass(frozen=True)
 class Split(Transform):
-    """One weight of the other family's model is several weights of Locant, concatenated along the first dimension.
+    """A weight of the other family's model is several weights of the Locant model, concatenated along dimension 0.
 
     Args:
         parts: the number of parts, all of one size; or the size of each part.
@@ -172,7 +172,8 @@ class Entry:
     Args:
         theirs, ours: the name of one weight, the names of several weights, or () if the model has no such weight.
         transforms: applied in this order to `theirs`; their inverses are applied in reverse order to `ours`.
-        default: the number that fills a weight of `theirs` that a file leaves out; None if files must have the weight.
+        default: the number that fills a weight of `theirs` that a file leaves out. If it is None, a weight that a file
+            leaves out is an error, unless one of the transforms is a `Constant`.
     """
 
     theirs: tuple[str, ...]
@@ -237,8 +238,8 @@ class Family(ABC):
     architectures: ClassVar[Mapping[str, str]]
     """Name of a model class of the family -> name of the Locant class that it is converted to."""
     free: ClassVar[frozenset[str]] = frozenset()
-    """Fields of the family's config that are not compared: they do not change what a trained model computes, or
-    `to_locant` converts them completely."""
+    """Fields of the family's config that `check_theirs` does not compare, because they do not change what a trained
+    model computes, or because `to_locant` converts every value of them."""
     bridged: ClassVar[Mapping[str, tuple[Any, Any]]] = {}
     """A field of the Locant config -> (its value, its value after conversion to the family and back). This difference
     is allowed, because the table converts the weights accordingly."""
@@ -317,5 +318,5 @@ def _replaced(entry: Entry, theirs: Iterable[str], ours: Iterable[str]) -> Entry
 
 
 def _product(weight: torch.Tensor, factor: float) -> torch.Tensor:
-    # in float64, so that the factor is not rounded to the dtype of the weight before the multiplication
+    # multiply in float64, so that the factor is not rounded to the dtype of the weight first
     return (weight.double() * factor).to(weight.dtype)

@@ -106,7 +106,7 @@ def _rope_parameters(theirs: dict[str, Any]) -> dict[str, Any]:
     """Return the rope parameters that Llama uses, without `partial_rotary_factor` if Llama would ignore it.
 
     Raises:
-        SharingError: the rope type is unknown, or transformers' Llama cannot run it with the `partial_rotary_factor`.
+        SharingError: the rope type is unknown, or transformers' Llama cannot run it with this `partial_rotary_factor`.
     """
     # older configs have `type`, which transformers has copied to `rope_type`; None means that there is no value
     rope = {name: value for name, value in theirs.items() if name != "type" and value is not None}

@@ -1,5 +1,5 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""Marian (Junczys-Dowmunt et al. 2018): the post-norm Transformer of Vaswani et al. 2017, plus a bias in the output."""
+"""Marian (Junczys-Dowmunt et al. 2018): the Transformer of Vaswani et al. 2017 with a bias in the output layer."""
 
 from collections.abc import Collection
 from typing import Any, ClassVar
@@ -69,12 +69,12 @@ class Marian(Family):
 
 
 def stacks(ours: LocantConfig, has_unused_table: bool) -> list[Entry]:
-    """Return the entries of the embeddings and layers of Marian and BART, without the entries of positions.
+    """Return the entries of the token embeddings and of the layers, which are the same for Marian and for BART.
 
     Args:
         ours: the Locant config.
-        has_unused_table: whether the model of transformers also has an embedding table `shared.weight` that it does not
-            use, because `shared.weight` is tied to no other table.
+        has_unused_table: whether the model of transformers has an embedding table `shared.weight` that it does not use,
+            because `shared.weight` is tied to no other table.
     """
     entries = []
     for stack in ("encoder", "decoder"):

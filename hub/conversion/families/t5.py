@@ -55,7 +55,8 @@ class T5(Family):
                     "max_distance": theirs.relative_attention_max_distance,
                 }
             },
-            "tie_word_embeddings": theirs.scale_decoder_outputs,  # T5Config.tie_word_embeddings is always True
+            # T5Config moves the value of tie_word_embeddings to scale_decoder_outputs, and sets the former to True
+            "tie_word_embeddings": theirs.scale_decoder_outputs,
             "decoder_start_token_id": getattr(theirs, "decoder_start_token_id", theirs.pad_token_id),
         }
 
