@@ -17,6 +17,7 @@ from locant.training.run.progress import (
     SampleWriter,
     ScheduleNotice,
     TimedPrinter,
+    WarmupNotice,
     sample_rows,
     take_samples,
 )
@@ -99,6 +100,17 @@ class TestSchedule:
     )
     def test_but_no_other(self, capsys, schedule, warmup_steps):
         assert self.told(capsys, warmup_steps=warmup_steps, lr_scheduler_type=schedule) == ""
+
+    @pytest.mark.parametrize(("schedule", "steps"), [("linear", 100), ("constant", 0)])
+    def test_a_warmup_as_long_as_the_training_is_told(self, capsys, schedule, steps):
+        for warmup_steps, warns in ((steps, steps > 0), (steps - 1, False), (0.1, False), (2 * steps, steps > 0)):
+            arguments = TrainingArguments(
+                output_dir="unused", use_cpu=True, warmup_steps=max(warmup_steps, 0), lr_scheduler_type=schedule
+            )
+            WarmupNotice().on_train_begin(arguments, state(40), None)
+            found = capsys.readouterr().out
+            assert found.startswith(f"Warning: the warm-up has {warmup_steps:g} steps and the training 100") == warns
+            assert bool(found) == warns
 
     def test_the_same_number_changes_nothing(self, capsys):
         ScheduleNotice(planned_steps=100).on_train_begin(None, state(40), None)

@@ -654,10 +654,12 @@ class TestOptions:
         assert toy.train(tmp_path / "run", **options) == 0
         assert len(metrics(tmp_path / "run")["epochs"]) == 3
 
-    def test_a_run_that_stopped_early_trains_no_more(self, toy, tmp_path, training_steps, stop_at):
+    def test_a_run_that_stopped_early_trains_no_more(self, toy, tmp_path, training_steps, stop_at, capsys):
         options = {"learning_rate": 1e-9, "early_stopping_patience": 2, "num_train_epochs": 9, **FEW_TOKENS}
         stop_at(lambda: toy.train(tmp_path / "run", **options), training_run, "measure", 1)
         assert len(training_steps) == 3 * STEPS
+        early = f"Training ended early, at step {3 * STEPS} of {9 * STEPS}: the last 2 evaluations had no better "
+        assert early in capsys.readouterr().out
         for changed in ({}, {"num_beams": 1}):
             assert toy.train(tmp_path / "run", **options, **changed) == 0
             assert len(metrics(tmp_path / "run")["epochs"]) == 3

@@ -86,7 +86,8 @@ def _entries(loader: _Loader, path: str | Path) -> Iterator[Entry]:
     _check_keys(root, path)
     if not isinstance(root, yaml.MappingNode):
         raise InputError(
-            f"{path} must have sections with 'option: value' lines under them: give a YAML file; data go to --train_file."
+            f"{path} must have sections with 'option: value' lines under them: give a YAML file; data go to "
+            "--train_file."
         )
     for section, node in root.value:
         if isinstance(node, yaml.MappingNode) and node.value:
