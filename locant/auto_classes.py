@@ -1,5 +1,5 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""Registers Locant with transformers' Auto classes and Trainer, and with PEFT's tables of default target modules."""
+"""Registers Locant's classes with the Auto classes, a callback with `Trainer`, and default target modules with PEFT."""
 
 from types import ModuleType
 from typing import Any
@@ -25,9 +25,10 @@ from locant.tokenization import LocantImageProcessor, LocantProcessor, LocantTok
 
 
 class ModelWithoutHead:
-    """The class that is registered with `AutoModel` for `LocantConfig`; it builds the model class that fits the config.
+    """The class that `AutoModel` calls for a `LocantConfig`; it makes a model of the class that fits the config.
 
-    `AutoModel` has one class for each config class, but the model class of a `LocantConfig` depends on its fields.
+    `AutoModel` allows one class for each config class, but the fields of a `LocantConfig` decide which class without a
+    head is needed, such as `LocantModel` or `LocantDecoderModel`.
     """
 
     config_class = LocantConfig
@@ -47,7 +48,7 @@ class ModelWithoutHead:
 
 
 class NoVideoProcessor:
-    """The video processor that is registered for `LocantConfig`; its `from_pretrained` always raises.
+    """The video processor that is registered for `LocantConfig`; its `from_pretrained` always raises `ValueError`.
 
     Image pipelines try to load a video processor. Without this class, and with `trust_remote_code=True`, transformers
     would import the code files of the model's folder to find a video processor.
@@ -60,7 +61,10 @@ class NoVideoProcessor:
 
 
 def register() -> None:
-    """Register Locant with transformers' Auto classes and Trainer, and with PEFT."""
+    """Register Locant's classes with the Auto classes, a callback with `Trainer`, and target modules with PEFT.
+
+    The function also makes transformers use the installed classes instead of the code files of a model's folder.
+    """
     register_models()
     use_installed_classes()
     register_adapter_targets()
@@ -73,13 +77,14 @@ def register_models() -> None:
     models: dict[Any, type] = {**CAPTIONER, **DECODER, **TEXT_ENCODER, **IMAGE_ENCODER, AutoModel: ModelWithoutHead}
     for auto_class, model_class in models.items():
         auto_class.register(LocantConfig, model_class, exist_ok=True)
-    if is_vision_available():  # without PIL, there is no AutoImageProcessor either
+    if is_vision_available():  # without PIL, AutoImageProcessor is a placeholder whose methods raise
         AutoImageProcessor.register(LocantConfig, image_processor_classes={"pil": LocantImageProcessor}, exist_ok=True)
         AutoVideoProcessor.register(LocantConfig, NoVideoProcessor, exist_ok=True)
     # with LocantConfig as the key, AutoProcessor would look for an image processor in the folder of a text model; with
     # LocantProcessor as the key, AutoProcessor finds the class by the field `processor_class` of a saved processor
     AutoProcessor.register(LocantProcessor, LocantProcessor, exist_ok=True)
-    # the key is the tokenizer's class: with LocantConfig as the key, image pipelines would load a tokenizer too
+    # AutoTokenizer finds the class by the field `tokenizer_class` of a saved tokenizer; if LocantConfig were the key,
+    # AutoTokenizer would, with `trust_remote_code=True`, prefer the code files of a model's folder to this class
     AutoTokenizer.register(LocantTokenizer, LocantTokenizer, exist_ok=True)
 
 
@@ -102,7 +107,7 @@ def use_installed_classes() -> None:
 
 
 def register_adapter_targets() -> None:
-    """Register default target modules in Locant's models for PEFT's methods, now or as soon as PEFT is imported."""
+    """Register the modules of Locant's models that PEFT adapts by default, now or as soon as PEFT is imported."""
     when_imported("peft.utils.constants", _enter_targets)
 
 
@@ -119,8 +124,8 @@ def _enter_callback(trainer: ModuleType) -> None:
 
 
 def _enter_targets(constants: ModuleType) -> None:
-    # Locant's linear layers have the same names as Llama's, so the linear layers that PEFT adapts in Llama by default
-    # fit: for LoRA, q_proj and v_proj
+    # Locant's linear layers have the same names as Llama's, so each PEFT method adapts by default the same layers as in
+    # Llama: LoRA, for example, adapts q_proj and v_proj
     for name, table in vars(constants).items():
         if name.startswith("TRANSFORMERS_MODELS_TO_") and name.endswith("_MODULES_MAPPING") and "llama" in table:
             table.setdefault(LocantConfig.model_type, table["llama"])

@@ -1,5 +1,5 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""The command `locant`: runs a subcommand, and prints an error that the user can correct as one sentence."""
+"""The command `locant`: runs a subcommand, and prints one sentence about an error that the user can correct."""
 
 import importlib
 import os
@@ -14,10 +14,10 @@ from locant_command import COMMANDS, answer_without_package
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line `arguments`, by default `sys.argv[1:]`, and return the exit status.
 
-    The status is 0 for success; 2 for an unknown command and for an `InputError`, `SharingError` or `CheckpointError`,
-    which is printed; 130 for an interrupt; 141 if the program that reads the output closed the pipe; and 143 if SIGTERM
-    ended a training, a search or a study. Other exceptions are not caught, such as the `SystemExit` of argparse for
-    `--help`.
+    The status is 0 for success; 2 for a missing or unknown command, for a YAML file that does not exist, and for an
+    `InputError`, `SharingError` or `CheckpointError`, whose message is printed; 130 for an interrupt; 141 if the
+    program that reads the output closed the pipe; and 143 if SIGTERM ended a training, a search or a study. Other
+    exceptions are not caught, such as the `SystemExit` of argparse for `--help`.
     """
     arguments = sys.argv[1:] if arguments is None else arguments
     status = answer_without_package(arguments)

@@ -20,7 +20,10 @@ class CodeOnPush(TrainerCallback):
     def on_push_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, model: Any = None, **kwargs: Any
     ) -> None:
-        """Write the code, on the process that saves files. The Trainer calls this method before it pushes."""
+        """Write the code if `model` is a Locant model and this process saves files.
+
+        The Trainer calls this method before it pushes.
+        """
         model = getattr(model, "module", model)  # unwrap DistributedDataParallel
         if isinstance(model, LocantPreTrainedModel) and args.output_dir is not None and args.should_save:
             Path(args.output_dir).mkdir(parents=True, exist_ok=True)

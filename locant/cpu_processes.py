@@ -2,8 +2,8 @@
 """Makes `accelerate launch --cpu --num_processes N` start N processes.
 
 Without an MPI host file, Accelerate starts one process for this command, and gives no warning. Accelerate sets the
-environment variable MASTER_ADDR only if the user asked for several processes or machines. This module reads the number
-of processes from the command line of the parent process, with the parser of Accelerate.
+environment variable MASTER_ADDR only if the user asked for several processes or machines. If MASTER_ADDR is set, this
+module reads the number of processes from the command line of the parent process, with the parser of Accelerate.
 """
 
 import logging
@@ -39,10 +39,10 @@ def start_missing_processes(arguments: list[str], environment: Mapping[str, str]
 
 
 def asked_for(command_line: list[str]) -> int:
-    """Return the number of processes that `accelerate launch` was asked to start; 1 if the command is another one."""
+    """Return the number of processes that an `accelerate launch` command asks for; 1 for any other command."""
     for place, word in enumerate(command_line):
         if word == "launch" or word.endswith(("accelerate-launch", "accelerate.commands.launch", "commands/launch.py")):
-            # Accelerate has already logged its warning about default values
+            # hide the warning about default values, which Accelerate has already logged in the parent process
             logging.getLogger("accelerate.commands.launch").setLevel(logging.ERROR)
             parsed, *_ = _validate_launch_command(launch_command_parser().parse_args(command_line[place + 1 :]))
             return parsed.num_processes or 1

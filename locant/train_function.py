@@ -11,7 +11,7 @@ def train(config: str | os.PathLike[str] | Mapping[str, Any] | None = None, **op
 
     Args:
         config: a YAML file of `locant train`; or the content of such a file: a dictionary with the sections `model`,
-            `data` and `training`, which are dictionaries, and with `task`.
+            `data` and `training`, which are dictionaries, and with `task`. None if `options` has all options.
         **options: options of `locant train` by name; they take precedence over the options in `config`.
 
     Returns:

@@ -156,6 +156,9 @@ def _unusable(_: Request, error: Any) -> Response:
 
 
 def _invalid(_: Request, error: Any) -> Response:
-    """Answer an invalid body with its first faults, without the values, which may be long or invalid Unicode."""
+    """Answer an invalid body with status 422 and its first `_MOST_FAULTS` faults.
+
+    The answer leaves out the invalid values, which may be long or invalid Unicode.
+    """
     faults = [{key: fault[key] for key in ("type", "loc", "msg")} for fault in error.errors()[:_MOST_FAULTS]]
     return JSONResponse({"detail": jsonable_encoder(faults)}, 422)

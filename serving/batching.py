@@ -1,5 +1,5 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""A queue of the texts of many requests; one thread computes the texts in batches of similar length."""
+"""A queue of the texts of many requests; one thread computes batches of texts of similar length."""
 
 import asyncio
 import math
@@ -57,7 +57,7 @@ class Batcher:
             for each text alone, so that a text that cannot be computed fails alone.
         batch_size: the largest number of texts in a batch.
         max_waiting: the largest number of texts in the queue.
-        metrics: the metrics that record the number of texts and the seconds of each batch.
+        metrics: the metrics that record the length of the queue, and the number of texts and the seconds of each batch.
     """
 
     def __init__(self, compute: Compute, batch_size: int, max_waiting: int, metrics: Metrics):

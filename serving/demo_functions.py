@@ -57,9 +57,9 @@ def translate(
         num_return_sequences: the number of translations, at most `num_beams`.
 
     Returns:
-        The translations, best first. And the alignment, whose `weights` are the cross-attention of each word of the
-        best translation to each word of the text, with the source prefix of the model: the mean over all layers and
-        heads; None if the cross-attention cannot be computed.
+        The pair (translations, alignment). The best translation is the first. The `weights` of the alignment are the
+        cross-attention of each word of the best translation to each word of the source prefix and of the text: the mean
+        over all layers and heads. The alignment is None if the cross-attention cannot be computed.
 
     Raises:
         InputError: the text is blank or too long, or more translations than beams are asked for.
@@ -82,8 +82,9 @@ def classify_text(served: ServedClassifier, text: str) -> tuple[dict[str, float]
     """Classify a text as `locant predict` does.
 
     Returns:
-        The probability of each label, highest first; or, of a regression model, the predicted number with four
-        decimals. And whether only the beginning of the text was read, because it has more tokens than the model reads.
+        The pair (prediction, is cut). The prediction is the probability of each label, highest first, or, of a
+        regression model, the predicted number with four decimals. `is cut` is True if the text has more tokens than the
+        model reads, so that only the beginning of the text was read.
 
     Raises:
         InputError: the text is blank or too long for this page.

@@ -19,12 +19,13 @@ _MOST_CONNECTIONS = 1000
 class _Protocol(H11Protocol):
     """A connection that is closed if the headers of a request do not arrive in time, or the client reads no answer.
 
-    The headers of the first request must arrive within `timeout_keep_alive` seconds after the connection was made. If
-    the headers of a later request stay incomplete, the connection is closed at most 2 * `timeout_keep_alive` seconds
-    after the last answer. uvicorn itself closes a connection only if no data arrive for `timeout_keep_alive` seconds
-    after an answer: uvicorn waits without end for the first request, and for the rest of incomplete headers. If the
-    client reads nothing of an answer for `timeout_keep_alive` seconds, uvicorn waits without end, too; the connection
-    is then closed after at most 2 * `timeout_keep_alive` seconds.
+    uvicorn itself closes a connection only if no data arrive for `timeout_keep_alive` seconds after an answer. It waits
+    without end for the first request, for the rest of incomplete headers, and for a client that does not read its
+    answer. This class also closes the connection
+
+    - `timeout_keep_alive` seconds after it was made, if the headers of the first request have not arrived;
+    - at most 2 * `timeout_keep_alive` seconds after an answer, if the headers of the next request are incomplete;
+    - at most 2 * `timeout_keep_alive` seconds after the client has stopped reading an answer.
     """
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -38,7 +39,7 @@ class _Protocol(H11Protocol):
 
         Args:
             before: the state at the beginning of the interval: the last request, whether its answer is complete, and
-                the number of bytes that the client has not read.
+                the number of bytes of the answer that are not sent yet.
         """
         if self.transport.is_closing():
             return
@@ -74,14 +75,14 @@ class _Server(uvicorn.Server):
 
 
 def bind(host: str, port: int) -> socket.socket:
-    """Bind a port, on which connections are refused until `serve` runs.
+    """Return a socket that is bound to a port of `host`; connections to the port are refused until `serve` runs.
 
     Args:
         host: name or address of the interface.
-        port: 0 for any free port.
+        port: the number of the port; 0 for any free port.
 
     Raises:
-        InputError: the address does not exist, or the port is in use.
+        InputError: the address does not exist, or the port is in use or not allowed for this user.
     """
     try:
         [(family, _, _, _, address), *_] = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
@@ -134,7 +135,7 @@ def serve(
     )
     server = _Server(config, on_ready)
 
-    # after its stop, uvicorn sends the signal again: without this handler, the signal would decide the exit status
+    # when uvicorn has stopped, it sends the signal again, which would decide the exit status without this handler
     def stop(number: int, frame: object) -> None:
         server.should_exit = True
 

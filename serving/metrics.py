@@ -12,7 +12,7 @@ DISCONNECTED = "disconnected"
 
 
 class Metrics:
-    """The metrics of one server, in a registry of their own."""
+    """The metrics of one server, in a registry that holds no other metrics."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
@@ -80,8 +80,8 @@ class RequestMetrics:
         try:
             await self._app(scope, receive, send_and_note)
         except BaseException:
-            # if the application raises an error, status 500 is sent outside of this middleware; if the client
-            # disconnects, nothing is raised
+            # if the application raises an error, an outer middleware sends the answer with status 500; if the client
+            # disconnects, the application raises no error
             status = "500" if status == DISCONNECTED else status
             raise
         finally:

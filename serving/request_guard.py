@@ -8,10 +8,10 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 
 class RequestGuard:
-    """ASGI middleware that reads the whole body first, and cancels the application if the client disconnects.
+    """ASGI middleware that reads the body before it runs the application, and cancels it if the client disconnects.
 
     A request whose body is not complete in time is answered with status 408, and the connection is closed. The size of
-    the body is not checked here.
+    the body is not checked by this middleware, but by `RequestBodyLimitMiddleware`.
 
     Args:
         app: the application.
@@ -61,7 +61,7 @@ class RequestGuard:
                 await asyncio.wait({answer})
             disconnect.cancel()
         if not answer.cancelled():
-            answer.result()  # raises the application's error
+            answer.result()  # raises the error that the application raised, if any
 
 
 async def _read(receive: Receive) -> bytes | None:

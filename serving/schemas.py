@@ -45,7 +45,7 @@ def request_models(limits: Limits) -> tuple[type[BaseModel], type[BaseModel]]:
         ) = Field(description="A text, or a list of texts.", examples=["The cat sees the dog."])
 
     class TranslationRequest(ClassificationRequest):
-        """Texts to translate, and options of the search. If an option is null, the model's own value is used."""
+        """Texts to translate, and options of the search. If an option is null, the default of the model is used."""
 
         num_beams: int | None = Field(
             None, ge=1, le=limits.num_beams, description="Number of beams; 1 is greedy search.", examples=[4]

@@ -108,7 +108,7 @@ class ServedTranslator:
 
 
 class ServedClassifier:
-    """A pipeline of transformers for text classification.
+    """Classifies batches of texts with a text-classification pipeline of transformers.
 
     Args:
         pipe: the pipeline.

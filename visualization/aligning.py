@@ -2,7 +2,8 @@
 """Aligns the words of sentences with the words of their translations, by the cross-attention of a translator.
 
 Each target word is linked to the source word to which the decoder attends most when it predicts the tokens of the
-target word. If a translator of the other direction is given, the links of both directions are symmetrised.
+target word. With a second translator, from the target language to the source language, the links of both directions
+are symmetrised.
 """
 
 from typing import Any, NamedTuple
@@ -45,13 +46,13 @@ def align(
         sources, targets: the texts; a pair with a blank text has no links.
         layer: the decoder layer, counted from 1, whose cross-attention is used, with the mean over its heads; None for
             the mean over all layers and heads.
-        reverse: a translator of the other direction; the links of both directions are then symmetrised by
-            grow-diag-final-and.
+        reverse: a translator from the language of the targets to the language of the sources; the links of both
+            directions are then symmetrised by grow-diag-final-and.
         batch_size: the number of pairs that are computed at a time.
         show_progress: whether to draw a progress bar.
 
     Raises:
-        InputError: there is no such layer, the model returns no cross-attention, or a text is too long for the model.
+        InputError: the decoder has no layer `layer`, a model returns no cross-attention, or a text is too long.
     """
     with tqdm(total=len(sources) * (1 + (reverse is not None)), desc="aligning", disable=not show_progress) as progress:
         forward = _weights(translator, sources, targets, layer, batch_size, progress)
@@ -67,8 +68,12 @@ def align_recording(recording: Recording, layer: int | None = None, reverse: Rec
 
     Args:
         recording: the recording of the translator on the source and the target.
-        layer: as in `align`.
-        reverse: the recording of a translator of the other direction on the target and the source.
+        layer: the decoder layer, counted from 1; None for the mean over all layers.
+        reverse: the recording of a translator from the target language to the source language, whose source is the
+            target of `recording`; None if the links are not symmetrised.
+
+    Raises:
+        InputError: the decoder has no layer `layer`.
     """
 
     def weights(recorded: Recording) -> np.ndarray:
@@ -96,7 +101,8 @@ def _alignment(source: list[str], target: list[str], weights: np.ndarray, backwa
     Args:
         source, target: the words of both texts.
         weights: the attention `(target words, source words)` of the translator.
-        backward: the attention `(source words, target words)` of a translator of the other direction, or None.
+        backward: the attention `(source words, target words)` of a translator from the target language to the source
+            language; None if the links are not symmetrised.
     """
     links = strongest_links(weights)
     if backward is not None:

@@ -70,10 +70,10 @@ def grow_diag_final_and(forward: Links, reverse: Links) -> Links:
     The heuristic is that of Koehn et al. 2005, "Edinburgh System Description for the 2005 IWSLT Speech Translation
     Evaluation".
 
-    The result starts as the intersection of both directions. A link of their union is added if it neighbours a link of
-    the result, also diagonally, and its source word or its target word has no link yet. This step is repeated until no
-    link is added. Finally, a link of either direction is added if both its source word and its target word have no link
-    yet.
+    The result starts as the intersection of both directions. A link of the union of both directions is added if it
+    neighbours a link of the result, also diagonally, and its source word or its target word has no link yet. This step
+    is repeated until no link is added. Finally, a link of either direction is added if both its source word and
+    its target word have no link yet.
 
     Args:
         forward, reverse: links of both directions, each as (source word, target word).

@@ -21,7 +21,7 @@ class InputNorms:
         name: the name of the picture: `encoder_input` or `decoder_input`; in a model with one stack, `input`.
         tokens: the tokens or patches that the stack reads.
         embeddings: the norm of the embedding of each token, times the factor by which the model scales embeddings.
-        positions: the norm of the position vector of each token; None if the model adds no position vectors.
+        positions: the norm of the position vector of each token; None if no position vectors were found.
     """
 
     name: str
@@ -45,7 +45,7 @@ class InputNorms:
 
 @torch.no_grad()
 def input_norms(model: PreTrainedModel, recording: Recording) -> list[InputNorms]:
-    """Compute the norms at the input of each stack of a model, for the sequences of a recording.
+    """Compute the norms of embeddings and position vectors at the input of each stack, for the tokens of a recording.
 
     The embedding of a patch is the projection of its pixels; tokens without a patch, such as a class token, are left
     out.
@@ -77,7 +77,7 @@ def _norms(name: str, stack: Any, recording: Recording) -> InputNorms:
 
 def _norms_of_tokens(name: str, stack: Any, tokens: list[str], ids: list[int]) -> InputNorms:
     embed = stack.get_input_embeddings()
-    # an embedding module that has a scale itself already multiplies its output by this scale
+    # an embedding module with an attribute `embed_scale` has already multiplied its output by this scale
     scale = 1.0 if hasattr(embed, "embed_scale") else getattr(stack, "embed_scale", 1.0)
     vectors = _array(embed(torch.tensor(ids, device=embed.weight.device))) * scale
     table = position_table(stack, len(ids))

@@ -60,7 +60,7 @@ def load_model(
 def _has_patches(config: Any) -> bool:
     """Return whether the model of a config reads images.
 
-    A model of another family than Locant does if its config, or the config of its encoder, has a patch size.
+    A model of another family than Locant reads images if its config, or the config of its encoder, has a patch size.
     """
     if config.model_type == "locant":
         return config.encoder_input == "patches" and not config.is_decoder

@@ -105,7 +105,7 @@ def alignment_part(alignment: Alignment, caption: str) -> dict[str, Any]:
 
 def _png_url(pixels: np.ndarray) -> str:
     """Convert an image to a data URL with a PNG."""
-    from PIL import Image  # an optional dependency: models for images need it, too
+    from PIL import Image  # an optional dependency, which is installed if a model has read an image
 
     levels = np.rint(pixels * LEVELS).astype(np.uint8)
     image = Image.fromarray(levels[..., 0] if levels.shape[-1] == 1 else levels[..., :3])

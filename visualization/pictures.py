@@ -10,7 +10,8 @@ from .alignment import Alignment
 from .heatmaps import Heatmaps
 from .input_norms import InputNorms
 
-# an axis that would have more labels than these numbers has no labels, because they would not be readable
+# the largest number of labels of an axis, in a picture with one panel and in a grid of panels; more labels would not be
+# readable, so an axis that would have more is drawn without labels
 _MOST_LABELS, _MOST_LABELS_OF_A_GRID = 40, 25
 _LONGEST_LABEL = 14  # characters
 # Okabe and Ito's blue and vermilion, which colour-blind readers can tell apart
@@ -32,7 +33,7 @@ def draw_heatmaps(figure: Any, heatmaps: Heatmaps, pixels: np.ndarray | None = N
     is_single = values.shape[:2] == (1, 1)
     if is_single:
         width, height = (min(max(0.2 * count, 2.0), 12.0) for count in (columns, rows))
-    else:  # as wide as the labels need, if there are labels
+    else:  # inches: enough for the labels of an axis, or 1.5 for an axis without labels
         width, height = (
             max(0.12 * count, 1.2) if count <= _MOST_LABELS_OF_A_GRID else 1.5 for count in (columns, rows)
         )

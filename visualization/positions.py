@@ -1,10 +1,10 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
 """Pictures of position encodings: vectors by position, bias by distance, vectors by distance, and rotary angles.
 
-The encodings of Locant are called through their interface (`locant.modeling.positions.base`). So an encoding from
-outside of Locant is drawn too if it adds vectors to the embeddings, or the same bias by distance in all layers. In
-other models of transformers, tables of positions, T5's bias and the rotary frequencies are found by the names of
-modules and attributes.
+The position encodings of a Locant model are called through their interface (`locant.modeling.positions.base`).
+Therefore, an encoding that a user has written is drawn if it adds vectors to the embeddings, or the same bias by
+distance in all layers. In other models of transformers, tables of positions, T5's bias and the rotary frequencies are
+found by the names of modules and attributes.
 """
 
 import math
@@ -27,7 +27,7 @@ from .heatmaps import Heatmaps, numbered
 from .sequences import image_sequence
 
 MIN_POSITIONS = 64
-"""The smallest number of positions that is drawn: a few positions would not show how an encoding behaves."""
+"""The number of positions that are drawn for a shorter sequence: fewer would not show how an encoding behaves."""
 
 TABLE, BIAS, VECTORS, ANGLES = "vectors by position", "bias by distance", "vectors by distance", "rotary angles"
 _CAPTIONS = {
@@ -62,14 +62,14 @@ def position_heatmaps(model: PreTrainedModel, length: int, patches: tuple[int, i
 
     Args:
         model: a Locant model, or another model of transformers.
-        length: the number of positions to draw, which is raised to `MIN_POSITIONS` if it is smaller; fewer positions
-            are drawn if the encoding has a table with fewer.
+        length: the number of positions to draw, which is raised to `MIN_POSITIONS` if it is smaller. If an encoding has
+            a table with fewer positions, all positions of the table are drawn.
         patches: the numbers of rows and columns of the image patches that the encoder reads; None if it reads text.
 
     Returns:
         Heatmaps whose grid has a row for each layer, or one row if all layers have the same encoding.
     """
-    by_place: dict[tuple[str, str], list[_Picture]] = defaultdict(list)  # module name, kind -> picture of each layer
+    by_place: dict[tuple[str, str], list[_Picture]] = defaultdict(list)  # (module name, kind) -> one picture per layer
     for name, module in model.named_modules():
         for picture in _pictures(name, module, max(length, MIN_POSITIONS), patches):
             by_place[re.sub(r"\.\d+\.", ".*.", name), picture.kind].append(picture)
@@ -90,7 +90,8 @@ def position_heatmaps(model: PreTrainedModel, length: int, patches: tuple[int, i
 def position_table(stack: nn.Module, length: int, patches: tuple[int, int] | None = None) -> np.ndarray | None:
     """Return the vectors `(positions, width)` that a stack adds to its embeddings at the first `length` positions.
 
-    Returns None if no such vectors are found. `patches` is as in `added_vectors`.
+    Returns None if no such vectors are found. `patches` are the numbers of rows and columns of the image patches that
+    the stack reads, or None.
     """
     pictures = (entry for name, module in stack.named_modules() for entry in _pictures(name, module, length, patches))
     return next((entry.values for entry in pictures if entry.kind == TABLE), None)
@@ -128,8 +129,9 @@ def added_vectors(encoding: PositionEncoding, length: int, patches: tuple[int, i
     Args:
         encoding: the position encoding of a stack.
         length: the number of vectors; fewer are returned if the table of the encoding has fewer positions.
-        patches: the numbers of rows and columns of the image patches. The result for the encoder is then the vector of
-            the class token, if the table of the encoding has one, and the vectors of the patches.
+        patches: the numbers of rows and columns of the image patches that the encoder reads; None if it reads text. For
+            an encoder that reads patches, the result is the vector of the class token, if the table of the encoding has
+            one, and the vectors of the patches.
     """
     device = _device(encoding)
     nothing = torch.zeros(1, 1, encoding.config.d_model, device=device)
@@ -182,7 +184,7 @@ def _heatmaps(
         name: the names of the modules that have the encoding.
         picture: the picture of the first layer.
         values: the values of all layers, `(layers, rows, columns)`.
-        patches: as in `position_heatmaps`.
+        patches: the numbers of rows and columns of the image patches that the encoder reads; None if it reads text.
     """
     layers, rows, columns = values.shape
     row_labels, column_labels = list(map(str, range(rows))), list(map(str, range(columns)))

@@ -77,7 +77,8 @@ def record(
     is_encoder_decoder = bool(model.config.is_encoder_decoder)
     if target is not None and not is_encoder_decoder:
         raise InputError(
-            f"A target is given, but {type(model).__name__} is no encoder–decoder: put both texts into one text."
+            f"A target is given, but {type(model).__name__} is no encoder–decoder: put the text and the "
+            "target into one text."
         )
     pixels, source, inputs = None, None, {}
     if image is not None:
@@ -112,7 +113,7 @@ def record(
 
 @contextmanager
 def eager_attention(model: PreTrainedModel) -> Iterator[None]:
-    """Use the attention implementation `eager` in the `with` block, because the others return no attention weights."""
+    """Use the attention implementation `eager` in the `with` block, because `sdpa` and others return no weights."""
     implementation = model.config._attn_implementation
     try:
         model.set_attn_implementation("eager")

@@ -46,7 +46,7 @@ def read_text(tokenizer: Any, text: str, *, is_target: bool = False) -> Sequence
     ids, tokens, word_of_token = list(encoded["input_ids"]), [], []
     for id_, (start, end) in zip(ids, encoded["offset_mapping"], strict=True):
         covered = text[start:end].strip()
-        first = end - len(text[start:end].lstrip())  # the first character that is not whitespace
+        first = end - len(text[start:end].lstrip())  # the index of the first character that is not whitespace
         # the text up to the first character of the token ends with the word of the token
         word_of_token.append(len(text[: first + 1].split()) - 1 if covered else None)
         tokens.append(covered or tokenizer.convert_ids_to_tokens(id_))
@@ -73,7 +73,7 @@ def image_sequence(patches: tuple[int, int], length: int) -> Sequence:
 
     Args:
         patches: the numbers of rows and columns of the patches.
-        length: the number of all tokens, with those without a patch.
+        length: the number of all tokens, including the tokens without a patch.
     """
     rows, columns = patches
     before = length - rows * columns

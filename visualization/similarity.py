@@ -33,7 +33,7 @@ def similarity_heatmaps(one: Recording, other: Recording) -> Heatmaps:
 
 
 def _unit_word_vectors(recording: Recording) -> np.ndarray:
-    """Return the vectors of the words, `(layers + 1, words, width)`, of norm 1; 0 for a word without tokens."""
+    """Return a vector of norm 1, or of zeros if the word has no tokens, for each word: `(layers + 1, words, width)`."""
     sums = membership(recording.source) @ recording.hidden_states  # the cosine is the same for sums and means
     norms = np.linalg.norm(sums, axis=-1, keepdims=True)
     return np.divide(sums, norms, out=np.zeros_like(sums), where=norms > 0)

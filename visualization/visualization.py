@@ -131,10 +131,11 @@ def visualize(
         text: the text that the model reads.
         target: the target text of an encoder–decoder; by default the text that the model generates.
         image: an image instead of a text, for a model that reads images: a path, a PIL image or an array.
-        compare: a second text; the similarity of the words of both texts is drawn.
-        reverse_model: a translator of the other direction; the word alignments of both translators are symmetrised.
-        layer: the number of the decoder layer, counted from 1, from which the word alignment is made; see
-            `align_recording`.
+        compare: a second text; the similarity of its words to the words of `text` is drawn.
+        reverse_model: a translator from the target language to the source language; the word alignments of both
+            directions are then symmetrised.
+        layer: the decoder layer, counted from 1, whose cross-attention makes the word alignment; by default the mean
+            over all layers.
         tokenizer, image_processor: the tokenizer and the image processor of the model, if `model` is a model object.
         reverse_tokenizer: the tokenizer of the reverse model, if `reverse_model` is a model object.
         device: the device of a model that is given by folder or Hub name; by default the accelerator if there is one.
@@ -176,7 +177,7 @@ def visualize(
 
 
 def _recorded_in_reverse(model: Any, tokenizer: Any, recording: Recording, device: Any) -> Recording:
-    """Record a translator of the other direction, which reads the target and writes the source."""
+    """Record a translator of the reverse direction, which reads the target of `recording` and writes its source."""
     assert recording.target is not None
     if not isinstance(model, PreTrainedModel):
         model, tokenizer, _ = load_model(model, device)

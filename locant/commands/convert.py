@@ -10,7 +10,7 @@ from locant.training.errors import InputError
 
 
 def run(arguments: list[str]) -> None:
-    """Convert a model of another family to a Locant model, or a Locant model to another family; print the folder."""
+    """Convert a model of another family to Locant, or a Locant model to another family; print the new folder."""
     parsed = vars(_parser().parse_args(arguments))
 
     # imported here, because --help would take longer with the modules that `run_folder` imports

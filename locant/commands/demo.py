@@ -19,13 +19,13 @@ from locant.training.options.run_config import read_run_data
 
 _MOST_EXAMPLES = 10
 _IDLE_SECONDS, _STOP_SECONDS = 60, 1
-_NEW_TOKENS = 40  # preset length of a continuation if the model's generation config has no `max_new_tokens`
+_NEW_TOKENS = 40  # preset number of tokens of a continuation if the model's generation config has no `max_new_tokens`
 
 
 def run(arguments: list[str]) -> None:
-    """Serve a page for a model until a signal ends the server."""
+    """Serve a page on which to try a model, until a signal ends the server."""
     parsed = _parser().parse_args(arguments)
-    shows_progress(parsed)  # switches the progress bars of transformers off
+    shows_progress(parsed)  # switches progress bars off, because the parser sets `no_progress`
     try:
         from locant.serving.demo_page import build_page, create_app
         from locant.serving.http_server import bind, serve
@@ -45,10 +45,10 @@ def run(arguments: list[str]) -> None:
 
 
 def load_form(parsed: argparse.Namespace) -> Callable[[], None]:
-    """Load the model, and return a function that adds the form of its task to a page.
+    """Load the model, and return a function that adds the input and output fields of the model's task to a page.
 
     Raises:
-        InputError: the model or the examples do not load, or there is no form for the model's task.
+        InputError: the model or the examples do not load, or `locant demo` does not support the model's task.
     """
     from locant.serving import demo_page
     from locant.serving.served_models import ServedClassifier, ServedTranslator
@@ -90,13 +90,13 @@ def _predict(
 
 
 def _texts(parsed: argparse.Namespace) -> Sequence[str]:
-    """Read the example texts of the page: the first `_MOST_EXAMPLES` lines of the given files that are not blank."""
+    """Read the example texts of the page: the non-blank lines of the files of `--examples`, up to `_MOST_EXAMPLES`."""
     lines = (line for file in parsed.examples for line in read_lines(file) if line.strip())
     return list(islice(lines, _MOST_EXAMPLES))
 
 
 def _images(parsed: argparse.Namespace) -> Sequence[str]:
-    """Find the example images of the page: the first `_MOST_EXAMPLES` images among the given files and folders."""
+    """Find the example images: the first `_MOST_EXAMPLES` images of the files and folders in `--examples`."""
     if not parsed.examples:
         return []
     return list(islice(image_files(parsed.model, parsed.examples), _MOST_EXAMPLES))

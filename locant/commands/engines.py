@@ -36,11 +36,13 @@ def add_engine_options(parser: argparse.ArgumentParser) -> None:
 
 
 def engine_of(parsed: argparse.Namespace) -> str:
-    """Return the engine that `--engine` names; by default `ctranslate2` for a folder exported for it, else `torch`.
+    """Return the engine that `--engine` names.
+
+    The default is `ctranslate2` for a folder with a model for CTranslate2 and no weights for PyTorch, else `torch`.
 
     Raises:
-        InputError: the folder was exported for ONNX, or for CTranslate2 although `--engine` is `torch`; or
-            `--compute_type` is given and the engine is `torch`.
+        InputError: the folder holds only a model for ONNX; or `--engine` is `torch`, but the folder holds only a model
+            for CTranslate2; or `--compute_type` is given and the engine is `torch`.
     """
     from locant.hub.engines.ctranslate2_model import is_exported
 
@@ -68,11 +70,11 @@ def engine_of(parsed: argparse.Namespace) -> str:
 
 @contextmanager
 def load_in_engine(parsed: argparse.Namespace) -> Iterator[tuple[Any, Any, dict[str, Any]]]:
-    """Load a model into its engine; yield the model, its tokenizer and the keyword arguments of `text_options`.
+    """Load a model into the engine of `engine_of`; yield the model, its tokenizer and the result of `text_options`.
 
     Raises:
-        InputError, SharingError: there is no such model or device, the engine is not installed, or the engine cannot
-            run the model.
+        InputError, SharingError: the model does not load, the device cannot be used, the engine is not installed, or
+            the engine cannot run the model.
     """
     if engine_of(parsed) == TORCH:
         yield load_model(parsed)

@@ -27,7 +27,7 @@ from locant.utils.run_files import RUN_CONFIG_FILE
 
 
 def run(arguments: list[str]) -> None:
-    """Measure a model, print the metrics, and write the predictions to the file in `--output` if it is given."""
+    """Measure a model, print the metrics, and, if `--output` is given, write the predictions to a TSV file."""
     parser = _parser()
     parsed, data_options = parser.parse_known_args(arguments)
     if parsed.test_file is not None:
@@ -61,11 +61,12 @@ def _measure_files(parsed: argparse.Namespace) -> tuple[EvaluationResult, list[M
 
 
 def _measure_split(parsed: argparse.Namespace, data_options: list[str]) -> tuple[EvaluationResult, list[MetricLine]]:
-    """Measure a model of any task on a split of the data of its run.
+    """Measure a model of any task on a split of the data of its training run.
 
     Args:
         parsed: the arguments of the command.
-        data_options: options of the section `data:`, as on the command line, which replace the options of the run.
+        data_options: the arguments of the command that are options of the section `data:` of `locant train`; they
+            replace the options of the training run.
     """
     engine, config_file, split = engine_of(parsed), run_config_file(parsed.model), parsed.split or "test"
     if config_file is None:

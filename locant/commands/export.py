@@ -11,7 +11,7 @@ from locant.training.inference import check_folder
 
 
 def run(arguments: list[str]) -> None:
-    """Write a model for another engine."""
+    """Export a model to a folder for CTranslate2 or ONNX, and print the size of the folder."""
     parsed = _parser().parse_args(arguments)
     check_folder(parsed.model)
     folder = export(parsed.model, parsed.target, parsed.format, quantization=parsed.quantization)
@@ -33,7 +33,7 @@ def _parser() -> argparse.ArgumentParser:
         "--format",
         choices=FORMATS,
         default="ctranslate2",
-        help="ctranslate2 for translators (default), onnx for encoders of text and images and their heads",
+        help="ctranslate2 for translators (default), onnx for encoders of text or images, with or without a head",
     )
     parser.add_argument(
         "--quantization",

@@ -56,10 +56,10 @@ def search_options(arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def load_model(arguments: argparse.Namespace) -> tuple[Any, Any, dict[str, Any]]:
-    """Load a model into PyTorch; return the model, its tokenizer and the keyword arguments of `text_options`.
+    """Load a sequence-to-sequence model into PyTorch; return it, its tokenizer and the result of `text_options`.
 
     Raises:
-        InputError: the model does not load, or there is no such device.
+        InputError: the model does not load, or the device cannot be used.
     """
     show_progress = shows_progress(arguments)
     model, tokenizer = load(arguments.model, arguments.device)

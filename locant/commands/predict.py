@@ -67,7 +67,7 @@ def run(arguments: list[str]) -> None:
 
 
 def _check_options(pipe: Any, parsed: argparse.Namespace) -> None:
-    """Raise `InputError` if an option is given that has no meaning for the task of the model."""
+    """Raise `InputError` if `--top_k`, `--do_sample` or `--max_new_tokens` is given and does not apply to the model."""
     if parsed.top_k is not None and pipe.task not in _WITH_TOP_K:
         raise InputError(f"--top_k is for classifiers and masked language models, not for {pipe.task}: leave it out.")
     if parsed.top_k is not None and _may_have_several(pipe):
@@ -144,7 +144,11 @@ def _check_masks(pipe: Any, lines: list[str], before: int) -> None:
 
 
 def predict_inputs(pipe: Any, inputs: list[str], parsed: argparse.Namespace, max_length: int | None) -> Iterator[Any]:
-    """Yield the result of the pipeline for each input, and an empty list for each blank line."""
+    """Yield for each input the result of the pipeline, or an empty list if the input is a blank text.
+
+    Raises:
+        InputError: the pipeline refuses an input, such as a text with more tokens than the model has learned positions.
+    """
     filled = [text for text in inputs if text.strip()]
     try:
         found = iter(_call(pipe, filled, parsed, max_length) if filled else [])
@@ -155,7 +159,7 @@ def predict_inputs(pipe: Any, inputs: list[str], parsed: argparse.Namespace, max
 
 
 def _call(pipe: Any, inputs: list[str], parsed: argparse.Namespace, max_length: int | None) -> list[Any]:
-    """Call the pipeline with the options of its task; texts longer than `max_length` tokens are cut."""
+    """Call the pipeline with the options in `parsed` for its task; cut texts to at most `max_length` tokens."""
     options: dict[str, Any] = {"batch_size": parsed.batch_size}
     if pipe.task in ("text-classification", "image-classification"):
         options["top_k"] = pipe.model.config.num_labels if _may_have_several(pipe) else parsed.top_k or 1
@@ -173,7 +177,8 @@ def _call(pipe: Any, inputs: list[str], parsed: argparse.Namespace, max_length: 
         batches = (inputs[start : start + parsed.batch_size] for start in starts)
         return [found for batch in batches for found in pipe(images=batch, text=[""] * len(batch), **options)]
     found = pipe(inputs, **options)
-    if pipe.task == "fill-mask" and len(inputs) == 1:  # this pipeline does not return a list for a list with one text
+    # for a list with one text, this pipeline returns the result of the text, and not a list with the result
+    if pipe.task == "fill-mask" and len(inputs) == 1:
         found = [found]
     return found
 
@@ -183,7 +188,7 @@ def _may_have_several(pipe: Any) -> bool:
 
 
 def _shown(pipe: Any, found: Any) -> Any:
-    """Return the part of the output of a pipeline that is printed.
+    """Return the part of the output of a pipeline that is printed without `--json`.
 
     For a multi-label classifier, this part is the labels with a probability of at least 0.5; for regression, the number
     without a label; for other models, the whole output.
@@ -230,10 +235,10 @@ def _texts(file: str, data: Any) -> Iterable[str]:
 
 
 def image_files(model: str, files: Sequence[str]) -> Iterator[str]:
-    """Yield the path of each image, in the order of the arguments; the images of a folder are sorted by name.
+    """Yield the path of each image in `files`, image files or folders; the images of a folder are sorted by name.
 
     Raises:
-        InputError: no image is given, or an image cannot be read.
+        InputError: `files` is empty, a folder has no image, or an image does not exist or cannot be read.
     """
     if not files:
         raise InputError(f"{model} reads images: give image files, or folders of them.")

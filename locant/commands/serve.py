@@ -50,7 +50,7 @@ def run(arguments: list[str]) -> None:
         )
     listener = bind(parsed.host, parsed.port)
     print(f"Loading {parsed.model}", file=sys.stderr)
-    shows_progress(parsed)  # switches the progress bars of transformers off
+    shows_progress(parsed)  # if standard output is not a file, this switches the progress bars of transformers off
     with _load(parsed) as (served, engine):
         # compute one text first: a model that cannot compute is not served, and the first request is not slower
         served.compute([_WARM_UP], {})

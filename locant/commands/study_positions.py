@@ -11,10 +11,11 @@ from locant.configuration.position_encodings import POSITION_ENCODINGS
 
 
 def run(arguments: list[str]) -> None:
-    """Train the models of the study whose results the folder does not hold yet, and write the report."""
+    """Train each model of the study that has no result in the folder of `--output_dir` yet, and write the report."""
     parsed = _parser().parse_args(arguments)
 
-    from locant.studies.position_study import StudySize, run_study  # imported here, because --help does not use it
+    # imported here, because --help would take longer with this module
+    from locant.studies.position_study import StudySize, run_study
 
     start = time.monotonic()
     report = run_study(

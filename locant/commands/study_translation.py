@@ -25,7 +25,8 @@ def run(arguments: list[str]) -> None:
         print(_USAGE)
         return
 
-    from locant.studies.translation_study import parse_study, run_study  # slow to import, and --help does not use it
+    # imported here, because --help would take longer with this module
+    from locant.studies.translation_study import parse_study, run_study
 
     workers, rest = read_workers("locant study translation", arguments)
     run_study(parse_study(rest, workers))

@@ -1,5 +1,5 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""Functions that read the input and write the output of the commands, as UTF-8 text with one text per line."""
+"""Functions that read the input and write the output of the commands: UTF-8 files with one text per line."""
 
 import contextlib
 import sys
@@ -57,7 +57,9 @@ def prompted(path: str | None) -> Iterator[str]:
 
 @contextlib.contextmanager
 def output(path: str | None) -> Iterator[TextIO]:
-    """Open standard output, or the file at `path`, which is created or replaced only once its text is complete.
+    """Open the file at `path` for writing, or standard output if `path` is None.
+
+    The file is created or replaced only once its text is complete.
 
     Raises:
         InputError: the file at `path` cannot be written.

@@ -27,7 +27,7 @@ def run(arguments: list[str]) -> None:
             lines,
             num_return_sequences=parsed.num_return_sequences,
             with_scores=parsed.scores,
-            chunk_size=1 if is_interactive else None,  # at a terminal, translate each line at once
+            chunk_size=1 if is_interactive else None,  # at a terminal, translate each line as soon as it is typed
             **options,
             **search_options(parsed),
         )

@@ -40,12 +40,15 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--image", metavar="FILE", help="image that the model reads, instead of TEXT")
     parser.add_argument(
-        "--compare", metavar="TEXT", help="second text: the similarity of the words of both texts is drawn too"
+        "--compare",
+        metavar="TEXT",
+        help="second text: a picture shows the similarity of its words to the words of the first text",
     )
     parser.add_argument(
         "--reverse_model",
         metavar="MODEL",
-        help="translator of the other direction: the word alignments of both translators are symmetrised",
+        help="translator from the target language to the source language: the word alignments of both "
+        "directions are then symmetrised",
     )
     parser.add_argument(
         "--layer",

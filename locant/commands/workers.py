@@ -1,5 +1,5 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""The option `--workers` of `locant search` and `locant study translation`: how many runs run at a time."""
+"""The option `--workers` of `locant search` and `locant study translation`: the number of runs at a time."""
 
 from locant.training.errors import InputError
 
@@ -7,7 +7,7 @@ from .command_parser import CommandParser
 
 
 def read_workers(command: str, arguments: list[str]) -> tuple[int | None, list[str]]:
-    """Return the value of `--workers`, or None if it is not given, and the other arguments.
+    """Split `arguments` into the value of `--workers`, None if it is not given, and the list of the other arguments.
 
     Args:
         command: the name of the command, for error messages.
