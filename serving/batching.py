@@ -14,6 +14,8 @@ from .metrics import Metrics
 
 Compute = Callable[[Sequence[str], dict[str, Any]], Sequence[Any]]
 _LONGEST_RETRY = 60  # the largest `retry_after`, in seconds
+_PAUSE = 0.01  # seconds, in which at least one request must arrive, or the next batch begins
+_LONGEST_PAUSE = 0.1  # of the seconds of the last batch
 _THREAD_NAME = "locant-batches"
 
 
@@ -67,7 +69,7 @@ class Batcher:
         self._metrics = metrics
         self._waiting: list[_Item] = []  # oldest first
         self._arrived = asyncio.Event()
-        self._seconds_per_text = 0.0  # the mean in the last batch
+        self._seconds_per_text = self._batch_seconds = 0.0  # the mean in the last batch
         metrics.waiting_texts.set_function(lambda: len(self._waiting))
 
     async def submit(self, texts: Sequence[str], options: dict[str, Any]) -> list[Any]:
@@ -98,18 +100,36 @@ class Batcher:
         """Compute batches until this task is cancelled."""
         loop = asyncio.get_running_loop()
         thread = ThreadPoolExecutor(1, thread_name_prefix=_THREAD_NAME)
+        expected = 0
         try:
             while True:
                 while not self._waiting:
                     self._arrived.clear()
                     await self._arrived.wait()
+                await self._let_clients_return(expected)
                 batch = self._take()
                 texts = [item.text for item in batch]
                 results = await loop.run_in_executor(thread, self._timed, texts, batch[0].options)
                 for item, result in zip(batch, results, strict=True):
                     _deliver(item, result)
+                expected = len(self._waiting) + len(batch)
         finally:
             thread.shutdown(wait=False, cancel_futures=True)
+
+    async def _let_clients_return(self, expected: int) -> None:
+        """Wait for the next requests of the clients that have just got an answer, about a tenth of the last batch.
+
+        Without this pause, the texts of these clients and of all others would be computed in turn, in two batches of
+        half the size. The pause ends early if no request arrives in `_PAUSE` seconds.
+
+        Args:
+            expected: the number of texts in the queue if each answered text is followed by another one.
+        """
+        end = time.perf_counter() + _LONGEST_PAUSE * self._batch_seconds
+        before = 0
+        while before < len(self._waiting) < min(expected, self._batch_size) and time.perf_counter() < end:
+            before = len(self._waiting)
+            await asyncio.sleep(_PAUSE)
 
     def _take(self) -> list[_Item]:
         """Remove the next batch from the queue, and return it.
@@ -132,7 +152,7 @@ class Batcher:
         seconds = time.perf_counter() - start
         self._metrics.batch_texts.observe(len(texts))
         self._metrics.batch_seconds.observe(seconds)
-        self._seconds_per_text = seconds / len(texts)
+        self._seconds_per_text, self._batch_seconds = seconds / len(texts), seconds
         return results
 
     def _results(self, texts: list[str], options: dict[str, Any]) -> list[Any]:
