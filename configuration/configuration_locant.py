@@ -43,7 +43,7 @@ _LONGEST_SIDE = 2**20
 
 
 def _whole(least: int, most: int) -> Any:
-    """A field for whole numbers from `least` to `most`, both included."""
+    """Return a function that makes a config field for None or a whole number from `least` to `most`, both included."""
 
     @as_validated_field
     def check(value: int | None) -> None:
@@ -105,11 +105,11 @@ def _shape(layers: int, width: int, heads: int, ffn: int, dropout: float) -> dic
 
 
 PRESETS: dict[str, dict[str, Any]] = {
-    # for tests and first steps: trains in minutes on a laptop
+    # `tiny` is for tests and first steps: it trains in minutes on a laptop
     "tiny": _shape(2, 128, 4, 512, 0.1),
-    # the usual size for the IWSLT data set of about 160,000 sentence pairs (Ott et al. 2019, fairseq)
+    # `iwslt` is the usual size for the IWSLT data set of about 160,000 sentence pairs (Ott et al. 2019, fairseq)
     "iwslt": _shape(6, 512, 4, 1024, 0.3),
-    # Vaswani et al. 2017, table 3
+    # `base` and `big` are the models of Vaswani et al. 2017, table 3
     "base": _shape(6, 512, 8, 2048, 0.1),
     "big": _shape(6, 1024, 16, 4096, 0.3),
 }
@@ -122,17 +122,19 @@ STACK_FIELDS = {
     "intermediate_size": "ffn_dim",
     "layer_types": "layer_types",
 }
-"""A dict from transformers' name of a field that each stack has to Locant's name without `encoder_` or `decoder_`."""
+"""Maps transformers' name of a field to Locant's name of this field without its prefix, `encoder_` or `decoder_`."""
 
 
 def _stack_field(name: str, read: Callable[["LocantConfig", Stack], Any] | None = None) -> Any:
-    """Make a property with transformers' name for a field that both stacks have.
+    """Make the property by which other libraries read and set a field of the stacks under transformers' name.
 
-    Getting the property returns the field of `main_stack`; setting it sets the field of every stack of the model.
+    Reading the property returns the field of `main_stack`. Setting the property sets the field of every stack of the
+    model, or raises `ValueError` if the stacks have different values.
 
     Args:
-        name: a key of `STACK_FIELDS`.
-        read: the getter, a function of the config and the stack; by default, the property returns the field's value.
+        name: transformers' name of the field, a key of `STACK_FIELDS`.
+        read: computes the value that the property returns from the config and `main_stack`; by default, the property
+            returns the value of the field.
     """
 
     def getter(config: "LocantConfig") -> Any:
@@ -164,17 +166,18 @@ class LocantConfig(PretrainedConfig):
     models, they have the values of the encoder. For an encoder–decoder, `get_text_config(decoder=True)` returns a
     config in which they have the values of the decoder.
 
-    Setting one of these names sets the field of every stack of the model. Reading one of them, or `head_dim`, gives the
-    value that the model is built with, even if the field is None.
+    Setting one of these names sets the field of every stack of the model; it raises `ValueError` if the stacks have
+    different values. Reading one of these names, or `head_dim`, gives the value that the model is built with, even if
+    the field is None.
 
     Args:
         vocab_size: number of tokens in the vocabulary, which source and target share.
         d_model: width of the hidden states; may be odd.
         encoder_layers, decoder_layers: number of layers of each stack.
-        encoder_attention_heads, decoder_attention_heads: query heads of each stack. They must divide `d_model`
-            unless `head_dim` is given.
-        encoder_key_value_heads, decoder_key_value_heads: key–value heads of each stack (Ainslie et al. 2023). Their
-            number must divide the number of query heads, and equals it by default.
+        encoder_attention_heads, decoder_attention_heads: number of query heads of each stack. The number must divide
+            `d_model` unless `head_dim` is given.
+        encoder_key_value_heads, decoder_key_value_heads: number of key–value heads of each stack (Ainslie et al. 2023).
+            The number must divide the number of query heads; by default, it equals the number of query heads.
         head_dim: size of one head, by default `d_model / heads`.
         encoder_ffn_dim, decoder_ffn_dim: inner width of the feed-forward layers; may be below `d_model`.
         activation_function: any activation of transformers.
@@ -198,8 +201,9 @@ class LocantConfig(PretrainedConfig):
         num_channels: number of channels of an image.
         pooling: how the hidden states of an encoder become one vector: `mean` over the tokens, or the `first` token,
             which for images is a class token before the patches.
-        pooler_projection: apply a linear layer and tanh to that vector (BERT).
-        classifier_dropout: dropout probability for the input of classification heads; by default `dropout`.
+        pooler_projection: apply a linear layer and tanh to the vector that `pooling` computes (BERT).
+        classifier_dropout: dropout probability for the input of classification heads; by default the value of
+            `dropout`.
         lm_head_bias: whether the output layer over the vocabulary has a bias.
         share_encoder_decoder_embeddings: use one table of token embeddings for both stacks.
         tie_word_embeddings: the output layer uses a table of token embeddings as its weight (Press & Wolf 2017): the
@@ -214,24 +218,26 @@ class LocantConfig(PretrainedConfig):
             `{"sinusoidal": {"layout": "concatenated"}}`.
         rope_parameters: the parameters of `rotary`, as in transformers, such as `rope_theta`, `rope_type` and
             `partial_rotary_factor`.
-        max_position_embeddings: number of positions of the `learned` table; first length of the `sinusoidal` table,
-            which grows; for `rotary`, the length of the training sequences, on which the rope types `dynamic`,
-            `llama3`, `yarn` and `longrope` depend by default.
-        sliding_window: size of the attention window in layers of type `sliding_attention`. In a decoder, a token sees
-            this many tokens (at least 2), itself and the tokens before it; in an encoder, it sees this many tokens on
-            either side.
+        max_position_embeddings: number of positions of the `learned` table; initial number of positions of the
+            `sinusoidal` table, which starts with at most 16 MiB and grows; for `rotary`, the length of the training
+            sequences, on which the rope types `dynamic`, `llama3`, `yarn` and `longrope` depend by default.
+        sliding_window: size of the attention window in layers of type `sliding_attention`. In a decoder, the size must
+            be at least 2, and a token sees this many tokens: itself and the tokens before it. In an encoder, a token
+            sees itself and this many tokens on either side.
         encoder_layer_types, decoder_layer_types: `full_attention` or `sliding_attention` for each layer; by default,
             `sliding_attention` for all layers if `sliding_window` is given, else `full_attention`.
         initializer: `xavier` (uniform; embeddings normal with standard deviation d_model^-0.5) or `normal` (as in
             BERT, with standard deviation `initializer_range`).
-        label_smoothing: share of probability spread over the vocabulary in the training loss
-            (Szegedy et al. 2016); in evaluation mode, the loss is computed without it.
+        label_smoothing: share of the target probability that the training loss spreads evenly over the vocabulary
+            (Szegedy et al. 2016); in evaluation mode, the loss is computed without label smoothing.
         source_lang, target_lang: languages of a translator, such as `en` and `fr`; its pipeline is then also called
             `translation_en_to_fr`.
-        is_encoder_decoder, is_decoder: which stacks the model has, as described above.
+        is_encoder_decoder, is_decoder: which stacks the model has: the decoder alone if `is_decoder` is True, else both
+            stacks if `is_encoder_decoder` is True, else the encoder alone.
 
     Raises:
-        StrictDataclassError: a value is of the wrong type or out of range; the message names the field.
+        StrictDataclassError: a value is of the wrong type, out of range, or not possible with another value; the
+            message names the field.
         ValueError: `id2label`, `num_labels` or `dtype` is not valid, or the name of an extra field is not allowed.
     """
 
@@ -308,7 +314,7 @@ class LocantConfig(PretrainedConfig):
         super().__post_init__(**kwargs)
 
     def __setattr__(self, name: str, value: Any) -> None:
-        if name == "num_labels":  # checked first, as transformers makes two dictionaries with this many entries
+        if name == "num_labels":  # check before transformers makes two dictionaries with this many entries
             _check_number_of_labels(value)
         if name in self.attribute_map:
             setattr(self, self.attribute_map[name], value)  # super() would skip the checks of the field
@@ -353,8 +359,9 @@ class LocantConfig(PretrainedConfig):
     def from_dict(cls, config_dict: dict[str, Any], **kwargs: Any) -> Any:
         """Make a config from the fields in `config_dict`; fields among the keyword arguments take precedence.
 
-        The fields of both are merged before they are checked. The keyword argument `position_encoding` is for both
-        stacks, unless `decoder_position_encoding` is given too.
+        The fields of `config_dict` and of the keyword arguments are merged before they are checked. The keyword
+        argument `position_encoding` sets the encoding of both stacks, unless `decoder_position_encoding` is a keyword
+        argument as well.
         """
         if "position_encoding" in kwargs:
             kwargs.setdefault("decoder_position_encoding", None)
@@ -408,7 +415,7 @@ class LocantConfig(PretrainedConfig):
 
     @property
     def patch_grid(self) -> tuple[int, int]:
-        """Rows and columns of patches in an image of `image_size`."""
+        """The numbers of rows and of columns of patches in an image of `image_size`."""
         (height, width), (patch_height, patch_width) = _pair(self.image_size), self.patch_shape
         return height // patch_height, width // patch_width
 
@@ -433,7 +440,7 @@ class LocantConfig(PretrainedConfig):
 
     def head_dim_at(self, kind: AttentionKind) -> int:
         """The size of one attention head."""
-        # the stored field; the property `head_dim`, which is set after the class, returns the result of this method
+        # reads the stored field, because the property `head_dim`, which is set below the class, calls this method
         return vars(self)["head_dim"] or self.d_model // self.heads_at(kind)
 
     def key_value_heads_at(self, kind: AttentionKind) -> int:
@@ -446,13 +453,13 @@ class LocantConfig(PretrainedConfig):
         return self.sliding_window if layer_type == "sliding_attention" else None
 
     def layer_types_of(self, stack: Stack) -> list[str]:
-        """`full_attention` or `sliding_attention`, for each layer of `stack`."""
+        """Return the type of each layer of `stack`: `full_attention` or `sliding_attention`."""
         default = "full_attention" if self.sliding_window is None else "sliding_attention"
         return getattr(self, f"{stack}_layer_types") or [default] * getattr(self, f"{stack}_layers")
 
     @property
     def main_stack(self) -> Stack:
-        """The stack from which `num_hidden_layers`, `head_dim` and transformers' other names read their values."""
+        """The stack whose values other libraries read as `head_dim` and under the names in `STACK_FIELDS`."""
         return "decoder" if self.is_decoder else "encoder"
 
     @property
@@ -511,7 +518,8 @@ class LocantConfig(PretrainedConfig):
         `sliding_window` must be set if a type is `sliding_attention`, and be at least 2 if a decoder has layers of this
         type.
         """
-        # transformers' cache of a sliding layer keeps the last `sliding_window - 1` keys, and for 1 it keeps all keys
+        # transformers' cache of a sliding layer keeps the last `sliding_window - 1` keys; if `sliding_window` is 1, the
+        # cache keeps all keys
         slides = "decoder" in self._stacks and "sliding_attention" in self.layer_types_of("decoder")
         if self.sliding_window == 1 and slides:
             raise ValueError("sliding_window is 1, but the window of a decoder has at least 2 tokens: enlarge it.")
@@ -580,12 +588,12 @@ LocantConfig.head_dim = property(_read_head_dim, _set_head_dim)  # type: ignore[
 
 
 def _as_json(value: int | list[int] | tuple[int, ...]) -> int | list[int]:
-    """`value` with a tuple turned into a list, because JSON has no tuples."""
+    """Return `value`, with a tuple converted to a list, because JSON has no tuples."""
     return value if isinstance(value, int) else list(value)
 
 
 def _shown(value: Any) -> str:
-    """The `repr` of a value, cut to at most 80 characters.
+    """Return the text that a message shows for a value: its `repr`, cut to at most 80 characters.
 
     An integer of more than 24 digits is described by its number of digits, because Python refuses to print integers of
     thousands of digits.
@@ -631,9 +639,12 @@ def _check_extra_name(config: type, name: str) -> None:
 
 
 def _warn_of_unknown(config: type, given: Collection[str]) -> None:
-    """Log a warning for each name in `given` that is unknown to Locant and transformers; the config keeps the field."""
+    """Log a warning for each name of an extra field that neither Locant nor transformers knows; the field is kept.
+
+    Names that begin with an underscore are not reported, nor any name in a config that has the field `ctranslate2`.
+    """
     if "ctranslate2" in given:
-        return  # the config of an exported model, which has the fields of CTranslate2's own config too
+        return  # the config of a model that was exported to CTranslate2 also has the fields of CTranslate2's config
     unknown = [name for name in given if not (name.startswith("_") or name in _OTHER_FIELDS or hasattr(config, name))]
     of_generation = GenerationConfig().to_dict() if unknown else {}
     for name in unknown:

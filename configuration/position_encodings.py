@@ -22,7 +22,7 @@ _MOST = 2**32  # the largest value of an option that is a whole number
 
 @dataclass(frozen=True)
 class EncodingOptions:
-    """The options of a position encoding in a config.
+    """Tells `LocantConfig` which options a position encoding has, how they are checked, and where it can be used.
 
     Args:
         defaults: the default value of each option.
@@ -176,8 +176,14 @@ _ROPE_NUMBERS |= {"low_freq_factor", "high_freq_factor", "original_max_position_
 def check_rope_parameters(parameters: dict[str, Any], head_dim: int, kind: AttentionKind, axes: int = 1) -> None:
     """Raise `ValueError` if the rope parameters are not valid for this kind of attention.
 
-    They are not valid if the rope type is unknown, or is not possible in cross-attention; if a number is out of range;
-    or if the rotated part of a head does not consist of the same whole number of pairs, at least one, for each axis.
+    They are not valid if the rope type is unknown or not possible in cross-attention, if a number is out of range, or
+    if the rotated part of a head cannot be divided into `axes` equal parts of one or more whole pairs of entries.
+
+    Args:
+        parameters: the rope parameters of the config.
+        head_dim: the size of a head.
+        kind: the kind of attention.
+        axes: the number of coordinates of a position: 2 for image patches, which have a row and a column, else 1.
     """
     known = ["default", *ROPE_INIT_FUNCTIONS]
     if parameters.get("rope_type", "default") not in known:

@@ -21,7 +21,7 @@ logger = logging.get_logger(__name__)
 
 
 class Attention(nn.Module):
-    """Base class of self-attention and cross-attention: projections and heads (Vaswani et al. 2017, section 3.2).
+    """Base class of self-attention and cross-attention, with the projections (Vaswani et al. 2017, section 3.2).
 
     Args:
         config: gives `d_model`, the size of a head, the numbers of query heads and of key–value heads,

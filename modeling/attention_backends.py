@@ -78,7 +78,7 @@ _FUNCTIONS = AttentionInterface()  # transformers' backends; the end of this fil
 
 
 def attention_function(backend: str | None) -> Callable[..., tuple[torch.Tensor, torch.Tensor | None]]:
-    """The attention function of a backend; `eager_attention` for None, `flash_attention` for every flash kernel."""
+    """Return the attention function of a backend: for None `eager_attention`, for a flash kernel `flash_attention`."""
     if backend is None:
         return eager_attention
     return flash_attention if is_flash(backend) else _FUNCTIONS.get_interface(backend, eager_attention)
@@ -147,11 +147,14 @@ def flex_attention(
 def _score_mod(
     bias: PositionBias | None, additive: torch.Tensor | None, device: torch.device
 ) -> Callable[..., torch.Tensor] | None:
-    """The `score_mod` of flex_attention, which adds the position bias and the custom mask to a score."""
+    """Return the function `score_mod` of flex_attention, which adds the position bias and the mask to a score.
+
+    The mask is `additive`, a custom mask of four dimensions. The result is None if both bias and mask are None.
+    """
     if bias is None and additive is None:
         return None
     if bias is not None and isinstance(bias.index, SlotIndex):
-        # make the offsets tensors, because a kernel would be compiled for each value of an integer offset
+        # convert the offsets to tensors, because a kernel would be compiled for each value of an integer offset
         q_offset, kv_offset = (
             torch.as_tensor(offset, device=device) for offset in (bias.index.q_offset, bias.index.kv_offset)
         )
@@ -273,9 +276,9 @@ def check_name(backend: str, config: LocantConfig, kinds: Iterable[AttentionKind
 
 
 def check_backend(backend: str, config: LocantConfig, kind: AttentionKind) -> None:
-    """Raise `ValueError` if `backend` has no mask function, or cannot add the bias of the encoding in `config`.
+    """Raise `ValueError` if `backend` has no mask function, or cannot add the bias of the position encoding.
 
-    The encoding is the one that `config` names for this kind of attention.
+    The position encoding is the encoding that `config` names for this kind of attention.
     """
     if backend not in ALL_MASK_ATTENTION_FUNCTIONS:
         known = "" if backend not in BIAS_TYPES else " or install and import locant, which registers one,"

@@ -1,9 +1,9 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
 """The inputs of attention besides hidden states: the index of queries and keys, the shared position bias, and the mask.
 
-All layers of the same type share these inputs, which are computed at most once in a forward pass. transformers'
-`masking_utils` provides the mask patterns. For each backend, it holds a function that makes a mask from a pattern, in
-the form that the backend takes.
+The index identifies queries and keys by their slots or by their positions. All layers of the same type share these
+inputs, which are computed at most once in a forward pass. `masking_utils` of transformers provides the mask patterns
+and, for each backend, a function that makes a mask from a pattern, in the form that the backend takes.
 """
 
 from collections.abc import Callable
@@ -78,7 +78,7 @@ class AttentionInputs(NamedTuple):
         return states.unflatten(0, (-1, self.beams)).flatten(1, 2)
 
     def unfold(self, states: torch.Tensor) -> torch.Tensor:
-        """The inverse of `fold`."""
+        """Split joined rows again: `(batch / beams, beams · queries, width)` to `(batch, queries, width)`."""
         if self.beams == 1 or self.tokens.indices is not None:
             return states
         return states.unflatten(1, (self.beams, -1)).flatten(0, 1)
@@ -110,7 +110,7 @@ def _slot_index(cache: Cache | None, length: int, layer_idx: int) -> SlotIndex:
 def _index_of_given_positions(
     inputs: StackInputs, given: torch.Tensor, slots: SlotIndex, cache: Cache | None
 ) -> QueryKeyIndex:
-    """The index of queries and keys for an encoding that depends on distances, if the caller gave position ids.
+    """Return the index of queries and keys for an encoding that depends on distances, if the caller gave position ids.
 
     The index is a `PositionIndex`; or it is `slots`, if there are cached tokens and the caller gave ids for the new
     tokens only. In this case, the ids must equal the positions that `count_positions` counts.
@@ -226,9 +226,9 @@ def cross_attention_inputs(
         has_new_keys: False if the cache already holds the keys of the source.
 
     Raises:
-        ValueError: document ids are given for one of the sequences only; the number of rows of the decoder is not a
-            multiple of the number of rows of the source; a four-dimensional mask fits neither one query nor all queries
-            of the decoder; the backend cannot take the mask.
+        ValueError: document ids are given for the decoder only or for the source only; the number of rows of the
+            decoder is not a multiple of the number of rows of the source; a four-dimensional mask fits neither one
+            query nor all queries of the decoder; the backend cannot take the mask.
     """
     beams = _rows_of_each_source(inputs.hidden_states.shape[0], source.hidden_states.shape[0])
     if beams > 1:
@@ -265,7 +265,15 @@ def cross_attention_inputs(
 
 
 def _rows_of_each_source(batch: int, sources: int) -> int:
-    """The number of neighbouring rows of the decoder that share one row of the source."""
+    """Return the number of neighbouring rows of the decoder that share one row of the source.
+
+    Args:
+        batch: the number of rows of the decoder.
+        sources: the number of rows of the source.
+
+    Raises:
+        ValueError: `batch` is not a multiple of `sources`.
+    """
     if batch == sources:
         return 1
     if sources == 0 or batch % sources:
@@ -279,9 +287,10 @@ def _rows_of_each_source(batch: int, sources: int) -> int:
 def _fold_beams(
     inputs: StackInputs, source: StackInputs, beams: int, q_offset: int | torch.Tensor
 ) -> tuple[StackInputs, StackInputs]:
-    """Join the rows of the decoder that share a source into one row, whose queries have the slots from 0 on.
+    """Join the rows of the decoder that share a source into one row, and fit the source's mask to the joined rows.
 
-    The order of the queries does not matter, as no query of cross-attention depends on another query.
+    The queries of a joined row have the slots 0, 1, 2 and so on. Their order does not matter, as no query of
+    cross-attention depends on another query.
     """
     states, positions, mask = inputs.hidden_states, inputs.position_ids, source.attention_mask
     length = states.shape[1]
@@ -369,7 +378,8 @@ def build_mask(
         index: the slots of queries and keys.
         attention_mask: None; or a padding mask `(batch, slots)` with 0 at padding; or a custom mask for all keys,
             `(batch or 1, 1 or heads, queries or 1, slots)`. A boolean or integer custom mask is 0 where a key is not
-            seen; a floating-point one is added to the scores. Each is combined with causality, window and documents.
+            seen; a floating-point custom mask is added to the scores. Every mask is combined with causality, window and
+            documents.
         kind: the kind of attention; in `decoder`, no query sees a later key.
         window: as in `self_attention_inputs`.
         same_document: tells if the slots of a query and a key belong to one document; None if each row is one document.
@@ -425,7 +435,8 @@ def _custom_or_padding(
 
     An `attention_mask` of four dimensions is a custom mask, and is converted to boolean, or, if it is additive, to the
     dtype of the hidden states. An `attention_mask` of two dimensions is a padding mask, and is converted to boolean; in
-    a transform of torch.func it becomes a custom mask. If `attention_mask` is None, both masks are None.
+    a transform of torch.func it becomes a custom mask. If `attention_mask` is None, both masks are None. Another number
+    of dimensions raises `ValueError`.
     """
     if attention_mask is None:
         return None, None
@@ -447,7 +458,7 @@ def _custom_or_padding(
 
 
 def _pattern(is_causal: bool, window: int | None, same_document: MaskFunction | None) -> MaskFunction:
-    """The function that tells whether the slot of a query may see the slot of a key."""
+    """Return the mask function that combines causality, the window and the documents."""
     patterns: list[MaskFunction] = [causal_mask_function if is_causal else bidirectional_mask_function]
     if window is not None:
         patterns.append((sliding_window_overlay if is_causal else sliding_window_bidirectional_overlay)(window))
@@ -468,9 +479,9 @@ def _check_flash(backend: str, custom: torch.Tensor | None, same_document: MaskF
 def _without_empty_slots(
     padding: torch.Tensor | None, index: SlotIndex, hidden_states: torch.Tensor
 ) -> torch.Tensor | None:
-    """Cut the padding mask for flash attention after the slot of the last query: a static cache has empty slots there.
+    """Cut the padding mask for flash attention after the slot of the last query, where a static cache has empty slots.
 
-    Without a padding mask, make a mask of ones that ends there if the cache has empty slots, and else return None.
+    Without a padding mask, return a mask of ones for the filled slots if the cache has empty slots, else None.
     """
     seen = int(index.q_offset) + index.q_length
     if padding is not None:
@@ -482,7 +493,10 @@ def _without_empty_slots(
 
 
 def _for_keys(custom: torch.Tensor, index: SlotIndex, cache: Cache | None) -> torch.Tensor:
-    """Fit a custom mask to the keys in the cache: cut off keys that the cache dropped, and mask its empty slots."""
+    """Fit a custom mask to the keys in the cache: cut off keys that the cache has dropped, and mask its empty slots.
+
+    Raise `ValueError` if the mask does not have one query or all queries, or has too few keys.
+    """
     seen = index.kv_length if cache is None else index.q_offset + index.q_length
     if custom.shape[2] not in (1, index.q_length) or (isinstance(seen, int) and custom.shape[3] < seen):
         raise ValueError(
@@ -510,7 +524,7 @@ def _with_custom(mask: Mask, custom: torch.Tensor, dtype: torch.dtype) -> Mask:
 
 
 def _with_bias(mask: torch.Tensor | None, bias: PositionBias, hidden_states: torch.Tensor, heads: int) -> torch.Tensor:
-    """The sum of a mask (boolean, additive or None) and a position bias, as one additive mask."""
+    """Return the sum of a mask (boolean, additive or None) and a position bias, as one additive mask."""
     dtype = hidden_states.dtype
     matrix = bias.matrix(hidden_states.shape[0], heads, hidden_states.device).to(dtype)
     if mask is None:

@@ -1,9 +1,10 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""Beam search without sampling: the results of `GenerationMixin._beam_search` of transformers in less time.
+"""Beam search without sampling, which gives the results of transformers' `GenerationMixin._beam_search` in less time.
 
-A step finds the best continuations with the help of the maximum log-probability of each group of tokens, stores for
-each new beam the index of the beam that it continues, and may remove finished sentences from the batch. The sequences
-are put together at the end, by following these indices backwards.
+If the vocabulary is large, a step first finds the maximum log-probability of each group of tokens, and then looks for
+the best continuations in the best groups only. A step stores for each new beam the index of the beam that the new beam
+continues, and may remove finished sentences from the batch. At the end of the search, the sequences are put together by
+following these indices backwards.
 """
 
 import math
@@ -45,7 +46,8 @@ _PROCESSORS = {
     SuppressTokensLogitsProcessor,
 }
 
-# Finished sentences are removed from the batch once they make up this share of it: each removal copies the cache
+# Finished sentences are removed from the batch once they are at least this share of the batch, and not one by one,
+# because each removal copies the cache
 _LEAST_DONE = 1 / 8
 
 # Added to a score to rule a beam or a continuation out: at the start, to all beams of a sentence but the first, because
@@ -86,7 +88,7 @@ def _ends(generation_config: GenerationConfig) -> torch.Tensor | None:
 
 
 def _width(generation_config: GenerationConfig) -> int:
-    """The number of continuations that a step chooses for a sentence; at least `num_beams` have no end token."""
+    """The number of continuations that a step chooses for a sentence; at least `num_beams` of them add no end token."""
     ends = _ends(generation_config)
     return max(2, 1 + (0 if ends is None else len(ends))) * generation_config.num_beams
 
@@ -147,7 +149,7 @@ def beam_search(
 
 
 class BeamSearch:
-    """The state of a beam search. The rows of the batch are the beams of sentence 0, then of sentence 1, and so on.
+    """Runs the steps of a beam search. The rows of the batch are the beams of sentence 0, of sentence 1, and so on.
 
     Args:
         input_ids, logits_processor, generation_config: as in `beam_search`.
@@ -187,7 +189,7 @@ class BeamSearch:
         self.kept: torch.Tensor | None = None  # indices of the sentences that stay in the batch; None if all stay
 
     def extend(self, logits: torch.Tensor) -> None:
-        """Choose the next token of each beam.
+        """Continue the beams by one token, and update the running beams, the ended sequences and `is_over`.
 
         Args:
             logits: the logits of the next tokens, `(rows, vocabulary)`.
@@ -228,9 +230,10 @@ class BeamSearch:
         self.ended = torch.cat([self.ended, new], 1).gather(1, order[..., None].expand(-1, -1, 3))
 
     def _stop(self) -> None:
-        """Set `is_done` for the sentences whose search can stop, which `early_stopping` decides as in transformers.
+        """Set `is_done` for each sentence whose search can stop by transformers' rule for `early_stopping`.
 
-        Also set `is_over`, and in `kept` the sentences that stay in the batch.
+        Then set `is_over` if the search can stop for all sentences, and set `kept` to the indices of the sentences that
+        stay in the batch, or to None if all sentences stay.
         """
         early_stopping, penalty = self.options.early_stopping, self.options.length_penalty
         longest = self.last_length if early_stopping == "never" and penalty > 0 else self.length
@@ -245,9 +248,10 @@ class BeamSearch:
             self.kept = (~self.is_done).nonzero().squeeze(1)
 
     def reorder(self, model_kwargs: dict[str, Any]) -> dict[str, Any]:
-        """Remove the sentences that `kept` leaves out, and reorder the cache.
+        """Reorder the cache for the new beams, and remove the sentences that are not in `kept` from the batch.
 
-        No sentence is removed if there is a cache that is no `DynamicCache`.
+        Each new beam gets the cached keys and values of the beam that it continues. No sentence is removed if there is
+        a cache that is no `DynamicCache`. The result is `model_kwargs` for the remaining rows.
         """
         cache: Any = self_attention_cache(model_kwargs.get("past_key_values"))
         # a static cache has a fixed number of rows
@@ -258,7 +262,10 @@ class BeamSearch:
         return model_kwargs
 
     def _leave(self, kept: torch.Tensor, model_kwargs: dict[str, Any]) -> dict[str, Any]:
-        """Remove all sentences whose indices are not in `kept` from the batch."""
+        """Remove all sentences whose indices are not in `kept` from the batch, and store their ended sequences.
+
+        The result is `model_kwargs` for the remaining rows.
+        """
         sentences = len(self.is_done)
         done = self.is_done.nonzero().squeeze(1)
         self.results.append((self.sentences[done], self.ended_scores[done], self.ended[done]))
@@ -278,7 +285,7 @@ class BeamSearch:
         return left
 
     def best(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """The sequences and their scores, as `beam_search` returns them."""
+        """Return the best sequences of each sentence and their scores, in the shapes that `beam_search` returns."""
         parts = zip(*self.results, (self.sentences, self.ended_scores, self.ended), strict=True)
         sentences, scores, ended = (torch.cat(part) for part in parts)
         order, returned = sentences.argsort(), self.options.num_return_sequences
@@ -292,7 +299,7 @@ class BeamSearch:
             step, row, token: for each sequence, its last step, the row that this step continued, and its last token.
         """
         pad, ends = self.options._pad_token_tensor, self.ends
-        # as in transformers, which fills with the first end token if pad_token_id is None or 0
+        # the token that fills up short sequences: as in transformers, the first end token if pad_token_id is None or 0
         filler = -1 if ends is None else int(pad or ends[0])
         length = int(step.max()) + 1
         found = torch.full((len(step), length), filler, device=step.device)
@@ -307,7 +314,7 @@ class BeamSearch:
 
 
 def _select(value: Any, indices: dict[int, torch.Tensor]) -> Any:
-    """The rows of a model's argument that stay in the batch.
+    """Return the rows of one argument of the model that stay in the batch.
 
     Args:
         value: a tensor, an encoder's output, or another value, which is returned as it is.

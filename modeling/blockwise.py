@@ -2,9 +2,9 @@
 """The backend `blockwise`: attention of one block of queries at a time, in memory that grows linearly with the length.
 
 If there are several blocks, the mask, the bias and the weights of a block exist only while the block is computed, and
-the backward pass computes them again (Rabe & Staats 2021, section 3, with blocks of queries only). Blocks leave out
-keys that causality or a window hides from all of their queries. The backend serves every encoding, on any device, and
-supports dropout.
+the backward pass computes them again (Rabe & Staats 2021, section 3, with blocks of queries only). A block is computed
+without the keys that causality or a window hides from all queries of the block. The backend serves every position
+encoding, on any device, and supports dropout.
 """
 
 from collections.abc import Callable, Sequence
@@ -29,7 +29,7 @@ _BLOCK_ELEMENTS = 2**22
 
 @dataclass(frozen=True)
 class BlockwiseMask:
-    """A mask that is made for one block of queries at a time.
+    """Describes the mask of a call of attention, and makes the mask of one block of queries at a time.
 
     Args:
         pattern: a `MaskFunction`, which tells whether the slot of a query sees the slot of a key.
@@ -56,16 +56,19 @@ class BlockwiseMask:
     block_device: torch.device | None = None
 
     def to(self, device: Any, **kwargs: Any) -> "BlockwiseMask":
-        """A copy whose `block` returns masks on `device`; accelerate calls `to` if layers are on several devices."""
+        """Return a copy whose method `block` makes masks on `device`.
+
+        accelerate calls `to` if the layers of a model are on several devices.
+        """
         custom = None if self.custom is None else self.custom.to(device, **kwargs)
         return replace(self, custom=custom, block_device=torch.device(device))
 
     def with_custom(self, custom: torch.Tensor) -> "BlockwiseMask":
-        """This mask combined with the custom mask."""
+        """Return a copy of this mask that is combined with the mask `custom`."""
         return replace(self, custom=custom, is_plain=False)
 
     def keys(self, queries: slice, keys: int) -> slice:
-        """The slice of the keys that a slice of the queries may see; `keys` is the number of all keys."""
+        """Return a slice that contains all keys that a slice of the queries may see; `keys` is the number of keys."""
         if isinstance(self.q_offset, torch.Tensor) or isinstance(self.kv_offset, torch.Tensor):
             return slice(0, keys)
         shift = self.q_offset - self.kv_offset
@@ -166,7 +169,7 @@ def blockwise_attention(
 
 
 def _blocks(query: torch.Tensor, key: torch.Tensor, mask: BlockwiseMask | None) -> list[tuple[slice, slice]]:
-    """Split the queries into slices, and find the slice of the keys that each slice may see.
+    """Split the queries into slices, and find for each of them the slice of the keys that its queries may see.
 
     The number of queries in a slice is a multiple of 16, except in the last slice.
     """
@@ -199,7 +202,7 @@ class _Call(NamedTuple):
     is_eager: bool = False
 
     def attend_all(self, states: Sequence[torch.Tensor]) -> torch.Tensor:
-        """The output of all blocks, `(batch, queries, heads, head_dim)`.
+        """Compute the output of all blocks, `(batch, queries, heads, head_dim)`.
 
         Args:
             states: queries, keys and values of the whole call, and the tensors of the bias.
@@ -207,7 +210,7 @@ class _Call(NamedTuple):
         return torch.cat([self.attend(block, _part(block, *states)) for block in self.blocks], dim=1)
 
     def attend(self, block: tuple[slice, slice], states: Sequence[torch.Tensor]) -> torch.Tensor:
-        """The output of a block, `(batch, queries, heads, head_dim)`.
+        """Compute the output of one block, `(batch, queries, heads, head_dim)`.
 
         Args:
             block: one of `blocks`.
@@ -221,7 +224,7 @@ class _Call(NamedTuple):
             bias = replace(bias, **fields).block(queries, keys)
         is_trained = any(tensor.requires_grad for tensor in tensors)
         # sdpa on CPU is slow if the bias needs a gradient. With dropout, the forward pass, which computes no gradients,
-        # must not use sdpa either: both passes have to draw the same random numbers
+        # must not use sdpa either: forward and backward pass have to draw the same random numbers
         is_slow = is_trained and query.device.type == "cpu" and (torch.is_grad_enabled() or self.options["dropout"] > 0)
         if not (self.is_eager or is_slow or (bias is not None and bias.has_output)):
             options = {**self.options, "is_causal": False}
@@ -232,10 +235,11 @@ class _Call(NamedTuple):
 
 
 def _by_checkpoints(call: _Call, *states: torch.Tensor) -> torch.Tensor:
-    """The output of all blocks, computed with torch.utils.checkpoint instead of `_Blockwise`.
+    """Compute the output of all blocks with torch.utils.checkpoint instead of `_Blockwise`.
 
-    torch.compile can trace checkpoints, and they give a custom mask its gradient. In eager code, checkpoints fragment
-    memory.
+    Checkpoints are used in compiled code, because torch.compile can trace them, and for a custom mask that needs a
+    gradient, which `_Blockwise` does not compute. They are not used otherwise, because they fragment memory in eager
+    code.
     """
     query, key, value, *tensors = states
     wide = torch.promote_types(query.dtype, torch.float32)  # gradients of keys and values are summed in this dtype
@@ -250,7 +254,7 @@ def _by_checkpoints(call: _Call, *states: torch.Tensor) -> torch.Tensor:
 
 
 class _Blockwise(torch.autograd.Function):
-    """All blocks of a call as one node of the autograd graph, which saves only the inputs of the call for backward."""
+    """Computes all blocks of a call as one node of the autograd graph, which saves only the inputs for backward."""
 
     @staticmethod
     def forward(ctx: Any, call: _Call, *states: torch.Tensor) -> torch.Tensor:
@@ -278,7 +282,7 @@ class _Blockwise(torch.autograd.Function):
 def _summed_gradients(
     call: _Call, states: Sequence[torch.Tensor], needs: Sequence[bool], output_gradient: torch.Tensor
 ) -> list[torch.Tensor | None]:
-    """The gradients of the tensors in `states` that need one, computed block by block; None for other tensors."""
+    """Compute, block by block, the gradient of each tensor in `states`; None for tensors that need no gradient."""
     # gradients are summed over the blocks in float32, as hundreds of additions in bfloat16 would lose precision
     gradients = [
         torch.zeros_like(whole, dtype=torch.promote_types(whole.dtype, torch.float32)) if need else None
@@ -300,9 +304,9 @@ def _summed_gradients(
 def _differentiable_gradients(
     call: _Call, states: Sequence[torch.Tensor], needs: Sequence[bool], output_gradient: torch.Tensor
 ) -> list[torch.Tensor | None]:
-    """The same gradients as `_summed_gradients`, with a graph, so that they can be differentiated.
+    """Compute the gradients that `_summed_gradients` computes, but with a graph, so that they can be differentiated.
 
-    All blocks stay in memory.
+    The intermediate results of all blocks stay in memory.
     """
     # Differentiate with respect to views, not the states themselves: a bias may be computed from the queries, and
     # autograd later adds the part of the queries' gradient that flows through the bias
@@ -316,7 +320,7 @@ def _differentiable_gradients(
 
 
 def _part(block: tuple[slice, slice], query: Any, key: Any, value: Any, *others: Any) -> list[Any]:
-    """The slices of queries, keys and values that belong to a block (None stays None), and `others` unchanged."""
+    """Return the slices of queries, keys and values that belong to a block (None for None), and `others` unchanged."""
     places = zip((query, key, value), (block[0], block[1], block[1]), strict=True)
     return [None if states is None else states[:, :, place] for states, place in places] + list(others)
 
@@ -325,7 +329,7 @@ def _random_state(device: torch.device) -> torch.Tensor:
     """The state of the device's random number generator."""
     if device.type == "cpu":
         return torch.get_rng_state()
-    return torch.get_device_module(device).get_rng_state(device)  # the default is the current device
+    return torch.get_device_module(device).get_rng_state(device)  # the argument's default is the current device
 
 
 def _set_random_state(device: torch.device, state: torch.Tensor) -> None:

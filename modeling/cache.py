@@ -1,7 +1,7 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
 """A cache layer that allocates room for later tokens, so that a step of `generate()` does not copy earlier tokens.
 
-The code that a saved model carries does not contain this file, and uses the cache layers of transformers.
+The copy of Locant's code that is saved with a model does not contain this file; it uses transformers' cache layers.
 """
 
 from typing import Any
@@ -65,7 +65,11 @@ class GrowingLayer(DynamicLayer):
         return is_view and may_write and end <= room.shape[2]
 
     def reorder_cache(self, beam_idx: Any) -> None:
-        """Reorder the rows of keys and values as in `DynamicLayer`, into a spare tensor that all layers share."""
+        """Reorder the rows of keys and values as in `DynamicLayer`.
+
+        If keys and values are views of the allocated tensors, the rows are copied into the spare tensor, and the tensor
+        from which they are copied becomes the spare tensor.
+        """
         end = self.get_seq_length()
         if self.room is None or end == 0 or not self._fits(self.room[0], end):
             super().reorder_cache(beam_idx)
@@ -74,7 +78,11 @@ class GrowingLayer(DynamicLayer):
         self.keys, self.values = (room[:, :, :end] for room in self.room)
 
     def _reordered(self, room: torch.Tensor, beam_idx: torch.Tensor, end: int) -> torch.Tensor:
-        """Copy the first `end` tokens of the rows `beam_idx` into the spare tensor; `room` becomes the spare tensor."""
+        """Copy the first `end` tokens of the rows `beam_idx` of `room` to the spare tensor, and return this tensor.
+
+        `room` becomes the spare tensor. If there is no spare tensor of the same shape, dtype and device, the tokens are
+        copied to a new tensor.
+        """
         shape = len(beam_idx), *room.shape[1:]
         found = room.new_empty(0) if not self.spare else self.spare[0]
         if (found.shape, found.dtype, found.device) != (shape, room.dtype, room.device):

@@ -69,10 +69,11 @@ class SourceCache(EncoderDecoderCache):
 class LocantGenerationMixin(GenerationMixin):
     """Adds transformers' `generate()` to a model, changed to return the same results in less time and memory.
 
-    The model's `forward` computes the masks of each layer type and the position ids. The encoder's output and the
-    cross-attention cache keep one row for each source, which its beams or returned sequences share. Beam search runs in
-    `beam_search.py`, unless its function `can_search` refuses the arguments, the caller gives a cache, or `synced_gpus`
-    is set. `generate(custom_generate=GenerationMixin._beam_search)` always runs the beam search of transformers.
+    `generate()` leaves the masks of the layer types and the position ids to the model's `forward`. The encoder's output
+    and the cross-attention cache keep one row for each source, which all beams or returned sequences of the source
+    share. Beam search runs in `beam_search.py`, unless the function `can_search` refuses the arguments, the caller
+    gives a cache, or `synced_gpus` is set. `generate(custom_generate=GenerationMixin._beam_search)` always runs the
+    beam search of transformers.
     """
 
     config: LocantConfig
@@ -91,7 +92,7 @@ class LocantGenerationMixin(GenerationMixin):
         """
         if attention_mask is None:
             return None
-        # if all layers have sliding windows, the cache has the length of a window, and the mask becomes longer
+        # if all layers have sliding windows, the cache has the length of a window, and the mask becomes longer than it
         missing = max(0, past_key_values.get_max_length() - attention_mask.shape[1])
         return torch.nn.functional.pad(attention_mask, (0, missing))
 
@@ -101,7 +102,7 @@ class LocantGenerationMixin(GenerationMixin):
         """Prepare the inputs as in transformers, but do not cut position ids that cover all tokens, cached and new.
 
         If the caller gave position ids for the new tokens alone, they are cut to the tokens of this step, as in
-        transformers. `inputs_embeds` must be in the signature, because `generate()` looks for this name in it.
+        transformers. The signature names `inputs_embeds`, because `generate()` looks for this name in the signature.
         """
         prepare: Any = super().prepare_inputs_for_generation  # type: ignore[misc]  # transformers annotates `self`
         inputs = prepare(*args, inputs_embeds=inputs_embeds, **kwargs)
@@ -117,7 +118,10 @@ class LocantGenerationMixin(GenerationMixin):
     def _maybe_initialize_input_ids_for_generation(
         self, inputs: torch.Tensor | None, bos_token_id: torch.Tensor | None, model_kwargs: dict[str, Any]
     ) -> Any:
-        """Run transformers' method; raise `ValueError` for an image model without images, or for a batch of no rows."""
+        """Run transformers' method, and raise `ValueError` if the batch has no rows.
+
+        `ValueError` is also raised if a model that reads images gets neither `pixel_values` nor `encoder_outputs`.
+        """
         given = {name for name, value in model_kwargs.items() if value is not None}
         # for input_ids and inputs_embeds, the image encoder itself raises an error
         encoded = given & {"encoder_outputs", "input_ids", "inputs_embeds"}

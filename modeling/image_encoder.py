@@ -81,7 +81,7 @@ class PatchEmbedding(nn.Module):
     """A linear projection of flattened patches, with an optional class token in front (Dosovitskiy et al. 2021, eq. 1).
 
     Args:
-        config: gives `d_model`, `num_channels`, `patch_size`, `image_size`, `pooling`.
+        config: gives `d_model`, `num_channels`, `patch_size`, `image_size`, `pooling` and `initializer_range`.
     """
 
     def __init__(self, config: LocantConfig):
@@ -107,9 +107,10 @@ class PatchEmbedding(nn.Module):
         """
         rows, columns = self.grid(pixel_values)
         height, width = self.patch_shape
-        patches = pixel_values.unflatten(2, (rows, height)).unflatten(4, (columns, width))  # b c rows h columns w
+        # shape of the patches: (batch, channels, rows, height, columns, width)
+        patches = pixel_values.unflatten(2, (rows, height)).unflatten(4, (columns, width))
         patches = patches.permute(0, 2, 4, 1, 3, 5).flatten(3).flatten(1, 2)
-        # the dtype of the bias, as the weight may be quantised
+        # convert to the dtype of the bias, as the weight may be quantised
         hidden_states = self.projection(patches.to(self.projection.bias.dtype))
         if self.class_token is None:
             return hidden_states
@@ -136,10 +137,11 @@ class PatchEmbedding(nn.Module):
         return sides[0] // patch[0], sides[1] // patch[1]
 
     def positions(self, grid: tuple[int, int], device: torch.device) -> torch.Tensor:
-        """Row and column of each token, `(1, tokens, 2)`, counted from 0 in the grid that the model was trained on.
+        """Return the row and column of each token, `(1, tokens, 2)`, in the grid that the model was trained on.
 
-        Row and column are the coordinates, in patches, of the patch's centre after the image is scaled to the config's
-        `image_size`. They are whole numbers if the image has this size. The class token has row 0 and column 0.
+        Rows and columns are counted from 0 in the grid of patches of an image of the config's `image_size`. For an
+        image of another size, row and column tell where the centre of a patch is in this grid after the image is scaled
+        to `image_size`, and may be fractions. The class token has row 0 and column 0.
         """
         dtype = torch.float32 if device.type == "mps" else torch.float64
         axes = [

@@ -65,8 +65,8 @@ class TransformerLayer(GradientCheckpointingLayer):
     ) -> torch.Tensor:
         """Transform hidden states `(batch, length, d_model)`; tokens that `self_inputs.tokens` leaves out become 0.
 
-        The two hidden states are positional arguments, because gradient checkpointing with `use_reentrant=True` gives
-        gradients to positional arguments only.
+        `hidden_states` and `encoder_hidden_states` are positional arguments, because gradient checkpointing with
+        `use_reentrant=True` gives gradients to positional arguments only.
         """
         hidden_states = self_inputs.tokens.gather(hidden_states)
         norm, dropout = self.self_attn_residual.norm, self.self_attn_residual.dropout
@@ -121,7 +121,7 @@ class Dropout(nn.Dropout):
 
         In evaluation mode, return `states` unchanged.
         """
-        dropped = round(self.p * 2**16)  # the number of values of 16 random bits that drop an element
+        dropped = round(self.p * 2**16)  # the number of values, of the 2¹⁶ values of 16 bits, that drop an element
         if not self.training or self.inplace or not 0 < dropped < 2**16 or not _is_plain_on_cpu(states):
             return super().forward(states)
         draws = torch.empty(-(-states.numel() // 4), dtype=torch.int64, device=states.device)

@@ -7,9 +7,9 @@ import torch
 from torch import nn
 from torch.compiler import is_compiling
 
-# With several threads, oneDNN is faster than MKL for at least _LEAST_WEIGHTS weights, most of all for up to four rows,
-# which MKL multiplies in one thread. More than _MOST_ROWS rows are left to MKL, because oneDNN is hardly faster for so
-# many rows and has to compile code for each new number of rows (benchmarks/few_rows.py)
+# With several threads, oneDNN is faster than MKL for layers of at least _LEAST_WEIGHTS weights, most of all for inputs
+# of up to four rows, which MKL multiplies in one thread. Inputs of more than _MOST_ROWS rows are left to MKL, because
+# oneDNN is hardly faster for so many rows and has to compile code for each new number of rows (benchmarks/few_rows.py)
 _MOST_ROWS, _LEAST_WEIGHTS = 256, 2**18
 _HAS_BOTH = torch.backends.mkl.is_available() and torch.backends.mkldnn.is_available()
 

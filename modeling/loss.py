@@ -54,7 +54,9 @@ class VocabularyHead(LocantPreTrainedModel):
 
 
 def needed_by_loss(labels: torch.Tensor, attention_mask: torch.Tensor | None) -> torch.Tensor | None:
-    """A mask of the tokens that the loss depends on, `(batch, length)`; None if `attention_mask` has another shape.
+    """Return a mask of the tokens that the loss depends on, `(batch, length)`.
+
+    The result is None, which means all tokens, if the shape of `attention_mask` is not the shape of the labels.
 
     Padding is left out if the labels of all padding are -100. In a decoder without a mask, a token is left out if its
     own label and the labels of all later tokens are -100, as causality hides the token from earlier tokens.
@@ -178,7 +180,7 @@ def _chunk_rows(device: torch.device) -> int:
 
 
 class _SummedCrossEntropy(torch.autograd.Function):
-    """The cross-entropy with smoothed targets, summed over all rows; computed for one chunk of rows at a time.
+    """Computes the cross-entropy with smoothed targets, summed over all rows, for one chunk of rows at a time.
 
     The gradient is the only new tensor that has the size of the logits. torch's `cross_entropy` with autograd would
     create, read and write several float32 tensors of this size.
@@ -186,7 +188,7 @@ class _SummedCrossEntropy(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, logits: torch.Tensor, labels: torch.Tensor, smoothing: float) -> torch.Tensor:
-        """Sum the cross-entropy of logits `(rows, vocabulary)` and labels `(rows, 1)` in float32; -100 is ignored."""
+        """Sum in float32 the cross-entropy of logits `(rows, vocabulary)` and labels `(rows, 1)` that are not -100."""
         counted, targets = _counted_and_targets(labels)
         rows = _rows_at_a_time(logits)
         total = logits.new_zeros((), dtype=torch.float32)
@@ -224,11 +226,11 @@ class _SummedCrossEntropy(torch.autograd.Function):
 def _normaliser_and_loss(
     logits: torch.Tensor, target: torch.Tensor, smoothing: float
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """The logarithm of the sum of exponentials, and the cross-entropy with a smoothed target, `(rows, 1)` each.
+    """Return the logarithm of the sum of exponentials and the cross-entropy with a smoothed target, `(rows, 1)` each.
 
     Args:
         logits: `(rows, vocabulary)`, in float32.
-        target: `(rows, 1)`.
+        target: the token that each row has to predict, `(rows, 1)`.
         smoothing: share of probability spread evenly over the vocabulary.
     """
     normaliser = logits.logsumexp(dim=-1, keepdim=True)
@@ -265,7 +267,7 @@ def _chunk_gradient(
 
 
 class _SummedLinearCrossEntropy(torch.autograd.Function):
-    """`_SummedCrossEntropy` of the logits that a linear layer computes from hidden states, one chunk of rows at a time.
+    """Computes `_SummedCrossEntropy` of the logits of a linear layer, for one chunk of hidden states at a time.
 
     The forward pass computes the gradients as well, as otherwise the backward pass would have to compute the logits
     again. Matrices are multiplied in the dtype of autocast (without autocast, in the dtype of the weight), and sums are
@@ -282,7 +284,9 @@ class _SummedLinearCrossEntropy(torch.autograd.Function):
         smoothing: float,
         grad_enabled: bool,
     ) -> torch.Tensor:
-        """Sum the cross-entropy, as a float32 scalar, of hidden states `(rows, d_model)` and labels `(rows, 1)`.
+        """Sum in float32 the cross-entropy of logits and labels `(rows, 1)`.
+
+        The logits are computed from hidden states `(rows, d_model)` with the weight and the bias of the linear layer.
 
         Compiled code also passes rows whose label is -100; their hidden states must be finite. `grad_enabled` says
         whether gradients are enabled in the caller; if they are not, the forward pass computes none.
@@ -318,7 +322,10 @@ class _SummedLinearCrossEntropy(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, grad_output: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        """The gradients that the forward pass computed, times `grad_output`."""
+        """Return the gradients that the forward pass computed, times `grad_output`.
+
+        With `create_graph=True`, the gradients are computed again, so that autograd can differentiate them.
+        """
         hidden_states, weight, bias, labels, *gradients = ctx.saved_tensors
         inputs = hidden_states, weight, bias
         # with create_graph=True, autograd differentiates this gradient
@@ -355,17 +362,17 @@ def _add_product(total: torch.Tensor, left: torch.Tensor, right: torch.Tensor) -
 
 
 def _differentiable_sum(logits: torch.Tensor, labels: torch.Tensor, smoothing: float) -> torch.Tensor:
-    """The same sum as `_SummedCrossEntropy`, computed by `cross_entropy`: differentiable any number of times.
+    """Compute the sum of `_SummedCrossEntropy` with torch's `cross_entropy`, so that it is differentiable repeatedly.
 
-    It takes more memory. Logits of rows whose label is -100 are set to 0 first, because a NaN in such a row would make
-    the gradient of `cross_entropy` NaN.
+    `cross_entropy` takes more memory. Logits of rows whose label is -100 are set to 0 first, because a NaN in such a
+    row would make the gradient of `cross_entropy` NaN.
     """
     rows = logits.float().masked_fill(labels == -100, 0)
     return cross_entropy(rows, labels.squeeze(1), ignore_index=-100, reduction="sum", label_smoothing=smoothing)
 
 
 def _counted_and_targets(labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """A boolean mask of the labels that are not -100, and the labels with -100 replaced by 0."""
+    """Return a boolean mask of the labels that are not -100, and the labels with -100 replaced by 0."""
     return labels != -100, labels.masked_fill(labels == -100, 0)
 
 

@@ -72,9 +72,10 @@ class LocantModel(LocantPreTrainedModel):
         self.post_init()
 
     def get_expanded_tied_weights_keys(self, all_submodels: bool = False) -> dict[str, str]:
-        """Return the tied weights as in transformers, and embeddings that the stacks share.
+        """Return a dict from the name of each tied weight to the name of the weight that it is tied to.
 
-        Shared embeddings are tied even if `tie_word_embeddings` is False.
+        This model ties only the embeddings that its stacks share, and ties them even if `tie_word_embeddings` is False.
+        With `all_submodels`, the tied weights of submodels are added as in transformers.
         """
         if all_submodels:
             return super().get_expanded_tied_weights_keys(all_submodels=True)
@@ -85,7 +86,7 @@ class LocantModel(LocantPreTrainedModel):
         return (self.encoder if isinstance(self.encoder, LocantEncoder) else self.decoder).get_input_embeddings()
 
     def set_input_embeddings(self, value: nn.Module) -> None:
-        """Replace the token embeddings that `get_input_embeddings` returns, in both stacks if they are shared."""
+        """Replace the token embeddings that `get_input_embeddings` returns, in both stacks if the stacks share them."""
         if isinstance(self.encoder, LocantEncoder):
             self.encoder.embed_tokens = value
         if self.config.shares_embeddings or not isinstance(self.encoder, LocantEncoder):
@@ -117,9 +118,10 @@ class LocantModel(LocantPreTrainedModel):
         Args:
             input_ids: source tokens `(batch, source_length)`.
             attention_mask: `(batch, source_length)`, 0 at padding; or `(batch or 1, 1 or heads, source_length,
-                source_length)`, boolean or integers with 0 where a token is not seen, or floating and then added to
-                the scores. Source tokens that are hidden from all source tokens are hidden in cross-attention too;
-                an entry of a floating mask hides a token if it is minus infinity or the lowest number of its type.
+                source_length)`, either booleans or integers, 0 where a token is not seen, or floating-point numbers,
+                which are added to the scores. Source tokens that are hidden from all source tokens are also hidden in
+                cross-attention; a floating-point number hides a token if it is minus infinity or the lowest number of
+                its dtype.
             decoder_input_ids: the target tokens that the cache does not hold yet, `(batch, target_length)`.
             decoder_attention_mask: `(batch, past + target_length)`, 0 at padding; or `(batch or 1, 1 or heads,
                 target_length, past + target_length)`, as for the encoder. It is combined with causality.
@@ -137,8 +139,8 @@ class LocantModel(LocantPreTrainedModel):
                 the document of each token of a packed sequence. A token sees its own document only, and positions are
                 counted from 0 in each document.
             token_type_ids: `(batch, source_length)`, below `type_vocab_size`.
-            pixel_values: `(batch, channels, height, width)`, the source if the encoder reads images; such an encoder
-                takes no other input.
+            pixel_values: `(batch, channels, height, width)`, the source if the encoder reads images. An encoder that
+                reads images takes no other input.
 
         Raises:
             ValueError: ids and embeddings are both given or both missing; a position is beyond a learned table;
@@ -294,7 +296,7 @@ class LocantForConditionalGeneration(VocabularyHead, LocantGenerationMixin):
                 is_own = cross_attention_mask is None and document_ids is None
                 if is_own and attention_mask is not None and attention_mask.ndim == 2:
                     real = attention_mask.bool()
-                    # all tokens if a source consists of padding only
+                    # all tokens are needed if a source consists of padding only
                     kwargs["needed_tokens"] = real | ~real.any(dim=1).all()
                 kwargs["decoder_needed_tokens"] = needed_by_loss(labels, decoder_attention_mask)
         kwargs["return_dict"] = True

@@ -171,9 +171,9 @@ class LocantForCausalLM(VocabularyHead, LocantGenerationMixin):
 def next_tokens(
     labels: torch.Tensor, document_ids: torch.Tensor | None = None, past_length: int | torch.Tensor = 0
 ) -> torch.Tensor:
-    """The label that each token predicts, `(batch, length)`: the label of the next token, or -100.
+    """Return the label that each token has to predict, `(batch, length)`: the label of the next token.
 
-    It is -100 for the last token of a row and of a document.
+    The last token of a row or of a document gets -100.
 
     Args:
         labels: `(batch, length)`.

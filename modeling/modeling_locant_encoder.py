@@ -45,7 +45,7 @@ class LocantEncoderModel(LocantPreTrainedModel):
         self.post_init()
 
     def new_like(self, config: LocantConfig) -> "LocantEncoderModel":
-        """A new, untrained model of this class with `config`, with a pooler if this model has one."""
+        """Return a new, untrained model of this class for `config`, with a pooler if this model has a pooler."""
         return type(self)(config, add_pooling_layer=self.pooler is not None)
 
     def get_input_embeddings(self) -> nn.Module:

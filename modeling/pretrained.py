@@ -35,7 +35,7 @@ class LocantPreTrainedModel(PreTrainedModel):
     _supports_flex_attn = True
     _can_compile_fullgraph = True
     class_tables: ClassVar[tuple[dict[str, Any], ...]] = ()
-    """The dictionaries in transformers' `modeling_auto` that list the class names for a head's task.
+    """The dictionaries in transformers' `modeling_auto` that list the names of classes with a head for the same task.
 
     Pipelines log an error for a class that is not listed, and the Trainer's label smoothing shifts the labels of listed
     language models only.
@@ -50,9 +50,9 @@ class LocantPreTrainedModel(PreTrainedModel):
     of `from_pretrained`; the first error that one of them returns is raised instead."""
     save_hooks: ClassVar[list[Callable[[PreTrainedModel, Path], Iterable[str] | None]]] = []
     """Functions that are called with a model and its folder whenever a model is saved, before config.json is written.
-    They return the names of the files that they write, which a push uploads even if they existed before."""
+    They return the names of the files that they write; a push uploads these files even if they existed before."""
     push_hooks: ClassVar[list[Callable[[PreTrainedModel, Path, str], object]]] = []
-    """Functions that are called with a model, a folder and a repository before files are pushed to the repository."""
+    """Functions that are called with a model, its folder and a repository before the folder's files are pushed."""
     _files_of_hooks: Set[str] = frozenset()
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
@@ -159,7 +159,8 @@ class LocantPreTrainedModel(PreTrainedModel):
 
         Args:
             position_encoding: the name of the new encoding, for both stacks.
-            output_loading_info: also return a dictionary with the missing (new) and the unexpected (dropped) keys.
+            output_loading_info: also return a dictionary with `missing_keys` (the new weights), `unexpected_keys` (the
+                dropped weights) and `attn_implementation` (the old and the new backend if they differ, else None).
             fields: other fields of the config: `decoder_position_encoding` if the decoder's encoding differs;
                 `cross_position_encoding`, `position_parameters`, `rope_parameters`, `max_position_embeddings`, which
                 stay as they are by default.
@@ -172,7 +173,8 @@ class LocantPreTrainedModel(PreTrainedModel):
             StrictDataclassError: the encoding does not exist, or is not possible with the other fields of the config;
                 the message names the field.
             TypeError: `fields` contains a name other than the five names above.
-            ImportError: the model's class comes from the code that was saved with it, and Locant is not installed.
+            ImportError: the model's class comes from the code that was saved with the model, and Locant is not
+                installed.
         """
         try:
             from locant.modeling.swapping import swap_position_encoding
@@ -183,13 +185,13 @@ class LocantPreTrainedModel(PreTrainedModel):
         return (model, asdict(report)) if output_loading_info else model
 
     def new_like(self, config: LocantConfig) -> Self:
-        """A new, untrained model of this class with `config`."""
+        """Return a new, untrained model of this class for `config`."""
         return type(self)(config)
 
     def resize_token_embeddings(
         self, new_num_tokens: int | None = None, pad_to_multiple_of: int | None = None, mean_resizing: bool = True
     ) -> nn.Embedding:
-        """Resize the token embeddings as in transformers, and also those of a decoder with a table of its own."""
+        """Resize the token embeddings as in transformers; if encoder and decoder have a table each, resize both."""
         decoder: Any = getattr(self.base_model, "decoder", None)
         has_own = decoder is not None and not self.config.shares_embeddings
         if has_own and decoder.get_input_embeddings() is not self.get_input_embeddings():
@@ -266,7 +268,7 @@ class LocantPreTrainedModel(PreTrainedModel):
 
     @property
     def dummy_inputs(self) -> dict[str, torch.Tensor]:
-        """A small batch, for tools that trace the model."""
+        """The arguments of `forward` for a small batch, for tools that trace the model."""
         ids = torch.tensor([[5, 6, 7, 2], [5, 6, 2, 0]], device=self.device) % self.config.vocab_size
         inputs = {"input_ids": ids, "attention_mask": ids.ne(0).long()}
         if self.main_input_name == "pixel_values":
@@ -288,7 +290,7 @@ def _check_heads(model: LocantPreTrainedModel, tp_size: int) -> None:
 
 
 def table_of_other_stack(config: LocantConfig) -> str | None:
-    """Return the name under which a checkpoint may hold the token embeddings, if the model has one stack.
+    """Return the name under which the checkpoint of a model with other stacks may hold the token embeddings.
 
     For a decoder, this is `encoder.embed_tokens`, the name under which an encoder–decoder saves the embeddings that its
     stacks share. For an encoder, this is `decoder.embed_tokens`, the name under which a decoder alone saves its

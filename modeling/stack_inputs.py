@@ -31,11 +31,11 @@ class NeededTokens(NamedTuple):
     length: int = 0
 
     def gather(self, states: torch.Tensor) -> torch.Tensor:
-        """Select the tokens of `(batch, length, width)` as `(1, tokens, width)`; without indices, return all tokens."""
+        """Select the tokens of `(batch, length, width)` as `(1, tokens, width)`; without indices, return `states`."""
         return states if self.indices is None else states.flatten(0, 1).index_select(0, self.indices).unsqueeze(0)
 
     def scatter(self, states: torch.Tensor) -> torch.Tensor:
-        """The inverse of `gather`: `(1, tokens, width)` to `(batch, length, width)`, with 0 at all other tokens."""
+        """Undo `gather`: `(1, tokens, width)` to `(batch, length, width)`, with 0 at all tokens that were left out."""
         if self.indices is None:
             return states
         padded = states.new_zeros(self.batch * self.length, states.shape[-1])
@@ -197,7 +197,7 @@ def count_positions(
     device: torch.device,
     document_ids: torch.Tensor | None = None,
 ) -> torch.Tensor:
-    """Position ids that count the real tokens of each sequence, or of each document, from 0.
+    """Compute position ids that count the real tokens of each sequence, or of each document, from 0.
 
     Args:
         attention_mask: `(batch, slots)` with 0 at padding on either side; a mask of another shape is ignored.

@@ -40,7 +40,7 @@ class LocantStack(LocantPreTrainedModel):
 
     def __init__(self, config: LocantConfig, stack: Literal["encoder", "decoder"]):
         super().__init__(config)
-        config.validate()  # fields may have been set since the config was made
+        config.validate()  # fields may have been set after the config was made and checked
         self.stack: Literal["encoder", "decoder"] = stack
         self.add_embeddings(config)
         self.position = build_position_encoding(config, stack)
@@ -63,7 +63,7 @@ class LocantStack(LocantPreTrainedModel):
         self.gradient_checkpointing = False
 
     def add_embeddings(self, config: LocantConfig) -> None:
-        """Add the embedding modules. They are added before the layers, as `device_map` fills devices in this order."""
+        """Add the embedding modules, before the layers, because `device_map` fills devices in the order of modules."""
         raise NotImplementedError
 
     def init_parallel_plans(self) -> None:
@@ -189,7 +189,7 @@ class LocantTokenStack(LocantStack):
         self.embed_scale = math.sqrt(config.d_model) if config.scale_embedding else 1.0
 
     def embed(self, input_ids: torch.Tensor | None, inputs_embeds: torch.Tensor | None) -> torch.Tensor:
-        """The embeddings of `input_ids`, or `inputs_embeds`, times `embed_scale`.
+        """Return the embeddings of `input_ids`, or the given `inputs_embeds`, times `embed_scale`.
 
         `inputs_embeds` is cast to the dtype of the norms' weights, which quantisation leaves in floating point.
 
@@ -235,6 +235,7 @@ def refuse_input(name: str, given: Any, receiver_and_remedy: str) -> None:
     """Remove the argument `name` from the dictionary `given`, and raise `ValueError` if its value is not None.
 
     Models pass all arguments to their stacks, also arguments that only another kind of stack takes.
+    `receiver_and_remedy` is the end of the error message.
     """
     if given.pop(name, None) is not None:
         raise ValueError(f"{name} is given to {receiver_and_remedy}.")
@@ -275,8 +276,9 @@ class LocantEncoder(LocantTokenStack):
 
         Args:
             input_ids: `(batch, length)`.
-            attention_mask: `(batch, length)`, 0 at padding; or `(batch or 1, 1 or heads, length, length)`, boolean or
-                integers with 0 where a token is not seen, or floating and then added to the scores.
+            attention_mask: `(batch, length)`, 0 at padding; or `(batch or 1, 1 or heads, length, length)`, either
+                booleans or integers, 0 where a token is not seen, or floating-point numbers, which are added to the
+                scores.
             position_ids: `(batch or 1, length)`; by default the real tokens are counted from 0.
             token_type_ids: `(batch, length)`, below `type_vocab_size`; by default 0.
             inputs_embeds: embeddings `(batch, length, d_model)` instead of ids; the stack multiplies them by
@@ -332,8 +334,9 @@ def build_encoder(config: LocantConfig) -> LocantStack:
 
 
 _DECODER_STATES = OutputRecorder(TransformerLayer)
-# The config field with which transformers resolves negative layer numbers. It is set as an attribute, because
-# `OutputRecorder` has no such argument in the oldest release of transformers that Locant supports
+# transformers resolves negative layer numbers with the number of layers in this config field. The name of the field is
+# set as an attribute, because the constructor of `OutputRecorder` has no argument for it in the oldest release of
+# transformers that Locant supports
 _DECODER_STATES.num_hidden_layers_key = "decoder_layers"
 
 
@@ -392,8 +395,9 @@ class LocantDecoder(LocantTokenStack):
             inputs_embeds: embeddings `(batch, length, d_model)` instead of ids; the stack multiplies them by
                 sqrt(d_model) if `scale_embedding` is set.
             use_cache: return a cache, a new one if none is given.
-            document_ids: `(batch or 1, past + length)`, the document of each token of a packed sequence. Without
-                encoder, mask and cache, a restart of `position_ids` also starts a new document.
+            document_ids: `(batch or 1, past + length)`, the document of each token of a packed sequence. If they are
+                not given, a restart of `position_ids` starts a new document, unless there is a mask, a cache or
+                cross-attention.
             encoder_document_ids: `(batch or 1, source_length)`; a token sees only source tokens of its own document.
             encoder_position_ids: `(batch or 1, source_length)`, read if cross-attention has a position encoding; by
                 default, the real source tokens are counted from 0.

@@ -52,7 +52,9 @@ _FIELDS = {
 
 
 def swap_position_encoding(model: Any, position_encoding: str, **fields: Any) -> tuple[Any, SwapReport]:
-    """Make a copy of `model` with another position encoding; see `LocantPreTrainedModel.with_position_encoding`.
+    """Return a copy of `model` with another position encoding, and a report of the weights that differ.
+
+    The arguments are those of `LocantPreTrainedModel.with_position_encoding`.
 
     Raises:
         TypeError: `fields` contains a name that is not in `_FIELDS`.
@@ -80,7 +82,7 @@ def swap_position_encoding(model: Any, position_encoding: str, **fields: Any) ->
 
 @torch.no_grad()
 def copy_weights(source: nn.Module, target: nn.Module) -> SwapReport:
-    """Copy the weights that have the same name and shape in both models.
+    """Copy the weights that have the same name and shape in both models, and report all other weights.
 
     The weights of a position encoding are copied only if its class is the same in both models.
     """

@@ -37,7 +37,7 @@ class AlibiBias(DistanceBias):
     slopes: torch.Tensor
 
     def of_distance(self, head: Any, distance: Any) -> torch.Tensor:
-        """The bias for heads and distances, which broadcast."""
+        """The bias for heads and distances (key minus query), which are tensors that broadcast, or scalars."""
         return -self.slopes[head] * distance.abs()
 
 
@@ -75,5 +75,5 @@ class AlibiEncoding(PositionEncoding):
         return hidden_states, self.slopes
 
     def shared_bias(self, position: torch.Tensor, index: QueryKeyIndex) -> AlibiBias:
-        """The bias for the queries and keys of `index`, which all layers share."""
+        """The bias, which all layers share, for the queries and keys of `index`."""
         return AlibiBias(index, position)

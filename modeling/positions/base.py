@@ -28,7 +28,7 @@ from locant.configuration.position_encodings import POSITION_ENCODINGS, Attentio
 
 
 def heads_of_process(config: LocantConfig, kind: AttentionKind) -> slice:
-    """The range of heads that this process computes: all heads, or with tensor parallelism its share of them."""
+    """Return the range of heads that this process computes: with tensor parallelism a part of the heads, else all."""
     heads = config.heads_at(kind)
     distributed = getattr(config, "distributed_config", None)  # set by `from_pretrained(distributed_config=...)`
     if distributed is None or distributed.tp_size == 1:
@@ -192,7 +192,7 @@ class PositionBias:
         return {name: value for name, value in values.items() if isinstance(value, torch.Tensor)}
 
     def to(self, device: Any, **kwargs: Any) -> Self:
-        """A copy on another device; accelerate calls this method if layers are on several devices."""
+        """Return a copy of the bias on `device`; accelerate calls `to` if the layers are on several devices."""
         moved = {name: tensor.to(device, **kwargs) for name, tensor in self.tensors().items()}
         parts: Any = (part.to(device) if isinstance(part, torch.Tensor) else part for part in self.index)
         index = type(self.index)(*parts)
@@ -236,7 +236,7 @@ class PositionInputs(NamedTuple):
         query_key_index: the index of queries and keys.
         query_tensors: the tensors that `PositionEncoding.forward` returned for the positions of the queries.
         key_tensors: the tensors that `PositionEncoding.forward` returned for the positions of the new keys.
-        bias: the result of `PositionEncoding.shared_bias`, or None if `build_mask` added it to the mask.
+        bias: the result of `PositionEncoding.shared_bias`, or None if `build_mask` has added this bias to the mask.
     """
 
     query_key_index: QueryKeyIndex
@@ -246,7 +246,10 @@ class PositionInputs(NamedTuple):
 
 
 class PositionLayer(nn.Module):
-    """The part of a position encoding that one attention layer owns. This base class returns the shared bias."""
+    """The part of a position encoding that one attention layer owns.
+
+    This base class leaves queries and keys unchanged, and returns the bias that all layers share.
+    """
 
     tensor_parallel_plan: ClassVar[dict[str, str]] = {}
     """The plan for the weights of the layer, in the form of `PositionEncoding.tensor_parallel_plan`."""
@@ -409,7 +412,9 @@ def register_position_encoding(
 
 
 def position_encoding_class(config: LocantConfig, kind: AttentionKind) -> type[PositionEncoding]:
-    """The class of the encoding that `config` names for this kind of attention.
+    """Return the class of the encoding that `config` names for this kind of attention.
+
+    For patches, this is the `grid_class` of the class if it has one.
 
     Raises:
         ValueError: the class is not registered. The code that is saved with a model contains only the encodings of that

@@ -14,10 +14,10 @@ from .base import PositionEncoding, register_built_in
 
 
 class LearnedGridEncoding(PositionEncoding):
-    """A trained vector for each patch of an image of `config.image_size`, and for the class token if there is one.
+    """Adds a trained vector to the embedding of each patch, and of the class token if there is one.
 
-    For images of another size, the grid of vectors is interpolated bicubically (Dosovitskiy et al. 2021, ViT, section
-    3.2).
+    There is a vector for each patch of an image of `config.image_size`. For images of another size, the grid of vectors
+    is interpolated bicubically (Dosovitskiy et al. 2021, ViT, section 3.2).
 
     Args:
         config: gives `d_model`, the grid of patches, and whether there is a class token.
@@ -32,7 +32,7 @@ class LearnedGridEncoding(PositionEncoding):
     def forward(
         self, hidden_states: torch.Tensor, position_ids: torch.Tensor, position_bound: Any
     ) -> tuple[torch.Tensor, None]:
-        """Add the vectors to the embeddings; `position_bound` is the number of rows and columns of patches."""
+        """Add the vectors to the embeddings; `position_bound` holds the numbers of rows and columns of patches."""
         # call the module instead of reading its weight, so that accelerate's hook loads an offloaded table
         table = self.embeddings(torch.arange(self.embeddings.num_embeddings, device=hidden_states.device))
         if position_bound != self.grid:
@@ -44,7 +44,7 @@ class LearnedGridEncoding(PositionEncoding):
 
 @register_built_in("learned")
 class LearnedEncoding(PositionEncoding):
-    """A trained table with a row for each of `max_position_embeddings` positions; a position beyond it is an error.
+    """Adds to each embedding the row of a trained table for its position; a position beyond the table is an error.
 
     Args:
         config: gives `d_model`, `max_position_embeddings` and the option `offset`: the number of rows before the row of

@@ -20,14 +20,14 @@ CosSin = tuple[torch.Tensor, torch.Tensor]
 
 
 def cos_sin_of_entries(angles: torch.Tensor, pairing: str = "halves") -> CosSin:
-    """The factors with which `rotate` multiplies each entry of a head (cosine) and the other entry of its pair (sine).
+    """Compute the factors by which `rotate` multiplies each entry of a head (cosine) and its partner in a pair (sine).
 
     Args:
         angles: the rotation angle of each pair, `(…, R / 2)`.
         pairing: as in `rotate`.
 
     Returns:
-        Two tensors `(…, R)`; the sine is negative at the first entry of each pair.
+        Two tensors `(…, R)`; the sine is negated at the first entry of each pair.
     """
     cos, sin = angles.cos(), angles.sin()
     if pairing == "interleaved":

@@ -112,14 +112,14 @@ class ShawEncoding(PositionEncoding):
     """The position encoding of Shaw et al. (2018); each layer has its own vectors.
 
     Args:
-        config: gives the head size and the options `max_distance` and `values` (whether vectors are added to values
-            too; if not, more backends can serve the encoding).
+        config: gives the head size and the options `max_distance` and `values` (whether vectors are added to the values
+            as well as to the keys; if not, more backends can serve the encoding).
         kind: `encoder`, `decoder`, or `cross`; in cross-attention, distances are differences of position ids.
     """
 
     @classmethod
     def bias_types(cls, config: LocantConfig) -> frozenset[str]:
-        """`pointwise` for the bias on the scores, and `output` for the bias on the output unless `values` is False."""
+        """The bias type `pointwise` for the scores, and, unless `values` is False, also `output` for the output."""
         return frozenset({"pointwise", "output"} if config.position_options("shaw")["values"] else {"pointwise"})
 
     def build_layer(self, layer_idx: int) -> ShawLayer:

@@ -38,7 +38,7 @@ def sinusoidal_table(length: int, width: int, layout: str = "interleaved") -> to
 
 
 class SinusoidalGridEncoding(PositionEncoding):
-    """Sinusoids for patches: half of the width is for the row, half for the column (He et al. 2022, MAE).
+    """Adds sinusoids to patches: half of the width is for the row, half for the column (He et al. 2022, MAE).
 
     Args:
         config: gives the option `layout`.
@@ -64,7 +64,7 @@ _INITIAL_ELEMENTS = 2**22  # the largest number of elements of a table before it
 
 @register_built_in("sinusoidal")
 class SinusoidalEncoding(PositionEncoding):
-    """A table of sinusoids, computed once and extended for longer sequences, so that there is no last position.
+    """Adds sinusoids from a table to the embeddings; the table is extended for longer sequences, without a limit.
 
     Args:
         config: gives `d_model`, `max_position_embeddings` (the number of rows at first, up to a table of 16 MiB) and

@@ -71,7 +71,7 @@ class TransformerXLBias(PositionBias):
 
 
 class TransformerXLLayer(PositionLayer):
-    """The trained u, v and W of one layer, for the scores ((q + u) kᵀ + (q + v) (W R_i-j)ᵀ) / √d.
+    """Holds the trained vectors u, v and matrix W of one layer: scores are ((q + u) kᵀ + (q + v) (W R_i-j)ᵀ) / √d.
 
     `forward` adds u to the queries, and returns the second product as the bias.
 
