@@ -37,7 +37,7 @@ class CheckpointError(ValueError):
 
 
 class Checkpoint:
-    """The weights of a model on disk, in one file or in shards with an index.
+    """Reads the weights of a model from files, or from the shards that an index names.
 
     Opening a checkpoint reads the names, shapes and dtypes of its tensors, and `read` reads the values of one tensor.
     `.bin` files are read with `weights_only=True`, so that no code in them runs. They are mapped into memory, except
@@ -87,7 +87,7 @@ class Checkpoint:
         is preferred to shards, as in transformers.
 
         Raises:
-            CheckpointError: the folder does not exist or holds no weights, or they cannot be opened (see `Checkpoint`).
+            CheckpointError: the folder does not exist, holds no weights, or holds weights that cannot be opened.
         """
         file = weights_file(folder)
         if file is None:
@@ -159,7 +159,7 @@ def check_places(files: dict[str, str]) -> None:
         files: the `weight_map` of the index: tensor name -> file name.
 
     Raises:
-        CheckpointError: the index names a file with another suffix, or a path outside of its folder.
+        CheckpointError: the index names a file with another suffix, or a path in another folder.
     """
     for name, file in files.items():
         if not file.endswith((".safetensors", ".bin")) or set(file) & {"/", "\\", ":", "\0"}:
@@ -170,7 +170,7 @@ def check_places(files: dict[str, str]) -> None:
 
 
 def _open(path: Path) -> tuple[dict[str, torch.Tensor], Callable[[str], torch.Tensor]]:
-    """Open a file: return a dict of its tensors on the meta device, and a function that reads a tensor by its name.
+    """Return a dict of a weights file's tensors on the meta device, and a function that reads a tensor by its name.
 
     Raises:
         CheckpointError: the file cannot be read, is damaged or mislabelled, or does not hold a dict of dense tensors.
@@ -261,7 +261,8 @@ def _read_index(path: Path) -> dict[str, Path]:
     """Read an index of shards: a dict from the name of each tensor to the path of the shard that contains it.
 
     Raises:
-        CheckpointError: the file is not an index, or names a file that cannot be a shard (see `check_places`).
+        CheckpointError: the file is not an index, or names a file that is not a `.safetensors` or `.bin` file in the
+            folder of the index.
     """
     try:
         files = json.loads(path.read_text(encoding="utf-8"))["weight_map"]
@@ -276,7 +277,7 @@ def _read_index(path: Path) -> dict[str, Path]:
 
 
 def _short(value: Any, limit: int = 120) -> str:
-    """The `repr` of a value; if it is longer than `limit` characters, its middle is left out."""
+    """Return the `repr` of a value, without its middle if it is longer than `limit` characters."""
     text = repr(os.fspath(value)) if isinstance(value, os.PathLike) else repr(value)
     return text if len(text) <= limit else f"{text[: limit - 20]}…{text[-15:]}"
 

@@ -48,7 +48,8 @@ def check_weights(model: PreTrainedModel, files: list[str], load_config: Any, in
     Raises:
         CheckpointError: a file is broken; a shard is outside of the folder; a weight is not of a floating-point type,
             holds NaN or infinity, or is missing.
-        MismatchedSizes: a weight has another shape in the checkpoint than in the model.
+        MismatchedSizes: a weight has another shape in the checkpoint than in the model, and `ignore_mismatched_sizes`
+            is False.
     """
     check_places((load_config.sharded_metadata or {}).get("weight_map") or {})
     checkpoint, source = Checkpoint(*files), load_config.pretrained_model_name_or_path
@@ -103,7 +104,7 @@ def fault_of_files(
 
     Returns:
         The error; None if no damaged file is found, if `error` is a `CheckpointError` (which names the damaged file
-        already), or if the weights are in a GGUF file.
+        already), if the weights are in a GGUF file, or if `name` is None.
     """
     if name is None or options.get("gguf_file") or isinstance(error, CheckpointError):
         return None
@@ -135,12 +136,12 @@ def check_settings(folder: Path) -> None:
 
 
 def _bare(model: PreTrainedModel, name: str) -> str:
-    """The name that the weight `name` of `model` has in the model without a head."""
+    """Return the name that the weight `name` of `model` has in the model without a head."""
     return name.removeprefix(f"{model.base_model_prefix}.")
 
 
 def _warn_of_new_stacks(model: PreTrainedModel, missing: set[str], load_config: Any) -> None:
-    """Log a warning if `model` has a stack of layers, all random, that a saved model of another class did not have."""
+    """Log a warning if all layers of a stack of `model` are new and random, and a model of another class was saved."""
     weights = dict(model.named_parameters(remove_duplicate=False))
     new = [
         stack
@@ -160,7 +161,7 @@ def _warn_of_new_stacks(model: PreTrainedModel, missing: set[str], load_config: 
 
 
 def _saved_config(model: PreTrainedModel, load_config: Any) -> LocantConfig:
-    """Load the config from the folder of the model; if the folder has no config, return the config of `model`."""
+    """Load the config that was saved with the loaded weights; if it does not load, return the config of `model`."""
     config = cast(LocantConfig, model.config)
     with suppress(OSError, ValueError):
         path, hub = load_config.pretrained_model_name_or_path, load_config.download_kwargs or {}
@@ -169,7 +170,7 @@ def _saved_config(model: PreTrainedModel, load_config: Any) -> LocantConfig:
 
 
 def _weights_of_saved(model: PreTrainedModel, load_config: Any) -> set[str]:
-    """The names of the weights that the saved model has according to its config.
+    """Return the names of the weights that the saved model has according to its config.
 
     Of a group of tied weights, only one is included. Names are those in the model without a head: the prefix `model.`,
     which a model with a head adds, is removed.

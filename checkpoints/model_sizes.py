@@ -20,7 +20,7 @@ _MOST_PARAMETERS = 10**13  # more than any known model has, so that a larger num
 
 
 def check_size(model: PreTrainedModel) -> None:
-    """Refuse a model that is too large for any machine, or for this one, before its weights are allocated.
+    """Raise `ValueError`, before weights are allocated, if a model is too large for this machine, or for any machine.
 
     A hook in `LocantPreTrainedModel.build_hooks`. A model with a head is not checked, because it builds a model without
     a head, which is checked. Under DeepSpeed ZeRO-3, which shards the weights, no model is checked.
@@ -74,9 +74,9 @@ def parameter_count(config: LocantConfig) -> int | float:
 
 
 def check_memory(parameters: int | float) -> None:
-    """Check that the default device has enough memory for this many parameters of the default dtype.
+    """Check that the default device has enough memory for a model with `parameters` parameters of the default dtype.
 
-    Nothing is checked while new parameters take no memory: on the meta device, and if they are fake tensors.
+    Nothing is checked if new parameters take no memory: on the meta device, or if they are fake tensors.
 
     Raises:
         ValueError: the parameters take more memory than the machine, the container or the GPU has.
@@ -96,7 +96,7 @@ def check_memory(parameters: int | float) -> None:
 
 
 def _largest_size(config: LocantConfig) -> str:
-    """The largest integer among the config's fields and the options of its position encodings, as `name=value`."""
+    """Return the largest integer in the config's fields and the options of its position encodings, as `name=value`."""
     sizes = {entry.name: getattr(config, entry.name) for entry in fields(config)}
     for encoding in map(config.position_encoding_at, config.attention_kinds):
         options = config.position_options(encoding)

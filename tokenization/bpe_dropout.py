@@ -31,7 +31,7 @@ class BPEDropout:
         dropout: the probability that a merge is dropped; 0 encodes as the tokenizer does, 1 gives single bytes.
 
     Raises:
-        ValueError: `dropout` is outside [0, 1], or the tokenizer is not a byte-level BPE that appends `</s>` only.
+        ValueError: `dropout` is outside [0, 1], or the tokenizer is not a byte-level BPE that adds only an end token.
     """
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, dropout: float):
@@ -71,7 +71,7 @@ class BPEDropout:
             )
 
     def encode(self, text: str, rng: Random) -> list[int]:
-        """Encode `text` as token ids, with `</s>` at the end; draws from `rng` decide which merges are dropped."""
+        """Encode `text` as token ids, with the end token last; draws from `rng` decide which merges are dropped."""
         return self._encode(text, self._draw(rng), rng)
 
     def _draw(self, rng: Random) -> float:

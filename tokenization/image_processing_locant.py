@@ -28,8 +28,9 @@ class LocantImageProcessor(PilBackend):
 
     It takes a PIL image, an array or tensor (height, width), (height, width, channels) or (channels, height,
     width), a list of images, or a batch (batch, channels, height, width); several grey images without a channel
-    axis are given as a list. An image is, in this order, converted to `num_channels` channels, resized, rescaled and
-    normalised, exactly as by transformers' `ViTImageProcessorPil`. Every option below can be given in a call too.
+    axis are given as a list. An image is first converted to `num_channels` channels. It is then resized, rescaled and
+    normalised, in this order, exactly as by transformers' `ViTImageProcessorPil`. Each option below is an argument of
+    `__init__`, and can also be given in a call.
 
     Args:
         num_channels: 3, or 1 for grey (as PIL's mode `L`). For any other number, the images must have that number of
@@ -43,8 +44,8 @@ class LocantImageProcessor(PilBackend):
             or one number for each channel.
 
     Raises:
-        ValueError: an image cannot be converted to `num_channels` channels, or `image_mean` or `image_std` has another
-            number of values.
+        ValueError: an image cannot be converted to `num_channels` channels; or, with `do_normalize`, `image_mean` or
+            `image_std` is a list that does not have one number for each channel.
     """
 
     valid_kwargs = LocantImageProcessorKwargs
@@ -113,7 +114,7 @@ def _channel_axis(image: Any, num_channels: int) -> ChannelDimension:
 
 
 def _to_grey(image: np.ndarray) -> np.ndarray:
-    """The luma (1, height, width) of RGB (3, height, width), rounded as in PIL if the values are integers."""
+    """Return the luma (1, height, width) of RGB (3, height, width), rounded as in PIL if the values are integers."""
     grey = np.tensordot(_LUMA, image, axes=1)[None]
     if np.issubdtype(image.dtype, np.integer):
         grey = np.floor(grey + 0.5)

@@ -1,9 +1,9 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
 """The training of a tokenizer from text.
 
-All kinds of tokenizers share one reversible pipeline, and differ only in the model that splits a word into pieces:
+All kinds of tokenizers share one reversible pipeline, and differ in the model that splits a word into pieces:
 
-1. the text is split into words, each with the space before it, by the pattern `WORD` (or `CHUNK`);
+1. the text is split into words, each with the space before it, by the pattern `WORD`, or `CHUNK` for `unigram`;
 2. each word is written as its UTF-8 bytes, so 256 symbols spell any text;
 3. the decoder joins the bytes.
 
@@ -124,7 +124,7 @@ def train_tokenizer(
 ) -> LocantTokenizer:
     """Train a tokenizer. A saved tokenizer loads with `AutoTokenizer` even where Locant is not installed.
 
-    Source and target share the vocabulary: give the texts of both languages. `<pad>`, `<s>`, `</s>` and
+    Source and target of a translator share the vocabulary: give the texts of both languages. `<pad>`, `<s>`, `</s>` and
     `<unk>` have the ids 0 to 3. Text that spells a special token is encoded as ordinary text; for `masked_lm`, only
     if `split_special_tokens=True` is given in the call. The same texts in the same order give the same tokenizer.
     The trainer of `unigram` sums probabilities in no fixed order, so its tokenizers are the same unless a choice

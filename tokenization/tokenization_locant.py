@@ -91,7 +91,7 @@ class LocantTokenizer(PreTrainedTokenizerFast):
         return normalizer is not None and _PREPEND in _steps(json.loads(normalizer.__getstate__()), "normalizers")
 
     def _read_tokens(self) -> list[AddedToken]:
-        """The added tokens that the backend recognises in a text; special tokens only if they are not split."""
+        """Return the added tokens that the backend recognises in a text; special tokens only if they are not split."""
         tokens = self._tokenizer.get_added_tokens_decoder().values()
         return [token for token in tokens if not (token.special and self.split_special_tokens)]
 
@@ -120,7 +120,7 @@ class LocantTokenizer(PreTrainedTokenizerFast):
 
 
 def _steps(part: dict[str, Any] | None, name: str) -> list[dict[str, Any]]:
-    """The list of steps in a section of `tokenizer.json`, which holds None, one step, or a `Sequence` of steps."""
+    """Return the list of steps in a section of `tokenizer.json`, which is None, one step, or a `Sequence` of steps."""
     return [] if part is None else part[name] if part["type"] == "Sequence" else [part]
 
 
@@ -134,10 +134,10 @@ def _space_unless(read: Iterable[AddedToken]) -> normalizers.Normalizer:
 
 
 def _with_prefix_space(pipeline: dict[str, Any], read: list[AddedToken] | None) -> dict[str, Any]:
-    """The content of `tokenizer.json` with the prefix space switched on or off.
+    """Return the content of `tokenizer.json` with the prefix space switched on or off.
 
     Args:
-        pipeline: the present content.
+        pipeline: the present content of `tokenizer.json`.
         read: the added tokens before which no space is put; None switches the prefix space off.
     """
     puts_space = read is not None

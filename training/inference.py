@@ -54,9 +54,10 @@ class Translation:
 
 @dataclass(frozen=True)
 class SentenceScore:
-    """The log-probability (natural logarithm) that a model gives a target, and the log-probability of each token of it.
+    """The log-probability (natural logarithm) that a model gives a target, and the log-probabilities of its tokens.
 
-    `tokens` are spelled as in the vocabulary of the tokenizer; the last token is the end-of-sentence token.
+    `tokens` are spelled as in the vocabulary of the tokenizer. They include the special tokens that the tokenizer adds
+    to a target; for Locant's tokenizers, this is the end-of-sentence token at the end.
     """
 
     log_probability: float
@@ -116,7 +117,7 @@ def load(
 
 
 def _reason(error: Exception, model_path: str | os.PathLike[str]) -> str:
-    """Return in one line why a model does not load: the fault of an invalid settings file, or else that of `error`."""
+    """Return in one line why a model does not load: the fault of a JSON file, or else the reason that `error` gives."""
     try:
         check_settings(Path(model_path))
     except CheckpointError as fault:
@@ -144,7 +145,7 @@ def _check_reads_and_writes_text(model_path: str | os.PathLike[str]) -> None:
 def translate(
     model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, sentences: Iterable[str], **options: Any
 ) -> list[list[Translation]]:
-    """Return the translations of each of `sentences`, best first.
+    """Return a list of the translations of each of `sentences`, in the order of `translate_stream`.
 
     `options` are keyword arguments of `translate_stream`, except `chunk_size`: all sentences form one chunk.
     """
@@ -165,7 +166,9 @@ def translate_stream(
     show_progress: bool = True,
     **generate_kwargs: Any,
 ) -> Iterator[list[Translation]]:
-    """Yield the `num_return_sequences` translations of each line, best first, while `lines` is being read.
+    """Yield the `num_return_sequences` translations of each line, while `lines` is being read.
+
+    Beam search yields the translations of a line in descending order of score; sampled translations are in no order.
 
     The lines are processed in chunks of `chunk_size` lines (by default 64 batches): a chunk is read, sorted by length
     and translated. Line breaks at the end of a line are removed. A blank line is not given to the model: its
@@ -173,14 +176,15 @@ def translate_stream(
 
     `generate_kwargs` take precedence over the generation config that is saved with the model. If neither sets a
     limit, a translation has at most 2 n + 10 tokens, where n is the number of tokens of the longest source in the
-    batch. If the decoder has a learned position table, `max_new_tokens` is lowered to at most the size of the table.
+    batch. If the decoder of a Locant model has a learned position table, `max_new_tokens` is lowered to at most the
+    size of the table.
 
     The score of a beam search is the log-probability of the tokens, with the end-of-sentence token, divided by (the
     number of tokens) ** length_penalty. The score of greedy search and sampling is the log-probability of the tokens,
     not divided, and computed without temperature, top-k and other changes of the logits. For the scores, `generate`
     keeps a tensor over the vocabulary for every step, which can take gigabytes; with `with_scores=False` it does not.
 
-    Raises `InputError` if a source is longer than the learned position table of the encoder, or if
+    Raises `InputError` if a source is longer than the learned position table of a Locant model's encoder, or if
     `num_return_sequences` is larger than the search can return.
     """
     _check_num_return_sequences(model, num_return_sequences, generate_kwargs)
@@ -222,7 +226,7 @@ def score(
     """Compute the log-probability of each target as the translation of its source, by teacher forcing.
 
     Raises `InputError` if the numbers of sources and targets differ, or if a source or target is longer than the
-    learned position table of the encoder or decoder.
+    learned position table of a Locant model's encoder or decoder.
     """
     if len(sources) != len(targets):
         raise InputError(
@@ -261,7 +265,8 @@ def evaluate_split(
     """Translate `sources` and compare the translations with `references`.
 
     No sentence is left out. Raises `InputError` if there are no sources, if the numbers of sources and references
-    differ, or if a source or reference is longer than the learned position table of the encoder or decoder.
+    differ, or if a source or reference is longer than the learned position table of a Locant model's encoder or
+    decoder.
 
     Returns:
         A dictionary of metrics, and a row for each sentence. The metrics are those of `translation_metrics`, `loss`
@@ -309,10 +314,10 @@ def _field(value: Any) -> str:
 
 
 def check_folder(name: str | os.PathLike[str]) -> None:
-    """Raise `InputError` if `name` is a path, but not the folder of a model or of an exported model.
+    """Raise `InputError` if `name` looks like a path but is not a folder, or if the folder holds an unfinished run.
 
     The message for an unfinished run names a checkpoint that can be used, if the run has a checkpoint. A folder without
-    a config is refused here only if a folder in it has one, which the message names.
+    a config is refused only if a folder inside it has a config; the message names the folder inside.
     """
     is_in_folder = "/" in os.fspath(name) and os.path.isdir(os.path.dirname(name))
     if (looks_like_path(name) or is_in_folder) and not os.path.isdir(name):
@@ -346,7 +351,10 @@ def _check_num_return_sequences(model: PreTrainedModel, number: int, generate_kw
 
 
 def position_limit(model: PreTrainedModel, side: str) -> int | None:
-    """Return the largest number of positions of the encoder (`source`) or decoder (`target`); None without a limit."""
+    """Return the size of the learned position table of the encoder (`source`) or decoder (`target`) of a Locant model.
+
+    The result is None for a stack without such a table, and for models of other families.
+    """
     stack = model.get_encoder() if side == "source" else model.get_decoder()
     return getattr(getattr(stack, "position", None), "limit", None)
 

@@ -246,7 +246,7 @@ class TestBadInput:
             (
                 [("images/train-0.png", "x"), ("no.png", "dark")],
                 {},
-                "no.png, which 'image' names: correct the path",
+                "no.png, which the column 'image' names: correct the path",
             ),
             (
                 [("images/train-0.png", "x"), ("images/train-1.png", "")],

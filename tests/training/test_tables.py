@@ -236,7 +236,7 @@ class TestErrors:
                 "t.tsv",
                 "text\tlabel\na\tno.png",
                 IMAGE,
-                "no.png, which 'label' names: correct the path, or remove the row.",
+                "no.png, which the column 'label' names: correct the path, or remove the row.",
             ),
         ],
     )

@@ -18,7 +18,7 @@ from ..errors import InputError
 Key = tuple[int, int]
 """(epoch, index of a row): the key with which a row of `TrainingRows` is read for an epoch.
 
-With `streaming`, the position of a block in the order of the blocks takes the place of the epoch.
+In a streamed run, a key is (position of a block in the order of the blocks, index of a row in the block).
 """
 
 
@@ -27,13 +27,14 @@ class LengthBatchSampler(Sampler[list[Key]]):
 
     A row has one length or several, such as the lengths of its source and its target. The rows are divided into cells
     by their lengths: at first, all rows form one cell; a cell is cut in two at the point that saves the most padding,
-    and its parts are cut in the same way, until no cut saves padding. Each part must fill at least three batches and a
-    200th of all batches. In each epoch, the rows of each cell are shuffled and divided into batches, and the batches of
-    all cells are shuffled. The cells are the same in every epoch, so every epoch has the same number of batches. Every
-    epoch has every row once. The shuffling depends on `seed` and the epoch only.
+    and its parts are cut in the same way, until no cut saves padding. Each part must fill at least three batches, and
+    at least a 200th of the number of all batches. In each epoch, the rows of each cell are shuffled and divided into
+    batches, and the batches of all cells are shuffled. The cells are the same in every epoch, so every epoch has the
+    same number of batches. Every epoch has every row once. The shuffling depends on `seed` and the epoch only.
 
     With several processes, some cells are divided into more batches, until the number of batches is a multiple of the
-    number of processes. In each step, the processes get batches of similar size.
+    number of processes. In each step, the processes get batches of rows of similar length, from one cell or from
+    neighbouring cells.
 
     Yields lists of keys (epoch, row), so that a worker of a DataLoader learns the epoch from the keys.
 
@@ -95,7 +96,7 @@ class LengthBatchSampler(Sampler[list[Key]]):
             yield [(epoch, row) for row in batches[step * self.num_replicas + self.rank].tolist()]
 
     def _capacity(self, longest: np.ndarray) -> np.ndarray:
-        """Return the largest batch size, in rows, for each entry of `longest`: the number of tokens in a padded row."""
+        """Return the largest number of rows in a batch whose padded rows have n tokens, for each n in `longest`."""
         if self._rows_per_batch is not None:
             return np.full_like(longest, self._rows_per_batch)
         return np.maximum(1, self._max_tokens // longest)
@@ -173,10 +174,10 @@ Row = dict[str, Any]
 
 
 class TrainingRows(TorchDataset[Row]):
-    """Training rows that are read by keys (epoch, row).
+    """A dataset of training rows that are read by keys (epoch, row).
 
-    `vary` changes a row in each epoch, with a random generator that is seeded by (`seed`, epoch, row). So the result
-    depends neither on the process or worker that reads the row, nor on whether the run was resumed.
+    `vary` changes a row anew for each epoch, with a random generator that is seeded by (`seed`, epoch, row). So the
+    changed row depends neither on the process or worker that reads it, nor on whether the run was resumed.
 
     Args:
         dataset: the rows, with the columns that the model takes, and further columns that `vary` needs.

@@ -68,7 +68,9 @@ def build_image_processor(data: ImageArguments, run: RunConfig, name: str | None
 
 
 def read_images(rows: Dataset, processor: BaseImageProcessor, table: str, num_proc: int | None = None) -> Dataset:
-    """Read all images, and return `rows`, stored on disk, with `PIXEL_COLUMNS` and `DIGEST` instead of `image`.
+    """Read all images, and return `rows` with the columns `PIXEL_COLUMNS` and `DIGEST` instead of `image`.
+
+    The returned rows are stored on disk, in the cache of `datasets`.
 
     Args:
         rows: the rows, with the columns `image` and `line`.
@@ -98,10 +100,10 @@ def read_images(rows: Dataset, processor: BaseImageProcessor, table: str, num_pr
 
 @dataclass(frozen=True)
 class _Reading:
-    """The function for `Dataset.map` that reads a batch of images.
+    """Reads the images of a batch of rows; `Dataset.map` calls an object of this class for each batch.
 
-    `datasets` finds its cached result by a hash of this object. The field `versions`, the result of `_versions`,
-    changes this hash when an image file changes, so that the images are read again.
+    `datasets` caches the result of `map` under a hash of the rows and of this object. The field `versions`, the result
+    of `_versions`, changes this hash when an image file changes, so that the images are read again.
     """
 
     processor: BaseImageProcessor
@@ -209,7 +211,9 @@ def variation(data: ImageArguments, flip: bool = False) -> Variation | None:
 
 @dataclass
 class ImageCollator:
-    """Makes a batch of rows of `read_images`: `pixel_values`, and each column but `PIXEL_COLUMNS` as a tensor.
+    """Makes a batch of tensors from rows of `read_images`.
+
+    The batch has `pixel_values`, and each column except `PIXEL_COLUMNS` as a tensor.
 
     Args:
         processor: rescales and normalizes the pixels.
@@ -218,7 +222,7 @@ class ImageCollator:
     processor: BaseImageProcessor
 
     def __call__(self, rows: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
-        """Make a batch of rows."""
+        """Make a batch of tensors from rows."""
         images = self.processor(
             np.stack([pixels_of(row) for row in rows]),
             do_resize=False,

@@ -23,7 +23,7 @@ class Side:
     """A column of text, and the column of token ids that is made from it.
 
     Args:
-        text: the name of the column of text, which messages use too.
+        text: the name of the column of text; messages contain this name.
         ids: the name of the column of token ids.
         limit: the name of the option that limits the number of tokens in training, for messages.
     """
@@ -98,10 +98,10 @@ def tokenize(
 def tokenize_pairs(
     dataset: Dataset, tokenizer: PreTrainedTokenizerBase, *, source_prefix: str = "", **options: Any
 ) -> Dataset:
-    """Turn ``source`` (with `source_prefix` before it) into ``input_ids``, and ``target`` into ``labels``.
+    """Tokenise the column ``source`` to ``input_ids``, and the column ``target`` to ``labels``.
 
-    Sources and targets end with the tokenizer's end token, and are not truncated. `options` are further arguments of
-    `tokenize`.
+    `source_prefix` is put before each source. The token ids include the special tokens that the tokenizer adds, such as
+    the end token, and are not truncated. `options` are further arguments of `tokenize`.
     """
 
     def encode(batch: dict[str, list[str]]) -> dict[str, Any]:
@@ -120,20 +120,21 @@ def encode_pairs(
 
 
 def token_lengths(dataset: Dataset, columns: Sequence[str]) -> np.ndarray:
-    """Count the tokens of each row: integers of shape (rows, columns), special tokens included."""
+    """Return an array (rows, columns) of the number of tokens of each row in each column, with special tokens."""
     table = dataset.select_columns(list(columns)).with_format("arrow")[:]
     return np.stack([pc.list_value_length(table[name]).to_numpy() for name in columns], axis=1)
 
 
 def pair_lengths(dataset: Dataset) -> np.ndarray:
-    """Count the tokens of each pair: integers of shape (pairs, 2), source and target, end tokens included."""
+    """Return an array (pairs, 2) of the numbers of tokens of each source and target, with special tokens."""
     return token_lengths(dataset, [SOURCE.ids, TARGET.ids])
 
 
 class Dropped(NamedTuple):
     """The numbers of dropped training rows.
 
-    `empty` is the number of rows with a blank text, and `long` the number of other rows with a text above its limit.
+    `empty` is the number of rows with a blank text, and `long` the number of other rows with a text of more tokens than
+    the limit.
     """
 
     empty: int
@@ -257,9 +258,10 @@ class Resegmentation:
     def longest(self, side: Side, lengths: Any) -> Any:
         """Return the largest number of tokens that a segmentation may have.
 
-        With `growth`, this number is two standard deviations above the mean number of tokens, but at most the limit of
-        the side; about 2 % of the segmentations have more tokens. A lower number would reject more segmentations, and a
-        higher number would leave more of the budget `max_tokens_per_batch` unused.
+        If `growth` is measured, this number is two standard deviations above the mean number of tokens, but at most the
+        limit of the side; about 2 % of the segmentations have more tokens. A lower number would reject more
+        segmentations, and a higher number would leave more of the budget `max_tokens_per_batch` unused. If `growth` is
+        not measured, the number is the limit of the side, or infinity without a limit.
 
         Args:
             side: source or target.

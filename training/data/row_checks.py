@@ -19,7 +19,7 @@ from .tables import QUOTED_TSV, row_values
 CHECKED_PAIRS = 5000
 """At least this number of pairs of a split is checked, evenly spread; of a split with fewer pairs, all are checked."""
 FEWEST_PAIRS = 50
-"""The smallest number of training rows whose labels are checked, and of pairs whose lengths are checked."""
+"""With fewer training rows, the labels are not checked; with fewer pairs, the lengths of the texts are not checked."""
 FEWEST_CHARACTERS = 2000
 """The smallest number of characters by which the languages of two texts are compared."""
 MOST_CHARACTERS = 50_000
@@ -28,7 +28,7 @@ _QUOTED_CELL = re.compile(r'"([^"]|"")*"')
 
 
 def describe_rows(rows: Dataset, columns: Sequence[str]) -> list[str]:
-    """Return lines that show the first, the middle and the last row of train: the row number, and each column."""
+    """Return lines that show the first, the middle and the last row of train: the row number, and each of `columns`."""
     for name in columns:
         if isinstance(rows.features[name], Image):
             rows = rows.cast_column(name, Image(decode=False))
@@ -49,9 +49,9 @@ def _in_words(value: Any) -> str:
 
 
 def copy_warnings(splits: Mapping[str, Dataset], columns: Sequence[str]) -> list[str]:
-    """Return a warning for each split, except train, most of whose rows are also in train.
+    """Return a warning for each split other than train if more than half of the rows of the split are also in train.
 
-    The same file may be given for the two splits by mistake.
+    One file may be given for both splits by mistake.
     """
     known = set(map(hash, row_values(splits["train"], columns)))
     warnings = []
@@ -138,8 +138,8 @@ def pair_warnings(splits: Mapping[str, Dataset]) -> list[str]:
         - One file is given twice: most targets are equal to their sources.
         - One file is shifted: in a split, or from some pair on, the lengths of sources and targets do not correlate, or
           far less than in another split or before this pair.
-        - Files are swapped: the sources of train resemble the targets of another split, and the targets of train its
-          sources, more than sources resemble sources and targets resemble targets.
+        - Files are swapped: between train and another split, sources are clearly more similar to targets than sources
+          are to sources, and targets to targets.
         - A split is in another language: its sources are less than half as similar to the sources of train as two parts
           of the sources of train are to each other; or the same is true of its targets.
 
@@ -200,9 +200,9 @@ def _first_shifted(sources: Sequence[str], targets: Sequence[str]) -> float | No
     and the correlation is computed in each block.
 
     Returns:
-        The number of pairs before the first block whose correlation is at most a third of the highest correlation of a
-        block, divided by the number of all pairs. None if there is no such block, if it is the first block, or if the
-        highest correlation is below 0.5.
+        The share of all pairs that stand before the first block with a low correlation, which is at most a third of the
+        highest correlation of a block. None if no block has a low correlation, if the first of all blocks has one, or
+        if the highest correlation is below 0.5.
     """
     size = max(FEWEST_PAIRS, -(-len(sources) // 10))
     starts = range(0, len(sources) - size + 1, size)

@@ -40,7 +40,10 @@ from .tables import (
 )
 
 BLOCK_ROWS = 10_000
-"""The largest number of rows in a block, or of lines if a row may have several lines. A batch has rows of one block."""
+"""The largest number of rows in a block, or of lines if a row may have several lines.
+
+All rows of a batch are rows of the same block.
+"""
 
 SAMPLED_BLOCKS = 10
 """A tokenizer is trained on at most this number of blocks, which are the first blocks in the order of training."""
@@ -50,7 +53,7 @@ _GROUPS = 2  # for n batches, `divide_block` makes about `_GROUPS` · √n group
 
 
 class LineIndex:
-    """Random access to blocks of lines in a text file; one pass over the file finds the first byte of each block.
+    """Gives random access to blocks of lines in a text file; one pass over the file finds the first byte of each block.
 
     Args:
         path: the file.
@@ -66,7 +69,7 @@ class LineIndex:
         with path.open("rb") as file:
             while chunk := file.read(_CHUNK):
                 ends = np.flatnonzero(np.frombuffer(chunk, dtype=np.uint8) == ord("\n"))
-                first = -(self.count + 1) % size  # index of the first line end after which a block begins
+                first = -(self.count + 1) % size  # index in `ends` of the first line end before a new block
                 self._starts += (length + ends[first::size] + 1).tolist()
                 self.count += len(ends)
                 length, last = length + len(chunk), chunk[-1:]
@@ -94,7 +97,7 @@ class LineIndex:
 
 
 class BlockFile(ABC):
-    """Random access to the blocks of a training file, or of several parallel files.
+    """Gives random access to the blocks of a training file, or of several parallel files.
 
     Args:
         paths: the file, or the parallel files.
@@ -131,7 +134,7 @@ class BlockFile(ABC):
 
 
 class ParallelBlocks(BlockFile):
-    """Parallel text files, or a single text file: line N of each file belongs to row N."""
+    """Reads blocks of parallel text files, or of a single text file: line N of each file belongs to row N."""
 
     def __init__(self, paths: Sequence[Path], layout: Layout):
         super().__init__(paths, layout)
@@ -150,7 +153,7 @@ class ParallelBlocks(BlockFile):
 
 
 class DocumentBlocks(BlockFile):
-    """A text file with a separator between documents; a document may have several lines.
+    """Reads blocks of a text file with a separator between documents; a document may have several lines.
 
     A block begins at the first separator in its `BLOCK_ROWS` lines (the first block at the start of the file), and ends
     at the first separator after these lines, so that each document is in one block. A block other than the first block
@@ -212,7 +215,7 @@ class DocumentBlocks(BlockFile):
 
 
 class TableBlocks(BlockFile):
-    """A TSV, CSV or JSON lines file whose rows are single lines."""
+    """Reads blocks of a TSV, CSV or JSON lines file in which each row is a single line."""
 
     def __init__(self, paths: Sequence[Path], layout: Layout):
         super().__init__(paths, layout)
@@ -242,7 +245,7 @@ class TableBlocks(BlockFile):
 
 
 class ParquetBlocks(BlockFile):
-    """A Parquet file. The row groups that hold rows of a block are read as a whole."""
+    """Reads blocks of a Parquet file; the row groups that hold rows of a block are read as a whole."""
 
     def __init__(self, paths: Sequence[Path], layout: Layout):
         super().__init__(paths, layout)
@@ -312,8 +315,9 @@ class BlockOrder:
     """The infinite sequence in which a run reads the blocks of all files; it is a function of the seed.
 
     The sequence consists of passes. If a file has n blocks and the weight w, the blocks of the file are permuted over
-    and over, and each pass takes the next w · n blocks of these permutations: on average, a pass has each block of the
-    file w times. The blocks of all files in a pass are shuffled together.
+    and over, and each pass takes the next w · n blocks of these permutations, rounded so that k passes together take
+    ⌊k · w · n⌋ blocks: on average, a pass has each block of the file w times. The blocks of all files in a pass are
+    shuffled together.
 
     Args:
         counts: the number of blocks of each file.
@@ -341,7 +345,7 @@ class BlockOrder:
             if place < end - first:
                 return file, self._of_file(file, first + place)
             place -= end - first
-        raise AssertionError("a pass has as many blocks as its files give it")
+        raise AssertionError("the blocks of all files must add up to the blocks of the pass")
 
     def _begin(self, number: int) -> int:
         """Return the position at which the pass `number` begins."""
@@ -354,7 +358,7 @@ class BlockOrder:
 
 
 class Blocks:
-    """All blocks of the training files, which are read by their position in the `BlockOrder`.
+    """Reads a block of the training files by its position in the `BlockOrder`.
 
     Args:
         files: the training files.
@@ -437,9 +441,9 @@ def divide_block(
 
     The rows are sorted by their first length and cut into groups with about the same number of tokens. The rows of a
     group are then sorted by their last length: in ascending order in one group, and in descending order in the next
-    group, so that rows at the border of two groups are similar too. Batches are filled in this order, and shuffled. For
-    the few batches of a block, `LengthBatchSampler` would give more padding, as each of its cells fills at least three
-    batches, and more batches that are not full, as it rounds up the number of batches of each cell.
+    group, so that rows at the border of two groups have similar last lengths. Batches are filled in this order, and
+    shuffled. For the few batches of a block, `LengthBatchSampler` would give more padding, as each of its cells fills
+    at least three batches, and more batches that are not full, as it rounds up the number of batches of each cell.
 
     Args:
         lengths: the numbers of tokens of every row, `(rows, 1)`, or `(rows, 2)` for pairs of texts.
@@ -520,7 +524,7 @@ class BlockBatches(TorchDataset[Batches | InputError]):
 
 
 class Place(NamedTuple):
-    """The next batch of a process, and the numbers of dropped rows of the earlier blocks, by reason.
+    """The place of the next batch of a process, and the number of dropped rows of its earlier blocks, by reason.
 
     `position` is the position of the block that has the batch, and `batch` is the index of the batch in the block.
     """
@@ -584,9 +588,9 @@ def _unchanged(item: Any) -> Any:
 def estimate_counts(summary: Mapping[str, Any], blocks: Blocks, sample: int) -> dict[str, Any]:
     """Return the summary of a streamed run, with counts for train that are estimated for the rows of all blocks.
 
-    The counts for train in `summary` are those of a block of `sample` rows; all but the medians are scaled to all rows.
-    The numbers of dropped rows, and of test rows that are also in train, are left out, as one block is not enough to
-    estimate them.
+    The counts for train in `summary` are those of a block of `sample` rows; all counts except medians are scaled to the
+    number of all rows. The numbers of dropped rows, and of test rows that are also in train, are left out, as one block
+    is not enough to estimate them.
     """
     kept = {name: value for name, value in summary.items() if name not in ("dropped", "test_in_train")}
     rows = blocks.rows

@@ -1,7 +1,7 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
 """The rows of a task's splits, from files or from the Hub, in columns that the task names.
 
-A split is given as one of
+The files of a split are one of
 
 - one ``.tsv`` file, whose cells are separated by tabs; quotes are ordinary characters;
 - one ``.csv`` file, whose cells are separated by commas, semicolons, tabs or vertical bars;
@@ -72,13 +72,14 @@ LINE = "line"
 
 @dataclass(frozen=True)
 class Kind:
-    """The kind of the values in a column.
+    """Says which values a column has, and how a cell of a table is converted to such a value.
 
     Args:
         expected: a description of the values, for messages.
         feature: the type of the column in the dataset.
-        read: converts a cell to a value; the second argument is the folder of the table. It raises `TypeError` or
-            `ValueError` for a cell that cannot be converted, and `FileNotFoundError` with the path of a missing file.
+        read: converts a cell to a value; the second argument is the folder of the table. This function raises
+            `TypeError` or `ValueError` for a cell that cannot be converted, and `FileNotFoundError` with the path of a
+            missing file.
     """
 
     expected: str
@@ -162,14 +163,15 @@ class Column:
         """Convert a cell to a value of `kind`.
 
         Raises:
-            InputError: the cell cannot be converted; the message names its file and line, `where`.
+            InputError: the cell cannot be converted, or names a missing file; the message begins with `where`, the file
+                and line of the cell.
         """
         try:
             return self.kind.read(value, folder)
         except FileNotFoundError as missing:
             raise InputError(
-                f"{where}: there is no file {missing}, which {name or self.name!r} names: correct the path, or remove "
-                "the row."
+                f"{where}: there is no file {missing}, which the column {name or self.name!r} names: correct the path, "
+                "or remove the row."
             ) from None
         except UnicodeEncodeError as error:
             raise InputError(
@@ -239,10 +241,10 @@ def load_splits(
     """Load the splits ``train`` and ``validation``, and ``test`` if test data are given, with the columns of `layout`.
 
     The training rows come from `dataset_name`, a dataset on the Hub or in a local folder, or from `train_file`.
-    `validation_file` and `test_file` replace the splits of the dataset. If no validation data are given,
-    `validation_split` (a fraction below 1, or a number of rows) is cut from train; the same `seed` cuts the same rows.
-    If the rows are documents that are not single lines, and the fraction is less than one document, the last part of
-    each document is used for validation instead.
+    `validation_file` and `test_file` replace the splits ``validation`` and ``test`` of the dataset. If no validation
+    data are given, `validation_split` (a fraction below 1, or a number of rows) is cut from train; the same `seed` cuts
+    the same rows. If the rows are documents that are not single lines, and the fraction amounts to less than one
+    document, this fraction is cut from the end of each document instead.
 
     Raises:
         InputError: if a file, split or column is missing, empty or malformed, or if parallel files have different
@@ -303,7 +305,7 @@ def format_of(path: str | Path) -> str:
 
 
 def is_table(path: str | Path) -> bool:
-    """Whether a file is a table, by the suffix of its name."""
+    """Return whether the suffix of a file name is that of a table."""
     return format_of(path) in TABLES
 
 
@@ -335,7 +337,7 @@ def decode_lines(file: Iterable[bytes], name: str | Path, first: int = 1) -> Ite
 
 
 def _check_encoding(start: bytes, name: str | Path) -> None:
-    """Raise `InputError` if the first bytes of a file are those of UTF-16 text or of a gzip file."""
+    """Raise `InputError` if a file begins with a byte order mark of UTF-16, or with the first bytes of a gzip file."""
     if start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         raise InputError(f"{name} is UTF-16: convert it to UTF-8, with iconv -f UTF-16 -t UTF-8.")
     if start.startswith(b"\x1f\x8b"):
@@ -555,8 +557,8 @@ def _csv_records(path: Path, lines: NumberedLines, is_block: bool) -> Records:
 def _headed_records(path: Path, rows: Iterator[tuple[int, list[str]]]) -> Records:
     """Yield the file and line of each row, and the row as a dict from column name to cell.
 
-    The first line that is not blank has the names of the columns. Further blank lines are skipped; but in a TSV file
-    with a single column, a blank line is a row.
+    The first line that is not blank has the names of the columns. If there are several columns, further blank lines are
+    skipped. If there is a single column, a blank line is a row, except an empty line of a CSV file, which is skipped.
     """
     _, header = next((entry for entry in rows if not _is_blank(entry[1])), (0, []))
     for number, row in rows:
@@ -575,7 +577,7 @@ def _headed_records(path: Path, rows: Iterator[tuple[int, list[str]]]) -> Record
 
 
 def _is_blank(row: list[str]) -> bool:
-    """Whether a line, which was divided into the cells `row`, is empty or consists of white space only."""
+    """Return whether the line that was divided into the cells `row` is empty or white space only."""
     return len(row) < 2 and not "".join(row).strip()
 
 
@@ -716,7 +718,7 @@ def _typed(dataset: Dataset, column: Column, name: str, where: str, folder: Path
         )
     if column.kind is TEXT or isinstance(feature, Image):
         return dataset
-    item = getattr(feature, "feature", feature)  # the type of the items of a list
+    item = getattr(feature, "feature", feature)  # if the column holds lists, the type of their items
     classes = item.names if isinstance(item, ClassLabel) else None
 
     def read(value: Any, row: int) -> dict[str, Any]:
@@ -743,9 +745,10 @@ def _class_names(value: Any, classes: list[str], place: str, name: str) -> Any:
 
 
 def place_of(table: str, row: int) -> str:
-    """Return a text that says where a row is, for messages: `table`, and the line or the number of the row.
+    """Return a text for messages that says where a row is: `table`, and the place of the row in the table.
 
-    Rows of TSV, CSV and JSON files have a line; rows of a JSON file with one list have the number of the item instead.
+    In TSV, CSV and JSON files, the place is a line, or the number of an item if a JSON file holds one list. In other
+    files and in datasets, the place is the number of the row.
 
     Args:
         table: the path of the file, or the name of the dataset.
@@ -771,15 +774,16 @@ def table_of(data: Any, split: str) -> str:
 def numbered(dataset: Dataset) -> Dataset:
     """Add the column ``line`` with the number of each row, from 1 on; if `dataset` has this column, keep it.
 
-    If the rows come from one file or from parallel files, the number is the number of the row in the file.
+    For rows that were loaded from one file or from parallel files, this is the number of the row in the file.
     """
     return dataset if LINE in dataset.column_names else dataset.add_column(LINE, np.arange(1, len(dataset) + 1))
 
 
 def _cut_validation(train: Dataset, layout: Layout, size: float, seed: int) -> tuple[Dataset, Dataset]:
-    """Split off a share `size` of the rows if `size` is below 1, or else `size` rows.
+    """Split off a share `size` of the rows for validation if `size` is below 1, or else `size` rows.
 
-    Rows with equal values stay together, so that slightly fewer rows may be split off.
+    Rows with equal values stay together, so that slightly fewer rows may be split off. Returns the remaining rows, and
+    the rows that were split off.
     """
     wanted = max(1, round(size * len(train))) if 0 < size < 1 else int(size)
     copies = defaultdict(list)
@@ -841,7 +845,7 @@ def _part_of_document(row: dict[str, Any], size: float, is_end: bool) -> dict[st
 
 
 def row_values(dataset: Dataset, columns: Sequence[str]) -> Iterator[tuple]:
-    """Yield the values of `columns` in each row as a hashable tuple; lists and images become tuples too."""
+    """Yield the values of `columns` in each row as a hashable tuple, in which lists and images are tuples."""
     dataset = dataset.select_columns(list(columns))
     for name in columns:
         if isinstance(dataset.features[name], Image):

@@ -1,8 +1,8 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
 """The options of `locant train` that several tasks share, in the sections `model:`, `data:` and `training:`.
 
-Each field of these dataclasses is an option of the same name; the function `option` defines its default and help text.
-Each task adds its own options in a module such as `translation_arguments.py`.
+In the dataclasses of this module, the function `option` makes a field an option of the same name, with a default and a
+help text. Each task adds its own options in a module such as `translation_arguments.py`.
 """
 # ruff: noqa: RUF009 (`option` returns a new dataclass field at each call)
 
@@ -31,7 +31,7 @@ TOKENIZER_OPTIONS = ("tokenizer_name", "tokenizer_kind", "tokenizer_vocab_size")
 """Options that choose a tokenizer."""
 
 PROCESSOR_OPTIONS = (*TOKENIZER_OPTIONS, "image_mean", "image_std")
-"""Options for a new tokenizer or image processor; a trained model comes with its own tokenizer or image processor."""
+"""Options for the tokenizer or image processor of a new model; a trained model already has one of its own."""
 
 STREAMING_STEPS = 1000
 """With streaming, the value `epoch` of `eval_strategy` or `save_strategy` stands for every `STREAMING_STEPS` steps.
@@ -117,7 +117,7 @@ def config_error(error: Exception, fields: Iterable[str]) -> InputError:
 
 @dataclass
 class DataArguments:
-    """The options of the section `data:` that all tasks have: the sources of the rows of each split.
+    """The options of the section `data:` that all tasks have, such as the files or the dataset of each split.
 
     A subclass for each task defines the columns of a row.
 
@@ -139,13 +139,13 @@ class DataArguments:
     validation_split: float = option(
         0.05,
         "Share of the training data (below 1) or number of training rows (from 1 on) that become the validation set, "
-        "if neither validation_file nor the dataset has validation data.",
+        "if no validation_file is given and the dataset has no split validation.",
     )
     license: str | None = option(None, "Licence of the data, such as cc-by-4.0, for the model card.")
     preprocessing_num_workers: int | None = option(None, "Number of processes that prepare the data.")
 
     columns: ClassVar[tuple[str, ...]] = ()
-    """The columns of a row. A split can also be given as parallel text files, one for each column."""
+    """The columns of a row. If there are several, a split may be parallel text files, one for each column."""
     takes_many_files: ClassVar[bool] = False
     """Whether a split may be given as any number of text files, whose rows make one split."""
 
@@ -214,7 +214,7 @@ class TrainingArguments(transformers.TrainingArguments):
     """
 
     output_dir: str | None = option("runs/model", "Folder of the run; the same command resumes a stopped run.")
-    bf16: bool | Literal["auto"] = option(  # type: ignore[assignment]  # the Trainer sees True or False
+    bf16: bool | Literal["auto"] = option(  # type: ignore[assignment]  # auto is replaced before training
         False,
         "Mixed precision: forward passes in bfloat16; auto times some steps in float32 and, if the device supports it, "
         "in bfloat16, and takes the faster precision.",
@@ -267,7 +267,7 @@ class TrainingArguments(transformers.TrainingArguments):
         0, "End with the mean of the weights of the last N checkpoints; 0 turns averaging off."
     )
 
-    fsdp: bool = option(  # type: ignore[assignment]  # the Trainer sees None
+    fsdp: bool = option(  # type: ignore[assignment]  # `__post_init__` sets the field to None
         False,
         "Shard weights, gradients and the optimiser's state over the processes (FSDP2), for models that are too large "
         "for one device.",
@@ -306,7 +306,7 @@ class TrainingArguments(transformers.TrainingArguments):
         if self.average_checkpoints < 0:
             raise InputError(f"average_checkpoints is {self.average_checkpoints}, but must be 0 or more.")
         if self.save_total_limit is not None:
-            # the best checkpoint is kept too, and may be older than the checkpoints that are averaged
+            # one more than the averaged checkpoints, as the best checkpoint, which is also kept, may be an older one
             self.save_total_limit = max(self.save_total_limit, self.average_checkpoints + 1, 2)
         if self.disable_tqdm is None:
             self.disable_tqdm = not (sys.stderr.isatty() or is_in_notebook())
@@ -368,7 +368,11 @@ class TrainingArguments(transformers.TrainingArguments):
             self.mixed_precision = "bf16"
 
     def _check_strategies(self) -> None:
-        """With `load_best_model_at_end`, raise `InputError` unless `save_strategy` is `eval_strategy` or `best`."""
+        """Check that `save_strategy` is `best` or equals `eval_strategy`, if `load_best_model_at_end` is True.
+
+        Raises:
+            InputError: `save_strategy` is neither `best` nor equal to `eval_strategy`.
+        """
         evaluated, saved = IntervalStrategy(self.eval_strategy).value, SaveStrategy(self.save_strategy).value
         if self.load_best_model_at_end and saved not in (evaluated, "best"):
             raise InputError(
@@ -384,7 +388,11 @@ class TrainingArguments(transformers.TrainingArguments):
         return {"loss": False}
 
     def _check_best_model(self) -> None:
-        """Set `metric_for_best_model` and `greater_is_better`; raise `InputError` if the metric is not measured."""
+        """Replace None in `metric_for_best_model` and `greater_is_better`, and remove the prefix `eval_` of the metric.
+
+        Raises:
+            InputError: the metric is not in `measures`.
+        """
         metric = (self.metric_for_best_model or next(iter(self.measures))).removeprefix("eval_")
         if metric not in self.measures:
             raise InputError(
@@ -402,7 +410,7 @@ class TrainingArguments(transformers.TrainingArguments):
 
 @dataclass
 class GenerationTrainingArguments(TrainingArguments, Seq2SeqTrainingArguments):
-    """The training options of encoder–decoders: generation in evaluation, and the saved model's generation config."""
+    """`TrainingArguments` with options for encoder–decoders: for generation in evaluation and by the saved model."""
 
     predict_with_generate: bool = option(
         True, "In evaluation, generate a text for each validation row, and compare it with the reference."

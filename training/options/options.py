@@ -104,10 +104,10 @@ _OTHER_NAMES = {
 
 @dataclasses.dataclass(frozen=True)
 class Option:
-    """One field that can be given in the YAML file or on the command line.
+    """An option of `locant train`, for the YAML file, the command line and Python.
 
-    `kinds` are the types that a value may have, the most specific type first. `choices` are the allowed strings; it is
-    empty if any string is allowed. `optional` says whether a value may be None. `often_used` is False for the
+    `kinds` are the types that a value may have, the most specific type first. `choices` are the allowed strings, and
+    are empty if any string is allowed. `optional` says whether a value may be None. `often_used` is False for the
     options of the Trainer that `--help` lists last.
     """
 
@@ -136,7 +136,7 @@ class Option:
         return " or ".join(kinds)
 
     def convert(self, value: Any, origin: str) -> Any:
-        """Convert `value`, from YAML, the command line or Python, to the type of the field; `null` becomes None.
+        """Convert `value`, from YAML, the command line or Python, to one of `kinds`; the text `null` becomes None.
 
         Raises:
             InputError: `value` cannot be converted to any of `kinds`; the message names its `origin`.
@@ -190,7 +190,7 @@ def all_options() -> dict[str, Option]:
 
 
 def decided_elsewhere(task: Task) -> dict[str, str]:
-    """Return a dict from each field that is not an option of `task` to the reason, for error messages."""
+    """Return the reasons, for messages, why fields are not options of `task`, by the names of the fields."""
     decided = {**_DECIDED_ELSEWHERE, **dict.fromkeys(task.config_fields, "the task decides it")}
     is_encoder_decoder = task.config_fields.get("is_encoder_decoder", True)
     missing = "encoder" if task.config_fields.get("is_decoder") else "decoder"

@@ -155,11 +155,11 @@ def _as_in_yaml(value: Any) -> Any:
 
 
 def read_given(arguments: list[str], beside: str | None = None) -> tuple[str | None, dict[str, Any]]:
-    """Read the options that are given on the command line and in its YAML file.
+    """Read the options that are given on the command line, and in the YAML file that the command line names.
 
     Args:
         arguments: the arguments of the command line.
-        beside: the name of a section that the file may have in addition to the usual sections; it is skipped.
+        beside: the name of a section that the file may have in addition to the usual sections; this section is skipped.
 
     Returns:
         The path of the YAML file, or None if there is none; and a dict from option name to typed value.
@@ -185,6 +185,8 @@ def _for_fine_tuning(
     given: dict[str, Any], typed: dict[str, Any], options: dict[str, Option], config_file: str
 ) -> dict[str, Any]:
     """Drop the options of the file that the trained model decides, such as d_model, and print their names.
+
+    An option that is also in `typed`, or whose value in the file is None, is not dropped.
 
     Args:
         given: a dict from option name to value, from the file.
@@ -396,7 +398,7 @@ def _add_option(group: argparse._ArgumentGroup, option: Option) -> None:
 
 
 class _StoreOneOrMany(argparse.Action):
-    """Store a single value as it is, and several values as a list, for options that take a list."""
+    """Stores a single value as it is, and several values as a list, for options that take a list."""
 
     def __call__(self, parser: Any, namespace: Any, values: Any, option_string: str | None = None) -> None:
         setattr(namespace, self.dest, values[0] if len(values) == 1 else values)

@@ -27,16 +27,16 @@ class Entry:
 
 
 class _Loader(yaml.SafeLoader):
-    """Reads `no` as a string and `1e-3` as a number (core schema of YAML 1.2).
+    """Reads `no` as a string and `1e-3` as a number, as YAML 1.2 asks.
 
-    PyYAML itself reads `no` as False, and `1e-3` as a string.
+    The loaders of PyYAML read `no` as False, and `1e-3` as a string, as in YAML 1.1.
     """
 
     yaml_implicit_resolvers: dict = {}  # noqa: RUF012 (declared in the base class)
 
 
 class _Dumper(yaml.SafeDumper):
-    """Quotes a string, such as `no`, that YAML 1.1 or the core schema of YAML 1.2 would read as another type."""
+    """Writes YAML, and quotes strings, such as `no` or `1e-3`, that PyYAML or `_Loader` would read as another type."""
 
 
 for _tag, _pattern, _first in (
