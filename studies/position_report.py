@@ -74,7 +74,10 @@ def collect(rows: list[dict[str, Any]]) -> Scores:
 
 
 def first_seeds(rows: list[dict[str, Any]]) -> dict[str, int]:
-    """Map each encoding to the smallest seed of its trainings in the part `length`, ordered as `POSITION_ENCODINGS`."""
+    """Return a dict from each encoding to the smallest seed of its trainings in the part `length`.
+
+    The encodings are in the order of `POSITION_ENCODINGS`.
+    """
     seeds: dict[str, int] = {}
     for row in rows:
         if row["part"] == "length":

@@ -151,7 +151,7 @@ def run_study(
 
 
 class Results:
-    """The results of the trainings in a folder; the results of a training are either complete or missing.
+    """Reads and saves the results of trainings in a folder; the results of a training are either complete or missing.
 
     Args:
         folder: the folder of the study, which is created if it does not exist.
@@ -363,9 +363,8 @@ def _length(training: Training, size: StudySize) -> tuple[list[dict[str, Any]], 
 def _attention(encoder: LocantEncoder, length: int) -> np.ndarray:
     """Return the attention weights of the first layer, `(heads, length, length)`, for inputs that repeat one letter.
 
-    The weights are means over the inputs, one for each letter.
-
-    All tokens of an input are equal, so the weights of two keys differ only because of their positions.
+    There is an input for each letter of the alphabet, and the weights are means over these inputs. All tokens of an
+    input are equal, so the weights of two keys differ only because of their positions.
     """
     ids = torch.arange(_TASK.letters)[:, None].expand(-1, length)
     return encoder(input_ids=ids, output_attentions=True).attentions[0].mean(0).numpy()

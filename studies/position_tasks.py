@@ -89,7 +89,7 @@ class LetterTask:
     questions = ("before", "nearest")
 
     def draw(self, generator: torch.Generator, number: int, length: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """Draw sequences `(number, length)` of two or more letters, and the answers `(questions, number, length)`.
+        """Draw letters `(number, length)` and answers `(questions, number, length)`; `length` must be at least 2.
 
         The answer is `IGNORE` if a question has no certain answer. For `before`, this is so at the first `offset`
         positions. For `nearest`, it is so at marked letters, at positions between two different marked letters that are

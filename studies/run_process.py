@@ -19,11 +19,11 @@ COMMAND = [sys.executable, "-P", "-m", "locant.commands.child_run"]
 """The command that trains a run; its argument is the folder of the run."""
 
 SECONDS_BETWEEN_LOOKS = 0.5
-"""The number of seconds between two checks which of the running processes have ended."""
+"""The number of seconds between two checks of whether running processes have ended."""
 
 
 class RunProcess:
-    """A run of `locant train` in a process of its own, which writes its output to `FOLDER.log` beside the run's folder.
+    """Runs `locant train` in a process of its own, which writes its output to `FOLDER.log` beside the run's folder.
 
     A finished run is not started again. Ctrl-C at the terminal does not reach the process: `stop` ends it.
 
@@ -42,7 +42,7 @@ class RunProcess:
         self._log_start = 0  # the number of bytes that earlier processes of the run have written to the log
         if self.folder.is_finished():
             return
-        # also written for a resumed run: the file has the path of the folder, which may have been moved
+        # a resumed run gets a new file too, as the old one has the old path of the folder if the folder was moved
         write_text(self.folder.path / RUN_CONFIG_FILE, config.to_yaml())
         environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
         with open(self.log, "ab") as log:

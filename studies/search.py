@@ -94,7 +94,7 @@ class _RunningTrial:
     Args:
         trial: the trial of Optuna.
         run: the process of the trial.
-        reported: the number of evaluations of the trial whose scores were reported to Optuna, or were not finite.
+        reported: the number of evaluations of the trial that were read; finite scores were reported to Optuna.
         is_pruned: whether the trial was pruned; its process is then told to stop.
     """
 
@@ -107,7 +107,7 @@ class _RunningTrial:
 class _Trials:
     """The trials of a search that are running, and the trials that are still to run.
 
-    `stopped` maps the number of each trial that was stopped from outside of the search to the reason.
+    `stopped` has the number of each trial that was stopped from outside of the search, with the reason.
     """
 
     def __init__(self, search: Search, study: optuna.Study):

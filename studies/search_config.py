@@ -71,10 +71,10 @@ class Search:
         return {"bleu": "BLEU"}.get(self.metric, self.metric.replace("_", " "))
 
     def config_of(self, values: dict[str, Any], seed: int | None, folder: Path) -> RunConfig:
-        """Return the configuration of the run of a trial.
+        """Return the configuration of the run of a trial with the given hyperparameters, seed and folder.
 
         Raises:
-            InputError: an option of the run has a value that contradicts another option.
+            InputError: a value is out of range, or contradicts another value.
         """
         own = {option: values[h.name] for h in self.space for option in h.options}
         own |= {} if seed is None else {"seed": seed}
@@ -175,11 +175,11 @@ class _Section:
         return value
 
     def rows(self, key: str, space: tuple[Hyperparameter, ...]) -> list[dict[str, Any]]:
-        """Return the value of `key`, a list of cells; a cell is a list of values in the order of `space`."""
+        """Return the cells that `key` lists, as dicts; in the file, a cell is a list of values, ordered as `space`."""
         return [self._cell(key, row, space) for row in self._list(key)]
 
     def cell(self, key: str, space: tuple[Hyperparameter, ...]) -> dict[str, Any]:
-        """Return the value of `key`, which must be one cell."""
+        """Return the value of `key`, which must be one cell, as a dict from hyperparameter to value."""
         return self._cell(key, self.values[key], space)
 
     def seeds(self, key: str) -> list[int]:
@@ -218,7 +218,7 @@ class _Section:
 def _plan(section: _Section, space: tuple[Hyperparameter, ...], sampler: str) -> list[PlannedTrial]:
     """Plan the trials in their order; trials that repeat a cell come last in a grid, and first for other samplers.
 
-    A search by `random` or `tpe` may be given more trials later, which then follow the earlier trials.
+    With `random` or `tpe`, the key `trials` may be raised later, and the new trials come after all earlier trials.
     """
     repeats = _repeats(section, space)
     if sampler != "grid":

@@ -17,7 +17,7 @@ _STYLES = (("#0072B2", "o-"), ("#D55E00", "s--"), ("#009E73", "^:"), ("#CC79A7",
 
 
 def draw_main_effects(figure: Any, search: Search, design: Sequence[TrialResult]) -> None:
-    """Draw the scores against each hyperparameter: a dot for each trial, and a line of mean scores of listed values."""
+    """Draw scores against each hyperparameter: a dot for each trial and, for listed values, a line of mean scores."""
     panels = _panels(figure, len(search.space), 2.7, 2.6)
     for panel, h in zip(panels, search.space, strict=True):
         scores = [result.score for result in design]
@@ -33,7 +33,7 @@ def draw_main_effects(figure: Any, search: Search, design: Sequence[TrialResult]
 
 
 def draw_pairs(figure: Any, search: Search, design: Sequence[TrialResult]) -> None:
-    """Draw mean scores by two listed hyperparameters: each pair has a panel, each value of the second one a line."""
+    """Draw mean scores by two listed hyperparameters: a panel for each pair, a line for each value of the second."""
     pairs = list(itertools.combinations([h for h in search.space if h.values], 2))
     panels = _panels(figure, len(pairs), 2.7, 3.2)
     for panel, (one, other) in zip(panels, pairs, strict=True):

@@ -58,7 +58,7 @@ def open_study(search: Search) -> optuna.Study:
     """Open or create the study of a search, and add the planned trials that the study lacks; the folder must be locked.
 
     Raises:
-        InputError: the folder holds another search.
+        InputError: the folder holds another search, or a search of more trials.
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     journal = search.folder / JOURNAL_FILE

@@ -1,5 +1,5 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""`locant study translation`: trains one configuration with each position encoding and each seed at equal budget.
+"""`locant study translation`: trains one configuration once for each combination of a position encoding and a seed.
 
 The YAML file is a file for `locant train` with a section `study:`, which lists the position encodings and the seeds.
 Each run is an ordinary run of `locant train`, in a folder and a process of its own, so a study that was stopped can be
@@ -149,7 +149,7 @@ def run_study(study: TranslationStudy) -> None:
 
 
 class _Runs:
-    """The runs of a study that are running, and the runs `left` that are still to run."""
+    """Starts the runs `left` of a study, at most `study.workers` at a time, and keeps a list of the running ones."""
 
     def __init__(self, study: TranslationStudy, left: list[StudyRun]):
         self._study, self._left = study, deque(left)

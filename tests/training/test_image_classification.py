@@ -215,8 +215,8 @@ class TestFineTuning:
         start = {"model_name_or_path": str(folder), "learning_rate": 1e-9, "max_steps": 1}
         assert pictures.train(TASK, tmp_path / "run", **files, **start) == 0
         assert (
-            f"New weights are initialised, as {folder} does not contain them: classifier.bias, classifier.weight"
-            in capsys.readouterr().out
+            f"New weights are initialised, as {folder} does not contain them in this shape: "
+            "classifier.bias, classifier.weight" in capsys.readouterr().out
         )
         before, after = (load_file(place / "model.safetensors") for place in (folder, tmp_path / "run"))
         assert after["classifier.weight"].shape == (2, 32)

@@ -359,8 +359,8 @@ class TestFineTuning:
         assert self.train(animals, tmp_path / "run", **start) == 0
         out = capsys.readouterr().out
         assert (
-            f"New weights are initialised, as {trained_run} does not contain them: classifier.bias, classifier.weight"
-            in out
+            f"New weights are initialised, as {trained_run} does not contain them in this shape: "
+            "classifier.bias, classifier.weight" in out
         )
         before, after = (load_file(folder / "model.safetensors") for folder in (trained_run, tmp_path / "run"))
         for name in after.keys() - {"classifier.weight", "classifier.bias"}:

@@ -20,7 +20,7 @@ def build_model(run: RunConfig, recipe: Recipe, prepared: PreparedData) -> PreTr
     """Build a new model, or load the trained model of `model_name_or_path`, with the Auto class of `recipe`.
 
     Raises:
-        InputError: the trained model does not load or lacks most weights of the task's model, or an option is invalid.
+        InputError: the trained model does not load, or lacks most weights of the task's model; or an option is invalid.
     """
     if run.model.model_name_or_path is not None:
         model = _trained_model(run.model.model_name_or_path, run, recipe, prepared)
@@ -96,8 +96,8 @@ def _tell_of_new_weights(run: RunConfig, name: str, model: PreTrainedModel, load
     """Print the names of newly initialised weights: the checkpoint lacks them, or has them in another shape.
 
     Raises:
-        InputError: these weights have more than half of the model's parameters, token embeddings not counted, for
-            example because the checkpoint of a decoder was loaded as an encoder.
+        InputError: the newly initialised weights are more than half of the model's parameters, token embeddings not
+            counted; for example, the checkpoint of a decoder was loaded as an encoder.
     """
     new = sorted({*loaded["missing_keys"], *(key for key, *_ in loaded["mismatched_keys"])})
     # token embeddings are not counted, as checkpoints of encoders and of decoders both have them
@@ -108,4 +108,6 @@ def _tell_of_new_weights(run: RunConfig, name: str, model: PreTrainedModel, load
             "model that has the stacks of this task (encoder, decoder, or both)."
         )
     if new:
-        print_in_main_process(run, f"New weights are initialised, as {name} does not contain them: {', '.join(new)}")
+        print_in_main_process(
+            run, f"New weights are initialised, as {name} does not contain them in this shape: {', '.join(new)}"
+        )

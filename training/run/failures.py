@@ -1,5 +1,5 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""Converts errors of the operating system that end a run, such as a full disk, to an `InputError` of one sentence."""
+"""Converts errors that end a run, such as a full disk or a dead data worker, to an `InputError` of one sentence."""
 
 import errno
 import os
@@ -28,13 +28,15 @@ An error with another number may be a fault in the program, and is raised unchan
 
 @contextmanager
 def in_one_sentence(folder: Path, place: Path, has_lock: bool = False) -> Iterator[None]:
-    """Raise `InputError` for an error of the operating system, such as a full disk, or for the death of a data worker.
+    """In the `with` block, convert errors of the operating system, and the death of a data worker, to `InputError`.
+
+    The errors of the operating system are those in `_MENDS`, such as a full disk; other errors are raised unchanged.
 
     Args:
         folder: the folder of the run.
         place: the folder in which the `with` block writes; the message names it if the error has no path.
-        has_lock: whether this process holds the lock of `folder`, and so deletes its incomplete checkpoints after such
-            an error.
+        has_lock: whether this process holds the lock of `folder`; if it does, `delete_incomplete` deletes incomplete
+            checkpoints in `folder` before the `InputError` is raised.
     """
     try:
         yield
@@ -50,8 +52,8 @@ def in_one_sentence(folder: Path, place: Path, has_lock: bool = False) -> Iterat
 def _explain(error: BaseException, place: Path) -> str | None:
     """Return the first part of the message for `error`: what failed, the reason, and advice.
 
-    Returns None if `error` is an `InputError`, or if neither `error` nor one of its causes is an error of the operating
-    system with a number in `_MENDS` or the death of a data worker.
+    Returns None if `error` is an `InputError`. Also returns None unless `error` or one of its causes has a number in
+    `_MENDS`, or occurred because a data worker died.
     """
     if isinstance(error, InputError):
         return None
@@ -81,10 +83,10 @@ def _is_of_dead_worker(error: BaseException) -> bool:
 
 
 def _number_of(error: BaseException, place: Path) -> int | None:
-    """Return the number of an error of the system, as in the module `errno`; None for other errors."""
+    """Return the number of an error of the operating system, as in the module `errno`; None for other errors."""
     if isinstance(error, OSError):
         return error.errno
-    if told := re.search(r"os error (\d+)", str(error)):  # from safetensors or tokenizers, which are written in Rust
+    if told := re.search(r"os error (\d+)", str(error)):  # so in errors of safetensors and tokenizers
         return int(told[1])
     # errors of torch.save do not contain the number of the error of the operating system
     if "PytorchStreamWriter" in str(error) or "inline_container" in str(error):

@@ -22,9 +22,9 @@ _SECONDS_BETWEEN_PICTURES = 10.0
 def epoch_records(log_history: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Return one record for each evaluation, from the Trainer's log.
 
-    `train_loss` is the mean training loss of the steps since the previous evaluation, with label smoothing, or None if
-    no loss was logged. `validation_loss` is the validation loss, without label smoothing. The names of all other
-    metrics have the prefix `validation_` too.
+    A record has the `epoch` and the `step` of the evaluation. `train_loss` is the mean training loss, including label
+    smoothing, of the steps since the previous evaluation; it is None if no loss was logged since then. The metrics of
+    the evaluation, without those of time, have the prefix `validation_`; `validation_loss` has no label smoothing.
     """
     records, since, last_step = [], [], 0
     for entry in log_history:
@@ -64,8 +64,8 @@ class HistoryWriter(TrainerCallback):
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Take `logging_steps`, `eval_steps` and `save_steps` from the options, also when a run is resumed.
 
-        The Trainer would take them from the checkpoint. The evaluations before the checkpoint are drawn at the end of
-        training at the latest, as the run may have been killed before it drew them.
+        In a resumed run, the Trainer would take them from the checkpoint. The evaluations before the checkpoint are
+        drawn at the end of training at the latest, as the run may have been killed before it drew them.
         """
         state.compute_steps(args, state.max_steps)
         if state.is_world_process_zero:
@@ -80,7 +80,7 @@ class HistoryWriter(TrainerCallback):
     def on_evaluate(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Update `metrics.json` and `loss_curve.csv`, in the main process only.
 
-        The picture is also updated if more than ten seconds have passed since it was last drawn.
+        `loss_curve.png` is drawn again if more than ten seconds have passed since it was last drawn.
         """
         if not state.is_world_process_zero:
             return
@@ -97,7 +97,7 @@ class HistoryWriter(TrainerCallback):
             self._draw()
 
     def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Draw the picture if it does not show the last evaluation yet, in the main process only."""
+        """Draw `loss_curve.png` if it does not show the last evaluation yet, in the main process only."""
         if self._undrawn:
             self._draw()
 
@@ -138,7 +138,7 @@ def draw_curve(folder: Path, records: list[dict[str, Any]], measures: Sequence[s
 
 
 def _in_order(measures: Sequence[str]) -> list[str]:
-    """Return the names in `measures`: first `loss` and `perplexity`, then the other names in their old order."""
+    """Return the names in `measures`: first `loss` and `perplexity`, then the other names in their given order."""
     losses = [name for name in _LOSSES if name in measures]
     return losses + [name for name in measures if name not in losses]
 
@@ -147,7 +147,7 @@ _LOSSES = ("loss", "perplexity")
 
 
 def _draw(figure: Any, records: list[dict[str, Any]], measures: Sequence[str]) -> Any:
-    """Draw training and validation loss; on a second y-axis, the first metric that is neither loss nor perplexity."""
+    """Draw the training and validation loss and, on a second y-axis, the first metric but `loss` and `perplexity`."""
     figure.set_size_inches(7, 4)
     epochs = [record["epoch"] for record in records]
     unit = " (nats a token)" if "perplexity" in measures else ""

@@ -16,9 +16,9 @@ from ..errors import Terminated
 
 
 class Termination:
-    """The reaction of a run to SIGTERM.
+    """Handles SIGTERM in a run: `handled` raises `Terminated` at once, `deferred` at the end of a `with` block.
 
-    `is_requested` says whether the signal has come.
+    `is_requested` says whether SIGTERM has come.
     """
 
     def __init__(self) -> None:
@@ -28,7 +28,7 @@ class Termination:
 
     @contextmanager
     def handled(self) -> Iterator[None]:
-        """Raise `Terminated` when SIGTERM comes, until the end of the `with` block; then restore the old handler.
+        """Raise `Terminated` when the first SIGTERM comes in the `with` block; at its end, restore the old handler.
 
         Only the main thread can handle signals. In another thread, this function changes nothing.
         """
@@ -46,8 +46,8 @@ class Termination:
         """Only set `is_requested` when SIGTERM comes, and raise `Terminated` at the end of the `with` block.
 
         Args:
-            has_other_processes: whether the run has several processes. If it has and SIGTERM has come, `Terminated`
-                also replaces an error in the block, as the signal may have ended a process that this process waits for.
+            has_other_processes: whether the run has several processes. If so, and SIGTERM has come, an error in the
+                block is replaced by `Terminated`, as the signal may have ended a process that this process waits for.
         """
         self._is_deferred = True
         try:
@@ -92,12 +92,12 @@ class SaveOnTermination(TrainerCallback):
     """When SIGTERM has come, saves a checkpoint at the end of the step, and raises `Terminated`.
 
     At the end of an epoch, the checkpoint is saved after the evaluation, as a resumed run begins with the next epoch.
-    If a run has several processes, and one of them has received the signal at the end of a step, all of them save.
+    In a run of several processes, all processes save if one of them has received SIGTERM before the end of the step.
 
     Args:
-        termination: the reaction of the run to SIGTERM.
-        trainer: the `RecipeTrainer`, whose attribute `saves_extra_checkpoint` is set if the run would not save a
-            checkpoint at this step without the signal.
+        termination: its attribute `is_requested` says whether SIGTERM has come.
+        trainer: the `RecipeTrainer`; its attribute `saves_extra_checkpoint` is set to True if the run would not save a
+            checkpoint at this step without SIGTERM.
     """
 
     def __init__(self, termination: Termination, trainer: Any):
@@ -135,7 +135,7 @@ class SaveOnTermination(TrainerCallback):
         control.should_save = True
 
     def _agree(self) -> None:
-        """Set `_is_agreed` if one of the processes has received the signal."""
+        """Set `_is_agreed` to True if one of the processes has received SIGTERM."""
         requested = self.termination.is_requested
         accelerator = self.trainer.accelerator
         if accelerator.num_processes > 1 and not self._is_agreed:

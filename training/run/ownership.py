@@ -26,7 +26,7 @@ _SECONDS_UNTIL_STALE = 600.0
 
 @contextmanager
 def owned(folder: Path) -> Iterator[None]:
-    """Write the owner file into `folder`, keep its time up to date, and delete it at the end of the `with` block.
+    """Write the owner file into `folder`, keep its modification time up to date, and delete it after the `with` block.
 
     The caller must hold a lock that excludes other processes on this machine. So an owner file that names this machine
     was left by a killed process, and is replaced.

@@ -66,11 +66,11 @@ def shorten(text: str) -> str:
 
 
 class SampleWriter(TrainerCallback):
-    """Prints the samples after each evaluation, and adds them to `SAMPLES_FILE` in the folder of the run.
+    """Prints the `Sample`s of each evaluation, and adds them to `SAMPLES_FILE` in the folder of the run.
 
     Args:
         folder: the folder of the run.
-        metrics: the `compute_metrics` function of the Trainer.
+        metrics: the `compute_metrics` function of the Trainer, which keeps the samples of the last evaluation.
     """
 
     def __init__(self, folder: Path, metrics: HasSamples):
@@ -96,7 +96,7 @@ class SampleWriter(TrainerCallback):
 
 
 def count_tokens(counts: Mapping[str, int]) -> int:
-    """Return the number of tokens in `counts`, the summary of a split; 0 for a split without text."""
+    """Return the number of tokens of a split, whose summary is `counts`; 0 for a split without text."""
     return sum(number for name, number in counts.items() if name.endswith("tokens"))
 
 
@@ -119,7 +119,7 @@ def hidden_bars() -> Iterator[None]:
 
 
 class ScheduleNotice(TrainerCallback):
-    """Prints a message if a run is resumed with another number of steps, which changes its learning rate schedule.
+    """Prints a message if a run is resumed with another total number of steps, and its learning rate schedule changes.
 
     Args:
         planned_steps: the total number of training steps that the resumed checkpoint was saved with.
@@ -170,7 +170,7 @@ _OF_WARMUP_STEPS = ("inverse_sqrt", "constant_with_warmup")
 
 
 def _as_texts(logs: Mapping[str, Any]) -> dict[str, str]:
-    """Return the values of a log entry as the texts that are printed."""
+    """Convert a log entry to texts for printing: `seconds_left` becomes `time_left`, and `total_flos` is dropped."""
     texts = {name: f"{value:.4g}" if isinstance(value, float) else str(value) for name, value in logs.items()}
     texts |= {name: f"{value:,.0f}" for name, value in logs.items() if name.endswith("_per_second") and value >= 1000}
     if "seconds_left" in texts:
@@ -208,7 +208,7 @@ class ProgressFromStep(ProgressCallback):
             self.training_bar.initial = self.training_bar.n = self.training_bar.last_print_n = state.global_step
 
     def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:
-        """Print the log entry with the time of day, and show the newest values in the bar, in the main process."""
+        """In the main process, print the log entry, and show the newest loss, score, speed and padding in the bar."""
         if state.is_world_process_zero and self.training_bar is not None:
             self.training_bar.write(_log_line(logs, state))
             score = f"eval_{str(args.metric_for_best_model).removeprefix('eval_')}"

@@ -28,10 +28,10 @@ The first argument is the folder, and the second argument is the name of the Hub
 
 
 class PushingTrainer(Trainer):
-    """A `Trainer` that pushes the run to the Hub with the card from `write_card`, without the files in `NOT_SHARED`.
+    """A `Trainer` that pushes the run to the Hub with the card from `write_card`, but no files that match `NOT_SHARED`.
 
-    It deletes `training_args.bin` after each save, because this pickle also holds the access token. The options of the
-    run are in `run_config.yaml`.
+    It deletes `training_args.bin` after each save, because this pickle file also holds the access token. The options of
+    the run are in `run_config.yaml`.
 
     Args:
         write_card: the function that writes the model card; if it is None, the Trainer writes its own card.
@@ -49,7 +49,8 @@ class PushingTrainer(Trainer):
         """Create the repository on the Hub; the Trainer calls this method before training.
 
         Raises:
-            InputError: the Hub refuses the repository, or `private` is set and the repository exists and is public.
+            InputError: the Hub refuses the repository; or `private`, or by default the option `hub_private_repo`, is
+                True, but the repository exists and is public.
         """
         private = self.args.hub_private_repo if private is None else private
         mend = "Log in by `hf auth login`, set hub_model_id to USER/NAME, or leave push_to_hub out."
@@ -112,7 +113,9 @@ class PushingTrainer(Trainer):
     def _push_from_checkpoint(self, checkpoint_folder: str) -> None:
         """Copy the model of a checkpoint into the run's folder, and upload the folder while training goes on.
 
-        Nothing is uploaded while another upload is running, unless `hub_always_push` is set.
+        Nothing is copied or uploaded if `hub_strategy` is `end`, or if another upload is still running and
+        `hub_always_push` is not set. If `hub_strategy` is `checkpoint` or `all_checkpoints`, the folder of the
+        checkpoint is also uploaded.
         """
         if not self.is_world_process_zero() or self.args.hub_strategy == HubStrategy.END:
             return
@@ -172,7 +175,7 @@ def _in_one_sentence(what: str, mend: str) -> Iterator[None]:
 
 
 def _copy_model(checkpoint: Path, folder: Path) -> None:
-    """Copy all files of a checkpoint except the files that only resumed training needs (`TRAINING_STATE`)."""
+    """Copy the files of a checkpoint to `folder`, except files that only resumed training needs (`TRAINING_STATE`)."""
     for file in checkpoint.iterdir():
         if file.is_file() and not any(file.match(pattern) for pattern in TRAINING_STATE):
             with atomic_write(folder / file.name) as path:

@@ -1,7 +1,8 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
 """The report of a finished run, `report.md` and `report.html`.
 
-A report has the scores, the loss curve, samples of some evaluations, and tables of the task, such as wrong predictions.
+A report has the scores, the loss curve, samples of some evaluations, and tables of the task's recipe, such as a table
+of wrong predictions.
 """
 
 import base64
@@ -90,7 +91,10 @@ def _scores(recipe: Recipe, metrics: Mapping[str, Any], splits: Sequence[str]) -
 
 
 def _samples(file: Path) -> ReportTable:
-    """Return a table with the samples of the last evaluation, and of some earlier evaluations at equal distances."""
+    """Return a table with the samples of `_EPOCHS_WITH_SAMPLES` evaluations: the last, and others at equal distances.
+
+    If the run has fewer evaluations, the table has the samples of all of them.
+    """
     header, *rows = [line.split("\t") for line in file.read_text("utf-8").splitlines()] if file.exists() else [[]]
     steps = list(dict.fromkeys(row[1] for row in rows))
     distance = max(1, (len(steps) - 1) // (_EPOCHS_WITH_SAMPLES - 1))

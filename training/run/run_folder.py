@@ -155,7 +155,7 @@ class RunFolder:
             )
 
     def claim(self, data_identity: dict[str, str]) -> None:
-        """Write the run's options into the folder, so that it belongs to this run, and mark the run as not finished."""
+        """Write the run's options and `data_identity` into the folder, which then belongs to this unfinished run."""
         for leftover in self.path.glob(".[0-9]*.*"):  # a temporary file of a killed process
             leftover.unlink()
         self.write_metrics(self.metrics() | {"finished": False, "data_identity": data_identity})
@@ -217,7 +217,7 @@ class RunFolder:
         return json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
 
     def write_metrics(self, metrics: dict[str, Any]) -> None:
-        """Replace `metrics.json`."""
+        """Replace the content of `metrics.json` by `metrics`."""
         write_text(self.path / METRICS_FILE, json.dumps(metrics, indent=2, ensure_ascii=False) + "\n")
 
     def checkpoints(self) -> list[Path]:
@@ -255,14 +255,14 @@ def is_complete(checkpoint: Path) -> bool:
 
 
 def is_extra(checkpoint: Path) -> bool:
-    """Whether a checkpoint was saved only because of SIGTERM, see `mark_extra`."""
+    """Whether `mark_extra` has marked a checkpoint as one that was saved only because of SIGTERM."""
     return (checkpoint / _EXTRA_FILE).exists()
 
 
 def mark_extra(checkpoint: Path, extra: bool) -> None:
-    """Mark a checkpoint as one that was saved only because of SIGTERM, or remove the mark.
+    """Mark a checkpoint as one that was saved only because of SIGTERM; if `extra` is False, remove the mark.
 
-    Such a checkpoint is not averaged, does not count for `save_total_limit`, and is deleted at the next save.
+    A marked checkpoint is not averaged, does not count for `save_total_limit`, and is deleted at the next save.
     """
     if extra:
         (checkpoint / _EXTRA_FILE).touch()

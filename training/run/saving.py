@@ -1,8 +1,8 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
 """Functions that save and delete checkpoints and models.
 
-If the process is killed meanwhile, the program does not take a partly saved or partly deleted checkpoint or model for a
-complete one.
+If the process is killed while it saves or deletes files, a later process does not take a partly saved or partly deleted
+checkpoint or model for a complete one.
 """
 
 import os
@@ -40,15 +40,16 @@ def begin_checkpoint(checkpoint: Path, extra: bool) -> None:
 def rotate(folder: Path, limit: int | None, best: Path | None) -> None:
     """Delete the checkpoints of a run that are no longer needed.
 
-    If there are more than `limit` regular checkpoints, the oldest are deleted, but neither the best checkpoint nor the
-    last one. Every extra checkpoint is deleted too, unless it is the last complete checkpoint.
+    An extra checkpoint was saved only because of SIGTERM; it is deleted unless it is the last complete checkpoint. All
+    other complete checkpoints are regular: if there are more than `limit` of them, the oldest are deleted, but neither
+    the best nor the last regular checkpoint.
 
     Args:
         folder: the folder of the run.
         limit: the number of regular checkpoints to keep; None keeps all.
         best: the best checkpoint; None if it is not known.
     """
-    for leftover in folder.glob(f"{_DELETED}*"):  # of a process that was killed while it deleted a checkpoint
+    for leftover in folder.glob(f"{_DELETED}*"):  # left by a process that was killed while it deleted a checkpoint
         shutil.rmtree(leftover, ignore_errors=True)
     complete = complete_checkpoints(folder)
     regular = [checkpoint for checkpoint in complete if not is_extra(checkpoint)]
@@ -80,7 +81,7 @@ def delete_incomplete(folder: Path) -> None:
 
 @contextmanager
 def replaced_model(folder: Path) -> Iterator[Path]:
-    """Yield a temporary folder, whose files then replace the files of the model in `folder`.
+    """Yield a temporary folder; at the end of the `with` block, its files replace the files of the model in `folder`.
 
     The model's config is removed first and replaced last: in between, the folder counts as a folder without a model.
     """

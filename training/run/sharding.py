@@ -2,9 +2,9 @@
 """Training with weights, gradients and optimiser state sharded over the processes (FSDP2; Zhao et al. 2023).
 
 transformers shards a model by a `DistributedConfig`, but its Trainer neither saves the optimiser's state of a sharded
-model nor loads weights into the model. The functions of this module do both, with the files of an ordinary checkpoint:
-these hold whole tensors, and the optimiser's state by the number of each parameter. So a checkpoint does not depend on
-whether the weights were sharded.
+model nor loads weights into a sharded model. The functions of this module do so in the format of an ordinary
+checkpoint, which has whole tensors, and identifies the parameters in the optimiser's state by number. So a checkpoint
+does not depend on whether the weights were sharded.
 """
 
 import warnings
@@ -73,7 +73,7 @@ def optimizer_state(model: nn.Module, optimizer: Optimizer) -> dict[str, Any]:
 
 
 def load_optimizer_state(model: nn.Module, optimizer: Optimizer, state: Mapping[str, Any]) -> None:
-    """Load a result of `optimizer_state`, or of the `state_dict` method of an optimiser of unsharded weights."""
+    """Load `state`, a result of `optimizer_state` or of an unsharded optimiser's `state_dict`, into `optimizer`."""
     names = {parameter: name for name, parameter in model.named_parameters()}
     ordered = [names[parameter] for group in optimizer.param_groups for parameter in group["params"]]
     by_name = {

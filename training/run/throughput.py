@@ -14,11 +14,11 @@ GIB = 2**30
 
 
 class Throughput(TrainerCallback):
-    """Counts the tokens of the training batches since the last log entry.
+    """Counts the tokens, rows and seconds of training since the last log entry, and computes the speed for the log.
 
     Args:
         accelerator: sums the counts over all processes.
-        labels_are_inputs: whether a decoder reads the labels in addition to the other inputs.
+        labels_are_inputs: whether a decoder reads the labels as inputs, so that their tokens are counted as well.
     """
 
     def __init__(self, accelerator: Accelerator, labels_are_inputs: bool):

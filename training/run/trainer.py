@@ -74,7 +74,7 @@ def can_skip_logits(model: PreTrainedModel) -> bool:
 class PassCounter(TrainerCallback):
     """Sets the epoch of a streamed run to the position in the order of the blocks, divided by the number of blocks.
 
-    The Trainer does not know the number of blocks, and would count from 0 in a resumed run whose data it does not skip.
+    The Trainer does not know the number of blocks; in a resumed streamed run, it would count the epochs from 0 again.
     """
 
     def __init__(self, loader: StreamLoader):
@@ -125,9 +125,10 @@ class RecipeTrainer(PushingTrainer):
             super().__init__(args=args, train_dataset=train_dataset, **kwargs)
         finally:
             args.save_only_model = given
-        if args.coupled_weight_decay:  # Seq2SeqTrainer's __init__ has no argument optimizer_cls_and_kwargs
+        if args.coupled_weight_decay:
             betas = (args.adam_beta1, args.adam_beta2)
             options = {"lr": args.learning_rate, "betas": betas, "eps": args.adam_epsilon}
+            # set here, as Seq2SeqTrainer's __init__ does not take this value as an argument
             self.optimizer_cls_and_kwargs = (torch.optim.Adam, options)
         self.train_lengths = train_lengths
         self._is_training = torch.zeros(1).share_memory_()
@@ -154,7 +155,7 @@ class RecipeTrainer(PushingTrainer):
             self._is_training.fill_(0)
 
     def get_eval_dataloader(self, *args: Any, **kwargs: Any) -> Any:
-        """Return the Trainer's `DataLoader` for evaluation; during training, its workers survive one SIGTERM too."""
+        """Return the Trainer's `DataLoader` for evaluation; its workers survive one SIGTERM if it comes in training."""
         loader = super().get_eval_dataloader(*args, **kwargs)
         getattr(loader, "base_dataloader", loader).worker_init_fn = self._init_worker
         return loader
@@ -167,7 +168,8 @@ class RecipeTrainer(PushingTrainer):
         super()._run_epoch(*args, **kwargs)
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
-        # the Trainer deletes old checkpoints by the times of their folders, which change when a run is copied
+        # None, as `rotate` deletes old checkpoints by step; the Trainer would go by the modification times of their
+        # folders, which change when a run is copied
         limit, self.args.save_total_limit = self.args.save_total_limit, None
         try:
             if self.args.should_save:
@@ -238,9 +240,9 @@ class RecipeTrainer(PushingTrainer):
         return norm
 
     def evaluation_loop(self, *args: Any, **kwargs: Any) -> EvalLoopOutput:
-        """Run the Trainer's loop; in training, raise `InputError` if the loss is not finite.
+        """Run the Trainer's evaluation loop; during training, raise `InputError` if the validation loss is not finite.
 
-        The error is raised before the loss is logged and before a checkpoint is saved.
+        The error is raised before the validation loss is logged and before a checkpoint is saved.
         """
         output = super().evaluation_loop(*args, **kwargs)
         if self.is_in_train and output.metrics is not None:
@@ -333,10 +335,10 @@ class RecipeTrainer(PushingTrainer):
         if not self.is_distributed_loading_by_transformers or checkpoint is None:
             super()._load_optimizer_and_scheduler(checkpoint)
             return
-        if not Path(checkpoint, OPTIMIZER_NAME).exists():  # the run has save_only_model
+        if not Path(checkpoint, OPTIMIZER_NAME).exists():  # the checkpoint was saved with save_only_model
             return
-        # with mmap, the processes of one machine share the memory of the optimiser's state, as safetensors does for
-        # the weights
+        # with mmap, the processes of one machine share the memory of the optimiser's state; safetensors maps the
+        # weights into memory in the same way
         state = torch.load(Path(checkpoint, OPTIMIZER_NAME), map_location="cpu", weights_only=True, mmap=True)
         load_optimizer_state(self.model, self.optimizer.optimizer, state)
         self.lr_scheduler.load_state_dict(torch.load(Path(checkpoint, SCHEDULER_NAME), weights_only=True))
@@ -380,9 +382,10 @@ class GenerationTrainer(RecipeTrainer, Seq2SeqTrainer):
     def _generate(self, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
         """Generate the target tokens of a batch, `(batch, longest)`.
 
-        The number of new tokens is limited by the option `generation_max_length` (or else `max_new_tokens`), and by the
-        decoder's table of learned positions. For source texts, it is also at most 2 n + 10, where n is the number of
-        tokens of the longest source in the batch, because an untrained model may never generate the end token.
+        The number of new tokens is at most the option `generation_max_length` (or else `max_new_tokens`), and at most
+        the number of learned positions of the decoder, if it has any. For source texts, it is also at most 2 n + 10,
+        where n is the number of tokens of the longest source in the batch, because an untrained model may never
+        generate the end token.
         """
         own: Any = self.model
         limits = [

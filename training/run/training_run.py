@@ -169,7 +169,10 @@ def data_identity(recipe: Recipe, rows: DatasetDict) -> dict[str, str]:
 
 
 def prepare(run: RunConfig, recipe: Recipe, rows: DatasetDict, folder: RunFolder) -> PreparedData:
-    """Print some rows and the warnings about them, make or load the processor in one process, and encode the rows."""
+    """Print some rows and warnings about the rows, make or load the processor, and encode the rows.
+
+    Only the main process makes or loads the processor, and sends it to the other processes.
+    """
     if run.training.process_index == 0:
         lines = describe_rows(rows["train"], list(recipe.layout.features))
         print("\n".join([*lines, *recipe.warnings(rows)]), flush=True)
@@ -224,8 +227,8 @@ def build_trainer(
 ) -> RecipeTrainer:
     """Make the recipe's Trainer and its callbacks.
 
-    The callbacks write the metrics and the loss curve, and, if the run asks for it, stop training early or write sample
-    outputs of the model.
+    The callbacks write the metrics and the loss curve, show the progress, stop training early if
+    `early_stopping_patience` is given, and, in translation and captioning, write sample outputs of the model.
     """
     callbacks: list[Any] = [HistoryWriter(folder, run.training.measures)]
     if run.training.early_stopping_patience is not None:
@@ -287,7 +290,7 @@ def fit(
     if trainer.stream_loader is not None:
         print_in_main_process(run, describe_dropped(gather_object([trainer.stream_loader.place.dropped])))
     steps = choose_weights(run, trainer, folder)
-    trainer.save_model(_internal_call=True)  # does not push: `push_folder` does, once the model is measured
+    trainer.save_model(_internal_call=True)  # the argument prevents a push: the model is measured first
     if not trainer.is_world_process_zero():
         return {}
     metrics = measure(run, recipe, prepared, trainer, folder, steps)
@@ -399,7 +402,7 @@ def whole_model(trainer: RecipeTrainer, folder: RunFolder) -> PreTrainedModel:
 
 
 def report(run: RunConfig, recipe: Recipe, metrics: dict[str, Any]) -> None:
-    """Print the metrics, a line for each split, and the folder of the model."""
+    """Print the metrics of each split, the steps of the weights (if not just the last step), and the model's folder."""
     for split in ("validation", "test"):
         if split in metrics:
             first, *others = recipe.lines(metrics[split])

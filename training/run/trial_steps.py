@@ -44,8 +44,8 @@ class Choice(NamedTuple):
 def settle_choices(run: RunConfig, model: PreTrainedModel, inputs: TrainerInputs, folder: RunFolder) -> None:
     """Replace each `auto` in `run` by the fastest value, and set the chosen attention backend in `model`.
 
-    A resumed run keeps the values with which it began. With `torch_compile`, the times of a compiled and of an eager
-    step are printed as well.
+    If a resumed run has `auto`, it takes the values that it chose when it began, and nothing is timed. In any other run
+    with `torch_compile`, the times of a compiled and of an eager step are printed.
 
     Args:
         run: the run's options; `bf16` and `attn_implementation` are changed in place if they are `auto`.
@@ -74,7 +74,7 @@ def check_step(run: RunConfig, model: PreTrainedModel, inputs: TrainerInputs) ->
     """Raise `InputError` before training if a training step cannot be computed with the given options on this device.
 
     The optimiser may need a package that is not installed. An attention backend other than `ATTENTION_BACKENDS` may
-    have no backward pass, such as flex_attention on a CPU, so one step is computed with this backend.
+    have no backward pass (flex_attention has none on a CPU), so one step is tried with the backend of the run.
     """
     name, device = run.model.attn_implementation, run.training.device
     try:
@@ -99,7 +99,7 @@ def check_step(run: RunConfig, model: PreTrainedModel, inputs: TrainerInputs) ->
 
 
 def apply_choice(choice: Choice, run: RunConfig, model: PreTrainedModel) -> None:
-    """Replace each `auto` in `run` by the value in `choice`; set the backend of `model` too, if it was `auto`."""
+    """Replace each `auto` in `run` by the value in `choice`; if `attn_implementation` was `auto`, set it in `model`."""
     if run.training.bf16 == AUTO:
         run.training.set_bf16(choice.bf16)
     if run.model.attn_implementation == AUTO:
@@ -117,7 +117,7 @@ def trial_batches(run: RunConfig, inputs: TrainerInputs) -> list[Batch]:
 
 
 def candidates(run: RunConfig, model: PreTrainedModel) -> Iterator[Choice]:
-    """Yield each possible combination of precision and attention backend.
+    """Yield each combination of precision and attention backend to compare; only options with the value `auto` vary.
 
     The backend of the combination is set in the model; after the last combination, the model's own backend is restored.
     """

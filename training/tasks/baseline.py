@@ -48,7 +48,7 @@ def baseline(prepared: PreparedData, metrics: Mapping[str, Any]) -> tuple[str, f
     if pa.types.is_floating(train.type):
         return "mse", float(np.mean((validation.to_numpy() - train.to_numpy().mean()) ** 2))
     if not pa.types.is_list(train.type):
-        # counted over all training rows; `prepared.encoded` of a streamed run holds the first block only
+        # the summary counts the labels of all training rows; in a streamed run, `prepared.encoded` has one block only
         frequencies = prepared.summary["labels"]
         most_frequent = np.argmax([frequencies[name] for name in sorted(frequencies)])
         return "accuracy", float(np.mean(validation.to_numpy() == most_frequent))

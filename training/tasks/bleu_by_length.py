@@ -8,13 +8,13 @@ from ..inference import EvaluationRow
 from .translation_metrics import corpus_bleu
 
 LENGTHS = (10, 20, 30, 40)
-"""The largest number of source words, separated by white space, in each bucket; a further bucket has no limit."""
+"""The largest number of words of a source, separated by white space, in each bucket; the last bucket has no limit."""
 
 BUCKETS = (*(f"{low + 1}–{high}" for low, high in pairwise((0, *LENGTHS))), f"over {LENGTHS[-1]}")
 
 
 def bleu_by_length(rows: Iterable[EvaluationRow]) -> dict[str, tuple[int, float]]:
-    """Return the number of sentences and their corpus BLEU (0-100) for each of `BUCKETS` that has any sentences."""
+    """Return a dict from each of `BUCKETS` that has sentences to their number and their corpus BLEU (0-100)."""
     by_bucket: dict[str, list[EvaluationRow]] = {bucket: [] for bucket in BUCKETS}
     for row in rows:
         words = len(row.source.split())

@@ -66,7 +66,7 @@ def caption_scores(texts: list[str], captions: list[str]) -> dict[str, float]:
 
 @dataclass
 class CaptionCollator(ImageCollator):
-    """An `ImageCollator` that pads `labels`, lists of token ids."""
+    """An `ImageCollator` that also pads the `labels` of the rows, which are lists of token ids."""
 
     def __call__(self, rows: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
         """Make a batch of rows; -100 pads the labels."""
@@ -92,10 +92,10 @@ class Captioning(Recipe):
         return Layout((image, Column("caption", TEXT, chosen=self.data.caption_column)), row="image")
 
     def build_processor(self, run: RunConfig, train: Dataset, name: str | None) -> LocantProcessor:
-        """Load the processor of the captioner or checkpoint `name`, or make a new one.
+        """Load the processor of the captioner or checkpoint `name`, or make a new processor.
 
-        If `name` is the value of the option `tokenizer_name`, the new processor has this tokenizer. If `name` is None,
-        a new tokenizer is trained on the captions of `train`.
+        A new processor is made if `name` is None or the value of the option `tokenizer_name`. It has the tokenizer
+        `name`; if `name` is None, a tokenizer is trained on the captions of `train`.
         """
         if name is not None and name != self.data.tokenizer_name:
             return _load_processor(self.data, run, name)
@@ -162,7 +162,7 @@ class Captioning(Recipe):
         return {**tokenizer_fields(tokenizer), "decoder_start_token_id": tokenizer.bos_token_id}
 
     def adapt(self, model: Any, run: RunConfig) -> None:
-        """Set the options of the search in the generation config, see `set_search_options`."""
+        """Copy `num_beams`, `length_penalty` and `max_new_tokens` from `run` to the model's generation config."""
         set_search_options(model, run)
 
     def check(self, model: PreTrainedModel, prepared: PreparedData) -> None:
@@ -171,7 +171,10 @@ class Captioning(Recipe):
             check_lengths(images, position_limit(model, "target"), split, CAPTION_SIDE)
 
     def trainer_inputs(self, run: RunConfig, prepared: PreparedData, model: PreTrainedModel) -> TrainerInputs:
-        """Return datasets of pixels and labels; an option can have the training images augmented anew in each epoch."""
+        """Return datasets of pixels and labels, the data collator and the metrics for the Trainer.
+
+        With `random_shift` or `random_crop`, the training images are augmented anew in each epoch.
+        """
         columns = [*PIXEL_COLUMNS, CAPTION_SIDE.ids]
         train, validation = (prepared.encoded[split].select_columns(columns) for split in ("train", "validation"))
         captions = prepared.rows["validation"].select_columns(["caption", LINE])

@@ -216,7 +216,7 @@ MOST_CLASSES_WITH_NUMBERS = 20
 
 
 def confusion_drawing(metrics: Mapping[str, Any]) -> dict[str, Callable[[Any], Any]]:
-    """Return the dict that `Recipe.drawings` returns for a classifier; empty if `metrics` has no confusion matrix."""
+    """Return a dict with the function that draws the confusion matrix; empty if `metrics` has no confusion matrix."""
     if "confusion_matrix" not in metrics:
         return {}
     matrix, classes = metrics["confusion_matrix"], list(metrics["by_class"])

@@ -68,7 +68,7 @@ class DocumentRecipe(Recipe):
         return rows
 
     def warnings(self, rows: DatasetDict) -> list[str]:
-        """Return the warnings of every task, and a warning if each line is a document, but over 5 % are blank."""
+        """Return the warnings of every task; also warn if each line is a document and over 5 % of lines are blank."""
         warnings = super().warnings(rows)
         if self.data.document_separator == EACH_LINE:
             blank = np.mean([not text.strip() for text in rows["train"]["text"]])
@@ -242,9 +242,9 @@ def _check_text(rows: Dataset, split: str) -> None:
 
 
 def flatten(pieces: Dataset) -> tuple[np.ndarray, np.ndarray]:
-    """Return the ids of the tokens of all pieces, one piece after the other, and whether a token begins its piece.
+    """Return two arrays with an entry for each token of all pieces, one piece after the other.
 
-    The second array has a boolean for each token.
+    The first array has the id of each token. The second array is True for the first token of each piece.
     """
     lengths = token_lengths(pieces, [IDS])[:, 0]
     ids = pieces.with_format("arrow")[:][IDS].combine_chunks().flatten().to_numpy()

@@ -10,7 +10,7 @@ IMAGES_ARE_OF_ONE_SIZE = {
     "max_tokens_per_batch": "images are all of one size, so set per_device_train_batch_size",
     "type_vocab_size": "patches of an image have no token types",
 }
-"""Maps each option that tasks with images do not have to the reason, for the error message."""
+"""Options that no task with images has, each with the reason for the error message."""
 
 
 @dataclass

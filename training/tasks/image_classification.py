@@ -63,7 +63,7 @@ class ImageClassification(Recipe):
         return Layout((image, Column("label", LABEL, chosen=self.data.label_column)), row="image")
 
     def warnings(self, rows: DatasetDict) -> list[str]:
-        """Return the warnings of every task, and the warning of `label_warnings`."""
+        """Return the warnings of every task, and a warning if the images in train have too many different labels."""
         return [*super().warnings(rows), *label_warnings(rows["train"]["label"][:], "image")]
 
     def build_processor(self, run: RunConfig, train: Dataset, name: str | None) -> BaseImageProcessor:
@@ -113,7 +113,10 @@ class ImageClassification(Recipe):
         return {"problem_type": PROBLEM, **class_fields(prepared.classes)}
 
     def trainer_inputs(self, run: RunConfig, prepared: PreparedData, model: PreTrainedModel) -> TrainerInputs:
-        """Return datasets of pixels and labels; an option can have the training images augmented anew in each epoch."""
+        """Return datasets of pixels and labels, the data collator and the metrics for the Trainer.
+
+        With `random_shift`, `random_crop` or `random_flip`, the training images are augmented anew in each epoch.
+        """
         columns = [*PIXEL_COLUMNS, "labels"]
         train, validation = (prepared.encoded[split].select_columns(columns) for split in ("train", "validation"))
         return TrainerInputs(
@@ -164,5 +167,5 @@ class ImageClassification(Recipe):
         return class_lines(metrics)
 
     def drawings(self, metrics: Mapping[str, Any]) -> dict[str, Callable[[Any], Any]]:
-        """Return a dict with the function that draws the confusion matrix, if there is one; see `Recipe.drawings`."""
+        """Return a dict with the function that draws the confusion matrix; empty if `metrics` has no such matrix."""
         return confusion_drawing(metrics)

@@ -160,7 +160,10 @@ class LanguageModeling(DocumentRecipe):
         return ~first
 
     def adapt(self, model: Any, run: RunConfig) -> None:
-        """Set `max_new_tokens` in the generation config; in fine-tuning, only if the option is given."""
+        """Set `max_new_tokens` in the generation config; in fine-tuning, only if the option is given.
+
+        If the option is not given, its default is used, but at most half of the number of learned positions.
+        """
         if run.model.model_name_or_path is None or "max_new_tokens" in run.given:
             training: Any = run.training
             number, limit = training.max_new_tokens, position_limit(model, "target")

@@ -37,7 +37,7 @@ IGNORED = -100
 
 
 class GuessedDocument(NamedTuple):
-    """A document, the numbers of its masked tokens and of those predicted right, and the mean loss per masked token."""
+    """A document, the number of its masked tokens, how many are predicted correctly, and their mean loss in nats."""
 
     text: str
     masked: int
@@ -117,13 +117,13 @@ class MaskedTrainer(RecipeTrainer):
     """The Trainer for encoders, which evaluates loss and accuracy over the masked tokens."""
 
     def predict_batch(self, model: torch.nn.Module, inputs: dict[str, Any], with_predictions: bool) -> Tensors:
-        """Return the result of `guesses`: summed loss, masked tokens and correct predictions of each row."""
+        """Return the summed loss and the numbers of masked tokens and of correct predictions of each row."""
         with self.compute_loss_context_manager():
             return guesses(model, inputs)
 
 
 def guesses(model: torch.nn.Module, batch: dict[str, torch.Tensor]) -> Tensors:
-    """Compute the summed loss, the number of masked tokens, and the number of them predicted right, for each row."""
+    """Compute for each row the summed loss, the number of masked tokens, and how many are predicted correctly."""
     inputs = {name: values for name, values in batch.items() if name != LABELS}
     labels = batch[LABELS]
     logits = model(**inputs).logits

@@ -11,7 +11,7 @@ from .document_arguments import DocumentArguments
 
 @dataclass
 class MaskedLanguageModelingData(DocumentArguments):
-    """The options of the section `data:`: the sources of the documents, their pieces, and the share of masked tokens.
+    """The options of the section `data:`: the documents, the length of their pieces, and the share of masked tokens.
 
     Raises:
         InputError: no data or two sources of data are given, or a value is out of range.

@@ -121,7 +121,7 @@ class Recipe(ABC):
 
     @property
     def is_streamed(self) -> bool:
-        """Whether the training data are read while the model trains; some tasks do not have the option `streaming`."""
+        """Whether the training data are read while the model trains; False for tasks without the option `streaming`."""
         return getattr(self.data, "streaming", False)
 
     @property
@@ -142,7 +142,7 @@ class Recipe(ABC):
         """Load the rows of one split; raise `InputError` if the data do not have this split.
 
         A test file is read without the other splits, so that a finished model can be measured on a machine without its
-        training data. With `streaming`, this is true of a validation file too.
+        training data. With `streaming`, a validation file is also read without the other splits.
         """
         self.table = table_of(self.data, split)
         file = getattr(self.data, f"{split}_file")
@@ -158,7 +158,7 @@ class Recipe(ABC):
         return None if self.blocks is None else Stream(self.blocks, encode)
 
     def warnings(self, rows: DatasetDict) -> list[str]:
-        """Return a sentence for each warning that the rows may come from the wrong files."""
+        """Return a list of warnings, one sentence each, that the rows may come from the wrong files."""
         columns = list(self.layout.features)
         return [*copy_warnings(rows, columns), *quote_warnings(rows["train"], columns)]
 
@@ -218,7 +218,7 @@ class Recipe(ABC):
         """Return the lines that are printed for the metrics of `measure`, with the most important metric first."""
 
     def details(self, metrics: Mapping[str, Any]) -> list[MetricLine]:
-        """Return lines with metrics of parts of the rows, such as of each class; they are printed after `lines`."""
+        """Return lines with metrics of parts of the rows, such as of each class, to print after those of `lines`."""
         return []
 
     def report_tables(self, rows: Sequence[Any]) -> list[ReportTable]:

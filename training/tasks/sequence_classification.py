@@ -90,7 +90,7 @@ class SequenceClassification(Recipe):
         return Layout((text, label), row="text")
 
     def warnings(self, rows: DatasetDict) -> list[str]:
-        """Return the warnings of every task, and the warning of `label_warnings` if a text has one label."""
+        """Return the warnings of every task; if each text has one label, also warn of too many different labels."""
         is_single = self.data.problem_type == "single_label_classification"
         return [*super().warnings(rows), *(label_warnings(rows["train"]["label"][:], "text") if is_single else ())]
 
@@ -290,7 +290,7 @@ class SequenceClassification(Recipe):
         return class_lines(metrics)
 
     def drawings(self, metrics: Mapping[str, Any]) -> dict[str, Callable[[Any], Any]]:
-        """Return a dict with the function that draws the confusion matrix, if there is one; see `Recipe.drawings`."""
+        """Return a dict with the function that draws the confusion matrix; empty if `metrics` has no such matrix."""
         return confusion_drawing(metrics)
 
 

@@ -110,7 +110,7 @@ class Translation(Recipe):
         return parallel_layout(data.source_column, data.target_column, data.source_lang, data.target_lang)
 
     def warnings(self, rows: DatasetDict) -> list[str]:
-        """Return the warnings of every task, and the warnings of `pair_warnings`."""
+        """Return the warnings of every task, and warnings if pairs do not look like texts and their translations."""
         return [*super().warnings(rows), *pair_warnings(rows)]
 
     def build_processor(self, run: RunConfig, train: Dataset, name: str | None) -> PreTrainedTokenizerBase:
@@ -175,9 +175,9 @@ class Translation(Recipe):
         return {**tokenizer_fields(tokenizer), "decoder_start_token_id": tokenizer.bos_token_id}
 
     def adapt(self, model: Any, run: RunConfig) -> None:
-        """Set the languages in the config, and the options of the search in the generation config.
+        """Copy the languages to the config, and options such as `num_beams` to the generation config.
 
-        A fine-tuned model keeps its languages and settings of the search for which no option is given.
+        In fine-tuning, only the options that are given are copied.
         """
         for name in ("source_lang", "target_lang"):
             if getattr(self.data, name) is not None:
@@ -187,7 +187,7 @@ class Translation(Recipe):
     def check(self, model: PreTrainedModel, prepared: PreparedData) -> None:
         """Raise `InputError` if a source has more tokens than the encoder has learned positions.
 
-        For targets, the number of learned positions of the decoder is the limit.
+        Also raise it if a target has more tokens than the decoder has learned positions.
         """
         for side in (SOURCE, TARGET):
             for split, pairs in prepared.encoded.items():

@@ -12,7 +12,7 @@ from .streaming_arguments import StreamingArguments
 
 @dataclass
 class TranslationData(TokenizerArguments, StreamingArguments):
-    """The options of the section `data:`: the sources of the parallel text, and its tokenisation.
+    """The options of the section `data:`: the files or the dataset of the parallel text, and its tokenisation.
 
     Raises:
         InputError: no data or two sources of data are given, or a value is out of range.

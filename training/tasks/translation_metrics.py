@@ -26,12 +26,13 @@ def perplexity(loss: float) -> float:
 def corpus_bleu(predictions: Sequence[str], references: References, **options: Any) -> dict[str, Any]:
     """Compute corpus BLEU (Papineni et al., 2002) with sacrebleu.
 
-    If every reference has fewer than four words, BLEU would be 0 even for perfect predictions. The largest order of the
-    n-grams is then the length of the longest reference, and `|order:N` is added to the signature.
+    If every reference has fewer than four tokens, BLEU would be 0 even for perfect predictions. Unless `options` sets
+    `max_ngram_order`, the largest order of the n-grams is then the number of tokens of the longest reference. The
+    signature ends in `|order:N` if the order N is below four.
 
     Args:
         predictions: the translations.
-        references: see `References`.
+        references: one reference, or a list of references, for each prediction.
         options: arguments of `sacrebleu.metrics.BLEU`, such as `tokenize="zh"` or `lowercase=True`.
 
     Returns:
@@ -114,5 +115,5 @@ def _reference_lists(predictions: Sequence[str], references: References) -> list
 
 
 def _reference_streams(choices: list[list[str]]) -> list[tuple[Any, ...]]:
-    """Return a tuple for each index i: reference i of each prediction, or None if a prediction has fewer references."""
+    """Return a tuple for each index i, with reference i of each prediction, or None if a prediction has fewer."""
     return list(zip_longest(*choices))
