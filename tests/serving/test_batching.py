@@ -3,6 +3,7 @@
 
 import asyncio
 import threading
+import time
 from contextlib import asynccontextmanager
 
 import pytest
@@ -157,3 +158,28 @@ def test_metrics_have_the_texts_of_each_batch_and_those_that_wait():
     assert (value("locant_batch_texts_count"), value("locant_batch_texts_sum")) == (2, 3)
     assert value("locant_batch_duration_seconds_count") == 2
     assert value("locant_waiting_texts") == 0
+
+
+def test_clients_that_get_an_answer_share_the_next_batch_with_those_that_wait():
+    recorder = Recorder()
+    recorder.gate.set()
+
+    def compute(texts, options):
+        time.sleep(0.3)
+        return recorder.compute(texts, options)
+
+    async def client(batcher, name):
+        for _ in range(3):
+            await batcher.submit([name], {})
+            await asyncio.sleep(0.002)  # the client reads the answer
+
+    async def run():
+        batcher = Batcher(compute, 8, 100, Metrics())
+        task = asyncio.create_task(batcher.run())
+        await asyncio.gather(*(client(batcher, name) for name in "abcd"))
+        task.cancel()
+
+    asyncio.run(run())
+    sizes = [len(texts) for texts, _ in recorder.batches]
+    assert sum(sizes) == 12
+    assert sizes.count(4) >= 2

@@ -207,6 +207,13 @@ def test_sigterm_answers_what_was_received_and_exits_0(translator, tmp_path, tex
             socket.create_connection((host, int(port)))
 
 
+def test_answers_are_sent_without_delay():
+    """asyncio switches Nagle's algorithm off only for a socket whose protocol is TCP."""
+    listener = bind("127.0.0.1", 0)
+    assert listener.proto == socket.IPPROTO_TCP
+    listener.close()
+
+
 def test_a_port_that_another_server_took_after_bind_is_refused_in_a_sentence():
     first = bind("127.0.0.1", 0)
     second = bind("127.0.0.1", first.getsockname()[1])
