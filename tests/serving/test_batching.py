@@ -171,7 +171,7 @@ def test_clients_that_get_an_answer_share_the_next_batch_with_those_that_wait():
     async def client(batcher, name):
         for _ in range(3):
             await batcher.submit([name], {})
-            await asyncio.sleep(0.002)  # the client reads the answer
+            await asyncio.sleep(0.002 * "abcd".index(name))  # the time in which the client reads the answer
 
     async def run():
         batcher = Batcher(compute, 8, 100, Metrics())
