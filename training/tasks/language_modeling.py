@@ -121,7 +121,7 @@ def batch_losses(model: torch.nn.Module, batch: dict[str, torch.Tensor]) -> torc
 
 
 def loss_metrics(prediction: EvalPrediction) -> dict[str, float]:
-    """Compute the loss and perplexity per token, as the Trainer's `compute_metrics`."""
+    """Compute the loss per token and the perplexity; the Trainer gets this function as its `compute_metrics`."""
     losses, counts = tuple(prediction.predictions)
     loss = mean_loss(losses, counts)
     return {"loss": loss, "perplexity": perplexity(loss)}

@@ -132,7 +132,7 @@ def guesses(model: torch.nn.Module, batch: dict[str, torch.Tensor]) -> Tensors:
 
 
 def guess_metrics(prediction: EvalPrediction) -> dict[str, float]:
-    """Compute the loss and accuracy over the masked tokens, as the Trainer's `compute_metrics`."""
+    """Compute loss and accuracy over the masked tokens; the Trainer gets this function as its `compute_metrics`."""
     losses, counts, right = tuple(prediction.predictions)
     return {"loss": mean_loss(losses, counts), "accuracy": float(right.sum() / counts.sum())}
 

@@ -20,8 +20,8 @@ class SequenceClassificationData(TokenizerArguments, StreamingArguments):
 
     train_file: str | list[str] | None = option(
         None,
-        "Training texts with their labels: one TSV, CSV, JSON lines or Parquet file, or two parallel text files "
-        "(text, label). Paths are relative to the current directory.",
+        "Training texts with their labels: one TSV, CSV, JSON lines or Parquet file (with streaming, any number of "
+        "such files), or two parallel text files (text, label). Paths are relative to the current directory.",
     )
     text_column: str | None = option(None, "Column of the text; by default text.")
     label_column: str | None = option(None, "Column of the label; by default label.")

@@ -110,7 +110,7 @@ class Translation(Recipe):
         return parallel_layout(data.source_column, data.target_column, data.source_lang, data.target_lang)
 
     def warnings(self, rows: DatasetDict) -> list[str]:
-        """Return the warnings of every task, and warnings if pairs do not look like texts and their translations."""
+        """Return the warnings of the base class, and warnings if pairs do not look like texts with translations."""
         return [*super().warnings(rows), *pair_warnings(rows)]
 
     def build_processor(self, run: RunConfig, train: Dataset, name: str | None) -> PreTrainedTokenizerBase:

@@ -21,7 +21,7 @@ class TranslationData(TokenizerArguments, StreamingArguments):
     train_file: str | list[str] | None = option(
         None,
         "Training pairs: two parallel text files (source, target), or one TSV, CSV, JSON lines or Parquet "
-        "file. Paths are relative to the current directory.",
+        "file (with streaming, any number of such files). Paths are relative to the current directory.",
     )
     source_column: str | None = option(None, "Column of the source text, in files and datasets that have columns.")
     target_column: str | None = option(None, "Column of the target text.")

@@ -273,7 +273,7 @@ class Family(ABC):
 
     @abstractmethod
     def table(self, ours: LocantConfig, theirs: PreTrainedConfig, architecture: str) -> list[Entry]:
-        """Return the table of weights of a model of the family's class `architecture`, as a list of entries.
+        """Return the weight table of the family's class `architecture`: entries that map its weights to Locant's.
 
         Args:
             ours: the Locant config.

@@ -97,13 +97,13 @@ class T5(Family):
 
 
 def _stack(stack: str, layers: int, theirs: PreTrainedConfig, *last: Scale) -> list[Entry]:
-    """Return the entries of a stack: its layers, its table of position biases, and its final norm.
+    """Return the entries of the weight table for a stack: for its layers, its position biases and its final norm.
 
     Args:
         stack: `encoder` or `decoder`.
         layers: the number of layers.
         theirs: the config of T5.
-        last: the transforms of the final norm.
+        last: the transforms of the weight of the final norm.
     """
     first = f"{stack}.block.0.layer.0.SelfAttention.relative_attention_bias.weight"
     entries = [Entry(first, f"{stack}.position.table")]
