@@ -62,8 +62,8 @@ def _check_t5(options: dict[str, Any], head_dim: int) -> None:
         raise ValueError(f"num_buckets must be a multiple of 4, got {options['num_buckets']}.")
     if options["max_distance"] <= options["num_buckets"] // 2:
         raise ValueError(
-            f"max_distance must be above half of num_buckets={options['num_buckets']}, because half of the buckets "
-            f"hold one distance each, got {options['max_distance']}."
+            f"max_distance must be above half of num_buckets={options['num_buckets']}, got {options['max_distance']}: "
+            "half of the buckets hold one distance each, and the others hold longer distances up to max_distance."
         )
 
 

@@ -2,9 +2,9 @@
 """Beam search without sampling, which gives the results of transformers' `GenerationMixin._beam_search` in less time.
 
 If the vocabulary is large, a step first finds the maximum log-probability of each group of tokens, and then looks for
-the best continuations in the best groups only. A step stores for each new beam the index of the beam that the new beam
-continues, and may remove finished sentences from the batch. At the end of the search, the sequences are put together by
-following these indices backwards.
+the best continuations only in the best groups and among the last tokens, which are in no group. A step stores for each
+new beam the index of the beam that the new beam continues, and may remove finished sentences from the batch. At the end
+of the search, the sequences are put together by following these indices backwards.
 """
 
 import math

@@ -34,8 +34,9 @@ class SourceCache(EncoderDecoderCache):
 
         Args:
             key: the name under which the result is kept.
-            given: the objects that the result is computed from. If one of them is not the same object as in the call
-                before, the result is computed again, and all other results are dropped, as the source has changed.
+            given: the objects that the result is computed from. If one of them is not the same object as in the
+                previous call with this `key`, the source has changed: all kept results are dropped, and this result
+                is computed again.
             make: computes the result.
         """
         if is_compiling():

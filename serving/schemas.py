@@ -104,7 +104,9 @@ class Classification(BaseModel):
 
     label: str | None = Field(description="null for a blank text")
     scores: list[LabelScore]
-    truncated: bool = Field(description="whether the model read only the beginning of the text, as in training")
+    truncated: bool = Field(
+        description="whether the text has more tokens than the model reads, so that the model read only its beginning"
+    )
 
 
 class ClassificationAnswer(BaseModel):

@@ -89,7 +89,7 @@ class ServedTranslator:
         return results
 
     def _batch_size(self, search: dict[str, Any], lengths: Sequence[int]) -> int:
-        """Return the number of texts whose score tensors take at most `_SCORE_BYTES`, but at least 1.
+        """Return the largest batch size at which all score tensors together take at most `_SCORE_BYTES`; at least 1.
 
         `generate` keeps a float32 score for each text, beam, step and token of the vocabulary.
         """

@@ -33,7 +33,7 @@ def draw_heatmaps(figure: Any, heatmaps: Heatmaps, pixels: np.ndarray | None = N
     is_single = values.shape[:2] == (1, 1)
     if is_single:
         width, height = (min(max(0.2 * count, 2.0), 12.0) for count in (columns, rows))
-    else:  # inches: enough for the labels of an axis, or 1.5 for an axis without labels
+    else:  # width and height in inches: enough for the labels of an axis, or 1.5 for an axis without labels
         width, height = (
             max(0.12 * count, 1.2) if count <= _MOST_LABELS_OF_A_GRID else 1.5 for count in (columns, rows)
         )

@@ -13,7 +13,7 @@ _UNKNOWN = "unrecognized arguments: "
 class CommandParser(argparse.ArgumentParser):
     """An argument parser that takes no abbreviated options, and raises an `InputError` instead of printing the usage.
 
-    The error for an unknown option names the nearest option.
+    The error for an unknown option names the nearest option, or points to `--help` if no option is similar.
 
     Args:
         prog: the name of the command, such as `locant translate`.

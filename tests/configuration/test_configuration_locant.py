@@ -343,7 +343,7 @@ class TestPositionEncodings:
             ("shaw", {"values": 1}, "values must be true or false, got 1."),
             ("t5", {"num_buckets": 2}, "num_buckets must be a whole number of at least 4, got 2."),
             ("t5", {"num_buckets": 30}, "num_buckets must be a multiple of 4, got 30."),
-            ("t5", {"max_distance": 16}, "max_distance must be above half of num_buckets=32, because half of"),
+            ("t5", {"max_distance": 16}, "max_distance must be above half of num_buckets=32, got 16: half of"),
             ("alibi", {"max_bias": 0}, "max_bias must be a number above 0 and below 2**127, got 0."),
             ("alibi", {"max_bias": "8"}, "max_bias must be a number above 0 and below 2**127, got '8'."),
             ("rotary", {"pairing": "thirds"}, "pairing must be one of halves, interleaved, got 'thirds'."),

@@ -52,8 +52,9 @@ def in_one_sentence(folder: Path, place: Path, has_lock: bool = False) -> Iterat
 def _explain(error: BaseException, place: Path) -> str | None:
     """Return the first part of the message for `error`: what failed, the reason, and advice.
 
-    Returns None if `error` is an `InputError`. Also returns None unless `error` or one of its causes has a number in
-    `_MENDS`, or occurred because a data worker died.
+    Two kinds of errors have a message: an error of the operating system with a number in `_MENDS`, and an error that
+    occurred because a data worker died. The function looks for such an error in `error` and its causes. It returns
+    None if it finds no such error, or if `error` is an `InputError`.
     """
     if isinstance(error, InputError):
         return None

@@ -252,9 +252,9 @@ class Family(ABC):
     def to_locant(self, theirs: PreTrainedConfig, names: Collection[str]) -> dict[str, Any]:
         """Convert the fields of `theirs` to fields of the Locant config.
 
-        Two kinds of fields may be omitted: token ids and labels, which have the same names in every config, and
-        `is_encoder_decoder` and `is_decoder`, which follow from the class. `tie_word_embeddings` is corrected later if
-        the weights in the files contradict the config.
+        Two kinds of fields may be omitted: fields that have the same name in every config, such as token ids and
+        labels; and `is_encoder_decoder` and `is_decoder`, which the class of the Locant model determines. The caller
+        corrects `tie_word_embeddings` if the weights in the files contradict the config.
 
         Args:
             theirs: the family's config.
