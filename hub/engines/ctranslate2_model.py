@@ -83,8 +83,14 @@ class CTranslate2Model:
             )
         except (RuntimeError, ValueError) as error:
             raise SharingError(f"CTranslate2 does not load {folder} ({str(error).strip()}).") from error
-        fields = json.loads((Path(folder) / CONFIG_NAME).read_text(encoding="utf-8"))
-        settings = fields[SECTION]
+        try:
+            fields = json.loads((Path(folder) / CONFIG_NAME).read_text(encoding="utf-8"))
+            settings = fields[SECTION]
+        except (OSError, KeyError) as error:
+            raise SharingError(
+                f"{folder} has {WEIGHTS_FILE}, but no {CONFIG_NAME} with the field {SECTION}: give the folder that "
+                "locant export wrote."
+            ) from error
         self.source_prefix: str = settings["source_prefix"]
         self._limits: dict[str, int | None] = settings["positions"]
         self._tokens: list[str] = json.loads((Path(folder) / VOCABULARY_FILE).read_text(encoding="utf-8"))

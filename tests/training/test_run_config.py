@@ -169,6 +169,7 @@ def test_every_data_source_is_an_argument_of_the_loader():
         ("model: {rope_parameters: {\n a: 1,\n a: 2}}", "a is given twice .*lines 2 and 3"),
         ("data: [1, 2", "run.yaml, line 1, is not YAML"),
         ("data:\n\t- x", "run.yaml, line 2, is not YAML"),
+        ("model: &a {b: *a}", "run.yaml has a YAML alias inside of its own anchor"),
         ("training:\n  learning_rate: fast", r"learning_rate is 'fast' \(run.yaml, line 2\), but must be a number"),
         ("training: {learning_rate: .nan}", "must be a number"),
         ("training: {max_steps: 1.5}", "max_steps is 1.5 .*must be a whole number"),

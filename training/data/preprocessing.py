@@ -171,10 +171,12 @@ def drop_unusable(dataset: Dataset, limits: dict[Side, int | None], row: str = "
     """
     kept, dropped = select_usable(dataset, limits)
     if not len(kept):
-        named = " or ".join(f"{side.limit} {limit}" for side, limit in limits.items())
+        long = " or ".join(f"{side.limit} {limit}" for side, limit in limits.items() if limit is not None)
+        reason = f"{dropped.empty:,} have an empty text"
+        if long:
+            reason += f", and {dropped.long:,} have a text longer than {long}"
         raise InputError(
-            f"No training {row} is left, as {dropped.empty:,} have an empty text, and {dropped.long:,} have a text "
-            f"longer than {named}: check the data, or raise the limit."
+            f"No training {row} is left, as {reason}: check the data{', or raise the limit' * bool(long)}."
         )
     return kept, dropped
 

@@ -63,6 +63,8 @@ def read_sections(path: str | Path) -> list[Entry]:
     try:
         loader = _Loader(Path(path).read_text(encoding="utf-8"))
         return list(_entries(loader, path))
+    except RecursionError as error:
+        raise InputError(f"{path} has a YAML alias inside of its own anchor: write the values out.") from error
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror}; give the path of a readable YAML file.") from error
     except UnicodeDecodeError as error:
