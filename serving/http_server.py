@@ -122,7 +122,8 @@ def serve(
     try:
         listener.listen()
     except OSError as error:
-        raise _unusable(*listener.getsockname()[:2], error) from error
+        host, port = listener.getsockname()[:2]
+        raise _unusable(host, port, error) from error
     config = uvicorn.Config(
         app,
         http=_Protocol,
