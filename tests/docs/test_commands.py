@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from locant.commands import search, study
+from locant.commands import study
+from locant.commands.workers import read_workers
 from locant.studies.search_config import parse_search
 from locant.training.options.run_config import parse_run_config, read_given
 from locant_command import COMMANDS
@@ -50,7 +51,7 @@ def check_locant(name, arguments):
     elif name == "train":
         parse_run_config([known_yaml(arguments[0]), *arguments[1:]])
     elif name == "search":
-        _, rest = search._read_workers(arguments)
+        _, rest = read_workers("locant search", arguments)
         assert parse_search(rest, None)
     else:
         if name == "study":

@@ -35,7 +35,7 @@ def test_the_number_of_workers_is_an_option(monkeypatch, tmp_path, capsys, argum
         ([], "No SEARCH.yaml is given"),
         (["none.yaml"], "none.yaml cannot be read"),
         (["--workers", "0"], "--workers is 0, but must be at least 1."),
-        (["--workers", "two"], "invalid int value: 'two'."),
+        (["--workers", "two"], "invalid int value: 'two'; see locant search --help."),
     ],
 )
 def test_arguments_that_cannot_be_used_are_one_sentence(capsys, arguments, message):
