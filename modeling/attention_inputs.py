@@ -94,7 +94,7 @@ class AttentionInputs(NamedTuple):
 
 
 def query_offset(cache: Cache | None, layer_idx: int = 0) -> int | torch.Tensor:
-    """Return the slot of the first new query: the number of tokens that the cache has seen, or 0 without a cache."""
+    """Return the slot of the first new query: the number of tokens that the cache has received; 0 without a cache."""
     past = cache.get_query_offset(layer_idx) if cache is not None else 0
     return past.clone() if isinstance(past, torch.Tensor) else past  # a static cache increments its tensor in place
 

@@ -79,8 +79,8 @@ class LocantGenerationMixin(GenerationMixin):
 
     config: LocantConfig
     main_input_name: str
-    # `modeling/__init__.py` sets both functions. In the code that is saved with a model, both stay None, and the beam
-    # search and the cache layers of transformers are used
+    # `modeling/__init__.py` sets `search_beams` and `make_room`. In the code that is saved with a model, both of these
+    # attributes stay None, and the beam search and the cache layers of transformers are used
     search_beams: ClassVar[Any] = None
     make_room: ClassVar[Any] = None
 

@@ -117,7 +117,9 @@ class Dropout(nn.Dropout):
     """
 
     def forward(self, states: torch.Tensor) -> torch.Tensor:
-        """In training mode, set each element to 0 with probability `p`, and divide all other elements by 1 - `p`.
+        """In training mode, set each element of `states` to 0 with probability p, and divide the others by 1 - p.
+
+        Here p is `self.p`, rounded to a multiple of 2⁻¹⁶.
 
         In evaluation mode, return `states` unchanged.
         """

@@ -14,8 +14,8 @@ from .metrics import Metrics
 
 Compute = Callable[[Sequence[str], dict[str, Any]], Sequence[Any]]
 _LONGEST_RETRY = 60  # the largest `retry_after`, in seconds
-_PAUSE = 0.01  # seconds, in which at least one request must arrive, or the next batch begins
-_LONGEST_PAUSE = 0.1  # of the seconds of the last batch
+_PAUSE = 0.01  # the next batch begins if no request arrives within this time, in seconds
+_LONGEST_PAUSE = 0.1  # the longest pause between two batches, as a share of the time of the last batch
 _THREAD_NAME = "locant-batches"
 
 
@@ -69,7 +69,8 @@ class Batcher:
         self._metrics = metrics
         self._waiting: list[_Item] = []  # oldest first
         self._arrived = asyncio.Event()
-        self._seconds_per_text = self._batch_seconds = 0.0  # the mean in the last batch
+        self._batch_seconds = 0.0  # the seconds of the last batch
+        self._seconds_per_text = 0.0  # the mean in the last batch
         metrics.waiting_texts.set_function(lambda: len(self._waiting))
 
     async def submit(self, texts: Sequence[str], options: dict[str, Any]) -> list[Any]:

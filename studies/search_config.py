@@ -156,11 +156,11 @@ class _Section:
             self.values[entry.key], self._lines[entry.key] = entry.value, entry.line
 
     def where(self, key: str) -> str:
-        """Return the path of the file, with the line of `key` if the section has this key."""
+        """Return the path of the YAML file, and the line of the key `key` if the section has this key."""
         return f"{self.path}, line {self._lines[key]}" if key in self._lines else self.path
 
     def choice(self, key: str, choices: tuple[Any, ...]) -> Any:
-        """Return the value of `key`, which must be one of `choices`; by default the first of them."""
+        """Return the value of the key `key`, or `choices[0]` without this key; the value must be one of `choices`."""
         value = self.values.get(key, choices[0])
         if value not in choices:
             listed = ", ".join(str(choice).lower() for choice in choices)
@@ -168,22 +168,28 @@ class _Section:
         return value
 
     def whole(self, key: str, default: int | None, least: int = 1) -> int:
-        """Return the value of `key`, a whole number of at least `least`; if `default` is None, `key` must be given."""
+        """Return the value of the key `key`, or `default` without this key.
+
+        The value must be a whole number of at least `least`; so if `default` is None, the section must have the key.
+        """
         value = self.values.get(key, default)
         if not isinstance(value, int) or isinstance(value, bool) or value < least:
             raise InputError(f"{key} is {value!r} ({self.where(key)}), but must be a whole number, at least {least}.")
         return value
 
     def rows(self, key: str, space: tuple[Hyperparameter, ...]) -> list[dict[str, Any]]:
-        """Return the cells that `key` lists, as dicts; in the file, a cell is a list of values, ordered as `space`."""
+        """Return the cells that the value of the key `key` lists, each as a dict from hyperparameter to value.
+
+        In the YAML file, a cell is a list with a value of each hyperparameter, in the order of `space`.
+        """
         return [self._cell(key, row, space) for row in self._list(key)]
 
     def cell(self, key: str, space: tuple[Hyperparameter, ...]) -> dict[str, Any]:
-        """Return the value of `key`, which must be one cell, as a dict from hyperparameter to value."""
+        """Return the value of the key `key`, which must be one cell, as a dict from hyperparameter to value."""
         return self._cell(key, self.values[key], space)
 
     def seeds(self, key: str) -> list[int]:
-        """Return the value of `key`, which must be a list of different seeds."""
+        """Return the value of the key `key`, which must be a list of different seeds."""
         seeds = self._list(key)
         for seed in seeds:
             if not isinstance(seed, int) or isinstance(seed, bool):

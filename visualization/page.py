@@ -22,8 +22,10 @@ from .input_norms import InputNorms
 
 LEVELS = 255
 MIN_RANGE_OF_WEIGHTS = 0.25
-"""The smallest range of a matrix of attention weights. If the largest weight of a matrix is smaller, its weights use
-fewer than 255 levels, and compress better."""
+"""The least upper end of the range from 0 whose 256 levels encode a matrix of attention weights.
+
+A matrix in which every weight is below this number is encoded with fewer levels, and so compresses better.
+"""
 
 
 def page_html(title: str, parts: list[dict[str, Any]], pixels: np.ndarray | None = None) -> str:

@@ -62,7 +62,7 @@ class T5Encoding(PositionEncoding):
         kind: `encoder` or `cross` (buckets for earlier and later keys), or `decoder` (buckets for earlier keys only).
     """
 
-    # each column of the table belongs to a head, and `rowwise` divides the columns among the processes
+    # a column of `table` has the biases of one head; the style `rowwise` gives each process the columns of its heads
     tensor_parallel_plan: ClassVar[dict[str, str]] = {"table": "rowwise", "": "local_params"}
 
     def __init__(self, config: LocantConfig, kind: AttentionKind = "encoder"):

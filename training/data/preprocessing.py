@@ -98,7 +98,7 @@ def tokenize(
 def tokenize_pairs(
     dataset: Dataset, tokenizer: PreTrainedTokenizerBase, *, source_prefix: str = "", **options: Any
 ) -> Dataset:
-    """Tokenise the column ``source`` to ``input_ids``, and the column ``target`` to ``labels``.
+    """Return a dataset with the token ids of the column `source` as `input_ids`, and of `target` as `labels`.
 
     `source_prefix` is put before each source. The token ids include the special tokens that the tokenizer adds, such as
     the end token, and are not truncated. `options` are further arguments of `tokenize`.
@@ -113,7 +113,7 @@ def tokenize_pairs(
 def encode_pairs(
     batch: Mapping[str, list[str]], tokenizer: PreTrainedTokenizerBase, source_prefix: str
 ) -> dict[str, Any]:
-    """Compute the columns ``input_ids`` and ``labels`` of `tokenize_pairs` for a batch of pairs."""
+    """Compute the columns `input_ids` and `labels` of `tokenize_pairs` for a batch of pairs."""
     sources = tokenizer([source_prefix + source for source in batch["source"]], verbose=False)
     targets = tokenizer(text_target=batch["target"], verbose=False)
     return {"input_ids": sources["input_ids"], "labels": targets["input_ids"]}
