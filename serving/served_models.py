@@ -7,7 +7,7 @@ from typing import Any
 
 from locant.configuration import LocantConfig
 from locant.training.errors import InputError
-from locant.training.inference import Translation, position_limit, translate
+from locant.training.inference import Translation, new_tokens_limit, position_limit, translate
 
 _SCORE_BYTES = 2**30  # the largest size of the tensors over the vocabulary that `generate` keeps for scores
 
@@ -95,7 +95,7 @@ class ServedTranslator:
         """
         config = self.model.generation_config
         beams = search.get("num_beams") or config.num_beams or 1
-        steps = search.get("max_new_tokens") or config.max_new_tokens or 2 * max(lengths) + 10  # as in `translate`
+        steps = new_tokens_limit(self.model, max(lengths), search).get("max_new_tokens") or config.max_length
         return max(1, _SCORE_BYTES // (4 * beams * steps * len(self.tokenizer)))
 
     def _is_too_long(self, length: int) -> bool:

@@ -413,7 +413,7 @@ def _generate(
     generate_kwargs: dict[str, Any],
 ) -> list[list[Translation]]:
     """Translate one batch, and return a list of translations for each source."""
-    limit = _new_tokens_limit(model, len(max(sources, key=len)), generate_kwargs)
+    limit = new_tokens_limit(model, len(max(sources, key=len)), generate_kwargs)
     outputs = model.generate(**_source_inputs(model, sources), **{**generate_kwargs, **limit})
     sequences = outputs if isinstance(outputs, torch.Tensor) else outputs.sequences
     texts = tokenizer.batch_decode(sequences, skip_special_tokens=True)
@@ -422,7 +422,11 @@ def _generate(
     return [found[start : start + size] for start in range(0, len(found), size)]
 
 
-def _new_tokens_limit(model: PreTrainedModel, source_length: int, generate_kwargs: dict[str, Any]) -> dict[str, int]:
+def new_tokens_limit(model: PreTrainedModel, source_length: int, generate_kwargs: dict[str, Any]) -> dict[str, int]:
+    """Return the argument `max_new_tokens` of `generate` for a batch whose longest source has `source_length` tokens.
+
+    The dict is empty if only `max_length` limits the length.
+    """
     limit = _setting(model, generate_kwargs, "max_new_tokens")
     if limit is None and _setting(model, generate_kwargs, "max_length") is None:
         limit = 2 * source_length + 10
