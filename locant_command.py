@@ -83,10 +83,16 @@ def answer_without_package(arguments: list[str]) -> int | None:
     file = next(iter(rest), "")
     is_yaml = name in _RUN_FROM_YAML and file.endswith((".yaml", ".yml"))
     if is_yaml and not {"-h", "--help"} & set(rest) and not Path(file).exists():
-        problem = f"{file} cannot be read: No such file or directory; give the path of a readable YAML file."
-        print(f"locant {name}: error: {problem}", file=sys.stderr)
+        problem = f"{file} cannot be read: No such file or directory"
+        print(f"locant {name}: error: {problem}; {_yaml_file_hint(Path(file))}", file=sys.stderr)
         return 2
     return None
+
+
+def _yaml_file_hint(missing: Path) -> str:
+    names = [file.name for file in missing.parent.glob("*.y*ml")]
+    nearest = difflib.get_close_matches(missing.name, names, n=1)
+    return f"did you mean {missing.parent / nearest[0]}?" if nearest else "give the path of a readable YAML file."
 
 
 def _unknown_command(name: str) -> str:

@@ -126,6 +126,7 @@ def add_translation(served: ServedTranslator, num_beams: int, examples: Sequence
         _with_page_errors(show),
         [text, beams, number],
         [best, words, weights, table, shown_alignment],
+        api_name="translate",
     )
     words.input(show_attention, [words, shown_alignment], weights)
 
@@ -142,7 +143,7 @@ def add_text_classification(served: ServedClassifier, examples: Sequence[str] = 
             gr.Warning("The text has more tokens than the model reads of a text: only its beginning was read.")
         return found
 
-    gr.on([button.click, text.submit], _with_page_errors(show), text, labels)
+    gr.on([button.click, text.submit], _with_page_errors(show), text, labels, api_name="classify")
 
 
 def add_image_classification(predict: Predict, num_labels: int, examples: Sequence[str] = ()) -> None:
@@ -151,7 +152,7 @@ def add_image_classification(predict: Predict, num_labels: int, examples: Sequen
     button = gr.Button("Classify", variant="primary")
     labels = gr.Label(label="Prediction", num_top_classes=10)
     function = functools.partial(classify_image, predict, num_labels)
-    button.click(_with_page_errors(function), image, labels)
+    button.click(_with_page_errors(function), image, labels, api_name="classify_image")
 
 
 def add_fill_mask(predict: Predict, mask: str, examples: Sequence[str] = ()) -> None:
@@ -169,7 +170,7 @@ def add_fill_mask(predict: Predict, mask: str, examples: Sequence[str] = ()) -> 
         found = fill_masks(predict, mask, given, _CANDIDATES)
         return [[number, token, f"{probability:.4f}"] for number, token, probability in found]
 
-    gr.on([button.click, text.submit], _with_page_errors(show), text, table)
+    gr.on([button.click, text.submit], _with_page_errors(show), text, table, api_name="fill_mask")
 
 
 def add_text_generation(predict: Predict, max_new_tokens: int, examples: Sequence[str] = ()) -> None:
@@ -184,7 +185,8 @@ def add_text_generation(predict: Predict, max_new_tokens: int, examples: Sequenc
         label="Continuation", interactive=False, lines=4, buttons=["copy"], elem_id="continuation"
     )
     function = functools.partial(generate, predict)
-    gr.on([button.click, text.submit], _with_page_errors(function), [text, length, do_sample], continuation)
+    given = [text, length, do_sample]
+    gr.on([button.click, text.submit], _with_page_errors(function), given, continuation, api_name="generate")
 
 
 def add_captioning(predict: Predict, examples: Sequence[str] = ()) -> None:
@@ -192,7 +194,7 @@ def add_captioning(predict: Predict, examples: Sequence[str] = ()) -> None:
     image = _image_field(examples)
     button = gr.Button("Describe", variant="primary")
     text = gr.Textbox(label="Caption", interactive=False, buttons=["copy"], elem_id="caption")
-    button.click(_with_page_errors(functools.partial(caption, predict)), image, text)
+    button.click(_with_page_errors(functools.partial(caption, predict)), image, text, api_name="caption")
 
 
 def _text_field(label: str, examples: Sequence[str]) -> gr.Textbox:

@@ -181,7 +181,9 @@ def train_tokenizer(
     offsets = processors.ByteLevel(trim_offsets=True, add_prefix_space=shape.whole_texts, use_regex=False)
     backend.post_processor = processors.Sequence([offsets, template])
     if backend.get_vocab_size() < vocab_size:
-        logger.warning(f"The texts gave a vocabulary of {backend.get_vocab_size()} tokens; the limit was {vocab_size}.")
+        logger.warning(
+            f"The texts gave a vocabulary of {backend.get_vocab_size():,} tokens, fewer than vocab_size {vocab_size:,}."
+        )
     return LocantTokenizer(
         tokenizer_object=backend,
         split_special_tokens=not shape.has_mask,

@@ -26,7 +26,7 @@ from transformers import (
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
-from transformers.utils import CONFIG_NAME
+from transformers.utils import ADAPTER_CONFIG_NAME, CONFIG_NAME
 
 from locant.checkpoints.checkpoint_files import CheckpointError
 from locant.checkpoints.load_checks import check_settings
@@ -314,15 +314,16 @@ def _field(value: Any) -> str:
 
 
 def check_folder(name: str | os.PathLike[str]) -> None:
-    """Raise `InputError` if `name` looks like a path but is not a folder, or if the folder holds an unfinished run.
+    """Raise `InputError` if `name` looks like a path but is not a folder, or if the folder holds no finished model.
 
-    The message for an unfinished run names a checkpoint that can be used, if the run has a checkpoint. A folder without
-    a config is refused only if a folder inside it has a config; the message names the folder inside.
+    The message for an unfinished run names a checkpoint that can be used, if the run has a checkpoint. The message for
+    a folder without the config of a model or of an adapter names a folder inside it that has the config of a model, if
+    there is one within two levels.
     """
     is_in_folder = "/" in os.fspath(name) and os.path.isdir(os.path.dirname(name))
     if (looks_like_path(name) or is_in_folder) and not os.path.isdir(name):
         if os.path.isfile(name):
-            raise InputError(f"{name} is a file: give the folder that a model was saved to, and other files after it.")
+            raise InputError(f"{name} is a file: give the folder that a model was saved to.")
         parent = Path(name).parent
         folders = [entry.name for entry in parent.iterdir() if entry.is_dir()] if parent.is_dir() else []
         nearest = difflib.get_close_matches(Path(name).name, folders, n=1)
@@ -330,9 +331,11 @@ def check_folder(name: str | os.PathLike[str]) -> None:
         raise InputError(f"There is no folder {name}: {hint}")
     if holds_unfinished_run(Path(name)):
         raise InputError(explain_unfinished(Path(name)))
-    inside = sorted(file.parent for file in Path(name).glob(f"*/{CONFIG_NAME}"))
-    if inside and not (Path(name) / CONFIG_NAME).exists():
-        raise InputError(f"{name} has no {CONFIG_NAME}, so it holds no model: did you mean {inside[0]}?")
+    folder = Path(name)
+    if folder.is_dir() and not any((folder / config).exists() for config in (CONFIG_NAME, ADAPTER_CONFIG_NAME)):
+        inside = [file.parent for level in ("*", "*/*") for file in sorted(folder.glob(f"{level}/{CONFIG_NAME}"))]
+        hint = f"did you mean {inside[0]}?" if inside else "give the folder that a model was saved to."
+        raise InputError(f"{name} has no {CONFIG_NAME}, so it holds no model: {hint}")
 
 
 def _setting(model: PreTrainedModel, generate_kwargs: dict[str, Any], name: str) -> Any:

@@ -107,7 +107,10 @@ def check_output_folder(path: Path, overwrite: bool) -> None:
     if path.is_file():
         raise InputError(f"{path} is a file: give a folder.")
     if not overwrite and path.is_dir() and any(path.iterdir()):
-        raise InputError(f"{path} is not empty: give a new or an empty folder, or --overwrite (overwrite=True).")
+        raise InputError(
+            f"{path} is not empty: give a new or an empty folder, or overwrite its files (--overwrite in a command, "
+            "overwrite=True in Python)."
+        )
 
 
 def visualize(

@@ -106,8 +106,7 @@ def run_config_file(model: str) -> Path | None:
 
 
 def positive(text: str) -> int:
-    """Convert `text` to a whole number above 0; raise `ArgumentTypeError` or `ValueError` if that is not possible."""
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"{text} is not above 0")
-    return number
+    """Convert `text` to a whole number above 0; raise `ArgumentTypeError` if that is not possible."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above 0")
+    return int(text)

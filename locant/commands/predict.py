@@ -275,6 +275,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "files",
         nargs="*",
+        default=[],  # without a default, argparse would count FILE among the missing arguments if MODEL is missing
         metavar="FILE",
         help="files of texts, one text per line; tables of texts; or images, or folders of images",
     )

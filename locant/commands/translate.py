@@ -43,7 +43,11 @@ def _parser() -> argparse.ArgumentParser:
     parser = CommandParser("locant translate", description="Translate text, one sentence per line.")
     add_model_options(parser)
     parser.add_argument(
-        "files", nargs="*", metavar="FILE", help="files of sentences, one per line (default: standard input)"
+        "files",
+        nargs="*",
+        default=[],  # without a default, argparse would count FILE among the missing arguments if MODEL is missing
+        metavar="FILE",
+        help="files of sentences, one per line (default: standard input)",
     )
     parser.add_argument("--output", metavar="FILE", help="file for the translations (default: standard output)")
     parser.add_argument(

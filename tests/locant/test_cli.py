@@ -96,6 +96,11 @@ class TestProgram:
             importlib.import_module(cli.COMMANDS[name][0]).run(["nowhere.yaml", "--seed", "1"])
         assert found == (2, "", f"locant {name}: error: {error.value}\n")
 
+    def test_the_yaml_file_of_the_nearest_name(self, monkeypatch, capfd, tmp_path):
+        (tmp_path / "my.yaml").touch()
+        status, _, errors = self.answer(["train", str(tmp_path / "my.yml")], monkeypatch, capfd)
+        assert status == 2 and errors.endswith(f"No such file or directory; did you mean {tmp_path / 'my.yaml'}?\n")
+
     @pytest.mark.parametrize(
         ("arguments", "status", "text"),
         [(["--help"], 0, "usage: locant"), ([], 2, "usage: locant"), (["trian"], 2, "did you mean train?")],
@@ -286,6 +291,11 @@ def test_evaluate_finds_the_splits_of_the_run(run, folder):
         ("translate ./nowhere a.en", "There is no folder ./nowhere"),
         ("translate a.en", "a.en is a file: give the folder that a model was saved to"),
         ("translate . a.en", ". has no config.json, so it holds no model: did you mean model?"),
+        ("translate .. a.en", ".. has no config.json, so it holds no model: did you mean ../{name}/model?"),
+        ("translate model/empty a.en", "model/empty has no config.json, so it holds no model: give the folder"),
+        ("translate", "the following arguments are required: MODEL; see locant translate --help."),
+        ("predict", "the following arguments are required: MODEL; see locant predict --help."),
+        ("translate model --num_beams two", "--num_beams: 'two' is not a whole number above 0; see"),
         ("translate model nowhere.en", "nowhere.en does not exist"),
         ("translate model a.en --device cpu --num_return_sequences 9", "9 translations"),
         ("translate model a.en --device cpu --output a.en/b", "a.en/b cannot be written"),
@@ -293,9 +303,10 @@ def test_evaluate_finds_the_splits_of_the_run(run, folder):
 )
 def test_commands_refuse_what_they_cannot_use(run, folder, arguments, message):
     (folder / "short.fr").write_text("un\n")
+    (folder / "model" / "empty").mkdir(exist_ok=True)
     status, output, errors = run(*arguments.split())
     assert (status, output) == (2, "")
-    assert message in errors
+    assert message.format(name=folder.name) in errors
 
 
 @pytest.mark.parametrize(

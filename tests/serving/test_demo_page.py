@@ -249,6 +249,7 @@ def test_a_file_that_was_not_uploaded_is_not_read(image_classifier, image):
         data = {"path": image, "meta": {"_type": "gradio.FileData"}}
         api = httpx.get(f"{address}/gradio_api/info", timeout=SECONDS).json()["named_endpoints"]
         [name] = api
+        assert name == "/classify_image"
         event = httpx.post(f"{address}/gradio_api/call{name}", json={"data": [data]}, timeout=SECONDS).json()[
             "event_id"
         ]

@@ -776,7 +776,9 @@ class TestDryRun:
         before = contents(trained_run)
         assert toy.train(trained_run, dry_run="true") == 0
         assert contents(trained_run) == before
-        assert "steps" in self.rows(capsys.readouterr().out)
+        out = capsys.readouterr().out
+        assert "steps" in self.rows(out)
+        assert f"The run in {trained_run} is already finished" in out
 
     def test_measures_a_batch(self, trained_run):
         """Twice the pairs keep twice the memory, and logits are not among it, as training makes none."""

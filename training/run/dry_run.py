@@ -92,7 +92,7 @@ def print_dry_run(
         ),
         (
             "largest batch",
-            f"a batch {larger:.1f} times as large as the largest of this run would fill the free {_mib(free)}",
+            f"a batch {larger:.1f} times as large as the largest one would still fit into the free {_mib(free)}",
         ),
         ("computation", f"{flop:.2g} FLOP, 6 for each parameter and token"),
         ("time of training", f"{timedelta(seconds=round(seconds * passes))} on this device, without evaluations"),

@@ -86,13 +86,14 @@ def _train(run: RunConfig, write_card: WriteCard | None, termination: Terminatio
     with in_one_sentence(folder.path, cache):
         rows = load_rows(run, recipe)
     folder.check_data(data_identity(recipe, rows))
-    if folder.is_finished() and not run.training.dry_run:
+    if folder.is_finished():
         limit = "max_steps" if run.training.max_steps > 0 else "num_train_epochs"
         if run.training.early_stopping_patience is not None:
             limit += ", or a larger early_stopping_patience,"
         print_in_main_process(
             run, f"The run in {folder.path} is already finished: give a larger {limit} to train further."
         )
+    if folder.is_finished() and not run.training.dry_run:
         report(run, recipe, folder.metrics())
         return folder.metrics()
     if not run.training.dry_run:

@@ -254,7 +254,7 @@ class Translation(Recipe):
     def report_tables(self, rows: Sequence[EvaluationRow]) -> list[ReportTable]:
         """Make a table of BLEU by number of words in the source, and a table of the sentences with the lowest BLEU."""
         lengths = [[words, f"{number:,}", f"{bleu:.2f}"] for words, (number, bleu) in bleu_by_length(rows).items()]
-        worst = sorted(rows, key=lambda row: row.sentence_bleu)
+        worst = sorted((row for row in rows if row.sentence_bleu < 100), key=lambda row: row.sentence_bleu)
         return [
             ReportTable("BLEU by the number of words in the source", ["words", "sentences", "BLEU"], lengths),
             report_rows("Lowest sentence BLEU", worst),
