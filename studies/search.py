@@ -187,7 +187,7 @@ class _Trials:
         except InputError as error:
             self._fail(trial, str(error))
             return
-        reported = len(self._frozen(trial).intermediate_values)
+        reported = max(self._frozen(trial).intermediate_values, default=0)  # an evaluation without a score has none
         self._running.append(_RunningTrial(trial, run, reported))
 
     def _report_evaluations(self, running: _RunningTrial) -> None:

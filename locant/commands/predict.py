@@ -140,7 +140,9 @@ def _check_masks(pipe: Any, lines: list[str], before: int) -> None:
     mask = pipe.tokenizer.mask_token
     for number, line in enumerate(lines, start=before + 1):
         if line.strip() and mask not in line:
-            raise InputError(f"Line {number} has no {mask}: write it in place of the word that is to be predicted.")
+            raise InputError(
+                f"Line {number} of the input has no {mask}: write it in place of the word that is to be predicted."
+            )
 
 
 def predict_inputs(pipe: Any, inputs: list[str], parsed: argparse.Namespace, max_length: int | None) -> Iterator[Any]:

@@ -97,6 +97,8 @@ def print_dry_run(
         ("computation", f"{flop:.2g} FLOP, 6 for each parameter and token"),
         ("time of training", f"{timedelta(seconds=round(seconds * passes))} on this device, without evaluations"),
     ]
+    if model.main_input_name == "pixel_values":  # the lengths count images, and not the tokens of the two rows
+        report = [row for row in report if row[0] not in ("padding", "computation")]
     print("\n".join(f"{name:<22} {value}" for name, value in report))
     if warning := warmup_warning(args, updates):
         print(warning)

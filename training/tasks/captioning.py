@@ -51,12 +51,13 @@ class Prediction(NamedTuple):
 
 
 def exact_share(predictions: Sequence[str], captions: Sequence[str]) -> float:
-    """Return the share of predictions that are equal to their caption.
+    """Return the share of predictions that are equal to their caption, by `is_exact`."""
+    return sum(map(is_exact, predictions, captions)) / len(captions)
 
-    Line breaks count as spaces, and white space at the ends does not count.
-    """
-    pairs = zip(predictions, captions, strict=True)
-    return sum(one_line(found).strip() == one_line(caption).strip() for found, caption in pairs) / len(captions)
+
+def is_exact(prediction: str, caption: str) -> bool:
+    """Whether a prediction and a caption are equal but for white space at the ends, and line breaks for spaces."""
+    return one_line(prediction).strip() == one_line(caption).strip()
 
 
 def caption_scores(texts: list[str], captions: list[str]) -> dict[str, float]:
@@ -225,7 +226,7 @@ class Captioning(Recipe):
 
     def report_tables(self, rows: Sequence[Prediction]) -> list[ReportTable]:
         """Make a table of the rows whose generated caption is not equal to the caption of the image."""
-        return [report_rows("Wrong captions", [row for row in rows if row.prediction != row.caption])]
+        return [report_rows("Wrong captions", [row for row in rows if not is_exact(row.prediction, row.caption)])]
 
     def lines(self, metrics: Mapping[str, Any]) -> list[MetricLine]:
         """Return lines with the share of exact captions, BLEU and chrF, loss, perplexity, and the number of images."""
