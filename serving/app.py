@@ -53,15 +53,15 @@ def create_app(
 ) -> FastAPI:
     """Create the application that serves a model.
 
-    The application has POST /translate or POST /classify, GET /health, GET /metrics, GET /openapi.json, and the page
-    GET /docs, which loads nothing from other hosts.
+    The application has POST /translate for a translator or POST /classify for a classifier, GET /health, GET /metrics,
+    GET /openapi.json, and the page GET /docs, which loads nothing from other hosts.
 
     Args:
-        served: the model.
+        served: the model, a translator or a text classifier.
         name: the name of the model that /health returns.
         engine: the engine that /health returns, `torch` or `ctranslate2`.
         batch_size: the largest number of texts in a batch.
-        limits: the largest values that are accepted; by default `Limits()`.
+        limits: the limits of the requests and of the queue; by default `Limits()`.
     """
     limits = limits or Limits()
     metrics = Metrics()
@@ -94,7 +94,7 @@ def create_app(
 
     @app.get("/", include_in_schema=False)
     async def root() -> RedirectResponse:
-        """The page that describes the requests."""
+        """Redirect to /docs, the page that describes the requests."""
         return RedirectResponse("/docs")
 
     @app.get("/health", summary="State of the server", tags=["server"])
@@ -113,7 +113,7 @@ def create_app(
 def _add_task(
     app: FastAPI, served: ServedTranslator | ServedClassifier, batcher: Batcher, metrics: Metrics, limits: Limits
 ) -> None:
-    """Add the endpoint of the model's task."""
+    """Add the endpoint of the model's task to `app`: POST /translate or POST /classify."""
     translation_request, classification_request = request_models(limits)
 
     async def results(request: Any) -> list[Any]:
@@ -126,14 +126,14 @@ def _add_task(
 
         @app.post("/classify", summary="Classify texts", tags=["model"], responses=_PROBLEMS)
         async def classify(request: classification_request) -> ClassificationAnswer:  # type: ignore[valid-type]
-            """The most probable label of each text, and the probability of each label."""
+            """The probability of each label of each text, highest first; for a regression model, the predicted number."""
             return ClassificationAnswer(classifications=[_classification(one) for one in await results(request)])
 
     else:
 
         @app.post("/translate", summary="Translate texts", tags=["model"], responses=_PROBLEMS)
         async def translate(request: translation_request) -> TranslationAnswer:  # type: ignore[valid-type]
-            """The translation of each text, as `locant translate` writes it."""
+            """The best translation of each text, and further translations if `num_return_sequences` is above 1."""
             return TranslationAnswer(translations=[_translation(one) for one in await results(request)])
 
 
@@ -156,7 +156,7 @@ def _unusable(_: Request, error: Any) -> Response:
 
 
 def _invalid(_: Request, error: Any) -> Response:
-    """Answer an invalid body with status 422 and its first `_MOST_FAULTS` faults.
+    """Answer a request with an invalid body: return status 422 and the first `_MOST_FAULTS` faults of the body.
 
     The answer leaves out the invalid values, which may be long or invalid Unicode.
     """
