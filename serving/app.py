@@ -126,7 +126,7 @@ def _add_task(
 
         @app.post("/classify", summary="Classify texts", tags=["model"], responses=_PROBLEMS)
         async def classify(request: classification_request) -> ClassificationAnswer:  # type: ignore[valid-type]
-            """The probability of each label of each text, highest first; for a regression model, the predicted number."""
+            """The probability of each label of each text, highest first, or, for regression, the predicted number."""
             return ClassificationAnswer(classifications=[_classification(one) for one in await results(request)])
 
     else:

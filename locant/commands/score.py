@@ -51,7 +51,8 @@ def _score_documents(parsed: argparse.Namespace) -> tuple[list[SentenceScore], s
     """Score each document in the files of `--text`.
 
     Returns:
-        The score of each document, and a line of text with the perplexity and the bits per byte of all documents.
+        The score of each document; and a summary in one line: the number of documents and of tokens, the perplexity,
+        and the bits per byte.
     """
     # imported here, because --help would take longer with these modules
     from transformers import AutoModelForCausalLM
@@ -113,8 +114,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--document_separator",
         metavar="TEXT",
-        help="separator of the documents in --text: file, blank_line, line or another text (default: as in training, "
-        "else file)",
+        help="separator of the documents in --text: file (each file is one document), blank_line, line (each line is a "
+        "document), or another text (default: as in training, else file)",
     )
     parser.add_argument(
         "--block_size",

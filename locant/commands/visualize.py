@@ -9,7 +9,7 @@ from locant.commands.model_options import add_device_option, positive
 
 
 def run(arguments: list[str]) -> None:
-    """Write a page and PNG files with pictures of a model on a text or an image; print the path of the page."""
+    """Write a page and PNG files that show how a model reads a text or an image, and print the path of the page."""
     parser = _parser()
     parsed = vars(parser.parse_args(arguments))
     if (parsed["text"] is None) == (parsed["image"] is None):
@@ -19,7 +19,7 @@ def run(arguments: list[str]) -> None:
     from locant.visualization.visualization import check_output_folder, visualize
 
     folder, overwrite = Path(parsed.pop("output_dir")), parsed.pop("overwrite")
-    check_output_folder(folder, overwrite)  # before the model is loaded
+    check_output_folder(folder, overwrite)  # checked here, so that an error is raised before the model is loaded
     print(visualize(parsed.pop("model"), **parsed).save(folder, overwrite=overwrite))
 
 
