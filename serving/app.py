@@ -1,5 +1,5 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""The FastAPI application of `locant serve`: endpoints, errors, and the page with the OpenAPI description."""
+"""The FastAPI application of `locant serve`: endpoints, error responses, and the page of the OpenAPI description."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -99,7 +99,7 @@ def create_app(
 
     @app.get("/health", summary="State of the server", tags=["server"])
     async def health() -> Health:
-        """The state of the server, which accepts connections only after the model has computed a first text."""
+        """The state of the server, always `ok`: connections are accepted only after the model has computed a text."""
         return Health(status="ok", model=name, task=served.task, engine=engine)
 
     @app.get("/metrics", summary="Metrics for Prometheus", tags=["server"], response_class=Response)

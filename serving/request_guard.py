@@ -1,5 +1,5 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""Protection from clients that send their request too slowly, or leave before the answer."""
+"""Protects the server from clients that send their request too slowly, or disconnect before the answer."""
 
 import asyncio
 

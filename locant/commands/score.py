@@ -99,8 +99,8 @@ def _score_documents(parsed: argparse.Namespace) -> tuple[list[SentenceScore], s
 def _parser() -> argparse.ArgumentParser:
     parser = CommandParser(
         "locant score",
-        description="Write the natural log-probability of given translations, one sentence per line; or of documents "
-        "under a language model, with the perplexity and the bits per byte of all documents on standard error.",
+        description="Write the log-probability (natural logarithm) of each given translation, one per line; or of each "
+        "document under a language model, and, on standard error, the perplexity and bits per byte of all documents.",
     )
     add_model_options(parser)
     parser.add_argument("--source", metavar="FILE", help="file of source sentences, one per line")

@@ -50,7 +50,8 @@ def run(arguments: list[str]) -> None:
         )
     listener = bind(parsed.host, parsed.port)
     print(f"Loading {parsed.model}", file=sys.stderr)
-    # switch progress bars off, unless standard output is a file, standard error is a terminal and --no_progress is absent
+    # switch progress bars off, unless standard output is a file, standard error is a terminal, and --no_progress is not
+    # given
     shows_progress(parsed)
     with _load(parsed) as (served, engine):
         # compute one text first: a model that cannot compute is not served, and the first request is not slower

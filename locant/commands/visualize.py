@@ -27,8 +27,8 @@ def _parser() -> argparse.ArgumentParser:
     parser = CommandParser(
         "locant visualize",
         description="Write a self-contained HTML page (index.html) and PNG files with the attention weights of each "
-        "layer and head, the position encoding, the norms at the input, and, for translators, the word alignment. The "
-        "model can be any model of transformers that returns attention weights.",
+        "layer and head, the position encoding, the norms of the embeddings and position vectors at the input, and, "
+        "for translators, the word alignment. Any model of transformers that returns attention weights can be used.",
     )
     parser.add_argument("model", metavar="MODEL", help="folder or Hub name of the model")
     parser.add_argument("text", metavar="TEXT", nargs="?", help="text that the model reads")
