@@ -25,7 +25,7 @@ from locant.tokenization import LocantImageProcessor, LocantProcessor, LocantTok
 
 
 class ModelWithoutHead:
-    """The class that `AutoModel` calls for a `LocantConfig`; it makes a model of the class that fits the config.
+    """The class registered with `AutoModel` for `LocantConfig`; it makes a model of the class that fits the config.
 
     `AutoModel` allows one class for each config class, but the fields of a `LocantConfig` decide which class without a
     head is needed, such as `LocantModel` or `LocantDecoderModel`.
@@ -77,7 +77,7 @@ def register_models() -> None:
     models: dict[Any, type] = {**CAPTIONER, **DECODER, **TEXT_ENCODER, **IMAGE_ENCODER, AutoModel: ModelWithoutHead}
     for auto_class, model_class in models.items():
         auto_class.register(LocantConfig, model_class, exist_ok=True)
-    if is_vision_available():  # without PIL, AutoImageProcessor is a placeholder whose methods raise
+    if is_vision_available():  # without PIL, AutoImageProcessor is a placeholder whose methods raise ImportError
         AutoImageProcessor.register(LocantConfig, image_processor_classes={"pil": LocantImageProcessor}, exist_ok=True)
         AutoVideoProcessor.register(LocantConfig, NoVideoProcessor, exist_ok=True)
     # with LocantConfig as the key, AutoProcessor would look for an image processor in the folder of a text model; with

@@ -20,7 +20,7 @@ class CodeOnPush(TrainerCallback):
     def on_push_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, model: Any = None, **kwargs: Any
     ) -> None:
-        """Write the code if `model` is a Locant model and this process saves files.
+        """Write the code if `model` is a Locant model, this process saves files, and bundling of code is not disabled.
 
         The Trainer calls this method before it pushes.
         """

@@ -19,7 +19,7 @@ _RANKS = ("RANK", "PMI_RANK", "OMPI_COMM_WORLD_RANK", "MV2_COMM_WORLD_RANK")
 
 
 def start_missing_processes(arguments: list[str], environment: Mapping[str, str] = os.environ) -> None:
-    """Replace this process by torchrun with N `locant train` processes, if Accelerate started one instead of N.
+    """Replace this process by torchrun with N processes of `locant train` if Accelerate had to start N but started one.
 
     Otherwise, the function returns without effect.
 

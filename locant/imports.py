@@ -1,5 +1,5 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""Calls a function with the module of another library, once the module is imported.
+"""Calls a function with a module of another library as soon as the module is imported.
 
 If Locant imported the module itself, the import would take time even for users who have the library but do not use it:
 0.2 s for PEFT alone, and more with its optional libraries, whose imports can also fail.
@@ -22,7 +22,7 @@ def when_imported(name: str, then: Callable[[ModuleType], None]) -> None:
 
 
 class _Watcher(MetaPathFinder):
-    """A finder in `sys.meta_path` that calls `then` once the module `name` is loaded.
+    """A finder in `sys.meta_path` that calls `then` as soon as the module `name` is loaded.
 
     On the import of `name`, the watcher removes itself from `sys.meta_path`, and the other finders find the module.
     """

@@ -10,8 +10,9 @@ def train(config: str | os.PathLike[str] | Mapping[str, Any] | None = None, **op
     """Train a model as the command `locant train` does, or resume the run in `output_dir`.
 
     Args:
-        config: a YAML file of `locant train`; or the content of such a file: a dictionary with the sections `model`,
-            `data` and `training`, which are dictionaries, and with `task`. None if `options` has all options.
+        config: the path of a YAML file of `locant train`; or the content of such a file: a dictionary with some of the
+            keys `task`, `model`, `data` and `training`, in which the last three have dictionaries of options as values;
+            or None if `options` has all options.
         **options: options of `locant train` by name; they take precedence over the options in `config`.
 
     Returns:
@@ -20,8 +21,10 @@ def train(config: str | os.PathLike[str] | Mapping[str, Any] | None = None, **op
         dictionary.
 
     Raises:
-        InputError: an option does not exist or cannot have the given value, the data cannot be used, or training
-            diverged. `InputError` is a subclass of ValueError; its message says how to correct the input.
+        InputError: an option does not exist or cannot have the given value, the data or a file cannot be used,
+            training diverged, a data worker died, or the Hub refused the finished model. `InputError` is a subclass of
+            ValueError.
+        Terminated, KeyboardInterrupt: SIGTERM or Ctrl-C ended the run.
     """
     # imported here, because `import locant` would take longer with these modules
     from locant.hub.sharing.model_card import write_model_card

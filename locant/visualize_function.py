@@ -23,8 +23,8 @@ def visualize(
         text: the text to read; None if the model reads an image.
         target: the target text of an encoder–decoder; by default the text that the model generates.
         **options: `image`, `compare`, `reverse_model`, `layer`, `tokenizer`, `image_processor`, `reverse_tokenizer` and
-            `device`, see `locant.visualization.visualization.visualize`. `tokenizer` (or `image_processor`) is needed
-            if `model` is a model object.
+            `device`, which `locant.visualization.visualization.visualize` describes. `tokenizer` (or `image_processor`)
+            is needed if `model` is a model object.
 
     Raises:
         InputError: the model does not load or returns no attention weights, or an argument does not fit the model.

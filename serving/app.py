@@ -1,5 +1,5 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""The FastAPI application of `locant serve`: endpoints, errors, and the page with the OpenAPI description."""
+"""The FastAPI application of `locant serve`: endpoints, error responses, and the page of the OpenAPI description."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -53,15 +53,15 @@ def create_app(
 ) -> FastAPI:
     """Create the application that serves a model.
 
-    The application has POST /translate or POST /classify, GET /health, GET /metrics, GET /openapi.json, and the page
-    GET /docs, which loads nothing from other hosts.
+    The application has POST /translate for a translator or POST /classify for a classifier, GET /health, GET /metrics,
+    GET /openapi.json, and the page GET /docs, which loads nothing from other hosts.
 
     Args:
-        served: the model.
+        served: the model, a translator or a text classifier.
         name: the name of the model that /health returns.
         engine: the engine that /health returns, `torch` or `ctranslate2`.
         batch_size: the largest number of texts in a batch.
-        limits: the largest values that are accepted; by default `Limits()`.
+        limits: the limits of the requests and of the queue; by default `Limits()`.
     """
     limits = limits or Limits()
     metrics = Metrics()
@@ -94,12 +94,12 @@ def create_app(
 
     @app.get("/", include_in_schema=False)
     async def root() -> RedirectResponse:
-        """The page that describes the requests."""
+        """Redirect to /docs, the page that describes the requests."""
         return RedirectResponse("/docs")
 
     @app.get("/health", summary="State of the server", tags=["server"])
     async def health() -> Health:
-        """The state of the server, which accepts connections only after the model has computed a first text."""
+        """The state of the server, always `ok`: connections are accepted only after the model has computed a text."""
         return Health(status="ok", model=name, task=served.task, engine=engine)
 
     @app.get("/metrics", summary="Metrics for Prometheus", tags=["server"], response_class=Response)
@@ -113,7 +113,7 @@ def create_app(
 def _add_task(
     app: FastAPI, served: ServedTranslator | ServedClassifier, batcher: Batcher, metrics: Metrics, limits: Limits
 ) -> None:
-    """Add the endpoint of the model's task."""
+    """Add the endpoint of the model's task to `app`: POST /translate or POST /classify."""
     translation_request, classification_request = request_models(limits)
 
     async def results(request: Any) -> list[Any]:
@@ -126,14 +126,14 @@ def _add_task(
 
         @app.post("/classify", summary="Classify texts", tags=["model"], responses=_PROBLEMS)
         async def classify(request: classification_request) -> ClassificationAnswer:  # type: ignore[valid-type]
-            """The most probable label of each text, and the probability of each label."""
+            """The probability of each label of each text, highest first, or, for regression, the predicted number."""
             return ClassificationAnswer(classifications=[_classification(one) for one in await results(request)])
 
     else:
 
         @app.post("/translate", summary="Translate texts", tags=["model"], responses=_PROBLEMS)
         async def translate(request: translation_request) -> TranslationAnswer:  # type: ignore[valid-type]
-            """The translation of each text, as `locant translate` writes it."""
+            """The best translation of each text, and further translations if `num_return_sequences` is above 1."""
             return TranslationAnswer(translations=[_translation(one) for one in await results(request)])
 
 
@@ -156,7 +156,7 @@ def _unusable(_: Request, error: Any) -> Response:
 
 
 def _invalid(_: Request, error: Any) -> Response:
-    """Answer an invalid body with status 422 and its first `_MOST_FAULTS` faults.
+    """Answer a request with an invalid body: return status 422 and the first `_MOST_FAULTS` faults of the body.
 
     The answer leaves out the invalid values, which may be long or invalid Unicode.
     """

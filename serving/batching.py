@@ -15,7 +15,7 @@ from .metrics import Metrics
 Compute = Callable[[Sequence[str], dict[str, Any]], Sequence[Any]]
 _LONGEST_RETRY = 60  # the largest `retry_after`, in seconds
 _PAUSE = 0.01  # the next batch begins if no request arrives within this time, in seconds
-_LONGEST_PAUSE = 0.1  # the longest pause between two batches, as a share of the time of the last batch
+_LONGEST_PAUSE = 0.1  # the pause between two batches ends after about this share of the time of the last batch
 _THREAD_NAME = "locant-batches"
 
 
@@ -49,14 +49,13 @@ class Batcher:
     """Computes the texts of concurrent requests in shared batches.
 
     The public methods are called in one event loop. Only this event loop changes the queue, so no locks are needed.
-    `compute` is called in another thread.
-
-    A batch is computed as soon as the thread is free. While a batch is computed, the texts of the next batch arrive.
+    `compute` is called in another thread. While this thread computes a batch, the texts of the next batch arrive. The
+    next batch begins at once, or after a short pause in which clients can send further texts.
 
     Args:
         compute: takes texts, and options that apply to all of them, and returns a result for each text. A result that
-            is an exception is raised in the request of its text. If `compute` itself raises, `compute` is called again
-            for each text alone, so that a text that cannot be computed fails alone.
+            is an exception is raised in the request of its text. If `compute` itself raises an exception for several
+            texts, it is called again for each text alone, so that only texts that cannot be computed fail.
         batch_size: the largest number of texts in a batch.
         max_waiting: the largest number of texts in the queue.
         metrics: the metrics that record the length of the queue, and the number of texts and the seconds of each batch.
@@ -76,7 +75,8 @@ class Batcher:
     async def submit(self, texts: Sequence[str], options: dict[str, Any]) -> list[Any]:
         """Return the result of each text, once all texts are computed.
 
-        If the caller is cancelled, or a text fails, the other texts of this call that still wait are not computed.
+        If the caller is cancelled, or one of `texts` fails, those of `texts` that are still in the queue are not
+        computed.
 
         Raises:
             QueueFullError: the queue has no room for all `texts`; in this case none of them was added to the queue.
@@ -118,10 +118,11 @@ class Batcher:
             thread.shutdown(wait=False, cancel_futures=True)
 
     async def _let_clients_return(self, expected: int) -> None:
-        """Wait for the next requests of the clients that have just got an answer, about a tenth of the last batch.
+        """Wait until the clients that have just got an answer send their next requests, so that batches are larger.
 
-        Without this pause, the texts of these clients and of all others would be computed in turn, in two batches of
-        half the size. The pause ends early if no request arrives in `_PAUSE` seconds.
+        Without this pause, these clients would take turns with all other clients, in batches of half the size. The
+        pause takes at most about a tenth of the time of the last batch. It ends early if no request arrives in `_PAUSE`
+        seconds, or if the queue has `expected` texts or enough texts for a whole batch.
 
         Args:
             expected: the number of texts in the queue if each answered text is followed by another one.

@@ -115,8 +115,8 @@ def fill_masks(predict: Predict, mask: str, text: str, top_k: int) -> list[tuple
         top_k: the number of tokens for each mask.
 
     Returns:
-        For each mask, `top_k` tuples of the number of the mask (counted from 1), a token and its probability, the most
-        probable token first.
+        A list of tuples, `top_k` for each mask: the number of the mask (counted from 1), a token and its probability.
+        The masks are in the order of the text, and the tokens of a mask in descending order of probability.
 
     Raises:
         InputError: the text is blank or too long, or has no mask.

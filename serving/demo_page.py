@@ -42,14 +42,14 @@ def build_page(name: str, add_form: Callable[[], None]) -> gr.Blocks:
     """Build the page of a model.
 
     Args:
-        name: the name of the model, in the heading.
+        name: the name of the model, which the heading of the page shows.
         add_form: the function that adds the form of the model's task to the page.
     """
     title = f"Locant: {name}"
     with gr.Blocks(title=title, analytics_enabled=False, delete_cache=(_KEEP_UPLOADS, _KEEP_UPLOADS)) as page:
         gr.HTML(f"<h1>{html.escape(title)}</h1>")
         add_form()
-    # without api_open=False, requests to /run would not wait in the queue, and several would run at the same time
+    # with api_open=True, requests to Gradio's endpoint /run would skip the queue, and could run at the same time
     page.queue(max_size=_WAITING, default_concurrency_limit=1, api_open=False)
     return page
 
@@ -140,7 +140,7 @@ def add_text_classification(served: ServedClassifier, examples: Sequence[str] = 
     def show(given: str) -> dict[str, float] | str:
         found, is_cut = classify_text(served, given)
         if is_cut:
-            gr.Warning("The text has more tokens than the model reads of a text: only its beginning was read.")
+            gr.Warning("The text has more tokens than the model reads: only its beginning was read.")
         return found
 
     gr.on([button.click, text.submit], _with_page_errors(show), text, labels, api_name="classify")
@@ -205,7 +205,7 @@ def _text_field(label: str, examples: Sequence[str]) -> gr.Textbox:
 
 
 def _image_field(examples: Sequence[str]) -> gr.Image:
-    """Make a field for an image, from which a function of the page gets the path of the unchanged file."""
+    """Make a field for an image; a function with this field as an input gets the path of the unchanged file."""
     image = gr.Image(label="Image", type="filepath", image_mode=None, sources=["upload", "clipboard"], height=280)
     if examples:
         gr.Examples([[example] for example in examples], image)

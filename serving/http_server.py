@@ -17,7 +17,7 @@ _MOST_CONNECTIONS = 1000
 
 
 class _Protocol(H11Protocol):
-    """A connection that is closed if the headers of a request do not arrive in time, or the client reads no answer.
+    """A connection that is closed if request headers do not arrive in time, or if the client does not read its answer.
 
     uvicorn itself closes a connection only if no data arrive for `timeout_keep_alive` seconds after an answer. It waits
     without end for the first request, for the rest of incomplete headers, and for a client that does not read its
@@ -33,12 +33,12 @@ class _Protocol(H11Protocol):
         self.loop.call_later(self.timeout_keep_alive, self._close_if_idle, (None, True, 0))
 
     def _close_if_idle(self, before: tuple[object, bool, int]) -> None:
-        """Close the connection if its state did not change in the last interval of `timeout_keep_alive` seconds.
+        """Close the connection if its state is the same as `timeout_keep_alive` seconds ago; else check again later.
 
         A connection is not closed while the server computes an answer and the client has read all bytes sent so far.
 
         Args:
-            before: the state at the beginning of the interval: the last request, whether its answer is complete, and
+            before: the state `timeout_keep_alive` seconds ago: the last request, whether its answer is complete, and
                 the number of bytes of the answer that are not sent yet.
         """
         if self.transport.is_closing():
@@ -86,7 +86,8 @@ def bind(host: str, port: int) -> socket.socket:
     """
     try:
         [(family, _, _, _, address), *_] = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-        # with the protocol, asyncio switches Nagle's algorithm off, which would delay the body of each answer by 40 ms
+        # Nagle's algorithm would delay the body of each answer by 40 ms; asyncio switches the algorithm off only for
+        # sockets that are made with IPPROTO_TCP
         listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(address)
@@ -111,8 +112,9 @@ def serve(
     Args:
         app: the application.
         listener: the socket that `bind` returned.
-        idle_seconds: a connection without a request is closed after `idle_seconds` to 2 * `idle_seconds`.
-        stop_seconds: seconds after the signal; requests that are not answered by then get status 500.
+        idle_seconds: a connection on which no request arrives is closed after 1 to 2 times this number of seconds.
+        stop_seconds: the seconds after the signal in which received requests are still answered; requests without an
+            answer after these seconds get status 500.
         on_ready: the function that is called with the address of the server as soon as it accepts connections.
         log_level: the lowest level of the messages of uvicorn that are printed.
 
@@ -137,7 +139,8 @@ def serve(
     )
     server = _Server(config, on_ready)
 
-    # when uvicorn has stopped, it sends the signal again, which would decide the exit status without this handler
+    # when uvicorn has stopped, it sends the signal again; without this handler, the signal would then end the process,
+    # and the exit status would not be 0
     def stop(number: int, frame: object) -> None:
         server.should_exit = True
 

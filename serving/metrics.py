@@ -1,5 +1,5 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""The counters and histograms of the server, for Prometheus, and the middleware that updates them."""
+"""The metrics of the server, in the format of Prometheus, and the middleware that counts and times the requests."""
 
 import time
 
@@ -64,7 +64,7 @@ class RequestMetrics:
         self._endpoints = endpoints
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Run the application, and record the status of its answer and the seconds that the answer took."""
+        """Run the application; for an HTTP request, also record the status and the duration of the answer."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return

@@ -1,5 +1,5 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""Protection from clients that send their request too slowly, or leave before the answer."""
+"""Protects the server from clients that send their request too slowly, or disconnect before the answer."""
 
 import asyncio
 
@@ -8,7 +8,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 
 class RequestGuard:
-    """ASGI middleware that reads the body before it runs the application, and cancels it if the client disconnects.
+    """ASGI middleware that reads the body and then runs the application, which it cancels if the client disconnects.
 
     A request whose body is not complete in time is answered with status 408, and the connection is closed. The size of
     the body is not checked by this middleware, but by `RequestBodyLimitMiddleware`.

@@ -45,7 +45,10 @@ def request_models(limits: Limits) -> tuple[type[BaseModel], type[BaseModel]]:
         ) = Field(description="A text, or a list of texts.", examples=["The cat sees the dog."])
 
     class TranslationRequest(ClassificationRequest):
-        """Texts to translate, and options of the search. If an option is null, the default of the model is used."""
+        """Texts to translate, and options of the search.
+
+        If `num_beams`, `max_new_tokens` or `length_penalty` is null or left out, the default of the model is used.
+        """
 
         num_beams: int | None = Field(
             None, ge=1, le=limits.num_beams, description="Number of beams; 1 is greedy search.", examples=[4]
@@ -93,7 +96,7 @@ class TranslationAnswer(BaseModel):
 
 
 class LabelScore(BaseModel):
-    """A label and its probability; for a regression model, the predicted number."""
+    """A label and its probability; for a regression model, `score` is the predicted number."""
 
     label: str
     score: float
@@ -125,6 +128,6 @@ class Health(BaseModel):
 
 
 class Problem(BaseModel):
-    """The reason why a request was not answered."""
+    """The reason why the server refused a request."""
 
     detail: Any

@@ -9,12 +9,12 @@ from locant.configuration import LocantConfig
 from locant.training.errors import InputError
 from locant.training.inference import Translation, new_tokens_limit, position_limit, translate
 
-_SCORE_BYTES = 2**30  # the largest size of the tensors over the vocabulary that `generate` keeps for scores
+_SCORE_BYTES = 2**30  # the largest number of bytes of all score tensors that `generate` keeps for a batch
 
 
 @dataclass(frozen=True)
 class TranslatedText:
-    """The translations of a text, best first, and the number of tokens of the text with its prefix."""
+    """The translations of a text, best first, and the number of tokens of the text with the source prefix."""
 
     translations: list[Translation]
     source_tokens: int
@@ -55,7 +55,10 @@ class ServedTranslator:
         self._longest_target = _table_size(model, tokenizer, "target")
 
     def compute(self, texts: Sequence[str], options: dict[str, Any]) -> list[TranslatedText | InputError]:
-        """Translate texts in one batch, or, with scores, in batches whose score tensors take at most `_SCORE_BYTES`.
+        """Translate texts in one batch, or in several batches if one batch might take too much memory.
+
+        There are several batches if scores are asked for and their tensors would take more than `_SCORE_BYTES` in one
+        batch, or if a text has more than 512 tokens.
 
         Args:
             texts: the texts.
@@ -146,10 +149,11 @@ def _lengths(tokenizer: Any, texts: Sequence[str]) -> list[int]:
 
 
 def _table_size(model: Any, tokenizer: Any, side: str) -> int | None:
-    """Return the largest number of tokens of the encoder (`side` "source") or decoder ("target"); None if unlimited.
+    """Return the largest number of tokens that a model's encoder (`side` "source") or decoder ("target") can read.
 
-    For a longer text, models of other families than Locant raise no error that names the limit, so this function reads
-    their limit from the config and the tokenizer.
+    For a Locant model, this number is the size of its learned position table. Other models raise no error that names
+    the limit if a text is too long, so this function reads their limit from the config and the tokenizer. The result is
+    None if no limit is found.
     """
     limits = [position_limit(model, side)]
     if not isinstance(model.config, LocantConfig):

@@ -1,5 +1,5 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""The argument parser of the subcommands, whose errors are sentences."""
+"""An argument parser for the subcommands; its error messages are sentences."""
 
 import argparse
 import difflib

@@ -51,6 +51,6 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--revision", help="branch, tag or commit of the repository on the Hub")
     parser.add_argument(
-        "--token", help="access token of the Hub, for a private repository (default: the token of `hf auth login`)"
+        "--token", help="access token for a private repository (default: the token of `hf auth login` or of HF_TOKEN)"
     )
     return parser

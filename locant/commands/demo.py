@@ -90,7 +90,7 @@ def _predict(
 
 
 def _texts(parsed: argparse.Namespace) -> Sequence[str]:
-    """Read the example texts of the page: the non-blank lines of the files of `--examples`, up to `_MOST_EXAMPLES`."""
+    """Read the example texts of the page: the first `_MOST_EXAMPLES` non-blank lines of the files in `--examples`."""
     lines = (line for file in parsed.examples for line in read_lines(file) if line.strip())
     return list(islice(lines, _MOST_EXAMPLES))
 
@@ -127,7 +127,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--open", action="store_true", help="open the page in the default browser")
     add_device_option(parser)
     parser.add_argument(
-        "--source_prefix", metavar="TEXT", help="text put before every source (default: the prefix of the training run)"
+        "--source_prefix",
+        metavar="TEXT",
+        help="text put before every source (default: the prefix in training, if known)",
     )
     parser.set_defaults(no_progress=True, batch_size=1)
     return parser

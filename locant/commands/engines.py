@@ -70,7 +70,9 @@ def engine_of(parsed: argparse.Namespace) -> str:
 
 @contextmanager
 def load_in_engine(parsed: argparse.Namespace) -> Iterator[tuple[Any, Any, dict[str, Any]]]:
-    """Load a model into the engine of `engine_of`; yield the model, its tokenizer and the result of `text_options`.
+    """Load a model into the engine that `engine_of` returns.
+
+    Yields the model, its tokenizer and the result of `text_options`.
 
     Raises:
         InputError, SharingError: the model does not load, the device cannot be used, the engine is not installed, or

@@ -66,7 +66,7 @@ def _measure_split(parsed: argparse.Namespace, data_options: list[str]) -> tuple
     Args:
         parsed: the arguments of the command.
         data_options: the arguments of the command that are options of the section `data:` of `locant train`; they
-            replace the options of the training run.
+            take precedence over the options of the training run.
     """
     engine, config_file, split = engine_of(parsed), run_config_file(parsed.model), parsed.split or "test"
     if config_file is None:

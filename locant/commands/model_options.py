@@ -24,7 +24,9 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
         "--batch_size", type=positive, default=32, metavar="N", help="number of rows in a batch (default: 32)"
     )
     parser.add_argument(
-        "--source_prefix", metavar="TEXT", help="text put before every source (default: the prefix of the training run)"
+        "--source_prefix",
+        metavar="TEXT",
+        help="text put before every source (default: the prefix in training, if known)",
     )
     parser.add_argument("--no_progress", action="store_true", help="draw no progress bar")
 
@@ -56,7 +58,7 @@ def search_options(arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def load_model(arguments: argparse.Namespace) -> tuple[Any, Any, dict[str, Any]]:
-    """Load a sequence-to-sequence model into PyTorch; return it, its tokenizer and the result of `text_options`.
+    """Load a sequence-to-sequence model into PyTorch; return the model, its tokenizer and the result of `text_options`.
 
     Raises:
         InputError: the model does not load, or the device cannot be used.

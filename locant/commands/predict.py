@@ -63,7 +63,7 @@ def run(arguments: list[str]) -> None:
                 print(line, file=file, flush=is_interactive)
             progress.update(len(chunk))
     if cut:
-        print(f"Cut {cut:,} of {number:,} texts to their first {max_length} tokens, as in training.", file=sys.stderr)
+        print(f"Cut {cut:,} of {number:,} texts to {max_length} tokens: the model reads no more.", file=sys.stderr)
 
 
 def _check_options(pipe: Any, parsed: argparse.Namespace) -> None:
@@ -82,7 +82,11 @@ def _check_options(pipe: Any, parsed: argparse.Namespace) -> None:
 
 
 def max_text_tokens(pipe: Any, data: Any) -> int | None:
-    """Return the number of tokens to which a text classifier cuts a text, as in training; None if texts are not cut."""
+    """Return the largest number of tokens that a text classifier reads of a text; None for other tasks or if unlimited.
+
+    The number is `max_length` in `data`, the data options of the training run, or the size of the learned position
+    table of a Locant model, whichever is smaller.
+    """
     if pipe.task != "text-classification":
         return None
     limits = [getattr(data, "max_length", None), position_limit(pipe.model, "source")]
@@ -161,7 +165,7 @@ def predict_inputs(pipe: Any, inputs: list[str], parsed: argparse.Namespace, max
 
 
 def _call(pipe: Any, inputs: list[str], parsed: argparse.Namespace, max_length: int | None) -> list[Any]:
-    """Call the pipeline with the options in `parsed` for its task; cut texts to at most `max_length` tokens."""
+    """Call the pipeline with the options in `parsed` that apply to its task, and cut texts to `max_length` if given."""
     options: dict[str, Any] = {"batch_size": parsed.batch_size}
     if pipe.task in ("text-classification", "image-classification"):
         options["top_k"] = pipe.model.config.num_labels if _may_have_several(pipe) else parsed.top_k or 1
@@ -173,7 +177,7 @@ def _call(pipe: Any, inputs: list[str], parsed: argparse.Namespace, max_length: 
         options |= {"return_full_text": False, "do_sample": parsed.do_sample}
     if parsed.max_new_tokens is not None:
         options["max_new_tokens"] = parsed.max_new_tokens
-    if pipe.task == "image-text-to-text":  # this pipeline makes one batch of all of its inputs
+    if pipe.task == "image-text-to-text":  # this pipeline makes one batch of all inputs of a call
         del options["batch_size"]
         starts = range(0, len(inputs), parsed.batch_size)
         batches = (inputs[start : start + parsed.batch_size] for start in starts)
@@ -237,7 +241,9 @@ def _texts(file: str, data: Any) -> Iterable[str]:
 
 
 def image_files(model: str, files: Sequence[str]) -> Iterator[str]:
-    """Yield the path of each image in `files`, image files or folders; the images of a folder are sorted by name.
+    """Yield the path of each image file that `files` names, and of each image file in a folder that `files` names.
+
+    The images of a folder are sorted by name.
 
     Raises:
         InputError: `files` is empty, a folder has no image, or an image does not exist or cannot be read.
@@ -279,14 +285,15 @@ def _parser() -> argparse.ArgumentParser:
         nargs="*",
         default=[],  # without a default, argparse would count FILE among the missing arguments if MODEL is missing
         metavar="FILE",
-        help="files of texts, one text per line; tables of texts; or images, or folders of images",
+        help="files of texts, one text per line; tables of texts; or images, or folders of images (default: standard "
+        "input, for models that read texts)",
     )
     parser.add_argument("--output", metavar="FILE", help="file for the predictions (default: standard output)")
     parser.add_argument(
         "--top_k",
         type=positive,
         metavar="N",
-        help="number of labels of an input, or of tokens for each mask, the most probable first (default: 1)",
+        help="number of labels to write for an input, or of tokens for each mask, the most probable first (default: 1)",
     )
     parser.add_argument("--do_sample", action="store_true", help="draw the tokens of a continuation at random")
     parser.add_argument("--seed", type=int, metavar="N", help="seed of the random numbers of --do_sample")

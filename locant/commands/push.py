@@ -13,7 +13,7 @@ _DESCRIPTION = (
 
 
 def run(arguments: list[str]) -> None:
-    """Push a run to the Hub, and print the URL of the commit or of the pull request."""
+    """Push a model to the Hub, and print the URL of the commit or of the pull request."""
     parsed = vars(_parser().parse_args(arguments))
 
     from locant.hub.sharing.push import push
@@ -23,15 +23,19 @@ def run(arguments: list[str]) -> None:
 
 def _parser() -> argparse.ArgumentParser:
     parser = CommandParser("locant push", description=_DESCRIPTION)
-    parser.add_argument("run", metavar="RUN", help="folder of the run, or of one of its checkpoints")
+    parser.add_argument("run", metavar="RUN", help="folder of a finished run, of a checkpoint, or of a saved model")
     parser.add_argument(
-        "repo", metavar="REPO", help="USER/NAME of the repository, which is created if it does not exist"
+        "repo", metavar="REPO", help="NAME or USER/NAME of the repository, which is created if it does not exist"
     )
     parser.add_argument("--private", action="store_true", help="create the repository as a private repository")
     parser.add_argument(
         "--revision", metavar="BRANCH", help="branch to push to, which is created if it does not exist (default: main)"
     )
     parser.add_argument("--token", help="access token (default: the token of `hf auth login` or of HF_TOKEN)")
-    parser.add_argument("--create_pr", action="store_true", help="open a pull request instead of changing the branch")
-    parser.add_argument("--commit_message", metavar="TEXT", help="title of the commit")
+    parser.add_argument("--create_pr", action="store_true", help="open a pull request to main, and leave main as it is")
+    parser.add_argument(
+        "--commit_message",
+        metavar="TEXT",
+        help="title of the commit (default: the name of the folder and Locant's version)",
+    )
     return parser

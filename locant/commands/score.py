@@ -51,7 +51,8 @@ def _score_documents(parsed: argparse.Namespace) -> tuple[list[SentenceScore], s
     """Score each document in the files of `--text`.
 
     Returns:
-        The score of each document, and a line of text with the perplexity and the bits per byte of all documents.
+        The score of each document; and a summary in one line: the number of documents and of tokens, the perplexity,
+        and the bits per byte.
     """
     # imported here, because --help would take longer with these modules
     from transformers import AutoModelForCausalLM
@@ -98,8 +99,8 @@ def _score_documents(parsed: argparse.Namespace) -> tuple[list[SentenceScore], s
 def _parser() -> argparse.ArgumentParser:
     parser = CommandParser(
         "locant score",
-        description="Write the natural log-probability of given translations, one sentence per line; or of documents "
-        "under a language model, with the perplexity and the bits per byte of all documents on standard error.",
+        description="Write the log-probability (natural logarithm) of each given translation, one per line; or of each "
+        "document under a language model, and, on standard error, the perplexity and bits per byte of all documents.",
     )
     add_model_options(parser)
     parser.add_argument("--source", metavar="FILE", help="file of source sentences, one per line")
@@ -113,8 +114,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--document_separator",
         metavar="TEXT",
-        help="separator of the documents in --text: file, blank_line, line or another text (default: as in training, "
-        "else file)",
+        help="separator of the documents in --text: file (each file is one document), blank_line, line (each line is a "
+        "document), or another text (default: as in training, else file)",
     )
     parser.add_argument(
         "--block_size",

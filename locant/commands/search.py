@@ -23,15 +23,15 @@ Other keys of the section, with defaults in brackets:
   trials         number of trials, for random and tpe; may be raised later
   cells          instead of a sampler: the combinations to try, each a list of values in the order of space
   repeat_cell    a combination that is trained again with other seeds, to measure the noise of the score
-  repeat_seeds   the other seeds
+  repeat_seeds   the seeds with which repeat_cell is trained again
   metric         metric on the validation data by which trials are ranked [metric_for_best_model of the runs]
   pruning        true: stop a trial whose best score is worse than the median score of the complete trials at the same
                  evaluation [false]
   seed           seed of the sampler [0]
   workers        number of trials that run at a time, which share the cores [1]; --workers replaces it
 
-All other options are the options of locant train (see locant train --help) and apply to every trial; --dry_run tries
-the first trial and trains nothing.
+All other options are the options of locant train (see locant train --help) and apply to every trial; --dry_run does
+a dry run of the first trial and trains nothing.
 
 The results are in output_dir: report.md (trials by rank, effect of each hyperparameter and of each pair, train-dev gap,
 pictures), trials.csv, and study.journal, which Optuna reads. The same command resumes a search that was stopped or

@@ -50,7 +50,9 @@ def run(arguments: list[str]) -> None:
         )
     listener = bind(parsed.host, parsed.port)
     print(f"Loading {parsed.model}", file=sys.stderr)
-    shows_progress(parsed)  # if standard output is not a file, this switches the progress bars of transformers off
+    # switch progress bars off, unless standard output is a file, standard error is a terminal, and --no_progress is not
+    # given
+    shows_progress(parsed)
     with _load(parsed) as (served, engine):
         # compute one text first: a model that cannot compute is not served, and the first request is not slower
         served.compute([_WARM_UP], {})
@@ -97,7 +99,7 @@ def find_served_task(model: str) -> str:
     else `another task (CLASS)`. If the config does not load, the result is `translation`.
 
     Raises:
-        InputError: `model` is a path but not a folder, or the folder holds an unfinished run.
+        InputError: `model` looks like a path but is not a folder, or the folder holds no finished model.
     """
     check_folder(model)
     if found := find_task(model, {}):

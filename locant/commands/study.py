@@ -34,7 +34,7 @@ def run(arguments: list[str]) -> None:
     """Run the study that the first argument names.
 
     Raises:
-        InputError: there is no such study.
+        InputError: the first argument is missing, or names no study.
     """
     name, rest = (arguments[0], arguments[1:]) if arguments else ("", [])
     if name in ("-h", "--help"):

@@ -14,7 +14,7 @@ from locant.training.inference import one_line, translate_stream
 
 
 def run(arguments: list[str]) -> None:
-    """Translate files or standard input, line by line and in order."""
+    """Translate each line of files or of standard input, and write the translations in the order of the lines."""
     parsed = _parser().parse_intermixed_args(arguments)  # files may stand after the options
     lines: Iterable[str] = [line for file in parsed.files for line in read_lines(file)]
     is_interactive = not parsed.files and sys.stdin.isatty()

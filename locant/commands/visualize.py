@@ -9,7 +9,7 @@ from locant.commands.model_options import add_device_option, positive
 
 
 def run(arguments: list[str]) -> None:
-    """Write a page and PNG files with pictures of a model on a text or an image; print the path of the page."""
+    """Write a page and PNG files that show how a model reads a text or an image, and print the path of the page."""
     parser = _parser()
     parsed = vars(parser.parse_args(arguments))
     if (parsed["text"] is None) == (parsed["image"] is None):
@@ -19,7 +19,7 @@ def run(arguments: list[str]) -> None:
     from locant.visualization.visualization import check_output_folder, visualize
 
     folder, overwrite = Path(parsed.pop("output_dir")), parsed.pop("overwrite")
-    check_output_folder(folder, overwrite)  # before the model is loaded
+    check_output_folder(folder, overwrite)  # checked here, so that an error is raised before the model is loaded
     print(visualize(parsed.pop("model"), **parsed).save(folder, overwrite=overwrite))
 
 
@@ -27,8 +27,8 @@ def _parser() -> argparse.ArgumentParser:
     parser = CommandParser(
         "locant visualize",
         description="Write a self-contained HTML page (index.html) and PNG files with the attention weights of each "
-        "layer and head, the position encoding, the norms at the input, and, for translators, the word alignment. The "
-        "model can be any model of transformers that returns attention weights.",
+        "layer and head, the position encoding, the norms of the embeddings and position vectors at the input, and, "
+        "for translators, the word alignment. Any model of transformers that returns attention weights can be used.",
     )
     parser.add_argument("model", metavar="MODEL", help="folder or Hub name of the model")
     parser.add_argument("text", metavar="TEXT", nargs="?", help="text that the model reads")
