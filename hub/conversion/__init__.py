@@ -1,2 +1,2 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""Converts models of other families to Locant's models and back."""
+"""Converts models of other families, such as BERT and T5, to Locant models and back."""

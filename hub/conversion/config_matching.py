@@ -1,5 +1,5 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""Converts configs between Locant and other families, and converts the results back to find fields that were lost."""
+"""Converts configs between Locant and other model families, and finds lost fields by converting the results back."""
 
 from collections.abc import Collection
 from dataclasses import fields
@@ -68,7 +68,7 @@ def their_config(family: Family, ours: LocantConfig) -> PreTrainedConfig:
 
 
 def config_class(family: Family) -> Any:
-    """Return transformers' config class of a family."""
+    """Return the config class that transformers has for the family, such as `BertConfig`."""
     from transformers import CONFIG_MAPPING
 
     return CONFIG_MAPPING[family.model_type]
@@ -112,7 +112,7 @@ def check_ours(
         cls: the name of the Locant model's class.
 
     Returns:
-        The Locant config that `theirs` converts back to.
+        The Locant config that results from converting `theirs` back.
 
     Raises:
         SharingError: fields are lost (the message lists all of them), or `theirs` cannot be converted back.
@@ -147,8 +147,9 @@ def warn_of_training(family: Family, ours: LocantConfig, again: LocantConfig) ->
 def features(config: LocantConfig, architecture: str) -> dict[str, Any]:
     """Return a dict of the config fields that determine what a model of the Locant class `architecture` computes.
 
-    Fields without effect in a model of this class and config are left out. If a field is None because its default
-    depends on other fields, the dict has the default in place of None.
+    The token ids and the labels, which every conversion copies, are left out, and so are fields without effect in a
+    model of this class and config. If a field is None because its default depends on other fields, the dict has the
+    default in place of None, except for `head_dim` if the default differs between the stacks.
     """
     stacks = [place for place in config.attention_kinds if place != "cross"]
     reads_images = "encoder" in stacks and config.encoder_input == "patches"

@@ -1,5 +1,5 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""Converts models of other families to Locant models, and Locant models to models of other families."""
+"""Converts models of other families, such as BERT and T5, to Locant models, and Locant models to these families."""
 
 import copy
 import os
@@ -64,9 +64,9 @@ def convert(
 ) -> Path:
     """Convert a model of another family to a Locant model, or a Locant model to a model of another family.
 
-    Both models compute the same outputs, up to rounding. The config, the weights, the generation config, the tokenizer
-    and the image processor are converted. A config that the target family cannot express is refused before weights are
-    read. If there is an error, no folder is left behind.
+    The new model computes the same outputs as the source model, up to rounding. The config, the weights, the generation
+    config, the tokenizer and the image processor are converted. A config that the target family cannot express is
+    refused before any weight is converted. After an error, no file is in `target` that was not there before.
 
     Args:
         source: a folder, or a repository on the Hub, with a model of Marian, BART, T5, BERT, GPT-2, Llama, ViT or
@@ -74,10 +74,10 @@ def convert(
         target: the folder to write, which must be empty or not exist yet.
         to: the family to convert a Locant model to: `bart`, `bert`, `gpt2`, `llama`, `marian`, `t5` or `vit`. None
             converts a model of another family to Locant.
-        drop: names of weights in the source's files to leave out, with `*` as a wildcard (`cls.seq_relationship.*`). A
-            weight that the target model does not have is an error unless it is dropped.
-        dtype: dtype of the converted weights: `float32`, `bfloat16` or `float16`; by default each weight keeps the
-            dtype that it has in the files.
+        drop: weights to leave out, by their names in the files of `source`, with `*` as a wildcard
+            (`cls.seq_relationship.*`). A weight that cannot be converted is an error unless it is dropped.
+        dtype: dtype of the converted weights: `float32`, `bfloat16` or `float16`, also as a `torch.dtype`. With None or
+            `auto`, each weight keeps the dtype that it has in the files.
         max_shard_size: the largest size of one weights file, in bytes or as a text such as `200MB`.
         revision: branch, tag or commit of the repository.
         token: access token for a private repository.
@@ -86,10 +86,12 @@ def convert(
         `target`.
 
     Raises:
-        SharingError: `source` holds no model that can be converted to the target family; the target family cannot
-            express fields of the config, all of which the message names; weights are missing, unused or of another
-            shape than the config says; `target` is not empty or cannot be written; or an argument is invalid.
-        CheckpointError: a weights file of the model is missing or damaged, or a JSON file is damaged.
+        SharingError: `source` cannot be read, or holds no model that can be converted to the target family; the target
+            family cannot express the config; a tokenizer, processor or generation config cannot be loaded; weights are
+            missing, unused or of another shape than the config says, or differ although they are tied; `target` is not
+            empty or cannot be written; or an argument is invalid.
+        CheckpointError: a weights file of the model is missing or damaged, or holds NaN or infinity; or a JSON file is
+            damaged.
     """
     numbers = _dtype(dtype)
     _check_size(max_shard_size)
@@ -115,7 +117,7 @@ def _check_size(size: str | int) -> None:
 
 
 class _Conversion:
-    """The conversion of one model. `__init__` checks the config, and builds the source model on the meta device.
+    """Converts the files of one model. `__init__` checks the config, and builds the source model on the meta device.
 
     In this class, `ours` is the Locant side of the conversion and `theirs` the side of the other family.
 
@@ -141,7 +143,7 @@ class _Conversion:
         self.source = self._empty(architecture, config)
 
     def convert_processors(self) -> list[Any]:
-        """Load and convert the tokenizer, the image processor and the processor, if the source model has them."""
+        """Load, convert and return the tokenizer, image processor and processor, if the source model has them."""
         loaders = [
             ("tokenizer", AutoTokenizer, _TOKENIZER_FILES),
             ("image processor", AutoImageProcessor, (IMAGE_PROCESSOR_NAME,)),
@@ -158,7 +160,7 @@ class _Conversion:
         return [self.family.convert_processor(processor, self.to_locant) for processor in found]
 
     def convert_weights(self, drop: Iterable[str], dtype: torch.dtype | None) -> PreTrainedModel:
-        """Build the target model with the converted weights and, if it can generate, with the generation config.
+        """Build the target model with the converted weights and, if it can generate, the source's generation config.
 
         Args:
             drop: names of weights in the files that are left out, with `*` as a wildcard.
@@ -231,7 +233,7 @@ class _Conversion:
             file, legacy = CONFIG_NAME, {"_from_model_config": True}
         try:
             config = GenerationConfig.from_pretrained(self.files.folder, file, **legacy)
-            # unset the mark "made from config.json": the config.json of the target model holds no generation options
+            # clear the mark that says that the options are from config.json: the target's config.json has none of them
             config._from_model_config = False
             config.validate(strict=True)  # save_pretrained makes the same check
         except (ValueError, TypeError) as error:
@@ -241,7 +243,7 @@ class _Conversion:
 
 
 def _read_config(files: SourceFolder) -> Any:
-    """Load the config of the source model as a `LocantConfig`, or as an object of the config class of its family.
+    """Load the config of the source model: a `LocantConfig`, or a config of another family, such as a `BertConfig`.
 
     Raises:
         SharingError: there is no config, the config cannot be used, or its model type cannot be converted.

@@ -1,8 +1,9 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
 """Transfers the weights of a checkpoint into a model of another family, tensor by tensor.
 
-A missing weight is an error unless its entry in the family's table of weights has a `Constant` or, in the conversion to
-Locant, a `default`. An unused weight in the files is an error unless the family ignores it or the caller drops it.
+A weight that the files lack is an error, unless the files hold a weight that is tied to it, or its entry in the
+family's table of weights has a `Constant` or, in the conversion to Locant, a `default`. An unused weight in the files
+is an error unless the family ignores it or the caller drops it.
 """
 
 import re
@@ -23,7 +24,7 @@ from .families.family import Constant, Entry, Tensors
 
 
 class Move(NamedTuple):
-    """The conversion of the weights of one `Entry`, in one direction.
+    """One step of a conversion: computes the weights of one `Entry` in the target model from those in the source model.
 
     Args:
         sources: the names of the weights in the source model.
@@ -83,13 +84,14 @@ class SourceWeights:
         prefix = f"{self.model.base_model_prefix}."
         if name is None or name in self.shapes:
             return name
-        # the prefix is in the names of a model with a head, except those of the head, and in no name of a model without
-        # a head; the files may be of a model with a head and `self.model` without one, or the reverse
+        # in a model with a head, the names of all weights but those of the head begin with the prefix; in a model
+        # without a head, no name does. The files may be of a model with a head and `self.model` without one, or the
+        # reverse
         others = (prefix + name, name.removeprefix(prefix))
         return next((other for other in others if other in self.shapes), name)
 
     def find(self, name: str) -> str | None:
-        """Return the name in the files of the weight `name`, or else of a weight tied to it; None if none is stored."""
+        """Return the stored name of the weight `name`, or else of a weight tied to it; None if neither is stored."""
         return next((self.files[other] for other in (name, *self.tied.with_(name)) if other in self.files), None)
 
     def untie_output(self) -> bool | None:
@@ -98,8 +100,8 @@ class SourceWeights:
         transformers, too, loads them as two weights in this case, whatever the config says.
 
         Returns:
-            True if the output layer and the embeddings are one weight, or equal weights, in the files. False if they
-            were untied. None if the model does not tie them.
+            True if they stay tied, because the files do not hold both of them, or hold equal weights. False if this
+            method untied them. None if the model does not tie them.
         """
         output = self.model.get_output_embeddings()
         name = next((f"{name}.weight" for name, module in self.model.named_modules() if module is output), "")
@@ -116,8 +118,8 @@ class SourceWeights:
     def check(self, moves: list[Move], drop: Iterable[str]) -> list[Move]:
         """Check the names and shapes of the weights, without reading their values, and return the moves to make.
 
-        In the conversion to Locant, the moves of constants that the files do not hold are left out. All other moves in
-        `moves` are made.
+        A move of a constant that the files do not hold is left out, which happens only in the conversion to Locant. All
+        other moves are returned.
 
         Args:
             moves: the moves of all entries of the table.

@@ -38,7 +38,7 @@ def export_ctranslate2(
 
     Raises:
         SharingError: CTranslate2 does not support `config` or `quantization`, or is not installed; the model cannot be
-            loaded, lacks weights or has no tokenizer; or its tokenizer has token ids of `vocab_size` or more.
+            loaded, lacks weights or has no tokenizer; or its tokenizer has a token id that is not below `vocab_size`.
     """
     needs("ctranslate2")
     if quantization not in QUANTIZATIONS:

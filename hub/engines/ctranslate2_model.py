@@ -54,8 +54,9 @@ class CTranslate2Model:
         folder: the folder of the export.
         device: `cpu`, `cuda`, or one GPU of several, such as `cuda:1`; by default a GPU if there is one. On a CPU, the
             sentences of a batch are divided among as many workers as torch has threads.
-        compute_type: the type of numbers to compute in, by its name in CTranslate2; by default the stored type if the
-            device supports it, otherwise the type that CTranslate2 chooses instead.
+        compute_type: CTranslate2's name for the type of numbers that it computes with, such as `int8_float32`; by
+            default the type of the stored weights or, if the device does not support it, a type that CTranslate2
+            chooses.
 
     Raises:
         SharingError: `folder` holds no export, CTranslate2 cannot load the export with this device and type, or
@@ -104,11 +105,11 @@ class CTranslate2Model:
         return self
 
     def get_encoder(self) -> Any:
-        """Return an object whose `position.limit` is the largest number of source positions; None for any number."""
+        """Return an object whose `position.limit` is the largest number of source positions; None without a limit."""
         return SimpleNamespace(position=SimpleNamespace(limit=self._limits["encoder"]))
 
     def get_decoder(self) -> Any:
-        """Return an object whose `position.limit` is the largest number of target positions; None for any number."""
+        """Return an object whose `position.limit` is the largest number of target positions; None without a limit."""
         return SimpleNamespace(position=SimpleNamespace(limit=self._limits["decoder"]))
 
     def generate(

@@ -6,8 +6,9 @@ distance, the vectors of Shaw et al. 2018, and rotary angles. Two of the four al
 made for:
 
 - T5's biases get a bucket for each of at least `REACH` distances to either side. They can then express every encoding
-  whose bias depends on head and distance alone: t5, alibi, and encodings of this kind from outside of Locant. For
-  `none`, the biases are zeros, because CTranslate2 uses sinusoids if a model has no position encoding.
+  whose bias depends on head and distance alone: t5, alibi, and encodings of this kind from outside of Locant. Larger
+  distances share buckets, so their biases may be inexact. For `none`, the biases are zeros, because CTranslate2 uses
+  sinusoids if a model has no position encoding.
 - Rotary angles get scaling factors: the default frequencies divided by the frequencies of the rope type. They can then
   express every rope type whose frequencies are fixed.
 """
@@ -186,7 +187,7 @@ def _is_none(encoding: PositionEncoding) -> bool:
 
 
 def _distance_bias(encoding: PositionEncoding) -> DistanceBias | None:
-    """Return the bias of an encoding if the bias depends on head and distance alone; otherwise return None."""
+    """Return the encoding's bias if the bias depends on head and distance alone and changes only scores, or None."""
     no_tokens = torch.zeros(1, 1, encoding.config.d_model), torch.zeros(1, 1, dtype=torch.long)
     bias = encoding.shared_bias(encoding(*no_tokens, 1)[1], SlotIndex(1, 1))
     return bias if isinstance(bias, DistanceBias) and not bias.has_output else None

@@ -30,14 +30,14 @@ _ACTIVATIONS = {
 }
 
 QUANTIZATIONS = ("float32", "int8", "int8_float32", "int8_float16", "int8_bfloat16", "int16", "float16", "bfloat16")
-"""The types of weights that CTranslate2 stores."""
+"""The names of the types in which CTranslate2 can store weights."""
 
 
 def check_config(config: LocantConfig) -> dict[AttentionKind, int | None]:
     """Check that CTranslate2 supports `config`.
 
     Returns:
-        A dict from `encoder` and `decoder` to the largest number of positions of the stack, or None for any number.
+        A dict from `encoder` and `decoder` to the largest number of positions of the stack, or to None without a limit.
 
     Raises:
         SharingError: CTranslate2 does not support `config`.
@@ -97,7 +97,8 @@ def build_spec(model: LocantForConditionalGeneration, tokens: list[str], unk_tok
     )
     _write_stack(spec.encoder, encoder, spec.encoder.embeddings[0])
     _write_stack(spec.decoder, decoder, spec.decoder.embeddings)
-    # without token_type_ids, the model adds the vector of type 0 to the scaled token embeddings
+    # without token_type_ids, Locant adds the vector of type 0 to the scaled token embeddings; CTranslate2 has no token
+    # types, so this vector becomes a part of its token embeddings
     if encoder.embed_token_types is not None:
         embeddings = spec.encoder.embeddings[0]
         embeddings.weight = embeddings.weight + encoder.embed_token_types.weight[0] / encoder.embed_scale

@@ -24,7 +24,7 @@ def export(
 
     Args:
         model_path: folder of a model, or its name on the Hub.
-        target: folder to write, which must be empty or not exist yet. It appears when all its files are written.
+        target: folder to write, which must be empty or not exist yet. Its files appear only when all are written.
         format: `ctranslate2` for encoder–decoders that read text; `onnx` for encoders of text or images, with or
             without a head.
         quantization: for CTranslate2, the type of the stored weights: `float32` (default), `int8`, `int8_float32`,

@@ -232,7 +232,7 @@ def _check(graph: Graph, config: LocantConfig, longest: int | None, file: Path, 
 
 
 def _save_processor(model_path: str | os.PathLike[str], config: LocantConfig, folder: Path) -> None:
-    """Copy the tokenizer or the image processor to `folder`, if the model was saved with one."""
+    """Save the model's tokenizer or, if the encoder reads images, its image processor to `folder`, if it loads."""
     try:
         reads_images = config.encoder_input == "patches"
         processor = (AutoImageProcessor if reads_images else AutoTokenizer).from_pretrained(model_path)

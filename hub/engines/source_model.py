@@ -1,5 +1,5 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""The parts of an export that all engines share: loading the config and the model, and writing the config."""
+"""Loads the config and the weights of a model, and writes the config, in exports to CTranslate2 and to ONNX."""
 
 import json
 import os
@@ -37,7 +37,7 @@ def load_weights(model_class: Any, model_path: str | os.PathLike[str], **kwargs:
 
 
 def write_config(config: LocantConfig, folder: Path, others: dict[str, Any]) -> None:
-    """Write `config.json` with the fields of `config`, except those about the model's code, and the fields `others`."""
+    """Write the fields `others`, and the fields of `config` except those about the model's code, to `config.json`."""
     fields = {name: value for name, value in config.to_diff_dict().items() if name not in _CODE_FIELDS}
     text = json.dumps({**fields, **others}, indent=2, sort_keys=True)
     (folder / CONFIG_NAME).write_text(text + "\n", encoding="utf-8")

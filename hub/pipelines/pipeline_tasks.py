@@ -1,5 +1,5 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""Finds the task of transformers' pipelines for a model class, and for a task of `locant train`."""
+"""Finds the pipeline task for a model class, and for a task of `locant train`."""
 
 PIPELINE_TASKS = {
     "translation": "translation",
@@ -9,7 +9,7 @@ PIPELINE_TASKS = {
     "image_classification": "image-classification",
     "captioning": "image-text-to-text",
 }
-"""The task of transformers' pipelines for each task of `locant train`."""
+"""A task of `locant train` -> the task of `locant.pipeline` for the trained models."""
 
 _TASKS = {
     "LocantForCausalLM": "text-generation",

@@ -36,14 +36,14 @@ def pipeline(
 ) -> Pipeline:
     """Build a pipeline as `transformers.pipeline` does, also for the text-to-text tasks.
 
-    The text-to-text tasks are `translation`, `translation_xx_to_yy`, `summarization` and `text2text-generation`. Each
-    of them works with every encoder–decoder of Locant and of transformers that reads text, and builds a subclass of
-    `TextToTextPipeline`. All other tasks are passed to `transformers.pipeline` unchanged.
+    The text-to-text tasks are `translation`, `translation_xx_to_yy`, `summarization` and `text2text-generation`. Their
+    pipelines are subclasses of `TextToTextPipeline`, and work with every encoder–decoder, of Locant or of transformers,
+    that generates text from text. All other tasks are passed to `transformers.pipeline` unchanged.
 
     Args:
         task: the name of the task; by default the task that the class of a Locant model is for. For other models,
             transformers looks up the default on the Hub.
-        model: a folder, the name of a repository on the Hub, or a model object; with an object, also give `tokenizer`.
+        model: a folder, the name of a repository on the Hub, or a model object, which also needs `tokenizer`.
         **kwargs: as in `transformers.pipeline`, for example `tokenizer`, `device`, `device_map`, `dtype` and
             `batch_size`. In a text-to-text task, the code in the repository of a Locant model is never run, whatever
             `trust_remote_code` says.

@@ -57,7 +57,7 @@ class TextToTextPipeline(_Pipeline):
     Args:
         model: an encoder–decoder that reads text.
         tokenizer: the tokenizer of the model.
-        task: the name by which the caller asked for the pipeline.
+        task: the name of the task that the caller asked for, such as `translation_en_to_fr`.
         **kwargs: as in every pipeline (`device`, `batch_size`, `num_workers`), and all arguments of `__call__`.
 
     Raises:
@@ -144,14 +144,14 @@ class TextToTextPipeline(_Pipeline):
         if isinstance(inputs, tuple):
             inputs = list(inputs)
         if not isinstance(inputs, str | list | Dataset | GeneratorType):
-            inputs = (text for text in inputs)  # for example if `inputs` is a column of a dataset or an open file
+            inputs = (text for text in inputs)  # `inputs` may be a column of a dataset, or an open file
         results = super().__call__(inputs, **kwargs)
         if isinstance(inputs, list) and all(len(result) == 1 for result in results):
             return [result[0] for result in results]
         return results
 
     def preprocess(self, input_: str, truncation: bool = True, **kwargs: Any) -> dict[str, torch.Tensor]:
-        """Compute the model inputs for one text, with token ids `(1, length)`.
+        """Compute the model inputs for one text: a dict with at least `input_ids` `(1, length)` and `attention_mask`.
 
         Args:
             input_: the text, without the prefix.

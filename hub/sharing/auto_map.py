@@ -1,5 +1,5 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""A dict for each kind of model, from transformers' Auto classes to the Locant classes that they build."""
+"""Maps transformers' Auto classes to the Locant classes that they build, with one dict for each kind of model."""
 
 from transformers import (
     AutoModel,

@@ -2,8 +2,8 @@
 """Saves the code of a model with the model, so that the model loads where Locant is not installed.
 
 After `import locant`, saving a model calls `write_bundle`. The folder then holds the modules that this model needs,
-without subfolders. The config names the class for each of transformers' Auto classes (`auto_map`), the text-to-text
-pipelines (`custom_pipelines`), and the version and the hash of the code (`locant_code`).
+without subfolders. The config names the class that each of transformers' Auto classes builds (`auto_map`), the
+text-to-text pipelines (`custom_pipelines`), and the version and the hash of the code (`locant_code`).
 
 Where Locant is not installed, transformers loads this code with `trust_remote_code=True`. If the model is then saved
 again, the new folder holds the code too, because transformers copies the file of the model's class and the files that
@@ -84,7 +84,7 @@ def _enable(enabled: bool) -> None:
 
 @dataclass(frozen=True)
 class Bundle:
-    """The code of one model.
+    """Holds the code of one model, and writes it to a folder.
 
     Args:
         files: a dict from the name of each file to its source code.
@@ -155,7 +155,7 @@ class Bundle:
 def code_named_in(settings: dict[str, Any], folder: Path) -> set[str]:
     """Find the names of the code files that `settings` refer to, and of the code files that they import.
 
-    Code in other repositories is left out. A code file is named even if it does not exist in the folder.
+    Code in other repositories is left out. The result also has the names of code files that the folder lacks.
 
     Args:
         settings: the content of a JSON file of a model, tokenizer or processor.
@@ -309,7 +309,7 @@ def _say(config: Any, ours: dict[str, Any]) -> None:
 def _files(
     entries: tuple[type, ...], registered: tuple[Registered, ...], pipelines: tuple[type, ...]
 ) -> dict[str, str]:
-    """Collect the files that define some classes and functions, and the files of the modules that these files import.
+    """Collect the files that define the classes and functions in the arguments, and the modules that the files import.
 
     Args:
         entries: the config class and the model classes, which transformers loads by name.
@@ -361,7 +361,7 @@ def _imports(why: str, parts: Iterable[Registered], indent: str = "") -> str:
 
 
 def _names(why: str, classes: Iterable[type]) -> str:
-    """Write imports under `if TYPE_CHECKING:`, which never run, but make transformers copy the imported files."""
+    """Return imports under `if TYPE_CHECKING:`, which never run, but make transformers copy the imported files."""
     lines = _imports(why, classes, indent="    ")
     return f"\nfrom typing import TYPE_CHECKING  # noqa: E402\n\nif TYPE_CHECKING:{lines.rstrip(' ')}" if lines else ""
 

@@ -272,8 +272,8 @@ _NO_HYPERPARAMETERS = ("hub_", "push_", "logging_", "log_", "save_", "disable_",
 
 def _duration(card: CardData) -> str:
     found = card.metrics
-    # until the run is finished, steps and weights are left out: while a finished run is continued, metrics.json still
-    # has their earlier values
+    # `steps` and `weights_of_steps` are shown only if the run is finished: while a finished run is continued,
+    # metrics.json still has their earlier values
     is_finished = found.get("finished")
     parts = [f"{found['steps']:,} steps"] if is_finished and found.get("steps") else []
     parts += [f"{found['training_seconds']:,.0f} seconds"] if found.get("training_seconds") else []

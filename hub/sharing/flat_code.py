@@ -56,12 +56,12 @@ class _Module:
 
 @dataclass(frozen=True)
 class _InnerImport:
-    """An inner import statement, and those of its imported names that the module `module` defines.
+    """Names of one import statement that one module defines; the statement is relative, or imports from `locant`.
 
     Args:
         node: the import statement, which may also import names that other modules define.
-        module: the full name of a module.
-        aliases: the imported names that `module` defines.
+        module: the full name of the module that defines the names.
+        aliases: the names that are imported.
     """
 
     node: ast.Import | ast.ImportFrom
@@ -70,7 +70,9 @@ class _InnerImport:
 
 
 def flatten(roots: Iterable[str]) -> dict[str, str]:
-    """Rewrite the modules `roots` and all modules that they import by inner imports, directly or not, as flat files.
+    """Rewrite `roots`, and all modules that they import relatively or from `locant`, as files of one folder.
+
+    The imports of the imported modules are followed in the same way.
 
     Args:
         roots: full names of modules.
@@ -79,8 +81,8 @@ def flatten(roots: Iterable[str]) -> dict[str, str]:
         A dict from the name of each file in a model's folder to its rewritten source code.
 
     Raises:
-        SharingError: a module has no source file or is not saved with models (see `TRAVELLING`), two files would have
-            the same name, or an import has a form that cannot be rewritten.
+        SharingError: the source file of a module does not exist or cannot be read, a module of Locant is not in
+            `TRAVELLING`, two files would have the same name, or an import cannot be rewritten.
     """
     modules: dict[str, _Module] = {}
     found = list(roots)
@@ -115,7 +117,10 @@ def _check_travels(name: str) -> None:
 
 
 def imported_with(root: str) -> set[str]:
-    """Return `root` and all modules that it imports, directly or not, by inner imports outside of functions."""
+    """Return the names of `root` and of all modules that it imports, directly or not, relatively or from `locant`.
+
+    Imports inside functions, and in a `try` with an `except ImportError`, are not followed.
+    """
     found: set[str] = set()
     todo = [root]
     while todo:
@@ -188,7 +193,7 @@ def _inner_imports(module: _Module) -> Iterator[_InnerImport]:
 
 
 def _optional_imports(module: _Module) -> set[ast.AST]:
-    """Find the syntax-tree nodes in each `try` body with an `except ImportError`; imports in it are not rewritten."""
+    """Find the syntax-tree nodes in each body of a `try` with an `except ImportError`; imports there stay unchanged."""
     tries = [node for node in ast.walk(module.tree) if isinstance(node, ast.Try)]
     optional = [
         node for node in tries if any(ast.unparse(h.type) == "ImportError" for h in node.handlers if h.type is not None)

@@ -57,13 +57,13 @@ def write_model_card(folder: str | os.PathLike[str], repo_id: str | None = None)
 
 
 def write_card_of_push(model: PreTrainedModel, folder: Path, repo_id: str) -> None:
-    """Replace transformers' draft of a card with Locant's card; `push_to_hub` calls this function before the upload."""
+    """If the card in `folder` is a draft of transformers, replace it; `push_to_hub` calls this before the upload."""
     if is_draft(folder / CARD_FILE):
         write_model_card(folder, repo_id)
 
 
 def is_draft(path: Path) -> bool:
-    """Return whether the card is a draft of transformers: its Trainer's, or a form with at least `_BLANKS` blanks."""
+    """Return whether transformers drafted the card: by its Trainer, or as a form with at least `_BLANKS` blanks."""
     if not path.is_file():
         return False
     text = _read(path)
@@ -104,9 +104,9 @@ _FROM_HUB = (("data", "dataset_name"), ("model", "model_name_or_path"))
 
 
 def evaluation_results(card: CardData) -> list[EvalResult]:
-    """List the metrics of a finished run for the metadata `model-index`.
+    """List the metrics of a finished run for the metadata `model-index`; the list is empty for an unfinished run.
 
-    If a metric has a signature, the signature is among the arguments of the metric.
+    If a metric has a signature, as BLEU from sacrebleu has, the signature is among the arguments of the metric.
     """
     return [
         EvalResult(

@@ -73,13 +73,13 @@ def push(
     beside a new single file, and it would be unclear which files are the model's weights.
 
     Args:
-        run: the folder of a finished run, of one of its checkpoints, or any folder that a Locant model was saved to.
+        run: the folder of a finished run or of a checkpoint, or any other folder that a Locant model was saved to.
         repo_id: `name` or `user/name`.
         private: create the repository as a private one.
-        revision: the branch to push to (default: main).
+        revision: the branch to push to (default: main), or an existing reference such as `refs/pr/1`.
         token: access token; by default the token of `HF_TOKEN` or of `hf auth login`.
         create_pr: open a pull request to main, and leave main as it is.
-        commit_message: by default the name of the folder and Locant's version.
+        commit_message: the message of the commit; by default the name of the folder and Locant's version.
 
     Raises:
         SharingError: the folder holds no model that can be pushed; an argument is invalid; the repository is public,
@@ -203,7 +203,7 @@ def _check_privacy(hub: HfApi, repo_id: str, private: bool) -> None:
 
 
 def _stage(folder: Path, staging: Path, repo_id: str) -> dict[str, Path]:
-    """Fill `staging` with links to the files in `folder` that are shared, and update the code and the card there.
+    """Fill `staging` with links to the files in `folder` that will be uploaded, and update the code and card there.
 
     Returns:
         A dict from the names of the files to upload to their paths in `staging`.

@@ -1,9 +1,10 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
 """The versions of transformers that Locant's code works with; importing this file checks the installed version.
 
-`locant` imports this file first. It is also saved with each model, and the files of the model's classes import it
-first. Therefore, an unsupported version of transformers is an error of one sentence, with and without Locant installed.
-From version 5.24 on, `generate()` of transformers passes the cache to the model as `cache`, not as `past_key_values`.
+`locant` imports this file first. It is also saved with the code of each model, and the files of the model's classes
+import it first. Therefore, an unsupported version of transformers is an error of one sentence, with and without Locant
+installed. From version 5.24 on, `generate()` of transformers passes the cache to the model as `cache`, not as
+`past_key_values`.
 """
 
 import transformers

@@ -66,7 +66,7 @@ _HEADS = {
 class Bert(Family):
     """Converts the BERT classes in `architectures` to Locant's classes and, except `BertForPreTraining`, back.
 
-    A `BertModel` may have a pooler or not.
+    `BertModel` is converted with its pooler, if it has one.
     """
 
     name = "BERT"

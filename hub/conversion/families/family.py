@@ -1,8 +1,8 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""The description of a model family that the converter works with: class names, config fields and a table of weights.
+"""Describes a model family for the converter: the names of its classes, its config fields and a table of its weights.
 
-In this folder, `ours` is the Locant side of a conversion and `theirs` the side of the other family. Each file describes
-one model family of the library transformers as a `Family`:
+In this folder, `ours` is the Locant side of a conversion and `theirs` the side of the other family. Each other file
+describes one model family of the library transformers as a `Family`:
 
 1. `architectures`: a class of the other family -> a class of Locant. If several classes of the family become the same
    class of Locant, that class is converted back to the first of them.
@@ -83,7 +83,7 @@ class Split(Transform):
     """A weight of the other family's model is several weights of the Locant model, concatenated along dimension 0.
 
     Args:
-        parts: the number of parts, all of one size; or the size of each part.
+        parts: the number of parts, which then have equal sizes; or a tuple with the size of each part.
     """
 
     parts: int | tuple[int, ...]
@@ -122,7 +122,7 @@ class Reshape(Transform):
 
 @dataclass(frozen=True)
 class Unused(Transform):
-    """Drops the first of two weights of the other family's model.
+    """Drops the first of two weights of the other family's model in the conversion to Locant.
 
     The other family's model ties the first weight to the second, or does not use the first weight. In the conversion
     from Locant, the first weight becomes a copy of the second.
@@ -142,8 +142,9 @@ class Constant(Transform):
     """A weight that the other family's model has and the Locant model does not have.
 
     Args:
-        value: computes the weight from the config. If a file holds the weight, each of its numbers may differ from this
-            value by 1e-3 at most; otherwise `to_ours` raises `ValueError`. A file may leave the weight out.
+        value: a function without arguments that computes the weight. If a file holds the weight and one of its numbers
+            differs from the computed number by more than 1e-3, `to_ours` raises `ValueError`. A file may leave the
+            weight out.
     """
 
     value: Callable[[], torch.Tensor]
@@ -213,7 +214,7 @@ class Entry:
         return ours
 
     def under(self, theirs: str, ours: str) -> "Entry":
-        """Return the same entry with the prefixes `theirs` and `ours` in front of its names."""
+        """Return a copy of the entry, with the prefixes `theirs` and `ours` in front of the names of its weights."""
         return _replaced(self, [theirs + name for name in self.theirs], [ours + name for name in self.ours])
 
 
@@ -292,7 +293,7 @@ class Family(ABC):
         return model_class(theirs)
 
     def convert_processor(self, processor: Any, to_locant: bool) -> Any:
-        """Convert a tokenizer, image processor or processor of the model; by default, return it unchanged.
+        """Convert a tokenizer, image processor or processor of the model; this base class returns it unchanged.
 
         Args:
             processor: the tokenizer, image processor or processor.

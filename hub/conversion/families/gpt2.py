@@ -61,7 +61,7 @@ class GPT2(Family):
     def to_locant(self, theirs: Any, names: Collection[str]) -> dict[str, Any]:
         """Convert the fields of a GPT-2 config to fields of the Locant config.
 
-        `resid_pdrop` becomes Locant's `dropout`, which is also the dropout of the embeddings in place of `embd_pdrop`.
+        `resid_pdrop` becomes Locant's `dropout`, which Locant also applies to the embeddings; `embd_pdrop` is ignored.
         """
         return {
             **{ours: getattr(theirs, field) for field, ours in _FIELDS.items()},

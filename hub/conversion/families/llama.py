@@ -1,5 +1,8 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""Llama (Touvron et al. 2023): pre-norm decoders with gated feed-forward layers; all rope types are converted."""
+"""Llama (Touvron et al. 2023): pre-norm decoders with gated feed-forward layers and rotary positions.
+
+Every rope type that transformers' Llama can run is converted.
+"""
 
 from collections.abc import Collection
 from typing import Any, ClassVar
@@ -108,7 +111,7 @@ def _rope_parameters(theirs: dict[str, Any]) -> dict[str, Any]:
     Raises:
         SharingError: the rope type is unknown, or transformers' Llama cannot run it with this `partial_rotary_factor`.
     """
-    # older configs have `type`, which transformers has copied to `rope_type`; None means that there is no value
+    # older configs have `type`, which transformers has copied to `rope_type`; a parameter of value None is not set
     rope = {name: value for name, value in theirs.items() if name != "type" and value is not None}
     kind, part = rope["rope_type"], rope.get("partial_rotary_factor", 1.0)
     if kind not in ("default", *ROPE_INIT_FUNCTIONS):

@@ -69,7 +69,7 @@ class Marian(Family):
 
 
 def stacks(ours: LocantConfig, has_unused_table: bool) -> list[Entry]:
-    """Return the entries of the token embeddings and of the layers, which are the same for Marian and for BART.
+    """Return the entries of the weight table that Marian and BART share: those of token embeddings and layers.
 
     Args:
         ours: the Locant config.
@@ -93,9 +93,9 @@ def stacks(ours: LocantConfig, has_unused_table: bool) -> list[Entry]:
 
 
 def head(ours: LocantConfig) -> list[Entry]:
-    """Return the entries of the output layer of Marian and BART.
+    """Return the entries of the weight table for the output layer of Marian and BART.
 
-    In transformers, the bias of this layer is the buffer `final_logits_bias`.
+    In transformers, the bias of the output layer is the buffer `final_logits_bias`.
     """
     size = ours.vocab_size
     if ours.lm_head_bias:
