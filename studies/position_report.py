@@ -1,5 +1,5 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""The report of the study of position encodings: tables in Markdown, and pictures."""
+"""Writes the report of the study of position encodings: tables in Markdown, and pictures."""
 
 import math
 from collections import defaultdict
@@ -20,14 +20,15 @@ from .report_parts import mean_and_deviation, with_deviation
 
 REPORT_FILE = "report.md"
 
-Scores = dict[str, dict[str, dict[int, list[float]]]]  # measure -> encoding -> length -> accuracies of the seeds
+Scores = dict[str, dict[str, dict[int, list[float]]]]  # measure -> encoding -> length -> accuracies in %, one per seed
 
-# Okabe and Ito's blue and vermilion, which colour-blind readers can tell apart; in greyscale, the dashes differ
+# Okabe and Ito's blue and vermilion, which colour-blind readers can tell apart; in a greyscale print, the curves differ
+# by line style and marker
 _STYLES = {
     "before": ("#0072B2", "o-", "before: the letter at an exact distance, on one side"),
     "nearest": ("#D55E00", "s--", "nearest: the nearest marked letter, on either side"),
 }
-_COLUMNS = 4  # panels side by side
+_COLUMNS = 4  # the largest number of panels in a row
 
 _cell = partial(with_deviation, digits=1)
 
@@ -36,9 +37,9 @@ def write_report(folder: Path, size: dict[str, int], rows: list[dict[str, Any]],
     """Write `report.md` into the study's folder, and its pictures if matplotlib is installed.
 
     Args:
-        folder: the study's folder, with the attention weights of each training of the part `length` in
-            `attention/ENCODING-SEED.npy`.
-        size: the fields of `StudySize`.
+        folder: the study's folder, in which the files `attention/ENCODING-SEED.npy` hold the attention weights of the
+            trainings of the part `length`.
+        size: the size of the study, as a dict of the fields of `StudySize`.
         rows: the rows of `results.csv`.
         task: the task of the part `length` of the study.
 
@@ -86,7 +87,7 @@ def first_seeds(rows: list[dict[str, Any]]) -> dict[str, int]:
 
 
 def load_attention(folder: Path, seeds: dict[str, int]) -> dict[str, np.ndarray]:
-    """Load the attention weights `(heads, length, length)` of each encoding's training with the seed in `seeds`."""
+    """Load for each encoding the attention weights `(heads, length, length)` of its training with the seed in `seeds`."""
     return {name: np.load(folder / "attention" / f"{name}-{seed}.npy") for name, seed in seeds.items()}
 
 
@@ -165,7 +166,10 @@ def _pictures(size: dict[str, int], seeds: dict[str, int]) -> str:
 
 
 def draw_length(figure: Any, scores: Scores) -> Any:
-    """Draw accuracy against length: a panel for each encoding, a curve for each question, ± one standard deviation."""
+    """Draw accuracy against length, in a panel for each encoding.
+
+    A panel has a curve for each question, with a band of ± one standard deviation over the seeds.
+    """
     axes = _panels(figure, list(scores["before"]), 2.6, 2.3)
     for encoding, panel in axes.items():
         for question, (colour, line, label) in _STYLES.items():
@@ -190,7 +194,7 @@ def draw_length(figure: Any, scores: Scores) -> Any:
 
 
 def draw_attention(figure: Any, attention: dict[str, np.ndarray]) -> Any:
-    """Draw the attention weights, averaged over the heads: a panel for each encoding, with one colour scale."""
+    """Draw the attention weights, averaged over the heads: a panel for each encoding, one colour scale for all."""
     axes = _panels(figure, list(attention), 2.4, 2.5)
     means = {name: weights.mean(0) for name, weights in attention.items()}
     scale = _scale(means)
@@ -205,7 +209,10 @@ def draw_attention(figure: Any, attention: dict[str, np.ndarray]) -> Any:
 
 
 def draw_heads(figure: Any, attention: dict[str, np.ndarray]) -> Any:
-    """Draw the attention of each head: a row of panels for each encoding, a column for each head, one colour scale."""
+    """Draw the attention weights of each head in a panel: a row for each encoding, a column for each head.
+
+    All panels have the same colour scale.
+    """
     heads = max(len(weights) for weights in attention.values())
     figure.set_size_inches(1.5 * heads + 1.5, 1.5 * len(attention) + 0.4)
     grid = figure.subplots(len(attention), heads, squeeze=False, sharex=True, sharey=True)
@@ -222,7 +229,7 @@ def draw_heads(figure: Any, attention: dict[str, np.ndarray]) -> Any:
 
 
 def _panels(figure: Any, names: list[str], width: float, height: float) -> dict[str, Any]:
-    """Add axes of `width` × `height` inches for each name, at most `_COLUMNS` in a row, and return them by name."""
+    """Add axes of about `width` × `height` inches for each name, at most `_COLUMNS` in a row; return them by name."""
     columns = min(len(names), _COLUMNS)
     rows = math.ceil(len(names) / columns)
     figure.set_size_inches(max(width * columns, 4.5) + 0.6, height * rows + 0.6)
@@ -233,7 +240,10 @@ def _panels(figure: Any, names: list[str], width: float, height: float) -> dict[
 
 
 def _scale(attention: dict[str, np.ndarray]) -> Any:
-    """Return a colour scale from 0 to the largest attention weight, by square root, as most weights are small."""
+    """Return a colour scale from 0 to the largest attention weight.
+
+    The colour depends on the square root of a weight, because most weights are small.
+    """
     from matplotlib.colors import PowerNorm
 
     return PowerNorm(0.5, vmin=0, vmax=max(float(weights.max()) for weights in attention.values()))

@@ -64,7 +64,11 @@ class StudySize:
     Args:
         order_steps: optimiser steps of a training on word order, with batches of 64 sentences.
         length_steps: optimiser steps of a training on length, with batches of 32 sequences.
-        train_length: the length of the longest training sequences; the shortest are half as long.
+        train_length: the length of the longest sequences of a training on length, at least 16; the shortest sequences
+            are half as long.
+
+    Raises:
+        InputError: `train_length` is too small.
     """
 
     order_steps: int = 300
@@ -74,8 +78,8 @@ class StudySize:
     def __post_init__(self) -> None:
         if self.train_length < 4 * _TASK.offset:
             raise InputError(
-                f"train_length is {self.train_length}, but the task asks for the letter {_TASK.offset} positions "
-                f"before: give at least {4 * _TASK.offset}."
+                f"train_length is {self.train_length}, and the shortest training sequences are half as long, but the "
+                f"task asks for the letter {_TASK.offset} positions before: give at least {4 * _TASK.offset}."
             )
 
 
@@ -111,17 +115,18 @@ def run_study(
         folder: the folder for the results; it may hold a study of the same size.
         encodings: the position encodings to train; by default all registered encodings.
         seeds: each encoding is trained once with each seed.
-        size: the size of the trainings.
+        size: the size of the trainings; by default `StudySize()`.
         workers: the number of worker processes, with one thread each; with 1, the calling process trains. The results
-            are the same for any number. With several workers, an encoding that is not part of Locant must be registered
-            in a module that the main program imports, as each worker repeats these imports.
+            have the same accuracies for any number. With several workers, an encoding that is not part of Locant must
+            be registered in a module that the main program imports, as each worker repeats these imports.
         show_progress: whether to draw a progress bar.
 
     Returns:
         The report's path.
 
     Raises:
-        InputError: an encoding is not known; the folder holds a study of another size, or other files.
+        InputError: an encoding is not known, or not registered in a worker process; `folder` is a file, or holds a
+            study of another size or other files.
     """
     encodings = list(dict.fromkeys(POSITION_ENCODINGS if encodings is None else encodings))
     for name in encodings:
@@ -138,7 +143,7 @@ def run_study(
             desc="trainings",
             total=len(asked),
             initial=len(asked) - len(todo),
-            smoothing=0,  # estimate the time left from the mean time of all trainings, as the two parts differ in time
+            smoothing=0,  # estimate the time left by the mean over all trainings, as the two parts take different times
             disable=not show_progress,
         ) as bar,
         _mapped(todo, size, workers) as outcomes,
@@ -158,7 +163,7 @@ class Results:
         size: the size of the study.
 
     Raises:
-        InputError: the folder holds a study of another size, or files that are not a study.
+        InputError: `folder` is a file, or holds a study of another size or files that are not a study.
     """
 
     def __init__(self, folder: Path, size: StudySize):
@@ -195,7 +200,7 @@ class Results:
         return {Training(row["part"], row["encoding"], row["seed"]) for row in self.rows}
 
     def add(self, training: Training, outcome: Outcome) -> None:
-        """Save the results of a training. The rows are written last, so a training that has rows is complete."""
+        """Save the results of a training. The rows are written last, so the results of a training with rows are complete."""
         if outcome.attention is not None:
             with atomic_write(self.folder / "attention" / f"{training.encoding}-{training.seed}.npy") as path:
                 np.save(path, outcome.attention)
@@ -307,21 +312,21 @@ def train_on_word_order(model: nn.Module, seed: int, steps: int) -> dict[str, fl
 
     optimise(model, loss, steps)
     with torch.no_grad():
-        # teacher forcing; if every word of a sentence is predicted correctly, greedy search generates this sentence too
+        # with teacher forcing; if all tokens of a sentence are predicted correctly, greedy search generates them too
         best = model(input_ids=test_sources, labels=test_targets).logits.argmax(-1)
     is_right = (best == test_targets).all(-1).view(-1, 2)
     return {"sentence": is_right.float().mean().item(), "pair": is_right.all(-1).float().mean().item()}
 
 
 def _length(training: Training, size: StudySize) -> tuple[list[dict[str, Any]], np.ndarray]:
-    """Train an encoder with a linear head for each question, and test it at `FACTORS` times the trained length."""
+    """Train an encoder with a linear head for each question of the task; test it at multiples of the trained length."""
     longest = max(FACTORS) * size.train_length
     config = LocantConfig(
         **_MODEL,
         vocab_size=_TASK.letters,
         position_encoding=training.encoding,
         max_position_embeddings=longest,
-        pad_token_id=None,  # every id is a letter
+        pad_token_id=None,  # every id is a letter, so no id is padding
         bos_token_id=None,
         eos_token_id=None,
         decoder_start_token_id=None,
@@ -349,7 +354,7 @@ def _length(training: Training, size: StudySize) -> tuple[list[dict[str, Any]], 
     rows = []
     for factor in FACTORS:
         length = factor * size.train_length
-        # the same sequences for every encoding and seed, none of them seen in training
+        # the test sequences are the same for every encoding and seed, and are drawn with another seed than in training
         ids, answers = _TASK.draw(torch.Generator().manual_seed(10**6 + length), _TEST_LETTERS // length, length)
         with torch.no_grad():
             is_right = scores(ids).argmax(-1) == answers
@@ -371,7 +376,10 @@ def _attention(encoder: LocantEncoder, length: int) -> np.ndarray:
 
 
 def optimise(model: nn.Module, loss: Callable[[], torch.Tensor], steps: int) -> None:
-    """Train with Adam, then set evaluation mode; the learning rate rises for a tenth of the steps, then falls to 0."""
+    """Train `model` with Adam, then set evaluation mode.
+
+    The learning rate rises linearly during the first tenth of the steps, and then falls linearly to 0.
+    """
     optimizer = torch.optim.Adam(model.parameters(), lr=_LEARNING_RATE, fused=True)
     schedule = get_linear_schedule_with_warmup(optimizer, steps // 10, steps)
     model.train()

@@ -1,5 +1,5 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""Generated data that no model can learn without position information: pairs of sentences, sequences of letters."""
+"""Generates data that no model can learn without position information: pairs of sentences, sequences of letters."""
 
 import itertools
 import random
@@ -57,7 +57,7 @@ def _pair(one: str, other: str, verb: str) -> Pair:
 
 
 def encode(sentences: list[str]) -> torch.Tensor:
-    """Encode sentences with equal numbers of words as ids `(sentences, words + 1)`, with the end token after each.
+    """Encode sentences with equal numbers of words as ids `(sentences, words + 1)`; the end token is last in each.
 
     The end token matters: without it, the sentences of a pair are mirror images of each other, which a symmetric
     position encoding cannot tell apart.

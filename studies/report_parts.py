@@ -1,5 +1,5 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""Functions for the reports of studies: means with their standard deviation, and tables as CSV."""
+"""Functions for the reports of studies and searches: means with their standard deviation, and tables as CSV."""
 
 import csv
 import statistics
@@ -16,7 +16,7 @@ def mean_and_deviation(values: Sequence[float]) -> tuple[float, float]:
 
 
 def with_deviation(values: Sequence[float], digits: int) -> str:
-    """Format values as `mean ± deviation` with `digits` digits after the point; a single value has no deviation."""
+    """Format values as `mean ± deviation`, with `digits` digits after the point; a single value as `mean` alone."""
     mean, deviation = mean_and_deviation(values)
     return f"{mean:.{digits}f}" + (f" ± {deviation:.{digits}f}" if len(values) > 1 else "")
 

@@ -42,12 +42,13 @@ class RunProcess:
         self._log_start = 0  # the number of bytes that earlier processes of the run have written to the log
         if self.folder.is_finished():
             return
-        # a resumed run gets a new file too, as the old one has the old path of the folder if the folder was moved
+        # the file is also rewritten for a resumed run: if the folder was moved, the old file holds its old path
         write_text(self.folder.path / RUN_CONFIG_FILE, config.to_yaml())
         environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
         with open(self.log, "ab") as log:
             self._log_start = log.tell()
-            # the run reads from this pipe, which the system closes when this process ends, even if SIGKILL ends it
+            # the run reads from this pipe, and stops when the pipe is closed; the system closes the pipe when this
+            # process ends, even if SIGKILL ends this process
             self._process = subprocess.Popen(
                 [*COMMAND, str(self.folder.path)],
                 stdin=subprocess.PIPE,
@@ -65,14 +66,17 @@ class RunProcess:
         return 0 if self._process is None else self._process.poll()
 
     def metrics(self) -> dict[str, Any]:
-        """Return the content of `metrics.json` in the folder of the run; the run updates it after each evaluation."""
+        """Return the content of the run's `metrics.json`, which the run updates after each evaluation.
+
+        The result is an empty dict if the run has not written the file yet.
+        """
         return self.folder.metrics()
 
     def explanation(self) -> str:
         """Return why the run failed.
 
-        The reason is its error message; or else the signal that killed the process; or else the exit status and the
-        last line of the log.
+        The reason is the last error message in the log of the run. If there is none, it is the signal that killed the
+        process; if no signal killed the process, it is the exit status and the last line of the log.
         """
         with open(self.log, encoding="utf-8", errors="replace") as log:
             log.seek(self._log_start)
@@ -100,7 +104,7 @@ class RunProcess:
 def signals_kept() -> Iterator[list[int]]:
     """Yield a list; in the `with` block, the first SIGINT and the first SIGTERM only add their number to the list.
 
-    A second SIGINT or SIGTERM has its usual effect.
+    The second SIGINT, or the second SIGTERM, has the effect that the signal had before the `with` block.
     """
     received: list[int] = []
 

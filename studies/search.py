@@ -2,8 +2,8 @@
 """`locant search`: runs the trials of a hyperparameter search, each as a run of `locant train` in a process of its own.
 
 The process of the search asks Optuna for trials, starts a process for each trial, reads the scores of the trials and
-tells Optuna the results. No other process writes the study. A trial that the study holds as running when the search
-starts was interrupted; such trials are resumed first.
+tells Optuna the results. No other process writes to Optuna's study. If a trial is marked as running in the study when
+the search starts, the trial was interrupted; interrupted trials are resumed before other trials start.
 """
 
 import math
@@ -30,8 +30,8 @@ from .search_report import write_report
 from .search_results import describe_values, folder_name, results_of
 from .search_storage import JOURNAL_FILE, check_folder, locked, open_study, sampler_of
 
-# Parts of the error messages after which a trial is to be resumed: a full disk or another error of the system, and a
-# folder that another process uses
+# A trial whose error message contains one of these texts is resumed later, and does not count as failed. The first text
+# is in messages on faults of the system, such as a full disk; the second is in messages on a folder that is in use.
 _TO_REPEAT = ("repeat the command of the run", " is in use by ")
 
 
@@ -42,8 +42,8 @@ def run_search(search: Search) -> Path | None:
         The path of the report; None for a dry run.
 
     Raises:
-        InputError: an option or the data cannot be used, in which case no trial was run; or some trials were stopped
-            from outside, for example by a signal or a full disk, and are to be resumed.
+        InputError: the folder, an option or the data cannot be used, in which case no trial was run; or some trials
+            were stopped from outside, for example by a signal or a full disk, and are to be resumed.
         Terminated: SIGTERM ended the search, once the running trials had saved a checkpoint.
         KeyboardInterrupt: Ctrl-C ended the search, once the running trials had saved a checkpoint.
     """
@@ -94,7 +94,7 @@ class _RunningTrial:
     Args:
         trial: the trial of Optuna.
         run: the process of the trial.
-        reported: the number of evaluations of the trial that were read; finite scores were reported to Optuna.
+        reported: the number of evaluations of the trial whose scores were read; finite scores were reported to Optuna.
         is_pruned: whether the trial was pruned; its process is then told to stop.
     """
 
@@ -105,9 +105,9 @@ class _RunningTrial:
 
 
 class _Trials:
-    """The trials of a search that are running, and the trials that are still to run.
+    """Starts the trials of a search, watches the running trials, and records their results in Optuna's study.
 
-    `stopped` has the number of each trial that was stopped from outside of the search, with the reason.
+    `stopped` is a dict from the number of each trial that was stopped from outside of the search to the reason.
     """
 
     def __init__(self, search: Search, study: optuna.Study):
@@ -127,7 +127,7 @@ class _Trials:
         return bool(self._running)
 
     def look(self) -> None:
-        """Report new evaluations to Optuna, stop trials that are pruned, and record the trials that have ended."""
+        """Report new evaluations to Optuna, stop trials that Optuna prunes, and record the trials that have ended."""
         for running in list(self._running):
             status = running.run.status()
             self._report_evaluations(running)

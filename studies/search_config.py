@@ -1,5 +1,5 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""The configuration of a hyperparameter search: a file for `locant train` with one more section, `search:`."""
+"""The configuration of a hyperparameter search: a YAML file for `locant train` with one more section, `search:`."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -37,15 +37,15 @@ class PlannedTrial:
 
 @dataclass(frozen=True)
 class Search:
-    """A hyperparameter search.
+    """The settings of a hyperparameter search.
 
     Args:
         folder: the folder of the search.
         given: the options of `locant train` that are the same in all trials.
         space: the hyperparameters.
         planned: the trials; the trial of number N is at index N.
-        sampler: how a trial gets values that `planned` does not hold: `random` or `tpe`; `grid` if `planned`
-            holds all values.
+        sampler: `random` or `tpe`, which draws the values of each trial that has no values in `planned`; or `grid`, if
+            every trial has values in `planned`.
         seed: the seed of the sampler.
         metric: the metric on the validation data by which trials are ranked.
         higher_is_better: whether a higher value of the metric is better.
@@ -81,9 +81,9 @@ class Search:
         return make_run_config(self.given | own | {"output_dir": str(folder)})
 
     def first_config(self, folder: Path) -> RunConfig:
-        """Return the configuration of the first trial.
+        """Return the configuration of the first trial, with the seed of the trials that do not repeat a cell.
 
-        If a sampler draws the values, the configuration has the first value of each hyperparameter.
+        If a sampler draws the values of the first trial, the configuration has the first value of each hyperparameter.
         """
         values = self.planned[0].values or {h.name: h.first for h in self.space}
         return self.config_of(values, None, folder)
@@ -94,7 +94,7 @@ def parse_search(arguments: list[str], workers: int | None = None) -> Search:
 
     Args:
         arguments: the arguments after `locant search`: the path of the YAML file, and options of `locant train`.
-        workers: the number of workers; None for the number in the file.
+        workers: the number of trials that run at a time; None for the number in the file.
 
     Raises:
         InputError: no YAML file is given, or a key of the section `search:` or an option cannot be used.
@@ -222,9 +222,10 @@ class _Section:
 
 
 def _plan(section: _Section, space: tuple[Hyperparameter, ...], sampler: str) -> list[PlannedTrial]:
-    """Plan the trials in their order; trials that repeat a cell come last in a grid, and first for other samplers.
+    """Return the trials in their order; those that repeat a cell are last with `grid`, and first with other samplers.
 
-    With `random` or `tpe`, the key `trials` may be raised later, and the new trials come after all earlier trials.
+    With `random` or `tpe`, the value of the key `trials` may be raised when a search is resumed: the additional trials
+    then come after all earlier trials.
     """
     repeats = _repeats(section, space)
     if sampler != "grid":
@@ -270,7 +271,11 @@ def _repeats(section: _Section, space: tuple[Hyperparameter, ...]) -> list[Plann
 
 
 def _with_metric(search: Search, section: _Section) -> Search:
-    """Return the search with the metric of the section, which is by default `metric_for_best_model` of the runs."""
+    """Return `search` with the fields `metric` and `higher_is_better` filled in.
+
+    The metric is the value of the key `metric`, by default the option `metric_for_best_model` of the runs. Raises
+    `InputError` if the runs have no such metric, or if `repeat_seeds` has the seed of the other trials.
+    """
     training = search.first_config(search.folder).training
     metric = section.values.get("metric", training.metric_for_best_model)
     if not isinstance(metric, str) or metric not in training.measures:

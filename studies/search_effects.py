@@ -1,8 +1,8 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
 """The effects of hyperparameters and of their pairs on the score, by least squares over the trials of a search.
 
-In a full grid, and in a fraction of it that is balanced, the effect of a hyperparameter is the difference between the
-mean scores of two of its values. Least squares also apply if some trials are missing, or if values were drawn.
+In a full grid, and in a balanced fraction of a full grid, the effect of a hyperparameter is the difference between the
+mean scores of two of its values. Least squares also apply if some trials are missing, or if a sampler drew the values.
 """
 
 import itertools
@@ -48,9 +48,9 @@ def main_effects(space: Sequence[Hyperparameter], results: Sequence[TrialResult]
         deviation: the standard deviation of the score over seeds; NaN if it is not known.
 
     Returns:
-        For each hyperparameter with a list of values, an effect for each value in `results` but the first one, with
-        which the other values are compared; for each range, one effect. The list is empty if the trials cannot tell the
-        effects apart.
+        For each hyperparameter with a list of values, the effect of a change from the first listed value that occurs in
+        `results` to each other value that occurs there; for each range, one effect. The list is empty if the trials
+        cannot tell the effects apart.
     """
     columns = _columns(space, results)
     found = _least_squares([values for _, _, values in columns], results, deviation)
@@ -61,7 +61,8 @@ def main_effects(space: Sequence[Hyperparameter], results: Sequence[TrialResult]
 def pair_effects(space: Sequence[Hyperparameter], results: Sequence[TrialResult], deviation: float) -> list[Effect]:
     """Estimate the interaction of each pair of hyperparameters, each in a linear model with all main effects.
 
-    The arguments are those of `main_effects`. Pairs that the trials cannot tell apart from other effects are left out.
+    The arguments are those of `main_effects`. A pair is left out if the trials cannot tell its
+    interaction apart from the other effects.
     """
     columns, effects = _columns(space, results), []
     for one, other in itertools.combinations(space, 2):
@@ -82,8 +83,9 @@ def _columns(
 ) -> list[tuple[Hyperparameter, tuple[Any, Any], np.ndarray]]:
     """Return a tuple for each column of the linear model: the hyperparameter, the two compared values, and the column.
 
-    A column of a listed hyperparameter is 1 where a trial has the second of the two values, and else 0. The column of a
-    range runs from 0 at its lower end to 1 at its upper end.
+    A column has a number for each trial. For a hyperparameter with a list of values, the number is 1 if the trial has
+    the second of the two values, and else 0. For a range, the number is the position of the trial's value in the range,
+    from 0 at the lower end to 1 at the upper end.
     """
     columns: list[tuple[Hyperparameter, tuple[Any, Any], np.ndarray]] = []
     for h in space:
@@ -99,9 +101,10 @@ def _columns(
 def _least_squares(
     columns: Sequence[np.ndarray], results: Sequence[TrialResult], deviation: float
 ) -> list[tuple[float, float, float]]:
-    """Return the coefficient, its standard error from residuals, and its standard error from seeds, for each column.
+    """Fit the scores by a constant and the columns, and return three numbers for each column.
 
-    The list is empty if the columns, with a constant, are not linearly independent.
+    The numbers are the coefficient, its standard error from the residuals, and its standard error from the seeds. The
+    list is empty if there are no columns, or if the columns and the constant are not linearly independent.
     """
     scores = np.array([result.score for result in results], dtype=float)
     matrix = np.column_stack([np.ones(len(scores)), *columns])

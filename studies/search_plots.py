@@ -1,5 +1,5 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""The pictures of a hyperparameter search: scores by one and by two hyperparameters, by size and by time."""
+"""Draws the pictures of a hyperparameter search: scores by one and two hyperparameters, by model size and by time."""
 
 import itertools
 import math
@@ -11,8 +11,9 @@ from .search_config import Search
 from .search_results import TrialResult, folder_name, ranked, show_value
 from .search_space import Hyperparameter
 
-_COLUMNS = 4  # panels side by side
-# Okabe and Ito's colours, which colour-blind readers can tell apart; in greyscale, dashes and markers differ
+_COLUMNS = 4  # the largest number of panels in a row
+# Okabe and Ito's colours, which colour-blind readers can tell apart; in a greyscale print, the curves differ by line
+# style and marker
 _STYLES = (("#0072B2", "o-"), ("#D55E00", "s--"), ("#009E73", "^:"), ("#CC79A7", "D-."), ("#555555", "v-"))
 
 
@@ -33,7 +34,10 @@ def draw_main_effects(figure: Any, search: Search, design: Sequence[TrialResult]
 
 
 def draw_pairs(figure: Any, search: Search, design: Sequence[TrialResult]) -> None:
-    """Draw mean scores by two listed hyperparameters: a panel for each pair, a line for each value of the second."""
+    """Draw mean scores in a panel for each pair of hyperparameters that have lists of values.
+
+    The horizontal axis has the values of the first hyperparameter; each value of the second hyperparameter has a line.
+    """
     pairs = list(itertools.combinations([h for h in search.space if h.values], 2))
     panels = _panels(figure, len(pairs), 2.7, 3.2)
     for panel, (one, other) in zip(panels, pairs, strict=True):
@@ -47,7 +51,7 @@ def draw_pairs(figure: Any, search: Search, design: Sequence[TrialResult]) -> No
 
 
 def draw_scores(figure: Any, search: Search, results: Sequence[TrialResult]) -> None:
-    """Draw the scores of complete trials against the number of parameters and the time, and label the best trial."""
+    """Draw scores of complete trials against the number of parameters and the training time; label the best trial."""
     complete = [result for result in results if result.state == "complete"]
     best = ranked(complete, search.higher_is_better)[0]
     panels = _panels(figure, 2, 4, 3.4)
@@ -90,7 +94,7 @@ def _draw_means(
 
 
 def _panels(figure: Any, number: int, width: float, height: float) -> list[Any]:
-    """Add `number` panels of `width` × `height` inches with a common y-axis, at most `_COLUMNS` in a row."""
+    """Add `number` panels of about `width` × `height` inches with a common y-axis, at most `_COLUMNS` in a row."""
     rows = math.ceil(number / _COLUMNS)
     columns = math.ceil(number / rows)  # so that the rows are about equally long
     figure.set_size_inches(max(width * columns, 4) + 0.6, height * rows + 0.4)

@@ -1,5 +1,5 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""The results of the trials of a search, from the stored study, and their order by score."""
+"""Reads the results of the trials of a search from the stored study, and orders them by score."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,13 +11,14 @@ from optuna.trial import TrialState
 
 @dataclass(frozen=True)
 class TrialResult:
-    """One trial of a search.
+    """The result of one trial of a search. A field that is not known, for example before the trial has ended, is None.
 
     Args:
         number: the number of the trial, which is the name of its folder.
         state: `complete`, `pruned`, `failed`, or `left` for a trial that has not ended.
         values: the value of each hyperparameter, by its name.
-        seed: the seed of a trial that repeats a cell; None for other trials.
+        seed: the seed of a trial that repeats a cell (a combination of values) with another seed; None for the other
+            trials.
         score: the metric of the finished model on the validation data; for a pruned trial, the metric at its last
             evaluation.
         train_loss: the mean training loss of the steps between the best evaluation and the evaluation before it, with
@@ -48,7 +49,7 @@ class TrialResult:
 
     @property
     def gap(self) -> float | None:
-        """The train–dev gap: validation loss minus training loss at the best evaluation."""
+        """The train–dev gap: validation loss minus training loss at the best evaluation; None if a loss is unknown."""
         if self.train_loss is None or self.validation_loss is None:
             return None
         return self.validation_loss - self.train_loss
@@ -88,7 +89,10 @@ def ranked(results: Sequence[TrialResult], higher_is_better: bool) -> list[Trial
 
 
 def repeats_of_cell(results: Sequence[TrialResult]) -> list[TrialResult]:
-    """Return one complete trial for each seed of the repeated cell, including the seed that all other trials have."""
+    """Return one complete trial for each seed of the repeated cell, including the seed that all other trials have.
+
+    The list is empty if the search repeats no cell.
+    """
     repeated = next((result.values for result in results if result.seed is not None), None)
     found = [result for result in results if result.state == "complete" and result.values == repeated]
     return list({result.seed: result for result in found}.values())  # `random` may draw the cell several times

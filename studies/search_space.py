@@ -11,7 +11,8 @@ import optuna
 from locant.training.errors import InputError
 from locant.training.options.options import Option, nearest_option
 
-# Options that a search sets itself or refuses, that all trials share, or that do not change the trained model
+# Options that cannot be in `space`: the search sets or refuses them, all trials have the same value of them, or they do
+# not change the trained model
 _NOT_SEARCHED = ("task", "output_dir", "dry_run", "resume_from_checkpoint", "disable_tqdm", "metric_for_best_model")
 _KEYS_OF_RANGE = ("low", "high", "log")
 
@@ -21,7 +22,8 @@ class Hyperparameter:
     """One hyperparameter: either a list of values, or a range of numbers from `low` to `high`.
 
     Args:
-        name: the key in the file: an option of `locant train`, or several options with one value, `a = b`.
+        name: the key under `space:` in the YAML file: an option of `locant train`, or several options that get the same
+            value, `a = b`.
         options: the names of the options that get the value.
         values: the listed values; empty for a range.
         low: the smallest number of the range.
@@ -50,7 +52,10 @@ class Hyperparameter:
         return trial.suggest_float(self.name, self.low, self.high, log=self.log)
 
     def place(self, value: float) -> float:
-        """Return the position of `value` in the range, from 0 at the lower end to 1 at the upper end."""
+        """Return the position of `value` in the range, from 0 at the lower end to 1 at the upper end.
+
+        The position is measured on a logarithmic scale if `log` is True.
+        """
         if self.log:
             return math.log(value / self.low) / math.log(self.high / self.low)
         return (value - self.low) / (self.high - self.low)
@@ -124,8 +129,8 @@ def _read_range(
 def _convert(value: Any, options: tuple[str, ...], known: Mapping[str, Option], where: str) -> Any:
     """Convert `value` to the type of the options; all options of one hyperparameter must have the same type."""
     if value is None:
-        raise InputError(f"{options[0]} in space lacks a value, or has null as one ({where}): give a value.")
+        raise InputError(f"{options[0]} in space has no value, or the value null ({where}): give a value.")
     converted = {known[option].convert(value, where) for option in options}
     if len(converted) > 1:
-        raise InputError(f"{' and '.join(options)} in space do not have the same type ({where}): list them apart.")
+        raise InputError(f"{' and '.join(options)} in space do not have the same type ({where}): list them separately.")
     return converted.pop()

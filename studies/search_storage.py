@@ -26,7 +26,7 @@ def locked(folder: Path) -> Iterator[None]:
     """Lock the folder of a search until the end of the `with` block; the system removes the lock of a dead process.
 
     Raises:
-        InputError: another search runs in the folder; or the folder holds files, but no search.
+        InputError: another search runs in the folder; or `folder` is a file, or holds files, but no search.
     """
     check_folder(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -84,8 +84,8 @@ def open_study(search: Search) -> optuna.Study:
     kept_trials = len(study.get_trials(deepcopy=False))
     if kept_trials > len(search.planned):
         raise InputError(
-            f"output_dir {search.folder} holds a search of {kept_trials} trials, but this one has "
-            f"{len(search.planned)}: give as many trials as the folder holds or more, or another output_dir."
+            f"output_dir {search.folder} holds a search of {kept_trials} trials, but this search has "
+            f"{len(search.planned)}: give at least {kept_trials} trials, or another output_dir."
         )
     for planned in search.planned[kept_trials:]:
         study.enqueue_trial(planned.values)
@@ -95,8 +95,8 @@ def open_study(search: Search) -> optuna.Study:
 def sampler_of(search: Search, number: int) -> optuna.samplers.BaseSampler:
     """Return the sampler for the trial `number`.
 
-    Each trial has a sampler with a seed of its own: a sampler with one seed would draw the values of the first trials
-    again when the search is resumed.
+    Each trial has a sampler with a seed of its own: one sampler for all trials would draw the values of the first
+    trials again when the search is resumed.
     """
     samplers = {"random": optuna.samplers.RandomSampler, "tpe": optuna.samplers.TPESampler}
     seed = int(np.random.SeedSequence([search.seed, number]).generate_state(1)[0])

@@ -122,6 +122,8 @@ def parse_study(arguments: list[str], workers: int | None = None) -> Translation
 def run_study(study: TranslationStudy) -> None:
     """Train the runs that are not finished yet, each in a process of its own, and rewrite the report after each run.
 
+    With the option `dry_run`, there is only a dry run of each encoding that has an unfinished run.
+
     Raises:
         InputError: an option or the data cannot be used, in which case nothing was trained; or a run failed, in which
             case the other running runs have saved a checkpoint.
@@ -239,7 +241,7 @@ def _read_lists(path: str, entries: Iterable[Entry]) -> dict[str, list[Any]]:
 
 
 def _try_out(runs: Iterable[StudyRun]) -> None:
-    """Do a dry run of each encoding, so that errors are found before any run is trained."""
+    """Do a dry run of the first of `runs` with each encoding, so that errors are found before any run is trained."""
     first: dict[str, StudyRun] = {}
     for run in runs:
         first.setdefault(run.position_encoding, run)

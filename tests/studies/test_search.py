@@ -419,7 +419,7 @@ class TestSamplers:
         for trials, status in ((2, 0), (1, 2)):
             file = write_search(space=self.SPACE, sampler="random", trials=trials)
             assert main(["search", file, "--output_dir", str(tmp_path / "out")]) == status
-        assert "holds a search of 2 trials, but this one has 1" in capsys.readouterr().err
+        assert "holds a search of 2 trials, but this search has 1" in capsys.readouterr().err
 
 
 class TestFolder:
