@@ -11,7 +11,7 @@ def markdown_table(header: Sequence[str], rows: Iterable[Sequence[str]], names: 
         header: the title of each column.
         rows: the cells of each row, already escaped.
         names: the number of columns on the left that hold names; they have Markdown's default alignment.
-        figures: the alignment of the other columns, as in the second line of the table; `---:` aligns to the right.
+        figures: the alignment of the columns that hold figures, in the syntax of Markdown; `---:` aligns to the right.
     """
     rule = ["---"] * names + [figures] * (len(header) - names)
     return "\n".join(f"| {' | '.join(line)} |" for line in (header, rule, *rows))
