@@ -32,7 +32,7 @@ class MismatchedSizes(CheckpointError, RuntimeError):
 
 
 def check_weights(model: PreTrainedModel, files: list[str], load_config: Any, info: Any) -> None:
-    """Check the weights that were loaded into a model. A hook in `LocantPreTrainedModel.load_hooks`.
+    """Check the weights that were loaded into a model. `LocantPreTrainedModel.load_hooks` holds this function.
 
     A missing weight is an error if the saved model had this weight. It is not an error if the weight belongs to a head,
     stack or encoding that the saved model did not have, or if the checkpoint has no weight of the model at all:
@@ -55,7 +55,7 @@ def check_weights(model: PreTrainedModel, files: list[str], load_config: Any, in
     checkpoint, source = Checkpoint(*files), load_config.pretrained_model_name_or_path
     stored = {_bare(model, name): name for name in checkpoint.headers}
     if (other := table_of_other_stack(cast(LocantConfig, model.config))) is not None and f"{other}.weight" in stored:
-        # loading renames the embeddings of the stack that the model does not have, and the model uses them as its own
+        # a model with one stack uses the stored embeddings of the stack that it does not have: loading renames them
         stored.setdefault(f"{model.config.main_stack}.embed_tokens.weight", stored[f"{other}.weight"])
     mismatched = {name for name, *_ in info.mismatched_keys}
     for name, weight in model.named_parameters(remove_duplicate=False):
@@ -64,7 +64,8 @@ def check_weights(model: PreTrainedModel, files: list[str], load_config: Any, in
         if not is_stored or (load_config.is_quantized and not checkpoint.headers[own].is_floating_point()):
             continue
         if weight.is_meta or not weight.is_floating_point() or type(weight.data) is not torch.Tensor:
-            # the stored tensor is checked: the loaded weight is on the meta device (kept on disk), or is quantized
+            # the loaded weight cannot be checked, as it is on the meta device (kept on disk) or quantized: check the
+            # stored tensor
             checkpoint.read(own)
         else:
             checkpoint.checked(own, weight.data)
@@ -94,7 +95,7 @@ def fault_of_files(
 ) -> CheckpointError | None:
     """Check the files of a model that could not be loaded, and return an error that names a damaged file.
 
-    A hook in `LocantPreTrainedModel.fault_hooks`.
+    `LocantPreTrainedModel.fault_hooks` holds this function.
 
     Args:
         name: a folder, or the name of a repository whose files are already in the cache.

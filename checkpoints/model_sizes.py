@@ -22,8 +22,8 @@ _MOST_PARAMETERS = 10**13  # more than any known model has, so that a larger num
 def check_size(model: PreTrainedModel) -> None:
     """Raise `ValueError`, before weights are allocated, if a model is too large for this machine, or for any machine.
 
-    A hook in `LocantPreTrainedModel.build_hooks`. A model with a head is not checked, because it builds a model without
-    a head, which is checked. Under DeepSpeed ZeRO-3, which shards the weights, no model is checked.
+    `LocantPreTrainedModel.build_hooks` holds this function. A model with a head is not checked, because it builds a
+    model without a head, which is checked. Under DeepSpeed ZeRO-3, which shards the weights, no model is checked.
 
     Args:
         model: a model that has its config, but no modules yet.
