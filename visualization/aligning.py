@@ -39,7 +39,7 @@ def align(
     batch_size: int = 32,
     show_progress: bool = True,
 ) -> list[Alignment]:
-    """Align the words of each source with the words of its target, in batches of similar length.
+    """Align the words of each source with the words of its target, in batches of pairs of similar length.
 
     Args:
         translator: the translator from the language of the sources to the language of the targets.

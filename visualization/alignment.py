@@ -1,5 +1,5 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""Word alignments from attention between tokens, and their symmetrisation."""
+"""Makes word alignments from attention between tokens, and symmetrises the alignments of two directions."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -54,7 +54,7 @@ def word_attention(attention: np.ndarray, queries: Sequence, keys: Sequence) -> 
 
 
 def strongest_links(weights: np.ndarray) -> Links:
-    """Link each target word to the source word with the largest weight; a word whose weights are all 0 has no link.
+    """Link each target word to the source word with the largest weight, if this weight is above 0.
 
     Args:
         weights: the attention weights `(target words, source words)`.
@@ -76,7 +76,7 @@ def grow_diag_final_and(forward: Links, reverse: Links) -> Links:
     its target word have no link yet.
 
     Args:
-        forward, reverse: links of both directions, each as (source word, target word).
+        forward, reverse: the links of each direction; a link is the pair (source word, target word) in both.
     """
     union, links = forward | reverse, set(forward & reverse)
     has_grown = True

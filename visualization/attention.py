@@ -1,5 +1,5 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""The attention weights of a recording as heatmaps, with tokens or patches on the axes."""
+"""Makes heatmaps of the attention weights of a recording, with tokens or patches on the axes."""
 
 import math
 

@@ -1,5 +1,5 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""The norms of the two vectors that are added at the input of a stack: a token's embedding and its position vector."""
+"""Computes the norms of the two vectors that are added at the input of a stack: token embedding and position vector."""
 
 import math
 from dataclasses import dataclass
@@ -67,7 +67,7 @@ def _norms(name: str, stack: Any, recording: Recording) -> InputNorms:
     count = math.prod(source.patches)
     embed = getattr(stack, "embed_patches", None) or stack.get_input_embeddings()
     embedded = embed(recording.pixel_values)
-    if embedded.ndim == 4:  # a convolution, as in CLIP: (1, width, rows, columns)
+    if embedded.ndim == 4:  # the output of a convolution, as in CLIP: (1, width, rows, columns)
         embedded = embedded.flatten(2).transpose(1, 2)
     vectors = _array(embedded)[0, -count:]
     table = position_table(stack, len(source.tokens), source.patches)

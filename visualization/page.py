@@ -1,9 +1,10 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""The HTML page of a visualization: one file with its data, styles and scripts, which needs no network.
+"""Builds the HTML page of a visualization: one file with its data, styles and scripts, which needs no network.
 
-Each value is stored in 8 bits, as a level of the range of its matrix. The range is from the smallest to the largest
-value, or, for attention weights, from 0 to the largest weight, but at least to `MIN_RANGE_OF_WEIGHTS`. All matrices of
-a picture are compressed together (zlib) and encoded in base64; the browser decompresses them (`DecompressionStream`).
+Each value of a heatmap is stored in 8 bits, as one of 256 levels of a range. The range of a matrix is from its smallest
+to its largest value; for attention weights, it is from 0 to the largest weight or `MIN_RANGE_OF_WEIGHTS`, whichever is
+larger. All matrices of a picture are compressed together (zlib) and encoded in base64; the browser decompresses them
+(`DecompressionStream`).
 """
 
 import base64

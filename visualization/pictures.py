@@ -19,7 +19,10 @@ _BLUE, _VERMILION = "#0072B2", "#D55E00"
 
 
 def draw_heatmaps(figure: Any, heatmaps: Heatmaps, pixels: np.ndarray | None = None) -> None:
-    """Draw a panel for each matrix, all with the same colour scale; draw attention to image patches over the image.
+    """Draw a panel for each matrix, all with the same colour scale.
+
+    If the columns of the matrices are image patches and `pixels` is given, `_draw_patches` draws the attention over the
+    image instead.
 
     Args:
         figure: the figure to draw on.
@@ -47,7 +50,7 @@ def draw_heatmaps(figure: Any, heatmaps: Heatmaps, pixels: np.ndarray | None = N
 
 
 def draw_norms(figure: Any, norms: InputNorms) -> None:
-    """Draw for each token a bar for the norm of its embedding and, if there is one, of its position vector."""
+    """Draw two bars for each token: the norm of its embedding, and the norm of its position vector if there is one."""
     count = len(norms.tokens)
     figure.set_size_inches(min(max(0.3 * count, 4.0), 14.0), 3.0)
     panel = figure.subplots()

@@ -1,10 +1,10 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""Pictures of position encodings: vectors by position, bias by distance, vectors by distance, and rotary angles.
+"""Makes pictures of position encodings: vectors by position, bias by distance, vectors by distance, and rotary angles.
 
-The position encodings of a Locant model are called through their interface (`locant.modeling.positions.base`).
-Therefore, an encoding that a user has written is drawn if it adds vectors to the embeddings, or the same bias by
-distance in all layers. In other models of transformers, tables of positions, T5's bias and the rotary frequencies are
-found by the names of modules and attributes.
+In a Locant model, encodings that add vectors to the embeddings, or the same bias by distance in all layers, are called
+through their interface (`locant.modeling.positions.base`), so an encoding of this kind that a user has written is drawn
+too. The encodings of Shaw et al. and of Transformer-XL are found by the classes of their layers. Rotary frequencies are
+found by the name of an attribute, and so are tables of positions and T5's bias in other models of transformers.
 """
 
 import math
@@ -67,7 +67,7 @@ def position_heatmaps(model: PreTrainedModel, length: int, patches: tuple[int, i
         patches: the numbers of rows and columns of the image patches that the encoder reads; None if it reads text.
 
     Returns:
-        Heatmaps whose grid has a row for each layer, or one row if all layers have the same encoding.
+        Heatmaps whose grid has a row for each layer, or one row if all layers have the same values.
     """
     by_place: dict[tuple[str, str], list[_Picture]] = defaultdict(list)  # (module name, kind) -> one picture per layer
     for name, module in model.named_modules():
@@ -110,7 +110,8 @@ def _pictures(name: str, module: Any, length: int, patches: tuple[int, int] | No
         yield _Picture(VECTORS, _array(module.position.keys), first=-module.position.max_distance)
     elif isinstance(module, Attention) and isinstance(module.position, TransformerXLLayer):
         heads, width = module.position.position_bias.shape
-        queries = module.position.position_bias.new_zeros(1, heads, length, width)  # so that the bias is v (W R)ᵀ / √d
+        # with queries of zeros, the bias (q + v) (W R)ᵀ / √d is v (W R)ᵀ / √d, which depends on head and distance alone
+        queries = module.position.position_bias.new_zeros(1, heads, length, width)
         _, _, bias = module.position(queries, None, PositionInputs(SlotIndex(length, length)))
         yield _bias_picture(bias.matrix(1, heads, queries.device)[0], module.is_causal)
     elif hasattr(module, "relative_attention_bias") and hasattr(module, "compute_bias"):  # T5 of transformers
@@ -128,7 +129,8 @@ def added_vectors(encoding: PositionEncoding, length: int, patches: tuple[int, i
 
     Args:
         encoding: the position encoding of a stack.
-        length: the number of vectors; fewer are returned if the table of the encoding has fewer positions.
+        length: the number of vectors, except for an encoder that reads patches; fewer are returned if the table of the
+            encoding has fewer positions.
         patches: the numbers of rows and columns of the image patches that the encoder reads; None if it reads text. For
             an encoder that reads patches, the result is the vector of the class token, if the table of the encoding has
             one, and the vectors of the patches.
@@ -145,7 +147,7 @@ def added_vectors(encoding: PositionEncoding, length: int, patches: tuple[int, i
 
 
 def _shared_bias(encoding: PositionEncoding, length: int) -> torch.Tensor | None:
-    """Return the bias by distance, `(heads, length, length)`, that all layers share; None if there is none."""
+    """Return the bias by distance, `(heads, length, length)`, that all layers share; None if they share none."""
     device = _device(encoding)
     positions = torch.arange(length, device=device)[None]
     _, tensors = encoding(torch.zeros(1, length, encoding.config.d_model, device=device), positions, length)

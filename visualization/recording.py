@@ -32,8 +32,9 @@ class Recording:
         source: the tokens or the patches that the encoder or the only stack reads.
         target: the tokens of the target, with the end-of-sentence token; None in a model with one stack.
         decoder_tokens, decoder_ids: the tokens that the decoder reads, and their ids; empty in a model with one stack.
-        attention: the attention weights `(layers, heads, queries, keys)`, in float32, of `encoder_attention`,
-            `decoder_attention` and `cross_attention`; in a model with one stack, of `self_attention`.
+        attention: a dict from the kind of attention to its weights `(layers, heads, queries, keys)`, in float32. The
+            kinds are `encoder_attention`, `decoder_attention` and `cross_attention`; in a model with one stack, the
+            only kind is `self_attention`.
         hidden_states: the hidden states `(layers + 1, tokens, width)` of the encoder or the only stack, in float32,
             from the embeddings to the output of the last layer; empty if the model does not return them.
         pixel_values: the image as the model reads it, `(1, channels, height, width)`; None for a text.
@@ -144,7 +145,7 @@ def _attention(model: PreTrainedModel, outputs: Any, is_encoder_decoder: bool) -
         if not layers or len({layer.shape for layer in layers}) > 1 or layers[0].ndim != 4 or len(layers[0]) != 1:
             raise InputError(
                 f"{type(model).__name__} returns no attention weights between all tokens in `{name}`: give a model "
-                "whose layers are attention over the whole sequence, such as BERT, GPT-2, Marian or ViT."
+                "whose layers all attend to the whole sequence, such as BERT, GPT-2, Marian or ViT."
             )
         found[kind] = np.stack([_array(layer[0]) for layer in layers])
     return found

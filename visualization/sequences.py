@@ -46,15 +46,16 @@ def read_text(tokenizer: Any, text: str, *, is_target: bool = False) -> Sequence
     ids, tokens, word_of_token = list(encoded["input_ids"]), [], []
     for id_, (start, end) in zip(ids, encoded["offset_mapping"], strict=True):
         covered = text[start:end].strip()
-        first = end - len(text[start:end].lstrip())  # the index of the first character that is not whitespace
-        # the text up to the first character of the token ends with the word of the token
+        # `first` is the index of the token's first character other than whitespace: the last word in the text up to
+        # this character is the word of the token, or the beginning of this word
+        first = end - len(text[start:end].lstrip())
         word_of_token.append(len(text[: first + 1].split()) - 1 if covered else None)
         tokens.append(covered or tokenizer.convert_ids_to_tokens(id_))
     return Sequence(tokens, ids, text.split(), word_of_token)
 
 
 def _from_pieces(tokenizer: Any, text: str, ids: list[int]) -> Sequence:
-    """Make the sequence of a text from ids without offsets: the first piece and each piece with ▁ or Ġ begin a word."""
+    """Make the sequence of a text from ids: the first piece, and each piece that begins with ▁ or Ġ, begins a word."""
     pieces = tokenizer.convert_ids_to_tokens(ids)
     special = set(tokenizer.all_special_ids) - {tokenizer.unk_token_id}
     first = next((index for index, id_ in enumerate(ids) if id_ not in special), None)

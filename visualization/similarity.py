@@ -1,5 +1,5 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""The similarity of the contextual vectors of words in two sentences."""
+"""Computes the similarity of the contextual vectors of words in two sentences."""
 
 import numpy as np
 
@@ -9,9 +9,10 @@ from .sequences import membership
 
 
 def similarity_heatmaps(one: Recording, other: Recording) -> Heatmaps:
-    """Compute the cosine between each word of one sentence and each word of another sentence, after each layer.
+    """Compute the cosine between each word of one sentence and each word of another sentence.
 
-    The vector of a word is the mean of the hidden states of its tokens.
+    The vector of a word is the mean of the hidden states of its tokens. The embeddings, and the output of each layer,
+    have a matrix of cosines each.
 
     Args:
         one, other: recordings of the same model on the two sentences.
@@ -33,7 +34,7 @@ def similarity_heatmaps(one: Recording, other: Recording) -> Heatmaps:
 
 
 def _unit_word_vectors(recording: Recording) -> np.ndarray:
-    """Return a vector of norm 1, or of zeros if the word has no tokens, for each word: `(layers + 1, words, width)`."""
+    """Return a vector for each word, `(layers + 1, words, width)`: of norm 1, or zeros if the word has no tokens."""
     sums = membership(recording.source) @ recording.hidden_states  # the cosine is the same for sums and means
     norms = np.linalg.norm(sums, axis=-1, keepdims=True)
     return np.divide(sums, norms, out=np.zeros_like(sums), where=norms > 0)

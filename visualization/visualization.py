@@ -41,7 +41,7 @@ class Visualization:
         recording: the attention weights and hidden states of the model.
         heatmaps: the heatmaps by name: `encoder_attention`, `cross_attention`, `decoder_attention` or
             `self_attention`; `position_1`, …; `similarity`. The data are in `heatmaps[name].values`.
-        norms: the norms at the input of each stack.
+        norms: the norms of the embeddings and the position vectors at the input of each stack.
         alignment: the alignment of the words of the text and of its target; None if the model has no target, the target
             has no words, or the model reads an image.
         texts: the texts at the top of the page, by label.
@@ -66,7 +66,7 @@ class Visualization:
         return page_html(self.title, parts, self.recording.pixels)
 
     def _repr_html_(self) -> str:
-        """Return the page in a frame, which keeps the styles of the page and of the notebook apart."""
+        """Return HTML that shows the page in a frame, which keeps the styles of the page and of the notebook apart."""
         page = html.escape(self.html(), quote=True)
         return (
             f'<iframe sandbox="allow-scripts" style="width: 100%; height: 800px; border: 0" srcdoc="{page}"></iframe>'
