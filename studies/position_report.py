@@ -87,7 +87,7 @@ def first_seeds(rows: list[dict[str, Any]]) -> dict[str, int]:
 
 
 def load_attention(folder: Path, seeds: dict[str, int]) -> dict[str, np.ndarray]:
-    """Load for each encoding the attention weights `(heads, length, length)` of its training with the seed in `seeds`."""
+    """Load the attention weights `(heads, length, length)` of one training of each encoding; `seeds` gives its seed."""
     return {name: np.load(folder / "attention" / f"{name}-{seed}.npy") for name, seed in seeds.items()}
 
 

@@ -200,7 +200,7 @@ class Results:
         return {Training(row["part"], row["encoding"], row["seed"]) for row in self.rows}
 
     def add(self, training: Training, outcome: Outcome) -> None:
-        """Save the results of a training. The rows are written last, so the results of a training with rows are complete."""
+        """Save the results of a training. The rows are written last, so a training with rows has all its results."""
         if outcome.attention is not None:
             with atomic_write(self.folder / "attention" / f"{training.encoding}-{training.seed}.npy") as path:
                 np.save(path, outcome.attention)

@@ -42,7 +42,7 @@ class RunProcess:
         self._log_start = 0  # the number of bytes that earlier processes of the run have written to the log
         if self.folder.is_finished():
             return
-        # the file is also rewritten for a resumed run: if the folder was moved, the old file holds its old path
+        # the file is also rewritten for a resumed run: if the folder was moved, the old file has the folder's old path
         write_text(self.folder.path / RUN_CONFIG_FILE, config.to_yaml())
         environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
         with open(self.log, "ab") as log:

@@ -94,7 +94,7 @@ class _RunningTrial:
     Args:
         trial: the trial of Optuna.
         run: the process of the trial.
-        reported: the number of evaluations of the trial whose scores were read; finite scores were reported to Optuna.
+        reported: the number of evaluations whose scores were read; the finite scores were reported to Optuna.
         is_pruned: whether the trial was pruned; its process is then told to stop.
     """
 

@@ -136,7 +136,7 @@ def parse_search(arguments: list[str], workers: int | None = None) -> Search:
 
 
 class _Section:
-    """The keys of the section `search:` with their values.
+    """Holds the keys of the section `search:`, and checks and returns their values.
 
     A method that returns the value of a key raises `InputError`, with file and line, if the value is invalid.
     """

@@ -1,5 +1,5 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""The effects of hyperparameters and of their pairs on the score, by least squares over the trials of a search.
+"""Estimates the effects of hyperparameters, and of their pairs, on the score by least squares over the trials.
 
 In a full grid, and in a balanced fraction of a full grid, the effect of a hyperparameter is the difference between the
 mean scores of two of its values. Least squares also apply if some trials are missing, or if a sampler drew the values.
@@ -19,7 +19,7 @@ from .search_space import Hyperparameter
 
 @dataclass(frozen=True)
 class Effect:
-    """The effect of one hyperparameter, or the interaction of two.
+    """The effect of one hyperparameter on the score, or the interaction of two hyperparameters.
 
     Args:
         names: the name of the hyperparameter, or the names of the two hyperparameters.
@@ -61,8 +61,8 @@ def main_effects(space: Sequence[Hyperparameter], results: Sequence[TrialResult]
 def pair_effects(space: Sequence[Hyperparameter], results: Sequence[TrialResult], deviation: float) -> list[Effect]:
     """Estimate the interaction of each pair of hyperparameters, each in a linear model with all main effects.
 
-    The arguments are those of `main_effects`. A pair is left out if the trials cannot tell its
-    interaction apart from the other effects.
+    The arguments are those of `main_effects`. A pair is left out if the trials cannot tell its interaction
+    apart from the other effects.
     """
     columns, effects = _columns(space, results), []
     for one, other in itertools.combinations(space, 2):

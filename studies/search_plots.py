@@ -12,6 +12,7 @@ from .search_results import TrialResult, folder_name, ranked, show_value
 from .search_space import Hyperparameter
 
 _COLUMNS = 4  # the largest number of panels in a row
+
 # Okabe and Ito's colours, which colour-blind readers can tell apart; in a greyscale print, the curves differ by line
 # style and marker
 _STYLES = (("#0072B2", "o-"), ("#D55E00", "s--"), ("#009E73", "^:"), ("#CC79A7", "D-."), ("#555555", "v-"))

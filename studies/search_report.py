@@ -1,5 +1,5 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""The report of a hyperparameter search: ranked trials, effects of the hyperparameters, and the train–dev gap."""
+"""Writes the report of a hyperparameter search: ranked trials with train–dev gaps, and effects of hyperparameters."""
 
 import math
 from collections.abc import Sequence

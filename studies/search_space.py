@@ -127,7 +127,7 @@ def _read_range(
 
 
 def _convert(value: Any, options: tuple[str, ...], known: Mapping[str, Option], where: str) -> Any:
-    """Convert `value` to the type of the options; all options of one hyperparameter must have the same type."""
+    """Convert `value` to the type of `options`, the options of one hyperparameter, which must all have one type."""
     if value is None:
         raise InputError(f"{options[0]} in space has no value, or the value null ({where}): give a value.")
     converted = {known[option].convert(value, where) for option in options}

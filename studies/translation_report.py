@@ -1,5 +1,5 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""The report of a translation study: metrics of each position encoding over the seeds, and BLEU by source length.
+"""Writes the report of a translation study: metrics of each position encoding over the seeds, BLEU by source length.
 
 Means are over the runs of an encoding, and come with the sample standard deviation (n − 1).
 """

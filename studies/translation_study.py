@@ -151,7 +151,7 @@ def run_study(study: TranslationStudy) -> None:
 
 
 class _Runs:
-    """Starts the runs `left` of a study, at most `study.workers` at a time, and keeps a list of the running ones."""
+    """Starts the unfinished runs `left` of a study, at most `study.workers` at a time, and watches the running runs."""
 
     def __init__(self, study: TranslationStudy, left: list[StudyRun]):
         self._study, self._left = study, deque(left)
