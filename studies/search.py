@@ -187,7 +187,8 @@ class _Trials:
         except InputError as error:
             self._fail(trial, str(error))
             return
-        reported = max(self._frozen(trial).intermediate_values, default=0)  # an evaluation without a score has none
+        # the number of the last reported evaluation: `intermediate_values` lacks evaluations without a finite score
+        reported = max(self._frozen(trial).intermediate_values, default=0)
         self._running.append(_RunningTrial(trial, run, reported))
 
     def _report_evaluations(self, running: _RunningTrial) -> None:
