@@ -5,6 +5,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from transformers.tokenization_utils_base import VERY_LARGE_INTEGER
+
 from locant.configuration import LocantConfig
 from locant.training.errors import InputError
 from locant.training.inference import Translation, new_tokens_limit, position_limit, translate
@@ -160,4 +162,5 @@ def _table_size(model: Any, tokenizer: Any, side: str) -> int | None:
         limits.append(getattr(model.config, "max_position_embeddings", None))
         if side == "source":
             limits.append(tokenizer.model_max_length)
-    return min((limit for limit in limits if limit is not None), default=None)
+    # a tokenizer without a limit has model_max_length 1e30, and an XLNet config has max_position_embeddings -1
+    return min((limit for limit in limits if limit is not None and 0 < limit < VERY_LARGE_INTEGER), default=None)

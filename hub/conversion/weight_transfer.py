@@ -151,7 +151,7 @@ class SourceWeights:
             raise SharingError(
                 f"The checkpoint holds {_listed(left_over)}, but the model converted from this {class_name} has no "
                 "such weights: if these weights are not needed, leave them out with --drop "
-                f"{_listed(patterns, between=' ')}"
+                f"{' '.join(patterns)}"
             )
         shapes = {name: tuple(self.checkpoint.headers[stored].shape) for name, stored in self.files.items()}
         reshaped = [
@@ -282,6 +282,6 @@ def _set_weight(model: nn.Module, name: str, tensor: torch.Tensor) -> None:
     setattr(module, leaf, tensor)
 
 
-def _listed(names: list[str], most: int = 6, between: str = ", ") -> str:
+def _listed(names: list[str], most: int = 6) -> str:
     rest = f" and {len(names) - most} more" if len(names) > most else ""
-    return between.join(names[:most]) + rest
+    return ", ".join(names[:most]) + rest

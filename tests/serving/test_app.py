@@ -10,7 +10,15 @@ import pytest
 import torch
 import transformers
 from starlette.testclient import TestClient
-from transformers import AutoModelForSequenceClassification, AutoTokenizer, MarianConfig, MarianMTModel
+from transformers import (
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+    MarianConfig,
+    MarianMTModel,
+    T5Config,
+    T5ForSequenceClassification,
+    TextClassificationPipeline,
+)
 
 from locant.hub.engines.ctranslate2_model import CTranslate2Model
 from locant.hub.engines.exporting import export
@@ -251,6 +259,19 @@ def marian(texts):
     model.final_logits_bias[0, tokenizer.eos_token_id] = -1e4
     with TestClient(create_app(ServedTranslator(model, tokenizer), ""), raise_server_exceptions=False) as client:
         yield client
+
+
+def test_a_classifier_without_a_limit_reads_whole_texts(texts):
+    import locant
+
+    tokenizer = locant.train_tokenizer(iter(texts), vocab_size=320, show_progress=False)
+    ids = {name: tokenizer.pad_token_id for name in ("pad_token_id", "decoder_start_token_id")}
+    ids["eos_token_id"] = tokenizer.eos_token_id
+    config = T5Config(vocab_size=len(tokenizer), d_model=8, d_kv=4, d_ff=8, num_layers=1, num_heads=2, **ids)
+    pipe = TextClassificationPipeline(model=T5ForSequenceClassification(config), tokenizer=tokenizer)
+    text = " ".join(texts)
+    [found] = ServedClassifier(pipe).compute([text], {})
+    assert found.source_tokens == len(tokenizer(text).input_ids) and not found.is_cut
 
 
 class Blocked:
