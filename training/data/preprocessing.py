@@ -142,7 +142,7 @@ class Dropped(NamedTuple):
 
 
 def select_usable(dataset: Dataset, limits: dict[Side, int | None]) -> tuple[Dataset, Dropped]:
-    """Drop the rows in which a text is blank, or has more tokens than the limit of its side.
+    """Drop, and count, the rows in which a text is blank or has more tokens than the limit of its side.
 
     Args:
         dataset: the result of :func:`tokenize` with `keep_text`.
@@ -220,7 +220,7 @@ class Growth(NamedTuple):
 
 @dataclass
 class Resegmentation:
-    """Segments the texts of a row at random (BPE dropout), as the argument `vary` of `TrainingRows`.
+    """Segments the texts of a row at random (BPE dropout); an object of this class is the `vary` of `TrainingRows`.
 
     If a random segmentation has more tokens than the method `longest` allows, the deterministic segmentation is used.
 

@@ -1,5 +1,5 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""Checks of the rows before training: functions that show some rows, and warn if the files may be the wrong files."""
+"""Checks of the rows before training: show some rows, and warn if a file may not be the file that was intended."""
 
 import json
 import re
@@ -51,7 +51,7 @@ def _in_words(value: Any) -> str:
 def copy_warnings(splits: Mapping[str, Dataset], columns: Sequence[str]) -> list[str]:
     """Return a warning for each split other than train if more than half of the rows of the split are also in train.
 
-    One file may be given for both splits by mistake.
+    The reason may be that one file was given both for train and for the split by mistake.
     """
     known = set(map(hash, row_values(splits["train"], columns)))
     warnings = []
@@ -182,10 +182,10 @@ def _spread(rows: Dataset) -> tuple[list[str], list[str]]:
 
 
 def _length_correlation(sources: Sequence[str], targets: Sequence[str]) -> float | None:
-    """Return Pearson's correlation between log(1 + length) of the sources and of the targets, in characters.
+    """Return Pearson's correlation between log(1 + length) of a source and log(1 + length) of its target.
 
-    Returns None if there are fewer than `FEWEST_PAIRS` pairs, or if the sources or the targets all have nearly the same
-    length.
+    A length is a number of characters. Returns None if there are fewer than `FEWEST_PAIRS` pairs, or if the sources or
+    the targets all have nearly the same length.
     """
     lengths = np.log1p([[len(source), len(target)] for source, target in zip(sources, targets, strict=True)])
     if len(lengths) < FEWEST_PAIRS or lengths.std(axis=0).min() < 0.1:
@@ -200,9 +200,9 @@ def _first_shifted(sources: Sequence[str], targets: Sequence[str]) -> float | No
     and the correlation is computed in each block.
 
     Returns:
-        The share of all pairs that stand before the first block with a low correlation, which is at most a third of the
-        highest correlation of a block. None if no block has a low correlation, if the first of all blocks has one, or
-        if the highest correlation is below 0.5.
+        The share of all pairs that stand before the first block with a low correlation. A correlation is low if it is
+        at most a third of the highest correlation of a block. None if no block has a low correlation, if the first of
+        all blocks has a low correlation, or if the highest correlation is below 0.5.
     """
     size = max(FEWEST_PAIRS, -(-len(sources) // 10))
     starts = range(0, len(sources) - size + 1, size)
