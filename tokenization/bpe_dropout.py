@@ -103,10 +103,11 @@ class BPEDropout:
         return ids
 
     def _merge(self, word: str, kept: float, rng: Random) -> tuple[list[int], float]:
-        """Return the token ids of one word, which is given as byte symbols, and the remaining value of `kept`.
+        """Return the token ids of one word, which is given as byte symbols, and the new value of `kept`.
 
-        The queue yields the possible merges by rank. They are dropped at random until one is kept, which is applied.
-        This equals first dropping or keeping each possible merge, and then applying the first merge that is kept.
+        `kept` is the number of merges that are kept before the next merge is dropped. In each step, the queue yields
+        the possible merges by rank; they are dropped until a merge is kept, and this merge is applied. The result is
+        the same as if each possible merge were dropped or kept, and then the kept merge of the lowest rank applied.
         """
         merges = self._merges
         symbols = [self._bytes[symbol] for symbol in word]

@@ -44,8 +44,8 @@ class LocantImageProcessor(PilBackend):
             or one number for each channel.
 
     Raises:
-        ValueError: an image cannot be converted to `num_channels` channels; or, with `do_normalize`, `image_mean` or
-            `image_std` is a list that does not have one number for each channel.
+        ValueError: an image has no axis for its channels, or cannot be converted to `num_channels` channels; or, with
+            `do_normalize`, `image_mean` or `image_std` is a list that does not have one number for each channel.
     """
 
     valid_kwargs = LocantImageProcessorKwargs

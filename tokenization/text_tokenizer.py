@@ -11,9 +11,9 @@ No character is changed or dropped, so decoding gives back exactly the text that
 as `<unk>`. This happens for the kind `word` only, with a word that is not in the vocabulary.
 
 The purpose of a tokenizer (`PURPOSES`) decides which special tokens are put around a text. It also decides whether
-encoding puts a space before each text, which decoding removes, so that a word has the same pieces at the start of a
-text as inside a text. For language models, no space is added, because a text may continue other tokens or begin with
-`<mask>`.
+encoding puts a space before each text and decoding removes this space. With the space, a word has the same pieces at
+the start of a text as inside a text. For language models, no space is added, because a text may continue other tokens
+or begin with `<mask>`.
 """
 
 import difflib
@@ -127,8 +127,8 @@ def train_tokenizer(
     Source and target of a translator share the vocabulary: give the texts of both languages. `<pad>`, `<s>`, `</s>` and
     `<unk>` have the ids 0 to 3. Text that spells a special token is encoded as ordinary text; for `masked_lm`, only
     if `split_special_tokens=True` is given in the call. The same texts in the same order give the same tokenizer.
-    The trainer of `unigram` sums probabilities in no fixed order, so its tokenizers are the same unless a choice
-    depends on the last digits of the sums.
+    There is one exception: the trainer of `unigram` sums probabilities in no fixed order, so its tokenizers may differ
+    if a choice depends on the last digits of the sums.
 
     Args:
         texts: a path or a list of paths of UTF-8 text files, one text a line; or a `datasets.Dataset`; or any
@@ -150,7 +150,8 @@ def train_tokenizer(
 
     Raises:
         ValueError: for an unknown kind or purpose, a vocabulary too small for the bytes and special tokens, a path that
-            is no file, a file that is not UTF-8, columns that the dataset lacks, and texts without any text.
+            is no file, a file that is not UTF-8, `text_columns` that are not string columns of a dataset, an item of
+            `texts` that is not a string, and texts without any text.
     """
     _check_choice("Tokenizer kind", kind, KINDS)
     _check_choice("Purpose", purpose, PURPOSES)

@@ -22,7 +22,7 @@ class LocantTokenizer(PreTrainedTokenizerFast):
 
     With `split_special_tokens=True`, text that spells a special token of the training, such as `</s>`, is encoded as
     ordinary text. Text that spells a token added later (by `add_tokens` or `add_special_tokens`) is always encoded as
-    that token. `decode(..., skip_special_tokens=True)` omits tokens that were added with `special_tokens=True`.
+    that token. `decode(..., skip_special_tokens=True)` omits the special tokens of the training and those added later.
 
     Args:
         add_prefix_space: whether encoding puts a space before each text, and before each word if

@@ -50,7 +50,7 @@ class Overlap(NamedTuple):
 
 
 def count_overlap(train: Dataset, test: Dataset, columns: Sequence[str]) -> Overlap:
-    """Count the rows of `test` that agree with a row of `train` in `columns[0]`, and those that agree in all `columns`."""
+    """Count the rows of `test` that equal a row of `train` in `columns[0]`, and those that do so in all `columns`."""
     train_rows = set(row_values(train, columns))
     train_inputs = {values[0] for values in train_rows}
     test_rows = list(row_values(test, columns))

@@ -59,9 +59,9 @@ class ModelArguments:
     preset: str | None = option(
         None,
         "Shape of the model; options for single fields, such as d_model, take precedence. With a vocabulary of 8,000, "
-        "a translator has 2 million parameters as tiny (2+2 layers, width 128), 36 million as iwslt (6+6, 512), 48 "
-        "million as base (6+6, 512, with wider feed-forward layers; also the default shape), and 185 million as big "
-        "(6+6, 1,024).",
+        "a translator has 2 million parameters with tiny (2 encoder and 2 decoder layers, width 128), 36 million with "
+        "iwslt (6 and 6 layers, width 512), 48 million with base (as iwslt, but with wider feed-forward layers; also "
+        "the default shape), and 185 million with big (6 and 6 layers, width 1,024).",
         choices=PRESETS,
     )
     model_name_or_path: str | None = option(
@@ -127,22 +127,26 @@ class DataArguments:
     """
 
     dataset_name: str | None = option(
-        None, "Name of a dataset on the Hugging Face Hub, or folder of a dataset; or give train_file."
+        None, "Name of a dataset on the Hugging Face Hub, or folder of a dataset, if train_file is not given."
     )
     dataset_config_name: str | None = option(None, "Configuration of the dataset in dataset_name, such as en-fr.")
     train_file: str | list[str] | None = option(
         None,
         "Training data: a TSV, CSV, JSON lines or Parquet file. Paths are relative to the current directory.",
     )
-    validation_file: str | list[str] | None = option(None, "Validation data, in the same forms as train_file.")
-    test_file: str | list[str] | None = option(None, "Test data, in the same forms as train_file.")
+    validation_file: str | list[str] | None = option(
+        None, "Validation data, in the same forms as train_file, but never several tables."
+    )
+    test_file: str | list[str] | None = option(
+        None, "Test data, in the same forms as train_file, but never several tables."
+    )
     validation_split: float = option(
         0.05,
         "Share of the training data (below 1) or number of training rows (from 1 on) that become the validation set, "
         "if no validation_file is given and the dataset has no split validation.",
     )
     license: str | None = option(None, "Licence of the data, such as cc-by-4.0, for the model card.")
-    preprocessing_num_workers: int | None = option(None, "Number of processes that prepare the data.")
+    preprocessing_num_workers: int | None = option(None, "Number of processes that prepare the data; by default one.")
 
     columns: ClassVar[tuple[str, ...]] = ()
     """The columns of a row. If there are several, a split may be parallel text files, one for each column."""
@@ -191,13 +195,13 @@ _SOURCES = (
 
 @dataclass
 class TokenizerArguments:
-    """The options that choose or train a tokenizer, for the data arguments of tasks with text."""
+    """The options that choose or train a tokenizer; the data arguments of each task with text inherit them."""
 
     tokenizer_name: str | None = option(None, "Folder or Hub name of a tokenizer to use instead of training one.")
     tokenizer_kind: Literal["bpe", "unigram", "wordpiece", "word"] = option(
         "bpe", "Kind of tokenizer to train on the training data; for translation, one tokenizer for both languages."
     )
-    tokenizer_vocab_size: int = option(8000, "Largest vocabulary of the tokenizer to train.")
+    tokenizer_vocab_size: int = option(8000, "Largest number of tokens in the vocabulary of the tokenizer to train.")
 
 
 @dataclass
@@ -259,7 +263,9 @@ class TrainingArguments(transformers.TrainingArguments):
         None,
         "Metric on the validation set that decides which checkpoint is best; by default the first metric of the task.",
     )
-    greater_is_better: bool | None = option(None, "Whether a higher metric_for_best_model is better.")
+    greater_is_better: bool | None = option(
+        None, "Whether a higher value of metric_for_best_model is better; by default, the metric decides this."
+    )
     early_stopping_patience: int | None = option(
         None, "Stop training after this number of evaluations in a row without a better metric_for_best_model."
     )
@@ -306,7 +312,7 @@ class TrainingArguments(transformers.TrainingArguments):
         if self.average_checkpoints < 0:
             raise InputError(f"average_checkpoints is {self.average_checkpoints}, but must be 0 or more.")
         if self.save_total_limit is not None:
-            # one more than the averaged checkpoints, as the best checkpoint, which is also kept, may be an older one
+            # average_checkpoints + 1, because the best checkpoint, which is kept as well, may be older than those averaged
             self.save_total_limit = max(self.save_total_limit, self.average_checkpoints + 1, 2)
         if self.disable_tqdm is None:
             self.disable_tqdm = not (sys.stderr.isatty() or is_in_notebook())
@@ -319,7 +325,7 @@ class TrainingArguments(transformers.TrainingArguments):
         self._check_reporters()
 
     def _prepare_for_streaming(self) -> None:
-        """Replace the value `epoch` of `eval_strategy` and `save_strategy` by a number of steps.
+        """Replace `epoch`, as the value of `eval_strategy` or `save_strategy`, by `steps`, and set the number of steps.
 
         Raises:
             InputError: `max_steps` is not given.
@@ -371,7 +377,7 @@ class TrainingArguments(transformers.TrainingArguments):
         """Check that `save_strategy` is `best` or equals `eval_strategy`, if `load_best_model_at_end` is True.
 
         Raises:
-            InputError: `save_strategy` is neither `best` nor equal to `eval_strategy`.
+            InputError: `load_best_model_at_end` is True, and `save_strategy` is neither `best` nor `eval_strategy`.
         """
         evaluated, saved = IntervalStrategy(self.eval_strategy).value, SaveStrategy(self.save_strategy).value
         if self.load_best_model_at_end and saved not in (evaluated, "best"):
@@ -388,7 +394,7 @@ class TrainingArguments(transformers.TrainingArguments):
         return {"loss": False}
 
     def _check_best_model(self) -> None:
-        """Replace None in `metric_for_best_model` and `greater_is_better`, and remove the prefix `eval_` of the metric.
+        """Set `metric_for_best_model` and `greater_is_better` if they are None; remove the metric's prefix `eval_`.
 
         Raises:
             InputError: the metric is not in `measures`.

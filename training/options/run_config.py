@@ -308,9 +308,10 @@ def _training_arguments(task: Task, data: DataArguments, given: dict[str, Any]) 
 
 
 def _check_tokenizer(model: ModelArguments, data: DataArguments, given: dict[str, Any]) -> None:
-    """Raise `InputError` if the tokenizer is loaded by one option, and another option in `TOKENIZER_OPTIONS` is given.
+    """Raise `InputError` if an option in `TOKENIZER_OPTIONS` is given, but has no effect.
 
-    `model_name_or_path`, or else `tokenizer_name`, loads the tokenizer; then the other options would have no effect.
+    If `model_name_or_path` is given, the tokenizer is loaded from there, and no option in `TOKENIZER_OPTIONS` has an
+    effect. Else, if `tokenizer_name` is given, it is the only option in `TOKENIZER_OPTIONS` that has an effect.
     """
     chosen = "model_name_or_path" if model.model_name_or_path is not None else "tokenizer_name"
     if model.model_name_or_path is None and getattr(data, "tokenizer_name", None) is None:
