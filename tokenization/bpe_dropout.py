@@ -31,7 +31,8 @@ class BPEDropout:
         dropout: the probability that a merge is dropped; 0 encodes as the tokenizer does, 1 gives single bytes.
 
     Raises:
-        ValueError: `dropout` is outside [0, 1], or the tokenizer is not a byte-level BPE that adds only an end token.
+        ValueError: `dropout` is outside [0, 1], or the tokenizer is not a byte-level BPE tokenizer that adds an end
+            token, and nothing else, to a text.
     """
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, dropout: float):

@@ -85,7 +85,7 @@ The limit of the `tokenizers` library, `max_input_chars_per_word`, would turn su
 """
 
 _ENGLISH_ENDING = r"['’](?i:s|t|re|ve|m|ll|d)(?![\p{L}\p{M}])"
-_MANY = f"{{1,{LONGEST_WORD}}}"  # the quantifier of the patterns, which replaces `+`
+_MANY = f"{{1,{LONGEST_WORD}}}"  # the quantifier in the patterns below, in place of `+`
 WORD = "|".join(
     (
         # don't is split as don|'t, and dog's as dog|'s.
@@ -294,7 +294,7 @@ def _read_columns(dataset: "Dataset", columns: list[str] | None) -> Iterator[str
 
 
 def _checked(texts: Iterable[object]) -> Iterator[str]:
-    """Return the strings of `texts`, from the first string that is not blank.
+    """Return the strings of `texts`, without the blank strings at the start.
 
     Raises:
         ValueError: an item of `texts` is not a string, or all strings are blank.

@@ -258,7 +258,7 @@ class TestFineTuningFromAFile:
         assert (config.model.preset, config.model.overrides) == (None, {"dropout": 0.3})
         assert config.model.attn_implementation == "eager"
         assert capsys.readouterr().out == (
-            "runs/x has its own shape, and its own tokenizer or image processor, so these options of run.yaml are "
+            "runs/x already has a shape, and a tokenizer or image processor, so these options of run.yaml are "
             "ignored: tokenizer_kind, preset, d_model.\n"
         )
 

@@ -258,7 +258,7 @@ class Resegmentation:
             self.growth[side] = Growth(mean, np.sqrt(np.mean((longer - mean * lengths) ** 2 / lengths)))
 
     def longest(self, side: Side, lengths: Any) -> Any:
-        """Return the largest number of tokens that a segmentation may have.
+        """Return the largest number of tokens that a random segmentation may have.
 
         If `growth` is measured, this number is two standard deviations above the mean number of tokens, but at most the
         limit of the side; about 2 % of the segmentations have more tokens. A lower number would reject more

@@ -445,8 +445,8 @@ def divide_block(
     The rows are sorted by their first length and cut into groups with about the same number of tokens. The rows of a
     group are then sorted by their last length: in ascending order in one group, and in descending order in the next
     group, so that rows at the border of two groups have similar last lengths. Batches are filled in this order, and
-    shuffled. `LengthBatchSampler` is not used, because a block has few batches: they would have more padding, as each
-    cell of the sampler fills at least three batches, and fewer of them would be full, as the sampler rounds up the
+    shuffled. `LengthBatchSampler` is not used, because a block has few batches: the batches would have more padding, as
+    each cell of the sampler fills at least three batches, and fewer batches would be full, as the sampler rounds up the
     number of batches of each cell.
 
     Args:

@@ -660,7 +660,7 @@ def _load_hub_splits(name: str, config_name: str | None, layout: Layout) -> dict
         OSError,
         ValueError,
         DatasetGenerationError,
-    ) as error:  # no such dataset, no network, or no such configuration
+    ) as error:  # the dataset or configuration does not exist, or there is no network
         for file in sorted(Path(name).rglob("*.parquet")):
             check_parquet(file)
         reason = " ".join(str(error.__cause__ or error).split())

@@ -220,11 +220,11 @@ class TrainingArguments(transformers.TrainingArguments):
     output_dir: str | None = option("runs/model", "Folder of the run; the same command resumes a stopped run.")
     bf16: bool | Literal["auto"] = option(  # type: ignore[assignment]  # auto is replaced before training
         False,
-        "Mixed precision: forward passes in bfloat16; auto times some steps in float32 and, if the device supports it, "
-        "in bfloat16, and takes the faster precision.",
+        "Mixed precision: forward passes in bfloat16; auto times some steps in float32 and, if the device supports "
+        "bfloat16, in bfloat16, and takes the faster precision.",
     )
     seed: int = option(42, "Seed of everything random; the same seed and command give the same weights on CPU.")
-    num_train_epochs: float = option(10.0, "Passes over the training data.")
+    num_train_epochs: float = option(10.0, "Number of passes over the training data.")
     max_tokens_per_batch: int | None = option(
         None,
         "Largest number of tokens in a batch on each device, padding included; by default a batch has "
@@ -252,13 +252,15 @@ class TrainingArguments(transformers.TrainingArguments):
         "When a checkpoint is saved; with load_best_model_at_end, save_strategy must equal eval_strategy or be best.",
     )
     save_total_limit: int | None = option(
-        3, "Number of checkpoints to keep, including the best one; at least 2, and at least average_checkpoints + 1."
+        3, "Number of checkpoints to keep, with the best one; raised to 2 or average_checkpoints + 1 if it is lower."
     )
     disable_tqdm: bool | None = option(
         None, "Print lines instead of progress bars; by default, bars are drawn on terminals and in notebooks only."
     )
     logging_steps: float = option(50, "Steps between two reports of the loss, or (below 1) a share of all steps.")
-    load_best_model_at_end: bool = option(True, "End with the checkpoint that is best by metric_for_best_model.")
+    load_best_model_at_end: bool = option(
+        True, "End with the weights of the checkpoint that is best by metric_for_best_model."
+    )
     metric_for_best_model: str | None = option(
         None,
         "Metric on the validation set that decides which checkpoint is best; by default the first metric of the task.",
@@ -312,7 +314,7 @@ class TrainingArguments(transformers.TrainingArguments):
         if self.average_checkpoints < 0:
             raise InputError(f"average_checkpoints is {self.average_checkpoints}, but must be 0 or more.")
         if self.save_total_limit is not None:
-            # average_checkpoints + 1, because the best checkpoint, which is kept as well, may be older than those averaged
+            # average_checkpoints + 1, because the best checkpoint, which is also kept, may be older than those averaged
             self.save_total_limit = max(self.save_total_limit, self.average_checkpoints + 1, 2)
         if self.disable_tqdm is None:
             self.disable_tqdm = not (sys.stderr.isatty() or is_in_notebook())
@@ -416,13 +418,13 @@ class TrainingArguments(transformers.TrainingArguments):
 
 @dataclass
 class GenerationTrainingArguments(TrainingArguments, Seq2SeqTrainingArguments):
-    """`TrainingArguments` with options for encoder–decoders: for generation in evaluation and by the saved model."""
+    """Adds the options of encoder–decoders: for the generation of texts in evaluation, and by the saved model."""
 
     predict_with_generate: bool = option(
         True, "In evaluation, generate a text for each validation row, and compare it with the reference."
     )
     generation_num_beams: int | None = option(
-        1, "Beams in evaluation during training; 1 is greedy search, which is fast."
+        1, "Number of beams in evaluation during training; 1 is greedy search, which is fast."
     )
     num_beams: int = option(4, "Number of beams for the finished model, saved with the model.")
     length_penalty: float = option(1.0, "Beam search divides scores by length ** length_penalty; saved with the model.")

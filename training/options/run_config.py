@@ -207,8 +207,8 @@ def _for_fine_tuning(
     ]
     if brought and os.environ.get("RANK", "0") == "0":  # in the main process only
         print(
-            f"{typed['model_name_or_path']} has its own shape, and its own tokenizer or image processor, so these "
-            f"options of {config_file} are ignored: {', '.join(brought)}."
+            f"{typed['model_name_or_path']} already has a shape, and a tokenizer or image processor, so these options "
+            f"of {config_file} are ignored: {', '.join(brought)}."
         )
     return {name: value for name, value in given.items() if name not in brought}
 
