@@ -20,7 +20,7 @@ _GONE = -1  # takes the place of a symbol that was merged into the symbol before
 
 
 class BPEDropout:
-    """Encodes text with a byte-level BPE tokenizer, dropping merges at random (algorithm 1 of the paper).
+    """Encodes text with a byte-level BPE tokenizer, dropping merges at random (Provilkov et al. 2020, algorithm 1).
 
     A word starts as its bytes. At each step, every possible merge is dropped with probability `dropout`. Of the
     remaining merges, the merge of the lowest rank is applied, and of several such merges the leftmost. The word is done

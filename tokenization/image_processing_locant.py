@@ -26,7 +26,7 @@ class LocantImageProcessorKwargs(ImagesKwargs, total=False):
 class LocantImageProcessor(PilBackend):
     """Turns images into `pixel_values` (batch, num_channels, height, width).
 
-    It takes a PIL image, an array or tensor (height, width), (height, width, channels) or (channels, height,
+    A call takes a PIL image, an array or tensor (height, width), (height, width, channels) or (channels, height,
     width), a list of images, or a batch (batch, channels, height, width); several grey images without a channel
     axis are given as a list. An image is first converted to `num_channels` channels. It is then resized, rescaled and
     normalised, in this order, exactly as by transformers' `ViTImageProcessorPil`. Each option below is an argument of

@@ -48,7 +48,7 @@ class Purpose:
     Args:
         single: the template of one text for `TemplateProcessing`.
         pair: the template of two texts that are encoded together.
-        whole_texts: whether encoding puts a space before a text, and decoding removes it.
+        whole_texts: whether encoding puts a space before a text, and decoding removes this space.
         has_mask: whether there is a `<mask>`. If so, text that spells `<mask>` or another special token is encoded as
             that token, unless `split_special_tokens=True` is given in the call. Without `<mask>`, such text is encoded
             as ordinary text.

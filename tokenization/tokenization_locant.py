@@ -93,7 +93,7 @@ class LocantTokenizer(PreTrainedTokenizerFast):
         return normalizer is not None and _PREPEND in _steps(json.loads(normalizer.__getstate__()), "normalizers")
 
     def _read_tokens(self) -> list[AddedToken]:
-        """Return the added tokens that the backend recognises in a text; special tokens only if they are not split."""
+        """Return the added tokens that the backend finds in a text, without special tokens if these are split."""
         tokens = self._tokenizer.get_added_tokens_decoder().values()
         return [token for token in tokens if not (token.special and self.split_special_tokens)]
 

@@ -122,7 +122,7 @@ IMAGE = Kind("the path of an image (relative to the folder of the table)", Image
 
 
 def labels(separator: str) -> Kind:
-    """Return the kind of a column with lists of labels, or with texts in which `separator` separates the labels."""
+    """Return the `Kind` of a column with lists of labels, or with texts in which `separator` separates the labels."""
 
     expected = f"names of classes, as a list or with {separator!r} between them"
     return Kind(expected, List(Value("string")), partial(_read_labels, separator))
@@ -163,8 +163,8 @@ class Column:
         """Convert a cell to a value of `kind`.
 
         Raises:
-            InputError: the cell cannot be converted, or names a missing file; the message begins with `where`, the file
-                and line of the cell.
+            InputError: the cell cannot be converted, or names a missing file; the message begins with `where`, the
+                place of the cell, such as its file and line.
         """
         try:
             return self.kind.read(value, folder)
@@ -501,7 +501,7 @@ def _table_rows(path: Path, layout: Layout, records: Records) -> Iterator[tuple]
 def read_record(layout: Layout, names: Sequence[str], where: str, record: Record, folder: Path) -> tuple:
     """Convert a record to the values of a row; `names` are the names that the columns of `layout` have in the record.
 
-    `where` is the file and line of the record, for messages.
+    `where` is the place of the record, such as its file and line, for messages.
     """
     return tuple(
         column.read(record.get(name), folder, where, name) for column, name in zip(layout.columns, names, strict=True)

@@ -348,7 +348,7 @@ class TrainingArguments(transformers.TrainingArguments):
         self.bf16 = AUTO  # type: ignore[assignment]  # mypy infers the type str for the constant
 
     def _check_reporters(self) -> None:
-        """Raise `InputError` if a reporter cannot be created.
+        """Raise `InputError` if a reporter in `report_to` is unknown or cannot be created.
 
         The Trainer itself creates the reporters only after the data are prepared.
         """
