@@ -20,7 +20,7 @@ _GONE = -1  # takes the place of a symbol that was merged into the symbol before
 
 
 class BPEDropout:
-    """Encodes text with a byte-level BPE tokenizer, dropping merges at random (algorithm 1 of the paper).
+    """Encodes text with a byte-level BPE tokenizer, dropping merges at random (Provilkov et al. 2020, algorithm 1).
 
     A word starts as its bytes. At each step, every possible merge is dropped with probability `dropout`. Of the
     remaining merges, the merge of the lowest rank is applied, and of several such merges the leftmost. The word is done
@@ -31,7 +31,8 @@ class BPEDropout:
         dropout: the probability that a merge is dropped; 0 encodes as the tokenizer does, 1 gives single bytes.
 
     Raises:
-        ValueError: `dropout` is outside [0, 1], or the tokenizer is not a byte-level BPE that adds only an end token.
+        ValueError: `dropout` is outside [0, 1], or the tokenizer is not a byte-level BPE tokenizer that adds an end
+            token, and nothing else, to a text.
     """
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, dropout: float):
@@ -103,10 +104,11 @@ class BPEDropout:
         return ids
 
     def _merge(self, word: str, kept: float, rng: Random) -> tuple[list[int], float]:
-        """Return the token ids of one word, which is given as byte symbols, and the remaining value of `kept`.
+        """Return the token ids of one word, which is given as byte symbols, and the new value of `kept`.
 
-        The queue yields the possible merges by rank. They are dropped at random until one is kept, which is applied.
-        This equals first dropping or keeping each possible merge, and then applying the first merge that is kept.
+        `kept` is the number of merges that are kept before the next merge is dropped. In each step, the queue yields
+        the possible merges by rank; they are dropped until a merge is kept, and this merge is applied. The result is
+        the same as if each possible merge were dropped or kept, and then the kept merge of the lowest rank applied.
         """
         merges = self._merges
         symbols = [self._bytes[symbol] for symbol in word]

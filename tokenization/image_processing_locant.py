@@ -26,7 +26,7 @@ class LocantImageProcessorKwargs(ImagesKwargs, total=False):
 class LocantImageProcessor(PilBackend):
     """Turns images into `pixel_values` (batch, num_channels, height, width).
 
-    It takes a PIL image, an array or tensor (height, width), (height, width, channels) or (channels, height,
+    A call takes a PIL image, an array or tensor (height, width), (height, width, channels) or (channels, height,
     width), a list of images, or a batch (batch, channels, height, width); several grey images without a channel
     axis are given as a list. An image is first converted to `num_channels` channels. It is then resized, rescaled and
     normalised, in this order, exactly as by transformers' `ViTImageProcessorPil`. Each option below is an argument of
@@ -44,8 +44,8 @@ class LocantImageProcessor(PilBackend):
             or one number for each channel.
 
     Raises:
-        ValueError: an image cannot be converted to `num_channels` channels; or, with `do_normalize`, `image_mean` or
-            `image_std` is a list that does not have one number for each channel.
+        ValueError: an image has no axis for its channels, or cannot be converted to `num_channels` channels; or, with
+            `do_normalize`, `image_mean` or `image_std` is a list that does not have one number for each channel.
     """
 
     valid_kwargs = LocantImageProcessorKwargs

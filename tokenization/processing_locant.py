@@ -16,12 +16,13 @@ IGNORED_LABEL = -100
 class LocantProcessor(ProcessorMixin):
     """The image processor and the tokenizer of an image-to-text model, which are saved and loaded together.
 
-    `text` is a prompt for the decoder, and the output can be passed to `generate()` unchanged: `decoder_input_ids` are
-    the tokenizer's `bos` token, which is Locant's `decoder_start_token_id`, and the tokens of the prompt, without an
-    end token. For an empty prompt, they are the `bos` token alone. With `padding=True`, prompts of different lengths
-    are padded on the left, so that generation continues after the last token of each prompt. As in
-    `Pix2StructProcessor`, no labels are made from `text`, so that the model computes no loss. Labels are made from
-    `text_target`, the captions to train on, whereas `TrOCRProcessor` and `DonutProcessor` make labels from `text`.
+    The argument `text` of a call is a prompt for the decoder, and the output of the call can be passed to `generate()`
+    unchanged: `decoder_input_ids` are the tokenizer's `bos` token, which is Locant's `decoder_start_token_id`, and the
+    tokens of the prompt, without an end token. For an empty prompt, they are the `bos` token alone. With
+    `padding=True`, prompts of different lengths are padded on the left, so that generation continues after the last
+    token of each prompt. As in `Pix2StructProcessor`, no labels are made from `text`, so that the model computes no
+    loss. Labels are made from `text_target`, the captions to train on, whereas `TrOCRProcessor` and `DonutProcessor`
+    make labels from `text`.
 
     `AutoProcessor.from_pretrained` loads a saved processor as an object of this class.
 

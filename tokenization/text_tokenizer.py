@@ -11,9 +11,9 @@ No character is changed or dropped, so decoding gives back exactly the text that
 as `<unk>`. This happens for the kind `word` only, with a word that is not in the vocabulary.
 
 The purpose of a tokenizer (`PURPOSES`) decides which special tokens are put around a text. It also decides whether
-encoding puts a space before each text, which decoding removes, so that a word has the same pieces at the start of a
-text as inside a text. For language models, no space is added, because a text may continue other tokens or begin with
-`<mask>`.
+encoding puts a space before each text and decoding removes this space. With the space, a word has the same pieces at
+the start of a text as inside a text. For language models, no space is added, because a text may continue other tokens
+or begin with `<mask>`.
 """
 
 import difflib
@@ -48,7 +48,7 @@ class Purpose:
     Args:
         single: the template of one text for `TemplateProcessing`.
         pair: the template of two texts that are encoded together.
-        whole_texts: whether encoding puts a space before a text, and decoding removes it.
+        whole_texts: whether encoding puts a space before a text, and decoding removes this space.
         has_mask: whether there is a `<mask>`. If so, text that spells `<mask>` or another special token is encoded as
             that token, unless `split_special_tokens=True` is given in the call. Without `<mask>`, such text is encoded
             as ordinary text.
@@ -85,7 +85,7 @@ The limit of the `tokenizers` library, `max_input_chars_per_word`, would turn su
 """
 
 _ENGLISH_ENDING = r"['’](?i:s|t|re|ve|m|ll|d)(?![\p{L}\p{M}])"
-_MANY = f"{{1,{LONGEST_WORD}}}"  # the quantifier of the patterns, which replaces `+`
+_MANY = f"{{1,{LONGEST_WORD}}}"  # the quantifier in the patterns below, in place of `+`
 WORD = "|".join(
     (
         # don't is split as don|'t, and dog's as dog|'s.
@@ -127,8 +127,8 @@ def train_tokenizer(
     Source and target of a translator share the vocabulary: give the texts of both languages. `<pad>`, `<s>`, `</s>` and
     `<unk>` have the ids 0 to 3. Text that spells a special token is encoded as ordinary text; for `masked_lm`, only
     if `split_special_tokens=True` is given in the call. The same texts in the same order give the same tokenizer.
-    The trainer of `unigram` sums probabilities in no fixed order, so its tokenizers are the same unless a choice
-    depends on the last digits of the sums.
+    There is one exception: the trainer of `unigram` sums probabilities in no fixed order, so its tokenizers may differ
+    if a choice depends on the last digits of the sums.
 
     Args:
         texts: a path or a list of paths of UTF-8 text files, one text a line; or a `datasets.Dataset`; or any
@@ -150,7 +150,8 @@ def train_tokenizer(
 
     Raises:
         ValueError: for an unknown kind or purpose, a vocabulary too small for the bytes and special tokens, a path that
-            is no file, a file that is not UTF-8, columns that the dataset lacks, and texts without any text.
+            is no file, a file that is not UTF-8, `text_columns` that are not string columns of a dataset, an item of
+            `texts` that is not a string, and texts without any text.
     """
     _check_choice("Tokenizer kind", kind, KINDS)
     _check_choice("Purpose", purpose, PURPOSES)
@@ -293,7 +294,7 @@ def _read_columns(dataset: "Dataset", columns: list[str] | None) -> Iterator[str
 
 
 def _checked(texts: Iterable[object]) -> Iterator[str]:
-    """Return the strings of `texts`, from the first string that is not blank.
+    """Return the strings of `texts`, without the blank strings at the start.
 
     Raises:
         ValueError: an item of `texts` is not a string, or all strings are blank.

@@ -22,7 +22,7 @@ class LocantTokenizer(PreTrainedTokenizerFast):
 
     With `split_special_tokens=True`, text that spells a special token of the training, such as `</s>`, is encoded as
     ordinary text. Text that spells a token added later (by `add_tokens` or `add_special_tokens`) is always encoded as
-    that token. `decode(..., skip_special_tokens=True)` omits tokens that were added with `special_tokens=True`.
+    that token. `decode(..., skip_special_tokens=True)` omits the special tokens of the training and those added later.
 
     Args:
         add_prefix_space: whether encoding puts a space before each text, and before each word if
@@ -82,7 +82,8 @@ class LocantTokenizer(PreTrainedTokenizerFast):
             # an added token
             strips = {"single_word": token.single_word, "lstrip": token.lstrip, "rstrip": token.rstrip}
             added.append(AddedToken(token.content, special=False, normalized=True, **strips))
-        if self._puts_space:  # before add_tokens, which normalizes the spelling of each token
+        if self._puts_space:
+            # the normalizer is set before the call of add_tokens, which normalizes the spelling of each token
             self._tokenizer.normalizer = _space_unless([*self._read_tokens(), *added])
         return self._tokenizer.add_tokens(added)
 
@@ -92,7 +93,7 @@ class LocantTokenizer(PreTrainedTokenizerFast):
         return normalizer is not None and _PREPEND in _steps(json.loads(normalizer.__getstate__()), "normalizers")
 
     def _read_tokens(self) -> list[AddedToken]:
-        """Return the added tokens that the backend recognises in a text; special tokens only if they are not split."""
+        """Return the added tokens that the backend finds in a text, without special tokens if these are split."""
         tokens = self._tokenizer.get_added_tokens_decoder().values()
         return [token for token in tokens if not (token.special and self.split_special_tokens)]
 

@@ -117,7 +117,7 @@ def load(
 
 
 def _reason(error: Exception, model_path: str | os.PathLike[str]) -> str:
-    """Return in one line why a model does not load: the fault of a JSON file, or else the reason that `error` gives."""
+    """Return in one line why a model does not load: the fault of a JSON file of it, or else the reason in `error`."""
     try:
         check_settings(Path(model_path))
     except CheckpointError as fault:
@@ -145,7 +145,7 @@ def _check_reads_and_writes_text(model_path: str | os.PathLike[str]) -> None:
 def translate(
     model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, sentences: Iterable[str], **options: Any
 ) -> list[list[Translation]]:
-    """Return a list of the translations of each of `sentences`, in the order of `translate_stream`.
+    """Return, for each of `sentences`, the list of translations that `translate_stream` yields for it.
 
     `options` are keyword arguments of `translate_stream`, except `chunk_size`: all sentences form one chunk.
     """
@@ -174,8 +174,8 @@ def translate_stream(
     and translated. Line breaks at the end of a line are removed. A blank line is not given to the model: its
     translations are empty texts with score 0, or None with `with_scores=False`.
 
-    `generate_kwargs` take precedence over the generation config that is saved with the model. If neither sets a
-    limit, a translation has at most 2 n + 10 tokens, where n is the number of tokens of the longest source in the
+    `generate_kwargs` take precedence over the generation config that is saved with the model. If neither limits
+    the length, a translation has at most 2 n + 10 tokens, where n is the number of tokens of the longest source in the
     batch. If the decoder of a Locant model has a learned position table, `max_new_tokens` is lowered to at most the
     size of the table.
 
@@ -426,9 +426,10 @@ def _generate(
 
 
 def new_tokens_limit(model: PreTrainedModel, source_length: int, generate_kwargs: dict[str, Any]) -> dict[str, int]:
-    """Return the argument `max_new_tokens` of `generate` for a batch whose longest source has `source_length` tokens.
+    """Return a dict with `max_new_tokens`, as an argument of `generate` for a batch of sources.
 
-    The dict is empty if only `max_length` limits the length.
+    `source_length` is the number of tokens of the longest source in the batch. The dict is empty if `max_length` is
+    set, and `max_new_tokens` is not.
     """
     limit = _setting(model, generate_kwargs, "max_new_tokens")
     if limit is None and _setting(model, generate_kwargs, "max_length") is None:

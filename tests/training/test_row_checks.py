@@ -51,7 +51,7 @@ class TestPairs:
     def test_of_one_file_given_twice(self):
         rows = pairs(0)
         [warning, *_] = found({"source": rows["source"], "target": rows["source"]})
-        assert warning == "Warning: in 100% of the train pairs the target is the source: is one file given twice?"
+        assert warning == "Warning: in 100% of the train pairs the target equals the source: is one file given twice?"
 
     def test_some_that_are_copies_give_no_warning(self):
         rows = pairs(0)

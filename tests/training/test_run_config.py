@@ -164,7 +164,7 @@ def test_every_data_source_is_an_argument_of_the_loader():
         ("training: 3", "training is a section .*line 1"),
         ("training: 0", "training is a section .*line 1"),
         ("task: false", "task is False .*line 1.*must be one of"),
-        ("- a", "run.yaml must have sections .* data go to --train_file"),
+        ("- a", "run.yaml must have sections .* data is given with --train_file"),
         ("data:\n  license: a\n  license: b", r"license is given twice \(run.yaml, lines 2 and 3\)"),
         ("model: {rope_parameters: {\n a: 1,\n a: 2}}", "a is given twice .*lines 2 and 3"),
         ("data: [1, 2", "run.yaml, line 1, is not YAML"),
@@ -258,7 +258,7 @@ class TestFineTuningFromAFile:
         assert (config.model.preset, config.model.overrides) == (None, {"dropout": 0.3})
         assert config.model.attn_implementation == "eager"
         assert capsys.readouterr().out == (
-            "runs/x has its own shape, and its own tokenizer or image processor, so these options of run.yaml are "
+            "runs/x already has a shape, and a tokenizer or image processor, so these options of run.yaml are "
             "ignored: tokenizer_kind, preset, d_model.\n"
         )
 

@@ -179,7 +179,7 @@ class TestReading:
         (tmp_path / "c.tsv.gz").write_bytes(gzip.compress(b"source\ttarget\na\tb\n"))
         for files, error in (
             (str(tmp_path / "c.tsv.gz"), "c.tsv.gz is compressed, but streaming begins to read in the middle"),
-            ([table, texts[0]], "but streaming takes tables only, or 2 parallel text files: give one of the two."),
+            ([table, texts[0]], "but streaming takes either tables only or 2 parallel text files: change train_file."),
             (texts, "Parallel files must have the same number of lines: "),
         ):
             with pytest.raises(InputError, match=error):
@@ -222,7 +222,7 @@ class TestReading:
 
     def test_tables_and_texts_of_documents_are_not_mixed(self, tmp_path):
         files = [write_text(tmp_path / name, ["text", "a"]) for name in ("a.tsv", "a.txt")]
-        with pytest.raises(InputError, match=r"but streaming takes tables only, or text files only: give one of the"):
+        with pytest.raises(InputError, match=r"but streaming takes either tables only or text files only: change"):
             open_blocks(files, Layout((Column("text"),), "document", "line"))
 
 

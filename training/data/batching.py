@@ -28,9 +28,9 @@ class LengthBatchSampler(Sampler[list[Key]]):
     A row has one length or several, such as the lengths of its source and its target. The rows are divided into cells
     by their lengths: at first, all rows form one cell; a cell is cut in two at the point that saves the most padding,
     and its parts are cut in the same way, until no cut saves padding. Each part must fill at least three batches, and
-    at least a 200th of the number of all batches. In each epoch, the rows of each cell are shuffled and divided into
-    batches, and the batches of all cells are shuffled. The cells are the same in every epoch, so every epoch has the
-    same number of batches. Every epoch has every row once. The shuffling depends on `seed` and the epoch only.
+    at least a 200th of all batches. In each epoch, the rows of each cell are shuffled and divided into batches, and the
+    batches of all cells are shuffled. The cells are the same in every epoch, so every epoch has the same number of
+    batches. Every epoch has every row once. The shuffling depends on `seed` and the epoch only.
 
     With several processes, some cells are divided into more batches, until the number of batches is a multiple of the
     number of processes. In each step, the processes get batches of rows of similar length, from one cell or from
@@ -91,12 +91,13 @@ class LengthBatchSampler(Sampler[list[Key]]):
             for cell, count in zip(self._cells, self._batches_per_cell, strict=True)
             for batch in np.array_split(rng.permutation(cell), count)
         ]
-        # in a step, the processes take consecutive batches, whose rows have similar lengths: no process waits long
+        # in a step, the processes take consecutive batches, whose rows have similar lengths, so that no process has to
+        # wait long for the others
         for step in rng.permutation(len(self)):
             yield [(epoch, row) for row in batches[step * self.num_replicas + self.rank].tolist()]
 
     def _capacity(self, longest: np.ndarray) -> np.ndarray:
-        """Return the largest number of rows in a batch whose padded rows have n tokens, for each n in `longest`."""
+        """Return the largest number of rows in a batch whose padded rows have n tokens each, for all n in `longest`."""
         if self._rows_per_batch is not None:
             return np.full_like(longest, self._rows_per_batch)
         return np.maximum(1, self._max_tokens // longest)

@@ -13,8 +13,8 @@ def split_documents(lines: Iterable[str], separator: str) -> Iterator[str]:
     Args:
         lines: the lines of the file, without their line feeds.
         separator: `file` if the whole file is one document; `blank_line` if blank lines separate the documents; `line`
-            if each line is a document; or the text that separates two documents, such as `<|endoftext|>`; line feeds
-            at the start and end of each document are then removed.
+            if each line is a document; or the text that separates two documents, such as `<|endoftext|>` (in this case,
+            line feeds at the start and end of each document are removed).
 
     Returns:
         The documents; the lines in a document are separated by line feeds.

@@ -125,7 +125,7 @@ class _Reading:
 
 
 def _versions(stored: Dataset) -> str:
-    """Compute a hash of the sizes and modification times of the image files, which changes if a file changes."""
+    """Compute a hash of the sizes and modification times of the image files; a changed file changes the hash."""
     versions = hashlib.sha256()
     for path in pc.struct_field(stored.data.column(IMAGE_COLUMN), "path").to_pylist():
         try:

@@ -142,7 +142,7 @@ class Dropped(NamedTuple):
 
 
 def select_usable(dataset: Dataset, limits: dict[Side, int | None]) -> tuple[Dataset, Dropped]:
-    """Drop the rows in which a text is blank, or has more tokens than the limit of its side.
+    """Drop, and count, the rows in which a text is blank or has more tokens than the limit of its side.
 
     Args:
         dataset: the result of :func:`tokenize` with `keep_text`.
@@ -220,7 +220,7 @@ class Growth(NamedTuple):
 
 @dataclass
 class Resegmentation:
-    """Segments the texts of a row at random (BPE dropout), as the argument `vary` of `TrainingRows`.
+    """Segments the texts of a row at random (BPE dropout); an object of this class is the `vary` of `TrainingRows`.
 
     If a random segmentation has more tokens than the method `longest` allows, the deterministic segmentation is used.
 
@@ -258,7 +258,7 @@ class Resegmentation:
             self.growth[side] = Growth(mean, np.sqrt(np.mean((longer - mean * lengths) ** 2 / lengths)))
 
     def longest(self, side: Side, lengths: Any) -> Any:
-        """Return the largest number of tokens that a segmentation may have.
+        """Return the largest number of tokens that a random segmentation may have.
 
         If `growth` is measured, this number is two standard deviations above the mean number of tokens, but at most the
         limit of the side; about 2 % of the segmentations have more tokens. A lower number would reject more

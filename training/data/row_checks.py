@@ -1,5 +1,5 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""Checks of the rows before training: functions that show some rows, and warn if the files may be the wrong files."""
+"""Checks of the rows before training: show some rows, and warn if a file may not be the file that was intended."""
 
 import json
 import re
@@ -41,7 +41,7 @@ def describe_rows(rows: Dataset, columns: Sequence[str]) -> list[str]:
 
 
 def _in_words(value: Any) -> str:
-    if isinstance(value, Mapping):  # an image, not decoded
+    if isinstance(value, Mapping):  # an image that is not decoded
         value = value["path"] or f"an image of {len(value['bytes']):,} bytes"
     if isinstance(value, list):
         value = ", ".join(map(str, value))
@@ -51,7 +51,7 @@ def _in_words(value: Any) -> str:
 def copy_warnings(splits: Mapping[str, Dataset], columns: Sequence[str]) -> list[str]:
     """Return a warning for each split other than train if more than half of the rows of the split are also in train.
 
-    One file may be given for both splits by mistake.
+    The reason may be that one file was given both for train and for the split by mistake.
     """
     known = set(map(hash, row_values(splits["train"], columns)))
     warnings = []
@@ -138,8 +138,8 @@ def pair_warnings(splits: Mapping[str, Dataset]) -> list[str]:
         - One file is given twice: most targets are equal to their sources.
         - One file is shifted: in a split, or from some pair on, the lengths of sources and targets do not correlate, or
           far less than in another split or before this pair.
-        - Files are swapped: between train and another split, sources are clearly more similar to targets than sources
-          are to sources, and targets to targets.
+        - Files are swapped: the sources of train resemble the targets of another split, and the targets of train its
+          sources, clearly more than sources resemble sources and targets resemble targets.
         - A split is in another language: its sources are less than half as similar to the sources of train as two parts
           of the sources of train are to each other; or the same is true of its targets.
 
@@ -150,7 +150,9 @@ def pair_warnings(splits: Mapping[str, Dataset]) -> list[str]:
     for split, (sources, targets) in pairs.items():
         copied = np.mean([source == target for source, target in zip(sources, targets, strict=True)])
         if copied > 0.5:
-            warnings.append(f"in {copied:.0%} of the {split} pairs the target is the source: is one file given twice?")
+            warnings.append(
+                f"in {copied:.0%} of the {split} pairs the target equals the source: is one file given twice?"
+            )
     correlations = {split: _length_correlation(*texts) for split, texts in pairs.items()}
     best = max((value for value in correlations.values() if value is not None), default=0.0)
     for split, correlation in correlations.items():
@@ -182,10 +184,10 @@ def _spread(rows: Dataset) -> tuple[list[str], list[str]]:
 
 
 def _length_correlation(sources: Sequence[str], targets: Sequence[str]) -> float | None:
-    """Return Pearson's correlation between log(1 + length) of the sources and of the targets, in characters.
+    """Return Pearson's correlation between log(1 + length) of a source and log(1 + length) of its target.
 
-    Returns None if there are fewer than `FEWEST_PAIRS` pairs, or if the sources or the targets all have nearly the same
-    length.
+    A length is a number of characters. Returns None if there are fewer than `FEWEST_PAIRS` pairs, or if the sources or
+    the targets all have nearly the same length.
     """
     lengths = np.log1p([[len(source), len(target)] for source, target in zip(sources, targets, strict=True)])
     if len(lengths) < FEWEST_PAIRS or lengths.std(axis=0).min() < 0.1:
@@ -194,15 +196,15 @@ def _length_correlation(sources: Sequence[str], targets: Sequence[str]) -> float
 
 
 def _first_shifted(sources: Sequence[str], targets: Sequence[str]) -> float | None:
-    """Find the pair from which on the lengths of sources and targets do not correlate: one file may lack a line there.
+    """Find the place from which on the lengths of sources and targets do not correlate: a line may be missing there.
 
     The pairs are divided into at most ten consecutive blocks of equal size, with at least `FEWEST_PAIRS` pairs each,
     and the correlation is computed in each block.
 
     Returns:
-        The share of all pairs that stand before the first block with a low correlation, which is at most a third of the
-        highest correlation of a block. None if no block has a low correlation, if the first of all blocks has one, or
-        if the highest correlation is below 0.5.
+        The share of all pairs that stand before the first block with a low correlation. A correlation is low if it is
+        at most a third of the highest correlation of a block. None if no block has a low correlation, if the first of
+        all blocks has a low correlation, or if the highest correlation is below 0.5.
     """
     size = max(FEWEST_PAIRS, -(-len(sources) // 10))
     starts = range(0, len(sources) - size + 1, size)
@@ -217,10 +219,11 @@ def _first_shifted(sources: Sequence[str], targets: Sequence[str]) -> float | No
 def _language_warnings(train: tuple[list[str], list[str]], other: tuple[list[str], list[str]], split: str) -> list[str]:
     """Return the warnings of `pair_warnings` about swapped files and other languages, for train and another split.
 
-    `train` and `other` are the sources and the targets of the two splits; `split` is the name of the other split.
+    `train` and `other` are the sources and the targets of the two splits; `split` is the name of the other split. If
+    less text than `FEWEST_CHARACTERS` can be compared, there are no warnings.
     """
     ours, theirs = [" ".join(side) for side in train], [" ".join(side) for side in other]
-    # all compared texts have the same length, as the similarity of short texts is lower
+    # all compared texts are cut to the same length, because shorter texts are less similar
     size = min(MOST_CHARACTERS, *(len(text) // 2 for text in ours), *map(len, theirs))
     if size < FEWEST_CHARACTERS:
         return []

@@ -49,7 +49,7 @@ SAMPLED_BLOCKS = 10
 """A tokenizer is trained on at most this number of blocks, which are the first blocks in the order of training."""
 
 _CHUNK = 2**24
-_GROUPS = 2  # for n batches, `divide_block` makes about `_GROUPS` · √n groups
+_GROUPS = 2  # to make n batches, `divide_block` divides the rows into about `_GROUPS` · √n groups
 
 
 class LineIndex:
@@ -69,12 +69,12 @@ class LineIndex:
         with path.open("rb") as file:
             while chunk := file.read(_CHUNK):
                 ends = np.flatnonzero(np.frombuffer(chunk, dtype=np.uint8) == ord("\n"))
-                first = -(self.count + 1) % size  # index in `ends` of the first line end before a new block
+                first = -(self.count + 1) % size  # index in `ends` of the first line end after which a block begins
                 self._starts += (length + ends[first::size] + 1).tolist()
                 self.count += len(ends)
                 length, last = length + len(chunk), chunk[-1:]
         self.count += last != b"\n"
-        del self._starts[-(-self.count // size) :]  # no block begins at the end of the file
+        del self._starts[-(-self.count // size) :]  # drop a start at the end of the file: no line follows it
 
     def __len__(self) -> int:
         """The number of blocks."""
@@ -189,9 +189,10 @@ class DocumentBlocks(BlockFile):
         return [document for document in split_documents(lines, self._separator) if document.strip()]
 
     def _lines(self, block: int) -> list[str]:
-        """Return the lines of the documents of a block; the last document may end after the lines of the block.
+        """Return the lines of the documents of a block; the last document may end after the `BLOCK_ROWS` lines.
 
-        The lines before the first separator belong to a document of an earlier block, except in the first block.
+        Except in the first block, the lines before the first separator are left out: they belong to a document of an
+        earlier block.
         """
         lines = self._index.lines(block, to_end=True)
         own = list(itertools.islice(lines, BLOCK_ROWS))
@@ -282,8 +283,9 @@ def open_blocks(files: str | Sequence[str], layout: Layout) -> list[BlockFile]:
         A `BlockFile` for each table or text file of documents, or one `BlockFile` for all parallel text files.
 
     Raises:
-        InputError: a file is missing, empty, compressed, malformed or a single document; tables and text files are
-            mixed; or the number of parallel text files is not the number of columns.
+        InputError: a file is missing, empty, compressed or malformed; a table has no rows or lacks a column; tables and
+            text files are mixed; the number of parallel text files is not the number of columns, or their numbers of
+            lines differ; or streaming cannot use the document separator of `layout`.
     """
     given = [files] if isinstance(files, str) else files
     paths = [existing_file(file) for file in given]
@@ -305,8 +307,8 @@ def open_blocks(files: str | Sequence[str], layout: Layout) -> list[BlockFile]:
     if len(tables) < len(paths):
         texts = "text files only" if separator is not None else f"{len(layout.columns)} parallel text files"
         raise InputError(
-            f"train_file is {' and '.join(map(str, paths))}, but streaming takes tables only, or {texts}: give one of "
-            "the two."
+            f"train_file is {' and '.join(map(str, paths))}, but streaming takes either tables only or {texts}: change "
+            "train_file."
         )
     return [(ParquetBlocks if format_of(path) == ".parquet" else TableBlocks)([path], layout) for path in paths]
 
@@ -315,9 +317,9 @@ class BlockOrder:
     """The infinite sequence in which a run reads the blocks of all files; it is a function of the seed.
 
     The sequence consists of passes. If a file has n blocks and the weight w, the blocks of the file are permuted over
-    and over, and each pass takes the next w · n blocks of these permutations, rounded so that k passes together take
-    ⌊k · w · n⌋ blocks: on average, a pass has each block of the file w times. The blocks of all files in a pass are
-    shuffled together.
+    and over, and each pass takes the next w · n blocks of these permutations, rounded so that the first k passes have
+    ⌊k · w · n⌋ blocks together: on average, a pass has each block of the file w times. The blocks of all files in a
+    pass are shuffled together.
 
     Args:
         counts: the number of blocks of each file.
@@ -333,7 +335,8 @@ class BlockOrder:
 
     def block_at(self, position: int) -> tuple[int, int]:
         """Return the index of the file, and the index of the block in it, at `position` (from 0) in the sequence."""
-        number = int(position / sum(self._shares))  # at most the number of the pass, as `_begin` rounds down
+        # as `_begin` rounds down, this is not above the number of the pass that `position` belongs to
+        number = int(position / sum(self._shares))
         while self._begin(number + 1) <= position:
             number += 1
         order = np.random.default_rng((self._seed, 0, number)).permutation(
@@ -352,7 +355,7 @@ class BlockOrder:
         return sum(int(share * number) for share in self._shares)
 
     def _of_file(self, file: int, place: int) -> int:
-        """Return the index of the block at `place` in the endless sequence of permutations of the blocks of a file."""
+        """Return the index of the block at `place` in the endless sequence of permutations of the blocks of `file`."""
         repeat, place = divmod(place, self._counts[file])
         return int(np.random.default_rng((self._seed, file + 1, repeat)).permutation(self._counts[file])[place])
 
@@ -442,8 +445,9 @@ def divide_block(
     The rows are sorted by their first length and cut into groups with about the same number of tokens. The rows of a
     group are then sorted by their last length: in ascending order in one group, and in descending order in the next
     group, so that rows at the border of two groups have similar last lengths. Batches are filled in this order, and
-    shuffled. For the few batches of a block, `LengthBatchSampler` would give more padding, as each of its cells fills
-    at least three batches, and more batches that are not full, as it rounds up the number of batches of each cell.
+    shuffled. `LengthBatchSampler` is not used, because a block has few batches: the batches would have more padding, as
+    each cell of the sampler fills at least three batches, and fewer batches would be full, as the sampler rounds up the
+    number of batches of each cell.
 
     Args:
         lengths: the numbers of tokens of every row, `(rows, 1)`, or `(rows, 2)` for pairs of texts.
@@ -524,7 +528,7 @@ class BlockBatches(TorchDataset[Batches | InputError]):
 
 
 class Place(NamedTuple):
-    """The place of the next batch of a process, and the number of dropped rows of its earlier blocks, by reason.
+    """The place of the next batch of a process, and the numbers of rows dropped from its earlier blocks, by reason.
 
     `position` is the position of the block that has the batch, and `batch` is the index of the batch in the block.
     """

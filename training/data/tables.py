@@ -1,5 +1,5 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""The rows of a task's splits, from files or from the Hub, in columns that the task names.
+"""Loading the rows of a run's splits, from files or from a dataset, with the columns that the task of the run needs.
 
 The files of a split are one of
 
@@ -14,7 +14,7 @@ The first line of a TSV or CSV file has the names of the columns. A value in a J
 column ``translation.en`` is the value of ``en`` in ``{"translation": {"en": "Hello", "fr": "Bonjour"}}``. Text is
 UTF-8, and a byte order mark at the start is dropped. A line ends only at a line feed, or at a carriage return and a
 line feed: no-break spaces, U+2028, U+0085 and form feeds belong to the text. A file other than Parquet whose name ends
-with ``.gz`` is decompressed as it is read.
+with ``.gz`` is decompressed as it is read, but cannot be streamed.
 
 The rows of TSV, CSV, JSON and text files are cached by `datasets` under a hash of the files' content, so that later
 runs find the rows and the results of ``map`` on them.
@@ -122,7 +122,7 @@ IMAGE = Kind("the path of an image (relative to the folder of the table)", Image
 
 
 def labels(separator: str) -> Kind:
-    """Return the kind of a column with lists of labels, or with texts in which `separator` separates the labels."""
+    """Return the `Kind` of a column with lists of labels, or with texts in which `separator` separates the labels."""
 
     expected = f"names of classes, as a list or with {separator!r} between them"
     return Kind(expected, List(Value("string")), partial(_read_labels, separator))
@@ -163,8 +163,8 @@ class Column:
         """Convert a cell to a value of `kind`.
 
         Raises:
-            InputError: the cell cannot be converted, or names a missing file; the message begins with `where`, the file
-                and line of the cell.
+            InputError: the cell cannot be converted, or names a missing file; the message begins with `where`, the
+                place of the cell, such as its file and line.
         """
         try:
             return self.kind.read(value, folder)
@@ -187,7 +187,7 @@ class Column:
 
 @dataclass(frozen=True)
 class Layout:
-    """The columns of the rows of a task.
+    """Describes the rows of a task: their columns, and the name of a row in messages.
 
     Args:
         columns: the columns of a row.
@@ -247,8 +247,9 @@ def load_splits(
     document, this fraction is cut from the end of each document instead.
 
     Raises:
-        InputError: if a file, split or column is missing, empty or malformed, or if parallel files have different
-            numbers of lines.
+        InputError: if not exactly one of `dataset_name` and `train_file` is given; if a dataset cannot be loaded; if a
+            file, split or column is missing, empty or malformed; if parallel files have different numbers of lines; or
+            if `validation_split` leaves no row for train or for validation.
     """
     if (dataset_name is None) == (train_file is None):
         given = "neither was given" if dataset_name is None else "both were given"
@@ -370,8 +371,8 @@ def load_files(files: SplitFiles, split: str, layout: Layout) -> Dataset:
     """Load the rows of one split from its files.
 
     Raises:
-        InputError: if a file or column is missing, empty or malformed, or if parallel files have different numbers of
-            lines.
+        InputError: if a file or column is missing, empty or malformed; if parallel files have different numbers of
+            lines; or if `files` are neither one table, nor one text file for each column, nor text files of documents.
     """
     names = [column.name for column in layout.columns]
     if isinstance(files, str | Path) and (len(names) > 1 or format_of(files) in TABLES):
@@ -486,7 +487,8 @@ def unequal_lengths(paths: Sequence[Path], counts: Sequence[int]) -> InputError:
 
 Record = dict[str, Any]
 NumberedLines = Iterable[tuple[int, str]]
-Records = Iterator[tuple[str, Record]]  # the place of each record (file and line, for messages), and the record
+# Each record with its place for messages, which is the file and line, or the file and item, of the record
+Records = Iterator[tuple[str, Record]]
 
 
 def _table_rows(path: Path, layout: Layout, records: Records) -> Iterator[tuple]:
@@ -499,7 +501,7 @@ def _table_rows(path: Path, layout: Layout, records: Records) -> Iterator[tuple]
 def read_record(layout: Layout, names: Sequence[str], where: str, record: Record, folder: Path) -> tuple:
     """Convert a record to the values of a row; `names` are the names that the columns of `layout` have in the record.
 
-    `where` is the file and line of the record, for messages.
+    `where` is the place of the record, such as its file and line, for messages.
     """
     return tuple(
         column.read(record.get(name), folder, where, name) for column, name in zip(layout.columns, names, strict=True)
@@ -507,7 +509,9 @@ def read_record(layout: Layout, names: Sequence[str], where: str, record: Record
 
 
 def table_records(path: Path, lines: NumberedLines | None = None) -> Records:
-    """Yield the records of a TSV, CSV or JSON file, each with its file and line for messages.
+    """Yield the records of a TSV, CSV or JSON file, each with its place for messages.
+
+    The place is the file and the line, or the file and the number of the item if a JSON file holds one list.
 
     Args:
         path: the file.
@@ -656,7 +660,7 @@ def _load_hub_splits(name: str, config_name: str | None, layout: Layout) -> dict
         OSError,
         ValueError,
         DatasetGenerationError,
-    ) as error:  # no such dataset, no network, or no such configuration
+    ) as error:  # the dataset or configuration does not exist, or there is no network
         for file in sorted(Path(name).rglob("*.parquet")):
             check_parquet(file)
         reason = " ".join(str(error.__cause__ or error).split())
@@ -677,7 +681,7 @@ def _load_hub_splits(name: str, config_name: str | None, layout: Layout) -> dict
 
 
 def select_columns(dataset: Dataset, layout: Layout, where: str, folder: Path, first: int = 1) -> Dataset:
-    """Select the columns of `layout` from a table that `datasets` loaded, and give them the names in `layout`.
+    """Select the columns of `layout` from a table that `datasets` loaded, rename them, and convert their values.
 
     Args:
         dataset: the table.
@@ -833,9 +837,9 @@ def _cut_documents(train: Dataset, size: float) -> tuple[Dataset, Dataset]:
 def _part_of_document(row: dict[str, Any], size: float, is_end: bool) -> dict[str, str]:
     """Return the first part of a document, or its last part if `is_end` is True.
 
-    The document is cut near the character at `1 - size` times its length: after the last line feed up to this
-    character, or else after the last space. Both are searched for in the second half of the document only; without
-    them, the document is cut at the character.
+    The place of the cut is near the character number n, where n is `1 - size` times the length of the document. The cut
+    is after the last line feed between the middle of the document and character n, or else after the last space between
+    them, or else at character n.
     """
     text = row["text"]
     middle = max(1, round(len(text) * (1 - size)))

@@ -40,14 +40,17 @@ def load_parallel_data(
 
 
 class Overlap(NamedTuple):
-    """The numbers of test rows that are also in train: `inputs` compares the first column only, `rows` all columns."""
+    """The numbers of test rows that are also in train.
+
+    For `inputs`, only the first column of the rows is compared, and for `rows` all columns.
+    """
 
     inputs: int
     rows: int
 
 
 def count_overlap(train: Dataset, test: Dataset, columns: Sequence[str]) -> Overlap:
-    """Count the rows of `test` that are also in `train`: once compared by `columns[0]`, and once by all `columns`."""
+    """Count the rows of `test` that equal a row of `train` in `columns[0]`, and those that do so in all `columns`."""
     train_rows = set(row_values(train, columns))
     train_inputs = {values[0] for values in train_rows}
     test_rows = list(row_values(test, columns))

@@ -59,9 +59,9 @@ class ModelArguments:
     preset: str | None = option(
         None,
         "Shape of the model; options for single fields, such as d_model, take precedence. With a vocabulary of 8,000, "
-        "a translator has 2 million parameters as tiny (2+2 layers, width 128), 36 million as iwslt (6+6, 512), 48 "
-        "million as base (6+6, 512, with wider feed-forward layers; also the default shape), and 185 million as big "
-        "(6+6, 1,024).",
+        "a translator has 2 million parameters with tiny (2 encoder and 2 decoder layers, width 128), 36 million with "
+        "iwslt (6 and 6 layers, width 512), 48 million with base (as iwslt, but with wider feed-forward layers; also "
+        "the default shape), and 185 million with big (6 and 6 layers, width 1,024).",
         choices=PRESETS,
     )
     model_name_or_path: str | None = option(
@@ -127,22 +127,26 @@ class DataArguments:
     """
 
     dataset_name: str | None = option(
-        None, "Name of a dataset on the Hugging Face Hub, or folder of a dataset; or give train_file."
+        None, "Name of a dataset on the Hugging Face Hub, or folder of a dataset, if train_file is not given."
     )
     dataset_config_name: str | None = option(None, "Configuration of the dataset in dataset_name, such as en-fr.")
     train_file: str | list[str] | None = option(
         None,
         "Training data: a TSV, CSV, JSON lines or Parquet file. Paths are relative to the current directory.",
     )
-    validation_file: str | list[str] | None = option(None, "Validation data, in the same forms as train_file.")
-    test_file: str | list[str] | None = option(None, "Test data, in the same forms as train_file.")
+    validation_file: str | list[str] | None = option(
+        None, "Validation data, in the same forms as train_file, but never several tables."
+    )
+    test_file: str | list[str] | None = option(
+        None, "Test data, in the same forms as train_file, but never several tables."
+    )
     validation_split: float = option(
         0.05,
         "Share of the training data (below 1) or number of training rows (from 1 on) that become the validation set, "
         "if no validation_file is given and the dataset has no split validation.",
     )
     license: str | None = option(None, "Licence of the data, such as cc-by-4.0, for the model card.")
-    preprocessing_num_workers: int | None = option(None, "Number of processes that prepare the data.")
+    preprocessing_num_workers: int | None = option(None, "Number of processes that prepare the data; by default one.")
 
     columns: ClassVar[tuple[str, ...]] = ()
     """The columns of a row. If there are several, a split may be parallel text files, one for each column."""
@@ -191,13 +195,13 @@ _SOURCES = (
 
 @dataclass
 class TokenizerArguments:
-    """The options that choose or train a tokenizer, for the data arguments of tasks with text."""
+    """The options that choose or train a tokenizer; the data arguments of each task with text inherit them."""
 
     tokenizer_name: str | None = option(None, "Folder or Hub name of a tokenizer to use instead of training one.")
     tokenizer_kind: Literal["bpe", "unigram", "wordpiece", "word"] = option(
         "bpe", "Kind of tokenizer to train on the training data; for translation, one tokenizer for both languages."
     )
-    tokenizer_vocab_size: int = option(8000, "Largest vocabulary of the tokenizer to train.")
+    tokenizer_vocab_size: int = option(8000, "Largest number of tokens in the vocabulary of the tokenizer to train.")
 
 
 @dataclass
@@ -216,11 +220,11 @@ class TrainingArguments(transformers.TrainingArguments):
     output_dir: str | None = option("runs/model", "Folder of the run; the same command resumes a stopped run.")
     bf16: bool | Literal["auto"] = option(  # type: ignore[assignment]  # auto is replaced before training
         False,
-        "Mixed precision: forward passes in bfloat16; auto times some steps in float32 and, if the device supports it, "
-        "in bfloat16, and takes the faster precision.",
+        "Mixed precision: forward passes in bfloat16; auto times some steps in float32 and, if the device supports "
+        "bfloat16, in bfloat16, and takes the faster precision.",
     )
     seed: int = option(42, "Seed of everything random; the same seed and command give the same weights on CPU.")
-    num_train_epochs: float = option(10.0, "Passes over the training data.")
+    num_train_epochs: float = option(10.0, "Number of passes over the training data.")
     max_tokens_per_batch: int | None = option(
         None,
         "Largest number of tokens in a batch on each device, padding included; by default a batch has "
@@ -248,18 +252,22 @@ class TrainingArguments(transformers.TrainingArguments):
         "When a checkpoint is saved; with load_best_model_at_end, save_strategy must equal eval_strategy or be best.",
     )
     save_total_limit: int | None = option(
-        3, "Number of checkpoints to keep, including the best one; at least 2, and at least average_checkpoints + 1."
+        3, "Number of checkpoints to keep, with the best one; raised to 2 or average_checkpoints + 1 if it is lower."
     )
     disable_tqdm: bool | None = option(
         None, "Print lines instead of progress bars; by default, bars are drawn on terminals and in notebooks only."
     )
     logging_steps: float = option(50, "Steps between two reports of the loss, or (below 1) a share of all steps.")
-    load_best_model_at_end: bool = option(True, "End with the checkpoint that is best by metric_for_best_model.")
+    load_best_model_at_end: bool = option(
+        True, "End with the weights of the checkpoint that is best by metric_for_best_model."
+    )
     metric_for_best_model: str | None = option(
         None,
         "Metric on the validation set that decides which checkpoint is best; by default the first metric of the task.",
     )
-    greater_is_better: bool | None = option(None, "Whether a higher metric_for_best_model is better.")
+    greater_is_better: bool | None = option(
+        None, "Whether a higher value of metric_for_best_model is better; by default, the metric decides this."
+    )
     early_stopping_patience: int | None = option(
         None, "Stop training after this number of evaluations in a row without a better metric_for_best_model."
     )
@@ -306,7 +314,7 @@ class TrainingArguments(transformers.TrainingArguments):
         if self.average_checkpoints < 0:
             raise InputError(f"average_checkpoints is {self.average_checkpoints}, but must be 0 or more.")
         if self.save_total_limit is not None:
-            # one more than the averaged checkpoints, as the best checkpoint, which is also kept, may be an older one
+            # average_checkpoints + 1, because the best checkpoint, which is also kept, may be older than those averaged
             self.save_total_limit = max(self.save_total_limit, self.average_checkpoints + 1, 2)
         if self.disable_tqdm is None:
             self.disable_tqdm = not (sys.stderr.isatty() or is_in_notebook())
@@ -319,7 +327,7 @@ class TrainingArguments(transformers.TrainingArguments):
         self._check_reporters()
 
     def _prepare_for_streaming(self) -> None:
-        """Replace the value `epoch` of `eval_strategy` and `save_strategy` by a number of steps.
+        """Replace `epoch`, as the value of `eval_strategy` or `save_strategy`, by `steps`, and set the number of steps.
 
         Raises:
             InputError: `max_steps` is not given.
@@ -340,7 +348,7 @@ class TrainingArguments(transformers.TrainingArguments):
         self.bf16 = AUTO  # type: ignore[assignment]  # mypy infers the type str for the constant
 
     def _check_reporters(self) -> None:
-        """Raise `InputError` if a reporter cannot be created.
+        """Raise `InputError` if a reporter in `report_to` is unknown or cannot be created.
 
         The Trainer itself creates the reporters only after the data are prepared.
         """
@@ -371,7 +379,7 @@ class TrainingArguments(transformers.TrainingArguments):
         """Check that `save_strategy` is `best` or equals `eval_strategy`, if `load_best_model_at_end` is True.
 
         Raises:
-            InputError: `save_strategy` is neither `best` nor equal to `eval_strategy`.
+            InputError: `load_best_model_at_end` is True, and `save_strategy` is neither `best` nor `eval_strategy`.
         """
         evaluated, saved = IntervalStrategy(self.eval_strategy).value, SaveStrategy(self.save_strategy).value
         if self.load_best_model_at_end and saved not in (evaluated, "best"):
@@ -388,7 +396,7 @@ class TrainingArguments(transformers.TrainingArguments):
         return {"loss": False}
 
     def _check_best_model(self) -> None:
-        """Replace None in `metric_for_best_model` and `greater_is_better`, and remove the prefix `eval_` of the metric.
+        """Set `metric_for_best_model` and `greater_is_better` if they are None; remove the metric's prefix `eval_`.
 
         Raises:
             InputError: the metric is not in `measures`.
@@ -410,13 +418,13 @@ class TrainingArguments(transformers.TrainingArguments):
 
 @dataclass
 class GenerationTrainingArguments(TrainingArguments, Seq2SeqTrainingArguments):
-    """`TrainingArguments` with options for encoder–decoders: for generation in evaluation and by the saved model."""
+    """Adds the options of encoder–decoders: for the generation of texts in evaluation, and by the saved model."""
 
     predict_with_generate: bool = option(
         True, "In evaluation, generate a text for each validation row, and compare it with the reference."
     )
     generation_num_beams: int | None = option(
-        1, "Beams in evaluation during training; 1 is greedy search, which is fast."
+        1, "Number of beams in evaluation during training; 1 is greedy search, which is fast."
     )
     num_beams: int = option(4, "Number of beams for the finished model, saved with the model.")
     length_penalty: float = option(1.0, "Beam search divides scores by length ** length_penalty; saved with the model.")

@@ -190,7 +190,7 @@ def all_options() -> dict[str, Option]:
 
 
 def decided_elsewhere(task: Task) -> dict[str, str]:
-    """Return the reasons, for messages, why fields are not options of `task`, by the names of the fields."""
+    """Return a dict from the name of each field that is not an option of `task` to the reason, for messages."""
     decided = {**_DECIDED_ELSEWHERE, **dict.fromkeys(task.config_fields, "the task decides it")}
     is_encoder_decoder = task.config_fields.get("is_encoder_decoder", True)
     missing = "encoder" if task.config_fields.get("is_decoder") else "decoder"

@@ -207,8 +207,8 @@ def _for_fine_tuning(
     ]
     if brought and os.environ.get("RANK", "0") == "0":  # in the main process only
         print(
-            f"{typed['model_name_or_path']} has its own shape, and its own tokenizer or image processor, so these "
-            f"options of {config_file} are ignored: {', '.join(brought)}."
+            f"{typed['model_name_or_path']} already has a shape, and a tokenizer or image processor, so these options "
+            f"of {config_file} are ignored: {', '.join(brought)}."
         )
     return {name: value for name, value in given.items() if name not in brought}
 
@@ -308,9 +308,10 @@ def _training_arguments(task: Task, data: DataArguments, given: dict[str, Any]) 
 
 
 def _check_tokenizer(model: ModelArguments, data: DataArguments, given: dict[str, Any]) -> None:
-    """Raise `InputError` if the tokenizer is loaded by one option, and another option in `TOKENIZER_OPTIONS` is given.
+    """Raise `InputError` if an option in `TOKENIZER_OPTIONS` is given, but has no effect.
 
-    `model_name_or_path`, or else `tokenizer_name`, loads the tokenizer; then the other options would have no effect.
+    If `model_name_or_path` is given, the tokenizer is loaded from there, and no option in `TOKENIZER_OPTIONS` has an
+    effect. Else, if `tokenizer_name` is given, it is the only option in `TOKENIZER_OPTIONS` that has an effect.
     """
     chosen = "model_name_or_path" if model.model_name_or_path is not None else "tokenizer_name"
     if model.model_name_or_path is None and getattr(data, "tokenizer_name", None) is None:

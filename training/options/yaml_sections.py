@@ -58,7 +58,7 @@ def read_sections(path: str | Path) -> list[Entry]:
 
     Raises:
         InputError: the file cannot be read, is not YAML, is not a mapping from section to content, or has a mapping
-            with a key twice or with a key that is a list or a mapping.
+            with a key twice or with a key that is a list or a mapping; or an alias stands inside its own anchor.
     """
     try:
         loader = _Loader(Path(path).read_text(encoding="utf-8"))
@@ -88,8 +88,8 @@ def _entries(loader: _Loader, path: str | Path) -> Iterator[Entry]:
     _check_keys(root, path)
     if not isinstance(root, yaml.MappingNode):
         raise InputError(
-            f"{path} must have sections with 'option: value' lines under them: give a YAML file; data go to "
-            "--train_file."
+            f"{path} must have sections with 'option: value' lines under them: give such a YAML file (a file of "
+            "training data is given with --train_file)."
         )
     for section, node in root.value:
         if isinstance(node, yaml.MappingNode) and node.value:
