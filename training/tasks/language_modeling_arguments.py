@@ -14,7 +14,7 @@ class LanguageModelingData(DocumentArguments):
     """The options of the section `data:`: the sources of the documents, and the size of the blocks of tokens.
 
     Raises:
-        InputError: no data or two sources of data are given, or a value is out of range.
+        InputError: no data or two sources of data are given, two options contradict each other, or a value is invalid.
     """
 
     block_size: int = option(

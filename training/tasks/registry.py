@@ -1,5 +1,5 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""The tasks that `locant train` knows: one table, from which options, help and recipes follow."""
+"""The table of the tasks that `locant train` knows, which gives the options, the help and the recipe of each task."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
