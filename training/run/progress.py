@@ -119,7 +119,7 @@ def hidden_bars() -> Iterator[None]:
 
 
 class ScheduleNotice(TrainerCallback):
-    """Prints a message if a run is resumed with another total number of steps, and its learning rate schedule changes.
+    """Prints a message if a resumed run has another total number of steps, and so another learning rate schedule.
 
     Args:
         planned_steps: the total number of training steps that the resumed checkpoint was saved with.
@@ -194,7 +194,7 @@ class TimedPrinter(PrinterCallback):
 
 
 class ProgressFromStep(ProgressCallback):
-    """The Trainer's progress bar; in a resumed run, it starts at the checkpoint's step, and times later steps only."""
+    """Shows the Trainer's progress bar; in a resumed run, the bar starts at the step of the checkpoint."""
 
     training_bar: Any
     prediction_bar: Any
