@@ -319,7 +319,7 @@ class RecipeTrainer(PushingTrainer):
         if not self.is_distributed_loading_by_transformers:
             super()._load_best_model()
         else:
-            assert self.state.best_model_checkpoint is not None  # the Trainer has checked it
+            assert self.state.best_model_checkpoint is not None  # the Trainer calls this method only then
             self._load_from_checkpoint(self.state.best_model_checkpoint)
 
     def _save_optimizer_and_scheduler(self, output_dir: str) -> None:
