@@ -51,12 +51,12 @@ class Prediction(NamedTuple):
 
 
 def exact_share(predictions: Sequence[str], captions: Sequence[str]) -> float:
-    """Return the share of predictions that are equal to their caption, by `is_exact`."""
+    """Return the share of predictions that are equal to their caption, as `is_exact` compares them."""
     return sum(map(is_exact, predictions, captions)) / len(captions)
 
 
 def is_exact(prediction: str, caption: str) -> bool:
-    """Whether a prediction and a caption are equal but for white space at the ends, and line breaks for spaces."""
+    """Whether the texts are equal; line breaks count as spaces, and white space at the ends does not count."""
     return one_line(prediction).strip() == one_line(caption).strip()
 
 
@@ -231,7 +231,7 @@ class Captioning(Recipe):
         return EvaluationResult(metrics, [Prediction(*row) for row in zip(encoded[LINE], captions, found, strict=True)])
 
     def report_tables(self, rows: Sequence[Prediction]) -> list[ReportTable]:
-        """Make a table of the rows whose generated caption is not equal to the caption of the image."""
+        """Make a table of the rows whose generated caption `is_exact` finds different from the caption of the image."""
         return [report_rows("Wrong captions", [row for row in rows if not is_exact(row.prediction, row.caption)])]
 
     def lines(self, metrics: Mapping[str, Any]) -> list[MetricLine]:
