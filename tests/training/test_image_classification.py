@@ -216,7 +216,7 @@ class TestFineTuning:
         start = {"model_name_or_path": str(folder), "learning_rate": 1e-9, "max_steps": 1}
         assert pictures.train(TASK, tmp_path / "run", **files, **start) == 0
         assert (
-            f"New weights are initialised, as {folder} does not contain them in this shape: "
+            f"New weights are initialised, as {folder} lacks them or has them in another shape: "
             "classifier.bias, classifier.weight" in capsys.readouterr().out
         )
         before, after = (load_file(place / "model.safetensors") for place in (folder, tmp_path / "run"))

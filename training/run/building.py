@@ -17,7 +17,7 @@ from ..tasks.registry import TASKS
 
 
 def build_model(run: RunConfig, recipe: Recipe, prepared: PreparedData) -> PreTrainedModel:
-    """Build a new model, or load the trained model of `model_name_or_path`, with the Auto class of `recipe`.
+    """Build a new model, or load the trained model that `model_name_or_path` names, with the Auto class of `recipe`.
 
     Raises:
         InputError: the trained model does not load, or lacks most weights of the task's model; or an option is invalid.
@@ -109,5 +109,5 @@ def _tell_of_new_weights(run: RunConfig, name: str, model: PreTrainedModel, load
         )
     if new:
         print_in_main_process(
-            run, f"New weights are initialised, as {name} does not contain them in this shape: {', '.join(new)}"
+            run, f"New weights are initialised, as {name} lacks them or has them in another shape: {', '.join(new)}"
         )

@@ -40,7 +40,7 @@ def print_dry_run(
     The memory of activations and gradients is measured in a forward and backward pass of the largest batch, on the
     device of the run; the memory of the optimiser is computed for Adam. The time of training is the measured time of a
     forward and backward pass of the batch of median size, times the number of passes. In a streamed run, the largest
-    batch and the batch of median size are taken from the first block.
+    batch and the batch of median size are taken from the first block. For images, the share of padding is left out.
 
     Raises:
         InputError: the largest batch does not fit into the memory of the device.
@@ -97,7 +97,7 @@ def print_dry_run(
         ("computation", f"{flop:.2g} FLOP, 6 for each parameter and token"),
         ("time of training", f"{timedelta(seconds=round(seconds * passes))} on this device, without evaluations"),
     ]
-    if model.main_input_name == "pixel_values":  # the lengths count images, and not the tokens of the two rows
+    if model.main_input_name == "pixel_values":  # `tokens` counts an image as one token
         report = [row for row in report if row[0] not in ("padding", "computation")]
     print("\n".join(f"{name:<22} {value}" for name, value in report))
     if warning := warmup_warning(args, updates):

@@ -84,12 +84,16 @@ def _is_of_dead_worker(error: BaseException) -> bool:
 
 
 def _number_of(error: BaseException, place: Path) -> int | None:
-    """Return the number of an error of the operating system, as in the module `errno`; None for other errors."""
+    """Return the number, as in the module `errno`, of the error of the operating system that `error` is or reports.
+
+    Returns None for any other error. An error of `torch.save` does not report the number; for such an error, a test
+    file is written in the folder `place`, and the number of the error that occurs is returned.
+    """
     if isinstance(error, OSError):
         return error.errno
-    if told := re.search(r"os error (\d+)", str(error)):  # so in errors of safetensors and tokenizers
+    if told := re.search(r"os error (\d+)", str(error)):  # errors of safetensors and tokenizers
         return int(told[1])
-    # errors of torch.save do not contain the number of the error of the operating system
+    # errors of torch.save do not contain the number
     if "PytorchStreamWriter" in str(error) or "inline_container" in str(error):
         return _try_to_write(place)
     return None

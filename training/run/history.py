@@ -24,7 +24,8 @@ def epoch_records(log_history: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
     A record has the `epoch` and the `step` of the evaluation. `train_loss` is the mean training loss, including label
     smoothing, of the steps since the previous evaluation; it is None if no loss was logged since then. The metrics of
-    the evaluation, without those of time, have the prefix `validation_`; `validation_loss` has no label smoothing.
+    the evaluation have the prefix `validation_`; times and speeds are left out. `validation_loss` is computed without
+    label smoothing.
     """
     records, since, last_step = [], [], 0
     for entry in log_history:
@@ -80,7 +81,8 @@ class HistoryWriter(TrainerCallback):
     def on_evaluate(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Update `metrics.json` and `loss_curve.csv`, in the main process only.
 
-        `loss_curve.png` is drawn again if more than ten seconds have passed since it was last drawn.
+        `loss_curve.png` is drawn too if more than ten seconds have passed since the last drawing, or, before the first
+        drawing, since this callback was made.
         """
         if not state.is_world_process_zero:
             return
@@ -107,7 +109,7 @@ class HistoryWriter(TrainerCallback):
 
 
 class EarlyStopping(EarlyStoppingCallback):
-    """Early stopping that, in a resumed run, also counts the evaluations before the interruption."""
+    """Stops training early as `EarlyStoppingCallback` does, but counts the evaluations before a resumption as well."""
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Count the logged evaluations since the best one; stop before the first step if the patience is used up."""

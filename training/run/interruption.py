@@ -28,9 +28,10 @@ class Termination:
 
     @contextmanager
     def handled(self) -> Iterator[None]:
-        """Raise `Terminated` when the first SIGTERM comes in the `with` block; at its end, restore the old handler.
+        """Raise `Terminated` when the first SIGTERM comes in the `with` block, unless `deferred` delays the error.
 
-        Only the main thread can handle signals. In another thread, this function changes nothing.
+        At the end of the block, the previous handler of SIGTERM is restored. Only the main thread can handle signals;
+        in another thread, this function changes nothing.
         """
         if threading.current_thread() is not threading.main_thread():
             yield
@@ -43,7 +44,7 @@ class Termination:
 
     @contextmanager
     def deferred(self, has_other_processes: bool) -> Iterator[None]:
-        """Only set `is_requested` when SIGTERM comes, and raise `Terminated` at the end of the `with` block.
+        """When SIGTERM comes in the `with` block, only set `is_requested`; raise `Terminated` at the end of the block.
 
         Args:
             has_other_processes: whether the run has several processes. If so, and SIGTERM has come, an error in the
@@ -70,13 +71,13 @@ class Termination:
 
 
 def survive_first_sigterm(is_training: torch.Tensor, worker: int) -> None:
-    """Make this worker process of a DataLoader survive the first SIGTERM if it comes while the main process trains.
+    """Make this worker process of a DataLoader survive the first SIGTERM if it comes while the parent process trains.
 
-    SIGTERM may be sent to all processes of a run, but the main process needs its workers until the checkpoint is saved.
-    After training, SIGTERM ends the worker, as the main process sends this signal to its workers when it ends.
+    SIGTERM may be sent to all processes of a run, but a process that trains needs its workers until the checkpoint is
+    saved. At any other time, SIGTERM ends the worker: a parent process that ends sends this signal to its workers.
 
     Args:
-        is_training: a number in shared memory; it is not 0 while the main process trains.
+        is_training: a number in shared memory; it is not 0 while the parent process trains.
         worker: the number of the worker.
     """
 
@@ -91,8 +92,9 @@ def survive_first_sigterm(is_training: torch.Tensor, worker: int) -> None:
 class SaveOnTermination(TrainerCallback):
     """When SIGTERM has come, saves a checkpoint at the end of the step, and raises `Terminated`.
 
-    At the end of an epoch, the checkpoint is saved after the evaluation, as a resumed run begins with the next epoch.
-    In a run of several processes, all processes save if one of them has received SIGTERM before the end of the step.
+    At the end of an epoch, the checkpoint is saved after the evaluation, as a resumed run would begin with the next
+    epoch, and skip this evaluation. In a run of several processes, all processes save if one of them has received
+    SIGTERM before the end of the step.
 
     Args:
         termination: its attribute `is_requested` says whether SIGTERM has come.

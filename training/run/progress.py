@@ -28,7 +28,7 @@ class Sample(NamedTuple):
 
 
 class HasSamples(Protocol):
-    """A `compute_metrics` function of the Trainer that keeps samples of the last evaluation."""
+    """The type of a `compute_metrics` function whose attribute `samples` has samples of the last evaluation."""
 
     samples: list[Sample]
 
@@ -119,7 +119,7 @@ def hidden_bars() -> Iterator[None]:
 
 
 class ScheduleNotice(TrainerCallback):
-    """Prints a message if a run is resumed with another total number of steps, and its learning rate schedule changes.
+    """Prints a message if a resumed run has another total number of steps, and so another learning rate schedule.
 
     Args:
         planned_steps: the total number of training steps that the resumed checkpoint was saved with.
@@ -144,10 +144,10 @@ class ScheduleNotice(TrainerCallback):
 
 
 class WarmupNotice(TrainerCallback):
-    """Prints a warning when a training begins whose warm-up is at least as long as the training."""
+    """Prints a warning at the beginning of training if the warm-up is at least as long as the training."""
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """In the main process, print `warmup_warning` if there is one."""
+        """In the main process, print the warning that `warmup_warning` returns, if it returns one."""
         if state.is_world_process_zero and (warning := warmup_warning(args, state.max_steps)):
             tqdm.write(warning)
 
@@ -194,13 +194,13 @@ class TimedPrinter(PrinterCallback):
 
 
 class ProgressFromStep(ProgressCallback):
-    """The Trainer's progress bar; in a resumed run, it starts at the checkpoint's step, and times later steps only."""
+    """Shows the Trainer's progress bar; in a resumed run, the bar starts at the step of the checkpoint."""
 
     training_bar: Any
     prediction_bar: Any
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Draw the bar at the step from which training starts."""
+        """Start the progress bar at the step from which training starts."""
         super().on_train_begin(args, state, control, **kwargs)
         self.current_step = state.global_step
         self._shown: dict[str, str] = {}

@@ -28,7 +28,7 @@ The first argument is the folder, and the second argument is the name of the Hub
 
 
 class PushingTrainer(Trainer):
-    """A `Trainer` that pushes the run to the Hub with the card from `write_card`, but no files that match `NOT_SHARED`.
+    """A `Trainer` that pushes the run to the Hub, without the files that match a pattern in `NOT_SHARED`.
 
     It deletes `training_args.bin` after each save, because this pickle file also holds the access token. The options of
     the run are in `run_config.yaml`.
@@ -49,8 +49,8 @@ class PushingTrainer(Trainer):
         """Create the repository on the Hub; the Trainer calls this method before training.
 
         Raises:
-            InputError: the Hub refuses the repository; or `private`, or by default the option `hub_private_repo`, is
-                True, but the repository exists and is public.
+            InputError: the Hub cannot be reached, or refuses the repository; or the repository exists and is public,
+                although `private` (by default, the option `hub_private_repo`) is True.
         """
         private = self.args.hub_private_repo if private is None else private
         mend = "Log in by `hf auth login`, set hub_model_id to USER/NAME, or leave push_to_hub out."
@@ -70,7 +70,7 @@ class PushingTrainer(Trainer):
             (Path(output_dir or self._folder) / TRAINING_ARGS_NAME).unlink(missing_ok=True)
 
     def create_model_card(self, *args: Any, **kwargs: Any) -> None:
-        """Write the model card into the run's folder; the arguments are only for the Trainer's own card."""
+        """Write the model card into the run's folder; the arguments are used only if `write_card` is None."""
         if self.write_card is None:
             super().create_model_card(*args, **kwargs)
         elif self.is_world_process_zero():
@@ -140,7 +140,7 @@ class PushingTrainer(Trainer):
 
     @property
     def _folder(self) -> Path:
-        assert self.args.output_dir is not None  # transformers has set it
+        assert self.args.output_dir is not None  # transformers replaces None by a default
         return Path(self.args.output_dir)
 
     def _upload(

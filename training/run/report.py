@@ -1,8 +1,8 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
 """The report of a finished run, `report.md` and `report.html`.
 
-A report has the scores, the loss curve, samples of some evaluations, and tables of the task's recipe, such as a table
-of wrong predictions.
+A report has the scores, the loss curve, tables of the task's recipe, such as a table of wrong predictions, and, in
+translation and captioning, sample outputs of some evaluations.
 """
 
 import base64

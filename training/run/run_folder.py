@@ -44,8 +44,8 @@ TRAINING_STATE = (
 
 NOT_SHARED = (
     *("_*", ".*", f"{PREFIX_CHECKPOINT_DIR}-*"),
-    *("training_args.bin", RUN_CONFIG_FILE),  # contain access tokens or local paths
-    *("*.tsv", "report.md", "report.html"),  # contain texts of the data, which have their own licence
+    *("training_args.bin", RUN_CONFIG_FILE),  # these contain access tokens or local paths
+    *("*.tsv", "report.md", "report.html"),  # these contain texts of the data, which have their own licence
 )
 """Patterns of files that are not uploaded when a run is pushed: they are private, or of no use on the Hub."""
 
@@ -72,12 +72,12 @@ class RunFolder:
         run: the configuration of the run.
 
     Raises:
-        InputError: `output_dir` is a file, or a folder that holds another run, other files, or the model to be
-            fine-tuned; or `resume_from_checkpoint` is not a complete checkpoint. Nothing in the folder was changed.
+        InputError: `output_dir` is a file, or a folder that holds a different run, files that belong to no run, or
+            the model to be fine-tuned; or `resume_from_checkpoint` is not a complete checkpoint.
     """
 
     def __init__(self, run: RunConfig):
-        assert run.training.output_dir is not None  # transformers has set it
+        assert run.training.output_dir is not None  # transformers replaces None by a default
         self.path = Path(run.training.output_dir)
         self._yaml = run.to_yaml()
         self._kept = self.path / RUN_CONFIG_FILE
@@ -198,7 +198,7 @@ class RunFolder:
     def is_finished(self) -> bool:
         """Whether the folder holds a finished run with the same options as this run.
 
-        The finished run may have more steps or epochs than this run.
+        The finished run may have more steps or epochs than this run, but not fewer.
         """
         if not self._kept.exists() or not self.metrics().get("finished"):
             return False
@@ -229,7 +229,7 @@ class RunFolder:
         return [checkpoint for checkpoint in self.checkpoints() if not is_extra(checkpoint)]
 
     def last_checkpoint(self) -> Path | None:
-        """Return the checkpoint to resume from: `resume_from_checkpoint`, or the last one in the folder, or None."""
+        """Return the checkpoint to resume from: `resume_from_checkpoint`, or the last complete one, or None."""
         checkpoints = self.checkpoints()
         return self._given_checkpoint or (checkpoints[-1] if checkpoints else None)
 
@@ -316,7 +316,7 @@ def step_of(checkpoint: Path) -> int:
 
 
 def _flat(text: str) -> dict[str, Any]:
-    """Read a run's YAML text into one dict from option name to value, across all sections, including `task`."""
+    """Convert the YAML text of a run's options to one dict that has `task` and the options of all sections."""
     sections = yaml.safe_load(text) or {}
     task = sections.pop(TASK_OPTION.name, TASK_OPTION.default)
     options = {name: value for section in sections.values() for name, value in (section or {}).items()}

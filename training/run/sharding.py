@@ -2,7 +2,7 @@
 """Training with weights, gradients and optimiser state sharded over the processes (FSDP2; Zhao et al. 2023).
 
 transformers shards a model by a `DistributedConfig`, but its Trainer neither saves the optimiser's state of a sharded
-model nor loads weights into a sharded model. The functions of this module do so in the format of an ordinary
+model nor loads weights into a sharded model. The functions of this module do both, in the format of an ordinary
 checkpoint, which has whole tensors, and identifies the parameters in the optimiser's state by number. So a checkpoint
 does not depend on whether the weights were sharded.
 """
@@ -34,7 +34,7 @@ def shard_model(model: PreTrainedModel, processes: int) -> None:
         model: the whole model, the same in each process; it is changed in place.
         processes: the number of processes.
     """
-    # the warning is about changing a layer's output in place, which no stack does
+    # FSDP2 warns against changing a layer's output in place; Locant's encoders and decoders never do this
     warnings.filterwarnings("ignore", message="FSDP2-wrapped module .* returned a view tensor")
     whole_class = type(model)
     config, _, mesh = model.prepare_distribute_model(DistributedConfig(fsdp_size=processes))
@@ -47,7 +47,7 @@ def shard_model(model: PreTrainedModel, processes: int) -> None:
 
 
 def load_weights(model: nn.Module, weights: Mapping[str, torch.Tensor]) -> None:
-    """Copy whole tensors into a model, which may be sharded. A tied weight may be given under only one of its names."""
+    """Copy whole tensors into a model, which may be sharded; `weights` needs a tied weight under one name only."""
     options = StateDictOptions(full_state_dict=True, strict=False)
     set_model_state_dict(model, cast(Any, dict(weights)), options=options)
 

@@ -65,7 +65,7 @@ class Throughput(TrainerCallback):
             A dict with these numbers:
 
             - `tokens_per_second`: the tokens of all processes together, without padding;
-            - `padding`: the share of padding;
+            - `padding`: the share of padding in the tokens of the batches;
             - `images_per_second`, instead of the first two, if the batches have no tokens;
             - `memory_gib`: the largest memory allocated on the CUDA device of this process since training began; on
               other devices, the memory that this process occupies now;

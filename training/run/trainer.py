@@ -128,7 +128,7 @@ class RecipeTrainer(PushingTrainer):
         if args.coupled_weight_decay:
             betas = (args.adam_beta1, args.adam_beta2)
             options = {"lr": args.learning_rate, "betas": betas, "eps": args.adam_epsilon}
-            # set here, as Seq2SeqTrainer's __init__ does not take this value as an argument
+            # the __init__ of Trainer has an argument of this name, but that of Seq2SeqTrainer has not
             self.optimizer_cls_and_kwargs = (torch.optim.Adam, options)
         self.train_lengths = train_lengths
         self._is_training = torch.zeros(1).share_memory_()
@@ -168,8 +168,8 @@ class RecipeTrainer(PushingTrainer):
         super()._run_epoch(*args, **kwargs)
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
-        # None, as `rotate` deletes old checkpoints by step; the Trainer would go by the modification times of their
-        # folders, which change when a run is copied
+        # None, so that the Trainer deletes no checkpoints: it would go by the modification times of the folders, which
+        # change when a run is copied; `rotate` goes by the steps
         limit, self.args.save_total_limit = self.args.save_total_limit, None
         try:
             if self.args.should_save:
@@ -319,7 +319,7 @@ class RecipeTrainer(PushingTrainer):
         if not self.is_distributed_loading_by_transformers:
             super()._load_best_model()
         else:
-            assert self.state.best_model_checkpoint is not None  # the Trainer has checked it
+            assert self.state.best_model_checkpoint is not None  # the Trainer calls this method only then
             self._load_from_checkpoint(self.state.best_model_checkpoint)
 
     def _save_optimizer_and_scheduler(self, output_dir: str) -> None:
@@ -358,7 +358,10 @@ class GenerationTrainer(RecipeTrainer, Seq2SeqTrainer):
     args: GenerationTrainingArguments
 
     def evaluation_loop(self, *args: Any, **kwargs: Any) -> EvalLoopOutput:
-        """Run the Trainer's loop, counting each row once; Seq2SeqTrainer also counts copies that pad the last batch."""
+        """Run the Trainer's evaluation loop, and count each row once.
+
+        With several processes, the last batch is filled up with copies of rows, which Seq2SeqTrainer would also count.
+        """
         self.gather_function = self.accelerator.gather_for_metrics
         return super().evaluation_loop(*args, **kwargs)
 

@@ -59,15 +59,17 @@ def train(run: RunConfig, write_card: WriteCard | None = None) -> dict[str, Any]
 
     The output folder gets the model, its processor and generation config, `metrics.json`, the loss curve, the
     predictions for the measured splits, a report, `run_config.yaml`, and the card that `write_card` writes. A dry run
-    returns the summary of the data. Processes other than the main process return an empty dictionary after training.
+    returns the summary of the data. A finished run is not trained again. Processes other than the main process return
+    an empty dictionary after training.
 
     Raises:
-        InputError: an option or the data cannot be used, in which case nothing was written; or training diverged; or
-            the Hub refused the finished model; or the system refused access to a file; or a data worker died.
-        Terminated: SIGTERM ended the run, see `Termination`; `explanation` says how far the run is.
+        InputError: an option or the data cannot be used (this is found before training, except for errors in streamed
+            data); or training diverged; or the Hub refused the repository or the finished model; or the system refused
+            access to a file; or a data worker died.
+        Terminated: SIGTERM ended the run; `explanation` says how far the run is.
         KeyboardInterrupt: Ctrl-C ended the run; the message says how far the run is.
     """
-    assert run.training.output_dir is not None  # transformers has set it
+    assert run.training.output_dir is not None  # transformers replaces None by a default
     termination = Termination()
     with hidden_bars() if run.training.disable_tqdm else nullcontext(), termination.handled():
         try:
@@ -128,7 +130,7 @@ def _train(run: RunConfig, write_card: WriteCard | None, termination: Terminatio
 
 
 def describe_size(model: PreTrainedModel, counts: Mapping[str, int], is_new: bool) -> str:
-    """Return a line with the number of parameters, in total and for each training token.
+    """Return a line with the number of parameters, in total and, if the data have tokens, for each training token.
 
     If a new model for text has more than `MOST_PARAMETERS_PER_TOKEN` parameters for each token, a second line warns
     that it may overfit.
@@ -259,7 +261,7 @@ def fit(
     folder: RunFolder,
     termination: Termination,
 ) -> dict[str, Any]:
-    """Train to the end; then choose the weights, and save and measure the model; push it if `push_to_hub` is set.
+    """Train to the end, choose the weights, save and measure the model, and push the run if `push_to_hub` is set.
 
     Returns:
         The metrics in the main process, and an empty dictionary in other processes.
@@ -323,7 +325,7 @@ def choose_weights(run: RunConfig, trainer: RecipeTrainer, folder: RunFolder) ->
 
 
 def circumstances(run: RunConfig, model: PreTrainedModel) -> dict[str, Any]:
-    """Return the facts about a run that `metrics.json` records in addition to the options in `run_config.yaml`.
+    """Return hyperparameters, number of processes, sources on the Hub and package versions, for `metrics.json`.
 
     `hyperparameters` are the values in effect, including defaults and the values chosen for `auto`. `from_hub` lists
     which of `model_name_or_path` and `dataset_name` is a name on the Hub and not a local path.

@@ -42,7 +42,7 @@ class Choice(NamedTuple):
 
 
 def settle_choices(run: RunConfig, model: PreTrainedModel, inputs: TrainerInputs, folder: RunFolder) -> None:
-    """Replace each `auto` in `run` by the fastest value, and set the chosen attention backend in `model`.
+    """Replace each `auto` in `run` by the fastest value; if `attn_implementation` was `auto`, set it in `model`.
 
     If a resumed run has `auto`, it takes the values that it chose when it began, and nothing is timed. In any other run
     with `torch_compile`, the times of a compiled and of an eager step are printed.
@@ -74,7 +74,7 @@ def check_step(run: RunConfig, model: PreTrainedModel, inputs: TrainerInputs) ->
     """Raise `InputError` before training if a training step cannot be computed with the given options on this device.
 
     The optimiser may need a package that is not installed. An attention backend other than `ATTENTION_BACKENDS` may
-    have no backward pass (flex_attention has none on a CPU), so one step is tried with the backend of the run.
+    have no backward pass (flex_attention has none on a CPU); if the run has such a backend, one step is tried with it.
     """
     name, device = run.model.attn_implementation, run.training.device
     try:
@@ -162,7 +162,10 @@ def choose_fastest(run: RunConfig, model: PreTrainedModel, batches: list[Batch])
 
 
 def tell_gain_of_compilation(run: RunConfig, model: PreTrainedModel, batches: list[Batch]) -> None:
-    """Print the time of an eager and of a compiled training step, and the time that compilation took."""
+    """Print the time of an eager and of a compiled training step, and the time of compilation.
+
+    The time of compilation is the time of the first round of compiled steps, in which torch compiles the model.
+    """
     args, bf16 = run.training, bool(run.training.bf16)
     compiled = torch.compile(model, backend=args.torch_compile_backend or "inductor", mode=args.torch_compile_mode)
     seconds = {}

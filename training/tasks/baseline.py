@@ -40,7 +40,8 @@ def baseline(prepared: PreparedData, metrics: Mapping[str, Any]) -> tuple[str, f
     If the labels are tokens, the metric is the loss; in the baseline, the probability of a token is its frequency in
     the training labels (counts plus one, so that no probability is 0). If the labels are classes, the metric is the
     accuracy, and the baseline predicts the most frequent class. If the labels are numbers, the metric is the mean
-    squared error, and the baseline predicts the mean. Returns None if a row may have several classes.
+    squared error, and the baseline predicts the mean. Returns None if a row may have several classes. In a streamed
+    run, the baseline knows the labels of the first block only, except for classes.
     """
     if "unigram_loss" in metrics:
         return "loss", metrics["unigram_loss"]

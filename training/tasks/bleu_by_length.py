@@ -14,7 +14,7 @@ BUCKETS = (*(f"{low + 1}–{high}" for low, high in pairwise((0, *LENGTHS))), f"
 
 
 def bleu_by_length(rows: Iterable[EvaluationRow]) -> dict[str, tuple[int, float]]:
-    """Return a dict from each of `BUCKETS` that has sentences to their number and their corpus BLEU (0-100)."""
+    """Return the number and the corpus BLEU (0-100) of the sentences in each of `BUCKETS` that has any sentences."""
     by_bucket: dict[str, list[EvaluationRow]] = {bucket: [] for bucket in BUCKETS}
     for row in rows:
         words = len(row.source.split())

@@ -51,12 +51,12 @@ class Prediction(NamedTuple):
 
 
 def exact_share(predictions: Sequence[str], captions: Sequence[str]) -> float:
-    """Return the share of predictions that are equal to their caption, by `is_exact`."""
+    """Return the share of predictions that are equal to their caption, as `is_exact` compares them."""
     return sum(map(is_exact, predictions, captions)) / len(captions)
 
 
 def is_exact(prediction: str, caption: str) -> bool:
-    """Whether a prediction and a caption are equal but for white space at the ends, and line breaks for spaces."""
+    """Whether the texts are equal; line breaks count as spaces, and white space at the ends does not count."""
     return one_line(prediction).strip() == one_line(caption).strip()
 
 
@@ -70,7 +70,7 @@ class CaptionCollator(ImageCollator):
     """An `ImageCollator` that also pads the `labels` of the rows, which are lists of token ids."""
 
     def __call__(self, rows: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
-        """Make a batch of rows; -100 pads the labels."""
+        """Make a batch of tensors from rows; -100 pads the labels."""
         longest = max(len(row["labels"]) for row in rows)
         padded = [row["labels"] + [IGNORED] * (longest - len(row["labels"])) for row in rows]
         return super().__call__([{**row, "labels": labels} for row, labels in zip(rows, padded, strict=True)])
@@ -95,8 +95,8 @@ class Captioning(Recipe):
     def build_processor(self, run: RunConfig, train: Dataset, name: str | None) -> LocantProcessor:
         """Load the processor of the captioner or checkpoint `name`, or make a new processor.
 
-        A new processor is made if `name` is None or the value of the option `tokenizer_name`. It has the tokenizer
-        `name`; if `name` is None, a tokenizer is trained on the captions of `train`.
+        If `name` is None, a new processor is made, whose tokenizer is trained on the captions of `train`. If `name` is
+        the value of the option `tokenizer_name`, a new processor is made with this tokenizer.
         """
         if name is not None and name != self.data.tokenizer_name:
             return _load_processor(self.data, run, name)
@@ -163,7 +163,10 @@ class Captioning(Recipe):
         return {**tokenizer_fields(tokenizer), "decoder_start_token_id": tokenizer.bos_token_id}
 
     def adapt(self, model: Any, run: RunConfig) -> None:
-        """Copy `num_beams`, `length_penalty` and `max_new_tokens` from `run` to the model's generation config."""
+        """Copy `num_beams`, `length_penalty` and `max_new_tokens` from `run` to the model's generation config.
+
+        In fine-tuning, only the options that are given are copied.
+        """
         set_search_options(model, run)
 
     def check(self, model: PreTrainedModel, prepared: PreparedData) -> None:
@@ -200,7 +203,10 @@ class Captioning(Recipe):
         show_progress: bool,
         **search: Any,
     ) -> EvaluationResult:
-        """Measure the share of exact captions, BLEU, chrF, loss and perplexity; the predictions are `Prediction`s."""
+        """Measure the share of exact captions, BLEU, chrF, mean sentence BLEU, loss and perplexity.
+
+        The predictions are `Prediction`s.
+        """
         encoded = self._encode_split(numbered(rows), processor, self.table)
         images, collate = encoded.select_columns([*PIXEL_COLUMNS, "labels"]), CaptionCollator(processor.image_processor)
         losses: list[float] = []
@@ -225,7 +231,7 @@ class Captioning(Recipe):
         return EvaluationResult(metrics, [Prediction(*row) for row in zip(encoded[LINE], captions, found, strict=True)])
 
     def report_tables(self, rows: Sequence[Prediction]) -> list[ReportTable]:
-        """Make a table of the rows whose generated caption is not equal to the caption of the image."""
+        """Make a table of the rows whose generated caption `is_exact` finds different from the caption of the image."""
         return [report_rows("Wrong captions", [row for row in rows if not is_exact(row.prediction, row.caption)])]
 
     def lines(self, metrics: Mapping[str, Any]) -> list[MetricLine]:

@@ -14,7 +14,7 @@ class CaptioningData(TokenizerArguments, ImageArguments):
     """The options of the section `data:` for captioning: images with captions, and the tokenizer.
 
     Raises:
-        InputError: no data or two sources of data are given, or a value is out of range.
+        InputError: no data or two sources of data are given, two options contradict each other, or a value is invalid.
     """
 
     train_file: str | list[str] | None = option(
@@ -48,12 +48,15 @@ class CaptioningTraining(GenerationTrainingArguments):
     output_dir: str | None = option("runs/captioner", "Folder of the run; the same command resumes a stopped run.")
 
     def find_measures(self, data: Any) -> dict[str, bool]:
-        """Return the metrics, with True if higher is better; `exact` and `bleu` only if captions are generated."""
+        """Return the metrics, with True if higher is better; `exact` and `bleu` only with `predict_with_generate`."""
         generated = {"exact": True, "bleu": True} if self.predict_with_generate else {}
         return {**generated, "loss": False, "perplexity": False}
 
     def mend_measure(self, metric: str) -> str:
-        """Return the advice for a metric that is not measured, such as to set `predict_with_generate`."""
+        """Return the advice for a metric that is not measured.
+
+        For `exact` and `bleu`, the advice is to set `predict_with_generate`.
+        """
         if metric in ("exact", "bleu"):
             return "set predict_with_generate, or choose one of them"
         return super().mend_measure(metric)

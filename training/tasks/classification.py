@@ -140,7 +140,7 @@ class ClassificationTrainer(RecipeTrainer):
 
 
 class ClassificationMetrics:
-    """The Trainer's `compute_metrics` for `ClassificationTrainer`: the loss, and `classification_scores`."""
+    """Computes the loss and the `classification_scores`; the Trainer gets this object as its `compute_metrics`."""
 
     def __init__(self, problem_type: str | None):
         self.problem_type = problem_type

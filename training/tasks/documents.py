@@ -68,7 +68,11 @@ class DocumentRecipe(Recipe):
         return rows
 
     def warnings(self, rows: DatasetDict) -> list[str]:
-        """Return the warnings of every task; also warn if each line is a document and over 5 % of lines are blank."""
+        """Return the warnings of the base class, and a warning about blank lines.
+
+        There is a warning about blank lines if each line is a document, and more than 5 % of the training documents are
+        blank.
+        """
         warnings = super().warnings(rows)
         if self.data.document_separator == EACH_LINE:
             blank = np.mean([not text.strip() for text in rows["train"]["text"]])
@@ -103,7 +107,7 @@ class DocumentRecipe(Recipe):
         """
 
     def cut(self, rows: Dataset, tokenizer: PreTrainedTokenizerBase, desc: str = "Tokenising") -> Dataset:
-        """Cut documents into pieces with the task's `cutter`, as `cut_documents` does."""
+        """Cut documents into pieces with the function `cut_documents` and the task's `cutter`."""
         return cut_documents(rows, self.cutter(tokenizer), num_proc=self.data.preprocessing_num_workers, desc=desc)
 
     def stream_pieces(

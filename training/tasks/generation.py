@@ -22,7 +22,9 @@ def bleu(texts: list[str], references: list[str]) -> dict[str, float]:
 
 
 class GenerationMetrics:
-    """The Trainer's `compute_metrics`: loss and perplexity per token, and metrics of the generated texts.
+    """Computes the loss per token, the perplexity, and metrics of the generated texts.
+
+    The Trainer gets this object as its `compute_metrics`.
 
     Args:
         tokenizer: decodes the generated tokens.

@@ -1,5 +1,5 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""The options of tasks with images that say which images a model is trained on, and how they are processed."""
+"""The options that say which images a model is trained on, and how the images are processed."""
 
 from dataclasses import dataclass
 
@@ -18,7 +18,7 @@ class ImageArguments(DataArguments):
     """The options of the section `data:` for tasks with images: sources, normalization and augmentation.
 
     Raises:
-        InputError: no data or two sources of data are given, or a value is out of range.
+        InputError: no data or two sources of data are given, two options contradict each other, or a value is invalid.
     """
 
     image_column: str | None = option(

@@ -63,7 +63,7 @@ class ImageClassification(Recipe):
         return Layout((image, Column("label", LABEL, chosen=self.data.label_column)), row="image")
 
     def warnings(self, rows: DatasetDict) -> list[str]:
-        """Return the warnings of every task, and a warning if the images in train have too many different labels."""
+        """Return the warnings of the base class, and a warning if the training data have too many different labels."""
         return [*super().warnings(rows), *label_warnings(rows["train"]["label"][:], "image")]
 
     def build_processor(self, run: RunConfig, train: Dataset, name: str | None) -> BaseImageProcessor:
@@ -109,7 +109,7 @@ class ImageClassification(Recipe):
         return lines
 
     def head_fields(self, prepared: PreparedClasses) -> dict[str, Any]:  # type: ignore[override]
-        """Return the problem type and the names of the classes."""
+        """Return the config fields with the problem type and the names of the classes."""
         return {"problem_type": PROBLEM, **class_fields(prepared.classes)}
 
     def trainer_inputs(self, run: RunConfig, prepared: PreparedData, model: PreTrainedModel) -> TrainerInputs:

@@ -14,7 +14,7 @@ class ImageClassificationData(ImageArguments):
     """The options of the section `data:` for image classification: images with labels.
 
     Raises:
-        InputError: no data or two sources of data are given, or a value is out of range.
+        InputError: no data or two sources of data are given, two options contradict each other, or a value is invalid.
     """
 
     train_file: str | list[str] | None = option(

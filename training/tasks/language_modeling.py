@@ -162,7 +162,8 @@ class LanguageModeling(DocumentRecipe):
     def adapt(self, model: Any, run: RunConfig) -> None:
         """Set `max_new_tokens` in the generation config; in fine-tuning, only if the option is given.
 
-        If the option is not given, its default is used, but at most half of the number of learned positions.
+        If the option is not given, a new model gets the default, or half of the number of learned positions if this is
+        less.
         """
         if run.model.model_name_or_path is None or "max_new_tokens" in run.given:
             training: Any = run.training
@@ -181,7 +182,7 @@ class LanguageModeling(DocumentRecipe):
             )
 
     def trainer_inputs(self, run: RunConfig, prepared: PreparedData, model: PreTrainedModel) -> TrainerInputs:
-        """Return training and validation blocks.
+        """Return training and validation blocks, the data collator and the metrics for the Trainer.
 
         A validation block is one piece. A training block may have several pieces if `keeps_documents_apart(model)` is
         true; if it is false, a training block is one piece too.

@@ -14,13 +14,13 @@ class LanguageModelingData(DocumentArguments):
     """The options of the section `data:`: the sources of the documents, and the size of the blocks of tokens.
 
     Raises:
-        InputError: no data or two sources of data are given, or a value is out of range.
+        InputError: no data or two sources of data are given, two options contradict each other, or a value is invalid.
     """
 
     block_size: int = option(
         256,
-        "Largest number of tokens in a block: short documents share a block without attention between them, and longer "
-        "documents are cut into pieces.",
+        "Largest number of tokens in a block: short documents share a block if the model can prevent attention between "
+        "them, and longer documents are cut into pieces.",
     )
 
     def __post_init__(self) -> None:
@@ -35,7 +35,11 @@ class LanguageModelingTraining(TrainingArguments):
 
     output_dir: str | None = option("runs/language-model", "Folder of the run; the same command resumes a stopped run.")
     per_device_eval_batch_size: int = option(16, "Rows in a batch on each device in evaluation.")
-    max_new_tokens: int = option(128, "Largest number of tokens that the saved model generates after a prompt.")
+    max_new_tokens: int = option(
+        128,
+        "Largest number of tokens that the saved model generates after a prompt; by default, also at most half of the "
+        "number of learned positions.",
+    )
 
     def __post_init__(self, data: Any) -> None:
         check_positive(self, "max_new_tokens")

@@ -54,7 +54,7 @@ class SeparatePieces:
 
     def __call__(self, texts: list[str]) -> list[list[list[int]]]:
         """Cut each text into pieces, which are lists of token ids."""
-        tokenizer = copy.deepcopy(self.tokenizer)  # a fast tokenizer keeps `max_length`, which would be saved with it
+        tokenizer = copy.deepcopy(self.tokenizer)  # a fast tokenizer keeps `max_length`, and would be saved with it
         encoded = tokenizer(
             texts,
             truncation=True,
@@ -72,9 +72,9 @@ class SeparatePieces:
 class Masking:
     """Masks tokens of a row (Devlin et al. 2019, section 3.1), anew in each epoch (Liu et al. 2019, section 4.1).
 
-    The tokens to be predicted are a random share of the tokens that are not special tokens, and at least one token. A
-    token to be predicted is replaced by the mask token with a probability of 80 %, and by a random token with a
-    probability of 10 %; otherwise it is not replaced.
+    The tokens to be predicted are chosen at random from the tokens that are not special tokens: at least one, if there
+    is any. A token to be predicted is replaced by the mask token with a probability of 80 %, and by a random token
+    with a probability of 10 %; otherwise it is not replaced.
 
     Args:
         tokenizer: the tokenizer of the rows; `InputError` is raised if it has no mask token.
@@ -174,7 +174,10 @@ class MaskedLanguageModeling(DocumentRecipe):
         return pieces.map(hide, with_indices=True, features=features, desc="Masking")
 
     def trainer_inputs(self, run: RunConfig, prepared: PreparedData, model: PreTrainedModel) -> TrainerInputs:
-        """Return training pieces, with other tokens masked in each epoch, and validation pieces with fixed masks."""
+        """Return the training and validation pieces, the data collator and the metrics for the Trainer.
+
+        Tokens of the training pieces are masked anew in each epoch; the validation pieces have fixed masks.
+        """
         tokenizer = prepared.processor
         validation = self.hide(prepared.encoded["validation"], tokenizer)
         masking = Masking(tokenizer, self.data.mlm_probability)
@@ -201,9 +204,10 @@ class MaskedLanguageModeling(DocumentRecipe):
     ) -> EvaluationResult:
         """Measure loss in nats, perplexity and accuracy over masked tokens; also loss and accuracy of a unigram model.
 
-        The predictions are a `GuessedDocument` for each document. The masks depend only on the seed and the number of
-        the piece, so a split always has the same masks. The unigram model is the model of `unigram_losses`, and always
-        predicts the most frequent token; it is left out if the training data cannot be read.
+        The predictions are a `GuessedDocument` for each document. The masks of a piece are drawn by a generator that is
+        seeded by the recipe's `seed` and the number of the piece, so a split always has the same masks. The unigram
+        model is the model of `unigram_losses`, and always predicts the most frequent token; it is left out if the
+        training data cannot be read.
         """
         pieces = self.hide(self.cut(rows, processor), processor)
         collate = DataCollatorForTokenClassification(processor)

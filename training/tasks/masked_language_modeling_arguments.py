@@ -14,7 +14,7 @@ class MaskedLanguageModelingData(DocumentArguments):
     """The options of the section `data:`: the documents, the length of their pieces, and the share of masked tokens.
 
     Raises:
-        InputError: no data or two sources of data are given, or a value is out of range.
+        InputError: no data or two sources of data are given, two options contradict each other, or a value is invalid.
     """
 
     max_length: int = option(

@@ -24,7 +24,7 @@ from .registry import Task
 
 @dataclass
 class PreparedData:
-    """The data of a run, prepared for training.
+    """The data of a run, prepared for training; in a streamed run, the split train has the first block only.
 
     Args:
         rows: the splits as they were read.
@@ -41,7 +41,7 @@ class PreparedData:
 
 @dataclass
 class Stream:
-    """The blocks of a streamed run, and the function that converts the rows of a block to token ids."""
+    """The blocks of a streamed run, and the function that converts the rows of a block to training rows."""
 
     blocks: Blocks
     encode: Callable[[Dataset], EncodedBlock]
@@ -158,7 +158,7 @@ class Recipe(ABC):
         return None if self.blocks is None else Stream(self.blocks, encode)
 
     def warnings(self, rows: DatasetDict) -> list[str]:
-        """Return a list of warnings, one sentence each, that the rows may come from the wrong files."""
+        """Return a list of warnings that the rows may come from wrong files, or from files in a wrong format."""
         columns = list(self.layout.features)
         return [*copy_warnings(rows, columns), *quote_warnings(rows["train"], columns)]
 

@@ -1,5 +1,5 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""The tasks that `locant train` knows: one table, from which options, help and recipes follow."""
+"""The table of the tasks that `locant train` knows, which gives the options, the help and the recipe of each task."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -17,14 +17,14 @@ from .translation_arguments import TranslationData, TranslationTraining
 
 @dataclass(frozen=True, eq=False)
 class Task:
-    """One task: its options and the name of its recipe, without the imports that the recipe needs.
+    """One task: its options, and the name of its recipe, whose module is imported only when the recipe is used.
 
     Args:
         name: the value of `--task`.
         summary: a short description of the task, for `--help`.
         data: the options of the section `data:`.
         training: the options of the section `training:`.
-        recipe_name: `module:Class` in this package; the module is imported only when the recipe is used.
+        recipe_name: the class of the recipe, as `module:Class`, with the name of a module in this package.
         config_fields: fields of `LocantConfig` that the task decides, above all which stacks the model has. They are
             not options of the task, and neither are the fields of a stack that the model does not have.
         decided_elsewhere: further options that this task does not have, each with the reason, for messages.

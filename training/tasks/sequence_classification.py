@@ -90,7 +90,7 @@ class SequenceClassification(Recipe):
         return Layout((text, label), row="text")
 
     def warnings(self, rows: DatasetDict) -> list[str]:
-        """Return the warnings of every task; if each text has one label, also warn of too many different labels."""
+        """Return the warnings of the base class; if each text has one label, also warn of too many different labels."""
         is_single = self.data.problem_type == "single_label_classification"
         return [*super().warnings(rows), *(label_warnings(rows["train"]["label"][:], "text") if is_single else ())]
 
@@ -124,7 +124,7 @@ class SequenceClassification(Recipe):
         return PreparedClasses(rows, encoded, processor, summary, classes)
 
     def _count_labels(self, train: Dataset) -> Counter[str]:
-        """Count the training rows of each label; with `streaming`, the labels of all blocks are read once."""
+        """Count the training rows of each label; with `streaming`, the labels of all blocks are read for this count."""
         if self.blocks is None:
             return Counter(_names(train))
         counts, layout = Counter[str](), Layout(self.layout.columns[1:], row="text")
@@ -192,7 +192,10 @@ class SequenceClassification(Recipe):
         return tokenizer_fields(prepared.processor)
 
     def head_fields(self, prepared: PreparedClasses) -> dict[str, Any]:  # type: ignore[override]
-        """Return the `problem_type`, and the names of the labels; for regression, `num_labels` is 1."""
+        """Return the config fields with the problem type and the names of the classes.
+
+        For regression, `num_labels` is returned instead of the names, and is 1.
+        """
         if not prepared.classes:
             return {"problem_type": self.data.problem_type, "num_labels": 1}
         return {"problem_type": self.data.problem_type, **class_fields(prepared.classes)}
@@ -213,7 +216,7 @@ class SequenceClassification(Recipe):
             check_lengths(texts, limit, split, TEXT_SIDE)
 
     def trainer_inputs(self, run: RunConfig, prepared: PreparedClasses, model: PreTrainedModel) -> TrainerInputs:  # type: ignore[override]
-        """Return training and validation texts; a training batch has texts of similar length."""
+        """Return training and validation rows of token ids and labels, the data collator and the metrics."""
         train_dataset, train_lengths = _training_rows(prepared.encoded["train"])
         validation, lengths = _training_rows(prepared.encoded["validation"])
         encode = partial(self._encode_block, tokenizer=prepared.processor, classes=prepared.classes)
@@ -236,9 +239,9 @@ class SequenceClassification(Recipe):
         show_progress: bool,
         **search: Any,
     ) -> EvaluationResult:
-        """Measure loss, accuracy and macro F1, or loss, squared error and correlation for regression.
+        """Measure the loss, accuracy, macro F1 and the scores of each class; the predictions are `Prediction`s.
 
-        The predictions are `Prediction`s.
+        For regression, measure the loss, mean squared error and correlation.
         """
         config: Any = model.config
         numbers = {name: int(number) for name, number in config.label2id.items()}

@@ -15,7 +15,7 @@ class SequenceClassificationData(TokenizerArguments, StreamingArguments):
     """The options of the section `data:`: the sources of texts and labels, and the tokenisation of the texts.
 
     Raises:
-        InputError: no data or two sources of data are given, or a value is out of range.
+        InputError: no data or two sources of data are given, two options contradict each other, or a value is invalid.
     """
 
     train_file: str | list[str] | None = option(
@@ -61,5 +61,8 @@ class SequenceClassificationTraining(TrainingArguments):
     output_dir: str | None = option("runs/classifier", "Folder of the run; the same command resumes a stopped run.")
 
     def find_measures(self, data: Any) -> dict[str, bool]:
-        """Return the metrics for `data.problem_type`, the default first, with True if higher is better."""
+        """Return the metrics for `data.problem_type`, the default of `metric_for_best_model` first.
+
+        The value of a metric is True if higher is better.
+        """
         return MEASURES[data.problem_type if data else "single_label_classification"]

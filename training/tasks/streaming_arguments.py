@@ -14,7 +14,7 @@ class StreamingArguments(DataArguments):
     """The options of the section `data:` for tasks whose training data can be streamed.
 
     Raises:
-        InputError: no data or two sources of data are given, or a value is out of range.
+        InputError: no data or two sources of data are given, two options contradict each other, or a value is invalid.
     """
 
     streaming: bool = option(

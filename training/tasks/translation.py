@@ -175,9 +175,9 @@ class Translation(Recipe):
         return {**tokenizer_fields(tokenizer), "decoder_start_token_id": tokenizer.bos_token_id}
 
     def adapt(self, model: Any, run: RunConfig) -> None:
-        """Copy the languages to the config, and options such as `num_beams` to the generation config.
+        """Copy the languages to the config, and options of the search, such as `num_beams`, to the generation config.
 
-        In fine-tuning, only the options that are given are copied.
+        Languages that are not given are not copied. In fine-tuning, options of the search are copied only if given.
         """
         for name in ("source_lang", "target_lang"):
             if getattr(self.data, name) is not None:
@@ -194,7 +194,10 @@ class Translation(Recipe):
                 check_lengths(pairs, position_limit(model, side.text), split, side)
 
     def trainer_inputs(self, run: RunConfig, prepared: PreparedData, model: PreTrainedModel) -> TrainerInputs:
-        """Return pairs of token ids; with BPE dropout, the training texts are segmented anew in each epoch."""
+        """Return datasets of pairs of token ids, the data collator and the metrics for the Trainer.
+
+        With BPE dropout, the training texts are segmented anew in each epoch.
+        """
         train, validation = prepared.encoded["train"], prepared.encoded["validation"]
         resegment = self._resegmentation(prepared.processor, model) if self.data.bpe_dropout else None
         if resegment is not None and run.training.max_tokens_per_batch is not None:

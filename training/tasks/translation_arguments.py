@@ -15,7 +15,7 @@ class TranslationData(TokenizerArguments, StreamingArguments):
     """The options of the section `data:`: the files or the dataset of the parallel text, and its tokenisation.
 
     Raises:
-        InputError: no data or two sources of data are given, or a value is out of range.
+        InputError: no data or two sources of data are given, two options contradict each other, or a value is invalid.
     """
 
     train_file: str | list[str] | None = option(

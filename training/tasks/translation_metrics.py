@@ -1,7 +1,7 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
 """BLEU, chrF and mean sentence BLEU of translations, by sacrebleu; and the perplexity of a loss.
 
-All scores are on the 0-100 scale, and each comes with the sacrebleu signature that makes it comparable
+BLEU and chrF are on the 0-100 scale, and each score comes with the sacrebleu signature that makes it comparable
 (Post, 2018, "A Call for Clarity in Reporting BLEU Scores").
 """
 
@@ -67,7 +67,7 @@ def corpus_chrf(predictions: Sequence[str], references: References, **options: A
 
 
 def sentence_bleu(predictions: Sequence[str], references: References, **options: Any) -> dict[str, Any]:
-    """Compute BLEU of each sentence alone and the mean over the sentences, as sacrebleu recommends for sentences.
+    """Compute BLEU of each sentence alone, as sacrebleu recommends for sentences, and the mean of these scores.
 
     Counts of zero are smoothed exponentially (`smooth:exp` in the signature), and n-grams that are longer than the
     prediction do not count (`eff:yes`). Takes the arguments of `corpus_bleu`, and raises the same errors.
@@ -115,5 +115,5 @@ def _reference_lists(predictions: Sequence[str], references: References) -> list
 
 
 def _reference_streams(choices: list[list[str]]) -> list[tuple[Any, ...]]:
-    """Return a tuple for each index i, with reference i of each prediction, or None if a prediction has fewer."""
+    """Return a tuple for each index i, with reference i of each prediction; None stands for a missing reference."""
     return list(zip_longest(*choices))
