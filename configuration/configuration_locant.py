@@ -36,14 +36,14 @@ _OTHER_FIELDS = {"auto_map", "custom_pipelines", "locant_code", "quantization_co
 _OTHER_FIELDS |= {"attn_implementation", "experts_implementation", "partial_rotary_factor", "rope_scaling"}
 _OTHER_FIELDS |= {"tokenizer_class", "processor_class", "task_specific_params", "prefix"}
 
-# Upper limits of the number of labels and of the sides of images and patches, checked before memory of this size is
-# allocated
+# Upper limits of the number of labels, and of the height and width of images and patches. They are checked before the
+# memory for labels or patches is allocated
 _MOST_LABELS = 2**20
 _LONGEST_SIDE = 2**20
 
 
 def _whole(least: int, most: int) -> Any:
-    """Return a function that makes a config field for None or a whole number from `least` to `most`, both included."""
+    """Return a function that makes config fields, which refuse numbers below `least` and above `most`."""
 
     @as_validated_field
     def check(value: int | None) -> None:
@@ -166,9 +166,9 @@ class LocantConfig(PretrainedConfig):
     models, they have the values of the encoder. For an encoder–decoder, `get_text_config(decoder=True)` returns a
     config in which they have the values of the decoder.
 
-    Setting one of these names sets the field of every stack of the model; it raises `ValueError` if the stacks have
-    different values. Reading one of these names, or `head_dim`, gives the value that the model is built with, even if
-    the field is None.
+    Setting `hidden_size` sets `d_model`. Setting another of these names sets the field of every stack of the model, and
+    raises `ValueError` if the stacks have different values. Reading one of these names, or `head_dim`, gives the value
+    that the model is built with, even if the field is None.
 
     Args:
         vocab_size: number of tokens in the vocabulary, which source and target share.
@@ -184,8 +184,8 @@ class LocantConfig(PretrainedConfig):
         gated_ffn: use a gated feed-forward layer, which multiplies the activation by a second projection
             (Shazeer 2020).
         norm_type: `layernorm` (Ba et al. 2016) or `rmsnorm` (Zhang & Sennrich 2019).
-        norm_position: `post`, after the residual sum (Vaswani et al. 2017), or `pre`, before each sublayer, with one
-            more norm at the end of each stack (Xiong et al. 2020).
+        norm_position: where the norm of each sublayer is: `post`, after the residual sum (Vaswani et al. 2017), or
+            `pre`, before the sublayer, with one more norm at the end of each stack (Xiong et al. 2020).
         norm_eps: number that every norm adds to the variance, or with `rmsnorm` to the mean square.
         attention_bias, ffn_bias: whether the projections of attention and feed-forward have biases.
         dropout: dropout probability for the embeddings and for the output of each sublayer.
@@ -226,19 +226,20 @@ class LocantConfig(PretrainedConfig):
             sees itself and this many tokens on either side.
         encoder_layer_types, decoder_layer_types: `full_attention` or `sliding_attention` for each layer; by default,
             `sliding_attention` for all layers if `sliding_window` is given, else `full_attention`.
-        initializer: `xavier` (uniform; embeddings normal with standard deviation d_model^-0.5) or `normal` (as in
-            BERT, with standard deviation `initializer_range`).
+        initializer: `xavier` (weights of linear layers uniform, embeddings normal with standard deviation
+            d_model^-0.5) or `normal` (both normal with standard deviation `initializer_range`, as in BERT).
         label_smoothing: share of the target probability that the training loss spreads evenly over the vocabulary
             (Szegedy et al. 2016); in evaluation mode, the loss is computed without label smoothing.
-        source_lang, target_lang: languages of a translator, such as `en` and `fr`; its pipeline is then also called
-            `translation_en_to_fr`.
+        source_lang, target_lang: languages of a translator, such as `en` and `fr`. If both are given, the pipeline of
+            the saved model has the task name `translation_en_to_fr` in addition to its other names.
         is_encoder_decoder, is_decoder: which stacks the model has: the decoder alone if `is_decoder` is True, else both
             stacks if `is_encoder_decoder` is True, else the encoder alone.
 
     Raises:
         StrictDataclassError: a value is of the wrong type, out of range, or not possible with another value; the
             message names the field.
-        ValueError: `id2label`, `num_labels` or `dtype` is not valid, or the name of an extra field is not allowed.
+        ValueError: `id2label`, `num_labels` or `dtype` is not valid, or a keyword argument that is not a field has a
+            name that is not allowed.
     """
 
     model_type = "locant"
@@ -329,10 +330,15 @@ class LocantConfig(PretrainedConfig):
 
     @classmethod
     def from_preset(cls, name: str, **overrides: Any) -> "LocantConfig":
-        """Make the config of the preset `name` (`tiny`, `iwslt`, `base`, `big`), whose fields `overrides` can replace.
+        """Make the config of a preset.
+
+        Args:
+            name: the name of the preset: `tiny`, `iwslt`, `base` or `big`.
+            overrides: fields of the config, which take precedence over the fields of the preset.
 
         Raises:
-            ValueError: there is no such preset.
+            ValueError: there is no preset `name`.
+            StrictDataclassError, ValueError: as in `LocantConfig`, if a value in `overrides` is not valid.
         """
         if name not in PRESETS:
             nearest = difflib.get_close_matches(name, PRESETS, n=1)
@@ -382,7 +388,10 @@ class LocantConfig(PretrainedConfig):
         return config
 
     def with_stacks(self, *, encoder: bool = True, decoder: bool = True, **others: Any) -> Self:
-        """Return this config if it has these stacks and the field values in `others`, else a copy that has them."""
+        """Return a config with the requested stacks and with the field values in `others`.
+
+        The result is this config if it already has them, else a changed copy.
+        """
         others |= {"is_encoder_decoder": encoder and decoder, "is_decoder": not encoder}
         if all(getattr(self, name) == value for name, value in others.items()):
             return self
@@ -424,7 +433,7 @@ class LocantConfig(PretrainedConfig):
         return 2 if kind == "encoder" and self.encoder_input == "patches" else 1
 
     def position_encoding_at(self, kind: AttentionKind) -> str:
-        """The name of the encoding in the self-attention of a stack, or in cross-attention."""
+        """The name of the position encoding in this kind of attention."""
         if kind == "cross":
             return self.cross_position_encoding
         own = self.decoder_position_encoding if kind == "decoder" else None
@@ -440,7 +449,7 @@ class LocantConfig(PretrainedConfig):
 
     def head_dim_at(self, kind: AttentionKind) -> int:
         """The size of one attention head."""
-        # reads the stored field, because the property `head_dim`, which is set below the class, calls this method
+        # `vars` reads the stored field; the property `head_dim`, which is set below the class, would call this method
         return vars(self)["head_dim"] or self.d_model // self.heads_at(kind)
 
     def key_value_heads_at(self, kind: AttentionKind) -> int:
@@ -545,7 +554,8 @@ class LocantConfig(PretrainedConfig):
     def validate_rope(self) -> None:
         """Run transformers' rope checks for each kind of attention that has rotary encoding.
 
-        The checks get the head size for one coordinate of a position: for patches, half of `head_dim_at(kind)`.
+        The checks read `head_dim` from a copy of the config, in which it is the head size divided by the number of
+        coordinates of a position: by 2 for patches, which have a row and a column, else by 1.
         """
         for kind in self.attention_kinds:
             if self.position_encoding_at(kind) == "rotary":
@@ -609,9 +619,9 @@ def _check_number_of_labels(value: Any) -> None:
 
 
 def _check_labels(id2label: Any) -> None:
-    """Raise `ValueError` unless `id2label` is None or maps class numbers, which are strings in JSON, to names.
+    """Raise `ValueError` unless `id2label` is None or a dictionary from at most `_MOST_LABELS` class numbers to names.
 
-    `ValueError` is also raised for more than `_MOST_LABELS` classes.
+    A class number may be a string, because JSON has only strings as keys.
     """
     if id2label is None:
         return
@@ -631,7 +641,10 @@ def _check_dtype(dtype: Any) -> None:
 
 
 def _check_extra_name(config: type, name: str) -> None:
-    """Raise `ValueError` if an extra field's name is reserved or would replace a method or a read-only property."""
+    """Raise `ValueError` if `name`, a keyword argument that is not a field, cannot become an attribute of the config.
+
+    The name must not be reserved, and must not be the name of a method or of a read-only property.
+    """
     own = inspect.getattr_static(config, name, None)
     is_read_only = isinstance(own, property) and own.fset is None
     if name.startswith("__") or name == "per_layer_config" or callable(own) or is_read_only:
@@ -639,9 +652,10 @@ def _check_extra_name(config: type, name: str) -> None:
 
 
 def _warn_of_unknown(config: type, given: Collection[str]) -> None:
-    """Log a warning for each name of an extra field that neither Locant nor transformers knows; the field is kept.
+    """Log a warning for each name in `given` that neither Locant nor transformers knows.
 
-    Names that begin with an underscore are not reported, nor any name in a config that has the field `ctranslate2`.
+    `given` has the names of the keyword arguments that are not fields; they become attributes of the config. Names that
+    begin with an underscore are not reported, nor any name if `ctranslate2` is among the names.
     """
     if "ctranslate2" in given:
         return  # the config of a model that was exported to CTranslate2 also has the fields of CTranslate2's config

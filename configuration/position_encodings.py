@@ -8,7 +8,7 @@ from typing import Any, Literal, get_args
 
 from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
 
-# The kinds of attention that can have an encoding: self-attention of either stack, and cross-attention
+# The kinds of attention that can have a position encoding: self-attention of either stack, and cross-attention
 AttentionKind = Literal["encoder", "decoder", "cross"]
 ATTENTION_KINDS: tuple[AttentionKind, ...] = get_args(AttentionKind)
 
@@ -153,7 +153,7 @@ def check_attention_kind(name: str, kind: AttentionKind, options: dict[str, Any]
 
 
 def check_option_names(parameters: dict[str, dict[str, Any]]) -> None:
-    """Raise `ValueError` if an encoding or option in `parameters`, `{encoding: {option: value}}`, does not exist."""
+    """Raise `ValueError` unless `parameters` is `{encoding: {option: value}}` with encodings and options that exist."""
     for name, options in parameters.items():
         check_position_encoding("position_parameters", name)
         if not isinstance(options, dict):

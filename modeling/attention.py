@@ -21,7 +21,9 @@ logger = logging.get_logger(__name__)
 
 
 class Attention(nn.Module):
-    """Base class of self-attention and cross-attention, with the projections (Vaswani et al. 2017, section 3.2).
+    """Base class of self-attention and cross-attention, with their projections (Vaswani et al. 2017, section 3.2).
+
+    The projections are linear layers for queries, keys, values and the output.
 
     Args:
         config: gives `d_model`, the size of a head, the numbers of query heads and of key–value heads,
@@ -130,8 +132,8 @@ class SelfAttention(Attention):
         Args:
             hidden_states: `(batch, queries, d_model)`, or `(1, tokens, d_model)` if `inputs.tokens` has indices.
             inputs: the result of `self_attention_inputs`, made before the new keys are added to the cache.
-            past_key_values: the cache, to which the new keys and values are added, and whose keys and values the
-                queries attend to; or None.
+            past_key_values: the cache, or None. The new keys and values are added to the cache, and the queries attend
+                to the keys and values in the cache.
 
         Returns:
             The output and the attention weights, as `Attention.attend` returns them.

@@ -6,10 +6,11 @@
 | `eager` | as a matrix | yes | any device; returns the attention weights |
 | `sdpa` | as a matrix | – | any device |
 | `blockwise` (blockwise.py) | as a matrix, one block of queries at a time | yes | any device |
-| `flex_attention` | inside the kernel, but no dense bias | – | any device, training on GPUs only; no dropout |
+| `flex_attention` | inside the kernel; not `dense` | – | any device, training on GPUs only; no dropout |
 | `flash_attention_2`, also as a kernel from the Hub | linear (ALiBi) | – | GPUs |
 
 All other backends that are registered in transformers serve only encodings without a bias.
+`PositionEncoding.bias_types` describes the types of bias, such as `dense`.
 """
 
 from collections.abc import Callable, Iterable
@@ -78,7 +79,7 @@ _FUNCTIONS = AttentionInterface()  # transformers' backends; the end of this fil
 
 
 def attention_function(backend: str | None) -> Callable[..., tuple[torch.Tensor, torch.Tensor | None]]:
-    """Return the attention function of a backend: for None `eager_attention`, for a flash kernel `flash_attention`."""
+    """Return the attention function of a backend: `eager_attention` for None, `flash_attention` for flash kernels."""
     if backend is None:
         return eager_attention
     return flash_attention if is_flash(backend) else _FUNCTIONS.get_interface(backend, eager_attention)
@@ -278,7 +279,7 @@ def check_name(backend: str, config: LocantConfig, kinds: Iterable[AttentionKind
 def check_backend(backend: str, config: LocantConfig, kind: AttentionKind) -> None:
     """Raise `ValueError` if `backend` has no mask function, or cannot add the bias of the position encoding.
 
-    The position encoding is the encoding that `config` names for this kind of attention.
+    `config` names the position encoding of `kind`, the kind of attention.
     """
     if backend not in ALL_MASK_ATTENTION_FUNCTIONS:
         known = "" if backend not in BIAS_TYPES else " or install and import locant, which registers one,"

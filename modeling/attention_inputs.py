@@ -1,9 +1,10 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
 """The inputs of attention besides hidden states: the index of queries and keys, the shared position bias, and the mask.
 
-The index identifies queries and keys by their slots or by their positions. All layers of the same type share these
-inputs, which are computed at most once in a forward pass. `masking_utils` of transformers provides the mask patterns
-and, for each backend, a function that makes a mask from a pattern, in the form that the backend takes.
+The index identifies queries and keys by their slots (their indices in a row of the batch) or by their position ids. All
+layers of the same type share these inputs, which are computed at most once in a forward pass. `masking_utils` of
+transformers provides the mask patterns and, for each backend, a function that makes a mask from a pattern, in the form
+that the backend takes.
 """
 
 from collections.abc import Callable
@@ -68,17 +69,17 @@ class AttentionInputs(NamedTuple):
     beams: int = 1
 
     def fold(self, states: torch.Tensor) -> torch.Tensor:
-        """Join the rows that share a source: `(batch, queries, width)` to `(batch / beams, beams · queries, width)`.
+        """Join the rows of the decoder that share a source.
 
-        If `self.tokens.indices` is set, `states` is `(1, tokens, width)` and is returned unchanged, as folding keeps
-        the order of the tokens.
+        `states`, `(batch, queries, width)`, becomes `(batch / beams, beams · queries, width)`. If `self.tokens.indices`
+        is set, `states` is `(1, tokens, width)` and is returned unchanged, as folding keeps the order of the tokens.
         """
         if self.beams == 1 or self.tokens.indices is not None:
             return states
         return states.unflatten(0, (-1, self.beams)).flatten(1, 2)
 
     def unfold(self, states: torch.Tensor) -> torch.Tensor:
-        """Split joined rows again: `(batch / beams, beams · queries, width)` to `(batch, queries, width)`."""
+        """Undo `fold`: convert `(batch / beams, beams · queries, width)` to `(batch, queries, width)`."""
         if self.beams == 1 or self.tokens.indices is not None:
             return states
         return states.unflatten(1, (self.beams, -1)).flatten(0, 1)
@@ -100,7 +101,7 @@ def query_offset(cache: Cache | None, layer_idx: int = 0) -> int | torch.Tensor:
 
 
 def _slot_index(cache: Cache | None, length: int, layer_idx: int) -> SlotIndex:
-    """The slots of `length` new queries, and of the cached and new keys to which they attend in layer `layer_idx`."""
+    """Return the slots of `length` new queries, and of the cached and new keys in layer `layer_idx`."""
     if cache is None:
         return SlotIndex(length, length)
     keys, kv_offset = cache.get_mask_sizes(length, layer_idx)
@@ -370,7 +371,7 @@ def build_mask(
 ) -> Mask | None:
     """Make the mask of one kind of attention, in the form that the configured backend takes.
 
-    The result is None if nothing is masked, or if the backend itself applies causality and the window.
+    Without `bias`, the result is None if nothing is masked, or if the backend itself applies causality and the window.
 
     Args:
         config: the config of the model, which names the backend.
@@ -387,7 +388,7 @@ def build_mask(
         bias: a position bias that all layers share, to be added to the mask; for eager and sdpa only.
 
     Raises:
-        ValueError: the backend cannot take this mask.
+        ValueError: the shape of `attention_mask` is not one of these shapes, or the backend cannot take the mask.
     """
     is_causal = kind == "decoder"
     custom, padding = _custom_or_padding(attention_mask, hidden_states)
@@ -431,12 +432,12 @@ def is_flash(backend: str) -> bool:
 def _custom_or_padding(
     attention_mask: torch.Tensor | None, hidden_states: torch.Tensor
 ) -> tuple[torch.Tensor | None, torch.Tensor | None]:
-    """Return the pair (custom mask, padding mask), in which `attention_mask` has one place and the other is None.
+    """Return the pair (custom mask, padding mask): `attention_mask`, converted, is one of them, and the other is None.
 
     An `attention_mask` of four dimensions is a custom mask, and is converted to boolean, or, if it is additive, to the
     dtype of the hidden states. An `attention_mask` of two dimensions is a padding mask, and is converted to boolean; in
-    a transform of torch.func it becomes a custom mask. If `attention_mask` is None, both masks are None. Another number
-    of dimensions raises `ValueError`.
+    a transform of torch.func, it is converted to a custom mask. If `attention_mask` is None, both masks are None. An
+    `attention_mask` with another number of dimensions raises `ValueError`.
     """
     if attention_mask is None:
         return None, None
@@ -479,9 +480,9 @@ def _check_flash(backend: str, custom: torch.Tensor | None, same_document: MaskF
 def _without_empty_slots(
     padding: torch.Tensor | None, index: SlotIndex, hidden_states: torch.Tensor
 ) -> torch.Tensor | None:
-    """Cut the padding mask for flash attention after the slot of the last query, where a static cache has empty slots.
+    """Cut the padding mask for flash attention after the slot of the last query: a static cache has empty slots there.
 
-    Without a padding mask, return a mask of ones for the filled slots if the cache has empty slots, else None.
+    If `padding` is None, return a mask of ones for the filled slots if the cache has empty slots, else None.
     """
     seen = int(index.q_offset) + index.q_length
     if padding is not None:
@@ -495,7 +496,7 @@ def _without_empty_slots(
 def _for_keys(custom: torch.Tensor, index: SlotIndex, cache: Cache | None) -> torch.Tensor:
     """Fit a custom mask to the keys in the cache: cut off keys that the cache has dropped, and mask its empty slots.
 
-    Raise `ValueError` if the mask does not have one query or all queries, or has too few keys.
+    Raise `ValueError` if the mask is neither for one query nor for all queries, or has too few keys.
     """
     seen = index.kv_length if cache is None else index.q_offset + index.q_length
     if custom.shape[2] not in (1, index.q_length) or (isinstance(seen, int) and custom.shape[3] < seen):

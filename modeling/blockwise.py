@@ -36,8 +36,8 @@ class BlockwiseMask:
         batch_size: the number of rows of the batch.
         q_offset, kv_offset: the slots of the first query and of the first key.
         device: the device of the tensors that `pattern` reads.
-        is_causal, window: whether `pattern` is causal, and its window or None. The method `keys` uses both to find the
-            keys that a block can leave out.
+        is_causal, window: whether `pattern` is causal, and the size of its window, or None. The method `keys` uses both
+            to find the keys that a block can leave out.
         is_plain: whether the mask is causality and nothing else, and queries and keys have the same slots.
         custom: the caller's mask of four dimensions, boolean or additive, `(batch or 1, heads or 1, queries or 1,
             keys)`; or None.
@@ -145,7 +145,7 @@ def blockwise_attention(
     bias: PositionBias | None = None,
     **kwargs: Any,
 ) -> tuple[torch.Tensor, None]:
-    """Compute attention block by block.
+    """Compute attention for one block of queries at a time.
 
     The arguments are those of `eager_attention`, except for the mask, which is a `BlockwiseMask` or None.
 
@@ -248,7 +248,8 @@ def _by_checkpoints(call: _Call, *states: torch.Tensor) -> torch.Tensor:
         part = _part((queries, keys), *states)
         return call.attend((queries, keys), [*(state.to(query.dtype) for state in part[:3]), *part[3:]])
 
-    # the tensors are arguments, as checkpoint saves and restores the random state of its arguments' device
+    # `attend` gets the tensors as arguments, because `checkpoint` saves and restores the random state of the device of
+    # these arguments
     states = query, key.to(wide), value.to(wide), *tensors
     return torch.cat([checkpoint(attend, *block, *states, use_reentrant=False) for block in call.blocks], dim=1)
 
@@ -320,16 +321,17 @@ def _differentiable_gradients(
 
 
 def _part(block: tuple[slice, slice], query: Any, key: Any, value: Any, *others: Any) -> list[Any]:
-    """Return the slices of queries, keys and values that belong to a block (None for None), and `others` unchanged."""
+    """Return the slices of queries, keys and values that belong to a block, and `others` unchanged; None stays None."""
     places = zip((query, key, value), (block[0], block[1], block[1]), strict=True)
     return [None if states is None else states[:, :, place] for states, place in places] + list(others)
 
 
 def _random_state(device: torch.device) -> torch.Tensor:
-    """The state of the device's random number generator."""
+    """Return the state of the device's random number generator."""
     if device.type == "cpu":
         return torch.get_rng_state()
-    return torch.get_device_module(device).get_rng_state(device)  # the argument's default is the current device
+    # without an argument, `get_rng_state` would return the state of the current device, which may be another device
+    return torch.get_device_module(device).get_rng_state(device)
 
 
 def _set_random_state(device: torch.device, state: torch.Tensor) -> None:

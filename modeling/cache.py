@@ -1,7 +1,7 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
 """A cache layer that allocates room for later tokens, so that a step of `generate()` does not copy earlier tokens.
 
-The copy of Locant's code that is saved with a model does not contain this file; it uses transformers' cache layers.
+The copy of Locant's code that is saved with a model does not contain this file, and uses transformers' cache layers.
 """
 
 from typing import Any

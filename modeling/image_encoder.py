@@ -78,7 +78,9 @@ ENCODERS["patches"] = LocantImageEncoder
 
 
 class PatchEmbedding(nn.Module):
-    """A linear projection of flattened patches, with an optional class token in front (Dosovitskiy et al. 2021, eq. 1).
+    """Projects flattened patches linearly, and puts a class token before them if the config has one.
+
+    This is equation 1 of Dosovitskiy et al. (2021).
 
     Args:
         config: gives `d_model`, `num_channels`, `patch_size`, `image_size`, `pooling` and `initializer_range`.
@@ -93,12 +95,14 @@ class PatchEmbedding(nn.Module):
         self.class_token_std = config.initializer_range
 
     def init_weights(self) -> None:
-        """Initialise the class token. The projection is initialised like every other linear layer."""
+        """Initialise the class token, if any. The projection is initialised like every other linear layer."""
         if self.class_token is not None:
             init.normal_(self.class_token, std=self.class_token_std)
 
     def forward(self, pixel_values: torch.Tensor) -> torch.Tensor:
-        """Embed images `(batch, channels, height, width)` as `(batch, tokens, d_model)`, the patches row by row.
+        """Embed images `(batch, channels, height, width)` as `(batch, tokens, d_model)`.
+
+        The tokens are the class token, if there is one, and then the patches row by row.
 
         Raises:
             ValueError: the shape is not `(batch, config.num_channels, height, width)`, or the patch size does not

@@ -108,33 +108,33 @@ class NormAndDropout(nn.Module):
 
 
 class Dropout(nn.Dropout):
-    """`nn.Dropout` that takes less time on a CPU, as it draws 16 random bits for each element (benchmarks/dropout.py).
+    """`nn.Dropout` that takes less time on a CPU, because it draws only 16 random bits for each element.
 
-    The probability is rounded to a multiple of 2⁻¹⁶, and kept elements are divided by the rounded probability of being
-    kept, so the expected value of the output is the input, up to the rounding of the dtype. `nn.Dropout` itself is used
-    in compiled and traced code, in transforms of torch.func, with a dispatch mode of torch, on other devices, for
-    subclasses of tensors, for `inplace`, and for probabilities that are rounded to 0 or 1.
+    The script benchmarks/dropout.py measures the time. The probability is rounded to a multiple of 2⁻¹⁶, and kept
+    elements are divided by the rounded probability of being kept, so the expected value of the output is the input, up
+    to the rounding of the dtype. `nn.Dropout` itself is used in compiled and traced code, in transforms of torch.func,
+    with a dispatch mode of torch, on other devices, for subclasses of tensors, with `inplace=True`, and for
+    probabilities that are rounded to 0 or 1.
     """
 
     def forward(self, states: torch.Tensor) -> torch.Tensor:
-        """In training mode, set each element of `states` to 0 with probability p, and divide the others by 1 - p.
+        """In training mode, set each element of `states` to 0 with probability p, else divide it by 1 - p.
 
-        Here p is `self.p`, rounded to a multiple of 2⁻¹⁶.
-
-        In evaluation mode, return `states` unchanged.
+        Here p is `self.p`, rounded to a multiple of 2⁻¹⁶ unless the method of `nn.Dropout` is called. In evaluation
+        mode, return `states` unchanged.
         """
-        dropped = round(self.p * 2**16)  # the number of values, of the 2¹⁶ values of 16 bits, that drop an element
+        dropped = round(self.p * 2**16)  # how many of the 2¹⁶ values of 16 random bits drop an element
         if not self.training or self.inplace or not 0 < dropped < 2**16 or not _is_plain_on_cpu(states):
             return super().forward(states)
         draws = torch.empty(-(-states.numel() // 4), dtype=torch.int64, device=states.device)
-        draws.random_(-(2**63), None)  # all 64 bits; without arguments, the sign bit would be 0
+        draws.random_(-(2**63), None)  # all 64 bits are random; without arguments, the sign bit would be 0
         bits = draws.view(torch.int16)[: states.numel()].view(states.shape)
-        kept = (bits >= dropped - 2**15).to(states.dtype)  # int16 begins at -2¹⁵
+        kept = (bits >= dropped - 2**15).to(states.dtype)  # the lowest value of int16 is -2¹⁵
         return states * kept.mul_(2**16 / (2**16 - dropped))
 
 
 def _is_plain_on_cpu(states: torch.Tensor) -> bool:
-    """Whether eager code, without a transform or dispatch mode of torch, computes with a plain tensor on a CPU."""
+    """Whether `states` is a plain tensor on a CPU, in eager code without a transform or dispatch mode of torch."""
     if is_compiling() or type(states) is not torch.Tensor or not states.is_cpu:
         return False
     is_transformed = torch._C._are_functorch_transforms_active() or torch._C._len_torch_dispatch_stack()

@@ -147,7 +147,9 @@ def linear_token_loss(
 
 
 def _label_rows(labels: torch.Tensor, places: torch.Tensor) -> torch.Tensor:
-    """Reshape the labels of all tokens to `(tokens, 1)`, on the device of `places`, the logits or hidden states.
+    """Reshape the labels of all tokens to `(tokens, 1)`, and move them to the device of `places`.
+
+    `places` are the logits or the hidden states of the tokens.
 
     Raises:
         ValueError: the shape of the labels is not the shape of `places` without the last dimension.
@@ -188,7 +190,10 @@ class _SummedCrossEntropy(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, logits: torch.Tensor, labels: torch.Tensor, smoothing: float) -> torch.Tensor:
-        """Sum in float32 the cross-entropy of logits `(rows, vocabulary)` and labels `(rows, 1)` that are not -100."""
+        """Compute the cross-entropy, summed in float32 over the rows whose label is not -100.
+
+        `logits` is `(rows, vocabulary)`, and `labels` is `(rows, 1)`.
+        """
         counted, targets = _counted_and_targets(labels)
         rows = _rows_at_a_time(logits)
         total = logits.new_zeros((), dtype=torch.float32)
@@ -208,7 +213,8 @@ class _SummedCrossEntropy(torch.autograd.Function):
         The gradient is 0 in rows whose label is -100.
         """
         logits, labels, normalisers = ctx.saved_tensors
-        if torch.is_grad_enabled() and not is_compiling():  # create_graph=True: autograd differentiates this gradient
+        # gradients are enabled here if the caller set create_graph=True: autograd has to differentiate this gradient
+        if torch.is_grad_enabled() and not is_compiling():
             total = _differentiable_sum(logits, labels, ctx.smoothing)
             return *torch.autograd.grad(total, logits, grad_output, create_graph=True), None, None
         counted, targets = _counted_and_targets(labels)
@@ -226,7 +232,7 @@ class _SummedCrossEntropy(torch.autograd.Function):
 def _normaliser_and_loss(
     logits: torch.Tensor, target: torch.Tensor, smoothing: float
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return the logarithm of the sum of exponentials and the cross-entropy with a smoothed target, `(rows, 1)` each.
+    """Return the logsumexp of the logits, and the cross-entropy with a smoothed target, `(rows, 1)` each.
 
     Args:
         logits: `(rows, vocabulary)`, in float32.
@@ -261,7 +267,7 @@ def _chunk_gradient(
     """The gradient of `_SummedCrossEntropy` for a chunk of logits, in float32; 0 in rows whose label is -100."""
     grad = _softmax_minus_target(part.float(), target, normaliser, smoothing)
     grad.mul_(grad_output)
-    # sets rows whose label is -100 to 0, even if they hold NaN, as `where` does, but several times faster on a CPU
+    # like `where`, this sets rows whose label is -100 to 0, even if they hold NaN, but is several times faster on a CPU
     grad.view(torch.int32).bitwise_and_(-is_counted.int())
     return grad
 
@@ -284,12 +290,11 @@ class _SummedLinearCrossEntropy(torch.autograd.Function):
         smoothing: float,
         grad_enabled: bool,
     ) -> torch.Tensor:
-        """Sum in float32 the cross-entropy of logits and labels `(rows, 1)`.
+        """Compute the cross-entropy, summed in float32 over the rows whose label is not -100.
 
-        The logits are computed from hidden states `(rows, d_model)` with the weight and the bias of the linear layer.
-
-        Compiled code also passes rows whose label is -100; their hidden states must be finite. `grad_enabled` says
-        whether gradients are enabled in the caller; if they are not, the forward pass computes none.
+        `hidden_states` is `(rows, d_model)`, and `labels` is `(rows, 1)`. Only compiled code passes rows whose label is
+        -100; the hidden states of these rows must be finite. `grad_enabled` tells whether gradients are enabled in the
+        caller; if they are not, the forward pass computes none.
         """
         device = hidden_states.device.type
         dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else weight.dtype
@@ -324,11 +329,11 @@ class _SummedLinearCrossEntropy(torch.autograd.Function):
     def backward(ctx: Any, grad_output: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         """Return the gradients that the forward pass computed, times `grad_output`.
 
-        With `create_graph=True`, the gradients are computed again, so that autograd can differentiate them.
+        With `create_graph=True`, eager code computes the gradients again, so that autograd can differentiate them.
         """
         hidden_states, weight, bias, labels, *gradients = ctx.saved_tensors
         inputs = hidden_states, weight, bias
-        # with create_graph=True, autograd differentiates this gradient
+        # gradients are enabled here if the caller set create_graph=True: autograd has to differentiate this gradient
         if torch.is_grad_enabled() and not is_compiling():
             # gradients with respect to views, not to the inputs: hidden states may be computed from the tied weight,
             # and autograd later adds the part of the weight's gradient that flows through the hidden states
@@ -362,10 +367,10 @@ def _add_product(total: torch.Tensor, left: torch.Tensor, right: torch.Tensor) -
 
 
 def _differentiable_sum(logits: torch.Tensor, labels: torch.Tensor, smoothing: float) -> torch.Tensor:
-    """Compute the sum of `_SummedCrossEntropy` with torch's `cross_entropy`, so that it is differentiable repeatedly.
+    """Compute the result of `_SummedCrossEntropy` with torch's `cross_entropy`, which can be differentiated repeatedly.
 
-    `cross_entropy` takes more memory. Logits of rows whose label is -100 are set to 0 first, because a NaN in such a
-    row would make the gradient of `cross_entropy` NaN.
+    `cross_entropy` takes more memory than `_SummedCrossEntropy`. Logits of rows whose label is -100 are set to 0 first,
+    because a NaN in one of these rows would make the gradient of `cross_entropy` NaN.
     """
     rows = logits.float().masked_fill(labels == -100, 0)
     return cross_entropy(rows, labels.squeeze(1), ignore_index=-100, reduction="sum", label_smoothing=smoothing)
@@ -386,7 +391,7 @@ def token_losses(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
 
     Args:
         logits: `(batch, length, vocab_size)`; they are converted to float32 a chunk at a time.
-        labels: `(batch, length)`.
+        labels: `(batch, length)`, the token that the logits with the same indices predict, or -100.
 
     Returns:
         `(batch, length)`, in nats.

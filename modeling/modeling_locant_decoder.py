@@ -118,8 +118,9 @@ class LocantForCausalLM(VocabularyHead, LocantGenerationMixin):
         Args:
             input_ids, attention_mask, position_ids, past_key_values, inputs_embeds, use_cache, document_ids: as in
                 `LocantDecoderModel`.
-            labels: `(batch, length)`, the input ids themselves, with -100 where no loss is wanted; each is predicted
-                from the tokens before it. The labels of the first token of a row and of each document are ignored.
+            labels: `(batch, length)`, the input ids themselves, with -100 where no loss is wanted; each label is
+                predicted from the tokens before it. The labels of the first token of a row and of each document are
+                ignored.
             kwargs: may contain `shift_labels`, `(batch, length)`, instead of labels: the token that each token has to
                 predict, or -100. Trainers that split sequences over devices pass `shift_labels`. It is not in the
                 signature, because the Trainer takes every argument with "label" in its name for a column of labels that
@@ -133,8 +134,9 @@ class LocantForCausalLM(VocabularyHead, LocantGenerationMixin):
                 hidden states of these tokens have no meaning.
 
         Returns:
-            `loss`, the mean per token, with `config.label_smoothing` in training mode only; `logits`
-            `(batch, length, vocab_size)`, or None with `skip_logits`; and the cache.
+            `loss`, the mean per token, with `config.label_smoothing` in training mode only; `logits`,
+            `(batch, tokens, vocab_size)` for the tokens that `logits_to_keep` selects, or None with `skip_logits`; and
+            the cache.
         """
         shift_labels = kwargs.pop("shift_labels", None)
         if shift_labels is None and labels is not None:

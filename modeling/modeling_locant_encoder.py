@@ -1,5 +1,5 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""The encoder alone, over tokens or images, and its heads for text."""
+"""The encoder alone, which reads tokens or images, and the encoder with heads for tasks on text."""
 
 import torch
 from torch import nn
@@ -79,7 +79,7 @@ class LocantEncoderModel(LocantPreTrainedModel):
             `last_hidden_state` `(batch, length, d_model)` and, with a pooler, `pooler_output` `(batch, d_model)`.
 
         Raises:
-            ValueError: an input is not valid for the encoder; see `LocantEncoder` and `LocantImageEncoder`.
+            ValueError: as in `LocantEncoder`, or in `LocantImageEncoder` if the encoder reads images.
         """
         kwargs["return_dict"] = True
         outputs = self.encoder(
@@ -179,7 +179,8 @@ class LocantForSequenceClassification(LocantPreTrainedModel):
         self.model = LocantEncoderModel(self.config)
         self.dropout = build_classifier_dropout(config)
         self.classifier = build_classifier(config)
-        self.loss_type = "ForSequenceClassification"  # by default derived from the class name, which subclasses change
+        # by default, transformers derives the loss type from the class name, and a subclass may have any name
+        self.loss_type = "ForSequenceClassification"
         self.post_init()
 
     @can_return_tuple
@@ -218,7 +219,7 @@ class LocantForSequenceClassification(LocantPreTrainedModel):
 
 
 class LocantForTokenClassification(LocantPreTrainedModel):
-    """The encoder with a linear layer over the hidden state of each token.
+    """The encoder with a linear layer over the hidden state of each token, which predicts the class of the token.
 
     Args:
         config: the model's configuration, with `num_labels`; a decoder in it is left out.
@@ -231,7 +232,8 @@ class LocantForTokenClassification(LocantPreTrainedModel):
         self.model = LocantEncoderModel(self.config, add_pooling_layer=False)
         self.dropout = build_classifier_dropout(config)
         self.classifier = build_classifier(config)
-        self.loss_type = "ForTokenClassification"  # by default derived from the class name, which subclasses change
+        # by default, transformers derives the loss type from the class name, and a subclass may have any name
+        self.loss_type = "ForTokenClassification"
         self.post_init()
 
     @can_return_tuple
@@ -286,7 +288,8 @@ class LocantForQuestionAnswering(LocantPreTrainedModel):
         super().__init__(config.with_stacks(decoder=False, encoder_input="tokens"))
         self.model = LocantEncoderModel(self.config, add_pooling_layer=False)
         self.qa_outputs = nn.Linear(config.d_model, 2)
-        self.loss_type = "ForQuestionAnswering"  # by default derived from the class name, which subclasses change
+        # by default, transformers derives the loss type from the class name, and a subclass may have any name
+        self.loss_type = "ForQuestionAnswering"
         self.post_init()
 
     @can_return_tuple

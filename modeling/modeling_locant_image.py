@@ -16,7 +16,7 @@ from .pretrained import LocantPreTrainedModel
 
 
 class LocantForImageClassification(LocantPreTrainedModel):
-    """The image encoder with a linear layer over its pooled vector (Dosovitskiy et al. 2021).
+    """The image encoder with a linear layer over its pooled vector, which predicts classes (Dosovitskiy et al. 2021).
 
     Args:
         config: the model's configuration, with `num_labels`. A decoder in it is left out, and `encoder_input` is set to
@@ -32,7 +32,8 @@ class LocantForImageClassification(LocantPreTrainedModel):
         self.model = LocantEncoderModel(self.config)
         self.dropout = build_classifier_dropout(config)
         self.classifier = build_classifier(config)
-        self.loss_type = "ForImageClassification"  # by default derived from the class name, which subclasses change
+        # by default, transformers derives the loss type from the class name, and a subclass may have any name
+        self.loss_type = "ForImageClassification"
         self.post_init()
 
     @can_return_tuple

@@ -39,17 +39,23 @@ class Pooler(nn.Module):
 
 
 def mean_token(hidden_states: torch.Tensor, seen: torch.Tensor | None) -> torch.Tensor:
-    """Compute the mean of the hidden states of the tokens for which `seen`, `(batch or 1, length)`, is not 0."""
+    """Compute the mean of the hidden states of the tokens for which `seen`, `(batch or 1, length)`, is not 0.
+
+    If `seen` is None, this is the mean over all tokens; if `seen` is 0 for all tokens of a row, the row becomes 0.
+    """
     if seen is None:
         return hidden_states.mean(dim=1)
     seen = seen.to(hidden_states.device, torch.bool).unsqueeze(-1)
     dtype = torch.promote_types(hidden_states.dtype, torch.float32)  # a sum may be too large for float16
-    total = hidden_states.masked_fill(~seen, 0).sum(dim=1, dtype=dtype)  # a product with 0 would keep NaN
+    total = hidden_states.masked_fill(~seen, 0).sum(dim=1, dtype=dtype)  # multiplying by 0 would keep NaN
     return (total / seen.sum(dim=1).clamp(min=1)).to(hidden_states.dtype)
 
 
 def first_token(hidden_states: torch.Tensor, seen: torch.Tensor | None) -> torch.Tensor:
-    """Return the hidden state of the first token for which `seen` is not 0, as padding may be on the left."""
+    """Return the hidden state of the first token for which `seen` is not 0, because padding may be on the left.
+
+    If `seen` is None, or is 0 for all tokens of a row, this is the hidden state of the token at index 0.
+    """
     if seen is None:
         return hidden_states[:, 0]
     first = seen.bool().int().argmax(dim=1).expand(hidden_states.shape[0])

@@ -246,7 +246,7 @@ def visible_keys(attention_mask: torch.Tensor | None, batch: int) -> torch.Tenso
 
     Args:
         attention_mask: `(batch, keys)`, which is returned as it is, or `(batch or 1, 1 or heads, queries, keys)`. An
-            entry of a floating mask hides a key if it is minus infinity or the lowest number of its type.
+            entry of a floating-point mask hides a key if it is minus infinity or the lowest number of the dtype.
         batch: the number of rows of the encoder's output.
 
     Returns:

@@ -181,7 +181,7 @@ class LocantStack(LocantPreTrainedModel):
 
 
 class LocantTokenStack(LocantStack):
-    """A stack that reads tokens."""
+    """Base class of the stacks that read tokens, which adds the token embeddings."""
 
     def add_embeddings(self, config: LocantConfig) -> None:
         """Add the token embeddings, and set the factor by which they are multiplied."""
@@ -456,7 +456,7 @@ class LocantDecoder(LocantTokenStack):
 
 
 def _fit_cross_attention_cache(past_key_values: Cache | None, source_length: int) -> None:
-    """Replace empty layers of the cross-attention cache that cannot hold exactly the keys and values of the source.
+    """If the cross-attention cache is empty, replace layers that cannot hold exactly the keys and values of the source.
 
     If layers of the decoder have a sliding window, transformers makes sliding cache layers for cross-attention too. A
     static layer that is longer than the source would return keys after the end of the source, which no mask hides.

@@ -1,5 +1,5 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""Copies a model with another position encoding, and reports which weights were dropped and which are new."""
+"""Copies a model, gives the copy another position encoding, and reports which weights were dropped or are new."""
 
 import copy
 from dataclasses import dataclass, replace
@@ -54,10 +54,11 @@ _FIELDS = {
 def swap_position_encoding(model: Any, position_encoding: str, **fields: Any) -> tuple[Any, SwapReport]:
     """Return a copy of `model` with another position encoding, and a report of the weights that differ.
 
-    The arguments are those of `LocantPreTrainedModel.with_position_encoding`.
+    The arguments are those of `LocantPreTrainedModel.with_position_encoding`, without `output_loading_info`.
 
     Raises:
         TypeError: `fields` contains a name that is not in `_FIELDS`.
+        StrictDataclassError: as in `LocantPreTrainedModel.with_position_encoding`.
     """
     if unknown := fields.keys() - _FIELDS:
         raise TypeError(

@@ -17,8 +17,8 @@ def alibi_slopes(heads: int, max_bias: float = 8.0) -> torch.Tensor:
     """Return the slope of each head, `(heads,)`.
 
     If the number of heads n is a power of two, the slopes are 2^(-max_bias · i / n) for i from 1 to n (section 3 of the
-    paper). For another number of heads, they are the slopes for the next lower power of two, followed by every second
-    slope for twice this power (as in the authors' code).
+    paper). For another number of heads, they are the slopes for the next lower power of two, followed by the first,
+    third, fifth, … slope for twice this power (as in the authors' code).
     """
     below = 2 ** math.floor(math.log2(heads))
     slopes = [2.0 ** (-max_bias * (i + 1) / below) for i in range(below)]
@@ -37,7 +37,7 @@ class AlibiBias(DistanceBias):
     slopes: torch.Tensor
 
     def of_distance(self, head: Any, distance: Any) -> torch.Tensor:
-        """The bias for heads and distances (key minus query), which are tensors that broadcast, or scalars."""
+        """Compute the bias of `head` at `distance` (key minus query); both are scalars, or tensors that broadcast."""
         return -self.slopes[head] * distance.abs()
 
 
@@ -59,7 +59,7 @@ class AlibiEncoding(PositionEncoding):
 
     @classmethod
     def bias_types(cls, config: LocantConfig) -> frozenset[str]:
-        """The bias type `linear`: minus a slope for each head times the absolute distance."""
+        """The bias type `linear`: the bias is -slope · |distance|, with a slope for each head."""
         return frozenset({"linear"})
 
     def computed_buffers(self) -> dict[str, torch.Tensor]:
@@ -75,5 +75,5 @@ class AlibiEncoding(PositionEncoding):
         return hidden_states, self.slopes
 
     def shared_bias(self, position: torch.Tensor, index: QueryKeyIndex) -> AlibiBias:
-        """The bias, which all layers share, for the queries and keys of `index`."""
+        """Make the `AlibiBias` of the queries and keys in `index`; all layers share it."""
         return AlibiBias(index, position)

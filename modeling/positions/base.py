@@ -58,14 +58,14 @@ class SlotIndex(NamedTuple):
     kv_offset: int | torch.Tensor = 0
 
     def distance(self, batch: Any, q_idx: Any, kv_idx: Any) -> Any:
-        """The slot of a key minus the slot of a query; indices may be integers, scalars or broadcastable tensors.
+        """The slot of a key minus the slot of a query; the indices are integers, or tensors that broadcast.
 
         `batch` is ignored: it is an argument because the distances of `PositionIndex` differ between rows.
         """
         return kv_idx - q_idx + (self.kv_offset - self.q_offset)
 
     def distances(self, device: torch.device) -> torch.Tensor:
-        """Each distance that occurs, ascending: `(q_length + kv_length - 1,)`."""
+        """All distances that occur, in ascending order: `(q_length + kv_length - 1,)`."""
         first = self.kv_offset - self.q_offset - (self.q_length - 1)
         return torch.arange(self.q_length + self.kv_length - 1, device=device) + first
 
@@ -74,7 +74,7 @@ class SlotIndex(NamedTuple):
         return kv_idx - q_idx + (self.q_length - 1)
 
     def block(self, queries: slice, keys: slice) -> "SlotIndex":
-        """The index for a slice of the queries and a slice of the keys."""
+        """Return the `SlotIndex` of a slice of the queries and a slice of the keys."""
         return SlotIndex(
             queries.stop - queries.start,
             keys.stop - keys.start,
@@ -115,7 +115,7 @@ class PositionIndex(NamedTuple):
         return self.key_positions[batch, kv_idx] - self.query_positions[batch, q_idx]
 
     def distances(self, device: torch.device) -> torch.Tensor:
-        """Each distance that may occur, ascending: `(q_bound + kv_bound - 1,)`."""
+        """All distances that may occur, in ascending order: `(q_bound + kv_bound - 1,)`."""
         assert self.q_bound is not None and self.kv_bound is not None
         return torch.arange(1 - self.q_bound, self.kv_bound, device=device)
 
@@ -125,7 +125,7 @@ class PositionIndex(NamedTuple):
         return self.distance(batch, q_idx, kv_idx) + (self.q_bound - 1)
 
     def block(self, queries: slice, keys: slice) -> "PositionIndex":
-        """The index for a slice of the queries and a slice of the keys."""
+        """Return the `PositionIndex` of a slice of the queries and a slice of the keys."""
         return self._replace(
             query_positions=self.query_positions[:, queries], key_positions=self.key_positions[:, keys]
         )
@@ -136,7 +136,7 @@ QueryKeyIndex = SlotIndex | PositionIndex
 
 
 def pair_indices(batch: int, heads: int, index: QueryKeyIndex, device: torch.device) -> list[torch.Tensor]:
-    """Indices of batch, head, query and key, shaped to broadcast to `(batch, heads, queries, keys)`."""
+    """Return the indices of batch, head, query and key, in shapes that broadcast to `(batch, heads, queries, keys)`."""
     sizes = (batch, heads, index.q_length, index.kv_length)
     return [
         torch.arange(size, device=device).view([-1 if axis == own else 1 for axis in range(4)])
@@ -201,10 +201,10 @@ class PositionBias:
 
 @dataclass(frozen=True)
 class DistanceBias(PositionBias):
-    """A bias on the scores that depends on head and distance alone."""
+    """A bias on the scores that depends only on the head and on the distance between query and key."""
 
     def of_distance(self, head: Any, distance: Any) -> torch.Tensor:
-        """The bias for heads and distances (key minus query), which are tensors that broadcast, or scalars."""
+        """Compute the bias of `head` at `distance` (key minus query); both are scalars, or tensors that broadcast."""
         raise NotImplementedError
 
     def pointwise(self, batch: Any, head: Any, q_idx: Any, kv_idx: Any) -> torch.Tensor:
@@ -235,7 +235,8 @@ class PositionInputs(NamedTuple):
     Args:
         query_key_index: the index of queries and keys.
         query_tensors: the tensors that `PositionEncoding.forward` returned for the positions of the queries.
-        key_tensors: the tensors that `PositionEncoding.forward` returned for the positions of the new keys.
+        key_tensors: the tensors that `PositionEncoding.forward` returned for the positions of the new keys; None if the
+            cache of cross-attention already holds all keys.
         bias: the result of `PositionEncoding.shared_bias`, or None if `build_mask` has added this bias to the mask.
     """
 
@@ -302,7 +303,7 @@ class PositionEncoding(nn.Module):
     def bias_types(cls, config: LocantConfig) -> frozenset[str]:
         """The types of bias that the encoding adds, and that a backend must support:
 
-        - `linear`: minus a slope for each head times |distance|, on the scores; the bias has a tensor `slopes`;
+        - `linear`: -slope · |distance| on the scores, with a slope for each head in the tensor `slopes` of the bias;
         - `pointwise`: a function of head, query and key on the scores, which a kernel can compute for each pair;
         - `dense`: a number for each pair of query and key on the scores, which has to be in memory;
         - `output`: a bias on the output.
@@ -327,7 +328,7 @@ class PositionEncoding(nn.Module):
         return hidden_states, None
 
     def shared_bias(self, position: Any, index: QueryKeyIndex) -> PositionBias | None:
-        """The bias of the queries and keys if all layers add the same bias, else None.
+        """Return the bias that every layer adds to its scores, or None if layers add no bias or different biases.
 
         Args:
             position: the tensors that `forward` returned for the queries.

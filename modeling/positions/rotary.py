@@ -23,7 +23,7 @@ def cos_sin_of_entries(angles: torch.Tensor, pairing: str = "halves") -> CosSin:
     """Compute the factors by which `rotate` multiplies each entry of a head (cosine) and its partner in a pair (sine).
 
     Args:
-        angles: the rotation angle of each pair, `(…, R / 2)`.
+        angles: the rotation angle of each pair, `(…, R / 2)`; R is the number of entries of a head that are rotated.
         pairing: as in `rotate`.
 
     Returns:
@@ -108,8 +108,8 @@ class RotaryEncoding(PositionEncoding):
     def _frequencies(self) -> tuple[torch.Tensor, float]:
         """Return the inverse frequencies of one axis, and the factor by which cosines and sines are multiplied.
 
-        R is the number of entries of a head that are rotated. The frequencies are `(R / 2,)`; with two axes, the
-        frequencies of one axis are `(R / 4,)`.
+        An axis is a coordinate of a position: image patches have two axes, row and column. R is the number of entries
+        of a head that are rotated. The frequencies are `(R / 2,)` for one axis, and `(R / 4,)` for each of two axes.
         """
         if self.rope_type != "default":
             with torch.device("cpu"):  # these functions create some tensors on the default device

@@ -15,7 +15,7 @@ from .base import PositionBias, PositionEncoding, PositionInputs, PositionLayer,
 
 @dataclass(frozen=True)
 class ShawKeysBias(PositionBias):
-    """The bias on the scores: the part with a^K of the score e_ij = q_i (k_j + a^K_clip(j-i))ᵀ / √d (equation 4).
+    """The bias on the scores: the term with a^K in the score e_ij = q_i (k_j + a^K_clip(j-i))ᵀ / √d (equation 4).
 
     Args:
         products: products of each query with each vector a^K, scaled like the scores, `(batch, heads, queries, 2k +
@@ -50,7 +50,9 @@ class ShawKeysBias(PositionBias):
 
 @dataclass(frozen=True)
 class ShawBias(ShawKeysBias):
-    """`ShawKeysBias` and a bias on the output: the part with a^V of z_i = Σ_j α_ij (v_j + a^V_clip(j-i)) (equation 3).
+    """Adds to `ShawKeysBias` a bias on the output: the term with a^V in z_i = Σ_j α_ij (v_j + a^V_clip(j-i)).
+
+    This is equation 3 of the paper.
 
     Args:
         vectors: a^V, `(2k + 1, head_dim)`.
@@ -92,7 +94,7 @@ class ShawLayer(PositionLayer):
         self.vectors = nn.Parameter(torch.zeros(2 * max_distance + 1, head_dim)) if values else None
 
     def init_weights(self) -> None:
-        """Initialise with variance 1 / head_dim: q · a is then about as large as one of the summands of q · k."""
+        """Initialise the vectors with variance 1 / head_dim: q · a is then about as large as one summand of q · k."""
         for vectors in (self.keys, self.vectors):
             if vectors is not None:
                 init.normal_(vectors, std=vectors.shape[-1] ** -0.5)

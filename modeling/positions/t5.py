@@ -18,9 +18,10 @@ from .base import DistanceBias, PositionEncoding, QueryKeyIndex, register_built_
 def t5_bucket(distance: torch.Tensor, is_causal: bool, num_buckets: int, max_distance: int) -> torch.Tensor:
     """Compute the number of the bucket of each distance (key minus query), in the same shape.
 
-    Half of the buckets hold one distance each. The other half hold ranges of distances up to `max_distance`, which have
-    the same size on a logarithmic scale; all longer distances share the last bucket. If `is_causal` is False, later
-    keys have the upper half of all buckets, and all other keys have the lower half.
+    If `is_causal` is False, later keys have the upper half of the buckets, and all other keys have the lower half.
+    Otherwise, all buckets are for keys that are not later. Of the buckets of one direction, the first half hold one
+    distance each, and the second half hold ranges of distances up to `max_distance`, which have the same size on a
+    logarithmic scale. The last bucket also holds all longer distances.
     """
     if is_causal:
         side, steps = torch.zeros_like(distance), (-distance).clamp(min=0)
@@ -49,7 +50,7 @@ class T5Bias(DistanceBias):
     max_distance: int
 
     def of_distance(self, head: Any, distance: Any) -> torch.Tensor:
-        """The bias for heads and distances (key minus query), which are tensors that broadcast, or scalars."""
+        """Compute the bias of `head` at `distance` (key minus query); both are scalars, or tensors that broadcast."""
         return self.table[t5_bucket(distance, self.is_causal, self.num_buckets, self.max_distance), head]
 
 
@@ -86,5 +87,5 @@ class T5Encoding(PositionEncoding):
         return hidden_states, self.table
 
     def shared_bias(self, position: torch.Tensor, index: QueryKeyIndex) -> T5Bias:
-        """The bias, which all layers share, for the queries and keys of `index`."""
+        """Make the `T5Bias` of the queries and keys in `index`; all layers share it."""
         return T5Bias(index, position, self.kind == "decoder", **self.options)

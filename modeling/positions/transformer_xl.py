@@ -27,7 +27,12 @@ from .base import (
 
 
 def distance_sinusoids(distances: torch.Tensor, width: int) -> torch.Tensor:
-    """The matrix R of the paper for distances `(n,)`, query minus key: sines, then cosines, `(n, width)` in float32."""
+    """Compute the matrix R of the paper, `(n, width)` in float32: sines, then cosines.
+
+    Args:
+        distances: `(n,)`, the position of the query minus the position of the key.
+        width: the number of columns; may be odd.
+    """
     dtype = torch.float32 if distances.device.type == "mps" else torch.float64  # MPS has no float64
     exponents = torch.arange(0, width, 2, dtype=dtype, device=distances.device) / width
     angles = torch.outer(distances.to(dtype), 10000.0**-exponents)
