@@ -80,7 +80,7 @@ def pick(number: int, seed: int) -> list[Text]:
     """Pick texts at random, each of all texts with the same probability."""
     files = [path for room in ROOMS for path in sorted((ROOT / room).rglob("*.py"))]
     texts = [text for path in files for text in texts_of(path) if len(text.text.split()) >= _LEAST_WORDS]
-    return random.Random(seed).sample(texts, number)
+    return random.Random(seed).sample(texts, min(number, len(texts)))
 
 
 def main() -> None:

@@ -243,7 +243,7 @@ def test_the_sizes_of_the_presets_are_those_in_the_help():
     text = known_options(TASKS["translation"])["preset"].help
     sizes = {name: parameters(**fields) for name, fields in PRESETS.items()}
     for name, size in sizes.items():
-        assert re.search(rf"\b{size / 1e6:.0f} million\b( parameters)? as {name} ", text)
+        assert re.search(rf"\b{size / 1e6:.0f} million\b( parameters)? (as|with) {name} ", text)
     assert parameters() == sizes["base"]  # "also the default shape"
 
 
