@@ -84,7 +84,8 @@ def check_memory(parameters: int | float) -> None:
     probe = nn.LayerNorm(1).weight  # has the default device and dtype, and needs no random numbers
     if probe.is_meta or type(probe.data) is not torch.Tensor:
         return
-    needed, limit = parameters * probe.element_size(), Path("/sys/fs/cgroup/memory.max")  # the limit of a container
+    needed = parameters * probe.element_size()
+    limit = Path("/sys/fs/cgroup/memory.max")  # the file with the memory limit of a container
     memory = torch.cuda.mem_get_info(probe.device)[1] if probe.is_cuda else psutil.virtual_memory().total
     if not probe.is_cuda and limit.is_file() and (text := limit.read_text().strip()).isdigit():
         memory = min(memory, int(text))

@@ -15,8 +15,8 @@ def visualize(
 ) -> "Visualization":
     """Run a model on a text or an image, and make pictures of its attention and its position encoding.
 
-    In a notebook, the returned object is displayed as a page. Its method `save` writes the page and PNG files, and its
-    field `heatmaps` has the data as NumPy arrays.
+    In a notebook, the returned object is displayed as a page. Its method `save` writes the page and PNG files. Its
+    field `heatmaps` is a dict from names to heatmaps, and `heatmaps[name].values` is a NumPy array.
 
     Args:
         model: a model object of transformers, or the folder or Hub name of a model.

@@ -17,7 +17,11 @@ from .search_space import Hyperparameter, read_space
 SECTION = "search"
 SAMPLERS = ("grid", "random", "tpe")
 KEYS = ("space", "sampler", "trials", "cells", "repeat_cell", "repeat_seeds", "metric", "pruning", "seed", "workers")
-_OF_ONE_RUN = ("push_to_hub", "resume_from_checkpoint")  # options that a search refuses
+# options that a search refuses, and how to do without them
+_OF_ONE_RUN = {
+    "push_to_hub": "leave it out, and push the folder of a trial with locant push",
+    "resume_from_checkpoint": "leave it out; the same command resumes each trial from its last checkpoint",
+}
 _MAY_CHANGE = ("output_dir", "dry_run", "disable_tqdm", "trials", "workers")
 
 
@@ -111,12 +115,9 @@ def parse_search(arguments: list[str], workers: int | None = None) -> Search:
                 f"{option} is given as {given[option]!r}, but the search has values for it ({section.where('space')}): "
                 "leave one of the two out."
             )
-    for option in _OF_ONE_RUN:
+    for option, hint in _OF_ONE_RUN.items():
         if given.get(option):
-            raise InputError(
-                f"{option} is given, but would apply to each trial: leave it out (`locant push` pushes the folder of a "
-                "trial)."
-            )
+            raise InputError(f"{option} cannot be given for a search, because it would apply to each trial: {hint}.")
     sampler = section.choice("sampler", SAMPLERS)
     planned = _plan(section, space, sampler)
     folder = Path(given.pop("output_dir", None) or known["output_dir"].default)
@@ -237,8 +238,8 @@ def _plan(section: _Section, space: tuple[Hyperparameter, ...], sampler: str) ->
         return repeats + [PlannedTrial({})] * section.whole("trials", default=None)
     if "trials" in section.values:
         raise InputError(
-            f"trials is given ({section.where('trials')}), but a grid has as many trials as it has cells: leave trials "
-            "out, or set sampler to random or tpe."
+            f"trials is given ({section.where('trials')}), but the number of trials of a grid follows from its "
+            "cells: leave trials out, or set sampler to random or tpe."
         )
     if "cells" in section.values:
         cells = section.rows("cells", space)

@@ -22,8 +22,8 @@ class Hyperparameter:
     """One hyperparameter: either a list of values, or a range of numbers from `low` to `high`.
 
     Args:
-        name: the key under `space:` in the YAML file: an option of `locant train`, or several options that get the same
-            value, `a = b`.
+        name: the key under `space:` in the YAML file: the name of an option of `locant train`, or the names of several
+            options that get the same value, joined by `=`, as in `a = b`.
         options: the names of the options that get the value.
         values: the listed values; empty for a range.
         low: the smallest number of the range.

@@ -77,9 +77,9 @@ class LocantTokenizer(PreTrainedTokenizerFast):
                 continue
             if (special_tokens or token.special) and token.content not in self.added_special_tokens:
                 self.added_special_tokens.append(token.content)
-            # special=False, because the backend splits every token that is marked as special if `split_special_tokens`
-            # is set; normalized=True, because the normalizer would otherwise put a space before each text that follows
-            # an added token
+            # special=False, because with `split_special_tokens` the backend splits every token marked as special.
+            # normalized=True, because the normalizer would otherwise put a space before each text that follows an added
+            # token.
             strips = {"single_word": token.single_word, "lstrip": token.lstrip, "rstrip": token.rstrip}
             added.append(AddedToken(token.content, special=False, normalized=True, **strips))
         if self._puts_space:

@@ -4,6 +4,7 @@
 import contextlib
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TextIO
 
 from locant.training.data.tables import decode_lines
@@ -62,13 +63,15 @@ def output(path: str | None) -> Iterator[TextIO]:
     The file is created or replaced only once its text is complete.
 
     Raises:
-        InputError: the file at `path` cannot be written.
+        InputError: `path` is a folder, or no file can be opened for writing there.
     """
     if path is None:
         if hasattr(sys.stdout, "reconfigure"):
             sys.stdout.reconfigure(encoding="utf-8")
         yield sys.stdout
         return
+    if Path(path).is_dir():
+        raise InputError(f"{path} is a folder: give the path of a file.")
     with contextlib.ExitStack() as stack:
         try:
             unfinished = stack.enter_context(atomic_write(path))

@@ -10,8 +10,9 @@ A `PositionLayer` belongs to one attention layer. Its `forward` runs once in eac
 (rotary, Transformer-XL) and new keys (rotary), and returns the `PositionBias` that the backend adds to the scores or to
 the output of attention (Shaw, Transformer-XL; T5 and ALiBi, unless `build_mask` has added their bias to the mask).
 
-Embeddings, queries and keys depend on position ids, which count the real tokens of a sequence. A bias depends on the
-distance between a query and a key, which a `SlotIndex` or a `PositionIndex` gives.
+Sinusoidal and learned vectors and rotary rotations are computed from position ids, which count the real tokens of a
+sequence (for image patches, they are rows and columns). A bias depends on the distance between a query and a key, which
+a `SlotIndex` or a `PositionIndex` gives.
 """
 
 from collections.abc import Callable

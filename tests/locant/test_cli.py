@@ -298,6 +298,7 @@ def test_evaluate_finds_the_splits_of_the_run(run, folder):
         ("translate model nowhere.en", "nowhere.en does not exist"),
         ("translate model a.en --device cpu --num_return_sequences 9", "9 translations"),
         ("translate model a.en --device cpu --output a.en/b", "a.en/b cannot be written"),
+        ("translate model a.en --device cpu --output model", "model is a folder: give the path of a file."),
     ],
 )
 def test_commands_refuse_what_they_cannot_use(run, folder, arguments, message):

@@ -460,7 +460,7 @@ class TestWhatCannotBe:
             ({"space": {"d_model": 16}}, "must be a list of values"),
             ({"space": {"d_model": [16, "x"]}}, "d_model is 'x' .*must be a whole number"),
             ({"space": {"d_model": [16, 16]}}, "d_model in space has a value twice"),
-            ({"space": {"d_model": [None]}}, "has null"),
+            ({"space": {"d_model": [None]}}, "has no value, or the value null"),
             ({"space": {"output_dir": ["a"]}}, "no search can vary"),
             ({"space": {"d_model": [16], "d_model = encoder_layers": [1]}}, "space has d_model twice"),
             ({"space": {"dropout": {"low": 0.2, "high": 0.1}}}, "low < high"),
@@ -468,7 +468,7 @@ class TestWhatCannotBe:
             ({"space": {"dropout": {"low": 0.1, "high": 0.2}}}, "dropout in space is a range .*set sampler to random"),
             ({"sampler": "gird"}, "sampler is 'gird' .*one of grid, random, tpe"),
             ({"sampler": "random"}, "trials is None .*whole number"),
-            ({"trials": 5}, "trials is given .*a grid has as many trials"),
+            ({"trials": 5}, "trials is given .*number of trials of a grid follows from its cells"),
             ({"cells": [[16, 0.5]]}, "cells has 0.5 for dropout"),
             ({"cells": [[16]]}, "a cell must be a list of 2 values"),
             ({"cells": [[16, 0.0], [16, 0.0]]}, "twice"),
@@ -497,7 +497,10 @@ class TestWhatCannotBe:
 
     def test_an_option_of_a_single_run(self, write_search, capsys):
         assert main(["search", write_search(), "--push_to_hub", "true"]) == 2
-        assert "push_to_hub is given, but would apply to each trial" in capsys.readouterr().err
+        assert (
+            "push_to_hub cannot be given for a search, because it would apply to each trial: leave it out, and push"
+            in capsys.readouterr().err
+        )
 
     def test_section_search_in_a_plain_run(self, write_search, capsys):
         assert main(["train", write_search()]) == 2

@@ -97,7 +97,7 @@ class Masking:
         ids = list(row[IDS])
         labels = [IGNORED] * len(ids)
         places = [place for place, token in enumerate(ids) if token not in self.special]
-        wanted = int(self.probability * len(places) + rng.random())  # rounded at random, so that the mean is exact
+        wanted = int(self.probability * len(places) + rng.random())  # stochastic rounding: the mean of many is exact
         for place in rng.sample(places, min(max(1, wanted), len(places))):
             labels[place] = ids[place]
             chance = rng.random()
@@ -117,7 +117,7 @@ class MaskedTrainer(RecipeTrainer):
     """The Trainer for encoders, which evaluates loss and accuracy over the masked tokens."""
 
     def predict_batch(self, model: torch.nn.Module, inputs: dict[str, Any], with_predictions: bool) -> Tensors:
-        """Return the summed loss and the numbers of masked tokens and of correct predictions of each row."""
+        """Return for each row the summed loss, the number of masked tokens and the number of correct predictions."""
         with self.compute_loss_context_manager():
             return guesses(model, inputs)
 

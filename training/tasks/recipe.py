@@ -187,7 +187,10 @@ class Recipe(ABC):
         return {}
 
     def adapt(self, model: PreTrainedModel, run: RunConfig) -> None:  # noqa: B027 (most tasks need nothing)
-        """Copy options of `run` to a new or a trained model, such as `max_new_tokens` to its generation config."""
+        """Copy options of `run`, such as `max_new_tokens`, to the config or the generation config of `model`.
+
+        The method of the base class copies no option.
+        """
 
     def check(self, model: PreTrainedModel, prepared: PreparedData) -> None:  # noqa: B027
         """Raise `InputError` if the model cannot process the data, such as a text longer than its learned positions."""

@@ -50,7 +50,7 @@ class ViT(Family):
         "ViTForImageClassification": "LocantForImageClassification",
     }
     free = frozenset({"encoder_stride"})
-    aliases: ClassVar = {  # files have the names of weights that older versions of transformers used
+    aliases: ClassVar = {  # checkpoint files name the weights as older versions of transformers did
         r"encoder\.layer\.": "layers.",
         r"attention\.attention\.query": "attention.q_proj",
         r"attention\.attention\.key": "attention.k_proj",
