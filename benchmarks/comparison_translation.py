@@ -239,7 +239,7 @@ class Comparison:
 
         def draw(figure: Any) -> None:
             figure.set_size_inches(7, 3.6)
-            axes = figure.add_subplot(xlabel="processor time of the training steps (s)", ylabel="nats a token")
+            axes = figure.add_subplot(xlabel="processor time of the training steps (s)", ylabel="nats per token")
             for run, style in zip(results["runs"], ("-", "-", "--"), strict=True):
                 seconds = run["epochs"] / run["steps"] * results["seconds_an_epoch"][run["model"]]["median"]
                 steps, losses = zip(*run["curve"], strict=True)

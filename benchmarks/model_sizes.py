@@ -118,7 +118,7 @@ def main() -> None:
         rows.append([*map(str, combination), *figures, f"{metrics['training_seconds'] / 60:.0f} min"])
         (options.output_dir / "results.json").write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
     head = ["pairs", "shape", "vocabulary", "dropout", "learning rate"]
-    print(markdown_table([*head, "BLEU", "chrF", "nats a sentence", "best epoch", "training"], rows, names=2))
+    print(markdown_table([*head, "BLEU", "chrF", "nats per sentence", "best epoch", "training"], rows, names=2))
 
 
 if __name__ == "__main__":

@@ -107,7 +107,7 @@ def _shape(layers: int, width: int, heads: int, ffn: int, dropout: float) -> dic
 PRESETS: dict[str, dict[str, Any]] = {
     # `tiny` is for tests and first steps: it trains in minutes on a laptop
     "tiny": _shape(2, 128, 4, 512, 0.1),
-    # `iwslt` is the usual size for the IWSLT data set of about 160,000 sentence pairs (Ott et al. 2019, fairseq)
+    # `iwslt` is the usual model size (fairseq, Ott et al. 2019) for IWSLT, a data set of about 160,000 sentence pairs
     "iwslt": _shape(6, 512, 4, 1024, 0.3),
     # `base` and `big` are the models of Vaswani et al. 2017, table 3
     "base": _shape(6, 512, 8, 2048, 0.1),
@@ -376,10 +376,10 @@ class LocantConfig(PretrainedConfig):
         return super().from_dict({**config_dict, **given}, **kwargs)
 
     def get_text_config(self, decoder: bool | None = None, encoder: bool | None = None) -> "LocantConfig":
-        """Return a copy of the config whose `main_stack` is the requested stack.
+        """Return a copy of the config whose `main_stack` is the decoder if `decoder` is true, else the encoder.
 
-        If the model has one stack only, or if neither or both of the stacks are requested, the method returns the
-        config itself. transformers makes caches from `get_text_config(decoder=True)`.
+        If the model has one stack only, or if `decoder` and `encoder` are equal, the method returns the config itself.
+        transformers makes caches from `get_text_config(decoder=True)`.
         """
         if decoder == encoder or not self.is_encoder_decoder:
             return self

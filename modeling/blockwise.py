@@ -223,8 +223,9 @@ class _Call(NamedTuple):
             fields: dict[str, Any] = dict(zip(bias.tensors(), tensors, strict=True))
             bias = replace(bias, **fields).block(queries, keys)
         is_trained = any(tensor.requires_grad for tensor in tensors)
-        # sdpa on CPU is slow if the bias needs a gradient. With dropout, the forward pass, which computes no gradients,
-        # must not use sdpa either: forward and backward pass have to draw the same random numbers
+        # sdpa on CPU is slow if the bias needs a gradient, so the backward pass recomputes the block with eager
+        # attention. With dropout, the forward pass uses eager attention too, although it computes no gradients, because
+        # both passes must draw the same random numbers
         is_slow = is_trained and query.device.type == "cpu" and (torch.is_grad_enabled() or self.options["dropout"] > 0)
         if not (self.is_eager or is_slow or (bias is not None and bias.has_output)):
             options = {**self.options, "is_causal": False}

@@ -183,7 +183,7 @@ def next_tokens(
         past_length: the number of cached tokens. Their document ids come first, and they have no labels.
     """
     following = nn.functional.pad(labels[:, 1:], (0, 1), value=-100)
-    if document_ids is None or document_ids.ndim != 2:  # the decoder refuses document ids of another shape
+    if document_ids is None or document_ids.ndim != 2:  # the decoder raises an error if `document_ids` is not 2-D
         return following
     slots = torch.arange(labels.shape[1], device=document_ids.device) + past_length
     document_ids = document_ids[:, slots]

@@ -64,7 +64,7 @@ class RequestMetrics:
         self._endpoints = endpoints
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Run the application; for an HTTP request, also record the status and the duration of the answer."""
+        """Run the application; for an HTTP request, also record the response's status and the request's duration."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return

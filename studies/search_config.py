@@ -214,10 +214,11 @@ class _Section:
             )
         for hyperparameter, value in zip(space, row, strict=True):
             if value not in hyperparameter.values:
-                listed = ", ".join(map(str, hyperparameter.values))
+                name, listed = hyperparameter.name, ", ".join(map(str, hyperparameter.values))
+                advice = f"choose one of {listed}" if listed else f"replace the range of {name} by a list of values"
                 raise InputError(
-                    f"{key} has {value!r} for {hyperparameter.name} ({self.where(key)}), but space does not list this "
-                    f"value: give {f'one of {listed}' if listed else 'a list of values in space'}."
+                    f"{key} has {value!r} for {name} ({self.where(key)}), but the key space does not list this value: "
+                    f"{advice}."
                 )
         return {hyperparameter.name: value for hyperparameter, value in zip(space, row, strict=True)}
 

@@ -319,11 +319,13 @@ def _checked(texts: Iterable[object]) -> Iterator[str]:
 def _settle_scores(backend: Tokenizer, special_tokens: int) -> None:
     """Make the scores of a unigram model reproducible, and keep text such as `</s>` from becoming a special token.
 
-    - The trainer sums probabilities in hash order, so the last digits of the scores vary: scores are rounded.
-    - To bytes that are in the vocabulary only so that any text can be encoded, the trainer gives scores that rise from
-      the lowest score in steps of 0.0001, also in hash order: all these bytes get the lowest score.
+    - The trainer sums probabilities in hash order, so the last digits of the scores vary: the function rounds scores.
+    - Some bytes are in the vocabulary only so that any text can be encoded. The trainer gives these bytes scores that
+      rise from the lowest score in steps of 0.0001, also in hash order: the function gives all of them the lowest
+      score.
     - The trainer gives a special token the probability 1, so the same characters in a text would be encoded as this
-      token: its score is set below the score of any segmentation of these characters into ordinary pieces.
+      token: the function sets the score of the special token below the score of any segmentation of these characters
+      into ordinary pieces.
     """
     model = json.loads(backend.to_str())["model"]
     special, pieces = model["vocab"][:special_tokens], model["vocab"][special_tokens:]

@@ -61,18 +61,19 @@ def record(
     image: Any = None,
     image_processor: Any = None,
 ) -> Recording:
-    """Record a forward pass of a model with `output_attentions=True`, in the attention implementation `eager`.
+    """Run a forward pass with `output_attentions=True` and the attention implementation `eager`, and record it.
 
     Args:
         model: any model of transformers that returns attention weights.
         tokenizer: the tokenizer of the model; None if the model reads an image and writes no text.
-        text: the text that the encoder or the only stack reads.
+        text: the input text: of the encoder, or of the single stack of a model that is no encoder–decoder.
         target: the target text of an encoder–decoder; None for the text that the model generates.
         image: an image for `image_processor`, instead of a text.
         image_processor: the image processor of the model, if it reads images.
 
     Raises:
-        InputError: the model returns no attention weights, or does not take the given inputs.
+        InputError: there is neither an image nor a text that is not blank, the model does not take the given inputs, or
+            the model returns no attention weights.
     """
     model.eval()
     is_encoder_decoder = bool(model.config.is_encoder_decoder)

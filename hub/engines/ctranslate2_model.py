@@ -241,7 +241,8 @@ class CTranslate2Model:
                 )
         search = {ours: settings.get(name) or default for name, (ours, default) in _SETTINGS.items()}
         if settings.get("length_penalty") is not None:
-            search["length_penalty"] = settings["length_penalty"]  # 0 is a valid value, which `or` replaced with 1.0
+            # a length penalty of 0 is valid, but the operator `or` above replaces it with the default 1.0
+            search["length_penalty"] = settings["length_penalty"]
         if search["beam_size"] == 1:
             search["length_penalty"] = 0.0
         limit = settings.get("max_new_tokens")

@@ -214,7 +214,7 @@ def _check(graph: Graph, config: LocantConfig, longest: int | None, file: Path, 
             found = session.run(None, {name: values.numpy() for name, values in batch.items()})
         except Exception as error:  # the error classes of onnxruntime have no base class of their own
             sizes = ", ".join(f"{name} {tuple(values.shape)}" for name, values in batch.items())
-            raise SharingError(f"onnxruntime cannot run the graph on {sizes} ({error}).") from error
+            raise SharingError(f"onnxruntime cannot run the graph on inputs of shape {sizes} ({error}).") from error
         with torch.no_grad():
             expected = graph(*batch.values())
         seen = batch.get("attention_mask")

@@ -99,8 +99,8 @@ class Bundle:
         """Collect the code that a model of this class and config needs.
 
         Raises:
-            SharingError: a module cannot be rewritten (see `flatten`); or a module from outside of Locant that defines
-                a registered part imports the file of a model class, and this import is not inside a function.
+            SharingError: `flatten` cannot rewrite a module; or a module that defines a registered part, and is not a
+                module of Locant, imports the module of a model class at its top level rather than inside a function.
         """
         classes: dict[str, type] = {"AutoConfig": LocantConfig}
         for auto, known in auto_models(config).items():

@@ -207,7 +207,10 @@ def _shown(pipe: Any, found: Any) -> Any:
 
 
 def _as_line(found: Any) -> str:
-    """Convert the output of a pipeline to one line, with tabs between labels or tokens and their probabilities."""
+    """Convert a pipeline's output to one line: texts, numbers, or labels and tokens with their probabilities.
+
+    Tabs separate the parts of the line.
+    """
     if isinstance(found, list):
         return "\t".join(map(_as_line, found))
     if isinstance(found, float):

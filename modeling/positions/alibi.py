@@ -37,7 +37,10 @@ class AlibiBias(DistanceBias):
     slopes: torch.Tensor
 
     def of_distance(self, head: Any, distance: Any) -> torch.Tensor:
-        """Compute the bias of `head` at `distance` (key minus query); both are scalars, or tensors that broadcast."""
+        """Compute the bias for the tensors `head` and `distance`, whose shapes broadcast.
+
+        A distance is the position of the key minus the position of the query.
+        """
         return -self.slopes[head] * distance.abs()
 
 

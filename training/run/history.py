@@ -63,10 +63,11 @@ class HistoryWriter(TrainerCallback):
         self._undrawn: list[dict[str, Any]] = []
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Take `logging_steps`, `eval_steps` and `save_steps` from the options, also when a run is resumed.
+        """Set `logging_steps`, `eval_steps` and `save_steps` in `state` from the options, also when a run is resumed.
 
-        In a resumed run, the Trainer would take them from the checkpoint. The evaluations before the checkpoint are
-        drawn at the end of training at the latest, as the run may have been killed before it drew them.
+        Without this method, the Trainer would use the values of the checkpoint in a resumed run. The evaluations before
+        the checkpoint are marked as not drawn, because the run may have been killed before it drew `loss_curve.png`;
+        they are drawn at the end of training at the latest.
         """
         state.compute_steps(args, state.max_steps)
         if state.is_world_process_zero:
@@ -152,7 +153,7 @@ def _draw(figure: Any, records: list[dict[str, Any]], measures: Sequence[str]) -
     """Draw the training and validation loss and, on a second y-axis, the first metric but `loss` and `perplexity`."""
     figure.set_size_inches(7, 4)
     epochs = [record["epoch"] for record in records]
-    unit = " (nats a token)" if "perplexity" in measures else ""
+    unit = " (nats per token)" if "perplexity" in measures else ""
     axes = figure.add_subplot(xlabel="epoch", ylabel=f"loss{unit}")
     curves = (("train_loss", "training (mean since the last evaluation)"), ("validation_loss", "validation"))
     for name, label in curves:

@@ -240,7 +240,7 @@ class Captioning(Recipe):
             MetricLine("exactly right", f"{metrics['exact']:.4f}"),
             MetricLine("BLEU", f"{metrics['bleu']:.2f}", metrics["bleu_signature"]),
             MetricLine("chrF", f"{metrics['chrf']:.2f}", metrics["chrf_signature"]),
-            MetricLine("loss", f"{metrics['loss']:.4f}", "nats a token"),
+            MetricLine("loss", f"{metrics['loss']:.4f}", "nats per token"),
             MetricLine("perplexity", f"{metrics['perplexity']:.2f}"),
             MetricLine("images", f"{metrics['images']:,}"),
         ]

@@ -263,7 +263,7 @@ class LanguageModeling(DocumentRecipe):
             f"unigram {metrics[name]:{form}}" if has_unigram else ""
             for name, form in (("unigram_perplexity", ".2f"), ("unigram_bits_per_byte", ".4f"))
         )
-        lines = [MetricLine("loss", f"{metrics['loss']:.4f}", "nats a token")]
+        lines = [MetricLine("loss", f"{metrics['loss']:.4f}", "nats per token")]
         if has_unigram:
             note = "of the frequencies of the training tokens"
             lines.append(MetricLine("unigram loss", f"{metrics['unigram_loss']:.4f}", note))

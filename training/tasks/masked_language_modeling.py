@@ -250,7 +250,7 @@ class MaskedLanguageModeling(DocumentRecipe):
         If `metrics` has the metrics of a unigram model, the lines have them too.
         """
         lines = [
-            MetricLine("loss", f"{metrics['loss']:.4f}", "nats a masked token"),
+            MetricLine("loss", f"{metrics['loss']:.4f}", "nats per masked token"),
             MetricLine("accuracy", f"{metrics['accuracy']:.2%}"),
             MetricLine("perplexity", f"{metrics['perplexity']:.2f}"),
             MetricLine(

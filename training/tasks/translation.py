@@ -270,7 +270,7 @@ def translation_lines(metrics: Mapping[str, Any]) -> list[MetricLine]:
         MetricLine("BLEU", f"{metrics['bleu']:.2f}", metrics["bleu_signature"]),
         MetricLine("chrF", f"{metrics['chrf']:.2f}", metrics["chrf_signature"]),
         MetricLine("mean sentence BLEU", f"{metrics['sentence_bleu']:.2f}", metrics["sentence_bleu_signature"]),
-        MetricLine("loss", f"{metrics['loss']:.4f}", "nats a token"),
+        MetricLine("loss", f"{metrics['loss']:.4f}", "nats per token"),
         MetricLine("perplexity", f"{metrics['perplexity']:.2f}"),
         MetricLine("sentences", f"{metrics['sentences']:,}"),
     ]
