@@ -371,7 +371,8 @@ def build_mask(
 ) -> Mask | None:
     """Make the mask of one kind of attention, in the form that the configured backend takes.
 
-    Without `bias`, the result is None if nothing is masked, or if the backend itself applies causality and the window.
+    Without `bias`, the result may be None: in this case, no key is masked, or only causality and the window mask keys,
+    and the backend applies both itself. The result for flex_attention is never None.
 
     Args:
         config: the config of the model, which names the backend.

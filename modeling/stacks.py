@@ -276,9 +276,9 @@ class LocantEncoder(LocantTokenStack):
 
         Args:
             input_ids: `(batch, length)`.
-            attention_mask: `(batch, length)`, 0 at padding; or `(batch or 1, 1 or heads, length, length)`, either
-                booleans or integers, 0 where a token is not seen, or floating-point numbers, which are added to the
-                scores.
+            attention_mask: a padding mask `(batch, length)` with 0 at padding; or a custom mask
+                `(batch or 1, 1 or heads, length, length)`. A boolean or integer custom mask is 0 where a token is not
+                seen; a floating-point custom mask is added to the scores.
             position_ids: `(batch or 1, length)`; by default the real tokens are counted from 0.
             token_type_ids: `(batch, length)`, below `type_vocab_size`; by default 0.
             inputs_embeds: embeddings `(batch, length, d_model)` instead of ids; the stack multiplies them by

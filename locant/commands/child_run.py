@@ -13,6 +13,7 @@ from pathlib import Path
 
 from filelock import FileLock
 
+from locant import cli
 from locant.utils.run_files import RUN_CONFIG_FILE
 
 LOCK_FILE = ".process.lock"
@@ -23,9 +24,7 @@ def main(folder: Path) -> int:
     threading.Thread(target=_end_with_parent, daemon=True).start()
     # an earlier process of the run, whose parent was killed, may still be saving a checkpoint: wait until it has ended
     with FileLock(folder / LOCK_FILE):
-        from locant.cli import main as locant  # imported here, so that this process waits for the lock first
-
-        return locant(["train", str(folder / RUN_CONFIG_FILE)])
+        return cli.main(["train", str(folder / RUN_CONFIG_FILE)])
 
 
 def _end_with_parent() -> None:

@@ -97,7 +97,7 @@ class LengthBatchSampler(Sampler[list[Key]]):
             yield [(epoch, row) for row in batches[step * self.num_replicas + self.rank].tolist()]
 
     def _capacity(self, longest: np.ndarray) -> np.ndarray:
-        """Return the largest number of rows in a batch whose padded rows have n tokens each, for all n in `longest`."""
+        """Return, for each n in `longest`, the largest number of rows in a batch whose longest row has n tokens."""
         if self._rows_per_batch is not None:
             return np.full_like(longest, self._rows_per_batch)
         return np.maximum(1, self._max_tokens // longest)

@@ -427,8 +427,12 @@ class GenerationTrainingArguments(TrainingArguments, Seq2SeqTrainingArguments):
         1, "Number of beams in evaluation during training; 1 is greedy search, which is fast."
     )
     num_beams: int = option(4, "Number of beams for the finished model, saved with the model.")
-    length_penalty: float = option(1.0, "Beam search divides scores by length ** length_penalty; saved with the model.")
-    max_new_tokens: int = option(256, "Largest number of tokens that are generated for a text; saved with the model.")
+    length_penalty: float = option(
+        1.0, "Beam search divides scores by length ** length_penalty. The value is saved with the model."
+    )
+    max_new_tokens: int = option(
+        256, "Largest number of tokens that are generated for a text. The value is saved with the model."
+    )
     use_cache: bool = option(True, "Whether the saved model decodes with a cache; training itself needs none.")
 
     def __post_init__(self, data: Any) -> None:

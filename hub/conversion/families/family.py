@@ -171,7 +171,8 @@ class Entry:
     """A line of a family's weight table: `transforms` compute the weights `ours` from the weights `theirs`.
 
     Args:
-        theirs, ours: the name of one weight, the names of several weights, or () if the model has no such weight.
+        theirs, ours: weights of the other family's model and of the Locant model: the name of one weight, the names of
+            several weights, or () if that model has no such weight.
         transforms: applied in this order to `theirs`; their inverses are applied in reverse order to `ours`.
         default: the number that fills a weight of `theirs` that a file leaves out. If it is None, a weight that a file
             leaves out is an error, unless one of the transforms is a `Constant`.
