@@ -15,8 +15,8 @@ def reason_of(error: BaseException) -> str:
     """Return the first line of an error's message, or, for a `StrictDataclassError`, of the message of its cause.
 
     A strict config class raises a `StrictDataclassError` if a check of one field, or of the whole config, fails; its
-    cause is the error that the check raised. If the message of the `StrictDataclassError` names a field, the name of
-    the field and a colon come before the first line.
+    cause is the error that the check raised. If the message of the `StrictDataclassError` names a field, the returned
+    text begins with the name of this field and a colon.
     """
     if not isinstance(error, StrictDataclassError):
         return first_line(error)

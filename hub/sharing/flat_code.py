@@ -72,7 +72,8 @@ class _InnerImport:
 def flatten(roots: Iterable[str]) -> dict[str, str]:
     """Rewrite `roots`, and all modules that they import relatively or from `locant`, as files of one folder.
 
-    The imports of the imported modules are followed in the same way.
+    The imports of the imported modules are followed in the same way, except imports in a `try` with an
+    `except ImportError`.
 
     Args:
         roots: full names of modules.
@@ -81,8 +82,9 @@ def flatten(roots: Iterable[str]) -> dict[str, str]:
         A dict from the name of each file in a model's folder to its rewritten source code.
 
     Raises:
-        SharingError: the source file of a module does not exist or cannot be read, a module of Locant is not in
-            `TRAVELLING`, two files would have the same name, or an import cannot be rewritten.
+        SharingError: the source file of a module does not exist or cannot be read, the name of a module of
+            Locant begins with no prefix in `TRAVELLING`, two files would have the same name, or an import cannot be
+            rewritten.
     """
     modules: dict[str, _Module] = {}
     found = list(roots)

@@ -108,8 +108,10 @@ class RotaryEncoding(PositionEncoding):
     def _frequencies(self) -> tuple[torch.Tensor, float]:
         """Return the inverse frequencies of one axis, and the factor by which cosines and sines are multiplied.
 
-        An axis is a coordinate of a position: image patches have two axes, row and column. R is the number of entries
-        of a head that are rotated. The frequencies are `(R / 2,)` for one axis, and `(R / 4,)` for each of two axes.
+        An axis is a coordinate of a position: a token has one axis, an image patch has two, row and column. Each axis
+        rotates an equal share of a head, `self.config.head_dim` entries or a part of them; the axes have the same
+        frequencies. If R entries of a head are rotated in all, the frequencies are `(R / 2,)` with one axis, and
+        `(R / 4,)` with two.
         """
         if self.rope_type != "default":
             with torch.device("cpu"):  # these functions create some tensors on the default device

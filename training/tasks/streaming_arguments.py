@@ -19,8 +19,8 @@ class StreamingArguments(DataArguments):
 
     streaming: bool = option(
         False,
-        "Read the training data in blocks of 10,000 rows while the model trains, for data that are too large for the "
-        "memory or the disk cache; needs max_steps and validation_file.",
+        "Read the training data in blocks of 10,000 rows (of a text file: lines) while the model trains, for data that "
+        "are too large for the memory or the disk cache; needs max_steps and validation_file.",
     )
     train_weights: list[float] | None = option(
         None,
