@@ -53,8 +53,12 @@ def load_model(
         return *load(name, device, auto_class, AutoTokenizer), None
     auto_class = AutoModelForImageTextToText if config.is_encoder_decoder else AutoModel
     model, image_processor = load(name, device, auto_class, AutoImageProcessor)
-    tokenizer = AutoTokenizer.from_pretrained(name) if config.is_encoder_decoder else None
-    return model, tokenizer, image_processor
+    if not config.is_encoder_decoder:
+        return model, None, image_processor
+    try:
+        return model, AutoTokenizer.from_pretrained(name), image_processor
+    except (OSError, ValueError) as error:
+        raise InputError(f"{name} has no tokenizer that loads ({reason_of(error)}): save one there.") from error
 
 
 def _has_patches(config: Any) -> bool:

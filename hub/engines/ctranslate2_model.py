@@ -87,14 +87,14 @@ class CTranslate2Model:
         try:
             fields = json.loads((Path(folder) / CONFIG_NAME).read_text(encoding="utf-8"))
             settings = fields[SECTION]
-        except (OSError, KeyError) as error:
+            self._tokens: list[str] = json.loads((Path(folder) / VOCABULARY_FILE).read_text(encoding="utf-8"))
+        except (OSError, KeyError, ValueError) as error:
             raise SharingError(
-                f"{folder} has {WEIGHTS_FILE}, but no {CONFIG_NAME} with the field {SECTION}: give the folder that "
-                "locant export wrote."
+                f"{folder} has {WEIGHTS_FILE}, but no {CONFIG_NAME} with the field {SECTION}, or no readable "
+                f"{VOCABULARY_FILE}: give the folder that locant export wrote."
             ) from error
         self.source_prefix: str = settings["source_prefix"]
         self._limits: dict[str, int | None] = settings["positions"]
-        self._tokens: list[str] = json.loads((Path(folder) / VOCABULARY_FILE).read_text(encoding="utf-8"))
         self._ids = {token: number for number, token in enumerate(self._tokens)}
         self.config = LocantConfig.from_dict(fields)
         self.generation_config = GenerationConfig.from_pretrained(folder)

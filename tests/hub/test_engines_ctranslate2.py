@@ -598,3 +598,11 @@ print({"ctranslate2", "onnx", "onnxscript", "onnxruntime"} & {*sys.modules})
 """
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "set()"
+
+
+@pytest.mark.parametrize("name", ["config.json", "shared_vocabulary.json"])
+def test_a_damaged_file_of_an_export_is_one_sentence(save, tmp_path, name):
+    engine = export(save(random_translator()), tmp_path / "engine")
+    (engine / name).write_text("{")
+    with pytest.raises(SharingError, match=r"give the folder that locant export wrote|CTranslate2 does not load"):
+        CTranslate2Model(engine, device="cpu")

@@ -24,7 +24,7 @@ from transformers import AutoModelForImageTextToText, AutoProcessor, AutoTokeniz
 from locant.cli import main
 from locant.tokenization import LocantImageProcessor
 from locant.training.run.trainer import GenerationTrainer
-from locant.training.tasks.captioning import CaptionCollator, exact_share
+from locant.training.tasks.captioning import CaptionCollator, Captioning, exact_share
 
 TASK = "captioning"
 STEPS = 10  # in an epoch
@@ -189,6 +189,12 @@ class TestTraining:
         captions = {caption for *_, caption in pictures.rows["train"]}
         known = sum(caption in captions for *_, caption in pictures.rows["test"])
         assert metrics(folder)["data"]["test_in_train"] == {"images": 0, "captions": known}
+
+    def test_no_line_says_that_nothing_of_test_is_in_train(self):
+        split = {"images": 2, "tokens": 9}
+        summary = {"train": split, "test": split, "vocabulary": 9, "dropped": {"empty": 0, "long": 0}}
+        for overlap, expected in ({"images": 0, "captions": 0}, 3), ({"images": 0, "captions": 1}, 4):
+            assert len(Captioning.describe(None, summary | {"test_in_train": overlap})) == expected
 
     def test_images_and_several_captions_of_each_come_from_a_parquet_file(self, pictures, tmp_path):
         images = [Image.open(pictures.folder / path) for path, *_ in pictures.rows["train"] for _ in range(2)]

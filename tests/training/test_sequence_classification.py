@@ -20,6 +20,7 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer, pipe
 
 from locant import LocantForCausalLM
 from locant.cli import main
+from locant.training.tasks import sequence_classification
 from locant.training.tasks.classification import ClassificationTrainer
 
 from ..tables import assert_same_table
@@ -449,3 +450,8 @@ def test_two_processes_do_what_one_does_with_larger_batches(toy, animals, tmp_pa
         torch.testing.assert_close(other[name], one[name], rtol=1e-3, atol=1e-5, msg=name)
     for here, there in zip(*(metrics(tmp_path / name)["epochs"] for name in ("one", "two")), strict=True):
         assert here == pytest.approx(there, rel=1e-3)
+
+
+def test_targets_of_several_labels_are_in_the_order_of_the_class_numbers():
+    numbers = {"cat": 2, "dog": 0, "cow": 1}
+    assert sequence_classification._target(["cat", "dog"], numbers, PROBLEMS[1], "t.tsv", 0) == [1.0, 0.0, 1.0]

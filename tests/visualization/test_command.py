@@ -9,6 +9,7 @@ import locant
 from locant.cli import main
 from locant.training.errors import InputError
 
+from .models import build
 from .page_data import page_data, part_named
 
 
@@ -61,6 +62,13 @@ def test_a_file_that_is_no_image_is_refused(tmp_path, image_model):
         locant.visualize(image_model, image=path)
     with pytest.raises(InputError, match="reads an image, but was given a text"):
         locant.visualize(image_model, "the cat")
+
+
+def test_a_captioner_without_a_tokenizer_is_one_sentence(image, tmp_path):
+    build("locant captioner").save_pretrained(tmp_path)
+    locant.LocantImageProcessor(size=12).save_pretrained(tmp_path)
+    with pytest.raises(InputError, match="has no tokenizer that loads"):
+        locant.visualize(tmp_path, image=image)
 
 
 def test_an_image_model_is_loaded_from_its_folder(image_model, image, tmp_path):

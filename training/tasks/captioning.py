@@ -148,7 +148,8 @@ class Captioning(Recipe):
         dropped = summary["dropped"]
         if any(dropped.values()):
             lines.append(f"dropped from train: {dropped['empty']:,} empty and {dropped['long']:,} long captions")
-        if overlap := summary.get("test_in_train"):
+        overlap = summary.get("test_in_train", {})
+        if any(overlap.values()):
             lines.append(
                 f"of test, {overlap['images']:,} images and {overlap['captions']:,} captions are also in train"
             )

@@ -323,7 +323,7 @@ def _target(label: Any, numbers: dict[str, int], problem_type: str, table: str, 
         check_class(name, numbers, table, row)
     if isinstance(label, str):
         return numbers[label]
-    return [float(name in label) for name in numbers]
+    return [float(name in label) for name in sorted(numbers, key=lambda name: numbers[name])]
 
 
 def _counted(batches: Iterator[Mapping[str, torch.Tensor]], progress: tqdm) -> Iterator[Mapping[str, torch.Tensor]]:
