@@ -183,7 +183,8 @@ def train_tokenizer(
     backend.post_processor = processors.Sequence([offsets, template])
     if backend.get_vocab_size() < vocab_size:
         logger.warning(
-            f"The texts gave a vocabulary of {backend.get_vocab_size():,} tokens, fewer than vocab_size {vocab_size:,}."
+            f"The texts have too few different words for a vocabulary of {vocab_size:,} tokens: the tokenizer has "
+            f"{backend.get_vocab_size():,} tokens, which needs no change of an option."
         )
     return LocantTokenizer(
         tokenizer_object=backend,

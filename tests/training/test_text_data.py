@@ -232,9 +232,7 @@ class TestErrors:
         )
 
     def test_folder_in_place_of_a_file(self, tmp_path):
-        assert self.message(train_file=tmp_path).startswith(
-            f"{tmp_path} is a folder, where a file is expected; a dataset"
-        )
+        assert self.message(train_file=tmp_path).startswith(f"{tmp_path} is a folder, where a file is expected: give")
 
     @pytest.mark.parametrize("side", [0, 1])
     def test_empty_file(self, tmp_path, side):

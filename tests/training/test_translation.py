@@ -641,11 +641,13 @@ print(*tokenizer.batch_decode(generated, skip_special_tokens=True), sep="\\n")
 
 class TestOptions:
     @pytest.mark.slow
-    def test_early_stopping_stops(self, toy, tmp_path, training_steps):
+    def test_early_stopping_stops(self, toy, tmp_path, training_steps, capsys):
         options = {"learning_rate": 1e-9, "early_stopping_patience": 2, "num_train_epochs": 9}
         assert toy.train(tmp_path / "run", **options) == 0
         assert len(metrics(tmp_path / "run")["epochs"]) == 3
         assert len(training_steps) == 3 * STEPS
+        assert toy.train(tmp_path / "run", **options) == 0
+        assert "is already finished: give a larger early_stopping_patience to train" in capsys.readouterr().out
 
     @pytest.mark.slow
     def test_early_stopping_keeps_its_patience_through_a_kill(self, toy, tmp_path, stop_at):

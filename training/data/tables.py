@@ -358,7 +358,8 @@ def existing_file(path: str | Path) -> Path:
         return path
     if path.is_dir():
         raise InputError(
-            f"{path} is a folder, where a file is expected; a dataset in a folder is given as dataset_name."
+            f"{path} is a folder, where a file is expected: give a file (locant train also takes a folder, as "
+            "dataset_name)."
         )
     if not path.parent.is_dir():
         raise InputError(f"{path} does not exist, and its folder {path.parent} is missing too: correct the path.")

@@ -1,6 +1,7 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
 """A run of `locant train`, whatever its task: from the data to a model that is trained, measured and saved."""
 
+import math
 from collections import Counter
 from collections.abc import Mapping
 from contextlib import nullcontext
@@ -89,11 +90,10 @@ def _train(run: RunConfig, write_card: WriteCard | None, termination: Terminatio
         rows = load_rows(run, recipe)
     folder.check_data(data_identity(recipe, rows))
     if folder.is_finished():
-        limit = "max_steps" if run.training.max_steps > 0 else "num_train_epochs"
-        if run.training.early_stopping_patience is not None:
-            limit += ", or a larger early_stopping_patience,"
         print_in_main_process(
-            run, f"The run in {folder.path} is already finished: give a larger {limit} to train further."
+            run,
+            f"The run in {folder.path} is already finished: give a larger {_limit_of(run, folder.metrics())} to train "
+            "further.",
         )
     if folder.is_finished() and not run.training.dry_run:
         report(run, recipe, folder.metrics())
@@ -127,6 +127,15 @@ def _train(run: RunConfig, write_card: WriteCard | None, termination: Terminatio
             in_one_sentence(folder.path, folder.path, has_lock=is_main),
         ):
             return fit(run, recipe, prepared, trainer, folder, termination)
+
+
+def _limit_of(run: RunConfig, metrics: Mapping[str, Any]) -> str:
+    """Return the name of the option that ended the finished run with these metrics."""
+    name, reached = "num_train_epochs", metrics["epochs"][-1]["epoch"] if metrics["epochs"] else math.inf
+    if run.training.max_steps > 0:
+        name, reached = "max_steps", metrics["steps"]
+    is_stopped_early = run.training.early_stopping_patience is not None and reached < getattr(run.training, name)
+    return "early_stopping_patience" if is_stopped_early else name
 
 
 def describe_size(model: PreTrainedModel, counts: Mapping[str, int], is_new: bool) -> str:
