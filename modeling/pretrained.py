@@ -227,7 +227,9 @@ class LocantPreTrainedModel(PreTrainedModel):
         """
         if distributed_config is not None and distributed_config.tp_size > 1:
             _check_heads(cast(LocantPreTrainedModel, model), distributed_config.tp_size)
-        if model.all_tied_weights_keys and distributed_config is not None and distributed_config.dp_size > 1:
+        # `dp_size` is `fsdp_size` times the number of replicas, or missing where transformers has no replicas
+        dp_size = getattr(distributed_config, "dp_size", getattr(distributed_config, "fsdp_size", 1))
+        if model.all_tied_weights_keys and dp_size > 1:
             if distributed_config.tp_size > 1:
                 raise ValueError(
                     "fsdp_size and tp_size are both above 1, but together they cannot train tied embeddings: set one "

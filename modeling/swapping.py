@@ -76,7 +76,7 @@ def swap_position_encoding(model: Any, position_encoding: str, **fields: Any) ->
     report = replace(report, attn_implementation=(before, after) if before != after else None)
     if model.can_generate():
         new.generation_config = copy.deepcopy(model.generation_config)
-    if model.is_activation_checkpointing:
+    if any(getattr(module, "gradient_checkpointing", False) for module in model.modules()):
         new.gradient_checkpointing_enable()
     return new, report
 

@@ -163,7 +163,7 @@ class TestDetails:
     def test_gradient_checkpointing_stays_on(self, make_model):
         model = make_model(position_encoding="none")
         model.gradient_checkpointing_enable()
-        assert model.with_position_encoding("rotary").is_activation_checkpointing
+        assert model.with_position_encoding("rotary").model.encoder.gradient_checkpointing
 
     def test_only_fields_about_position_can_come_with_it(self, make_model):
         with pytest.raises(TypeError, match="d_model"):

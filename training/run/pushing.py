@@ -55,7 +55,8 @@ class PushingTrainer(Trainer):
         private = self.args.hub_private_repo if private is None else private
         mend = "Log in by `hf auth login`, set hub_model_id to USER/NAME, or leave push_to_hub out."
         with _in_one_sentence(f"The run cannot be pushed to {self.args.hub_model_id or self._folder.name}", mend):
-            super().init_hf_repo(token, private)
+            self.args.hub_private_repo = private  # not every release of the Trainer takes it as an argument
+            super().init_hf_repo(token)
             if private and self.hub_model_id is not None:
                 hub: Any = hf_api()
                 if not hub.model_info(self.hub_model_id, token=token or self.args.hub_token).private:
