@@ -16,6 +16,7 @@ from transformers import (
     MistralForCausalLM,
     QuantizedCache,
     StaticCache,
+    cache_utils,
     set_seed,
 )
 
@@ -316,6 +317,8 @@ class TestCache:
     def test_quantised(self, language_model, make_batch, encoding, options, no_grad):
         if options["backend"] == "quanto":
             pytest.importorskip("optimum.quanto")
+        elif not hasattr(cache_utils, "Fp8QuantizedLayer"):
+            pytest.skip("transformers 5.20 has no cache in fp8")
         model = language_model(encoding, d_model=64, position_parameters=STEEP)
         ids, mask = make_batch(PROMPTS, "left")
         cache, logits = QuantizedCache(config=model.config, **options), []
