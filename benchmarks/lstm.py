@@ -19,6 +19,7 @@ from transformers import initialization as init
 from transformers.modeling_outputs import Seq2SeqLMOutput
 from transformers.utils import ModelOutput
 
+from locant.modeling.cache_names import CACHE, takes_cache_as
 from locant.modeling.loss import linear_token_loss, token_loss
 
 
@@ -204,6 +205,7 @@ class LSTMForConditionalGeneration(PreTrainedModel, GenerationMixin):
         moved = torch.cat([start, labels[:, :-1]], dim=1)
         return moved.masked_fill(moved == -100, self.config.pad_token_id)
 
+    @takes_cache_as("past_key_values")
     def forward(
         self,
         input_ids: torch.Tensor | None = None,
@@ -245,7 +247,7 @@ class LSTMForConditionalGeneration(PreTrainedModel, GenerationMixin):
             return Seq2SeqLMOutput(loss=linear_token_loss(states, self.lm_head, labels, smoothing, num_items_in_batch))
         logits = self.lm_head(states)
         loss = None if labels is None else token_loss(logits, labels, smoothing, num_items_in_batch)
-        return Seq2SeqLMOutput(loss=loss, logits=logits, past_key_values=None if use_cache is False else after)
+        return Seq2SeqLMOutput(loss=loss, logits=logits, **{CACHE: None if use_cache is False else after})
 
 
 @torch.no_grad()

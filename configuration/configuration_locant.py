@@ -243,7 +243,7 @@ class LocantConfig(PretrainedConfig):
     """
 
     model_type = "locant"
-    keys_to_ignore_at_inference = ["past_key_values"]  # noqa: RUF012 (declared in the base class)
+    keys_to_ignore_at_inference = ["past_key_values", "cache"]  # noqa: RUF012 (declared in the base class)
     attribute_map = {"hidden_size": "d_model"}  # noqa: RUF012
     base_model_fsdp_plan = {}  # noqa: RUF012 (the default names Llama's modules; the plan is in `LocantStack`)
 

@@ -32,6 +32,7 @@ from transformers.utils import ModelOutput
 
 from locant.configuration.configuration_locant import LocantConfig
 
+from .cache_names import CACHE
 from .stack_inputs import self_attention_cache
 
 # Logits processors whose effect on a row depends on the tokens of this row only, so that other rows can be removed
@@ -253,7 +254,7 @@ class BeamSearch:
         Each new beam gets the cached keys and values of the beam that it continues. No sentence is removed if there is
         a cache that is no `DynamicCache`. The result is `model_kwargs` for the remaining rows.
         """
-        cache: Any = self_attention_cache(model_kwargs.get("past_key_values"))
+        cache: Any = self_attention_cache(model_kwargs.get(CACHE))
         # a static cache has a fixed number of rows
         if self.kept is not None and (cache is None or type(cache) is DynamicCache):
             model_kwargs = self._leave(self.kept, model_kwargs)
@@ -278,7 +279,7 @@ class BeamSearch:
 
         indices = {sentences: kept, sentences * self.beams: kept_rows}
         left = {name: _select(value, indices) for name, value in model_kwargs.items()}
-        cache = model_kwargs.get("past_key_values")
+        cache = model_kwargs.get(CACHE)
         if isinstance(cache, EncoderDecoderCache):
             layers = cache.cross_attention_cache.layers
             cache.cross_attention_cache.reorder_cache(indices[layers[0].keys.shape[0]])  # type: ignore[union-attr]

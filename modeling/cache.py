@@ -45,8 +45,8 @@ class GrowingLayer(DynamicLayer):
         if self.room is None or not self._fits(self.room[0], end):
             length = end + max(_LEAST_ROOM, int(_ROOM * end))
             self.room = tuple(
-                new.new_empty(*new.shape[:2], length, new.shape[-1], dtype=self.dtype)
-                for new in (key_states, value_states)
+                new.new_empty(*new.shape[:2], length, new.shape[-1], dtype=kept.dtype)
+                for new, kept in ((key_states, self.keys), (value_states, self.values))
             )
             if past:
                 self.room[0][:, :, :past] = self.keys

@@ -11,6 +11,7 @@ from transformers.generation import GenerationConfig, GenerationMixin, LogitsPro
 
 from locant.configuration.configuration_locant import LocantConfig
 
+from .cache_names import CACHE, takes_cache_as
 from .stack_inputs import self_attention_cache
 
 _Made = TypeVar("_Made")
@@ -84,6 +85,12 @@ class LocantGenerationMixin(GenerationMixin):
     search_beams: ClassVar[Any] = None
     make_room: ClassVar[Any] = None
 
+    @takes_cache_as(CACHE)
+    def generate(self, *args: Any, **kwargs: Any) -> Any:
+        """Generate as in transformers; the cache may be given as `cache` or as `past_key_values`."""
+        return super().generate(*args, **kwargs)  # type: ignore[misc]  # transformers annotates `self`
+
+    @takes_cache_as("past_key_values")
     def create_masks_for_generate(
         self, attention_mask: torch.Tensor | None, past_key_values: Cache, **kwargs: Any
     ) -> torch.Tensor | None:
@@ -97,21 +104,23 @@ class LocantGenerationMixin(GenerationMixin):
         missing = max(0, past_key_values.get_max_length() - attention_mask.shape[1])
         return torch.nn.functional.pad(attention_mask, (0, missing))
 
+    @takes_cache_as("cache")
     def prepare_inputs_for_generation(
-        self, *args: Any, inputs_embeds: torch.Tensor | None = None, **kwargs: Any
+        self, *args: Any, inputs_embeds: torch.Tensor | None = None, cache: Cache | None = None, **kwargs: Any
     ) -> dict[str, Any]:
         """Prepare the inputs as in transformers, but do not cut position ids that cover all tokens, cached and new.
 
         If the caller gave position ids for the new tokens alone, they are cut to the tokens of this step, as in
-        transformers. The signature names `inputs_embeds`, because `generate()` looks for this name in the signature.
+        transformers. The signature names `inputs_embeds` and `cache`, because `generate()` looks for these names in the
+        signature.
         """
         prepare: Any = super().prepare_inputs_for_generation  # type: ignore[misc]  # transformers annotates `self`
-        inputs = prepare(*args, inputs_embeds=inputs_embeds, **kwargs)
+        inputs = prepare(*args, inputs_embeds=inputs_embeds, **{CACHE: cache}, **kwargs)
         name = "decoder_position_ids" if self.config.is_encoder_decoder else "position_ids"
         given = kwargs.get(name)
         if given is None:
             return inputs
-        cache = self_attention_cache(kwargs.get("past_key_values"))
+        cache = self_attention_cache(cache)
         past_length = 0 if cache is None else int(cache.get_seq_length())
         is_whole = given.shape[1] == past_length + inputs[name].shape[1]
         return {**inputs, name: given} if is_whole else inputs
@@ -152,7 +161,7 @@ class LocantGenerationMixin(GenerationMixin):
         The inputs of the source are repeated as well if the caller gave a cache whose cross-attention has a row for
         each beam, or a cache that is no `SourceCache`.
         """
-        cache = model_kwargs.get("past_key_values")
+        cache = model_kwargs.get(CACHE)
         is_shared = cache is None
         if isinstance(cache, SourceCache):
             is_shared = cache.source_rows in (None, model_kwargs["encoder_outputs"][0].shape[0])
@@ -170,17 +179,17 @@ class LocantGenerationMixin(GenerationMixin):
 
         A cache that the caller gave is not changed.
         """
-        is_given = model_kwargs.get("past_key_values") is not None
+        is_given = model_kwargs.get(CACHE) is not None
         prepare: Any = super()._prepare_cache_for_generation  # type: ignore[misc]  # transformers annotates `self`
         prepare(generation_config, model_kwargs, *args)
-        cache = self_attention_cache(model_kwargs.get("past_key_values"))
+        cache = self_attention_cache(model_kwargs.get(CACHE))
         if cache is None or is_given:
             return
         if self.make_room is not None:
             self.make_room(cache)
         if self.config.is_encoder_decoder:
-            cross = model_kwargs["past_key_values"].cross_attention_cache
-            model_kwargs["past_key_values"] = SourceCache(cache, cross)
+            cross = model_kwargs[CACHE].cross_attention_cache
+            model_kwargs[CACHE] = SourceCache(cache, cross)
 
     def _beam_search(
         self,
@@ -197,7 +206,7 @@ class LocantGenerationMixin(GenerationMixin):
         False.
         """
         # search_beams removes finished sentences from the cache; a cache that the caller gave must keep all its rows
-        is_given = hasattr(model_kwargs.get("past_key_values"), "_is_user_defined")
+        is_given = hasattr(model_kwargs.get(CACHE), "_is_user_defined")
         if self.search_beams is not None and not (synced_gpus or is_given):
             found = self.search_beams(
                 self, input_ids, logits_processor, stopping_criteria, generation_config, model_kwargs

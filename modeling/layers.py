@@ -14,6 +14,7 @@ from locant.configuration.configuration_locant import LocantConfig
 
 from .attention import CrossAttention, SelfAttention
 from .attention_inputs import AttentionInputs
+from .cache_names import takes_cache_as
 from .linear import project
 from .positions.base import PositionLayer
 
@@ -53,6 +54,7 @@ class TransformerLayer(GradientCheckpointingLayer):
         self.ffn = FeedForward(config, getattr(config, f"{stack}_ffn_dim"))
         self.ffn_residual = NormAndDropout(config)
 
+    @takes_cache_as("past_key_values")
     def forward(
         self,
         hidden_states: torch.Tensor,

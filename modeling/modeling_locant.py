@@ -18,6 +18,7 @@ from transformers.utils.generic import can_return_tuple
 
 from locant.configuration.configuration_locant import LocantConfig
 
+from .cache_names import CACHE, takes_cache_as
 from .generation import LocantGenerationMixin
 from .loss import VocabularyHead, needed_by_loss
 from .pretrained import LocantPreTrainedModel
@@ -92,6 +93,7 @@ class LocantModel(LocantPreTrainedModel):
         if self.config.shares_embeddings or not isinstance(self.encoder, LocantEncoder):
             self.decoder.embed_tokens = value
 
+    @takes_cache_as("past_key_values")
     @can_return_tuple
     def forward(  # type: ignore[misc]  # TransformersKwargs has some of these names too
         self,
@@ -188,7 +190,7 @@ class LocantModel(LocantPreTrainedModel):
         )
         return Seq2SeqModelOutput(
             last_hidden_state=decoder_outputs.last_hidden_state,
-            past_key_values=decoder_outputs.past_key_values,
+            **{CACHE: getattr(decoder_outputs, CACHE)},
             decoder_hidden_states=decoder_outputs.hidden_states,
             decoder_attentions=decoder_outputs.attentions,
             cross_attentions=decoder_outputs.cross_attentions,
@@ -226,7 +228,7 @@ class LocantForConditionalGeneration(VocabularyHead, LocantGenerationMixin):
         """Generate as in transformers; `encoder_outputs` may also be a tuple or a list, as in `forward`."""
         if encoder_outputs is not None:
             kwargs["encoder_outputs"] = as_encoder_output(encoder_outputs)
-        return super().generate(*args, **kwargs)  # type: ignore[misc]  # transformers annotates `self`
+        return super().generate(*args, **kwargs)
 
     def prepare_decoder_input_ids_from_labels(self, labels: torch.Tensor) -> torch.Tensor:
         """Make the decoder input ids `(batch, length)` from the labels `(batch, length)`, with `shift_right`.
@@ -242,6 +244,7 @@ class LocantForConditionalGeneration(VocabularyHead, LocantGenerationMixin):
             )
         return shift_right(labels, start, pad)
 
+    @takes_cache_as("past_key_values")
     @can_return_tuple
     def forward(  # type: ignore[misc]  # TransformersKwargs has some of these names too
         self,

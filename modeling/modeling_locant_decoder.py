@@ -12,6 +12,7 @@ from transformers.utils.generic import can_return_tuple
 
 from locant.configuration.configuration_locant import LocantConfig
 
+from .cache_names import CACHE, takes_cache_as
 from .generation import LocantGenerationMixin
 from .loss import VocabularyHead, needed_by_loss
 from .pretrained import LocantPreTrainedModel
@@ -38,6 +39,7 @@ class LocantDecoderModel(LocantPreTrainedModel):
         """Replace the token embeddings."""
         self.decoder.embed_tokens = value
 
+    @takes_cache_as("past_key_values")
     @can_return_tuple
     def forward(  # type: ignore[misc]  # TransformersKwargs has some of these names too
         self,
@@ -75,7 +77,7 @@ class LocantDecoderModel(LocantPreTrainedModel):
         )
         return BaseModelOutputWithPast(
             last_hidden_state=outputs.last_hidden_state,
-            past_key_values=outputs.past_key_values,
+            **{CACHE: getattr(outputs, CACHE)},
             hidden_states=outputs.hidden_states,
             attentions=outputs.attentions,
         )
@@ -97,6 +99,7 @@ class LocantForCausalLM(VocabularyHead, LocantGenerationMixin):
         self.lm_head = nn.Linear(config.d_model, config.vocab_size, bias=config.lm_head_bias)
         self.post_init()
 
+    @takes_cache_as("past_key_values")
     @can_return_tuple
     def forward(  # type: ignore[misc]  # TransformersKwargs has some of these names too
         self,
@@ -164,7 +167,7 @@ class LocantForCausalLM(VocabularyHead, LocantGenerationMixin):
         return CausalLMOutputWithPast(
             loss=loss,
             logits=logits,
-            past_key_values=outputs.past_key_values,
+            **{CACHE: getattr(outputs, CACHE)},
             hidden_states=outputs.hidden_states,
             attentions=outputs.attentions,
         )

@@ -21,6 +21,7 @@ from locant.configuration.position_encodings import AttentionKind
 
 from .attention import Attention, CrossAttention, SelfAttention
 from .attention_inputs import AttentionInputs, cross_attention_inputs, query_offset, self_attention_inputs
+from .cache_names import CACHE, takes_cache_as
 from .generation import SourceCache
 from .layers import Dropout, TransformerLayer, build_norm
 from .positions.base import PositionEncoding, build_position_encoding
@@ -148,7 +149,7 @@ class LocantStack(LocantPreTrainedModel):
                 source.hidden_states if source is not None else None,
                 self_inputs=self_inputs[layer_type],
                 cross_inputs=cross_inputs,
-                past_key_values=past_key_values,
+                **{CACHE: past_key_values},  # gradient checkpointing of transformers looks for this name
                 **kwargs,
             )
         return self.final_norm(hidden_states)
@@ -361,6 +362,7 @@ class LocantDecoder(LocantTokenStack):
         """The kinds of attention in this stack: self-attention, and cross-attention if there is an encoder."""
         return ("decoder", "cross") if self.config.is_encoder_decoder else ("decoder",)
 
+    @takes_cache_as("past_key_values")
     @merge_with_config_defaults
     @capture_outputs
     def forward(  # type: ignore[misc]  # TransformersKwargs has some of these names too
@@ -431,10 +433,8 @@ class LocantDecoder(LocantTokenStack):
             make = partial(prepare_stack_inputs, *given, max_position_embeddings=bound)
             cache_of_source = past_key_values if isinstance(past_key_values, SourceCache) else None
             source = make() if cache_of_source is None else cache_of_source.made_once("source", given, make)
-        return BaseModelOutputWithPastAndCrossAttentions(
-            last_hidden_state=self.run_layers(inputs, source, past_key_values, **kwargs),
-            past_key_values=past_key_values,
-        )
+        hidden_states = self.run_layers(inputs, source, past_key_values, **kwargs)
+        return BaseModelOutputWithPastAndCrossAttentions(hidden_states, past_key_values)
 
     def _new_cache(self) -> Cache:
         cache = DynamicCache(config=self.config)
