@@ -129,7 +129,7 @@ class LocantModel(LocantPreTrainedModel):
                 target_length, past + target_length)`, as for the encoder. It is combined with causality.
             encoder_outputs: the output of the encoder, which is then not run: a `ModelOutput`, tuple or list that
                 begins with the last hidden states.
-            past_key_values: keys and values of earlier target tokens.
+            past_key_values: keys and values of earlier target tokens; they may also be given as `cache`.
             inputs_embeds, decoder_inputs_embeds: embeddings instead of ids; the model multiplies them by sqrt(d_model)
                 if `scale_embedding` is set.
             use_cache: return a cache.

@@ -393,7 +393,7 @@ class LocantDecoder(LocantTokenStack):
             encoder_attention_mask: `(batch, source_length)`, 0 at padding; or `(batch or 1, 1 or heads, length or 1,
                 source_length)`. `batch` is the batch size of `encoder_hidden_states`; with four dimensions, it may also
                 be the batch size of `input_ids`.
-            past_key_values: the cache, with keys and values of earlier tokens.
+            past_key_values: the cache, with keys and values of earlier tokens; it may also be given as `cache`.
             inputs_embeds: embeddings `(batch, length, d_model)` instead of ids; the stack multiplies them by
                 sqrt(d_model) if `scale_embedding` is set.
             use_cache: return a cache, a new one if none is given.

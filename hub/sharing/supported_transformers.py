@@ -3,14 +3,14 @@
 
 `locant` imports this file first. It is also saved with the code of each model, and the files of the model's classes
 import it first. Therefore, an unsupported version of transformers is an error of one sentence, with and without Locant
-installed. From version 5.24 on, `generate()` of transformers passes the cache to the model as `cache`, not as
-`past_key_values`.
+installed. Later versions are refused until they are tested, because a new name of an argument that `generate()` passes
+may make results silently wrong.
 """
 
 import transformers
 from packaging.specifiers import SpecifierSet
 
-SUPPORTED = ">=5.20,<5.24"
+SUPPORTED = ">=5.20,<5.25"
 
 if not SpecifierSet(SUPPORTED).contains(transformers.__version__, prereleases=True):
     raise ImportError(

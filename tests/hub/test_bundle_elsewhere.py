@@ -289,7 +289,7 @@ except ValueError as error:
 @pytest.mark.slow
 @pytest.mark.parametrize("version", ["5.20.0", "4.57.6", "5.24.0"])
 def test_other_versions_of_transformers(version, home, tmp_path):
-    """The oldest supported gives the same; an older one says what it needs. They are taken from the package index."""
+    """The oldest and the newest supported give the same; an older one says what it needs. All are downloaded."""
     environment = environments.Environment(
         tmp_path, ["torch", "accelerate"], without=["huggingface-hub", "safetensors"]
     )

@@ -42,6 +42,7 @@ from transformers.utils import ModelOutput
 
 from locant import modeling
 from locant.configuration.configuration_locant import LocantConfig
+from locant.modeling.cache_names import CACHE
 
 from .conftest import SHAPE
 
@@ -834,8 +835,9 @@ ANOTHER_ORDER = {CAPTIONS: "the class is that of translation, whose first argume
 
 
 def arguments(cls):
-    """The names of the arguments of `forward` in their order, without `self` and `kwargs`."""
-    return list(inspect.signature(cls.forward).parameters)[1:-1]
+    """The names of the arguments of `forward` in their order, without `self` and `kwargs`; the cache has one name."""
+    names = list(inspect.signature(cls.forward).parameters)[1:-1]
+    return ["past_key_values" if name == CACHE else name for name in names]
 
 
 @pytest.mark.parametrize("name", ALL)
