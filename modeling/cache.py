@@ -45,7 +45,7 @@ class GrowingLayer(DynamicLayer):
         if self.room is None or not self._fits(self.room[0], end):
             length = end + max(_LEAST_ROOM, int(_ROOM * end))
             self.room = tuple(
-                new.new_empty(*new.shape[:2], length, new.shape[-1], dtype=kept.dtype)
+                new.new_empty(*new.shape[:2], length, new.shape[-1], dtype=kept.dtype)  # type: ignore[union-attr]
                 for new, kept in ((key_states, self.keys), (value_states, self.values))
             )
             if past:

@@ -57,7 +57,8 @@ class LocantProcessor(ProcessorMixin):
         given = {"images": images, "text": text, "text_target": text_target}
         if all(value is None for value in given.values()):
             raise ValueError("The processor was given nothing: give images, text or text_target.")
-        options = self._merge_kwargs(ProcessingKwargs, tokenizer_init_kwargs=self.tokenizer.init_kwargs, **kwargs)
+        merge: Any = self._merge_kwargs  # annotated with an instance of ProcessingKwargs, but takes the class
+        options = merge(ProcessingKwargs, tokenizer_init_kwargs=self.tokenizer.init_kwargs, **kwargs)
         text_options = options["text_kwargs"]
         return_tensors = text_options.pop("return_tensors", None)
 
