@@ -18,6 +18,7 @@ from transformers import (
     StableLmModel,
 )
 from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
+from transformers.models.gptj import modeling_gptj
 from transformers.models.gptj.modeling_gptj import GPTJAttention
 from transformers.models.llama.modeling_llama import LlamaAttention, LlamaRotaryEmbedding, apply_rotary_pos_emb
 from transformers.models.phi.modeling_phi import PhiAttention, PhiRotaryEmbedding
@@ -268,7 +269,10 @@ class TestAttention:
             {name.replace("o_proj", "out_proj"): weight for name, weight in ours.state_dict().items()}
         )
         states = torch.randn(2, 14, 64)
-        expected = theirs(states, attention_mask=causal(14), position_ids=self.IDS)[0]
+        positions = {"position_ids": self.IDS}
+        if hasattr(modeling_gptj, "GPTJRotaryEmbedding"):  # from transformers 5.24 on
+            positions = {"position_embeddings": modeling_gptj.GPTJRotaryEmbedding(config)(states, self.IDS)}
+        expected = theirs(states, attention_mask=causal(14), **positions)[0]
         assert_same(attend(ours, states, self.IDS), expected)
 
     def test_interleaved_is_roformers(self, spread):
