@@ -7,6 +7,7 @@ ignores arguments that it does not know, it would ignore a cache that is passed 
 passes such a cache on under the right name.
 """
 
+import inspect
 from collections.abc import Callable
 from functools import wraps
 from typing import Any, TypeVar, cast
@@ -39,6 +40,9 @@ def takes_cache_as(name: str) -> Callable[[_Method], _Method]:
                 kwargs[name] = given[0]
             return method(self, *args, **kwargs)
 
+        # `unwrap_model(keep_fp32_wrapper=False)` of accelerate removes every decorator with the attribute `__wrapped__`
+        del renamed.__wrapped__
+        renamed.__signature__ = inspect.signature(method)  # type: ignore[attr-defined]
         return cast(_Method, renamed)
 
     return decorate

@@ -4,6 +4,7 @@
 import asyncio
 import signal
 import socket
+import sys
 from collections.abc import Callable
 from types import FrameType
 
@@ -71,6 +72,7 @@ class _Server(uvicorn.Server):
         if self.should_exit:
             signal.signal(sig, signal.SIG_DFL)
             signal.raise_signal(sig)
+        print("Stopping; a second signal ends the server at once.", file=sys.stderr)
         super().handle_exit(sig, frame)
 
 

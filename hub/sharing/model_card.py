@@ -117,7 +117,7 @@ def evaluation_results(card: CardData) -> list[EvalResult]:
             dataset_split=split,
             metric_type=metric,
             metric_name=name,
-            metric_value=round(measured[key], 6),  # BLEU of equal texts is 100.00000000000004
+            metric_value=measured[key],
             metric_args=_arguments(arguments, measured.get(f"{key}_signature")),
         )
         for split, measured in card.results.items()

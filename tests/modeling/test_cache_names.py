@@ -1,8 +1,11 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
 """The cache has the name of the installed transformers in outputs; as an argument, it has both names."""
 
+from types import MethodType
+
 import pytest
 import torch
+from accelerate.utils import convert_outputs_to_fp32, extract_model_from_parallel
 from transformers import DynamicCache, EncoderDecoderCache, LlamaConfig, LlamaForCausalLM
 from transformers.utils import generic
 
@@ -45,6 +48,16 @@ class TestForward:
         expected = decoder(IDS, use_cache=False, **source).last_hidden_state
         steps = [decoder(part, **source, **{name: cache}).last_hidden_state for part in IDS.split([4, 2], 1)]
         torch.testing.assert_close(torch.cat(steps, 1), expected, atol=1e-5, rtol=1e-5)
+
+    @NAMES
+    @CLASSES
+    def test_continues_from_the_cache_after_accelerate_unwrapped_the_model(self, make_model, no_grad, cls, name):
+        model, cache = make_model(cls), new_cache(cls)
+        model._original_forward = model.forward  # as `Accelerator.prepare_model` does for mixed precision
+        model.forward = MethodType(convert_outputs_to_fp32(model.forward.__func__), model)
+        model = extract_model_from_parallel(model, keep_fp32_wrapper=False)
+        model(**inputs_of(cls, IDS), **{name: cache})
+        assert cache.get_seq_length() == 6
 
     @CLASSES
     def test_refuses_two_caches(self, make_model, cls):

@@ -104,7 +104,6 @@ def test_clients_that_hang_are_closed_and_nobody_waits_for_them(server, undistur
     reads_nothing.close()
 
 
-@pytest.mark.slow
 def test_clients_that_leave_their_answers_unread_are_closed(server, undisturbed, texts):
     """The answers are larger than the buffers of the system, so the server cannot hand them over."""
     connection = connect(server, b"GET /docs HTTP/1.1\r\nHost: a\r\n\r\n")
@@ -120,7 +119,6 @@ def test_clients_that_leave_their_answers_unread_are_closed(server, undisturbed,
             time.sleep(0.1)
 
 
-@pytest.mark.slow
 def test_a_second_sigterm_ends_a_server_that_still_answers(translator, tmp_path, texts):
     with running(translator, tmp_path, "--stop_seconds", "300") as (process, address):
         long = {"text": texts * 4, "num_beams": 8, "max_new_tokens": 512}

@@ -781,6 +781,9 @@ class TestDryRun:
         out = capsys.readouterr().out
         assert "steps" in self.rows(out)
         assert f"The run in {trained_run} is already finished" in out
+        assert toy.train(trained_run, num_train_epochs=9, dry_run="true") == 0
+        assert f"The run would resume from {trained_run / 'checkpoint-'}" in capsys.readouterr().out
+        assert contents(trained_run) == before
 
     def test_measures_a_batch(self, trained_run):
         """Twice the pairs keep twice the memory, and logits are not among it, as training makes none."""

@@ -113,6 +113,8 @@ def _train(run: RunConfig, write_card: WriteCard | None, termination: Terminatio
     if run.training.dry_run:
         if run.training.process_index == 0:
             print_dry_run(run.training, model, inputs)
+            if (checkpoint := folder.last_checkpoint()) and not folder.is_finished():
+                print(f"The run would resume from {checkpoint}; the report above counts all steps of the run.")
         return prepared.summary
     with in_one_sentence(folder.path, folder.path):
         settle_choices(run, model, inputs, folder)

@@ -14,6 +14,8 @@ from sacrebleu.metrics import BLEU, CHRF
 
 from ..errors import InputError
 
+_HIGHEST = 100.0  # the BLEU that sacrebleu computes of equal texts is 100.00000000000004
+
 References = Sequence[str] | Sequence[Sequence[str]]
 """A reference for each prediction, or a list of references for each prediction."""
 
@@ -47,7 +49,7 @@ def corpus_bleu(predictions: Sequence[str], references: References, **options: A
     longest = max(len(metric.tokenizer(text).split()) for texts in choices for text in texts)
     if "max_ngram_order" not in options and 0 < longest < metric.max_ngram_order:
         metric = BLEU(**options, max_ngram_order=longest)
-    score = metric.corpus_score(predictions, _reference_streams(choices)).score
+    score = min(metric.corpus_score(predictions, _reference_streams(choices)).score, _HIGHEST)
     order = f"|order:{metric.max_ngram_order}" if metric.max_ngram_order < BLEU().max_ngram_order else ""
     return {"bleu": score, "signature": f"{metric.get_signature()}{order}"}
 
@@ -76,7 +78,7 @@ def sentence_bleu(predictions: Sequence[str], references: References, **options:
         A dict with `sentence_bleu` (the mean), `scores` (a float for each sentence) and `signature`.
     """
     metric, choices = BLEU(**{"effective_order": True, **options}), _reference_lists(predictions, references)
-    scores = [metric.sentence_score(*pair).score for pair in zip(predictions, choices, strict=True)]
+    scores = [min(metric.sentence_score(*pair).score, _HIGHEST) for pair in zip(predictions, choices, strict=True)]
     counts = {len(choice) for choice in choices}
     metric.num_refs = counts.pop() if len(counts) == 1 else -1  # for sacrebleu, -1 means that this number varies
     return {
