@@ -92,21 +92,27 @@ class LocantGenerationMixin(GenerationMixin):
 
     @takes_cache_as("past_key_values")
     def create_masks_for_generate(
-        self, attention_mask: torch.Tensor | None, past_key_values: Cache, **kwargs: Any
+        self, attention_mask: torch.Tensor | None, past_key_values: Cache | None = None, **kwargs: Any
     ) -> torch.Tensor | None:
         """Pad the decoder's attention mask to the length of the static cache.
 
         The mask then has the same shape in every step, so that a compiled step is not compiled again.
         """
-        if attention_mask is None:
-            return None
+        if attention_mask is None or past_key_values is None:
+            return attention_mask
         # if all layers have sliding windows, the cache has the length of a window, and the mask becomes longer than it
         missing = max(0, past_key_values.get_max_length() - attention_mask.shape[1])
         return torch.nn.functional.pad(attention_mask, (0, missing))
 
     @takes_cache_as("cache")
     def prepare_inputs_for_generation(
-        self, *args: Any, inputs_embeds: torch.Tensor | None = None, cache: Cache | None = None, **kwargs: Any
+        self,
+        input_ids: torch.Tensor,
+        next_sequence_length: int | None = None,
+        cache: Cache | None = None,
+        *args: Any,
+        inputs_embeds: torch.Tensor | None = None,
+        **kwargs: Any,
     ) -> dict[str, Any]:
         """Prepare the inputs as in transformers, but do not cut position ids that cover all tokens, cached and new.
 
@@ -115,7 +121,7 @@ class LocantGenerationMixin(GenerationMixin):
         signature.
         """
         prepare: Any = super().prepare_inputs_for_generation  # type: ignore[misc]  # transformers annotates `self`
-        inputs = prepare(*args, inputs_embeds=inputs_embeds, **{CACHE: cache}, **kwargs)
+        inputs = prepare(input_ids, next_sequence_length, cache, *args, inputs_embeds=inputs_embeds, **kwargs)
         name = "decoder_position_ids" if self.config.is_encoder_decoder else "position_ids"
         given = kwargs.get(name)
         if given is None:

@@ -2,6 +2,7 @@
 """Runs a FastAPI application in uvicorn: binds the socket, closes idle connections, and stops on a signal."""
 
 import asyncio
+import contextlib
 import signal
 import socket
 import sys
@@ -72,8 +73,9 @@ class _Server(uvicorn.Server):
         if self.should_exit:
             signal.signal(sig, signal.SIG_DFL)
             signal.raise_signal(sig)
-        print("Stopping; a second signal ends the server at once.", file=sys.stderr)
         super().handle_exit(sig, frame)
+        with contextlib.suppress(OSError, RuntimeError):  # a closed pipe, or a signal while another text is printed
+            print("Stopping; a second signal ends the server at once.", file=sys.stderr)
 
 
 def bind(host: str, port: int) -> socket.socket:

@@ -333,7 +333,8 @@ def check_folder(name: str | os.PathLike[str]) -> None:
         raise InputError(explain_unfinished(Path(name)))
     folder = Path(name)
     if folder.is_dir() and not any((folder / config).exists() for config in (CONFIG_NAME, ADAPTER_CONFIG_NAME)):
-        inside = [file.parent for level in ("*", "*/*") for file in sorted(folder.glob(f"{level}/{CONFIG_NAME}"))]
+        levels = ("[!.]*", "[!.]*/[!.]*")  # without hidden folders
+        inside = [file.parent for level in levels for file in sorted(folder.glob(f"{level}/{CONFIG_NAME}"))]
         hint = f"did you mean {inside[0]}?" if inside else "give the folder that a model was saved to."
         raise InputError(f"{name} has no {CONFIG_NAME}, so it holds no model: {hint}")
 

@@ -10,12 +10,14 @@ from types import SimpleNamespace
 from typing import Any
 
 import torch
+from huggingface_hub.errors import StrictDataclassError
 from torch.nn.utils.rnn import pad_sequence
 from transformers import GenerationConfig
 from transformers.generation import GenerateBeamEncoderDecoderOutput
-from transformers.utils import CONFIG_NAME
+from transformers.utils import CONFIG_NAME, GENERATION_CONFIG_NAME
 
 from locant.configuration import LocantConfig
+from locant.utils.errors import reason_of
 
 from ..errors import SharingError
 from .requirements import needs
@@ -88,16 +90,17 @@ class CTranslate2Model:
             fields = json.loads((Path(folder) / CONFIG_NAME).read_text(encoding="utf-8"))
             settings = fields[SECTION]
             self._tokens: list[str] = json.loads((Path(folder) / VOCABULARY_FILE).read_text(encoding="utf-8"))
-        except (OSError, KeyError, ValueError) as error:
+            self.source_prefix: str = settings["source_prefix"]
+            self._limits: dict[str, int | None] = settings["positions"]
+            self.config = LocantConfig.from_dict(fields)
+            self.generation_config = GenerationConfig.from_pretrained(folder)
+        except (OSError, KeyError, TypeError, ValueError, StrictDataclassError) as error:
             raise SharingError(
-                f"{folder} has {WEIGHTS_FILE}, but no {CONFIG_NAME} with the field {SECTION}, or no readable "
-                f"{VOCABULARY_FILE}: give the folder that locant export wrote."
+                f"{folder} has {WEIGHTS_FILE}, but {CONFIG_NAME} with the field {SECTION}, {GENERATION_CONFIG_NAME} or "
+                f"{VOCABULARY_FILE} is missing or damaged ({reason_of(error)}): give the folder that locant export "
+                "wrote."
             ) from error
-        self.source_prefix: str = settings["source_prefix"]
-        self._limits: dict[str, int | None] = settings["positions"]
         self._ids = {token: number for number, token in enumerate(self._tokens)}
-        self.config = LocantConfig.from_dict(fields)
-        self.generation_config = GenerationConfig.from_pretrained(folder)
         self.device = torch.device("cpu")  # the device of `input_ids` and of the results
 
     def eval(self) -> "CTranslate2Model":

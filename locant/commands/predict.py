@@ -63,7 +63,10 @@ def run(arguments: list[str]) -> None:
                 print(line, file=file, flush=is_interactive)
             progress.update(len(chunk))
     if cut:
-        print(f"Cut {cut:,} of {number:,} texts to {max_length} tokens: the model reads no more.", file=sys.stderr)
+        print(
+            f"Cut {cut:,} of {number:,} texts to {max_length} tokens, the limit of the model or of its training.",
+            file=sys.stderr,
+        )
 
 
 def _check_options(pipe: Any, parsed: argparse.Namespace) -> None:

@@ -164,7 +164,8 @@ class PositionBias:
     def pointwise(self, batch: Any, head: Any, q_idx: Any, kv_idx: Any) -> torch.Tensor:
         """The bias on the score of a query and a key, before the mask and the softmax.
 
-        The indices are scalars (flex_attention) or tensors that broadcast to `(batch, heads, queries, keys)`.
+        The indices are tensors without dimensions (flex_attention), or tensors that broadcast to
+        `(batch, heads, queries, keys)`.
         """
         raise NotImplementedError
 
@@ -205,7 +206,7 @@ class DistanceBias(PositionBias):
     """A bias on the scores that depends only on the head and on the distance between query and key."""
 
     def of_distance(self, head: Any, distance: Any) -> torch.Tensor:
-        """Compute the bias of `head` at `distance` (key minus query); both are scalars, or tensors that broadcast."""
+        """Compute the bias of `head` at `distance` (key minus query); both are tensors that broadcast."""
         raise NotImplementedError
 
     def pointwise(self, batch: Any, head: Any, q_idx: Any, kv_idx: Any) -> torch.Tensor:

@@ -50,7 +50,7 @@ class T5Bias(DistanceBias):
     max_distance: int
 
     def of_distance(self, head: Any, distance: Any) -> torch.Tensor:
-        """Compute the bias of `head` at `distance` (key minus query); both are scalars, or tensors that broadcast."""
+        """Compute the bias of `head` at `distance` (key minus query); both are tensors that broadcast."""
         return self.table[t5_bucket(distance, self.is_causal, self.num_buckets, self.max_distance), head]
 
 

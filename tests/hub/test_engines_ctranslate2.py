@@ -600,9 +600,18 @@ print({"ctranslate2", "onnx", "onnxscript", "onnxruntime"} & {*sys.modules})
     assert result.stdout.strip() == "set()"
 
 
-@pytest.mark.parametrize("name", ["config.json", "shared_vocabulary.json"])
-def test_a_damaged_file_of_an_export_is_one_sentence(save, tmp_path, name):
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("config.json", "{"),
+        ("config.json", '{"ctranslate2": {}}'),
+        ("config.json", '{"ctranslate2": {"source_prefix": "", "positions": {}}, "d_model": "x"}'),
+        ("shared_vocabulary.json", "{"),
+        ("generation_config.json", "{"),
+    ],
+)
+def test_a_damaged_file_of_an_export_is_one_sentence(save, tmp_path, name, content):
     engine = export(save(random_translator()), tmp_path / "engine")
-    (engine / name).write_text("{")
+    (engine / name).write_text(content)
     with pytest.raises(SharingError, match=r"give the folder that locant export wrote|CTranslate2 does not load"):
         CTranslate2Model(engine, device="cpu")

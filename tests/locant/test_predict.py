@@ -175,7 +175,7 @@ def test_texts_are_cut_at_learned_positions_by_classifiers_and_refused_by_others
     found = [predict(folders["learned"], tmp_path / name, "--json")[0] for name in ("long", "longer")]
     assert json.loads(found[0])["output"] == json.loads(found[1])["output"]
     assert main(["predict", str(folders["learned"]), str(tmp_path / "long"), str(tmp_path / "short")]) == 0
-    assert "Cut 1 of 2 texts to 24 tokens: the model reads no more." in capsys.readouterr().err
+    assert "Cut 1 of 2 texts to 24 tokens, the limit of the model or of its training." in capsys.readouterr().err
     [error] = predict(folders["learned_language_model"], tmp_path / "long", status=2)
     assert "\n" not in error and "position" in error
 

@@ -118,3 +118,4 @@ class TestGenerate:
         )
         assert inputs["position_ids"] is positions
         assert inputs[CACHE] is cache
+        assert model.prepare_inputs_for_generation(IDS, 2, cache, position_ids=positions)[CACHE] is cache

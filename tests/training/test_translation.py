@@ -781,6 +781,8 @@ class TestDryRun:
         out = capsys.readouterr().out
         assert "steps" in self.rows(out)
         assert f"The run in {trained_run} is already finished" in out
+        assert toy.train(trained_run, dry_run="false") == 0
+        assert contents(trained_run) == before
         assert toy.train(trained_run, num_train_epochs=9, dry_run="true") == 0
         assert f"The run would resume from {trained_run / 'checkpoint-'}" in capsys.readouterr().out
         assert contents(trained_run) == before

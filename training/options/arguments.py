@@ -60,8 +60,8 @@ class ModelArguments:
         None,
         "Shape of the model; options for single fields, such as d_model, take precedence. With a vocabulary of 8,000, "
         "a translator has 2 million parameters with tiny (2 encoder and 2 decoder layers, width 128), 36 million with "
-        "iwslt (6 and 6 layers, width 512), 48 million with base (as iwslt, but with wider feed-forward layers; also "
-        "the default shape), and 185 million with big (6 and 6 layers, width 1,024).",
+        "iwslt (6 and 6 layers, width 512), 48 million with base (6 and 6 layers, width 512, wider feed-forward "
+        "layers; also the default shape), and 185 million with big (6 and 6 layers, width 1,024).",
         choices=PRESETS,
     )
     model_name_or_path: str | None = option(

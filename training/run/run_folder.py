@@ -203,7 +203,8 @@ class RunFolder:
         if not self._kept.exists() or not self.metrics().get("finished"):
             return False
         asked, kept = _flat(self._yaml), _flat(self._kept.read_text(encoding="utf-8"))
-        asked.pop("dry_run", None)
+        for options in (asked, kept):
+            options.pop("dry_run", None)
         lengths = [
             tuple(options.pop(name, default) for name, default in self._default_lengths.items())
             for options in (asked, kept)

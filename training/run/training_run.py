@@ -1,7 +1,6 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
 """A run of `locant train`, whatever its task: from the data to a model that is trained, measured and saved."""
 
-import math
 from collections import Counter
 from collections.abc import Mapping
 from contextlib import nullcontext
@@ -114,6 +113,7 @@ def _train(run: RunConfig, write_card: WriteCard | None, termination: Terminatio
         if run.training.process_index == 0:
             print_dry_run(run.training, model, inputs)
             if (checkpoint := folder.last_checkpoint()) and not folder.is_finished():
+                folder.check_processes(run.training.world_size)
                 print(f"The run would resume from {checkpoint}; the report above counts all steps of the run.")
         return prepared.summary
     with in_one_sentence(folder.path, folder.path):
@@ -132,12 +132,13 @@ def _train(run: RunConfig, write_card: WriteCard | None, termination: Terminatio
 
 
 def _limit_of(run: RunConfig, metrics: Mapping[str, Any]) -> str:
-    """Return the name of the option that ended the finished run with these metrics."""
-    name, reached = "num_train_epochs", metrics["epochs"][-1]["epoch"] if metrics["epochs"] else math.inf
-    if run.training.max_steps > 0:
-        name, reached = "max_steps", metrics["steps"]
-    is_stopped_early = run.training.early_stopping_patience is not None and reached < getattr(run.training, name)
-    return "early_stopping_patience" if is_stopped_early else name
+    """Return the name of the option that must be larger for a finished run with these metrics to train further."""
+    patience, best_step = run.training.early_stopping_patience, metrics.get("best_step")
+    if patience is not None and best_step is not None:
+        later = sum(record["step"] > best_step for record in metrics["epochs"])
+        if later >= patience:
+            return "early_stopping_patience"
+    return "max_steps" if run.training.max_steps > 0 else "num_train_epochs"
 
 
 def describe_size(model: PreTrainedModel, counts: Mapping[str, int], is_new: bool) -> str:
