@@ -105,7 +105,7 @@ class LocantGenerationMixin(GenerationMixin):
         return torch.nn.functional.pad(attention_mask, (0, missing))
 
     @takes_cache_as("cache")
-    def prepare_inputs_for_generation(
+    def prepare_inputs_for_generation(  # type: ignore[override]  # transformers names the cache by its version
         self,
         input_ids: torch.Tensor,
         next_sequence_length: int | None = None,
