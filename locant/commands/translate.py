@@ -2,20 +2,29 @@
 """The subcommand `locant translate`."""
 
 import argparse
+import shlex
 import sys
 from collections.abc import Iterable
+from pathlib import Path
 
 from locant.commands.command_parser import CommandParser
 from locant.commands.engines import add_engine_options, load_in_engine
 from locant.commands.model_options import add_model_options, add_search_options, positive, search_options
 from locant.commands.text_files import output, prompted, standard_input
 from locant.training.data.text_data import read_lines
+from locant.training.errors import InputError
 from locant.training.inference import one_line, translate_stream
 
 
 def run(arguments: list[str]) -> None:
     """Translate each line of files or of standard input, and write the translations in the order of the lines."""
     parsed = _parser().parse_intermixed_args(arguments)  # files may stand after the options
+    for file in parsed.files:
+        if " " in file and not Path(file).exists():
+            raise InputError(
+                f"There is no file {file!r}: give the name of a file, or write sentences to the standard input, as in "
+                f"echo {shlex.quote(file)} | locant translate {parsed.model}"
+            )
     lines: Iterable[str] = [line for file in parsed.files for line in read_lines(file)]
     is_interactive = not parsed.files and sys.stdin.isatty()
     if not parsed.files:

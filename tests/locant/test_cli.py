@@ -282,6 +282,12 @@ def test_evaluate_finds_the_splits_of_the_run(run, folder):
         kept.unlink()
 
 
+def test_a_sentence_in_the_place_of_a_file_is_refused_with_the_command_for_it(run):
+    status, output, errors = run("translate", "model", "It's a cat.")
+    assert (status, output) == (2, "")
+    assert errors.endswith("""as in echo 'It'"'"'s a cat.' | locant translate model\n""")
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -224,6 +224,8 @@ class TestErrors:
         missing = tmp_path / "trian.en"
         expected = f"{missing} does not exist: correct the path; the nearest name in its folder is train.en."
         assert self.message(train_file=[missing, tmp_path / "train.fr"]) == expected
+        unlike = self.message(train_file=[tmp_path / "zzz", tmp_path / "train.fr"])
+        assert unlike.endswith("zzz does not exist: correct the path; no name in its folder is similar.")
 
     def test_missing_folder(self, tmp_path):
         missing = tmp_path / "nowhere" / "train.tsv"

@@ -363,8 +363,8 @@ def existing_file(path: str | Path) -> Path:
         )
     if not path.parent.is_dir():
         raise InputError(f"{path} does not exist, and its folder {path.parent} is missing too: correct the path.")
-    near = difflib.get_close_matches(path.name, [entry.name for entry in path.parent.iterdir()], n=1, cutoff=0)
-    hint = f"; the nearest name in its folder is {near[0]}" if near else "; its folder is empty"
+    near = difflib.get_close_matches(path.name, [entry.name for entry in path.parent.iterdir()], n=1, cutoff=0.4)
+    hint = f"; the nearest name in its folder is {near[0]}" if near else "; no name in its folder is similar"
     raise InputError(f"{path} does not exist: correct the path{hint}.")
 
 
