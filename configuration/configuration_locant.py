@@ -652,10 +652,11 @@ def _check_extra_name(config: type, name: str) -> None:
 
 
 def _warn_of_unknown(config: type, given: Collection[str]) -> None:
-    """Log a warning for each name in `given` that neither Locant nor transformers knows.
+    """Log a warning for each keyword argument of the config that no model reads.
 
-    `given` has the names of the keyword arguments that are not fields; they become attributes of the config. Names that
-    begin with an underscore are not reported, nor any name if `ctranslate2` is among the names.
+    `given` has the names of the keyword arguments that are no fields of `LocantConfig`. There is no warning for a name
+    that transformers' configs or generation configs have, nor for a name that begins with an underscore. If
+    `ctranslate2` is in `given`, there is no warning at all.
     """
     if "ctranslate2" in given:
         return  # the config of a model that was exported to CTranslate2 also has the fields of CTranslate2's config

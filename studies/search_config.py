@@ -17,7 +17,7 @@ from .search_space import Hyperparameter, read_space
 SECTION = "search"
 SAMPLERS = ("grid", "random", "tpe")
 KEYS = ("space", "sampler", "trials", "cells", "repeat_cell", "repeat_seeds", "metric", "pruning", "seed", "workers")
-# options that a search refuses, and how to do without them
+# options that a search refuses, with the advice in the message of the error
 _OF_ONE_RUN = {
     "push_to_hub": "leave it out, and push the folder of a trial with locant push",
     "resume_from_checkpoint": "leave it out; the same command resumes each trial from its last checkpoint",
@@ -240,7 +240,7 @@ def _plan(section: _Section, space: tuple[Hyperparameter, ...], sampler: str) ->
     if "trials" in section.values:
         raise InputError(
             f"trials is given ({section.where('trials')}), but the number of trials of a grid follows from its "
-            "cells: leave trials out, or set sampler to random or tpe."
+            "cells and from repeat_seeds: leave trials out, or set sampler to random or tpe."
         )
     if "cells" in section.values:
         cells = section.rows("cells", space)

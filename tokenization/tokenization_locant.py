@@ -83,7 +83,7 @@ class LocantTokenizer(PreTrainedTokenizerFast):
             strips = {"single_word": token.single_word, "lstrip": token.lstrip, "rstrip": token.rstrip}
             added.append(AddedToken(token.content, special=False, normalized=True, **strips))
         if self._puts_space:
-            # the normalizer is set before the call of add_tokens, which normalizes the spelling of each token
+            # `add_tokens` of the backend normalizes the text of each token, so the normalizer is set first
             self._tokenizer.normalizer = _space_unless([*self._read_tokens(), *added])
         return self._tokenizer.add_tokens(added)
 

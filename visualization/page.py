@@ -23,9 +23,10 @@ from .input_norms import InputNorms
 
 LEVELS = 255
 MIN_RANGE_OF_WEIGHTS = 0.25
-"""The least upper end of the range from 0 whose 256 levels encode a matrix of attention weights.
+"""The smallest weight for which the highest of the 256 levels stands in a matrix of attention weights.
 
-A matrix in which every weight is below this number is encoded with fewer levels, and so compresses better.
+Level 0 stands for the weight 0, and the highest level for the largest weight of the matrix or for this number, if this
+number is larger. A matrix of smaller weights then uses fewer levels, and compresses better.
 """
 
 

@@ -1,5 +1,5 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""Loads the config and the weights of a model, and writes the config, in exports to CTranslate2 and to ONNX."""
+"""Functions that the exports to CTranslate2 and to ONNX share: they load the model, and write the config.json."""
 
 import json
 import os

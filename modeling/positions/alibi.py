@@ -62,11 +62,11 @@ class AlibiEncoding(PositionEncoding):
 
     @classmethod
     def bias_types(cls, config: LocantConfig) -> frozenset[str]:
-        """The bias type `linear`: the bias is -slope · |distance|, with a slope for each head."""
+        """Return `linear`: this encoding adds -slope · |distance| to the scores, with a slope for each head."""
         return frozenset({"linear"})
 
     def computed_buffers(self) -> dict[str, torch.Tensor]:
-        """The slopes; under tensor parallelism, the slopes of the heads that this process computes."""
+        """Return the slopes `(heads,)`; under tensor parallelism, those of the heads that this process computes."""
         max_bias = self.config.position_options("alibi")["max_bias"]
         slopes = alibi_slopes(self.config.heads_at(self.kind), max_bias)
         return {"slopes": slopes[heads_of_process(self.config, self.kind)]}

@@ -203,18 +203,18 @@ class PositionBias:
 
 @dataclass(frozen=True)
 class DistanceBias(PositionBias):
-    """A bias on the scores that depends only on the head and on the distance between query and key."""
+    """A bias on the attention scores that is a function of the head and of the distance from query to key."""
 
     def of_distance(self, head: Any, distance: Any) -> torch.Tensor:
         """Compute the bias of `head` at `distance` (key minus query); both are tensors that broadcast."""
         raise NotImplementedError
 
     def pointwise(self, batch: Any, head: Any, q_idx: Any, kv_idx: Any) -> torch.Tensor:
-        """The bias for the distance between a query and a key."""
+        """Compute the bias on the score of one query and one key, from their distance."""
         return self.of_distance(head, self.index.distance(batch, q_idx, kv_idx))
 
     def matrix(self, batch: int, heads: int, device: torch.device) -> torch.Tensor:
-        """The bias on all scores.
+        """Compute the bias on the scores of all pairs of a query and a key.
 
         For a `SlotIndex`, the bias of a distance is computed once for all pairs of a query and a key at this distance.
         """
@@ -348,7 +348,7 @@ class PositionEncoding(nn.Module):
         return None
 
     def computed_buffers(self) -> dict[str, torch.Tensor]:
-        """Non-persistent buffers that are computed from the config: a dict from buffer name to float32 tensor."""
+        """Return the non-persistent buffers that are computed from the config: a dict from name to float32 tensor."""
         return {}
 
     def register_computed_buffers(self) -> None:

@@ -127,7 +127,7 @@ class RotaryEncoding(PositionEncoding):
         return 1.0 / self.rope_parameters["rope_theta"] ** exponents, 1.0
 
     def computed_buffers(self) -> dict[str, torch.Tensor]:
-        """The inverse frequencies, and a copy of them for the rope types that change them with the length."""
+        """Return the inverse frequencies, and a copy for the rope types that change them with the length."""
         frequencies, _ = self._frequencies()
         return {"inv_freq": frequencies, "original_inv_freq": frequencies.clone()}
 

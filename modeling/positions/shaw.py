@@ -121,7 +121,7 @@ class ShawEncoding(PositionEncoding):
 
     @classmethod
     def bias_types(cls, config: LocantConfig) -> frozenset[str]:
-        """The bias type `pointwise` for the scores, and, unless `values` is False, also `output` for the output."""
+        """Return `pointwise`, for the scores, and, unless the option `values` is False, `output`, for the output."""
         return frozenset({"pointwise", "output"} if config.position_options("shaw")["values"] else {"pointwise"})
 
     def build_layer(self, layer_idx: int) -> ShawLayer:

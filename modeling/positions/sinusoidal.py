@@ -83,7 +83,7 @@ class SinusoidalEncoding(PositionEncoding):
         self.register_computed_buffers()
 
     def computed_buffers(self) -> dict[str, torch.Tensor]:
-        """The table, `(rows, d_model)`."""
+        """Return the table of sinusoidal vectors, `(rows, d_model)`."""
         return {"table": sinusoidal_table(self.rows, self.config.d_model, self.layout)}
 
     def forward(

@@ -73,7 +73,7 @@ class T5Encoding(PositionEncoding):
 
     @classmethod
     def bias_types(cls, config: LocantConfig) -> frozenset[str]:
-        """The bias type `pointwise`: the bias is a function of head and distance."""
+        """Return `pointwise`: this encoding adds a function of head and distance to the attention scores."""
         return frozenset({"pointwise"})
 
     def init_weights(self) -> None:

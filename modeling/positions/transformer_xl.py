@@ -129,7 +129,7 @@ class TransformerXLEncoding(PositionEncoding):
 
     @classmethod
     def bias_types(cls, config: LocantConfig) -> frozenset[str]:
-        """The bias type `dense`: the bias is a matrix with a number for each pair of query and key."""
+        """Return `dense`: this encoding adds a matrix to the attention scores, a number for each query and key."""
         return frozenset({"dense"})
 
     def build_layer(self, layer_idx: int) -> TransformerXLLayer:

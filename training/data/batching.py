@@ -120,10 +120,10 @@ class LengthBatchSampler(Sampler[list[Key]]):
         return cells
 
     def _cut(self, rows: np.ndarray, least: int) -> tuple[np.ndarray, np.ndarray] | None:
-        """Cut `rows`, sorted by one of their lengths, into two parts, so that the most padding is saved.
+        """Sort `rows` by the length of one side (source or target), and cut them into two parts.
 
-        The method chooses the length by which the rows are sorted, and the point of the cut. Each part fills at least
-        `least` batches. Returns None if no such cut saves padding, for example because all rows have equal lengths.
+        The method chooses the side and the cut with which batches have the least padding. Each part fills at least
+        `least` batches. The method returns None if no such cut saves padding, for example if all lengths are equal.
         """
         best_cost, best_parts = len(rows) * self.lengths[rows].max(axis=0).sum(), None
         sides = range(self.lengths.shape[1])

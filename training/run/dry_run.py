@@ -40,8 +40,8 @@ def print_dry_run(
     The memory of activations and gradients is measured in a forward and backward pass of the largest batch, on the
     device of the run; the memory of the optimiser is computed for Adam. The time of training is the measured time of a
     forward and backward pass of the batch of median size, times the number of passes. In a streamed run, the largest
-    batch and the batch of median size are taken from the first block. For models that
-    read images, the share of padding and the FLOP are left out.
+    batch and the batch of median size are taken from the first block. For models that read images, the share of padding
+    and the FLOP are left out.
 
     Raises:
         InputError: the largest batch does not fit into the memory of the device.
