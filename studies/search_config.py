@@ -224,7 +224,7 @@ class _Section:
 
 
 def _plan(section: _Section, space: tuple[Hyperparameter, ...], sampler: str) -> list[PlannedTrial]:
-    """Return the trials in their order; those that repeat a cell are last with `grid`, and first with other samplers.
+    """Return the trials in their order: those that repeat a cell are first, so that the noise is known early.
 
     With `random` or `tpe`, the value of the key `trials` may be raised when a search is resumed: the additional trials
     then come after all earlier trials.
@@ -254,7 +254,7 @@ def _plan(section: _Section, space: tuple[Hyperparameter, ...], sampler: str) ->
             )
         names = [hyperparameter.name for hyperparameter in space]
         cells = [dict(zip(names, row, strict=True)) for row in product(*(h.values for h in space))]
-    return [PlannedTrial(cell) for cell in cells] + repeats
+    return repeats + [PlannedTrial(cell) for cell in cells]
 
 
 def _repeats(section: _Section, space: tuple[Hyperparameter, ...]) -> list[PlannedTrial]:

@@ -150,8 +150,8 @@ class TestGrid:
     def test_runs_each_cell_once_as_a_run_of_locant_train(self, searched, toy):
         file, folder, printed = searched
         found = results(file, folder)
-        assert [tuple(r.values.values()) for r in found] == [*CELLS, (32, 0.0), (32, 0.0)]
-        assert [r.seed for r in found] == [None] * 4 + [7, 9]
+        assert [tuple(r.values.values()) for r in found] == [(32, 0.0), (32, 0.0), *CELLS]
+        assert [r.seed for r in found] == [7, 9] + [None] * 4
         assert {name: len(starts) for name, starts in lines_of(folder, "starts").items()} == {
             f"00{number}": 1 for number in range(6)
         }
@@ -166,20 +166,20 @@ class TestGrid:
 
     def test_the_scores_of_finished_models_are_ranked(self, searched):
         file, folder, _ = searched
-        assert [r.score for r in results(file, folder)] == [19, 39, 35, 55, 42, 44]
+        assert [r.score for r in results(file, folder)] == [42, 44, 19, 39, 35, 55]
         with open(folder / "trials.csv", newline="") as table:
             rows = list(csv.DictReader(table))
-        assert [row["trial"] for row in rows] == ["003", "005", "004", "001", "002", "000"]
+        assert [row["trial"] for row in rows] == ["005", "001", "000", "003", "004", "002"]
         assert [float(row["bleu"]) for row in rows] == [55, 44, 42, 39, 35, 19]
         assert [float(row["gap"]) for row in rows] == [pytest.approx(4 / 3 - 1)] * 6
         report = (folder / "report.md").read_text("utf-8")
         assert "6 of 6 trials are complete" in report
-        assert "| 003 | 32 | 0.2 |  | 55.00 | 1.000 | 1.333 | +0.333 | 32 |" in report
+        assert "| 005 | 32 | 0.2 |  | 55.00 | 1.000 | 1.333 | +0.333 | 32 |" in report
         assert (
             "| d_model | 16 → 32 | 29.00 | 45.00 | +16.00 | 0.00 | 4.73 |" in report
         )  # 4.73 = deviation of 35, 42, 44
         assert "| d_model 16 → 32 | dropout 0 → 0.2 | +0.00 | – | 9.45 |" in report
-        assert "3 seeds of one cell (trials 002, 004, 005) have the BLEU 40.33 ± 4.73" in report
+        assert "3 seeds of one cell (trials 000, 001, 004) have the BLEU 40.33 ± 4.73" in report
         for name in ("main_effects", "pairs", "scores"):
             assert f"]({name}.png)" in report
             assert (folder / f"{name}.png").read_bytes().startswith(b"\x89PNG")
@@ -541,7 +541,7 @@ class TestExamples:
     def test_the_reported_best_cell_is_in_both_and_has_three_seeds(self, examples):
         for found in examples.values():
             best = [p.seed for p in found.planned if list(p.values.values()) == [1, 2, 256, 8, 0.1]]
-            assert best == [None, 43, 44]
+            assert best == [43, 44, None]
 
     def test_the_half_is_of_resolution_v(self, examples):
         """Main effects and interactions of two are 15 contrasts of 16 cells, of which no two are mixed up."""
