@@ -605,11 +605,10 @@ def _as_json(value: int | list[int] | tuple[int, ...]) -> int | list[int]:
 def _shown(value: Any) -> str:
     """Return the text that a message shows for a value: its `repr`, cut to at most 80 characters.
 
-    An integer of more than 24 digits is described by its number of digits, because Python refuses to print integers of
-    thousands of digits.
+    An integer of more than 24 digits is not printed, because Python refuses to print integers of thousands of digits.
     """
     if isinstance(value, int) and abs(value) >= 10**24:
-        return f"a number of {int(value.bit_length() * math.log10(2)) + 1} digits"
+        return "an integer of more than 24 digits"
     return repr(value) if len(repr(value)) <= 80 else f"{repr(value)[:77]}…"
 
 

@@ -12,7 +12,7 @@ from transformers.generation import GenerationConfig, GenerationMixin, LogitsPro
 from locant.configuration.configuration_locant import LocantConfig
 
 from .cache_names import CACHE, takes_cache_as
-from .stack_inputs import self_attention_cache
+from .stack_inputs import as_encoder_output, self_attention_cache
 
 _Made = TypeVar("_Made")
 
@@ -85,10 +85,7 @@ class LocantGenerationMixin(GenerationMixin):
     search_beams: ClassVar[Any] = None
     make_room: ClassVar[Any] = None
 
-    @takes_cache_as(CACHE)
-    def generate(self, *args: Any, **kwargs: Any) -> Any:
-        """Generate as in transformers; the cache may be given as `cache` or as `past_key_values`."""
-        return super().generate(*args, **kwargs)  # type: ignore[misc]  # transformers annotates `self`
+    generate = takes_cache_as(CACHE)(GenerationMixin.generate)
 
     @takes_cache_as("past_key_values")
     def create_masks_for_generate(
@@ -134,10 +131,14 @@ class LocantGenerationMixin(GenerationMixin):
     def _maybe_initialize_input_ids_for_generation(
         self, inputs: torch.Tensor | None, bos_token_id: torch.Tensor | None, model_kwargs: dict[str, Any]
     ) -> Any:
-        """Run transformers' method, and raise `ValueError` if the batch has no rows.
+        """Convert `encoder_outputs`, which may be a tuple or a list, and run transformers' method.
 
-        `ValueError` is also raised if a model that reads images gets neither `pixel_values` nor `encoder_outputs`.
+        Raises:
+            ValueError: the batch has no rows, or a model that reads images gets neither `pixel_values` nor
+                `encoder_outputs`.
         """
+        if model_kwargs.get("encoder_outputs") is not None:
+            model_kwargs["encoder_outputs"] = as_encoder_output(model_kwargs["encoder_outputs"])
         given = {name for name, value in model_kwargs.items() if value is not None}
         # for input_ids and inputs_embeds, the image encoder itself raises an error
         encoded = given & {"encoder_outputs", "input_ids", "inputs_embeds"}

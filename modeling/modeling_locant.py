@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import nn
 from transformers.cache_utils import Cache
-from transformers.modeling_outputs import BaseModelOutput, Seq2SeqLMOutput, Seq2SeqModelOutput
+from transformers.modeling_outputs import Seq2SeqLMOutput, Seq2SeqModelOutput
 from transformers.models.auto.modeling_auto import (
     MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES,
     MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES,
@@ -22,7 +22,7 @@ from .cache_names import CACHE, takes_cache_as
 from .generation import LocantGenerationMixin
 from .loss import VocabularyHead, needed_by_loss
 from .pretrained import LocantPreTrainedModel
-from .stack_inputs import count_positions, visible_keys
+from .stack_inputs import as_encoder_output, count_positions, visible_keys
 from .stacks import LocantDecoder, LocantEncoder, build_encoder
 
 
@@ -33,28 +33,6 @@ def shift_right(labels: torch.Tensor, start_token_id: int, pad_token_id: int) ->
     """
     shifted = torch.cat([torch.full_like(labels[:, :1], start_token_id), labels[:, :-1]], dim=1)
     return shifted.masked_fill(shifted == -100, pad_token_id)
-
-
-def as_encoder_output(given: ModelOutput | Sequence[Any]) -> BaseModelOutput:
-    """Convert the output of any encoder to a `BaseModelOutput`.
-
-    Hidden states of the layers and attentions are kept if the output has them. A pooled vector is left out. A tuple or
-    list is read in the order of `BaseModelOutput`: last hidden states, hidden states of the layers, attentions.
-
-    Raises:
-        ValueError: `given` is neither a `ModelOutput` nor a tuple or list, or does not begin with a tensor.
-    """
-    if type(given) is BaseModelOutput and isinstance(given.last_hidden_state, torch.Tensor):
-        return given
-    is_sequence = isinstance(given, ModelOutput | tuple | list) and len(given) > 0
-    if not is_sequence or not isinstance(given[0], torch.Tensor):
-        raise ValueError(
-            f"encoder_outputs is a {type(given).__name__}: give the output of an encoder, or a tuple or list that "
-            f"begins with hidden states."
-        )
-    if isinstance(given, ModelOutput):
-        return BaseModelOutput(given[0], given.get("hidden_states"), given.get("attentions"))
-    return BaseModelOutput(given[0], *[part for part in given[1:] if not isinstance(part, torch.Tensor)][:2])
 
 
 class LocantModel(LocantPreTrainedModel):
@@ -223,12 +201,6 @@ class LocantForConditionalGeneration(VocabularyHead, LocantGenerationMixin):
                 "model.decoder.embed_tokens.weight": "model.encoder.embed_tokens.weight",
             }
         self.post_init()
-
-    def generate(self, *args: Any, encoder_outputs: ModelOutput | Sequence[Any] | None = None, **kwargs: Any) -> Any:
-        """Generate as in transformers; `encoder_outputs` may also be a tuple or a list, as in `forward`."""
-        if encoder_outputs is not None:
-            kwargs["encoder_outputs"] = as_encoder_output(encoder_outputs)
-        return super().generate(*args, **kwargs)
 
     def prepare_decoder_input_ids_from_labels(self, labels: torch.Tensor) -> torch.Tensor:
         """Make the decoder input ids `(batch, length)` from the labels `(batch, length)`, with `shift_right`.

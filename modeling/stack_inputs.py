@@ -5,11 +5,14 @@
 ids and position ids; `NeededTokens` selects the tokens that the layers compute.
 """
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple, cast
 
 import torch
 from torch.compiler import is_compiling
 from transformers.cache_utils import Cache, EncoderDecoderCache
+from transformers.modeling_outputs import BaseModelOutput
+from transformers.utils import ModelOutput
 
 # Leaving out a smaller share of the tokens costs more time than it saves
 _LEAST_LEFT_OUT = 1 / 16
@@ -83,6 +86,28 @@ class StackInputs(NamedTuple):
     position_bound: Any
     given_position_ids: torch.Tensor | None = None
     tokens: NeededTokens = NeededTokens()
+
+
+def as_encoder_output(given: ModelOutput | Sequence[Any]) -> BaseModelOutput:
+    """Convert the output of any encoder to a `BaseModelOutput`.
+
+    Hidden states of the layers and attentions are kept if the output has them. A pooled vector is left out. A tuple or
+    list is read in the order of `BaseModelOutput`: last hidden states, hidden states of the layers, attentions.
+
+    Raises:
+        ValueError: `given` is neither a `ModelOutput` nor a tuple or list, or does not begin with a tensor.
+    """
+    if type(given) is BaseModelOutput and isinstance(given.last_hidden_state, torch.Tensor):
+        return given
+    is_sequence = isinstance(given, ModelOutput | tuple | list) and len(given) > 0
+    if not is_sequence or not isinstance(given[0], torch.Tensor):
+        raise ValueError(
+            f"encoder_outputs is a {type(given).__name__}: give the output of an encoder, or a tuple or list that "
+            f"begins with hidden states."
+        )
+    if isinstance(given, ModelOutput):
+        return BaseModelOutput(given[0], given.get("hidden_states"), given.get("attentions"))
+    return BaseModelOutput(given[0], *[part for part in given[1:] if not isinstance(part, torch.Tensor)][:2])
 
 
 def self_attention_cache(past_key_values: Cache | None) -> Cache | None:

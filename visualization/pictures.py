@@ -87,7 +87,7 @@ def _draw_patches(figure: Any, heatmaps: Heatmaps, pixels: np.ndarray) -> None:
     """
     assert heatmaps.patches is not None
     weights = heatmaps.values[..., heatmaps.columns_before_patches :]
-    if len(heatmaps.row_labels) == len(heatmaps.column_labels):
+    if heatmaps.row_labels == heatmaps.column_labels:
         grid = weights.mean(axis=2)
         titles = [f"{row}, {column}" for row in heatmaps.grid_row_labels for column in heatmaps.grid_column_labels]
         many = grid.shape[1]

@@ -214,10 +214,11 @@ def _stage(folder: Path, staging: Path, repo_id: str) -> dict[str, Path]:
             if path.is_file() and not path.name.startswith((".", "_")):
                 (staging / path.name).symlink_to(path.resolve())
     try:
-        write_code(staging)  # the code of the installed Locant replaces the saved code
+        saved_class(staging)
     except SharingError:
-        if not _names_code(staging):  # if the config names code, the saved code is kept
-            raise
+        pass  # a class from outside of Locant keeps its saved code, which the config names: `_check_loads` requires it
+    else:
+        write_code(staging)  # the code of the installed Locant replaces the saved code
     card = write_model_card(staging, repo_id)
     try:
         ModelCard.load(card)

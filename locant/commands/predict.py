@@ -21,6 +21,7 @@ from locant.training.data.text_data import read_lines
 from locant.training.errors import InputError
 from locant.training.inference import check_folder, one_line, position_limit
 from locant.training.options.run_config import read_run_data
+from locant.training.run.progress import shorten
 from locant.utils.errors import first_line, reason_of, sentence
 
 _IMAGE_TASKS = ("image-classification", "image-text-to-text")
@@ -148,7 +149,8 @@ def _check_masks(pipe: Any, lines: list[str], before: int) -> None:
     for number, line in enumerate(lines, start=before + 1):
         if line.strip() and mask not in line:
             raise InputError(
-                f"Line {number} of the input has no {mask}: write it in place of the word that is to be predicted."
+                f"Line {number} of the input, {shorten(line)!r}, has no {mask}: write it in place of the word that is "
+                "to be predicted."
             )
 
 

@@ -40,7 +40,7 @@ BROKEN = {
             "sliding_window",
         )
     },
-    "a number of 401 digits": ({"d_model": 10**400}, "d_model.*a number of 401 digits"),
+    "an integer of 401 digits": ({"d_model": 10**400}, "d_model.*an integer of more than 24 digits"),
     "3000 layers": ({"encoder_layers": 3000}, "encoder_layers.*must be at most 2048"),
     "a huge width by another name": ({"hidden_size": HUGE}, "d_model.*must be at most"),
     "a huge offset": (

@@ -16,6 +16,7 @@ from transformers import AutoModelForSeq2SeqLM, AutoTokenizer, Trainer, Training
 import locant
 from locant.cli import main
 from locant.hub.errors import SharingError
+from locant.hub.sharing.bundle import Bundle
 from locant.hub.sharing.push import push
 
 from ..hub_server.repository import HubError, Repository
@@ -201,6 +202,16 @@ def test_a_model_saved_without_code_gets_it(hub, translator, tokenizer, tmp_path
     push(tmp_path / "model", "me/en-fr")
     assert code_of(pushed(hub)) <= pushed(hub).keys()
     assert contents(tmp_path / "model") == before
+
+
+def test_an_error_of_writing_the_code_stops_the_push(hub, run, monkeypatch):
+    def write(self, folder):
+        raise SharingError("the code cannot be written")
+
+    monkeypatch.setattr(Bundle, "write", write)
+    with pytest.raises(SharingError, match="the code cannot be written"):
+        push(run, "me/en-fr")
+    assert not hub.repositories
 
 
 def test_the_card_is_of_this_repository_and_ones_own_card_stays(hub, run):

@@ -147,7 +147,8 @@ def test_masked_language_models_fill_masks(predict, folders, tmp_path):
 
 def test_a_text_without_a_mask_is_refused_in_a_sentence(predict, folders, lines):
     [error] = predict(folders["masked_language_modeling"], lines, status=2)
-    assert error.endswith("Line 1 of the input has no <mask>: write it in place of the word that is to be predicted.")
+    text = lines.read_text().splitlines()[0]
+    assert f"Line 1 of the input, {text!r}, has no <mask>: write it in place of the word" in error
 
 
 def test_language_models_go_on_with_a_text(predict, folders, lines):

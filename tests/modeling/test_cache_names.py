@@ -1,12 +1,13 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
 """The cache has the name of the installed transformers in outputs; as an argument, it has both names."""
 
+import inspect
 from types import MethodType
 
 import pytest
 import torch
 from accelerate.utils import convert_outputs_to_fp32, extract_model_from_parallel
-from transformers import DynamicCache, EncoderDecoderCache, LlamaConfig, LlamaForCausalLM
+from transformers import DynamicCache, EncoderDecoderCache, GenerationMixin, LlamaConfig, LlamaForCausalLM
 from transformers.utils import generic
 
 from locant import LocantDecoderModel, LocantForCausalLM, LocantForConditionalGeneration, LocantModel
@@ -119,3 +120,9 @@ class TestGenerate:
         assert inputs["position_ids"] is positions
         assert inputs[CACHE] is cache
         assert model.prepare_inputs_for_generation(IDS, 2, cache, position_ids=positions)[CACHE] is cache
+
+
+@pytest.mark.parametrize("model_class", [LocantForCausalLM, LocantForConditionalGeneration])
+def test_help_on_generate_shows_the_arguments_and_the_docstring_of_transformers(model_class):
+    assert inspect.signature(model_class.generate) == inspect.signature(GenerationMixin.generate)
+    assert model_class.generate.__doc__ == GenerationMixin.generate.__doc__

@@ -7,6 +7,8 @@ import torch
 from transformers import MambaConfig, MambaForCausalLM
 
 from locant.training.errors import InputError
+from locant.visualization.heatmaps import Heatmaps
+from locant.visualization.pictures import draw_heatmaps
 from locant.visualization.recording import record
 from locant.visualization.visualization import visualize
 
@@ -64,6 +66,19 @@ def test_image_models(name, tokenizer, image_processor, image):
     assert part["columnsBeforePatches"] == (0 if is_captioner else 1)
     assert part["columns"][-1] == "patch 3, 3"
     assert np.abs(found.recording.pixels * 255 - image).max() < 1e-3  # the normalisation is undone
+
+
+def test_cross_attention_with_as_many_tokens_as_patches_has_a_picture_for_each_token():
+    tokens, patches = [f"token {number}" for number in range(4)], [f"patch {number}" for number in range(4)]
+    heads = ["head 1", "head 2"]
+    heatmaps = Heatmaps(
+        *("cross_attention", "title", "caption", np.eye(4, dtype=np.float32)[None, None].repeat(2, 1)),
+        *(tokens, patches, ["layer 1"], heads),
+        patches=(2, 2),
+    )
+    figure = pytest.importorskip("matplotlib.figure").Figure()
+    draw_heatmaps(figure, heatmaps, np.zeros((4, 4, 3)))
+    assert [panel.get_title() for panel in figure.axes] == tokens
 
 
 def test_the_model_keeps_its_attention_implementation(tokenizer):
