@@ -3,7 +3,7 @@
 
 import os
 from collections.abc import Callable, Iterable, Set
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar, Self, cast
 
@@ -177,12 +177,12 @@ class LocantPreTrainedModel(PreTrainedModel):
                 installed.
         """
         try:
-            from locant.modeling.swapping import swap_position_encoding
+            from locant.modeling.swapping import describe_swap, swap_position_encoding
         except ImportError as error:
             raise ImportError("with_position_encoding needs the package locant: install and import locant.") from error
         model, report = swap_position_encoding(self, position_encoding=position_encoding, **fields)
-        logger.warning(str(report))
-        return (model, asdict(report)) if output_loading_info else model
+        logger.warning(describe_swap(report))
+        return (model, report) if output_loading_info else model
 
     def new_like(self, config: LocantConfig) -> Self:
         """Return a new, untrained model of this class for `config`."""
