@@ -184,6 +184,3 @@ def next_tokens(
     document_ids = document_ids[:, slots]
     last = nn.functional.pad(document_ids[:, 1:] != document_ids[:, :-1], (0, 1), value=True)
     return following.masked_fill(last.to(following.device), -100)
-
-
-__all__ = ["LocantDecoderModel", "LocantForCausalLM"]

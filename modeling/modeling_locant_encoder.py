@@ -338,12 +338,3 @@ class LocantForQuestionAnswering(LocantPreTrainedModel):
             hidden_states=outputs.hidden_states,
             attentions=outputs.attentions,
         )
-
-
-__all__ = [
-    "LocantEncoderModel",
-    "LocantForMaskedLM",
-    "LocantForQuestionAnswering",
-    "LocantForSequenceClassification",
-    "LocantForTokenClassification",
-]

@@ -52,6 +52,3 @@ class LocantForImageClassification(EncoderClassifier):
         return ImageClassifierOutput(
             loss=loss, logits=logits, hidden_states=outputs.hidden_states, attentions=outputs.attentions
         )
-
-
-__all__ = ["LocantForImageClassification"]

@@ -119,6 +119,3 @@ def _to_grey(image: np.ndarray) -> np.ndarray:
     if np.issubdtype(image.dtype, np.integer):
         grey = np.floor(grey + 0.5)
     return grey.astype(image.dtype)
-
-
-__all__ = ["LocantImageProcessor"]
