@@ -268,18 +268,6 @@ class LocantPreTrainedModel(PreTrainedModel):
             folder.mkdir(parents=True, exist_ok=True)
             self._files_of_hooks = {name for hook in self.save_hooks for name in hook(self, folder) or ()}
 
-    @property
-    def dummy_inputs(self) -> dict[str, torch.Tensor]:
-        """The arguments of `forward` for a small batch, for tools that trace the model."""
-        ids = torch.tensor([[5, 6, 7, 2], [5, 6, 2, 0]], device=self.device) % self.config.vocab_size
-        inputs = {"input_ids": ids, "attention_mask": ids.ne(0).long()}
-        if self.main_input_name == "pixel_values":
-            sides = [
-                patches * side for patches, side in zip(self.config.patch_grid, self.config.patch_shape, strict=True)
-            ]
-            inputs = {"pixel_values": torch.zeros(2, self.config.num_channels, *sides, device=self.device)}
-        return {**inputs, "decoder_input_ids": ids} if self.config.is_encoder_decoder else inputs
-
 
 def _check_heads(model: LocantPreTrainedModel, tp_size: int) -> None:
     for kind in model.attention_kinds:
