@@ -208,8 +208,11 @@ class LocantPreTrainedModel(PreTrainedModel):
         **kwargs: Any,
     ) -> None:
         """Call `save_hooks`, which add files to the folder and fields to the config; then save as in transformers."""
-        if self.should_save_on_this_rank(is_main_process):
-            self._run_save_hooks(save_directory)
+        folder = Path(save_directory)
+        # transformers refuses to save to a file
+        if self.should_save_on_this_rank(is_main_process) and not folder.is_file():
+            folder.mkdir(parents=True, exist_ok=True)
+            self._files_of_hooks = {name for hook in self.save_hooks for name in hook(self, folder) or ()}
         super().save_pretrained(save_directory, is_main_process, state_dict, push_to_hub, *args, **kwargs)
 
     @classmethod
@@ -261,12 +264,6 @@ class LocantPreTrainedModel(PreTrainedModel):
         # the save hooks have run, so the timestamps of the files that these hooks have written are removed
         others = {name: time for name, time in files_timestamps.items() if name not in self._files_of_hooks}
         return super()._upload_modified_files(working_dir, repo_id, others, *args, **kwargs)
-
-    def _run_save_hooks(self, save_directory: str | os.PathLike[str]) -> None:
-        folder = Path(save_directory)
-        if not folder.is_file():  # transformers refuses to save to a file
-            folder.mkdir(parents=True, exist_ok=True)
-            self._files_of_hooks = {name for hook in self.save_hooks for name in hook(self, folder) or ()}
 
 
 def _check_heads(model: LocantPreTrainedModel, tp_size: int) -> None:
