@@ -671,6 +671,3 @@ def _warn_of_unknown(config: type, given: Collection[str]) -> None:
 
 def _pair(value: int | list[int] | tuple[int, int]) -> tuple[int, int]:
     return (value, value) if isinstance(value, int) else (value[0], value[1])
-
-
-__all__ = ["PRESETS", "LocantConfig"]

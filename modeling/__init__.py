@@ -6,7 +6,7 @@ from .blockwise import blockwise_attention
 from .cache import make_room
 from .generation import LocantGenerationMixin
 from .image_encoder import LocantImageEncoder
-from .modeling_locant import LocantForConditionalGeneration, LocantModel, LocantPreTrainedModel
+from .modeling_locant import LocantForConditionalGeneration, LocantModel
 from .modeling_locant_decoder import LocantDecoderModel, LocantForCausalLM
 from .modeling_locant_encoder import (
     LocantEncoderModel,
@@ -17,6 +17,7 @@ from .modeling_locant_encoder import (
 )
 from .modeling_locant_image import LocantForImageClassification
 from .positions import PositionEncoding, register_position_encoding
+from .pretrained import LocantPreTrainedModel
 from .stacks import LocantDecoder, LocantEncoder
 
 LocantGenerationMixin.search_beams = staticmethod(search_beams)

@@ -231,7 +231,13 @@ def cross_attention_inputs(
             decoder is not a multiple of the number of rows of the source; a four-dimensional mask fits neither one
             query nor all queries of the decoder; the backend cannot take the mask.
     """
-    beams = _rows_of_each_source(inputs.hidden_states.shape[0], source.hidden_states.shape[0])
+    rows, sources = inputs.hidden_states.shape[0], source.hidden_states.shape[0]
+    if rows != sources and (sources == 0 or rows % sources):
+        raise ValueError(
+            f"The batch size of the decoder is {rows}, and the batch size of the encoder's output is {sources}: give "
+            f"the decoder a batch size that is a multiple of {sources}."
+        )
+    beams = 1 if rows == sources else rows // sources  # the neighbouring rows of the decoder that share a source
     if beams > 1:
         inputs, source = _fold_beams(inputs, source, beams, q_offset)
         q_offset = 0
@@ -263,26 +269,6 @@ def cross_attention_inputs(
     bias = bias if bias_in_mask is None else None
     position_inputs = PositionInputs(index, query_tensors, key_tensors, bias)
     return AttentionInputs(position_inputs, mask, inputs.tokens, source.tokens, beams)
-
-
-def _rows_of_each_source(batch: int, sources: int) -> int:
-    """Return the number of neighbouring rows of the decoder that share one row of the source.
-
-    Args:
-        batch: the number of rows of the decoder.
-        sources: the number of rows of the source.
-
-    Raises:
-        ValueError: `batch` is not a multiple of `sources`.
-    """
-    if batch == sources:
-        return 1
-    if sources == 0 or batch % sources:
-        raise ValueError(
-            f"The batch size of the decoder is {batch}, and the batch size of the encoder's output is {sources}: give "
-            f"the decoder a batch size that is a multiple of {sources}."
-        )
-    return batch // sources
 
 
 def _fold_beams(
@@ -395,7 +381,12 @@ def build_mask(
     custom, padding = _custom_or_padding(attention_mask, hidden_states)
     backend = config._attn_implementation or "eager"
     if is_flash(backend):
-        _check_flash(backend, custom, same_document)
+        if custom is not None or same_document is not None:
+            given = "a mask of four dimensions" if custom is not None else "document ids"
+            raise ValueError(
+                f"{backend} takes a padding mask only, but got {given}: set attn_implementation to sdpa, blockwise or "
+                f"flex_attention."
+            )
         padding = _without_empty_slots(padding, index, hidden_states) if cache is not None else padding
     # with one query and a static cache, sdpa without a mask would attend to the empty slots of the cache
     has_empty_slots = getattr(cache, "is_compileable", False) and index.q_length == 1
@@ -467,15 +458,6 @@ def _pattern(is_causal: bool, window: int | None, same_document: MaskFunction | 
     if same_document is not None:
         patterns.append(same_document)
     return and_masks(*patterns) if len(patterns) > 1 else patterns[0]
-
-
-def _check_flash(backend: str, custom: torch.Tensor | None, same_document: MaskFunction | None) -> None:
-    if custom is not None or same_document is not None:
-        given = "a mask of four dimensions" if custom is not None else "document ids"
-        raise ValueError(
-            f"{backend} takes a padding mask only, but got {given}: set attn_implementation to sdpa, blockwise or "
-            f"flex_attention."
-        )
 
 
 def _without_empty_slots(

@@ -30,8 +30,6 @@ from transformers.generation import (
 from transformers.modeling_outputs import BaseModelOutput
 from transformers.utils import ModelOutput
 
-from locant.configuration.configuration_locant import LocantConfig
-
 from .cache_names import CACHE
 from .stack_inputs import self_attention_cache
 
@@ -59,41 +57,6 @@ _UNLIKELY = -1e9
 _GROUP = 64
 
 
-def can_search(
-    config: LocantConfig,
-    logits_processor: LogitsProcessorList,
-    stopping_criteria: StoppingCriteriaList,
-    generation_config: GenerationConfig,
-) -> bool:
-    """Whether `beam_search` supports the arguments of `generate()`.
-
-    `beam_search` returns sequences only, does not sample, has no `low_memory` mode, and supports the logits processors
-    in `_PROCESSORS` and the stopping criteria that transformers makes for `max_length` and `eos_token_id`. The
-    vocabulary must have at least as many tokens as the number of continuations that a step chooses for a sentence.
-    """
-    for criterion in stopping_criteria:
-        is_length = type(criterion) is MaxLengthCriteria and criterion.max_length == generation_config.max_length
-        is_end = type(criterion) is EosTokenCriteria and criterion.eos_token_id is _ends(generation_config)
-        if not (is_length or is_end):
-            return False
-    is_plain = not (
-        generation_config.do_sample or generation_config.return_dict_in_generate or generation_config.low_memory
-    )
-    known = all(type(processor) in _PROCESSORS for processor in logits_processor)
-    return is_plain and known and config.vocab_size >= _width(generation_config)
-
-
-def _ends(generation_config: GenerationConfig) -> torch.Tensor | None:
-    """The ids of the tokens that end a sequence, `(tokens,)`; None if there is no such token."""
-    return generation_config._eos_token_tensor  # generate() sets this attribute
-
-
-def _width(generation_config: GenerationConfig) -> int:
-    """The number of continuations that a step chooses for a sentence; at least `num_beams` of them add no end token."""
-    ends = _ends(generation_config)
-    return max(2, 1 + (0 if ends is None else len(ends))) * generation_config.num_beams
-
-
 def search_beams(
     model: Any,
     input_ids: torch.Tensor,
@@ -102,10 +65,31 @@ def search_beams(
     generation_config: GenerationConfig,
     model_kwargs: dict[str, Any],
 ) -> torch.Tensor | None:
-    """Return the sequences that `beam_search` finds, or None if `beam_search` does not support the arguments."""
-    if not can_search(model.config, logits_processor, stopping_criteria, generation_config):
+    """Return the sequences that `beam_search` finds, or None if `beam_search` does not support the arguments.
+
+    `beam_search` returns sequences only, does not sample, has no `low_memory` mode, and supports the logits processors
+    in `_PROCESSORS` and the stopping criteria that transformers makes for `max_length` and `eos_token_id`. The
+    vocabulary must have at least as many tokens as the number of continuations that a step chooses for a sentence.
+    """
+    ends = generation_config._eos_token_tensor  # generate() sets this attribute
+    for criterion in stopping_criteria:
+        is_length = type(criterion) is MaxLengthCriteria and criterion.max_length == generation_config.max_length
+        is_end = type(criterion) is EosTokenCriteria and criterion.eos_token_id is ends
+        if not (is_length or is_end):
+            return None
+    is_plain = not (
+        generation_config.do_sample or generation_config.return_dict_in_generate or generation_config.low_memory
+    )
+    known = all(type(processor) in _PROCESSORS for processor in logits_processor)
+    if not (is_plain and known and model.config.vocab_size >= _width(generation_config)):
         return None
     return beam_search(model, input_ids, logits_processor, generation_config, model_kwargs)[0]
+
+
+def _width(generation_config: GenerationConfig) -> int:
+    """The number of continuations that a step chooses for a sentence; at least `num_beams` of them add no end token."""
+    ends = generation_config._eos_token_tensor
+    return max(2, 1 + (0 if ends is None else len(ends))) * generation_config.num_beams
 
 
 @torch.no_grad()
@@ -123,7 +107,7 @@ def beam_search(
     Args:
         model: a model with `generate()`.
         input_ids: prompts `(sentences · beams, length)`, the same for all beams of a sentence.
-        logits_processor: logits processors that `can_search` accepts.
+        logits_processor: logits processors that `search_beams` accepts.
         generation_config: the generation config that `generate()` of transformers has prepared.
         model_kwargs: arguments of the model's `prepare_inputs_for_generation`.
 
@@ -166,7 +150,9 @@ class BeamSearch:
         self.options = generation_config
         self.processors: Any = logits_processor
         self.beams = generation_config.num_beams
-        self.ends = _ends(generation_config)
+        ends = generation_config._eos_token_tensor
+        # the ids of the tokens that end a sequence, `(tokens,)`
+        self.ends = input_ids.new_empty(0) if ends is None else ends
         self.prompts = self.sequences = input_ids
         self.is_over = False
         self.length = 0  # number of generated tokens
@@ -199,12 +185,7 @@ class BeamSearch:
         log_probs = self.processors(self.sequences, log_probs)
         scores, rows, tokens = best_continuations(log_probs, self.scores, _width(self.options))
         is_last = self.length + 1 == self.last_length
-        if is_last:
-            is_end = torch.ones_like(tokens, dtype=torch.bool)
-        elif self.ends is None:
-            is_end = torch.zeros_like(tokens, dtype=torch.bool)
-        else:
-            is_end = torch.isin(tokens, self.ends)
+        is_end = torch.isin(tokens, self.ends) | is_last
         self._end(scores, rows, tokens, is_end)
         self.length += 1
         if is_last:
@@ -301,7 +282,7 @@ class BeamSearch:
         """
         pad, ends = self.options._pad_token_tensor, self.ends
         # the token that fills up short sequences: as in transformers, the first end token if pad_token_id is None or 0
-        filler = -1 if ends is None else int(pad or ends[0])
+        filler = int(pad or ends[0]) if len(ends) else -1
         length = int(step.max()) + 1
         found = torch.full((len(step), length), filler, device=step.device)
         found.scatter_(1, step[:, None], token[:, None])

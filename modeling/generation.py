@@ -73,9 +73,9 @@ class LocantGenerationMixin(GenerationMixin):
 
     `generate()` leaves the masks of the layer types and the position ids to the model's `forward`. The encoder's output
     and the cross-attention cache keep one row for each source, which all beams or returned sequences of the source
-    share. Beam search runs in `beam_search.py`, unless the function `can_search` refuses the arguments, the caller
-    gives a cache, or `synced_gpus` is set. `generate(custom_generate=GenerationMixin._beam_search)` always runs the
-    beam search of transformers.
+    share. Beam search runs in `beam_search.py`, unless its loop does not support the arguments, the caller gives a
+    cache, or `synced_gpus` is set. `generate(custom_generate=GenerationMixin._beam_search)` always runs the beam search
+    of transformers.
     """
 
     config: LocantConfig

@@ -5,7 +5,6 @@ from typing import Any, ClassVar, Literal
 
 import torch
 from torch import nn
-from torch.compiler import is_compiling
 from transformers.activations import ACT2FN
 from transformers.cache_utils import Cache
 from transformers.modeling_layers import GradientCheckpointingLayer
@@ -15,7 +14,7 @@ from locant.configuration.configuration_locant import LocantConfig
 from .attention import CrossAttention, SelfAttention
 from .attention_inputs import AttentionInputs
 from .cache_names import takes_cache_as
-from .linear import project
+from .linear import is_plain_on_cpu, project
 from .positions.base import PositionLayer
 
 
@@ -126,21 +125,13 @@ class Dropout(nn.Dropout):
         mode, return `states` unchanged.
         """
         dropped = round(self.p * 2**16)  # how many of the 2¹⁶ values of 16 random bits drop an element
-        if not self.training or self.inplace or not 0 < dropped < 2**16 or not _is_plain_on_cpu(states):
+        if not self.training or self.inplace or not 0 < dropped < 2**16 or not is_plain_on_cpu(states):
             return super().forward(states)
         draws = torch.empty(-(-states.numel() // 4), dtype=torch.int64, device=states.device)
         draws.random_(-(2**63), None)  # all 64 bits are random; without arguments, the sign bit would be 0
         bits = draws.view(torch.int16)[: states.numel()].view(states.shape)
         kept = (bits >= dropped - 2**15).to(states.dtype)  # the lowest value of int16 is -2¹⁵
         return states * kept.mul_(2**16 / (2**16 - dropped))
-
-
-def _is_plain_on_cpu(states: torch.Tensor) -> bool:
-    """Whether `states` is a plain tensor on a CPU, in eager code without a transform or dispatch mode of torch."""
-    if is_compiling() or type(states) is not torch.Tensor or not states.is_cpu:
-        return False
-    is_transformed = torch._C._are_functorch_transforms_active() or torch._C._len_torch_dispatch_stack()
-    return not is_transformed and not torch._C._get_tracing_state()
 
 
 _NORMS = {"layernorm": nn.LayerNorm, "rmsnorm": nn.RMSNorm}

@@ -34,16 +34,21 @@ def _suits_onednn(layer: Any, states: torch.Tensor) -> bool:
         and type(layer) is nn.Linear
         and layer.in_features * layer.out_features >= _LEAST_WEIGHTS
         and 0 < states.numel() <= _MOST_ROWS * layer.in_features
-        and type(states) is torch.Tensor
-        and states.is_cpu
+        and is_plain_on_cpu(states)
         and is_plain_linear(layer)
         and states.dtype == layer.weight.dtype == torch.float32
         and torch._C._get_mkldnn_enabled()
         and not torch.is_autocast_enabled("cpu")
         and torch.autograd.forward_ad._current_level < 0  # oneDNN's product has no forward-mode derivative
-        and not torch._C._get_tracing_state()
-        and not torch._C._len_torch_dispatch_stack()
     )
+
+
+def is_plain_on_cpu(states: torch.Tensor) -> bool:
+    """Whether `states` is a plain tensor on a CPU, in eager code without a transform or dispatch mode of torch."""
+    if is_compiling() or type(states) is not torch.Tensor or not states.is_cpu:
+        return False
+    is_transformed = torch._C._are_functorch_transforms_active() or torch._C._len_torch_dispatch_stack()
+    return not is_transformed and not torch._C._get_tracing_state()
 
 
 def is_plain_linear(layer: nn.Module) -> bool:

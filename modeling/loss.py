@@ -76,11 +76,6 @@ def needed_by_loss(labels: torch.Tensor, attention_mask: torch.Tensor | None) ->
     return real | (counted.to(real.device) & ~real).any()
 
 
-def _is_transformed() -> bool:
-    """Whether the code runs under a transform of torch.func, such as `vmap` or `grad`."""
-    return torch._C._are_functorch_transforms_active()
-
-
 def token_loss(
     logits: torch.Tensor,
     labels: torch.Tensor,
@@ -104,8 +99,9 @@ def token_loss(
     """
     labels = _label_rows(labels, logits)
     rows, smoothing = logits.flatten(0, -2), float(label_smoothing)
-    # torch.func cannot transform `_SummedCrossEntropy`
-    summed = _differentiable_sum if _is_transformed() else _SummedCrossEntropy.apply
+    # the transforms of torch.func, such as `vmap` or `grad`, cannot transform `_SummedCrossEntropy`
+    is_transformed = torch._C._are_functorch_transforms_active()
+    summed = _differentiable_sum if is_transformed else _SummedCrossEntropy.apply
     return _per_item(summed(rows, labels, smoothing), labels, num_items_in_batch)
 
 
@@ -169,11 +165,6 @@ def _per_item(total: torch.Tensor, labels: torch.Tensor, num_items_in_batch: int
     elif isinstance(num_items_in_batch, torch.Tensor):
         num_items_in_batch = num_items_in_batch.to(total.device)
     return total / num_items_in_batch
-
-
-def _chunk_logits(device: torch.device) -> int:
-    """The number of logits converted to float32 at a time: few enough for a CPU's cache, enough to keep a GPU busy."""
-    return 2**18 if device.type == "cpu" else 2**26
 
 
 def _chunk_rows(device: torch.device) -> int:
@@ -382,7 +373,9 @@ def _counted_and_targets(labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tens
 
 
 def _rows_at_a_time(logits: torch.Tensor) -> int:
-    return max(1, _chunk_logits(logits.device) // logits.shape[1])
+    """The number of rows of logits converted to float32 at a time: few for a CPU's cache, enough to keep a GPU busy."""
+    chunk_logits = 2**18 if logits.device.type == "cpu" else 2**26
+    return max(1, chunk_logits // logits.shape[1])
 
 
 @torch.no_grad()

@@ -297,6 +297,3 @@ class LocantForConditionalGeneration(VocabularyHead, LocantGenerationMixin):
         logits, loss = self.logits_and_loss(outputs.last_hidden_state, labels, num_items_in_batch, skip_logits)
         others = {name: value for name, value in outputs.items() if name != "last_hidden_state"}
         return Seq2SeqLMOutput(loss=loss, logits=logits, **others)
-
-
-__all__ = ["LocantForConditionalGeneration", "LocantModel", "LocantPreTrainedModel"]

@@ -12,7 +12,7 @@ from transformers.utils.generic import can_return_tuple
 
 from locant.configuration.configuration_locant import LocantConfig
 
-from .cache_names import CACHE, takes_cache_as
+from .cache_names import takes_cache_as
 from .generation import LocantGenerationMixin
 from .loss import VocabularyHead, needed_by_loss
 from .pretrained import LocantPreTrainedModel
@@ -75,12 +75,9 @@ class LocantDecoderModel(LocantPreTrainedModel):
             document_ids=document_ids,
             **kwargs,
         )
-        return BaseModelOutputWithPast(
-            last_hidden_state=outputs.last_hidden_state,
-            **{CACHE: getattr(outputs, CACHE)},
-            hidden_states=outputs.hidden_states,
-            attentions=outputs.attentions,
-        )
+        # if attentions are asked for, the stack returns cross-attentions too, which are empty without an encoder
+        kept = {name: value for name, value in outputs.items() if name != "cross_attentions"}
+        return BaseModelOutputWithPast(**kept)
 
 
 class LocantForCausalLM(VocabularyHead, LocantGenerationMixin):
@@ -164,13 +161,8 @@ class LocantForCausalLM(VocabularyHead, LocantGenerationMixin):
         logits, loss = self.logits_and_loss(
             outputs.last_hidden_state[:, kept], shift_labels, num_items_in_batch, skip_logits
         )
-        return CausalLMOutputWithPast(
-            loss=loss,
-            logits=logits,
-            **{CACHE: getattr(outputs, CACHE)},
-            hidden_states=outputs.hidden_states,
-            attentions=outputs.attentions,
-        )
+        others = {name: value for name, value in outputs.items() if name != "last_hidden_state"}
+        return CausalLMOutputWithPast(loss=loss, logits=logits, **others)
 
 
 def next_tokens(
@@ -192,6 +184,3 @@ def next_tokens(
     document_ids = document_ids[:, slots]
     last = nn.functional.pad(document_ids[:, 1:] != document_ids[:, :-1], (0, 1), value=True)
     return following.masked_fill(last.to(following.device), -100)
-
-
-__all__ = ["LocantDecoderModel", "LocantForCausalLM"]

@@ -1,6 +1,8 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
 """The encoder alone, which reads tokens or images, and the encoder with heads for tasks on text."""
 
+from typing import ClassVar, cast
+
 import torch
 from torch import nn
 from transformers.activations import ACT2FN
@@ -25,7 +27,7 @@ from locant.configuration.configuration_locant import LocantConfig
 
 from .layers import build_norm
 from .loss import VocabularyHead, needed_by_loss
-from .pooling import Pooler, build_classifier, build_classifier_dropout
+from .pooling import Pooler
 from .pretrained import LocantPreTrainedModel
 from .stacks import build_encoder, refuse_input
 
@@ -163,7 +165,30 @@ class LocantForMaskedLM(VocabularyHead):
         )
 
 
-class LocantForSequenceClassification(LocantPreTrainedModel):
+class EncoderClassifier(LocantPreTrainedModel):
+    """Base class of classifiers: the encoder, dropout and a linear layer.
+
+    Args:
+        config: the model's configuration, with `num_labels`; a decoder in it is left out, and `encoder_input` is set to
+            that of the class.
+    """
+
+    encoder_input: ClassVar[str] = "tokens"
+    has_pooler: ClassVar[bool] = True
+    loss_name: ClassVar[str]
+    """The key of the loss in transformers' `LOSS_MAPPING`."""
+
+    def __init__(self, config: LocantConfig):
+        super().__init__(config.with_stacks(decoder=False, encoder_input=self.encoder_input))
+        self.model = LocantEncoderModel(self.config, add_pooling_layer=self.has_pooler)
+        self.dropout = nn.Dropout(config.dropout if config.classifier_dropout is None else config.classifier_dropout)
+        self.classifier = nn.Linear(config.d_model, cast(int, config.num_labels))
+        # by default, transformers derives the loss type from the class name, and a subclass may have any name
+        self.loss_type = self.loss_name
+        self.post_init()
+
+
+class LocantForSequenceClassification(EncoderClassifier):
     """The encoder with a linear layer over its pooled vector, which predicts one class, several classes, or numbers.
 
     Args:
@@ -171,17 +196,9 @@ class LocantForSequenceClassification(LocantPreTrainedModel):
             out.
     """
 
+    loss_name = "ForSequenceClassification"
     accepts_loss_kwargs = False  # the loss is a batch mean, which the Trainer divides by the accumulation steps
     class_tables = (MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES,)
-
-    def __init__(self, config: LocantConfig):
-        super().__init__(config.with_stacks(decoder=False, encoder_input="tokens"))
-        self.model = LocantEncoderModel(self.config)
-        self.dropout = build_classifier_dropout(config)
-        self.classifier = build_classifier(config)
-        # by default, transformers derives the loss type from the class name, and a subclass may have any name
-        self.loss_type = "ForSequenceClassification"
-        self.post_init()
 
     @can_return_tuple
     def forward(  # type: ignore[misc]  # TransformersKwargs has some of these names too
@@ -218,23 +235,16 @@ class LocantForSequenceClassification(LocantPreTrainedModel):
         )
 
 
-class LocantForTokenClassification(LocantPreTrainedModel):
+class LocantForTokenClassification(EncoderClassifier):
     """The encoder with a linear layer over the hidden state of each token, which predicts the class of the token.
 
     Args:
         config: the model's configuration, with `num_labels`; a decoder in it is left out.
     """
 
+    has_pooler = False
+    loss_name = "ForTokenClassification"
     class_tables = (MODEL_FOR_TOKEN_CLASSIFICATION_MAPPING_NAMES,)
-
-    def __init__(self, config: LocantConfig):
-        super().__init__(config.with_stacks(decoder=False, encoder_input="tokens"))
-        self.model = LocantEncoderModel(self.config, add_pooling_layer=False)
-        self.dropout = build_classifier_dropout(config)
-        self.classifier = build_classifier(config)
-        # by default, transformers derives the loss type from the class name, and a subclass may have any name
-        self.loss_type = "ForTokenClassification"
-        self.post_init()
 
     @can_return_tuple
     def forward(  # type: ignore[misc]  # TransformersKwargs has some of these names too
@@ -328,12 +338,3 @@ class LocantForQuestionAnswering(LocantPreTrainedModel):
             hidden_states=outputs.hidden_states,
             attentions=outputs.attentions,
         )
-
-
-__all__ = [
-    "LocantEncoderModel",
-    "LocantForMaskedLM",
-    "LocantForQuestionAnswering",
-    "LocantForSequenceClassification",
-    "LocantForTokenClassification",
-]

@@ -8,14 +8,10 @@ from transformers.processing_utils import Unpack
 from transformers.utils import TransformersKwargs
 from transformers.utils.generic import can_return_tuple
 
-from locant.configuration.configuration_locant import LocantConfig
-
-from .modeling_locant_encoder import LocantEncoderModel
-from .pooling import build_classifier, build_classifier_dropout
-from .pretrained import LocantPreTrainedModel
+from .modeling_locant_encoder import EncoderClassifier
 
 
-class LocantForImageClassification(LocantPreTrainedModel):
+class LocantForImageClassification(EncoderClassifier):
     """The image encoder with a linear layer over its pooled vector, which predicts classes (Dosovitskiy et al. 2021).
 
     Args:
@@ -24,17 +20,10 @@ class LocantForImageClassification(LocantPreTrainedModel):
     """
 
     main_input_name = "pixel_values"
+    encoder_input = "patches"
+    loss_name = "ForImageClassification"
     accepts_loss_kwargs = False  # the loss is a batch mean, which the Trainer divides by the accumulation steps
     class_tables = (MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING_NAMES,)
-
-    def __init__(self, config: LocantConfig):
-        super().__init__(config.with_stacks(decoder=False, encoder_input="patches"))
-        self.model = LocantEncoderModel(self.config)
-        self.dropout = build_classifier_dropout(config)
-        self.classifier = build_classifier(config)
-        # by default, transformers derives the loss type from the class name, and a subclass may have any name
-        self.loss_type = "ForImageClassification"
-        self.post_init()
 
     @can_return_tuple
     def forward(
@@ -63,6 +52,3 @@ class LocantForImageClassification(LocantPreTrainedModel):
         return ImageClassifierOutput(
             loss=loss, logits=logits, hidden_states=outputs.hidden_states, attentions=outputs.attentions
         )
-
-
-__all__ = ["LocantForImageClassification"]

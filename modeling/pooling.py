@@ -1,7 +1,5 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""`Pooler`, which computes one vector for each row of the batch; the dropout and the linear layer of classifiers."""
-
-from typing import cast
+"""`Pooler`, which computes one vector for each row of the batch, and its two kinds of pooling."""
 
 import torch
 from torch import nn
@@ -60,13 +58,3 @@ def first_token(hidden_states: torch.Tensor, seen: torch.Tensor | None) -> torch
         return hidden_states[:, 0]
     first = seen.bool().int().argmax(dim=1).expand(hidden_states.shape[0])
     return hidden_states[torch.arange(hidden_states.shape[0], device=hidden_states.device), first]
-
-
-def build_classifier_dropout(config: LocantConfig) -> nn.Dropout:
-    """Build the dropout before the linear layer of a classifier."""
-    return nn.Dropout(config.dropout if config.classifier_dropout is None else config.classifier_dropout)
-
-
-def build_classifier(config: LocantConfig) -> nn.Linear:
-    """Build the linear layer of a classifier, from hidden states of width `d_model` to `config.num_labels` logits."""
-    return nn.Linear(config.d_model, cast(int, config.num_labels))

@@ -3,7 +3,7 @@
 
 import os
 from collections.abc import Callable, Iterable, Set
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar, Self, cast
 
@@ -177,12 +177,12 @@ class LocantPreTrainedModel(PreTrainedModel):
                 installed.
         """
         try:
-            from locant.modeling.swapping import swap_position_encoding
+            from locant.modeling.swapping import describe_swap, swap_position_encoding
         except ImportError as error:
             raise ImportError("with_position_encoding needs the package locant: install and import locant.") from error
         model, report = swap_position_encoding(self, position_encoding=position_encoding, **fields)
-        logger.warning(str(report))
-        return (model, asdict(report)) if output_loading_info else model
+        logger.warning(describe_swap(report))
+        return (model, report) if output_loading_info else model
 
     def new_like(self, config: LocantConfig) -> Self:
         """Return a new, untrained model of this class for `config`."""
@@ -208,8 +208,11 @@ class LocantPreTrainedModel(PreTrainedModel):
         **kwargs: Any,
     ) -> None:
         """Call `save_hooks`, which add files to the folder and fields to the config; then save as in transformers."""
-        if self.should_save_on_this_rank(is_main_process):
-            self._run_save_hooks(save_directory)
+        folder = Path(save_directory)
+        # transformers refuses to save to a file
+        if self.should_save_on_this_rank(is_main_process) and not folder.is_file():
+            folder.mkdir(parents=True, exist_ok=True)
+            self._files_of_hooks = {name for hook in self.save_hooks for name in hook(self, folder) or ()}
         super().save_pretrained(save_directory, is_main_process, state_dict, push_to_hub, *args, **kwargs)
 
     @classmethod
@@ -261,24 +264,6 @@ class LocantPreTrainedModel(PreTrainedModel):
         # the save hooks have run, so the timestamps of the files that these hooks have written are removed
         others = {name: time for name, time in files_timestamps.items() if name not in self._files_of_hooks}
         return super()._upload_modified_files(working_dir, repo_id, others, *args, **kwargs)
-
-    def _run_save_hooks(self, save_directory: str | os.PathLike[str]) -> None:
-        folder = Path(save_directory)
-        if not folder.is_file():  # transformers refuses to save to a file
-            folder.mkdir(parents=True, exist_ok=True)
-            self._files_of_hooks = {name for hook in self.save_hooks for name in hook(self, folder) or ()}
-
-    @property
-    def dummy_inputs(self) -> dict[str, torch.Tensor]:
-        """The arguments of `forward` for a small batch, for tools that trace the model."""
-        ids = torch.tensor([[5, 6, 7, 2], [5, 6, 2, 0]], device=self.device) % self.config.vocab_size
-        inputs = {"input_ids": ids, "attention_mask": ids.ne(0).long()}
-        if self.main_input_name == "pixel_values":
-            sides = [
-                patches * side for patches, side in zip(self.config.patch_grid, self.config.patch_shape, strict=True)
-            ]
-            inputs = {"pixel_values": torch.zeros(2, self.config.num_channels, *sides, device=self.device)}
-        return {**inputs, "decoder_input_ids": ids} if self.config.is_encoder_decoder else inputs
 
 
 def _check_heads(model: LocantPreTrainedModel, tp_size: int) -> None:

@@ -2,43 +2,13 @@
 """Copies a model, gives the copy another position encoding, and reports which weights were dropped or are new."""
 
 import copy
-from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
-from torch import nn
+from transformers.modeling_utils import PreTrainedModel
 
 from .attention_backends import can_serve
 from .positions.base import PositionEncoding, PositionLayer
-
-
-@dataclass(frozen=True)
-class SwapReport:
-    """The weights and the backend that changed with the position encoding of a model.
-
-    Args:
-        unexpected_keys: the names of weights of the old model that were not copied, with their shapes.
-        missing_keys: the names of weights of the new model that are newly initialised, with their shapes.
-        attn_implementation: the backends of the old and of the new model if they differ, else None.
-    """
-
-    unexpected_keys: dict[str, tuple[int, ...]]
-    missing_keys: dict[str, tuple[int, ...]]
-    attn_implementation: tuple[str, str] | None = None
-
-    def __str__(self) -> str:
-        lines = [
-            f"{what}: {', '.join(f'{name} {shape}' for name, shape in keys.items()) or 'none'}"
-            for what, keys in (("dropped weights", self.unexpected_keys), ("new, untrained weights", self.missing_keys))
-        ]
-        if self.attn_implementation:
-            lines.append(
-                "attn_implementation: {} does not support the new encoding and is replaced by {}".format(
-                    *self.attn_implementation
-                )
-            )
-        return "The new position encoding changes the model:\n  " + "\n  ".join(lines)
-
 
 # The fields that may change together with `position_encoding`. A field that is given as None keeps its value;
 # exception: `decoder_position_encoding=None` gives the decoder the same encoding as `position_encoding`
@@ -51,10 +21,11 @@ _FIELDS = {
 }
 
 
-def swap_position_encoding(model: Any, position_encoding: str, **fields: Any) -> tuple[Any, SwapReport]:
+def swap_position_encoding(model: Any, position_encoding: str, **fields: Any) -> tuple[Any, dict[str, Any]]:
     """Return a copy of `model` with another position encoding, and a report of the weights that differ.
 
-    The arguments are those of `LocantPreTrainedModel.with_position_encoding`, without `output_loading_info`.
+    The arguments are those of `LocantPreTrainedModel.with_position_encoding`, without `output_loading_info`. The report
+    is the dictionary that `with_position_encoding` returns with `output_loading_info=True`.
 
     Raises:
         TypeError: `fields` contains a name that is not in `_FIELDS`.
@@ -73,7 +44,7 @@ def swap_position_encoding(model: Any, position_encoding: str, **fields: Any) ->
     new = model.new_like(config).train(model.training).to(device=model.device, dtype=model.dtype)
     report = copy_weights(model, new)
     after = config._attn_implementation
-    report = replace(report, attn_implementation=(before, after) if before != after else None)
+    report["attn_implementation"] = (before, after) if before != after else None
     if model.can_generate():
         new.generation_config = copy.deepcopy(model.generation_config)
     if any(getattr(module, "gradient_checkpointing", False) for module in model.modules()):
@@ -82,16 +53,21 @@ def swap_position_encoding(model: Any, position_encoding: str, **fields: Any) ->
 
 
 @torch.no_grad()
-def copy_weights(source: nn.Module, target: nn.Module) -> SwapReport:
+def copy_weights(source: PreTrainedModel, target: PreTrainedModel) -> dict[str, Any]:
     """Copy the weights that have the same name and shape in both models, and report all other weights.
 
     The weights of a position encoding are copied only if its class is the same in both models.
+
+    Returns:
+        A dictionary with `unexpected_keys`, the names of weights of `source` that were not copied, and `missing_keys`,
+        the names of weights of `target` that are newly initialised, both with their shapes.
     """
     old, new = source.state_dict(keep_vars=True), target.state_dict(keep_vars=True)
+    modules = dict(source.named_modules(remove_duplicate=False))
     foreign = [
         f"{name}."
         for name, module in target.named_modules()
-        if isinstance(module, PositionEncoding | PositionLayer) and _differs(source, name, module)
+        if isinstance(module, PositionEncoding | PositionLayer) and type(modules.get(name)) is not type(module)
     ]
     common = {
         name
@@ -101,17 +77,27 @@ def copy_weights(source: nn.Module, target: nn.Module) -> SwapReport:
     for name in common:
         new[name].data = old[name].detach().clone()
         new[name].requires_grad_(old[name].requires_grad)
-    tie = getattr(target, "tie_weights", None)
-    if tie is not None:
-        tie()
-    return SwapReport(
-        {name: tuple(weight.shape) for name, weight in old.items() if name not in common},
-        {name: tuple(weight.shape) for name, weight in new.items() if name not in common},
-    )
+    target.tie_weights()
+    return {
+        "unexpected_keys": {name: tuple(weight.shape) for name, weight in old.items() if name not in common},
+        "missing_keys": {name: tuple(weight.shape) for name, weight in new.items() if name not in common},
+    }
 
 
-def _differs(source: nn.Module, name: str, module: nn.Module) -> bool:
-    try:
-        return type(source.get_submodule(name)) is not type(module)
-    except AttributeError:
-        return True
+def describe_swap(report: dict[str, Any]) -> str:
+    """Return the text of the warning that tells what a new position encoding changes.
+
+    Args:
+        report: the report of `swap_position_encoding`.
+    """
+    lines = [
+        f"{what}: {', '.join(f'{name} {shape}' for name, shape in report[keys].items()) or 'none'}"
+        for what, keys in (("dropped weights", "unexpected_keys"), ("new, untrained weights", "missing_keys"))
+    ]
+    if report["attn_implementation"]:
+        lines.append(
+            "attn_implementation: {} does not support the new encoding and is replaced by {}".format(
+                *report["attn_implementation"]
+            )
+        )
+    return "The new position encoding changes the model:\n  " + "\n  ".join(lines)

@@ -107,6 +107,3 @@ class LocantProcessor(ProcessorMixin):
     def model_input_names(self) -> list[str]:
         """The names of the model's inputs that are made from images and prompts."""
         return [*self.image_processor.model_input_names, "decoder_input_ids", "decoder_attention_mask"]
-
-
-__all__ = ["LocantProcessor"]

@@ -159,6 +159,3 @@ def _with_prefix_space(pipeline: dict[str, Any], read: list[AddedToken] | None) 
             {**token, "normalized": True} if token["content"] in names else token for token in pipeline["added_tokens"]
         ],
     }
-
-
-__all__ = ["LocantTokenizer"]

@@ -311,10 +311,8 @@ class TestInputs:
         with pytest.raises(ValueError, match="An image of 13 × 8 pixels has no whole number of 4 × 2 patches"):
             model.generate(images(13, 8))
 
-    def test_dummy_inputs_run(self, make_captioner):
-        model = make_captioner()
-        assert model.main_input_name == "pixel_values"
-        assert model(**model.dummy_inputs).logits.shape == (2, 4, 24)
+    def test_main_input_is_the_image(self, make_captioner):
+        assert make_captioner().main_input_name == "pixel_values"
 
 
 class TestTables:

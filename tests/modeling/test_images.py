@@ -507,10 +507,8 @@ class TestInputs:
         assert torch.equal(model(batch.double()).logits, expected)
         assert model.bfloat16()(batch.float()).logits.dtype == torch.bfloat16
 
-    def test_dummy_inputs_run(self, make_images_model):
-        model = make_images_model()
-        assert model.main_input_name == "pixel_values"
-        assert model(**model.dummy_inputs).logits.shape == (2, 2)
+    def test_main_input_is_the_image(self, make_images_model):
+        assert make_images_model().main_input_name == "pixel_values"
 
     @pytest.mark.parametrize("cls", [LocantForImageClassification, LocantEncoderModel])
     def test_patches_that_do_not_fill_the_image_are_refused(self, make_images_model, cls):
