@@ -2,8 +2,8 @@
 """Transfers the weights of a checkpoint into a model of another family, tensor by tensor.
 
 A weight that the files lack is an error, unless the files hold a weight that is tied to it, or its entry in the
-family's table of weights has a `Constant` or, in the conversion to Locant, a `default`. An unused weight in the files
-is an error unless the family ignores it or the caller drops it.
+family's table of weights is a `constant` or, in the conversion to Locant, has a `default`. An unused weight in the
+files is an error unless the family ignores it or the caller drops it.
 """
 
 import re
@@ -20,7 +20,7 @@ from locant.checkpoints.checkpoint_files import Checkpoint
 
 from ..errors import SharingError
 from .families import Family
-from .families.family import Constant, Entry, Tensors
+from .families.family import Entry, Tensors
 
 
 class Move(NamedTuple):
@@ -31,7 +31,7 @@ class Move(NamedTuple):
         targets: the names of the weights in the target model.
         apply: computes the weights `targets` from the weights `sources`.
         default: `Entry.default` in the conversion to Locant; None in the conversion from Locant.
-        is_constant: whether one of the entry's transforms is a `Constant`.
+        is_constant: whether the transform of the entry is a `constant`.
     """
 
     sources: tuple[str, ...]
@@ -45,7 +45,7 @@ def moves_of(table: Iterable[Entry], to_locant: bool) -> list[Move]:
     """Return a `Move` for each entry of `table`: to Locant if `to_locant` is true, otherwise to the other family."""
     moves = []
     for entry in table:
-        is_constant = any(isinstance(transform, Constant) for transform in entry.transforms)
+        is_constant = not entry.ours  # only a constant has no weight in the Locant model
         if to_locant:
             moves.append(Move(entry.theirs, entry.ours, entry.to_ours, entry.default, is_constant))
         else:

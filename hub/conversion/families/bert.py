@@ -10,7 +10,7 @@ from transformers import PreTrainedConfig, PreTrainedModel
 from locant.configuration.configuration_locant import LocantConfig
 
 from ...errors import SharingError
-from .family import Constant, Entry, Family, Unused, linear, under
+from .family import UNUSED, Entry, Family, constant, linear, under
 
 _FIELDS = {
     "vocab_size": "vocab_size",
@@ -144,5 +144,5 @@ class Bert(Family):
 
 def _output_bias(ours: LocantConfig) -> list[Entry]:
     if ours.lm_head_bias:
-        return [Entry(_BIASES, "lm_head.bias", Unused())]
-    return [Entry(name, (), Constant(lambda: torch.zeros(ours.vocab_size))) for name in _BIASES]
+        return [Entry(_BIASES, "lm_head.bias", UNUSED)]
+    return [Entry(name, (), constant(lambda: torch.zeros(ours.vocab_size))) for name in _BIASES]

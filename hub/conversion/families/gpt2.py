@@ -8,7 +8,7 @@ from transformers import PreTrainedConfig
 
 from locant.configuration.configuration_locant import LocantConfig
 
-from .family import Entry, Family, Split, Transpose, linear, under
+from .family import TRANSPOSE, Entry, Family, linear, split, under
 
 _FIELDS = {
     "vocab_size": "vocab_size",
@@ -29,13 +29,13 @@ _FIELDS = {
 _LAYER = [
     *linear("ln_1", "self_attn_residual.norm"),
     *(
-        Entry(f"attn.c_attn.{kind}", [f"self_attn.{letter}_proj.{kind}" for letter in "qkv"], Transpose(), Split(3))
+        Entry(f"attn.c_attn.{kind}", [f"self_attn.{letter}_proj.{kind}" for letter in "qkv"], TRANSPOSE, split(3))
         for kind in ("weight", "bias")
     ),
-    *linear("attn.c_proj", "self_attn.o_proj", Transpose()),
+    *linear("attn.c_proj", "self_attn.o_proj", TRANSPOSE),
     *linear("ln_2", "ffn_residual.norm"),
-    *linear("mlp.c_fc", "ffn.up_proj", Transpose()),
-    *linear("mlp.c_proj", "ffn.down_proj", Transpose()),
+    *linear("mlp.c_fc", "ffn.up_proj", TRANSPOSE),
+    *linear("mlp.c_proj", "ffn.down_proj", TRANSPOSE),
 ]
 
 

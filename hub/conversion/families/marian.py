@@ -10,7 +10,7 @@ from transformers import PreTrainedConfig
 from locant.configuration.configuration_locant import LocantConfig
 from locant.modeling.positions.sinusoidal import sinusoidal_table
 
-from .family import Constant, Entry, Family, Reshape, Unused, linear, under
+from .family import UNUSED, Entry, Family, constant, linear, reshape, under
 
 SAME = (
     *("vocab_size", "d_model", "activation_function", "scale_embedding", "max_position_embeddings"),
@@ -65,7 +65,7 @@ class Marian(Family):
         def table() -> torch.Tensor:
             return sinusoidal_table(theirs.max_position_embeddings, theirs.d_model, "concatenated")
 
-        return [Entry(f"{stack}.embed_positions.weight", (), Constant(table)) for stack in ("encoder", "decoder")]
+        return [Entry(f"{stack}.embed_positions.weight", (), constant(table)) for stack in ("encoder", "decoder")]
 
 
 def stacks(ours: LocantConfig, has_unused_table: bool) -> list[Entry]:
@@ -84,7 +84,7 @@ def stacks(ours: LocantConfig, has_unused_table: bool) -> list[Entry]:
             layer += _attention("encoder_attn", "cross_attn")
         embeddings = f"{stack}.embed_tokens.weight"
         if has_unused_table and stack == "encoder":
-            entries.append(Entry(("shared.weight", embeddings), embeddings, Unused()))
+            entries.append(Entry(("shared.weight", embeddings), embeddings, UNUSED))
         else:
             entries.append(Entry(embeddings, embeddings))
         for index in range(getattr(ours, f"{stack}_layers")):
@@ -99,9 +99,9 @@ def head(ours: LocantConfig) -> list[Entry]:
     """
     size = ours.vocab_size
     if ours.lm_head_bias:
-        bias = Entry("final_logits_bias", "lm_head.bias", Reshape((1, size), (size,)), default=0.0)
+        bias = Entry("final_logits_bias", "lm_head.bias", reshape((1, size), (size,)), default=0.0)
     else:
-        bias = Entry("final_logits_bias", (), Constant(lambda: torch.zeros(1, size)))
+        bias = Entry("final_logits_bias", (), constant(lambda: torch.zeros(1, size)))
     return [Entry("lm_head.weight", "lm_head.weight"), bias]
 
 

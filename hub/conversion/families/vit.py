@@ -11,7 +11,7 @@ from transformers.models.vit.image_processing_pil_vit import ViTImageProcessorPi
 from locant.configuration.configuration_locant import LocantConfig
 from locant.tokenization.image_processing_locant import LocantImageProcessor
 
-from .family import Entry, Family, Reshape, linear, under
+from .family import Entry, Family, linear, reshape, under
 
 _FIELDS = {
     "hidden_size": "d_model",
@@ -82,9 +82,9 @@ class ViT(Family):
     def table(self, ours: LocantConfig, theirs: PreTrainedConfig, architecture: str) -> list[Entry]:
         """Return the table of weights of a ViT model, as a list of entries."""
         channels, width, patch, places = ours.num_channels, ours.d_model, ours.patch_shape, math.prod(ours.patch_grid)
-        convolution = Reshape((width, channels, *patch), (width, channels * math.prod(patch)))
+        convolution = reshape((width, channels, *patch), (width, channels * math.prod(patch)))
         body = [
-            Entry("embeddings.cls_token", "encoder.embed_patches.class_token", Reshape((1, 1, width), (width,))),
+            Entry("embeddings.cls_token", "encoder.embed_patches.class_token", reshape((1, 1, width), (width,))),
             Entry(
                 "embeddings.patch_embeddings.projection.weight", "encoder.embed_patches.projection.weight", convolution
             ),
@@ -92,7 +92,7 @@ class ViT(Family):
             Entry(
                 "embeddings.position_embeddings",
                 "encoder.position.embeddings.weight",
-                Reshape((1, 1 + places, width), (1 + places, width)),
+                reshape((1, 1 + places, width), (1 + places, width)),
             ),
             *linear("layernorm", "encoder.final_norm"),
         ]
