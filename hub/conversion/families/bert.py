@@ -13,7 +13,6 @@ from ...errors import SharingError
 from .family import UNUSED, Entry, Family, constant, linear, under
 
 _FIELDS = {
-    "vocab_size": "vocab_size",
     "hidden_size": "d_model",
     "num_hidden_layers": "encoder_layers",
     "num_attention_heads": "encoder_attention_heads",
@@ -21,12 +20,7 @@ _FIELDS = {
     "hidden_act": "activation_function",
     "hidden_dropout_prob": "dropout",
     "attention_probs_dropout_prob": "attention_dropout",
-    "classifier_dropout": "classifier_dropout",
-    "max_position_embeddings": "max_position_embeddings",
-    "initializer_range": "initializer_range",
     "layer_norm_eps": "norm_eps",
-    "use_cache": "use_cache",
-    "tie_word_embeddings": "tie_word_embeddings",
 }
 
 _EMBEDDINGS = [
@@ -97,7 +91,6 @@ class Bert(Family):
         is_bare = (theirs.architectures or ["BertModel"])[0] == "BertModel"
         return {
             **{ours: getattr(theirs, field) for field, ours in _FIELDS.items()},
-            "type_vocab_size": theirs.type_vocab_size,
             "norm_type": "layernorm",
             "norm_position": "post",
             "scale_embedding": False,

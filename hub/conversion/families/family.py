@@ -6,7 +6,9 @@ describes one model family of the library transformers as a `Family`:
 
 1. `architectures`: a class of the other family -> a class of Locant. If several classes of the family become the same
    class of Locant, that class is converted back to the first of them.
-2. `to_locant` and `from_locant`: convert the fields of one config to the fields of the other. They need not check
+2. `to_locant` and `from_locant`: convert the fields of one config to the fields of the other. A field that has the same
+   name in both config classes needs no mention unless it is in `free`: `config_matching.py` copies it, and a value that
+   `to_locant` or `from_locant` returns for the field replaces the copy. `to_locant` and `from_locant` need not check
    whether a field is lost: `config_matching.py` converts the result back, and raises one error that lists all fields
    that have changed, except changes in `bridged`. `config_matching.py` compares only fields that determine what a model
    computes: in a config of the other family, the fields that its config class adds to `PreTrainedConfig`, except
@@ -183,8 +185,8 @@ class Family(ABC):
     architectures: ClassVar[Mapping[str, str]]
     """Name of a model class of the family -> name of the Locant class that it is converted to."""
     free: ClassVar[frozenset[str]] = frozenset()
-    """Fields of the family's config that `check_theirs` does not compare, because they do not change what a trained
-    model computes, or because `to_locant` converts every value of them."""
+    """Fields of the family's config that are neither copied to a field of the same name nor compared by `check_theirs`,
+    because they do not change what a trained model computes, or because `to_locant` converts every value of them."""
     bridged: ClassVar[Mapping[str, tuple[Any, Any]]] = {}
     """A field of the Locant config -> (its value, its value after conversion to the family and back). This difference
     is allowed, because the table converts the weights accordingly."""
@@ -197,9 +199,9 @@ class Family(ABC):
     def to_locant(self, theirs: PreTrainedConfig, names: Collection[str]) -> dict[str, Any]:
         """Convert the fields of `theirs` to fields of the Locant config.
 
-        Two kinds of fields may be omitted: fields that have the same name in every config, such as token ids and
-        labels; and `is_encoder_decoder` and `is_decoder`, which the class of the Locant model determines. The caller
-        corrects `tie_word_embeddings` if the weights in the files contradict the config.
+        Two kinds of fields may be omitted, because the caller adds them: fields that have the same name in the Locant
+        config and are not in `free`; and `is_encoder_decoder` and `is_decoder`, which the class of the Locant model
+        determines. The caller corrects `tie_word_embeddings` if the weights in the files contradict the config.
 
         Args:
             theirs: the family's config.
@@ -213,7 +215,7 @@ class Family(ABC):
     def from_locant(self, ours: LocantConfig) -> dict[str, Any]:
         """Convert `ours` to fields of the family's config, as far as these fields can express `ours`.
 
-        Token ids and labels, which have the same names in every config, may be omitted.
+        Fields that have the same name in both configs and are not in `free` may be omitted: the caller copies them.
         """
 
     @abstractmethod

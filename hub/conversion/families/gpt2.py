@@ -11,18 +11,13 @@ from locant.configuration.configuration_locant import LocantConfig
 from .family import TRANSPOSE, Entry, Family, linear, split, under
 
 _FIELDS = {
-    "vocab_size": "vocab_size",
     "n_positions": "max_position_embeddings",
     "n_embd": "d_model",
     "n_layer": "decoder_layers",
     "n_head": "decoder_attention_heads",
-    "activation_function": "activation_function",
     "resid_pdrop": "dropout",
     "attn_pdrop": "attention_dropout",
     "layer_norm_epsilon": "norm_eps",
-    "initializer_range": "initializer_range",
-    "use_cache": "use_cache",
-    "tie_word_embeddings": "tie_word_embeddings",
 }
 
 # the linear layers of GPT-2 hold the transposed matrix, and `c_attn` holds query, key and value together

@@ -16,18 +16,12 @@ from ...errors import SharingError
 from .family import Entry, Family, linear, under
 
 _FIELDS = {
-    "vocab_size": "vocab_size",
     "hidden_size": "d_model",
     "intermediate_size": "decoder_ffn_dim",
     "num_hidden_layers": "decoder_layers",
     "num_attention_heads": "decoder_attention_heads",
     "hidden_act": "activation_function",
-    "max_position_embeddings": "max_position_embeddings",
-    "initializer_range": "initializer_range",
     "rms_norm_eps": "norm_eps",
-    "use_cache": "use_cache",
-    "tie_word_embeddings": "tie_word_embeddings",
-    "attention_bias": "attention_bias",
     "mlp_bias": "ffn_bias",
 }
 

@@ -12,14 +12,6 @@ from locant.modeling.positions.sinusoidal import sinusoidal_table
 
 from .family import UNUSED, Entry, Family, constant, linear, reshape, under
 
-SAME = (
-    *("vocab_size", "d_model", "activation_function", "scale_embedding", "max_position_embeddings"),
-    *("encoder_layers", "encoder_attention_heads", "encoder_ffn_dim"),
-    *("decoder_layers", "decoder_attention_heads", "decoder_ffn_dim"),
-    *("dropout", "attention_dropout", "activation_dropout"),
-)
-"""Config fields that have the same name in Marian, BART and Locant."""
-
 
 class Marian(Family):
     """Converts `MarianModel` and `MarianMTModel` to Locant's models and back."""
@@ -35,21 +27,17 @@ class Marian(Family):
     def to_locant(self, theirs: PreTrainedConfig, names: Collection[str]) -> dict[str, Any]:
         """Convert the fields of a Marian config to fields of the Locant config."""
         return {
-            **{field: getattr(theirs, field) for field in SAME},
             "position_encoding": "sinusoidal",
             "position_parameters": {"sinusoidal": {"layout": "concatenated"}},
             "lm_head_bias": True,
             # transformers shares the embedding tables only if it also ties the output layer
             "share_encoder_decoder_embeddings": theirs.share_encoder_decoder_embeddings and theirs.tie_word_embeddings,
-            "tie_word_embeddings": theirs.tie_word_embeddings,
         }
 
     def from_locant(self, ours: LocantConfig) -> dict[str, Any]:
         """Convert the fields of a Locant config to fields of the Marian config."""
         return {
-            **{field: getattr(ours, field) for field in SAME},
             "share_encoder_decoder_embeddings": ours.share_encoder_decoder_embeddings and ours.tie_word_embeddings,
-            "tie_word_embeddings": ours.tie_word_embeddings,
             "forced_eos_token_id": None,  # this option is in the generation config, which is converted separately
         }
 

@@ -32,8 +32,6 @@ class T5(Family):
     def to_locant(self, theirs: PreTrainedConfig, names: Collection[str]) -> dict[str, Any]:
         """Convert the fields of a T5 config to fields of the Locant config."""
         return {
-            "vocab_size": theirs.vocab_size,
-            "d_model": theirs.d_model,
             "head_dim": theirs.d_kv,
             "encoder_layers": theirs.num_layers,
             "decoder_layers": theirs.num_decoder_layers,
@@ -65,8 +63,6 @@ class T5(Family):
         activation = {"gelu_new": "gelu"}.get(ours.activation_function, ours.activation_function)
         options = ours.position_options("t5")
         return {
-            "vocab_size": ours.vocab_size,
-            "d_model": ours.d_model,
             "d_kv": ours.head_dim_at("encoder"),
             "num_layers": ours.encoder_layers,
             "num_decoder_layers": ours.decoder_layers,

@@ -21,11 +21,7 @@ _FIELDS = {
     "hidden_act": "activation_function",
     "hidden_dropout_prob": "dropout",
     "attention_probs_dropout_prob": "attention_dropout",
-    "initializer_range": "initializer_range",
     "layer_norm_eps": "norm_eps",
-    "image_size": "image_size",
-    "patch_size": "patch_size",
-    "num_channels": "num_channels",
 }
 
 _LAYER = [
