@@ -182,7 +182,7 @@ class _Conversion:
             theirs, target, again = self._checked_theirs(ours)
             warn_of_training(self.family, ours, again)
         moves = moves_of(self.family.table(ours, theirs, self.theirs), self.to_locant)
-        moves = weights.check(moves, drop)
+        weights.check(moves, drop)
         transfer(weights, moves, target, dtype)
         if generation_config is not None:
             target.generation_config = generation_config
