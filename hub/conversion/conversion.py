@@ -325,6 +325,3 @@ def _dtype(dtype: str | torch.dtype | None) -> torch.dtype | None:
     if name not in DTYPES:
         raise SharingError(f"dtype {name!r} is not one of {', '.join(DTYPES)}, or auto.")
     return getattr(torch, name)
-
-
-__all__ = ["convert"]
