@@ -120,7 +120,7 @@ class Bert(Family):
         return entries
 
     def build(self, model_class: type[PreTrainedModel], theirs: PreTrainedConfig, ours: LocantConfig | None) -> Any:
-        """Build the model. A `BertModel` converted from a Locant model has a pooler only if the Locant model has one.
+        """Build the model, unless it is a model for question answering with other labels than start and end.
 
         Raises:
             SharingError: the number of labels of a model for question answering is not two (start and end).
@@ -130,9 +130,7 @@ class Bert(Family):
                 f"Question answering has two labels, start and end, but the config has num_labels={theirs.num_labels}: "
                 "only models with two labels can be converted."
             )
-        if model_class.__name__ == "BertModel" and ours is not None:
-            return model_class(theirs, add_pooling_layer=ours.pooler_projection)
-        return model_class(theirs)
+        return super().build(model_class, theirs, ours)
 
 
 def _output_bias(ours: LocantConfig) -> list[Entry]:

@@ -26,6 +26,7 @@ older files, and `ignored` matches the names of tensors in older files that are 
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterable, Mapping
+from inspect import signature
 from typing import Any, ClassVar, NamedTuple
 
 import torch
@@ -231,11 +232,16 @@ class Family(ABC):
     def build(self, model_class: type[PreTrainedModel], theirs: PreTrainedConfig, ours: LocantConfig | None) -> Any:
         """Build an empty model of the family; the caller sets the meta device.
 
+        If the class can be built without a pooler, a model converted from a Locant model has a pooler only if the
+        Locant model has one.
+
         Args:
             model_class: transformers' class of the model.
             theirs: the family's config.
             ours: the Locant config that `theirs` was converted from; None if the family's model is the source.
         """
+        if ours is not None and "add_pooling_layer" in signature(model_class).parameters:
+            return model_class(theirs, add_pooling_layer=ours.pooler_projection)
         return model_class(theirs)
 
     def convert_processor(self, processor: Any, to_locant: bool) -> Any:

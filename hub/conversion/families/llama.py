@@ -7,7 +7,7 @@ Every rope type that transformers' Llama can run is converted.
 from collections.abc import Collection
 from typing import Any, ClassVar
 
-from transformers import PreTrainedConfig, PreTrainedModel
+from transformers import PreTrainedConfig
 from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
 
 from locant.configuration.configuration_locant import LocantConfig
@@ -82,11 +82,6 @@ class Llama(Family):
         if architecture == "LlamaModel":
             return body
         return [*under("model.", "model.", body), Entry("lm_head.weight", "lm_head.weight")]
-
-    def build(self, model_class: type[PreTrainedModel], theirs: PreTrainedConfig, ours: LocantConfig | None) -> Any:
-        """Check the rope parameters, which Llama's model class does not check, and build the model."""
-        _rope_parameters(theirs.rope_parameters)
-        return model_class(theirs)
 
 
 def _layer(ours: LocantConfig) -> list[Entry]:

@@ -5,7 +5,7 @@ import math
 from collections.abc import Collection
 from typing import Any, ClassVar
 
-from transformers import PreTrainedConfig, PreTrainedModel
+from transformers import PreTrainedConfig
 from transformers.models.vit.image_processing_pil_vit import ViTImageProcessorPil
 
 from locant.configuration.configuration_locant import LocantConfig
@@ -97,12 +97,6 @@ class ViT(Family):
         if architecture == "ViTModel":
             return body + (linear("pooler.dense", "pooler.projection.0") if ours.pooler_projection else [])
         return [*under("vit.", "model.", body), *linear("classifier", "classifier")]
-
-    def build(self, model_class: type[PreTrainedModel], theirs: PreTrainedConfig, ours: LocantConfig | None) -> Any:
-        """Build the model. A `ViTModel` converted from a Locant model has a pooler only if the Locant model has one."""
-        if model_class.__name__ == "ViTModel" and ours is not None:
-            return model_class(theirs, add_pooling_layer=ours.pooler_projection)
-        return model_class(theirs)
 
     def convert_processor(self, processor: Any, to_locant: bool) -> Any:
         """Convert Locant's image processor to an image processor of ViT, in the conversion from Locant to ViT.
