@@ -309,7 +309,7 @@ def has_a_pickle_alone(run, monkeypatch):
 
 def has_no_config(run, monkeypatch):
     (run / "config.json").unlink()
-    return (run, "me/en-fr"), "has weights but no config.json"
+    return (run, "me/en-fr"), "has no config.json: give the folder of a saved model"
 
 
 def is_truncated(run, monkeypatch):
