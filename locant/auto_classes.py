@@ -10,7 +10,6 @@ from transformers import (
     AutoModel,
     AutoProcessor,
     AutoTokenizer,
-    PreTrainedConfig,
     PreTrainedModel,
     dynamic_module_utils,
 )
@@ -34,17 +33,13 @@ class ModelWithoutHead:
     config_class = LocantConfig
 
     @classmethod
-    def from_pretrained(cls, path: str, *args: Any, config: PreTrainedConfig, **kwargs: Any) -> PreTrainedModel:
+    def from_pretrained(cls, path: str, *args: Any, config: Any, **kwargs: Any) -> PreTrainedModel:
         """Load the model in the folder or repository `path`, with the model class that fits `config`."""
-        return cls._class_for(config).from_pretrained(path, *args, config=config, **kwargs)
+        return auto_models(config)[AutoModel].from_pretrained(path, *args, config=config, **kwargs)
 
     @classmethod
-    def _from_config(cls, config: PreTrainedConfig, **kwargs: Any) -> PreTrainedModel:
-        return cls._class_for(config)._from_config(config, **kwargs)
-
-    @staticmethod
-    def _class_for(config: Any) -> type[PreTrainedModel]:
-        return auto_models(config)[AutoModel]
+    def _from_config(cls, config: Any, **kwargs: Any) -> PreTrainedModel:
+        return auto_models(config)[AutoModel]._from_config(config, **kwargs)
 
 
 class NoVideoProcessor:
@@ -67,8 +62,8 @@ def register() -> None:
     """
     register_models()
     use_installed_classes()
-    register_adapter_targets()
-    register_callback()
+    when_imported("peft.utils.constants", _enter_targets)
+    when_imported("transformers.trainer", _enter_callback)
 
 
 def register_models() -> None:
@@ -104,16 +99,6 @@ def use_installed_classes() -> None:
         return installed.get(class_name) or load(class_name, module_path, **kwargs)
 
     dynamic_module_utils.get_class_in_module = get_class_in_module
-
-
-def register_adapter_targets() -> None:
-    """Register the modules of Locant's models that PEFT adapts by default, now or as soon as PEFT is imported."""
-    when_imported("peft.utils.constants", _enter_targets)
-
-
-def register_callback() -> None:
-    """Add `CodeOnPush` to the default callbacks of `Trainer`, now or as soon as the module of `Trainer` is imported."""
-    when_imported("transformers.trainer", _enter_callback)
 
 
 def _enter_callback(trainer: ModuleType) -> None:

@@ -32,6 +32,3 @@ def train(config: str | os.PathLike[str] | Mapping[str, Any] | None = None, **op
     from locant.training.run.training_run import train as train_run
 
     return train_run(run_config_from_python(config, options), write_card=write_model_card)
-
-
-__all__ = ["train"]

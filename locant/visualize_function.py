@@ -34,6 +34,3 @@ def visualize(
     from locant.visualization.visualization import visualize
 
     return visualize(model, text, target, **options)
-
-
-__all__ = ["visualize"]

@@ -17,7 +17,7 @@ from pathlib import Path
 import transformers
 
 from locant import LocantConfig, LocantForConditionalGeneration
-from locant.hub.sharing.bundle import Bundle
+from locant.hub.sharing.bundle import collect_code
 
 ROOT = Path(__file__).resolve().parents[1]
 MODEL = ("modeling", "checkpoints", "configuration")
@@ -71,7 +71,7 @@ def main() -> None:
         row(room, len(found), count(found))
     row(" + ".join(room for room in MODEL if room in paths), len(model), count(model))
 
-    files = Bundle.of(LocantForConditionalGeneration, LocantConfig(position_encoding="rotary")).files
+    files, _ = collect_code(LocantForConditionalGeneration, LocantConfig(position_encoding="rotary"))
     row("\ncode that goes along with a model", "files", "lines")
     row("a translator with rotary positions", len(files), sum(len(code_lines(source)) for source in files.values()))
 

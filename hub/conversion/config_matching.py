@@ -18,13 +18,13 @@ from .families import Family
 
 logger = logging.get_logger(__name__)
 
-# Config fields that have the same name in every family: `_common` copies them, and `Family.to_locant` may omit them
+# Config fields that not every config class declares as its own: `_common` copies them from and to every config
 _TOKENS = ("pad_token_id", "bos_token_id", "eos_token_id", "decoder_start_token_id")
 _LABELS = ("id2label", "label2id", "problem_type")
 _OF_PIPELINES = ("task_specific_params", "prefix")
 _STACKS = {
-    "LocantForConditionalGeneration": {"is_encoder_decoder": True},
-    "LocantModel": {"is_encoder_decoder": True},
+    "LocantForConditionalGeneration": {"is_encoder_decoder": True, "is_decoder": False},
+    "LocantModel": {"is_encoder_decoder": True, "is_decoder": False},
     "LocantForCausalLM": {"is_encoder_decoder": False, "is_decoder": True},
     "LocantDecoderModel": {"is_encoder_decoder": False, "is_decoder": True},
 }
@@ -48,7 +48,7 @@ def locant_config(family: Family, theirs: PreTrainedConfig, names: Collection[st
     """
     stacks = _STACKS.get(architecture, _ENCODER)
     try:
-        return LocantConfig(**{**_common(theirs), **family.to_locant(theirs, names), **stacks})
+        return LocantConfig(**{**_common(family, theirs, LocantConfig), **family.to_locant(theirs, names), **stacks})
     except (StrictDataclassError, ValueError) as error:
         reason = f"This {family.name} model has no counterpart in Locant: {reason_of(error)}"
         raise SharingError(sentence(reason)) from error
@@ -61,7 +61,8 @@ def their_config(family: Family, ours: LocantConfig) -> PreTrainedConfig:
         SharingError: the converted fields are not a valid config of the family.
     """
     try:
-        return config_class(family)(**{**_common(ours), **family.from_locant(ours)})
+        target = config_class(family)
+        return target(**{**_common(family, ours, target), **family.from_locant(ours)})
     except (StrictDataclassError, ValueError) as error:
         reason = f"This Locant model has no counterpart in {family.name}: {reason_of(error)}"
         raise SharingError(sentence(reason)) from error
@@ -84,8 +85,7 @@ def check_theirs(family: Family, theirs: PreTrainedConfig, ours: LocantConfig) -
     Raises:
         SharingError: fields are lost (the message lists all of them), or `ours` cannot be converted back.
     """
-    base = {entry.name for entry in fields(PreTrainedConfig)}
-    counted = {entry.name for entry in fields(type(theirs))} - base - family.free - {"use_cache", "tie_word_embeddings"}
+    counted = _own_fields(type(theirs)) - family.free - {"use_cache", "tie_word_embeddings"}
     back = their_config(family, ours)
     lost = {
         name: (getattr(theirs, name), getattr(back, name))
@@ -201,8 +201,19 @@ def _of_positions(config: LocantConfig, reads_images: bool) -> dict[str, Any]:
     return found
 
 
-def _common(config: PreTrainedConfig) -> dict[str, Any]:
-    found = {name: getattr(config, name, None) for name in (*_TOKENS, *_LABELS)}
+def _own_fields(config_type: Any) -> set[str]:
+    base = {entry.name for entry in fields(PreTrainedConfig)}
+    return {entry.name for entry in fields(config_type)} - base
+
+
+def _common(family: Family, config: PreTrainedConfig, target: type) -> dict[str, Any]:
+    """Return the fields of `config` that a config of the class `target` has under the same name, except `family.free`.
+
+    Token ids, labels and options of pipelines are among them, although not every config class declares them.
+    """
+    same = (_own_fields(type(config)) & _own_fields(target)) - family.free
+    found = {name: getattr(config, name) for name in same}
+    found |= {name: getattr(config, name, None) for name in (*_TOKENS, *_LABELS)}
     found |= {name: getattr(config, name) for name in _OF_PIPELINES if getattr(config, name, None) is not None}
     # a model with one stack has no decoder_start_token_id, and not every family's config accepts None for this field
     if not config.is_encoder_decoder or found["decoder_start_token_id"] is None:

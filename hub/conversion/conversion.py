@@ -132,13 +132,12 @@ class _Conversion:
         self.files, self.config, self.family, self.to_locant = files, config, family, to_locant
         architecture = self._source_architecture()
         pairs = family.architectures
+        # a config that the target family cannot express is refused here, before weights are looked for
         if to_locant:
             self.theirs, self.ours = architecture, pairs[architecture]
-        else:
-            self.ours, self.theirs = architecture, next(name for name, ours in pairs.items() if ours == architecture)
-        if to_locant:  # refuse a config that the target family cannot express, before weights are looked for
             check_theirs(family, config, self._locant_config(()))
         else:
+            self.ours, self.theirs = architecture, next(name for name, ours in pairs.items() if ours == architecture)
             self._checked_theirs(config)
         self.source = self._empty(architecture, config)
 
@@ -170,19 +169,16 @@ class _Conversion:
         checkpoint = Checkpoint.open(self.files.with_weights())
         weights = SourceWeights(checkpoint, self.source, self.family if self.to_locant else None)
         is_tied = weights.untie_output()
+        ours = self._locant_config(weights.files) if self.to_locant else copy.deepcopy(self.config)
+        if is_tied is not None:
+            ours.tie_word_embeddings = is_tied
         if self.to_locant:
-            theirs, ours = self.config, self._locant_config(weights.files)
-            if is_tied is not None:
-                ours.tie_word_embeddings = is_tied
-            target = self._empty(self.ours, ours)
+            theirs, target = self.config, self._empty(self.ours, ours)
         else:
-            ours = copy.deepcopy(self.config)
-            if is_tied is not None:
-                ours.tie_word_embeddings = is_tied
             theirs, target, again = self._checked_theirs(ours)
             warn_of_training(self.family, ours, again)
         moves = moves_of(self.family.table(ours, theirs, self.theirs), self.to_locant)
-        moves = weights.check(moves, drop)
+        weights.check(moves, drop)
         transfer(weights, moves, target, dtype)
         if generation_config is not None:
             target.generation_config = generation_config
@@ -325,6 +321,3 @@ def _dtype(dtype: str | torch.dtype | None) -> torch.dtype | None:
     if name not in DTYPES:
         raise SharingError(f"dtype {name!r} is not one of {', '.join(DTYPES)}, or auto.")
     return getattr(torch, name)
-
-
-__all__ = ["convert"]

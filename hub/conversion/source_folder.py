@@ -2,6 +2,7 @@
 """Finds the files of a model in a folder or in a repository on the Hub; only the needed files are downloaded."""
 
 import os
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +52,7 @@ class SourceFolder:
         If the repository has safetensors files and `.bin` files, only the safetensors files are downloaded.
         """
         if not self.is_local:
-            names = self._ask(lambda: HfApi().list_repo_files(self.source, **self._hub))
+            names = self._ask(HfApi().list_repo_files)
             file = next((name for name in WEIGHT_FILES if name in names), WEIGHT_FILES[0])
             kind = file.removesuffix(".index.json").rpartition(".")[2]
             self._get([file, *(["*-of-*." + kind] if file.endswith(".index.json") else [])])
@@ -61,20 +62,15 @@ class SourceFolder:
         """Return the folder of the model; if the model is on the Hub, download its tokenizer and processors first."""
         return self._get(_PROCESSORS, _FOREIGN)
 
-    def _get(self, patterns: list[str], ignore: list[str] | None = None) -> Path:
+    def _get(self, patterns: list[str], ignore: Sequence[str] = ("*/*",)) -> Path:
         if self.is_local:
             return Path(self.source)
-        return Path(
-            self._ask(
-                lambda: snapshot_download(
-                    self.source, allow_patterns=patterns, ignore_patterns=ignore or ["*/*"], **self._hub
-                )
-            )
-        )
+        return Path(self._ask(snapshot_download, allow_patterns=patterns, ignore_patterns=[*ignore]))
 
-    def _ask(self, question: Any) -> Any:
+    def _ask(self, request: Callable[..., Any], **options: Any) -> Any:
+        """Call a function of huggingface_hub for the repository, and turn its errors into a `SharingError`."""
         try:
-            return question()
+            return request(self.source, **self._hub, **options)
         except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
             raise SharingError(
                 f"{self.source} is neither a local folder nor a repository on the Hub that can be read: "

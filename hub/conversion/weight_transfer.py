@@ -2,8 +2,8 @@
 """Transfers the weights of a checkpoint into a model of another family, tensor by tensor.
 
 A weight that the files lack is an error, unless the files hold a weight that is tied to it, or its entry in the
-family's table of weights has a `Constant` or, in the conversion to Locant, a `default`. An unused weight in the files
-is an error unless the family ignores it or the caller drops it.
+family's table of weights is a `constant` or, in the conversion to Locant, has a `default`. An unused weight in the
+files is an error unless the family ignores it or the caller drops it.
 """
 
 import re
@@ -20,37 +20,30 @@ from locant.checkpoints.checkpoint_files import Checkpoint
 
 from ..errors import SharingError
 from .families import Family
-from .families.family import Constant, Entry, Tensors
+from .families.family import Entry, Tensors
 
 
 class Move(NamedTuple):
     """One step of a conversion: computes the weights of one `Entry` in the target model from those in the source model.
 
     Args:
-        sources: the names of the weights in the source model.
-        targets: the names of the weights in the target model.
+        sources: the names of the weights in the source model; () if the move computes a constant of the target model.
+        targets: the names of the weights in the target model; () if the move checks a constant of the source model.
         apply: computes the weights `targets` from the weights `sources`.
         default: `Entry.default` in the conversion to Locant; None in the conversion from Locant.
-        is_constant: whether one of the entry's transforms is a `Constant`.
     """
 
     sources: tuple[str, ...]
     targets: tuple[str, ...]
     apply: Callable[[Tensors], Tensors]
     default: float | None
-    is_constant: bool
 
 
 def moves_of(table: Iterable[Entry], to_locant: bool) -> list[Move]:
     """Return a `Move` for each entry of `table`: to Locant if `to_locant` is true, otherwise to the other family."""
-    moves = []
-    for entry in table:
-        is_constant = any(isinstance(transform, Constant) for transform in entry.transforms)
-        if to_locant:
-            moves.append(Move(entry.theirs, entry.ours, entry.to_ours, entry.default, is_constant))
-        else:
-            moves.append(Move(entry.ours, entry.theirs, entry.to_theirs, None, is_constant))
-    return moves
+    if to_locant:
+        return [Move(entry.theirs, entry.ours, entry.to_ours, entry.default) for entry in table]
+    return [Move(entry.ours, entry.theirs, entry.to_theirs, None) for entry in table]
 
 
 class SourceWeights:
@@ -115,11 +108,10 @@ class SourceWeights:
         self.tied.untie(name)
         return False
 
-    def check(self, moves: list[Move], drop: Iterable[str]) -> list[Move]:
-        """Check the names and shapes of the weights, without reading their values, and return the moves to make.
+    def check(self, moves: list[Move], drop: Iterable[str]) -> None:
+        """Check the names and shapes of the weights, without reading their values.
 
-        A move of a constant that the files do not hold is left out, which happens only in the conversion to Locant. All
-        other moves are returned.
+        The files need not hold constants of the source model, nor weights that have a default.
 
         Args:
             moves: the moves of all entries of the table.
@@ -138,7 +130,7 @@ class SourceWeights:
                 f"No unused weight of the checkpoint matches {_listed(unmatched)}: drop only unused weights."
             )
         left_over = [name for name in left_over if not any(fnmatchcase(name, pattern) for pattern in drop)]
-        needed = [name for move in moves if move.default is None and not move.is_constant for name in move.sources]
+        needed = [name for move in moves if move.targets and move.default is None for name in move.sources]
         missing = [name for name in dict.fromkeys(needed) if self.find(name) is None]
         class_name = type(self.model).__name__
         if missing:
@@ -163,18 +155,17 @@ class SourceWeights:
             raise SharingError(
                 f"Weights do not fit the config: {_listed(reshaped)}; give the weights and the config of one model."
             )
-        return [
-            move for move in moves if not (move.is_constant and move.sources and self.find(move.sources[0]) is None)
-        ]
 
     def read(self, move: Move) -> Tensors:
-        """Read the weights `move.sources`, in this order; a weight that is not stored is filled with `move.default`.
+        """Read the weights `move.sources`, in this order.
+
+        A weight that is not stored is filled with `move.default`; a constant that is not stored is left out.
 
         Raises:
             CheckpointError: a stored tensor is not of a floating-point type, or holds NaN or infinity.
             SharingError: the files hold two tied weights that differ.
         """
-        return [self._read(name, move.default) for name in move.sources]
+        return [self._read(name, move.default) for name in move.sources if move.targets or self.find(name) is not None]
 
     def _read(self, name: str, default: float | None) -> torch.Tensor:
         stored = self.find(name)
@@ -230,7 +221,7 @@ def transfer(source: SourceWeights, moves: list[Move], target: PreTrainedModel, 
 
     Args:
         source: the weights to read.
-        moves: the moves that `SourceWeights.check` returned.
+        moves: the moves that `SourceWeights.check` has checked.
         target: an empty model, on the meta device.
         dtype: dtype of the converted weights; None keeps the dtype that each weight has in the files.
 
@@ -239,47 +230,30 @@ def transfer(source: SourceWeights, moves: list[Move], target: PreTrainedModel, 
         SharingError: the files hold two tied weights that differ; or a stored constant differs from the value that
             Locant computes from the config.
     """
-    shapes = {name: tensor.shape for name, tensor in target.state_dict().items()}
-    tied, filled = TiedNames(target), set()
-    places = {move: source.place(move) for move in moves}
-    for move in tqdm(sorted(moves, key=places.__getitem__), desc="converting", unit="weights"):
+    tied, state = TiedNames(target), dict[str, Any]()
+    parameters = {name for name, _ in target.named_parameters(remove_duplicate=False)}
+
+    def twin(name: str) -> Any:
+        return next((state[other] for other in tied.with_(name) if other in state), None)
+
+    for move in tqdm(sorted(moves, key=source.place), desc="converting", unit="weights"):
         try:
             results = move.apply(source.read(move))
         except ValueError as error:
-            if isinstance(error, SharingError) or not move.is_constant:
+            if isinstance(error, SharingError) or move.targets:
                 raise
             raise SharingError(f"{source.find(move.sources[0])} cannot be converted: {error}.") from error
         for name, tensor in zip(move.targets, results, strict=True):
-            # a wrong name or shape is an error in the family's table of weights, and not in the checkpoint
-            assert name in shapes and tensor.shape == shapes[name], f"{name}: {tensor.shape}"
-            twin = next((other for other in tied.with_(name) if other in filled), None)
-            own = _owned(tensor, dtype or (source.dtype if move.is_constant else tensor.dtype))
-            if twin is not None and torch.equal(_weight(target, twin), own):
-                own = _weight(target, twin)
-            _set_weight(target, name, own)
-            filled.add(name)
-    for name in shapes.keys() - filled:
-        twin = next((other for other in tied.with_(name) if other in filled), None)
-        assert twin is not None, f"{name} is in no entry of the family's table of weights"
-        _set_weight(target, name, _weight(target, twin))
-
-
-def _owned(tensor: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
-    """Return a contiguous copy in `dtype`; `tensor` may be mapped from a file, or share memory with other weights."""
-    return tensor.to(dtype, copy=True).contiguous()
-
-
-def _weight(model: nn.Module, name: str) -> torch.Tensor:
-    module, _, leaf = name.rpartition(".")
-    return getattr(model.get_submodule(module), leaf)
-
-
-def _set_weight(model: nn.Module, name: str, tensor: torch.Tensor) -> None:
-    path, _, leaf = name.rpartition(".")
-    module: Any = model.get_submodule(path)
-    if leaf in module._parameters and not isinstance(tensor, nn.Parameter):
-        tensor = nn.Parameter(tensor, requires_grad=module._parameters[leaf].requires_grad)
-    setattr(module, leaf, tensor)
+            # a copy, because `tensor` may be mapped from a file, or share memory with other weights
+            own = tensor.to(dtype or (tensor.dtype if move.sources else source.dtype), copy=True).contiguous()
+            other = twin(name)
+            if other is not None and torch.equal(other, own):
+                state[name] = other  # the same `Parameter`, so that `num_parameters` counts it once
+            else:
+                state[name] = nn.Parameter(own) if name in parameters else own
+    for name in target.state_dict().keys() - state.keys():  # tied weights of which the table names one
+        state[name] = twin(name)
+    target.load_state_dict(state, assign=True)
 
 
 def _listed(names: list[str], most: int = 6) -> str:

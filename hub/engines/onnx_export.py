@@ -5,7 +5,6 @@ import logging
 import os
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -164,8 +163,9 @@ def _write(graph: Graph, batch: dict[str, torch.Tensor], longest: int | None, fi
     size, length = Dim("batch", min=1), Dim("length", min=2, max=longest)
     shapes = {0: size} if "pixel_values" in batch else {0: size, 1: length}
     weights = sum(parameter.numel() * parameter.element_size() for parameter in graph.parameters())
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # lower messages are about the exporter's own internals
     try:
-        with _quiet(), torch.no_grad():
+        with warnings.catch_warnings(action="ignore"), torch.no_grad():
             torch.onnx.export(
                 graph,
                 tuple(batch.values()),
@@ -182,20 +182,6 @@ def _write(graph: Graph, batch: dict[str, torch.Tensor], longest: int | None, fi
         raise SharingError(
             f"The model cannot be exported as an ONNX graph for batches of any size and length ({reason})."
         ) from error
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Silence warnings, and the log messages of the exporter about its own internals."""
-    logger = logging.getLogger("torch.onnx")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logger.setLevel(level)
 
 
 def _check(graph: Graph, config: LocantConfig, longest: int | None, file: Path, per_token: bool) -> float:

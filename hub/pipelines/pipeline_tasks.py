@@ -39,6 +39,3 @@ def pipeline_task(model_class: str | None, reads_images: bool) -> str | None:
     """
     found = _TASKS_WITH_IMAGES.get(model_class or "") if reads_images else None
     return found or _TASKS.get(model_class or "")
-
-
-__all__ = ["PIPELINE_TASKS", "pipeline_task"]

@@ -14,7 +14,6 @@ import hashlib
 import json
 import os
 from collections.abc import Iterable, Set
-from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
@@ -49,7 +48,7 @@ from .flat_code import PACKAGE, file_of, flatten, imported_with, with_first
 logger = logging.get_logger(__name__)
 
 LICENCE = "# Copyright 2026 The Locant Authors."
-_PIPELINES = file_of(text_to_text_pipelines.__name__).removesuffix(".py")
+_PIPELINES = file_of(text_to_text_pipelines.__name__)
 # The beginnings of `impl` in entries of `custom_pipelines` for Locant's pipelines. The second one is in the configs of
 # older models, whose code files do not have the prefix `modeling_locant_`
 _OWN_PIPELINES = (f"{_PIPELINES}.", "text_to_text_pipelines.")
@@ -82,74 +81,68 @@ def _enable(enabled: bool) -> None:
     LocantTokenizer.carries_code = enabled
 
 
-@dataclass(frozen=True)
-class Bundle:
-    """Holds the code of one model, and writes it to a folder.
+def collect_code(model_class: type, config: LocantConfig) -> tuple[dict[str, str], dict[str, Any]]:
+    """Collect the code that a model of this class and config needs.
+
+    Returns:
+        A dict from the name of each file to its source code; and the fields of the model's config that describe the
+        files.
+
+    Raises:
+        SharingError: `flatten` cannot rewrite a module; or a module that defines a registered part, and is not a
+            module of Locant, imports the module of a model class at its top level rather than inside a function.
+    """
+    classes: dict[str, type] = {"AutoConfig": LocantConfig}
+    for auto, known in auto_models(config).items():
+        # if `model_class` is derived from Locant's class `known`, the Auto class builds `model_class` instead
+        classes[auto.__name__] = model_class if issubclass(model_class, known) else known
+    pipelines = pipeline_entries(model_class, config)
+    auto_map = {auto: f"{file_of(item.__module__)}.{item.__name__}" for auto, item in classes.items()}
+    files = _files(
+        _sorted({*classes.values()}),
+        _sorted(registered_parts(config)),
+        _sorted(PIPELINES.values() if pipelines else ()),
+    )
+    files = _told_apart(files, auto_map)
+    fields: dict[str, Any] = {
+        "auto_map": auto_map,
+        "locant_code": {
+            "version": version(PACKAGE),
+            "sha256": _hash(files),
+            "transformers": supported_transformers.SUPPORTED,
+        },
+    }
+    return files, {**fields, "custom_pipelines": pipelines} if pipelines else fields
+
+
+def write_files(files: dict[str, str], folder: Path) -> None:
+    """Write each of the files to `folder` completely or not at all, and delete old code files of Locant.
+
+    The old code files are those of the Locant model that was saved to `folder` before. Those that are also in `files`
+    are overwritten, and those from outside of Locant are not deleted.
 
     Args:
-        files: a dict from the name of each file to its source code.
-        config_fields: the fields of the model's config that describe the files.
+        files: the code files of a model, as `collect_code` returns them.
+        folder: the folder of the model.
+
+    Raises:
+        SharingError: a file in `folder` has the name of a code file, but was not written by Locant and is not an old
+            code file; no file is written in this case.
     """
-
-    files: dict[str, str]
-    config_fields: dict[str, Any]
-
-    @classmethod
-    def of(cls, model_class: type, config: LocantConfig) -> "Bundle":
-        """Collect the code that a model of this class and config needs.
-
-        Raises:
-            SharingError: `flatten` cannot rewrite a module; or a module that defines a registered part, and is not a
-                module of Locant, imports the module of a model class at its top level rather than inside a function.
-        """
-        classes: dict[str, type] = {"AutoConfig": LocantConfig}
-        for auto, known in auto_models(config).items():
-            # if `model_class` is derived from Locant's class `known`, the Auto class builds `model_class` instead
-            classes[auto.__name__] = model_class if issubclass(model_class, known) else known
-        pipelines = pipeline_entries(model_class, config)
-        auto_map = {
-            auto: f"{file_of(item.__module__).removesuffix('.py')}.{item.__name__}" for auto, item in classes.items()
-        }
-        files = _files(
-            _sorted({*classes.values()}),
-            _sorted(registered_parts(config)),
-            _sorted(PIPELINES.values() if pipelines else ()),
-        )
-        files = _told_apart(files, auto_map)
-        fields: dict[str, Any] = {
-            "auto_map": auto_map,
-            "locant_code": {
-                "version": version(PACKAGE),
-                "sha256": _hash(files),
-                "transformers": supported_transformers.SUPPORTED,
-            },
-        }
-        return cls(files, {**fields, "custom_pipelines": pipelines} if pipelines else fields)
-
-    def write(self, folder: Path) -> None:
-        """Write each file of the bundle to `folder` completely or not at all, and delete old code files of Locant.
-
-        The old code files are those of the Locant model that was saved to `folder` before. Those that are also in the
-        bundle are overwritten, and those from outside of Locant are not deleted.
-
-        Raises:
-            SharingError: a file in `folder` has the name of a file of the bundle, but was not written by Locant and is
-                not an old code file; no file is written in this case.
-        """
-        before = _code_before(folder)
-        for name in self.files.keys() - before:
-            if (folder / name).exists() and not _is_ours(folder / name):
-                raise SharingError(
-                    f"{folder / name} was not written by Locant, and the code of the model would overwrite it: rename "
-                    "the file."
-                )
-        for name, source in self.files.items():
-            path = folder / name
-            if not path.exists() or path.read_text(encoding="utf-8") != source:
-                write_text(path, source)
-        for name in before - self.files.keys():
-            if (folder / name).exists() and _is_ours(folder / name):
-                (folder / name).unlink()
+    before = _code_before(folder)
+    for name in files.keys() - before:
+        if (folder / name).exists() and not _is_ours(folder / name):
+            raise SharingError(
+                f"{folder / name} was not written by Locant, and the code of the model would overwrite it: rename "
+                "the file."
+            )
+    for name, source in files.items():
+        path = folder / name
+        if not path.exists() or path.read_text(encoding="utf-8") != source:
+            write_text(path, source)
+    for name in before - files.keys():
+        if (folder / name).exists() and _is_ours(folder / name):
+            (folder / name).unlink()
 
 
 def code_named_in(settings: dict[str, Any], folder: Path) -> set[str]:
@@ -232,9 +225,9 @@ def write_bundle(model: PreTrainedModel, folder: Path) -> Set[str]:
     fields: dict[str, Any] = {}
     if _is_enabled:
         try:
-            bundle = Bundle.of(type(model), config)
-            bundle.write(folder)
-            files, fields = bundle.files.keys(), bundle.config_fields
+            code, described = collect_code(type(model), config)
+            write_files(code, folder)
+            files, fields = code.keys(), described
         except (OSError, SharingError) as error:
             logger.warning(f"The model is saved without its code, and loads only where Locant is installed: {error}")
     _say(config, fields)
@@ -274,11 +267,11 @@ def write_code(folder: str | os.PathLike[str]) -> None:
         SharingError: the folder holds no model of Locant's own classes, or the model's code cannot be written.
         CheckpointError: the config cannot be used.
     """
-    bundle = Bundle.of(*saved_class(folder))
-    bundle.write(Path(folder))
+    files, fields = collect_code(*saved_class(folder))
+    write_files(files, Path(folder))
     path = Path(folder) / CONFIG_NAME
     saved = json.loads(path.read_text(encoding="utf-8"))
-    write_text(path, json.dumps({**saved, **bundle.config_fields}, indent=2, sort_keys=True) + "\n")
+    write_text(path, json.dumps({**saved, **fields}, indent=2, sort_keys=True) + "\n")
 
 
 def _say(config: Any, ours: dict[str, Any]) -> None:
@@ -327,13 +320,13 @@ def _files(
     for part in others:
         if reached := imported_with(part.__module__) & models:
             raise SharingError(
-                f"{file_of(part.__module__)} imports {file_of(reached.pop())}, which needs {part.__name__} to be "
-                "registered first: move this import into the functions that use it."
+                f"{file_of(part.__module__)}.py imports {file_of(reached.pop())}.py, which needs {part.__name__} to "
+                "be registered first: move this import into the functions that use it."
             )
     named = {*entries, *pipelines}
     files = flatten({part.__module__ for part in named | {*registered}} | {supported_transformers.__name__})
     for module in {entry.__module__ for entry in entries}:
-        name = file_of(module)
+        name = f"{file_of(module)}.py"
         files[name] = with_first(files[name], _import(supported_transformers.__name__, "SUPPORTED"))
         if module == LocantConfig.__module__:
             files[name] += _imports("These register themselves", others)
@@ -351,7 +344,7 @@ def _told_apart(files: dict[str, str], auto_map: dict[str, str]) -> dict[str, st
     its config class. Without the comment, two folders called `checkpoint-500` with equal config files would share a
     config class, and a model from the second folder would get the model class of the first.
     """
-    name, code = file_of(LocantConfig.__module__), _hash({**files, **auto_map})
+    name, code = f"{file_of(LocantConfig.__module__)}.py", _hash({**files, **auto_map})
     return {**files, name: f"{files[name]}\n# The code that this config goes with: {code}\n"}
 
 
@@ -367,7 +360,7 @@ def _names(why: str, classes: Iterable[type]) -> str:
 
 
 def _import(module: str, name: str) -> str:
-    return f"from .{file_of(module).removesuffix('.py')} import {name}  # noqa: E402, F401"
+    return f"from .{file_of(module)} import {name}  # noqa: E402, F401"
 
 
 def _sorted(parts: Iterable[Any]) -> tuple[Any, ...]:

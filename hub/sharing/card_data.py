@@ -126,9 +126,9 @@ class CardData:
         """Return the name of the dataset, or the names of the files, that `split` comes from; None if unknown."""
         files = self.option("data", f"{split}_file")
         if files:
-            return ", ".join(_base_name(file) for file in ([files] if isinstance(files, str) else files))
+            return ", ".join(base_name(file) for file in ([files] if isinstance(files, str) else files))
         if (dataset := self.option("data", "dataset_name")) is not None:
-            return self.from_hub("data", "dataset_name") or _base_name(dataset)
+            return self.from_hub("data", "dataset_name") or base_name(dataset)
         return self.source_of("train") if split == "validation" else None
 
     @property
@@ -160,7 +160,8 @@ class CardData:
         return any((self.folder / name).is_file() for name in names)
 
 
-def _base_name(path: str) -> str:
+def base_name(path: str) -> str:
+    """Return the last part of a path of any system."""
     return PureWindowsPath(path).name  # PureWindowsPath splits at both kinds of slashes
 
 

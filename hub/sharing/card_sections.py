@@ -11,7 +11,7 @@ from typing import Any
 from locant.utils.markdown import markdown_table
 from locant.utils.run_files import CURVE_FILE
 
-from .card_data import METRICS, SPLITS, CardData
+from .card_data import METRICS, SPLITS, CardData, base_name
 
 _MOST_ROWS = 20
 _MOST_LABELS = 20
@@ -63,9 +63,8 @@ def summary(card: CardData) -> str:
         parts.append(f"`{card.model_class}`{purpose}{_between(card.languages)}.")
     if (base := card.option("model", "model_name_or_path")) is not None:
         hub_name = card.from_hub("model", "model_name_or_path")
-        base_model = (
-            f"[{hub_name}](https://huggingface.co/{hub_name})" if hub_name else f"a model in a folder ({_last(base)})"
-        )
+        folder = f"a model in a folder ({base_name(base)})"
+        base_model = f"[{hub_name}](https://huggingface.co/{hub_name})" if hub_name else folder
         parts.append(f"Fine-tuned from {base_model}.")
     if card.metrics and not card.metrics.get("finished"):
         parts.append("Training is not finished.")
@@ -331,10 +330,6 @@ _SECTIONS = {
 
 def _between(languages: Sequence[str]) -> str:
     return f", from {languages[0]} to {languages[1]}" if len(languages) == 2 else ""
-
-
-def _last(path: str) -> str:
-    return path.replace("\\", "/").rstrip("/").rpartition("/")[2]
 
 
 def _counts(numbers: Mapping[str, int]) -> str:

@@ -48,11 +48,6 @@ class _Module:
         is_renamed = _is_of_locant(self.name) and name not in _NOT_RENAMED and not name.startswith(PREFIX)
         return f"{PREFIX}_{name}" if is_renamed else name
 
-    @property
-    def flat_file(self) -> str:
-        """The name of the module's file in a model's folder."""
-        return f"{self.flat_name}.py"
-
 
 @dataclass(frozen=True)
 class _InnerImport:
@@ -97,7 +92,7 @@ def flatten(roots: Iterable[str]) -> dict[str, str]:
     paths: dict[str, Path] = {}
     files: dict[str, str] = {}
     for _, module in sorted(modules.items()):
-        name = module.flat_file
+        name = f"{module.flat_name}.py"
         if name in files:
             raise SharingError(
                 f"{paths[name]} and {module.path} would both be {name} in the folder of a model: rename one of them."
@@ -141,8 +136,8 @@ def imported_with(root: str) -> set[str]:
 
 
 def file_of(module: str) -> str:
-    """Return the name of a module's file in a model's folder."""
-    return _read(module).flat_file
+    """Return the name of a module's file in a model's folder, without `.py`."""
+    return _read(module).flat_name
 
 
 def with_first(source: str, line: str) -> str:

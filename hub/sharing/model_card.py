@@ -151,9 +151,7 @@ def _below_the_mark(path: Path) -> str | None:
         The text; empty if there is no such text, no card, or a draft of transformers. None if the card must not be
         replaced, because a person wrote it or changed it above the mark.
     """
-    if not path.exists():
-        return ""
-    if is_draft(path):
+    if not path.exists() or is_draft(path):
         return ""
     text = _read(path)
     mark = _MARKED.search(text)

@@ -88,20 +88,23 @@ def push(
     """
     folder = Path(run)
     _check_names(folder, repo_id)
-    _check_model(folder)
+    is_own = _check_model(folder)
     if create_pr and revision not in (None, "main"):
         raise SharingError(f"create_pr opens a pull request to main: leave out revision {revision}, or create_pr.")
     hub = HfApi(token=token, library_name="locant", library_version=version("locant"))
     with _in_one_sentence(hub, repo_id), TemporaryDirectory() as staging:
         repo_id = _full_name(hub, repo_id)
         _check_privacy(hub, repo_id, private)
-        files = _stage(folder, Path(staging), repo_id)
+        files = _stage(folder, Path(staging), repo_id, is_own)
         hub.create_repo(repo_id, private=private or None, exist_ok=True)
         if revision is not None and not revision.startswith("refs/"):
             hub.create_branch(repo_id, branch=revision, exist_ok=True)
         commit = hub.create_commit(
             repo_id,
-            [*_deletions(hub, repo_id, revision, files), *_additions(files)],
+            [
+                *_deletions(hub, repo_id, revision, files),
+                *(CommitOperationAdd(name, path) for name, path in files.items()),
+            ],
             commit_message=commit_message or f"{folder.resolve().name}, by Locant {version('locant')}",
             revision=revision,
             create_pr=create_pr,
@@ -127,8 +130,12 @@ def _check_names(folder: Path, repo_id: str) -> None:
         ) from None
 
 
-def _check_model(folder: Path) -> None:
-    """Check that the folder holds a config and weights in safetensors, and that the model loads."""
+def _check_model(folder: Path) -> bool:
+    """Check that the folder holds a config and weights in safetensors, and that the model loads.
+
+    Returns:
+        Whether the class of the model is one of Locant's own.
+    """
     if not any((folder / name).exists() for name in WEIGHT_FILES):
         newest = max(
             folder.glob("checkpoint-*/model*.safetensors"), key=lambda path: path.stat().st_mtime, default=None
@@ -147,17 +154,18 @@ def _check_model(folder: Path) -> None:
             f"{folder} has its weights as a pickle (.bin), which can run code when it is loaded: load the model, and "
             "save it with save_pretrained, which writes safetensors."
         )
-    if not (folder / CONFIG_NAME).is_file():
-        raise SharingError(f"{folder} has weights but no {CONFIG_NAME}: give a folder that a model was saved to.")
     check_settings(folder)
-    _check_loads(folder)
+    return _check_loads(folder)
 
 
-def _check_loads(folder: Path) -> None:
+def _check_loads(folder: Path) -> bool:
     """Check that the model in `folder` loads.
 
     If the class of the model is from outside of Locant, and the config names the code of the class, this code does not
     run: only the weights are read and checked.
+
+    Returns:
+        Whether the class of the model is one of Locant's own.
 
     Raises:
         SharingError: the class is from outside of Locant, and the config does not name its code.
@@ -167,16 +175,13 @@ def _check_loads(folder: Path) -> None:
     try:
         model_class, _ = saved_class(folder)
     except SharingError:
-        if not _names_code(folder):
+        if "auto_map" not in read_settings(folder / CONFIG_NAME):
             raise
         for name in checkpoint.headers:
             checkpoint.read(name)
-        return
+        return False
     model_class.from_pretrained(folder)
-
-
-def _names_code(folder: Path) -> bool:
-    return "auto_map" in read_settings(folder / CONFIG_NAME)
+    return True
 
 
 def _full_name(hub: HfApi, repo_id: str) -> str:
@@ -202,8 +207,15 @@ def _check_privacy(hub: HfApi, repo_id: str, private: bool) -> None:
         )
 
 
-def _stage(folder: Path, staging: Path, repo_id: str) -> dict[str, Path]:
+def _stage(folder: Path, staging: Path, repo_id: str, is_own: bool) -> dict[str, Path]:
     """Fill `staging` with links to the files in `folder` that will be uploaded, and update the code and card there.
+
+    Args:
+        folder: the folder of the model.
+        staging: an empty folder.
+        repo_id: the name of the repository, for the card.
+        is_own: whether the class of the model is one of Locant's own. The code of the installed Locant then replaces
+            the saved code; a class from outside of Locant keeps its saved code.
 
     Returns:
         A dict from the names of the files to upload to their paths in `staging`.
@@ -213,12 +225,8 @@ def _stage(folder: Path, staging: Path, repo_id: str) -> dict[str, Path]:
         for path in folder.glob(pattern):
             if path.is_file() and not path.name.startswith((".", "_")):
                 (staging / path.name).symlink_to(path.resolve())
-    try:
-        saved_class(staging)
-    except SharingError:
-        pass  # a class from outside of Locant keeps its saved code, which the config names: `_check_loads` requires it
-    else:
-        write_code(staging)  # the code of the installed Locant replaces the saved code
+    if is_own:
+        write_code(staging)
     card = write_model_card(staging, repo_id)
     try:
         ModelCard.load(card)
@@ -247,10 +255,6 @@ def _code_of(folder: Path) -> set[str]:
             )
         found |= names
     return found
-
-
-def _additions(files: dict[str, Path]) -> list[CommitOperationAdd]:
-    return [CommitOperationAdd(name, path) for name, path in files.items()]
 
 
 def _deletions(hub: HfApi, repo_id: str, revision: str | None, files: dict[str, Path]) -> list[CommitOperationDelete]:

@@ -4,7 +4,7 @@
 import argparse
 
 from locant.commands.command_parser import CommandParser
-from locant.commands.model_options import add_device_option, positive, shows_progress
+from locant.commands.model_options import add_number, add_run_options, shows_progress
 from locant.commands.text_files import output, read_parallel
 
 
@@ -50,16 +50,8 @@ def _parser() -> argparse.ArgumentParser:
         help="translator from the target language to the source language: the links of both directions are then "
         "symmetrised by grow-diag-final-and",
     )
-    parser.add_argument(
-        "--layer",
-        type=positive,
-        metavar="N",
-        help="decoder layer, counted from 1, whose cross-attention is used (default: the mean over all layers)",
-    )
+    meaning = "decoder layer, counted from 1, whose cross-attention is used (default: the mean over all layers)"
+    add_number(parser, "--layer", meaning)
     parser.add_argument("--output", metavar="FILE", help="file for the alignments (default: standard output)")
-    add_device_option(parser)
-    parser.add_argument(
-        "--batch_size", type=positive, default=32, metavar="N", help="number of pairs in a batch (default: 32)"
-    )
-    parser.add_argument("--no_progress", action="store_true", help="draw no progress bar")
+    add_run_options(parser, "pairs")
     return parser

@@ -10,9 +10,15 @@ from itertools import islice
 from typing import Any
 
 from locant.commands.command_parser import CommandParser
-from locant.commands.model_options import add_device_option, load_model, run_config_file, shows_progress
+from locant.commands.model_options import (
+    add_address_options,
+    add_device_option,
+    load_model,
+    run_config_file,
+    shows_progress,
+)
 from locant.commands.predict import image_files, load_pipeline, max_text_tokens, predict_inputs
-from locant.commands.serve import find_served_task, port
+from locant.commands.serve import find_served_task
 from locant.training.data.text_data import read_lines
 from locant.training.errors import InputError
 from locant.training.options.run_config import read_run_data
@@ -118,12 +124,7 @@ def _parser() -> argparse.ArgumentParser:
         help=f"files of texts, one text per line; or images, or folders of images; the page offers the first "
         f"{_MOST_EXAMPLES} texts or images as examples",
     )
-    parser.add_argument(
-        "--host", default="127.0.0.1", metavar="ADDRESS", help="address to listen on (default: 127.0.0.1)"
-    )
-    parser.add_argument(
-        "--port", type=port, default=7860, metavar="N", help="port, 0 for any free port (default: 7860)"
-    )
+    add_address_options(parser, 7860)
     parser.add_argument("--open", action="store_true", help="open the page in the default browser")
     add_device_option(parser)
     parser.add_argument(

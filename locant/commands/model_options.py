@@ -19,15 +19,18 @@ from locant.utils.run_files import RUN_CONFIG_FILE
 def add_model_options(parser: argparse.ArgumentParser) -> None:
     """Add the options for the model, the device, the batch size, the source prefix and the progress bar."""
     parser.add_argument("model", metavar="MODEL", help="folder or Hub name of the model")
-    add_device_option(parser)
-    parser.add_argument(
-        "--batch_size", type=positive, default=32, metavar="N", help="number of rows in a batch (default: 32)"
-    )
+    add_run_options(parser)
     parser.add_argument(
         "--source_prefix",
         metavar="TEXT",
         help="text put before every source (default: the prefix in training, if known)",
     )
+
+
+def add_run_options(parser: argparse.ArgumentParser, items: str = "rows") -> None:
+    """Add the options `--device`, `--batch_size`, which counts `items`, and `--no_progress`."""
+    add_device_option(parser)
+    add_number(parser, "--batch_size", f"number of {items} in a batch", 32)
     parser.add_argument("--no_progress", action="store_true", help="draw no progress bar")
 
 
@@ -38,11 +41,33 @@ def add_device_option(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_address_options(parser: argparse.ArgumentParser, default_port: int) -> None:
+    """Add the options `--host` and `--port` of a server."""
+    parser.add_argument(
+        "--host", default="127.0.0.1", metavar="ADDRESS", help="address to listen on (default: 127.0.0.1)"
+    )
+    meaning = f"port, 0 for any free port (default: {default_port})"
+    parser.add_argument("--port", type=port, default=default_port, metavar="N", help=meaning)
+
+
+def add_number(parser: Any, name: str, meaning: str, default: int | None = None) -> None:
+    """Add an option whose value is a whole number above 0; the help names the default unless it is None.
+
+    Args:
+        parser: the parser, or a group of its options.
+        name: the name of the option, with its dashes.
+        meaning: the help of the option, without the default.
+        default: the value of the option if the command line does not give it.
+    """
+    shown = "" if default is None else f" (default: {default})"
+    parser.add_argument(name, type=positive, default=default, metavar="N", help=meaning + shown)
+
+
 def add_search_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of the search: `--num_beams`, `--max_new_tokens` and `--length_penalty`."""
     group = parser.add_argument_group("search", "defaults: the values in the generation config of the model")
-    group.add_argument("--num_beams", type=positive, metavar="N", help="number of beams; 1 is greedy search")
-    group.add_argument("--max_new_tokens", type=positive, metavar="N", help="longest generated text, in tokens")
+    add_number(group, "--num_beams", "number of beams; 1 is greedy search")
+    add_number(group, "--max_new_tokens", "longest generated text, in tokens")
     group.add_argument(
         "--length_penalty",
         type=float,
@@ -112,3 +137,11 @@ def positive(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above 0")
     return int(text)
+
+
+def port(text: str) -> int:
+    """Convert `text` to the number of a port; raise `ArgumentTypeError` or `ValueError` if it is not a port number."""
+    number = int(text)
+    if not 0 <= number < 2**16:
+        raise argparse.ArgumentTypeError(f"{text} is not a number from 0 to 65535")
+    return number

@@ -14,7 +14,7 @@ from tqdm.auto import tqdm
 from transformers import set_seed
 
 from locant.commands.command_parser import CommandParser
-from locant.commands.model_options import add_device_option, positive, run_config_file, shows_progress
+from locant.commands.model_options import add_number, add_run_options, run_config_file, shows_progress
 from locant.commands.text_files import output, prompted, standard_input
 from locant.training.data.tables import Column, Layout, is_table, load_files
 from locant.training.data.text_data import read_lines
@@ -297,19 +297,11 @@ def _parser() -> argparse.ArgumentParser:
         "input, for models that read texts)",
     )
     parser.add_argument("--output", metavar="FILE", help="file for the predictions (default: standard output)")
-    parser.add_argument(
-        "--top_k",
-        type=positive,
-        metavar="N",
-        help="number of labels to write for an input, or of tokens for each mask, the most probable first (default: 1)",
-    )
+    meaning = "number of labels to write for an input, or of tokens for each mask, the most probable first (default: 1)"
+    add_number(parser, "--top_k", meaning)
     parser.add_argument("--do_sample", action="store_true", help="draw the tokens of a continuation at random")
     parser.add_argument("--seed", type=int, metavar="N", help="seed of the random numbers of --do_sample")
     parser.add_argument("--json", action="store_true", help="write JSON lines with each input and its whole result")
-    parser.add_argument("--max_new_tokens", type=positive, metavar="N", help="longest generated text, in tokens")
-    add_device_option(parser)
-    parser.add_argument(
-        "--batch_size", type=positive, default=32, metavar="N", help="number of inputs in a batch (default: 32)"
-    )
-    parser.add_argument("--no_progress", action="store_true", help="draw no progress bar")
+    add_number(parser, "--max_new_tokens", "longest generated text, in tokens")
+    add_run_options(parser, "inputs")
     return parser

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from locant.commands.command_parser import CommandParser
 from locant.commands.engines import add_engine_options, load_in_engine
-from locant.commands.model_options import add_model_options, positive, run_config_file, shows_progress
+from locant.commands.model_options import add_model_options, add_number, run_config_file, shows_progress
 from locant.commands.text_files import output, read_parallel
 from locant.training.errors import InputError
 from locant.training.inference import SentenceScore, load, position_limit, score
@@ -117,12 +117,8 @@ def _parser() -> argparse.ArgumentParser:
         help="separator of the documents in --text: file (each file is one document), blank_line, line (each line is a "
         "document), or another text (default: as in training, else file)",
     )
-    parser.add_argument(
-        "--block_size",
-        type=positive,
-        metavar="N",
-        help="largest number of tokens of the pieces into which a document is cut (default: as in training, else 256)",
-    )
+    meaning = "largest number of tokens of the pieces into which a document is cut (default: as in training, else 256)"
+    add_number(parser, "--block_size", meaning)
     parser.add_argument("--tokens", action="store_true", help="write JSON lines with the log-probability of each token")
     parser.add_argument("--output", metavar="FILE", help="file for the results (default: standard output)")
     add_engine_options(parser)

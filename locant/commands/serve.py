@@ -12,7 +12,13 @@ from transformers import AutoConfig
 
 from locant.commands.command_parser import CommandParser
 from locant.commands.engines import CTRANSLATE2, TORCH, add_engine_options, engine_of, load_in_engine
-from locant.commands.model_options import add_model_options, positive, run_config_file, shows_progress
+from locant.commands.model_options import (
+    add_address_options,
+    add_model_options,
+    add_number,
+    run_config_file,
+    shows_progress,
+)
 from locant.commands.predict import load_pipeline, max_text_tokens
 from locant.hub.pipelines.pipelines import find_task
 from locant.serving.served_models import ServedClassifier, ServedTranslator
@@ -122,22 +128,12 @@ def _parser() -> argparse.ArgumentParser:
         "control and no encryption.",
     )
     add_model_options(parser)
-    parser.add_argument(
-        "--host", default="127.0.0.1", metavar="ADDRESS", help="address to listen on (default: 127.0.0.1)"
-    )
-    parser.add_argument(
-        "--port", type=port, default=8000, metavar="N", help="port, 0 for any free port (default: 8000)"
-    )
-    parser.add_argument(
-        "--stop_seconds",
-        type=positive,
-        default=30,
-        metavar="N",
-        help="seconds after SIGTERM or Ctrl-C in which received requests are still answered (default: 30)",
-    )
+    add_address_options(parser, 8000)
+    meaning = "seconds after SIGTERM or Ctrl-C in which received requests are still answered"
+    add_number(parser, "--stop_seconds", meaning, 30)
     add_engine_options(parser)
     group = parser.add_argument_group("limits")
-    for name, default, explanation in (
+    for name, default, meaning in (
         ("max_waiting", 1024, "texts in the queue; a request that does not fit is answered with status 503"),
         ("max_texts", 256, "texts in a request"),
         ("max_text_length", 2000, "characters in a text"),
@@ -146,15 +142,5 @@ def _parser() -> argparse.ArgumentParser:
         ("max_num_beams", 8, "beams that a request may ask for"),
         ("max_new_tokens", 512, "tokens of a translation that a request may ask for"),
     ):
-        group.add_argument(
-            f"--{name}", type=positive, default=default, metavar="N", help=f"{explanation} (default: {default})"
-        )
+        add_number(group, f"--{name}", meaning, default)
     return parser
-
-
-def port(text: str) -> int:
-    """Convert `text` to the number of a port; raise `ArgumentTypeError` or `ValueError` if it is not a port number."""
-    number = int(text)
-    if not 0 <= number < 2**16:
-        raise argparse.ArgumentTypeError(f"{text} is not a number from 0 to 65535")
-    return number

@@ -6,7 +6,7 @@ import os
 import time
 
 from locant.commands.command_parser import CommandParser
-from locant.commands.model_options import positive
+from locant.commands.model_options import add_number, positive
 from locant.configuration.position_encodings import POSITION_ENCODINGS
 
 
@@ -57,27 +57,9 @@ def _parser() -> argparse.ArgumentParser:
         metavar="N",
         help="seeds; each model is trained once with each seed (default: 0 1 2)",
     )
-    parser.add_argument(
-        "--order_steps",
-        type=positive,
-        default=300,
-        metavar="N",
-        help="training steps of each model in the part on word order (default: 300)",
-    )
-    parser.add_argument(
-        "--length_steps",
-        type=positive,
-        default=1200,
-        metavar="N",
-        help="training steps of each model in the part on length (default: 1200)",
-    )
-    parser.add_argument(
-        "--train_length",
-        type=positive,
-        default=32,
-        metavar="N",
-        help="length of the longest training sequences, in tokens (default: 32)",
-    )
+    add_number(parser, "--order_steps", "training steps of each model in the part on word order", 300)
+    add_number(parser, "--length_steps", "training steps of each model in the part on length", 1200)
+    add_number(parser, "--train_length", "length of the longest training sequences, in tokens", 32)
     parser.add_argument(
         "--workers",
         type=positive,

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from locant.commands.command_parser import CommandParser
 from locant.commands.engines import add_engine_options, load_in_engine
-from locant.commands.model_options import add_model_options, add_search_options, positive, search_options
+from locant.commands.model_options import add_model_options, add_number, add_search_options, search_options
 from locant.commands.text_files import output, prompted, standard_input
 from locant.training.data.text_data import read_lines
 from locant.training.errors import InputError
@@ -59,14 +59,8 @@ def _parser() -> argparse.ArgumentParser:
         help="files of sentences, one per line (default: standard input)",
     )
     parser.add_argument("--output", metavar="FILE", help="file for the translations (default: standard output)")
-    parser.add_argument(
-        "--num_return_sequences",
-        type=positive,
-        default=1,
-        metavar="N",
-        help="number of translations of each sentence, best first (default: 1); if it is above 1, each line begins "
-        "with the number of its sentence",
-    )
+    meaning = "number of translations of each sentence, best first; above 1, each line begins with the sentence number"
+    add_number(parser, "--num_return_sequences", meaning, 1)
     parser.add_argument("--scores", action="store_true", help="write the score and a tab before each translation")
     add_search_options(parser)
     add_engine_options(parser)

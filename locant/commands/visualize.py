@@ -5,7 +5,7 @@ import argparse
 from pathlib import Path
 
 from locant.commands.command_parser import CommandParser
-from locant.commands.model_options import add_device_option, positive
+from locant.commands.model_options import add_device_option, add_number
 
 
 def run(arguments: list[str]) -> None:
@@ -50,12 +50,11 @@ def _parser() -> argparse.ArgumentParser:
         help="translator from the target language to the source language: the word alignments of both "
         "directions are then symmetrised",
     )
-    parser.add_argument(
+    add_number(
+        parser,
         "--layer",
-        type=positive,
-        metavar="N",
-        help="decoder layer, counted from 1, whose cross-attention makes the word alignment (default: the mean over "
-        "all layers)",
+        "decoder layer, counted from 1, whose cross-attention makes the word alignment (default: the mean over all "
+        "layers)",
     )
     parser.add_argument(
         "--output_dir",

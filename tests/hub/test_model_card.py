@@ -18,7 +18,7 @@ from transformers import BertConfig, BertForSequenceClassification, BertTokenize
 
 import locant
 from locant.hub.errors import SharingError
-from locant.hub.sharing.bundle import Bundle
+from locant.hub.sharing.bundle import collect_code
 from locant.hub.sharing.card_data import METRICS, CardData
 from locant.hub.sharing.model_card import is_draft, write_card_of_push, write_model_card
 
@@ -491,9 +491,9 @@ class TestWritingAnew:
 
 
 def test_the_range_of_transformers_is_that_of_the_code(folder):
-    bundle = Bundle.of(locant.LocantForConditionalGeneration, locant.LocantConfig())
+    _, fields = collect_code(locant.LocantForConditionalGeneration, locant.LocantConfig())
     write_model_card(folder)
-    assert f"for transformers {bundle.config_fields['locant_code']['transformers']}" in body(folder)
+    assert f"for transformers {fields['locant_code']['transformers']}" in body(folder)
 
 
 def test_copies_of_the_folder_have_the_name_of_the_repository(folder, tmp_path):

@@ -16,7 +16,7 @@ from transformers import AutoModelForSeq2SeqLM, AutoTokenizer, Trainer, Training
 import locant
 from locant.cli import main
 from locant.hub.errors import SharingError
-from locant.hub.sharing.bundle import Bundle
+from locant.hub.sharing import bundle
 from locant.hub.sharing.push import push
 
 from ..hub_server.repository import HubError, Repository
@@ -205,10 +205,10 @@ def test_a_model_saved_without_code_gets_it(hub, translator, tokenizer, tmp_path
 
 
 def test_an_error_of_writing_the_code_stops_the_push(hub, run, monkeypatch):
-    def write(self, folder):
+    def write_files(files, folder):
         raise SharingError("the code cannot be written")
 
-    monkeypatch.setattr(Bundle, "write", write)
+    monkeypatch.setattr(bundle, "write_files", write_files)
     with pytest.raises(SharingError, match="the code cannot be written"):
         push(run, "me/en-fr")
     assert not hub.repositories
@@ -309,7 +309,7 @@ def has_a_pickle_alone(run, monkeypatch):
 
 def has_no_config(run, monkeypatch):
     (run / "config.json").unlink()
-    return (run, "me/en-fr"), "has weights but no config.json"
+    return (run, "me/en-fr"), "has no config.json: give the folder of a saved model"
 
 
 def is_truncated(run, monkeypatch):

@@ -9,7 +9,7 @@ from transformers import PreTrainedConfig
 from locant.configuration.configuration_locant import LocantConfig
 
 from .family import Entry, Family, linear, under
-from .marian import SAME, head, stacks
+from .marian import head, stacks
 
 _OFFSET = 2  # the number of rows in the position table before the row of position 0
 
@@ -32,22 +32,16 @@ class Bart(Family):
     def to_locant(self, theirs: PreTrainedConfig, names: Collection[str]) -> dict[str, Any]:
         """Convert the fields of a BART config to fields of the Locant config."""
         return {
-            **{field: getattr(theirs, field) for field in SAME},
             "position_encoding": "learned",
             "position_parameters": {"learned": {"offset": _OFFSET}},
             "embedding_norm": True,
             "lm_head_bias": True,
             "share_encoder_decoder_embeddings": theirs.tie_word_embeddings,  # BART ties all embedding tables or none
-            "tie_word_embeddings": theirs.tie_word_embeddings,
         }
 
     def from_locant(self, ours: LocantConfig) -> dict[str, Any]:
         """Convert the fields of a Locant config to fields of the BART config."""
-        return {
-            **{field: getattr(ours, field) for field in SAME},
-            "tie_word_embeddings": ours.tie_word_embeddings,
-            "forced_eos_token_id": None,  # this option is in the generation config, which is converted separately
-        }
+        return {"forced_eos_token_id": None}  # this option is in the generation config, which is converted separately
 
     def table(self, ours: LocantConfig, theirs: PreTrainedConfig, architecture: str) -> list[Entry]:
         """Return the table of weights of a BART model, as a list of entries."""

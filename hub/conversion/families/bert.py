@@ -10,10 +10,9 @@ from transformers import PreTrainedConfig, PreTrainedModel
 from locant.configuration.configuration_locant import LocantConfig
 
 from ...errors import SharingError
-from .family import Constant, Entry, Family, Unused, linear, under
+from .family import UNUSED, Entry, Family, constant, linear, under
 
 _FIELDS = {
-    "vocab_size": "vocab_size",
     "hidden_size": "d_model",
     "num_hidden_layers": "encoder_layers",
     "num_attention_heads": "encoder_attention_heads",
@@ -21,12 +20,7 @@ _FIELDS = {
     "hidden_act": "activation_function",
     "hidden_dropout_prob": "dropout",
     "attention_probs_dropout_prob": "attention_dropout",
-    "classifier_dropout": "classifier_dropout",
-    "max_position_embeddings": "max_position_embeddings",
-    "initializer_range": "initializer_range",
     "layer_norm_eps": "norm_eps",
-    "use_cache": "use_cache",
-    "tie_word_embeddings": "tie_word_embeddings",
 }
 
 _EMBEDDINGS = [
@@ -97,7 +91,6 @@ class Bert(Family):
         is_bare = (theirs.architectures or ["BertModel"])[0] == "BertModel"
         return {
             **{ours: getattr(theirs, field) for field, ours in _FIELDS.items()},
-            "type_vocab_size": theirs.type_vocab_size,
             "norm_type": "layernorm",
             "norm_position": "post",
             "scale_embedding": False,
@@ -127,7 +120,7 @@ class Bert(Family):
         return entries
 
     def build(self, model_class: type[PreTrainedModel], theirs: PreTrainedConfig, ours: LocantConfig | None) -> Any:
-        """Build the model. A `BertModel` converted from a Locant model has a pooler only if the Locant model has one.
+        """Build the model, unless it is a model for question answering with other labels than start and end.
 
         Raises:
             SharingError: the number of labels of a model for question answering is not two (start and end).
@@ -137,12 +130,10 @@ class Bert(Family):
                 f"Question answering has two labels, start and end, but the config has num_labels={theirs.num_labels}: "
                 "only models with two labels can be converted."
             )
-        if model_class.__name__ == "BertModel" and ours is not None:
-            return model_class(theirs, add_pooling_layer=ours.pooler_projection)
-        return model_class(theirs)
+        return super().build(model_class, theirs, ours)
 
 
 def _output_bias(ours: LocantConfig) -> list[Entry]:
     if ours.lm_head_bias:
-        return [Entry(_BIASES, "lm_head.bias", Unused())]
-    return [Entry(name, (), Constant(lambda: torch.zeros(ours.vocab_size))) for name in _BIASES]
+        return [Entry(_BIASES, "lm_head.bias", UNUSED)]
+    return [Entry(name, (), constant(lambda: torch.zeros(ours.vocab_size))) for name in _BIASES]

@@ -6,7 +6,9 @@ describes one model family of the library transformers as a `Family`:
 
 1. `architectures`: a class of the other family -> a class of Locant. If several classes of the family become the same
    class of Locant, that class is converted back to the first of them.
-2. `to_locant` and `from_locant`: convert the fields of one config to the fields of the other. They need not check
+2. `to_locant` and `from_locant`: convert the fields of one config to the fields of the other. A field that has the same
+   name in both config classes needs no mention unless it is in `free`: `config_matching.py` copies it, and a value that
+   `to_locant` or `from_locant` returns for the field replaces the copy. `to_locant` and `from_locant` need not check
    whether a field is lost: `config_matching.py` converts the result back, and raises one error that lists all fields
    that have changed, except changes in `bridged`. `config_matching.py` compares only fields that determine what a model
    computes: in a config of the other family, the fields that its config class adds to `PreTrainedConfig`, except
@@ -24,8 +26,8 @@ older files, and `ignored` matches the names of tensors in older files that are 
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass
-from typing import Any, ClassVar
+from inspect import signature
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from transformers import PreTrainedConfig, PreTrainedModel
@@ -35,153 +37,95 @@ from locant.configuration.configuration_locant import LocantConfig
 Tensors = list[torch.Tensor]
 
 
-class Transform(ABC):
-    """A function that changes the weights of an `Entry` in the conversion to Locant, and its inverse function."""
+class Transform(NamedTuple):
+    """Changes the weights of an `Entry` in the conversion to Locant, and changes them back in the other direction.
 
-    @abstractmethod
-    def to_ours(self, theirs: Tensors) -> Tensors:
-        """Compute the weights of the Locant model from the weights of the other family's model."""
+    Args:
+        to_ours: computes the weights of the Locant model from the weights of the other family's model.
+        to_theirs: computes the weights of the other family's model from those of the Locant model: the inverse of
+            `to_ours`.
+    """
 
-    @abstractmethod
-    def to_theirs(self, ours: Tensors) -> Tensors:
-        """Compute the weights of the other family's model from those of the Locant model: the inverse of `to_ours`."""
+    to_ours: Callable[[Tensors], Tensors]
+    to_theirs: Callable[[Tensors], Tensors]
 
 
-@dataclass(frozen=True)
-class Scale(Transform):
-    """The weights of the Locant model are those of the other family's model times `factor`.
+def scale(factor: float) -> Transform:
+    """Return the transform that multiplies the weights by `factor` in the conversion to Locant.
 
     Results are rounded unless `factor` is a power of two.
     """
-
-    factor: float
-
-    def to_ours(self, theirs: Tensors) -> Tensors:
-        """Multiply by the factor."""
-        return [_product(weight, self.factor) for weight in theirs]
-
-    def to_theirs(self, ours: Tensors) -> Tensors:
-        """Divide by the factor."""
-        return [_product(weight, 1 / self.factor) for weight in ours]
+    return Transform(
+        lambda theirs: [_product(weight, factor) for weight in theirs],
+        lambda ours: [_product(weight, 1 / factor) for weight in ours],
+    )
 
 
-@dataclass(frozen=True)
-class Transpose(Transform):
-    """The matrices of the Locant model are those of the other family's model, transposed; vectors are the same."""
-
-    def to_ours(self, theirs: Tensors) -> Tensors:
-        """Transpose the matrices."""
-        return [weight.T if weight.ndim == 2 else weight for weight in theirs]
-
-    def to_theirs(self, ours: Tensors) -> Tensors:
-        """Transpose the matrices back."""
-        return self.to_ours(ours)
-
-
-@dataclass(frozen=True)
-class Split(Transform):
-    """A weight of the other family's model is several weights of the Locant model, concatenated along dimension 0.
+def split(parts: int) -> Transform:
+    """Return the transform that splits a weight of the other family's model into several weights of the Locant model.
 
     Args:
-        parts: the number of parts, which then have equal sizes; or a tuple with the size of each part.
+        parts: the number of parts, which have equal sizes along dimension 0.
     """
-
-    parts: int | tuple[int, ...]
-
-    def to_ours(self, theirs: Tensors) -> Tensors:
-        """Split the weight into its parts."""
-        [fused] = theirs
-        sizes = self.parts if isinstance(self.parts, tuple) else (fused.shape[0] // self.parts,) * self.parts
-        return list(fused.split(sizes))
-
-    def to_theirs(self, ours: Tensors) -> Tensors:
-        """Concatenate the parts."""
-        return [torch.cat(ours)]
+    return Transform(lambda theirs: list(theirs[0].chunk(parts)), lambda ours: [torch.cat(ours)])
 
 
-@dataclass(frozen=True)
-class Reshape(Transform):
-    """The weights of the Locant model hold the same numbers as those of the other family's model, in another shape.
+def reshape(theirs: tuple[int, ...], ours: tuple[int, ...]) -> Transform:
+    """Return the transform of weights that hold the same numbers in both models, in another shape.
 
     Args:
         theirs: the shape in the other family's model.
         ours: the shape in the Locant model.
     """
-
-    theirs: tuple[int, ...]
-    ours: tuple[int, ...]
-
-    def to_ours(self, theirs: Tensors) -> Tensors:
-        """Reshape to the shape in the Locant model."""
-        return [weight.reshape(self.ours) for weight in theirs]
-
-    def to_theirs(self, ours: Tensors) -> Tensors:
-        """Reshape to the shape in the other family's model."""
-        return [weight.reshape(self.theirs) for weight in ours]
+    return Transform(
+        lambda weights: [weight.reshape(ours) for weight in weights],
+        lambda weights: [weight.reshape(theirs) for weight in weights],
+    )
 
 
-@dataclass(frozen=True)
-class Unused(Transform):
-    """Drops the first of two weights of the other family's model in the conversion to Locant.
+def constant(value: Callable[[], torch.Tensor]) -> Transform:
+    """Return the transform of a weight that the other family's model has and the Locant model does not have.
 
-    The other family's model ties the first weight to the second, or does not use the first weight. In the conversion
-    from Locant, the first weight becomes a copy of the second.
-    """
-
-    def to_ours(self, theirs: Tensors) -> Tensors:
-        """Drop the first weight."""
-        return theirs[1:]
-
-    def to_theirs(self, ours: Tensors) -> Tensors:
-        """Return the weight of the Locant model twice, for both weights of the other family's model."""
-        return [ours[0], ours[0]]
-
-
-@dataclass(frozen=True)
-class Constant(Transform):
-    """A weight that the other family's model has and the Locant model does not have.
+    A file may leave the weight out. If a file holds the weight, its shape and its numbers are compared with those of
+    the constant: if the shapes differ, or a number differs by more than 1e-3, `to_ours` raises `ValueError`.
 
     Args:
-        value: a function without arguments that computes the weight. If a file holds the weight and one of its numbers
-            differs from the computed number by more than 1e-3, `to_ours` raises `ValueError`. A file may leave the
-            weight out.
+        value: a function without arguments that computes the weight.
     """
 
-    value: Callable[[], torch.Tensor]
-
-    def to_ours(self, theirs: Tensors) -> Tensors:
-        """Compare the stored weight with the constant, and return no weights.
-
-        Raises:
-            ValueError: the shapes differ, or a number differs by more than 1e-3.
-        """
+    def compare(theirs: Tensors) -> Tensors:
         for weight in theirs:
-            expected = self.value().to(weight.dtype)
+            expected = value().to(weight.dtype)
             if weight.shape != expected.shape or not torch.allclose(weight, expected, rtol=0, atol=1e-3):
                 raise ValueError("the stored numbers differ from those that Locant computes from the config")
         return []
 
-    def to_theirs(self, ours: Tensors) -> Tensors:
-        """Return the value of the constant."""
-        return [self.value()]
+    return Transform(compare, lambda ours: [value()])
 
 
-@dataclass(frozen=True, init=False)
+def _transposed(weights: Tensors) -> Tensors:
+    return [weight.T if weight.ndim == 2 else weight for weight in weights]
+
+
+TRANSPOSE = Transform(_transposed, _transposed)
+"""Transposes the matrices; vectors stay the same."""
+UNUSED = Transform(lambda theirs: theirs[1:], lambda ours: [ours[0], ours[0]])
+"""Drops the first of two weights of the other family's model in the conversion to Locant.
+
+The other family's model ties the first weight to the second, or does not use the first weight. In the conversion from
+Locant, the first weight becomes a copy of the second."""
+
+
 class Entry:
     """A line of a family's weight table: `transforms` compute the weights `ours` from the weights `theirs`.
 
     Args:
         theirs, ours: weights of the other family's model and of the Locant model: the name of one weight, the names of
-            several weights, or () if that model has no such weight.
+            several weights, or () if that model has no such weight. `ours` is () only if the weight is a `constant`.
         transforms: applied in this order to `theirs`; their inverses are applied in reverse order to `ours`.
         default: the number that fills a weight of `theirs` that a file leaves out. If it is None, a weight that a file
-            leaves out is an error, unless one of the transforms is a `Constant`.
+            leaves out is an error, unless it is a `constant`.
     """
-
-    theirs: tuple[str, ...]
-    ours: tuple[str, ...]
-    transforms: tuple[Transform, ...]
-    default: float | None
 
     def __init__(
         self,
@@ -190,10 +134,8 @@ class Entry:
         *transforms: Transform,
         default: float | None = None,
     ):
-        for name, value in (("theirs", _names(theirs)), ("ours", _names(ours))):
-            object.__setattr__(self, name, value)
-        object.__setattr__(self, "transforms", transforms)
-        object.__setattr__(self, "default", default)
+        self.theirs, self.ours = _names(theirs), _names(ours)
+        self.transforms, self.default = transforms, default
 
     def to_ours(self, theirs: Tensors) -> Tensors:
         """Compute the weights of the Locant model from those of the other family's model.
@@ -214,10 +156,6 @@ class Entry:
             ours = transform.to_theirs(ours)
         return ours
 
-    def under(self, theirs: str, ours: str) -> "Entry":
-        """Return a copy of the entry, with the prefixes `theirs` and `ours` in front of the names of its weights."""
-        return _replaced(self, [theirs + name for name in self.theirs], [ours + name for name in self.ours])
-
 
 def linear(theirs: str, ours: str, *transforms: Transform, bias: bool = True) -> list[Entry]:
     """Return the entries of a linear layer or a norm: one for its weight and, if `bias` is true, one for its bias."""
@@ -227,7 +165,15 @@ def linear(theirs: str, ours: str, *transforms: Transform, bias: bool = True) ->
 
 def under(theirs: str, ours: str, entries: Iterable[Entry]) -> list[Entry]:
     """Return the entries with prefixes in front of their names: `under("encoder.layers.3.", "layers.3.", layer)`."""
-    return [entry.under(theirs, ours) for entry in entries]
+    return [
+        Entry(
+            [theirs + name for name in entry.theirs],
+            [ours + name for name in entry.ours],
+            *entry.transforms,
+            default=entry.default,
+        )
+        for entry in entries
+    ]
 
 
 class Family(ABC):
@@ -240,8 +186,8 @@ class Family(ABC):
     architectures: ClassVar[Mapping[str, str]]
     """Name of a model class of the family -> name of the Locant class that it is converted to."""
     free: ClassVar[frozenset[str]] = frozenset()
-    """Fields of the family's config that `check_theirs` does not compare, because they do not change what a trained
-    model computes, or because `to_locant` converts every value of them."""
+    """Fields of the family's config that are neither copied to a field of the same name nor compared by `check_theirs`,
+    because they do not change what a trained model computes, or because `to_locant` converts every value of them."""
     bridged: ClassVar[Mapping[str, tuple[Any, Any]]] = {}
     """A field of the Locant config -> (its value, its value after conversion to the family and back). This difference
     is allowed, because the table converts the weights accordingly."""
@@ -254,9 +200,9 @@ class Family(ABC):
     def to_locant(self, theirs: PreTrainedConfig, names: Collection[str]) -> dict[str, Any]:
         """Convert the fields of `theirs` to fields of the Locant config.
 
-        Two kinds of fields may be omitted: fields that have the same name in every config, such as token ids and
-        labels; and `is_encoder_decoder` and `is_decoder`, which the class of the Locant model determines. The caller
-        corrects `tie_word_embeddings` if the weights in the files contradict the config.
+        Two kinds of fields may be omitted, because the caller adds them: fields that have the same name in the Locant
+        config and are not in `free`; and `is_encoder_decoder` and `is_decoder`, which the class of the Locant model
+        determines. The caller corrects `tie_word_embeddings` if the weights in the files contradict the config.
 
         Args:
             theirs: the family's config.
@@ -270,7 +216,7 @@ class Family(ABC):
     def from_locant(self, ours: LocantConfig) -> dict[str, Any]:
         """Convert `ours` to fields of the family's config, as far as these fields can express `ours`.
 
-        Token ids and labels, which have the same names in every config, may be omitted.
+        Fields that have the same name in both configs and are not in `free` may be omitted: the caller copies them.
         """
 
     @abstractmethod
@@ -286,11 +232,16 @@ class Family(ABC):
     def build(self, model_class: type[PreTrainedModel], theirs: PreTrainedConfig, ours: LocantConfig | None) -> Any:
         """Build an empty model of the family; the caller sets the meta device.
 
+        If the class can be built without a pooler, a model converted from a Locant model has a pooler only if the
+        Locant model has one.
+
         Args:
             model_class: transformers' class of the model.
             theirs: the family's config.
             ours: the Locant config that `theirs` was converted from; None if the family's model is the source.
         """
+        if ours is not None and "add_pooling_layer" in signature(model_class).parameters:
+            return model_class(theirs, add_pooling_layer=ours.pooler_projection)
         return model_class(theirs)
 
     def convert_processor(self, processor: Any, to_locant: bool) -> Any:
@@ -313,10 +264,6 @@ class Family(ABC):
 
 def _names(names: str | Iterable[str]) -> tuple[str, ...]:
     return (names,) if isinstance(names, str) else tuple(names)
-
-
-def _replaced(entry: Entry, theirs: Iterable[str], ours: Iterable[str]) -> Entry:
-    return Entry(theirs, ours, *entry.transforms, default=entry.default)
 
 
 def _product(weight: torch.Tensor, factor: float) -> torch.Tensor:

@@ -8,34 +8,29 @@ from transformers import PreTrainedConfig
 
 from locant.configuration.configuration_locant import LocantConfig
 
-from .family import Entry, Family, Split, Transpose, linear, under
+from .family import TRANSPOSE, Entry, Family, linear, split, under
 
 _FIELDS = {
-    "vocab_size": "vocab_size",
     "n_positions": "max_position_embeddings",
     "n_embd": "d_model",
     "n_layer": "decoder_layers",
     "n_head": "decoder_attention_heads",
-    "activation_function": "activation_function",
     "resid_pdrop": "dropout",
     "attn_pdrop": "attention_dropout",
     "layer_norm_epsilon": "norm_eps",
-    "initializer_range": "initializer_range",
-    "use_cache": "use_cache",
-    "tie_word_embeddings": "tie_word_embeddings",
 }
 
 # the linear layers of GPT-2 hold the transposed matrix, and `c_attn` holds query, key and value together
 _LAYER = [
     *linear("ln_1", "self_attn_residual.norm"),
     *(
-        Entry(f"attn.c_attn.{kind}", [f"self_attn.{letter}_proj.{kind}" for letter in "qkv"], Transpose(), Split(3))
+        Entry(f"attn.c_attn.{kind}", [f"self_attn.{letter}_proj.{kind}" for letter in "qkv"], TRANSPOSE, split(3))
         for kind in ("weight", "bias")
     ),
-    *linear("attn.c_proj", "self_attn.o_proj", Transpose()),
+    *linear("attn.c_proj", "self_attn.o_proj", TRANSPOSE),
     *linear("ln_2", "ffn_residual.norm"),
-    *linear("mlp.c_fc", "ffn.up_proj", Transpose()),
-    *linear("mlp.c_proj", "ffn.down_proj", Transpose()),
+    *linear("mlp.c_fc", "ffn.up_proj", TRANSPOSE),
+    *linear("mlp.c_proj", "ffn.down_proj", TRANSPOSE),
 ]
 
 

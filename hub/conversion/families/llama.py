@@ -7,7 +7,7 @@ Every rope type that transformers' Llama can run is converted.
 from collections.abc import Collection
 from typing import Any, ClassVar
 
-from transformers import PreTrainedConfig, PreTrainedModel
+from transformers import PreTrainedConfig
 from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
 
 from locant.configuration.configuration_locant import LocantConfig
@@ -16,18 +16,12 @@ from ...errors import SharingError
 from .family import Entry, Family, linear, under
 
 _FIELDS = {
-    "vocab_size": "vocab_size",
     "hidden_size": "d_model",
     "intermediate_size": "decoder_ffn_dim",
     "num_hidden_layers": "decoder_layers",
     "num_attention_heads": "decoder_attention_heads",
     "hidden_act": "activation_function",
-    "max_position_embeddings": "max_position_embeddings",
-    "initializer_range": "initializer_range",
     "rms_norm_eps": "norm_eps",
-    "use_cache": "use_cache",
-    "tie_word_embeddings": "tie_word_embeddings",
-    "attention_bias": "attention_bias",
     "mlp_bias": "ffn_bias",
 }
 
@@ -88,11 +82,6 @@ class Llama(Family):
         if architecture == "LlamaModel":
             return body
         return [*under("model.", "model.", body), Entry("lm_head.weight", "lm_head.weight")]
-
-    def build(self, model_class: type[PreTrainedModel], theirs: PreTrainedConfig, ours: LocantConfig | None) -> Any:
-        """Check the rope parameters, which Llama's model class does not check, and build the model."""
-        _rope_parameters(theirs.rope_parameters)
-        return model_class(theirs)
 
 
 def _layer(ours: LocantConfig) -> list[Entry]:

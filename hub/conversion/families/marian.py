@@ -10,15 +10,7 @@ from transformers import PreTrainedConfig
 from locant.configuration.configuration_locant import LocantConfig
 from locant.modeling.positions.sinusoidal import sinusoidal_table
 
-from .family import Constant, Entry, Family, Reshape, Unused, linear, under
-
-SAME = (
-    *("vocab_size", "d_model", "activation_function", "scale_embedding", "max_position_embeddings"),
-    *("encoder_layers", "encoder_attention_heads", "encoder_ffn_dim"),
-    *("decoder_layers", "decoder_attention_heads", "decoder_ffn_dim"),
-    *("dropout", "attention_dropout", "activation_dropout"),
-)
-"""Config fields that have the same name in Marian, BART and Locant."""
+from .family import UNUSED, Entry, Family, constant, linear, reshape, under
 
 
 class Marian(Family):
@@ -35,21 +27,17 @@ class Marian(Family):
     def to_locant(self, theirs: PreTrainedConfig, names: Collection[str]) -> dict[str, Any]:
         """Convert the fields of a Marian config to fields of the Locant config."""
         return {
-            **{field: getattr(theirs, field) for field in SAME},
             "position_encoding": "sinusoidal",
             "position_parameters": {"sinusoidal": {"layout": "concatenated"}},
             "lm_head_bias": True,
             # transformers shares the embedding tables only if it also ties the output layer
             "share_encoder_decoder_embeddings": theirs.share_encoder_decoder_embeddings and theirs.tie_word_embeddings,
-            "tie_word_embeddings": theirs.tie_word_embeddings,
         }
 
     def from_locant(self, ours: LocantConfig) -> dict[str, Any]:
         """Convert the fields of a Locant config to fields of the Marian config."""
         return {
-            **{field: getattr(ours, field) for field in SAME},
             "share_encoder_decoder_embeddings": ours.share_encoder_decoder_embeddings and ours.tie_word_embeddings,
-            "tie_word_embeddings": ours.tie_word_embeddings,
             "forced_eos_token_id": None,  # this option is in the generation config, which is converted separately
         }
 
@@ -65,7 +53,7 @@ class Marian(Family):
         def table() -> torch.Tensor:
             return sinusoidal_table(theirs.max_position_embeddings, theirs.d_model, "concatenated")
 
-        return [Entry(f"{stack}.embed_positions.weight", (), Constant(table)) for stack in ("encoder", "decoder")]
+        return [Entry(f"{stack}.embed_positions.weight", (), constant(table)) for stack in ("encoder", "decoder")]
 
 
 def stacks(ours: LocantConfig, has_unused_table: bool) -> list[Entry]:
@@ -84,7 +72,7 @@ def stacks(ours: LocantConfig, has_unused_table: bool) -> list[Entry]:
             layer += _attention("encoder_attn", "cross_attn")
         embeddings = f"{stack}.embed_tokens.weight"
         if has_unused_table and stack == "encoder":
-            entries.append(Entry(("shared.weight", embeddings), embeddings, Unused()))
+            entries.append(Entry(("shared.weight", embeddings), embeddings, UNUSED))
         else:
             entries.append(Entry(embeddings, embeddings))
         for index in range(getattr(ours, f"{stack}_layers")):
@@ -99,9 +87,9 @@ def head(ours: LocantConfig) -> list[Entry]:
     """
     size = ours.vocab_size
     if ours.lm_head_bias:
-        bias = Entry("final_logits_bias", "lm_head.bias", Reshape((1, size), (size,)), default=0.0)
+        bias = Entry("final_logits_bias", "lm_head.bias", reshape((1, size), (size,)), default=0.0)
     else:
-        bias = Entry("final_logits_bias", (), Constant(lambda: torch.zeros(1, size)))
+        bias = Entry("final_logits_bias", (), constant(lambda: torch.zeros(1, size)))
     return [Entry("lm_head.weight", "lm_head.weight"), bias]
 
 

@@ -13,7 +13,7 @@ from transformers import PreTrainedConfig
 
 from locant.configuration.configuration_locant import LocantConfig
 
-from .family import Entry, Family, Scale, linear, under
+from .family import Entry, Family, Transform, linear, scale, under
 
 
 class T5(Family):
@@ -32,8 +32,6 @@ class T5(Family):
     def to_locant(self, theirs: PreTrainedConfig, names: Collection[str]) -> dict[str, Any]:
         """Convert the fields of a T5 config to fields of the Locant config."""
         return {
-            "vocab_size": theirs.vocab_size,
-            "d_model": theirs.d_model,
             "head_dim": theirs.d_kv,
             "encoder_layers": theirs.num_layers,
             "decoder_layers": theirs.num_decoder_layers,
@@ -65,8 +63,6 @@ class T5(Family):
         activation = {"gelu_new": "gelu"}.get(ours.activation_function, ours.activation_function)
         options = ours.position_options("t5")
         return {
-            "vocab_size": ours.vocab_size,
-            "d_model": ours.d_model,
             "d_kv": ours.head_dim_at("encoder"),
             "num_layers": ours.encoder_layers,
             "num_decoder_layers": ours.decoder_layers,
@@ -91,12 +87,12 @@ class T5(Family):
         body += _stack("encoder", theirs.num_layers, theirs)
         if architecture == "T5Model":
             return [*body, *_stack("decoder", theirs.num_decoder_layers, theirs)]
-        scale = [Scale(theirs.d_model**-0.5)] if theirs.scale_decoder_outputs else []
-        body += _stack("decoder", theirs.num_decoder_layers, theirs, *scale)
+        last = [scale(theirs.d_model**-0.5)] if theirs.scale_decoder_outputs else []
+        body += _stack("decoder", theirs.num_decoder_layers, theirs, *last)
         return [*under("", "model.", body), Entry("lm_head.weight", "lm_head.weight")]
 
 
-def _stack(stack: str, layers: int, theirs: PreTrainedConfig, *last: Scale) -> list[Entry]:
+def _stack(stack: str, layers: int, theirs: PreTrainedConfig, *last: Transform) -> list[Entry]:
     """Return the entries of the weight table for a stack: for its layers, its position biases and its final norm.
 
     Args:
@@ -118,7 +114,7 @@ def _stack(stack: str, layers: int, theirs: PreTrainedConfig, *last: Scale) -> l
 
 def _attention(place: str, theirs: str, ours: str, config: PreTrainedConfig) -> list[Entry]:
     entries = linear(f"{place}.layer_norm", f"{ours}_residual.norm", bias=False)
-    entries += linear(f"{place}.{theirs}.q", f"{ours}.q_proj", Scale(config.d_kv**0.5), bias=False)
+    entries += linear(f"{place}.{theirs}.q", f"{ours}.q_proj", scale(config.d_kv**0.5), bias=False)
     for letter in "kvo":
         entries += linear(f"{place}.{theirs}.{letter}", f"{ours}.{letter}_proj", bias=False)
     return entries

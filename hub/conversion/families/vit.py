@@ -5,13 +5,13 @@ import math
 from collections.abc import Collection
 from typing import Any, ClassVar
 
-from transformers import PreTrainedConfig, PreTrainedModel
+from transformers import PreTrainedConfig
 from transformers.models.vit.image_processing_pil_vit import ViTImageProcessorPil
 
 from locant.configuration.configuration_locant import LocantConfig
 from locant.tokenization.image_processing_locant import LocantImageProcessor
 
-from .family import Entry, Family, Reshape, linear, under
+from .family import Entry, Family, linear, reshape, under
 
 _FIELDS = {
     "hidden_size": "d_model",
@@ -21,11 +21,7 @@ _FIELDS = {
     "hidden_act": "activation_function",
     "hidden_dropout_prob": "dropout",
     "attention_probs_dropout_prob": "attention_dropout",
-    "initializer_range": "initializer_range",
     "layer_norm_eps": "norm_eps",
-    "image_size": "image_size",
-    "patch_size": "patch_size",
-    "num_channels": "num_channels",
 }
 
 _LAYER = [
@@ -82,9 +78,9 @@ class ViT(Family):
     def table(self, ours: LocantConfig, theirs: PreTrainedConfig, architecture: str) -> list[Entry]:
         """Return the table of weights of a ViT model, as a list of entries."""
         channels, width, patch, places = ours.num_channels, ours.d_model, ours.patch_shape, math.prod(ours.patch_grid)
-        convolution = Reshape((width, channels, *patch), (width, channels * math.prod(patch)))
+        convolution = reshape((width, channels, *patch), (width, channels * math.prod(patch)))
         body = [
-            Entry("embeddings.cls_token", "encoder.embed_patches.class_token", Reshape((1, 1, width), (width,))),
+            Entry("embeddings.cls_token", "encoder.embed_patches.class_token", reshape((1, 1, width), (width,))),
             Entry(
                 "embeddings.patch_embeddings.projection.weight", "encoder.embed_patches.projection.weight", convolution
             ),
@@ -92,7 +88,7 @@ class ViT(Family):
             Entry(
                 "embeddings.position_embeddings",
                 "encoder.position.embeddings.weight",
-                Reshape((1, 1 + places, width), (1 + places, width)),
+                reshape((1, 1 + places, width), (1 + places, width)),
             ),
             *linear("layernorm", "encoder.final_norm"),
         ]
@@ -101,12 +97,6 @@ class ViT(Family):
         if architecture == "ViTModel":
             return body + (linear("pooler.dense", "pooler.projection.0") if ours.pooler_projection else [])
         return [*under("vit.", "model.", body), *linear("classifier", "classifier")]
-
-    def build(self, model_class: type[PreTrainedModel], theirs: PreTrainedConfig, ours: LocantConfig | None) -> Any:
-        """Build the model. A `ViTModel` converted from a Locant model has a pooler only if the Locant model has one."""
-        if model_class.__name__ == "ViTModel" and ours is not None:
-            return model_class(theirs, add_pooling_layer=ours.pooler_projection)
-        return model_class(theirs)
 
     def convert_processor(self, processor: Any, to_locant: bool) -> Any:
         """Convert Locant's image processor to an image processor of ViT, in the conversion from Locant to ViT.
