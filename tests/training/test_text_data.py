@@ -6,7 +6,8 @@ import json
 import datasets
 import pytest
 
-from locant.training.data.text_data import count_overlap, load_parallel_data, read_lines
+from locant.training.data.tables import read_lines
+from locant.training.data.text_data import count_overlap, load_parallel_data
 from locant.training.errors import InputError
 
 ENGLISH = ["The cat sleeps.", "I see her.", "", 'A "quoted" word, and more']

@@ -256,6 +256,3 @@ def _cosine(first: Counter[str], second: Counter[str]) -> float:
     product = sum(count * second[key] for key, count in first.items())
     norms = [np.sqrt(sum(count**2 for count in counts.values())) for counts in (first, second)]
     return float(product / (norms[0] * norms[1]))
-
-
-__all__ = ["copy_warnings", "describe_rows", "label_warnings", "pair_warnings", "quote_warnings", "tokenizer_warning"]

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from datasets import Dataset, DatasetDict
 
-from .tables import LINE, Column, Layout, load_splits, numbered, read_lines, row_values
+from .tables import Column, Layout, load_splits, row_values
 
 
 def parallel_layout(
@@ -58,6 +58,3 @@ def count_overlap(train: Dataset, test: Dataset, columns: Sequence[str]) -> Over
         inputs=sum(values[0] in train_inputs for values in test_rows),
         rows=sum(values in train_rows for values in test_rows),
     )
-
-
-__all__ = ["LINE", "Overlap", "count_overlap", "load_parallel_data", "numbered", "parallel_layout", "read_lines"]

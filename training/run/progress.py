@@ -221,18 +221,3 @@ class ProgressFromStep(ProgressCallback):
         for bar in (self.prediction_bar, self.training_bar):
             if bar is not None:
                 bar.close()
-
-
-__all__ = [
-    "SAMPLES_FILE",
-    "ProgressFromStep",
-    "Sample",
-    "SampleWriter",
-    "ScheduleNotice",
-    "TimedPrinter",
-    "count_tokens",
-    "hidden_bars",
-    "sample_rows",
-    "shorten",
-    "take_samples",
-]

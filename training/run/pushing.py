@@ -181,6 +181,3 @@ def _copy_model(checkpoint: Path, folder: Path) -> None:
         if file.is_file() and not any(file.match(pattern) for pattern in TRAINING_STATE):
             with atomic_write(folder / file.name) as path:
                 shutil.copyfile(file, path)
-
-
-__all__ = ["PushingTrainer", "WriteCard"]

@@ -432,6 +432,3 @@ def report(run: RunConfig, recipe: Recipe, metrics: dict[str, Any]) -> None:
             run, f"The weights are from step {steps[0]:,}, which has the best {run.training.metric_for_best_model}."
         )
     print_in_main_process(run, f"The model is in {run.training.output_dir}")
-
-
-__all__ = ["build_trainer", "fit", "load_rows", "measure", "prepare", "train"]

@@ -353,16 +353,3 @@ def block_lengths(blocks: Dataset) -> np.ndarray:
     table = blocks.with_format("arrow")[:]["pieces"].combine_chunks()
     ends = table.values.offsets.to_numpy()[table.offsets.to_numpy()]
     return np.diff(ends)[:, None]
-
-
-__all__ = [
-    "DocumentRecipe",
-    "alone",
-    "best_fit",
-    "block_lengths",
-    "by_document",
-    "counted_documents",
-    "flatten",
-    "measure_rows",
-    "pack",
-]

@@ -316,6 +316,3 @@ def _padding_id(tokenizer: PreTrainedTokenizerBase) -> int:
     """Return the id of padding tokens; any id will do, as no token of a text attends to padding or predicts it."""
     found: Any = tokenizer.eos_token_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id
     return found
-
-
-__all__ = ["BlockCollator", "CausalTrainer", "DocumentLoss", "LanguageModeling", "OverlappingPieces"]

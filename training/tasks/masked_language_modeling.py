@@ -263,6 +263,3 @@ class MaskedLanguageModeling(DocumentRecipe):
             accuracy = f"{metrics['unigram_accuracy']:.2%}"
             lines.insert(3, MetricLine("unigram accuracy", accuracy, "always the most frequent token"))
         return lines
-
-
-__all__ = ["GuessedDocument", "MaskedLanguageModeling", "MaskedTrainer", "Masking", "SeparatePieces"]

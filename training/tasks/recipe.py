@@ -257,18 +257,3 @@ def print_in_main_process(run: RunConfig, text: str) -> None:
 def as_text(path: Path | None) -> str | None:
     """Return the path as a string, which transformers expects, or None if `path` is None."""
     return None if path is None else str(path)
-
-
-__all__ = [
-    "EvaluationResult",
-    "MetricLine",
-    "PreparedData",
-    "Recipe",
-    "ReportTable",
-    "TrainerInputs",
-    "as_text",
-    "print_in_main_process",
-    "recipe_of",
-    "report_rows",
-    "tokenizer_fields",
-]

@@ -278,6 +278,3 @@ def translation_lines(metrics: Mapping[str, Any]) -> list[MetricLine]:
 
 def _smaller(*limits: int | None) -> int | None:
     return min((limit for limit in limits if limit is not None), default=None)
-
-
-__all__ = ["Translation", "translation_lines"]
