@@ -14,7 +14,8 @@ from safetensors.torch import load_file
 
 from locant.cli import main
 from locant.training.run.trainer import RecipeTrainer
-from locant.training.tasks.documents import alone, best_fit, block_lengths, by_document, measure_rows, pack
+from locant.training.tasks.documents import alone, best_fit, block_lengths, by_document, pack
+from locant.training.tasks.recipe import measure_rows
 
 from ..tables import assert_same_table
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from datasets import Dataset
 from sklearn.metrics import (
     accuracy_score,
     confusion_matrix,
@@ -21,7 +22,7 @@ from transformers import EvalPrediction, PreTrainedModel
 from ..data.tables import place_of
 from ..errors import InputError
 from ..run.trainer import RecipeTrainer, Tensors, mean_loss
-from .recipe import MetricLine, PreparedData
+from .recipe import MetricLine, PreparedData, measure_rows
 
 
 @dataclass
@@ -151,14 +152,29 @@ class ClassificationMetrics:
         return {"loss": mean_loss(losses, counts), **classification_scores(logits, labels, self.problem_type)}
 
 
-@torch.no_grad()
-def predict_logits(model: PreTrainedModel, batches: Iterable[Mapping[str, torch.Tensor]]) -> torch.Tensor:
-    """Compute the logits `(rows, num_labels)` of all batches, in float32 on the CPU."""
-    found = [
-        model(**{name: tensor.to(model.device) for name, tensor in batch.items()}).logits.float().cpu()
-        for batch in batches
-    ]
-    return torch.cat(found)
+def predict_logits(
+    model: PreTrainedModel,
+    collate: Callable[[list[dict[str, Any]]], Mapping[str, torch.Tensor]],
+    rows: Dataset,
+    lengths: np.ndarray,
+    **options: Any,
+) -> torch.Tensor:
+    """Compute the logits `(rows, num_labels)` of all rows, in float32 on the CPU.
+
+    Args:
+        model: the classifier.
+        collate: a function that makes a batch of tensors, the arguments of the model, from rows.
+        rows: the rows, with the columns that `collate` needs.
+        lengths: the lengths of the rows, `(rows, 1)`.
+        options: the keyword arguments of `measure_rows`.
+    """
+
+    def logits_of(batch: list[dict[str, Any]]) -> Tensors:
+        inputs = {name: tensor.to(model.device) for name, tensor in collate(batch).items()}
+        return (model(**inputs).logits.float(),)
+
+    [logits] = measure_rows(rows, lengths, logits_of, **options)
+    return torch.from_numpy(logits)
 
 
 def classification_metrics(

@@ -10,9 +10,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 import pyarrow as pa
-import torch
 from datasets import Dataset, DatasetDict, Features, List, Value
-from tqdm.auto import tqdm
 from transformers import PreTrainedTokenizerBase
 
 from ..data.batching import TrainingRows
@@ -22,7 +20,6 @@ from ..data.streaming import EncodedBlock
 from ..data.tables import Column, Layout
 from ..errors import InputError
 from ..options.run_config import RunConfig
-from ..run.trainer import Tensors
 from .recipe import PreparedData, Recipe, Stream, tokenizer_fields
 
 IDS = "input_ids"
@@ -266,35 +263,6 @@ def by_document(values: np.ndarray, pieces: Dataset, documents: int) -> np.ndarr
         documents: the number of documents.
     """
     return np.bincount(np.asarray(pieces[DOCUMENT][:]), weights=values, minlength=documents)
-
-
-@torch.no_grad()
-def measure_rows(
-    rows: Dataset,
-    lengths: np.ndarray,
-    measure: Callable[[list[dict[str, Any]]], Tensors],
-    *,
-    batch_size: int,
-    show_progress: bool,
-) -> list[np.ndarray]:
-    """Call `measure` for batches of rows, in descending order of length.
-
-    Args:
-        rows: the rows to measure.
-        lengths: the lengths of the rows, `(rows, 1)`.
-        measure: a function that takes the rows of a batch, and returns tensors with a value for each row.
-        batch_size: the number of rows in a batch.
-        show_progress: whether to draw a progress bar on standard error.
-
-    Returns:
-        A list with an array for each tensor that `measure` returns: the values for all rows, in the order of `rows`.
-    """
-    order = np.argsort(-lengths[:, 0], kind="stable")
-    starts = range(0, len(rows), batch_size)
-    batches = (rows.select(order[start : start + batch_size]).to_list() for start in starts)
-    progress = tqdm(batches, "measuring", len(starts), unit=" batches", disable=not show_progress)
-    found = [[values.cpu().numpy() for values in measure(batch)] for batch in progress]
-    return [np.concatenate(values)[np.argsort(order)] for values in zip(*found, strict=True)]
 
 
 def best_fit(lengths: Sequence[int] | np.ndarray, size: int) -> list[list[int]]:

@@ -8,7 +8,6 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from datasets import Dataset, DatasetDict
-from tqdm.auto import tqdm
 from transformers import AutoImageProcessor, AutoModelForImageClassification, BaseImageProcessor, PreTrainedModel
 
 from ..data.batching import TrainingRows
@@ -128,22 +127,13 @@ class ImageClassification(Recipe):
         )
 
     def measure(
-        self,
-        model: PreTrainedModel,
-        processor: BaseImageProcessor,
-        rows: Dataset,
-        *,
-        batch_size: int,
-        show_progress: bool,
-        **search: Any,
+        self, model: PreTrainedModel, processor: BaseImageProcessor, rows: Dataset, **options: Any
     ) -> EvaluationResult:
         """Measure loss, accuracy, macro F1 and the scores of each class; the predictions are `Prediction`s."""
         classes = [str(name) for _, name in sorted((model.config.id2label or {}).items())]
         encoded = self._encode_split(numbered(rows), processor, classes, self.table)
-        images, collate = encoded.select_columns(PIXEL_COLUMNS), ImageCollator(processor)
-        starts = tqdm(range(0, len(rows), batch_size), desc="classifying", unit=" batches", disable=not show_progress)
-        batches = (collate(images.select(range(i, min(i + batch_size, len(rows)))).to_list()) for i in starts)
-        logits = predict_logits(model, batches)
+        images, lengths = encoded.select_columns(PIXEL_COLUMNS), np.ones((len(rows), 1), dtype=int)
+        logits = predict_logits(model, ImageCollator(processor), images, lengths, **options)
         metrics = classification_metrics(logits, torch.tensor(encoded["labels"][:]), PROBLEM, classes)
         best = logits.softmax(dim=-1).max(dim=-1)
         predictions = [

@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
+import torch
 from datasets import Dataset, DatasetDict
+from tqdm.auto import tqdm
 from transformers import AutoTokenizer, EvalPrediction, PreTrainedModel, PreTrainedTokenizerBase
 
 from ..data.batching import TrainingRows
@@ -18,7 +20,7 @@ from ..data.streaming import Blocks, EncodedBlock, open_blocks
 from ..data.tables import Layout, load_files, load_splits, table_of
 from ..errors import InputError
 from ..options.run_config import RunConfig
-from ..run.trainer import RecipeTrainer
+from ..run.trainer import RecipeTrainer, Tensors
 from .registry import Task
 
 
@@ -240,6 +242,35 @@ def recipe_of(task: Task) -> type[Recipe]:
     """Import the class of a task's recipe."""
     module, _, name = task.recipe_name.partition(":")
     return getattr(import_module(f".{module}", __package__), name)
+
+
+@torch.no_grad()
+def measure_rows(
+    rows: Dataset,
+    lengths: np.ndarray,
+    measure: Callable[[list[dict[str, Any]]], Tensors],
+    *,
+    batch_size: int,
+    show_progress: bool,
+) -> list[np.ndarray]:
+    """Call `measure` for batches of rows, in descending order of length.
+
+    Args:
+        rows: the rows to measure.
+        lengths: the lengths of the rows, `(rows, 1)`.
+        measure: a function that takes the rows of a batch, and returns tensors with a value for each row.
+        batch_size: the number of rows in a batch.
+        show_progress: whether to draw a progress bar on standard error.
+
+    Returns:
+        A list with an array for each tensor that `measure` returns: the values for all rows, in the order of `rows`.
+    """
+    order = np.argsort(-lengths[:, 0], kind="stable")
+    starts = range(0, len(rows), batch_size)
+    batches = (rows.select(order[start : start + batch_size]).to_list() for start in starts)
+    progress = tqdm(batches, "measuring", len(starts), unit=" batches", disable=not show_progress)
+    found = [[values.cpu().numpy() for values in measure(batch)] for batch in progress]
+    return [np.concatenate(values)[np.argsort(order)] for values in zip(*found, strict=True)]
 
 
 def tokenizer_fields(tokenizer: PreTrainedTokenizerBase) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 """The recipe of sequence classification: train an encoder on texts with labels, and evaluate it."""
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -10,7 +10,6 @@ import numpy as np
 import torch
 from datasets import Dataset, DatasetDict
 from datasets.utils import tqdm as datasets_tqdm
-from tqdm.auto import tqdm
 from transformers import (
     AutoModelForSequenceClassification,
     DataCollatorWithPadding,
@@ -230,14 +229,7 @@ class SequenceClassification(Recipe):
         )
 
     def measure(
-        self,
-        model: PreTrainedModel,
-        processor: PreTrainedTokenizerBase,
-        rows: Dataset,
-        *,
-        batch_size: int,
-        show_progress: bool,
-        **search: Any,
+        self, model: PreTrainedModel, processor: PreTrainedTokenizerBase, rows: Dataset, **options: Any
     ) -> EvaluationResult:
         """Measure the loss, accuracy, macro F1 and the scores of each class; the predictions are `Prediction`s.
 
@@ -247,23 +239,12 @@ class SequenceClassification(Recipe):
         numbers = {name: int(number) for name, number in config.label2id.items()}
         encoded = self._encode_split(numbered(rows), processor, numbers, self.table)
         problem_type = self.data.problem_type
-        order = np.argsort(-token_lengths(encoded, ["input_ids"])[:, 0], kind="stable")
-        batches = self._batches(encoded.select_columns(["input_ids"]), processor, order, batch_size)
-        with tqdm(total=len(rows), desc="classifying", unit=" texts", disable=not show_progress) as progress:
-            logits = predict_logits(model, _counted(batches, progress))[torch.from_numpy(np.argsort(order))]
+        inputs, lengths = encoded.select_columns(["input_ids"]), token_lengths(encoded, ["input_ids"])
+        logits = predict_logits(model, DataCollatorWithPadding(processor), inputs, lengths, **options)
         targets = torch.tensor(encoded["labels"][:])
         classes = [] if problem_type == "regression" else sorted(numbers, key=lambda name: numbers[name])
         metrics = {**classification_metrics(logits, targets, problem_type, classes), "texts": len(rows)}
         return EvaluationResult(metrics, self._predictions(rows, logits.numpy(), config.id2label))
-
-    @staticmethod
-    def _batches(
-        encoded: Dataset, tokenizer: PreTrainedTokenizerBase, order: np.ndarray, batch_size: int
-    ) -> Iterator[Mapping[str, torch.Tensor]]:
-        collate = DataCollatorWithPadding(tokenizer)
-        for start in range(0, len(order), batch_size):
-            rows = encoded[order[start : start + batch_size]]
-            yield collate([{"input_ids": ids} for ids in rows["input_ids"]])
 
     def _predictions(self, rows: Dataset, logits: np.ndarray, names: Mapping[int, str]) -> list[Prediction]:
         texts, given = rows["text"][:], rows["label"][:]
@@ -324,9 +305,3 @@ def _target(label: Any, numbers: dict[str, int], problem_type: str, table: str, 
     if isinstance(label, str):
         return numbers[label]
     return [float(name in label) for name in sorted(numbers, key=lambda name: numbers[name])]
-
-
-def _counted(batches: Iterator[Mapping[str, torch.Tensor]], progress: tqdm) -> Iterator[Mapping[str, torch.Tensor]]:
-    for batch in batches:
-        yield batch
-        progress.update(len(batch["input_ids"]))

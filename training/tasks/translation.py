@@ -228,26 +228,11 @@ class Translation(Recipe):
             raise InputError(str(error)) from error
 
     def measure(
-        self,
-        model: PreTrainedModel,
-        processor: PreTrainedTokenizerBase,
-        rows: Dataset,
-        *,
-        batch_size: int,
-        show_progress: bool,
-        **search: Any,
+        self, model: PreTrainedModel, processor: PreTrainedTokenizerBase, rows: Dataset, **options: Any
     ) -> EvaluationResult:
         """Measure BLEU, chrF, mean sentence BLEU, loss and perplexity; the predictions are `EvaluationRow`s."""
-        found = evaluate_split(
-            model,
-            processor,
-            rows["source"][:],
-            rows["target"][:],
-            batch_size=batch_size,
-            source_prefix=self.data.source_prefix or "",
-            show_progress=show_progress,
-            **search,
-        )
+        prefix = self.data.source_prefix or ""
+        found = evaluate_split(model, processor, rows["source"][:], rows["target"][:], source_prefix=prefix, **options)
         return EvaluationResult(*found)
 
     def lines(self, metrics: Mapping[str, Any]) -> list[MetricLine]:
