@@ -314,8 +314,8 @@ def fit(
         print_in_main_process(run, warning)
     if run.training.push_to_hub:
         trainer.push_folder()
-    elif trainer.write_card is not None:
-        trainer.create_model_card()
+    else:
+        trainer.write_model_card()
     return metrics
 
 
