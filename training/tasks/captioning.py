@@ -17,7 +17,7 @@ from locant.tokenization import LocantProcessor
 
 from ..data.batching import TrainingRows
 from ..data.images import DIGEST, PIXEL_COLUMNS, ImageCollator, build_image_processor, read_images, variation
-from ..data.preprocessing import Side, build_tokenizer, check_lengths, drop_unusable, token_lengths, tokenize
+from ..data.preprocessing import Side, build_tokenizer, check_lengths, drop_unusable, token_lengths
 from ..data.tables import IMAGE, LINE, TEXT, Column, Layout, numbered, table_of
 from ..data.text_data import count_overlap
 from ..errors import InputError
@@ -132,7 +132,7 @@ class Captioning(Recipe):
         def encode(batch: dict[str, list[Any]]) -> dict[str, Any]:
             return {"labels": tokenizer(text_target=batch["caption"], verbose=False)["input_ids"]}
 
-        return tokenize(images, encode, num_proc=num_proc, keep_text=True, desc="Tokenising captions")
+        return images.map(encode, batched=True, num_proc=num_proc, desc="Tokenising captions")
 
     def describe(self, summary: Mapping[str, Any]) -> list[str]:
         """Return lines with the numbers of images and tokens of each split, and with the size of the vocabulary.

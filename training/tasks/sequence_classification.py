@@ -18,7 +18,7 @@ from transformers import (
 )
 
 from ..data.batching import TrainingRows
-from ..data.preprocessing import Side, build_tokenizer, check_lengths, token_lengths, tokenize
+from ..data.preprocessing import Side, build_tokenizer, check_lengths, token_lengths
 from ..data.row_checks import label_warnings
 from ..data.streaming import EncodedBlock, open_blocks
 from ..data.tables import LABEL, LINE, NUMBER, Column, Layout, labels, numbered, table_of
@@ -162,7 +162,9 @@ class SequenceClassification(Recipe):
             targets = [_target(label, numbers, problem_type, table, line) for label, line in lines]
             return {"input_ids": found, "labels": targets, "tokens": tokens, LINE: batch[LINE]}
 
-        return tokenize(rows, encode, num_proc=num_proc, desc="Tokenising texts")
+        return rows.map(
+            encode, batched=True, remove_columns=rows.column_names, num_proc=num_proc, desc="Tokenising texts"
+        )
 
     def describe(self, summary: Mapping[str, Any]) -> list[str]:
         """Return lines with the numbers of texts and tokens of each split, and with the size of the vocabulary.

@@ -128,7 +128,6 @@ class Translation(Recipe):
                     processor,
                     source_prefix=data.source_prefix or "",
                     num_proc=data.preprocessing_num_workers,
-                    keep_text=True,
                     desc=f"Tokenising {split}",
                 )
                 for split, pairs in rows.items()
