@@ -68,10 +68,11 @@ class TestCache:
 import sys
 from transformers import AutoTokenizer
 from locant.training.data.preprocessing import tokenize_pairs
-from locant.training.data.text_data import load_parallel_data
+from locant.training.data.tables import Column, Layout, load_splits
 
 table, tokenizer, prefix = sys.argv[1:]
-train = load_parallel_data(train_file=table, validation_file=table)["train"]
+layout = Layout((Column("source"), Column("target")))
+train = load_splits(layout, train_file=table, validation_file=table)["train"]
 tokenizer = AutoTokenizer.from_pretrained(tokenizer)
 tokenizer("a", padding=True)  # a tokenizer that was in use is still the same one
 cache_file = tokenize_pairs(train, tokenizer, source_prefix=prefix).cache_files[0]["filename"]

@@ -38,7 +38,6 @@ from locant.training.data.streaming import (
     open_blocks,
 )
 from locant.training.data.tables import LABEL, Column, Layout, load_files, numbered
-from locant.training.data.text_data import parallel_layout
 from locant.training.errors import InputError
 from locant.training.options.run_config import make_run_config
 from locant.training.run.trainer import RecipeTrainer
@@ -50,7 +49,7 @@ from locant.training.tasks.sequence_classification_arguments import SequenceClas
 from locant.training.tasks.translation import Translation
 from locant.training.tasks.translation_arguments import TranslationData
 
-LAYOUT = parallel_layout()
+LAYOUT = Layout((Column("source"), Column("target")), row="pair")
 PAIRS = [(f"source {number}", f"target {number}") for number in range(8)]
 
 
@@ -111,7 +110,8 @@ class TestReading:
 
     @pytest.mark.parametrize("nested", [False, True], ids=["flat", "nested"])
     def test_parquet(self, toy, tmp_path, rows_of_block, nested):
-        layout = parallel_layout(source_lang="en", target_lang="fr") if nested else LAYOUT
+        languages = {"source_lang": "en", "target_lang": "fr"} if nested else {}
+        layout = Translation(TranslationData(train_file="unused", **languages), 0).layout
         self.check(write_parquet(tmp_path, "a.parquet", nested), rows_of_block, layout, 8)
 
     def test_labels_of_parquet(self, toy, tmp_path, rows_of_block):

@@ -18,8 +18,8 @@ from locant.tokenization import LocantProcessor
 from ..data.batching import TrainingRows
 from ..data.images import DIGEST, PIXEL_COLUMNS, ImageCollator, build_image_processor, read_images, variation
 from ..data.preprocessing import Side, build_tokenizer, check_lengths, drop_unusable, token_lengths
+from ..data.row_checks import count_overlap
 from ..data.tables import IMAGE, LINE, TEXT, Column, Layout, numbered, table_of
-from ..data.text_data import count_overlap
 from ..errors import InputError
 from ..inference import one_line, position_limit
 from ..options.run_config import RunConfig

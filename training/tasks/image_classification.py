@@ -12,9 +12,8 @@ from transformers import AutoImageProcessor, AutoModelForImageClassification, Ba
 
 from ..data.batching import TrainingRows
 from ..data.images import DIGEST, PIXEL_COLUMNS, ImageCollator, build_image_processor, read_images, variation
-from ..data.row_checks import label_warnings
+from ..data.row_checks import count_overlap, label_warnings
 from ..data.tables import IMAGE, LABEL, LINE, Column, Layout, numbered, table_of
-from ..data.text_data import count_overlap
 from ..options.run_config import RunConfig
 from ..run.trainer import by_length
 from .classification import (

@@ -19,10 +19,9 @@ from transformers import (
 
 from ..data.batching import TrainingRows
 from ..data.preprocessing import Side, build_tokenizer, check_lengths, token_lengths
-from ..data.row_checks import label_warnings
+from ..data.row_checks import count_overlap, label_warnings
 from ..data.streaming import EncodedBlock, open_blocks
 from ..data.tables import LABEL, LINE, NUMBER, Column, Layout, labels, numbered, table_of
-from ..data.text_data import count_overlap
 from ..errors import InputError
 from ..inference import position_limit
 from ..options.run_config import RunConfig

@@ -30,10 +30,9 @@ from ..data.preprocessing import (
     select_usable,
     tokenize_pairs,
 )
-from ..data.row_checks import pair_warnings
+from ..data.row_checks import count_overlap, pair_warnings
 from ..data.streaming import EncodedBlock
-from ..data.tables import Layout
-from ..data.text_data import count_overlap, parallel_layout
+from ..data.tables import Column, Layout
 from ..errors import InputError
 from ..inference import EvaluationRow, evaluate_split, position_limit
 from ..options.run_config import RunConfig
@@ -105,9 +104,15 @@ class Translation(Recipe):
 
     @property
     def layout(self) -> Layout:
-        """The columns of a row: a source and a target."""
-        data = self.data
-        return parallel_layout(data.source_column, data.target_column, data.source_lang, data.target_lang)
+        """The columns of a row: a source and a target.
+
+        In a table, the column of the source is `source_column` if given, else the first of the columns
+        ``translation.<source_lang>``, ``<source_lang>`` and ``source`` that the table has. The column of the target is
+        found in the same way.
+        """
+        source = _text_column("source", self.data.source_column, self.data.source_lang)
+        target = _text_column("target", self.data.target_column, self.data.target_lang)
+        return Layout((source, target), row="pair")
 
     def warnings(self, rows: DatasetDict) -> list[str]:
         """Return the warnings of the base class, and warnings if pairs do not look like texts with translations."""
@@ -258,6 +263,10 @@ def translation_lines(metrics: Mapping[str, Any]) -> list[MetricLine]:
         MetricLine("perplexity", f"{metrics['perplexity']:.2f}"),
         MetricLine("sentences", f"{metrics['sentences']:,}"),
     ]
+
+
+def _text_column(name: str, chosen: str | None, lang: str | None) -> Column:
+    return Column(name, chosen=chosen, usual=() if lang is None else (f"translation.{lang}", lang))
 
 
 def _smaller(*limits: int | None) -> int | None:
