@@ -6,6 +6,7 @@ import itertools
 import json
 import os
 import pickle
+import re
 import signal
 import subprocess
 import sys
@@ -532,8 +533,8 @@ class TestOptions:
 STEPS = 30
 TASKS = {
     "translation": ("train: 320 pairs, ", "0 empty, 0 long"),
-    "language_modeling": ("train: 320 documents (median length 56 ", "0 empty"),
-    "masked_language_modeling": ("train: 315 documents (median length 28 ", "2 empty"),
+    "language_modeling": ("train: 320 documents, .* 56 median characters, ", "0 empty"),
+    "masked_language_modeling": ("train: 315 documents, .* 28 median characters, ", "2 empty"),
     "sequence_classification": ("train: 320 texts, ", "none"),
 }
 """For each task, what a streamed run prints about its training data, and about the rows that were dropped."""
@@ -627,7 +628,7 @@ class TestRuns:
         rows, dropped = TASKS[task]
         assert "Resuming training from" in printed
         assert "checkpoint-14" in printed
-        assert rows in printed
+        assert re.search(rows, printed)
         assert " blocks of training rows (" in printed
         assert f"dropped from the blocks of train that were read: {dropped}\n" in printed
         records = outcome(tmp_path / "whole")[1]["epochs"]

@@ -204,8 +204,31 @@ def prepare(run: RunConfig, recipe: Recipe, rows: DatasetDict, folder: RunFolder
         prepared.summary = estimate_counts(prepared.summary, recipe.blocks, len(rows["train"]))
     given = run.model.model_name_or_path or getattr(run.data, "tokenizer_name", None)
     warnings = [] if given is None else tokenizer_warning(Path(given), prepared.summary)
-    print_in_main_process(run, "\n".join([*recipe.describe(prepared.summary), *describe_stream(recipe), *warnings]))
+    print_in_main_process(run, "\n".join([*describe_data(prepared.summary), *describe_stream(recipe), *warnings]))
     return prepared
+
+
+def describe_data(summary: Mapping[str, Any]) -> list[str]:
+    """Return lines with the numbers in `summary`, the summary of the encoded data, in the words of the model card."""
+    lines = [f"{split}: {_counts(summary[split])}" for split in ("train", "validation", "test") if split in summary]
+    if "vocabulary" in summary:
+        lines.append(f"vocabulary: {summary['vocabulary']:,} tokens")
+    if labels := summary.get("labels"):
+        counted = [f"{name} {count:,}" for name, count in labels.items()]
+        more = ", …" if len(counted) > MOST_LABELS else ""
+        lines.append(f"labels in train: {', '.join(counted[:MOST_LABELS])}{more}")
+    for key, title in (("dropped", "dropped from train"), ("test_in_train", "data of test that is also in train")):
+        if any(summary.get(key, {}).values()):
+            lines.append(f"{title}: {_counts(summary[key])}")
+    return lines
+
+
+MOST_LABELS = 20
+"""The largest number of labels that are listed with the number of their training rows."""
+
+
+def _counts(numbers: Mapping[str, int]) -> str:
+    return ", ".join(f"{count:,} {name.replace('_', ' ')}" for name, count in numbers.items())
 
 
 def describe_stream(recipe: Recipe) -> list[str]:

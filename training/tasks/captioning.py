@@ -134,27 +134,6 @@ class Captioning(Recipe):
 
         return images.map(encode, batched=True, num_proc=num_proc, desc="Tokenising captions")
 
-    def describe(self, summary: Mapping[str, Any]) -> list[str]:
-        """Return lines with the numbers of images and tokens of each split, and with the size of the vocabulary.
-
-        Further lines have the numbers of dropped captions, and of test images and captions that are also in train.
-        """
-        lines = [
-            f"{split}: {summary[split]['images']:,} images, {summary[split]['tokens']:,} tokens in their captions"
-            for split in ("train", "validation", "test")
-            if split in summary
-        ]
-        lines.append(f"vocabulary: {summary['vocabulary']:,} tokens")
-        dropped = summary["dropped"]
-        if any(dropped.values()):
-            lines.append(f"dropped from train: {dropped['empty']:,} empty and {dropped['long']:,} long captions")
-        overlap = summary.get("test_in_train", {})
-        if any(overlap.values()):
-            lines.append(
-                f"of test, {overlap['images']:,} images and {overlap['captions']:,} captions are also in train"
-            )
-        return lines
-
     def config_fields(self, prepared: PreparedData) -> dict[str, Any]:
         """Return the config fields that the tokenizer determines: the vocabulary size and the ids of special tokens.
 

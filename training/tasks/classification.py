@@ -65,12 +65,6 @@ def class_fields(classes: Sequence[str]) -> dict[str, Any]:
     return {"id2label": dict(enumerate(classes)), "label2id": {name: number for number, name in enumerate(classes)}}
 
 
-def describe_labels(counts: Mapping[str, int]) -> str:
-    """Return a line with the number of training rows of each label, for at most 20 labels."""
-    counted = [f"{name} {count:,}" for name, count in counts.items()]
-    return f"labels in train: {', '.join(counted[:20])}" + (", …" if len(counted) > 20 else "")
-
-
 def label_losses(logits: torch.Tensor, labels: torch.Tensor, problem_type: str | None) -> torch.Tensor:
     """Compute the loss of each label, in float32.
 

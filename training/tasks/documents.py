@@ -3,7 +3,7 @@
 
 import io
 from abc import abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import redirect_stdout
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -137,21 +137,6 @@ class DocumentRecipe(Recipe):
             summary["test_in_train"] = {"documents": found}
         self._unigram_losses = self._count(encoded["train"], processor)
         return PreparedData(rows, encoded, processor, summary)
-
-    def describe(self, summary: Mapping[str, Any]) -> list[str]:
-        """Return lines with the sizes of the splits and the vocabulary, and the number of test documents in train."""
-        lines = [
-            f"{split}: {counted_documents(numbers['documents'])} (median length {numbers['median_characters']:,} "
-            f"characters) of {numbers['tokens']:,} tokens, in {numbers['pieces']:,} pieces"
-            + (f"; {numbers['empty']:,} without text left out" if numbers["empty"] else "")
-            for split, numbers in summary.items()
-            if split in ("train", "validation", "test")
-        ]
-        lines.append(f"vocabulary: {summary['vocabulary']:,} tokens")
-        overlap = summary.get("test_in_train", {}).get("documents")
-        if overlap:
-            lines.append(f"of the test documents, {overlap:,} are also in train")
-        return lines
 
     def config_fields(self, prepared: PreparedData) -> dict[str, Any]:
         """Return the config fields that the tokenizer determines: the vocabulary size and the ids of special tokens."""

@@ -26,7 +26,6 @@ from .classification import (
     classification_lines,
     classification_metrics,
     confusion_drawing,
-    describe_labels,
     find_classes,
     predict_logits,
 )
@@ -92,19 +91,6 @@ class ImageClassification(Recipe):
         images = read_images(rows, processor, table, self.data.preprocessing_num_workers)
         labels = [numbers[label] for label in images["label"]]
         return images.add_column("labels", np.array(labels, dtype=np.int64))
-
-    def describe(self, summary: Mapping[str, Any]) -> list[str]:
-        """Return lines with the number of images of each split, of rows of each label, and of test images in train."""
-        splits = ("train", "validation", "test")
-        lines = [f"{split}: {summary[split]['images']:,} images" for split in splits if split in summary]
-        lines.append(describe_labels(summary["labels"]))
-        overlap = summary.get("test_in_train")
-        if overlap and overlap["images"]:
-            lines.append(
-                f"of the test images, {overlap['images']:,} are also in train, {overlap['with_label']:,} of them with "
-                "the same label"
-            )
-        return lines
 
     def head_fields(self, prepared: PreparedClasses) -> dict[str, Any]:  # type: ignore[override]
         """Return the config fields with the problem type and the names of the classes."""

@@ -176,10 +176,6 @@ class Recipe(ABC):
     def encode(self, rows: DatasetDict, processor: Any) -> PreparedData:
         """Check the rows of each split, convert them to token ids, pixels and labels, and count them for `summary`."""
 
-    @abstractmethod
-    def describe(self, summary: Mapping[str, Any]) -> list[str]:
-        """Return the lines of text that are printed for `summary`, the summary of the encoded data."""
-
     def config_fields(self, prepared: PreparedData) -> dict[str, Any]:
         """Return the fields of a new model's config that follow from the data, such as `vocab_size`."""
         return {}

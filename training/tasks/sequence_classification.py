@@ -36,7 +36,6 @@ from .classification import (
     classification_lines,
     classification_metrics,
     confusion_drawing,
-    describe_labels,
     find_classes,
     predict_logits,
     predicted_labels,
@@ -164,28 +163,6 @@ class SequenceClassification(Recipe):
         return rows.map(
             encode, batched=True, remove_columns=rows.column_names, num_proc=num_proc, desc="Tokenising texts"
         )
-
-    def describe(self, summary: Mapping[str, Any]) -> list[str]:
-        """Return lines with the numbers of texts and tokens of each split, and with the size of the vocabulary.
-
-        Further lines have the numbers of training rows of each label, and of test texts that are also in train.
-        """
-        lines = []
-        for split in ("train", "validation", "test"):
-            if split in summary:
-                numbers = summary[split]
-                cut = f", {numbers['cut']:,} of them cut" if numbers["cut"] else ""
-                lines.append(f"{split}: {numbers['texts']:,} texts{cut}, {numbers['tokens']:,} tokens")
-        lines.append(f"vocabulary: {summary['vocabulary']:,} tokens")
-        if "labels" in summary:
-            lines.append(describe_labels(summary["labels"]))
-        overlap = summary.get("test_in_train")
-        if overlap and overlap["texts"]:
-            lines.append(
-                f"of the test texts, {overlap['texts']:,} are also in train, {overlap['with_label']:,} of them with "
-                "the same label"
-            )
-        return lines
 
     def config_fields(self, prepared: PreparedData) -> dict[str, Any]:
         """Return the size of the vocabulary and the ids of special tokens."""

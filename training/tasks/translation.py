@@ -149,30 +149,6 @@ class Translation(Recipe):
             summary["test_in_train"] = {"sources": overlap.inputs, "pairs": overlap.rows}
         return PreparedData(rows, encoded, processor, summary)
 
-    def describe(self, summary: Mapping[str, Any]) -> list[str]:
-        """Return lines with the numbers of pairs and tokens of each split, and with the size of the vocabulary.
-
-        Further lines have the numbers of dropped pairs, and of test pairs of which the source, or both texts, are also
-        in train.
-        """
-        lines = [
-            f"{split}: {numbers['pairs']:,} pairs, {numbers['source_tokens']:,} source and "
-            f"{numbers['target_tokens']:,} target tokens"
-            for split, numbers in summary.items()
-            if split in ("train", "validation", "test")
-        ]
-        lines.append(f"vocabulary: {summary['vocabulary']:,} tokens")
-        dropped = summary.get("dropped", {})
-        if any(dropped.values()):
-            lines.append(f"dropped from train: {dropped['empty']:,} empty and {dropped['long']:,} long pairs")
-        overlap = summary.get("test_in_train")
-        if overlap and overlap["sources"]:
-            lines.append(
-                f"of the test pairs, {overlap['sources']:,} have a source that is also in train, and "
-                f"{overlap['pairs']:,} are in train with the same target"
-            )
-        return lines
-
     def config_fields(self, prepared: PreparedData) -> dict[str, Any]:
         """Return the size of the vocabulary and the ids of special tokens; the decoder starts with the `bos_token`."""
         tokenizer = prepared.processor
