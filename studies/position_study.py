@@ -27,7 +27,7 @@ from locant.configuration.position_encodings import POSITION_ENCODINGS, check_po
 from locant.modeling.modeling_locant import LocantForConditionalGeneration
 from locant.modeling.stacks import LocantEncoder
 from locant.training.errors import InputError
-from locant.utils.files import atomic_write, write_text
+from locant.utils.files import atomic_write, write_csv, write_text
 
 from .position_report import write_report
 from .position_tasks import (
@@ -205,13 +205,8 @@ class Results:
             with atomic_write(self.folder / "attention" / f"{training.encoding}-{training.seed}.npy") as path:
                 np.save(path, outcome.attention)
         self.rows += outcome.rows
-        with (
-            atomic_write(self.folder / RESULTS_FILE) as path,
-            open(path, "w", newline="", encoding="utf-8") as file,
-        ):
-            writer = csv.DictWriter(file, _COLUMNS)
-            writer.writeheader()
-            writer.writerows(self.rows)
+        records = ([row[name] for name in _COLUMNS] for row in self.rows)
+        write_csv(self.folder / RESULTS_FILE, _COLUMNS, records)
 
 
 def _read_size(options: Path) -> dict[str, Any]:

@@ -1,7 +1,6 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
 """The history of training: losses and scores of each evaluation as JSON and CSV, and the loss curve as a picture."""
 
-import csv
 import time
 from collections.abc import Iterable, Sequence
 from functools import partial
@@ -10,7 +9,7 @@ from typing import Any
 
 from transformers import EarlyStoppingCallback, TrainerCallback
 
-from locant.utils.files import atomic_write
+from locant.utils.files import write_csv
 
 from .pictures import write_pictures
 from .run_folder import RunFolder
@@ -125,13 +124,7 @@ class EarlyStopping(EarlyStoppingCallback):
 def write_curve(folder: Path, records: list[dict[str, Any]], measures: Sequence[str]) -> None:
     """Write the records of all evaluations, from `epoch_records`, to `loss_curve.csv` in `folder`."""
     columns = ["epoch", "step", "train_loss", *(f"validation_{name}" for name in _in_order(measures))]
-    with (
-        atomic_write(folder / "loss_curve.csv") as path,
-        open(path, "w", newline="", encoding="utf-8") as file,
-    ):
-        writer = csv.DictWriter(file, columns, extrasaction="ignore")
-        writer.writeheader()
-        writer.writerows(records)
+    write_csv(folder / "loss_curve.csv", columns, ([record.get(name) for name in columns] for record in records))
 
 
 def draw_curve(folder: Path, records: list[dict[str, Any]], measures: Sequence[str]) -> None:
