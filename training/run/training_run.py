@@ -32,9 +32,8 @@ from .pictures import write_pictures
 from .progress import (
     ProgressFromStep,
     SampleWriter,
-    ScheduleNotice,
+    ScheduleNotices,
     TimedPrinter,
-    WarmupNotice,
     count_tokens,
     hidden_bars,
 )
@@ -307,8 +306,8 @@ def fit(
         folder.write_metrics(folder.metrics() | {"data": prepared.summary, **circumstances(run, trainer.model)})
     if last_checkpoint is not None:
         print_in_main_process(run, f"Resuming training from {last_checkpoint}")
-        trainer.add_callback(ScheduleNotice(planned_steps(last_checkpoint)))
-    trainer.add_callback(WarmupNotice())
+    planned = None if last_checkpoint is None else planned_steps(last_checkpoint)
+    trainer.add_callback(ScheduleNotices(planned))
     try:
         with termination.deferred(has_other_processes=run.training.world_size > 1):
             trainer.train(resume_from_checkpoint=as_text(last_checkpoint))
