@@ -11,6 +11,7 @@ import re
 import types
 import typing
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Literal
 
 from locant.configuration import LocantConfig
@@ -294,16 +295,10 @@ def _to_list(value: Any) -> list[str]:
     return [_to_str(item) for item in values]
 
 
-def _to_whole_numbers(value: Any) -> list[int]:
+def _to_numbers(value: Any, convert: Callable[[Any], Any]) -> list[Any]:
     if not isinstance(value, list):
         raise TypeError
-    return [_to_int(item) for item in value]
-
-
-def _to_numbers(value: Any) -> list[float]:
-    if not isinstance(value, list):
-        raise TypeError
-    return [_to_float(item) for item in value]
+    return [convert(item) for item in value]
 
 
 def _to_bool(value: Any) -> bool:
@@ -336,8 +331,8 @@ _CONVERSIONS: dict[Any, tuple[str, Callable[[Any], Any]]] = {
     bool: ("true or false", _to_bool),
     int: ("a whole number", _to_int),
     float: ("a number", _to_float),
-    list[int]: ("a list of whole numbers", _to_whole_numbers),
-    list[float]: ("a list of numbers", _to_numbers),
+    list[int]: ("a list of whole numbers", partial(_to_numbers, convert=_to_int)),
+    list[float]: ("a list of numbers", partial(_to_numbers, convert=_to_float)),
     str: ("text", _to_str),
     list: ("a list of texts", _to_list),
 }

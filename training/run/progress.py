@@ -5,7 +5,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 from datasets import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
 from tqdm.auto import tqdm
@@ -25,12 +25,6 @@ class Sample(NamedTuple):
     source: str
     reference: str
     output: str
-
-
-class HasSamples(Protocol):
-    """The type of a `compute_metrics` function whose attribute `samples` has samples of the last evaluation."""
-
-    samples: list[Sample]
 
 
 class SampleRow(NamedTuple):
@@ -73,7 +67,7 @@ class SampleWriter(TrainerCallback):
         metrics: the `compute_metrics` function of the Trainer, which keeps the samples of the last evaluation.
     """
 
-    def __init__(self, folder: Path, metrics: HasSamples):
+    def __init__(self, folder: Path, metrics: Any):
         self.path = folder / SAMPLES_FILE
         self.metrics = metrics
 

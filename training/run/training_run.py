@@ -20,7 +20,7 @@ from ..errors import Terminated
 from ..inference import write_tsv
 from ..options.run_config import RunConfig
 from ..tasks.baseline import compare_with_baseline
-from ..tasks.recipe import PreparedData, Recipe, TrainerInputs, as_text, print_in_main_process, recipe_of
+from ..tasks.recipe import PreparedData, Recipe, TrainerInputs, print_in_main_process, recipe_of
 from ..tasks.registry import TASKS
 from .averaging import load_mean_weights
 from .building import build_model, check_fine_tuning
@@ -310,7 +310,7 @@ def fit(
     trainer.add_callback(ScheduleNotices(planned))
     try:
         with termination.deferred(has_other_processes=run.training.world_size > 1):
-            trainer.train(resume_from_checkpoint=as_text(last_checkpoint))
+            trainer.train(resume_from_checkpoint=None if last_checkpoint is None else str(last_checkpoint))
     finally:
         progress: Any = trainer.pop_callback(ProgressFromStep)
         if progress is not None:

@@ -2,7 +2,6 @@
 """Loss and metrics of classifiers of texts and images: one label or several labels for each row, or regression."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -22,14 +21,7 @@ from transformers import EvalPrediction, PreTrainedModel
 from ..data.tables import place_of
 from ..errors import InputError
 from ..run.trainer import RecipeTrainer, Tensors, mean_loss
-from .recipe import MetricLine, PreparedData, measure_rows
-
-
-@dataclass
-class PreparedClasses(PreparedData):
-    """`PreparedData`, with the names of the classes in the order of their numbers; an empty list for regression."""
-
-    classes: list[str] = field(default_factory=list)
+from .recipe import MetricLine, measure_rows
 
 
 def find_classes(names: Iterable[str], row: str) -> list[str]:

@@ -19,7 +19,6 @@ from ..run.trainer import by_length
 from .classification import (
     ClassificationMetrics,
     ClassificationTrainer,
-    PreparedClasses,
     check_class,
     class_fields,
     class_lines,
@@ -67,7 +66,7 @@ class ImageClassification(Recipe):
         """Load the image processor `name`; if `name` is None, make one for the image size and channels of the model."""
         return build_image_processor(self.data, run, name)
 
-    def encode(self, rows: DatasetDict, processor: BaseImageProcessor) -> PreparedClasses:
+    def encode(self, rows: DatasetDict, processor: BaseImageProcessor) -> PreparedData:
         """Read the images of every split, and add the class numbers as `labels`."""
         classes = find_classes(rows["train"]["label"], "image")
         encoded = DatasetDict(
@@ -81,7 +80,7 @@ class ImageClassification(Recipe):
         if "test" in rows:
             overlap = count_overlap(encoded["train"], encoded["test"], [DIGEST, "labels"])
             summary["test_in_train"] = {"images": overlap.inputs, "with_label": overlap.rows}
-        return PreparedClasses(rows, encoded, processor, summary, classes)
+        return PreparedData(rows, encoded, processor, summary, classes)
 
     def _encode_split(self, rows: Dataset, processor: BaseImageProcessor, classes: list[str], table: str) -> Dataset:
         """Read the images of a split, and add the class numbers as `labels`."""
@@ -92,7 +91,7 @@ class ImageClassification(Recipe):
         labels = [numbers[label] for label in images["label"]]
         return images.add_column("labels", np.array(labels, dtype=np.int64))
 
-    def head_fields(self, prepared: PreparedClasses) -> dict[str, Any]:  # type: ignore[override]
+    def head_fields(self, prepared: PreparedData) -> dict[str, Any]:
         """Return the config fields with the problem type and the names of the classes."""
         return {"problem_type": PROBLEM, **class_fields(prepared.classes)}
 

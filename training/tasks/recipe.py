@@ -3,9 +3,8 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import import_module
-from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
@@ -33,12 +32,14 @@ class PreparedData:
         encoded: the splits as token ids, pixels and labels, without the training rows that cannot be used.
         processor: tokenizer, image processor or both, saved with the model.
         summary: numbers about the data, such as rows and tokens of each split, which `metrics.json` has under `data`.
+        classes: the names of the classes in the order of their numbers; empty for regression and tasks without classes.
     """
 
     rows: DatasetDict
     encoded: DatasetDict
     processor: Any
     summary: dict[str, Any]
+    classes: list[str] = field(default_factory=list)
 
 
 @dataclass
@@ -279,8 +280,3 @@ def print_in_main_process(run: RunConfig, text: str) -> None:
     """Print `text`, in the main process only."""
     if run.training.process_index == 0:
         print(text, flush=True)
-
-
-def as_text(path: Path | None) -> str | None:
-    """Return the path as a string, which transformers expects, or None if `path` is None."""
-    return None if path is None else str(path)

@@ -29,7 +29,6 @@ from ..run.trainer import by_length
 from .classification import (
     ClassificationMetrics,
     ClassificationTrainer,
-    PreparedClasses,
     check_class,
     class_fields,
     class_lines,
@@ -96,7 +95,7 @@ class SequenceClassification(Recipe):
         texts = (row["text"] for row in train.select_columns(["text"]))
         return build_tokenizer(self.data, texts, name, show_progress=not run.training.disable_tqdm)
 
-    def encode(self, rows: DatasetDict, processor: PreTrainedTokenizerBase) -> PreparedClasses:
+    def encode(self, rows: DatasetDict, processor: PreTrainedTokenizerBase) -> PreparedData:
         """Convert every split to token ids and labels, and count texts, tokens and labels for the summary."""
         is_regression = self.data.problem_type == "regression"
         counts = Counter[str]() if is_regression else self._count_labels(rows["train"])
@@ -118,7 +117,7 @@ class SequenceClassification(Recipe):
         if "test" in rows:
             overlap = count_overlap(rows["train"], rows["test"], ["text", "label"])
             summary["test_in_train"] = {"texts": overlap.inputs, "with_label": overlap.rows}
-        return PreparedClasses(rows, encoded, processor, summary, classes)
+        return PreparedData(rows, encoded, processor, summary, classes)
 
     def _count_labels(self, train: Dataset) -> Counter[str]:
         """Count the training rows of each label; with `streaming`, the labels of all blocks are read for this count."""
@@ -168,7 +167,7 @@ class SequenceClassification(Recipe):
         """Return the size of the vocabulary and the ids of special tokens."""
         return tokenizer_fields(prepared.processor)
 
-    def head_fields(self, prepared: PreparedClasses) -> dict[str, Any]:  # type: ignore[override]
+    def head_fields(self, prepared: PreparedData) -> dict[str, Any]:
         """Return the config fields with the problem type and the names of the classes.
 
         For regression, `num_labels` is returned instead of the names, and is 1.
@@ -192,7 +191,7 @@ class SequenceClassification(Recipe):
         for split, texts in prepared.encoded.items():
             check_lengths(texts, limit, split, TEXT_SIDE)
 
-    def trainer_inputs(self, run: RunConfig, prepared: PreparedClasses, model: PreTrainedModel) -> TrainerInputs:  # type: ignore[override]
+    def trainer_inputs(self, run: RunConfig, prepared: PreparedData, model: PreTrainedModel) -> TrainerInputs:
         """Return training and validation rows of token ids and labels, the data collator and the metrics."""
         train_dataset, train_lengths = _training_rows(prepared.encoded["train"])
         validation, lengths = _training_rows(prepared.encoded["validation"])
