@@ -179,7 +179,7 @@ class Results:
         if self.folder.exists() and not self.folder.is_dir():
             raise InputError(f"output_dir {self.folder} is a file: give another output_dir.")
         if options.exists():
-            kept = _read_size(options)
+            kept = json.loads(options.read_text(encoding="utf-8"))
             for name, value in size.items():
                 if kept.get(name) != value:
                     raise InputError(
@@ -207,20 +207,6 @@ class Results:
         self.rows += outcome.rows
         records = ([row[name] for name in _COLUMNS] for row in self.rows)
         write_csv(self.folder / RESULTS_FILE, _COLUMNS, records)
-
-
-def _read_size(options: Path) -> dict[str, Any]:
-    try:
-        kept = json.loads(options.read_text(encoding="utf-8"))
-    except ValueError:  # the file is not JSON, or not UTF-8
-        kept = None
-    if not isinstance(kept, dict):
-        names = [field.name for field in dataclasses.fields(StudySize)]
-        raise InputError(
-            f"{options} is not a JSON object with the {', '.join(names)} of a study: give another output_dir, or "
-            f"write these values into the file again."
-        )
-    return kept
 
 
 def _typed(row: dict[str, str]) -> dict[str, Any]:
