@@ -20,7 +20,7 @@ from transformers.utils import SAFE_WEIGHTS_NAME
 
 from locant.hub.engines.ctranslate2_model import WEIGHTS_FILE, CTranslate2Model
 from locant.hub.engines.exporting import export
-from locant.training.data.text_data import read_lines
+from locant.training.data.tables import read_lines
 from locant.training.inference import load, one_line, translate
 from locant.training.tasks.translation_metrics import translation_metrics
 

@@ -31,7 +31,7 @@ import torch
 
 from locant.commands.engines import add_engine_options, load_in_engine
 from locant.commands.model_options import add_model_options
-from locant.training.data.text_data import read_lines
+from locant.training.data.tables import read_lines
 from locant.training.inference import translate_stream
 
 CLIENTS, LIST_SIZES = (1, 8, 32), (16, 1)

@@ -1,7 +1,6 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
 """Writes the report of the study of position encodings: tables in Markdown, and pictures."""
 
-import math
 from collections import defaultdict
 from collections.abc import Iterable
 from functools import partial
@@ -16,7 +15,7 @@ from locant.utils.files import write_text
 from locant.utils.markdown import markdown_table
 
 from .position_tasks import LetterTask, sentence_pairs
-from .report_parts import mean_and_deviation, with_deviation
+from .report_parts import mean_and_deviation, panels, with_deviation
 
 REPORT_FILE = "report.md"
 
@@ -28,7 +27,6 @@ _STYLES = {
     "before": ("#0072B2", "o-", "before: the letter at an exact distance, on one side"),
     "nearest": ("#D55E00", "s--", "nearest: the nearest marked letter, on either side"),
 }
-_COLUMNS = 4  # the largest number of panels in a row
 
 _cell = partial(with_deviation, digits=1)
 
@@ -170,8 +168,9 @@ def draw_length(figure: Any, scores: Scores) -> Any:
 
     A panel has a curve for each question, with a band of ± one standard deviation over the seeds.
     """
-    axes = _panels(figure, list(scores["before"]), 2.6, 2.3)
-    for encoding, panel in axes.items():
+    encodings = list(scores["before"])
+    axes = panels(figure, len(encodings), 2.6, 2.3)
+    for encoding, panel in zip(encodings, axes, strict=True):
         for question, (colour, line, label) in _STYLES.items():
             lengths = sorted(scores[question][encoding])
             figures = [mean_and_deviation(scores[question][encoding][length]) for length in lengths]
@@ -182,9 +181,6 @@ def draw_length(figure: Any, scores: Scores) -> Any:
         panel.set_xscale("log", base=2)
         panel.set_xticks(lengths, [f"{length}\ntrained" if length == lengths[0] else str(length) for length in lengths])
         panel.set(ylim=(0, 104), yticks=(0, 25, 50, 75, 100))
-        panel.tick_params(labelsize=8)
-        panel.grid(axis="y", color="0.9")
-        panel.spines[["top", "right"]].set_visible(False)
     figure.supxlabel("length of the sequences", fontsize=9)
     figure.supylabel("accuracy (%)", fontsize=9)
     columns = 2 if len(axes) > 2 else 1  # with these columns, the legend is about as wide as the panels
@@ -195,16 +191,15 @@ def draw_length(figure: Any, scores: Scores) -> Any:
 
 def draw_attention(figure: Any, attention: dict[str, np.ndarray]) -> Any:
     """Draw the attention weights, averaged over the heads: a panel for each encoding, one colour scale for all."""
-    axes = _panels(figure, list(attention), 2.4, 2.5)
+    axes = panels(figure, len(attention), 2.4, 2.5, grid=False)
     means = {name: weights.mean(0) for name, weights in attention.items()}
     scale = _scale(means)
-    for name, panel in axes.items():
-        image = panel.imshow(means[name], cmap="viridis", norm=scale)
+    for (name, weights), panel in zip(means.items(), axes, strict=True):
+        image = panel.imshow(weights, cmap="viridis", norm=scale)
         panel.set_title(name, fontsize=10)
-        panel.tick_params(labelsize=8)
     figure.supxlabel("attended place", fontsize=9)
     figure.supylabel("attending place", fontsize=9)
-    _colour_bar(figure, image, list(axes.values()))
+    _colour_bar(figure, image, axes)
     return figure
 
 
@@ -226,17 +221,6 @@ def draw_heads(figure: Any, attention: dict[str, np.ndarray]) -> Any:
         panel.set_title(f"head {number}", fontsize=9)
     _colour_bar(figure, image, list(grid.flat))
     return figure
-
-
-def _panels(figure: Any, names: list[str], width: float, height: float) -> dict[str, Any]:
-    """Add axes of about `width` × `height` inches for each name, at most `_COLUMNS` in a row; return them by name."""
-    columns = min(len(names), _COLUMNS)
-    rows = math.ceil(len(names) / columns)
-    figure.set_size_inches(max(width * columns, 4.5) + 0.6, height * rows + 0.6)
-    panels = list(figure.subplots(rows, columns, squeeze=False, sharey=True).flat)
-    for panel in panels[len(names) :]:
-        panel.remove()
-    return dict(zip(names, panels, strict=False))
 
 
 def _scale(attention: dict[str, np.ndarray]) -> Any:

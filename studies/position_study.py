@@ -27,7 +27,7 @@ from locant.configuration.position_encodings import POSITION_ENCODINGS, check_po
 from locant.modeling.modeling_locant import LocantForConditionalGeneration
 from locant.modeling.stacks import LocantEncoder
 from locant.training.errors import InputError
-from locant.utils.files import atomic_write, write_text
+from locant.utils.files import atomic_write, write_csv, write_text
 
 from .position_report import write_report
 from .position_tasks import (
@@ -179,7 +179,7 @@ class Results:
         if self.folder.exists() and not self.folder.is_dir():
             raise InputError(f"output_dir {self.folder} is a file: give another output_dir.")
         if options.exists():
-            kept = _read_size(options)
+            kept = json.loads(options.read_text(encoding="utf-8"))
             for name, value in size.items():
                 if kept.get(name) != value:
                     raise InputError(
@@ -205,27 +205,8 @@ class Results:
             with atomic_write(self.folder / "attention" / f"{training.encoding}-{training.seed}.npy") as path:
                 np.save(path, outcome.attention)
         self.rows += outcome.rows
-        with (
-            atomic_write(self.folder / RESULTS_FILE) as path,
-            open(path, "w", newline="", encoding="utf-8") as file,
-        ):
-            writer = csv.DictWriter(file, _COLUMNS)
-            writer.writeheader()
-            writer.writerows(self.rows)
-
-
-def _read_size(options: Path) -> dict[str, Any]:
-    try:
-        kept = json.loads(options.read_text(encoding="utf-8"))
-    except ValueError:  # the file is not JSON, or not UTF-8
-        kept = None
-    if not isinstance(kept, dict):
-        names = [field.name for field in dataclasses.fields(StudySize)]
-        raise InputError(
-            f"{options} is not a JSON object with the {', '.join(names)} of a study: give another output_dir, or "
-            f"write these values into the file again."
-        )
-    return kept
+        records = ([row[name] for name in _COLUMNS] for row in self.rows)
+        write_csv(self.folder / RESULTS_FILE, _COLUMNS, records)
 
 
 def _typed(row: dict[str, str]) -> dict[str, Any]:

@@ -65,13 +65,6 @@ class RunProcess:
         """
         return 0 if self._process is None else self._process.poll()
 
-    def metrics(self) -> dict[str, Any]:
-        """Return the content of the run's `metrics.json`, which the run updates after each evaluation.
-
-        The result is an empty dict if the run has not written the file yet.
-        """
-        return self.folder.metrics()
-
     def explanation(self) -> str:
         """Return why the run failed.
 

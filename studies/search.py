@@ -194,7 +194,7 @@ class _Trials:
     def _report_evaluations(self, running: _RunningTrial) -> None:
         if running.is_pruned:
             return
-        for record in running.run.metrics().get("epochs", [])[running.reported :]:
+        for record in running.run.folder.metrics().get("epochs", [])[running.reported :]:
             running.reported += 1
             score = record.get(f"validation_{self.search.metric}")
             if score is not None and math.isfinite(score):
@@ -205,7 +205,7 @@ class _Trials:
         if running.is_pruned:
             self._say(trial, f"pruned after {running.reported} evaluations")
         elif status == 0:
-            self._complete(trial, run.metrics())
+            self._complete(trial, run.folder.metrics())
             return
         else:
             reason = run.explanation()

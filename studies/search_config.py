@@ -183,11 +183,7 @@ class _Section:
 
         In the YAML file, a cell is a list with a value of each hyperparameter, in the order of `space`.
         """
-        return [self._cell(key, row, space) for row in self._list(key)]
-
-    def cell(self, key: str, space: tuple[Hyperparameter, ...]) -> dict[str, Any]:
-        """Return the value of the key `key`, which must be one cell, as a dict from hyperparameter to value."""
-        return self._cell(key, self.values[key], space)
+        return [self.cell(key, row, space) for row in self._list(key)]
 
     def seeds(self, key: str) -> list[int]:
         """Return the value of the key `key`, which must be a list of different seeds."""
@@ -205,7 +201,8 @@ class _Section:
             raise InputError(f"{key} is {value!r} ({self.where(key)}), but must be a list with one or more entries.")
         return value
 
-    def _cell(self, key: str, row: Any, space: tuple[Hyperparameter, ...]) -> dict[str, Any]:
+    def cell(self, key: str, row: Any, space: tuple[Hyperparameter, ...]) -> dict[str, Any]:
+        """Return the cell `row`, which is the value of the key `key` or one of its entries, as a dict of values."""
         names = ", ".join(hyperparameter.name for hyperparameter in space)
         if not isinstance(row, list) or len(row) != len(space):
             raise InputError(
@@ -268,7 +265,7 @@ def _repeats(section: _Section, space: tuple[Hyperparameter, ...]) -> list[Plann
         raise InputError(f"{given[0]} is given ({section.where(given[0])}) without {missing}: give both, or neither.")
     if any("seed" in hyperparameter.options for hyperparameter in space):
         raise InputError(f"repeat_seeds is given, but seed is in space ({section.where('space')}): leave one out.")
-    cell = section.cell("repeat_cell", space)
+    cell = section.cell("repeat_cell", section.values["repeat_cell"], space)
     return [PlannedTrial(cell, seed) for seed in section.seeds("repeat_seeds")]
 
 

@@ -7,11 +7,10 @@ from collections.abc import Sequence
 from statistics import mean
 from typing import Any
 
+from .report_parts import panels
 from .search_config import Search
 from .search_results import TrialResult, folder_name, ranked, show_value
 from .search_space import Hyperparameter
-
-_COLUMNS = 4  # the largest number of panels in a row
 
 # Okabe and Ito's colours, which colour-blind readers can tell apart; in a greyscale print, the curves differ by line
 # style and marker
@@ -20,8 +19,8 @@ _STYLES = (("#0072B2", "o-"), ("#D55E00", "s--"), ("#009E73", "^:"), ("#CC79A7",
 
 def draw_main_effects(figure: Any, search: Search, design: Sequence[TrialResult]) -> None:
     """Draw scores against each hyperparameter: a dot for each trial and, for listed values, a line of mean scores."""
-    panels = _panels(figure, len(search.space), 2.7, 2.6)
-    for panel, h in zip(panels, search.space, strict=True):
+    axes = panels(figure, len(search.space), 2.7, 2.6)
+    for panel, h in zip(axes, search.space, strict=True):
         scores = [result.score for result in design]
         if h.values:
             places = [h.values.index(result.values[h.name]) for result in design]
@@ -40,8 +39,8 @@ def draw_pairs(figure: Any, search: Search, design: Sequence[TrialResult]) -> No
     The horizontal axis has the values of the first hyperparameter; each value of the second hyperparameter has a line.
     """
     pairs = list(itertools.combinations([h for h in search.space if h.values], 2))
-    panels = _panels(figure, len(pairs), 2.7, 3.2)
-    for panel, (one, other) in zip(panels, pairs, strict=True):
+    axes = panels(figure, len(pairs), 2.7, 3.2)
+    for panel, (one, other) in zip(axes, pairs, strict=True):
         for value, style in zip(other.values, itertools.cycle(_STYLES), strict=False):
             rows = [result for result in design if result.values[other.name] == value]
             _draw_means(panel, one, rows, *style, label=show_value(value))
@@ -55,10 +54,10 @@ def draw_scores(figure: Any, search: Search, results: Sequence[TrialResult]) -> 
     """Draw scores of complete trials against the number of parameters and the training time; label the best trial."""
     complete = [result for result in results if result.state == "complete"]
     best = ranked(complete, search.higher_is_better)[0]
-    panels = _panels(figure, 2, 4, 3.4)
+    axes = panels(figure, 2, 4, 3.4)
     for panel, label, size in (
-        (panels[0], "parameters (millions)", lambda result: (result.parameters or math.nan) / 1e6),
-        (panels[1], "minutes of training", lambda result: (result.seconds or math.nan) / 60),
+        (axes[0], "parameters (millions)", lambda result: (result.parameters or math.nan) / 1e6),
+        (axes[1], "minutes of training", lambda result: (result.seconds or math.nan) / 60),
     ):
         for is_repeat, (colour, line), name in zip(
             (False, True), _STYLES, ("trials", "one cell with other seeds"), strict=False
@@ -80,7 +79,7 @@ def draw_scores(figure: Any, search: Search, results: Sequence[TrialResult]) -> 
         panel.set_xlabel(label, fontsize=9)
     figure.supylabel(f"{search.label} on the validation data", fontsize=9)
     if any(result.seed is not None for result in complete):
-        figure.legend(*panels[0].get_legend_handles_labels(), loc="outside upper center", ncols=2, frameon=False)
+        figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=2, frameon=False)
 
 
 def _draw_means(
@@ -92,21 +91,6 @@ def _draw_means(
     panel.plot(places, [mean(scores[place]) for place in places], line, color=colour, label=label, markersize=5)
     panel.set_xticks(range(len(h.values)), [show_value(value) for value in h.values])
     panel.set_xlim(-0.4, len(h.values) - 0.6)
-
-
-def _panels(figure: Any, number: int, width: float, height: float) -> list[Any]:
-    """Add `number` panels of about `width` × `height` inches with a common y-axis, at most `_COLUMNS` in a row."""
-    rows = math.ceil(number / _COLUMNS)
-    columns = math.ceil(number / rows)  # so that the rows are about equally long
-    figure.set_size_inches(max(width * columns, 4) + 0.6, height * rows + 0.4)
-    panels = list(figure.subplots(rows, columns, squeeze=False, sharey=True).flat)
-    for panel in panels[number:]:
-        panel.remove()
-    for panel in panels:
-        panel.grid(axis="y", color="0.9")
-        panel.spines[["top", "right"]].set_visible(False)
-        panel.tick_params(labelsize=8)
-    return panels[:number]
 
 
 def _label(hyperparameter: Hyperparameter) -> str:

@@ -12,10 +12,10 @@ from statistics import mean
 from typing import Any
 
 from locant.training.run.pictures import write_pictures
-from locant.utils.files import write_text
+from locant.utils.files import write_csv, write_text
 from locant.utils.markdown import markdown_table
 
-from .report_parts import mean_and_deviation, with_deviation, write_csv
+from .report_parts import mean_and_deviation, with_deviation
 
 
 @dataclass(frozen=True)

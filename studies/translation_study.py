@@ -19,14 +19,13 @@ import torch
 from tqdm.auto import tqdm
 
 from locant.training.errors import InputError, Terminated
-from locant.training.inference import EvaluationRow, load, write_tsv
+from locant.training.inference import EvaluationRow
 from locant.training.options.options import find_task, known_options
 from locant.training.options.run_config import RunConfig, make_run_config, read_given
 from locant.training.options.yaml_sections import Entry, read_sections
 from locant.training.run.run_folder import RunFolder
 from locant.training.run.training_run import train
 from locant.training.tasks.bleu_by_length import bleu_by_length
-from locant.training.tasks.recipe import recipe_of
 from locant.training.tasks.registry import TASKS
 
 from .run_process import SECONDS_BETWEEN_LOOKS, RunProcess, signals_kept
@@ -259,25 +258,8 @@ def _report(study: TranslationStudy, finished: list[StudyRun], results: dict[str
     if not finished:
         return
     for run in finished:
-        if not run.translations.exists():
-            write_tsv(run.translations, _translate_test(run.config))
         by_length = bleu_by_length(read_tsv(run.translations))
         results[run.name] = RunResult(run.position_encoding, run.seed, run.folder.metrics(), by_length)
     in_order = [results[run.name] for run in study.runs if run.name in results]
     report = write_report(study.folder, in_order, planned=len(study.runs))
     print(f"{len(results)} of {len(study.runs)} runs are in {report}", flush=True)
-
-
-def _translate_test(config: RunConfig) -> list[EvaluationRow]:
-    """Translate the test sentences with the model of the finished run."""
-    assert config.training.output_dir is not None
-    model, tokenizer = load(Path(config.training.output_dir), config.training.device)
-    recipe = recipe_of(TASKS["translation"])(config.data, config.training.seed)
-    measured = recipe.measure(
-        model,
-        tokenizer,
-        recipe.load()["test"],
-        batch_size=config.training.per_device_eval_batch_size,
-        show_progress=not config.training.disable_tqdm,
-    )
-    return measured.predictions

@@ -1,10 +1,12 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
 """Writes a file atomically: readers never see an incomplete file."""
 
+import csv
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 
 @contextmanager
@@ -29,3 +31,14 @@ def write_text(path: str | os.PathLike[str], text: str) -> None:
     """Write `text` to the file `path`; if this fails, the file keeps its old content."""
     with atomic_write(path) as unfinished:
         unfinished.write_text(text, encoding="utf-8")
+
+
+def write_csv(path: Path, columns: Sequence[str], records: Iterable[Sequence[Any]]) -> None:
+    """Write a CSV file with the names of the columns and a row for each record; None becomes an empty cell.
+
+    If this fails, the file keeps its old content.
+    """
+    with atomic_write(path) as unfinished, open(unfinished, "w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(columns)
+        writer.writerows(records)

@@ -19,7 +19,7 @@ from locant.commands.model_options import (
 )
 from locant.commands.predict import image_files, load_pipeline, max_text_tokens, predict_inputs
 from locant.commands.serve import find_served_task
-from locant.training.data.text_data import read_lines
+from locant.training.data.tables import read_lines
 from locant.training.errors import InputError
 from locant.training.options.run_config import read_run_data
 

@@ -16,8 +16,7 @@ from transformers import set_seed
 from locant.commands.command_parser import CommandParser
 from locant.commands.model_options import add_number, add_run_options, run_config_file, shows_progress
 from locant.commands.text_files import output, prompted, standard_input
-from locant.training.data.tables import Column, Layout, is_table, load_files
-from locant.training.data.text_data import read_lines
+from locant.training.data.tables import Column, Layout, is_table, load_files, read_lines
 from locant.training.errors import InputError
 from locant.training.inference import check_folder, one_line, position_limit
 from locant.training.options.run_config import read_run_data

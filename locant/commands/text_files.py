@@ -7,8 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TextIO
 
-from locant.training.data.tables import decode_lines
-from locant.training.data.text_data import read_lines
+from locant.training.data.tables import decode_lines, read_lines
 from locant.training.errors import InputError
 from locant.utils.files import atomic_write
 

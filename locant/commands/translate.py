@@ -11,7 +11,7 @@ from locant.commands.command_parser import CommandParser
 from locant.commands.engines import add_engine_options, load_in_engine
 from locant.commands.model_options import add_model_options, add_number, add_search_options, search_options
 from locant.commands.text_files import output, prompted, standard_input
-from locant.training.data.text_data import read_lines
+from locant.training.data.tables import read_lines
 from locant.training.errors import InputError
 from locant.training.inference import one_line, translate_stream
 

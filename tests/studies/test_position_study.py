@@ -155,19 +155,6 @@ class TestRun:
         kept = json.loads((tmp_path / "study.json").read_text())
         assert kept == {"order_steps": 2, "length_steps": 2, "train_length": 16}
 
-    @pytest.mark.parametrize("content", [b"", b'{"order_steps": 2, "len', b"\xff\xfe", b"[2, 2, 16]", b"null"])
-    def test_a_study_whose_size_cannot_be_read_is_left_alone(self, trained, tmp_path, content):
-        run_study(tmp_path, ["none"], [0], TINY, show_progress=False)
-        (tmp_path / "study.json").write_bytes(content)
-        before = {path: path.read_bytes() for path in tmp_path.iterdir() if path.is_file()}
-        message = (
-            r"study\.json is not a JSON object with the order_steps, length_steps, train_length of a study: "
-            r"give another output_dir, or write these values into the file again\.$"
-        )
-        with pytest.raises(InputError, match=message):
-            run_study(tmp_path, ["t5"], [0], TINY, show_progress=False)
-        assert {path: path.read_bytes() for path in tmp_path.iterdir() if path.is_file()} == before
-
     def test_a_folder_of_something_else_is_left_alone(self, trained, tmp_path):
         (tmp_path / "thesis.tex").write_text("x")
         with pytest.raises(InputError, match=r"is not empty, and has no study\.json"):

@@ -114,7 +114,6 @@ class TestRuns:
     def test_that_are_finished_are_not_trained_again(self, study, write_config, monkeypatch, capsys):
         folder, _ = study
         monkeypatch.setattr(translation_study, "RunProcess", lambda *_: pytest.fail("trained"))
-        monkeypatch.setattr(translation_study, "_translate_test", lambda run: pytest.fail("translated"))
         before = (folder / "report.md").read_text("utf-8")
         (folder / "report.md").unlink()
         assert main(["study", "translation", str(write_config(STUDY)), "--output_dir", str(folder), *SHORT]) == 0
@@ -155,17 +154,6 @@ class TestStopped:
         times = re.compile(r"[\d.]+ min")
         whole = [(path / "report.md").read_text("utf-8") for path in (tmp_path, study[0])]
         assert times.sub("", whole[0]) == times.sub("", whole[1])
-
-    @pytest.mark.slow
-    def test_before_its_translations_were_kept_makes_them_then(self, study, write_config, tmp_path):
-        folder, _ = study
-        one = {"position_encoding": ["rotary"], "seed": [3]}
-        command = ["study", "translation", str(write_config(one, "one")), "--output_dir", str(tmp_path), *SHORT]
-        assert main(command) == 0
-        file = tmp_path / "rotary-seed3" / "test_translations.tsv"
-        file.unlink()
-        assert main(command) == 0
-        assert file.read_bytes() == (folder / "rotary-seed3" / "test_translations.tsv").read_bytes()
 
     @pytest.mark.slow
     def test_and_made_longer_does_not_keep_old_translations(self, write_config, tmp_path):

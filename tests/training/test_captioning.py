@@ -24,7 +24,8 @@ from transformers import AutoModelForImageTextToText, AutoProcessor, AutoTokeniz
 from locant.cli import main
 from locant.tokenization import LocantImageProcessor
 from locant.training.run.trainer import GenerationTrainer
-from locant.training.tasks.captioning import CaptionCollator, Captioning, exact_share
+from locant.training.run.training_run import describe_data
+from locant.training.tasks.captioning import CaptionCollator, exact_share
 
 TASK = "captioning"
 STEPS = 10  # in an epoch
@@ -183,7 +184,7 @@ class TestTraining:
         data = metrics(tmp_path / "run")["data"]
         assert data["dropped"] == {"empty": 2, "long": 3}
         assert (data["train"]["images"], data["validation"]["images"]) == (75, 80)
-        assert "dropped from train: 2 empty and 3 long captions" in capsys.readouterr().out
+        assert "dropped from train: 2 empty, 3 long" in capsys.readouterr().out
 
     def test_what_of_test_stands_in_train_is_counted(self, pictures, folder):
         captions = {caption for *_, caption in pictures.rows["train"]}
@@ -194,7 +195,7 @@ class TestTraining:
         split = {"images": 2, "tokens": 9}
         summary = {"train": split, "test": split, "vocabulary": 9, "dropped": {"empty": 0, "long": 0}}
         for overlap, expected in ({"images": 0, "captions": 0}, 3), ({"images": 0, "captions": 1}, 4):
-            assert len(Captioning.describe(None, summary | {"test_in_train": overlap})) == expected
+            assert len(describe_data(summary | {"test_in_train": overlap})) == expected
 
     def test_images_and_several_captions_of_each_come_from_a_parquet_file(self, pictures, tmp_path):
         images = [Image.open(pictures.folder / path) for path, *_ in pictures.rows["train"] for _ in range(2)]

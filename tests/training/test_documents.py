@@ -14,7 +14,8 @@ from safetensors.torch import load_file
 
 from locant.cli import main
 from locant.training.run.trainer import RecipeTrainer
-from locant.training.tasks.documents import alone, best_fit, block_lengths, by_document, measure_rows, pack
+from locant.training.tasks.documents import alone, best_fit, block_lengths, by_document, pack
+from locant.training.tasks.recipe import measure_rows
 
 from ..tables import assert_same_table
 
@@ -155,8 +156,7 @@ class TestRun:
         assert writings.train(task, tmp_path / "run", dry_run="true") == 0
         assert not (tmp_path / "run").exists()
         out = capsys.readouterr().out
-        assert re.search(r"train: 159 documents \(median length \d+ characters\) of [\d,]+ tokens", out)
-        assert "1 without text left out" in out
+        assert re.search(r"train: 159 documents, 1 empty, \d+ pieces, \d+ median characters, [\d,]+ tokens, ", out)
         assert "Dry run: nothing was trained or written." in out
 
     @pytest.mark.slow

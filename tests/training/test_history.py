@@ -122,10 +122,10 @@ def test_pictures_are_drawn_every_ten_seconds_and_at_the_end(tmp_path, monkeypat
     monkeypatch.setattr(history, "draw_curve", lambda folder, records, measures: drawn.append(len(records)))
     writer = HistoryWriter(Folder(tmp_path), MEASURES)
     for seconds[0], end in ((3.0, 3), (11.0, 3), (12.0, 5)):
-        writer.on_evaluate(None, SimpleNamespace(is_world_process_zero=True, log_history=LOG[:end]), None)
+        state = SimpleNamespace(is_world_process_zero=True, log_history=LOG[:end])
+        writer.on_evaluate(None, state, None)
     assert drawn == [1]
-    for _ in range(2):
-        writer.on_train_end(None, None, None)
+    writer.on_train_end(None, state, None)
     assert drawn == [1, 2]
 
 

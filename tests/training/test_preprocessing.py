@@ -41,13 +41,13 @@ def dataset(*pairs):
 
 def test_both_sides_end_in_eos_and_only_the_source_gets_the_prefix(tokenizer):
     tokenized = tokenize_pairs(dataset(("a b", "A"), ("", "C x")), tokenizer, source_prefix=">>fr<< ")
-    assert tokenized.column_names == ["input_ids", "labels"]
+    assert tokenized.column_names == ["source", "target", "input_ids", "labels"]
     assert tokenized["input_ids"][:] == [[10, 4, 5, 2], [10, 2]]
     assert tokenized["labels"][:] == [[7, 2], [9, 3, 2]]
 
 
-def test_text_is_kept_on_request(tokenizer):
-    tokenized = tokenize_pairs(dataset(("a b", "A")), tokenizer, keep_text=True)
+def test_text_is_kept(tokenizer):
+    tokenized = tokenize_pairs(dataset(("a b", "A")), tokenizer)
     assert tokenized[0] == {"source": "a b", "target": "A", "input_ids": [4, 5, 2], "labels": [7, 2]}
 
 
@@ -68,10 +68,11 @@ class TestCache:
 import sys
 from transformers import AutoTokenizer
 from locant.training.data.preprocessing import tokenize_pairs
-from locant.training.data.text_data import load_parallel_data
+from locant.training.data.tables import Column, Layout, load_splits
 
 table, tokenizer, prefix = sys.argv[1:]
-train = load_parallel_data(train_file=table, validation_file=table)["train"]
+layout = Layout((Column("source"), Column("target")))
+train = load_splits(layout, train_file=table, validation_file=table)["train"]
 tokenizer = AutoTokenizer.from_pretrained(tokenizer)
 tokenizer("a", padding=True)  # a tokenizer that was in use is still the same one
 cache_file = tokenize_pairs(train, tokenizer, source_prefix=prefix).cache_files[0]["filename"]
@@ -132,18 +133,18 @@ class TestDropping:
         ],
     )
     def test_empty_and_long_pairs_are_dropped_and_counted_once(self, tokenizer, limits, kept, dropped):
-        tokenized = tokenize_pairs(dataset(*self.pairs), tokenizer, keep_text=True)
+        tokenized = tokenize_pairs(dataset(*self.pairs), tokenizer)
         left, counts = drop_unusable_pairs(tokenized, *limits)
         assert list(zip(left["source"], left["target"], strict=True)) == [self.pairs[i] for i in kept]
         assert (counts.empty, counts.long) == dropped
         np.testing.assert_array_equal(pair_lengths(left), pair_lengths(tokenized)[kept])
 
     def test_an_empty_source_counts_as_empty_under_a_prefix(self, tokenizer):
-        tokenized = tokenize_pairs(dataset(*self.pairs), tokenizer, source_prefix=">>fr<< ", keep_text=True)
+        tokenized = tokenize_pairs(dataset(*self.pairs), tokenizer, source_prefix=">>fr<< ")
         assert drop_unusable_pairs(tokenized, None, None)[1] == (3, 0)
 
     def test_nothing_left_is_an_error(self, tokenizer):
-        tokenized = tokenize_pairs(dataset(("a", ""), ("a b", "A")), tokenizer, keep_text=True)
+        tokenized = tokenize_pairs(dataset(("a", ""), ("a b", "A")), tokenizer)
         with pytest.raises(InputError) as error:
             drop_unusable_pairs(tokenized, 2, 8)
         assert str(error.value) == (

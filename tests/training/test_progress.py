@@ -15,9 +15,8 @@ from locant.training.run.progress import (
     ProgressFromStep,
     Sample,
     SampleWriter,
-    ScheduleNotice,
+    ScheduleNotices,
     TimedPrinter,
-    WarmupNotice,
     sample_rows,
     take_samples,
 )
@@ -82,7 +81,7 @@ class TestSamples:
 class TestSchedule:
     def told(self, capsys, **options):
         arguments = TrainingArguments(output_dir="unused", use_cpu=True, **options)
-        ScheduleNotice(planned_steps=80).on_train_begin(arguments, state(40), None)
+        ScheduleNotices(planned_steps=80).on_train_begin(arguments, state(40), None)
         return capsys.readouterr().out
 
     def test_another_number_of_steps_changes_a_warmup_that_is_a_share(self, capsys):
@@ -107,13 +106,14 @@ class TestSchedule:
             arguments = TrainingArguments(
                 output_dir="unused", use_cpu=True, warmup_steps=max(warmup_steps, 0), lr_scheduler_type=schedule
             )
-            WarmupNotice().on_train_begin(arguments, state(40), None)
+            ScheduleNotices(planned_steps=None).on_train_begin(arguments, state(40), None)
             found = capsys.readouterr().out
             assert found.startswith(f"Warning: the warm-up has {warmup_steps:g} steps and the training 100") == warns
             assert bool(found) == warns
 
     def test_the_same_number_changes_nothing(self, capsys):
-        ScheduleNotice(planned_steps=100).on_train_begin(None, state(40), None)
+        arguments = TrainingArguments(output_dir="unused", use_cpu=True, warmup_steps=0)
+        ScheduleNotices(planned_steps=100).on_train_begin(arguments, state(40), None)
         assert capsys.readouterr().out == ""
 
     @pytest.mark.slow

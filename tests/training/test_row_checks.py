@@ -9,6 +9,7 @@ from datasets import Dataset, DatasetDict
 
 from locant.training.data.row_checks import (
     copy_warnings,
+    count_overlap,
     describe_rows,
     label_warnings,
     pair_warnings,
@@ -193,3 +194,10 @@ def test_a_large_model_for_few_tokens_is_warned_of(toy, tmp_path, capsys):
     options = {"d_model": 256, "encoder_ffn_dim": 2048, "decoder_ffn_dim": 2048}
     assert toy.train(tmp_path / "run", dry_run="true", **options) == 0
     assert "a model of more than 50 parameters for each training token may overfit" in capsys.readouterr().out
+
+
+def test_overlap_counts_sources_and_whole_pairs():
+    train = Dataset.from_dict({"source": ["a", "b", "c"], "target": ["A", "B", "C"]})
+    test = Dataset.from_dict({"source": ["a", "a", "b", "d"], "target": ["A", "other", "B", "D"]})
+    assert count_overlap(train, test, ["source", "target"]) == (3, 2)
+    assert count_overlap(test, train, ["source", "target"])._asdict() == {"inputs": 2, "rows": 2}

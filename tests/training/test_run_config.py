@@ -225,11 +225,34 @@ def test_the_command_line_is_checked(parse, arguments, message):
     assert "\n" not in str(error.value)
 
 
+SIMILAR_NAMES = {
+    "epochs": "num_train_epochs",
+    "num_epochs": "num_train_epochs",
+    "steps": "max_steps",
+    "train_batch_size": "per_device_train_batch_size",
+    "eval_batch_size": "per_device_eval_batch_size",
+    "warmup": "warmup_steps",
+    "warmup_ratio": "warmup_steps",
+    "warmup_updates": "warmup_steps",
+    "scheduler": "lr_scheduler_type",
+    "lr_scheduler": "lr_scheduler_type",
+    "patience": "early_stopping_patience",
+    "cpu": "use_cpu",
+    "beam": "num_beams",
+    "beams": "num_beams",
+    "output": "output_dir",
+    "tokenizer": "tokenizer_name",
+    "src_lang": "source_lang",
+    "tgt_lang": "target_lang",
+}
+"""Options of other programs that are found by their spelling, with the option of Locant that has the same effect."""
+
+
 @pytest.mark.parametrize("task", TASKS.values(), ids=list(TASKS))
 def test_names_of_other_programs_lead_to_options(task):
     known = known_options(task)
     everywhere = {name for other in TASKS.values() for name in known_options(other)}
-    for name, meant in options._OTHER_NAMES.items():
+    for name, meant in (options._OTHER_NAMES | SIMILAR_NAMES).items():
         assert name not in everywhere
         assert meant in everywhere
         assert meant not in known or options.nearest_option(name, known) == meant

@@ -309,7 +309,7 @@ class TestTraining:
             }
             assert metrics(tmp_path / "run")["data"][split] == expected
             assert expected["cut"] > 0
-        assert re.search(r"train: 160 texts, \d+ of them cut, ", capsys.readouterr().out)
+        assert re.search(r"train: 160 texts, \d+ tokens, [1-9]\d* cut\n", capsys.readouterr().out)
         assert len(predictions(tmp_path / "run")) == 30
 
     def test_labels_are_counted_and_so_is_what_stands_in_train_and_test(self, animals, runs, capsys):

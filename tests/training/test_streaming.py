@@ -6,6 +6,7 @@ import itertools
 import json
 import os
 import pickle
+import re
 import signal
 import subprocess
 import sys
@@ -38,7 +39,6 @@ from locant.training.data.streaming import (
     open_blocks,
 )
 from locant.training.data.tables import LABEL, Column, Layout, load_files, numbered
-from locant.training.data.text_data import parallel_layout
 from locant.training.errors import InputError
 from locant.training.options.run_config import make_run_config
 from locant.training.run.trainer import RecipeTrainer
@@ -50,7 +50,7 @@ from locant.training.tasks.sequence_classification_arguments import SequenceClas
 from locant.training.tasks.translation import Translation
 from locant.training.tasks.translation_arguments import TranslationData
 
-LAYOUT = parallel_layout()
+LAYOUT = Layout((Column("source"), Column("target")), row="pair")
 PAIRS = [(f"source {number}", f"target {number}") for number in range(8)]
 
 
@@ -111,7 +111,8 @@ class TestReading:
 
     @pytest.mark.parametrize("nested", [False, True], ids=["flat", "nested"])
     def test_parquet(self, toy, tmp_path, rows_of_block, nested):
-        layout = parallel_layout(source_lang="en", target_lang="fr") if nested else LAYOUT
+        languages = {"source_lang": "en", "target_lang": "fr"} if nested else {}
+        layout = Translation(TranslationData(train_file="unused", **languages), 0).layout
         self.check(write_parquet(tmp_path, "a.parquet", nested), rows_of_block, layout, 8)
 
     def test_labels_of_parquet(self, toy, tmp_path, rows_of_block):
@@ -532,8 +533,8 @@ class TestOptions:
 STEPS = 30
 TASKS = {
     "translation": ("train: 320 pairs, ", "0 empty, 0 long"),
-    "language_modeling": ("train: 320 documents (median length 56 ", "0 empty"),
-    "masked_language_modeling": ("train: 315 documents (median length 28 ", "2 empty"),
+    "language_modeling": ("train: 320 documents, .* 56 median characters, ", "0 empty"),
+    "masked_language_modeling": ("train: 315 documents, .* 28 median characters, ", "2 empty"),
     "sequence_classification": ("train: 320 texts, ", "none"),
 }
 """For each task, what a streamed run prints about its training data, and about the rows that were dropped."""
@@ -627,7 +628,7 @@ class TestRuns:
         rows, dropped = TASKS[task]
         assert "Resuming training from" in printed
         assert "checkpoint-14" in printed
-        assert rows in printed
+        assert re.search(rows, printed)
         assert " blocks of training rows (" in printed
         assert f"dropped from the blocks of train that were read: {dropped}\n" in printed
         records = outcome(tmp_path / "whole")[1]["epochs"]

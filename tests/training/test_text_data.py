@@ -6,8 +6,10 @@ import json
 import datasets
 import pytest
 
-from locant.training.data.text_data import count_overlap, load_parallel_data, read_lines
+from locant.training.data.tables import load_splits, read_lines
 from locant.training.errors import InputError
+from locant.training.tasks.translation import Translation
+from locant.training.tasks.translation_arguments import TranslationData
 
 ENGLISH = ["The cat sleeps.", "I see her.", "", 'A "quoted" word, and more']
 FRENCH = ["Le chat dort.", "Je la vois\u00a0!", "", "Un mot «\u00a0cité\u00a0», et plus"]
@@ -33,6 +35,12 @@ def parallel(folder, name, pairs):
 
 def numbered(count, name="pair"):
     return [(f"{name} {i}", f"paire {i}") for i in range(count)]
+
+
+def load_pairs(*, seed=0, **options):
+    columns = {name: options.pop(name) for name in [*options] if name.endswith(("_column", "_lang"))}
+    layout = Translation(TranslationData(train_file="unused", **columns), seed).layout
+    return load_splits(layout, **options, seed=seed)
 
 
 def pairs_of(dataset):
@@ -62,7 +70,7 @@ class TestLines:
 
 class TestFormats:
     def test_parallel_files(self, tmp_path):
-        data = load_parallel_data(
+        data = load_pairs(
             train_file=parallel(tmp_path, "train", PAIRS),
             validation_file=parallel(tmp_path, "dev", PAIRS[:2]),
             test_file=parallel(tmp_path, "test", PAIRS[1:2]),
@@ -77,7 +85,7 @@ class TestFormats:
     def table(self, tmp_path, name, text, **columns):
         path = write(tmp_path / name, text)
         dev = parallel(tmp_path, "dev", PAIRS)
-        return pairs_of(load_parallel_data(train_file=path, validation_file=dev, **columns)["train"])
+        return pairs_of(load_pairs(train_file=path, validation_file=dev, **columns)["train"])
 
     def test_tsv_has_no_quoting(self, tmp_path):
         text = "id\ten\tfr\n" + "\n".join(f"{i}\t{en}\t{fr}" for i, (en, fr) in enumerate(PAIRS))
@@ -114,9 +122,7 @@ class TestFormats:
         rows = [{"en": en, "fr": fr} for en, fr in PAIRS]
         dataset = datasets.Dataset.from_list([{"translation": row} for row in rows] if nested else rows)
         dataset.to_parquet(tmp_path / "t.parquet")
-        data = load_parallel_data(
-            train_file=tmp_path / "t.parquet", validation_split=1, source_lang="en", target_lang="fr"
-        )
+        data = load_pairs(train_file=tmp_path / "t.parquet", validation_split=1, source_lang="en", target_lang="fr")
         assert sorted(pairs_of(data["train"]) + pairs_of(data["validation"])) == sorted(PAIRS)
 
     @pytest.mark.parametrize("name", ["t.jsonl", "t.parquet"])
@@ -127,7 +133,7 @@ class TestFormats:
         else:
             (tmp_path / name).write_text(json_lines(rows), encoding="utf-8")
         columns = {"source_column": "of.pair.en", "target_column": "of.pair.fr"}
-        data = load_parallel_data(train_file=tmp_path / name, validation_split=1, **columns)
+        data = load_pairs(train_file=tmp_path / name, validation_split=1, **columns)
         assert sorted(pairs_of(data["train"]) + pairs_of(data["validation"])) == sorted(PAIRS)
 
     def test_dataset_by_name_with_its_splits(self, tmp_path):
@@ -137,7 +143,7 @@ class TestFormats:
             folder = tmp_path / "corpus"
             folder.mkdir(exist_ok=True)
             datasets.Dataset.from_list(rows, features=features).to_parquet(folder / f"{split}.parquet")
-        data = load_parallel_data(
+        data = load_pairs(
             dataset_name=str(tmp_path / "corpus"),
             source_lang="fr",
             target_lang="en",
@@ -154,7 +160,7 @@ class TestValidationCut:
         files = parallel(tmp_path, "train", numbered(200))
 
         def split(seed):
-            data = load_parallel_data(train_file=files, validation_split=size, seed=seed)
+            data = load_pairs(train_file=files, validation_split=size, seed=seed)
             return pairs_of(data["train"]), pairs_of(data["validation"])
 
         train, validation = split(3)
@@ -167,7 +173,7 @@ class TestValidationCut:
 
     def test_copies_of_a_pair_stay_together(self, tmp_path):
         pairs = numbered(20) * 3 + numbered(20, "other")
-        data = load_parallel_data(train_file=parallel(tmp_path, "train", pairs), validation_split=0.5)
+        data = load_pairs(train_file=parallel(tmp_path, "train", pairs), validation_split=0.5)
         train, validation = pairs_of(data["train"]), pairs_of(data["validation"])
         assert len(validation) == 40
         assert not set(train) & set(validation)
@@ -176,27 +182,20 @@ class TestValidationCut:
     @pytest.mark.parametrize(("size", "cut"), [(0, "0"), (4, "4")])
     def test_nothing_left_on_one_side(self, tmp_path, size, cut):
         with pytest.raises(InputError, match=rf"validation_split {size} cuts {cut} of 4 training pairs"):
-            load_parallel_data(train_file=parallel(tmp_path, "train", numbered(4)), validation_split=size)
+            load_pairs(train_file=parallel(tmp_path, "train", numbered(4)), validation_split=size)
 
     def test_only_the_first_process_prints(self, tmp_path, capsys, monkeypatch):
         monkeypatch.setenv("RANK", "1")
-        load_parallel_data(train_file=parallel(tmp_path, "train", numbered(4)), validation_split=1)
+        load_pairs(train_file=parallel(tmp_path, "train", numbered(4)), validation_split=1)
         assert capsys.readouterr().out == ""
-
-
-def test_overlap_counts_sources_and_whole_pairs():
-    train = datasets.Dataset.from_dict({"source": ["a", "b", "c"], "target": ["A", "B", "C"]})
-    test = datasets.Dataset.from_dict({"source": ["a", "a", "b", "d"], "target": ["A", "other", "B", "D"]})
-    assert count_overlap(train, test, ["source", "target"]) == (3, 2)
-    assert count_overlap(test, train, ["source", "target"])._asdict() == {"inputs": 2, "rows": 2}
 
 
 def test_changed_content_is_read_anew_and_the_same_is_not(tmp_path):
     files = parallel(tmp_path, "train", numbered(3))
-    before = load_parallel_data(train_file=files, validation_split=1)["train"]
+    before = load_pairs(train_file=files, validation_split=1)["train"]
     parallel(tmp_path, "train", numbered(3, "other"))
-    after = load_parallel_data(train_file=files, validation_split=1)["train"]
-    again = load_parallel_data(train_file=files, validation_split=1)["train"]
+    after = load_pairs(train_file=files, validation_split=1)["train"]
+    again = load_pairs(train_file=files, validation_split=1)["train"]
     assert {source.split()[0] for source in before["source"]} == {"pair"}
     assert {source.split()[0] for source in after["source"]} == {"other"}
     assert again.cache_files == after.cache_files != before.cache_files
@@ -205,7 +204,7 @@ def test_changed_content_is_read_anew_and_the_same_is_not(tmp_path):
 class TestErrors:
     def message(self, **arguments):
         with pytest.raises(InputError) as error:
-            load_parallel_data(**arguments)
+            load_pairs(**arguments)
         message = str(error.value)
         assert "\n" not in message
         return message
@@ -281,11 +280,6 @@ class TestErrors:
         )
         assert self.message(train_file=path) == expected
 
-    def test_three_files(self, tmp_path):
-        files = [*parallel(tmp_path, "train", PAIRS), "more"]
-        expected = "train_file has 3 paths: give one table, or 2 parallel text files (source, target)."
-        assert self.message(train_file=files) == expected
-
     @pytest.mark.parametrize(
         ("name", "text", "expected"),
         [
@@ -322,13 +316,6 @@ class TestErrors:
     def test_broken_parquet(self, tmp_path):
         path = write(tmp_path / "t.parquet", "not parquet at all")
         assert self.message(train_file=path).startswith(f"{path} cannot be read as Parquet: ")
-
-    def test_training_data_from_nowhere_or_from_two_places(self):
-        advice = "give one of these options."
-        assert self.message() == (
-            f"Training data come from either dataset_name or train_file, and neither was given: {advice}"
-        )
-        assert self.message(dataset_name="a", train_file="b").endswith(f"and both were given: {advice}")
 
     def test_dataset_that_is_not_there(self, tmp_path, monkeypatch):
         monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", True)

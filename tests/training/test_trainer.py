@@ -33,7 +33,7 @@ def tokenizer(trained_run):
 def tokens(toy, tokenizer):
     def tokenize(pairs):
         sources, targets = zip(*pairs, strict=True)
-        return tokenize_pairs(Dataset.from_dict({"source": sources, "target": targets}), tokenizer, keep_text=True)
+        return tokenize_pairs(Dataset.from_dict({"source": sources, "target": targets}), tokenizer)
 
     return {split: tokenize(pairs) for split, pairs in toy.pairs.items()}
 

@@ -29,6 +29,3 @@ def split_documents(lines: Iterable[str], separator: str) -> Iterator[str]:
         yield "\n".join(lines)
     else:
         yield from (document.strip("\n") for document in "\n".join(lines).split(separator))
-
-
-__all__ = ["BLANK_LINE", "EACH_LINE", "FILE", "split_documents"]

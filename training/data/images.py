@@ -234,15 +234,3 @@ class ImageCollator:
             "pixel_values": images["pixel_values"],
             **{name: torch.tensor([row[name] for row in rows]) for name in others},
         }
-
-
-__all__ = [
-    "DIGEST",
-    "PIXEL_COLUMNS",
-    "ImageCollator",
-    "Variation",
-    "build_image_processor",
-    "pixels_of",
-    "read_images",
-    "variation",
-]

@@ -2,7 +2,7 @@
 """Tokenising the texts of a dataset, and the checks that need the numbers of tokens."""
 
 import random
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -66,48 +66,21 @@ def build_tokenizer(
         ) from error
 
 
-def tokenize(
-    dataset: Dataset,
-    encode: Callable[[dict[str, list[Any]]], dict[str, Any]],
-    *,
-    num_proc: int | None = None,
-    keep_text: bool = False,
-    desc: str | None = "Tokenising",
-) -> Dataset:
-    """Apply `encode` to batches of rows, and return the dataset with the columns of token ids that `encode` makes.
-
-    The result is cached under a hash of the rows, and of `encode` with all objects that it refers to.
-
-    Args:
-        dataset: the rows, with columns of text.
-        encode: a function from the columns of a batch of rows to the columns of token ids of these rows.
-        num_proc: the number of processes; None for one process. The tokenizer uses all cores by itself, and processes
-            take seconds to start, so several processes save time only for millions of rows.
-        keep_text: whether to keep the columns of `dataset`.
-        desc: the text before the progress bar.
-    """
-    return dataset.map(
-        encode,
-        batched=True,
-        num_proc=num_proc,
-        remove_columns=None if keep_text else dataset.column_names,
-        desc=desc,
-    )
-
-
 def tokenize_pairs(
     dataset: Dataset, tokenizer: PreTrainedTokenizerBase, *, source_prefix: str = "", **options: Any
 ) -> Dataset:
-    """Return a dataset with the token ids of the column `source` as `input_ids`, and of `target` as `labels`.
+    """Add the token ids of the column `source` as `input_ids`, and of the column `target` as `labels`.
 
     `source_prefix` is put before each source. The token ids include the special tokens that the tokenizer adds, such as
-    the end token, and are not truncated. `options` are further arguments of `tokenize`.
+    the end token, and are not truncated. The result is cached under a hash of the rows, the tokenizer and the prefix.
+    `options` are further arguments of `Dataset.map`, such as `num_proc`: the tokenizer uses all cores by itself, and
+    processes take seconds to start, so several processes save time only for millions of rows.
     """
 
     def encode(batch: dict[str, list[str]]) -> dict[str, Any]:
         return encode_pairs(batch, tokenizer, source_prefix)
 
-    return tokenize(dataset, encode, **options)
+    return dataset.map(encode, batched=True, **options)
 
 
 def encode_pairs(
@@ -145,7 +118,7 @@ def select_usable(dataset: Dataset, limits: dict[Side, int | None]) -> tuple[Dat
     """Drop, and count, the rows in which a text is blank or has more tokens than the limit of its side.
 
     Args:
-        dataset: the result of :func:`tokenize` with `keep_text`.
+        dataset: the rows, with the texts and the token ids of each side.
         limits: the limit of each side in tokens, including special tokens and a prefix; None for no limit.
     """
     text = dataset.select_columns([side.text for side in limits]).with_format("arrow")[:]
@@ -185,7 +158,8 @@ def check_lengths(dataset: Dataset, limit: int | None, which: str, side: Side = 
     """Check that no text has more tokens than a table of learned positions allows.
 
     Args:
-        dataset: the result of :func:`tokenize`; if it has a column ``line``, messages number the rows by this column.
+        dataset: the rows, with the token ids of the side; if they have a column ``line``, messages number the rows by
+            this column.
         limit: the number of positions in the table; None if there is no table.
         which: the name of the split, for the message.
         side: the side of a row whose text is checked.

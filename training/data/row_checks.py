@@ -1,12 +1,12 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""Checks of the rows before training: show some rows, and warn if a file may not be the file that was intended."""
+"""Checks of the rows before training: show some rows, warn if a file may be wrong, and count test rows in train."""
 
 import json
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from datasets import Dataset, Image
@@ -258,4 +258,22 @@ def _cosine(first: Counter[str], second: Counter[str]) -> float:
     return float(product / (norms[0] * norms[1]))
 
 
-__all__ = ["copy_warnings", "describe_rows", "label_warnings", "pair_warnings", "quote_warnings", "tokenizer_warning"]
+class Overlap(NamedTuple):
+    """The numbers of test rows that are also in train.
+
+    For `inputs`, only the first column of the rows is compared, and for `rows` all columns.
+    """
+
+    inputs: int
+    rows: int
+
+
+def count_overlap(train: Dataset, test: Dataset, columns: Sequence[str]) -> Overlap:
+    """Count the rows of `test` that equal a row of `train` in `columns[0]`, and those that do so in all `columns`."""
+    train_rows = set(row_values(train, columns))
+    train_inputs = {values[0] for values in train_rows}
+    test_rows = list(row_values(test, columns))
+    return Overlap(
+        inputs=sum(values[0] in train_inputs for values in test_rows),
+        rows=sum(values in train_rows for values in test_rows),
+    )

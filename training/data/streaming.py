@@ -148,6 +148,7 @@ class ParallelBlocks(BlockFile):
         return len(self._indices[0])
 
     def read(self, block: int) -> Dataset:
+        """Read the rows of a block: a row for each line of the block."""
         texts = [index.lines(block) for index in self._indices]
         return self._as_dataset(parallel_rows(self.paths, self.layout, texts, self._indices[0].first(block)))
 
@@ -183,6 +184,7 @@ class DocumentBlocks(BlockFile):
         return len(self._index)
 
     def read(self, block: int) -> Dataset:
+        """Read the documents that begin in the lines of a block."""
         return self._as_dataset((document,) for document in self._documents(self._lines(block)))
 
     def _documents(self, lines: list[str]) -> list[str]:
@@ -237,6 +239,7 @@ class TableBlocks(BlockFile):
         return len(self._index)
 
     def read(self, block: int) -> Dataset:
+        """Read the rows of a block: a row for each line of the block that is not blank."""
         path = self.paths[0]
         lines = enumerate(self._index.lines(block), start=self._index.first(block))
         records = table_records(path, itertools.chain(self._header if block else [], lines))
@@ -264,6 +267,7 @@ class ParquetBlocks(BlockFile):
         return -(-self.rows // BLOCK_ROWS)
 
     def read(self, block: int) -> Dataset:
+        """Read the rows of a block from the row groups that hold them."""
         start, stop = block * BLOCK_ROWS, min((block + 1) * BLOCK_ROWS, self.rows)
         first, last = np.searchsorted(self._ends, [start, stop - 1], side="right").tolist()
         before = int(self._ends[first - 1]) if first else 0
@@ -601,15 +605,3 @@ def estimate_counts(summary: Mapping[str, Any], blocks: Blocks, sample: int) -> 
     counts, factor = summary["train"], rows / sample
     scaled = {name: count if name.startswith("median") else round(count * factor) for name, count in counts.items()}
     return {**kept, "train": scaled, "streamed": {"rows": rows, "blocks": len(blocks), "counted_rows": sample}}
-
-
-__all__ = [
-    "BlockBatches",
-    "Blocks",
-    "EncodedBlock",
-    "Place",
-    "StreamLoader",
-    "divide_block",
-    "estimate_counts",
-    "open_blocks",
-]

@@ -240,23 +240,17 @@ def load_splits(
 ) -> DatasetDict:
     """Load the splits ``train`` and ``validation``, and ``test`` if test data are given, with the columns of `layout`.
 
-    The training rows come from `dataset_name`, a dataset on the Hub or in a local folder, or from `train_file`.
-    `validation_file` and `test_file` replace the splits ``validation`` and ``test`` of the dataset. If no validation
-    data are given, `validation_split` (a fraction below 1, or a number of rows) is cut from train; the same `seed` cuts
-    the same rows. If the rows are documents that are not single lines, and the fraction amounts to less than one
-    document, this fraction is cut from the end of each document instead.
+    The training rows come from `dataset_name`, a dataset on the Hub or in a local folder, or from `train_file`; exactly
+    one of the two must be given. `validation_file` and `test_file` replace the splits ``validation`` and ``test`` of
+    the dataset. If no validation data are given, `validation_split` (a fraction below 1, or a number of rows) is cut
+    from train; the same `seed` cuts the same rows. If the rows are documents that are not single lines, and the
+    fraction amounts to less than one document, this fraction is cut from the end of each document instead.
 
     Raises:
-        InputError: if not exactly one of `dataset_name` and `train_file` is given; if a dataset cannot be loaded; if a
-            file, split or column is missing, empty or malformed; if parallel files have different numbers of lines; or
-            if `validation_split` leaves no row for train or for validation.
+        InputError: if a dataset cannot be loaded; if a file, split or column is missing, empty or malformed; if
+            parallel files have different numbers of lines; or if `validation_split` leaves no row for train or for
+            validation.
     """
-    if (dataset_name is None) == (train_file is None):
-        given = "neither was given" if dataset_name is None else "both were given"
-        raise InputError(
-            f"Training data come from either dataset_name or train_file, and {given}: give one of these options."
-        )
-
     splits = _load_hub_splits(dataset_name, dataset_config_name, layout) if dataset_name else {}
     for split, files in (("train", train_file), ("validation", validation_file), ("test", test_file)):
         if files is not None:
@@ -369,11 +363,11 @@ def existing_file(path: str | Path) -> Path:
 
 
 def load_files(files: SplitFiles, split: str, layout: Layout) -> Dataset:
-    """Load the rows of one split from its files.
+    """Load the rows of one split from its files: one table, a text file for each column, or text files of documents.
 
     Raises:
         InputError: if a file or column is missing, empty or malformed; if parallel files have different numbers of
-            lines; or if `files` are neither one table, nor one text file for each column, nor text files of documents.
+            lines; or if a single file is not a table although the rows have several columns.
     """
     names = [column.name for column in layout.columns]
     if isinstance(files, str | Path) and (len(names) > 1 or format_of(files) in TABLES):
@@ -391,11 +385,6 @@ def load_files(files: SplitFiles, split: str, layout: Layout) -> Dataset:
     if layout.document_separator is not None:
         documents = [_existing_text_file(file) for file in files]
         return _cached(documents, split, layout, lambda: _document_rows(documents, layout))
-    if len(files) != len(names):
-        raise InputError(
-            f"{split}_file has {len(files)} paths: give one table, or {len(names)} parallel text files "
-            f"({', '.join(names)})."
-        )
     paths = [existing_file(file) for file in files]
     return _cached(paths, split, layout, lambda: parallel_rows(paths, layout, map(_iterate_lines, paths)))
 

@@ -287,6 +287,9 @@ class TrainingArguments(transformers.TrainingArguments):
     hub_license: str | None = option(None, "Licence of the model, such as mit, for its card.")
     dry_run: bool = option(False, "Report parameters, data, padding, memory and time, and train nothing.")
 
+    generated: ClassVar[tuple[str, ...]] = ()
+    """The evaluation metrics that are measured only with `predict_with_generate`; higher values are better."""
+
     data: InitVar[Any] = None
 
     def __post_init__(self, data: Any) -> None:
@@ -403,17 +406,14 @@ class TrainingArguments(transformers.TrainingArguments):
         """
         metric = (self.metric_for_best_model or next(iter(self.measures))).removeprefix("eval_")
         if metric not in self.measures:
+            advice = "set predict_with_generate, or " if metric in self.generated else ""
             raise InputError(
                 f"metric_for_best_model is {metric}, but the metrics of this run are {', '.join(self.measures)}: "
-                f"{self.mend_measure(metric)}."
+                f"{advice}choose one of them."
             )
         self.metric_for_best_model = metric
         if self.greater_is_better is None:
             self.greater_is_better = self.measures[metric]
-
-    def mend_measure(self, metric: str) -> str:
-        """Return the advice in the error message for a `metric_for_best_model` that is not measured."""
-        return "choose one of them"
 
 
 @dataclass
@@ -435,9 +435,16 @@ class GenerationTrainingArguments(TrainingArguments, Seq2SeqTrainingArguments):
     )
     use_cache: bool = option(True, "Whether the saved model decodes with a cache; training itself needs none.")
 
+    generated: ClassVar[tuple[str, ...]] = ("bleu",)
+
     def __post_init__(self, data: Any) -> None:
         check_positive(self, "num_beams", "generation_num_beams", "max_new_tokens")
         super().__post_init__(data)
+
+    def find_measures(self, data: Any) -> dict[str, bool]:
+        """Return the metrics, with True if higher is better; those in `generated` only with `predict_with_generate`."""
+        generated = dict.fromkeys(self.generated, True) if self.predict_with_generate else {}
+        return {**generated, "loss": False, "perplexity": False}
 
 
 def check_positive(arguments: Any, *names: str) -> None:

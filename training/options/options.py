@@ -11,6 +11,7 @@ import re
 import types
 import typing
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Literal
 
 from locant.configuration import LocantConfig
@@ -60,40 +61,22 @@ ADVICE = {
     "device": "training uses the accelerator if there is one, unless use_cpu is given; CUDA_VISIBLE_DEVICES picks GPUs",
 }
 
-# Options of other programs, with the option of Locant that has the same effect
+# Options of other programs that are not found by their spelling, with the option of Locant that has the same effect
 _OTHER_NAMES = {
     "lr": "learning_rate",
-    "epochs": "num_train_epochs",
-    "num_epochs": "num_train_epochs",
-    "steps": "max_steps",
     "batch_size": "per_device_train_batch_size",
-    "train_batch_size": "per_device_train_batch_size",
-    "eval_batch_size": "per_device_eval_batch_size",
     "max_tokens": "max_tokens_per_batch",
     "accumulation_steps": "gradient_accumulation_steps",
     "update_freq": "gradient_accumulation_steps",
     "clip_norm": "max_grad_norm",
-    "warmup": "warmup_steps",
-    "warmup_ratio": "warmup_steps",
-    "warmup_updates": "warmup_steps",
-    "scheduler": "lr_scheduler_type",
-    "lr_scheduler": "lr_scheduler_type",
-    "patience": "early_stopping_patience",
-    "cpu": "use_cpu",
     "no_cuda": "use_cpu",
-    "beam": "num_beams",
     "beam_size": "num_beams",
-    "beams": "num_beams",
-    "output": "output_dir",
     "save_dir": "output_dir",
     "model": "model_name_or_path",
-    "tokenizer": "tokenizer_name",
     "vocab": "tokenizer_vocab_size",
     "dataset": "dataset_name",
     "source": "source_column",
     "target": "target_column",
-    "src_lang": "source_lang",
-    "tgt_lang": "target_lang",
     "arch": "preset",
     "size": "preset",
     "hidden_dim": "d_model",
@@ -312,16 +295,10 @@ def _to_list(value: Any) -> list[str]:
     return [_to_str(item) for item in values]
 
 
-def _to_whole_numbers(value: Any) -> list[int]:
+def _to_numbers(value: Any, convert: Callable[[Any], Any]) -> list[Any]:
     if not isinstance(value, list):
         raise TypeError
-    return [_to_int(item) for item in value]
-
-
-def _to_numbers(value: Any) -> list[float]:
-    if not isinstance(value, list):
-        raise TypeError
-    return [_to_float(item) for item in value]
+    return [convert(item) for item in value]
 
 
 def _to_bool(value: Any) -> bool:
@@ -354,8 +331,8 @@ _CONVERSIONS: dict[Any, tuple[str, Callable[[Any], Any]]] = {
     bool: ("true or false", _to_bool),
     int: ("a whole number", _to_int),
     float: ("a number", _to_float),
-    list[int]: ("a list of whole numbers", _to_whole_numbers),
-    list[float]: ("a list of numbers", _to_numbers),
+    list[int]: ("a list of whole numbers", partial(_to_numbers, convert=_to_int)),
+    list[float]: ("a list of numbers", partial(_to_numbers, convert=_to_float)),
     str: ("text", _to_str),
     list: ("a list of texts", _to_list),
 }

@@ -1,7 +1,6 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
 """The history of training: losses and scores of each evaluation as JSON and CSV, and the loss curve as a picture."""
 
-import csv
 import time
 from collections.abc import Iterable, Sequence
 from functools import partial
@@ -10,7 +9,7 @@ from typing import Any
 
 from transformers import EarlyStoppingCallback, TrainerCallback
 
-from locant.utils.files import atomic_write
+from locant.utils.files import write_csv
 
 from .pictures import write_pictures
 from .run_folder import RunFolder
@@ -48,8 +47,7 @@ def epoch_records(log_history: list[dict[str, Any]]) -> list[dict[str, Any]]:
 class HistoryWriter(TrainerCallback):
     """Updates `metrics.json` and `loss_curve.csv` of a run after each evaluation, and draws `loss_curve.png`.
 
-    The picture is drawn after an evaluation, but at most every ten seconds, and at the end of training if it does not
-    show the last evaluation yet.
+    The picture is drawn after an evaluation, but at most every ten seconds, and at the end of training.
 
     Args:
         folder: the folder of the run.
@@ -60,18 +58,13 @@ class HistoryWriter(TrainerCallback):
         self.folder = folder
         self.measures = tuple(measures)
         self._since = self._last_drawing = time.monotonic()
-        self._undrawn: list[dict[str, Any]] = []
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Set `logging_steps`, `eval_steps` and `save_steps` in `state` from the options, also when a run is resumed.
 
-        Without this method, the Trainer would use the values of the checkpoint in a resumed run. The evaluations before
-        the checkpoint are marked as not drawn, because the run may have been killed before it drew `loss_curve.png`;
-        they are drawn at the end of training at the latest.
+        Without this method, the Trainer would use the values of the checkpoint in a resumed run.
         """
         state.compute_steps(args, state.max_steps)
-        if state.is_world_process_zero:
-            self._undrawn = epoch_records(state.log_history)
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Log the training loss before each evaluation, even if the step is not a multiple of `logging_steps`."""
@@ -95,18 +88,19 @@ class HistoryWriter(TrainerCallback):
         self._since = now
         self.folder.write_metrics(metrics)
         write_curve(self.folder.path, metrics["epochs"], self.measures)
-        self._undrawn = metrics["epochs"]
         if now - self._last_drawing > _SECONDS_BETWEEN_PICTURES:
-            self._draw()
+            draw_curve(self.folder.path, metrics["epochs"], self.measures)
+            self._last_drawing = time.monotonic()
 
     def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Draw `loss_curve.png` if it does not show the last evaluation yet, in the main process only."""
-        if self._undrawn:
-            self._draw()
+        """Draw all evaluations as `loss_curve.png`, in the main process only.
 
-    def _draw(self) -> None:
-        draw_curve(self.folder.path, self._undrawn, self.measures)
-        self._undrawn, self._last_drawing = [], time.monotonic()
+        The picture may lack the last evaluations, also those before the checkpoint of a resumed run, which may have
+        been killed before it drew them.
+        """
+        records = epoch_records(state.log_history)
+        if state.is_world_process_zero and records:
+            draw_curve(self.folder.path, records, self.measures)
 
 
 class EarlyStopping(EarlyStoppingCallback):
@@ -125,13 +119,7 @@ class EarlyStopping(EarlyStoppingCallback):
 def write_curve(folder: Path, records: list[dict[str, Any]], measures: Sequence[str]) -> None:
     """Write the records of all evaluations, from `epoch_records`, to `loss_curve.csv` in `folder`."""
     columns = ["epoch", "step", "train_loss", *(f"validation_{name}" for name in _in_order(measures))]
-    with (
-        atomic_write(folder / "loss_curve.csv") as path,
-        open(path, "w", newline="", encoding="utf-8") as file,
-    ):
-        writer = csv.DictWriter(file, columns, extrasaction="ignore")
-        writer.writeheader()
-        writer.writerows(records)
+    write_csv(folder / "loss_curve.csv", columns, ([record.get(name) for name in columns] for record in records))
 
 
 def draw_curve(folder: Path, records: list[dict[str, Any]], measures: Sequence[str]) -> None:

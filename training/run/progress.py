@@ -5,7 +5,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 from datasets import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
 from tqdm.auto import tqdm
@@ -25,12 +25,6 @@ class Sample(NamedTuple):
     source: str
     reference: str
     output: str
-
-
-class HasSamples(Protocol):
-    """The type of a `compute_metrics` function whose attribute `samples` has samples of the last evaluation."""
-
-    samples: list[Sample]
 
 
 class SampleRow(NamedTuple):
@@ -73,7 +67,7 @@ class SampleWriter(TrainerCallback):
         metrics: the `compute_metrics` function of the Trainer, which keeps the samples of the last evaluation.
     """
 
-    def __init__(self, folder: Path, metrics: HasSamples):
+    def __init__(self, folder: Path, metrics: Any):
         self.path = folder / SAMPLES_FILE
         self.metrics = metrics
 
@@ -118,19 +112,27 @@ def hidden_bars() -> Iterator[None]:
                 enable()
 
 
-class ScheduleNotice(TrainerCallback):
-    """Prints a message if a resumed run has another total number of steps, and so another learning rate schedule.
+class ScheduleNotices(TrainerCallback):
+    """Prints messages about the learning rate schedule at the beginning of training.
 
     Args:
-        planned_steps: the total number of training steps that the resumed checkpoint was saved with.
+        planned_steps: the total number of training steps that the resumed checkpoint was saved with; None if the run is
+            not resumed.
     """
 
-    def __init__(self, planned_steps: int):
+    def __init__(self, planned_steps: int | None):
         self.planned_steps = planned_steps
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """In the main process, print a message if the learning rate schedule differs from that for `planned_steps`."""
-        if not state.is_world_process_zero or state.max_steps == self.planned_steps:
+        """In the main process, print `warmup_warning`, and whether the schedule differs from that of `planned_steps`.
+
+        The schedule may differ if a resumed run has another total number of steps.
+        """
+        if not state.is_world_process_zero:
+            return
+        if warning := warmup_warning(args, state.max_steps):
+            tqdm.write(warning)
+        if self.planned_steps is None or self.planned_steps == state.max_steps:
             return
         before, after = map(args.get_warmup_steps, (self.planned_steps, state.max_steps))
         schedule = str(getattr(args.lr_scheduler_type, "value", args.lr_scheduler_type))
@@ -141,15 +143,6 @@ class ScheduleNotice(TrainerCallback):
             f"The run was planned for {self.planned_steps:,} steps and now has {state.max_steps:,}, which changes the "
             f"learning rate of the remaining steps{warmup if before != after else ''}."
         )
-
-
-class WarmupNotice(TrainerCallback):
-    """Prints a warning at the beginning of training if the warm-up is at least as long as the training."""
-
-    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """In the main process, print the warning that `warmup_warning` returns, if it returns one."""
-        if state.is_world_process_zero and (warning := warmup_warning(args, state.max_steps)):
-            tqdm.write(warning)
 
 
 def warmup_warning(args: Any, steps: int) -> str | None:
@@ -221,18 +214,3 @@ class ProgressFromStep(ProgressCallback):
         for bar in (self.prediction_bar, self.training_bar):
             if bar is not None:
                 bar.close()
-
-
-__all__ = [
-    "SAMPLES_FILE",
-    "ProgressFromStep",
-    "Sample",
-    "SampleWriter",
-    "ScheduleNotice",
-    "TimedPrinter",
-    "count_tokens",
-    "hidden_bars",
-    "sample_rows",
-    "shorten",
-    "take_samples",
-]

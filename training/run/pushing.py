@@ -3,12 +3,10 @@
 
 import shutil
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from huggingface_hub import CommitInfo
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, HTTPError
 from transformers import Trainer
 from transformers.trainer import TRAINING_ARGS_NAME
@@ -34,7 +32,7 @@ class PushingTrainer(Trainer):
     the run are in `run_config.yaml`.
 
     Args:
-        write_card: the function that writes the model card; if it is None, the Trainer writes its own card.
+        write_card: the function that writes the model card; if it is None, no card is written.
         kwargs: further arguments of `Trainer`.
     """
 
@@ -45,21 +43,19 @@ class PushingTrainer(Trainer):
         super().__init__(**kwargs)
         self.write_card = write_card
 
-    def init_hf_repo(self, token: str | None = None, private: bool | None = None) -> None:
-        """Create the repository on the Hub; the Trainer calls this method before training.
+    def init_hf_repo(self, *args: Any, **kwargs: Any) -> None:
+        """Create the repository on the Hub; the Trainer calls this method, without arguments, before training.
 
         Raises:
             InputError: the Hub cannot be reached, or refuses the repository; or the repository exists and is public,
-                although `private` (by default, the option `hub_private_repo`) is True.
+                although `hub_private_repo` is True.
         """
-        private = self.args.hub_private_repo if private is None else private
         mend = "Log in by `hf auth login`, set hub_model_id to USER/NAME, or leave push_to_hub out."
         with _in_one_sentence(f"The run cannot be pushed to {self.args.hub_model_id or self._folder.name}", mend):
-            self.args.hub_private_repo = private  # not every release of the Trainer takes it as an argument
-            super().init_hf_repo(token)
-            if private and self.hub_model_id is not None:
+            super().init_hf_repo(*args, **kwargs)
+            if self.args.hub_private_repo and self.hub_model_id is not None:
                 hub: Any = hf_api()
-                if not hub.model_info(self.hub_model_id, token=token or self.args.hub_token).private:
+                if not hub.model_info(self.hub_model_id, token=self.args.hub_token).private:
                     raise InputError(
                         f"hub_private_repo is set, but {self.hub_model_id} already exists and is public: make it "
                         f"private on the Hub first, or give another hub_model_id."
@@ -70,46 +66,19 @@ class PushingTrainer(Trainer):
         if self.args.should_save:
             (Path(output_dir or self._folder) / TRAINING_ARGS_NAME).unlink(missing_ok=True)
 
-    def create_model_card(self, *args: Any, **kwargs: Any) -> None:
-        """Write the model card into the run's folder; the arguments are used only if `write_card` is None."""
-        if self.write_card is None:
-            super().create_model_card(*args, **kwargs)
-        elif self.is_world_process_zero():
+    def write_model_card(self) -> None:
+        """Write the model card into the run's folder, if `write_card` is given; for the main process only."""
+        if self.write_card is not None:
             self.write_card(self._folder, self.hub_model_id)
 
-    def push_to_hub(  # type: ignore[override]  # transformers annotates CommitInfo only
-        self,
-        commit_message: str | None = "End of training",
-        blocking: bool = True,
-        token: str | None = None,
-        revision: str | None = None,
-        private: bool | None = None,
-        **kwargs: Any,
-    ) -> CommitInfo | Future[CommitInfo] | None:
-        """Save the model, write its card, and upload the run's folder; returns None if not in the main process."""
-        token = self.args.hub_token if token is None else token
-        if self.hub_model_id is None:
-            self.init_hf_repo(token=token, private=private)
-        self.save_model(_internal_call=True)
-        return self.push_folder(commit_message, blocking, token, revision, **kwargs)
-
-    def push_folder(
-        self,
-        commit_message: str | None = "End of training",
-        blocking: bool = True,
-        token: str | None = None,
-        revision: str | None = None,
-        **kwargs: Any,
-    ) -> CommitInfo | Future[CommitInfo] | None:
-        """Write the model card and upload the run's folder, as `push_to_hub` does, but do not save the model."""
-        if not self.is_world_process_zero():
-            return None
+    def push_folder(self) -> None:
+        """Write the model card and upload the run's folder, in which the model is; for the main process only."""
         self.callback_handler.on_push_begin(self.args, self.state, self.control)
-        self.create_model_card(**kwargs)
+        self.write_model_card()
         self._finish_current_push()
         mend = f"The model is in {self._folder}: `locant push {self._folder} {self.hub_model_id}` tries again."
         with _in_one_sentence(f"The run was not pushed to {self.hub_model_id}", mend):
-            return self._upload(self._folder, commit_message, token, revision, run_as_future=not blocking)
+            self._upload(self._folder, "End of training", run_as_future=False)
 
     def _push_from_checkpoint(self, checkpoint_folder: str) -> None:
         """Copy the model of a checkpoint into the run's folder, and upload the folder while training goes on.
@@ -126,7 +95,7 @@ class PushingTrainer(Trainer):
         checkpoint = Path(checkpoint_folder)
         _copy_model(checkpoint, self._folder)
         self.callback_handler.on_push_begin(self.args, self.state, self.control)
-        self.create_model_card()
+        self.write_model_card()
         in_steps = self.args.save_strategy == SaveStrategy.STEPS
         moment = f"step {self.state.global_step}" if in_steps else f"epoch {int(self.state.epoch or 0)}"
         message = f"Training in progress, {moment}"
@@ -144,21 +113,14 @@ class PushingTrainer(Trainer):
         assert self.args.output_dir is not None  # transformers replaces None by a default
         return Path(self.args.output_dir)
 
-    def _upload(
-        self,
-        folder: Path,
-        commit_message: str | None,
-        token: str | None = None,
-        revision: str | None = None,
-        **options: Any,
-    ) -> Any:
+    def _upload(self, folder: Path, commit_message: str, **options: Any) -> Any:
         hub: Any = hf_api()
         return hub.upload_folder(
             repo_id=self.hub_model_id,
             folder_path=folder,
             commit_message=commit_message,
-            token=token or self.args.hub_token,
-            revision=revision or self.args.hub_revision,
+            token=self.args.hub_token,
+            revision=self.args.hub_revision,
             ignore_patterns=list(NOT_SHARED),
             **options,
         )
@@ -181,6 +143,3 @@ def _copy_model(checkpoint: Path, folder: Path) -> None:
         if file.is_file() and not any(file.match(pattern) for pattern in TRAINING_STATE):
             with atomic_write(folder / file.name) as path:
                 shutil.copyfile(file, path)
-
-
-__all__ = ["PushingTrainer", "WriteCard"]

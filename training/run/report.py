@@ -100,6 +100,3 @@ def _samples(file: Path) -> ReportTable:
     distance = max(1, (len(steps) - 1) // (_EPOCHS_WITH_SAMPLES - 1))
     shown = {*steps[-1::-distance][:_EPOCHS_WITH_SAMPLES]}
     return ReportTable("Samples", header, [list(map(shorten, row)) for row in rows if row[1] in shown])
-
-
-__all__ = ["REPORT_FILES", "write_report"]

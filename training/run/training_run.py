@@ -20,7 +20,7 @@ from ..errors import Terminated
 from ..inference import write_tsv
 from ..options.run_config import RunConfig
 from ..tasks.baseline import compare_with_baseline
-from ..tasks.recipe import PreparedData, Recipe, TrainerInputs, as_text, print_in_main_process, recipe_of
+from ..tasks.recipe import PreparedData, Recipe, TrainerInputs, print_in_main_process, recipe_of
 from ..tasks.registry import TASKS
 from .averaging import load_mean_weights
 from .building import build_model, check_fine_tuning
@@ -32,9 +32,8 @@ from .pictures import write_pictures
 from .progress import (
     ProgressFromStep,
     SampleWriter,
-    ScheduleNotice,
+    ScheduleNotices,
     TimedPrinter,
-    WarmupNotice,
     count_tokens,
     hidden_bars,
 )
@@ -204,8 +203,31 @@ def prepare(run: RunConfig, recipe: Recipe, rows: DatasetDict, folder: RunFolder
         prepared.summary = estimate_counts(prepared.summary, recipe.blocks, len(rows["train"]))
     given = run.model.model_name_or_path or getattr(run.data, "tokenizer_name", None)
     warnings = [] if given is None else tokenizer_warning(Path(given), prepared.summary)
-    print_in_main_process(run, "\n".join([*recipe.describe(prepared.summary), *describe_stream(recipe), *warnings]))
+    print_in_main_process(run, "\n".join([*describe_data(prepared.summary), *describe_stream(recipe), *warnings]))
     return prepared
+
+
+def describe_data(summary: Mapping[str, Any]) -> list[str]:
+    """Return lines with the numbers in `summary`, the summary of the encoded data, in the words of the model card."""
+    lines = [f"{split}: {_counts(summary[split])}" for split in ("train", "validation", "test") if split in summary]
+    if "vocabulary" in summary:
+        lines.append(f"vocabulary: {summary['vocabulary']:,} tokens")
+    if labels := summary.get("labels"):
+        counted = [f"{name} {count:,}" for name, count in labels.items()]
+        more = ", …" if len(counted) > MOST_LABELS else ""
+        lines.append(f"labels in train: {', '.join(counted[:MOST_LABELS])}{more}")
+    for key, title in (("dropped", "dropped from train"), ("test_in_train", "data of test that is also in train")):
+        if any(summary.get(key, {}).values()):
+            lines.append(f"{title}: {_counts(summary[key])}")
+    return lines
+
+
+MOST_LABELS = 20
+"""The largest number of labels that are listed with the number of their training rows."""
+
+
+def _counts(numbers: Mapping[str, int]) -> str:
+    return ", ".join(f"{count:,} {name.replace('_', ' ')}" for name, count in numbers.items())
 
 
 def describe_stream(recipe: Recipe) -> list[str]:
@@ -284,11 +306,11 @@ def fit(
         folder.write_metrics(folder.metrics() | {"data": prepared.summary, **circumstances(run, trainer.model)})
     if last_checkpoint is not None:
         print_in_main_process(run, f"Resuming training from {last_checkpoint}")
-        trainer.add_callback(ScheduleNotice(planned_steps(last_checkpoint)))
-    trainer.add_callback(WarmupNotice())
+    planned = None if last_checkpoint is None else planned_steps(last_checkpoint)
+    trainer.add_callback(ScheduleNotices(planned))
     try:
         with termination.deferred(has_other_processes=run.training.world_size > 1):
-            trainer.train(resume_from_checkpoint=as_text(last_checkpoint))
+            trainer.train(resume_from_checkpoint=None if last_checkpoint is None else str(last_checkpoint))
     finally:
         progress: Any = trainer.pop_callback(ProgressFromStep)
         if progress is not None:
@@ -314,8 +336,8 @@ def fit(
         print_in_main_process(run, warning)
     if run.training.push_to_hub:
         trainer.push_folder()
-    elif trainer.write_card is not None:
-        trainer.create_model_card()
+    else:
+        trainer.write_model_card()
     return metrics
 
 
@@ -432,6 +454,3 @@ def report(run: RunConfig, recipe: Recipe, metrics: dict[str, Any]) -> None:
             run, f"The weights are from step {steps[0]:,}, which has the best {run.training.metric_for_best_model}."
         )
     print_in_main_process(run, f"The model is in {run.training.output_dir}")
-
-
-__all__ = ["build_trainer", "fit", "load_rows", "measure", "prepare", "train"]

@@ -199,6 +199,3 @@ def seconds_of_round(model: Any, batches: list[Batch], bf16: bool) -> float:
     if device.type != "cpu":
         torch.accelerator.synchronize(device)
     return time.perf_counter() - start
-
-
-__all__ = ["check_step", "settle_choices"]

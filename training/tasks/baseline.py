@@ -63,6 +63,3 @@ def baseline(prepared: PreparedData, metrics: Mapping[str, Any]) -> tuple[str, f
 def _labels(prepared: PreparedData, split: str) -> Any:
     rows = prepared.encoded[split].select_columns("labels").with_format("arrow")
     return rows[:]["labels"].combine_chunks()
-
-
-__all__ = ["baseline", "compare_with_baseline"]

@@ -17,9 +17,9 @@ from locant.tokenization import LocantProcessor
 
 from ..data.batching import TrainingRows
 from ..data.images import DIGEST, PIXEL_COLUMNS, ImageCollator, build_image_processor, read_images, variation
-from ..data.preprocessing import Side, build_tokenizer, check_lengths, drop_unusable, token_lengths, tokenize
+from ..data.preprocessing import Side, build_tokenizer, check_lengths, drop_unusable, token_lengths
+from ..data.row_checks import count_overlap
 from ..data.tables import IMAGE, LINE, TEXT, Column, Layout, numbered, table_of
-from ..data.text_data import count_overlap
 from ..errors import InputError
 from ..inference import one_line, position_limit
 from ..options.run_config import RunConfig
@@ -132,28 +132,7 @@ class Captioning(Recipe):
         def encode(batch: dict[str, list[Any]]) -> dict[str, Any]:
             return {"labels": tokenizer(text_target=batch["caption"], verbose=False)["input_ids"]}
 
-        return tokenize(images, encode, num_proc=num_proc, keep_text=True, desc="Tokenising captions")
-
-    def describe(self, summary: Mapping[str, Any]) -> list[str]:
-        """Return lines with the numbers of images and tokens of each split, and with the size of the vocabulary.
-
-        Further lines have the numbers of dropped captions, and of test images and captions that are also in train.
-        """
-        lines = [
-            f"{split}: {summary[split]['images']:,} images, {summary[split]['tokens']:,} tokens in their captions"
-            for split in ("train", "validation", "test")
-            if split in summary
-        ]
-        lines.append(f"vocabulary: {summary['vocabulary']:,} tokens")
-        dropped = summary["dropped"]
-        if any(dropped.values()):
-            lines.append(f"dropped from train: {dropped['empty']:,} empty and {dropped['long']:,} long captions")
-        overlap = summary.get("test_in_train", {})
-        if any(overlap.values()):
-            lines.append(
-                f"of test, {overlap['images']:,} images and {overlap['captions']:,} captions are also in train"
-            )
-        return lines
+        return images.map(encode, batched=True, num_proc=num_proc, desc="Tokenising captions")
 
     def config_fields(self, prepared: PreparedData) -> dict[str, Any]:
         """Return the config fields that the tokenizer determines: the vocabulary size and the ids of special tokens.

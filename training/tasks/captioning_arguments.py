@@ -3,7 +3,7 @@
 # ruff: noqa: RUF009 (`option` returns a new dataclass field at each call)
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from ..options.arguments import GenerationTrainingArguments, TokenizerArguments, check_positive, option
 from .image_arguments import ImageArguments
@@ -47,16 +47,4 @@ class CaptioningTraining(GenerationTrainingArguments):
 
     output_dir: str | None = option("runs/captioner", "Folder of the run; the same command resumes a stopped run.")
 
-    def find_measures(self, data: Any) -> dict[str, bool]:
-        """Return the metrics, with True if higher is better; `exact` and `bleu` only with `predict_with_generate`."""
-        generated = {"exact": True, "bleu": True} if self.predict_with_generate else {}
-        return {**generated, "loss": False, "perplexity": False}
-
-    def mend_measure(self, metric: str) -> str:
-        """Return the advice for a metric that is not measured.
-
-        For `exact` and `bleu`, the advice is to set `predict_with_generate`.
-        """
-        if metric in ("exact", "bleu"):
-            return "set predict_with_generate, or choose one of them"
-        return super().mend_measure(metric)
+    generated: ClassVar[tuple[str, ...]] = ("exact", "bleu")

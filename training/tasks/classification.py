@@ -2,12 +2,12 @@
 """Loss and metrics of classifiers of texts and images: one label or several labels for each row, or regression."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
+from datasets import Dataset
 from sklearn.metrics import (
     accuracy_score,
     confusion_matrix,
@@ -21,14 +21,7 @@ from transformers import EvalPrediction, PreTrainedModel
 from ..data.tables import place_of
 from ..errors import InputError
 from ..run.trainer import RecipeTrainer, Tensors, mean_loss
-from .recipe import MetricLine, PreparedData
-
-
-@dataclass
-class PreparedClasses(PreparedData):
-    """`PreparedData`, with the names of the classes in the order of their numbers; an empty list for regression."""
-
-    classes: list[str] = field(default_factory=list)
+from .recipe import MetricLine, measure_rows
 
 
 def find_classes(names: Iterable[str], row: str) -> list[str]:
@@ -62,12 +55,6 @@ def check_class(name: str, classes: Sequence[str] | Mapping[str, int], table: st
 def class_fields(classes: Sequence[str]) -> dict[str, Any]:
     """Return the fields of a config that name the classes."""
     return {"id2label": dict(enumerate(classes)), "label2id": {name: number for number, name in enumerate(classes)}}
-
-
-def describe_labels(counts: Mapping[str, int]) -> str:
-    """Return a line with the number of training rows of each label, for at most 20 labels."""
-    counted = [f"{name} {count:,}" for name, count in counts.items()]
-    return f"labels in train: {', '.join(counted[:20])}" + (", …" if len(counted) > 20 else "")
 
 
 def label_losses(logits: torch.Tensor, labels: torch.Tensor, problem_type: str | None) -> torch.Tensor:
@@ -151,14 +138,29 @@ class ClassificationMetrics:
         return {"loss": mean_loss(losses, counts), **classification_scores(logits, labels, self.problem_type)}
 
 
-@torch.no_grad()
-def predict_logits(model: PreTrainedModel, batches: Iterable[Mapping[str, torch.Tensor]]) -> torch.Tensor:
-    """Compute the logits `(rows, num_labels)` of all batches, in float32 on the CPU."""
-    found = [
-        model(**{name: tensor.to(model.device) for name, tensor in batch.items()}).logits.float().cpu()
-        for batch in batches
-    ]
-    return torch.cat(found)
+def predict_logits(
+    model: PreTrainedModel,
+    collate: Callable[[list[dict[str, Any]]], Mapping[str, torch.Tensor]],
+    rows: Dataset,
+    lengths: np.ndarray,
+    **options: Any,
+) -> torch.Tensor:
+    """Compute the logits `(rows, num_labels)` of all rows, in float32 on the CPU.
+
+    Args:
+        model: the classifier.
+        collate: a function that makes a batch of tensors, the arguments of the model, from rows.
+        rows: the rows, with the columns that `collate` needs.
+        lengths: the lengths of the rows, `(rows, 1)`.
+        options: the keyword arguments of `measure_rows`.
+    """
+
+    def logits_of(batch: list[dict[str, Any]]) -> Tensors:
+        inputs = {name: tensor.to(model.device) for name, tensor in collate(batch).items()}
+        return (model(**inputs).logits.float(),)
+
+    [logits] = measure_rows(rows, lengths, logits_of, **options)
+    return torch.from_numpy(logits)
 
 
 def classification_metrics(

@@ -3,16 +3,14 @@
 
 import io
 from abc import abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import redirect_stdout
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
 import pyarrow as pa
-import torch
 from datasets import Dataset, DatasetDict, Features, List, Value
-from tqdm.auto import tqdm
 from transformers import PreTrainedTokenizerBase
 
 from ..data.batching import TrainingRows
@@ -22,7 +20,6 @@ from ..data.streaming import EncodedBlock
 from ..data.tables import Column, Layout
 from ..errors import InputError
 from ..options.run_config import RunConfig
-from ..run.trainer import Tensors
 from .recipe import PreparedData, Recipe, Stream, tokenizer_fields
 
 IDS = "input_ids"
@@ -141,21 +138,6 @@ class DocumentRecipe(Recipe):
         self._unigram_losses = self._count(encoded["train"], processor)
         return PreparedData(rows, encoded, processor, summary)
 
-    def describe(self, summary: Mapping[str, Any]) -> list[str]:
-        """Return lines with the sizes of the splits and the vocabulary, and the number of test documents in train."""
-        lines = [
-            f"{split}: {counted_documents(numbers['documents'])} (median length {numbers['median_characters']:,} "
-            f"characters) of {numbers['tokens']:,} tokens, in {numbers['pieces']:,} pieces"
-            + (f"; {numbers['empty']:,} without text left out" if numbers["empty"] else "")
-            for split, numbers in summary.items()
-            if split in ("train", "validation", "test")
-        ]
-        lines.append(f"vocabulary: {summary['vocabulary']:,} tokens")
-        overlap = summary.get("test_in_train", {}).get("documents")
-        if overlap:
-            lines.append(f"of the test documents, {overlap:,} are also in train")
-        return lines
-
     def config_fields(self, prepared: PreparedData) -> dict[str, Any]:
         """Return the config fields that the tokenizer determines: the vocabulary size and the ids of special tokens."""
         return tokenizer_fields(prepared.processor)
@@ -268,35 +250,6 @@ def by_document(values: np.ndarray, pieces: Dataset, documents: int) -> np.ndarr
     return np.bincount(np.asarray(pieces[DOCUMENT][:]), weights=values, minlength=documents)
 
 
-@torch.no_grad()
-def measure_rows(
-    rows: Dataset,
-    lengths: np.ndarray,
-    measure: Callable[[list[dict[str, Any]]], Tensors],
-    *,
-    batch_size: int,
-    show_progress: bool,
-) -> list[np.ndarray]:
-    """Call `measure` for batches of rows, in descending order of length.
-
-    Args:
-        rows: the rows to measure.
-        lengths: the lengths of the rows, `(rows, 1)`.
-        measure: a function that takes the rows of a batch, and returns tensors with a value for each row.
-        batch_size: the number of rows in a batch.
-        show_progress: whether to draw a progress bar on standard error.
-
-    Returns:
-        A list with an array for each tensor that `measure` returns: the values for all rows, in the order of `rows`.
-    """
-    order = np.argsort(-lengths[:, 0], kind="stable")
-    starts = range(0, len(rows), batch_size)
-    batches = (rows.select(order[start : start + batch_size]).to_list() for start in starts)
-    progress = tqdm(batches, "measuring", len(starts), unit=" batches", disable=not show_progress)
-    found = [[values.cpu().numpy() for values in measure(batch)] for batch in progress]
-    return [np.concatenate(values)[np.argsort(order)] for values in zip(*found, strict=True)]
-
-
 def best_fit(lengths: Sequence[int] | np.ndarray, size: int) -> list[list[int]]:
     """Pack pieces into blocks of at most `size` tokens by best-fit decreasing; no piece is cut.
 
@@ -353,16 +306,3 @@ def block_lengths(blocks: Dataset) -> np.ndarray:
     table = blocks.with_format("arrow")[:]["pieces"].combine_chunks()
     ends = table.values.offsets.to_numpy()[table.offsets.to_numpy()]
     return np.diff(ends)[:, None]
-
-
-__all__ = [
-    "DocumentRecipe",
-    "alone",
-    "best_fit",
-    "block_lengths",
-    "by_document",
-    "counted_documents",
-    "flatten",
-    "measure_rows",
-    "pack",
-]

@@ -45,6 +45,3 @@ class ImageArguments(DataArguments):
             raise InputError(f"random_shift is {self.random_shift}, but must be 0 or more pixels.")
         if not 0.0 < self.random_crop <= 1.0:
             raise InputError(f"random_crop is {self.random_crop}, but must be above 0 and at most 1.")
-
-
-__all__ = ["IMAGES_ARE_OF_ONE_SIZE", "ImageArguments"]

@@ -8,27 +8,23 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from datasets import Dataset, DatasetDict
-from tqdm.auto import tqdm
 from transformers import AutoImageProcessor, AutoModelForImageClassification, BaseImageProcessor, PreTrainedModel
 
 from ..data.batching import TrainingRows
 from ..data.images import DIGEST, PIXEL_COLUMNS, ImageCollator, build_image_processor, read_images, variation
-from ..data.row_checks import label_warnings
+from ..data.row_checks import count_overlap, label_warnings
 from ..data.tables import IMAGE, LABEL, LINE, Column, Layout, numbered, table_of
-from ..data.text_data import count_overlap
 from ..options.run_config import RunConfig
 from ..run.trainer import by_length
 from .classification import (
     ClassificationMetrics,
     ClassificationTrainer,
-    PreparedClasses,
     check_class,
     class_fields,
     class_lines,
     classification_lines,
     classification_metrics,
     confusion_drawing,
-    describe_labels,
     find_classes,
     predict_logits,
 )
@@ -70,7 +66,7 @@ class ImageClassification(Recipe):
         """Load the image processor `name`; if `name` is None, make one for the image size and channels of the model."""
         return build_image_processor(self.data, run, name)
 
-    def encode(self, rows: DatasetDict, processor: BaseImageProcessor) -> PreparedClasses:
+    def encode(self, rows: DatasetDict, processor: BaseImageProcessor) -> PreparedData:
         """Read the images of every split, and add the class numbers as `labels`."""
         classes = find_classes(rows["train"]["label"], "image")
         encoded = DatasetDict(
@@ -84,7 +80,7 @@ class ImageClassification(Recipe):
         if "test" in rows:
             overlap = count_overlap(encoded["train"], encoded["test"], [DIGEST, "labels"])
             summary["test_in_train"] = {"images": overlap.inputs, "with_label": overlap.rows}
-        return PreparedClasses(rows, encoded, processor, summary, classes)
+        return PreparedData(rows, encoded, processor, summary, classes)
 
     def _encode_split(self, rows: Dataset, processor: BaseImageProcessor, classes: list[str], table: str) -> Dataset:
         """Read the images of a split, and add the class numbers as `labels`."""
@@ -95,20 +91,7 @@ class ImageClassification(Recipe):
         labels = [numbers[label] for label in images["label"]]
         return images.add_column("labels", np.array(labels, dtype=np.int64))
 
-    def describe(self, summary: Mapping[str, Any]) -> list[str]:
-        """Return lines with the number of images of each split, of rows of each label, and of test images in train."""
-        splits = ("train", "validation", "test")
-        lines = [f"{split}: {summary[split]['images']:,} images" for split in splits if split in summary]
-        lines.append(describe_labels(summary["labels"]))
-        overlap = summary.get("test_in_train")
-        if overlap and overlap["images"]:
-            lines.append(
-                f"of the test images, {overlap['images']:,} are also in train, {overlap['with_label']:,} of them with "
-                "the same label"
-            )
-        return lines
-
-    def head_fields(self, prepared: PreparedClasses) -> dict[str, Any]:  # type: ignore[override]
+    def head_fields(self, prepared: PreparedData) -> dict[str, Any]:
         """Return the config fields with the problem type and the names of the classes."""
         return {"problem_type": PROBLEM, **class_fields(prepared.classes)}
 
@@ -128,22 +111,13 @@ class ImageClassification(Recipe):
         )
 
     def measure(
-        self,
-        model: PreTrainedModel,
-        processor: BaseImageProcessor,
-        rows: Dataset,
-        *,
-        batch_size: int,
-        show_progress: bool,
-        **search: Any,
+        self, model: PreTrainedModel, processor: BaseImageProcessor, rows: Dataset, **options: Any
     ) -> EvaluationResult:
         """Measure loss, accuracy, macro F1 and the scores of each class; the predictions are `Prediction`s."""
         classes = [str(name) for _, name in sorted((model.config.id2label or {}).items())]
         encoded = self._encode_split(numbered(rows), processor, classes, self.table)
-        images, collate = encoded.select_columns(PIXEL_COLUMNS), ImageCollator(processor)
-        starts = tqdm(range(0, len(rows), batch_size), desc="classifying", unit=" batches", disable=not show_progress)
-        batches = (collate(images.select(range(i, min(i + batch_size, len(rows)))).to_list()) for i in starts)
-        logits = predict_logits(model, batches)
+        images, lengths = encoded.select_columns(PIXEL_COLUMNS), np.ones((len(rows), 1), dtype=int)
+        logits = predict_logits(model, ImageCollator(processor), images, lengths, **options)
         metrics = classification_metrics(logits, torch.tensor(encoded["labels"][:]), PROBLEM, classes)
         best = logits.softmax(dim=-1).max(dim=-1)
         predictions = [

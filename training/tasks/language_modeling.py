@@ -25,9 +25,9 @@ from ..errors import InputError
 from ..inference import SentenceScore, position_limit
 from ..options.run_config import RunConfig
 from ..run.trainer import ROW, RecipeTrainer, Tensors, by_length, mean_loss
-from .documents import Cutter, DocumentRecipe, alone, block_lengths, by_document, counted_documents, measure_rows, pack
+from .documents import Cutter, DocumentRecipe, alone, block_lengths, by_document, counted_documents, pack
 from .language_modeling_arguments import LanguageModelingData
-from .recipe import EvaluationResult, MetricLine, PreparedData, ReportTable, TrainerInputs, report_rows
+from .recipe import EvaluationResult, MetricLine, PreparedData, ReportTable, TrainerInputs, measure_rows, report_rows
 from .translation_metrics import perplexity
 
 IGNORED = -100
@@ -201,14 +201,7 @@ class LanguageModeling(DocumentRecipe):
         )
 
     def measure(
-        self,
-        model: PreTrainedModel,
-        processor: PreTrainedTokenizerBase,
-        rows: Dataset,
-        *,
-        batch_size: int,
-        show_progress: bool,
-        **search: Any,
+        self, model: PreTrainedModel, processor: PreTrainedTokenizerBase, rows: Dataset, **options: Any
     ) -> EvaluationResult:
         """Measure loss per token in nats, perplexity and bits per byte, of the model and of a unigram model.
 
@@ -226,7 +219,7 @@ class LanguageModeling(DocumentRecipe):
         def measure(batch: list[dict[str, Any]]) -> Tensors:
             return summed_losses(model, {name: values.to(model.device) for name, values in collate(batch).items()})
 
-        found = measure_rows(blocks, block_lengths(blocks), measure, batch_size=batch_size, show_progress=show_progress)
+        found = measure_rows(blocks, block_lengths(blocks), measure, **options)
         losses, counts = (by_document(values, pieces, len(rows)) for values in found)
         texts = rows["text"][:]
         sizes = np.array([len(text.encode()) for text in texts]) * (counts > 0)
@@ -316,6 +309,3 @@ def _padding_id(tokenizer: PreTrainedTokenizerBase) -> int:
     """Return the id of padding tokens; any id will do, as no token of a text attends to padding or predicts it."""
     found: Any = tokenizer.eos_token_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id
     return found
-
-
-__all__ = ["BlockCollator", "CausalTrainer", "DocumentLoss", "LanguageModeling", "OverlappingPieces"]

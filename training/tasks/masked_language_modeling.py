@@ -27,9 +27,9 @@ from ..errors import InputError
 from ..inference import position_limit
 from ..options.run_config import RunConfig
 from ..run.trainer import RecipeTrainer, Tensors, by_length, mean_loss
-from .documents import IDS, Cutter, DocumentRecipe, by_document, counted_documents, measure_rows
+from .documents import IDS, Cutter, DocumentRecipe, by_document, counted_documents
 from .masked_language_modeling_arguments import MaskedLanguageModelingData
-from .recipe import EvaluationResult, MetricLine, PreparedData, ReportTable, TrainerInputs, report_rows
+from .recipe import EvaluationResult, MetricLine, PreparedData, ReportTable, TrainerInputs, measure_rows, report_rows
 from .translation_metrics import perplexity
 
 LABELS = "labels"
@@ -193,14 +193,7 @@ class MaskedLanguageModeling(DocumentRecipe):
         )
 
     def measure(
-        self,
-        model: PreTrainedModel,
-        processor: PreTrainedTokenizerBase,
-        rows: Dataset,
-        *,
-        batch_size: int,
-        show_progress: bool,
-        **search: Any,
+        self, model: PreTrainedModel, processor: PreTrainedTokenizerBase, rows: Dataset, **options: Any
     ) -> EvaluationResult:
         """Measure loss in nats, perplexity and accuracy over masked tokens; also loss and accuracy of a unigram model.
 
@@ -215,13 +208,8 @@ class MaskedLanguageModeling(DocumentRecipe):
         def measure(batch: list[dict[str, Any]]) -> Tensors:
             return guesses(model, collate(batch).to(model.device))
 
-        found = measure_rows(
-            pieces.select_columns([IDS, LABELS]),
-            token_lengths(pieces, [IDS]),
-            measure,
-            batch_size=batch_size,
-            show_progress=show_progress,
-        )
+        inputs, lengths = pieces.select_columns([IDS, LABELS]), token_lengths(pieces, [IDS])
+        found = measure_rows(inputs, lengths, measure, **options)
         losses, counts, right = (by_document(values, pieces, len(rows)) for values in found)
         labels = np.concatenate(pieces[LABELS][:])
         labels = labels[labels != IGNORED]
@@ -263,6 +251,3 @@ class MaskedLanguageModeling(DocumentRecipe):
             accuracy = f"{metrics['unigram_accuracy']:.2%}"
             lines.insert(3, MetricLine("unigram accuracy", accuracy, "always the most frequent token"))
         return lines
-
-
-__all__ = ["GuessedDocument", "MaskedLanguageModeling", "MaskedTrainer", "Masking", "SeparatePieces"]

@@ -3,13 +3,14 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import import_module
-from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
+import torch
 from datasets import Dataset, DatasetDict
+from tqdm.auto import tqdm
 from transformers import AutoTokenizer, EvalPrediction, PreTrainedModel, PreTrainedTokenizerBase
 
 from ..data.batching import TrainingRows
@@ -18,7 +19,7 @@ from ..data.streaming import Blocks, EncodedBlock, open_blocks
 from ..data.tables import Layout, load_files, load_splits, table_of
 from ..errors import InputError
 from ..options.run_config import RunConfig
-from ..run.trainer import RecipeTrainer
+from ..run.trainer import RecipeTrainer, Tensors
 from .registry import Task
 
 
@@ -31,12 +32,14 @@ class PreparedData:
         encoded: the splits as token ids, pixels and labels, without the training rows that cannot be used.
         processor: tokenizer, image processor or both, saved with the model.
         summary: numbers about the data, such as rows and tokens of each split, which `metrics.json` has under `data`.
+        classes: the names of the classes in the order of their numbers; empty for regression and tasks without classes.
     """
 
     rows: DatasetDict
     encoded: DatasetDict
     processor: Any
     summary: dict[str, Any]
+    classes: list[str] = field(default_factory=list)
 
 
 @dataclass
@@ -174,10 +177,6 @@ class Recipe(ABC):
     def encode(self, rows: DatasetDict, processor: Any) -> PreparedData:
         """Check the rows of each split, convert them to token ids, pixels and labels, and count them for `summary`."""
 
-    @abstractmethod
-    def describe(self, summary: Mapping[str, Any]) -> list[str]:
-        """Return the lines of text that are printed for `summary`, the summary of the encoded data."""
-
     def config_fields(self, prepared: PreparedData) -> dict[str, Any]:
         """Return the fields of a new model's config that follow from the data, such as `vocab_size`."""
         return {}
@@ -242,6 +241,35 @@ def recipe_of(task: Task) -> type[Recipe]:
     return getattr(import_module(f".{module}", __package__), name)
 
 
+@torch.no_grad()
+def measure_rows(
+    rows: Dataset,
+    lengths: np.ndarray,
+    measure: Callable[[list[dict[str, Any]]], Tensors],
+    *,
+    batch_size: int,
+    show_progress: bool,
+) -> list[np.ndarray]:
+    """Call `measure` for batches of rows, in descending order of length.
+
+    Args:
+        rows: the rows to measure.
+        lengths: the lengths of the rows, `(rows, 1)`.
+        measure: a function that takes the rows of a batch, and returns tensors with a value for each row.
+        batch_size: the number of rows in a batch.
+        show_progress: whether to draw a progress bar on standard error.
+
+    Returns:
+        A list with an array for each tensor that `measure` returns: the values for all rows, in the order of `rows`.
+    """
+    order = np.argsort(-lengths[:, 0], kind="stable")
+    starts = range(0, len(rows), batch_size)
+    batches = (rows.select(order[start : start + batch_size]).to_list() for start in starts)
+    progress = tqdm(batches, "measuring", len(starts), unit=" batches", disable=not show_progress)
+    found = [[values.cpu().numpy() for values in measure(batch)] for batch in progress]
+    return [np.concatenate(values)[np.argsort(order)] for values in zip(*found, strict=True)]
+
+
 def tokenizer_fields(tokenizer: PreTrainedTokenizerBase) -> dict[str, Any]:
     """Return the config fields whose values come from the tokenizer: `vocab_size` and the ids of special tokens."""
     names = ("pad_token_id", "bos_token_id", "eos_token_id")
@@ -252,23 +280,3 @@ def print_in_main_process(run: RunConfig, text: str) -> None:
     """Print `text`, in the main process only."""
     if run.training.process_index == 0:
         print(text, flush=True)
-
-
-def as_text(path: Path | None) -> str | None:
-    """Return the path as a string, which transformers expects, or None if `path` is None."""
-    return None if path is None else str(path)
-
-
-__all__ = [
-    "EvaluationResult",
-    "MetricLine",
-    "PreparedData",
-    "Recipe",
-    "ReportTable",
-    "TrainerInputs",
-    "as_text",
-    "print_in_main_process",
-    "recipe_of",
-    "report_rows",
-    "tokenizer_fields",
-]

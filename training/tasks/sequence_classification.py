@@ -2,7 +2,7 @@
 """The recipe of sequence classification: train an encoder on texts with labels, and evaluate it."""
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -10,7 +10,6 @@ import numpy as np
 import torch
 from datasets import Dataset, DatasetDict
 from datasets.utils import tqdm as datasets_tqdm
-from tqdm.auto import tqdm
 from transformers import (
     AutoModelForSequenceClassification,
     DataCollatorWithPadding,
@@ -19,11 +18,10 @@ from transformers import (
 )
 
 from ..data.batching import TrainingRows
-from ..data.preprocessing import Side, build_tokenizer, check_lengths, token_lengths, tokenize
-from ..data.row_checks import label_warnings
+from ..data.preprocessing import Side, build_tokenizer, check_lengths, token_lengths
+from ..data.row_checks import count_overlap, label_warnings
 from ..data.streaming import EncodedBlock, open_blocks
 from ..data.tables import LABEL, LINE, NUMBER, Column, Layout, labels, numbered, table_of
-from ..data.text_data import count_overlap
 from ..errors import InputError
 from ..inference import position_limit
 from ..options.run_config import RunConfig
@@ -31,14 +29,12 @@ from ..run.trainer import by_length
 from .classification import (
     ClassificationMetrics,
     ClassificationTrainer,
-    PreparedClasses,
     check_class,
     class_fields,
     class_lines,
     classification_lines,
     classification_metrics,
     confusion_drawing,
-    describe_labels,
     find_classes,
     predict_logits,
     predicted_labels,
@@ -99,7 +95,7 @@ class SequenceClassification(Recipe):
         texts = (row["text"] for row in train.select_columns(["text"]))
         return build_tokenizer(self.data, texts, name, show_progress=not run.training.disable_tqdm)
 
-    def encode(self, rows: DatasetDict, processor: PreTrainedTokenizerBase) -> PreparedClasses:
+    def encode(self, rows: DatasetDict, processor: PreTrainedTokenizerBase) -> PreparedData:
         """Convert every split to token ids and labels, and count texts, tokens and labels for the summary."""
         is_regression = self.data.problem_type == "regression"
         counts = Counter[str]() if is_regression else self._count_labels(rows["train"])
@@ -121,7 +117,7 @@ class SequenceClassification(Recipe):
         if "test" in rows:
             overlap = count_overlap(rows["train"], rows["test"], ["text", "label"])
             summary["test_in_train"] = {"texts": overlap.inputs, "with_label": overlap.rows}
-        return PreparedClasses(rows, encoded, processor, summary, classes)
+        return PreparedData(rows, encoded, processor, summary, classes)
 
     def _count_labels(self, train: Dataset) -> Counter[str]:
         """Count the training rows of each label; with `streaming`, the labels of all blocks are read for this count."""
@@ -163,35 +159,15 @@ class SequenceClassification(Recipe):
             targets = [_target(label, numbers, problem_type, table, line) for label, line in lines]
             return {"input_ids": found, "labels": targets, "tokens": tokens, LINE: batch[LINE]}
 
-        return tokenize(rows, encode, num_proc=num_proc, desc="Tokenising texts")
-
-    def describe(self, summary: Mapping[str, Any]) -> list[str]:
-        """Return lines with the numbers of texts and tokens of each split, and with the size of the vocabulary.
-
-        Further lines have the numbers of training rows of each label, and of test texts that are also in train.
-        """
-        lines = []
-        for split in ("train", "validation", "test"):
-            if split in summary:
-                numbers = summary[split]
-                cut = f", {numbers['cut']:,} of them cut" if numbers["cut"] else ""
-                lines.append(f"{split}: {numbers['texts']:,} texts{cut}, {numbers['tokens']:,} tokens")
-        lines.append(f"vocabulary: {summary['vocabulary']:,} tokens")
-        if "labels" in summary:
-            lines.append(describe_labels(summary["labels"]))
-        overlap = summary.get("test_in_train")
-        if overlap and overlap["texts"]:
-            lines.append(
-                f"of the test texts, {overlap['texts']:,} are also in train, {overlap['with_label']:,} of them with "
-                "the same label"
-            )
-        return lines
+        return rows.map(
+            encode, batched=True, remove_columns=rows.column_names, num_proc=num_proc, desc="Tokenising texts"
+        )
 
     def config_fields(self, prepared: PreparedData) -> dict[str, Any]:
         """Return the size of the vocabulary and the ids of special tokens."""
         return tokenizer_fields(prepared.processor)
 
-    def head_fields(self, prepared: PreparedClasses) -> dict[str, Any]:  # type: ignore[override]
+    def head_fields(self, prepared: PreparedData) -> dict[str, Any]:
         """Return the config fields with the problem type and the names of the classes.
 
         For regression, `num_labels` is returned instead of the names, and is 1.
@@ -215,7 +191,7 @@ class SequenceClassification(Recipe):
         for split, texts in prepared.encoded.items():
             check_lengths(texts, limit, split, TEXT_SIDE)
 
-    def trainer_inputs(self, run: RunConfig, prepared: PreparedClasses, model: PreTrainedModel) -> TrainerInputs:  # type: ignore[override]
+    def trainer_inputs(self, run: RunConfig, prepared: PreparedData, model: PreTrainedModel) -> TrainerInputs:
         """Return training and validation rows of token ids and labels, the data collator and the metrics."""
         train_dataset, train_lengths = _training_rows(prepared.encoded["train"])
         validation, lengths = _training_rows(prepared.encoded["validation"])
@@ -230,14 +206,7 @@ class SequenceClassification(Recipe):
         )
 
     def measure(
-        self,
-        model: PreTrainedModel,
-        processor: PreTrainedTokenizerBase,
-        rows: Dataset,
-        *,
-        batch_size: int,
-        show_progress: bool,
-        **search: Any,
+        self, model: PreTrainedModel, processor: PreTrainedTokenizerBase, rows: Dataset, **options: Any
     ) -> EvaluationResult:
         """Measure the loss, accuracy, macro F1 and the scores of each class; the predictions are `Prediction`s.
 
@@ -247,23 +216,12 @@ class SequenceClassification(Recipe):
         numbers = {name: int(number) for name, number in config.label2id.items()}
         encoded = self._encode_split(numbered(rows), processor, numbers, self.table)
         problem_type = self.data.problem_type
-        order = np.argsort(-token_lengths(encoded, ["input_ids"])[:, 0], kind="stable")
-        batches = self._batches(encoded.select_columns(["input_ids"]), processor, order, batch_size)
-        with tqdm(total=len(rows), desc="classifying", unit=" texts", disable=not show_progress) as progress:
-            logits = predict_logits(model, _counted(batches, progress))[torch.from_numpy(np.argsort(order))]
+        inputs, lengths = encoded.select_columns(["input_ids"]), token_lengths(encoded, ["input_ids"])
+        logits = predict_logits(model, DataCollatorWithPadding(processor), inputs, lengths, **options)
         targets = torch.tensor(encoded["labels"][:])
         classes = [] if problem_type == "regression" else sorted(numbers, key=lambda name: numbers[name])
         metrics = {**classification_metrics(logits, targets, problem_type, classes), "texts": len(rows)}
         return EvaluationResult(metrics, self._predictions(rows, logits.numpy(), config.id2label))
-
-    @staticmethod
-    def _batches(
-        encoded: Dataset, tokenizer: PreTrainedTokenizerBase, order: np.ndarray, batch_size: int
-    ) -> Iterator[Mapping[str, torch.Tensor]]:
-        collate = DataCollatorWithPadding(tokenizer)
-        for start in range(0, len(order), batch_size):
-            rows = encoded[order[start : start + batch_size]]
-            yield collate([{"input_ids": ids} for ids in rows["input_ids"]])
 
     def _predictions(self, rows: Dataset, logits: np.ndarray, names: Mapping[int, str]) -> list[Prediction]:
         texts, given = rows["text"][:], rows["label"][:]
@@ -324,9 +282,3 @@ def _target(label: Any, numbers: dict[str, int], problem_type: str, table: str, 
     if isinstance(label, str):
         return numbers[label]
     return [float(name in label) for name in sorted(numbers, key=lambda name: numbers[name])]
-
-
-def _counted(batches: Iterator[Mapping[str, torch.Tensor]], progress: tqdm) -> Iterator[Mapping[str, torch.Tensor]]:
-    for batch in batches:
-        yield batch
-        progress.update(len(batch["input_ids"]))

@@ -55,6 +55,3 @@ class StreamingArguments(DataArguments):
             )
         if weights is not None and not all(0 < weight < math.inf for weight in weights):
             raise InputError(f"train_weights is {weights}, but each weight must be a finite number above 0.")
-
-
-__all__ = ["StreamingArguments"]

@@ -30,10 +30,9 @@ from ..data.preprocessing import (
     select_usable,
     tokenize_pairs,
 )
-from ..data.row_checks import pair_warnings
+from ..data.row_checks import count_overlap, pair_warnings
 from ..data.streaming import EncodedBlock
-from ..data.tables import Layout
-from ..data.text_data import count_overlap, parallel_layout
+from ..data.tables import Column, Layout
 from ..errors import InputError
 from ..inference import EvaluationRow, evaluate_split, position_limit
 from ..options.run_config import RunConfig
@@ -105,9 +104,15 @@ class Translation(Recipe):
 
     @property
     def layout(self) -> Layout:
-        """The columns of a row: a source and a target."""
-        data = self.data
-        return parallel_layout(data.source_column, data.target_column, data.source_lang, data.target_lang)
+        """The columns of a row: a source and a target.
+
+        In a table, the column of the source is `source_column` if given, else the first of the columns
+        ``translation.<source_lang>``, ``<source_lang>`` and ``source`` that the table has. The column of the target is
+        found in the same way.
+        """
+        source = _text_column("source", self.data.source_column, self.data.source_lang)
+        target = _text_column("target", self.data.target_column, self.data.target_lang)
+        return Layout((source, target), row="pair")
 
     def warnings(self, rows: DatasetDict) -> list[str]:
         """Return the warnings of the base class, and warnings if pairs do not look like texts with translations."""
@@ -128,7 +133,6 @@ class Translation(Recipe):
                     processor,
                     source_prefix=data.source_prefix or "",
                     num_proc=data.preprocessing_num_workers,
-                    keep_text=True,
                     desc=f"Tokenising {split}",
                 )
                 for split, pairs in rows.items()
@@ -144,30 +148,6 @@ class Translation(Recipe):
             overlap = count_overlap(rows["train"], rows["test"], ["source", "target"])
             summary["test_in_train"] = {"sources": overlap.inputs, "pairs": overlap.rows}
         return PreparedData(rows, encoded, processor, summary)
-
-    def describe(self, summary: Mapping[str, Any]) -> list[str]:
-        """Return lines with the numbers of pairs and tokens of each split, and with the size of the vocabulary.
-
-        Further lines have the numbers of dropped pairs, and of test pairs of which the source, or both texts, are also
-        in train.
-        """
-        lines = [
-            f"{split}: {numbers['pairs']:,} pairs, {numbers['source_tokens']:,} source and "
-            f"{numbers['target_tokens']:,} target tokens"
-            for split, numbers in summary.items()
-            if split in ("train", "validation", "test")
-        ]
-        lines.append(f"vocabulary: {summary['vocabulary']:,} tokens")
-        dropped = summary.get("dropped", {})
-        if any(dropped.values()):
-            lines.append(f"dropped from train: {dropped['empty']:,} empty and {dropped['long']:,} long pairs")
-        overlap = summary.get("test_in_train")
-        if overlap and overlap["sources"]:
-            lines.append(
-                f"of the test pairs, {overlap['sources']:,} have a source that is also in train, and "
-                f"{overlap['pairs']:,} are in train with the same target"
-            )
-        return lines
 
     def config_fields(self, prepared: PreparedData) -> dict[str, Any]:
         """Return the size of the vocabulary and the ids of special tokens; the decoder starts with the `bos_token`."""
@@ -228,26 +208,11 @@ class Translation(Recipe):
             raise InputError(str(error)) from error
 
     def measure(
-        self,
-        model: PreTrainedModel,
-        processor: PreTrainedTokenizerBase,
-        rows: Dataset,
-        *,
-        batch_size: int,
-        show_progress: bool,
-        **search: Any,
+        self, model: PreTrainedModel, processor: PreTrainedTokenizerBase, rows: Dataset, **options: Any
     ) -> EvaluationResult:
         """Measure BLEU, chrF, mean sentence BLEU, loss and perplexity; the predictions are `EvaluationRow`s."""
-        found = evaluate_split(
-            model,
-            processor,
-            rows["source"][:],
-            rows["target"][:],
-            batch_size=batch_size,
-            source_prefix=self.data.source_prefix or "",
-            show_progress=show_progress,
-            **search,
-        )
+        prefix = self.data.source_prefix or ""
+        found = evaluate_split(model, processor, rows["source"][:], rows["target"][:], source_prefix=prefix, **options)
         return EvaluationResult(*found)
 
     def lines(self, metrics: Mapping[str, Any]) -> list[MetricLine]:
@@ -276,8 +241,9 @@ def translation_lines(metrics: Mapping[str, Any]) -> list[MetricLine]:
     ]
 
 
+def _text_column(name: str, chosen: str | None, lang: str | None) -> Column:
+    return Column(name, chosen=chosen, usual=() if lang is None else (f"translation.{lang}", lang))
+
+
 def _smaller(*limits: int | None) -> int | None:
     return min((limit for limit in limits if limit is not None), default=None)
-
-
-__all__ = ["Translation", "translation_lines"]

@@ -3,7 +3,7 @@
 # ruff: noqa: RUF009 (`option` returns a new dataclass field at each call)
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from ..errors import InputError
 from ..options.arguments import GenerationTrainingArguments, TokenizerArguments, check_positive, option
@@ -65,11 +65,3 @@ class TranslationTraining(GenerationTrainingArguments):
     """
 
     output_dir: str | None = option("runs/translator", "Folder of the run; the same command resumes a stopped run.")
-
-    def find_measures(self, data: Any) -> dict[str, bool]:
-        """Return the metrics of evaluation, with True if higher is better; BLEU only with `predict_with_generate`."""
-        return {**({"bleu": True} if self.predict_with_generate else {}), "loss": False, "perplexity": False}
-
-    def mend_measure(self, metric: str) -> str:
-        """Return the advice for a metric that is not measured; for BLEU, it is to set `predict_with_generate`."""
-        return "set predict_with_generate, or choose one of them" if metric == "bleu" else super().mend_measure(metric)
