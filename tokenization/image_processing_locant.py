@@ -90,6 +90,17 @@ class LocantImageProcessor(PilBackend):
         is_flat = getattr(first, "ndim", None) == 2  # grey, without an axis for the channels
         return super()._prepare_images_structure(images, 2 if is_flat else expected_ndims)
 
+    def _validate_preprocess_kwargs(self, *args: Any, **kwargs: Any) -> None:
+        num_channels = kwargs["num_channels"]
+        for option in ("image_mean", "image_std") if kwargs["do_normalize"] else ():
+            value = kwargs[option]
+            if isinstance(value, tuple) and len(value) != num_channels:
+                raise ValueError(
+                    f"{option} has {len(value)} values, but num_channels is {num_channels}: give one value for "
+                    "each channel, or a single number for all channels."
+                )
+        super()._validate_preprocess_kwargs(*args, **kwargs)
+
 
 def _channel_axis(image: Any, num_channels: int) -> ChannelDimension:
     try:

@@ -127,8 +127,12 @@ def test_options_of_a_call_come_before_those_of_the_processor():
         ),
         ({"num_channels": 1}, RNG.random((100, 8, 8)), r"several images as a list"),
         ({"num_channels": 4}, COLOURS, r"has 3 channels, but num_channels is 4"),
-        ({"num_channels": 1, "image_mean": [0.5] * 3}, GREY, r"mean must have 1 elements if it is an iterable, got 3"),
-        ({"image_std": [0.5]}, COLOURS, r"std must have 3 elements if it is an iterable, got 1"),
+        (
+            {"num_channels": 1, "image_mean": [0.5] * 3},
+            GREY,
+            r"image_mean has 3 values, but num_channels is 1: give one",
+        ),
+        ({"image_std": [0.5]}, COLOURS, r"image_std has 1 values, but num_channels is 3"),
     ],
 )
 def test_channels_that_do_not_fit_are_one_sentence(options, image, message):
