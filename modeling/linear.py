@@ -44,7 +44,7 @@ def _suits_onednn(layer: Any, states: torch.Tensor) -> bool:
 
 
 def is_plain_on_cpu(states: torch.Tensor) -> bool:
-    """Whether `states` is a plain tensor on a CPU, in eager code without a transform or dispatch mode of torch."""
+    """Return whether `states` is a plain tensor on a CPU, in eager code without a transform or dispatch mode."""
     if is_compiling() or type(states) is not torch.Tensor or not states.is_cpu:
         return False
     is_transformed = torch._C._are_functorch_transforms_active() or torch._C._len_torch_dispatch_stack()

@@ -373,7 +373,7 @@ def _counted_and_targets(labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tens
 
 
 def _rows_at_a_time(logits: torch.Tensor) -> int:
-    """The number of rows of logits converted to float32 at a time: few for a CPU's cache, enough to keep a GPU busy."""
+    """Return how many rows of logits to convert to float32 at a time: few for a CPU's cache, many to occupy a GPU."""
     chunk_logits = 2**18 if logits.device.type == "cpu" else 2**26
     return max(1, chunk_logits // logits.shape[1])
 

@@ -169,12 +169,14 @@ class EncoderClassifier(LocantPreTrainedModel):
     """Base class of classifiers: the encoder, dropout and a linear layer.
 
     Args:
-        config: the model's configuration, with `num_labels`; a decoder in it is left out, and `encoder_input` is set to
-            that of the class.
+        config: the model's configuration, with `num_labels`; a decoder in it is left out, and its `encoder_input` is
+            replaced by the class attribute.
     """
 
     encoder_input: ClassVar[str] = "tokens"
+    """The input of the encoder: `tokens` or `patches`."""
     has_pooler: ClassVar[bool] = True
+    """Whether the linear layer reads a pooled vector; if False, it reads the hidden state of each token."""
     loss_name: ClassVar[str]
     """The key of the loss in transformers' `LOSS_MAPPING`."""
 

@@ -85,7 +85,7 @@ def copy_weights(source: PreTrainedModel, target: PreTrainedModel) -> dict[str, 
 
 
 def describe_swap(report: dict[str, Any]) -> str:
-    """Return the text of the warning that tells what a new position encoding changes.
+    """Return the text of the warning that lists the changes of a model by a new position encoding.
 
     Args:
         report: the report of `swap_position_encoding`.

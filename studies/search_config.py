@@ -221,7 +221,7 @@ class _Section:
 
 
 def _plan(section: _Section, space: tuple[Hyperparameter, ...], sampler: str) -> list[PlannedTrial]:
-    """Return the trials in their order: those that repeat a cell are first, so that the noise is known early.
+    """Return the trials in their order: the trials that repeat a cell first, so that the noise is known early.
 
     With `random` or `tpe`, the value of the key `trials` may be raised when a search is resumed: the additional trials
     then come after all earlier trials.

@@ -258,6 +258,11 @@ def _report(study: TranslationStudy, finished: list[StudyRun], results: dict[str
     if not finished:
         return
     for run in finished:
+        if not run.translations.is_file():
+            raise InputError(
+                f"{run.translations} is missing: write it with locant evaluate {run.folder.path} --output "
+                f"{run.translations}, and repeat the command."
+            )
         by_length = bleu_by_length(read_tsv(run.translations))
         results[run.name] = RunResult(run.position_encoding, run.seed, run.folder.metrics(), by_length)
     in_order = [results[run.name] for run in study.runs if run.name in results]

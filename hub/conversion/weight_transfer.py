@@ -251,8 +251,9 @@ def transfer(source: SourceWeights, moves: list[Move], target: PreTrainedModel, 
                 state[name] = other  # the same `Parameter`, so that `num_parameters` counts it once
             else:
                 state[name] = nn.Parameter(own) if name in parameters else own
-    for name in target.state_dict().keys() - state.keys():  # tied weights of which the table names one
-        state[name] = twin(name)
+    # weights that the table does not name, because it names a weight that is tied to them
+    twins = {name: twin(name) for name in target.state_dict().keys() - state.keys()}
+    state |= {name: weight for name, weight in twins.items() if weight is not None}
     target.load_state_dict(state, assign=True)
 
 

@@ -161,7 +161,7 @@ class CardData:
 
 
 def base_name(path: str) -> str:
-    """Return the last part of a path of any system."""
+    """Return the last part of a path of any operating system; an empty text for `.`."""
     return PureWindowsPath(path).name  # PureWindowsPath splits at both kinds of slashes
 
 

@@ -8,6 +8,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from locant.utils.counts import describe_counts
 from locant.utils.markdown import markdown_table
 from locant.utils.run_files import CURVE_FILE
 
@@ -63,7 +64,7 @@ def summary(card: CardData) -> str:
         parts.append(f"`{card.model_class}`{purpose}{_between(card.languages)}.")
     if (base := card.option("model", "model_name_or_path")) is not None:
         hub_name = card.from_hub("model", "model_name_or_path")
-        folder = f"a model in a folder ({base_name(base)})"
+        folder = f"a model in a folder ({base_name(base)})" if base_name(base) else "a model in a folder"
         base_model = f"[{hub_name}](https://huggingface.co/{hub_name})" if hub_name else folder
         parts.append(f"Fine-tuned from {base_model}.")
     if card.metrics and not card.metrics.get("finished"):
@@ -174,11 +175,11 @@ def data(card: CardData) -> str:
         most = [f"{name} {count:,}" for name, count in [*labels.items()][:_MOST_LABELS]]
         parts.append(f"Labels in train: {', '.join(most)}{', …' if len(labels) > _MOST_LABELS else ''}")
     if any(counted.get("dropped", {}).values()):
-        parts.append(f"Dropped from train: {_counts(counted['dropped'])}")
+        parts.append(f"Dropped from train: {describe_counts(counted['dropped'])}")
     if (streamed := counted.get("streamed")) is not None:
         parts.append(f"The tokens of train are estimated from {_number(streamed['counted_rows'])} rows.")
     if any(counted.get("test_in_train", {}).values()):
-        parts.append(f"Data of test that is also in train: {_counts(counted['test_in_train'])}")
+        parts.append(f"Data of test that is also in train: {describe_counts(counted['test_in_train'])}")
     return "\n\n".join(part for part in parts if part)
 
 
@@ -330,10 +331,6 @@ _SECTIONS = {
 
 def _between(languages: Sequence[str]) -> str:
     return f", from {languages[0]} to {languages[1]}" if len(languages) == 2 else ""
-
-
-def _counts(numbers: Mapping[str, int]) -> str:
-    return ", ".join(f"{count:,} {name.replace('_', ' ')}" for name, count in numbers.items())
 
 
 def _number(value: Any) -> str:

@@ -120,6 +120,16 @@ class TestRuns:
         assert (folder / "report.md").read_text("utf-8") == before
         assert f"4 of 4 runs are in {folder / 'report.md'}" in capsys.readouterr().out
 
+    def test_without_their_translations_are_named(self, study, write_config, capsys):
+        folder, _ = study
+        file = folder / NAMES[0] / "test_translations.tsv"
+        kept = file.rename(file.with_suffix(".kept"))
+        try:
+            assert main(["study", "translation", str(write_config(STUDY)), "--output_dir", str(folder), *SHORT]) == 2
+        finally:
+            kept.rename(file)
+        assert f"{file} is missing: write it with locant evaluate" in capsys.readouterr().err
+
 
 class Killed(BaseException):
     """Stands for a kill: nothing in Locant catches it."""

@@ -153,7 +153,7 @@ class TestTraining:
         capsys.readouterr()
         assert pictures.train(TASK, tmp_path / "run", test_file=str(table), max_steps=1) == 0
         assert metrics(tmp_path / "run")["data"]["test_in_train"] == {"images": 3, "with_label": 2}
-        assert "data of test that is also in train: 3 images, 2 with label" in capsys.readouterr().out
+        assert "data of test that is also in train: 3 images, 2 with the same label" in capsys.readouterr().out
 
     @pytest.mark.slow
     def test_validation_is_cut_from_the_training_images(self, pictures, tmp_path, capsys):

@@ -87,6 +87,15 @@ def test_training_can_go_on_from_a_pushed_checkpoint(toy, tmp_path, hub, strateg
         assert not {*PRIVATE} & names(commit)
 
 
+def test_push_to_hub_saves_the_model_and_uploads_as_push_folder_does(monkeypatch):
+    trainer, calls = object.__new__(pushing.PushingTrainer), []
+    monkeypatch.setattr(trainer, "save_model", lambda **options: calls.append(options), raising=False)
+    monkeypatch.setattr(trainer, "is_world_process_zero", lambda: True)
+    monkeypatch.setattr(trainer, "push_folder", lambda: calls.append("push_folder"))
+    trainer.push_to_hub(commit_message="a message")
+    assert calls == [{"_internal_call": True}, "push_folder"]
+
+
 def test_every_run_has_its_card_and_no_pickle_of_its_arguments(trained_run):
     assert (trained_run / "README.md").is_file()
     assert not list(trained_run.rglob("training_args.bin"))

@@ -8,10 +8,16 @@ import pytest
 from huggingface_hub.errors import StrictDataclassError
 
 from locant import LocantConfig
+from locant.utils.counts import describe_counts
 from locant.utils.errors import first_line, reason_of, sentence
 from locant.utils.files import atomic_write
 from locant.utils.markdown import markdown_table
 from locant.utils.paths import looks_like_path
+
+
+def test_counts_are_put_into_words():
+    counts = {"texts": 1234, "source_tokens": 5, "with_label": 0, "median_characters": 56}
+    assert describe_counts(counts) == "1,234 texts, 5 source tokens, 0 with the same label, 56 characters (median)"
 
 
 class TestAtomicWrite:

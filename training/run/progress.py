@@ -124,9 +124,9 @@ class ScheduleNotices(TrainerCallback):
         self.planned_steps = planned_steps
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """In the main process, print `warmup_warning`, and whether the schedule differs from that of `planned_steps`.
+        """Print the warning of `warmup_warning`, and a message if the schedule differs from that for `planned_steps`.
 
-        The schedule may differ if a resumed run has another total number of steps.
+        The schedule may differ if a resumed run has another total number of steps. Only the main process prints.
         """
         if not state.is_world_process_zero:
             return

@@ -71,8 +71,17 @@ class PushingTrainer(Trainer):
         if self.write_card is not None:
             self.write_card(self._folder, self.hub_model_id)
 
+    def push_to_hub(self, *args: Any, **kwargs: Any) -> None:
+        """Save the model and call `push_folder`, which uploads no private files; the arguments are ignored."""
+        self.save_model(_internal_call=True)
+        if self.is_world_process_zero():
+            self.push_folder()
+
     def push_folder(self) -> None:
-        """Write the model card and upload the run's folder, in which the model is; for the main process only."""
+        """Write the model card, and upload the run's folder, which must hold the model.
+
+        Only the main process may call this method.
+        """
         self.callback_handler.on_push_begin(self.args, self.state, self.control)
         self.write_model_card()
         self._finish_current_push()

@@ -13,6 +13,8 @@ from accelerate.utils import broadcast_object_list, gather_object
 from datasets import DatasetDict
 from transformers import PreTrainedModel, PrinterCallback, ProgressCallback, set_seed
 
+from locant.utils.counts import describe_counts
+
 from ..data.row_checks import describe_rows, tokenizer_warning
 from ..data.streaming import estimate_counts
 from ..data.tables import numbered
@@ -209,7 +211,8 @@ def prepare(run: RunConfig, recipe: Recipe, rows: DatasetDict, folder: RunFolder
 
 def describe_data(summary: Mapping[str, Any]) -> list[str]:
     """Return lines with the numbers in `summary`, the summary of the encoded data, in the words of the model card."""
-    lines = [f"{split}: {_counts(summary[split])}" for split in ("train", "validation", "test") if split in summary]
+    splits = [split for split in ("train", "validation", "test") if split in summary]
+    lines = [f"{split}: {describe_counts(summary[split])}" for split in splits]
     if "vocabulary" in summary:
         lines.append(f"vocabulary: {summary['vocabulary']:,} tokens")
     if labels := summary.get("labels"):
@@ -218,16 +221,12 @@ def describe_data(summary: Mapping[str, Any]) -> list[str]:
         lines.append(f"labels in train: {', '.join(counted[:MOST_LABELS])}{more}")
     for key, title in (("dropped", "dropped from train"), ("test_in_train", "data of test that is also in train")):
         if any(summary.get(key, {}).values()):
-            lines.append(f"{title}: {_counts(summary[key])}")
+            lines.append(f"{title}: {describe_counts(summary[key])}")
     return lines
 
 
 MOST_LABELS = 20
 """The largest number of labels that are listed with the number of their training rows."""
-
-
-def _counts(numbers: Mapping[str, int]) -> str:
-    return ", ".join(f"{count:,} {name.replace('_', ' ')}" for name, count in numbers.items())
 
 
 def describe_stream(recipe: Recipe) -> list[str]:

@@ -255,12 +255,12 @@ def measure_rows(
     Args:
         rows: the rows to measure.
         lengths: the lengths of the rows, `(rows, 1)`.
-        measure: a function that takes the rows of a batch, and returns tensors with a value for each row.
+        measure: a function that takes the rows of a batch, and returns tensors whose first dimension is the rows.
         batch_size: the number of rows in a batch.
         show_progress: whether to draw a progress bar on standard error.
 
     Returns:
-        A list with an array for each tensor that `measure` returns: the values for all rows, in the order of `rows`.
+        A list with an array for each tensor that `measure` returns: the results for all rows, in the order of `rows`.
     """
     order = np.argsort(-lengths[:, 0], kind="stable")
     starts = range(0, len(rows), batch_size)
