@@ -71,7 +71,7 @@ class PushingTrainer(Trainer):
         if self.write_card is not None:
             self.write_card(self._folder, self.hub_model_id)
 
-    def push_to_hub(self, *args: Any, **kwargs: Any) -> None:
+    def push_to_hub(self, *args: Any, **kwargs: Any) -> Any:
         """Save the model and call `push_folder`, which uploads no private files; the arguments are ignored."""
         self.save_model(_internal_call=True)
         if self.is_world_process_zero():
