@@ -4,6 +4,7 @@
 import dataclasses
 import inspect
 import re
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -426,6 +427,17 @@ def test_a_reporter_that_is_not_there_is_found_before_training(parse, monkeypatc
     with pytest.raises(InputError, match=message) as error:
         parse(DATA, "--report_to", given, "--dry_run")
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(("logs_model", "is_refused"), [("end", True), ("false", False)])
+def test_a_reporter_that_would_push_private_files_is_refused(parse, monkeypatch, logs_model, is_refused):
+    monkeypatch.setitem(integration_utils.INTEGRATION_TO_CALLBACK, "wandb", object)
+    monkeypatch.setenv("WANDB_LOG_MODEL", logs_model)
+    options = (DATA, "--report_to", "wandb")
+    parse(*options)
+    expected = pytest.raises(InputError, match="WANDB_LOG_MODEL is set, with which wandb uploads the whole folder")
+    with expected if is_refused else nullcontext():
+        parse(*options, "--push_to_hub", "true")
 
 
 @pytest.mark.parametrize(("metric", "greater_is_better"), [(None, True), ("bleu", True), ("loss", False)])

@@ -7,6 +7,7 @@ help text. Each task adds its own options in a module such as `translation_argum
 # ruff: noqa: RUF009 (`option` returns a new dataclass field at each call)
 
 import copy
+import os
 import sys
 from collections.abc import Iterable
 from dataclasses import InitVar, dataclass, field
@@ -38,6 +39,9 @@ STREAMING_STEPS = 1000
 
 `eval_steps`, or else a smaller `max_steps`, replaces this number.
 """
+
+_LOGS_MODEL = {"wandb": "WANDB_LOG_MODEL", "dvclive": "HF_DVCLIVE_LOG_MODEL"}
+"""Reporters that save the model with a plain Trainer, and the environment variables that make them do so."""
 
 AUTO = "auto"
 """The value of `bf16` and `attn_implementation` for which the run times training steps and takes the fastest choice."""
@@ -351,7 +355,7 @@ class TrainingArguments(transformers.TrainingArguments):
         self.bf16 = AUTO  # type: ignore[assignment]  # mypy infers the type str for the constant
 
     def _check_reporters(self) -> None:
-        """Raise `InputError` if a reporter in `report_to` is unknown or cannot be created.
+        """Raise `InputError` if a reporter in `report_to` is unknown, cannot be created, or would push private files.
 
         The Trainer itself creates the reporters only after the data are prepared.
         """
@@ -363,6 +367,12 @@ class TrainingArguments(transformers.TrainingArguments):
             if name not in INTEGRATION_TO_CALLBACK:
                 known = ", ".join(INTEGRATION_TO_CALLBACK)
                 raise InputError(f"report_to is {name}, but must be none, all, or some of {known}.")
+            variable = _LOGS_MODEL.get(name, "")
+            if self.push_to_hub and os.environ.get(variable, "false").lower() not in ("", "0", "false"):
+                raise InputError(
+                    f"{variable} is set, with which {name} uploads the whole folder of the run to the Hub, also its "
+                    f"private files: unset {variable}, or leave push_to_hub out."
+                )
             try:
                 INTEGRATION_TO_CALLBACK[name]()
             except (ImportError, RuntimeError) as error:
