@@ -202,7 +202,7 @@ class _Section:
         return value
 
     def cell(self, key: str, row: Any, space: tuple[Hyperparameter, ...]) -> dict[str, Any]:
-        """Return the cell `row`, which is the value of the key `key` or one of its entries, as a dict of values."""
+        """Convert `row`, the list of values of a cell in the key `key`, to a dict from hyperparameter to value."""
         names = ", ".join(hyperparameter.name for hyperparameter in space)
         if not isinstance(row, list) or len(row) != len(space):
             raise InputError(

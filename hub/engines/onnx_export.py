@@ -163,7 +163,7 @@ def _write(graph: Graph, batch: dict[str, torch.Tensor], longest: int | None, fi
     size, length = Dim("batch", min=1), Dim("length", min=2, max=longest)
     shapes = {0: size} if "pixel_values" in batch else {0: size, 1: length}
     weights = sum(parameter.numel() * parameter.element_size() for parameter in graph.parameters())
-    logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # lower messages are about the exporter's own internals
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # messages below ERROR are about the exporter's internals
     try:
         with warnings.catch_warnings(action="ignore"), torch.no_grad():
             torch.onnx.export(

@@ -41,7 +41,7 @@ STREAMING_STEPS = 1000
 """
 
 _LOGS_MODEL = {"wandb": "WANDB_LOG_MODEL", "dvclive": "HF_DVCLIVE_LOG_MODEL"}
-"""Reporters that save the model with a plain Trainer, and the environment variables that make them do so."""
+"""The reporters that can save the model with a plain Trainer, each with the environment variable that demands it."""
 
 AUTO = "auto"
 """The value of `bf16` and `attn_implementation` for which the run times training steps and takes the fastest choice."""
@@ -452,7 +452,7 @@ class GenerationTrainingArguments(TrainingArguments, Seq2SeqTrainingArguments):
         super().__post_init__(data)
 
     def find_measures(self, data: Any) -> dict[str, bool]:
-        """Return the metrics, with True if higher is better; those in `generated` only with `predict_with_generate`."""
+        """Return each metric with True if higher is better; metrics in `generated` need `predict_with_generate`."""
         generated = dict.fromkeys(self.generated, True) if self.predict_with_generate else {}
         return {**generated, "loss": False, "perplexity": False}
 

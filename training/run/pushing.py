@@ -67,7 +67,7 @@ class PushingTrainer(Trainer):
             (Path(output_dir or self._folder) / TRAINING_ARGS_NAME).unlink(missing_ok=True)
 
     def write_model_card(self) -> None:
-        """Write the model card into the run's folder, if `write_card` is given; for the main process only."""
+        """Write the model card into the run's folder, if `write_card` is given; only the main process may call this."""
         if self.write_card is not None:
             self.write_card(self._folder, self.hub_model_id)
 

@@ -187,7 +187,7 @@ class Family(ABC):
     """Name of a model class of the family -> name of the Locant class that it is converted to."""
     free: ClassVar[frozenset[str]] = frozenset()
     """Fields of the family's config that are neither copied to a field of the same name nor compared by `check_theirs`,
-    because they do not change what a trained model computes, or because `to_locant` converts every value of them."""
+    because they do not change what a trained model computes, or because `to_locant` converts each of their values."""
     bridged: ClassVar[Mapping[str, tuple[Any, Any]]] = {}
     """A field of the Locant config -> (its value, its value after conversion to the family and back). This difference
     is allowed, because the table converts the weights accordingly."""
