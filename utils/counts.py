@@ -5,7 +5,6 @@ from collections.abc import Mapping
 
 _WORDS = {
     "cut": "cut to the maximum length",
-    "empty": "without text",
     "median_characters": "characters (median)",
     "with_label": "with the same label",
 }

@@ -103,7 +103,7 @@ def test_a_run_on_one_plain_text_file(writings, tmp_path, capsys, task):
     assert writings.train(task, tmp_path / "run", **files, document_separator="file", max_steps=2) == 0
     out = capsys.readouterr().out
     data = writings.metrics(tmp_path / "run")["data"]
-    train = f"train: 1 documents, 0 without text, {data['train']['pieces']:,} pieces, "
+    train = f"train: 1 documents, 0 empty, {data['train']['pieces']:,} pieces, "
     assert f"{train}{data['train']['median_characters']:,} characters (median), " in out
     assert data["train"]["bytes"] + data["validation"]["bytes"] == len(text.encode())
 

@@ -156,9 +156,7 @@ class TestRun:
         assert writings.train(task, tmp_path / "run", dry_run="true") == 0
         assert not (tmp_path / "run").exists()
         out = capsys.readouterr().out
-        assert re.search(
-            r"train: 159 documents, 1 without text, \d+ pieces, \d+ characters \(median\), [\d,]+ tokens, ", out
-        )
+        assert re.search(r"train: 159 documents, 1 empty, \d+ pieces, \d+ characters \(median\), [\d,]+ tokens, ", out)
         assert "Dry run: nothing was trained or written." in out
 
     @pytest.mark.slow

@@ -533,8 +533,8 @@ class TestOptions:
 STEPS = 30
 TASKS = {
     "translation": ("train: 320 pairs, ", "0 empty, 0 long"),
-    "language_modeling": ("train: 320 documents, .* 56 characters .median., ", "0 without text"),
-    "masked_language_modeling": ("train: 315 documents, .* 28 characters .median., ", "2 without text"),
+    "language_modeling": ("train: 320 documents, .* 56 characters .median., ", "0 empty"),
+    "masked_language_modeling": ("train: 315 documents, .* 28 characters .median., ", "2 empty"),
     "sequence_classification": ("train: 320 texts, ", "none"),
 }
 """For each task, what a streamed run prints about its training data, and about the rows that were dropped."""
