@@ -202,7 +202,11 @@ class _Section:
         return value
 
     def cell(self, key: str, row: Any, space: tuple[Hyperparameter, ...]) -> dict[str, Any]:
-        """Convert `row`, the list of values of a cell in the key `key`, to a dict from hyperparameter to value."""
+        """Convert the cell `row`, a list in the YAML key `key`, to a dict from the names of hyperparameters to values.
+
+        Raises:
+            InputError: `row` is not a list with a value of `space` for each hyperparameter.
+        """
         names = ", ".join(hyperparameter.name for hyperparameter in space)
         if not isinstance(row, list) or len(row) != len(space):
             raise InputError(

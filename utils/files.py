@@ -36,7 +36,12 @@ def write_text(path: str | os.PathLike[str], text: str) -> None:
 def write_csv(path: Path, columns: Sequence[str], records: Iterable[Sequence[Any]]) -> None:
     """Write a CSV file with the names of the columns and a row for each record; None becomes an empty cell.
 
-    If this fails, the file keeps its old content.
+    If the rows cannot be written, an old file at `path` keeps its content.
+
+    Args:
+        path: the file.
+        columns: the names of the columns.
+        records: the values of each row, in the order of `columns`.
     """
     with atomic_write(path) as unfinished, open(unfinished, "w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)

@@ -108,11 +108,11 @@ class CTranslate2Model:
         return self
 
     def get_encoder(self) -> Any:
-        """Return a stand-in for a Locant encoder: `position.limit` is the most source tokens of a text, or None."""
+        """Return an object whose `position.limit` is the largest number of source tokens, or None for no limit."""
         return SimpleNamespace(position=SimpleNamespace(limit=self._limits["encoder"]))
 
     def get_decoder(self) -> Any:
-        """Return a stand-in for a Locant decoder: `position.limit` is the most target tokens of a text, or None."""
+        """Return an object whose `position.limit` is the largest number of target tokens, or None for no limit."""
         return SimpleNamespace(position=SimpleNamespace(limit=self._limits["decoder"]))
 
     def generate(

@@ -127,7 +127,11 @@ class RotaryEncoding(PositionEncoding):
         return 1.0 / self.rope_parameters["rope_theta"] ** exponents, 1.0
 
     def computed_buffers(self) -> dict[str, torch.Tensor]:
-        """Return the inverse frequencies, and a copy for the rope types that change them with the length."""
+        """Return the inverse frequencies of the rotations, and a copy of them.
+
+        Some rope types replace the inverse frequencies for long sequences, and restore them from the copy for short
+        sequences.
+        """
         frequencies, _ = self._frequencies()
         return {"inv_freq": frequencies, "original_inv_freq": frequencies.clone()}
 
