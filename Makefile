@@ -8,9 +8,9 @@ VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
 TRANSLATOR := $(if $(wildcard ../shared/data/ted-en-fr),runs/bench-translator/model.safetensors)
 
 # two test processes share two cores
-test test-all: export OMP_NUM_THREADS := 1
+test test-end-to-end test-all: export OMP_NUM_THREADS := 1
 
-.PHONY: train test test-all conformance mutations ecosystem bench profile bench-attention comparisons concept-pictures code-lines lint docs release wheel-test clean
+.PHONY: train test test-end-to-end test-all conformance mutations ecosystem bench profile bench-attention comparisons concept-pictures code-lines lint docs release wheel-test clean
 
 train: $(VENV)/installed  ## train a translator on the phrasebook, measure it, show ten translations
 	$(BIN)/python examples/phrasebook.py --output_dir $(DATA)
@@ -24,7 +24,10 @@ train: $(VENV)/installed  ## train a translator on the phrasebook, measure it, s
 	@echo "The model is in runs/phrasebook; try: echo 'The cat sees the dog.' | $(BIN)/locant translate runs/phrasebook"
 
 test: $(VENV)/installed  ## the fast tests
-	$(BIN)/python -m pytest -m "not slow" -n 2
+	$(BIN)/python -m pytest -m "not slow and not end_to_end" -n 2
+
+test-end-to-end: $(VENV)/installed  ## the tests that train, compile, export, serve, or use a Hub for seconds
+	$(BIN)/python -m pytest -m "end_to_end and not slow" -n 2
 
 test-all: $(VENV)/docs  ## all tests
 	$(BIN)/python -m pytest -n 2

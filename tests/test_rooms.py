@@ -121,6 +121,7 @@ def test_every_folder_with_code_is_packaged():
     assert mapped == folders
 
 
+@pytest.mark.end_to_end
 def test_an_installed_package_has_its_rooms_inside_and_registers_its_classes(tmp_path):
     script = """
 import importlib.util

@@ -11,6 +11,8 @@ import pytest
 import torch
 from transformers import AutoModelForSeq2SeqLM
 
+pytestmark = pytest.mark.end_to_end
+
 ROOT = Path(__file__).resolve().parents[2]
 PARTS = ("phrasebook", "ted", "speed", "recall", "order", "images")
 

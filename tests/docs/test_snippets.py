@@ -97,6 +97,7 @@ def exports(checkout, request):
     locant.export("runs/classifier", "classifier-onnx", format="onnx")
 
 
+@pytest.mark.end_to_end
 @pytest.mark.parametrize(
     "name",
     [

@@ -19,6 +19,8 @@ from .. import environments
 from ..hub_server.loopback import SERVER
 from . import elsewhere
 
+pytestmark = pytest.mark.end_to_end
+
 ELSEWHERE = Path(elsewhere.__file__)
 EXAMPLES = ELSEWHERE.parents[2] / "examples"
 TRANSFORMERS = ("transformers[torch]", "torch")

@@ -473,6 +473,7 @@ class TestCommandLine:
         assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.end_to_end
 class TestHub:
     def upload(self, folder, repo="me/theirs", **options):
         from huggingface_hub import HfApi
@@ -517,6 +518,7 @@ class TestHub:
             assert (ours.lm_head.bias.max() < 9) == is_first
 
 
+@pytest.mark.end_to_end
 class TestTraining:
     @pytest.mark.sampled(3)
     @pytest.mark.filterwarnings("ignore:Recommended. pip install sacremoses")

@@ -43,6 +43,8 @@ from locant.training.inference import InputError, translate
 
 pytest.importorskip("ctranslate2")
 
+pytestmark = pytest.mark.end_to_end
+
 # What tokens may look like: no ASCII, quotes, byte-level spaces, CTranslate2's own mark between features
 ODD_TOKENS = ["Ġthe", "Ċ", "▁mot", "￨", "été", '"', "\\", "日本", "<unused_3>", "a￨b"]
 WORDS = ["<pad>", "<s>", "</s>", "<unk>", *ODD_TOKENS, *(f"w{number}" for number in range(40))]

@@ -25,6 +25,8 @@ from locant.hub.errors import SharingError
 onnxruntime = pytest.importorskip("onnxruntime")
 pytest.importorskip("onnxscript")
 
+pytestmark = pytest.mark.end_to_end
+
 SHAPE = {
     "d_model": 16,
     "encoder_layers": 1,

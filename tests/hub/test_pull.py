@@ -19,6 +19,8 @@ from locant.hub.sharing.push import push
 from .. import environments
 from ..hub_server.loopback import SERVER
 
+pytestmark = pytest.mark.end_to_end
+
 IDS = torch.tensor([[5, 6, 7, 8, 2], [9, 10, 2, 0, 0]])
 INPUTS = {"input_ids": IDS, "attention_mask": IDS.ne(0).long(), "decoder_input_ids": IDS[:, :3]}
 

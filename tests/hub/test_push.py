@@ -21,6 +21,8 @@ from locant.hub.sharing.push import push
 
 from ..hub_server.repository import HubError, Repository
 
+pytestmark = pytest.mark.end_to_end
+
 SENTENCE = "the secret text of somebody"
 MODEL = {"config.json", "generation_config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"}
 OF_RUN = {"metrics.json", "loss_curve.csv", "loss_curve.png"}

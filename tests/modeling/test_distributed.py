@@ -16,6 +16,8 @@ from transformers.distributed.tensor_parallel import ALL_PARALLEL_STYLES
 from locant import LocantConfig, LocantForConditionalGeneration
 from tests.modeling.conftest import ENCODINGS
 
+pytestmark = pytest.mark.end_to_end
+
 # Vectors that all heads share; weights of heads and a bias; slopes of heads
 HARDEST = ("shaw", "transformer_xl", "alibi")
 HAS_TENSOR_PARALLELISM = "local_params" in ALL_PARALLEL_STYLES

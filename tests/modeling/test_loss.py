@@ -356,6 +356,7 @@ class TestSkippedLogits:
             model(**batch, **inputs, skip_logits=True)
 
 
+@pytest.mark.end_to_end
 @pytest.mark.filterwarnings("ignore")
 def test_compiled_code_serves_all_lengths_with_one_graph():
     head = nn.Linear(8, VOCABULARY)

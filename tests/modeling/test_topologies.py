@@ -384,6 +384,7 @@ COMPILED = pytest.mark.parametrize(
 )
 
 
+@pytest.mark.end_to_end
 class TestCompilation:
     """`backend="eager"` traces as any other backend does, and then runs without generating code."""
 

@@ -99,6 +99,7 @@ def compiled(*backends, fast=FAST):
     return pytest.mark.parametrize("trained", cases, ids="-".join)
 
 
+@pytest.mark.end_to_end
 class TestCompilation:
     """`backend="eager"` traces as any other backend does, and then runs without generating code."""
 

@@ -29,6 +29,8 @@ from locant.visualization.alignment import Alignment
 
 from ..browser import chromium
 
+pytestmark = pytest.mark.end_to_end
+
 SECONDS = 60  # a page may take long, because other processes use the cores too
 HOSTILE = [
     "<script>window.hacked = 1</script>",

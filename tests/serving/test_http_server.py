@@ -19,6 +19,8 @@ from locant.serving.http_server import bind, serve
 from locant.training.errors import InputError
 from locant.training.inference import load, translate
 
+pytestmark = pytest.mark.end_to_end
+
 READ_SECONDS = 3
 SLOW = {"num_beams": 4, "max_new_tokens": 160}
 

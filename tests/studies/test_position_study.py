@@ -63,6 +63,7 @@ def trained(monkeypatch):
     return trained
 
 
+@pytest.mark.end_to_end
 class TestTraining:
     def test_without_position_at_most_one_sentence_of_a_pair_is_right(self, outcomes):
         rows = {row["measure"]: row["accuracy"] for row in outcomes["word_order", "none"].rows}

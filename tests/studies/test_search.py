@@ -29,6 +29,8 @@ from locant.studies.search_config import parse_search
 from locant.studies.search_results import results_of
 from locant.studies.search_storage import JOURNAL_FILE, open_study
 
+pytestmark = pytest.mark.end_to_end
+
 SPACE = {"d_model": [16, 32], "dropout": [0.0, 0.2]}
 CELLS = [(16, 0.0), (16, 0.2), (32, 0.0), (32, 0.2)]
 

@@ -19,6 +19,8 @@ from locant.studies.translation_study import parse_study, read_tsv
 from locant.training.inference import EvaluationRow, write_tsv
 from locant.training.tasks.bleu_by_length import bleu_by_length
 
+pytestmark = pytest.mark.end_to_end
+
 ENCODINGS, SEEDS = ["rotary", "none"], [3, 1]
 NAMES = ["rotary-seed3", "none-seed3", "rotary-seed1", "none-seed1"]
 SHORT = ["--num_train_epochs", "1", "--predict_with_generate", "false", "--num_beams", "1", "--max_new_tokens", "12"]

@@ -604,6 +604,7 @@ def outcome(folder):
     return weights, metrics, (folder / "loss_curve.csv").read_text()
 
 
+@pytest.mark.end_to_end
 class TestRuns:
     """`locant train` with `streaming`."""
 

@@ -29,6 +29,8 @@ from locant.training.run.pushing import PushingTrainer
 from locant.training.run.run_folder import is_extra
 from locant.training.run.trainer import GenerationTrainer
 
+pytestmark = pytest.mark.end_to_end
+
 STEPS = 10  # in an epoch of the short run
 
 

@@ -99,6 +99,7 @@ def training_steps(monkeypatch):
     return steps
 
 
+@pytest.mark.end_to_end
 class TestSameCommand:
     def test_gives_the_same_bits_and_numbers(self, toy, trained_run, tmp_path):
         assert toy.train(tmp_path / "again") == 0
@@ -165,6 +166,7 @@ MOMENTS = {  # where a run is stopped: in which function, at which of its calls
 }
 
 
+@pytest.mark.end_to_end
 class TestKilled:
     """Started again with the same command, a run ends as if nothing had happened to it."""
 
@@ -401,6 +403,7 @@ class TestBadInput:
         assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.end_to_end
 class TestReporters:
     def test_get_the_scores_of_the_finished_model(self, toy, tmp_path, monkeypatch):
         logged = []
@@ -419,6 +422,7 @@ class TestReporters:
             assert f"{split}_bleu_signature" not in logs
 
 
+@pytest.mark.end_to_end
 class TestFineTuning:
     @pytest.fixture
     def config(self, toy, trained_run):
@@ -558,6 +562,7 @@ class TestMetrics:
         assert "data of test that is also in train: 3 sources, 2 pairs" in out
 
 
+@pytest.mark.end_to_end
 class TestSavedModel:
     script = """
 import hashlib, sys, locant
@@ -637,6 +642,7 @@ print(*tokenizer.batch_decode(generated, skip_special_tokens=True), sep="\\n")
         assert metrics(tmp_path / "run")["weights_of_steps"] == [15]
 
 
+@pytest.mark.end_to_end
 class TestOptions:
     @pytest.mark.slow
     def test_early_stopping_stops(self, toy, tmp_path, training_steps, capsys):
@@ -743,6 +749,7 @@ class TestOptions:
         assert toy.train(tmp_path / "run", **options, num_train_epochs=1, bpe_dropout=bpe_dropout) == 0
 
 
+@pytest.mark.end_to_end
 class TestDryRun:
     @staticmethod
     def rows(text):

@@ -11,6 +11,8 @@ from safetensors.torch import load_file
 from locant.training.run import trial_steps
 from locant.training.run.trainer import RecipeTrainer
 
+pytestmark = pytest.mark.end_to_end
+
 SHORT = {"max_steps": 4, "predict_with_generate": "false", "num_beams": 1, "max_new_tokens": 4}
 AUTO = {"bf16": "auto", "attn_implementation": "auto"}
 CHOICES = ["float32 with sdpa", "float32 with eager", "bf16 with sdpa", "bf16 with eager"]
