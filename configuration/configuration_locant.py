@@ -620,7 +620,7 @@ def _check_number_of_labels(value: Any) -> None:
 def _check_labels(id2label: Any) -> None:
     """Raise `ValueError` unless `id2label` is None or a dictionary from at most `_MOST_LABELS` class numbers to names.
 
-    A class number may be a string, because JSON has only strings as keys.
+    A class number may be a string, because JSON has only strings as keys. A name may be an integer.
     """
     if id2label is None:
         return

@@ -113,9 +113,9 @@ class LocantGenerationMixin(GenerationMixin):
     ) -> dict[str, Any]:
         """Prepare the inputs as in transformers, but do not cut position ids that cover all tokens, cached and new.
 
-        If the caller gave position ids for the new tokens alone, they are cut to the tokens of this step, as in
-        transformers. The signature names `inputs_embeds` and `cache`, because `generate()` looks for these names in the
-        signature.
+        If the caller of `generate()` gave position ids only for the tokens that were not in the given cache, the ids
+        are cut to the tokens of this step, as in transformers. The signature names `inputs_embeds` and `cache`, because
+        `generate()` looks for these names in the signature.
         """
         prepare: Any = super().prepare_inputs_for_generation  # type: ignore[misc]  # transformers annotates `self`
         inputs = prepare(input_ids, next_sequence_length, cache, *args, inputs_embeds=inputs_embeds, **kwargs)

@@ -98,7 +98,7 @@ class LocantPreTrainedModel(PreTrainedModel):
         if renaming is not None:  # otherwise `save_pretrained` would reverse the renaming
             loaded: Any = model
             loaded._weight_conversions = [kept for kept in loaded._weight_conversions if kept is not renaming]
-        # load_hooks get the files of a whole model; with expected_keys, load_adapter() loads the files of an adapter
+        # load_hooks are for the files of a whole model; only load_adapter() passes expected_keys, for adapter files
         if checkpoint_files and state_dict is None and expected_keys is None:
             for hook in LocantPreTrainedModel.load_hooks:
                 hook(model, checkpoint_files, load_config, info)

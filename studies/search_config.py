@@ -225,10 +225,11 @@ class _Section:
 
 
 def _plan(section: _Section, space: tuple[Hyperparameter, ...], sampler: str) -> list[PlannedTrial]:
-    """Return the trials in their order: the trials that repeat a cell first, so that the noise is known early.
+    """Return the trials in the order in which they start.
 
-    With `random` or `tpe`, the value of the key `trials` may be raised when a search is resumed: the additional trials
-    then come after all earlier trials.
+    The trials that train one cell again with other seeds come first, so that it is known early how much the score
+    varies with the seed. With `random` or `tpe`, the value of the key `trials` may be raised when a search is resumed:
+    the additional trials then come after all earlier trials.
     """
     repeats = _repeats(section, space)
     if sampler != "grid":

@@ -218,7 +218,7 @@ class CTranslate2Model:
     ) -> list[float | None]:
         """Compute the log-probability of each hypothesis under the model, divided by length ** `length_penalty`.
 
-        The score is None for a hypothesis without an end token that fills the position table: `score_batch` also scores
+        The score is None for a hypothesis that fills the position table and has no end token: `score_batch` also scores
         an end token after the hypothesis, for which the table has no position left.
         """
         [end, *_] = self._end_tokens({})

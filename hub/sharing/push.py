@@ -131,7 +131,9 @@ def _check_names(folder: Path, repo_id: str) -> None:
 
 
 def _check_model(folder: Path) -> bool:
-    """Check that the folder holds a config and weights in safetensors, and that the model loads.
+    """Check that the folder holds a config and weights in safetensors, and that they can be used.
+
+    The model is loaded, except as `_check_loads` says.
 
     Returns:
         Whether the class of the model is one of Locant's own.

@@ -1,5 +1,5 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""A trained vector for each clipped distance, added to keys and to values (Shaw et al. 2018)."""
+"""Trained vectors for each clipped distance, one added to keys and one added to values (Shaw et al. 2018)."""
 
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar

@@ -239,7 +239,7 @@ class TableBlocks(BlockFile):
         return len(self._index)
 
     def read(self, block: int) -> Dataset:
-        """Read the rows of a block: a row for each line of the block that is not blank."""
+        """Read the rows of a block: the records that `table_records` finds in its lines, without the header."""
         path = self.paths[0]
         lines = enumerate(self._index.lines(block), start=self._index.first(block))
         records = table_records(path, itertools.chain(self._header if block else [], lines))

@@ -646,11 +646,8 @@ def check_parquet(path: Path) -> None:
 def _load_hub_splits(name: str, config_name: str | None, layout: Layout) -> dict[str, Dataset]:
     try:
         loaded = load_dataset(name, config_name)
-    except (
-        OSError,
-        ValueError,
-        DatasetGenerationError,
-    ) as error:  # the dataset or configuration does not exist, or there is no network
+    # the dataset or configuration does not exist, a file is damaged, or there is no network
+    except (OSError, ValueError, DatasetGenerationError) as error:
         for file in sorted(Path(name).rglob("*.parquet")):
             check_parquet(file)
         reason = " ".join(str(error.__cause__ or error).split())
