@@ -44,6 +44,10 @@ class LocantImageEncoder(LocantStack):
         """The linear layer that projects flattened patches."""
         return self.embed_patches.projection
 
+    def set_input_embeddings(self, value: nn.Module) -> None:
+        """Replace the linear layer that projects flattened patches."""
+        self.embed_patches.projection = value
+
     @capture_outputs
     def forward(
         self, pixel_values: torch.Tensor | None = None, **kwargs: Unpack[TransformersKwargs]

@@ -55,7 +55,7 @@ class LocantEncoderModel(LocantPreTrainedModel):
         return self.encoder.get_input_embeddings()
 
     def set_input_embeddings(self, value: nn.Module) -> None:
-        """Replace the token embeddings."""
+        """Replace the module that `get_input_embeddings` returns."""
         self.encoder.set_input_embeddings(value)
 
     @can_return_tuple

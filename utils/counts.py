@@ -1,5 +1,5 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""`describe_counts`, which puts the numbers of rows and tokens of a data summary into words."""
+"""Puts the counts of a data summary into words: `describe_counts` those of rows and tokens, `list_labels` of labels."""
 
 from collections.abc import Mapping
 
@@ -8,6 +8,7 @@ _WORDS = {
     "median_characters": "characters (median)",
     "with_label": "with the same label",
 }
+MOST_LABELS = 20
 
 
 def describe_counts(counts: Mapping[str, float]) -> str:
@@ -17,3 +18,9 @@ def describe_counts(counts: Mapping[str, float]) -> str:
         counts: the name of each count in `metrics.json`, such as `texts` or `source_tokens`, and the count.
     """
     return ", ".join(f"{count:,} {_WORDS.get(name, name.replace('_', ' '))}" for name, count in counts.items())
+
+
+def list_labels(labels: Mapping[str, int]) -> str:
+    """Return the first `MOST_LABELS` labels of a data summary with their numbers of rows, such as `ham 20, spam 4`."""
+    listed = [f"{name} {count:,}" for name, count in labels.items()]
+    return ", ".join(listed[:MOST_LABELS]) + (", …" if len(listed) > MOST_LABELS else "")

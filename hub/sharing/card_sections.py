@@ -8,14 +8,13 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from locant.utils.counts import describe_counts
+from locant.utils.counts import describe_counts, list_labels
 from locant.utils.markdown import markdown_table
 from locant.utils.run_files import CURVE_FILE
 
 from .card_data import METRICS, SPLITS, CardData, base_name
 
 _MOST_ROWS = 20
-_MOST_LABELS = 20
 
 _PROCESSORS = ("tokenizer_config.json", "processor_config.json", "preprocessor_config.json")
 _CALLS = {
@@ -172,8 +171,7 @@ def data(card: CardData) -> str:
     if (licence := card.option("data", "license")) is not None:
         parts.append(f"Licence of the data: {licence}")
     if labels := counted.get("labels"):
-        most = [f"{name} {count:,}" for name, count in [*labels.items()][:_MOST_LABELS]]
-        parts.append(f"Labels in train: {', '.join(most)}{', …' if len(labels) > _MOST_LABELS else ''}")
+        parts.append(f"Labels in train: {list_labels(labels)}")
     if any(counted.get("dropped", {}).values()):
         parts.append(f"Dropped from train: {describe_counts(counted['dropped'])}")
     if (streamed := counted.get("streamed")) is not None:

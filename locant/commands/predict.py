@@ -134,22 +134,22 @@ def load_pipeline(parsed: argparse.Namespace, trained_for: str | None) -> Any:
     return pipe
 
 
-def _check_masks(pipe: Any, lines: list[str], before: int) -> None:
-    """If the model is a masked language model, raise `InputError` for a line that has text but no mask token.
+def _check_masks(pipe: Any, texts: list[str], before: int) -> None:
+    """If the model is a masked language model, raise `InputError` for a text that is not blank and has no mask token.
 
     Args:
         pipe: the pipeline.
-        lines: consecutive lines of the input.
-        before: the number of lines of the input before `lines`.
+        texts: consecutive inputs.
+        before: the number of inputs before `texts`.
     """
     if pipe.task != "fill-mask":
         return
     mask = pipe.tokenizer.mask_token
-    for number, line in enumerate(lines, start=before + 1):
-        if line.strip() and mask not in line:
+    for number, text in enumerate(texts, start=before + 1):
+        if text.strip() and mask not in text:
             raise InputError(
-                f"Line {number} of the input, {shorten(line)!r}, has no {mask}: write it in place of the word that is "
-                "to be predicted."
+                f"Input {number:,}, {shorten(text)!r}, has no {mask}: write it in place of the word that is to be "
+                "predicted."
             )
 
 

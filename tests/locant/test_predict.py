@@ -148,7 +148,7 @@ def test_masked_language_models_fill_masks(predict, folders, tmp_path):
 def test_a_text_without_a_mask_is_refused_in_a_sentence(predict, folders, lines):
     [error] = predict(folders["masked_language_modeling"], lines, status=2)
     text = lines.read_text().splitlines()[0]
-    assert f"Line 1 of the input, {text!r}, has no <mask>: write it in place of the word" in error
+    assert f"Input 1, {text!r}, has no <mask>: write it in place of the word" in error
 
 
 def test_language_models_go_on_with_a_text(predict, folders, lines):

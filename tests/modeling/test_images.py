@@ -1,6 +1,7 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
 """Image encoders and classifiers: the numbers of ViT, the positions of patches, training, compilation and saving."""
 
+import copy
 import math
 
 import pytest
@@ -563,6 +564,16 @@ class TestTrainingAndCompilation:
         model.gradient_checkpointing_enable({"use_reentrant": True})
         model(images(), labels=torch.tensor([0, 1])).loss.backward()
         assert model.model.encoder.layers[0].self_attn.q_proj.weight.grad.abs().max() > 0
+
+    def test_another_projection_of_patches_is_used(self, make_images_model):
+        model = make_images_model(position_encoding="rotary")
+        expected = model(images()).logits
+        projection = copy.deepcopy(model.get_input_embeddings())
+        model.set_input_embeddings(projection)
+        assert model.get_input_embeddings() is projection
+        assert model(images()).logits.equal(expected)
+        torch.nn.init.zeros_(projection.weight)
+        assert not model(images()).logits.equal(expected)
 
     @pytest.mark.slow
     @pytest.mark.parametrize("encoding", ENCODINGS)

@@ -8,7 +8,7 @@ import pytest
 from huggingface_hub.errors import StrictDataclassError
 
 from locant import LocantConfig
-from locant.utils.counts import describe_counts
+from locant.utils.counts import describe_counts, list_labels
 from locant.utils.errors import first_line, reason_of, sentence
 from locant.utils.files import atomic_write
 from locant.utils.markdown import markdown_table
@@ -18,6 +18,12 @@ from locant.utils.paths import looks_like_path
 def test_counts_are_put_into_words():
     counts = {"texts": 1234, "source_tokens": 5, "with_label": 0, "median_characters": 56}
     assert describe_counts(counts) == "1,234 texts, 5 source tokens, 0 with the same label, 56 characters (median)"
+
+
+def test_labels_beyond_the_twentieth_are_left_out():
+    labels = {f"label{number}": 1000 + number for number in range(21)}
+    assert list_labels(dict([*labels.items()][:2])) == "label0 1,000, label1 1,001"
+    assert list_labels(labels).endswith("label19 1,019, …")
 
 
 class TestAtomicWrite:

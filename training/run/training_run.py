@@ -13,7 +13,7 @@ from accelerate.utils import broadcast_object_list, gather_object
 from datasets import DatasetDict
 from transformers import PreTrainedModel, PrinterCallback, ProgressCallback, set_seed
 
-from locant.utils.counts import describe_counts
+from locant.utils.counts import describe_counts, list_labels
 
 from ..data.row_checks import describe_rows, tokenizer_warning
 from ..data.streaming import estimate_counts
@@ -216,17 +216,11 @@ def describe_data(summary: Mapping[str, Any]) -> list[str]:
     if "vocabulary" in summary:
         lines.append(f"vocabulary: {summary['vocabulary']:,} tokens")
     if labels := summary.get("labels"):
-        counted = [f"{name} {count:,}" for name, count in labels.items()]
-        more = ", …" if len(counted) > MOST_LABELS else ""
-        lines.append(f"labels in train: {', '.join(counted[:MOST_LABELS])}{more}")
+        lines.append(f"labels in train: {list_labels(labels)}")
     for key, title in (("dropped", "dropped from train"), ("test_in_train", "data of test that is also in train")):
         if any(summary.get(key, {}).values()):
             lines.append(f"{title}: {describe_counts(summary[key])}")
     return lines
-
-
-MOST_LABELS = 20
-"""The largest number of labels that are listed with the number of their training rows."""
 
 
 def describe_stream(recipe: Recipe) -> list[str]:
