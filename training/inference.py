@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Sequence, Sized
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TextIO
 
 import torch
 from huggingface_hub.errors import StrictDataclassError
@@ -297,16 +297,20 @@ def one_line(text: str) -> str:
 
 
 def write_tsv(path: str | os.PathLike[str], rows: Iterable[Any]) -> None:
-    """Write named tuples as a TSV file in UTF-8, with the names of their fields in the first line and without quoting.
-
-    A tab or line break inside a text becomes a space, and a float gets two decimals. The file appears, or replaces an
-    older file, only when it is complete.
-    """
+    """Write named tuples as a TSV file in UTF-8; the file appears, or replaces an older file, when it is complete."""
     with atomic_write(path) as unfinished, open(unfinished, "w", encoding="utf-8", newline="\n") as file:
-        for number, row in enumerate(rows):
-            if number == 0:
-                print(*row._fields, sep="\t", file=file)
-            print(*map(_field, row), sep="\t", file=file)
+        print_tsv(rows, file)
+
+
+def print_tsv(rows: Iterable[Any], file: TextIO) -> None:
+    """Write named tuples as TSV to an open file, with the names of their fields in the first line and without quoting.
+
+    A tab or line break inside a text becomes a space, and a float gets two decimals.
+    """
+    for number, row in enumerate(rows):
+        if number == 0:
+            print(*row._fields, sep="\t", file=file)
+        print(*map(_field, row), sep="\t", file=file)
 
 
 def _field(value: Any) -> str:

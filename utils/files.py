@@ -3,6 +3,7 @@
 
 import csv
 import os
+import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,14 +15,22 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Yield a temporary path in the folder of `path`; if the folder does not exist, create it.
 
     The caller writes a file to the temporary path. When the `with` block ends without an error, this file replaces
-    `path`; after an error, the file is deleted, and `path` stays as it was.
+    `path`; after an error, the file is deleted, and `path` stays as it was. The new file has the permissions of the old
+    one. If `path` is a device or a pipe, such as /dev/null, `path` itself is yielded.
     """
     path = Path(path)
+    if path.exists() and not path.is_file() and not path.is_dir():
+        yield path
+        return
     path.parent.mkdir(parents=True, exist_ok=True)
     # the temporary name keeps the suffix of `path`, by which some writers choose the file format
     unfinished = path.with_name(f".{os.getpid()}.{path.name}")
     try:
+        if path.is_file():  # a file that only its owner may read must not be readable for others while it is written
+            unfinished.touch(mode=0o600)
         yield unfinished
+        if path.is_file():
+            shutil.copymode(path, unfinished)
         os.replace(unfinished, path)
     finally:
         unfinished.unlink(missing_ok=True)

@@ -3,7 +3,7 @@
 
 import argparse
 import dataclasses
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 
 from locant.commands.command_parser import CommandParser
 from locant.commands.engines import TORCH, add_engine_options, engine_of, load_in_engine
@@ -14,9 +14,9 @@ from locant.commands.model_options import (
     search_options,
     shows_progress,
 )
-from locant.commands.text_files import read_parallel
+from locant.commands.text_files import output, read_parallel
 from locant.training.errors import InputError
-from locant.training.inference import evaluate_split, load, write_tsv
+from locant.training.inference import evaluate_split, load, print_tsv
 from locant.training.options.arguments import GenerationTrainingArguments
 from locant.training.options.run_config import read_run_data
 from locant.training.tasks.recipe import EvaluationResult, MetricLine, recipe_of
@@ -40,10 +40,11 @@ def run(arguments: list[str]) -> None:
         parser.error(f"{data_options[0]} does not go with --source and --reference")
     if parsed.test_file is not None and parsed.split not in (None, "test"):
         parser.error(f"--test_file does not go with --split {parsed.split}")
-    measured, lines = _measure_split(parsed, data_options) if parsed.source is None else _measure_files(parsed)
-    print("\n".join(f"{name:<18} {value:>9}  {note}".rstrip() for name, value, note in lines))
-    if parsed.output is not None:
-        write_tsv(parsed.output, measured.predictions)
+    with nullcontext() if parsed.output is None else output(parsed.output) as file:
+        measured, lines = _measure_split(parsed, data_options) if parsed.source is None else _measure_files(parsed)
+        print("\n".join(f"{name:<18} {value:>9}  {note}".rstrip() for name, value, note in lines))
+        if file is not None:
+            print_tsv(measured.predictions, file)
 
 
 def _measure_files(parsed: argparse.Namespace) -> tuple[EvaluationResult, list[MetricLine]]:

@@ -128,7 +128,8 @@ def _is_file(stream: TextIO) -> bool:
 
 def run_config_file(model: str) -> Path | None:
     """Return the path of a run's `run_config.yaml` if `model` is the run's folder or a checkpoint in it; else None."""
-    candidates = (Path(model) / RUN_CONFIG_FILE, Path(model).parent / RUN_CONFIG_FILE)
+    folder = Path(os.path.abspath(model))  # the parent of Path(".") is Path(".")
+    candidates = (folder / RUN_CONFIG_FILE, folder.parent / RUN_CONFIG_FILE)
     return next((path for path in candidates if Path(model).is_dir() and path.is_file()), None)
 
 

@@ -2,6 +2,7 @@
 """The subcommand `locant new`."""
 
 import argparse
+import shlex
 from importlib.resources import files
 
 from locant.commands.command_parser import CommandParser
@@ -18,7 +19,7 @@ def run(arguments: list[str]) -> None:
         # the paths in the YAML file are those of Locant's repository; in a new project, the data are in `data/`
         text = configuration.replace("examples/data/phrasebook/", "data/")
         (folder / "phrasebook.yaml").write_text(text, encoding="utf-8")
-    print(f"cd {parsed.folder}\nlocant train phrasebook.yaml")
+    print(f"cd {shlex.quote(parsed.folder)}\nlocant train phrasebook.yaml")
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -2,6 +2,7 @@
 """Functions that read the input and write the output of the commands: UTF-8 files with one text per line."""
 
 import contextlib
+import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -73,7 +74,7 @@ def output(path: str | None) -> Iterator[TextIO]:
         raise InputError(f"{path} is a folder: give the path of a file.")
     with contextlib.ExitStack() as stack:
         try:
-            unfinished = stack.enter_context(atomic_write(path))
+            unfinished = stack.enter_context(atomic_write(os.path.realpath(path) if os.path.islink(path) else path))
             file = stack.enter_context(open(unfinished, "w", encoding="utf-8", newline="\n"))
         except OSError as error:
             raise InputError(f"{path} cannot be written: {error.strerror}.") from error

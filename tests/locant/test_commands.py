@@ -10,6 +10,8 @@ import pytest
 import sacrebleu
 
 from locant.cli import main
+from locant.commands.model_options import run_config_file
+from locant.commands.text_files import output
 from locant.training.inference import load, score, translate
 from locant.training.tasks import recipe
 
@@ -86,6 +88,10 @@ class TestEvaluate:
         for _, reference, translation, bleu in rows:
             assert bleu == f"{sacrebleu.sentence_bleu(translation, [reference]).score:.2f}"
         assert translations == run("translate", trained_run, toy.files["test"][0])
+
+    def test_refuses_a_folder_as_output_before_it_measures(self, run, trained_run, tmp_path, capsys):
+        [error] = run("evaluate", trained_run, "--output", tmp_path, status=2)
+        assert f"{tmp_path} is a folder: give the path of a file." in error
 
     def test_searches_as_told(self, run, trained_run):
         assert run("evaluate", trained_run, "--max_new_tokens", "1") != run("evaluate", trained_run)
@@ -193,9 +199,9 @@ class TestTranslate:
     def test_draws_no_bar_where_the_output_may_come_between(self, run, toy, trained_run, capsys, tmp_path, monkeypatch):
         bar, to_file = "translating", ["--output", str(tmp_path / "out")]
         capsys.readouterr()
-        for is_terminal, output, is_drawn in ((True, [], False), (True, to_file, True), (False, to_file, False)):
+        for is_terminal, option, is_drawn in ((True, [], False), (True, to_file, True), (False, to_file, False)):
             monkeypatch.setattr(sys.stderr, "isatty", lambda answer=is_terminal: answer)
-            main(["translate", str(trained_run), toy.files["test"][0], *output])
+            main(["translate", str(trained_run), toy.files["test"][0], *option])
             assert (bar in capsys.readouterr().err) == is_drawn
 
     def test_reads_crlf_and_ends_without_a_line_end(self, run, toy, trained_run, feed):
@@ -270,3 +276,18 @@ def test_source_prefix_of_the_run_stands_before_every_source(run, toy, trained_r
     assert scores != run("score", folder, "--source", source, "--target", target, "--source_prefix", "")
     assert table(run("evaluate", folder))["BLEU"][0] == f"{metrics(folder)['test']['bleu']:.2f}"
     assert run("translate", folder, source) == run("translate", folder, prefixed, "--source_prefix", "")
+
+
+def test_the_output_goes_to_the_file_that_a_link_names(tmp_path):
+    (tmp_path / "link").symlink_to("real")
+    with output(str(tmp_path / "link")) as file:
+        file.write("new")
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "real").read_text() == "new"
+
+
+def test_the_run_of_a_checkpoint_is_found_from_inside(tmp_path, monkeypatch):
+    (tmp_path / "run" / "checkpoint-1").mkdir(parents=True)
+    (tmp_path / "run" / "run_config.yaml").touch()
+    monkeypatch.chdir(tmp_path / "run" / "checkpoint-1")
+    assert run_config_file(".").samefile(tmp_path / "run" / "run_config.yaml")

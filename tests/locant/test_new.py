@@ -1,6 +1,7 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
 """`locant new` writes a project that `locant train` accepts."""
 
+import shlex
 from pathlib import Path
 
 import pytest
@@ -42,3 +43,9 @@ def test_a_folder_with_files_is_refused_and_kept(small, tmp_path, capsys):
     assert main(["new", "phrasebook", str(tmp_path)]) == 2
     assert "is not empty" in capsys.readouterr().err
     assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
+
+
+def test_the_printed_commands_work_in_a_folder_with_a_space(small, tmp_path, capsys):
+    assert main(["new", "phrasebook", str(tmp_path / "my project")]) == 0
+    first, _ = capsys.readouterr().out.splitlines()
+    assert shlex.split(first) == ["cd", str(tmp_path / "my project")]

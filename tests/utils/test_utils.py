@@ -2,6 +2,7 @@
 """Small functions that several subpackages use."""
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -36,6 +37,26 @@ class TestAtomicWrite:
             assert path.suffix == ".json"
         assert file.read_text() == "new"
         assert list(tmp_path.iterdir()) == [file]
+
+    @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="the system has no named pipes")
+    def test_a_pipe_is_written_to_and_stays_a_pipe(self, tmp_path):
+        os.mkfifo(tmp_path / "pipe")
+        reader = os.open(tmp_path / "pipe", os.O_RDONLY | os.O_NONBLOCK)
+        with atomic_write(tmp_path / "pipe") as path:
+            path.write_text("new")
+        assert os.read(reader, 10) == b"new"
+        os.close(reader)
+        assert (tmp_path / "pipe").is_fifo()
+
+    @pytest.mark.skipif(os.name != "posix", reason="files have other permissions on this system")
+    def test_the_permissions_stay(self, tmp_path):
+        file = tmp_path / "private"
+        file.write_text("old")
+        file.chmod(0o600)
+        with atomic_write(file) as path:
+            path.write_text("new")
+            assert path.stat().st_mode & 0o077 == 0
+        assert file.stat().st_mode & 0o777 == 0o600
 
     def test_an_error_leaves_the_old_file_and_nothing_else(self, tmp_path):
         file = tmp_path / "metrics.json"
