@@ -11,12 +11,15 @@ import os
 import signal
 import time
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from filelock import FileLock, Timeout
 from torch import nn
 from torch.nn.functional import cross_entropy
 from tqdm.auto import tqdm
@@ -135,7 +138,31 @@ def run_study(
         except ValueError as error:
             raise InputError(str(error)) from None
     size = size or StudySize()
-    results = Results(Path(folder), size)
+    Results(Path(folder), size)  # raises an error about the folder before a lock file is written to it
+    with _locked(Path(folder)):
+        return _run(Results(Path(folder), size), encodings, seeds, size, workers, show_progress)
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Lock the folder of a study: a second study in the folder would overwrite the results of the first."""
+    lock = FileLock(folder / ".lock")
+    try:
+        lock.acquire(blocking=False)
+    except Timeout:
+        raise InputError(
+            f"output_dir {folder} is in use by another study: wait for it, or give another output_dir."
+        ) from None
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _run(
+    results: "Results", encodings: list[str], seeds: Iterable[int], size: StudySize, workers: int, show_progress: bool
+) -> Path:
+    """Run the trainings that `results` lacks, and write the report."""
     asked = [Training(part, name, seed) for seed, name, part in itertools.product(sorted(set(seeds)), encodings, PARTS)]
     todo = [training for training in asked if training not in results.trainings]
     with (
@@ -222,8 +249,20 @@ def _mapped(trainings: list[Training], size: StudySize, workers: int) -> Iterato
         yield (train(training, size) for training in trainings)
         return
     # spawn starts new interpreters, as a process cannot safely be forked once torch has threads
-    with multiprocessing.get_context("spawn").Pool(workers, _ignore_interrupts) as pool:
-        yield pool.imap(functools.partial(_train_in_worker, size=size), trainings)
+    others, context = set(multiprocessing.active_children()), multiprocessing.get_context("spawn")
+    # unlike a Pool, which waits for ever for the outcome of a killed worker, the executor raises an error
+    executor = ProcessPoolExecutor(workers, context, _ignore_interrupts)
+    try:
+        yield executor.map(functools.partial(_train_in_worker, size=size), trainings)
+    except BrokenProcessPool as error:
+        raise InputError(
+            "A worker process was killed, perhaps because there is too little memory: repeat the command, with fewer "
+            "workers, to run the trainings that are left."
+        ) from error
+    finally:
+        executor.shutdown(wait=False, cancel_futures=True)
+        for process in set(multiprocessing.active_children()) - others:
+            process.terminate()
 
 
 def _ignore_interrupts() -> None:

@@ -35,6 +35,12 @@ SECTION = "study"
 STUDIED = ("position_encoding", "seed")
 """The options whose values the section `study:` lists; apart from them, the runs differ in `output_dir` only."""
 
+# options that a study refuses, with the advice in the message of the error
+_OF_ONE_RUN = {
+    "push_to_hub": "leave it out, and push the folder of a run with locant push",
+    "resume_from_checkpoint": "leave it out; the same command resumes each run from its last checkpoint",
+}
+
 TRANSLATIONS_FILE = "test_translations.tsv"
 
 
@@ -104,6 +110,9 @@ def parse_study(arguments: list[str], workers: int | None = None) -> Translation
                 f"{option} is given as {given[option]!r}, but the study has a list of its values ({path}): leave one "
                 "of the two out."
             )
+    for option, advice in _OF_ONE_RUN.items():
+        if given.get(option):
+            raise InputError(f"{option} cannot be given for a study, because it would apply to each run: {advice}.")
     folder = Path(given.get("output_dir") or known_options(TASKS["translation"])["output_dir"].default)
     runs = []
     for seed, encoding in product(lists["seed"], lists["position_encoding"]):

@@ -3,16 +3,28 @@
 
 import csv
 import json
+import os
+import signal
 
 import numpy as np
 import pytest
 import torch
+from filelock import FileLock
 
 from locant.configuration.position_encodings import POSITION_ENCODINGS
 from locant.modeling.positions import DistanceBias, PositionEncoding, register_position_encoding
 from locant.modeling.positions.base import _CLASSES
 from locant.studies import position_report, position_study
-from locant.studies.position_study import Outcome, StudySize, Training, _train_in_worker, optimise, run_study, train
+from locant.studies.position_study import (
+    Outcome,
+    StudySize,
+    Training,
+    _mapped,
+    _train_in_worker,
+    optimise,
+    run_study,
+    train,
+)
 from locant.training.errors import InputError
 
 SMALL = StudySize(order_steps=90, length_steps=60, train_length=16)
@@ -156,6 +168,12 @@ class TestRun:
         kept = json.loads((tmp_path / "study.json").read_text())
         assert kept == {"order_steps": 2, "length_steps": 2, "train_length": 16}
 
+    def test_a_second_study_in_the_folder_is_refused(self, trained, tmp_path):
+        run_study(tmp_path, ["none"], [0], TINY, show_progress=False)
+        with FileLock(tmp_path / ".lock"), pytest.raises(InputError, match="is in use by another study"):
+            run_study(tmp_path, ["none"], [1], TINY, show_progress=False)
+        assert {row["seed"] for row in read(tmp_path)} == {"0"}
+
     def test_a_folder_of_something_else_is_left_alone(self, trained, tmp_path):
         (tmp_path / "thesis.tex").write_text("x")
         with pytest.raises(InputError, match=r"is not empty, and has no study\.json"):
@@ -209,6 +227,21 @@ def test_an_encoding_from_outside_takes_part(backwards, tmp_path):
 def test_an_encoding_that_a_worker_does_not_know_is_an_error():
     with pytest.raises(InputError, match="backwards is not registered in the worker processes"):
         _train_in_worker(Training("length", "backwards", 0), TINY)
+
+
+def end_at_seed_one(training, size):
+    if training.seed == 1:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return training
+
+
+@pytest.mark.end_to_end
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="the system has no SIGKILL")
+def test_a_killed_worker_is_an_error(monkeypatch):
+    monkeypatch.setattr(position_study, "_train_in_worker", end_at_seed_one)
+    todo = [Training("length", "none", seed) for seed in range(3)]
+    with pytest.raises(InputError, match="A worker process was killed"), _mapped(todo, TINY, 2) as outcomes:
+        list(outcomes)
 
 
 def test_a_training_that_diverges_gives_no_result():

@@ -335,6 +335,8 @@ class TestWhatCannotBe:
             (["--learning_rate", "-1"], "learning_rate is -1.0"),
             (["--test_file", "null"], "of the test data, but there is no test data"),
             (["--max_position_embeddings", "4"], "learned positions end at 4"),
+            (["--push_to_hub"], "push_to_hub cannot be given for a study, because it would apply to each run"),
+            (["--resume_from_checkpoint", "x"], "resume_from_checkpoint cannot be given for a study"),
         ],
     )
     def test_command_line(self, write_config, tmp_path, capsys, arguments, expected):
