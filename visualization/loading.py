@@ -86,5 +86,5 @@ def open_image(image: Any) -> Any:
     try:
         with Image.open(image) as opened:
             return opened.convert("RGB")
-    except (OSError, SyntaxError, ValueError) as error:
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise InputError(f"{image} cannot be read as an image ({first_line(error)}): give an image file.") from error

@@ -100,7 +100,10 @@ def position_table(stack: nn.Module, length: int, patches: tuple[int, int] | Non
 def _pictures(name: str, module: Any, length: int, patches: tuple[int, int] | None) -> Iterator[_Picture]:
     """Yield the pictures of the position encoding in one module; most modules have none."""
     if isinstance(getattr(module, "inv_freq", None), torch.Tensor):
-        yield _Picture(ANGLES, rotary_angles(module.inv_freq, length))
+        if isinstance(module, PositionEncoding) and module.kind == "encoder" and patches is not None:
+            yield _Picture(ANGLES, _patch_angles(module.inv_freq, patches))
+        else:
+            yield _Picture(ANGLES, rotary_angles(module.inv_freq, length))
     elif isinstance(module, PositionEncoding):
         if (table := added_vectors(module, length, patches)) is not None:
             yield _Picture(TABLE, table)
@@ -176,6 +179,12 @@ def rotary_angles(frequencies: torch.Tensor, length: int) -> np.ndarray:
     return _array(torch.remainder(angles + math.pi, 2 * math.pi) - math.pi)
 
 
+def _patch_angles(frequencies: torch.Tensor, patches: tuple[int, int]) -> np.ndarray:
+    """Return the rotary angles of the patches, row by row: first the pairs of the patch's row, then of its column."""
+    axes = [rotary_angles(frequencies, side) for side in patches]
+    return np.concatenate([axes[0].repeat(patches[1], axis=0), np.tile(axes[1], (patches[0], 1))], axis=1)
+
+
 def _heatmaps(
     number: int, name: str, picture: _Picture, values: np.ndarray, patches: tuple[int, int] | None
 ) -> Heatmaps:
@@ -196,7 +205,10 @@ def _heatmaps(
     elif picture.kind == VECTORS:
         row_labels = [str(picture.first + row) for row in range(rows)]
     elif (
-        picture.kind == TABLE and patches is not None and "decoder" not in name and rows - math.prod(patches) in (0, 1)
+        picture.kind in (TABLE, ANGLES)
+        and patches is not None
+        and "decoder" not in name
+        and rows - math.prod(patches) in (0, 1)
     ):
         row_labels = image_sequence(patches, rows).tokens
     stacks = [stack for stack in ("encoder", "decoder", "cross") if stack in name]

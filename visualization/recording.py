@@ -82,6 +82,12 @@ def record(
             f"A target is given, but {type(model).__name__} is no encoder–decoder: put the text and the "
             "target into one text."
         )
+    if tokenizer is None and (image is None or is_encoder_decoder):
+        raise InputError(f"{type(model).__name__} is given as an object without its tokenizer: give tokenizer.")
+    if image is not None and image_processor is None:
+        raise InputError(
+            f"{type(model).__name__} is given as an object without its image processor: give image_processor."
+        )
     pixels, source, inputs = None, None, {}
     if image is not None:
         inputs["pixel_values"] = image_processor(images=image, return_tensors="pt")["pixel_values"].to(model.device)

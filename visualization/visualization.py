@@ -184,4 +184,6 @@ def _recorded_in_reverse(model: Any, tokenizer: Any, recording: Recording, devic
     assert recording.target is not None
     if not isinstance(model, PreTrainedModel):
         model, tokenizer, _ = load_model(model, device)
+    if tokenizer is None:
+        raise InputError("reverse_model is given as an object without its tokenizer: give reverse_tokenizer.")
     return record(model, tokenizer, " ".join(recording.target.words), " ".join(recording.source.words))

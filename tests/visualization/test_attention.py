@@ -135,3 +135,20 @@ def test_a_model_without_attention_is_refused_in_a_sentence(tokenizer):
     with pytest.raises(InputError, match="MambaForCausalLM") as refused:
         visualize(model, "the cat", tokenizer=tokenizer)
     assert len(str(refused.value).splitlines()) == 1
+
+
+def test_an_image_model_in_bfloat16_has_norms(image_processor, image):
+    assert visualize(build("vit").bfloat16(), image=image, image_processor=image_processor).norms
+
+
+def test_a_model_object_without_its_tokenizer_is_refused(tokenizer):
+    model, texts = build("locant translator"), ("the cat", "le chat")
+    with pytest.raises(InputError, match="give tokenizer"):
+        visualize(model, *texts)
+    with pytest.raises(InputError, match="give reverse_tokenizer"):
+        visualize(model, *texts, tokenizer=tokenizer, reverse_model=model)
+
+
+def test_a_model_object_without_its_image_processor_is_refused(image):
+    with pytest.raises(InputError, match="give image_processor"):
+        visualize(build("vit"), image=image)
