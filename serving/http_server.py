@@ -95,7 +95,7 @@ def bind(host: str, port: int) -> socket.socket:
         listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(address)
-    except OSError as error:
+    except (OSError, UnicodeError) as error:  # UnicodeError: a part of the host's name is empty or too long
         raise _unusable(host, port, error) from error
     return listener
 
@@ -153,8 +153,8 @@ def serve(
     server.run([listener])
 
 
-def _unusable(host: str, port: int, error: OSError) -> InputError:
-    reason = error.strerror or error
+def _unusable(host: str, port: int, error: OSError | UnicodeError) -> InputError:
+    reason = getattr(error, "strerror", None) or error
     return InputError(f"Port {port} of {host} cannot be used ({reason}): give another --port or --host.")
 
 

@@ -57,9 +57,9 @@ def run(arguments: list[str]) -> None:
                 cut += sum(len(ids) > max_length for ids in pipe.tokenizer(chunk, verbose=False)["input_ids"])
             for given, found in zip(chunk, predict_inputs(pipe, chunk, parsed, max_length), strict=True):
                 if parsed.json:
-                    line = json.dumps({"input": given, "output": found}, ensure_ascii=False)
+                    line = json.dumps({"input": given, "output": found}, ensure_ascii=False, default=_as_number)
                 else:
-                    line = (f"{given}\t" if reads_images else "") + _as_line(_shown(pipe, found))
+                    line = (f"{given}\t" if reads_images else "") + _as_line(_shown(pipe, given, found))
                 print(line, file=file, flush=is_interactive)
             progress.update(len(chunk))
     if cut:
@@ -162,7 +162,8 @@ def predict_inputs(pipe: Any, inputs: list[str], parsed: argparse.Namespace, max
     filled = [text for text in inputs if text.strip()]
     try:
         found = iter(_call(pipe, filled, parsed, max_length) if filled else [])
-    except ValueError as error:  # a text has more tokens than the model has learned positions
+    except (IndexError, RuntimeError, ValueError) as error:
+        # a text has more tokens than the model has positions: Locant raises ValueError, others index beyond the table
         raise InputError(sentence(first_line(error))) from error
     for text in inputs:
         yield next(found) if text.strip() else []
@@ -197,12 +198,25 @@ def _may_have_several(pipe: Any) -> bool:
     return getattr(pipe.model.config, "problem_type", None) == "multi_label_classification"
 
 
-def _shown(pipe: Any, found: Any) -> Any:
+def _as_number(value: Any) -> Any:
+    """Convert a NumPy number, such as a score of token classification, to a number that JSON can hold."""
+    return value.item()
+
+
+def _shown(pipe: Any, given: str, found: Any) -> Any:
     """Return the part of the output of a pipeline that is printed without `--json`.
 
     For a multi-label classifier, this part is the labels with a probability of at least 0.5; for regression, the number
-    without a label; for other models, the whole output.
+    without a label; for token classification, the tokens as they are written in the input `given`; for other models,
+    the whole output.
     """
+    if pipe.task == "token-classification":  # the tokens of byte-level BPE are not readable
+        return [
+            one
+            if one.get("start") is None
+            else {**one, "word": given[one["start"] : one["end"]].strip() or one["word"]}
+            for one in found
+        ]
     if _may_have_several(pipe):
         return [label for label in found if label["score"] >= 0.5]
     if getattr(pipe.model.config, "problem_type", None) == "regression":
@@ -274,9 +288,17 @@ def image_files(model: str, files: Sequence[str]) -> Iterator[str]:
             try:
                 with Image.open(file) as image:
                     image.load()
-            except (OSError, SyntaxError, ValueError) as error:
+            except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
                 raise InputError(f"{file} cannot be read as an image ({error}): leave it out, or repair it.") from error
             yield str(file)
+
+
+def _seed(text: str) -> int:
+    """Convert `text` to a seed that NumPy takes; raise `ArgumentTypeError` or `ValueError` if it is not a seed."""
+    number = int(text)
+    if not 0 <= number < 2**32:
+        raise argparse.ArgumentTypeError(f"{text} is not a number from 0 to 2**32 - 1")
+    return number
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -299,7 +321,7 @@ def _parser() -> argparse.ArgumentParser:
     meaning = "number of labels to write for an input, or of tokens for each mask, the most probable first (default: 1)"
     add_number(parser, "--top_k", meaning)
     parser.add_argument("--do_sample", action="store_true", help="draw the tokens of a continuation at random")
-    parser.add_argument("--seed", type=int, metavar="N", help="seed of the random numbers of --do_sample")
+    parser.add_argument("--seed", type=_seed, metavar="N", help="seed of the random numbers of --do_sample")
     parser.add_argument("--json", action="store_true", help="write JSON lines with each input and its whole result")
     add_number(parser, "--max_new_tokens", "longest generated text, in tokens")
     add_run_options(parser, "inputs")

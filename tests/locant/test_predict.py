@@ -1,6 +1,7 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
 """`locant predict`, beside transformers' pipelines."""
 
+import argparse
 import copy
 import io
 import json
@@ -16,6 +17,8 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 import locant
 from locant.cli import main
+from locant.commands.predict import predict_inputs
+from locant.training.errors import InputError
 
 TEXTS = ["the red cat sees the dog.", "", "the dog hears the fox."]
 
@@ -56,6 +59,7 @@ def folders(tmp_path_factory, image_folder):
     save("learned", locant.LocantForSequenceClassification, tokenizers["seq2seq"], **learned)
     save("learned_language_model", locant.LocantForCausalLM, tokenizers["causal_lm"], **learned)
     save("masked_language_modeling", locant.LocantForMaskedLM, tokenizers["masked_lm"])
+    save("tagger", locant.LocantForTokenClassification, tokenizers["masked_lm"], num_labels=3)
     save("language_modeling", locant.LocantForCausalLM, tokenizers["causal_lm"])
     save("image_classification", locant.LocantForImageClassification, images, num_labels=3)
     save("captioning", locant.LocantForConditionalGeneration, captions, encoder_input="patches")
@@ -130,6 +134,24 @@ def test_json_has_inputs_and_whole_outputs(predict, folders, lines):
     assert [row["input"] for row in found] == TEXTS
     assert found[0]["output"][0].keys() == {"label", "score"}
     assert found[1]["output"] == []
+
+
+def test_token_classifiers_write_tokens_as_in_the_text(predict, folders, tmp_path):
+    (tmp_path / "text").write_text("the été 猫", encoding="utf-8")
+    [line] = predict(folders["tagger"], tmp_path / "text")
+    assert set("".join(line.split("\t")[::3])) <= set("the été 猫Ġ")  # Ġ: a token that is a space alone
+    [line] = predict(folders["tagger"], tmp_path / "text", "--json")
+    assert all(0 <= token["score"] <= 1 for token in json.loads(line)["output"])
+
+
+def test_a_text_that_is_too_long_for_a_model_of_another_family_is_refused(folders):
+    tokenizer = AutoTokenizer.from_pretrained(folders["masked_language_modeling"])
+    shape = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32}
+    config = transformers.BertConfig(vocab_size=len(tokenizer), max_position_embeddings=16, **shape)
+    pipe = transformers.pipeline("fill-mask", model=transformers.BertForMaskedLM(config), tokenizer=tokenizer)
+    options = argparse.Namespace(batch_size=1, top_k=None, do_sample=False, max_new_tokens=None)
+    with pytest.raises(InputError, match="must match"):
+        list(predict_inputs(pipe, ["the cat " * 40 + tokenizer.mask_token], options, None))
 
 
 def test_masked_language_models_fill_masks(predict, folders, tmp_path):
@@ -231,6 +253,15 @@ def test_standard_input_and_output_files(predict, folders, lines, tmp_path, monk
 
 
 class TestRefusals:
+    def test_a_seed_below_zero(self, predict, folders, lines):
+        error = predict(folders["language_modeling"], lines, "--do_sample", "--seed", "-1", status=2)[-1]
+        assert "-1 is not a number from 0 to 2**32 - 1" in error
+
+    def test_an_image_with_too_many_pixels(self, predict, folders, image_folder, monkeypatch):
+        monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1)
+        error = predict(folders["image_classification"], image_folder, status=2)[-1]
+        assert "cannot be read as an image" in error
+
     def test_images_that_are_not_there(self, predict, folders):
         [error] = predict(folders["image_classification"], "no.png", status=2)
         assert (

@@ -232,3 +232,8 @@ def test_a_second_server_on_the_port_is_refused_before_its_model_is_loaded(serve
     (tmp_path / "config.json").write_text("{}")
     assert main(["serve", str(tmp_path), "--port", port]) == 2
     assert f"Port {port} of 127.0.0.1 cannot be used (Address already in use)" in capsys.readouterr().err
+
+
+def test_a_host_with_an_empty_label_is_refused():
+    with pytest.raises(InputError, match=r"of example\.\.com cannot be used"):
+        bind("example..com", 0)
