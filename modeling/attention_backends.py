@@ -197,7 +197,7 @@ def flash_attention(
     window = module.sliding_window
     if window is not None and not module.is_causal:
         window += 1  # transformers' window counts the query's own token, but `sliding_window` of an encoder does not
-    slopes = None if bias is None else bias.slopes  # type: ignore[attr-defined]  # `can_serve` allows linear biases
+    slopes = None if bias is None else bias.slopes  # type: ignore[attr-defined]  # `can_serve` allows linear biases only
     if bias is not None and isinstance(bias.index, PositionIndex):
         raise ValueError(
             "The kernels of flash attention compute distances from the order of the tokens, not from position_ids: "

@@ -123,7 +123,7 @@ def _index_of_given_positions(
     batch, length = inputs.hidden_states.shape[:2]
     past = cache.get_seq_length() if cache is not None else 0
     if not is_compiling():
-        past = int(past)  # a static cache returns its length as a tensor
+        past = int(past)  # a static cache without a window returns its length as a tensor
     if given.shape[1] == length and not (isinstance(past, int) and past == 0):
         if isinstance(past, int) and _are_counted(inputs, given, past):
             return slots
@@ -405,7 +405,7 @@ def build_mask(
         allow_is_bidirectional_skip=not is_causal and is_simple,
         dtype=hidden_states.dtype,
         device=hidden_states.device,
-        config=config,
+        config=config,  # for mask functions that users have registered
         is_causal=is_causal,  # only `blockwise_mask` reads `is_causal` and `window`
         window=window,
     )

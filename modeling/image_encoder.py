@@ -30,6 +30,7 @@ class LocantImageEncoder(LocantStack):
     """The encoder of images: every patch sees all patches, or the patches in its window."""
 
     _can_record_outputs = {"hidden_states": TransformerLayer, "attentions": Attention}  # noqa: RUF012
+    # pretrained.py chooses the backend by these kinds
     attention_kinds: ClassVar[tuple[AttentionKind, ...]] = ("encoder",)
 
     def __init__(self, config: LocantConfig):

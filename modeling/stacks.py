@@ -105,11 +105,13 @@ class LocantStack(LocantPreTrainedModel):
 
         Args:
             inputs: the embeddings, without position yet, with their mask, document ids and position ids.
-            source: the encoder's output with mask, document ids and position ids, for cross-attention; or None.
+            source: the encoder's output with mask, document ids and position ids, as `LocantDecoder.forward` bundles
+                them for cross-attention; or None.
             past_key_values: the cache, or None.
             needed_tokens, encoder_needed_tokens: `(batch, length)` and `(batch, source_length)`; 0 at tokens whose
                 output is not used and to which no needed token attends; None if all tokens are needed. They are ignored
                 if there is a cache.
+            kwargs: arguments for the attention backends, which the layers pass on.
 
         Returns:
             `(batch, length, d_model)`.
@@ -250,6 +252,7 @@ class LocantEncoder(LocantTokenStack):
     """The encoder: every token sees all tokens, or the tokens in its window."""
 
     _can_record_outputs = {"hidden_states": TransformerLayer, "attentions": Attention}  # noqa: RUF012
+    # pretrained.py chooses the backend by these kinds
     attention_kinds: ClassVar[tuple[AttentionKind, ...]] = ("encoder",)
 
     def __init__(self, config: LocantConfig):
@@ -396,7 +399,8 @@ class LocantDecoder(LocantTokenStack):
             past_key_values: the cache, with keys and values of earlier tokens; it may also be given as `cache`.
             inputs_embeds: embeddings `(batch, length, d_model)` instead of ids; the stack multiplies them by
                 sqrt(d_model) if `scale_embedding` is set.
-            use_cache: return a cache, a new one if none is given.
+            use_cache: make a cache if none is given. In any case, a given cache gets the new keys and values and is
+                returned.
             document_ids: `(batch or 1, past + length)`, the document of each token of a packed sequence. If they are
                 not given, a restart of `position_ids` starts a new document, unless there is a mask, a cache or
                 cross-attention.
