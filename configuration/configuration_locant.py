@@ -476,7 +476,7 @@ class LocantConfig(PretrainedConfig):
         return "decoder" if self.is_decoder else "encoder"
 
     @property
-    def _stacks(self) -> list[str]:
+    def _stacks(self) -> list[Stack]:
         return [kind for kind in self.attention_kinds if kind != "cross"]
 
     def validate_token_ids(self) -> None:

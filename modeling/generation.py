@@ -198,8 +198,7 @@ class LocantGenerationMixin(GenerationMixin):
         if self.make_room is not None:
             self.make_room(cache)
         if self.config.is_encoder_decoder:
-            cross = model_kwargs[CACHE].cross_attention_cache
-            model_kwargs[CACHE] = SourceCache(cache, cross)
+            model_kwargs[CACHE] = SourceCache(cache, model_kwargs[CACHE].cross_attention_cache)
 
     def _beam_search(
         self,

@@ -197,8 +197,7 @@ class PositionBias:
         """Return a copy of the bias on `device`; accelerate calls `to` if the layers are on several devices."""
         moved = {name: tensor.to(device, **kwargs) for name, tensor in self.tensors().items()}
         parts: Any = (part.to(device) if isinstance(part, torch.Tensor) else part for part in self.index)
-        index = type(self.index)(*parts)
-        return replace(self, index=index, **moved)
+        return replace(self, index=type(self.index)(*parts), **moved)
 
 
 @dataclass(frozen=True)
