@@ -232,8 +232,12 @@ class LocantConfig(PretrainedConfig):
             (Szegedy et al. 2016); in evaluation mode, the loss is computed without label smoothing.
         source_lang, target_lang: languages of a translator, such as `en` and `fr`. If both are given, the pipeline of
             the saved model has the task name `translation_en_to_fr` in addition to its other names.
+        use_cache: whether a decoder makes a cache by default.
         is_encoder_decoder, is_decoder: which stacks the model has: the decoder alone if `is_decoder` is True, else both
             stacks if `is_encoder_decoder` is True, else the encoder alone.
+        pad_token_id, bos_token_id, eos_token_id: ids of the special tokens; None if there is no such token.
+            `eos_token_id` may also be a list of ids.
+        decoder_start_token_id: id of the first token that the decoder of an encoder–decoder reads.
 
     Raises:
         StrictDataclassError: a value is of the wrong type, out of range, or not possible with another value; the
@@ -472,7 +476,7 @@ class LocantConfig(PretrainedConfig):
         return "decoder" if self.is_decoder else "encoder"
 
     @property
-    def _stacks(self) -> list[str]:
+    def _stacks(self) -> list[Stack]:
         return [kind for kind in self.attention_kinds if kind != "cross"]
 
     def validate_token_ids(self) -> None:

@@ -173,7 +173,7 @@ _ROPE_LISTS = {"short_factor", "long_factor"}
 _ROPE_NUMBERS |= {"low_freq_factor", "high_freq_factor", "original_max_position_embeddings"}
 
 
-def check_rope_parameters(parameters: dict[str, Any], head_dim: int, kind: AttentionKind, axes: int = 1) -> None:
+def check_rope_parameters(parameters: dict[str, Any], head_dim: int, kind: AttentionKind, axes: int) -> None:
     """Raise `ValueError` if the rope parameters are not valid for this kind of attention.
 
     They are not valid if the rope type is unknown or not possible in cross-attention, if a number is out of range, or

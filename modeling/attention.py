@@ -58,7 +58,7 @@ class Attention(nn.Module):
         self.is_cross = kind == "cross"
         self.is_causal = kind == "decoder"  # read by flash attention, and by sdpa if the mask is None
         heads, key_value_heads = config.heads_at(kind), config.key_value_heads_at(kind)
-        self.num_key_value_groups = heads // key_value_heads
+        self.num_key_value_groups = heads // key_value_heads  # read by transformers' `sdpa_attention_forward`
         self.head_dim = config.head_dim_at(kind)
         self.scaling = self.head_dim**-0.5
         width, bias = config.d_model, config.attention_bias

@@ -197,7 +197,7 @@ def flash_attention(
     window = module.sliding_window
     if window is not None and not module.is_causal:
         window += 1  # transformers' window counts the query's own token, but `sliding_window` of an encoder does not
-    slopes = None if bias is None else bias.slopes  # type: ignore[attr-defined]  # `can_serve` allows linear biases
+    slopes = None if bias is None else bias.slopes  # type: ignore[attr-defined]  # `can_serve` allows linear biases only
     if bias is not None and isinstance(bias.index, PositionIndex):
         raise ValueError(
             "The kernels of flash attention compute distances from the order of the tokens, not from position_ids: "
@@ -211,10 +211,9 @@ def flash_attention(
         options["window_size"] = (window - 1, 0 if module.is_causal else window - 1)
     dense, varlen = lazy_import_flash_attention(module.config._attn_implementation)[0][:2]
     query, key, value = query.transpose(1, 2), key.transpose(1, 2), value.transpose(1, 2)
-    if attention_mask is None:
-        output = dense(query, key, value, **options)
-    else:
-        output = _flash_without_padding(varlen, query, key, value, attention_mask, module.is_cross, options)
+    if attention_mask is not None:
+        return _flash_without_padding(varlen, query, key, value, attention_mask, module.is_cross, options), None
+    output = dense(query, key, value, **options)
     return output[0] if isinstance(output, tuple) else output, None
 
 

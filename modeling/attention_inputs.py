@@ -43,9 +43,6 @@ Mask = Any  # the type depends on the backend: a tensor, a BlockMask, a FlexMask
 # key: scalars, or tensors that broadcast
 MaskFunction = Callable[[Any, Any, Any, Any], Any]
 
-# Backends whose mask is a matrix, to which a bias on the scores can be added
-_MATRIX_BACKENDS = ("eager", "sdpa")
-
 
 class AttentionInputs(NamedTuple):
     """The inputs of an attention layer besides hidden states.
@@ -123,7 +120,7 @@ def _index_of_given_positions(
     batch, length = inputs.hidden_states.shape[:2]
     past = cache.get_seq_length() if cache is not None else 0
     if not is_compiling():
-        past = int(past)  # a static cache returns its length as a tensor
+        past = int(past)  # a static cache without a window returns its length as a tensor
     if given.shape[1] == length and not (isinstance(past, int) and past == 0):
         if isinstance(past, int) and _are_counted(inputs, given, past):
             return slots
@@ -158,7 +155,7 @@ def self_attention_inputs(
     window: int | None = None,
     cache: Cache | None = None,
     layer_idx: int = 0,
-    may_add_bias_to_mask: bool = False,
+    adds_bias_to_mask: bool = False,
 ) -> AttentionInputs:
     """Make the `AttentionInputs` of self-attention for all layers of one type.
 
@@ -171,8 +168,7 @@ def self_attention_inputs(
             `window` keys, including its own key; a query of an encoder sees the keys at a distance of at most `window`.
         cache: the cache of self-attention, or None.
         layer_idx: the index of a layer of this type; the cache may hold different keys for each type.
-        may_add_bias_to_mask: whether a bias that all layers share is added to the mask if the backend is eager or sdpa,
-            whose mask is a matrix.
+        adds_bias_to_mask: whether a bias that all layers share is added to the mask, which must be a matrix.
 
     Raises:
         ValueError: the backend cannot take the mask; or the encoding depends on distances, tokens are cached, and the
@@ -189,7 +185,6 @@ def self_attention_inputs(
     if inputs.given_position_ids is not None and encoding.bias_types(config):
         index = _index_of_given_positions(inputs, inputs.given_position_ids, slots, cache)
     bias = encoding.shared_bias(position_tensors, index)
-    bias_in_mask = bias if may_add_bias_to_mask and config._attn_implementation in _MATRIX_BACKENDS else None
     mask = build_mask(
         config,
         inputs.hidden_states,
@@ -199,10 +194,9 @@ def self_attention_inputs(
         window=window,
         same_document=same_document,
         cache=cache,
-        bias=bias_in_mask,
+        bias=bias if adds_bias_to_mask else None,
     )
-    bias = bias if bias_in_mask is None else None
-    position_inputs = PositionInputs(index, query_tensors=position_tensors, key_tensors=position_tensors, bias=bias)
+    position_inputs = PositionInputs(index, position_tensors, position_tensors, None if adds_bias_to_mask else bias)
     return AttentionInputs(position_inputs, mask, inputs.tokens)
 
 
@@ -212,14 +206,14 @@ def cross_attention_inputs(
     inputs: StackInputs,
     source: StackInputs,
     *,
-    q_offset: int | torch.Tensor = 0,
-    has_new_keys: bool = True,
-    may_add_bias_to_mask: bool = False,
+    q_offset: int | torch.Tensor,
+    has_new_keys: bool,
+    adds_bias_to_mask: bool,
 ) -> AttentionInputs:
     """Make the `AttentionInputs` of cross-attention for all layers.
 
     Args:
-        config, may_add_bias_to_mask: as in `self_attention_inputs`.
+        config, adds_bias_to_mask: as in `self_attention_inputs`.
         encoding: the position encoding of cross-attention.
         inputs: the embeddings of the decoder's sequence, with mask, document ids and position ids.
         source: the encoder's output, with mask, document ids and position ids.
@@ -256,7 +250,6 @@ def cross_attention_inputs(
     slots = SlotIndex(index.q_length, index.kv_length, q_offset)  # the mask is indexed by slots, as document ids are
     same_document = _same_document(inputs.document_ids, source.document_ids)
     bias = encoding.shared_bias(query_tensors, index)
-    bias_in_mask = bias if may_add_bias_to_mask and config._attn_implementation in _MATRIX_BACKENDS else None
     mask = build_mask(
         config,
         hidden_states,
@@ -264,10 +257,9 @@ def cross_attention_inputs(
         source.attention_mask,
         kind="cross",
         same_document=same_document,
-        bias=bias_in_mask,
+        bias=bias if adds_bias_to_mask else None,
     )
-    bias = bias if bias_in_mask is None else None
-    position_inputs = PositionInputs(index, query_tensors, key_tensors, bias)
+    position_inputs = PositionInputs(index, query_tensors, key_tensors, None if adds_bias_to_mask else bias)
     return AttentionInputs(position_inputs, mask, inputs.tokens, source.tokens, beams)
 
 
@@ -405,7 +397,7 @@ def build_mask(
         allow_is_bidirectional_skip=not is_causal and is_simple,
         dtype=hidden_states.dtype,
         device=hidden_states.device,
-        config=config,
+        config=config,  # for mask functions that users have registered
         is_causal=is_causal,  # only `blockwise_mask` reads `is_causal` and `window`
         window=window,
     )

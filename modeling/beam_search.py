@@ -33,7 +33,8 @@ from transformers.utils import ModelOutput
 from .cache_names import CACHE
 from .stack_inputs import self_attention_cache
 
-# Logits processors whose effect on a row depends on the tokens of this row only, so that other rows can be removed
+# The logits processors that the loop supports. Their effect on a row depends on the tokens of this row only, so that
+# other rows can be removed
 _PROCESSORS = {
     ForcedBOSTokenLogitsProcessor,
     ForcedEOSTokenLogitsProcessor,

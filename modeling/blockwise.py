@@ -79,9 +79,8 @@ class BlockwiseMask:
             last = min(keys, queries.stop + shift + self.window)
         if self.window is not None:
             first = max(0, queries.start + shift - self.window)
-        return slice(
-            min(first, max(last - 1, 0)), max(last, 1)
-        )  # at least one key, also for queries that attend to no key
+        # the slice has at least one key, also for queries that attend to no key
+        return slice(min(first, max(last - 1, 0)), max(last, 1))
 
     def block(self, queries: slice, keys: slice, dtype: torch.dtype) -> torch.Tensor:
         """The mask of a slice of the queries and a slice of the keys: boolean, or additive if `custom` is additive."""

@@ -2,9 +2,10 @@
 """The two names of the cache: `past_key_values` in transformers below 5.24, and `cache` from 5.24 on.
 
 The name differs in the outputs of models, in the arguments of `forward` that `generate()` passes, and in the argument
-of a layer that gradient checkpointing removes. Locant's functions name the argument `past_key_values`. As `forward`
-ignores arguments that it does not know, it would ignore a cache that is passed as `cache`; the decorator of this file
-passes such a cache on under the right name.
+of a layer that gradient checkpointing removes. Locant's methods name the argument `past_key_values`, except
+`prepare_inputs_for_generation`, in whose signature `generate()` looks for `cache`. As `forward` ignores arguments that
+it does not know, it would ignore a cache that is passed as `cache`; the decorator of this file passes such a cache on
+under the right name.
 """
 
 import inspect

@@ -1,5 +1,8 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""The methods that `generate()` of transformers calls on a Locant model: for inputs, caches and beam search."""
+"""The cache of an encoder–decoder in `generate()`, and the methods that `generate()` calls on a Locant model.
+
+`SourceCache` is the cache. The methods, in `LocantGenerationMixin`, are for inputs, caches and beam search.
+"""
 
 from collections.abc import Callable
 from typing import Any, ClassVar, TypeVar
@@ -195,8 +198,7 @@ class LocantGenerationMixin(GenerationMixin):
         if self.make_room is not None:
             self.make_room(cache)
         if self.config.is_encoder_decoder:
-            cross = model_kwargs[CACHE].cross_attention_cache
-            model_kwargs[CACHE] = SourceCache(cache, cross)
+            model_kwargs[CACHE] = SourceCache(cache, model_kwargs[CACHE].cross_attention_cache)
 
     def _beam_search(
         self,

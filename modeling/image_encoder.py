@@ -15,8 +15,6 @@ from transformers.utils.output_capturing import capture_outputs
 from locant.configuration.configuration_locant import LocantConfig
 from locant.configuration.position_encodings import AttentionKind
 
-from .attention import Attention
-from .layers import TransformerLayer
 from .stack_inputs import StackInputs, check_tensors
 from .stacks import ENCODERS, LocantStack, refuse_input
 
@@ -29,7 +27,7 @@ _OF_OTHERS = (
 class LocantImageEncoder(LocantStack):
     """The encoder of images: every patch sees all patches, or the patches in its window."""
 
-    _can_record_outputs = {"hidden_states": TransformerLayer, "attentions": Attention}  # noqa: RUF012
+    # pretrained.py chooses the backend by these kinds
     attention_kinds: ClassVar[tuple[AttentionKind, ...]] = ("encoder",)
 
     def __init__(self, config: LocantConfig):
@@ -46,7 +44,7 @@ class LocantImageEncoder(LocantStack):
 
     def set_input_embeddings(self, value: nn.Module) -> None:
         """Replace the linear layer that projects flattened patches."""
-        self.embed_patches.projection = value
+        self.embed_patches.projection = value  # type: ignore[assignment]  # an adapter may be of another class
 
     @capture_outputs
     def forward(

@@ -1,7 +1,7 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
 """The Transformer layer, one class for encoder and decoder, with its norms, dropout and feed-forward sublayer."""
 
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import torch
 from torch import nn
@@ -9,7 +9,7 @@ from transformers.activations import ACT2FN
 from transformers.cache_utils import Cache
 from transformers.modeling_layers import GradientCheckpointingLayer
 
-from locant.configuration.configuration_locant import LocantConfig
+from locant.configuration.configuration_locant import LocantConfig, Stack
 
 from .attention import CrossAttention, SelfAttention
 from .attention_inputs import AttentionInputs
@@ -36,7 +36,7 @@ class TransformerLayer(GradientCheckpointingLayer):
     def __init__(
         self,
         config: LocantConfig,
-        stack: Literal["encoder", "decoder"],
+        stack: Stack,
         layer_idx: int,
         position: PositionLayer,
         cross_position: PositionLayer | None = None,

@@ -17,9 +17,9 @@ _HAS_BOTH = torch.backends.mkl.is_available() and torch.backends.mkldnn.is_avail
 def project(layer: Any, states: torch.Tensor) -> torch.Tensor:
     """Compute `layer(states)`, from `(…, in_features)` to `(…, out_features)`.
 
-    Without gradients, on a CPU with several threads, oneDNN multiplies up to 256 rows by a float32 weight of at least
-    2¹⁸ numbers, as in the steps of `generate()` and in evaluation. The result differs from the result of
-    `nn.Linear` by rounding.
+    In eager code without gradients, on a CPU with several threads, oneDNN multiplies up to 256 rows by the float32
+    weight of a plain `nn.Linear` of at least 2¹⁸ numbers, as in the steps of `generate()` and in evaluation. The result
+    differs from the result of `nn.Linear` by rounding.
     """
     if not is_compiling() and not torch.is_grad_enabled() and _suits_onednn(layer, states):
         return torch.ops.mkldnn._linear_pointwise(states, layer.weight, layer.bias, "none", [], "")

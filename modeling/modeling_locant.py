@@ -110,7 +110,7 @@ class LocantModel(LocantPreTrainedModel):
             past_key_values: keys and values of earlier target tokens; they may also be given as `cache`.
             inputs_embeds, decoder_inputs_embeds: embeddings instead of ids; the model multiplies them by sqrt(d_model)
                 if `scale_embedding` is set.
-            use_cache: return a cache.
+            use_cache: make a cache and return it if none is given; a given cache is used in any case.
             position_ids, decoder_position_ids: the positions of source and target tokens; by default, the real
                 tokens are counted from 0.
             cross_attention_mask: the mask of cross-attention, `(batch, source_length)` or of four dimensions; by
@@ -124,7 +124,10 @@ class LocantModel(LocantPreTrainedModel):
 
         Raises:
             ValueError: ids and embeddings are both given or both missing; a position is beyond a learned table;
-                document ids are given for one of the stacks only; the backend cannot take the mask.
+                document ids are given for one of the stacks only; the backend cannot take the mask; `encoder_outputs`
+                is not the output of an encoder; the batch size of the decoder is not a multiple of the number of
+                sources.
+            TypeError: an input is not a tensor.
         """
         kwargs["return_dict"] = True
         needed_tokens = kwargs.pop("needed_tokens", None)
@@ -271,7 +274,6 @@ class LocantForConditionalGeneration(VocabularyHead, LocantGenerationMixin):
                 is_own = cross_attention_mask is None and document_ids is None
                 if is_own and attention_mask is not None and attention_mask.ndim == 2:
                     real = attention_mask.bool()
-                    # all tokens are needed if a source consists of padding only
                     kwargs["needed_tokens"] = real | ~real.any(dim=1).all()
                 kwargs["decoder_needed_tokens"] = needed_by_loss(labels, decoder_attention_mask)
         kwargs["return_dict"] = True

@@ -62,7 +62,7 @@ class NeededTokens(NamedTuple):
 
 
 class StackInputs(NamedTuple):
-    """The inputs of an encoder or a decoder (a stack): embeddings, mask, document ids and position ids.
+    """The inputs of a stack, or the source of cross-attention: hidden states, mask, document ids and position ids.
 
     Args:
         hidden_states: `(batch, length, d_model)`: embeddings, or the encoder's output, which cross-attention reads.

@@ -4,7 +4,7 @@
 import math
 import re
 from functools import partial
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import torch
 from torch import nn
@@ -16,7 +16,7 @@ from transformers.utils import TransformersKwargs
 from transformers.utils.generic import merge_with_config_defaults
 from transformers.utils.output_capturing import OutputRecorder, capture_outputs
 
-from locant.configuration.configuration_locant import LocantConfig
+from locant.configuration.configuration_locant import LocantConfig, Stack
 from locant.configuration.position_encodings import AttentionKind
 
 from .attention import Attention, CrossAttention, SelfAttention
@@ -38,11 +38,12 @@ class LocantStack(LocantPreTrainedModel):
     """
 
     _fsdp_plan = {"layers.*": "free_full_weight"}  # noqa: RUF012 (declared in the base class)
+    _can_record_outputs = {"hidden_states": TransformerLayer, "attentions": Attention}  # noqa: RUF012
 
-    def __init__(self, config: LocantConfig, stack: Literal["encoder", "decoder"]):
+    def __init__(self, config: LocantConfig, stack: Stack):
         super().__init__(config)
         config.validate()  # fields may have been set after the config was made and checked
-        self.stack: Literal["encoder", "decoder"] = stack
+        self.stack = stack
         self.add_embeddings(config)
         self.position = build_position_encoding(config, stack)
         self.embed_norm = build_norm(config) if config.embedding_norm else nn.Identity()
@@ -70,11 +71,11 @@ class LocantStack(LocantPreTrainedModel):
     def init_parallel_plans(self) -> None:
         """Set the parallel plans as in transformers, and add the `tensor_parallel_plan` of each module to `tp_plan`."""
         super().init_parallel_plans()
-        plan = {"embed_tokens": "embedding_rowwise"} if isinstance(self, LocantTokenStack) else {}
+        plan = {}
         for name, module in self.named_modules():
             for part, style in getattr(module, "tensor_parallel_plan", {}).items():
                 if not part or getattr(module, part, None) is not None:
-                    full_name = f"{name}.{part}" if part else name
+                    full_name = ".".join(filter(None, (name, part)))
                     plan[re.sub(r"\.\d+\.", ".*.", full_name)] = style  # one rule for all layers
         self._tp_plan = {**(self._tp_plan or {}), **plan}
 
@@ -84,13 +85,15 @@ class LocantStack(LocantPreTrainedModel):
         return self.config.max_position_embeddings if needs else None
 
     @property
-    def may_add_bias_to_mask(self) -> bool:
-        """Whether a shared position bias may be added to the mask once for all layers.
+    def adds_bias_to_mask(self) -> bool:
+        """Whether a shared position bias is added to the mask once for all layers.
 
-        It is False under gradient checkpointing: with `use_reentrant=True`, each layer runs a separate backward pass
-        through the bias, and the first of these passes would free the graph that the other passes need.
+        It is True for the backends whose mask is a matrix, eager and sdpa, but False under gradient checkpointing: with
+        `use_reentrant=True`, each layer runs a separate backward pass through the bias, and the first of these passes
+        would free the graph that the other passes need.
         """
-        return not (self.gradient_checkpointing and self.training)
+        is_checkpointed = self.gradient_checkpointing and self.training
+        return not is_checkpointed and self.config._attn_implementation in ("eager", "sdpa")
 
     def run_layers(
         self,
@@ -105,11 +108,13 @@ class LocantStack(LocantPreTrainedModel):
 
         Args:
             inputs: the embeddings, without position yet, with their mask, document ids and position ids.
-            source: the encoder's output with mask, document ids and position ids, for cross-attention; or None.
+            source: the encoder's output with mask, document ids and position ids, as `LocantDecoder.forward` bundles
+                them for cross-attention; or None.
             past_key_values: the cache, or None.
             needed_tokens, encoder_needed_tokens: `(batch, length)` and `(batch, source_length)`; 0 at tokens whose
                 output is not used and to which no needed token attends; None if all tokens are needed. They are ignored
                 if there is a cache.
+            kwargs: arguments for the attention backends, which the layers pass on.
 
         Returns:
             `(batch, length, d_model)`.
@@ -134,7 +139,7 @@ class LocantStack(LocantPreTrainedModel):
                 window=self.config.window_of(layer_type),
                 cache=cache,
                 layer_idx=self.layer_types.index(layer_type),  # the cache has the same size in all layers of a type
-                may_add_bias_to_mask=self.may_add_bias_to_mask,
+                adds_bias_to_mask=self.adds_bias_to_mask,
             )
             for layer_type in dict.fromkeys(self.layer_types)
         }
@@ -172,7 +177,7 @@ class LocantStack(LocantPreTrainedModel):
             source,
             q_offset=query_offset(self_attention_cache(past_key_values)),
             has_new_keys=not is_cached,
-            may_add_bias_to_mask=self.may_add_bias_to_mask,
+            adds_bias_to_mask=self.adds_bias_to_mask,
         )
         has_position = type(self.cross_position) is not PositionEncoding
         if not isinstance(past_key_values, SourceCache) or has_position or inputs.document_ids is not None:
@@ -183,6 +188,8 @@ class LocantStack(LocantPreTrainedModel):
 
 class LocantTokenStack(LocantStack):
     """Base class of the stacks that read tokens, which adds the token embeddings."""
+
+    tensor_parallel_plan: ClassVar[dict[str, str]] = {"embed_tokens": "embedding_rowwise"}
 
     def add_embeddings(self, config: LocantConfig) -> None:
         """Add the token embeddings, and set the factor by which they are multiplied."""
@@ -242,14 +249,10 @@ def refuse_input(name: str, given: Any, receiver_and_remedy: str) -> None:
         raise ValueError(f"{name} is given to {receiver_and_remedy}.")
 
 
-ENCODERS: dict[str, type[LocantStack]] = {}
-"""The encoder class for each value of `config.encoder_input`; image_encoder.py adds the class for `patches`."""
-
-
 class LocantEncoder(LocantTokenStack):
     """The encoder: every token sees all tokens, or the tokens in its window."""
 
-    _can_record_outputs = {"hidden_states": TransformerLayer, "attentions": Attention}  # noqa: RUF012
+    # pretrained.py chooses the backend by these kinds
     attention_kinds: ClassVar[tuple[AttentionKind, ...]] = ("encoder",)
 
     def __init__(self, config: LocantConfig):
@@ -316,7 +319,8 @@ class LocantEncoder(LocantTokenStack):
         return hidden_states + self.embed_token_types(token_type_ids)
 
 
-ENCODERS["tokens"] = LocantEncoder
+ENCODERS: dict[str, type[LocantStack]] = {"tokens": LocantEncoder}
+"""The encoder class for each value of `config.encoder_input`; image_encoder.py adds the class for `patches`."""
 
 
 def build_encoder(config: LocantConfig) -> LocantStack:
@@ -396,7 +400,8 @@ class LocantDecoder(LocantTokenStack):
             past_key_values: the cache, with keys and values of earlier tokens; it may also be given as `cache`.
             inputs_embeds: embeddings `(batch, length, d_model)` instead of ids; the stack multiplies them by
                 sqrt(d_model) if `scale_embedding` is set.
-            use_cache: return a cache, a new one if none is given.
+            use_cache: make a cache if none is given. In any case, a given cache gets the new keys and values and is
+                returned.
             document_ids: `(batch or 1, past + length)`, the document of each token of a packed sequence. If they are
                 not given, a restart of `position_ids` starts a new document, unless there is a mask, a cache or
                 cross-attention.

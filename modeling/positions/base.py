@@ -4,7 +4,7 @@
 A `PositionEncoding` belongs to one stack (or to the cross-attention of a decoder). Its `forward` runs once in each
 forward pass (in cross-attention, once for the queries, and once for the keys unless the cache holds them): it adds
 position to the embeddings (sinusoidal, learned), and returns the tensors that all layers need (the cosines and sines of
-rotary, computed from the position ids; the bias table of T5).
+rotary, computed from the position ids; the bias table of T5; the slopes of ALiBi).
 
 A `PositionLayer` belongs to one attention layer. Its `forward` runs once in each call of attention: it changes queries
 (rotary, Transformer-XL) and new keys (rotary), and returns the `PositionBias` that the backend adds to the scores or to
@@ -49,7 +49,7 @@ class SlotIndex(NamedTuple):
     Args:
         q_length, kv_length: the numbers of queries and of keys.
         q_offset: the slot of the first query; a tensor if the cache returns its length as a tensor, as a static cache
-            does once it holds tokens.
+            without a window does once it holds tokens.
         kv_offset: the slot of the first key; above 0 if a sliding cache has dropped the oldest keys.
     """
 
@@ -197,8 +197,7 @@ class PositionBias:
         """Return a copy of the bias on `device`; accelerate calls `to` if the layers are on several devices."""
         moved = {name: tensor.to(device, **kwargs) for name, tensor in self.tensors().items()}
         parts: Any = (part.to(device) if isinstance(part, torch.Tensor) else part for part in self.index)
-        index = type(self.index)(*parts)
-        return replace(self, index=index, **moved)
+        return replace(self, index=type(self.index)(*parts), **moved)
 
 
 @dataclass(frozen=True)
@@ -309,6 +308,8 @@ class PositionEncoding(nn.Module):
         - `pointwise`: a function of head, query and key on the scores, which a kernel can compute for each pair;
         - `dense`: a number for each pair of query and key on the scores, which has to be in memory;
         - `output`: a bias on the output.
+
+        The set is empty if the encoding adds no bias; it then needs no distances between queries and keys.
         """
         return frozenset()
 

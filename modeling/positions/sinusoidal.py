@@ -89,7 +89,10 @@ class SinusoidalEncoding(PositionEncoding):
     def forward(
         self, hidden_states: torch.Tensor, position_ids: torch.Tensor, position_bound: int
     ) -> tuple[torch.Tensor, None]:
-        """Add the table's rows for the position ids to the embeddings."""
+        """Add the rows of the table for the position ids to the embeddings.
+
+        If the bound of the positions is beyond the table, first extend the table.
+        """
         if position_bound > self.rows:
             self.rows = max(position_bound, 2 * self.rows)
             self.table = self.computed_buffers()["table"].to(self.table.device)
