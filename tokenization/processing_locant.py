@@ -7,7 +7,7 @@ from transformers.feature_extraction_utils import BatchFeature
 from transformers.image_processing_utils import BaseImageProcessor
 from transformers.image_utils import ImageInput
 from transformers.processing_utils import ProcessingKwargs, ProcessorMixin, Unpack
-from transformers.tokenization_utils_base import PreTrainedTokenizerBase
+from transformers.tokenization_utils_base import VERY_LARGE_INTEGER, PreTrainedTokenizerBase
 
 IGNORED_LABEL = -100
 """The label of a token that the loss ignores."""
@@ -83,8 +83,11 @@ class LocantProcessor(ProcessorMixin):
         if start is None:
             raise ValueError("The tokenizer has no token to start a text with: set its bos_token.")
         own = {"add_special_tokens": False, "padding": False}
-        if options.get("truncation") and options.get("max_length") is not None:
-            own["max_length"] = max(options["max_length"] - 1, 0)  # leave room for the start token
+        limit = options.get("max_length")
+        if limit is None and self.tokenizer.model_max_length < VERY_LARGE_INTEGER:
+            limit = self.tokenizer.model_max_length
+        if options.get("truncation") and limit is not None:
+            own["max_length"] = max(limit - 1, 0)  # leave room for the start token
         encoded = self.tokenizer(texts, **{**options, **own})
         padded = self.tokenizer.pad(
             {"input_ids": [[start, *ids] for ids in encoded["input_ids"]]},

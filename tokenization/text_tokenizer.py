@@ -18,7 +18,7 @@ or begin with `<mask>`.
 
 import difflib
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import chain
 from os import PathLike
@@ -119,7 +119,7 @@ def train_tokenizer(
     vocab_size: int = 8000,
     min_frequency: int = 2,
     purpose: str = "seq2seq",
-    text_columns: list[str] | None = None,
+    text_columns: list[str] | str | None = None,
     show_progress: bool = True,
 ) -> LocantTokenizer:
     """Train a tokenizer. A saved tokenizer loads with `AutoTokenizer` even where Locant is not installed.
@@ -145,7 +145,7 @@ def train_tokenizer(
             translators and classifiers. `causal_lm`: a text begins with `<s>` and has no end token, so it can be
             continued, and batches are padded on the left. `masked_lm`: a text stands between `<s>` and `</s>`, and
             `<mask>` in it, with the id 4, is a word to be guessed.
-        text_columns: the columns of the dataset that hold text; all string columns of the dataset if None.
+        text_columns: the column or columns of the dataset that hold text; all string columns of the dataset if None.
         show_progress: whether to draw progress bars on standard error.
 
     Raises:
@@ -243,12 +243,17 @@ def _model_and_trainer(
 
 
 def _read(
-    texts: "str | PathLike[str] | Iterable[str | PathLike[str]] | Dataset", columns: list[str] | None
+    texts: "str | PathLike[str] | Iterable[str | PathLike[str]] | Dataset", columns: list[str] | str | None
 ) -> Iterable[object]:
     from datasets import Dataset  # slow to import, and only this function needs it
 
     if isinstance(texts, Dataset):
         return _read_columns(texts, columns)
+    if isinstance(texts, Mapping):  # a DatasetDict yields the names of its splits, which are strings too
+        raise ValueError(
+            f"texts is a {type(texts).__name__} with the keys {', '.join(map(str, texts))}: give one of its values, "
+            "such as texts['train']."
+        )
     if columns is not None:
         raise ValueError(
             f"text_columns is for a datasets.Dataset, but texts is a {type(texts).__name__}: leave text_columns out."
@@ -279,13 +284,13 @@ def _read_lines(paths: Iterable[object]) -> Iterator[str]:
                     ) from error
 
 
-def _read_columns(dataset: "Dataset", columns: list[str] | None) -> Iterator[str]:
+def _read_columns(dataset: "Dataset", columns: list[str] | str | None) -> Iterator[str]:
     strings = [
         name
         for name, feature in dataset.features.items()
         if getattr(feature, "dtype", None) in ("string", "large_string")
     ]
-    columns = strings if columns is None else columns
+    columns = strings if columns is None else [columns] if isinstance(columns, str) else columns
     if not columns or not set(columns) <= set(strings):
         raise ValueError(
             f"text_columns is {columns}, but the string columns of the dataset are {strings}: name some of them."

@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
-from tokenizers import AddedToken, Regex, Tokenizer, normalizers
+from tokenizers import AddedToken, Regex, Tokenizer, models, normalizers
 from transformers import PreTrainedTokenizerFast
 from transformers.tokenization_utils_base import BatchEncoding
 
@@ -97,6 +97,16 @@ class LocantTokenizer(PreTrainedTokenizerFast):
         tokens = self._tokenizer.get_added_tokens_decoder().values()
         return [token for token in tokens if not (token.special and self.split_special_tokens)]
 
+    def train_new_from_iterator(self, *args: Any, **kwargs: Any) -> Any:
+        """Train a tokenizer with the same pipeline on other texts, as in transformers."""
+        model = json.loads(self._tokenizer.to_str())["model"]
+        if model["type"] == "WordPiece":  # transformers passes this option of the model to the trainers of BPE only
+            kwargs.setdefault("continuing_subword_prefix", model["continuing_subword_prefix"])
+        new: Any = super().train_new_from_iterator(*args, **kwargs)
+        if model["type"] == "Unigram":
+            _lower_special_tokens(new._tokenizer)
+        return new
+
     def _encode_plus(self, *args: Any, is_split_into_words: bool = False, **kwargs: Any) -> BatchEncoding:
         if is_split_into_words and not self.add_prefix_space:
             raise ValueError(
@@ -119,6 +129,18 @@ class LocantTokenizer(PreTrainedTokenizerFast):
             skipped = {self._tokenizer.token_to_id(token) for token in self.added_special_tokens}
             token_ids = [i for i in ([token_ids] if isinstance(token_ids, int) else token_ids) if i not in skipped]
         return super()._decode(token_ids, skip_special_tokens, clean_up_tokenization_spaces, **kwargs)
+
+
+def _lower_special_tokens(backend: Tokenizer) -> None:
+    """Set the scores of special tokens below any segmentation of the same characters into ordinary pieces.
+
+    The trainer gives special tokens the probability 1, so text that spells one would be encoded as this token.
+    """
+    model = json.loads(backend.to_str())["model"]
+    special = {token.content for token in backend.get_added_tokens_decoder().values() if token.special}
+    lowest = min(score for piece, score in model["vocab"] if piece not in special)
+    vocab = [(piece, lowest * (len(piece) + 1) if piece in special else score) for piece, score in model["vocab"]]
+    backend.model = models.Unigram(vocab, model["unk_id"])
 
 
 def _steps(part: dict[str, Any] | None, name: str) -> list[dict[str, Any]]:

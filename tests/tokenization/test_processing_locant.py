@@ -81,6 +81,12 @@ def test_prompts_are_cut_with_their_start_token(processor):
     assert got["decoder_input_ids"].tolist() == [[BOS, *words(processor, "a seven")], [0, BOS, *words(processor, "a")]]
 
 
+def test_prompts_are_cut_to_the_limit_of_the_tokenizer(processor, monkeypatch):
+    monkeypatch.setattr(processor.tokenizer, "model_max_length", 3)
+    got = processor(images=IMAGES[:1], text=["a seven a seven"], truncation=True)
+    assert got["decoder_input_ids"] == [[BOS, *words(processor, "a seven")]]
+
+
 def test_targets_are_labels_with_an_end_and_ignored_padding(processor):
     got = processor(images=IMAGES, text_target=CAPTIONS[:2], padding=True, return_tensors="pt")
     first, second = (words(processor, caption) for caption in CAPTIONS[:2])

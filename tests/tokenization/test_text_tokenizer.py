@@ -11,7 +11,7 @@ from tempfile import TemporaryDirectory
 
 import pytest
 import torch
-from datasets import Dataset
+from datasets import Dataset, DatasetDict
 from transformers import AutoTokenizer, pipeline
 
 from locant.configuration import LocantConfig
@@ -453,3 +453,27 @@ def test_a_file_that_is_not_utf8_is_refused_with_its_line(tmp_path):
     path.write_bytes("un\ndeux\nété\n".encode("latin-1"))
     with pytest.raises(ValueError, match=r"Line 3 of .*latin1\.txt is not UTF-8 \(.*byte 1\)"):
         train_tokenizer([path], show_progress=False)
+
+
+def test_a_dictionary_of_datasets_is_refused():
+    texts = DatasetDict(train=Dataset.from_dict({"text": ["the cat sat on the mat"] * 20}))
+    with pytest.raises(ValueError, match="DatasetDict with the keys train: give one"):
+        train_tokenizer(texts, vocab_size=300, show_progress=False)
+
+
+def test_one_column_needs_no_list():
+    texts = Dataset.from_dict({"text": ["the cat sat on the mat"] * 20, "other": ["a dog"] * 20})
+    one, other = (
+        train_tokenizer(texts, vocab_size=300, text_columns=columns, show_progress=False)
+        for columns in ("text", ["text"])
+    )
+    assert one.get_vocab() == other.get_vocab()
+
+
+@pytest.mark.parametrize("kind", ["bpe", "wordpiece", "unigram"])
+def test_a_tokenizer_trained_anew_on_other_texts_loses_no_text(kind):
+    old = train_tokenizer(iter(["the cat sat on the mat"] * 20), kind=kind, vocab_size=300, show_progress=False)
+    new = old.train_new_from_iterator([["a dog ran in the fog"] * 20], 300, show_progress=False)
+    ids = new("zebra </s> <unk>é", add_special_tokens=False)["input_ids"]
+    assert new.decode(ids) == "zebra </s> <unk>é"
+    assert not set(ids) & {0, 1, 2, 3}
