@@ -225,6 +225,7 @@ def cross_attention_inputs(
             decoder is not a multiple of the number of rows of the source; a four-dimensional mask fits neither one
             query nor all queries of the decoder; the backend cannot take the mask.
     """
+    source = source.on(inputs.hidden_states.device)
     rows, sources = inputs.hidden_states.shape[0], source.hidden_states.shape[0]
     if rows != sources and (sources == 0 or rows % sources):
         raise ValueError(

@@ -53,6 +53,18 @@ class SourceCache(EncoderDecoderCache):
             kept = self._made[key] = given, make()
         return kept[1]
 
+    def repeat_sources(self, rows: int) -> None:
+        """Repeat the keys and values of each source, if the encoder's output has `rows` rows and the cache has fewer.
+
+        This happens if the caller goes on from the sequences of a source one by one, with the source repeated.
+        """
+        own = self.source_rows
+        if own is None or own == rows or rows % own:
+            return
+        self._made.clear()
+        for layer in self.cross_attention_cache.layers:
+            layer.keys, layer.values = (kept.repeat_interleave(rows // own, 0) for kept in (layer.keys, layer.values))
+
     def reorder_cache(self, beam_idx: Any) -> None:
         """Reorder the self-attention cache, and the cross-attention cache only if it has a row for each beam.
 

@@ -16,6 +16,7 @@ from .cache_names import takes_cache_as
 from .generation import LocantGenerationMixin
 from .loss import VocabularyHead, needed_by_loss
 from .pretrained import LocantPreTrainedModel
+from .stack_inputs import documents_of_positions
 from .stacks import LocantDecoder
 
 
@@ -141,6 +142,8 @@ class LocantForCausalLM(VocabularyHead, LocantGenerationMixin):
         shift_labels = kwargs.pop("shift_labels", None)
         if shift_labels is None and labels is not None:
             past_length = 0 if past_key_values is None else past_key_values.get_seq_length()
+            if attention_mask is None and past_key_values is None and position_ids is not None and document_ids is None:
+                document_ids = documents_of_positions(position_ids)  # as the decoder does
             shift_labels = next_tokens(labels, document_ids, past_length)
         if shift_labels is not None:
             use_cache = False if use_cache is None else use_cache

@@ -87,6 +87,12 @@ class StackInputs(NamedTuple):
     given_position_ids: torch.Tensor | None = None
     tokens: NeededTokens = NeededTokens()
 
+    def on(self, device: torch.device) -> "StackInputs":
+        """Return a copy with mask, document ids and position ids on `device`; the hidden states stay where they are."""
+        names = ("attention_mask", "document_ids", "position_ids", "given_position_ids")
+        given = {name: getattr(self, name) for name in names}
+        return self._replace(**{name: value.to(device) for name, value in given.items() if value is not None})
+
 
 def as_encoder_output(given: ModelOutput | Sequence[Any]) -> BaseModelOutput:
     """Convert the output of any encoder to a `BaseModelOutput`.
@@ -257,10 +263,10 @@ def documents_of_positions(position_ids: torch.Tensor) -> torch.Tensor | None:
         position_ids: `(batch or 1, length)`. A position id that is not larger than the id before it starts a document.
 
     Returns:
-        Document ids of the same shape. None if no position id restarts, and in compiled code, which must not depend on
-        the values of tensors.
+        Document ids of the same shape. None if no position id restarts, if the shape is another one, and in compiled
+        code, which must not depend on the values of tensors.
     """
-    if is_compiling():
+    if is_compiling() or position_ids.ndim != 2:
         return None
     begins = position_ids[:, 1:] <= position_ids[:, :-1]
     return torch.nn.functional.pad(begins, (1, 0)).cumsum(-1) if begins.any() else None

@@ -123,7 +123,8 @@ class LocantStack(LocantPreTrainedModel):
             inputs.hidden_states, inputs.position_ids, inputs.position_bound
         )
         hidden_states = self.embed_dropout(self.embed_norm(hidden_states))
-        inputs = inputs._replace(hidden_states=hidden_states)
+        # with `device_map`, the embeddings may be on another device than the modules after them
+        inputs = inputs._replace(hidden_states=hidden_states).on(hidden_states.device)
         if past_key_values is None:
             inputs = inputs._replace(tokens=NeededTokens.of(needed_tokens, hidden_states))
         if source is not None and past_key_values is None:
@@ -433,6 +434,8 @@ class LocantDecoder(LocantTokenStack):
         if encoder_hidden_states is not None:
             self._check_cross_attention(past_key_values)
             _fit_cross_attention_cache(past_key_values, encoder_hidden_states.shape[1])
+            if isinstance(past_key_values, SourceCache):
+                past_key_values.repeat_sources(encoder_hidden_states.shape[0])
             given = encoder_hidden_states, encoder_attention_mask, encoder_position_ids, encoder_document_ids
             bound = self.position_bound_if_needed(self.cross_position)
             make = partial(prepare_stack_inputs, *given, max_position_embeddings=bound)

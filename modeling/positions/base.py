@@ -367,7 +367,7 @@ class PositionEncoding(nn.Module):
         super()._apply(fn, recurse)
         for name, values in self.computed_buffers().items():
             buffer = self.get_buffer(name)
-            if buffer.dtype != torch.float32 and not buffer.is_meta:
+            if not buffer.is_meta:  # `fn` may have cast it, or left it uninitialised (`to_empty`)
                 setattr(self, name, values.to(buffer.device))
         return self
 

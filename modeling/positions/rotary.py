@@ -6,6 +6,7 @@ column, each with the frequencies of a head of half the size (Heo et al. 2024, R
 """
 
 import copy
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -104,6 +105,11 @@ class RotaryEncoding(PositionEncoding):
         self.attention_scaling = self._frequencies()[1]
         self.pairing: str = config.position_options("rotary")["pairing"]
         self.register_computed_buffers()
+
+    def _apply(self, fn: Callable[[torch.Tensor], torch.Tensor], recurse: bool = True) -> "PositionEncoding":
+        super()._apply(fn, recurse)
+        self.max_seq_len_cached = self.original_max_seq_len  # as the frequencies are those of short sequences again
+        return self
 
     def _frequencies(self) -> tuple[torch.Tensor, float]:
         """Return the inverse frequencies of one axis, and the factor by which cosines and sines are multiplied.

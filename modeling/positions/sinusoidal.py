@@ -93,7 +93,9 @@ class SinusoidalEncoding(PositionEncoding):
 
         If the bound of the positions is beyond the table, first extend the table.
         """
-        if position_bound > self.rows:
-            self.rows = max(position_bound, 2 * self.rows)
-            self.table = self.computed_buffers()["table"].to(self.table.device)
-        return hidden_states + self.table[position_ids].to(hidden_states), None
+        table = self.table  # another thread may replace it
+        if position_bound > table.shape[0]:
+            rows = max(position_bound, 2 * table.shape[0])
+            table = sinusoidal_table(rows, self.config.d_model, self.layout).to(table.device)
+            self.table, self.rows = table, rows
+        return hidden_states + table[position_ids].to(hidden_states), None

@@ -547,6 +547,13 @@ class TestPositionsThatBeginAnew:
         alone = torch.cat([model(text).logits for text in texts], dim=1)
         torch.testing.assert_close(packed, alone, atol=1e-5, rtol=1e-5)
 
+    @pytest.mark.parametrize("skip_logits", [False, True])
+    def test_part_the_labels_too(self, make_model, no_grad, skip_logits):
+        model, ids = make_model(LocantForCausalLM), torch.arange(3, 11)[None]
+        inputs = {"input_ids": ids, "labels": ids, "skip_logits": skip_logits}
+        loss = model(**inputs, position_ids=torch.arange(8)[None] % 4).loss
+        torch.testing.assert_close(loss, model(**inputs, document_ids=torch.arange(8)[None] // 4).loss)
+
     def test_of_one_row_serve_a_batch(self, make_model, no_grad, encoding):
         model, ids = make_model(LocantForCausalLM, position_encoding=encoding), torch.arange(3, 15).view(2, 6)
         positions = torch.tensor([[0, 1, 2, 0, 1, 2]])

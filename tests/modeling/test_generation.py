@@ -204,6 +204,16 @@ class TestSource:
         going_on = {"decoder_input_ids": first.sequences[::2], "decoder_attention_mask": torch.ones(3, 7)}
         assert_same(generate(model, ids, mask, **sampling, **going_on, past_key_values=cache), expected)
 
+    def test_goes_on_from_each_sequence_alone(self, shared_model, make_batch):
+        model, (ids, mask) = shared_model(**ONE_LAYER), make_batch(SOURCES)
+        options = {"do_sample": True, "num_return_sequences": 2, "max_new_tokens": 3, "min_new_tokens": 3}
+        first = generate(model, ids, mask, **options)
+        repeated = ids.repeat_interleave(2, 0), mask.repeat_interleave(2, 0)
+        given = {"decoder_input_ids": first.sequences, "decoder_attention_mask": torch.ones_like(first.sequences)}
+        expected = generate(model, *repeated, **given, do_sample=False)
+        found = generate(model, *repeated, **given, do_sample=False, past_key_values=first.past_key_values)
+        assert_same(found, expected)
+
     def test_is_repeated_for_a_given_cache(self, shared_model, make_batch):
         """Search loops, also those of other packages, reorder a cache of transformers as a whole."""
         model, cache = shared_model(**ONE_LAYER), EncoderDecoderCache(DynamicCache(), DynamicCache())

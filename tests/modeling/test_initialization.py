@@ -79,6 +79,19 @@ class TestInitialization:
         assert not torch.equal(one["model.encoder.embed_tokens.weight"], other["model.encoder.embed_tokens.weight"])
 
 
+@pytest.mark.parametrize("encoding", ["sinusoidal", "alibi", "rotary"])
+def test_a_model_whose_memory_is_filled_later_computes_its_buffers(make_model, make_config, encoding, no_grad):
+    whole = make_model(position_encoding=encoding)
+    with torch.device("meta"):
+        new = LocantForConditionalGeneration(make_config(position_encoding=encoding)).eval()
+    new.to_empty(device="cpu")
+    new.load_state_dict(whole.state_dict())
+    new.tie_weights()
+    ids = torch.arange(3, 9)[None]
+    expected = whole(input_ids=ids, decoder_input_ids=ids).logits
+    torch.testing.assert_close(new(input_ids=ids, decoder_input_ids=ids).logits, expected)
+
+
 class TestTying:
     @tying
     def test_which_tables_are_one(self, make_model, tying):

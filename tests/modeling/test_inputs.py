@@ -11,6 +11,8 @@ from transformers.modeling_outputs import (
 )
 from transformers.utils import output_capturing
 
+from locant.modeling.stack_inputs import StackInputs
+
 from .conftest import TRAINED
 
 SOURCES = [[5, 6, 7, 8, 9, 10, 2], [11, 12, 13, 2], [14, 2]]
@@ -225,3 +227,12 @@ def test_a_decoder_works_without_a_source(make_model, encoding, no_grad):
     ids = torch.tensor([[1, 9, 10]])
     whole, start = decoder(ids).last_hidden_state, decoder(ids[:, :2]).last_hidden_state
     torch.testing.assert_close(whole[:, :2], start, atol=1e-5, rtol=1e-5)
+
+
+def test_masks_and_positions_follow_the_hidden_states_to_another_device():
+    given = torch.ones(2, 5)
+    moved = StackInputs(given, given, None, given, 5, None).on(torch.device("meta"))
+    assert moved.hidden_states is given
+    assert moved.attention_mask.is_meta
+    assert moved.position_ids.is_meta
+    assert moved.document_ids is None

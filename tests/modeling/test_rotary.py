@@ -30,6 +30,7 @@ from transformers.models.roformer.modeling_roformer import (
 from locant.configuration.configuration_locant import LocantConfig
 from locant.modeling.attention import SelfAttention
 from locant.modeling.attention_inputs import AttentionInputs
+from locant.modeling.modeling_locant_decoder import LocantForCausalLM
 from locant.modeling.positions import PositionInputs, RotaryEncoding, SlotIndex
 from locant.modeling.positions.rotary import cos_sin_of_entries, rotate
 from locant.modeling.stacks import LocantDecoder
@@ -368,3 +369,13 @@ class TestStacks:
         ours = decoder_with_weights_of(theirs, norm_type="layernorm", norm_eps=1e-5)
         for length in (12, 30):
             assert_same(hidden_states(ours, length), hidden_states(theirs, length))
+
+    def test_a_cast_after_a_long_sequence_changes_nothing(self, make_model, no_grad):
+        parameters = {"rope_type": "dynamic", "factor": 4.0, "rope_theta": 10000.0}
+        fields = {"position_encoding": "rotary", "max_position_embeddings": 8, "rope_parameters": parameters}
+        used, fresh = (make_model(LocantForCausalLM, **fields) for _ in range(2))
+        ids = torch.arange(30)[None] % 21 + 3
+        used(ids)
+        used.double(), fresh.double()
+        for length in (30, 5):
+            assert_same(used(ids[:, :length]).logits, fresh(ids[:, :length]).logits)

@@ -1,13 +1,16 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
 """Sines and cosines added to the embeddings."""
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 import torch
 from transformers.models.marian.modeling_marian import MarianSinusoidalPositionalEmbedding
 
 from locant.modeling.modeling_locant import LocantModel
-from locant.modeling.positions import SinusoidalEncoding
+from locant.modeling.positions import SinusoidalEncoding, sinusoidal
 from locant.modeling.positions.sinusoidal import sinusoidal_table
 
 
@@ -101,3 +104,22 @@ class TestSinusoidalEncoding:
         with torch.no_grad():
             expected = large(input_ids=ids, decoder_input_ids=ids).last_hidden_state
             assert torch.equal(small(input_ids=ids, decoder_input_ids=ids).last_hidden_state, expected)
+
+    def test_grows_in_one_thread_while_another_reads(self, encoding, monkeypatch):
+        begun, go_on = threading.Event(), threading.Event()
+
+        def slow(*arguments):
+            begun.set()
+            assert go_on.wait(60)
+            return sinusoidal_table(*arguments)
+
+        monkeypatch.setattr(sinusoidal, "sinusoidal_table", slow)
+        with ThreadPoolExecutor(1) as pool:
+            growing = pool.submit(self.added, encoding, 50)
+            assert begun.wait(60)
+            try:
+                assert torch.equal(self.added(encoding, 8), sinusoidal_table(8, 32))
+                assert encoding.rows == encoding.table.shape[0]
+            finally:
+                go_on.set()
+            assert torch.equal(growing.result(), sinusoidal_table(50, 32))
