@@ -61,7 +61,6 @@ class SourceCache(EncoderDecoderCache):
         own = self.source_rows
         if own is None or own == rows or rows % own:
             return
-        self._made.clear()
         for layer in self.cross_attention_cache.layers:
             layer.keys, layer.values = (kept.repeat_interleave(rows // own, 0) for kept in (layer.keys, layer.values))
 
