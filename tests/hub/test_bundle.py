@@ -339,6 +339,25 @@ class TestCode:
         assert found.from_pretrained(tmp_path / "saved").model.config.is_encoder_decoder is False
         del sys.modules["reward"]
 
+    def test_of_a_derived_class_that_an_auto_class_does_not_load_is_said(
+        self, random_model, tmp_path, monkeypatch, caplog
+    ):
+        (tmp_path / "twice.py").write_text("import locant\n\n\nclass Twice(locant.LocantForCausalLM):\n    pass\n")
+        monkeypatch.syspath_prepend(tmp_path)
+        twice = importlib.import_module("twice").Twice
+        random_model(twice).save_pretrained(tmp_path / "saved")
+        twice.from_pretrained(tmp_path / "saved")
+        locant.LocantDecoderModel.from_pretrained(tmp_path / "saved")
+        assert "names the class" not in caplog.text
+        transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "saved", trust_remote_code=True)
+        assert "names the class twice.Twice for AutoModelForCausalLM, but LocantForCausalLM was loaded" in caplog.text
+        del sys.modules["twice"]
+
+    def test_of_another_class_of_locant_is_not_called_derived(self, saved, caplog):
+        assert config_of(saved)["auto_map"]["AutoModel"] == "modeling_locant.LocantModel"
+        locant.LocantEncoderModel.from_pretrained(saved)
+        assert "names the class" not in caplog.text
+
     def test_never_holds_what_stays_at_home(self, random_model, tmp_path, monkeypatch, caplog):
         (tmp_path / "homely.py").write_text(
             "import locant\n\n\nclass Homely(locant.LocantForCausalLM):\n    convert = locant.convert\n"
