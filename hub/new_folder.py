@@ -13,9 +13,11 @@ from .errors import SharingError
 
 @contextmanager
 def new_folder(target: str | os.PathLike[str]) -> Iterator[Path]:
-    """Yield a temporary folder beside `target`, for the caller to write files to.
+    """Yield a temporary folder, for the caller to write files to.
 
-    When the `with` block ends without an error, the folder is renamed to `target`; after an error it is deleted.
+    The temporary folder is beside `target`, or inside `target` if `target` is an empty folder. When the `with` block
+    ends without an error, the temporary folder is renamed to `target`, or its files are moved to the empty folder;
+    after an error, the temporary folder is deleted.
 
     Raises:
         SharingError: `target` is a file, or a folder that is not empty; or the temporary folder cannot be created. The
@@ -26,15 +28,19 @@ def new_folder(target: str | os.PathLike[str]) -> Iterator[Path]:
         kind = "is not empty" if path.is_dir() else "is a file"
         raise SharingError(f"{path} {kind}, and existing files are not overwritten: give a new or an empty folder.")
     resolved = path.resolve()
-    beside = resolved.parent / f".{resolved.name}.{uuid.uuid4().hex[:8]}"
+    # an empty folder is not replaced, because it may be the current folder of a process, or a mounted volume
+    is_there = resolved.is_dir()
+    temporary = (resolved if is_there else resolved.parent) / f".{resolved.name}.{uuid.uuid4().hex[:8]}"
     try:
-        beside.mkdir(parents=True)
+        temporary.mkdir(parents=True)
     except OSError as error:
         raise SharingError(f"{path} cannot be written ({error.strerror}): give another folder.") from error
     try:
-        yield beside
-        if resolved.is_dir():  # remove the empty folder: some systems cannot rename a folder to an existing one
-            resolved.rmdir()
-        beside.rename(resolved)
+        yield temporary
+        if is_there:
+            for file in list(temporary.iterdir()):
+                file.rename(resolved / file.name)
+        else:
+            temporary.rename(resolved)
     finally:
-        shutil.rmtree(beside, ignore_errors=True)
+        shutil.rmtree(temporary, ignore_errors=True)

@@ -8,7 +8,7 @@ import os
 from importlib.metadata import version
 
 import locant.hub.sharing.supported_transformers  # noqa: F401  # first, as it checks the version of transformers
-from locant.auto_classes import register
+from locant.auto_classes import register, warn_of_derived
 from locant.checkpoints.load_checks import check_weights, fault_of_files
 from locant.checkpoints.model_sizes import check_size
 from locant.configuration import LocantConfig
@@ -47,6 +47,7 @@ __version__ = version("locant")
 register()
 LocantPreTrainedModel.build_hooks.append(check_size)
 LocantPreTrainedModel.load_hooks.append(check_weights)
+LocantPreTrainedModel.load_hooks.append(warn_of_derived)
 LocantPreTrainedModel.fault_hooks.append(fault_of_files)
 LocantPreTrainedModel.save_hooks.append(write_bundle)
 LocantPreTrainedModel.push_hooks.append(write_card_of_push)

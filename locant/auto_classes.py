@@ -1,6 +1,7 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
 """Registers Locant's classes with the Auto classes, a callback with `Trainer`, and default target modules with PEFT."""
 
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -14,13 +15,17 @@ from transformers import (
     dynamic_module_utils,
 )
 from transformers.models.auto.video_processing_auto import AutoVideoProcessor  # importable without torchvision
-from transformers.utils import is_vision_available
+from transformers.utils import is_vision_available, logging
 
+from locant import modeling
 from locant.configuration import LocantConfig
 from locant.hub.pipelines.pipelines import PIPELINES
 from locant.hub.sharing.auto_map import CAPTIONER, DECODER, IMAGE_ENCODER, TEXT_ENCODER, auto_models
+from locant.hub.sharing.flat_code import PREFIX
 from locant.imports import when_imported
 from locant.tokenization import LocantImageProcessor, LocantProcessor, LocantTokenizer
+
+logger = logging.get_logger(__name__)
 
 
 class ModelWithoutHead:
@@ -96,9 +101,31 @@ def use_installed_classes() -> None:
     load = dynamic_module_utils.get_class_in_module
 
     def get_class_in_module(class_name: str, module_path: Any, **kwargs: Any) -> type:
-        return installed.get(class_name) or load(class_name, module_path, **kwargs)
+        cls = installed.get(class_name)
+        if cls is not None:
+            name = cls.__module__.rpartition(".")[2]
+            # a file of another name holds another class of the same name, such as another TranslationPipeline
+            if Path(module_path).stem in (name, f"{PREFIX}_{name}"):
+                return cls
+        return load(class_name, module_path, **kwargs)
 
     dynamic_module_utils.get_class_in_module = get_class_in_module
+
+
+def warn_of_derived(model: PreTrainedModel, *_: Any) -> None:
+    """Warn if the folder of a model names a derived class, but Locant's class was loaded.
+
+    The Auto classes load Locant's class, which is registered with them, whatever `trust_remote_code` says.
+    `LocantPreTrainedModel.load_hooks` holds this function.
+    """
+    named = getattr(model.config, "auto_map", None) or {}
+    for auto_class, known in auto_models(model.config).items():
+        place = named.get(auto_class.__name__)
+        if type(model) is known and place and not hasattr(modeling, place.rpartition(".")[2]):
+            logger.warning(
+                f"The folder names the class {place} for {auto_class.__name__}, but {known.__name__} was loaded, which "
+                f"lacks the changes of {place}: import this class, and call its from_pretrained."
+            )
 
 
 def _enter_callback(trainer: ModuleType) -> None:

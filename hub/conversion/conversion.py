@@ -20,7 +20,7 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 from transformers.configuration_utils import PretrainedConfig
-from transformers.utils import CONFIG_NAME, GENERATION_CONFIG_NAME, IMAGE_PROCESSOR_NAME, PROCESSOR_NAME
+from transformers.utils import CONFIG_NAME, GENERATION_CONFIG_NAME, IMAGE_PROCESSOR_NAME, PROCESSOR_NAME, logging
 
 from locant import modeling
 from locant.checkpoints.checkpoint_files import Checkpoint
@@ -42,6 +42,8 @@ from .config_matching import (
 from .families import MODEL_TYPES, Family, find_family
 from .source_folder import SourceFolder
 from .weight_transfer import SourceWeights, moves_of, transfer
+
+logger = logging.get_logger(__name__)
 
 _MOST_LABELS = 2**20
 DTYPES = ("float32", "bfloat16", "float16")
@@ -296,7 +298,12 @@ def _of_transformers(processor: Any) -> Any:
     """Convert a `LocantTokenizer` to a `PreTrainedTokenizerFast`; return other processors unchanged."""
     if not isinstance(processor, LocantTokenizer):
         return processor
-    own = ("add_prefix_space", "added_special_tokens")
+    own = ("add_prefix_space", "added_special_tokens", "auto_map")
+    if processor.added_special_tokens:
+        logger.warning(
+            "transformers' tokenizer class, which the converted model gets, does not skip the added special tokens "
+            f"{', '.join(processor.added_special_tokens)} when it decodes."
+        )
     options = {name: value for name, value in processor.init_kwargs.items() if name not in own}
     return PreTrainedTokenizerFast(tokenizer_object=processor.backend_tokenizer, **options)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from huggingface_hub import HfApi, snapshot_download
-from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+from huggingface_hub.errors import HFValidationError, HTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled
 
 from locant.checkpoints.checkpoint_files import WEIGHT_FILES
 from locant.utils.errors import first_line
@@ -52,7 +52,7 @@ class SourceFolder:
         If the repository has safetensors files and `.bin` files, only the safetensors files are downloaded.
         """
         if not self.is_local:
-            names = self._ask(HfApi().list_repo_files)
+            names = self._names()
             file = next((name for name in WEIGHT_FILES if name in names), WEIGHT_FILES[0])
             kind = file.removesuffix(".index.json").rpartition(".")[2]
             self._get([file, *(["*-of-*." + kind] if file.endswith(".index.json") else [])])
@@ -61,6 +61,12 @@ class SourceFolder:
     def with_processors(self) -> Path:
         """Return the folder of the model; if the model is on the Hub, download its tokenizer and processors first."""
         return self._get(_PROCESSORS, _FOREIGN)
+
+    def _names(self) -> list[str]:
+        try:
+            return HfApi().list_repo_files(self.source, **self._hub)
+        except (HTTPError, OfflineModeIsEnabled):  # the cache may hold the whole repository
+            return [path.name for path in self.folder.iterdir()]
 
     def _get(self, patterns: list[str], ignore: Sequence[str] = ("*/*",)) -> Path:
         if self.is_local:
@@ -71,7 +77,7 @@ class SourceFolder:
         """Call a function of huggingface_hub for the repository, and turn its errors into a `SharingError`."""
         try:
             return request(self.source, **self._hub, **options)
-        except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
+        except (HTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
             raise SharingError(
                 f"{self.source} is neither a local folder nor a repository on the Hub that can be read: "
                 f"{first_line(error)}."

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 from transformers import AutoTokenizer, GenerationConfig
 from transformers.utils import CONFIG_NAME
 
@@ -19,6 +18,7 @@ from locant.modeling import LocantForConditionalGeneration
 from locant.utils.run_files import RUN_CONFIG_FILE
 
 from ..errors import SharingError
+from ..sharing.card_data import read_settings
 from .ctranslate2_model import SECTION
 from .ctranslate2_spec import QUANTIZATIONS, build_spec, check_config
 from .requirements import needs
@@ -99,6 +99,6 @@ def _source_prefix(model_path: str | os.PathLike[str]) -> str:
     for folder in (Path(model_path), Path(model_path).parent):
         file = folder / RUN_CONFIG_FILE
         if file.is_file():
-            data = (yaml.safe_load(file.read_text(encoding="utf-8")) or {}).get("data") or {}
+            data = read_settings(file).get("data") or {}
             return data.get("source_prefix") or ""
     return ""

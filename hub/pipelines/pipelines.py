@@ -94,6 +94,8 @@ def find_task(model: str | PreTrainedModel, kwargs: dict[str, Any]) -> str | Non
     if isinstance(model, PreTrainedModel):
         config: Any = model.config
         name: str | None = type(model).__name__
+    elif not isinstance(model, str):  # a model in a wrapper, such as that of PEFT
+        return None
     else:
         try:
             config = _load_config(_base_model(model, kwargs), kwargs)

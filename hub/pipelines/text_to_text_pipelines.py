@@ -91,7 +91,9 @@ class TextToTextPipeline(_Pipeline):
         # configs such as T5's give each task a prefix and generation options
         specific = dict((getattr(model.config, "task_specific_params", None) or {}).get(task) or {})
         self.prefix = specific.pop("prefix", self.prefix) or ""
-        self._generate_kwargs |= {name: value for name, value in specific.items() if name not in self._generate_kwargs}
+        # a generation config of the caller takes the place of the options in the model's config
+        if "generation_config" not in self._generate_kwargs:
+            self._generate_kwargs = {**specific, **self._generate_kwargs}
 
     def _sanitize_parameters(
         self,

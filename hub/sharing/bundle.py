@@ -13,6 +13,7 @@ this file imports.
 import hashlib
 import json
 import os
+import sys
 from collections.abc import Iterable, Set
 from functools import cache
 from importlib.metadata import version
@@ -99,7 +100,7 @@ def collect_code(model_class: type, config: LocantConfig) -> tuple[dict[str, str
     pipelines = pipeline_entries(model_class, config)
     auto_map = {auto: f"{file_of(item.__module__)}.{item.__name__}" for auto, item in classes.items()}
     files = _files(
-        _sorted({*classes.values()}),
+        _sorted({*classes.values(), model_class}),
         _sorted(registered_parts(config)),
         _sorted(PIPELINES.values() if pipelines else ()),
     )
@@ -127,18 +128,20 @@ def write_files(files: dict[str, str], folder: Path) -> None:
 
     Raises:
         SharingError: a file in `folder` has the name of a code file, but was not written by Locant and is not an old
-            code file; no file is written in this case.
+            code file, or is the source of an imported module; no file is written in this case.
     """
     before = _code_before(folder)
+    sources = _imported_in(folder, files.keys() | before)
+    before -= sources
     for name in files.keys() - before:
-        if (folder / name).exists() and not _is_ours(folder / name):
+        if (folder / name).exists() and (name in sources or not _is_ours(folder / name)):
             raise SharingError(
                 f"{folder / name} was not written by Locant, and the code of the model would overwrite it: rename "
-                "the file."
+                "the file, or save the model to another folder."
             )
     for name, source in files.items():
         path = folder / name
-        if not path.exists() or path.read_text(encoding="utf-8") != source:
+        if not path.exists() or path.read_text(encoding="utf-8", errors="replace") != source:
             write_text(path, source)
     for name in before - files.keys():
         if (folder / name).exists() and _is_ours(folder / name):
@@ -175,6 +178,16 @@ def _code_before(folder: Path) -> set[str]:
         return code_named_in(settings, folder) if "locant_code" in settings else set()
     except (OSError, ValueError):
         return set()
+
+
+def _imported_in(folder: Path, names: Set[str]) -> set[str]:
+    """Return those of the file names in `names` from whose files in `folder` Python has imported modules.
+
+    Such a file is the user's own source, even if it begins with Locant's licence, as a copy of an example does.
+    """
+    files = [str(getattr(module, "__file__", "")) for module in list(sys.modules.values())]
+    found = {file: name for file in files if (name := os.path.basename(file)) in names}
+    return {name for file, name in found.items() if Path(file).resolve() == (folder / name).resolve()}
 
 
 def _is_ours(path: Path) -> bool:
@@ -271,31 +284,38 @@ def write_code(folder: str | os.PathLike[str]) -> None:
     write_files(files, Path(folder))
     path = Path(folder) / CONFIG_NAME
     saved = json.loads(path.read_text(encoding="utf-8"))
-    write_text(path, json.dumps({**saved, **fields}, indent=2, sort_keys=True) + "\n")
+    described = _with_kept(saved, fields)
+    saved = {name: value for name, value in {**saved, **described}.items() if value or name not in described}
+    write_text(path, json.dumps(saved, indent=2, sort_keys=True) + "\n")
 
 
 def _say(config: Any, ours: dict[str, Any]) -> None:
-    """Set the config fields that describe the model's code to `ours`, and delete those of the fields that end up empty.
-
-    Entries of `custom_pipelines` for other code than Locant's are kept, also if `ours` has an entry for the same task.
-    Entries of `auto_map` that refer to other repositories are kept unless `ours` has an entry for the same Auto class.
-    """
-    maps = getattr(config, "auto_map", None) or {}
-    pipelines = getattr(config, "custom_pipelines", None) or {}
-    kept_maps = {auto: place for auto, place in maps.items() if "--" in str(place)}  # code in another repository
-    kept_pipelines = {
-        task: entry for task, entry in pipelines.items() if not entry.get("impl", "").startswith(_OWN_PIPELINES)
-    }
-    fields = {
-        "auto_map": {**kept_maps, **ours.get("auto_map", {})},
-        "custom_pipelines": {**ours.get("custom_pipelines", {}), **kept_pipelines},
-        "locant_code": ours.get("locant_code"),
-    }
-    for name, value in fields.items():
+    """Set the config fields that describe the model's code as `_with_kept` does, and delete those that end up empty."""
+    saved = {name: getattr(config, name, None) for name in ("auto_map", "custom_pipelines")}
+    for name, value in _with_kept(saved, ours).items():
         if value:
             setattr(config, name, value)
         elif hasattr(config, name):
             delattr(config, name)
+
+
+def _with_kept(saved: dict[str, Any], ours: dict[str, Any]) -> dict[str, Any]:
+    """Return the config fields that describe the model's code: those of `ours`, and entries of `saved` for other code.
+
+    Entries of `custom_pipelines` for other code than Locant's are kept, also if `ours` has an entry for the same task.
+    Entries of `auto_map` that refer to other repositories are kept unless `ours` has an entry for the same Auto class.
+    A field is empty, or None, if it has no entry.
+    """
+    maps, pipelines = saved.get("auto_map") or {}, saved.get("custom_pipelines") or {}
+    kept_maps = {auto: place for auto, place in maps.items() if "--" in str(place)}  # code in another repository
+    kept_pipelines = {
+        task: entry for task, entry in pipelines.items() if not entry.get("impl", "").startswith(_OWN_PIPELINES)
+    }
+    return {
+        "auto_map": {**kept_maps, **ours.get("auto_map", {})},
+        "custom_pipelines": {**ours.get("custom_pipelines", {}), **kept_pipelines},
+        "locant_code": ours.get("locant_code"),
+    }
 
 
 @cache

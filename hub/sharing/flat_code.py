@@ -11,10 +11,15 @@ including an import in a `try` with an `except ImportError`.
 import ast
 import functools
 import importlib.util
+import io
+import re
 import sys
+import tokenize
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+
+from locant.utils.errors import first_line
 
 from ..errors import SharingError
 
@@ -31,6 +36,8 @@ PREFIX = "modeling_locant"
 """The prefix of the file names that Locant's modules have in a model's folder."""
 _NOT_RENAMED = ("configuration_locant", "image_processing_locant", "processing_locant")
 """Modules that keep their names: the config's module, and the modules that transformers copies with a processor."""
+_DECLARATION = re.compile(r"^([ \t\f]*#.*?coding[:=][ \t]*)[-\w.]+", re.MULTILINE)
+"""The declaration of a file's encoding, in the first or second line of the file, as in PEP 263."""
 
 
 @dataclass(frozen=True)
@@ -77,9 +84,9 @@ def flatten(roots: Iterable[str]) -> dict[str, str]:
         A dict from the name of each file in a model's folder to its rewritten source code.
 
     Raises:
-        SharingError: the source file of a module does not exist or cannot be read, the name of a module of
-            Locant begins with no prefix in `TRAVELLING`, two files would have the same name, or an import cannot be
-            rewritten.
+        SharingError: the source file of a module does not exist, cannot be read or is not Python code, the name of a
+            module of Locant begins with no prefix in `TRAVELLING`, two files would have the same name, or an import
+            cannot be rewritten.
     """
     modules: dict[str, _Module] = {}
     found = list(roots)
@@ -145,7 +152,7 @@ def with_first(source: str, line: str) -> str:
     tree = ast.parse(source)
     statements = tree.body[1:] if ast.get_docstring(tree) is not None else tree.body
     first = next(node for node in statements if not (isinstance(node, ast.ImportFrom) and node.module == "__future__"))
-    lines = source.splitlines(keepends=True)
+    lines = _lines(source)
     return "".join([*lines[: first.lineno - 1], f"{line}\n", *lines[first.lineno - 1 :]])
 
 
@@ -161,14 +168,23 @@ def _read(name: str) -> _Module:
             f"The module {name} has no source file that can be saved with the model: move its code to a Python file."
         )
     try:
-        source = Path(file).read_text(encoding="utf-8")
+        with tokenize.open(file) as opened:  # decodes the file as Python does
+            source = opened.read()
+        if not opened.encoding.startswith("utf-8"):  # the file declares its encoding, but its copy will be UTF-8
+            source = _DECLARATION.sub(r"\1utf-8", source, count=1)
+        tree = ast.parse(source, file)
+    except (SyntaxError, ValueError) as error:
+        raise SharingError(
+            f"{file}, the source of {name}, is not Python code ({first_line(error)}): correct the file, and save the "
+            "model again."
+        ) from error
     except OSError as error:
         mend = f"install {PACKAGE} again" if _is_of_locant(name) else "put it back"
         raise SharingError(
             f"{file}, the source of {name}, cannot be read ({error.strerror}): {mend}, and save the model again."
         ) from error
     is_package = bool(spec and spec.submodule_search_locations)
-    return _Module(name, Path(file), source, ast.parse(source), is_package)
+    return _Module(name, Path(file), source, tree, is_package)
 
 
 def _inner_imports(module: _Module) -> Iterator[_InnerImport]:
@@ -250,20 +266,25 @@ def _defining_module(module_name: str, name: str) -> str:
     )
 
 
+def _lines(source: str) -> list[str]:
+    """Split source code into the lines that `ast` counts; `str.splitlines` also splits at a form feed or U+2028."""
+    return io.StringIO(source).readlines()
+
+
 def _rewritten(module: _Module) -> str:
-    lines = module.source.splitlines(keepends=True)
+    lines = _lines(module.source)
     statements: dict[ast.Import | ast.ImportFrom, list[str]] = {}
     for inner in _inner_imports(module):
         names = ", ".join(ast.unparse(alias) for alias in inner.aliases)
         statements.setdefault(inner.node, []).append(f"from .{_read(inner.module).flat_name} import {names}")
-    for node, imports in sorted(statements.items(), key=lambda item: -item[0].lineno):
+    for node, imports in sorted(statements.items(), key=lambda item: (-item[0].lineno, -item[0].col_offset)):
         if isinstance(node, ast.Import):
             used = sorted(alias.name for _, alias in _names_used_whole(node, module))
             imports += ["import types", f"{PACKAGE} = types.SimpleNamespace({', '.join(f'{n}={n}' for n in used)})"]
-        indent = " " * node.col_offset
         first, last = node.lineno - 1, (node.end_lineno or node.lineno) - 1
         # columns of a syntax tree count bytes
         before = lines[first].encode()[: node.col_offset].decode()
         after = lines[last].encode()[node.end_col_offset :].decode()
-        lines[first : last + 1] = [before + f"\n{indent}".join(imports) + after]
+        separator = "; " if before.strip() else f"\n{before}"
+        lines[first : last + 1] = [before + separator.join(imports) + after]
     return "".join(lines)

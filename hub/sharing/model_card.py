@@ -48,8 +48,10 @@ def write_model_card(folder: str | os.PathLike[str], repo_id: str | None = None)
     path = folder / CARD_FILE
     below = _below_the_mark(path)
     if below is None:
+        # in the folder of links that `locant push` makes, `path` is a link to the card
         logger.warning(
-            f"{path} was not written by Locant, or was changed, so it is kept: delete it to get a new card from Locant."
+            f"{path.resolve()} was not written by Locant, or was changed, so it is kept: delete it to get a new card "
+            "from Locant."
         )
         return path
     write_text(path, _marked(str(make_card(card))) + below)
@@ -63,14 +65,23 @@ def write_card_of_push(model: PreTrainedModel, folder: Path, repo_id: str) -> No
 
 
 def is_draft(path: Path) -> bool:
-    """Return whether transformers drafted the card: by its Trainer, or as a form with at least `_BLANKS` blanks."""
+    """Return whether the card is a draft of transformers that nobody has filled in.
+
+    The draft of the Trainer has `_TRAINER_BLANKS` blanks, and the form of `push_to_hub` at least `_BLANKS`. A card with
+    Locant's mark is no draft, even if a person added a draft below the mark.
+    """
     if not path.is_file():
         return False
     text = _read(path)
-    return _TRAINER_DRAFT in text or (_FORM in text and text.count(_BLANK) >= _BLANKS)
+    if _MARKED.search(text):
+        return False
+    is_by_trainer = _TRAINER_DRAFT in text and text.count(_TRAINER_BLANK) >= _TRAINER_BLANKS
+    return is_by_trainer or (_FORM in text and text.count(_BLANK) >= _BLANKS)
 
 
 _TRAINER_DRAFT = "generated automatically according to the information the Trainer had access to"
+# In the Trainer's draft, the sections on the model's description, its uses and its data are blank
+_TRAINER_BLANK, _TRAINER_BLANKS = "More information needed", 3
 _FORM = "model card of a 🤗 transformers model that has been pushed on the Hub. This model card has been automatically"
 # The form has some forty blanks; with fewer than 30, a person has filled it in
 _BLANK, _BLANKS = "[More Information Needed]", 30

@@ -6,6 +6,7 @@ training data, local paths, access tokens and the state of training are not uplo
 """
 
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.metadata import version
@@ -40,6 +41,8 @@ SHARED = (
     *(CONFIG_NAME, "generation_config.json"),
     # files of tokenizers and processors, including those of other model families
     *("tokenizer*.json", "special_tokens_map.json", "added_tokens.json", "vocab.*", "merges.txt", "*.model", "*.spm"),
+    *("vocab-src.json", "vocab-tgt.json", "target_vocab.json", "entity_vocab.json", "bpe.codes", "dict.txt"),
+    *("prophetnet.tokenizer", "emoji.json", "word_shape.json", "word_pronunciation.json"),
     *("processor_config.json", "preprocessor_config.json", "chat_template.jinja"),
     *(CARD_FILE, "LICENSE*", METRICS_FILE, "loss_curve.csv", CURVE_FILE, "*_confusion_matrix.png"),
 )
@@ -212,6 +215,8 @@ def _check_privacy(hub: HfApi, repo_id: str, private: bool) -> None:
 def _stage(folder: Path, staging: Path, repo_id: str, is_own: bool) -> dict[str, Path]:
     """Fill `staging` with links to the files in `folder` that will be uploaded, and update the code and card there.
 
+    Where links cannot be made, `staging` has copies of the files.
+
     Args:
         folder: the folder of the model.
         staging: an empty folder.
@@ -223,19 +228,29 @@ def _stage(folder: Path, staging: Path, repo_id: str, is_own: bool) -> dict[str,
         A dict from the names of the files to upload to their paths in `staging`.
     """
     # the run config is in `staging` because the card is made from it; it is not uploaded
-    for pattern in (*SHARED, *_code_of(folder), RUN_CONFIG_FILE):
-        for path in folder.glob(pattern):
-            if path.is_file() and not path.name.startswith((".", "_")):
-                (staging / path.name).symlink_to(path.resolve())
-    if is_own:
-        write_code(staging)
-    card = write_model_card(staging, repo_id)
+    found = {path for pattern in (*SHARED, *_code_of(folder), RUN_CONFIG_FILE) for path in folder.glob(pattern)}
+    for path in found:
+        if path.is_file() and not path.name.startswith((".", "_")):
+            _link(staging / path.name, path.resolve())
+    try:
+        if is_own:
+            write_code(staging)
+        card = write_model_card(staging, repo_id)
+    except SharingError as error:  # name the file in `folder`, because `staging` is deleted
+        raise SharingError(str(error).replace(str(staging), str(folder))) from error
     try:
         ModelCard.load(card)
     except (ValueError, YAMLError) as error:
         reason = " ".join(str(error).split())
         raise SharingError(f"The metadata at the top of {folder / CARD_FILE} cannot be read: {reason}") from error
     return {path.name: path for path in sorted(staging.iterdir()) if path.name != RUN_CONFIG_FILE}
+
+
+def _link(link: Path, file: Path) -> None:
+    try:
+        link.symlink_to(file)
+    except OSError:  # on Windows, making a symbolic link needs a privilege
+        shutil.copyfile(file, link)
 
 
 def _code_of(folder: Path) -> set[str]:

@@ -286,6 +286,78 @@ class TestCode:
         found = get_class_from_dynamic_module("own.Own", tmp_path / "saved")
         assert found.own and "transformers_modules" in found.__mro__[1].__module__
 
+    @pytest.mark.parametrize(
+        "start",
+        [
+            "\ufeff",
+            "# -*- coding: latin-1 -*-\n",
+            '"""Doc."""\n\x0c\n',
+            "\x0c",
+            '"""A\u2028b."""\n',
+            "from locant import LocantConfig; ",
+        ],
+        ids=["mark", "latin", "form feed", "form feed before an import", "line separator", "two imports in a line"],
+    )
+    def test_of_ones_own_may_be_any_file_that_python_reads(self, start, random_model, tmp_path, monkeypatch):
+        source = "from locant import LocantConfig, LocantForCausalLM\n\nclass Own(LocantForCausalLM): own = 'größe'\n"
+        (tmp_path / "odd.py").write_text(start + source, encoding="latin-1" if "latin" in start else "utf-8")
+        monkeypatch.syspath_prepend(tmp_path)
+        flat_code._read.cache_clear()
+        monkeypatch.delitem(sys.modules, "odd", raising=False)
+        random_model(importlib.import_module("odd").Own).save_pretrained(tmp_path / "saved")
+        assert get_class_from_dynamic_module("odd.Own", tmp_path / "saved").own == "größe"
+
+    def test_that_is_being_edited_is_named_and_the_model_is_saved(self, random_model, tmp_path, monkeypatch, caplog):
+        (tmp_path / "edited.py").write_text("import locant\n\n\nclass Own(locant.LocantForCausalLM):\n    pass\n")
+        monkeypatch.syspath_prepend(tmp_path)
+        model = random_model(importlib.import_module("edited").Own)
+        (tmp_path / "edited.py").write_text("def half(:\n")
+        model.save_pretrained(tmp_path / "saved")
+        assert f"{tmp_path / 'edited.py'}, the source of edited, is not Python code (invalid syntax" in caplog.text
+        assert sorted(os.listdir(tmp_path / "saved")) == ["config.json", "generation_config.json", "model.safetensors"]
+        del sys.modules["edited"]
+
+    def test_with_a_damaged_byte_is_replaced(self, saved):
+        path = Path(saved) / "modeling_locant_attention.py"
+        whole = path.read_bytes()
+        path.write_bytes(whole + b"\xff")
+        AutoModelForSeq2SeqLM.from_pretrained(saved).save_pretrained(saved)
+        assert path.read_bytes() == whole
+
+    def test_of_a_head_of_ones_own_goes_along(self, random_model, tmp_path, monkeypatch):
+        (tmp_path / "reward.py").write_text(
+            "from locant import LocantEncoderModel, LocantPreTrainedModel\n\n\n"
+            "class Reward(LocantPreTrainedModel):\n"
+            "    def __init__(self, config):\n"
+            "        super().__init__(config.with_stacks(decoder=False))\n"
+            "        self.model = LocantEncoderModel(self.config)\n"
+            "        self.post_init()\n"
+        )
+        monkeypatch.syspath_prepend(tmp_path)
+        random_model(importlib.import_module("reward").Reward).save_pretrained(tmp_path / "saved")
+        found = get_class_from_dynamic_module("reward.Reward", tmp_path / "saved")
+        assert found.from_pretrained(tmp_path / "saved").model.config.is_encoder_decoder is False
+        del sys.modules["reward"]
+
+    def test_of_a_derived_class_that_an_auto_class_does_not_load_is_said(
+        self, random_model, tmp_path, monkeypatch, caplog
+    ):
+        (tmp_path / "twice.py").write_text("import locant\n\n\nclass Twice(locant.LocantForCausalLM):\n    pass\n")
+        monkeypatch.syspath_prepend(tmp_path)
+        twice = importlib.import_module("twice").Twice
+        random_model(twice).save_pretrained(tmp_path / "saved")
+        twice.from_pretrained(tmp_path / "saved")
+        locant.LocantDecoderModel.from_pretrained(tmp_path / "saved")
+        assert "names the class" not in caplog.text
+        transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "saved", trust_remote_code=True)
+        assert "names the class twice.Twice for AutoModelForCausalLM, but LocantForCausalLM was loaded" in caplog.text
+        del sys.modules["twice"]
+
+    def test_of_another_class_of_locant_is_not_called_derived(self, saved, caplog):
+        assert config_of(saved)["auto_map"]["AutoModel"] == "modeling_locant.LocantModel"
+        locant.LocantEncoderModel.from_pretrained(saved)
+        assert "names the class" not in caplog.text
+
     def test_never_holds_what_stays_at_home(self, random_model, tmp_path, monkeypatch, caplog):
         (tmp_path / "homely.py").write_text(
             "import locant\n\n\nclass Homely(locant.LocantForCausalLM):\n    convert = locant.convert\n"
@@ -396,6 +468,34 @@ class TestEncodingsFromOutside:
         del sys.modules[early.__name__], _CLASSES["early"]
         del locant.configuration.position_encodings.POSITION_ENCODINGS["early"]
 
+    def test_whose_source_is_in_the_same_folder_lose_nothing(self, kerple, random_model, tmp_path, monkeypatch, caplog):
+        source = Path(kerple.__file__).read_text().replace('"kerple"', '"beside"')
+        (tmp_path / "beside.py").write_text(source)  # begins with Locant's licence, as the example does
+        monkeypatch.syspath_prepend(tmp_path)
+        import beside
+
+        for encoding in ("beside", "rotary"):
+            random_model(locant.LocantForCausalLM, position_encoding=encoding).save_pretrained(tmp_path)
+            assert (tmp_path / "beside.py").read_text() == source
+        assert "beside.py was not written by Locant" in caplog.text
+        del sys.modules[beside.__name__], _CLASSES["beside"]
+        del locant.configuration.position_encodings.POSITION_ENCODINGS["beside"]
+
+    def test_whose_source_is_in_the_folder_of_their_saved_code_lose_nothing(
+        self, kerple, random_model, tmp_path, monkeypatch
+    ):
+        source = Path(kerple.__file__).read_text().replace('"kerple"', '"back"')
+        (tmp_path / "back.py").write_text(source)
+        monkeypatch.syspath_prepend(tmp_path)
+        import back
+
+        random_model(locant.LocantForCausalLM, position_encoding="back").save_pretrained(tmp_path / "saved")
+        monkeypatch.setattr(back, "__file__", str((tmp_path / "back.py").rename(tmp_path / "saved" / "back.py")))
+        random_model(locant.LocantForCausalLM, position_encoding="rotary").save_pretrained(tmp_path / "saved")
+        assert (tmp_path / "saved" / "back.py").read_text() == source
+        del sys.modules[back.__name__], _CLASSES["back"]
+        del locant.configuration.position_encodings.POSITION_ENCODINGS["back"]
+
     def test_without_a_file_leave_the_model_without_code(self, random_model, tmp_path, caplog, monkeypatch):
         encoding = type("Silent", (_CLASSES["none"],), {"__module__": "typed.at.a.prompt"})
         monkeypatch.setitem(_CLASSES, "silent", encoding)
@@ -464,6 +564,17 @@ class TestPipelines:
         after = pipelines_of(tmp_path / "again")
         assert after.keys() == TASKS | {"translation_en_to_de", "poetry", "prose"}
         assert {task for task, entry in after.items() if entry == own} == {"summarization", "poetry"}
+
+    def test_of_others_stay_when_the_code_is_written_anew(self, saved):
+        model = AutoModelForSeq2SeqLM.from_pretrained(saved)
+        own = {"impl": "mine.Pipeline", "pt": ["AutoModelForSeq2SeqLM"]}
+        model.config.custom_pipelines = {**model.config.custom_pipelines, "summarization": own, "poetry": own}
+        model.config.auto_map["AutoTokenizer"] = ["me/other--tok.Tok", None]
+        model.save_pretrained(saved)
+        before = config_of(saved)
+        assert before["custom_pipelines"]["summarization"] == own and "AutoTokenizer" in before["auto_map"]
+        write_code(saved)
+        assert config_of(saved) == before
 
 
 class TestTrainer:

@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 import sentencepiece
 import torch
+from huggingface_hub import HfApi
+from huggingface_hub.errors import HTTPError
 from safetensors.torch import load_file, save_file
 from tokenizers import ByteLevelBPETokenizer
 from transformers import (
@@ -183,6 +185,13 @@ sys.exit(main(["convert", sys.argv[1], sys.argv[2]]))
         found = AutoTokenizer.from_pretrained(back)
         assert isinstance(found, PreTrainedTokenizerFast)
         assert found(texts).input_ids == tokenizer(texts).input_ids
+
+    def test_added_special_tokens_leave_nothing_of_our_class(self, tokenizer, ours, tmp_path, caplog):
+        tokenizer.add_special_tokens({"extra_special_tokens": ["<x>"]})
+        tokenizer.save_pretrained(ours)
+        back = convert(ours, tmp_path / "back", to="marian")
+        assert "ocant" not in (back / "tokenizer_config.json").read_text()
+        assert "does not skip the added special tokens <x>" in caplog.text
 
 
 class TestGeneration:
@@ -476,8 +485,6 @@ class TestCommandLine:
 @pytest.mark.end_to_end
 class TestHub:
     def upload(self, folder, repo="me/theirs", **options):
-        from huggingface_hub import HfApi
-
         HfApi().create_repo(repo, exist_ok=True, **options)
         HfApi().upload_folder(repo_id=repo, folder_path=folder)
 
@@ -516,6 +523,16 @@ class TestHub:
         for revision, is_first in ((first, True), (None, False)):
             ours = load(convert("me/theirs", tmp_path / str(revision), revision=revision))
             assert (ours.lm_head.bias.max() < 9) == is_first
+
+    def test_a_cached_repository_needs_no_hub(self, hub, theirs, tmp_path, monkeypatch):
+        self.upload(theirs)
+        convert("me/theirs", tmp_path / "first")  # fills the cache
+
+        def lose(*arguments, **options):
+            raise HTTPError("The connection is lost.")
+
+        monkeypatch.setattr(HfApi, "list_repo_files", lose)
+        assert load(convert("me/theirs", tmp_path / "second"))
 
 
 @pytest.mark.end_to_end

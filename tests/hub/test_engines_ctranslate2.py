@@ -617,3 +617,10 @@ def test_a_damaged_file_of_an_export_is_one_sentence(save, tmp_path, name, conte
     (engine / name).write_text(content)
     with pytest.raises(SharingError, match=r"give the folder that locant export wrote|CTranslate2 does not load"):
         CTranslate2Model(engine, device="cpu")
+
+
+def test_a_damaged_run_config_is_named(save, tmp_path):
+    run = save(random_translator())
+    (run / "run_config.yaml").write_text("data: [b\n")
+    with pytest.raises(SharingError, match=r"run_config\.yaml cannot be read"):
+        export(run, tmp_path / "engine")

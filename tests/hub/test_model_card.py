@@ -428,6 +428,11 @@ class TestContent:
             assert f"## {heading}\n" in card.text
 
 
+OF_TRAINER = (
+    "<!-- This model card has been generated automatically according to the information the Trainer had access to. -->"
+)
+
+
 class TestWritingAnew:
     def test_the_same_folder_gives_the_same_card(self, folder):
         first = write_model_card(folder).read_bytes()
@@ -469,9 +474,21 @@ class TestWritingAnew:
         assert not write_model_card(folder).read_bytes().count(b"\r")
 
     def test_the_trainers_draft_is_replaced(self, folder):
-        draft = "<!-- This model card has been generated automatically according to the information the Trainer had\n"
-        (folder / "README.md").write_text(draft.replace("had\n", "had access to. -->\n# model\n"))
+        (folder / "README.md").write_text(f"{OF_TRAINER}\n# model\n" + 3 * "\n## Title\n\nMore information needed\n")
         assert "## Results" in write_model_card(folder).read_text("utf-8")
+
+    def test_a_trainers_draft_that_somebody_filled_in_is_left_as_it_is(self, folder):
+        text = f"{OF_TRAINER}\n# model\n\n## Model description\n\nWritten by hand.\n"
+        (folder / "README.md").write_text(text)
+        write_card_of_push(None, folder, "me/model")
+        write_model_card(folder)
+        assert (folder / "README.md").read_text() == text
+
+    def test_a_trainers_draft_below_the_mark_stays(self, folder):
+        path = write_model_card(folder)
+        below = f"\nMonths of work.\n\n{OF_TRAINER}" + 3 * "\n## Title\n\nMore information needed\n"
+        path.write_text(path.read_text("utf-8") + below, encoding="utf-8")
+        assert write_model_card(folder).read_text("utf-8").endswith(below)
 
     def test_a_push_of_the_model_puts_a_card_in_place_of_the_empty_form(self, tmp_path, random_model):
         random_model(locant.LocantForCausalLM).save_pretrained(tmp_path)

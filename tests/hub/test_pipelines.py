@@ -323,3 +323,29 @@ def test_a_locant_model_never_runs_code_of_its_folder(saved, tmp_path):
     pipe = locant.pipeline("translation", model=folder, trust_remote_code=True)
     assert type(pipe.model) is locant.LocantForConditionalGeneration
     assert pipe("the fox")
+
+
+def test_a_pipeline_of_others_with_the_name_of_ours_runs(saved, tmp_path):
+    folder = shutil.copytree(saved.path("translation"), tmp_path / "model")
+    (folder / "theirs.py").write_text(
+        "from transformers.pipelines.base import Pipeline\n\n\n"
+        "class TranslationPipeline(Pipeline):\n"
+        "    def _sanitize_parameters(self, **options):\n"
+        "        return {}, {}, {}\n\n"
+        "    def preprocess(self, text):\n"
+        "        return self.tokenizer(text, return_tensors='pt')\n\n"
+        "    def _forward(self, inputs):\n"
+        "        return inputs\n\n"
+        "    def postprocess(self, outputs):\n"
+        "        return 'theirs'\n"
+    )
+    config = json.loads((folder / "config.json").read_text())
+    config["custom_pipelines"] = {"poetry": {"impl": "theirs.TranslationPipeline", "pt": ["AutoModelForSeq2SeqLM"]}}
+    (folder / "config.json").write_text(json.dumps(config))
+    assert transformers.pipeline("poetry", model=str(folder), trust_remote_code=True)("the fox") == "theirs"
+
+
+def test_a_model_in_a_wrapper_without_a_task_is_refused_as_by_transformers(saved):
+    model = torch.nn.DataParallel(saved.models["text-to-text"])
+    with pytest.raises(RuntimeError, match="Inferring the task"):
+        locant.pipeline(model=model, tokenizer=saved.tokenizer)

@@ -3,7 +3,9 @@
 
 import hashlib
 import json
+import logging
 import re
+from pathlib import Path
 
 import pytest
 import torch
@@ -11,7 +13,7 @@ import yaml
 from huggingface_hub import HfApi, ModelCard, constants
 from huggingface_hub.errors import HfHubHTTPError
 from safetensors.torch import load, load_file, save_file
-from transformers import AutoModelForSeq2SeqLM, AutoTokenizer, Trainer, TrainingArguments
+from transformers import AutoModelForSeq2SeqLM, AutoTokenizer, PhobertTokenizer, Trainer, TrainingArguments
 
 import locant
 from locant.cli import main
@@ -573,3 +575,39 @@ def test_the_server_refuses_what_the_hub_refuses(hub, run):
         api.upload_file(**upload, path_in_repo="README.md")
     with pytest.raises(HfHubHTTPError, match="403 Forbidden"):
         api.upload_file(**upload, path_in_repo="x", token="hf_somebody")
+
+
+def test_a_file_that_matches_two_patterns_is_pushed_once(hub, run):
+    (run / "vocab.model").write_text("pieces")
+    push(run, "me/en-fr")
+    assert pushed(hub)["vocab.model"].data == b"pieces"
+
+
+def test_a_tokenizer_of_another_family_arrives_whole(hub, translator, tmp_path):
+    (tmp_path / "vocab").write_text("a 1\nb 1\n")
+    (tmp_path / "merges").write_text("a b 1\n")
+    translator.save_pretrained(tmp_path / "run")
+    PhobertTokenizer(str(tmp_path / "vocab"), str(tmp_path / "merges")).save_pretrained(tmp_path / "run")
+    push(tmp_path / "run", "me/en-fr")
+    assert {"vocab.txt", "bpe.codes"} <= pushed(hub).keys()
+
+
+def test_messages_name_the_files_of_the_run(hub, run, caplog, monkeypatch):
+    monkeypatch.setattr(logging.getLogger("transformers"), "propagate", True)
+    (run / "README.md").write_text("# Mine\n")
+    push(run, "me/en-fr")
+    assert f"{run / 'README.md'} was not written by Locant" in caplog.text
+    (run / "metrics.json").write_text("{")
+    with pytest.raises(SharingError, match=re.escape(f"{run / 'metrics.json'} cannot be read")):
+        push(run, "me/en-fr")
+
+
+def test_without_links_copies_are_pushed(hub, run, monkeypatch):
+    def refuse(*arguments):
+        raise OSError("A required privilege is not held by the client")
+
+    monkeypatch.setattr(Path, "symlink_to", refuse)
+    before = contents(run)
+    push(run, "me/en-fr")
+    assert pushed(hub)["model.safetensors"].data == (run / "model.safetensors").read_bytes()
+    assert contents(run) == before

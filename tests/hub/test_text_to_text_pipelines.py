@@ -244,6 +244,17 @@ class TestSearch:
         pipe("the fox", num_beams=2)
         assert (given["num_beams"], given["length_penalty"]) == (2, 0.5)
 
+    def test_a_generation_config_of_the_caller_comes_before_the_settings_of_the_task(
+        self, model, tokenizer, given, monkeypatch
+    ):
+        specific = {"summarization": {"prefix": "short: ", "num_beams": 4, "max_length": 200}}
+        monkeypatch.setattr(model.config, "task_specific_params", specific, raising=False)
+        config = GenerationConfig(num_beams=1, max_new_tokens=7)
+        pipe = locant.pipeline("summarization", model=model, tokenizer=tokenizer, generation_config=config)
+        pipe("the fox")
+        assert not {"num_beams", "max_length"} & given.keys()
+        assert (given["generation_config"].num_beams, pipe.prefix) == (1, "short: ")
+
     def test_refuses_an_unknown_option(self, translate):
         with pytest.raises(ValueError, match="num_beam'"):
             translate("the fox", num_beam=2)
