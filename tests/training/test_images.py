@@ -9,6 +9,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+import transformers
 from datasets import Dataset
 from datasets import Image as ImageFeature
 from PIL import Image
@@ -54,6 +55,14 @@ class TestReading:
         assert torch.equal(batch["pixel_values"], expected["pixel_values"])
         assert batch["pixel_values"].shape == (4, channels, 4, 6)
         assert batch["line"].tolist() == [1, 2, 3, 4]
+
+    @pytest.mark.parametrize("name", ["EfficientNet", "MobileViT", "Perceiver"])
+    def test_processors_of_other_families_process_each_image_once(self, toy, tmp_path, images, name):
+        processor = getattr(transformers, f"{name}ImageProcessorPil")()
+        read = read_images(dataset(tmp_path, images[:1]), processor, "t.csv")
+        batch = ImageCollator(processor)(read.select_columns(["pixels", "shape"]).to_list())
+        expected = processor(images[0], return_tensors="pt")["pixel_values"]
+        torch.testing.assert_close(batch["pixel_values"], expected)
 
     def test_a_photo_is_turned_as_it_was_taken(self, toy, tmp_path, images):
         upright, tag = images[0], 0x0112

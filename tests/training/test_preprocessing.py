@@ -9,11 +9,12 @@ import datasets
 import numpy as np
 import pytest
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
-from transformers import PreTrainedTokenizerFast
+from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from locant.training.data.preprocessing import (
     SOURCE,
     TARGET,
+    build_tokenizer,
     check_lengths,
     drop_unusable,
     pair_lengths,
@@ -184,3 +185,22 @@ class TestLengthCheck:
             f"{where}raise max_position_embeddings, choose a position encoding without a table "
             "(sinusoidal, rotary), or shorten the text."
         )
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (
+            ImportError("MarianTokenizer requires SentencePiece.\n"),
+            "from some/model: MarianTokenizer requires SentenceP",
+        ),
+        (RuntimeError("could not parse ModelProto"), "from some/model: give the folder or Hub name of a tokenizer."),
+    ],
+)
+def test_a_tokenizer_that_does_not_load_is_one_sentence(monkeypatch, error, message):
+    def fail(name):
+        raise error
+
+    monkeypatch.setattr(AutoTokenizer, "from_pretrained", fail)
+    with pytest.raises(InputError, match=message):
+        build_tokenizer(None, [], "some/model", show_progress=False)

@@ -6,6 +6,7 @@ What all tables share is tested on pairs, in test_text_data.py.
 
 import gzip
 import json
+import os
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -22,6 +23,7 @@ from locant.training.data.tables import (
     Column,
     Layout,
     labels,
+    load_files,
     load_splits,
     place_of,
     table_of,
@@ -190,6 +192,55 @@ class TestColumns:
         assert not {*rows["train"]["text"]} & {*rows["validation"]["text"]}
 
 
+class TestParquet:
+    ROWS = datasets.Dataset.from_dict({"text": ["a", "b"], "label": ["x", "y"]})
+
+    def test_brackets_in_a_path_are_no_pattern(self, tmp_path):
+        datasets.Dataset.from_dict({"text": ["other"], "label": ["y"]}).to_parquet(tmp_path / "te.parquet")
+        assert load(tmp_path, "t[en].parquet", self.ROWS, LABEL)["text"][:] == ["a", "b"]
+
+    def test_the_modification_time_does_not_change_the_fingerprint(self, tmp_path):
+        before = load(tmp_path, "t.parquet", self.ROWS, LABEL)._fingerprint
+        os.utime(tmp_path / "t.parquet", (1, 1))
+        again = load_files(tmp_path / "t.parquet", "train", layout(LABEL))
+        assert again._fingerprint == before
+        self.ROWS.select([1, 0]).to_parquet(tmp_path / "t.parquet")
+        changed = load_files(tmp_path / "t.parquet", "train", layout(LABEL))
+        assert changed._fingerprint != before
+        assert changed["text"][:] == ["b", "a"]
+
+    @pytest.mark.parametrize("name", ["t.tsv", "t.parquet"])
+    def test_a_column_may_be_chosen_twice(self, tmp_path, name):
+        rows = datasets.Dataset.from_dict({"text": ["a", "b"]})
+        rows.to_parquet(tmp_path / name) if name.endswith(".parquet") else rows.to_csv(tmp_path / name, sep="\t")
+        twice = Layout((Column("source", chosen="text"), Column("target", chosen="text")))
+        assert load_files(tmp_path / name, "train", twice)[:] == {"source": ["a", "b"], "target": ["a", "b"]}
+
+
+class TestDatasets:
+    FEATURES = datasets.Features({"text": datasets.Value("string"), "label": datasets.ClassLabel(names=["no", "yes"])})
+
+    @pytest.fixture
+    def dataset_name(self, tmp_path):
+        (tmp_path / "set").mkdir()
+        for split, numbers in (("train", [0, 1]), ("validation", [1, 0]), ("test", [-1, -1])):
+            columns = {"text": [f"{split} a", f"{split} b"], "label": numbers}
+            data = datasets.Dataset.from_dict(columns, features=self.FEATURES)
+            data.to_parquet(tmp_path / "set" / f"{split}.parquet")
+        return str(tmp_path / "set")
+
+    def test_a_test_split_without_labels_is_left_out(self, dataset_name, capsys):
+        splits = load_splits(layout(LABEL), dataset_name=dataset_name)
+        assert set(splits) == {"train", "validation"}
+        assert f"The split 'test' of {dataset_name} is left out, as its rows have no labels." in capsys.readouterr().out
+
+    def test_a_split_that_a_file_replaces_may_have_no_labels(self, dataset_name, tmp_path, capsys):
+        (tmp_path / "own.tsv").write_text("text\tlabel\na\tno\n")
+        splits = load_splits(layout(LABEL), dataset_name=dataset_name, test_file=tmp_path / "own.tsv")
+        assert splits["test"]["text"][:] == ["a"]
+        assert "left out" not in capsys.readouterr().out
+
+
 class TestEncodings:
     @pytest.mark.parametrize(
         ("name", "content", "message"),
@@ -238,6 +289,11 @@ class TestErrors:
                 IMAGE,
                 "no.png, which the column 'label' names: correct the path, or remove the row.",
             ),
+            ("t.jsonl", '{"label": null, "text": "a"}', IMAGE, "line 1: 'label' is None, where the path of an image"),
+            ("t.jsonl", '{"label": 5, "text": "a"}', IMAGE, "line 1: 'label' is 5, where the path of an image"),
+            ("t.tsv", "text\tlabel\na\t" + "x" * 300, IMAGE, "line 2: there is no file"),
+            ("t.csv", "text,label,text\na,x,b\n", LABEL, "has several columns named 'text': give each column a name"),
+            ("t.tsv", "text\tlabel\ttext\na\tx\tb\n", LABEL, "has several columns named 'text'"),
         ],
     )
     def test_a_bad_cell_is_named(self, tmp_path, name, text, kind, message):
@@ -245,6 +301,11 @@ class TestErrors:
             load(tmp_path, name, text, kind)
         assert message in str(error.value)
         assert "\n" not in str(error.value)
+
+    def test_carriage_returns_alone_end_no_line_of_a_csv_file(self, tmp_path):
+        (tmp_path / "t.csv").write_bytes(b"text,label\ra,x\rb,y\r")
+        with pytest.raises(InputError, match=r"t\.csv, line 1, is not CSV"):
+            load_files(tmp_path / "t.csv", "train", layout(LABEL))
 
     @pytest.mark.parametrize(
         ("values", "kind", "message"),

@@ -322,6 +322,12 @@ class TestErrors:
         message = self.message(dataset_name=str(tmp_path / "corpus"))
         assert message.startswith(f"The dataset '{tmp_path / 'corpus'}' cannot be loaded: ")
 
+    def test_dataset_that_is_a_script(self, tmp_path):
+        (tmp_path / "old").mkdir()
+        (tmp_path / "old" / "old.py").write_text("import datasets\n")
+        message = self.message(dataset_name=str(tmp_path / "old"))
+        assert "cannot be loaded: Dataset scripts are no longer supported" in message
+
     def test_dataset_without_training_split(self, tmp_path):
         (tmp_path / "corpus").mkdir()
         datasets.Dataset.from_dict({"source": ["a"]}).to_parquet(tmp_path / "corpus" / "test.parquet")

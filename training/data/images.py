@@ -116,7 +116,9 @@ class _Reading:
     def _read(self, stored: dict[str, Any]) -> tuple[bytes, list[int], bytes, str]:
         try:
             image = Image().decode_example(stored)
-            made = self.processor(image, do_rescale=False, do_normalize=False)["pixel_values"][0]
+            # with `include_top`, the processor of EfficientNet would normalize a second time
+            options = _known(self.processor, include_top=False)
+            made = self.processor(image, do_rescale=False, do_normalize=False, **options)["pixel_values"][0]
         except _UNREADABLE as error:
             return b"", [], b"", first_line(error)
         pixels = np.asarray(made, dtype=np.uint8)
@@ -124,9 +126,14 @@ class _Reading:
         return content, shape, hashlib.sha256(repr(shape).encode() + content).digest()[:16], ""
 
 
+def _known(processor: BaseImageProcessor, **options: Any) -> dict[str, Any]:
+    """Return those of the options that the processor has."""
+    return {name: value for name, value in options.items() if hasattr(processor, name)}
+
+
 def _versions(stored: Dataset) -> str:
     """Compute a hash of the sizes and modification times of the image files; a changed file changes the hash."""
-    versions = hashlib.sha256()
+    versions = hashlib.sha256(b"2 ")  # increase the number if `_Reading` reads other pixels from the same files
     for path in pc.struct_field(stored.data.column(IMAGE_COLUMN), "path").to_pylist():
         try:
             status = os.stat(path or "")
@@ -228,6 +235,8 @@ class ImageCollator:
             do_resize=False,
             input_data_format=ChannelDimension.FIRST,
             return_tensors="pt",
+            # `read_images` has already cropped the images, and changed the order of their channels
+            **_known(self.processor, do_center_crop=False, do_pad=False, do_flip_channel_order=False),
         )
         others = [name for name in rows[0] if name not in PIXEL_COLUMNS]
         return {

@@ -12,6 +12,7 @@ from datasets import Dataset
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from locant.tokenization import BPEDropout, train_tokenizer
+from locant.utils.errors import first_line
 
 from ..errors import InputError
 from ..options.arguments import TokenizerArguments
@@ -50,7 +51,9 @@ def build_tokenizer(
     if name is not None:
         try:
             return AutoTokenizer.from_pretrained(name)
-        except (OSError, ValueError) as error:
+        except ImportError as error:
+            raise InputError(f"No tokenizer loads from {name}: {first_line(error)}.") from error
+        except (OSError, RuntimeError, ValueError) as error:
             raise InputError(f"No tokenizer loads from {name}: give the folder or Hub name of a tokenizer.") from error
     try:
         return train_tokenizer(

@@ -23,13 +23,14 @@ runs find the rows and the results of ``map`` on them.
 import codecs
 import csv
 import difflib
+import glob
 import gzip
 import hashlib
 import json
 import os
 import random
 import zlib
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -39,7 +40,18 @@ from typing import Any
 
 import numpy as np
 import pyarrow.compute as pc
-from datasets import ClassLabel, Dataset, DatasetDict, Features, Image, List, NamedSplit, Value, load_dataset
+from datasets import (
+    ClassLabel,
+    Dataset,
+    DatasetDict,
+    Features,
+    Image,
+    List,
+    NamedSplit,
+    Value,
+    concatenate_datasets,
+    load_dataset,
+)
 from datasets.exceptions import DatasetGenerationError
 from pyarrow import ArrowInvalid
 from pyarrow.parquet import ParquetFile
@@ -107,10 +119,12 @@ def _read_number(value: Any, folder: Path) -> float:
 
 
 def _read_image(value: Any, folder: Path) -> Any:
-    if not isinstance(value, str):
+    if isinstance(value, bytes):
         return value  # an image that is in the dataset itself
+    if not isinstance(value, str):
+        raise ValueError
     path = folder / value
-    if not path.is_file():
+    if not os.path.isfile(path):  # `Path.is_file` raises an error if the text is too long for a path
         raise FileNotFoundError(path)
     return str(path)
 
@@ -242,34 +256,38 @@ def load_splits(
 
     The training rows come from `dataset_name`, a dataset on the Hub or in a local folder, or from `train_file`; exactly
     one of the two must be given. `validation_file` and `test_file` replace the splits ``validation`` and ``test`` of
-    the dataset. If no validation data are given, `validation_split` (a fraction below 1, or a number of rows) is cut
-    from train; the same `seed` cuts the same rows. If the rows are documents that are not single lines, and the
-    fraction amounts to less than one document, this fraction is cut from the end of each document instead.
+    the dataset; a split ``test`` whose labels are all missing (-1) is left out. If no validation data are given,
+    `validation_split` (a fraction below 1, or a number of rows) is cut from train; the same `seed` cuts the same rows.
+    If the rows are documents that are not single lines, and the fraction amounts to less than one document, this
+    fraction is cut from the end of each document instead.
 
     Raises:
         InputError: if a dataset cannot be loaded; if a file, split or column is missing, empty or malformed; if
             parallel files have different numbers of lines; or if `validation_split` leaves no row for train or for
             validation.
     """
-    splits = _load_hub_splits(dataset_name, dataset_config_name, layout) if dataset_name else {}
+    replaced = [split for split, files in (("validation", validation_file), ("test", test_file)) if files is not None]
+    splits = _load_hub_splits(dataset_name, dataset_config_name, layout, replaced) if dataset_name else {}
     for split, files in (("train", train_file), ("validation", validation_file), ("test", test_file)):
         if files is not None:
             splits[split] = load_files(files, split, layout)
 
     if "validation" not in splits:
         train = numbered(splits["train"])
-        is_main = os.environ.get("RANK", "0") == "0"  # torchrun sets RANK, the number of the process
         are_documents = layout.document_separator not in (None, EACH_LINE)
         if are_documents and validation_split * len(train) < 1:
             splits["train"], splits["validation"] = _cut_documents(train, validation_split)
-            if is_main:
-                print(f"Cut the last {validation_split:.0%} of each document from train for validation.")
+            _print_in_main_process(f"Cut the last {validation_split:.0%} of each document from train for validation.")
         else:
             splits["train"], splits["validation"] = _cut_validation(train, layout, validation_split, seed)
-            if is_main:
-                cut, kept = len(splits["validation"]), len(splits["train"])
-                print(f"Cut {cut:,} of {cut + kept:,} {layout.row}s from train for validation (seed {seed}).")
+            cut, total = len(splits["validation"]), len(train)
+            _print_in_main_process(f"Cut {cut:,} of {total:,} {layout.row}s from train for validation (seed {seed}).")
     return DatasetDict(splits)
+
+
+def _print_in_main_process(text: str) -> None:
+    if os.environ.get("RANK", "0") == "0":  # torchrun sets RANK, the number of the process
+        print(text)
 
 
 def read_lines(path: str | Path) -> list[str]:
@@ -525,12 +543,11 @@ def _csv_records(path: Path, lines: NumberedLines, is_block: bool) -> Records:
         for number, line in lines:  # noqa: B007 (the messages below need the number of the last line)
             yield line + "\n"
 
-    texts = read_texts()
-    header = next((text for text in texts if text.strip()), "")
-    separating = (mark for mark in DELIMITERS if len(next(csv.reader([header], delimiter=mark), ())) > 1)
-    reader = csv.reader(chain([header], texts), delimiter=next(separating, ","), strict=True)
-
     def read_rows() -> Iterator[tuple[int, list[str]]]:
+        texts = read_texts()
+        header = next((text for text in texts if text.strip()), "")
+        separating = (mark for mark in DELIMITERS if len(next(csv.reader([header], delimiter=mark), ())) > 1)
+        reader = csv.reader(chain([header], texts), delimiter=next(separating, ","), strict=True)
         for count, row in enumerate(reader, start=1):
             if is_block and reader.line_num != count:
                 raise InputError(
@@ -555,6 +572,8 @@ def _headed_records(path: Path, rows: Iterator[tuple[int, list[str]]]) -> Record
     skipped. If there is a single column, a blank line is a row, except an empty line of a CSV file, which is skipped.
     """
     _, header = next((entry for entry in rows if not _is_blank(entry[1])), (0, []))
+    if twice := [name for name, count in Counter(header).items() if name and count > 1]:
+        raise InputError(f"{path} has several columns named {twice[0]!r}: give each column a name of its own.")
     for number, row in rows:
         where = f"{path}, line {number}"
         if len(header) > 1 and _is_blank(row):
@@ -624,12 +643,14 @@ TABLES = (*_RECORD_READERS, ".parquet")
 
 def _load_parquet(path: Path, layout: Layout) -> Dataset:
     try:
-        dataset = Dataset.from_parquet(str(path))
+        dataset = Dataset.from_parquet(glob.escape(str(path)))  # `datasets` takes a name with [ ] for a pattern
     except (ArrowInvalid, DatasetGenerationError) as error:
         raise InputError(
             f"{path} cannot be read as Parquet: {str(error.__cause__ or error).rstrip('.')}; give a Parquet file that "
             "is complete."
         ) from error
+    with path.open("rb") as file:  # otherwise the fingerprint would depend on the modification time of the file
+        dataset._fingerprint = hashlib.file_digest(file, "sha256").hexdigest()[:32]
     return select_columns(dataset, layout, str(path), path.parent)
 
 
@@ -643,11 +664,12 @@ def check_parquet(path: Path) -> None:
         ) from error
 
 
-def _load_hub_splits(name: str, config_name: str | None, layout: Layout) -> dict[str, Dataset]:
+def _load_hub_splits(name: str, config_name: str | None, layout: Layout, replaced: Sequence[str]) -> dict[str, Dataset]:
+    """Load the splits of a dataset, except those in `replaced`, and except a split `test` without labels."""
     try:
         loaded = load_dataset(name, config_name)
-    # the dataset or configuration does not exist, a file is damaged, or there is no network
-    except (OSError, ValueError, DatasetGenerationError) as error:
+    # the dataset or configuration does not exist or is a script, a file is damaged, or there is no network
+    except (OSError, RuntimeError, ValueError, DatasetGenerationError) as error:
         for file in sorted(Path(name).rglob("*.parquet")):
             check_parquet(file)
         reason = " ".join(str(error.__cause__ or error).split())
@@ -660,11 +682,18 @@ def _load_hub_splits(name: str, config_name: str | None, layout: Layout) -> dict
             f"The dataset {name!r} has no split 'train'; it has {', '.join(map(repr, loaded))}: give a dataset with a "
             "split 'train', or give the training data as train_file."
         )
-    return {
-        split: select_columns(loaded[split], layout, f"{name} ({split})", Path())
-        for split in ("train", "validation", "test")
-        if split in loaded
-    }
+    wanted = [split for split in ("train", "validation", "test") if split in loaded and split not in replaced]
+    if "test" in wanted and _lacks_labels(loaded["test"], layout):
+        _print_in_main_process(f"The split 'test' of {name} is left out, as its rows have no labels.")
+        wanted.remove("test")
+    return {split: select_columns(loaded[split], layout, f"{name} ({split})", Path()) for split in wanted}
+
+
+def _lacks_labels(dataset: Dataset, layout: Layout) -> bool:
+    """Whether a column of the layout has the label -1 in all rows, as in test data whose labels are secret."""
+    names = [name for column in layout.columns for name in column.wanted if name in dataset.column_names]
+    classes = [name for name in names if isinstance(dataset.features[name], ClassLabel)]
+    return any(pc.max(dataset.data.column(name)).as_py() == -1 for name in classes)
 
 
 def select_columns(dataset: Dataset, layout: Layout, where: str, folder: Path, first: int = 1) -> Dataset:
@@ -686,6 +715,11 @@ def select_columns(dataset: Dataset, layout: Layout, where: str, folder: Path, f
     if not images:  # `flatten` would divide images into bytes and paths
         dataset = dataset.flatten()
     names = layout.find(dataset.column_names, where)
+    for number, name in enumerate(names):
+        if name in names[:number]:  # two columns of the layout are one column of the table
+            names[number] = f"{name} as {layout.columns[number].name}"
+            copied = dataset.select_columns([name]).rename_column(name, names[number])
+            dataset = concatenate_datasets([dataset, copied], axis=1)
     dataset = dataset.select_columns(names)
     for column, name in zip(layout.columns, names, strict=True):
         dataset = _typed(dataset, column, name, where, folder, first)
