@@ -162,11 +162,32 @@ def test_other_processes_write_nothing(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+STOPPING_ARGS = SimpleNamespace(
+    load_best_model_at_end=True, metric_for_best_model="loss", greater_is_better=False, eval_strategy="steps"
+)
+
+
 def test_early_stopping_goes_on_counting_from_the_best_evaluation():
     stopping = EarlyStopping(5)
-    args = SimpleNamespace(load_best_model_at_end=True, metric_for_best_model="loss", eval_strategy="epoch")
     log = [{"step": step, name: 1.0} for step in (10, 20, 30, 40) for name in ("loss", "eval_loss")]
     control = SimpleNamespace(should_training_stop=None)
-    stopping.on_train_begin(args, SimpleNamespace(best_global_step=20, log_history=log), control)
+    state = SimpleNamespace(best_global_step=20, best_metric=1.0, log_history=log)
+    stopping.on_train_begin(STOPPING_ARGS, state, control)
     assert stopping.early_stopping_patience_counter == 2
     assert control.should_training_stop is False
+
+
+def test_early_stopping_counts_as_an_uninterrupted_run_if_the_best_evaluation_has_no_checkpoint():
+    losses = {5: 0.9, 10: 0.8, 15: 0.7, 20: 0.85, 25: 0.9, 30: 0.79}  # with a checkpoint every 10 steps
+    whole, control = EarlyStopping(5), SimpleNamespace(should_training_stop=None)
+    state = SimpleNamespace(best_global_step=None, best_metric=None, log_history=[])
+    for step, loss in losses.items():
+        whole.on_evaluate(STOPPING_ARGS, state, control, {"eval_loss": loss})
+        state.log_history.append({"step": step, "eval_loss": loss})
+        if step % 10 == 0:  # as `RecipeTrainer._determine_best_metric` does
+            if state.best_metric is None or loss < state.best_metric:
+                state.best_global_step, state.best_metric = step, loss
+            resumed = EarlyStopping(5)
+            resumed.on_train_begin(STOPPING_ARGS, state, control)
+            assert resumed.early_stopping_patience_counter == whole.early_stopping_patience_counter
+            assert whole.early_stopping_patience_counter == {10: 0, 20: 1, 30: 0}[step]

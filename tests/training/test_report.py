@@ -21,6 +21,11 @@ def test_markdown_and_html_escape_texts():
     assert "<script>" not in page
 
 
+def test_line_breaks_do_not_break_a_table():
+    table = ReportTable("Highest loss", ["text", "loss"], [["first\n\nsecond", "1.00"]])
+    assert "| first  second | 1.00 |" in as_markdown("run", [table], None)
+
+
 def test_the_page_holds_its_picture():
     page = as_html("run", [TABLE], "QUJD")
     assert re.findall(r'(?:src|href)="([^"]*)"', page) == ["data:image/png;base64,QUJD"]

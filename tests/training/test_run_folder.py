@@ -253,6 +253,15 @@ class TestLock:
         with RunFolder(run_config(folder)).locked():
             pass
 
+    def test_a_run_that_was_trained_meanwhile_is_not_overwritten(self, folder):
+        first, second = (RunFolder(run_config(folder, "--seed", seed)) for seed in ("1", "2"))
+        with first.locked():
+            first.claim({"train": "a", "validation": "b"})
+        before = contents(folder)
+        with pytest.raises(InputError, match="holds a different run, with seed 1 and not 2"), second.locked():
+            pass
+        assert contents(folder) == before
+
 
 class TestOwner:
     """Another machine that trains in the same folder of a shared disk, where the lock does not reach."""

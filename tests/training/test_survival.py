@@ -1,6 +1,7 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
 """A run that is killed, terminated or out of space, at any moment, ends with the bits of a run that never was."""
 
+import errno
 import importlib
 import itertools
 import json
@@ -472,6 +473,18 @@ class TestSystem:
         assert mount("-o", "remount,size=50m", disk).returncode == 0
         assert toy.train(folder, short) == 0
         check_ends_like(folder, uninterrupted)
+
+    def test_a_folder_that_may_not_be_entered(self, toy, short, tmp_path, capsys, monkeypatch):
+        original, folder = Path.exists, tmp_path / "run"
+
+        def exists(path):  # as for a user other than root
+            if path == folder:
+                raise PermissionError(errno.EACCES, "Permission denied", str(path))
+            return original(path)
+
+        monkeypatch.setattr(Path, "exists", exists)
+        error = self.sentence(toy, short, folder, capsys)
+        assert error.startswith(f"Access to {folder} failed (Permission denied): make it readable")
 
     def test_a_full_disk_of_the_cache(self, toy, short, tmp_path, mounted, capsys, monkeypatch):
         cache = mounted("-t", "tmpfs", "-o", "size=20k")

@@ -7,6 +7,7 @@ import json
 import math
 import random
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -361,6 +362,8 @@ class TestBadInput:
             (WITHOUT_EVALUATION | {"early_stopping_patience": 2}, "early_stopping_patience needs evaluations"),
             (WITHOUT_EVALUATION | {"average_checkpoints": 2}, "average_checkpoints needs checkpoints"),
             ({"lr_scheduler_type": "cosin"}, "did you mean cosine?"),
+            ({"lr_scheduler_type": "cosine_with_min_lr"}, "schedule cannot be used: One of min_lr or min_lr_rate"),
+            ({"lr_scheduler_type": "warmup_stable_decay"}, "num_decay_steps"),
             ({"optim": "adm"}, "optim"),
             ({"max_source_length": 1}, "No training pair is left"),
         ],
@@ -440,6 +443,16 @@ class TestFineTuning:
             torch.testing.assert_close(after[name], weight, rtol=0, atol=1e-6, msg=name)
         assert (tmp_path / "run" / "tokenizer.json").read_bytes() == (trained_run / "tokenizer.json").read_bytes()
         assert metrics(tmp_path / "run")["test"]["bleu"] == metrics(trained_run)["test"]["bleu"]
+
+    @pytest.mark.parametrize(("dtype", "bf16"), [(torch.float16, False), (torch.bfloat16, True)])
+    def test_a_model_in_half_precision_is_trained_in_float32(self, toy, trained_run, tmp_path, config, dtype, bf16):
+        ignored = shutil.ignore_patterns("checkpoint-*", "metrics.json", "run_config.yaml")
+        shutil.copytree(trained_run, tmp_path / "half", ignore=ignored)
+        AutoModelForSeq2SeqLM.from_pretrained(trained_run).to(dtype).save_pretrained(tmp_path / "half")
+        options = {"model_name_or_path": tmp_path / "half", "max_steps": 1, "bf16": bf16, **SHORT, **FEW_TOKENS}
+        assert toy.train(tmp_path / "run", config, **options) == 0
+        assert {weight.dtype for weight in weights(tmp_path / "run").values()} == {torch.float32}
+        assert json.loads((tmp_path / "run" / "config.json").read_text())["dtype"] == "float32"
 
     @pytest.mark.slow
     def test_learns_on(self, toy, trained_run, tmp_path, config):
@@ -635,6 +648,22 @@ print(*tokenizer.batch_decode(generated, skip_special_tokens=True), sep="\\n")
         assert found["best_step"] == STEPS
         assert found["weights_of_steps"] == [STEPS]
         assert same_bits(tmp_path / "run", tmp_path / "run" / f"checkpoint-{STEPS}")
+
+    def test_is_the_best_of_the_evaluations_with_a_checkpoint(self, toy, tmp_path, monkeypatch):
+        original, penalties = GenerationTrainer.evaluation_loop, itertools.count(step=100)
+
+        def worse_each_time(*args, **kwargs):
+            output = original(*args, **kwargs)
+            output.metrics["eval_loss"] += next(penalties)
+            return output
+
+        monkeypatch.setattr(GenerationTrainer, "evaluation_loop", worse_each_time)
+        options = {"eval_strategy": "steps", "save_strategy": "steps", "eval_steps": 5, "save_steps": 10}
+        assert toy.train(tmp_path / "run", **WITHOUT_BLEU, **FEW_TOKENS, **options, max_steps=20) == 0
+        found = metrics(tmp_path / "run")
+        assert [record["step"] for record in found["epochs"]] == [5, 10, 15, 20]
+        assert (found["best_step"], found["weights_of_steps"]) == (10, [10])
+        assert same_bits(tmp_path / "run", tmp_path / "run" / "checkpoint-10")
 
     def test_is_the_last_step_where_the_best_is_not_loaded(self, toy, tmp_path):
         options = {"load_best_model_at_end": "false", "eval_steps": 10, "eval_strategy": "steps"}

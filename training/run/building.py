@@ -3,7 +3,9 @@
 
 from typing import Any
 
+import torch
 from huggingface_hub.errors import StrictDataclassError
+from safetensors import SafetensorError
 from transformers import AutoConfig, PreTrainedModel
 
 from locant.utils.errors import first_line, reason_of, sentence
@@ -81,12 +83,13 @@ def _trained_model(name: str, run: RunConfig, recipe: Recipe, prepared: Prepared
             attn_implementation=run.model.first_attn_implementation,
             ignore_mismatched_sizes=True,  # the head of the trained model may predict other labels
             output_loading_info=True,
+            dtype=torch.float32,  # the default is the dtype of the checkpoint, in which small updates may be lost
             **changes,
             **recipe.head_fields(prepared),
         )
     except StrictDataclassError as error:
         raise config_error(error, changes) from error
-    except (ImportError, KeyError, OSError, ValueError) as error:
+    except (ImportError, KeyError, OSError, SafetensorError, ValueError) as error:
         raise InputError(sentence(f"No model loads from {name}: {reason_of(error)}")) from error
     _tell_of_new_weights(run, name, model, loaded)
     return model

@@ -110,7 +110,10 @@ def _try_to_write(folder: Path) -> int:
 
 
 def _goes_on(folder: Path) -> str:
-    checkpoints = complete_checkpoints(folder)
+    try:
+        checkpoints = complete_checkpoints(folder)
+    except OSError:  # the folder cannot be read
+        checkpoints = []
     if not checkpoints:
         return f"start it again, as {folder} has no checkpoint yet"
     return f"resume from its last good checkpoint, {checkpoints[-1]} (step {step_of(checkpoints[-1]):,})"

@@ -107,12 +107,16 @@ class EarlyStopping(EarlyStoppingCallback):
     """Stops training early as `EarlyStoppingCallback` does, but counts the evaluations before a resumption as well."""
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Count the logged evaluations since the best one; stop before the first step if the patience is used up."""
+        """Count the logged evaluations as before the resumption; stop before the first step if the patience is used up.
+
+        The count begins at the best evaluation that has a checkpoint. As in training, a better evaluation without a
+        checkpoint sets the count to 0.
+        """
         super().on_train_begin(args, state, control, **kwargs)
-        best = state.best_global_step or 0
-        self.early_stopping_patience_counter = sum(
-            entry["step"] > best for entry in state.log_history if "eval_loss" in entry
-        )
+        metric = f"eval_{args.metric_for_best_model.removeprefix('eval_')}"
+        for entry in state.log_history:
+            if metric in entry and entry["step"] > (state.best_global_step or 0):
+                self.check_metric_value(args, state, control, entry[metric])
         control.should_training_stop = self.early_stopping_patience_counter >= self.early_stopping_patience
 
 

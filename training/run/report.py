@@ -15,6 +15,7 @@ from locant.utils.files import write_text
 from locant.utils.markdown import markdown_table
 from locant.utils.run_files import CURVE_FILE
 
+from ..inference import one_line
 from ..tasks.recipe import Recipe, ReportTable
 from .progress import SAMPLES_FILE, shorten
 
@@ -54,7 +55,7 @@ def as_markdown(name: str, tables: Sequence[ReportTable], picture: str | None) -
     """Return the report in Markdown; `picture` is the path of the loss curve, or None if there is none."""
     parts = [f"# {name}"]
     for number, table in enumerate(tables):
-        rows = [[cell.replace("|", "\\|") for cell in row] for row in table.rows]
+        rows = [[one_line(cell).replace("|", "\\|") for cell in row] for row in table.rows]
         parts += [f"## {table.title}", markdown_table(table.columns, rows, names=len(table.columns))]
         if number == 0 and picture is not None:
             parts += ["## Loss", f"![The loss of each evaluation]({picture})"]

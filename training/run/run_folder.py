@@ -79,20 +79,21 @@ class RunFolder:
     def __init__(self, run: RunConfig):
         assert run.training.output_dir is not None  # transformers replaces None by a default
         self.path = Path(run.training.output_dir)
+        self._run = run
         self._yaml = run.to_yaml()
         self._kept = self.path / RUN_CONFIG_FILE
         self._default_lengths = {name: getattr(type(run.training), name) for name in ("max_steps", "num_train_epochs")}
         given = run.training.resume_from_checkpoint
         self._given_checkpoint = None if given is None else Path(given)
-        self._check(run)
+        self._check()
 
-    def _check(self, run: RunConfig) -> None:
+    def _check(self) -> None:
         if self._given_checkpoint is not None and not is_complete(self._given_checkpoint):
             raise InputError(
                 f"resume_from_checkpoint {self._given_checkpoint} is not the folder of a complete checkpoint: give "
                 "such a folder, or leave the option out to resume from the last checkpoint of the run."
             )
-        trained = run.model.model_name_or_path
+        trained = self._run.model.model_name_or_path
         if trained is not None and Path(trained).is_dir() and Path(trained).resolve() == self.path.resolve():
             raise InputError(
                 f"output_dir {self.path} is the folder of the model that is to be fine-tuned: give another output_dir."
@@ -109,7 +110,7 @@ class RunFolder:
                 )
             return
         asked, kept = _flat(self._yaml), _flat(self._kept.read_text(encoding="utf-8"))
-        options = known_options(find_task(run.given))
+        options = known_options(find_task(self._run.given))
         names = sorted((asked.keys() | kept.keys()) - MAY_CHANGE, key=lambda name: (name != TASK_OPTION.name, name))
         for name in names:
             # the defaults of model fields are not known here, as a preset may set them
@@ -177,7 +178,8 @@ class RunFolder:
         """Lock the folder until the end of the `with` block.
 
         Raises:
-            InputError: another process, on this machine or on another machine, trains in the folder.
+            InputError: another process, on this machine or on another machine, trains in the folder; or the folder
+                holds a different run, which another process trained since this object was made.
         """
         self.path.mkdir(parents=True, exist_ok=True)
         lock = FileLock(self.path / LOCK_FILE)
@@ -188,6 +190,7 @@ class RunFolder:
                 f"output_dir {self.path} is in use by another process: wait for it, or give another output_dir."
             ) from None
         try:
+            self._check()
             with owned(self.path):
                 yield
         finally:

@@ -13,7 +13,7 @@ import torch
 from datasets import Dataset
 from transformers import PreTrainedModel, Seq2SeqTrainer, TrainerCallback
 from transformers.trainer import OPTIMIZER_NAME, SCHEDULER_NAME
-from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, EvalLoopOutput
+from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, EvalLoopOutput, SaveStrategy
 
 from locant.modeling.loss import token_losses
 from locant.utils.files import write_text
@@ -181,6 +181,14 @@ class RecipeTrainer(PushingTrainer):
         if self.args.should_save:
             best = self.state.best_model_checkpoint
             rotate(self._folder, limit, None if best is None else Path(best))
+
+    def _determine_best_metric(self, metrics: dict[str, float], trial: Any) -> bool:
+        # the Trainer takes any evaluation for the best one, and ends with the weights of another step if no checkpoint
+        # is saved at the best step; so only an evaluation with a checkpoint may be the best one
+        is_saved = self.control.should_save and not self.saves_extra_checkpoint
+        if self.args.load_best_model_at_end and self.args.save_strategy != SaveStrategy.BEST and not is_saved:
+            return False
+        return super()._determine_best_metric(metrics, trial)
 
     def _save_rng_state(self, output_dir: str) -> None:
         super()._save_rng_state(output_dir)

@@ -82,9 +82,12 @@ def train(run: RunConfig, write_card: WriteCard | None = None) -> dict[str, Any]
 
 
 def _train(run: RunConfig, write_card: WriteCard | None, termination: Termination) -> dict[str, Any]:
+    assert run.training.output_dir is not None  # transformers replaces None by a default
     recipe = recipe_of(TASKS[run.task])(run.data, run.training.seed)
-    folder = RunFolder(run)
-    check_fine_tuning(run)
+    output_dir = Path(run.training.output_dir)
+    with in_one_sentence(output_dir, output_dir):
+        folder = RunFolder(run)
+        check_fine_tuning(run)
     cache = Path(datasets.config.HF_DATASETS_CACHE)
     with in_one_sentence(folder.path, cache):
         rows = load_rows(run, recipe)
@@ -346,8 +349,8 @@ def choose_weights(run: RunConfig, trainer: RecipeTrainer, folder: RunFolder) ->
         load_mean_weights(trainer.model, averaged)
         return [step_of(checkpoint) for checkpoint in averaged]
     state = trainer.state
-    if run.training.load_best_model_at_end and state.best_global_step is not None:
-        return [state.best_global_step]
+    if run.training.load_best_model_at_end and state.best_model_checkpoint is not None:
+        return [step_of(Path(state.best_model_checkpoint))]
     return [state.global_step]
 
 
@@ -378,8 +381,9 @@ def measure(
 ) -> dict[str, Any]:
     """Evaluate the finished model as `locant evaluate` does; write `metrics.json`, predictions, report and pictures.
 
-    In `metrics.json`, `best_step` is the step with the best evaluation. The weights of the model are those of the
-    step in `weights_of_steps`, or the mean of the weights at these steps if there are several.
+    In `metrics.json`, `best_step` is the step with the best evaluation; with `load_best_model_at_end`, only evaluations
+    with a checkpoint count. The weights of the model are those of the step in `weights_of_steps`, or the mean of the
+    weights at these steps if there are several.
     """
     metrics = folder.metrics()
     model = whole_model(trainer, folder)

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, cast
 import numpy as np
 import torch
 from accelerate.utils import broadcast_object_list, send_to_device
-from transformers import PreTrainedModel
+from transformers import PreTrainedModel, SchedulerType, get_scheduler
 from transformers.training_args import OptimizerNames
 
 from locant.utils.errors import first_line
@@ -73,17 +73,26 @@ def settle_choices(run: RunConfig, model: PreTrainedModel, inputs: TrainerInputs
 def check_step(run: RunConfig, model: PreTrainedModel, inputs: TrainerInputs) -> None:
     """Raise `InputError` before training if a training step cannot be computed with the given options on this device.
 
-    The optimiser may need a package that is not installed. An attention backend other than `ATTENTION_BACKENDS` may
+    The optimiser may need a package that is not installed, and the schedule of the learning rate may need
+    `lr_scheduler_kwargs`. An attention backend other than `ATTENTION_BACKENDS` may
     have no backward pass (flex_attention has none on a CPU); if the run has such a backend, one step is tried with it.
     """
     name, device = run.model.attn_implementation, run.training.device
     try:
         RecipeTrainer.get_optimizer_cls_and_kwargs(run.training, model)
     except (ImportError, RuntimeError, ValueError) as error:
-        optimizer = OptimizerNames(run.training.optim).value
         raise InputError(
-            f"optim is {optimizer}, but this optimiser cannot be used: {first_line(error)}; choose another optim, or "
-            "install the packages that this optimiser needs."
+            f"optim is {OptimizerNames(run.training.optim).value}, but this optimiser cannot be used: "
+            f"{first_line(error)}; choose another optim, or install the packages that this optimiser needs."
+        ) from error
+    schedule = SchedulerType(run.training.lr_scheduler_type).value
+    try:
+        optimizer = torch.optim.SGD([torch.zeros(1)], lr=1.0)
+        get_scheduler(schedule, optimizer, 1, 10, run.training.lr_scheduler_kwargs)
+    except (TypeError, ValueError) as error:
+        raise InputError(
+            f"lr_scheduler_type is {schedule}, but this schedule cannot be used: {first_line(error)}; set "
+            "lr_scheduler_kwargs, or choose another lr_scheduler_type."
         ) from error
     if name in (None, AUTO, *ATTENTION_BACKENDS):
         return
