@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from transformers import EvalPrediction
 from transformers.loss.loss_utils import ForSequenceClassificationLoss
 
+from locant.training.run.pictures import write_pictures
 from locant.training.tasks.classification import (
     ClassificationMetrics,
     class_lines,
@@ -26,6 +27,11 @@ CASES = {
     "multi_label_classification": (LOGITS, (LOGITS + LOGITS.flip(0) > 0).float()),
     "regression": (LOGITS[:, :1], LOGITS[:, 1] - 100),
 }
+
+
+def test_labels_with_dollar_signs_are_no_formulas(tmp_path):
+    measured = {"confusion_matrix": [[1, 2], [3, 4]], "by_class": dict.fromkeys(["$0_$50", "$50_$100"])}
+    assert write_pictures(tmp_path, confusion_drawing(measured), "not drawn")
 
 
 @pytest.mark.parametrize(("problem_type", "case"), CASES.items(), ids=list(CASES))

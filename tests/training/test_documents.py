@@ -9,7 +9,7 @@ import sys
 import numpy as np
 import pytest
 import torch
-from datasets import Dataset
+from datasets import Dataset, LargeList
 from safetensors.torch import load_file
 
 from locant.cli import main
@@ -43,6 +43,11 @@ def test_best_fit_fills_blocks_as_a_plain_loop_does(seed):
     assert sorted(piece for block in blocks for piece in block) == list(range(len(lengths)))
     assert sorted(sum(lengths[piece] for piece in block) for block in blocks) == plain_best_fit(lengths, size)
     assert best_fit(lengths, size) == blocks
+
+
+def test_offsets_of_blocks_may_exceed_int32():
+    pieces = Dataset.from_dict({"input_ids": [[1, 2], [3]], "document": [0, 1]})
+    assert isinstance(pack(pieces, 3).features["pieces"], LargeList)
 
 
 def test_blocks_hold_the_pieces_whole():

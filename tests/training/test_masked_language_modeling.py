@@ -11,7 +11,7 @@ from collections import Counter
 import pytest
 import torch
 from torch.nn.functional import cross_entropy
-from transformers import AutoModelForMaskedLM, AutoTokenizer, BertConfig, BertForMaskedLM, pipeline
+from transformers import AutoModelForMaskedLM, AutoTokenizer, BertConfig, BertForMaskedLM, EsmTokenizer, pipeline
 
 from locant.training.errors import InputError
 from locant.training.tasks.masked_language_modeling import MaskedTrainer, Masking, SeparatePieces
@@ -56,6 +56,11 @@ class TestPieces:
             assert {(piece[0], piece[-1]) for piece in pieces} == {(1, 2)}
             assert {len(piece) for piece in pieces[:-1]} <= {size}
             assert 3 <= len(pieces[-1]) <= size
+
+    def test_of_a_slow_tokenizer(self, tmp_path):
+        (tmp_path / "vocab.txt").write_text("\n".join(["<cls>", "<pad>", "<eos>", "<unk>", *"LAGVSE", "<mask>"]))
+        tokenizer = EsmTokenizer(str(tmp_path / "vocab.txt"))
+        assert SeparatePieces(tokenizer, 4)(["L A G", "L"]) == [[[0, 4, 5, 2], [0, 6, 2]], [[0, 4, 2]]]
 
     def test_leave_the_tokenizer_as_it_was(self, tokenizer):
         before = tokenizer.backend_tokenizer.to_str()

@@ -7,6 +7,7 @@ What every task does alike (folder, resuming, dry run) is tested on translation;
 import json
 import random
 import re
+import shutil
 import subprocess
 import sys
 
@@ -309,8 +310,9 @@ class TestTraining:
             }
             assert metrics(tmp_path / "run")["data"][split] == expected
             assert expected["cut"] > 0
-        assert re.search(r"train: 160 texts, \d+ tokens, [1-9]\d* cut\n", capsys.readouterr().out)
+        assert re.search(r"train: 160 texts, \d+ tokens, [1-9]\d* cut to the maximum length\n", capsys.readouterr().out)
         assert len(predictions(tmp_path / "run")) == 30
+        assert json.loads((tmp_path / "run" / "tokenizer.json").read_text("utf-8"))["truncation"] is None
 
     def test_labels_are_counted_and_so_is_what_stands_in_train_and_test(self, animals, runs, capsys):
         found = metrics(runs[PROBLEMS[0]])["data"]
@@ -374,6 +376,15 @@ class TestFineTuning:
         assert self.train(animals, tmp_path / "run", model_name_or_path=tmp_path / "decoder") == 2
         message = f"{tmp_path}/decoder does not contain most weights of a model for sequence_classification, as it is"
         assert message in capsys.readouterr().err
+        assert not (tmp_path / "run").exists()
+
+    def test_refuses_a_tokenizer_without_padding(self, animals, runs, tmp_path, capsys):
+        shutil.copytree(runs[PROBLEMS[0]], tmp_path / "bare", ignore=shutil.ignore_patterns("checkpoint-*", "*.yaml"))
+        tokenizer = AutoTokenizer.from_pretrained(tmp_path / "bare")
+        tokenizer.pad_token = None
+        tokenizer.save_pretrained(tmp_path / "bare")
+        assert self.train(animals, tmp_path / "run", model_name_or_path=tmp_path / "bare") == 2
+        assert f"The tokenizer {tmp_path}/bare has no pad_token, with which" in capsys.readouterr().err
         assert not (tmp_path / "run").exists()
 
     @staticmethod

@@ -364,6 +364,10 @@ class TestBadInput:
             ({"lr_scheduler_type": "cosin"}, "did you mean cosine?"),
             ({"lr_scheduler_type": "cosine_with_min_lr"}, "schedule cannot be used: One of min_lr or min_lr_rate"),
             ({"lr_scheduler_type": "warmup_stable_decay"}, "num_decay_steps"),
+            (
+                {"num_beams": 1, "length_penalty": 0.6},
+                "could not be saved with num_beams, length_penalty, max_new_tokens as given: `length_penalty`: `num_be",
+            ),
             ({"optim": "adm"}, "optim"),
             ({"max_source_length": 1}, "No training pair is left"),
         ],

@@ -237,8 +237,9 @@ def draw_confusion_matrix(figure: Any, matrix: Sequence[Sequence[int]], classes:
     axes = figure.add_subplot()
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-    axes.set_xticks(range(len(classes)), classes, rotation="vertical")
-    axes.set_yticks(range(len(classes)), classes)
+    # with `parse_math=True`, the text between two dollar signs would be a formula
+    axes.set_xticks(range(len(classes)), classes, rotation="vertical", parse_math=False)
+    axes.set_yticks(range(len(classes)), classes, parse_math=False)
     if len(classes) <= MOST_CLASSES_WITH_NUMBERS:
         for row, column in np.ndindex(counts.shape):
             color = "white" if shares[row, column] > 0.5 else "black"

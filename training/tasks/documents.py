@@ -233,10 +233,15 @@ def flatten(pieces: Dataset) -> tuple[np.ndarray, np.ndarray]:
     The first array has the id of each token. The second array is True for the first token of each piece.
     """
     lengths = token_lengths(pieces, [IDS])[:, 0]
-    ids = pieces.with_format("arrow")[:][IDS].combine_chunks().flatten().to_numpy()
+    ids = _ids_of(pieces).flatten().to_numpy()
     first = np.zeros(len(ids), dtype=bool)
     first[np.cumsum(lengths) - lengths] = True
     return ids, first
+
+
+def _ids_of(pieces: Dataset) -> pa.LargeListArray:
+    """Return the token ids of all pieces in one array. An array of the type `list` could hold only 2^31 - 1 tokens."""
+    return pieces.with_format("arrow")[:][IDS].cast(pa.large_list(pa.int32())).combine_chunks()
 
 
 def by_document(values: np.ndarray, pieces: Dataset, documents: int) -> np.ndarray:
@@ -296,9 +301,9 @@ def alone(pieces: Dataset) -> Dataset:
 
 
 def _in_blocks(pieces: Dataset, blocks: Sequence[Sequence[int]] | np.ndarray) -> Dataset:
-    ids = pieces.select(np.concatenate(blocks)).with_format("arrow")[:][IDS].combine_chunks()
-    ends = np.cumsum([0, *map(len, blocks)]).astype(np.int32)
-    return Dataset(pa.table({"pieces": pa.ListArray.from_arrays(ends, ids)}))
+    ids = _ids_of(pieces.select(np.concatenate(blocks)))
+    ends = np.cumsum([0, *map(len, blocks)])
+    return Dataset(pa.table({"pieces": pa.LargeListArray.from_arrays(ends, ids)}))
 
 
 def block_lengths(blocks: Dataset) -> np.ndarray:

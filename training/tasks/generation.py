@@ -7,6 +7,9 @@ from typing import Any
 import numpy as np
 from transformers import EvalPrediction, PreTrainedTokenizerBase
 
+from locant.utils.errors import first_line, sentence
+
+from ..errors import InputError
 from ..options.run_config import RunConfig
 from ..run.progress import Sample, take_samples
 from ..run.trainer import mean_loss
@@ -65,7 +68,18 @@ def set_search_options(model: Any, run: RunConfig) -> None:
     """Copy `num_beams`, `length_penalty` and `max_new_tokens` from `run.training` to the model's generation config.
 
     In fine-tuning, only the options that are given are copied.
+
+    Raises:
+        InputError: transformers would refuse to save the generation config, as an option does not fit another option,
+            or does not fit the generation config of the trained model.
     """
     search = {name: getattr(run.training, name) for name in ("num_beams", "length_penalty", "max_new_tokens")}
     is_new = run.model.model_name_or_path is None
-    model.generation_config.update(**{name: v for name, v in search.items() if is_new or name in run.given})
+    copied = {name: value for name, value in search.items() if is_new or name in run.given}
+    model.generation_config.update(**copied)
+    try:
+        model.generation_config.validate(strict=bool(copied))
+    except ValueError as error:
+        lines = [line.removeprefix("- ") for line in str(error).splitlines() if line.startswith("- ")]
+        reason = sentence(" ".join(lines) or first_line(error))
+        raise InputError(f"The model could not be saved with {', '.join(copied)} as given: {reason}") from error

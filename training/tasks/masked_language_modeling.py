@@ -54,6 +54,8 @@ class SeparatePieces:
 
     def __call__(self, texts: list[str]) -> list[list[list[int]]]:
         """Cut each text into pieces, which are lists of token ids."""
+        if not self.tokenizer.is_fast:
+            return self._cut_by_slow_tokenizer(texts)
         tokenizer = copy.deepcopy(self.tokenizer)  # a fast tokenizer keeps `max_length`, and would be saved with it
         encoded = tokenizer(
             texts,
@@ -67,6 +69,18 @@ class SeparatePieces:
         for text, ids in zip(encoded["overflow_to_sample_mapping"], encoded[IDS], strict=True):
             pieces[text].append(ids)
         return pieces
+
+    def _cut_by_slow_tokenizer(self, texts: list[str]) -> list[list[list[int]]]:
+        tokenizer: Any = self.tokenizer  # a slow tokenizer returns no overflowing pieces of a batch
+        size = self.size - tokenizer.num_special_tokens_to_add()
+        encoded = tokenizer(texts, add_special_tokens=False, split_special_tokens=True, verbose=False)[IDS]
+        return [
+            [
+                tokenizer.build_inputs_with_special_tokens(ids[place : place + size])
+                for place in range(0, len(ids), size)
+            ]
+            for ids in encoded
+        ]
 
 
 class Masking:

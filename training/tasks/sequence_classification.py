@@ -1,6 +1,7 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
 """The recipe of sequence classification: train an encoder on texts with labels, and evaluate it."""
 
+import copy
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -93,7 +94,13 @@ class SequenceClassification(Recipe):
     def build_processor(self, run: RunConfig, train: Dataset, name: str | None) -> PreTrainedTokenizerBase:
         """Load the tokenizer `name`; if `name` is None, train a new tokenizer on the texts of `train`."""
         texts = (row["text"] for row in train.select_columns(["text"]))
-        return build_tokenizer(self.data, texts, name, show_progress=not run.training.disable_tqdm)
+        tokenizer = build_tokenizer(self.data, texts, name, show_progress=not run.training.disable_tqdm)
+        if tokenizer.pad_token_id is None:
+            raise InputError(
+                f"The tokenizer {tokenizer.name_or_path} has no pad_token, with which texts of a batch are filled up: "
+                "choose a model whose tokenizer has one."
+            )
+        return tokenizer
 
     def encode(self, rows: DatasetDict, processor: PreTrainedTokenizerBase) -> PreparedData:
         """Convert every split to token ids and labels, and count texts, tokens and labels for the summary."""
@@ -154,7 +161,9 @@ class SequenceClassification(Recipe):
             found = tokenizer(batch["text"], verbose=False)["input_ids"]
             tokens = [len(ids) for ids in found]
             if max_length is not None and max(tokens) > max_length:
-                found = tokenizer(batch["text"], truncation=True, max_length=max_length)["input_ids"]
+                # a fast tokenizer keeps `max_length`, and would be saved with it
+                cutting = copy.deepcopy(tokenizer)
+                found = cutting(batch["text"], truncation=True, max_length=max_length)["input_ids"]
             lines = zip(batch["label"], batch[LINE], strict=True)
             targets = [_target(label, numbers, problem_type, table, line) for label, line in lines]
             return {"input_ids": found, "labels": targets, "tokens": tokens, LINE: batch[LINE]}
