@@ -25,6 +25,8 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _run(name: str, arguments: list[str]) -> int:
+    if hasattr(sys.stdout, "reconfigure"):  # the encoding of the locale may lack characters of the data
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         # imported here, so that a subcommand does not wait for modules that only another subcommand needs
         importlib.import_module(COMMANDS[name][0]).run(arguments)

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple, TextIO
 
 import torch
 from huggingface_hub.errors import StrictDataclassError
+from safetensors import SafetensorError
 from torch.nn.utils.rnn import pad_sequence
 from tqdm.auto import tqdm
 from transformers import (
@@ -42,6 +43,12 @@ from .run.run_folder import explain_unfinished, holds_unfinished_run
 IGNORED = -100
 LONG = 512
 """A batch that has a sentence of more than `LONG` tokens has fewer sentences, so that the batch fits into memory."""
+
+_LOAD_ERRORS = (
+    *(OSError, ValueError, LookupError, TypeError, AttributeError, ImportError, RuntimeError),
+    *(SafetensorError, StrictDataclassError),
+)
+"""Errors that `from_pretrained` raises for a model, tokenizer or processor that does not load."""
 
 
 @dataclass(frozen=True)
@@ -98,7 +105,7 @@ def load(
         if auto_class is AutoModelForSeq2SeqLM:
             _check_reads_and_writes_text(model_path)
         model = auto_class.from_pretrained(model_path)
-    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError, StrictDataclassError) as error:
+    except _LOAD_ERRORS as error:
         reason = _reason(error, model_path)
         kind = "a sequence-to-sequence model" if auto_class is AutoModelForSeq2SeqLM else auto_class.__name__
         what = "tokenizer" if processor_class is AutoTokenizer else "processor"

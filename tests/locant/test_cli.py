@@ -5,6 +5,7 @@ import importlib
 import importlib.metadata
 import io
 import json
+import os
 import subprocess
 import sys
 import types
@@ -76,6 +77,18 @@ def test_help_lists_the_commands(run, option):
 
 def test_version(run):
     assert run("--version") == (0, f"locant {locant.__version__}\n", "")
+
+
+@pytest.mark.end_to_end
+def test_a_text_with_characters_that_the_output_lacks_ends_no_run(tmp_path):
+    rows = "".join(f"καλό {i}\t{'ab'[i % 2]}\n" for i in range(40))
+    (tmp_path / "t.tsv").write_text("text\tlabel\n" + rows, encoding="utf-8")
+    command = [sys.executable, "-m", "locant", "train", "--task", "sequence_classification", "--preset", "tiny"]
+    command += ["--train_file", "t.tsv", "--tokenizer_vocab_size", "300", "--use_cpu", "--dry_run"]
+    environment = {**os.environ, "PYTHONIOENCODING": "cp1252"}
+    process = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True)
+    assert process.returncode == 0, process.stderr
+    assert rb"\u03ba\u03b1\u03bb\u03cc" in process.stdout
 
 
 class TestProgram:

@@ -365,3 +365,23 @@ def test_a_model_of_another_topology_is_one_sentence(tokenizer, tmp_path, fields
 
 def never_ending(model):
     model.final_logits_bias[0, :4] = -1e4  # no special token, so that every translation goes on to its limit
+
+
+def test_broken_weights_of_another_family_are_one_sentence(model, tokenizer, tmp_path):
+    model.save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    weights = tmp_path / "model.safetensors"
+    whole = weights.read_bytes()
+    for content in (b"version https://git-lfs.github.com/spec/v1\n", whole[:-100]):
+        weights.write_bytes(content)
+        with pytest.raises(InputError, match="does not load as a sequence-to-sequence model"):
+            load(tmp_path, "cpu")
+
+
+def test_weights_of_another_shape_are_one_sentence(model, tokenizer, tmp_path):
+    model.save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    model.config.encoder_ffn_dim *= 2
+    model.config.save_pretrained(tmp_path)
+    with pytest.raises(InputError, match="does not load as a sequence-to-sequence model"):
+        load(tmp_path, "cpu")

@@ -511,7 +511,8 @@ class TestOptions:
     GIVEN = {"train_file": ["a", "b"], "validation_file": ["c", "d"], "streaming": True, "use_cpu": True}  # noqa: RUF012
 
     @pytest.mark.parametrize(
-        ("options", "steps"), [({}, 1000), ({"max_steps": 30}, 30), ({"eval_steps": 20, "max_steps": 30}, 20)]
+        ("options", "steps"),
+        [({}, 1000), ({"max_steps": 30}, 30), ({"eval_steps": 20, "max_steps": 30}, 20), ({"eval_steps": 0.05}, 0.05)],
     )
     def test_an_epoch_is_a_number_of_steps(self, options, steps):
         training = make_run_config({**self.GIVEN, "max_steps": 5000, **options}).training

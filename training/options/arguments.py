@@ -341,7 +341,7 @@ class TrainingArguments(transformers.TrainingArguments):
         """
         if self.max_steps < 0:
             raise InputError("streaming data have no epochs, and max_steps is not given: give max_steps.")
-        steps = int(self.eval_steps or min(STREAMING_STEPS, self.max_steps))
+        steps = self.eval_steps or min(STREAMING_STEPS, self.max_steps)  # a number below 1 is a share of all steps
         if self.eval_strategy == "epoch":
             self.eval_strategy, self.eval_steps = "steps", steps
         if self.save_strategy == "epoch":
