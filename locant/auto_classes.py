@@ -118,8 +118,9 @@ def warn_of_derived(model: PreTrainedModel, *_: Any) -> None:
     The Auto classes load Locant's class, which is registered with them, whatever `trust_remote_code` says.
     `LocantPreTrainedModel.load_hooks` holds this function.
     """
-    named = getattr(model.config, "auto_map", None) or {}
-    for auto_class, known in auto_models(model.config).items():
+    config: Any = model.config
+    named = getattr(config, "auto_map", None) or {}
+    for auto_class, known in auto_models(config).items():
         place = named.get(auto_class.__name__)
         if type(model) is known and place and not hasattr(modeling, place.rpartition(".")[2]):
             logger.warning(

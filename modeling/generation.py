@@ -61,7 +61,8 @@ class SourceCache(EncoderDecoderCache):
         own = self.source_rows
         if own is None or own == rows or rows % own:
             return
-        for layer in self.cross_attention_cache.layers:
+        layers: Any = self.cross_attention_cache.layers
+        for layer in layers:
             layer.keys, layer.values = (kept.repeat_interleave(rows // own, 0) for kept in (layer.keys, layer.values))
 
     def reorder_cache(self, beam_idx: Any) -> None:

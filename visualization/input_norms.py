@@ -66,7 +66,8 @@ def _norms(name: str, stack: Any, recording: Recording) -> InputNorms:
         return _norms_of_tokens(name, stack, source.tokens, source.ids)
     count = math.prod(source.patches)
     embed = getattr(stack, "embed_patches", None) or stack.get_input_embeddings()
-    embedded = embed(recording.pixel_values.to(next(embed.parameters()).dtype))
+    pixel_values: Any = recording.pixel_values
+    embedded = embed(pixel_values.to(next(embed.parameters()).dtype))
     if embedded.ndim == 4:  # the output of a convolution, as in CLIP: (1, width, rows, columns)
         embedded = embedded.flatten(2).transpose(1, 2)
     vectors = _array(embedded)[0, -count:]

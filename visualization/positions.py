@@ -99,11 +99,12 @@ def position_table(stack: nn.Module, length: int, patches: tuple[int, int] | Non
 
 def _pictures(name: str, module: Any, length: int, patches: tuple[int, int] | None) -> Iterator[_Picture]:
     """Yield the pictures of the position encoding in one module; most modules have none."""
-    if isinstance(getattr(module, "inv_freq", None), torch.Tensor):
+    frequencies = getattr(module, "inv_freq", None)
+    if isinstance(frequencies, torch.Tensor):
         if isinstance(module, PositionEncoding) and module.kind == "encoder" and patches is not None:
-            yield _Picture(ANGLES, _patch_angles(module.inv_freq, patches))
+            yield _Picture(ANGLES, _patch_angles(frequencies, patches))
         else:
-            yield _Picture(ANGLES, rotary_angles(module.inv_freq, length))
+            yield _Picture(ANGLES, rotary_angles(frequencies, length))
     elif isinstance(module, PositionEncoding):
         if (table := added_vectors(module, length, patches)) is not None:
             yield _Picture(TABLE, table)

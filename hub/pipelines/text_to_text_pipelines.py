@@ -92,8 +92,9 @@ class TextToTextPipeline(_Pipeline):
         specific = dict((getattr(model.config, "task_specific_params", None) or {}).get(task) or {})
         self.prefix = specific.pop("prefix", self.prefix) or ""
         # a generation config of the caller takes the place of the options in the model's config
-        if "generation_config" not in self._generate_kwargs:
-            self._generate_kwargs = {**specific, **self._generate_kwargs}
+        given: dict[str, Any] = self._generate_kwargs  # type: ignore[has-type]
+        if "generation_config" not in given:
+            self._generate_kwargs = {**specific, **given}
 
     def _sanitize_parameters(
         self,

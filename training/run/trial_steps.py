@@ -88,7 +88,7 @@ def check_step(run: RunConfig, model: PreTrainedModel, inputs: TrainerInputs) ->
     schedule = SchedulerType(run.training.lr_scheduler_type).value
     try:
         optimizer = torch.optim.SGD([torch.zeros(1)], lr=1.0)
-        get_scheduler(schedule, optimizer, 1, 10, run.training.lr_scheduler_kwargs)
+        get_scheduler(schedule, optimizer, 1, 10, cast(dict[str, Any] | None, run.training.lr_scheduler_kwargs))
     except (TypeError, ValueError) as error:
         raise InputError(
             f"lr_scheduler_type is {schedule}, but this schedule cannot be used: {first_line(error)}; set "
