@@ -670,7 +670,8 @@ print(*tokenizer.batch_decode(generated, skip_special_tokens=True), sep="\\n")
         assert same_bits(tmp_path / "run", tmp_path / "run" / "checkpoint-10")
 
     def test_is_the_last_step_where_the_best_is_not_loaded(self, toy, tmp_path):
-        options = {"load_best_model_at_end": "false", "eval_steps": 10, "eval_strategy": "steps"}
+        options = {"eval_strategy": "steps", "save_strategy": "steps", "eval_steps": 10, "save_steps": 10}
+        options["load_best_model_at_end"] = "false"
         assert toy.train(tmp_path / "run", **SHORT, **FEW_TOKENS, **options, max_steps=15, learning_rate=1.0) == 0
         assert metrics(tmp_path / "run")["weights_of_steps"] == [15]
 
