@@ -26,7 +26,7 @@ train: $(VENV)/installed  ## train a translator on the phrasebook, measure it, s
 test: $(VENV)/installed  ## the fast tests
 	$(BIN)/python -m pytest -m "not slow and not end_to_end" -n 2
 
-test-end-to-end: $(VENV)/installed  ## the tests that train, compile, export, serve, or use a Hub for seconds
+test-end-to-end: $(VENV)/installed  ## the tests that take seconds, because they train, compile, export, serve, or use a Hub
 	$(BIN)/python -m pytest -m "end_to_end and not slow" -n 2
 
 test-all: $(VENV)/docs  ## all tests
