@@ -9,6 +9,7 @@ import json
 import multiprocessing
 import os
 import signal
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
@@ -251,13 +252,13 @@ def _mapped(trainings: list[Training], size: StudySize, workers: int) -> Iterato
     # spawn starts new interpreters, as a process cannot safely be forked once torch has threads
     others, context = set(multiprocessing.active_children()), multiprocessing.get_context("spawn")
     # unlike a Pool, which waits for ever for the outcome of a killed worker, the executor raises an error
-    executor = ProcessPoolExecutor(workers, context, _ignore_interrupts)
+    executor = ProcessPoolExecutor(workers, context, _prepare_worker)
     try:
         yield executor.map(functools.partial(_train_in_worker, size=size), trainings)
     except BrokenProcessPool as error:
         raise InputError(
-            "A worker process was killed, perhaps because there is too little memory: repeat the command, with fewer "
-            "workers, to run the trainings that are left."
+            "A worker process ended unexpectedly, perhaps because the memory is too small, or because the main program "
+            "cannot be imported: repeat the command, with fewer workers, to run the trainings that are left."
         ) from error
     finally:
         executor.shutdown(wait=False, cancel_futures=True)
@@ -265,9 +266,17 @@ def _mapped(trainings: list[Training], size: StudySize, workers: int) -> Iterato
             process.terminate()
 
 
-def _ignore_interrupts() -> None:
-    """Ignore Ctrl-C in a worker: the main process gets the signal too, and terminates the workers."""
+def _prepare_worker() -> None:
+    """Ignore Ctrl-C, which the main process gets too and which terminates the workers; end with the main process."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_main_process, daemon=True).start()
+
+
+def _end_with_main_process() -> None:
+    main = multiprocessing.parent_process()
+    assert main is not None
+    main.join()
+    os._exit(1)
 
 
 def _train_in_worker(training: Training, size: StudySize) -> Outcome:

@@ -164,7 +164,7 @@ class _Trials:
     def _next(self) -> optuna.Trial | None:
         """Return the trial to start next: an interrupted trial if there is one, else a trial that has not begun.
 
-        Returns None if there is neither.
+        Returns None if no trial is interrupted and all planned trials have begun.
         """
         if self._interrupted:
             number = self._interrupted[0].number

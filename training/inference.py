@@ -44,10 +44,7 @@ IGNORED = -100
 LONG = 512
 """A batch that has a sentence of more than `LONG` tokens has fewer sentences, so that the batch fits into memory."""
 
-_LOAD_ERRORS = (
-    *(OSError, ValueError, LookupError, TypeError, AttributeError, ImportError, RuntimeError),
-    *(SafetensorError, StrictDataclassError),
-)
+_LOAD_ERRORS = (OSError, ValueError, LookupError, TypeError, AttributeError, ImportError, RuntimeError, SafetensorError)
 """Errors that `from_pretrained` raises for a model, tokenizer or processor that does not load."""
 
 
@@ -105,7 +102,7 @@ def load(
         if auto_class is AutoModelForSeq2SeqLM:
             _check_reads_and_writes_text(model_path)
         model = auto_class.from_pretrained(model_path)
-    except _LOAD_ERRORS as error:
+    except (*_LOAD_ERRORS, StrictDataclassError) as error:
         reason = _reason(error, model_path)
         kind = "a sequence-to-sequence model" if auto_class is AutoModelForSeq2SeqLM else auto_class.__name__
         what = "tokenizer" if processor_class is AutoTokenizer else "processor"

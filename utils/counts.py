@@ -1,5 +1,5 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""Puts the counts of a data summary into words: `describe_counts` those of rows and tokens, `list_labels` of labels."""
+"""Puts the counts of a data summary into words: `describe_counts` for rows and tokens, `list_labels` for labels."""
 
 from collections.abc import Mapping
 
@@ -9,6 +9,7 @@ _WORDS = {
     "with_label": "with the same label",
 }
 MOST_LABELS = 20
+"""The largest number of labels that `list_labels` lists."""
 
 
 def describe_counts(counts: Mapping[str, float]) -> str:

@@ -5,6 +5,7 @@ import csv
 import json
 import os
 import signal
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -231,17 +232,20 @@ def test_an_encoding_that_a_worker_does_not_know_is_an_error():
 
 def end_at_seed_one(training, size):
     if training.seed == 1:
+        Path(os.environ["KILLED"]).touch()
         os.kill(os.getpid(), signal.SIGKILL)
     return training
 
 
 @pytest.mark.end_to_end
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="the system has no SIGKILL")
-def test_a_killed_worker_is_an_error(monkeypatch):
+def test_a_killed_worker_is_an_error(monkeypatch, tmp_path):
+    monkeypatch.setenv("KILLED", str(tmp_path / "killed"))
     monkeypatch.setattr(position_study, "_train_in_worker", end_at_seed_one)
     todo = [Training("length", "none", seed) for seed in range(3)]
-    with pytest.raises(InputError, match="A worker process was killed"), _mapped(todo, TINY, 2) as outcomes:
+    with pytest.raises(InputError, match="A worker process ended unexpectedly"), _mapped(todo, TINY, 2) as outcomes:
         list(outcomes)
+    assert (tmp_path / "killed").exists()
 
 
 def test_a_training_that_diverges_gives_no_result():

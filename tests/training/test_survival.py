@@ -477,10 +477,10 @@ class TestSystem:
     def test_a_folder_that_may_not_be_entered(self, toy, short, tmp_path, capsys, monkeypatch):
         original, folder = Path.exists, tmp_path / "run"
 
-        def exists(path):  # as for a user other than root
+        def exists(path, **options):  # as for a user other than root
             if path == folder:
                 raise PermissionError(errno.EACCES, "Permission denied", str(path))
-            return original(path)
+            return original(path, **options)
 
         monkeypatch.setattr(Path, "exists", exists)
         error = self.sentence(toy, short, folder, capsys)

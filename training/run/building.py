@@ -89,7 +89,7 @@ def _trained_model(name: str, run: RunConfig, recipe: Recipe, prepared: Prepared
         )
     except StrictDataclassError as error:
         raise config_error(error, changes) from error
-    except (ImportError, KeyError, OSError, SafetensorError, ValueError) as error:
+    except (ImportError, KeyError, OSError, RuntimeError, SafetensorError, ValueError) as error:
         raise InputError(sentence(f"No model loads from {name}: {reason_of(error)}")) from error
     _tell_of_new_weights(run, name, model, loaded)
     return model

@@ -107,7 +107,7 @@ class EarlyStopping(EarlyStoppingCallback):
     """Stops training early as `EarlyStoppingCallback` does, but counts the evaluations before a resumption as well."""
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Count the logged evaluations as before the resumption; stop before the first step if the patience is used up.
+        """Restore the count of evaluations without an improvement; stop at once if the patience is used up.
 
         The count begins at the best evaluation that has a checkpoint. As in training, a better evaluation without a
         checkpoint sets the count to 0.

@@ -140,7 +140,8 @@ def _limit_of(run: RunConfig, metrics: Mapping[str, Any]) -> str:
     patience, best_step = run.training.early_stopping_patience, metrics.get("best_step")
     if patience is not None and best_step is not None:
         later = sum(record["step"] > best_step for record in metrics["epochs"])
-        if later >= patience:
+        is_full = 0 < run.training.max_steps <= max(record["step"] for record in metrics["epochs"])
+        if later >= patience and not is_full:
             return "early_stopping_patience"
     return "max_steps" if run.training.max_steps > 0 else "num_train_epochs"
 

@@ -74,8 +74,8 @@ def check_step(run: RunConfig, model: PreTrainedModel, inputs: TrainerInputs) ->
     """Raise `InputError` before training if a training step cannot be computed with the given options on this device.
 
     The optimiser may need a package that is not installed, and the schedule of the learning rate may need
-    `lr_scheduler_kwargs`. An attention backend other than `ATTENTION_BACKENDS` may
-    have no backward pass (flex_attention has none on a CPU); if the run has such a backend, one step is tried with it.
+    `lr_scheduler_kwargs`. An attention backend other than `ATTENTION_BACKENDS` may have no backward pass
+    (flex_attention has none on a CPU); if the run has such a backend, one step is tried with it.
     """
     name, device = run.model.attn_implementation, run.training.device
     try:
@@ -87,7 +87,7 @@ def check_step(run: RunConfig, model: PreTrainedModel, inputs: TrainerInputs) ->
         ) from error
     schedule = SchedulerType(run.training.lr_scheduler_type).value
     try:
-        optimizer = torch.optim.SGD([torch.zeros(1)], lr=1.0)
+        optimizer = torch.optim.SGD([torch.zeros(1)], lr=run.training.learning_rate)
         get_scheduler(schedule, optimizer, 1, 10, cast(dict[str, Any] | None, run.training.lr_scheduler_kwargs))
     except (TypeError, ValueError) as error:
         raise InputError(

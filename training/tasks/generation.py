@@ -76,9 +76,11 @@ def set_search_options(model: Any, run: RunConfig) -> None:
     search = {name: getattr(run.training, name) for name in ("num_beams", "length_penalty", "max_new_tokens")}
     is_new = run.model.model_name_or_path is None
     copied = {name: value for name, value in search.items() if is_new or name in run.given}
+    if not copied:  # transformers saves an unchanged generation config even if its options contradict each other
+        return
     model.generation_config.update(**copied)
     try:
-        model.generation_config.validate(strict=bool(copied))
+        model.generation_config.validate(strict=True)
     except ValueError as error:
         lines = [line.removeprefix("- ") for line in str(error).splitlines() if line.startswith("- ")]
         reason = sentence(" ".join(lines) or first_line(error))

@@ -71,7 +71,8 @@ class SeparatePieces:
         return pieces
 
     def _cut_by_slow_tokenizer(self, texts: list[str]) -> list[list[list[int]]]:
-        tokenizer: Any = self.tokenizer  # a slow tokenizer returns no overflowing pieces of a batch
+        """Cut each text as `__call__` does; a slow tokenizer returns no overflowing pieces of a batch."""
+        tokenizer: Any = self.tokenizer
         size = self.size - tokenizer.num_special_tokens_to_add()
         encoded = tokenizer(texts, add_special_tokens=False, split_special_tokens=True, verbose=False)[IDS]
         return [

@@ -1,7 +1,6 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
 """The recipe of sequence classification: train an encoder on texts with labels, and evaluate it."""
 
-import copy
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -97,8 +96,8 @@ class SequenceClassification(Recipe):
         tokenizer = build_tokenizer(self.data, texts, name, show_progress=not run.training.disable_tqdm)
         if tokenizer.pad_token_id is None:
             raise InputError(
-                f"The tokenizer {tokenizer.name_or_path} has no pad_token, with which texts of a batch are filled up: "
-                "choose a model whose tokenizer has one."
+                f"The tokenizer {tokenizer.name_or_path} has no pad_token, but the texts of a batch must be padded: "
+                "choose a model whose tokenizer has a pad_token."
             )
         return tokenizer
 
@@ -161,9 +160,9 @@ class SequenceClassification(Recipe):
             found = tokenizer(batch["text"], verbose=False)["input_ids"]
             tokens = [len(ids) for ids in found]
             if max_length is not None and max(tokens) > max_length:
-                # a fast tokenizer keeps `max_length`, and would be saved with it
-                cutting = copy.deepcopy(tokenizer)
-                found = cutting(batch["text"], truncation=True, max_length=max_length)["input_ids"]
+                found = tokenizer(batch["text"], truncation=True, max_length=max_length)["input_ids"]
+                if tokenizer.is_fast:  # it keeps `max_length`, and would be saved with it
+                    tokenizer.backend_tokenizer.no_truncation()
             lines = zip(batch["label"], batch[LINE], strict=True)
             targets = [_target(label, numbers, problem_type, table, line) for label, line in lines]
             return {"input_ids": found, "labels": targets, "tokens": tokens, LINE: batch[LINE]}
