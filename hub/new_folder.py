@@ -25,7 +25,8 @@ def new_folder(target: str | os.PathLike[str]) -> Iterator[Path]:
     """
     path = Path(target)
     if path.exists() and (not path.is_dir() or any(path.iterdir())):
-        kind = "is not empty" if path.is_dir() else "is a file"
+        # after a call that was killed, the folder may hold a hidden temporary folder
+        kind = f"is not empty (it holds {min(path.iterdir()).name})" if path.is_dir() else "is a file"
         raise SharingError(f"{path} {kind}, and existing files are not overwritten: give a new or an empty folder.")
     resolved = path.resolve()
     # an empty folder is not replaced, because it may be the current folder of a process, or a mounted volume

@@ -54,9 +54,11 @@ class SourceCache(EncoderDecoderCache):
         return kept[1]
 
     def repeat_sources(self, rows: int) -> None:
-        """Repeat the keys and values of each source, if the encoder's output has `rows` rows and the cache has fewer.
+        """Repeat the keys and values of each source, if `rows` is a multiple of the number of sources in the cache.
 
-        This happens if the caller goes on from the sequences of a source one by one, with the source repeated.
+        Args:
+            rows: the number of rows of the encoder's output. It is above the number of sources in the cache if the
+                caller continues several sequences of one source, and repeats the source for each sequence.
         """
         own = self.source_rows
         if own is None or own == rows or rows % own:

@@ -252,7 +252,7 @@ def _read(
     if isinstance(texts, Mapping):  # a DatasetDict yields the names of its splits, which are strings too
         raise ValueError(
             f"texts is a {type(texts).__name__} with the keys {', '.join(map(str, texts))}: give one of its values, "
-            "such as texts['train']."
+            f"such as texts[{next(iter(texts), 'train')!r}]."
         )
     if columns is not None:
         raise ValueError(

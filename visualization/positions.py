@@ -49,11 +49,13 @@ class _Picture(NamedTuple):
         kind: a key of `_CAPTIONS`.
         values: the values of the picture, `(rows, columns)`.
         first: the position or distance of the first row, or of the first column if the columns are distances.
+        may_be_patches: whether the rows may be the patches of an image.
     """
 
     kind: str
     values: np.ndarray
     first: int = 0
+    may_be_patches: bool = False
 
 
 @torch.no_grad()
@@ -102,7 +104,7 @@ def _pictures(name: str, module: Any, length: int, patches: tuple[int, int] | No
     frequencies = getattr(module, "inv_freq", None)
     if isinstance(frequencies, torch.Tensor):
         if isinstance(module, PositionEncoding) and module.kind == "encoder" and patches is not None:
-            yield _Picture(ANGLES, _patch_angles(frequencies, patches))
+            yield _Picture(ANGLES, _patch_angles(frequencies, patches), may_be_patches=True)
         else:
             yield _Picture(ANGLES, rotary_angles(frequencies, length))
     elif isinstance(module, PositionEncoding):
@@ -181,7 +183,7 @@ def rotary_angles(frequencies: torch.Tensor, length: int) -> np.ndarray:
 
 
 def _patch_angles(frequencies: torch.Tensor, patches: tuple[int, int]) -> np.ndarray:
-    """Return the rotary angles of the patches, row by row: first the pairs of the patch's row, then of its column."""
+    """Return an array with a row for each patch: first the angles by the patch's row, then the angles by its column."""
     axes = [rotary_angles(frequencies, side) for side in patches]
     return np.concatenate([axes[0].repeat(patches[1], axis=0), np.tile(axes[1], (patches[0], 1))], axis=1)
 
@@ -206,7 +208,7 @@ def _heatmaps(
     elif picture.kind == VECTORS:
         row_labels = [str(picture.first + row) for row in range(rows)]
     elif (
-        picture.kind in (TABLE, ANGLES)
+        (picture.kind == TABLE or picture.may_be_patches)
         and patches is not None
         and "decoder" not in name
         and rows - math.prod(patches) in (0, 1)

@@ -82,7 +82,7 @@ def record(
             f"A target is given, but {type(model).__name__} is no encoder–decoder: put the text and the "
             "target into one text."
         )
-    if tokenizer is None and (image is None or is_encoder_decoder):
+    if tokenizer is None and (text is not None if image is None else is_encoder_decoder):
         raise InputError(f"{type(model).__name__} is given as an object without its tokenizer: give tokenizer.")
     if image is not None and image_processor is None:
         raise InputError(

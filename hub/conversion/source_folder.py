@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from huggingface_hub import HfApi, snapshot_download
-from huggingface_hub.errors import HFValidationError, HTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled
+from huggingface_hub.errors import HFValidationError, HTTPError, LocalEntryNotFoundError
 
 from locant.checkpoints.checkpoint_files import WEIGHT_FILES
 from locant.utils.errors import first_line
@@ -64,9 +64,12 @@ class SourceFolder:
 
     def _names(self) -> list[str]:
         try:
-            return HfApi().list_repo_files(self.source, **self._hub)
-        except (HTTPError, OfflineModeIsEnabled):  # the cache may hold the whole repository
-            return [path.name for path in self.folder.iterdir()]
+            return self._ask(HfApi().list_repo_files)
+        except SharingError:
+            cached = [path.name for path in self.folder.iterdir()]
+            if not any(name in cached for name in WEIGHT_FILES):
+                raise
+            return cached  # the cache may hold the whole repository
 
     def _get(self, patterns: list[str], ignore: Sequence[str] = ("*/*",)) -> Path:
         if self.is_local:

@@ -96,7 +96,8 @@ def _source_prefix(model_path: str | os.PathLike[str]) -> str:
 
     The run config is in the model's folder or, if the model is a checkpoint of a run, in the folder above it.
     """
-    for folder in (Path(model_path), Path(model_path).parent):
+    path = Path(os.path.abspath(model_path))  # the parent of Path(".") is Path(".")
+    for folder in (path, path.parent):
         file = folder / RUN_CONFIG_FILE
         if file.is_file():
             data = read_settings(file).get("data") or {}

@@ -127,8 +127,8 @@ def write_files(files: dict[str, str], folder: Path) -> None:
         folder: the folder of the model.
 
     Raises:
-        SharingError: a file in `folder` has the name of a code file, but was not written by Locant and is not an old
-            code file, or is the source of an imported module; no file is written in this case.
+        SharingError: a file in `folder` that has the name of a code file is the source of an imported module, or was
+            neither written by Locant nor is an old code file; no file is written in these cases.
     """
     before = _code_before(folder)
     sources = _imported_in(folder, files.keys() | before)
@@ -136,8 +136,8 @@ def write_files(files: dict[str, str], folder: Path) -> None:
     for name in files.keys() - before:
         if (folder / name).exists() and (name in sources or not _is_ours(folder / name)):
             raise SharingError(
-                f"{folder / name} was not written by Locant, and the code of the model would overwrite it: rename "
-                "the file, or save the model to another folder."
+                f"{folder / name} was not saved by Locant, and the code of the model would overwrite it: rename the "
+                "file, or save the model to another folder."
             )
     for name, source in files.items():
         path = folder / name

@@ -9,6 +9,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import torch
 from huggingface_hub.errors import StrictDataclassError
 from tqdm.auto import tqdm
 from transformers import set_seed
@@ -157,14 +158,21 @@ def predict_inputs(pipe: Any, inputs: list[str], parsed: argparse.Namespace, max
     """Yield for each input the result of the pipeline, or an empty list if the input is a blank text.
 
     Raises:
-        InputError: the pipeline refuses an input, such as a text with more tokens than the model has learned positions.
+        InputError: the pipeline refuses an input, or the model fails on an input, such as a text with more tokens than
+            the model has positions.
     """
     filled = [text for text in inputs if text.strip()]
     try:
         found = iter(_call(pipe, filled, parsed, max_length) if filled else [])
-    except (IndexError, RuntimeError, ValueError) as error:
-        # a text has more tokens than the model has positions: Locant raises ValueError, others index beyond the table
+    except ValueError as error:
         raise InputError(sentence(first_line(error))) from error
+    except torch.OutOfMemoryError:
+        raise
+    except (IndexError, RuntimeError) as error:  # models of other families index beyond their table of positions
+        raise InputError(
+            f"The model fails on an input ({first_line(error)}): if the input has more tokens than the model has "
+            "positions, shorten it."
+        ) from error
     for text in inputs:
         yield next(found) if text.strip() else []
 
@@ -207,16 +215,12 @@ def _shown(pipe: Any, given: str, found: Any) -> Any:
     """Return the part of the output of a pipeline that is printed without `--json`.
 
     For a multi-label classifier, this part is the labels with a probability of at least 0.5; for regression, the number
-    without a label; for token classification, the tokens as they are written in the input `given`; for other models,
-    the whole output.
+    without a label; for token classification, each token as it is written in the input `given`, unless it is only white
+    space; for other models, the whole output.
     """
     if pipe.task == "token-classification":  # the tokens of byte-level BPE are not readable
-        return [
-            one
-            if one.get("start") is None
-            else {**one, "word": given[one["start"] : one["end"]].strip() or one["word"]}
-            for one in found
-        ]
+        words = (one.get("start") is not None and given[one["start"] : one["end"]].strip() for one in found)
+        return [{**one, "word": word or one["word"]} for one, word in zip(found, words, strict=True)]
     if _may_have_several(pipe):
         return [label for label in found if label["score"] >= 0.5]
     if getattr(pipe.model.config, "problem_type", None) == "regression":
@@ -294,11 +298,10 @@ def image_files(model: str, files: Sequence[str]) -> Iterator[str]:
 
 
 def _seed(text: str) -> int:
-    """Convert `text` to a seed that NumPy takes; raise `ArgumentTypeError` or `ValueError` if it is not a seed."""
-    number = int(text)
-    if not 0 <= number < 2**32:
-        raise argparse.ArgumentTypeError(f"{text} is not a number from 0 to 2**32 - 1")
-    return number
+    """Convert `text` to a seed that NumPy takes; raise `ArgumentTypeError` if that is not possible."""
+    if not text.isdecimal() or int(text) >= 2**32:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 0 to 2**32 - 1")
+    return int(text)
 
 
 def _parser() -> argparse.ArgumentParser:

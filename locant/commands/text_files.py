@@ -60,7 +60,7 @@ def prompted(path: str | None) -> Iterator[str]:
 def output(path: str | None) -> Iterator[TextIO]:
     """Open the file at `path` for writing, or standard output if `path` is None.
 
-    The file is created or replaced only once its text is complete.
+    The file is created or replaced only once its text is complete; a device or a pipe is written to directly.
 
     Raises:
         InputError: `path` is a folder, or no file can be opened for writing there.
@@ -72,9 +72,13 @@ def output(path: str | None) -> Iterator[TextIO]:
         return
     if Path(path).is_dir():
         raise InputError(f"{path} is a folder: give the path of a file.")
+    target = Path(path)
+    if target.is_symlink() and (target.is_file() or not target.exists()):
+        # the file is replaced, not the link; a link to a device or a pipe, such as /dev/stdout, is opened as it is
+        target = Path(os.path.realpath(path))
     with contextlib.ExitStack() as stack:
         try:
-            unfinished = stack.enter_context(atomic_write(os.path.realpath(path) if os.path.islink(path) else path))
+            unfinished = stack.enter_context(atomic_write(target))
             file = stack.enter_context(open(unfinished, "w", encoding="utf-8", newline="\n"))
         except OSError as error:
             raise InputError(f"{path} cannot be written: {error.strerror}.") from error

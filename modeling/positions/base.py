@@ -363,7 +363,7 @@ class PositionEncoding(nn.Module):
             init.copy_(self.get_buffer(name), values)
 
     def _apply(self, fn: Callable[[torch.Tensor], torch.Tensor], recurse: bool = True) -> "PositionEncoding":
-        """Move or cast the module, but keep computed buffers in float32, which far positions need for accuracy."""
+        """Move or cast the module, then compute its buffers again in float32, which far positions need for accuracy."""
         super()._apply(fn, recurse)
         for name, values in self.computed_buffers().items():
             buffer = self.get_buffer(name)

@@ -108,7 +108,7 @@ class RotaryEncoding(PositionEncoding):
 
     def _apply(self, fn: Callable[[torch.Tensor], torch.Tensor], recurse: bool = True) -> "PositionEncoding":
         super()._apply(fn, recurse)
-        self.max_seq_len_cached = self.original_max_seq_len  # as the frequencies are those of short sequences again
+        self.max_seq_len_cached = self.original_max_seq_len  # the base class has computed the frequencies anew
         return self
 
     def _frequencies(self) -> tuple[torch.Tensor, float]:

@@ -192,7 +192,7 @@ class TestCode:
         model.save_pretrained(tmp_path)
         assert (tmp_path / "modeling_locant_attention.py").read_text() == "mine = True\n"
         assert code_in(tmp_path) == {"modeling_locant_attention.py"}
-        assert "modeling_locant_attention.py was not written by Locant" in caplog.text
+        assert "modeling_locant_attention.py was not saved by Locant" in caplog.text
         assert "auto_map" not in config_of(tmp_path)
         assert AutoModelForSeq2SeqLM.from_pretrained(tmp_path)
 
@@ -201,7 +201,7 @@ class TestCode:
         (tmp_path / "modeling_locant_rotary.py").write_text("mine = True\n")
         random_model(locant.LocantForCausalLM, position_encoding="rotary").save_pretrained(tmp_path)
         assert (tmp_path / "modeling_locant_rotary.py").read_text() == "mine = True\n"
-        assert "modeling_locant_rotary.py was not written by Locant" in caplog.text
+        assert "modeling_locant_rotary.py was not saved by Locant" in caplog.text
 
     def test_of_the_model_before_goes(self, random_model, tmp_path):
         (tmp_path / "mine.py").write_text("mine = True\n")
@@ -477,7 +477,7 @@ class TestEncodingsFromOutside:
         for encoding in ("beside", "rotary"):
             random_model(locant.LocantForCausalLM, position_encoding=encoding).save_pretrained(tmp_path)
             assert (tmp_path / "beside.py").read_text() == source
-        assert "beside.py was not written by Locant" in caplog.text
+        assert "beside.py was not saved by Locant" in caplog.text
         del sys.modules[beside.__name__], _CLASSES["beside"]
         del locant.configuration.position_encodings.POSITION_ENCODINGS["beside"]
 

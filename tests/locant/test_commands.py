@@ -3,6 +3,7 @@
 
 import io
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 import sacrebleu
 
 from locant.cli import main
+from locant.commands import evaluate
 from locant.commands.model_options import run_config_file
 from locant.commands.text_files import output
 from locant.training.inference import load, score, translate
@@ -89,7 +91,8 @@ class TestEvaluate:
             assert bleu == f"{sacrebleu.sentence_bleu(translation, [reference]).score:.2f}"
         assert translations == run("translate", trained_run, toy.files["test"][0])
 
-    def test_refuses_a_folder_as_output_before_it_measures(self, run, trained_run, tmp_path, capsys):
+    def test_refuses_a_folder_as_output_before_it_measures(self, run, trained_run, tmp_path, monkeypatch):
+        monkeypatch.setattr(evaluate, "_measure_split", lambda *arguments: pytest.fail("the split was measured"))
         [error] = run("evaluate", trained_run, "--output", tmp_path, status=2)
         assert f"{tmp_path} is a folder: give the path of a file." in error
 
@@ -284,6 +287,16 @@ def test_the_output_goes_to_the_file_that_a_link_names(tmp_path):
         file.write("new")
     assert (tmp_path / "link").is_symlink()
     assert (tmp_path / "real").read_text() == "new"
+
+
+@pytest.mark.skipif(not Path("/dev/fd").exists(), reason="the system has no links to open files")
+def test_the_output_goes_to_a_pipe_that_a_link_names():
+    reading, writing = os.pipe()
+    with output(f"/dev/fd/{writing}") as file:
+        file.write("new")
+    os.close(writing)
+    with open(reading) as pipe:
+        assert pipe.read() == "new"
 
 
 def test_the_run_of_a_checkpoint_is_found_from_inside(tmp_path, monkeypatch):

@@ -150,7 +150,7 @@ def test_a_text_that_is_too_long_for_a_model_of_another_family_is_refused(folder
     config = transformers.BertConfig(vocab_size=len(tokenizer), max_position_embeddings=16, **shape)
     pipe = transformers.pipeline("fill-mask", model=transformers.BertForMaskedLM(config), tokenizer=tokenizer)
     options = argparse.Namespace(batch_size=1, top_k=None, do_sample=False, max_new_tokens=None)
-    with pytest.raises(InputError, match="must match"):
+    with pytest.raises(InputError, match="more tokens than the model has positions"):
         list(predict_inputs(pipe, ["the cat " * 40 + tokenizer.mask_token], options, None))
 
 
@@ -255,7 +255,7 @@ def test_standard_input_and_output_files(predict, folders, lines, tmp_path, monk
 class TestRefusals:
     def test_a_seed_below_zero(self, predict, folders, lines):
         error = predict(folders["language_modeling"], lines, "--do_sample", "--seed", "-1", status=2)[-1]
-        assert "-1 is not a number from 0 to 2**32 - 1" in error
+        assert "'-1' is not a whole number from 0 to 2**32 - 1" in error
 
     def test_an_image_with_too_many_pixels(self, predict, folders, image_folder, monkeypatch):
         monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1)

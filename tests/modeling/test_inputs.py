@@ -231,8 +231,9 @@ def test_a_decoder_works_without_a_source(make_model, encoding, no_grad):
 
 def test_masks_and_positions_follow_the_hidden_states_to_another_device():
     given = torch.ones(2, 5)
-    moved = StackInputs(given, given, None, given, 5, None).on(torch.device("meta"))
+    moved = StackInputs(given, given, None, given, 5, given).on(torch.device("meta"))
     assert moved.hidden_states is given
     assert moved.attention_mask.is_meta
     assert moved.position_ids.is_meta
+    assert moved.given_position_ids.is_meta
     assert moved.document_ids is None

@@ -145,10 +145,11 @@ def test_rotary_angles_of_patches_are_those_of_row_and_column():
     found = only(position_heatmaps(model, 10, (3, 3)))
     encoding = next(module for module in model.modules() if hasattr(module, "inv_freq"))
     places = torch.cartesian_prod(torch.arange(3.0), torch.arange(3.0))[None]
-    _, (cos, _) = encoding(torch.zeros(1, 9, config.d_model), places, (3, 3))
+    _, (cos, sin) = encoding(torch.zeros(1, 9, config.d_model), places, (3, 3))
     pairs = cos.shape[-1] // 2
     assert found.values.shape == (1, 1, 9, pairs)
     assert np.allclose(np.cos(found.values[0, 0]), cos[0, 0, :, :pairs].numpy(), atol=1e-5)
+    assert np.allclose(np.sin(found.values[0, 0]), sin[0, 0, :, pairs:].numpy(), atol=1e-5)
     assert found.row_labels[5] == "patch 2, 3"
 
 
