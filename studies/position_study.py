@@ -251,7 +251,7 @@ def _mapped(trainings: list[Training], size: StudySize, workers: int) -> Iterato
         return
     # spawn starts new interpreters, as a process cannot safely be forked once torch has threads
     others, context = set(multiprocessing.active_children()), multiprocessing.get_context("spawn")
-    # unlike a Pool, which waits for ever for the outcome of a killed worker, the executor raises an error
+    # if a worker is killed, a ProcessPoolExecutor raises an error, but a multiprocessing.Pool waits without end
     executor = ProcessPoolExecutor(workers, context, _prepare_worker)
     try:
         yield executor.map(functools.partial(_train_in_worker, size=size), trainings)
@@ -267,7 +267,10 @@ def _mapped(trainings: list[Training], size: StudySize, workers: int) -> Iterato
 
 
 def _prepare_worker() -> None:
-    """Ignore Ctrl-C, which the main process gets too and which terminates the workers; end with the main process."""
+    """Make a worker process ignore Ctrl-C, and end when the main process ends.
+
+    The main process gets Ctrl-C too, and terminates the workers.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_main_process, daemon=True).start()
 

@@ -181,7 +181,7 @@ def _code_before(folder: Path) -> set[str]:
 
 
 def _imported_in(folder: Path, names: Set[str]) -> set[str]:
-    """Return those of the file names in `names` from whose files in `folder` Python has imported modules.
+    """Return the names of the files in `folder` that are among `names` and are the source of an imported module.
 
     Such a file is the user's own source, even if it begins with Locant's licence, as a copy of an example does.
     """

@@ -37,7 +37,7 @@ PREFIX = "modeling_locant"
 _NOT_RENAMED = ("configuration_locant", "image_processing_locant", "processing_locant")
 """Modules that keep their names: the config's module, and the modules that transformers copies with a processor."""
 _DECLARATION = re.compile(r"^([ \t\f]*#.*?coding[:=][ \t]*)[-\w.]+", re.MULTILINE)
-"""The declaration of a file's encoding, in the first or second line of the file, as in PEP 263."""
+"""Matches the comment that declares the encoding of a source file (PEP 263)."""
 
 
 @dataclass(frozen=True)

@@ -100,6 +100,19 @@ def training_steps(monkeypatch):
     return steps
 
 
+@pytest.fixture
+def rising_losses(monkeypatch):
+    """Make the validation loss rise by 100 from one evaluation to the next."""
+    original, penalties = GenerationTrainer.evaluation_loop, itertools.count(step=100)
+
+    def evaluation_loop(*args, **kwargs):
+        output = original(*args, **kwargs)
+        output.metrics["eval_loss"] += next(penalties)
+        return output
+
+    monkeypatch.setattr(GenerationTrainer, "evaluation_loop", evaluation_loop)
+
+
 @pytest.mark.end_to_end
 class TestSameCommand:
     def test_gives_the_same_bits_and_numbers(self, toy, trained_run, tmp_path):
@@ -637,15 +650,7 @@ print(*tokenizer.batch_decode(generated, skip_special_tokens=True), sep="\\n")
         assert "the mean of the last 2 checkpoints, steps 80 to 120" in (folder / "README.md").read_text("utf-8")
 
     @pytest.mark.slow
-    def test_is_the_best_checkpoint_by_loss_where_nothing_is_translated(self, toy, tmp_path, monkeypatch):
-        original, penalties = GenerationTrainer.evaluation_loop, itertools.count(step=100)
-
-        def worse_each_time(*args, **kwargs):
-            output = original(*args, **kwargs)
-            output.metrics["eval_loss"] += next(penalties)
-            return output
-
-        monkeypatch.setattr(GenerationTrainer, "evaluation_loop", worse_each_time)
+    def test_is_the_best_checkpoint_by_loss_where_nothing_is_translated(self, toy, tmp_path, rising_losses):
         assert toy.train(tmp_path / "run", predict_with_generate="false") == 0
         found = metrics(tmp_path / "run")
         assert [record["validation_loss"] // 100 for record in found["epochs"]] == [0, 1, 2]
@@ -653,15 +658,7 @@ print(*tokenizer.batch_decode(generated, skip_special_tokens=True), sep="\\n")
         assert found["weights_of_steps"] == [STEPS]
         assert same_bits(tmp_path / "run", tmp_path / "run" / f"checkpoint-{STEPS}")
 
-    def test_is_the_best_of_the_evaluations_with_a_checkpoint(self, toy, tmp_path, monkeypatch):
-        original, penalties = GenerationTrainer.evaluation_loop, itertools.count(step=100)
-
-        def worse_each_time(*args, **kwargs):
-            output = original(*args, **kwargs)
-            output.metrics["eval_loss"] += next(penalties)
-            return output
-
-        monkeypatch.setattr(GenerationTrainer, "evaluation_loop", worse_each_time)
+    def test_is_the_best_of_the_evaluations_with_a_checkpoint(self, toy, tmp_path, rising_losses):
         options = {"eval_strategy": "steps", "save_strategy": "steps", "eval_steps": 5, "save_steps": 10}
         assert toy.train(tmp_path / "run", **WITHOUT_BLEU, **FEW_TOKENS, **options, max_steps=20) == 0
         found = metrics(tmp_path / "run")

@@ -668,7 +668,7 @@ def _load_hub_splits(name: str, config_name: str | None, layout: Layout, replace
     """Load the splits of a dataset, except those in `replaced`, and except a split `test` without labels."""
     try:
         loaded = load_dataset(name, config_name)
-    # the dataset is a script or does not exist, its configuration does not exist, a file is damaged, or no network
+    # the dataset or its configuration does not exist, the dataset is a script, a file is damaged, or the network fails
     except (OSError, RuntimeError, ValueError, DatasetGenerationError) as error:
         for file in sorted(Path(name).rglob("*.parquet")):
             check_parquet(file)
@@ -690,7 +690,7 @@ def _load_hub_splits(name: str, config_name: str | None, layout: Layout, replace
 
 
 def _lacks_labels(dataset: Dataset, layout: Layout) -> bool:
-    """Whether a column of the layout has the label -1 in all rows, as in test data whose labels are secret."""
+    """Return whether a label column has -1 in all rows, as in a test split whose labels are not published."""
     names = [next((name for name in column.wanted if name in dataset.features), "") for column in layout.columns]
     classes = [name for name in names if isinstance(dataset.features.get(name), ClassLabel)]
     return any(pc.max(dataset.data.column(name)).as_py() == -1 for name in classes)

@@ -41,7 +41,7 @@ STREAMING_STEPS = 1000
 """
 
 _LOGS_MODEL = {"wandb": "WANDB_LOG_MODEL", "dvclive": "HF_DVCLIVE_LOG_MODEL"}
-"""The reporters that can save the model with a plain Trainer, each with the environment variable that demands it."""
+"""For each reporter that can upload the model by a plain Trainer: the environment variable that turns the upload on."""
 
 AUTO = "auto"
 """The value of `bf16` and `attn_implementation` for which the run times training steps and takes the fastest choice."""
