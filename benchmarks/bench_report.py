@@ -11,10 +11,11 @@ from rounds import ratios
 _SECTION = """
 ## Beside other packages
 
-Each row is a line of work that Locant and a peer do in turns, A B A B, in one process on the same batch. A *round* is
-one turn of Locant and one turn of the peer. The speed of the same work differs between processes and with time, so the
-rounds of a row are divided among three processes, at three times of the run; those of the training step beside
-x-transformers, where processes differ most, among nine. If the slower side takes less than a second, each side works
+Each row is a line of work that Locant and a peer do in turns, A B A B, in one process on the same batch; in a training
+loop, on the same sentences, which each side divides into batches in its own way. A *round* is one turn of Locant and
+one turn of the peer. The speed of the same work differs between processes and with time, so the rounds of a row are
+divided among three processes, at three times of the run; those of the training step beside x-transformers, where
+processes differ most, among nine. If the slower side takes less than a second, each side works
 two or three times in its turn, and its shortest time counts. Beside models of transformers, Locant has the same weights
 (`locant convert`); beside other packages, it has the same shape. The first round of a process is not counted; costs are
 medians of the others. **Ratio** is the peer's cost divided by Locant's, the median over the rounds: above 1, Locant is
@@ -28,13 +29,14 @@ buffer is copied. No other operation is part of a bound.
 {tables}
 
 A training step has dropout 0.1, a forward pass, the loss and a backward pass, and no optimiser. Models of Locant are
-trained with `skip_logits=True`, as `locant train` does. A training loop includes data loading, clipping and the
-optimiser, and counts source and target tokens without padding; `locant train` puts sentences of similar length into a
-batch. Generation makes exactly 40 tokens from 28. Translation goes from a file to a file, loading included; both sides
-translate the same sentences in a round, and other sentences in the next round. In the rows with int8, CTranslate2
-computes in int8, and the peer in float32. Peak memory is the high-water mark above the model with its gradients, each
-figure from a process of its own, in one round (beam search: in three); memory of freed tensors goes back to the system
-at once, which the C library does not do by default.
+trained with `skip_logits=True`, as `locant train` does. A turn of a training loop is one pass over 128 pairs, or over
+the documents of 208 sentences, with data loading, clipping and the optimiser; tokens are counted without padding.
+`locant train` puts pairs of similar length into a batch, and packs documents. Generation makes exactly 40 tokens from
+28. Translation goes from a file to a file, loading included; both sides translate the same sentences in a round, and
+other sentences in the next round. In the rows with int8, CTranslate2 computes in int8, and the peer in float32. Peak
+memory is the high-water mark above the model with its gradients, each figure from a process of its own, in one round
+(beam search: in three); memory of freed tensors goes back to the system at once, which the C library does not do by
+default.
 `bfloat16` is autocast. It is measured if oneDNN multiplies bfloat16 matrices on the CPU: {bfloat16} on this machine.
 
 Made by `{command}`. {machine}.

@@ -116,9 +116,10 @@ def interleaved_times(
 def machine(threads: int | None) -> dict[str, str]:
     """The machine and the software that the figures depend on, as text; `threads` is None if figures differ in it."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     description = {
         "date": datetime.date.today().isoformat(),
-        "CPU": f"{_cpu_model()}, {len(os.sched_getaffinity(0))} cores, {memory:.0f} GB of memory",
+        "CPU": f"{_cpu_model()}, {cores} cores, {memory:.0f} GB of memory",
         **({} if threads is None else {"threads": str(threads)}),
         "torch": torch.__version__,
         "transformers": transformers.__version__,
@@ -130,7 +131,8 @@ def machine(threads: int | None) -> dict[str, str]:
 
 
 def _cpu_model() -> str:
-    for line in Path("/proc/cpuinfo").read_text().splitlines():
+    file = Path("/proc/cpuinfo")  # only Linux has it
+    for line in file.read_text().splitlines() if file.exists() else ():
         if line.startswith("model name"):
             return line.partition(":")[2].strip()
     return platform.machine()
