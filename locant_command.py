@@ -6,6 +6,7 @@ the version, or report an unknown command or a missing YAML file, before it impo
 """
 
 import difflib
+import os
 import sys
 from importlib.metadata import version
 from pathlib import Path
@@ -82,7 +83,7 @@ def answer_without_package(arguments: list[str]) -> int | None:
         return 2
     file = next(iter(rest), "")
     is_yaml = name in _RUN_FROM_YAML and file.endswith((".yaml", ".yml"))
-    if is_yaml and not {"-h", "--help"} & set(rest) and not Path(file).exists():
+    if is_yaml and not {"-h", "--help"} & set(rest) and not os.path.exists(file):
         problem = f"{file} cannot be read: No such file or directory"
         print(f"locant {name}: error: {problem}; {_yaml_file_hint(Path(file))}", file=sys.stderr)
         return 2

@@ -34,7 +34,7 @@ Stack = Literal["encoder", "decoder"]
 # `LocantConfig` nor generation options
 _OTHER_FIELDS = {"auto_map", "custom_pipelines", "locant_code", "quantization_config", "rope_theta"}
 _OTHER_FIELDS |= {"attn_implementation", "experts_implementation", "partial_rotary_factor", "rope_scaling"}
-_OTHER_FIELDS |= {"tokenizer_class", "processor_class", "task_specific_params", "prefix"}
+_OTHER_FIELDS |= {"tokenizer_class", "processor_class", "task_specific_params", "prefix", "onnx"}
 
 # Upper limits of the number of labels, and of the height and width of images and patches. They are checked before the
 # memory for labels or patches is allocated

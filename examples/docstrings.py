@@ -51,7 +51,8 @@ def make_corpus(sizes: dict[str, int], seed: int, site_packages: Path) -> dict[s
     corpus: dict[str, list[tuple[str, str]]] = {split: [] for split in sizes}
     written: set[str] = set()
     for label, package in PACKAGES.items():
-        files = sorted(path for path in (site_packages / package).rglob("*.py") if "tests" not in path.parts)
+        folder = site_packages / package
+        files = sorted(path for path in folder.rglob("*.py") if "tests" not in path.relative_to(folder).parts)
         random.Random(f"{seed} {label}").shuffle(files)
         remaining = iter(files)
         for split in sorted(sizes, key=sizes.__getitem__):  # small splits first, and train from the remaining files

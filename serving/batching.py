@@ -108,6 +108,8 @@ class Batcher:
                     self._arrived.clear()
                     await self._arrived.wait()
                 await self._let_clients_return(expected)
+                if not self._waiting:  # the clients of all waiting texts disconnected during the pause
+                    continue
                 batch = self._take()
                 texts = [item.text for item in batch]
                 results = await loop.run_in_executor(thread, self._timed, texts, batch[0].options)

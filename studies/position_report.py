@@ -90,13 +90,20 @@ def load_attention(folder: Path, seeds: dict[str, int]) -> dict[str, np.ndarray]
 
 
 def _introduction(rows: list[dict[str, Any]], size: dict[str, int]) -> str:
-    seeds = ", ".join(map(str, sorted({row["seed"] for row in rows})))
+    by_encoding: dict[str, set[int]] = defaultdict(set)
+    for row in rows:
+        by_encoding[row["encoding"]].add(row["seed"])
+    listed = {name: ", ".join(map(str, sorted(by_encoding[name]))) for name in _ordered(by_encoding)}
+    if len(set(listed.values())) == 1:
+        seeds = f"the seeds {next(iter(listed.values()))}"
+    else:
+        seeds = "the seeds of each encoding (" + "; ".join(f"{name}: {given}" for name, given in listed.items()) + ")"
     seconds = {(row["part"], row["encoding"], row["seed"]): row["seconds"] for row in rows}
     return (
         "# Position encodings side by side\n\n"
         "Made by `locant study positions`. Every model has width 64, 2 layers, 4 heads and pre-norm, and differs from "
         "the others in nothing but the position encoding. Figures are accuracies in %, mean ± standard deviation over "
-        f"the seeds {seeds}. {size['order_steps']:,} steps for word order, {size['length_steps']:,} for length; "
+        f"{seeds}. {size['order_steps']:,} steps for word order, {size['length_steps']:,} for length; "
         f"{len(seconds)} trainings, {sum(seconds.values()) / 60:.1f} minutes of one core in all."
     )
 

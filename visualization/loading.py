@@ -72,7 +72,7 @@ def _has_patches(config: Any) -> bool:
 
 
 def open_image(image: Any) -> Any:
-    """Open the image at a path, in RGB; return an `image` that is not a path, such as an array, unchanged.
+    """Open the image at a path, as training reads it; return an `image` that is not a path, such as an array, unchanged.
 
     Raises:
         InputError: there is no image at the path, or Pillow is not installed.
@@ -80,11 +80,7 @@ def open_image(image: Any) -> Any:
     if not isinstance(image, str | os.PathLike):
         return image
     try:
-        from PIL import Image
+        from locant.training.data import images
     except ImportError as error:
         raise InputError("Reading an image needs Pillow: pip install 'locant[vision]'.") from error
-    try:
-        with Image.open(image) as opened:
-            return opened.convert("RGB")
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise InputError(f"{image} cannot be read as an image ({first_line(error)}): give an image file.") from error
+    return images.open_image(image)

@@ -166,10 +166,12 @@ def visualize(
             reverse = _recorded_in_reverse(reverse_model, reverse_tokenizer, recording, device)
         alignment = align_recording(recording, layer, reverse)
         caption = describe_alignment(layer, is_symmetrised=reverse is not None)
-    elif reverse_model is not None:
-        raise InputError(
-            "reverse_model is given, but only translations of texts have word alignments: leave reverse_model out."
-        )
+    else:
+        for option, value in (("reverse_model", reverse_model), ("layer", layer)):
+            if value is not None:
+                raise InputError(
+                    f"{option} is given, but only translations of texts have word alignments: leave {option} out."
+                )
 
     generated = " ".join(recording.target.words) if recording.target is not None else None
     texts = {"text": text, "target": target or generated, "compared with": compare}

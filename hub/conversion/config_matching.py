@@ -31,7 +31,7 @@ _STACKS = {
 _ENCODER = {"is_encoder_decoder": False, "is_decoder": False}
 _WITH_VOCABULARY = ("LocantForConditionalGeneration", "LocantForCausalLM", "LocantForMaskedLM")
 _WITH_POOLER = ("LocantEncoderModel", "LocantForSequenceClassification", "LocantForImageClassification")
-_TRAINING = ("dropout", "attention_dropout", "activation_dropout")
+_TRAINING = ("dropout", "attention_dropout", "activation_dropout", "label_smoothing")
 
 
 def locant_config(family: Family, theirs: PreTrainedConfig, names: Collection[str], architecture: str) -> LocantConfig:
@@ -130,7 +130,7 @@ def check_ours(
 
 
 def warn_of_training(family: Family, ours: LocantConfig, again: LocantConfig) -> None:
-    """Log a warning if a dropout field in `_TRAINING` changes in the conversion of `ours` to `family`.
+    """Log a warning if a field in `_TRAINING` changes in the conversion of `ours` to `family`.
 
     `again` is the Locant config that `ours` becomes after the conversion to `family` and back.
     """
@@ -138,7 +138,7 @@ def warn_of_training(family: Family, ours: LocantConfig, again: LocantConfig) ->
     changed = {name: pair for name, pair in changed.items() if pair[0] != pair[1]}
     if changed:
         logger.warning(
-            "%s cannot express these dropout fields of the Locant config, which only training uses: %s.",
+            "%s cannot express these fields of the Locant config, which only training uses: %s.",
             family.name,
             _listed(changed),
         )

@@ -15,11 +15,12 @@ from transformers.utils import CONFIG_NAME
 
 from locant.configuration import LocantConfig
 from locant.modeling import LocantForConditionalGeneration
+from locant.utils.errors import first_line, sentence
 from locant.utils.run_files import RUN_CONFIG_FILE
 
 from ..errors import SharingError
 from ..sharing.card_data import read_settings
-from .ctranslate2_model import SECTION
+from .ctranslate2_model import SECTION, check_search_options
 from .ctranslate2_spec import QUANTIZATIONS, build_spec, check_config
 from .requirements import needs
 from .source_model import load_weights, write_config
@@ -50,6 +51,7 @@ def export_ctranslate2(
     tokens = vocabulary(tokenizer, config.vocab_size)
     model = load_weights(LocantForConditionalGeneration, model_path, dtype=torch.float32)
     generation_config: GenerationConfig = model.generation_config
+    check_search_options(generation_config.to_diff_dict())
 
     spec = build_spec(model, tokens, tokenizer.unk_token or tokenizer.pad_token or tokens[0], quantization)
     tokenizer.save_pretrained(folder)
@@ -84,6 +86,8 @@ def vocabulary(tokenizer: Any, size: int) -> list[str]:
 def _load_tokenizer(model_path: str | os.PathLike[str]) -> Any:
     try:
         return AutoTokenizer.from_pretrained(model_path)
+    except ImportError as error:  # a tokenizer of transformers that needs another package
+        raise SharingError(f"The tokenizer in {model_path} does not load: {sentence(first_line(error))}") from error
     except (OSError, ValueError, KeyError) as error:
         raise SharingError(
             f"{model_path} has no tokenizer that can be loaded, but CTranslate2 needs the tokenizer's vocabulary: save "

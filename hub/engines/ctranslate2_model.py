@@ -41,12 +41,32 @@ _OTHERS = {
     *("pad_token_id", "bos_token_id", "eos_token_id", "decoder_start_token_id", "forced_eos_token_id"),
     *("transformers_version", "use_cache", "cache_implementation", "renormalize_logits", "_from_model_config"),
     *("return_dict_in_generate", "output_scores", "output_logits"),
+    *("temperature", "top_k", "top_p", "typical_p"),  # only sampling uses them, and do_sample is refused
 }
+# Generation options that have no effect if they are 1
+_NEUTRAL_AT_ONE = {"repetition_penalty", "encoder_repetition_penalty", "num_beam_groups"}
 
 
 def is_exported(folder: str | os.PathLike[str]) -> bool:
     """Return whether `folder` holds a model for CTranslate2."""
     return (Path(folder) / WEIGHTS_FILE).is_file()
+
+
+def check_search_options(settings: dict[str, Any]) -> None:
+    """Raise `SharingError` if one of the generation options `settings` has no counterpart in CTranslate2."""
+    for name, value in settings.items():
+        neutral = (None, False, 1) if name in _NEUTRAL_AT_ONE else (None, False)
+        if name not in _SETTINGS and name not in _OTHERS and value not in neutral:
+            raise SharingError(
+                f"The search option {name} has no counterpart in CTranslate2: leave it out, or generate with the "
+                "original model in PyTorch."
+            )
+
+
+def start_token_id(config: LocantConfig, generation_config: GenerationConfig) -> int | None:
+    """Return the id of the token with which the decoder starts; as in transformers, the generation config goes first."""
+    start = generation_config.decoder_start_token_id
+    return config.decoder_start_token_id if start is None else start
 
 
 class CTranslate2Model:
@@ -100,6 +120,7 @@ class CTranslate2Model:
                 f"{VOCABULARY_FILE} is missing or damaged ({reason_of(error)}): give the folder that locant export "
                 "wrote."
             ) from error
+        self._start = start_token_id(self.config, self.generation_config)
         self._ids = {token: number for number, token in enumerate(self._tokens)}
         self.device = torch.device("cpu")  # the device of `input_ids` and of the results
 
@@ -163,7 +184,7 @@ class CTranslate2Model:
         if forced is not None:
             limit, end = search["max_decoding_length"], forced[0] if isinstance(forced, list) else forced
             hypotheses = [[*found[: limit - 1], end] if len(found) == limit else found for found in hypotheses]
-        sequences = [torch.tensor([self.config.decoder_start_token_id, *hypothesis]) for hypothesis in hypotheses]
+        sequences = [torch.tensor([self._start, *hypothesis]) for hypothesis in hypotheses]
         scores = [score for result in results for score in result.scores]
         if scores and self._renormalizes(search, settings):
             repeated = [source for source, result in zip(sources, results, strict=True) for _ in result.hypotheses]
@@ -236,12 +257,12 @@ class CTranslate2Model:
 
     def _search(self, settings: dict[str, Any]) -> dict[str, Any]:
         """Convert the generation options `settings` to arguments of CTranslate2's `translate_batch`."""
-        for name, value in settings.items():
-            if name not in _SETTINGS and name not in _OTHERS and value not in (None, False):
-                raise SharingError(
-                    f"The search option {name} has no counterpart in CTranslate2: leave it out, or generate with the "
-                    "original model in PyTorch."
-                )
+        check_search_options(settings)
+        if settings.get("decoder_start_token_id") not in (None, self._start):
+            raise SharingError(
+                f"decoder_start_token_id={settings['decoder_start_token_id']}, but the exported model always starts "
+                f"with {self._start}: leave the option out, or set it in the generation config and export again."
+            )
         search = {ours: settings.get(name) or default for name, (ours, default) in _SETTINGS.items()}
         if settings.get("length_penalty") is not None:
             # a length penalty of 0 is valid, but the operator `or` above replaces it with the default 1.0

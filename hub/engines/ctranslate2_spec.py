@@ -12,6 +12,7 @@ from locant.modeling import LocantForConditionalGeneration
 from locant.modeling.positions.base import build_position_encoding
 
 from ..errors import SharingError
+from .ctranslate2_model import start_token_id
 from .ctranslate2_positions import express, keep_exact, write
 from .requirements import needs
 
@@ -45,6 +46,10 @@ def check_config(config: LocantConfig) -> dict[AttentionKind, int | None]:
     if not config.is_encoder_decoder:
         raise SharingError(
             "is_encoder_decoder is false: only encoder–decoders are exported to CTranslate2, and only encoders to ONNX."
+        )
+    if config.architectures == ["LocantModel"]:
+        raise SharingError(
+            "The model is a LocantModel, which has no language modelling head: export a LocantForConditionalGeneration."
         )
     if config.encoder_input != "tokens":
         raise SharingError(
@@ -106,7 +111,7 @@ def build_spec(model: LocantForConditionalGeneration, tokens: list[str], unk_tok
 
     spec.config.layer_norm_epsilon = config.norm_eps
     spec.config.unk_token = unk_token
-    start, ends = config.decoder_start_token_id, config.eos_token_id
+    start, ends = start_token_id(config, model.generation_config), config.eos_token_id
     assert start is not None and ends is not None  # check_config refuses None
     spec.config.eos_token = tokens[ends[0] if isinstance(ends, list) else ends]
     spec.config.decoder_start_token = spec.config.bos_token = tokens[start]

@@ -222,6 +222,6 @@ def _save_processor(model_path: str | os.PathLike[str], config: LocantConfig, fo
     try:
         reads_images = config.encoder_input == "patches"
         processor = (AutoImageProcessor if reads_images else AutoTokenizer).from_pretrained(model_path)
-    except (OSError, ValueError, KeyError):
+    except (ImportError, OSError, ValueError, KeyError):
         return
     processor.save_pretrained(folder)

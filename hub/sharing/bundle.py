@@ -31,7 +31,7 @@ from locant.configuration.configuration_locant import LocantConfig
 from locant.modeling.attention_backends import can_serve
 from locant.modeling.blockwise import blockwise_attention
 from locant.modeling.modeling_locant import LocantForConditionalGeneration
-from locant.modeling.positions.base import position_encoding_class
+from locant.modeling.positions.base import position_encoding_class, registered_class
 from locant.modeling.pretrained import LocantPreTrainedModel
 from locant.modeling.stacks import ENCODERS
 from locant.tokenization.image_processing_locant import LocantImageProcessor
@@ -158,8 +158,9 @@ def code_named_in(settings: dict[str, Any], folder: Path) -> set[str]:
         folder: the folder of the JSON file.
     """
     places = [entry.get("impl", "") for entry in (settings.get("custom_pipelines") or {}).values()]
-    for named in (settings.get("auto_map") or {}).values():  # a tokenizer has a slow and a fast class; one may be None
-        places += named if isinstance(named, list) else [named]
+    parts = [settings, *(part for part in settings.values() if isinstance(part, dict))]  # the parts of a processor
+    for named in (named for part in parts for named in (part.get("auto_map") or {}).values()):
+        places += named if isinstance(named, list) else [named]  # a slow and a fast tokenizer; one may be None
     found: set[str] = set()
     todo = [f"{place.rpartition('.')[0]}.py" for place in places if place and "--" not in place]
     while todo:
@@ -199,9 +200,13 @@ def registered_parts(config: LocantConfig) -> set[Registered]:
 
     The bundle needs explicit imports of these parts, because it is possible that no other file of the bundle imports
     them. The attention backend `blockwise` is included only if the model has a position encoding that sdpa does not
-    support. The other backends are in the file `attention_backends`, which every model imports.
+    support. The other backends are in the file `attention_backends`, which every model imports. Encodings from outside
+    of Locant are included even if only the config names them, because the config is checked when it is loaded.
     """
     parts: set[Registered] = {position_encoding_class(config, kind) for kind in config.attention_kinds}
+    fields = (config.position_encoding, config.decoder_position_encoding, config.cross_position_encoding)
+    named = {registered_class(name) for name in (*fields, *(config.position_parameters or {})) if name is not None}
+    parts |= {encoding for encoding in named if not encoding.__module__.startswith("locant.")}
     if not config.is_decoder:
         parts.add(ENCODERS[config.encoder_input])
     if not all(can_serve("sdpa", config, kind) for kind in config.attention_kinds):

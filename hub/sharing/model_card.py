@@ -97,6 +97,8 @@ def metadata(card: CardData) -> ModelCardData:
     results = evaluation_results(card)
     dataset, base_model = (card.from_hub(section, name) for section, name in _FROM_HUB)
     encoding = card.config.get("position_encoding")
+    if card.stacks == ("decoder",):
+        encoding = card.config.get("decoder_position_encoding") or encoding
     return ModelCardData(
         library_name="transformers",
         pipeline_tag=card.pipeline_tag,
@@ -122,9 +124,9 @@ def evaluation_results(card: CardData) -> list[EvalResult]:
     return [
         EvalResult(
             task_type=card.pipeline_tag,
-            dataset_type=card.from_hub("data", "dataset_name") or "custom",
+            dataset_type=(None if _is_file(card, split) else card.from_hub("data", "dataset_name")) or "custom",
             dataset_name=source,
-            dataset_config=card.option("data", "dataset_config_name"),
+            dataset_config=None if _is_file(card, split) else card.option("data", "dataset_config_name"),
             dataset_split=split,
             metric_type=metric,
             metric_name=name,
@@ -136,6 +138,11 @@ def evaluation_results(card: CardData) -> list[EvalResult]:
         for key, (metric, name, arguments) in METRICS.items()
         if key in measured and math.isfinite(measured[key])
     ]
+
+
+def _is_file(card: CardData, split: str) -> bool:
+    """Return whether a file takes the place of the dataset's split, as `test_file` does."""
+    return card.option("data", f"{split}_file") is not None
 
 
 def _arguments(arguments: dict[str, Any], signature: str | None) -> dict[str, Any] | None:

@@ -182,8 +182,9 @@ def _check_loads(folder: Path) -> bool:
     except SharingError:
         if "auto_map" not in read_settings(folder / CONFIG_NAME):
             raise
-        for name in checkpoint.headers:
-            checkpoint.read(name)
+        for name, header in checkpoint.headers.items():
+            if header.is_floating_point():  # others are buffers, such as the number of batches of a BatchNorm
+                checkpoint.read(name)
         return False
     model_class.from_pretrained(folder)
     return True

@@ -14,6 +14,7 @@ from locant.commands.model_options import (
     add_address_options,
     add_device_option,
     load_model,
+    refuse_source_prefix,
     run_config_file,
     shows_progress,
 )
@@ -68,6 +69,7 @@ def load_form(parsed: argparse.Namespace) -> Callable[[], None]:
     config_file = run_config_file(parsed.model)
     task, data = (None, None) if config_file is None else read_run_data(config_file)[:2]
     pipe = load_pipeline(parsed, None if task is None else task.name)
+    refuse_source_prefix(parsed.source_prefix, pipe.task)
     predict = functools.partial(_predict, pipe)
     match pipe.task:
         case "text-classification":

@@ -96,7 +96,7 @@ def load_in_engine(parsed: argparse.Namespace) -> Iterator[tuple[Any, Any, dict[
         prefix = model.source_prefix if parsed.source_prefix is None else parsed.source_prefix
         try:
             tokenizer = AutoTokenizer.from_pretrained(folder)
-        except (OSError, ValueError) as error:
+        except (ImportError, OSError, ValueError) as error:
             raise InputError(
                 f"The tokenizer in {folder} cannot be loaded ({first_line(error)}): export the model again."
             ) from error

@@ -10,6 +10,7 @@ from locant.commands.engines import TORCH, add_engine_options, engine_of, load_i
 from locant.commands.model_options import (
     add_model_options,
     add_search_options,
+    refuse_source_prefix,
     run_config_file,
     search_options,
     shows_progress,
@@ -81,9 +82,9 @@ def _measure_split(parsed: argparse.Namespace, data_options: list[str]) -> tuple
     search = search_options(parsed)
     if search and not issubclass(task.training, GenerationTrainingArguments):
         raise InputError(f"--{next(iter(search))} is for models that generate text, not for {task.name}: leave it out.")
-    if parsed.source_prefix is not None:
-        if not isinstance(data, TranslationData):
-            raise InputError(f"--source_prefix is for translators, not for {task.name}: leave it out.")
+    if not isinstance(data, TranslationData):
+        refuse_source_prefix(parsed.source_prefix, task.name)
+    elif parsed.source_prefix is not None:
         data = dataclasses.replace(data, source_prefix=parsed.source_prefix)
     show_progress = shows_progress(parsed)
     recipe = recipe_of(task)(data, seed)

@@ -11,6 +11,7 @@ from typing import Any, TextIO
 from datasets import disable_progress_bars
 from transformers.utils.logging import disable_progress_bar
 
+from locant.training.errors import InputError
 from locant.training.inference import load
 from locant.training.options.run_config import read_run_data
 from locant.utils.run_files import RUN_CONFIG_FILE
@@ -80,6 +81,12 @@ def search_options(arguments: argparse.Namespace) -> dict[str, Any]:
     """Return the search options that the command line gives, as keyword arguments of `generate`."""
     given = {name: getattr(arguments, name) for name in ("num_beams", "max_new_tokens", "length_penalty")}
     return {name: value for name, value in given.items() if value is not None}
+
+
+def refuse_source_prefix(source_prefix: str | None, task: str) -> None:
+    """Raise `InputError` if a source prefix is given for a model of `task`, which is not a translator."""
+    if source_prefix is not None:
+        raise InputError(f"--source_prefix is for translators, not for {task}: leave it out.")
 
 
 def load_model(arguments: argparse.Namespace) -> tuple[Any, Any, dict[str, Any]]:

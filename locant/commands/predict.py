@@ -17,6 +17,7 @@ from transformers import set_seed
 from locant.commands.command_parser import CommandParser
 from locant.commands.model_options import add_number, add_run_options, run_config_file, shows_progress
 from locant.commands.text_files import output, prompted, standard_input
+from locant.training.data.images import open_image
 from locant.training.data.tables import Column, Layout, is_table, load_files, read_lines
 from locant.training.errors import InputError
 from locant.training.inference import check_folder, one_line, position_limit
@@ -178,7 +179,10 @@ def predict_inputs(pipe: Any, inputs: list[str], parsed: argparse.Namespace, max
 
 
 def _call(pipe: Any, inputs: list[str], parsed: argparse.Namespace, max_length: int | None) -> list[Any]:
-    """Call the pipeline with the options in `parsed` that apply to its task, and cut texts to `max_length` if given."""
+    """Call the pipeline with the options in `parsed` that apply to its task, and cut texts to `max_length` if given.
+
+    For a pipeline that reads images, `inputs` are paths.
+    """
     options: dict[str, Any] = {"batch_size": parsed.batch_size}
     if pipe.task in ("text-classification", "image-classification"):
         options["top_k"] = pipe.model.config.num_labels if _may_have_several(pipe) else parsed.top_k or 1
@@ -193,8 +197,10 @@ def _call(pipe: Any, inputs: list[str], parsed: argparse.Namespace, max_length: 
     if pipe.task == "image-text-to-text":  # this pipeline makes one batch of all inputs of a call
         del options["batch_size"]
         starts = range(0, len(inputs), parsed.batch_size)
-        batches = (inputs[start : start + parsed.batch_size] for start in starts)
+        batches = ([open_image(path) for path in inputs[start : start + parsed.batch_size]] for start in starts)
         return [found for batch in batches for found in pipe(images=batch, text=[""] * len(batch), **options)]
+    if pipe.task == "image-classification":
+        return pipe([open_image(path) for path in inputs], **options)
     found = pipe(inputs, **options)
     # for a list with one text, this pipeline returns the result of the text, and not a list with the result
     if pipe.task == "fill-mask" and len(inputs) == 1:
@@ -289,11 +295,7 @@ def image_files(model: str, files: Sequence[str]) -> Iterator[str]:
                 f"There is no image {where} {path}: give image files, or folders that directly contain image files."
             )
         for file in found:
-            try:
-                with Image.open(file) as image:
-                    image.load()
-            except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-                raise InputError(f"{file} cannot be read as an image ({error}): leave it out, or repair it.") from error
+            open_image(file)
             yield str(file)
 
 

@@ -28,6 +28,8 @@ def run(arguments: list[str]) -> None:
         parser.error("give --source and --target for a translator, or --text for a language model")
     if parsed.text is not None and (parsed.engine, parsed.compute_type, parsed.source_prefix) != (None, None, None):
         parser.error("--engine, --compute_type and --source_prefix are for translators, and do not go with --text")
+    if parsed.text is None and (parsed.block_size, parsed.document_separator) != (None, None):
+        parser.error("--block_size and --document_separator are for language models, and go with --text")
     if parsed.text is not None:
         scores, summary = _score_documents(parsed)
         _write(scores, parsed)
@@ -66,7 +68,8 @@ def _score_documents(parsed: argparse.Namespace) -> tuple[list[SentenceScore], s
         options += ["--document_separator", parsed.document_separator]
     config_file = run_config_file(parsed.model)
     if config_file is None:
-        separator = {"document_separator": parsed.document_separator} if parsed.document_separator else {}
+        given = parsed.document_separator is not None
+        separator = {"document_separator": parsed.document_separator} if given else {}
         data = LanguageModelingData(train_file=parsed.text, test_file=parsed.text, **separator)
     else:
         task, read, _ = read_run_data(config_file, options)

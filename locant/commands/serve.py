@@ -16,6 +16,7 @@ from locant.commands.model_options import (
     add_address_options,
     add_model_options,
     add_number,
+    refuse_source_prefix,
     run_config_file,
     shows_progress,
 )
@@ -91,6 +92,7 @@ def _load(parsed: argparse.Namespace) -> Iterator[tuple[ServedTranslator | Serve
         with load_in_engine(parsed) as (model, tokenizer, options):
             yield ServedTranslator(model, tokenizer, options["source_prefix"]), engine
         return
+    refuse_source_prefix(parsed.source_prefix, task)
     pipe = load_pipeline(parsed, "sequence_classification")
     config_file = run_config_file(parsed.model)
     data = None if config_file is None else read_run_data(config_file)[1]

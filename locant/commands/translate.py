@@ -2,10 +2,10 @@
 """The subcommand `locant translate`."""
 
 import argparse
+import os
 import shlex
 import sys
 from collections.abc import Iterable
-from pathlib import Path
 
 from locant.commands.command_parser import CommandParser
 from locant.commands.engines import add_engine_options, load_in_engine
@@ -20,7 +20,7 @@ def run(arguments: list[str]) -> None:
     """Translate each line of files or of standard input, and write the translations in the order of the lines."""
     parsed = _parser().parse_intermixed_args(arguments)  # files may stand after the options
     for file in parsed.files:
-        if " " in file and not Path(file).exists():
+        if " " in file and not os.path.exists(file):  # unlike Path.exists, it is False for a name that is too long
             raise InputError(
                 f"There is no file {file!r}: give the name of a file, or write sentences to the standard input, as in "
                 f"echo {shlex.quote(file)} | locant translate {parsed.model}"

@@ -415,22 +415,27 @@ def register_position_encoding(
     _CLASSES[name] = cls
 
 
-def position_encoding_class(config: LocantConfig, kind: AttentionKind) -> type[PositionEncoding]:
-    """Return the class of the encoding that `config` names for this kind of attention.
-
-    For patches, this is the `grid_class` of the class if it has one.
+def registered_class(name: str) -> type[PositionEncoding]:
+    """Return the class of the encoding `name`.
 
     Raises:
         ValueError: the class is not registered. The code that is saved with a model contains only the encodings of that
             model.
     """
-    name = config.position_encoding_at(kind)
     if name not in _CLASSES:
         raise ValueError(
             f"The position encoding {name!r} is not among the registered encodings {', '.join(sorted(_CLASSES))}: "
             "install and import locant, and import the file that registers the encoding if it is your own."
         )
-    cls = _CLASSES[name]
+    return _CLASSES[name]
+
+
+def position_encoding_class(config: LocantConfig, kind: AttentionKind) -> type[PositionEncoding]:
+    """Return the class of the encoding that `config` names for this kind of attention.
+
+    For patches, this is the `grid_class` of the class if it has one.
+    """
+    cls = registered_class(config.position_encoding_at(kind))
     return cls.grid_class or cls if config.axes_at(kind) == 2 else cls
 
 

@@ -455,6 +455,15 @@ class TestEncodingsFromOutside:
         assert "kerple.py" in code_in(tmp_path)
         assert "from .kerple import KerpleEncoding" in (tmp_path / "configuration_locant.py").read_text()
 
+    @pytest.mark.parametrize(
+        "fields",
+        [{"decoder_position_encoding": "kerple"}, {"position_parameters": {"kerple": {"power": 0.5}}}],
+        ids=["encoding of another stack", "options of another encoding"],
+    )
+    def test_that_only_the_config_names_go_along(self, kerple, fields, random_model, tmp_path):
+        random_model(locant.LocantEncoderModel, position_encoding="rotary", **fields).save_pretrained(tmp_path)
+        assert "kerple.py" in code_in(tmp_path)
+
     def test_that_import_a_model_first_are_told_how_not_to(self, kerple, random_model, tmp_path, caplog, monkeypatch):
         early = tmp_path / "early.py"
         source = Path(kerple.__file__).read_text().replace('"kerple"', '"early"')

@@ -384,6 +384,7 @@ class TestConfigs:
         change_config(ours, attention_dropout=0.3, label_smoothing=0.1)
         back = convert(ours, tmp_path / "back", to="t5")
         assert "attention_dropout=0.3 (it would become 0.1)" in caplog.text
+        assert "label_smoothing=0.1 (it would become 0.0)" in caplog.text
         assert_same(load(back), model, "seq2seq")
 
     def test_classes_without_a_counterpart(self, tmp_path, random_model):

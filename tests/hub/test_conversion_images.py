@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from transformers import AutoImageProcessor, ViTConfig, ViTForImageClassification, ViTModel
 from transformers.models.vit.image_processing_pil_vit import ViTImageProcessorPil
 
@@ -88,6 +88,18 @@ def test_a_bare_encoder_may_have_no_pooler(tmp_path):
     back = ViTModel.from_pretrained(tmp_path / "back", add_pooling_layer=False)
     assert_same_weights(theirs, back, is_exact=True)
     assert stored(tmp_path / "back").keys() == stored(tmp_path / "theirs").keys()
+
+
+def test_a_pooler_in_the_files_of_a_classifier_is_left_out(tmp_path):
+    theirs = vit("").model()
+    theirs.save_pretrained(tmp_path / "theirs")
+    pooler = {f"vit.pooler.dense.{name}": torch.zeros(size) for name, size in (("weight", (32, 32)), ("bias", (32,)))}
+    file = tmp_path / "theirs" / "model.safetensors"
+    save_file({**load_file(file), **pooler}, file, metadata={"format": "pt"})
+    with pytest.raises(SharingError, match=r"vit\.pooler\.dense"):
+        convert(tmp_path / "theirs", tmp_path / "ours")
+    convert(tmp_path / "theirs", tmp_path / "ours", drop="vit.pooler.dense.*")
+    assert_same(load(tmp_path / "ours"), theirs, "images")
 
 
 def test_what_else_a_config_says(tmp_path):

@@ -21,7 +21,7 @@ from transformers import (
     T5ForConditionalGeneration,
 )
 
-from locant import LocantConfig, LocantForCausalLM, LocantForConditionalGeneration
+from locant import LocantConfig, LocantForCausalLM, LocantForConditionalGeneration, LocantModel
 from locant.cli import main
 from locant.configuration.position_encodings import POSITION_ENCODINGS
 from locant.hub.conversion.conversion import convert
@@ -466,6 +466,9 @@ def test_other_models_and_folders_are_refused(save, tmp_path):
     BertConfig().save_pretrained(tmp_path / "bert")
     with pytest.raises(SharingError, match="type 'bert', but only Locant models can be exported: locant convert"):
         export(tmp_path / "bert", tmp_path / "engine")
+    run = save(LocantModel(LocantConfig(**SHAPE)), name="headless")
+    with pytest.raises(SharingError, match="has no language modelling head"):
+        export(run, tmp_path / "engine")
     run = save(random_translator(), name="bare", with_tokenizer=False)
     with pytest.raises(SharingError, match="has no tokenizer"):
         export(run, tmp_path / "engine")
@@ -504,7 +507,25 @@ def test_search_options_without_a_counterpart_are_refused(save, tmp_path):
     for name, value in {"do_sample": True, "num_beam_groups": 2, "repetition_penalty": 1.3}.items():
         with pytest.raises(SharingError, match=f"search option {name} "):
             engine.generate(**batch(), **{name: value})
-    engine.generate(**batch(), do_sample=False, max_length=5)
+    engine.generate(**batch(), do_sample=False, max_length=5, repetition_penalty=1.0, num_beam_groups=1, top_k=50)
+
+
+def test_search_options_of_the_generation_config_are_checked_at_the_export(save, tmp_path):
+    model = random_translator()
+    model.generation_config.forced_bos_token_id = 3
+    with pytest.raises(SharingError, match="search option forced_bos_token_id "):
+        export(save(model), tmp_path / "engine")
+    assert not (tmp_path / "engine").exists()
+
+
+def test_the_start_token_is_that_of_the_generation_config(save, tmp_path):
+    model = random_translator()
+    model.generation_config.decoder_start_token_id = 5
+    engine = CTranslate2Model(export(save(model), tmp_path / "engine"), device="cpu")
+    compare(model, engine, batch())
+    assert set(engine.generate(**batch(), max_new_tokens=4).sequences[:, 0].tolist()) == {5}
+    with pytest.raises(SharingError, match="decoder_start_token_id=1, but the exported model always starts with 5"):
+        engine.generate(**batch(), decoder_start_token_id=1)
 
 
 def test_fields_of_ctranslate2_are_not_warned_of(save, tmp_path, caplog):

@@ -347,6 +347,15 @@ class TestContent:
         assert (found.data.datasets, found.data.base_model) == (["team/pairs"], "team/base")
         assert {result.dataset_type for result in found.data.eval_results} == {"team/pairs"}
 
+    def test_scores_on_a_file_are_not_scores_on_the_dataset(self, make_folder):
+        data = {"train_file": None, "validation_file": None, "test_file": ["my.en", "my.fr"]}
+        data |= {"dataset_name": "team/pairs", "dataset_config_name": "en-fr"}
+        folder = make_folder("translation", data=data)
+        write_metrics(folder, {**read_json(folder / "metrics.json"), "from_hub": ["dataset_name"]})
+        results = ModelCard.load(write_model_card(folder)).data.eval_results
+        found = {(result.dataset_split, result.dataset_type, result.dataset_config) for result in results}
+        assert found == {("validation", "team/pairs", "en-fr"), ("test", "custom", None)}
+
     def test_languages_are_metadata_where_they_are_codes(self, make_folder):
         folder = make_folder("translation", fields={"source_lang": "en", "target_lang": "fra_Latn"})
         card = ModelCard.load(write_model_card(folder))

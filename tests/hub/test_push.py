@@ -148,10 +148,16 @@ def test_the_code_of_a_processor_that_is_lost_is_named(hub, tmp_path, random_mod
     folder = tmp_path / "captioner"
     random_model(locant.LocantForConditionalGeneration, encoder_input="patches").save_pretrained(folder)
     processor.save_pretrained(folder)
-    (folder / "processing_locant.py").unlink()
-    status, _, said = locant_push(folder, "me/captioner")
-    assert status == 2
-    assert f"The code of the processor in {folder} lacks processing_locant.py: load the processor" in said
+    assert locant_push(folder, "me/captioner")[0] == 0
+    code = {"processing_locant.py", "image_processing_locant.py"}
+    assert code <= pushed(hub, "me/captioner").keys()
+    for lost in code:
+        source = (folder / lost).read_text()
+        (folder / lost).unlink()
+        status, _, said = locant_push(folder, "me/captioner")
+        assert status == 2
+        assert f"The code of the processor in {folder} lacks {lost}: load the processor" in said
+        (folder / lost).write_text(source)
 
 
 def test_code_of_a_folder_without_the_prefix_arrives_with_it(hub, run, locant_push):

@@ -8,6 +8,7 @@ import json
 import shutil
 import sys
 
+import datasets
 import numpy as np
 import pytest
 import torch
@@ -18,6 +19,7 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 import locant
 from locant.cli import main
 from locant.commands.predict import predict_inputs
+from locant.training.data.images import open_image
 from locant.training.errors import InputError
 
 TEXTS = ["the red cat sees the dog.", "", "the dog hears the fox."]
@@ -242,6 +244,25 @@ def test_images_are_files_or_folders(predict, folders, image_folder, task):
     found = predict(folders[task], *images, *options)
     assert [line.split("\t")[0] for line in found] == [str(path) for path in images]
     assert predict(folders[task], image_folder, *options) == found
+
+
+@pytest.mark.parametrize("task", IMAGE_TASKS)
+def test_images_are_read_as_in_training(predict, folders, tmp_path, task):
+    pixels = np.random.default_rng(0).integers(0, 256, (4, 8, 4), dtype=np.uint8)
+    exif = Image.Exif()
+    exif[0x0112] = 6  # the orientation: to be turned by a quarter
+    stored, opaque = tmp_path / "stored.png", tmp_path / "opaque.png"
+    Image.fromarray(pixels, "RGBA").save(stored, exif=exif)
+    open_image(stored).save(opaque)
+
+    processor = locant.LocantImageProcessor(size=8)
+    in_training = datasets.Image().decode_example({"path": str(stored), "bytes": None})
+    assert (in_training.size, in_training.mode) == ((4, 8), "RGBA")
+    found, expected = (processor(image)["pixel_values"][0] for image in (Image.open(opaque), in_training))
+    np.testing.assert_array_equal(found, expected)
+
+    outputs = [json.loads(predict(folders[task], path, "--json")[0])["output"] for path in (stored, opaque)]
+    assert outputs[0] == outputs[1]
 
 
 def test_standard_input_and_output_files(predict, folders, lines, tmp_path, monkeypatch):

@@ -108,6 +108,25 @@ def test_a_cancelled_request_is_dropped_before_it_is_computed():
     assert recorder.batches[1:] == [(["kept", "after"], {})]
 
 
+def test_the_queue_goes_on_after_all_clients_disconnected_between_two_batches():
+    recorder = Recorder()
+    recorder.gate.set()
+
+    async def run():
+        batcher = Batcher(lambda *given: time.sleep(0.3) or recorder.compute(*given), 32, 64, Metrics())
+        task = asyncio.create_task(batcher.run())
+        await batcher.submit(["a", "b"], {})  # after a batch of two texts, the batcher waits for their clients
+        [gone] = await waiting(batcher, (["gone"], {}))
+        await asyncio.sleep(0.003)
+        gone.cancel()
+        await asyncio.sleep(0.1)
+        assert await asyncio.wait_for(batcher.submit(["after"], {}), 5) == ["AFTER"]
+        task.cancel()
+
+    asyncio.run(run())
+    assert [texts for texts, _ in recorder.batches] == [["a", "b"], ["after"]]
+
+
 def test_a_full_queue_refuses_whole_requests_and_says_when_to_return():
     recorder = Recorder()
 

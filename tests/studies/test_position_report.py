@@ -73,6 +73,12 @@ def test_the_text_says_how_it_was_made(folder):
     assert "sequences of 8 to 16 letters" in text
 
 
+def test_seeds_that_differ_between_encodings_are_listed_for_each_encoding(folder):
+    rows = [row for row in ROWS if row["seed"] == 0 or row["encoding"] != "none"]
+    text = write_report(folder, SIZE, rows, LetterTask()).read_text(encoding="utf-8")
+    assert "over the seeds of each encoding (none: 0; rotary: 0, 1; fancy: 0, 1). 300 steps" in text
+
+
 def test_pictures_are_written_and_shown_in_the_report(folder):
     pytest.importorskip("matplotlib")
     text = write_report(folder, SIZE, ROWS, LetterTask()).read_text(encoding="utf-8")

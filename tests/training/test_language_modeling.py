@@ -185,6 +185,8 @@ class TestScore:
     def test_refuses_translators(self, toy, trained_run, writings, capsys):
         assert main(["score", str(trained_run), "--text", str(writings.folder / "test.txt")]) == 2
         assert "--text is for language models, but" in capsys.readouterr().err
+        assert main(["score", str(trained_run), "--source", "a", "--target", "b", "--block_size", "4"]) == 2
+        assert "--block_size and --document_separator are for language models" in capsys.readouterr().err
 
 
 def test_the_saved_model_goes_on_for_so_many_tokens(folder, writings, tmp_path):

@@ -232,6 +232,9 @@ class TestErrors:
             f"{missing} does not exist, and its folder {missing.parent} is missing too: correct the path."
         )
 
+    def test_a_text_in_place_of_a_file(self, tmp_path):
+        assert "does not exist" in self.message(train_file=tmp_path / ("the cat sees the dog " * 20))
+
     def test_folder_in_place_of_a_file(self, tmp_path):
         assert self.message(train_file=tmp_path).startswith(f"{tmp_path} is a folder, where a file is expected: give")
 

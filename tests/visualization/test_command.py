@@ -8,6 +8,7 @@ import pytest
 import locant
 from locant.cli import main
 from locant.training.errors import InputError
+from locant.visualization.loading import open_image
 
 from .models import build
 from .page_data import page_data, part_named
@@ -62,6 +63,15 @@ def test_a_file_that_is_no_image_is_refused(tmp_path, image_model):
         locant.visualize(image_model, image=path)
     with pytest.raises(InputError, match="reads an image, but was given a text"):
         locant.visualize(image_model, "the cat")
+
+
+def test_an_image_is_turned_as_its_orientation_says(tmp_path):
+    from PIL import Image
+
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.new("RGB", (40, 20)).save(tmp_path / "photo.jpg", exif=exif)
+    assert open_image(tmp_path / "photo.jpg").size == (20, 40)
 
 
 def test_a_captioner_without_a_tokenizer_is_one_sentence(image, tmp_path):

@@ -67,6 +67,24 @@ def build_image_processor(data: ImageArguments, run: RunConfig, name: str | None
         ) from error
 
 
+def open_image(path: str | os.PathLike[str]) -> Pillow.Image:
+    """Open an image as training reads it: turned upright by its EXIF orientation, and white where it is transparent.
+
+    The pipelines of transformers would make transparent pixels black.
+
+    Raises:
+        InputError: there is no image at the path, or it cannot be read.
+    """
+    try:
+        image = Image().decode_example({"path": os.fspath(path), "bytes": None})
+        if image.has_transparency_data:
+            image = image.convert("RGBA")
+            image = Pillow.alpha_composite(Pillow.new("RGBA", image.size, "white"), image)
+        return image.convert("RGB")
+    except _UNREADABLE as error:
+        raise InputError(f"{path} cannot be read as an image ({first_line(error)}): leave it out, or repair it.") from error
+
+
 def read_images(rows: Dataset, processor: BaseImageProcessor, table: str, num_proc: int | None = None) -> Dataset:
     """Read all images, and return `rows` with the columns `PIXEL_COLUMNS` and `DIGEST` instead of `image`.
 

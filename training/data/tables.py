@@ -364,16 +364,17 @@ def existing_file(path: str | Path) -> Path:
         InputError: there is no file at `path`, or the file is empty.
     """
     path = Path(path).expanduser()
-    if path.is_file():
+    # unlike the methods of Path, the functions of os.path return False for a name that is too long
+    if os.path.isfile(path):
         if path.stat().st_size == 0:
             raise InputError(f"{path} is empty: give a file that is not empty.")
         return path
-    if path.is_dir():
+    if os.path.isdir(path):
         raise InputError(
             f"{path} is a folder, where a file is expected: give a file (locant train also takes a folder, as "
             "dataset_name)."
         )
-    if not path.parent.is_dir():
+    if not os.path.isdir(path.parent):
         raise InputError(f"{path} does not exist, and its folder {path.parent} is missing too: correct the path.")
     near = difflib.get_close_matches(path.name, [entry.name for entry in path.parent.iterdir()], n=1, cutoff=0.4)
     hint = f"; the nearest name in its folder is {near[0]}" if near else "; no name in its folder is similar"

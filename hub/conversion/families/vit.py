@@ -58,6 +58,7 @@ class ViT(Family):
 
     def to_locant(self, theirs: Any, names: Collection[str]) -> dict[str, Any]:
         """Convert the fields of a ViT config to fields of the Locant config; the classifier of ViT has no dropout."""
+        is_bare = (theirs.architectures or ["ViTModel"])[0] == "ViTModel"  # ViT's classifier does not use a pooler
         return {
             **{ours: getattr(theirs, field) for field, ours in _FIELDS.items()},
             "encoder_input": "patches",
@@ -66,7 +67,7 @@ class ViT(Family):
             "norm_position": "pre",
             "classifier_dropout": 0.0,
             "pooling": "first",
-            "pooler_projection": any(name.endswith("pooler.dense.weight") for name in names),
+            "pooler_projection": is_bare and any(name.endswith("pooler.dense.weight") for name in names),
             "position_encoding": "learned",
             "initializer": "normal",
         }
