@@ -263,11 +263,16 @@ def _lines(parsed: argparse.Namespace, is_interactive: bool, data: Any) -> Itera
 def _texts(file: str, data: Any) -> Iterable[str]:
     """Read the texts in one column of a table; line breaks in a text become spaces.
 
-    The column is the column that the options of the model's training run name, or else, in this order of preference,
-    the column `text`, the column with the name of the run's source language, or the column `source`.
+    The column is the column that the options of the model's training run name, or else the first one that the table has
+    of these: for translators, the column of the run's source language in the form of the Hub (`translation.en`), the
+    column with the name of this language, and `source` and `text`; for other models, `text` and `source`.
     """
     chosen = getattr(data, "text_column", None) or getattr(data, "source_column", None)
-    column = Column("text", chosen=chosen, usual=("text", getattr(data, "source_lang", None) or "source", "source"))
+    usual: tuple[str, ...] = ("text", "source")
+    if hasattr(data, "source_lang"):
+        of_language = (f"translation.{data.source_lang}", data.source_lang) if data.source_lang else ()
+        usual = (*of_language, "source", "text")
+    column = Column("text", chosen=chosen, usual=usual)
     return map(one_line, load_files(file, "test", Layout((column,)))["text"])
 
 

@@ -7,6 +7,7 @@ import io
 import json
 import shutil
 import sys
+from types import SimpleNamespace
 
 import datasets
 import numpy as np
@@ -18,7 +19,7 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 import locant
 from locant.cli import main
-from locant.commands.predict import predict_inputs
+from locant.commands.predict import _texts, predict_inputs
 from locant.training.data.images import open_image
 from locant.training.errors import InputError
 
@@ -229,6 +230,14 @@ def test_texts_may_be_a_column_of_a_table(predict, folders, lines, tmp_path):
     folder = folders["single_label_classification"]
     (tmp_path / "table.csv").write_text("label,text\n" + "".join(f'x,"{text}"\n' for text in TEXTS))
     assert predict(folder, tmp_path / "table.csv") == predict(folder, lines)
+
+
+def test_the_column_of_a_table_is_the_one_that_a_translator_was_trained_on(tmp_path):
+    (tmp_path / "a.jsonl").write_text('{"translation": {"en": "the cat", "fr": "le chat"}}\n')
+    assert list(_texts(str(tmp_path / "a.jsonl"), SimpleNamespace(source_lang="en"))) == ["the cat"]
+    (tmp_path / "a.tsv").write_text("text\tsource\ttarget\nnumber 1\tthe dog\tle chien\n")
+    assert list(_texts(str(tmp_path / "a.tsv"), SimpleNamespace(source_lang=None))) == ["the dog"]
+    assert list(_texts(str(tmp_path / "a.tsv"), None)) == ["number 1"]
 
 
 def test_translators_translate(predict, toy, trained_run):

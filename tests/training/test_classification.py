@@ -66,6 +66,10 @@ class TestScores:
         # class 0: 1 right of 2 found and 2 there; class 1: 1 of 2 and 3; class 2: found once, and never there
         assert found == pytest.approx({"accuracy": 2 / 5, "macro_f1": (2 / 4 + 2 / 5 + 0) / 3})
 
+    def test_a_class_that_no_row_has_or_gets_counts(self):
+        found = classification_scores(np.eye(3)[[0, 1]], np.array([0, 1]), "single_label_classification")
+        assert found == pytest.approx({"accuracy": 1.0, "macro_f1": (1 + 1 + 0) / 3})
+
     def test_several_labels(self):
         logits = np.array([[1, -1, -1], [1, 1, -1], [-1, -1, -1], [0, -1, 2.0]])
         labels = np.array([[1, 0, 0], [1, 0, 0], [0, 1, 0], [1, 0, 1]])

@@ -18,8 +18,15 @@ from datasets import Image as ImageFeature
 from PIL import Image
 from safetensors.torch import load_file
 from sklearn.metrics import f1_score
-from transformers import AutoImageProcessor, AutoModelForImageClassification, pipeline
+from transformers import (
+    AutoImageProcessor,
+    AutoModelForImageClassification,
+    ViTConfig,
+    ViTForImageClassification,
+    pipeline,
+)
 
+from locant import LocantImageProcessor
 from locant.cli import main
 from locant.training.tasks.classification import ClassificationTrainer
 
@@ -207,6 +214,22 @@ class TestSources:
 
 
 class TestFineTuning:
+    @pytest.mark.end_to_end
+    def test_a_model_of_another_family_ends_with_the_weights_of_its_checkpoints(self, pictures, tmp_path):
+        sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32}
+        config = ViTConfig(**sizes, image_size=8, patch_size=4, num_channels=1)
+        ViTForImageClassification(config).save_pretrained(tmp_path / "vit")
+        LocantImageProcessor(num_channels=1, size={"height": 8, "width": 8}).save_pretrained(tmp_path / "vit")
+        start = {"model_name_or_path": str(tmp_path / "vit"), "num_train_epochs": 2, "average_checkpoints": 2}
+        assert pictures.train(TASK, tmp_path / "run", **start) == 0
+        folders = [tmp_path / "run", *(tmp_path / "run").glob("checkpoint-*")]
+        mean, *parts = (AutoModelForImageClassification.from_pretrained(folder).state_dict() for folder in folders)
+        assert len(parts) == 2 and any(not torch.equal(parts[0][name], parts[1][name]) for name in mean)
+        for name, weight in mean.items():
+            torch.testing.assert_close(weight, (parts[0][name] + parts[1][name]) / 2, msg=name)
+        before, after = (load_file(folder / "model.safetensors") for folder in (tmp_path / "vit", folders[0]))
+        assert before.keys() == after.keys()
+
     def test_other_labels_get_a_new_head(self, pictures, folder, tmp_path, capsys):
         renamed = [
             (path, f"{label} or so" if label == "dark" else "another", "") for path, label, _ in pictures.rows["train"]

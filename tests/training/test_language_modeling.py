@@ -127,6 +127,10 @@ class TestPacking:
         assert real > 0.97
 
 
+def test_the_saved_model_decodes_with_a_cache(model):
+    assert model.config.use_cache and model.generation_config.use_cache
+
+
 @torch.no_grad()
 def test_metrics_are_those_of_a_plain_loop_over_documents(model, tokenizer, folder, writings):
     found = writings.metrics(folder)["test"]

@@ -111,6 +111,12 @@ class TestSchedule:
             assert found.startswith(f"Warning: the warm-up has {warmup_steps:g} steps and the training 100") == warns
             assert bool(found) == warns
 
+    def test_a_schedule_without_a_warmup_is_not_warned_of(self):
+        arguments = TrainingArguments(output_dir="unused", use_cpu=True, warmup_steps=200, lr_scheduler_type="constant")
+        assert warmup_warning(arguments, 100) is None
+        arguments.lr_scheduler_type = "linear"
+        assert warmup_warning(arguments, 100) is not None
+
     def test_the_same_number_changes_nothing(self, capsys):
         arguments = TrainingArguments(output_dir="unused", use_cpu=True, warmup_steps=0)
         ScheduleNotices(planned_steps=100).on_train_begin(arguments, state(40), None)

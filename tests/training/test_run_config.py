@@ -206,6 +206,15 @@ def test_the_file_is_checked(parse, text, message):
         ("--position_encoding rope", 'the name of .rope. in Locant is "rotary"'),
         ("--learning_rate -1", "learning_rate is -1.0, but must be above 0"),
         ("--max_steps 0", "max_steps is 0, but must be above 0, or -1"),
+        ("--seed -1", "seed is -1, but must be from 0 to 2"),
+        ("--data_seed 4294967296", "data_seed is 4294967296, but must be from 0 to 2"),
+        ("--adam_beta2 1", "adam_beta2 is 1.0, but must be at least 0 and below 1"),
+        ("--adam_epsilon -1", "adam_epsilon is -1.0, but must be 0 or more"),
+        ("--dataloader_num_workers -1", "dataloader_num_workers is -1, but must be 0 or more"),
+        ("--dataloader_persistent_workers true", "no worker processes: set dataloader_num_workers"),
+        ("--coupled_weight_decay true --optim sgd", "coupled_weight_decay is for Adam, but optim is sgd"),
+        ("--enable_jit_checkpoint true", "SIGTERM always saves a checkpoint"),
+        ("--generation_config x", "num_beams, length_penalty and max_new_tokens decide the search"),
         ("--average_checkpoints -1", "average_checkpoints is -1"),
         ("--bpe_dropout 1", "bpe_dropout is 1.0"),
         ("--label_smoothing_factor 0.1", "use the model's label_smoothing"),
@@ -224,6 +233,14 @@ def test_the_command_line_is_checked(parse, arguments, message):
     with pytest.raises(InputError, match=message) as error:
         parse(DATA, *arguments.split())
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("schedule", ["reduce_lr_on_plateau", "greedy"])
+@pytest.mark.parametrize(("metric", "mode"), [("bleu", "max"), ("loss", None)])
+def test_a_schedule_that_follows_a_metric_knows_whether_higher_is_better(parse, schedule, metric, mode):
+    options = ["--lr_scheduler_type", schedule, "--metric_for_best_model", metric]
+    found = parse(DATA, *options, "--lr_scheduler_kwargs", '{"patience": 2}').training.lr_scheduler_kwargs
+    assert found == {"patience": 2, **({"mode": mode} if mode else {})}
 
 
 SIMILAR_NAMES = {

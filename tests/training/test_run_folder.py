@@ -192,6 +192,20 @@ class TestCheckpoints:
         assert run_folder.checkpoints() == [paths[3], paths[20], paths[100]]
         assert run_folder.last_checkpoint() == paths[100]
 
+    def test_a_given_one_of_another_run_is_only_for_the_beginning(self, folder, tmp_path):
+        given = make_checkpoint(tmp_path / "other", 50)
+        run_folder = RunFolder(run_config(folder, "--resume_from_checkpoint", str(given)))
+        assert run_folder.last_checkpoint() == given
+        own = make_checkpoint(folder, 40)
+        assert run_folder.last_checkpoint() == own
+
+    def test_a_given_one_that_is_not_the_last_of_the_run_is_refused(self, folder):
+        claimed(folder)
+        first, last = (make_checkpoint(folder, step) for step in (10, 20))
+        assert RunFolder(run_config(folder, "--resume_from_checkpoint", str(last))).last_checkpoint() == last
+        with pytest.raises(InputError, match=r"checkpoint-10 is older than .*checkpoint-20 of the same run"):
+            RunFolder(run_config(folder, "--resume_from_checkpoint", str(first)))
+
     @pytest.mark.parametrize("state", [None, "", '{"global_step": 12, "log_hi', "\x00\x00\x00", "[1, 2]", '{"x": 1}'])
     def test_half_written_ones_are_passed_over(self, folder, state):
         run_folder = RunFolder(run_config(folder))

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from datasets import Dataset
 from safetensors.torch import load_file
 from sklearn.metrics import f1_score
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, pipeline
@@ -23,6 +24,8 @@ from locant import LocantForCausalLM
 from locant.cli import main
 from locant.training.tasks import sequence_classification
 from locant.training.tasks.classification import ClassificationTrainer
+from locant.training.tasks.sequence_classification import SequenceClassification
+from locant.training.tasks.sequence_classification_arguments import SequenceClassificationData
 
 from ..tables import assert_same_table
 
@@ -80,6 +83,14 @@ class Animals:
 @pytest.fixture(scope="module")
 def animals(toy, tmp_path_factory):  # toy: for its cache of datasets
     return Animals(tmp_path_factory.mktemp("animals"))
+
+
+def test_the_order_in_which_labels_are_given_makes_no_prediction_wrong():
+    data = SequenceClassificationData(train_file="x.tsv", problem_type="multi_label_classification")
+    recipe = SequenceClassification(data, 0)
+    rows = Dataset.from_dict({"text": ["a", "b"], "label": [["red", "fruit", "red"], ["red"]]})
+    found = recipe._predictions(rows, np.array([[1.0, 1.0], [1.0, 1.0]]), {0: "fruit", 1: "red"})
+    assert [(row.label, row.prediction) for row in found] == [("fruit,red", "fruit,red"), ("red", "fruit,red")]
 
 
 @pytest.fixture(scope="module")

@@ -2,6 +2,7 @@
 """Reading parallel text: what comes out of each format, and what each kind of broken input is answered with."""
 
 import json
+import os
 
 import datasets
 import pytest
@@ -230,6 +231,17 @@ class TestErrors:
         missing = tmp_path / "nowhere" / "train.tsv"
         assert self.message(train_file=missing) == (
             f"{missing} does not exist, and its folder {missing.parent} is missing too: correct the path."
+        )
+
+    def test_a_pipe_in_place_of_a_file(self, tmp_path):
+        os.mkfifo(tmp_path / "pipe")
+        assert self.message(train_file=tmp_path / "pipe").startswith(f"{tmp_path / 'pipe'} is a pipe or a device")
+
+    def test_a_file_without_permission(self, tmp_path, monkeypatch):
+        path = write(tmp_path / "a.tsv", "source\ttarget\na\tb\n")
+        monkeypatch.setattr(os, "access", lambda path, mode: False)  # root may read every file
+        assert self.message(train_file=path) == (
+            f"{path} cannot be read (Permission denied): make the file readable."
         )
 
     def test_a_text_in_place_of_a_file(self, tmp_path):

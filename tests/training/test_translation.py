@@ -526,6 +526,15 @@ class TestFineTuning:
         model = AutoModelForSeq2SeqLM.from_pretrained(tmp_path / "run")
         assert (type(model), model.config.dropout, model.generation_config.num_beams) == (MarianMTModel, 0.0, 2)
 
+    @pytest.mark.end_to_end
+    def test_the_loss_of_another_family_does_not_depend_on_the_division_of_a_step(self, toy, tmp_path, marian):
+        found = {}
+        for size, parts in ((16, 1), (4, 4)):
+            options = {"per_device_train_batch_size": size, "gradient_accumulation_steps": parts, "max_steps": 1}
+            assert toy.train(tmp_path / str(parts), marian, **SHORT, **FEW_TOKENS, **options, dropout=0.0) == 0
+            found[parts] = metrics(tmp_path / str(parts))["epochs"][0]["train_loss"]
+        assert found[4] == pytest.approx(found[1], rel=0.1)  # of other rows
+
     def test_refuses_what_another_family_has_not(self, toy, tmp_path, marian, capsys):
         error = TestBadInput.sentence(toy, capsys, tmp_path / "run", marian, label_smoothing=0.1)
         assert error.startswith("label_smoothing")

@@ -366,6 +366,8 @@ def existing_file(path: str | Path) -> Path:
     path = Path(path).expanduser()
     # unlike the methods of Path, the functions of os.path return False for a name that is too long
     if os.path.isfile(path):
+        if not os.access(path, os.R_OK):
+            raise InputError(f"{path} cannot be read (Permission denied): make the file readable.")
         if path.stat().st_size == 0:
             raise InputError(f"{path} is empty: give a file that is not empty.")
         return path
@@ -373,6 +375,11 @@ def existing_file(path: str | Path) -> Path:
         raise InputError(
             f"{path} is a folder, where a file is expected: give a file (locant train also takes a folder, as "
             "dataset_name)."
+        )
+    if os.path.exists(path):
+        raise InputError(
+            f"{path} is a pipe or a device, where a file is expected: write the text to a file (locant translate and "
+            "locant predict also read the standard input)."
         )
     if not os.path.isdir(path.parent):
         raise InputError(f"{path} does not exist, and its folder {path.parent} is missing too: correct the path.")

@@ -43,6 +43,11 @@ STREAMING_STEPS = 1000
 _LOGS_MODEL = {"wandb": "WANDB_LOG_MODEL", "dvclive": "HF_DVCLIVE_LOG_MODEL"}
 """For each reporter that can upload the model by a plain Trainer: the environment variable that turns the upload on."""
 
+BY_METRIC = ("reduce_lr_on_plateau", "greedy")
+"""Learning rate schedules that follow the metric of the evaluations."""
+
+_ADAM = ("adamw_torch", "adamw_torch_fused")
+
 AUTO = "auto"
 """The value of `bf16` and `attn_implementation` for which the run times training steps and takes the fastest choice."""
 
@@ -305,6 +310,7 @@ class TrainingArguments(transformers.TrainingArguments):
         check_positive(self, "per_device_train_batch_size", "per_device_eval_batch_size", "max_tokens_per_batch")
         check_positive(self, "learning_rate", "num_train_epochs", "gradient_accumulation_steps")
         check_positive(self, "early_stopping_patience")
+        self._check_ranges()
         if self.max_steps == 0 or self.max_steps < -1:
             raise InputError(
                 f"max_steps is {self.max_steps}, but must be above 0, or -1 to train for num_train_epochs."
@@ -330,8 +336,33 @@ class TrainingArguments(transformers.TrainingArguments):
         # the Trainer's own `fsdp` trains unsharded copies on CPUs; `shard_model` shards on every kind of device
         self.shard_weights, self.fsdp = bool(self.fsdp), None  # type: ignore[assignment]
         self._check_with_bf16_chosen_later() if self.bf16 == AUTO else super().__post_init__()
+        if self.lr_scheduler_type in BY_METRIC and self.greater_is_better:
+            given: Any = self.lr_scheduler_kwargs or {}
+            self.lr_scheduler_kwargs = {"mode": "max", **given}  # the default is "min"
         self.logging_nan_inf_filter = False  # True would log the mean of earlier losses instead of a NaN or infinity
         self._check_reporters()
+
+    def _check_ranges(self) -> None:
+        """Raise `InputError` if a seed, an option of Adam or an option of the data loader is out of its range."""
+        for name in ("seed", "data_seed"):
+            value = getattr(self, name)
+            if value is not None and not 0 <= value < 2**32:
+                raise InputError(f"{name} is {value}, but must be from 0 to 2**32 - 1.")
+        for name in ("adam_beta1", "adam_beta2"):
+            if not 0 <= getattr(self, name) < 1:
+                raise InputError(f"{name} is {getattr(self, name)}, but must be at least 0 and below 1.")
+        for name in ("adam_epsilon", "dataloader_num_workers"):
+            if getattr(self, name) < 0:
+                raise InputError(f"{name} is {getattr(self, name)}, but must be 0 or more.")
+        if self.dataloader_persistent_workers and not self.dataloader_num_workers:
+            raise InputError(
+                "dataloader_persistent_workers is true, but there are no worker processes: set dataloader_num_workers."
+            )
+        if self.coupled_weight_decay and (self.optim not in _ADAM or self.optim_args):
+            raise InputError(
+                f"coupled_weight_decay is for Adam, but optim is {getattr(self.optim, 'value', self.optim)} with "
+                f"optim_args {self.optim_args}: leave optim and optim_args out."
+            )
 
     def _prepare_for_streaming(self) -> None:
         """Replace `epoch`, as the value of `eval_strategy` or `save_strategy`, by `steps`, and set the number of steps.

@@ -13,6 +13,7 @@ from transformers import PrinterCallback, ProgressCallback, TrainerCallback
 from transformers.utils.logging import disable_progress_bar, enable_progress_bar, is_progress_bar_enabled
 
 from ..inference import one_line, write_tsv
+from ..options.arguments import BY_METRIC
 
 SAMPLES_FILE = "samples_by_epoch.tsv"
 LONGEST_SAMPLE = 120
@@ -135,7 +136,7 @@ class ScheduleNotices(TrainerCallback):
         if self.planned_steps is None or self.planned_steps == state.max_steps:
             return
         before, after = map(args.get_warmup_steps, (self.planned_steps, state.max_steps))
-        schedule = str(getattr(args.lr_scheduler_type, "value", args.lr_scheduler_type))
+        schedule = _schedule(args)
         if schedule in _WITHOUT_STEPS or (before == after and schedule in _OF_WARMUP_STEPS):
             return
         warmup = f"; with warmup_steps {args.warmup_steps:g} the warm-up now has {after:,} steps instead of {before:,}"
@@ -148,7 +149,7 @@ class ScheduleNotices(TrainerCallback):
 def warmup_warning(args: Any, steps: int) -> str | None:
     """Return a warning if the warm-up is at least as long as a training of `steps` steps; else None."""
     warmup = args.get_warmup_steps(steps)
-    if warmup < max(steps, 1):
+    if warmup < max(steps, 1) or _schedule(args) in _WITHOUT_STEPS:  # these schedules have no warm-up
         return None
     return (
         f"Warning: the warm-up has {warmup:,} steps and the training {steps:,}, so the learning rate never falls, and "
@@ -156,8 +157,12 @@ def warmup_warning(args: Any, steps: int) -> str | None:
     )
 
 
-_WITHOUT_STEPS = ("constant", "reduce_lr_on_plateau")
-"""Learning rate schedules that do not depend on the total number of steps."""
+def _schedule(args: Any) -> str:
+    return str(getattr(args.lr_scheduler_type, "value", args.lr_scheduler_type))
+
+
+_WITHOUT_STEPS = ("constant", *BY_METRIC)
+"""Learning rate schedules that depend neither on the total number of steps nor on the warm-up."""
 _OF_WARMUP_STEPS = ("inverse_sqrt", "constant_with_warmup")
 """Learning rate schedules that depend on the total number of steps only if the warm-up is a share of the steps."""
 

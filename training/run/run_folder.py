@@ -93,6 +93,13 @@ class RunFolder:
                 f"resume_from_checkpoint {self._given_checkpoint} is not the folder of a complete checkpoint: give "
                 "such a folder, or leave the option out to resume from the last checkpoint of the run."
             )
+        given = None if self._given_checkpoint is None else self._given_checkpoint.resolve()
+        last = self.checkpoints()[-1:]
+        if given is not None and last and given.parent == self.path.resolve() and given.name != last[0].name:
+            raise InputError(
+                f"resume_from_checkpoint {self._given_checkpoint} is older than {last[0]} of the same run: delete the "
+                "later checkpoints, or give another output_dir."
+            )
         trained = self._run.model.model_name_or_path
         if trained is not None and Path(trained).is_dir() and Path(trained).resolve() == self.path.resolve():
             raise InputError(
@@ -234,9 +241,12 @@ class RunFolder:
         return [checkpoint for checkpoint in self.checkpoints() if not is_extra(checkpoint)]
 
     def last_checkpoint(self) -> Path | None:
-        """Return the checkpoint to resume from: `resume_from_checkpoint`, or the last complete one, or None."""
+        """Return the checkpoint to resume from, or None: the last complete one, or else `resume_from_checkpoint`.
+
+        If the run itself has saved checkpoints since it began at a checkpoint of another run, it resumes from its own.
+        """
         checkpoints = self.checkpoints()
-        return self._given_checkpoint or (checkpoints[-1] if checkpoints else None)
+        return checkpoints[-1] if checkpoints else self._given_checkpoint
 
 
 def complete_checkpoints(folder: Path) -> list[Path]:

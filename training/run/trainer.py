@@ -6,7 +6,7 @@ import json
 import math
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -71,6 +71,16 @@ def can_skip_logits(model: PreTrainedModel) -> bool:
     return "skip_logits" in inspect.signature(model.forward).parameters
 
 
+def mean_token_loss(outputs: Any, labels: torch.Tensor, num_items_in_batch: Any = None) -> torch.Tensor:
+    """Compute the mean loss over all tokens of an optimiser step from the logits of one of its batches.
+
+    Encoder–decoders and masked language models of other families return the mean over a batch, and would thus give
+    wrong sums over the batches of a step.
+    """
+    losses = token_losses(outputs["logits"], labels)
+    return losses.sum() / ((labels != -100).sum() if num_items_in_batch is None else num_items_in_batch)
+
+
 class PassCounter(TrainerCallback):
     """Sets the epoch of a streamed run to the position in the order of the blocks, divided by the number of blocks.
 
@@ -108,6 +118,9 @@ class RecipeTrainer(PushingTrainer):
     lr_scheduler: Any
     saves_extra_checkpoint = False
     """Whether the next checkpoint is only saved because SIGTERM ends the run."""
+    replaced_loss: ClassVar[Any] = None
+    """The function `(outputs, labels, num_items_in_batch)` that computes the loss of models of other families; None for
+    the loss of the model itself."""
 
     def __init__(
         self,
@@ -143,6 +156,8 @@ class RecipeTrainer(PushingTrainer):
             )
             self.add_callback(PassCounter(self.stream_loader))
         self._can_skip_logits = can_skip_logits(self.model)
+        if not self._can_skip_logits and self.replaced_loss is not None:
+            self.compute_loss_func = self.replaced_loss
         self._throughput = Throughput(self.accelerator, labels_are_inputs=isinstance(self, GenerationTrainer))
         self.add_callback(self._throughput)
 
@@ -212,11 +227,27 @@ class RecipeTrainer(PushingTrainer):
             self.stream_loader.place = Place(**json.loads(place))
 
     def _save(self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None) -> None:
-        if not self.args.should_save or Path(output_dir or self._folder) != self._folder:
+        if not self.args.should_save:
             super()._save(output_dir, state_dict)
+            return
+        if Path(output_dir or self._folder) != self._folder:
+            self._save_in_checkpoint(output_dir, state_dict)
             return
         with replaced_model(self._folder) as unfinished:
             super()._save(str(unfinished), state_dict)
+
+    def _save_in_checkpoint(self, output_dir: str | None, state_dict: dict[str, Any] | None) -> None:
+        """Save the weights under the names of the modules, by which the Trainer reads a checkpoint again.
+
+        For some families, such as ViT, transformers would save the names that the weights had in older versions.
+        """
+        model: Any = self.model
+        conversions = getattr(model, "_weight_conversions", None)
+        model._weight_conversions = []
+        try:
+            super()._save(output_dir, state_dict)
+        finally:
+            model._weight_conversions = conversions
 
     def _push_from_checkpoint(self, checkpoint_folder: str) -> None:
         if not self.saves_extra_checkpoint:
@@ -287,6 +318,8 @@ class RecipeTrainer(PushingTrainer):
             "persistent_workers": self.args.dataloader_persistent_workers,
             "prefetch_factor": self.args.dataloader_prefetch_factor,
             "worker_init_fn": self._init_worker,
+            "multiprocessing_context": self.args.dataloader_multiprocessing_context,
+            "in_order": self.args.dataloader_in_order,
         }
 
     def get_train_dataloader(self) -> Any:  # Any: a StreamLoader is not a DataLoader
@@ -364,6 +397,15 @@ class GenerationTrainer(RecipeTrainer, Seq2SeqTrainer):
     """The Trainer for encoder–decoders on text or images, which evaluates the loss per token and generates text."""
 
     args: GenerationTrainingArguments
+    replaced_loss = staticmethod(mean_token_loss)
+
+    def compute_loss(self, model: Any, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
+        """Compute the Trainer's loss; a model of another family gets its decoder inputs, as it gets no labels."""
+        if not self._can_skip_logits:
+            own: Any = self.model
+            decoder_input_ids = own.prepare_decoder_input_ids_from_labels(labels=inputs["labels"])
+            inputs = {**inputs, "decoder_input_ids": decoder_input_ids, "use_cache": False}
+        return super().compute_loss(model, inputs, *args, **kwargs)
 
     def evaluation_loop(self, *args: Any, **kwargs: Any) -> EvalLoopOutput:
         """Run the Trainer's evaluation loop, and count each row once.

@@ -303,6 +303,7 @@ def fit(
         folder.write_metrics(folder.metrics() | {"data": prepared.summary, **circumstances(run, trainer.model)})
     if last_checkpoint is not None:
         print_in_main_process(run, f"Resuming training from {last_checkpoint}")
+        run.training.eval_on_start = False  # the run had this evaluation when it began
     planned = None if last_checkpoint is None else planned_steps(last_checkpoint)
     trainer.add_callback(ScheduleNotices(planned))
     try:

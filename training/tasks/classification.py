@@ -90,7 +90,9 @@ def classification_scores(logits: np.ndarray, labels: np.ndarray, problem_type: 
         correlation = float(np.corrcoef(values, labels)[0, 1]) if varies else 0.0
         return {"mse": float(mean_squared_error(labels, values)), "pearson": correlation}
     found = predicted_labels(logits, problem_type)
-    macro_f1 = f1_score(labels, found, average="macro", zero_division=0)
+    # all classes, also those that occur neither in the labels nor in the predictions
+    classes = None if problem_type == "multi_label_classification" else range(logits.shape[-1])
+    macro_f1 = f1_score(labels, found, labels=classes, average="macro", zero_division=0)
     return {"accuracy": float(accuracy_score(labels, found)), "macro_f1": float(macro_f1)}
 
 

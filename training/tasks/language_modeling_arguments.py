@@ -41,6 +41,8 @@ class LanguageModelingTraining(TrainingArguments):
         "number of learned positions.",
     )
 
+    use_cache: bool = option(True, "Whether the saved model decodes with a cache; training itself needs none.")
+
     def __post_init__(self, data: Any) -> None:
         check_positive(self, "max_new_tokens")
         super().__post_init__(data)

@@ -26,7 +26,7 @@ from ..data.preprocessing import token_lengths
 from ..errors import InputError
 from ..inference import position_limit
 from ..options.run_config import RunConfig
-from ..run.trainer import RecipeTrainer, Tensors, by_length, mean_loss
+from ..run.trainer import RecipeTrainer, Tensors, by_length, mean_loss, mean_token_loss
 from .documents import IDS, Cutter, DocumentRecipe, by_document, counted_documents
 from .masked_language_modeling_arguments import MaskedLanguageModelingData
 from .recipe import EvaluationResult, MetricLine, PreparedData, ReportTable, TrainerInputs, measure_rows, report_rows
@@ -130,6 +130,8 @@ def masked_rows(pieces: Dataset, masking: Masking, seed: int) -> tuple[TrainingR
 
 class MaskedTrainer(RecipeTrainer):
     """The Trainer for encoders, which evaluates loss and accuracy over the masked tokens."""
+
+    replaced_loss = staticmethod(mean_token_loss)
 
     def predict_batch(self, model: torch.nn.Module, inputs: dict[str, Any], with_predictions: bool) -> Tensors:
         """Return for each row the summed loss, the number of masked tokens and the number of correct predictions."""

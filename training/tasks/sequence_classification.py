@@ -241,6 +241,7 @@ class SequenceClassification(Recipe):
             return [Prediction(*row) for row in zip(texts, given, (names[int(n)] for n in numbers), strict=True)]
         join = self.data.label_separator.join
         found = [join(names[int(number)] for number in np.flatnonzero(row)) for row in numbers]
+        given = [[names[number] for number in sorted(names) if names[number] in labels] for labels in given]
         return [Prediction(*row) for row in zip(texts, map(join, given), found, strict=True)]
 
     def report_tables(self, rows: Sequence[Prediction]) -> list[ReportTable]:
