@@ -311,6 +311,7 @@ class LocantConfig(PretrainedConfig):
         if self.is_decoder:
             self.is_encoder_decoder = False
         self.image_size, self.patch_size = _as_json(self.image_size), _as_json(self.patch_size)
+        self.rope_parameters = copy.deepcopy(self.rope_parameters)  # transformers adds defaults to the dictionary
         _check_labels(self.id2label)
         _check_dtype(self.dtype)
         for name in kwargs:

@@ -181,8 +181,9 @@ class CrossAttention(Attention):
         cache = past_key_values if isinstance(past_key_values, EncoderDecoderCache) else None
         if cache is not None and cache.is_updated.get(self.layer_idx):
             layer: Any = cache.cross_attention_cache.layers[self.layer_idx]
+            key, value = layer.keys.to(query.device), layer.values.to(query.device)  # an offloaded cache is on the CPU
             query, _, bias = self.position(query, None, inputs.position_inputs)
-            return self.attend(query, layer.keys, layer.values, inputs, bias, **kwargs)
+            return self.attend(query, key, value, inputs, bias, **kwargs)
         source = inputs.source_tokens.gather(encoder_hidden_states)
         key = self.split_heads(project(self.k_proj, source), inputs.source_tokens)
         value = self.split_heads(project(self.v_proj, source), inputs.source_tokens)

@@ -323,6 +323,8 @@ class _SummedLinearCrossEntropy(torch.autograd.Function):
         With `create_graph=True`, eager code computes the gradients again, so that autograd can differentiate them.
         """
         hidden_states, weight, bias, labels, *gradients = ctx.saved_tensors
+        # without any label, the loss is 0 / 0 and `grad_output` infinite; as in torch's loss, all gradients are then 0
+        grad_output = torch.where((labels != -100).any(), grad_output, 0.0)
         inputs = hidden_states, weight, bias
         # gradients are enabled here if the caller set create_graph=True: autograd has to differentiate this gradient
         if torch.is_grad_enabled() and not is_compiling():

@@ -95,6 +95,8 @@ class LocantForCausalLM(VocabularyHead, LocantGenerationMixin):
         super().__init__(config.with_stacks(encoder=False))
         self.model = LocantDecoderModel(self.config)
         self.lm_head = nn.Linear(config.d_model, config.vocab_size, bias=config.lm_head_bias)
+        # the Trainer counts the labels of a step by this name, which the name of a derived class need not contain
+        self.loss_type = "ForCausalLM"
         self.post_init()
 
     @takes_cache_as("past_key_values")
@@ -129,7 +131,8 @@ class LocantForCausalLM(VocabularyHead, LocantGenerationMixin):
             logits_to_keep: the number of tokens at the end of each row whose logits are computed, or a tensor with the
                 indices of these tokens; 0 for all tokens. With labels, the logits of all tokens must be computed.
             num_items_in_batch: number of labels in the whole optimiser step, by which the summed loss is divided; by
-                default the number of labels in this batch that are not -100.
+                default the number of labels in this batch that are not -100. The Trainer also counts the labels of the
+                first token of each document, so these labels should be -100 in the Trainer.
             skip_logits: return None for the logits, and compute the loss in less time and memory; it needs `labels` or
                 `shift_labels`. The layers may then leave out tokens that the loss does not depend on; the returned
                 hidden states of these tokens have no meaning.

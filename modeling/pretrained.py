@@ -130,9 +130,11 @@ class LocantPreTrainedModel(PreTrainedModel):
         """The buffers that `DistributedDataParallel` must not broadcast.
 
         Each process computes the buffers of the position encodings itself, and their lengths may differ: the table of
-        sinusoids grows with the longest sequence that the process has seen.
+        sinusoids grows with the longest sequence that the process has seen. `DistributedDataParallel` also finds this
+        property on a model of PEFT, in which the names have a prefix.
         """
-        return [name for name, _ in self.named_non_persistent_buffers()]
+        names = [name for name, _ in self.named_non_persistent_buffers()]
+        return [*names, *(f"base_model.model.{name}" for name in names)]
 
     def _check_and_adjust_attn_implementation(self, attn_implementation: str | None, *args: Any, **kwargs: Any) -> str:
         """Choose the backend as in transformers, or `blockwise` if the default backend does not support an encoding.

@@ -110,6 +110,10 @@ BROKEN = {
         {**ROTARY, "rope_parameters": {"rope_theta": 10**400}},
         "rope_theta must be a number above",
     ),
+    "parameters by layer type": (
+        {**ROTARY, "rope_parameters": {"sliding_attention": {"rope_theta": 1e4}, "full_attention": {"rope_theta": 1e6}}},
+        "a dictionary of its own for 'sliding_attention', but all layers have the same",
+    ),
     "text among factors": (
         {**ROTARY, "rope_parameters": {"rope_type": "longrope", "rope_theta": 1.0, "short_factor": ["a"]}},
         "short_factor must be a list of numbers above 0",

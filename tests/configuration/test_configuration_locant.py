@@ -159,6 +159,14 @@ class TestChecks:
         message = message_of(position_encoding="rotary", rope_parameters=parameters)
         assert f"in the encoder its size is {int(8 * share)}:" in message
 
+    def test_the_callers_dictionary_of_rope_parameters_stays_as_it_is(self):
+        rope = {"rope_type": "llama3", "rope_theta": 5e5, "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0}
+        given = dict(rope)
+        for length in (1024, 8192):
+            config = LocantConfig(position_encoding="rotary", rope_parameters=given, max_position_embeddings=length)
+            assert config.rope_parameters["original_max_position_embeddings"] == length
+        assert given == rope
+
     def test_rope_type_exists(self):
         message = message_of(position_encoding="rotary", rope_parameters={"rope_type": "yearn", "rope_theta": 1e4})
         assert "rope_type='yearn' is not a rope type: choose one of default, linear, dynamic, yarn" in message

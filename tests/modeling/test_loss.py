@@ -243,9 +243,11 @@ class TestLinearTokenLoss:
             results.append([loss, *torch.autograd.grad(loss, [states, *head.parameters()])])
         assert all(torch.equal(a, b) for a, b in zip(*results, strict=True))
 
-    def test_without_any_label_that_counts_it_is_nan(self, hidden_states, head, labels):
+    def test_without_any_label_that_counts_it_is_nan_and_its_gradients_are_zero(self, hidden_states, head, labels):
         loss = linear_token_loss(hidden_states, head, labels.fill_(-100))
         assert loss.isnan()
+        for gradient in torch.autograd.grad(loss, [hidden_states, *head.parameters()]):
+            assert torch.equal(gradient, torch.zeros_like(gradient))
 
     def test_a_graph_may_be_used_twice(self, hidden_states, head, labels):
         loss = linear_token_loss(hidden_states, head, labels)

@@ -110,6 +110,15 @@ def test_its_label_smoothing_shifts_the_labels_of_a_language_model(cls, tmp_path
     torch.testing.assert_close(loss, expected, atol=1e-5, rtol=1e-5)
 
 
+@pytest.mark.parametrize("cls", [locant.LocantForCausalLM, Derived])
+def test_its_evaluation_loss_is_that_of_the_model(cls, tmp_path):
+    """The Trainer counts the labels that a step predicts by the loss type of the model."""
+    model = cls(LocantConfig(**SHAPE)).eval()
+    rows = [{"input_ids": row, "labels": row} for row in TOKENS]
+    found = Trainer(model, arguments(tmp_path, per_device_eval_batch_size=len(rows))).evaluate(rows)["eval_loss"]
+    assert found == pytest.approx(model(TOKENS, labels=TOKENS).loss.item(), rel=1e-5)
+
+
 @pytest.mark.parametrize("name", ["translation", "masked language model", "tokens"])
 def test_its_label_smoothing_shifts_no_other_labels(name, tmp_path):
     cls, fields, batch, _ = HEADS[name]

@@ -19,6 +19,7 @@ from locant.training.run.progress import (
     TimedPrinter,
     sample_rows,
     take_samples,
+    warmup_warning,
 )
 from locant.training.run.trainer import GenerationTrainer
 
