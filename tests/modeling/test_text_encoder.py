@@ -488,6 +488,11 @@ class TestSaving:
         assert all(name.startswith("transform.") for name in info["unexpected_keys"])
         assert model.classifier.weight.abs().max() > 0  # drawn, as in a new model
         assert model(*make_batch(SENTENCES)).logits.shape == (3, 3)
+        masked.model.save_pretrained(tmp_path / "body")  # without a pooler, too
+        _, info = LocantForSequenceClassification.from_pretrained(
+            tmp_path / "body", num_labels=3, output_loading_info=True
+        )
+        assert set(info["missing_keys"]) == fresh
 
     def test_body_and_whole_load_each_other(self, make_model, tmp_path):
         whole = make_model(LocantForTokenClassification)
