@@ -1,6 +1,9 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
 """`LocantConfig`: the fields of a model's configuration, their defaults and their checks."""
 
+from .supported_transformers import SUPPORTED  # noqa: F401  # first, as it checks the version of transformers
+
+# isort: split
 import copy
 import difflib
 import inspect

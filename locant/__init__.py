@@ -7,7 +7,7 @@ Importing `locant` registers its configuration, models, tokenizer and processors
 import os
 from importlib.metadata import version
 
-import locant.hub.sharing.supported_transformers  # noqa: F401  # first, as it checks the version of transformers
+import locant.configuration.supported_transformers  # noqa: F401  # first, as it checks the version of transformers
 from locant.auto_classes import register, warn_of_derived
 from locant.checkpoints.load_checks import check_weights, fault_of_files
 from locant.checkpoints.model_sizes import check_size

@@ -1,6 +1,7 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
 """The base class of all Locant models: initialisation, loading, saving, attention backends, hooks."""
 
+import importlib
 import os
 from collections.abc import Callable, Iterable, Set
 from dataclasses import replace
@@ -179,11 +180,11 @@ class LocantPreTrainedModel(PreTrainedModel):
                 installed.
         """
         try:
-            from locant.modeling.swapping import describe_swap, swap_position_encoding
+            swapping = importlib.import_module("locant.modeling.swapping")  # is not saved with the code of a model
         except ImportError as error:
             raise ImportError("with_position_encoding needs the package locant: install and import locant.") from error
-        model, report = swap_position_encoding(self, position_encoding=position_encoding, **fields)
-        logger.warning(describe_swap(report))
+        model, report = swapping.swap_position_encoding(self, position_encoding=position_encoding, **fields)
+        logger.warning(swapping.describe_swap(report))
         return (model, report) if output_loading_info else model
 
     def new_like(self, config: LocantConfig) -> Self:

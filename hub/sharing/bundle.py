@@ -28,6 +28,7 @@ from transformers.utils import CONFIG_NAME, logging
 
 from locant.checkpoints.checkpoint_files import CheckpointError
 from locant.configuration.configuration_locant import LocantConfig
+from locant.configuration.supported_transformers import SUPPORTED
 from locant.modeling.attention_backends import can_serve
 from locant.modeling.blockwise import blockwise_attention
 from locant.modeling.modeling_locant import LocantForConditionalGeneration
@@ -42,9 +43,8 @@ from locant.utils.files import write_text
 from ..errors import SharingError
 from ..pipelines import text_to_text_pipelines
 from ..pipelines.pipelines import PIPELINES
-from . import supported_transformers
 from .auto_map import auto_models
-from .flat_code import PACKAGE, file_of, flatten, imported_with, with_first
+from .flat_code import PACKAGE, file_of, flatten, imported_with
 
 logger = logging.get_logger(__name__)
 
@@ -107,11 +107,7 @@ def collect_code(model_class: type, config: LocantConfig) -> tuple[dict[str, str
     files = _told_apart(files, auto_map)
     fields: dict[str, Any] = {
         "auto_map": auto_map,
-        "locant_code": {
-            "version": version(PACKAGE),
-            "sha256": _hash(files),
-            "transformers": supported_transformers.SUPPORTED,
-        },
+        "locant_code": {"version": version(PACKAGE), "sha256": _hash(files), "transformers": SUPPORTED},
     }
     return files, {**fields, "custom_pipelines": pipelines} if pipelines else fields
 
@@ -248,7 +244,7 @@ def write_bundle(model: PreTrainedModel, folder: Path) -> Set[str]:
             files, fields = code.keys(), described
         except (OSError, SharingError) as error:
             logger.warning(f"The model is saved without its code, and loads only where Locant is installed: {error}")
-    _say(config, fields)
+    _describe(vars(config), fields)
     return files
 
 
@@ -289,38 +285,35 @@ def write_code(folder: str | os.PathLike[str]) -> None:
     write_files(files, Path(folder))
     path = Path(folder) / CONFIG_NAME
     saved = json.loads(path.read_text(encoding="utf-8"))
-    described = _with_kept(saved, fields)
-    saved = {name: value for name, value in {**saved, **described}.items() if value or name not in described}
+    _describe(saved, fields)
     write_text(path, json.dumps(saved, indent=2, sort_keys=True) + "\n")
 
 
-def _say(config: Any, ours: dict[str, Any]) -> None:
-    """Set the config fields that describe the model's code as `_with_kept` does, and delete those that end up empty."""
-    saved = {name: getattr(config, name, None) for name in ("auto_map", "custom_pipelines")}
-    for name, value in _with_kept(saved, ours).items():
-        if value:
-            setattr(config, name, value)
-        elif hasattr(config, name):
-            delattr(config, name)
-
-
-def _with_kept(saved: dict[str, Any], ours: dict[str, Any]) -> dict[str, Any]:
-    """Return the config fields that describe the model's code: those of `ours`, and entries of `saved` for other code.
+def _describe(saved: dict[str, Any], ours: dict[str, Any]) -> None:
+    """Replace the fields of a config that describe the model's code with those of `ours`, but keep entries for others.
 
     Entries of `custom_pipelines` for other code than Locant's are kept, also if `ours` has an entry for the same task.
     Entries of `auto_map` that refer to other repositories are kept unless `ours` has an entry for the same Auto class.
-    A field is empty, or None, if it has no entry.
+    A field that ends up without entries is deleted.
+
+    Args:
+        saved: the fields of the config, which are changed in place.
+        ours: the fields that `collect_code` returns; empty if the model is saved without code.
     """
     maps, pipelines = saved.get("auto_map") or {}, saved.get("custom_pipelines") or {}
     kept_maps = {auto: place for auto, place in maps.items() if "--" in str(place)}  # code in another repository
     kept_pipelines = {
         task: entry for task, entry in pipelines.items() if not entry.get("impl", "").startswith(_OWN_PIPELINES)
     }
-    return {
+    described = {
         "auto_map": {**kept_maps, **ours.get("auto_map", {})},
         "custom_pipelines": {**ours.get("custom_pipelines", {}), **kept_pipelines},
         "locant_code": ours.get("locant_code"),
     }
+    for name, value in described.items():
+        saved.pop(name, None)
+        if value:
+            saved[name] = value
 
 
 @cache
@@ -349,10 +342,9 @@ def _files(
                 "be registered first: move this import into the functions that use it."
             )
     named = {*entries, *pipelines}
-    files = flatten({part.__module__ for part in named | {*registered}} | {supported_transformers.__name__})
+    files = flatten({part.__module__ for part in named | {*registered}})
     for module in {entry.__module__ for entry in entries}:
         name = f"{file_of(module)}.py"
-        files[name] = with_first(files[name], _import(supported_transformers.__name__, "SUPPORTED"))
         if module == LocantConfig.__module__:
             files[name] += _imports("These register themselves", others)
         else:
@@ -374,7 +366,7 @@ def _told_apart(files: dict[str, str], auto_map: dict[str, str]) -> dict[str, st
 
 
 def _imports(why: str, parts: Iterable[Registered], indent: str = "") -> str:
-    lines = sorted(_import(part.__module__, part.__name__) for part in parts)
+    lines = sorted(f"from .{file_of(part.__module__)} import {part.__name__}  # noqa: E402, F401" for part in parts)
     return "".join(f"\n{indent}{line}" for line in [f"# {why}", *lines, ""]) if lines else ""
 
 
@@ -382,10 +374,6 @@ def _names(why: str, classes: Iterable[type]) -> str:
     """Return imports under `if TYPE_CHECKING:`, which never run, but make transformers copy the imported files."""
     lines = _imports(why, classes, indent="    ")
     return f"\nfrom typing import TYPE_CHECKING  # noqa: E402\n\nif TYPE_CHECKING:{lines.rstrip(' ')}" if lines else ""
-
-
-def _import(module: str, name: str) -> str:
-    return f"from .{file_of(module)} import {name}  # noqa: E402, F401"
 
 
 def _sorted(parts: Iterable[Any]) -> tuple[Any, ...]:

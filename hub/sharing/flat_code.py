@@ -4,17 +4,15 @@
 transformers loads code from a model's folder in this form. The file names of Locant's modules, except those in
 `_NOT_RENAMED`, begin with `modeling_locant`, so that lists of files show them together; the files of other modules keep
 their names. An import is an *inner* import if it is relative, or from the package `locant`. An inner import is
-rewritten to a relative import from the file of the module that defines the name. All other code stays as it is written,
-including an import in a `try` with an `except ImportError`.
+rewritten to a relative import from the file of the module that defines the name. All other code stays as it is written.
 """
 
 import ast
 import functools
 import importlib.util
+import inspect
 import io
 import re
-import sys
-import tokenize
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,7 +26,7 @@ TRAVELLING = tuple(
     f"{PACKAGE}.{place}"
     for place in (
         *("configuration.", "modeling.", "tokenization.image_processing_locant", "tokenization.processing_locant"),
-        *("hub.pipelines.text_to_text_pipelines", "hub.sharing.supported_transformers"),
+        "hub.pipelines.text_to_text_pipelines",
     )
 )
 """Prefixes of the full names of the Locant modules whose code may be saved with a model."""
@@ -36,8 +34,8 @@ PREFIX = "modeling_locant"
 """The prefix of the file names that Locant's modules have in a model's folder."""
 _NOT_RENAMED = ("configuration_locant", "image_processing_locant", "processing_locant")
 """Modules that keep their names: the config's module, and the modules that transformers copies with a processor."""
-_DECLARATION = re.compile(r"^([ \t\f]*#.*?coding[:=][ \t]*)[-\w.]+", re.MULTILINE)
-"""Matches the comment that declares the encoding of a source file (PEP 263)."""
+_DECLARATION = re.compile(r"\A((?:[ \t\f]*(?:#.*)?\n)??[ \t\f]*#.*?coding[:=][ \t]*)[-\w.]+")
+"""Matches a source file up to the name of its encoding, which a comment in line 1 or 2 declares (PEP 263)."""
 
 
 @dataclass(frozen=True)
@@ -74,8 +72,7 @@ class _InnerImport:
 def flatten(roots: Iterable[str]) -> dict[str, str]:
     """Rewrite `roots`, and all modules that they import relatively or from `locant`, as files of one folder.
 
-    The imports of the imported modules are followed in the same way, except imports in a `try` with an
-    `except ImportError`.
+    The imports of the imported modules are followed in the same way.
 
     Args:
         roots: full names of modules.
@@ -84,9 +81,9 @@ def flatten(roots: Iterable[str]) -> dict[str, str]:
         A dict from the name of each file in a model's folder to its rewritten source code.
 
     Raises:
-        SharingError: the source file of a module does not exist, cannot be read or is not Python code, the name of a
-            module of Locant begins with no prefix in `TRAVELLING`, two files would have the same name, or an import
-            cannot be rewritten.
+        SharingError: a module cannot be imported, its source file does not exist, cannot be read or is not Python code,
+            the name of a module of Locant begins with no prefix in `TRAVELLING`, two files would have the same name, or
+            an import cannot be rewritten.
     """
     modules: dict[str, _Module] = {}
     found = list(roots)
@@ -95,7 +92,7 @@ def flatten(roots: Iterable[str]) -> dict[str, str]:
         if name not in modules:
             _check_travels(name)
             modules[name] = _read(name)
-            found += [inner.module for inner in _inner_imports(modules[name])]
+            found += [inner.module for inner in _inner_imports(modules[name], ast.walk(modules[name].tree))]
     paths: dict[str, Path] = {}
     files: dict[str, str] = {}
     for _, module in sorted(modules.items()):
@@ -123,7 +120,7 @@ def _check_travels(name: str) -> None:
 def imported_with(root: str) -> set[str]:
     """Return the names of `root` and of all modules that it imports, directly or not, relatively or from `locant`.
 
-    Imports inside functions, and in a `try` with an `except ImportError`, are not followed.
+    Imports inside other statements, such as the body of a function, are not followed.
     """
     found: set[str] = set()
     todo = [root]
@@ -132,13 +129,7 @@ def imported_with(root: str) -> set[str]:
         if name not in found:
             found.add(name)
             module = _read(name)
-            inside = {
-                node
-                for outer in ast.walk(module.tree)
-                if isinstance(outer, (ast.FunctionDef, ast.AsyncFunctionDef))
-                for node in ast.walk(outer)
-            }
-            todo += [inner.module for inner in _inner_imports(module) if inner.node not in inside]
+            todo += [inner.module for inner in _inner_imports(module, module.tree.body)]
     return found
 
 
@@ -147,51 +138,23 @@ def file_of(module: str) -> str:
     return _read(module).flat_name
 
 
-def with_first(source: str, line: str) -> str:
-    """Insert `line` before the first statement of `source` that is not its docstring or a `from __future__` import."""
-    tree = ast.parse(source)
-    statements = tree.body[1:] if ast.get_docstring(tree) is not None else tree.body
-    first = next(node for node in statements if not (isinstance(node, ast.ImportFrom) and node.module == "__future__"))
-    lines = _lines(source)
-    return "".join([*lines[: first.lineno - 1], f"{line}\n", *lines[first.lineno - 1 :]])
-
-
 @functools.cache
 def _read(name: str) -> _Module:
     try:
-        spec = importlib.util.find_spec(name)
-    except (ValueError, ModuleNotFoundError):  # `name` is __main__, or a module that was made at run time
-        spec = None
-    file = spec.origin if spec else getattr(sys.modules.get(name), "__file__", None)
-    if file is None or not file.endswith(".py"):
+        module = importlib.import_module(name)
+        file, source = inspect.getfile(module), inspect.getsource(module)
+        source = _DECLARATION.sub(r"\1utf-8", source)  # the copy of the file will be UTF-8
+        return _Module(name, Path(file), source, ast.parse(source, file), is_package=hasattr(module, "__path__"))
+    except Exception as error:  # an import can raise any error
         raise SharingError(
-            f"The module {name} has no source file that can be saved with the model: move its code to a Python file."
-        )
-    try:
-        with tokenize.open(file) as opened:  # decodes the file as Python does
-            source = opened.read()
-        if not opened.encoding.startswith("utf-8"):  # the file declares its encoding, but its copy will be UTF-8
-            source = _DECLARATION.sub(r"\1utf-8", source, count=1)
-        tree = ast.parse(source, file)
-    except (SyntaxError, ValueError) as error:
-        raise SharingError(
-            f"{file}, the source of {name}, is not Python code ({first_line(error)}): correct the file, and save the "
-            "model again."
+            f"The source of the module {name} cannot be saved with the model ({first_line(error)}): move its code to a "
+            "Python file that can be imported, and save the model again."
         ) from error
-    except OSError as error:
-        mend = f"install {PACKAGE} again" if _is_of_locant(name) else "put it back"
-        raise SharingError(
-            f"{file}, the source of {name}, cannot be read ({error.strerror}): {mend}, and save the model again."
-        ) from error
-    is_package = bool(spec and spec.submodule_search_locations)
-    return _Module(name, Path(file), source, tree, is_package)
 
 
-def _inner_imports(module: _Module) -> Iterator[_InnerImport]:
-    optional = _optional_imports(module)
-    for node in ast.walk(module.tree):
-        if node in optional:
-            continue
+def _inner_imports(module: _Module, nodes: Iterable[ast.AST]) -> Iterator[_InnerImport]:
+    """Find the inner imports among `nodes`, which are nodes of the syntax tree of `module`."""
+    for node in nodes:
         if isinstance(node, ast.Import) and any(alias.name.split(".")[0] == PACKAGE for alias in node.names):
             names = _names_used_whole(node, module)
         elif isinstance(node, ast.ImportFrom) and (node.level or (node.module or "").split(".")[0] == PACKAGE):
@@ -203,15 +166,6 @@ def _inner_imports(module: _Module) -> Iterator[_InnerImport]:
             aliases.setdefault(_defining_module(source, alias.name), []).append(alias)
         for name, group in aliases.items():
             yield _InnerImport(node, name, group)
-
-
-def _optional_imports(module: _Module) -> set[ast.AST]:
-    """Find the syntax-tree nodes in each body of a `try` with an `except ImportError`; imports there stay unchanged."""
-    tries = [node for node in ast.walk(module.tree) if isinstance(node, ast.Try)]
-    optional = [
-        node for node in tries if any(ast.unparse(h.type) == "ImportError" for h in node.handlers if h.type is not None)
-    ]
-    return {part for node in optional for statement in node.body for part in ast.walk(statement)}
 
 
 def _names_used_whole(node: ast.Import, module: _Module) -> list[tuple[str, ast.alias]]:
@@ -266,15 +220,11 @@ def _defining_module(module_name: str, name: str) -> str:
     )
 
 
-def _lines(source: str) -> list[str]:
-    """Split source code into the lines that `ast` counts; `str.splitlines` also splits at a form feed or U+2028."""
-    return io.StringIO(source).readlines()
-
-
 def _rewritten(module: _Module) -> str:
-    lines = _lines(module.source)
+    # the lines that `ast` counts; `str.splitlines` also splits at a form feed or U+2028
+    lines = io.StringIO(module.source).readlines()
     statements: dict[ast.Import | ast.ImportFrom, list[str]] = {}
-    for inner in _inner_imports(module):
+    for inner in _inner_imports(module, ast.walk(module.tree)):
         names = ", ".join(ast.unparse(alias) for alias in inner.aliases)
         statements.setdefault(inner.node, []).append(f"from .{_read(inner.module).flat_name} import {names}")
     for node, imports in sorted(statements.items(), key=lambda item: (-item[0].lineno, -item[0].col_offset)):

@@ -12,7 +12,7 @@ import torch
 
 import locant
 from locant.configuration.position_encodings import POSITION_ENCODINGS
-from locant.hub.sharing.supported_transformers import SUPPORTED
+from locant.configuration.supported_transformers import SUPPORTED
 from locant.modeling.positions.base import _CLASSES
 
 from .. import environments

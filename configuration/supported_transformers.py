@@ -1,10 +1,10 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
 """The versions of transformers that Locant's code works with; importing this file checks the installed version.
 
-`locant` imports this file first. It is also saved with the code of each model, and the files of the model's classes
-import it first. Therefore, an unsupported version of transformers is an error of one sentence, with and without Locant
-installed. Later versions are refused until they are tested, because a new name of an argument that `generate()` passes
-may make results silently wrong.
+`locant` imports this file first, and so does the file of the config, which the Auto classes load before that of the
+model when they load the code that was saved with a model. Therefore, an unsupported version of transformers is an error
+of one sentence, with and without Locant installed. Later versions are refused until they are tested, because a new name
+of an argument that `generate()` passes may make results silently wrong.
 """
 
 import transformers
