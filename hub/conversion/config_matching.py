@@ -207,12 +207,16 @@ def _own_fields(config_type: Any) -> set[str]:
 
 
 def _common(family: Family, config: PreTrainedConfig, target: type) -> dict[str, Any]:
-    """Return the fields of `config` that a config of the class `target` has under the same name, except `family.free`.
+    """Return the fields of `config` that a config of the class `target` has too, by their names in `target`.
 
-    Token ids, labels and options of pipelines are among them, although not every config class declares them.
+    They are the fields of the same name, except `family.free`, and the fields in `family.fields`. Token ids, labels and
+    options of pipelines are among them, although not every config class declares them.
     """
     same = (_own_fields(type(config)) & _own_fields(target)) - family.free
     found = {name: getattr(config, name) for name in same}
+    for theirs, ours in family.fields.items():
+        source, name = (theirs, ours) if target is LocantConfig else (ours, theirs)
+        found[name] = getattr(config, source)
     found |= {name: getattr(config, name, None) for name in (*_TOKENS, *_LABELS)}
     found |= {name: getattr(config, name) for name in _OF_PIPELINES if getattr(config, name, None) is not None}
     # a model with one stack has no decoder_start_token_id, and not every family's config accepts None for this field

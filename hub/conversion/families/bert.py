@@ -12,17 +12,6 @@ from locant.configuration.configuration_locant import LocantConfig
 from ...errors import SharingError
 from .family import UNUSED, Entry, Family, constant, linear, under
 
-_FIELDS = {
-    "hidden_size": "d_model",
-    "num_hidden_layers": "encoder_layers",
-    "num_attention_heads": "encoder_attention_heads",
-    "intermediate_size": "encoder_ffn_dim",
-    "hidden_act": "activation_function",
-    "hidden_dropout_prob": "dropout",
-    "attention_probs_dropout_prob": "attention_dropout",
-    "layer_norm_eps": "norm_eps",
-}
-
 _EMBEDDINGS = [
     Entry("word_embeddings.weight", "embed_tokens.weight"),
     Entry("position_embeddings.weight", "position.embeddings.weight"),
@@ -73,6 +62,16 @@ class Bert(Family):
         "BertForTokenClassification": "LocantForTokenClassification",
         "BertForQuestionAnswering": "LocantForQuestionAnswering",
     }
+    fields: ClassVar = {
+        "hidden_size": "d_model",
+        "num_hidden_layers": "encoder_layers",
+        "num_attention_heads": "encoder_attention_heads",
+        "intermediate_size": "encoder_ffn_dim",
+        "hidden_act": "activation_function",
+        "hidden_dropout_prob": "dropout",
+        "attention_probs_dropout_prob": "attention_dropout",
+        "layer_norm_eps": "norm_eps",
+    }
     bridged: ClassVar = {"lm_head_bias": (False, True)}
     aliases: ClassVar = {r"LayerNorm\.gamma$": "LayerNorm.weight", r"LayerNorm\.beta$": "LayerNorm.bias"}
     ignored = (r"embeddings\.(position_ids|token_type_ids)$",)
@@ -90,7 +89,6 @@ class Bert(Family):
             )
         is_bare = (theirs.architectures or ["BertModel"])[0] == "BertModel"
         return {
-            **{ours: getattr(theirs, field) for field, ours in _FIELDS.items()},
             "norm_type": "layernorm",
             "norm_position": "post",
             "scale_embedding": False,
@@ -104,8 +102,7 @@ class Bert(Family):
 
     def from_locant(self, ours: LocantConfig) -> dict[str, Any]:
         """Convert the fields of a Locant config to fields of the BERT config, with at least one token type."""
-        fields = {field: getattr(ours, name) for field, name in _FIELDS.items()}
-        return {**fields, "type_vocab_size": max(ours.type_vocab_size, 1)}
+        return {"type_vocab_size": max(ours.type_vocab_size, 1)}
 
     def table(self, ours: LocantConfig, theirs: PreTrainedConfig, architecture: str) -> list[Entry]:
         """Return the table of weights of a BERT model, as a list of entries."""

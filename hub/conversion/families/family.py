@@ -6,15 +6,15 @@ describes one model family of the library transformers as a `Family`:
 
 1. `architectures`: a class of the other family -> a class of Locant. If several classes of the family become the same
    class of Locant, that class is converted back to the first of them.
-2. `to_locant` and `from_locant`: convert the fields of one config to the fields of the other. A field that has the same
-   name in both config classes needs no mention unless it is in `free`: `config_matching.py` copies it, and a value that
-   `to_locant` or `from_locant` returns for the field replaces the copy. `to_locant` and `from_locant` need not check
-   whether a field is lost: `config_matching.py` converts the result back, and raises one error that lists all fields
-   that have changed, except changes in `bridged`. `config_matching.py` compares only fields that determine what a model
-   computes: in a config of the other family, the fields that its config class adds to `PreTrainedConfig`, except
-   `use_cache`, `tie_word_embeddings` and those in `free`; in a Locant config, the fields that `features` returns.
-   `to_locant` and `from_locant` may raise `SharingError` for a value that they would misread, or if the list of changed
-   fields would not explain the error.
+2. `fields`, `to_locant` and `from_locant` convert the fields of one config to the fields of the other. A field that has
+   the same name in both config classes needs no mention unless it is in `free`: `config_matching.py` copies it, and the
+   fields in `fields` under their other name. A value that `to_locant` or `from_locant` returns for a field replaces the
+   copy. `to_locant` and `from_locant` need not check whether a field is lost: `config_matching.py` converts the result
+   back, and raises one error that lists all fields that have changed, except changes in `bridged`. `config_matching.py`
+   compares only fields that determine what a model computes: in a config of the other family, the fields that its
+   config class adds to `PreTrainedConfig`, except `use_cache`, `tie_word_embeddings` and those in `free`; in a Locant
+   config, the fields that `features` returns. `to_locant` and `from_locant` may raise `SharingError` for a value that
+   they would misread, or if the list of changed fields would not explain the error.
 3. `table`: the weights that correspond to each other, as `Entry`s with the transforms between them. The conversion to
    Locant applies the transforms, and the conversion from Locant applies their inverses.
 
@@ -185,6 +185,8 @@ class Family(ABC):
     """transformers' `model_type`, which is also the family's name for the option `--to`."""
     architectures: ClassVar[Mapping[str, str]]
     """Name of a model class of the family -> name of the Locant class that it is converted to."""
+    fields: ClassVar[Mapping[str, str]] = {}
+    """A field of the family's config -> the field of the Locant config that has the same values under another name."""
     free: ClassVar[frozenset[str]] = frozenset()
     """Fields of the family's config that are neither copied to a field of the same name nor compared by `check_theirs`,
     because they do not change what a trained model computes, or because `to_locant` converts each of their values."""
@@ -200,9 +202,10 @@ class Family(ABC):
     def to_locant(self, theirs: PreTrainedConfig, names: Collection[str]) -> dict[str, Any]:
         """Convert the fields of `theirs` to fields of the Locant config.
 
-        Two kinds of fields may be omitted, because the caller adds them: fields that have the same name in the Locant
-        config and are not in `free`; and `is_encoder_decoder` and `is_decoder`, which the class of the Locant model
-        determines. The caller corrects `tie_word_embeddings` if the weights in the files contradict the config.
+        Three kinds of fields may be omitted, because the caller adds them: fields that have the same name in the Locant
+        config and are not in `free`; those in `fields`; and `is_encoder_decoder` and `is_decoder`, which the class of
+        the Locant model determines. The caller corrects `tie_word_embeddings` if the weights in the files contradict
+        the config.
 
         Args:
             theirs: the family's config.
@@ -212,12 +215,13 @@ class Family(ABC):
             SharingError: Locant cannot express a model with this config.
         """
 
-    @abstractmethod
     def from_locant(self, ours: LocantConfig) -> dict[str, Any]:
         """Convert `ours` to fields of the family's config, as far as these fields can express `ours`.
 
-        Fields that have the same name in both configs and are not in `free` may be omitted: the caller copies them.
+        Fields that have the same name in both configs and are not in `free`, and those in `fields`, may be omitted: the
+        caller copies them. This base class returns no field.
         """
+        return {}
 
     @abstractmethod
     def table(self, ours: LocantConfig, theirs: PreTrainedConfig, architecture: str) -> list[Entry]:

@@ -10,16 +10,6 @@ from locant.configuration.configuration_locant import LocantConfig
 
 from .family import TRANSPOSE, Entry, Family, linear, split, under
 
-_FIELDS = {
-    "n_positions": "max_position_embeddings",
-    "n_embd": "d_model",
-    "n_layer": "decoder_layers",
-    "n_head": "decoder_attention_heads",
-    "resid_pdrop": "dropout",
-    "attn_pdrop": "attention_dropout",
-    "layer_norm_epsilon": "norm_eps",
-}
-
 # the linear layers of GPT-2 hold the transposed matrix, and `c_attn` holds query, key and value together
 _LAYER = [
     *linear("ln_1", "self_attn_residual.norm"),
@@ -40,6 +30,15 @@ class GPT2(Family):
     name = "GPT-2"
     model_type = "gpt2"
     architectures: ClassVar = {"GPT2LMHeadModel": "LocantForCausalLM", "GPT2Model": "LocantDecoderModel"}
+    fields: ClassVar = {
+        "n_positions": "max_position_embeddings",
+        "n_embd": "d_model",
+        "n_layer": "decoder_layers",
+        "n_head": "decoder_attention_heads",
+        "resid_pdrop": "dropout",
+        "attn_pdrop": "attention_dropout",
+        "layer_norm_epsilon": "norm_eps",
+    }
     free = frozenset(
         {
             "n_inner",  # None stands for 4 * n_embd
@@ -59,7 +58,6 @@ class GPT2(Family):
         `resid_pdrop` becomes Locant's `dropout`, which Locant also applies to the embeddings; `embd_pdrop` is ignored.
         """
         return {
-            **{ours: getattr(theirs, field) for field, ours in _FIELDS.items()},
             "decoder_ffn_dim": 4 * theirs.n_embd if theirs.n_inner is None else theirs.n_inner,
             "norm_type": "layernorm",
             "norm_position": "pre",
@@ -70,8 +68,7 @@ class GPT2(Family):
 
     def from_locant(self, ours: LocantConfig) -> dict[str, Any]:
         """Convert the fields of a Locant config to fields of the GPT-2 config."""
-        fields = {field: getattr(ours, name) for field, name in _FIELDS.items()}
-        return {**fields, "n_inner": ours.decoder_ffn_dim, "embd_pdrop": ours.dropout}
+        return {"n_inner": ours.decoder_ffn_dim, "embd_pdrop": ours.dropout}
 
     def table(self, ours: LocantConfig, theirs: PreTrainedConfig, architecture: str) -> list[Entry]:
         """Return the table of weights of a GPT-2 model, as a list of entries."""

@@ -15,16 +15,6 @@ from locant.configuration.configuration_locant import LocantConfig
 from ...errors import SharingError
 from .family import Entry, Family, linear, under
 
-_FIELDS = {
-    "hidden_size": "d_model",
-    "intermediate_size": "decoder_ffn_dim",
-    "num_hidden_layers": "decoder_layers",
-    "num_attention_heads": "decoder_attention_heads",
-    "hidden_act": "activation_function",
-    "rms_norm_eps": "norm_eps",
-    "mlp_bias": "ffn_bias",
-}
-
 
 class Llama(Family):
     """Converts `LlamaModel` and `LlamaForCausalLM` to Locant's models and back."""
@@ -32,6 +22,15 @@ class Llama(Family):
     name = "Llama"
     model_type = "llama"
     architectures: ClassVar = {"LlamaForCausalLM": "LocantForCausalLM", "LlamaModel": "LocantDecoderModel"}
+    fields: ClassVar = {
+        "hidden_size": "d_model",
+        "intermediate_size": "decoder_ffn_dim",
+        "num_hidden_layers": "decoder_layers",
+        "num_attention_heads": "decoder_attention_heads",
+        "hidden_act": "activation_function",
+        "rms_norm_eps": "norm_eps",
+        "mlp_bias": "ffn_bias",
+    }
     free = frozenset({"attention_dropout", "pretraining_tp", "rope_parameters"})
     ignored = (r"rotary_emb\.inv_freq$",)  # older versions of transformers saved the frequencies
 
@@ -40,7 +39,6 @@ class Llama(Family):
         own_heads = theirs.num_key_value_heads == theirs.num_attention_heads
         own_size = theirs.head_dim == theirs.hidden_size // theirs.num_attention_heads
         return {
-            **{ours: getattr(theirs, field) for field, ours in _FIELDS.items()},
             "decoder_key_value_heads": None if own_heads else theirs.num_key_value_heads,
             "head_dim": None if own_size else theirs.head_dim,
             "gated_ffn": True,
@@ -64,7 +62,6 @@ class Llama(Family):
         if rope.get("rope_type", "default") != "proportional":
             rope.pop("partial_rotary_factor", None)
         return {
-            **{field: getattr(ours, name) for field, name in _FIELDS.items()},
             "num_key_value_heads": ours.decoder_key_value_heads or ours.decoder_attention_heads,
             "head_dim": ours.head_dim_at("decoder"),
             "attention_dropout": ours.attention_dropout,

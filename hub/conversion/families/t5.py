@@ -26,6 +26,11 @@ class T5(Family):
         "T5Model": "LocantModel",
         "T5EncoderModel": "LocantEncoderModel",
     }
+    fields: ClassVar = {
+        "num_layers": "encoder_layers",
+        "num_decoder_layers": "decoder_layers",
+        "layer_norm_epsilon": "norm_eps",
+    }
     free = frozenset({"initializer_factor", "feed_forward_proj", "classifier_dropout", "is_decoder"})
     ignored = (r"^decoder\.block\.0\.layer\.1\.EncDecAttention\.relative_attention_bias\.weight$",)
 
@@ -33,8 +38,6 @@ class T5(Family):
         """Convert the fields of a T5 config to fields of the Locant config."""
         return {
             "head_dim": theirs.d_kv,
-            "encoder_layers": theirs.num_layers,
-            "decoder_layers": theirs.num_decoder_layers,
             **dict.fromkeys(("encoder_attention_heads", "decoder_attention_heads"), theirs.num_heads),
             **dict.fromkeys(("encoder_ffn_dim", "decoder_ffn_dim"), theirs.d_ff),
             **dict.fromkeys(("dropout", "attention_dropout", "activation_dropout"), theirs.dropout_rate),
@@ -42,7 +45,6 @@ class T5(Family):
             "gated_ffn": theirs.is_gated_act,
             "norm_type": "rmsnorm",
             "norm_position": "pre",
-            "norm_eps": theirs.layer_norm_epsilon,
             "attention_bias": False,
             "ffn_bias": False,
             "scale_embedding": False,
@@ -64,13 +66,10 @@ class T5(Family):
         options = ours.position_options("t5")
         return {
             "d_kv": ours.head_dim_at("encoder"),
-            "num_layers": ours.encoder_layers,
-            "num_decoder_layers": ours.decoder_layers,
             "num_heads": ours.encoder_attention_heads,
             "d_ff": ours.encoder_ffn_dim,
             "dropout_rate": ours.dropout,
             "feed_forward_proj": f"gated-{activation}" if ours.gated_ffn else ours.activation_function,
-            "layer_norm_epsilon": ours.norm_eps,
             "relative_attention_num_buckets": options["num_buckets"],
             "relative_attention_max_distance": options["max_distance"],
             "tie_word_embeddings": ours.tie_word_embeddings,

@@ -11,18 +11,8 @@ from transformers.models.vit.image_processing_pil_vit import ViTImageProcessorPi
 from locant.configuration.configuration_locant import LocantConfig
 from locant.tokenization.image_processing_locant import LocantImageProcessor
 
+from .bert import Bert
 from .family import Entry, Family, linear, reshape, under
-
-_FIELDS = {
-    "hidden_size": "d_model",
-    "num_hidden_layers": "encoder_layers",
-    "num_attention_heads": "encoder_attention_heads",
-    "intermediate_size": "encoder_ffn_dim",
-    "hidden_act": "activation_function",
-    "hidden_dropout_prob": "dropout",
-    "attention_probs_dropout_prob": "attention_dropout",
-    "layer_norm_eps": "norm_eps",
-}
 
 _LAYER = [
     *linear("layernorm_before", "self_attn_residual.norm"),
@@ -45,6 +35,7 @@ class ViT(Family):
         "ViTModel": "LocantEncoderModel",
         "ViTForImageClassification": "LocantForImageClassification",
     }
+    fields = Bert.fields
     free = frozenset({"encoder_stride"})
     aliases: ClassVar = {  # checkpoint files name the weights as older versions of transformers did
         r"encoder\.layer\.": "layers.",
@@ -60,7 +51,6 @@ class ViT(Family):
         """Convert the fields of a ViT config to fields of the Locant config; the classifier of ViT has no dropout."""
         is_bare = (theirs.architectures or ["ViTModel"])[0] == "ViTModel"  # ViT's classifier does not use a pooler
         return {
-            **{ours: getattr(theirs, field) for field, ours in _FIELDS.items()},
             "encoder_input": "patches",
             "attention_bias": True,
             "norm_type": "layernorm",
@@ -71,10 +61,6 @@ class ViT(Family):
             "position_encoding": "learned",
             "initializer": "normal",
         }
-
-    def from_locant(self, ours: LocantConfig) -> dict[str, Any]:
-        """Convert the fields of a Locant config to fields of the ViT config."""
-        return {field: getattr(ours, name) for field, name in _FIELDS.items()}
 
     def table(self, ours: LocantConfig, theirs: PreTrainedConfig, architecture: str) -> list[Entry]:
         """Return the table of weights of a ViT model, as a list of entries."""
