@@ -31,9 +31,10 @@ def export(
             `int8_float16`, `int8_bfloat16`, `int16`, `float16` or `bfloat16`. For ONNX, it must be None.
 
     Raises:
-        SharingError: the model does not exist or does not load; `format` or `quantization` is invalid; the engine does
-            not support the model; the outputs of the ONNX graph differ from those of the model; a package is not
-            installed; or `target` is not empty or cannot be written. No folder is written in these cases.
+        SharingError: the model does not load; `format` or `quantization` is invalid; the engine does not support the
+            model; the outputs of the ONNX graph differ from those of the model; a package is not installed; or `target`
+            is not empty or cannot be written. No folder is written in these cases.
+        CheckpointError: the model does not exist, or its config cannot be used.
     """
     if format not in FORMATS:
         raise SharingError(f"format={format!r} is not a format to export to: choose {' or '.join(FORMATS)}.")

@@ -1,5 +1,8 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""Functions that the exports to CTranslate2 and to ONNX share: they load the model, and write the config.json."""
+"""Functions that the exports to CTranslate2 and to ONNX share: they load the model and its config, and write a config.
+
+`hub/sharing` loads configs with `read_config` too.
+"""
 
 import json
 import os
@@ -10,6 +13,7 @@ from huggingface_hub.errors import StrictDataclassError
 from transformers import AutoConfig
 from transformers.utils import CONFIG_NAME
 
+from locant.checkpoints.checkpoint_files import CheckpointError
 from locant.configuration import LocantConfig
 from locant.utils.errors import first_line
 
@@ -44,21 +48,22 @@ def write_config(config: LocantConfig, folder: Path, others: dict[str, Any]) -> 
 
 
 def read_config(model_path: str | os.PathLike[str]) -> LocantConfig:
-    """Load the config of the model in `model_path`.
+    """Load the config of the Locant model in `model_path`.
 
     Raises:
-        SharingError: the config cannot be loaded, or is the config of a model of another family.
+        SharingError: the model is of another family.
+        CheckpointError: the config cannot be loaded.
     """
     try:
         config = AutoConfig.from_pretrained(model_path)
     except (OSError, ValueError, KeyError, StrictDataclassError) as error:
         reason = first_line(error.__cause__ or error)
-        raise SharingError(
-            f"The config of {model_path} cannot be loaded ({reason}): give the folder or Hub name of a model."
+        raise CheckpointError(
+            f"The config of {model_path} cannot be used ({reason}): give the folder or Hub name of a model."
         ) from error
     if not isinstance(config, LocantConfig):
         raise SharingError(
-            f"{model_path} holds a model of type {config.model_type!r}, but only Locant models can be exported: locant "
-            "convert makes Locant models from models of some types."
+            f"{model_path} holds a model of type {config.model_type!r}, not a Locant model: locant convert makes "
+            "Locant models from models of some types."
         )
     return config

@@ -21,12 +21,10 @@ from pathlib import Path
 from types import FunctionType
 from typing import Any, cast
 
-from huggingface_hub.errors import StrictDataclassError
-from transformers import AutoConfig, PreTrainedModel
+from transformers import PreTrainedModel
 from transformers.dynamic_module_utils import get_relative_imports
 from transformers.utils import CONFIG_NAME, logging
 
-from locant.checkpoints.checkpoint_files import CheckpointError
 from locant.configuration.configuration_locant import LocantConfig
 from locant.configuration.supported_transformers import SUPPORTED
 from locant.modeling.attention_backends import can_serve
@@ -40,6 +38,7 @@ from locant.tokenization.processing_locant import LocantProcessor
 from locant.tokenization.tokenization_locant import LocantTokenizer
 from locant.utils.files import write_text
 
+from ..engines.source_model import read_config
 from ..errors import SharingError
 from ..pipelines import text_to_text_pipelines
 from ..pipelines.pipelines import PIPELINES
@@ -257,15 +256,9 @@ def saved_class(folder: str | os.PathLike[str]) -> tuple[type[LocantPreTrainedMo
     """
     if not (Path(folder) / CONFIG_NAME).is_file():
         raise SharingError(f"{folder} has no {CONFIG_NAME}: give the folder of a saved model.")
-    try:
-        config: Any = AutoConfig.from_pretrained(folder)
-    except (OSError, ValueError, StrictDataclassError) as error:
-        reason = " ".join(str(error.__cause__ or error).split())
-        raise CheckpointError(f"The {CONFIG_NAME} of {folder} cannot be used: {reason}") from error
+    config = read_config(folder)
     names = config.architectures or []
-    known = (
-        {model.__name__: model for model in auto_models(config).values()} if isinstance(config, LocantConfig) else {}
-    )
+    known = {model.__name__: model for model in auto_models(config).values()}
     if not names or names[0] not in known:
         raise SharingError(
             f"{folder} holds no model of a Locant class (architectures: {names}), so Locant has no code for it: give "

@@ -181,7 +181,7 @@ class TestCode:
         with pytest.raises(SharingError, match=r"has no config\.json"):
             write_code(tmp_path)
         transformers.LlamaConfig(architectures=["LlamaForCausalLM"]).save_pretrained(tmp_path)
-        with pytest.raises(SharingError, match="holds no model of a Locant class"):
+        with pytest.raises(SharingError, match="holds a model of type 'llama', not a Locant model"):
             write_code(tmp_path)
         assert not code_in(tmp_path)
 

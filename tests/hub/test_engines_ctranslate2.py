@@ -464,7 +464,7 @@ def test_other_models_and_folders_are_refused(save, tmp_path):
     with pytest.raises(SharingError, match="is_encoder_decoder is false"):
         export(run, tmp_path / "engine")
     BertConfig().save_pretrained(tmp_path / "bert")
-    with pytest.raises(SharingError, match="type 'bert', but only Locant models can be exported: locant convert"):
+    with pytest.raises(SharingError, match="type 'bert', not a Locant model: locant convert"):
         export(tmp_path / "bert", tmp_path / "engine")
     run = save(LocantModel(LocantConfig(**SHAPE)), name="headless")
     with pytest.raises(SharingError, match="has no language modelling head"):

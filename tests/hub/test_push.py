@@ -346,7 +346,7 @@ def lacks_a_weight(run, monkeypatch):
 def has_an_absurd_config(run, monkeypatch):
     config = json.loads((run / "config.json").read_text())
     (run / "config.json").write_text(json.dumps({**config, "encoder_layers": 10**12}))
-    return (run, "me/en-fr"), "cannot be used: "
+    return (run, "me/en-fr"), "cannot be used ("
 
 
 def has_a_web_page_for_a_tokenizer(run, monkeypatch):
@@ -356,7 +356,7 @@ def has_a_web_page_for_a_tokenizer(run, monkeypatch):
 
 def is_of_another_kind(run, monkeypatch):
     (run / "config.json").write_text(json.dumps({"model_type": "bert", "architectures": ["BertModel"]}))
-    return (run, "me/en-fr"), "holds no model of a Locant class"
+    return (run, "me/en-fr"), "holds a model of type 'bert', not a Locant model: locant convert"
 
 
 def has_an_invalid_card(run, monkeypatch):
