@@ -1,12 +1,11 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
 """The subcommand `locant study`: runs the study that the first argument names."""
 
-import difflib
 import importlib
 
-from locant.training.errors import InputError
+from locant.commands.command_parser import CommandParser
 
-# Subject -> the module whose `run` takes the arguments after the subject, and a summary for the usage message.
+# Subject -> the module whose `run` takes the arguments after the subject, and a summary for the help.
 SUBJECTS = {
     "positions": (
         "locant.commands.study_positions",
@@ -18,31 +17,15 @@ SUBJECTS = {
     ),
 }
 
-_USAGE = "\n".join(
-    [
-        "usage: locant study SUBJECT ...",
-        "",
-        "subjects:",
-        *(f"  {name:<12} {summary}" for name, (_, summary) in SUBJECTS.items()),
-        "",
-        "locant study SUBJECT --help explains a study.",
-    ]
-)
-
 
 def run(arguments: list[str]) -> None:
-    """Run the study that the first argument names.
-
-    Raises:
-        InputError: the first argument is missing, or names no study.
-    """
-    name, rest = (arguments[0], arguments[1:]) if arguments else ("", [])
-    if name in ("-h", "--help"):
-        print(_USAGE)
-    elif name in SUBJECTS:
-        importlib.import_module(SUBJECTS[name][0]).run(rest)
-    else:
-        nearest = difflib.get_close_matches(name, SUBJECTS, n=1)
-        known = f"the subjects are {', '.join(SUBJECTS)}"
-        problem = f"{name} is not a subject of study" if name else "study needs a subject"
-        raise InputError(f"{problem}: {f'did you mean {nearest[0]}?' if nearest else f'{known}.'}")
+    """Run the study that the first argument names, with the arguments after it."""
+    parser = CommandParser(
+        "locant study",
+        usage="locant study SUBJECT ...",
+        description="Compare position encodings. locant study SUBJECT --help explains a study.",
+    )
+    summaries = "; ".join(f"{name}: {summary}" for name, (_, summary) in SUBJECTS.items())
+    parser.add_argument("subject", metavar="SUBJECT", choices=SUBJECTS, help=summaries)
+    subject = parser.parse_args(arguments[:1]).subject
+    importlib.import_module(SUBJECTS[subject][0]).run(arguments[1:])
