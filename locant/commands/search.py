@@ -5,9 +5,8 @@ from locant.training.errors import InputError
 
 from .workers import read_workers
 
-_USAGE = """usage: locant search SEARCH.yaml [--workers N] [--option value ...]
-
-Search for hyperparameters of locant train: each trial is a run of locant train in output_dir/trials/N.
+_USAGE = "locant search SEARCH.yaml [--workers N] [--option value ...]"
+_HELP = """Search for hyperparameters of locant train: each trial is a run of locant train in output_dir/trials/N.
 
 SEARCH.yaml is a file of locant train with one more section:
 
@@ -40,10 +39,7 @@ killed. Ctrl-C and SIGTERM let the running trials save a checkpoint first."""
 
 def run(arguments: list[str]) -> None:
     """Run the trials of the search that are not finished yet, and write the report."""
-    if {"-h", "--help"} & set(arguments):
-        print(_USAGE)
-        return
-    workers, rest = read_workers("locant search", arguments)
+    workers, rest = read_workers("locant search", arguments, usage=_USAGE, description=_HELP)
     try:
         import optuna  # noqa: F401
     except ImportError as error:

@@ -3,9 +3,8 @@
 
 from .workers import read_workers
 
-_USAGE = """usage: locant study translation FILE.yaml [--workers N] [--option value ...]
-
-Train one recipe with each of several position encodings and seeds, and compare the translators.
+_USAGE = "locant study translation FILE.yaml [--workers N] [--option value ...]"
+_HELP = """Train one recipe with each of several position encodings and seeds, and compare the translators.
 
 FILE.yaml is a file of locant train with one more section:
 
@@ -21,12 +20,9 @@ was stopped. Ctrl-C and SIGTERM let the runs save a checkpoint first."""
 
 def run(arguments: list[str]) -> None:
     """Train the runs of the study that are not finished yet, and write the report."""
-    if {"-h", "--help"} & set(arguments):
-        print(_USAGE)
-        return
+    workers, rest = read_workers("locant study translation", arguments, usage=_USAGE, description=_HELP)
 
     # imported here, because --help would take longer with this module
     from locant.studies.translation_study import parse_study, run_study
 
-    workers, rest = read_workers("locant study translation", arguments)
     run_study(parse_study(rest, workers))
