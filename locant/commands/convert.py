@@ -2,24 +2,21 @@
 """The subcommand `locant convert`."""
 
 import argparse
-from pathlib import Path
 
 from locant.commands.command_parser import CommandParser
 from locant.hub.conversion.families import MODEL_TYPES
-from locant.training.errors import InputError
 
 
 def run(arguments: list[str]) -> None:
     """Convert a model of another family to Locant, or a Locant model to another family; print the new folder."""
     parsed = vars(_parser().parse_args(arguments))
 
-    # imported here, because --help would take longer with the modules that `run_folder` imports
+    # imported here, because --help would take longer with these modules
     from locant.hub.conversion.conversion import convert
-    from locant.training.run.run_folder import explain_unfinished, holds_unfinished_run
+    from locant.training.inference import check_folder
 
     source = parsed.pop("source")
-    if holds_unfinished_run(Path(source)):
-        raise InputError(explain_unfinished(Path(source)))
+    check_folder(source)
     print(convert(source, parsed.pop("target"), **parsed))
 
 

@@ -477,7 +477,8 @@ class TestCommandLine:
         assert main([*command, "--drop", "a", "--drop", "b"]) == 0
 
     def test_a_name_that_is_neither_a_folder_nor_on_the_hub(self, hub, tmp_path, capsys):
-        for name, part in (("./nowhere", "is not a folder"), ("me/nothing", "me/nothing is neither a local folder")):
+        parts = {"./nowhere": "There is no folder ./nowhere", "me/nothing": "me/nothing is neither a local folder"}
+        for name, part in parts.items():
             assert main(["convert", name, str(tmp_path / "ours")]) == 2
             assert part in capsys.readouterr().err
         assert list(tmp_path.iterdir()) == []
