@@ -15,14 +15,12 @@ from locant.commands.model_options import (
     add_device_option,
     load_model,
     refuse_source_prefix,
-    run_config_file,
     shows_progress,
 )
 from locant.commands.predict import image_files, load_pipeline, max_text_tokens, predict_inputs
 from locant.commands.serve import find_served_task
 from locant.training.data.tables import read_lines
 from locant.training.errors import InputError
-from locant.training.options.run_config import read_run_data
 
 _MOST_EXAMPLES = 10
 _IDLE_SECONDS, _STOP_SECONDS = 60, 1
@@ -66,9 +64,7 @@ def load_form(parsed: argparse.Namespace) -> Callable[[], None]:
         beams = model.generation_config.num_beams or 1
         return functools.partial(demo_page.add_translation, served, beams, _texts(parsed))
 
-    config_file = run_config_file(parsed.model)
-    task, data = (None, None) if config_file is None else read_run_data(config_file)[:2]
-    pipe = load_pipeline(parsed, None if task is None else task.name)
+    pipe, data = load_pipeline(parsed)
     refuse_source_prefix(parsed.source_prefix, pipe.task)
     predict = functools.partial(_predict, pipe)
     match pipe.task:

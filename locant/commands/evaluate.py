@@ -11,15 +11,14 @@ from locant.commands.model_options import (
     add_model_options,
     add_search_options,
     refuse_source_prefix,
-    run_config_file,
     search_options,
     shows_progress,
+    trained_with,
 )
 from locant.commands.text_files import output, read_parallel
 from locant.training.errors import InputError
 from locant.training.inference import evaluate_split, load, print_tsv
 from locant.training.options.arguments import GenerationTrainingArguments
-from locant.training.options.run_config import read_run_data
 from locant.training.tasks.recipe import EvaluationResult, MetricLine, recipe_of
 from locant.training.tasks.registry import TASKS
 from locant.training.tasks.translation import translation_lines
@@ -50,8 +49,8 @@ def run(arguments: list[str]) -> None:
 
 def _measure_files(parsed: argparse.Namespace) -> tuple[EvaluationResult, list[MetricLine]]:
     """Measure a translator on two parallel files."""
-    config_file = run_config_file(parsed.model)
-    if config_file is not None and (task := read_run_data(config_file)[0]) is not TASKS["translation"]:
+    task = trained_with(parsed.model)[0]
+    if task is not None and task is not TASKS["translation"]:
         raise InputError(
             f"--source and --reference are for translators, but {parsed.model} is a model for {task.name}: leave both "
             "out, or give --test_file instead."
@@ -70,13 +69,13 @@ def _measure_split(parsed: argparse.Namespace, data_options: list[str]) -> tuple
         data_options: the arguments of the command that are options of the section `data:` of `locant train`; they
             take precedence over the options of the training run.
     """
-    engine, config_file, split = engine_of(parsed), run_config_file(parsed.model), parsed.split or "test"
-    if config_file is None:
+    engine, split = engine_of(parsed), parsed.split or "test"
+    task, data, seed = trained_with(parsed.model, data_options)
+    if task is None:
         raise InputError(
             f"{parsed.model} has no {RUN_CONFIG_FILE}, from which the task and the {split} data are read: give "
             "--source and --reference if the model is a translator."
         )
-    task, data, seed = read_run_data(config_file, data_options)
     if engine != TORCH and task is not TASKS["translation"]:
         raise InputError(f"--engine {engine} is for translators, not for {task.name}: leave it out.")
     search = search_options(parsed)

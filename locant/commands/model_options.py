@@ -5,6 +5,7 @@ import argparse
 import os
 import stat
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -14,6 +15,7 @@ from transformers.utils.logging import disable_progress_bar
 from locant.training.errors import InputError
 from locant.training.inference import load
 from locant.training.options.run_config import read_run_data
+from locant.training.tasks.registry import Task
 from locant.utils.run_files import RUN_CONFIG_FILE
 
 
@@ -98,8 +100,8 @@ def load_model(arguments: argparse.Namespace) -> tuple[Any, Any, dict[str, Any]]
     show_progress = shows_progress(arguments)
     model, tokenizer = load(arguments.model, arguments.device)
     prefix = arguments.source_prefix
-    if prefix is None and (config_file := run_config_file(arguments.model)):
-        prefix = getattr(read_run_data(config_file)[1], "source_prefix", None)
+    if prefix is None:
+        prefix = getattr(trained_with(arguments.model)[1], "source_prefix", None)
     return model, tokenizer, text_options(arguments, prefix, show_progress)
 
 
@@ -131,6 +133,20 @@ def _is_file(stream: TextIO) -> bool:
         return stat.S_ISREG(os.fstat(stream.fileno()).st_mode)
     except (OSError, ValueError):
         return False
+
+
+def trained_with(model: str, options: Sequence[str] = ()) -> tuple[Task | None, Any, int]:
+    """Return the task, the data options and the seed of the training run of a model; None, None and 0 if not known.
+
+    Args:
+        model: the folder or Hub name of the model.
+        options: options of the section `data:`, as on the command line, which replace those of the run.
+
+    Raises:
+        InputError: the `run_config.yaml` of the run cannot be read, or an option is invalid.
+    """
+    config_file = run_config_file(model)
+    return (None, None, 0) if config_file is None else read_run_data(config_file, options)
 
 
 def run_config_file(model: str) -> Path | None:

@@ -15,20 +15,23 @@ from tqdm.auto import tqdm
 from transformers import set_seed
 
 from locant.commands.command_parser import CommandParser
-from locant.commands.model_options import add_number, add_run_options, run_config_file, shows_progress
+from locant.commands.model_options import add_number, add_run_options, shows_progress, trained_with
 from locant.commands.text_files import output, prompted, standard_input
 from locant.training.data.images import open_image
 from locant.training.data.tables import Column, Layout, is_table, load_files, read_lines
 from locant.training.errors import InputError
 from locant.training.inference import check_folder, one_line, position_limit
-from locant.training.options.run_config import read_run_data
 from locant.training.run.progress import shorten
 from locant.utils.errors import first_line, reason_of, sentence
 
 _IMAGE_TASKS = ("image-classification", "image-text-to-text")
 _TEXT_TASKS = ("text-classification", "token-classification", "fill-mask", "text-generation", "translation")
-_WITH_TOP_K = ("text-classification", "image-classification", "fill-mask")
-_GENERATING = ("text-generation", "translation", "image-text-to-text")
+# Option -> the tasks that it applies to, and the name of their models in messages
+_OPTIONS = {
+    "top_k": (("text-classification", "image-classification", "fill-mask"), "classifiers and masked language models"),
+    "do_sample": (("text-generation",), "language models"),
+    "max_new_tokens": (("text-generation", "translation", "image-text-to-text"), "models that generate text"),
+}
 _TEXT_KEYS = ("generated_text", "translation_text", "summary_text")
 _CHUNK = 16
 """The number of batches whose inputs are read before the model predicts them."""
@@ -38,9 +41,7 @@ def run(arguments: list[str]) -> None:
     """Write the prediction of a model for each input, in the order of the inputs."""
     parsed = _parser().parse_intermixed_args(arguments)  # files may stand after the options
     show_progress, number = shows_progress(parsed), 0
-    config_file = run_config_file(parsed.model)
-    task, data = (None, None) if config_file is None else read_run_data(config_file)[:2]
-    pipe = load_pipeline(parsed, None if task is None else task.name)
+    pipe, data = load_pipeline(parsed)
     if pipe.task == "translation":
         pipe.prefix = getattr(data, "source_prefix", None) or pipe.prefix
     _check_options(pipe, parsed)
@@ -72,18 +73,15 @@ def run(arguments: list[str]) -> None:
 
 
 def _check_options(pipe: Any, parsed: argparse.Namespace) -> None:
-    """Raise `InputError` if `--top_k`, `--do_sample` or `--max_new_tokens` is given and does not apply to the model."""
-    if parsed.top_k is not None and pipe.task not in _WITH_TOP_K:
-        raise InputError(f"--top_k is for classifiers and masked language models, not for {pipe.task}: leave it out.")
+    """Raise `InputError` if an option in `_OPTIONS` is given and does not apply to the model."""
+    for name, (tasks, models) in _OPTIONS.items():
+        if getattr(parsed, name) and pipe.task not in tasks:
+            raise InputError(f"--{name} is for {models}, not for {pipe.task}: leave it out.")
     if parsed.top_k is not None and _may_have_several(pipe):
         raise InputError(
             "--top_k is for classifiers with one label per input, and this model may choose several labels: leave it "
             "out."
         )
-    if parsed.do_sample and pipe.task != "text-generation":
-        raise InputError(f"--do_sample is for language models, not for {pipe.task}: leave it out.")
-    if parsed.max_new_tokens is not None and pipe.task not in _GENERATING:
-        raise InputError(f"--max_new_tokens is for models that generate text, not for {pipe.task}: leave it out.")
 
 
 def max_text_tokens(pipe: Any, data: Any) -> int | None:
@@ -98,13 +96,16 @@ def max_text_tokens(pipe: Any, data: Any) -> int | None:
     return min((limit for limit in limits if limit is not None), default=None)
 
 
-def load_pipeline(parsed: argparse.Namespace, trained_for: str | None) -> Any:
+def load_pipeline(parsed: argparse.Namespace, trained_for: str | None = None) -> tuple[Any, Any]:
     """Load the pipeline of the model.
 
     Args:
         parsed: the arguments of the command.
-        trained_for: the name of the task that `locant train` trained the model for; None if the model is not in the
-            folder of a run.
+        trained_for: the name of the task of `locant train` that the model is for; by default the task of the model's
+            training run, if it is known.
+
+    Returns:
+        The pipeline; and the data options of the model's training run, or None if they are not known.
 
     Raises:
         InputError: the model does not load as a pipeline or on the given device, or its results do not fit on one line.
@@ -112,6 +113,9 @@ def load_pipeline(parsed: argparse.Namespace, trained_for: str | None) -> Any:
     from locant.hub.pipelines.pipeline_tasks import PIPELINE_TASKS
     from locant.hub.pipelines.pipelines import pipeline
 
+    task, data, _ = trained_with(parsed.model)
+    if trained_for is None and task is not None:
+        trained_for = task.name
     check_folder(parsed.model)
     try:
         pipe = pipeline(
@@ -133,7 +137,7 @@ def load_pipeline(parsed: argparse.Namespace, trained_for: str | None) -> Any:
     tokenizer: Any = pipe.tokenizer
     if pipe.task == "text-generation" and tokenizer.pad_token_id is None:  # as in GPT-2 and Llama
         tokenizer.pad_token = tokenizer.eos_token
-    return pipe
+    return pipe, data
 
 
 def _check_masks(pipe: Any, texts: list[str], before: int) -> None:

@@ -10,11 +10,10 @@ from collections.abc import Sequence
 
 from locant.commands.command_parser import CommandParser
 from locant.commands.engines import add_engine_options, load_in_engine
-from locant.commands.model_options import add_model_options, add_number, run_config_file, shows_progress
+from locant.commands.model_options import add_model_options, add_number, shows_progress, trained_with
 from locant.commands.text_files import output, read_parallel
 from locant.training.errors import InputError
 from locant.training.inference import SentenceScore, load, position_limit, score
-from locant.training.options.run_config import read_run_data
 from locant.training.tasks.translation_metrics import perplexity
 
 
@@ -66,18 +65,15 @@ def _score_documents(parsed: argparse.Namespace) -> tuple[list[SentenceScore], s
     options = ["--test_file", *parsed.text]
     if parsed.document_separator is not None:
         options += ["--document_separator", parsed.document_separator]
-    config_file = run_config_file(parsed.model)
-    if config_file is None:
+    task, data, _ = trained_with(parsed.model, options)
+    if task is None:
         given = parsed.document_separator is not None
         separator = {"document_separator": parsed.document_separator} if given else {}
         data = LanguageModelingData(train_file=parsed.text, test_file=parsed.text, **separator)
-    else:
-        task, read, _ = read_run_data(config_file, options)
-        if not isinstance(read, LanguageModelingData):
-            raise InputError(
-                f"--text is for language models, but {parsed.model} is a model for {task.name}: give a language model."
-            )
-        data = read
+    elif not isinstance(data, LanguageModelingData):
+        raise InputError(
+            f"--text is for language models, but {parsed.model} is a model for {task.name}: give a language model."
+        )
     texts = LanguageModeling(data, seed=0).load_split("test")["text"][:]
     show_progress = shows_progress(parsed)
     model, tokenizer = load(parsed.model, parsed.device, AutoModelForCausalLM)

@@ -17,7 +17,6 @@ from locant.commands.model_options import (
     add_model_options,
     add_number,
     refuse_source_prefix,
-    run_config_file,
     shows_progress,
 )
 from locant.commands.predict import load_pipeline, max_text_tokens
@@ -25,7 +24,6 @@ from locant.hub.pipelines.pipelines import find_task
 from locant.serving.served_models import ServedClassifier, ServedTranslator
 from locant.training.errors import InputError
 from locant.training.inference import check_folder
-from locant.training.options.run_config import read_run_data
 
 _TASKS = ("translation", "text-classification")
 _WARM_UP = "The cat sees the dog."
@@ -93,9 +91,7 @@ def _load(parsed: argparse.Namespace) -> Iterator[tuple[ServedTranslator | Serve
             yield ServedTranslator(model, tokenizer, options["source_prefix"]), engine
         return
     refuse_source_prefix(parsed.source_prefix, task)
-    pipe = load_pipeline(parsed, "sequence_classification")
-    config_file = run_config_file(parsed.model)
-    data = None if config_file is None else read_run_data(config_file)[1]
+    pipe, data = load_pipeline(parsed, "sequence_classification")
     yield ServedClassifier(pipe, max_text_tokens(pipe, data)), TORCH
 
 
