@@ -24,19 +24,7 @@ from .base import (
     pair_indices,
     register_built_in,
 )
-
-
-def distance_sinusoids(distances: torch.Tensor, width: int) -> torch.Tensor:
-    """Compute the matrix R of the paper, `(n, width)` in float32: sines, then cosines.
-
-    Args:
-        distances: `(n,)`, the position of the query minus the position of the key.
-        width: the number of columns; may be odd.
-    """
-    dtype = torch.float32 if distances.device.type == "mps" else torch.float64  # MPS has no float64
-    exponents = torch.arange(0, width, 2, dtype=dtype, device=distances.device) / width
-    angles = torch.outer(distances.to(dtype), 10000.0**-exponents)
-    return torch.cat([angles.sin(), angles.cos()], dim=-1)[:, :width].float()
+from .sinusoidal import sinusoids
 
 
 @dataclass(frozen=True)
@@ -108,8 +96,10 @@ class TransformerXLLayer(PositionLayer):
         self, query: torch.Tensor, key: torch.Tensor | None, inputs: PositionInputs
     ) -> tuple[torch.Tensor, torch.Tensor | None, PositionBias]:
         """Return the queries plus u, the keys unchanged, and the bias."""
-        sinusoids = distance_sinusoids(-inputs.query_key_index.distances(query.device), self.width)
-        projected = self.r_proj(sinusoids.to(self.position_bias.dtype))
+        dtype = torch.float32 if query.device.type == "mps" else torch.float64  # MPS has no float64
+        # the position of the query minus the position of the key
+        distances = (-inputs.query_key_index.distances(query.device)).to(dtype)
+        projected = self.r_proj(sinusoids(distances, self.width, "concatenated").to(self.position_bias.dtype))
         projected = projected.unflatten(-1, self.position_bias.shape).permute(1, 2, 0)
         with_v = (query + self.position_bias[:, None].to(query.dtype)) * query.shape[-1] ** -0.5
         bias = TransformerXLBias(inputs.query_key_index, with_v, projected)

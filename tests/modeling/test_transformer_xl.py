@@ -13,7 +13,7 @@ from locant.modeling.attention import SelfAttention
 from locant.modeling.attention_inputs import AttentionInputs
 from locant.modeling.modeling_locant import LocantModel
 from locant.modeling.positions import PositionInputs, SlotIndex, TransformerXLEncoding
-from locant.modeling.positions.transformer_xl import distance_sinusoids
+from locant.modeling.positions.sinusoidal import sinusoids
 
 WIDTH, HEADS = 32, 4
 
@@ -32,18 +32,8 @@ class TestSinusoids:
     def test_are_xlnets(self, attn_type):
         expected = sinusoids_of_xlnet(6, 9, attn_type)[:, 0]
         distances = torch.arange(9, -6 if attn_type == "bi" else -1, -1)
-        torch.testing.assert_close(distance_sinusoids(distances, WIDTH), expected, atol=1e-6, rtol=0)
-
-    def test_of_an_odd_width_lack_the_last_cosine(self):
-        sinusoids = distance_sinusoids(torch.tensor([-2]), 5)[0].tolist()
-        angles = [-2 / 10000 ** (2 * t / 5) for t in range(3)]
-        expected = [*(math.sin(angle) for angle in angles), *(math.cos(angle) for angle in angles[:2])]
-        assert sinusoids == pytest.approx(expected, abs=1e-6)
-
-    def test_far_distances_are_exact(self):
-        sinusoids = distance_sinusoids(torch.tensor([100_000]), 64)[0]
-        angles = [100_000 / 10000 ** (2 * t / 64) for t in range(32)]
-        assert sinusoids[:32].tolist() == pytest.approx([math.sin(angle) for angle in angles], abs=1e-7)
+        ours = sinusoids(distances.double(), WIDTH, "concatenated")
+        torch.testing.assert_close(ours, expected, atol=1e-6, rtol=0)
 
 
 @pytest.fixture
