@@ -1,5 +1,5 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
-"""Count lines of code, without docstrings, comments and blank lines.
+"""Count lines of code, without docstrings (also those of attributes and constants), comments and blank lines.
 
     python -I tests/code_lines.py  # -I: `tests/locant` is not the package `locant`
 
@@ -38,8 +38,8 @@ def code_lines(source: str) -> set[int]:
     tokens = tokenize.generate_tokens(io.StringIO(source).readline)
     lines = {line for token in tokens if token.type not in _NO_CODE for line in range(token.start[0], token.end[0] + 1)}
     for node in ast.walk(ast.parse(source)):
-        if isinstance(node, ast.Module | ast.ClassDef | Functions) and ast.get_docstring(node) is not None:
-            lines -= {*range(node.body[0].lineno, (node.body[0].end_lineno or 0) + 1)}
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str):
+            lines -= {*range(node.lineno, (node.end_lineno or 0) + 1)}
     return lines
 
 
