@@ -279,7 +279,7 @@ def test_tensors_that_a_model_makes_and_keeps_are_not_inference_tensors(model, t
 
 
 def test_nothing_to_evaluate_is_refused(model, tokenizer):
-    with pytest.raises(InputError, match="There are no predictions"):
+    with pytest.raises(InputError, match="There are 0 predictions"):
         evaluate_split(model, tokenizer, [], [])
 
 

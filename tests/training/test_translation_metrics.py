@@ -53,18 +53,9 @@ def test_short_sentences_count_only_the_orders_that_they_have():
     assert result["scores"] == pytest.approx([100.0, 100 * math.exp(-1)])
 
 
-def test_predictions_may_have_different_numbers_of_references():
-    references = [["a b c d e", "a b c d f"], ["x y z w"]]
-    predictions = ["a b c d f", "x y z w"]
-    assert corpus_bleu(predictions, references)["bleu"] == pytest.approx(100)
-    result = sentence_bleu(predictions, references)
-    assert result["scores"] == pytest.approx([100, 100])
-    assert result["signature"].startswith("nrefs:var|")
-
-
 def test_options_reach_sacrebleu():
-    result = corpus_bleu(["A B C D"], ["a b c d"], lowercase=True)
-    assert result["bleu"] == pytest.approx(100)
+    result = sentence_bleu(["A B C D"], ["a b c d"], lowercase=True)
+    assert result["sentence_bleu"] == pytest.approx(100)
     assert "case:lc" in result["signature"]
 
 
@@ -72,10 +63,8 @@ def test_options_reach_sacrebleu():
 def test_wrong_numbers_of_sentences_are_refused(metric):
     with pytest.raises(InputError, match="2 predictions and 1 references"):
         metric(["a", "b"], ["a"])
-    with pytest.raises(InputError, match="There are no predictions"):
+    with pytest.raises(InputError, match="There are 0 predictions"):
         metric([], [])
-    with pytest.raises(InputError, match="Prediction 2 has an empty list"):
-        metric(["a", "b"], [["a"], []])
 
 
 def test_translation_metrics_are_the_three_with_their_signatures():
@@ -105,7 +94,3 @@ class TestShortReferences:
         assert found["bleu"] == 100.0  # sacrebleu's is 100.00000000000004
         assert sacrebleu.corpus_bleu(predictions, [references]).score == pytest.approx(100, abs=1e-9)
         assert "order" not in found["signature"]
-
-    def test_leave_a_given_order_as_it_is(self):
-        found = corpus_bleu(["a cat"], ["a cat"], max_ngram_order=4)
-        assert found["bleu"] == 0
