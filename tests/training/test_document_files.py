@@ -4,8 +4,10 @@
 import pytest
 
 from locant.training.data.document_files import split_documents
-from locant.training.data.tables import Column, Layout, load_files, load_splits
+from locant.training.data.tables import Column, Layout, load_files
 from locant.training.errors import InputError
+
+from ..tables import load_splits
 
 LINES = ["A title", "", "First line,", "  indented.", " ", "", "<|end|>", "Second", ""]
 

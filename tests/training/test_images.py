@@ -17,8 +17,10 @@ from PIL import Image
 from locant.tokenization import LocantImageProcessor
 from locant.training.data.batching import TrainingRows
 from locant.training.data.images import ImageCollator, Variation, pixels_of, read_images, variation
-from locant.training.data.tables import IMAGE, Column, Layout, load_splits, numbered
+from locant.training.data.tables import IMAGE, Column, Layout, numbered
 from locant.training.errors import InputError
+
+from ..tables import load_splits
 
 GREY = LocantImageProcessor(num_channels=1, size={"height": 4, "width": 6})
 GRADIENT = np.arange(0, 240, 10, dtype=np.uint8).reshape(1, 4, 6)

@@ -70,10 +70,11 @@ import sys
 from transformers import AutoTokenizer
 from locant.training.data.preprocessing import tokenize_pairs
 from locant.training.data.tables import Column, Layout, load_splits
+from locant.training.options.arguments import DataArguments
 
 table, tokenizer, prefix = sys.argv[1:]
 layout = Layout((Column("source"), Column("target")))
-train = load_splits(layout, train_file=table, validation_file=table)["train"]
+train = load_splits(layout, DataArguments(train_file=table, validation_file=table), seed=0)["train"]
 tokenizer = AutoTokenizer.from_pretrained(tokenizer)
 tokenizer("a", padding=True)  # a tokenizer that was in use is still the same one
 cache_file = tokenize_pairs(train, tokenizer, source_prefix=prefix).cache_files[0]["filename"]

@@ -22,7 +22,7 @@ from locant.training.options.arguments import DataArguments, ModelArguments, Tra
 from locant.training.options.options import decided_elsewhere, known_options
 from locant.training.options.run_config import parse_run_config, read_run_data, run_config_from_python
 from locant.training.tasks.registry import TASKS, Task
-from locant.training.tasks.translation_arguments import TranslationData, TranslationTraining
+from locant.training.tasks.translation_arguments import TranslationTraining
 
 DATA = "data:\n  train_file: [a.en, a.fr]\n"
 
@@ -137,14 +137,6 @@ def test_every_field_of_the_trainer_and_of_the_config_is_an_option_or_decided(ta
 def test_a_translator_has_both_stacks_and_generates():
     known = known_options(TASKS["translation"])
     assert {"encoder_layers", "decoder_layers", "cross_position_encoding", "generation_max_length"} <= known.keys()
-
-
-def test_every_data_source_is_an_argument_of_the_loader():
-    from locant.training.data.tables import load_splits
-
-    assert {"layout", *TranslationData(train_file="a.tsv").sources, "seed"} == set(
-        inspect.signature(load_splits).parameters
-    )
 
 
 @pytest.mark.parametrize(

@@ -24,11 +24,12 @@ from locant.training.data.tables import (
     Layout,
     labels,
     load_files,
-    load_splits,
     place_of,
     table_of,
 )
 from locant.training.errors import InputError
+
+from ..tables import load_splits
 
 
 @pytest.fixture(autouse=True)

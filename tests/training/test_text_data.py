@@ -7,10 +7,12 @@ import os
 import datasets
 import pytest
 
-from locant.training.data.tables import load_splits, read_lines
+from locant.training.data.tables import read_lines
 from locant.training.errors import InputError
 from locant.training.tasks.translation import Translation
 from locant.training.tasks.translation_arguments import TranslationData
+
+from ..tables import load_splits
 
 ENGLISH = ["The cat sleeps.", "I see her.", "", 'A "quoted" word, and more']
 FRENCH = ["Le chat dort.", "Je la vois\u00a0!", "", "Un mot «\u00a0cité\u00a0», et plus"]

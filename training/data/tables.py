@@ -241,45 +241,35 @@ class Layout:
         return [name for name in found if name is not None]
 
 
-def load_splits(
-    layout: Layout,
-    *,
-    dataset_name: str | None = None,
-    dataset_config_name: str | None = None,
-    train_file: SplitFiles | None = None,
-    validation_file: SplitFiles | None = None,
-    test_file: SplitFiles | None = None,
-    validation_split: float = 0.05,
-    seed: int = 0,
-) -> DatasetDict:
+def load_splits(layout: Layout, data: Any, seed: int) -> DatasetDict:
     """Load the splits ``train`` and ``validation``, and ``test`` if test data are given, with the columns of `layout`.
 
-    The training rows come from `dataset_name`, a dataset on the Hub or in a local folder, or from `train_file`; exactly
-    one of the two must be given. `validation_file` and `test_file` replace the splits ``validation`` and ``test`` of
-    the dataset; a split ``test`` whose labels are all missing (-1) is left out. If no validation data are given,
-    `validation_split` (a fraction below 1, or a number of rows) is cut from train; the same `seed` cuts the same rows.
-    If the rows are documents that are not single lines, and the fraction amounts to less than one document, this
-    fraction is cut from the end of each document instead.
+    `data` are the arguments of the section `data:`. The training rows come from `dataset_name`, a dataset on the Hub or
+    in a local folder, or from `train_file`; exactly one of the two must be given. `validation_file` and `test_file`
+    replace the splits ``validation`` and ``test`` of the dataset; a split ``test`` whose labels are all missing (-1) is
+    left out. If no validation data are given, `validation_split` (a fraction below 1, or a number of rows) is cut from
+    train; the same `seed` cuts the same rows. If the rows are documents that are not single lines, and the fraction
+    amounts to less than one document, this fraction is cut from the end of each document instead.
 
     Raises:
         InputError: if a dataset cannot be loaded; if a file, split or column is missing, empty or malformed; if
             parallel files have different numbers of lines; or if `validation_split` leaves no row for train or for
             validation.
     """
-    replaced = [split for split, files in (("validation", validation_file), ("test", test_file)) if files is not None]
-    splits = _load_hub_splits(dataset_name, dataset_config_name, layout, replaced) if dataset_name else {}
-    for split, files in (("train", train_file), ("validation", validation_file), ("test", test_file)):
-        if files is not None:
-            splits[split] = load_files(files, split, layout)
+    files = {split: getattr(data, f"{split}_file") for split in ("train", "validation", "test")}
+    files = {split: given for split, given in files.items() if given is not None}
+    name, config_name, size = data.dataset_name, data.dataset_config_name, data.validation_split
+    splits = _load_hub_splits(name, config_name, layout, [*files]) if name else {}
+    splits |= {split: load_files(given, split, layout) for split, given in files.items()}
 
     if "validation" not in splits:
         train = numbered(splits["train"])
         are_documents = layout.document_separator not in (None, EACH_LINE)
-        if are_documents and validation_split * len(train) < 1:
-            splits["train"], splits["validation"] = _cut_documents(train, validation_split)
-            _print_in_main_process(f"Cut the last {validation_split:.0%} of each document from train for validation.")
+        if are_documents and size * len(train) < 1:
+            splits["train"], splits["validation"] = _cut_documents(train, size)
+            _print_in_main_process(f"Cut the last {size:.0%} of each document from train for validation.")
         else:
-            splits["train"], splits["validation"] = _cut_validation(train, layout, validation_split, seed)
+            splits["train"], splits["validation"] = _cut_validation(train, layout, size, seed)
             cut, total = len(splits["validation"]), len(train)
             _print_in_main_process(f"Cut {cut:,} of {total:,} {layout.row}s from train for validation (seed {seed}).")
     return DatasetDict(splits)

@@ -168,11 +168,6 @@ class DataArguments:
         self._check_sources()
         check_positive(self, "validation_split", "preprocessing_num_workers")
 
-    @property
-    def sources(self) -> dict[str, Any]:
-        """The options that say where the rows come from, as keyword arguments of `load_splits`."""
-        return {name: getattr(self, name) for name in _SOURCES}
-
     def _checked_files(self, name: str) -> str | list[str] | None:
         """Return the value of the option `name`: the path of one file, a list of several paths, or None for no file.
 
@@ -194,12 +189,6 @@ class DataArguments:
             raise InputError("No training data are given: set train_file or dataset_name.")
         if self.dataset_config_name is not None and self.dataset_name is None:
             raise InputError("dataset_config_name is given without dataset_name: give both, or neither of them.")
-
-
-_SOURCES = (
-    *("dataset_name", "dataset_config_name", "train_file", "validation_file", "test_file"),
-    "validation_split",
-)
 
 
 @dataclass

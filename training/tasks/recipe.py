@@ -135,7 +135,7 @@ class Recipe(ABC):
     def load(self) -> DatasetDict:
         """Load the rows of each split; with `streaming`, the split train is the first block of the first file."""
         if not self.is_streamed:
-            return load_splits(self.layout, **self.data.sources, seed=self.seed)
+            return load_splits(self.layout, self.data, self.seed)
         self.blocks = Blocks(open_blocks(self.data.train_file, self.layout), self.data.train_weights, self.seed)
         files = {split: getattr(self.data, f"{split}_file") for split in ("validation", "test")}
         held_out = {split: load_files(given, split, self.layout) for split, given in files.items() if given is not None}
