@@ -229,13 +229,9 @@ def score(
 ) -> list[SentenceScore]:
     """Compute the log-probability of each target as the translation of its source, by teacher forcing.
 
-    Raises `InputError` if the numbers of sources and targets differ, or if a source or target is longer than the
-    learned position table of a Locant model's encoder or decoder.
+    Raises `ValueError` if the numbers of sources and targets differ, and `InputError` if a source or target is longer
+    than the learned position table of a Locant model's encoder or decoder.
     """
-    if len(sources) != len(targets):
-        raise InputError(
-            f"There are {len(sources)} sources and {len(targets)} targets: give one target for each source."
-        )
     model.eval()
     source_ids = _encode(tokenizer, [source_prefix + source for source in sources])
     target_ids = _encode(tokenizer, targets, target=True)
@@ -268,9 +264,9 @@ def evaluate_split(
 ) -> tuple[dict[str, Any], list[EvaluationRow]]:
     """Translate `sources` and compare the translations with `references`.
 
-    No sentence is left out. Raises `InputError` if there are no sources, if the numbers of sources and references
-    differ, or if a source or reference is longer than the learned position table of a Locant model's encoder or
-    decoder.
+    No sentence is left out. Raises `InputError` if there are no sources, or if a source or reference is longer than the
+    learned position table of a Locant model's encoder or decoder, and `ValueError` if the numbers of sources and
+    references differ.
 
     Returns:
         A dictionary of metrics, and a row for each sentence. The metrics are those of `translation_metrics`, `loss`

@@ -135,11 +135,6 @@ class TestOtherLengths:
 
 
 class TestArguments:
-    @pytest.mark.parametrize("size", [{}, {"batch_size": 4, "max_tokens": 100}])
-    def test_exactly_one_size(self, size):
-        with pytest.raises(ValueError, match="Give either max_tokens or batch_size"):
-            LengthBatchSampler(LENGTHS, **size)
-
     @pytest.mark.parametrize(("pairs", "batch_size"), [(3, 1), (1, 8)])
     def test_too_few_pairs_for_the_processes(self, pairs, batch_size):
         with pytest.raises(InputError) as error:
@@ -170,34 +165,39 @@ def resegmented(pairs, limits=(None, None), seed=0, prefix=""):
     return TrainingRows(pairs, vary, seed=seed)
 
 
+def read(rows, *keys):
+    return rows.__getitems__(list(keys))
+
+
 class TestTrainingRows:
     def test_rows_are_read_by_key(self, pairs):
         data = TrainingRows(pairs.select([5, 3, 4]).select_columns(["input_ids", "labels"]))
         assert len(data) == 3
-        assert data[7, 1] == {"input_ids": [3, 3, 3, 3], "labels": [103, 2]}
-        assert data.__getitems__([(0, 2), (0, 1)]) == [data[0, 2], data[0, 1]]
+        assert read(data, (7, 1)) == [{"input_ids": [3, 3, 3, 3], "labels": [103, 2]}]
+        assert read(data, (0, 2), (0, 1)) == read(data, (0, 2)) + read(data, (0, 1))
 
     def test_dropout_segments_the_text_with_its_prefix(self, pairs):
-        read = resegmented(pairs, prefix="p ")[0, 4]
-        assert read["input_ids"][-5:] == [ord("p"), ord(" "), ord("s"), ord("4"), 2]
-        assert read["labels"][-3:] == [ord("t"), ord("4"), 2]
+        [row] = read(resegmented(pairs, prefix="p "), (0, 4))
+        assert row["input_ids"][-5:] == [ord("p"), ord(" "), ord("s"), ord("4"), 2]
+        assert row["labels"][-3:] == [ord("t"), ord("4"), 2]
 
     def test_dropout_is_drawn_by_seed_epoch_and_row_in_every_process(self, pairs):
         keys = [(0, 1), (1, 1), (1, 0), (11, 0), (1, 8)]
-        drawn = [resegmented(pairs, seed=seed)[key] for seed in (1, 2) for key in keys]
+        drawn = [row for seed in (1, 2) for row in read(resegmented(pairs, seed=seed), *keys)]
         assert len({str(pair) for pair in drawn}) == len(drawn)
-        assert drawn[4] == resegmented(pairs, seed=1)[1, 8]
+        assert [drawn[4]] == read(resegmented(pairs, seed=1), (1, 8))
         assert drawn[4]["input_ids"] == [1596, 1965, 115, 56, 2]
 
     def test_segmentation_past_its_limit_gives_way(self, pairs):
-        free = resegmented(pairs)
-        capped = resegmented(pairs, limits=(5, 4))
+        keys = [(epoch, row) for epoch in range(4) for row in range(9)]
+        free = read(resegmented(pairs), *keys)
+        capped = read(resegmented(pairs, limits=(5, 4)), *keys)
         gave_way = 0
-        for key in [(epoch, row) for epoch in range(4) for row in range(9)]:
+        for (_, number), free_row, capped_row in zip(keys, free, capped, strict=True):
             for name, limit in (("input_ids", 5), ("labels", 4)):
-                fits = len(free[key][name]) <= limit
+                fits = len(free_row[name]) <= limit
                 gave_way += not fits
-                assert capped[key][name] == (free[key][name] if fits else pairs[key[1]][name])
+                assert capped_row[name] == (free_row[name] if fits else pairs[number][name])
         assert 0 < gave_way < 72
 
 

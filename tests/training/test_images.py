@@ -173,12 +173,12 @@ class TestVariation:
         vary = pickle.loads(pickle.dumps(Variation(shift=2, crop=0.7, flip=True)))
         data = Dataset.from_list([row(GRADIENT)] * 4)
         keys = [(epoch, number) for epoch in range(4) for number in range(4)]
-        first = {key: TrainingRows(data, vary, seed=1)[key]["pixels"] for key in keys}
+        first = {key: TrainingRows(data, vary, seed=1).__getitems__([key])[0]["pixels"] for key in keys}
         for key, again in zip(keys, TrainingRows(data, vary, seed=1).__getitems__(keys), strict=True):
             assert again["pixels"] == first[key]
             assert again["labels"] == 3
         assert len({*first.values()}) > 8
-        assert TrainingRows(data, vary, seed=2)[0, 0]["pixels"] != first[0, 0]
+        assert TrainingRows(data, vary, seed=2).__getitems__([(0, 0)])[0]["pixels"] != first[0, 0]
 
     def test_there_is_none_where_nothing_is_asked_for(self):
         data = SimpleNamespace(random_shift=0, random_crop=1.0)

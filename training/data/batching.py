@@ -49,7 +49,6 @@ class LengthBatchSampler(Sampler[list[Key]]):
         rank: the number of the process for which this sampler yields batches, from 0 on.
 
     Raises:
-        ValueError: if not exactly one of `max_tokens` and `batch_size` is given.
         InputError: if the rows cannot be divided into the same number of batches for each process.
     """
 
@@ -63,8 +62,6 @@ class LengthBatchSampler(Sampler[list[Key]]):
         num_replicas: int = 1,
         rank: int = 0,
     ):
-        if (max_tokens is None) == (batch_size is None):
-            raise ValueError(f"Give either max_tokens or batch_size, got {max_tokens} and {batch_size}.")
         self.lengths = np.asarray(lengths, dtype=np.int64)
         self.seed = seed
         self.num_replicas = num_replicas
@@ -195,11 +192,8 @@ class TrainingRows(TorchDataset[Row]):
     def __len__(self) -> int:
         return len(self.dataset)
 
-    def __getitem__(self, key: Key) -> Row:
-        return self.__getitems__([key])[0]
-
     def __getitems__(self, keys: list[Key]) -> list[Row]:
-        """Read all rows of a batch at once, which is faster than row by row; a DataLoader calls this method."""
+        """Read all rows of a batch at once, which is faster than row by row; a DataLoader calls this method only."""
         columns = self.dataset[[row for _, row in keys]]
         rows = [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
         if self.vary is None:
