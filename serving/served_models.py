@@ -9,7 +9,7 @@ from transformers.tokenization_utils_base import VERY_LARGE_INTEGER
 
 from locant.configuration import LocantConfig
 from locant.training.errors import InputError
-from locant.training.inference import Translation, new_tokens_limit, position_limit, translate
+from locant.training.inference import Translation, new_tokens_limit, position_limit, smallest, translate
 
 _SCORE_BYTES = 2**30  # the largest number of bytes of all score tensors that `generate` keeps for a batch
 
@@ -126,8 +126,7 @@ class ServedClassifier:
     def __init__(self, pipe: Any, max_length: int | None = None):
         self.model = pipe.model
         self._pipe = pipe
-        limits = (max_length, _table_size(pipe.model, pipe.tokenizer, "source"))
-        self._max_length = min((limit for limit in limits if limit is not None), default=None)
+        self._max_length = smallest(max_length, _table_size(pipe.model, pipe.tokenizer, "source"))
 
     def compute(self, texts: Sequence[str], options: dict[str, Any]) -> list[ClassifiedText]:
         """Classify texts in one batch; `options` has no effect."""

@@ -367,6 +367,11 @@ def position_limit(model: PreTrainedModel, side: str) -> int | None:
     return getattr(getattr(stack, "position", None), "limit", None)
 
 
+def smallest(*limits: int | None) -> int | None:
+    """Return the smallest of the limits that are not None; None if all of them are None."""
+    return min((limit for limit in limits if limit is not None), default=None)
+
+
 def _check_positions(
     model: PreTrainedModel, side: str, sequences: Sequence[Sequence[int]], line_numbers: Iterable[int]
 ) -> None:

@@ -20,7 +20,7 @@ from locant.commands.text_files import output, prompted, standard_input
 from locant.training.data.images import open_image
 from locant.training.data.tables import Column, Layout, is_table, load_files, read_lines
 from locant.training.errors import InputError
-from locant.training.inference import check_folder, one_line, position_limit
+from locant.training.inference import check_folder, one_line, position_limit, smallest
 from locant.training.run.progress import shorten
 from locant.utils.errors import first_line, reason_of, sentence
 
@@ -92,8 +92,7 @@ def max_text_tokens(pipe: Any, data: Any) -> int | None:
     """
     if pipe.task != "text-classification":
         return None
-    limits = [getattr(data, "max_length", None), position_limit(pipe.model, "source")]
-    return min((limit for limit in limits if limit is not None), default=None)
+    return smallest(getattr(data, "max_length", None), position_limit(pipe.model, "source"))
 
 
 def load_pipeline(parsed: argparse.Namespace, trained_for: str | None = None) -> tuple[Any, Any]:

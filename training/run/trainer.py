@@ -21,7 +21,7 @@ from locant.utils.files import write_text
 from ..data.batching import LengthBatchSampler, TrainingRows, build_training_dataloader
 from ..data.streaming import BlockBatches, Place, StreamLoader, divide_block
 from ..errors import InputError
-from ..inference import position_limit
+from ..inference import position_limit, smallest
 from ..options.arguments import GenerationTrainingArguments, TrainingArguments
 from .interruption import survive_first_sigterm
 from .pushing import PushingTrainer
@@ -441,13 +441,9 @@ class GenerationTrainer(RecipeTrainer, Seq2SeqTrainer):
         generate the end token.
         """
         own: Any = self.model
-        limits = [
+        limit = smallest(
             self.args.generation_max_length or self.args.max_new_tokens,
             position_limit(self.model, "target"),
             2 * inputs["input_ids"].shape[1] + 10 if "input_ids" in inputs else None,
-        ]
-        return own.generate(
-            **inputs,
-            num_beams=self.args.generation_num_beams or 1,
-            max_new_tokens=min(limit for limit in limits if limit is not None),
         )
+        return own.generate(**inputs, num_beams=self.args.generation_num_beams or 1, max_new_tokens=limit)

@@ -21,7 +21,7 @@ from ..data.preprocessing import Side, build_tokenizer, check_lengths, drop_unus
 from ..data.row_checks import count_overlap
 from ..data.tables import IMAGE, LINE, TEXT, Column, Layout, numbered, table_of
 from ..errors import InputError
-from ..inference import one_line, position_limit
+from ..inference import one_line, position_limit, smallest
 from ..options.run_config import RunConfig
 from ..run.trainer import GenerationTrainer, by_length
 from .captioning_arguments import CaptioningData
@@ -249,6 +249,6 @@ def _generate(model: Any, pixel_values: torch.Tensor, search: Mapping[str, Any])
 
     A caption has at most `max_new_tokens` tokens, and not more tokens than the decoder has learned positions.
     """
-    limits = [search.get("max_new_tokens", model.generation_config.max_new_tokens), position_limit(model, "target")]
-    given = [limit for limit in limits if limit is not None]
-    return model.generate(pixel_values, **{**search, **({"max_new_tokens": min(given)} if given else {})})
+    wanted = search.get("max_new_tokens", model.generation_config.max_new_tokens)
+    limit = smallest(wanted, position_limit(model, "target"))
+    return model.generate(pixel_values, **{**search, **({} if limit is None else {"max_new_tokens": limit})})

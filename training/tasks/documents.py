@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 import numpy as np
 import pyarrow as pa
 from datasets import Dataset, DatasetDict, Features, List, Value
-from transformers import PreTrainedTokenizerBase
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from ..data.batching import TrainingRows
 from ..data.document_files import EACH_LINE
@@ -19,6 +19,7 @@ from ..data.preprocessing import build_tokenizer, token_lengths
 from ..data.streaming import EncodedBlock
 from ..data.tables import Column, Layout
 from ..errors import InputError
+from ..inference import position_limit
 from ..options.run_config import RunConfig
 from .recipe import PreparedData, Recipe, Stream, tokenizer_fields
 
@@ -38,6 +39,8 @@ class DocumentRecipe(Recipe):
 
     purpose: ClassVar[str]
     """The argument `purpose` of `train_tokenizer` for a new tokenizer."""
+    size_option: ClassVar[tuple[str, str]]
+    """The option with the largest number of tokens of a piece, and the side of the model that reads the pieces."""
 
     def __init__(self, data: Any, seed: int):
         super().__init__(data, seed)
@@ -141,6 +144,16 @@ class DocumentRecipe(Recipe):
     def config_fields(self, prepared: PreparedData) -> dict[str, Any]:
         """Return the config fields that the tokenizer determines: the vocabulary size and the ids of special tokens."""
         return tokenizer_fields(prepared.processor)
+
+    def check(self, model: PreTrainedModel, prepared: PreparedData) -> None:
+        """Raise `InputError` if the largest number of tokens of a piece is above the number of learned positions."""
+        option, side = self.size_option
+        size, limit = getattr(self.data, option), position_limit(model, side)
+        if limit is not None and size > limit:
+            raise InputError(
+                f"{option} is {size}, but the learned positions end at {limit}: lower {option}, raise "
+                "max_position_embeddings, or choose a position encoding without a table (sinusoidal, rotary)."
+            )
 
     def learned_tokens(self, pieces: Dataset, tokenizer: PreTrainedTokenizerBase) -> np.ndarray:
         """Return the ids of all tokens of `pieces` that the task predicts."""

@@ -143,6 +143,7 @@ class LanguageModeling(DocumentRecipe):
     trainer_class = CausalTrainer
     predictions_name = "losses"
     purpose = "causal_lm"
+    size_option = ("block_size", "target")
 
     data: LanguageModelingData
 
@@ -171,15 +172,6 @@ class LanguageModeling(DocumentRecipe):
             if limit is not None and "max_new_tokens" not in run.given:
                 number = min(number, max(1, limit // 2))  # half of the positions are left for the prompt
             model.generation_config.max_new_tokens = number
-
-    def check(self, model: PreTrainedModel, prepared: PreparedData) -> None:
-        """Raise `InputError` if `block_size` is above the number of learned positions."""
-        limit = position_limit(model, "target")
-        if limit is not None and self.data.block_size > limit:
-            raise InputError(
-                f"block_size is {self.data.block_size}, but the learned positions end at {limit}: lower block_size, "
-                "raise max_position_embeddings, or choose a position encoding without a table (sinusoidal, rotary)."
-            )
 
     def trainer_inputs(self, run: RunConfig, prepared: PreparedData, model: PreTrainedModel) -> TrainerInputs:
         """Return training and validation blocks, the data collator and the metrics for the Trainer.

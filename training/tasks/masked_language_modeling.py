@@ -24,7 +24,6 @@ from locant.modeling.loss import token_losses
 from ..data.batching import TrainingRows
 from ..data.preprocessing import token_lengths
 from ..errors import InputError
-from ..inference import position_limit
 from ..options.run_config import RunConfig
 from ..run.trainer import RecipeTrainer, Tensors, by_length, mean_loss, mean_token_loss
 from .documents import IDS, Cutter, DocumentRecipe, by_document, counted_documents
@@ -160,6 +159,7 @@ class MaskedLanguageModeling(DocumentRecipe):
     auto_class = AutoModelForMaskedLM
     trainer_class = MaskedTrainer
     purpose = "masked_lm"
+    size_option = ("max_length", "source")
 
     data: MaskedLanguageModelingData
 
@@ -170,15 +170,6 @@ class MaskedLanguageModeling(DocumentRecipe):
     def learned(self, ids: np.ndarray, first: np.ndarray, tokenizer: PreTrainedTokenizerBase) -> np.ndarray:
         """Return an array with True for every token that is not a special token."""
         return ~np.isin(ids, tokenizer.all_special_ids)
-
-    def check(self, model: PreTrainedModel, prepared: PreparedData) -> None:
-        """Raise `InputError` if `max_length` is above the number of learned positions."""
-        limit = position_limit(model, "source")
-        if limit is not None and self.data.max_length > limit:
-            raise InputError(
-                f"max_length is {self.data.max_length}, but the learned positions end at {limit}: lower max_length, "
-                "raise max_position_embeddings, or choose a position encoding without a table (sinusoidal, rotary)."
-            )
 
     def hide(self, pieces: Dataset, tokenizer: PreTrainedTokenizerBase) -> Dataset:
         """Mask tokens in the pieces of a split for evaluation; the same seed always gives the same masks."""

@@ -34,7 +34,7 @@ from ..data.row_checks import count_overlap, pair_warnings
 from ..data.streaming import EncodedBlock
 from ..data.tables import Column, Layout
 from ..errors import InputError
-from ..inference import EvaluationRow, evaluate_split, position_limit
+from ..inference import EvaluationRow, evaluate_split, position_limit, smallest
 from ..options.run_config import RunConfig
 from ..run.trainer import GenerationTrainer, by_length
 from .bleu_by_length import bleu_by_length
@@ -196,8 +196,8 @@ class Translation(Recipe):
 
     def _limits(self, model: PreTrainedModel) -> dict[Side, int | None]:
         return {
-            SOURCE: _smaller(self.data.max_source_length, position_limit(model, "source")),
-            TARGET: _smaller(self.data.max_target_length, position_limit(model, "target")),
+            SOURCE: smallest(self.data.max_source_length, position_limit(model, "source")),
+            TARGET: smallest(self.data.max_target_length, position_limit(model, "target")),
         }
 
     def _resegmentation(self, tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel) -> Resegmentation:
@@ -243,7 +243,3 @@ def translation_lines(metrics: Mapping[str, Any]) -> list[MetricLine]:
 
 def _text_column(name: str, chosen: str | None, lang: str | None) -> Column:
     return Column(name, chosen=chosen, usual=() if lang is None else (f"translation.{lang}", lang))
-
-
-def _smaller(*limits: int | None) -> int | None:
-    return min((limit for limit in limits if limit is not None), default=None)
