@@ -42,7 +42,7 @@ from locant.training.data.tables import LABEL, Column, Layout, load_files, numbe
 from locant.training.errors import InputError
 from locant.training.options.run_config import make_run_config
 from locant.training.run.trainer import RecipeTrainer
-from locant.training.tasks.documents import DocumentEncoder
+from locant.training.tasks.documents import encode_block
 from locant.training.tasks.language_modeling import OverlappingPieces, training_blocks
 from locant.training.tasks.masked_language_modeling import Masking, SeparatePieces, masked_rows
 from locant.training.tasks.sequence_classification import SequenceClassification
@@ -400,9 +400,11 @@ class TestTasks:
 
     def encoder(self, task, tokenizer):
         if task == "language_modeling":
-            return DocumentEncoder(OverlappingPieces(tokenizer, 16), partial(training_blocks, size=16))
-        masked = partial(masked_rows, masking=Masking(tokenizer, 0.3), seed=1)
-        return DocumentEncoder(SeparatePieces(tokenizer, 16), masked)
+            cut, training_rows = OverlappingPieces(tokenizer, 16), partial(training_blocks, size=16)
+        else:
+            cut = SeparatePieces(tokenizer, 16)
+            training_rows = partial(masked_rows, masking=Masking(tokenizer, 0.3), seed=1)
+        return partial(encode_block, cut=cut, training_rows=training_rows)
 
     @pytest.mark.parametrize(("task", "shared"), [("language_modeling", 1), ("masked_language_modeling", 2)])
     def test_a_block_has_all_tokens_of_its_documents(self, documents, texts, tokenizer, task, shared):

@@ -5,7 +5,7 @@ import io
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from contextlib import redirect_stdout
-from dataclasses import dataclass
+from functools import partial
 from typing import Any, ClassVar
 
 import numpy as np
@@ -117,7 +117,7 @@ class DocumentRecipe(Recipe):
 
         `training_rows` converts pieces to training rows and their lengths.
         """
-        return self.stream(DocumentEncoder(self.cutter(tokenizer), training_rows))
+        return self.stream(partial(encode_block, cut=self.cutter(tokenizer), training_rows=training_rows))
 
     def encode(self, rows: DatasetDict, processor: PreTrainedTokenizerBase) -> PreparedData:
         """Cut the documents of every split into pieces, and count documents, pieces, tokens and bytes."""
@@ -182,25 +182,23 @@ class DocumentRecipe(Recipe):
         return np.log(counts.sum()) - np.log(counts)
 
 
-@dataclass
-class DocumentEncoder:
-    """Cuts the documents of a streamed block into pieces; documents of white space only are dropped.
+def encode_block(
+    documents: Dataset, cut: Cutter, training_rows: Callable[[Dataset], tuple[TrainingRows, np.ndarray]]
+) -> EncodedBlock:
+    """Cut the documents of a streamed block into pieces, make training rows of them, and count the dropped documents.
+
+    Documents of white space only are dropped.
 
     Args:
+        documents: the documents of the block.
         cut: cuts documents into pieces.
         training_rows: converts pieces to training rows and their lengths `(rows, 1)`.
     """
-
-    cut: Cutter
-    training_rows: Callable[[Dataset], tuple[TrainingRows, np.ndarray]]
-
-    def __call__(self, documents: Dataset) -> EncodedBlock:
-        """Cut the documents of a block into training rows, and count the documents that were dropped."""
-        pieces = cut_documents(documents, self.cut)
-        dropped = {"empty": len(documents) - len(np.unique(pieces[DOCUMENT][:]))}
-        if not len(pieces):
-            return EncodedBlock(TrainingRows(pieces), np.zeros((0, 1), dtype=np.int64), dropped)
-        return EncodedBlock(*self.training_rows(pieces), dropped)
+    pieces = cut_documents(documents, cut)
+    dropped = {"empty": len(documents) - len(np.unique(pieces[DOCUMENT][:]))}
+    if not len(pieces):
+        return EncodedBlock(TrainingRows(pieces), np.zeros((0, 1), dtype=np.int64), dropped)
+    return EncodedBlock(*training_rows(pieces), dropped)
 
 
 def cut_documents(rows: Dataset, cut: Cutter, *, num_proc: int | None = None, desc: str | None = None) -> Dataset:

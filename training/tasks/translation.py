@@ -2,7 +2,7 @@
 """The recipe of translation: train an encoder–decoder on parallel text, and evaluate its translations."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -52,45 +52,22 @@ from .recipe import (
 from .translation_arguments import TranslationData
 
 
-@dataclass
-class TrainingPairs:
-    """Converts tokenised pairs to training rows and their lengths.
+def training_pairs(pairs: Dataset, resegment: Resegmentation | None, seed: int) -> tuple[TrainingRows, np.ndarray]:
+    """Convert tokenised pairs to training rows, and return them and their lengths `(pairs, 2)`.
 
     Args:
+        pairs: the pairs, with their texts and token ids.
         resegment: the random segmentation of BPE dropout; None without BPE dropout. If `resegment.growth` is set, the
             lengths are upper bounds of the lengths that the segmentations may have.
         seed: the seed of the segmentations.
     """
-
-    resegment: Resegmentation | None
-    seed: int
-
-    def __call__(self, pairs: Dataset) -> tuple[TrainingRows, np.ndarray]:
-        """Return the training rows, and their lengths `(pairs, 2)`."""
-        columns, lengths = [SOURCE.ids, TARGET.ids], pair_lengths(pairs)
-        if self.resegment is not None:
-            columns = [*columns, SOURCE.text, TARGET.text]
-            if self.resegment.growth:  # `measure_growth` was called, as batches have a budget of tokens
-                bounds = [self.resegment.longest(side, lengths[:, i]) for i, side in enumerate((SOURCE, TARGET))]
-                lengths = np.stack(bounds, axis=1).astype(np.int64)
-        return TrainingRows(pairs.select_columns(columns), self.resegment, seed=self.seed), lengths
-
-
-@dataclass
-class PairEncoder:
-    """Tokenises the pairs of a streamed block, and drops pairs in which a text is blank or exceeds its limit."""
-
-    tokenizer: PreTrainedTokenizerBase
-    source_prefix: str
-    limits: dict[Side, int | None]
-    rows: TrainingPairs
-
-    def __call__(self, pairs: Dataset) -> EncodedBlock:
-        """Return the training rows of a block, their lengths, and the numbers of dropped pairs."""
-        columns = pairs[:]
-        encoded = Dataset.from_dict({**columns, **encode_pairs(columns, self.tokenizer, self.source_prefix)})
-        kept, dropped = select_usable(encoded, self.limits)
-        return EncodedBlock(*self.rows(kept), dropped._asdict())
+    columns, lengths = [SOURCE.ids, TARGET.ids], pair_lengths(pairs)
+    if resegment is not None:
+        columns = [*columns, SOURCE.text, TARGET.text]
+        if resegment.growth:  # `measure_growth` was called, as batches have a budget of tokens
+            bounds = [resegment.longest(side, lengths[:, i]) for i, side in enumerate((SOURCE, TARGET))]
+            lengths = np.stack(bounds, axis=1).astype(np.int64)
+    return TrainingRows(pairs.select_columns(columns), resegment, seed=seed), lengths
 
 
 class Translation(Recipe):
@@ -182,17 +159,30 @@ class Translation(Recipe):
         resegment = self._resegmentation(prepared.processor, model) if self.data.bpe_dropout else None
         if resegment is not None and run.training.max_tokens_per_batch is not None:
             resegment.measure_growth(train, run.training.seed)
-        pairs, rows = prepared.rows["validation"], TrainingPairs(resegment, run.training.seed)
-        encoder = PairEncoder(prepared.processor, self.data.source_prefix or "", self._limits(model), rows)
-        train_dataset, lengths = rows(train)
+        pairs = prepared.rows["validation"]
+        options: dict[str, Any] = {"resegment": resegment, "seed": run.training.seed}
+        encode = partial(self._encode_block, tokenizer=prepared.processor, limits=self._limits(model), **options)
+        train_dataset, lengths = training_pairs(train, **options)
         return TrainerInputs(
             train_dataset=train_dataset,
             train_lengths=lengths,
             eval_dataset=by_length(validation.select_columns([SOURCE.ids, TARGET.ids]), pair_lengths(validation)),
             data_collator=DataCollatorForSeq2Seq(prepared.processor, label_pad_token_id=-100),
             compute_metrics=GenerationMetrics(prepared.processor, pairs["target"][:], pairs["source"][:]),
-            stream=self.stream(encoder),
+            stream=self.stream(encode),
         )
+
+    def _encode_block(
+        self, pairs: Dataset, tokenizer: PreTrainedTokenizerBase, limits: dict[Side, int | None], **options: Any
+    ) -> EncodedBlock:
+        """Tokenise the pairs of a streamed block, and drop pairs in which a text is blank or exceeds its limit.
+
+        `options` are arguments of `training_pairs`.
+        """
+        columns = pairs[:]
+        encoded = Dataset.from_dict({**columns, **encode_pairs(columns, tokenizer, self.data.source_prefix or "")})
+        kept, dropped = select_usable(encoded, limits)
+        return EncodedBlock(*training_pairs(kept, **options), dropped._asdict())
 
     def _limits(self, model: PreTrainedModel) -> dict[Side, int | None]:
         return {
