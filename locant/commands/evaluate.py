@@ -19,7 +19,7 @@ from locant.commands.text_files import output, read_parallel
 from locant.training.errors import InputError
 from locant.training.inference import evaluate_split, load, print_tsv
 from locant.training.options.arguments import GenerationTrainingArguments
-from locant.training.tasks.recipe import EvaluationResult, MetricLine, recipe_of
+from locant.training.tasks.recipe import EvaluationResult, MetricLine, class_lines, recipe_of
 from locant.training.tasks.registry import TASKS
 from locant.training.tasks.translation import translation_lines
 from locant.training.tasks.translation_arguments import TranslationData
@@ -95,7 +95,7 @@ def _measure_split(parsed: argparse.Namespace, data_options: list[str]) -> tuple
             model, processor, _ = stack.enter_context(load_in_engine(parsed))
         options = {"batch_size": parsed.batch_size, "show_progress": show_progress}
         measured = recipe.measure(model, processor, rows, **options, **search)
-    return measured, [*recipe.lines(measured.metrics), *recipe.details(measured.metrics)]
+    return measured, [*recipe.lines(measured.metrics), *class_lines(measured.metrics)]
 
 
 def _parser() -> argparse.ArgumentParser:

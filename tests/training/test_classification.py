@@ -1,6 +1,7 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
 """Losses and scores of classifiers, against transformers' loss and counting by hand."""
 
+from functools import partial
 from types import SimpleNamespace
 
 import numpy as np
@@ -10,16 +11,15 @@ from matplotlib.figure import Figure
 from transformers import EvalPrediction
 from transformers.loss.loss_utils import ForSequenceClassificationLoss
 
-from locant.training.run.pictures import write_pictures
+from locant.training.run.pictures import draw_confusion_matrix, write_pictures
 from locant.training.tasks.classification import (
     ClassificationMetrics,
-    class_lines,
     classification_lines,
     classification_metrics,
     classification_scores,
-    confusion_drawing,
     label_losses,
 )
+from locant.training.tasks.recipe import class_lines
 
 LOGITS = torch.randn(7, 3, generator=torch.Generator().manual_seed(1))
 CASES = {
@@ -31,7 +31,7 @@ CASES = {
 
 def test_labels_with_dollar_signs_are_no_formulas(tmp_path):
     measured = {"confusion_matrix": [[1, 2], [3, 4]], "by_class": dict.fromkeys(["$0_$50", "$50_$100"])}
-    assert write_pictures(tmp_path, confusion_drawing(measured), "not drawn")
+    assert write_pictures(tmp_path, {"matrix": partial(draw_confusion_matrix, metrics=measured)}, "not drawn")
 
 
 @pytest.mark.parametrize(("problem_type", "case"), CASES.items(), ids=list(CASES))
@@ -131,13 +131,9 @@ class TestClasses:
 
     def test_the_picture_has_the_counts(self):
         figure = Figure()
-        [draw] = confusion_drawing(
-            {"confusion_matrix": [[7, 1], [0, 1234]], "by_class": {"cat": {}, "dog": {}}}
-        ).values()
-        [axes] = draw(figure).axes
+        metrics = {"confusion_matrix": [[7, 1], [0, 1234]], "by_class": {"cat": {}, "dog": {}}}
+        draw_confusion_matrix(figure, metrics)
+        [axes] = figure.axes
         assert [text.get_text() for text in axes.texts] == ["7", "1", "0", "1,234"]
         assert [label.get_text() for label in axes.get_yticklabels()] == ["cat", "dog"]
         assert (axes.get_xlabel(), axes.get_ylabel()) == ("predicted class", "class")
-
-    def test_numbers_have_no_picture(self):
-        assert confusion_drawing({"mse": 1.0}) == {}

@@ -4,6 +4,7 @@
 from collections import Counter
 from collections.abc import Mapping
 from contextlib import nullcontext
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -30,7 +31,7 @@ from .dry_run import print_dry_run
 from .failures import in_one_sentence
 from .history import EarlyStopping, HistoryWriter
 from .interruption import SaveOnTermination, Termination
-from .pictures import write_pictures
+from .pictures import draw_confusion_matrix, write_pictures
 from .progress import (
     ProgressFromStep,
     SampleWriter,
@@ -421,9 +422,9 @@ def measure(
     folder.write_metrics(metrics)
     write_report(folder.path, recipe, metrics, rows)
     for split in ("validation", "test"):
-        drawings = recipe.drawings(metrics[split]) if split in metrics else {}
-        for name, draw in drawings.items():
-            write_pictures(folder.path, {f"{split}_{name}": draw}, f"The {name.replace('_', ' ')} is not drawn")
+        if "confusion_matrix" in metrics.get(split, {}):
+            drawing = {f"{split}_confusion_matrix": partial(draw_confusion_matrix, metrics=metrics[split])}
+            write_pictures(folder.path, drawing, "The confusion matrix is not drawn")
     return metrics
 
 

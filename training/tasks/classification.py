@@ -2,7 +2,6 @@
 """Loss and metrics of classifiers of texts and images: one label or several labels for each row, or regression."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -22,6 +21,9 @@ from ..data.tables import place_of
 from ..errors import InputError
 from ..run.trainer import RecipeTrainer, Tensors, mean_loss
 from .recipe import MetricLine, measure_rows
+
+MOST_CLASSES_OF_A_MATRIX = 100
+"""The largest number of classes for which there is a confusion matrix."""
 
 
 def find_classes(names: Iterable[str], row: str) -> list[str]:
@@ -199,54 +201,3 @@ def classification_lines(metrics: Mapping[str, Any]) -> list[MetricLine]:
     names = {"accuracy": "accuracy", "macro_f1": "macro F1", "mse": "mean squared error", "pearson": "correlation"}
     lines = [MetricLine(name, f"{metrics[key]:.4f}") for key, name in names.items() if key in metrics]
     return [*lines, MetricLine("loss", f"{metrics['loss']:.4f}")]
-
-
-def class_lines(metrics: Mapping[str, Any]) -> list[MetricLine]:
-    """Return lines with the F1, precision, recall and number of rows of each class; an empty list for regression."""
-    return [
-        MetricLine(
-            f"F1 of {name}",
-            f"{scores['f1']:.4f}",
-            f"precision {scores['precision']:.4f}, recall {scores['recall']:.4f}, {scores['rows']:,} rows",
-        )
-        for name, scores in metrics.get("by_class", {}).items()
-    ]
-
-
-MOST_CLASSES_OF_A_MATRIX = 100
-"""The largest number of classes for which there is a confusion matrix."""
-MOST_CLASSES_WITH_NUMBERS = 20
-"""The largest number of classes for which the picture of a confusion matrix shows the numbers of rows."""
-
-
-def confusion_drawing(metrics: Mapping[str, Any]) -> dict[str, Callable[[Any], Any]]:
-    """Return a dict with the function that draws the confusion matrix; empty if `metrics` has no confusion matrix."""
-    if "confusion_matrix" not in metrics:
-        return {}
-    matrix, classes = metrics["confusion_matrix"], list(metrics["by_class"])
-    return {"confusion_matrix": partial(draw_confusion_matrix, matrix=matrix, classes=classes)}
-
-
-def draw_confusion_matrix(figure: Any, matrix: Sequence[Sequence[int]], classes: Sequence[str]) -> Any:
-    """Draw the confusion matrix as a grid with a row for each class and a column for each predicted class.
-
-    The color of a cell shows the share of the rows of a class for which the class of the column was predicted. With at
-    most `MOST_CLASSES_WITH_NUMBERS` classes, a cell also shows the number of rows.
-    """
-    counts = np.array(matrix)
-    size = min(20.0, 3 + 0.5 * len(classes))
-    figure.set_size_inches(size, size)
-    axes = figure.add_subplot()
-    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-    # with `parse_math=True`, the text between two dollar signs would be a formula
-    axes.set_xticks(range(len(classes)), classes, rotation="vertical", parse_math=False)
-    axes.set_yticks(range(len(classes)), classes, parse_math=False)
-    if len(classes) <= MOST_CLASSES_WITH_NUMBERS:
-        for row, column in np.ndindex(counts.shape):
-            color = "white" if shares[row, column] > 0.5 else "black"
-            axes.text(column, row, f"{counts[row, column]:,}", ha="center", va="center", color=color)
-    axes.set_title("color: share of the rows of the class")
-    axes.set_xlabel("predicted class")
-    axes.set_ylabel("class")
-    return figure

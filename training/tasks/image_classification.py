@@ -2,7 +2,7 @@
 """The recipe of image classification: train an encoder on images with one label each, and evaluate it."""
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -21,10 +21,8 @@ from .classification import (
     ClassificationTrainer,
     check_class,
     class_fields,
-    class_lines,
     classification_lines,
     classification_metrics,
-    confusion_drawing,
     find_classes,
     predict_logits,
 )
@@ -135,11 +133,3 @@ class ImageClassification(Recipe):
     def lines(self, metrics: Mapping[str, Any]) -> list[MetricLine]:
         """Return lines with the scores, the loss, and the number of images."""
         return [*classification_lines(metrics), MetricLine("images", f"{metrics['images']:,}")]
-
-    def details(self, metrics: Mapping[str, Any]) -> list[MetricLine]:
-        """Return lines with the scores of each class."""
-        return class_lines(metrics)
-
-    def drawings(self, metrics: Mapping[str, Any]) -> dict[str, Callable[[Any], Any]]:
-        """Return a dict with the function that draws the confusion matrix; empty if `metrics` has no such matrix."""
-        return confusion_drawing(metrics)

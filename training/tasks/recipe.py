@@ -88,6 +88,18 @@ class ReportTable(NamedTuple):
     rows: Sequence[Sequence[str]]
 
 
+def class_lines(metrics: Mapping[str, Any]) -> list[MetricLine]:
+    """Return lines with the F1, precision, recall and number of rows of each class; an empty list without classes."""
+    return [
+        MetricLine(
+            f"F1 of {name}",
+            f"{scores['f1']:.4f}",
+            f"precision {scores['precision']:.4f}, recall {scores['recall']:.4f}, {scores['rows']:,} rows",
+        )
+        for name, scores in metrics.get("by_class", {}).items()
+    ]
+
+
 MOST_REPORTED_ROWS = 20
 
 
@@ -219,20 +231,9 @@ class Recipe(ABC):
     def lines(self, metrics: Mapping[str, Any]) -> list[MetricLine]:
         """Return the lines that are printed for the metrics of `measure`, with the most important metric first."""
 
-    def details(self, metrics: Mapping[str, Any]) -> list[MetricLine]:
-        """Return lines with metrics of parts of the rows, such as of each class, to print after those of `lines`."""
-        return []
-
     def report_tables(self, rows: Sequence[Any]) -> list[ReportTable]:
         """Make tables of the predictions for a split, such as wrong predictions, for the report of a run."""
         return []
-
-    def drawings(self, metrics: Mapping[str, Any]) -> dict[str, Callable[[Any], Any]]:
-        """Return a dict from the name of each picture of the metrics to the function that draws the picture.
-
-        The argument of each function is the empty matplotlib figure to draw on.
-        """
-        return {}
 
 
 def recipe_of(task: Task) -> type[Recipe]:

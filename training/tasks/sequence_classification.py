@@ -2,7 +2,7 @@
 """The recipe of sequence classification: train an encoder on texts with labels, and evaluate it."""
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -31,10 +31,8 @@ from .classification import (
     ClassificationTrainer,
     check_class,
     class_fields,
-    class_lines,
     classification_lines,
     classification_metrics,
-    confusion_drawing,
     find_classes,
     predict_logits,
     predicted_labels,
@@ -254,14 +252,6 @@ class SequenceClassification(Recipe):
     def lines(self, metrics: Mapping[str, Any]) -> list[MetricLine]:
         """Return lines with the scores, the loss, and the number of texts."""
         return [*classification_lines(metrics), MetricLine("texts", f"{metrics['texts']:,}")]
-
-    def details(self, metrics: Mapping[str, Any]) -> list[MetricLine]:
-        """Return lines with the scores of each class."""
-        return class_lines(metrics)
-
-    def drawings(self, metrics: Mapping[str, Any]) -> dict[str, Callable[[Any], Any]]:
-        """Return a dict with the function that draws the confusion matrix; empty if `metrics` has no such matrix."""
-        return confusion_drawing(metrics)
 
 
 def _names(rows: Dataset) -> list[str]:
