@@ -4,6 +4,7 @@
 import argparse
 import dataclasses
 from contextlib import ExitStack, nullcontext
+from typing import Any
 
 from locant.commands.command_parser import CommandParser
 from locant.commands.engines import TORCH, add_engine_options, engine_of, load_in_engine
@@ -19,7 +20,7 @@ from locant.commands.text_files import output, read_parallel
 from locant.training.errors import InputError
 from locant.training.inference import evaluate_split, load, print_tsv
 from locant.training.options.arguments import GenerationTrainingArguments
-from locant.training.tasks.recipe import EvaluationResult, MetricLine, class_lines, recipe_of
+from locant.training.tasks.recipe import MetricLine, class_lines, recipe_of
 from locant.training.tasks.registry import TASKS
 from locant.training.tasks.translation import translation_lines
 from locant.training.tasks.translation_arguments import TranslationData
@@ -41,14 +42,14 @@ def run(arguments: list[str]) -> None:
     if parsed.test_file is not None and parsed.split not in (None, "test"):
         parser.error(f"--test_file does not go with --split {parsed.split}")
     with nullcontext() if parsed.output is None else output(parsed.output) as file:
-        measured, lines = _measure_split(parsed, data_options) if parsed.source is None else _measure_files(parsed)
+        found, lines = _measure_split(parsed, data_options) if parsed.source is None else _measure_files(parsed)
         print("\n".join(f"{name:<18} {value:>9}  {note}".rstrip() for name, value, note in lines))
         if file is not None:
-            print_tsv(measured.predictions, file)
+            print_tsv(found, file)
 
 
-def _measure_files(parsed: argparse.Namespace) -> tuple[EvaluationResult, list[MetricLine]]:
-    """Measure a translator on two parallel files."""
+def _measure_files(parsed: argparse.Namespace) -> tuple[list[Any], list[MetricLine]]:
+    """Measure a translator on two parallel files, and return its translations and the lines to print."""
     task = trained_with(parsed.model)[0]
     if task is not None and task is not TASKS["translation"]:
         raise InputError(
@@ -58,11 +59,13 @@ def _measure_files(parsed: argparse.Namespace) -> tuple[EvaluationResult, list[M
     sources, references = read_parallel(parsed.source, parsed.reference)
     with load_in_engine(parsed) as (model, tokenizer, options):
         metrics, rows = evaluate_split(model, tokenizer, sources, references, **options, **search_options(parsed))
-    return EvaluationResult(metrics, rows), translation_lines(metrics)
+    return rows, translation_lines(metrics)
 
 
-def _measure_split(parsed: argparse.Namespace, data_options: list[str]) -> tuple[EvaluationResult, list[MetricLine]]:
+def _measure_split(parsed: argparse.Namespace, data_options: list[str]) -> tuple[list[Any], list[MetricLine]]:
     """Measure a model of any task on a split of the data of its training run.
+
+    Returns the predictions, and the lines to print.
 
     Args:
         parsed: the arguments of the command.
@@ -94,8 +97,8 @@ def _measure_split(parsed: argparse.Namespace, data_options: list[str]) -> tuple
         else:
             model, processor, _ = stack.enter_context(load_in_engine(parsed))
         options = {"batch_size": parsed.batch_size, "show_progress": show_progress}
-        measured = recipe.measure(model, processor, rows, **options, **search)
-    return measured, [*recipe.lines(measured.metrics), *class_lines(measured.metrics)]
+        metrics, found = recipe.measure(model, processor, rows, **options, **search)
+    return found, [*recipe.lines(metrics), *class_lines(metrics)]
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -138,7 +138,7 @@ class TestDropping:
         tokenized = tokenize_pairs(dataset(*self.pairs), tokenizer)
         left, counts = drop_unusable_pairs(tokenized, *limits)
         assert list(zip(left["source"], left["target"], strict=True)) == [self.pairs[i] for i in kept]
-        assert (counts.empty, counts.long) == dropped
+        assert (counts["empty"], counts["long"]) == dropped
         np.testing.assert_array_equal(pair_lengths(left), pair_lengths(tokenized)[kept])
 
     def test_an_empty_source_counts_as_empty_under_a_prefix(self, tokenizer):

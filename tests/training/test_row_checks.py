@@ -199,5 +199,6 @@ def test_a_large_model_for_few_tokens_is_warned_of(toy, tmp_path, capsys):
 def test_overlap_counts_sources_and_whole_pairs():
     train = Dataset.from_dict({"source": ["a", "b", "c"], "target": ["A", "B", "C"]})
     test = Dataset.from_dict({"source": ["a", "a", "b", "d"], "target": ["A", "other", "B", "D"]})
-    assert count_overlap(train, test, ["source", "target"]) == (3, 2)
-    assert count_overlap(test, train, ["source", "target"])._asdict() == {"inputs": 2, "rows": 2}
+    compared = {"sources": ["source"], "pairs": ["source", "target"]}
+    assert count_overlap(train, test, compared) == {"sources": 3, "pairs": 2}
+    assert count_overlap(test, train, compared) == {"sources": 2, "pairs": 2}

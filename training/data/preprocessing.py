@@ -106,34 +106,27 @@ def pair_lengths(dataset: Dataset) -> np.ndarray:
     return token_lengths(dataset, [SOURCE.ids, TARGET.ids])
 
 
-class Dropped(NamedTuple):
-    """The numbers of dropped training rows.
-
-    `empty` is the number of rows with a blank text, and `long` the number of other rows with a text of more tokens than
-    the limit.
-    """
-
-    empty: int
-    long: int
-
-
-def select_usable(dataset: Dataset, limits: dict[Side, int | None]) -> tuple[Dataset, Dropped]:
-    """Drop, and count, the rows in which a text is blank or has more tokens than the limit of its side.
+def select_usable(dataset: Dataset, limits: dict[Side, int | None]) -> tuple[Dataset, dict[str, int]]:
+    """Drop the rows in which a text is blank or has more tokens than the limit of its side.
 
     Args:
         dataset: the rows, with the texts and the token ids of each side.
         limits: the limit of each side in tokens, including special tokens and a prefix; None for no limit.
+
+    Returns:
+        The other rows, and the numbers of dropped rows: `empty` is the number of rows with a blank text, and `long` the
+        number of other rows with a text of more tokens than the limit.
     """
     text = dataset.select_columns([side.text for side in limits]).with_format("arrow")[:]
     blank = [pc.equal(pc.utf8_trim_whitespace(text[side.text]), "").to_numpy() for side in limits]
     empty = np.any(blank, axis=0)
     bounds = [np.inf if limit is None else limit for limit in limits.values()]
     long = (token_lengths(dataset, [side.ids for side in limits]) > bounds).any(axis=1) & ~empty
-    dropped = Dropped(empty=int(empty.sum()), long=int(long.sum()))
+    dropped = {"empty": int(empty.sum()), "long": int(long.sum())}
     return dataset.select(np.flatnonzero(~(empty | long))), dropped
 
 
-def drop_unusable(dataset: Dataset, limits: dict[Side, int | None], row: str = "row") -> tuple[Dataset, Dropped]:
+def drop_unusable(dataset: Dataset, limits: dict[Side, int | None], row: str = "row") -> tuple[Dataset, dict[str, int]]:
     """Drop rows as `select_usable` does, and raise an error if no row is left.
 
     Call this function for training rows only: the metrics on validation and test rows must not depend on the limits.
@@ -148,9 +141,9 @@ def drop_unusable(dataset: Dataset, limits: dict[Side, int | None], row: str = "
     kept, dropped = select_usable(dataset, limits)
     if not len(kept):
         long = " or ".join(f"{side.limit} {limit}" for side, limit in limits.items() if limit is not None)
-        reason = f"{dropped.empty:,} have an empty text"
+        reason = f"{dropped['empty']:,} have an empty text"
         if long:
-            reason += f", and {dropped.long:,} have a text longer than {long}"
+            reason += f", and {dropped['long']:,} have a text longer than {long}"
         raise InputError(
             f"No training {row} is left, as {reason}: check the data{', or raise the limit' * bool(long)}."
         )

@@ -6,7 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from datasets import Dataset, Image
@@ -258,22 +258,19 @@ def _cosine(first: Counter[str], second: Counter[str]) -> float:
     return float(product / (norms[0] * norms[1]))
 
 
-class Overlap(NamedTuple):
-    """The numbers of test rows that are also in train.
+def count_overlap(train: Dataset, test: Dataset, compared: Mapping[str, Sequence[str]]) -> dict[str, int]:
+    """Count the rows of `test` that equal a row of `train` in some columns.
 
-    For `inputs`, only the first column of the rows is compared, and for `rows` all columns.
+    Args:
+        train: the training rows.
+        test: the test rows.
+        compared: a dict from the name of each count to the columns in which the rows are equal.
+
+    Returns:
+        A dict from the name of each count to the number of test rows.
     """
-
-    inputs: int
-    rows: int
-
-
-def count_overlap(train: Dataset, test: Dataset, columns: Sequence[str]) -> Overlap:
-    """Count the rows of `test` that equal a row of `train` in `columns[0]`, and those that do so in all `columns`."""
-    train_rows = set(row_values(train, columns))
-    train_inputs = {values[0] for values in train_rows}
-    test_rows = list(row_values(test, columns))
-    return Overlap(
-        inputs=sum(values[0] in train_inputs for values in test_rows),
-        rows=sum(values in train_rows for values in test_rows),
-    )
+    found = {}
+    for name, columns in compared.items():
+        known = set(row_values(train, columns))
+        found[name] = sum(values in known for values in row_values(test, columns))
+    return found

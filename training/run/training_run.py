@@ -397,14 +397,13 @@ def measure(
             print_in_main_process(
                 run, f"Evaluating the model on {split}" + ("" if beams is None else f" with num_beams {beams}")
             )
-            metrics[split], predictions = recipe.measure(
+            metrics[split], rows[split] = recipe.measure(
                 model,
                 prepared.processor,
                 prepared.rows[split],
                 batch_size=run.training.per_device_eval_batch_size,
                 show_progress=not run.training.disable_tqdm,
             )
-            rows[split] = list(predictions)
             write_tsv(folder.path / f"{split}_{recipe.predictions_name}.tsv", rows[split])
             if run.training.report_to:
                 scores = {name: value for name, value in metrics[split].items() if isinstance(value, int | float)}

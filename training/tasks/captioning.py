@@ -26,16 +26,7 @@ from ..options.run_config import RunConfig
 from ..run.trainer import GenerationTrainer, by_length
 from .captioning_arguments import CaptioningData
 from .generation import GenerationMetrics, bleu, set_search_options
-from .recipe import (
-    EvaluationResult,
-    MetricLine,
-    PreparedData,
-    Recipe,
-    ReportTable,
-    TrainerInputs,
-    report_rows,
-    tokenizer_fields,
-)
+from .recipe import MetricLine, PreparedData, Recipe, ReportTable, TrainerInputs, report_rows, tokenizer_fields
 from .translation_metrics import perplexity, translation_metrics
 
 CAPTION_SIDE = Side("caption", "labels", "max_length")
@@ -113,15 +104,13 @@ class Captioning(Recipe):
             {split: self._encode_split(images, processor, table_of(self.data, split)) for split, images in rows.items()}
         )
         encoded["train"], dropped = drop_unusable(encoded["train"], {CAPTION_SIDE: self.data.max_length}, row="image")
-        summary: dict[str, Any] = {"vocabulary": len(processor.tokenizer), "dropped": dropped._asdict()}
+        summary: dict[str, Any] = {"vocabulary": len(processor.tokenizer), "dropped": dropped}
         for split, images in encoded.items():
             tokens = int(token_lengths(images, [CAPTION_SIDE.ids]).sum())
             summary[split] = {"images": len(images), "tokens": tokens}
         if "test" in rows:
-            images, captions = (
-                count_overlap(encoded["train"], encoded["test"], [name]).rows for name in (DIGEST, "caption")
-            )
-            summary["test_in_train"] = {"images": images, "captions": captions}
+            compared = {"images": [DIGEST], "captions": ["caption"]}
+            summary["test_in_train"] = count_overlap(encoded["train"], encoded["test"], compared)
         return PreparedData(rows, encoded, processor, summary)
 
     def _encode_split(self, rows: Dataset, processor: LocantProcessor, table: str) -> Dataset:
@@ -182,7 +171,7 @@ class Captioning(Recipe):
         batch_size: int,
         show_progress: bool,
         **search: Any,
-    ) -> EvaluationResult:
+    ) -> tuple[dict[str, Any], list[Prediction]]:
         """Measure the share of exact captions, BLEU, chrF, mean sentence BLEU, loss and perplexity.
 
         The predictions are `Prediction`s.
@@ -208,7 +197,7 @@ class Captioning(Recipe):
             "perplexity": perplexity(loss),
             "images": len(rows),
         }
-        return EvaluationResult(metrics, [Prediction(*row) for row in zip(encoded[LINE], captions, found, strict=True)])
+        return metrics, [Prediction(*row) for row in zip(encoded[LINE], captions, found, strict=True)]
 
     def report_tables(self, rows: Sequence[Prediction]) -> list[ReportTable]:
         """Make a table of the rows whose generated caption `is_exact` finds different from the caption of the image."""

@@ -27,7 +27,7 @@ from .classification import (
     predict_logits,
 )
 from .image_classification_arguments import ImageClassificationData
-from .recipe import EvaluationResult, MetricLine, PreparedData, Recipe, ReportTable, TrainerInputs, report_rows
+from .recipe import MetricLine, PreparedData, Recipe, ReportTable, TrainerInputs, report_rows
 
 PROBLEM = "single_label_classification"
 
@@ -76,8 +76,8 @@ class ImageClassification(Recipe):
         summary: dict[str, Any] = {"labels": dict(Counter(rows["train"]["label"]).most_common())}
         summary |= {split: {"images": len(images)} for split, images in encoded.items()}
         if "test" in rows:
-            overlap = count_overlap(encoded["train"], encoded["test"], [DIGEST, "labels"])
-            summary["test_in_train"] = {"images": overlap.inputs, "with_label": overlap.rows}
+            compared = {"images": [DIGEST], "with_label": [DIGEST, "labels"]}
+            summary["test_in_train"] = count_overlap(encoded["train"], encoded["test"], compared)
         return PreparedData(rows, encoded, processor, summary, classes)
 
     def _encode_split(self, rows: Dataset, processor: BaseImageProcessor, classes: list[str], table: str) -> Dataset:
@@ -110,7 +110,7 @@ class ImageClassification(Recipe):
 
     def measure(
         self, model: PreTrainedModel, processor: BaseImageProcessor, rows: Dataset, **options: Any
-    ) -> EvaluationResult:
+    ) -> tuple[dict[str, Any], list[Prediction]]:
         """Measure loss, accuracy, macro F1 and the scores of each class; the predictions are `Prediction`s."""
         classes = [str(name) for _, name in sorted((model.config.id2label or {}).items())]
         encoded = self._encode_split(numbered(rows), processor, classes, self.table)
@@ -124,7 +124,7 @@ class ImageClassification(Recipe):
                 encoded[LINE], encoded["label"], best.indices.tolist(), best.values.tolist(), strict=True
             )
         ]
-        return EvaluationResult({**metrics, "images": len(rows)}, predictions)
+        return {**metrics, "images": len(rows)}, predictions
 
     def report_tables(self, rows: Sequence[Prediction]) -> list[ReportTable]:
         """Make a table of the rows whose prediction is not their label."""

@@ -27,7 +27,7 @@ from ..options.run_config import RunConfig
 from ..run.trainer import ROW, RecipeTrainer, Tensors, by_length, mean_loss
 from .documents import Cutter, DocumentRecipe, alone, block_lengths, by_document, counted_documents, pack
 from .language_modeling_arguments import LanguageModelingData
-from .recipe import EvaluationResult, MetricLine, PreparedData, ReportTable, TrainerInputs, measure_rows, report_rows
+from .recipe import MetricLine, PreparedData, ReportTable, TrainerInputs, measure_rows, report_rows
 from .translation_metrics import perplexity
 
 IGNORED = -100
@@ -194,7 +194,7 @@ class LanguageModeling(DocumentRecipe):
 
     def measure(
         self, model: PreTrainedModel, processor: PreTrainedTokenizerBase, rows: Dataset, **options: Any
-    ) -> EvaluationResult:
+    ) -> tuple[dict[str, Any], list[DocumentLoss]]:
         """Measure loss per token in nats, perplexity and bits per byte, of the model and of a unigram model.
 
         The predictions are a `DocumentLoss` for each document. No token attends to another document. As in training, a
@@ -232,7 +232,7 @@ class LanguageModeling(DocumentRecipe):
         }
         means, rates = losses / np.maximum(counts, 1), bits / np.maximum(sizes, 1)
         columns = zip(texts, counts.astype(int).tolist(), means.tolist(), rates.tolist(), strict=True)
-        return EvaluationResult(metrics, [DocumentLoss(*row) for row in columns])
+        return metrics, [DocumentLoss(*row) for row in columns]
 
     def report_tables(self, rows: Sequence[DocumentLoss]) -> list[ReportTable]:
         """Make a table of the documents with the highest loss."""

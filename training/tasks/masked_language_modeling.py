@@ -28,7 +28,7 @@ from ..options.run_config import RunConfig
 from ..run.trainer import RecipeTrainer, Tensors, by_length, mean_loss, mean_token_loss
 from .documents import IDS, Cutter, DocumentRecipe, by_document, counted_documents
 from .masked_language_modeling_arguments import MaskedLanguageModelingData
-from .recipe import EvaluationResult, MetricLine, PreparedData, ReportTable, TrainerInputs, measure_rows, report_rows
+from .recipe import MetricLine, PreparedData, ReportTable, TrainerInputs, measure_rows, report_rows
 from .translation_metrics import perplexity
 
 LABELS = "labels"
@@ -202,7 +202,7 @@ class MaskedLanguageModeling(DocumentRecipe):
 
     def measure(
         self, model: PreTrainedModel, processor: PreTrainedTokenizerBase, rows: Dataset, **options: Any
-    ) -> EvaluationResult:
+    ) -> tuple[dict[str, Any], list[GuessedDocument]]:
         """Measure loss in nats, perplexity and accuracy over masked tokens; also loss and accuracy of a unigram model.
 
         The predictions are a `GuessedDocument` for each document. The masks of a piece are drawn by a generator that is
@@ -234,7 +234,7 @@ class MaskedLanguageModeling(DocumentRecipe):
             metrics["unigram_accuracy"] = float((labels == unigram_losses.argmin()).mean())
         means = losses / np.maximum(counts, 1)
         columns = (rows["text"][:], counts.astype(int).tolist(), right.astype(int).tolist(), means.tolist())
-        return EvaluationResult(metrics, [GuessedDocument(*row) for row in zip(*columns, strict=True)])
+        return metrics, [GuessedDocument(*row) for row in zip(*columns, strict=True)]
 
     def report_tables(self, rows: Sequence[GuessedDocument]) -> list[ReportTable]:
         """Make a table of the documents with the highest loss."""

@@ -65,13 +65,6 @@ class TrainerInputs:
     stream: Stream | None = None
 
 
-class EvaluationResult(NamedTuple):
-    """The metrics of a trained model on a split, and a named tuple with the prediction for each row of the split."""
-
-    metrics: dict[str, Any]
-    predictions: list[Any]
-
-
 class MetricLine(NamedTuple):
     """The texts that are printed for one metric: its name, its value, and a note, such as the signature of BLEU."""
 
@@ -220,11 +213,14 @@ class Recipe(ABC):
         batch_size: int,
         show_progress: bool,
         **search: Any,
-    ) -> EvaluationResult:
+    ) -> tuple[dict[str, Any], list[Any]]:
         """Measure a trained model, in evaluation mode, on all rows of one split as `load` returns it.
 
         `search` holds arguments of `generate` that replace settings of the model's generation config. It is empty for
         models that do not generate.
+
+        Returns:
+            The metrics, and a named tuple with the prediction for each row of the split.
         """
 
     @abstractmethod

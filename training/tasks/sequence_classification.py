@@ -37,16 +37,7 @@ from .classification import (
     predict_logits,
     predicted_labels,
 )
-from .recipe import (
-    EvaluationResult,
-    MetricLine,
-    PreparedData,
-    Recipe,
-    ReportTable,
-    TrainerInputs,
-    report_rows,
-    tokenizer_fields,
-)
+from .recipe import MetricLine, PreparedData, Recipe, ReportTable, TrainerInputs, report_rows, tokenizer_fields
 from .sequence_classification_arguments import SequenceClassificationData
 
 TEXT_SIDE = Side("text", "input_ids", "max_length")
@@ -119,8 +110,8 @@ class SequenceClassification(Recipe):
             kept = lengths if self.data.max_length is None else np.minimum(lengths, self.data.max_length)
             summary[split] = {"texts": len(texts), "tokens": int(kept.sum()), "cut": int((kept < lengths).sum())}
         if "test" in rows:
-            overlap = count_overlap(rows["train"], rows["test"], ["text", "label"])
-            summary["test_in_train"] = {"texts": overlap.inputs, "with_label": overlap.rows}
+            compared = {"texts": ["text"], "with_label": ["text", "label"]}
+            summary["test_in_train"] = count_overlap(rows["train"], rows["test"], compared)
         return PreparedData(rows, encoded, processor, summary, classes)
 
     def _count_labels(self, train: Dataset) -> Counter[str]:
@@ -213,7 +204,7 @@ class SequenceClassification(Recipe):
 
     def measure(
         self, model: PreTrainedModel, processor: PreTrainedTokenizerBase, rows: Dataset, **options: Any
-    ) -> EvaluationResult:
+    ) -> tuple[dict[str, Any], list[Prediction]]:
         """Measure the loss, accuracy, macro F1 and the scores of each class; the predictions are `Prediction`s.
 
         For regression, measure the loss, mean squared error and correlation.
@@ -227,7 +218,7 @@ class SequenceClassification(Recipe):
         targets = torch.tensor(encoded["labels"][:])
         classes = [] if problem_type == "regression" else sorted(numbers, key=lambda name: numbers[name])
         metrics = {**classification_metrics(logits, targets, problem_type, classes), "texts": len(rows)}
-        return EvaluationResult(metrics, self._predictions(rows, logits.numpy(), config.id2label))
+        return metrics, self._predictions(rows, logits.numpy(), config.id2label)
 
     def _predictions(self, rows: Dataset, logits: np.ndarray, names: Mapping[int, str]) -> list[Prediction]:
         texts, given = rows["text"][:], rows["label"][:]

@@ -39,16 +39,7 @@ from ..options.run_config import RunConfig
 from ..run.trainer import GenerationTrainer, by_length
 from .bleu_by_length import bleu_by_length
 from .generation import GenerationMetrics, set_search_options
-from .recipe import (
-    EvaluationResult,
-    MetricLine,
-    PreparedData,
-    Recipe,
-    ReportTable,
-    TrainerInputs,
-    report_rows,
-    tokenizer_fields,
-)
+from .recipe import MetricLine, PreparedData, Recipe, ReportTable, TrainerInputs, report_rows, tokenizer_fields
 from .translation_arguments import TranslationData
 
 
@@ -117,13 +108,13 @@ class Translation(Recipe):
         )
         limits = {SOURCE: data.max_source_length, TARGET: data.max_target_length}
         encoded["train"], dropped = drop_unusable(encoded["train"], limits, row="pair")
-        summary: dict[str, Any] = {"vocabulary": len(processor), "dropped": dropped._asdict()}
+        summary: dict[str, Any] = {"vocabulary": len(processor), "dropped": dropped}
         for split, pairs in encoded.items():
             source, target = pair_lengths(pairs).sum(axis=0).tolist()
             summary[split] = {"pairs": len(pairs), "source_tokens": source, "target_tokens": target}
         if "test" in rows:
-            overlap = count_overlap(rows["train"], rows["test"], ["source", "target"])
-            summary["test_in_train"] = {"sources": overlap.inputs, "pairs": overlap.rows}
+            compared = {"sources": ["source"], "pairs": ["source", "target"]}
+            summary["test_in_train"] = count_overlap(rows["train"], rows["test"], compared)
         return PreparedData(rows, encoded, processor, summary)
 
     def config_fields(self, prepared: PreparedData) -> dict[str, Any]:
@@ -182,7 +173,7 @@ class Translation(Recipe):
         columns = pairs[:]
         encoded = Dataset.from_dict({**columns, **encode_pairs(columns, tokenizer, self.data.source_prefix or "")})
         kept, dropped = select_usable(encoded, limits)
-        return EncodedBlock(*training_pairs(kept, **options), dropped._asdict())
+        return EncodedBlock(*training_pairs(kept, **options), dropped)
 
     def _limits(self, model: PreTrainedModel) -> dict[Side, int | None]:
         return {
@@ -199,11 +190,10 @@ class Translation(Recipe):
 
     def measure(
         self, model: PreTrainedModel, processor: PreTrainedTokenizerBase, rows: Dataset, **options: Any
-    ) -> EvaluationResult:
+    ) -> tuple[dict[str, Any], list[EvaluationRow]]:
         """Measure BLEU, chrF, mean sentence BLEU, loss and perplexity; the predictions are `EvaluationRow`s."""
         prefix = self.data.source_prefix or ""
-        found = evaluate_split(model, processor, rows["source"][:], rows["target"][:], source_prefix=prefix, **options)
-        return EvaluationResult(*found)
+        return evaluate_split(model, processor, rows["source"][:], rows["target"][:], source_prefix=prefix, **options)
 
     def lines(self, metrics: Mapping[str, Any]) -> list[MetricLine]:
         """Return lines with BLEU, chrF and mean sentence BLEU, loss, perplexity, and the number of sentences."""
