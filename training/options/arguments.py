@@ -308,7 +308,6 @@ class TrainingArguments(transformers.TrainingArguments):
             self._prepare_for_streaming()
         self.measures = self.find_measures(data)
         self._check_best_model()
-        self._check_strategies()
         if self.early_stopping_patience is not None and self.eval_strategy == "no":
             raise InputError("early_stopping_patience needs evaluations: set eval_strategy to epoch or steps.")
         if self.average_checkpoints and self.save_strategy in ("no", "best"):
@@ -407,19 +406,6 @@ class TrainingArguments(transformers.TrainingArguments):
         self.bf16 = bf16
         if bf16:
             self.mixed_precision = "bf16"
-
-    def _check_strategies(self) -> None:
-        """Check that `save_strategy` is `best` or equals `eval_strategy`, if `load_best_model_at_end` is True.
-
-        Raises:
-            InputError: `load_best_model_at_end` is True, and `save_strategy` is neither `best` nor `eval_strategy`.
-        """
-        evaluated, saved = IntervalStrategy(self.eval_strategy).value, SaveStrategy(self.save_strategy).value
-        if self.load_best_model_at_end and saved not in (evaluated, "best"):
-            raise InputError(
-                f"eval_strategy is {evaluated} and save_strategy {saved}, but each checkpoint must be evaluated to "
-                "find the best checkpoint: give both options the same value, or set load_best_model_at_end to false."
-            )
 
     def find_measures(self, data: Any) -> dict[str, bool]:
         """Return a dict from the name of each evaluation metric to whether a higher value is better.
