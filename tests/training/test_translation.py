@@ -145,7 +145,7 @@ class TestSameCommand:
         assert training_steps == []
         assert contents(trained_run) == before
         out = capsys.readouterr().out
-        assert f"The run in {trained_run} is already finished: give a larger num_train_epochs to train further." in out
+        assert f"The run in {trained_run} is already finished: to train further, give a larger value" in out
         assert f"test: BLEU {metrics(trained_run)['test']['bleu']:.2f}" in out
 
     def test_on_a_longer_run_changes_nothing(self, toy, trained_run, training_steps, capsys):
@@ -162,7 +162,7 @@ class TestSameCommand:
             assert [step for step, *_ in training_steps] == [0, 1, 2]
             assert metrics(tmp_path / "run")["finished"]
             assert metrics(tmp_path / "run")["steps"] == 3
-        assert "is already finished: give a larger max_steps to train further." in capsys.readouterr().out
+        assert "is already finished: to train further, give a larger value" in capsys.readouterr().out
 
 
 MOMENTS = {  # where a run is stopped: in which function, at which of its calls
@@ -691,7 +691,7 @@ class TestOptions:
         assert len(metrics(tmp_path / "run")["epochs"]) == 3
         assert len(training_steps) == 3 * STEPS
         assert toy.train(tmp_path / "run", **options) == 0
-        assert "is already finished: give a larger early_stopping_patience to train" in capsys.readouterr().out
+        assert "(num_train_epochs, max_steps or early_stopping_patience)" in capsys.readouterr().out
 
     @pytest.mark.slow
     def test_early_stopping_keeps_its_patience_through_a_kill(self, toy, tmp_path, stop_at):

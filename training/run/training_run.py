@@ -96,8 +96,8 @@ def _train(run: RunConfig, write_card: WriteCard | None, termination: Terminatio
     if folder.is_finished():
         print_in_main_process(
             run,
-            f"The run in {folder.path} is already finished: give a larger {_limit_of(run, folder.metrics())} to train "
-            "further.",
+            f"The run in {folder.path} is already finished: to train further, give a larger value of the option that "
+            "ended it (num_train_epochs, max_steps or early_stopping_patience).",
         )
     if folder.is_finished() and not run.training.dry_run:
         report(run, recipe, folder.metrics())
@@ -134,17 +134,6 @@ def _train(run: RunConfig, write_card: WriteCard | None, termination: Terminatio
             in_one_sentence(folder.path, folder.path, has_lock=is_main),
         ):
             return fit(run, recipe, prepared, trainer, folder, termination)
-
-
-def _limit_of(run: RunConfig, metrics: Mapping[str, Any]) -> str:
-    """Return the name of the option that must be larger for a finished run with these metrics to train further."""
-    patience, best_step = run.training.early_stopping_patience, metrics.get("best_step")
-    if patience is not None and best_step is not None:
-        later = sum(record["step"] > best_step for record in metrics["epochs"])
-        is_full = 0 < run.training.max_steps <= max(record["step"] for record in metrics["epochs"])
-        if later >= patience and not is_full:
-            return "early_stopping_patience"
-    return "max_steps" if run.training.max_steps > 0 else "num_train_epochs"
 
 
 def describe_size(model: PreTrainedModel, counts: Mapping[str, int], is_new: bool) -> str:
