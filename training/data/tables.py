@@ -59,6 +59,7 @@ from pyarrow.parquet import ParquetFile
 from locant.utils.errors import first_line
 
 from ..errors import InputError
+from ..main_process import print_in_main_process
 from .document_files import BLANK_LINE, EACH_LINE, FILE, split_documents
 
 SplitFiles = str | Path | Sequence[str | Path]
@@ -262,17 +263,12 @@ def load_splits(layout: Layout, data: Any, seed: int) -> DatasetDict:
         are_documents = layout.document_separator not in (None, EACH_LINE)
         if are_documents and size * len(train) < 1:
             splits["train"], splits["validation"] = _cut_documents(train, size)
-            _print_in_main_process(f"Cut the last {size:.0%} of each document from train for validation.")
+            print_in_main_process(f"Cut the last {size:.0%} of each document from train for validation.")
         else:
             splits["train"], splits["validation"] = _cut_validation(train, layout, size, seed)
             cut, total = len(splits["validation"]), len(train)
-            _print_in_main_process(f"Cut {cut:,} of {total:,} {layout.row}s from train for validation (seed {seed}).")
+            print_in_main_process(f"Cut {cut:,} of {total:,} {layout.row}s from train for validation (seed {seed}).")
     return DatasetDict(splits)
-
-
-def _print_in_main_process(text: str) -> None:
-    if os.environ.get("RANK", "0") == "0":  # torchrun sets RANK, the number of the process
-        print(text)
 
 
 def read_lines(path: str | Path) -> list[str]:
@@ -677,7 +673,7 @@ def _load_hub_splits(name: str, config_name: str | None, layout: Layout, replace
         )
     wanted = [split for split in ("train", "validation", "test") if split in loaded and split not in replaced]
     if "test" in wanted and _lacks_labels(loaded["test"], layout):
-        _print_in_main_process(f"The split 'test' of {name} is left out, as its rows have no labels.")
+        print_in_main_process(f"The split 'test' of {name} is left out, as its rows have no labels.")
         wanted.remove("test")
     return {split: select_columns(loaded[split], layout, f"{name} ({split})", Path()) for split in wanted}
 

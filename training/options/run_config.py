@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from ..errors import InputError
+from ..main_process import print_in_main_process
 from ..tasks.registry import DEFAULT_TASK, TASKS, Task
 from .arguments import (
     FREE_IN_FINE_TUNING,
@@ -205,8 +206,8 @@ def _for_fine_tuning(
         and name not in typed
         and (name in PROCESSOR_OPTIONS or (options[name].section == "model" and name not in kept))
     ]
-    if brought and os.environ.get("RANK", "0") == "0":  # in the main process only
-        print(
+    if brought:
+        print_in_main_process(
             f"{typed['model_name_or_path']} already has a shape, and a tokenizer or image processor, so these options "
             f"of {config_file} are ignored: {', '.join(brought)}."
         )

@@ -12,9 +12,10 @@ from locant.utils.errors import first_line, reason_of, sentence
 
 from ..errors import InputError
 from ..inference import check_folder
+from ..main_process import print_in_main_process
 from ..options.arguments import FREE_IN_FINE_TUNING, config_error
 from ..options.run_config import RunConfig
-from ..tasks.recipe import PreparedData, Recipe, print_in_main_process
+from ..tasks.recipe import PreparedData, Recipe
 from ..tasks.registry import TASKS
 
 
@@ -112,5 +113,5 @@ def _tell_of_new_weights(run: RunConfig, name: str, model: PreTrainedModel, load
         )
     if new:
         print_in_main_process(
-            run, f"New weights are initialised, as {name} lacks them or has them in another shape: {', '.join(new)}"
+            f"New weights are initialised, as {name} lacks them or has them in another shape: {', '.join(new)}"
         )

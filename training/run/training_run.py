@@ -21,9 +21,10 @@ from ..data.streaming import estimate_counts
 from ..data.tables import numbered
 from ..errors import Terminated
 from ..inference import write_tsv
+from ..main_process import print_in_main_process
 from ..options.run_config import RunConfig
 from ..tasks.baseline import compare_with_baseline
-from ..tasks.recipe import PreparedData, Recipe, TrainerInputs, print_in_main_process, recipe_of
+from ..tasks.recipe import PreparedData, Recipe, TrainerInputs, recipe_of
 from ..tasks.registry import TASKS
 from .averaging import load_mean_weights
 from .building import build_model, check_fine_tuning
@@ -95,9 +96,8 @@ def _train(run: RunConfig, write_card: WriteCard | None, termination: Terminatio
     folder.check_data(data_identity(recipe, rows))
     if folder.is_finished():
         print_in_main_process(
-            run,
             f"The run in {folder.path} is already finished: to train further, give a larger value of the option that "
-            "ended it (num_train_epochs, max_steps or early_stopping_patience).",
+            "ended it (num_train_epochs, max_steps or early_stopping_patience)."
         )
     if folder.is_finished() and not run.training.dry_run:
         report(run, recipe, folder.metrics())
@@ -110,9 +110,7 @@ def _train(run: RunConfig, write_card: WriteCard | None, termination: Terminatio
     model = build_model(run, recipe, prepared)
     recipe.check(model, prepared)
     inputs = recipe.trainer_inputs(run, prepared, model)
-    print_in_main_process(
-        run, describe_size(model, prepared.summary["train"], is_new=run.model.model_name_or_path is None)
-    )
+    print_in_main_process(describe_size(model, prepared.summary["train"], is_new=run.model.model_name_or_path is None))
     check_step(run, model, inputs)
     if run.training.dry_run:
         if run.training.process_index == 0:
@@ -125,7 +123,7 @@ def _train(run: RunConfig, write_card: WriteCard | None, termination: Terminatio
         settle_choices(run, model, inputs, folder)
         if run.training.shard_weights and run.training.world_size > 1:
             shard_model(model, run.training.world_size)
-            print_in_main_process(run, f"The weights are sharded over {run.training.world_size} processes (FSDP2).")
+            print_in_main_process(f"The weights are sharded over {run.training.world_size} processes (FSDP2).")
         trainer = build_trainer(run, recipe, prepared, model, inputs, folder, write_card)
         trainer.add_callback(SaveOnTermination(termination, trainer))
         is_main = trainer.is_world_process_zero()
@@ -199,7 +197,7 @@ def prepare(run: RunConfig, recipe: Recipe, rows: DatasetDict, folder: RunFolder
         prepared.summary = estimate_counts(prepared.summary, recipe.blocks, len(rows["train"]))
     given = run.model.model_name_or_path or getattr(run.data, "tokenizer_name", None)
     warnings = [] if given is None else tokenizer_warning(Path(given), prepared.summary)
-    print_in_main_process(run, "\n".join([*describe_data(prepared.summary), *describe_stream(recipe), *warnings]))
+    print_in_main_process("\n".join([*describe_data(prepared.summary), *describe_stream(recipe), *warnings]))
     return prepared
 
 
@@ -292,7 +290,7 @@ def fit(
         folder.claim(data_identity(recipe, prepared.rows))
         folder.write_metrics(folder.metrics() | {"data": prepared.summary, **circumstances(run, trainer.model)})
     if last_checkpoint is not None:
-        print_in_main_process(run, f"Resuming training from {last_checkpoint}")
+        print_in_main_process(f"Resuming training from {last_checkpoint}")
         run.training.eval_on_start = False  # the run had this evaluation when it began
     planned = None if last_checkpoint is None else planned_steps(last_checkpoint)
     trainer.add_callback(ScheduleNotices(planned))
@@ -307,13 +305,12 @@ def fit(
     state = trainer.state
     if run.training.early_stopping_patience is not None and state.global_step < state.max_steps:
         print_in_main_process(
-            run,
             f"Training ended early, at step {state.global_step:,} of {state.max_steps:,}: the last "
             f"{run.training.early_stopping_patience} evaluations had no better {run.training.metric_for_best_model} "
-            "(early_stopping_patience).",
+            "(early_stopping_patience)."
         )
     if trainer.stream_loader is not None:
-        print_in_main_process(run, describe_dropped(gather_object([trainer.stream_loader.place.dropped])))
+        print_in_main_process(describe_dropped(gather_object([trainer.stream_loader.place.dropped])))
     steps = choose_weights(run, trainer, folder)
     trainer.save_model(_internal_call=True)  # the argument prevents a push: the model is measured first
     if not trainer.is_world_process_zero():
@@ -321,7 +318,7 @@ def fit(
     metrics = measure(run, recipe, prepared, trainer, folder, steps)
     report(run, recipe, metrics)
     if warning := compare_with_baseline(prepared, metrics["validation"]):
-        print_in_main_process(run, warning)
+        print_in_main_process(warning)
     if run.training.push_to_hub:
         trainer.push_folder()
     else:
@@ -383,9 +380,8 @@ def measure(
     for split in ("validation", "test"):
         if split in prepared.rows:
             beams = getattr(run.training, "num_beams", None)
-            print_in_main_process(
-                run, f"Evaluating the model on {split}" + ("" if beams is None else f" with num_beams {beams}")
-            )
+            searched = "" if beams is None else f" with num_beams {beams}"
+            print_in_main_process(f"Evaluating the model on {split}{searched}")
             metrics[split], rows[split] = recipe.measure(
                 model,
                 prepared.processor,
@@ -433,12 +429,11 @@ def report(run: RunConfig, recipe: Recipe, metrics: dict[str, Any]) -> None:
             first, *others = recipe.lines(metrics[split])
             signature = f" ({first.note})" if first.note else ""
             parts = [f"{first.name} {first.value}{signature}", *(f"{line.name} {line.value}" for line in others)]
-            print_in_main_process(run, f"{split}: {', '.join(parts)}")
+            print_in_main_process(f"{split}: {', '.join(parts)}")
     steps = metrics.get("weights_of_steps", [])
     if len(steps) > 1:
-        print_in_main_process(run, f"The weights are the mean of the weights after steps {', '.join(map(str, steps))}.")
+        print_in_main_process(f"The weights are the mean of the weights after steps {', '.join(map(str, steps))}.")
     elif steps and steps != [metrics["steps"]]:
-        print_in_main_process(
-            run, f"The weights are from step {steps[0]:,}, which has the best {run.training.metric_for_best_model}."
-        )
-    print_in_main_process(run, f"The model is in {run.training.output_dir}")
+        best = run.training.metric_for_best_model
+        print_in_main_process(f"The weights are from step {steps[0]:,}, which has the best {best}.")
+    print_in_main_process(f"The model is in {run.training.output_dir}")

@@ -15,9 +15,10 @@ from transformers.training_args import OptimizerNames
 from locant.utils.errors import first_line
 
 from ..errors import InputError
+from ..main_process import print_in_main_process
 from ..options.arguments import AUTO
 from ..options.run_config import RunConfig
-from ..tasks.recipe import TrainerInputs, print_in_main_process
+from ..tasks.recipe import TrainerInputs
 from .run_folder import RunFolder
 from .trainer import RecipeTrainer, can_skip_logits, training_sampler
 
@@ -166,7 +167,7 @@ def choose_fastest(run: RunConfig, model: PreTrainedModel, batches: list[Batch])
             times[choice] = seconds / len(batches)
     chosen = broadcast_object_list([min(times, key=times.__getitem__)])[0]
     listed = ", ".join(f"{choice} {seconds:.3g} s" for choice, seconds in {**first, **times}.items())
-    print_in_main_process(run, f"a training step takes: {listed}; chosen: {chosen}")
+    print_in_main_process(f"a training step takes: {listed}; chosen: {chosen}")
     return chosen
 
 
@@ -182,9 +183,8 @@ def tell_gain_of_compilation(run: RunConfig, model: PreTrainedModel, batches: li
         first = seconds_of_round(forward, batches, bf16)
         seconds[name] = min(seconds_of_round(forward, batches, bf16) for _ in range(TIMED_ROUNDS)) / len(batches)
     print_in_main_process(
-        run,
         f"torch.compile: a training step takes {seconds['eager']:.3g} s eager and {seconds['compiled']:.3g} s compiled "
-        f"({seconds['eager'] / seconds['compiled']:.2f} times as fast), after {first:.0f} s of compilation",
+        f"({seconds['eager'] / seconds['compiled']:.2f} times as fast), after {first:.0f} s of compilation"
     )
 
 

@@ -271,9 +271,3 @@ def tokenizer_fields(tokenizer: PreTrainedTokenizerBase) -> dict[str, Any]:
     """Return the config fields whose values come from the tokenizer: `vocab_size` and the ids of special tokens."""
     names = ("pad_token_id", "bos_token_id", "eos_token_id")
     return {"vocab_size": len(tokenizer), **{name: getattr(tokenizer, name) for name in names}}
-
-
-def print_in_main_process(run: RunConfig, text: str) -> None:
-    """Print `text`, in the main process only."""
-    if run.training.process_index == 0:
-        print(text, flush=True)
