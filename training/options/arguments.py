@@ -21,7 +21,7 @@ from transformers.trainer_utils import IntervalStrategy, SaveStrategy, Scheduler
 from transformers.utils import is_in_notebook
 
 from locant.configuration import PRESETS, LocantConfig
-from locant.utils.errors import first_line, sentence
+from locant.utils.errors import first_line, reason_of, sentence
 
 from ..errors import InputError
 
@@ -109,19 +109,7 @@ class ModelArguments:
         try:
             return LocantConfig.from_preset(self.preset, **fields) if self.preset else LocantConfig(**fields)
         except (StrictDataclassError, ValueError) as error:
-            raise config_error(error, fields) from error
-
-
-def config_error(error: Exception, fields: Iterable[str]) -> InputError:
-    """Convert an error of a config to an `InputError`.
-
-    If the check of one field failed, and the field is in `fields`, the message begins with the name of the field.
-    """
-    if not isinstance(error, StrictDataclassError):
-        return InputError(sentence(first_line(error)))
-    where = str(error).partition("'")[2].partition("'")[0]
-    named = f"{where}: " if where in fields else ""
-    return InputError(f"{named}{error.__cause__ or error}")
+            raise InputError(sentence(reason_of(error))) from error
 
 
 @dataclass

@@ -13,7 +13,7 @@ from locant.utils.errors import first_line, reason_of, sentence
 from ..errors import InputError
 from ..inference import check_folder
 from ..main_process import print_in_main_process
-from ..options.arguments import FREE_IN_FINE_TUNING, config_error
+from ..options.arguments import FREE_IN_FINE_TUNING
 from ..options.run_config import RunConfig
 from ..tasks.recipe import PreparedData, Recipe
 from ..tasks.registry import TASKS
@@ -89,7 +89,7 @@ def _trained_model(name: str, run: RunConfig, recipe: Recipe, prepared: Prepared
             **recipe.head_fields(prepared),
         )
     except StrictDataclassError as error:
-        raise config_error(error, changes) from error
+        raise InputError(sentence(reason_of(error))) from error
     except (ImportError, KeyError, OSError, RuntimeError, SafetensorError, ValueError) as error:
         raise InputError(sentence(f"No model loads from {name}: {reason_of(error)}")) from error
     _tell_of_new_weights(run, name, model, loaded)
