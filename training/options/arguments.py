@@ -203,7 +203,7 @@ class TrainingArguments(transformers.TrainingArguments):
         ValueError: from the Trainer's own checks.
     """
 
-    output_dir: str | None = option("runs/model", "Folder of the run; the same command resumes a stopped run.")
+    output_dir: str = option("runs/model", "Folder of the run; the same command resumes a stopped run.")
     bf16: bool | Literal["auto"] = option(  # type: ignore[assignment]  # auto is replaced before training
         False,
         "Mixed precision: forward passes in bfloat16; auto times some steps in float32 and, if the device supports "

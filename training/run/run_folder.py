@@ -77,7 +77,6 @@ class RunFolder:
     """
 
     def __init__(self, run: RunConfig):
-        assert run.training.output_dir is not None  # transformers replaces None by a default
         self.path = Path(run.training.output_dir)
         self._run = run
         self._yaml = run.to_yaml()

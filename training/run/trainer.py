@@ -292,8 +292,7 @@ class RecipeTrainer(PushingTrainer):
     def _check_finite(self, what: str, value: Any, step: int) -> None:
         if math.isfinite(value):
             return
-        assert self.args.output_dir is not None and self.optimizer is not None  # training has begun
-        checkpoints = complete_checkpoints(Path(self.args.output_dir))
+        checkpoints = complete_checkpoints(self._folder)
         last = f"the last good checkpoint is {checkpoints[-1]}" if checkpoints else "there is no checkpoint before it"
         raise InputError(
             f"Training diverged at step {step:,} of {self.state.max_steps:,}: the {what} is {float(value)} at a "

@@ -72,7 +72,6 @@ def train(run: RunConfig, write_card: WriteCard | None = None) -> dict[str, Any]
         Terminated: SIGTERM ended the run; `explanation` says how far the run is.
         KeyboardInterrupt: Ctrl-C ended the run; the message says how far the run is.
     """
-    assert run.training.output_dir is not None  # transformers replaces None by a default
     termination = Termination()
     with hidden_bars() if run.training.disable_tqdm else nullcontext(), termination.handled():
         try:
@@ -84,7 +83,6 @@ def train(run: RunConfig, write_card: WriteCard | None = None) -> dict[str, Any]
 
 
 def _train(run: RunConfig, write_card: WriteCard | None, termination: Termination) -> dict[str, Any]:
-    assert run.training.output_dir is not None  # transformers replaces None by a default
     recipe = recipe_of(TASKS[run.task])(run.data, run.training.seed)
     output_dir = Path(run.training.output_dir)
     with in_one_sentence(output_dir, output_dir):

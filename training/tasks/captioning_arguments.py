@@ -45,6 +45,6 @@ class CaptioningTraining(GenerationTrainingArguments):
     the lowest loss if `predict_with_generate` is false.
     """
 
-    output_dir: str | None = option("runs/captioner", "Folder of the run; the same command resumes a stopped run.")
+    output_dir: str = option("runs/captioner", "Folder of the run; the same command resumes a stopped run.")
 
     generated: ClassVar[tuple[str, ...]] = ("exact", "bleu")

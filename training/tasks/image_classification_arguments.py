@@ -32,9 +32,7 @@ class ImageClassificationData(ImageArguments):
 class ImageClassificationTraining(TrainingArguments):
     """The options of the section `training:`; by default, `metric_for_best_model` is accuracy."""
 
-    output_dir: str | None = option(
-        "runs/image-classifier", "Folder of the run; the same command resumes a stopped run."
-    )
+    output_dir: str = option("runs/image-classifier", "Folder of the run; the same command resumes a stopped run.")
 
     def find_measures(self, data: Any) -> dict[str, bool]:
         """Return the metrics, with True if higher is better; accuracy is the default of `metric_for_best_model`."""

@@ -33,7 +33,7 @@ class LanguageModelingData(DocumentArguments):
 class LanguageModelingTraining(TrainingArguments):
     """The options of the section `training:`; by default, `metric_for_best_model` is the validation loss."""
 
-    output_dir: str | None = option("runs/language-model", "Folder of the run; the same command resumes a stopped run.")
+    output_dir: str = option("runs/language-model", "Folder of the run; the same command resumes a stopped run.")
     per_device_eval_batch_size: int = option(16, "Rows in a batch on each device in evaluation.")
     max_new_tokens: int = option(
         128,

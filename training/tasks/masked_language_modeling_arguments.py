@@ -38,9 +38,7 @@ class MaskedLanguageModelingData(DocumentArguments):
 class MaskedLanguageModelingTraining(TrainingArguments):
     """The options of the section `training:`; by default, `metric_for_best_model` is the validation loss."""
 
-    output_dir: str | None = option(
-        "runs/masked-language-model", "Folder of the run; the same command resumes a stopped run."
-    )
+    output_dir: str = option("runs/masked-language-model", "Folder of the run; the same command resumes a stopped run.")
     per_device_eval_batch_size: int = option(16, "Rows in a batch on each device in evaluation.")
 
     def find_measures(self, data: Any) -> dict[str, bool]:

@@ -58,7 +58,7 @@ class SequenceClassificationTraining(TrainingArguments):
     labels, with the highest macro F1; for regression, with the lowest mean squared error.
     """
 
-    output_dir: str | None = option("runs/classifier", "Folder of the run; the same command resumes a stopped run.")
+    output_dir: str = option("runs/classifier", "Folder of the run; the same command resumes a stopped run.")
 
     def find_measures(self, data: Any) -> dict[str, bool]:
         """Return the metrics for `data.problem_type`, the default of `metric_for_best_model` first.

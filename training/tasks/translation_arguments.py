@@ -64,4 +64,4 @@ class TranslationTraining(GenerationTrainingArguments):
     `predict_with_generate` is false.
     """
 
-    output_dir: str | None = option("runs/translator", "Folder of the run; the same command resumes a stopped run.")
+    output_dir: str = option("runs/translator", "Folder of the run; the same command resumes a stopped run.")
