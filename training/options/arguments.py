@@ -198,8 +198,8 @@ class TrainingArguments(transformers.TrainingArguments):
         data: the data arguments of the run; the metrics may depend on them, and they say whether the data are streamed.
 
     Raises:
-        InputError: a value is out of range, two values contradict each other, a reporter in `report_to` cannot be
-            used, or `label_smoothing_factor` is set.
+        InputError: a value is out of range, two values contradict each other, or a reporter in `report_to` cannot be
+            used.
         ValueError: from the Trainer's own checks.
     """
 
@@ -279,11 +279,6 @@ class TrainingArguments(transformers.TrainingArguments):
     data: InitVar[Any] = None
 
     def __post_init__(self, data: Any) -> None:
-        if self.label_smoothing_factor != 0:
-            raise InputError(
-                "label_smoothing_factor is given, but this option of the Trainer smooths the evaluation loss too: "
-                "use the model's label_smoothing, which smooths the training loss only."
-            )
         check_positive(self, "per_device_train_batch_size", "per_device_eval_batch_size", "max_tokens_per_batch")
         check_positive(self, "learning_rate", "num_train_epochs", "gradient_accumulation_steps")
         check_positive(self, "early_stopping_patience")

@@ -34,6 +34,7 @@ _DECIDED_ELSEWHERE = {
     "is_decoder": "the task decides it",
     "encoder_input": "the task decides it",
     "remove_unused_columns": "training always drops the columns that it does not use",
+    "label_smoothing_factor": "it smooths the evaluation loss too, so use the model's label_smoothing",
     "train_sampling_strategy": "a batch always has rows of similar length",
     "dataloader_drop_last": "all data are seen once an epoch",
     "logging_nan_inf_filter": "training stops at a loss that is not finite",
