@@ -39,6 +39,13 @@ class Task:
     decided_elsewhere: Mapping[str, str] = field(default_factory=dict)
 
 
+# Options that no classifier has, each with the reason for the error message
+_NOT_OF_CLASSIFIERS = {
+    "label_smoothing": "the loss of a classifier is not smoothed",
+    "lm_head_bias": "a classifier has no output layer over the vocabulary",
+    "tie_word_embeddings": "a classifier has no output layer over the vocabulary",
+}
+
 _ALL = (
     Task(
         "translation",
@@ -70,12 +77,7 @@ _ALL = (
         SequenceClassificationTraining,
         "sequence_classification:SequenceClassification",
         config_fields={"is_encoder_decoder": False},
-        decided_elsewhere={
-            "decoder_start_token_id": "a classifier has no decoder",
-            "label_smoothing": "the loss of a classifier is not smoothed",
-            "lm_head_bias": "a classifier has no output layer over the vocabulary",
-            "tie_word_embeddings": "a classifier has no output layer over the vocabulary",
-        },
+        decided_elsewhere=_NOT_OF_CLASSIFIERS,
     ),
     Task(
         "image_classification",
@@ -84,12 +86,7 @@ _ALL = (
         ImageClassificationTraining,
         "image_classification:ImageClassification",
         config_fields={"is_encoder_decoder": False, "encoder_input": "patches"},
-        decided_elsewhere={
-            **IMAGES_ARE_OF_ONE_SIZE,
-            "label_smoothing": "the loss of a classifier is not smoothed",
-            "lm_head_bias": "a classifier has no output layer over the vocabulary",
-            "tie_word_embeddings": "a classifier has no output layer over the vocabulary",
-        },
+        decided_elsewhere={**IMAGES_ARE_OF_ONE_SIZE, **_NOT_OF_CLASSIFIERS},
     ),
     Task(
         "captioning",
