@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from datasets import Dataset
+from datasets import Dataset, DatasetDict
 from sklearn.metrics import (
     accuracy_score,
     confusion_matrix,
@@ -17,10 +17,11 @@ from sklearn.metrics import (
 from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy, mse_loss
 from transformers import EvalPrediction, PreTrainedModel
 
+from ..data.row_checks import label_warnings
 from ..data.tables import place_of
 from ..errors import InputError
 from ..run.trainer import RecipeTrainer, Tensors, mean_loss
-from .recipe import MetricLine, measure_rows
+from .recipe import MetricLine, PreparedData, Recipe, ReportTable, measure_rows, report_rows
 
 MOST_CLASSES_OF_A_MATRIX = 100
 """The largest number of classes for which there is a confusion matrix."""
@@ -54,9 +55,9 @@ def check_class(name: str, classes: Sequence[str] | Mapping[str, int], table: st
         )
 
 
-def class_fields(classes: Sequence[str]) -> dict[str, Any]:
-    """Return the fields of a config that name the classes."""
-    return {"id2label": dict(enumerate(classes)), "label2id": {name: number for number, name in enumerate(classes)}}
+def class_numbers(classes: Sequence[str]) -> dict[str, int]:
+    """Return a dict from the name of each class to its number."""
+    return {name: number for number, name in enumerate(classes)}
 
 
 def label_losses(logits: torch.Tensor, labels: torch.Tensor, problem_type: str | None) -> torch.Tensor:
@@ -128,6 +129,43 @@ class ClassificationTrainer(RecipeTrainer):
             logits = model(**inputs).logits.float()
         losses = label_losses(logits, labels, self.model.config.problem_type).reshape(len(labels), -1)
         return losses.sum(dim=1), torch.full_like(losses[:, 0], losses.shape[1]), logits, labels
+
+
+class Classification(Recipe):
+    """A recipe whose rows have the column `label`: a class, several classes, or a number for regression."""
+
+    trainer_class = ClassificationTrainer
+
+    @property
+    def problem_type(self) -> str:
+        """The `problem_type` of the config; in tasks without the option of this name, each row has one label."""
+        return getattr(self.data, "problem_type", "single_label_classification")
+
+    def warnings(self, rows: DatasetDict) -> list[str]:
+        """Return the warnings of the base class; if each row has one label, also warn of too many different labels."""
+        is_single = self.problem_type == "single_label_classification"
+        labels = label_warnings(rows["train"]["label"][:], self.layout.row) if is_single else []
+        return [*super().warnings(rows), *labels]
+
+    def head_fields(self, prepared: PreparedData) -> dict[str, Any]:
+        """Return the config fields with the problem type and the names of the classes.
+
+        For regression, `num_labels` is returned instead of the names, and is 1.
+        """
+        classes = prepared.classes
+        if not classes:
+            return {"problem_type": self.problem_type, "num_labels": 1}
+        names: dict[str, Any] = {"id2label": dict(enumerate(classes)), "label2id": class_numbers(classes)}
+        return {"problem_type": self.problem_type, **names}
+
+    def report_tables(self, rows: Sequence[Any]) -> list[ReportTable]:
+        """Make a table of the rows whose prediction is not their label."""
+        return [report_rows("Wrong predictions", [row for row in rows if row.prediction != row.label])]
+
+    def lines(self, metrics: Mapping[str, Any]) -> list[MetricLine]:
+        """Return lines with the scores, the loss, and the number of rows."""
+        rows = f"{self.layout.row}s"
+        return [*classification_lines(metrics), MetricLine(rows, f"{metrics[rows]:,}")]
 
 
 class ClassificationMetrics:

@@ -2,7 +2,6 @@
 """The recipe of image classification: train an encoder on images with one label each, and evaluate it."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,24 +11,21 @@ from transformers import AutoImageProcessor, AutoModelForImageClassification, Ba
 
 from ..data.batching import TrainingRows
 from ..data.images import DIGEST, PIXEL_COLUMNS, ImageCollator, build_image_processor, read_images, variation
-from ..data.row_checks import count_overlap, label_warnings
+from ..data.row_checks import count_overlap
 from ..data.tables import IMAGE, LABEL, LINE, Column, Layout, numbered, table_of
 from ..options.run_config import RunConfig
 from ..run.trainer import by_length
 from .classification import (
+    Classification,
     ClassificationMetrics,
-    ClassificationTrainer,
     check_class,
-    class_fields,
-    classification_lines,
+    class_numbers,
     classification_metrics,
     find_classes,
     predict_logits,
 )
 from .image_classification_arguments import ImageClassificationData
-from .recipe import MetricLine, PreparedData, Recipe, ReportTable, TrainerInputs, report_rows
-
-PROBLEM = "single_label_classification"
+from .recipe import PreparedData, TrainerInputs
 
 
 class Prediction(NamedTuple):
@@ -41,12 +37,11 @@ class Prediction(NamedTuple):
     probability: str
 
 
-class ImageClassification(Recipe):
+class ImageClassification(Classification):
     """The recipe of encoders that predict one label for an image."""
 
     auto_class = AutoModelForImageClassification
     processor_class = AutoImageProcessor
-    trainer_class = ClassificationTrainer
 
     data: ImageClassificationData
 
@@ -56,10 +51,6 @@ class ImageClassification(Recipe):
         image = Column("image", IMAGE, chosen=self.data.image_column)
         return Layout((image, Column("label", LABEL, chosen=self.data.label_column)), row="image")
 
-    def warnings(self, rows: DatasetDict) -> list[str]:
-        """Return the warnings of the base class, and a warning if the training data have too many different labels."""
-        return [*super().warnings(rows), *label_warnings(rows["train"]["label"][:], "image")]
-
     def build_processor(self, run: RunConfig, train: Dataset, name: str | None) -> BaseImageProcessor:
         """Load the image processor `name`; if `name` is None, make one for the image size and channels of the model."""
         return build_image_processor(self.data, run, name)
@@ -67,14 +58,11 @@ class ImageClassification(Recipe):
     def encode(self, rows: DatasetDict, processor: BaseImageProcessor) -> PreparedData:
         """Read the images of every split, and add the class numbers as `labels`."""
         classes = find_classes(rows["train"]["label"], "image")
-        encoded = DatasetDict(
-            {
-                split: self._encode_split(images, processor, classes, table_of(self.data, split))
-                for split, images in rows.items()
-            }
-        )
+        encoded = DatasetDict()
         summary: dict[str, Any] = {"labels": dict(Counter(rows["train"]["label"]).most_common())}
-        summary |= {split: {"images": len(images)} for split, images in encoded.items()}
+        for split, images in rows.items():
+            encoded[split] = self._encode_split(images, processor, classes, table_of(self.data, split))
+            summary[split] = {"images": len(images)}
         if "test" in rows:
             compared = {"images": [DIGEST], "with_label": [DIGEST, "labels"]}
             summary["test_in_train"] = count_overlap(encoded["train"], encoded["test"], compared)
@@ -82,16 +70,12 @@ class ImageClassification(Recipe):
 
     def _encode_split(self, rows: Dataset, processor: BaseImageProcessor, classes: list[str], table: str) -> Dataset:
         """Read the images of a split, and add the class numbers as `labels`."""
-        numbers = {name: number for number, name in enumerate(classes)}
+        numbers = class_numbers(classes)
         for line, label in zip(rows[LINE], rows["label"], strict=True):
             check_class(label, numbers, table, line)
         images = read_images(rows, processor, table, self.data.preprocessing_num_workers)
         labels = [numbers[label] for label in images["label"]]
         return images.add_column("labels", np.array(labels, dtype=np.int64))
-
-    def head_fields(self, prepared: PreparedData) -> dict[str, Any]:
-        """Return the config fields with the problem type and the names of the classes."""
-        return {"problem_type": PROBLEM, **class_fields(prepared.classes)}
 
     def trainer_inputs(self, run: RunConfig, prepared: PreparedData, model: PreTrainedModel) -> TrainerInputs:
         """Return datasets of pixels and labels, the data collator and the metrics for the Trainer.
@@ -105,7 +89,7 @@ class ImageClassification(Recipe):
             train_lengths=np.ones((len(train), 1), dtype=int),
             eval_dataset=by_length(validation, np.ones((len(validation), 1), dtype=int)),
             data_collator=ImageCollator(prepared.processor),
-            compute_metrics=ClassificationMetrics(PROBLEM),
+            compute_metrics=ClassificationMetrics(self.problem_type),
         )
 
     def measure(
@@ -116,7 +100,7 @@ class ImageClassification(Recipe):
         encoded = self._encode_split(numbered(rows), processor, classes, self.table)
         images, lengths = encoded.select_columns(PIXEL_COLUMNS), np.ones((len(rows), 1), dtype=int)
         logits = predict_logits(model, ImageCollator(processor), images, lengths, **options)
-        metrics = classification_metrics(logits, torch.tensor(encoded["labels"][:]), PROBLEM, classes)
+        metrics = classification_metrics(logits, torch.tensor(encoded["labels"][:]), self.problem_type, classes)
         best = logits.softmax(dim=-1).max(dim=-1)
         predictions = [
             Prediction(line, label, classes[number], f"{probability:.4f}")
@@ -125,11 +109,3 @@ class ImageClassification(Recipe):
             )
         ]
         return {**metrics, "images": len(rows)}, predictions
-
-    def report_tables(self, rows: Sequence[Prediction]) -> list[ReportTable]:
-        """Make a table of the rows whose prediction is not their label."""
-        return [report_rows("Wrong predictions", [row for row in rows if row.prediction != row.label])]
-
-    def lines(self, metrics: Mapping[str, Any]) -> list[MetricLine]:
-        """Return lines with the scores, the loss, and the number of images."""
-        return [*classification_lines(metrics), MetricLine("images", f"{metrics['images']:,}")]

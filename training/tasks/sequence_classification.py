@@ -19,7 +19,7 @@ from transformers import (
 
 from ..data.batching import TrainingRows
 from ..data.preprocessing import Side, build_tokenizer, check_lengths, token_lengths
-from ..data.row_checks import count_overlap, label_warnings
+from ..data.row_checks import count_overlap
 from ..data.streaming import EncodedBlock, open_blocks
 from ..data.tables import LABEL, LINE, NUMBER, Column, Layout, labels, numbered, table_of
 from ..errors import InputError
@@ -27,17 +27,16 @@ from ..inference import position_limit
 from ..options.run_config import RunConfig
 from ..run.trainer import by_length
 from .classification import (
+    Classification,
     ClassificationMetrics,
-    ClassificationTrainer,
     check_class,
-    class_fields,
-    classification_lines,
+    class_numbers,
     classification_metrics,
     find_classes,
     predict_logits,
     predicted_labels,
 )
-from .recipe import MetricLine, PreparedData, Recipe, ReportTable, TrainerInputs, report_rows, tokenizer_fields
+from .recipe import PreparedData, ReportTable, TrainerInputs, report_rows, tokenizer_fields
 from .sequence_classification_arguments import SequenceClassificationData
 
 TEXT_SIDE = Side("text", "input_ids", "max_length")
@@ -54,11 +53,10 @@ class Prediction(NamedTuple):
     prediction: str
 
 
-class SequenceClassification(Recipe):
+class SequenceClassification(Classification):
     """The recipe for encoders that predict one label, several labels or a number for a text."""
 
     auto_class = AutoModelForSequenceClassification
-    trainer_class = ClassificationTrainer
 
     data: SequenceClassificationData
 
@@ -73,11 +71,6 @@ class SequenceClassification(Recipe):
         text = Column("text", chosen=self.data.text_column)
         label = Column("label", kinds[self.data.problem_type], chosen=self.data.label_column)
         return Layout((text, label), row="text")
-
-    def warnings(self, rows: DatasetDict) -> list[str]:
-        """Return the warnings of the base class; if each text has one label, also warn of too many different labels."""
-        is_single = self.data.problem_type == "single_label_classification"
-        return [*super().warnings(rows), *(label_warnings(rows["train"]["label"][:], "text") if is_single else ())]
 
     def build_processor(self, run: RunConfig, train: Dataset, name: str | None) -> PreTrainedTokenizerBase:
         """Load the tokenizer `name`; if `name` is None, train a new tokenizer on the texts of `train`."""
@@ -95,18 +88,14 @@ class SequenceClassification(Recipe):
         is_regression = self.data.problem_type == "regression"
         counts = Counter[str]() if is_regression else self._count_labels(rows["train"])
         classes = [] if is_regression else find_classes(counts, "text")
-        num_proc = self.data.preprocessing_num_workers
-        encoded = DatasetDict(
-            {
-                split: self._encode_split(texts, processor, _numbers(classes), table_of(self.data, split), num_proc)
-                for split, texts in rows.items()
-            }
-        )
+        numbers, num_proc = class_numbers(classes), self.data.preprocessing_num_workers
+        encoded = DatasetDict()
         summary: dict[str, Any] = {"vocabulary": len(processor)}
         if classes:
             summary["labels"] = dict(counts.most_common())
-        for split, texts in encoded.items():
-            lengths = np.array(texts["tokens"])
+        for split, texts in rows.items():
+            encoded[split] = self._encode_split(texts, processor, numbers, table_of(self.data, split), num_proc)
+            lengths = np.array(encoded[split]["tokens"])
             kept = lengths if self.data.max_length is None else np.minimum(lengths, self.data.max_length)
             summary[split] = {"texts": len(texts), "tokens": int(kept.sum()), "cut": int((kept < lengths).sum())}
         if "test" in rows:
@@ -131,7 +120,7 @@ class SequenceClassification(Recipe):
         self, rows: Dataset, *, tokenizer: PreTrainedTokenizerBase, classes: Sequence[str]
     ) -> EncodedBlock:
         """Convert the texts of a streamed block to token ids and their labels to targets (`_target`); drop no text."""
-        encoded = self._encode_split(numbered(rows), tokenizer, _numbers(classes), "a block of train_file")
+        encoded = self._encode_split(numbered(rows), tokenizer, class_numbers(classes), "a block of train_file")
         return EncodedBlock(*_training_rows(encoded), {})
 
     def _encode_split(
@@ -163,15 +152,6 @@ class SequenceClassification(Recipe):
     def config_fields(self, prepared: PreparedData) -> dict[str, Any]:
         """Return the size of the vocabulary and the ids of special tokens."""
         return tokenizer_fields(prepared.processor)
-
-    def head_fields(self, prepared: PreparedData) -> dict[str, Any]:
-        """Return the config fields with the problem type and the names of the classes.
-
-        For regression, `num_labels` is returned instead of the names, and is 1.
-        """
-        if not prepared.classes:
-            return {"problem_type": self.data.problem_type, "num_labels": 1}
-        return {"problem_type": self.data.problem_type, **class_fields(prepared.classes)}
 
     def check(self, model: PreTrainedModel, prepared: PreparedData) -> None:
         """Raise `InputError` if a text has more tokens than the encoder has learned positions.
@@ -238,20 +218,12 @@ class SequenceClassification(Recipe):
         if self.data.problem_type == "regression":
             worst = sorted(rows, key=lambda row: -abs(float(row.prediction) - float(row.label)))
             return [report_rows("Largest errors", worst)]
-        return [report_rows("Wrong predictions", [row for row in rows if row.prediction != row.label])]
-
-    def lines(self, metrics: Mapping[str, Any]) -> list[MetricLine]:
-        """Return lines with the scores, the loss, and the number of texts."""
-        return [*classification_lines(metrics), MetricLine("texts", f"{metrics['texts']:,}")]
+        return super().report_tables(rows)
 
 
 def _names(rows: Dataset) -> list[str]:
     """Return the labels of all rows in one list; a row with several labels adds each of its labels."""
     return [name for label in rows["label"][:] for name in ([label] if isinstance(label, str) else label)]
-
-
-def _numbers(classes: Sequence[str]) -> dict[str, int]:
-    return {name: number for number, name in enumerate(classes)}
 
 
 def _training_rows(encoded: Dataset) -> tuple[TrainingRows, np.ndarray]:

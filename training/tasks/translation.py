@@ -93,20 +93,13 @@ class Translation(Recipe):
 
     def encode(self, rows: DatasetDict, processor: PreTrainedTokenizerBase) -> PreparedData:
         """Tokenise the pairs of every split, and drop the training pairs in which a text is empty or too long."""
-        data = self.data
-        encoded = DatasetDict(
-            {
-                split: tokenize_pairs(
-                    pairs,
-                    processor,
-                    source_prefix=data.source_prefix or "",
-                    num_proc=data.preprocessing_num_workers,
-                    desc=f"Tokenising {split}",
-                )
-                for split, pairs in rows.items()
-            }
-        )
-        limits = {SOURCE: data.max_source_length, TARGET: data.max_target_length}
+        prefix, num_proc = self.data.source_prefix or "", self.data.preprocessing_num_workers
+        encoded = DatasetDict()
+        for split, pairs in rows.items():
+            encoded[split] = tokenize_pairs(
+                pairs, processor, source_prefix=prefix, num_proc=num_proc, desc=f"Tokenising {split}"
+            )
+        limits = {SOURCE: self.data.max_source_length, TARGET: self.data.max_target_length}
         encoded["train"], dropped = drop_unusable(encoded["train"], limits, row="pair")
         summary: dict[str, Any] = {"vocabulary": len(processor), "dropped": dropped}
         for split, pairs in encoded.items():
