@@ -384,7 +384,7 @@ def test_an_unreadable_file_is_named(tmp_path):
         parse_run_config(["nowhere.yaml"])
     latin = tmp_path / "latin.yaml"
     latin.write_bytes("data: {license: é}".encode("latin-1"))
-    with pytest.raises(InputError, match="latin.yaml cannot be read as YAML: 'utf-8' codec can't decode byte 0xe9"):
+    with pytest.raises(InputError, match=r"latin.yaml cannot be read as YAML: 'utf-8' codec can't decode byte 0xe9"):
         parse_run_config([str(latin)])
 
 
