@@ -189,8 +189,8 @@ def check_rope_parameters(parameters: dict[str, Any], head_dim: int, kind: Atten
     nested = [name for name, value in parameters.items() if isinstance(value, dict)]
     if nested:
         raise ValueError(
-            f"rope_parameters has a dictionary of its own for {nested[0]!r}, but all layers have the same parameters: give "
-            "rope_type, rope_theta and so on without layer types."
+            f"rope_parameters has a dictionary of its own for {nested[0]!r}, but all layers have the same parameters: "
+            "give rope_type, rope_theta and so on without layer types."
         )
     if parameters.get("rope_type", "default") not in known:
         raise ValueError(f"rope_type={parameters['rope_type']!r} is not a rope type: choose one of {', '.join(known)}.")

@@ -18,7 +18,7 @@ from transformers import (
 
 from locant.training.errors import InputError
 from locant.training.inference import check_folder, load
-from locant.utils.errors import first_line, reason_of
+from locant.utils.errors import reason_of
 
 
 def load_model(
@@ -72,7 +72,7 @@ def _has_patches(config: Any) -> bool:
 
 
 def open_image(image: Any) -> Any:
-    """Open the image at a path, as training reads it; return an `image` that is not a path, such as an array, unchanged.
+    """Open the image at a path as training does; return an `image` that is not a path, such as an array, unchanged.
 
     Raises:
         InputError: there is no image at the path, or Pillow is not installed.

@@ -64,7 +64,7 @@ def check_search_options(settings: dict[str, Any]) -> None:
 
 
 def start_token_id(config: LocantConfig, generation_config: GenerationConfig) -> int | None:
-    """Return the id of the token with which the decoder starts; as in transformers, the generation config goes first."""
+    """Return the id of the token with which the decoder starts: as in transformers, that of the generation config."""
     start = generation_config.decoder_start_token_id
     return config.decoder_start_token_id if start is None else start
 

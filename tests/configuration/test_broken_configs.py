@@ -111,7 +111,10 @@ BROKEN = {
         "rope_theta must be a number above",
     ),
     "parameters by layer type": (
-        {**ROTARY, "rope_parameters": {"sliding_attention": {"rope_theta": 1e4}, "full_attention": {"rope_theta": 1e6}}},
+        {
+            **ROTARY,
+            "rope_parameters": {"sliding_attention": {"rope_theta": 1e4}, "full_attention": {"rope_theta": 1e6}},
+        },
         "a dictionary of its own for 'sliding_attention', but all layers have the same",
     ),
     "text among factors": (

@@ -160,7 +160,13 @@ class TestChecks:
         assert f"in the encoder its size is {int(8 * share)}:" in message
 
     def test_the_callers_dictionary_of_rope_parameters_stays_as_it_is(self):
-        rope = {"rope_type": "llama3", "rope_theta": 5e5, "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0}
+        rope = {
+            "rope_type": "llama3",
+            "rope_theta": 5e5,
+            "factor": 8.0,
+            "low_freq_factor": 1.0,
+            "high_freq_factor": 4.0,
+        }
         given = dict(rope)
         for length in (1024, 8192):
             config = LocantConfig(position_encoding="rotary", rope_parameters=given, max_position_embeddings=length)

@@ -242,9 +242,7 @@ class TestErrors:
     def test_a_file_without_permission(self, tmp_path, monkeypatch):
         path = write(tmp_path / "a.tsv", "source\ttarget\na\tb\n")
         monkeypatch.setattr(os, "access", lambda path, mode: False)  # root may read every file
-        assert self.message(train_file=path) == (
-            f"{path} cannot be read (Permission denied): make the file readable."
-        )
+        assert self.message(train_file=path) == (f"{path} cannot be read (Permission denied): make the file readable.")
 
     def test_a_text_in_place_of_a_file(self, tmp_path):
         assert "does not exist" in self.message(train_file=tmp_path / ("the cat sees the dog " * 20))

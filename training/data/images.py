@@ -82,7 +82,9 @@ def open_image(path: str | os.PathLike[str]) -> Pillow.Image:
             image = Pillow.alpha_composite(Pillow.new("RGBA", image.size, "white"), image)
         return image.convert("RGB")
     except _UNREADABLE as error:
-        raise InputError(f"{path} cannot be read as an image ({first_line(error)}): leave it out, or repair it.") from error
+        raise InputError(
+            f"{path} cannot be read as an image ({first_line(error)}): leave it out, or repair it."
+        ) from error
 
 
 def read_images(rows: Dataset, processor: BaseImageProcessor, table: str, num_proc: int | None = None) -> Dataset:
