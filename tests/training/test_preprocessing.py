@@ -143,7 +143,7 @@ class TestDropping:
 
     def test_an_empty_source_counts_as_empty_under_a_prefix(self, tokenizer):
         tokenized = tokenize_pairs(dataset(*self.pairs), tokenizer, source_prefix=">>fr<< ")
-        assert drop_unusable_pairs(tokenized, None, None)[1] == (3, 0)
+        assert drop_unusable_pairs(tokenized, None, None)[1] == {"empty": 3, "long": 0}
 
     def test_nothing_left_is_an_error(self, tokenizer):
         tokenized = tokenize_pairs(dataset(("a", ""), ("a b", "A")), tokenizer)

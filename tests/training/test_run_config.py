@@ -160,8 +160,8 @@ def test_a_translator_has_both_stacks_and_generates():
         ("- a", "run.yaml must have sections .* data is given with --train_file"),
         ("data:\n  license: a\n  license: b", r"license is given twice \(run.yaml, lines 2 and 3\)"),
         ("model: {rope_parameters: {\n a: 1,\n a: 2}}", "a is given twice .*lines 2 and 3"),
-        ("data: [1, 2", r'run.yaml cannot be read as YAML: .*expected .* in ".*run.yaml", line 1, column 12; give'),
-        ("data:\n\t- x", r'run.yaml cannot be read as YAML: .*found .* in ".*run.yaml", line 2, column 1; give'),
+        ("data: [1, 2", "run.yaml, line 1, is not YAML"),
+        ("data:\n\t- x", "run.yaml, line 2, is not YAML"),
         ("model: &a {b: *a}", "run.yaml has a YAML alias inside of its own anchor"),
         ("training:\n  learning_rate: fast", r"learning_rate is 'fast' \(run.yaml, line 2\), but must be a number"),
         ("training: {learning_rate: .nan}", "must be a number"),
@@ -380,11 +380,11 @@ class TestDataOfAKeptRun:
 
 
 def test_an_unreadable_file_is_named(tmp_path):
-    with pytest.raises(InputError, match=r"nowhere.yaml cannot be read as YAML: .*No such file"):
+    with pytest.raises(InputError, match=r"nowhere.yaml cannot be read: No such file"):
         parse_run_config(["nowhere.yaml"])
     latin = tmp_path / "latin.yaml"
     latin.write_bytes("data: {license: é}".encode("latin-1"))
-    with pytest.raises(InputError, match=r"latin.yaml cannot be read as YAML: 'utf-8' codec can't decode byte 0xe9"):
+    with pytest.raises(InputError, match="not UTF-8"):
         parse_run_config([str(latin)])
 
 

@@ -45,8 +45,6 @@ _DECIDED_ELSEWHERE = {
     "prediction_loss_only": "the task decides which scores are measured",
     "enable_jit_checkpoint": "SIGTERM always saves a checkpoint",
     "restore_callback_states_from_checkpoint": "a resumed run always counts the evaluations before it",
-    "generation_config": "num_beams, length_penalty and max_new_tokens decide the search",
-    "sortish_sampler": "a batch always has rows of similar length",
     "length_column_name": "training itself counts the tokens of each row",
     "do_train": "locant train always trains the model",
     "do_eval": "eval_strategy says when the model is evaluated",

@@ -61,13 +61,19 @@ def read_sections(path: str | Path) -> list[Entry]:
             with a key twice or with a key that is a list or a mapping; or an alias stands inside its own anchor.
     """
     try:
-        with open(path, encoding="utf-8") as file:  # the messages of PyYAML name an open file, but would quote a text
-            return list(_entries(_Loader(file), path))
+        loader = _Loader(Path(path).read_text(encoding="utf-8"))
+        return list(_entries(loader, path))
     except RecursionError as error:
         raise InputError(f"{path} has a YAML alias inside of its own anchor: write the values out.") from error
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        reason = " ".join(str(error).split()).rstrip(".")
-        raise InputError(f"{path} cannot be read as YAML: {reason}; give a YAML file in UTF-8.") from error
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror}; give the path of a readable YAML file.") from error
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path} is not UTF-8 text: save the file as UTF-8.") from error
+    except yaml.MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else 1
+        raise InputError(f"{path}, line {line}, is not YAML: {error.problem}.") from error
+    except yaml.YAMLError as error:
+        raise InputError(f"{path} is not YAML: {' '.join(str(error).split())}.") from error
 
 
 def write_sections(sections: dict[str, Any]) -> str:
