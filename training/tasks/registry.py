@@ -46,6 +46,12 @@ _NOT_OF_CLASSIFIERS = {
     "tie_word_embeddings": "a classifier has no output layer over the vocabulary",
 }
 
+# Options of the Trainer for encoder–decoders that no task has, each with the reason for the error message
+_NOT_OF_GENERATORS = {
+    "generation_config": "num_beams, length_penalty and max_new_tokens decide the search",
+    "sortish_sampler": "a batch always has rows of similar length",
+}
+
 _ALL = (
     Task(
         "translation",
@@ -53,6 +59,7 @@ _ALL = (
         TranslationData,
         TranslationTraining,
         "translation:Translation",
+        decided_elsewhere=_NOT_OF_GENERATORS,
     ),
     Task(
         "language_modeling",
@@ -97,6 +104,7 @@ _ALL = (
         config_fields={"encoder_input": "patches"},
         decided_elsewhere={
             **IMAGES_ARE_OF_ONE_SIZE,
+            **_NOT_OF_GENERATORS,
             "source_lang": "a captioner does not translate",
             "target_lang": "a captioner does not translate",
         },
