@@ -115,7 +115,7 @@ def test_its_evaluation_loss_is_that_of_the_model(cls, tmp_path):
     """The Trainer counts the labels that a step predicts by the loss type of the model."""
     model = cls(LocantConfig(**SHAPE)).eval()
     rows = [{"input_ids": row, "labels": row} for row in TOKENS]
-    found = Trainer(model, arguments(tmp_path, per_device_eval_batch_size=len(rows))).evaluate(rows)["eval_loss"]
+    found = Trainer(model, arguments(tmp_path)).evaluate(rows)["eval_loss"]
     assert found == pytest.approx(model(TOKENS, labels=TOKENS).loss.item(), rel=1e-5)
 
 
