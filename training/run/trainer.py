@@ -15,7 +15,7 @@ from transformers import PreTrainedModel, Seq2SeqTrainer, TrainerCallback
 from transformers.trainer import OPTIMIZER_NAME, SCHEDULER_NAME
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, EvalLoopOutput, SaveStrategy
 
-from locant.modeling.loss import token_losses
+from locant.modeling.loss import token_loss, token_losses
 from locant.utils.files import write_text
 
 from ..data.batching import LengthBatchSampler, TrainingRows, build_training_dataloader
@@ -77,8 +77,7 @@ def mean_token_loss(outputs: Any, labels: torch.Tensor, num_items_in_batch: Any 
     Encoder–decoders and masked language models of other families return the mean over a batch, and would thus give
     wrong sums over the batches of a step.
     """
-    losses = token_losses(outputs["logits"], labels)
-    return losses.sum() / ((labels != -100).sum() if num_items_in_batch is None else num_items_in_batch)
+    return token_loss(outputs["logits"], labels, num_items_in_batch=num_items_in_batch)
 
 
 class PassCounter(TrainerCallback):
