@@ -1,7 +1,7 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
 """The encoder alone, which reads tokens or images, and the encoder with heads for tasks on text."""
 
-from typing import Any, ClassVar, cast
+from typing import ClassVar, cast
 
 import torch
 from torch import nn
@@ -179,8 +179,6 @@ class EncoderClassifier(LocantPreTrainedModel):
     """Whether the linear layer reads a pooled vector; if False, it reads the hidden state of each token."""
     loss_name: ClassVar[str]
     """The key of the loss in transformers' `LOSS_MAPPING`."""
-    output_class: ClassVar[type[Any]]
-    """The class of the output of `forward`."""
 
     def __init__(self, config: LocantConfig):
         super().__init__(config.with_stacks(decoder=False, encoder_input=self.encoder_input))
@@ -190,28 +188,6 @@ class EncoderClassifier(LocantPreTrainedModel):
         # by default, transformers derives the loss type from the class name, and a subclass may have any name
         self.loss_type = self.loss_name
         self.post_init()
-
-    def classify(
-        self, labels: torch.Tensor | None, options: Any, *inputs: torch.Tensor | None, **images: torch.Tensor | None
-    ) -> Any:
-        """Run `LocantEncoderModel`, and compute the logits and, if there are labels, the loss.
-
-        Args:
-            labels: the labels; None computes no loss.
-            options: the other keyword arguments of `forward`, for the encoder and the loss.
-            *inputs: inputs of `LocantEncoderModel`, in the order of its arguments.
-            **images: `pixel_values` for an encoder of images.
-        """
-        outputs = self.model(*inputs, **images, **{**options, "return_dict": True})
-        states = outputs.pooler_output if self.has_pooler else outputs.last_hidden_state
-        logits = self.classifier(self.dropout(states))
-        loss = None
-        if labels is not None:
-            named = {"pooled_logits" if self.has_pooler else "logits": logits}  # as the loss of transformers calls them
-            loss = self.loss_function(labels=labels, config=self.config, **named, **options)
-        return self.output_class(
-            loss=loss, logits=logits, hidden_states=outputs.hidden_states, attentions=outputs.attentions
-        )
 
 
 class LocantForSequenceClassification(EncoderClassifier):
@@ -223,7 +199,6 @@ class LocantForSequenceClassification(EncoderClassifier):
     """
 
     loss_name = "ForSequenceClassification"
-    output_class = SequenceClassifierOutput
     accepts_loss_kwargs = False  # the loss is a batch mean, which the Trainer divides by the accumulation steps
     class_tables = (MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES,)
 
@@ -251,7 +226,15 @@ class LocantForSequenceClassification(EncoderClassifier):
             `loss` (cross-entropy, binary cross-entropy or squared error) and `logits` `(batch, num_labels)`.
         """
         refuse_input("document_ids", kwargs, "a sequence classifier, which pools each row to one vector: leave it out")
-        return self.classify(labels, kwargs, input_ids, attention_mask, token_type_ids, position_ids, inputs_embeds)
+        kwargs["return_dict"] = True
+        outputs = self.model(input_ids, attention_mask, token_type_ids, position_ids, inputs_embeds, **kwargs)
+        logits = self.classifier(self.dropout(outputs.pooler_output))
+        loss = None
+        if labels is not None:
+            loss = self.loss_function(labels=labels, pooled_logits=logits, config=self.config, **kwargs)
+        return SequenceClassifierOutput(
+            loss=loss, logits=logits, hidden_states=outputs.hidden_states, attentions=outputs.attentions
+        )
 
 
 class LocantForTokenClassification(EncoderClassifier):
@@ -263,7 +246,6 @@ class LocantForTokenClassification(EncoderClassifier):
 
     has_pooler = False
     loss_name = "ForTokenClassification"
-    output_class = TokenClassifierOutput
     class_tables = (MODEL_FOR_TOKEN_CLASSIFICATION_MAPPING_NAMES,)
 
     @can_return_tuple
@@ -288,8 +270,20 @@ class LocantForTokenClassification(EncoderClassifier):
         Returns:
             `loss` and `logits` `(batch, length, num_labels)`.
         """
-        return self.classify(
-            labels, kwargs, input_ids, attention_mask, token_type_ids, position_ids, inputs_embeds, document_ids
+        kwargs["return_dict"] = True
+        outputs = self.model(
+            input_ids,
+            attention_mask,
+            token_type_ids,
+            position_ids,
+            inputs_embeds,
+            document_ids,
+            **kwargs,
+        )
+        logits = self.classifier(self.dropout(outputs.last_hidden_state))
+        loss = None if labels is None else self.loss_function(logits, labels, self.config, **kwargs)
+        return TokenClassifierOutput(
+            loss=loss, logits=logits, hidden_states=outputs.hidden_states, attentions=outputs.attentions
         )
 
 

@@ -22,7 +22,6 @@ class LocantForImageClassification(EncoderClassifier):
     main_input_name = "pixel_values"
     encoder_input = "patches"
     loss_name = "ForImageClassification"
-    output_class = ImageClassifierOutput
     accepts_loss_kwargs = False  # the loss is a batch mean, which the Trainer divides by the accumulation steps
     class_tables = (MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING_NAMES,)
 
@@ -45,4 +44,11 @@ class LocantForImageClassification(EncoderClassifier):
         Raises:
             ValueError: `pixel_values` is missing or has another shape.
         """
-        return self.classify(labels, kwargs, pixel_values=pixel_values)
+        outputs = self.model(pixel_values=pixel_values, **{**kwargs, "return_dict": True})
+        logits = self.classifier(self.dropout(outputs.pooler_output))
+        loss = None
+        if labels is not None:
+            loss = self.loss_function(labels=labels, pooled_logits=logits, config=self.config, **kwargs)
+        return ImageClassifierOutput(
+            loss=loss, logits=logits, hidden_states=outputs.hidden_states, attentions=outputs.attentions
+        )
