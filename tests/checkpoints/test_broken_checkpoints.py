@@ -523,7 +523,17 @@ class TestLegitimate:
 
     def test_weights_of_another_shape_are_made_anew_when_asked_for(self, folder):
         change(**{WEIGHT: lambda weight: weight.T.contiguous()})(folder)
-        LocantForConditionalGeneration.from_pretrained(folder, ignore_mismatched_sizes=True)
+        weights = load_file(folder / SAFE)
+        model, info = LocantForConditionalGeneration.from_pretrained(
+            folder, ignore_mismatched_sizes=True, output_loading_info=True
+        )
+        assert [name for name, *_ in info["mismatched_keys"]] == [WEIGHT]
+        weight = model.get_parameter(WEIGHT)
+        assert weight.shape == (20, 16)
+        assert not torch.equal(weight, weights[WEIGHT].T)
+        assert weight.std().item() == pytest.approx(weights[WEIGHT].std().item(), rel=0.3)
+        other = WEIGHT.replace("layers.1", "layers.0")
+        assert torch.equal(model.get_parameter(other), weights[other])
 
     @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
     def test_other_floating_types(self, folder, dtype):

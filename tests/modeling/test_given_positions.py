@@ -194,3 +194,16 @@ def test_the_decoder_of_a_translator_goes_by_them(make_model, no_grad):
     rows = [model(source, decoder_input_ids=torch.tensor([[*PREFIX[0], *b[0]]])).logits[:, 3:] for b in (ONE, OTHER)]
     tree = {"decoder_input_ids": TREE, "decoder_attention_mask": tree_mask(), "decoder_position_ids": TREE_POSITIONS}
     close(model(source, **tree).logits[:, 3:], torch.cat(rows, dim=1))
+
+
+@pytest.mark.parametrize("encoding", [*BY_DISTANCE, "rotary", "sinusoidal", "learned"])
+def test_generate_of_a_translator_goes_on_from_them(make_model, encoding, no_grad):
+    model = make_model(position_encoding=encoding, position_parameters=STEEP, attn_implementation="eager")
+    source, prompt, gap = torch.tensor([[5, 6]]), torch.tensor([[1, 6, 7]]), torch.tensor([[0, 4, 5]])
+    options = {"max_new_tokens": 5, "do_sample": False, "eos_token_id": None, "output_logits": True}
+    given = {"decoder_input_ids": prompt, "decoder_position_ids": gap}
+    generated = model.generate(source, **given, return_dict_in_generate=True, **options)
+    ids, positions = generated.sequences[:, :7], torch.tensor([[0, 4, 5, 6, 7, 8, 9]])
+    expected = model(source, decoder_input_ids=ids, decoder_position_ids=positions).logits[:, 2:]
+    close(torch.stack(generated.logits, dim=1), expected)
+    assert (model(source, decoder_input_ids=ids).logits[:, 2:] - expected).abs().max() > 1e-3

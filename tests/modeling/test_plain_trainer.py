@@ -87,13 +87,14 @@ def test_it_finds_the_labels_and_measures_the_loss(head, tmp_path):
 @pytest.mark.sampled(4)
 def test_it_loads_the_best_model_at_the_end(head, tmp_path):
     model, rows, _, _ = head
-    steps = {"eval_strategy": "steps", "save_strategy": "steps", "eval_steps": 1, "save_steps": 1, "max_steps": 2}
-    trainer = Trainer(
-        model, arguments(tmp_path, **steps, load_best_model_at_end=True), train_dataset=rows, eval_dataset=rows
-    )
+    options = {"eval_strategy": "steps", "save_strategy": "steps", "eval_steps": 1, "save_steps": 1, "max_steps": 2}
+    # the highest loss counts as the best, because the model with the lowest loss is the last one
+    options |= {"load_best_model_at_end": True, "greater_is_better": True, "learning_rate": 0.01}
+    trainer = Trainer(model, arguments(tmp_path, **options), train_dataset=rows, eval_dataset=rows)
     trainer.train()
-    losses = [entry["eval_loss"] for entry in trainer.state.log_history if "eval_loss" in entry]
-    assert trainer.evaluate()["eval_loss"] == pytest.approx(min(losses), abs=1e-6)
+    first, last = (entry["eval_loss"] for entry in trainer.state.log_history if "eval_loss" in entry)
+    assert first > last + 1e-3
+    assert trainer.evaluate()["eval_loss"] == pytest.approx(first, abs=1e-6)
 
 
 class Derived(locant.LocantForCausalLM):

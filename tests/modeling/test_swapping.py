@@ -8,6 +8,7 @@ from transformers import AutoModelForSeq2SeqLM
 from transformers.utils import logging
 
 from locant.modeling.modeling_locant import LocantForConditionalGeneration
+from locant.modeling.modeling_locant_encoder import LocantEncoderModel
 from locant.modeling.positions import T5Encoding
 from locant.modeling.stacks import LocantEncoder
 
@@ -134,6 +135,15 @@ class TestDetails:
         swapped = encoder.with_position_encoding("t5")
         assert type(swapped) is LocantEncoder
         assert torch.equal(swapped.embed_tokens.weight, encoder.embed_tokens.weight)
+
+    @pytest.mark.parametrize("has_pooler", [True, False])
+    def test_an_encoder_has_a_pooler_if_it_had_one(self, make_config, has_pooler):
+        config = make_config(position_encoding="none", pooler_projection=True)
+        swapped, info = LocantEncoderModel(config, add_pooling_layer=has_pooler).with_position_encoding(
+            "rotary", output_loading_info=True
+        )
+        assert (swapped.pooler is not None) is has_pooler
+        assert info["missing_keys"] == info["unexpected_keys"] == {}
 
     def test_an_unknown_encoding_is_refused(self, make_model):
         with pytest.raises(StrictDataclassError, match="'quaternion' is not a position encoding"):

@@ -343,6 +343,11 @@ class TestPadding:
         alone = torch.cat([model(torch.tensor([sentence])).logits for sentence in SENTENCES], dim=1)
         torch.testing.assert_close(logits, alone, atol=2e-5, rtol=1e-5)
 
+    def test_documents_are_refused_where_each_row_is_pooled(self, make_model):
+        model = make_model(LocantForSequenceClassification, num_labels=3)
+        with pytest.raises(ValueError, match=r"^document_ids is given to a sequence classifier, which pools each row"):
+            model(torch.tensor([[5, 6]]), document_ids=torch.tensor([[0, 1]]))
+
 
 class TestLoss:
     @pytest.mark.parametrize("smoothing", [0.0, 0.1])
