@@ -194,8 +194,9 @@ class TestTraining:
     def test_no_line_says_that_nothing_of_test_is_in_train(self):
         split = {"images": 2, "tokens": 9}
         summary = {"train": split, "test": split, "vocabulary": 9, "dropped": {"empty": 0, "long": 0}}
-        for overlap, expected in ({"images": 0, "captions": 0}, 3), ({"images": 0, "captions": 1}, 4):
-            assert len(describe_data(summary | {"test_in_train": overlap})) == expected
+        for overlap, is_told in ({"images": 0, "captions": 0}, False), ({"images": 0, "captions": 1}, True):
+            lines = describe_data(summary | {"test_in_train": overlap})
+            assert any("data of test that is also in train" in line for line in lines) is is_told
 
     def test_images_and_several_captions_of_each_come_from_a_parquet_file(self, pictures, tmp_path):
         images = [Image.open(pictures.folder / path) for path, *_ in pictures.rows["train"] for _ in range(2)]
@@ -275,7 +276,8 @@ class TestBadInput:
 @pytest.mark.slow
 def test_two_processes_do_what_one_does_with_larger_batches(toy, pictures, tmp_path):
     """All images are one batch, shared out or not: the same steps, and the same measures over rows that are padded."""
-    options = {"dropout": 0, "num_train_epochs": 2, "learning_rate": 1e-3, "per_device_eval_batch_size": 7}
+    options = {"dropout": 0, "num_train_epochs": 2, "optim": "sgd", "max_grad_norm": 0, "learning_rate": 0.1}
+    options |= {"warmup_steps": 0, "load_best_model_at_end": "false", "per_device_eval_batch_size": 7}
     command = [sys.executable, "-m", "accelerate.commands.accelerate_cli", "launch", "--cpu", "--num_processes", "2"]
     two = pictures.arguments(TASK, tmp_path / "two", **options, per_device_train_batch_size=40)
     process = subprocess.run([*command, "-m", "locant", *two], env=toy.environment, capture_output=True, text=True)
@@ -283,6 +285,6 @@ def test_two_processes_do_what_one_does_with_larger_batches(toy, pictures, tmp_p
     assert pictures.train(TASK, tmp_path / "one", **options, per_device_train_batch_size=80) == 0
     one, other = (load_file(tmp_path / name / "model.safetensors") for name in ("one", "two"))
     for name in one:
-        torch.testing.assert_close(other[name], one[name], rtol=1e-3, atol=1e-5, msg=name)
+        torch.testing.assert_close(other[name], one[name], msg=name)
     for here, there in zip(*(metrics(tmp_path / name)["epochs"] for name in ("one", "two")), strict=True):
         assert here == pytest.approx(there, rel=1e-3)

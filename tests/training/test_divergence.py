@@ -124,20 +124,21 @@ class TestGuess:
         assert baseline(PreparedData(DatasetDict(), DatasetDict(), None, {}), {"unigram_loss": 3.0}) == ("loss", 3.0)
 
     @pytest.mark.parametrize(
-        ("labels", "metrics", "warns"),
+        ("labels", "metrics", "guess"),
         [
-            ([[0, 1]], {"loss": 0.6}, False),
-            ([[0, 1]], {"loss": 0.7}, True),
-            ([1, 1, 0], {"accuracy": 0.5}, True),
-            ([1, 1, 0], {"accuracy": 0.7}, False),
+            ([[0, 1]], {"loss": 0.6}, None),
+            ([[0, 1]], {"loss": 0.7}, "0.6931"),
+            ([1, 1, 0], {"accuracy": 0.5}, "0.6667"),
+            ([1, 1, 0], {"accuracy": 0.7}, None),
         ],
     )
-    def test_is_a_warning_where_the_model_is_no_better(self, labels, metrics, warns):
+    def test_is_a_warning_where_the_model_is_no_better(self, labels, metrics, guess):
         warning = compare_with_baseline(prepared(labels, labels), metrics)
-        assert (warning is not None) is warns
+        assert (warning is None) is (guess is None)
         if warning is not None:
             (name,) = metrics
-            assert warning.startswith(f"Warning: on validation the {name} is {metrics[name]}, no better than the 0.6")
+            expected = f"Warning: on validation the {name} is {metrics[name]}, no better than the {guess} of a guess"
+            assert warning.startswith(expected)
 
     def test_is_what_a_run_that_learned_nothing_ends_with(self, toy, tmp_path, capsys):
         assert (

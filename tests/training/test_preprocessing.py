@@ -21,6 +21,10 @@ from locant.training.data.preprocessing import (
     tokenize_pairs,
 )
 from locant.training.errors import InputError
+from locant.training.options.run_config import make_run_config
+from locant.training.run.training_run import load_rows
+from locant.training.tasks.recipe import recipe_of
+from locant.training.tasks.registry import TASKS
 
 SPECIAL = ["<pad>", "<s>", "</s>", "<unk>"]
 WORDS = ["a", "b", "c", "A", "B", "C", ">>fr<<"]
@@ -62,6 +66,55 @@ def test_nothing_is_truncated_or_padded_whatever_the_tokenizer_did_before(tokeni
 def test_several_processes_give_the_same(tokenizer):
     pairs = dataset(*[("a b c"[: 1 + i % 5], "A B C"[: 1 + i % 4]) for i in range(20)])
     assert tokenize_pairs(pairs, tokenizer, num_proc=2)[:] == tokenize_pairs(pairs, tokenizer)[:]
+
+
+class TestWorkers:
+    """`preprocessing_num_workers`, of each task."""
+
+    @pytest.fixture
+    def encoded(self, toy, pictures, tmp_path, monkeypatch):
+        """A function that returns the encoded splits of a task, and the number of processes of each `Dataset.map`."""
+        texts = toy.files["train"][0]
+        labels = tmp_path / "labels.txt"
+        labels.write_text("".join(f"{source.split()[-1]}\n" for source, _ in toy.pairs["train"]))
+        of_documents = {"train_file": texts, "document_separator": "line"}
+        of_images = {"train_file": str(pictures.folder / "train.csv"), "image_size": 8, "patch_size": 4}
+        options = {
+            "translation": {"train_file": toy.files["train"]},
+            "language_modeling": {**of_documents, "block_size": 8},
+            "masked_language_modeling": {**of_documents, "max_length": 8},
+            "sequence_classification": {"train_file": [texts, str(labels)]},
+            "image_classification": of_images,
+            "captioning": {**of_images, "tokenizer_kind": "word"},
+        }
+        original, counts = datasets.Dataset.map, []
+
+        def map_rows(self, *args, **kwargs):
+            counts.append(kwargs.get("num_proc"))
+            return original(self, *args, **kwargs)
+
+        monkeypatch.setattr(datasets.Dataset, "map", map_rows)
+
+        def encode(task, **workers):
+            counts.clear()
+            # the rows that one process has stored would be found again
+            monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", str(tmp_path / f"cache-{len(workers)}"))
+            sizes = {} if task == "image_classification" else {"tokenizer_vocab_size": 300}
+            run = make_run_config({"task": task, **options[task], **sizes, **workers, "use_cpu": True})
+            recipe = recipe_of(TASKS[task])(run.data, seed=0)
+            rows = load_rows(run, recipe)
+            encoded = recipe.encode(rows, recipe.build_processor(run, rows["train"], None)).encoded
+            return {split: rows[:] for split, rows in encoded.items()}, set(counts)
+
+        return encode
+
+    @pytest.mark.parametrize("task", TASKS)
+    def test_encode_as_one_process_does(self, encoded, task):
+        expected, alone = encoded(task)
+        found, workers = encoded(task, preprocessing_num_workers=2)
+        assert (alone, workers) == ({None}, {2})
+        assert found == expected
+        assert len(expected["train"]["labels" if "labels" in expected["train"] else "input_ids"]) > 70
 
 
 class TestCache:

@@ -7,6 +7,7 @@ import random
 import pytest
 from datasets import Dataset, DatasetDict
 
+from locant.training.data import row_checks
 from locant.training.data.row_checks import (
     copy_warnings,
     count_overlap,
@@ -183,11 +184,14 @@ def test_a_run_shows_three_pairs_and_its_size_before_training(toy, tmp_path, cap
     assert "may overfit" not in out
 
 
-def test_a_run_on_swapped_files_is_warned(toy, tmp_path, capsys):
+def test_a_run_on_swapped_files_is_warned(toy, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(row_checks, "FEWEST_CHARACTERS", 500)
     swapped_files = list(reversed(toy.files["train"]))
     assert toy.train(tmp_path / "run", max_steps=1, dry_run="true", train_file=swapped_files) == 0
     source, _ = toy.pairs["train"][0]
-    assert f"  target: {source}\n" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert f"  target: {source}\n" in out
+    assert "are the files of one of the two splits swapped?" in out
 
 
 def test_a_large_model_for_few_tokens_is_warned_of(toy, tmp_path, capsys):

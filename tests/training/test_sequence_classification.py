@@ -459,7 +459,8 @@ class TestBadInput:
 @pytest.mark.parametrize("problem", PROBLEMS)
 def test_two_processes_do_what_one_does_with_larger_batches(toy, animals, tmp_path, problem):
     """All texts are one batch, shared out or not: the same steps, and the same measures over rows that are padded."""
-    options = {"dropout": 0, "num_train_epochs": 2, "learning_rate": 1e-3, "per_device_eval_batch_size": 7}
+    options = {"dropout": 0, "num_train_epochs": 2, "optim": "sgd", "max_grad_norm": 0, "learning_rate": 0.01}
+    options |= {"warmup_steps": 0, "load_best_model_at_end": "false", "per_device_eval_batch_size": 7}
     command = [sys.executable, "-m", "accelerate.commands.accelerate_cli", "launch", "--cpu", "--num_processes", "2"]
     two = animals.arguments(tmp_path / "two", problem, **options | {"per_device_train_batch_size": 80})
     process = subprocess.run([*command, "-m", "locant", *two], env=toy.environment, capture_output=True, text=True)
@@ -467,7 +468,7 @@ def test_two_processes_do_what_one_does_with_larger_batches(toy, animals, tmp_pa
     assert animals.train(tmp_path / "one", problem, **options | {"per_device_train_batch_size": 160}) == 0
     one, other = (load_file(tmp_path / name / "model.safetensors") for name in ("one", "two"))
     for name in one:
-        torch.testing.assert_close(other[name], one[name], rtol=1e-3, atol=1e-5, msg=name)
+        torch.testing.assert_close(other[name], one[name], msg=name)
     for here, there in zip(*(metrics(tmp_path / name)["epochs"] for name in ("one", "two")), strict=True):
         assert here == pytest.approx(there, rel=1e-3)
 

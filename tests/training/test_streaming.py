@@ -259,6 +259,12 @@ class TestOrder:
         counts = Counter(self.take(48, weights=(0.3, 0.3, 0.3)))  # ten passes, in which 0.1 has no exact value
         assert set(counts.values()) == {3}
 
+    def test_files_are_read_as_often_as_their_weights_say(self, tmp_path, rows_of_block):
+        rows_of_block(1)
+        files = [write_text(tmp_path / f"{name}.txt", [name] * 4) for name in "abc"]
+        blocks = Blocks(open_blocks(files, Layout((Column("text"),), "document", "line")), [2, 1, 0.5], seed=1)
+        assert Counter(blocks.read(position)["text"][0] for position in range(14)) == {"a": 8, "b": 4, "c": 2}
+
 
 @pytest.fixture(scope="module")
 def texts():

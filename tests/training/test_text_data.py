@@ -235,6 +235,7 @@ class TestErrors:
             f"{missing} does not exist, and its folder {missing.parent} is missing too: correct the path."
         )
 
+    @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="the system has no named pipes")
     def test_a_pipe_in_place_of_a_file(self, tmp_path):
         os.mkfifo(tmp_path / "pipe")
         assert self.message(train_file=tmp_path / "pipe").startswith(f"{tmp_path / 'pipe'} is a pipe or a device")

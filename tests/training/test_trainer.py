@@ -111,8 +111,8 @@ class TestEvaluation:
         assert expected > 0
 
     def test_searches_with_the_beams_for_evaluation_and_stops_what_does_not_end(self, make_trainer, monkeypatch):
-        trainer, calls = make_trainer(generation_num_beams=3, max_new_tokens=17), []
-        original = trainer.model.generate
+        trainer = make_trainer(generation_num_beams=3, max_new_tokens=25, per_device_eval_batch_size=8)
+        calls, original = [], trainer.model.generate
 
         def generate(input_ids, **options):
             calls.append((options["num_beams"], options["max_new_tokens"], 2 * input_ids.shape[1] + 10))
@@ -120,7 +120,9 @@ class TestEvaluation:
 
         monkeypatch.setattr(trainer.model, "generate", generate)
         trainer.evaluate()
-        assert [(beams, limit) for beams, limit, _ in calls] == [(3, min(17, longest)) for *_, longest in calls]
+        assert len(calls) == 5
+        assert [(beams, limit) for beams, limit, _ in calls] == [(3, min(25, longest)) for *_, longest in calls]
+        assert {longest < 25 for *_, longest in calls} == {True, False}
 
     def test_metrics_match_translations_to_references_by_row(self, tokenizer):
         references = ["le chat voit le roi", "le roi voit le chat"]

@@ -23,13 +23,14 @@ from transformers.integrations import integration_utils
 from locant import LocantForConditionalGeneration
 from locant.cli import main
 from locant.training.data import preprocessing
-from locant.training.data.batching import LengthBatchSampler
 from locant.training.run import trainer as trainer_module
 from locant.training.run import training_run
 from locant.training.run.dry_run import peak_of_step
 from locant.training.run.run_folder import RunFolder
 from locant.training.run.trainer import GenerationTrainer
 from locant.training.tasks import translation
+
+from .batches_of_two_processes import BatchesOfTwoProcesses
 
 STEPS = 40  # in an epoch of the toy run
 WITHOUT_BLEU = {"predict_with_generate": "false"}
@@ -239,6 +240,19 @@ class TestKilled:
         assert kills > 1
         assert toy.train(folder) == 0
         self.check_ends_like(folder, trained_run)
+
+    def test_is_not_evaluated_again_before_it_goes_on(self, toy, tmp_path, stop_at, monkeypatch):
+        folder, options, evaluated = tmp_path / "run", {**SHORT, "eval_on_start": "true"}, []
+        original = GenerationTrainer.evaluate
+
+        def evaluate(self, *args, **kwargs):
+            evaluated.append(self.state.global_step)
+            return original(self, *args, **kwargs)
+
+        monkeypatch.setattr(GenerationTrainer, "evaluate", evaluate)
+        stop_at(lambda: toy.train(folder, **options), GenerationTrainer, "_load_best_model", 1)
+        assert toy.train(folder, **options) == 0
+        assert evaluated == [0, STEPS]
 
     def test_keeps_the_tokenizer_that_it_began_with(self, toy, tmp_path, stop_at, monkeypatch):
         folder = tmp_path / "run"
@@ -859,24 +873,6 @@ class TestDryRun:
         told = self.rows(capsys.readouterr().out)["steps"]
         assert toy.train(tmp_path / "run", **options) == 0
         assert told == str(metrics(tmp_path / "run")["steps"])
-
-
-class BatchesOfTwoProcesses:
-    """For one process that accumulates two batches a step: those that two processes take in that step."""
-
-    def __init__(self, lengths, *, num_replicas, rank, **options):
-        self.samplers = [LengthBatchSampler(lengths, num_replicas=2, rank=rank, **options) for rank in (0, 1)]
-
-    def set_epoch(self, epoch):
-        for sampler in self.samplers:
-            sampler.set_epoch(epoch)
-
-    def __len__(self):
-        return sum(map(len, self.samplers))
-
-    def __iter__(self):
-        for batches in zip(*self.samplers, strict=True):
-            yield from batches
 
 
 NOTES = """
