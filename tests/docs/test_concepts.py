@@ -46,7 +46,8 @@ def test_the_index_leads_to_every_page_and_to_headings_that_exist():
         assert not anchor or anchor in anchors
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
-def test_files_that_a_page_names_exist(page):
-    named = re.findall(r"`((?:modeling|training|examples|benchmarks)/[\w/.]+)`", page.read_text(encoding="utf-8"))
+def test_files_that_the_pages_name_exist():
+    pattern = re.compile(r"`((?:modeling|training|examples|benchmarks)/[\w/.]+)`")
+    named = [name for page in PAGES for name in pattern.findall(page.read_text(encoding="utf-8"))]
+    assert named
     assert [name for name in named if not (DOCS.parent / name).exists()] == []

@@ -53,6 +53,8 @@ def folders(tmp_path_factory, image_folder):
         with torch.no_grad():
             for parameter in model.parameters():
                 parameter.mul_(5)
+            if fields.get("problem_type") == "multi_label_classification":
+                model.classifier.bias.copy_(torch.tensor([20.0, -20.0, 20.0]))
         model.save_pretrained(folder / name)
         companion.save_pretrained(folder / name)
 
@@ -121,6 +123,7 @@ class TestTextClassifiers:
         with torch.no_grad():
             logits = model(**tokenizer(TEXTS[0], return_tensors="pt")).logits[0]
         expected = {model.config.id2label[int(number)] for number in (logits >= 0).nonzero()}
+        assert expected == {"sad", "red"}
         assert set(predict(folder, lines)[0].split("\t")[::2]) - {""} == expected
 
     def test_of_numbers_give_the_number(self, predict, folders, lines):
@@ -140,11 +143,18 @@ def test_json_has_inputs_and_whole_outputs(predict, folders, lines):
 
 
 def test_token_classifiers_write_tokens_as_in_the_text(predict, folders, tmp_path):
-    (tmp_path / "text").write_text("the été 猫", encoding="utf-8")
+    text = "the été 猫"
+    (tmp_path / "text").write_text(text, encoding="utf-8")
+    expected = transformers.pipeline("token-classification", model=str(folders["tagger"]))(text)
     [line] = predict(folders["tagger"], tmp_path / "text")
-    assert set("".join(line.split("\t")[::3])) <= set("the été 猫Ġ")  # Ġ: a token that is a space alone
+    words, labels, scores = (line.split("\t")[start::3] for start in range(3))
+    assert words == ["the", "Ġ", "é", "é", "t", "é", "é", "Ġ", "猫", "猫", "猫"]  # Ġ: a token that is a space alone
+    assert labels == [token["entity"] for token in expected]
+    assert scores == [f"{token['score']:.4f}" for token in expected]
     [line] = predict(folders["tagger"], tmp_path / "text", "--json")
-    assert all(0 <= token["score"] <= 1 for token in json.loads(line)["output"])
+    output = json.loads(line)["output"]
+    assert [token["entity"] for token in output] == labels
+    assert [token["score"] for token in output] == pytest.approx([token["score"] for token in expected])
 
 
 def test_a_text_that_is_too_long_for_a_model_of_another_family_is_refused(folders):

@@ -1,6 +1,7 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
 """The endpoints, on models and beside the functions that the commands call."""
 
+import asyncio
 import re
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -330,6 +331,22 @@ class TestLimits:
         assert post(1000).status_code == 200
         assert post(1001).status_code == 413
 
+    @pytest.mark.parametrize(("headers", "parts"), [([(b"content-length", b"10000")], 0), ([], 11)])
+    def test_a_body_is_not_read_beyond_the_limit(self, blocked, headers, parts):
+        read, sent = [], []
+
+        async def receive():
+            read.append(b" " * 100)
+            return {"type": "http.request", "body": read[-1], "more_body": len(read) < 100}
+
+        async def send(message):
+            sent.append(message)
+
+        scope = {"type": "http", "method": "POST", "path": "/translate", "query_string": b"", "headers": headers}
+        asyncio.run(blocked.app(scope, receive, send))
+        assert sent[0]["status"] == 413
+        assert len(read) == parts
+
     def test_an_error_of_the_model_is_500_without_details_and_others_are_answered(self, blocked):
         with ThreadPoolExecutor(2) as threads:
             good, bad = (threads.submit(blocked.post, "/translate", json={"text": text}) for text in ("a", "broken"))
@@ -376,7 +393,9 @@ class TestPage:
         page = client.get("/docs")
         assert page.status_code == 200
         assert "http" not in re.sub(r"http-equiv|[\"']https?[\"']", "", page.text)
-        for path in re.findall(r"(?:src|href)=\"([^\"]+)\"", page.text):
+        paths = re.findall(r"(?:src|href)=\"([^\"]+)\"", page.text)
+        assert paths
+        for path in paths:
             assert client.get(path).status_code == 200, path
 
     def test_is_what_the_root_leads_to(self, client):

@@ -173,9 +173,9 @@ def test_10_megabytes_are_refused_without_being_kept(server, undisturbed, chunke
 
 
 @pytest.mark.slow
-def test_clients_that_disconnect_are_not_computed(server, undisturbed, texts):
+def test_clients_that_disconnect_are_not_computed(server, undisturbed, expected, texts):
     """The first request occupies the thread, so that the others are still in the queue when their clients leave."""
-    before = answered(server, "disconnected")
+    before, computed = answered(server, "disconnected"), metric(server, "locant_batch_texts_sum")
     with ThreadPoolExecutor(1) as thread:
         slow = thread.submit(httpx.post, f"{server}/translate", json={"text": texts[:40], **SLOW}, timeout=300)
         while metric(server, "locant_waiting_texts") != 8:  # the other texts are in the batch
@@ -185,6 +185,7 @@ def test_clients_that_disconnect_are_not_computed(server, undisturbed, texts):
         undisturbed()
         assert slow.result().status_code == 200
     assert answered(server, "disconnected") == before + 10
+    assert metric(server, "locant_batch_texts_sum") == computed + 40 + len(expected)
     assert answered(server, "500") == 0
 
 

@@ -134,9 +134,19 @@ def test_each_encoding_has_a_panel_with_a_curve_for_each_question(figure):
     assert before.get_linestyle() != nearest.get_linestyle()
 
 
+def test_a_band_shows_the_deviation_over_the_seeds(figure):
+    panel = position_report.draw_length(figure, collect(ROWS)).axes[1]
+    deviation = 10 / 2**0.5  # of 90 and 100
+    for band, length, factor in zip(panel.collections, (16, 128), (1, 1 / 16), strict=True):
+        heights = [y for x, y in band.get_paths()[0].vertices if x == length]
+        assert min(heights) == pytest.approx(factor * (95 - deviation))
+        assert max(heights) == pytest.approx(factor * (95 + deviation))
+
+
 def test_curves_of_one_seed_are_drawn_without_a_band(figure):
     panels = position_report.draw_length(figure, collect([row for row in ROWS if row["seed"] == 0])).axes
     assert list(panels[1].lines[0].get_ydata()) == pytest.approx([90, 45, 22.5, 11.25])
+    assert [path for band in panels[1].collections for path in band.get_paths()] == []
 
 
 def test_attention_is_the_mean_of_the_heads_of_the_first_seed(figure, folder):

@@ -54,7 +54,14 @@ def test_streamed_text_is_the_decoded_text(capsys, purpose, kind, skip_special_t
 def test_a_line_is_streamed_as_soon_as_it_ends():
     tokenizer = trained("seq2seq", "bpe")
     streamer = LocantTextIteratorStreamer(tokenizer, skip_prompt=True, skip_special_tokens=True)
-    streamed(streamer, [1], tokenizer("le chat\n dort").input_ids)
-    parts = [part for part in streamer if part]
-    assert parts[0].startswith("le")
-    assert "".join(parts[:-1]).endswith("chat\n ") or "chat\n" in "".join(parts[:-1])
+    ids, parts, lines = tokenizer(TEXT).input_ids, [], []
+    streamer.put(torch.tensor([[1]]))
+    for count, token in enumerate(ids, start=1):
+        streamer.put(torch.tensor([token]))
+        while not streamer.text_queue.empty():
+            parts.append(streamer.text_queue.get())
+        decoded = tokenizer.decode(ids[:count], skip_special_tokens=True)
+        if decoded.endswith("\n"):
+            assert "".join(parts) == decoded
+            lines.append(decoded)
+    assert len(lines) >= 5

@@ -6,6 +6,7 @@ import pytest
 
 from locant.cli import main
 from locant.training.errors import InputError
+from locant.training.inference import load
 from locant.visualization.aligning import Translator, align, align_recording
 from locant.visualization.alignment import Alignment, grow_diag_final_and, strongest_links, word_attention
 from locant.visualization.recording import record
@@ -90,13 +91,21 @@ def test_a_layer_that_does_not_exist_is_refused(tokenizer):
 
 def test_the_command_writes_pharaoh_format(trained_run, toy, tmp_path, capsys):
     source, target = toy.files["test"]
-    assert main(["align", str(trained_run), source, target, "--output", str(tmp_path / "links")]) == 0
-    lines = (tmp_path / "links").read_text().splitlines()
-    assert len(lines) == len(toy.pairs["test"])
-    for line, (_, words) in zip(lines, toy.pairs["test"], strict=True):
-        assert [int(link.split("-")[1]) for link in sorted(line.split(), key=lambda link: int(link.split("-")[1]))] == [
-            *range(len(words.split()))
-        ]
+    sources, targets = map(list, zip(*toy.pairs["test"], strict=True))
+    translator, written = Translator(*load(trained_run)), []
+    for arguments, options in (
+        ([], {}),
+        (["--layer", "1"], {"layer": 1}),
+        (["--reverse_model", str(trained_run)], {"reverse": translator}),
+    ):
+        output = tmp_path / "links"
+        assert main(["align", str(trained_run), source, target, "--output", str(output), *arguments]) == 0
+        written.append(output.read_text().splitlines())
+        expected = align(translator, sources, targets, **options, show_progress=False)
+        assert written[-1] == [alignment.pharaoh for alignment in expected]
+    assert written[0] != written[2]
+    for line, words in zip(written[0], targets, strict=True):
+        assert sorted(int(link.split("-")[1]) for link in line.split()) == [*range(len(words.split()))]
     assert main(["align", str(trained_run), source, toy.files["train"][1]]) == 2
     assert "same number of lines" in capsys.readouterr().err
     assert main(["align", str(trained_run), source, target, "--layer", "7"]) == 2
