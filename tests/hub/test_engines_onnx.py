@@ -1,9 +1,11 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
+import copy
 import json
 
 import numpy
 import pytest
 import torch
+from torch import nn
 from transformers import AutoImageProcessor, AutoTokenizer
 
 from locant import (
@@ -39,6 +41,13 @@ SHAPE = {
     "num_channels": 1,
 }
 YARN = {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 16}
+LONGROPE = {
+    "rope_type": "longrope",
+    "factor": 2.0,
+    "short_factor": [1.0] * 4,
+    "long_factor": [2.0] * 4,
+    "original_max_position_embeddings": 32,
+}
 TEXT = {
     "none": (LocantForMaskedLM, {"position_encoding": "none", "sliding_window": 3}),
     "sinusoidal": (LocantForQuestionAnswering, {"position_encoding": "sinusoidal", "embedding_norm": True}),
@@ -99,6 +108,14 @@ def test_text_of_any_size_and_padding(model_class, fields, random_model, tokeniz
     assert AutoTokenizer.from_pretrained(folder).get_vocab() == tokenizer.get_vocab()
 
 
+def test_sinusoids_reach_beyond_max_position_embeddings(random_model, tmp_path):
+    model = random_model(LocantForTokenClassification, **SHAPE, position_encoding="sinusoidal")
+    model.save_pretrained(tmp_path / "run")
+    folder = export(tmp_path / "run", tmp_path / "engine", "onnx")
+    inputs = {"input_ids": torch.randint(5, 300, (1, 2048)), "attention_mask": torch.ones(1, 2048, dtype=torch.long)}
+    close(run(folder, **inputs), model, **inputs)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(("model_class", "fields"), IMAGES.values(), ids=IMAGES.keys())
 def test_any_number_of_images(model_class, fields, random_model, tmp_path):
@@ -121,6 +138,7 @@ def test_any_number_of_images(model_class, fields, random_model, tmp_path):
             {"position_encoding": "rotary", "rope_parameters": {"rope_type": "dynamic", "factor": 2.0}},
             "rope_type='dynamic'",
         ),
+        ({"position_encoding": "rotary", "rope_parameters": LONGROPE}, "rope_type='longrope'"),
         ({"architectures": ["LocantForCausalLM"]}, "architectures names LocantForCausalLM"),
     ],
 )
@@ -137,9 +155,36 @@ def test_a_language_model_is_refused(random_model, tmp_path, capsys):
     assert "is_decoder is true" in capsys.readouterr().err
 
 
-def test_a_graph_with_other_numbers_does_not_count(random_model, tmp_path, monkeypatch):
+class Longer(nn.Module):
+    """Adds to the output of a layer by how many tokens the batch is longer than the one that the graph is made from."""
+
+    def __init__(self, layer):
+        super().__init__()
+        self.layer = layer
+
+    def forward(self, states):
+        return self.layer(states) + (states.shape[1] - 8)
+
+
+def with_another_bias(model):
+    nn.init.constant_(model.classifier.bias, 0.1)
+
+
+def with_other_numbers_for_other_lengths(model):
+    model.classifier = Longer(model.classifier)
+
+
+@pytest.mark.parametrize("change", [with_another_bias, with_other_numbers_for_other_lengths])
+def test_a_graph_with_other_numbers_does_not_count(random_model, tmp_path, monkeypatch, change):
     random_model(LocantForTokenClassification, **SHAPE).save_pretrained(tmp_path / "run")
-    monkeypatch.setattr(onnx_export, "TOLERANCE", -1.0)
+    write = onnx_export._write
+
+    def write_another(graph, *arguments):
+        graph = copy.deepcopy(graph)
+        change(graph.model)
+        write(graph, *arguments)
+
+    monkeypatch.setattr(onnx_export, "_write", write_another)
     with pytest.raises(SharingError, match="outputs of onnxruntime and of the model differ: logits"):
         export(tmp_path / "run", tmp_path / "engine", "onnx")
     assert [path.name for path in tmp_path.iterdir()] == ["run"]
