@@ -25,6 +25,7 @@ from transformers.dynamic_module_utils import get_class_from_dynamic_module, get
 from transformers.models.auto.video_processing_auto import AutoVideoProcessor
 
 import locant
+from locant.configuration.position_encodings import POSITION_ENCODINGS
 from locant.configuration.supported_transformers import SUPPORTED
 from locant.hub.errors import SharingError
 from locant.hub.sharing import flat_code
@@ -64,6 +65,18 @@ def remove_prefix(folder):
     config = json.dumps(config_of(folder)).replace("modeling_locant_text_to_text_pipelines.", "text_to_text_pipelines.")
     (folder / "config.json").write_text(config)
     assert {"attention.py", "stacks.py", "supported_transformers.py"} <= code_in(folder)
+
+
+@pytest.fixture(autouse=True)
+def forget(tmp_path):
+    """Remove the modules that the test imports from its folder, and the encodings that it registers."""
+    encodings = {*_CLASSES}
+    yield
+    for name in {*_CLASSES} - encodings:
+        del _CLASSES[name], POSITION_ENCODINGS[name]
+    for name, module in [*sys.modules.items()]:
+        if tmp_path in Path(getattr(module, "__file__", None) or "").parents:
+            del sys.modules[name]
 
 
 @pytest.fixture
@@ -249,7 +262,6 @@ class TestCode:
         random_model(model_class).save_pretrained(tmp_path / "saved")
         assert "The source of the module lost cannot be saved with the model (could not get source" in caplog.text
         assert not code_in(tmp_path / "saved")
-        monkeypatch.delitem(sys.modules, "lost")
 
     def test_of_two_modules_needs_two_names(self, random_model, tmp_path, monkeypatch, caplog):
         source = "import locant\n\n\nclass Own(locant.LocantForCausalLM):\n    pass\n"
@@ -259,7 +271,6 @@ class TestCode:
         random_model(model_class).save_pretrained(tmp_path / "saved")
         assert "would both be modeling_locant_attention.py in the folder of a model: rename one of them" in caplog.text
         assert not code_in(tmp_path / "saved")
-        monkeypatch.delitem(sys.modules, "modeling_locant_attention")
 
     @pytest.mark.parametrize(
         "imports",
@@ -312,7 +323,6 @@ class TestCode:
         model.save_pretrained(tmp_path / "saved")
         assert "The source of the module edited cannot be saved with the model (invalid syntax" in caplog.text
         assert sorted(os.listdir(tmp_path / "saved")) == ["config.json", "generation_config.json", "model.safetensors"]
-        del sys.modules["edited"]
 
     def test_with_a_damaged_byte_is_replaced(self, saved):
         path = Path(saved) / "modeling_locant_attention.py"
@@ -334,7 +344,6 @@ class TestCode:
         random_model(importlib.import_module("reward").Reward).save_pretrained(tmp_path / "saved")
         found = get_class_from_dynamic_module("reward.Reward", tmp_path / "saved")
         assert found.from_pretrained(tmp_path / "saved").model.config.is_encoder_decoder is False
-        del sys.modules["reward"]
 
     def test_of_a_derived_class_that_an_auto_class_does_not_load_is_said(
         self, random_model, tmp_path, monkeypatch, caplog
@@ -348,7 +357,6 @@ class TestCode:
         assert "names the class" not in caplog.text
         transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "saved", trust_remote_code=True)
         assert "names the class twice.Twice for AutoModelForCausalLM, but LocantForCausalLM was loaded" in caplog.text
-        del sys.modules["twice"]
 
     def test_of_another_class_of_locant_is_not_called_derived(self, saved, caplog):
         assert config_of(saved)["auto_map"]["AutoModel"] == "modeling_locant.LocantModel"
@@ -369,6 +377,37 @@ class TestCode:
         (Path(saved) / "modeling_locant_attention.py").write_text("broken = True\n")
         AutoModelForSeq2SeqLM.from_pretrained(saved).save_pretrained(saved)
         assert "class Attention" in (Path(saved) / "modeling_locant_attention.py").read_text()
+
+
+class TestWithoutThePackage:
+    """What the code in the folder says where something is asked of it that only the package has."""
+
+    @pytest.fixture
+    def load(self, random_model, tmp_path, monkeypatch):
+        """A function that loads a model with the code in its folder, which a class from outside of Locant needs."""
+        (tmp_path / "outer.py").write_text(
+            "import locant\n\nclass Outer(locant.LocantForConditionalGeneration): pass\n"
+        )
+        monkeypatch.syspath_prepend(tmp_path)
+        random_model(importlib.import_module("outer").Outer).save_pretrained(tmp_path / "saved")
+        model_class = get_class_from_dynamic_module("outer.Outer", tmp_path / "saved")
+        assert "transformers_modules" in model_class.__mro__[1].__module__
+        return lambda **fields: model_class.from_pretrained(tmp_path / "saved", **fields)
+
+    def test_an_encoding_that_the_model_does_not_have(self, load):
+        message = "'rotary' is not among the registered encodings none, sinusoidal: install and import locant, and"
+        with pytest.raises(ValueError, match=message):
+            load(position_encoding="rotary")
+
+    def test_an_encoder_that_the_model_does_not_have(self, load):
+        message = "encoder_input is patches, but .* has only the encoder of tokens: install and import locant"
+        with pytest.raises(ValueError, match=message):
+            load(encoder_input="patches")
+
+    def test_a_model_with_another_encoding(self, load, monkeypatch):
+        monkeypatch.setitem(sys.modules, "locant.modeling.swapping", None)
+        with pytest.raises(ImportError, match=r"^with_position_encoding needs the package locant: install and import"):
+            load().with_position_encoding("rotary")
 
 
 class TestSwitchedOff:
@@ -444,8 +483,7 @@ class TestEncodingsFromOutside:
         import kerple
 
         yield kerple
-        del sys.modules["kerple"], _CLASSES["kerple"]
-        del locant.configuration.position_encodings.POSITION_ENCODINGS["kerple"]
+        del sys.modules["kerple"]
 
     def test_go_along(self, kerple, random_model, tmp_path):
         random_model(locant.LocantForCausalLM, position_encoding="kerple").save_pretrained(tmp_path)
@@ -466,26 +504,22 @@ class TestEncodingsFromOutside:
         source = Path(kerple.__file__).read_text().replace('"kerple"', '"early"')
         early.write_text(source.replace("import torch\n", "import torch\nfrom locant import LocantForCausalLM\n", 1))
         monkeypatch.syspath_prepend(tmp_path)
-        import early
+        importlib.import_module("early")
 
         random_model(locant.LocantForCausalLM, position_encoding="early").save_pretrained(tmp_path / "saved")
         assert "early.py imports modeling_locant_decoder.py" in caplog.text
         assert not code_in(tmp_path / "saved")
-        del sys.modules[early.__name__], _CLASSES["early"]
-        del locant.configuration.position_encodings.POSITION_ENCODINGS["early"]
 
     def test_whose_source_is_in_the_same_folder_lose_nothing(self, kerple, random_model, tmp_path, monkeypatch, caplog):
         source = Path(kerple.__file__).read_text().replace('"kerple"', '"beside"')
         (tmp_path / "beside.py").write_text(source)  # begins with Locant's licence, as the example does
         monkeypatch.syspath_prepend(tmp_path)
-        import beside
+        importlib.import_module("beside")
 
         for encoding in ("beside", "rotary"):
             random_model(locant.LocantForCausalLM, position_encoding=encoding).save_pretrained(tmp_path)
             assert (tmp_path / "beside.py").read_text() == source
         assert "beside.py was not saved by Locant" in caplog.text
-        del sys.modules[beside.__name__], _CLASSES["beside"]
-        del locant.configuration.position_encodings.POSITION_ENCODINGS["beside"]
 
     def test_whose_source_is_in_the_folder_of_their_saved_code_lose_nothing(
         self, kerple, random_model, tmp_path, monkeypatch
@@ -493,14 +527,12 @@ class TestEncodingsFromOutside:
         source = Path(kerple.__file__).read_text().replace('"kerple"', '"back"')
         (tmp_path / "back.py").write_text(source)
         monkeypatch.syspath_prepend(tmp_path)
-        import back
+        back = importlib.import_module("back")
 
         random_model(locant.LocantForCausalLM, position_encoding="back").save_pretrained(tmp_path / "saved")
         monkeypatch.setattr(back, "__file__", str((tmp_path / "back.py").rename(tmp_path / "saved" / "back.py")))
         random_model(locant.LocantForCausalLM, position_encoding="rotary").save_pretrained(tmp_path / "saved")
         assert (tmp_path / "saved" / "back.py").read_text() == source
-        del sys.modules[back.__name__], _CLASSES["back"]
-        del locant.configuration.position_encodings.POSITION_ENCODINGS["back"]
 
     def test_without_a_file_leave_the_model_without_code(self, random_model, tmp_path, caplog, monkeypatch):
         encoding = type("Silent", (_CLASSES["none"],), {"__module__": "typed.at.a.prompt"})

@@ -2,9 +2,12 @@
 """`locant push`, and what transformers pushes: the real client against a Hub on loopback."""
 
 import hashlib
+import importlib
 import json
 import logging
 import re
+import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -16,6 +19,7 @@ from safetensors.torch import load, load_file, save_file
 from transformers import AutoModelForSeq2SeqLM, AutoTokenizer, PhobertTokenizer, Trainer, TrainingArguments
 
 import locant
+from locant.checkpoints.checkpoint_files import CheckpointError
 from locant.cli import main
 from locant.hub.errors import SharingError
 from locant.hub.sharing import bundle
@@ -224,6 +228,37 @@ def test_an_error_of_writing_the_code_stops_the_push(hub, run, monkeypatch):
     assert not hub.repositories
 
 
+@pytest.fixture
+def of_own_class(tmp_path, random_model, monkeypatch):
+    """The folder of a model whose class is from outside of Locant, and whose code ends in an error."""
+    (tmp_path / "of_own.py").write_text("import locant\n\n\nclass OfOwn(locant.LocantForCausalLM):\n    pass\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    try:
+        random_model(importlib.import_module("of_own").OfOwn).save_pretrained(tmp_path / "model")
+    finally:
+        sys.modules.pop("of_own", None)
+    for path in (tmp_path / "model").glob("*.py"):
+        path.write_text(f"{path.read_text()}\nraise SystemExit('{path.name} was run')\n")
+    return tmp_path / "model"
+
+
+def test_a_model_of_a_class_from_outside_goes_with_its_code_which_does_not_run(hub, of_own_class):
+    push(of_own_class, "me/own")
+    files = pushed(hub, "me/own")
+    assert "of_own.py" in code_of(files)
+    for path in of_own_class.iterdir():
+        assert files[path.name].data == path.read_bytes(), path.name
+
+
+def test_weights_of_a_class_from_outside_are_checked(hub, of_own_class):
+    weights = load_file(of_own_class / "model.safetensors")
+    next(iter(weights.values())).view(-1)[0] = float("nan")
+    save_file(weights, of_own_class / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(CheckpointError, match="holds NaN or infinity"):
+        push(of_own_class, "me/own")
+    assert not hub.repositories
+
+
 def test_the_card_is_of_this_repository_and_ones_own_card_stays(hub, run):
     push(run, "me/en-fr")
     assert 'model="me/en-fr"' in pushed(hub)["README.md"].data.decode()
@@ -251,9 +286,12 @@ def test_weights_of_before_go_and_other_files_stay(hub, run, translator):
     shards = {name for name in pushed(hub) if "safetensors" in name}
     assert len(shards) > 2
     api = HfApi()
-    api.upload_file(path_or_fileobj=b"mine", path_in_repo="handler.py", repo_id="me/en-fr")
+    pickles = ("pytorch_model.bin", "pytorch_model-00001-of-00002.bin", "pytorch_model.bin.index.json")
+    for name in ("handler.py", *pickles):
+        api.upload_file(path_or_fileobj=b"mine", path_in_repo=name, repo_id="me/en-fr")
     push(run, "me/en-fr")
     assert {name for name in pushed(hub) if "safetensors" in name} == {"model.safetensors"}
+    assert pushed(hub).keys().isdisjoint(pickles)
     assert pushed(hub)["handler.py"].data == b"mine"
 
 
@@ -290,6 +328,22 @@ def test_a_pull_request_leaves_main_as_it_is(hub, run, locant_push):
     assert hub.repositories["me/en-fr"].resolve("main") is head
     assert pushed(hub, revision="refs/pr/1")["LICENSE"].data == b"theirs"
     assert hub.repositories["me/en-fr"].resolve("refs/pr/1").author == "somebody"
+
+
+def test_a_pull_request_that_is_open_gets_another_commit_and_no_branch_is_made(hub, run):
+    push(run, "me/en-fr")
+    for text, options in (("theirs", {"create_pr": True}), ("mine", {"revision": "refs/pr/1"})):
+        (run / "LICENSE").write_text(text)
+        push(run, "me/en-fr", **options)
+        assert hub.repositories["me/en-fr"].refs.keys() == {"refs/heads/main", "refs/pr/1"}
+        assert pushed(hub, revision="refs/pr/1")["LICENSE"].data == text.encode()
+    assert "LICENSE" not in pushed(hub)
+
+
+def test_the_commit_names_the_folder_and_the_version(hub, run, monkeypatch):
+    monkeypatch.chdir(run)
+    push(".", "me/model")
+    assert titles(hub, "me/model")[0] == f"en-fr, by Locant {version('locant')}"
 
 
 def is_swapped(run, monkeypatch):
