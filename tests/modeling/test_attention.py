@@ -307,11 +307,20 @@ class TestWeightsOfAModel:
         torch.testing.assert_close(outputs.cross_attentions[0], expected, atol=1e-6, rtol=1e-5)
 
     def test_hidden_states_are_the_embeddings_and_each_layers(self, make_model, norm_position, inputs):
-        model = make_model(norm_position=norm_position, position_encoding="none")
+        """The last state is that after the final norm."""
+        model = make_model(norm_position=norm_position, position_encoding="none", encoder_layers=3, decoder_layers=4)
+        stacks, made = (model.model.encoder, model.model.decoder), ([], [])
+        for stack, states in zip(stacks, made, strict=True):
+            for layer in stack.layers:
+                layer.register_forward_hook(lambda _layer, _inputs, output, states=states: states.append(output))
         outputs = self.outputs(model, inputs)
-        embedded = model.get_input_embeddings()(inputs["input_ids"]) * math.sqrt(32)
-        assert len(outputs.encoder_hidden_states) == len(outputs.decoder_hidden_states) == 3
-        torch.testing.assert_close(outputs.encoder_hidden_states[0], embedded)
+        found = outputs.encoder_hidden_states, outputs.decoder_hidden_states
+        for stack, of_layers, states, name in zip(stacks, made, found, ("input_ids", "decoder_input_ids"), strict=True):
+            embedded = model.get_input_embeddings()(inputs[name]) * math.sqrt(32)
+            expected = [embedded, *of_layers[:-1], stack.final_norm(of_layers[-1])]
+            assert len(of_layers) == len(stack.layers)
+            for state, own in zip(states, expected, strict=True):
+                torch.testing.assert_close(state, own)
         assert torch.equal(outputs.encoder_hidden_states[-1], outputs.encoder_last_hidden_state)
 
     def test_asking_changes_nothing(self, make_model, inputs):

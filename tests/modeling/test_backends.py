@@ -6,6 +6,7 @@ import torch
 from transformers import AttentionInterface
 
 from locant.modeling import attention
+from locant.modeling.attention_backends import can_serve, check_backend, check_name
 from locant.modeling.modeling_locant import LocantForConditionalGeneration, LocantModel
 from locant.modeling.modeling_locant_decoder import LocantForCausalLM
 from locant.modeling.stacks import LocantDecoder, LocantEncoder
@@ -180,6 +181,33 @@ class TestFlexCannotTrain:
             model.train()(**batch)
         model.set_attn_implementation("blockwise")
         torch.testing.assert_close(model.eval()(**batch).loss, expected)
+
+
+@pytest.mark.parametrize(
+    ("backend", "adds_slopes"),
+    [
+        ("flash_attention_2", True),
+        ("kernels-community/flash-attn2", True),
+        ("flash_attention_3", False),
+        ("kernels-community/flash-attn3", False),
+    ],
+)
+def test_flash_attention_2_adds_the_slopes_of_alibi_and_other_versions_do_not(make_config, backend, adds_slopes):
+    config = make_config(position_encoding="alibi", cross_position_encoding="alibi")
+    kinds = ("encoder", "decoder", "cross")
+    assert [can_serve(backend, config, kind) for kind in kinds] == [adds_slopes, adds_slopes, False]
+    assert all(can_serve(backend, make_config(position_encoding="rotary"), kind) for kind in kinds)
+
+
+def test_flash_attention_3_is_refused_for_alibi(make_config):
+    able = "eager, sdpa, blockwise or flex_attention"
+    with pytest.raises(ValueError, match=rf"^flash_attention_3 cannot add the bias .*'alibi'.* to {able}\.$"):
+        check_backend("flash_attention_3", make_config(position_encoding="alibi"), "decoder")
+
+
+@pytest.mark.parametrize("backend", ["kernels-community/flash-attn2", "somebody/attention"])
+def test_the_name_of_a_kernel_on_the_hub_is_no_unknown_name(make_config, backend):
+    check_name(backend, make_config(position_encoding="alibi"), ("encoder", "decoder"))
 
 
 @pytest.mark.parametrize(

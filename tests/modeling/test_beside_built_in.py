@@ -140,7 +140,15 @@ def build(name, backend, dtype, spread):
 
 @pytest.fixture
 def both(spread):
-    return lambda name, backend="eager", dtype=torch.float32: build(name, backend, dtype, spread)
+    """A function that returns both models of a pair as they were built."""
+
+    def get(name, backend="eager", dtype=torch.float32):
+        models = build(name, backend, dtype, spread)
+        for model in models:
+            model.config.problem_type = None  # which forward() with labels has set
+        return models
+
+    return get
 
 
 # -- The tables

@@ -68,6 +68,18 @@ class TestGrowingLayer:
             assert cache.layers[layer].keys.data_ptr() == place
 
     @torch.no_grad()
+    def test_room_grows_with_the_number_of_tokens(self):
+        """There is room for a quarter of the tokens, so that all steps together copy few times as many tokens."""
+        layer = GrowingLayer()
+        layer.update(*states(1, 1000))
+        place = layer.keys.data_ptr()
+        for _ in range(250):
+            layer.update(*states(1, 1))
+            assert layer.keys.data_ptr() == place
+        layer.update(*states(1, 1))
+        assert layer.room[0].shape[2] == 1251 + 312
+
+    @torch.no_grad()
     def test_layers_share_the_spare_memory(self):
         ours, theirs = DynamicCache(), DynamicCache()
         for cache in (ours, theirs):

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from torch import nn
 from transformers import AutoModelForSeq2SeqLM
 from transformers.distributed import DistributedConfig
 from transformers.distributed.tensor_parallel import ALL_PARALLEL_STYLES
@@ -94,6 +95,17 @@ def check_tensor_parallel(result) -> None:
 @pytest.mark.parametrize("encoding", HARDEST)
 def test_processes_that_share_the_heads_follow_one_process(results, encoding):
     check_tensor_parallel(results[f"tp:{encoding}"])
+
+
+def test_data_parallel_processes_broadcast_no_computed_buffers_of_a_model_with_an_adapter_either():
+    """In a model of PEFT, the names have a prefix."""
+    config = LocantConfig(vocab_size=24, d_model=16, num_hidden_layers=1, num_attention_heads=4)
+    model, adapted = LocantForConditionalGeneration(config), nn.Module()
+    adapted.base_model = nn.Module()
+    adapted.base_model.model = model
+    own, prefixed = ({name for name, _ in module.named_buffers()} for module in (model, adapted))
+    assert own
+    assert set(model._ddp_params_and_buffers_to_ignore) == own | prefixed
 
 
 @pytest.mark.parametrize(("tp_size", "fsdp_size", "told"), [(3, 1, "has 4 heads and 2"), (2, 2, "both above 1")])

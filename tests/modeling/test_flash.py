@@ -15,6 +15,8 @@ TARGETS = [[1, *range(20, 9, -1)], [1, 17, 16, 5, 6, 7], [1, 15]]
 ONE_LAYER = {"encoder_layers": 1, "decoder_layers": 1}
 WINDOW = 3
 
+applied = []  # the dropout probability of each call of a kernel in the test that runs
+
 
 def flash_attn_func(
     q,
@@ -28,7 +30,7 @@ def flash_attn_func(
     deterministic=False,
 ):
     """Attention of tensors `(batch, length, heads, head_dim)`; queries and keys may have different lengths."""
-    assert dropout_p == 0
+    applied.append(dropout_p)
     k, v = (states.repeat_interleave(q.shape[2] // k.shape[2], dim=2) for states in (k, v))
     distance = torch.arange(k.shape[1]) - torch.arange(q.shape[1])[:, None] - (k.shape[1] - q.shape[1])
     scores = torch.einsum("bqhd,bkhd->bhqk", q, k) * softmax_scale
@@ -70,6 +72,7 @@ def flash_attn_varlen_func(
 @pytest.fixture(autouse=True)
 def kernels(monkeypatch, no_grad):
     """Make Locant's and transformers' flash attention call the plain functions as kernels."""
+    applied.clear()
     functions = (flash_attn_func, flash_attn_varlen_func, None, flash_utils._pad_input, flash_utils._unpad_input)
     process = flash_utils._lazy_define_process_function(flash_attn_varlen_func)
     for module in ("locant.modeling.attention_backends", "transformers.modeling_flash_attention_utils"):
@@ -168,6 +171,18 @@ class TestForward:
         options |= {"return_dict_in_generate": True, "output_logits": True}
         expected = shared_model("eager", **fields).generate(**options).logits
         torch.testing.assert_close(flash_model(**fields).generate(**options).logits, expected, atol=2e-5, rtol=1e-5)
+
+
+class TestDropout:
+    @pytest.mark.parametrize("position_encoding", ["rotary", "alibi"])
+    def test_of_attention_weights_is_applied_in_training_only(self, make_model, position_encoding):
+        fields = {**ONE_LAYER, "position_encoding": position_encoding, "attention_dropout": 0.3}
+        model = make_model(**fields, attn_implementation="flash_attention_2")
+        ids = torch.tensor([TARGETS[0]])
+        for training, dropout in ((True, 0.3), (False, 0.0)):
+            applied.clear()
+            model.train(training)(ids, decoder_input_ids=ids)
+            assert applied == [dropout] * 3  # of the encoder, of the decoder, of cross-attention
 
 
 class TestRefused:

@@ -309,10 +309,12 @@ class TestScores:
 
 class TestModel:
     def test_start_and_end_tokens_are_the_configurations(self, make_model, make_batch):
-        outputs = generate(make_model(vocab_size=6), *make_batch([[3, 4, 5, 2], [5, 3, 2]]), do_sample=True)
-        for start, *tokens in outputs.sequences.tolist():
-            assert start == 1
-            assert set(tokens[tokens.index(2) + 1 :]) <= {0}
+        batch = make_batch([[3, 4, 5, 2], [5, 3, 2]])
+        outputs = generate(make_model(vocab_size=6), *batch, do_sample=True, num_return_sequences=4)
+        assert outputs.sequences[:, 0].tolist() == [1] * 8
+        rests = [tokens[tokens.index(2) + 1 :] for tokens in outputs.sequences.tolist() if 2 in tokens]
+        assert any(rests)
+        assert all(set(rest) <= {0} for rest in rests)
 
     def test_generation_beyond_the_sinusoidal_table(self, make_model, make_batch):
         small, large = (make_model(position_encoding="sinusoidal", max_position_embeddings=size) for size in (4, 64))

@@ -273,7 +273,12 @@ def test_every_rope_type_is_saved_and_loaded(make_model, rope_type, tmp_path):
     rope_parameters = {"rope_type": rope_type, "rope_theta": 10000.0, "factor": 2.0, **options}
     model = make_model(position_encoding="rotary", rope_parameters=rope_parameters)
     model.save_pretrained(tmp_path)
-    assert_same_state(model, LocantForConditionalGeneration.from_pretrained(tmp_path))
+    loaded = LocantForConditionalGeneration.from_pretrained(tmp_path)
+    assert_same_state(model, loaded)
+    assert loaded.config.rope_parameters == model.config.rope_parameters
+    ids = torch.arange(64)[None] % 24  # longer than max_position_embeddings, where some rope types change frequencies
+    with torch.no_grad():
+        assert torch.equal(loaded(ids, decoder_input_ids=ids).logits, model(ids, decoder_input_ids=ids).logits)
 
 
 @pytest.mark.sampled(2)

@@ -354,7 +354,7 @@ class TestOutputs:
         wrong = {"input_ids": IDS} if "pixel_values" in inputs else {"pixel_values": PIXELS}
         if "decoder" in type(model.base_model).__name__.lower():
             wrong = {"encoder_hidden_states": torch.zeros(2, 3, 32)}
-        with pytest.raises(ValueError, match=r"^[A-Z_a-z].*\.$"):
+        with pytest.raises(ValueError, match=next(iter(wrong))):
             model(**inputs, **wrong)
 
 

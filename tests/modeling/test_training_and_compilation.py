@@ -243,8 +243,13 @@ class TestHalfPrecision:
 
     @pytest.mark.sampled(2)
     @pytest.mark.parametrize("kind", ["dynamic", "static"])
-    def test_generates(self, make_model, batch, encoding, kind):
-        model = make_model(position_encoding=encoding).to(torch.bfloat16)
+    def test_beams_have_nearly_the_scores_of_float32(self, make_model, batch, encoding, kind):
+        model = make_model(position_encoding=encoding, position_parameters=STEEP).to(torch.bfloat16)
         batch.pop("labels")
-        tokens = model.generate(**batch, num_beams=2, max_new_tokens=5, cache_implementation=kind)
-        assert tokens.shape[0] == 2
+        options = {"num_beams": 2, "max_new_tokens": 5, "eos_token_id": None, "cache_implementation": kind}
+        found = model.generate(**batch, **options, return_dict_in_generate=True, output_scores=True)
+        assert found.sequences.shape == (2, 6)
+        with torch.no_grad():
+            logits = model.float()(**batch, decoder_input_ids=found.sequences[:, :-1]).logits
+        expected = logits.log_softmax(-1).gather(-1, found.sequences[:, 1:, None]).mean((1, 2))
+        torch.testing.assert_close(found.sequences_scores.float(), expected, atol=0.02, rtol=0)
