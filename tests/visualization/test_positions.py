@@ -127,12 +127,26 @@ def test_no_encoding_has_no_picture():
 
 @pytest.mark.parametrize("encoding", ["sinusoidal", "learned", "rotary", "alibi", "t5", "none"])
 def test_images(encoding):
-    config = locant.LocantConfig(
-        **LOCANT, **PATCHES, is_encoder_decoder=False, pooling="first", position_encoding=encoding
-    )
-    model = locant.LocantForImageClassification(config)
-    found = position_heatmaps(model, 10, (3, 3))
+    fields = {**LOCANT, **PATCHES, "image_size": [12, 8], "is_encoder_decoder": False, "pooling": "first"}
+    model = locant.LocantForImageClassification(locant.LocantConfig(**fields, position_encoding=encoding))
+    found = position_heatmaps(model, 10, (3, 2))
     assert len(found) == (encoding != "none")
+    if encoding in ("alibi", "t5"):  # their distances are those of the sequence: one row of patches after the other
+        position, distances = model.model.encoder.position, torch.tensor(list(map(int, found[0].column_labels)))
+        assert distances.tolist() == list(range(1 - MIN_POSITIONS, MIN_POSITIONS))
+        if encoding == "alibi":
+            expected = -position.slopes[:, None] * distances.abs()
+        else:
+            buckets = T5Attention._relative_position_bucket(distances, True, num_buckets=32, max_distance=128)
+            expected = position.table[buckets].T
+        assert np.allclose(found[0].values[0, 0], expected.detach().numpy())
+    if encoding == "sinusoidal":  # half of the width for the row, half for the column
+        places = [(row, column) for row in range(3) for column in range(2)]
+        for values, (row, column) in zip(found[0].values[0, 0], places, strict=True):
+            for half, place in ((values[:8], row), (values[8:], column)):
+                angles = place * 10000.0 ** (-np.arange(0, 8, 2) / 8)
+                assert np.allclose(half[::2], np.sin(angles), atol=1e-6)
+                assert np.allclose(half[1::2], np.cos(angles), atol=1e-6)
     if encoding == "learned":
         table = next(module for name, module in model.named_modules() if name.endswith("position.embeddings")).weight
         assert np.array_equal(found[0].values[0, 0], table.detach().numpy())
