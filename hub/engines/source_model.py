@@ -31,7 +31,9 @@ def load_weights(model_class: Any, model_path: str | os.PathLike[str], **kwargs:
     try:
         model, found = model_class.from_pretrained(model_path, output_loading_info=True, **kwargs)
     except (OSError, RuntimeError, ValueError) as error:
-        raise SharingError(f"{model_path} cannot be loaded ({first_line(error.__cause__ or error)}).") from error
+        # a CheckpointError says what is wrong with the file, and its cause is the error of a library
+        reason = error if isinstance(error, CheckpointError) else error.__cause__ or error
+        raise SharingError(f"{model_path} cannot be loaded ({first_line(reason)}).") from error
     if found["missing_keys"]:
         raise SharingError(
             f"{model_path} has no weights called {sorted(found['missing_keys'])[0]}: give a model that was saved with "

@@ -523,7 +523,7 @@ def test_half_a_checkpoint_leaves_no_folder(save, tmp_path):
     run = save(random_translator())
     with open(run / "model.safetensors", "r+b") as file:
         file.truncate(5000)
-    with pytest.raises(SharingError, match=r"model cannot be loaded \(.*header"):
+    with pytest.raises(SharingError, match=r"model cannot be loaded \(.*truncated or damaged"):
         export(run, tmp_path / "engine")
     assert [path.name for path in tmp_path.iterdir()] == ["model"]
 
