@@ -9,8 +9,8 @@ from typing import Any
 
 import torch
 import transformers
+from huggingface_hub import split_torch_state_dict_into_shards
 from huggingface_hub.errors import StrictDataclassError
-from huggingface_hub.serialization._base import parse_size_to_int
 from transformers import (
     AutoImageProcessor,
     AutoProcessor,
@@ -23,11 +23,11 @@ from transformers.configuration_utils import PretrainedConfig
 from transformers.utils import CONFIG_NAME, GENERATION_CONFIG_NAME, IMAGE_PROCESSOR_NAME, PROCESSOR_NAME, logging
 
 from locant import modeling
-from locant.checkpoints.checkpoint_files import Checkpoint
-from locant.checkpoints.load_checks import check_settings
+from locant.checkpoints.checkpoint_files import CheckpointError
+from locant.checkpoints.load_checks import check_settings, fault_of_files
 from locant.configuration.configuration_locant import LocantConfig
 from locant.tokenization import LocantTokenizer
-from locant.utils.errors import reason_of, sentence
+from locant.utils.errors import first_line, reason_of, sentence
 
 from ..errors import SharingError
 from ..new_folder import new_folder
@@ -41,7 +41,7 @@ from .config_matching import (
 )
 from .families import MODEL_TYPES, Family, find_family
 from .source_folder import SourceFolder
-from .weight_transfer import SourceWeights, moves_of, transfer
+from .weight_transfer import moves_of, transfer, used_weights
 
 logger = logging.get_logger(__name__)
 
@@ -76,10 +76,10 @@ def convert(
         target: the folder to write, which must be empty or not exist yet.
         to: the family to convert a Locant model to: `bart`, `bert`, `gpt2`, `llama`, `marian`, `t5` or `vit`. None
             converts a model of another family to Locant.
-        drop: weights to leave out, by their names in the files of `source`, with `*` as a wildcard
+        drop: weights to leave out, by their names in the model that transformers loads, with `*` as a wildcard
             (`cls.seq_relationship.*`). A weight that cannot be converted is an error unless it is dropped.
-        dtype: dtype of the converted weights: `float32`, `bfloat16` or `float16`, also as a `torch.dtype`. With None or
-            `auto`, each weight keeps the dtype that it has in the files.
+        dtype: dtype of the converted weights: `float32`, `bfloat16` or `float16`, also as a `torch.dtype`. None or
+            `auto` takes the dtype in the config or, if the config has none, the dtype of the weights in the files.
         max_shard_size: the largest size of one weights file, in bytes or as a text such as `200MB`.
         revision: branch, tag or commit of the repository.
         token: access token for a private repository.
@@ -89,11 +89,10 @@ def convert(
 
     Raises:
         SharingError: `source` cannot be read, or holds no model that can be converted to the target family; the target
-            family cannot express the config; a tokenizer, processor or generation config cannot be loaded; weights are
-            missing, unused or of another shape than the config says, or differ although they are tied; `target` is not
-            empty or cannot be written; or an argument is invalid.
-        CheckpointError: a weights file of the model is missing or damaged, or holds NaN or infinity; or a JSON file is
-            damaged.
+            family cannot express the config; a tokenizer, processor or generation config cannot be loaded; there are no
+            weights, or weights are missing, unused or of another shape than the config says; `target` is not empty or
+            cannot be written; or an argument is invalid.
+        CheckpointError: a weights file of the model is damaged, or holds NaN or infinity; or a JSON file is damaged.
     """
     numbers = _dtype(dtype)
     _check_size(max_shard_size)
@@ -113,7 +112,7 @@ def convert(
 
 def _check_size(size: str | int) -> None:
     try:
-        parse_size_to_int(size) if isinstance(size, str) else None
+        split_torch_state_dict_into_shards({}, max_shard_size=size)
     except ValueError as error:
         raise SharingError(f"max_shard_size={size!r} is not a size: give a size such as 5GB or 200MB.") from error
 
@@ -150,8 +149,7 @@ class _Conversion:
             ("image processor", AutoImageProcessor, (IMAGE_PROCESSOR_NAME,)),
             ("processor", AutoProcessor, (PROCESSOR_NAME,)),
         ]
-        folder = self.files.with_processors()
-        check_settings(folder)
+        folder = self.files.folder
         found = [
             _load(what, loader, folder)
             for what, loader, names in loaders
@@ -164,27 +162,40 @@ class _Conversion:
         """Build the target model with the converted weights and, if it can generate, the source's generation config.
 
         Args:
-            drop: names of weights in the files that are left out, with `*` as a wildcard.
-            dtype: dtype of the converted weights; None keeps the dtype that each weight has in the files.
+            drop: names of weights that are left out, with `*` as a wildcard.
+            dtype: dtype of the converted weights; None keeps the dtype that transformers loads.
         """
         generation_config = self._generation_config() if self.source.can_generate() else None
-        checkpoint = Checkpoint.open(self.files.with_weights())
-        weights = SourceWeights(checkpoint, self.source, self.family if self.to_locant else None)
-        is_tied = weights.untie_output()
-        ours = self._locant_config(weights.files) if self.to_locant else copy.deepcopy(self.config)
-        if is_tied is not None:
-            ours.tie_word_embeddings = is_tied
+        model, info = self._load_source(dtype)
+        names = model.state_dict().keys() - info["missing_keys"]
+        ours = self._locant_config(names) if self.to_locant else copy.deepcopy(self.config)
+        _untie(ours, model)
         if self.to_locant:
             theirs, target = self.config, self._empty(self.ours, ours)
         else:
             theirs, target, again = self._checked_theirs(ours)
             warn_of_training(self.family, ours, again)
         moves = moves_of(self.family.table(ours, theirs, self.theirs), self.to_locant)
-        weights.check(moves, drop)
-        transfer(weights, moves, target, dtype)
+        weights, loaded_dtype = used_weights(model, info, moves, drop, self.family.ignored), model.dtype
+        del model  # so that `transfer` can free the weights one by one
+        transfer(weights, moves, target, loaded_dtype)
         if generation_config is not None:
             target.generation_config = generation_config
         return target
+
+    def _load_source(self, dtype: torch.dtype | None) -> tuple[PreTrainedModel, dict[str, Any]]:
+        """Load the source model; return it and its loading info, with the missing, unused and misshapen weights."""
+        options: dict[str, Any] = {"output_loading_info": True, "ignore_mismatched_sizes": True, **self.files.hub}
+        source, model_class = self.files.source, type(self.source)
+        try:
+            loaded: Any = model_class.from_pretrained(source, config=self.config, dtype=dtype or "auto", **options)
+        except CheckpointError:
+            raise
+        except Exception as error:  # transformers and the readers of files raise errors of many types
+            reason = f"The weights of {self.files} do not load: {first_line(error)}"
+            raise fault_of_files(source, error, self.files.hub) or SharingError(sentence(reason)) from error
+        model, info = loaded
+        return model, info
 
     def _source_architecture(self) -> str:
         names = getattr(self.config, "architectures", None) or []
@@ -292,6 +303,16 @@ def _family(files: SourceFolder, config: Any, to: str | None) -> Family:
             f"{files} is a {config.model_type} model, which can be converted to a Locant model only: leave out --to."
         )
     return find_family(config.model_type)
+
+
+def _untie(ours: LocantConfig, model: PreTrainedModel) -> None:
+    """Correct the fields of `ours` that tie embeddings, if weights of the loaded `model` differ and are not tied."""
+    output = model.get_output_embeddings()
+    if output is not None:
+        uses = [weight for _, weight in model.named_parameters(remove_duplicate=False) if weight is output.weight]
+        ours.tie_word_embeddings = len(uses) > 1
+    tables = {id(module.weight) for name, module in model.named_modules() if name.endswith("embed_tokens")}
+    ours.share_encoder_decoder_embeddings &= len(tables) < 2
 
 
 def _of_transformers(processor: Any) -> Any:

@@ -2,6 +2,7 @@
 """The subcommand `locant convert`."""
 
 import argparse
+import os
 
 from locant.commands.command_parser import CommandParser
 from locant.hub.conversion.families import MODEL_TYPES
@@ -15,6 +16,8 @@ def run(arguments: list[str]) -> None:
     from locant.hub.conversion.conversion import convert
     from locant.training.inference import check_folder
 
+    # otherwise, transformers also downloads, or asks a server to make, a safetensors copy of `.bin` files
+    os.environ.setdefault("DISABLE_SAFETENSORS_CONVERSION", "1")
     source = parsed.pop("source")
     check_folder(source)
     print(convert(source, parsed.pop("target"), **parsed))
@@ -41,7 +44,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--dtype",
         metavar="DTYPE",
-        help="type of the written weights: float32, bfloat16 or float16 (default: the stored type of each weight)",
+        help="type of the written weights: float32, bfloat16 or float16 (default: that of the config or the files)",
     )
     parser.add_argument(
         "--max_shard_size", default="5GB", metavar="SIZE", help="largest size of a weights file (default: 5GB)"

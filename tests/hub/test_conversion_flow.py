@@ -11,8 +11,7 @@ from pathlib import Path
 import pytest
 import sentencepiece
 import torch
-from huggingface_hub import HfApi
-from huggingface_hub.errors import HTTPError
+from huggingface_hub import HfApi, constants
 from safetensors.torch import load_file, save_file
 from tokenizers import ByteLevelBPETokenizer
 from transformers import (
@@ -240,10 +239,18 @@ class TestOptions:
         with pytest.raises(SharingError, match="'int8' is not one of float32"):
             convert(theirs, tmp_path / "other", dtype="int8")
 
+    @pytest.mark.parametrize("of_config, expected", [(None, torch.bfloat16), ("float16", torch.float16)])
+    def test_without_a_dtype_that_of_the_config_or_the_files(self, theirs, tmp_path, of_config, expected):
+        change_weights(theirs, lambda weights: weights.update({n: w.bfloat16() for n, w in weights.items()}))
+        change_config(theirs, dtype=of_config)
+        ours = convert(theirs, tmp_path / "ours")
+        assert {weight.dtype for weight in load_file(ours / "model.safetensors").values()} == {expected}
+
     def test_max_shard_size(self, theirs, tmp_path):
         ours = convert(theirs, tmp_path / "ours", max_shard_size="2KB")
         assert len(list(ours.glob("*.safetensors"))) > 2
         assert_same(load(ours), load(theirs), "seq2seq")
+        assert_refused(theirs, "'2 apples' is not a size", max_shard_size="2 apples")
 
     def test_drop(self, theirs, tmp_path):
         change_weights(theirs, lambda weights: weights.update({"extra.0.a": torch.ones(1), "other": torch.ones(1)}))
@@ -289,7 +296,7 @@ class TestWeights:
         assert_refused(ours, "holds more", to="marian")
         assert_refused(ours, name, "(16, 20)", to="marian", drop="more")
         change_weights(ours, lambda weights: weights.pop(name))
-        assert_refused(ours, "lacks", name, to="marian")
+        assert_refused(ours, name, "is missing", to="marian", error=CheckpointError)
 
     def test_nan_is_named(self, theirs):
         change_weights(theirs, lambda weights: weights["model.encoder.layers.0.fc1.bias"].fill_(float("nan")))
@@ -297,7 +304,12 @@ class TestWeights:
 
     def test_no_weights(self, theirs):
         (theirs / "model.safetensors").unlink()
-        assert_refused(theirs, "holds no weights", error=CheckpointError)
+        assert_refused(theirs, "do not load", "no file named model.safetensors, or pytorch_model.bin")
+
+    def test_a_damaged_file(self, theirs):
+        file = theirs / "model.safetensors"
+        file.write_bytes(file.read_bytes()[:-10])
+        assert_refused(theirs, "model.safetensors is truncated", error=CheckpointError)
 
     def test_positions_that_are_not_what_the_config_says(self, theirs):
         pickled(marian(), theirs)
@@ -306,10 +318,14 @@ class TestWeights:
         torch.save(weights, theirs / "pytorch_model.bin")
         assert_refused(theirs, "model.encoder.embed_positions.weight cannot be converted", "the stored numbers differ")
 
-    def test_tied_ones_that_differ(self, theirs):
-        table = torch.ones(24, 16)
+    def test_tied_ones_that_differ_become_two(self, theirs, tmp_path):
+        table = torch.randn(24, 16)
         change_weights(theirs, lambda weights: weights.update({"model.encoder.embed_tokens.weight": table}))
-        assert_refused(theirs, "model.encoder.embed_tokens.weight", "model.shared.weight", "differ")
+        expected = MarianMTModel.from_pretrained(theirs).eval()
+        ours = convert(theirs, tmp_path / "ours")
+        assert not load(ours).config.share_encoder_decoder_embeddings
+        for folder in (ours, convert(ours, tmp_path / "back", to="marian")):
+            assert_same(load(folder), expected, "seq2seq")
 
     def test_without_its_bias_marian_has_none(self, theirs, tmp_path):
         change_weights(theirs, lambda weights: weights.pop("final_logits_bias"))
@@ -526,15 +542,17 @@ class TestHub:
             ours = load(convert("me/theirs", tmp_path / str(revision), revision=revision))
             assert (ours.lm_head.bias.max() < 9) == is_first
 
-    def test_a_cached_repository_needs_no_hub(self, hub, theirs, tmp_path, monkeypatch):
+    @pytest.mark.parametrize("save", [sharded, pickled])
+    def test_a_cached_repository_needs_no_hub(self, save, hub, theirs, tmp_path, monkeypatch):
+        monkeypatch.setenv("DISABLE_SAFETENSORS_CONVERSION", "1")  # transformers would ask a server for it
+        (theirs / "model.safetensors").unlink()
+        save(marian(), theirs)
         self.upload(theirs)
         convert("me/theirs", tmp_path / "first")  # fills the cache
-
-        def lose(*arguments, **options):
-            raise HTTPError("The connection is lost.")
-
-        monkeypatch.setattr(HfApi, "list_repo_files", lose)
-        assert load(convert("me/theirs", tmp_path / "second"))
+        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+        hub.requests.clear()
+        assert_same(load(convert("me/theirs", tmp_path / "second")), marian(), "seq2seq")
+        assert not hub.requests
 
 
 @pytest.mark.end_to_end

@@ -27,7 +27,6 @@ class Bart(Family):
         "forced_eos_token_id"
     }
     bridged: ClassVar = {"lm_head_bias": (False, True), "share_encoder_decoder_embeddings": (True, False)}
-    ignored = (r"^(model\.)?(encoder|decoder)\.version$",)
 
     def to_locant(self, theirs: PreTrainedConfig, names: Collection[str]) -> dict[str, Any]:
         """Convert the fields of a BART config to fields of the Locant config."""

@@ -73,8 +73,6 @@ class Bert(Family):
         "layer_norm_eps": "norm_eps",
     }
     bridged: ClassVar = {"lm_head_bias": (False, True)}
-    aliases: ClassVar = {r"LayerNorm\.gamma$": "LayerNorm.weight", r"LayerNorm\.beta$": "LayerNorm.bias"}
-    ignored = (r"embeddings\.(position_ids|token_type_ids)$",)
 
     def to_locant(self, theirs: Any, names: Collection[str]) -> dict[str, Any]:
         """Convert the fields of a BERT config to fields of the Locant config.

@@ -18,12 +18,10 @@ describes one model family of the library transformers as a `Family`:
 3. `table`: the weights that correspond to each other, as `Entry`s with the transforms between them. The conversion to
    Locant applies the transforms, and the conversion from Locant applies their inverses.
 
-Names in the table are those of `model.state_dict()`, on both sides. If weights are tied, a file may store them under
-any of their names, and the table may list one of the names or all of them. `aliases` translates names of weights in
-older files, and `ignored` matches the names of tensors in older files that are not converted.
+Names in the table are those of `model.state_dict()`, on both sides, and each name occurs once. If weights are tied, the
+table may list one of their names or all of them. Names in older files need no mention if transformers translates them.
 """
 
-import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterable, Mapping
 from inspect import signature
@@ -86,8 +84,9 @@ def reshape(theirs: tuple[int, ...], ours: tuple[int, ...]) -> Transform:
 def constant(value: Callable[[], torch.Tensor]) -> Transform:
     """Return the transform of a weight that the other family's model has and the Locant model does not have.
 
-    A file may leave the weight out. If a file holds the weight, its shape and its numbers are compared with those of
-    the constant: if the shapes differ, or a number differs by more than 1e-3, `to_ours` raises `ValueError`.
+    A file may leave the weight out, and transformers computes it then. If a number of the weight differs from the
+    number of the constant by more than 1e-3, and by more than the rounding error of the dtype, `to_ours` raises
+    `ValueError`.
 
     Args:
         value: a function without arguments that computes the weight.
@@ -96,7 +95,7 @@ def constant(value: Callable[[], torch.Tensor]) -> Transform:
     def compare(theirs: Tensors) -> Tensors:
         for weight in theirs:
             expected = value().to(weight.dtype)
-            if weight.shape != expected.shape or not torch.allclose(weight, expected, rtol=0, atol=1e-3):
+            if not torch.allclose(weight, expected, rtol=0, atol=max(1e-3, torch.finfo(weight.dtype).eps)):
                 raise ValueError("the stored numbers differ from those that Locant computes from the config")
         return []
 
@@ -123,19 +122,10 @@ class Entry:
         theirs, ours: weights of the other family's model and of the Locant model: the name of one weight, the names of
             several weights, or () if that model has no such weight. `ours` is () only if the weight is a `constant`.
         transforms: applied in this order to `theirs`; their inverses are applied in reverse order to `ours`.
-        default: the number that fills a weight of `theirs` that a file leaves out. If it is None, a weight that a file
-            leaves out is an error, unless it is a `constant`.
     """
 
-    def __init__(
-        self,
-        theirs: str | Iterable[str],
-        ours: str | Iterable[str],
-        *transforms: Transform,
-        default: float | None = None,
-    ):
-        self.theirs, self.ours = _names(theirs), _names(ours)
-        self.transforms, self.default = transforms, default
+    def __init__(self, theirs: str | Iterable[str], ours: str | Iterable[str], *transforms: Transform):
+        self.theirs, self.ours, self.transforms = _names(theirs), _names(ours), transforms
 
     def to_ours(self, theirs: Tensors) -> Tensors:
         """Compute the weights of the Locant model from those of the other family's model.
@@ -166,12 +156,7 @@ def linear(theirs: str, ours: str, *transforms: Transform, bias: bool = True) ->
 def under(theirs: str, ours: str, entries: Iterable[Entry]) -> list[Entry]:
     """Return the entries with prefixes in front of their names: `under("encoder.layers.3.", "layers.3.", layer)`."""
     return [
-        Entry(
-            [theirs + name for name in entry.theirs],
-            [ours + name for name in entry.ours],
-            *entry.transforms,
-            default=entry.default,
-        )
+        Entry([theirs + name for name in entry.theirs], [ours + name for name in entry.ours], *entry.transforms)
         for entry in entries
     ]
 
@@ -193,10 +178,9 @@ class Family(ABC):
     bridged: ClassVar[Mapping[str, tuple[Any, Any]]] = {}
     """A field of the Locant config -> (its value, its value after conversion to the family and back). This difference
     is allowed, because the table converts the weights accordingly."""
-    aliases: ClassVar[Mapping[str, str]] = {}
-    """Regular expression for names in files -> replacement (as in `re.sub`) that turns them into names in the table."""
     ignored: ClassVar[tuple[str, ...]] = ()
-    """Regular expressions for names of tensors that files hold but the conversion and transformers ignore."""
+    """Names, with `*` as a wildcard, of weights in older files that are left out, besides those that transformers
+    ignores."""
 
     @abstractmethod
     def to_locant(self, theirs: PreTrainedConfig, names: Collection[str]) -> dict[str, Any]:
@@ -204,8 +188,8 @@ class Family(ABC):
 
         Three kinds of fields may be omitted, because the caller adds them: fields that have the same name in the Locant
         config and are not in `free`; those in `fields`; and `is_encoder_decoder` and `is_decoder`, which the class of
-        the Locant model determines. The caller corrects `tie_word_embeddings` if the weights in the files contradict
-        the config.
+        the Locant model determines. The caller corrects `tie_word_embeddings` and `share_encoder_decoder_embeddings` if
+        the weights contradict the config.
 
         Args:
             theirs: the family's config.
@@ -256,14 +240,6 @@ class Family(ABC):
             to_locant: True for the conversion to Locant, False for the conversion from Locant to the family.
         """
         return processor
-
-    def canonical(self, name: str) -> str | None:
-        """Translate a tensor's name in a file to its name in the table; None if a pattern in `ignored` matches it."""
-        if any(re.search(pattern, name) for pattern in self.ignored):
-            return None
-        for pattern, replacement in self.aliases.items():
-            name = re.sub(pattern, replacement, name)
-        return name
 
 
 def _names(names: str | Iterable[str]) -> tuple[str, ...]:

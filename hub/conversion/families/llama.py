@@ -32,7 +32,6 @@ class Llama(Family):
         "mlp_bias": "ffn_bias",
     }
     free = frozenset({"attention_dropout", "pretraining_tp", "rope_parameters"})
-    ignored = (r"rotary_emb\.inv_freq$",)  # older versions of transformers saved the frequencies
 
     def to_locant(self, theirs: Any, names: Collection[str]) -> dict[str, Any]:
         """Convert the fields of a Llama config to fields of the Locant config."""

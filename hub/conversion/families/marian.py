@@ -87,7 +87,7 @@ def head(ours: LocantConfig) -> list[Entry]:
     """
     size = ours.vocab_size
     if ours.lm_head_bias:
-        bias = Entry("final_logits_bias", "lm_head.bias", reshape((1, size), (size,)), default=0.0)
+        bias = Entry("final_logits_bias", "lm_head.bias", reshape((1, size), (size,)))
     else:
         bias = Entry("final_logits_bias", (), constant(lambda: torch.zeros(1, size)))
     return [Entry("lm_head.weight", "lm_head.weight"), bias]

@@ -32,7 +32,6 @@ class T5(Family):
         "layer_norm_epsilon": "norm_eps",
     }
     free = frozenset({"initializer_factor", "feed_forward_proj", "classifier_dropout", "is_decoder"})
-    ignored = (r"^decoder\.block\.0\.layer\.1\.EncDecAttention\.relative_attention_bias\.weight$",)
 
     def to_locant(self, theirs: PreTrainedConfig, names: Collection[str]) -> dict[str, Any]:
         """Convert the fields of a T5 config to fields of the Locant config."""
@@ -79,10 +78,10 @@ class T5(Family):
         """Return the table of weights of a T5 model, as a list of entries."""
         if architecture == "T5EncoderModel":
             return [
-                Entry("shared.weight", "encoder.embed_tokens.weight"),
+                Entry("encoder.embed_tokens.weight", "encoder.embed_tokens.weight"),
                 *_stack("encoder", theirs.num_layers, theirs),
             ]
-        body = [Entry("shared.weight", f"{stack}.embed_tokens.weight") for stack in ("encoder", "decoder")]
+        body = [Entry(name, name) for name in ("encoder.embed_tokens.weight", "decoder.embed_tokens.weight")]
         body += _stack("encoder", theirs.num_layers, theirs)
         if architecture == "T5Model":
             return [*body, *_stack("decoder", theirs.num_decoder_layers, theirs)]

@@ -37,15 +37,6 @@ class ViT(Family):
     }
     fields = Bert.fields
     free = frozenset({"encoder_stride"})
-    aliases: ClassVar = {  # checkpoint files name the weights as older versions of transformers did
-        r"encoder\.layer\.": "layers.",
-        r"attention\.attention\.query": "attention.q_proj",
-        r"attention\.attention\.key": "attention.k_proj",
-        r"attention\.attention\.value": "attention.v_proj",
-        r"attention\.output\.dense": "attention.o_proj",
-        r"intermediate\.dense": "mlp.fc1",
-        r"output\.dense": "mlp.fc2",
-    }
 
     def to_locant(self, theirs: Any, names: Collection[str]) -> dict[str, Any]:
         """Convert the fields of a ViT config to fields of the Locant config; the classifier of ViT has no dropout."""
