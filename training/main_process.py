@@ -6,7 +6,7 @@ import os
 
 def print_in_main_process(text: str) -> None:
     """Print `text`, in the main process only."""
-    # torchrun and Accelerate set RANK, the number of the process; asking Accelerate for the number would begin the
-    # communication of the processes before the options that concern it are known
+    # torchrun and Accelerate set RANK, the number of the process. Accelerate could give the number too, but would first
+    # connect the processes, before the options of the connection, such as `ddp_timeout`, are known
     if os.environ.get("RANK", "0") == "0":
         print(text, flush=True)

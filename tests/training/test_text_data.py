@@ -313,7 +313,7 @@ class TestErrors:
             ("t.jsonl", '{"source": "a", "target": "b"}\n"a"\n', "line 2, is of type str, but must be an object "),
             ("t.jsonl", '{"source": "a", "target": "b"}\n{"source": "a"}\n', "line 2: 'target' is None, where text"),
             ("t.json", '[{"source": "a", "target": "b"},\n{"source": 7, "target": "b"}]', "item 2: 'source' is 7, "),
-            ("t.jsonl", '{"source": "a", "target": "b\\ud83d"}', "line 1: 'target' is 'b\\ud83d', where text is"),
+            ("t.jsonl", '{"source": "a", "target": "b\\ud83d"}', "line 1: 'target' holds '\\ud83d', which is one"),
         ],
     )
     def test_malformed_row_is_named(self, tmp_path, name, text, expected):

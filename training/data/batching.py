@@ -43,7 +43,7 @@ class LengthBatchSampler(Sampler[list[Key]]):
         max_tokens: the largest number of tokens in a batch of one process, padding included: the number of rows in the
             batch times the sum of the largest first length and, for pairs, the largest second length. A row of more
             tokens is a batch by itself.
-        batch_size: the largest number of rows in a batch; give either `batch_size` or `max_tokens`.
+        batch_size: the largest number of rows in a batch; exactly one of `batch_size` and `max_tokens` must be given.
         seed: the seed of the shuffling.
         num_replicas: the number of processes that train together.
         rank: the number of the process for which this sampler yields batches, from 0 on.
@@ -193,7 +193,7 @@ class TrainingRows(TorchDataset[Row]):
         return len(self.dataset)
 
     def __getitems__(self, keys: list[Key]) -> list[Row]:
-        """Read all rows of a batch at once, which is faster than row by row; a DataLoader calls this method only."""
+        """Read all rows of a batch at once, which is faster than row by row."""
         columns = self.dataset[[row for _, row in keys]]
         rows = [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
         if self.vary is None:

@@ -68,9 +68,10 @@ def build_image_processor(data: ImageArguments, run: RunConfig, name: str | None
 
 
 def open_image(path: str | os.PathLike[str]) -> Pillow.Image:
-    """Open an image as training reads it: turned upright by its EXIF orientation, and white where it is transparent.
+    """Open an image in RGB, turned upright by its EXIF orientation, and white where it is transparent.
 
-    The pipelines of transformers would make transparent pixels black.
+    A `LocantImageProcessor` with 3 channels or 1 channel makes the same pixels of the opened image as of the stored
+    image. The pipelines of transformers would make transparent pixels black.
 
     Raises:
         InputError: there is no image at the path, or it cannot be read.
@@ -83,7 +84,7 @@ def open_image(path: str | os.PathLike[str]) -> Pillow.Image:
         return image.convert("RGB")
     except _UNREADABLE as error:
         raise InputError(
-            f"{path} cannot be read as an image ({first_line(error)}): leave it out, or repair it."
+            f"{path} cannot be read as an image ({first_line(error)}): give the path of a readable image file."
         ) from error
 
 

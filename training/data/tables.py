@@ -103,7 +103,7 @@ class Kind:
 def _read_text(value: Any, folder: Path) -> str:
     if not isinstance(value, str):
         raise ValueError
-    value.encode()  # a UnicodeEncodeError, a ValueError, if JSON has half of a surrogate pair, such as "\\ud83d"
+    value.encode()  # a UnicodeEncodeError is raised if JSON has half of a surrogate pair, such as "\\ud83d"
     return value
 
 
@@ -187,6 +187,11 @@ class Column:
             raise InputError(
                 f"{where}: there is no file {missing}, which the column {name or self.name!r} names: correct the path, "
                 "or remove the row."
+            ) from None
+        except UnicodeEncodeError as error:
+            raise InputError(
+                f"{where}: {name or self.name!r} holds {error.object[error.start]!a}, which is one half of a surrogate "
+                "pair and no character: write both halves, or the character itself."
             ) from None
         except (TypeError, ValueError):
             raise InputError(

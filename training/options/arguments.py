@@ -325,15 +325,17 @@ class TrainingArguments(transformers.TrainingArguments):
         for name in ("adam_epsilon", "dataloader_num_workers"):
             if getattr(self, name) < 0:
                 raise InputError(f"{name} is {getattr(self, name)}, but must be 0 or more.")
-        if self.dataloader_persistent_workers and not self.dataloader_num_workers:
-            raise InputError(
-                "dataloader_persistent_workers is true, but there are no worker processes: set dataloader_num_workers."
-            )
-        if self.coupled_weight_decay and (self.optim not in _ADAM or self.optim_args):
-            raise InputError(
-                f"coupled_weight_decay is for Adam, but optim is {getattr(self.optim, 'value', self.optim)} with "
-                f"optim_args {self.optim_args}: leave optim and optim_args out."
-            )
+        for name in ("dataloader_persistent_workers", "dataloader_multiprocessing_context"):
+            if getattr(self, name) and not self.dataloader_num_workers:
+                raise InputError(
+                    f"{name} is given, but there are no worker processes: set dataloader_num_workers, or leave {name} "
+                    "out."
+                )
+        if self.coupled_weight_decay and self.optim not in _ADAM:
+            optim = getattr(self.optim, "value", self.optim)
+            raise InputError(f"coupled_weight_decay is for Adam, but optim is {optim}: leave one of them out.")
+        if self.coupled_weight_decay and self.optim_args:
+            raise InputError("coupled_weight_decay takes no optim_args: leave optim_args out.")
 
     def _prepare_for_streaming(self) -> None:
         """Replace `epoch`, as the value of `eval_strategy` or `save_strategy`, by `steps`, and set the number of steps.

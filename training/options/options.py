@@ -37,6 +37,7 @@ _DECIDED_ELSEWHERE = {
     "label_smoothing_factor": "it smooths the evaluation loss too, so use the model's label_smoothing",
     "train_sampling_strategy": "a batch always has rows of similar length",
     "dataloader_drop_last": "all data are seen once an epoch",
+    "dataloader_in_order": "batches always come in their order, so that a run can be resumed",
     "logging_nan_inf_filter": "training stops at a loss that is not finite",
     "save_only_model": "an interrupted run resumes from the whole state of its last checkpoint",
     "auto_find_batch_size": "max_tokens_per_batch or per_device_train_batch_size decides the batches",

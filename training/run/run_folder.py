@@ -73,7 +73,8 @@ class RunFolder:
 
     Raises:
         InputError: `output_dir` is a file, or a folder that holds a different run, files that belong to no run, or
-            the model to be fine-tuned; or `resume_from_checkpoint` is not a complete checkpoint.
+            the model to be fine-tuned; or `resume_from_checkpoint` is not a complete checkpoint, or is
+            older than the last checkpoint in `output_dir`.
     """
 
     def __init__(self, run: RunConfig):
@@ -96,8 +97,8 @@ class RunFolder:
         last = self.checkpoints()[-1:]
         if given is not None and last and given.parent == self.path.resolve() and given.name != last[0].name:
             raise InputError(
-                f"resume_from_checkpoint {self._given_checkpoint} is older than {last[0]} of the same run: delete the "
-                "later checkpoints, or give another output_dir."
+                f"resume_from_checkpoint {self._given_checkpoint} is older than {last[0]} of the same run: leave the "
+                "option out to go on from the last checkpoint, or give another output_dir to begin at the older one."
             )
         trained = self._run.model.model_name_or_path
         if trained is not None and Path(trained).is_dir() and Path(trained).resolve() == self.path.resolve():

@@ -238,7 +238,8 @@ class RecipeTrainer(PushingTrainer):
     def _save_in_checkpoint(self, output_dir: str | None, state_dict: dict[str, Any] | None) -> None:
         """Save the weights under the names of the modules, by which the Trainer reads a checkpoint again.
 
-        For some families, such as ViT, transformers would save the names that the weights had in older versions.
+        For some families, such as ViT, transformers would save the names of older versions of transformers, which the
+        Trainer does not translate.
         """
         model: Any = self.model
         conversions = getattr(model, "_weight_conversions", None)
@@ -317,7 +318,6 @@ class RecipeTrainer(PushingTrainer):
             "prefetch_factor": self.args.dataloader_prefetch_factor,
             "worker_init_fn": self._init_worker,
             "multiprocessing_context": self.args.dataloader_multiprocessing_context,
-            "in_order": self.args.dataloader_in_order,
         }
 
     def get_train_dataloader(self) -> Any:  # Any: a StreamLoader is not a DataLoader

@@ -284,12 +284,13 @@ def fit(
         The metrics in the main process, and an empty dictionary in other processes.
     """
     last_checkpoint = folder.last_checkpoint()
+    if folder.checkpoints():
+        run.training.eval_on_start = False  # the run had this evaluation when it began
     if trainer.is_world_process_zero():
         folder.claim(data_identity(recipe, prepared.rows))
         folder.write_metrics(folder.metrics() | {"data": prepared.summary, **circumstances(run, trainer.model)})
     if last_checkpoint is not None:
         print_in_main_process(f"Resuming training from {last_checkpoint}")
-        run.training.eval_on_start = False  # the run had this evaluation when it began
     planned = None if last_checkpoint is None else planned_steps(last_checkpoint)
     trainer.add_callback(ScheduleNotices(planned))
     try:

@@ -103,6 +103,10 @@ def _pad(sequences: list[torch.Tensor], value: int) -> torch.Tensor:
 class CausalTrainer(RecipeTrainer):
     """The Trainer for decoders, which evaluates the loss per token."""
 
+    def compute_loss(self, model: Any, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
+        """Compute the Trainer's loss without a cache, which models of other families would fill in each step."""
+        return super().compute_loss(model, {**inputs, "use_cache": False}, *args, **kwargs)
+
     def predict_batch(self, model: torch.nn.Module, inputs: dict[str, Any], with_predictions: bool) -> Tensors:
         """Return the summed loss and the number of predicted tokens of each row."""
         with self.compute_loss_context_manager():

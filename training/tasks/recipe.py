@@ -82,7 +82,7 @@ class ReportTable(NamedTuple):
 
 
 def class_lines(metrics: Mapping[str, Any]) -> list[MetricLine]:
-    """Return lines with the F1, precision, recall and number of rows of each class; an empty list without classes."""
+    """Return lines with the F1, precision, recall and number of rows of each class; for regression, an empty list."""
     return [
         MetricLine(
             f"F1 of {name}",
