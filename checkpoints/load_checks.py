@@ -84,7 +84,8 @@ def check_weights(model: PreTrainedModel, files: list[str], load_config: Any, in
     # if all weights are missing, the checkpoint is of another kind of model, and transformers logs a warning
     if missing and not missing >= model.state_dict().keys():
         promised = _weights_of_saved(model, load_config)
-        if not any(name.startswith("pooler.") for name in stored):  # the model was saved without a pooler
+        is_bare = _saved_config(model, load_config).architectures == ["LocantEncoderModel"]
+        if is_bare and not any(name.startswith("pooler.") for name in stored):  # it was saved without a pooler
             promised = {name for name in promised if not name.startswith("pooler.")}
         for name in sorted(name for name in missing if _bare(model, name) in promised):
             fault = "the checkpoint is truncated, or the config belongs to another model"

@@ -131,8 +131,9 @@ class LocantForCausalLM(VocabularyHead, LocantGenerationMixin):
             logits_to_keep: the number of tokens at the end of each row whose logits are computed, or a tensor with the
                 indices of these tokens; 0 for all tokens. With labels, the logits of all tokens must be computed.
             num_items_in_batch: number of labels in the whole optimiser step, by which the summed loss is divided; by
-                default the number of labels in this batch that are not -100. The Trainer also counts the labels of the
-                first token of each document, so these labels should be -100 in the Trainer.
+                default the number of labels in this batch that are not -100. The Trainer leaves
+                out the first label of each row, but counts the label of the first token of each later document in the
+                row: set these labels to -100.
             skip_logits: return None for the logits, and compute the loss in less time and memory; it needs `labels` or
                 `shift_labels`. The layers may then leave out tokens that the loss does not depend on; the returned
                 hidden states of these tokens have no meaning.

@@ -20,7 +20,14 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 from transformers.configuration_utils import PretrainedConfig
-from transformers.utils import CONFIG_NAME, GENERATION_CONFIG_NAME, IMAGE_PROCESSOR_NAME, PROCESSOR_NAME, logging
+from transformers.utils import (
+    ADAPTER_CONFIG_NAME,
+    CONFIG_NAME,
+    GENERATION_CONFIG_NAME,
+    IMAGE_PROCESSOR_NAME,
+    PROCESSOR_NAME,
+    logging,
+)
 
 from locant import modeling
 from locant.checkpoints.checkpoint_files import CheckpointError
@@ -46,6 +53,7 @@ from .weight_transfer import moves_of, transfer, used_weights
 logger = logging.get_logger(__name__)
 
 _MOST_LABELS = 2**20
+_NO_COPY = "DISABLE_SAFETENSORS_CONVERSION"
 DTYPES = ("float32", "bfloat16", "float16")
 _TOKENIZER_FILES = (
     *("tokenizer.json", "tokenizer_config.json", "vocab.json", "vocab.txt"),
@@ -92,7 +100,8 @@ def convert(
             family cannot express the config; a tokenizer, processor or generation config cannot be loaded; there are no
             weights, or weights are missing, unused or of another shape than the config says; `target` is not empty or
             cannot be written; or an argument is invalid.
-        CheckpointError: a weights file of the model is damaged, or holds NaN or infinity; or a JSON file is damaged.
+        CheckpointError: a weights file of the model is damaged, or holds NaN or infinity; a Locant model lacks weights;
+            or a JSON file is damaged.
     """
     numbers = _dtype(dtype)
     _check_size(max_shard_size)
@@ -169,7 +178,7 @@ class _Conversion:
         model, info = self._load_source(dtype)
         names = model.state_dict().keys() - info["missing_keys"]
         ours = self._locant_config(names) if self.to_locant else copy.deepcopy(self.config)
-        _untie(ours, model)
+        _correct_ties(ours, model)
         if self.to_locant:
             theirs, target = self.config, self._empty(self.ours, ours)
         else:
@@ -184,9 +193,12 @@ class _Conversion:
         return target
 
     def _load_source(self, dtype: torch.dtype | None) -> tuple[PreTrainedModel, dict[str, Any]]:
-        """Load the source model; return it and its loading info, with the missing, unused and misshapen weights."""
+        """Load the source model; return it and its loading info, which names missing, unused and mismatched weights."""
         options: dict[str, Any] = {"output_loading_info": True, "ignore_mismatched_sizes": True, **self.files.hub}
         source, model_class = self.files.source, type(self.source)
+        # otherwise, transformers also downloads, or asks a server to make, a safetensors copy of `.bin` files
+        before = os.environ.get(_NO_COPY)
+        os.environ[_NO_COPY] = "1"
         try:
             loaded: Any = model_class.from_pretrained(source, config=self.config, dtype=dtype or "auto", **options)
         except CheckpointError:
@@ -194,6 +206,10 @@ class _Conversion:
         except Exception as error:  # transformers and the readers of files raise errors of many types
             reason = f"The weights of {self.files} do not load: {first_line(error)}"
             raise fault_of_files(source, error, self.files.hub) or SharingError(sentence(reason)) from error
+        finally:
+            os.environ.pop(_NO_COPY)
+            if before is not None:
+                os.environ[_NO_COPY] = before
         model, info = loaded
         return model, info
 
@@ -261,6 +277,10 @@ def _read_config(files: SourceFolder) -> Any:
     if not (files.folder / CONFIG_NAME).is_file():
         raise SharingError(f"{files} holds no {CONFIG_NAME}: give a folder or repository with a model in it.")
     check_settings(files.folder)
+    if (files.folder / ADAPTER_CONFIG_NAME).is_file():
+        raise SharingError(
+            f"{files} holds an adapter: merge it into its model, save the model, and convert that model."
+        )
     try:
         saved, _ = PretrainedConfig.get_config_dict(files.folder)
         model_type = saved.get("model_type") or _type_by_class(saved.get("architectures") or [])
@@ -305,8 +325,12 @@ def _family(files: SourceFolder, config: Any, to: str | None) -> Family:
     return find_family(config.model_type)
 
 
-def _untie(ours: LocantConfig, model: PreTrainedModel) -> None:
-    """Correct the fields of `ours` that tie embeddings, if weights of the loaded `model` differ and are not tied."""
+def _correct_ties(ours: LocantConfig, model: PreTrainedModel) -> None:
+    """Set the fields of `ours` that tie embeddings to the ties that the loaded `model` has.
+
+    `tie_word_embeddings` becomes True if the output layer shares its weight, and otherwise False, and
+    `share_encoder_decoder_embeddings` becomes False if the stacks have different tables.
+    """
     output = model.get_output_embeddings()
     if output is not None:
         uses = [weight for _, weight in model.named_parameters(remove_duplicate=False) if weight is output.weight]

@@ -31,7 +31,8 @@ class SourceFolder:
     Attributes:
         source: the folder or the name, as given.
         folder: the folder with the settings.
-        hub: the arguments of `from_pretrained` for the repository, with the commit that the settings are from.
+        hub: the arguments `revision` and `token` of `from_pretrained` for a repository, with the commit that the
+            settings are from; empty for a folder.
 
     Raises:
         SharingError: `source` is neither a folder nor a repository that can be read.

@@ -1,9 +1,9 @@
 # Copyright 2026 The Locant Authors. Licensed under the Apache License, Version 2.0.
 """Converts the weights of a model that transformers has loaded to weights of a model of another family.
 
-A weight that the files lack is an error, unless the files hold a weight that is tied to it, or its entry in the
-family's table of weights is a `constant`. An unused weight in the files is an error unless the family ignores it or the
-caller drops it.
+A weight that the files lack is an error, unless the files hold a weight that is tied to it, its entry in the family's
+table of weights is a `constant`, or transformers fills it in without reporting it as missing (`final_logits_bias`). An
+unused weight in the files is an error unless the family ignores it or the caller drops it.
 """
 
 import re
@@ -106,17 +106,14 @@ def transfer(weights: Weights, moves: list[Move], target: PreTrainedModel, dtype
     for names, targets, apply in moves:
         sources = [weights.pop(name) for name in names]
         for name, weight in zip(names, sources, strict=True):
-            if not is_finite(weight):
-                raise CheckpointError(
-                    f"The weight {name} holds NaN or infinity as {str(weight.dtype).removeprefix('torch.')}: give an "
-                    "undamaged checkpoint, or another dtype."
-                )
+            _check_finite(name, weight)
         try:
             results = apply(sources)
         except ValueError as error:
             raise SharingError(f"{names[0]} cannot be converted: {error}.") from error
         for name, result in zip(targets, results, strict=True):
             weight = result.to(dtype).contiguous()
+            _check_finite(name, weight)  # the conversion may multiply weights, or cast them to a smaller dtype
             place = weight.untyped_storage().data_ptr()
             state[name] = weight.clone() if place in places else weight  # only tied weights may share memory
             places.add(place)
@@ -125,6 +122,14 @@ def transfer(weights: Weights, moves: list[Move], target: PreTrainedModel, dtype
     # fills the missing weights too: a table may name any weight of a group of tied weights
     target.tie_weights(missing, recompute_mapping=False)
     assert not missing, missing
+
+
+def _check_finite(name: str, weight: torch.Tensor) -> None:
+    if not is_finite(weight):
+        raise CheckpointError(
+            f"The weight {name} holds NaN or infinity as {str(weight.dtype).removeprefix('torch.')}: give an undamaged "
+            "checkpoint, or another dtype."
+        )
 
 
 def _matches(name: str, patterns: Iterable[str]) -> bool:

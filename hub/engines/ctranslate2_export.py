@@ -38,7 +38,8 @@ def export_ctranslate2(
         quantization: one of `QUANTIZATIONS`.
 
     Raises:
-        SharingError: CTranslate2 does not support `config` or `quantization`, or is not installed; the model cannot be
+        SharingError: CTranslate2 does not support `config`, `quantization` or a generation option of the model, or is
+            not installed; the model cannot be
             loaded, lacks weights or has no tokenizer; or its tokenizer has a token id that is not below `vocab_size`.
     """
     needs("ctranslate2")
@@ -51,7 +52,10 @@ def export_ctranslate2(
     tokens = vocabulary(tokenizer, config.vocab_size)
     model = load_weights(LocantForConditionalGeneration, model_path, dtype=torch.float32)
     generation_config: GenerationConfig = model.generation_config
-    check_search_options(generation_config.to_diff_dict())
+    try:
+        check_search_options(generation_config.to_diff_dict())
+    except SharingError as error:
+        raise SharingError(f"generation_config.json does not fit the export. {error}") from error
 
     spec = build_spec(model, tokens, tokenizer.unk_token or tokenizer.pad_token or tokens[0], quantization)
     tokenizer.save_pretrained(folder)

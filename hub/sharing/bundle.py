@@ -283,7 +283,7 @@ def write_code(folder: str | os.PathLike[str]) -> None:
 
 
 def _describe(saved: dict[str, Any], ours: dict[str, Any]) -> None:
-    """Replace the fields of a config that describe the model's code with those of `ours`, but keep entries for others.
+    """Replace the fields of a config that describe the model's code with those of `ours`; keep entries for other code.
 
     Entries of `custom_pipelines` for other code than Locant's are kept, also if `ours` has an entry for the same task.
     Entries of `auto_map` that refer to other repositories are kept unless `ours` has an entry for the same Auto class.

@@ -4,7 +4,8 @@
 transformers loads code from a model's folder in this form. The file names of Locant's modules, except those in
 `_NOT_RENAMED`, begin with `modeling_locant`, so that lists of files show them together; the files of other modules keep
 their names. An import is an *inner* import if it is relative, or from the package `locant`. An inner import is
-rewritten to a relative import from the file of the module that defines the name. All other code stays as it is written.
+rewritten to a relative import from the file of the module that defines the name. All other code stays as it is written,
+including an import in a `try` with an `except ImportError`.
 """
 
 import ast
@@ -72,7 +73,8 @@ class _InnerImport:
 def flatten(roots: Iterable[str]) -> dict[str, str]:
     """Rewrite `roots`, and all modules that they import relatively or from `locant`, as files of one folder.
 
-    The imports of the imported modules are followed in the same way.
+    The imports of the imported modules are followed in the same way, except imports in a `try` with an
+    `except ImportError`.
 
     Args:
         roots: full names of modules.
@@ -92,7 +94,7 @@ def flatten(roots: Iterable[str]) -> dict[str, str]:
         if name not in modules:
             _check_travels(name)
             modules[name] = _read(name)
-            found += [inner.module for inner in _inner_imports(modules[name], ast.walk(modules[name].tree))]
+            found += [inner.module for inner in _inner_imports(modules[name])]
     paths: dict[str, Path] = {}
     files: dict[str, str] = {}
     for _, module in sorted(modules.items()):
@@ -120,7 +122,7 @@ def _check_travels(name: str) -> None:
 def imported_with(root: str) -> set[str]:
     """Return the names of `root` and of all modules that it imports, directly or not, relatively or from `locant`.
 
-    Imports inside other statements, such as the body of a function, are not followed.
+    Imports inside functions, and in a `try` with an `except ImportError`, are not followed.
     """
     found: set[str] = set()
     todo = [root]
@@ -129,7 +131,11 @@ def imported_with(root: str) -> set[str]:
         if name not in found:
             found.add(name)
             module = _read(name)
-            todo += [inner.module for inner in _inner_imports(module, module.tree.body)]
+            functions = (
+                node for node in ast.walk(module.tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+            )
+            inside = {node for function in functions for node in ast.walk(function)}
+            todo += [inner.module for inner in _inner_imports(module) if inner.node not in inside]
     return found
 
 
@@ -152,9 +158,19 @@ def _read(name: str) -> _Module:
         ) from error
 
 
-def _inner_imports(module: _Module, nodes: Iterable[ast.AST]) -> Iterator[_InnerImport]:
-    """Find the inner imports among `nodes`, which are nodes of the syntax tree of `module`."""
-    for node in nodes:
+def _inner_imports(module: _Module) -> Iterator[_InnerImport]:
+    """Find the inner imports of `module`, except those in a `try` with an `except ImportError`, which are kept."""
+    tries = [node for node in ast.walk(module.tree) if isinstance(node, ast.Try)]
+    optional = {
+        part
+        for node in tries
+        if any(ast.unparse(handler.type) == "ImportError" for handler in node.handlers if handler.type is not None)
+        for statement in node.body
+        for part in ast.walk(statement)
+    }
+    for node in ast.walk(module.tree):
+        if node in optional:
+            continue
         if isinstance(node, ast.Import) and any(alias.name.split(".")[0] == PACKAGE for alias in node.names):
             names = _names_used_whole(node, module)
         elif isinstance(node, ast.ImportFrom) and (node.level or (node.module or "").split(".")[0] == PACKAGE):
@@ -224,7 +240,7 @@ def _rewritten(module: _Module) -> str:
     # the lines that `ast` counts; `str.splitlines` also splits at a form feed or U+2028
     lines = io.StringIO(module.source).readlines()
     statements: dict[ast.Import | ast.ImportFrom, list[str]] = {}
-    for inner in _inner_imports(module, ast.walk(module.tree)):
+    for inner in _inner_imports(module):
         names = ", ".join(ast.unparse(alias) for alias in inner.aliases)
         statements.setdefault(inner.node, []).append(f"from .{_read(inner.module).flat_name} import {names}")
     for node, imports in sorted(statements.items(), key=lambda item: (-item[0].lineno, -item[0].col_offset)):

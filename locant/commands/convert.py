@@ -2,7 +2,6 @@
 """The subcommand `locant convert`."""
 
 import argparse
-import os
 
 from locant.commands.command_parser import CommandParser
 from locant.hub.conversion.families import MODEL_TYPES
@@ -16,8 +15,6 @@ def run(arguments: list[str]) -> None:
     from locant.hub.conversion.conversion import convert
     from locant.training.inference import check_folder
 
-    # otherwise, transformers also downloads, or asks a server to make, a safetensors copy of `.bin` files
-    os.environ.setdefault("DISABLE_SAFETENSORS_CONVERSION", "1")
     source = parsed.pop("source")
     check_folder(source)
     print(convert(source, parsed.pop("target"), **parsed))

@@ -17,7 +17,6 @@ from transformers import set_seed
 from locant.commands.command_parser import CommandParser
 from locant.commands.model_options import add_number, add_run_options, shows_progress, trained_with
 from locant.commands.text_files import output, prompted, standard_input
-from locant.training.data.images import open_image
 from locant.training.data.tables import Column, Layout, is_table, load_files, read_lines
 from locant.training.errors import InputError
 from locant.training.inference import check_folder, one_line, position_limit, smallest
@@ -186,6 +185,8 @@ def _call(pipe: Any, inputs: list[str], parsed: argparse.Namespace, max_length: 
 
     For a pipeline that reads images, `inputs` are paths.
     """
+    if pipe.task in _IMAGE_TASKS:
+        from locant.training.data.images import open_image  # needs an optional dependency, as in `image_files`
     options: dict[str, Any] = {"batch_size": parsed.batch_size}
     if pipe.task in ("text-classification", "image-classification"):
         options["top_k"] = pipe.model.config.num_labels if _may_have_several(pipe) else parsed.top_k or 1
@@ -290,6 +291,8 @@ def image_files(model: str, files: Sequence[str]) -> Iterator[str]:
     if not files:
         raise InputError(f"{model} reads images: give image files, or folders of them.")
     from PIL import Image  # an optional dependency
+
+    from locant.training.data.images import open_image
 
     Image.init()
     suffixes = {suffix for suffix, name in Image.registered_extensions().items() if name in Image.OPEN}

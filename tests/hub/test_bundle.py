@@ -272,6 +272,14 @@ class TestCode:
         assert "would both be modeling_locant_attention.py in the folder of a model: rename one of them" in caplog.text
         assert not code_in(tmp_path / "saved")
 
+    def test_of_ones_own_keeps_imports_that_may_fail(self, random_model, tmp_path, monkeypatch):
+        optional = "try:\n    from locant.training import fast\nexcept ImportError:\n    fast = None\n"
+        source = f"import locant\n\n{optional}\n\nclass Own(locant.LocantForCausalLM):\n    pass\n"
+        (tmp_path / "trying.py").write_text(source)
+        monkeypatch.syspath_prepend(tmp_path)
+        random_model(importlib.import_module("trying").Own).save_pretrained(tmp_path / "saved")
+        assert optional in (tmp_path / "saved" / "trying.py").read_text()
+
     @pytest.mark.parametrize(
         "imports",
         [

@@ -388,6 +388,12 @@ class TestConfigs:
         (tmp_path / "ours" / "model.safetensors").write_bytes(b"never read")
         assert_refused(tmp_path / "ours", *parts, to=to)
 
+    def test_an_adapter(self, tmp_path):
+        BartForConditionalGeneration(BartConfig(**{**SIZES, **TOKENS})).save_pretrained(tmp_path / "theirs")
+        (tmp_path / "theirs" / "adapter_config.json").write_text("{}")
+        with pytest.raises(SharingError, match="holds an adapter: merge it into its model"):
+            convert(tmp_path / "theirs", tmp_path / "ours")
+
     def test_all_fields_at_once(self, random_model, tmp_path):
         fields = {"norm_position": "pre", "gated_ffn": True, "ffn_bias": False, "position_encoding": "alibi"}
         random_model(locant.LocantForConditionalGeneration, **fields).save_pretrained(tmp_path / "ours")

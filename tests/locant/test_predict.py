@@ -6,6 +6,7 @@ import copy
 import io
 import json
 import shutil
+import subprocess
 import sys
 from types import SimpleNamespace
 
@@ -248,6 +249,13 @@ def test_the_column_of_a_table_is_the_one_that_a_translator_was_trained_on(tmp_p
     (tmp_path / "a.tsv").write_text("text\tsource\ttarget\nnumber 1\tthe dog\tle chien\n")
     assert list(_texts(str(tmp_path / "a.tsv"), SimpleNamespace(source_lang=None))) == ["the dog"]
     assert list(_texts(str(tmp_path / "a.tsv"), None)) == ["number 1"]
+
+
+@pytest.mark.parametrize("command", ["predict", "serve", "demo"])
+def test_commands_for_texts_need_no_pillow(command):
+    """Pillow is in the extras for images only."""
+    script = f"import sys; sys.modules['PIL'] = None; import locant.commands.{command}"
+    assert subprocess.run([sys.executable, "-c", script], capture_output=True).returncode == 0
 
 
 def test_translators_translate(predict, toy, trained_run):

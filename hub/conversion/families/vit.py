@@ -40,7 +40,6 @@ class ViT(Family):
 
     def to_locant(self, theirs: Any, names: Collection[str]) -> dict[str, Any]:
         """Convert the fields of a ViT config to fields of the Locant config; the classifier of ViT has no dropout."""
-        is_bare = (theirs.architectures or ["ViTModel"])[0] == "ViTModel"  # ViT's classifier does not use a pooler
         return {
             "encoder_input": "patches",
             "attention_bias": True,
@@ -48,7 +47,7 @@ class ViT(Family):
             "norm_position": "pre",
             "classifier_dropout": 0.0,
             "pooling": "first",
-            "pooler_projection": is_bare and any(name.endswith("pooler.dense.weight") for name in names),
+            "pooler_projection": any(name.endswith("pooler.dense.weight") for name in names),
             "position_encoding": "learned",
             "initializer": "normal",
         }
