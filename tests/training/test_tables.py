@@ -282,8 +282,8 @@ class TestErrors:
                 "has no column 'label'; it has 'text', 'kind': say with label_column",
             ),
             ("t.tsv", "text\tlabel\n", LABEL, "t.tsv holds no row: give a file with at least one row."),
-            ("t.jsonl", '{"text": "a", "label": "\\ud83d"}', LABEL, "line 1: 'label' is '\\ud83d', where the name of"),
-            ("t.jsonl", '{"text": "a", "label": ["x", "\\ud83d"]}', labels(","), "'label' is ['x', '\\ud83d'], where"),
+            ("t.jsonl", '{"text": "a", "label": "\\ud83d"}', LABEL, "line 1: 'label' holds '\\ud83d', which is one"),
+            ("t.jsonl", '{"text": "a", "label": ["x", "\\ud83d"]}', labels(","), "'label' holds '\\ud83d', which is"),
             (
                 "t.tsv",
                 "text\tlabel\na\tno.png",
