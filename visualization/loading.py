@@ -72,7 +72,7 @@ def _has_patches(config: Any) -> bool:
 
 
 def open_image(image: Any) -> Any:
-    """Open the image at a path as training does; return an `image` that is not a path, such as an array, unchanged.
+    """Open the image file at a path in RGB; return an `image` that is not a path, such as an array, unchanged.
 
     Raises:
         InputError: there is no image at the path, or Pillow is not installed.

@@ -25,7 +25,7 @@ from locant.utils.errors import first_line, reason_of, sentence
 
 _IMAGE_TASKS = ("image-classification", "image-text-to-text")
 _TEXT_TASKS = ("text-classification", "token-classification", "fill-mask", "text-generation", "translation")
-# Option -> the tasks that it applies to, and the name of their models in messages
+# Option -> the tasks of pipelines that the option applies to, and a name for models of these tasks in messages
 _OPTIONS = {
     "top_k": (("text-classification", "image-classification", "fill-mask"), "classifiers and masked language models"),
     "do_sample": (("text-generation",), "language models"),
@@ -72,7 +72,7 @@ def run(arguments: list[str]) -> None:
 
 
 def _check_options(pipe: Any, parsed: argparse.Namespace) -> None:
-    """Raise `InputError` if an option in `_OPTIONS` is given and does not apply to the model."""
+    """Raise `InputError` if the command line has an option of `_OPTIONS` that does not apply to the model."""
     for name, (tasks, models) in _OPTIONS.items():
         if getattr(parsed, name) and pipe.task not in tasks:
             raise InputError(f"--{name} is for {models}, not for {pipe.task}: leave it out.")

@@ -5,7 +5,7 @@ import importlib
 
 from locant.commands.command_parser import CommandParser
 
-# Subject -> the module whose `run` takes the arguments after the subject, and a summary for the help.
+# Name of a study -> the module whose function `run` runs the study, and a summary of the study for the help
 SUBJECTS = {
     "positions": (
         "locant.commands.study_positions",

@@ -74,7 +74,8 @@ def output(path: str | None) -> Iterator[TextIO]:
         raise InputError(f"{path} is a folder: give the path of a file.")
     target = Path(path)
     if target.is_symlink() and (target.is_file() or not target.exists()):
-        # the file is replaced, not the link; a link to a device or a pipe, such as /dev/stdout, is opened as it is
+        # replace the file that the symbolic link points to, and keep the link; a link to a device or a pipe, such as
+        # /dev/stdout, is opened and not replaced
         target = Path(os.path.realpath(path))
     with contextlib.ExitStack() as stack:
         try:

@@ -44,7 +44,7 @@ _LOGS_MODEL = {"wandb": "WANDB_LOG_MODEL", "dvclive": "HF_DVCLIVE_LOG_MODEL"}
 """For each reporter that can upload the model by a plain Trainer: the environment variable that turns the upload on."""
 
 BY_METRIC = ("reduce_lr_on_plateau", "greedy")
-"""Learning rate schedules that follow the metric of the evaluations."""
+"""Names of the learning rate schedules that change the rate by `metric_for_best_model` after each evaluation."""
 
 _ADAM = ("adamw_torch", "adamw_torch_fused")
 

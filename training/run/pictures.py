@@ -13,7 +13,7 @@ from locant.utils.files import atomic_write
 logger = logging.get_logger(__name__)
 
 MOST_CLASSES_WITH_NUMBERS = 20
-"""The largest number of classes for which the picture of a confusion matrix shows the numbers of rows."""
+"""With at most this number of classes, the cells in the picture of a confusion matrix show their numbers of rows."""
 
 
 def write_pictures(

@@ -236,10 +236,10 @@ class RecipeTrainer(PushingTrainer):
             super()._save(str(unfinished), state_dict)
 
     def _save_in_checkpoint(self, output_dir: str | None, state_dict: dict[str, Any] | None) -> None:
-        """Save the weights under the names of the modules, by which the Trainer reads a checkpoint again.
+        """Save the weights of a checkpoint under their names in the model's `state_dict`.
 
-        For some families, such as ViT, transformers would save the names of older versions of transformers, which the
-        Trainer does not translate.
+        The Trainer looks for these names when it loads a checkpoint. For some families, such as ViT, `save_pretrained`
+        would save the names that older versions of transformers gave to the weights.
         """
         model: Any = self.model
         conversions = getattr(model, "_weight_conversions", None)
@@ -398,7 +398,7 @@ class GenerationTrainer(RecipeTrainer, Seq2SeqTrainer):
     replaced_loss = staticmethod(mean_token_loss)
 
     def compute_loss(self, model: Any, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
-        """Compute the Trainer's loss; a model of another family gets its decoder inputs, as it gets no labels."""
+        """Compute the Trainer's loss; add the decoder inputs for a model of another family, which gets no labels."""
         if not self._can_skip_logits:
             own: Any = self.model
             decoder_input_ids = own.prepare_decoder_input_ids_from_labels(labels=inputs["labels"])

@@ -40,7 +40,7 @@ class DocumentRecipe(Recipe):
     purpose: ClassVar[str]
     """The argument `purpose` of `train_tokenizer` for a new tokenizer."""
     size_option: ClassVar[tuple[str, str]]
-    """The option with the largest number of tokens of a piece, and the side of the model that reads the pieces."""
+    """The option that limits the number of tokens of a piece, and the side that reads pieces: `source` or `target`."""
 
     def __init__(self, data: Any, seed: int):
         super().__init__(data, seed)

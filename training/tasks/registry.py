@@ -46,7 +46,7 @@ _NOT_OF_CLASSIFIERS = {
     "tie_word_embeddings": "a classifier has no output layer over the vocabulary",
 }
 
-# Options of the Trainer for encoder–decoders that no task has, each with the reason for the error message
+# Options of `Seq2SeqTrainingArguments` that `locant train` refuses, each with the reason for the error message
 _NOT_OF_GENERATORS = {
     "generation_config": "num_beams, length_penalty and max_new_tokens decide the search",
     "sortish_sampler": "a batch always has rows of similar length",
